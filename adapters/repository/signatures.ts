@@ -14,21 +14,15 @@ export interface SignatureKeys {
   readonly signingKey?: KeyObject;
 }
 
-/** Parses keys in PEM. Throws `TypeError` or an error of the runtime if one is no Ed25519 key, or if they are no pair. */
-export function parseSignatureKeys(pem: {
-  readonly publicKey?: string | undefined;
-  readonly signingKey?: string | undefined;
-}): SignatureKeys | undefined {
-  if (pem.signingKey === undefined) {
-    return pem.publicKey === undefined
-      ? undefined
-      : { publicKey: ofType(createPublicKey(pem.publicKey)) };
-  }
-  const signingKey = ofType(createPrivateKey(pem.signingKey));
-  const publicKey = createPublicKey(pem.signingKey);
-  if (pem.publicKey !== undefined && !publicKey.equals(createPublicKey(pem.publicKey)))
-    throw new TypeError('is not the public key of the signing key');
-  return { publicKey, signingKey };
+/** Parses a public key in PEM. Throws `TypeError` or an error of the runtime if it is no Ed25519 key. */
+export function parsePublicKey(pem: string): KeyObject {
+  return ofType(createPublicKey(pem));
+}
+
+/** Parses a private key in PEM, which contains the public one. Throws as `parsePublicKey`. */
+export function parseSigningKey(pem: string): Required<SignatureKeys> {
+  const signingKey = ofType(createPrivateKey(pem));
+  return { signingKey, publicKey: createPublicKey(signingKey) };
 }
 
 function ofType(key: KeyObject): KeyObject {

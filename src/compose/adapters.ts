@@ -174,9 +174,9 @@ export class PublishedAdapters {
   /** Returns the tokens that an adapter adds to its base, if it has a tokenizer beside its files. */
   async #addedTokens(directory: string, base: string | undefined) {
     const added = await readAddedTokens(directory);
-    const baseDir = base !== undefined && added && (await findBase(base, this.#context));
-    const tokenizer = baseDir ? await loadTokenizer(baseDir) : undefined;
     if (!added || added.tokens.length === 0) return undefined;
+    const tokenizer =
+      base === undefined ? undefined : await loadTokenizer(await findBase(base, this.#context));
     const own = newTokens(tokenizer ?? { idToToken: () => undefined }, added);
     return own.tokens.length > 0 ? own : undefined;
   }

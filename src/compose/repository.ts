@@ -3,7 +3,11 @@ import { readFileSync } from 'node:fs';
 import { parseModelName, type Selector } from '../../adapters/registry/model-name.ts';
 import { pointerOf, type VersionManifest, versionsOf } from '../../adapters/repository/manifest.ts';
 import { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { parseSignatureKeys, type SignatureKeys } from '../../adapters/repository/signatures.ts';
+import {
+  parsePublicKey,
+  parseSigningKey,
+  type SignatureKeys,
+} from '../../adapters/repository/signatures.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import { StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
@@ -19,15 +23,19 @@ export async function openRepository(config: Config): Promise<AdapterRepository>
 export function readSignatureKeys(
   config: Pick<Config, 'adapterPublicKey' | 'adapterSigningKey'>,
 ): SignatureKeys | undefined {
-  const { adapterPublicKey: publicFile, adapterSigningKey: signingFile } = config;
-  const at = signingFile === undefined ? '--adapter-public-key' : '--adapter-signing-key';
+  const pair = readKey('--adapter-signing-key', config.adapterSigningKey, parseSigningKey);
+  const publicKey = readKey('--adapter-public-key', config.adapterPublicKey, parsePublicKey);
+  if (pair && publicKey && !pair.publicKey.equals(publicKey))
+    throw new ConfigError(['--adapter-public-key: is not the public key of the signing key']);
+  return pair ?? (publicKey && { publicKey });
+}
+
+function readKey<T>(flag: string, file: string | undefined, parse: (pem: string) => T) {
+  if (file === undefined) return undefined;
   try {
-    return parseSignatureKeys({
-      publicKey: publicFile && readFileSync(publicFile, 'utf8'),
-      signingKey: signingFile && readFileSync(signingFile, 'utf8'),
-    });
+    return parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new ConfigError([`${at}: ${(error as Error).message}`]);
+    throw new ConfigError([`${flag}: ${(error as Error).message}`]);
   }
 }
 

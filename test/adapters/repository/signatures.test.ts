@@ -6,7 +6,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { keys } from '../../../adapters/repository/manifest.ts';
 import { AdapterRepository } from '../../../adapters/repository/repository.ts';
-import { parseSignatureKeys } from '../../../adapters/repository/signatures.ts';
+import { parsePublicKey, parseSigningKey } from '../../../adapters/repository/signatures.ts';
 import { readBody } from '../../../adapters/store/documents.ts';
 import type { ObjectStore } from '../../../adapters/store/store.ts';
 import { ConfigError, ServeError } from '../../../src/common/errors.ts';
@@ -24,12 +24,12 @@ function createPair(type: 'ed25519' | 'ed448' = 'ed25519') {
 }
 
 const PAIR = createPair();
-const signatureKeys = parseSignatureKeys({ signingKey: PAIR.signingKey });
+const signatureKeys = parseSigningKey(PAIR.signingKey);
 
 /** Reads the manifest as a server that only has the public key. */
 function readBy(store: ObjectStore, { publicKey } = PAIR, version = 1) {
   const repository = new AdapterRepository(store, {
-    signatureKeys: parseSignatureKeys({ publicKey }),
+    signatureKeys: { publicKey: parsePublicKey(publicKey) },
   });
   return repository.readManifest(ZEN.tenant, ZEN.name, version);
 }
@@ -130,6 +130,10 @@ test('key files that are missing, of another kind or no pair are refused by the 
       /public-key: is not an Ed25519 key/,
     ],
     [{ ...none, adapterSigningKey: adapterPublicKey }, /^--adapter-signing-key: /],
+    [
+      { adapterSigningKey, adapterPublicKey: path.join(folder, 'none') },
+      /^--adapter-public-key: ENO/,
+    ],
     [
       { adapterSigningKey, adapterPublicKey: write('c', createPair().publicKey) },
       /is not the public/,
