@@ -218,18 +218,24 @@ describe('a server that is retired', () => {
   });
 });
 
+/** A stream whose first step waits for `resume`. */
+async function openStuckStream() {
+  const served = serve({ reply: () => utf8('Hello') });
+  let resume = () => {};
+  const stuck = new Promise<void>((resolve) => {
+    resume = resolve;
+  });
+  served.engine.beforeRun = () => stuck;
+  const server = await listen(served);
+  const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+  return { server, response, resume };
+}
+
 describe('a server that drains', () => {
   test('closes idle connections, so a client connects anew, and no connection with a request', async () => {
-    const served = serve({ reply: () => utf8('Hello') });
-    let resume = () => {};
-    const stuck = new Promise<void>((resolve) => {
-      resume = resolve;
-    });
-    served.engine.beforeRun = () => stuck;
-    const server = await listen(served);
-    const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    const { server, response, resume } = await openStuckStream();
     const agent = new Agent({ keepAlive: true });
     after(() => agent.destroy());
     assert.equal(await isReused(agent, server.url), false);
@@ -246,16 +252,7 @@ describe('a server that drains', () => {
 
 describe('a server that is closed', () => {
   test('lets a stream finish and refuses new connections', async () => {
-    const served = serve({ reply: () => utf8('Hello') });
-    let resume = () => {};
-    const stuck = new Promise<void>((resolve) => {
-      resume = resolve;
-    });
-    served.engine.beforeRun = () => stuck;
-    const server = await listen(served);
-    const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    const { server, response, resume } = await openStuckStream();
     const closed = server.close(60_000);
     await assert.rejects(fetch(`${server.url}/livez`));
     resume();

@@ -173,18 +173,15 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'each request fetches for itself',
     seed: 2,
     create: () => {
-      let objects: ObjectStore | undefined;
+      const { store, objects } = watchedStore();
       return {
-        store(store) {
-          objects = store;
-          return store;
-        },
+        store,
         localAdapters: (adapters, clock) =>
           replaced(adapters, {
             acquire(...args) {
               const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-bug-'));
               const disks = [new DiskTier({ root, capacityBytes: 2 ** 20, isTemporary: true })];
-              const fetcher = new Fetcher({ store: objects!, log, clock });
+              const fetcher = new Fetcher({ store: objects(), log, clock });
               return new LocalAdapters({ fetcher, disks, clock }).acquire(...args);
             },
           }),
@@ -231,16 +228,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'nobody remembers the newest aliases',
     seed: 104,
     create: () => {
-      let objects: ObjectStore | undefined;
+      const { store, objects } = watchedStore();
       return {
-        store(store) {
-          objects = store;
-          return store;
-        },
+        store,
         repository: (repository, clock) =>
           replaced(repository, {
             readAliases: (...args) =>
-              new AdapterRepository(objects!, { clock, now: clock.date }).readAliases(...args),
+              new AdapterRepository(objects(), { clock, now: clock.date }).readAliases(...args),
           }),
       };
     },
@@ -333,4 +327,14 @@ function forgetState(runDir: string): void {
       // there is no such checkpoint
     }
   }
+}
+
+/** Leaves the store as it is, and returns it later. */
+function watchedStore() {
+  let objects: ObjectStore | undefined;
+  const store = (given: ObjectStore) => {
+    objects = given;
+    return given;
+  };
+  return { store, objects: () => objects! };
 }
