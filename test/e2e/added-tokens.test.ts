@@ -1,50 +1,15 @@
 // Adapters with tokens of their own on a real server: in text, ids, logprobs, constraints and templates, and never in an answer of
 // the base or of another adapter.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { toFloat32 } from '../../src/common/tensor.ts';
-import {
-  BASE_LIMITS,
-  parseSafetensors,
-  serializeSafetensors,
-} from '../../src/formats/safetensors.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { filled } from '../adapters/sample.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
-import { writeToyAdapter } from './toy-adapter.ts';
+import { NEW_TOKENS, writeResizedAdapter, writeToyAdapter } from './toy-adapter.ts';
 
 const MODEL = 'models/toy';
-const [V, D] = [1024, 128];
-const TABLE = 'base_model.model.model.embed_tokens.weight';
-const [WORD, CONTROL] = [V, V + 1];
-const TOKENS = [
-  { id: WORD, content: 'foo bar', special: false },
-  { id: CONTROL, content: '<|tool|>', special: true },
-];
-
-/** A toy adapter that was trained after two tokens had been added. */
-function writeResized(directory: string, seed: number, rows = V + 2): void {
-  writeToyAdapter(directory, seed);
-  const file = path.join(directory, 'adapter_model.safetensors');
-  const { tensors } = parseSafetensors(readFileSync(file), BASE_LIMITS);
-  const artifact = readArtifact(MODEL);
-  const base = toFloat32(artifact.tensors.read('model.embed_tokens.weight'));
-  artifact.tensors.close();
-  const own = (i: number) => base[i] ?? base[i - 400 * D - seed]!;
-  writeFileSync(
-    file,
-    serializeSafetensors(new Map([...tensors, [TABLE, filled([rows, D], 'F32', own)]])),
-  );
-  const json = JSON.parse(readFileSync(`${MODEL}/tokenizer.json`, 'utf8'));
-  const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false };
-  json.added_tokens.push(...TOKENS.map((token) => ({ ...token, ...plain })));
-  writeFileSync(path.join(directory, 'tokenizer.json'), JSON.stringify(json, null, 2));
-  const config = { eos_token: '<|tool|>' };
-  writeFileSync(path.join(directory, 'tokenizer_config.json'), JSON.stringify(config));
-}
+const [WORD, CONTROL] = NEW_TOKENS.map(({ id }) => id) as [number, number];
 
 interface Choice {
   readonly text: string;
@@ -62,9 +27,9 @@ interface Answer {
 
 async function serveToy(t: TestContext) {
   const adapters = temporaryFolder(t);
-  writeResized(path.join(adapters, 'words'), 1);
-  writeResized(path.join(adapters, 'others'), 2);
-  writeResized(path.join(adapters, 'short'), 3, V + 1);
+  writeResizedAdapter(path.join(adapters, 'words'), 1);
+  writeResizedAdapter(path.join(adapters, 'others'), 2);
+  writeResizedAdapter(path.join(adapters, 'short'), 3, 1);
   writeToyAdapter(path.join(adapters, 'plain'), 4);
   const args = ['--model', MODEL, '--adapters', adapters, '--no-demo'];
   const serving = await startServing(args, temporaryFolder(t));
@@ -98,7 +63,7 @@ test('tokens of an adapter are its own, wherever text and ids meet', async (t) =
   assert.ok(tokens.includes(WORD) && !tokens.includes(CONTROL), `${tokens}`);
   for (const model of ['base', 'plain']) {
     const other = await ok('/tokenize', { model, prompt: text });
-    assert.ok(other.tokens.every((id) => id < V));
+    assert.ok(other.tokens.every((id) => id < WORD));
   }
   const ids = { tokens: [WORD, CONTROL] };
   assert.equal((await ok('/detokenize', { model: 'words', ...ids })).prompt, 'foo bar<|tool|>');
@@ -119,7 +84,12 @@ test('tokens of an adapter are its own, wherever text and ids meet', async (t) =
     await refused('/v1/completions', stop, 400, 'stop_token_ids');
     await refused('/v1/embeddings', { model, input: [[1], [WORD]] }, 400, 'input');
   }
-  await refused('/v1/completions', { model: 'words', ...greedy, prompt: [V + 2] }, 400, 'prompt');
+  await refused(
+    '/v1/completions',
+    { model: 'words', ...greedy, prompt: [CONTROL + 1] },
+    400,
+    'prompt',
+  );
   await ok('/v1/embeddings', { model: 'words', input: [[1], [WORD]] });
 
   const regex = { structured_outputs: { regex: 'foo bar!?' } };
@@ -137,7 +107,7 @@ test('tokens of an adapter are its own, wherever text and ids meet', async (t) =
 
 test('a published adapter has its tokens from the manifest', async (t) => {
   const [home, folder] = [temporaryFolder(t), path.join(temporaryFolder(t), 'words')];
-  writeResized(folder, 1);
+  writeResizedAdapter(folder, 1);
   const store = path.join(home, 'store');
   mkdirSync(store);
   const pushed = await runLorikeet(

@@ -13,7 +13,7 @@ import { temporaryFolder } from '../fixtures.ts';
 
 export const TOY = path.resolve('models/toy');
 
-function openToy(t: TestContext): Artifact {
+export function openToy(t: TestContext): Artifact {
   const artifact = readArtifact(TOY);
   t.after(() => artifact.tensors.close());
   return artifact;
