@@ -19,7 +19,7 @@ import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { servingFolder, tinyAdapter, tinyModel, writeKvScales } from '../fixtures.ts';
-import { FakeLeases } from '../scheduler/fake-engine.ts';
+import { ForcedLeases } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { runLogits, runnerOf } from './runner.ts';
 
@@ -30,21 +30,6 @@ const promptOf = (seed: number) =>
   Array.from({ length: 40 }, (_, i) => (7 * i + 5 * seed + 3) % 90);
 const CACHED = 32;
 const SLOTS = 4;
-
-/** Gives out weights that nobody has checked. */
-class ForcedLeases extends FakeLeases {
-  readonly #weights: ReadonlyMap<string, AdapterWeights>;
-
-  constructor(weights: readonly AdapterWeights[]) {
-    super();
-    this.#weights = new Map(weights.map((one) => [one.digest, one]));
-  }
-
-  override async lease(...args: Parameters<FakeLeases['lease']>) {
-    const lease = await super.lease(...args);
-    return { ...lease, weights: { ...this.#weights.get(args[0].digest)!, byteSize: 10 } };
-  }
-}
 
 interface Answer {
   readonly end: string;

@@ -228,3 +228,18 @@ export class FakeLeases implements AdapterLeases {
 }
 
 export { plainSource as source } from '../adapters/sources.ts';
+
+/** Gives out weights that nobody has checked. */
+export class ForcedLeases extends FakeLeases {
+  readonly #weights: ReadonlyMap<string, AdapterWeights>;
+
+  constructor(weights: readonly AdapterWeights[]) {
+    super();
+    this.#weights = new Map(weights.map((one) => [one.digest, one]));
+  }
+
+  override async lease(...args: Parameters<FakeLeases['lease']>) {
+    const lease = await super.lease(...args);
+    return { ...lease, weights: { ...this.#weights.get(args[0].digest)!, byteSize: 10 } };
+  }
+}
