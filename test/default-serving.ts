@@ -2,6 +2,7 @@
 import { describeProcessor } from '../src/common/processor.ts';
 import { rowFormCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
+import { baseBytes } from '../src/engine/memory/memory-budget.ts';
 import { fewestRowsForRowForm } from '../src/engine/row-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
@@ -16,7 +17,8 @@ export async function defaultServing(
   try {
     const calibration = rowFormCalibration({ artifactDir, runtime: {} });
     const servingDir = await ensureServingFiles(artifact, { ...cache, calibration });
-    const served = { weights: cache.weights, provider: 'cpu' } as const;
+    const byteSize = baseBytes(artifact.config, cache.weights);
+    const served = { weights: cache.weights, provider: 'cpu', byteSize } as const;
     const rowFormFrom = fewestRowsForRowForm(served, describeProcessor().features);
     return { servingDir, ...(rowFormFrom !== undefined && { rowFormFrom }) };
   } finally {

@@ -14,11 +14,29 @@ const FEWEST_TOKEN_ROWS: readonly (readonly [ProcessorFeature, number])[] = [
   ['avx-vnni', 65],
 ];
 
-/** Returns the fewest token rows of a run for which the row form is the faster one; undefined if there are none. */
+/**
+ * A base of this size is served in the row form alone. Its matrices are so large that the form is about as fast for one row
+ * as the other one, and both together would take twice the memory.
+ */
+const ALONE_FROM_BYTES = 1e9;
+
+/** A base as it is served. */
+export interface ServedBase {
+  readonly weights: WeightsMode;
+  readonly provider: Provider;
+  /** Of its weights, in one form. */
+  readonly byteSize: number;
+}
+
+/**
+ * Returns the fewest token rows of a run for which the row form is the better one: 1 if it is the only one, undefined if there
+ * are none.
+ */
 export function fewestRowsForRowForm(
-  { weights, provider }: { readonly weights: WeightsMode; readonly provider: Provider },
+  { weights, provider, byteSize }: ServedBase,
   features: readonly ProcessorFeature[] | undefined,
 ): number | undefined {
   if (weights !== 'int8' || PROVIDERS[provider].memory !== 'host') return undefined;
-  return FEWEST_TOKEN_ROWS.find(([feature]) => features?.includes(feature))?.[1];
+  const fewest = FEWEST_TOKEN_ROWS.find(([feature]) => features?.includes(feature))?.[1];
+  return fewest !== undefined && byteSize >= ALONE_FROM_BYTES ? 1 : fewest;
 }

@@ -31,11 +31,28 @@ const ZERO_POINT = 128;
 /** The scale of a second term, as a share of the first one's. Rounding leaves half a level at most. */
 const SECOND_SCALE = 0.5 / LARGEST_LEVEL;
 
+/** Returns the zero points of rows, uint8 [tokens]. `ofTokens` [tokens] has a value for each. */
+export function rowZeroPoints(g: GraphBuilder, ofTokens: Value): Value {
+  return g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [ofTokens])]);
+}
+
+/** How rows are rounded. */
+interface RoundingOptions {
+  /** Default: 1. */
+  readonly terms?: Terms;
+  /** Those of `rowZeroPoints`, so that products of as many rows share them. Default: new ones. */
+  readonly zeroPoints?: Value;
+}
+
 /** Rounds each row of x [tokens, in] to 8 bits. A row of zeros gets the scale 0, and its products are 0. */
-export function quantizeRows(g: GraphBuilder, x: Value, terms: Terms = 1): QuantizedRows {
+export function quantizeRows(
+  g: GraphBuilder,
+  x: Value,
+  { terms = 1, zeroPoints: shared }: RoundingOptions = {},
+): QuantizedRows {
   const largest = g.node('ReduceMax', [g.node('Abs', [x]), g.int64([1])], { keepdims: 0 });
   const rowScales = g.node('Mul', [largest, g.float(1 / LARGEST_LEVEL)]); // [tokens]
-  const zeroPoints = g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [rowScales])]);
+  const zeroPoints = shared ?? rowZeroPoints(g, rowScales);
   const first = g.node('QuantizeLinear', [x, rowScales, zeroPoints], { axis: 0 });
   const scales = g.node('Unsqueeze', [rowScales, g.int64([1])]);
   if (terms === 1) return { codes: first, scales, terms };

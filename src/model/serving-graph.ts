@@ -8,7 +8,7 @@ import { type DecoderLowering, decoder, type Projection, type Residual } from '.
 import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
-import { quantizeRows, rowProduct } from './row-product.ts';
+import { quantizeRows, rowProduct, rowZeroPoints } from './row-product.ts';
 import { linearName, rowMatrix } from './row-weights.ts';
 import {
   BLOCK_SIZE,
@@ -125,6 +125,8 @@ class ServingLowering implements DecoderLowering {
   readonly #kv: KvAttention;
   readonly #lora: LoraGraph;
   readonly #weightInputs = new Map<string, Value>();
+  /** uint8 [T] */
+  #zeroPoints: Value | undefined;
   /** [T, 1] each. A row is not finite if an input of its product is not. */
   readonly #rowSums: Value[] = [];
 
@@ -291,7 +293,9 @@ class ServingLowering implements DecoderLowering {
     // of its row NaN, and so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
-    const rows = quantizeRows(this.g, this.g.node('Mul', [x, this.#weight(factors)]), terms);
+    this.#zeroPoints ??= rowZeroPoints(this.g, this.#inputIds);
+    const smooth = this.g.node('Mul', [x, this.#weight(factors)]);
+    const rows = quantizeRows(this.g, smooth, { terms, zeroPoints: this.#zeroPoints });
     const weight = { data: this.#weight(values), scales: this.#weight(scales) };
     let product = rowProduct(this.g, rows, weight);
     if (floatInputs) {

@@ -129,3 +129,13 @@ test('the row form is kept in memory only if nothing else has to shrink for it',
   assert.equal(onVnni(900e6).rowFormFrom, undefined);
   assert.throws(() => onVnni(200e6), ConfigError);
 });
+
+test('a large base takes no memory for a second form', () => {
+  const limit = { bytes: 24e9, source: 'test' };
+  const request = { ...DEFAULTS, kv: 'int8' } as const;
+  const onVnni = planMemory(LARGER, request, limit, ['avx512-vnni']);
+  assert.equal(onVnni.rowFormFrom, 1);
+  assert.deepEqual({ ...onVnni, rowFormFrom: undefined }, planMemory(LARGER, request, limit, []));
+  const tight = planMemory(LARGER, request, { ...limit, bytes: 8e9 }, ['avx512-vnni']);
+  assert.equal(tight.rowFormFrom, undefined, 'both forms are in memory while it is calibrated');
+});

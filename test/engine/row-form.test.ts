@@ -188,11 +188,18 @@ test('a calibration finds the largest inputs of every linear', async (t) => {
 });
 
 test('only processors that multiply small integers fast and exactly take the row form', () => {
-  const int8 = { weights: 'int8', provider: 'cpu' } as const;
+  const int8 = { weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
   assert.equal(fewestRowsForRowForm(int8, ['amx', 'avx512-vnni', 'avx2']), 2);
   assert.equal(fewestRowsForRowForm(int8, ['avx-vnni', 'avx2']), 65);
   assert.equal(fewestRowsForRowForm(int8, ['avx512', 'avx2']), undefined);
   assert.equal(fewestRowsForRowForm(int8, undefined), undefined);
   assert.equal(fewestRowsForRowForm({ ...int8, weights: 'f32' }, ['amx']), undefined);
   assert.equal(fewestRowsForRowForm({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
+});
+
+test('a large base is served in the row form alone', () => {
+  const large = { weights: 'int8', provider: 'cpu', byteSize: 1.3e9 } as const;
+  assert.equal(fewestRowsForRowForm(large, ['amx']), 1);
+  assert.equal(fewestRowsForRowForm(large, ['avx512-vnni']), 1);
+  assert.equal(fewestRowsForRowForm(large, ['avx512']), undefined);
 });

@@ -77,14 +77,14 @@ const PREFIX_CACHE_SHARE = 0.2;
 const ADAPTER_SHARE = 0.4;
 /** The share of the adapter cache in the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
-/** The memory of a calibration as a multiple of the base's with its row form. SmolLM2-135M takes 0.6 GB beside the process. */
+/** The memory of a calibration as a multiple of the base's in both forms. SmolLM2-135M takes 0.6 GB beside the process. */
 const CALIBRATION_FACTOR = 4;
 /** While slots are widened, the old ones exist beside the new ones. */
 const SLOTS_AT_ONCE = 2;
 /** The largest share of the memory for adapter slots, even if more is free. */
 const MAX_ADAPTER_SLOTS_SHARE = 0.5;
 
-/** The bytes of a base's weights as they are served, without the row form. */
+/** The bytes of a base's weights as they are served, in one form. */
 export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
   return tensorBytes(servingTensors(config, weights));
 }
@@ -104,10 +104,12 @@ export function planMemory(
   limit: MemoryLimit,
   features = describeProcessor().features,
 ): MemoryPlan {
-  const rowFormFrom = fewestRowsForRowForm(request, features);
+  const byteSize = baseBytes(config, request.weights);
+  const rowFormFrom = fewestRowsForRowForm({ ...request, byteSize }, features);
   if (rowFormFrom !== undefined) {
     const { plan, shortfall } = planWith(config, request, { limit, rowFormFrom });
-    const canCalibrate = limit.bytes >= CALIBRATION_FACTOR * plan.budget.parts.base;
+    const bothForms = byteSize + tensorBytes(rowTensors(config));
+    const canCalibrate = limit.bytes >= CALIBRATION_FACTOR * bothForms;
     // Sequences are worth more than speed.
     if (!shortfall && !plan.reduced && canCalibrate) return plan;
   }
@@ -121,9 +123,11 @@ function planWith(
   request: MemoryRequest,
   { limit, rowFormFrom }: { readonly limit: MemoryLimit; readonly rowFormFrom?: number },
 ): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
-  const withoutRows = fixedParts(config, request);
-  const rowForm = rowFormFrom === undefined ? 0 : tensorBytes(rowTensors(config));
-  const fixed = { ...withoutRows, base: withoutRows.base + rowForm };
+  const oneForm = fixedParts(config, request);
+  const isBoth = rowFormFrom !== undefined && rowFormFrom > 1;
+  // Alone, the row form takes the place of the blocks, and a little less memory.
+  const otherForm = isBoth ? tensorBytes(rowTensors(config)) : 0;
+  const fixed = { ...oneForm, base: oneForm.base + otherForm };
   const isHost = PROVIDERS[request.provider].memory === 'host';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
