@@ -27,7 +27,7 @@ import {
   toPrefillBatch,
 } from './sequence.ts';
 import { SlotQueue } from './slot-queue.ts';
-import type { RunOutcome, StepOutcome, StepPlan, StepPrefill } from './step-plan.ts';
+import type { RunOutcome, StepInFlight, StepOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
 /** The limits of a scheduler. */
 export interface SchedulerOptions {
@@ -72,11 +72,11 @@ export class Scheduler {
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
   readonly #attached = new Set<AdapterKey>();
-  /** Row i owns slot i, except between `applyResults` and the next step. */
+  /** Row i owns slot i, except between the results of a step and the next one. */
   #running: Sequence[] = [];
   /** These own the slots after the running rows, in order. Between steps there is at most one, unfinished. */
   #prefilling: Sequence[] = [];
-  #inFlight: StepPlan | undefined;
+  #inFlight: StepInFlight | undefined;
   readonly #totals: EngineTotals = {
     steps: 0,
     promptTokens: 0,
@@ -162,23 +162,35 @@ export class Scheduler {
     });
     const decode = rows[0] && ({ kind: 'decode', rows: toDecodeRows(rows) } as const);
     const decodeIds = rows.map(({ id }) => id);
-    this.#inFlight = { admitted, moves, detach, prefills, decode, decodeIds };
-    return this.#inFlight;
+    const plan = { admitted, moves, detach, prefills, decode, decodeIds };
+    this.#inFlight = { plan, prefilled: this.#prefilling, decoded: rows, appliedPrefills: 0 };
+    return plan;
   }
 
-  /** Applies the results of a step, and returns all its events in order. */
+  /** Applies the outcome of the step's next prefill while its other runs are still to come, and returns its events. */
+  applyPrefill(plan: StepPlan, outcome: RunOutcome): EngineEvent[] {
+    const step = this.#inFlight;
+    assert(step?.plan === plan, 'results are applied to the step in flight, once');
+    const i = step.appliedPrefills++;
+    const prefill = plan.prefills[i];
+    assert(prefill, 'each prefill has one outcome');
+    return this.#applyPrefill(step.prefilled[i]!, prefill, outcome);
+  }
+
+  /** Applies the outcomes of a step that were not applied yet, ends it, and returns their events in order. */
   applyResults(plan: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    assert(plan === this.#inFlight, 'results are applied to the step in flight, once');
+    const started = outcome.prefills.flatMap((prefill) => this.applyPrefill(plan, prefill));
+    const step = this.#inFlight;
+    assert(step?.plan === plan, 'results are applied to the step in flight, once');
+    assert(step.appliedPrefills === plan.prefills.length, 'a prefill has an outcome');
     this.#inFlight = undefined;
     this.#totals.steps++;
-    const decoded = this.#running;
-    const prefilled = this.#prefilling;
-    const started = plan.prefills.flatMap((prefill, i) =>
-      this.#applyPrefill(prefilled[i]!, prefill, outcome.prefills[i]),
-    );
+    // These were asked to end after the outcome of their prefill.
+    const ended = step.prefilled.filter(({ id, ending }) => ending && this.#live.has(id));
     return [
       ...started,
-      ...(plan.decode ? this.#applyDecode(decoded, plan.decode, outcome.decode) : []),
+      ...(plan.decode ? this.#applyDecode(step.decoded, plan.decode, outcome.decode) : []),
+      ...ended.flatMap((sequence) => this.#conclude(sequence, [])),
     ];
   }
 
@@ -273,9 +285,8 @@ export class Scheduler {
   #applyPrefill(
     sequence: Sequence,
     { attach, batch }: StepPrefill,
-    outcome: RunOutcome | undefined,
+    outcome: RunOutcome,
   ): EngineEvent[] {
-    assert(outcome, 'a prefill has an outcome');
     if ('error' in outcome) {
       if (attach !== undefined && outcome.isDetached) this.#attached.delete(attach);
       this.#prefixes.forget(sequence);

@@ -84,8 +84,6 @@ export interface StepLoopOptions {
   clock?: Clock;
 }
 
-const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
-
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 /** A sequence that cannot run yet, and the things that it waits for. */
 type Loading = SubmitMessage & Pick<Sequence, 'sampler' | 'pooler'>;
@@ -283,10 +281,12 @@ export class StepLoop {
     );
     for (const { from, to, length } of plan.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of plan.detach) await this.#engine.detachAdapter(key);
-    const prefills: RunOutcome[] = [];
-    for (const prefill of plan.prefills) prefills.push(await this.#runPrefill(prefill));
+    for (const prefill of plan.prefills) {
+      // The first token does not wait for the runs behind it.
+      this.#publish(this.#scheduler.applyPrefill(plan, await this.#runPrefill(prefill)));
+    }
     const decode = plan.decode && (await this.#runBatch(plan.decode, plan.decodeIds));
-    return this.#scheduler.applyResults(plan, { prefills, decode });
+    return this.#scheduler.applyResults(plan, { prefills: [], decode });
   }
 
   /** Slots are as the last step left them. Nothing else changes the cache, so a step finds what `next` found in it. */
@@ -359,7 +359,7 @@ export class StepLoop {
       residentAdapters: this.#adapters.resident(),
       adapterCacheBytes: bytes,
       adapterCache: { ...totals, bytes, adapters: idleCount + leasedCount },
-      prefixCache: this.#engine.prefixes?.stats() ?? NO_PREFIXES,
+      prefixCache: this.#engine.prefixes?.stats() ?? { bytes: 0, capacityBytes: 0, evictions: 0 },
       residentMemoryBytes: process.memoryUsage.rss(),
     };
   }

@@ -34,8 +34,19 @@ export type RunOutcome =
   /** `isDetached`: the adapter of the prefill could not be attached. */
   | { readonly error: ServeError; readonly isDetached?: true };
 
-/** The outcome of each batch of a step. */
+/** The outcomes of a step's runs. */
 export interface StepOutcome {
+  /** Those that were not applied on their own. */
   readonly prefills: readonly RunOutcome[];
   readonly decode: RunOutcome | undefined;
+}
+
+/** A step whose results are not all applied. */
+export interface StepInFlight {
+  readonly plan: StepPlan;
+  /** The sequences of the prefills, in order. */
+  readonly prefilled: readonly Sequence[];
+  /** Those of the decode, by row. */
+  readonly decoded: readonly Sequence[];
+  appliedPrefills: number;
 }

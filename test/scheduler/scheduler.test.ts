@@ -173,6 +173,39 @@ test('an adapter that could not be attached is attached for the next prompt', ()
   assert.equal(bench.step()!.prefills[0]!.attach, 'a');
 });
 
+test('a first token does not wait for the other runs of its step', () => {
+  const bench = new Bench();
+  const running = bench.submit(request([1], { maxTokens: 9 }));
+  bench.step();
+  bench.step();
+  const [short, aborted, long] = [1, 3, 3].map((maxTokens) =>
+    bench.submit(request([2], { maxTokens })),
+  );
+  const step = bench.scheduler.next()!;
+  const [first, ...others] = step.prefills.map(({ batch }) => ({
+    result: bench.engine.runNow(batch),
+  }));
+  const early = bench.scheduler.applyPrefill(step, first!);
+  assert.deepEqual(
+    early.map(({ id, type }) => [id, type]),
+    [
+      [short, 'token'],
+      [short, 'finished'],
+    ],
+  );
+  bench.events.push(...early, ...bench.scheduler.applyPrefill(step, others[0]!));
+  assert.deepEqual(bench.scheduler.abort(aborted!), [], 'the step has not ended');
+  const decode = { result: bench.engine.runNow(step.decode!) };
+  bench.events.push(...bench.scheduler.applyResults(step, { prefills: [others[1]!], decode }));
+  assert.equal(bench.ending(aborted!), 'abort');
+  bench.runAll();
+  assert.deepEqual(bench.tokens(long!), referenceTokens(request([2], { maxTokens: 3 }), undefined));
+  assert.deepEqual(
+    bench.tokens(running),
+    referenceTokens(request([1], { maxTokens: 9 }), undefined),
+  );
+});
+
 test('an abort takes effect at once between steps, or at the end of the step in flight', () => {
   const bench = new Bench();
   const between = bench.submit(request([1], { maxTokens: 9 }));

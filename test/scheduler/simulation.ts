@@ -85,6 +85,7 @@ export class Simulation {
     | { step: StepPlan; prefills: BatchResult[]; decode: BatchResult | undefined }
     | undefined;
   #lastId = 0;
+  #steps = 0;
 
   /** Whether fewer adapters than slots can run. Then a slot or a tenant may have to wait for the end of another one. */
   readonly #limits: AdapterLimits;
@@ -172,14 +173,17 @@ export class Simulation {
     });
     this.#checkAttached();
     const decode = step.decode && this.#engine.runNow(step.decode);
-    this.#inFlight = { step, prefills, decode };
     this.#checkOwners(step);
+    this.#recordService(step, decode);
+    // Operations come after the results of some prefills and before those of the others.
+    const early = prefills.splice(0, ++this.#steps % (prefills.length + 1));
+    for (const result of early) this.#record(this.#scheduler.applyPrefill(step, { result }));
+    this.#inFlight = { step, prefills, decode };
   }
 
   #applyResults(decodeError?: ServeError): void {
     const { step, prefills, decode } = this.#inFlight!;
     this.#inFlight = undefined;
-    this.#recordService(step, decode);
     const events = this.#scheduler.applyResults(step, {
       prefills: prefills.map((result) => ({ result })),
       decode: decode && (decodeError ? { error: decodeError } : { result: decode }),
