@@ -24,7 +24,7 @@ const ALONE_FROM_BYTES = 1e9;
 export interface ServedBase {
   readonly weights: WeightsMode;
   readonly provider: Provider;
-  /** Of its weights, in one form. */
+  /** The size of its weights in one form. */
   readonly byteSize: number;
 }
 

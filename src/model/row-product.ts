@@ -40,7 +40,7 @@ export function rowZeroPoints(g: GraphBuilder, ofTokens: Value): Value {
 interface RoundingOptions {
   /** Default: 1. */
   readonly terms?: Terms;
-  /** Those of `rowZeroPoints`, so that products of as many rows share them. Default: new ones. */
+  /** The result of `rowZeroPoints`, which all products of as many rows can share. Default: a new one. */
   readonly zeroPoints?: Value;
 }
 

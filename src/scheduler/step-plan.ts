@@ -36,7 +36,7 @@ export type RunOutcome =
 
 /** The outcomes of a step's runs. */
 export interface StepOutcome {
-  /** Those that were not applied on their own. */
+  /** The prefills that were not applied on their own. */
   readonly prefills: readonly RunOutcome[];
   readonly decode: RunOutcome | undefined;
 }
@@ -46,7 +46,7 @@ export interface StepInFlight {
   readonly plan: StepPlan;
   /** The sequences of the prefills, in order. */
   readonly prefilled: readonly Sequence[];
-  /** Those of the decode, by row. */
+  /** The sequences of the decode, by row. */
   readonly decoded: readonly Sequence[];
   appliedPrefills: number;
 }
