@@ -38,7 +38,7 @@ export type ToEngine =
   /** Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs`. */
   | { type: 'prefetch'; id: PrefetchId; adapter: AdapterSource; keepWarmMs: number }
   | { type: 'stats' }
-  /** Ends the run in flight: its sequences fail, and the loop goes on. */
+  /** Ends the run in flight. Rows that decoded together run again, each alone; others fail. The loop goes on. */
   | { type: 'terminate' }
   /** Ends the process once all sequences have ended, or after the deadline. */
   | { type: 'drain'; deadlineMs: number };

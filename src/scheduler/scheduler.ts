@@ -18,6 +18,7 @@ import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from '.
 import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
 import {
   applyRows,
+  failedEvent,
   isTerminal,
   isZeroed,
   pooledEvent,
@@ -27,7 +28,15 @@ import {
   toPrefillBatch,
 } from './sequence.ts';
 import { SlotQueue } from './slot-queue.ts';
-import type { RunOutcome, StepInFlight, StepOutcome, StepPlan, StepPrefill } from './step-plan.ts';
+import {
+  type DecodeOutcome,
+  type RunOutcome,
+  rowOutcome,
+  type StepInFlight,
+  type StepOutcome,
+  type StepPlan,
+  type StepPrefill,
+} from './step-plan.ts';
 
 /** The limits of a scheduler. */
 export interface SchedulerOptions {
@@ -137,7 +146,7 @@ export class Scheduler {
    * gets none of them. Does nothing if the sequence has ended.
    */
   fail(id: SequenceId, error: ServeError): EngineEvent[] {
-    return this.#end(id, { type: 'failed', id, error: error.toPlain() });
+    return this.#end(id, failedEvent({ id }, error));
   }
 
   /** Plans the next step; undefined if there is nothing to run. `applyResults` must follow before the next call. */
@@ -290,7 +299,7 @@ export class Scheduler {
     if ('error' in outcome) {
       if (attach !== undefined && outcome.isDetached) this.#attached.delete(attach);
       this.#prefixes.forget(sequence);
-      return this.#conclude(sequence, failure(sequence, outcome.error));
+      return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
     }
     const { tokenIds, forcedIds = [] } = batch;
     const { rows, promptLogprobs } = outcome.result;
@@ -326,15 +335,16 @@ export class Scheduler {
   #applyDecode(
     sequences: readonly Sequence[],
     { rows }: DecodeBatch,
-    outcome: RunOutcome | undefined,
+    decoded: DecodeOutcome | undefined,
   ): EngineEvent[] {
-    assert(outcome, 'a decode has an outcome');
+    assert(decoded, 'a decode has an outcome');
     return sequences.flatMap((sequence, i) => {
+      const outcome = rowOutcome(decoded, i);
       if ('error' in outcome) {
         this.#prefixes.forget(sequence);
-        return this.#conclude(sequence, failure(sequence, outcome.error));
+        return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
       }
-      const results = outcome.result.rows[i];
+      const { results } = outcome;
       assert(results?.length, 'a decode answers each row');
       if (results.some(isZeroed)) this.#prefixes.forget(sequence);
       sequence.pastLength += results.length; // tokens after these in the cache are overwritten
@@ -386,8 +396,4 @@ export class Scheduler {
     sequence.slot = undefined;
     return concluded;
   }
-}
-
-function failure(sequence: Sequence, error: ServeError): EngineEvent[] {
-  return [{ type: 'failed', id: sequence.id, error: error.toPlain() }];
 }

@@ -141,6 +141,11 @@ export function pooledEvent(id: SequenceId, pooler: Pooler): EngineEvent {
   return { type: 'embedding', id, embedding: pooler.embedding() };
 }
 
+/** The end of a sequence by an error. */
+export function failedEvent({ id }: Pick<Sequence, 'id'>, error: ServeError): TerminalEvent {
+  return { type: 'failed', id, error: error.toPlain() };
+}
+
 /** Whether an event ends its sequence. */
 export function isTerminal(event: EngineEvent | undefined): event is TerminalEvent {
   return event?.type === 'finished' || event?.type === 'failed';
@@ -240,7 +245,7 @@ export function applyRows(sequence: Sequence, rows: readonly RowResult[]): Appli
 
 function applyRow(sequence: Sequence, row: RowResult, isComplete: boolean): EngineEvent[] {
   const { id, request } = sequence;
-  if (!row.ok) return [{ type: 'failed', id, error: rowError(sequence, row.reason).toPlain() }];
+  if (!row.ok) return [failedEvent(sequence, rowError(sequence, row.reason))];
   const { logprob } = row;
   const token: EngineEvent = { type: 'token', id, tokenId: row.id, ...(logprob && { logprob }) };
   if (request.stopTokenIds.includes(row.id)) {

@@ -6,7 +6,7 @@ import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
-import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
+import type { AdapterKey, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
@@ -36,27 +36,23 @@ import {
   penalizedIds,
   type Sequence,
 } from './sequence.ts';
-import type { RunOutcome, StepPlan, StepPrefill } from './step-plan.ts';
+import type { StepPlan } from './step-plan.ts';
+import { type RunEngine, StepRunner } from './step-runner.ts';
 
 /** Above it, tokens are too random to be guessed. */
 const MAX_DRAFT_TEMPERATURE = 1;
 
 /** The engine, as far as the loop needs it. */
-export interface StepEngine {
+export interface StepEngine extends RunEngine {
   readonly info: EngineModelInfo;
-  run(batch: Batch): Promise<BatchResult>;
-  /** Makes the run in flight reject, if there is one. */
-  terminate(): void;
   /** Copies the first `length` positions. */
   moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
-  zeroSlot(slot: SlotId): void | Promise<void>;
   /** Prepares an adapter beside the steps, so that no step waits while it is attached. */
   prepareFor(weights: AdapterWeights): Promise<void>;
   /** Prepares embeddings in the same way, of an adapter or of the base. */
   prepareEmbeddings(weights?: AdapterWeights): Promise<void>;
   /** Whether these adapters fit together if nothing else is attached. */
   canAttach(adapters: readonly AdapterWeights[]): boolean;
-  attachAdapter(weights: AdapterWeights): void | Promise<void>;
   detachAdapter(key: AdapterKey): void | Promise<void>;
   /** Absent: no prefixes are cached. */
   readonly prefixes?: StepPrefixes | undefined;
@@ -102,8 +98,7 @@ export class StepLoop {
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
   readonly #runs = new RunAnnouncer((message) => this.#post(message));
-  /** Whether the run in flight is being terminated. */
-  #isTerminating = false;
+  readonly #runner: StepRunner;
   #isDraining = false;
   #cancelDeadline = () => {};
   #wake: () => void = () => {};
@@ -115,6 +110,12 @@ export class StepLoop {
     this.#createMatcher = create.createMatcher;
     this.#clock = clock ?? systemClock;
     this.#leases = new SequenceLeases(adapters, this.#clock);
+    this.#runner = new StepRunner({
+      engine,
+      runs: this.#runs,
+      weights: (key) => this.#leases.weights(key),
+      toServeError: (error) => this.#toServeError(error),
+    });
     const { slotCount, maxSeqLength } = engine.info;
     const canAttach = (keys: readonly AdapterKey[]) =>
       engine.canAttach(keys.map((key) => this.#leases.weights(key)));
@@ -162,8 +163,7 @@ export class StepLoop {
         this.#post({ type: 'stats', stats: this.#stats() });
         break;
       case 'terminate':
-        this.#isTerminating = true;
-        this.#engine.terminate();
+        this.#runner.terminate();
         break;
       case 'drain':
         this.#drain(message.deadlineMs);
@@ -283,9 +283,9 @@ export class StepLoop {
     for (const key of plan.detach) await this.#engine.detachAdapter(key);
     for (const prefill of plan.prefills) {
       // The first token does not wait for the runs behind it.
-      this.#publish(this.#scheduler.applyPrefill(plan, await this.#runPrefill(prefill)));
+      this.#publish(this.#scheduler.applyPrefill(plan, await this.#runner.prefill(prefill)));
     }
-    const decode = plan.decode && (await this.#runBatch(plan.decode, plan.decodeIds));
+    const decode = plan.decode && (await this.#runner.decode(plan.decode, plan.decodeIds));
     return this.#scheduler.applyResults(plan, { prefills: [], decode });
   }
 
@@ -295,32 +295,6 @@ export class StepLoop {
     for (const change of this.#scheduler.takePrefixChanges()) {
       if (change.type === 'save') prefixes?.save(change.prefix, change.tokenIds, change.slot);
       else prefixes?.forget(change.prefix);
-    }
-  }
-
-  /** An adapter stays attached if the run fails, because other prompts of the step may use it. */
-  async #runPrefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
-    if (restore) this.#engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
-    if (attach === undefined) return this.#runBatch(batch, [id]);
-    this.#runs.begin([id], batch); // attaching can crash the process too
-    try {
-      await this.#engine.attachAdapter(this.#leases.weights(attach));
-    } catch (error) {
-      return { error: this.#toServeError(error), isDetached: true };
-    }
-    return this.#runBatch(batch, [id]);
-  }
-
-  /** If a run throws, its slots may hold anything, so they are zeroed before another sequence uses them. */
-  async #runBatch(batch: Batch, ids: readonly SequenceId[]): Promise<RunOutcome> {
-    this.#runs.begin(ids, batch);
-    this.#isTerminating = false;
-    try {
-      return { result: await this.#engine.run(batch) };
-    } catch (error) {
-      const slots = batch.kind === 'prefill' ? [batch.slot] : [...batch.rows.keys()];
-      for (const slot of slots) await this.#engine.zeroSlot(slot as SlotId);
-      return { error: this.#isTerminating ? tookTooLong() : this.#toServeError(error) };
     }
   }
 
@@ -388,10 +362,6 @@ export class StepLoop {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#post({ type: 'log', level: 'error', message, fields: { reason } });
   }
-}
-
-function tookTooLong(): ServeError {
-  return new ServeError('engine_restarting', 'A step of the engine took too long and was ended.');
 }
 
 function shuttingDown(): ServeError {

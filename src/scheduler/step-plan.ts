@@ -1,6 +1,12 @@
 // The engine's next step and its outcome, as plain data.
 import type { ServeError } from '../common/errors.ts';
-import type { AdapterKey, BatchResult, DecodeBatch, PrefillBatch } from '../engine/batch.ts';
+import type {
+  AdapterKey,
+  BatchResult,
+  DecodeBatch,
+  PrefillBatch,
+  RowResult,
+} from '../engine/batch.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { SlotMove } from './compact-slots.ts';
 import type { SequenceId } from './protocol.ts';
@@ -31,14 +37,32 @@ export interface StepPlan {
 /** The result of a run, or the error it threw. */
 export type RunOutcome =
   | { readonly result: BatchResult }
-  /** `isDetached`: the adapter of the prefill could not be attached. */
-  | { readonly error: ServeError; readonly isDetached?: true };
+  | {
+      readonly error: ServeError;
+      /** The adapter of the prefill could not be attached. */
+      readonly isDetached?: true;
+      /** The run took too long. */
+      readonly isTerminated?: true;
+    };
+
+/** The outcome of a decode: of one run of all rows, or of a run of each row alone. */
+export type DecodeOutcome = RunOutcome | { readonly alone: readonly RunOutcome[] };
+
+/** The outcome of a decode for row `i`. */
+export function rowOutcome(
+  decoded: DecodeOutcome,
+  i: number,
+): { readonly results: readonly RowResult[] | undefined } | { readonly error: ServeError } {
+  const outcome = 'alone' in decoded ? decoded.alone[i]! : decoded;
+  if ('error' in outcome) return outcome;
+  return { results: outcome.result.rows['alone' in decoded ? 0 : i] };
+}
 
 /** The outcomes of a step's runs. */
 export interface StepOutcome {
   /** The prefills that were not applied on their own. */
   readonly prefills: readonly RunOutcome[];
-  readonly decode: RunOutcome | undefined;
+  readonly decode: DecodeOutcome | undefined;
 }
 
 /** A step whose results are not all applied. */

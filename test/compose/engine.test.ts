@@ -6,6 +6,7 @@ import { createProcessClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
+import { servingFolder, tinyModel, writeKvScales } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { adapterFolder, generate, hostOptions, model } from './tiny-host.ts';
@@ -39,6 +40,43 @@ test('I01: a crowd of base and adapters on the real engine gives each the tokens
   );
   await client.drain(1000);
 });
+
+for (const kv of ['f32', 'int8'] as const) {
+  test(`F39: rows whose run is terminated get the tokens that they have alone, over a cache in ${kv}`, async (t) => {
+    const deep = tinyModel({ num_hidden_layers: 16 });
+    const servingDir = await servingFolder(t, deep, 'f32');
+    writeKvScales(servingDir, deep.config, 4);
+    const options = await hostOptions(t);
+    const host = await createEngineHost(
+      { ...options, engine: { ...options.engine, servingDir, kv } },
+      () => {},
+    );
+    const { engine } = host;
+    const loop = new StepLoop(host);
+    const client = createInProcessClient(loop, log);
+    const adapter = await adapterFolder(t, deep.config, 1);
+    const plans = [undefined, adapter, undefined, adapter].map(
+      (of, i) => [of, request([5 + i, 7, 9], { maxTokens: 40 })] as const,
+    );
+    const alone: number[][] = [];
+    for (const plan of plans) alone.push(tokensOf(await generate(client, ...plan)));
+
+    let terminated = 0;
+    const run = engine.run.bind(engine);
+    engine.run = async (batch) => {
+      const running = run(batch);
+      if (batch.kind === 'prefill' || batch.rows.length < plans.length) return running;
+      running.catch(() => terminated++);
+      setImmediate(() => loop.handle({ type: 'terminate' })); // the run has begun, or is over already
+      return running;
+    };
+    const together = await Promise.all(plans.map((plan) => generate(client, ...plan)));
+    assert.deepEqual(together.map(tokensOf), alone);
+    assert.ok(terminated > 0, 'no run was terminated');
+    t.diagnostic(`${terminated} runs were terminated`);
+    await client.drain(1000);
+  });
+}
 
 test('a folder that holds another adapter than it was asked for fails its sequence alone', async (t) => {
   const lines: unknown[] = [];

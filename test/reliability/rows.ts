@@ -40,7 +40,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   F36: 'The receiver of logs or metrics blocks: records are dropped, and requests are served.',
   F37: "A row's logits are not finite: this row alone ends, with an error, and its slot is zeroed.",
   F38: 'Messages of the engine process are lost or out of order: step numbers show it, and the process is replaced.',
-  F39: 'A run is terminated in the middle of a step: its rows end with an error, and the tokens of all others are unchanged.',
+  F39: 'A run is terminated in the middle of a step: its rows run again, each alone, and get the same tokens. Only one that is terminated again ends with an error.',
   B01: 'An empty, truncated or doubled JSON body: 400 with invalid_json.',
   B02: 'A body that is not an object: 400.',
   B03: 'A body of great depth or with very many keys: 400 or 413, without blocking the server.',

@@ -12,6 +12,7 @@ import {
   GAP,
   generate,
   HANG,
+  LATE_HANG,
   long,
   NEVER_MS,
   pidOf,
@@ -75,6 +76,19 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(pidOf(client), pid);
     const refusal = await generate(client, request([HANG]), source('a')).ended;
     assert.equal(errorCode(refusal), 'quarantined');
+  });
+
+  test('F39, T31: if rows decode together, only the one ends that takes too long alone', async (t) => {
+    const { client, log } = start(t, { firstRunBudgetMs: 700, graceMs: 700 });
+    await client.whenReady();
+    const beside = [generate(client), generate(client, long, source('b'))];
+    const hanging = generate(client, request([LATE_HANG], { maxTokens: 60 }));
+    assert.equal(errorCode(await hanging.ended), 'engine_restarting');
+    for (const [i, adapter] of ['a', 'b'].entries()) {
+      assert.equal((await beside[i]!.ended).type, 'finished');
+      assert.deepEqual(tokensOf(beside[i]!), referenceTokens(long, adapter));
+    }
+    assert.equal(log.filter((line) => line.includes('takes too long and is terminated')).length, 2);
   });
 
   test('F04, T31: a process whose run cannot be terminated is killed', async (t) => {

@@ -12,7 +12,9 @@ import { request, source } from './fake-engine.ts';
 export const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
 
 /** First prompt tokens that make the fixture fail. */
-export const [CRASH, HANG, WEDGE, GAP, THROW, LATE_CRASH] = [41, 42, 43, 44, 45, 46] as const;
+export const [CRASH, HANG, WEDGE, GAP, THROW, LATE_CRASH, LATE_HANG] = [
+  41, 42, 43, 44, 45, 46, 47,
+] as const;
 
 /** A delay before a restart that no test waits for. */
 export const NEVER_MS = 60_000;

@@ -16,7 +16,7 @@ function simulate(createScheduler: () => Scheduler): void {
   );
 }
 
-test('I01, I03, I06, I07, I08, I09, I13, I14, I21: these invariants hold under random operations', () => {
+test('F39, I01, I03, I06, I07, I08, I09, I13, I14, I21: these invariants hold under random operations', () => {
   simulate(() => new Scheduler(SIM_OPTIONS));
 });
 
@@ -60,12 +60,20 @@ class SkipsAPromptToken extends Scheduler {
 class KeepsRejectedDrafts extends Scheduler {
   override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
     const { decode } = outcome;
-    if (!decode || 'error' in decode) return super.applyResults(step, outcome);
+    if (!decode || !('result' in decode)) return super.applyResults(step, outcome);
     const rows = decode.result.rows.map((results, i) => {
       const { draftIds = [] } = step.decode!.rows[i]!;
       return [...draftIds.map((id) => ({ ok: true as const, id })), results.at(-1)!];
     });
     return super.applyResults(step, { ...outcome, decode: { result: { ...decode.result, rows } } });
+  }
+}
+
+class MixesUpRowsThatRunAlone extends Scheduler {
+  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
+    const { decode } = outcome;
+    if (!decode || !('alone' in decode)) return super.applyResults(step, outcome);
+    return super.applyResults(step, { ...outcome, decode: { alone: [...decode.alone].reverse() } });
   }
 }
 
@@ -128,6 +136,7 @@ class AbortsLate extends Scheduler {
 const SEEDED_BUGS: readonly [invariant: string, bug: () => Scheduler][] = [
   ['I01', () => new SkipsAPromptToken(SIM_OPTIONS)],
   ['I01', () => new KeepsRejectedDrafts(SIM_OPTIONS)],
+  ['I01', () => new MixesUpRowsThatRunAlone(SIM_OPTIONS)],
   ['I03', () => new ForgetsMoves(SIM_OPTIONS)],
   ['I07', () => new RepeatsTheEnd(SIM_OPTIONS)],
   ['I08', () => new LosesEnds(SIM_OPTIONS)],

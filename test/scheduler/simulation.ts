@@ -8,7 +8,7 @@ import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import type { Scheduler, SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
-import type { StepPlan } from '../../src/scheduler/step-plan.ts';
+import type { DecodeOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
@@ -59,6 +59,7 @@ const operation = fc.oneof(
     arbitrary: fc.integer({ min: 1, max: 12 }).map((count) => ({ type: 'tick' as const, count })),
   },
   { weight: 1, arbitrary: fc.constant({ type: 'crash' as const }) },
+  { weight: 1, arbitrary: fc.nat().map((culprit) => ({ type: 'overdue' as const, culprit })) },
 );
 
 export const operations = fc.array(operation, { minLength: 5, maxLength: 60 });
@@ -66,6 +67,8 @@ export const operations = fc.array(operation, { minLength: 5, maxLength: 60 });
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
 const sampler = ZERO_SAMPLER;
+
+const FAILED = { error: new ServeError('internal_error', 'The run failed.') };
 
 interface Tracked {
   readonly sequence: Sequence;
@@ -121,7 +124,10 @@ export class Simulation {
         for (let i = 0; i < operation.count; i++) this.#tick();
         break;
       case 'crash':
-        if (this.#inFlight) this.#applyResults(new ServeError('internal_error', 'The run failed.'));
+        if (this.#inFlight) this.#applyResults(() => FAILED);
+        break;
+      case 'overdue':
+        if (this.#inFlight) this.#applyResults((decode) => aloneBut(operation.culprit, decode));
         break;
     }
   }
@@ -181,12 +187,12 @@ export class Simulation {
     this.#inFlight = { step, prefills, decode };
   }
 
-  #applyResults(decodeError?: ServeError): void {
+  #applyResults(toOutcome = (result: BatchResult): DecodeOutcome => ({ result })): void {
     const { step, prefills, decode } = this.#inFlight!;
     this.#inFlight = undefined;
     const events = this.#scheduler.applyResults(step, {
       prefills: prefills.map((result) => ({ result })),
-      decode: decode && (decodeError ? { error: decodeError } : { result: decode }),
+      decode: decode && toOutcome(decode),
     });
     this.#record(events);
     for (const tracked of this.#tracked.values()) {
@@ -323,6 +329,16 @@ export class Simulation {
     const tracked = this.#tracked.get(live[pick % live.length]!);
     if (tracked) act(tracked);
   }
+}
+
+/** The outcome of rows that ran alone, of which one failed. */
+function aloneBut(culprit: number, { rows, promptLogprobs }: BatchResult): DecodeOutcome {
+  const isCulprit = (row: number) => row === culprit % rows.length;
+  return {
+    alone: rows.map((row, i) => {
+      return isCulprit(i) ? FAILED : { result: { rows: [row], promptLogprobs } };
+    }),
+  };
 }
 
 function prefillOf(step: StepPlan, slot: number) {

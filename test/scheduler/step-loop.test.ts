@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
-import type { Batch } from '../../src/engine/batch.ts';
+import type { Batch, SlotId } from '../../src/engine/batch.ts';
 import type { EngineEvent, FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
@@ -9,7 +9,7 @@ import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake
 
 /** A loop with a fake engine, the messages it posted, and promises for later ones. */
 class Bench {
-  readonly engine = new FakeEngine({ slotCount: 2 });
+  readonly engine: FakeEngine;
   readonly leases = new FakeLeases();
   readonly messages: FromEngine[] = [];
   readonly loop: StepLoop;
@@ -17,7 +17,8 @@ class Bench {
   #watchers: (() => void)[] = [];
   #lastId = 0;
 
-  constructor(limits: StepLoopOptions['limits'] = {}) {
+  constructor(limits: StepLoopOptions['limits'] = {}, slotCount = 2) {
+    this.engine = new FakeEngine({ slotCount });
     this.loop = new StepLoop({ engine: this.engine, adapters: this.leases, limits });
     this.ended = this.loop.run((message) => {
       this.messages.push(message);
@@ -231,6 +232,54 @@ test('F03, I04: a run that throws ends its rows with an error, its slots are zer
   assert.deepEqual(bench.tokensOf(next), referenceTokens(long, 'a'));
   assert.match(JSON.stringify(bench.messages), /out of memory/, 'the log says why');
   await bench.drain();
+});
+
+describe('the rows of a run that is terminated run again, each alone', () => {
+  const adapters = ['a', 'b', 'c', 'a'];
+  const requests = [[1, 2], [3], [4, 5], [6]].map((ids) => request(ids, { maxTokens: 12 }));
+
+  /** Runs four rows. Once they all decode, their run hangs until it is terminated, and then those of `culprits` alone. */
+  async function run(culprits: readonly number[]) {
+    const bench = new Bench({}, 4);
+    const { engine, loop } = bench;
+    const alone: SlotId[] = [];
+    let hasHung = false;
+    engine.beforeRun = (batch) => {
+      const isAlone = batch.kind === 'prefill' && batch.pastLength > 0;
+      if (isAlone) alone.push(batch.slot);
+      else if (hasHung || batch.kind === 'prefill' || batch.rows.length < 4) return undefined;
+      hasHung = true;
+      if (isAlone && !culprits.includes(batch.slot)) return undefined;
+      setImmediate(() => loop.handle({ type: 'terminate' }));
+      return new Promise(() => {});
+    };
+    const ids = requests.map((one, i) => bench.submit(one, source(adapters[i]!)));
+    const ends: string[] = [];
+    for (const id of ids) {
+      const end = await bench.endOf(id);
+      ends.push(end.type === 'failed' ? end.error.code : end.type);
+    }
+    await bench.drain();
+    return { bench, ids, ends, alone };
+  }
+
+  for (const [what, culprits, ran, failed] of [
+    ['all go on if the machine was at fault', [], [0, 1, 2, 3], []],
+    ['one that takes too long again ends with an error', [1], [0, 1, 2, 3], [1]],
+    ['after two of these the rest is not tried', [0, 2], [0, 1, 2], [0, 2, 3]],
+  ] as const) {
+    test(`F39: ${what}`, async () => {
+      const { bench, ids, ends, alone } = await run(culprits);
+      assert.deepEqual(alone, ran);
+      for (const [i, id] of ids.entries()) {
+        const isFailed = failed.some((row) => row === i);
+        assert.equal(ends[i], isFailed ? 'engine_restarting' : 'finished');
+        const expected = referenceTokens(requests[i]!, adapters[i]);
+        const tokens = bench.tokensOf(id);
+        assert.deepEqual(tokens, isFailed ? expected.slice(0, tokens.length) : expected);
+      }
+    });
+  }
 });
 
 test('a request that fails an assertion fails alone', async () => {

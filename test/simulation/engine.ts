@@ -186,7 +186,7 @@ export class VirtualEngine implements StepEngine {
       const cancel = isHanging ? () => {} : this.#machine.schedule(ms, resolve);
       this.#terminate = () => {
         cancel();
-        this.#spoil(batch);
+        this.#interrupt(batch);
         faults.hang = 'no';
         reject(new Error('terminated'));
       };
@@ -196,6 +196,15 @@ export class VirtualEngine implements StepEngine {
     faults.throws--;
     this.#spoil(batch);
     throw new Error('a run failed');
+  }
+
+  /** A run that is terminated leaves anything behind the tokens that it has found. */
+  #interrupt(batch: Batch): void {
+    const rows = batch.kind === 'prefill' ? [batch] : batch.rows;
+    for (const [i, { pastLength }] of rows.entries()) {
+      const { positions } = this.#slots[batch.kind === 'prefill' ? batch.slot : i]!;
+      positions.splice(pastLength, positions.length, { token: -1, code: -1 });
+    }
   }
 
   /** After a failed run, its slots may hold anything. */

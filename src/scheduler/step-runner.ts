@@ -1,0 +1,135 @@
+// Runs the batches of a step on the engine. Knows no queue, and not what the results mean.
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { ServeError } from '../common/errors.ts';
+import type {
+  AdapterKey,
+  Batch,
+  BatchResult,
+  DecodeBatch,
+  DecodeRow,
+  PrefillBatch,
+  SlotId,
+} from '../engine/batch.ts';
+import type { PrefixCache } from '../engine/prefix/prefix-cache.ts';
+import type { SequenceId } from './protocol.ts';
+import type { RunAnnouncer } from './run-announcer.ts';
+import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
+
+/** After so many rows whose own run was terminated too, the machine is at fault. All rows wait 15 s for each. */
+const MAX_TERMINATED_ROWS = 2;
+
+/** The engine, as far as runs need it. */
+export interface RunEngine {
+  run(batch: Batch): Promise<BatchResult>;
+  /** Makes the run in flight reject, if there is one. The first `pastLength` positions of its rows stay as they are. */
+  terminate(): void;
+  zeroSlot(slot: SlotId): void | Promise<void>;
+  attachAdapter(weights: AdapterWeights): void | Promise<void>;
+  /** Absent: no prefixes are cached. */
+  readonly prefixes?: Pick<PrefixCache, 'restore'> | undefined;
+}
+
+interface StepRunnerOptions {
+  readonly engine: RunEngine;
+  readonly runs: RunAnnouncer;
+  /** The weights of a leased adapter. */
+  weights(adapter: AdapterKey): AdapterWeights;
+  toServeError(error: unknown): ServeError;
+}
+
+/** Runs batches, and zeros the slots of those that failed. */
+export class StepRunner {
+  readonly #options: StepRunnerOptions;
+  /** Whether the run in flight is being terminated. */
+  #isTerminating = false;
+
+  constructor(options: StepRunnerOptions) {
+    this.#options = options;
+  }
+
+  /** Ends the run in flight, if there is one. */
+  terminate(): void {
+    this.#isTerminating = true;
+    this.#options.engine.terminate();
+  }
+
+  /** An adapter stays attached if the run fails, because other prompts of the step may use it. */
+  async prefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
+    const { engine, runs, weights, toServeError } = this.#options;
+    if (restore) engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
+    if (attach !== undefined) {
+      runs.begin([id], batch); // attaching can crash the process too
+      try {
+        await engine.attachAdapter(weights(attach));
+      } catch (error) {
+        return { error: toServeError(error), isDetached: true };
+      }
+    }
+    return this.#zeroIfFailed(batch, await this.#run(batch, [id]));
+  }
+
+  /** If the run is terminated, its rows run again, each alone. So only the row ends that takes too long. */
+  async decode(batch: DecodeBatch, ids: readonly SequenceId[]): Promise<DecodeOutcome> {
+    const outcome = await this.#run(batch, ids);
+    if (isTerminated(outcome) && isRepeatable(batch)) return this.#decodeAlone(batch, ids);
+    return this.#zeroIfFailed(batch, outcome);
+  }
+
+  async #decodeAlone({ rows }: DecodeBatch, ids: readonly SequenceId[]): Promise<DecodeOutcome> {
+    const alone: RunOutcome[] = [];
+    for (const [i, row] of rows.entries()) {
+      const batch = toPrefill(row, i as SlotId);
+      const isLimit = alone.filter(isTerminated).length >= MAX_TERMINATED_ROWS;
+      const outcome = isLimit ? tookTooLong() : await this.#run(batch, [ids[i]!]);
+      alone.push(await this.#zeroIfFailed(batch, outcome));
+    }
+    return { alone };
+  }
+
+  async #run(batch: Batch, ids: readonly SequenceId[]): Promise<RunOutcome> {
+    const { engine, runs, toServeError } = this.#options;
+    runs.begin(ids, batch);
+    this.#isTerminating = false;
+    try {
+      return { result: await engine.run(batch) };
+    } catch (error) {
+      return this.#isTerminating ? tookTooLong() : { error: toServeError(error) };
+    }
+  }
+
+  /** The slots of a failed run may hold anything. */
+  async #zeroIfFailed(batch: Batch, outcome: RunOutcome): Promise<RunOutcome> {
+    if ('result' in outcome) return outcome;
+    const slots = batch.kind === 'prefill' ? [batch.slot] : [...batch.rows.keys()];
+    for (const slot of slots) await this.#options.engine.zeroSlot(slot as SlotId);
+    return outcome;
+  }
+}
+
+function tookTooLong(): RunOutcome {
+  const message = 'A step of the engine took too long and was ended.';
+  return { error: new ServeError('engine_restarting', message), isTerminated: true };
+}
+
+function isTerminated(outcome: RunOutcome): boolean {
+  return 'error' in outcome && outcome.isTerminated === true;
+}
+
+/**
+ * Whether running the rows again draws the same tokens. Drafts and forced tokens make a batch several runs, and the samplers
+ * of the first ones have drawn already.
+ */
+function isRepeatable({ rows }: DecodeBatch): boolean {
+  const isPlain = ({ draftIds = [], forcedIds = [] }: DecodeRow) =>
+    draftIds.length + forcedIds.length === 0;
+  return rows.length > 1 && rows.every(isPlain);
+}
+
+/** A decode batch begins at slot 0, so a single row of another slot runs as a prompt of one token. */
+function toPrefill(
+  { adapter, tokenId, pastLength, sampler }: DecodeRow,
+  slot: SlotId,
+): PrefillBatch {
+  const tokenIds = [tokenId];
+  return { kind: 'prefill', slot, adapter, tokenIds, pastLength, sampler, scoring: undefined };
+}
