@@ -164,16 +164,18 @@ test('F05, T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast
     assert.deepEqual(await untilReadyzIs(server, 503, 5_000), { status: 'stalled' });
     for (const [route, status] of [
       ['/livez', 200],
+      ['/readyz', 503],
       ['/health', 503],
     ] as const) {
       const askedAt = performance.now();
       const response = await fetch(`${server.url}${route}`);
       assert.equal(response.status, status);
-      assert.match(
-        await response.text(),
-        status === 200 ? /live/ : /"status":"stalled".*"slotCount":6/,
-      );
-      assert.ok(performance.now() - askedAt < 1_000);
+      const text = await response.text();
+      const ms = performance.now() - askedAt;
+      assert.match(text, status === 200 ? /live/ : /"status":"stalled"/);
+      if (route === '/health') assert.match(text, /"slotCount":6/, 'the latest figures');
+      t.diagnostic(`${route} answered in ${ms.toFixed(1)} ms`); // their limit is 50 ms, see test/http/health.test.ts
+      assert.ok(ms < 1_000);
     }
   } finally {
     process.kill(pid, 'SIGCONT');

@@ -63,7 +63,7 @@ export function shownPrompt(promptIds: readonly number[]): string {
 
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
 
-export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {
+export interface ServedOptions extends Partial<AppOptions> {
   reply?: Reply;
   /** Runs instead of the scripted engine. Its vocabulary has `VOCAB_SIZE` tokens. */
   modelEngine?: StepEngine;
@@ -107,7 +107,7 @@ export function serve(options: ServedOptions = {}): Served {
     grammars.createMatcher(constraint, added);
   const create = { createProposer, createMatcher };
   const loop = new StepLoop({ engine: stepEngine, adapters: leases, ...create, ...limits });
-  const client = createInProcessClient(loop, log, options.admission);
+  const client = options.client ?? createInProcessClient(loop, log, options.admission);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const app = createApp({

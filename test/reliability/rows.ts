@@ -141,7 +141,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   T28: 'Slow readers of streams: they get longer chunks, or are cut off, and hold up nobody.',
   T29: 'An error in the middle of a stream: an error event and no [DONE], so clients raise it.',
   T30: 'The engine dies: every request ends at once, it is restarted, and after three crashes the server exits.',
-  T31: 'The engine hangs: /readyz says 503 within 5 s, /livez stays fast, and the engine is replaced.',
+  T31: 'The engine hangs: /readyz says 503 within 5 s, health checks answer within 50 ms, and the engine is replaced.',
   T32: 'A request or an adapter crashes the engine twice: the third time it is refused, and others are served.',
   T33: 'SIGTERM: streams end by the deadline, new requests are refused, and the exit code is 0.',
   T34: 'Too little memory: the start is refused with figures, and the plan is not exceeded later.',

@@ -1,0 +1,67 @@
+// The health checks while the engine is busy or silent, in mocked time: the time that they wait is counted, not measured.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createLog } from '../../src/common/log.ts';
+import { EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineChannel } from '../../src/scheduler/protocol.ts';
+import { type Served, serve } from './served.ts';
+
+const ROUTES = ['/livez', '/readyz', '/health'];
+/** Longer than any of them may wait. */
+const END_MS = 100;
+
+/** Asks each route, and returns after how many milliseconds it answers. */
+async function answerTimes({ mock }: TestContext, { app }: Served): Promise<object> {
+  const times: Record<string, number> = {};
+  let nowMs = 0;
+  const ask = async (route: string) => {
+    await (await app.request(route)).text();
+    times[route] = nowMs;
+  };
+  for (const route of ROUTES) void ask(route);
+  for (; nowMs <= END_MS; nowMs++) {
+    for (let turns = 0; turns < 20; turns++) await nextTurn();
+    mock.timers.tick(1);
+  }
+  return times;
+}
+
+test('T31: no health check waits for a step', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const served = serve();
+  let end = () => {};
+  let hasBegun = () => {};
+  const begun = new Promise<void>((resolve) => {
+    hasBegun = resolve;
+  });
+  served.engine.beforeRun = () => {
+    hasBegun();
+    return new Promise((resolve) => {
+      end = resolve;
+    });
+  };
+  const answer = served.post('/v1/completions', { model: 'base', prompt: 'a', max_tokens: 1 });
+  await begun;
+  assert.deepEqual(await answerTimes(t, served), { '/livez': 0, '/readyz': 0, '/health': 0 });
+  end();
+  assert.equal((await answer).status, 200);
+});
+
+test('T31: if the engine answers nothing, /livez and /readyz answer at once, and /health after 40 ms', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const model = serve().engine.info;
+  const silent: EngineChannel = {
+    state: 'ready',
+    model,
+    isProgressing: false,
+    whenReady: async () => model,
+    send() {},
+    kill() {},
+    restart() {},
+    async drain() {},
+  };
+  const client = new EngineClient(() => silent, createLog('silent'));
+  const times = await answerTimes(t, serve({ client }));
+  assert.deepEqual(times, { '/livez': 0, '/readyz': 0, '/health': 40 });
+});
