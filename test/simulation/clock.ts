@@ -162,7 +162,7 @@ function isBefore(a: Timer, b: Timer): boolean {
 }
 
 /** Resolves when nothing is left to do without time passing. */
-async function settled(): Promise<void> {
+export async function settled(): Promise<void> {
   for (let turn = 0; turn < MAX_TURNS; turn++) {
     await new Promise((resolve) => setImmediate(resolve));
     if (!process.getActiveResourcesInfo().includes('Immediate')) return;
