@@ -20,16 +20,19 @@ export interface NeighbourOptions {
   readonly inMemory: readonly StoredAdapter[];
   /** On no disk; each is asked for once. */
   readonly cold: readonly StoredAdapter[];
+  /** The length of a resident's stream. Default: 128. */
+  readonly tokens?: number;
+  /** Residents begin another stream until this time is over. Default: one stream each. */
+  readonly lastsMs?: number;
 }
 
-/** Of each resident stream. */
 const TOKENS = 128;
 /** On average; the times between two are drawn by Poisson's law, the same ones in each round. */
 const GUESTS_PER_S = 4;
 const GUEST_TOKENS = 8;
 
 export async function measureNeighbours(shelf: Shelf, options: NeighbourOptions): Promise<Gaps> {
-  const { rounds, residents, inMemory, cold } = options;
+  const { rounds, residents, inMemory, cold, tokens = TOKENS, lastsMs = 0 } = options;
   const gaps: Gaps = { attached: [], ram: [], store: [] };
   // Of a machine with two cores one is left to the store and to this process, which are elsewhere in earnest.
   const server = await shelf.serve({ slots: 8, 'adapter-slots': 8, threads: 1 });
@@ -47,7 +50,8 @@ export async function measureNeighbours(shelf: Shelf, options: NeighbourOptions)
     };
     for (let round = 0; round < rounds; round++) {
       for (const guest of GUESTS) {
-        const streams = await streamBeside(server.url, { residents, pick: pick[guest] });
+        const side = { residents, tokens, lastsMs, pick: pick[guest] };
+        const streams = await streamBeside(server.url, side);
         gaps[guest].push(
           quantile(
             streams.flatMap(({ gapsMs }) => gapsMs),
@@ -62,13 +66,13 @@ export async function measureNeighbours(shelf: Shelf, options: NeighbourOptions)
   }
 }
 
-interface Side {
-  readonly residents: readonly StoredAdapter[];
+interface Side extends Required<Pick<NeighbourOptions, 'residents' | 'tokens' | 'lastsMs'>> {
   /** Undefined: there is none left, nobody comes. */
   pick(i: number): string | undefined;
 }
 
-async function streamBeside(url: string, { residents, pick }: Side): Promise<Streamed[]> {
+async function streamBeside(url: string, side: Side): Promise<Streamed[]> {
+  const { residents, pick } = side;
   const random = seededRandom(1);
   const over = new AbortController();
   const guests: Promise<Streamed>[] = [];
@@ -83,10 +87,24 @@ async function streamBeside(url: string, { residents, pick }: Side): Promise<Str
     if (!over.signal.aborted) throw error;
   });
   const streams = await Promise.all(
-    residents.map(({ name }, seed) => stream(url, { model: name, maxTokens: TOKENS, seed })),
+    residents.map((one, seed) => keepStreaming(url, one, seed, side)),
   );
   over.abort();
   await arrivals;
   await Promise.all(guests);
+  return streams.flat();
+}
+
+async function keepStreaming(
+  url: string,
+  { name }: StoredAdapter,
+  seed: number,
+  { tokens, lastsMs }: Side,
+): Promise<Streamed[]> {
+  const endMs = performance.now() + lastsMs;
+  const streams: Streamed[] = [];
+  do {
+    streams.push(await stream(url, { model: name, maxTokens: tokens, seed }));
+  } while (performance.now() < endMs);
   return streams;
 }

@@ -14,6 +14,8 @@ const ADAPTERS = 200;
 const RESIDENT = 8;
 const REQUESTS = 800;
 const ROUNDS = 3;
+/** A stream that fits the toy's context, again and again for long enough that many requests come beside it. */
+const STREAMS = { tokens: 48, lastsMs: 5000 };
 const RANK = 16;
 
 const CLIENTS = 100;
@@ -44,6 +46,7 @@ export async function runWorkingSet(context: Context): Promise<Report> {
     residents: adapters.slice(0, length),
     inMemory: adapters.slice(length, 2 * length),
     cold: adapters.slice(2 * length),
+    ...STREAMS,
   });
   return { figures: [...hitFigures(hits), ...gapFigures(gaps)] };
 }
