@@ -48,7 +48,9 @@ test('an imported base is served by its name, and SIGTERM ends with 0', { skip }
   assert.equal(await server.stop(), 0);
 });
 
-test('T33: a stream under way is finished before SIGTERM ends the server', { skip }, async () => {
+test('F24, T33: a stream under way is finished before SIGTERM ends the server', {
+  skip,
+}, async () => {
   const server = await startServing(['--model', 'tied'], home);
   const response = await post(server.url, { ...completion, max_tokens: 100, stream: true });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();

@@ -206,6 +206,22 @@ test('F06, F07, F08, F09, F10, F12, F13, F14, T20: each fault of a store has its
   await stage.stopStreams();
 });
 
+test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets streams of another end', {
+  skip,
+}, async (t) => {
+  const stage = await startStage(t);
+  await stage.publish('cold');
+  stage.proxy.script = (request) => (isWeights(request) ? { kind: 'silent' } : undefined);
+  const cold = stage.ask('cold');
+  await eventually(() => stage.proxy.requests.filter(isWeights).length > 1, 'the fetch begins');
+  const streamed = stage.stopStreams(); // those under way go on
+  const stopped = stage.serving.stop();
+  const { status, code } = await cold;
+  assert.deepEqual([status, code], [503, 'overloaded']);
+  await streamed;
+  assert.equal(await stopped, 0);
+});
+
 test('B68, T20: objects that are not what was published are refused, and streams of a resident adapter go on', {
   skip,
 }, async (t) => {

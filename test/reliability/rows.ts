@@ -25,7 +25,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   F21: 'A bit flips in a cached file: the digest shows it, and the file is fetched again.',
   F22: 'Two servers share one cache folder: no file is mixed or lost.',
   F23: 'The clock of the machine jumps by an hour: timeouts and rate limits are unaffected.',
-  F24: 'SIGTERM arrives during a stream, a training run or a publication: streams end well, a run writes a checkpoint, and a publication can be resumed.',
+  F24: 'SIGTERM arrives during a load, a prompt, a stream, a training run or a publication: the load is given up and its request refused, prompts and streams end well, a run writes a checkpoint, and a publication can be resumed.',
   F25: 'The trainer is killed at any step: the resumed run ends with the same bytes.',
   F26: 'The trainer runs out of memory: the job says so.',
   F27: 'A server loses the lease of a job: it can no longer change or publish anything of the job.',

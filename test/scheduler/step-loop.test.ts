@@ -333,6 +333,26 @@ test('T33, I22: a drain refuses waiting sequences, lets running ones end, and re
   assert.ok(bench.engine.isReleased);
 });
 
+test('F24, T33: a drain in the middle of a prompt lets it end, and the load of an adapter is given up', async () => {
+  const bench = new Bench({ prefillChunk: 2 });
+  bench.leases.beforeLease = () => new Promise(() => {});
+  const loading = bench.submit(long, source('slow'));
+  const chunks: number[] = [];
+  bench.engine.beforeRun = (batch) => {
+    if (batch.kind === 'decode') return;
+    chunks.push(batch.pastLength);
+    if (batch.pastLength === 2) bench.loop.handle({ type: 'drain', deadlineMs: 10_000 });
+  };
+  const prompt = request([1, 2, 3, 4, 5, 6], { maxTokens: 3 });
+  const id = bench.submit(prompt);
+  await bench.ended;
+  assert.deepEqual(chunks, [0, 2, 4]);
+  assert.deepEqual(bench.tokensOf(id), referenceTokens(prompt, undefined));
+  const end = bench.eventsOf(loading).at(-1)!;
+  assert.equal(end.type === 'failed' && end.error.code, 'overloaded');
+  assert.equal(bench.leases.waiting, 0);
+});
+
 test('T33, I22: a drain that reaches its deadline ends the streams with an error', async () => {
   const bench = new Bench();
   const id = bench.submit(request([1], { maxTokens: 60 }));
