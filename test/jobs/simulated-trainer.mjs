@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { SAMPLE_PLAN } from './sample-plan.mjs';
 import { writeState } from './trainer-state.mjs';
 
 let isPaused = false;
@@ -48,25 +49,10 @@ async function plan() {
     process.exit(1);
   }
   const planned = {
-    method: 'qlora',
-    compute: 'float32',
-    examples: 10,
+    ...SAMPLE_PLAN,
     validationExamples: job.validation ? 5 : 0,
-    tokens: 100,
-    trainedTokens: 40,
-    maskedShare: 0.6,
-    truncated: 0,
-    maxLength: 64,
-    duplicates: 0,
-    trainedParameters: 1000,
     totalSteps: steps,
     stepsPerEpoch: perEpoch,
-    learningRate: 0.001,
-    memoryBytes: 2 ** 20,
-    secondsRange: [0.5, 2],
-    seconds: 1,
-    warnings: [],
-    firstBatch: [{ text: 'a', spans: [{ start: 0, end: 1, isLearned: true }] }],
     ...told.plan,
   };
   await send({ type: 'plan', plan: planned });

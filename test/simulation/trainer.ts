@@ -12,6 +12,7 @@ import type {
   RunRequest,
   StopSignals,
 } from '../../src/jobs/runner.ts';
+import { SAMPLE_PLAN } from '../jobs/sample-plan.mjs';
 import { digestOf, writeAdapter } from './adapters.ts';
 import type { Machine } from './clock.ts';
 
@@ -116,25 +117,5 @@ function readCheckpoint(runDir: string): { step: number; state: number } | undef
 }
 
 function planOf(seed: number): JobPlan {
-  return {
-    method: 'qlora',
-    compute: 'float32',
-    examples: 10,
-    validationExamples: 0,
-    tokens: 100,
-    trainedTokens: 40,
-    maskedShare: 0.6,
-    truncated: 0,
-    maxLength: 64,
-    duplicates: 0,
-    trainedParameters: 1000,
-    totalSteps: stepsOf(seed),
-    stepsPerEpoch: STEPS_PER_EPOCH,
-    learningRate: 0.001,
-    memoryBytes: 2 ** 20,
-    secondsRange: [0.5, 2],
-    seconds: 1,
-    warnings: [],
-    firstBatch: [],
-  };
+  return { ...SAMPLE_PLAN, totalSteps: stepsOf(seed), stepsPerEpoch: STEPS_PER_EPOCH };
 }
