@@ -10,12 +10,18 @@ import type { DefaultedRequest } from './response-settings.ts';
 /** The share of the context that is left for the answer if old turns are dropped and the request sets no limit. */
 const ANSWER_SHARE = 1 / 4;
 
+/** A conversation and its prompt. */
+interface Rendered {
+  readonly items: readonly ConversationItem[];
+  readonly ids: readonly number[];
+}
+
 /** Renders the conversation, without the turns that are dropped if the request allows it. */
 export async function renderItems(
   conversation: readonly ConversationItem[],
   { body, tools }: { body: DefaultedRequest; tools: RenderOptions['tools'] },
   deps: Deps,
-): Promise<{ items: readonly ConversationItem[]; ids: readonly number[] }> {
+): Promise<Rendered> {
   const { maxSeqLength } = deps.model;
   const effort = body.reasoning?.effort ?? null;
   const options = {
@@ -23,50 +29,53 @@ export async function renderItems(
     param: 'input',
     tools,
   } as const;
-  const render = async (items: readonly ConversationItem[]) =>
-    (await prepareMessages(toMessages(items, body.instructions), deps, options)).ids;
-  if (body.truncation !== 'auto') return { items: conversation, ids: await render(conversation) };
+  const render = async (items: readonly ConversationItem[]) => {
+    const { ids } = await prepareMessages(toMessages(items, body.instructions), deps, options);
+    return { items, ids };
+  };
+  if (body.truncation !== 'auto') return render(conversation);
   const answerTokens = body.max_completion_tokens ?? Math.ceil(maxSeqLength * ANSWER_SHARE);
-  const maxTokens = maxSeqLength - answerTokens;
-  const count = async (items: readonly ConversationItem[]) => (await render(items)).length;
-  const items = await dropOldTurns(conversation, { maxTokens, count });
-  return { items, ids: await render(items) };
+  return dropOldTurns(conversation, { maxTokens: maxSeqLength - answerTokens, render });
 }
 
 /** How to shorten a conversation. */
 interface FitOptions {
   /** Tokens that the prompt may have. */
   readonly maxTokens: number;
-  /** Returns the tokens of a conversation. Rejects if it is far too long. */
-  count(items: readonly ConversationItem[]): Promise<number>;
+  /** Rejects if the conversation is far too long. */
+  render(items: readonly ConversationItem[]): Promise<Rendered>;
 }
 
 /**
  * Drops the oldest turns until the rest fits, and keeps system messages. A turn begins with a message of the user, because
- * many templates expect that. If even the last turn does not fit, it is returned as it is.
+ * many templates expect that. If even the last turn does not fit, it is rendered as it is.
  */
 async function dropOldTurns(
   items: readonly ConversationItem[],
-  { maxTokens, count }: FitOptions,
-): Promise<readonly ConversationItem[]> {
+  { maxTokens, render }: FitOptions,
+): Promise<Rendered> {
   const roles = items.map((item) => (item.type === 'message' ? item.role : undefined));
   const starts = roles.flatMap((role, i) => (role === 'user' && i > 0 ? [i] : []));
   const isSystem = (i: number) => roles[i] === 'system' || roles[i] === 'developer';
   const from = (start: number) => items.filter((_, i) => i >= start || isSystem(i));
-  const fits = async (start: number) => {
+  const renderIfFits = async (start: number): Promise<Rendered | undefined> => {
     try {
-      return (await count(from(start))) <= maxTokens;
+      const rendered = await render(from(start));
+      return rendered.ids.length <= maxTokens ? rendered : undefined;
     } catch (error) {
-      if (error instanceof ServeError && error.code === 'context_length_exceeded') return false;
+      if (error instanceof ServeError && error.code === 'context_length_exceeded') return undefined;
       throw error;
     }
   };
-  if (starts.length === 0 || (await fits(0))) return items;
+  if (starts.length === 0) return render(items);
+  let longest = await renderIfFits(0);
+  if (longest) return longest;
   let [low, high] = [0, starts.length - 1]; // the first start that fits is among these, if any is
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (await fits(starts[middle]!)) high = middle;
+    const rendered = await renderIfFits(starts[middle]!);
+    if (rendered) [longest, high] = [rendered, middle];
     else low = middle + 1;
   }
-  return from(starts[low]!);
+  return longest ?? render(from(starts[low]!));
 }
