@@ -151,6 +151,10 @@ const [one, two] = rows(2, 2) as [object, object];
 const REFUSED: Readonly<Record<string, [readonly object[], RegExp]>> = {
   'a row without a label': [[one, { text: 'x' }, two], /line 2: label: is missing/],
   'a first row without a label': [[{ text: 'x' }, one, two], /line 1: label: is missing/],
+  'a first label behind many rows without one': [
+    [...Array.from({ length: 1_000 }, () => ({ text: 'x' })), one, two],
+    /line 1001: label: is only for a classifier, whose rows all have one/,
+  ],
   'a label of null': [[one, two, { text: 'x', label: null }], /line 3: label: must be a text of/],
   'a label that is no whole number': [
     [one, two, { text: 'x', label: 0.5 }],

@@ -21,6 +21,9 @@ export interface Classes {
 /** `adapter_config.json` holds the names, and the server reads 64 KiB of it. */
 const MAX_NAMES_BYTES = 48 * 1024;
 
+/** A file that begins with so many texts without a label is not read to its end: it has plain texts. */
+const MAX_UNLABELLED = 1_000;
+
 /** Returns the classes of an adapter, whose names may be those of labels of either type. */
 export function namedClasses(names: readonly string[]): Classes {
   const numbers = new Map(names.map((name, number) => [name, number]));
@@ -36,19 +39,22 @@ export function namedClasses(names: readonly string[]): Classes {
 
 /**
  * Collects the classes of a training file. Numbers are in ascending order, texts in that of their UTF-16 codes. Returns
- * undefined if no row has a label. Bad rows are left to `loadDataset`.
+ * undefined if the rows have none. Bad rows are left to `loadDataset`.
  * @throws DatasetError if there is only one class, or too many
  */
 export async function readClasses(file: string): Promise<Classes | undefined> {
   const labels = new Set<Label>();
   let first: { readonly line: number; readonly label: Label } | undefined;
+  let unlabelled = 0;
   for await (const { number: line, text } of readLines(file)) {
     const row = text === undefined ? undefined : tryParse(text);
     if (row?.kind === 'labelled') {
       first ??= { line, label: row.label };
       if (typeof row.label === typeof first.label) labels.add(row.label);
       if (labels.size > MAX_LABELS) break;
-    } else if (row && row.kind !== 'text' && !first) return undefined;
+    } else if (row && !first) {
+      if (row.kind !== 'text' || ++unlabelled >= MAX_UNLABELLED) return undefined;
+    }
   }
   if (!first) return undefined;
   refuseCount(file, labels, first.line);
