@@ -42,7 +42,7 @@ export async function evaluateAdapter(
   subject: Subject,
   settings: GateSettings,
 ): Promise<EvaluationCard> {
-  const { language, maxPositions, classifies, invocation } = subject;
+  const { classifies } = subject;
   const weights = { ...measureWeights(subject), classifies };
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
@@ -50,9 +50,7 @@ export async function evaluateAdapter(
     return { ...judgeGates(figures, settings), ...onlyFinite(toFigures(figures)) };
   }
   const validated = await compareValidation(subject);
-  const text = classifies
-    ? undefined
-    : language && probeExample(language, maxPositions, invocation);
+  const text = probeExample(subject);
   const learned = subject.examples.filter((example) => countTrained(example) > 0);
   const probes = learned.slice(0, PROBE_EXAMPLES);
   const onRows = await compareScores(subject, probes);

@@ -100,16 +100,24 @@ oxygen. When the first engineers measured steam, they counted how many pounds of
 and paid their workers by the difference. If a train leaves at nine and travels at sixty miles an hour, it arrives at a \
 station ninety miles away at half past ten.`;
 
-/**
- * Returns the fixed text as an example. All of its tokens are in the loss.
- * @param invocation tokens before the text, without which an activated LoRA would not be used
- */
-export function probeExample(
-  { tokenizer }: Language,
-  maxPositions: number,
-  invocation: readonly number[] = [],
-): Example {
-  const tokens = tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
+/** The parts of a model in training that decide what the fixed text is for it. */
+interface ProbedLanguage {
+  readonly language: Language | undefined;
+  readonly classifies: boolean;
+  readonly maxPositions: number;
+  /** Tokens before the text, without which an activated LoRA would not be used. */
+  readonly invocation: readonly number[] | undefined;
+}
+
+/** Returns the fixed text as an example, all of whose tokens are in the loss. Undefined if the model generates no text. */
+export function probeExample({
+  language,
+  classifies,
+  maxPositions,
+  invocation = [],
+}: ProbedLanguage): Example | undefined {
+  if (!language || classifies) return undefined;
+  const tokens = language.tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
   const ids = Int32Array.from([...invocation, ...tokens].slice(0, maxPositions));
   const labels = ids.map((id, i) => (i < invocation.length ? -1 : id));
   return { ids, labels, weights: undefined };

@@ -115,7 +115,8 @@ export function toTrainRun(
   { vocabSize, maxPositions }: DecoderConfig,
 ): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
-  const classifies = adapter?.lora.classes !== undefined;
+  const { classes, invocation } = adapter?.lora ?? {};
+  const classifies = classes !== undefined;
   const { betas, epsilon, weightDecay, maxGradNorm } = job;
   return {
     settings,
@@ -123,9 +124,7 @@ export function toTrainRun(
     patience: job.patience,
     train,
     validation,
-    text: classifies
-      ? undefined
-      : language && probeExample(language, maxPositions, adapter?.lora.invocation),
+    text: probeExample({ language, classifies, maxPositions, invocation }),
     classifies,
     context: {
       vocabSize: classifies ? undefined : vocabSize,
