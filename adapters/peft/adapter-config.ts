@@ -1,5 +1,8 @@
 // The parts of an `adapter_config.json` that decide how an adapter is read. `peft-config.ts` parses it.
 
+/** The types of adapters that are read, as PEFT's `peft_type` spells them. */
+export type PeftType = 'LORA' | 'LOHA' | 'LOKR';
+
 /** The rank and the scaling of a module. */
 export interface LoraSetting {
   readonly rank: number;
@@ -12,6 +15,7 @@ type Biases = 'none' | 'all' | 'lora_only';
 
 /** A parsed configuration. */
 export interface AdapterConfig {
+  readonly peftType: PeftType;
   /** `base_model_name_or_path`, for information. The tensors' shapes decide whether an adapter fits. */
   readonly baseModel: string | undefined;
   /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */

@@ -9,8 +9,9 @@ import {
 } from '../../src/formats/safetensors-header.ts';
 import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { pairShapes, type Shaped, withPairs } from './hadamard.ts';
+import type { Shaped } from './factors.ts';
 import { tokensOf } from './own-vocabulary.ts';
+import { pairShapes } from './pairs.ts';
 import { toInvalidAdapter } from './refusal.ts';
 import {
   EMBEDDING,
@@ -43,7 +44,7 @@ export async function readHeader(
     const headerBytes = parseHeaderLength(start, fileBytes, ADAPTER_LIMITS);
     const header = await read(LENGTH_BYTES, headerBytes);
     const { tensors } = parseHeader(header, fileBytes, ADAPTER_LIMITS);
-    return sizeOf(withPairs<Shaped>(tensors, pairShapes));
+    return sizeOf(pairShapes(tensors));
   } catch (error) {
     throw toInvalidAdapter(error);
   }

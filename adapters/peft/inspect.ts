@@ -4,8 +4,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdapterConfig } from './adapter-config.ts';
-import { parsePairs } from './hadamard.ts';
 import { tokensOf } from './own-vocabulary.ts';
+import { parsePairs, withPairRanks } from './pairs.ts';
 import type { AdapterBytes } from './parse-adapter.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
@@ -35,9 +35,11 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
 export async function inspectAdapter(
   bytes: Pick<AdapterBytes, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {
-  const tensors = parsePairs(bytes.weightsBytes);
+  const pairs = parsePairs(bytes.weightsBytes);
+  const { tensors } = pairs;
   const modules = [...tensors.keys()].flatMap((key) => splitTensorName(key)?.module ?? []);
-  const config = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
+  const parsed = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
+  const config = withPairRanks(parsed, pairs);
   const targetOfModule = new Map<string, TargetName>();
   let others = 0;
   let vocabSize: number | undefined;

@@ -14,8 +14,9 @@ interface AdapterKind {
 const ADAPTER_KINDS = [
   {
     field: 'peft_type',
-    name: 'LoHa',
-    served: '`LOHA`; its rank r counts as r²; not trained',
+    name: 'LoHa, LoKr',
+    served:
+      '`LOHA` of rank r counts as rank r²; `LOKR` as the product of the ranks of its two matrices (a whole one counts with its shorter side); not trained',
   },
   { field: 'use_rslora', name: 'rsLoRA', served: 'the scaling is alpha / sqrt(r)' },
   { field: 'rank_pattern', name: 'ranks per module', served: 'also `alpha_pattern`' },

@@ -22,9 +22,9 @@ import type {
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
-import { parsePairs } from './hadamard.ts';
 import { otherChanges } from './kinds.ts';
 import { OutputReader } from './outputs.ts';
+import { parsePairs, withPairRanks } from './pairs.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import {
@@ -154,8 +154,10 @@ export async function readAdapterInto(
 ): Promise<void> {
   const modules = [...allModules(model), EMBEDDING, HEAD, ...CLASSIFIER_NAMES];
   const parsed = await parseAdapterConfig(bytes.configBytes, modules);
-  const config = { ...parsed, tiesWeights: parsed.tiesWeights && model.tiedEmbeddings };
-  const tensors = parsePairs(bytes.weightsBytes);
+  const pairs = parsePairs(bytes.weightsBytes);
+  const { tensors } = pairs;
+  const tiesWeights = parsed.tiesWeights && model.tiedEmbeddings;
+  const config = withPairRanks({ ...parsed, tiesWeights }, pairs);
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, config, model);
   const { changes, own } = await readVocabulary({

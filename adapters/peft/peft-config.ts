@@ -5,8 +5,7 @@ import type { ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { MAX_LABEL_LENGTH, MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
-import type { AdapterConfig, LoraSetting } from './adapter-config.ts';
-import { hadamardRank } from './hadamard.ts';
+import type { AdapterConfig, LoraSetting, PeftType } from './adapter-config.ts';
 import { REFUSED_FIELDS } from './kinds.ts';
 import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
@@ -78,8 +77,8 @@ const configSchema = z.object({
 
 type PeftConfig = z.infer<typeof configSchema>;
 
-/** LoHa's configuration spells alpha differently. */
-const hadamardSchema = configSchema
+/** The configurations of LoHa and LoKr spell alpha differently. */
+const factorSchema = configSchema
   .omit({ lora_alpha: true })
   .extend({ alpha })
   .transform(({ alpha, ...others }): PeftConfig => ({ ...others, lora_alpha: alpha }));
@@ -87,10 +86,9 @@ const hadamardSchema = configSchema
 /** The types of adapters, and what they call alpha. */
 const TYPES = {
   LORA: { schema: configSchema, alphaField: 'lora_alpha' },
-  LOHA: { schema: hadamardSchema, alphaField: 'alpha' },
-} as const;
-
-type PeftType = keyof typeof TYPES;
+  LOHA: { schema: factorSchema, alphaField: 'alpha' },
+  LOKR: { schema: factorSchema, alphaField: 'alpha' },
+} as const satisfies Record<PeftType, object>;
 
 /** A configuration whose fields are checked, but whose patterns are not compiled yet. */
 export interface OpenedConfig {
@@ -134,6 +132,7 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const saved = raw.modules_to_save ?? [];
   if (isDora && hasUpdateBias) throw invalidAdapter('lora_bias', 'true does not go with use_dora');
   const config = {
+    peftType: type,
     baseModel: raw.base_model_name_or_path ?? undefined,
     isTargeted,
     isDora,
@@ -179,8 +178,9 @@ function refusal(json: Record<string, unknown>, field: string, supported: string
 
 function typeOf(json: Record<string, unknown>): PeftType {
   const type = json['peft_type'];
-  if (type === 'LORA' || type === 'LOHA') return type;
-  throw refusal(json, 'peft_type', '"LORA", "LOHA"');
+  const found = (Object.keys(TYPES) as PeftType[]).find((known) => known === type);
+  if (found) return found;
+  throw refusal(json, 'peft_type', '"LORA", "LOHA", "LOKR"');
 }
 
 function refuseUnsupported(json: Record<string, unknown>): void {
@@ -309,9 +309,7 @@ function createSettings(
   return (moduleName) => {
     const rank = rankOf(moduleName);
     const scaling = alphaOf(moduleName) / (raw.use_rslora ? Math.sqrt(rank) : rank);
-    if (Math.abs(scaling) <= MAX_SCALING) {
-      return { rank: type === 'LOHA' ? hadamardRank('r', rank) : rank, scaling };
-    }
+    if (Math.abs(scaling) <= MAX_SCALING) return { rank, scaling };
     throw invalidAdapter(
       TYPES[type].alphaField,
       `results in a scaling of ${scaling}; the limit is ${MAX_SCALING}`,

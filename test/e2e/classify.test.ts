@@ -22,6 +22,8 @@ for (const [base, kind] of [
   ['llama-tied', 'lora'],
   ['qwen3', 'lora'],
   ['llama-tied', 'loha'],
+  ['llama-tied', 'lokr'],
+  ['llama-tied', 'lokr-both'],
 ] as const) {
   const title = `${base}: a classifier of peft (${kind}) has the scores of transformers`;
   test(title, { skip }, async (t) => {
