@@ -2,9 +2,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { type AdapterFiles, CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import type { ServedAdapter } from '../../trainer/commands/eval.ts';
 import type { AnswerModel, AnswerRequest } from '../../trainer/evaluation/answers.ts';
 import { ServeError } from '../common/errors.ts';
+import type { AddedTokens } from '../contracts/added-tokens.ts';
 import { type AdapterSource, GREEDY } from '../contracts/generation.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { EngineEvent, FromEngine, SequenceId } from '../scheduler/protocol.ts';
@@ -19,7 +21,7 @@ import { engineOptions, prepareBase } from './prepared-base.ts';
  * machine, `ServeError` for an adapter that cannot be served.
  */
 export async function withAnswerModel<T>(
-  files: AdapterFiles,
+  { files, addedTokens }: Pick<ServedAdapter, 'files' | 'addedTokens'>,
   context: ProgramContext,
   work: (model: AnswerModel) => Promise<T>,
 ): Promise<T> {
@@ -44,9 +46,10 @@ export async function withAnswerModel<T>(
       },
       ({ message }) => context.reporter.notify(message),
     );
-    const tokenizer = await loadTokenizer(base.artifact.dir);
+    const own = await loadTokenizer(base.artifact.dir);
+    const tokenizer = addedTokens ? own?.extended(addedTokens) : own;
     const stopTokenIds = tokenizer?.eosTokenIds ?? base.artifact.config.eosTokenIds;
-    const engine = new AnswerEngine(new StepLoop(host), { source, stopTokenIds });
+    const engine = new AnswerEngine(new StepLoop(host), { source, stopTokenIds, addedTokens });
     return await engine.during(work);
   } finally {
     await rm(directory, { recursive: true });
@@ -56,6 +59,7 @@ export async function withAnswerModel<T>(
 interface AnswerSettings {
   readonly source: AdapterSource;
   readonly stopTokenIds: readonly number[];
+  readonly addedTokens: AddedTokens | undefined;
 }
 
 interface OpenAnswer {
@@ -87,7 +91,7 @@ class AnswerEngine implements AnswerModel {
   answer({ promptIds, maxTokens, constraint }: AnswerRequest) {
     const room = this.#loop.model.maxSeqLength - promptIds.length;
     if (room < 1) return Promise.resolve(undefined);
-    const { source, stopTokenIds } = this.#settings;
+    const { source, stopTokenIds, addedTokens } = this.#settings;
     const id = ++this.#lastId as SequenceId;
     return new Promise<readonly number[] | undefined>((resolve, reject) => {
       this.#open.set(id, { ids: [], resolve, reject });
@@ -103,7 +107,7 @@ class AnswerEngine implements AnswerModel {
           stopTokenIds,
           sampling: GREEDY,
           prefixScope: LOCAL_TENANT.id,
-          ...(constraint && { constraint }),
+          ...(constraint && { constraint, ...(addedTokens && { addedTokens }) }),
         },
       });
     });

@@ -3,6 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { readAddedTokens } from '../../adapters/registry/added-tokens.ts';
 import { readFolderRequestDefaults } from '../../adapters/registry/folders.ts';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
@@ -150,9 +151,9 @@ class TrainerProgram {
       {
         findModel: (requested) => this.#findBase(requested ?? this.#config.model),
         readAdapter: () => this.#readAdapter(request),
-        withAnswers: async ({ modelDir, files }, work) => {
+        withAnswers: async ({ modelDir, ...served }, work) => {
           const { withAnswerModel } = await import('./answer-engine.ts');
-          return withAnswerModel(files, this.#contextOf(modelDir), work);
+          return withAnswerModel(served, this.#contextOf(modelDir), work);
         },
       },
     );
@@ -248,7 +249,8 @@ class TrainerProgram {
       const files = await readAdapterFiles(directory);
       const own = await readFolderRequestDefaults(directory);
       const defaults = await readAnswerDefaults(own, responseFormatFile);
-      return { label: adapter, files, baseDigest: undefined, ...defaults };
+      const addedTokens = await readAddedTokens(directory);
+      return { label: adapter, files, baseDigest: undefined, addedTokens, ...defaults };
     }
     const repository = await openRepository(this.#config);
     const { signal } = this.#channel;
@@ -257,7 +259,8 @@ class TrainerProgram {
       const files = await fetchVersion(repository, manifest, { signal });
       const label = `${manifest.name}@${manifest.version}`;
       const defaults = await readAnswerDefaults(manifest.request_defaults, responseFormatFile);
-      return { label, files, baseDigest: manifest.base_digest, ...defaults };
+      const { base_digest: baseDigest, added_tokens: addedTokens } = manifest;
+      return { label, files, baseDigest, addedTokens, ...defaults };
     } catch (error) {
       throw explainStoreError(error, repository.label);
     }

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { FolderTokens } from '../../adapters/registry/added-tokens.ts';
 import type { AdapterPart } from '../../adapters/registry/resolved.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
-import { newTokens, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { newTokens, type Tokenizer, withoutPadding } from '../tokenizer/tokenizer.ts';
 import type { LongPrompts } from '../tools/long-prompts.ts';
 import type { ToolTemplate } from '../tools/tool-template.ts';
 
@@ -47,13 +47,6 @@ export class Languages {
     if (!known) this.#languages.set(key, { own });
     return own;
   }
-}
-
-/** Leaves out a token for padding that has no rows. */
-function withoutPadding({ tokens, ...added }: AddedTokens, rows: number): AddedTokens {
-  const isSeen = ({ id, content }: AddedTokens['tokens'][number]) =>
-    id < rows || content !== added.pad_token;
-  return { ...added, tokens: tokens.filter(isSeen) };
 }
 
 function extend(base: Language, added: AddedTokens): OwnLanguage {

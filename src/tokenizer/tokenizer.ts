@@ -170,6 +170,13 @@ export function newTokens(
   throw new FileError('added_tokens', message);
 }
 
+/** Leaves out a token for padding that has no rows. */
+export function withoutPadding({ tokens, ...added }: AddedTokens, rows: number): AddedTokens {
+  const isSeen = ({ id, content }: AddedTokens['tokens'][number]) =>
+    id < rows || content !== added.pad_token;
+  return { ...added, tokens: tokens.filter(isSeen) };
+}
+
 /** Undefined if there is no new token. */
 function extendParts(parts: TokenizerParts, added: AddedTokens): TokenizerParts | undefined {
   const { idToToken, tokenToId, namedTokens } = parts;

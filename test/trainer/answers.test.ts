@@ -157,7 +157,7 @@ test('eval: what was learned is right in both ways; what was not is valid with t
       {
         findModel: async (requested) => requested!,
         readAdapter: async () => ({ label: 'it', files, baseDigest: undefined, format }),
-        withAnswers: ({ modelDir, files: served }, work) =>
+        withAnswers: ({ modelDir, ...served }, work) =>
           withAnswerModel(
             served,
             { config: { ...config, model: modelDir }, signal, reporter },

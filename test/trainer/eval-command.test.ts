@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { cardRows, readCard } from '../../src/contracts/evaluation-card.ts';
 import {
@@ -12,6 +13,7 @@ import {
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
 import { questions, runToy, TOY, turns, writeRows } from './toy-runs.ts';
@@ -27,11 +29,12 @@ async function trained(t: TestContext) {
 
 interface Asked {
   readonly data?: string;
+  readonly addedTokens?: AddedTokens;
   readonly baseDigest?: string;
   readonly margin?: number;
 }
 
-function evaluateFiles(files: AdapterFiles, { data, baseDigest, margin }: Asked = {}) {
+function evaluateFiles(files: AdapterFiles, { data, addedTokens, baseDigest, margin }: Asked = {}) {
   const request = {
     ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
     ...{ responseFormatFile: undefined, toolFormat: undefined },
@@ -40,7 +43,7 @@ function evaluateFiles(files: AdapterFiles, { data, baseDigest, margin }: Asked 
     { ...request, data, gate: { margin } },
     {
       findModel: async (requested) => requested!,
-      readAdapter: async () => ({ label: 'it', files, baseDigest }),
+      readAdapter: async () => ({ label: 'it', files, baseDigest, addedTokens }),
       withAnswers: () => assert.fail('no row has an answer in a format'),
     },
   );
@@ -113,6 +116,30 @@ test('a margin is asked of the validation loss', async (t) => {
   const { card } = await evaluateFiles(files, { data, margin: 6 });
   assert.deepEqual(refusing(card), ['validation']);
   assert.match(cardRows(card).join('\n'), /gate validation,REFUSED: 0\.\d+ is not < -0\.\d+/);
+});
+
+test('rows are read with the tokens of the adapter, which must have rows in the base', async (t) => {
+  const { files } = await trained(t);
+  const tokensOf = (id: number): AddedTokens => ({
+    tokens: [{ id, content: 'sky blue', special: false, lstrip: false, rstrip: false }],
+  });
+  const addedTokens = tokensOf(1); // a control token of the toy that nobody uses
+  const text = 'What is a sky blue day?';
+  const tokenizer = (await loadTokenizer(TOY))!.extended(addedTokens);
+  const ids = [...tokenizer.encode(text, { specials: false, affixes: true }), 3];
+  assert.ok(ids.includes(1));
+  const lossOf = async (row: object, asked: Asked = {}) => {
+    const { card } = await evaluateFiles(files, { data: writeRows(t, [row]), ...asked });
+    return card['validation_loss'];
+  };
+  const plain = await lossOf({ text });
+  const own = await lossOf({ text }, { addedTokens });
+  assert.equal(own, await lossOf({ input_ids: ids, labels: ids }));
+  assert.notEqual(own, plain);
+  await assert.rejects(evaluateFiles(files, { addedTokens: tokensOf(1024) }), {
+    param: 'added_tokens',
+    message: /has token 1024, but the base has 1024 rows/,
+  });
 });
 
 test('rows of which nothing is learned are not looked at', async (t) => {

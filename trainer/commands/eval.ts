@@ -1,6 +1,7 @@
 // `lorikeet eval`: makes the evaluation card of any adapter, measured as at the end of a run.
 import type { AdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError } from '../../src/common/errors.ts';
+import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { cardRows, formatRows } from '../../src/contracts/evaluation-card.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
@@ -8,7 +9,13 @@ import type { FunctionTool } from '../../src/contracts/tools.ts';
 import type { EvalRequest } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
-import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
+import {
+  type AdaptedLanguage,
+  adaptLanguage,
+  createRowEncoder,
+  type Language,
+  readLanguage,
+} from '../data/encode-row.ts';
 import { learnFromInvocation } from '../data/invocation.ts';
 import { namedClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -33,6 +40,8 @@ export interface NamedAdapterFiles {
   readonly format?: Constraint | undefined;
   /** The tools of rows that have none. */
   readonly tools?: readonly FunctionTool[] | undefined;
+  /** The tokens of its tokenizer; those of the base may be among them. */
+  readonly addedTokens?: AddedTokens | undefined;
 }
 
 /** Finds the files that a request names. */
@@ -49,6 +58,8 @@ export interface ServedAdapter {
   /** The folder of its base. */
   readonly modelDir: string;
   readonly files: AdapterFiles;
+  /** Its tokens that the base lacks. */
+  readonly addedTokens: AddedTokens | undefined;
 }
 
 /** An evaluation card, as data and as text. */
@@ -70,13 +81,15 @@ export async function evaluateRequest(
   const artifact = readArtifact(await sources.findModel(request.model));
   try {
     refuseOtherBase(adapter, artifact);
-    const language = await readLanguage(artifact.dir, request.toolFormat);
+    const own = await readLanguage(artifact.dir, request.toolFormat);
+    const language = own && adaptLanguage(own, adapter.addedTokens, artifact.config.vocabSize);
     const lora = await openAdapter(adapter.files, artifact);
     const held = await loadHeldOut(request.data, { artifact, language, lora });
     const questions = language ? toQuestions(held?.rows ?? [], { ...adapter, language }) : [];
     const inputs = { artifact, language, rows: held?.dataset, gate: request.gate };
     const card = await measure(lora, inputs);
-    const answers = await askAll(questions, card, { sources, files: adapter.files, artifact });
+    const { files } = adapter;
+    const answers = await askAll(questions, card, { sources, files, artifact, language });
     const whole = { ...card, ...answers };
     return { card: whole, text: formatEvaluation(whole, adapter, artifact) };
   } finally {
@@ -123,19 +136,19 @@ interface Asking {
   readonly sources: EvalSources;
   readonly files: AdapterFiles;
   readonly artifact: Artifact;
+  readonly language: AdaptedLanguage | undefined;
 }
 
 /** An adapter that the server would refuse has no answers. */
 async function askAll(
   questions: readonly Question[],
   { gates }: EvaluationCard,
-  { sources, files, artifact }: Asking,
+  { sources, files, artifact, language }: Asking,
 ): Promise<Record<string, number>> {
   const isServable = gates.every(({ gate, passed }) => passed || !SAFETY_GATES.has(gate));
   if (questions.length === 0 || !isServable) return {};
-  return sources.withAnswers({ modelDir: artifact.dir, files }, (model) =>
-    measureAnswers(questions, model),
-  );
+  const served = { modelDir: artifact.dir, files, addedTokens: language?.addedTokens };
+  return sources.withAnswers(served, (model) => measureAnswers(questions, model));
 }
 
 interface CardInputs extends Pick<EvalRequest, 'gate'> {

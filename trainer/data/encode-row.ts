@@ -1,9 +1,16 @@
 // Encodes a row of a training file as token ids and labels. A row's text never becomes a control token: those come from the
 // chat template, or end an example.
+import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
 import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
-import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import {
+  loadTokenizer,
+  newTokens,
+  type Tokenizer,
+  withoutPadding,
+} from '../../src/tokenizer/tokenizer.ts';
 import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-template.ts';
 import type { Example } from './example.ts';
 import type { Classes } from './labels.ts';
@@ -143,4 +150,25 @@ export async function readLanguage(
 ): Promise<Language | undefined> {
   const tokenizer = await loadTokenizer(directory);
   return tokenizer && { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
+}
+
+/** A language with the tokens of an adapter. */
+export interface AdaptedLanguage extends Language {
+  /** The tokens that the base lacks. Absent: none. */
+  readonly addedTokens?: AddedTokens;
+}
+
+/** Adds the tokens of an adapter, whose base has so many rows. Throws `ServeError` (422) if one has none, `FileError` if two meet. */
+export function adaptLanguage(
+  { tokenizer, template }: Language,
+  added: AddedTokens | undefined,
+  rows: number,
+): AdaptedLanguage {
+  const addedTokens = added && newTokens(tokenizer, withoutPadding(added, rows));
+  if (!addedTokens || addedTokens.tokens.length === 0) return { tokenizer, template };
+  const outside = addedTokens.tokens.find(({ id }) => id >= rows);
+  if (outside)
+    throw invalidAdapter('added_tokens', `has token ${outside.id}, but the base has ${rows} rows`);
+  const extended = tokenizer.extended(addedTokens);
+  return { tokenizer: extended, template: template?.extended(extended), addedTokens };
 }
