@@ -48,7 +48,7 @@ export interface EngineFaults {
   throws: number;
   /** Runs that take twenty times as long. */
   slowRuns: number;
-  /** The next run never ends by itself. A wedged one cannot be terminated either. */
+  /** The next run of several rows hangs until it is terminated, or the next run of any kind cannot be terminated either. */
   hang: 'no' | 'hang' | 'wedge';
 }
 
@@ -180,7 +180,8 @@ export class VirtualEngine implements StepEngine {
     const isSlow = faults.slowRuns > 0;
     if (isSlow) faults.slowRuns--;
     const ms = (8 + tokens / 4) * (isSlow ? 20 : 1);
-    const isHanging = faults.hang !== 'no';
+    const isOfSeveral = batch.kind === 'decode' && batch.rows.length > 1;
+    const isHanging = faults.hang === 'wedge' || (faults.hang === 'hang' && isOfSeveral);
     this.wasFaulty ||= isSlow || isHanging;
     await new Promise<void>((resolve, reject) => {
       const cancel = isHanging ? () => {} : this.#machine.schedule(ms, resolve);

@@ -10,7 +10,7 @@ import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { sleep } from '../../src/common/waiting.ts';
-import type { BatchResult } from '../../src/engine/batch.ts';
+import type { BatchResult, SlotId } from '../../src/engine/batch.ts';
 import type { FromEngine, ToEngine } from '../../src/scheduler/protocol.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 import { RateLimits } from '../../src/tenants/rate-limits.ts';
@@ -80,6 +80,24 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'slots are not zeroed after a failed run',
     seed: 14,
     create: () => engineBug(() => ({ zeroSlot() {} })),
+  },
+  {
+    invariant: 'I04',
+    what: 'a terminated run has damaged the tokens that it found',
+    seed: 98,
+    create: () =>
+      engineBug((engine) => ({
+        async run(batch) {
+          try {
+            return await engine.run(batch);
+          } catch (error) {
+            const rows = batch.kind === 'decode' ? batch.rows : [];
+            for (const [i, { pastLength }] of rows.entries())
+              await engine.moveSlot(i as SlotId, i as SlotId, pastLength - 1);
+            throw error;
+          }
+        },
+      })),
   },
   {
     invariant: 'I05',
