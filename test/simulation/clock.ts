@@ -5,6 +5,9 @@ import type { Clock } from '../../src/common/waiting.ts';
 import { seededRandom } from '../fixtures.ts';
 
 interface Timer {
+  /** When it was to fire. */
+  dueMs: number;
+  /** When it fires: later than `dueMs` if its machine is frozen then. */
   atMs: number;
   readonly order: number;
   readonly callback: () => void;
@@ -41,8 +44,9 @@ export class VirtualTime {
   }
 
   add(machine: Machine, delayMs: number, callback: () => void): Timer {
-    const atMs = this.#nowMs + Math.max(0, delayMs);
-    const timer = { atMs, order: this.#order++, callback, machine, isCancelled: false };
+    const dueMs = this.#nowMs + Math.max(0, delayMs);
+    const of = { callback, machine, isCancelled: false };
+    const timer = { dueMs, atMs: dueMs, order: this.#order++, ...of };
     this.#push(timer);
     return timer;
   }
@@ -72,8 +76,15 @@ export class VirtualTime {
   /** All machines are suspended for a while. */
   skip(ms: number): void {
     this.#nowMs += ms;
-    for (const timer of this.#heap) timer.atMs += ms;
+    for (const timer of this.#heap) timer.dueMs += ms;
     for (const machine of this.#machines) machine.freeze(0);
+    this.unfreeze();
+  }
+
+  /** Timers that a freeze postponed are due as if there was none; one that is not over postpones them again. */
+  unfreeze(): void {
+    for (const timer of this.#heap) timer.atMs = timer.dueMs;
+    this.#heap.sort((a, b) => (isBefore(a, b) ? -1 : 1));
   }
 
   #push(timer: Timer): void {
@@ -149,6 +160,7 @@ export class Machine implements Clock {
   /** Ends a freeze. */
   thaw(): void {
     this.frozenUntilMs = Math.min(this.frozenUntilMs, this.#time.nowMs);
+    this.#time.unfreeze();
   }
 
   /** Nothing happens on this machine any more. */
