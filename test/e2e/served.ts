@@ -54,6 +54,7 @@ export async function serve(
   const log = createLog('warn');
   const options = {
     engine: { ...serving, slotCount: 32, maxSeqLength: 1024 },
+    artifactDir,
     adapterCacheBytes: 1 << 30,
   };
   const host = await createEngineHost(options, (line) => log.warn(line));
