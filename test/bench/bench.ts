@@ -12,7 +12,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { ALL_R16, QV_R8, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
 import { adapterCases, type Case, largeCases, type Values } from './cases.ts';
-import { type Figure, SIDES, type Side, toFigure, toMarkdown } from './comparison.ts';
+import { type Figure, inTurn, SIDES, type Side, toFigure, toMarkdown } from './comparison.ts';
 import { measureEngineRate } from './engine-rate.ts';
 import { type Fleet, type FleetOptions, serverFlags, startFleet } from './fleet.ts';
 import { measureFirstToken } from './measure.ts';
@@ -91,7 +91,7 @@ async function measureRounds(fleet: Fleet, cases: readonly Case[]): Promise<Meas
     for (const one of cases) {
       if (one.isConstant && round > 0) continue;
       const turn = { round, salt: `round ${round}`, tokens, model: fleet.model };
-      for (const side of SIDES) {
+      for (const side of inTurn(SIDES, round)) {
         const values = await measureSide(fleet, one, side, turn);
         if (!values) continue;
         say(`${one.id}, ${side}: ${describe(values)}`);

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { type AdapterShape, QV_R8, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
-import { type Side, toFigure, toMarkdown } from './comparison.ts';
+import { inTurn, type Side, toFigure, toMarkdown } from './comparison.ts';
 import { serverFlags } from './fleet.ts';
 import { ask } from './load.ts';
 import { processorLine } from './processor.ts';
@@ -67,7 +67,7 @@ async function main(): Promise<void> {
   }
   for (const side of sides) await measureRate(side, WARM_UPS);
   for (let round = 0; round < rounds; round++) {
-    for (const side of sides) {
+    for (const side of inTurn(sides, round)) {
       side.perS.push(await measureRate(side, requests));
       side.aloneMs.push(await measureAlone(side));
       process.stderr.write(

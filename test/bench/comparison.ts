@@ -5,6 +5,14 @@
 export const SIDES = ['this', 'before', 'llama'] as const;
 export type Side = (typeof SIDES)[number];
 
+/**
+ * Returns the sides in the order of a round. The first one is slower by up to a seventh: it finds the caches of the machine as
+ * another left them. So the order changes from round to round.
+ */
+export function inTurn<T>(sides: readonly T[], round: number): T[] {
+  return round % 2 === 0 ? [...sides] : sides.toReversed();
+}
+
 /** A goal for this checkout's figure. */
 export interface Goal {
   /** What the figure is compared with: a number, or another side's figure. */
