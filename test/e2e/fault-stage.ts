@@ -51,8 +51,11 @@ export interface Stage {
   /** Another server on the same store, with nothing on its disk. */
   startAnother(): Promise<Serving>;
   askAt(serving: Serving, model: string): Promise<Asked>;
-  /** Asserts that each stream ended as it should and with the same text. */
-  stopStreams(): Promise<void>;
+  /**
+   * Asserts that each stream ended as it should and with the same text. `refusal`: the code with which one that has not begun may
+   * be refused from now on.
+   */
+  stopStreams(refusal?: string): Promise<void>;
 }
 
 export async function startStage(
@@ -97,7 +100,7 @@ export async function startStage(
     openRepository: (endpoint) => new AdapterRepository(open(endpoint)),
     startAnother: start,
     askAt: ({ url }, model) => complete(url, model),
-    stopStreams: () => streams.stop(),
+    stopStreams: (refusal) => streams.stop(refusal),
   };
 }
 
@@ -125,12 +128,14 @@ async function complete(url: string, model: string, rest: object = {}): Promise<
   return { ...seen, text };
 }
 
-function keepStreaming(url: string, expected: string): { stop(): Promise<void> } {
+function keepStreaming(url: string, expected: string): { stop(refusal?: string): Promise<void> } {
   let isOver = false;
+  let allowed: string | undefined;
   let count = 0;
   const stream = async () => {
     while (!isOver) {
-      const { status, tier, text } = await complete(url, 'resident', { stream: true });
+      const { status, tier, code, text } = await complete(url, 'resident', { stream: true });
+      if (code !== undefined && code === allowed) return;
       assert.deepEqual([status, text], [200, expected]);
       assert.notEqual(tier, 'store');
       count++;
@@ -139,8 +144,9 @@ function keepStreaming(url: string, expected: string): { stop(): Promise<void> }
   const all = Promise.all(Array.from({ length: STREAMS }, stream));
   all.catch(() => {}); // told by `stop`
   return {
-    async stop() {
+    async stop(refusal) {
       isOver = true;
+      allowed = refusal;
       await all;
       assert.ok(count > STREAMS, `${count} streams ended`);
     },

@@ -214,7 +214,7 @@ test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets
   stage.proxy.script = (request) => (isWeights(request) ? { kind: 'silent' } : undefined);
   const cold = stage.ask('cold');
   await eventually(() => stage.proxy.requests.filter(isWeights).length > 1, 'the fetch begins');
-  const streamed = stage.stopStreams(); // those under way go on
+  const streamed = stage.stopStreams('overloaded'); // those under way go on
   const stopped = stage.serving.stop();
   const { status, code } = await cold;
   assert.deepEqual([status, code], [503, 'overloaded']);
