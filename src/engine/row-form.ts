@@ -15,8 +15,8 @@ const FEWEST_TOKEN_ROWS: readonly (readonly [ProcessorFeature, number])[] = [
 ];
 
 /**
- * A base of this size is served in the row form alone. Its matrices are so large that the form is about as fast for one row
- * as the other one, and both together would take twice the memory.
+ * A base of this size is served in the row form alone, because both forms together would take twice the memory. With VNNI a
+ * single stream is up to 18 % slower by it; from four streams on it is the faster form.
  */
 const ALONE_FROM_BYTES = 1e9;
 

@@ -230,7 +230,7 @@ async function openStuckStream() {
   const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
   const headers = { 'content-type': 'application/json' };
   const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
-  return { server, response, resume };
+  return { served, server, response, resume };
 }
 
 describe('a server that drains', () => {
@@ -261,16 +261,7 @@ describe('a server that is closed', () => {
   });
 
   test('cuts the remaining connections at the deadline', async () => {
-    const served = serve();
-    let resume = () => {};
-    const stuck = new Promise<void>((resolve) => {
-      resume = resolve;
-    });
-    served.engine.beforeRun = () => stuck;
-    const server = await listen(served);
-    const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    const { served, server, response, resume } = await openStuckStream();
     await server.close(1);
     await assert.rejects(response.text());
     resume();
