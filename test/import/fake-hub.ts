@@ -10,8 +10,8 @@ export class FakeHub {
   readonly files: Map<string, Uint8Array>;
   /** The number of bytes of file contents that were sent. */
   sentBytes = 0;
-  /** Closes the connection after this many bytes of the next large file. */
-  breakAfter: number | undefined;
+  /** Breaks the next large file off after its first bytes, once the promise is kept. */
+  break: { readonly afterBytes: number; readonly when: Promise<void> } | undefined;
   /** Whether to send other bytes than the file list announces. */
   isLying = false;
   readonly tokens = new Set<string | undefined>();
@@ -61,11 +61,12 @@ export class FakeHub {
       'content-range': `bytes ${from}-${end - 1}/${bytes.length}`,
       etag: `"${sha1(bytes)}"`,
     });
-    const cut = this.breakAfter;
-    if (cut !== undefined && part.length > cut) {
-      this.breakAfter = undefined;
-      this.sentBytes += cut;
-      response.write(part.subarray(0, cut), () => response.destroy());
+    const cut = this.break;
+    if (cut && part.length > cut.afterBytes) {
+      this.break = undefined;
+      this.sentBytes += cut.afterBytes;
+      response.write(part.subarray(0, cut.afterBytes));
+      void cut.when.then(() => response.destroy());
     } else {
       this.sentBytes += part.length;
       response.end(part);
