@@ -33,7 +33,6 @@ import {
   type RunOutcome,
   rowOutcome,
   type StepInFlight,
-  type StepOutcome,
   type StepPlan,
   type StepPrefill,
 } from './step-plan.ts';
@@ -176,7 +175,7 @@ export class Scheduler {
     return plan;
   }
 
-  /** Applies the outcome of the step's next prefill while its other runs are still to come, and returns its events. */
+  /** Applies the outcome of the step's next prefill, whose other runs may still be to come, and returns its events. */
   applyPrefill(plan: StepPlan, outcome: RunOutcome): EngineEvent[] {
     const step = this.#inFlight;
     assert(step?.plan === plan, 'results are applied to the step in flight, once');
@@ -186,9 +185,8 @@ export class Scheduler {
     return this.#applyPrefill(step.prefilled[i]!, prefill, outcome);
   }
 
-  /** Applies the outcomes of a step that were not applied yet, ends it, and returns their events in order. */
-  applyResults(plan: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    const started = outcome.prefills.flatMap((prefill) => this.applyPrefill(plan, prefill));
+  /** Applies the outcome of the step's decode, ends the step, and returns the events. Its prefills are applied before. */
+  applyResults(plan: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
     const step = this.#inFlight;
     assert(step?.plan === plan, 'results are applied to the step in flight, once');
     assert(step.appliedPrefills === plan.prefills.length, 'a prefill has an outcome');
@@ -197,8 +195,7 @@ export class Scheduler {
     // These were asked to end after the outcome of their prefill.
     const ended = step.prefilled.filter(({ id, ending }) => ending && this.#live.has(id));
     return [
-      ...started,
-      ...(plan.decode ? this.#applyDecode(step.decoded, plan.decode, outcome.decode) : []),
+      ...(plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : []),
       ...ended.flatMap((sequence) => this.#conclude(sequence, [])),
     ];
   }

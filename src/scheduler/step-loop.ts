@@ -286,7 +286,7 @@ export class StepLoop {
       this.#publish(this.#scheduler.applyPrefill(plan, await this.#runner.prefill(prefill)));
     }
     const decode = plan.decode && (await this.#runner.decode(plan.decode, plan.decodeIds));
-    return this.#scheduler.applyResults(plan, { prefills: [], decode });
+    return this.#scheduler.applyResults(plan, decode);
   }
 
   /** Slots are as the last step left them. Nothing else changes the cache, so a step finds what `next` found in it. */

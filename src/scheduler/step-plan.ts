@@ -58,13 +58,6 @@ export function rowOutcome(
   return { results: outcome.result.rows['alone' in decoded ? 0 : i] };
 }
 
-/** The outcomes of a step's runs. */
-export interface StepOutcome {
-  /** The prefills that were not applied on their own. */
-  readonly prefills: readonly RunOutcome[];
-  readonly decode: DecodeOutcome | undefined;
-}
-
 /** A step whose results are not all applied. */
 export interface StepInFlight {
   readonly plan: StepPlan;

@@ -39,12 +39,14 @@ export async function generate(
     for (const { from, to, length } of plan.moves) {
       await engine.moveSlot(from as SlotId, to as SlotId, length);
     }
-    const prefills = [];
-    for (const { batch } of plan.prefills) prefills.push({ result: await engine.run(batch) });
-    const decode = plan.decode && { result: await engine.run(plan.decode) };
-    for (const event of scheduler.applyResults(plan, { prefills, decode })) {
-      events[event.id - 1]!.push(event);
+    const record = (some: readonly EngineEvent[]) => {
+      for (const event of some) events[event.id - 1]!.push(event);
+    };
+    for (const { batch } of plan.prefills) {
+      record(scheduler.applyPrefill(plan, { result: await engine.run(batch) }));
     }
+    const decode = plan.decode && { result: await engine.run(plan.decode) };
+    record(scheduler.applyResults(plan, decode));
   }
   return { events, stats: scheduler.stats() };
 }

@@ -65,14 +65,15 @@ class Bench {
     for (const { from, to, length } of step.moves) this.engine.moveSlot(from, to, length);
     for (const key of step.detach) this.engine.detachAdapter(key);
     const error = new ServeError('internal_error', 'The run failed.');
-    const prefills = step.prefills.map(({ attach, restore, batch }) => {
+    for (const { attach, restore, batch } of step.prefills) {
       if (restore) this.prefixes.restore(restore, batch.pastLength, batch.slot);
       if (attach !== undefined && !fails) this.engine.attachAdapter({ digest: attach });
-      if (fails) return { error, isDetached: true as const };
-      return { result: this.engine.runNow(batch) };
-    });
+      const failed = { error, isDetached: true } as const;
+      const outcome = fails ? failed : { result: this.engine.runNow(batch) };
+      this.events.push(...this.scheduler.applyPrefill(step, outcome));
+    }
     const decode = step.decode && (fails ? { error } : { result: this.engine.runNow(step.decode) });
-    this.events.push(...this.scheduler.applyResults(step, { prefills, decode }));
+    this.events.push(...this.scheduler.applyResults(step, decode));
   }
 
   step(): StepPlan | undefined {

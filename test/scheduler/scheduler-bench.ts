@@ -53,13 +53,14 @@ export class Bench {
   run(step: StepPlan): void {
     for (const { from, to, length } of step.moves) this.engine.moveSlot(from, to, length);
     for (const key of step.detach) this.engine.detachAdapter(key);
-    const prefills = step.prefills.map(({ attach, batch }) => {
+    for (const { attach, batch } of step.prefills) {
       if (attach !== undefined) this.engine.attachAdapter({ digest: attach });
-      return { result: this.engine.runNow(batch) };
-    });
+      const result = this.engine.runNow(batch);
+      this.events.push(...this.scheduler.applyPrefill(step, { result }));
+    }
     const decode = step.decode && { result: this.engine.runNow(step.decode) };
     this.nowMs += this.stepMs;
-    this.events.push(...this.scheduler.applyResults(step, { prefills, decode }));
+    this.events.push(...this.scheduler.applyResults(step, decode));
   }
 
   runAll(): StepPlan[] {

@@ -149,8 +149,9 @@ test('a run that throws fails only its own rows', () => {
   const step = bench.scheduler.next()!;
   const error = new ServeError('internal_error', 'The engine failed.');
   bench.engine.attachAdapter({ digest: 'a' });
-  const prefills = [{ result: bench.engine.runNow(step.prefills[0]!.batch) }];
-  bench.events.push(...bench.scheduler.applyResults(step, { prefills, decode: { error } }));
+  const result = bench.engine.runNow(step.prefills[0]!.batch);
+  bench.events.push(...bench.scheduler.applyPrefill(step, { result }));
+  bench.events.push(...bench.scheduler.applyResults(step, { error }));
   for (const id of rows) assert.equal(bench.ending(id), 'internal_error');
   bench.runAll();
   assert.deepEqual(bench.tokens(joining), referenceTokens(request([3], { maxTokens: 3 }), 'a'));
@@ -162,12 +163,8 @@ test('an adapter that could not be attached is attached for the next prompt', ()
   const failed = bench.submitReady(request([1]), { adapter: 'a' });
   const step = bench.scheduler.next()!;
   assert.equal(step.prefills[0]!.attach, 'a');
-  bench.events.push(
-    ...bench.scheduler.applyResults(step, {
-      prefills: [{ error, isDetached: true }],
-      decode: undefined,
-    }),
-  );
+  bench.events.push(...bench.scheduler.applyPrefill(step, { error, isDetached: true }));
+  bench.events.push(...bench.scheduler.applyResults(step, undefined));
   assert.equal(bench.ending(failed), 'internal_error');
   bench.submitReady(request([2]), { adapter: 'a' });
   assert.equal(bench.step()!.prefills[0]!.attach, 'a');
@@ -196,7 +193,8 @@ test('a first token does not wait for the other runs of its step', () => {
   bench.events.push(...early, ...bench.scheduler.applyPrefill(step, others[0]!));
   assert.deepEqual(bench.scheduler.abort(aborted!), [], 'the step has not ended');
   const decode = { result: bench.engine.runNow(step.decode!) };
-  bench.events.push(...bench.scheduler.applyResults(step, { prefills: [others[1]!], decode }));
+  bench.events.push(...bench.scheduler.applyPrefill(step, others[1]!));
+  bench.events.push(...bench.scheduler.applyResults(step, decode));
   assert.equal(bench.ending(aborted!), 'abort');
   bench.runAll();
   assert.deepEqual(bench.tokens(long!), referenceTokens(request([2], { maxTokens: 3 }), undefined));

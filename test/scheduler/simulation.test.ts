@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import type { Sequence } from '../../src/scheduler/sequence.ts';
-import type { StepOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
+import type { DecodeOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
 import { operations, SIM_OPTIONS, Simulation } from './simulation.ts';
 
 const SEEDS = { seed: 20260801, numRuns: 500 };
@@ -58,41 +58,39 @@ class SkipsAPromptToken extends Scheduler {
 }
 
 class KeepsRejectedDrafts extends Scheduler {
-  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    const { decode } = outcome;
-    if (!decode || !('result' in decode)) return super.applyResults(step, outcome);
+  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
+    if (!decode || !('result' in decode)) return super.applyResults(step, decode);
     const rows = decode.result.rows.map((results, i) => {
       const { draftIds = [] } = step.decode!.rows[i]!;
       return [...draftIds.map((id) => ({ ok: true as const, id })), results.at(-1)!];
     });
-    return super.applyResults(step, { ...outcome, decode: { result: { ...decode.result, rows } } });
+    return super.applyResults(step, { result: { ...decode.result, rows } });
   }
 }
 
 class MixesUpRowsThatRunAlone extends Scheduler {
-  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    const { decode } = outcome;
-    if (!decode || !('alone' in decode)) return super.applyResults(step, outcome);
-    return super.applyResults(step, { ...outcome, decode: { alone: [...decode.alone].reverse() } });
+  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
+    if (!decode || !('alone' in decode)) return super.applyResults(step, decode);
+    return super.applyResults(step, { alone: [...decode.alone].reverse() });
   }
 }
 
 class RepeatsTheEnd extends Scheduler {
-  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    const events = super.applyResults(step, outcome);
+  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
+    const events = super.applyResults(step, decode);
     return [...events, ...events.filter(({ type }) => type === 'finished')];
   }
 }
 
 class LosesEnds extends Scheduler {
-  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    return super.applyResults(step, outcome).filter(({ type }) => type !== 'failed');
+  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
+    return super.applyResults(step, decode).filter(({ type }) => type !== 'failed');
   }
 }
 
 class LosesTheLastToken extends Scheduler {
-  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
-    const events = super.applyResults(step, outcome);
+  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
+    const events = super.applyResults(step, decode);
     const isLast = (event: EngineEvent, i: number) =>
       event.type === 'token' && events[i + 1]?.type === 'finished';
     return events.filter((event, i) => !isLast(event, i));
@@ -126,9 +124,9 @@ class AbortsLate extends Scheduler {
     this.#aborted.push(id);
     return [];
   }
-  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
+  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
     const due = this.#aborted.splice(0);
-    const events = super.applyResults(step, outcome);
+    const events = super.applyResults(step, decode);
     return [...events, ...due.slice(1).flatMap((id) => super.abort(id))];
   }
 }

@@ -190,11 +190,8 @@ export class Simulation {
   #applyResults(toOutcome = (result: BatchResult): DecodeOutcome => ({ result })): void {
     const { step, prefills, decode } = this.#inFlight!;
     this.#inFlight = undefined;
-    const events = this.#scheduler.applyResults(step, {
-      prefills: prefills.map((result) => ({ result })),
-      decode: decode && toOutcome(decode),
-    });
-    this.#record(events);
+    for (const result of prefills) this.#record(this.#scheduler.applyPrefill(step, { result }));
+    this.#record(this.#scheduler.applyResults(step, decode && toOutcome(decode)));
     for (const tracked of this.#tracked.values()) {
       if (tracked.abortedAt === 'asked') tracked.abortedAt = 'due';
     }
