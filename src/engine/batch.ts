@@ -69,6 +69,18 @@ export type RowResult =
   | { ok: true; id: number; logprob?: TokenLogprob }
   | { ok: false; reason: 'non_finite' | 'nothing_allowed' | 'too_ambiguous' };
 
+/** A decode that takes several runs of the model, of which one failed or was terminated. */
+export class PartialDecode extends Error {
+  override name = 'PartialDecode';
+  /** The results of the rows that were complete by then, whose samplers have drawn. Others are missing or empty. */
+  readonly rows: readonly RowResult[][];
+
+  constructor(rows: readonly RowResult[][], cause: unknown) {
+    super('A run of the decode failed.', { cause });
+    this.rows = rows;
+  }
+}
+
 /** The output of one run. */
 export interface BatchResult {
   /**

@@ -2,7 +2,7 @@
 // token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
 import { hash } from 'node:crypto';
 import type { AdapterShape, AdapterWeights } from '../../adapters/peft/weights.ts';
-import { ConfigError, ServeError } from '../common/errors.ts';
+import { ConfigError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
@@ -10,26 +10,15 @@ import type { DecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
-import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { widerForm } from './adapters/slot-form.ts';
-import type {
-  AdapterKey,
-  Batch,
-  BatchResult,
-  DecodeBatch,
-  DecodeRow,
-  PrefillBatch,
-  RowResult,
-  SlotId,
-  TokenSource,
-} from './batch.ts';
+import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
+import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken, tokenRank } from './logits.ts';
 import { openDeviceMemory } from './memory/device-memory.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
-import type { LoraInput } from './model-input.ts';
 import { ModelRunner } from './model-runner.ts';
 import { PrefixCache } from './prefix/prefix-cache.ts';
 import { openServingFolder, readKvScales } from './serving-folder.ts';
@@ -93,6 +82,7 @@ export class Engine {
   /** The shape of the decoder, which adapters must fit. */
   readonly config: DecoderConfig;
   readonly #parts: EngineParts;
+  readonly #decode: Decode;
 
   /**
    * Throws `ConfigError` if the cache does not fit or the provider is missing, `FileError` if the folder is invalid.
@@ -137,6 +127,7 @@ export class Engine {
 
   private constructor(parts: EngineParts) {
     this.#parts = parts;
+    this.#decode = new Decode({ ...parts, zeroSlot: (slot) => this.zeroSlot(slot) });
     this.info = parts.info;
     this.config = parts.config;
   }
@@ -191,7 +182,7 @@ export class Engine {
 
   async run(batch: Batch): Promise<BatchResult> {
     this.#parts.slots.noteRun();
-    return batch.kind === 'prefill' ? this.#prefill(batch) : this.#decode(batch);
+    return batch.kind === 'prefill' ? this.#prefill(batch) : this.#decode.run(batch);
   }
 
   /** Makes the run in flight reject. Without one it does nothing. */
@@ -207,7 +198,7 @@ export class Engine {
     const { scoring, sampler, slot, pastLength, pooler, forcedIds = [] } = batch;
     const tokenIds = [...batch.tokenIds, ...forcedIds];
     const last = batch.tokenIds.length - 1;
-    const lora = this.#loraOf([batch.adapter]);
+    const lora = toLoraInput(this.#parts.slots, [batch.adapter]);
     const input = { tokenIds, firstSlot: slot, pastLengths: [pastLength], lora };
     if (pooler) {
       const logitRows = pooler.rowsOf(tokenIds.length);
@@ -230,119 +221,6 @@ export class Engine {
     this.zeroSlot(slot);
     return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };
   }
-
-  async #decode(batch: DecodeBatch): Promise<BatchResult> {
-    if (!batch.rows.some(({ forcedIds = [] }) => forcedIds.length > 0))
-      return this.#decodeRows(batch);
-    // A draft that is certain: one run for the forced tokens and the next one.
-    const [{ forcedIds, ...only }, ...others] = batch.rows as [DecodeRow, ...DecodeRow[]];
-    if (others.length === 0)
-      return this.#decodeRows({ ...batch, rows: [{ ...only, draftIds: forcedIds ?? [] }] });
-    const heads: RowResult[][] = [];
-    const rows: DecodeRow[] = [];
-    for (const [slot, row] of batch.rows.entries()) {
-      heads.push(await this.#runForced(row, slot as SlotId));
-      rows.push(afterForced(row));
-    }
-    const decoded = await this.#decodeRows({ ...batch, rows });
-    const isLost = (head: readonly RowResult[]) => head.some(({ ok }) => !ok);
-    const results = decoded.rows.map((own, i) => {
-      return isLost(heads[i]!) ? heads[i]! : [...heads[i]!, ...own];
-    });
-    return { rows: results, promptLogprobs: [] };
-  }
-
-  /** Runs the last token of a row and its forced tokens but the last one. Returns the forced tokens, or a failure. */
-  async #runForced(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
-    const { tokenId, forcedIds = [], sampler } = row;
-    if (forcedIds.length === 0) return [];
-    const tokenIds = [tokenId, ...forcedIds.slice(0, -1)];
-    const logits = await this.#runTokens(row, slot, tokenIds);
-    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
-    this.zeroSlot(slot);
-    return [{ ok: false, reason: 'non_finite' }];
-  }
-
-  /** Runs several tokens of one row. Returns the logits of each. */
-  #runTokens(
-    { pastLength, adapter }: DecodeRow,
-    slot: SlotId,
-    tokenIds: readonly number[],
-  ): Promise<LogitsRow[]> {
-    return this.#parts.runner.run({
-      tokenIds,
-      firstSlot: slot,
-      pastLengths: [pastLength],
-      logitRows: tokenIds.map((_, i) => i),
-      lora: this.#loraOf([adapter]),
-    });
-  }
-
-  async #decodeRows(batch: DecodeBatch): Promise<BatchResult> {
-    if (!batch.rows.some(hasDrafts)) return this.#decodeTogether(batch);
-    const rows: RowResult[][] = [];
-    for (const [slot, row] of batch.rows.entries()) {
-      rows.push(await this.#decodeAlone(row, slot as SlotId));
-    }
-    return { rows, promptLogprobs: [] };
-  }
-
-  async #decodeTogether({ rows }: DecodeBatch): Promise<BatchResult> {
-    const logits = await this.#parts.runner.run({
-      tokenIds: rows.map((row) => row.tokenId),
-      firstSlot: 0,
-      pastLengths: rows.map((row) => row.pastLength),
-      logitRows: rows.map((_, row) => row),
-      lora: this.#loraOf(rows.map((row) => row.adapter)),
-    });
-    const results = logits.map((row, i) => [this.#drawn(rows[i]!, row, i as SlotId)]);
-    return { rows: results, promptLogprobs: [] };
-  }
-
-  /**
-   * Runs the last token of one row together with its drafts. The runtime's attention takes several tokens only of a single
-   * sequence. Rejected drafts stay in the cache after the row's end. The next run overwrites them.
-   */
-  async #decodeAlone(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
-    const { tokenId, draftIds = [] } = row;
-    const tokenIds = [tokenId, ...draftIds];
-    const logits = await this.#runTokens(row, slot, tokenIds);
-    // A NaN of a wrong draft reaches the tokens before it: attention multiplies it by a weight of zero.
-    const isSpoiled = draftIds.length > 0 && !logits.every(isFiniteRow);
-    if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
-    const results: RowResult[] = [];
-    for (const [i, position] of logits.entries()) {
-      const result = this.#drawn(row, position, slot);
-      results.push(result);
-      if (!result.ok || result.id !== draftIds[i] || row.sampler.isComplete) break;
-    }
-    return results;
-  }
-
-  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult {
-    if (isFiniteRow(logits)) return sampled(sampler, logits);
-    this.zeroSlot(slot);
-    return { ok: false, reason: 'non_finite' };
-  }
-
-  #loraOf(adapters: readonly (AdapterKey | undefined)[]): LoraInput {
-    const rowSlots = adapters.map((key) => this.#parts.slots.slotOf(key));
-    const [first] = rowSlots;
-    if (rowSlots.every((slot) => slot === first)) {
-      return first === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: first! };
-    }
-    const { usedSlots, lastRangeStart } = this.#parts.slots;
-    return { kind: 'grouped', plan: planGroups(rowSlots, usedSlots, lastRangeStart) };
-  }
-}
-
-function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
-  const pastLength = row.pastLength + forcedIds.length;
-  return { ...row, tokenId: forcedIds.at(-1) ?? row.tokenId, pastLength };
-}
-
-function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
-  return draftIds.length > 0;
 }
 
 function openPrefixCache(
@@ -352,28 +230,6 @@ function openPrefixCache(
 ): PrefixCache | undefined {
   if (!positions || capacityBytes === 0) return undefined;
   return new PrefixCache({ positions, served, capacityBytes });
-}
-
-/** Samples a token from each row, up to the first one that fails. */
-function sampledAll(sampler: TokenSource, rows: readonly LogitsRow[]): RowResult[] {
-  const results: RowResult[] = [];
-  for (const row of rows) {
-    const result = sampled(sampler, row);
-    results.push(result);
-    if (!result.ok) break;
-  }
-  return results;
-}
-
-/** A grammar may refuse to go on, which must not end the other rows. */
-function sampled(sampler: TokenSource, row: LogitsRow): RowResult {
-  try {
-    const token = sampler.sample(row);
-    return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
-  } catch (error) {
-    if (error instanceof ServeError) return { ok: false, reason: 'too_ambiguous' };
-    throw error;
-  }
 }
 
 function scorePrompt(

@@ -346,7 +346,7 @@ export class Scheduler {
       if (results.some(isZeroed)) this.#prefixes.forget(sequence);
       sequence.pastLength += results.length; // tokens after these in the cache are overwritten
       const { forcedIds = [] } = rows[i]!;
-      this.#totals.forcedTokens += forcedIds.length;
+      this.#totals.forcedTokens += Math.min(forcedIds.length, results.length - 1);
       this.#countDraft(rows[i]!, results.length - 1 - forcedIds.length);
       if (sequence.ending) return this.#conclude(sequence, []);
       return this.#conclude(sequence, this.#applyRows(sequence, results));

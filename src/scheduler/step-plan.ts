@@ -41,8 +41,8 @@ export type RunOutcome =
       readonly error: ServeError;
       /** The adapter of the prefill could not be attached. */
       readonly isDetached?: true;
-      /** The run took too long. */
-      readonly isTerminated?: true;
+      /** Set if the run took too long: the results of the rows that were complete before. Others are missing or empty. */
+      readonly completed?: readonly RowResult[][];
     };
 
 /** The outcome of a decode: of one run of all rows, or of a run of each row alone. */

@@ -1,14 +1,16 @@
 // Runs the batches of a step on the engine. Knows no queue, and not what the results mean.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
-import type {
-  AdapterKey,
-  Batch,
-  BatchResult,
-  DecodeBatch,
-  DecodeRow,
-  PrefillBatch,
-  SlotId,
+import {
+  type AdapterKey,
+  type Batch,
+  type BatchResult,
+  type DecodeBatch,
+  type DecodeRow,
+  PartialDecode,
+  type PrefillBatch,
+  type RowResult,
+  type SlotId,
 } from '../engine/batch.ts';
 import type { PrefixCache } from '../engine/prefix/prefix-cache.ts';
 import type { SequenceId } from './protocol.ts';
@@ -71,13 +73,24 @@ export class StepRunner {
   /** If the run is terminated, its rows run again, each alone. So only the row ends that takes too long. */
   async decode(batch: DecodeBatch, ids: readonly SequenceId[]): Promise<DecodeOutcome> {
     const outcome = await this.#run(batch, ids);
-    if (isTerminated(outcome) && isRepeatable(batch)) return this.#decodeAlone(batch, ids);
+    const completed = completedRows(outcome);
+    if (completed && batch.rows.length > 1) return this.#decodeAlone(batch, ids, completed);
     return this.#zeroIfFailed(batch, outcome);
   }
 
-  async #decodeAlone({ rows }: DecodeBatch, ids: readonly SequenceId[]): Promise<DecodeOutcome> {
+  /** Rows that are complete do not run again, because their samplers have drawn. */
+  async #decodeAlone(
+    { rows }: DecodeBatch,
+    ids: readonly SequenceId[],
+    completed: readonly RowResult[][],
+  ): Promise<DecodeOutcome> {
     const alone: RunOutcome[] = [];
     for (const [i, row] of rows.entries()) {
+      const known = completed[i] ?? [];
+      if (known.length > 0) {
+        alone.push({ result: { rows: [known], promptLogprobs: [] } });
+        continue;
+      }
       const batch = toPrefill(row, i as SlotId);
       const isLimit = alone.filter(isTerminated).length >= MAX_TERMINATED_ROWS;
       const outcome = isLimit ? tookTooLong() : await this.#run(batch, [ids[i]!]);
@@ -93,7 +106,9 @@ export class StepRunner {
     try {
       return { result: await engine.run(batch) };
     } catch (error) {
-      return this.#isTerminating ? tookTooLong() : { error: toServeError(error) };
+      const isPartial = error instanceof PartialDecode;
+      if (this.#isTerminating) return tookTooLong(isPartial ? error.rows : []);
+      return { error: toServeError(isPartial ? error.cause : error) };
     }
   }
 
@@ -106,26 +121,24 @@ export class StepRunner {
   }
 }
 
-function tookTooLong(): RunOutcome {
+function tookTooLong(completed: readonly RowResult[][] = []): RunOutcome {
   const message = 'A step of the engine took too long and was ended.';
-  return { error: new ServeError('engine_restarting', message), isTerminated: true };
+  return { error: new ServeError('engine_restarting', message), completed };
+}
+
+/** The rows of a run that was terminated that were complete before. Undefined: it was not terminated. */
+function completedRows(outcome: RunOutcome): readonly RowResult[][] | undefined {
+  return 'error' in outcome ? outcome.completed : undefined;
 }
 
 function isTerminated(outcome: RunOutcome): boolean {
-  return 'error' in outcome && outcome.isTerminated === true;
+  return completedRows(outcome) !== undefined;
 }
 
 /**
- * Whether running the rows again draws the same tokens. Drafts and forced tokens make a batch several runs, and the samplers
- * of the first ones have drawn already.
+ * A decode batch begins at slot 0, so a single row of another slot runs as a prompt of one token. Without drafts and forced
+ * tokens: the sampler draws those anyway.
  */
-function isRepeatable({ rows }: DecodeBatch): boolean {
-  const isPlain = ({ draftIds = [], forcedIds = [] }: DecodeRow) =>
-    draftIds.length + forcedIds.length === 0;
-  return rows.length > 1 && rows.every(isPlain);
-}
-
-/** A decode batch begins at slot 0, so a single row of another slot runs as a prompt of one token. */
 function toPrefill(
   { adapter, tokenId, pastLength, sampler }: DecodeRow,
   slot: SlotId,

@@ -1,15 +1,25 @@
 // Constrained answers of the committed base in f32: the real engine, scheduler and tokenizer.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createLog } from '../../src/common/log.ts';
 import { type Constraint, type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import { PartialDecode } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import type { EngineEvent } from '../../src/scheduler/protocol.ts';
+import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
+import { createInProcessClient } from '../scheduler/in-process-client.ts';
+import { ScriptedProposer, spoil } from '../scheduler/proposers.ts';
 
 const TOY = 'models/toy';
 const STOP = 3;
@@ -130,4 +140,71 @@ test('max_tokens cuts forced text at any place', async (t) => {
   const longest = all.at(-1)!;
   for (const tokens of all) assert.deepEqual(tokens, longest.slice(0, tokens.length));
   assert.ok(isWhole(longest));
+});
+
+test('F39: rows with drafts or forced tokens whose runs are terminated get the tokens that they have alone', async (t) => {
+  const engine = await toyEngine(t, 4);
+  const { vocabSize } = engine.info;
+  const grammars = new Grammars((await loadTokenizer(TOY))!, vocabSize);
+  const text = { kind: 'text', text: 'The Queen of Hearts was not in the garden. ' } as const;
+  const ask = (i: number, constraint?: Constraint): GenerationRequest => ({
+    promptIds: [5 + i, 7, 9],
+    maxTokens: 40,
+    stopTokenIds: [],
+    sampling: { ...GREEDY, temperature: i / 4, seed: i },
+    ...(constraint && { constraint }),
+  });
+  const forced = [0, 1, 2, 3].map((i) =>
+    ask(i, { kind: 'sequence', parts: [INTENT, text, INTENT] }),
+  );
+  const drafted = [0, 1].map((i) => ask(i));
+  const alone = new Map<GenerationRequest, number[]>();
+  const loop = new StepLoop({
+    engine,
+    adapters: new FakeLeases(),
+    createProposer: (of) => new ScriptedProposer(spoil(alone.get(of) ?? [], 5, vocabSize)),
+    createMatcher: async (constraint, added) => grammars.createMatcher(constraint, added),
+  });
+  const client = createInProcessClient(loop, createLog('silent'));
+  t.after(() => client.drain(1000));
+  const tokens = (of: GenerationRequest): Promise<number[]> => {
+    const events: EngineEvent[] = [];
+    return new Promise((resolve) => {
+      client.submit(LOCAL_TENANT, undefined, of, (event) => {
+        events.push(event);
+        if (isTerminal(event)) resolve(tokensOf(events));
+      });
+    });
+  };
+  for (const one of [...forced, ...drafted]) alone.set(one, await tokens(one));
+
+  let early = 0;
+  let halfway = 0;
+  const run = engine.run.bind(engine);
+  let runs = 0;
+  engine.run = async (batch) => {
+    const running = run(batch);
+    if (batch.kind === 'prefill' || batch.rows.length < 2) return running;
+    let isOver = false;
+    const note = (error?: unknown) => {
+      isOver = true;
+      const rows = error instanceof PartialDecode ? error.rows : [];
+      if (rows.some((row) => row.length > 0)) halfway++;
+      else if (error) early++;
+    };
+    running.then(() => note(), note);
+    for (let turns = runs++ % 50; turns > 0 && !isOver; turns--) await nextTurn();
+    if (!isOver) loop.handle({ type: 'terminate' });
+    return running;
+  };
+  for (const requests of [forced, drafted]) {
+    const before = halfway;
+    for (let round = 0; round < 2 || (halfway === before && round < 20); round++) {
+      const together = await Promise.all(requests.map(tokens));
+      const wanted = requests.map((one) => alone.get(one));
+      assert.deepEqual(together, wanted);
+    }
+    assert.ok(halfway > before, 'no run ended after some of its rows');
+  }
+  t.diagnostic(`${early} runs ended with no row complete, ${halfway} with some`);
 });

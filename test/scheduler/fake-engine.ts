@@ -7,14 +7,16 @@ import {
   GREEDY,
   type TokenLogprob,
 } from '../../src/contracts/generation.ts';
-import type {
-  AdapterKey,
-  Batch,
-  BatchResult,
-  DecodeRow,
-  PrefillBatch,
-  RowResult,
-  SlotId,
+import {
+  type AdapterKey,
+  type Batch,
+  type BatchResult,
+  type DecodeBatch,
+  type DecodeRow,
+  PartialDecode,
+  type PrefillBatch,
+  type RowResult,
+  type SlotId,
 } from '../../src/engine/batch.ts';
 import type { AdapterLease, AdapterLeases, LeaseOptions } from '../../src/scheduler/leases.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
@@ -73,6 +75,8 @@ export class FakeEngine implements StepEngine {
   readonly attached = new Set<AdapterKey>();
   /** Awaited by each run before it starts. */
   beforeRun: (batch: Batch) => Promise<void> | void = () => {};
+  /** Awaited before each row of a decode with drafts, whose rows run one after the other. */
+  beforeRow: (slot: SlotId) => Promise<void> | void = () => {};
   isReleased = false;
   #terminate: () => void = () => {};
   /** Set by tests that cache prefixes. */
@@ -99,7 +103,24 @@ export class FakeEngine implements StepEngine {
       this.#terminate = () => reject(new Error('terminated'));
     });
     await Promise.race([this.beforeRun(batch), terminated]);
-    return this.runNow(batch);
+    const hasDrafts =
+      batch.kind === 'decode' && batch.rows.some(({ draftIds }) => draftIds?.length);
+    return hasDrafts ? this.#runRows(batch, terminated) : this.runNow(batch);
+  }
+
+  /** A row whose run is terminated has its tokens in the slot, but no results. */
+  async #runRows({ rows: all }: DecodeBatch, terminated: Promise<never>): Promise<BatchResult> {
+    const rows: RowResult[][] = [];
+    for (const [slot, row] of all.entries()) {
+      const results = this.#decode(slot, row);
+      try {
+        await Promise.race([this.beforeRow(slot as SlotId), terminated]);
+      } catch (error) {
+        throw new PartialDecode(rows, error);
+      }
+      rows.push(results);
+    }
+    return { rows, promptLogprobs: [] };
   }
 
   terminate(): void {

@@ -6,6 +6,7 @@ import type { EngineEvent, FromEngine, SequenceId } from '../../src/scheduler/pr
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
+import { ScriptedProposer, spoil } from './proposers.ts';
 
 /** A loop with a fake engine, the messages it posted, and promises for later ones. */
 class Bench {
@@ -17,9 +18,14 @@ class Bench {
   #watchers: (() => void)[] = [];
   #lastId = 0;
 
-  constructor(limits: StepLoopOptions['limits'] = {}, slotCount = 2) {
+  constructor(
+    limits: StepLoopOptions['limits'] = {},
+    slotCount = 2,
+    createProposer?: StepLoopOptions['createProposer'],
+  ) {
     this.engine = new FakeEngine({ slotCount });
-    this.loop = new StepLoop({ engine: this.engine, adapters: this.leases, limits });
+    const { engine, leases: adapters } = this;
+    this.loop = new StepLoop({ engine, adapters, limits, createProposer });
     this.ended = this.loop.run((message) => {
       this.messages.push(message);
       for (const watch of [...this.#watchers]) watch();
@@ -281,6 +287,37 @@ describe('the rows of a run that is terminated run again, each alone', () => {
     });
   }
 });
+
+for (const culprit of [0, 1] as const) {
+  test(`F39: of two rows with drafts, of which row ${culprit} is terminated, each gets the tokens it has alone`, async () => {
+    const adapters = ['a', 'b'];
+    const requests = [[1, 2], [3]].map((ids) => request(ids, { maxTokens: 30 }));
+    const proposer = (of: GenerationRequest) =>
+      new ScriptedProposer(spoil(referenceTokens(of, adapters[requests.indexOf(of)]), 3, 50));
+    const bench = new Bench({}, 2, proposer);
+    const { engine, loop } = bench;
+    const alone: SlotId[] = [];
+    let terminated = 0;
+    engine.beforeRun = (batch) => {
+      if (batch.kind === 'prefill' && batch.pastLength > 0) alone.push(batch.slot);
+    };
+    engine.beforeRow = (slot) => {
+      if (slot !== culprit || terminated === 5) return undefined;
+      terminated++;
+      setImmediate(() => loop.handle({ type: 'terminate' }));
+      return new Promise(() => {});
+    };
+    const ids = requests.map((one, i) => bench.submit(one, source(adapters[i]!)));
+    for (const id of ids) assert.equal((await bench.endOf(id)).type, 'finished');
+    for (const [i, id] of ids.entries()) {
+      assert.deepEqual(bench.tokensOf(id), referenceTokens(requests[i]!, adapters[i]));
+    }
+    assert.equal(terminated, 5);
+    const again = culprit === 0 ? [0, 1] : [1];
+    assert.deepEqual(alone, Array(5).fill(again).flat(), 'a complete row does not run again');
+    await bench.drain();
+  });
+}
 
 test('a request that fails an assertion fails alone', async () => {
   const bench = new Bench();

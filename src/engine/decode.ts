@@ -1,0 +1,195 @@
+// Runs the next token of each running row: all rows together, or with drafts and forced tokens row after row. Knows no prompt.
+import { ServeError } from '../common/errors.ts';
+import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
+import type { AdapterSlots } from './adapters/adapter-slots.ts';
+import {
+  type AdapterKey,
+  type BatchResult,
+  type DecodeBatch,
+  type DecodeRow,
+  PartialDecode,
+  type RowResult,
+  type SlotId,
+  type TokenSource,
+} from './batch.ts';
+import { isFiniteRow, type LogitsRow } from './logits.ts';
+import type { LoraInput } from './model-input.ts';
+import type { ModelRunner } from './model-runner.ts';
+
+/** The parts of an engine that a decode uses. */
+interface DecodeParts {
+  readonly runner: ModelRunner;
+  readonly slots: AdapterSlots;
+  zeroSlot(slot: SlotId): void;
+}
+
+/** Runs decode batches. */
+export class Decode {
+  readonly #parts: DecodeParts;
+
+  constructor(parts: DecodeParts) {
+    this.#parts = parts;
+  }
+
+  /** Rejects with `PartialDecode` if one of several runs fails. */
+  async run(batch: DecodeBatch): Promise<BatchResult> {
+    if (!batch.rows.some(({ forcedIds = [] }) => forcedIds.length > 0))
+      return this.#decodeRows(batch);
+    // A draft that is certain: one run for the forced tokens and the next one.
+    const [{ forcedIds, ...only }, ...others] = batch.rows as [DecodeRow, ...DecodeRow[]];
+    if (others.length === 0)
+      return this.#decodeRows({ ...batch, rows: [{ ...only, draftIds: forcedIds ?? [] }] });
+    const heads: RowResult[][] = [];
+    const rows: DecodeRow[] = [];
+    for (const [slot, row] of batch.rows.entries()) {
+      heads.push(await orPartial(heads, () => this.#runForced(row, slot as SlotId)));
+      rows.push(afterForced(row));
+    }
+    try {
+      const decoded = await this.#decodeRows({ ...batch, rows });
+      return { ...decoded, rows: withHeads(heads, decoded.rows) };
+    } catch (error) {
+      if (!(error instanceof PartialDecode)) throw new PartialDecode(withHeads(heads, []), error);
+      throw new PartialDecode(withHeads(heads, error.rows), error.cause);
+    }
+  }
+
+  /** Runs the last token of a row and its forced tokens but the last one. Returns the forced tokens, or a failure. */
+  async #runForced(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
+    const { tokenId, forcedIds = [], sampler } = row;
+    if (forcedIds.length === 0) return [];
+    const tokenIds = [tokenId, ...forcedIds.slice(0, -1)];
+    const logits = await this.#runTokens(row, slot, tokenIds);
+    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
+    this.#parts.zeroSlot(slot);
+    return [{ ok: false, reason: 'non_finite' }];
+  }
+
+  /** Runs several tokens of one row. Returns the logits of each. */
+  #runTokens(
+    { pastLength, adapter }: DecodeRow,
+    slot: SlotId,
+    tokenIds: readonly number[],
+  ): Promise<LogitsRow[]> {
+    return this.#parts.runner.run({
+      tokenIds,
+      firstSlot: slot,
+      pastLengths: [pastLength],
+      logitRows: tokenIds.map((_, i) => i),
+      lora: toLoraInput(this.#parts.slots, [adapter]),
+    });
+  }
+
+  async #decodeRows(batch: DecodeBatch): Promise<BatchResult> {
+    if (!batch.rows.some(hasDrafts)) return this.#decodeTogether(batch);
+    const rows: RowResult[][] = [];
+    for (const [slot, row] of batch.rows.entries()) {
+      rows.push(await orPartial(rows, () => this.#decodeAlone(row, slot as SlotId)));
+    }
+    return { rows, promptLogprobs: [] };
+  }
+
+  async #decodeTogether({ rows }: DecodeBatch): Promise<BatchResult> {
+    const logits = await this.#parts.runner.run({
+      tokenIds: rows.map((row) => row.tokenId),
+      firstSlot: 0,
+      pastLengths: rows.map((row) => row.pastLength),
+      logitRows: rows.map((_, row) => row),
+      lora: toLoraInput(
+        this.#parts.slots,
+        rows.map((row) => row.adapter),
+      ),
+    });
+    const results = logits.map((row, i) => [this.#drawn(rows[i]!, row, i as SlotId)]);
+    return { rows: results, promptLogprobs: [] };
+  }
+
+  /**
+   * Runs the last token of one row together with its drafts. The runtime's attention takes several tokens only of a single
+   * sequence. Rejected drafts stay in the cache after the row's end. The next run overwrites them.
+   */
+  async #decodeAlone(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
+    const { tokenId, draftIds = [] } = row;
+    const tokenIds = [tokenId, ...draftIds];
+    const logits = await this.#runTokens(row, slot, tokenIds);
+    // A NaN of a wrong draft reaches the tokens before it: attention multiplies it by a weight of zero.
+    const isSpoiled = draftIds.length > 0 && !logits.every(isFiniteRow);
+    if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
+    const results: RowResult[] = [];
+    for (const [i, position] of logits.entries()) {
+      const result = this.#drawn(row, position, slot);
+      results.push(result);
+      if (!result.ok || result.id !== draftIds[i] || row.sampler.isComplete) break;
+    }
+    return results;
+  }
+
+  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult {
+    if (isFiniteRow(logits)) return sampled(sampler, logits);
+    this.#parts.zeroSlot(slot);
+    return { ok: false, reason: 'non_finite' };
+  }
+}
+
+/** How each row uses its adapter; undefined: the base. */
+export function toLoraInput(
+  slots: AdapterSlots,
+  adapters: readonly (AdapterKey | undefined)[],
+): LoraInput {
+  const rowSlots = adapters.map((key) => slots.slotOf(key));
+  const [first] = rowSlots;
+  if (rowSlots.every((slot) => slot === first)) {
+    return first === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: first! };
+  }
+  const { usedSlots, lastRangeStart } = slots;
+  return { kind: 'grouped', plan: planGroups(rowSlots, usedSlots, lastRangeStart) };
+}
+
+function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
+  const pastLength = row.pastLength + forcedIds.length;
+  return { ...row, tokenId: forcedIds.at(-1) ?? row.tokenId, pastLength };
+}
+
+/** The results of each row: of its forced tokens, then of those after them. A row whose forced tokens failed has no others. */
+function withHeads(
+  heads: readonly RowResult[][],
+  decoded: readonly (readonly RowResult[])[],
+): RowResult[][] {
+  const isLost = (head: readonly RowResult[]) => head.some(({ ok }) => !ok);
+  return heads.map((head, i) => (isLost(head) ? head : [...head, ...(decoded[i] ?? [])]));
+}
+
+/** Runs another row. If it fails, rejects with `PartialDecode`, which has the results of the rows before it. */
+async function orPartial<T>(rows: readonly RowResult[][], run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw new PartialDecode(rows, error);
+  }
+}
+
+function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
+  return draftIds.length > 0;
+}
+
+/** Samples a token from each row, up to the first one that fails. */
+export function sampledAll(sampler: TokenSource, rows: readonly LogitsRow[]): RowResult[] {
+  const results: RowResult[] = [];
+  for (const row of rows) {
+    const result = sampled(sampler, row);
+    results.push(result);
+    if (!result.ok) break;
+  }
+  return results;
+}
+
+/** A grammar may refuse to go on, which must not end the other rows. */
+function sampled(sampler: TokenSource, row: LogitsRow): RowResult {
+  try {
+    const token = sampler.sample(row);
+    return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
+  } catch (error) {
+    if (error instanceof ServeError) return { ok: false, reason: 'too_ambiguous' };
+    throw error;
+  }
+}
