@@ -2,6 +2,7 @@
 // fairly between tenants. It knows no names and no files. The caller has authorized the request.
 import { LRUCache } from 'lru-cache';
 import { assert } from '../../src/common/assert.ts';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import type { TenantShare } from '../../src/contracts/tenant.ts';
@@ -93,7 +94,7 @@ export class AdapterCache {
     this.#now = options.now ?? (() => performance.now());
     this.#memory = new AdapterMemory(options.capacityBytes, this.#now);
     this.#refusals = new LRUCache({
-      max: MAX_REFUSALS,
+      ...entryLimit(MAX_REFUSALS),
       ttl: REFUSAL_TTL_MS,
       ttlResolution: 0,
       perf: { now: this.#now },
@@ -135,8 +136,13 @@ export class AdapterCache {
 
   /** Returns the current figures. */
   stats(): AdapterCacheStats {
+    const { idleBytes, leasedBytes, idleCount, leasedCount, evictions } = this.#memory.figures();
     return {
-      ...this.#memory.figures(),
+      idleBytes,
+      leasedBytes,
+      idleCount,
+      leasedCount,
+      evictions,
       loading: this.#loads.size,
       hits: this.#hits,
       misses: this.#misses,

@@ -4,6 +4,7 @@ import { open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { jsonMember } from '../../src/common/json-member.ts';
 import { loadIfPresent } from '../../src/common/regular-file.ts';
@@ -56,7 +57,7 @@ interface KnownFolder {
 
 /** Reads the tokens of folders, and again if a file has changed. */
 export class FolderTokens {
-  readonly #known = new LRUCache<string, KnownFolder>({ max: MAX_FOLDERS });
+  readonly #known = new LRUCache<string, KnownFolder>(entryLimit(MAX_FOLDERS));
   readonly #reduce: (added: AddedTokens) => AddedTokens;
 
   /** `reduce` leaves out the tokens of the base, of which there may be thousands in every folder. */

@@ -2,6 +2,7 @@
 import { access, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import {
@@ -182,8 +183,8 @@ interface KnownCheck {
 /** Remembers the content of folders by name. */
 export class FolderContents {
   readonly #options: FolderOptions;
-  readonly #contents = new LRUCache<string, KnownContent>({ max: MAX_FOLDERS });
-  readonly #checks = new LRUCache<string, KnownCheck>({ max: MAX_FOLDERS });
+  readonly #contents = new LRUCache<string, KnownContent>(entryLimit(MAX_FOLDERS));
+  readonly #checks = new LRUCache<string, KnownCheck>(entryLimit(MAX_FOLDERS));
 
   constructor(options: FolderOptions) {
     this.#options = options;

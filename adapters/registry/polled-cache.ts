@@ -2,6 +2,7 @@
 // a value is refreshed in the background, so values in use are never waited for. If the source fails, the old value is
 // still served.
 import { LRUCache } from 'lru-cache';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { type Clock, orAfter, systemClock } from '../../src/common/waiting.ts';
 
 /** How values are read. */
@@ -53,9 +54,9 @@ export class PolledCache<T extends object> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     const { maxRemembered: max = MAX_REMEMBERED } = options;
-    this.#values = new LRUCache({ max });
-    this.#misses = new LRUCache({ max });
-    this.#failures = new LRUCache({ max });
+    this.#values = new LRUCache(entryLimit(max));
+    this.#misses = new LRUCache(entryLimit(max));
+    this.#failures = new LRUCache(entryLimit(max));
   }
 
   /** Returns a value that is no older than `maxAgeMs`, unless the source fails. Rejects as `read` does. */

@@ -1,6 +1,7 @@
 // The aliases of a name, in one document: read, and changed by compare-and-swap. An alias leads only to versions that
 // exist, and can be rolled back. The changes themselves are in `alias-changes.ts`.
 import { LRUCache } from 'lru-cache';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import {
   type DocumentKind,
@@ -45,7 +46,9 @@ export type AliasChange = (now: Aliases) => Aliases | Promise<Aliases>;
 export class AliasStore {
   readonly #documents: DocumentStore;
   /** The newest state that a reader was given, by key. */
-  readonly #seen = new LRUCache<string, { aliases: Aliases; etag: Etag }>({ max: MAX_REMEMBERED });
+  readonly #seen = new LRUCache<string, { aliases: Aliases; etag: Etag }>(
+    entryLimit(MAX_REMEMBERED),
+  );
 
   constructor(documents: DocumentStore) {
     this.#documents = documents;

@@ -1,6 +1,7 @@
 // Fetches published adapters from the store, with deadlines, a few retries, a circuit breaker and a short memory of failures.
 // The caller writes the bytes.
 import { LRUCache } from 'lru-cache';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import {
@@ -100,7 +101,7 @@ export class Fetcher {
     this.#options = { clock: systemClock, ...options };
     this.#deadlines = { ...DEADLINES, ...deadlines };
     this.#failures = new LRUCache({
-      max: MAX_REMEMBERED,
+      ...entryLimit(MAX_REMEMBERED),
       ttl: FAULTS.unavailable.rememberMs,
       ttlResolution: 0,
       perf: this.#options.clock,

@@ -2,6 +2,7 @@
 // would end the server. Counts only crashes that the engine process caused itself. Knows no process.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { entryLimit } from '../common/entry-limit.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 
@@ -36,12 +37,12 @@ export class Quarantine {
   /** Id → the number of crashes at which it was in flight. */
   readonly #crashes: LRUCache<string, number>;
   /** Adapters with a finished sequence on this engine: the adapter alone does not crash it. */
-  readonly #proven = new LRUCache<string, true>({ max: MAX_SUSPECTS });
+  readonly #proven = new LRUCache<string, true>(entryLimit(MAX_SUSPECTS));
 
   /** `now` returns monotonic milliseconds. */
   constructor(now: () => number = () => performance.now()) {
     this.#crashes = new LRUCache({
-      max: MAX_SUSPECTS,
+      ...entryLimit(MAX_SUSPECTS),
       ttl: REFUSED_FOR_MS,
       ttlResolution: 0,
       perf: { now },
