@@ -70,7 +70,9 @@ export class PolledCache<T extends object> {
     const flight = this.#refresh(key, 0);
     if (!known) return flight.outcome;
     await flight.patience;
-    return (this.peek(key) ?? known).value;
+    const now = this.peek(key);
+    // A value that was forgotten meanwhile is from before a change, and others may have got a newer one.
+    return now ? now.value : this.get(key, maxAgeMs);
   }
 
   /** Reads a value now, whatever is remembered. Calls during a read share it. */

@@ -161,6 +161,23 @@ describe('while the source fails', () => {
     assert.deepEqual(await cache.get('a'), { revision: 2 });
   });
 
+  test('a known value that is forgotten during a read that hangs is not served any more', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const { state, cache } = setUp();
+    await cache.get('a');
+    state.read = () => new Promise(() => {});
+    state.nowMs = POLL_MS + 1;
+    const waiting = cache.get('a');
+    await settle();
+    cache.forget('a');
+    state.read = undefined;
+    state.source = { revision: 3 };
+    assert.deepEqual(await cache.get('a'), { revision: 3 });
+    cache.forget('a');
+    t.mock.timers.runAll();
+    assert.deepEqual(await waiting, { revision: 3 });
+  });
+
   test('what was never read is refused, from memory for a moment', async () => {
     const { state, cache } = setUp();
     state.read = fail;
