@@ -16,7 +16,7 @@ interface Timer {
 }
 
 /** The first moment, in Unix milliseconds. */
-const START_MS = Date.UTC(2026, 0, 1);
+export const START_MS = Date.UTC(2026, 0, 1);
 /** Turns of the event loop after which something must be running in circles. */
 const MAX_TURNS = 10_000;
 

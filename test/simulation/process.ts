@@ -223,10 +223,12 @@ export class EngineProcess extends EventEmitter {
     if (!this.isReady) return;
     const { violated } = this.#parts.reporter;
     const { seen, cache } = this;
-    const resident = new Set(cache.resident());
-    for (const [id, adapter] of seen.live) {
-      if (adapter !== undefined && !resident.has(adapter)) {
-        violated('I05', `the adapter of ${id} was evicted`);
+    if (seen.live.size > 0) {
+      const resident = cache.resident();
+      for (const [id, adapter] of seen.live) {
+        if (adapter !== undefined && !resident.includes(adapter)) {
+          violated('I05', `the adapter of ${id} was evicted`);
+        }
       }
     }
     if (!this.engine.wasFaulty && this.machine.frozenUntilMs === 0) {

@@ -5,13 +5,15 @@ import path from 'node:path';
 import type { Story } from './commands.ts';
 import { replaceNodeCalls } from './node-calls.ts';
 import type { Bug } from './parts.ts';
+import { publishedBefore } from './published.ts';
 import { type Outcome, World } from './world.ts';
 
 /** Runs a story from its beginning, with a planted bug if there is one. */
 export async function runStory(story: Story, bug: Bug = {}): Promise<Outcome> {
-  replaceNodeCalls(story.seed);
   const root = mkdtempSync(path.join(temporaryRoot(), 'lorikeet-world-'));
-  const world = new World(story, bug, root);
+  const published = await publishedBefore(root);
+  replaceNodeCalls(story.seed);
+  const world = new World(story, bug, { root, published });
   const onRejection = (error: unknown) => {
     world.violated('I08', `unhandled: ${(error as Error)?.stack ?? error}`);
   };

@@ -3,7 +3,6 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { retry } from '../../src/common/waiting.ts';
 import { writeAdapter } from './adapters.ts';
@@ -50,6 +49,7 @@ export class World implements Reporter {
   readonly #story: Story;
   readonly #bug: Bug;
   readonly #root: string;
+  readonly #published: ReadonlyMap<string, Uint8Array>;
   readonly #time = new VirtualTime();
   readonly #store: VirtualStore;
   readonly #checks: StoreChecks;
@@ -63,7 +63,13 @@ export class World implements Reporter {
   #publicationCount = 0;
   #violation: Violation | undefined;
 
-  constructor(story: Story, bug: Bug, root: string) {
+  /** `root` is a folder of its own; `published` are the objects that the store begins with, by key. */
+  constructor(
+    story: Story,
+    bug: Bug,
+    { root, published }: { root: string; published: ReadonlyMap<string, Uint8Array> },
+  ) {
+    this.#published = published;
     this.#story = story;
     this.#bug = bug;
     this.#root = root;
@@ -113,18 +119,7 @@ export class World implements Reporter {
   }
 
   async #prepare(): Promise<void> {
-    const repository = new AdapterRepository(this.#store.raw, { now: () => this.#time.date });
-    for (const [tenant, name, code] of [
-      ['a', 'x', 1],
-      ['a', 'y', 2],
-      ['b', 'x', 3],
-      ['b', 'y', 5],
-      ['c', 'x', 6],
-      ['shared', 's', 4],
-    ] as const) {
-      const directory = this.#adapter(code);
-      await repository.publish({ tenant, name }, { directory }, { baseDigest: BASE.digest });
-    }
+    for (const [key, bytes] of this.#published) await this.#store.raw.put(key, bytes);
     for (let i = 0; i < this.#story.serverCount; i++) {
       const home = path.join(this.#root, `server-${i}`);
       mkdirSync(home);
