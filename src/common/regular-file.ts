@@ -36,7 +36,7 @@ export function openRegular(file: string): number {
 }
 
 /** Throws `FileError` unless the file is a regular one. For files that a library opens itself. */
-export function checkRegular(file: string): void {
+function checkRegular(file: string): void {
   closeSync(openRegular(file));
 }
 

@@ -3,9 +3,10 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { gguf } from '@huggingface/gguf';
 import { FileError } from '../common/errors.ts';
-import { checkRegular, openRegular, readAt } from '../common/regular-file.ts';
+import { openRegular, readAt } from '../common/regular-file.ts';
 import { elementCount } from '../common/tensor.ts';
 import { BLOCK_FORMATS, type BlockFormat } from './gguf-blocks.ts';
+import { checkGgufHeader } from './gguf-header.ts';
 import { shorten } from './header-json.ts';
 
 /** An open GGUF file. */
@@ -29,9 +30,10 @@ interface StoredTensor {
 
 /** Opens the file. Throws `FileError` naming the tensor at fault or `header`. */
 export async function openGguf(path: string): Promise<GgufFile> {
-  const { metadata, tensorInfos, tensorDataOffset } = await readHeader(path);
   const file = openRegular(path);
   try {
+    checkGgufHeader(file);
+    const { metadata, tensorInfos, tensorDataOffset } = await readHeader(path);
     const fileBytes = fstatSync(file).size;
     const tensors = new Map<string, StoredTensor>();
     for (const { name, shape, dtype, offset } of tensorInfos) {
@@ -58,7 +60,6 @@ export async function openGguf(path: string): Promise<GgufFile> {
 }
 
 async function readHeader(path: string): ReturnType<typeof gguf> {
-  checkRegular(path);
   try {
     return await gguf(path, { allowLocalFile: true });
   } catch (cause) {
