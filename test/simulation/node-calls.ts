@@ -13,10 +13,11 @@ export function replaceNodeCalls(seed: number): void {
   random = seededRandom(seed);
   if (isReplaced) return;
   isReplaced = true;
-  for (const name of ASYNC_CALLS) Object.assign(fs.promises, { [name]: asPromise(name) });
+  for (const name of ASYNC_CALLS) Object.assign(fs.promises, { [name]: asPromise(syncCall(name)) });
   for (const name of CALLBACK_CALLS) Object.assign(fs, { [name]: asCallback(name) });
   Object.assign(fs.promises, {
     open: async (...args: Parameters<typeof fs.openSync>) => new SyncHandle(fs.openSync(...args)),
+    realpath: asPromise(fs.realpathSync.native as AnyCall),
   });
   Object.assign(crypto, { randomBytes: bytesOf, randomUUID: uuid });
   syncBuiltinESMExports();
@@ -31,7 +32,6 @@ const ASYNC_CALLS = [
   'mkdtemp',
   'readFile',
   'readdir',
-  'realpath',
   'rename',
   'rm',
   'rmdir',
@@ -48,8 +48,7 @@ function syncCall(name: string): AnyCall {
   return (fs as unknown as Record<string, AnyCall>)[`${name}Sync`]!;
 }
 
-function asPromise(name: string): AnyCall {
-  const call = syncCall(name);
+function asPromise(call: AnyCall): AnyCall {
   return async (...args) => call(...args);
 }
 
