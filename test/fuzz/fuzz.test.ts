@@ -4,13 +4,15 @@ import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { checkCase, corpusOf, fuzz, type Target } from './fuzz.ts';
-import { TARGETS } from './targets.ts';
+import { HTTP_TARGETS } from './http-targets.ts';
+import { PARSERS } from './targets.ts';
 
 /** `npm test` gives each target this long. */
 const MAX_MS = 400;
 /** Garbage of the runtime itself stays below it. */
 const MAX_LEFT_BYTES = 16 * 2 ** 20;
 
+const TARGETS = [...PARSERS, ...HTTP_TARGETS];
 const targetNamed = (name: string) => TARGETS.find((target) => target.name === name)!;
 
 function heldBytes(): number {

@@ -1,0 +1,42 @@
+// Runs a program of this project as one bundle: `node scripts/bundled.mjs test/x/y-program.ts ARGS…`. For programs that run for
+// hours. tsx wraps each function when it is created, to keep its name, which takes a fifth of the time of the simulation.
+import { readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+
+const [entry] = process.argv.splice(2, 1);
+const root = path.resolve(import.meta.dirname, '..');
+// Inside this package, where the program's imports of other packages are found.
+const outfile = path.join(root, '.cache', `${path.basename(entry, '.ts')}-${process.pid}.mjs`);
+
+/** Each module keeps its own address, so that workers are started from their sources. */
+const ownAddresses = {
+  name: 'own addresses',
+  setup({ onLoad }) {
+    onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
+      const contents = readFileSync(file, 'utf8')
+        .replace(/\bimport\.meta\.url\b/g, JSON.stringify(pathToFileURL(file).href))
+        .replace(/\bimport\.meta\.dirname\b/g, JSON.stringify(path.dirname(file)));
+      return { contents, loader: 'ts' };
+    });
+  },
+};
+
+await build({
+  absWorkingDir: root,
+  entryPoints: [entry],
+  outfile,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  packages: 'external',
+  sourcemap: 'inline',
+  plugins: [ownAddresses],
+  logLevel: 'warning',
+});
+process.setSourceMapsEnabled(true);
+process.once('exit', () => rmSync(outfile, { force: true }));
+await import(pathToFileURL(outfile).href);
