@@ -85,6 +85,11 @@ export class ServeError extends Error {
   }
 }
 
+/** Returns the error for a request whose time is over (504). */
+export function deadlineError({ ms }: { readonly ms: number }): ServeError {
+  return new ServeError('deadline_exceeded', `The request was not answered within ${ms} ms.`);
+}
+
 /** Whether the error or one of its causes is a full disk or an exhausted quota. */
 export function isDiskFull(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {

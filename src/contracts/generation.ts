@@ -69,6 +69,12 @@ export interface ConstrainedTag {
   readonly end: string;
 }
 
+/** How long a request may take, and until when, in monotonic milliseconds. */
+export interface RequestTime {
+  readonly ms: number;
+  readonly endsAtMs: number;
+}
+
 /** One generation. */
 export interface GenerationRequest {
   promptIds: readonly number[];

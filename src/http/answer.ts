@@ -53,17 +53,27 @@ export function requireReady(deps: Deps): void {
 
 /**
  * Returns how requests for an answer enter a route. `admit` starts the time of a request; both throw `ServeError` if the engine
- * can't take a request of this tenant now. `enter` takes the request's place in the queue.
+ * can't take a request of this tenant now. `enter` takes the request's place in the queue. `maxTokensOf` returns the limit of an
+ * answer's tokens, if the request has one.
  */
-export function queued(deps: Deps): Required<Pick<Route<never>, 'admit' | 'enter'>> {
+export function queued<Input>(
+  deps: Deps,
+  maxTokensOf: (input: Input) => number | null | undefined,
+): Required<Pick<Route<Input>, 'admit' | 'enter'>> {
   return {
     admit(c) {
       requireReady(deps);
-      deps.client.requireRoom(c.get('tenant').id);
       startRequestTime(c, deps.limits);
+      // The body may want an answer of one token.
+      deps.client.requireRoom({ tenant: c.get('tenant'), time: c.get('time'), maxTokens: 0 });
     },
-    enter(c) {
-      const place = deps.client.reserve(c.get('tenant').id);
+    enter(c, input) {
+      const maxTokens = maxTokensOf(input) ?? undefined;
+      const place = deps.client.reserve({
+        tenant: c.get('tenant'),
+        time: c.get('time'),
+        maxTokens,
+      });
       c.set('place', place);
       return place;
     },
@@ -162,6 +172,7 @@ async function run(
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
     signal: late.signal,
+    time: c.get('time'),
   });
   try {
     for await (const ready of events) {

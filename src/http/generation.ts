@@ -3,7 +3,7 @@
 import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
+import type { GenerationRequest, RequestTime, TokenLogprob } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
@@ -58,8 +58,10 @@ export interface GenerationOptions {
   createDecoder(end: StreamDecoderOptions): TextDecoder;
   /** Choices beyond this number wait until others finish. */
   maxInFlight: number;
-  /** Aborted when nobody wants the answer any more. */
+  /** Aborted when nobody wants the answer any more, or when its time is over. */
   signal: AbortSignal;
+  /** Absent: the answer may take any time. */
+  time?: RequestTime;
 }
 
 /** The client closed the connection, or stopped reading. */
@@ -173,8 +175,12 @@ class GenerationRun {
     const choice: LiveChoice = {
       index,
       decoder: this.#options.createDecoder(textEnd),
-      handle: this.#client.submit(tenant, adapter?.source, request, (event) =>
-        this.#receive(choice, event),
+      handle: this.#client.submit(
+        tenant,
+        adapter?.source,
+        request,
+        (event) => this.#receive(choice, event),
+        this.#options.time,
       ),
     };
     this.#live.add(choice);

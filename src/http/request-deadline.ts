@@ -1,6 +1,6 @@
 // The time within which a request must be answered: a header of the request, or the server's default.
 import type { Context } from 'hono';
-import { ServeError } from '../common/errors.ts';
+import { deadlineError, ServeError } from '../common/errors.ts';
 import { type Deadline, deadline } from '../common/waiting.ts';
 import type { HttpLimits } from './limits.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
@@ -17,13 +17,12 @@ export function startRequestTime(c: Context<HttpEnv>, { requestTimeoutMs }: Http
     const message = `${HEADER}: must be a whole number of milliseconds from 1 to ${MAX_MS}`;
     throw new ServeError('invalid_request', message, { param: HEADER });
   }
-  c.set('timeout', { ms, endsAtMs: performance.now() + ms });
+  c.set('time', { ms, endsAtMs: performance.now() + ms });
 }
 
 /** Returns a signal that aborts with the signal, or with `ServeError` when the request's time is over. */
 export function requestDeadline(c: Context<HttpEnv>, signal: AbortSignal): Deadline {
-  const { ms, endsAtMs } = c.get('timeout');
-  const message = `The request was not answered within ${ms} ms.`;
-  const reason = new ServeError('deadline_exceeded', message);
-  return deadline(Math.max(0, endsAtMs - performance.now()), reason, { signal });
+  const time = c.get('time');
+  const leftMs = Math.max(0, time.endsAtMs - performance.now());
+  return deadline(leftMs, deadlineError(time), { signal });
 }

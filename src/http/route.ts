@@ -55,7 +55,7 @@ export interface Route<Input> {
   /** Refuses a request before its query and body are read. */
   admit?(c: Context<HttpEnv>): void;
   /** Takes something for a valid request before it is handled, which is disposed of afterwards. */
-  enter?(c: Context<HttpEnv>): Disposable;
+  enter?(c: Context<HttpEnv>, input: Input): Disposable;
   handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
 }
 
@@ -94,7 +94,7 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
     route.admit?.(c);
     const checkedQuery = await validateQuery(query, c.req.query());
     const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
-    using _entered = route.enter?.(c);
+    using _entered = route.enter?.(c, input);
     return await route.handle(c, input);
   });
 }

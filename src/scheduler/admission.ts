@@ -1,6 +1,9 @@
 // Decides whether a sequence may wait for the engine. Bounds the waiting sequences and the tokens of their prompts, for each
-// tenant and in all, and estimates from the queue when a refused client should try again. Knows counts, no sequences.
+// tenant and in all, refuses what could not be answered in time, and estimates when a refused client should try again. Knows
+// counts, no sequences.
 import { ServeError } from '../common/errors.ts';
+import type { RequestTime } from '../contracts/generation.ts';
+import { RecentService, type Served } from './recent-service.ts';
 
 /** How much may wait for a slot. */
 export interface AdmissionLimits {
@@ -24,11 +27,15 @@ export interface Slots {
 /** A sequence as the queue counts it. */
 export interface Waiting {
   readonly tenant: string;
+  /** The tenant's share relative to other tenants. */
+  readonly weight: number;
   readonly promptTokens: number;
+  /** The most tokens that it may generate. Absent: not known. */
+  readonly maxTokens?: number | undefined;
+  /** Absent: it may take any time. */
+  readonly time?: RequestTime | undefined;
 }
 
-/** The starts that the estimate of a wait is based on. */
-const MAX_STARTS = 64;
 const MAX_RETRY_S = 60;
 
 /** The sequences and prompt tokens that wait. */
@@ -37,67 +44,65 @@ interface Count {
   tokens: number;
 }
 
-/** Counts what waits, and refuses what would be too much. */
+/** The sequences and prompt tokens of a tenant that wait. */
+interface TenantCount extends Count {
+  weight: number;
+}
+
+/** The limits, the slots and the clock of an admission. */
+export interface AdmissionOptions {
+  readonly limits: AdmissionLimits;
+  /** Called only once the engine has been ready. */
+  readonly slots: () => Slots;
+  /** Returns monotonic milliseconds. */
+  readonly now: () => number;
+}
+
+/** Counts what waits, and refuses what would be too much or too late. */
 export class Admission {
-  readonly #limits: AdmissionLimits;
-  readonly #now: () => number;
+  readonly #options: AdmissionOptions;
+  readonly #recent: RecentService;
   readonly #all: Count = { sequences: 0, tokens: 0 };
   /** The tenants of which something waits. */
-  readonly #tenants = new Map<string, Count>();
+  readonly #tenants = new Map<string, TenantCount>();
   #running = 0;
-  /** When the latest sequences got their slots, oldest first. */
-  readonly #starts: number[] = [];
 
-  /** `now` returns monotonic milliseconds. */
-  constructor(limits: AdmissionLimits, now: () => number = () => performance.now()) {
-    this.#limits = limits;
-    this.#now = now;
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+    this.#recent = new RecentService(options.now);
   }
 
   /**
-   * Returns why a sequence may not wait, with the time of another try: `overloaded` if the queue is full,
-   * `rate_limit_exceeded` if the tenant's share of it is. Undefined if it may.
+   * Returns why a sequence may not wait, with the time of another try: `overloaded` if the queue is full or too long for its
+   * deadline, `rate_limit_exceeded` if the tenant's share of it is. Undefined if it may.
    */
-  refusal({ tenant, promptTokens }: Waiting, slots: Slots): ServeError | undefined {
-    const { maxWaiting, maxWaitingPerTenant = maxWaiting } = this.#limits;
-    const full: Count = {
-      sequences: maxWaiting,
-      tokens: this.#limits.maxWaitingTokens ?? (maxWaiting * slots.maxSeqLength) / 2,
-    };
-    const share = maxWaitingPerTenant / maxWaiting;
-    const fullOfOwn: Count = { sequences: maxWaitingPerTenant, tokens: full.tokens * share };
-    const own = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0 };
-    const free = Math.max(0, slots.slotCount - this.#running);
-    const exceeds = (waiting: Count, limit: Count) =>
-      waiting.sequences >= limit.sequences + free ||
-      waiting.tokens + promptTokens > limit.tokens + free * slots.maxSeqLength;
-    if (exceeds(this.#all, full)) {
-      const message = 'Too many requests are waiting. Try again later.';
-      return new ServeError('overloaded', message, { retryAfterS: this.#waitS(this.#all) });
-    }
-    if (!exceeds(own, fullOfOwn)) return undefined;
-    // Tenants take turns, so each has its share of the starts.
-    const turns = { ...own, sequences: own.sequences * this.#tenants.size };
-    const message = 'Too many of your requests are waiting. Wait until some of them are answered.';
-    return new ServeError('rate_limit_exceeded', message, { retryAfterS: this.#waitS(turns) });
+  refusal(sequence: Waiting): ServeError | undefined {
+    return this.#refusalOfFull(sequence) ?? this.#refusalOfLate(sequence);
+  }
+
+  /** Whether a waiting sequence has so little time left that a slot would be wasted on it. */
+  isLate({ tenant, maxTokens, time }: Waiting): boolean {
+    if (!time || !this.#recent.isKnown || this.#free() >= this.#all.sequences) return false;
+    const leftMs = time.endsAtMs - this.#options.now();
+    return this.#recent.serviceMs(tenant, maxTokens) > leftMs;
   }
 
   /** Counts a sequence that waits. */
-  enter({ tenant, promptTokens }: Waiting): void {
-    const own = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0 };
+  enter({ tenant, weight, promptTokens }: Waiting): void {
+    const own = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0, weight };
+    own.weight = weight;
     this.#tenants.set(tenant, own);
     for (const count of [this.#all, own]) {
       count.sequences++;
       count.tokens += promptTokens;
     }
+    this.#noteBusy();
   }
 
   /** Counts a waiting sequence as running. */
   start(sequence: Waiting): void {
-    this.leave(sequence);
     this.#running++;
-    this.#starts.push(this.#now());
-    if (this.#starts.length > MAX_STARTS) this.#starts.shift();
+    this.leave(sequence);
   }
 
   /** Forgets a waiting sequence. */
@@ -108,20 +113,98 @@ export class Admission {
       count.tokens -= promptTokens;
     }
     if (own.sequences === 0) this.#tenants.delete(tenant);
+    this.#noteBusy();
   }
 
-  /** Forgets a running sequence. */
-  end(): void {
+  /** Forgets a running sequence. `served` is absent if it failed. */
+  end(served?: Served): void {
+    this.#recent.ended(this.#options.slots().slotCount, served);
     this.#running--;
+    this.#noteBusy();
   }
 
-  /** The seconds until the waiting sequences have their slots, at the pace of the last minute. */
-  #waitS({ sequences }: Pick<Count, 'sequences'>): number {
-    const now = this.#now();
-    const recent = this.#starts.filter((atMs) => now - atMs < MAX_RETRY_S * 1000);
-    const [first] = recent;
-    if (first === undefined) return MAX_RETRY_S;
-    const waitMs = (sequences * Math.max(1, now - first)) / recent.length;
-    return Math.min(MAX_RETRY_S, Math.max(1, Math.ceil(waitMs / 1000)));
+  /** Forgets how fast the engine was, because another one starts. Nothing runs. */
+  restarted(): void {
+    this.#recent.forget();
+    this.#recent.note(this.#all.sequences > 0);
   }
+
+  #refusalOfFull({ tenant, weight, promptTokens }: Waiting): ServeError | undefined {
+    const { maxWaiting, maxWaitingPerTenant = maxWaiting, maxWaitingTokens } = this.#options.limits;
+    const { maxSeqLength } = this.#options.slots();
+    const full: Count = {
+      sequences: maxWaiting,
+      tokens: maxWaitingTokens ?? (maxWaiting * maxSeqLength) / 2,
+    };
+    const share = maxWaitingPerTenant / maxWaiting;
+    const fullOfOwn: Count = { sequences: maxWaitingPerTenant, tokens: full.tokens * share };
+    const own = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0 };
+    const free = this.#free();
+    const exceeds = (waiting: Count, limit: Count) =>
+      waiting.sequences >= limit.sequences + free ||
+      waiting.tokens + promptTokens > limit.tokens + free * maxSeqLength;
+    if (exceeds(this.#all, full)) {
+      const message = 'Too many requests are waiting. Try again later.';
+      const retryAfterS = toRetryS(this.#recent.waitMs(this.#all.sequences));
+      return new ServeError('overloaded', message, { retryAfterS });
+    }
+    if (!exceeds(own, fullOfOwn)) return undefined;
+    const message = 'Too many of your requests are waiting. Wait until some of them are answered.';
+    const turns = this.#turns({ tenant, weight }, own.sequences);
+    const retryAfterS = toRetryS(this.#recent.waitMs(turns));
+    return new ServeError('rate_limit_exceeded', message, { retryAfterS });
+  }
+
+  /** Why a sequence would probably not be answered in time. Never refuses if a slot is free, or while too little is known. */
+  #refusalOfLate(sequence: Waiting): ServeError | undefined {
+    const { tenant, maxTokens, time } = sequence;
+    if (!time || !this.#recent.isKnown || this.#free() > this.#all.sequences) return undefined;
+    const leftMs = time.endsAtMs - this.#options.now();
+    const serviceMs = this.#recent.serviceMs(tenant, maxTokens);
+    const own = this.#tenants.get(tenant)?.sequences ?? 0;
+    const answerMs = (ownBefore: number) => this.#waitMs(sequence, ownBefore) + serviceMs;
+    const neededMs = answerMs(own);
+    if (neededMs <= leftMs) return undefined;
+    const isOwnFault = this.#all.sequences > own && answerMs(0) <= leftMs;
+    const retryAfterS = toRetryS(Math.min(neededMs - leftMs, neededMs - serviceMs));
+    const reason = `An answer would take about ${Math.ceil(neededMs / 1000)} s, and the request's time limit is ${time.ms} ms`;
+    return isOwnFault
+      ? new ServeError(
+          'rate_limit_exceeded',
+          `${reason}, because many of your requests are waiting. Wait until some of them are answered.`,
+          { retryAfterS },
+        )
+      : new ServeError(
+          'overloaded',
+          `${reason}, because many requests are waiting. Try again later, or with a longer x-request-timeout-ms.`,
+          { retryAfterS },
+        );
+  }
+
+  /** How long a sequence waits for a slot if so many of its tenant are before it. */
+  #waitMs(sequence: Waiting, ownBefore: number): number {
+    const slots = this.#turns(sequence, ownBefore + 1) - this.#free();
+    return this.#recent.waitMs(Math.max(0, slots));
+  }
+
+  /** The sequences of all tenants that start until so many of this one have. Tenants take turns, in proportion to their weights. */
+  #turns({ tenant, weight }: Pick<Waiting, 'tenant' | 'weight'>, count: number): number {
+    let turns = count;
+    for (const [other, { sequences, weight: otherWeight }] of this.#tenants) {
+      if (other !== tenant) turns += Math.min(sequences, (count * otherWeight) / weight);
+    }
+    return turns;
+  }
+
+  #free(): number {
+    return Math.max(0, this.#options.slots().slotCount - this.#running);
+  }
+
+  #noteBusy(): void {
+    this.#recent.note(this.#all.sequences > 0 || this.#free() === 0);
+  }
+}
+
+function toRetryS(ms: number): number {
+  return Math.min(MAX_RETRY_S, Math.max(1, Math.ceil(ms / 1000)));
 }

@@ -1,10 +1,10 @@
 // The server's side of the engine: sequences are submitted, events come back. Each sequence gets exactly one terminal
 // event, whatever happens to the engine. Knows no HTTP, no text, and not how the engine runs.
 
-import { ServeError } from '../common/errors.ts';
+import { deadlineError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
-import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION, type Waiting } from './admission.ts';
 import type {
@@ -20,11 +20,17 @@ import type {
   SequenceId,
 } from './protocol.ts';
 import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
+import type { Served } from './recent-service.ts';
 import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 
 /** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
+
+/** A request that has no sequences yet, as far as it is known. */
+export interface Applicant extends Pick<Waiting, 'maxTokens' | 'time'> {
+  readonly tenant: Pick<TenantShare, 'id' | 'weight'>;
+}
 
 /** A submitted sequence. */
 export interface SequenceHandle {
@@ -54,6 +60,9 @@ interface LiveSequence extends Suspect, Waiting {
   /** Whether it was sent to the engine. */
   readonly isAdmitted: boolean;
   phase: Phase;
+  /** When it got its slot, in monotonic milliseconds. */
+  startedAtMs: number;
+  tokens: number;
 }
 
 /**
@@ -68,6 +77,7 @@ export class EngineClient {
   readonly quarantine: Quarantine;
   readonly #channel: EngineChannel;
   readonly #log: Logger;
+  readonly #now: () => number;
   readonly #admission: Admission;
   readonly #live = new Map<SequenceId, LiveSequence>();
   /** How many of the live sequences are `loading`. */
@@ -91,8 +101,9 @@ export class EngineClient {
     { now }: Pick<Clock, 'now'> = systemClock,
   ) {
     this.#log = log;
+    this.#now = now;
     this.quarantine = new Quarantine(now);
-    this.#admission = new Admission(admission, now);
+    this.#admission = new Admission({ limits: admission, slots: () => this.model!, now });
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
@@ -121,9 +132,12 @@ export class EngineClient {
     return this.#channel.whenReady();
   }
 
-  /** Throws `ServeError` if the engine is not ready, or if nothing more of this tenant may wait for it. */
-  requireRoom(tenant: string): void {
-    const refusal = this.#refusal({ tenant, promptTokens: 1 });
+  /**
+   * Throws `ServeError` if the engine is not ready, if nothing more of this tenant may wait for it, or if the request would probably
+   * not be answered in time.
+   */
+  requireRoom(applicant: Applicant): void {
+    const refusal = this.#refusal(toWaiting(applicant));
     if (refusal) throw refusal;
   }
 
@@ -131,9 +145,9 @@ export class EngineClient {
    * Takes a place in the queue for a request that is not ready to be submitted, until it is disposed of. Without it, all requests
    * that come while one place is free would be prepared, and all but one refused afterwards. Throws like `requireRoom`.
    */
-  reserve(tenant: string): Disposable {
-    this.requireRoom(tenant);
-    const place: Waiting = { tenant, promptTokens: 1 };
+  reserve(applicant: Applicant): Disposable {
+    this.requireRoom(applicant);
+    const place = toWaiting(applicant);
     this.#admission.enter(place);
     let isHeld = true;
     return {
@@ -146,22 +160,26 @@ export class EngineClient {
 
   /**
    * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The
-   * listener is called later, in order, and never after a terminal event.
+   * listener is called later, in order, and never after a terminal event. With a `time`, a sequence that would probably not end
+   * within it is refused, or fails with `deadline_exceeded` before it gets a slot; the caller aborts one that takes too long.
    */
   submit(
     { id: tenant, weight, adapterCache }: TenantShare,
     adapter: AdapterSource | undefined,
     request: GenerationRequest,
     listener: EngineListener,
+    time?: RequestTime,
   ): SequenceHandle {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
     const suspect: Suspect = { adapter: adapter?.digest, request };
-    const waiting: Waiting = { tenant, promptTokens: request.promptIds.length };
+    const { promptIds, maxTokens } = request;
+    const waiting: Waiting = { tenant, weight, promptTokens: promptIds.length, maxTokens, time };
     const refusal = this.#refusal(waiting) ?? this.quarantine.refusal(suspect);
     const isLoading = needsLoading({ adapter: adapter?.digest, request });
     const phase = isLoading ? 'loading' : 'waiting';
-    this.#live.set(id, { ...suspect, ...waiting, listener, phase, isAdmitted: !refusal });
+    const progress = { phase, startedAtMs: 0, tokens: 0 } as const;
+    this.#live.set(id, { ...suspect, ...waiting, listener, ...progress, isAdmitted: !refusal });
     if (isLoading) this.#loadingCount++;
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
@@ -234,6 +252,16 @@ export class EngineClient {
     }
     this.#lastStep = message.step;
     for (const event of message.events) this.#deliver(event);
+    if (message.ran) this.#endLate();
+  }
+
+  /** Ends waiting sequences that are out of time, before the next step gives slots to them. */
+  #endLate(): void {
+    for (const [id, live] of this.#live) {
+      if (live.phase !== 'waiting' || !this.#admission.isLate(live)) continue;
+      this.#channel.send({ type: 'abort', id });
+      this.#fail(id, deadlineError(live.time!));
+    }
   }
 
   #onPrefetched({ id, outcome }: Extract<FromEngine, { type: 'prefetched' }>): void {
@@ -253,6 +281,7 @@ export class EngineClient {
     this.#pendingPrefetches.clear();
     for (const { reject } of pending) reject(this.#unavailable());
     for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
+    this.#admission.restarted();
   }
 
   /** The sequences of the current run. If the engine was idle, only a loading can have failed. */
@@ -272,7 +301,7 @@ export class EngineClient {
   /** Why the engine cannot take a sequence now. */
   #refusal(waiting: Waiting): ServeError | undefined {
     if (this.state !== 'ready') return this.#unavailable();
-    return this.#admission.refusal(waiting, this.model!);
+    return this.#admission.refusal(waiting);
   }
 
   #unavailable(): ServeError {
@@ -293,21 +322,41 @@ export class EngineClient {
     }
   }
 
+  /** The service that a sequence got, from which later ones are estimated; undefined if it failed. An abort at a stop string is a usual end. */
+  #served(
+    { tenant, startedAtMs, tokens, request, time }: LiveSequence,
+    { type }: EngineEvent,
+  ): Served | undefined {
+    if (type === 'failed') return undefined;
+    const nowMs = this.#now();
+    const isCutOff = time !== undefined && nowMs >= time.endsAtMs;
+    const { maxTokens } = request;
+    return { tenant, ms: nowMs - startedAtMs, tokens, maxTokens, isCutOff };
+  }
+
   #updatePhase(live: LiveSequence, event: EngineEvent): void {
     if (live.phase === 'loading') this.#loadingCount--; // the first event accepts the sequence or ends it
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
-      if (hasSlot(live.phase)) this.#admission.end();
+      if (hasSlot(live.phase)) this.#admission.end(this.#served(live, event));
       else if (live.isAdmitted) this.#admission.leave(live);
       const isServed = event.type === 'finished' && live.phase === 'running';
       if (isServed && live.adapter !== undefined) this.quarantine.served(live.adapter);
     } else if (event.type === 'token') {
+      live.tokens++;
       live.phase = live.phase === 'joining' ? 'prefilled' : 'running';
     } else {
-      if (event.type === 'admitted') this.#admission.start(live);
+      if (event.type === 'admitted') {
+        live.startedAtMs = this.#now();
+        this.#admission.start(live);
+      }
       live.phase = event.type === 'accepted' ? 'waiting' : 'joining';
     }
   }
+}
+
+function toWaiting({ tenant: { id, weight }, ...rest }: Applicant): Waiting {
+  return { tenant: id, weight, promptTokens: 1, ...rest };
 }
 
 function hasSlot(phase: Phase): boolean {

@@ -2,6 +2,7 @@
 // to start: one that fails stays stopped.
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import type { Clock } from '../../src/common/waiting.ts';
 import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import { EngineClient } from '../../src/scheduler/client.ts';
 import type {
@@ -19,8 +20,10 @@ export function createInProcessClient(
   loop: StepLoop,
   log: Logger,
   admission?: AdmissionLimits,
+  clock?: Clock,
 ): EngineClient {
-  return new EngineClient((handlers) => new InProcessChannel(loop, log, handlers), log, admission);
+  const connect = (handlers: ChannelHandlers) => new InProcessChannel(loop, log, handlers);
+  return new EngineClient(connect, log, admission, clock);
 }
 
 class InProcessChannel implements EngineChannel {

@@ -1,11 +1,12 @@
 // Requests of clients to a server: the same steps as the HTTP side takes, and checks of everything that comes back.
 import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
-import { ServeError } from '../../src/common/errors.ts';
+import { deadlineError, ServeError } from '../../src/common/errors.ts';
 import { deadline, sleep } from '../../src/common/waiting.ts';
 import {
   type AdapterSource,
   type GenerationRequest,
   GREEDY,
+  type RequestTime,
 } from '../../src/contracts/generation.ts';
 import { SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { ClientGone, type GenerationPlan, runGeneration } from '../../src/http/generation.ts';
@@ -19,8 +20,8 @@ import { ENGINE, referenceTokens } from './engine.ts';
 import type { Reporter } from './parts.ts';
 import type { Server } from './server.ts';
 
-/** A request takes this long at most. */
-const REQUEST_MS = 60_000;
+/** A request takes this long at most. The shortest is that of a few answers, the next one that of a queue of them. */
+const LIMITS_MS = [60_000, 60_000, 1_500, 400];
 /** A revoked key starts nothing after this. */
 const REVOCATION_MS = 5_000;
 
@@ -112,10 +113,11 @@ export class Requests {
     const account = this.accounts.begin(tenant);
     const { promptIds, maxTokens, stops } = ask;
     let usedTokens = 0;
+    const ms = LIMITS_MS[promptIds[0]! % LIMITS_MS.length]!;
+    const time = { ms, endsAtMs: machine.now() + ms };
     try {
-      client.requireRoom(tenant.id);
-      const late = new ServeError('deadline_exceeded', 'too late');
-      using time = deadline(REQUEST_MS, late, { clock: machine, signal });
+      client.requireRoom({ tenant, time, maxTokens: 0 });
+      using late = deadline(time.ms, deadlineError(time), { clock: machine, signal });
       const model = await registry.resolve(tenant, ask.model);
       this.#checkVersion(model, ask.model, tenant);
       account.reserve(promptIds.length + maxTokens);
@@ -128,7 +130,7 @@ export class Requests {
       };
       const adapter =
         model.kind === 'adapter'
-          ? await localAdapters.acquire(model, { signal: time.signal })
+          ? await localAdapters.acquire(model, { signal: late.signal })
           : undefined;
       const plan: GenerationPlan = {
         tenant,
@@ -139,7 +141,8 @@ export class Requests {
       const events = runGeneration(this.#watch(tenant, model), plan, {
         createDecoder: () => TEXTLESS,
         maxInFlight: 1,
-        signal: time.signal,
+        signal: late.signal,
+        time,
       });
       let isAccepted = false;
       try {
@@ -170,6 +173,7 @@ export class Requests {
       source: AdapterSource | undefined,
       request: GenerationRequest,
       listener: EngineListener,
+      time?: RequestTime,
     ) => {
       this.#checkOwner(tenant, source);
       const expected = referenceTokens(request, codeOf(model));
@@ -181,10 +185,11 @@ export class Requests {
         state: 'waiting',
       };
       this.#sequences.add(sequence);
-      return client.submit(share, source, request, (event) => {
+      const watched = (event: EngineEvent) => {
         this.#note(sequence, event);
         listener(event);
-      });
+      };
+      return client.submit(share, source, request, watched, time);
     };
     return { submit } as unknown as EngineClient;
   }

@@ -2,6 +2,7 @@
 // Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
 import { ServeError } from '../../common/errors.ts';
+import type { RequestTime } from '../../contracts/generation.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange } from '../../telemetry/tracing.ts';
 import type { Authenticate } from '../../tenants/access.ts';
@@ -17,8 +18,7 @@ export interface HttpEnv {
     requestId: string;
     /** Its place in the queue until it is submitted. */
     place: Disposable;
-    /** How long the request may take, and until when, in monotonic milliseconds. */
-    timeout: { ms: number; endsAtMs: number };
+    time: RequestTime;
   };
 }
 

@@ -42,7 +42,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
           .openapi({ description: 'Events with a ChatCompletionChunk each, then `[DONE]`' }),
       },
     },
-    ...queued(base),
+    ...queued<ChatRequest>(base, maxTokensOf),
     async handle(c, given) {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, base, given);
@@ -56,7 +56,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
       const own = await checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, defaults);
       const constraint = constraintOf(body) ?? own.constraint;
-      const requestedTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+      const requestedTokens = maxTokensOf(body) ?? undefined;
       const toolUse = toToolUse(body, own.tools);
       const tools =
         toolUse &&
@@ -103,6 +103,13 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
       });
     },
   });
+}
+
+function maxTokensOf({
+  max_completion_tokens: limit,
+  max_tokens: older,
+}: Pick<ChatRequest, 'max_completion_tokens' | 'max_tokens'>): number | null | undefined {
+  return limit ?? older;
 }
 
 /** Adds what only chat has: scores of the prompt and a predicted answer. */

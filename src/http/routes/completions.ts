@@ -47,7 +47,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void
           .openapi({ description: 'Events with a CompletionChunk each, then `[DONE]`' }),
       },
     },
-    ...queued(base),
+    ...queued<CompletionRequest>(base, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
     async handle(c, given) {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, base, given);

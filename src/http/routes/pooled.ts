@@ -30,7 +30,7 @@ export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void 
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
     answers: json(embeddingListSchema),
-    ...queued(deps),
+    ...queued<never>(deps, () => 0),
     handle(c, body) {
       const format = {
         dimensions: body.dimensions ?? base.hiddenSize,
@@ -59,7 +59,7 @@ export function addClassifyRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
     answers: json(classificationListSchema),
-    ...queued(deps),
+    ...queued<never>(deps, () => 0),
     handle(c, body) {
       const isActivated = body.use_activation ?? body.activation ?? body.softmax ?? true;
       return answerPooled(c, deps, {

@@ -17,7 +17,7 @@ import { toSettings } from '../responses/response-settings.ts';
 import { createResponsesEndpoint } from '../responses/responses-endpoint.ts';
 import { addRoute, json } from '../route.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
-import { responseRequestSchema } from '../schema/responses.ts';
+import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
 import { toToolUse } from '../schema/tools.ts';
 import { planToolUse } from '../tool-use.ts';
 
@@ -42,7 +42,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
         }),
       },
     },
-    ...queued(base),
+    ...queued<ResponseRequest>(base, ({ max_output_tokens: limit }) => limit),
     async handle(c, given) {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, base, given);
