@@ -1,6 +1,7 @@
 // `npm run fuzz -- --target NAME --cases N --seed S`: runs one target, or all of them, for as long as you like. `--minutes N`
 // ends each target earlier. `--path P` repeats a single case, as a failure prints it.
 import { parseArgs } from 'node:util';
+import { replaceNodeCalls } from '../simulation/node-calls.ts';
 import { fuzz, type Target } from './fuzz.ts';
 import { PARSERS } from './targets.ts';
 
@@ -13,6 +14,8 @@ const { values } = parseArgs({
     path: { type: 'string' },
   },
 });
+replaceNodeCalls(0); // a file is read in a third of the time without a change of threads
+if (values.path === undefined) Error.stackTraceLimit = 0; // refusals need no stack; a repeated case has one
 const names = PARSERS.map(({ name }) => name);
 if (values.target === undefined || names.includes(values.target)) await runChosen(PARSERS);
 if (!names.includes(values.target ?? '')) {
