@@ -31,6 +31,8 @@ export interface AdapterLimitOptions {
   readonly prefillChunk: number;
   /** Whether these adapters fit together. Not called for an adapter that would run alone. */
   canAttach(adapters: readonly AdapterKey[]): boolean;
+  /** Whether a sequence waits for this adapter, even if it may not start now for another reason. */
+  isWanted(adapter: AdapterKey): boolean;
 }
 
 /** The moment of a choice. */
@@ -67,7 +69,7 @@ export class AdapterLimit {
     const tenants = new Set(running.map(({ tenant }) => tenant));
     const now: Situation = { ...time, tenants, active: this.#activeAdapters(running) };
     this.#noteActive(now);
-    this.#endDrains(find, now);
+    this.#endDrains(now);
     for (;;) {
       const passedOver: Sequence[] = [];
       const chosen = find((sequence) => {
@@ -116,11 +118,9 @@ export class AdapterLimit {
   }
 
   /** Ends the drains for adapters that run, or that no sequence waits for any more. */
-  #endDrains(find: FindInQueue, { active }: Situation): void {
+  #endDrains({ active }: Situation): void {
     for (const wanted of [...this.#drains.keys()]) {
-      if (active.has(wanted) || !find(({ adapter }) => adapter === wanted)) {
-        this.#drains.delete(wanted);
-      }
+      if (active.has(wanted) || !this.#options.isWanted(wanted)) this.#drains.delete(wanted);
     }
   }
 

@@ -107,8 +107,9 @@ export class Scheduler {
       queue: new FairQueue(),
       ...options,
     };
-    const { maxActiveAdapters: maxActive, prefillChunk, canAttach } = this.#options;
-    const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach });
+    const { maxActiveAdapters: maxActive, prefillChunk, canAttach, queue } = this.#options;
+    const isWanted = (wanted: AdapterKey) => !!queue.find(({ adapter }) => adapter === wanted);
+    const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach, isWanted });
     const prefixes = new Prefixes(this.#options.countCachedTokens);
     this.#prefixes = prefixes;
     this.#queue = new SlotQueue({ ...this.#options, adapterLimit, prefixes });

@@ -37,6 +37,8 @@ export interface Admitting {
 /** The queue before the slots. */
 export class SlotQueue {
   readonly #options: SlotQueueOptions;
+  /** The unfinished prompt whose next chunk did not fit into the last step behind those ahead of it. */
+  #passedOver: Sequence | undefined;
 
   constructor(options: SlotQueueOptions) {
     this.#options = options;
@@ -61,10 +63,14 @@ export class SlotQueue {
 
   /**
    * Takes out short prompts of other tenants that were not served more than that of an unfinished prompt, to run before its next chunk.
-   * If they leave too few tokens for that, others may have the rest.
+   * If they leave too few tokens for that, others may have the rest, and the next step begins with the chunk: otherwise one short
+   * prompt a step would keep it from ever running.
    */
   takeAhead(unfinished: Sequence, running: readonly Sequence[], step: number): Sequence[] {
     const { prefillChunk } = this.#options;
+    const wasPassedOver = this.#passedOver === unfinished;
+    this.#passedOver = undefined;
+    if (wasPassedOver) return [];
     const chunk = toPrefillBatch(unfinished, prefillChunk).tokenIds.length;
     const ahead: Sequence[] = [];
     for (let budget = prefillChunk; ; ) {
@@ -73,7 +79,10 @@ export class SlotQueue {
       const aheadOf = chunk <= budget ? unfinished : undefined;
       const which = { budget, wholeOnly: true, aheadOf };
       const sequence = this.take({ started, prefilling, step, ...which });
-      if (!sequence) return ahead;
+      if (!sequence) {
+        if (chunk > budget) this.#passedOver = unfinished;
+        return ahead;
+      }
       ahead.push(sequence);
       const tokens = sequence.request.promptIds.length - sequence.pastLength;
       budget -= tokens + copyCost(sequence.cachedTokens);

@@ -1,4 +1,4 @@
-// Fairness between tenants, and between adapters that do not fit together, on a fake engine and a virtual clock.
+// Fairness between tenants on a fake engine and a virtual clock.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -127,124 +127,6 @@ test('the queue follows its plain twin over random operations', () => {
   fc.assert(fc.property(fc.array(operation, { maxLength: 80 }), run), { numRuns: 500 });
 });
 
-/** One adapter at a time and an endless stream of adapter `a`, with answers of at most `longest` tokens. */
-function endlessStream({ longest = 20, slotCount = 4, maxActiveAdapters = 1 } = {}) {
-  const bench = new Bench({ slotCount, maxActiveAdapters });
-  let count = 0;
-  const feed = () => {
-    for (let i = 0; i < 2; i++) {
-      count++;
-      const maxTokens = 1 + ((count * 7) % longest);
-      bench.submitReady(request([1], { maxTokens }), { tenant: 'a', adapter: 'a' });
-    }
-    assert.ok(bench.engine.attached.size <= maxActiveAdapters);
-  };
-  for (let i = 0; i < 30; i++) {
-    feed();
-    bench.step();
-  }
-  return { bench, feed };
-}
-
-test('T16, I15: one adapter slot and an endless stream of one adapter: another starts as soon as the running rows allow', () => {
-  for (const longest of [4, 20, 40]) {
-    const { bench, feed } = endlessStream({ longest });
-    const of = { tenant: 'b', adapter: 'b' };
-    const other = bench.submitReady(request([2], { maxTokens: 4 }), of);
-    const steps = bench.stepsToFirst(other, { before: feed });
-    assert.ok(steps <= 1.2 * longest + 2, `${steps} steps beside answers of ${longest}`);
-  }
-});
-
-test("T16, I15: a tenant's own adapters take turns after 3 s, for which its running one goes on", () => {
-  const { bench } = endlessStream({ longest: 20 });
-  for (const id of bench.scheduler.ids('waiting')) bench.scheduler.abort(id);
-  const other = bench.submitReady(request([2], { maxTokens: 4 }), { tenant: 'a', adapter: 'b' });
-  const started: number[] = [];
-  const steps = bench.stepsToFirst(other, {
-    before: () => {
-      const one = request([1], { maxTokens: 5 });
-      for (let i = 0; i < 2; i++) bench.submitReady(one, { tenant: 'a', adapter: 'a' });
-      started.push(bench.scheduler.stats().promptTokens);
-    },
-  });
-  const quantum = 3000 / bench.stepMs;
-  assert.ok(steps > quantum, `${steps} steps: it began to drain before 3 s had passed`);
-  assert.ok(steps <= quantum + 1.2 * 20 + 2, `${steps} steps`);
-  const meanwhile = started[quantum - 1]! - started[0]!;
-  assert.ok(meanwhile >= 18, `only ${meanwhile} requests started meanwhile`);
-});
-
-test('T16: a draining adapter takes the requests that end within 1.2 times what it had left', () => {
-  const bench = new Bench({ slotCount: 8, maxActiveAdapters: 1 });
-  const submitA = (maxTokens: number) =>
-    bench.submitReady(request([1], { maxTokens }), { tenant: 'a', adapter: 'a' });
-  submitA(21);
-  bench.step();
-  const other = bench.submitReady(request([2]), { tenant: 'b', adapter: 'b' });
-  bench.step(); // it begins to drain with 20 tokens left, and may take 24 more steps
-  const [fits, late] = [submitA(23), submitA(24)];
-  bench.step();
-  assert.equal(bench.tokens(fits).length, 1);
-  assert.equal(bench.tokens(late).length, 0);
-  assert.ok(bench.stepsToFirst(other) <= 24);
-  assert.equal(bench.tokens(fits).length, 23);
-  bench.runAll();
-  assert.equal(bench.tokens(late).length, 24, 'it starts after the other one');
-});
-
-test('T16: each starving adapter has another one drained for it, the soonest done first', () => {
-  const bench = new Bench({ slotCount: 8, maxActiveAdapters: 3 });
-  const submit = (adapter: string, maxTokens: number) =>
-    bench.submitReady(request([1], { maxTokens }), { tenant: adapter, adapter });
-  submit('a', 60);
-  submit('b', 10);
-  submit('c', 20);
-  bench.step();
-  const waiting = ['x', 'y'].map((adapter) => submit(adapter, 4));
-  for (let i = 0; i < 12; i++) {
-    for (const adapter of ['b', 'c']) submit(adapter, 30);
-    bench.step();
-  }
-  assert.equal(bench.tokens(waiting[0]!).length > 0, true, 'b has drained');
-  for (let i = 0; i < 12; i++) bench.step();
-  assert.equal(bench.tokens(waiting[1]!).length > 0, true, 'c has drained');
-  assert.ok(bench.engine.attached.has('a'));
-});
-
-test('T16: the base needs no adapter slot, and more adapters than slots all end', () => {
-  const bench = new Bench({ slotCount: 4, maxActiveAdapters: 1 });
-  const ids = Array.from({ length: 9 }, (_, i) =>
-    bench.submitReady(request([i]), { adapter: `adapter-${i}` }),
-  );
-  const base = bench.submit(request([1]));
-  assert.equal(bench.stepsToFirst(base), 1);
-  bench.runAll();
-  for (const id of ids) assert.equal(bench.ending(id), 'length');
-});
-
-test('an adapter that does not fit waits for as many running adapters as its memory needs, not for all', () => {
-  const sizes: Record<string, number> = { a: 1, b: 1, c: 1, wide: 2 };
-  const canAttach = (keys: readonly string[]) =>
-    keys.reduce((sum, key) => sum + sizes[key]!, 0) <= 3;
-  const bench = new Bench({ slotCount: 4, canAttach });
-  const short = request([1], { maxTokens: 4 });
-  const submit = (adapter: string) => bench.submitReady(short, { tenant: adapter, adapter });
-  for (const adapter of ['a', 'b', 'c']) submit(adapter);
-  bench.step();
-  const wide = submit('wide');
-  const base = bench.submit(short, { tenant: 'base' });
-  let steps = 0;
-  for (; bench.ending(wide) === undefined && steps < 40; steps++) {
-    for (const adapter of ['a', 'b', 'c']) submit(adapter);
-    bench.step();
-    assert.ok(canAttach([...bench.engine.attached]));
-  }
-  assert.equal(bench.ending(wide), 'length');
-  assert.equal(bench.ending(base), 'length', 'the base waits for no adapter');
-  assert.ok(steps <= 16, `${steps} steps: two adapters drained, at most four tokens each`);
-});
-
 test('T15: a tenant with one short request waits for a free slot, not behind the queue of another', () => {
   const bench = new Bench({ slotCount: 2 });
   for (let i = 0; i < 100; i++) bench.submit(request([i], { maxTokens: 20 }), { tenant: 'a' });
@@ -296,12 +178,35 @@ test('I14: a long prompt lets short ones of tenants go first that were not serve
   bench.step();
   const [b, a, later] = [submit('b', 3), submit('a', 5), submit('b', 4)];
   const chunks = () => bench.step()!.prefills.map(({ id, batch }) => [id, batch.tokenIds.length]);
-  assert.deepEqual(chunks(), [
+  const shortOnes = [
     [b, 3],
     [a, 5],
-  ]);
-  assert.deepEqual(chunks(), [[later, 4]], 'the tenant of the long one was served 13 tokens');
-  assert.deepEqual(chunks(), [[long, 8]]);
+  ];
+  assert.deepEqual(chunks(), shortOnes);
+  assert.deepEqual(chunks(), [[long, 8]], 'passed over once, it has its turn');
+  assert.deepEqual(chunks(), [[later, 4]], 'the tenant of the long one was served 21 tokens');
+  assert.deepEqual(chunks(), [[long, 5]]);
   bench.runAll();
   assert.equal(bench.ending(long), 'length');
 });
+
+for (const heavyRows of [2, 20]) {
+  test(`I15, T15: beside short requests in every step, a long prompt runs in every other one (${heavyRows} rows)`, () => {
+    const bench = new Bench({
+      slotCount: 33,
+      guestSlots: 1,
+      maxSeqLength: 4096,
+      prefillChunk: 64,
+    });
+    const submit = (tenant: string, length: number, maxTokens: number) =>
+      bench.submit(request(Array(length).fill(2), { maxTokens }), { tenant });
+    for (let i = 0; i < heavyRows; i++) submit('heavy', 1, 3000);
+    for (let i = 0; i < 50; i++) bench.step();
+    const long = submit('heavy', 4 * 64, 2);
+    const short: SequenceId[] = [];
+    const before = () => short.push(submit(`light-${short.length % 10}`, 2, 4));
+    const steps = bench.stepsToFirst(long, { before });
+    assert.ok(steps <= 2 * 4, `${steps} steps for four chunks`);
+    for (const id of short.slice(0, -1)) assert.ok(bench.stepsToFirst(id) <= 1, 'nor do they wait');
+  });
+}
