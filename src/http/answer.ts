@@ -2,7 +2,6 @@
 // refused the first choice. An error before that is an ordinary error answer; a later one ends the stream with an error
 // event and without [DONE].
 import { randomUUID } from 'node:crypto';
-import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 import {
   adapterIdentity,
@@ -135,7 +134,6 @@ async function answerStream(context: AnswerContext): Promise<Response> {
     names: createTokenNames(deps.tokenizer, plan.logprobs),
     isTextless: deps.tokenizer === undefined,
     onGone: () => reader.abort(),
-    disconnect: () => disconnect(c),
   });
   const signal = AbortSignal.any([c.req.raw.signal, reader.signal]);
   const ended = run(context, sink, signal)
@@ -228,11 +226,6 @@ function hasChanged(error: unknown): boolean {
 /** The most tokens that the answer can use, prompts included. */
 function maxTokens({ promptTokens, choices }: AnswerPlan): number {
   return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
-}
-
-/** Cuts the connection. An in-process request has none. */
-function disconnect(c: Context): void {
-  (c.env as Partial<HttpBindings> | undefined)?.outgoing?.destroy();
 }
 
 /** Names the adapter, and the tier that had it, in response headers. */

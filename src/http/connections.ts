@@ -1,9 +1,11 @@
 // Bounds a server's open connections, in total and for each client address, so nobody can use up the file descriptors. Idle
-// connections make room for new ones; a new one is refused only if every connection has a request in progress. Knows sockets
-// and when requests begin and end, and writes no answers.
+// connections make room for new ones; a new one is refused only if every connection has a request in progress. A client that
+// takes nothing of its answer, or pipelines too many requests, loses its connection. Knows sockets and when requests begin and
+// end, and writes no answers.
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
+import { MAX_PIPELINED, MIN_TAKEN_BYTES, STALLED_READER_MS } from './limits.ts';
 
 /** The most open connections. */
 export interface ConnectionLimits {
@@ -12,8 +14,9 @@ export interface ConnectionLimits {
   readonly maxPerAddress: number;
 }
 
-/** Callbacks of the bound. */
-export interface ConnectionEvents {
+/** How long a client may take nothing of its answer, and callbacks of the bound. */
+export interface ConnectionOptions {
+  readonly stalledReaderMs?: number | undefined;
   /** Tells the client that the server is full, and closes the connection. */
   onRefused(socket: Socket): void;
 }
@@ -54,6 +57,17 @@ interface Connection {
   /** More than 1 if the client pipelines. */
   requestsInFlight: number;
   hasServed: boolean;
+  /** Undefined if the kernel has taken all output. */
+  output?: PendingOutput | undefined;
+}
+
+/** Output that the kernel has not taken, as it was when the client last took enough. */
+interface PendingOutput {
+  /** Bytes that the kernel had taken. */
+  readonly taken: number;
+  readonly pending: number;
+  /** Checks since then. */
+  readonly checks: number;
 }
 
 interface Peer {
@@ -67,7 +81,7 @@ interface Peer {
 export function boundConnections(
   server: Server,
   { maxConnections, maxPerAddress }: ConnectionLimits,
-  { onRefused }: ConnectionEvents,
+  { stalledReaderMs = STALLED_READER_MS, onRefused }: ConnectionOptions,
 ): void {
   const connections = new Map<Socket, Connection>();
   const peers = new Map<string, Peer>();
@@ -114,6 +128,7 @@ export function boundConnections(
   server.prependListener('request', ({ socket }: IncomingMessage, response) => {
     const connection = connections.get(socket);
     if (!connection) return;
+    if (connection.requestsInFlight === MAX_PIPELINED) socket.destroy();
     connection.requestsInFlight++;
     connection.peer.idle.delete(socket);
     response.once('close', () => {
@@ -124,6 +139,41 @@ export function boundConnections(
       }
     });
   });
+
+  const checks = setInterval(() => {
+    for (const [socket, connection] of connections) {
+      connection.output = nextOutput(socket, connection.output);
+      if (connection.output?.checks === CHECKS_PER_STALL) socket.destroy();
+    }
+  }, stalledReaderMs / CHECKS_PER_STALL);
+  checks.unref();
+  server.once('close', () => clearInterval(checks));
+}
+
+/**
+ * How often connections are checked within `stalledReaderMs`. Checks are counted instead of time, because clients can take
+ * nothing while this process stands still.
+ */
+const CHECKS_PER_STALL = 4;
+
+/** Returns the socket's pending output: as it is now if the client has taken enough since `last`, otherwise `last`. */
+function nextOutput(socket: Socket, last: PendingOutput | undefined): PendingOutput | undefined {
+  const pending = socket.writableLength;
+  if (pending === 0) return undefined;
+  const taken = takenBytes(socket);
+  const isSlow = last && taken - last.taken < Math.min(last.pending, MIN_TAKEN_BYTES);
+  return isSlow ? { ...last, checks: last.checks + 1 } : { taken, pending, checks: 0 };
+}
+
+/**
+ * Returns how many bytes the kernel has taken. Streams count a write once all of it is taken, which a slow client of a large
+ * answer may never reach in time. The handle knows the rest; Node's own socket timeout reads it there, too.
+ */
+function takenBytes(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & {
+    _handle?: { readonly bytesWritten: number; readonly writeQueueSize: number } | null;
+  };
+  return handle ? handle.bytesWritten - handle.writeQueueSize : 0;
 }
 
 /** Returns the peer with the most idle connections: clients that opened many make room first. */

@@ -1,17 +1,14 @@
-// One stream of server-sent events, as the body of a response. A quiet stream gets pings, and a reader that takes nothing
-// counts as gone.
+// One stream of server-sent events, as the body of a response. A quiet stream gets pings. The connection of a reader that takes
+// nothing is closed by `connections.ts`, which cancels the body.
 
 /** The bounds of a stream, and what happens at them. */
 export interface EventStreamOptions {
   maxBufferedBytes: number;
-  stalledReaderMs: number;
   pingMs: number;
   /** The reader has caught up after `isFull` was true. */
   onDrain(): void;
-  /** The reader is gone, or has taken nothing for too long. */
+  /** The reader is gone. */
   onGone(): void;
-  /** Cuts the connection of a reader that takes nothing. */
-  disconnect(): void;
 }
 
 /** The content type of a stream's response. */
@@ -30,7 +27,7 @@ export class EventStream {
   readonly #options: EventStreamOptions;
   readonly #pings: NodeJS.Timeout;
   #controller!: ReadableStreamDefaultController<Uint8Array>;
-  #stalled: NodeJS.Timeout | undefined;
+  #wasFull = false;
   #isOpen = true;
 
   constructor(options: EventStreamOptions) {
@@ -70,14 +67,12 @@ export class EventStream {
   #enqueue(bytes: Uint8Array): void {
     if (!this.#isOpen) return;
     this.#controller.enqueue(bytes);
-    if (this.isFull)
-      this.#stalled ??= setTimeout(() => this.#onStalled(), this.#options.stalledReaderMs);
+    this.#wasFull ||= this.isFull;
   }
 
   #onRead(): void {
-    if (this.#stalled === undefined) return;
-    clearTimeout(this.#stalled);
-    this.#stalled = undefined;
+    if (!this.#wasFull) return;
+    this.#wasFull = false;
     this.#options.onDrain();
   }
 
@@ -87,14 +82,8 @@ export class EventStream {
     this.#options.onGone();
   }
 
-  #onStalled(): void {
-    this.#onGone();
-    this.#options.disconnect();
-  }
-
   #stop(): void {
     this.#isOpen = false;
     clearInterval(this.#pings);
-    clearTimeout(this.#stalled);
   }
 }

@@ -35,8 +35,6 @@ export const DEFAULT_LIMITS = {
   maxLogitBiases: 1024,
   /** Events that wait for a slow reader. Beyond this, text is gathered until the reader has caught up. */
   maxBufferedBytes: 64 * 1024,
-  /** A reader that takes nothing for this long counts as gone. */
-  stalledReaderMs: 30_000,
   /** The interval of comment lines, which keep proxies from closing a quiet stream. */
   pingMs: 15_000,
   /** How long `/health` and `/metrics` wait for the engine's figures before they show the latest ones. */
@@ -48,3 +46,11 @@ export type HttpLimits = typeof DEFAULT_LIMITS;
 
 /** The request line and headers together. The HTTP parser enforces it. */
 export const MAX_HEADER_BYTES = 16 * 1024;
+
+/** A client that takes nothing of its answer for this long counts as gone, and its connection is closed. */
+export const STALLED_READER_MS = 30_000;
+/** The part of an answer that a slow client must take in that time, unless less of it is left: 140 bytes a second. */
+export const MIN_TAKEN_BYTES = 4096;
+
+/** Requests of one connection that may be under way. Only a client that pipelines has more than one. */
+export const MAX_PIPELINED = 8;

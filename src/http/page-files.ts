@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 /** A file as it is served. */
 export interface PageFile {
-  readonly bytes: Buffer;
+  readonly bytes: Buffer<ArrayBuffer>;
   readonly type: string;
   /** A strong tag from the digest of the bytes. */
   readonly etag: string;
@@ -51,7 +51,7 @@ export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
 }
 
 /** Adds the tag and the type to a file's bytes. */
-export function toPageFile(bytes: Buffer, type: string): PageFile {
+export function toPageFile(bytes: Buffer<ArrayBuffer>, type: string): PageFile {
   const digest = createHash('sha256').update(bytes).digest('base64url');
   return { bytes, type, etag: `"${digest.slice(0, 22)}"` };
 }

@@ -35,6 +35,7 @@ export interface ServerOptions {
   /** The longest time from the first byte of a connection or request to the end of its headers. */
   headersTimeoutMs?: number;
   connections?: WantedLimits;
+  stalledReaderMs?: number;
   log?: Pick<Logger, 'warn'>;
 }
 
@@ -116,6 +117,7 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
   const limits = toConnectionLimits(options.connections);
   const warnFull = createFullWarning(limits, log);
   boundConnections(server, limits, {
+    stalledReaderMs: options.stalledReaderMs,
     onRefused(socket) {
       warnFull();
       const message = 'The server has no free connection. Try again later.';
@@ -145,7 +147,7 @@ function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): Re
       ),
   });
   return (request, response) => {
-    if (isRefused(request.socket)) return;
+    if (isRefused(request.socket) || request.socket.destroyed) return;
     request.once(FRAGMENTED, (error: ServeError) => {
       if (response.headersSent) request.socket.destroy();
       else refuse(request.socket, error);

@@ -1,9 +1,11 @@
 // A server's open connections are bounded: idle ones make room, busy ones are left alone, the refused get an answer.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { HttpBindings } from '@hono/node-server';
 import { createLog } from '../../src/common/log.ts';
 import {
   type ConnectionLimits,
@@ -11,7 +13,9 @@ import {
   toConnectionLimits,
   toPeerAddress,
 } from '../../src/http/connections.ts';
-import { startServer } from '../../src/http/server.ts';
+import { EventStream } from '../../src/http/event-stream.ts';
+import { MAX_PIPELINED } from '../../src/http/limits.ts';
+import { type FetchApp, startServer } from '../../src/http/server.ts';
 import { idle, serve } from './served.ts';
 
 const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';
@@ -149,4 +153,117 @@ test('an IPv6 network counts as one address, and a mapped IPv4 address as itself
     '2001:db8:0:0::/64',
     '0:0:0:0::/64',
   ]);
+});
+
+describe('a client that pipelines', () => {
+  const PAGE = '/pages/swagger-ui.js';
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+  const memory = () => {
+    globalThis.gc!();
+    globalThis.gc!(); // buffers of dead answers go with the second one
+    return process.memoryUsage().arrayBuffers;
+  };
+
+  test('T12: gets pages from one copy, however many it does not take', async () => {
+    const { app } = serve();
+    const answered = new EventEmitter();
+    let count = 0;
+    const fetch: FetchApp['fetch'] = async (request, env) => {
+      const response = await app.fetch(request, env);
+      if (++count === MAX_PIPELINED) setImmediate(() => answered.emit('all'));
+      return response;
+    };
+    const server = await startServer({ fetch }, { host: '127.0.0.1', port: 0 });
+    after(() => server.close(0));
+    await (await app.request(PAGE)).text(); // now it is in memory
+    const socket = connect(server.port, '127.0.0.1');
+    after(() => socket.destroy());
+    const before = memory();
+    socket.write(get(PAGE).repeat(MAX_PIPELINED));
+    await once(answered, 'all');
+    const growth = memory() - before;
+    assert.ok(growth < 2 ** 20, `${growth} bytes`);
+  });
+
+  test('T12: too many requests in a packet loses its connection, and costs no memory', async () => {
+    const { server, open } = await listen({});
+    const socket = await open();
+    const before = process.memoryUsage().rss;
+    socket.write(get(PAGE).repeat(1000));
+    await once(socket, 'close');
+    const growth = process.memoryUsage().rss - before;
+    assert.ok(growth < 8 * 2 ** 20, `${growth} bytes`);
+    assert.equal((await fetch(`${server.url}/livez`)).status, 200);
+  });
+
+  test('gets the answers to as many requests as may be under way, in their order', async () => {
+    const { open } = await listen({});
+    const socket = await open();
+    const last = LIVE.replace('\r\n', '\r\nConnection: close\r\n');
+    socket.write(LIVE.repeat(MAX_PIPELINED - 2) + get('/no-such') + last);
+    const statuses = (await text(socket)).match(/(?<=HTTP\/1\.1 )\d+/g);
+    assert.deepEqual(statuses, [...Array(MAX_PIPELINED - 2).fill('200'), '404', '200']);
+  });
+});
+
+describe('a client that does not take its answer', () => {
+  /** More than the kernel's buffers of both sides hold. */
+  const ANSWER = Buffer.alloc(32 * 1024 * 1024, 'a');
+  const STALLED_READER_MS = 200;
+
+  /** A server with one answer to everything. `closed` resolves when it has closed the connection. */
+  async function listenWith(answer: (onGone: () => void) => Buffer | ReadableStream) {
+    let onClosed = () => {};
+    let isGone = false;
+    const closed = new Promise<void>((resolve) => (onClosed = resolve));
+    const onGone = () => {
+      isGone = true;
+    };
+    const fetch = (_request: Request, env: unknown) => {
+      (env as HttpBindings).incoming.socket.once('close', onClosed);
+      return new Response(answer(onGone));
+    };
+    const options = { host: '127.0.0.1', port: 0, stalledReaderMs: STALLED_READER_MS };
+    const server = await startServer({ fetch }, options);
+    after(() => server.close(0));
+    const socket = connect(server.port, '127.0.0.1');
+    socket.on('error', () => {}); // the server may cut it
+    after(() => socket.destroy());
+    socket.write(LIVE);
+    return { socket, closed, isGone: () => isGone };
+  }
+
+  const stream = (isClosed: boolean) => (onGone: () => void) => {
+    const limits = { maxBufferedBytes: 1000, pingMs: 1 };
+    const events = new EventStream({ ...limits, onDrain() {}, onGone });
+    events.send(String(ANSWER));
+    if (isClosed) events.close();
+    return events.body;
+  };
+  const ANSWERS: readonly [name: string, answer: Parameters<typeof listenWith>[0]][] = [
+    ['an answer in one piece', () => ANSWER],
+    ['the rest of a stream that has ended', stream(true)],
+    ['a stream', stream(false)],
+  ];
+  for (const [name, answer] of ANSWERS) {
+    test(`F29, T28: loses its connection: ${name}`, async () => {
+      const { closed, isGone } = await listenWith(answer);
+      await closed;
+      assert.equal(isGone(), name === 'a stream', 'only a stream that goes on is told');
+    });
+
+    test(`F29, T28: and takes some of it again and again keeps it: ${name}`, async () => {
+      const { socket } = await listenWith(answer);
+      const startMs = performance.now();
+      let size = 0;
+      for await (const chunk of socket as AsyncIterable<Buffer>) {
+        const before = size;
+        size += chunk.length;
+        if (Math.floor(before / 2 ** 20) !== Math.floor(size / 2 ** 20)) await delay(20);
+        if (size > ANSWER.length) break;
+      }
+      assert.ok(size > ANSWER.length, `${size} bytes`);
+      assert.ok(performance.now() - startMs > 2 * STALLED_READER_MS, 'it was slow enough');
+    });
+  }
 });

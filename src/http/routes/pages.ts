@@ -89,7 +89,7 @@ function sendFile(c: Context, { bytes, type, etag }: PageFile): Response {
   c.header('etag', etag);
   c.header('cache-control', 'no-cache');
   if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304);
-  return c.body(new Uint8Array(bytes), 200, { 'content-type': type });
+  return c.body(bytes, 200, { 'content-type': type });
 }
 
 /** Compares tags without their strength: a proxy that compresses weakens them. */
