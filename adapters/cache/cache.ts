@@ -57,7 +57,7 @@ export interface CacheLeaseOptions {
   readonly signal?: AbortSignal;
   /** For this long other adapters are evicted first. */
   readonly keepWarmMs?: number;
-  /** Who is charged for the memory. Default: the adapter's owner. */
+  /** Who asks, and is charged for the memory. Absent: no tenant asks, and the adapter's owner is charged. */
   readonly tenant?: TenantShare | undefined;
 }
 
@@ -117,19 +117,20 @@ export class AdapterCache {
   async #lease(source: AdapterSource, { signal, tenant }: CacheLeaseOptions): Promise<Lease> {
     signal?.throwIfAborted();
     const { digest, owner } = source;
-    const payer = tenant ?? { id: owner, weight: 1 };
-    this.#memory.asked(payer);
+    const payer = tenant?.id ?? owner;
+    if (tenant) this.#memory.asked(tenant);
+    else this.#memory.introduce(owner);
     const entry = this.#memory.find(digest);
-    if (entry && !this.#mustYield(payer.id)) {
+    if (entry && !this.#mustYield(payer)) {
       this.#hits++;
-      return this.#createLease(entry, { tenant: payer.id, tier: 'ram', loadMs: 0 });
+      return this.#createLease(entry, { tenant: payer, tier: 'ram', loadMs: 0 });
     }
     const refusal = this.#refusals.get(digest);
     if (refusal) throw refusal;
     if (!entry) this.#misses++;
-    const load = this.#loads.get(digest) ?? this.#enqueue(source, payer.id);
-    this.#queue.join(load, payer.id);
-    const lease = waitIn(load.waiters, payer.id, signal);
+    const load = this.#loads.get(digest) ?? this.#enqueue(source, payer);
+    this.#queue.join(load, payer);
+    const lease = waitIn(load.waiters, payer, signal);
     this.#startLoads();
     return lease;
   }

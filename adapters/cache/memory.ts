@@ -61,6 +61,11 @@ export class AdapterMemory {
     this.#shares.asked(tenant, this.#now());
   }
 
+  /** Makes a tenant known that is charged without asking. */
+  introduce(id: string): void {
+    this.#shares.introduce(id, this.#now());
+  }
+
   find(digest: string): CachedAdapter | undefined {
     return this.#leased.get(digest) ?? this.#idle.get(digest);
   }

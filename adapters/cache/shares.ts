@@ -43,6 +43,11 @@ export class CacheShares {
     this.#tenants.set(tenant.id, { ...tenant, askedMs: nowMs });
   }
 
+  /** Makes a tenant known until it asks. Changes nothing of one that has asked. */
+  introduce(id: string, nowMs: number): void {
+    if (!this.#tenants.has(id)) this.#tenants.set(id, { id, weight: 1, askedMs: nowMs });
+  }
+
   /** Returns who has what. It is valid until the adapters change. */
   divide(adapters: Iterable<Charged>, nowMs: number): Division {
     const tenants = [...this.#tenants.values()];

@@ -1,6 +1,7 @@
 // Brings an adapter as near to the engine as possible without running it: to the local disk, then into memory.
 
 import type { ResolvedAdapter } from '../../adapters/registry/resolved.ts';
+import type { TenantShare } from '../contracts/tenant.ts';
 import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { Deps } from './deps.ts';
 import { toReceipt } from './generation.ts';
@@ -9,6 +10,8 @@ import { toReceipt } from './generation.ts';
 export interface PrefetchOptions {
   /** How long this adapter is kept in preference to others. */
   readonly keepWarmMs?: number;
+  /** The tenant that asks for it. Absent: the server itself does. */
+  readonly tenant?: TenantShare;
   /** Ends the wait for the files. A load that has begun goes on. */
   readonly signal?: AbortSignal;
 }

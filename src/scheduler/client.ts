@@ -212,11 +212,12 @@ export class EngineClient {
 
   /**
    * Loads an adapter ahead of its first request. For `keepWarmMs`, it is evicted only after other adapters (0: no
-   * preference). Rejects with `ServeError`: what is wrong with the adapter, or `engine_restarting`.
+   * preference). `tenant` is who asks for it; without one, the adapter's owner is charged for the memory. Rejects with `ServeError`:
+   * what is wrong with the adapter, or `engine_restarting`.
    */
   prefetch(
     adapter: AdapterSource,
-    { keepWarmMs = 0 }: { keepWarmMs?: number } = {},
+    { keepWarmMs = 0, tenant }: { keepWarmMs?: number; tenant?: TenantShare } = {},
   ): Promise<Prefetched> {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;
@@ -224,7 +225,8 @@ export class EngineClient {
     const prefetched = new Promise<Prefetched>((resolve, reject) => {
       this.#pendingPrefetches.set(id, { resolve, reject });
     });
-    this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs });
+    const asks = tenant && pickShare(tenant);
+    this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs, tenant: asks });
     return prefetched;
   }
 
@@ -353,6 +355,11 @@ export class EngineClient {
       live.phase = event.type === 'accepted' ? 'waiting' : 'joining';
     }
   }
+}
+
+/** Leaves out what the engine does not need to know of a tenant. */
+function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
+  return { id, weight, adapterCache };
 }
 
 function toWaiting({ tenant: { id, weight }, ...rest }: Applicant): Waiting {

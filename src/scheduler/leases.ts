@@ -27,8 +27,8 @@ export type AdapterLeasesStats = Readonly<
 /** Options of a lease. */
 export interface LeaseOptions {
   readonly signal?: AbortSignal;
-  /** Who is charged for the memory. Default: the adapter's owner. */
-  readonly tenant?: TenantShare;
+  /** Who asks, and is charged for the memory. Absent: no tenant asks, and the adapter's owner is charged. */
+  readonly tenant?: TenantShare | undefined;
   /** For this long, other adapters are evicted before it. */
   readonly keepWarmMs?: number;
 }

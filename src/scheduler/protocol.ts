@@ -9,7 +9,7 @@ import type {
   GenerationRequest,
   TokenLogprob,
 } from '../contracts/generation.ts';
-import type { AdapterCacheShare } from '../contracts/tenant.ts';
+import type { AdapterCacheShare, TenantShare } from '../contracts/tenant.ts';
 
 /** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
@@ -35,8 +35,17 @@ export type ToEngine =
       request: GenerationRequest;
     }
   | { type: 'abort'; id: SequenceId }
-  /** Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs`. */
-  | { type: 'prefetch'; id: PrefetchId; adapter: AdapterSource; keepWarmMs: number }
+  /**
+   * Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs`. Without a tenant, the server
+   * itself asks for it.
+   */
+  | {
+      type: 'prefetch';
+      id: PrefetchId;
+      adapter: AdapterSource;
+      keepWarmMs: number;
+      tenant: TenantShare | undefined;
+    }
   | { type: 'stats' }
   /** Ends the run in flight. Rows that decoded together run again, each alone; others fail. The loop goes on. */
   | { type: 'terminate' }

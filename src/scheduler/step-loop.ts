@@ -259,10 +259,10 @@ export class StepLoop {
   }
 
   /** Never rejects: the outcome is posted. */
-  async #prefetch({ id, adapter, keepWarmMs }: PrefetchMessage): Promise<void> {
+  async #prefetch({ id, adapter, keepWarmMs, tenant }: PrefetchMessage): Promise<void> {
     const post = (outcome: PrefetchOutcome) => this.#post({ type: 'prefetched', id, outcome });
     try {
-      const lease = await this.#adapters.lease(adapter, { keepWarmMs });
+      const lease = await this.#adapters.lease(adapter, { keepWarmMs, tenant });
       try {
         await this.#engine.prepareFor(lease.weights);
       } finally {

@@ -188,6 +188,23 @@ test('T17: parts follow the weights', async () => {
   assert.equal(cache.resident().filter((digest) => digest.startsWith('b')).length, 6);
 });
 
+test('T17: a prefetch by the server leaves the settings of the owner as they are', async () => {
+  const { cache, clock, lease } = createCache(8);
+  const left = () => cache.resident().filter((digest) => digest.startsWith('b')).length;
+  const prefetch = async (digest: string) =>
+    (await cache.lease({ ...plainSource(digest), owner: 'b' }, { keepWarmMs: 0 })).release();
+  await prefetch('b-0');
+  const heavy = tenant('b', { reserved: 0.25 }, 3);
+  for (let i = 0; i < 6; i++) (await lease(`b-${i}`, heavy)).release();
+  await prefetch('b-0');
+  await cycle(lease, a);
+  assert.equal(left(), 6, 'a quarter and three quarters of the rest');
+  clock.nowMs = 600_001;
+  await prefetch('b-5');
+  await cycle(lease, a);
+  assert.equal(left(), 2, 'the reserved quarter; nobody has asked for more');
+});
+
 test('I05: no order of leases of several tenants blocks a load for ever, or exceeds the memory', async () => {
   const step = fc.record({
     who: fc.integer({ min: 0, max: 2 }),

@@ -10,6 +10,7 @@ import { ServeError } from '../../src/common/errors.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { configBytes } from '../adapters/sample.ts';
+import { serveKeyed } from './keyed.ts';
 import { servePublished } from './published.ts';
 import { idle, readError, readOk, serve } from './served.ts';
 
@@ -100,6 +101,18 @@ describe('prefetch', () => {
     const response = await served.post(COMPLETIONS, ask('zen'));
     await readOk(response);
     assert.equal(receiptOf(response).tier, 'disk');
+  });
+
+  test('T17: counts as a request of the tenant that asks, with its part of the cache', async () => {
+    const adapterCache = { reserved: 0.5 };
+    const acme = { weight: 3, adapterCache };
+    const served = serveKeyed({ tenants: { acme }, adapters: ['alpha'] });
+    const asked: unknown[] = [];
+    served.leases.beforeLease = (_, { tenant }) => void asked.push(tenant);
+    await readOk(await served.ask('acme', '/v1/adapters/alpha/prefetch', {}));
+    await readOk(await served.ask('acme', COMPLETIONS, ask('alpha')));
+    const share = { id: 'acme', weight: 3, adapterCache };
+    assert.deepEqual(asked, [share, share]);
   });
 
   test('is refused for unknown adapters, other tenants’ adapters, the base, and too long times', async () => {

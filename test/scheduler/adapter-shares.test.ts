@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { toWeights } from '../../adapters/peft/weights.ts';
-import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
+import type { TenantShare } from '../../src/contracts/tenant.ts';
+import type { EngineEvent, PrefetchId, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, referenceTokens, request, source } from './fake-engine.ts';
@@ -25,8 +26,10 @@ function createLoop(room: number, { slotCount = 4 } = {}) {
   });
   const loop = new StepLoop({ engine: new FakeEngine({ slotCount }), adapters });
   const events = new Map<SequenceId, EngineEvent[]>();
+  const prefetches = new Map<PrefetchId, () => void>();
   const watchers = new Map<SequenceId, () => void>();
   const ended = loop.run((message) => {
+    if (message.type === 'prefetched') prefetches.get(message.id)!();
     if (message.type !== 'step') return;
     for (const event of message.events) {
       events.get(event.id)!.push(event);
@@ -44,11 +47,19 @@ function createLoop(room: number, { slotCount = 4 } = {}) {
     loop.handle({ type: 'submit', id, ...of, request: request([id % 40]) });
     return answer;
   };
+  /** Resolves once an adapter has been prefetched for its owner. */
+  const prefetch = (owner: TenantShare, adapter: string): Promise<void> => {
+    const id = ++lastId as PrefetchId;
+    const prefetched = new Promise<void>((resolve) => prefetches.set(id, resolve));
+    const of = { ...source(adapter), owner: owner.id };
+    loop.handle({ type: 'prefetch', id, adapter: of, keepWarmMs: 0, tenant: owner });
+    return prefetched;
+  };
   const drain = async () => {
     loop.handle({ type: 'drain', deadlineMs: 10_000 });
     await ended;
   };
-  return { ask, loads, drain };
+  return { ask, prefetch, loads, drain };
 }
 
 function tierOf(events: readonly EngineEvent[]): string | undefined {
@@ -94,5 +105,16 @@ test('T17: a tenant that comes into a full cache gets its part of it before the 
   );
   assert.ok(flooded <= 30, `${flooded} of 200 requests were served first`);
   await Promise.all(flood);
+  await drain();
+});
+
+test('T17: what a tenant prefetches is protected like what its requests have loaded', async () => {
+  const { ask, prefetch, loads, drain } = createLoop(8);
+  const own = ['b-0', 'b-1', 'b-2', 'b-3', 'b-4', 'b-5'];
+  const heavy = { id: 'b', weight: 3 };
+  for (const adapter of own) await prefetch(heavy, adapter);
+  for (let i = 0; i < 60; i++) await ask('a', `a-${i % 30}`);
+  for (const adapter of own) await prefetch(heavy, adapter);
+  assert.equal(loads.filter((digest) => digest.startsWith('b')).length, own.length);
   await drain();
 });

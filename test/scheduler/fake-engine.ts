@@ -208,16 +208,17 @@ export class FakeLeases implements AdapterLeases {
   classifier: AdapterWeights['classifier'];
   waiting = 0;
   /** Awaited before a lease is returned. */
-  beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
+  beforeLease: (source: AdapterSource, options: LeaseOptions) => Promise<void> | void = () => {};
 
-  async lease(source: AdapterSource, { signal }: LeaseOptions): Promise<AdapterLease> {
+  async lease(source: AdapterSource, options: LeaseOptions): Promise<AdapterLease> {
+    const { signal } = options;
     const aborted = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
     aborted.catch(() => {}); // nobody may be left to hear of it
     this.waiting++;
     try {
-      await Promise.race([this.beforeLease(source), aborted]);
+      await Promise.race([this.beforeLease(source, options), aborted]);
     } finally {
       this.waiting--;
     }

@@ -59,10 +59,12 @@ export function addPrefetchRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     admit: () => requireReady(deps),
     async handle(c, { keep_warm_until: until }) {
       const keepWarmMs = until == null ? 0 : toKeepWarmMs(until, deps.now());
-      const model = await deps.registry.resolve(c.get('tenant'), pathParam(c, 'name'));
+      const tenant = c.get('tenant');
+      const model = await deps.registry.resolve(tenant, pathParam(c, 'name'));
       const adapter = requireAdapter(model);
       const { signal } = c.req.raw;
-      const { tier, loadMs } = await prefetchAdapter(deps, adapter, { keepWarmMs, signal });
+      const options = { keepWarmMs, signal, tenant };
+      const { tier, loadMs } = await prefetchAdapter(deps, adapter, options);
       return c.json({
         id: adapter.id,
         object: 'adapter.prefetch',
