@@ -3,6 +3,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import { describeProcessor } from '../common/processor.ts';
+import { standardError } from '../common/standard-error.ts';
 import type { Metrics } from './metrics.ts';
 
 /** The engine's figures that metrics show. */
@@ -203,6 +204,7 @@ export function watchProcess(metrics: Metrics): void {
     const memory = process.memoryUsage();
     metrics.set('cpu', {}, (user + system) / 1e6);
     metrics.set('residentMemory', {}, memory.rss);
+    metrics.set('logLinesDropped', {}, standardError.dropped);
     metrics.set('heapUsed', {}, memory.heapUsed);
     metrics.set('externalMemory', {}, memory.external);
     metrics.set('loopLagP50', {}, toLagS(lag.percentile(50)));

@@ -14,6 +14,7 @@ export interface Instrument {
     | '{request}'
     | '{adapter}'
     | '{row}'
+    | '{line}'
     | '{step}'
     | '{block}';
   readonly help: string;

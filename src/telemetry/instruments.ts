@@ -333,6 +333,12 @@ export const INSTRUMENTS = {
     'Unix time of the start of the server process.',
     NONE,
   ),
+  logLinesDropped: counter(
+    'lorikeet_log_lines_dropped_total',
+    '{line}',
+    'Lines of the log that were dropped because their reader was too slow or gone.',
+    NONE,
+  ),
   heapUsed: gauge('nodejs_heap_size_used_bytes', 'By', 'Used heap of the server process.', NONE),
   externalMemory: gauge(
     'nodejs_external_memory_bytes',
