@@ -8,7 +8,7 @@
 import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import type { DocumentStore } from '../store/documents.ts';
-import type { ObjectInfo, StoreCall } from '../store/store.ts';
+import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
 import {
   modelAliases,
   reaches,
@@ -58,6 +58,8 @@ export interface Garbage {
   /** Removed versions whose files were deleted. */
   readonly removed: number;
   readonly bytes: number;
+  /** Versions that were left as they are, because a file that tells whether they are used is damaged. */
+  readonly damaged: number;
 }
 
 /** Removes a version. Throws `ServeError` (400) while an alias leads to it, (404) if there is none. */
@@ -162,14 +164,21 @@ export async function collectGarbage(
   { now, graceMs, signal }: GarbageOptions,
 ): Promise<Garbage> {
   const call = signal ? { signal } : {};
-  const total = { unfinished: 0, removed: 0, bytes: 0 };
+  const total = { unfinished: 0, removed: 0, bytes: 0, damaged: 0 };
   for await (const version of listObjects(parts.documents, call)) {
     const kind = garbageKind(version, now - graceMs);
     if (!kind) continue;
-    const bytes = await collectVersion(parts, { ...version, kind }, call);
-    if (bytes === undefined) continue;
-    total[kind]++;
-    total.bytes += bytes;
+    try {
+      const bytes = await collectVersion(parts, { ...version, kind }, call);
+      if (bytes === undefined) continue;
+      total[kind]++;
+      total.bytes += bytes;
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== 'damaged') throw error;
+      const { log, store } = parts.documents;
+      log?.warn({ store: store.label, ...version.of, err: error }, 'a version was not collected');
+      total.damaged++;
+    }
   }
   return total;
 }

@@ -70,7 +70,13 @@ function marked<T extends Marked>(value: Unmarked<T>): T {
   return { ...value, mark: randomUUID() } as unknown as T;
 }
 
+/** Whether a method of `Records` threw this because the record is damaged. */
+export const isDamaged = (error: unknown): boolean =>
+  error instanceof ServeError && isDamage(error.cause);
+
+const isDamage = (error: unknown) => error instanceof StoreError && error.kind === 'damaged';
+
 function refuse(error: unknown): never {
-  if (!(error instanceof StoreError) || error.kind !== 'damaged') throw error;
+  if (!isDamage(error)) throw error;
   throw new ServeError('store_unavailable', 'An object in the store is damaged.', { cause: error });
 }

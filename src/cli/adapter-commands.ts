@@ -190,8 +190,9 @@ function addRemoving(add: AddCommand, run: RunCommand): void {
     .action(({ grace, ...flags }: AdaptersFlags & { readonly grace: string }) =>
       run(flags, async (adapters) => {
         const garbage = await adapters.collectGarbage(parseHours(grace) * HOUR_MS);
-        const { unfinished, removed, bytes } = garbage;
-        const text = `freed ${formatBytes(bytes)}: ${removed} removed versions, ${unfinished} unfinished publications`;
+        const { unfinished, removed, bytes, damaged } = garbage;
+        const left = damaged > 0 ? `; ${damaged} versions with damaged files were left` : '';
+        const text = `freed ${formatBytes(bytes)}: ${removed} removed versions, ${unfinished} unfinished publications${left}`;
         return [garbage, text];
       }),
     );

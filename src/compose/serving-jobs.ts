@@ -6,9 +6,9 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ConfigError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { openProcessFolder } from '../common/process-folder.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import type { JobsSide } from '../http/deps.ts';
-import { openUploadFolder } from '../http/upload-folder.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { createJobs } from '../jobs/create-jobs.ts';
@@ -50,12 +50,15 @@ export async function openServingJobs(
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
   const { maxJobs: maxActive, training: maxTraining } = config;
   const owner = createOwner(randomUUID());
+  const process = { owner, isGone: isOwnerGone, log };
+  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), process);
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
     runner: await openRunner(config, { store, baseDigest: info.digest, log }),
     base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
     root: path.join(cacheDir, 'jobs'),
+    dryRunRoot: await ownFolder('dry-runs'),
     limits: { maxFiles, maxFilesBytes, maxActive, maxTraining },
     log,
     owner: { name: owner, isGone: isOwnerGone },
@@ -64,9 +67,8 @@ export async function openServingJobs(
     collectsGarbage: !config.store?.startsWith('s3:'),
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });
-  const uploadFolder = { owner, isGone: isOwnerGone, log };
   const uploads = {
-    directory: await openUploadFolder(path.join(cacheDir, 'uploads'), uploadFolder),
+    directory: await ownFolder('uploads'),
     maxFileBytes,
     idleTimeoutMs: UPLOAD_IDLE_MS,
   };

@@ -28,6 +28,8 @@ export interface JobsOptions {
   readonly base: JobRecord['base'] & { readonly dir: string };
   /** The parent of the job folders on this machine. */
   readonly root: string;
+  /** The parent of the folders of dry runs, which no other process uses. */
+  readonly dryRunRoot: string;
   readonly limits: JobLimits;
   readonly log: Logger;
   readonly owner: LeaseOwner;
@@ -99,7 +101,7 @@ export interface Jobs {
 
 /** Creates the training side of a server. The worker has to be started. */
 export function createJobs(options: JobsOptions): Jobs {
-  const { repository, runner, base, root, limits, log, owner, onPublished } = options;
+  const { repository, runner, base, root, dryRunRoot, limits, log, owner, onPublished } = options;
   const { now = Date.now, clock = systemClock } = options;
   const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...options.timing };
   const { maxFiles, maxFilesBytes: maxBytes, maxActive, maxTraining } = limits;
@@ -163,7 +165,7 @@ export function createJobs(options: JobsOptions): Jobs {
     clock,
     wake: (jobId) => worker.wake(jobId),
   });
-  return { files, worker, service, dryRuns: new DryRuns(runner, folders) };
+  return { files, worker, service, dryRuns: new DryRuns(runner, { ...folders, root: dryRunRoot }) };
 }
 
 /** Returns a function that collects the store's garbage, at most once an hour. */

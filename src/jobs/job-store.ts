@@ -1,7 +1,7 @@
 // Jobs in the store: a record per job that changes by compare-and-swap, batches of older events, and an active mark per job
 // that is not over, by which servers find work. Makes no decisions about jobs.
 
-import { Records } from '../../adapters/store/records.ts';
+import { isDamaged, Records } from '../../adapters/store/records.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
@@ -98,12 +98,23 @@ export class JobStore {
     return ids.reverse();
   }
 
-  /** Lists the jobs with a mark, of all tenants, oldest first. Removes marks that have no job. */
-  async active(): Promise<JobRecord[]> {
+  /**
+   * Lists the jobs with a mark, of all tenants, oldest first. Removes marks that have no job. Leaves out jobs whose records
+   * are damaged, and tells of them.
+   */
+  async active(onDamaged: (job: JobName, error: unknown) => void = () => {}): Promise<JobRecord[]> {
     const marks = await this.#marks();
-    const jobs = await mapBounded(marks, (mark) => this.find(mark));
+    const jobs = await mapBounded(marks, async (mark) => {
+      try {
+        return await this.find(mark);
+      } catch (error) {
+        if (!isDamaged(error)) throw error;
+        onDamaged(mark, error);
+        return 'damaged';
+      }
+    });
     await this.#removeRecordless(marks.filter((_, i) => jobs[i] === undefined));
-    return jobs.filter((job) => job !== undefined);
+    return jobs.filter((job) => job !== undefined && job !== 'damaged');
   }
 
   async #removeRecordless(marks: readonly JobName[]): Promise<void> {

@@ -63,6 +63,8 @@ export class JobWorker {
   readonly #retryAt = new Map<string, number>();
   /** Tenant → the monotonic time at which this server last took one of its jobs. */
   readonly #lastTurn = new Map<string, number>();
+  /** Ids of the jobs that the last scan found damaged. */
+  #damaged: ReadonlySet<string> = new Set();
   #isOpen = false;
   #scan: Promise<void> | undefined;
   #isScanDue = false;
@@ -128,14 +130,16 @@ export class JobWorker {
    */
   async #scanAll(): Promise<number> {
     this.#isScanDue = false;
-    const { leases, watch, removeLeftovers, sweep, log } = this.#options;
+    const { leases, watch, sweep, log } = this.#options;
+    const damaged = new Map<string, unknown>();
     try {
-      const all = await leases.jobs.active();
+      const all = await leases.jobs.active((job, error) => damaged.set(job.id, error));
+      this.#reportDamaged(damaged);
       const others = all.filter(({ id }) => !this.#active.has(id));
       watch.keep(new Set(all.map(({ id }) => id)));
       for (const job of others) {
         // A server that still works on an ended job has not noticed the end yet.
-        if (hasEnded(job) && watch.isFree(job)) await removeLeftovers(job);
+        if (hasEnded(job) && watch.isFree(job)) await this.#cleanUp(job);
       }
       for (const job of this.#byTurn(others)) await this.#offer(job);
       await sweep();
@@ -143,6 +147,25 @@ export class JobWorker {
     } catch (error) {
       log.warn({ err: error }, 'cannot look for jobs');
       return 0;
+    }
+  }
+
+  /** Logs each damaged job once, not with every scan. */
+  #reportDamaged(damaged: ReadonlyMap<string, unknown>): void {
+    for (const [job, err] of damaged) {
+      if (this.#damaged.has(job)) continue;
+      this.#options.log.error({ err, job }, 'a job is not worked on: its record is damaged');
+    }
+    this.#damaged = new Set(damaged.keys());
+  }
+
+  /** Removes what the job left. A failure does not end the scan, and the next one tries again. */
+  async #cleanUp(job: JobRecord): Promise<void> {
+    const { removeLeftovers, log } = this.#options;
+    try {
+      await removeLeftovers(job);
+    } catch (error) {
+      log.warn({ err: error, job: job.id }, 'what a job left could not be removed');
     }
   }
 

@@ -11,6 +11,9 @@ import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts'
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { JOB, newState } from './sample-jobs.ts';
 
+/** Of another tenant. */
+const OTHER_ID = 'ftjob-0190c0ffee00aabbccddeef0';
+
 async function stored(store: ObjectStore = createMemoryStore()) {
   const jobs = new JobStore(guardStore(store, createLog('silent')));
   return { store, jobs, job: await jobs.create(newState()) };
@@ -159,6 +162,21 @@ describe('marks', () => {
     assert.deepEqual(await jobs.active(), []);
     await jobs.create(newState());
     assert.equal((await jobs.active()).length, 1);
+  });
+
+  test('of a damaged job stay, and are told apart from the other jobs', async () => {
+    const store = createMemoryStore();
+    let nowMs = 0;
+    const jobs = new JobStore(store, { ...systemClock, now: () => nowMs });
+    const job = await jobs.create(newState());
+    await store.put(`.active-jobs/${OTHER_ID}.rival`, new Uint8Array());
+    await store.put(`rival/.jobs/${OTHER_ID}/job.json`, Buffer.from('{"schema":1}'));
+    for (const _ of [1, 2]) {
+      const damaged: string[] = [];
+      const found = await jobs.active(({ id }) => void damaged.push(id));
+      assert.deepEqual([found.map(({ id }) => id), damaged], [[job.id], [OTHER_ID]]);
+      nowMs += 3_700_000;
+    }
   });
 
   test('with a wrong name are ignored', async () => {

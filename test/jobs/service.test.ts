@@ -2,6 +2,7 @@
 // Processes, store and files are real; the trainer is simulated.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 import { keys } from '../../adapters/repository/manifest.ts';
 import { AdapterRepository } from '../../adapters/repository/repository.ts';
@@ -9,9 +10,21 @@ import { readBody } from '../../adapters/store/documents.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import { createLog, type Logger } from '../../src/common/log.ts';
 import { shortId } from '../../src/jobs/names.ts';
+import type { JobRunner } from '../../src/jobs/runner.ts';
 import { sampleFolder } from '../adapters/published.ts';
-import { ACME, gates, openServer, request, startServer, until, upload } from './simulated.ts';
+import {
+  ACME,
+  gates,
+  openServer,
+  request,
+  simulatedRunner,
+  startServer,
+  temporaryFolder,
+  until,
+  upload,
+} from './simulated.ts';
 
 async function keysOf(store: ObjectStore, part: string): Promise<string[]> {
   const keys: string[] = [];
@@ -308,4 +321,39 @@ test('uploads at the same moment do not share the room for one of them', async (
   const outcomes = results.map(({ status }) => status);
   assert.deepEqual(outcomes, ['fulfilled', 'fulfilled', 'rejected']);
   await assert.rejects(create(), { param: 'file', message: /use 2\d+ of 2500 bytes/ });
+});
+
+test('a damaged job of one tenant does not stop those of others, and is logged once', async () => {
+  const store = createMemoryStore();
+  const id = 'ftjob-0190c0ffee00aabbccddeef0';
+  await store.put(`.active-jobs/${id}.rival`, new Uint8Array());
+  await store.put(`rival/.jobs/${id}/job.json`, Buffer.from('{"schema":1}'));
+  const logged: unknown[] = [];
+  const error = (fields: object) => void logged.push(fields);
+  const server = startServer(store, { log: { ...createLog('silent'), error } as Logger });
+  await server.until(await server.create({ steps: 2 }), 'succeeded');
+  await server.until(await server.create({ steps: 2 }), 'succeeded');
+  assert.deepEqual(
+    logged.map((fields) => (fields as { job: string }).job),
+    [id],
+  );
+});
+
+test('I19: the rows of a dry run lie in a folder that no other process uses, and go with it', async () => {
+  const dryRunRoot = temporaryFolder('dry-runs');
+  let folder = '';
+  const runner: JobRunner = {
+    ...simulatedRunner(),
+    async plan(request, options) {
+      const rows = String(request.job['data']);
+      assert.ok(existsSync(rows));
+      folder = path.dirname(rows);
+      return simulatedRunner().plan(request, options);
+    },
+  };
+  const server = openServer(createMemoryStore(), { runner, dryRunRoot });
+  const { request, tenant } = await server.create({ steps: 2 });
+  await server.dryRuns.plan({ request, tenant }, new AbortController().signal);
+  assert.equal(path.dirname(folder), dryRunRoot);
+  assert.ok(!existsSync(folder));
 });

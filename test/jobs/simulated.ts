@@ -56,6 +56,8 @@ export type ServerOptions = Partial<Omit<JobsOptions, 'limits'>> & {
 
 let serverCount = 0;
 
+export const simulatedRunner = () => createChildRunner({ log, entry: SIMULATED });
+
 export function startServer(store: ObjectStore, options: ServerOptions = {}): Server {
   const server = openServer(store, options);
   server.worker.start();
@@ -71,9 +73,10 @@ export function openServer(
   const jobs = createJobs({
     store,
     repository: new AdapterRepository(store),
-    runner: createChildRunner({ log, entry: SIMULATED }),
+    runner: simulatedRunner(),
     base: BASE,
     root,
+    dryRunRoot: path.join(root, 'dry-runs'),
     limits: { maxFiles: 100, maxFilesBytes: 2 ** 30, maxActive: 50, maxTraining: 1, ...limits },
     log,
     owner: { name: `server-${++serverCount}`, isGone: () => false },

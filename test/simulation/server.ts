@@ -141,6 +141,7 @@ export class Server {
       runner: use('runner', createRunner(machine)),
       base: { name: 'toy', digest: BASE.digest, dir: home },
       root: path.join(home, 'jobs'),
+      dryRunRoot: path.join(home, 'dry-runs'),
       limits: { maxFiles: 100, maxFilesBytes: 2 ** 20, maxActive: 10, maxTraining: trains ? 1 : 0 },
       log,
       owner: { name: `${name}#${parts.seed}`, isGone: () => false },

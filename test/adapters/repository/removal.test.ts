@@ -1,9 +1,12 @@
 // What goes and what stays: removed versions, unfinished publications, and everything that somebody may still read.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { keys } from '../../../adapters/repository/manifest.ts';
 import { type ObjectStore, StoreError } from '../../../adapters/store/store.ts';
 import { adapterFiles, countedStore, keysOf, shelf, ZEN } from './shelf.ts';
 
+const OTHER = { tenant: 'rival', name: 'bird' };
+const WEIGHTS = 'adapter_model.safetensors';
 const DAY_MS = 86_400_000;
 const inDays = (days: number) => ({ now: Date.now() + days * DAY_MS, graceMs: DAY_MS });
 
@@ -33,6 +36,7 @@ test('a removed version is gone for readers at once, its files after the grace, 
     unfinished: 0,
     removed: 0,
     bytes: 0,
+    damaged: 0,
   });
   const { removed, bytes } = await repository.collectGarbage(inDays(1.1));
   assert.equal(removed, 1);
@@ -183,4 +187,18 @@ test('a removal that is cut off at any call is finished by a second one', async 
     if (isWhole) break;
     assert.ok(k < 30);
   }
+});
+
+test('a damaged alias file keeps the versions of its own name only', async (t) => {
+  const { repository, store, adapter } = shelf(t);
+  for (const of of [ZEN, OTHER]) {
+    for (const n of [1, 2]) await repository.publish(of, { directory: adapter(n) });
+    await repository.removeVersion(of, 1);
+  }
+  const weights = (of: typeof ZEN) => store.head(keys.versionFile({ ...of, version: 1 }, WEIGHTS));
+  await store.put(keys.alias(OTHER.tenant, OTHER.name), Buffer.from('{'));
+  const { removed, damaged } = await repository.collectGarbage(inDays(2));
+  assert.deepEqual({ removed, damaged }, { removed: 1, damaged: 1 });
+  assert.equal(await weights(ZEN), undefined);
+  assert.ok(await weights(OTHER));
 });

@@ -1,11 +1,11 @@
-// Keeps uploads in one folder for each server process while they arrive. A start can then remove what a killed server left
-// without touching the uploads of another server that is still running. Knows no HTTP.
+// Keeps files that only one server process needs in a folder of its own, such as uploads while they arrive. A start can then
+// remove what a killed server left without touching the files of another server that is still running.
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { Logger } from '../common/log.ts';
+import type { Logger } from './log.ts';
 
 /** Which process owns the folder, and how to learn that others are gone. */
-export interface UploadFolderOptions {
+export interface ProcessFolderOptions {
   /** A unique name of this process. */
   readonly owner: string;
   /** Whether the process of that name has certainly ended. */
@@ -13,13 +13,13 @@ export interface UploadFolderOptions {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** Nothing is known about processes on other machines, but no upload takes this long. */
+/** Nothing is known about processes on other machines, but nothing that is kept here takes this long. */
 const FOREIGN_AGE_MS = 86_400_000;
 
 /** Returns the path of this process's folder below `root`, and removes the folders of processes that have ended. */
-export async function openUploadFolder(
+export async function openProcessFolder(
   root: string,
-  { owner, isGone, log }: UploadFolderOptions,
+  { owner, isGone, log }: ProcessFolderOptions,
 ): Promise<string> {
   const own = encodeURIComponent(owner);
   try {
@@ -29,7 +29,7 @@ export async function openUploadFolder(
       await rm(entry, { recursive: true, force: true });
     }
   } catch (error) {
-    log.warn({ err: error }, 'leftovers of uploads could not be removed'); // they only take space
+    log.warn({ err: error }, 'what ended servers left could not be removed'); // it only takes space
   }
   return path.join(root, own);
 }

@@ -1,0 +1,40 @@
+// What ended servers left in their folders goes, and what others still use stays.
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { openProcessFolder } from '../src/common/process-folder.ts';
+import { temporaryFolder } from './fixtures.ts';
+
+const log = { warn: () => {} };
+
+function leave(root: string, owner: string): string {
+  const folder = path.join(root, encodeURIComponent(owner));
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, 'rows.jsonl'), 'rows of a tenant');
+  return folder;
+}
+
+test('I19: the files of an ended process go, those of others stay', async (t) => {
+  const root = temporaryFolder(t);
+  const own = leave(root, 'host:3');
+  for (const owner of ['host:1', 'host:2', 'elsewhere:1']) leave(root, owner);
+  const isGone = (owner: string) => owner === 'host:1';
+  assert.equal(await openProcessFolder(root, { owner: 'host:3', isGone, log }), own);
+  const left = readdirSync(root).map(decodeURIComponent);
+  assert.deepEqual(left.sort(), ['elsewhere:1', 'host:2', 'host:3']);
+});
+
+test('what a process of another machine left goes after a day', async (t) => {
+  const root = temporaryFolder(t);
+  const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
+  utimesSync(leave(root, 'elsewhere:1'), twoDaysAgo, twoDaysAgo);
+  await openProcessFolder(root, { owner: 'host:3', isGone: () => false, log });
+  assert.deepEqual(readdirSync(root), []);
+});
+
+test('a folder that is not there yet holds nothing', async (t) => {
+  const root = path.join(temporaryFolder(t), 'none');
+  const opened = await openProcessFolder(root, { owner: 'host:3', isGone: () => true, log });
+  assert.equal(opened, path.join(root, encodeURIComponent('host:3')));
+});
