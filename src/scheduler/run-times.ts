@@ -23,28 +23,49 @@ function roundUp(count: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
 }
 
-/** The longest run of each size. */
+/** A run counts for as many later runs of its size, and at most for twice as many. A second of decoding has 10 to 100. */
+export const RUNS_REMEMBERED = 256;
+
+/** The longest runs of a size in two spans of `RUNS_REMEMBERED`: the present one, and the one before. */
+interface Recent {
+  readonly size: RunSize;
+  readonly ms: number;
+  readonly count: number;
+  readonly earlierMs: number;
+}
+
+/** The longest recent run of each size. A stall, such as of a machine that swaps, does not count for ever. */
 export class RunTimes {
-  readonly #longest = new Map<string, { readonly size: RunSize; readonly ms: number }>();
+  readonly #recent = new Map<string, Recent>();
 
   record(size: RunSize, ms: number): void {
     const key = keyOf(size);
-    if (ms > (this.#longest.get(key)?.ms ?? 0)) this.#longest.set(key, { size, ms });
+    const last = this.#recent.get(key) ?? { size, ms: 0, count: 0, earlierMs: 0 };
+    const isOver = last.count === RUNS_REMEMBERED;
+    const next = isOver
+      ? { size, ms, count: 1, earlierMs: last.ms }
+      : { ...last, ms: Math.max(last.ms, ms), count: last.count + 1 };
+    this.#recent.set(key, next);
   }
 
   /**
-   * Returns the longest time in ms of a run of this size. If there was none, it is derived from the others: a run takes
+   * Returns the longest time in ms of a recent run of this size. If there was none, it is derived from the others: a run takes
    * at most as many times longer as it has more tokens or keys, whichever is the larger factor, and counts as `maxDerivedMs` at
    * most. Undefined before the first run.
    */
   longestMs(size: RunSize, maxDerivedMs: number): number | undefined {
-    const own = this.#longest.get(keyOf(size));
-    if (own) return own.ms;
-    const bounds = [...this.#longest.values()].map(({ size: { tokens, keys }, ms }) => {
-      return ms * Math.max(1, size.tokens / tokens, size.keys / keys);
+    const own = this.#recent.get(keyOf(size));
+    if (own) return longest(own);
+    const bounds = [...this.#recent.values()].map((recent) => {
+      const { tokens, keys } = recent.size;
+      return longest(recent) * Math.max(1, size.tokens / tokens, size.keys / keys);
     });
     return bounds.length > 0 ? Math.min(...bounds, maxDerivedMs) : undefined;
   }
+}
+
+function longest({ ms, earlierMs }: Recent): number {
+  return Math.max(ms, earlierMs);
 }
 
 function keyOf({ tokens, keys }: RunSize): string {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DecodeRow, PrefillBatch } from '../../src/engine/batch.ts';
-import { RunTimes, sizeOf } from '../../src/scheduler/run-times.ts';
+import { RUNS_REMEMBERED, RunTimes, sizeOf } from '../../src/scheduler/run-times.ts';
 
 const LIMIT_MS = 60_000;
 
@@ -13,6 +13,18 @@ test('the longest run of a size counts, and other sizes do not change it', () =>
   times.record({ tokens: 16, keys: 512 }, 9_000);
   times.record({ tokens: 8, keys: 256 }, 10);
   assert.equal(times.longestMs(size, LIMIT_MS), 300);
+});
+
+test('F04: a stall is forgotten, but not before many more runs of its size', () => {
+  const times = new RunTimes();
+  const size = { tokens: 8, keys: 512 };
+  times.record(size, 14_000);
+  for (let run = 1; run <= 2 * RUNS_REMEMBERED; run++) {
+    times.record(size, 100);
+    times.record({ tokens: 16, keys: 512 }, 5_000); // other sizes do not count
+    if (run <= RUNS_REMEMBERED) assert.equal(times.longestMs(size, LIMIT_MS), 14_000, `${run}`);
+  }
+  assert.equal(times.longestMs(size, LIMIT_MS), 100);
 });
 
 test('the time of an unknown size follows from the size that tells most about it', () => {
