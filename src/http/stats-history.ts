@@ -4,13 +4,18 @@ import { orAfter } from '../common/waiting.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { EngineStats } from '../scheduler/protocol.ts';
 
-/** Asks the engine for its figures. Undefined if it is not ready or does not answer in time. */
-export function statsWithin(
+/**
+ * Asks the engine for its figures. Undefined if it is not ready, or does not answer in time. If it has left a question
+ * unanswered for that long, nobody waits for another one.
+ */
+export async function statsWithin(
   client: EngineClient,
   timeoutMs: number,
 ): Promise<EngineStats | undefined> {
+  const leftMs = timeoutMs - client.statsUnansweredMs;
+  if (leftMs <= 0) return undefined;
   const stats = client.stats().catch(() => undefined); // not ready, which its state says
-  return orAfter(stats, timeoutMs, undefined);
+  return orAfter(stats, leftMs, undefined);
 }
 
 /** One hour: 360 samples of about 100 bytes. */

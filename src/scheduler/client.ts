@@ -54,6 +54,12 @@ interface PendingAnswer<T> {
   reject: (error: ServeError) => void;
 }
 
+/** A question for the engine's figures that is not answered. */
+interface StatsQuestion extends PendingAnswer<EngineStats> {
+  readonly answer: Promise<EngineStats>;
+  readonly askedMs: number;
+}
+
 /** A sequence that has not ended. */
 interface LiveSequence extends Suspect, Waiting {
   readonly listener: EngineListener;
@@ -89,7 +95,8 @@ export class EngineClient {
   #suspects: readonly InFlight[] = [];
   /** The last step of the current engine; a gap means that events were lost. */
   #lastStep = 0;
-  #pendingStats: PendingAnswer<EngineStats>[] = [];
+  /** Everybody who asks while it is unanswered shares it, so an engine that is silent costs no memory. */
+  #statsQuestion: StatsQuestion | undefined;
   #lastStats: EngineStats | undefined;
   #lastPrefetch = 0;
   readonly #pendingPrefetches = new Map<PrefetchId, PendingAnswer<Prefetched>>();
@@ -203,11 +210,16 @@ export class EngineClient {
   /** Rejects with `ServeError` `engine_restarting` if the engine is not ready. */
   stats(): Promise<EngineStats> {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
-    const stats = new Promise<EngineStats>((resolve, reject) => {
-      this.#pendingStats.push({ resolve, reject });
-    });
+    if (this.#statsQuestion) return this.#statsQuestion.answer;
+    const question = createStatsQuestion(this.#now());
+    this.#statsQuestion = question;
     this.#channel.send({ type: 'stats' });
-    return stats;
+    return question.answer;
+  }
+
+  /** How long the engine has not answered the question for its figures; 0 if there is none. */
+  get statsUnansweredMs(): number {
+    return this.#statsQuestion ? this.#now() - this.#statsQuestion.askedMs : 0;
   }
 
   /**
@@ -243,7 +255,8 @@ export class EngineClient {
   #receive(message: FromEngine): void {
     if (message.type === 'stats') {
       this.#lastStats = message.stats;
-      this.#pendingStats.shift()?.resolve(message.stats);
+      this.#statsQuestion?.resolve(message.stats);
+      this.#statsQuestion = undefined;
     }
     if (message.type === 'prefetched') this.#onPrefetched(message);
     if (message.type === 'running') this.#runningIds = message.ids;
@@ -278,10 +291,10 @@ export class EngineClient {
     this.#lastStats = undefined;
     this.#suspects = this.#sequencesInFailedStep();
     this.#runningIds = [];
-    const pending = [...this.#pendingStats, ...this.#pendingPrefetches.values()];
-    this.#pendingStats = [];
+    this.#statsQuestion?.reject(this.#unavailable());
+    this.#statsQuestion = undefined;
+    for (const { reject } of this.#pendingPrefetches.values()) reject(this.#unavailable());
     this.#pendingPrefetches.clear();
-    for (const { reject } of pending) reject(this.#unavailable());
     for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
     this.#admission.restarted();
   }
@@ -364,6 +377,14 @@ function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
 
 function toWaiting({ tenant: { id, weight }, ...rest }: Applicant): Waiting {
   return { tenant: id, weight, promptTokens: 1, ...rest };
+}
+
+function createStatsQuestion(askedMs: number): StatsQuestion {
+  let pending!: PendingAnswer<EngineStats>;
+  const answer = new Promise<EngineStats>((resolve, reject) => {
+    pending = { resolve, reject };
+  });
+  return { ...pending, answer, askedMs };
 }
 
 function hasSlot(phase: Phase): boolean {

@@ -50,18 +50,37 @@ test('T31: no health check waits for a step', async (t) => {
 
 test('T31: if the engine answers nothing, /livez and /readyz answer at once, and /health after 40 ms', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
+  const client = new EngineClient(() => silentEngine(() => {}), createLog('silent'));
+  const times = await answerTimes(t, serve({ client }));
+  assert.deepEqual(times, { '/livez': 0, '/readyz': 0, '/health': 40 });
+});
+
+test('T31: an engine that answers nothing is asked once, and then /health waits no more', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let nowMs = 0;
+  let questions = 0;
+  const channel = silentEngine(() => questions++);
+  const now = () => nowMs;
+  const client = new EngineClient(() => channel, createLog('silent'), undefined, { now });
+  const served = serve({ client });
+  const first = Array.from({ length: 100 }, () => served.app.request('/health'));
+  await nextTurn();
+  t.mock.timers.tick(40);
+  nowMs += 40;
+  await Promise.all(first);
+  assert.deepEqual(await answerTimes(t, served), { '/livez': 0, '/readyz': 0, '/health': 0 });
+  assert.equal(questions, 1);
+});
+
+/** Takes messages, and never answers. */
+function silentEngine(send: () => void): EngineChannel {
   const model = serve().engine.info;
-  const silent: EngineChannel = {
-    state: 'ready',
-    model,
-    isProgressing: false,
+  return {
+    ...{ state: 'ready', model, isProgressing: false },
     whenReady: async () => model,
-    send() {},
+    send,
     kill() {},
     restart() {},
     async drain() {},
   };
-  const client = new EngineClient(() => silent, createLog('silent'));
-  const times = await answerTimes(t, serve({ client }));
-  assert.deepEqual(times, { '/livez': 0, '/readyz': 0, '/health': 40 });
-});
+}
