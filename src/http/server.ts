@@ -55,6 +55,8 @@ export interface RunningServer {
 const REQUEST_TIMEOUT_MS = 600_000;
 /** Longer than the usual idle timeout of proxies, so the proxy closes first. */
 const KEEP_ALIVE_MS = 65_000;
+/** A client that vanished without a word is found by TCP probes: the first after this time of silence, then 10, one a second. */
+const PROBE_AFTER_MS = 10_000;
 
 /** Refused connections are logged at most once in this time. */
 const REFUSAL_LOG_MS = 60_000;
@@ -109,6 +111,8 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
       headersTimeout: headersTimeoutMs,
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAlive: true,
+      keepAliveInitialDelay: PROBE_AFTER_MS,
       connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000),
     },
     createListener(app, refusal),
