@@ -1,85 +1,51 @@
 // Runs a scheduler over random operations, and checks after each of them the invariants that must always hold. A
 // violated one throws an error that starts with its name (I01 … I21 in the reference).
-import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import type { BatchResult } from '../../src/engine/batch.ts';
-import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import type { Scheduler, SchedulerOptions } from '../../src/scheduler/scheduler.ts';
-import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
+import { createSequence, isTerminal } from '../../src/scheduler/sequence.ts';
 import type { DecodeOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
-import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
-import { ScriptedProposer, spoil } from './proposers.ts';
+import { check, checkStream, type Tracked } from './checked-stream.ts';
+import { FakeEngine } from './fake-engine.ts';
+import {
+  drafterOf,
+  MAX_PROMPT,
+  MAX_TOKENS,
+  type Operation,
+  SIM_OPTIONS,
+  type SimulationOptions,
+  type Submission,
+  shortBaseRequest,
+  WEIGHTS,
+} from './simulated-operations.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
-
-const MAX_PROMPT = 12;
-const MAX_TOKENS = 8;
-
-type AdapterLimits = Pick<SchedulerOptions, 'maxActiveAdapters' | 'canAttach'>;
-
-export const SIM_OPTIONS: Required<
-  Omit<SchedulerOptions, keyof AdapterLimits | 'countCachedTokens' | 'now' | 'queue'>
-> = {
-  slotCount: 4,
-  guestSlots: 1,
-  maxSeqLength: MAX_PROMPT + MAX_TOKENS,
-  prefillChunk: 5,
-};
-
-const WEIGHTS = { a: 1, b: 8, c: 2 };
 
 /**
  * The largest difference between the service over weight of two backlogged tenants: I13, with w_p = 1, w_q = 2, weights
  * ≥ 1.
  */
-const MAX_UNFAIRNESS = 2 * Math.max(MAX_PROMPT, 2 * SIM_OPTIONS.slotCount * MAX_TOKENS);
+const maxUnfairness = (slotCount: number) => 2 * Math.max(MAX_PROMPT, 2 * slotCount * MAX_TOKENS);
 
-const submission = fc.record({
-  tenant: fc.constantFrom('a', 'b', 'c'),
-  adapter: fc.constantFrom(undefined, undefined, 'x', 'y', 'z', POISON),
-  promptLength: fc.integer({ min: 1, max: MAX_PROMPT }),
-  maxTokens: fc.integer({ min: 0, max: MAX_TOKENS }),
-  stops: fc.boolean(),
-  scores: fc.boolean(),
-});
+/** How long a step takes. */
+const STEP_MS = 100;
 
-type Submission = typeof submission extends fc.Arbitrary<infer T> ? T : never;
-
-const operation = fc.oneof(
-  { weight: 4, arbitrary: submission.map((of) => ({ type: 'submit' as const, of })) },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom('a', 'b').map((tenant) => ({ type: 'flood' as const, tenant })),
-  },
-  { weight: 4, arbitrary: fc.nat().map((pick) => ({ type: 'ready' as const, pick })) },
-  { weight: 2, arbitrary: fc.nat().map((pick) => ({ type: 'abort' as const, pick })) },
-  {
-    weight: 12,
-    arbitrary: fc.integer({ min: 1, max: 12 }).map((count) => ({ type: 'tick' as const, count })),
-  },
-  { weight: 1, arbitrary: fc.constant({ type: 'crash' as const }) },
-  { weight: 1, arbitrary: fc.nat().map((culprit) => ({ type: 'overdue' as const, culprit })) },
-);
-
-export const operations = fc.array(operation, { minLength: 5, maxLength: 60 });
-
-type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
+/**
+ * The most steps between the submit of a sequence and its first token while others are submitted without end: tenants that were
+ * served less by then come first.
+ */
+const MAX_WAIT_STEPS = 600;
+/** A stream adds no more requests than that to the queue. */
+const MAX_STREAM_WAITING = 6;
+const STEPS_BEFORE_RIVAL = 20;
 
 const sampler = ZERO_SAMPLER;
 
 const FAILED = { error: new ServeError('internal_error', 'The run failed.') };
 
-interface Tracked {
-  readonly sequence: Sequence;
-  readonly tenant: Submission['tenant'];
-  readonly events: EngineEvent[];
-  abortedAt: 'no' | 'asked' | 'due';
-}
-
 export class Simulation {
   readonly #scheduler: Scheduler;
-  readonly #engine = new FakeEngine(SIM_OPTIONS);
   readonly #tracked = new Map<SequenceId, Tracked>();
   readonly #served = new Map<string, number>();
   /** Pair of backlogged tenants → the difference in their service when both became backlogged. */
@@ -89,14 +55,19 @@ export class Simulation {
     | undefined;
   #lastId = 0;
   #steps = 0;
+  #nowMs = 0;
 
-  /** Whether fewer adapters than slots can run. Then a slot or a tenant may have to wait for the end of another one. */
-  readonly #limits: AdapterLimits;
+  readonly #options: SimulationOptions;
+  readonly #engine: FakeEngine;
 
-  /** `limits` are those of the scheduler, if it has any. */
-  constructor(scheduler: Scheduler, limits: AdapterLimits = {}) {
-    this.#scheduler = scheduler;
-    this.#limits = limits;
+  /** `createScheduler` gets the same options, with a clock on which every step takes 100 ms. */
+  constructor(
+    createScheduler: (options: SchedulerOptions) => Scheduler,
+    options: SimulationOptions = SIM_OPTIONS,
+  ) {
+    this.#options = options;
+    this.#engine = new FakeEngine(options);
+    this.#scheduler = createScheduler({ ...options, now: () => this.#nowMs });
   }
 
   run(all: readonly Operation[]): void {
@@ -123,6 +94,9 @@ export class Simulation {
       case 'tick':
         for (let i = 0; i < operation.count; i++) this.#tick();
         break;
+      case 'stream':
+        this.#stream(operation);
+        break;
       case 'crash':
         if (this.#inFlight) this.#applyResults(() => FAILED);
         break;
@@ -130,6 +104,33 @@ export class Simulation {
         if (this.#inFlight) this.#applyResults((decode) => aloneBut(operation.culprit, decode));
         break;
     }
+  }
+
+  /** I15: every request starts, however many others follow it. */
+  #stream({ streams, rival }: Extract<Operation, { type: 'stream' }>): void {
+    const flow = () => {
+      for (const of of streams) {
+        if (this.#scheduler.ids('waiting').length < MAX_STREAM_WAITING) this.#submitLoaded(of);
+      }
+      this.#tick();
+      this.#tick();
+    };
+    for (const id of this.#live()) this.#scheduler.loaded(id);
+    for (let i = 0; i < STEPS_BEFORE_RIVAL; i++) flow();
+    this.#submitLoaded(rival);
+    const isEarly = ({ sequence: { state } }: Tracked) =>
+      state === 'waiting' || state === 'prefilling';
+    const early = [...this.#tracked.values()].filter(isEarly);
+    for (let steps = 0; early.some(isEarly); steps++) {
+      const late = early.find(isEarly)!.sequence;
+      check(steps < MAX_WAIT_STEPS, 'I15', `${late.id} waits while others are served`);
+      flow();
+    }
+  }
+
+  #submitLoaded(of: Submission): void {
+    this.#submit(of);
+    this.#scheduler.loaded(this.#lastId as SequenceId);
   }
 
   #submit({ tenant, adapter, promptLength, maxTokens, stops, scores }: Submission): void {
@@ -146,7 +147,7 @@ export class Simulation {
     const drafter = drafterOf(request, adapter);
     const sequence = createSequence({ id, tenant, weight, adapter, request, sampler, drafter });
     this.#scheduler.submit(sequence);
-    this.#tracked.set(id, { sequence, tenant, events: [], abortedAt: 'no' });
+    this.#tracked.set(id, { sequence, tenant, events: [], abortedAt: 'no', idleSteps: 0 });
   }
 
   #abort(tracked: Tracked): void {
@@ -170,7 +171,9 @@ export class Simulation {
     }
     this.#checkSlots(step);
     this.#checkIdleSlots(step);
+    this.#checkProgress(step);
     if (!step) return;
+    this.#nowMs += STEP_MS;
     for (const { from, to, length } of step.moves) this.#engine.moveSlot(from, to, length);
     for (const key of step.detach) this.#engine.detachAdapter(key);
     const prefills = step.prefills.map(({ attach, batch }) => {
@@ -216,7 +219,7 @@ export class Simulation {
     const slots = owners.map(({ sequence }) => sequence.slot!);
     check(new Set(slots).size === slots.length, 'I03', 'a slot has two owners');
     check(
-      slots.every((slot) => slot < SIM_OPTIONS.slotCount),
+      slots.every((slot) => slot < this.#options.slotCount),
       'I03',
       'a slot does not exist',
     );
@@ -232,12 +235,12 @@ export class Simulation {
     const isBehind = prefills.every(({ batch }) => batch.slot >= rows);
     check(isBehind, 'I03', 'a prefill is among the rows');
     const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
-    check(tokens <= SIM_OPTIONS.prefillChunk, 'I14', 'a step prefills more than its budget');
+    check(tokens <= this.#options.prefillChunk, 'I14', 'a step prefills more than its budget');
   }
 
   #checkAttached(): void {
     const attached = [...this.#engine.attached];
-    const { maxActiveAdapters = SIM_OPTIONS.slotCount, canAttach = () => true } = this.#limits;
+    const { slotCount, maxActiveAdapters = slotCount, canAttach = () => true } = this.#options;
     check(attached.length <= maxActiveAdapters, 'I06', 'more adapters are attached than may run');
     const fits = attached.length <= 1 || canAttach(attached);
     check(fits, 'I06', 'adapters are attached that have no room together');
@@ -245,7 +248,8 @@ export class Simulation {
 
   /** The bounds do not hold for sequences that wait for their adapter to be attached. */
   #hasLimits(): boolean {
-    return Object.keys(this.#limits).length > 0;
+    const { maxActiveAdapters, canAttach } = this.#options;
+    return maxActiveAdapters !== undefined || canAttach !== undefined;
   }
 
   /** I03: a slot contains the tokens of its owner. Each prompt starts with a distinct number. */
@@ -266,16 +270,27 @@ export class Simulation {
     const owners = all.filter(({ sequence }) => sequence.slot !== undefined);
     const chunks = waiting.map(({ sequence }) => sequence.request.promptIds.length);
     const prefills = step?.prefills ?? [];
-    const isFull = owners.length >= SIM_OPTIONS.slotCount - SIM_OPTIONS.guestSlots;
+    const isFull = owners.length >= this.#options.slotCount - this.#options.guestSlots;
     const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
     const fit = chunks.every(
-      (length) => tokens + Math.min(length, SIM_OPTIONS.prefillChunk) <= SIM_OPTIONS.prefillChunk,
+      (length) =>
+        tokens + Math.min(length, this.#options.prefillChunk) <= this.#options.prefillChunk,
     );
     check(
       waiting.length === 0 || isFull || !fit,
       'I14',
       'a slot is idle while somebody waits for it',
     );
+  }
+
+  /** I15: an unfinished prompt runs in every other step, whatever goes before it. */
+  #checkProgress(step: StepPlan | undefined): void {
+    for (const tracked of this.#tracked.values()) {
+      const { id, slot, state } = tracked.sequence;
+      const runs = state !== 'prefilling' || (step && prefillOf(step, slot!));
+      tracked.idleSteps = runs ? 0 : tracked.idleSteps + 1;
+      check(tracked.idleSteps <= 1, 'I15', `the prompt of ${id} was passed over twice`);
+    }
   }
 
   #recordService(step: StepPlan, decode: BatchResult | undefined): void {
@@ -311,7 +326,11 @@ export class Simulation {
       const start = this.#unfairness.get(pair) ?? difference;
       this.#unfairness.set(pair, start);
       const unfair = Math.abs(difference - start);
-      check(unfair <= MAX_UNFAIRNESS, 'I13', `${one} and ${other} lie ${unfair} apart`);
+      check(
+        unfair <= maxUnfairness(this.#options.slotCount),
+        'I13',
+        `${one} and ${other} lie ${unfair} apart`,
+      );
     }
   }
 
@@ -340,54 +359,4 @@ function aloneBut(culprit: number, { rows, promptLogprobs }: BatchResult): Decod
 
 function prefillOf(step: StepPlan, slot: number) {
   return step.prefills.find(({ batch }) => batch.slot === slot);
-}
-
-function shortBaseRequest(tenant: Submission['tenant']): Submission {
-  return { tenant, adapter: undefined, promptLength: 8, maxTokens: 4, stops: false, scores: false };
-}
-
-/** Guesses that are all right, that are wrong now and then, that are all wrong, that end the sequence, or none. */
-function drafterOf(request: GenerationRequest, adapter: string | undefined): Drafter | undefined {
-  const { promptIds, maxTokens, stopTokenIds } = request;
-  const beyondTheEnd = { ...request, maxTokens: maxTokens + 4, stopTokenIds: [] };
-  const right = referenceTokens(beyondTheEnd, adapter);
-  const scripts = [
-    right,
-    spoil(right, 3, 50),
-    spoil(right, 1, 50),
-    right.map((id, i) => (i % 2 === 0 ? id : (stopTokenIds[0] ?? id))),
-    undefined,
-  ];
-  const script = scripts[(promptIds.length + maxTokens) % scripts.length];
-  return script && new Drafter(new ScriptedProposer(script));
-}
-
-/** I01, I07, I09: compares the stream so far with that of the sequence alone. */
-function checkStream({ sequence, events }: Tracked): void {
-  const { request, adapter } = sequence;
-  const expected = referenceTokens(request, adapter === POISON ? undefined : adapter);
-  const tokens = events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
-  const isPrefix = tokens.every((token, i) => token === expected[i]);
-  check(isPrefix, 'I01', `${sequence.id}: ${tokens} is not the start of ${expected}`);
-  const [first] = events;
-  const last = events.at(-1)!;
-  const prompts = events.filter(({ type }) => type === 'prompt').length;
-  check(
-    prompts === 0 || (prompts === 1 && first?.type === 'prompt'),
-    'I07',
-    'the prompt comes first',
-  );
-  if (first?.type === 'prompt') {
-    const scores = referencePromptLogprobs(request.promptIds, adapter);
-    check(JSON.stringify(first.logprobs) === JSON.stringify(scores), 'I01', 'a wrong prompt score');
-  }
-  if (!isTerminal(last)) return;
-  check(tokens.length === sequence.completionTokens, 'I09', 'tokens counted are not tokens sent');
-  if (last.type !== 'finished' || last.reason === 'abort') return;
-  check(tokens.length === expected.length, 'I09', `${tokens.length} tokens of ${expected.length}`);
-  check(prompts === (request.promptTopLogprobs === undefined ? 0 : 1), 'I07', 'the prompt is lost');
-}
-
-function check(condition: unknown, invariant: string, message: string): asserts condition {
-  if (!condition) throw new Error(`${invariant}: ${message}`);
 }

@@ -23,7 +23,7 @@ const WORLD: Readonly<Record<string, readonly string[]>> = {
   I10: ['requests.ts'],
   I11: ['process.ts', 'store.ts'],
   I12: ['engine.ts'],
-  I15: ['process.ts'],
+  I15: ['process.ts', '../scheduler/simulation.ts'],
   I16: ['requests.ts'],
   I17: ['requests.ts'],
   I18: ['store-checks.ts'],
