@@ -153,6 +153,7 @@ function startEngine(
   const admission: AdmissionLimits = {
     ...{ maxWaiting, maxWaitingTokens },
     maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
+    guestSlots: plan.guestSlots,
   };
   const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart, admission };
   return { client: createProcessClient(options), fatal };

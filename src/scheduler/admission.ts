@@ -1,9 +1,11 @@
 // Decides whether a sequence may wait for the engine. Bounds the waiting sequences and the tokens of their prompts, for each
 // tenant and in all, refuses what could not be answered in time, and estimates when a refused client should try again. Knows
 // counts, no sequences.
+import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { RequestTime } from '../contracts/generation.ts';
 import { RecentService, type Served } from './recent-service.ts';
+import { hasLessThanItsShare } from './slot-queue.ts';
 
 /** How much may wait for a slot. */
 export interface AdmissionLimits {
@@ -13,6 +15,8 @@ export interface AdmissionLimits {
   readonly maxWaitingPerTenant?: number | undefined;
   /** Prompt tokens of all tenants. Default: half of what `maxWaiting` prompts of full length have. A tenant has its share. */
   readonly maxWaitingTokens?: number | undefined;
+  /** How many of the slots only tenants with less than their share of the others get. Default: 0. */
+  readonly guestSlots?: number;
 }
 
 /** The limits if no others are set. */
@@ -65,7 +69,8 @@ export class Admission {
   readonly #all: Count = { sequences: 0, tokens: 0 };
   /** The tenants of which something waits. */
   readonly #tenants = new Map<string, TenantCount>();
-  #running = 0;
+  /** The sequences with slots. */
+  readonly #started: Pick<Waiting, 'tenant' | 'weight'>[] = [];
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -81,8 +86,10 @@ export class Admission {
   }
 
   /** Whether a waiting sequence has so little time left that a slot would be wasted on it. */
-  isLate({ tenant, maxTokens, time }: Waiting): boolean {
-    if (!time || !this.#recent.isKnown || this.#free() >= this.#all.sequences) return false;
+  isLate(sequence: Waiting): boolean {
+    const { tenant, maxTokens, time } = sequence;
+    if (!time || !this.#recent.isKnown) return false;
+    if (this.#freeFor(sequence) >= this.#all.sequences) return false;
     const leftMs = time.endsAtMs - this.#options.now();
     return this.#recent.serviceMs(tenant, maxTokens) > leftMs;
   }
@@ -101,7 +108,7 @@ export class Admission {
 
   /** Counts a waiting sequence as running. */
   start(sequence: Waiting): void {
-    this.#running++;
+    this.#started.push(sequence);
     this.leave(sequence);
   }
 
@@ -116,10 +123,12 @@ export class Admission {
     this.#noteBusy();
   }
 
-  /** Forgets a running sequence. `served` is absent if it failed. */
-  end(served?: Served): void {
+  /** Forgets a running sequence of a tenant. `served` is absent if it failed. */
+  end(tenant: string, served?: Served): void {
     this.#recent.ended(this.#options.slots().slotCount, served);
-    this.#running--;
+    const i = this.#started.findIndex((started) => started.tenant === tenant);
+    assert(i >= 0, 'a sequence ends that has started');
+    this.#started.splice(i, 1);
     this.#noteBusy();
   }
 
@@ -158,7 +167,8 @@ export class Admission {
   /** Why a sequence would probably not be answered in time. Never refuses if a slot is free, or while too little is known. */
   #refusalOfLate(sequence: Waiting): ServeError | undefined {
     const { tenant, maxTokens, time } = sequence;
-    if (!time || !this.#recent.isKnown || this.#free() > this.#all.sequences) return undefined;
+    if (!time || !this.#recent.isKnown) return undefined;
+    if (this.#freeFor(sequence) > this.#all.sequences) return undefined;
     const leftMs = time.endsAtMs - this.#options.now();
     const serviceMs = this.#recent.serviceMs(tenant, maxTokens);
     const own = this.#tenants.get(tenant)?.sequences ?? 0;
@@ -183,7 +193,7 @@ export class Admission {
 
   /** How long a sequence waits for a slot if so many of its tenant are before it. */
   #waitMs(sequence: Waiting, ownBefore: number): number {
-    const slots = this.#turns(sequence, ownBefore + 1) - this.#free();
+    const slots = this.#turns(sequence, ownBefore + 1) - this.#freeFor(sequence);
     return this.#recent.waitMs(Math.max(0, slots));
   }
 
@@ -197,7 +207,17 @@ export class Admission {
   }
 
   #free(): number {
-    return Math.max(0, this.#options.slots().slotCount - this.#running);
+    return Math.max(0, this.#options.slots().slotCount - this.#started.length);
+  }
+
+  /** The free slots that a sequence of this tenant may get. */
+  #freeFor(sequence: Pick<Waiting, 'tenant' | 'weight'>): number {
+    const { guestSlots = 0 } = this.#options.limits;
+    const free = this.#free();
+    if (guestSlots === 0 || free === 0) return free;
+    const shared = this.#options.slots().slotCount - guestSlots;
+    const isGuest = hasLessThanItsShare(sequence, this.#started, shared);
+    return isGuest ? free : Math.max(0, free - guestSlots);
   }
 
   #noteBusy(): void {

@@ -353,7 +353,7 @@ export class EngineClient {
     if (live.phase === 'loading') this.#loadingCount--; // the first event accepts the sequence or ends it
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
-      if (hasSlot(live.phase)) this.#admission.end(this.#served(live, event));
+      if (hasSlot(live.phase)) this.#admission.end(live.tenant, this.#served(live, event));
       else if (live.isAdmitted) this.#admission.leave(live);
       const isServed = event.type === 'finished' && live.phase === 'running';
       if (isServed && live.adapter !== undefined) this.quarantine.served(live.adapter);

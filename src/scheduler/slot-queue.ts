@@ -34,6 +34,9 @@ export interface Admitting {
   readonly aheadOf?: Sequence | undefined;
 }
 
+/** A sequence, as far as its tenant's share needs it. */
+type Shared = Pick<Sequence, 'tenant' | 'weight'>;
+
 /** The queue before the slots. */
 export class SlotQueue {
   readonly #options: SlotQueueOptions;
@@ -119,10 +122,10 @@ export class SlotQueue {
   }
 }
 
-/** Whether the tenant stays within its share by weight of the slots with this sequence, too. */
-function hasLessThanItsShare(
-  { tenant, weight }: Sequence,
-  started: readonly Sequence[],
+/** Whether the tenant of a sequence stays within its share by weight of the slots with this sequence, too. */
+export function hasLessThanItsShare(
+  { tenant, weight }: Shared,
+  started: readonly Shared[],
   slotCount: number,
 ): boolean {
   const weights = new Map(started.map((one) => [one.tenant, one.weight]));

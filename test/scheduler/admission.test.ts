@@ -35,7 +35,7 @@ test('T14: a full queue refuses with overloaded, and accepts again when a sequen
   const { accepted, refusal } = fill(admission, one('a'), 2);
   assert.equal(accepted, 3);
   assert.equal(refusal.code, 'overloaded');
-  admission.end();
+  admission.end('a');
   admission.start(one('a'));
   assert.equal(admission.refusal(one('a')), undefined);
 });
@@ -71,14 +71,14 @@ function busyAdmission(limits: AdmissionLimits, { ends = 20, stepMs = 200 } = {}
   const serve = (count: number) => {
     for (let i = 0; i < count; i++) {
       clock.ms += stepMs;
-      admission.end(served);
+      admission.end('a', served);
       admission.start(one('a'));
       admission.enter(one('a'));
     }
   };
   const endAll = (waiting: number) => {
     for (let i = 0; i < waiting; i++) admission.leave(one('a'));
-    for (let i = 0; i < SLOTS.slotCount; i++) admission.end(served);
+    for (let i = 0; i < SLOTS.slotCount; i++) admission.end('a', served);
   };
   fill(admission, one('a'), SLOTS.slotCount);
   serve(ends);
@@ -160,6 +160,28 @@ describe('a request with a time limit', () => {
     assert.equal(admission.refusal(within('a', 1, clock.ms)), undefined);
   });
 
+  test('T14: a slot for guests is free for a tenant with less than its share only', () => {
+    const clock = { ms: 0 };
+    const limits = { ...MANY, guestSlots: 1 };
+    const slots = { slotCount: 5, maxSeqLength: 10 };
+    const admission = createAdmission(limits, () => clock.ms, slots);
+    const served = { tenant: 'heavy', ms: 400, tokens: 10, maxTokens: 10, isCutOff: false };
+    const start = () => {
+      admission.enter(one('heavy'));
+      admission.start(one('heavy'));
+    };
+    for (let i = 0; i < 4; i++) start();
+    for (let i = 0; i < 20; i++) {
+      clock.ms += 100;
+      admission.end('heavy', served);
+      start();
+    }
+    const refusal = (tenant: string) => admission.refusal(within(tenant, 300, clock.ms))?.code;
+    assert.deepEqual([refusal('heavy'), refusal('light')], ['overloaded', undefined]);
+    admission.end('heavy', served);
+    assert.equal(refusal('heavy'), undefined);
+  });
+
   test('T14: is late while it waits once less time is left than an answer takes, unless a slot is free', () => {
     const { admission, clock, serve, endAll } = busy();
     const waiting = within('a', 1_000, clock.ms);
@@ -191,7 +213,7 @@ function findDifference(limits: AdmissionLimits): string | undefined {
   const property = fc.property(operations, (all) => {
     const admission = createAdmission(limits);
     const waiting: Waiting[] = [];
-    let running = 0;
+    const running: Waiting[] = [];
     for (const { kind, tenant, promptTokens, pick } of all) {
       const sequence = one(tenant, promptTokens);
       const [picked] = kind === 'start' || kind === 'leave' ? waiting.splice(pick % 9, 1) : [];
@@ -199,7 +221,7 @@ function findDifference(limits: AdmissionLimits): string | undefined {
         const isAccepted = admission.refusal(sequence) === undefined;
         const after = [...waiting, sequence];
         const own = after.filter((other) => other.tenant === tenant);
-        const free = SLOTS.slotCount - running;
+        const free = SLOTS.slotCount - running.length;
         const fits = (which: readonly Waiting[], most: number, tokens: number) =>
           which.length <= most + free &&
           which.reduce((sum, { promptTokens: count }) => sum + count, 0) <=
@@ -210,13 +232,12 @@ function findDifference(limits: AdmissionLimits): string | undefined {
         assert.equal(isAccepted, mayEnter, `a sequence of ${tenant} beside ${waiting.length}`);
         if (isAccepted) admission.enter(sequence);
         if (isAccepted) waiting.push(sequence);
-      } else if (kind === 'start' && picked && running < SLOTS.slotCount) {
+      } else if (kind === 'start' && picked && running.length < SLOTS.slotCount) {
         admission.start(picked);
-        running++;
+        running.push(picked);
       } else if (picked) admission.leave(picked);
-      else if (kind === 'end' && running > 0) {
-        admission.end();
-        running--;
+      else if (kind === 'end' && running.length > 0) {
+        admission.end(running.splice(pick % running.length, 1)[0]!.tenant);
       }
     }
   });
