@@ -177,18 +177,17 @@ export class Admission {
     if (neededMs <= leftMs) return undefined;
     const isOwnFault = this.#all.sequences > own && answerMs(0) <= leftMs;
     const retryAfterS = toRetryS(Math.min(neededMs - leftMs, neededMs - serviceMs));
-    const reason = `An answer would take about ${Math.ceil(neededMs / 1000)} s, and the request's time limit is ${time.ms} ms`;
-    return isOwnFault
-      ? new ServeError(
+    const times = `an answer would take about ${Math.ceil(neededMs / 1000)} s, and the request's time limit is ${time.ms} ms`;
+    const [code, message] = isOwnFault
+      ? ([
           'rate_limit_exceeded',
-          `${reason}, because many of your requests are waiting. Wait until some of them are answered.`,
-          { retryAfterS },
-        )
-      : new ServeError(
+          `Many of your requests are waiting: ${times}. Wait until some of them are answered.`,
+        ] as const)
+      : ([
           'overloaded',
-          `${reason}, because many requests are waiting. Try again later, or with a longer x-request-timeout-ms.`,
-          { retryAfterS },
-        );
+          `Many requests are waiting: ${times}. Try again later, or with a longer x-request-timeout-ms.`,
+        ] as const);
+    return new ServeError(code, message, { retryAfterS });
   }
 
   /** How long a sequence waits for a slot if so many of its tenant are before it. */
