@@ -320,7 +320,9 @@ export function watchPrefixes(prefixes: StepPrefixes, engine: VirtualEngine): St
   return {
     chainOf(user, promptIds) {
       const chain = prefixes.chainOf(user, promptIds);
-      tagOf.set(chain, `${user.scope} with ${user.adapter?.digest.slice(0, 8) ?? 'base'}`);
+      // By content: a tenant may publish what others share with it.
+      const contents = user.adapter?.parts.map(({ digest }) => digest.slice(0, 8)) ?? ['base'];
+      tagOf.set(chain, `${user.scope} with ${contents.join('+')}`);
       return chain;
     },
     save(chain, tokenIds, slot) {

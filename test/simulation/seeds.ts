@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { type Story, stories } from './commands.ts';
 import type { PlantedBug } from './planted-bugs.ts';
 import { runStory } from './run-story.ts';
+import type { Outcome } from './world.ts';
 
 /** The story of a seed. */
 export function storyOf(seed: number): Story {
@@ -37,12 +38,13 @@ const MAX_SHRINK_MS = 120_000;
 /** Returns the shortest story that fast-check finds for a failing seed. */
 export async function shrink(
   seed: number,
+  run: (story: Story) => Promise<Pick<Outcome, 'violation'>> = runStory,
 ): Promise<{ story: Story; violation: Error } | undefined> {
   const property = fc.asyncProperty(stories, async (story) => {
-    const { violation } = await runStory(story);
+    const { violation } = await run(story);
     if (violation) throw violation;
   });
-  const options = { seed, numRuns: 1, unbiased: true, interruptAfterTimeLimit: MAX_SHRINK_MS };
+  const options = { seed, numRuns: 1, interruptAfterTimeLimit: MAX_SHRINK_MS };
   const { counterexample, errorInstance } = await fc.check(property, options);
   return counterexample
     ? { story: counterexample[0], violation: errorInstance as Error }

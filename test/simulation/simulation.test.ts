@@ -6,7 +6,8 @@ import type { Command, Story } from './commands.ts';
 import { INVARIANTS, withoutBug } from './invariants.ts';
 import { PLANTED_BUGS } from './planted-bugs.ts';
 import { runStory } from './run-story.ts';
-import { explain, findSeed, runSeed, storyOf } from './seeds.ts';
+import { explain, findSeed, runSeed, shrink, storyOf } from './seeds.ts';
+import { Violation } from './violation.ts';
 
 /** `npm run test:e2e` runs more. */
 const SEED_COUNT = 50;
@@ -47,6 +48,16 @@ for (const [what, story] of Object.entries(REGRESSIONS)) {
     if (violation) throw violation;
   });
 }
+
+test('the story that is shortened is that of the seed', async () => {
+  const tried: Story[] = [];
+  const shortest = await shrink(7, async (story) => {
+    tried.push(story);
+    return { violation: new Violation('I08', 'planted') };
+  });
+  assert.deepEqual(tried[0], storyOf(7));
+  assert.ok(JSON.stringify(shortest!.story).length < JSON.stringify(tried[0]).length);
+});
 
 test('two runs of a seed have the same trace', async () => {
   for (let seed = 1; seed <= 20; seed++) {
