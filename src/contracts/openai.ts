@@ -161,8 +161,6 @@ const promptLogprobsSchema = z
   .openapi('PromptLogprobs', {
     description: 'For each token of the prompt except the first: scores by token id',
   });
-/** The log-probabilities of a prompt's tokens. */
-export type PromptLogprobs = z.infer<typeof promptLogprobsSchema>;
 
 /** Fields of all answers and chunks. */
 const headFields = {

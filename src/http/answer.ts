@@ -23,6 +23,7 @@ import {
   type GenerationPlan,
   runGeneration,
 } from './generation.ts';
+import type { HttpLimits } from './limits.ts';
 import { createTokenNames } from './logprobs.ts';
 import { toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
@@ -32,6 +33,7 @@ import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+  checkScoredPrompts(plan, deps.limits);
   reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // before any file is fetched for it
   try {
     return await answerOnce(c, deps, plan);
@@ -226,6 +228,20 @@ function hasChanged(error: unknown): boolean {
 /** The most tokens that the answer can use, prompts included. */
 function maxTokens({ promptTokens, choices }: AnswerPlan): number {
   return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
+}
+
+/** Throws `ServeError` if the prompts are scored with more alternatives than an answer may have. */
+function checkScoredPrompts({ choices, logprobs }: AnswerPlan, limits: HttpLimits): void {
+  const count = choices.reduce((sum, { request: { promptIds, promptTopLogprobs } }) => {
+    return promptTopLogprobs === undefined ? sum : sum + promptIds.length * (1 + promptTopLogprobs);
+  }, 0);
+  if (count <= limits.maxPromptLogprobs) return;
+  throw new ServeError(
+    'invalid_request',
+    `The prompts' tokens with their alternatives are ${count} logprobs, and at most ${limits.maxPromptLogprobs} are allowed. ` +
+      'Ask for fewer alternatives, or send the prompts in several requests.',
+    { param: logprobs.prompt === undefined ? 'logprobs' : 'prompt_logprobs' },
+  );
 }
 
 /** Names the adapter, and the tier that had it, in response headers. */

@@ -1,5 +1,4 @@
 // Gathers the choices of a generation into one JSON answer.
-import type { PromptLogprobs } from '../contracts/openai.ts';
 import { parseAnswer } from '../tools/call-parser.ts';
 import type {
   AnswerPlan,
@@ -10,13 +9,14 @@ import type {
 } from './answer-plan.ts';
 import { type ChoiceShape, toUsage } from './choice-shape.ts';
 import type { GenerationEvent } from './generation.ts';
-import { type LogprobWriter, toPromptLogprobs, withTop } from './logprobs.ts';
+import { type LogprobWriter, withTop, writePromptLogprobs } from './logprobs.ts';
 
 interface GatheredChoice {
   text: string;
   logprobs: LogprobWriter<WireLogprobs> | undefined;
   finishReason: string;
-  promptLogprobs: PromptLogprobs | undefined;
+  /** JSON. */
+  promptLogprobs: string | undefined;
 }
 
 /** Collects events until the generation is complete; `end` then writes the document. */
@@ -53,7 +53,7 @@ export class JsonSink implements DocumentWriter {
         choice.logprobs?.addPrompt(promptIds, withTop(event.logprobs, echoed));
       }
       if (prompt !== undefined) {
-        choice.promptLogprobs = toPromptLogprobs(
+        choice.promptLogprobs = writePromptLogprobs(
           withTop(event.logprobs, prompt),
           this.#context.names,
         );
@@ -61,27 +61,22 @@ export class JsonSink implements DocumentWriter {
     }
   }
 
-  /** Returns the whole answer. */
-  end(counts: TokenCounts): object {
+  /** Returns the whole answer as JSON. */
+  end(counts: TokenCounts): string {
     const {
       shape,
       head: { id, ...head },
     } = this.#context;
-    const scored = (choice: GatheredChoice | undefined) =>
-      choice?.promptLogprobs && { prompt_logprobs: choice.promptLogprobs };
     const isPerChoice = shape.promptLogprobs === 'choice';
-    return {
-      id,
-      object: shape.object,
-      ...head,
-      choices: this.#choices.map((choice, index) => ({
-        index,
-        ...this.#toContent(choice),
-        ...(isPerChoice && scored(choice)),
-      })),
-      ...(!isPerChoice && scored(this.#choices[0])),
-      usage: toUsage(counts),
-    };
+    const choices = this.#choices.map((choice, index) =>
+      withScores({ index, ...this.#toContent(choice) }, isPerChoice && choice.promptLogprobs),
+    );
+    const opening = JSON.stringify({ id, object: shape.object, ...head }).slice(0, -1);
+    const closing = withScores(
+      { usage: toUsage(counts) },
+      !isPerChoice && this.#choices[0]!.promptLogprobs,
+    );
+    return `${opening},"choices":[${choices.join()}],${closing.slice(1)}`;
   }
 
   #toContent({ text, logprobs, finishReason }: GatheredChoice): object {
@@ -95,4 +90,10 @@ export class JsonSink implements DocumentWriter {
       finish_reason: hasCalls ? shape.calls!.reason : finishReason,
     };
   }
+}
+
+/** Returns the members as JSON, and `prompt_logprobs` if it is given as JSON. */
+function withScores(members: object, promptLogprobs: string | false | undefined): string {
+  const json = JSON.stringify(members);
+  return promptLogprobs ? `${json.slice(0, -1)},"prompt_logprobs":${promptLogprobs}}` : json;
 }

@@ -26,6 +26,8 @@ export const DEFAULT_LIMITS = {
   maxSequences: 8192,
   /** Sequences of one request in the engine at once, so one request can't fill the queue. */
   maxSequencesInFlight: 64,
+  /** Logprobs of the prompts in one answer: each token and its alternatives. As JSON they have 75 bytes each, 5 MB in all. */
+  maxPromptLogprobs: 65_536,
   maxMessages: 2048,
   /** All stop strings together. The stream decoder builds an automaton from them. */
   maxStopBytes: 8192,

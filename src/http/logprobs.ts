@@ -1,11 +1,6 @@
 // Writes token logprobs in the two shapes of the API: one list for chat, four parallel lists for completions.
 import type { TokenLogprob } from '../contracts/generation.ts';
-import type {
-  ChatLogprobs,
-  ChatTokenLogprob,
-  CompletionLogprobs,
-  PromptLogprobs,
-} from '../contracts/openai.ts';
+import type { ChatLogprobs, ChatTokenLogprob, CompletionLogprobs } from '../contracts/openai.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** Gathers the logprobs of one choice. */
@@ -66,22 +61,27 @@ export function withTop(logprobs: readonly TokenLogprob[], count: number): Token
   return logprobs.map((scored) => ({ ...scored, top: scored.top.slice(0, count) }));
 }
 
-/** Writes vLLM's prompt_logprobs: null for the first token, then each token and its alternatives by id. */
-export function toPromptLogprobs(
-  logprobs: readonly TokenLogprob[],
-  names: TokenNames,
-): PromptLogprobs {
-  const entries = logprobs.map(({ id, logprob, rank = 0, top }) => {
-    const alternatives = top.map((other, i) => ({ ...other, rank: i + 1 }));
-    const all = [...alternatives, { id, logprob, rank }];
-    return Object.fromEntries(
-      all.map((token) => [
-        token.id,
-        { logprob: token.logprob, rank: token.rank, decoded_token: names.name(token.id) },
-      ]),
+/**
+ * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token and its alternatives by id. As objects, whose
+ * keys are any integers, they would take five times as long.
+ */
+export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: TokenNames): string {
+  const written = new Map<number, string>();
+  const nameOf = (id: number) => {
+    const name = written.get(id) ?? JSON.stringify(names.name(id));
+    written.set(id, name);
+    return name;
+  };
+  const entry = (id: number, logprob: number, rank: number) =>
+    `"${id}":{"logprob":${Number.isFinite(logprob) ? logprob : null},"rank":${rank},"decoded_token":${nameOf(id)}}`;
+  const tokens = logprobs.map(({ id, logprob, rank = 0, top }) => {
+    const entries = top.map((other, i) =>
+      other.id === id ? entry(id, logprob, rank) : entry(other.id, other.logprob, i + 1),
     );
+    if (!top.some((other) => other.id === id)) entries.push(entry(id, logprob, rank));
+    return `{${entries.join()}}`;
   });
-  return [null, ...entries];
+  return `[${['null', ...tokens].join()}]`;
 }
 
 function emptyLists(): CompletionLogprobs {

@@ -79,6 +79,18 @@ export const FIELDS: readonly Case[] = [
     'top_logprobs',
   ]),
   one('B18: without logprobs', CHAT, { top_logprobs: 1 }, [400, 'invalid_request', 'top_logprobs']),
+  one(
+    'B18: scores of too many prompt tokens',
+    COMPLETIONS,
+    { prompt: Array(17).fill(Array(200).fill(9)), prompt_logprobs: 20 },
+    [400, 'invalid_request', 'prompt_logprobs'],
+  ),
+  one(
+    'B18: scores of too many echoed tokens',
+    COMPLETIONS,
+    { prompt: Array(3).fill(Array(200).fill(9)), n: 20, logprobs: 5, echo: true },
+    [400, 'invalid_request', 'logprobs'],
+  ),
   fine('B19: many stop strings', CHAT, { stop: Array.from({ length: 500 }, (_, i) => `${i};`) }),
   ...both('B19: an invalid stop', 'stop', [
     Array.from({ length: 2000 }, (_, i) => `stop ${i}`),
