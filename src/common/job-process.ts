@@ -6,6 +6,8 @@ import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { forkProgram } from './fork-program.ts';
+import { type Caller, TurnQueue } from './turn-queue.ts';
+import { unlessAborted } from './waiting.ts';
 
 /** The limits of the jobs of a process. */
 export interface JobProcessLimits {
@@ -32,6 +34,10 @@ const IDLE_MS = 30_000;
 const REMEMBER_LATE_MS = 60_000;
 /** Below the engine, whose steps the requests in flight wait for. */
 const NICENESS = 10;
+/** Four times what may wait for the engine by default, so that a tenant's half is more than that. */
+const MAX_WAITING = 1024;
+/** Jobs without a caller, such as those of the engine process, are of one tenant. */
+const NOBODY: Caller = { tenant: '' };
 /** How V8 ends a process that reached its limit. */
 const OUT_OF_MEMORY = 'SIGABRT';
 
@@ -53,7 +59,7 @@ export class JobProcess<Result> {
   readonly #limits: JobProcessLimits;
   readonly #outcomes: LRUCache<string, JobOutcome<Result>>;
   readonly #underWay = new Map<string, Promise<JobOutcome<Result>>>();
-  #lastTurn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new TurnQueue({ maxWaiting: MAX_WAITING });
   #child: ChildProcess | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
@@ -65,17 +71,19 @@ export class JobProcess<Result> {
   }
 
   /**
-   * Runs a job, given as JSON. Jobs run one after the other, and equal ones once if outcomes are remembered. Rejects if the process cannot be started or ends by
-   * itself; the next job then starts another.
+   * Runs a job, given as JSON. Jobs run one after the other, in turns between tenants, and equal ones once if outcomes are
+   * remembered. Rejects if the process cannot be started or ends by itself; the next job then starts another. Rejects with
+   * `ServeError` if too many jobs wait, and with the reason of the caller's signal.
    */
-  run(json: string): Promise<JobOutcome<Result>> {
-    if (this.#limits.maxRemembered === 0) return this.#queue(json);
+  run(json: string, caller: Caller = NOBODY): Promise<JobOutcome<Result>> {
+    if (this.#limits.maxRemembered === 0) return this.#turns.take(caller, () => this.#run(json));
     const key = createHash('sha256').update(json).digest('hex');
     const known = this.#outcomes.get(key);
     if (known) return Promise.resolve(known);
     const same = this.#underWay.get(key);
-    if (same) return same;
-    const outcome = this.#queue(json);
+    if (same) return unlessAborted(same, caller.signal);
+    // Others may come to want it, so it goes on if its caller leaves.
+    const outcome = this.#turns.take({ tenant: caller.tenant }, () => this.#run(json));
     this.#underWay.set(key, outcome);
     const remembered = outcome.then(
       (found) => {
@@ -85,14 +93,7 @@ export class JobProcess<Result> {
       () => {}, // the caller gets the error, and the next one tries again
     );
     void remembered.then(() => this.#underWay.delete(key));
-    return outcome;
-  }
-
-  /** Runs a job after those before it. */
-  #queue(json: string): Promise<JobOutcome<Result>> {
-    const outcome = this.#lastTurn.then(() => this.#run(json));
-    this.#lastTurn = outcome.catch(() => {});
-    return outcome;
+    return unlessAborted(outcome, caller.signal);
   }
 
   async #run(json: string): Promise<JobOutcome<Result>> {

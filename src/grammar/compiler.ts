@@ -71,6 +71,7 @@ export class ConstraintCompiler {
     const json = JSON.stringify(job);
     const lane = json.length <= MAX_SMALL_LENGTH ? this.#small : this.#large;
     const outcome = await lane.run(json).catch((cause: unknown) => {
+      if (cause instanceof ServeError) throw cause;
       throw new ServeError('overloaded', 'constraints cannot be compiled now', { cause });
     });
     if ('limit' in outcome) {

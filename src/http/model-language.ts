@@ -1,4 +1,5 @@
 // The dependencies of a request with the language of the model that it names.
+import type { Context } from 'hono';
 import {
   type AdapterPart,
   type ResolvedModel,
@@ -6,20 +7,23 @@ import {
 } from '../../adapters/registry/resolved.ts';
 import { FileError, ServeError } from '../common/errors.ts';
 import type { Deps } from './deps.ts';
+import type { HttpEnv } from './middleware/tenant.ts';
 import { checkTokenIds, type TokenFields } from './schema/fields.ts';
 
 /**
- * Returns the dependencies with the language of a model, and checks the token ids of a request against it. Throws `ServeError`: 400
+ * Returns the dependencies with the language of a model, whose long prompts are those of the request, and checks the token ids of a request against it. Throws `ServeError`: 400
  * for an id, 422 if the adapter's tokens do not fit the base, or for a composition of two vocabularies.
  */
 export async function withLanguage(
+  c: Context<HttpEnv>,
   deps: Deps,
   model: ResolvedModel,
   ids: TokenFields,
 ): Promise<Deps> {
   const adapted = model.kind === 'base' ? deps : await adapt(deps, model.parts);
   checkTokenIds(ids, adapted.model.vocabSize);
-  return adapted;
+  const caller = { tenant: c.get('tenant').id, signal: c.get('signal') };
+  return { ...adapted, longPrompts: adapted.longPrompts?.calledBy(caller) };
 }
 
 async function adapt(deps: Deps, parts: readonly AdapterPart[]): Promise<Deps> {

@@ -3,10 +3,12 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
+import { unlessAborted } from '../common/waiting.ts';
 import { errorEnvelopeSchema } from '../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import type { HttpLimits } from './limits.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
+import { requestDeadline } from './request-deadline.ts';
 
 const ERROR_STATUSES = {
   400: 'The request is invalid; `error.param` names the field',
@@ -92,8 +94,10 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
   app.openAPIRegistry.registerPath(described);
   app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
     route.admit?.(c);
+    using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
+    c.set('signal', late?.signal);
     const checkedQuery = await validateQuery(query, c.req.query());
-    const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
+    const input = body ? await readCheckedBody(c.req.raw, body, late?.signal) : checkedQuery;
     using _entered = route.enter?.(c, input);
     return await route.handle(c, input);
   });
@@ -107,9 +111,11 @@ export function pathParam(c: Context<HttpEnv>, name: string): string {
 async function readCheckedBody<Input>(
   request: Request,
   { schema, limits, isOptional }: JsonBody<Input>,
+  signal: AbortSignal | undefined,
 ): Promise<Input> {
   const isAbsent = isOptional && !hasBody(request.headers);
-  return validateBody(schema, isAbsent ? {} : await readJsonBody(request, limits));
+  const body = isAbsent ? {} : await readJsonBody(request, limits);
+  return unlessAborted(validateBody(schema, body), signal); // a constraint may wait to be compiled
 }
 
 /** Reads the headers only: a missing body looks like an empty one that has not come yet. */

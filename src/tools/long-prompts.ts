@@ -2,6 +2,7 @@
 // characters take up to 100 ms. The process loads the model's tokenizer and template from its folder.
 import { type PlainError, ServeError } from '../common/errors.ts';
 import { JobProcess } from '../common/job-process.ts';
+import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
 import type { RenderOptions } from '../tokenizer/chat-template.ts';
@@ -46,15 +47,26 @@ const LIMIT_FAULTS = {
 export class LongPrompts {
   readonly #model: PromptModel;
   readonly #process: JobProcess<PromptResult>;
+  readonly #caller: Caller | undefined;
 
-  constructor(model: PromptModel, process = new JobProcess<PromptResult>(WORKER, LIMITS)) {
+  constructor(
+    model: PromptModel,
+    process = new JobProcess<PromptResult>(WORKER, LIMITS),
+    caller?: Caller,
+  ) {
     this.#model = model;
     this.#process = process;
+    this.#caller = caller;
   }
 
   /** Returns the same for an adapter with tokens of its own. It shares the process. */
   extended(added: AddedTokens): LongPrompts {
     return new LongPrompts({ ...this.#model, added }, this.#process);
+  }
+
+  /** Returns the same in the name of a caller. It shares the process. */
+  calledBy(caller: Caller): LongPrompts {
+    return new LongPrompts(this.#model, this.#process, caller);
   }
 
   /** Returns the token ids of a text without control tokens. Rejects with `ServeError`. */
@@ -68,7 +80,9 @@ export class LongPrompts {
   }
 
   async #run(job: PromptJob): Promise<number[]> {
-    const outcome = await this.#process.run(JSON.stringify(job)).catch((cause: unknown) => {
+    const caller = this.#caller;
+    const outcome = await this.#process.run(JSON.stringify(job), caller).catch((cause: unknown) => {
+      if (cause instanceof ServeError || caller?.signal?.aborted) throw cause;
       throw new ServeError('overloaded', 'Long prompts cannot be tokenized now.', { cause });
     });
     if ('limit' in outcome) throw new ServeError('invalid_request', LIMIT_FAULTS[outcome.limit]);

@@ -5,6 +5,7 @@ import { after, describe, test } from 'node:test';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { LongPrompts } from '../../src/tools/long-prompts.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
+import { serveKeyed } from './keyed.ts';
 import { createByteTokenizer, readError, readOk, serve } from './served.ts';
 
 const DIRECTORY = 'models/toy';
@@ -141,4 +142,35 @@ test('F35: without its files the process fails each prompt, and the server lives
   const answer = await lost.post('/tokenize', { prompt: 'a'.repeat(20_000) });
   assert.equal((await readError(answer)).code, 'overloaded');
   assert.equal((await lost.post('/tokenize', { prompt: 'a' })).status, 200);
+});
+
+test("T15: a tenant's long prompt does not wait behind those of another tenant", async () => {
+  const longPrompts = new LongPrompts({ directory: DIRECTORY });
+  const { ask } = serveKeyed({ ...options, longPrompts, tenants: { a: {}, b: {} } });
+  const body = { prompt: TEXTS['prose'] };
+  let answered = 0;
+  const others = Array.from({ length: 30 }, async () => {
+    await readOk(await ask('a', '/tokenize', body));
+    answered++;
+  });
+  await readOk(await ask('b', '/tokenize', body));
+  assert.ok(answered <= 3, `${answered} of the other tenant's were first`);
+  await Promise.all(others);
+});
+
+test('F05: a request whose time ends while its prompt waits is answered then', async () => {
+  const within = (ms: number) => ({
+    headers: { 'content-type': 'application/json', 'x-request-timeout-ms': String(ms) },
+  });
+  const served = serve({ ...options, longPrompts: new LongPrompts({ directory: DIRECTORY }) });
+  let answered = 0;
+  const others = Array.from({ length: 8 }, async () => {
+    await readOk(await served.post('/tokenize', { prompt: TEXTS['one letter'] }, within(60_000)));
+    answered++;
+  });
+  const body = { model: 'base', prompt: TEXTS['prose'], max_tokens: 1 };
+  const late = await served.post('/v1/completions', body, within(100));
+  assert.equal((await readError(late)).code, 'deadline_exceeded');
+  assert.ok(answered < 8, 'it has waited for all others');
+  await Promise.all(others);
 });

@@ -19,6 +19,8 @@ export interface HttpEnv {
     /** Its place in the queue until it is submitted. */
     place: Disposable;
     time: RequestTime;
+    /** Aborts when the request's time is over or its client is gone. Undefined if its time is not limited. */
+    signal: AbortSignal | undefined;
   };
 }
 

@@ -47,7 +47,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
-      const deps = await withLanguage(base, model, {
+      const deps = await withLanguage(c, base, model, {
         logit_bias: given.logit_bias,
         stop_token_ids: given.stop_token_ids,
         allowed_token_ids: given.allowed_token_ids,

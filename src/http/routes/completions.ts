@@ -52,7 +52,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
-      const deps = await withLanguage(base, model, {
+      const deps = await withLanguage(c, base, model, {
         prompt: given.prompt,
         logit_bias: given.logit_bias,
         stop_token_ids: given.stop_token_ids,

@@ -95,7 +95,7 @@ async function answerPooled(
     const message = 'model: the base has no classification head. Name an adapter that has one.';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
-  const deps = await withLanguage(base, model, { input: body.input });
+  const deps = await withLanguage(c, base, model, { input: body.input });
   const prompts = await preparePrompts(body.input, deps, {
     addSpecialTokens: body.add_special_tokens ?? true,
     truncation: toTruncation(body, 0, deps),

@@ -7,6 +7,7 @@ import {
   tokenizedSchema,
   tokenizerInfoSchema,
 } from '../../contracts/management-api.ts';
+import { queued } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { withLanguage } from '../model-language.ts';
@@ -14,7 +15,11 @@ import { prepareMessages, prepareText, toRenderOptions } from '../prompts.ts';
 import { resolveModel } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
 import type { TokenFields } from '../schema/fields.ts';
-import { detokenizeRequestSchema, tokenizeRequestSchema } from '../schema/tokenize.ts';
+import {
+  detokenizeRequestSchema,
+  type TokenizeRequest,
+  tokenizeRequestSchema,
+} from '../schema/tokenize.ts';
 
 /** Adds the routes. */
 export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
@@ -27,6 +32,7 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     summary: 'Turn a text or a conversation into tokens',
     body: { schema: tokenizeRequestSchema({ vocabSize, limits }), limits },
     answers: json(tokenizedSchema),
+    ...queued<TokenizeRequest>(deps, () => 0),
     async handle(c, body) {
       const own = await ownDeps(c, deps, body.model);
       const { ids } = body.messages
@@ -77,7 +83,7 @@ async function ownDeps(
 ): Promise<Deps> {
   const base = { kind: 'base', id: deps.model.id } as const;
   const model = name == null ? base : await resolveModel(c, deps, { model: name });
-  return withLanguage(deps, model, ids);
+  return withLanguage(c, deps, model, ids);
 }
 
 function requireTokenizer({ tokenizer }: Deps) {
