@@ -38,7 +38,13 @@ interface Slot {
 }
 
 /** How engines of the world are built. */
-export const ENGINE = { slotCount: 3, maxSeqLength: 96, maxAdapters: 2, blockCount: 12 } as const;
+export const ENGINE = {
+  slotCount: 4,
+  guestSlots: 1,
+  maxSeqLength: 96,
+  maxAdapters: 2,
+  blockCount: 12,
+} as const;
 
 /** Faults of the next runs. */
 export interface EngineFaults {

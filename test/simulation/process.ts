@@ -84,7 +84,11 @@ export class EngineProcess extends EventEmitter {
     this.#loop = new StepLoop({
       engine: replaced(engine, { prefixes }),
       adapters: withBug(bug, 'leases', this.cache, this.machine),
-      limits: { prefillChunk, maxActiveAdapters: ENGINE.maxAdapters },
+      limits: {
+        prefillChunk,
+        maxActiveAdapters: ENGINE.maxAdapters,
+        guestSlots: ENGINE.guestSlots,
+      },
       clock: this.machine,
     });
     this.stdio[HEARTBEAT_FD] = new EventEmitter();
