@@ -102,10 +102,14 @@ function checkFile(constraint: Constraint, file: Uint8Array): void {
   checkWalk(compileConstraint(constraint), file);
 }
 
+/** A network of 30,000 nodes, the most that a constraint may have, takes about 50 MB. */
+const maxExtraBytes = 64 * 2 ** 20;
+
 /** The targets. */
 export const CONSTRAINT_TARGETS: readonly Target[] = [
   {
     name: 'json-schema',
+    maxExtraBytes,
     ...SCHEMAS,
     isRefusal: (error) =>
       error instanceof NotJson || (error instanceof GrammarError && error.path !== ''),
@@ -113,12 +117,14 @@ export const CONSTRAINT_TARGETS: readonly Target[] = [
   },
   {
     name: 'regex',
+    maxExtraBytes,
     ...EXPRESSIONS,
     isRefusal: (error) => error instanceof GrammarError,
     run: (file) => checkFile({ kind: 'regex', pattern: Buffer.from(file).toString() }, file),
   },
   {
     name: 'grammar',
+    maxExtraBytes,
     ...GRAMMARS,
     isRefusal: (error) => error instanceof GrammarError,
     run: (file) => checkFile({ kind: 'grammar', source: Buffer.from(file).toString() }, file),

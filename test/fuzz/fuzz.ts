@@ -16,6 +16,8 @@ export interface Target extends Format {
   run(file: Uint8Array): void | Promise<void>;
   /** Whether the error is a refusal that says what is wrong, and where. */
   isRefusal(error: unknown): boolean;
+  /** The memory that a case may take beyond its file. */
+  readonly maxExtraBytes?: number;
 }
 
 /** How long, or how often, a target is run. */
@@ -36,7 +38,7 @@ export interface FuzzReport {
   mostBytes: number;
 }
 
-/** The memory that a case may take beyond its file. */
+/** Unless a target says something else. */
 const MAX_EXTRA_BYTES = 16 * 2 ** 20;
 /** CPU time. The slowest case takes a hundredth of it. */
 const MAX_CPU_MS = 2000;
@@ -73,14 +75,15 @@ export async function checkCase(
   file: Uint8Array,
   report: FuzzReport = { cases: 0, refused: 0, slowestMs: 0, mostBytes: 0 },
 ): Promise<void> {
+  const { maxExtraBytes = MAX_EXTRA_BYTES } = target;
   const first = await measure(target, file);
-  if (first.elapsedMs > MAX_CPU_MS || first.extraBytes > MAX_EXTRA_BYTES) {
+  if (first.elapsedMs > MAX_CPU_MS || first.extraBytes > maxExtraBytes) {
     // The runtime compiles and collects when it likes, and other processes run, so a limit counts if the case reaches it again.
     globalThis.gc?.();
     const cpuBefore = process.cpuUsage();
     const { extraBytes } = await measure(target, file);
     const { user, system } = process.cpuUsage(cpuBefore);
-    checkLimits({ cpuMs: (user + system) / 1000, extraBytes }, file);
+    checkLimits({ cpuMs: (user + system) / 1000, extraBytes, maxExtraBytes }, file);
   }
   if (first.isRefused) report.refused++;
   report.slowestMs = Math.max(report.slowestMs, first.elapsedMs);
@@ -110,9 +113,12 @@ async function measure(target: Target, file: Uint8Array): Promise<Measured> {
 }
 
 /** Throws if a case took too much memory or time. `cpuMs` is of this process: others do not count. */
-function checkLimits(of: { cpuMs: number; extraBytes: number }, file: Uint8Array): void {
-  const { cpuMs, extraBytes } = of;
-  if (extraBytes > MAX_EXTRA_BYTES) {
+function checkLimits(
+  of: { readonly cpuMs: number; readonly extraBytes: number; readonly maxExtraBytes: number },
+  file: Uint8Array,
+): void {
+  const { cpuMs, extraBytes, maxExtraBytes } = of;
+  if (extraBytes > maxExtraBytes) {
     throw new Error(`${extraBytes} bytes of memory for a file of ${file.length}`);
   }
   if (cpuMs > MAX_CPU_MS) throw new Error(`${cpuMs} ms for a file of ${file.length} bytes`);

@@ -103,16 +103,16 @@ describe('a job', () => {
   test('of another tenant, an unknown job and a wrong id are the same 404', async () => {
     const { jobs } = await stored();
     const answers: string[] = [];
-    for (const of of [
+    for (const name of [
       { ...JOB, tenant: 'rival' },
       { ...JOB, id: 'ftjob-0190c0ffee00aabbccddeef0' },
     ]) {
-      await assert.rejects(jobs.get(of), (error: ServeError) => {
-        answers.push(error.message.replaceAll(of.id, 'ID'));
+      await assert.rejects(jobs.get(name), (error: ServeError) => {
+        answers.push(error.message.replaceAll(name.id, 'ID'));
         return error.status === 404;
       });
       await assert.rejects(
-        jobs.change(of, (now) => now),
+        jobs.change(name, (now) => now),
         (error: ServeError) => error.status === 404,
       );
     }

@@ -184,7 +184,7 @@ export class EngineProcess extends EventEmitter {
         if (this.drainedAtMs !== undefined) violated('I22', `${event.id} is admitted in a drain`);
       }
       if (!isTerminal(event)) continue;
-      for (const of of [seen.live, seen.running, seen.waiting, seen.aborted]) of.delete(event.id);
+      for (const ids of [seen.live, seen.running, seen.waiting, seen.aborted]) ids.delete(event.id);
     }
     if (!message.ran) return;
     if (seen.running.size === 0) this.engine.rested();
