@@ -151,9 +151,13 @@ test('other scopes and other adapters start from the beginning', () => {
   const bench = new Bench();
   bench.submit(tokens(50), { adapter: 'x', scope: 'a' });
   bench.runAll();
-  for (const of of [{ adapter: 'x', scope: 'b' }, { adapter: 'y', scope: 'a' }, { scope: 'a' }]) {
-    const id = bench.submit(tokens(50), of);
-    assert.deepEqual(prefillLengths(bench.step()), [[0, 50]], JSON.stringify(of));
+  for (const scope of [
+    { adapter: 'x', scope: 'b' },
+    { adapter: 'y', scope: 'a' },
+    { scope: 'a' },
+  ]) {
+    const id = bench.submit(tokens(50), scope);
+    assert.deepEqual(prefillLengths(bench.step()), [[0, 50]], JSON.stringify(scope));
     bench.runAll();
     bench.checkTokens(id);
   }

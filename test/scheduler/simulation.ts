@@ -109,8 +109,8 @@ export class Simulation {
   /** I15: every request starts, however many others follow it. */
   #stream({ streams, rival }: Extract<Operation, { type: 'stream' }>): void {
     const flow = () => {
-      for (const of of streams) {
-        if (this.#scheduler.ids('waiting').length < MAX_STREAM_WAITING) this.#submitLoaded(of);
+      for (const stream of streams) {
+        if (this.#scheduler.ids('waiting').length < MAX_STREAM_WAITING) this.#submitLoaded(stream);
       }
       this.#tick();
       this.#tick();

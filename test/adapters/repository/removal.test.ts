@@ -191,9 +191,9 @@ test('a removal that is cut off at any call is finished by a second one', async 
 
 test('a damaged alias file keeps the versions of its own name only', async (t) => {
   const { repository, store, adapter } = shelf(t);
-  for (const of of [ZEN, OTHER]) {
-    for (const n of [1, 2]) await repository.publish(of, { directory: adapter(n) });
-    await repository.removeVersion(of, 1);
+  for (const name of [ZEN, OTHER]) {
+    for (const n of [1, 2]) await repository.publish(name, { directory: adapter(n) });
+    await repository.removeVersion(name, 1);
   }
   const weights = (of: typeof ZEN) => store.head(keys.versionFile({ ...of, version: 1 }, WEIGHTS));
   await store.put(keys.alias(OTHER.tenant, OTHER.name), Buffer.from('{'));
