@@ -52,7 +52,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I01',
     what: 'rows decode without their adapter',
-    seed: 1,
+    seed: 3,
     create: () =>
       engineBug((engine) => ({
         run(batch) {
@@ -72,13 +72,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I03',
     what: 'a slot is not moved',
-    seed: 1,
+    seed: 4,
     create: () => engineBug(() => ({ moveSlot() {} })),
   },
   {
     invariant: 'I04',
     what: 'slots are not zeroed after a failed run',
-    seed: 14,
+    seed: 35,
     create: () => engineBug(() => ({ zeroSlot() {} })),
   },
   {
@@ -102,7 +102,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I05',
     what: 'the cache forgets its leases at once',
-    seed: 1,
+    seed: 10,
     create: () => ({
       leases: (cache) =>
         replaced(cache, {
@@ -117,13 +117,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I06',
     what: 'unused adapters stay in their slots',
-    seed: 1,
+    seed: 17,
     create: () => engineBug(() => ({ detachAdapter() {} })),
   },
   {
     invariant: 'I07',
     what: 'the last token of a sequence is lost',
-    seed: 2,
+    seed: 4,
     create: () =>
       eventsBug((events) =>
         events.filter(({ type }, i) => type !== 'token' || events[i + 1]?.type !== 'finished'),
@@ -143,7 +143,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I09',
     what: 'all reserved tokens are given back',
-    seed: 1,
+    seed: 5,
     create: () => ({
       limits: (limits) =>
         replaced(limits, {
@@ -209,7 +209,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I12',
     what: 'an adapter is loaded within a step',
-    seed: 1,
+    seed: 17,
     create: () => ({
       engine: (engine, clock) =>
         replaced(engine, {
@@ -299,19 +299,19 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I21',
     what: 'an abort takes its time',
-    seed: 28,
+    seed: 49,
     create: () => lateBug('abort', 10_000),
   },
   {
     invariant: 'I22',
     what: 'a drain takes its time',
-    seed: 5,
+    seed: 9,
     create: () => lateBug('drain', 1_000),
   },
   {
     invariant: 'I23',
     what: 'prefixes of all tenants are one',
-    seed: 15,
+    seed: 20,
     create: () =>
       engineBug((engine) => {
         const prefixes = engine.prefixes!;
