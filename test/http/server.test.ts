@@ -153,6 +153,41 @@ describe('a listening server', () => {
   });
 });
 
+/** Sends chunks of 64 KiB until the server closes or has all. Returns by how much the memory grew that this process holds. */
+async function growthBy(head: string, chunkCount: number): Promise<number> {
+  const socket = connect(limited.port, '127.0.0.1');
+  let received = '';
+  socket.on('error', () => {}); // the server may cut us off in mid-write
+  socket.on('data', (data) => {
+    received += data;
+  });
+  const closed = once(socket, 'close').catch(() => {});
+  const chunk = Buffer.from(`10000\r\n${'x'.repeat(0x10000)}\r\n`);
+  const held = () => {
+    globalThis.gc!();
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    return heapUsed + arrayBuffers;
+  };
+  const before = held();
+  let peak = before;
+  socket.write(head);
+  for (let sent = 1; sent <= chunkCount && !socket.destroyed; sent++) {
+    const isTaken = socket.write(chunk) || once(socket, 'drain').catch(() => {});
+    await Promise.race([isTaken, closed]);
+    if (sent % 64 === 0) peak = Math.max(peak, held());
+  }
+  socket.destroy();
+  assert.match(received, /^HTTP\/1\.1 413 /);
+  return peak - before;
+}
+
+for (const header of ['Content-Length: 67108864', 'Transfer-Encoding: chunked']) {
+  test(`T12: of a body of 64 MiB with ${header}, less than 8 MiB are held`, async () => {
+    const growth = await growthBy(post(header), 1024);
+    assert.ok(growth < 8 * 2 ** 20, `${growth} bytes`);
+  });
+}
+
 describe('a client that never closes its side', () => {
   for (const text of ['', 'GET', 'no HTTP\r\n\r\n', 'CONNECT a:1 HTTP/1.1\r\n\r\n']) {
     test(`loses its connection soon after it was refused: ${JSON.stringify(text)}`, async () => {
