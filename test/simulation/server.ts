@@ -18,6 +18,7 @@ import { createKeyDigest } from '../../src/tenants/api-key.ts';
 import { WatchedKeys } from '../../src/tenants/key-ring.ts';
 import { RateLimits } from '../../src/tenants/rate-limits.ts';
 import type { Machine, VirtualTime } from './clock.ts';
+import { ENGINE } from './engine.ts';
 import { type Bug, type Parts, type Reporter, withBug } from './parts.ts';
 import { EngineProcess } from './process.ts';
 import type { VirtualStore } from './store.ts';
@@ -28,7 +29,10 @@ export const BASE = { id: 'toy', names: [] as string[], digest: 'b'.repeat(64) }
 const POLL_MS = 2_000;
 /** Room for four adapters. */
 const DISK_BYTES = 4 * 3_000;
-const ADMISSION = { maxWaiting: 6, maxWaitingPerTenant: 4, maxWaitingTokens: 240 };
+const ADMISSION = {
+  ...{ maxWaiting: 6, maxWaitingPerTenant: 4, maxWaitingTokens: 240 },
+  guestSlots: ENGINE.guestSlots,
+};
 const log = createLog('silent');
 
 /** What a server is built from. */
