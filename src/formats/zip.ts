@@ -70,6 +70,9 @@ function readDirectory(file: number): Map<string, Member> {
     }
     const nameBytes = directory.readUInt16LE(at + 28);
     if (nameBytes === 0) throw new FileError('zip', 'has a member without a name');
+    if (at + 46 + nameBytes > directory.length) {
+      throw new FileError('zip', 'has a damaged directory');
+    }
     members.set(directory.toString('utf8', at + 46, at + 46 + nameBytes), {
       method: directory.readUInt16LE(at + 10),
       packedBytes: directory.readUInt32LE(at + 20),
