@@ -83,6 +83,23 @@ test('replaced slots leave no memory behind', {
   assert.ok(old.deref() === undefined);
 });
 
+test('B48: an adapter whose B is zero changes no bit of the base', async (t) => {
+  const servingDir = await servingFolder(t, model, 'f32');
+  const { slots, runner } = createRunner(t, servingDir, { slotCount: 2, maxSeqLength: 16 });
+  const full = adapter(1, 4);
+  const layers = full.layers.map((pairs) =>
+    Object.fromEntries(
+      Object.entries(pairs).map(([target, pair]) => [target, { ...pair, b: pair.b.map(() => 0) }]),
+    ),
+  );
+  slots.attach({ ...full, layers });
+  const base = await runLogits(runner, { ...prompt, lora: { kind: 'none' } });
+  assert.deepEqual(await runLogits(runner, { ...prompt, lora: { kind: 'single', slot: 1 } }), base);
+  slots.attach(adapter(2, 4));
+  const changed = await runLogits(runner, { ...prompt, lora: { kind: 'single', slot: 2 } });
+  assert.ok(worstDifference(changed, base) > 1e-3);
+});
+
 test('creating a session is tried again after a failure', async (t) => {
   const served = openServingFolder(await servingFolder(t, model, 'f32'));
   const locations = new Map(served.locations);
