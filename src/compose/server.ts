@@ -335,7 +335,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   const { access, engine, leaving, adapters, jobs, http, exports } = parts;
   leaving.abort();
   http?.retire();
-  http?.closeIdle();
+  await http?.closeIdle();
   // Requests that wait for an adapter's files are refused, like those that wait for a slot.
   const closed = [adapters?.http.localAdapters.close(), jobs?.worker.close(CHECKPOINT_DEADLINE_MS)];
   // The port still answers meanwhile: /readyz says 503 once the engine is drained.

@@ -8,6 +8,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
@@ -45,8 +46,11 @@ export interface RunningServer {
   port: number;
   /** Keeps answering, but each answer closes its connection, so clients find another server. */
   retire(): void;
-  /** Closes the connections that have no request, so their clients find another server instead of a refusal. */
-  closeIdle(): void;
+  /**
+   * Closes the connections that have no request, so their clients find another server instead of a refusal. Requests that have
+   * arrived are read before, and keep their connections.
+   */
+  closeIdle(): Promise<void>;
   /** Accepts no new connections, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
   close(deadlineMs: number): Promise<void>;
 }
@@ -198,6 +202,9 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
+/** Between two turns of the loop, the sockets are read. The first one may end without that. */
+const TURNS_TO_READ = 2;
+
 /** Creates the ways to stop. Idle connections are closed, because they would keep the server open. */
 function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeIdle' | 'close'> {
   let isRetired = false;
@@ -223,7 +230,11 @@ function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeId
       server.closeIdleConnections();
     });
   };
-  return { retire, closeIdle: () => server.closeIdleConnections(), close };
+  const closeIdle = async () => {
+    for (let i = 0; i < TURNS_TO_READ; i++) await nextTurn();
+    server.closeIdleConnections();
+  };
+  return { retire, closeIdle, close };
 }
 
 /** Whether the path has `.` or `..` segments, escaped or not. URL parsers resolve them, so a proxy may see another path. */

@@ -277,12 +277,25 @@ describe('a server that drains', () => {
     assert.equal(await isReused(agent, server.url), true);
     const [socket] = Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? []);
     const closed = once(socket!, 'close');
-    server.closeIdle();
+    await server.closeIdle();
     await closed;
     assert.equal(await isReused(agent, server.url), false);
     resume();
     assert.match(await response.text(), /\[DONE\]\n\n$/);
   });
+});
+
+test('F24, T33: a request that has arrived but was not read yet is answered before idle connections close', async () => {
+  const server = await listen(serve());
+  const socket = connect(server.port, '127.0.0.1');
+  after(() => socket.destroy());
+  const ask = () => socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  ask();
+  await once(socket, 'data');
+  ask(); // is in the kernel when `write` returns, and the server reads it in a later turn
+  await server.closeIdle();
+  const [answer] = await once(socket, 'data');
+  assert.match(String(answer), /^HTTP\/1.1 200 /);
 });
 
 describe('a server that is closed', () => {
