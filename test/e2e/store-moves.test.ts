@@ -95,7 +95,7 @@ function moves(kind: S3Kind, skip: string | false): void {
     };
 
     await isServed(ask);
-    assert.deepEqual(await collect(23), { unfinished: 0, removed: 0, bytes: 0 });
+    assert.deepEqual(await collect(23), { unfinished: 0, removed: 0, bytes: 0, damaged: 0 });
     assert.equal(
       (await keysOf('local/before-its-manifest/2/')).length,
       3,
