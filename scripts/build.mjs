@@ -6,25 +6,15 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { NOT_BUNDLED } from './not-bundled.mjs';
+import { ownAddresses } from './own-addresses.mjs';
 
 const { out } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } }).values;
 
-/**
- * Modules find programs and pages relative to their own address. In a bundle, each module keeps the address that it would
- * have as a file of its own.
- */
-const ownAddresses = {
-  name: 'own addresses',
-  setup({ onLoad, initialOptions: { absWorkingDir: root } }) {
-    onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
-      const source = readFileSync(file, 'utf8');
-      if (file.includes('node_modules') || !/\bimport\.meta\.url\b/.test(source)) return undefined;
-      const place = path.posix.join('dist', path.relative(root, file).replace(/\.ts$/, '.js'));
-      const address = `new URL(${JSON.stringify(place)}, import.meta.resolve('#package.json')).href`;
-      return { contents: source.replace(/\bimport\.meta\.url\b/g, address), loader: 'ts' };
-    });
-  },
-};
+/** In a bundle, each module keeps the address that it would have as a file of its own. */
+const builtAddresses = ownAddresses((file) => {
+  const place = path.posix.join('dist', path.relative(process.cwd(), file).replace(/\.ts$/, '.js'));
+  return { url: `new URL(${JSON.stringify(place)}, import.meta.resolve('#package.json')).href` };
+});
 
 rmSync(out, { recursive: true, force: true });
 const { metafile } = await build({
@@ -49,7 +39,7 @@ const { metafile } = await build({
   mainFields: ['module', 'main'],
   // tsx is needed for sources only.
   external: [...NOT_BUNDLED, 'tsx'],
-  plugins: [ownAddresses],
+  plugins: [builtAddresses],
   // Bundled CommonJS packages call require for Node's own modules.
   banner: {
     js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",

@@ -1,10 +1,11 @@
 // Runs a program of this project as one bundle: `node scripts/bundled.mjs test/x/y-program.ts ARGS…`. For programs that run for
 // hours. tsx wraps each function when it is created, to keep its name, which takes a fifth of the time of the simulation.
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
+import { ownAddresses } from './own-addresses.mjs';
 
 const [entry] = process.argv.splice(2, 1);
 const root = path.resolve(import.meta.dirname, '..');
@@ -12,17 +13,10 @@ const root = path.resolve(import.meta.dirname, '..');
 const outfile = path.join(root, '.cache', `${path.basename(entry, '.ts')}-${process.pid}.mjs`);
 
 /** Each module keeps its own address, so that workers are started from their sources. */
-const ownAddresses = {
-  name: 'own addresses',
-  setup({ onLoad }) {
-    onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
-      const contents = readFileSync(file, 'utf8')
-        .replace(/\bimport\.meta\.url\b/g, JSON.stringify(pathToFileURL(file).href))
-        .replace(/\bimport\.meta\.dirname\b/g, JSON.stringify(path.dirname(file)));
-      return { contents, loader: 'ts' };
-    });
-  },
-};
+const sourceAddresses = ownAddresses((file) => ({
+  url: JSON.stringify(pathToFileURL(file).href),
+  dirname: JSON.stringify(path.dirname(file)),
+}));
 
 await build({
   absWorkingDir: root,
@@ -34,7 +28,7 @@ await build({
   target: 'node20.19',
   packages: 'external',
   sourcemap: 'inline',
-  plugins: [ownAddresses],
+  plugins: [sourceAddresses],
   logLevel: 'warning',
 });
 process.setSourceMapsEnabled(true);
