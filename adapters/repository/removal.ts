@@ -8,7 +8,7 @@
 import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import type { DocumentStore } from '../store/documents.ts';
-import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
+import { isDamage, type ObjectInfo, type StoreCall } from '../store/store.ts';
 import {
   modelAliases,
   reaches,
@@ -174,7 +174,7 @@ export async function collectGarbage(
       total[kind]++;
       total.bytes += bytes;
     } catch (error) {
-      if (!(error instanceof StoreError) || error.kind !== 'damaged') throw error;
+      if (!isDamage(error)) throw error;
       const { log, store } = parts.documents;
       log?.warn({ store: store.label, ...version.of, err: error }, 'a version was not collected');
       total.damaged++;

@@ -5,7 +5,7 @@ import { isDiskFull, ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { type Backoff, backoffMs, type Clock, sleep } from '../../src/common/waiting.ts';
 import { logStoreFault, type StoreLog } from './alerts.ts';
-import { type Etag, type ObjectStore, type StoreCall, StoreError } from './store.ts';
+import { type Etag, isDamage, type ObjectStore, type StoreCall, StoreError } from './store.ts';
 
 /** How the documents under some keys are written. */
 export interface DocumentKind<T> {
@@ -165,7 +165,7 @@ export async function ifSound<T>(document: Promise<T | undefined>): Promise<T | 
   try {
     return await document;
   } catch (error) {
-    if (error instanceof StoreError && error.kind === 'damaged') return undefined;
+    if (isDamage(error)) return undefined;
     throw error;
   }
 }

@@ -10,7 +10,7 @@ import {
   readDocument,
   updateDocument,
 } from './documents.ts';
-import { type ObjectStore, type StoreCall, StoreError } from './store.ts';
+import { isDamage, type ObjectStore, type StoreCall } from './store.ts';
 
 /** The part that every record has. */
 export interface Marked {
@@ -73,8 +73,6 @@ function marked<T extends Marked>(value: Unmarked<T>): T {
 /** Whether a method of `Records` threw this because the record is damaged. */
 export const isDamaged = (error: unknown): boolean =>
   error instanceof ServeError && isDamage(error.cause);
-
-const isDamage = (error: unknown) => error instanceof StoreError && error.kind === 'damaged';
 
 function refuse(error: unknown): never {
   if (!isDamage(error)) throw error;

@@ -110,6 +110,10 @@ export class StoreError extends Error {
   }
 }
 
+/** Whether an object was found that is not what was written. */
+export const isDamage = (error: unknown): boolean =>
+  error instanceof StoreError && error.kind === 'damaged';
+
 const SEGMENT = /^[A-Za-z0-9._-]+$/;
 /** S3's limit. */
 const MAX_KEY_BYTES = 1024;

@@ -11,7 +11,7 @@ import {
   readDocument,
   updateDocument,
 } from '../../adapters/store/documents.ts';
-import { type ObjectStore, type StoreCall, StoreError } from '../../adapters/store/store.ts';
+import { isDamage, type ObjectStore, type StoreCall } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import type { Clock } from '../common/waiting.ts';
@@ -137,7 +137,7 @@ export class RunArchive {
     try {
       await swap();
     } catch (error) {
-      if (!(error instanceof StoreError) || error.kind !== 'damaged') throw error;
+      if (!isDamage(error)) throw error;
       await this.#store.delete(this.#indexKey, call);
       await swap();
     }
