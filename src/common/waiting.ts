@@ -86,6 +86,23 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | unde
   });
 }
 
+/** A promise with the functions that settle it. */
+export interface Resolvers<T> {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (error: Error) => void;
+}
+
+/** `Promise.withResolvers`, which Node 20 lacks. Nobody has to wait for the promise: a rejection is never unhandled. */
+export function withResolvers<T>(): Resolvers<T> {
+  let resolvers: Omit<Resolvers<T>, 'promise'> | undefined;
+  const promise = new Promise<T>((resolve, reject) => {
+    resolvers = { resolve, reject };
+  });
+  promise.catch(() => {});
+  return { promise, ...resolvers! };
+}
+
 /** Calls back every `ms` milliseconds. Returns a function that ends it. */
 export function every(ms: number, callback: () => void, clock: Clock = systemClock): () => void {
   let cancel = () => {};

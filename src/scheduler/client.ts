@@ -3,7 +3,7 @@
 
 import { deadlineError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import { type Clock, systemClock } from '../common/waiting.ts';
+import { type Clock, type Resolvers, systemClock, withResolvers } from '../common/waiting.ts';
 import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION, type Waiting } from './admission.ts';
@@ -48,15 +48,8 @@ export function createProcessClient({
   return new EngineClient(connect, options.log, admission, options.clock);
 }
 
-/** Resolves or rejects a promise that waits for an answer of the engine. */
-interface PendingAnswer<T> {
-  resolve: (value: T) => void;
-  reject: (error: ServeError) => void;
-}
-
 /** A question for the engine's figures that is not answered. */
-interface StatsQuestion extends PendingAnswer<EngineStats> {
-  readonly answer: Promise<EngineStats>;
+interface StatsQuestion extends Resolvers<EngineStats> {
   readonly askedMs: number;
 }
 
@@ -99,7 +92,7 @@ export class EngineClient {
   #statsQuestion: StatsQuestion | undefined;
   #lastStats: EngineStats | undefined;
   #lastPrefetch = 0;
-  readonly #pendingPrefetches = new Map<PrefetchId, PendingAnswer<Prefetched>>();
+  readonly #pendingPrefetches = new Map<PrefetchId, Resolvers<Prefetched>>();
 
   constructor(
     connect: (handlers: ChannelHandlers) => EngineChannel,
@@ -210,11 +203,11 @@ export class EngineClient {
   /** Rejects with `ServeError` `engine_restarting` if the engine is not ready. */
   stats(): Promise<EngineStats> {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
-    if (this.#statsQuestion) return this.#statsQuestion.answer;
-    const question = createStatsQuestion(this.#now());
+    if (this.#statsQuestion) return this.#statsQuestion.promise;
+    const question = { ...withResolvers<EngineStats>(), askedMs: this.#now() };
     this.#statsQuestion = question;
     this.#channel.send({ type: 'stats' });
-    return question.answer;
+    return question.promise;
   }
 
   /** How long the engine has not answered the question for its figures; 0 if there is none. */
@@ -234,12 +227,11 @@ export class EngineClient {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;
     const id = this.#lastPrefetch as PrefetchId;
-    const prefetched = new Promise<Prefetched>((resolve, reject) => {
-      this.#pendingPrefetches.set(id, { resolve, reject });
-    });
+    const prefetched = withResolvers<Prefetched>();
+    this.#pendingPrefetches.set(id, prefetched);
     const asks = tenant && pickShare(tenant);
     this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs, tenant: asks });
-    return prefetched;
+    return prefetched.promise;
   }
 
   /** Ends the engine and starts another. Running and waiting sequences fail with `engine_restarting`. */
@@ -377,14 +369,6 @@ function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
 
 function toWaiting({ tenant: { id, weight }, ...rest }: Applicant): Waiting {
   return { tenant: id, weight, promptTokens: 1, ...rest };
-}
-
-function createStatsQuestion(askedMs: number): StatsQuestion {
-  let pending!: PendingAnswer<EngineStats>;
-  const answer = new Promise<EngineStats>((resolve, reject) => {
-    pending = { resolve, reject };
-  });
-  return { ...pending, answer, askedMs };
 }
 
 function hasSlot(phase: Phase): boolean {

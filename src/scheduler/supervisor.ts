@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
-import { type Clock, systemClock } from '../common/waiting.ts';
+import { type Clock, systemClock, withResolvers } from '../common/waiting.ts';
 import { HEARTBEAT_FD, setLoopTimeout, Watchdog } from './liveness.ts';
 import type {
   ChannelHandlers,
@@ -284,22 +284,6 @@ export class Supervisor implements EngineChannel {
     this.#state = 'stopped';
     this.#ready.reject(error);
   }
-}
-
-interface Resolvers<T> {
-  promise: Promise<T>;
-  resolve: (value: T) => void;
-  reject: (error: Error) => void;
-}
-
-/** `Promise.withResolvers`, which Node 20 lacks. */
-function withResolvers<T>(): Resolvers<T> {
-  let resolvers: Omit<Resolvers<T>, 'promise'> | undefined;
-  const promise = new Promise<T>((resolve, reject) => {
-    resolvers = { resolve, reject };
-  });
-  promise.catch(() => {}); // nobody may be waiting for it
-  return { promise, ...resolvers! };
 }
 
 /** Signals by which a process ends through a fault of its own. Others, such as SIGKILL, come from outside. */
