@@ -92,8 +92,7 @@ interface AnswerContext {
 
 async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   const { endpoint, model } = plan;
-  using late = requestDeadline(c, c.req.raw.signal);
-  const { signal } = late;
+  const signal = c.get('signal')!; // its time is limited since it was admitted
   const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
   const observer = observe(c, deps, plan, id);
   const adapter =
