@@ -137,13 +137,8 @@ export class AdapterCache {
 
   /** Returns the current figures. */
   stats(): AdapterCacheStats {
-    const { idleBytes, leasedBytes, idleCount, leasedCount, evictions } = this.#memory.figures();
     return {
-      idleBytes,
-      leasedBytes,
-      idleCount,
-      leasedCount,
-      evictions,
+      ...this.#memory.figures(),
       loading: this.#loads.size,
       hits: this.#hits,
       misses: this.#misses,

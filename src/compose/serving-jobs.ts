@@ -50,8 +50,8 @@ export async function openServingJobs(
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
   const { maxJobs: maxActive, training: maxTraining } = config;
   const owner = createOwner(randomUUID());
-  const process = { owner, isGone: isOwnerGone, log };
-  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), process);
+  const own = { owner, isGone: isOwnerGone, log };
+  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), own);
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
