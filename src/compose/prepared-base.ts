@@ -24,13 +24,13 @@ export interface PreparedBase {
   readonly prepareFiles: () => Promise<unknown>;
 }
 
-/** Finds or imports the base, and builds its serving files if necessary. `guestSlots` are part of the plan. */
+/** Finds or imports the base, and builds its serving files if necessary. */
 export async function prepareBase(
   context: ProgramContext,
-  { guestSlots = 0 } = {},
+  { hasGuests = false } = {},
 ): Promise<PreparedBase> {
   const { reporter } = context;
-  const config = { ...context.config, guestSlots };
+  const config = { ...context.config, hasGuests };
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
   const artifact = describeArtifact(artifactDir);

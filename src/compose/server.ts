@@ -74,12 +74,6 @@ interface ServerParts {
   http?: RunningServer;
 }
 
-/**
- * The KV slots beside `--slots` that only tenants with less than their share get, if there are several tenants. It is free again
- * once any sequence ends.
- */
-const GUEST_SLOTS = 1;
-
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
 export async function serve(context: ProgramContext, options: ServeOptions): Promise<void> {
   endStartPhase('imports');
@@ -93,8 +87,7 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   );
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
-  const guestSlots = access.kind === 'keys' ? GUEST_SLOTS : 0;
-  const base = await prepareBase({ ...context, config }, { guestSlots });
+  const base = await prepareBase({ ...context, config }, { hasGuests: access.kind === 'keys' });
   endStartPhase('base');
   const engine = startEngine(base, { config, access, log });
   parts = { config, access, log, base, engine, leaving: new AbortController() };

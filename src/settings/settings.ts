@@ -176,7 +176,7 @@ export const SETTINGS = {
   slots: {
     env: 'LORIKEET_SLOTS',
     flag: '--slots',
-    help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, a tenant with less than its share can have one more (default: 32, or fewer if memory is limited)',
+    help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, tenants with less than their share can have one more for each 12 (default: 32, or fewer if memory is limited)',
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {

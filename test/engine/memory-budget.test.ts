@@ -19,11 +19,24 @@ test('with enough memory the defaults apply, without a message', () => {
   );
 });
 
-test('guest slots are planned beside the others', () => {
-  const [without, withOne] = [plan(32e9), plan(32e9, { guestSlots: 1 })];
-  assert.deepEqual([withOne.slots, withOne.guestSlots], [without.slots, 1]);
-  const perSlot = without.budget.parts.kvCache / without.slots;
-  assert.equal(withOne.budget.parts.kvCache, perSlot * (without.slots + 1));
+for (const [slots, guests] of [
+  [1, 1],
+  [12, 1],
+  [13, 2],
+  [32, 3],
+] as const) {
+  test(`${guests} guest slots are planned beside ${slots} others`, () => {
+    const [without, beside] = [plan(32e9, { slots }), plan(32e9, { slots, hasGuests: true })];
+    assert.deepEqual([beside.slots, beside.guestSlots], [slots, guests]);
+    const perSlot = without.budget.parts.kvCache / slots;
+    assert.equal(beside.budget.parts.kvCache, perSlot * (slots + guests));
+  });
+}
+
+test('fewer slots are planned if the guests do not fit beside them', () => {
+  const [without, beside] = [plan(2.4e9), plan(2.4e9, { hasGuests: true })];
+  assert.ok(beside.budget.totalBytes <= 2.4e9);
+  assert.ok(beside.slots < without.slots, `${beside.slots} of ${without.slots}`);
 });
 
 test('the parts add up to the total, which is within the limit for every plan', () => {

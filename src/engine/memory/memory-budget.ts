@@ -24,8 +24,8 @@ export interface MemoryRequest {
   readonly kv: KvType;
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
-  /** Slots beside these, for tenants with less than their share. Default: 0. */
-  readonly guestSlots?: number | undefined;
+  /** Whether there are slots beside these, for tenants with less than their share. Default: no. */
+  readonly hasGuests?: boolean;
   readonly maxSeq?: number | undefined;
   readonly adapterCacheBytes?: number | undefined;
   /** 0: no prefix cache. */
@@ -58,6 +58,9 @@ const DEFAULT_PREFIX_CACHE_BYTES = 2 ** 30;
 const MIN_MAX_SEQ = 256;
 /** Rather than running fewer sequences than this, the default makes them shorter. */
 const MIN_SLOTS = 4;
+
+/** One slot for guests beside each so many, or fewer: so a light tenant rarely waits for the end of an answer (decision 22). */
+const SLOTS_PER_GUEST = 12;
 
 const MIB = 2 ** 20;
 /** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
@@ -133,9 +136,10 @@ function planWith(
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
   const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
-  const { guestSlots = 0, kv: type } = request;
-  const cacheBytes = (slots: number, maxSeqLength: number) =>
-    isHost ? KvCache.byteSize(config, { slotCount: slots + guestSlots, maxSeqLength, type }) : 0;
+  const cacheBytes = (slots: number, maxSeqLength: number) => {
+    const slotCount = slots + guestSlots(request, slots);
+    return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
+  };
   const plan = chooseSlots(config, request, {
     fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) <= left - forAdapters,
   });
@@ -163,7 +167,7 @@ function planWith(
   return {
     plan: {
       ...plan,
-      guestSlots,
+      guestSlots: guestSlots(request, plan.slots),
       rowFormFrom,
       adapterCacheBytes: parts.adapterCache,
       prefixCacheBytes: parts.prefixCache,
@@ -175,6 +179,10 @@ function planWith(
   };
 }
 
+function guestSlots({ hasGuests = false }: MemoryRequest, slots: number): number {
+  return hasGuests ? Math.ceil(slots / SLOTS_PER_GUEST) : 0;
+}
+
 interface SlotPlan {
   readonly slots: number;
   readonly maxSeqLength: number;
@@ -183,10 +191,8 @@ interface SlotPlan {
 type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'prefixCache' | 'adapterSlots'>;
 
 /** Parts that do not depend on the plan. The memory of a device, which then holds the weights, is not counted. */
-function fixedParts(
-  config: DecoderConfig,
-  { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq }: MemoryRequest,
-): FixedParts {
+function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
+  const { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq } = request;
   const { hiddenSize, intermediateSize, vocabSize } = config;
   const tokenizer = vocabSize * TOKENIZER_BYTES_PER_TOKEN;
   // A prompt over an int8 cache attends to a float copy of one layer of its slot, which the operator copies again.
@@ -207,7 +213,7 @@ function fixedParts(
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations:
       4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) +
-      8 * slots * vocabSize +
+      8 * (slots + guestSlots(request, slots)) * vocabSize +
       copies * layerBytes,
   };
 }
