@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import type { RequestDefaults } from '../../src/contracts/request-defaults.ts';
+import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
 import { type AdapterSummary, inspectAdapter } from '../peft/inspect.ts';
 import {
@@ -29,11 +30,13 @@ export interface VersionOrigin {
   readonly addedTokens?: AddedTokens;
 }
 
-/** The adapter in two files. */
+/** The adapter in two files, and the file of its origin. */
 export interface Content {
   readonly files: VersionManifest['files'];
   readonly digest: string;
   readonly summary: AdapterSummary;
+  /** Absent: the folder has no such file. */
+  readonly training?: TrainingOrigin;
 }
 
 /** Describes the files. Throws `ServeError` as `inspectAdapter` does if they are not an adapter. */
@@ -74,6 +77,7 @@ export function toManifest(
     rank: content.summary.rank,
     targets: content.summary.targets,
     ...(job !== undefined && { job }),
+    ...(content.training && { training: content.training }),
     ...(metrics && { metrics }),
     ...(generationConfig && { generation_config: generationConfig }),
     ...(requestDefaults && { request_defaults: requestDefaults }),

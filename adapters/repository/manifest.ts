@@ -5,6 +5,7 @@ import { addedTokensSchema } from '../../src/contracts/added-tokens.ts';
 import { generationConfigSchema } from '../../src/contracts/generation-config.ts';
 import { requestDefaultsSchema } from '../../src/contracts/request-defaults.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
+import { trainingOriginSchema } from '../../src/contracts/training-origin.ts';
 import { CONFIG_FILE, MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS_FILE } from '../peft/files.ts';
 
 /** The name of an adapter. */
@@ -71,6 +72,8 @@ export const manifestSchema = z.object({
   targets: z.array(z.string()),
   /** The job that trained it. */
   job: z.string().optional(),
+  /** The data and the program that made it. Absent: this program did not train it, or an older version did. */
+  training: trainingOriginSchema.optional(),
   /** The evaluation card, training figures and the like. */
   metrics: z.record(z.string(), z.unknown()).optional(),
   /** Its own sampling defaults, from the generation_config.json beside its files. */

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
+import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
   CONFIG_FILE,
   digestAdapterFiles,
@@ -11,7 +12,7 @@ import {
   readAdapterFiles,
   WEIGHTS_FILE,
 } from '../peft/files.ts';
-import { invalidAdapter } from '../peft/refusal.ts';
+import { invalidAdapter, toInvalidAdapter } from '../peft/refusal.ts';
 import { readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
 import { withPublished } from './alias-changes.ts';
@@ -78,7 +79,11 @@ export async function publishFolder(
 
 async function describeFolder(directory: string): Promise<Content> {
   const { configBytes, weightsBytes } = await readAdapterFiles(directory);
-  return describeContent(configBytes, weightsBytes);
+  const content = await describeContent(configBytes, weightsBytes);
+  const training = await readTrainingOrigin(directory).catch((error) => {
+    throw toInvalidAdapter(error);
+  });
+  return { ...content, ...(training && { training }) };
 }
 
 /** Makes a version of files that somebody has put under a number by hand. */

@@ -11,6 +11,7 @@ import type {
   VersionManifest,
 } from '../compose/adapters.ts';
 import { cardRows, formatRows, readCard } from '../contracts/evaluation-card.ts';
+import type { FileDigest, TrainingOrigin } from '../contracts/training-origin.ts';
 import { formatTable, formatTime } from './table.ts';
 
 /** The flags that name an alias's target, besides a version. */
@@ -81,13 +82,8 @@ export function describeAlias({ name, alias, pointer, previous }: MovedAlias): s
 
 /** Formats a manifest as rows. */
 export function describeManifest(manifest: VersionManifest): string {
-  const { name, version, rank, targets, digest, job, metrics } = manifest;
-  const files = Object.entries(manifest.files).map(
-    ([file, { byteSize, sha256 }]): TextRow => [
-      file,
-      `${formatBytes(byteSize)}, SHA-256 ${sha256}`,
-    ],
-  );
+  const { name, version, rank, targets, digest, job, training, metrics } = manifest;
+  const files = Object.entries(manifest.files).map(([file, of]) => fileRow(file, of));
   const rows: TextRow[] = [
     ['adapter', `${name}@${version}`],
     ['published', `${formatTime(manifest.created_at)} UTC`],
@@ -98,11 +94,25 @@ export function describeManifest(manifest: VersionManifest): string {
     ...files,
   ];
   if (job !== undefined) rows.push(['job', job]);
+  if (training) rows.push(...originRows(training));
   for (const [key, value] of Object.entries(metrics ?? {})) rows.push(...metricRows(key, value));
   return formatRows(rows);
 }
 
 type TextRow = [name: string, text: string];
+
+function fileRow(name: string, { byteSize, sha256 }: FileDigest): TextRow {
+  return [name, `${formatBytes(byteSize)}, SHA-256 ${sha256}`];
+}
+
+function originRows({ program, data, validation, init_adapter }: TrainingOrigin): TextRow[] {
+  return [
+    ['trained by', program],
+    fileRow('training file', data),
+    ...(validation ? [fileRow('validation file', validation)] : []),
+    ...(init_adapter === undefined ? [] : [['started from', init_adapter] satisfies TextRow]),
+  ];
+}
 
 function metricRows(key: string, value: unknown): TextRow[] {
   const card = readCard(value);

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { hashFile } from '../../src/common/regular-file.ts';
+import { VERSION } from '../../src/common/version.ts';
 import { readCard } from '../../src/contracts/evaluation-card.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath } from '../shared.ts';
@@ -24,7 +26,7 @@ function workplace(t: TestContext) {
   return { at, rows, run, train };
 }
 
-test('a run ends with its card, which its version keeps; the same adapter has the same one again', async (t) => {
+test('T41: a run ends with its card, which its version keeps with its origin; the same adapter has the same one again', async (t) => {
   const { at, rows, run, train } = workplace(t);
   const trained = await train('run', '--name', 'letters', '--validation', rows);
   assert.equal(trained.code, 0, trained.error);
@@ -32,6 +34,15 @@ test('a run ends with its card, which its version keeps; the same adapter has th
   const inspected = await run('adapters', 'inspect', 'letters');
   assert.match(inspected.out, /^evaluation {2,}gate finite: passed: 0 is <= 0$/m);
   const manifest = JSON.parse((await run('adapters', 'inspect', 'letters', '--json')).out);
+  const file = await hashFile(rows);
+  assert.deepEqual(manifest.training, {
+    ...{ program: `lorikeet ${VERSION}`, data: file, validation: file },
+  });
+  assert.match(inspected.out, new RegExp(`^trained by +lorikeet ${VERSION}$`, 'm'));
+  assert.match(inspected.out, new RegExp(`^validation file .* SHA-256 ${file.sha256}$`, 'm'));
+  await run('adapters', 'push', at('run/adapter'), '--name', 'copy');
+  const copy = JSON.parse((await run('adapters', 'inspect', 'copy', '--json')).out);
+  assert.deepEqual(copy.training, manifest.training);
   const card = readCard(manifest.metrics.evaluation)!;
   for (const adapter of ['letters', 'letters@1', 'letters:latest', at('run/adapter')]) {
     const measured = await run('eval', adapter, '--model', TOY, '--data', rows, '--json');

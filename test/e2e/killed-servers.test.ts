@@ -23,6 +23,7 @@ const ROWS = 16;
 const EPOCHS = 2;
 const BATCH = 4;
 const STEPS = (ROWS / BATCH) * EPOCHS;
+const TRAINING_FILE = Buffer.from(numberRows(ROWS).join('\n'));
 const POLL_MS = 5;
 /** A job that takes longer is stuck. */
 const DEADLINE_MS = 180_000;
@@ -113,7 +114,7 @@ class Flow {
 
 for (let part = 1; part <= PARTS; part++) {
   test(
-    `F16, F25, T21, T25, I18, I20: a server that is killed at random points from the file to the answer leaves whole jobs and no litter (part ${part})`,
+    `F16, F25, T21, T25, T41, I18, I20: a server that is killed at random points from the file to the answer leaves whole jobs and no litter (part ${part})`,
     {
       skip,
     },
@@ -175,6 +176,7 @@ async function killAtRandomPoints(t: TestContext, seed: number): Promise<void> {
   for (const { name, job } of failed) assert.ok(job!.error?.message, `${name} has no reason`);
   const calmDigests = digestsOf(home, 'calm');
   assert.equal(calmDigests.length, EPOCHS + 1);
+  for (const { data } of calmDigests) assert.equal(data, sha256(TRAINING_FILE));
   for (const { name, job, answer } of flows) {
     if (job!.status === 'failed') continue;
     assert.deepEqual(digestsOf(home, name), calmDigests, name);
@@ -184,7 +186,7 @@ async function killAtRandomPoints(t: TestContext, seed: number): Promise<void> {
 }
 
 async function upload(client: OpenAI): Promise<OpenAI.FileObject> {
-  const file = await toFile(Buffer.from(numberRows(ROWS).join('\n')), 'rows.jsonl');
+  const file = await toFile(TRAINING_FILE, 'rows.jsonl');
   return client.files.create({ file, purpose: 'fine-tune' });
 }
 
@@ -210,15 +212,18 @@ function ageLeftovers(home: string): void {
   for (const file of [...contents, ...writes]) if (existsSync(file)) utimesSync(file, time, time);
 }
 
-/** The digests of a name's versions, by number. */
-function digestsOf(home: string, name: string): string[] {
+const sha256 = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex');
+
+/** The digests of a name's versions and of the data that they were trained on, by number. */
+function digestsOf(home: string, name: string): { digest: string; data: string }[] {
   const folder = path.join(home, 'store/local', name);
   const numbers = readdirSync(folder).filter((entry) => /^\d+$/.test(entry));
   return numbers
     .sort((a, b) => Number(a) - Number(b))
     .map((version) => {
       const manifest = readFileSync(path.join(folder, version, 'manifest.json'), 'utf8');
-      return JSON.parse(manifest).digest;
+      const { digest, training } = JSON.parse(manifest);
+      return { digest, data: training.data.sha256 };
     });
 }
 
@@ -230,7 +235,7 @@ function litter(home: string, flows: readonly Flow[]): string[] {
   const isThere = new Set(all);
   const isJob = new Set(flows.map(({ job }) => job!.id));
   const isName = new Set(flows.map(({ name }) => name));
-  const isKey = new Set(flows.map(({ name }) => createHash('sha256').update(name).digest('hex')));
+  const isKey = new Set(flows.map(({ name }) => sha256(name)));
   const isWhole = (folder: string, files: readonly string[]) =>
     files.every((file) => isThere.has(`${folder}/${file}`));
   return all.filter((file) => {

@@ -151,7 +151,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   T38: 'The text of control tokens in a message: it stays text.',
   T39: 'Rate limits: prompt and max_tokens are reserved, and the rest is returned at the end.',
   T40: 'A job is created again with the same Idempotency-Key: it is the same job.',
-  T41: 'Poisoned data: not detected, but an adapter stays with its tenant, and its manifest names its base and its job.',
+  T41: 'Poisoned data: not detected, but an adapter stays with its tenant, and its manifest has the SHA-256 of its base, its data and the adapter that it started from, the program that trained it and its job.',
   T42: 'The supply chain: the package installs and serves without running install scripts.',
   T43: 'Ambiguous paths, foreign hosts and foreign origins: refused, and never answered without a key.',
   I01: 'The tokens of a sequence are those that it has alone, whatever else runs.',

@@ -7,7 +7,10 @@ import { type TestContext, test } from 'node:test';
 import { type AdapterFiles, CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { hashFile } from '../../src/common/regular-file.ts';
+import { VERSION } from '../../src/common/version.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { drawHead } from '../../trainer/adapter/classifier.ts';
 import { evaluateRequest } from '../../trainer/commands/eval.ts';
@@ -119,7 +122,7 @@ test('macro F1 is the mean over the classes that occur in rows or answers', asyn
   assert.ok(Math.abs(Number(card['macro_f1']) - (0.8 + 0) / 2) < 1e-12);
 });
 
-test('a classifier is trained on, with its own classes and head', async (t) => {
+test('T41: a classifier is trained on, with its own classes and head, and its origin says from what', async (t) => {
   const job = good(t);
   const { dir } = await runToy(t, job);
   const initAdapter = path.join(dir, 'adapter');
@@ -131,6 +134,17 @@ test('a classifier is trained on, with its own classes and head', async (t) => {
   const again = await runToy(t, settings);
   assert.equal(again.error, undefined);
   assert.equal(cardOf(again)['accuracy'], 1);
+  const [first, origin] = await Promise.all(
+    [dir, again.dir].map((run) => readTrainingOrigin(path.join(run, 'adapter'))),
+  );
+  assert.deepEqual(origin, {
+    program: `lorikeet ${VERSION}`,
+    data: await hashFile(data),
+    validation: await hashFile(job.validation),
+    init_adapter: (await readAdapterFiles(initAdapter)).digest,
+  });
+  assert.deepEqual(first?.data, await hashFile(job.data));
+  assert.equal(first?.init_adapter, undefined);
   const config = JSON.parse(readFileSync(path.join(again.dir, 'adapter', CONFIG_FILE), 'utf8'));
   assert.deepEqual(config.id2label, Object.fromEntries(NAMES.entries()));
   const plain = writeRows(t, [{ text: 'a' }, { text: 'b' }]);

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { hashFile } from '../../src/common/regular-file.ts';
+import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, runDir, runLinear } from './runs.ts';
@@ -100,6 +102,7 @@ for (const [name, settings] of Object.entries(RUNS)) {
     const job = { data: rows, epochs: 2, checkpointEvery: 2, ...settings };
     const adapterOf = ({ dir }: ToyRun) =>
       readFileSync(path.join(dir, 'adapter/adapter_model.safetensors')).toString('hex');
+    const originOf = ({ dir }: ToyRun) => readTrainingOrigin(path.join(dir, 'adapter'));
     const whole = await runToy(t, job);
     assert.equal(whole.error, undefined);
     const killed = await runToy(t, job, { killAfter: 3 });
@@ -107,6 +110,7 @@ for (const [name, settings] of Object.entries(RUNS)) {
     const resumed = await runToy(t, job, { dir: killed.dir });
     assert.equal(resumed.error, undefined);
     assert.equal(adapterOf(resumed), adapterOf(whole));
+    assert.deepEqual((await originOf(resumed))!.data, await hashFile(rows));
   });
 }
 

@@ -13,6 +13,9 @@ import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, tinyModel } from '../fixtures.ts';
 import { LINEAR_VOCAB, linearModel } from './linear-model.ts';
 
+/** For rows that come from no file. */
+export const NO_FILES = { data: { sha256: '0'.repeat(64), byteSize: 1 } };
+
 /** Rows of a few tokens each; the first token is not learned. */
 export function dataset(count: number, seed = 5): Dataset {
   const random = seededRandom(seed);
@@ -61,7 +64,7 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
   const { artifact, config } = tinyModel(); // for its settings: what is trained is the model above
   const prepared = prepareRows(job, artifact, {
     ...{ method: 'lora', maxLength: 64, adapter: undefined },
-    rows: { train: rows, validation },
+    rows: { train: rows, validation, files: NO_FILES },
   });
   const controller = new AbortController();
   const events: string[] = [];

@@ -29,6 +29,7 @@ import {
 } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
+import { NO_FILES } from './runs.ts';
 import { argmaxOver, type Continuation, evaluateHits } from './teacher-forced.ts';
 import { trainModel } from './tiny-training.ts';
 
@@ -51,7 +52,7 @@ async function publish(t: TestContext, { artifact }: TinyModel): Promise<string>
     method: 'lora',
     maxLength: 32,
     adapter: await planAdapter(job, artifact),
-    rows: { train: describeExamples(rows(24), 0), validation: undefined },
+    rows: { train: describeExamples(rows(24), 0), validation: undefined, files: NO_FILES },
   } as const;
   const folder = await createRunFolder(path.join(dir, 'run'), job);
   const adaptersDir = path.join(dir, 'adapters');

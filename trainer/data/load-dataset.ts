@@ -1,6 +1,7 @@
 // Loads a training file as examples and counts. All bad rows are counted, and the first ten are reported, before anything is
 // trained.
 import path from 'node:path';
+import type { FileDigest } from '../../src/contracts/training-origin.ts';
 import {
   badLinesDetail,
   MAX_REPORTED,
@@ -17,7 +18,7 @@ import {
   fingerprint,
   truncateExample,
 } from './example.ts';
-import { readLines } from './read-lines.ts';
+import { ReadBytes, readLines } from './read-lines.ts';
 
 /** Counts of a file. */
 export interface DatasetCounts {
@@ -41,6 +42,11 @@ export interface Dataset {
   readonly counts: DatasetCounts;
 }
 
+/** The examples of a file, and the digest of the bytes that they were read from. */
+export interface FileDataset extends Dataset {
+  readonly file: FileDigest;
+}
+
 /** How rows become examples. */
 export interface LoadOptions {
   readonly encode: RowEncoder;
@@ -56,14 +62,15 @@ const MAX_TOKENS = 2 ** 28;
 export async function loadDataset(
   file: string,
   { encode, maxLength }: LoadOptions,
-): Promise<Dataset> {
+): Promise<FileDataset> {
   const name = path.basename(file);
   const faults: RowFault[] = [];
   let badLines = 0;
   const examples: Example[] = [];
   let truncated = 0;
   let tokens = 0;
-  for await (const line of readLines(file)) {
+  const read = new ReadBytes();
+  for await (const line of readLines(file, read)) {
     const whole = encodeLine(line, encode);
     if (typeof whole === 'string') {
       badLines++;
@@ -81,7 +88,7 @@ export async function loadDataset(
   }
   if (badLines > 0) throw new DatasetError(name, badLinesDetail(badLines), { faults, badLines });
   if (examples.length === 0) throw new DatasetError(name, NO_EXAMPLES_DETAIL);
-  return describeExamples(examples, truncated);
+  return { ...describeExamples(examples, truncated), file: read.digest() };
 }
 
 /** Counts examples. */

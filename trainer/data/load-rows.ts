@@ -1,14 +1,23 @@
 // Loads a run's training and validation rows.
 import path from 'node:path';
+import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { tooFewDetail } from '../../src/rows/file-fault.ts';
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { countTrained, DatasetError } from './example.ts';
-import { type Dataset, describeExamples, type LoadOptions, loadDataset } from './load-dataset.ts';
+import {
+  type Dataset,
+  describeExamples,
+  type FileDataset,
+  type LoadOptions,
+  loadDataset,
+} from './load-dataset.ts';
 
 /** The rows of a run. */
 export interface Rows {
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
+  /** The digests of the files that they were read from. */
+  readonly files: Pick<TrainingOrigin, 'data' | 'validation'>;
 }
 
 /** The settings of a job that choose its rows. */
@@ -33,17 +42,15 @@ export async function loadRows(
 ): Promise<Rows> {
   const all = await loadDataset(data, options);
   refuseFew(data, all, minExamples);
-  const rows = splitDataset(all, validationSplit, seed) ?? {
-    train: all,
-    validation: validation === undefined ? undefined : await loadValidation(validation, options),
-  };
+  const held = validation === undefined ? undefined : await loadValidation(validation, options);
+  const rows = splitDataset(all, validationSplit, seed) ?? { train: all, validation: held };
   refuseMasked(data, rows.train);
   if (rows.validation && validation === undefined) refuseMasked(data, rows.validation);
-  return rows;
+  return { ...rows, files: { data: all.file, ...(held && { validation: held.file }) } };
 }
 
 /** Loads validation rows. @throws DatasetError for the validation file */
-export async function loadValidation(file: string, options: LoadOptions): Promise<Dataset> {
+export async function loadValidation(file: string, options: LoadOptions): Promise<FileDataset> {
   try {
     const dataset = await loadDataset(file, options);
     refuseMasked(file, dataset);

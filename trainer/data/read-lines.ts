@@ -1,7 +1,9 @@
 // Reads the lines of a training file.
+import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import type { FileDigest } from '../../src/contracts/training-origin.ts';
 import { type Line, splitLines } from '../../src/rows/lines.ts';
 import { DatasetError } from './example.ts';
 
@@ -13,10 +15,34 @@ const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]
   ['UTF-16 text', [0xfe, 0xff]],
 ];
 
-/** Yields the lines that are not blank. @throws DatasetError if the file is absent or of another kind */
-export async function* readLines(file: string): AsyncGenerator<Line> {
+/** The bytes of a file that have been read. */
+export class ReadBytes {
+  readonly #hash = createHash('sha256');
+  #byteSize = 0;
+
+  /** Counts the chunks that pass through. */
+  async *count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      this.#hash.update(chunk);
+      this.#byteSize += chunk.length;
+      yield chunk;
+    }
+  }
+
+  /** Returns the digest. Call it once, after the last chunk. */
+  digest(): FileDigest {
+    return { sha256: this.#hash.digest('hex'), byteSize: this.#byteSize };
+  }
+}
+
+/**
+ * Yields the lines that are not blank.
+ * @param read counts the bytes
+ * @throws DatasetError if the file is absent or of another kind
+ */
+export async function* readLines(file: string, read = new ReadBytes()): AsyncGenerator<Line> {
   await refuseForeign(file);
-  yield* splitLines(createReadStream(file) as AsyncIterable<Buffer>);
+  yield* splitLines(read.count(createReadStream(file)));
 }
 
 async function refuseForeign(file: string): Promise<void> {

@@ -34,6 +34,8 @@ import { refuseForeignModules, tablesOf, wholeModuleFields } from './whole-modul
 export interface AdapterPlan {
   readonly peft: PeftSettings & Partial<ClassifierFields>;
   readonly lora: LoraSettings;
+  /** The digest of the job's `initAdapter`. */
+  readonly initDigest?: string;
 }
 
 /** The base of an adapter. */
@@ -122,7 +124,7 @@ async function continueAdapter(
     await parseAdapter(files, base.config, trainableBaseOf(base)); // checks each tensor against the model
     const adapter = await readAdapter(files, base.config, job.dropout);
     refuseContradictions({ ...job, alora: invocation?.slice() }, adapter.peft, base.config);
-    return adapter;
+    return { ...adapter, initDigest: files.digest };
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
     throw new ConfigError([`initAdapter: ${error.message}`]);

@@ -3,7 +3,9 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { ConfigError } from '../../src/common/errors.ts';
+import { VERSION } from '../../src/common/version.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
+import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
@@ -35,6 +37,7 @@ export interface PreparedRun {
   /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;
   readonly warnings: readonly Warning[];
+  readonly origin: TrainingOrigin;
   /** Hash of job, base and rows. A checkpoint belongs to one hash. */
   readonly configHash: string;
 }
@@ -113,6 +116,11 @@ export function prepareRows(
     validation: rows.validation,
     language,
     warnings: examineData(rows.train, rows.validation),
+    origin: {
+      program: `lorikeet ${VERSION}`,
+      ...rows.files,
+      ...(adapter?.initDigest !== undefined && { init_adapter: adapter.initDigest }),
+    },
     configHash: hashConfig(settled, artifact.info.digest, [train, rows.validation]),
   };
 }

@@ -92,12 +92,13 @@ function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact
 function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOptions): TrainRun {
   const { artifact, folder } = options;
   const { parameters } = model;
-  const { adapter, job } = prepared;
+  const { adapter, job, origin } = prepared;
   const written = adapter && {
     parameters,
     peft: adapter.peft,
     baseName: artifact.info.source,
     dtype: job.saveDtype === 'float16' ? ('F16' as const) : ('F32' as const),
+    origin,
   };
   return {
     ...toTrainRun(prepared, artifact.config),

@@ -8,6 +8,7 @@ import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
+import { TRAINING_ORIGIN_FILE, type TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
   memorySource,
   type WritableTensors,
@@ -36,6 +37,8 @@ export interface AdapterToWrite {
   readonly dtype: FloatDType;
   /** `base_model_name_or_path`, for information only. */
   readonly baseName: string;
+  /** Absent: none is written. */
+  readonly origin?: TrainingOrigin;
 }
 
 /** Writes an adapter as peft does and replaces the folder `dir` atomically. peft and llama.cpp's converter can open it. */
@@ -44,6 +47,10 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   await rm(building, { recursive: true, force: true });
   await makeFolder(building);
   await writeFileDurably(path.join(building, CONFIG_FILE), serializeConfig(adapter));
+  if (adapter.origin) {
+    const origin = `${JSON.stringify(adapter.origin, null, 2)}\n`;
+    await writeFileDurably(path.join(building, TRAINING_ORIGIN_FILE), origin);
+  }
   const tensors = new Map<string, Tensor>();
   for (const parameter of adapter.parameters) {
     tensors.set(parameter.name, toStored(parameter, adapter.dtype));

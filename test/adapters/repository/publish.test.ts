@@ -9,12 +9,21 @@ import { adapterDigest } from '../../../adapters/peft/files.ts';
 import { contentPublication } from '../../../adapters/repository/content.ts';
 import { ServeError } from '../../../src/common/errors.ts';
 import { temporaryFolder } from '../../fixtures.ts';
-import { adapterFiles, countedStore, keysOf, shelf, writeAdapter, ZEN } from './shelf.ts';
+import {
+  adapterFiles,
+  countedStore,
+  keysOf,
+  ORIGIN,
+  shelf,
+  writeAdapter,
+  writeOrigin,
+  ZEN,
+} from './shelf.ts';
 
 test('T41: a version is a plain PEFT folder whose manifest says what is in it', async (t) => {
   const { repository, adapter, store } = shelf(t, { now: () => 1_700_000_000_999 });
   const metrics = { validation_loss: 1.25 };
-  const directory = adapter(1);
+  const directory = writeOrigin(adapter(1));
   const baseDigest = 'b'.repeat(64);
   const published = await repository.publish(ZEN, { directory }, { baseDigest, metrics, job: 'j' });
   const { config, weights } = adapterFiles(1);
@@ -33,6 +42,7 @@ test('T41: a version is a plain PEFT folder whose manifest says what is in it', 
     rank: 2,
     targets: ['q_proj', 'v_proj'],
     job: 'j',
+    training: ORIGIN,
     metrics,
   });
   assert.deepEqual(await repository.readManifest('acme', 'zen', 1), published);
@@ -43,6 +53,37 @@ test('T41: a version is a plain PEFT folder whose manifest says what is in it', 
     'acme/zen/1/publishing.json',
     'acme/zen/alias.json',
   ]);
+});
+
+test('T41: an origin that is not one is refused by its field, before anything is written', async (t) => {
+  const { repository, adapter, store } = shelf(t);
+  const directory = adapter(1);
+  const { program: _, ...unnamed } = ORIGIN;
+  const bad: Record<string, unknown> = {
+    program: unnamed,
+    'data.sha256': { ...ORIGIN, data: { ...ORIGIN.data, sha256: 'D'.repeat(64) } },
+    'data.byteSize': { ...ORIGIN, data: { ...ORIGIN.data, byteSize: 0 } },
+    validation: { ...ORIGIN, validation: 'e'.repeat(64) },
+    init_adapter: { ...ORIGIN, init_adapter: '../zen' },
+  };
+  for (const [field, origin] of Object.entries(bad)) {
+    writeOrigin(directory, origin);
+    await assert.rejects(repository.publish(ZEN, { directory }), {
+      code: 'adapter_invalid',
+      param: `training_origin.json: ${field}`,
+    });
+  }
+  assert.deepEqual(await keysOf(store), []);
+});
+
+test('T41: other words about the origin of a version do not make a new one', async (t) => {
+  const { repository, adapter } = shelf(t);
+  const directory = writeOrigin(adapter(1));
+  const options = { publicationId: 'job-7' };
+  await repository.publish(ZEN, { directory }, options);
+  writeOrigin(directory, { ...ORIGIN, program: 'lorikeet 0.2.0' });
+  const again = await repository.publish(ZEN, { directory }, options);
+  assert.deepEqual([again.version, again.training], [1, ORIGIN]);
 });
 
 test('the claim comes first, the manifest after the files, the aliases last', async (t) => {

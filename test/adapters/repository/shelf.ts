@@ -14,6 +14,20 @@ import { configBytes, sampleTensors } from '../sample.ts';
 
 export const ZEN = { tenant: 'acme', name: 'zen' };
 
+/** The origin of an adapter that was trained. */
+export const ORIGIN = {
+  program: 'lorikeet 0.1.0',
+  data: { sha256: 'd'.repeat(64), byteSize: 1200 },
+  validation: { sha256: 'e'.repeat(64), byteSize: 300 },
+  init_adapter: 'f'.repeat(64),
+};
+
+/** Writes the origin beside an adapter's files, as the trainer does. */
+export function writeOrigin(directory: string, origin: unknown = ORIGIN): string {
+  writeFileSync(path.join(directory, 'training_origin.json'), JSON.stringify(origin));
+  return directory;
+}
+
 /** Writes a PEFT folder whose weights are told by `seed`. */
 export function writeAdapter(root: string, seed: number): string {
   const directory = path.join(root, `adapter-${seed}`);

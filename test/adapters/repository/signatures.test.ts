@@ -12,7 +12,7 @@ import type { ObjectStore } from '../../../adapters/store/store.ts';
 import { ConfigError, ServeError } from '../../../src/common/errors.ts';
 import { readSignatureKeys } from '../../../src/compose/repository.ts';
 import { temporaryFolder } from '../../fixtures.ts';
-import { shelf, ZEN } from './shelf.ts';
+import { ORIGIN, shelf, writeOrigin, ZEN } from './shelf.ts';
 
 /** A pair in PEM, as `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` write it. */
 function createPair(type: 'ed25519' | 'ed448' = 'ed25519') {
@@ -56,7 +56,7 @@ async function publishSigned(t: TestContext) {
   const { store, repository, adapter } = shelf(t, { signatureKeys });
   await repository.publish(
     ZEN,
-    { directory: adapter(1) },
+    { directory: writeOrigin(adapter(1)) },
     { metrics: { b: 1, a: { d: 2, c: 3 } } },
   );
   return store;
@@ -82,6 +82,11 @@ test('T23: another key, another content and another version are refused', async 
     digest: (manifest) => ({ ...manifest, digest: 'a'.repeat(64) }),
     defaults: (manifest) => ({ ...manifest, generation_config: { temperature: 0 } }),
     metrics: (manifest) => ({ ...manifest, metrics: {} }),
+    'training file': (manifest) => ({
+      ...manifest,
+      training: { ...ORIGIN, data: ORIGIN.validation },
+    }),
+    'no origin': ({ training: _, ...manifest }) => manifest,
     'no signature': ({ signature: _, ...manifest }) => manifest,
     'no base64': (manifest) => ({ ...manifest, signature: '!' }),
   };

@@ -1,5 +1,6 @@
 // Rows of a training file: what each kind becomes, what is learned of it, and how a bad one is named.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { appendFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -208,6 +209,15 @@ function load(t: { after(fn: () => void): void }, content: string | Uint8Array, 
 test('blank lines, CRLF, a byte order mark and a missing newline at the end are fine', async (t) => {
   const { counts } = await load(t, `\ufeff${ROW}\r\n\r\n  \n${ROW}\n\n{"text":"b"}`);
   assert.deepEqual([counts.examples, counts.duplicates], [3, 1]);
+});
+
+test('T41: the digest is that of the whole file, whatever its lines are', async (t) => {
+  const long = `{"text":"${'abc'.repeat(100_000)}"}\n`;
+  for (const content of [`\ufeff${ROW}\r\n\r\n  \n${ROW}`, long.repeat(2), `${ROW}\n\n\n`]) {
+    const bytes = Buffer.from(content);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    assert.deepEqual((await load(t, bytes)).file, { sha256, byteSize: bytes.length });
+  }
 });
 
 test('examples over maxLength lose their end, and are counted', async (t) => {

@@ -1,0 +1,45 @@
+// The origin of a trained adapter: the program and the data that made it. The trainer writes it beside the adapter's own
+// files, and a publication copies it to the manifest.
+import path from 'node:path';
+import { z } from 'zod';
+import { FileError } from '../common/errors.ts';
+import { loadIfPresent, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
+import { parseShallowJson } from '../common/shallow-json.ts';
+
+/** The file in the adapter's folder. */
+export const TRAINING_ORIGIN_FILE = 'training_origin.json';
+
+const digest = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex');
+const fileSchema = z.object({ sha256: digest, byteSize: z.int().positive() });
+
+/** The schema of an origin. snake_case, because it is part of a manifest. */
+export const trainingOriginSchema = z.object({
+  /** The name and version of the program. */
+  program: z.string().min(1).max(128),
+  /** The training file, as it was read. */
+  data: fileSchema,
+  /** The validation file. Absent: there was none, or the validation rows are part of `data`. */
+  validation: fileSchema.exactOptional(),
+  /** The digest of the adapter that the run started from. */
+  init_adapter: digest.exactOptional(),
+});
+
+/** The origin of a trained adapter. */
+export type TrainingOrigin = Readonly<z.infer<typeof trainingOriginSchema>>;
+/** The SHA-256 in hex and the size of a file. */
+export type FileDigest = TrainingOrigin['data'];
+
+/** Reads the origin in an adapter's folder. Undefined if it has none. Throws `FileError` naming the invalid field. */
+export async function readTrainingOrigin(directory: string): Promise<TrainingOrigin | undefined> {
+  const bytes = await loadIfPresent(path.join(directory, TRAINING_ORIGIN_FILE), SMALL_FILE_BYTES);
+  return bytes && parseFileValue(trainingOriginSchema, parse(bytes), TRAINING_ORIGIN_FILE);
+}
+
+function parse(bytes: Uint8Array): unknown {
+  try {
+    return parseShallowJson(bytes);
+  } catch (cause) {
+    throw new FileError(TRAINING_ORIGIN_FILE, 'is not valid JSON', { cause });
+  }
+}
