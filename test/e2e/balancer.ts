@@ -10,7 +10,7 @@ import { temporaryFolder } from '../fixtures.ts';
 import { findTool } from './infra/tools.ts';
 
 const CONFIG = 'infra/haproxy/haproxy.cfg';
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
 
 const tool = findTool('haproxy');
 

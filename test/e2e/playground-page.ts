@@ -14,7 +14,7 @@ export async function chat(page: Page, text: string): Promise<void> {
 
 /** Waits until an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
 export async function until(page: Page, expression: string): Promise<void> {
-  const deadline = performance.now() + 30_000;
+  const deadline = performance.now() + 60_000;
   while (!(await page.evaluate(expression))) {
     if (performance.now() > deadline) throw new Error(`not true in time: ${expression}`);
   }

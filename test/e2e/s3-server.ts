@@ -20,7 +20,7 @@ import { home } from './served.ts';
 
 const CREDENTIALS = { accessKeyId: 'lorikeet-test', secretAccessKey: 'not-a-secret-of-anybody' };
 const REGION = 'us-east-1';
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
 
 interface Program {
   /** As `go install` takes it, without the version. */

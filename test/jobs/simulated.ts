@@ -148,7 +148,8 @@ export function gates(): { folder: string; open(...steps: number[]): void } {
   return { folder, open };
 }
 
-const DEADLINE_MS = 20_000;
+/** For what another process does: a trainer has a low priority, and the machine may be busy. */
+const DEADLINE_MS = 120_000;
 
 /** What `find` finds, once it does. */
 export async function until<T>(what: string, find: () => Promise<T | undefined>): Promise<T> {
