@@ -13,6 +13,14 @@ test('a job that never ends is stopped by the clock, and the next one is answere
   assert.deepEqual(outcomes, [{ limit: 'time', part: 3 }, { result: 'echo' }]);
 });
 
+const skip = process.platform === 'linux' ? false : 'only Linux tells what a process computed';
+
+test('a job that waits for a core has more time, but not for ever', { skip }, async () => {
+  const jobs = new JobProcess(PROGRAM, { deadlineMs: 200, maxHeapMb: 64, maxRemembered: 2 });
+  const outcomes = await Promise.all([jobs.run('"wait"'), jobs.run('"wait for ever"')]);
+  assert.deepEqual(outcomes, [{ result: 'wait' }, { limit: 'time', part: 3 }]);
+});
+
 test('a job that takes all memory ends its process only', async () => {
   const jobs = new JobProcess(PROGRAM, { deadlineMs: 60_000, maxHeapMb: 32, maxRemembered: 2 });
   const outcomes = await Promise.all([jobs.run('"grow"'), jobs.run(ECHO)]);

@@ -1,4 +1,5 @@
-// A child for the test of job processes: never ends, takes all memory, or answers with the job or with its priority.
+// A child for the test of job processes: never ends, takes all memory, waits for a while or for ever, or answers with the job
+// or with its priority.
 import { getPriority } from 'node:os';
 import { serveJobs } from '../src/common/job-process.ts';
 
@@ -6,6 +7,10 @@ serveJobs((job: string, begin) => {
   if (job === 'echo') return job;
   if (job === 'priority') return getPriority();
   begin(3);
+  if (job.startsWith('wait')) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, job === 'wait' ? 500 : undefined);
+    return job;
+  }
   const known = new Map<number, object>();
   for (let i = 0; ; i++) if (job === 'grow') known.set(i, { i });
 });

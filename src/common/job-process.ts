@@ -5,13 +5,14 @@ import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
+import { readCpuTime } from './cpu-time.ts';
 import { forkProgram } from './fork-program.ts';
 import { type Caller, TurnQueue } from './turn-queue.ts';
 import { unlessAborted } from './waiting.ts';
 
 /** The limits of the jobs of a process. */
 export interface JobProcessLimits {
-  /** The time of one job. */
+  /** The time that one job may compute. If the system does not tell it (not Linux), the time that it may take. */
   readonly deadlineMs: number;
   readonly maxHeapMb: number;
   /** The number of outcomes that are kept for equal jobs. 0: equal jobs are run each for itself. */
@@ -30,6 +31,8 @@ type JobReply<Result> = { readonly part: number } | { readonly result: Result };
 const START_DEADLINE_MS = 30_000;
 /** A process takes 45 MB, and 60 ms to start. */
 const IDLE_MS = 30_000;
+/** A job may take so many times its deadline if it does not get a core: its priority leaves it a tenth of a busy one. */
+const MAX_WAIT_FACTOR = 10;
 /** A timeout is forgotten sooner, because the machine may have been busy. */
 const REMEMBER_LATE_MS = 60_000;
 /** Below the engine, whose steps the requests in flight wait for. */
@@ -132,10 +135,21 @@ export class JobProcess<Result> {
           if (signal === OUT_OF_MEMORY) resolve({ limit: 'memory', part });
           else failed(new Error(`the process ended: ${signal ?? code}`));
         };
+        const startJobDeadline = () => {
+          const { deadlineMs } = this.#limits;
+          const latestMs = performance.now() + MAX_WAIT_FACTOR * deadlineMs;
+          const before = computedMs(child);
+          const check = () => {
+            const left = deadlineMs - (computedMs(child) - before);
+            if (!(left > 0) || performance.now() >= latestMs) return late();
+            startDeadline(Math.ceil(left), check);
+          };
+          startDeadline(deadlineMs, check);
+        };
         const onReply = (reply: JobReply<Result>) => {
           if ('result' in reply) return resolve(reply);
           part = reply.part;
-          return part > 0 || startDeadline(this.#limits.deadlineMs, late);
+          return part > 0 || startJobDeadline();
         };
         startDeadline(START_DEADLINE_MS, () => failed(new Error('the process did not start')));
         child.on('error', failed).on('exit', ended).on('message', onReply);
@@ -167,6 +181,11 @@ export class JobProcess<Result> {
     this.#child = undefined;
     dropped?.kill('SIGKILL');
   }
+}
+
+/** NaN if it cannot be known. */
+function computedMs({ pid }: ChildProcess): number {
+  return (pid !== undefined && readCpuTime(pid)?.runMs) || Number.NaN;
 }
 
 /** Whether this process stays alive for the child. */

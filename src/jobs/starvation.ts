@@ -1,12 +1,5 @@
 // Notices a process that wants to compute and hardly ever gets a core. The decision is pure.
-import { readdirSync, readFileSync } from 'node:fs';
-
-/** Sums over the threads of a process since their start, in milliseconds. */
-export interface CpuTime {
-  readonly runMs: number;
-  /** The time in which they could have run but waited for a core. */
-  readonly waitMs: number;
-}
+import type { CpuTime } from '../common/cpu-time.ts';
 
 /** The share of the time it wants that a process gets at least. Linux's idle class gets 0.3 % beside threads that never sleep. */
 const MIN_SHARE = 0.02;
@@ -38,19 +31,4 @@ export class StarvationWatch {
     const wanted = ran + waitMs - first!.waitMs;
     return wanted >= this.#windowMs / 2 && ran < MIN_SHARE * wanted;
   }
-}
-
-/** Reads the times of a process. Returns undefined if it has ended, or if the system does not tell (not Linux). */
-export function readCpuTime(pid: number): CpuTime | undefined {
-  let [runNs, waitNs] = [0, 0];
-  try {
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      const [run, wait] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
-      runNs += Number(run);
-      waitNs += Number(wait);
-    }
-  } catch {
-    return undefined;
-  }
-  return { runMs: runNs / 1e6, waitMs: waitNs / 1e6 };
 }

@@ -1,8 +1,10 @@
 // One trainer process from its start to its end: its messages as a stream, and the reason for its death. Knows no store
 // and no job states.
+
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { type CpuTime, readCpuTime } from '../common/cpu-time.ts';
 import type { Logger } from '../common/log.ts';
 import { memoryGroups } from '../common/memory-limit.ts';
 import type {
@@ -13,7 +15,7 @@ import type {
   TrainPriority,
 } from '../contracts/training-messages.ts';
 import { forkTrainer } from './fork-trainer.ts';
-import { type CpuTime, readCpuTime, StarvationWatch } from './starvation.ts';
+import { StarvationWatch } from './starvation.ts';
 
 /** Settings of a `TrainerChild`. */
 export interface TrainerChildOptions {

@@ -1,7 +1,8 @@
 // A trainer starves if it wants to compute and hardly ever gets a core, for a whole window.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type CpuTime, readCpuTime, StarvationWatch } from '../../src/jobs/starvation.ts';
+import { type CpuTime, readCpuTime } from '../../src/common/cpu-time.ts';
+import { StarvationWatch } from '../../src/jobs/starvation.ts';
 import { seededRandom } from '../fixtures.ts';
 
 type Sample = CpuTime & { readonly atMs: number };
