@@ -1,6 +1,8 @@
-// A reporter for Node's test runner that writes one line, "passed failed skipped", then a line "# test: message" for each
+// A reporter for Node's test runner that writes one line, "passed failed skipped", then a line "# file: test: message" for each
 // failure, and a line "# shown: F01 F02" with the rows of docs/reliability.md that passing tests have in their names. A file
 // that crashes counts as failed. The runner expects a reporter as the default export.
+
+import path from 'node:path';
 
 /** The ids before a test's name, as in "F03, I04: a run that throws". */
 const IDS = /(?:^|: )((?:[BFIT]\d\d, )*[BFIT]\d\d): /;
@@ -16,7 +18,8 @@ export default async function* countTests(source) {
     if (data.details?.type === 'suite') continue;
     if (type === 'test:fail') {
       counts.fail++;
-      failures.push(`# ${data.name}: ${briefly(data.details?.error)}\n`);
+      const file = path.relative('', data.file ?? '');
+      failures.push(`# ${file}: ${data.name}: ${briefly(data.details?.error)}\n`);
     } else if (data.skip !== undefined || data.todo !== undefined) counts.skip++;
     else {
       counts.pass++;
