@@ -13,8 +13,8 @@ function createQueue(maxWaiting = 100) {
     { tenant: 'first' },
     () => new Promise<void>((resolve) => (open = resolve)),
   );
-  const take = (name: string, signal?: AbortSignal) => {
-    const taken = queue.take({ tenant: name[0]!, signal }, async () => void ran.push(name));
+  const take = (name: string, signal?: AbortSignal, key?: string) => {
+    const taken = queue.take({ tenant: name[0]!, signal }, async () => void ran.push(name), key);
     taken.catch(() => {}); // the test may look at it later
     return taken;
   };
@@ -68,6 +68,45 @@ test('a caller that leaves takes its waiting task with it, and only waits no lon
   assert.deepEqual(ran, ['a2'], 'it still runs');
   end();
   await next;
+});
+
+test('T15: a task that several want runs once, when it is the turn of any of them', async () => {
+  const { ran, take, finish } = createQueue();
+  for (const name of ['a1', 'a2', 'a3']) void take(name);
+  const shared = ['a4', 'a4', 'b1', 'c1'].map((name) => take(name, undefined, 'shared'));
+  for (const name of ['b2', 'c2']) void take(name);
+  await finish();
+  await Promise.all(shared);
+  assert.deepEqual(ran, ['a1', 'a4', 'c2', 'a2', 'b2', 'a3'], 'the task of a4 in the turn of b');
+});
+
+test('a task that several want is left by each alone', async () => {
+  const { ran, take, finish } = createQueue(4);
+  const leaving = new AbortController();
+  const reason = new Error('no more time');
+  const isLeft = Promise.all(
+    ['a1', 'a2', 'b1'].map((name) => {
+      const key = name === 'a2' ? 'nobody' : 'somebody';
+      return assert.rejects(take(name, leaving.signal, key), reason);
+    }),
+  );
+  const kept = take('b2', undefined, 'somebody');
+  leaving.abort(reason);
+  await isLeft;
+  for (const name of ['a3', 'a4']) void take(name); // those of a no longer count against its half
+  await finish();
+  await kept;
+  assert.deepEqual(ran, ['a1', 'a3', 'a4'], 'of a1 only the caller has left');
+});
+
+test('a full tenant may wait for a task that it or another wants already', async () => {
+  const { ran, take, finish } = createQueue(4);
+  for (const key of ['1', '2']) void take(`a${key}`, undefined, key);
+  const again = take('a3', undefined, '2');
+  await assert.rejects(take('a4', undefined, '4'), { code: 'rate_limit_exceeded' });
+  await finish();
+  await again;
+  assert.deepEqual(ran, ['a1', 'a2']);
 });
 
 test('a task that fails does not hold up the next one', async () => {

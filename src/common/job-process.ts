@@ -8,7 +8,6 @@ import { LRUCache } from 'lru-cache';
 import { readCpuTime } from './cpu-time.ts';
 import { forkProgram } from './fork-program.ts';
 import { type Caller, TurnQueue } from './turn-queue.ts';
-import { unlessAborted } from './waiting.ts';
 
 /** The limits of the jobs of a process. */
 export interface JobProcessLimits {
@@ -61,7 +60,6 @@ export class JobProcess<Result> {
   readonly #entry: URL;
   readonly #limits: JobProcessLimits;
   readonly #outcomes: LRUCache<string, JobOutcome<Result>>;
-  readonly #underWay = new Map<string, Promise<JobOutcome<Result>>>();
   readonly #turns = new TurnQueue({ maxWaiting: MAX_WAITING });
   #child: ChildProcess | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -76,27 +74,20 @@ export class JobProcess<Result> {
   /**
    * Runs a job, given as JSON. Jobs run one after the other, in turns between tenants, and equal ones once if outcomes are
    * remembered. Rejects if the process cannot be started or ends by itself; the next job then starts another. Rejects with
-   * `ServeError` if too many jobs wait, and with the reason of the caller's signal.
+   * `ServeError` if too many jobs wait, and with the reason of the caller's signal. A job that nobody waits for any more is not begun.
    */
-  run(json: string, caller: Caller = NOBODY): Promise<JobOutcome<Result>> {
+  async run(json: string, caller: Caller = NOBODY): Promise<JobOutcome<Result>> {
     if (this.#limits.maxRemembered === 0) return this.#turns.take(caller, () => this.#run(json));
     const key = createHash('sha256').update(json).digest('hex');
     const known = this.#outcomes.get(key);
-    if (known) return Promise.resolve(known);
-    const same = this.#underWay.get(key);
-    if (same) return unlessAborted(same, caller.signal);
-    // Others may come to want it, so it goes on if its caller leaves.
-    const outcome = this.#turns.take({ tenant: caller.tenant }, () => this.#run(json));
-    this.#underWay.set(key, outcome);
-    const remembered = outcome.then(
-      (found) => {
-        const isLate = 'limit' in found && found.limit === 'time';
-        this.#outcomes.set(key, found, isLate ? { ttl: REMEMBER_LATE_MS } : {});
-      },
-      () => {}, // the caller gets the error, and the next one tries again
-    );
-    void remembered.then(() => this.#underWay.delete(key));
-    return unlessAborted(outcome, caller.signal);
+    if (known) return known;
+    const runAndRemember = async () => {
+      const outcome = await this.#run(json);
+      const isLate = 'limit' in outcome && outcome.limit === 'time';
+      this.#outcomes.set(key, outcome, isLate ? { ttl: REMEMBER_LATE_MS } : {});
+      return outcome;
+    };
+    return this.#turns.take(caller, runAndRemember, key);
   }
 
   async #run(json: string): Promise<JobOutcome<Result>> {

@@ -1,5 +1,6 @@
 // Runs tasks one after the other. Tenants take turns, so that one with many tasks does not delay the single task of another.
 import { ServeError } from './errors.ts';
+import { type Resolvers, unlessAborted, withResolvers } from './waiting.ts';
 
 /** Who wants a task done. */
 export interface Caller {
@@ -14,11 +15,21 @@ export interface TurnQueueOptions {
   readonly maxWaiting: number;
 }
 
+/** A task that waits or runs. */
+interface Task extends Resolvers<unknown> {
+  readonly key: unknown;
+  run(): Promise<unknown>;
+  isRunning: boolean;
+  /** The tenant of each caller. */
+  readonly wantedBy: string[];
+}
+
 /** A queue of tasks. */
 export class TurnQueue {
   readonly #maxWaiting: number;
-  /** Tenant → its waiting tasks, oldest first. The tenants are in the order of their turns. */
-  readonly #waiting = new Map<string, (() => Promise<unknown>)[]>();
+  readonly #tasks = new Map<unknown, Task>();
+  /** Tenant → the waiting tasks that it wants, oldest first. The tenants are in the order of their turns. */
+  readonly #waiting = new Map<string, Task[]>();
   #isRunning = false;
 
   constructor({ maxWaiting }: TurnQueueOptions) {
@@ -26,26 +37,25 @@ export class TurnQueue {
   }
 
   /**
-   * Runs a task when it is its turn, and settles as it does. Rejects with the reason of the caller's signal, and with `ServeError`
-   * if too many tasks wait: `overloaded`, or `rate_limit_exceeded` if they are those of its tenant.
+   * Runs a task when it is its turn, and settles as it does. Callers with the same key share one task, which runs at the first turn
+   * of any of their tenants. Without a key the task is the caller's alone. Rejects with the reason of the caller's signal, and with
+   * `ServeError` if too many tasks wait: `overloaded`, or `rate_limit_exceeded` if they are those of its tenant.
    */
-  take<T>({ tenant, signal }: Caller, task: () => Promise<T>): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      signal?.throwIfAborted();
+  async take<T>({ tenant, signal }: Caller, run: () => Promise<T>, key: unknown = run): Promise<T> {
+    signal?.throwIfAborted();
+    const task = this.#tasks.get(key) ?? newTask(key, run);
+    if (!task.isRunning && !task.wantedBy.includes(tenant)) {
       this.#requireRoom(tenant);
-      const leave = () => {
-        this.#remove(tenant, start);
-        reject(signal!.reason);
-      };
-      const start = () => {
-        const ended = task().finally(() => signal?.removeEventListener('abort', leave));
-        ended.then(resolve, reject);
-        return ended;
-      };
-      signal?.addEventListener('abort', leave, { once: true });
-      this.#waiting.set(tenant, [...(this.#waiting.get(tenant) ?? []), start]);
-      this.#startNext();
-    });
+      this.#waiting.set(tenant, [...(this.#waiting.get(tenant) ?? []), task]);
+    }
+    this.#tasks.set(key, task);
+    task.wantedBy.push(tenant);
+    this.#startNext();
+    try {
+      return (await unlessAborted(task.promise, signal)) as T;
+    } finally {
+      this.#leave(tenant, task);
+    }
   }
 
   #requireRoom(tenant: string): void {
@@ -62,24 +72,44 @@ export class TurnQueue {
   #startNext(): void {
     const [next] = this.#waiting;
     if (this.#isRunning || !next) return;
-    const [tenant, [start]] = next;
-    this.#remove(tenant, start!);
+    const [tenant, [task]] = next;
+    for (const wanting of task!.wantedBy) this.#remove(wanting, task!);
     const rest = this.#waiting.get(tenant);
     if (rest) {
       this.#waiting.delete(tenant); // it comes after the others
       this.#waiting.set(tenant, rest);
     }
-    this.#isRunning = true;
-    const proceed = () => {
-      this.#isRunning = false;
-      this.#startNext();
-    };
-    void start!().then(proceed, proceed);
+    void this.#run(task!);
   }
 
-  #remove(tenant: string, task: () => Promise<unknown>): void {
+  async #run(task: Task): Promise<void> {
+    this.#isRunning = true;
+    task.isRunning = true;
+    try {
+      task.resolve(await task.run());
+    } catch (error) {
+      task.reject(error as Error);
+    }
+    this.#tasks.delete(task.key);
+    this.#isRunning = false;
+    this.#startNext();
+  }
+
+  /** Forgets a caller, and with the last one a task that has not begun. */
+  #leave(tenant: string, task: Task): void {
+    task.wantedBy.splice(task.wantedBy.indexOf(tenant), 1);
+    if (task.isRunning) return;
+    if (!task.wantedBy.includes(tenant)) this.#remove(tenant, task);
+    if (task.wantedBy.length === 0) this.#tasks.delete(task.key);
+  }
+
+  #remove(tenant: string, task: Task): void {
     const rest = this.#waiting.get(tenant)?.filter((other) => other !== task) ?? [];
     if (rest.length > 0) this.#waiting.set(tenant, rest);
     else this.#waiting.delete(tenant);
   }
+}
+
+function newTask(key: unknown, run: () => Promise<unknown>): Task {
+  return { key, run, isRunning: false, wantedBy: [], ...withResolvers<unknown>() };
 }
