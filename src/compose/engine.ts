@@ -85,5 +85,7 @@ function matchers(
     assert(tokenizer, 'the server refuses constraints for a model without a tokenizer');
     return new Grammars(tokenizer, vocabSize);
   });
-  return async (constraint, added) => (await grammars.get()).createMatcherAside(constraint, added);
+  return async (constraint, added, caller) => {
+    return (await grammars.get()).createMatcherAside(constraint, added, caller);
+  };
 }

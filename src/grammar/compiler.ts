@@ -1,6 +1,7 @@
 // Compiles constraints off the loops of the server and the engine: in child processes, within limits of time and memory.
 import { ServeError } from '../common/errors.ts';
 import { JobProcess } from '../common/job-process.ts';
+import type { Caller } from '../common/turn-queue.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import { rootPath } from './constraint.ts';
 import type { Network } from './network.ts';
@@ -21,7 +22,7 @@ export interface CompileResult {
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./compiler-worker.${EXTENSION}`, import.meta.url);
 
-/** Constraints are compiled one after the other, so a small one has a process in which it does not wait for large ones. */
+/** Constraints are compiled one after the other, in turns between tenants. A small one does not wait for large ones: it has another process. */
 const MAX_SMALL_LENGTH = 16_384;
 
 /** Faults of constraints that reach a limit. */
@@ -56,22 +57,25 @@ export class ConstraintCompiler {
     this.#large = new JobProcess(WORKER, { ...limits, deadlineMs: largeMs });
   }
 
-  /** Rejects with `GrammarError` if the constraint cannot be used, and with `ServeError` if no process can be started. */
-  async check(constraint: Constraint): Promise<void> {
-    await this.#run({ constraint, want: 'check' });
+  /**
+   * Rejects with `GrammarError` if the constraint cannot be used, with `ServeError` if no process can be started or too many
+   * constraints wait, and with the reason of the caller's signal.
+   */
+  async check(constraint: Constraint, caller?: Caller): Promise<void> {
+    await this.#run({ constraint, want: 'check' }, caller);
   }
 
   /** Returns the network of a constraint. Rejects like `check`. */
-  async compile(constraint: Constraint): Promise<Network> {
-    const { network } = await this.#run({ constraint, want: 'network' });
+  async compile(constraint: Constraint, caller?: Caller): Promise<Network> {
+    const { network } = await this.#run({ constraint, want: 'network' }, caller);
     return network!;
   }
 
-  async #run(job: CompileJob): Promise<CompileResult> {
+  async #run(job: CompileJob, caller: Caller | undefined): Promise<CompileResult> {
     const json = JSON.stringify(job);
     const lane = json.length <= MAX_SMALL_LENGTH ? this.#small : this.#large;
-    const outcome = await lane.run(json).catch((cause: unknown) => {
-      if (cause instanceof ServeError) throw cause;
+    const outcome = await lane.run(json, caller).catch((cause: unknown) => {
+      if (cause instanceof ServeError || caller?.signal?.aborted) throw cause;
       throw new ServeError('overloaded', 'constraints cannot be compiled now', { cause });
     });
     if ('limit' in outcome) {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
+import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { Automaton, State } from './automaton.ts';
@@ -67,14 +68,21 @@ export class Grammars {
     }
   }
 
-  /** Compiles in another process. Rejects with `ServeError` if the constraint cannot be used. */
-  async createMatcherAside(constraint: Constraint, added?: AddedTokens): Promise<Matcher> {
+  /**
+   * Compiles in another process, in turns between tenants. Rejects with `ServeError` if the constraint cannot be used or too many
+   * wait, and with the reason of the caller's signal.
+   */
+  async createMatcherAside(
+    constraint: Constraint,
+    added?: AddedTokens,
+    caller?: Caller,
+  ): Promise<Matcher> {
     const language = this.#languageOf(added);
     const key = language.key + constraintDigest(constraint);
     const known = this.#compiled.get(key);
     if (known) return new Matcher(known);
     try {
-      const network = await this.#compiler.compile(constraint);
+      const network = await this.#compiler.compile(constraint, caller);
       return this.#keep(key, automatonOf(constraint, network), language);
     } catch (error) {
       throw toServeError(error);

@@ -7,7 +7,7 @@ import {
 } from '../../adapters/registry/resolved.ts';
 import { FileError, ServeError } from '../common/errors.ts';
 import type { Deps } from './deps.ts';
-import type { HttpEnv } from './middleware/tenant.ts';
+import { callerOf, type HttpEnv } from './middleware/tenant.ts';
 import { checkTokenIds, type TokenFields } from './schema/fields.ts';
 
 /**
@@ -22,8 +22,7 @@ export async function withLanguage(
 ): Promise<Deps> {
   const adapted = model.kind === 'base' ? deps : await adapt(deps, model.parts);
   checkTokenIds(ids, adapted.model.vocabSize);
-  const caller = { tenant: c.get('tenant').id, signal: c.get('signal') };
-  return { ...adapted, longPrompts: adapted.longPrompts?.calledBy(caller) };
+  return { ...adapted, longPrompts: adapted.longPrompts?.calledBy(callerOf(c)) };
 }
 
 async function adapt(deps: Deps, parts: readonly AdapterPart[]): Promise<Deps> {

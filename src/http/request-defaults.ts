@@ -3,11 +3,13 @@ import { z } from '@hono/zod-openapi';
 import { readAdapterRequestDefaults } from '../../adapters/registry/folders.ts';
 import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
 import { ServeError } from '../common/errors.ts';
+import type { Caller } from '../common/turn-queue.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { RequestDefaults } from '../contracts/request-defaults.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
+import { usableConstraint } from './constraint-check.ts';
 import { validateBody } from './route.ts';
-import { CONSTRAINT_FIELDS } from './schema/constraints.ts';
+import { CONSTRAINT_FIELDS, constraintOf } from './schema/constraints.ts';
 import { TOOL_FIELDS } from './schema/tools.ts';
 
 /** Defaults as a request's fields are after they were checked. */
@@ -21,13 +23,20 @@ const schema = z.object({
   tools: TOOL_FIELDS.tools.chat,
 });
 
-/** Checks defaults as if a request had them. Rejects with `ServeError` (`adapter_invalid`) that names the field. */
-export async function checkRequestDefaults(defaults: RequestDefaults): Promise<CheckedDefaults> {
+/**
+ * Checks defaults as if a request had them. Rejects with `ServeError` (`adapter_invalid`) that names the field, and like the check of
+ * a request's constraint if that is not compiled.
+ */
+export async function checkRequestDefaults(
+  defaults: RequestDefaults,
+  caller?: Caller,
+): Promise<CheckedDefaults> {
   try {
-    const { response_format: constraint, tools } = await validateBody(schema, defaults);
+    const { tools, ...format } = validateBody(schema, defaults);
+    const constraint = await usableConstraint(constraintOf(format), caller);
     return { constraint, tools: tools ?? undefined };
   } catch (error) {
-    if (!(error instanceof ServeError)) throw error;
+    if (!(error instanceof ServeError) || error.status !== 400) throw error;
     const message = `adapter refused: request_defaults.json: ${error.message}`;
     throw new ServeError('adapter_invalid', message, {
       param: error.param ?? 'request_defaults.json',

@@ -3,7 +3,6 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
-import { unlessAborted } from '../common/waiting.ts';
 import { errorEnvelopeSchema } from '../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import type { HttpLimits } from './limits.ts';
@@ -96,8 +95,8 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
     route.admit?.(c);
     using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
     c.set('signal', late?.signal);
-    const checkedQuery = await validateQuery(query, c.req.query());
-    const input = body ? await readCheckedBody(c.req.raw, body, late?.signal) : checkedQuery;
+    const checkedQuery = validateQuery(query, c.req.query());
+    const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
     using _entered = route.enter?.(c, input);
     return await route.handle(c, input);
   });
@@ -111,11 +110,10 @@ export function pathParam(c: Context<HttpEnv>, name: string): string {
 async function readCheckedBody<Input>(
   request: Request,
   { schema, limits, isOptional }: JsonBody<Input>,
-  signal: AbortSignal | undefined,
 ): Promise<Input> {
   const isAbsent = isOptional && !hasBody(request.headers);
   const body = isAbsent ? {} : await readJsonBody(request, limits);
-  return unlessAborted(validateBody(schema, body), signal); // a constraint may wait to be compiled
+  return validateBody(schema, body);
 }
 
 /** Reads the headers only: a missing body looks like an empty one that has not come yet. */
@@ -147,9 +145,9 @@ function toErrorResponses(statuses: readonly ErrorStatus[] | undefined) {
   );
 }
 
-/** Returns the body as the schema reads it. Rejects with `ServeError` with a `param` like `messages[2].content`. */
-export async function validateBody<T>(schema: z.ZodType<T>, body: unknown): Promise<T> {
-  const result = await schema.safeParseAsync(body, { reportInput: false });
+/** Returns the body as the schema reads it. Throws `ServeError` with a `param` like `messages[2].content`. */
+export function validateBody<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body, { reportInput: false });
   if (result.success) return result.data;
   const { issues } = result.error;
   const unknown = issues.find(({ code }) => code === 'unrecognized_keys');
@@ -172,7 +170,7 @@ const NO_QUERY = z.strictObject({});
 function validateQuery<T>(
   schema: z.ZodType<T> | undefined,
   { 'api-version': _, ...query }: Record<string, string>,
-): Promise<T> {
+): T {
   return validateBody(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
 }
 
@@ -187,7 +185,8 @@ function unknownParameter(path: readonly PropertyKey[]): ServeError {
   return new ServeError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
-function toParam(path: readonly PropertyKey[]): string {
+/** Returns the name of a field as errors name it. */
+export function toParam(path: readonly PropertyKey[]): string {
   let param = '';
   for (const part of path) {
     if (typeof part === 'number') param += `[${part}]`;

@@ -1,56 +1,46 @@
 // The tools of a request, checked against what the model can do.
-import { ServeError } from '../common/errors.ts';
+import type { Caller } from '../common/turn-queue.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
-import { constraintChecks } from '../grammar/compiler.ts';
-import { GrammarError } from '../grammar/text-pattern.ts';
 import { argumentsOf } from '../tools/call-constraint.ts';
 import { callingModel, planTools, type ToolPlan, type ToolUse } from '../tools/tool-plan.ts';
+import { findConstraintFault, toRefusal } from './constraint-check.ts';
 import type { Deps } from './deps.ts';
 
 /**
  * Plans the use of tools. Undefined if no tool can be called. Rejects with `ServeError` for parameters that cannot be enforced.
+ * @param caller waits for their compilation
  * @param text the constraint of an answer without calls
  * @param paramOf returns the field that holds the parameters of a tool
  */
 export async function planToolUse(
   use: ToolUse,
   { tokenizer, chatTemplate }: Deps,
-  { text, paramOf }: { text?: Constraint | undefined; paramOf(index: number): string },
+  {
+    text,
+    caller,
+    paramOf,
+  }: { text?: Constraint | undefined; caller: Caller; paramOf(index: number): string },
 ): Promise<(ToolPlan & { shownSpecials: ReadonlySet<number> }) | undefined> {
   if (!tokenizer || !chatTemplate) return undefined;
   const model = callingModel(chatTemplate.format, tokenizer);
   const plan = planTools(model, use, text?.kind === 'any_text' ? undefined : text);
   if (!plan) return undefined;
-  await refuseFaults(plan, (tool) => paramOf(use.tools.indexOf(tool)));
+  await refuseFaults(plan, caller, (tool) => paramOf(use.tools.indexOf(tool)));
   return { ...plan, shownSpecials: new Set(model.tagIds.values()) };
 }
 
 /** Rejects with a `ServeError` that names the parameters which cannot be enforced, or all tools if they are too much together. */
 async function refuseFaults(
   plan: ToolPlan,
+  caller: Caller,
   paramOf: (tool: FunctionTool) => string,
 ): Promise<void> {
-  const fault = await findFault(plan.constraint);
+  const fault = await findConstraintFault(plan.constraint, caller);
   if (!fault) return;
   for (const tool of plan.callable) {
-    const own = await findFault(argumentsOf(tool));
+    const own = await findConstraintFault(argumentsOf(tool), caller);
     if (own) throw toRefusal(own, paramOf(tool));
   }
   throw toRefusal(fault, 'tools');
-}
-
-async function findFault(constraint: Constraint): Promise<GrammarError | undefined> {
-  try {
-    await constraintChecks.check(constraint);
-    return undefined;
-  } catch (error) {
-    if (error instanceof GrammarError) return error;
-    throw error;
-  }
-}
-
-function toRefusal({ path, message }: GrammarError, param: string): ServeError {
-  const place = path === '' ? '' : `${path} `;
-  return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
 }

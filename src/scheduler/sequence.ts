@@ -3,6 +3,7 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
+import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Constraint, GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
@@ -17,10 +18,14 @@ import type { EngineEvent, SequenceId } from './protocol.ts';
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
 type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
 
-/** Creates the matcher of a constraint, for the tokens of the base and those of an adapter. */
+/**
+ * Creates the matcher of a constraint, for the tokens of the base and those of an adapter. Rejects with `ServeError` if it cannot
+ * be used, and with the reason of the caller's signal.
+ */
 export type CreateMatcher = (
   constraint: Constraint,
   added: AddedTokens | undefined,
+  caller: Caller,
 ) => Promise<TokenMatcher>;
 
 /** An event that ends a sequence. */

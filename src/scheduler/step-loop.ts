@@ -5,11 +5,12 @@ import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
-import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
+import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Activation, activationStart } from './activation.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
@@ -72,10 +73,7 @@ export interface StepLoopOptions {
   limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach' | 'countCachedTokens'>;
   /** Creates the proposer of a sequence's drafts. Absent: no drafts. */
   createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
-  /**
-   * Creates the matcher of a sequence with a constraint. Rejects with `ServeError` if it cannot be used. Absent: no sequence
-   * has a constraint.
-   */
+  /** Creates the matcher of a sequence with a constraint. Absent: no sequence has one. */
   createMatcher?: CreateMatcher | undefined;
   clock?: Clock;
 }
@@ -96,6 +94,8 @@ export class StepLoop {
   readonly #createProposer: StepLoopOptions['createProposer'];
   readonly #createMatcher: StepLoopOptions['createMatcher'];
   #post: (message: FromEngine) => void = () => {};
+  /** Ends the wait for a sequence's grammar. */
+  readonly #awaitedGrammars = new Map<SequenceId, AbortController>();
   #stepNumber = 0;
   readonly #runs = new RunAnnouncer((message) => this.#post(message));
   readonly #runner: StepRunner;
@@ -224,13 +224,11 @@ export class StepLoop {
   /** Never rejects. The sequence may end meanwhile. */
   async #load(loading: Loading): Promise<void> {
     const { id, adapter, sampler, pooler } = loading;
-    const { constraint, addedTokens } = loading.request;
     try {
       // The grammar first, because an adapter that is not used would be loaded for nothing.
-      if (constraint) {
-        assert(this.#createMatcher, 'an engine that gets constraints has grammars');
-        sampler.follow(await this.#createMatcher(constraint, addedTokens));
-      }
+      const { constraint } = loading.request;
+      if (constraint) sampler.follow(await this.#loadMatcher(constraint, loading));
+      if (!this.#scheduler.isLive(id)) return; // its adapter would be leased for ever
       const receipt = adapter ? await this.#loadAdapter(adapter, loading) : {};
       if (!adapter && pooler) await this.#engine.prepareEmbeddings();
       if (!receipt || !this.#scheduler.isLive(id)) return;
@@ -242,6 +240,24 @@ export class StepLoop {
       }
     }
     this.#wake();
+  }
+
+  /** Rejects if the sequence ends meanwhile. */
+  async #loadMatcher(
+    constraint: Constraint,
+    { id, tenant, request }: Loading,
+  ): Promise<TokenMatcher> {
+    assert(this.#createMatcher, 'an engine that gets constraints has grammars');
+    const controller = new AbortController();
+    this.#awaitedGrammars.set(id, controller);
+    try {
+      return await this.#createMatcher(constraint, request.addedTokens, {
+        tenant,
+        signal: controller.signal,
+      });
+    } finally {
+      this.#awaitedGrammars.delete(id);
+    }
   }
 
   /** Returns the tier and the time; undefined if the sequence ended meanwhile. */
@@ -321,7 +337,11 @@ export class StepLoop {
     if (!ran && events.length === 0) return;
     this.#stepNumber++;
     this.#post({ type: 'step', step: this.#stepNumber, ran, events });
-    for (const event of events) if (isTerminal(event)) this.#leases.end(event.id);
+    for (const event of events) {
+      if (!isTerminal(event)) continue;
+      this.#leases.end(event.id);
+      this.#awaitedGrammars.get(event.id)?.abort();
+    }
   }
 
   #stats(): EngineStats {

@@ -30,17 +30,15 @@ const REFUSED: readonly Constraint[] = [
   { kind: 'regex', pattern: '(a{0,200}){0,200}b' },
   { kind: 'grammar', source: 'root ::= root "a"' },
 ];
-/** It takes 0.1 s or more. */
-const LARGE: Constraint = {
-  kind: 'json_schema',
-  schema: {
-    type: 'object',
-    properties: Object.fromEntries(
-      Array.from({ length: 400 }, (_, i) => [`property_${i}`, { type: 'string', maxLength: 10 }]),
-    ),
-    additionalProperties: false,
-  },
-};
+/** Returns a constraint that takes 0.1 s or more. */
+function large(name: string): Constraint {
+  const values = { enum: Array.from({ length: 32 }, (_, i) => `v ${i} of ${name}`) };
+  const names = Array.from({ length: 60 }, (_, i) => `name_${i}`);
+  const properties = Object.fromEntries(names.map((property) => [property, values]));
+  const schema = { type: 'object', properties, required: names, additionalProperties: false };
+  return { kind: 'json_schema', schema };
+}
+const LARGE = large('property');
 const SMALL: Constraint = { kind: 'regex', pattern: 'a{3}' };
 
 /** The processes of this file's compilers, and the replies of each. */
@@ -52,6 +50,12 @@ subscribe('child_process', (message) => {
   });
   children.push(started);
 });
+
+/** Returns a constraint that takes 1 ms. */
+const small = (name: string): Constraint => ({ kind: 'text', text: name });
+/** The number of constraints that were compiled since there were so many children. */
+const compiledSince = (count: number) =>
+  children.slice(count).reduce((sum, { results }) => sum + results, 0);
 
 test('networks are those of the functions on this thread', async () => {
   const compiler = new ConstraintCompiler();
@@ -123,4 +127,79 @@ test('a process that dies is replaced', async () => {
   await once(child, 'exit');
   await compiler.check({ kind: 'text', text: 'another' });
   assert.equal(children.length, before + 3);
+});
+
+test("T15: a tenant's constraint does not wait behind those of another tenant", async () => {
+  const compiler = new ConstraintCompiler();
+  await compiler.check(LARGE, { tenant: 'a' });
+  let done = 0;
+  const others = ['1', '2', '3', '4', '5', '6'].map(async (name) => {
+    await compiler.check(large(name), { tenant: 'a' });
+    done++;
+  });
+  await compiler.check(LARGE, { tenant: 'b' });
+  assert.equal(done, 0, 'one that is known waits for nothing');
+  await compiler.check(large('b'), { tenant: 'b' });
+  assert.ok(done <= 2, `${done} of the other tenant's were first`);
+  await Promise.all(others);
+});
+
+test('T15: a constraint that two tenants want is compiled once, at the first turn of either', async () => {
+  const before = children.length;
+  const compiler = new ConstraintCompiler();
+  let done = 0;
+  const others = ['1', '2', '3', '4', '5', 'shared'].map(async (name) => {
+    await compiler.check(large(name), { tenant: 'a' });
+    done++;
+  });
+  await compiler.check(large('shared'), { tenant: 'b' });
+  assert.ok(done <= 3, `${done} of the other tenant's were first`);
+  await Promise.all(others);
+  assert.equal(compiledSince(before), 6);
+});
+
+test('a caller that leaves takes its waiting constraint along, unless another wants it', async () => {
+  const before = children.length;
+  const compiler = new ConstraintCompiler();
+  const leaving = new AbortController();
+  const running = compiler.check(large('running'));
+  const reason = new Error('no more time');
+  const areLeft = ['left', 'shared'].map((name) => {
+    return assert.rejects(
+      compiler.check(large(name), {
+        tenant: 'a',
+        signal: leaving.signal,
+      }),
+      reason,
+    );
+  });
+  const shared = compiler.check(large('shared'), { tenant: 'a' });
+  leaving.abort(reason);
+  await Promise.all(areLeft);
+  assert.equal(compiledSince(before), 0, 'nobody has waited');
+  await Promise.all([running, shared]);
+  await compiler.check(LARGE);
+  assert.equal(compiledSince(before), 3);
+});
+
+test('T14: constraints are refused when those of the tenant, or of all, are too many', async () => {
+  const compiler = new ConstraintCompiler();
+  const leaving = new AbortController();
+  const reason = new Error('the end');
+  const { signal } = leaving;
+  const fill = (tenant: string) => {
+    return Array.from({ length: 512 }, (_, i) => {
+      const caller = { tenant, signal: AbortSignal.any([signal]) };
+      return assert.rejects(compiler.check(small(`${tenant}${i}`), caller), reason);
+    });
+  };
+  const check = (tenant: string) => compiler.check(small('another'), { tenant });
+  const running = compiler.check(small('running'), { tenant: 'a' });
+  const ofA = fill('a');
+  await assert.rejects(check('a'), { code: 'rate_limit_exceeded', retryAfterS: 1 });
+  const ofB = fill('b');
+  await assert.rejects(check('c'), { code: 'overloaded', retryAfterS: 1 });
+  leaving.abort(reason);
+  await Promise.all([running, ...ofA, ...ofB]);
+  await check('a');
 });

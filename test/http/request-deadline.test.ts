@@ -64,21 +64,3 @@ for (const value of ['0', '-1', '1.5', '1e3', 'soon', '86400001', '']) {
     assert.equal((await readError(answer)).param, 'x-request-timeout-ms');
   });
 }
-
-test('F05: a request whose time ends while its schema waits to be compiled is answered then', async () => {
-  const served = serve();
-  const slowSchema = (n: number) => {
-    const values = { enum: Array.from({ length: 20 }, (_, i) => `value ${n} ${i}`) };
-    const names = Array.from({ length: 60 }, (_, i) => `name_${n}_${i}`);
-    return { type: 'object', properties: Object.fromEntries(names.map((name) => [name, values])) };
-  };
-  let answered = 0;
-  const others = Array.from({ length: 8 }, async (_, n) => {
-    await served.post(URL, { ...request, json_schema: slowSchema(n) }, within(60_000));
-    answered++;
-  });
-  const late = await served.post(URL, { ...request, json_schema: { const: 'late' } }, within(50));
-  assert.equal((await readError(late)).code, 'deadline_exceeded');
-  assert.ok(answered < 8, 'it has waited for all others');
-  await Promise.all(others);
-});

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Caller } from '../../src/common/turn-queue.ts';
+import { unlessAborted } from '../../src/common/waiting.ts';
 import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch, SlotId } from '../../src/engine/batch.ts';
+import { Grammars } from '../../src/grammar/grammars.ts';
 import type { EngineEvent, FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
+import { vocabularyOf } from '../grammar/written.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
 
@@ -21,11 +25,11 @@ class Bench {
   constructor(
     limits: StepLoopOptions['limits'] = {},
     slotCount = 2,
-    createProposer?: StepLoopOptions['createProposer'],
+    create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher'> = {},
   ) {
     this.engine = new FakeEngine({ slotCount });
     const { engine, leases: adapters } = this;
-    this.loop = new StepLoop({ engine, adapters, limits, createProposer });
+    this.loop = new StepLoop({ engine, adapters, limits, ...create });
     this.ended = this.loop.run((message) => {
       this.messages.push(message);
       for (const watch of [...this.#watchers]) watch();
@@ -174,6 +178,29 @@ test('an abort ends the wait for the adapter', async () => {
   assert.equal(bench.eventsOf(id).length, 1);
 });
 
+test('an abort ends the wait for the grammar, and the adapter is not loaded', async () => {
+  const grammars = new Grammars(vocabularyOf(['a'], { withBytes: false }), 1);
+  for (const isHeeded of [true, false]) {
+    const callers: Caller[] = [];
+    const { open, opened } = gate();
+    const createMatcher: StepLoopOptions['createMatcher'] = async (_constraint, _added, caller) => {
+      callers.push(caller);
+      await unlessAborted(opened, isHeeded ? caller.signal : undefined);
+      return grammars.createMatcher({ kind: 'any_text' });
+    };
+    const bench = new Bench({}, 2, { createMatcher });
+    const id = bench.submit({ ...long, constraint: { kind: 'any_text' } }, source('a'));
+    const [{ tenant, signal }] = callers as [Caller];
+    assert.deepEqual([tenant, signal!.aborted], ['t', false]);
+    bench.loop.handle({ type: 'abort', id });
+    assert.ok(signal!.aborted);
+    open();
+    await bench.drain();
+    assert.deepEqual([bench.leases.waiting, bench.leases.held], [0, 0]);
+    assert.deepEqual(bench.eventsOf(id), [{ type: 'finished', id, reason: 'abort' }]);
+  }
+});
+
 test('a lease that arrives after the abort is released at once', async () => {
   const bench = new Bench();
   const { open, opened } = gate();
@@ -294,7 +321,7 @@ for (const culprit of [0, 1] as const) {
     const requests = [[1, 2], [3]].map((ids) => request(ids, { maxTokens: 30 }));
     const proposer = (of: GenerationRequest) =>
       new ScriptedProposer(spoil(referenceTokens(of, adapters[requests.indexOf(of)]), 3, 50));
-    const bench = new Bench({}, 2, proposer);
+    const bench = new Bench({}, 2, { createProposer: proposer });
     const { engine, loop } = bench;
     const alone: SlotId[] = [];
     let terminated = 0;

@@ -2,6 +2,7 @@
 // Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
 import { ServeError } from '../../common/errors.ts';
+import type { Caller } from '../../common/turn-queue.ts';
 import type { RequestTime } from '../../contracts/generation.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange } from '../../telemetry/tracing.ts';
@@ -30,6 +31,11 @@ export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
     c.set('tenant', authenticate(c.req.header('authorization')));
     await next();
   };
+}
+
+/** Returns who waits if the request waits for another process. */
+export function callerOf(c: Context<HttpEnv>): Caller {
+  return { tenant: c.get('tenant').id, signal: c.get('signal') };
 }
 
 /** Throws `ServeError` (403) if the key is not an admin key. */

@@ -5,11 +5,12 @@ import type { GenerationRequest } from '../../contracts/generation.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer.ts';
 import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
+import { usableConstraint } from '../constraint-check.ts';
 import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT, FUNCTION_CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
+import { callerOf, type HttpEnv } from '../middleware/tenant.ts';
 import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import { prepareMessages, toPredictionIds, toRenderOptions, toTruncation } from '../prompts.ts';
@@ -45,6 +46,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
     ...queued<ChatRequest>(base, maxTokensOf),
     async handle(c, given) {
       const tenant = c.get('tenant');
+      const caller = callerOf(c);
       const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
       const deps = await withLanguage(c, base, model, {
@@ -53,15 +55,16 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
         allowed_token_ids: given.allowed_token_ids,
       });
       const defaults = await generationConfigOf(deps, model);
-      const own = await checkRequestDefaults(await requestDefaultsOf(model));
+      const own = await checkRequestDefaults(await requestDefaultsOf(model), caller);
       const body = withSamplingDefaults(given, defaults);
-      const constraint = constraintOf(body) ?? own.constraint;
+      const constraint = (await usableConstraint(constraintOf(body), caller)) ?? own.constraint;
       const requestedTokens = maxTokensOf(body) ?? undefined;
       const toolUse = toToolUse(body, own.tools);
       const tools =
         toolUse &&
         (await planToolUse(toolUse, deps, {
           text: constraint,
+          caller,
           paramOf: (index) =>
             toolUse.isOlder
               ? `functions[${index}].parameters`

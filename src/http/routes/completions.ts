@@ -4,10 +4,11 @@ import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer.ts';
 import { type AnswerPlan, toStreamPlan, toTextEnd } from '../answer-plan.ts';
+import { usableConstraint } from '../constraint-check.ts';
 import type { Deps } from '../deps.ts';
 import { COMPLETIONS } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
+import { callerOf, type HttpEnv } from '../middleware/tenant.ts';
 import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import {
@@ -50,6 +51,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void
     ...queued<CompletionRequest>(base, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
     async handle(c, given) {
       const tenant = c.get('tenant');
+      const caller = callerOf(c);
       const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
       const deps = await withLanguage(c, base, model, {
@@ -58,8 +60,9 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void
         stop_token_ids: given.stop_token_ids,
         allowed_token_ids: given.allowed_token_ids,
       });
-      const own = await checkRequestDefaults(await requestDefaultsOf(model));
+      const own = await checkRequestDefaults(await requestDefaultsOf(model), caller);
       const body = withSamplingDefaults(given, await generationConfigOf(deps, model));
+      const constraint = (await usableConstraint(constraintOf(body), caller)) ?? own.constraint;
       const prompts = await preparePrompts(body.prompt, deps, {
         addSpecialTokens: body.add_special_tokens ?? true,
         truncation: toTruncation(body, body.max_tokens ?? DEFAULT_MAX_TOKENS, deps),
@@ -71,7 +74,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void
         resolveAgain: resolve,
         choices: planChoices(body, prompts, deps, {
           prefixScope: prefixScope(tenant.id, body),
-          constraint: constraintOf(body) ?? own.constraint,
+          constraint,
         }),
         ...planAnswer(body, prompts),
       });

@@ -125,7 +125,7 @@ export function addFileRoutes(
 }
 
 async function toNewFile({ fields, file }: UploadForm) {
-  const checked = await validateBody(uploadFields, Object.fromEntries(fields));
+  const checked = validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw new ServeError('invalid_request', 'file: is required', { param: 'file' });
   const seconds = checked['expires_after[seconds]'];
   return {

@@ -4,9 +4,10 @@ import { z } from '@hono/zod-openapi';
 import { responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer.ts';
 import { toTextEnd } from '../answer-plan.ts';
+import { usableConstraint } from '../constraint-check.ts';
 import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
+import { callerOf, type HttpEnv } from '../middleware/tenant.ts';
 import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
@@ -16,6 +17,7 @@ import { renderItems } from '../responses/render-items.ts';
 import { toSettings } from '../responses/response-settings.ts';
 import { createResponsesEndpoint } from '../responses/responses-endpoint.ts';
 import { addRoute, json } from '../route.ts';
+import { constraintOf } from '../schema/constraints.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
 import { toToolUse } from '../schema/tools.ts';
@@ -45,6 +47,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
     ...queued<ResponseRequest>(base, ({ max_output_tokens: limit }) => limit),
     async handle(c, given) {
       const tenant = c.get('tenant');
+      const caller = callerOf(c);
       const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
       const deps = await withLanguage(c, base, model, {
@@ -54,9 +57,10 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
       });
       const defaults = await generationConfigOf(deps, model);
       const limited = { ...given, max_completion_tokens: given.max_output_tokens };
-      const own = await checkRequestDefaults(await requestDefaultsOf(model));
+      const own = await checkRequestDefaults(await requestDefaultsOf(model), caller);
       const body = withSamplingDefaults(limited, defaults);
-      const constraint = body.structured_outputs ?? body.text?.format?.constraint ?? own.constraint;
+      const format = constraintOf(body) ?? body.text?.format?.given;
+      const constraint = (await usableConstraint(format, caller)) ?? own.constraint;
       const { keptResponses: responses } = deps;
       const kept = { responses, tenant: tenant.id, signal: c.req.raw.signal };
       const conversation = await openConversation(body, kept);
@@ -68,6 +72,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
         toolUse &&
         (await planToolUse(toolUse, deps, {
           text: constraint,
+          caller,
           paramOf: (index) => `tools[${index}].parameters`,
         }));
       const { items, ids } = await renderItems(conversation, { body, tools: tools?.shown }, deps);

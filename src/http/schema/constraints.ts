@@ -1,42 +1,30 @@
-// The fields of a request that constrain its answer, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint, or an
-// issue that names the keyword at fault.
+// The fields of a request that constrain its answer, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint, which
+// `constraint-check.ts` compiles once the request has its place in the queue.
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/shallow-json.ts';
 import type { Constraint } from '../../contracts/generation.ts';
-import { constraintChecks } from '../../grammar/compiler.ts';
-import { GrammarError } from '../../grammar/text-pattern.ts';
 import { both, INERT, REFUSED, rows } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
 import { structuralTagSchema } from './structural-tag.ts';
 
+/** A constraint as a request has it. */
+export interface GivenConstraint {
+  readonly constraint: Constraint;
+  /** Its place below its field. Absent: it is one of this file's, which can be used. */
+  readonly path?: readonly PropertyKey[];
+}
+
 /** Unlike an absent format it keeps an adapter's own format away. */
-const ANY_TEXT: Constraint = { kind: 'any_text' };
-const ANY_OBJECT: Constraint = { kind: 'json_schema', schema: { type: 'object' } };
+const ANY_TEXT: GivenConstraint = { constraint: { kind: 'any_text' } };
+const ANY_OBJECT: GivenConstraint = {
+  constraint: { kind: 'json_schema', schema: { type: 'object' } },
+};
 const MAX_NAME_LENGTH = 64;
 /** A longer list is a vocabulary, not a choice. */
 const MAX_CHOICES = 10_000;
 
 /** Reads one spelling of a constraint. Adds issues below the path that it is given. */
-type Reader = (
-  value: unknown,
-  ctx: Refine,
-  path: PropertyKey[],
-) => Constraint | undefined | Promise<Constraint | undefined>;
-
-/** Returns the constraint, or adds an issue that says why it cannot be used. */
-async function checked(
-  constraint: Constraint,
-  ctx: Refine,
-  path: PropertyKey[],
-): Promise<Constraint> {
-  try {
-    await constraintChecks.check(constraint);
-    return constraint;
-  } catch (error) {
-    if (!(error instanceof GrammarError)) throw error;
-    return addIssue(ctx, `${error.path} ${error.message}`.trim(), { path });
-  }
-}
+type Reader = (value: unknown, ctx: Refine, path: PropertyKey[]) => GivenConstraint | undefined;
 
 /** A schema may also be given as text. */
 const readSchema: Reader = (value, ctx, path) => {
@@ -48,17 +36,17 @@ const readSchema: Reader = (value, ctx, path) => {
       return addIssue(ctx, 'is not JSON', { path });
     }
   }
-  return checked({ kind: 'json_schema', schema }, ctx, path);
+  return { constraint: { kind: 'json_schema', schema }, path };
 };
 
 const readRegex: Reader = (value, ctx, path) => {
   if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
-  return checked({ kind: 'regex', pattern: value }, ctx, path);
+  return { constraint: { kind: 'regex', pattern: value }, path };
 };
 
 const readGrammar: Reader = (value, ctx, path) => {
   if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
-  return checked({ kind: 'grammar', source: value }, ctx, path);
+  return { constraint: { kind: 'grammar', source: value }, path };
 };
 
 const readChoice: Reader = (value, ctx, path) => {
@@ -68,7 +56,7 @@ const readChoice: Reader = (value, ctx, path) => {
     value.length <= MAX_CHOICES &&
     value.every((text) => typeof text === 'string');
   if (!isChoice) return addIssue(ctx, `expected 1 to ${MAX_CHOICES} strings`, { path });
-  return checked({ kind: 'choice', texts: value }, ctx, path);
+  return { constraint: { kind: 'choice', texts: value }, path };
 };
 
 const readFlag: Reader = (value, ctx, path) => {
@@ -84,7 +72,7 @@ const readTag: Reader = (value, ctx, path) => {
     return addIssue(ctx, 'is not JSON', { path });
   }
   const parsed = structuralTagSchema.safeParse(tag);
-  if (parsed.success) return checked(parsed.data, ctx, path);
+  if (parsed.success) return { constraint: parsed.data, path };
   return addIssue(ctx, 'is not a structural tag: expected format, or structures with triggers', {
     path,
   });
@@ -162,7 +150,6 @@ function constraint(read: Reader, help: string, documented: object) {
   const schema = z
     .unknown()
     .optional()
-    // The library's document parses nothing and null, which therefore must not need a promise.
     .transform((value, ctx) => (value == null ? undefined : read(value, ctx, [])))
     .openapi(documented);
   return both(schema, help);
@@ -201,10 +188,11 @@ export const CONSTRAINT_FIELDS = {
   guided_whitespace_pattern: both(REFUSED, 'JSON has no white space between its tokens'),
 };
 
-/** Returns the constraint of a request, if it has one. A request for text has `any_text`. */
-export function constraintOf(body: ConstraintFields): Constraint | undefined {
-  const [first] = spellingsIn(body);
-  return first === undefined ? body.response_format : body[first];
+/** Returns the constraint of a request, if it has one, and its path in the body. A request for text has `any_text`. */
+export function constraintOf(body: ConstraintFields): GivenConstraint | undefined {
+  const [field = 'response_format'] = spellingsIn(body);
+  const given = body[field];
+  return given?.path ? { ...given, path: [field, ...given.path] } : given;
 }
 
 /** Adds an issue if a request has two constraints. */
@@ -215,7 +203,7 @@ export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void
 }
 
 /** The fields of a checked request that may hold a constraint. */
-export type ConstraintFields = { [Name in keyof typeof SPELLINGS]?: Constraint | undefined };
+export type ConstraintFields = { [Name in keyof typeof SPELLINGS]?: GivenConstraint | undefined };
 
 /** Returns the fields that constrain the answer. */
 function spellingsIn(body: ConstraintFields): (keyof typeof SPELLINGS)[] {

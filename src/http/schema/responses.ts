@@ -167,7 +167,7 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       if (body.stream_options != null && !body.stream) {
         addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
       }
-      const format = body.text?.format?.constraint;
+      const format = body.text?.format?.given?.constraint;
       if (body.structured_outputs && format && format.kind !== 'any_text') {
         addIssue(ctx, 'cannot be combined with text.format', { path: ['structured_outputs'] });
       }
