@@ -115,9 +115,20 @@ export async function commit(
 
 type CommitFile = z.infer<typeof tombstoneSchema> | VersionManifest;
 
+/** A union of the two would not say which field is wrong. */
+const commitSchema = z.looseObject({}).transform((file, context): CommitFile => {
+  const schema = 'removed_at' in file ? tombstoneSchema : manifestSchema;
+  const result = schema.safeParse(file);
+  if (result.success) return result.data;
+  for (const { path, message } of result.error.issues) {
+    context.addIssue({ code: 'custom', path, message });
+  }
+  return z.NEVER;
+});
+
 function commitKind(of: VersionName): DocumentKind<CommitFile> {
   return {
-    schema: z.union([tombstoneSchema, manifestSchema]),
+    schema: commitSchema,
     maxBytes: MAX_MANIFEST_BYTES,
     faultOf: (file) => ('removed_at' in file ? undefined : foreignFault(file, of)),
   };

@@ -92,6 +92,20 @@ const sharesSchema = z
   .array(z.object({ version: z.int(), percent: z.number() }))
   .openapi({ description: 'One version at 100 percent, or a split' });
 
+const trainedFileSchema = z.object({ sha256: z.string(), bytes: z.int() });
+
+const trainingSchema = z
+  .object({
+    program: z.string().openapi({ description: 'The trainer and its version' }),
+    training_file: trainedFileSchema,
+    validation_file: trainedFileSchema.nullable(),
+    init_adapter: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The digest of the adapter that the run started from' }),
+  })
+  .openapi({ description: 'What it was made from' });
+
 const adapterVersionSchema = z.object({
   version: z.int(),
   created_at: unixSeconds,
@@ -103,6 +117,7 @@ const adapterVersionSchema = z.object({
     .enum(['served', 'other', 'unknown'])
     .openapi({ description: 'Whether it was trained for the base that this server serves' }),
   job: z.string().nullable().openapi({ description: 'The fine-tuning job that created it' }),
+  training: trainingSchema.nullable(),
   evaluation: z
     .record(z.string(), z.unknown())
     .nullable()

@@ -15,6 +15,7 @@ import type {
 } from '../contracts/openai.ts';
 import { toWire } from '../contracts/training-fields.ts';
 import type { JobPlan } from '../contracts/training-messages.ts';
+import type { FileDigest, TrainingOrigin } from '../contracts/training-origin.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../jobs/names.ts';
 import { checkpointMetrics } from '../jobs/run-events.ts';
@@ -193,12 +194,13 @@ export function toAdapter(
   };
 }
 
-/** Only those who may change an adapter see the job that made a version. */
+/** Only those who may change an adapter see the job and the files that made a version. */
 function toVersion(
   manifest: VersionManifest,
   { baseDigest, isWritable }: { baseDigest: string; isWritable: boolean },
 ): Adapter['versions'][number] {
-  const { version, created_at, digest, rank, targets, files, base_digest, job, metrics } = manifest;
+  const { version, created_at, digest, rank, targets, files, base_digest, job, training, metrics } =
+    manifest;
   return {
     version,
     created_at,
@@ -208,7 +210,18 @@ function toVersion(
     bytes: Object.values(files).reduce((sum, { byteSize }) => sum + byteSize, 0),
     base: base_digest === undefined ? 'unknown' : base_digest === baseDigest ? 'served' : 'other',
     job: (isWritable && job) || null,
+    training: isWritable && training ? toTraining(training) : null,
     evaluation: readCard(metrics?.['evaluation']) ?? null,
+  };
+}
+
+function toTraining({ program, data, validation, init_adapter }: TrainingOrigin) {
+  const toFile = ({ sha256, byteSize }: FileDigest) => ({ sha256, bytes: byteSize });
+  return {
+    program,
+    training_file: toFile(data),
+    validation_file: validation ? toFile(validation) : null,
+    init_adapter: init_adapter ?? null,
   };
 }
 

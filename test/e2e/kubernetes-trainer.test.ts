@@ -8,6 +8,7 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
+import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { RunArchive } from '../../src/jobs/run-archive.ts';
@@ -61,6 +62,8 @@ interface Told {
   readonly end: RunEnd;
   readonly messages: TrainerMessage[];
   readonly adapter: Buffer | undefined;
+  /** The SHA-256 of the training file, as the adapter's origin has it. */
+  readonly trainedOn: string | undefined;
 }
 
 async function run(
@@ -70,12 +73,16 @@ async function run(
 ): Promise<Told> {
   const messages: TrainerMessage[] = [];
   let adapter: Buffer | undefined;
+  let trainedOn: string | undefined;
   const stop = new RunStop();
   for await (const message of runner.run(work, stop.signals)) {
-    if (message.type === 'end') return { end: message.end, messages, adapter };
+    if (message.type === 'end') {
+      return { end: message.end, messages, adapter, trainedOn };
+    }
     messages.push(message);
     if (message.type === 'trained') {
       adapter = readFileSync(path.join(message.directory, 'adapter_model.safetensors'));
+      trainedOn = (await readTrainingOrigin(message.directory))!.data.sha256;
     }
     await handle(message, stop);
   }
@@ -97,6 +104,7 @@ for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
     assert.deepEqual(far.end, near.end, JSON.stringify(far.messages.at(-1)));
     assert.equal(far.end.kind, 'succeeded');
     assert.ok(far.adapter?.equals(near.adapter!));
+    assert.equal(far.trainedOn, near.trainedOn);
     assert.deepEqual(stepsOf(far.messages), stepsOf(near.messages));
     const kinds = (told: Told) =>
       new Set(told.messages.map(({ type }) => type).filter((type) => type !== 'note'));
@@ -139,6 +147,7 @@ for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
     const done = await run(runner, work);
     assert.equal(done.end.kind, 'succeeded', JSON.stringify(done.end));
     assert.ok(done.adapter?.equals(near.adapter!));
+    assert.equal(done.trainedOn, near.trainedOn);
   });
 
   test(`${name}: a job that is at fault fails with the trainer’s own words`, {

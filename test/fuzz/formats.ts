@@ -132,6 +132,12 @@ export const ADAPTER = { tenant: 'acme', name: 'zen' };
 export const VERSION = { ...ADAPTER, version: 1 };
 const DIGEST = 'a'.repeat(64);
 const file = (byteSize: number) => ({ sha256: DIGEST, byteSize });
+const ORIGIN = {
+  program: 'lorikeet 0.1.0',
+  data: file(10),
+  validation: file(5),
+  init_adapter: DIGEST,
+};
 export const MANIFESTS: Format = {
   seeds: [
     json({
@@ -144,12 +150,7 @@ export const MANIFESTS: Format = {
       rank: 8,
       targets: ['q_proj'],
       job: 'ftjob-1',
-      training: {
-        program: 'lorikeet 0.1.0',
-        data: file(10),
-        validation: file(5),
-        init_adapter: DIGEST,
-      },
+      training: ORIGIN,
       metrics: { loss: 1.5, card: { gain: [1, 2] } },
       generation_config: { temperature: 0.5, top_p: 0.9 },
       request_defaults: { response_format: { type: 'json_object' }, tools: [] },
@@ -233,6 +234,12 @@ export const GENERATION_CONFIGS: Format = {
     json({ do_sample: true, repetition_penalty: 1.1, eos_token_id: [1, 2], temperature: null }),
   ],
   words: ['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'max_new_tokens', 'null'],
+  json: JSON_FILE,
+};
+
+export const TRAINING_ORIGINS: Format = {
+  seeds: [json(ORIGIN), json({ program: ORIGIN.program, data: ORIGIN.data })],
+  words: ['program', 'data', 'validation', 'init_adapter', 'sha256', 'byteSize', 'null'],
   json: JSON_FILE,
 };
 

@@ -60,6 +60,7 @@ test('B27: edited schemas, expressions and grammars are compiled or refused', as
 
 test('edited sampling defaults and zip files are read or refused by name', async () => {
   await fuzzFor('generation-config');
+  await fuzzFor('training-origin');
   await fuzzFor('zip');
 });
 

@@ -18,6 +18,11 @@ import {
   generationConfigSchema,
   readGenerationConfig,
 } from '../../src/contracts/generation-config.ts';
+import {
+  readTrainingOrigin,
+  TRAINING_ORIGIN_FILE,
+  trainingOriginSchema,
+} from '../../src/contracts/training-origin.ts';
 import { openGguf } from '../../src/formats/gguf.ts';
 import {
   ADAPTER_LIMITS,
@@ -40,6 +45,7 @@ import {
   KEYS_FILES,
   MANIFESTS,
   ROWS,
+  TRAINING_ORIGINS,
   VERSION,
   WEIGHTS,
   ZIPS,
@@ -169,6 +175,16 @@ export const PARSERS: readonly Target[] = [
       writeFileSync(path.join(SCRATCH, GENERATION_CONFIG_FILE), file);
       const defaults = await readGenerationConfig(SCRATCH);
       assert.deepEqual(generationConfigSchema.parse(defaults), defaults);
+    },
+  },
+  {
+    name: 'training-origin',
+    ...TRAINING_ORIGINS,
+    isRefusal: isFileError,
+    async run(file) {
+      writeFileSync(path.join(SCRATCH, TRAINING_ORIGIN_FILE), file);
+      const origin = await readTrainingOrigin(SCRATCH);
+      assert.deepEqual(trainingOriginSchema.parse(origin), origin);
     },
   },
   {

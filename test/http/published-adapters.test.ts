@@ -4,7 +4,8 @@ import { describe, test } from 'node:test';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import type { Adapter, AdapterList } from '../../src/contracts/management-api.ts';
-import { createPublished } from '../adapters/published.ts';
+import { createPublished, sampleFolder } from '../adapters/published.ts';
+import { ORIGIN, writeOrigin } from '../adapters/repository/shelf.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
 
@@ -56,8 +57,27 @@ describe('reading', () => {
     assert.equal(zen.versions[0]!.digest, digest);
     assert.deepEqual(zen.versions[0]!.evaluation, CARD);
     assert.ok(zen.versions[0]!.bytes > 100);
+    assert.equal(zen.versions[0]!.training, null);
     assert.deepEqual(aliasesOf(zen), { latest: whole(2), stable: whole(1) });
     assert.deepEqual(zen.aliases.find(({ alias }) => alias === 'latest')?.previous, whole(1));
+  });
+
+  test('T41: shows what a version was made from to those who may change it', async () => {
+    const { repository, get } = open();
+    for (const tenant of ['acme', 'shared']) {
+      const directory = writeOrigin(sampleFolder());
+      await repository.publish({ tenant, name: `of-${tenant}` }, { directory });
+    }
+    const { data, validation, ...others } = ORIGIN;
+    assert.deepEqual((await get('acme', '/of-acme')).versions[0]!.training, {
+      ...others,
+      training_file: { sha256: data.sha256, bytes: data.byteSize },
+      validation_file: { sha256: validation.sha256, bytes: validation.byteSize },
+    });
+    const trainingFor = async (tenant: string) =>
+      (await get(tenant, '/of-shared?owner=shared')).versions[0]!.training;
+    assert.equal(await trainingFor('acme'), null);
+    assert.equal((await trainingFor('root'))?.program, ORIGIN.program);
   });
 
   test('lists own names, then shared ones, in pages and by a part of the name', async () => {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { fetchVersion } from '../../../adapters/repository/fetch.ts';
 import type { VersionManifest } from '../../../adapters/repository/manifest.ts';
 import { createLog } from '../../../src/common/log.ts';
-import { shelf, ZEN } from './shelf.ts';
+import { ORIGIN, shelf, writeOrigin, ZEN } from './shelf.ts';
 
 function logged(t: Parameters<typeof shelf>[0]) {
   const lines: Record<string, unknown>[] = [];
@@ -97,6 +97,26 @@ test("B68: a manifest that is another's, damaged or cut is refused, and the othe
     });
     assert.equal(lines.length, 1, bad);
     assert.deepEqual(await repository.listVersions('acme', 'zen'), [first]);
+  }
+});
+
+test('T41: a manifest whose origin is not one is refused, and the log names the field', async (t) => {
+  const { repository, store, adapter, lines } = logged(t);
+  const manifest = await repository.publish(ZEN, { directory: writeOrigin(adapter(1)) });
+  for (const [field, training] of Object.entries({
+    training: 'lorikeet',
+    'training.program': { ...ORIGIN, program: 'x'.repeat(129) },
+    'training.data': { program: ORIGIN.program },
+    'training.validation.sha256': { ...ORIGIN, validation: { sha256: 'e', byteSize: 1 } },
+    'training.init_adapter': { ...ORIGIN, init_adapter: 7 },
+  })) {
+    lines.length = 0;
+    const key = 'acme/zen/1/manifest.json';
+    await store.put(key, text(JSON.stringify({ ...manifest, training })));
+    await assert.rejects(repository.readManifest('acme', 'zen', 1), {
+      code: 'adapter_unavailable',
+    });
+    assert.ok(String(lines[0]!['reason']).startsWith(`${field}: `), String(lines[0]!['reason']));
   }
 });
 
