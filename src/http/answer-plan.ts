@@ -68,8 +68,8 @@ export interface DocumentContext {
 /** Gathers the events of a generation and then writes the document. */
 export interface DocumentWriter {
   write(event: GenerationEvent): void;
-  /** Called once, after the last event. Text is JSON already. */
-  end(counts: TokenCounts): object | string | Promise<object>;
+  /** Called once, after the last event. Text and bytes are JSON already. */
+  end(counts: TokenCounts): object | string | Uint8Array<ArrayBuffer> | Promise<object>;
 }
 
 /** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */

@@ -34,6 +34,7 @@ import { SseSink } from './sse-sink.ts';
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   checkScoredPrompts(plan, deps.limits);
+  checkScoredAnswers(plan, deps.limits);
   reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // before any file is fetched for it
   try {
     return await answerOnce(c, deps, plan);
@@ -121,8 +122,12 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   const document = plan.endpoint.createDocument(plan, { head, names });
   const counts = await run(context, document, c.req.raw.signal);
   const body = await document.end(counts);
-  if (typeof body === 'object') return c.json(body);
+  if (!isWritten(body)) return c.json(body);
   return c.body(body, 200, { 'content-type': 'application/json' });
+}
+
+function isWritten(body: object | string): body is string | Uint8Array<ArrayBuffer> {
+  return typeof body === 'string' || body instanceof Uint8Array;
 }
 
 /** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
@@ -240,6 +245,21 @@ function checkScoredPrompts({ choices, logprobs }: AnswerPlan, limits: HttpLimit
     `The prompts' tokens with their alternatives are ${count} logprobs, and at most ${limits.maxPromptLogprobs} are allowed. ` +
       'Ask for fewer alternatives, or send the prompts in several requests.',
     { param: logprobs.prompt === undefined ? 'logprobs' : 'prompt_logprobs' },
+  );
+}
+
+/** Throws `ServeError` if the answer may have more logprobs than are held for it. */
+function checkScoredAnswers({ choices, endpoint }: AnswerPlan, limits: HttpLimits): void {
+  const count = choices.reduce((sum, { request: { maxTokens, sampling } }) => {
+    const { topLogprobs } = sampling;
+    return topLogprobs === undefined ? sum : sum + maxTokens * (1 + topLogprobs);
+  }, 0);
+  if (count <= limits.maxAnswerLogprobs) return;
+  throw new ServeError(
+    'invalid_request',
+    `The answer's tokens with their alternatives may be ${count} logprobs, and at most ${limits.maxAnswerLogprobs} are allowed. ` +
+      `Lower ${endpoint.limitField}, or ask for fewer alternatives or choices.`,
+    { param: endpoint.limitField },
   );
 }
 

@@ -1,19 +1,13 @@
 // Gathers the choices of a generation into one JSON answer.
 import { parseAnswer } from '../tools/call-parser.ts';
-import type {
-  AnswerPlan,
-  DocumentContext,
-  DocumentWriter,
-  TokenCounts,
-  WireLogprobs,
-} from './answer-plan.ts';
+import type { AnswerPlan, DocumentContext, DocumentWriter, TokenCounts } from './answer-plan.ts';
 import { type ChoiceShape, toUsage } from './choice-shape.ts';
 import type { GenerationEvent } from './generation.ts';
-import { type LogprobWriter, withTop, writePromptLogprobs } from './logprobs.ts';
+import { LogprobsText, withTop, writePromptLogprobs } from './logprobs.ts';
 
 interface GatheredChoice {
   text: string;
-  logprobs: LogprobWriter<WireLogprobs> | undefined;
+  logprobs: LogprobsText | undefined;
   finishReason: string;
   /** JSON. */
   promptLogprobs: string | undefined;
@@ -30,7 +24,9 @@ export class JsonSink implements DocumentWriter {
     this.#context = context;
     this.#choices = plan.choices.map(({ echo }) => ({
       text: echo,
-      logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(context.names) : undefined,
+      logprobs: plan.logprobs.isShown
+        ? new LogprobsText(plan.endpoint.createLogprobs(context.names))
+        : undefined,
       finishReason: '',
       promptLogprobs: undefined,
     }));
@@ -61,39 +57,41 @@ export class JsonSink implements DocumentWriter {
     }
   }
 
-  /** Returns the whole answer as JSON. */
-  end(counts: TokenCounts): string {
+  /** Returns the whole answer as JSON in UTF-8. */
+  end(counts: TokenCounts): Uint8Array<ArrayBuffer> {
     const {
       shape,
       head: { id, ...head },
     } = this.#context;
-    const isPerChoice = shape.promptLogprobs === 'choice';
-    const choices = this.#choices.map((choice, index) =>
-      withScores({ index, ...this.#toContent(choice) }, isPerChoice && choice.promptLogprobs),
-    );
     const opening = JSON.stringify({ id, object: shape.object, ...head }).slice(0, -1);
-    const closing = withScores(
-      { usage: toUsage(counts) },
-      !isPerChoice && this.#choices[0]!.promptLogprobs,
+    const choices = this.#choices.flatMap((choice, index) => this.#writeChoice(choice, index));
+    const usage = JSON.stringify(toUsage(counts));
+    const isOfAnswer = shape.promptLogprobs === 'answer';
+    const scores = isOfAnswer ? writeScores(this.#choices[0]!) : '';
+    const parts = [`${opening},"choices":[`, ...choices, `],"usage":${usage}${scores}}`];
+    return Buffer.concat(
+      parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)),
     );
-    return `${opening},"choices":[${choices.join()}],${closing.slice(1)}`;
   }
 
-  #toContent({ text, logprobs, finishReason }: GatheredChoice): object {
+  #writeChoice(choice: GatheredChoice, index: number): (string | Buffer)[] {
+    const { text, logprobs, finishReason } = choice;
     const { shape } = this.#context;
     const parser = this.#plan.tools?.createParser();
     const { content, calls } = parser ? parseAnswer(parser, text) : { content: text, calls: [] };
     const hasCalls = calls.length > 0 && finishReason === 'stop';
-    return {
-      ...shape.content(content, calls),
-      logprobs: logprobs?.take() ?? null,
-      finish_reason: hasCalls ? shape.calls!.reason : finishReason,
-    };
+    const opening = JSON.stringify({ index, ...shape.content(content, calls) }).slice(0, -1);
+    const reason = JSON.stringify(hasCalls ? shape.calls!.reason : finishReason);
+    const scores = shape.promptLogprobs === 'choice' ? writeScores(choice) : '';
+    return [
+      `${index === 0 ? '' : ','}${opening},"logprobs":`,
+      ...(logprobs?.toJson() ?? ['null']),
+      `,"finish_reason":${reason}${scores}}`,
+    ];
   }
 }
 
-/** Returns the members as JSON, and `prompt_logprobs` if it is given as JSON. */
-function withScores(members: object, promptLogprobs: string | false | undefined): string {
-  const json = JSON.stringify(members);
-  return promptLogprobs ? `${json.slice(0, -1)},"prompt_logprobs":${promptLogprobs}}` : json;
+/** Writes the scores of a choice's prompt as a member that follows others, if there are any. */
+function writeScores({ promptLogprobs }: GatheredChoice): string {
+  return promptLogprobs === undefined ? '' : `,"prompt_logprobs":${promptLogprobs}`;
 }

@@ -28,6 +28,12 @@ export const DEFAULT_LIMITS = {
   maxSequencesInFlight: 64,
   /** Logprobs of the prompts in one answer: each token and its alternatives. As JSON they have 75 bytes each, 5 MB in all. */
   maxPromptLogprobs: 65_536,
+  /**
+   * Logprobs that the tokens of an answer may have: each token of each choice and its alternatives. They are held until a whole
+   * answer is complete, or a slow reader has caught up: 21 MiB as JSON, 46 MiB as objects. All 20 alternatives of 128 choices
+   * of 2,047 tokens would take 970 MiB.
+   */
+  maxAnswerLogprobs: 262_144,
   maxMessages: 2048,
   /** All stop strings together. The stream decoder builds an automaton from them. */
   maxStopBytes: 8192,

@@ -56,6 +56,50 @@ export function createCompletionLogprobs(names: TokenNames): LogprobWriter<Compl
   };
 }
 
+/**
+ * The logprobs of one choice as JSON in UTF-8, written token by token. As objects, those of a whole answer would take more than twice
+ * the memory, and hold up the event loop when they are written at its end.
+ */
+export class LogprobsText {
+  readonly #writer: LogprobWriter<object>;
+  /** Member → its items so far, with commas. Undefined: it is null. */
+  readonly #members = new Map<string, Buffer[] | undefined>();
+
+  constructor(writer: LogprobWriter<object>) {
+    this.#writer = writer;
+  }
+
+  add(token: TokenLogprob): void {
+    this.#writer.add(token);
+    this.#write();
+  }
+
+  addPrompt(...prompt: Parameters<LogprobWriter<object>['addPrompt']>): void {
+    this.#writer.addPrompt(...prompt);
+    this.#write();
+  }
+
+  /** Returns the parts of what the writer's `take` would return after all of them. */
+  toJson(): (string | Buffer)[] {
+    this.#write();
+    const members = [...this.#members].flatMap(([name, items], i) => {
+      const opening = `${i === 0 ? '{' : ','}"${name}":`;
+      return items ? [`${opening}[`, ...items, ']'] : [`${opening}null`];
+    });
+    return [...members, '}'];
+  }
+
+  #write(): void {
+    for (const [name, items] of Object.entries(this.#writer.take())) {
+      const written = this.#members.get(name) ?? (items ? [] : undefined);
+      this.#members.set(name, written);
+      if (!written || items.length === 0) continue;
+      const comma = written.length > 0 ? ',' : '';
+      written.push(Buffer.from(comma + JSON.stringify(items).slice(1, -1)));
+    }
+  }
+}
+
 /** Returns the logprobs with at most `count` alternatives each. */
 export function withTop(logprobs: readonly TokenLogprob[], count: number): TokenLogprob[] {
   return logprobs.map((scored) => ({ ...scored, top: scored.top.slice(0, count) }));

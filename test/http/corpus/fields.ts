@@ -91,6 +91,24 @@ export const FIELDS: readonly Case[] = [
     { prompt: Array(3).fill(Array(200).fill(9)), n: 20, logprobs: 5, echo: true },
     [400, 'invalid_request', 'logprobs'],
   ),
+  one(
+    'B18: scores of too many tokens of an answer',
+    CHAT,
+    { max_tokens: 200, n: 63, logprobs: true, top_logprobs: 20 },
+    [400, 'invalid_request', 'max_tokens'],
+  ),
+  one(
+    'B18: scores of too many tokens of a stream',
+    COMPLETIONS,
+    { prompt: Array(1000).fill([9]), max_tokens: 14, logprobs: 20, stream: true },
+    [400, 'invalid_request', 'max_tokens'],
+  ),
+  fine('B18: scores of as many tokens as are allowed', CHAT, {
+    max_tokens: 200,
+    n: 62,
+    logprobs: true,
+    top_logprobs: 20,
+  }),
   fine('B19: many stop strings', CHAT, { stop: Array.from({ length: 500 }, (_, i) => `${i};`) }),
   ...both('B19: an invalid stop', 'stop', [
     Array.from({ length: 2000 }, (_, i) => `stop ${i}`),
