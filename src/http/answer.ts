@@ -120,7 +120,7 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   const { c, deps, plan, head } = context;
   const names = createTokenNames(deps.tokenizer, plan.logprobs);
   const document = plan.endpoint.createDocument(plan, { head, names });
-  const counts = await run(context, document, c.req.raw.signal);
+  const counts = await run(context, document, c.get('signal')!);
   const body = await document.end(counts);
   if (!isWritten(body)) return c.json(body);
   return c.body(body, 200, { 'content-type': 'application/json' });
@@ -141,14 +141,16 @@ async function answerStream(context: AnswerContext): Promise<Response> {
     isTextless: deps.tokenizer === undefined,
     onGone: () => reader.abort(),
   });
-  const signal = AbortSignal.any([c.req.raw.signal, reader.signal]);
-  const ended = run(context, sink, signal)
+  // The route's deadline ends with the route, which only waits for the status.
+  const late = requestDeadline(c, AbortSignal.any([c.req.raw.signal, reader.signal]));
+  const ended = run(context, sink, late.signal)
     .then((counts) => sink.end(counts))
     .catch((error: unknown) => {
       const isShown = sink.isOpen && !(error instanceof ClientGone);
       sink.fail(isShown ? toServeError(error, deps.log) : undefined);
       if (!sink.isOpen) throw error;
-    });
+    })
+    .finally(() => late[Symbol.dispose]());
   await Promise.race([sink.opened, ended]);
   return c.body(sink.body, 200, {
     'content-type': EVENT_STREAM,
@@ -170,12 +172,11 @@ async function run(
   let completionTokens = 0;
   const cached = new CachedTokens();
   let receipt: AdapterReceipt | undefined;
-  using late = requestDeadline(c, signal);
   c.get('place')[Symbol.dispose](); // its choices take places of their own
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
-    signal: late.signal,
+    signal,
     time: c.get('time'),
   });
   try {
