@@ -74,8 +74,8 @@ export class Grammars {
    */
   async createMatcherAside(
     constraint: Constraint,
-    added?: AddedTokens,
-    caller?: Caller,
+    added: AddedTokens | undefined,
+    caller: Caller,
   ): Promise<Matcher> {
     const language = this.#languageOf(added);
     const key = language.key + constraintDigest(constraint);

@@ -75,7 +75,9 @@ test('faults are those of the functions on this thread, with their paths', async
 
 test('a matcher allows what that of a grammar from this thread allows', async () => {
   const tokenizer = vocabularyOf(['a', 'aa', 'b'], { withBytes: false });
-  const matcher = await new Grammars(tokenizer, 3).createMatcherAside(SMALL);
+  const matcher = await new Grammars(tokenizer, 3).createMatcherAside(SMALL, undefined, {
+    tenant: 'a',
+  });
   const twin = new Grammars(tokenizer, 3).createMatcher(SMALL);
   for (const id of [1, 0]) {
     assert.deepEqual(matcher.allowed(), twin.allowed());
