@@ -12,9 +12,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
 import { home } from './served.ts';
 
@@ -107,7 +107,7 @@ export async function startS3Server(
   t: { after(fn: () => unknown): void },
   kind: S3Kind = 'versitygw',
 ): Promise<S3Server> {
-  const folder = temporaryFolder(t);
+  const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-s3-'));
   const bucket = 'adapters';
   mkdirSync(path.join(folder, bucket));
   const port = await freePort();
@@ -117,7 +117,10 @@ export async function startS3Server(
     child.kill('SIGKILL');
     await once(child, 'exit');
   };
-  t.after(kill);
+  t.after(async () => {
+    await kill(); // it writes until then
+    rmSync(folder, { recursive: true });
+  });
   return {
     endpoint: `http://127.0.0.1:${port}`,
     region: REGION,
