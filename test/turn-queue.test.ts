@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import fc from 'fast-check';
 import { TurnQueue } from '../src/common/turn-queue.ts';
 
 /** A queue whose tasks note when they run. The first one ends when the test says so. */
@@ -117,4 +118,91 @@ test('a task that fails does not hold up the next one', async () => {
   await finish();
   await rejected;
   assert.deepEqual(ran, ['a1']);
+});
+
+const TENANTS = ['a', 'b', 'c', 'd'];
+const wantArbitrary = fc.record({
+  tenant: fc.constantFrom(...TENANTS),
+  key: fc.constantFrom(...'123456789'),
+});
+const leaveArbitrary = fc.record({ leaves: fc.nat() });
+interface Want {
+  readonly tenant: string;
+  readonly key: string;
+}
+interface Leave {
+  readonly leaves: number;
+}
+
+/** Takes the steps, and compares whose task runs with whose turn it may be. */
+async function follow(steps: readonly (Want | Leave | 'finish')[]): Promise<void> {
+  const queue = new TurnQueue({ maxWaiting: steps.length * 2 });
+  const callers: { tenant: string; key: string; state: string; leave(): void }[] = [];
+  const waitingOf = (tenant: string) =>
+    callers.filter((caller) => caller.state === 'waiting' && caller.tenant === tenant);
+  const passes = new Map(TENANTS.map((tenant) => [tenant, 0]));
+  const faults: unknown[] = [];
+  let running: { key: string; finish(): void } | undefined;
+
+  const run = (key: string) => {
+    const isServed = (tenant: string) => waitingOf(tenant).some((caller) => caller.key === key);
+    const isOldest = (tenant: string) => waitingOf(tenant)[0]?.key === key;
+    if (running) faults.push('two run at once');
+    if (!TENANTS.some(isOldest)) faults.push(`${key} runs before an older one of each tenant`);
+    for (const tenant of TENANTS) {
+      const isPassed = waitingOf(tenant).length > 0 && !isServed(tenant);
+      passes.set(tenant, isPassed ? passes.get(tenant)! + 1 : 0);
+      if (passes.get(tenant)! >= TENANTS.length) faults.push(`${tenant} is passed over too often`);
+    }
+    for (const caller of callers) {
+      if (caller.key === key && caller.state === 'waiting') caller.state = 'running';
+    }
+    return new Promise<void>((resolve) => {
+      running = { key, finish: resolve };
+    });
+  };
+  const want = ({ tenant, key }: Want) => {
+    const leaving = new AbortController();
+    const state = running?.key === key ? 'running' : 'waiting';
+    const caller = { tenant, key, state, leave: () => leaving.abort(new Error('left')) };
+    callers.push(caller);
+    const ended = (expected: string) => {
+      if (caller.state !== expected) faults.push(`${key} ends while ${caller.state}`);
+      caller.state = 'ended';
+    };
+    const taken = queue.take({ tenant, signal: leaving.signal }, () => run(key), key);
+    taken.then(
+      () => ended('running'),
+      () => ended('left'),
+    );
+  };
+  const finish = () => {
+    running?.finish();
+    running = undefined;
+  };
+  const leave = ({ leaves }: Leave) => {
+    const open = callers.filter(({ state }) => state !== 'ended');
+    const caller = open[leaves % open.length];
+    if (caller) caller.state = 'left';
+    caller?.leave();
+  };
+  for (const step of steps) {
+    if (step === 'finish') finish();
+    else if ('leaves' in step) leave(step);
+    else want(step);
+    for (let i = 0; i < 3; i++) await nextTurn();
+  }
+  for (; running; await nextTurn()) finish();
+  for (let i = 0; i < 3; i++) await nextTurn();
+  assert.deepEqual(faults, []);
+  assert.ok(callers.every(({ state }) => state === 'ended'));
+}
+
+test('T15: whatever tenants want, share and leave, each gets its turn after one of each other', async () => {
+  const step = fc.oneof(
+    { weight: 4, arbitrary: wantArbitrary },
+    { weight: 1, arbitrary: leaveArbitrary },
+    { weight: 2, arbitrary: fc.constant('finish' as const) },
+  );
+  await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 60 }), follow));
 });
