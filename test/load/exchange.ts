@@ -37,11 +37,15 @@ const BAD = [...TRANSPORT, ...FIELDS].filter(
 
 /** Whether a base with more tokens than the test's may accept these fields. */
 function dependsOnVocabulary(members: Case['with'] = {}): boolean {
-  const { logit_bias: biases, prompt } = members as { logit_bias?: object; prompt?: unknown };
+  const { logit_bias, stop_token_ids, allowed_token_ids, prompt } = members as FieldsOfIds;
   const ids = Array.isArray(prompt) ? prompt.flat() : [];
   const areIds = ids.length > 0 && ids.every((id) => Number.isSafeInteger(id) && id >= 0);
-  return biases !== undefined || areIds;
+  return [logit_bias, stop_token_ids, allowed_token_ids].some(Boolean) || areIds;
 }
+
+type FieldsOfIds = Partial<
+  Record<'logit_bias' | 'stop_token_ids' | 'allowed_token_ids' | 'prompt', unknown>
+>;
 
 /** Between two pieces of an answer that is read slowly. */
 const SLOW_PAUSE_MS = 250;
