@@ -333,6 +333,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   const closed = [adapters?.http.localAdapters.close(), jobs?.worker.close(CHECKPOINT_DEADLINE_MS)];
   // The port still answers meanwhile: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
+  await http?.closeIdle(); // accepts what has come since, which closing would reset
   await http?.close(CLOSE_DEADLINE_MS);
   await Promise.all(closed);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();

@@ -47,8 +47,8 @@ export interface RunningServer {
   /** Keeps answering, but each answer closes its connection, so clients find another server. */
   retire(): void;
   /**
-   * Closes the connections that have no request, so their clients find another server instead of a refusal. Requests that have
-   * arrived are read before, and keep their connections.
+   * Closes the connections that have no request, so their clients find another server instead of a refusal. Connections and requests
+   * that have arrived are accepted and read before, and keep their connections.
    */
   closeIdle(): Promise<void>;
   /** Accepts no new connections, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
@@ -204,11 +204,15 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 
 /** Between two turns of the loop, the sockets are read. The first one may end without that. */
 const TURNS_TO_READ = 2;
+/** The connections that may wait to be accepted, as Node has it. Each turn of the loop accepts one (libuv's `uv__server_io`). */
+const BACKLOG = 511;
 
 /** Creates the ways to stop. Idle connections are closed, because they would keep the server open. */
 function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeIdle' | 'close'> {
   let isRetired = false;
   let isClosing = false;
+  let connections = 0;
+  server.on('connection', () => connections++);
   server.prependListener('request', (_request: IncomingMessage, response) => {
     if (isRetired) response.setHeader('connection', 'close');
     response.once('close', () => {
@@ -231,7 +235,12 @@ function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeId
     });
   };
   const closeIdle = async () => {
-    for (let i = 0; i < TURNS_TO_READ; i++) await nextTurn();
+    let before = connections;
+    for (let [turns, quiet] = [0, 0]; turns < BACKLOG && quiet < TURNS_TO_READ; turns++) {
+      await nextTurn();
+      quiet = connections === before ? quiet + 1 : 0;
+      before = connections;
+    }
     server.closeIdleConnections();
   };
   return { retire, closeIdle, close };

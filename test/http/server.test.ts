@@ -299,6 +299,16 @@ test('F24, T33: a request that has arrived but was not read yet is answered befo
   assert.match(String(answer), /^HTTP\/1.1 200 /);
 });
 
+test('F24, T33: connections that wait to be accepted are answered before a server closes', async () => {
+  const server = await listen(serve());
+  const answers = Array.from({ length: 40 }, () =>
+    exchange(server.port, 'GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'),
+  );
+  await server.closeIdle(); // each turn of the loop accepts one
+  await server.close(60_000);
+  for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 200 /);
+});
+
 describe('a server that is closed', () => {
   test('lets a stream finish and refuses new connections', async () => {
     const { server, response, resume } = await openStuckStream();
