@@ -50,7 +50,7 @@ function run(counts, args, files) {
 /** Runs the files alone in which tests failed. If all pass, the counts say so, with a line "# unsteady: …" for each failure. */
 function passesAlone() {
   const [first, ...lines] = readFileSync(counts, 'utf8').trimEnd().split('\n');
-  const failures = lines.filter((line) => !line.startsWith('# shown: '));
+  const failures = lines.filter((line) => !line.startsWith('# shown:'));
   const failed = new Set(failures.map((line) => /^# (.*?\.test\.ts): /.exec(line)?.[1] ?? ''));
   if (failed.size === 0 || failed.size > MAX_UNSTEADY_FILES || failed.has('')) return false;
   process.stdout.write(`\nonce more, alone: ${[...failed].join(' ')}\n`);
@@ -61,7 +61,7 @@ function passesAlone() {
   if (!hasPassed) return false;
   const [passed, unsteady, skipped] = first.split(' ').map(Number);
   const told = failures.map((line) => line.replace('# ', '# unsteady: '));
-  const others = lines.filter((line) => line.startsWith('# shown: '));
+  const others = lines.filter((line) => line.startsWith('# shown:'));
   writeFileSync(
     counts,
     [`${passed + unsteady} 0 ${skipped}`, ...told, ...others, ...shown, ''].join('\n'),

@@ -105,14 +105,16 @@ export class JobProcess<Result> {
 
   async #outcomeOf(child: ChildProcess, json: string): Promise<JobOutcome<Result>> {
     let deadline: NodeJS.Timeout | undefined;
+    let isOver = false;
     let stopListening: () => unknown = () => {};
     try {
       return await new Promise((resolve, reject) => {
         let part = 0;
         const startDeadline = (ms: number, stop: () => void) => {
           clearTimeout(deadline);
-          // If this thread was busy, an answer may be waiting: read it first.
-          deadline = setTimeout(() => void nextTurn().then(nextTurn).then(stop), ms);
+          // If this thread was busy, an answer may be waiting: read it first. The child may then have the next job.
+          const stopUnlessOver = () => isOver || stop();
+          deadline = setTimeout(() => void nextTurn().then(nextTurn).then(stopUnlessOver), ms);
         };
         const failed = (error: unknown) => {
           this.#drop();
@@ -148,6 +150,7 @@ export class JobProcess<Result> {
         child.send(json, () => {}); // if it is gone, its exit reports it
       });
     } finally {
+      isOver = true;
       clearTimeout(deadline);
       stopListening();
     }
