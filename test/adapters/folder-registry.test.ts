@@ -169,7 +169,7 @@ test('a list waits for no pattern, and leaves out what was refused for one', asy
   const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
   const startMs = performance.now();
   assert.equal((await list()).length, 6);
-  assert.ok(performance.now() - startMs < 3000, 'the four would take four seconds');
+  assert.ok(performance.now() - startMs < 1000);
   const deadlineMs = startMs + 60_000;
   while ((await list()).length > 2) {
     assert.ok(performance.now() < deadlineMs, 'they are refused in the end');
