@@ -3,10 +3,9 @@
 // object, started by the first job and ended when idle.
 import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { readCpuTime } from './cpu-time.ts';
 import { forkProgram } from './fork-program.ts';
+import { JobDeadline } from './job-deadline.ts';
 import { type Caller, TurnQueue } from './turn-queue.ts';
 
 /** The limits of the jobs of a process. */
@@ -30,8 +29,6 @@ type JobReply<Result> = { readonly part: number } | { readonly result: Result };
 const START_DEADLINE_MS = 30_000;
 /** A process takes 45 MB, and 60 ms to start. */
 const IDLE_MS = 30_000;
-/** A job may take so many times its deadline if it does not get a core: its priority leaves it a tenth of a busy one. */
-const MAX_WAIT_FACTOR = 10;
 /** A timeout is forgotten sooner, because the machine may have been busy. */
 const REMEMBER_LATE_MS = 60_000;
 /** Below the engine, whose steps the requests in flight wait for. */
@@ -104,18 +101,11 @@ export class JobProcess<Result> {
   }
 
   async #outcomeOf(child: ChildProcess, json: string): Promise<JobOutcome<Result>> {
-    let deadline: NodeJS.Timeout | undefined;
-    let isOver = false;
+    const deadline = new JobDeadline();
     let stopListening: () => unknown = () => {};
     try {
       return await new Promise((resolve, reject) => {
         let part = 0;
-        const startDeadline = (ms: number, stop: () => void) => {
-          clearTimeout(deadline);
-          // If this thread was busy, an answer may be waiting: read it first. The child may then have the next job.
-          const stopUnlessOver = () => isOver || stop();
-          deadline = setTimeout(() => void nextTurn().then(nextTurn).then(stopUnlessOver), ms);
-        };
         const failed = (error: unknown) => {
           this.#drop();
           reject(error);
@@ -128,30 +118,18 @@ export class JobProcess<Result> {
           if (signal === OUT_OF_MEMORY) resolve({ limit: 'memory', part });
           else failed(new Error(`the process ended: ${signal ?? code}`));
         };
-        const startJobDeadline = () => {
-          const { deadlineMs } = this.#limits;
-          const latestMs = performance.now() + MAX_WAIT_FACTOR * deadlineMs;
-          const before = computedMs(child);
-          const check = () => {
-            const left = deadlineMs - (computedMs(child) - before);
-            if (!(left > 0) || performance.now() >= latestMs) return late();
-            startDeadline(Math.ceil(left), check);
-          };
-          startDeadline(deadlineMs, check);
-        };
         const onReply = (reply: JobReply<Result>) => {
           if ('result' in reply) return resolve(reply);
           part = reply.part;
-          return part > 0 || startJobDeadline();
+          if (part === 0) deadline.startComputing(child.pid, this.#limits.deadlineMs, late);
         };
-        startDeadline(START_DEADLINE_MS, () => failed(new Error('the process did not start')));
+        deadline.start(START_DEADLINE_MS, () => failed(new Error('the process did not start')));
         child.on('error', failed).on('exit', ended).on('message', onReply);
         stopListening = () => child.off('error', failed).off('exit', ended).off('message', onReply);
         child.send(json, () => {}); // if it is gone, its exit reports it
       });
     } finally {
-      isOver = true;
-      clearTimeout(deadline);
+      deadline.end();
       stopListening();
     }
   }
@@ -175,11 +153,6 @@ export class JobProcess<Result> {
     this.#child = undefined;
     dropped?.kill('SIGKILL');
   }
-}
-
-/** NaN if it cannot be known. */
-function computedMs({ pid }: ChildProcess): number {
-  return (pid !== undefined && readCpuTime(pid)?.runMs) || Number.NaN;
 }
 
 /** Whether this process stays alive for the child. */
