@@ -4,13 +4,14 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
+import type { ZodType } from 'zod';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { AliasStore } from '../../adapters/repository/aliases.ts';
 import { keys, versionsOf } from '../../adapters/repository/manifest.ts';
 import { readManifest } from '../../adapters/repository/versions.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { StoreError } from '../../adapters/store/store.ts';
+import { isDamage } from '../../adapters/store/store.ts';
 import { FileError, ServeError } from '../../src/common/errors.ts';
 import { elementCount } from '../../src/common/tensor.ts';
 import {
@@ -59,8 +60,6 @@ const isFileError = (error: unknown) => error instanceof FileError && error.fiel
 const isInvalidAdapter = (error: unknown) =>
   error instanceof ServeError && error.status === 422 && (error.param ?? '') !== '';
 
-const isDamaged = (error: unknown) => error instanceof StoreError && error.kind === 'damaged';
-
 const GOOD_CONFIG = configBytes();
 
 /** Some parsers read from a path. In memory, if the system has such a folder. */
@@ -70,6 +69,18 @@ const SCRATCH = mkdtempSync(
 const GGUF_PATH = path.join(SCRATCH, 'model.gguf');
 const ZIP_PATH = path.join(SCRATCH, 'some.zip');
 process.on('exit', () => rmSync(SCRATCH, { recursive: true }));
+
+/** Reads a JSON file from a folder, and holds what comes against its schema. */
+function ofFolder(name: string, read: (folder: string) => Promise<unknown>, schema: ZodType) {
+  return {
+    isRefusal: isFileError,
+    async run(file: Uint8Array) {
+      writeFileSync(path.join(SCRATCH, name), file);
+      const value = await read(SCRATCH);
+      assert.deepEqual(schema.parse(value), value);
+    },
+  };
+}
 
 /** All targets except those of the HTTP API. */
 export const PARSERS: readonly Target[] = [
@@ -147,7 +158,7 @@ export const PARSERS: readonly Target[] = [
   {
     name: 'manifest',
     ...MANIFESTS,
-    isRefusal: isDamaged,
+    isRefusal: isDamage,
     async run(file) {
       const store = createMemoryStore();
       await store.put(keys.versionFile(VERSION, 'manifest.json'), file);
@@ -158,7 +169,7 @@ export const PARSERS: readonly Target[] = [
   {
     name: 'aliases',
     ...ALIASES,
-    isRefusal: isDamaged,
+    isRefusal: isDamage,
     async run(file) {
       const store = createMemoryStore();
       await store.put(keys.alias(ADAPTER.tenant, ADAPTER.name), file);
@@ -170,22 +181,12 @@ export const PARSERS: readonly Target[] = [
   {
     name: 'generation-config',
     ...GENERATION_CONFIGS,
-    isRefusal: isFileError,
-    async run(file) {
-      writeFileSync(path.join(SCRATCH, GENERATION_CONFIG_FILE), file);
-      const defaults = await readGenerationConfig(SCRATCH);
-      assert.deepEqual(generationConfigSchema.parse(defaults), defaults);
-    },
+    ...ofFolder(GENERATION_CONFIG_FILE, readGenerationConfig, generationConfigSchema),
   },
   {
     name: 'training-origin',
     ...TRAINING_ORIGINS,
-    isRefusal: isFileError,
-    async run(file) {
-      writeFileSync(path.join(SCRATCH, TRAINING_ORIGIN_FILE), file);
-      const origin = await readTrainingOrigin(SCRATCH);
-      assert.deepEqual(trainingOriginSchema.parse(origin), origin);
-    },
+    ...ofFolder(TRAINING_ORIGIN_FILE, readTrainingOrigin, trainingOriginSchema),
   },
   {
     name: 'zip',
