@@ -195,7 +195,7 @@ function createFullWarning(limits: ConnectionLimits, log: ServerOptions['log']):
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => {
+    server.listen(port, host, BACKLOG, () => {
       server.off('error', reject);
       resolve();
     });
@@ -204,7 +204,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 
 /** Between two turns of the loop, the sockets are read. The first one may end without that. */
 const TURNS_TO_READ = 2;
-/** The connections that may wait to be accepted, as Node has it. Each turn of the loop accepts one (libuv's `uv__server_io`). */
+/** The connections that may wait to be accepted. Each turn of the loop accepts one (libuv's `uv__server_io`). */
 const BACKLOG = 511;
 
 /** Creates the ways to stop. Idle connections are closed, because they would keep the server open. */

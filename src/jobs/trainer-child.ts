@@ -1,6 +1,5 @@
 // One trainer process from its start to its end: its messages as a stream, and the reason for its death. Knows no store
 // and no job states.
-
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
