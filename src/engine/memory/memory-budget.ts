@@ -59,7 +59,7 @@ const MIN_MAX_SEQ = 256;
 /** Rather than running fewer sequences than this, the default makes them shorter. */
 const MIN_SLOTS = 4;
 
-/** One slot for guests beside each so many, or fewer: so a light tenant rarely waits for the end of an answer (decision 22). */
+/** Each so many slots, or a part of them, have one more for guests, so that a light tenant rarely waits for an answer to end. */
 const SLOTS_PER_GUEST = 12;
 
 const MIB = 2 ** 20;
