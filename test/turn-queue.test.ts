@@ -137,9 +137,11 @@ interface Leave {
 /** Takes the steps, and compares whose task runs with whose turn it may be. */
 async function follow(steps: readonly (Want | Leave | 'finish')[]): Promise<void> {
   const queue = new TurnQueue({ maxWaiting: steps.length * 2 });
-  const callers: { tenant: string; key: string; state: string; leave(): void }[] = [];
+  const callers: { tenant: string; key: string; place: number; state: string; leave(): void }[] = [];
   const waitingOf = (tenant: string) =>
-    callers.filter((caller) => caller.state === 'waiting' && caller.tenant === tenant);
+    callers
+      .filter((caller) => caller.state === 'waiting' && caller.tenant === tenant)
+      .sort((a, b) => a.place - b.place);
   const passes = new Map(TENANTS.map((tenant) => [tenant, 0]));
   const faults: unknown[] = [];
   let running: { key: string; finish(): void } | undefined;
@@ -164,7 +166,9 @@ async function follow(steps: readonly (Want | Leave | 'finish')[]): Promise<void
   const want = ({ tenant, key }: Want) => {
     const leaving = new AbortController();
     const state = running?.key === key ? 'running' : 'waiting';
-    const caller = { tenant, key, state, leave: () => leaving.abort(new Error('left')) };
+    // A task keeps its place among those of a tenant until the last caller of the tenant leaves.
+    const place = waitingOf(tenant).find((other) => other.key === key)?.place ?? callers.length;
+    const caller = { tenant, key, place, state, leave: () => leaving.abort(new Error('left')) };
     callers.push(caller);
     const ended = (expected: string) => {
       if (caller.state !== expected) faults.push(`${key} ends while ${caller.state}`);
