@@ -137,7 +137,8 @@ interface Leave {
 /** Takes the steps, and compares whose task runs with whose turn it may be. */
 async function follow(steps: readonly (Want | Leave | 'finish')[]): Promise<void> {
   const queue = new TurnQueue({ maxWaiting: steps.length * 2 });
-  const callers: { tenant: string; key: string; place: number; state: string; leave(): void }[] = [];
+  const callers: { tenant: string; key: string; place: number; state: string; leave(): void }[] =
+    [];
   const waitingOf = (tenant: string) =>
     callers
       .filter((caller) => caller.state === 'waiting' && caller.tenant === tenant)

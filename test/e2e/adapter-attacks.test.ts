@@ -13,7 +13,7 @@ import { stream } from '../bench/tiers/stream.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
-const PATTERN_ADAPTERS = 40;
+const PATTERN_ADAPTERS = 12;
 /** Compiling it takes 2.5 s, beyond the deadline. */
 const SLOW = '((?:(a?){10}){10}){10}'.repeat(80);
 const WIDE_RANK = 256;

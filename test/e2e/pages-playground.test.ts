@@ -515,11 +515,11 @@ test('everything works with the keyboard alone', { skip }, async (t) => {
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
 });
 
-test('with 3 s of latency the first prompt waits for the models, and no input is lost', {
+test('with a second of latency the first prompt waits for the models, and no input is lost', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
-  await slowDown(page, 3_000);
+  await slowDown(page, 1_000);
   await page.goto(`${pages.server.url}/`);
   await page.locator('.example').first().waitFor({ state: 'attached' });
   await page.locator('#prompt').fill('Hello');
