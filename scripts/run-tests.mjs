@@ -26,11 +26,8 @@ const reporters = [
   ...['--test-reporter', 'spec', '--test-reporter-destination', 'stdout'],
   ...['--test-reporter', './scripts/count-reporter.mjs', '--test-reporter-destination', counts],
 ];
-// By default Node runs one file at a time on two cores, and one of these tests often waits. The end-to-end tests load both.
-const atOnce = Math.max(
-  availableParallelism() - 1,
-  separate.some((s) => folder.startsWith(s)) ? 1 : 2,
-);
+// By default Node runs one file at a time on two cores, and the tests of one often wait. Benchmarks are measured alone.
+const atOnce = folder.startsWith('test/bench') ? 1 : Math.max(availableParallelism() - 1, 2);
 const types = process.features.typescript ? [] : ['--import', 'tsx'];
 const options = ['--expose-gc', ...types, '--test', `--test-concurrency=${atOnce}`];
 const { status } = spawnSync(

@@ -17,9 +17,9 @@ import { fetchBase } from './served.ts';
 const run = promisify(execFile);
 const EXAMPLE = path.resolve('examples/train-then-serve');
 const BATCH = 8;
-/** Jobs, and the shares of rows that their models must answer exactly. The whole one is what the example promises. */
-const WHOLE = { rows: Number.POSITIVE_INFINITY, wanted: 0.75 };
-const SHORT = { rows: 160, wanted: 0.5 };
+/** Rows for training and for testing, and the share that the model must answer exactly. The whole job is what the example promises. */
+const WHOLE = { train: 320, test: 200, wanted: 0.75 };
+const SHORT = { train: 96, test: 80, wanted: 0.2 };
 
 const base = await fetchBase();
 const python = await pythonWith(path.join(EXAMPLE, 'requirements.txt'));
@@ -47,20 +47,24 @@ async function makeExample(): Promise<{ dir: string } | { reason: string }> {
   }
 }
 
+type Job = typeof WHOLE;
+
 interface Client {
   /** The command of the example. */
   readonly script: readonly [string, string];
   readonly dir: string;
-  readonly job: typeof WHOLE;
+  readonly job: Job;
   control(baseUrl: string, trainingFile: string): Promise<Controlled>;
 }
 
 async function runExample(t: TestContext, client: Client): Promise<void> {
   const { script, control, dir, job } = client;
   assert.ok('dir' in base);
-  const file = path.join(dir, 'data', 'train.jsonl');
-  const rows = readFileSync(file, 'utf8').trim().split('\n').slice(0, job.rows);
-  writeFileSync(file, `${rows.join('\n')}\n`);
+  for (const split of ['train', 'test'] as const) {
+    const file = path.join(dir, 'data', `${split}.jsonl`);
+    const rows = readFileSync(file, 'utf8').split('\n').slice(0, job[split]);
+    writeFileSync(file, `${rows.join('\n')}\n`);
+  }
   // Nobody else is served meanwhile: the trainer may have all of the cores.
   const threads = `--train-threads=${availableParallelism()}`;
   const server = await startServing(['--model', base.dir, threads], temporaryFolder(t));
@@ -72,15 +76,18 @@ async function runExample(t: TestContext, client: Client): Promise<void> {
     control(baseUrl, path.join(dir, 'data', 'validation.jsonl')),
   ]);
   t.diagnostic(stdout.trim().split('\n').at(-1)!);
-  assertShares(stdout, seen, job.wanted);
-  assertControlled(seen, rows.length / BATCH);
+  assertShares(stdout, seen, job);
+  assertControlled(seen, job.train / BATCH);
 }
 
-function assertShares(printed: string, { model }: Controlled, wanted: number): void {
-  const shares = [...printed.matchAll(/^(\S+): exact match ([\d.]+) of 200 rows$/gm)];
+function assertShares(printed: string, { model }: Controlled, { test, wanted }: Job): void {
+  const shares = [...printed.matchAll(/^(\S+): exact match ([\d.]+) of (\d+) rows$/gm)];
   assert.deepEqual(
-    shares.map(([, name]) => name),
-    ['base', model],
+    shares.map(([, name, , rows]) => [name, Number(rows)]),
+    [
+      ['base', test],
+      [model, test],
+    ],
   );
   assert.equal(Number(shares[0]![2]), 0);
   assert.ok(Number(shares[1]![2]) > wanted, shares[1]![0]);
