@@ -26,7 +26,6 @@ const P95_MS = 250;
 const MAX_RATIO = 3;
 /** All of them. A server that compiled the patterns itself would stand still for longer. */
 const MAX_MS = 5000;
-const REFUSED_MS = 5000;
 /** Refusals that are waited for: they take turns, a second and a new worker each. */
 const AWAITED = 3;
 
@@ -91,8 +90,7 @@ function forgeInStore(published: string, i: number): string {
 async function ask(
   model: string,
   signal?: AbortSignal,
-): Promise<{ status: number; message: string; ms: number }> {
-  const startMs = performance.now();
+): Promise<{ status: number; message: string }> {
   const response = await fetch(`${server.url}/v1/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${attacker}` },
@@ -100,8 +98,7 @@ async function ask(
     ...(signal && { signal }),
   });
   const body = (await response.json()) as { error?: { message: string } };
-  const ms = performance.now() - startMs;
-  return { status: response.status, message: body.error?.message ?? '', ms };
+  return { status: response.status, message: body.error?.message ?? '' };
 }
 
 /** Streams and looks, as the other tenant, until the attack is over. @returns what was measured, in ms */
@@ -209,7 +206,6 @@ describe('costly adapters', { skip }, () => {
         const large = await ask(`wide+0.${i + 2}*wide-2`);
         assert.equal(large.status, 422);
         assert.match(large.message, /takes \d+ bytes in memory; the cache holds/);
-        for (const { ms } of [over, large]) assert.ok(ms < REFUSED_MS, `${ms} ms`);
       }
     };
     assertUnnoticed(await watch(refusals()));
