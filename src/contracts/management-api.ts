@@ -157,7 +157,10 @@ export const fineTuningPlanSchema = z
     training_file: z.string(),
     validation_file: z.string().nullable(),
     method: z.string(),
-    compute: z.string(),
+    compute: z.string().openapi({ description: 'The arithmetic of the frozen linears' }),
+    recommended_compute: z
+      .string()
+      .openapi({ description: 'The arithmetic that is best on this machine' }),
     hyperparameters: hyperparametersSchema,
     examples: z.int(),
     validation_examples: z.int(),

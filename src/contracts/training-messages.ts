@@ -192,6 +192,8 @@ export interface JobPlan {
   readonly method: string;
   /** The arithmetic of the frozen linears: float32 or int8. */
   readonly compute: string;
+  /** The arithmetic that is best on this machine. */
+  readonly recommendedCompute: string;
   readonly examples: number;
   readonly validationExamples: number;
   /** Tokens per epoch. */

@@ -139,6 +139,7 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
     validation_file: request.validationFile ?? null,
     method: plan.method,
     compute: plan.compute,
+    recommended_compute: plan.recommendedCompute,
     hyperparameters: toHyperparameters(request, true),
     examples: plan.examples,
     validation_examples: plan.validationExamples,

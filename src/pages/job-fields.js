@@ -1,7 +1,7 @@
 // The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
 // what a name becomes (src/jobs/names.ts); a test compares the two.
 import { byId, fill, setText } from './dom.js';
-import { numberField } from './widgets.js';
+import { choiceField, numberField } from './widgets.js';
 
 /**
  * @typedef {object} Field
@@ -36,6 +36,14 @@ const FIELDS = [
   { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
 ];
 
+/** @type {readonly (readonly [string, string])[]} */
+const COMPUTES = [
+  ['float32', 'float32 (as peft)'],
+  ['int8', 'int8 (faster)'],
+];
+/** Until somebody chooses, the arithmetic is the one that the plan recommends. */
+let isComputeChosen = false;
+
 /** The `lorikeet` settings that a repeated job keeps, with or without a field. */
 const REPEATED = [
   ...['method', 'rank', 'alpha', 'targets', 'rslora', 'dora', 'lora_bias', 'bias', 'init', 'alora'],
@@ -50,7 +58,16 @@ export function createHyperparameterFields() {
     ...FIELDS.map(({ parent, ...field }) =>
       numberField({ ...field, placeholder: parent === 'hyperparameters' ? 'auto' : 'default' }),
     ),
+    choiceField({ id: 'compute', label: 'Arithmetic', options: COMPUTES }),
   );
+  byId('compute').addEventListener('change', () => {
+    isComputeChosen = true;
+  });
+}
+
+/** Takes the arithmetic that a plan recommends, unless somebody has chosen one. @param {string} compute */
+export function preselectCompute(compute) {
+  if (!isComputeChosen) byId('compute', HTMLSelectElement).value = compute;
 }
 
 /** Returns what is wrong with the first invalid field. Browsers report text that is not a number as invalid, too. */
@@ -74,7 +91,10 @@ export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {
     const value = values[id];
     byId(id, HTMLInputElement).value = typeof value === 'number' ? String(value) : '';
   }
-  const fieldIds = new Set(FIELDS.map(({ id }) => id));
+  // A job that names none was trained in float32.
+  byId('compute', HTMLSelectElement).value = String(lorikeet['compute'] ?? 'float32');
+  isComputeChosen = true;
+  const fieldIds = new Set(['compute', ...FIELDS.map(({ id }) => id)]);
   const others = REPEATED.filter((key) => !fieldIds.has(key) && lorikeet[key] !== undefined);
   return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
 }
@@ -95,7 +115,7 @@ export function readHyperparameters() {
     ...(Object.keys(hyperparameters).length > 0 && {
       method: { type: 'supervised', supervised: { hyperparameters } },
     }),
-    lorikeet: filled('lorikeet'),
+    lorikeet: { ...filled('lorikeet'), compute: byId('compute', HTMLSelectElement).value },
   };
 }
 

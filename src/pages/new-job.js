@@ -10,6 +10,7 @@ import {
   createHyperparameterFields,
   hyperparameterFault,
   NameField,
+  preselectCompute,
   readHyperparameters,
   writeHyperparameters,
 } from './job-fields.js';
@@ -168,13 +169,16 @@ export class NewJobForm {
       const plan = await requestPlan({ json, signal: controller.signal });
       if (this.#planning !== planning) return;
       this.#planned = { key, body };
-      showPlan(this.#planArea, plan);
+      preselectCompute(plan.recommended_compute);
+      if (key === JSON.stringify(this.#body())) showPlan(this.#planArea, plan);
     } catch (error) {
       if (!isAbort(error) && this.#planning === planning) await this.#showError(error);
     }
     if (this.#planning !== planning) return;
     this.#planning = undefined;
-    this.#allowStart();
+    if (this.#planned)
+      this.#changed(); // plans again if the arithmetic is another one now
+    else this.#allowStart();
   }
 
   /** Enables Start if the plan on the page describes the form's settings. */

@@ -73,6 +73,7 @@ function toFigures(plan) {
   figures.push(
     ['Validation', validation > 0 ? counted(validation, 'example') : 'none'],
     ['Method', `${method}, ${count(plan.trained_parameters)} trainable parameters`],
+    ['Arithmetic', plan.compute],
     ['Learning rate', `${figure(plan.learning_rate)} at its peak`],
   );
   return figures;

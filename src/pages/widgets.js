@@ -72,6 +72,18 @@ export function numberField({ id, label, min, max, isInteger = false, placeholde
 }
 
 /**
+ * Creates a labeled field for a choice.
+ * @param {{ id: string, label: string, options: readonly (readonly [value: string, text: string])[] }} options
+ */
+export function choiceField({ id, label, options }) {
+  return el(
+    'div.field',
+    el('label', { htmlFor: id }, label),
+    el('select', { id }, ...options.map(([value, text]) => el('option', { value }, text))),
+  );
+}
+
+/**
  * Copies a text to the clipboard. Browsers allow that only on HTTPS and localhost; elsewhere the old command is used.
  * @param {string} text
  * @returns {Promise<boolean>} whether it was copied

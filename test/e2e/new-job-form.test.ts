@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { recommendCompute } from '../../trainer/planner/method-memory.ts';
 import { freePort } from '../free-port.ts';
 import { openPage, servePages, skipWithoutBrowser as skip, TOY_MODEL } from './browser.ts';
 import { startServing } from './program.ts';
@@ -80,6 +81,21 @@ test('both files are uploaded in parallel, and the plan covers both', { skip }, 
   await page.locator('#plan dd', { hasText: 'none' }).waitFor();
   const body = await start(page);
   assert.equal(body.validation_file, undefined);
+  await cancelJob(page);
+});
+
+test('the recommended arithmetic is preselected, and another choice stays', { skip }, async (t) => {
+  const page = await openForm(t);
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#start-button:enabled').waitFor();
+  const compute = page.locator('#compute');
+  const recommended = recommendCompute('qlora');
+  assert.equal(await compute.inputValue(), recommended);
+  await page.locator('#plan dd', { hasText: recommended }).waitFor();
+  await compute.selectOption('float32');
+  await page.locator('#plan dd', { hasText: 'float32' }).waitFor();
+  const body = await start(page);
+  assert.equal(body.lorikeet.compute, 'float32');
   await cancelJob(page);
 });
 

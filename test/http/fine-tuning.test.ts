@@ -318,6 +318,7 @@ test('a dry run answers the plan and makes no job', async () => {
     validation_file: null,
     method: 'qlora',
     compute: 'float32',
+    recommended_compute: 'int8',
     hyperparameters: { n_epochs: 3, batch_size: 8, learning_rate_multiplier: 1 },
     examples: 10,
     validation_examples: 0,

@@ -4,6 +4,7 @@
 export const SAMPLE_PLAN = {
   method: 'qlora',
   compute: 'float32',
+  recommendedCompute: 'int8',
   examples: 10,
   validationExamples: 0,
   tokens: 100,

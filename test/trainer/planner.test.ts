@@ -1,8 +1,14 @@
 // The planner's figures against the published ones, and its recommendation.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { describeProcessor } from '../../src/common/processor.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
-import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/method-memory.ts';
+import {
+  matrixSaving,
+  memoryByMethod,
+  recommend,
+  recommendCompute,
+} from '../../trainer/planner/method-memory.ts';
 import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
 import {
   flopsOfEvaluation,
@@ -64,6 +70,13 @@ test('LoRA is recommended where the base has room, QLoRA where it has not, with 
   const many = recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens: 20_000_000 });
   assert.equal(many.rank, 64);
   assert.match(many.reason, /need about rank 33/);
+});
+
+test('int8 is recommended for frozen linears, where the processor multiplies bytes exactly', () => {
+  const { features } = describeProcessor();
+  const isExact = features?.some((name) => /amx|vnni/.test(name));
+  if (isExact) assert.equal(recommendCompute('qlora'), 'int8');
+  assert.equal(recommendCompute('full'), 'float32');
 });
 
 const HEAD = { size: CONFIG.vocabSize, isTrained: false };

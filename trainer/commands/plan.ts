@@ -10,7 +10,13 @@ import { parseJob, type TrainJob } from '../job/job.ts';
 import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
 import { toJobPlan } from '../planner/job-plan.ts';
 import { measureFlops } from '../planner/measure-speed.ts';
-import { gb, matrixSaving, memoryByMethod, recommend } from '../planner/method-memory.ts';
+import {
+  gb,
+  matrixSaving,
+  memoryByMethod,
+  recommend,
+  recommendCompute,
+} from '../planner/method-memory.ts';
 import { type ModelSize, sizeOfConfig, sizeOfText } from '../planner/model-size.ts';
 import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
 
@@ -65,7 +71,8 @@ function planSize(
   const rank = typeof options.json['rank'] === 'number' ? options.json['rank'] : DEFAULT_RANK;
   const methods = memoryByMethod(size, rank);
   const saving = matrixSaving(size.hidden, rank);
-  const recommendation = recommend(size, { memory, trainedTokens });
+  const best = recommend(size, { memory, trainedTokens });
+  const recommendation = { ...best, compute: recommendCompute(best.method) };
   const blocks = methods.map(({ method, lines, total, note }) =>
     [
       `${method.padEnd(6)} ${gb(total)}`,
@@ -77,7 +84,7 @@ function planSize(
     `${(size.parameters / 1e9).toPrecision(3)} billion parameters, memory by method:`,
     ...blocks,
     `A ${size.hidden} x ${size.hidden} matrix has ${(saving.weights / 1e6).toFixed(1)} M weights; rank ${rank} trains ${(saving.trained / 1e3).toFixed(1)} K: ${Math.round(saving.factor)} times fewer.`,
-    `Recommended: ${recommendation.method}, rank ${recommendation.rank} (${recommendation.reason}).`,
+    `Recommended: ${recommendation.method}, rank ${recommendation.rank}, compute ${recommendation.compute} (${recommendation.reason}).`,
   ].join('\n\n');
   return { text, json: { size, memory, methods, matrix: saving, recommendation } };
 }

@@ -4,6 +4,7 @@ import type { Language } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
+import { recommendCompute } from './method-memory.ts';
 import type { RunPlan } from './run-plan.ts';
 
 /** The most examples that are shown: a page of text, or a few MB if the rows are long. */
@@ -20,6 +21,7 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
     ...counts,
     method: settings.method,
     compute: prepared.job.compute,
+    recommendedCompute: recommendCompute(settings.method),
     maxLength: settings.order.maxLength,
     stepsPerEpoch: settings.stepsPerEpoch,
     learningRate: settings.schedule.peak,

@@ -10,8 +10,16 @@ import { rowInt8Input } from '../graph/row-int8.ts';
 const [TOKENS, WIDTH, OUT] = [4, 64, 32];
 const LARGEST = 127;
 
-/** @throws ConfigError if a product of the largest values is not exact */
+/** @throws ConfigError if 8-bit products are not exact */
 export function checkInt8Products(): void {
+  if (hasExactInt8Products()) return;
+  throw new ConfigError([
+    'compute: int8 needs a processor with VNNI or AMX, because 8-bit products are not exact on this one. Use float32.',
+  ]);
+}
+
+/** Multiplies the largest values, and returns whether the product is exact. */
+export function hasExactInt8Products(): boolean {
   const g = new GraphBuilder();
   const x = g.input('x', 'float32', [TOKENS, WIDTH]);
   const weight = rowInt8Input(g, 'w', [OUT, WIDTH]);
@@ -28,10 +36,7 @@ export function checkInt8Products(): void {
   binding.bindOutput(y, output);
   input.data.fill(LARGEST);
   binding.runSync();
-  if (output.data.every((value) => value === WIDTH * LARGEST * LARGEST)) return;
-  throw new ConfigError([
-    'compute: int8 needs a processor with VNNI or AMX, because 8-bit products are not exact on this one. Use float32.',
-  ]);
+  return output.data.every((value) => value === WIDTH * LARGEST * LARGEST);
 }
 
 function filled<T extends 'int8' | 'float32'>(type: T, shape: readonly number[], value: number) {
