@@ -38,8 +38,9 @@ export class TurnQueue {
 
   /**
    * Runs a task when it is its turn, and settles as it does. Callers with the same key share one task, which runs at the first turn
-   * of any of their tenants. A tenant's task keeps its place until none of its callers is left. Without a key the task is the caller's alone. Rejects with the reason of the caller's signal, and with
-   * `ServeError` if too many tasks wait: `overloaded`, or `rate_limit_exceeded` if they are those of its tenant.
+   * of any of their tenants. A tenant's task keeps its place until none of its callers is left. Without a key the task is the
+   * caller's alone. Rejects with the reason of the caller's signal, and with `ServeError` if too many tasks wait: `overloaded`, or
+   * `rate_limit_exceeded` if they are those of its tenant.
    */
   async take<T>({ tenant, signal }: Caller, run: () => Promise<T>, key: unknown = run): Promise<T> {
     signal?.throwIfAborted();
