@@ -1,4 +1,5 @@
 // Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
+// LORIKEET_INT8_SCALES chooses the form of int8 weights for them, too.
 import { describeProcessor } from '../src/common/processor.ts';
 import { rowFormCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
@@ -7,6 +8,7 @@ import { fewestRowsForRowForm } from '../src/engine/row-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
+import { SETTINGS } from '../src/settings/settings.ts';
 
 /** Builds the serving files if necessary. Returns the options of an engine over them. */
 export async function defaultServing(
@@ -18,7 +20,8 @@ export async function defaultServing(
     const calibration = rowFormCalibration({ artifactDir, runtime: {} });
     const servingDir = await ensureServingFiles(artifact, { ...cache, calibration });
     const byteSize = baseBytes(artifact.config, cache.weights);
-    const served = { weights: cache.weights, provider: 'cpu', byteSize } as const;
+    const int8Scales = SETTINGS.int8Scales.schema.parse(process.env[SETTINGS.int8Scales.env]);
+    const served = { weights: cache.weights, provider: 'cpu', byteSize, int8Scales } as const;
     const rowFormFrom = fewestRowsForRowForm(served, describeProcessor().features);
     return { servingDir, ...(rowFormFrom !== undefined && { rowFormFrom }) };
   } finally {

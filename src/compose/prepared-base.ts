@@ -1,11 +1,13 @@
 // Finds the base and makes everything on the disk that serving it needs.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { ConfigError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
+import { hasRowForm } from '../engine/serving-folder.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
@@ -55,6 +57,13 @@ export async function prepareBase(
     );
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
+  const { int8Scales = 'blocks' } = config;
+  if (int8Scales !== 'blocks' && wanted.rowFormFrom !== undefined && !hasRowForm(weights.dir)) {
+    throw new ConfigError([
+      `--int8-scales: ${weights.dir} has scales per block only. A base without a tokenizer cannot have others; for ` +
+        'another base delete this folder, and the next start builds it again.',
+    ]);
+  }
   if (kv !== config.kv)
     reporter.notify(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',

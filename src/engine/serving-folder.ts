@@ -63,6 +63,11 @@ export function openServingFolder(dir: string): ServingModel {
   };
 }
 
+/** Whether a serving folder has the fused linears in the row form, too. Throws `FileError` if its version differs. */
+export function hasRowForm(dir: string): boolean {
+  return readLayout(dir).rowForm !== null;
+}
+
 /** Covers everything that decides what a served base computes, apart from adapters. */
 function servedIdentity({ baseDigest, weights, rowForm }: ServingLayout): string {
   return `${baseDigest} ${weights} ${JSON.stringify(rowForm)}`;

@@ -155,6 +155,12 @@ export const SETTINGS = {
     help: "format of the base model's weights: int8, int4 (CPU only; half the bytes, for one stream of a base of 1B parameters or more), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
     schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
+  int8Scales: {
+    env: 'LORIKEET_INT8_SCALES',
+    flag: '--int8-scales',
+    help: 'how activations are rounded for products with int8 weights: blocks (a scale per 64 values), rows (a scale per token) or mixed (rows for prompts, blocks for steps); rows and mixed need VNNI or AMX (default: rows with AMX or for 1 GB of weights, mixed with VNNI, else blocks)',
+    schema: z.enum(['blocks', 'rows', 'mixed'], 'must be blocks, rows or mixed').optional(),
+  },
   kv: {
     env: 'LORIKEET_KV',
     flag: '--kv',

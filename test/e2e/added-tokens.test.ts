@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { describeProcessor } from '../../src/common/processor.ts';
+import { fewestRowsForRowForm, type Int8Scales } from '../../src/engine/row-form.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { NEW_TOKENS, writeResizedAdapter, writeToyAdapter } from './toy-adapter.ts';
@@ -25,13 +27,23 @@ interface Answer {
   readonly error: { readonly param: string; readonly message: string };
 }
 
-async function serveToy(t: TestContext) {
+function canServe(int8Scales: Int8Scales): boolean {
+  const served = { weights: 'int8', provider: 'cpu', byteSize: 0, int8Scales } as const;
+  try {
+    fewestRowsForRowForm(served, describeProcessor().features);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function serveToy(t: TestContext, ...options: readonly string[]) {
   const adapters = temporaryFolder(t);
   writeResizedAdapter(path.join(adapters, 'words'), 1);
   writeResizedAdapter(path.join(adapters, 'others'), 2);
   writeResizedAdapter(path.join(adapters, 'short'), 3, 1);
   writeToyAdapter(path.join(adapters, 'plain'), 4);
-  const args = ['--model', MODEL, '--adapters', adapters, '--no-demo'];
+  const args = ['--model', MODEL, '--adapters', adapters, '--no-demo', ...options];
   const serving = await startServing(args, temporaryFolder(t));
   t.after(() => serving.stop());
   return async (route: string, body: object) => {
@@ -136,21 +148,23 @@ test('a published adapter has its tokens from the manifest', async (t) => {
   );
 });
 
-test('the base and other adapters answer as alone beside an adapter with tokens of its own', async (t) => {
-  const post = await serveToy(t);
-  const ask = async (model: string, i: number) => {
-    const body = { model, prompt: [5 + i, 6, 7], temperature: 0, max_tokens: 12, logprobs: 5 };
-    const { body: answer } = await post('/v1/completions', body);
-    return answer.choices[0];
-  };
-  const models = ['base', 'words', 'plain', 'others', 'words+plain'];
-  const alone: Choice[] = [];
-  for (const [i, model] of models.entries()) alone.push(await ask(model, i));
-  const together = await Promise.all(models.map(ask));
-  together.forEach(({ logprobs }, i) => {
-    assert.deepEqual(logprobs.tokens, alone[i]!.logprobs.tokens, models[i]);
-    const isOwn = models[i] !== 'base' && models[i] !== 'plain';
-    const seen = JSON.stringify(logprobs.top_logprobs);
-    if (!isOwn) assert.ok(!/foo bar|tool/.test(seen), models[i]);
+for (const scales of ['blocks', 'rows', 'mixed'] as const)
+  test(`${scales}: the base and other adapters answer as alone beside an adapter with its own tokens`, async (t) => {
+    if (!canServe(scales)) return t.skip('this processor has neither VNNI nor AMX');
+    const post = await serveToy(t, '--int8-scales', scales);
+    const ask = async (model: string, i: number) => {
+      const body = { model, prompt: [5 + i, 6, 7], temperature: 0, max_tokens: 12, logprobs: 5 };
+      const { body: answer } = await post('/v1/completions', body);
+      return answer.choices[0];
+    };
+    const models = ['base', 'words', 'plain', 'others', 'words+plain'];
+    const alone: Choice[] = [];
+    for (const [i, model] of models.entries()) alone.push(await ask(model, i));
+    const together = await Promise.all(models.map(ask));
+    together.forEach(({ logprobs }, i) => {
+      assert.deepEqual(logprobs.tokens, alone[i]!.logprobs.tokens, models[i]);
+      const isOwn = models[i] !== 'base' && models[i] !== 'plain';
+      const seen = JSON.stringify(logprobs.top_logprobs);
+      if (!isOwn) assert.ok(!/foo bar|tool/.test(seen), models[i]);
+    });
   });
-});

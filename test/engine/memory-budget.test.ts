@@ -143,6 +143,17 @@ test('the row form is kept in memory only if nothing else has to shrink for it',
   assert.throws(() => onVnni(200e6), ConfigError);
 });
 
+test('a chosen form is kept or refused, never given up for longer sequences', () => {
+  const rows = (bytes: number) => {
+    const request = { ...DEFAULTS, int8Scales: 'rows' } as const;
+    return planMemory(config, request, { bytes, source: 'test' }, ['avx512-vnni']);
+  };
+  assert.equal(rows(32e9).rowFormFrom, 1);
+  assert.equal(rows(2e9).rowFormFrom, 1);
+  assert.ok(rows(2e9).reduced);
+  assert.throws(() => rows(900e6), /--int8-scales: rows takes [\d,]+ MiB/);
+});
+
 test('a large base takes no memory for a second form', () => {
   const limit = { bytes: 24e9, source: 'test' };
   const request = { ...DEFAULTS, kv: 'int8' } as const;

@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import type { ProcessorFeature } from '../../src/common/processor.ts';
 import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
-import { fewestRowsForRowForm } from '../../src/engine/row-form.ts';
+import { fewestRowsForRowForm, type Int8Scales } from '../../src/engine/row-form.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
 import { TARGETS_OF, targetNames } from '../../src/model/target-modules.ts';
@@ -189,12 +190,22 @@ test('a calibration finds the largest inputs of every linear', async (t) => {
 
 test('only processors that multiply small integers fast and exactly take the row form', () => {
   const int8 = { weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
-  assert.equal(fewestRowsForRowForm(int8, ['amx', 'avx512-vnni', 'avx2']), 2);
+  assert.equal(fewestRowsForRowForm(int8, ['amx', 'avx512-vnni', 'avx2']), 1);
   assert.equal(fewestRowsForRowForm(int8, ['avx-vnni', 'avx2']), 65);
   assert.equal(fewestRowsForRowForm(int8, ['avx512', 'avx2']), undefined);
   assert.equal(fewestRowsForRowForm(int8, undefined), undefined);
   assert.equal(fewestRowsForRowForm({ ...int8, weights: 'f32' }, ['amx']), undefined);
   assert.equal(fewestRowsForRowForm({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
+});
+
+test('the operator chooses the form, if the processor can compute it exactly', () => {
+  const chosen = (int8Scales: Int8Scales, features: readonly ProcessorFeature[]) =>
+    fewestRowsForRowForm({ weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales }, features);
+  assert.equal(chosen('rows', ['avx-vnni']), 1);
+  assert.equal(chosen('mixed', ['amx']), 65);
+  assert.equal(chosen('blocks', ['amx']), undefined);
+  assert.equal(chosen('blocks', ['avx2']), undefined);
+  assert.throws(() => chosen('rows', ['avx2']), /--int8-scales: rows needs .* amx, avx512-vnni/);
 });
 
 test('a large base is served in the row form alone', () => {

@@ -14,7 +14,7 @@ import {
 } from '../../model/serving-weights.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { KvCache } from '../kv-cache.ts';
-import { fewestRowsForRowForm } from '../row-form.ts';
+import { fewestRowsForRowForm, type Int8Scales } from '../row-form.ts';
 
 /** The operator's settings. An absent one gets its default, or less if that does not fit. */
 export interface MemoryRequest {
@@ -22,6 +22,8 @@ export interface MemoryRequest {
   readonly weights: WeightsMode;
   /** The elements of the KV cache. */
   readonly kv: KvType;
+  /** If set, the form is not given up for more or longer sequences. */
+  readonly int8Scales?: Int8Scales | undefined;
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
   /** Whether there are slots beside these, for tenants with less than their share. Default: no. */
@@ -112,7 +114,12 @@ export function planMemory(
   if (rowFormFrom !== undefined) {
     const { plan, shortfall } = planWith(config, request, { limit, rowFormFrom });
     const bothForms = byteSize + tensorBytes(rowTensors(config));
-    const canCalibrate = limit.bytes >= CALIBRATION_FACTOR * bothForms;
+    const calibration = CALIBRATION_FACTOR * bothForms;
+    const canCalibrate = limit.bytes >= calibration;
+    if (request.int8Scales !== undefined) {
+      if (canCalibrate && !shortfall) return plan;
+      throw shortfall ?? new ConfigError([cannotCalibrate(request.int8Scales, calibration, limit)]);
+    }
     // Sequences are worth more than speed.
     if (!shortfall && !plan.reduced && canCalibrate) return plan;
   }
@@ -273,6 +280,13 @@ function doesNotFit(
     `--slots, --max-seq: serving takes ${mib(totalBytes)} with a KV cache of ${slots} x ${maxSeqLength} positions, ` +
     `and ${Math.round(USABLE_SHARE * 100)} % of ${mib(limit.bytes)} (${limit.source}) can be used: ` +
     `${figures.join(', ')}. ${cure} raise the memory limit.`
+  );
+}
+
+function cannotCalibrate(scales: Int8Scales, bytes: number, limit: MemoryLimit): string {
+  return (
+    `--int8-scales: ${scales} takes ${mib(bytes)} while the base is prepared, and the memory limit is ` +
+    `${mib(limit.bytes)} (${limit.source}). Use blocks, or raise the memory limit.`
   );
 }
 
