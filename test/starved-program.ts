@@ -4,8 +4,8 @@ import { closeSync, openSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { createFsStore } from '../adapters/store/fs.ts';
-import type { HttpEnv } from '../src/http/middleware/tenant.ts';
 import { addPageRoutes } from '../src/http/routes/pages.ts';
+import type { HttpEnv } from '../src/http/wire/tenant.ts';
 
 const store = createFsStore(process.argv[2]!);
 const app = new OpenAPIHono<HttpEnv>();

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
 import type { ServedModel } from '../http/deps.ts';
-import type { RunningServer } from '../http/server.ts';
+import type { RunningServer } from '../http/wire/server.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
@@ -261,8 +261,8 @@ async function openHttp(
     await Promise.all([
       import('../http/app.ts'),
       import('./kept-responses.ts'),
-      import('../http/server.ts'),
-      import('../http/stats-history.ts'),
+      import('../http/wire/server.ts'),
+      import('../http/routes/stats-history.ts'),
     ]);
   const history = new StatsHistory(client);
   history.start();

@@ -13,7 +13,7 @@ import { openLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../common/log.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { AppOptions } from '../http/deps.ts';
-import { prefetchAdapter } from '../http/prefetch.ts';
+import { prefetchAdapter } from '../http/request/prefetch.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { readSignatureKeys } from './repository.ts';

@@ -7,6 +7,9 @@ import { requestDefaultsSchema } from './request-defaults.ts';
 
 export const unixSeconds = z.int();
 
+/** Unix milliseconds as whole Unix seconds. */
+export const toUnixSeconds = (ms: number) => Math.floor(ms / 1000);
+
 export const errorEnvelopeSchema = z
   .object({
     error: z.object({

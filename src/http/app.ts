@@ -10,17 +10,7 @@ import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
-import { Languages } from './languages.ts';
-import { DEFAULT_LIMITS } from './limits.ts';
-import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
-import { assignRequestId, observeHttp } from './middleware/observe.ts';
-import {
-  createOriginCheck,
-  hostAllowlist,
-  refuseForeignOrigins,
-  shareWithOrigins,
-} from './middleware/origins.ts';
-import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
+import { Languages } from './request/languages.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
@@ -38,8 +28,18 @@ import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addResponsesRoute } from './routes/responses.ts';
+import { statsWithin } from './routes/stats-history.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
-import { statsWithin } from './stats-history.ts';
+import { createErrorHandler, errorHeaders, toEnvelope } from './wire/errors.ts';
+import { DEFAULT_LIMITS } from './wire/limits.ts';
+import { assignRequestId, observeHttp } from './wire/observe.ts';
+import {
+  createOriginCheck,
+  hostAllowlist,
+  refuseForeignOrigins,
+  shareWithOrigins,
+} from './wire/origins.ts';
+import { type HttpEnv, limitRate, tenant } from './wire/tenant.ts';
 
 /** Keeps browsers from guessing content types and from framing answers. Pages add a content policy of their own. */
 const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {

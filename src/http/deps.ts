@@ -18,10 +18,10 @@ import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { LongPrompts } from '../tools/long-prompts.ts';
 import type { ToolTemplate } from '../tools/tool-template.ts';
-import type { Languages } from './languages.ts';
-import type { HttpLimits } from './limits.ts';
-import type { StatsHistory } from './stats-history.ts';
-import type { UploadOptions } from './upload.ts';
+import type { Languages } from './request/languages.ts';
+import type { StatsHistory } from './routes/stats-history.ts';
+import type { HttpLimits } from './wire/limits.ts';
+import type { UploadOptions } from './wire/upload.ts';
 
 /** The base that is served. */
 export interface ServedModel {

@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { serve, utf8 } from '../http/served.ts';
 import { type Serving, startServing } from './program.ts';

@@ -1,7 +1,7 @@
 // The HTTP API under edited requests, and streams under slow readers: the whole server around a scripted engine.
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
+import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
 import { serve } from '../http/served.ts';
 import type { Format } from './edits.ts';
 import type { Target } from './fuzz.ts';

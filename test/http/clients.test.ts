@@ -4,7 +4,7 @@ import { after, describe, test } from 'node:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, streamText } from 'ai';
 import OpenAI from 'openai';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { idle, serve, utf8 } from './served.ts';
 
 const served = serve({ adapters: ['alpha'], reply: () => utf8('Hello, world') });

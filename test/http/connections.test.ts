@@ -12,10 +12,10 @@ import {
   readDescriptorLimit,
   toConnectionLimits,
   toPeerAddress,
-} from '../../src/http/connections.ts';
-import { EventStream } from '../../src/http/event-stream.ts';
-import { MAX_PIPELINED } from '../../src/http/limits.ts';
-import { type FetchApp, startServer } from '../../src/http/server.ts';
+} from '../../src/http/wire/connections.ts';
+import { EventStream } from '../../src/http/wire/event-stream.ts';
+import { MAX_PIPELINED } from '../../src/http/wire/limits.ts';
+import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
 import { idle, serve } from './served.ts';
 
 const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import OpenAI, { toFile } from 'openai';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { FileObject } from '../../src/contracts/openai.ts';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk, serve } from './served.ts';
 import { type FilesSideOptions, filesSide } from './with-jobs.ts';

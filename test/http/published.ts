@@ -12,7 +12,7 @@ import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
-import { prefetchAdapter } from '../../src/http/prefetch.ts';
+import { prefetchAdapter } from '../../src/http/request/prefetch.ts';
 import { createPublished, type WatchedStore, watchStore } from '../adapters/published.ts';
 import { type Served, type ServedOptions, serve, utf8 } from './served.ts';
 

@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import OpenAI from 'openai';
 import { zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { serve } from './served.ts';
 
 const { app } = serve({ reply: () => [] });

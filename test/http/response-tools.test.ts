@@ -7,7 +7,7 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { PLAIN } from '../tools/templates.ts';
 import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';

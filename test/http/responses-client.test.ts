@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import OpenAI from 'openai';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { idle, serve, utf8 } from './served.ts';
 
 const served = serve({ adapters: ['alpha'], reply: () => utf8('Hello, world') });

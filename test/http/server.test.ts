@@ -5,7 +5,7 @@ import { Agent, get, request } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { startServer } from '../../src/http/server.ts';
+import { startServer } from '../../src/http/wire/server.ts';
 import { idle, type Served, serve, utf8 } from './served.ts';
 
 async function listen(served: Served, headersTimeoutMs = 10_000) {

@@ -6,7 +6,6 @@ import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
-import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
 import {
@@ -15,6 +14,7 @@ import {
   MESSAGE_ITEM_FIELDS,
 } from '../../src/http/schema/response-items.ts';
 import { responseFields } from '../../src/http/schema/responses.ts';
+import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
 import { filesSide } from './with-jobs.ts';

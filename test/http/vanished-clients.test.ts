@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { after, test } from 'node:test';
 import type { HttpBindings } from '@hono/node-server';
-import { type FetchApp, startServer } from '../../src/http/server.ts';
+import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
 import { idle, serve, utf8 } from './served.ts';
 
 const MAX_TOKENS = 200;

@@ -9,8 +9,12 @@ import {
   type RequestTime,
 } from '../../src/contracts/generation.ts';
 import { SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
-import { ClientGone, type GenerationPlan, runGeneration } from '../../src/http/generation.ts';
-import { prefixScope } from '../../src/http/prefix-scope.ts';
+import {
+  ClientGone,
+  type GenerationPlan,
+  runGeneration,
+} from '../../src/http/answer/generation.ts';
+import { prefixScope } from '../../src/http/request/prefix-scope.ts';
 import type { EngineClient, EngineListener } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';

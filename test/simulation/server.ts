@@ -9,7 +9,7 @@ import { type DiskFiles, DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
-import { prefetchAdapter } from '../../src/http/prefetch.ts';
+import { prefetchAdapter } from '../../src/http/request/prefetch.ts';
 import { createJobs, type Jobs } from '../../src/jobs/create-jobs.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';
 import { EngineClient } from '../../src/scheduler/client.ts';

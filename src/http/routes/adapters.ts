@@ -16,10 +16,7 @@ import {
   deletedAdapterSchema,
 } from '../../contracts/management-api.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../contracts/tenant.ts';
-import { type PublishedName, toAdapter, toListAnswer } from '../api-objects.ts';
 import type { Deps, PublishedSide } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { addRoute, json, pathParam } from '../route.ts';
 import {
   type AdapterListQuery,
   adapterListQuery,
@@ -27,6 +24,9 @@ import {
   ownerQuery,
   rollbackSchema,
 } from '../schema/published.ts';
+import { addRoute, json, pathParam } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { type PublishedName, toAdapter, toListAnswer } from './api-objects.ts';
 
 const NAME = '/v1/adapters/{name}';
 const ALIAS = `${NAME}/aliases/{alias}`;

@@ -3,24 +3,33 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { GenerationRequest } from '../../contracts/generation.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer.ts';
-import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
-import { usableConstraint } from '../constraint-check.ts';
-import { planConversation } from '../conversation-plan.ts';
+import { answer, queued } from '../answer/answer.ts';
+import { toStreamPlan, toTextEnd } from '../answer/answer-plan.ts';
+import { CHAT, FUNCTION_CHAT } from '../answer/endpoint.ts';
+import type { ChoicePlan } from '../answer/generation.ts';
 import type { Deps } from '../deps.ts';
-import { CHAT, FUNCTION_CHAT } from '../endpoint.ts';
-import type { ChoicePlan } from '../generation.ts';
-import { callerOf, type HttpEnv } from '../middleware/tenant.ts';
-import { withLanguage } from '../model-language.ts';
-import { prefixScope } from '../prefix-scope.ts';
-import { prepareMessages, toPredictionIds, toRenderOptions, toTruncation } from '../prompts.ts';
-import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
-import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
-import { addRoute, json } from '../route.ts';
+import { usableConstraint } from '../request/constraint-check.ts';
+import { planConversation } from '../request/conversation-plan.ts';
+import { withLanguage } from '../request/model-language.ts';
+import { prefixScope } from '../request/prefix-scope.ts';
+import {
+  prepareMessages,
+  toPredictionIds,
+  toRenderOptions,
+  toTruncation,
+} from '../request/prompts.ts';
+import { checkRequestDefaults, requestDefaultsOf } from '../request/request-defaults.ts';
+import {
+  generationConfigOf,
+  resolveModel,
+  withSamplingDefaults,
+} from '../request/request-model.ts';
+import { planToolUse } from '../request/tool-use.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { constraintOf } from '../schema/constraints.ts';
 import { toToolUse } from '../schema/tools.ts';
-import { planToolUse } from '../tool-use.ts';
+import { addRoute, json } from '../wire/route.ts';
+import { callerOf, type HttpEnv } from '../wire/tenant.ts';
 
 /** Adds the route. */
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {

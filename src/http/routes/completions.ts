@@ -2,28 +2,32 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer.ts';
-import { type AnswerPlan, toStreamPlan, toTextEnd } from '../answer-plan.ts';
-import { usableConstraint } from '../constraint-check.ts';
+import { answer, queued } from '../answer/answer.ts';
+import { type AnswerPlan, toStreamPlan, toTextEnd } from '../answer/answer-plan.ts';
+import { COMPLETIONS } from '../answer/endpoint.ts';
+import type { ChoicePlan } from '../answer/generation.ts';
 import type { Deps } from '../deps.ts';
-import { COMPLETIONS } from '../endpoint.ts';
-import type { ChoicePlan } from '../generation.ts';
-import { callerOf, type HttpEnv } from '../middleware/tenant.ts';
-import { withLanguage } from '../model-language.ts';
-import { prefixScope } from '../prefix-scope.ts';
+import { usableConstraint } from '../request/constraint-check.ts';
+import { withLanguage } from '../request/model-language.ts';
+import { prefixScope } from '../request/prefix-scope.ts';
 import {
   type Prompt,
   preparePrompts,
   resolveMaxTokens,
   toBadWords,
   toTruncation,
-} from '../prompts.ts';
-import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
-import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
-import { addRoute, json } from '../route.ts';
+} from '../request/prompts.ts';
+import { checkRequestDefaults, requestDefaultsOf } from '../request/request-defaults.ts';
+import {
+  generationConfigOf,
+  resolveModel,
+  withSamplingDefaults,
+} from '../request/request-model.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { constraintOf } from '../schema/constraints.ts';
 import { type SequencePlan, toGenerationRequests } from '../schema/sampling.ts';
+import { addRoute, json } from '../wire/route.ts';
+import { callerOf, type HttpEnv } from '../wire/tenant.ts';
 
 /** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16;

@@ -2,7 +2,7 @@
 // routes describe themselves; `pages.ts` serves the page that shows the document.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
 
 /** The groups in the order of the page. An operation belongs to the first group whose pattern matches its path. */
 const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [

@@ -6,14 +6,15 @@ import {
   type FileObject,
   fileListSchema,
   fileObjectSchema,
+  toUnixSeconds,
 } from '../../contracts/openai.ts';
 import type { FileMeta } from '../../jobs/files.ts';
-import { toListAnswer, toUnixSeconds } from '../api-objects.ts';
 import type { JobsSide } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { addRoute, json, pathParam, validateBody } from '../route.ts';
 import { integerText } from '../schema/fields.ts';
-import { type UploadForm, withUpload } from '../upload.ts';
+import { addRoute, json, pathParam, validateBody } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { type UploadForm, withUpload } from '../wire/upload.ts';
+import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/files';
 /** OpenAI's other purposes are for features that this server does not have. */

@@ -9,11 +9,11 @@ import {
   fineTuningJobSchema,
 } from '../../contracts/openai.ts';
 import type { ClientAction } from '../../jobs/job.ts';
-import { toCheckpoint, toEvent, toJob, toListAnswer } from '../api-objects.ts';
 import type { JobsSide } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { addRoute, json, pathParam } from '../route.ts';
 import { checkpointListQuery, eventListQuery } from '../schema/fine-tuning.ts';
+import { addRoute, json, pathParam } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { toCheckpoint, toEvent, toJob, toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs/{id}';
 

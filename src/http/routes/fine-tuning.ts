@@ -8,10 +8,7 @@ import { fineTuningJobListSchema, fineTuningJobSchema } from '../../contracts/op
 import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
 import type { JobRequest, JobSettings } from '../../jobs/job.ts';
 import { type NewJob, withSeed } from '../../jobs/job-service.ts';
-import { toJob, toListAnswer, toPlan } from '../api-objects.ts';
 import type { Deps, JobsSide } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { addRoute, json } from '../route.ts';
 import {
   type CreateJobBody,
   createJobSchema,
@@ -20,6 +17,9 @@ import {
   jobListQuery,
   readMetadataFilter,
 } from '../schema/fine-tuning.ts';
+import { addRoute, json } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { toJob, toListAnswer, toPlan } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
 /** The usual limit of other APIs. */

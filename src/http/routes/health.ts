@@ -8,9 +8,9 @@ import type { EngineClient } from '../../scheduler/client.ts';
 import type { EngineStats } from '../../scheduler/protocol.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { ANY_QUERY, addRoute, json } from '../route.ts';
-import { statsWithin } from '../stats-history.ts';
+import { ANY_QUERY, addRoute, json } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { statsWithin } from './stats-history.ts';
 
 const healthSchema = z
   .object({

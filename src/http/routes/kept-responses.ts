@@ -8,11 +8,11 @@ import {
   responseSchema,
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
-import { toListAnswer } from '../api-objects.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { toInputItems } from '../responses/conversation.ts';
-import { addRoute, json, pathParam } from '../route.ts';
+import { toInputItems } from '../request/conversation.ts';
 import { integerText } from '../schema/fields.ts';
+import { addRoute, json, pathParam } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/responses/{id}';
 /** The longest page of OpenAI's lists. */

@@ -8,11 +8,11 @@ import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
 import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
-import { requireReady } from '../answer.ts';
+import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
-import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
-import { prefetchAdapter } from '../prefetch.ts';
-import { addRoute, json, pathParam } from '../route.ts';
+import { prefetchAdapter } from '../request/prefetch.ts';
+import { addRoute, json, pathParam } from '../wire/route.ts';
+import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
 
 /** One day. A client that wants an adapter warm for longer asks again, and a forgotten one is evicted. */
 const MAX_KEEP_WARM_MS = 86_400_000;

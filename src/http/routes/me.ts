@@ -1,8 +1,8 @@
 // GET /v1/me: returns the tenant of the request's key. Clients use it to check a key before they store it.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { meSchema } from '../../contracts/management-api.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { addRoute, json } from '../route.ts';
+import { addRoute, json } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
 
 /** Adds the route. `hasKeys` says whether this server refuses requests without a key. */
 export function addMeRoute(app: OpenAPIHono<HttpEnv>, { hasKeys }: { hasKeys: boolean }): void {

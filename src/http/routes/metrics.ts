@@ -7,9 +7,9 @@ import { VERSION } from '../../common/version.ts';
 import { type MetricsHistory, metricsHistorySchema } from '../../contracts/management-api.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
 import type { Deps } from '../deps.ts';
-import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
-import { ANY_QUERY, addRoute, json } from '../route.ts';
-import type { LoadSample } from '../stats-history.ts';
+import { ANY_QUERY, addRoute, json } from '../wire/route.ts';
+import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
+import type { LoadSample } from './stats-history.ts';
 
 const NO_STORE = { 'cache-control': 'no-store' };
 

@@ -7,12 +7,12 @@ import {
   modelListSchema,
   modelSchema,
 } from '../../contracts/openai.ts';
-import { toListAnswer } from '../api-objects.ts';
 import type { Deps } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { requestDefaultsOf } from '../request-defaults.ts';
-import { generationConfigOf } from '../request-model.ts';
-import { addRoute, json, pathParam } from '../route.ts';
+import { requestDefaultsOf } from '../request/request-defaults.ts';
+import { generationConfigOf } from '../request/request-model.ts';
+import { addRoute, json, pathParam } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
+import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/models/{id}';
 

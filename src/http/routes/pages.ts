@@ -5,8 +5,8 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { lazy } from '../../common/lazy.ts';
 import { VERSION } from '../../common/version.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { type PageFile, readMarkup, readPageFiles, toPageFile } from '../page-files.ts';
+import { type PageFile, readMarkup, readPageFiles, toPageFile } from '../wire/page-files.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
 
 interface PageRoute {
   readonly path: string;

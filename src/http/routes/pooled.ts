@@ -6,20 +6,20 @@ import { AssertionError } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer.ts';
-import { type Endpoint, toTextEnd } from '../answer-plan.ts';
-import { ClassificationDocument } from '../classification-document.ts';
+import { answer, queued } from '../answer/answer.ts';
+import { type Endpoint, toTextEnd } from '../answer/answer-plan.ts';
+import { ClassificationDocument } from '../answer/classification-document.ts';
+import { EmbeddingDocument } from '../answer/embedding-document.ts';
+import { createCompletionLogprobs } from '../answer/logprobs.ts';
 import type { Deps } from '../deps.ts';
-import { EmbeddingDocument } from '../embedding-document.ts';
-import { createCompletionLogprobs } from '../logprobs.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { withLanguage } from '../model-language.ts';
-import { prefixScope } from '../prefix-scope.ts';
-import { preparePrompts, resolveMaxTokens, toTruncation } from '../prompts.ts';
-import { resolveModel } from '../request-model.ts';
-import { addRoute, json } from '../route.ts';
+import { withLanguage } from '../request/model-language.ts';
+import { prefixScope } from '../request/prefix-scope.ts';
+import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
+import { resolveModel } from '../request/request-model.ts';
 import { classifyRequestSchema } from '../schema/classify.ts';
 import { type EmbeddingRequest, embeddingRequestSchema } from '../schema/embeddings.ts';
+import { addRoute, json } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
 
 /** Adds the route. */
 export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {

@@ -2,8 +2,8 @@
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import type { Deps } from '../deps.ts';
-import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
-import { addRoute, json } from '../route.ts';
+import { addRoute, json } from '../wire/route.ts';
+import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
 
 const PATH = '/v1/quarantine';
 

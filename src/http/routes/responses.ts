@@ -2,26 +2,30 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { responseSchema } from '../../contracts/responses.ts';
-import { answer, queued } from '../answer.ts';
-import { toTextEnd } from '../answer-plan.ts';
-import { usableConstraint } from '../constraint-check.ts';
-import { planConversation } from '../conversation-plan.ts';
+import { answer, queued } from '../answer/answer.ts';
+import { toTextEnd } from '../answer/answer-plan.ts';
+import { toSettings } from '../answer/response-settings.ts';
+import { createResponsesEndpoint } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
-import { callerOf, type HttpEnv } from '../middleware/tenant.ts';
-import { withLanguage } from '../model-language.ts';
-import { prefixScope } from '../prefix-scope.ts';
-import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
-import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
-import { keepResponse, openConversation } from '../responses/conversation.ts';
-import { renderItems } from '../responses/render-items.ts';
-import { toSettings } from '../responses/response-settings.ts';
-import { createResponsesEndpoint } from '../responses/responses-endpoint.ts';
-import { addRoute, json } from '../route.ts';
+import { usableConstraint } from '../request/constraint-check.ts';
+import { keepResponse, openConversation } from '../request/conversation.ts';
+import { planConversation } from '../request/conversation-plan.ts';
+import { withLanguage } from '../request/model-language.ts';
+import { prefixScope } from '../request/prefix-scope.ts';
+import { renderItems } from '../request/render-items.ts';
+import { checkRequestDefaults, requestDefaultsOf } from '../request/request-defaults.ts';
+import {
+  generationConfigOf,
+  resolveModel,
+  withSamplingDefaults,
+} from '../request/request-model.ts';
+import { planToolUse } from '../request/tool-use.ts';
 import { constraintOf } from '../schema/constraints.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
 import { toToolUse } from '../schema/tools.ts';
-import { planToolUse } from '../tool-use.ts';
+import { addRoute, json } from '../wire/route.ts';
+import { callerOf, type HttpEnv } from '../wire/tenant.ts';
 
 /** Adds the route. */
 export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {

@@ -7,19 +7,19 @@ import {
   tokenizedSchema,
   tokenizerInfoSchema,
 } from '../../contracts/management-api.ts';
-import { queued } from '../answer.ts';
+import { queued } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
-import { withLanguage } from '../model-language.ts';
-import { prepareMessages, prepareText, toRenderOptions } from '../prompts.ts';
-import { resolveModel } from '../request-model.ts';
-import { addRoute, json } from '../route.ts';
+import { withLanguage } from '../request/model-language.ts';
+import { prepareMessages, prepareText, toRenderOptions } from '../request/prompts.ts';
+import { resolveModel } from '../request/request-model.ts';
 import type { TokenFields } from '../schema/fields.ts';
 import {
   detokenizeRequestSchema,
   type TokenizeRequest,
   tokenizeRequestSchema,
 } from '../schema/tokenize.ts';
+import { addRoute, json } from '../wire/route.ts';
+import type { HttpEnv } from '../wire/tenant.ts';
 
 /** Adds the routes. */
 export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {

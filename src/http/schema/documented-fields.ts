@@ -1,5 +1,5 @@
 // Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
-import { DEFAULT_LIMITS } from '../limits.ts';
+import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { classifyFields } from './classify.ts';
 import { embeddingFields } from './embeddings.ts';

@@ -1,7 +1,7 @@
 // The table of all fields that requests of chat and completions may have. The schemas, the refusals, the API's document and
 // the table in docs/api.md come from it. A field that is not in the table is refused by name.
 import { z } from '@hono/zod-openapi';
-import type { HttpLimits } from '../limits.ts';
+import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
   both,

@@ -1,0 +1,332 @@
+// Answers a planned generation as one JSON document or as a stream. A stream has its status once the engine has started or
+// refused the first choice. An error before that is an ordinary error answer; a later one ends the stream with an error
+// event and without [DONE].
+import { randomUUID } from 'node:crypto';
+import type { Context } from 'hono';
+import {
+  adapterIdentity,
+  pinnedName,
+  type ResolvedAdapter,
+  type ResolvedModel,
+} from '../../../adapters/registry/resolved.ts';
+import { ServeError } from '../../common/errors.ts';
+import { toUnixSeconds } from '../../contracts/openai.ts';
+import type { RequestObserver } from '../../telemetry/request-observer.ts';
+import type { AdapterReceipt } from '../../telemetry/request-trace.ts';
+import type { ShownAdapter } from '../../telemetry/telemetry.ts';
+import { createStreamDecoder } from '../../tokenizer/stream-decoder.ts';
+import type { Deps } from '../deps.ts';
+import { toServeError } from '../wire/errors.ts';
+import { EVENT_STREAM } from '../wire/event-stream.ts';
+import type { HttpLimits } from '../wire/limits.ts';
+import { requestDeadline, startRequestTime } from '../wire/request-deadline.ts';
+import type { Route } from '../wire/route.ts';
+import { type HttpEnv, reserveTokens } from '../wire/tenant.ts';
+import type { AnswerHead, AnswerPlan, TokenCounts } from './answer-plan.ts';
+import {
+  ClientGone,
+  type GenerationEvent,
+  type GenerationPlan,
+  runGeneration,
+} from './generation.ts';
+import { createTokenNames } from './logprobs.ts';
+import { SseSink } from './sse-sink.ts';
+
+/** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
+export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+  checkScoredPrompts(plan, deps.limits);
+  checkScoredAnswers(plan, deps.limits);
+  reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // before any file is fetched for it
+  try {
+    return await answerOnce(c, deps, plan);
+  } catch (error) {
+    if (!hasChanged(error)) throw error;
+    return answerOnce(c, deps, { ...plan, model: await plan.resolveAgain() });
+  }
+}
+
+/** Throws `ServeError` if the engine can't take a request now. */
+export function requireReady(deps: Deps): void {
+  if (deps.client.state === 'ready') return;
+  if (deps.client.state === 'stopped') {
+    throw new ServeError('overloaded', 'The server is shutting down. Try again.');
+  }
+  throw new ServeError('engine_restarting', `The engine is ${deps.client.state}. Try again.`);
+}
+
+/**
+ * Returns how requests for an answer enter a route. `admit` starts the time of a request; both throw `ServeError` if the engine
+ * can't take a request of this tenant now. `enter` takes the request's place in the queue. `maxTokensOf` returns the limit of an
+ * answer's tokens, if the request has one.
+ */
+export function queued<Input>(
+  deps: Deps,
+  maxTokensOf: (input: Input) => number | null | undefined,
+): Required<Pick<Route<Input>, 'admit' | 'enter'>> {
+  return {
+    admit(c) {
+      requireReady(deps);
+      startRequestTime(c, deps.limits);
+      // The body may want an answer of one token.
+      deps.client.requireRoom({ tenant: c.get('tenant'), time: c.get('time'), maxTokens: 0 });
+    },
+    enter(c, input) {
+      const maxTokens = maxTokensOf(input) ?? undefined;
+      const place = deps.client.reserve({
+        tenant: c.get('tenant'),
+        time: c.get('time'),
+        maxTokens,
+      });
+      c.set('place', place);
+      return place;
+    },
+  };
+}
+
+/** The values that all steps of one answer share. */
+interface AnswerContext {
+  c: Context<HttpEnv>;
+  deps: Deps;
+  plan: AnswerPlan & GenerationPlan;
+  head: AnswerHead;
+  observer: RequestObserver;
+}
+
+async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+  const { endpoint, model } = plan;
+  const signal = c.get('signal')!; // its time is limited since it was admitted
+  const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
+  const observer = observe(c, deps, plan, id);
+  const adapter =
+    model.kind === 'adapter'
+      ? await observer.acquire(() => deps.localAdapters.acquire(model, { signal }), signal)
+      : undefined;
+  const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
+  const head = {
+    id,
+    created: toUnixSeconds(deps.now()),
+    model: model.id,
+    system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}-${deps.client.model?.fingerprint ?? 'starting'}`,
+  };
+  const context: AnswerContext = { c, deps, plan: { ...plan, adapter }, head, observer };
+  try {
+    return await (plan.stream ? answerStream(context) : answerJson(context));
+  } catch (error) {
+    if (hasChanged(error)) adapter?.verifyAgain();
+    throw error;
+  }
+}
+
+async function answerJson(context: AnswerContext): Promise<Response> {
+  const { c, deps, plan, head } = context;
+  const names = createTokenNames(deps.tokenizer, plan.logprobs);
+  const document = plan.endpoint.createDocument(plan, { head, names });
+  const counts = await run(context, document, c.get('signal')!);
+  const body = await document.end(counts);
+  if (!isWritten(body)) return c.json(body);
+  return c.body(body, 200, { 'content-type': 'application/json' });
+}
+
+function isWritten(body: object | string): body is string | Uint8Array<ArrayBuffer> {
+  return typeof body === 'string' || body instanceof Uint8Array;
+}
+
+/** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
+async function answerStream(context: AnswerContext): Promise<Response> {
+  const { c, deps, plan, head } = context;
+  const reader = new AbortController();
+  const sink = new SseSink(plan, {
+    ...deps.limits,
+    head,
+    names: createTokenNames(deps.tokenizer, plan.logprobs),
+    isTextless: deps.tokenizer === undefined,
+    onGone: () => reader.abort(),
+  });
+  // The route's deadline ends with the route, which only waits for the status.
+  const late = requestDeadline(c, AbortSignal.any([c.req.raw.signal, reader.signal]));
+  const ended = run(context, sink, late.signal)
+    .then((counts) => sink.end(counts))
+    .catch((error: unknown) => {
+      const isShown = sink.isOpen && !(error instanceof ClientGone);
+      sink.fail(isShown ? toServeError(error, deps.log) : undefined);
+      if (!sink.isOpen) throw error;
+    })
+    .finally(() => late[Symbol.dispose]());
+  await Promise.race([sink.opened, ended]);
+  return c.body(sink.body, 200, {
+    'content-type': EVENT_STREAM,
+    'cache-control': 'no-cache, no-transform',
+    'x-accel-buffering': 'no', // else nginx holds chunks back
+  });
+}
+
+/**
+ * Runs the generation into the sink and returns its tokens. However it ends, telemetry, the tenant's limits and the usage
+ * log learn of it.
+ */
+async function run(
+  { c, deps, plan, observer }: AnswerContext,
+  sink: { write(event: GenerationEvent): void },
+  signal: AbortSignal,
+): Promise<TokenCounts> {
+  const { promptTokens } = plan;
+  let completionTokens = 0;
+  const cached = new CachedTokens();
+  let receipt: AdapterReceipt | undefined;
+  c.get('place')[Symbol.dispose](); // its choices take places of their own
+  const events = runGeneration(deps.client, plan, {
+    maxInFlight: deps.limits.maxSequencesInFlight,
+    createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
+    signal,
+    time: c.get('time'),
+  });
+  try {
+    for await (const ready of events) {
+      for (const event of ready) {
+        observer.on(event);
+        if (event.type === 'token') completionTokens++;
+        if (event.type === 'admitted') {
+          cached.add(plan.choices[event.index]!.request.promptIds, event.cachedTokens);
+        }
+        if (event.type === 'accepted') receipt ??= event.receipt;
+        if (event.type === 'started') setAdapterHeaders(c, plan.model, event.receipt);
+        sink.write(event);
+      }
+    }
+    observer.completed();
+    return { promptTokens, completionTokens, cachedTokens: cached.total };
+  } catch (error) {
+    if (error instanceof ClientGone) observer.abandoned();
+    else observer.failed(error);
+    throw error;
+  } finally {
+    if (receipt) {
+      c.get('reservation').end(promptTokens + completionTokens);
+      const counts = { completionTokens, cachedTokens: cached.total };
+      logUsage(c, deps, { ...plan, ...counts, tier: receipt.tier });
+    }
+  }
+}
+
+/** Counts the cached tokens of each prompt once: those that the first of its choices did not compute. */
+class CachedTokens {
+  readonly #byPrompt = new Map<readonly number[], number>();
+
+  /** Counts a choice of a prompt. */
+  add(promptIds: readonly number[], cachedTokens: number): void {
+    const least = Math.min(cachedTokens, this.#byPrompt.get(promptIds) ?? cachedTokens);
+    this.#byPrompt.set(promptIds, least);
+  }
+
+  /** The tokens of all prompts. */
+  get total(): number {
+    return [...this.#byPrompt.values()].reduce((sum, count) => sum + count, 0);
+  }
+}
+
+/** The decoder of a model without a tokenizer. */
+const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
+
+function hasChanged(error: unknown): boolean {
+  return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';
+}
+
+/** The most tokens that the answer can use, prompts included. */
+function maxTokens({ promptTokens, choices }: AnswerPlan): number {
+  return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
+}
+
+/** Throws `ServeError` if the prompts are scored with more alternatives than an answer may have. */
+function checkScoredPrompts({ choices, logprobs }: AnswerPlan, limits: HttpLimits): void {
+  const count = choices.reduce((sum, { request: { promptIds, promptTopLogprobs } }) => {
+    return promptTopLogprobs === undefined ? sum : sum + promptIds.length * (1 + promptTopLogprobs);
+  }, 0);
+  if (count <= limits.maxPromptLogprobs) return;
+  throw new ServeError(
+    'invalid_request',
+    `The prompts' tokens with their alternatives are ${count} logprobs, and at most ${limits.maxPromptLogprobs} are allowed. ` +
+      'Ask for fewer alternatives, or send the prompts in several requests.',
+    { param: logprobs.prompt === undefined ? 'logprobs' : 'prompt_logprobs' },
+  );
+}
+
+/** Throws `ServeError` if the answer may have more logprobs than are held for it. */
+function checkScoredAnswers({ choices, endpoint }: AnswerPlan, limits: HttpLimits): void {
+  const count = choices.reduce((sum, { request: { maxTokens, sampling } }) => {
+    const { topLogprobs } = sampling;
+    return topLogprobs === undefined ? sum : sum + maxTokens * (1 + topLogprobs);
+  }, 0);
+  if (count <= limits.maxAnswerLogprobs) return;
+  throw new ServeError(
+    'invalid_request',
+    `The answer's tokens with their alternatives may be ${count} logprobs, and at most ${limits.maxAnswerLogprobs} are allowed. ` +
+      `Lower ${endpoint.limitField}, or ask for fewer alternatives or choices.`,
+    { param: endpoint.limitField },
+  );
+}
+
+/** Names the adapter, and the tier that had it, in response headers. */
+function setAdapterHeaders(
+  c: Context,
+  model: ResolvedModel,
+  { tier, loadMs }: AdapterReceipt,
+): void {
+  if (model.kind !== 'adapter') return;
+  const { digest, parts } = model;
+  const published = parts.flatMap(({ location }) => (location.kind === 'version' ? location : []));
+  const aliases = published.flatMap(({ alias }) => alias ?? []);
+  c.header('x-lorikeet-adapter', digest);
+  if (published.length > 0) c.header('x-lorikeet-version', pinnedName(parts));
+  if (aliases.length > 0) c.header('x-lorikeet-alias', aliases.join(', '));
+  if (tier !== undefined) c.header('x-lorikeet-tier', tier);
+  if (loadMs !== undefined) c.header('x-lorikeet-load-ms', String(Math.round(loadMs)));
+}
+
+/** Logs which tenant used how many tokens with which adapter, for billing. No text is logged. */
+function logUsage(
+  c: Context<HttpEnv>,
+  { log }: Deps,
+  {
+    tenant,
+    model,
+    promptTokens,
+    completionTokens,
+    cachedTokens,
+    tier,
+  }: AnswerPlan & Omit<TokenCounts, 'promptTokens'> & { tier: string | undefined },
+): void {
+  const adapter = model.kind === 'adapter' ? model.digest : null;
+  const requestId = c.get('requestId');
+  const fields = { requestId, tenant: tenant.id, adapter, tier };
+  log.info({ ...fields, promptTokens, cachedTokens, completionTokens }, 'usage');
+}
+
+/** Starts to observe the answer. Telemetry gets names, counts and settings, and no text of prompt or answer. */
+function observe(
+  c: Context<HttpEnv>,
+  { telemetry, model: base }: Deps,
+  { endpoint, model, choices, promptTokens, stream }: AnswerPlan,
+  responseId: string,
+): RequestObserver {
+  const isAdapter = model.kind === 'adapter';
+  const { sampling, maxTokens, pooling } = choices[0]!.request;
+  return telemetry.observe(c.get('exchange'), {
+    operation: endpoint.operation,
+    tenant: c.get('tenant').id,
+    requestModel: model.id,
+    responseModel: isAdapter ? `${base.id}+${model.digest.slice(0, 12)}` : base.id,
+    ...(isAdapter ? { adapterDigest: model.digest, adapter: toShownAdapter(model) } : {}),
+    promptTokens,
+    responseId,
+    isStream: stream !== undefined,
+    choiceCount: choices.length,
+    ...(pooling ? {} : { sampling: { ...sampling, maxTokens } }),
+  });
+}
+
+/** Compositions share one name, because their number is unbounded. */
+function toShownAdapter({ parts }: ResolvedAdapter): ShownAdapter {
+  const key = adapterIdentity(parts);
+  const { owner, name } = parts[0]!;
+  return { key, owner, name: parts.length > 1 ? 'composition' : name };
+}

@@ -1,0 +1,56 @@
+// Gathers the embeddings of a request into one JSON answer.
+import type { EmbeddingList } from '../../contracts/openai.ts';
+import type { AnswerHead, DocumentWriter, TokenCounts } from './answer-plan.ts';
+import type { GenerationEvent } from './generation.ts';
+
+/** How embeddings are written. */
+export interface EmbeddingFormat {
+  /** How many numbers of each embedding are kept. */
+  readonly dimensions: number;
+  readonly encoding: 'float' | 'base64';
+}
+
+/** Collects events until all inputs have their embedding; `end` then writes the document. */
+export class EmbeddingDocument implements DocumentWriter {
+  readonly #head: AnswerHead;
+  readonly #format: EmbeddingFormat;
+  /** The items as JSON. Writing many numbers takes time, so each is written as soon as it comes. */
+  readonly #items: string[] = [];
+
+  constructor(head: AnswerHead, format: EmbeddingFormat) {
+    this.#head = head;
+    this.#format = format;
+  }
+
+  /** Adds an embedding. */
+  write(event: GenerationEvent): void {
+    if (event.type !== 'embedding') return;
+    const { dimensions, encoding } = this.#format;
+    const unit = toUnitLength(event.embedding.subarray(0, dimensions));
+    const item: EmbeddingList['data'][number] = {
+      object: 'embedding',
+      index: event.index,
+      embedding: encoding === 'base64' ? toBase64(unit) : [...unit],
+    };
+    this.#items[event.index] = JSON.stringify(item);
+  }
+
+  /** Returns the whole answer. */
+  end({ promptTokens }: TokenCounts): string {
+    const usage = { prompt_tokens: promptTokens, total_tokens: promptTokens };
+    const rest = JSON.stringify({ model: this.#head.model, usage }).slice(1);
+    return `{"object":"list","data":[${this.#items.join(',')}],${rest}`;
+  }
+}
+
+/** Scales a vector to the Euclidean length 1. Zeros stay zeros. */
+function toUnitLength(vector: Float32Array): Float32Array {
+  let squares = 0;
+  for (const value of vector) squares += value * value;
+  const length = Math.sqrt(squares) || 1;
+  return vector.map((value) => value / length);
+}
+
+function toBase64({ buffer, byteOffset, byteLength }: Float32Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('base64');
+}

@@ -1,0 +1,275 @@
+// Runs the sequences of one request in the engine: submits them, decodes their tokens, and ends them at stop strings.
+// Each choice is one sequence. Knows no wire format and no socket.
+import type { LocalLease } from '../../../adapters/tiers/local-adapters.ts';
+import { assertNever } from '../../common/assert.ts';
+import { ServeError } from '../../common/errors.ts';
+import type { GenerationRequest, RequestTime, TokenLogprob } from '../../contracts/generation.ts';
+import type { TenantShare } from '../../contracts/tenant.ts';
+import type { EngineClient, SequenceHandle } from '../../scheduler/client.ts';
+import type { EngineEvent, Prefetched } from '../../scheduler/protocol.ts';
+import type { AdapterReceipt } from '../../telemetry/request-trace.ts';
+import type { StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
+
+/** One choice of the answer, which is one sequence in the engine. */
+export interface ChoicePlan {
+  index: number;
+  request: GenerationRequest;
+  /** The prompt's text if the answer repeats it, else empty. */
+  echo: string;
+}
+
+/** The sequences of one request. */
+export interface GenerationPlan {
+  tenant: TenantShare;
+  /** Released once the engine has accepted every choice, or when the generation ends. */
+  adapter: LocalLease | undefined;
+  choices: readonly ChoicePlan[];
+  /** How the text of each choice ends. */
+  textEnd: StreamDecoderOptions;
+}
+
+/** Turns the token ids of one sequence into text that can be shown. */
+export interface TextDecoder {
+  push(id: number): { text: string; stopped: boolean };
+  end(): string;
+}
+
+/**
+ * An event of one choice of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
+ * prompt is scored), embedding or scores (if they are wanted), any number of tokens, and finished.
+ */
+export type GenerationEvent =
+  | { type: 'submitted'; index: number }
+  | { type: 'accepted'; index: number; receipt: AdapterReceipt }
+  /** Happens once, when the engine has accepted every choice that was submitted at the start. */
+  | { type: 'started'; receipt: AdapterReceipt }
+  /** The choice has a KV slot. A server that shuts down lets it finish. */
+  | { type: 'admitted'; index: number; cachedTokens: number }
+  | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
+  | { type: 'embedding'; index: number; embedding: Float32Array }
+  | { type: 'scores'; index: number; scores: Float32Array; labels: readonly string[] }
+  /** `text` is empty for half a character and for text that may become a stop string. */
+  | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
+  /** `rest` is the text that the decoder still held back. */
+  | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
+
+/** How to run a generation. */
+export interface GenerationOptions {
+  createDecoder(end: StreamDecoderOptions): TextDecoder;
+  /** Choices beyond this number wait until others finish. */
+  maxInFlight: number;
+  /** Aborted when nobody wants the answer any more, or when its time is over. */
+  signal: AbortSignal;
+  /** Absent: the answer may take any time. */
+  time?: RequestTime;
+}
+
+/** The client closed the connection, or stopped reading. */
+export class ClientGone extends Error {
+  override name = 'ClientGone';
+}
+
+/**
+ * Yields the events of a generation. Each item holds all events that are ready, so a step of many choices costs one turn
+ * of the loop. Throws `ServeError` if the engine refuses or loses a choice, and as soon as the signal is aborted its reason if that is
+ * a `ServeError`, else `ClientGone`. However the loop ends, sequences that still run are aborted and the adapter is released.
+ */
+export async function* runGeneration(
+  client: EngineClient,
+  plan: GenerationPlan,
+  options: GenerationOptions,
+): AsyncGenerator<readonly GenerationEvent[], void, void> {
+  const { signal } = options;
+  const run = new GenerationRun(client, plan, options);
+  const onAbort = () =>
+    run.fail(signal.reason instanceof ServeError ? signal.reason : new ClientGone());
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    if (signal.aborted) onAbort();
+    else run.start();
+    for (;;) {
+      const events = await run.take();
+      if (events.length === 0) return;
+      yield events;
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    run.end();
+  }
+}
+
+/** One choice in the engine. */
+interface LiveChoice {
+  readonly index: number;
+  readonly decoder: TextDecoder;
+  readonly handle: SequenceHandle;
+}
+
+class GenerationRun {
+  readonly #client: EngineClient;
+  readonly #plan: GenerationPlan;
+  readonly #options: GenerationOptions;
+  readonly #live = new Set<LiveChoice>();
+  #submitted = 0;
+  #accepted = 0;
+  #finished = 0;
+  /** The number of choices that were submitted at the start. */
+  #firstWave = 0;
+  #receipt: AdapterReceipt = {};
+  /** Events that nobody has taken yet. */
+  #ready: GenerationEvent[] = [];
+  #wake = () => {};
+  #isOver = false;
+  #error: unknown;
+
+  constructor(client: EngineClient, plan: GenerationPlan, options: GenerationOptions) {
+    this.#client = client;
+    this.#plan = plan;
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#submitMore();
+    this.#firstWave = this.#submitted;
+  }
+
+  /** Waits for events and returns them all; none means that the generation is complete. Throws what ended it. */
+  async take(): Promise<readonly GenerationEvent[]> {
+    if (this.#ready.length === 0 && !this.#isOver) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    if (this.#ready.length === 0 && this.#error !== undefined) throw this.#error;
+    const events = this.#ready;
+    this.#ready = [];
+    return events;
+  }
+
+  /** Ends the generation with an error. Later calls have no effect. */
+  fail(error: unknown): void {
+    if (this.#isOver) return;
+    this.#error = error;
+    this.end();
+    this.#wake();
+  }
+
+  /** Aborts the sequences that still run and releases the adapter. */
+  end(): void {
+    this.#isOver = true;
+    this.#plan.adapter?.release();
+    for (const { handle } of this.#live) handle.abort();
+    this.#live.clear();
+  }
+
+  #submitMore(): void {
+    const { choices } = this.#plan;
+    while (this.#live.size < this.#options.maxInFlight && this.#submitted < choices.length) {
+      this.#submit(choices[this.#submitted++]!);
+    }
+  }
+
+  #submit({ index, request }: ChoicePlan): void {
+    const { tenant, adapter, textEnd } = this.#plan;
+    this.#emit({ type: 'submitted', index });
+    const choice: LiveChoice = {
+      index,
+      decoder: this.#options.createDecoder(textEnd),
+      handle: this.#client.submit(
+        tenant,
+        adapter?.source,
+        request,
+        (event) => this.#receive(choice, event),
+        this.#options.time,
+      ),
+    };
+    this.#live.add(choice);
+  }
+
+  #emit(event: GenerationEvent): void {
+    this.#ready.push(event);
+    this.#wake();
+  }
+
+  /** Ignores events of a choice that has ended here, at a stop string or by an abort. */
+  #receive(choice: LiveChoice, event: EngineEvent): void {
+    if (!this.#live.has(choice)) return;
+    try {
+      this.#apply(choice, event);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #apply(choice: LiveChoice, event: EngineEvent): void {
+    const { index, decoder, handle } = choice;
+    switch (event.type) {
+      case 'accepted':
+        this.#accept(index, toReceipt(this.#plan.adapter, event));
+        return;
+      case 'admitted':
+        this.#emit({ type: 'admitted', index, cachedTokens: event.cachedTokens });
+        return;
+      case 'prompt':
+        this.#emit({ type: 'prompt', index, logprobs: event.logprobs });
+        return;
+      case 'embedding':
+        this.#emit({ type: 'embedding', index, embedding: event.embedding });
+        return;
+      case 'scores':
+        this.#emit({ type: 'scores', index, scores: event.scores, labels: event.labels });
+        return;
+      case 'token': {
+        const { text, stopped } = decoder.push(event.tokenId);
+        this.#emit({ type: 'token', index, text, logprob: event.logprob });
+        if (!stopped) return;
+        handle.abort();
+        this.#finish(choice, 'stop', '');
+        return;
+      }
+      case 'finished':
+        if (event.reason !== 'abort') {
+          this.#finish(choice, event.reason, decoder.end());
+          return;
+        }
+        // This side aborts only choices that it ignores from then on, so the engine gave the sequence up.
+        this.fail(
+          new ServeError('engine_restarting', 'The engine gave up on the request. Try again.'),
+        );
+        return;
+      case 'failed':
+        this.fail(ServeError.fromPlain(event.error));
+        return;
+      default:
+        assertNever(event);
+    }
+  }
+
+  #accept(index: number, receipt: AdapterReceipt): void {
+    if (this.#accepted === 0) this.#receipt = receipt;
+    this.#accepted++;
+    if (this.#accepted === this.#plan.choices.length) this.#plan.adapter?.release();
+    this.#emit({ type: 'accepted', index, receipt });
+    if (this.#accepted === this.#firstWave) this.#emit({ type: 'started', receipt: this.#receipt });
+  }
+
+  #finish(choice: LiveChoice, reason: 'stop' | 'length', rest: string): void {
+    this.#live.delete(choice);
+    this.#finished++;
+    this.#emit({ type: 'finished', index: choice.index, reason, rest });
+    if (this.#finished === this.#plan.choices.length) this.#isOver = true;
+    else this.#submitMore();
+  }
+}
+
+/** Returns the tier that had the adapter and how long loading took, over both processes. */
+export function toReceipt(
+  adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
+  {
+    tier,
+    loadMs = 0,
+  }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
+): AdapterReceipt {
+  if (!adapter || tier === undefined) return {};
+  return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
+}

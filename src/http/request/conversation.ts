@@ -1,0 +1,178 @@
+// The conversation that a response answers: the items of earlier responses that the server kept, then those of the request.
+import { ServeError } from '../../common/errors.ts';
+import type {
+  ApiResponse,
+  ConversationItem,
+  ResponseItem,
+  ResponseOutputItem,
+} from '../../contracts/responses.ts';
+import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
+import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
+import type { ChatMessage } from '../../tokenizer/template-values.ts';
+import { inputIdOf, responseIdOf } from '../answer/item-ids.ts';
+import type { InputItem } from '../schema/response-items.ts';
+
+/** A tenant's kept responses; undefined if the server keeps none. */
+export interface Kept {
+  readonly responses: KeptResponses | undefined;
+  readonly tenant: string;
+  readonly signal: AbortSignal;
+}
+
+/** The part of a request that leads to items. */
+interface ConversationRequest {
+  readonly input: readonly InputItem[];
+  readonly previous_response_id?: string | null | undefined;
+}
+
+/**
+ * Returns the items to answer. Throws `ServeError` (400) if the previous response or an item that the input refers to is
+ * unknown, expired or another tenant's.
+ */
+export async function openConversation(
+  { input, previous_response_id: previousId }: ConversationRequest,
+  kept: Kept,
+): Promise<ConversationItem[]> {
+  const previous = previousId == null ? [] : await readPrevious(previousId, kept);
+  const items: ConversationItem[] = [...previous];
+  const read = createItemReader(kept);
+  for (const [i, item] of input.entries()) {
+    items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
+  }
+  const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
+  if (orphan < 0) return items;
+  const param = `input[${orphan}].call_id`;
+  throw new ServeError('invalid_request', `${param}: no earlier item calls with this id`, {
+    param,
+  });
+}
+
+function toCallMessage(item: ConversationItem): CallMessage {
+  if (item.type === 'function_call_output') return { toolCallId: item.call_id };
+  return item.type === 'function_call' ? { toolCalls: [{ ...item, id: item.call_id }] } : {};
+}
+
+async function readPrevious(
+  id: string,
+  { responses, tenant, signal }: Kept,
+): Promise<ConversationItem[]> {
+  const found = await responses?.find(tenant, id, { signal });
+  if (found) return [...found.input, ...found.output];
+  const message = `Previous response with id ${quoted(id)} not found.`;
+  throw new ServeError('previous_response_not_found', message, { param: 'previous_response_id' });
+}
+
+/** Each is a read of the store. A client that refers to every turn of a conversation has one per turn. */
+const MAX_REFERRED_RESPONSES = 256;
+
+/** Returns a reader of the items that one request refers to. It reads each response once. */
+function createItemReader({ responses, tenant, signal }: Kept) {
+  const found = new Map<string, Map<string, ConversationItem>>();
+  const readResponse = async (id: string) => {
+    const response = await responses?.find(tenant, id, { signal });
+    return response ? itemsOf(id, response) : new Map<string, ConversationItem>();
+  };
+  return async (id: string, param: string): Promise<ConversationItem> => {
+    const responseId = responseIdOf(id);
+    if (responseId !== undefined && !found.has(responseId)) {
+      if (found.size >= MAX_REFERRED_RESPONSES) {
+        throw badReference(param, `Items of at most ${MAX_REFERRED_RESPONSES} responses are read.`);
+      }
+      found.set(responseId, await readResponse(responseId));
+    }
+    const item = responseId === undefined ? undefined : found.get(responseId)!.get(id);
+    if (item) return item;
+    throw badReference(param, `Item with id ${quoted(id)} not found.`);
+  };
+}
+
+/** The items of a kept response by their ids. */
+function itemsOf(responseId: string, { input, output, response }: KeptResponse) {
+  const made = (JSON.parse(response) as ApiResponse).output;
+  return new Map([
+    ...input.map((item, i) => [inputIdOf(responseId, i), item] as const),
+    ...output.map((item, i) => [made[i]!.id, item] as const),
+  ]);
+}
+
+function badReference(param: string, reason: string): ServeError {
+  return new ServeError('invalid_request', `${param}: ${reason}`, { param });
+}
+
+/** An error repeats at most this much of an id. */
+const MAX_ID_LENGTH = 64;
+
+function quoted(id: string): string {
+  return `'${id.slice(0, MAX_ID_LENGTH)}'`;
+}
+
+/**
+ * Returns the messages for the chat template. The instructions come first. Calls are part of the assistant's message before
+ * them.
+ */
+export function toMessages(
+  items: readonly ConversationItem[],
+  instructions: string | null | undefined,
+): ChatMessage[] {
+  const messages: ChatMessage[] = [];
+  if (instructions) messages.push({ role: 'system', content: instructions });
+  for (const item of items) {
+    if (item.type === 'function_call') addCall(messages, item);
+    else messages.push(toMessage(item));
+  }
+  return messages;
+}
+
+type CallItem = Extract<ConversationItem, { type: 'function_call' }>;
+
+function addCall(messages: ChatMessage[], { call_id: id, name, ...call }: CallItem): void {
+  const last = messages.at(-1);
+  const isOpen = last?.role === 'assistant';
+  const { toolCalls = [], ...message } = isOpen ? last : { role: 'assistant', content: '' };
+  const made = { ...message, toolCalls: [...toolCalls, { id, name, arguments: call.arguments }] };
+  messages.splice(isOpen ? -1 : messages.length, isOpen ? 1 : 0, made);
+}
+
+function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
+  if (item.type === 'function_call_output') {
+    return { role: 'tool', content: item.output, toolCallId: item.call_id };
+  }
+  return { role: item.role === 'developer' ? 'system' : item.role, content: item.content };
+}
+
+/** Keeps a response and the items that it answered. */
+export async function keepResponse(
+  response: ApiResponse,
+  input: readonly ConversationItem[],
+  { responses, tenant, signal }: Kept,
+): Promise<void> {
+  // A call that was cut off has no arguments that a template could show. It is the last item.
+  const output = response.output
+    .filter(({ type, status }) => type === 'message' || status === 'completed')
+    .map(toConversationItem);
+  const kept = { input: [...input], output, response: JSON.stringify(response) };
+  await responses!.keep(tenant, response.id, kept, { signal });
+}
+
+function toConversationItem(item: ResponseOutputItem): ConversationItem {
+  if (item.type === 'message') {
+    const { type, role, content } = item;
+    return { type, role, content: content.map(({ text }) => text).join('') };
+  }
+  const { type, call_id, name, arguments: given } = item;
+  return { type, call_id, name, arguments: given };
+}
+
+/** Writes the items that a kept response answered. */
+export function toInputItems(
+  responseId: string,
+  items: readonly ConversationItem[],
+): ResponseItem[] {
+  return items.map((item, i) => {
+    const kept = { id: inputIdOf(responseId, i), status: 'completed' } as const;
+    if (item.type !== 'message') return { ...item, ...kept };
+    const { content: text, ...message } = item;
+    const type = item.role === 'assistant' ? 'output_text' : 'input_text';
+    return { ...message, ...kept, content: [{ type, text }] };
+  });
+}

@@ -1,0 +1,310 @@
+// Turns prompts and conversations into token ids and checks that they fit the context.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ServeError } from '../../common/errors.ts';
+import type { RenderOptions } from '../../tokenizer/chat-template.ts';
+import type { ChatMessage } from '../../tokenizer/template-values.ts';
+import type { Deps } from '../deps.ts';
+import type { ChatRequest } from '../schema/chat.ts';
+import type { Prompts } from '../schema/fields.ts';
+
+/** A prompt as the engine takes it. */
+export interface Prompt {
+  ids: readonly number[];
+  /** The text that `echo` repeats. */
+  text: string;
+}
+
+/** How to cut a prompt that is too long, from `truncate_prompt_tokens` and `truncation_side`. */
+export interface Truncation {
+  /** At least 1. Undefined if the prompt is not cut. */
+  maxTokens: number | undefined;
+  side: 'left' | 'right';
+}
+
+/** Rendering a message takes as long as tokenizing so many characters. */
+const CHARS_PER_MESSAGE = 32;
+
+const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
+
+/** How to read the prompts of a request. */
+export interface PromptOptions {
+  addSpecialTokens: boolean;
+  truncation: Truncation;
+  /** The field that holds the prompts, which errors name. */
+  param?: PromptParam;
+  /** Throws if a prompt of this many tokens does not fit the context. */
+  checkFit(promptTokens: number): void;
+}
+
+/**
+ * Returns all prompts as token ids. Throws `ServeError` at the first one that does not fit the context. Lets the event loop
+ * run between prompts, because tokenizing blocks it.
+ */
+export async function preparePrompts(
+  prompts: Prompts,
+  deps: Deps,
+  { addSpecialTokens, truncation, param = 'prompt', checkFit }: PromptOptions,
+): Promise<Prompt[]> {
+  const { tokenizer, limits } = deps;
+  const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
+  if (prompts.kind === 'ids') {
+    const kept = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
+    for (const { length } of kept) checkFit(length);
+    return kept.map((ids) => ({ ids, text: decode(ids) }));
+  }
+  if (!tokenizer) throw needsTokenizer(param);
+  const texts = prompts.texts.map((text) => boundText(text, param, truncation, deps));
+  const prepared: Prompt[] = [];
+  let charsInTurn = 0;
+  for (const text of texts) {
+    charsInTurn += text.length;
+    if (charsInTurn > limits.maxCharsPerTurn) {
+      await nextTurn();
+      charsInTurn = text.length;
+    }
+    const all = await encodeText(text, deps, { affixes: addSpecialTokens, param });
+    if (all.length === 0) {
+      throw new ServeError('invalid_request', `${param}: has no tokens`, { param });
+    }
+    const ids = cutPrompt(all, truncation);
+    checkFit(ids.length);
+    prepared.push({ ids, text: ids.length < all.length ? decode(ids) : text });
+  }
+  return prepared;
+}
+
+/** Cuts a text roughly before it is tokenized. Throws `ServeError` if it is too long and may not be cut. */
+function boundText(
+  text: string,
+  param: PromptParam,
+  { maxTokens, side }: Truncation,
+  deps: Deps,
+): string {
+  if (maxTokens === undefined) {
+    checkTextLength(text.length, param, deps);
+    return text;
+  }
+  const max = maxCharacters(deps);
+  if (text.length <= max) return text;
+  return side === 'left' ? text.slice(-max) : text.slice(0, max);
+}
+
+/** Returns a text as token ids, possibly none. Does not cut it. */
+export async function prepareText(
+  text: string,
+  deps: Deps,
+  { addSpecialTokens }: { addSpecialTokens: boolean },
+): Promise<Prompt> {
+  if (!deps.tokenizer) throw needsTokenizer('prompt');
+  checkTextLength(text.length, 'prompt', deps);
+  const options = { affixes: addSpecialTokens, param: 'prompt' } as const;
+  return { ids: await encodeText(text, deps, options), text };
+}
+
+/**
+ * Encodes a text on the event loop or beside it. Control tokens in it would be an injection. A client that wants them sends
+ * token ids.
+ */
+function encodeText(
+  text: string,
+  deps: Deps,
+  { affixes, param }: { affixes: boolean; param: PromptParam | 'prediction' },
+): Promise<readonly number[]> {
+  const { tokenizer, longPrompts, limits } = deps;
+  return refusingFailures(param, deps, async () =>
+    longPrompts && text.length > limits.maxCharsPerTurn
+      ? longPrompts.encode(text, { affixes })
+      : tokenizer!.encode(text, { specials: false, affixes }),
+  );
+}
+
+/** A text at which the tokenizer fails would fail again, so the client must not retry: 400, not 500. */
+async function refusingFailures<T>(
+  param: PromptParam | 'prediction',
+  { log }: Deps,
+  tokenize: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await tokenize();
+  } catch (error) {
+    if (error instanceof ServeError) throw error;
+    log.error({ err: error }, 'the tokenizer failed');
+    const message = `${param}: this text cannot be tokenized`;
+    throw new ServeError('invalid_request', message, { param, cause: error });
+  }
+}
+
+/** How to render a conversation. */
+export interface MessageOptions extends RenderOptions {
+  /** Default: the conversation is not cut. */
+  truncation?: Truncation;
+  /** The field that holds the conversation, which errors name. */
+  param?: PromptParam;
+}
+
+/** Renders a conversation with the chat template and returns its token ids. */
+export async function prepareMessages(
+  messages: readonly ChatMessage[],
+  deps: Deps,
+  { truncation = UNCUT, param = 'messages', ...options }: MessageOptions,
+): Promise<Prompt> {
+  const { tokenizer, chatTemplate, longPrompts, limits } = deps;
+  if (!tokenizer) throw needsTokenizer(param);
+  if (!chatTemplate) {
+    const message = 'This model has no chat template. Use /v1/completions.';
+    throw new ServeError('invalid_request', message, { param });
+  }
+  const length = textLength(messages, options.tools);
+  checkTextLength(length, param, deps);
+  const isLong = length + CHARS_PER_MESSAGE * messages.length > limits.maxCharsPerTurn;
+  const render = async () =>
+    longPrompts && isLong
+      ? longPrompts.render(messages, options)
+      : chatTemplate.render(messages, options).ids;
+  const ids = await refusingFailures(param, deps, () => namingErrors(param, render));
+  return { ids: cutPrompt(ids, truncation), text: '' };
+}
+
+/** The template calls the conversation `messages`; errors get the request's name for it. */
+async function namingErrors<T>(param: PromptParam, render: () => Promise<T>): Promise<T> {
+  try {
+    return await render();
+  } catch (error) {
+    if (!(error instanceof ServeError) || error.param !== 'messages') throw error;
+    const message = error.message.replace(/^messages\b/, param);
+    throw new ServeError(error.code, message, { param, cause: error.cause });
+  }
+}
+
+/** Counts the characters of messages, their calls and tools. */
+function textLength(messages: readonly ChatMessage[], tools: RenderOptions['tools'] = []): number {
+  let length = tools.length === 0 ? 0 : JSON.stringify(tools).length;
+  for (const { content, toolCalls = [] } of messages) {
+    length += content.length;
+    for (const call of toolCalls) length += call.name.length + call.arguments.length;
+  }
+  return length;
+}
+
+/** Reads the fields of a chat request that change how it is rendered. */
+export function toRenderOptions(
+  body: Pick<ChatRequest, 'chat_template_kwargs'> & {
+    add_generation_prompt?: boolean | null | undefined;
+    continue_final_message?: boolean | null | undefined;
+    reasoning_effort?: string | null | undefined;
+  },
+): RenderOptions {
+  const continuesFinalMessage = body.continue_final_message ?? false;
+  const effort = body.reasoning_effort;
+  return {
+    addGenerationPrompt: body.add_generation_prompt ?? !continuesFinalMessage,
+    continuesFinalMessage,
+    variables: {
+      ...(effort != null && { reasoning_effort: effort }),
+      ...body.chat_template_kwargs,
+    },
+  };
+}
+
+/** Reads how to cut prompts. -1 leaves room for the requested tokens, or for one. */
+export function toTruncation(
+  body: Pick<ChatRequest, 'truncate_prompt_tokens' | 'truncation_side'>,
+  requestedTokens: number | undefined,
+  { model }: Deps,
+): Truncation {
+  const { truncate_prompt_tokens: count, truncation_side: side } = body;
+  const room = Math.max(1, model.maxSeqLength - (requestedTokens ?? 1));
+  const maxTokens = count == null ? undefined : count < 0 ? room : count;
+  return { maxTokens, side: side ?? 'left' };
+}
+
+function cutPrompt(
+  ids: readonly number[],
+  { maxTokens = ids.length, side }: Truncation,
+): readonly number[] {
+  if (ids.length <= maxTokens) return ids;
+  return side === 'left' ? ids.slice(-maxTokens) : ids.slice(0, maxTokens);
+}
+
+/**
+ * Returns the token sequences that must not be generated: each word at the start of a text, and after a space if that is a
+ * different token. Throws `ServeError` for a word without tokens.
+ */
+export function toBadWords(words: readonly string[], { tokenizer }: Deps): number[][] {
+  if (words.length === 0) return [];
+  if (!tokenizer) throw needsTokenizer('bad_words');
+  const encode = (text: string) => tokenizer.encode(text, { specials: false });
+  return words.flatMap((word) => {
+    const bare = word.trimStart();
+    const alone = encode(bare);
+    if (alone.length === 0) {
+      const message = 'bad_words: each word must have at least one token';
+      throw new ServeError('invalid_request', message, { param: 'bad_words' });
+    }
+    const spaced = encode(` ${bare}`);
+    const isOther = spaced.length === alone.length && spaced[0] !== alone[0];
+    return isOther ? [alone, spaced] : [alone];
+  });
+}
+
+/** Returns the tokens of a predicted answer, without those that can't fit the context. */
+export async function toPredictionIds(
+  text: string | undefined,
+  deps: Deps,
+): Promise<readonly number[]> {
+  if (!text || !deps.tokenizer) return [];
+  const options = { affixes: false, param: 'prediction' } as const;
+  const ids = await encodeText(text.slice(0, maxCharacters(deps)), deps, options);
+  return ids.slice(0, deps.model.maxSeqLength);
+}
+
+function needsTokenizer(param: string): ServeError {
+  const message = `${param}: this model has no tokenizer. Send token ids.`;
+  return new ServeError('invalid_request', message, { param });
+}
+
+/** The field that holds a request's text, as OpenAI's messages about the context name it. */
+export type PromptParam = 'messages' | 'prompt' | 'input';
+
+function maxCharacters({ model, limits }: Deps): number {
+  return model.maxSeqLength * limits.maxCharsPerToken;
+}
+
+/** Refuses text far beyond the context before it is tokenized, because tokenizing blocks the event loop. */
+function checkTextLength(length: number, param: PromptParam, deps: Deps): void {
+  const max = maxCharacters(deps);
+  if (length <= max) return;
+  throw new ServeError(
+    'context_length_exceeded',
+    `This model's maximum context length is ${deps.model.maxSeqLength} tokens. However, your ${param} has ` +
+      `${length} characters, which is over the limit of ${max}. Please reduce the length of the ${param}.`,
+    { param },
+  );
+}
+
+/** The tokens that a request wants. */
+export interface TokenBudget {
+  promptTokens: number;
+  /** Undefined if `defaultTokens` and the context decide. */
+  maxTokens: number | undefined;
+  defaultTokens: number;
+  param: PromptParam;
+}
+
+/**
+ * Returns how many tokens to generate. Throws `ServeError` if prompt and answer together do not fit the context, in OpenAI's
+ * words, because clients look for them.
+ */
+export function resolveMaxTokens(budget: TokenBudget, maxSeqLength: number): number {
+  const { promptTokens, defaultTokens, param } = budget;
+  const room = maxSeqLength - promptTokens;
+  const tokens = budget.maxTokens ?? Math.max(1, Math.min(defaultTokens, room));
+  if (tokens <= room) return tokens;
+  throw new ServeError(
+    'context_length_exceeded',
+    `This model's maximum context length is ${maxSeqLength} tokens. However, you requested ` +
+      `${promptTokens + tokens} tokens (${promptTokens} in the ${param}, ${tokens} in the completion). ` +
+      `Please reduce the length of the ${param} or completion.`,
+    { param },
+  );
+}

@@ -1,0 +1,231 @@
+// Turns records into the objects that the API shows: jobs, events, checkpoints, plans, published adapters and lists.
+import {
+  type Aliases,
+  type AliasPointer,
+  pointerOf,
+  type VersionManifest,
+} from '../../../adapters/repository/manifest.ts';
+import { readCard } from '../../contracts/evaluation-card.ts';
+import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
+import {
+  type FineTuningJob,
+  type FineTuningJobCheckpoint,
+  type FineTuningJobEvent,
+  type JobHyperparameters,
+  toUnixSeconds,
+} from '../../contracts/openai.ts';
+import { toWire } from '../../contracts/training-fields.ts';
+import type { JobPlan } from '../../contracts/training-messages.ts';
+import type { FileDigest, TrainingOrigin } from '../../contracts/training-origin.ts';
+import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/job.ts';
+import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
+import { checkpointMetrics } from '../../jobs/run-events.ts';
+import { resolveHyperparameters } from '../../jobs/trainer-job.ts';
+
+/** A page of a longer list. */
+export interface ListPage<T> {
+  readonly items: readonly T[];
+  readonly hasMore: boolean;
+}
+
+/** Writes a page as OpenAI's clients follow it: while `has_more`, they ask for what comes after `last_id`. */
+export function toListAnswer<T, Wire extends { id: string }>(
+  { items, hasMore }: ListPage<T>,
+  toWire: (item: T) => Wire,
+) {
+  const data = items.map(toWire);
+  return {
+    object: 'list' as const,
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: hasMore,
+  };
+}
+
+/** Writes a fine-tuning job. */
+export function toJob(job: JobRecord): FineTuningJob {
+  const { request, result, progress } = job;
+  const hyperparameters = toHyperparameters(request, job.plan !== undefined);
+  const { estimatedFinishMs } = progress ?? {};
+  const isRunning = job.status === 'running' && estimatedFinishMs !== undefined;
+  return {
+    id: job.id,
+    object: 'fine_tuning.job',
+    created_at: toUnixSeconds(job.createdMs),
+    finished_at: job.finishedMs === undefined ? null : toUnixSeconds(job.finishedMs),
+    estimated_finish: isRunning ? toUnixSeconds(estimatedFinishMs) : null,
+    model: request.model,
+    fine_tuned_model: result ? fineTunedModel(job) : null,
+    organization_id: job.tenant,
+    status: job.status,
+    hyperparameters,
+    method: { type: 'supervised', supervised: { hyperparameters } },
+    training_file: request.trainingFile,
+    validation_file: request.validationFile ?? null,
+    result_files: result?.resultFiles ?? [],
+    trained_tokens: result?.trainedTokens ?? null,
+    seed: request.seed,
+    error: job.error ?? null,
+    integrations: [],
+    metadata: request.metadata ?? null,
+    user_provided_suffix: request.suffix ?? null,
+    lorikeet: toExtension(job),
+  };
+}
+
+/** The fields that OpenAI's object does not have. */
+function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
+  const { step, totalSteps, trainLoss, best } = progress ?? {};
+  return {
+    ...toWire(request.settings),
+    adapter: name,
+    ...(result && { version: result.version, digest: result.digest }),
+    ...(startedMs !== undefined && { started_at: toUnixSeconds(startedMs) }),
+    ...(progress && { step, total_steps: totalSteps }),
+    ...(trainLoss !== undefined && { train_loss: trainLoss }),
+    ...(best && { valid_loss: best.validationLoss }),
+    ...(result && progress && { kept_step: best?.step ?? step }),
+    ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
+    ...(plan?.secondsRange && { planned_seconds_range: plan.secondsRange }),
+    ...(card && { evaluation: card }),
+  };
+}
+
+/** If `isResolved`, shows `auto` as the number that it stands for. */
+function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
+  const { hyperparameters } = request;
+  return toWire(
+    isResolved ? resolveHyperparameters(hyperparameters) : hyperparameters,
+  ) as JobHyperparameters;
+}
+
+/** Writes an event of a job. */
+export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
+  return {
+    object: 'fine_tuning.job.event',
+    id: eventId(job, event.seq),
+    created_at: toUnixSeconds(event.atMs),
+    level: event.level,
+    message: event.message,
+    type: event.type,
+    data: event.data ?? {},
+  };
+}
+
+/** Writes a checkpoint. The one that became the result has the result's name. */
+export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTuningJobCheckpoint {
+  const { step, digest, createdMs, metrics } = checkpoint;
+  const isResult = job.result?.digest === digest;
+  return {
+    object: 'fine_tuning.job.checkpoint',
+    id: checkpointId(job, step),
+    created_at: toUnixSeconds(createdMs),
+    fine_tuned_model_checkpoint: isResult ? fineTunedModel(job) : checkpointModel(job, step),
+    fine_tuning_job_id: job.id,
+    step_number: step,
+    metrics: checkpointMetrics(step, metrics),
+  };
+}
+
+/** Writes the plan of a dry run. */
+export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
+  return {
+    object: 'fine_tuning.job.plan',
+    model: request.model,
+    training_file: request.trainingFile,
+    validation_file: request.validationFile ?? null,
+    method: plan.method,
+    compute: plan.compute,
+    recommended_compute: plan.recommendedCompute,
+    hyperparameters: toHyperparameters(request, true),
+    examples: plan.examples,
+    validation_examples: plan.validationExamples,
+    tokens: plan.tokens,
+    trained_tokens: plan.trainedTokens,
+    masked_share: plan.maskedShare,
+    truncated: plan.truncated,
+    max_length: plan.maxLength,
+    duplicates: plan.duplicates,
+    trained_parameters: plan.trainedParameters,
+    total_steps: plan.totalSteps,
+    steps_per_epoch: plan.stepsPerEpoch,
+    learning_rate: plan.learningRate,
+    memory_bytes: plan.memoryBytes,
+    seconds: plan.seconds,
+    seconds_range: [...plan.secondsRange],
+    warnings: plan.warnings.map(({ code, message }) => ({ code, message })),
+    first_batch: plan.firstBatch.map(({ text, spans }) => ({
+      text,
+      spans: spans.map(({ start, end, isLearned }) => ({ start, end, is_learned: isLearned })),
+    })),
+  };
+}
+
+/** A published adapter with its versions and aliases. */
+export interface PublishedName {
+  readonly owner: string;
+  readonly name: string;
+  readonly isWritable: boolean;
+  readonly aliases: Pick<Aliases, 'aliases' | 'previous'>;
+  /** Ascending. */
+  readonly versions: readonly VersionManifest[];
+}
+
+/** Writes a published adapter. `baseDigest` is the digest of the served base. */
+export function toAdapter(
+  { owner, name, isWritable, aliases, versions }: PublishedName,
+  baseDigest: string,
+): Adapter {
+  return {
+    id: `${owner}/${name}`,
+    object: 'adapter',
+    name,
+    owner,
+    is_writable: isWritable,
+    aliases: Object.entries(aliases.aliases).map(([alias, pointer]) => {
+      const previous = pointerOf(aliases.previous, alias);
+      return { alias, leads_to: toShares(pointer), previous: previous ? toShares(previous) : null };
+    }),
+    versions: versions
+      .toReversed()
+      .map((manifest) => toVersion(manifest, { baseDigest, isWritable })),
+  };
+}
+
+/** Only those who may change an adapter see the job and the files that made a version. */
+function toVersion(
+  manifest: VersionManifest,
+  { baseDigest, isWritable }: { baseDigest: string; isWritable: boolean },
+): Adapter['versions'][number] {
+  const { version, created_at, digest, rank, targets, files, base_digest, job, training, metrics } =
+    manifest;
+  return {
+    version,
+    created_at,
+    digest,
+    rank,
+    targets,
+    bytes: Object.values(files).reduce((sum, { byteSize }) => sum + byteSize, 0),
+    base: base_digest === undefined ? 'unknown' : base_digest === baseDigest ? 'served' : 'other',
+    job: (isWritable && job) || null,
+    training: isWritable && training ? toTraining(training) : null,
+    evaluation: readCard(metrics?.['evaluation']) ?? null,
+  };
+}
+
+function toTraining({ program, data, validation, init_adapter }: TrainingOrigin) {
+  const toFile = ({ sha256, byteSize }: FileDigest) => ({ sha256, bytes: byteSize });
+  return {
+    program,
+    training_file: toFile(data),
+    validation_file: validation ? toFile(validation) : null,
+    init_adapter: init_adapter ?? null,
+  };
+}
+
+function toShares(pointer: AliasPointer) {
+  return 'version' in pointer
+    ? [{ version: pointer.version, percent: 100 }]
+    : pointer.split.map(({ version, percent }) => ({ version, percent }));
+}

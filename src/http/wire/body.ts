@@ -1,0 +1,177 @@
+// Reads a JSON body within limits of bytes, time and depth, and accepts only valid UTF-8. Counts the bytes that arrive; a
+// Content-Length is only believed if it is too large. Never decompresses. Knows no schema. (Hono's body-limit bounds the
+// bytes alone: a client that sends slowly would hold its request open.)
+import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { deadline, unlessAborted } from '../../common/waiting.ts';
+import type { HttpLimits } from './limits.ts';
+
+const JSON_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
+
+/** Keeps a byte order mark, which the parser then refuses, as RFC 8259 allows. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Returns the parsed body. Throws `ServeError` (400, 408, 413 or 415). */
+export async function readJsonBody(request: Request, limits: HttpLimits): Promise<unknown> {
+  checkHeaders(request.headers, limits);
+  const bytes = await readBytes(request, limits);
+  let text: string;
+  try {
+    text = UTF8.decode(bytes);
+  } catch (cause) {
+    throw new ServeError('invalid_utf8', 'The body is not valid UTF-8.', { cause });
+  }
+  scanJson(text, limits);
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The parser's own message would quote the body.
+    throw new ServeError('invalid_json', 'The body is not one valid JSON value.');
+  }
+}
+
+function checkHeaders(headers: Headers, limits: HttpLimits): void {
+  if (!JSON_TYPE.test(headers.get('content-type') ?? '')) {
+    throw new ServeError(
+      'unsupported_media_type',
+      'The body must be JSON in UTF-8. Set Content-Type to application/json.',
+    );
+  }
+  if (headers.has('content-encoding')) {
+    throw new ServeError(
+      'unsupported_media_type',
+      'Compressed bodies are not supported. Send the body without Content-Encoding.',
+    );
+  }
+  if (Number(headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
+}
+
+function tooLarge(limits: HttpLimits): ServeError {
+  return new ServeError(
+    'payload_too_large',
+    `The body is larger than ${limits.maxBodyBytes} bytes.`,
+  );
+}
+
+async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
+  if (!request.body) return new Uint8Array();
+  const reader = request.body.getReader();
+  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs} ms to arrive.`;
+  using late = deadline(limits.bodyTimeoutMs, new ServeError('request_timeout', tooSlow));
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const { done, value } = await unlessAborted(reader.read(), late.signal);
+      if (done) return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size);
+      size += value.byteLength;
+      if (size > limits.maxBodyBytes) throw tooLarge(limits);
+      chunks.push(value);
+    }
+  } catch (error) {
+    reader.cancel().catch(() => {}); // the sender may already be gone
+    if (error instanceof ServeError) throw error;
+    throw new ServeError('invalid_request', 'The body ended early.', { cause: error });
+  }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COMMA = 0x2c;
+const LOWER_U = 0x75;
+
+/** The bounds of a JSON text. */
+interface JsonBounds {
+  maxJsonDepth: number;
+  /** Members of all objects together. An empty object counts as one. */
+  maxJsonMembers: number;
+}
+
+/**
+ * Throws `ServeError` for nesting deeper than `maxJsonDepth` (the parser recurses), for more than `maxJsonMembers` members
+ * (each key is a string of its own), for a name that the outermost object has twice (parsers differ in which one counts),
+ * and for a `\u` escape that is half of a surrogate pair.
+ */
+function scanJson(text: string, { maxJsonDepth, maxJsonMembers }: JsonBounds): void {
+  const outer = new OuterKeys();
+  /** Whether each open bracket is an object's, from the outermost in. */
+  const open: boolean[] = [];
+  let members = 0;
+  let atKey = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) {
+      const end = skipString(text, i);
+      if (open.length === 1 && atKey) outer.add(text.slice(i, end + 1));
+      atKey = false;
+      i = end;
+      continue;
+    }
+    if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      open.push(code === OPEN_BRACE);
+      if (open.length > maxJsonDepth)
+        throw outer.error('invalid_json', `The body is nested deeper than ${maxJsonDepth} levels.`);
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
+      open.pop();
+      continue;
+    } else if (code !== COMMA) continue;
+    atKey = open.at(-1) === true;
+    if (atKey && ++members > maxJsonMembers)
+      throw outer.error('invalid_request', `The body has more than ${maxJsonMembers} members.`);
+  }
+}
+
+/** Returns the index of the closing quote of the string that opens at `i`, or the end of the text. */
+function skipString(text: string, i: number): number {
+  for (i++; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) return i;
+    if (code !== BACKSLASH) continue;
+    i++;
+    if (text.charCodeAt(i) === LOWER_U) i = skipUnicodeEscape(text, i);
+  }
+  return i;
+}
+
+/** Returns the index of the last character of the escape whose `u` is at `i`. */
+function skipUnicodeEscape(text: string, i: number): number {
+  const unit = hex4(text, i + 1);
+  if (unit < 0xd800 || unit > 0xdfff) return i;
+  const low = text.startsWith('\\u', i + 5) ? hex4(text, i + 7) : 0;
+  if (unit > 0xdbff || low < 0xdc00 || low > 0xdfff) {
+    throw new ServeError('invalid_utf8', 'A \\u escape is half of a surrogate pair.');
+  }
+  return i + 10;
+}
+
+/** Returns NaN if there are no four hex digits. Comparisons then fail, and the parser refuses the text. */
+function hex4(text: string, i: number): number {
+  return Number.parseInt(text.slice(i, i + 4), 16);
+}
+
+/** The keys of the outermost object so far. The scan is inside the last one. */
+class OuterKeys {
+  readonly #keys = new Set<string>();
+  #last: string | undefined;
+
+  add(quoted: string): void {
+    let key: string;
+    try {
+      key = JSON.parse(quoted);
+    } catch {
+      return; // malformed, which the parser reports
+    }
+    this.#last = key;
+    if (this.#keys.has(key))
+      throw this.error('invalid_json', 'The body has the same member twice.');
+    this.#keys.add(key);
+  }
+
+  error(code: ErrorCode, message: string): ServeError {
+    const param = this.#last?.slice(0, 64);
+    return new ServeError(code, message, param ? { param } : {});
+  }
+}

@@ -1,0 +1,196 @@
+// Declares routes. Each is in the API's document, checks what a request says before its handler runs, and refuses it in
+// this server's own words. The library's validators read bodies without a limit and answer in theirs.
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { errorEnvelopeSchema } from '../../contracts/openai.ts';
+import { readJsonBody } from './body.ts';
+import type { HttpLimits } from './limits.ts';
+import { requestDeadline } from './request-deadline.ts';
+import type { HttpEnv } from './tenant.ts';
+
+const ERROR_STATUSES = {
+  400: 'The request is invalid; `error.param` names the field',
+  401: 'The key is missing or unknown',
+  403: 'This key may not do that',
+  404: 'Not found, or it belongs to another tenant',
+  408: 'The body came too slowly',
+  413: 'The body is too large',
+  415: 'The body has the wrong content type or an encoding',
+  422: 'The adapter cannot be served',
+  429: 'A limit of this tenant is reached; see `retry-after`',
+  500: 'The server failed',
+  503: 'Overloaded, restarting, or the engine crashed with this adapter or request; see `retry-after`',
+  504: 'The request was not answered within its time; see `x-request-timeout-ms`',
+  507: "The server's disk is full",
+};
+
+type ErrorStatus = keyof typeof ERROR_STATUSES;
+
+/** Schemas of a response by media type. */
+export type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
+
+/** One route: how it is documented, what it accepts, and what it does. `Input` is its checked query or body. */
+export interface Route<Input> {
+  readonly method: 'get' | 'post' | 'delete';
+  /** Parameters are written as `{name}`. */
+  readonly path: string;
+  readonly summary: string;
+  /** Descriptions of parameters. */
+  readonly params?: Readonly<Record<string, string>>;
+  /** Query parameters; without a schema the route has none. */
+  readonly query?: z.ZodType<Input>;
+  readonly body?: JsonBody<Input>;
+  /** The schema of a multipart form, for the document. The handler reads the form. */
+  readonly form?: z.ZodType;
+  /** The answer with status 200. */
+  readonly answers: ContentSchemas;
+  /** The meaning of status 200. */
+  readonly description?: string;
+  /** The error statuses that the document lists; all of them if absent. */
+  readonly errors?: readonly ErrorStatus[];
+  /** Answers with other statuses than 200 that are not errors of the request. */
+  readonly otherAnswers?: Readonly<
+    Record<number, { description: string; content: ContentSchemas }>
+  >;
+  /** Refuses a request before its query and body are read. */
+  admit?(c: Context<HttpEnv>): void;
+  /** Takes something for a valid request before it is handled, which is disposed of afterwards. */
+  enter?(c: Context<HttpEnv>, input: Input): Disposable;
+  handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
+}
+
+/** A JSON body: its schema, and the limits within which it is read. */
+export interface JsonBody<Input> {
+  readonly schema: z.ZodType<Input>;
+  readonly limits: HttpLimits;
+  /** Whether a missing body means `{}`. */
+  readonly isOptional?: true;
+}
+
+/** Accepts any query parameters, for routes that monitors call with parameters of their own. */
+export const ANY_QUERY = z.looseObject({});
+
+/** The content of a response that is JSON. */
+export function json(schema: z.ZodType): ContentSchemas {
+  return { 'application/json': { schema } };
+}
+
+/** Adds a route to the app and to the API's document. */
+export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Route<Input>): void {
+  const { method, query, body } = route;
+  const described = createRoute({
+    method,
+    path: route.path,
+    summary: route.summary,
+    request: toRequest(route),
+    responses: {
+      200: { description: route.description ?? 'The answer', content: route.answers },
+      ...route.otherAnswers,
+      ...toErrorResponses(route.errors),
+    },
+  });
+  app.openAPIRegistry.registerPath(described);
+  app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
+    route.admit?.(c);
+    using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
+    c.set('signal', late?.signal);
+    const checkedQuery = validateQuery(query, c.req.query());
+    const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
+    using _entered = route.enter?.(c, input);
+    return await route.handle(c, input);
+  });
+}
+
+/** The id, name or other parameter in the request's path. */
+export function pathParam(c: Context<HttpEnv>, name: string): string {
+  return c.req.param(name)!;
+}
+
+async function readCheckedBody<Input>(
+  request: Request,
+  { schema, limits, isOptional }: JsonBody<Input>,
+): Promise<Input> {
+  const isAbsent = isOptional && !hasBody(request.headers);
+  const body = isAbsent ? {} : await readJsonBody(request, limits);
+  return validateBody(schema, body);
+}
+
+/** Reads the headers only: a missing body looks like an empty one that has not come yet. */
+function hasBody(headers: Headers): boolean {
+  if (headers.has('content-type') || headers.has('transfer-encoding')) return true;
+  return (headers.get('content-length') ?? '0') !== '0';
+}
+
+function toRequest<Input>({ path, params, query, body, form }: Route<Input>) {
+  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
+  const paramSchemas = names.map((name) => {
+    const description = params?.[name];
+    return [name, z.string().openapi(description === undefined ? {} : { description })] as const;
+  });
+  return {
+    ...(names.length > 0 && { params: z.object(Object.fromEntries(paramSchemas)) }),
+    ...(query && { query: query as unknown as z.ZodObject }),
+    ...(body && { body: { required: !body.isOptional, content: json(body.schema) } }),
+    ...(form && { body: { content: { 'multipart/form-data': { schema: form } } } }),
+  };
+}
+
+function toErrorResponses(statuses: readonly ErrorStatus[] | undefined) {
+  const all = Object.keys(ERROR_STATUSES).map(Number) as ErrorStatus[];
+  return Object.fromEntries(
+    (statuses ?? all).map((status) => {
+      return [status, { description: ERROR_STATUSES[status], content: json(errorEnvelopeSchema) }];
+    }),
+  );
+}
+
+/** Returns the body as the schema reads it. Throws `ServeError` with a `param` like `messages[2].content`. */
+export function validateBody<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body, { reportInput: false });
+  if (result.success) return result.data;
+  const { issues } = result.error;
+  const unknown = issues.find(({ code }) => code === 'unrecognized_keys');
+  if (unknown?.code === 'unrecognized_keys') {
+    throw unknownParameter([...unknown.path, unknown.keys[0]!]);
+  }
+  const issue = issues[0]!;
+  const code =
+    issue.code === 'custom' ? (issue.params?.['code'] as ErrorCode | undefined) : undefined;
+  const isMissing = issue.code === 'invalid_type' && issue.message.includes('received undefined');
+  const message = isMissing ? 'is required' : issue.message;
+  const param = toParam(issue.path);
+  if (!param) throw new ServeError(code ?? 'invalid_request', message);
+  throw new ServeError(code ?? 'invalid_request', `${param}: ${message}`, { param });
+}
+
+const NO_QUERY = z.strictObject({});
+
+/** Checks query parameters; without a schema there may be none. Ignores the version that Azure's clients always send. */
+function validateQuery<T>(
+  schema: z.ZodType<T> | undefined,
+  { 'api-version': _, ...query }: Record<string, string>,
+): T {
+  return validateBody(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
+}
+
+/** An error repeats at most this much of a name that the client made up. */
+const MAX_NAME_LENGTH = 64;
+
+/** Refuses an unknown field or query parameter in OpenAI's words. */
+function unknownParameter(path: readonly PropertyKey[]): ServeError {
+  const name = path.at(-1);
+  const shown = typeof name === 'string' ? name.slice(0, MAX_NAME_LENGTH) : name;
+  const param = toParam([...path.slice(0, -1), shown!]);
+  return new ServeError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
+}
+
+/** Returns the name of a field as errors name it. */
+export function toParam(path: readonly PropertyKey[]): string {
+  let param = '';
+  for (const part of path) {
+    if (typeof part === 'number') param += `[${part}]`;
+    else param += param ? `.${String(part)}` : String(part);
+  }
+  return param;
+}

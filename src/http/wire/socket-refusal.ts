@@ -1,0 +1,87 @@
+// Answers a client on its socket and closes the connection, for refusals that come before there is a request to answer.
+// Knows no routes.
+import type { Duplex } from 'node:stream';
+import { ServeError } from '../../common/errors.ts';
+import { errorHeaders, toEnvelope } from './errors.ts';
+import { MAX_HEADER_BYTES } from './limits.ts';
+import { toRequestId } from './observe.ts';
+
+/** Refuses connections. */
+export interface SocketRefusal {
+  /** Writes the error as an answer and closes the connection. Does nothing if the socket was already refused. */
+  refuse(socket: Duplex, error: ServeError): void;
+  isRefused(socket: Duplex): boolean;
+}
+
+/**
+ * How long a refused socket stays open. A client that is still writing would see a reset instead of the answer if the
+ * socket were destroyed at once. A client that never closes its side must not hold a descriptor for longer.
+ */
+const LINGER_MS = 1000;
+/** The most refused sockets that stay open at once. Each holds a descriptor, so the oldest is then destroyed. */
+const MAX_LINGERING = 32;
+
+const REASON_OF_STATUS: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  417: 'Expectation Failed',
+  431: 'Request Header Fields Too Large',
+  503: 'Service Unavailable',
+};
+
+/** Creates the refusal of one server. */
+export function createSocketRefusal(): SocketRefusal {
+  const refused = new WeakSet<Duplex>();
+  const lingering = new Set<Duplex>();
+  const refuse = (socket: Duplex, error: ServeError) => {
+    if (refused.has(socket)) return;
+    refused.add(socket);
+    if (!socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const [oldest] = lingering.size >= MAX_LINGERING ? lingering : [];
+    oldest?.destroy();
+    lingering.add(socket);
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    socket.once('close', () => {
+      clearTimeout(timer);
+      lingering.delete(socket);
+    });
+    socket.on('error', () => {}); // the client may be gone
+    socket.end(toAnswer(error));
+  };
+  return { refuse, isRefused: (socket) => refused.has(socket) };
+}
+
+/** Returns the error that a client sees if the HTTP parser rejects its request with this code. */
+export function toParserRefusal(code: string | undefined): ServeError {
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return new ServeError(
+      'header_too_large',
+      `The headers are larger than ${MAX_HEADER_BYTES} bytes.`,
+    );
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new ServeError('request_timeout', 'The request arrived too slowly.');
+  }
+  return new ServeError('invalid_request', 'The request is not valid HTTP.');
+}
+
+function toAnswer(error: ServeError): string {
+  const body = JSON.stringify(toEnvelope(error));
+  const headers = {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    'x-request-id': toRequestId(undefined),
+    ...errorHeaders(error),
+    ...(error.status === 405 && { allow: 'GET, POST, DELETE' }),
+    connection: 'close',
+  };
+  const head = [
+    `HTTP/1.1 ${error.status} ${REASON_OF_STATUS[error.status] ?? 'Error'}`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+  ];
+  return `${head.join('\r\n')}\r\n\r\n${body}`;
+}

@@ -1,0 +1,258 @@
+// Reads a multipart body with one file and streams the file to a temporary folder, so memory does not grow with its size.
+// Bounds bytes, fields and time. Does not know what the fields mean.
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
+import { diskFullError, isDiskFull, ServeError } from '../../common/errors.ts';
+import { makeFolder } from '../../common/folders.ts';
+import { deadline, unlessAborted } from '../../common/waiting.ts';
+
+/** The bounds of uploads. */
+export interface UploadOptions {
+  /** The folder that holds the file until the call ends. */
+  readonly directory: string;
+  readonly maxFileBytes: number;
+  /** The longest pause between two pieces of the body. */
+  readonly idleTimeoutMs: number;
+}
+
+/** A form that was read to its end. */
+export interface UploadForm {
+  /** The other parts of the form, by name. */
+  readonly fields: ReadonlyMap<string, string>;
+  readonly file: UploadedFile | undefined;
+}
+
+/** The file of a form. */
+export interface UploadedFile {
+  readonly path: string;
+  readonly filename: string;
+  readonly byteSize: number;
+}
+
+const FORM_TYPE = /^multipart\/form-data\s*;/i;
+/** Boundaries, part headers and the fields other than the file. */
+const MAX_OVERHEAD_BYTES = 64 * 1024;
+/** `file`, `purpose` and `expires_after` are five parts. With some more, the client still gets a precise error. */
+const MAX_FIELDS = 16;
+const MAX_FIELD_BYTES = 1024;
+const MAX_HEADER_BYTES = 8192;
+/** File systems allow 255 bytes. */
+const MAX_FILENAME_LENGTH = 255;
+
+/**
+ * Reads the form, runs `use` on it and then removes its file. Throws `ServeError` (400, 408, 413, 415, or 507 if the disk
+ * is full).
+ */
+export async function withUpload<T>(
+  request: Request,
+  options: UploadOptions,
+  use: (form: UploadForm) => Promise<T>,
+): Promise<T> {
+  checkHeaders(request.headers, options);
+  const file = path.join(options.directory, `upload-${randomUUID()}`);
+  try {
+    await makeFolder(options.directory);
+    return await use(await readForm(request, file, options));
+  } catch (error) {
+    throw isDiskFull(error) && !(error instanceof ServeError) ? diskFullError(error) : error;
+  } finally {
+    await rm(file, { force: true });
+  }
+}
+
+function checkHeaders(headers: Headers, { maxFileBytes }: UploadOptions): void {
+  if (!FORM_TYPE.test(headers.get('content-type') ?? '')) {
+    throw new ServeError(
+      'unsupported_media_type',
+      'The body must be a form. Set Content-Type to multipart/form-data.',
+    );
+  }
+  if (headers.has('content-encoding')) {
+    const message = 'Compressed bodies are not supported. Send the body without Content-Encoding.';
+    throw new ServeError('unsupported_media_type', message);
+  }
+  if (Number(headers.get('content-length')) > maxFileBytes + MAX_OVERHEAD_BYTES) {
+    throw tooLarge(maxFileBytes);
+  }
+}
+
+async function readForm(
+  request: Request,
+  file: string,
+  options: UploadOptions,
+): Promise<UploadForm> {
+  const parser = createParser(request, options);
+  const stop = new AbortController();
+  const fields = new Map<string, string>();
+  let uploaded: Promise<UploadedFile> | undefined;
+  parser.on('error', (cause) => stop.abort(malformed(cause)));
+  parser.on('field', (name, value) => void fields.set(name, value));
+  parser.on('file', (name, stream, filename) => {
+    if (name !== 'file') {
+      stream.resume();
+      return;
+    }
+    const { maxFileBytes } = options;
+    uploaded = saveFile(stream, file, { filename, maxFileBytes, signal: stop.signal });
+    // If the file can't be written, nobody reads the parser's output, and it would wait forever.
+    uploaded.catch((error) => stop.abort(error));
+  });
+  request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
+  try {
+    await feed(request, parser, { ...options, signal: stop.signal });
+    return { fields, file: await uploaded };
+  } catch (error) {
+    stop.abort(error);
+    await uploaded?.catch(() => {}); // the caller removes the file, so the write must have ended
+    throw error;
+  }
+}
+
+function createParser(request: Request, { maxFileBytes }: UploadOptions): BusboyInstance {
+  const limits = {
+    fileSize: maxFileBytes,
+    files: 1,
+    fields: MAX_FIELDS,
+    fieldSize: MAX_FIELD_BYTES,
+    headerSize: MAX_HEADER_BYTES,
+  };
+  try {
+    const headers = { 'content-type': request.headers.get('content-type')! };
+    return new Busboy({ headers, limits });
+  } catch (cause) {
+    throw malformed(cause);
+  }
+}
+
+interface FeedOptions extends UploadOptions {
+  /** Aborted, with the error to throw, if the rest of the body is useless. */
+  readonly signal: AbortSignal;
+}
+
+/** Feeds the body to the parser until the form ends. */
+async function feed(
+  request: Request,
+  parser: BusboyInstance,
+  { idleTimeoutMs, maxFileBytes, signal }: FeedOptions,
+): Promise<void> {
+  const tooSlow = `No data arrived for ${idleTimeoutMs} ms.`;
+  using idle = deadline(idleTimeoutMs, new ServeError('request_timeout', tooSlow), { signal });
+  const finished = once(parser, 'finish', { signal: idle.signal });
+  finished.catch(() => {}); // awaited below, or the form has failed already
+  const reader = request.body?.getReader();
+  let byteSize = 0;
+  try {
+    for (;;) {
+      idle.restart(idleTimeoutMs);
+      const { done, value } = await unlessAborted(readChunk(reader), idle.signal);
+      idle.stop();
+      if (done) break;
+      byteSize += value.byteLength;
+      if (byteSize > maxFileBytes + MAX_OVERHEAD_BYTES) throw tooLarge(maxFileBytes);
+      if (!parser.write(value)) await unlessAborted(once(parser, 'drain'), idle.signal);
+    }
+    parser.end();
+    await unlessAborted(finished, idle.signal);
+  } catch (error) {
+    reader?.cancel().catch(() => {}); // the sender may already be gone
+    parser.destroy();
+    throw error;
+  }
+}
+
+async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array> | undefined) {
+  try {
+    return (await reader?.read()) ?? { done: true as const, value: undefined };
+  } catch (cause) {
+    throw endedEarly(cause);
+  }
+}
+
+function endedEarly(cause: unknown): ServeError {
+  return new ServeError('invalid_request', 'The body ended early.', { cause });
+}
+
+interface SaveOptions {
+  readonly filename: string | undefined;
+  readonly maxFileBytes: number;
+  readonly signal: AbortSignal;
+}
+
+async function saveFile(
+  stream: BusboyFileStream,
+  file: string,
+  { filename, maxFileBytes, signal }: SaveOptions,
+): Promise<UploadedFile> {
+  await pipeline(stream, createWriteStream(file), { signal });
+  if (stream.truncated) throw tooLarge(maxFileBytes);
+  await checkStart(file);
+  const name = (filename ?? '').replace(/\p{C}/gu, '').slice(0, MAX_FILENAME_LENGTH);
+  return { path: file, filename: name || 'file', byteSize: stream.bytesRead };
+}
+
+/** Magic bytes of other formats, with their offsets. */
+const BINARY_STARTS = [
+  ['gzip', 0, [0x1f, 0x8b]],
+  ['zip', 0, [0x50, 0x4b, 0x03, 0x04]],
+  ['zip', 0, [0x50, 0x4b, 0x05, 0x06]],
+  ['tar', 257, [0x75, 0x73, 0x74, 0x61, 0x72]],
+  ['UTF-16', 0, [0xff, 0xfe]],
+  ['UTF-16', 0, [0xfe, 0xff]],
+  ['UTF-16', 0, [0x7b, 0x00]],
+  ['UTF-16', 0, [0x00, 0x7b]],
+] as const;
+/** Enough for the first line of nearly every training file. The job checks all lines. */
+const START_BYTES = 64 * 1024;
+
+/** Throws `ServeError` (400) if the file is empty, has another format, or does not start with a JSON object. */
+async function checkStart(file: string): Promise<void> {
+  const handle = await open(file);
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(START_BYTES), 0, START_BYTES, 0);
+    const start = buffer.subarray(0, bytesRead);
+    for (const [kind, offset, bytes] of BINARY_STARTS) {
+      if (!start.subarray(offset, offset + bytes.length).equals(Buffer.from(bytes))) continue;
+      throw badFile(`is ${kind}; expected JSON lines in UTF-8, not compressed`);
+    }
+    checkFirstLine(start.toString('utf8'), bytesRead < START_BYTES);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** `isWhole` says whether the text is the whole file. */
+function checkFirstLine(text: string, isWhole: boolean): void {
+  const lines = text.replace(/^\ufeff/, '').split('\n');
+  const index = lines.findIndex((line) => line.trim() !== '');
+  if (index < 0 && isWhole) throw badFile('is empty; expected JSON lines');
+  const isLineWhole = index >= 0 && (isWhole || index < lines.length - 1);
+  if (!isLineWhole || isJsonObject(lines[index]!)) return;
+  throw badFile(`line ${index + 1} is not a JSON object; expected JSON lines, one object a line`);
+}
+
+function isJsonObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+function badFile(detail: string): ServeError {
+  return new ServeError('invalid_request', `file: ${detail}`, { param: 'file' });
+}
+
+function tooLarge(maxBytes: number): ServeError {
+  const message = `The file is larger than ${maxBytes} bytes.`;
+  return new ServeError('payload_too_large', message, { param: 'file' });
+}
+
+function malformed(cause: unknown): ServeError {
+  return new ServeError('invalid_request', 'The body is not a valid multipart form.', { cause });
+}
