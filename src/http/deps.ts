@@ -15,10 +15,7 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { LongPrompts } from '../tools/long-prompts.ts';
-import type { ToolTemplate } from '../tools/tool-template.ts';
-import type { Languages } from './request/languages.ts';
+import type { ModelText, ModelTexts } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
 import type { HttpLimits } from './wire/limits.ts';
 import type { UploadOptions } from './wire/upload.ts';
@@ -60,7 +57,9 @@ export interface PublishedSide {
 }
 
 /** How to create the app. The routes of an optional part exist only if it is given. */
-export interface AppOptions {
+export interface AppOptions
+  extends Omit<ModelText, 'longPrompts'>,
+    Partial<Pick<ModelText, 'longPrompts'>> {
   client: EngineClient;
   registry: Registry;
   localAdapters: LocalAdapters;
@@ -72,12 +71,6 @@ export interface AppOptions {
   jobs?: JobsSide;
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
-  /** Without one, prompts must be token ids and answers have no text. */
-  tokenizer: Tokenizer | undefined;
-  /** Without one, there is no chat. */
-  chatTemplate: ToolTemplate | undefined;
-  /** Encodes long prompts beside the event loop. Without it they are encoded on the loop. */
-  longPrompts?: LongPrompts | undefined;
   model: ServedModel;
   log: Logger;
   limits?: Partial<HttpLimits>;
@@ -112,7 +105,7 @@ export interface Deps
   extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;
   telemetry: Telemetry;
-  /** Absent: the base has no tokenizer. */
-  languages: Languages | undefined;
+  /** Undefined: the base has no tokenizer. */
+  texts: ModelTexts | undefined;
   now: () => number;
 }

@@ -7,7 +7,7 @@ import type {
   Completion,
 } from '../../src/contracts/openai.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { prefixScope } from '../../src/http/request/prefix-scope.ts';
+import { prefixScope } from '../../src/http/request/prepare-generation.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';
 import { serveKeyed } from './keyed.ts';
 import { VOCAB_SIZE } from './scripted-engine.ts';

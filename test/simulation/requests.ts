@@ -14,7 +14,7 @@ import {
   type GenerationPlan,
   runGeneration,
 } from '../../src/http/answer/generation.ts';
-import { prefixScope } from '../../src/http/request/prefix-scope.ts';
+import { prefixScope } from '../../src/http/request/prepare-generation.ts';
 import type { EngineClient, EngineListener } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';

@@ -1,11 +1,11 @@
 // The plan of an answer, made before its first token: the endpoint, the model, the choices, and how the answer is written.
-import type { ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import type { ServeError } from '../../common/errors.ts';
 import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../../contracts/openai.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
 import { createStopStrings } from '../../tokenizer/stop-strings.ts';
 import type { StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
+import type { RequestModel } from '../request/request-model.ts';
 import type { ChatRequest } from '../schema/chat.ts';
 import type { GenerationEvent, GenerationPlan } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
@@ -13,9 +13,7 @@ import type { LogprobWriter, TokenNames } from './logprobs.ts';
 /** A checked request for an answer. The adapter's files are not fetched yet. */
 export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   endpoint: Endpoint;
-  model: ResolvedModel;
-  /** Resolves the model's name again. */
-  resolveAgain(): Promise<ResolvedModel>;
+  model: RequestModel;
   /** All prompts together, each counted once. */
   promptTokens: number;
   logprobs: LogprobPlan;
@@ -114,11 +112,22 @@ export interface AnswerHead {
   system_fingerprint: string;
 }
 
+/** The fields that decide how an answer is streamed. */
+export interface StreamFields {
+  readonly stream?: boolean | null | undefined;
+  readonly stream_options?: StreamOptions | null | undefined;
+}
+
+interface StreamOptions {
+  readonly include_usage?: boolean | null | undefined;
+  readonly continuous_usage_stats?: boolean | null | undefined;
+}
+
 /** Reads `stream` and `stream_options`. */
 export function toStreamPlan({
   stream,
   stream_options: options,
-}: Pick<ChatRequest, 'stream' | 'stream_options'>): StreamPlan | undefined {
+}: StreamFields): StreamPlan | undefined {
   if (!stream) return undefined;
   if (!options?.include_usage) return { usage: 'none' };
   return { usage: options.continuous_usage_stats ? 'each' : 'last' };

@@ -41,7 +41,8 @@ export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan):
     return await answerOnce(c, deps, plan);
   } catch (error) {
     if (!hasChanged(error)) throw error;
-    return answerOnce(c, deps, { ...plan, model: await plan.resolveAgain() });
+    const resolved = await plan.model.resolveAgain();
+    return answerOnce(c, deps, { ...plan, model: { ...plan.model, resolved } });
   }
 }
 
@@ -93,7 +94,8 @@ interface AnswerContext {
 }
 
 async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
-  const { endpoint, model } = plan;
+  const { endpoint } = plan;
+  const model = plan.model.resolved;
   const signal = c.get('signal')!; // its time is limited since it was admitted
   const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
   const observer = observe(c, deps, plan, id);
@@ -118,8 +120,8 @@ async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Pr
 }
 
 async function answerJson(context: AnswerContext): Promise<Response> {
-  const { c, deps, plan, head } = context;
-  const names = createTokenNames(deps.tokenizer, plan.logprobs);
+  const { c, plan, head } = context;
+  const names = createTokenNames(plan.model.tokenizer, plan.logprobs);
   const document = plan.endpoint.createDocument(plan, { head, names });
   const counts = await run(context, document, c.get('signal')!);
   const body = await document.end(counts);
@@ -138,8 +140,8 @@ async function answerStream(context: AnswerContext): Promise<Response> {
   const sink = new SseSink(plan, {
     ...deps.limits,
     head,
-    names: createTokenNames(deps.tokenizer, plan.logprobs),
-    isTextless: deps.tokenizer === undefined,
+    names: createTokenNames(plan.model.tokenizer, plan.logprobs),
+    isTextless: plan.model.tokenizer === undefined,
     onGone: () => reader.abort(),
   });
   // The route's deadline ends with the route, which only waits for the status.
@@ -169,14 +171,15 @@ async function run(
   sink: { write(event: GenerationEvent): void },
   signal: AbortSignal,
 ): Promise<TokenCounts> {
-  const { promptTokens } = plan;
+  const { promptTokens, model } = plan;
   let completionTokens = 0;
   const cached = new CachedTokens();
   let receipt: AdapterReceipt | undefined;
   c.get('place')[Symbol.dispose](); // its choices take places of their own
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
-    createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
+    createDecoder: (end) =>
+      model.tokenizer ? createStreamDecoder(model.tokenizer, end) : TEXTLESS,
     signal,
     time: c.get('time'),
   });
@@ -189,7 +192,7 @@ async function run(
           cached.add(plan.choices[event.index]!.request.promptIds, event.cachedTokens);
         }
         if (event.type === 'accepted') receipt ??= event.receipt;
-        if (event.type === 'started') setAdapterHeaders(c, plan.model, event.receipt);
+        if (event.type === 'started') setAdapterHeaders(c, model.resolved, event.receipt);
         sink.write(event);
       }
     }
@@ -288,14 +291,14 @@ function logUsage(
   { log }: Deps,
   {
     tenant,
-    model,
+    model: { resolved },
     promptTokens,
     completionTokens,
     cachedTokens,
     tier,
   }: AnswerPlan & Omit<TokenCounts, 'promptTokens'> & { tier: string | undefined },
 ): void {
-  const adapter = model.kind === 'adapter' ? model.digest : null;
+  const adapter = resolved.kind === 'adapter' ? resolved.digest : null;
   const requestId = c.get('requestId');
   const fields = { requestId, tenant: tenant.id, adapter, tier };
   log.info({ ...fields, promptTokens, cachedTokens, completionTokens }, 'usage');
@@ -305,7 +308,7 @@ function logUsage(
 function observe(
   c: Context<HttpEnv>,
   { telemetry, model: base }: Deps,
-  { endpoint, model, choices, promptTokens, stream }: AnswerPlan,
+  { endpoint, model: { resolved: model }, choices, promptTokens, stream }: AnswerPlan,
   responseId: string,
 ): RequestObserver {
   const isAdapter = model.kind === 'adapter';

@@ -2,19 +2,14 @@
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
 
-/** A request with the model's sampling defaults, and the limit of its answer as chat calls it. */
-export type DefaultedRequest = ResponseRequest & {
-  max_completion_tokens?: number | null | undefined;
-};
-
-/** Returns them, with defaults filled in. */
+/** Returns them. `body` has the model's sampling defaults. */
 export function toSettings(
-  body: DefaultedRequest,
+  body: ResponseRequest,
   { model, store }: Pick<ResponseSettings, 'model' | 'store'>,
 ): ResponseSettings {
   return {
     instructions: body.instructions ?? null,
-    max_output_tokens: body.max_completion_tokens ?? null,
+    max_output_tokens: body.max_output_tokens ?? null,
     metadata: body.metadata ?? {},
     model,
     parallel_tool_calls: body.parallel_tool_calls ?? true,

@@ -3,9 +3,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../../common/errors.ts';
 import type { RenderOptions } from '../../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
-import type { Deps } from '../deps.ts';
 import type { ChatRequest } from '../schema/chat.ts';
 import type { Prompts } from '../schema/fields.ts';
+import type { ModelRequest, RequestModel } from './request-model.ts';
 
 /** A prompt as the engine takes it. */
 export interface Prompt {
@@ -42,10 +42,11 @@ export interface PromptOptions {
  */
 export async function preparePrompts(
   prompts: Prompts,
-  deps: Deps,
+  request: ModelRequest,
   { addSpecialTokens, truncation, param = 'prompt', checkFit }: PromptOptions,
 ): Promise<Prompt[]> {
-  const { tokenizer, limits } = deps;
+  const { tokenizer } = request.model;
+  const { limits } = request.deps;
   const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
   if (prompts.kind === 'ids') {
     const kept = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
@@ -53,7 +54,7 @@ export async function preparePrompts(
     return kept.map((ids) => ({ ids, text: decode(ids) }));
   }
   if (!tokenizer) throw needsTokenizer(param);
-  const texts = prompts.texts.map((text) => boundText(text, param, truncation, deps));
+  const texts = prompts.texts.map((text) => boundText(text, param, truncation, request));
   const prepared: Prompt[] = [];
   let charsInTurn = 0;
   for (const text of texts) {
@@ -62,7 +63,7 @@ export async function preparePrompts(
       await nextTurn();
       charsInTurn = text.length;
     }
-    const all = await encodeText(text, deps, { affixes: addSpecialTokens, param });
+    const all = await encodeText(text, request, { affixes: addSpecialTokens, param });
     if (all.length === 0) {
       throw new ServeError('invalid_request', `${param}: has no tokens`, { param });
     }
@@ -78,13 +79,13 @@ function boundText(
   text: string,
   param: PromptParam,
   { maxTokens, side }: Truncation,
-  deps: Deps,
+  request: ModelRequest,
 ): string {
   if (maxTokens === undefined) {
-    checkTextLength(text.length, param, deps);
+    checkTextLength(text.length, param, request);
     return text;
   }
-  const max = maxCharacters(deps);
+  const max = maxCharacters(request);
   if (text.length <= max) return text;
   return side === 'left' ? text.slice(-max) : text.slice(0, max);
 }
@@ -92,13 +93,13 @@ function boundText(
 /** Returns a text as token ids, possibly none. Does not cut it. */
 export async function prepareText(
   text: string,
-  deps: Deps,
+  request: ModelRequest,
   { addSpecialTokens }: { addSpecialTokens: boolean },
 ): Promise<Prompt> {
-  if (!deps.tokenizer) throw needsTokenizer('prompt');
-  checkTextLength(text.length, 'prompt', deps);
+  if (!request.model.tokenizer) throw needsTokenizer('prompt');
+  checkTextLength(text.length, 'prompt', request);
   const options = { affixes: addSpecialTokens, param: 'prompt' } as const;
-  return { ids: await encodeText(text, deps, options), text };
+  return { ids: await encodeText(text, request, options), text };
 }
 
 /**
@@ -107,12 +108,12 @@ export async function prepareText(
  */
 function encodeText(
   text: string,
-  deps: Deps,
+  request: ModelRequest,
   { affixes, param }: { affixes: boolean; param: PromptParam | 'prediction' },
 ): Promise<readonly number[]> {
-  const { tokenizer, longPrompts, limits } = deps;
-  return refusingFailures(param, deps, async () =>
-    longPrompts && text.length > limits.maxCharsPerTurn
+  const { tokenizer, longPrompts } = request.model;
+  return refusingFailures(param, request, async () =>
+    longPrompts && text.length > request.deps.limits.maxCharsPerTurn
       ? longPrompts.encode(text, { affixes })
       : tokenizer!.encode(text, { specials: false, affixes }),
   );
@@ -121,14 +122,14 @@ function encodeText(
 /** A text at which the tokenizer fails would fail again, so the client must not retry: 400, not 500. */
 async function refusingFailures<T>(
   param: PromptParam | 'prediction',
-  { log }: Deps,
+  { deps }: ModelRequest,
   tokenize: () => Promise<T>,
 ): Promise<T> {
   try {
     return await tokenize();
   } catch (error) {
     if (error instanceof ServeError) throw error;
-    log.error({ err: error }, 'the tokenizer failed');
+    deps.log.error({ err: error }, 'the tokenizer failed');
     const message = `${param}: this text cannot be tokenized`;
     throw new ServeError('invalid_request', message, { param, cause: error });
   }
@@ -145,23 +146,23 @@ export interface MessageOptions extends RenderOptions {
 /** Renders a conversation with the chat template and returns its token ids. */
 export async function prepareMessages(
   messages: readonly ChatMessage[],
-  deps: Deps,
+  request: ModelRequest,
   { truncation = UNCUT, param = 'messages', ...options }: MessageOptions,
 ): Promise<Prompt> {
-  const { tokenizer, chatTemplate, longPrompts, limits } = deps;
+  const { tokenizer, chatTemplate, longPrompts } = request.model;
   if (!tokenizer) throw needsTokenizer(param);
   if (!chatTemplate) {
     const message = 'This model has no chat template. Use /v1/completions.';
     throw new ServeError('invalid_request', message, { param });
   }
   const length = textLength(messages, options.tools);
-  checkTextLength(length, param, deps);
-  const isLong = length + CHARS_PER_MESSAGE * messages.length > limits.maxCharsPerTurn;
+  checkTextLength(length, param, request);
+  const isLong = length + CHARS_PER_MESSAGE * messages.length > request.deps.limits.maxCharsPerTurn;
   const render = async () =>
     longPrompts && isLong
       ? longPrompts.render(messages, options)
       : chatTemplate.render(messages, options).ids;
-  const ids = await refusingFailures(param, deps, () => namingErrors(param, render));
+  const ids = await refusingFailures(param, request, () => namingErrors(param, render));
   return { ids: cutPrompt(ids, truncation), text: '' };
 }
 
@@ -210,10 +211,10 @@ export function toRenderOptions(
 export function toTruncation(
   body: Pick<ChatRequest, 'truncate_prompt_tokens' | 'truncation_side'>,
   requestedTokens: number | undefined,
-  { model }: Deps,
+  { maxSeqLength }: Pick<RequestModel, 'maxSeqLength'>,
 ): Truncation {
   const { truncate_prompt_tokens: count, truncation_side: side } = body;
-  const room = Math.max(1, model.maxSeqLength - (requestedTokens ?? 1));
+  const room = Math.max(1, maxSeqLength - (requestedTokens ?? 1));
   const maxTokens = count == null ? undefined : count < 0 ? room : count;
   return { maxTokens, side: side ?? 'left' };
 }
@@ -230,7 +231,7 @@ function cutPrompt(
  * Returns the token sequences that must not be generated: each word at the start of a text, and after a space if that is a
  * different token. Throws `ServeError` for a word without tokens.
  */
-export function toBadWords(words: readonly string[], { tokenizer }: Deps): number[][] {
+export function toBadWords(words: readonly string[], { tokenizer }: RequestModel): number[][] {
   if (words.length === 0) return [];
   if (!tokenizer) throw needsTokenizer('bad_words');
   const encode = (text: string) => tokenizer.encode(text, { specials: false });
@@ -250,12 +251,12 @@ export function toBadWords(words: readonly string[], { tokenizer }: Deps): numbe
 /** Returns the tokens of a predicted answer, without those that can't fit the context. */
 export async function toPredictionIds(
   text: string | undefined,
-  deps: Deps,
+  request: ModelRequest,
 ): Promise<readonly number[]> {
-  if (!text || !deps.tokenizer) return [];
+  if (!text || !request.model.tokenizer) return [];
   const options = { affixes: false, param: 'prediction' } as const;
-  const ids = await encodeText(text.slice(0, maxCharacters(deps)), deps, options);
-  return ids.slice(0, deps.model.maxSeqLength);
+  const ids = await encodeText(text.slice(0, maxCharacters(request)), request, options);
+  return ids.slice(0, request.model.maxSeqLength);
 }
 
 function needsTokenizer(param: string): ServeError {
@@ -266,17 +267,17 @@ function needsTokenizer(param: string): ServeError {
 /** The field that holds a request's text, as OpenAI's messages about the context name it. */
 export type PromptParam = 'messages' | 'prompt' | 'input';
 
-function maxCharacters({ model, limits }: Deps): number {
-  return model.maxSeqLength * limits.maxCharsPerToken;
+function maxCharacters({ model, deps }: ModelRequest): number {
+  return model.maxSeqLength * deps.limits.maxCharsPerToken;
 }
 
 /** Refuses text far beyond the context before it is tokenized, because tokenizing blocks the event loop. */
-function checkTextLength(length: number, param: PromptParam, deps: Deps): void {
-  const max = maxCharacters(deps);
+function checkTextLength(length: number, param: PromptParam, request: ModelRequest): void {
+  const max = maxCharacters(request);
   if (length <= max) return;
   throw new ServeError(
     'context_length_exceeded',
-    `This model's maximum context length is ${deps.model.maxSeqLength} tokens. However, your ${param} has ` +
+    `This model's maximum context length is ${request.model.maxSeqLength} tokens. However, your ${param} has ` +
       `${length} characters, which is over the limit of ${max}. Please reduce the length of the ${param}.`,
     { param },
   );

@@ -1,10 +1,9 @@
 // Renders a conversation as a prompt, without its oldest turns if they don't fit and the request allows to drop them.
 import { ServeError } from '../../common/errors.ts';
 import type { ConversationItem } from '../../contracts/responses.ts';
-import type { RenderOptions } from '../../tokenizer/chat-template.ts';
-import type { DefaultedRequest } from '../answer/response-settings.ts';
-import type { Deps } from '../deps.ts';
+import type { ResponseRequest } from '../schema/responses.ts';
 import { toMessages } from './conversation.ts';
+import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
 
 /** The share of the context that is left for the answer if old turns are dropped and the request sets no limit. */
@@ -19,10 +18,9 @@ interface Rendered {
 /** Renders the conversation, without the turns that are dropped if the request allows it. */
 export async function renderItems(
   conversation: readonly ConversationItem[],
-  { body, tools }: { body: DefaultedRequest; tools: RenderOptions['tools'] },
-  deps: Deps,
+  { body, tools, ...request }: PromptRequest<ResponseRequest>,
 ): Promise<Rendered> {
-  const { maxSeqLength } = deps.model;
+  const { maxSeqLength } = request.model;
   const effort = body.reasoning?.effort ?? null;
   const options = {
     ...toRenderOptions({ ...body, reasoning_effort: effort }),
@@ -30,11 +28,11 @@ export async function renderItems(
     tools,
   } as const;
   const render = async (items: readonly ConversationItem[]) => {
-    const { ids } = await prepareMessages(toMessages(items, body.instructions), deps, options);
+    const { ids } = await prepareMessages(toMessages(items, body.instructions), request, options);
     return { items, ids };
   };
   if (body.truncation !== 'auto') return render(conversation);
-  const answerTokens = body.max_completion_tokens ?? Math.ceil(maxSeqLength * ANSWER_SHARE);
+  const answerTokens = body.max_output_tokens ?? Math.ceil(maxSeqLength * ANSWER_SHARE);
   return dropOldTurns(conversation, { maxTokens: maxSeqLength - answerTokens, render });
 }
 

@@ -1,18 +1,67 @@
-// The fields that an adapter gives to requests which leave them out: a format of answers, and tools.
+// What a request leaves out and its model gives: sampling defaults, a format of answers, and tools.
 import { z } from '@hono/zod-openapi';
-import { readAdapterRequestDefaults } from '../../../adapters/registry/folders.ts';
+import {
+  readAdapterGenerationConfig,
+  readAdapterRequestDefaults,
+} from '../../../adapters/registry/folders.ts';
 import type { ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
 import type { Constraint } from '../../contracts/generation.ts';
+import type { GenerationConfig } from '../../contracts/generation-config.ts';
 import type { RequestDefaults } from '../../contracts/request-defaults.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
+import type { Deps } from '../deps.ts';
 import { CONSTRAINT_FIELDS, constraintOf } from '../schema/constraints.ts';
 import { TOOL_FIELDS } from '../schema/tools.ts';
 import { validateBody } from '../wire/route.ts';
 import { usableConstraint } from './constraint-check.ts';
 
-/** Defaults as a request's fields are after they were checked. */
+/**
+ * Returns the sampling defaults of a model. An adapter inherits those of its base except the repetition penalty, which
+ * corrects a habit of the base: adapters are trained and evaluated without one. The adapter's own generation_config.json
+ * wins. A composition has no such file.
+ */
+export async function generationConfigOf(
+  { model }: Pick<Deps, 'model'>,
+  resolved: ResolvedModel,
+): Promise<GenerationConfig> {
+  const { generationConfig = {} } = model;
+  if (resolved.kind === 'base') return generationConfig;
+  const { repetition_penalty: _, ...inherited } = generationConfig;
+  const [part] = resolved.parts;
+  if (resolved.parts.length > 1) return inherited;
+  return { ...inherited, ...(await readAdapterGenerationConfig(part!.location)) };
+}
+
+/** The names of the limit of an answer's tokens. */
+const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'] as const;
+
+/** The fields that have defaults. */
+type SamplingFields = {
+  readonly [Name in keyof GenerationConfig | (typeof LIMIT_FIELDS)[number]]?:
+    | number
+    | null
+    | undefined;
+};
+
+/**
+ * Returns the body with defaults for the fields that it leaves out. As in vLLM, `max_tokens` of the defaults is also a
+ * limit: a request can ask for fewer tokens but not for more.
+ */
+export function withSamplingDefaults<Body extends SamplingFields>(
+  body: Body,
+  { max_tokens: limit, ...defaults }: GenerationConfig,
+): Body {
+  const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
+  const limited = LIMIT_FIELDS.flatMap((name) => {
+    const requested = body[name];
+    return requested != null && limit !== undefined ? [[name, Math.min(requested, limit)]] : [];
+  });
+  return { ...body, ...defaults, ...given, ...Object.fromEntries(limited) };
+}
+
+/** An adapter's format and tools as a request's fields are after they were checked. */
 export interface CheckedDefaults {
   readonly constraint?: Constraint | undefined;
   readonly tools?: readonly FunctionTool[] | undefined;
@@ -45,7 +94,7 @@ export async function checkRequestDefaults(
   }
 }
 
-/** Returns the defaults of a model. The base and compositions have none. */
+/** Returns the format and the tools that a model gives, unchecked. The base and compositions give none. */
 export async function requestDefaultsOf(model: ResolvedModel): Promise<RequestDefaults> {
   if (model.kind === 'base' || model.parts.length > 1) return {};
   return (await readAdapterRequestDefaults(model.parts[0]!.location)) ?? {};

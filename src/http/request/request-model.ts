@@ -1,65 +1,103 @@
-// The model that a request names: which one it is, and how it samples if the request does not say.
+// The model that a request names, and all that the request needs of it.
 import type { Context } from 'hono';
-import { readAdapterGenerationConfig } from '../../../adapters/registry/folders.ts';
-import type { ResolvedModel } from '../../../adapters/registry/resolved.ts';
-import type { GenerationConfig } from '../../contracts/generation-config.ts';
-import type { Deps } from '../deps.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import {
+  type AdapterPart,
+  type ResolvedModel,
+  vocabSizeOfPart,
+} from '../../../adapters/registry/resolved.ts';
+import { FileError, ServeError } from '../../common/errors.ts';
+import type { Deps, ServedModel } from '../deps.ts';
+import { checkTokenIds, type TokenFields } from '../schema/fields.ts';
+import { callerOf, type HttpEnv } from '../wire/tenant.ts';
+import type { ModelText } from './model-texts.ts';
+
+/** A request's model: the base, or an adapter with what it adds to the base. */
+export interface RequestModel
+  extends ModelText,
+    Pick<ServedModel, 'vocabSize' | 'eosTokenIds' | 'addedTokens' | 'maxSeqLength'> {
+  readonly resolved: ResolvedModel;
+  /** Resolves its name again, because its files have changed. */
+  resolveAgain(): Promise<ResolvedModel>;
+}
+
+/** A request whose model is known. */
+export interface ModelRequest {
+  readonly deps: Deps;
+  readonly model: RequestModel;
+}
+
+/** The fields that choose a model. */
+export interface ModelFields {
+  readonly model: string;
+  readonly user?: unknown;
+  readonly prompt_cache_key?: unknown;
+}
 
 /**
- * Resolves the request's `model`, once for all its choices. If an alias is split between versions, the requests of one
- * user or one conversation get the same version; others are spread by their ids.
+ * Opens the model of a request, once for all its choices, and checks the token ids of the request against it. If an alias is
+ * split between versions, the requests of one user or one conversation get the same version; others are spread by their ids.
+ * Throws `ServeError`: 404 for the name, 400 for an id, 422 if the adapter's tokens do not fit the base, or for a composition of
+ * two vocabularies.
  */
-export function resolveModel(
+export async function openModel(
   c: Context<HttpEnv>,
-  { registry }: Pick<Deps, 'registry'>,
-  request: { readonly model: string; readonly user?: unknown; readonly prompt_cache_key?: unknown },
-): Promise<ResolvedModel> {
-  const keys = [request.user, request.prompt_cache_key, c.get('requestId')];
+  deps: Deps,
+  { model: name, user, prompt_cache_key: cacheKey }: ModelFields,
+  ids: TokenFields,
+): Promise<RequestModel> {
+  const keys = [user, cacheKey, c.get('requestId')];
   const sticky = keys.find((key) => typeof key === 'string' && key !== '') as string;
-  return registry.resolve(c.get('tenant'), request.model, { sticky });
+  const resolve = () => deps.registry.resolve(c.get('tenant'), name, { sticky });
+  const resolved = await resolve();
+  return adaptModel(c, deps, { resolved, resolveAgain: resolve }, ids);
 }
 
-/**
- * Returns the sampling defaults of a model. An adapter inherits those of its base except the repetition penalty, which
- * corrects a habit of the base: adapters are trained and evaluated without one. The adapter's own generation_config.json
- * wins. A composition has no such file.
- */
-export async function generationConfigOf(
-  { model }: Pick<Deps, 'model'>,
-  resolved: ResolvedModel,
-): Promise<GenerationConfig> {
-  const { generationConfig = {} } = model;
-  if (resolved.kind === 'base') return generationConfig;
-  const { repetition_penalty: _, ...inherited } = generationConfig;
-  const [part] = resolved.parts;
-  if (resolved.parts.length > 1) return inherited;
-  return { ...inherited, ...(await readAdapterGenerationConfig(part!.location)) };
+/** Opens the base for a request that names no model. */
+export function openBase(c: Context<HttpEnv>, deps: Deps, ids: TokenFields): Promise<RequestModel> {
+  const resolved = { kind: 'base', id: deps.model.id } as const;
+  return adaptModel(c, deps, { resolved, resolveAgain: async () => resolved }, ids);
 }
 
-/** The fields that have defaults. */
-type SamplingFields = {
-  readonly [Name in keyof GenerationConfig]?: number | null | undefined;
-} & { readonly max_completion_tokens?: number | null | undefined };
+async function adaptModel(
+  c: Context<HttpEnv>,
+  deps: Deps,
+  identity: Pick<RequestModel, 'resolved' | 'resolveAgain'>,
+  ids: TokenFields,
+): Promise<RequestModel> {
+  const { tokenizer, chatTemplate, longPrompts, model } = deps;
+  const base = { tokenizer, chatTemplate, longPrompts, ...model };
+  const { resolved } = identity;
+  const own = resolved.kind === 'base' ? base : await adaptText(base, resolved.parts, deps);
+  checkTokenIds(ids, own.vocabSize);
+  return { ...own, ...identity, longPrompts: own.longPrompts?.calledBy(callerOf(c)) };
+}
 
-/**
- * Returns the body with defaults for the fields that it leaves out. As in vLLM, `max_tokens` of the defaults is also a
- * limit: a request can ask for fewer tokens but not for more.
- */
-export function withSamplingDefaults<Body extends SamplingFields>(
-  body: Body,
-  { max_tokens: limit, ...defaults }: GenerationConfig,
-): Body {
-  const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
-  const limited = (name: 'max_tokens' | 'max_completion_tokens') => {
-    const requested = body[name];
-    return requested != null && limit !== undefined ? { [name]: Math.min(requested, limit) } : {};
-  };
-  return {
-    ...body,
-    ...defaults,
-    ...given,
-    ...limited('max_tokens'),
-    ...limited('max_completion_tokens'),
-  };
+type OwnText = Omit<RequestModel, 'resolved' | 'resolveAgain'>;
+
+/** Returns the base's tokenizer, template and vocabulary with the tokens of an adapter. */
+async function adaptText(
+  base: OwnText,
+  parts: readonly AdapterPart[],
+  { texts }: Deps,
+): Promise<OwnText> {
+  const found: OwnText[] = [];
+  for (const part of parts) {
+    const vocabSize = vocabSizeOfPart(part) ?? base.vocabSize;
+    const own = await texts?.of(part, vocabSize).catch((error) => {
+      if (!(error instanceof FileError)) throw error;
+      throw refused(error.field, `${part.name}: ${error.message}`);
+    });
+    if (!own && vocabSize === base.vocabSize) continue;
+    const tokens = own?.tokenizer?.vocabSize ?? 0;
+    if (tokens > vocabSize)
+      throw refused('added_tokens', `${part.name}: has token ${tokens - 1}, but ${vocabSize} rows`);
+    const eosTokenIds = (own ?? base).tokenizer?.eosTokenIds ?? base.eosTokenIds;
+    found.push({ ...base, addedTokens: undefined, ...own, vocabSize, eosTokenIds });
+  }
+  if (found.length < 2) return found[0] ?? base;
+  throw refused('model', 'two adapters with vocabularies of their own cannot be composed');
+}
+
+function refused(field: string, message: string): ServeError {
+  return new ServeError('adapter_invalid', `adapter refused: ${message}`, { param: field });
 }

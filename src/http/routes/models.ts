@@ -8,8 +8,7 @@ import {
   modelSchema,
 } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import { requestDefaultsOf } from '../request/request-defaults.ts';
-import { generationConfigOf } from '../request/request-model.ts';
+import { generationConfigOf, requestDefaultsOf } from '../request/request-defaults.ts';
 import { addRoute, json, pathParam } from '../wire/route.ts';
 import type { HttpEnv } from '../wire/tenant.ts';
 import { toListAnswer } from './api-objects.ts';

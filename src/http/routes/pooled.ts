@@ -12,10 +12,9 @@ import { ClassificationDocument } from '../answer/classification-document.ts';
 import { EmbeddingDocument } from '../answer/embedding-document.ts';
 import { createCompletionLogprobs } from '../answer/logprobs.ts';
 import type { Deps } from '../deps.ts';
-import { withLanguage } from '../request/model-language.ts';
-import { prefixScope } from '../request/prefix-scope.ts';
+import { prefixScope } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
-import { resolveModel } from '../request/request-model.ts';
+import { openModel, type RequestModel } from '../request/request-model.ts';
 import { classifyRequestSchema } from '../schema/classify.ts';
 import { type EmbeddingRequest, embeddingRequestSchema } from '../schema/embeddings.ts';
 import { addRoute, json } from '../wire/route.ts';
@@ -85,23 +84,25 @@ interface PooledAnswer {
 
 async function answerPooled(
   c: Context<HttpEnv>,
-  base: Deps,
+  deps: Deps,
   { body, request, endpoint }: PooledAnswer,
 ): Promise<Response> {
   const tenant = c.get('tenant');
-  const resolve = () => resolveModel(c, base, body);
-  const model = await resolve();
-  if (request.classifies && model.kind === 'base') {
+  const model = await openModel(c, deps, body, { input: body.input });
+  if (request.classifies && model.resolved.kind === 'base') {
     const message = 'model: the base has no classification head. Name an adapter that has one.';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
-  const deps = await withLanguage(c, base, model, { input: body.input });
-  const prompts = await preparePrompts(body.input, deps, {
-    addSpecialTokens: body.add_special_tokens ?? true,
-    truncation: toTruncation(body, 0, deps),
-    param: 'input',
-    checkFit: (promptTokens) => checkFit(promptTokens, deps),
-  });
+  const prompts = await preparePrompts(
+    body.input,
+    { model, deps },
+    {
+      addSpecialTokens: body.add_special_tokens ?? true,
+      truncation: toTruncation(body, 0, model),
+      param: 'input',
+      checkFit: (promptTokens) => checkFit(promptTokens, model),
+    },
+  );
   const scope = prefixScope(tenant.id, body);
   const shared = {
     ...request,
@@ -113,7 +114,6 @@ async function answerPooled(
   return answer(c, deps, {
     tenant,
     model,
-    resolveAgain: resolve,
     choices: prompts.map(({ ids: promptIds }, index) => {
       return { index, request: { ...shared, promptIds }, echo: '' };
     }),
@@ -125,9 +125,9 @@ async function answerPooled(
   });
 }
 
-function checkFit(promptTokens: number, { model }: Deps): void {
+function checkFit(promptTokens: number, { maxSeqLength }: RequestModel): void {
   const budget = { promptTokens, maxTokens: 0, defaultTokens: 0, param: 'input' } as const;
-  resolveMaxTokens(budget, model.maxSeqLength);
+  resolveMaxTokens(budget, maxSeqLength);
 }
 
 /** The part that both endpoints share. */

@@ -9,9 +9,8 @@ import {
 } from '../../contracts/management-api.ts';
 import { queued } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
-import { withLanguage } from '../request/model-language.ts';
 import { prepareMessages, prepareText, toRenderOptions } from '../request/prompts.ts';
-import { resolveModel } from '../request/request-model.ts';
+import { openBase, openModel, type RequestModel } from '../request/request-model.ts';
 import type { TokenFields } from '../schema/fields.ts';
 import {
   detokenizeRequestSchema,
@@ -34,20 +33,21 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     answers: json(tokenizedSchema),
     ...queued<TokenizeRequest>(deps, () => 0),
     async handle(c, body) {
-      const own = await ownDeps(c, deps, body.model);
+      const model = await openNamed(c, deps, body.model);
+      const request = { model, deps };
       const { ids } = body.messages
-        ? await prepareMessages(body.messages, own, {
+        ? await prepareMessages(body.messages, request, {
             ...toRenderOptions(body),
             tools: body.tools ?? [],
           })
-        : await prepareText(body.prompt!, own, {
+        : await prepareText(body.prompt!, request, {
             addSpecialTokens: body.add_special_tokens ?? true,
           });
       return c.json({
         count: ids.length,
         max_model_len: maxSeqLength,
         tokens: ids,
-        token_strs: body.return_token_strs ? ids.map((id) => own.tokenizer?.idToToken(id)) : null,
+        token_strs: body.return_token_strs ? ids.map((id) => model.tokenizer?.idToToken(id)) : null,
       });
     },
   });
@@ -58,9 +58,9 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     body: { schema: detokenizeRequestSchema({ vocabSize, maxCount }), limits },
     answers: json(detokenizedSchema),
     async handle(c, body) {
-      const own = await ownDeps(c, deps, body.model, { tokens: body.tokens });
+      const model = await openNamed(c, deps, body.model, { tokens: body.tokens });
       return c.json({
-        prompt: requireTokenizer(own).decode(body.tokens, { skipSpecials: false }),
+        prompt: requireTokenizer(model).decode(body.tokens, { skipSpecials: false }),
       });
     },
   });
@@ -74,19 +74,17 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   });
 }
 
-/** The dependencies with the language of the model that a request names. Default: the base. */
-async function ownDeps(
+/** Opens the model that a request names. Default: the base. */
+function openNamed(
   c: Context<HttpEnv>,
   deps: Deps,
-  name: string | null | undefined,
+  model: string | null | undefined,
   ids: TokenFields = {},
-): Promise<Deps> {
-  const base = { kind: 'base', id: deps.model.id } as const;
-  const model = name == null ? base : await resolveModel(c, deps, { model: name });
-  return withLanguage(c, deps, model, ids);
+): Promise<RequestModel> {
+  return model == null ? openBase(c, deps, ids) : openModel(c, deps, { model }, ids);
 }
 
-function requireTokenizer({ tokenizer }: Deps) {
+function requireTokenizer({ tokenizer }: Pick<RequestModel, 'tokenizer'>) {
   if (tokenizer) return tokenizer;
   throw new ServeError('not_found', 'This model has no tokenizer.');
 }

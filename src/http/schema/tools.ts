@@ -141,7 +141,7 @@ export const TOOL_FIELDS = {
 } as const satisfies Record<string, FieldRow>;
 
 /** The checked fields. */
-interface ToolFields {
+export interface ToolFields {
   readonly tools?: readonly FunctionTool[] | null | undefined;
   readonly tool_choice?: PlacedChoice | undefined;
   readonly parallel_tool_calls?: boolean | null | undefined;
@@ -174,19 +174,19 @@ export function checkTools(body: ToolFields, ctx: Refine): void {
 }
 
 /**
- * Reads the fields. Undefined if there are no tools. `isOlder`: whether the answer is to have a function_call.
+ * Reads the fields. Undefined if there are no tools.
  * @param fallback the tools of a request that has neither tools nor functions
  */
 export function toToolUse(
   body: ToolFields,
   fallback: readonly FunctionTool[] = [],
-): (ToolUse & { isOlder: boolean }) | undefined {
+): ToolUse | undefined {
   const isOlder = !body.tools?.length && (body.functions?.length ?? 0) > 0;
   const tools = (isOlder ? body.functions : body.tools) ?? fallback;
   if (tools.length === 0) return undefined;
   const choice = (isOlder ? body.function_call : body.tool_choice) ?? { mode: 'auto' };
   const isParallel = !isOlder && (body.parallel_tool_calls ?? true);
-  return { tools, choice, isParallel, isOlder };
+  return { tools, choice, isParallel };
 }
 
 /** A message before its calls and results are connected. */

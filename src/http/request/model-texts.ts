@@ -1,4 +1,4 @@
-// The language of a model: an adapter may have tokens of its own beside those of its base. They are visible to its requests only.
+// How the texts of a model become tokens. An adapter can add its own tokens to the base's. Only its requests see them.
 import { LRUCache } from 'lru-cache';
 import { FolderTokens } from '../../../adapters/registry/added-tokens.ts';
 import type { AdapterPart } from '../../../adapters/registry/resolved.ts';
@@ -8,32 +8,38 @@ import type { LongPrompts } from '../../tools/long-prompts.ts';
 import type { ToolTemplate } from '../../tools/tool-template.ts';
 
 /** How the texts of a model become its tokens. */
-interface Language {
-  readonly tokenizer: Tokenizer;
+export interface ModelText {
+  /** Undefined: prompts are token ids, and answers have no text. */
+  readonly tokenizer: Tokenizer | undefined;
+  /** Undefined: there is no chat. */
   readonly chatTemplate: ToolTemplate | undefined;
-  readonly longPrompts?: LongPrompts | undefined;
+  /** Encodes long prompts in another process. Undefined: they are encoded on the event loop. */
+  readonly longPrompts: LongPrompts | undefined;
 }
 
-/** A language with the tokens of an adapter. Undefined: it adds none. */
-type OwnLanguage = (Language & { readonly added: AddedTokens }) | undefined;
+/** With a tokenizer, which adapters can extend. */
+type BaseText = ModelText & { readonly tokenizer: Tokenizer };
 
-/** A language takes a template and some patterns. */
-const MAX_LANGUAGES = 64;
+/** With the tokens of an adapter. Undefined: it adds none. */
+type OwnText = (BaseText & { readonly addedTokens: AddedTokens }) | undefined;
 
-/** The languages of adapters with tokens of their own. Adapters with the same tokens share one. */
-export class Languages {
+/** Each holds a template and some patterns. */
+const MAX_TEXTS = 64;
+
+/** Extends the base's text for adapters that add tokens. Adapters with the same tokens share the result. */
+export class ModelTexts {
   readonly #folders: FolderTokens;
   readonly #keys = new WeakMap<AddedTokens, string>();
-  readonly #base: Language;
-  readonly #languages = new LRUCache<string, { readonly own: OwnLanguage }>({ max: MAX_LANGUAGES });
+  readonly #base: BaseText;
+  readonly #texts = new LRUCache<string, { readonly own: OwnText }>({ max: MAX_TEXTS });
 
-  constructor(base: Language) {
+  constructor(base: BaseText) {
     this.#base = base;
     this.#folders = new FolderTokens((added) => newTokens(base.tokenizer, added));
   }
 
-  /** Returns the base's language with the tokens of an adapter's part, whose tables have so many rows. */
-  async of({ location }: AdapterPart, rows: number): Promise<OwnLanguage> {
+  /** Returns the base's text with the tokens of one adapter. `rows`: the length of its vocabulary. */
+  async of({ location }: AdapterPart, rows: number): Promise<OwnText> {
     const added =
       location.kind === 'version'
         ? location.manifest.added_tokens
@@ -42,14 +48,14 @@ export class Languages {
     const text = this.#keys.get(added) ?? JSON.stringify(added);
     this.#keys.set(added, text);
     const key = `${rows} ${text}`;
-    const known = this.#languages.get(key);
+    const known = this.#texts.get(key);
     const { own } = known ?? { own: extend(this.#base, withoutPadding(added, rows)) };
-    if (!known) this.#languages.set(key, { own });
+    if (!known) this.#texts.set(key, { own });
     return own;
   }
 }
 
-function extend(base: Language, added: AddedTokens): OwnLanguage {
+function extend(base: BaseText, added: AddedTokens): OwnText {
   const own = newTokens(base.tokenizer, added);
   if (own.tokens.length === 0) return undefined;
   const tokenizer = base.tokenizer.extended(own);
@@ -57,6 +63,6 @@ function extend(base: Language, added: AddedTokens): OwnLanguage {
     tokenizer,
     chatTemplate: base.chatTemplate?.extended(tokenizer),
     longPrompts: base.longPrompts?.extended(own),
-    added: own,
+    addedTokens: own,
   };
 }

@@ -1,0 +1,187 @@
+// From the checked body of a request to the plan of its answer: the model, the constraint, the prompts, one sequence per choice.
+// Chat, completions and responses differ in a `GenerationShape`.
+import { createHash } from 'node:crypto';
+import type { Context } from 'hono';
+import type { Constraint } from '../../contracts/generation.ts';
+import type { FunctionTool } from '../../contracts/tools.ts';
+import {
+  type AnswerPlan,
+  type StreamFields,
+  toStreamPlan,
+  toTextEnd,
+} from '../answer/answer-plan.ts';
+import type { ChoicePlan } from '../answer/generation.ts';
+import type { Deps } from '../deps.ts';
+import {
+  type ConstraintFields,
+  constraintOf,
+  type GivenConstraint,
+} from '../schema/constraints.ts';
+import type { TokenFields } from '../schema/fields.ts';
+import { type SharedFields, toGenerationRequests } from '../schema/sampling.ts';
+import { type ToolFields, toToolUse } from '../schema/tools.ts';
+import { callerOf, type HttpEnv } from '../wire/tenant.ts';
+import { planToolUse, usableConstraint } from './constraint-check.ts';
+import { type Prompt, type PromptParam, resolveMaxTokens, toBadWords } from './prompts.ts';
+import {
+  checkRequestDefaults,
+  generationConfigOf,
+  requestDefaultsOf,
+  withSamplingDefaults,
+} from './request-defaults.ts';
+import { type ModelFields, type ModelRequest, openModel } from './request-model.ts';
+
+/** The fields that all requests for generated text have. */
+export type GenerationBody = ModelFields &
+  SharedFields &
+  StreamFields &
+  ConstraintFields & { readonly prompt_logprobs?: number | null | undefined };
+
+/** How the requests of one endpoint become sequences. */
+export interface GenerationShape<Body extends GenerationBody> {
+  /** The field that holds the prompt. */
+  readonly param: PromptParam;
+  /** Fields with token ids that only this endpoint has. */
+  readonly ids?: TokenFields;
+  /** The tokens of an answer if the request sets no limit. Default: the model's limit, else the rest of the context. */
+  readonly defaultTokens?: number;
+  /** The limit of an answer's tokens, if the request sets one. */
+  maxTokensOf(body: Body): number | null | undefined;
+  /** How many alternatives of each generated token are shown; undefined if its tokens are not scored. */
+  topLogprobsOf(body: Body): number | undefined;
+  /** Whether each choice begins with its prompt. Absent: never, and a prompt is scored once for all its choices. */
+  echoes?(body: Body): boolean;
+  /** The format of an answer in a field of this endpoint only. */
+  formatOf?(body: Body): GivenConstraint | undefined;
+  /** Absent: the endpoint has no tools. */
+  readonly tools?: ToolShape<Body>;
+  /** Turns the request into prompts. */
+  prompts(request: PromptRequest<Body>): Promise<readonly Prompt[]>;
+  /** Tokens that the answer probably repeats. */
+  predict?(body: Body, request: ModelRequest): Promise<readonly number[]>;
+}
+
+interface ToolShape<Body> {
+  fieldsOf(body: Body): ToolFields;
+  /** The field that holds the parameters of a tool. */
+  paramOf(body: Body, index: number): string;
+}
+
+/** What the prompts of a request are made of. */
+export interface PromptRequest<Body> extends ModelRequest {
+  readonly body: Body;
+  /** The tools that the prompt shows. */
+  readonly tools: readonly FunctionTool[] | undefined;
+  readonly maxTokens: number | undefined;
+  /** Throws `ServeError` if a prompt of so many tokens and its answer do not fit the context. */
+  checkFit(promptTokens: number): void;
+}
+
+/** A planned request, and its body with the model's sampling defaults. */
+interface PreparedGeneration<Body> {
+  readonly body: Body;
+  readonly plan: Omit<AnswerPlan, 'endpoint'>;
+}
+
+/** Prepares a request for generated text. Throws `ServeError` that names the field which cannot be served. */
+export async function prepareGeneration<Body extends GenerationBody>(
+  c: Context<HttpEnv>,
+  deps: Deps,
+  given: Body,
+  shape: GenerationShape<Body>,
+): Promise<PreparedGeneration<Body>> {
+  const caller = callerOf(c);
+  const { logit_bias, stop_token_ids, allowed_token_ids } = given;
+  const ids = { ...shape.ids, logit_bias, stop_token_ids, allowed_token_ids };
+  const model = await openModel(c, deps, given, ids);
+  const own = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
+  const defaults = await generationConfigOf(deps, model.resolved);
+  const body = withSamplingDefaults(given, defaults);
+  const format = constraintOf(body) ?? shape.formatOf?.(body);
+  const text = (await usableConstraint(format, caller)) ?? own.constraint;
+  const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), own.tools);
+  const paramOf = (index: number) => shape.tools!.paramOf(body, index);
+  const tools = use && (await planToolUse(use, model, { text, caller, paramOf }));
+  const maxTokens = shape.maxTokensOf(body) ?? undefined;
+  const defaultTokens = shape.defaultTokens ?? defaults.max_tokens ?? model.maxSeqLength;
+  const limitFor = (promptTokens: number) => {
+    const { param } = shape;
+    return resolveMaxTokens({ promptTokens, maxTokens, defaultTokens, param }, model.maxSeqLength);
+  };
+  const request = { deps, model, body, tools: tools?.shown, maxTokens, checkFit: limitFor };
+  const prompts = await shape.prompts(request);
+  const choices = toChoices(shape, request, {
+    prompts,
+    limitFor,
+    constraint: tools?.constraint ?? text,
+    prefixScope: prefixScope(c.get('tenant').id, body),
+    predictionIds: (await shape.predict?.(body, request)) ?? [],
+  });
+  const topLogprobs = shape.topLogprobsOf(body);
+  const plan = {
+    tenant: c.get('tenant'),
+    model,
+    choices,
+    textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
+    tools,
+    promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
+    logprobs: {
+      isShown: topLogprobs !== undefined,
+      byId: body.return_tokens_as_token_ids ?? false,
+      echoed: shape.echoes?.(body) ? topLogprobs : undefined,
+      prompt: body.prompt_logprobs ?? undefined,
+    },
+    stream: toStreamPlan(body),
+  };
+  return { body, plan };
+}
+
+/** What the choices of a request are made of, besides its body. */
+interface ChoiceOptions {
+  readonly prompts: readonly Prompt[];
+  readonly constraint: Constraint | undefined;
+  readonly prefixScope: string | undefined;
+  readonly predictionIds: readonly number[];
+  limitFor(promptTokens: number): number;
+}
+
+/** The n choices of each prompt, in order. */
+function toChoices<Body extends GenerationBody>(
+  shape: GenerationShape<Body>,
+  { body, model }: PromptRequest<Body>,
+  { prompts, limitFor, predictionIds, ...shared }: ChoiceOptions,
+): ChoicePlan[] {
+  const topLogprobs = shape.topLogprobsOf(body);
+  const echoed = shape.echoes?.(body) ? topLogprobs : undefined;
+  const scored = Math.max(echoed ?? -1, body.prompt_logprobs ?? -1);
+  const badWords = toBadWords(body.bad_words, model);
+  const hint = predictionIds.length > 0 ? { predictionIds } : {};
+  return prompts
+    .flatMap(({ ids: promptIds, text: echo }) => {
+      const maxTokens = limitFor(promptIds.length);
+      const plan = { ...shared, promptIds, maxTokens, topLogprobs, badWords };
+      return toGenerationRequests(body, model, plan).map((request) => ({ request, echo }));
+    })
+    .map(({ request, echo }, index) => {
+      const isScored = scored >= 0 && (index === 0 || shape.echoes !== undefined);
+      const scoring = isScored ? { promptTopLogprobs: scored } : {};
+      return { request: { ...request, ...scoring, ...hint }, echo, index };
+    });
+}
+
+/** The fields about the prefix cache. */
+interface PrefixFields {
+  readonly cache_salt?: string | null | undefined;
+  readonly cache_prompt?: boolean | null | undefined;
+}
+
+/**
+ * Returns the scope within which a tenant's request shares cached prefixes; undefined if the request does not want to share. The
+ * engine sees only this digest.
+ */
+export function prefixScope(tenant: string, fields: PrefixFields): string | undefined {
+  if (fields.cache_prompt === false) return undefined;
+  const salt = fields.cache_salt ?? '';
+  // A tenant's id has no NUL, so a salt cannot imitate another tenant.
+  return createHash('sha256').update(`${tenant}\0${salt}`).digest('base64url');
+}
