@@ -1,23 +1,32 @@
 // The differences between the answers of chat and completions, as one row each, for whole answers and for chunks.
-import type { Usage } from '../../contracts/openai.ts';
+import type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  Completion,
+  CompletionChunk,
+  Usage,
+} from '../../contracts/openai.ts';
 import type { ToolCall } from '../../contracts/tools.ts';
 import type { AnswerPart } from '../../tools/call-parser.ts';
 import type { TokenCounts } from './answer-plan.ts';
 
+/** The text or the call that a chunk adds to its choice, as the choice's members. */
+type ChunkContent =
+  | Pick<ChatCompletionChunk['choices'][number], 'delta'>
+  | Pick<CompletionChunk['choices'][number], 'text'>;
+
 /** How an answer writes its choices. */
 export interface ChoiceShape {
-  object: string;
-  chunkObject: string;
+  object: (ChatCompletion | Completion)['object'];
+  chunkObject: (ChatCompletionChunk | CompletionChunk)['object'];
   /** Whether prompt_logprobs are part of the answer or of each choice, as in vLLM. */
   promptLogprobs: 'answer' | 'choice';
   /** The members that hold the text and the calls of a choice in a whole answer. */
   content(text: string, calls: readonly ToolCall[]): object;
-  /** JSON of the choice in the chunk that opens a stream; undefined if there is no such chunk. */
-  opening: string | undefined;
-  /** The JSON member that holds the text of a chunk: what comes before and after the text's JSON. */
-  delta: readonly [before: string, after: string];
-  /** That member without text, for the last chunk of a choice. */
-  emptyDelta: string;
+  /** The content of the chunk that opens a stream; undefined if there is no such chunk. */
+  opening: ChunkContent | undefined;
+  /** The content of a chunk with text. The last chunk of a choice has none. */
+  delta(text?: string): ChunkContent;
   /** Undefined if answers have no calls. */
   calls: CallShape | undefined;
 }
@@ -25,17 +34,17 @@ export interface ChoiceShape {
 /** How a stream writes calls. */
 interface CallShape {
   /** `opening` of an answer that may have no text. */
-  opening: string;
-  /** The delta of a part of a call. */
-  delta(part: CallPart): object;
+  opening: ChunkContent;
+  /** The content of a chunk with a part of a call. */
+  delta(part: CallPart): ChunkContent;
   /** Why a choice with calls ended, unless it was cut off. */
   reason: 'tool_calls' | 'function_call';
 }
 
 /** The beginning of a call, or a piece of its arguments. */
-export type CallPart = Exclude<AnswerPart, { type: 'content' }>;
+type CallPart = Exclude<AnswerPart, { type: 'content' }>;
 
-const OPENING_WITH_TOOLS = '"delta":{"role":"assistant","content":null}';
+const OPENING_WITH_TOOLS: ChunkContent = { delta: { role: 'assistant', content: null } };
 
 /** `POST /v1/chat/completions`. */
 export const CHAT_SHAPE: ChoiceShape = {
@@ -47,12 +56,11 @@ export const CHAT_SHAPE: ChoiceShape = {
       tool_calls: calls.map(({ id, ...called }) => ({ id, type: 'function', function: called })),
     }),
   }),
-  opening: '"delta":{"role":"assistant","content":""}',
-  delta: ['"delta":{"content":', '}'],
-  emptyDelta: '"delta":{}',
+  opening: { delta: { role: 'assistant', content: '' } },
+  delta: (text) => ({ delta: text === undefined ? {} : { content: text } }),
   calls: {
     opening: OPENING_WITH_TOOLS,
-    delta: (part) => ({ tool_calls: [toCallDelta(part)] }),
+    delta: (part) => ({ delta: { tool_calls: [toCallDelta(part)] } }),
     reason: 'tool_calls',
   },
 };
@@ -67,7 +75,7 @@ export const FUNCTION_SHAPE: ChoiceShape = {
   }),
   calls: {
     opening: OPENING_WITH_TOOLS,
-    delta: (part) => ({ function_call: toCallDelta(part).function }),
+    delta: (part) => ({ delta: { function_call: toCallDelta(part).function } }),
     reason: 'function_call',
   },
 };
@@ -82,7 +90,7 @@ function toMessage(text: string, calls: readonly ToolCall[], members: object): o
 function toCallDelta(part: CallPart) {
   if (part.type === 'arguments') return { index: part.index, function: { arguments: part.text } };
   const { index, id, name } = part;
-  return { index, id, type: 'function', function: { name, arguments: '' } };
+  return { index, id, type: 'function' as const, function: { name, arguments: '' } };
 }
 
 /** `POST /v1/completions`. */
@@ -92,8 +100,7 @@ export const COMPLETION_SHAPE: ChoiceShape = {
   promptLogprobs: 'choice',
   content: (text) => ({ text }),
   opening: undefined,
-  delta: ['"text":', ''],
-  emptyDelta: '"text":""',
+  delta: (text = '') => ({ text }),
   calls: undefined,
 };
 

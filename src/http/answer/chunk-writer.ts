@@ -1,57 +1,47 @@
 // Writes the choices of a streamed answer as chunks, for chat and completions.
-
+import type { ChatCompletionChunk, CompletionChunk } from '../../contracts/openai.ts';
 import type { AnswerPart } from '../../tools/call-parser.ts';
 import { toEnvelope } from '../wire/errors.ts';
 import { toFrame } from '../wire/event-stream.ts';
-import type {
-  AnswerHead,
-  AnswerPlan,
-  ChoiceTokens,
-  EventWriter,
-  StreamPart,
-} from './answer-plan.ts';
+import type { AnswerHead, AnswerPlan, ChoiceTokens, EventWriter } from './answer-plan.ts';
 import { type ChoiceShape, toUsage } from './choice-shape.ts';
+
+type Chunk = ChatCompletionChunk | CompletionChunk;
 
 const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
-/** Creates a writer. The constant parts are written once, so a token costs one `JSON.stringify` of its text. */
+/** Creates a writer. */
 export function createChunkWriter(
   { choices, stream, tools }: AnswerPlan,
   { head: { id, ...head }, shape }: { head: AnswerHead; shape: ChoiceShape },
 ): EventWriter {
   const { usage } = stream!;
-  const members = JSON.stringify({ id, object: shape.chunkObject, ...head }).slice(0, -1);
-  const before = `${members},"choices":[{"index":`;
-  const after = (index: number, { tokens: completionTokens, cachedTokens }: ChoiceTokens) => {
-    if (usage === 'none') return '}]}';
-    if (usage === 'last') return '}],"usage":null}';
+  const usageOf = (index: number, { tokens, cachedTokens }: ChoiceTokens): Pick<Chunk, 'usage'> => {
+    if (usage !== 'each') return usage === 'none' ? {} : { usage: null };
     const promptTokens = choices[index]!.request.promptIds.length;
-    const counts = { promptTokens, completionTokens, cachedTokens };
-    return `}],"usage":${JSON.stringify(toUsage(counts))}}`;
+    return { usage: toUsage({ promptTokens, completionTokens: tokens, cachedTokens }) };
   };
-  const unfinished = ',"logprobs":null,"finish_reason":null';
-  const [open, close] = shape.delta;
-  const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
-  const shownOpening = tools ? shape.calls?.opening : shape.opening;
-  const writeDelta = (part: AnswerPart) =>
-    part.type === 'content'
-      ? `${open}${JSON.stringify(part.text)}${close}`
-      : `"delta":${JSON.stringify(shape.calls!.delta(part))}`;
-  /** Writes a chunk for each part; the first one has the scores of all. */
-  const writeParts = (
+  const write = (written: Chunk['choices'], rest: Pick<Chunk, 'usage'>) => {
+    const chunk = { id, object: shape.chunkObject, ...head, choices: written, ...rest } as Chunk;
+    return toFrame(JSON.stringify(chunk));
+  };
+  type Choice = Chunk['choices'][number];
+  const writeChoice = (
     index: number,
-    parts: readonly AnswerPart[],
-    { logprobs, ...counts }: Omit<StreamPart, 'text'>,
+    content: object,
+    {
+      logprobs = null,
+      reason = null,
+      ...counts
+    }: ChoiceTokens & { logprobs?: Choice['logprobs']; reason?: Choice['finish_reason'] },
   ) => {
-    const deltas = parts.length === 0 && logprobs ? [shape.emptyDelta] : parts.map(writeDelta);
-    return deltas
-      .map((delta, i) => {
-        const scored = `,"logprobs":${JSON.stringify(logprobs)},"finish_reason":null`;
-        const members = logprobs && i === 0 ? scored : unfinished;
-        return toFrame(`${before}${index},${delta}${members}${after(index, counts)}`);
-      })
-      .join('');
+    const choice = { index, ...content, logprobs, finish_reason: reason } as Choice;
+    return write([choice] as Chunk['choices'], usageOf(index, counts));
   };
+  const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
+  const opening = tools ? shape.calls?.opening : shape.opening;
+  const toContent = (part: AnswerPart) =>
+    part.type === 'content' ? shape.delta(part.text) : shape.calls!.delta(part);
   const readParts = (index: number, text: string | undefined): AnswerPart[] => {
     const choice = parsers?.[index];
     if (!choice) return text === undefined ? [] : [{ type: 'content', text }];
@@ -60,23 +50,27 @@ export function createChunkWriter(
     return parts;
   };
   return {
-    opening(index) {
-      if (shownOpening === undefined) return '';
-      return toFrame(`${before}${index},${shownOpening}${unfinished}${after(index, NO_TOKENS)}`);
+    opening: (index) => (opening ? writeChoice(index, opening, NO_TOKENS) : ''),
+    /** Writes a chunk for each part; the first one has the scores of all. */
+    delta(index, { text, logprobs, ...counts }) {
+      const contents = readParts(index, text).map(toContent);
+      if (contents.length === 0 && logprobs) contents.push(shape.delta());
+      return contents
+        .map((content, i) => {
+          return writeChoice(index, content, { ...counts, logprobs: i === 0 ? logprobs : null });
+        })
+        .join('');
     },
-    delta: (index, { text, ...part }) => writeParts(index, readParts(index, text), part),
-    finish(index, reason, { tokens, cachedTokens }) {
+    finish(index, given, { tokens, cachedTokens }) {
       const counts = { tokens, cachedTokens };
-      const rest = writeParts(index, readParts(index, undefined), { logprobs: null, ...counts });
-      const hasCalls = parsers?.[index]?.hasCalls && reason === 'stop';
-      const shownReason = hasCalls ? shape.calls!.reason : reason;
-      const start = `${before}${index},${shape.emptyDelta},"logprobs":null`;
-      return rest + toFrame(`${start},"finish_reason":"${shownReason}"${after(index, counts)}`);
+      const rest = readParts(index, undefined).map(toContent);
+      const hasCalls = parsers?.[index]?.hasCalls && given === 'stop';
+      const reason = hasCalls ? shape.calls!.reason : given;
+      const last = writeChoice(index, shape.delta(), { ...counts, reason });
+      return rest.map((content) => writeChoice(index, content, counts)).join('') + last;
     },
-    end(counts) {
-      const last = `${members},"choices":[],"usage":${JSON.stringify(toUsage(counts))}}`;
-      return (usage === 'none' ? '' : toFrame(last)) + toFrame('[DONE]');
-    },
+    end: (counts) =>
+      (usage === 'none' ? '' : write([], { usage: toUsage(counts) })) + toFrame('[DONE]'),
     fail: (error) => toFrame(JSON.stringify(toEnvelope(error))),
   };
 }

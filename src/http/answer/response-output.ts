@@ -1,5 +1,5 @@
 // The items of a response while they are written: messages, and calls of functions. Tells a listener what changes, in the
-// order of the API's events. Knows no wire of events.
+// order of the API's events. An item's id contains the response's, so it is found without an index.
 import type { ChatTokenLogprob, WireFinishReason } from '../../contracts/openai.ts';
 import type {
   ResponseFunctionCall,
@@ -8,7 +8,6 @@ import type {
   ResponseOutputText,
 } from '../../contracts/responses.ts';
 import type { AnswerPart } from '../../tools/call-parser.ts';
-import { outputIdOf } from './item-ids.ts';
 
 /** A message with its one text. */
 export interface MessageItem extends ResponseOutputMessage {
@@ -129,4 +128,26 @@ export class ResponseOutput {
   #nextId(prefix: 'msg' | 'fc'): string {
     return outputIdOf(prefix, this.#responseId, this.#items.length);
   }
+}
+
+/** The prefix of a response's id. */
+export const RESPONSE_PREFIX = 'resp_';
+
+const ITEM_ID = /^(?:msg|fc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
+
+/** Returns the id of an item that the response made. `index` is its place in the output. */
+export function outputIdOf(prefix: 'msg' | 'fc', responseId: string, index: number): string {
+  const id = `${prefix}_${responseId.slice(RESPONSE_PREFIX.length)}`;
+  return index === 0 ? id : `${id}_${index}`;
+}
+
+/** Returns the id of an item that the response answered. */
+export function inputIdOf(responseId: string, index: number): string {
+  return `in_${responseId.slice(RESPONSE_PREFIX.length)}_${index}`;
+}
+
+/** Returns the id of an item's response; undefined if the text is not the id of an item. */
+export function responseIdOf(itemId: string): string | undefined {
+  const part = ITEM_ID.exec(itemId)?.[1];
+  return part === undefined ? undefined : `${RESPONSE_PREFIX}${part}`;
 }

@@ -27,7 +27,7 @@ export async function usableConstraint(
 }
 
 /** Returns why a constraint cannot be used, if it cannot. Rejects if this is not found out. */
-export async function findConstraintFault(
+async function findConstraintFault(
   constraint: Constraint,
   caller: Caller | undefined,
 ): Promise<GrammarError | undefined> {
@@ -41,7 +41,7 @@ export async function findConstraintFault(
 }
 
 /** Returns the refusal of a constraint in this field. */
-export function toRefusal({ path, message }: GrammarError, param: string): ServeError {
+function toRefusal({ path, message }: GrammarError, param: string): ServeError {
   const place = path === '' ? '' : `${path} `;
   return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
 }
