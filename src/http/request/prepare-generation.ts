@@ -67,7 +67,7 @@ interface ToolShape<Body> {
   paramOf(body: Body, index: number): string;
 }
 
-/** What the prompts of a request are made of. */
+/** A request whose prompts are made next. */
 export interface PromptRequest<Body> extends ModelRequest {
   readonly body: Body;
   /** The tools that the prompt shows. */
@@ -136,7 +136,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
   return { body, plan };
 }
 
-/** What the choices of a request are made of, besides its body. */
+/** The values that all choices of a request share. */
 interface ChoiceOptions {
   readonly prompts: readonly Prompt[];
   readonly constraint: Constraint | undefined;

@@ -1,4 +1,4 @@
-// What a request leaves out and its model gives: sampling defaults, a format of answers, and tools.
+// Fills in what a request leaves out: sampling defaults, a format of answers and tools that its model provides.
 import { z } from '@hono/zod-openapi';
 import {
   readAdapterGenerationConfig,
