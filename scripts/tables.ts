@@ -2,12 +2,30 @@
 // kinds of adapters, layers, rows that tests hold. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
+import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { fieldTables } from '../src/http/schema/documented-fields.ts';
 import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { layerTable } from '../test/architecture/rules.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
+
+const PAGE_FIELDS_HEADER = `// The sampling parameters of the playground. Written by \`npm run fix\` from src/contracts/sampling-fields.ts.
+
+/**
+ * @typedef {object} Parameter
+ * @property {string} name as in the API
+ * @property {string} label
+ * @property {number} min
+ * @property {number} [max]
+ * @property {boolean} [isInteger]
+ * @property {string} standard the default if the model has none
+ * @property {boolean} [isOpenAi] whether OpenAI's clients have it
+ * @property {boolean} [isAdvanced] under "More parameters"
+ */
+
+/** @type {readonly Parameter[]} */
+`;
 
 const isCheck = process.argv.includes('--check');
 const stale = [
@@ -19,6 +37,7 @@ const stale = [
   ),
   rewrite('docs/adapters.md', (text) => replaceTable(text, 'kinds of adapters', kindsTable())),
   rewrite('docs/reliability.md', (text) => replaceTables(text, reliabilityTables())),
+  rewrite('src/pages/sampling-fields.js', () => pageFields()),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
 ].flat();
 if (isCheck && stale.length > 0) {
@@ -57,4 +76,21 @@ function settingsTable(): string {
       `| \`${env}\` | ${flag ? `\`${flag}\`` : ''} | ${help.replaceAll('|', '\\|')} |\n`,
   );
   return `| variable | flag | meaning |\n|---|---|---|\n${rows.join('')}`;
+}
+
+/** The sampling fields as the playground shows them. A filter without effect is off. */
+function pageFields(): string {
+  const fields = mapSamplingFields(({ schema, label, neutral, isOpenAi, isAdvanced }) => ({
+    label,
+    min: isOpenAi ? schema.minValue : Math.max(0, schema.minValue ?? 0),
+    max: (schema.maxValue ?? Infinity) < Number.MAX_SAFE_INTEGER ? schema.maxValue : undefined,
+    isInteger: schema.format === 'safeint' || undefined,
+    standard: neutral === 0 && !isOpenAi ? 'off' : String(neutral),
+    isOpenAi,
+    isAdvanced,
+  }));
+  const rows = Object.entries(fields).map(
+    ([name, row]) => `  ${JSON.stringify({ name, ...row })},`,
+  );
+  return `${PAGE_FIELDS_HEADER}export const SAMPLING_FIELDS = [\n${rows.join('\n')}\n];\n`;
 }

@@ -5,28 +5,23 @@ import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { loadIfPresent } from '../common/regular-file.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
+import { MODEL_DEFAULT_SCHEMAS } from './sampling-fields.ts';
 
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
 /** Typical files have a few hundred bytes. */
 const MAX_BYTES = 64 * 1024;
 
-/** The same bounds as for the request fields of these names. */
-const fields = {
-  temperature: z.number().min(0).max(2),
-  top_p: z.number().gt(0).max(1),
-  top_k: z.int().min(-1),
-  min_p: z.number().min(0).max(1),
-  repetition_penalty: z.number().gt(0),
-};
 const maxTokens = z.int().min(1);
 
 /** The schema of sampling defaults, with the names of request fields. */
-export const generationConfigSchema = z.object({ ...fields, max_tokens: maxTokens }).partial();
+export const generationConfigSchema = z
+  .object({ ...MODEL_DEFAULT_SCHEMAS, max_tokens: maxTokens })
+  .partial();
 /** Sampling defaults. Only the fields that are set. */
 export type GenerationConfig = Readonly<z.infer<typeof generationConfigSchema>>;
 
 /** The fields of the file that matter here. A null stands for a field that is not set. */
-const fileSchema = z.object({ ...fields, max_new_tokens: maxTokens }).partial();
+const fileSchema = z.object({ ...MODEL_DEFAULT_SCHEMAS, max_new_tokens: maxTokens }).partial();
 
 /**
  * Reads the sampling defaults of a folder. Undefined if it has no generation_config.json. Throws `FileError` naming the

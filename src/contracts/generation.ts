@@ -1,17 +1,9 @@
 // Requests to the engine process as plain data: token ids and the adapter's files, but no text and no names.
 import type { AddedTokens } from './added-tokens.ts';
+import { type NumericParams, toNumericParams } from './sampling-fields.ts';
 
-/** Parameters of sampling. Neutral values: temperature 1, topK 0, topP 1, minP 0, penalties 0 or 1. */
-export interface SamplingParams {
-  /** 0 is greedy: the first of the largest logits. */
-  temperature: number;
-  /** 0 keeps all tokens. */
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  presencePenalty: number;
-  frequencyPenalty: number;
+/** Parameters of sampling. Greedy sampling takes the first of the largest logits. */
+export interface SamplingParams extends NumericParams {
   /** Token id → value in [-100, 100] that is added to its logit. */
   logitBias: ReadonlyMap<number, number>;
   /** The same seed, prompt, parameters and adapter give the same tokens. Absent: random. */
@@ -119,13 +111,7 @@ export type FinishReason = 'stop' | 'length' | 'abort';
 
 /** Greedy sampling with neutral parameters. */
 export const GREEDY: SamplingParams = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
+  ...toNumericParams({ temperature: 0 }),
   logitBias: new Map(),
 };
 

@@ -3,6 +3,7 @@
 
 import { byId, el, fill } from './dom.js';
 import { readModel } from './model-details.js';
+import { SAMPLING_FIELDS } from './sampling-fields.js';
 import {
   createStructuredFields,
   readStructure,
@@ -12,48 +13,13 @@ import {
 } from './structured-fields.js';
 import { numberField } from './widgets.js';
 
-/**
- * @typedef {object} Parameter
- * @property {string} name as in the API
- * @property {string} label
- * @property {number} min
- * @property {number} [max]
- * @property {true} [isInteger]
- * @property {string} standard the default if the model has none
- * @property {true} [isAdvanced] under "More parameters"
- */
+/** @typedef {import('./sampling-fields.js').Parameter} Parameter */
 
 /** @type {readonly Parameter[]} */
 const PARAMETERS = [
-  { name: 'temperature', label: 'Temperature', min: 0, max: 2, standard: '1' },
-  { name: 'top_p', label: 'Top p', min: 0, max: 1, standard: '1' },
+  ...SAMPLING_FIELDS,
   { name: 'max_tokens', label: 'Max tokens', min: 1, isInteger: true, standard: 'no limit' },
   { name: 'seed', label: 'Seed', min: 0, isInteger: true, standard: 'random' },
-  { name: 'top_k', label: 'Top k', min: 0, isInteger: true, standard: 'off', isAdvanced: true },
-  { name: 'min_p', label: 'Min p', min: 0, max: 1, standard: 'off', isAdvanced: true },
-  {
-    name: 'presence_penalty',
-    label: 'Presence penalty',
-    min: -2,
-    max: 2,
-    standard: '0',
-    isAdvanced: true,
-  },
-  {
-    name: 'frequency_penalty',
-    label: 'Frequency penalty',
-    min: -2,
-    max: 2,
-    standard: '0',
-    isAdvanced: true,
-  },
-  {
-    name: 'repetition_penalty',
-    label: 'Repetition penalty',
-    min: 0,
-    standard: '1',
-    isAdvanced: true,
-  },
 ];
 
 /** The alternatives requested for each token. */

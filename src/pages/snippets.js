@@ -1,5 +1,7 @@
 // Writes a chat request as code: curl, TypeScript or Python. A key is never part of it; the code reads OPENAI_API_KEY.
 
+import { SAMPLING_FIELDS } from './sampling-fields.js';
+
 /**
  * @typedef {object} Snippet
  * @property {string} url of the API, ending in `/v1`
@@ -8,7 +10,7 @@
  */
 
 /** Parameters that OpenAI's clients do not have. */
-const OURS = new Set(['top_k', 'min_p', 'repetition_penalty']);
+const OURS = new Set(SAMPLING_FIELDS.filter(({ isOpenAi }) => !isOpenAi).map(({ name }) => name));
 
 /** Writers by language. @type {Readonly<Record<string, (snippet: Snippet) => string>>} */
 export const LANGUAGES = { curl: toCurl, TypeScript: toTypeScript, Python: toPython };

@@ -1,6 +1,8 @@
 // The table of all fields that requests of chat and completions may have. The schemas, the refusals, the API's document and
 // the table in docs/api.md come from it. A field that is not in the table is refused by name.
+
 import { z } from '@hono/zod-openapi';
+import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
@@ -211,14 +213,10 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
 
 function samplingFields({ vocabSize, limits }: SchemaBounds) {
   const tokenIds = toTokenIds({ vocabSize, maxCount: vocabSize });
+  const { top_k: topK } = SAMPLING_FIELDS;
   return {
-    temperature: both(z.number().min(0).max(2).nullish(), '0 to 2; 0 picks the most likely token'),
-    top_p: both(z.number().gt(0).max(1).nullish(), '0 < top_p <= 1'),
-    top_k: both(z.int().min(-1).max(vocabSize).nullish(), '0 and -1 mean all tokens'),
-    min_p: both(z.number().min(0).max(1).nullish(), 'Relative to the most likely token'),
-    presence_penalty: both(z.number().min(-2).max(2).nullish(), '-2 to 2'),
-    frequency_penalty: both(z.number().min(-2).max(2).nullish(), '-2 to 2'),
-    repetition_penalty: both(z.number().gt(0).nullish(), 'Above 0; also counts the prompt'),
+    ...mapSamplingFields(({ schema, help }) => both(schema.nullish(), help)),
+    top_k: both(topK.schema.max(vocabSize).nullish(), topK.help),
     logit_bias: both(
       z
         .unknown()

@@ -1,5 +1,6 @@
 // The request of `POST /v1/responses`. Sampling and the fields of vLLM are those of chat.
 import { z } from '@hono/zod-openapi';
+import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import { type FieldRow, fieldsOf, INERT, onlyValue, REFUSED } from './field-table.ts';
 import { addIssue, metadataSchema } from './fields.ts';
@@ -18,13 +19,7 @@ const LOGPROBS = 'message.output_text.logprobs';
 
 /** The fields of chat that mean the same here. */
 const CHAT_NAMES = [
-  'temperature',
-  'top_p',
-  'top_k',
-  'min_p',
-  'presence_penalty',
-  'frequency_penalty',
-  'repetition_penalty',
+  ...(Object.keys(SAMPLING_FIELDS) as SamplingFieldName[]),
   'logit_bias',
   'seed',
   'allowed_token_ids',

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../common/errors.ts';
 import type { Constraint, GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
+import { toNumericParams } from '../../contracts/sampling-fields.ts';
 import type { ServedModel } from '../deps.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
@@ -88,16 +89,11 @@ function toSamplingParams(
   { topLogprobs, badWords }: SequencePlan,
   endings: readonly number[],
 ): SamplingParams {
-  const temperature = body.temperature ?? 1;
+  const numeric = toNumericParams(body);
   const { allowed_token_ids: allowedTokenIds } = body;
   return {
-    temperature: temperature < SMALLEST_TEMPERATURE ? 0 : temperature,
-    topK: Math.max(body.top_k ?? 0, 0),
-    topP: body.top_p ?? 1,
-    minP: body.min_p ?? 0,
-    repetitionPenalty: body.repetition_penalty ?? 1,
-    presencePenalty: body.presence_penalty ?? 0,
-    frequencyPenalty: body.frequency_penalty ?? 0,
+    ...numeric,
+    temperature: numeric.temperature < SMALLEST_TEMPERATURE ? 0 : numeric.temperature,
     logitBias: body.logit_bias,
     ...(topLogprobs !== undefined ? { topLogprobs } : {}),
     ...(body.min_tokens ? { minTokens: { count: body.min_tokens, endings } } : {}),

@@ -157,11 +157,15 @@ export function validateBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const issue = issues[0]!;
   const code =
     issue.code === 'custom' ? (issue.params?.['code'] as ErrorCode | undefined) : undefined;
-  const isMissing = issue.code === 'invalid_type' && issue.message.includes('received undefined');
+  const isMissing = issue.code === 'invalid_type' && valueAt(body, issue.path) === undefined;
   const message = isMissing ? 'is required' : issue.message;
   const param = toParam(issue.path);
   if (!param) throw new ServeError(code ?? 'invalid_request', message);
   throw new ServeError(code ?? 'invalid_request', `${param}: ${message}`, { param });
+}
+
+function valueAt(body: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown>)?.[key], body);
 }
 
 const NO_QUERY = z.strictObject({});
