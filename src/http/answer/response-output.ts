@@ -136,7 +136,7 @@ export const RESPONSE_PREFIX = 'resp_';
 const ITEM_ID = /^(?:msg|fc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
 
 /** Returns the id of an item that the response made. `index` is its place in the output. */
-export function outputIdOf(prefix: 'msg' | 'fc', responseId: string, index: number): string {
+function outputIdOf(prefix: 'msg' | 'fc', responseId: string, index: number): string {
   const id = `${prefix}_${responseId.slice(RESPONSE_PREFIX.length)}`;
   return index === 0 ? id : `${id}_${index}`;
 }

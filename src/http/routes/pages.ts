@@ -149,7 +149,7 @@ const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: strin
 };
 
 /** Returns all files by served name, except the markup of pages. */
-export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
+async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
   const { resolve } = createRequire(import.meta.url);
   const own = (await readdir(FOLDER))
     .filter((name) => path.extname(name) in TYPES)
@@ -168,12 +168,12 @@ export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
 }
 
 /** Adds the tag and the type to a file's bytes. */
-export function toPageFile(bytes: Buffer<ArrayBuffer>, type: string): PageFile {
+function toPageFile(bytes: Buffer<ArrayBuffer>, type: string): PageFile {
   const digest = createHash('sha256').update(bytes).digest('base64url');
   return { bytes, type, etag: `"${digest.slice(0, 22)}"` };
 }
 
 /** Returns the text of a page's markup. */
-export function readMarkup(name: string): Promise<string> {
+function readMarkup(name: string): Promise<string> {
   return readFile(path.join(FOLDER, `${name}.html`), 'utf8');
 }

@@ -2,11 +2,11 @@
 import { z } from '@hono/zod-openapi';
 import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
+import type { GivenConstraint } from './constraints.ts';
 import { type FieldRow, fieldsOf, INERT, onlyValue, REFUSED } from './field-table.ts';
-import { addIssue, metadataSchema } from './fields.ts';
+import { addIssue, metadataSchema, type Refine } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
-import { responseTextSchema } from './response-text.ts';
 import { responseToolChoiceSchema, responseToolsSchema } from './response-tools.ts';
 import { checkTools } from './tools.ts';
 
@@ -177,3 +177,58 @@ export function responseRequestSchema(bounds: ResponseBounds) {
 
 /** A checked request. */
 export type ResponseRequest = z.output<ReturnType<typeof responseRequestSchema>>;
+
+/** A format: the constraint of the answer, if it has one, with its path in the body, and what the answer repeats. */
+export interface TextFormat {
+  readonly given: GivenConstraint | undefined;
+  readonly shown: { readonly type: string; readonly [member: string]: unknown };
+}
+
+const TYPES = ['text', 'json_object', 'json_schema'];
+/** The member of chat's format that holds the schema. */
+const NESTING = 'json_schema';
+
+/** Returns a reader of formats that are present. @param chatFormat the schema of chat's `response_format` */
+function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
+  return (value: unknown, ctx: Refine): TextFormat | undefined => {
+    if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
+    const shown = value as TextFormat['shown'];
+    const { type, ...members } = shown;
+    if (!TYPES.includes(type)) {
+      return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
+    }
+    const nested = type === NESTING ? { type, [NESTING]: members } : shown;
+    const result = chatFormat.safeParse(nested);
+    const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
+    if (result.success) {
+      const given = result.data;
+      const path = given?.path && ['text', 'format', ...flat(given.path)];
+      return { given: given && { ...given, ...(path && { path }) }, shown };
+    }
+    for (const { path, ...issue } of result.error.issues) {
+      const placed = { ...issue, path: flat(path), input: value };
+      ctx.addIssue(placed as Parameters<Refine['addIssue']>[0]);
+    }
+    return undefined;
+  };
+}
+
+/** The schema of the field. */
+function responseTextSchema(chatFormat: z.ZodType<GivenConstraint | undefined>) {
+  const read = formatReader(chatFormat);
+  const format = z
+    .unknown()
+    .optional()
+    .transform((value, ctx) => (value == null ? undefined : read(value, ctx)))
+    .openapi({
+      type: 'object',
+      properties: {
+        type: { enum: TYPES },
+        name: { type: 'string' },
+        schema: { type: 'object', additionalProperties: true },
+        strict: { type: 'boolean' },
+      },
+      required: ['type'],
+    });
+  return z.strictObject({ format, verbosity: onlyValue('medium') }).nullish();
+}
