@@ -1,6 +1,6 @@
 // The automaton of Aho and Corasick: looks for many texts at the same time. Texts are sequences of numbers, usually bytes.
 
-/** What a text so far has led to: the longest end of it with which a searched text begins. */
+/** The longest end of a text with which a searched text begins. */
 export interface SearchPlace {
   readonly next: Map<number, SearchPlace>;
   /** The place of the next shorter end. */

@@ -16,7 +16,7 @@ const BOUNDARY = 256;
 /** A state takes 1 kB. The words of a request have up to 16,000. When there are more, all are forgotten. */
 const MAX_STATES = 32_768;
 
-/** What the text so far means for the words. */
+/** The part of a text so far that matters to the words. */
 export interface BanState {
   readonly place: SearchPlace;
   /** The bytes of a character that is not complete. */
