@@ -67,15 +67,15 @@ export async function createEngineHost(
     },
   });
   const createProposer = drafts === 'ngram' ? createNgramProposer : undefined;
-  const createMatcher = artifactDir === undefined ? undefined : matchers(artifactDir, engine.info);
-  return { engine, adapters, limits, createProposer, createMatcher };
+  const vocabularies = artifactDir === undefined ? {} : vocabularyUses(artifactDir, engine.info);
+  return { engine, adapters, limits, createProposer, ...vocabularies };
 }
 
-/** The vocabulary is loaded for the first constraint. It takes 0.3 s, and memory that most servers do not need. */
-function matchers(
+/** The vocabulary is loaded for the first constraint or banned word. It takes 0.3 s, and memory that most servers do not need. */
+function vocabularyUses(
   artifactDir: string,
   { vocabSize }: EngineInfo,
-): NonNullable<StepLoopOptions['createMatcher']> {
+): Pick<StepLoopOptions, 'createMatcher' | 'createBan'> {
   const grammars = lazy(async () => {
     const [{ loadTokenizer }, { Grammars }] = await Promise.all([
       import('../tokenizer/tokenizer.ts'),
@@ -85,7 +85,9 @@ function matchers(
     assert(tokenizer, 'the server refuses constraints for a model without a tokenizer');
     return new Grammars(tokenizer, vocabSize);
   });
-  return async (constraint, added, caller) => {
-    return (await grammars.get()).createMatcherAside(constraint, added, caller);
+  return {
+    createMatcher: async (constraint, added, caller) =>
+      (await grammars.get()).createMatcherAside(constraint, added, caller),
+    createBan: async (words, added) => (await grammars.get()).createBan(words, added),
   };
 }

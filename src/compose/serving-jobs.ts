@@ -17,6 +17,7 @@ import type { JobRunner } from '../jobs/runner.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import { createJobCheck } from './job-check.ts';
 
 /** A server's fine-tuning. */
 export interface ServingJobs {
@@ -74,7 +75,8 @@ export async function openServingJobs(
   };
   const method = info.quantization === 'nf4' ? 'qlora' : 'lora';
   const { maxJobRank: maxRank } = config;
-  return { http: { files, uploads, service, dryRuns, method, maxRank }, worker };
+  const checkSettings = createJobCheck(dir);
+  return { http: { files, uploads, service, dryRuns, method, maxRank, checkSettings }, worker };
 }
 
 /**

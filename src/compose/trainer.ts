@@ -13,7 +13,7 @@ import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { executeRun } from '../../trainer/run/execute-run.ts';
-import { GateError } from '../../trainer/run/faults.ts';
+import { GateError, withNames } from '../../trainer/run/faults.ts';
 import {
   createFolderPublisher,
   createStorePublisher,
@@ -30,6 +30,7 @@ import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
 import type { RequestDefaults } from '../contracts/request-defaults.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import { sourceNames } from '../contracts/training-fields.ts';
 import type {
   GateSettings,
   TrainerMessage,
@@ -52,7 +53,18 @@ export interface TrainerChannel {
 type Request<C extends TrainerRequest['command']> = TrainerRequest & { readonly command: C };
 
 /** Handles one request. Resolves once it is done, or the run has paused. */
-export function handleRequest(request: TrainerRequest, channel: TrainerChannel): Promise<void> {
+export async function handleRequest(
+  request: TrainerRequest,
+  channel: TrainerChannel,
+): Promise<void> {
+  try {
+    await dispatch(request, channel);
+  } catch (error) {
+    throw 'job' in request ? withNames(error, sourceNames(request.job)) : error;
+  }
+}
+
+function dispatch(request: TrainerRequest, channel: TrainerChannel): Promise<void> {
   const store = 'store' in request ? request.store : undefined;
   const config = loadConfig(store === undefined ? {} : { store });
   const trainer = new TrainerProgram(config, channel);

@@ -12,8 +12,6 @@ export interface SamplingParams extends NumericParams {
   topLogprobs?: number;
   /** Only these tokens may be sampled. Not empty. Absent: all. */
   allowedTokenIds?: readonly number[];
-  /** Sequences of tokens, none empty. A token that would complete one is not sampled. */
-  badWords?: readonly (readonly number[])[];
   /** The tokens `endings` end a generation and are not sampled before `count` other tokens. */
   minTokens?: { count: number; endings: readonly number[] };
 }
@@ -79,7 +77,9 @@ export interface GenerationRequest {
   sampling: SamplingParams;
   /** The texts that may be generated. Absent: all. */
   constraint?: Constraint;
-  /** The tokens of the adapter, for a constraint. Absent: those of the base. */
+  /** Words that are not generated. Each has a character other than a space. Absent: none. */
+  badWords?: readonly string[];
+  /** The tokens of the adapter, for a constraint or banned words. Absent: those of the base. */
   addedTokens?: AddedTokens;
   /** Text that the answer probably repeats. It changes no token, only the time they take. */
   predictionIds?: readonly number[];

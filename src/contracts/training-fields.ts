@@ -1,6 +1,7 @@
 // The table of training settings in the forms that its users need: the keys of a job file, the flags of the command line,
 // and the fields of the fine-tuning API.
 import type { z } from 'zod';
+import type { JobSource } from './training-messages.ts';
 import type { TrainingSetting } from './training-setting.ts';
 import { TRAINING_SETTINGS } from './training-settings.ts';
 
@@ -102,9 +103,42 @@ export function extensionFields(): ExtensionFields {
   return Object.fromEntries(fields) as ExtensionFields;
 }
 
-/** Returns the field of an API request that a job's key came from; the key itself if there is none. */
-export function apiNameOf(key: string): string {
-  return ROWS.find(([name]) => name === key)?.[1].api?.name ?? key;
+function apiNameOf(key: string): string {
+  return rowOf(key)?.api?.name ?? key;
+}
+
+function rowOf(key: string): TrainingSetting | undefined {
+  return ROWS.find(([name]) => name === key)?.[1];
+}
+
+/** Returns the name by which the user of an interface knows a setting, by its key in a job file. */
+export type SettingNames = (key: string) => string;
+
+/** The fields of an API request with their paths, such as `lorikeet.rank`. A setting without a field keeps its key. */
+export const apiPathOf: SettingNames = (key) => {
+  const api = rowOf(key)?.api;
+  if (!api) return key;
+  return api.group ? `${api.group}.${api.name}` : api.name;
+};
+
+/** Returns the names of settings as a command line, a job file or the API gives them. */
+export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingNames {
+  if (isFromApi) return apiPathOf;
+  return (key) => {
+    const isFlag = file === undefined || key in overrides;
+    return isFlag && rowOf(key)?.flag !== undefined ? flagOf(key) : key;
+  };
+}
+
+/**
+ * Returns the faults of a job with other names of its settings: the key at the start of a line, the one that it does not go with,
+ * and those that are no English words, such as `trainHead`.
+ */
+export function nameSettings(faults: string, names: SettingNames): string {
+  const rename = (key: string) => (rowOf(key) ? names(key) : key);
+  return faults
+    .replace(/^\w+(?=(?:\.\w+|\[\d+\])*: )/gm, rename)
+    .replace(/(?<=[ (])[a-z]+[A-Z][A-Za-z]*\b|(?<=does not go with )\w+/g, rename);
 }
 
 /** Lists the flags of the command line. */

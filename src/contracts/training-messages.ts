@@ -8,6 +8,8 @@ import type { gateSchema } from './training-settings.ts';
 export interface JobSource {
   readonly file: string | undefined;
   readonly overrides: Readonly<Record<string, unknown>>;
+  /** Set for a job of the fine-tuning API, whose messages name the API's fields. */
+  readonly isFromApi?: true;
 }
 
 /** A request to plan a job, or to estimate one for a model that need not exist. */

@@ -1,8 +1,15 @@
 // A model's tokens with those of an adapter, which are few and looked at one by one.
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Automaton, State, Work } from './automaton.ts';
-import { controlTokenBytes } from './utf8-ranges.ts';
-import type { GrammarVocabulary, TokenBytes, TokenSet } from './vocabulary.ts';
+import { controlTokenBytes, isControlToken } from './utf8-ranges.ts';
+import {
+  canEndToken,
+  type GrammarVocabulary,
+  type TokenBytes,
+  type TokenReader,
+  type TokenSet,
+  type VisitDifference,
+} from './vocabulary.ts';
 
 /** The tokens of an adapter beside those of its base. */
 export class ExtendedVocabulary implements GrammarVocabulary {
@@ -45,6 +52,24 @@ export class ExtendedVocabulary implements GrammarVocabulary {
       const isLonger = bytes.length > start.length && start.every((byte, i) => byte === bytes[i]);
       return isLonger && accepts(automaton, state, bytes.subarray(start.length), work);
     });
+  }
+
+  compareStates<S extends object>(
+    reader: TokenReader<S>,
+    states: readonly [S, S],
+    visit: VisitDifference,
+  ): void {
+    this.#base.compareStates(reader, states, (id, isRefused) => {
+      if (!this.#added.has(id)) visit(id, isRefused);
+    });
+    for (const [id, bytes] of this.#added) {
+      if (isControlToken(bytes)) continue;
+      const [isRefused, otherIsRefused] = states.map((state) => {
+        const end = bytes.reduce<S | null>((at, byte) => at && reader.step(at, byte), state);
+        return !canEndToken(reader, end);
+      });
+      if (isRefused !== otherIsRefused) visit(id, isRefused!);
+    }
   }
 }
 

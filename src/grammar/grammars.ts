@@ -18,11 +18,17 @@ import {
   type TokenSet,
   Vocabulary,
 } from './vocabulary.ts';
+import { BannedWords, type BanState, WordBan } from './word-ban.ts';
 
 /** A grammar takes up to 10 MB, if it has been led to all of the states that it may keep. A usual one takes 0.2 MB. */
 const MAX_GRAMMARS = 64;
 /** A set takes an eighth of a byte per token: 6 kB for 49,152 tokens. */
 const MAX_TOKEN_SETS = 4096;
+
+/** Characters of all banned words together. Each has about two states, which take 1 kB. */
+const MAX_BANNED_TEXT = 32_768;
+/** The forbidden tokens of all states of banned words together. A token takes about 40 bytes. */
+const MAX_FORBIDDEN = 500_000;
 
 /** Adapters with the same tokens share a language, which takes little beside that of the base. */
 const MAX_LANGUAGES = 64;
@@ -49,6 +55,11 @@ export class Grammars {
   readonly #compiler = new ConstraintCompiler();
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({ max: MAX_TOKEN_SETS });
+  readonly #bans = new LRUCache<string, WordBan>({ maxSize: MAX_BANNED_TEXT });
+  readonly #forbidden = new LRUCache<BanState, ReadonlySet<number>>({
+    maxSize: MAX_FORBIDDEN,
+    sizeCalculation: ({ size }) => size + 1,
+  });
 
   /** `vocabSize`: the width of the model's logits. */
   constructor(tokenizer: GrammarTokenizer, vocabSize: number) {
@@ -87,6 +98,17 @@ export class Grammars {
     } catch (error) {
       throw toServeError(error);
     }
+  }
+
+  /** Returns the ban of these words for one sequence. Each word has a character other than a space. */
+  createBan(words: readonly string[], added?: AddedTokens): BannedWords {
+    const { key, vocabulary } = this.#languageOf(added);
+    const id = key + createHash('sha256').update(JSON.stringify(words)).digest('hex');
+    const known = this.#bans.get(id);
+    const ban = known ?? new WordBan(words, vocabulary, this.#forbidden);
+    const size = words.reduce((sum, { length }) => sum + length, 0);
+    if (!known) this.#bans.set(id, ban, { size });
+    return new BannedWords(ban);
   }
 
   #languageOf(added: AddedTokens | undefined): GrammarLanguage {

@@ -1,6 +1,7 @@
 // Turns a grammar into a network of nodes: edges consume a byte, skip, or call a rule and return. Nodes from which no text
 // is finite are removed, so that whatever has begun to match can be completed.
 import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
+import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 /** Consumes a byte in [first, last]. */
@@ -210,58 +211,28 @@ class NetworkBuilder {
   }
 
   /**
-   * Adds the automaton of Aho and Corasick, which looks for texts in any text. `onFound` continues at the node after a
-   * text. Returns the nodes before that.
+   * Adds the search for texts in any text. `onFound` continues at the node after a text. Returns the nodes before that.
    */
   #search(texts: readonly string[], from: number, onFound: (node: number, found: number) => void) {
-    interface Place {
-      node: number;
-      next: Map<number, Place>;
-      fail: Place | undefined;
-      found: number | undefined;
-    }
-    const root: Place = { node: this.#node(), next: new Map(), fail: undefined, found: undefined };
-    this.#nodes[from]!.skips.push(root.node);
-    const places = [root];
-    for (const [i, text] of texts.entries()) {
-      let place = root;
-      for (const byte of Buffer.from(text)) {
-        let next = place.next.get(byte);
-        if (!next) {
-          next = { node: this.#node(), next: new Map(), fail: undefined, found: undefined };
-          place.next.set(byte, next);
-          places.push(next);
-        }
-        place = next;
-      }
-      place.found ??= i;
-    }
-    const go = (place: Place, byte: number): Place => {
-      const next = place.next.get(byte);
-      if (next) return next;
-      return place.fail ? go(place.fail, byte) : root;
-    };
-    for (const queue = [root]; queue.length > 0; ) {
-      const place = queue.shift()!;
-      for (const [byte, next] of place.next) {
-        next.fail = place.fail ? go(place.fail, byte) : root;
-        next.found ??= next.fail.found;
-        queue.push(next);
-      }
-    }
-    const open = places.filter(({ found }) => found === undefined);
-    for (const place of open) {
+    const places = buildSearch(texts.map((text) => Buffer.from(text)));
+    const nodeOf = new Map(places.map((place) => [place, this.#node()]));
+    const [root] = places as [SearchPlace];
+    this.#nodes[from]!.skips.push(nodeOf.get(root)!);
+    const open: number[] = [];
+    for (const [place, at] of nodeOf) {
+      if (place.found !== undefined) continue;
+      open.push(at);
+      const { bytes } = this.#nodes[at]!;
       for (let byte = 0; byte <= LAST_TEXT_BYTE; byte++) {
-        const { node } = go(place, byte);
-        const { bytes } = this.#nodes[place.node]!;
+        const to = nodeOf.get(searchStep(root, place, byte))!;
         const last = bytes.at(-1);
-        if (last?.to === node && last.last === byte - 1)
+        if (last?.to === to && last.last === byte - 1)
           bytes[bytes.length - 1] = { ...last, last: byte };
-        else bytes.push({ first: byte, last: byte, to: node });
+        else bytes.push({ first: byte, last: byte, to });
       }
     }
-    for (const { node, found } of places) if (found !== undefined) onFound(node, found);
-    return open.map(({ node }) => node);
+    for (const [{ found }, node] of nodeOf) if (found !== undefined) onFound(node, found);
+    return open;
   }
 }
 

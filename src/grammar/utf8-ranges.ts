@@ -21,6 +21,11 @@ export function controlTokenBytes(id: number): number[] {
   return [0xff, (id >> 16) & 0xff, (id >> 8) & 0xff, id & 0xff];
 }
 
+/** Whether these are the bytes of a control token. */
+export function isControlToken(bytes: Uint8Array): boolean {
+  return bytes.length === 4 && bytes[0] === 0xff;
+}
+
 /** Yields sequences of byte ranges that together match the UTF-8 encodings of exactly these code points. */
 export function* toByteRanges([first, last]: CharRange): Generator<ByteRange[]> {
   for (const [from, to] of LENGTHS) {

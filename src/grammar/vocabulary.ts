@@ -1,6 +1,6 @@
 // The tokens of a model as a tree of their bytes. One walk over the tree finds all tokens that a grammar allows.
 import type { Automaton, State, Work } from './automaton.ts';
-import { controlTokenBytes } from './utf8-ranges.ts';
+import { controlTokenBytes, LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
 /** A set of tokens: bit `id % 32` of word `id >> 5`. */
 export type TokenSet = Uint32Array;
@@ -13,7 +13,21 @@ export interface TokenBytes {
 }
 
 /** The tokens that grammars are matched with. */
-export type GrammarVocabulary = Pick<Vocabulary, 'bytesOf' | 'allowed' | 'canExtend'>;
+export type GrammarVocabulary = Pick<
+  Vocabulary,
+  'bytesOf' | 'allowed' | 'canExtend' | 'compareStates'
+>;
+
+/** Reads the bytes of tokens. */
+export interface TokenReader<S extends object> {
+  /** Returns the state after another byte, or null if the byte must not follow. */
+  step(state: S, byte: number): S | null;
+  /** Whether a token may end here. */
+  canEndToken(state: S): boolean;
+}
+
+/** A token that is refused after one of two states only. `isRefused`: after the first. */
+export type VisitDifference = (id: number, isRefused: boolean) => void;
 
 /** A walk over the nodes in [from, to). The state is the one before the first of them. */
 interface Walk {
@@ -95,6 +109,39 @@ export class Vocabulary {
     return isFound;
   }
 
+  /**
+   * Visits the tokens that a reader refuses after one of two states and not after the other, except control tokens. States that
+   * soon become the same are compared in little time.
+   */
+  compareStates<S extends object>(
+    reader: TokenReader<S>,
+    states: readonly [S, S],
+    visit: VisitDifference,
+  ): void {
+    const ones: (S | null)[] = [states[0]];
+    const others: (S | null)[] = [states[1]];
+    for (let node = 0; node < this.#bytes.length; ) {
+      const depth = this.#depths[node]!;
+      const byte = this.#bytes[node]!;
+      const one = ones[depth]!;
+      const other = others[depth]!;
+      const first = one && reader.step(one, byte);
+      const second = other && reader.step(other, byte);
+      const isControl = depth === 0 && byte > LAST_TEXT_BYTE;
+      if (first === second || isControl) {
+        node = this.#ends[node]!;
+        continue;
+      }
+      ones[depth + 1] = first;
+      others[depth + 1] = second;
+      const isRefused = !canEndToken(reader, first);
+      if (isRefused === canEndToken(reader, second)) {
+        for (let id = this.#tokens[node]!; id >= 0; id = this.#twins[id]!) visit(id, isRefused);
+      }
+      node++;
+    }
+  }
+
   /** Visits the nodes of a subtree that the state allows, until `visit` returns false. */
   #walk({ automaton, state, work, from, to }: Walk, visit: (node: number) => boolean): void {
     const states: State[] = new Array(this.#maxDepth + 1);
@@ -138,4 +185,9 @@ export class Vocabulary {
     for (const node of open) this.#ends[node] = count;
     return count;
   }
+}
+
+/** Whether a token may end in this state. */
+export function canEndToken<S extends object>(reader: TokenReader<S>, state: S | null): boolean {
+  return state !== null && reader.canEndToken(state);
 }

@@ -9,6 +9,7 @@ import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { KeptResponses } from '../conversations/kept-responses.ts';
 import type { Files } from '../jobs/files.ts';
+import type { JobRequest } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
 import type { EngineClient } from '../scheduler/client.ts';
@@ -47,6 +48,8 @@ export interface JobsSide {
   readonly method: 'qlora' | 'lora';
   /** The highest rank that a job may train. */
   readonly maxRank: number;
+  /** Rejects with `ServeError` if the settings of a job contradict each other or do not fit the served base. */
+  checkSettings(request: JobRequest): Promise<void>;
 }
 
 /** Dependencies of the routes that manage published adapters. */

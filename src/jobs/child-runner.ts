@@ -44,7 +44,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
     plan({ jobId, job }, { signal }) {
       const request: TrainerRequest = {
         command: 'plan',
-        job: { file: undefined, overrides: withDefaults(job) },
+        job: { file: undefined, overrides: withDefaults(job), isFromApi: true },
         size: undefined,
         configFile: undefined,
         memory: undefined,
@@ -148,7 +148,7 @@ async function prepare({ runDir, job, gate, isResume }: RunRequest): Promise<Tra
     return { command: 'resume', runDir, ...publishing };
   }
   await rm(runDir, { recursive: true, force: true });
-  const source = { file: undefined, overrides: job };
+  const source = { file: undefined, overrides: job, isFromApi: true } as const;
   return { command: 'train', job: source, outDir: runDir, ...publishing };
 }
 

@@ -10,7 +10,7 @@ import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../
 import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
+import type { TokenBan, TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Drafter, planDrafts } from './drafter.ts';
 import { type ForcedRow, planForced, usableForced } from './forced-text.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
@@ -27,6 +27,12 @@ export type CreateMatcher = (
   added: AddedTokens | undefined,
   caller: Caller,
 ) => Promise<TokenMatcher>;
+
+/** Creates the ban of a sequence's words, for the tokens of the base and those of an adapter. */
+export type CreateBan = (
+  words: readonly string[],
+  added: AddedTokens | undefined,
+) => Promise<TokenBan>;
 
 /** An event that ends a sequence. */
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
@@ -82,10 +88,11 @@ export type SequenceInit = Pick<
 > &
   Partial<Pick<Sequence, 'prefix'>>;
 
-/** Whether something has to be loaded before the sequence can run: an adapter, a grammar or the graph of embeddings. */
+/** Whether something has to be loaded before the sequence can run: an adapter, a grammar, banned words or the graph of embeddings. */
 export function needsLoading({ adapter, request }: Pick<Sequence, 'adapter' | 'request'>): boolean {
-  const { constraint, pooling } = request;
-  return adapter !== undefined || constraint !== undefined || pooling !== undefined;
+  return [adapter, request.constraint, request.badWords, request.pooling].some(
+    (needed) => needed !== undefined,
+  );
 }
 
 /** Gives the pooler its classifier. Throws `ServeError` if the request wants other results than the adapter gives. */
@@ -108,8 +115,8 @@ export function checkTokens(
   { promptIds, predictionIds = [], sampling }: GenerationRequest,
   size: number,
 ): void {
-  const { logitBias, allowedTokenIds = [], badWords = [], minTokens } = sampling;
-  const lists = [promptIds, predictionIds, allowedTokenIds, ...badWords, minTokens?.endings ?? []];
+  const { logitBias, allowedTokenIds = [], minTokens } = sampling;
+  const lists = [promptIds, predictionIds, allowedTokenIds, minTokens?.endings ?? []];
   for (const ids of [...lists, logitBias.keys()])
     for (const id of ids) {
       if (id < size) continue;

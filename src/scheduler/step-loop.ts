@@ -28,6 +28,7 @@ import type {
 import { RunAnnouncer } from './run-announcer.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
+  type CreateBan,
   type CreateMatcher,
   checkTokens,
   createSequence,
@@ -75,6 +76,8 @@ export interface StepLoopOptions {
   createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
   /** Creates the matcher of a sequence with a constraint. Absent: no sequence has one. */
   createMatcher?: CreateMatcher | undefined;
+  /** Creates the ban of a sequence's words. Absent: no sequence has any. */
+  createBan?: CreateBan | undefined;
   clock?: Clock;
 }
 
@@ -91,8 +94,7 @@ export class StepLoop {
   readonly #leases: SequenceLeases;
   readonly #scheduler: Scheduler;
   readonly #clock: Clock;
-  readonly #createProposer: StepLoopOptions['createProposer'];
-  readonly #createMatcher: StepLoopOptions['createMatcher'];
+  readonly #create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'createBan'>;
   #post: (message: FromEngine) => void = () => {};
   /** Ends the wait for a sequence's grammar. */
   readonly #awaitedGrammars = new Map<SequenceId, AbortController>();
@@ -106,8 +108,7 @@ export class StepLoop {
   constructor({ engine, adapters, limits = {}, clock, ...create }: StepLoopOptions) {
     this.#engine = engine;
     this.#adapters = adapters;
-    this.#createProposer = create.createProposer;
-    this.#createMatcher = create.createMatcher;
+    this.#create = create;
     this.#clock = clock ?? systemClock;
     this.#leases = new SequenceLeases(adapters, this.#clock);
     this.#runner = new StepRunner({
@@ -197,9 +198,10 @@ export class StepLoop {
   }
 
   #createDrafter(request: GenerationRequest): Drafter | undefined {
-    if (!this.#createProposer || request.maxTokens === 0) return;
+    const { createProposer } = this.#create;
+    if (!createProposer || request.maxTokens === 0) return;
     if (request.sampling.temperature > MAX_DRAFT_TEMPERATURE) return;
-    return new Drafter(this.#createProposer(request));
+    return new Drafter(createProposer(request));
   }
 
   #prefixOf(
@@ -226,7 +228,8 @@ export class StepLoop {
     const { id, adapter, sampler, pooler } = loading;
     try {
       // The grammar first, because an adapter that is not used would be loaded for nothing.
-      const { constraint } = loading.request;
+      const { constraint, badWords, addedTokens } = loading.request;
+      if (badWords) sampler.ban(await this.#create.createBan!(badWords, addedTokens));
       if (constraint) sampler.follow(await this.#loadMatcher(constraint, loading));
       if (!this.#scheduler.isLive(id)) return; // its adapter would be leased for ever
       const receipt = adapter ? await this.#loadAdapter(adapter, loading) : {};
@@ -247,11 +250,12 @@ export class StepLoop {
     constraint: Constraint,
     { id, tenant, request }: Loading,
   ): Promise<TokenMatcher> {
-    assert(this.#createMatcher, 'an engine that gets constraints has grammars');
+    const { createMatcher } = this.#create;
+    assert(createMatcher, 'an engine that gets constraints has grammars');
     const controller = new AbortController();
     this.#awaitedGrammars.set(id, controller);
     try {
-      return await this.#createMatcher(constraint, request.addedTokens, {
+      return await createMatcher(constraint, request.addedTokens, {
         tenant,
         signal: controller.signal,
       });

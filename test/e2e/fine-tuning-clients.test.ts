@@ -20,6 +20,8 @@ const BATCH = 8;
 /** Rows for training and for testing, and the share that the model must answer exactly. The whole job is what the example promises. */
 const WHOLE = { train: 320, test: 200, wanted: 0.75 };
 const SHORT = { train: 96, test: 80, wanted: 0.2 };
+/** The share that the base answers exactly: none or a single row, which depends on the processor's rounding. */
+const UNTRAINED_AT_MOST = 0.02;
 
 const base = await fetchBase();
 const python = await pythonWith(path.join(EXAMPLE, 'requirements.txt'));
@@ -89,7 +91,7 @@ function assertShares(printed: string, { model }: Controlled, { test, wanted }: 
       [model, test],
     ],
   );
-  assert.equal(Number(shares[0]![2]), 0);
+  assert.ok(Number(shares[0]![2]) <= UNTRAINED_AT_MOST, shares[0]![0]);
   assert.ok(Number(shares[1]![2]) > wanted, shares[1]![0]);
 }
 

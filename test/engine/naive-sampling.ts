@@ -42,15 +42,13 @@ export function naiveDistribution(
   return scores.map((_, id) => (kept.includes(id) ? weights[id]! / total : 0));
 }
 
-/** Follows the definitions of allowed_token_ids, min_tokens and bad_words. */
+/** Follows the definitions of allowed_token_ids and min_tokens. */
 function isForbidden(id: number, params: SamplingParams, generatedIds: readonly number[]): boolean {
-  const { allowedTokenIds, minTokens, badWords = [] } = params;
+  const { allowedTokenIds, minTokens } = params;
   if (allowedTokenIds && !allowedTokenIds.includes(id)) return true;
-  if (minTokens && generatedIds.length < minTokens.count && minTokens.endings.includes(id))
-    return true;
-  return badWords.some((word) => {
-    const before = word.slice(0, -1);
-    const last = before.length === 0 ? [] : generatedIds.slice(-before.length);
-    return word.at(-1) === id && last.join() === before.join();
-  });
+  return (
+    minTokens !== undefined &&
+    generatedIds.length < minTokens.count &&
+    minTokens.endings.includes(id)
+  );
 }

@@ -5,6 +5,8 @@ import fc from 'fast-check';
 import { GREEDY, type SamplingParams } from '../../src/contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
 import { createSampler, distribution } from '../../src/engine/sampling/sampler.ts';
+import { Grammars } from '../../src/grammar/grammars.ts';
+import { vocabularyOf } from '../grammar/written.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { naiveDistribution } from './naive-sampling.ts';
 
@@ -62,7 +64,6 @@ const someConstraints: fc.Arbitrary<Partial<SamplingParams>> = fc.record(
         ...[5, 40].map((size) => Array.from({ length: size }, (_, id) => (id * 3) % 5)),
       ),
     ),
-    badWords: fc.array(fc.array(fc.nat(4), { minLength: 1, maxLength: 3 }), { maxLength: 4 }),
     minTokens: fc.record({
       count: fc.constantFrom(1, 3, 4, 8),
       endings: fc.array(fc.nat(4), { maxLength: 3 }),
@@ -193,22 +194,20 @@ describe('constraints', () => {
     assert.deepEqual(draw({ minTokens }, [0, 1, 2, 3]), [1, 1, 3, 3]);
   });
 
-  test('only the last token of a bad word is forbidden, and only after the generated ones before it', () => {
-    assert.deepEqual(draw({ badWords: [[3]] }, [0, 1, 2, 3]), [2, 2, 2, 2]);
-    assert.deepEqual(draw({ badWords: [[3, 3]] }, [0, 1, 2, 3]), [3, 2, 3, 2]);
-    assert.deepEqual(draw({ badWords: [[1, 3]] }, [0, 1, 2, 3]), [3, 3, 3, 3]); // 1 ends the prompt
-    assert.deepEqual(
-      draw(
-        {
-          badWords: [
-            [3, 2, 3],
-            [3, 3],
-          ],
-        },
-        [0, 1, 2, 3],
-      ),
-      [3, 2, 2, 3],
-    );
+  test('a token that completes a banned word is not drawn, whatever its bias', () => {
+    const tokenizer = vocabularyOf([' ', 'a', 'b', ' a'], { withBytes: false });
+    const grammars = new Grammars(tokenizer, 4);
+    const drawn = (words: string[], logits: number[], params: Partial<SamplingParams> = {}) => {
+      const sampler = createSampler({ ...GREEDY, ...params }, { promptIds: [] });
+      sampler.ban(grammars.createBan(words));
+      const row = narrowed(Float32Array.from(logits));
+      return [1, 2, 3, 4].map(() => sampler.sample(row)?.id);
+    };
+    assert.deepEqual(drawn(['a'], [0, 1, 2, 3]), [2, 2, 2, 2]);
+    assert.deepEqual(drawn(['a'], [0, 1, 2, 3], { logitBias: new Map([[3, 100]]) }), [2, 2, 2, 2]);
+    assert.deepEqual(drawn(['aa', 'ba'], [0, 3, 2, 1]), [1, 2, 1, 1]);
+    const only = { allowedTokenIds: [1], minTokens: { count: 2, endings: [0] } };
+    assert.deepEqual(drawn(['aa'], [0, 1, 2, 3], only), [1, undefined, undefined, undefined]);
   });
 
   test('allowed tokens may be far outside the largest logits', () => {
@@ -217,11 +216,7 @@ describe('constraints', () => {
   });
 
   test('if no token is allowed, none is drawn', () => {
-    assert.deepEqual(draw({ allowedTokenIds: [1], badWords: [[1, 1]] }, [0, 1, 2], 2), [
-      1,
-      undefined,
-    ]);
-    const hot = { allowedTokenIds: [1], badWords: [[1]], temperature: 1 };
+    const hot = { allowedTokenIds: [1], minTokens: { count: 1, endings: [1] }, temperature: 1 };
     assert.deepEqual(draw(hot, [0, 1, 2], 1), [undefined]);
   });
 

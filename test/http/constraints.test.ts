@@ -56,6 +56,8 @@ describe('which tokens can be generated', () => {
     assert.equal(await text({ allowed_token_ids: [101], max_tokens: 3 }), 'eee');
     assert.notEqual(await text({ bad_words: ['Hello'] }), 'Hello');
     assert.match(await text({ bad_words: ['Hello'] }), /^Hell[^o]/);
+    assert.match(await text({ bad_words: [' Hello '] }), /^Hell[^o]/);
+    assert.equal(await text({ bad_words: ['ello', 'hello'] }), 'Hello');
     assert.deepEqual(await fault(COMPLETIONS, { allowed_token_ids: [] }), [
       'invalid_request',
       'allowed_token_ids',
@@ -72,7 +74,8 @@ describe('which tokens can be generated', () => {
       'invalid_request',
       'allowed_token_ids',
     ]);
-    assert.deepEqual(await fault(CHAT, { bad_words: [''] }), ['invalid_request', 'bad_words']);
+    for (const word of ['', ' \n'])
+      assert.deepEqual(await fault(CHAT, { bad_words: [word] }), ['invalid_request', 'bad_words']);
   });
 });
 

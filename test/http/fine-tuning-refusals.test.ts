@@ -115,6 +115,26 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { targets: Array(65).fill('q_proj') } }, 'invalid_request', 'lorikeet.targets'],
   [{ lorikeet: { gate: { margin: 'x' } } }, 'invalid_request', 'lorikeet.gate.margin'],
   [{ lorikeet: { gate: { limit: 1 } } }, 'unknown_parameter', 'lorikeet.gate.limit'],
+  // Settings that contradict each other, or do not fit the base.
+  [{ lorikeet: { dora: true, lora_bias: true } }, 'invalid_request', 'lorikeet.lora_bias'],
+  [{ lorikeet: { alora: [5], bias: 'all' } }, 'invalid_request', 'lorikeet.bias'],
+  [
+    { lorikeet: { alora: 'x', modules_to_save: ['norm'] } },
+    'invalid_request',
+    'lorikeet.modules_to_save',
+  ],
+  [{ lorikeet: { alora: [10 ** 6] } }, 'invalid_request', 'lorikeet.alora'],
+  [
+    { lorikeet: { modules_to_save: ['embed_tokens'] } },
+    'invalid_request',
+    'lorikeet.modules_to_save',
+  ],
+  [{ lorikeet: { targets: ['../..'] } }, 'invalid_request', 'lorikeet.targets'],
+  [{ lorikeet: { targets: '(' } }, 'invalid_request', 'lorikeet.targets'],
+  [{ lorikeet: { bias: 'all' } }, 'invalid_request', 'lorikeet.bias'],
+  [{ lorikeet: { train_head: 'lora', dropout: 0.1 } }, 'invalid_request', 'lorikeet.dropout'],
+  [{ lorikeet: { train_head: 'lora', targets: 'q' } }, 'invalid_request', 'lorikeet.train_head'],
+  [{ lorikeet: { ensure_weight_tying: true } }, 'invalid_request', 'lorikeet.ensure_weight_tying'],
   [{ lorikeet: { ranks: 4 } }, 'unknown_parameter', 'lorikeet.ranks'],
   [{ lorikeet: { dry_run: 'yes' } }, 'invalid_request', 'lorikeet.dry_run'],
 ];

@@ -105,7 +105,9 @@ export function serve(options: ServedOptions = {}): Served {
   const grammars = new Grammars(tokenizer, VOCAB_SIZE);
   const createMatcher: StepLoopOptions['createMatcher'] = async (constraint, added) =>
     grammars.createMatcher(constraint, added);
-  const create = { createProposer, createMatcher };
+  const createBan: StepLoopOptions['createBan'] = async (words, added) =>
+    grammars.createBan(words, added);
+  const create = { createProposer, createMatcher, createBan };
   const loop = new StepLoop({ engine: stepEngine, adapters: leases, ...create, ...limits });
   const client = options.client ?? createInProcessClient(loop, log, options.admission);
   after(() => client.drain(0));

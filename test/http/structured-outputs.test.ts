@@ -296,7 +296,7 @@ for (const [name, fields, param, message] of REFUSED) {
 test('a constraint goes with stop strings, logit_bias, bad_words, penalties, logprobs, n and seeds', async () => {
   const { post } = serve({ reply: () => [] });
   const fields = {
-    regex: '[a-f]{40}',
+    regex: '[a-f ]{40}',
     n: 3,
     logit_bias: { 97: -100 },
     bad_words: ['b'],
@@ -314,14 +314,17 @@ test('a constraint goes with stop strings, logit_bias, bad_words, penalties, log
     return choices.map(({ message, finish_reason }) => [message.content, finish_reason]);
   };
   const first = await read();
-  for (const [content] of first) assert.match(content!, /^[c-f]{0,40}$/);
+  for (const [content] of first) {
+    assert.match(content!, /^[b-f ]{0,40}$/);
+    assert.doesNotMatch(content!, /\bb\b/);
+  }
   assert.deepEqual(await read(), first);
 });
 
 test('a constraint that other fields leave no token for ends with an error', async () => {
   const { post } = serve({ reply: () => [] });
   const body = { model: 'base', prompt: 'Hi', regex: 'ab', max_tokens: 9 };
-  for (const fields of [{ bad_words: ['b'] }, { allowed_token_ids: [97] }, { min_tokens: 5 }]) {
+  for (const fields of [{ bad_words: ['ab'] }, { allowed_token_ids: [97] }, { min_tokens: 5 }]) {
     const response = await post('/v1/completions', { ...body, ...fields });
     assert.equal(response.status, 400);
     assert.match((await readError(response)).message, /No token can be generated/);

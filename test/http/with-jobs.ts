@@ -1,7 +1,9 @@
 // A served app with files and jobs over a store (in memory by default) and the adapters that jobs publish there. Its worker
 // does nothing until it is started.
+import path from 'node:path';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
+import { createJobCheck } from '../../src/compose/job-check.ts';
 import type { AppOptions, JobsSide } from '../../src/http/deps.ts';
 import type { Jobs } from '../../src/jobs/create-jobs.ts';
 import { watchStore } from '../adapters/published.ts';
@@ -35,7 +37,8 @@ export function toSide(
   { maxFileBytes = 2 ** 20, idleTimeoutMs = 10_000 }: FilesSideOptions = {},
 ): JobsSide {
   const uploads = { directory: temporaryFolder('uploads'), maxFileBytes, idleTimeoutMs };
-  return { files, uploads, service, dryRuns, method: 'qlora', maxRank: 64 };
+  const checkSettings = createJobCheck(path.resolve('models/toy'));
+  return { files, uploads, service, dryRuns, method: 'qlora', maxRank: 64, checkSettings };
 }
 
 export interface ServedJobs extends ServedPublished {

@@ -11,7 +11,9 @@ import type {
   TokenSource,
 } from '../../src/engine/batch.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
+import { Grammars } from '../../src/grammar/grammars.ts';
 import { NgramProposer, type Proposer } from '../../src/scheduler/ngram-proposer.ts';
+import { vocabularyOf } from '../grammar/written.ts';
 import { generate, tokensOf } from './generate.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
 
@@ -72,8 +74,11 @@ function draw(sampler: TokenSource, tokens: readonly number[]): RowResult {
 }
 
 /** The plain twin: draws token after token until the sequence ends. */
-function plainTokens({ promptIds, maxTokens, stopTokenIds, sampling }: GenerationRequest) {
+function plainTokens(request: GenerationRequest) {
+  const { promptIds, maxTokens, stopTokenIds, sampling } = request;
   const sampler = createSampler(sampling, { promptIds });
+  const ban = banOf(request);
+  if (ban) sampler.ban(ban);
   const drawn: Extract<RowResult, { ok: true }>[] = [];
   while (drawn.length < maxTokens) {
     const result = draw(sampler, [...promptIds, ...drawn.map(({ id }) => id)]);
@@ -103,12 +108,16 @@ const requests = fc.record({
       seed: fc.nat(),
       topLogprobs: fc.constantFrom(0, 2),
       allowedTokenIds: fc.constantFrom([1, 2, 3, 4, 5, 6]),
-      badWords: fc.constantFrom([[1, 2]], [[4]]),
       minTokens: fc.constantFrom({ count: 4, endings: [0, 1] }),
     },
     { requiredKeys: [...(Object.keys(GREEDY) as (keyof typeof GREEDY)[]), 'seed'] as never },
   ),
+  badWords: fc.constantFrom(undefined, ['c'], ['bc', 'de', 'ab cd']),
 });
+
+const letters = vocabularyOf([...' abcdefg', 'bc', ' c', ' d'], { withBytes: false });
+const grammars = new Grammars(letters, VOCAB_SIZE);
+const banOf = ({ badWords }: GenerationRequest) => badWords && grammars.createBan(badWords);
 
 const proposers = fc.constantFrom('ngram', 'right', 'spoiled', 'wrong');
 
@@ -125,9 +134,13 @@ test('tokens and log-probabilities are those of drawing one by one', async () =>
   const property = fc.asyncProperty(pairs, pairs, async (one, other) => {
     const all = [one, other].map(([request, kind]) => {
       const typed = request as GenerationRequest;
-      return { request: typed, proposer: proposerOf(kind, typed) };
+      return { request: typed, proposer: proposerOf(kind, typed), ban: banOf(typed) };
     });
-    const { events, stats } = await generate(new RepetitiveModel(), all);
+    // Their words are loaded already.
+    const loaded = all.map(({ request: { badWords: _, ...request }, ...of }) => {
+      return { ...of, request };
+    });
+    const { events, stats } = await generate(new RepetitiveModel(), loaded);
     accepted += stats.acceptedDraftTokens;
     all.forEach(({ request }, i) => {
       const want = plainTokens(request);

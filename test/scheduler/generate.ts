@@ -2,7 +2,7 @@
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
+import type { TokenBan, TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { Proposer } from '../../src/scheduler/ngram-proposer.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
@@ -16,6 +16,8 @@ export interface Generation {
   proposer?: Proposer | undefined;
   /** Absent: any text. */
   matcher?: TokenMatcher | undefined;
+  /** Absent: no word is banned. */
+  ban?: TokenBan | undefined;
 }
 
 /** Runs all generations at once on the base. Returns their events in order, and the scheduler's totals. */
@@ -25,10 +27,11 @@ export async function generate(
 ): Promise<{ events: EngineEvent[][]; stats: SchedulerStats }> {
   const { slotCount, maxSeqLength } = engine.info;
   const scheduler = new Scheduler({ slotCount, maxSeqLength });
-  for (const [i, { request, proposer, matcher }] of generations.entries()) {
+  for (const [i, { request, proposer, matcher, ban }] of generations.entries()) {
     const { promptIds, sampling, stopTokenIds } = request;
     const sampler = createSampler(sampling, { promptIds, stopTokenIds });
     if (matcher) sampler.follow(matcher);
+    if (ban) sampler.ban(ban);
     const drafter = proposer && new Drafter(proposer);
     const id = (i + 1) as SequenceId;
     const of = { tenant: 't', weight: 1, adapter: undefined };

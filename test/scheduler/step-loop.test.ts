@@ -102,7 +102,6 @@ test('a token that the model lacks is refused before anything runs', async () =>
     { ...request([1]), predictionIds: [vocabSize] },
     { ...request([1]), sampling: { ...sampling, logitBias: new Map([[vocabSize, 1]]) } },
     { ...request([1]), sampling: { ...sampling, allowedTokenIds: [1, vocabSize] } },
-    { ...request([1]), sampling: { ...sampling, badWords: [[1], [2, vocabSize]] } },
   ];
   const ids = refused.flatMap((one) => [bench.submit(one), bench.submit(one, source('a'))]);
   await bench.until(() => ids.every((id) => bench.eventsOf(id).some(isTerminal)));

@@ -4,6 +4,7 @@ import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 export const ZERO_SAMPLER: Sampler = {
   sample: () => ({ id: 0 }),
   follow() {},
+  ban() {},
   isComplete: false,
   upcoming: [],
   takeEnding: () => undefined,

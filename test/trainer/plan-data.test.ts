@@ -4,7 +4,8 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
+import { nameSettings, sourceNames } from '../../src/contracts/training-fields.ts';
+import type { JobPlan, JobSource, PlannedExample } from '../../src/contracts/training-messages.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { makePlan } from '../../trainer/commands/plan.ts';
 import { readLanguage } from '../../trainer/data/encode-row.ts';
@@ -146,9 +147,41 @@ test('a least number of examples is the request’s, in OpenAI’s words', async
 
 test("a setting's fault names the field as the API calls it", () => {
   const paramOf = (fault: string) => toFault(new ConfigError([fault])).param;
-  assert.equal(paramOf('batchSize: must be at least 1'), 'batch_size');
+  assert.equal(paramOf('batchSize: must be at least 1'), 'hyperparameters.batch_size');
   assert.equal(paramOf('rankPattern.q_proj: must be a number'), 'rankPattern');
-  assert.equal(paramOf('modulesToSave[0]: no norm of the model ends in it'), 'modules_to_save');
+  assert.equal(
+    paramOf('modulesToSave[0]: no norm of the model ends in it'),
+    'lorikeet.modules_to_save',
+  );
   assert.equal(paramOf('data: is missing'), 'training_file');
   assert.equal(paramOf('something without a key'), null);
+});
+
+test('a message names settings as the user gave them: fields, flags, or keys of a job file', () => {
+  const faults = [
+    'loraBias: does not go with dora',
+    'modulesToSave[1]: no norm ends in "x". There is trainHead (trainEmbeddings).',
+    'rankPattern.q: needs 3',
+  ];
+  const names = (source: JobSource) => nameSettings(faults.join('\n'), sourceNames(source));
+  assert.equal(
+    names({ file: undefined, overrides: {}, isFromApi: true }),
+    [
+      'lorikeet.lora_bias: does not go with lorikeet.dora',
+      'lorikeet.modules_to_save[1]: no norm ends in "x". There is lorikeet.train_head (lorikeet.train_embeddings).',
+      'rankPattern.q: needs 3',
+    ].join('\n'),
+  );
+  assert.equal(
+    names({ file: 'job.json', overrides: { loraBias: true, trainHead: 'full' } }),
+    [
+      '--lora-bias: does not go with dora',
+      'modulesToSave[1]: no norm ends in "x". There is --train-head (trainEmbeddings).',
+      'rankPattern.q: needs 3',
+    ].join('\n'),
+  );
+  assert.match(
+    names({ file: undefined, overrides: {} }),
+    /^--modules-to-save\[1\].* --train-head /m,
+  );
 });

@@ -8,9 +8,11 @@ import { gzipSync } from 'node:zlib';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { describeFailure } from '../../src/common/failure.ts';
+import { sourceNames } from '../../src/contracts/training-fields.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { parseJob, readJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
+import { withNames } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 const TOY = path.resolve('models/toy');
@@ -43,7 +45,7 @@ async function answer(data: string, flags: readonly string[] = []): Promise<Answ
         run = await prepareRun(job, artifact).finally(() => artifact.tensors.close());
         return 0;
       } catch (caught) {
-        const { text, exitCode } = describeFailure(caught);
+        const { text, exitCode } = describeFailure(withNames(caught, sourceNames(request.job)));
         terminal.error(text);
         return exitCode;
       }
@@ -227,23 +229,24 @@ test('B64: control tokens, NUL and lone surrogates in a text become no control i
   }
 });
 
-/** Flags that are refused with exit code 78, and what the refusal begins with. */
+/** Flags that are refused with exit code 78, and what the refusal says after the flag. */
 const FLAGS: readonly (readonly [flag: string, value: string, says: string])[] = [
-  ['--learning-rate', '0', 'learningRate: must be above 0'],
-  ['--learning-rate', '-1', 'learningRate: must be above 0'],
-  ['--learning-rate', 'NaN', 'learningRate: must be a number'],
-  ['--learning-rate', '1e-3x', 'learningRate: must be a number'],
-  ['--epochs', '1000000', 'epochs: must be at most 1000'],
-  ['--batch-size', '0', 'batchSize: must be at least 1'],
-  ['--name', '../zen', 'name: must be 1 to 63 of'],
-  ['--seed', '1.5', 'seed: must be a whole number'],
+  ['--learning-rate', '0', 'must be above 0'],
+  ['--learning-rate', '-1', 'must be above 0'],
+  ['--learning-rate', 'NaN', 'must be a number'],
+  ['--learning-rate', '1e-3x', 'must be a number'],
+  ['--epochs', '1000000', 'must be at most 1000'],
+  ['--batch-size', '0', 'must be at least 1'],
+  ['--lora-bias', '--dora', 'does not go with --dora'],
+  ['--name', '../zen', 'must be 1 to 63 of'],
+  ['--seed', '1.5', 'must be a whole number'],
 ];
 
 for (const [flag, value, says] of FLAGS) {
   test(`B65: ${flag} ${value} is refused`, async (t) => {
     const { code, error } = await answer(write(t, ROW), [flag, value]);
     assert.equal(code, 78);
-    assert.ok(error.startsWith(`lorikeet: ${says}`), error);
+    assert.ok(error.startsWith(`lorikeet: ${flag}: ${says}`), error);
   });
 }
 

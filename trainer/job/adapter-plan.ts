@@ -19,6 +19,7 @@ import {
 } from '../adapter/classifier.ts';
 import { drawAdapter } from '../adapter/draw.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
+import { resolveInvocation } from '../data/invocation.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
 import {
@@ -67,6 +68,34 @@ export async function planAdapter(
   if (invocation && classes) {
     throw new ConfigError(['alora: does not go with rows that have a label']);
   }
+  const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
+  const init = drawAdapter(settings, model, job.seed);
+  if (!classes) return { peft, lora: { ...settings, init } };
+  init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
+  return {
+    peft: { ...peft, ...classifierFields(classes, peft.modules_to_save) },
+    lora: { ...settings, init, classes },
+  };
+}
+
+/**
+ * Checks a job against its base alone, before its rows and the adapter that it may continue are read.
+ * @throws ConfigError naming the job's key
+ */
+export async function checkAdapter(job: TrainJob, model: DecoderConfig): Promise<void> {
+  if (job.initAdapter !== undefined) return;
+  const isText = typeof job.alora === 'string'; // its tokens matter only to the rows
+  const invocation = isText
+    ? undefined
+    : resolveInvocation(job.alora, { vocabSize: model.vocabSize, language: undefined });
+  await resolveNewAdapter(job, model, { invocation });
+}
+
+async function resolveNewAdapter(
+  job: TrainJob,
+  model: DecoderConfig,
+  { invocation, classes }: RowProperties,
+) {
   refuseForeignLayers(job, model);
   refuseForeignModules(job, model, classes);
   const rank = job.rank ?? DEFAULT_RANK;
@@ -88,14 +117,7 @@ export async function planAdapter(
     layers_pattern: null,
     lora_dropout: job.dropout,
   };
-  const settings = await resolveAdapter(peft, model);
-  const init = drawAdapter(settings, model, job.seed);
-  if (!classes) return { peft, lora: { ...settings, init } };
-  init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
-  return {
-    peft: { ...peft, ...classifierFields(classes, peft.modules_to_save) },
-    lora: { ...settings, init, classes },
-  };
+  return { peft, settings: await resolveAdapter(peft, model) };
 }
 
 /** Adds the tables with an update to a list of targets. An expression names them itself. */

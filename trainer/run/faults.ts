@@ -8,10 +8,25 @@ import {
   UsageError,
 } from '../../src/common/errors.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import { apiNameOf } from '../../src/contracts/training-fields.ts';
+import { apiPathOf, nameSettings, type SettingNames } from '../../src/contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault } from '../../src/contracts/training-messages.ts';
 import { fileFault } from '../../src/rows/file-fault.ts';
 import { DatasetError } from '../data/example.ts';
+
+/** A fault of a job whose message has other names of settings than their keys. */
+class NamedConfigError extends ConfigError {
+  readonly param: string | null;
+
+  constructor(error: ConfigError, names: SettingNames) {
+    super(error.faults.map((fault) => nameSettings(fault, names)));
+    this.param = paramOf(error);
+  }
+}
+
+/** Returns the error with the names that its settings have for the user. */
+export function withNames(error: unknown, names: SettingNames): unknown {
+  return error instanceof ConfigError ? new NamedConfigError(error, names) : error;
+}
 
 /** Returns the failure as data. */
 export function toFault(error: unknown): Fault {
@@ -22,8 +37,7 @@ export function toFault(error: unknown): Fault {
   }
   if (error instanceof ServeError) return error.toPlain();
   if (error instanceof ConfigError || error instanceof UsageError) {
-    const key = /^(\w+)(?:\.\w+|\[\d+\])*: /.exec(error.message)?.[1];
-    const param = key === undefined ? null : apiNameOf(key);
+    const param = error instanceof NamedConfigError ? error.param : paramOf(error);
     return { code: 'invalid_request', message: error.message, param };
   }
   if (error instanceof FileError) {
@@ -31,6 +45,12 @@ export function toFault(error: unknown): Fault {
   }
   const message = error instanceof Error ? error.message : String(error);
   return { code: 'training_failed', message, param: null };
+}
+
+/** The API's name of the setting at fault. */
+function paramOf({ message }: Error): string | null {
+  const key = /^(\w+)(?:\.\w+|\[\d+\])*: /.exec(message)?.[1];
+  return key === undefined ? null : apiPathOf(key);
 }
 
 /** Names the file as the error does; a server's jobs replace the name with the file's id. */

@@ -1,9 +1,9 @@
-// The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, are not
+// The tokens that a sequence must not draw next: those that complete a banned word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
-import type { ForcedTokens, TokenMatcher } from './token-matcher.ts';
+import type { ForcedTokens, TokenBan, TokenMatcher } from './token-matcher.ts';
 
-type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTokens'>;
+type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
@@ -14,25 +14,19 @@ export interface ConstraintContext {
   stopTokenIds?: readonly number[];
 }
 
-/** The constraints of one sequence, and its last tokens. */
+/** The constraints of one sequence. */
 export class Constraints {
   readonly #params: Constrained;
   readonly #endings: ReadonlySet<number>;
-  /** Bad words of one token, which are never drawn. */
-  readonly #never: ReadonlySet<number>;
-  readonly #longWords: readonly (readonly number[])[];
-  /** The last generated tokens, as many as the longest bad word has before its last token. */
-  readonly #recent: number[] = [];
-  readonly #recentCount: number;
   readonly #stopTokenIds: readonly number[];
   /** The bits of `allowedTokenIds`. */
   readonly #listed: Uint32Array | undefined;
   #matcher: TokenMatcher | undefined;
+  #ban: TokenBan | undefined;
   #forced = NOT_FORCED;
   #generated = 0;
 
   constructor(params: Constrained, { stopTokenIds = [] }: ConstraintContext) {
-    const { badWords = [], minTokens } = params;
     this.#params = params;
     this.#stopTokenIds = stopTokenIds;
     if (params.allowedTokenIds) {
@@ -40,21 +34,20 @@ export class Constraints {
       this.#listed = new Uint32Array((last >> 5) + 1);
       for (const id of params.allowedTokenIds) addToken(this.#listed, id);
     }
-    this.#endings = new Set(minTokens?.endings);
-    this.#never = new Set(badWords.flatMap((word) => (word.length === 1 ? word : [])));
-    this.#longWords = badWords.filter((word) => word.length > 1);
-    this.#recentCount = Math.max(0, ...this.#longWords.map((word) => word.length - 1));
+    this.#endings = new Set(params.minTokens?.endings);
   }
 
   /** Tokens that must not be drawn next. Does not include those that `allowed` leaves out. */
   forbidden(): ReadonlySet<number> {
-    const completing = this.#longWords.flatMap((word) => (this.#isBegun(word) ? word.at(-1)! : []));
-    if (!this.#isTooShort && completing.length === 0) return this.#never;
-    return new Set([
-      ...this.#never,
-      ...completing,
-      ...(this.#isTooShort ? this.#endings : NOTHING),
-    ]);
+    const banned = this.#ban?.forbidden() ?? NOTHING;
+    if (!this.#isTooShort) return banned;
+    return banned.size === 0 ? this.#endings : new Set([...banned, ...this.#endings]);
+  }
+
+  /** Keeps words out of the sequence, from its first token on. */
+  ban(words: TokenBan): void {
+    this.#ban = words;
+    this.#findForced();
   }
 
   /** Restricts the sequence to what a grammar allows, from its first token on. */
@@ -73,8 +66,8 @@ export class Constraints {
    * length may forbid the end.
    */
   #findForced(): void {
-    const { allowedTokenIds, badWords, minTokens } = this.#params;
-    const isAlone = !allowedTokenIds && !badWords && !minTokens;
+    const { allowedTokenIds, minTokens } = this.#params;
+    const isAlone = !allowedTokenIds && !this.#ban && !minTokens;
     this.#forced = this.#matcher && isAlone ? this.#matcher.forced() : NOT_FORCED;
   }
 
@@ -101,10 +94,8 @@ export class Constraints {
   /** Counts a generated token. */
   record(id: number): void {
     this.#generated++;
+    this.#ban?.accept(id);
     this.#follow(id);
-    if (this.#recentCount === 0) return;
-    this.#recent.push(id);
-    if (this.#recent.length > this.#recentCount) this.#recent.shift();
   }
 
   #follow(id: number): void {
@@ -116,16 +107,6 @@ export class Constraints {
 
   get #isTooShort(): boolean {
     return this.#generated < (this.#params.minTokens?.count ?? 0);
-  }
-
-  /** Whether the last generated tokens are the word without its last token. */
-  #isBegun(word: readonly number[]): boolean {
-    const start = this.#recent.length - (word.length - 1);
-    if (start < 0) return false;
-    for (let i = 0; i < word.length - 1; i++) {
-      if (word[i] !== this.#recent[start + i]) return false;
-    }
-    return true;
   }
 }
 

@@ -7,7 +7,7 @@ import { type LogitsRow, scoreToken, type TopLogits } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
 import { Constraints } from './constraints.ts';
 import { Penalties } from './penalties.ts';
-import type { TokenMatcher } from './token-matcher.ts';
+import type { TokenBan, TokenMatcher } from './token-matcher.ts';
 
 /** A token that was sampled. */
 export interface SampledToken {
@@ -25,6 +25,8 @@ export interface Sampler {
   sample(row: LogitsRow): SampledToken | undefined;
   /** Restricts the sequence to what a grammar allows. Called before the first token. */
   follow(matcher: TokenMatcher): void;
+  /** Keeps words out of the sequence. Called before the first token. */
+  ban(words: TokenBan): void;
   /** Whether nothing may follow, because the grammar is at its end. */
   readonly isComplete: boolean;
   /**
@@ -70,6 +72,9 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
     },
     follow(matcher) {
       constraints.follow(matcher);
+    },
+    ban(words) {
+      constraints.ban(words);
     },
     get isComplete() {
       return constraints.isComplete;

@@ -1,4 +1,4 @@
-// A grammar as the sampler sees it: the tokens that a sequence may generate next. Knows no text and no grammar.
+// A grammar and banned words as the sampler sees them: the tokens that a sequence may generate next. Knows no text and no grammar.
 
 /** The tokens that one sequence may generate. It has to be told every token. */
 export interface TokenMatcher {
@@ -14,6 +14,14 @@ export interface TokenMatcher {
   /** The tokens that follow in any case. Cheap to ask again. */
   forced(): ForcedTokens;
   /** Adds the next token, which must be allowed. */
+  accept(id: number): void;
+}
+
+/** Words that one sequence must not generate. It has to be told every token. */
+export interface TokenBan {
+  /** The tokens that would complete a word. Not to be changed. */
+  forbidden(): ReadonlySet<number>;
+  /** Adds the next token, which must not be forbidden. */
   accept(id: number): void;
 }
 

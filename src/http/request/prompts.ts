@@ -227,25 +227,17 @@ function cutPrompt(
   return side === 'left' ? ids.slice(-maxTokens) : ids.slice(0, maxTokens);
 }
 
-/**
- * Returns the token sequences that must not be generated: each word at the start of a text, and after a space if that is a
- * different token. Throws `ServeError` for a word without tokens.
- */
-export function toBadWords(words: readonly string[], { tokenizer }: RequestModel): number[][] {
+/** Returns the words that must not be generated, without spaces around them. Throws `ServeError` for a word of spaces only. */
+export function toBadWords(
+  words: readonly string[],
+  { tokenizer }: RequestModel,
+): readonly string[] {
   if (words.length === 0) return [];
   if (!tokenizer) throw needsTokenizer('bad_words');
-  const encode = (text: string) => tokenizer.encode(text, { specials: false });
-  return words.flatMap((word) => {
-    const bare = word.trimStart();
-    const alone = encode(bare);
-    if (alone.length === 0) {
-      const message = 'bad_words: each word must have at least one token';
-      throw new ServeError('invalid_request', message, { param: 'bad_words' });
-    }
-    const spaced = encode(` ${bare}`);
-    const isOther = spaced.length === alone.length && spaced[0] !== alone[0];
-    return isOther ? [alone, spaced] : [alone];
-  });
+  const trimmed = new Set(words.map((word) => word.trim()));
+  if (!trimmed.has('')) return [...trimmed];
+  const message = 'bad_words: each word must have a character other than a space';
+  throw new ServeError('invalid_request', message, { param: 'bad_words' });
 }
 
 /** Returns the tokens of a predicted answer, without those that can't fit the context. */

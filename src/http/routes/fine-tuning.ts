@@ -40,6 +40,7 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
       const model = await deps.registry.resolve(tenant, body.model);
       checkRank(body, model, jobs);
       const newJob = toNewJob(body, model);
+      await jobs.checkSettings(withSeed(newJob));
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };

@@ -28,8 +28,8 @@ export interface SequencePlan {
   promptTopLogprobs?: number | undefined;
   /** Undefined: the request shares no cached prefixes. */
   prefixScope: string | undefined;
-  /** Token ids of each word. */
-  badWords: readonly (readonly number[])[];
+  /** The words that must not be generated. */
+  badWords: readonly string[];
   /** The texts that may be generated. Undefined: all. */
   constraint?: Constraint | undefined;
 }
@@ -43,7 +43,9 @@ export function toGenerationRequests(
   model: Pick<ServedModel, 'eosTokenIds' | 'addedTokens'>,
   plan: SequencePlan,
 ): GenerationRequest[] {
-  const { promptIds, maxTokens, promptTopLogprobs, prefixScope, constraint } = plan;
+  const { promptIds, maxTokens, promptTopLogprobs, prefixScope, badWords } = plan;
+  const constraint = plan.constraint?.kind === 'any_text' ? undefined : plan.constraint;
+  const usesTokens = constraint !== undefined || badWords.length > 0;
   const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
   const sampling = toSamplingParams(body, plan, endings);
   checkConstraints(sampling, maxTokens);
@@ -51,9 +53,9 @@ export function toGenerationRequests(
     promptIds,
     maxTokens,
     stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
-    ...(constraint && constraint.kind !== 'any_text'
-      ? { constraint, ...(model.addedTokens && { addedTokens: model.addedTokens }) }
-      : {}),
+    ...(constraint && { constraint }),
+    ...(badWords.length > 0 && { badWords }),
+    ...(usesTokens && model.addedTokens && { addedTokens: model.addedTokens }),
     sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
     ...(body.include_stop_str_in_output ? { includesStopToken: true as const } : {}),
     ...(promptTopLogprobs !== undefined ? { promptTopLogprobs } : {}),
@@ -63,16 +65,15 @@ export function toGenerationRequests(
 
 /** Throws `ServeError` if no first token is allowed. The sampler checks later ones. */
 function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
-  const { minTokens, allowedTokenIds, badWords = [] } = sampling;
+  const { minTokens, allowedTokenIds } = sampling;
   if (minTokens && minTokens.count > maxTokens) {
     const message = `min_tokens: must be at most max_tokens, which is ${maxTokens}`;
     throw new ServeError('invalid_request', message, { param: 'min_tokens' });
   }
   if (!allowedTokenIds) return;
-  const single = badWords.flatMap((word) => (word.length === 1 ? word : []));
-  const forbidden = new Set([...single, ...(minTokens?.endings ?? [])]);
+  const forbidden = new Set(minTokens?.endings);
   if (allowedTokenIds.some((id) => !forbidden.has(id))) return;
-  const message = 'allowed_token_ids: min_tokens and bad_words forbid all of them';
+  const message = 'allowed_token_ids: min_tokens forbids all of them';
   throw new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
 }
 
@@ -86,7 +87,7 @@ function seedOfChoice(seed: number, choice: number): number {
 
 function toSamplingParams(
   body: SharedFields,
-  { topLogprobs, badWords }: SequencePlan,
+  { topLogprobs }: SequencePlan,
   endings: readonly number[],
 ): SamplingParams {
   const numeric = toNumericParams(body);
@@ -98,6 +99,5 @@ function toSamplingParams(
     ...(topLogprobs !== undefined ? { topLogprobs } : {}),
     ...(body.min_tokens ? { minTokens: { count: body.min_tokens, endings } } : {}),
     ...(allowedTokenIds ? { allowedTokenIds } : {}),
-    ...(badWords.length > 0 ? { badWords } : {}),
   };
 }

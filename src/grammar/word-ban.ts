@@ -1,0 +1,195 @@
+// Keeps words out of a text: finds the tokens that would complete one. It reads bytes, so a word may be split into tokens in any
+// way, or be only a part of a token. docs/api.md says when a word counts as such.
+import type { LRUCache } from 'lru-cache';
+import { ServeError } from '../common/errors.ts';
+import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
+import { isControlToken, LAST_TEXT_BYTE } from './utf8-ranges.ts';
+import type { GrammarVocabulary, TokenReader } from './vocabulary.ts';
+
+/** A character that continues a word. Scripts without spaces between words have none: there, a word can be anywhere. */
+const WORD_CHARACTER =
+  /^(?![\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmr}\p{scx=Mymr}])[\p{L}\p{M}\p{N}_]/u;
+
+/** Stands in the searched texts before each character that no word character precedes. No byte has this value. */
+const BOUNDARY = 256;
+
+/** A state takes 1 kB. The words of a request have up to 16,000. When there are more, all are forgotten. */
+const MAX_STATES = 32_768;
+
+/** The part of a text so far that matters to the words. */
+export interface BanState {
+  readonly place: SearchPlace;
+  /** The bytes of a character that is not complete. */
+  readonly partial: readonly number[];
+  /** Whether the last complete character continues a word. */
+  readonly isWord: boolean;
+  /** Whether the text ends with a banned word, which only a word character can still make part of another one. */
+  readonly isOpen: boolean;
+  /** By byte. null: the byte completes a word. */
+  next: (BanState | null | undefined)[];
+}
+
+/** A cache of the forbidden tokens of states. */
+export type ForbiddenTokens = Pick<LRUCache<BanState, ReadonlySet<number>>, 'get' | 'set'>;
+
+/** Words that must not be generated, compiled for the tokens of a model. Sequences share it. */
+export class WordBan implements TokenReader<BanState> {
+  readonly start: BanState;
+  readonly #vocabulary: GrammarVocabulary;
+  readonly #cache: ForbiddenTokens;
+  readonly #root: SearchPlace;
+  readonly #placeIds: ReadonlyMap<SearchPlace, number>;
+  /** By word: whether it ends with a word character. */
+  readonly #endsWithWord: readonly boolean[];
+  readonly #states = new Map<string, BanState>();
+  #atStart: ReadonlySet<number> | undefined;
+
+  /** `words`: texts with a character other than a space. */
+  constructor(words: readonly string[], vocabulary: GrammarVocabulary, cache: ForbiddenTokens) {
+    this.#vocabulary = vocabulary;
+    this.#cache = cache;
+    const places = buildSearch(words.map(searchedText));
+    this.#root = places[0]!;
+    this.#placeIds = new Map(places.map((place, i) => [place, i]));
+    this.#endsWithWord = words.map((word) => isWordCharacter([...word].at(-1)!));
+    const place = this.#root;
+    this.start = this.#intern({ place, partial: [], isWord: false, isOpen: false });
+  }
+
+  /** Returns the tokens that complete a word after this state. */
+  forbidden(state: BanState): ReadonlySet<number> {
+    this.#atStart ??= this.#difference(new Set(), [this.start, ANY_TEXT]);
+    if (state === this.start) return this.#atStart;
+    const known = this.#cache.get(state);
+    if (known) return known;
+    // Most tokens lead to the same state from here as from the start, so only the others are read.
+    const found = this.#difference(this.#atStart, [state, this.start]);
+    this.#cache.set(state, found);
+    return found;
+  }
+
+  /** Returns the state after a token, which must not be forbidden. A control token is no text. */
+  after(state: BanState, id: number): BanState {
+    const bytes = this.#vocabulary.bytesOf(id);
+    if (isControlToken(bytes)) return state;
+    let next: BanState | null = state;
+    for (const byte of bytes) next &&= this.step(next, byte);
+    if (!next) throw new ServeError('internal_error', 'A token was generated that is forbidden.');
+    return next;
+  }
+
+  canEndToken({ isOpen }: BanState): boolean {
+    return !isOpen;
+  }
+
+  step(state: BanState, byte: number): BanState | null {
+    if (state === ANY_TEXT) return ANY_TEXT;
+    const known = state.next[byte];
+    if (known !== undefined) return known;
+    const next = this.#compute(state, byte);
+    state.next[byte] = next;
+    return next;
+  }
+
+  #compute(state: BanState, byte: number): BanState | null {
+    let { place, partial, isWord, isOpen } = state;
+    const continues = partial.length > 0 && (byte & 0xc0) === 0x80;
+    if (!continues) {
+      if (partial.length > 0) {
+        if (isOpen) return null;
+        isWord = false; // decoders show a character that is cut off as U+FFFD
+      }
+      partial = [];
+      if (!isWord) place = searchStep(this.#root, place, BOUNDARY);
+    }
+    place = searchStep(this.#root, place, byte);
+    partial = [...partial, byte];
+    if (partial.length < characterLength(partial[0]!)) {
+      return this.#intern({ place, partial, isWord: false, isOpen });
+    }
+    isWord = isWordCharacter(Buffer.from(partial).toString());
+    if (isOpen && !isWord) return null;
+    isOpen = place.found !== undefined;
+    if (isOpen && !this.#endsWithWord[place.found!]) return null;
+    return this.#intern({ place, partial: [], isWord, isOpen });
+  }
+
+  #intern(state: Omit<BanState, 'next'>): BanState {
+    const { place, partial, isWord, isOpen } = state;
+    const key = [this.#placeIds.get(place), isWord, isOpen, ...partial].join();
+    const known = this.#states.get(key);
+    if (known) return known;
+    if (this.#states.size >= MAX_STATES) this.#forget();
+    const created = { ...state, next: [] };
+    this.#states.set(key, created);
+    return created;
+  }
+
+  /** States that are still in use stay valid. They only lose what follows them. */
+  #forget(): void {
+    for (const state of this.#states.values()) state.next = [];
+    this.#states.clear();
+  }
+
+  #difference(base: ReadonlySet<number>, states: readonly [BanState, BanState]) {
+    let found: Set<number> | undefined;
+    this.#vocabulary.compareStates(this, states, (id, isRefused) => {
+      found ??= new Set(base);
+      if (isRefused) found.add(id);
+      else found.delete(id);
+    });
+    return found ?? base;
+  }
+}
+
+/** The state of a text in which everything may follow. */
+const ANY_TEXT: BanState = {
+  place: { next: new Map(), fail: undefined, found: undefined },
+  partial: [],
+  isWord: false,
+  isOpen: false,
+  next: [],
+};
+
+/** The words that one sequence must not generate. */
+export class BannedWords {
+  readonly #ban: WordBan;
+  #state: BanState;
+
+  constructor(ban: WordBan) {
+    this.#ban = ban;
+    this.#state = ban.start;
+  }
+
+  /** See `TokenBan`. */
+  forbidden(): ReadonlySet<number> {
+    return this.#ban.forbidden(this.#state);
+  }
+
+  /** Adds the next token. */
+  accept(id: number): void {
+    this.#state = this.#ban.after(this.#state, id);
+  }
+}
+
+/** Returns the bytes of a word, with a mark at each boundary that must be there. */
+function searchedText(word: string): number[] {
+  const characters = [...word];
+  return characters.flatMap((character, i) => {
+    const before = characters[i - 1];
+    // The character before the whole word matters only if the word begins with a word character.
+    const isMarked = before === undefined ? isWordCharacter(character) : !isWordCharacter(before);
+    return [...(isMarked ? [BOUNDARY] : []), ...Buffer.from(character)];
+  });
+}
+
+function isWordCharacter(character: string): boolean {
+  return WORD_CHARACTER.test(character);
+}
+
+/** The bytes of a character by its first one. A byte that begins none is a character by itself. */
+function characterLength(first: number): number {
+  if (first < 0xc0 || first > LAST_TEXT_BYTE) return 1;
+  if (first < 0xe0) return 2;
+  return first < 0xf0 ? 3 : 4;
+}
