@@ -191,6 +191,7 @@ async function run(
         if (event.type === 'started') setAdapterHeaders(c, plan.model, event.receipt);
         sink.write(event);
       }
+      if (completionTokens > 0) c.get('reservation').use(promptTokens + completionTokens);
     }
     observer.completed();
     return { promptTokens, completionTokens, cachedTokens: cached.total };
