@@ -156,6 +156,12 @@ function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): Re
   });
   return (request, response) => {
     if (isRefused(request.socket) || request.socket.destroyed) return;
+    if ((request.headers['transfer-encoding'] ?? 'chunked').toLowerCase() !== 'chunked') {
+      const message = 'Only Transfer-Encoding: chunked is supported.';
+      refuse(request.socket, new ServeError('unsupported_transfer_encoding', message));
+      return;
+    }
+    toOriginForm(request);
     request.once(FRAGMENTED, (error: ServeError) => {
       if (response.headersSent) request.socket.destroy();
       else refuse(request.socket, error);
@@ -244,6 +250,19 @@ function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeId
     server.closeIdleConnections();
   };
   return { retire, closeIdle, close };
+}
+
+/** Converts a target that is a whole URL, as proxies get it. Its host replaces the one of the Host header (RFC 9112, 3.2.2). */
+function toOriginForm(request: IncomingMessage): void {
+  const [, host, path] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(request.url ?? '') ?? [];
+  if (host === undefined || path === undefined) return;
+  const { headers, rawHeaders } = request;
+  request.url = path.startsWith('/') ? path : `/${path}`;
+  if (headers.host === undefined) return; // is refused
+  headers.host = host;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]!.toLowerCase() === 'host') rawHeaders[i + 1] = host;
+  }
 }
 
 /** Whether the path has `.` or `..` segments, escaped or not. URL parsers resolve them, so a proxy may see another path. */
