@@ -18,6 +18,7 @@ import {
   toConnectionLimits,
   type WantedLimits,
 } from './connections.ts';
+import { answerHalfClosed } from './half-closed.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { toEnvelope } from './middleware/errors.ts';
 import { toRequestId } from './middleware/observe.ts';
@@ -122,6 +123,7 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
     createListener(app, refusal),
   );
   refuseOnSocket(server, refusal);
+  answerHalfClosed(server);
   const limits = toConnectionLimits(options.connections);
   const warnFull = createFullWarning(limits, log);
   boundConnections(server, limits, {
