@@ -10,11 +10,19 @@ const SWEEP_INTERVAL_MS = 3_600_000;
 
 /** Opens the kept responses of a store, if the settings want any. They are swept until the signal is aborted. */
 export function openKeptResponses(
-  { storeResponsesMs: keepMs }: Pick<Config, 'storeResponsesMs'>,
+  {
+    storeResponsesMs: keepMs,
+    maxResponsesBytes: maxBytes,
+  }: Pick<Config, 'storeResponsesMs' | 'maxResponsesBytes'>,
   { store, log, signal }: { store: ObjectStore; log: Logger; signal: AbortSignal },
 ): KeptResponses | undefined {
   if (keepMs === undefined) return undefined;
-  const kept = new KeptResponses({ store: guardStore(store, log), keepMs, now: Date.now });
+  const kept = new KeptResponses({
+    store: guardStore(store, log),
+    keepMs,
+    maxBytes,
+    now: Date.now,
+  });
   const sweep = () => {
     kept.sweep({ signal }).catch((error: Error) => {
       if (!signal.aborted) log.warn({ reason: error.message }, 'cannot delete expired responses');

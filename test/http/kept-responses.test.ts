@@ -19,6 +19,7 @@ const prompts: string[] = [];
 const keptResponses = new KeptResponses({
   store: guardStore(memory, createLog('silent')),
   keepMs: 3_600_000,
+  maxBytes: 2 ** 30,
   now: () => clock.ms,
 });
 const served = serveKeyed({
@@ -131,7 +132,12 @@ test('another tenant’s, an expired and a made-up response get the same errors'
 test('a response that cannot be kept is an error, in a stream a failed response', async () => {
   const down = Object.assign(createMemoryStore(), { put: async () => storeIsDown() });
   const store = guardStore(down, createLog('silent'));
-  const keptResponses = new KeptResponses({ store, keepMs: 1000, now: Date.now });
+  const keptResponses = new KeptResponses({
+    store,
+    keepMs: 1000,
+    maxBytes: 2 ** 30,
+    now: Date.now,
+  });
   const { post } = serve({ keptResponses });
   const response = await post(URL, { model: 'base', input: 'A' });
   assert.equal((await readError(response)).code, 'store_unavailable');
