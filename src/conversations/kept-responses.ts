@@ -1,7 +1,7 @@
 // Responses that the server keeps, so a later request can continue or read them: one object each, under the tenant's
 // prefix. An expired one is unknown at once, and its object is deleted by the next sweep. Knows no HTTP.
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
+import { isDamaged, type Marked, Records } from '../../adapters/store/records.ts';
 import type { ObjectInfo, ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { conversationItemSchema } from '../contracts/responses.ts';
@@ -18,6 +18,18 @@ const recordSchema = z.object({
   /** The answer as JSON text. Schemas in it may be nested deeper than documents are read. */
   response: z.string(),
 });
+
+/** The part of an answer that later requests need. */
+const answerSchema = z.object({ output: z.array(z.object({ id: z.string() })) });
+
+function faultOf({ response, output }: z.infer<typeof recordSchema>): string | undefined {
+  try {
+    const answer = answerSchema.parse(JSON.parse(response));
+    return answer.output.length < output.length ? 'response: lacks items' : undefined;
+  } catch {
+    return 'response: is not an answer';
+  }
+}
 
 /** A response and the items before it. */
 export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'mark' | 'expiresMs'>;
@@ -42,7 +54,7 @@ const RESPONSE_ID = /^resp_[0-9a-f]{32}$/;
 const MAX_RECORD_BYTES = 8 * 2 ** 20;
 /** A tenant must not fill the store: 10,000 short conversations are some 50 MB. */
 const MAX_PER_TENANT = 10_000;
-/** Between two sweeps a server adds at most this part of a tenant's limits, or one response. */
+/** Between two sweeps a server adds at most this part of a tenant's limits, or `MAX_RECORD_BYTES`. */
 const SWEEP_AFTER = 0.1;
 
 const prefixOf = (tenant: string) => `${tenant}/.responses/`;
@@ -56,7 +68,7 @@ export class KeptResponses {
 
   constructor(options: KeptResponsesOptions) {
     this.#options = options;
-    const kind = { schema: recordSchema, maxBytes: MAX_RECORD_BYTES };
+    const kind = { schema: recordSchema, maxBytes: MAX_RECORD_BYTES, faultOf };
     this.#records = new Records(options.store, kind);
   }
 
@@ -81,18 +93,34 @@ export class KeptResponses {
     if (isDue) await this.#sweepTenant(tenant, call);
   }
 
-  /** Returns undefined if the response is unknown, expired or another tenant's. */
-  async find(tenant: string, id: string, call?: StoreCall): Promise<KeptResponse | undefined> {
+  /**
+   * Returns undefined if the response is unknown, expired or another tenant's. Throws `ServeError` (`object_damaged`) that names the
+   * field `param` of the request.
+   */
+  async find(
+    tenant: string,
+    id: string,
+    { param = 'id', ...call }: StoreCall & { readonly param?: string } = {},
+  ): Promise<KeptResponse | undefined> {
     if (!RESPONSE_ID.test(id)) return undefined;
-    const record = await this.#records.read(`${prefixOf(tenant)}${id}`, call);
+    const read = this.#records.read(`${prefixOf(tenant)}${id}`, call);
+    const record = await read.catch((cause: unknown) => {
+      if (!isDamaged(cause)) throw cause;
+      const message = 'The kept response is damaged and can only be deleted.';
+      throw new ServeError('object_damaged', message, { param, cause });
+    });
     if (!record || record.expiresMs <= this.#options.now()) return undefined;
     const { input, output, response } = record;
     return { input, output, response };
   }
 
-  /** Removes a response. Returns whether there was one. */
+  /** Removes a response, even a damaged one. Returns whether there was one. */
   async remove(tenant: string, id: string): Promise<boolean> {
-    if (!(await this.find(tenant, id))) return false;
+    const found = this.find(tenant, id).catch((error: unknown) => {
+      if (error instanceof ServeError && error.code === 'object_damaged') return 'damaged';
+      throw error;
+    });
+    if (!(await found)) return false;
     await this.#options.store.delete(`${prefixOf(tenant)}${id}`);
     return true;
   }

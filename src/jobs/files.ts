@@ -1,7 +1,8 @@
 // Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
 // tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
+import { ifSound } from '../../adapters/store/documents.ts';
+import { isDamaged, type Marked, Records } from '../../adapters/store/records.ts';
 import type {
   ObjectStore,
   PutSource,
@@ -136,13 +137,15 @@ export class Files {
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
 
-  /** Removes a file. Throws like `get`. */
+  /** Removes a file, even one whose metadata are damaged. Throws like `get`. */
   async remove(tenant: string, id: string): Promise<void> {
-    await this.get(tenant, id);
+    await this.get(tenant, id).catch((error: unknown) => {
+      if (!isDamaged(error)) throw error;
+    });
     await this.#erase(tenant, id);
   }
 
-  /** Lists files by time of upload. Reads metadata until the page is full. */
+  /** Lists files by time of upload, without damaged ones. Reads metadata until the page is full. */
   async list(
     tenant: string,
     { purpose, after, limit, order }: FileQuery,
@@ -156,7 +159,7 @@ export class Files {
     const items: FileMeta[] = [];
     for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
       const metas = await mapBounded(ids.slice(start, start + PAGE_READS), (id) =>
-        this.#find(tenant, id),
+        ifSound(this.#find(tenant, id)),
       );
       const wanted = metas.filter((meta) => meta && (!purpose || meta.purpose === purpose));
       items.push(...(wanted as FileMeta[]));

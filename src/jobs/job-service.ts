@@ -1,6 +1,7 @@
 // The actions of clients on jobs: create, list, cancel, pause and resume. It changes the store and wakes the worker. The
 // caller has resolved the request's model and checked that the tenant may use it.
 import { randomInt } from 'node:crypto';
+import { ifSound } from '../../adapters/store/documents.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
@@ -155,7 +156,7 @@ export class JobService {
     return this.#options.jobs.get({ tenant, id });
   }
 
-  /** Lists jobs, newest first. */
+  /** Lists jobs, newest first, without damaged ones. */
   async list(
     tenant: string,
     { after, limit }: JobQuery,
@@ -167,7 +168,7 @@ export class JobService {
     const items: JobRecord[] = [];
     for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
       const found = await mapBounded(ids.slice(start, start + PAGE_READS), (id) =>
-        jobs.find({ tenant, id }),
+        ifSound(jobs.find({ tenant, id })),
       );
       items.push(...found.filter((job) => job !== undefined).filter((job) => fits(job, filter)));
     }

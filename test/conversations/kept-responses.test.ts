@@ -15,7 +15,7 @@ const ID = `resp_${'a'.repeat(32)}`;
 const kept = (content: string) => ({
   input: [{ type: 'message' as const, role: 'user' as const, content }],
   output: [{ type: 'message' as const, role: 'assistant' as const, content: 'Hello' }],
-  response: JSON.stringify({ id: ID }),
+  response: JSON.stringify({ id: ID, output: [{ id: 'msg_1' }] }),
 });
 
 function open(options: Partial<KeptResponsesOptions> = {}) {
@@ -50,7 +50,7 @@ test('a response is found by its tenant, and by no other', async () => {
 
 test('a response is found as it was, however deep it is', async () => {
   const { responses } = open();
-  const response = `${'['.repeat(100)}${']'.repeat(100)}`;
+  const response = `{"output":[{"id":"msg_1"}],"deep":${'['.repeat(100)}${']'.repeat(100)}}`;
   await responses.keep('acme', ID, { ...kept('Hi'), response });
   assert.equal((await responses.find('acme', ID))!.response, response);
 });

@@ -40,6 +40,7 @@ const NEVER_RETRIED: ReadonlySet<string> = new Set([
   'deadline_exceeded',
   'adapter_checksum_mismatch',
   'insufficient_storage',
+  'object_damaged',
   'unsupported_transfer_encoding',
 ]);
 

@@ -32,7 +32,7 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     summary: 'Get a kept response',
     answers: json(responseSchema),
     description: 'The response as it was answered',
-    errors: [401, 404, 503],
+    errors: [401, 404, 500, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
       const found = await kept.find(c.get('tenant').id, id);
@@ -58,7 +58,7 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     summary: 'List the items that a kept response answered, the newest first',
     query: itemsQuery,
     answers: json(inputItemListSchema),
-    errors: [400, 401, 404, 503],
+    errors: [400, 401, 404, 500, 503],
     async handle(c, { after, limit, order }) {
       const id = pathParam(c, 'id');
       const found = await kept.find(c.get('tenant').id, id);
