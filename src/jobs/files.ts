@@ -11,8 +11,9 @@ import type {
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
 import type { Clock } from '../common/waiting.ts';
-import type { CreateId } from './names.ts';
+import { type CreateId, isIdBefore } from './names.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),
@@ -43,18 +44,9 @@ export interface NewFile {
 }
 
 /** Selects a page of a tenant's files. */
-export interface FileQuery {
+export interface FileQuery extends PageQuery {
   readonly purpose?: string | undefined;
-  /** The last id of the previous page. */
-  readonly after?: string | undefined;
-  readonly limit: number;
   readonly order: 'asc' | 'desc';
-}
-
-/** A part of a longer list. */
-export interface ListSlice<T> {
-  readonly items: readonly T[];
-  readonly hasMore: boolean;
 }
 
 /** Settings of `Files`. */
@@ -145,14 +137,16 @@ export class Files {
     await this.#erase(tenant, id);
   }
 
-  /** Lists files by time of upload, without damaged ones. Reads metadata until the page is full. */
-  async list(
-    tenant: string,
-    { purpose, after, limit, order }: FileQuery,
-  ): Promise<ListSlice<FileMeta>> {
+  /**
+   * Lists files by time of upload, without damaged ones. Reads metadata until the page is full. Throws
+   * `ServeError` (400) if no file can have had the id `after`.
+   */
+  async list(tenant: string, { purpose, after, limit, order }: FileQuery): Promise<Page<FileMeta>> {
     let ids = await this.#ids(tenant);
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
+      // A deleted file keeps its place, because clients delete files while they list them.
+      if (!ids.includes(after) && !isIdBefore(this.#options.now(), after)) throw unknownAfter();
       const isBeyond = (id: string) => (order === 'desc' ? id < after : id > after);
       ids = ids.filter(isBeyond);
     }

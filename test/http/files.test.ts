@@ -82,6 +82,12 @@ describe('the official client', () => {
     assert.deepEqual(await all({ limit: 2 }), ids.toReversed());
     assert.deepEqual(await all({ limit: 2, purpose: 'fine-tune' }), ids.toReversed());
     assert.deepEqual(await all({ purpose: 'batch' }), []);
+    for (const after of ['unknown', 'file-zzz', `file-${'f'.repeat(24)}`, 'ftjob-1']) {
+      const error = await readError(await app.request(`/v1/files?after=${after}`));
+      assert.deepEqual([error.code, error.param], ['invalid_request', 'after']);
+    }
+    for await (const { id } of client.files.list({ limit: 2 })) await client.files.delete(id);
+    assert.deepEqual(await all({}), [], 'files can be deleted while they are listed');
   });
 });
 

@@ -64,6 +64,12 @@ test('a response can be read, listed with its input, and deleted', async () => {
     texts.push(item.content[0].text);
   }
   assert.deepEqual(texts, ['C', 'B', 'A']);
+  const unknown = { after: `msg_${'0'.repeat(32)}` };
+  await assert.rejects(
+    client.responses.inputItems.list(made.id, unknown),
+    (error: InstanceType<typeof OpenAI.BadRequestError>) =>
+      error.status === 400 && error.param === 'after',
+  );
   await client.responses.delete(made.id);
   await assert.rejects(client.responses.retrieve(made.id), OpenAI.NotFoundError);
 });
