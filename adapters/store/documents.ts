@@ -160,12 +160,12 @@ function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): { value: T } | { fau
   return { fault: `${path.join('.') || 'object'}: ${message}` };
 }
 
-/** Resolves with undefined also if the document is damaged, for callers that can do without it. */
+/** Resolves with undefined even if the document or record is damaged, for callers that can do without it. */
 export async function ifSound<T>(document: Promise<T | undefined>): Promise<T | undefined> {
   try {
     return await document;
   } catch (error) {
-    if (isDamage(error)) return undefined;
+    if (isDamage(error instanceof ServeError ? error.cause : error)) return undefined;
     throw error;
   }
 }

@@ -21,7 +21,7 @@ export interface Marked {
 /** A record to be written. */
 export type Unmarked<T extends Marked> = Omit<T, 'mark'>;
 
-/** Records of one kind. Methods throw `ServeError`: the store's, or `store_unavailable` for a damaged record. */
+/** Records of one kind. Methods throw `ServeError`: the store's, or `object_damaged`. */
 export class Records<T extends Marked> {
   readonly #documents: DocumentStore;
   readonly #kind: DocumentKind<T>;
@@ -76,5 +76,6 @@ export const isDamaged = (error: unknown): boolean =>
 
 function refuse(error: unknown): never {
   if (!isDamage(error)) throw error;
-  throw new ServeError('store_unavailable', 'An object in the store is damaged.', { cause: error });
+  const message = 'The object is damaged in the store. Trying again does not help.';
+  throw new ServeError('object_damaged', message, { cause: error });
 }

@@ -30,6 +30,8 @@ const STATUS_OF_CODE = {
   idempotency_key_reused: 422,
   rate_limit_exceeded: 429,
   internal_error: 500,
+  object_damaged: 500,
+  unsupported_transfer_encoding: 501,
   overloaded: 503,
   adapter_unavailable: 503,
   store_unavailable: 503,

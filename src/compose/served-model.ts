@@ -1,21 +1,15 @@
 // Describes the served base to the HTTP side: tokenizer, chat template, shape and sampling defaults.
-
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ConfigError, FileError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
 import {
   GENERATION_CONFIG_FILE,
   type GenerationConfig,
   readGenerationConfig,
 } from '../contracts/generation-config.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
-import { KeptResponses } from '../conversations/kept-responses.ts';
 import type { MemoryPlan } from '../engine/memory/memory-budget.ts';
 import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';
-import type { Config } from '../settings/config.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { LongPrompts } from '../tools/long-prompts.ts';
 import { createToolTemplate } from '../tools/tool-template.ts';
@@ -80,25 +74,4 @@ export async function baseGenerationConfig(
   }
   const fault = `${setting} has no ${GENERATION_CONFIG_FILE}. Use auto, vllm or a folder that has one.`;
   throw new ConfigError([`--generation-config: ${fault}`]);
-}
-
-/** An expired response is deleted at most this much later. */
-const SWEEP_INTERVAL_MS = 3_600_000;
-
-/** Opens the kept responses of a store, if the settings want any. They are swept until the signal is aborted. */
-export function openKeptResponses(
-  { storeResponsesMs: keepMs }: Pick<Config, 'storeResponsesMs'>,
-  { store, log, signal }: { store: ObjectStore; log: Logger; signal: AbortSignal },
-): KeptResponses | undefined {
-  if (keepMs === undefined) return undefined;
-  const kept = new KeptResponses({ store: guardStore(store, log), keepMs, now: Date.now });
-  const sweep = () => {
-    kept.sweep({ signal }).catch((error: Error) => {
-      if (!signal.aborted) log.warn({ reason: error.message }, 'cannot delete expired responses');
-    });
-  };
-  const timer = setInterval(sweep, Math.min(keepMs, SWEEP_INTERVAL_MS)).unref();
-  signal.addEventListener('abort', () => clearInterval(timer), { once: true });
-  sweep();
-  return kept;
 }

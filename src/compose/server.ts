@@ -260,7 +260,7 @@ async function openHttp(
   const [{ createApp }, { openKeptResponses }, { startServer }, { StatsHistory }] =
     await Promise.all([
       import('../http/app.ts'),
-      import('./served-model.ts'),
+      import('./kept-responses.ts'),
       import('../http/wire/server.ts'),
       import('../http/routes/stats-history.ts'),
     ]);

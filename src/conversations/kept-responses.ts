@@ -1,8 +1,8 @@
 // Responses that the server keeps, so a later request can continue or read them: one object each, under the tenant's
 // prefix. An expired one is unknown at once, and its object is deleted by the next sweep. Knows no HTTP.
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
-import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import { isDamaged, type Marked, Records } from '../../adapters/store/records.ts';
+import type { ObjectInfo, ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { conversationItemSchema } from '../contracts/responses.ts';
 
@@ -19,6 +19,18 @@ const recordSchema = z.object({
   response: z.string(),
 });
 
+/** The part of an answer that later requests need. */
+const answerSchema = z.object({ output: z.array(z.object({ id: z.string() })) });
+
+function faultOf({ response, output }: z.infer<typeof recordSchema>): string | undefined {
+  try {
+    const answer = answerSchema.parse(JSON.parse(response));
+    return answer.output.length < output.length ? 'response: lacks items' : undefined;
+  } catch {
+    return 'response: is not an answer';
+  }
+}
+
 /** A response and the items before it. */
 export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'mark' | 'expiresMs'>;
 
@@ -30,7 +42,9 @@ export interface KeptResponsesOptions {
   readonly keepMs: number;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
-  /** Responses of one tenant; a sweep deletes older ones. */
+  /** Bytes of one tenant's responses; a sweep deletes the oldest ones beyond it. */
+  readonly maxBytes: number;
+  /** Responses of one tenant, as well. */
   readonly maxPerTenant?: number;
 }
 
@@ -40,8 +54,8 @@ const RESPONSE_ID = /^resp_[0-9a-f]{32}$/;
 const MAX_RECORD_BYTES = 8 * 2 ** 20;
 /** A tenant must not fill the store: 10,000 short conversations are some 50 MB. */
 const MAX_PER_TENANT = 10_000;
-/** Between two sweeps a server adds at most this many responses to a tenant's limit. */
-const SWEEP_AFTER = 1000;
+/** Between two sweeps a server adds at most this part of a tenant's limits, or `MAX_RECORD_BYTES`. */
+const SWEEP_AFTER = 0.1;
 
 const prefixOf = (tenant: string) => `${tenant}/.responses/`;
 
@@ -49,18 +63,18 @@ const prefixOf = (tenant: string) => `${tenant}/.responses/`;
 export class KeptResponses {
   readonly #options: KeptResponsesOptions;
   readonly #records: Records<z.infer<typeof recordSchema> & Marked>;
-  /** Responses that this server kept since the tenant's last sweep. */
-  readonly #sinceSweep = new Map<string, number>();
+  /** The responses that this server kept since the tenant's last sweep. */
+  readonly #sinceSweep = new Map<string, { count: number; bytes: number }>();
 
   constructor(options: KeptResponsesOptions) {
     this.#options = options;
-    const kind = { schema: recordSchema, maxBytes: MAX_RECORD_BYTES };
+    const kind = { schema: recordSchema, maxBytes: MAX_RECORD_BYTES, faultOf };
     this.#records = new Records(options.store, kind);
   }
 
   /** Keeps a response. Throws `ServeError` (400) if it is too large. */
   async keep(tenant: string, id: string, kept: KeptResponse, call?: StoreCall): Promise<void> {
-    const { now, keepMs } = this.#options;
+    const { now, keepMs, maxBytes, maxPerTenant = MAX_PER_TENANT } = this.#options;
     const record = { schema: 1 as const, expiresMs: now() + keepMs, ...kept };
     try {
       await this.#records.create(`${prefixOf(tenant)}${id}`, record, call);
@@ -69,28 +83,49 @@ export class KeptResponses {
       const message = 'The response is too large to be kept. Send "store": false.';
       throw new ServeError('invalid_request', message, { param: 'store', cause: error });
     }
-    const count = (this.#sinceSweep.get(tenant) ?? 0) + 1;
-    this.#sinceSweep.set(tenant, count);
-    if (count >= SWEEP_AFTER) await this.#sweepTenant(tenant, call);
+    const since = this.#sinceSweep.get(tenant) ?? { count: 0, bytes: 0 };
+    since.count++;
+    since.bytes += Buffer.byteLength(JSON.stringify(kept));
+    this.#sinceSweep.set(tenant, since);
+    const isDue =
+      since.count >= SWEEP_AFTER * maxPerTenant ||
+      since.bytes >= Math.max(SWEEP_AFTER * maxBytes, MAX_RECORD_BYTES);
+    if (isDue) await this.#sweepTenant(tenant, call);
   }
 
-  /** Returns undefined if the response is unknown, expired or another tenant's. */
-  async find(tenant: string, id: string, call?: StoreCall): Promise<KeptResponse | undefined> {
+  /**
+   * Returns undefined if the response is unknown, expired or another tenant's. Throws `ServeError` (`object_damaged`) that names the
+   * field `param` of the request.
+   */
+  async find(
+    tenant: string,
+    id: string,
+    { param = 'id', ...call }: StoreCall & { readonly param?: string } = {},
+  ): Promise<KeptResponse | undefined> {
     if (!RESPONSE_ID.test(id)) return undefined;
-    const record = await this.#records.read(`${prefixOf(tenant)}${id}`, call);
+    const read = this.#records.read(`${prefixOf(tenant)}${id}`, call);
+    const record = await read.catch((cause: unknown) => {
+      if (!isDamaged(cause)) throw cause;
+      const message = 'The kept response is damaged and can only be deleted.';
+      throw new ServeError('object_damaged', message, { param, cause });
+    });
     if (!record || record.expiresMs <= this.#options.now()) return undefined;
     const { input, output, response } = record;
     return { input, output, response };
   }
 
-  /** Removes a response. Returns whether there was one. */
+  /** Removes a response, even a damaged one. Returns whether there was one. */
   async remove(tenant: string, id: string): Promise<boolean> {
-    if (!(await this.find(tenant, id))) return false;
+    const found = this.find(tenant, id).catch((error: unknown) => {
+      if (error instanceof ServeError && error.code === 'object_damaged') return 'damaged';
+      throw error;
+    });
+    if (!(await found)) return false;
     await this.#options.store.delete(`${prefixOf(tenant)}${id}`);
     return true;
   }
 
-  /** Deletes the expired responses of all tenants, and the oldest ones beyond a tenant's limit. */
+  /** Deletes the expired responses of all tenants, and the oldest ones beyond a tenant's limits. */
   async sweep(call?: StoreCall): Promise<void> {
     for await (const entry of this.#options.store.list('', { ...call, delimiter: '/' })) {
       if (entry.kind === 'folder') await this.#sweepTenant(entry.key.slice(0, -1), call);
@@ -98,16 +133,19 @@ export class KeptResponses {
   }
 
   async #sweepTenant(tenant: string, call?: StoreCall): Promise<void> {
-    const { store, keepMs, now, maxPerTenant = MAX_PER_TENANT } = this.#options;
+    const { store, keepMs, now, maxBytes, maxPerTenant = MAX_PER_TENANT } = this.#options;
     this.#sinceSweep.delete(tenant);
-    const kept: { key: string; modifiedMs: number }[] = [];
+    const kept: ObjectInfo[] = [];
     for await (const entry of store.list(prefixOf(tenant), call)) {
       if (entry.kind === 'object') kept.push(entry);
     }
     kept.sort((a, b) => b.modifiedMs - a.modifiedMs);
     const oldestMs = now() - keepMs;
-    const isOver = ({ modifiedMs }: { modifiedMs: number }, i: number) =>
-      i >= maxPerTenant || modifiedMs <= oldestMs;
+    let bytes = 0;
+    const isOver = ({ modifiedMs, byteSize }: ObjectInfo, i: number) => {
+      bytes += byteSize;
+      return i >= maxPerTenant || bytes > maxBytes || modifiedMs <= oldestMs;
+    };
     for (const { key } of kept.filter(isOver)) await store.delete(key, call);
   }
 }

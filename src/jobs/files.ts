@@ -1,7 +1,8 @@
 // Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
 // tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
+import { ifSound } from '../../adapters/store/documents.ts';
+import { isDamaged, type Marked, Records } from '../../adapters/store/records.ts';
 import type {
   ObjectStore,
   PutSource,
@@ -10,8 +11,9 @@ import type {
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
 import type { Clock } from '../common/waiting.ts';
-import type { CreateId } from './names.ts';
+import { type CreateId, isIdBefore } from './names.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),
@@ -42,18 +44,9 @@ export interface NewFile {
 }
 
 /** Selects a page of a tenant's files. */
-export interface FileQuery {
+export interface FileQuery extends PageQuery {
   readonly purpose?: string | undefined;
-  /** The last id of the previous page. */
-  readonly after?: string | undefined;
-  readonly limit: number;
   readonly order: 'asc' | 'desc';
-}
-
-/** A part of a longer list. */
-export interface ListSlice<T> {
-  readonly items: readonly T[];
-  readonly hasMore: boolean;
 }
 
 /** Settings of `Files`. */
@@ -136,27 +129,31 @@ export class Files {
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
 
-  /** Removes a file. Throws like `get`. */
+  /** Removes a file, even one whose metadata are damaged. Throws like `get`. */
   async remove(tenant: string, id: string): Promise<void> {
-    await this.get(tenant, id);
+    await this.get(tenant, id).catch((error: unknown) => {
+      if (!isDamaged(error)) throw error;
+    });
     await this.#erase(tenant, id);
   }
 
-  /** Lists files by time of upload. Reads metadata until the page is full. */
-  async list(
-    tenant: string,
-    { purpose, after, limit, order }: FileQuery,
-  ): Promise<ListSlice<FileMeta>> {
+  /**
+   * Lists files by time of upload, without damaged ones. Reads metadata until the page is full. Throws
+   * `ServeError` (400) if no file can have had the id `after`.
+   */
+  async list(tenant: string, { purpose, after, limit, order }: FileQuery): Promise<Page<FileMeta>> {
     let ids = await this.#ids(tenant);
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
+      // A deleted file keeps its place, because clients delete files while they list them.
+      if (!ids.includes(after) && !isIdBefore(this.#options.now(), after)) throw unknownAfter();
       const isBeyond = (id: string) => (order === 'desc' ? id < after : id > after);
       ids = ids.filter(isBeyond);
     }
     const items: FileMeta[] = [];
     for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
       const metas = await mapBounded(ids.slice(start, start + PAGE_READS), (id) =>
-        this.#find(tenant, id),
+        ifSound(this.#find(tenant, id)),
       );
       const wanted = metas.filter((meta) => meta && (!purpose || meta.purpose === purpose));
       items.push(...(wanted as FileMeta[]));

@@ -1,14 +1,16 @@
 // The actions of clients on jobs: create, list, cancel, pause and resume. It changes the store and wakes the worker. The
 // caller has resolved the request's model and checked that the tenant may use it.
 import { randomInt } from 'node:crypto';
+import { ifSound } from '../../adapters/store/documents.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { type Page, type PageQuery, pageOf, unknownAfter } from '../common/page.ts';
 import type { Clock } from '../common/waiting.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import type { RowChecks } from './check-rows.ts';
-import type { FileMeta, Files, ListSlice } from './files.ts';
+import type { FileMeta, Files } from './files.ts';
 import { KeyUses, type RepeatedRequest } from './idempotency.ts';
 import {
   applyClientAction,
@@ -26,13 +28,6 @@ import { type CreateId, checkpointId, parseEventId, toAdapterName } from './name
 
 /** A request to create a job. Without a seed the service chooses one. */
 export type NewJob = Omit<JobRequest, 'seed'> & { readonly seed?: number | undefined };
-
-/** Selects a page of a list. */
-export interface JobQuery {
-  /** The last id of the previous page. */
-  readonly after?: string | undefined;
-  readonly limit: number;
-}
 
 /** Selects jobs with this metadata. Undefined selects all jobs; null selects jobs without metadata. */
 export type MetadataFilter = Readonly<Record<string, string>> | null | undefined;
@@ -155,19 +150,20 @@ export class JobService {
     return this.#options.jobs.get({ tenant, id });
   }
 
-  /** Lists jobs, newest first. */
+  /** Lists jobs, newest first, without damaged ones. */
   async list(
     tenant: string,
-    { after, limit }: JobQuery,
+    { after, limit }: PageQuery,
     filter?: MetadataFilter,
-  ): Promise<ListSlice<JobRecord>> {
+  ): Promise<Page<JobRecord>> {
     const { jobs } = this.#options;
     const all = await jobs.ids(tenant);
-    const ids = after === undefined ? all : all.filter((id) => id < after);
+    if (after !== undefined && !all.includes(after)) throw unknownAfter();
+    const ids = after === undefined ? all : all.slice(all.indexOf(after) + 1);
     const items: JobRecord[] = [];
     for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
       const found = await mapBounded(ids.slice(start, start + PAGE_READS), (id) =>
-        jobs.find({ tenant, id }),
+        ifSound(jobs.find({ tenant, id })),
       );
       items.push(...found.filter((job) => job !== undefined).filter((job) => fits(job, filter)));
     }
@@ -188,15 +184,11 @@ export class JobService {
   async events(
     tenant: string,
     id: string,
-    { after, limit }: JobQuery,
-  ): Promise<ListSlice<JobEvent> & { readonly job: JobRecord }> {
+    { after, limit }: PageQuery,
+  ): Promise<Page<JobEvent> & { readonly job: JobRecord }> {
     const job = await this.get(tenant, id);
-    const seq = after === undefined ? job.eventCount : parseEventId(after);
-    if (seq === undefined) {
-      throw new ServeError('invalid_request', 'after must be the id of an event.', {
-        param: 'after',
-      });
-    }
+    const seq = after === undefined ? job.eventCount : parseEventId(job, after);
+    if (seq === undefined) throw unknownAfter();
     const events = await this.#options.jobs.events(job, seq, limit + 1);
     return { job, items: events.slice(0, limit), hasMore: events.length > limit };
   }
@@ -205,13 +197,11 @@ export class JobService {
   async checkpoints(
     tenant: string,
     id: string,
-    { after, limit }: JobQuery,
-  ): Promise<ListSlice<JobCheckpoint> & { readonly job: JobRecord }> {
+    query: PageQuery,
+  ): Promise<Page<JobCheckpoint> & { readonly job: JobRecord }> {
     const job = await this.get(tenant, id);
     const newest = job.checkpoints.toReversed();
-    const start = newest.findIndex(({ step }) => checkpointId(job, step) === after) + 1;
-    const items = newest.slice(start, start + limit);
-    return { job, items, hasMore: newest.length > start + limit };
+    return { job, ...pageOf(newest, query, ({ step }) => checkpointId(job, step)) };
   }
 }
 

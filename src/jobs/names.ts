@@ -20,6 +20,12 @@ export function createIds(now: () => number): CreateId {
   };
 }
 
+/** Whether an id could have been created before this time. @param nowMs Unix milliseconds */
+export function isIdBefore(nowMs: number, id: string): boolean {
+  const [, ms] = /^[a-z]+-([0-9a-f]{12})[0-9a-f]{12}$/.exec(id) ?? [];
+  return ms !== undefined && Number.parseInt(ms, 16) <= nowMs;
+}
+
 const PREFIX = 'ftjob-';
 /** Matches job ids that are safe as a part of a key. */
 export const JOB_ID = /^ftjob-[A-Za-z0-9]{1,64}$/;
@@ -37,10 +43,13 @@ export function eventId(job: Pick<JobRecord, 'id'>, seq: number): string {
   return `ftevent-${shortId(job.id)}-${String(seq).padStart(SEQ_DIGITS, '0')}`;
 }
 
-/** Returns the number of an event, or undefined if the text is not an event's id. */
-export function parseEventId(id: string): number | undefined {
-  const [, seq] = /^ftevent-[A-Za-z0-9]{1,64}-(\d{1,9})$/.exec(id) ?? [];
-  return seq === undefined ? undefined : Number(seq);
+/** Returns the number of an event, or undefined if the text is not the id of an event of this job. */
+export function parseEventId(
+  job: Pick<JobRecord, 'id' | 'eventCount'>,
+  id: string,
+): number | undefined {
+  const seq = Number(id.slice(-SEQ_DIGITS));
+  return eventId(job, seq) === id && seq < job.eventCount ? seq : undefined;
 }
 
 /** Returns the id of a checkpoint. */

@@ -345,6 +345,11 @@ export const SETTINGS = {
     help: 'how long responses of POST /v1/responses are kept in the store unless a request says store: false, such as 24h; at most 30d (default: nothing is kept)',
     schema: duration(30).optional(),
   },
+  maxResponsesBytes: {
+    env: 'LORIKEET_MAX_RESPONSES_SIZE',
+    help: "maximum total size of a tenant's kept responses, such as 512M or 10GiB; the oldest are deleted (default: 1GiB, 100 KB for each of the 10,000 that a tenant may have)",
+    schema: byteSize.default(2 ** 30),
+  },
   adapterSlots: {
     env: 'LORIKEET_ADAPTER_SLOTS',
     flag: '--adapter-slots',

@@ -1,15 +1,15 @@
-// Limits on a tenant's requests and tokens per minute, and on its concurrent requests. Usage is counted in windows of a
-// minute, and a tenant's first request starts a window. This file knows the names of HTTP headers and nothing else of HTTP.
+// Limits on a tenant's requests and tokens per minute, and on its concurrent requests. No minute, wherever it begins, has more
+// requests or used tokens than its limit. This file knows the names of HTTP headers and nothing else of HTTP.
 import { ServeError } from '../common/errors.ts';
 import type { Tenant } from '../contracts/tenant.ts';
-
-const WINDOW_MS = 60_000;
+import { WINDOW_MS, WindowSum } from './window-sum.ts';
 
 interface Account {
-  windowEndMs: number;
-  requests: number;
-  /** Used by ended requests, or reserved by running ones. */
-  tokens: number;
+  readonly requests: WindowSum;
+  /** Tokens that were used. */
+  readonly tokens: WindowSum;
+  /** Tokens that running requests reserved and have not used yet. */
+  reserved: number;
   /** Requests in progress. */
   running: number;
 }
@@ -17,10 +17,12 @@ interface Account {
 /** One request's share of its tenant's limits. */
 export interface Reservation {
   /**
-   * Counts the tokens as used until the end. Throws `ServeError` if the minute has fewer left.
+   * Keeps the tokens for the request until it uses them or ends. Throws `ServeError` if the last minute left fewer.
    * @param limitField the field of the request that lowers the number; default: max_tokens
    */
   reserve(tokens: number, limitField?: string): void;
+  /** Counts tokens as used now. `usedTokens` are all that the request has used so far. Has no effect after the end. */
+  use(usedTokens: number): void;
   /** Ends the request and gives back the tokens that it reserved and did not use. Later calls have no effect. */
   end(usedTokens?: number): void;
   /** Returns OpenAI's headers for the limits that the tenant has. */
@@ -41,55 +43,68 @@ export class RateLimits {
   /** Counts a request. Throws `ServeError` (429) if the tenant may not start one now. */
   begin(tenant: Tenant): Reservation {
     const { requestsPerMinute = Infinity, concurrentRequests = Infinity } = tenant.limits;
-    const account = this.#current(tenant);
-    if (account.requests >= requestsPerMinute) {
-      throw this.#exceeded(account, `${requestsPerMinute} requests per minute`);
+    const account = this.#accountOf(tenant);
+    const nowMs = this.#nowMs();
+    const excess = account.requests.total(nowMs) + 1 - requestsPerMinute;
+    if (excess > 0) {
+      const waitMs = account.requests.msUntilLess(excess, nowMs);
+      throw limitExceeded(`${requestsPerMinute} requests per minute`, waitMs);
     }
     if (account.running >= concurrentRequests) {
-      throw limitExceeded(`${concurrentRequests} concurrent requests`, 1);
+      throw limitExceeded(`${concurrentRequests} concurrent requests`, 1000);
     }
-    account.requests++;
+    account.requests.add(1, nowMs);
     account.running++;
     return this.#createReservation(tenant, account);
   }
 
   /** Returns OpenAI's headers for the limits that the tenant has. */
-  headers({ id, limits }: Tenant): Record<string, string> {
-    const account = this.#accounts.get(id);
-    const leftMs = Math.max(0, (account?.windowEndMs ?? 0) - this.#nowMs());
-    const used = leftMs > 0 ? account : undefined;
-    const reset = duration(leftMs);
+  headers(tenant: Tenant): Record<string, string> {
+    const { requestsPerMinute, tokensPerMinute } = tenant.limits;
+    const { requests, tokens, reserved } = this.#accountOf(tenant);
+    const nowMs = this.#nowMs();
     const rows = [
-      ['requests', limits.requestsPerMinute, used?.requests],
-      ['tokens', limits.tokensPerMinute, used?.tokens],
+      ['requests', requestsPerMinute, requests, 0],
+      ['tokens', tokensPerMinute, tokens, reserved],
     ] as const;
     const headers: Record<string, string> = {};
-    for (const [what, limit, usedOfIt = 0] of rows) {
+    for (const [what, limit, sum, reservedOfIt] of rows) {
       if (limit === undefined) continue;
+      const used = sum.total(nowMs);
       headers[`x-ratelimit-limit-${what}`] = String(limit);
       // The limit may have been lowered since.
-      headers[`x-ratelimit-remaining-${what}`] = String(Math.max(0, limit - usedOfIt));
-      headers[`x-ratelimit-reset-${what}`] = reset;
+      headers[`x-ratelimit-remaining-${what}`] = String(Math.max(0, limit - used - reservedOfIt));
+      headers[`x-ratelimit-reset-${what}`] = duration(sum.msUntilLess(used + reservedOfIt, nowMs));
     }
     return headers;
   }
 
   #createReservation(tenant: Tenant, account: Account): Reservation {
-    let reserved = 0;
-    let windowEndMs = 0;
+    let used = 0;
+    let unused = 0;
     let hasEnded = false;
+    const release = (tokens: number) => {
+      unused -= tokens;
+      account.reserved -= tokens;
+    };
+    const use = (usedTokens: number) => {
+      if (hasEnded || usedTokens <= used) return;
+      account.tokens.add(usedTokens - used, this.#nowMs());
+      release(Math.min(unused, usedTokens - used));
+      used = usedTokens;
+    };
     return {
       reserve: (tokens, limitField = 'max_tokens') => {
         this.#reserve(tenant, tokens, limitField);
-        reserved = tokens;
-        windowEndMs = account.windowEndMs;
+        unused += tokens;
       },
+      use,
       end: (usedTokens = 0) => {
         if (hasEnded) return;
-        hasEnded = true;
+        use(usedTokens);
+        release(unused);
         account.running--;
-        // Tokens of a window that is over are not given back to a later one.
-        if (account.windowEndMs === windowEndMs) account.tokens -= reserved - usedTokens;
+        hasEnded = true;
       },
       headers: () => this.headers(tenant),
     };
@@ -101,31 +116,28 @@ export class RateLimits {
       const message = `The request and its answer may take ${tokens} tokens; the limit is ${tokensPerMinute} per minute. Lower ${limitField}.`;
       throw new ServeError('invalid_request', message, { param: limitField });
     }
-    const account = this.#current(tenant);
-    if (account.tokens + tokens > tokensPerMinute) {
-      throw this.#exceeded(account, `${tokensPerMinute} tokens per minute`);
+    const account = this.#accountOf(tenant);
+    const nowMs = this.#nowMs();
+    const excess = account.tokens.total(nowMs) + account.reserved + tokens - tokensPerMinute;
+    if (excess > 0) {
+      const waitMs = account.tokens.msUntilLess(excess, nowMs);
+      throw limitExceeded(`${tokensPerMinute} tokens per minute`, waitMs);
     }
-    account.tokens += tokens;
+    account.reserved += tokens;
   }
 
-  /** Returns the tenant's account, in a window that has not ended. */
-  #current({ id }: Tenant): Account {
-    const nowMs = this.#nowMs();
+  #accountOf({ id }: Tenant): Account {
     let account = this.#accounts.get(id);
     if (!account) {
-      account = { windowEndMs: 0, requests: 0, tokens: 0, running: 0 };
+      account = { requests: new WindowSum(), tokens: new WindowSum(), reserved: 0, running: 0 };
       this.#accounts.set(id, account);
     }
-    if (nowMs < account.windowEndMs) return account;
-    return Object.assign(account, { windowEndMs: nowMs + WINDOW_MS, requests: 0, tokens: 0 });
-  }
-
-  #exceeded({ windowEndMs }: Account, limit: string): ServeError {
-    return limitExceeded(limit, Math.ceil((windowEndMs - this.#nowMs()) / 1000));
+    return account;
   }
 }
 
-function limitExceeded(limit: string, retryAfterS: number): ServeError {
+function limitExceeded(limit: string, waitMs: number): ServeError {
+  const retryAfterS = Math.ceil(waitMs / 1000);
   const message = `Over the limit of ${limit}. Try again in ${retryAfterS} s.`;
   return new ServeError('rate_limit_exceeded', message, { retryAfterS });
 }
@@ -133,6 +145,6 @@ function limitExceeded(limit: string, retryAfterS: number): ServeError {
 /** Formats a duration as OpenAI does: 250ms, 8.64s, 1m0s. */
 function duration(ms: number): string {
   const rounded = Math.ceil(ms);
-  if (rounded >= 60_000) return '1m0s';
+  if (rounded >= WINDOW_MS) return '1m0s';
   return rounded < 1000 ? `${rounded}ms` : `${rounded / 1000}s`;
 }

@@ -8,20 +8,27 @@ import {
   KeptResponses,
   type KeptResponsesOptions,
 } from '../../src/conversations/kept-responses.ts';
+import { watchStore } from '../adapters/published.ts';
 
 const HOUR_MS = 3_600_000;
 const ID = `resp_${'a'.repeat(32)}`;
 const kept = (content: string) => ({
   input: [{ type: 'message' as const, role: 'user' as const, content }],
   output: [{ type: 'message' as const, role: 'assistant' as const, content: 'Hello' }],
-  response: JSON.stringify({ id: ID }),
+  response: JSON.stringify({ id: ID, output: [{ id: 'msg_1' }] }),
 });
 
 function open(options: Partial<KeptResponsesOptions> = {}) {
   const clock = { ms: 0 };
   const memory = createMemoryStore({ now: () => clock.ms });
   const store = guardStore(memory, createLog('silent'));
-  const responses = new KeptResponses({ store, keepMs: HOUR_MS, now: () => clock.ms, ...options });
+  const responses = new KeptResponses({
+    store,
+    keepMs: HOUR_MS,
+    maxBytes: 2 ** 30,
+    now: () => clock.ms,
+    ...options,
+  });
   const keys = async () => {
     const found = [];
     for await (const { key } of memory.list('')) found.push(key);
@@ -43,7 +50,7 @@ test('a response is found by its tenant, and by no other', async () => {
 
 test('a response is found as it was, however deep it is', async () => {
   const { responses } = open();
-  const response = `${'['.repeat(100)}${']'.repeat(100)}`;
+  const response = `{"output":[{"id":"msg_1"}],"deep":${'['.repeat(100)}${']'.repeat(100)}}`;
   await responses.keep('acme', ID, { ...kept('Hi'), response });
   assert.equal((await responses.find('acme', ID))!.response, response);
 });
@@ -82,6 +89,37 @@ test('a sweep deletes the oldest responses of a tenant that has too many', async
     (await keys()).map((key) => key.split('/').at(-1)),
     [ids[1], ids[2], ID],
   );
+});
+
+test('a tenant’s responses are limited in bytes on each of several servers, without a list per response', async () => {
+  const MIB = 2 ** 20;
+  const clock = { ms: 0 };
+  const memory = createMemoryStore({ now: () => clock.ms });
+  const watched = watchStore(memory);
+  const store = guardStore(watched, createLog('silent'));
+  const options = { store, keepMs: HOUR_MS, maxBytes: 100 * MIB, now: () => clock.ms };
+  const servers = [new KeptResponses(options), new KeptResponses(options)];
+  const sizes = async () => {
+    const found: number[] = [];
+    for await (const entry of memory.list(''))
+      if (entry.kind === 'object') found.push(entry.byteSize);
+    return found;
+  };
+  const count = 120;
+  const idOf = (i: number) => `resp_${i.toString(16).padStart(32, '0')}`;
+  for (let i = 0; i < count; i++) {
+    clock.ms++;
+    await servers[i % 2]!.keep('acme', idOf(i), kept('x'.repeat(2 * MIB)));
+    const bytes = (await sizes()).reduce((sum, size) => sum + size, 0);
+    assert.ok(bytes <= 1.2 * options.maxBytes + 2 * 2.1 * MIB, `${bytes} bytes`);
+  }
+  const lists = watched.reads.filter((key) => key === 'acme/.responses/');
+  assert.equal(lists.length, 24, 'each server lists after five responses');
+  assert.ok(await servers[0]!.find('acme', idOf(count - 49)), 'a recent one is there');
+  assert.equal(await servers[0]!.find('acme', idOf(0)), undefined);
+  await servers[0]!.keep('other', ID, kept('Hi'));
+  await servers[0]!.sweep();
+  assert.equal((await sizes()).length, 50, '49 of 2 MiB and another tenant’s');
 });
 
 test('a response that is too large to be read again is refused', async () => {

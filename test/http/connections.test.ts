@@ -144,6 +144,25 @@ test('by default the limits follow from the number of file descriptors', () => {
   assert.ok(readDescriptorLimit() > 0);
 });
 
+test('T12: many connections that send nothing are all closed when their time is over', async () => {
+  const headersTimeoutMs = 1000;
+  const connections = { maxConnections: 400, maxPerAddress: 400 };
+  const options = { host: '127.0.0.1', port: 0, headersTimeoutMs, connections };
+  const server = await startServer(serve().app, options);
+  after(() => server.close(0));
+  const lifetimes = await Promise.all(
+    Array.from({ length: connections.maxConnections }, async () => {
+      const socket = connect(server.port, '127.0.0.1');
+      const openedMs = performance.now();
+      assert.match(await text(socket), /^HTTP\/1\.1 408 /);
+      return performance.now() - openedMs;
+    }),
+  );
+  // A busy machine may hold up a few.
+  const late = lifetimes.filter((ms) => ms > 1.5 * headersTimeoutMs);
+  assert.ok(late.length < lifetimes.length / 4, `${late.length} late ones`);
+});
+
 test('an IPv6 network counts as one address, and a mapped IPv4 address as itself', () => {
   const addresses = ['10.0.0.1', '::ffff:10.0.0.1', '2001:db8::1', '2001:db8::ffff:0:1', '::1'];
   assert.deepEqual(addresses.map(toPeerAddress), [

@@ -82,6 +82,12 @@ describe('the official client', () => {
     assert.deepEqual(await all({ limit: 2 }), ids.toReversed());
     assert.deepEqual(await all({ limit: 2, purpose: 'fine-tune' }), ids.toReversed());
     assert.deepEqual(await all({ purpose: 'batch' }), []);
+    for (const after of ['unknown', 'file-zzz', `file-${'f'.repeat(24)}`, 'ftjob-1']) {
+      const error = await readError(await app.request(`/v1/files?after=${after}`));
+      assert.deepEqual([error.code, error.param], ['invalid_request', 'after']);
+    }
+    for await (const { id } of client.files.list({ limit: 2 })) await client.files.delete(id);
+    assert.deepEqual(await all({}), [], 'files can be deleted while they are listed');
   });
 });
 
@@ -280,6 +286,24 @@ test('a file of another tenant is as unknown: the same answer on every route', a
   }
   assert.equal((await ask('acme', `/v1/files/${id}`)).status, 200);
   assert.deepEqual((await readOk<{ data: [] }>(await ask('umbrella', '/v1/files'))).data, []);
+});
+
+test('B68: a file whose metadata are damaged is an error, is not listed, and can be deleted', async () => {
+  const store = createMemoryStore();
+  const { app, upload } = serveFiles({ store });
+  const damaged = await readOk<FileObject>(await upload(form(LINES)));
+  const sound = await readOk<FileObject>(await upload(form(LINES)));
+  await store.put(`local/.files/${damaged.id}/meta.json`, Buffer.from('{"schema":1}'));
+  const path = `/v1/files/${damaged.id}`;
+  for (const part of ['', '/content']) {
+    const response = await app.request(`${path}${part}`);
+    assert.deepEqual([response.status, (await readError(response)).code], [500, 'object_damaged']);
+  }
+  const { data } = await readOk<{ data: FileObject[] }>(await app.request('/v1/files'));
+  assert.deepEqual(data, [sound]);
+  assert.equal((await app.request(path, { method: 'DELETE' })).status, 200);
+  assert.equal((await app.request(path)).status, 404);
+  assert.equal(await store.head(`local/.files/${damaged.id}/content`), undefined);
 });
 
 test('an expired file is gone', async () => {

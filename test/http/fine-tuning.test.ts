@@ -276,16 +276,26 @@ describe('lists', () => {
 
   test('refuse invalid cursors and limits', async () => {
     const { app, api, upload } = await listen();
-    const { id } = await api.create({ model: 'toy', training_file: await upload() });
-    for (const [query, param] of [
-      ['limit=0', 'limit'],
-      ['limit=101', 'limit'],
-      ['limit=x', 'limit'],
-      ['after=nonsense', 'after'],
+    const training_file = await upload();
+    const { id } = await api.create({ model: 'toy', training_file });
+    const other = await api.create({ model: 'toy', training_file });
+    const [last] = (await api.listEvents(id)).data;
+    const beyond = last!.id.replace(/\d{9}$/, '000000999');
+    const ofOther = last!.id.replace(id.slice('ftjob-'.length), other.id.slice('ftjob-'.length));
+    for (const [list, query, param] of [
+      [`/${id}/events`, 'limit=0', 'limit'],
+      [`/${id}/events`, 'limit=101', 'limit'],
+      [`/${id}/events`, 'limit=x', 'limit'],
+      [`/${id}/events`, 'after=nonsense', 'after'],
+      [`/${id}/events`, `after=${beyond}`, 'after'],
+      [`/${id}/events`, `after=${ofOther}`, 'after'],
+      [`/${id}/checkpoints`, 'after=nonsense', 'after'],
+      ['', 'after=nonsense', 'after'],
+      ['', `after=ftjob-${'f'.repeat(24)}`, 'after'],
     ]) {
-      const response = await app.request(`/v1/fine_tuning/jobs/${id}/events?${query}`);
-      const { error } = (await response.json()) as { error: { param: string } };
-      assert.deepEqual([response.status, error.param], [400, param], query);
+      const response = await app.request(`/v1/fine_tuning/jobs${list}?${query}`);
+      const { error } = (await response.json()) as { error?: { param: string } };
+      assert.deepEqual([response.status, error?.param], [400, param], `${list}?${query}`);
     }
   });
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import OpenAI from 'openai';
+import { readBody } from '../../adapters/store/documents.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
@@ -19,6 +20,7 @@ const prompts: string[] = [];
 const keptResponses = new KeptResponses({
   store: guardStore(memory, createLog('silent')),
   keepMs: 3_600_000,
+  maxBytes: 2 ** 30,
   now: () => clock.ms,
 });
 const served = serveKeyed({
@@ -62,6 +64,12 @@ test('a response can be read, listed with its input, and deleted', async () => {
     texts.push(item.content[0].text);
   }
   assert.deepEqual(texts, ['C', 'B', 'A']);
+  const unknown = { after: `msg_${'0'.repeat(32)}` };
+  await assert.rejects(
+    client.responses.inputItems.list(made.id, unknown),
+    (error: InstanceType<typeof OpenAI.BadRequestError>) =>
+      error.status === 400 && error.param === 'after',
+  );
   await client.responses.delete(made.id);
   await assert.rejects(client.responses.retrieve(made.id), OpenAI.NotFoundError);
 });
@@ -128,10 +136,49 @@ test('another tenant’s, an expired and a made-up response get the same errors'
   assert.equal(bodies.size, 1);
 });
 
+const DAMAGED: readonly [what: string, damage: (record: Record<string, unknown>) => unknown][] = [
+  ['is not a record', () => ({ schema: 1 })],
+  ['has an answer that is not JSON', (record) => ({ ...record, response: 'Hello' })],
+  ['has an answer that is none', (record) => ({ ...record, response: 'null' })],
+  ['has an answer without its items', (record) => ({ ...record, response: '{"output":[]}' })],
+];
+for (const [what, damage] of DAMAGED) {
+  test(`B68: a kept response that ${what} is an error on every route, and can be deleted`, async () => {
+    const made = await readOk<ApiResponse>(await ask('acme', URL, { model: 'base', input: 'A' }));
+    const key = `acme/.responses/${made.id}`;
+    const { body } = (await memory.get(key))!;
+    const record = JSON.parse(String(await readBody(body, 2 ** 20)));
+    await memory.put(key, Buffer.from(JSON.stringify(damage(record))));
+    const path = `${URL}/${made.id}`;
+    const get = { method: 'GET' };
+    const next = { model: 'base', input: 'B', previous_response_id: made.id };
+    const input = [{ type: 'item_reference', id: made.output[0]!.id }];
+    for (const [param, response] of [
+      ['id', await ask('acme', path, undefined, get)],
+      ['id', await ask('acme', `${path}/input_items`, undefined, get)],
+      ['previous_response_id', await ask('acme', URL, next)],
+      ['input[0].id', await ask('acme', URL, { model: 'base', input })],
+    ] as const) {
+      assert.equal(response.headers.get('x-should-retry'), 'false');
+      const error = await readError(response);
+      assert.deepEqual([response.status, error.code, error.param], [500, 'object_damaged', param]);
+    }
+    const remove = { method: 'DELETE' };
+    assert.equal((await ask('other', path, undefined, remove)).status, 404);
+    assert.equal((await ask('acme', path, undefined, remove)).status, 200);
+    assert.equal((await ask('acme', path, undefined, get)).status, 404);
+  });
+}
+
 test('a response that cannot be kept is an error, in a stream a failed response', async () => {
   const down = Object.assign(createMemoryStore(), { put: async () => storeIsDown() });
   const store = guardStore(down, createLog('silent'));
-  const keptResponses = new KeptResponses({ store, keepMs: 1000, now: Date.now });
+  const keptResponses = new KeptResponses({
+    store,
+    keepMs: 1000,
+    maxBytes: 2 ** 30,
+    now: Date.now,
+  });
   const { post } = serve({ keptResponses });
   const response = await post(URL, { model: 'base', input: 'A' });
   assert.equal((await readError(response)).code, 'store_unavailable');

@@ -35,6 +35,7 @@ const served = serve({
   keptResponses: new KeptResponses({
     store: guardStore(createMemoryStore(), createLog('silent')),
     keepMs: 60_000,
+    maxBytes: 2 ** 30,
     now: Date.now,
   }),
   reply: (ids) => {

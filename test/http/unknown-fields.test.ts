@@ -24,7 +24,12 @@ const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],
   jobs: filesSide(),
-  keptResponses: new KeptResponses({ store: createMemoryStore(), keepMs: 1000, now: Date.now }),
+  keptResponses: new KeptResponses({
+    store: createMemoryStore(),
+    keepMs: 1000,
+    maxBytes: 2 ** 30,
+    now: Date.now,
+  }),
   loaded,
 });
 

@@ -17,9 +17,15 @@ function requestOf(stream: boolean): string {
 }
 
 const WAYS: readonly [name: string, leave: (socket: Socket) => void][] = [
-  ['FIN', (socket) => socket.end()],
   ['RST', (socket) => socket.resetAndDestroy()],
   ['a process that ends', (socket) => socket.destroy()],
+  [
+    'FIN, and ends after it was probed',
+    (socket) => {
+      socket.end();
+      socket.once('data', () => socket.destroy()); // the server's probe, at the latest
+    },
+  ],
 ];
 
 for (const stream of [true, false]) {

@@ -126,7 +126,7 @@ describe('a job', () => {
     const { store, jobs } = await stored();
     await store.put(`${JOB.tenant}/.jobs/${JOB.id}/job.json`, Buffer.from('{"schema":1}'));
     await assert.rejects(jobs.get(JOB), (error: ServeError) => {
-      return error instanceof ServeError && error.code === 'store_unavailable';
+      return error instanceof ServeError && error.code === 'object_damaged';
     });
   });
 });

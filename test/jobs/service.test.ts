@@ -337,6 +337,7 @@ test('a damaged job of one tenant does not stop those of others, and is logged o
     logged.map((fields) => (fields as { job: string }).job),
     [id],
   );
+  assert.deepEqual((await server.service.list('rival', { limit: 10 })).items, []);
 });
 
 test('I19: the rows of a dry run lie in a folder that no other process uses, and go with it', async () => {

@@ -177,5 +177,5 @@ export const ROWS: Readonly<Record<string, string>> = {
   I21: 'An aborted row is gone at the next step.',
   I22: 'Nothing is admitted after SIGTERM, and all ends by the deadline.',
   I23: 'A prefix is reused only for the same tenant, base, adapter and tokens.',
-  I24: 'Remaining limits never grow within a window except by refunds, and no window admits more than its limit.',
+  I24: 'No minute, wherever it begins, has more requests or used tokens than its limit, and what remains is shown.',
 };

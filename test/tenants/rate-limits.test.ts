@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { ServeError } from '../../src/common/errors.ts';
 import { LOCAL_TENANT, type Tenant, type TenantLimits } from '../../src/contracts/tenant.ts';
 import { RateLimits, type Reservation } from '../../src/tenants/rate-limits.ts';
 
@@ -80,15 +81,39 @@ test('an end counts once, and an aborted request keeps what it had generated', (
   );
 });
 
-test('what was reserved in one minute is not returned to the next', () => {
+test('T39: two minutes that touch do not get twice the tokens', () => {
+  const { clock, limits } = createLimits();
+  const tenant = tenantOf({ tokensPerMinute: 2000, requestsPerMinute: 10 });
+  const spend = (tokens: number) => {
+    const request = limits.begin(tenant);
+    request.reserve(tokens);
+    request.end(tokens);
+  };
+  spend(100);
+  clock.ms += 59_000;
+  spend(1900);
+  clock.ms += 1000;
+  assert.throws(() => spend(101), { ...REFUSED, retryAfterS: 59 });
+  spend(100);
+});
+
+test('tokens count in the minute in which they are generated, and are reserved until then', () => {
   const { clock, limits } = createLimits();
   const tenant = tenantOf({ tokensPerMinute: 100 });
+  const rest = () => limits.headers(tenant)['x-ratelimit-remaining-tokens'];
   const long = limits.begin(tenant);
-  long.reserve(100);
+  long.reserve(90);
+  long.use(30);
   clock.ms += 60_000;
-  limits.begin(tenant).reserve(40);
-  long.end(1);
-  assert.equal(limits.headers(tenant)['x-ratelimit-remaining-tokens'], '60');
+  assert.equal(rest(), '40');
+  long.use(50);
+  assert.equal(rest(), '40');
+  assert.throws(() => limits.begin(tenant).reserve(41), { ...REFUSED, retryAfterS: 60 });
+  long.end(55);
+  long.use(90);
+  assert.equal(rest(), '75');
+  clock.ms += 60_000;
+  assert.equal(rest(), '100');
 });
 
 test('a request that can never fit is the caller’s fault, not a matter of time', () => {
@@ -156,56 +181,141 @@ test('headers are OpenAI’s, and only those of the limits that there are', () =
   ]);
 });
 
-test('I24: no window lets more in than its limits, and what remains grows only by refunds', () => {
+/** A plain twin: a log of all requests and used tokens. */
+class UsageLog {
+  readonly requests: { atMs: number; amount: number }[] = [];
+  readonly tokens: { atMs: number; amount: number }[] = [];
+
+  /** Sums what is less old than that. */
+  since(kind: 'requests' | 'tokens', nowMs: number, ageMs: number): number {
+    const recent = this[kind].filter(({ atMs }) => atMs <= nowMs && nowMs - atMs < ageMs);
+    return recent.reduce((sum, { amount }) => sum + amount, 0);
+  }
+
+  /** Returns the largest sum of any minute. */
+  peak(kind: 'requests' | 'tokens'): number {
+    return Math.max(0, ...this[kind].map(({ atMs }) => this.since(kind, atMs, 60_000)));
+  }
+}
+
+const MINUTE_MS = 60_000;
+/** Usage leaves the window at most this much late. */
+const LATE_MS = 1000;
+const LIMITS = { requestsPerMinute: 5, tokensPerMinute: 100, concurrentRequests: 4 };
+
+/** The limits and their twin, which sees whatever they let in. */
+class Twins {
+  readonly clock = { ms: 5_000_000 };
+  readonly #limits = new RateLimits(() => this.clock.ms);
+  readonly #tenant = tenantOf(LIMITS);
+  readonly log = new UsageLog();
+  readonly #running: { ticket: Reservation; reserved: number; used: number }[] = [];
+  /** Of the last refusal. */
+  retryAfterMs = 0;
+
+  begin(tokens: number): boolean {
+    const isFree = this.#running.length < LIMITS.concurrentRequests;
+    const ticket = this.#expectFair(isFree, 'requests', 1, () => this.#limits.begin(this.#tenant));
+    if (!ticket) return false;
+    this.log.requests.push({ atMs: this.clock.ms, amount: 1 });
+    const run = { ticket, reserved: 0, used: 0 };
+    this.#running.push(run);
+    const reserve = () => {
+      ticket.reserve(tokens);
+      return true;
+    };
+    const isReserved = this.#expectFair(true, 'tokens', tokens, reserve);
+    if (isReserved) run.reserved = tokens;
+    else this.end(0, this.#running.length - 1);
+    return isReserved === true;
+  }
+
+  /** Uses a share of what the oldest running request has left. */
+  use(share: number): void {
+    const run = this.#running[0];
+    if (!run) return;
+    this.#log(run, Math.floor((run.reserved - run.used) * share));
+    run.ticket.use(run.used);
+  }
+
+  end(share: number, index = 0): void {
+    const [run] = this.#running.splice(index, 1);
+    if (!run) return;
+    this.#log(run, Math.floor((run.reserved - run.used) * share));
+    run.ticket.end(run.used);
+  }
+
+  endAll(): void {
+    while (this.#running.length > 0) this.end(0);
+  }
+
+  checkHeaders(): void {
+    const headers = this.#limits.headers(this.#tenant);
+    for (const kind of ['requests', 'tokens'] as const) {
+      const limit = LIMITS[`${kind}PerMinute`];
+      const left = Number(headers[`x-ratelimit-remaining-${kind}`]);
+      assert.ok(left >= 0 && left <= limit - this.#counted(kind, MINUTE_MS), `${left} ${kind}`);
+      assert.ok(left >= limit - this.#counted(kind, MINUTE_MS + LATE_MS), `${left} ${kind}`);
+    }
+  }
+
+  #log(run: { used: number }, amount: number): void {
+    run.used += amount;
+    this.log.tokens.push({ atMs: this.clock.ms, amount });
+  }
+
+  #counted(kind: 'requests' | 'tokens', ageMs: number): number {
+    const reserved = this.#running.reduce((sum, run) => sum + run.reserved - run.used, 0);
+    return this.log.since(kind, this.clock.ms, ageMs) + (kind === 'tokens' ? reserved : 0);
+  }
+
+  /** Lets in what the exact window of a minute has room for, except what left it less than a second ago. */
+  #expectFair<T>(isFree: boolean, kind: 'requests' | 'tokens', amount: number, attempt: () => T) {
+    const limit = LIMITS[`${kind}PerMinute`];
+    try {
+      const done = attempt();
+      assert.ok(isFree && this.#counted(kind, MINUTE_MS) + amount <= limit, `too many ${kind}`);
+      return done;
+    } catch (error) {
+      if (!(error instanceof ServeError)) throw error;
+      assert.equal(error.code, REFUSED.code);
+      const isFull = this.#counted(kind, MINUTE_MS + LATE_MS) + amount > limit;
+      assert.ok(!isFree || isFull, `${kind}: ${error.message}`);
+      this.retryAfterMs = error.retryAfterS! * 1000;
+      return undefined;
+    }
+  }
+}
+
+test('I24: no minute, wherever it begins, has more than its limits, and headers and retry-after are true', () => {
+  const share = fc.double({ min: 0, max: 1, noNaN: true });
   const operation = fc.oneof(
     fc.record({ type: fc.constant('begin' as const), tokens: fc.integer({ min: 1, max: 40 }) }),
-    fc.record({
-      type: fc.constant('end' as const),
-      share: fc.double({ min: 0, max: 1, noNaN: true }),
-    }),
+    fc.record({ type: fc.constantFrom('use' as const, 'end' as const), share }),
     fc.record({ type: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
+    fc.record({ type: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 1200 }) }),
   );
-  const tenant = tenantOf({ requestsPerMinute: 5, tokensPerMinute: 100, concurrentRequests: 4 });
-  const property = fc.property(fc.array(operation, { maxLength: 60 }), (all) => {
-    const { clock, limits } = createLimits();
-    const running: { ticket: Reservation; tokens: number; windowEnd: number }[] = [];
-    let window = { end: 0, requests: 0, tokens: 0 };
-    const begin = (tokens: number) => {
-      if (clock.ms >= window.end) window = { end: clock.ms + 60_000, requests: 0, tokens: 0 };
-      const mayBegin = window.requests < 5 && running.length < 4;
-      const begun: Reservation[] = [];
-      const count = admitted(1, () => begun.push(limits.begin(tenant)));
-      assert.equal(count, mayBegin ? 1 : 0);
-      const [ticket] = begun;
-      if (!ticket) return;
-      window.requests++;
-      const fits = window.tokens + tokens <= 100;
-      assert.equal(
-        admitted(1, () => ticket.reserve(tokens)),
-        fits ? 1 : 0,
-      );
-      if (!fits) return ticket.end();
-      window.tokens += tokens;
-      running.push({ ticket, tokens, windowEnd: window.end });
-    };
-    for (const one of all) {
-      if (one.type === 'wait') clock.ms += one.ms;
-      else if (one.type === 'begin') begin(one.tokens);
-      else {
-        const ended = running.shift();
-        const used = Math.floor((ended?.tokens ?? 0) * one.share);
-        ended?.ticket.end(used);
-        if (ended?.windowEnd === window.end) window.tokens -= ended.tokens - used;
+  const property = fc.property(
+    fc.array(operation, { maxLength: 80 }),
+    fc.integer({ min: 1, max: 40 }),
+    (all, tokens) => {
+      const twins = new Twins();
+      for (const one of all) {
+        if (one.type === 'wait') twins.clock.ms += one.ms;
+        else if (one.type === 'begin') twins.begin(one.tokens);
+        else twins[one.type](one.share);
+        twins.checkHeaders();
       }
-      const isOver = clock.ms >= window.end;
-      const headers = limits.headers(tenant);
-      const rest = [100 - window.tokens, 5 - window.requests].map((left, i) =>
-        String(isOver ? [100, 5][i] : left),
-      );
-      const shown = ['tokens', 'requests'].map((what) => headers[`x-ratelimit-remaining-${what}`]);
-      assert.deepEqual(shown, rest);
-      assert.ok(shown.every((left) => Number(left) >= 0));
-    }
-  });
+      twins.endAll();
+      // At most two waits: the first refusal is about requests, the second about tokens.
+      for (let waits = 0; !twins.begin(tokens); waits++) {
+        assert.ok(waits < 2, 'retry-after is true');
+        twins.clock.ms += twins.retryAfterMs;
+      }
+      for (const kind of ['requests', 'tokens'] as const) {
+        assert.ok(twins.log.peak(kind) <= LIMITS[`${kind}PerMinute`], `too many ${kind}`);
+      }
+    },
+  );
   fc.assert(property, { seed: 20261125, numRuns: 500 });
 });

@@ -195,6 +195,7 @@ async function run(
         if (event.type === 'started') setAdapterHeaders(c, model.resolved, event.receipt);
         sink.write(event);
       }
+      if (completionTokens > 0) c.get('reservation').use(promptTokens + completionTokens);
     }
     observer.completed();
     return { promptTokens, completionTokens, cachedTokens: cached.total };

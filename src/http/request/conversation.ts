@@ -56,10 +56,11 @@ async function readPrevious(
   id: string,
   { responses, tenant, signal }: Kept,
 ): Promise<ConversationItem[]> {
-  const found = await responses?.find(tenant, id, { signal });
+  const param = 'previous_response_id';
+  const found = await responses?.find(tenant, id, { signal, param });
   if (found) return [...found.input, ...found.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
-  throw new ServeError('previous_response_not_found', message, { param: 'previous_response_id' });
+  throw new ServeError('previous_response_not_found', message, { param });
 }
 
 /** Each is a read of the store. A client that refers to every turn of a conversation has one per turn. */
@@ -68,8 +69,8 @@ const MAX_REFERRED_RESPONSES = 256;
 /** Returns a reader of the items that one request refers to. It reads each response once. */
 function createItemReader({ responses, tenant, signal }: Kept) {
   const found = new Map<string, Map<string, ConversationItem>>();
-  const readResponse = async (id: string) => {
-    const response = await responses?.find(tenant, id, { signal });
+  const readResponse = async (id: string, param: string) => {
+    const response = await responses?.find(tenant, id, { signal, param });
     return response ? itemsOf(id, response) : new Map<string, ConversationItem>();
   };
   return async (id: string, param: string): Promise<ConversationItem> => {
@@ -78,7 +79,7 @@ function createItemReader({ responses, tenant, signal }: Kept) {
       if (found.size >= MAX_REFERRED_RESPONSES) {
         throw badReference(param, `Items of at most ${MAX_REFERRED_RESPONSES} responses are read.`);
       }
-      found.set(responseId, await readResponse(responseId));
+      found.set(responseId, await readResponse(responseId, param));
     }
     const item = responseId === undefined ? undefined : found.get(responseId)!.get(id);
     if (item) return item;

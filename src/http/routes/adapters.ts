@@ -10,6 +10,7 @@ import {
 } from '../../../adapters/repository/manifest.ts';
 import { ServeError } from '../../common/errors.ts';
 import { mapBounded } from '../../common/map-bounded.ts';
+import { pageOf } from '../../common/page.ts';
 import {
   adapterListSchema,
   adapterSchema,
@@ -66,7 +67,7 @@ function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: 
     answers: json(adapterListSchema),
     errors: [400, 401, 503],
     async handle(c, query) {
-      const { items, hasMore } = pageOf(await listAll(c.var.tenant, repository), query);
+      const { items, hasMore } = searchPage(await listAll(c.var.tenant, repository), query);
       const read = await mapBounded(items, (adapter) =>
         readName(c.var.tenant, adapter, repository),
       );
@@ -234,17 +235,10 @@ async function listAll(
   );
 }
 
-function pageOf(all: readonly AdapterOfOwner[], { after, limit, search = '' }: AdapterListQuery) {
+function searchPage(all: readonly AdapterOfOwner[], { search = '', ...page }: AdapterListQuery) {
   const wanted = search.toLowerCase();
   const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
-  const at = found.findIndex(({ tenant, name }) => `${tenant}/${name}` === after);
-  if (after !== undefined && at < 0) {
-    throw new ServeError('invalid_request', 'after: is not an adapter of this list.', {
-      param: 'after',
-    });
-  }
-  const items = found.slice(at + 1, at + 1 + limit);
-  return { items, hasMore: at + 1 + limit < found.length };
+  return pageOf(found, page, ({ tenant, name }) => `${tenant}/${name}`);
 }
 
 async function readName(

@@ -5,6 +5,7 @@ import {
   pointerOf,
   type VersionManifest,
 } from '../../../adapters/repository/manifest.ts';
+import type { Page } from '../../common/page.ts';
 import { readCard } from '../../contracts/evaluation-card.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
 import {
@@ -22,15 +23,9 @@ import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jo
 import { checkpointMetrics } from '../../jobs/run-events.ts';
 import { resolveHyperparameters } from '../../jobs/trainer-job.ts';
 
-/** A page of a longer list. */
-export interface ListPage<T> {
-  readonly items: readonly T[];
-  readonly hasMore: boolean;
-}
-
 /** Writes a page as OpenAI's clients follow it: while `has_more`, they ask for what comes after `last_id`. */
 export function toListAnswer<T, Wire extends { id: string }>(
-  { items, hasMore }: ListPage<T>,
+  { items, hasMore }: Page<T>,
   toWire: (item: T) => Wire,
 ) {
   const data = items.map(toWire);

@@ -92,7 +92,7 @@ export function addFileRoutes(
     path: `${PATH}/{id}`,
     summary: 'Get one file’s details',
     answers: json(fileObjectSchema),
-    errors: [401, 404, 503],
+    errors: [401, 404, 500, 503],
     async handle(c) {
       return c.json(toFileObject(await files.get(c.get('tenant').id, pathParam(c, 'id'))));
     },
@@ -114,7 +114,7 @@ export function addFileRoutes(
     path: `${PATH}/{id}/content`,
     summary: 'Download a file as it is (result tables are not in base64)',
     answers: { 'application/octet-stream': { schema: z.string() } },
-    errors: [401, 404, 503],
+    errors: [401, 404, 500, 503],
     async handle(c) {
       const { body, byteSize } = await files.open(c.get('tenant').id, pathParam(c, 'id'));
       return c.body(ReadableStream.from(body), 200, {

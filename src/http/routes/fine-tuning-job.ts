@@ -33,7 +33,7 @@ export function addFineTuningJobRoutes(
     path: PATH,
     summary: 'Get one job',
     answers: json(fineTuningJobSchema),
-    errors: [401, 404, 503],
+    errors: [401, 404, 500, 503],
     handle: async (c) => c.json(toJob(await service.get(c.var.tenant.id, pathParam(c, 'id')))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
@@ -42,7 +42,7 @@ export function addFineTuningJobRoutes(
       path: `${PATH}/${action}`,
       summary,
       answers: json(fineTuningJobSchema),
-      errors: [400, 401, 404, 503],
+      errors: [400, 401, 404, 500, 503],
       handle: async (c) =>
         c.json(toJob(await service.act(c.var.tenant.id, pathParam(c, 'id'), action))),
     });
@@ -53,7 +53,7 @@ export function addFineTuningJobRoutes(
     summary: 'List the events of a job, the newest first',
     query: eventListQuery,
     answers: json(fineTuningEventListSchema),
-    errors: [400, 401, 404, 503],
+    errors: [400, 401, 404, 500, 503],
     async handle(c, query) {
       const page = await service.events(c.var.tenant.id, pathParam(c, 'id'), query);
       return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
@@ -65,7 +65,7 @@ export function addFineTuningJobRoutes(
     summary: 'List the checkpoints of a job that can be used as models, the newest first',
     query: checkpointListQuery,
     answers: json(fineTuningCheckpointListSchema),
-    errors: [400, 401, 404, 503],
+    errors: [400, 401, 404, 500, 503],
     async handle(c, query) {
       const page = await service.checkpoints(c.var.tenant.id, pathParam(c, 'id'), query);
       return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));

@@ -2,6 +2,7 @@
 // turned keeping on.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
+import { pageOf } from '../../common/page.ts';
 import {
   deletedResponseSchema,
   inputItemListSchema,
@@ -32,7 +33,7 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     summary: 'Get a kept response',
     answers: json(responseSchema),
     description: 'The response as it was answered',
-    errors: [401, 404, 503],
+    errors: [401, 404, 500, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
       const found = await kept.find(c.get('tenant').id, id);
@@ -58,17 +59,15 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     summary: 'List the items that a kept response answered, the newest first',
     query: itemsQuery,
     answers: json(inputItemListSchema),
-    errors: [400, 401, 404, 503],
-    async handle(c, { after, limit, order }) {
+    errors: [400, 401, 404, 500, 503],
+    async handle(c, { order, ...query }) {
       const id = pathParam(c, 'id');
       const found = await kept.find(c.get('tenant').id, id);
       if (!found) throw notFound();
       const items = toInputItems(id, found.input);
       if (order === 'desc') items.reverse();
-      const start = after === undefined ? 0 : items.findIndex((item) => item.id === after) + 1;
-      const page = items.slice(start, start + limit);
-      const hasMore = start + limit < items.length;
-      return c.json(toListAnswer({ items: page, hasMore }, (item) => item));
+      const page = pageOf(items, query, (item) => item.id);
+      return c.json(toListAnswer(page, (item) => item));
     },
   });
 }

@@ -40,6 +40,8 @@ const NEVER_RETRIED: ReadonlySet<string> = new Set([
   'deadline_exceeded',
   'adapter_checksum_mismatch',
   'insufficient_storage',
+  'object_damaged',
+  'unsupported_transfer_encoding',
 ]);
 
 /** Returns headers that tell SDKs whether and when to retry, and proxies whether to keep the connection. */

@@ -19,7 +19,8 @@ export function toFrame(data: string, name?: string): string {
   return name === undefined ? `data: ${data}\n\n` : `event: ${name}\ndata: ${data}\n\n`;
 }
 
-const PING = Buffer.from(': ping\n\n');
+/** A comment, which clients ignore. */
+export const PING = Buffer.from(': ping\n\n');
 
 /** One stream, as the body of a response. */
 export class EventStream {

@@ -19,6 +19,7 @@ import {
   type WantedLimits,
 } from './connections.ts';
 import { toEnvelope } from './errors.ts';
+import { answerHalfClosed } from './half-closed.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { toRequestId } from './observe.ts';
 import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
@@ -57,6 +58,8 @@ export interface RunningServer {
 
 /** Enough for an upload of 512 MiB at 1 MiB/s. Bodies also have shorter deadlines of their own. */
 const REQUEST_TIMEOUT_MS = 600_000;
+/** Node closes late connections only when it checks, so one stays open for up to a tenth longer than the timeout. */
+const CHECKS_PER_HEADERS_TIMEOUT = 10;
 /** Longer than the usual idle timeout of proxies, so the proxy closes first. */
 const KEEP_ALIVE_MS = 65_000;
 /** A client that vanished without a word is found by TCP probes: the first after this time of silence, then 10, one a second. */
@@ -117,11 +120,12 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAlive: true,
       keepAliveInitialDelay: PROBE_AFTER_MS,
-      connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000),
+      connectionsCheckingInterval: headersTimeoutMs / CHECKS_PER_HEADERS_TIMEOUT,
     },
     createListener(app, refusal),
   );
   refuseOnSocket(server, refusal);
+  answerHalfClosed(server);
   const limits = toConnectionLimits(options.connections);
   const warnFull = createFullWarning(limits, log);
   boundConnections(server, limits, {
@@ -156,6 +160,12 @@ function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): Re
   });
   return (request, response) => {
     if (isRefused(request.socket) || request.socket.destroyed) return;
+    if ((request.headers['transfer-encoding'] ?? 'chunked').toLowerCase() !== 'chunked') {
+      const message = 'Only Transfer-Encoding: chunked is supported.';
+      refuse(request.socket, new ServeError('unsupported_transfer_encoding', message));
+      return;
+    }
+    toOriginForm(request);
     request.once(FRAGMENTED, (error: ServeError) => {
       if (response.headersSent) request.socket.destroy();
       else refuse(request.socket, error);
@@ -244,6 +254,19 @@ function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeId
     server.closeIdleConnections();
   };
   return { retire, closeIdle, close };
+}
+
+/** Converts a target that is a whole URL, as proxies get it. Its host replaces the one of the Host header (RFC 9112, 3.2.2). */
+function toOriginForm(request: IncomingMessage): void {
+  const [, host, path] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(request.url ?? '') ?? [];
+  if (host === undefined || path === undefined) return;
+  const { headers, rawHeaders } = request;
+  request.url = path.startsWith('/') ? path : `/${path}`;
+  if (headers.host === undefined) return; // is refused
+  headers.host = host;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]!.toLowerCase() === 'host') rawHeaders[i + 1] = host;
+  }
 }
 
 /** Whether the path has `.` or `..` segments, escaped or not. URL parsers resolve them, so a proxy may see another path. */

@@ -27,6 +27,7 @@ const REASON_OF_STATUS: Readonly<Record<number, string>> = {
   408: 'Request Timeout',
   417: 'Expectation Failed',
   431: 'Request Header Fields Too Large',
+  501: 'Not Implemented',
   503: 'Service Unavailable',
 };
 

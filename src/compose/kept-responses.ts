@@ -1,0 +1,35 @@
+// Opens the responses that a server keeps, and deletes the expired ones from time to time.
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { Logger } from '../common/log.ts';
+import { KeptResponses } from '../conversations/kept-responses.ts';
+import type { Config } from '../settings/config.ts';
+
+/** An expired response is deleted at most this much later. */
+const SWEEP_INTERVAL_MS = 3_600_000;
+
+/** Opens the kept responses of a store, if the settings want any. They are swept until the signal is aborted. */
+export function openKeptResponses(
+  {
+    storeResponsesMs: keepMs,
+    maxResponsesBytes: maxBytes,
+  }: Pick<Config, 'storeResponsesMs' | 'maxResponsesBytes'>,
+  { store, log, signal }: { store: ObjectStore; log: Logger; signal: AbortSignal },
+): KeptResponses | undefined {
+  if (keepMs === undefined) return undefined;
+  const kept = new KeptResponses({
+    store: guardStore(store, log),
+    keepMs,
+    maxBytes,
+    now: Date.now,
+  });
+  const sweep = () => {
+    kept.sweep({ signal }).catch((error: Error) => {
+      if (!signal.aborted) log.warn({ reason: error.message }, 'cannot delete expired responses');
+    });
+  };
+  const timer = setInterval(sweep, Math.min(keepMs, SWEEP_INTERVAL_MS)).unref();
+  signal.addEventListener('abort', () => clearInterval(timer), { once: true });
+  sweep();
+  return kept;
+}
