@@ -1,6 +1,7 @@
 // Finds the base and makes everything on the disk that serving it needs.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { ConfigError, FileError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
@@ -33,7 +34,7 @@ export async function prepareBase(
   const config = { ...context.config, hasGuests };
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
-  const artifact = describeArtifact(artifactDir);
+  const artifact = describeBase(artifactDir);
   const limit = memoryLimit();
   const wanted = planMemory(artifact.config, config, limit);
   const weights = new ServingWeights({
@@ -63,6 +64,16 @@ export async function prepareBase(
   const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
+}
+
+/** Throws `ConfigError` if the folder is not a base of this version: another one must be named. */
+function describeBase(artifactDir: string): ArtifactDescription {
+  try {
+    return describeArtifact(artifactDir);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new ConfigError([`--model: ${artifactDir}: ${error.message}`]);
+  }
 }
 
 /** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */

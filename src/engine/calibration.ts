@@ -17,6 +17,7 @@ import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { KvCache, type KvLayer } from './kv-cache.ts';
 import { ModelRunner } from './model-runner.ts';
 import { openServingFolder, type ServingModel } from './serving-folder.ts';
+import { explainFailure } from './trial-run.ts';
 
 /** The tokens are read in windows of this length, as if each were a prompt, and those in chunks. */
 const WINDOW_TOKENS = 512;
@@ -139,13 +140,13 @@ async function readWindows(
       for (let past = 0; past < maxSeqLength; past += CHUNK_TOKENS) {
         const end = Math.min(past + CHUNK_TOKENS, maxSeqLength);
         const chunk = tokenIds.slice(start + past, start + end);
-        await runner.run({
+        const input = {
           tokenIds: chunk,
           firstSlot: 0,
           pastLengths: [past],
-          logitRows: [chunk.length - 1],
           lora: { kind: 'none' },
-        });
+        } as const;
+        await explainFailure(() => runner.run({ ...input, logitRows: [chunk.length - 1] }));
         afterChunk?.();
       }
       afterWindow?.(cache);

@@ -1,6 +1,6 @@
 // The command from start to end: import, serve, drain, faults. On the golden two-layer llama, in its own processes.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -75,6 +75,19 @@ test('B67: settings that do not fit the model exit with 78', { skip }, async () 
   const args = ['serve', '--port', '0', '--model', 'tied', '--max-seq', '1000000'];
   const { code, error } = await runLorikeet(args, home);
   assert.equal(code, 78, error);
+});
+
+test('a base of a form that this version cannot run exits with 78 and the reason', {
+  skip,
+}, async () => {
+  const other = path.join(home, 'models', 'other');
+  cpSync(base, other, { recursive: true });
+  const file = path.join(other, 'config.json');
+  const config = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify({ ...config, hidden_act: 'relu' }));
+  const { code, error } = await runLorikeet(['serve', '--model', 'other'], home);
+  assert.equal(code, 78);
+  assert.match(error, /^lorikeet: --model: .*other: hidden_act: "relu" is not supported/);
 });
 
 test('a model that does not exist exits with 78', async () => {
