@@ -12,6 +12,7 @@ import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
 import type { Config } from '../settings/config.ts';
 import { findBase } from './base.ts';
+import type { CalibrationRequest } from './calibration.ts';
 import type { ProgramContext } from './context.ts';
 import { ServingWeights } from './serving-weights.ts';
 
@@ -30,7 +31,7 @@ export async function prepareBase(
   context: ProgramContext,
   { hasGuests = false } = {},
 ): Promise<PreparedBase> {
-  const { reporter } = context;
+  const { reporter, signal } = context;
   const config = { ...context.config, hasGuests };
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
@@ -43,16 +44,18 @@ export async function prepareBase(
     weights: config.weights,
     cacheDir: path.join(config.home, 'cache'),
     reporter,
+    signal,
     openCalibration: async () => {
       if (wanted.rowFormFrom === undefined) return undefined;
       const { rowFormCalibration } = await import('./calibration.ts');
-      return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config) });
+      return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
   });
   const prepareFiles = async () => {
     await weights.ensure();
     return (
-      config.kv === 'int8' && (await hasScales({ config, artifactDir, servingDir: weights.dir }))
+      config.kv === 'int8' &&
+      (await hasScales(weights.dir, { artifactDir, runtime: runtimeOptions(config), signal }))
     );
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
@@ -77,18 +80,10 @@ function describeBase(artifactDir: string): ArtifactDescription {
 }
 
 /** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */
-async function hasScales({
-  config,
-  ...folders
-}: {
-  config: Config;
-  artifactDir: string;
-  servingDir: string;
-}): Promise<boolean> {
-  if (existsSync(path.join(folders.servingDir, KV_SCALES_FILE))) return true;
+async function hasScales(servingDir: string, request: CalibrationRequest): Promise<boolean> {
+  if (existsSync(path.join(servingDir, KV_SCALES_FILE))) return true;
   const { measureKvScales } = await import('./calibration.ts');
-  const request = { artifactDir: folders.artifactDir, runtime: runtimeOptions(config) };
-  return measureKvScales(folders.servingDir, request);
+  return measureKvScales(servingDir, request);
 }
 
 /** The options of an engine for the base. */

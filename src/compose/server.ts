@@ -87,7 +87,14 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   );
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
-  const base = await prepareBase({ ...context, config }, { hasGuests: access.kind === 'keys' });
+  const hasGuests = access.kind === 'keys';
+  const base = await prepareBase({ ...context, config }, { hasGuests }).catch((error) => {
+    access.close();
+    const isStopped = signal.aborted && error.name === 'AbortError';
+    if (options.isPrewarm || !isStopped) throw error;
+    return undefined;
+  });
+  if (!base) return;
   endStartPhase('base');
   const engine = startEngine(base, { config, access, log });
   parts = { config, access, log, base, engine, leaving: new AbortController() };
@@ -160,6 +167,7 @@ async function runServer(
   const { config, log, base, engine, leaving } = parts;
   const { server, telemetry } = await openServer(parts);
   const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
+  if (isPrewarm) signal.throwIfAborted();
   if (engineInfo) {
     endStartPhase('engine');
     const phases = { server: startPhases(), engine: engineInfo.start };

@@ -30,11 +30,12 @@ export async function tryBase({ servingDir, forms, ...trial }: Trial): Promise<v
   }
 }
 
-/** Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base. */
-export async function explainFailure<T>(run: () => Promise<T>): Promise<T> {
+/** Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base, and with the reason of the signal. */
+export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   try {
     return await run();
   } catch (error) {
+    signal?.throwIfAborted();
     if (!(error instanceof OrtError)) throw error;
     throw new ConfigError([`--model: ONNX Runtime cannot run this base: ${error.message}`]);
   }
