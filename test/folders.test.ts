@@ -86,6 +86,22 @@ for (const args of [['serve'], ['import', 'models/toy', '--out', '/proc/x/base']
   });
 }
 
+for (const name of ['cache', 'store', '.']) {
+  test(`lorikeet serve ends if ${name} in its folder is a file`, async (t) => {
+    const home = path.join(temporaryFolder(t), 'home');
+    const file = path.join(home, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, '');
+    const args = ['serve', '--port', '0', '--model', 'models/toy'];
+    const { code, error } = await runLorikeet(args, home);
+    assert.equal(code, EXIT.config, error);
+    assert.match(
+      error,
+      /^lorikeet: .*(a file is in the way \((EEXIST|ENOTDIR)\)|not a directory)/m,
+    );
+  });
+}
+
 test('what a killed process left of a build is removed, but not the build of one that runs', async (t) => {
   const work = temporaryFolder(t);
   const folder = path.join(work, 'folder');

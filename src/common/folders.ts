@@ -60,7 +60,8 @@ export async function buildFolder<T>(
 /** Processes of other machines may still be building in a shared folder. */
 async function removeAbandoned(prefix: string): Promise<void> {
   const parent = path.dirname(prefix);
-  for (const name of existsSync(parent) ? await readdir(parent) : []) {
+  await makeFolder(parent);
+  for (const name of await readdir(parent)) {
     const folder = path.join(parent, name);
     const pid = Number.parseInt(folder.slice(prefix.length), 10);
     if (folder.startsWith(prefix) && (pid === process.pid || hasEnded(pid)))
