@@ -152,3 +152,10 @@ test('neither faults nor redacted settings contain a secret', () => {
   assert(!shown.includes(secret));
   assert.match(shown, /"hfToken":"\[redacted\]"/);
 });
+
+test('a path prefix is refused if URLs cannot have it', () => {
+  const basePath = (value: string) => loadConfig({ basePath: value }, {}).basePath;
+  for (const value of ['/openai', '/a/b.c', '/..a', '/a..']) assert.equal(basePath(value), value);
+  for (const value of ['/a/../b', '/..', '/.', '/./a', '/a/.', 'a', '/', '/a/', '//a'])
+    assert.throws(() => basePath(value), /^ConfigError: --base-path: must be a path such as/);
+});

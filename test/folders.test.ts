@@ -1,6 +1,15 @@
 // Folders are created level by level, and built folders replace existing ones as a whole.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { describeFailure, EXIT } from '../src/common/failure.ts';
@@ -76,3 +85,33 @@ for (const args of [['serve'], ['import', 'models/toy', '--out', '/proc/x/base']
     assert.match(error, /^lorikeet: Cannot write \/proc\/x: no folder can be created there/m);
   });
 }
+
+for (const name of ['cache', 'store', '.']) {
+  test(`lorikeet serve ends if ${name} in its folder is a file`, async (t) => {
+    const home = path.join(temporaryFolder(t), 'home');
+    const file = path.join(home, name);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, '');
+    const args = ['serve', '--port', '0', '--model', 'models/toy'];
+    const { code, error } = await runLorikeet(args, home);
+    assert.equal(code, EXIT.config, error);
+    assert.match(
+      error,
+      /^lorikeet: .*(a file is in the way \((EEXIST|ENOTDIR)\)|not a directory)/m,
+    );
+  });
+}
+
+test('what a killed process left of a build is removed, but not the build of one that runs', async (t) => {
+  const work = temporaryFolder(t);
+  const folder = path.join(work, 'folder');
+  let own = '';
+  await buildFolder(folder, async (temporary) => {
+    own = path.basename(temporary);
+  });
+  const left = own.replace(/\d+$/, `${spawnSync('true').pid}`);
+  const kept = [own.replace(/\d+$/, `${process.ppid}`), 'folder.tmp-00000000-1', 'folder.tmp'];
+  for (const name of [left, ...kept]) mkdirSync(path.join(work, name));
+  await buildFolder(folder, withText('next'));
+  assert.deepEqual(readdirSync(work).sort(), ['folder', ...kept].sort());
+});

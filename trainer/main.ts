@@ -18,7 +18,8 @@ const abandon = () => process.exit(EXIT.failed);
 /** Messages leave in order: once this resolves, all have left. */
 let lastSent: Promise<unknown> = Promise.resolve();
 
-process.on('SIGTERM', requestPause).on('SIGINT', requestPause).on('disconnect', abandon);
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, requestPause);
+process.on('disconnect', abandon);
 try {
   await handleRequest(await receiveRequest(), { send, signal: pause.signal });
 } catch (error) {

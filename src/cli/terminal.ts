@@ -16,19 +16,20 @@ export const STANDARD_TERMINAL: Terminal = {
 };
 
 /** By convention, 128 and the number of the signal. */
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
 let interrupt: AbortController | undefined;
 
 /**
- * Returns a signal that SIGINT or SIGTERM aborts with an `AbortError`. A second one ends the process at once.
+ * Returns a signal that SIGINT, SIGTERM or SIGHUP (the terminal was closed) aborts with an `AbortError`. A second one ends
+ * the process at once.
  * Every call returns the same signal.
  */
 export function listenForInterrupt(): AbortSignal {
   if (interrupt) return interrupt.signal;
   const controller = new AbortController();
   interrupt = controller;
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  for (const name of Object.keys(EXIT_CODES) as (keyof typeof EXIT_CODES)[]) {
     process.on(name, () => {
       if (controller.signal.aborted) process.exit(EXIT_CODES[name]);
       controller.abort(new DOMException(`ended by ${name}`, 'AbortError'));

@@ -43,6 +43,8 @@ const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, e
   EACCES: ['this user may not write there', OTHER_FOLDER, EXIT.config],
   EPERM: ['the system does not allow it', OTHER_FOLDER, EXIT.config],
   ENOENT: ['no folder can be created there', OTHER_FOLDER, EXIT.config],
+  EEXIST: ['a file is in the way', OTHER_FOLDER, EXIT.config],
+  ENOTDIR: ['a file is in the way', OTHER_FOLDER, EXIT.config],
 };
 
 /** Returns undefined if the error is not about writing. ENOENT is, if it comes from mkdir. */
@@ -50,7 +52,7 @@ function describeUnwritable(error: unknown): Failure | undefined {
   const { code: reported = '', path: folder, syscall } = error as NodeJS.ErrnoException;
   const isMissing = reported === 'ENOENT' && syscall === 'mkdir' && folder !== undefined;
   const code = (isMissing ? whyUnwritable(folder) : reported) ?? '';
-  const isWriting = !['ENOENT', 'EACCES', 'EPERM'].includes(code) || syscall === 'mkdir';
+  const isWriting = ['ENOSPC', 'EDQUOT', 'EROFS'].includes(code) || syscall === 'mkdir';
   const row = isWriting ? UNWRITABLE[code] : undefined;
   if (!row) return undefined;
   const [why, cure, exitCode] = row;

@@ -1,7 +1,9 @@
 // Creates folders, and builds folders that readers see complete or not at all.
+import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { hasEnded, machineId } from './process-id.ts';
 
 /**
  * Creates a folder and its parents, unless it exists. Rejects with the system's error. Node's recursive mkdir is not used
@@ -32,7 +34,7 @@ function isFolder(file: string): Promise<boolean> {
 
 /**
  * Creates the folder `dir`, or replaces it: `fill` writes the content to a temporary folder, which is then renamed. On
- * failure an existing folder stays as it was.
+ * failure an existing folder stays as it was. Removes what a killed process left of an earlier build.
  * @param isUsable whether a folder that another process created in the meantime will do instead. Default: it will not.
  */
 export async function buildFolder<T>(
@@ -40,8 +42,9 @@ export async function buildFolder<T>(
   fill: (temporary: string) => Promise<T>,
   isUsable: (dir: string) => boolean = () => false,
 ): Promise<T> {
-  const temporary = `${path.resolve(dir)}.tmp-${process.pid}`;
-  await rm(temporary, { recursive: true, force: true });
+  const prefix = `${path.resolve(dir)}.tmp-${hash('sha256', machineId()).slice(0, 8)}-`;
+  const temporary = `${prefix}${process.pid}`;
+  await removeAbandoned(prefix);
   await makeFolder(temporary);
   try {
     const result = await fill(temporary);
@@ -51,6 +54,18 @@ export async function buildFolder<T>(
     return result;
   } finally {
     await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+/** Processes of other machines may still be building in a shared folder. */
+async function removeAbandoned(prefix: string): Promise<void> {
+  const parent = path.dirname(prefix);
+  await makeFolder(parent);
+  for (const name of await readdir(parent)) {
+    const folder = path.join(parent, name);
+    const pid = Number.parseInt(folder.slice(prefix.length), 10);
+    if (folder.startsWith(prefix) && (pid === process.pid || hasEnded(pid)))
+      await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -13,23 +13,24 @@ import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 /** Errors are alike everywhere in the text. */
 const ERROR_TOKENS = 512;
 
-/** The base's folder, for its tokenizer, and the options of the runtime. */
-interface CalibrationRequest {
+/** The base's folder, for its tokenizer, the options of the runtime, and the signal that ends the program. */
+export interface CalibrationRequest {
   readonly artifactDir: string;
   readonly runtime: RuntimeOptions;
+  readonly signal?: AbortSignal;
 }
 
 /** Returns the measurements that the row form needs. A base without a tokenizer cannot be measured. */
-export function rowFormCalibration({ artifactDir, runtime }: CalibrationRequest): Calibration {
+export function rowFormCalibration({ artifactDir, ...options }: CalibrationRequest): Calibration {
   const tokens = lazy(() => calibrationTokens(artifactDir));
   return {
     async measureInputs(servingDir) {
       const tokenIds = await tokens.get();
-      return tokenIds && measureInputMaxima(servingDir, tokenIds, runtime);
+      return tokenIds && measureInputMaxima(servingDir, tokenIds, options);
     },
     async measureErrors(servingDir) {
       const tokenIds = (await tokens.get())?.slice(0, ERROR_TOKENS) ?? [];
-      return measureRowErrors(servingDir, tokenIds, runtime);
+      return measureRowErrors(servingDir, tokenIds, options);
     },
   };
 }
@@ -37,11 +38,11 @@ export function rowFormCalibration({ artifactDir, runtime }: CalibrationRequest)
 /** Writes the scales of an int8 cache to a serving folder. Resolves to false if the base has no tokenizer. */
 export async function measureKvScales(
   servingDir: string,
-  { artifactDir, runtime }: CalibrationRequest,
+  { artifactDir, ...options }: CalibrationRequest,
 ): Promise<boolean> {
   const tokenIds = await calibrationTokens(artifactDir);
   if (!tokenIds) return false;
-  const layers = await measureKvMaxima(servingDir, tokenIds, runtime);
+  const layers = await measureKvMaxima(servingDir, tokenIds, options);
   const file = path.join(servingDir, KV_SCALES_FILE);
   const temporary = `${file}.${process.pid}`;
   await writeFile(temporary, calibratedScales(layers));

@@ -1,7 +1,7 @@
 // Finds the base and makes everything on the disk that serving it needs.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError } from '../common/errors.ts';
+import { ConfigError, FileError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
@@ -13,6 +13,7 @@ import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
 import type { Config } from '../settings/config.ts';
 import { findBase } from './base.ts';
+import type { CalibrationRequest } from './calibration.ts';
 import type { ProgramContext } from './context.ts';
 import { ServingWeights } from './serving-weights.ts';
 
@@ -31,11 +32,11 @@ export async function prepareBase(
   context: ProgramContext,
   { hasGuests = false } = {},
 ): Promise<PreparedBase> {
-  const { reporter } = context;
+  const { reporter, signal } = context;
   const config = { ...context.config, hasGuests };
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
-  const artifact = describeArtifact(artifactDir);
+  const artifact = describeBase(artifactDir);
   const limit = memoryLimit();
   const wanted = planMemory(artifact.config, config, limit);
   const weights = new ServingWeights({
@@ -44,16 +45,18 @@ export async function prepareBase(
     weights: config.weights,
     cacheDir: path.join(config.home, 'cache'),
     reporter,
+    signal,
     openCalibration: async () => {
       if (wanted.rowFormFrom === undefined) return undefined;
       const { rowFormCalibration } = await import('./calibration.ts');
-      return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config) });
+      return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
   });
   const prepareFiles = async () => {
     await weights.ensure();
     return (
-      config.kv === 'int8' && (await hasScales({ config, artifactDir, servingDir: weights.dir }))
+      config.kv === 'int8' &&
+      (await hasScales(weights.dir, { artifactDir, runtime: runtimeOptions(config), signal }))
     );
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
@@ -74,19 +77,21 @@ export async function prepareBase(
   return { artifact, weights, plan, kv, prepareFiles };
 }
 
+/** Throws `ConfigError` if the folder is not a base of this version: another one must be named. */
+function describeBase(artifactDir: string): ArtifactDescription {
+  try {
+    return describeArtifact(artifactDir);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new ConfigError([`--model: ${artifactDir}: ${error.message}`]);
+  }
+}
+
 /** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */
-async function hasScales({
-  config,
-  ...folders
-}: {
-  config: Config;
-  artifactDir: string;
-  servingDir: string;
-}): Promise<boolean> {
-  if (existsSync(path.join(folders.servingDir, KV_SCALES_FILE))) return true;
+async function hasScales(servingDir: string, request: CalibrationRequest): Promise<boolean> {
+  if (existsSync(path.join(servingDir, KV_SCALES_FILE))) return true;
   const { measureKvScales } = await import('./calibration.ts');
-  const request = { artifactDir: folders.artifactDir, runtime: runtimeOptions(config) };
-  return measureKvScales(folders.servingDir, request);
+  return measureKvScales(servingDir, request);
 }
 
 /** The options of an engine for the base. */

@@ -3,6 +3,7 @@
 // has been forked. Prints nothing.
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
 import type { ServedModel } from '../http/deps.ts';
@@ -85,9 +86,17 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
     undefined,
     () => parts?.exports?.tracing?.logFields() ?? {},
   );
+  checkStoreFolder(config);
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
-  const base = await prepareBase({ ...context, config }, { hasGuests: access.kind === 'keys' });
+  const hasGuests = access.kind === 'keys';
+  const base = await prepareBase({ ...context, config }, { hasGuests }).catch((error) => {
+    access.close();
+    const isStopped = signal.aborted && error.name === 'AbortError';
+    if (options.isPrewarm || !isStopped) throw error;
+    return undefined;
+  });
+  if (!base) return;
   endStartPhase('base');
   const engine = startEngine(base, { config, access, log });
   parts = { config, access, log, base, engine, leaving: new AbortController() };
@@ -98,12 +107,22 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   }
 }
 
+/** A folder that is missing later may come back with its disk. At the start it is a mistake. */
+function checkStoreFolder({ store }: Config): void {
+  const isFolder = store !== undefined && !/^(?:memory:|s3:\/\/)/.test(store);
+  if (!isFolder || existsSync(`${store}/`)) return;
+  throw new ConfigError([
+    `--store: There is no folder ${store}. Create it, or check the path and whether its disk is mounted.`,
+  ]);
+}
+
 /** Returns the settings of a server that nobody else can reach. */
 function withoutClients(config: Config): Config {
   return {
     ...config,
     host: '127.0.0.1',
     port: 0,
+    store: 'memory:',
     preload: [],
     otelDisabled: true,
     storeResponsesMs: undefined,
@@ -160,6 +179,7 @@ async function runServer(
   const { config, log, base, engine, leaving } = parts;
   const { server, telemetry } = await openServer(parts);
   const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
+  if (isPrewarm) signal.throwIfAborted();
   if (engineInfo) {
     endStartPhase('engine');
     const phases = { server: startPhases(), engine: engineInfo.start };

@@ -26,6 +26,8 @@ export interface ServingWeightsOptions extends ServingCache {
   /** The artifact's digest. */
   readonly digest: string;
   readonly reporter: Reporter;
+  /** Aborted to end the program, and a build with it. */
+  readonly signal: AbortSignal;
   /** Loads what measures the base when its files are built. Without it they have no row form. */
   readonly openCalibration: () => Promise<Calibration | undefined>;
 }
@@ -45,7 +47,7 @@ export class ServingWeights {
 
   /**
    * Builds the files if they are missing or damaged.
-   * @throws FileError if they must be built and the artifact is damaged, too
+   * @throws FileError if they must be built and the artifact is damaged, too, and an `AbortError` once the program ends
    */
   async ensure(): Promise<void> {
     if (!isBuilt(this.dir)) return this.#build();
@@ -69,9 +71,9 @@ export class ServingWeights {
   }
 
   async #build(): Promise<void> {
-    const { artifactDir, weights, cacheDir, reporter, openCalibration } = this.#options;
+    const { artifactDir, weights, cacheDir, reporter, signal, openCalibration } = this.#options;
     const { buildServingFiles } = await import('../import/serving-files.ts');
-    await verifyArtifact(artifactDir);
+    await verifyArtifact(artifactDir, signal);
     const artifact = readArtifact(artifactDir);
     const progress = await reporter.openProgress();
     try {
@@ -80,7 +82,7 @@ export class ServingWeights {
       const onImprecise = (linears: readonly string[]) =>
         reporter.notify(describeImprecise(linears));
       const options = {
-        ...{ weights, cacheDir, onImprecise, onProgress },
+        ...{ weights, cacheDir, onImprecise, onProgress, signal },
         ...(calibration && { calibration }),
       };
       await buildServingFiles(artifact, options);

@@ -17,10 +17,20 @@ import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { KvCache, type KvLayer } from './kv-cache.ts';
 import { ModelRunner } from './model-runner.ts';
 import { openServingFolder, type ServingModel } from './serving-folder.ts';
+import { explainFailure } from './trial-run.ts';
 
 /** The tokens are read in windows of this length, as if each were a prompt, and those in chunks. */
 const WINDOW_TOKENS = 512;
 const CHUNK_TOKENS = 256;
+/** How long a run goes on after the signal. A chunk of a large base takes many seconds. */
+const STOP_POLL_MS = 100;
+
+/** How a model reads the tokens. */
+export interface ReadingOptions {
+  readonly runtime?: RuntimeOptions;
+  /** Ends the reading within a run, and rejects with an `AbortError`. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * Returns the maxima of each layer over the tokens. The cache holds floats, so the scales come from what is really cached,
@@ -30,12 +40,12 @@ const CHUNK_TOKENS = 256;
 export async function measureKvMaxima(
   servingDir: string,
   tokenIds: readonly number[],
-  runtime: RuntimeOptions = {},
+  options: ReadingOptions = {},
 ): Promise<KvMaxima[]> {
   const served = openServingFolder(servingDir);
   const { config } = served;
   const layers = Array.from({ length: config.layerCount }, () => emptyMaxima(config));
-  const reading = { tokenIds, runtime };
+  const reading = { tokenIds, ...options };
   await readWindows(served, reading, {
     afterWindow: (cache) => {
       cache.range(0, 1).forEach((layer, i) => {
@@ -53,7 +63,7 @@ export async function measureKvMaxima(
 export async function measureInputMaxima(
   servingDir: string,
   tokenIds: readonly number[],
-  runtime: RuntimeOptions = {},
+  options: ReadingOptions = {},
 ): Promise<Float32Array[]> {
   const served = openServingFolder(servingDir);
   const { config } = served;
@@ -62,7 +72,7 @@ export async function measureInputMaxima(
   const outputs = observationTensors(config, inFeatures);
   const tensors = [...outputs.values()];
   const maxima = tensors.map(({ data }) => new Float32Array(data.length));
-  const reading = { tokenIds, runtime };
+  const reading = { tokenIds, ...options };
   await readWindows(served, reading, {
     observed: { kind: 'inputs', outputs },
     afterChunk: () => {
@@ -79,14 +89,14 @@ export async function measureInputMaxima(
 export async function measureRowErrors(
   servingDir: string,
   tokenIds: readonly number[],
-  runtime: RuntimeOptions = {},
+  options: ReadingOptions = {},
 ): Promise<number[]> {
   const served = openServingFolder(servingDir);
   assert(served.hasRowForm, `${servingDir} has a row form`);
   const outputs = observationTensors(served.config, () => 1);
   const tensors = [...outputs.values()];
   const errors = tensors.map(() => 0);
-  const reading = { tokenIds, runtime };
+  const reading = { tokenIds, ...options };
   await readWindows(served, reading, {
     observed: { kind: 'rowErrors', outputs },
     afterChunk: () => {
@@ -123,7 +133,7 @@ interface Observer {
 
 async function readWindows(
   served: ServingModel,
-  { tokenIds, runtime }: { tokenIds: readonly number[]; runtime: RuntimeOptions },
+  { tokenIds, runtime = {}, signal }: ReadingOptions & { readonly tokenIds: readonly number[] },
   { observed, afterChunk, afterWindow }: Observer,
 ): Promise<void> {
   const { config, file } = served;
@@ -134,23 +144,29 @@ async function readWindows(
   const observes = observed?.kind;
   const sessions = new GraphSessions(served, maxSeqLength, { runtime, observes });
   const runner = new ModelRunner({ config, sessions, cache, slots, observed: observed?.outputs });
+  const readChunk = (chunk: readonly number[], past: number) =>
+    runner.run({
+      tokenIds: chunk,
+      firstSlot: 0,
+      pastLengths: [past],
+      logitRows: [chunk.length - 1],
+      lora: { kind: 'none' },
+    });
+  // Again and again, because a run that still waits for its session would miss a single one.
+  const stopping = setInterval(() => signal?.aborted && runner.terminate(), STOP_POLL_MS);
   try {
     for (let start = 0; start + maxSeqLength <= tokenIds.length; start += maxSeqLength) {
       for (let past = 0; past < maxSeqLength; past += CHUNK_TOKENS) {
         const end = Math.min(past + CHUNK_TOKENS, maxSeqLength);
         const chunk = tokenIds.slice(start + past, start + end);
-        await runner.run({
-          tokenIds: chunk,
-          firstSlot: 0,
-          pastLengths: [past],
-          logitRows: [chunk.length - 1],
-          lora: { kind: 'none' },
-        });
+        signal?.throwIfAborted();
+        await explainFailure(() => readChunk(chunk, past), signal);
         afterChunk?.();
       }
       afterWindow?.(cache);
     }
   } finally {
+    clearInterval(stopping);
     await sessions.release();
     file.dropPages();
   }

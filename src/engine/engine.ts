@@ -22,6 +22,7 @@ import { HOST_MEMORY } from './memory/host-memory.ts';
 import { ModelRunner } from './model-runner.ts';
 import { PrefixCache } from './prefix/prefix-cache.ts';
 import { openServingFolder, readKvScales } from './serving-folder.ts';
+import { tryBase } from './trial-run.ts';
 
 /** The rest is for the base, the cache and, while slots are being widened, the old slots. */
 const ADAPTER_SLOTS_SHARE = 0.5;
@@ -85,7 +86,8 @@ export class Engine {
   readonly #decode: Decode;
 
   /**
-   * Throws `ConfigError` if the cache does not fit or the provider is missing, `FileError` if the folder is invalid.
+   * Throws `ConfigError` if the cache does not fit, the provider is missing or the base cannot run, `FileError` if the folder
+   * is invalid.
    */
   static async create(options: EngineOptions): Promise<Engine> {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
@@ -107,10 +109,11 @@ export class Engine {
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
-    await runner.prepareFirst();
-    endStartPhase('session');
     const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
     const forms = `${model.identity} ${rowFormFrom} ${kv} ${provider}`;
+    await tryBase({ runner, cache, servingDir, forms, rowFormFrom });
+    await runner.prepareFirst();
+    endStartPhase('session');
     const info = {
       vocabSize: config.vocabSize,
       maxSeqLength,

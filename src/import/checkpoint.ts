@@ -2,7 +2,7 @@
 // tensors against the configuration. Does not quantize.
 import { FileError } from '../common/errors.ts';
 import { isFloat, type TensorSource } from '../common/tensor.ts';
-import type { DecoderConfig } from '../model/config.ts';
+import { checkHeads, type DecoderConfig } from '../model/config.ts';
 import { embeddingName, expectedTensors, headName } from '../model/names.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../model/target-modules.ts';
 import { companionNames, isNf4, nf4Shape } from './bitsandbytes.ts';
@@ -37,12 +37,13 @@ export function isLinearWeight(name: string): boolean {
 
 /**
  * Returns the names and shapes of the model's tensors, without obsolete ones that older checkpoints carry. Throws
- * `FileError` naming a tensor that is missing, has the wrong shape, or is unknown.
+ * `FileError` naming a tensor that is missing, has the wrong shape, or is unknown, or the size of heads that cannot be served.
  */
 export function checkTensors(
   source: TensorSource,
   config: DecoderConfig,
 ): ReadonlyMap<string, readonly number[]> {
+  checkHeads(config);
   const expected = expectedTensors(config);
   const leftOver = new Set(source.infos.keys());
   for (const [name, shape] of expected) {

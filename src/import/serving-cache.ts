@@ -65,11 +65,15 @@ export function isBuilt(folder: string): boolean {
 /**
  * Reads the folder back and records its checksums.
  * @param written SHA-256 of the bytes that were written to the weights file
- * @throws Error if the file does not contain those bytes
+ * @throws Error if the file does not contain those bytes, and an `AbortError` once aborted
  */
-export async function recordChecksums(dir: string, written: string): Promise<void> {
+export async function recordChecksums(
+  dir: string,
+  written: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const file = path.join(dir, WEIGHTS_FILE);
-  const { sha256, byteSize } = await hashFile(file);
+  const { sha256, byteSize } = await hashFile(file, { ...(signal && { signal }) });
   if (sha256 !== written) {
     throw new Error(`${file}: the disk returned other bytes than were written. Check the disk.`);
   }

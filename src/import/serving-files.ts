@@ -57,6 +57,8 @@ export interface ServingFilesOptions extends ServingCache {
   onImprecise?: (linears: readonly string[]) => void;
   /** Called after each tensor with the number of tensors written and the total. */
   onProgress?: (done: number, total: number) => void;
+  /** Makes the build reject with an `AbortError` before the next tensor. */
+  signal?: AbortSignal;
 }
 
 /** Returns the folder with the artifact's serving files. Builds it if it does not exist yet. */
@@ -80,7 +82,7 @@ export async function buildServingFiles(
   const { digest } = artifact.info;
   const build = async (temporary: string) => {
     const sha256 = await writeServingFiles(artifact, temporary, options);
-    await recordChecksums(temporary, sha256);
+    await recordChecksums(temporary, sha256, options.signal);
   };
   await buildFolder(servingFolder(digest, options), build, isBuilt);
 }
@@ -89,15 +91,16 @@ export async function buildServingFiles(
 async function writeServingFiles(
   artifact: Artifact,
   folder: string,
-  { weights, calibration, onImprecise, onProgress }: ServingFilesOptions,
+  options: ServingFilesOptions,
 ): Promise<string> {
+  const { weights, calibration, onImprecise } = options;
   const { config } = artifact;
   const expected = servingTensors(config, weights);
   const measurements = weights === 'int8' ? calibration : undefined;
   const rowCount = measurements ? rowTensors(config).length : 0;
   const handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
   try {
-    const writer = new TensorWriter(handle, expected.length + rowCount, onProgress);
+    const writer = new TensorWriter(handle, expected.length + rowCount, options);
     for await (const [tensor, bytes] of generateTensors(artifact, weights))
       await writer.write(tensor, bytes);
     assert(writer.written.length === expected.length, 'a serving tensor was left out');
@@ -143,20 +146,21 @@ class TensorWriter {
   readonly written: (ServingTensor & { offset: number })[] = [];
   readonly #handle: FileHandle;
   readonly #total: number;
-  readonly #onProgress: ServingFilesOptions['onProgress'];
+  readonly #options: Pick<ServingFilesOptions, 'onProgress' | 'signal'>;
   readonly #hash = createHash('sha256');
   /** The offset of the next tensor. */
   #offset = 0;
   /** The end of the last tensor. */
   #end = 0;
 
-  constructor(handle: FileHandle, total: number, onProgress: ServingFilesOptions['onProgress']) {
+  constructor(handle: FileHandle, total: number, options: ServingFilesOptions) {
     this.#handle = handle;
     this.#total = total;
-    this.#onProgress = onProgress;
+    this.#options = options;
   }
 
   async write(tensor: ServingTensor, bytes: Uint8Array): Promise<void> {
+    this.#options.signal?.throwIfAborted();
     this.#hash.update(new Uint8Array(this.#offset - this.#end)).update(bytes);
     for (let done = 0; done < bytes.length; ) {
       // A full disk may take fewer bytes than it is given.
@@ -167,7 +171,7 @@ class TensorWriter {
     this.written.push({ ...tensor, offset: this.#offset });
     this.#end = this.#offset + bytes.length;
     this.#offset = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
-    this.#onProgress?.(this.written.length, this.#total);
+    this.#options.onProgress?.(this.written.length, this.#total);
   }
 
   /** Returns the SHA-256 of the file, hex. Nothing can be written afterwards. */

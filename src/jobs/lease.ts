@@ -1,8 +1,7 @@
 // Leases on jobs. A server changes a job only through its lease, so a server that was away for too long changes nothing
 // any more. Whether another server's lease still counts is judged by this machine's monotonic clock: clocks that differ
 // or jump take no job from anybody.
-import { readFileSync, readlinkSync } from 'node:fs';
-import os from 'node:os';
+import { hasEnded, machineId } from '../common/process-id.ts';
 import type { JobChange, JobRecord } from './job.ts';
 import type { JobStore } from './job-store.ts';
 
@@ -161,25 +160,6 @@ export function createOwner(nonce: string): string {
 export function isOwnerGone(owner: string): boolean {
   const [machine, pid] = owner.split(SEPARATOR);
   if (machine !== machineId()) return false;
-  if (Number(pid) === process.pid) return true; // this process knows its own leases
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
-}
-
-/** Names the scope of process ids. Host names are not unique, and containers may share one. */
-function machineId(): string {
-  const read = (get: () => string) => {
-    try {
-      return get().trim();
-    } catch {
-      return ''; // not Linux
-    }
-  };
-  const boot = read(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8'));
-  const processes = read(() => readlinkSync('/proc/self/ns/pid'));
-  return [os.hostname(), boot, processes].join('/');
+  // This process knows its own leases.
+  return Number(pid) === process.pid || hasEnded(Number(pid));
 }

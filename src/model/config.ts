@@ -99,8 +99,8 @@ function refuseUnsupported(raw: ConfigJson, { activation, activationAlias }: Fam
   }
 }
 
-/** The runtime rotates the first channels of a head only if they are a multiple of this. */
-const ROTARY_MULTIPLE = 16;
+/** The runtime's attention takes heads, and rotates their first channels, only in multiples of this. */
+const HEAD_MULTIPLE = 16;
 
 type Heads = Pick<DecoderConfig, 'headCount' | 'kvHeadCount' | 'headDim' | 'rotaryDim'>;
 
@@ -116,13 +116,21 @@ function parseHeads(raw: ConfigJson): Heads {
   }
   const share = ropesJson(raw).partial_rotary_factor ?? raw.partial_rotary_factor ?? 1;
   const rotaryDim = Math.floor(headDim * share);
-  if (rotaryDim === 0 || (share < 1 && rotaryDim % ROTARY_MULTIPLE !== 0)) {
+  if (rotaryDim === 0 || (share < 1 && rotaryDim % HEAD_MULTIPLE !== 0)) {
     throw new FileError(
       'partial_rotary_factor',
-      `rotates ${rotaryDim} channels, which is not a multiple of ${ROTARY_MULTIPLE}`,
+      `rotates ${rotaryDim} channels, which is not a multiple of ${HEAD_MULTIPLE}`,
     );
   }
   return { headCount, kvHeadCount, headDim, rotaryDim };
+}
+
+/** Throws `FileError` if the runtime cannot attend with such heads. Adapters can be read and trained nevertheless. */
+export function checkHeads({ headDim, hiddenSize, headCount }: DecoderConfig): void {
+  if (headDim % HEAD_MULTIPLE === 0) return;
+  const origin =
+    headDim === hiddenSize / headCount ? ` (hidden_size ${hiddenSize} / ${headCount} heads)` : '';
+  throw new FileError('head_dim', `${headDim}${origin} is not a multiple of ${HEAD_MULTIPLE}`);
 }
 
 /** Returns how each layer attends. Layers with the same rotary embedding share the object. */

@@ -25,6 +25,7 @@ function nothing(index: number, ...args: CType[]): ApiFunction {
 export const ORT_API = {
   GetErrorCode: { index: 1, args: ['pointer'], result: 'int' },
   GetErrorMessage: { index: 2, args: ['pointer'], result: 'pointer' },
+  DisableTelemetryEvents: status(6, 'pointer'),
   CreateSession: status(7, 'pointer', 'path', 'pointer', 'pointer'),
   CreateSessionFromArray: status(8, 'pointer', 'pointer', 'size', 'pointer', 'pointer'),
   CreateSessionOptions: status(10, 'pointer'),

@@ -114,6 +114,9 @@ function throwIfFailed(functions: Runtime['functions'], status: CValue): void {
 
 function loadRuntime(): Runtime {
   const { file, version: expected } = locateLibrary();
+  // Otherwise the library keeps a device id in the user's home and reports CPU, system and graph names to its vendor. Only
+  // before it is loaded does this prevent everything. Child processes inherit it.
+  process.env['ORT_DISABLE_TELEMETRY'] = '1';
   const library = openLibrary(file);
   const base = functionOf(library, 'OrtGetApiBase', [], 'pointer').sync() as bigint;
   // OrtApiBase: { GetApi, GetVersionString }
@@ -136,6 +139,7 @@ function createEnvironment(threads: number): Environment {
       'CreateEnvWithGlobalThreadPools',
       ...[LOG_WARNINGS, 'lorikeet', options],
     );
+    ortCall('DisableTelemetryEvents', pointer); // Windows has no variable for it
     return { pointer, threads };
   } finally {
     ortVoid('ReleaseThreadingOptions', options);

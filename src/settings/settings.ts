@@ -112,7 +112,10 @@ export const SETTINGS = {
     help: 'path prefix that a gateway does not strip, such as /openai; all routes work with and without it',
     schema: z
       .string()
-      .regex(/^(\/[A-Za-z0-9._-]+)+$/, 'must be a path such as /openai')
+      .regex(
+        /^(\/(?!\.\.?(?:\/|$))[A-Za-z0-9._-]+)+$/,
+        'must be a path such as /openai, without . and .. as a part',
+      )
       .optional(),
   },
   keys: {

@@ -75,6 +75,7 @@ const RULES: readonly Rule[] = [
     broken: [
       [source('src/main.ts', "const port = process.env['PORT'];")],
       [source('src/main.ts', "import { env } from 'node:process';")],
+      [source('src/main.ts', "const isSame = process.env['PORT'] === port;")],
     ],
   },
   {

@@ -214,10 +214,13 @@ export function singleImporterFaults(files: readonly SourceFile[]): string[] {
   );
 }
 
+/** Setting a variable for a library is no read. */
+const ENVIRONMENT_READ = /\bprocess\s*\.\s*env\b(?!\['\w+'\] = )|\benv\b[^;]*from 'node:process'/;
+
 export function environmentFaults(files: readonly SourceFile[]): string[] {
   return files
     .filter((file) => file.path !== 'src/settings/config.ts')
-    .filter((file) => /\bprocess\s*\.\s*env\b|\benv\b[^;]*from 'node:process'/.test(code(file)))
+    .filter((file) => ENVIRONMENT_READ.test(code(file)))
     .map((file) => `${file.path}: only src/settings/config.ts reads process.env`);
 }
 

@@ -1,6 +1,7 @@
 // The command from start to end: import, serve, drain, faults. On the golden two-layer llama, in its own processes.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -75,6 +76,41 @@ test('B67: settings that do not fit the model exit with 78', { skip }, async () 
   const args = ['serve', '--port', '0', '--model', 'tied', '--max-seq', '1000000'];
   const { code, error } = await runLorikeet(args, home);
   assert.equal(code, 78, error);
+});
+
+test('a base of a form that this version cannot run exits with 78 and the reason', {
+  skip,
+}, async () => {
+  const other = path.join(home, 'models', 'other');
+  cpSync(base, other, { recursive: true });
+  const file = path.join(other, 'config.json');
+  const config = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify({ ...config, hidden_act: 'relu' }));
+  const { code, error } = await runLorikeet(['serve', '--model', 'other'], home);
+  assert.equal(code, 78);
+  assert.match(error, /^lorikeet: --model: .*other: hidden_act: "relu" is not supported/);
+});
+
+test('a store folder that is not there exits with 78 and creates nothing', { skip }, async () => {
+  for (const store of [path.join(home, 'no store'), path.join(base, 'config.json')]) {
+    const args = ['serve', '--port', '0', '--model', 'tied', '--store', store];
+    const { code, error } = await runLorikeet(args, home);
+    assert.equal(code, 78, error);
+    assert.equal(error.trim().split('\n').length, 1, error);
+    assert.match(error, /^lorikeet: --store: There is no folder .* Create it, or check the path/);
+  }
+  assert.ok(!existsSync(path.join(home, 'no store')));
+});
+
+test('a terminal that is closed ends a server like SIGTERM: streams are finished', {
+  skip,
+}, async () => {
+  const server = await startServing(['--model', 'tied'], home);
+  const response = await post(server.url, { ...completion, max_tokens: 100, stream: true });
+  const closed = once(server.child, 'close');
+  server.child.kill('SIGHUP');
+  assert.match(await response.text(), /data: \[DONE\]\n\n$/);
+  assert.deepEqual(await closed, [0, null]);
 });
 
 test('a model that does not exist exits with 78', async () => {

@@ -16,7 +16,7 @@ import { openZip } from '../../src/formats/zip.ts';
 import { readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { mapFile } from '../../src/ort/mapped-file.ts';
-import { tinyFiles, tinyTensors } from './tiny-model.ts';
+import { TINY_CONFIG, tinyFiles, tinyTensors } from './tiny-model.ts';
 
 const work = mkdtempSync(path.join(tmpdir(), 'checkpoint-'));
 test.after(() => rmSync(work, { recursive: true }));
@@ -54,6 +54,10 @@ const folders: Record<string, [field: string, files: Map<string, Uint8Array>]> =
   'a config.json that is not UTF-8': [
     'config.json',
     tinyFiles().set('config.json', Uint8Array.of(255)),
+  ],
+  'heads that the runtime cannot attend with': [
+    'head_dim',
+    tinyFiles().set('config.json', text(JSON.stringify({ ...TINY_CONFIG, head_dim: 12 }))),
   ],
   'an index without a map': [indexFile, withIndex('{}')],
   'an index that leaves its folder': [indexFile, withIndex(mapOf('../secret.safetensors'))],

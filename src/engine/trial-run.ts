@@ -1,0 +1,68 @@
+// Runs a few tokens through every graph that serving the base needs, so that a base that ONNX Runtime cannot run is refused
+// at the start instead of failing each request. A mark in the serving folder remembers that they ran.
+import { hash } from 'node:crypto';
+import { existsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { ConfigError } from '../common/errors.ts';
+import { OrtError, runtimeVersion } from '../ort/runtime.ts';
+import type { KvCache } from './kv-cache.ts';
+import type { ModelRunner } from './model-runner.ts';
+
+/** A base as it is about to be served. */
+export interface Trial {
+  readonly runner: ModelRunner;
+  readonly cache: KvCache;
+  readonly servingDir: string;
+  /** Engines with equal forms run the same graphs. */
+  readonly forms: string;
+  readonly rowFormFrom: number | undefined;
+}
+
+/** Tries a base that this version of ONNX Runtime has not run in these forms yet. Rejects with `ConfigError`. */
+export async function tryBase({ servingDir, forms, ...trial }: Trial): Promise<void> {
+  const mark = path.join(servingDir, `ran-${markOf(forms)}`);
+  if (existsSync(mark)) return;
+  await explainFailure(() => runAllForms(trial));
+  try {
+    writeFileSync(mark, '');
+  } catch {
+    // The folder is read-only or its disk is full. Then the next start tries the base again.
+  }
+}
+
+/** Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base, and with the reason of the signal. */
+export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!(error instanceof OrtError)) throw error;
+    throw new ConfigError([`--model: ONNX Runtime cannot run this base: ${error.message}`]);
+  }
+}
+
+/** One token and several, as a prompt and as sequences that decode, with few token rows and with as many as the row form takes. */
+async function runAllForms({
+  runner,
+  cache,
+  rowFormFrom = 1,
+}: Omit<Trial, 'servingDir' | 'forms'>): Promise<void> {
+  for (const tokenRows of new Set([1, 2, rowFormFrom])) {
+    if (tokenRows <= cache.maxSeqLength) await runner.run(inputOf(1, tokenRows));
+    if (tokenRows <= cache.slotCount) await runner.run(inputOf(tokenRows, 1));
+  }
+}
+
+function inputOf(sequences: number, tokensEach: number): Parameters<ModelRunner['run']>[0] {
+  return {
+    tokenIds: Array<number>(sequences * tokensEach).fill(0),
+    firstSlot: 0,
+    pastLengths: Array<number>(sequences).fill(0),
+    logitRows: [0],
+    lora: { kind: 'none' },
+  };
+}
+
+function markOf(forms: string): string {
+  return hash('sha256', `${forms} ${runtimeVersion()}`).slice(0, 16);
+}
