@@ -1,7 +1,9 @@
 // Norms of the rows of an adapted weight, W + B A, for DoRA. The runtime computes them: 135M weights with rank 16 are two billion
 // multiplications.
 
+import type { LoraPair } from '../../adapters/peft/weights.ts';
 import { lazy } from '../common/lazy.ts';
+import type { Matrix } from '../common/tensor.ts';
 import { GraphBuilder } from '../onnx/graph-builder.ts';
 import { createSession } from '../ort/session.ts';
 import { hostTensor } from '../ort/tensor.ts';
@@ -11,10 +13,7 @@ type Floats = Float32Array<ArrayBuffer>;
 const normSession = lazy(() => createSession(normGraph(), { sharesThreads: true }));
 
 /** Returns the norms [out] of the rows of W + B A, for W [out, in], B [out, rank] and A [rank, in]. */
-export async function rowNorms(
-  weight: { readonly values: Float32Array; readonly rows: number; readonly cols: number },
-  update: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array },
-): Promise<Float32Array> {
+export async function rowNorms(weight: Matrix, update: LoraPair): Promise<Float32Array> {
   const { rows, cols } = weight;
   const { rank } = update;
   const norms = hostTensor('float32', [rows]);

@@ -1,10 +1,12 @@
 // One attempt of a pod at a job, as objects in the store: the attempt's record, the files that the run reads, the
 // trainer's messages, and checkpoints. Server and pod meet nowhere else, and the pod writes nowhere else. Knows no
 // cluster.
+
 import { z } from 'zod';
 import { type Marked, Records } from '../../adapters/store/records.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import type { TrainerMessage } from '../contracts/training-messages.ts';
+import { faultSchema } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
 import { RunArchive } from '../jobs/run-archive.ts';
@@ -49,13 +51,6 @@ const storedMessageSchema = z.object({
       z.object({ folder: z.uuid(), files: z.array(storedFileSchema) }),
     )
     .optional(),
-});
-
-const faultSchema = z.object({
-  code: z.string(),
-  message: z.string(),
-  param: z.string().nullable(),
-  lines: z.array(z.int()).optional(),
 });
 
 const batchSchema = z.object({

@@ -1,5 +1,6 @@
 // A fine-tuning job as it is stored, and everything that can happen to it, as pure functions from state to state. Knows no
 // store, no clock and no trainer.
+
 import { z } from 'zod';
 import type { Unmarked } from '../../adapters/store/records.ts';
 import { ServeError } from '../common/errors.ts';
@@ -10,6 +11,7 @@ import {
   type HyperparameterField,
 } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
+import { faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
@@ -77,12 +79,6 @@ const checkpointSchema = z.object({
 
 /** A published checkpoint of a job. */
 export type JobCheckpoint = z.infer<typeof checkpointSchema>;
-
-const faultSchema = z.object({
-  code: z.string(),
-  message: z.string(),
-  param: z.string().nullable(),
-});
 
 const planSchema = z.looseObject({
   totalSteps: z.int(),

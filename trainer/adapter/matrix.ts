@@ -1,12 +1,7 @@
 // Small dense linear algebra: matrices as rows of float values.
 
-/** A matrix, row by row. */
-export interface Matrix {
-  readonly values: Float32Array;
-  readonly rows: number;
-  readonly cols: number;
-}
-
+import type { LoraPair } from '../../adapters/peft/weights.ts';
+import type { Matrix } from '../../src/common/tensor.ts';
 /** Returns the norm of each row: [rows]. Sums are in float64. */
 export function normsOfRows({ values, rows, cols }: Matrix): Float32Array<ArrayBuffer> {
   return new Float32Array(rows).map((_, row) => {
@@ -17,10 +12,7 @@ export function normsOfRows({ values, rows, cols }: Matrix): Float32Array<ArrayB
 }
 
 /** W [rows, cols] += B A, with A [rank, cols] and B [rows, rank]. */
-export function addProduct(
-  { values, rows, cols }: Matrix,
-  { rank, a, b }: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array },
-): void {
+export function addProduct({ values, rows, cols }: Matrix, { rank, a, b }: LoraPair): void {
   const sum = new Float32Array(cols);
   for (let row = 0; row < rows; row++) {
     sum.fill(0);

@@ -1,5 +1,7 @@
 // Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers and as text.
+
 import { elementCount } from '../../src/common/tensor.ts';
+import type { JobPlan } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
@@ -25,22 +27,19 @@ import {
 } from './run-estimate.ts';
 
 /** The numbers of a run. */
-export interface RunPlan {
-  readonly examples: number;
-  readonly validationExamples: number;
-  readonly tokens: number;
-  readonly trainedTokens: number;
-  readonly truncated: number;
-  readonly maskedShare: number;
-  readonly duplicates: number;
-  readonly trainedParameters: number;
-  readonly totalSteps: number;
+export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'firstBatch'> {
   readonly memory: RunMemory;
-  /** Seconds until the adapter is published: the geometric mean of the range. */
-  readonly seconds: number;
-  /** The estimate for an idle machine, and for one with a busy server. */
-  readonly secondsRange: readonly [number, number];
 }
+
+/** The parts of a plan that the prepared run knows without an estimate. */
+type JobFacts =
+  | 'method'
+  | 'compute'
+  | 'recommendedCompute'
+  | 'maxLength'
+  | 'stepsPerEpoch'
+  | 'learningRate'
+  | 'warnings';
 
 /**
  * The share of a matrix product's speed that a step reaches. The first was measured on an idle machine. Beside a busy engine,
