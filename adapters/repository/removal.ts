@@ -9,6 +9,7 @@ import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import type { DocumentStore } from '../store/documents.ts';
 import { isDamage, type ObjectInfo, type StoreCall } from '../store/store.ts';
+import type { RepositoryParts } from './aliases.ts';
 import {
   modelAliases,
   reaches,
@@ -16,8 +17,7 @@ import {
   withoutModel,
   withRemoved,
   withRemoving,
-} from './alias-changes.ts';
-import type { RepositoryParts } from './aliases.ts';
+} from './aliases.ts';
 import {
   type AdapterName,
   type Aliases,

@@ -3,7 +3,7 @@
 import { ServeError } from '../../src/common/errors.ts';
 import type { Clock } from '../../src/common/waiting.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
-import { logStoreFailure, logStoreFault, type StoreLog } from '../store/alerts.ts';
+import { logStoreFailure, logStoreFault, type StoreLog } from '../store/guarded-store.ts';
 import {
   type Etag,
   type ObjectStore,
@@ -19,8 +19,10 @@ import {
   keys,
   NAME_PATTERN,
   RESERVED_NAMES,
+  type SignatureKeys,
   type VersionManifest,
   type VersionName,
+  verifyManifest,
 } from './manifest.ts';
 import { adoptFolder, type PublishOptions, publishFolder } from './publish.ts';
 import {
@@ -31,7 +33,6 @@ import {
   removeName,
   removeVersion,
 } from './removal.ts';
-import { type SignatureKeys, verifyManifest } from './signatures.ts';
 import { listNames, listVersions, readManifest } from './versions.ts';
 
 /** The log and the clock of a repository. */

@@ -8,10 +8,11 @@ import path from 'node:path';
 import { assert } from '../../src/common/assert.ts';
 import { lazy } from '../../src/common/lazy.ts';
 import { retry } from '../../src/common/waiting.ts';
-import { errorCode, onDisk } from './disk-error.ts';
 import {
+  errorCode,
   foldersBelow,
   lstatIfAny,
+  onDisk,
   removeEmpty,
   removeOlder,
   syncFolder,

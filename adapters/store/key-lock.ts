@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { makeFolder } from '../../src/common/folders.ts';
 import { sleep } from '../../src/common/waiting.ts';
-import { errorCode } from './disk-error.ts';
+import { errorCode } from './fs-folders.ts';
 import { StoreError } from './store.ts';
 
 /** A holder in another machine or container counts as dead at this age. */

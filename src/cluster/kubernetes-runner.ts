@@ -9,6 +9,7 @@ import type { EventMessage, TrainerMessage } from '../contracts/training-message
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
 import type { MessageBatch } from './attempt.ts';
+import { beginAttempt, type OpenedAttempt, takeAttempt } from './attempt.ts';
 import {
   jobNameOf,
   type KubernetesPhase,
@@ -21,7 +22,6 @@ import {
   waitingReason,
 } from './kubernetes-job.ts';
 import { MessageReader } from './messages.ts';
-import { beginAttempt, type OpenedAttempt, takeAttempt } from './open-attempt.ts';
 
 /** Settings of the Kubernetes runner. */
 export interface KubernetesRunnerOptions extends ManifestOptions {

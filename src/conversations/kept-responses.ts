@@ -1,7 +1,7 @@
 // Responses that the server keeps, so a later request can continue or read them: one object each, under the tenant's
 // prefix. An expired one is unknown at once, and its object is deleted by the next sweep. Knows no HTTP.
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
+import { type Marked, Records } from '../../adapters/store/documents.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { conversationItemSchema } from '../contracts/responses.ts';

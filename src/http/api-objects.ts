@@ -17,9 +17,9 @@ import { toWire } from '../contracts/training-fields.ts';
 import type { JobPlan } from '../contracts/training-messages.ts';
 import type { FileDigest, TrainingOrigin } from '../contracts/training-origin.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
+import { resolveHyperparameters } from '../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../jobs/names.ts';
-import { checkpointMetrics } from '../jobs/run-events.ts';
-import { resolveHyperparameters } from '../jobs/trainer-job.ts';
+import { checkpointMetrics } from '../jobs/run-journal.ts';
 
 /** A page of a longer list. */
 export interface ListPage<T> {

@@ -1,7 +1,7 @@
 // Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
 // tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
+import { type Marked, Records } from '../../adapters/store/documents.ts';
 import type {
   ObjectStore,
   PutSource,

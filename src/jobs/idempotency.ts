@@ -2,7 +2,7 @@
 // leaves its key free.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { Records } from '../../adapters/store/records.ts';
+import { Records } from '../../adapters/store/documents.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Clock } from '../common/waiting.ts';

@@ -1,7 +1,7 @@
 // Jobs in the store: a record per job that changes by compare-and-swap, batches of older events, and an active mark per job
 // that is not over, by which servers find work. Makes no decisions about jobs.
 
-import { isDamaged, Records } from '../../adapters/store/records.ts';
+import { isDamaged, Records } from '../../adapters/store/documents.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
