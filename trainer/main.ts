@@ -9,7 +9,7 @@ import type {
   TrainerRequest,
 } from '../src/contracts/training-messages.ts';
 import { enterIdleClass } from './idle-class.ts';
-import { GateError, TrainError, toFault } from './run/faults.ts';
+import { GateError, TrainError, toFault } from './run/train.ts';
 
 const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));

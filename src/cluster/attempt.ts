@@ -22,7 +22,7 @@ import {
 import type { RunEnd, RunRequest } from '../jobs/runner.ts';
 
 /** Keys of a trainer's job that name local files. `initAdapter` is a folder. */
-export const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
+const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
 
 const recordSchema = z.object({
   schema: z.literal(1),
@@ -122,7 +122,7 @@ export async function attemptNumbers(
 }
 
 /** Removes attempts with lower numbers. They are closed, and their results are elsewhere. */
-export async function removeAttempts(
+async function removeAttempts(
   store: ObjectStore,
   job: JobName,
   { before, call }: { readonly before: number; readonly call: StoreCall },

@@ -13,19 +13,19 @@ import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
-import { GateError } from '../../trainer/run/faults.ts';
 import {
   createFolderPublisher,
   createStorePublisher,
   type FinishedAdapter,
   type Publisher,
-} from '../../trainer/run/publish.ts';
+} from '../../trainer/run/result-files.ts';
 import {
   createRunFolder,
   openRunFolder,
   type RunFolder,
   refuseUsedFolder,
 } from '../../trainer/run/run-folder.ts';
+import { GateError } from '../../trainer/run/train.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
 import type { RequestDefaults } from '../contracts/request-defaults.ts';

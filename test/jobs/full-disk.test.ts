@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../adapters/store/fs.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
-import { toFault } from '../../trainer/run/faults.ts';
+import { toFault } from '../../trainer/run/train.ts';
 import { startServer, temporaryFolder, until } from './simulated.ts';
 
 /** A disk of one mebibyte; undefined if this machine does not let us mount one. */

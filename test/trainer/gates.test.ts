@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
-import { GateError, toFault } from '../../trainer/run/faults.ts';
+import { GateError, toFault } from '../../trainer/run/train.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 
 const ANSWER = 'It is blue.';
