@@ -1,8 +1,6 @@
 // Leases on jobs. A server changes a job only through its lease, so a server that was away for too long changes nothing
 // any more. Whether another server's lease still counts is judged by this machine's monotonic clock: clocks that differ
 // or jump take no job from anybody.
-import { readFileSync, readlinkSync } from 'node:fs';
-import os from 'node:os';
 import type { JobChange, JobRecord } from './job.ts';
 import type { JobStore } from './job-store.ts';
 
@@ -148,38 +146,4 @@ export class LeaseWatch {
   keep(ids: ReadonlySet<string>): void {
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
   }
-}
-
-const SEPARATOR = '#';
-
-/** Returns a name for this process that no process before it had. */
-export function createOwner(nonce: string): string {
-  return [machineId(), process.pid, nonce].join(SEPARATOR);
-}
-
-/** Whether the owner was a process on this machine that has ended. */
-export function isOwnerGone(owner: string): boolean {
-  const [machine, pid] = owner.split(SEPARATOR);
-  if (machine !== machineId()) return false;
-  if (Number(pid) === process.pid) return true; // this process knows its own leases
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
-}
-
-/** Names the scope of process ids. Host names are not unique, and containers may share one. */
-function machineId(): string {
-  const read = (get: () => string) => {
-    try {
-      return get().trim();
-    } catch {
-      return ''; // not Linux
-    }
-  };
-  const boot = read(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8'));
-  const processes = read(() => readlinkSync('/proc/self/ns/pid'));
-  return [os.hostname(), boot, processes].join('/');
 }

@@ -1,13 +1,15 @@
 // Leases count while they are renewed, by the watcher's own clock. A server that lost its lease notices before it changes
 // anything.
+
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { createOwner, isOwnerGone } from '../../src/common/file-lock.ts';
 import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { createOwner, isOwnerGone, JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
+import { JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
 import { JOB, messagesOf, newState } from './sample-jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {

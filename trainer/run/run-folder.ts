@@ -1,10 +1,11 @@
 // The folder of a run: its job, metrics, events and reports. One process at a time works in it. It does not know the model or
 // the optimizer.
+
 import { existsSync } from 'node:fs';
 import { appendFile, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
+import { acquireLock, LockHeld } from '../../src/common/file-lock.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import { loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
@@ -24,8 +25,7 @@ const LOCK_FILE = 'lock';
 /** Enough for a million steps. */
 const MAX_METRICS_BYTES = 256 * 2 ** 20;
 /** A killed process is gone within this time. */
-const LOCK_WAIT_MS = 10_000;
-const LOCK_POLL_MS = 100;
+const LOCK_WAIT = { waitMs: 10_000, pollMs: 100, isPidEnough: true };
 
 /** The kinds of events in `events.jsonl`. */
 export type EventType =
@@ -141,40 +141,20 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
   };
 }
 
-/** Locks the folder. It waits for a process that has just been killed. @throws ConfigError if the other process keeps running */
+/**
+ * Locks the folder. It waits for a process that has just been killed. A run folder may have come from another container, so only
+ * the process id counts. @throws ConfigError if the other process keeps running
+ */
 async function lock(dir: string): Promise<void> {
-  const file = path.join(dir, LOCK_FILE);
-  const deadlineMs = performance.now() + LOCK_WAIT_MS;
-  while (true) {
-    const isTaken = await writeFile(file, String(process.pid), { flag: 'wx' }).then(
-      () => false,
-      (error: NodeJS.ErrnoException) => {
-        if (error.code === 'EEXIST') return true;
-        throw error;
-      },
-    );
-    if (!isTaken) return;
-    const holder = Number(await loadRegular(file, SMALL_FILE_BYTES).catch(() => ''));
-    if (holder === process.pid || !isAlive(holder)) await rm(file, { force: true });
-    else if (performance.now() > deadlineMs) {
-      throw new ConfigError([`${dir}: process ${holder} is working on this run (${LOCK_FILE})`]);
-    } else await setTimeout(LOCK_POLL_MS);
-  }
+  await acquireLock(path.join(dir, LOCK_FILE), LOCK_WAIT).catch((error) => {
+    if (!(error instanceof LockHeld)) throw error;
+    throw new ConfigError([`${dir}: ${error.message} is working on this run (${LOCK_FILE})`]);
+  });
 }
 
 function orNothing(error: unknown): string {
   if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
   throw error;
-}
-
-function isAlive(pid: number): boolean {
-  if (!(pid > 0)) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 // Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a part of one, even
