@@ -11,8 +11,8 @@ import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/
 import type { AdapterKey, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { TokenMatcher } from '../engine/sampling/constraints.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Activation, activationStart } from './activation.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';

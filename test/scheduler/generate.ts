@@ -1,8 +1,9 @@
 // Generates with a scheduler and an engine, without messages and processes. The engine can be used again afterwards.
+
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
+import type { TokenMatcher } from '../../src/engine/sampling/constraints.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { Proposer } from '../../src/scheduler/ngram-proposer.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';

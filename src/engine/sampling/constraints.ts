@@ -1,11 +1,16 @@
 // The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
-import type { ForcedTokens, TokenMatcher } from './token-matcher.ts';
+import type { Matcher } from '../../grammar/matcher.ts';
 
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
+/** The tokens that a sequence may generate next, by its grammar. It has to be told every token. */
+export type TokenMatcher = Pick<Matcher, 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'>;
+/** Tokens that follow in any case, because there is only one text that may follow. */
+type ForcedTokens = ReturnType<Matcher['forced']>;
+
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
 /** The sequence that constraints belong to. */

@@ -5,10 +5,9 @@ import { randomBytes } from 'node:crypto';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
 import { type LogitsRow, scoreToken } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
-import { Constraints } from './constraints.ts';
+import { Constraints, type TokenMatcher } from './constraints.ts';
 import { maskRow } from './masked-row.ts';
 import { Penalties } from './penalties.ts';
-import type { TokenMatcher } from './token-matcher.ts';
 
 /** A token that was sampled. */
 export interface SampledToken {
