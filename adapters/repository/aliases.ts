@@ -17,6 +17,7 @@ import {
   type AliasPointer,
   aliasesSchema,
   CHECKPOINT_ALIAS,
+  checkAlias,
   keys,
   LATEST,
   MAX_ALIASES_BYTES,
@@ -25,7 +26,7 @@ import {
   type SignatureKeys,
   versionsOf,
 } from './manifest.ts';
-import { noVersion, readManifest } from './versions.ts';
+import { loadManifest, noVersion } from './versions.ts';
 
 /** Names whose last state is remembered, 1 KB each. */
 const MAX_REMEMBERED = 10_000;
@@ -123,12 +124,14 @@ function emptyAliases({ tenant, name }: AdapterName): Aliases {
 }
 
 /** Leads an alias to versions that exist; `undefined` removes it. Throws `ServeError` (400, 404). */
-export async function setAlias(
+export async function moveAlias(
   parts: RepositoryParts,
-  of: AliasName,
+  name: AdapterName,
+  alias: string,
   pointer: AliasPointer | undefined,
-  call: StoreCall,
+  call: StoreCall = {},
 ): Promise<Aliases> {
+  const of = checkAlias(name, alias);
   if (!pointer) return parts.aliases.change(of, (now) => withoutPointer(now, of.alias), call);
   const checked = pointerSchema.safeParse(pointer);
   if (!checked.success) {
@@ -138,12 +141,17 @@ export async function setAlias(
   return parts.aliases.change(of, (now) => withTarget(parts, of, now, checked.data, call), call);
 }
 
-/** Returns an alias to its target before the last change. Throws `ServeError` (400) if it led nowhere. */
-export async function rollbackAlias(
+/**
+ * Returns an alias to its target before the last change. A second rollback undoes the first. Throws `ServeError` (400) if it led
+ * nowhere.
+ */
+export async function rollback(
   parts: RepositoryParts,
-  of: AliasName,
-  call: StoreCall,
+  name: AdapterName,
+  alias: string,
+  call: StoreCall = {},
 ): Promise<Aliases> {
+  const of = checkAlias(name, alias);
   let target: AliasPointer | undefined;
   return parts.aliases.change(
     of,
@@ -170,7 +178,7 @@ async function withTarget(
   if (current && isSamePointer(current, pointer)) return now;
   for (const version of versionsOf(pointer)) {
     const isRemoving = now.removing.includes(version);
-    const isThere = !isRemoving && (await readManifest(documents, { ...of, version }, call));
+    const isThere = !isRemoving && (await loadManifest(documents, { ...of, version }, call));
     if (!isThere) throw noVersion({ ...of, version });
   }
   return withPointer(now, of.alias, pointer);

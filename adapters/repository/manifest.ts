@@ -187,6 +187,31 @@ export const keys = {
   versionFile: (of: VersionName, file: string) => `${of.tenant}/${of.name}/${of.version}/${file}`,
 };
 
+/** Throws `ServeError` (400) if nothing can have the name. */
+export function checkName({ tenant, name }: AdapterName): AdapterName {
+  if (!TENANT_PATTERN.test(tenant)) throw badName('tenant', 'lower-case letters');
+  if (!NAME_PATTERN.test(name)) throw badName('name', 'letters');
+  return { tenant, name };
+}
+
+/** Throws `ServeError` (400) if nothing can be published under the name. */
+export function checkNewName(to: AdapterName): AdapterName {
+  if (!RESERVED_NAMES.has(to.name)) return checkName(to);
+  const message = `The name '${to.name}' is reserved, because it means something else as a model. Choose another one.`;
+  throw new ServeError('invalid_request', message, { param: 'name' });
+}
+
+/** Throws `ServeError` (400) if no adapter can have the name, or no alias of one can. */
+export function checkAlias(name: AdapterName, alias: string): AliasName {
+  if (!NAME_PATTERN.test(alias)) throw badName('alias', 'letters');
+  return { ...checkName(name), alias };
+}
+
+function badName(param: string, letters: string): ServeError {
+  const rule = `up to 63 ${letters}, digits, '.', '_' and '-', without '..', a ${letters.replace(/s$/, '')} or digit first`;
+  return new ServeError('invalid_request', `The ${param} must be ${rule}.`, { param });
+}
+
 // Signatures of manifests (Ed25519): who may write to the store cannot publish without the private key. A manifest names its
 // tenant, name, version and the digests of its files, so a signature is worth nothing elsewhere.
 

@@ -27,6 +27,8 @@ import {
 } from './content.ts';
 import {
   type AdapterName,
+  checkAlias,
+  checkNewName,
   keys,
   LATEST,
   MAX_MANIFEST_BYTES,
@@ -38,9 +40,9 @@ import {
 import {
   commit,
   createClaim,
+  loadManifest,
   readClaim,
   readCommit,
-  readManifest,
   takenNumbers,
 } from './versions.ts';
 
@@ -61,19 +63,23 @@ export interface PublishOptions extends VersionOrigin {
   readonly signal?: AbortSignal;
 }
 
-interface FolderTarget extends AdapterName {
-  readonly directory: string;
-}
+type FolderTarget = AdapterName & { readonly directory: string };
 
 const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
 
-/** Publishes a local PEFT folder as the name's next version. */
-export async function publishFolder(
+/**
+ * Publishes a local PEFT folder as the name's next version. The version exists once its manifest is written; then `latest` and the
+ * other aliases move, forward only.
+ */
+export async function publish(
   parts: RepositoryParts,
-  to: FolderTarget,
-  options: PublishOptions,
+  name: AdapterName,
+  { directory }: { readonly directory: string },
+  options: PublishOptions = {},
 ): Promise<VersionManifest> {
   const { publicationId, aliases = [], isAside, signal, confirm } = options;
+  for (const alias of aliases) checkAlias(name, alias);
+  const to = { ...checkNewName(name), directory };
   const call = signal ? { signal } : {};
   const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
@@ -95,11 +101,12 @@ async function describeFolder(directory: string): Promise<Content> {
 }
 
 /** Makes a version of files that somebody has put under a number by hand. */
-export async function adoptFolder(
+export async function adopt(
   parts: RepositoryParts,
   of: VersionName,
-  call: StoreCall,
+  call: StoreCall = {},
 ): Promise<VersionManifest> {
+  checkNewName(of);
   const { documents } = parts;
   const [claim, state] = await Promise.all([
     readClaim(documents, of, call),
@@ -186,7 +193,7 @@ async function leadAliases(
       await confirm?.();
       const next = withPublished(now, aliases, manifest.version);
       // The version may have been removed in the meantime.
-      return next === now || (await readManifest(documents, manifest, call)) ? next : now;
+      return next === now || (await loadManifest(documents, manifest, call)) ? next : now;
     },
     call,
   );

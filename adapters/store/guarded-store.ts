@@ -1,8 +1,9 @@
-// A store whose failures become `ServeError`s that clients may see. Conflicts stay `StoreError`s, because
-// the writer handles them.
+// A store whose failures become `ServeError`s that clients may see: the one place that translates them. The reason goes to the
+// log, and to local callers as the cause.
 import { diskFullError, isDiskFull, ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import {
+  isConflict,
   type ListEntry,
   type ListOptions,
   type ObjectStore,
@@ -10,36 +11,73 @@ import {
   type StoreErrorKind,
 } from './store.ts';
 
-/** The result throws `ServeError` (`store_unavailable`, `insufficient_storage`), conflicts, or a signal's reason. */
-export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn'>): ObjectStore {
-  const refuse = (error: unknown): unknown => {
-    if (!(error instanceof StoreError) || error.kind === 'conflict') return error;
-    if (isDiskFull(error)) return diskFullError(error);
-    logStoreFailure(log, store, error);
-    return new ServeError('store_unavailable', 'The store does not answer.', { cause: error });
+/** A store that answers its failures as errors for clients. */
+export interface GuardedStore extends ObjectStore {
+  /** Returns the error for a client, with the store's as its cause. Does not log it. */
+  refuse(cause: StoreError): ServeError;
+}
+
+/** What clients are told, by the kind of store. */
+const REFUSALS = {
+  store_unavailable: {
+    silent: 'The store does not answer.',
+    damaged: 'An object in the store is damaged.',
+  },
+  adapter_unavailable: {
+    silent: 'The adapter store does not answer.',
+    damaged: 'The stored adapter is damaged.',
+  },
+};
+
+/**
+ * The result throws `ServeError` (`code`, `insufficient_storage`) or a signal's reason; a conditional write also the conflict, which
+ * its writer handles.
+ */
+export function guardStore(
+  store: ObjectStore,
+  log?: StoreLog,
+  code: keyof typeof REFUSALS = 'store_unavailable',
+): GuardedStore {
+  const refuse = (cause: StoreError) => {
+    const { silent, damaged } = REFUSALS[code];
+    if (isDiskFull(cause)) return diskFullError(cause);
+    return new ServeError(code, cause.kind === 'damaged' ? damaged : silent, { cause });
+  };
+  const translate = (error: unknown): unknown => {
+    if (!(error instanceof StoreError)) return error;
+    if (!isDiskFull(error)) logStoreFailure(log, store, error);
+    return refuse(error);
   };
   const guarded = async <T>(work: Promise<T>): Promise<T> => {
     try {
       return await work;
     } catch (error) {
-      throw refuse(error);
+      throw translate(error);
     }
   };
   async function* guardedIteration<T>(items: AsyncIterable<T>): AsyncGenerator<T> {
     try {
       yield* items;
     } catch (error) {
-      throw refuse(error);
+      throw translate(error);
     }
   }
   return {
     label: store.label,
+    refuse,
     async get(key, call) {
       const object = await guarded(store.get(key, call));
       return object && { ...object, body: guardedIteration(object.body) };
     },
     head: (key, call) => guarded(store.head(key, call)),
-    put: (key, source, options) => guarded(store.put(key, source, options)),
+    async put(key, source, options = {}) {
+      try {
+        return await store.put(key, source, options);
+      } catch (error) {
+        const isConditional = options.ifAbsent || options.ifMatch !== undefined;
+        throw isConditional && isConflict(error) ? error : translate(error);
+      }
+    },
     delete: (key, call) => guarded(store.delete(key, call)),
     list: (prefix: string, options?: ListOptions): AsyncIterable<ListEntry> =>
       guardedIteration(store.list(prefix, options)),

@@ -5,7 +5,8 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { type Marked, Records } from '../../adapters/store/documents.ts';
-import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import type { StoreCall } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
@@ -108,7 +109,7 @@ export const inputKey = (job: JobName, sha256: string): string =>
 
 /** Lists the numbers of a job's attempts, newest last. */
 export async function attemptNumbers(
-  store: ObjectStore,
+  store: GuardedStore,
   job: JobName,
   call: StoreCall,
 ): Promise<number[]> {
@@ -123,7 +124,7 @@ export async function attemptNumbers(
 
 /** Removes attempts with lower numbers. They are closed, and their results are elsewhere. */
 async function removeAttempts(
-  store: ObjectStore,
+  store: GuardedStore,
   job: JobName,
   { before, call }: { readonly before: number; readonly call: StoreCall },
 ): Promise<void> {
@@ -138,16 +139,16 @@ async function removeAttempts(
 export class Attempt {
   /** The prefix of all its keys, with a slash at the end. It also names the attempt. */
   readonly prefix: string;
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly #records: Records<AttemptRecord & Marked>;
   readonly #batches: Records<BatchRecord & Marked>;
 
-  /** @param store guarded @param number the token of the lease that started it */
-  static of(store: ObjectStore, job: JobName, number: number): Attempt {
+  /** @param number the token of the lease that started it */
+  static of(store: GuardedStore, job: JobName, number: number): Attempt {
     return new Attempt(store, `${attemptsPrefix(job)}${padded(number)}/`);
   }
 
-  constructor(store: ObjectStore, prefix: string) {
+  constructor(store: GuardedStore, prefix: string) {
     this.store = store;
     this.prefix = prefix;
     this.#records = new Records(store, { schema: recordSchema, maxBytes: MAX_RECORD_BYTES });
@@ -244,8 +245,7 @@ export interface OpenedAttempt {
 }
 
 interface OpenOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly log: Pick<Logger, 'warn'>;
   readonly call: { readonly signal: AbortSignal };
 }
@@ -306,7 +306,7 @@ export async function beginAttempt(
 
 async function putInputs(
   request: RunRequest,
-  store: ObjectStore,
+  store: GuardedStore,
   call: StoreCall,
 ): Promise<AttemptRecord['inputs']> {
   const inputs: AttemptRecord['inputs'] = [];

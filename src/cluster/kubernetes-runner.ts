@@ -1,7 +1,7 @@
 // Runs a server's jobs as Kubernetes Jobs, one per attempt. Server and pod talk through the store, so the pod trains on
 // while one server goes and another one comes. Only the server publishes. Plans run beside the server: they compute no
 // gradients, and a client waits for them.
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry, sleep } from '../common/waiting.ts';
@@ -25,8 +25,7 @@ import { MessageReader } from './messages.ts';
 
 /** Settings of the Kubernetes runner. */
 export interface KubernetesRunnerOptions extends ManifestOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly api: ApiClient;
   readonly planner: Pick<JobRunner, 'plan'>;
   readonly template: TrainerTemplate;

@@ -9,7 +9,7 @@ import {
   type VersionManifest,
   versionsOf,
 } from '../../adapters/repository/manifest.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import { StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
@@ -18,7 +18,7 @@ import type { Config } from '../settings/config.ts';
 /** Opens the repository in the store that the settings name. */
 export async function openRepository(config: Config): Promise<AdapterRepository> {
   const signatureKeys = readSignatureKeys(config);
-  return new AdapterRepository(await openStore(config), { signatureKeys });
+  return createRepository(await openStore(config), { signatureKeys });
 }
 
 /** Reads the keys that the settings name. Throws `ConfigError` naming the setting at fault. */

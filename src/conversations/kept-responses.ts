@@ -1,8 +1,10 @@
 // Responses that the server keeps, so a later request can continue or read them: one object each, under the tenant's
 // prefix. An expired one is unknown at once, and its object is deleted by the next sweep. Knows no HTTP.
+
 import { z } from 'zod';
 import { type Marked, Records } from '../../adapters/store/documents.ts';
-import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import type { StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { conversationItemSchema } from '../contracts/responses.ts';
 
@@ -24,8 +26,7 @@ export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'mark' 
 
 /** Settings of `KeptResponses`. */
 export interface KeptResponsesOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   /** How long a response is kept. */
   readonly keepMs: number;
   /** Returns Unix milliseconds. */

@@ -1,13 +1,10 @@
 // Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
 // tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
+
 import { z } from 'zod';
 import { type Marked, Records } from '../../adapters/store/documents.ts';
-import type {
-  ObjectStore,
-  PutSource,
-  StoreCall,
-  StoredObject,
-} from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import type { PutSource, StoreCall, StoredObject } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import type { Clock } from '../common/waiting.ts';
@@ -58,8 +55,7 @@ export interface ListSlice<T> {
 
 /** Settings of `Files`. */
 export interface FilesOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly createId: CreateId;
   /** Unix milliseconds. */
   readonly now: () => number;

@@ -1,6 +1,7 @@
 // Keeps a run's newest checkpoint in a store, so another machine can continue the run. A save writes its files under new
 // keys and then one index that names them: an interrupted save leads to nothing. A checkpoint that is not byte for byte
 // what was saved counts as absent. Knows no jobs.
+
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, link, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -13,7 +14,8 @@ import {
   readDocument,
   updateDocument,
 } from '../../adapters/store/documents.ts';
-import { isDamage, type ObjectStore, type StoreCall } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import { isDamage, type StoreCall } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
@@ -49,7 +51,7 @@ export async function describeFiles(dir: string): Promise<StoredFile[]> {
 
 /** Writes the object to a file. Returns false if the object is missing or not what was put there. */
 export async function fetchFile(
-  store: ObjectStore,
+  store: GuardedStore,
   key: string,
   { file, target, call }: { file: StoredFile; target: string; call: StoreCall },
 ): Promise<boolean> {
@@ -100,12 +102,12 @@ type SaveCall = ArchiveCall & {
 
 /** The archive of one run. */
 export class RunArchive {
-  readonly #store: ObjectStore;
+  readonly #store: GuardedStore;
   readonly #documents: DocumentStore;
   readonly #prefix: string;
 
   /** @param prefix of all keys, with a slash at the end @param clock default: the machine's */
-  constructor(store: ObjectStore, prefix: string, clock?: Clock) {
+  constructor(store: GuardedStore, prefix: string, clock?: Clock) {
     this.#store = store;
     this.#documents = { store, clock };
     this.#prefix = prefix;
@@ -193,7 +195,7 @@ export class RunArchive {
     try {
       await swap();
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      if (!isDamage(error as Error)) throw error;
       await this.#store.delete(this.#indexKey, call);
       await swap();
     }

@@ -1,9 +1,11 @@
 // No route ignores an unknown field or query parameter, and every field of OpenAI's types has a row.
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
@@ -24,7 +26,11 @@ const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],
   jobs: filesSide(),
-  keptResponses: new KeptResponses({ store: createMemoryStore(), keepMs: 1000, now: Date.now }),
+  keptResponses: new KeptResponses({
+    store: guardStore(createMemoryStore()),
+    keepMs: 1000,
+    now: Date.now,
+  }),
   loaded,
 });
 

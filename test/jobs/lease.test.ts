@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { createOwner, isOwnerGone } from '../../src/common/file-lock.ts';
@@ -54,7 +55,7 @@ describe('a lease', () => {
 
 async function claimedJob(store: ObjectStore = createMemoryStore()) {
   let nowMs = 0;
-  const jobs = new JobStore(store);
+  const jobs = new JobStore(guardStore(store));
   const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
   const job = await jobs.create(newState({ status: 'queued' }));
   const mine = await JobLease.claim(job, 'me', options);
@@ -64,7 +65,7 @@ async function claimedJob(store: ObjectStore = createMemoryStore()) {
 
 describe('a leased job', () => {
   test('is claimed by one of many', async () => {
-    const jobs = new JobStore(createMemoryStore());
+    const jobs = new JobStore(guardStore(createMemoryStore()));
     const job = await jobs.create(newState({ status: 'queued' }));
     const options = { jobs, leaseMs: 30_000, clock: () => 0 };
     const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);
