@@ -5,17 +5,16 @@ import type { Artifact } from '../src/import/artifact.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
 import { headOf } from './graph/head-spec.ts';
+import { checkInt8Products } from './graph/row-int8.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
-import { DropoutMasks } from './step/dropout-masks.ts';
 import { Embedding } from './step/embedding.ts';
-import { checkInt8Products } from './step/exact-int8.ts';
 import { LossHead } from './step/loss-head.ts';
 import { adapterParameters, fullParameters, trainingBytes } from './step/parameters.ts';
 import { savedLimit } from './step/saved-activations.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
-import { Workspace } from './step/workspace.ts';
+import { DropoutMasks, Workspace } from './step/workspace.ts';
 import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
 
 /** A model that also returns its logits, for tests against other definitions of the model. */

@@ -4,12 +4,13 @@ import { LRUCache } from 'lru-cache';
 import { assert } from '../../src/common/assert.ts';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import type { AdapterTierStats } from '../../src/contracts/engine.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import type { TenantShare } from '../../src/contracts/tenant.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
 import type { OpenedAdapter } from './load.ts';
 import { LoadQueue } from './load-queue.ts';
-import { AdapterMemory, type CachedAdapter, type Claim, type MemoryFigures } from './memory.ts';
+import { AdapterMemory, type CachedAdapter, type Claim } from './memory.ts';
 
 /** Keeps weights in memory until it is released. Releasing twice has no effect. */
 export interface Lease extends Disposable {
@@ -37,23 +38,13 @@ export interface AdapterCacheOptions {
   readonly now?: () => number;
 }
 
-/** Figures of a cache. */
-export interface AdapterCacheStats extends MemoryFigures {
-  readonly loading: number;
-  readonly hits: number;
-  readonly misses: number;
-  /** Loads that succeeded and that failed. */
-  readonly loaded: number;
-  readonly failed: number;
-}
-
 /** An adapter that was refused is not read again for this long. */
 const REFUSAL_TTL_MS = 30_000;
 const MAX_REFUSALS = 1000;
 /** Loads compete with the engine for the processor, and each holds its file and its weights in memory. */
 const MAX_PARALLEL_LOADS = 2;
 /** How an adapter is leased. */
-export interface CacheLeaseOptions {
+export interface LeaseOptions {
   readonly signal?: AbortSignal;
   /** For this long other adapters are evicted first. */
   readonly keepWarmMs?: number;
@@ -105,7 +96,7 @@ export class AdapterCache {
    * Leases an adapter's weights. If leased weights leave no memory it waits until some are released. An abort ends only this
    * wait; the load goes on for other callers. Throws what the loader throws, or the signal's reason.
    */
-  async lease(source: AdapterSource, options: CacheLeaseOptions = {}): Promise<Lease> {
+  async lease(source: AdapterSource, options: LeaseOptions = {}): Promise<Lease> {
     const { keepWarmMs } = options;
     const lease = await this.#lease(source, options);
     if (keepWarmMs !== undefined) {
@@ -114,7 +105,7 @@ export class AdapterCache {
     return lease;
   }
 
-  async #lease(source: AdapterSource, { signal, tenant }: CacheLeaseOptions): Promise<Lease> {
+  async #lease(source: AdapterSource, { signal, tenant }: LeaseOptions): Promise<Lease> {
     signal?.throwIfAborted();
     const { digest, owner } = source;
     const payer = tenant?.id ?? owner;
@@ -136,7 +127,7 @@ export class AdapterCache {
   }
 
   /** Returns the current figures. */
-  stats(): AdapterCacheStats {
+  stats(): AdapterTierStats & Record<'leasedBytes' | 'leasedCount' | 'loading', number> {
     return {
       ...this.#memory.figures(),
       loading: this.#loads.size,

@@ -6,14 +6,15 @@ import { unionOfParts } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { AdaptedBase } from '../peft/adapted-base.ts';
-import { CONFIG_FILE, measureAdapterFiles, readAdapterFiles, WEIGHTS_FILE } from '../peft/files.ts';
-import type { WeightsSize } from '../peft/header.ts';
 import {
-  type AdaptedModel,
-  type AdapterBytes,
-  parseAdapter,
-  readAdapterInto,
-} from '../peft/parse-adapter.ts';
+  type AdapterFiles,
+  CONFIG_FILE,
+  measureAdapterFiles,
+  readAdapterFiles,
+  WEIGHTS_FILE,
+} from '../peft/files.ts';
+import type { WeightsSize } from '../peft/header.ts';
+import { type AdaptedModel, parseAdapter, readAdapterInto } from '../peft/parse-adapter.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
 import type { AdapterShape, AdapterWeights } from '../peft/weights.ts';
 import { Composition } from './composition.ts';
@@ -106,7 +107,7 @@ async function load(
 async function withFiles<T>(
   { digest, directory }: AdapterSourcePart,
   memory: FileMemory,
-  use: (files: AdapterBytes) => Promise<T>,
+  use: (files: AdapterFiles) => Promise<T>,
 ): Promise<T> {
   let taken: Uint8Array<ArrayBuffer> | undefined;
   const allocate = (byteLength: number) => {

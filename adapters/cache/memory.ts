@@ -24,16 +24,6 @@ export interface Claim {
   readonly byteSize: number;
 }
 
-/** Figures of the memory. */
-export interface MemoryFigures {
-  readonly idleBytes: number;
-  /** Includes what is reserved. */
-  readonly leasedBytes: number;
-  readonly idleCount: number;
-  readonly leasedCount: number;
-  readonly evictions: number;
-}
-
 /** A limited memory of adapters that tenants share. */
 export class AdapterMemory {
   readonly #capacityBytes: number;
@@ -142,12 +132,14 @@ export class AdapterMemory {
     return [...this.#leased.keys(), ...this.#idle.keys()];
   }
 
-  figures(): MemoryFigures {
+  /** Returns the current figures. What is reserved counts as leased. */
+  figures() {
+    const [leasedBytes, leasedCount] = [this.#bytesInUse, this.#leased.size];
     return {
-      idleBytes: this.#idleBytes,
-      leasedBytes: this.#bytesInUse,
-      idleCount: this.#idle.size,
-      leasedCount: this.#leased.size,
+      bytes: this.#idleBytes + leasedBytes,
+      adapters: this.#idle.size + leasedCount,
+      leasedBytes,
+      leasedCount,
       evictions: this.#evictions,
     };
   }

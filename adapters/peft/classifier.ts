@@ -1,8 +1,7 @@
 // The head of an adapter that classifies sequences: a linear layer over the hidden state of the last token.
-import type { Tensor } from '../../src/common/tensor.ts';
+
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
-import type { AdapterConfig } from './adapter-config.ts';
+import type { OutputSource } from './outputs.ts';
 import { invalidAdapter } from './refusal.ts';
 import { CLASSIFIER_NAMES, tensorName } from './tensor-names.ts';
 import { expectValues } from './tensors.ts';
@@ -15,19 +14,12 @@ export interface Classifier {
   readonly weight: Float32Array;
 }
 
-/** The files of an adapter, and the model that it is for. */
-interface ClassifierSource {
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  readonly config: AdapterConfig;
-  readonly model: Pick<DecoderConfig, 'hiddenSize'>;
-}
-
 /** Reads the head of a classifier; undefined if the adapter is none. Throws `ServeError` (422) with the tensor as `param`. */
 export function readClassifier({
   tensors,
   config,
   model,
-}: ClassifierSource): Classifier | undefined {
+}: Omit<OutputSource, 'base'>): Classifier | undefined {
   if (!config.classifies) return undefined;
   const names = CLASSIFIER_NAMES.map((name) => tensorName(name, 'whole'));
   const [name, ...others] = names.filter((name) => tensors.has(name));

@@ -19,9 +19,11 @@ export const MAX_WEIGHTS_BYTES = 2 ** 31;
 /** Bytes hashed between two turns of the event loop, in less than a millisecond. */
 const CHUNK_BYTES = 1024 * 1024;
 
-/** An adapter's two files and its digest, hex. */
+/** An adapter's two files in memory, and their digest, hex. */
 export interface AdapterFiles {
+  /** `adapter_config.json`. */
   readonly configBytes: Uint8Array;
+  /** `adapter_model.safetensors`. */
   readonly weightsBytes: Uint8Array;
   readonly digest: string;
 }

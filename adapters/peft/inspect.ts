@@ -1,12 +1,13 @@
 // Inspects an adapter's two files without a model: rank, targets, and the faults that can be seen without one. Whether its
 // shapes fit a model is checked in `parse-adapter.ts`. It opens no files.
+
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdapterConfig } from './adapter-config.ts';
+import type { AdapterFiles } from './files.ts';
 import { tokensOf } from './own-vocabulary.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
-import type { AdapterBytes } from './parse-adapter.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
@@ -33,7 +34,7 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
 
 /** Inspects an adapter. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`. */
 export async function inspectAdapter(
-  bytes: Pick<AdapterBytes, 'configBytes' | 'weightsBytes'>,
+  bytes: Pick<AdapterFiles, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {
   const pairs = parsePairs(bytes.weightsBytes);
   const { tensors } = pairs;

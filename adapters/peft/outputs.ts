@@ -1,5 +1,6 @@
 // Reads the tensors with which an adapter changes the outputs of a linear other than by an update: DoRA's magnitudes, and biases.
 // Both become a factor and a bias per output.
+
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -7,10 +8,10 @@ import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
+import type { PairSlice } from './parse-adapter.ts';
 import { MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
-import type { LoraPair } from './weights.ts';
 
 /** The sources of the reader. */
 export interface OutputSource {
@@ -19,12 +20,6 @@ export interface OutputSource {
   readonly model: DecoderConfig;
   /** Undefined: adapters with such tensors are refused. */
   readonly base: AdaptedBase | undefined;
-}
-
-/** The rows of B that hold a module's update. */
-interface UpdateSlice {
-  readonly pair: LoraPair;
-  readonly column: number;
 }
 
 /** Reads the changes of linears' outputs, one linear after the other. */
@@ -39,7 +34,7 @@ export class OutputReader {
   async read(
     layer: number,
     target: TargetName,
-    slice: UpdateSlice | undefined,
+    slice: PairSlice | undefined,
   ): Promise<[VectorName, Float32Array][]> {
     const { config, base } = this.#source;
     if (!base || !(config.isDora || config.hasUpdateBias || config.biases !== 'none')) return [];
@@ -116,7 +111,7 @@ export class OutputReader {
 }
 
 /** Multiplies the rows of B by the factors of their outputs. */
-function multiplyRows({ pair, column }: UpdateSlice, rank: number, scale: Float32Array): void {
+function multiplyRows({ pair, column }: PairSlice, rank: number, scale: Float32Array): void {
   const { length: width } = scale;
   const rows = pair.b.subarray(column * width, (column + rank) * width);
   for (let i = 0; i < rows.length; i++) rows[i]! *= 1 + scale[i % width]!;

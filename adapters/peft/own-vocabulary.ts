@@ -1,10 +1,10 @@
 // Reads the tables of an adapter that was trained after its base's vocabulary was resized. peft saves both tables then, as a whole.
 // Rows that equal those of the base are not kept, so a few new tokens cost a few rows.
+
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assert } from '../../src/common/assert.ts';
 import { DTYPE_BYTES, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { MAX_NEW_ROWS } from '../../src/contracts/added-tokens.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, headName } from '../../src/model/names.ts';
 import { TOP_LOGITS_COUNT } from '../../src/model/top-logits.ts';
 import {
@@ -13,24 +13,18 @@ import {
   type TableChange,
   type VocabularyTable,
 } from '../../src/model/vocabulary-changes.ts';
-import type { AdaptedBase } from './adapted-base.ts';
-import type { AdapterConfig } from './adapter-config.ts';
+import type { OutputSource } from './outputs.ts';
 import { invalidAdapter } from './refusal.ts';
 import { EMBEDDING, HEAD, type ModuleTensor, tensorName } from './tensor-names.ts';
-import { checkedValues, expectTensor, type Tensors } from './tensors.ts';
+import { checkedValues, expectTensor } from './tensors.ts';
 
 /** Rows that differ from the base's are looked up one after the other. More are kept as a whole table. */
 const MAX_CHANGED_ROWS = 4096;
 /** Rows compared between two turns of the event loop. */
 const PIECE_ROWS = 1024;
 
-/** An adapter's file, and the model that it changes. */
-export interface VocabularySource {
-  readonly tensors: Tensors;
-  readonly config: AdapterConfig;
-  readonly model: DecoderConfig;
-  /** Absent: a resized vocabulary is refused. */
-  readonly base: AdaptedBase | undefined;
+/** An adapter's file, and the model that it changes. Without the base a resized vocabulary is refused. */
+export interface VocabularySource extends OutputSource {
   /** Multiplies updates of tokens that the base lacks. */
   readonly weight: number;
 }

@@ -1,5 +1,6 @@
 // Parses a PEFT adapter's two files into weights in the engine's layout. It refuses an adapter with a missing or an
 // unexpected tensor, and names the tensor. It opens no files.
+
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServeError } from '../../src/common/errors.ts';
 import { DTYPE_BYTES, decodeFloats, elementCount, type Tensor } from '../../src/common/tensor.ts';
@@ -22,8 +23,9 @@ import type {
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
+import type { AdapterFiles } from './files.ts';
 import { otherChanges } from './kinds.ts';
-import { OutputReader } from './outputs.ts';
+import { OutputReader, type OutputSource } from './outputs.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
@@ -49,16 +51,6 @@ import {
   type PairShape,
   toWeights,
 } from './weights.ts';
-
-/** An adapter's files in memory. */
-export interface AdapterBytes {
-  /** `adapter_config.json`. */
-  readonly configBytes: Uint8Array;
-  /** `adapter_model.safetensors`. */
-  readonly weightsBytes: Uint8Array;
-  /** The digest of both (`files.ts`), hex. */
-  readonly digest: string;
-}
 
 /** Reasons why an adapter cannot be served, by tensor name. The first match is given. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
@@ -107,7 +99,7 @@ const PIECE_ELEMENTS = 2 ** 17;
  * tensor at fault as `param`.
  */
 export async function parseAdapter(
-  bytes: AdapterBytes,
+  bytes: AdapterFiles,
   model: DecoderConfig,
   base?: AdaptedBase,
 ): Promise<AdapterWeights> {
@@ -148,7 +140,7 @@ export interface AdaptedModel {
 
 /** Does the same, into memory that the caller provides. After an error its content is undefined. */
 export async function readAdapterInto(
-  bytes: AdapterBytes,
+  bytes: AdapterFiles,
   sink: AdapterSink,
   { model, base }: AdaptedModel,
 ): Promise<void> {
@@ -262,10 +254,7 @@ function refusedTensor(key: string, otherwise: string): ServeError {
   return invalidAdapter(key, reason ?? otherwise);
 }
 
-interface ModuleSource {
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  readonly config: AdapterConfig;
-  readonly model: DecoderConfig;
+interface ModuleSource extends Omit<OutputSource, 'base'> {
   readonly sink: AdapterSink;
 }
 

@@ -16,7 +16,7 @@ import {
   versionsOf,
 } from '../repository/manifest.ts';
 import type { AdapterRepository } from '../repository/repository.ts';
-import { logStoreFault } from '../store/alerts.ts';
+import { logStoreFault } from '../store/guarded-store.ts';
 import { StoreError } from '../store/store.ts';
 import type { NamedAdapter } from './model-name.ts';
 import { type PollCall, PolledCache } from './polled-cache.ts';

@@ -1,6 +1,9 @@
 // The documents beside published adapters: a version's manifest, claim and tombstone, and the aliases of a name. Schemas
 // and keys only; this file reads and writes nothing.
+
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
+import { ServeError } from '../../src/common/errors.ts';
 import { addedTokensSchema } from '../../src/contracts/added-tokens.ts';
 import { generationConfigSchema } from '../../src/contracts/generation-config.ts';
 import { requestDefaultsSchema } from '../../src/contracts/request-defaults.ts';
@@ -183,3 +186,90 @@ export const keys = {
   alias: (tenant: string, name: string) => `${tenant}/${name}/${ALIAS_FILE}`,
   versionFile: (of: VersionName, file: string) => `${of.tenant}/${of.name}/${of.version}/${file}`,
 };
+
+/** Throws `ServeError` (400) if nothing can have the name. */
+export function checkName({ tenant, name }: AdapterName): AdapterName {
+  if (!TENANT_PATTERN.test(tenant)) throw badName('tenant', 'lower-case letters');
+  if (!NAME_PATTERN.test(name)) throw badName('name', 'letters');
+  return { tenant, name };
+}
+
+/** Throws `ServeError` (400) if nothing can be published under the name. */
+export function checkNewName(to: AdapterName): AdapterName {
+  if (!RESERVED_NAMES.has(to.name)) return checkName(to);
+  const message = `The name '${to.name}' is reserved, because it means something else as a model. Choose another one.`;
+  throw new ServeError('invalid_request', message, { param: 'name' });
+}
+
+/** Throws `ServeError` (400) if no adapter can have the name, or no alias of one can. */
+export function checkAlias(name: AdapterName, alias: string): AliasName {
+  if (!NAME_PATTERN.test(alias)) throw badName('alias', 'letters');
+  return { ...checkName(name), alias };
+}
+
+function badName(param: string, letters: string): ServeError {
+  const rule = `up to 63 ${letters}, digits, '.', '_' and '-', without '..', a ${letters.replace(/s$/, '')} or digit first`;
+  return new ServeError('invalid_request', `The ${param} must be ${rule}.`, { param });
+}
+
+// Signatures of manifests (Ed25519): who may write to the store cannot publish without the private key. A manifest names its
+// tenant, name, version and the digests of its files, so a signature is worth nothing elsewhere.
+
+const KEY_TYPE = 'ed25519';
+/** No other signed text begins like this. */
+const PURPOSE = 'lorikeet adapter manifest\n';
+
+/** The keys of a repository. With a signing key, what is published is signed, and what is read must be. */
+export interface SignatureKeys {
+  readonly publicKey: KeyObject;
+  readonly signingKey?: KeyObject;
+}
+
+/** Parses a public key in PEM. Throws `TypeError` or an error of the runtime if it is no Ed25519 key. */
+export function parsePublicKey(pem: string): KeyObject {
+  return ofType(createPublicKey(pem));
+}
+
+/** Parses a private key in PEM, which contains the public one. Throws as `parsePublicKey`. */
+export function parseSigningKey(pem: string): Required<SignatureKeys> {
+  const signingKey = ofType(createPrivateKey(pem));
+  return { signingKey, publicKey: createPublicKey(signingKey) };
+}
+
+function ofType(key: KeyObject): KeyObject {
+  if (key.asymmetricKeyType !== KEY_TYPE) throw new TypeError('is not an Ed25519 key');
+  return key;
+}
+
+/** Returns the manifest with a signature, or as it is if there is no signing key. */
+export function signManifest(
+  manifest: VersionManifest,
+  keys: SignatureKeys | undefined,
+): VersionManifest {
+  if (!keys?.signingKey) return manifest;
+  const signature = sign(null, signedBytes(manifest), keys.signingKey).toString('base64');
+  return { ...manifest, signature };
+}
+
+/** Throws `ServeError` (`adapter_signature_invalid`) if there is a key and the manifest is not signed with it. */
+export function verifyManifest(manifest: VersionManifest, keys: SignatureKeys | undefined): void {
+  if (!keys) return;
+  const { signature } = manifest;
+  const isValid =
+    signature !== undefined &&
+    verify(null, signedBytes(manifest), keys.publicKey, Buffer.from(signature, 'base64'));
+  if (isValid) return;
+  const what = signature === undefined ? 'is not signed' : 'has a signature that is not valid';
+  const message = `${manifest.name}@${manifest.version} ${what}. Its operator must publish it again.`;
+  throw new ServeError('adapter_signature_invalid', message, { param: 'model' });
+}
+
+function signedBytes({ signature: _, ...manifest }: VersionManifest): Uint8Array {
+  return Buffer.from(PURPOSE + JSON.stringify(manifest, inOrder));
+}
+
+/** Orders the keys of objects, because a reader may not keep the writer's order. */
+function inOrder(_: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
+import { mapBounded } from '../../src/common/map-bounded.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
   CONFIG_FILE,
@@ -13,11 +14,10 @@ import {
   WEIGHTS_FILE,
 } from '../peft/files.ts';
 import { invalidAdapter, toInvalidAdapter } from '../peft/refusal.ts';
-import { readBody, serializeDocument } from '../store/documents.ts';
+import { type DocumentStore, ifSound, readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
-import { withPublished } from './alias-changes.ts';
 import type { RepositoryParts } from './aliases.ts';
-import { claimNumber } from './claims.ts';
+import { withPublished } from './aliases.ts';
 import {
   type Content,
   describeContent,
@@ -27,14 +27,24 @@ import {
 } from './content.ts';
 import {
   type AdapterName,
+  checkAlias,
+  checkNewName,
   keys,
   LATEST,
   MAX_MANIFEST_BYTES,
+  signManifest,
+  type VersionClaim,
   type VersionManifest,
   type VersionName,
 } from './manifest.ts';
-import { signManifest } from './signatures.ts';
-import { commit, readClaim, readCommit, readManifest } from './versions.ts';
+import {
+  commit,
+  createClaim,
+  loadManifest,
+  readClaim,
+  readCommit,
+  takenNumbers,
+} from './versions.ts';
 
 /** How an adapter is published. */
 export interface PublishOptions extends VersionOrigin {
@@ -53,19 +63,23 @@ export interface PublishOptions extends VersionOrigin {
   readonly signal?: AbortSignal;
 }
 
-interface FolderTarget extends AdapterName {
-  readonly directory: string;
-}
+type FolderTarget = AdapterName & { readonly directory: string };
 
 const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
 
-/** Publishes a local PEFT folder as the name's next version. */
-export async function publishFolder(
+/**
+ * Publishes a local PEFT folder as the name's next version. The version exists once its manifest is written; then `latest` and the
+ * other aliases move, forward only.
+ */
+export async function publish(
   parts: RepositoryParts,
-  to: FolderTarget,
-  options: PublishOptions,
+  name: AdapterName,
+  { directory }: { readonly directory: string },
+  options: PublishOptions = {},
 ): Promise<VersionManifest> {
   const { publicationId, aliases = [], isAside, signal, confirm } = options;
+  for (const alias of aliases) checkAlias(name, alias);
+  const to = { ...checkNewName(name), directory };
   const call = signal ? { signal } : {};
   const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
@@ -87,11 +101,12 @@ async function describeFolder(directory: string): Promise<Content> {
 }
 
 /** Makes a version of files that somebody has put under a number by hand. */
-export async function adoptFolder(
+export async function adopt(
   parts: RepositoryParts,
   of: VersionName,
-  call: StoreCall,
+  call: StoreCall = {},
 ): Promise<VersionManifest> {
+  checkNewName(of);
   const { documents } = parts;
   const [claim, state] = await Promise.all([
     readClaim(documents, of, call),
@@ -178,7 +193,7 @@ async function leadAliases(
       await confirm?.();
       const next = withPublished(now, aliases, manifest.version);
       // The version may have been removed in the meantime.
-      return next === now || (await readManifest(documents, manifest, call)) ? next : now;
+      return next === now || (await loadManifest(documents, manifest, call)) ? next : now;
     },
     call,
   );
@@ -188,4 +203,75 @@ async function leadAliases(
   throw new ServeError('adapter_unavailable', 'The adapter store lost a write.', {
     cause: new StoreError('invalid', 'the store lost a conditional write'),
   });
+}
+
+// Assigns version numbers: the first publication that writes a claim owns the number. A publication that is tried again,
+// also by another process, finds the number that it already has.
+
+/** The publication's number, and the manifest if the publication was finished before. */
+interface Claimed {
+  readonly version: number;
+  readonly manifest?: VersionManifest;
+}
+
+/** More than will ever publish one name at the same time. */
+const MAX_PUBLISHERS = 200;
+
+/**
+ * Claims the next number. If the publication `mayExist`, because it has an id, returns the number that it already has.
+ */
+async function claimNumber(
+  documents: DocumentStore,
+  of: AdapterName,
+  { claim, mayExist }: { readonly claim: VersionClaim; readonly mayExist: boolean },
+  call?: StoreCall,
+): Promise<Claimed> {
+  const numbers = await takenNumbers(documents, of, call);
+  const earlier = mayExist && (await findClaimed(documents, { ...of, numbers }, claim, call));
+  if (earlier) return earlier;
+  // Numbers are tried without gaps, so two processes with the same publication meet at the same claim.
+  const last = numbers.at(-1) ?? 0;
+  for (let version = last + 1; version <= last + MAX_PUBLISHERS; version++) {
+    const found = await ifSound(createClaim(documents, { ...of, version }, claim, call));
+    if (found === claim) return { version };
+    if (found?.publication_id !== claim.publication_id) continue;
+    const claimed = await stateOf(documents, { ...of, version }, [found, claim], call);
+    if (claimed) return claimed;
+  }
+  throw new ServeError('overloaded', 'Too many others publish under this name. Try again.');
+}
+
+/** Finds the lowest of these numbers that the publication owns and that has not been removed. */
+async function findClaimed(
+  documents: DocumentStore,
+  { numbers, ...of }: AdapterName & { readonly numbers: readonly number[] },
+  claim: VersionClaim,
+  call?: StoreCall,
+): Promise<Claimed | undefined> {
+  const claims = await mapBounded(numbers, (version) =>
+    ifSound(readClaim(documents, { ...of, version }, call)),
+  );
+  for (const [i, version] of numbers.entries()) {
+    if (claims[i]?.publication_id !== claim.publication_id) continue;
+    const claimed = await stateOf(documents, { ...of, version }, [claims[i], claim], call);
+    if (claimed) return claimed;
+  }
+  return undefined;
+}
+
+/** Returns the state of the publication's number; undefined if it has been removed. */
+async function stateOf(
+  documents: DocumentStore,
+  of: VersionName,
+  [found, claim]: readonly [VersionClaim, VersionClaim],
+  call?: StoreCall,
+): Promise<Claimed | undefined> {
+  const { version } = of;
+  const commit = await readCommit(documents, of, call);
+  if (commit?.kind === 'tombstone') return undefined;
+  if (found.digest !== claim.digest) {
+    const message = 'Another adapter was published under this publication id.';
+    throw new ServeError('invalid_request', message, { param: 'publication_id' });
+  }
+  return commit ? { version, manifest: commit.manifest } : { version };
 }

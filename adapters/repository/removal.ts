@@ -9,6 +9,7 @@ import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import type { DocumentStore } from '../store/documents.ts';
 import { isDamage, type ObjectInfo, type StoreCall } from '../store/store.ts';
+import type { RepositoryParts } from './aliases.ts';
 import {
   modelAliases,
   reaches,
@@ -16,14 +17,14 @@ import {
   withoutModel,
   withRemoved,
   withRemoving,
-} from './alias-changes.ts';
-import type { RepositoryParts } from './aliases.ts';
+} from './aliases.ts';
 import {
   type AdapterName,
   type Aliases,
-  type AliasName,
   CHECKPOINT_ALIAS,
   CLAIM_FILE,
+  checkAlias,
+  checkName,
   keys,
   LATEST,
   MANIFEST_FILE,
@@ -33,11 +34,11 @@ import {
 } from './manifest.ts';
 import {
   isTombstoneSize,
-  listVersions,
+  loadManifest,
+  loadVersions,
   noVersion,
   parseVersionKey,
   readCommit,
-  readManifest,
   takenNumbers,
   writeTombstone,
 } from './versions.ts';
@@ -62,14 +63,16 @@ export interface Garbage {
   readonly damaged: number;
 }
 
-/** Removes a version. Throws `ServeError` (400) while an alias leads to it, (404) if there is none. */
+/** Removes a version, whose number is never used again. Throws `ServeError` (400) while an alias leads to it, (404) if there is none. */
 export async function removeVersion(
   parts: RepositoryParts,
-  of: VersionName,
-  call: StoreCall,
+  name: AdapterName,
+  version: number,
+  call: StoreCall = {},
 ): Promise<void> {
+  const of = { ...checkName(name), version };
   const { documents, aliases } = parts;
-  if (!(await readManifest(documents, of, call))) throw noVersion(of);
+  if (!(await loadManifest(documents, of, call))) throw noVersion(of);
   // Block new aliases first, so that no alias ever leads to a removed version.
   await aliases.change(of, (now) => withRemoving(now, [of.version]), call);
   await writeFinalTombstone(parts, of, call);
@@ -79,9 +82,10 @@ export async function removeVersion(
 /** Removes a name's aliases and all its versions. Throws `ServeError` (404) if it has none. */
 export async function removeName(
   parts: RepositoryParts,
-  of: AdapterName,
-  call: StoreCall,
+  name: AdapterName,
+  call: StoreCall = {},
 ): Promise<void> {
+  const of = checkName(name);
   const { documents, aliases } = parts;
   const numbers = await takenNumbers(documents, of, call);
   const commits = await mapBounded(numbers, (version) =>
@@ -102,9 +106,11 @@ export async function removeName(
  */
 export async function removeModel(
   parts: RepositoryParts,
-  of: AliasName,
-  call: StoreCall,
+  name: AdapterName,
+  alias: string,
+  call: StoreCall = {},
 ): Promise<boolean> {
+  const of = checkAlias(name, alias);
   const { documents, aliases } = parts;
   let isFound = false;
   const after = await aliases.change(
@@ -140,7 +146,7 @@ async function findFallback(
     CHECKPOINT_ALIAS.test(alias) ? versionsOf(pointer) : [],
   );
   const excluded = new Set([...removed, ...aside, ...now.removing]);
-  const left = await listVersions(documents, of, call);
+  const left = await loadVersions(documents, of, call);
   return left.findLast(({ version }) => !excluded.has(version))?.version;
 }
 
@@ -174,7 +180,7 @@ export async function collectGarbage(
       total[kind]++;
       total.bytes += bytes;
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      if (!isDamage(error as Error)) throw error;
       const { log, store } = parts.documents;
       log?.warn({ store: store.label, ...version.of, err: error }, 'a version was not collected');
       total.damaged++;

@@ -11,7 +11,7 @@ import {
   readDocument,
   serializeDocument,
 } from '../store/documents.ts';
-import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
+import { isConflict, type ObjectInfo, type StoreCall } from '../store/store.ts';
 import {
   type AdapterName,
   CLAIM_FILE,
@@ -61,7 +61,7 @@ export async function takenNumbers(
 }
 
 /** Lists the names that have a version, sorted. */
-export async function listNames(
+export async function loadNames(
   documents: DocumentStore,
   tenant: string,
   call?: StoreCall,
@@ -147,7 +147,7 @@ function foreignFault(manifest: VersionManifest, of: VersionName): string | unde
 }
 
 /** Reads a version's manifest; undefined if there is no such version. */
-export async function readManifest(
+export async function loadManifest(
   documents: DocumentStore,
   of: VersionName,
   call?: StoreCall,
@@ -157,14 +157,14 @@ export async function readManifest(
 }
 
 /** Lists the manifests of a name, ascending. Skips damaged ones, which are in the log. */
-export async function listVersions(
+export async function loadVersions(
   documents: DocumentStore,
   of: AdapterName,
   call?: StoreCall,
 ): Promise<VersionManifest[]> {
   const numbers = await takenNumbers(documents, of, call);
   const manifests = await mapBounded(numbers, (version) =>
-    ifSound(readManifest(documents, { ...of, version }, call)),
+    ifSound(loadManifest(documents, { ...of, version }, call)),
   );
   return manifests.filter((manifest) => manifest !== undefined);
 }
@@ -206,7 +206,7 @@ export async function writeTombstone(
     await store.put(keys.versionFile(of, MANIFEST_FILE), bytes, { ...condition, ...call });
     return true;
   } catch (error) {
-    if (error instanceof StoreError && error.kind === 'conflict') return false;
+    if (isConflict(error)) return false;
     throw error;
   }
 }

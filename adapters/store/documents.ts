@@ -1,11 +1,13 @@
 // Small JSON objects in a store: read within bounds and against a schema, and changed by compare-and-swap. A damaged
 // object is refused and raises an alert. This file knows no names and no versions.
+
+import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { isDiskFull, ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { type Backoff, backoffMs, type Clock, sleep } from '../../src/common/waiting.ts';
-import { logStoreFault, type StoreLog } from './alerts.ts';
-import { type Etag, isDamage, type ObjectStore, type StoreCall, StoreError } from './store.ts';
+import { type GuardedStore, logStoreFault, type StoreLog } from './guarded-store.ts';
+import { type Etag, isConflict, isDamage, type StoreCall, StoreError } from './store.ts';
 
 /** How the documents under some keys are written. */
 export interface DocumentKind<T> {
@@ -24,7 +26,7 @@ export interface StoredDocument<T> {
 
 /** A store of documents, and the log for damaged ones. */
 export interface DocumentStore {
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly log?: StoreLog | undefined;
   /** Times the tries of a change. Default: the machine's. */
   readonly clock?: Clock | undefined;
@@ -37,8 +39,7 @@ const MAX_UNANSWERED = 3;
 const BACKOFF: Backoff = { firstMs: 10, longestMs: 640 };
 
 /**
- * Reads a document; undefined if there is none. Rejects with the store's error, or with `StoreError` of kind `damaged`,
- * which is logged.
+ * Reads a document; undefined if there is none. Rejects with the store's error; that of a damaged one is logged here.
  */
 export async function readDocument<T>(
   documents: DocumentStore,
@@ -109,8 +110,8 @@ async function swap<T, Next extends T | undefined>(
       await documents.store.put(key, bytes, { ...condition, ...call });
       return value;
     } catch (error) {
-      const isConflict = error instanceof StoreError && error.kind === 'conflict';
-      const isRetryable = isConflict || (isUnanswered(error) && ++unanswered < MAX_UNANSWERED);
+      const isRetryable =
+        isConflict(error) || (isUnanswered(error) && ++unanswered < MAX_UNANSWERED);
       if (!isRetryable) throw error;
     }
   }
@@ -125,8 +126,8 @@ function waitForTurn(attempt: number, { clock }: DocumentStore, call: StoreCall 
 
 /** Whether a failed write may have been done all the same; a full disk has taken nothing. */
 function isUnanswered(error: unknown): boolean {
-  const fault = error instanceof ServeError ? error.cause : error;
-  return fault instanceof StoreError && fault.kind === 'unavailable' && !isDiskFull(error);
+  const { cause } = error as Error;
+  return cause instanceof StoreError && cause.kind === 'unavailable' && !isDiskFull(cause);
 }
 
 async function load<T>(
@@ -144,7 +145,7 @@ async function load<T>(
     return { value: found.value, etag: object.etag, bytes };
   }
   logStoreFault(log, 'damaged', { store: store.label, key, reason: fault }, 'damaged object');
-  throw new StoreError('damaged', `${key}: ${fault}`);
+  throw store.refuse(new StoreError('damaged', `${key}: ${fault}`));
 }
 
 function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): { value: T } | { fault: string } {
@@ -165,7 +166,7 @@ export async function ifSound<T>(document: Promise<T | undefined>): Promise<T | 
   try {
     return await document;
   } catch (error) {
-    if (isDamage(error instanceof ServeError ? error.cause : error)) return undefined;
+    if (isDamage(error as Error)) return undefined;
     throw error;
   }
 }
@@ -188,4 +189,65 @@ export async function readBody(
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see. Each write
+// leaves its own mark, so a write whose answer was lost is told apart from an equal one. Knows no jobs.
+
+/** The part that every record has. */
+export interface Marked {
+  /** The UUID of the write that made the record what it is. */
+  readonly mark: string;
+}
+
+/** A record to be written. */
+export type Unmarked<T extends Marked> = Omit<T, 'mark'>;
+
+/** Records of one kind. Methods throw the store's errors, also for a damaged record. */
+export class Records<T extends Marked> {
+  readonly #documents: DocumentStore;
+  readonly #kind: DocumentKind<T>;
+
+  /** @param clock default: the machine's */
+  constructor(store: GuardedStore, kind: DocumentKind<T>, clock?: Clock) {
+    this.#documents = { store, clock };
+    this.#kind = kind;
+  }
+
+  /** Returns undefined if there is no record. */
+  async read(key: string, call?: StoreCall): Promise<T | undefined> {
+    const found = await readDocument(this.#documents, key, this.#kind, call);
+    return found?.value;
+  }
+
+  /** Creates a record. Returns the record under this key: the new one, or the one that was there before. */
+  async create(
+    key: string,
+    value: Unmarked<T>,
+    call?: StoreCall,
+  ): Promise<{ readonly value: T; readonly isNew: boolean }> {
+    const record = marked<T>(value);
+    const kept = await createDocument(this.#documents, key, this.#kind, record, call);
+    return { value: kept, isNew: kept.mark === record.mark };
+  }
+
+  /**
+   * Applies a change to the newest state, again after each conflict. A change that returns undefined leaves the record as
+   * it is. Returns the state afterwards, or undefined if there is no record. Throws what the change throws.
+   */
+  change(
+    key: string,
+    change: (now: T) => Unmarked<T> | undefined | Promise<Unmarked<T> | undefined>,
+    call?: StoreCall,
+  ): Promise<T | undefined> {
+    const next = async (now: T | undefined) => {
+      const changed = now && (await change(now));
+      return changed ? marked<T>(changed) : now;
+    };
+    return updateDocument(this.#documents, key, this.#kind, next, call);
+  }
+}
+
+function marked<T extends Marked>(value: Unmarked<T>): T {
+  return { ...value, mark: randomUUID() } as unknown as T;
 }

@@ -1,23 +1,25 @@
 // A store in a folder, safe for several processes. An object is a file whose path is its key, so a published version is a
 // plain folder for other programs. A file is written aside, synced, and then renamed or linked into place.
+
 import { createHash, randomUUID } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../../src/common/assert.ts';
+import { acquireLock, removeDeadLocks } from '../../src/common/file-lock.ts';
 import { lazy } from '../../src/common/lazy.ts';
 import { retry } from '../../src/common/waiting.ts';
-import { errorCode, onDisk } from './disk-error.ts';
 import {
+  errorCode,
   foldersBelow,
   lstatIfAny,
+  onDisk,
   removeEmpty,
   removeOlder,
   syncFolder,
   walk,
 } from './fs-folders.ts';
-import { removeDeadLocks, withKeyLock } from './key-lock.ts';
 import {
   checkKey,
   checkPrefix,
@@ -42,6 +44,14 @@ const LEFTOVER_MS = 24 * 3_600_000;
 /** A delete may remove a folder between its creation and the write into it. */
 const FOLDER_RETRIES = { maxTries: 8, firstMs: 1, longestMs: 16 };
 
+/**
+ * A key is locked for a check and a rename, never while bytes are copied: about as long as a pause. A holder in another machine
+ * or container counts as dead at the age `staleMs`. A longer wait than `waitMs` means that the disk hangs.
+ */
+const KEY_LOCK = { waitMs: 60_000, pollMs: 4, staleMs: 30_000 };
+/** A holder that was suspended for longer gives up, well before others take it for dead. */
+const MAX_HELD_MS = 10_000;
+
 /** Opens a store in an existing folder. It is not created, because a missing folder may be an unmounted disk. */
 export function createFsStore(folder: string): ObjectStore {
   return new FsStore(path.resolve(folder));
@@ -55,7 +65,7 @@ class FsStore implements ObjectStore {
   readonly #lockFolder: string;
   readonly #removeLeftovers = lazy(async () => {
     await removeOlder(this.#newFolder, LEFTOVER_MS);
-    await removeDeadLocks(this.#lockFolder);
+    await removeDeadLocks(this.#lockFolder, KEY_LOCK);
   });
 
   constructor(root: string) {
@@ -200,6 +210,28 @@ class FsStore implements ObjectStore {
     // A key may be longer than a file's name.
     const name = createHash('sha256').update(key).digest('hex');
     return path.join(this.#lockFolder, name);
+  }
+}
+
+/**
+ * Runs `work` under the lock of a key. `work` must call `assertHeld` right before the step that needs the lock; it throws if the
+ * lock was held for too long.
+ */
+export async function withKeyLock<T>(
+  file: string,
+  signal: AbortSignal | undefined,
+  work: (assertHeld: () => void) => Promise<T>,
+): Promise<T> {
+  await acquireLock(file, { ...KEY_LOCK, signal });
+  const sinceMs = Date.now();
+  const isHeld = (): boolean => Math.abs(Date.now() - sinceMs) < MAX_HELD_MS;
+  try {
+    return await work(() => {
+      if (!isHeld()) throw new Error('the process was suspended for too long while it wrote');
+    });
+  } finally {
+    // After that time the lock may belong to another process.
+    if (isHeld()) await rm(file, { force: true });
   }
 }
 

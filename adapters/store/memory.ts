@@ -1,6 +1,6 @@
 // A store in this process's memory, for tests and for trying things out. It is the plain twin of the other drivers.
 import { assert } from '../../src/common/assert.ts';
-import { readSource } from './disk-error.ts';
+import { readSource } from './fs-folders.ts';
 import {
   checkKey,
   checkPrefix,

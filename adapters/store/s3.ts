@@ -17,7 +17,7 @@ import {
 import { Upload } from '@aws-sdk/lib-storage';
 import { assert } from '../../src/common/assert.ts';
 import { deadline, unlessAborted } from '../../src/common/waiting.ts';
-import { onDisk, readSource } from './disk-error.ts';
+import { onDisk, readSource } from './fs-folders.ts';
 import { isAbsent, isExpired, toStoreError } from './s3-error.ts';
 import {
   checkKey,

@@ -111,8 +111,14 @@ export class StoreError extends Error {
 }
 
 /** Whether an object was found that is not what was written. */
-export const isDamage = (error: unknown): boolean =>
-  error instanceof StoreError && error.kind === 'damaged';
+export function isDamage({ cause }: { readonly cause?: unknown }): boolean {
+  return cause instanceof StoreError && cause.kind === 'damaged';
+}
+
+/** Whether the condition of a write did not hold. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof StoreError && error.kind === 'conflict';
+}
 
 const SEGMENT = /^[A-Za-z0-9._-]+$/;
 /** S3's limit. */

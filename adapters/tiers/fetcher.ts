@@ -13,7 +13,7 @@ import {
   unlessAborted,
 } from '../../src/common/waiting.ts';
 import { keys, type VersionManifest } from '../repository/manifest.ts';
-import { logStoreFault, type StoreFault } from '../store/alerts.ts';
+import { logStoreFault, type StoreFault } from '../store/guarded-store.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
 import { CircuitBreaker, RetryBudget } from './breaker.ts';
 import { CorruptContent, type OpenFile } from './disk.ts';

@@ -1,11 +1,13 @@
 // Brings a resolved adapter's files to the local disk for the engine process, and keeps them there while they are in use.
-// It authorizes nobody: the caller has resolved the adapter for its tenant.
+
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { type Clock, systemClock, unlessAborted } from '../../src/common/waiting.ts';
+// It authorizes nobody: the caller has resolved the adapter for its tenant.
+import type { DiskTierStats } from '../../src/contracts/engine.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../registry/resolved.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
@@ -23,22 +25,6 @@ export interface LocalLease extends Disposable {
   release(): void;
   /** Call it if the engine found other content than expected: the files are verified again before the next lease. */
   verifyAgain(): void;
-}
-
-/** Figures of all tiers together. */
-export interface LocalAdaptersStats {
-  /** Bytes of published adapters on the disk. */
-  readonly diskBytes: number;
-  readonly diskCount: number;
-  readonly evictions: number;
-  /** Fetches under way or waiting. */
-  readonly fetching: number;
-  /** Fetches are suspended because the store does not answer. */
-  readonly isPaused: boolean;
-  /** Requested versions that were on the disk, were fetched, or could not be had. */
-  readonly hits: number;
-  readonly fetched: number;
-  readonly failed: number;
 }
 
 /** The source of versions, and the disks that keep them. */
@@ -64,7 +50,7 @@ export class LocalAdapters {
   readonly #clock: Clock;
   /** Versions being found or fetched, by owner and digest. */
   readonly #flights = new Map<string, Promise<LocalVersion>>();
-  #counts = { hits: 0, fetched: 0, failed: 0 };
+  #counts = { hits: 0, loaded: 0, failed: 0 };
 
   constructor({ fetcher, disks = [], log, clock = systemClock }: LocalAdaptersOptions = {}) {
     this.#fetcher = fetcher;
@@ -112,16 +98,19 @@ export class LocalAdapters {
   }
 
   /** Returns the current figures. */
-  stats(): LocalAdaptersStats {
+  stats(): DiskTierStats {
     const disks = this.#disks.map((disk) => disk.stats());
-    const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+    const sum = (key: keyof (typeof disks)[number]) =>
+      disks.reduce((total, stats) => total + stats[key], 0);
+    const { loaded, failed } = this.#counts;
     return {
-      diskBytes: sum(disks.map(({ bytes }) => bytes)),
-      diskCount: sum(disks.map(({ count }) => count)),
-      evictions: sum(disks.map(({ evictions }) => evictions)),
+      bytes: sum('bytes'),
+      adapters: sum('count'),
+      evictions: sum('evictions'),
       fetching: this.#fetcher?.size ?? 0,
       isPaused: this.#fetcher?.isPaused ?? false,
       ...this.#counts,
+      misses: loaded + failed, // what was not on the disk was fetched, or the fetch failed
     };
   }
 
@@ -160,7 +149,7 @@ export class LocalAdapters {
     }
     try {
       const disk = await this.#fetch(item, manifest);
-      this.#counts.fetched++;
+      this.#counts.loaded++;
       return { disk, tier: 'store' };
     } catch (error) {
       this.#counts.failed++;

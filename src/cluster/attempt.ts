@@ -1,18 +1,29 @@
 // One attempt of a pod at a job, as objects in the store: the attempt's record, the files that the run reads, the
 // trainer's messages, and checkpoints. Server and pod meet nowhere else, and the pod writes nowhere else. Knows no
 // cluster.
+
+import path from 'node:path';
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/records.ts';
-import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
-import type { TrainerMessage } from '../contracts/training-messages.ts';
+import { type Marked, Records } from '../../adapters/store/documents.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import type { StoreCall } from '../../adapters/store/store.ts';
+import type { Logger } from '../common/log.ts';
+import { mapBounded } from '../common/map-bounded.ts';
+import { hashFile } from '../common/regular-file.ts';
+import { faultSchema, type TrainerMessage } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
-import { RunArchive } from '../jobs/run-archive.ts';
-import type { RunEnd } from '../jobs/runner.ts';
-import { storedFileSchema } from '../jobs/stored-files.ts';
+import {
+  describeFiles,
+  holdsRun,
+  RunArchive,
+  type StoredFile,
+  storedFileSchema,
+} from '../jobs/run-archive.ts';
+import type { RunEnd, RunRequest } from '../jobs/runner.ts';
 
 /** Keys of a trainer's job that name local files. `initAdapter` is a folder. */
-export const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
+const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
 
 const recordSchema = z.object({
   schema: z.literal(1),
@@ -49,13 +60,6 @@ const storedMessageSchema = z.object({
       z.object({ folder: z.uuid(), files: z.array(storedFileSchema) }),
     )
     .optional(),
-});
-
-const faultSchema = z.object({
-  code: z.string(),
-  message: z.string(),
-  param: z.string().nullable(),
-  lines: z.array(z.int()).optional(),
 });
 
 const batchSchema = z.object({
@@ -105,7 +109,7 @@ export const inputKey = (job: JobName, sha256: string): string =>
 
 /** Lists the numbers of a job's attempts, newest last. */
 export async function attemptNumbers(
-  store: ObjectStore,
+  store: GuardedStore,
   job: JobName,
   call: StoreCall,
 ): Promise<number[]> {
@@ -119,8 +123,8 @@ export async function attemptNumbers(
 }
 
 /** Removes attempts with lower numbers. They are closed, and their results are elsewhere. */
-export async function removeAttempts(
-  store: ObjectStore,
+async function removeAttempts(
+  store: GuardedStore,
   job: JobName,
   { before, call }: { readonly before: number; readonly call: StoreCall },
 ): Promise<void> {
@@ -135,16 +139,16 @@ export async function removeAttempts(
 export class Attempt {
   /** The prefix of all its keys, with a slash at the end. It also names the attempt. */
   readonly prefix: string;
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly #records: Records<AttemptRecord & Marked>;
   readonly #batches: Records<BatchRecord & Marked>;
 
-  /** @param store guarded @param number the token of the lease that started it */
-  static of(store: ObjectStore, job: JobName, number: number): Attempt {
+  /** @param number the token of the lease that started it */
+  static of(store: GuardedStore, job: JobName, number: number): Attempt {
     return new Attempt(store, `${attemptsPrefix(job)}${padded(number)}/`);
   }
 
-  constructor(store: ObjectStore, prefix: string) {
+  constructor(store: GuardedStore, prefix: string) {
     this.store = store;
     this.prefix = prefix;
     this.#records = new Records(store, { schema: recordSchema, maxBytes: MAX_RECORD_BYTES });
@@ -227,4 +231,108 @@ export class Attempt {
   #batchKey(number: number): string {
     return `${this.prefix}messages/${padded(number)}.json`;
   }
+}
+
+// Finds the attempt that a server follows: an open one that another server has left, or a new one with everything that its
+// pod needs in the store. Knows no cluster.
+
+/** An attempt that this server follows. */
+export interface OpenedAttempt {
+  readonly attempt: Attempt;
+  readonly number: number;
+  /** How many batches an earlier server has handled. */
+  readonly handled: number;
+}
+
+interface OpenOptions {
+  readonly store: GuardedStore;
+  readonly log: Pick<Logger, 'warn'>;
+  readonly call: { readonly signal: AbortSignal };
+}
+
+const storedJob = ({ tenant, jobId }: RunRequest) => ({ tenant, id: jobId });
+
+/** Takes over the newest attempt. Returns `taken` if a later lease has the job, or undefined if no attempt is open. */
+export async function takeAttempt(
+  request: RunRequest,
+  { store, call }: OpenOptions,
+): Promise<OpenedAttempt | 'taken' | undefined> {
+  const numbers = await attemptNumbers(store, storedJob(request), call);
+  const newest = numbers.at(-1);
+  if (newest === undefined) return undefined;
+  if (newest > request.token) return 'taken';
+  const attempt = Attempt.of(store, storedJob(request), newest);
+  const record = await attempt.take(request.token, call);
+  if (!record?.isOpen) return undefined;
+  if (record.token > request.token) return 'taken';
+  return { attempt, number: newest, handled: record.heard };
+}
+
+/** Starts a new attempt. Returns `taken` if another server has used this lease's number or closed the attempt. */
+export async function beginAttempt(
+  request: RunRequest,
+  { baseDigest, threads }: { readonly baseDigest: string; readonly threads: number },
+  { store, log, call }: OpenOptions,
+): Promise<OpenedAttempt | 'taken'> {
+  const { token, tenant, jobId, runDir, gate } = request;
+  const job = storedJob(request);
+  const attempt = Attempt.of(store, job, token);
+  if (request.isResume && holdsRun(runDir)) await attempt.archive.save(runDir, call);
+  const inputs = await putInputs(request, store, call);
+  const settings = Object.fromEntries(
+    Object.entries(request.job).filter(([key]) => key !== 'model' && !isInputKey(key)),
+  );
+  const record = await attempt.create(
+    {
+      schema: 1,
+      jobId,
+      tenant,
+      token,
+      isOpen: true,
+      heard: 0,
+      job: { threads, ...settings },
+      gate,
+      baseDigest,
+      inputs,
+    },
+    call,
+  );
+  if (record.token !== token || !record.isOpen) return 'taken';
+  await removeAttempts(store, job, { before: token, call }).catch((error) =>
+    log.warn({ err: error, job: jobId }, 'older attempts not removed'),
+  );
+  return { attempt, number: token, handled: record.heard };
+}
+
+async function putInputs(
+  request: RunRequest,
+  store: GuardedStore,
+  call: StoreCall,
+): Promise<AttemptRecord['inputs']> {
+  const inputs: AttemptRecord['inputs'] = [];
+  for (const key of INPUT_KEYS) {
+    const local = request.job[key];
+    if (typeof local !== 'string') continue;
+    const { root, files } = await describeInput(key, local);
+    await mapBounded(files, async ({ name, source, sha256 }) => {
+      const to = inputKey(storedJob(request), sha256);
+      const isThere = (await store.head(to, call)) !== undefined;
+      if (!isThere) await store.put(to, { file: path.join(root, source ?? name) }, call);
+    });
+    inputs.push(...files.map(({ source: _, ...file }) => ({ key, ...file })));
+  }
+  return inputs;
+}
+
+async function describeInput(
+  key: (typeof INPUT_KEYS)[number],
+  local: string,
+): Promise<{ root: string; files: (StoredFile & { source?: string })[] }> {
+  if (key === 'initAdapter') return { root: local, files: await describeFiles(local) };
+  const { dir, base, ext } = path.parse(local);
+  return { root: dir, files: [{ name: `${key}${ext}`, source: base, ...(await hashFile(local)) }] };
+}
+
+function isInputKey(key: string): boolean {
+  return (INPUT_KEYS as readonly string[]).includes(key);
 }

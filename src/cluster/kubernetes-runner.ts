@@ -1,7 +1,7 @@
 // Runs a server's jobs as Kubernetes Jobs, one per attempt. Server and pod talk through the store, so the pod trains on
 // while one server goes and another one comes. Only the server publishes. Plans run beside the server: they compute no
 // gradients, and a client waits for them.
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry, sleep } from '../common/waiting.ts';
@@ -9,6 +9,7 @@ import type { EventMessage, TrainerMessage } from '../contracts/training-message
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
 import type { MessageBatch } from './attempt.ts';
+import { beginAttempt, type OpenedAttempt, takeAttempt } from './attempt.ts';
 import {
   jobNameOf,
   type KubernetesPhase,
@@ -21,12 +22,10 @@ import {
   waitingReason,
 } from './kubernetes-job.ts';
 import { MessageReader } from './messages.ts';
-import { beginAttempt, type OpenedAttempt, takeAttempt } from './open-attempt.ts';
 
 /** Settings of the Kubernetes runner. */
 export interface KubernetesRunnerOptions extends ManifestOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly api: ApiClient;
   readonly planner: Pick<JobRunner, 'plan'>;
   readonly template: TrainerTemplate;

@@ -11,8 +11,8 @@ import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
 import type { TrainerMessage } from '../contracts/training-messages.ts';
+import { describeFiles, fetchFile, type StoredFile } from '../jobs/run-archive.ts';
 import type { RunEnd } from '../jobs/runner.ts';
-import { describeFiles, fetchFile, type StoredFile } from '../jobs/stored-files.ts';
 import { type Attempt, type MessageBatch, PATH_KEYS, type StoredMessage } from './attempt.ts';
 
 /** Settings of a `MessageWriter`. */

@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { hasEnded, machineId } from './process-id.ts';
+import { hasProcessEnded, MACHINE } from './process-id.ts';
 
 /**
  * Creates a folder and its parents, unless it exists. Rejects with the system's error. Node's recursive mkdir is not used
@@ -42,7 +42,7 @@ export async function buildFolder<T>(
   fill: (temporary: string) => Promise<T>,
   isUsable: (dir: string) => boolean = () => false,
 ): Promise<T> {
-  const prefix = `${path.resolve(dir)}.tmp-${hash('sha256', machineId()).slice(0, 8)}-`;
+  const prefix = `${path.resolve(dir)}.tmp-${hash('sha256', MACHINE).slice(0, 8)}-`;
   const temporary = `${prefix}${process.pid}`;
   await removeAbandoned(prefix);
   await makeFolder(temporary);
@@ -64,7 +64,7 @@ async function removeAbandoned(prefix: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const folder = path.join(parent, name);
     const pid = Number.parseInt(folder.slice(prefix.length), 10);
-    if (folder.startsWith(prefix) && (pid === process.pid || hasEnded(pid)))
+    if (folder.startsWith(prefix) && (pid === process.pid || hasProcessEnded(pid)))
       await rm(folder, { recursive: true, force: true });
   }
 }

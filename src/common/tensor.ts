@@ -34,6 +34,13 @@ export interface Tensor extends TensorInfo {
   readonly data: Uint8Array;
 }
 
+/** A matrix of floats, row by row. */
+export interface Matrix {
+  readonly values: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+}
+
 /** Named tensors that are read one at a time, so a model does not need to fit in memory. */
 export interface TensorSource {
   readonly infos: ReadonlyMap<string, TensorInfo>;

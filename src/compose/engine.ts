@@ -1,12 +1,14 @@
 // Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
+
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { adaptedBaseIn } from '../adapted-base/adapted-base.ts';
 import { assert } from '../common/assert.ts';
 import { lazy } from '../common/lazy.ts';
+import type { EngineInfo } from '../contracts/engine.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
-import { Engine, type EngineInfo, type EngineOptions } from '../engine/engine.ts';
+import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
 import { NgramProposer } from '../scheduler/ngram-proposer.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';

@@ -3,7 +3,7 @@ import { ConfigError, ServeError } from '../common/errors.ts';
 import { apiPathOf } from '../contracts/training-fields.ts';
 import type { JobsSide } from '../http/deps.ts';
 import { readArtifact } from '../import/artifact.ts';
-import { toTrainerJob } from '../jobs/trainer-job.ts';
+import { toTrainerJob } from '../jobs/job-folder.ts';
 
 /** Returns the check of jobs on the base in this folder. The trainer's code is loaded for the first job. */
 export function createJobCheck(dir: string): JobsSide['checkSettings'] {

@@ -1,13 +1,15 @@
 // Opens the repository of published adapters, finds versions by reference, and explains a store's failures to people.
 import { readFileSync } from 'node:fs';
 import { parseModelName, type Selector } from '../../adapters/registry/model-name.ts';
-import { pointerOf, type VersionManifest, versionsOf } from '../../adapters/repository/manifest.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import {
   parsePublicKey,
   parseSigningKey,
+  pointerOf,
   type SignatureKeys,
-} from '../../adapters/repository/signatures.ts';
+  type VersionManifest,
+  versionsOf,
+} from '../../adapters/repository/manifest.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import { StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
@@ -16,7 +18,7 @@ import type { Config } from '../settings/config.ts';
 /** Opens the repository in the store that the settings name. */
 export async function openRepository(config: Config): Promise<AdapterRepository> {
   const signatureKeys = readSignatureKeys(config);
-  return new AdapterRepository(await openStore(config), { signatureKeys });
+  return createRepository(await openStore(config), { signatureKeys });
 }
 
 /** Reads the keys that the settings name. Throws `ConfigError` naming the setting at fault. */

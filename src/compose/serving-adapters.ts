@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { FolderAdapters, LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { type BaseModel, Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { openLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
@@ -53,7 +53,7 @@ export async function openServingAdapters(
   const cacheDir = path.join(config.home, 'cache');
   const { adapterDiskBytes: diskBytes, aliasPollMs: pollMs } = config;
   const localAdapters = openLocalAdapters({ store, cacheDir, diskBytes, log });
-  const repository = new AdapterRepository(store, {
+  const repository = createRepository(store, {
     log,
     signatureKeys: readSignatureKeys(config),
   });

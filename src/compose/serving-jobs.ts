@@ -1,18 +1,20 @@
 // Wires a server's fine-tuning: files and jobs in its store, folders on its disk, and the runner of its trainers.
+
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ConfigError } from '../common/errors.ts';
+import { isOwnerGone } from '../common/file-lock.ts';
 import type { Logger } from '../common/log.ts';
 import { openProcessFolder } from '../common/process-folder.ts';
+import { createOwner } from '../common/process-id.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import type { JobsSide } from '../http/deps.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { createJobs } from '../jobs/create-jobs.ts';
-import { createOwner, isOwnerGone } from '../jobs/lease.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Config } from '../settings/config.ts';

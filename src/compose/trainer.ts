@@ -12,14 +12,14 @@ import { makePlan, planRun } from '../../trainer/commands/plan.ts';
 import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
-import { executeRun } from '../../trainer/run/execute-run.ts';
+import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
 import { GateError, withNames } from '../../trainer/run/faults.ts';
 import {
   createFolderPublisher,
   createStorePublisher,
   type FinishedAdapter,
   type Publisher,
-} from '../../trainer/run/publish.ts';
+} from '../../trainer/run/result-files.ts';
 import {
   createRunFolder,
   openRunFolder,
@@ -288,12 +288,7 @@ async function readAnswerDefaults(
   return { format: defaults?.checked.constraint, tools: defaults?.checked.tools };
 }
 
-interface TrainerRunParts {
-  readonly artifact: Artifact;
-  readonly folder: RunFolder;
-  readonly publisher: Publisher | undefined;
-  readonly gate: GateSettings | false;
-}
+type TrainerRunParts = Omit<ExecuteOptions, 'signal' | 'send'>;
 
 /** Keeps the folder that a named adapter is published into with the job, so that a resumed run uses it, too. */
 function withAdaptersFolder(job: TrainJob, adapters: string | undefined): TrainJob {

@@ -13,7 +13,7 @@ import type {
 } from '../contracts/training-messages.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
-import { forkTrainer } from '../jobs/fork-trainer.ts';
+import { forkTrainer } from '../jobs/trainer-child.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 

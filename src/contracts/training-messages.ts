@@ -1,5 +1,5 @@
 // Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
 import type { ToolFormatName } from './tool-format.ts';
 import type { gateSchema } from './training-settings.ts';
@@ -147,16 +147,19 @@ export interface SnapshotMetrics {
   readonly validationTokenAccuracy?: number;
 }
 
-/** The reason why a run cannot start or continue. */
-export interface Fault {
+/** The schema of a fault, which jobs and pods store. */
+export const faultSchema = z.object({
   /** `invalid_training_file`, `invalid_n_examples`, `non_finite_loss`, `gate_failed`, … */
-  readonly code: string;
-  readonly message: string;
+  code: z.string(),
+  message: z.string(),
   /** The job's field at fault, by its name in the API. */
-  readonly param: string | null;
+  param: z.string().nullable(),
   /** The first ten line numbers at fault in the file, counted from 1. */
-  readonly lines?: readonly number[];
-}
+  lines: z.array(z.int()).readonly().exactOptional(),
+});
+
+/** The reason why a run cannot start or continue. */
+export type Fault = Readonly<z.infer<typeof faultSchema>>;
 
 /** The disk of a run is full. The run resumes from its checkpoint when there is space again. */
 export const DISK_FULL_FAULT = {
@@ -213,6 +216,7 @@ export interface JobPlan {
   /** Peak learning rate. */
   readonly learningRate: number;
   readonly memoryBytes: number;
+  /** Until the adapter is published: the geometric mean of the range. */
   readonly seconds: number;
   /** Estimates for an idle machine, and next to a busy server. */
   readonly secondsRange: readonly [number, number];

@@ -1,8 +1,10 @@
 // Responses that the server keeps, so a later request can continue or read them: one object each, under the tenant's
 // prefix. An expired one is unknown at once, and its object is deleted by the next sweep. Knows no HTTP.
+
 import { z } from 'zod';
-import { isDamaged, type Marked, Records } from '../../adapters/store/records.ts';
-import type { ObjectInfo, ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import { type Marked, Records } from '../../adapters/store/documents.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import { isDamage, type ObjectInfo, type StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { conversationItemSchema } from '../contracts/responses.ts';
 
@@ -36,8 +38,7 @@ export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'mark' 
 
 /** Settings of `KeptResponses`. */
 export interface KeptResponsesOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   /** How long a response is kept. */
   readonly keepMs: number;
   /** Returns Unix milliseconds. */
@@ -105,7 +106,7 @@ export class KeptResponses {
     if (!RESPONSE_ID.test(id)) return undefined;
     const read = this.#records.read(`${prefixOf(tenant)}${id}`, call);
     const record = await read.catch((cause: unknown) => {
-      if (!isDamaged(cause)) throw cause;
+      if (!isDamage(cause as Error)) throw cause;
       const message = 'The kept response is damaged and can only be deleted.';
       throw new ServeError('object_damaged', message, { param, cause });
     });

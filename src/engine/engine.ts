@@ -1,10 +1,12 @@
 // Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Knows
 // token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
+
 import { hash } from 'node:crypto';
 import type { AdapterShape, AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
+import type { EngineInfo } from '../contracts/engine.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
@@ -50,21 +52,6 @@ export interface EngineOptions {
    */
   readonly rowFormFrom?: number;
   readonly runtime?: RuntimeOptions;
-}
-
-/** The model as it is served. */
-export interface EngineInfo {
-  readonly vocabSize: number;
-  readonly maxSeqLength: number;
-  readonly slotCount: number;
-  readonly provider: string;
-  readonly weights: string;
-  /** The type of the KV cache's elements. */
-  readonly kv: string;
-  /** The fewest token rows of a run for which int8 linears take the row form; null if they never do. */
-  readonly rowFormFrom: number | null;
-  /** Eight hex digits. Engines with equal ones compute the same on processors of one kind. */
-  readonly fingerprint: string;
 }
 
 interface EngineParts {

@@ -40,7 +40,10 @@ export class Matcher {
     this.#state = grammar.automaton.start;
   }
 
-  /** See `TokenMatcher`. Throws `ServeError` if the grammar takes too long. */
+  /**
+   * The tokens that may follow: bit `id % 32` of word `id >> 5`. Not to be changed. Without those that end the sequence.
+   * Throws `ServeError` if they take too long to find.
+   */
   allowed(): TokenSet {
     const { allowedTokens, automaton, vocabulary } = this.#grammar;
     const known = allowedTokens.get(this.#state);

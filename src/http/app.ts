@@ -4,7 +4,6 @@ import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import { secureHeaders } from 'hono/secure-headers';
 import { getPath } from 'hono/utils/url';
-import type { LocalAdaptersStats } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../common/errors.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
@@ -66,7 +65,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const texts = tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts });
   const deps: Deps = { ...given, now, limits, telemetry, texts };
   telemetry.watchEngine(() => readEngine(deps));
-  telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
+  telemetry.watchDisk(() => deps.localAdapters.stats());
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
   app.notFound((c) => envelope(c, new ServeError('not_found', 'Unknown route.')));
@@ -117,12 +116,6 @@ function pathBelow(basePath: string): (request: Request) => string {
 async function readEngine({ client, limits }: Deps) {
   const figures = await statsWithin(client, limits.statsTimeoutMs);
   return { isReady: client.state === 'ready' && client.isProgressing, figures };
-}
-
-/** An adapter that was not on the disk was fetched, or the fetch failed. */
-function diskFigures({ diskBytes, diskCount, fetched, failed, ...rest }: LocalAdaptersStats) {
-  const misses = fetched + failed;
-  return { ...rest, bytes: diskBytes, adapters: diskCount, misses, loaded: fetched, failed };
 }
 
 function refuseMethod(c: Context, methods: string[]): Response {

@@ -1,15 +1,16 @@
 // Reads and verifies an artifact: the folder that `lorikeet import` writes and that serving and training start from. It
 // is a checkpoint in bitsandbytes' layout, which transformers also opens, and lorikeet.json with its digest.
+
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
-import { type Tensor, type TensorSource, toFloat32 } from '../common/tensor.ts';
+import { type Matrix, type Tensor, type TensorSource, toFloat32 } from '../common/tensor.ts';
 import { GENERATION_CONFIG_FILE } from '../contracts/generation-config.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import { dequantizeNf4 } from '../quant/nf4.ts';
-import { isNf4, readNf4 } from './bitsandbytes.ts';
+import { isNf4, type Nf4Linear, readNf4 } from './bitsandbytes.ts';
 import { checkTensors } from './checkpoint.ts';
 import { CONFIG_FILE, openFolder, readJson, WEIGHTS_FILE } from './folder.ts';
 
@@ -56,22 +57,9 @@ export interface Artifact extends ArtifactDescription {
 
 /** The weights of a linear layer as they are stored. */
 export type LinearWeights =
-  | {
-      readonly kind: 'nf4';
-      /** Codes of the flattened [rows, cols] matrix, two per byte. */
-      readonly packed: Uint8Array;
-      /** [ceil(rows * cols / 64)], restored to fp32. */
-      readonly absmax: Float32Array;
-      readonly rows: number;
-      readonly cols: number;
-    }
-  | {
-      readonly kind: 'dense';
-      /** [rows, cols] = [out, in]. */
-      readonly values: Float32Array;
-      readonly rows: number;
-      readonly cols: number;
-    };
+  | ({ readonly kind: 'nf4' } & Nf4Linear)
+  /** [rows, cols] = [out, in]. */
+  | ({ readonly kind: 'dense' } & Matrix);
 
 /** Reads lorikeet.json of a folder. Throws `FileError` if the folder is not an artifact. */
 export function readArtifactInfo(dir: string): ArtifactInfo {

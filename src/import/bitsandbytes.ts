@@ -90,9 +90,9 @@ export function isDoubleQuantized(source: TensorSource, weight: string): boolean
 
 /** The weights of a quantized linear layer. */
 export interface Nf4Linear {
-  /** Two codes per byte. */
+  /** Codes of the flattened [rows, cols] matrix, two per byte. */
   readonly packed: Uint8Array;
-  /** [blocks], fp32. Restored if it was double-quantized. */
+  /** [ceil(rows * cols / 64)], fp32. Restored if it was double-quantized. */
   readonly absmax: Float32Array;
   readonly rows: number;
   readonly cols: number;

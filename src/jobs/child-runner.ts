@@ -12,7 +12,7 @@ import {
   type TrainerRequest,
 } from '../contracts/training-messages.ts';
 import { MIN_EXAMPLES } from './check-rows.ts';
-import { holdsRun, relocateRun } from './run-copy.ts';
+import { holdsRun, relocateRun } from './run-archive.ts';
 import type {
   JobRunner,
   PlanOutcome,

@@ -1,13 +1,14 @@
 // Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
 // tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
+
 import { z } from 'zod';
-import { ifSound } from '../../adapters/store/documents.ts';
-import { isDamaged, type Marked, Records } from '../../adapters/store/records.ts';
-import type {
-  ObjectStore,
-  PutSource,
-  StoreCall,
-  StoredObject,
+import { ifSound, type Marked, Records } from '../../adapters/store/documents.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import {
+  isDamage,
+  type PutSource,
+  type StoreCall,
+  type StoredObject,
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
@@ -51,8 +52,7 @@ export interface FileQuery extends PageQuery {
 
 /** Settings of `Files`. */
 export interface FilesOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly createId: CreateId;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -132,7 +132,7 @@ export class Files {
   /** Removes a file, even one whose metadata are damaged. Throws like `get`. */
   async remove(tenant: string, id: string): Promise<void> {
     await this.get(tenant, id).catch((error: unknown) => {
-      if (!isDamaged(error)) throw error;
+      if (!isDamage(error as Error)) throw error;
     });
     await this.#erase(tenant, id);
   }

@@ -1,9 +1,10 @@
 // `Idempotency-Key`: a request that is repeated within a day returns the job that the first one created. A failed request
 // leaves its key free.
+
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { Records } from '../../adapters/store/records.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import { Records } from '../../adapters/store/documents.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Clock } from '../common/waiting.ts';
 
@@ -33,8 +34,7 @@ const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
 /** Settings of `KeyUses`. */
 export interface KeyUsesOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly hasJob: (tenant: string, jobId: string) => Promise<boolean>;
   /** Unix milliseconds. */
   readonly now: () => number;

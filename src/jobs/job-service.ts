@@ -1,8 +1,9 @@
 // The actions of clients on jobs: create, list, cancel, pause and resume. It changes the store and wakes the worker. The
 // caller has resolved the request's model and checked that the tenant may use it.
+
 import { randomInt } from 'node:crypto';
 import { ifSound } from '../../adapters/store/documents.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, pageOf, unknownAfter } from '../common/page.ts';
@@ -34,8 +35,7 @@ export type MetadataFilter = Readonly<Record<string, string>> | null | undefined
 
 /** Settings of a `JobService`. */
 export interface JobServiceOptions {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   readonly jobs: JobStore;
   readonly files: Files;
   readonly rowChecks: RowChecks;

@@ -1,8 +1,10 @@
 // Jobs in the store: a record per job that changes by compare-and-swap, batches of older events, and an active mark per job
 // that is not over, by which servers find work. Makes no decisions about jobs.
 
-import { isDamaged, Records } from '../../adapters/store/records.ts';
-import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import { Records } from '../../adapters/store/documents.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import type { StoreCall } from '../../adapters/store/store.ts';
+import { isDamage } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
@@ -42,15 +44,14 @@ export const runPrefix = (job: JobName): string => `${folderOf(job)}run/`;
 
 /** The jobs of all tenants. Methods throw the guarded store's errors. */
 export class JobStore {
-  readonly #store: ObjectStore;
+  readonly #store: GuardedStore;
   readonly #jobs: Records<JobRecord>;
   readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
   readonly #clock: Clock;
   /** When this process first saw a mark without a record. Its own clock counts: the store's may differ by hours. */
   readonly #recordless = new Map<string, number>();
 
-  /** @param store guarded */
-  constructor(store: ObjectStore, clock: Clock = systemClock) {
+  constructor(store: GuardedStore, clock: Clock = systemClock) {
     this.#store = store;
     this.#clock = clock;
     this.#jobs = new Records(store, { schema: jobSchema, maxBytes: MAX_JOB_BYTES }, clock);
@@ -108,7 +109,7 @@ export class JobStore {
       try {
         return await this.find(mark);
       } catch (error) {
-        if (!isDamaged(error)) throw error;
+        if (!isDamage(error as Error)) throw error;
         onDamaged(mark, error);
         return 'damaged';
       }

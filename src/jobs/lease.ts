@@ -1,7 +1,6 @@
 // Leases on jobs. A server changes a job only through its lease, so a server that was away for too long changes nothing
 // any more. Whether another server's lease still counts is judged by this machine's monotonic clock: clocks that differ
 // or jump take no job from anybody.
-import { hasEnded, machineId } from '../common/process-id.ts';
 import type { JobChange, JobRecord } from './job.ts';
 import type { JobStore } from './job-store.ts';
 
@@ -147,19 +146,4 @@ export class LeaseWatch {
   keep(ids: ReadonlySet<string>): void {
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
   }
-}
-
-const SEPARATOR = '#';
-
-/** Returns a name for this process that no process before it had. */
-export function createOwner(nonce: string): string {
-  return [machineId(), process.pid, nonce].join(SEPARATOR);
-}
-
-/** Whether the owner was a process on this machine that has ended. */
-export function isOwnerGone(owner: string): boolean {
-  const [machine, pid] = owner.split(SEPARATOR);
-  if (machine !== machineId()) return false;
-  // This process knows its own leases.
-  return Number(pid) === process.pid || hasEnded(Number(pid));
 }

@@ -5,8 +5,14 @@ import { type ErrorCode, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, every } from '../common/waiting.ts';
 import type { Fault, JobPlan } from '../contracts/training-messages.ts';
-import { withInterruption } from './interruption.ts';
-import { advance, type JobRecord, messageEvent, type NewEvent, withFault } from './job.ts';
+import {
+  advance,
+  type JobRecord,
+  messageEvent,
+  type NewEvent,
+  withFault,
+  withInterruption,
+} from './job.ts';
 import { InputFault, JobFolder, type JobFolderOptions } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import type { JobRunner, PlanOutcome } from './runner.ts';

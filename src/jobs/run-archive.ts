@@ -1,9 +1,12 @@
 // Keeps a run's newest checkpoint in a store, so another machine can continue the run. A save writes its files under new
 // keys and then one index that names them: an interrupted save leads to nothing. A checkpoint that is not byte for byte
 // what was saved counts as absent. Knows no jobs.
-import { randomUUID } from 'node:crypto';
-import { mkdtemp, rename, rm } from 'node:fs/promises';
+
+import { createHash, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { copyFile, link, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import {
   type DocumentStore,
@@ -11,12 +14,67 @@ import {
   readDocument,
   updateDocument,
 } from '../../adapters/store/documents.ts';
-import { isDamage, type ObjectStore, type StoreCall } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import { isDamage, type StoreCall } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { parseShallowJson } from '../common/shallow-json.ts';
 import type { Clock } from '../common/waiting.ts';
-import { copyRun } from './run-copy.ts';
-import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
+import type { TrainerJob } from './runner.ts';
+
+// Local files as objects in a store: their hashes, and the way back to files, byte for byte or not at all. Knows no jobs
+// and no runs.
+
+/** Allows two levels of folders and no way out of them. */
+const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;
+
+/** A file's name, hash and size. */
+export const storedFileSchema = z.object({
+  /** The path within its folder. */
+  name: z.string().regex(FILE_NAME),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  byteSize: z.int().min(0),
+});
+
+/** A file as an object. */
+export type StoredFile = z.infer<typeof storedFileSchema>;
+
+/** Describes all files of a folder. */
+export async function describeFiles(dir: string): Promise<StoredFile[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(dir, path.join(entry.parentPath, entry.name)));
+  return mapBounded(files, async (name) => ({ name, ...(await hashFile(path.join(dir, name))) }));
+}
+
+/** Writes the object to a file. Returns false if the object is missing or not what was put there. */
+export async function fetchFile(
+  store: GuardedStore,
+  key: string,
+  { file, target, call }: { file: StoredFile; target: string; call: StoreCall },
+): Promise<boolean> {
+  const object = await store.get(key, call);
+  if (!object) return false;
+  if (object.byteSize !== file.byteSize) {
+    for await (const _ of object.body) break; // frees the connection
+    return false;
+  }
+  await makeFolder(path.dirname(target));
+  const output = await open(target, 'w');
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of object.body) {
+      hash.update(chunk);
+      await output.writeFile(chunk);
+    }
+    await output.sync();
+  } finally {
+    await output.close();
+  }
+  return hash.digest('hex') === file.sha256;
+}
 
 /** A run has a dozen files, and as many in its three snapshots. */
 const MAX_FILES = 100;
@@ -44,12 +102,12 @@ type SaveCall = ArchiveCall & {
 
 /** The archive of one run. */
 export class RunArchive {
-  readonly #store: ObjectStore;
+  readonly #store: GuardedStore;
   readonly #documents: DocumentStore;
   readonly #prefix: string;
 
   /** @param prefix of all keys, with a slash at the end @param clock default: the machine's */
-  constructor(store: ObjectStore, prefix: string, clock?: Clock) {
+  constructor(store: GuardedStore, prefix: string, clock?: Clock) {
     this.#store = store;
     this.#documents = { store, clock };
     this.#prefix = prefix;
@@ -137,7 +195,7 @@ export class RunArchive {
     try {
       await swap();
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      if (!isDamage(error as Error)) throw error;
       await this.#store.delete(this.#indexKey, call);
       await swap();
     }
@@ -145,4 +203,128 @@ export class RunArchive {
     const { save, files } = useless;
     await mapBounded(files, ({ name }) => this.#store.delete(this.#keyOf(save, name), call));
   }
+}
+
+// Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can
+// resume it. Knows no store.
+
+const JOB_FILE = 'job.json';
+const JOB_PATH_KEYS = ['model', 'data', 'validation', 'initAdapter'] as const;
+const ADAPTER_DIR = 'adapter';
+const CHECKPOINTS_DIR = 'checkpoints';
+const SNAPSHOTS_DIR = 'snapshots';
+/** A checkpoint's tensors, and their SHA-256 in hex. */
+const STATE_FILE = 'state.safetensors';
+const STATE_HASH_FILE = 'state.sha256';
+/** The job, metrics and events, but not the lock, plots and unfinished files. */
+const COPIED_FILE = /^[\w-]+\.(?:json|jsonl|csv)$/;
+/** The trainer replaces the adapter with two renames. */
+const REPLACING_MS = 20;
+const MAX_ADAPTER_TRIES = 10;
+
+/** Whether the folder holds a run that the trainer can continue. */
+export function holdsRun(runDir: string): boolean {
+  return existsSync(path.join(runDir, JOB_FILE));
+}
+
+/** Replaces the paths in a run folder that another machine wrote. The result of a run does not depend on paths. */
+export async function relocateRun(runDir: string, job: TrainerJob): Promise<void> {
+  const file = path.join(runDir, JOB_FILE);
+  const bytes = await loadRegular(file, SMALL_FILE_BYTES);
+  const stored = parseShallowJson(bytes) as Record<string, unknown>;
+  for (const key of JOB_PATH_KEYS) if (key in stored) stored[key] = job[key];
+  await writeFile(`${file}.tmp`, `${JSON.stringify(stored, null, 2)}\n`, { flush: true });
+  await rename(`${file}.tmp`, file);
+}
+
+/**
+ * Copies what is needed to continue the run into `target`, while its trainer works. The checkpoint comes first: a resumed
+ * run rewrites everything that the trainer wrote after it. It does not make the snapshots before it again, so those that are
+ * not published come along.
+ * @param publishedStep of the newest published snapshot
+ * @returns the checkpoint's step, or undefined if there is no checkpoint
+ */
+async function copyRun(
+  runDir: string,
+  target: string,
+  publishedStep: number,
+): Promise<number | undefined> {
+  for (const step of await listSteps(path.join(runDir, CHECKPOINTS_DIR))) {
+    const folder = path.join(CHECKPOINTS_DIR, `step-${step}`);
+    if (!(await copyCheckpoint(path.join(runDir, folder), path.join(target, folder)))) continue;
+    for (const name of await readdir(runDir)) {
+      if (COPIED_FILE.test(name)) await copyFile(path.join(runDir, name), path.join(target, name));
+    }
+    await copyAdapter(runDir, target);
+    for (const made of await listSteps(path.join(runDir, SNAPSHOTS_DIR))) {
+      if (made <= publishedStep || made > step) continue;
+      const snapshot = path.join(SNAPSHOTS_DIR, `step-${made}`);
+      await copySnapshot(path.join(runDir, snapshot), path.join(target, snapshot));
+    }
+    return step;
+  }
+  return undefined;
+}
+
+/** The trainer may be removing it because newer ones exist: then nobody will ask for it. */
+async function copySnapshot(from: string, to: string): Promise<void> {
+  try {
+    await linkFiles(from, to);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await rm(to, { recursive: true, force: true });
+  }
+}
+
+/** Lists the steps of the folders of checkpoints or snapshots, newest first. */
+async function listSteps(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch(() => []);
+  const steps = names.flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
+  return steps.sort((a, b) => b - a);
+}
+
+/** Returns whether the copy is complete. The trainer may be removing the checkpoint because newer ones exist. */
+async function copyCheckpoint(from: string, to: string): Promise<boolean> {
+  try {
+    await linkFiles(from, to);
+    const expected = await loadRegular(path.join(to, STATE_HASH_FILE), SMALL_FILE_BYTES);
+    if ((await hashFile(path.join(to, STATE_FILE))).sha256 === expected.toString().trim())
+      return true;
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  await rm(to, { recursive: true, force: true });
+  return false;
+}
+
+/** Copies the best adapter so far, if there is one. It is missing for a moment when the trainer replaces it. */
+async function copyAdapter(runDir: string, to: string): Promise<void> {
+  const target = path.join(to, ADAPTER_DIR);
+  for (let attempt = 1; attempt <= MAX_ADAPTER_TRIES; attempt++) {
+    const names = await readdir(runDir);
+    if (!names.some((name) => name.startsWith(ADAPTER_DIR))) return;
+    try {
+      return await linkFiles(path.join(runDir, ADAPTER_DIR), target);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      await rm(target, { recursive: true, force: true });
+      await setTimeout(REPLACING_MS);
+    }
+  }
+}
+
+/** Links are enough, because the trainer replaces folders and never changes their files. */
+async function linkFiles(from: string, to: string): Promise<void> {
+  await makeFolder(to);
+  for (const name of await readdir(from)) {
+    const [file, linked] = [path.join(from, name), path.join(to, name)];
+    await link(file, linked).catch((error) => {
+      if (isMissing(error)) throw error;
+      return copyFile(file, linked); // some file systems have no links
+    });
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }

@@ -4,17 +4,17 @@ import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type CpuTime, readCpuTime } from '../common/cpu-time.ts';
+import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { memoryGroups } from '../common/memory-limit.ts';
 import type {
   Fault,
   PauseMessage,
+  RequestMessage,
   TrainerMessage,
   TrainerRequest,
   TrainPriority,
 } from '../contracts/training-messages.ts';
-import { forkTrainer } from './fork-trainer.ts';
-import { StarvationWatch } from './starvation.ts';
 
 /** Settings of a `TrainerChild`. */
 export interface TrainerChildOptions {
@@ -204,4 +204,66 @@ function readIfThere(file: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The share of the time it wants that a process gets at least. Linux's idle class gets 0.3 % beside threads that never sleep. */
+const MIN_SHARE = 0.02;
+/** Long enough that a burst of other work is no reason. */
+const WINDOW_MS = 60_000;
+
+/** Follows one process. */
+export class StarvationWatch {
+  readonly #windowMs: number;
+  #samples: (CpuTime & { readonly atMs: number })[] = [];
+
+  constructor(windowMs: number = WINDOW_MS) {
+    this.#windowMs = windowMs;
+  }
+
+  /**
+   * Adds a sample and returns whether the process has starved in the window that ends now: it wanted to compute for half of
+   * it or more, and got less than its share.
+   * @param atMs monotonic
+   */
+  add({ runMs, waitMs }: CpuTime, atMs: number): boolean {
+    this.#samples.push({ runMs, waitMs, atMs });
+    // Keeps one sample that is as old as the window or older.
+    const from = this.#samples.findLastIndex((sample) => atMs - sample.atMs >= this.#windowMs);
+    if (from === -1) return false;
+    this.#samples = this.#samples.slice(from);
+    const [first] = this.#samples;
+    const ran = runMs - first!.runMs;
+    const wanted = ran + waitMs - first!.waitMs;
+    return wanted >= this.#windowMs / 2 && ran < MIN_SHARE * wanted;
+  }
+}
+
+/** Settings of a trainer process. */
+interface ForkOptions {
+  /** 0 (normal priority) to 19 (lowest priority). */
+  readonly niceness?: number;
+  /** Absent: the niceness alone. */
+  readonly priority?: TrainPriority;
+  /** Where standard error goes. */
+  readonly stderr?: 'inherit' | 'pipe';
+  /** The program. Tests use another one. */
+  readonly entry?: URL;
+}
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const TRAINER = new URL(`../../trainer/main.${EXTENSION}`, import.meta.url);
+
+/**
+ * Forks the trainer. If the parent is killed, the channel closes and the trainer ends; at any other end it is killed, and its
+ * run can continue from its checkpoint.
+ */
+export function forkTrainer(
+  request: TrainerRequest,
+  { niceness = 0, priority, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
+): ChildProcess {
+  const child = forkProgram(entry, [], { niceness, stdio: ['inherit', 'inherit', stderr, 'ipc'] });
+  // If the child cannot start or dies at once, its own events report it.
+  const message: RequestMessage = { type: 'request', request, ...(priority && { priority }) };
+  child.send(message, () => {});
+  return child;
 }

@@ -12,13 +12,18 @@ import type {
   TrainedMessage,
   TrainerMessage,
 } from '../contracts/training-messages.ts';
-import { withInterruption } from './interruption.ts';
-import { advance, type JobState, messageEvent, type NewEvent, withFault } from './job.ts';
+import {
+  advance,
+  type JobState,
+  messageEvent,
+  type NewEvent,
+  withFault,
+  withInterruption,
+} from './job.ts';
 import { InputFault, type JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import type { RunArchive } from './run-archive.ts';
-import { runEvent } from './run-events.ts';
-import { RunJournal } from './run-journal.ts';
+import { RunJournal, runEvent } from './run-journal.ts';
 import { RunResults, type RunResultsOptions } from './run-results.ts';
 import { type JobRunner, type RunEnd, type RunRequest, RunStop } from './runner.ts';
 import type { JobTask } from './worker.ts';

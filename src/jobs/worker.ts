@@ -4,8 +4,7 @@ import { isDiskFull, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import type { Clock } from '../common/waiting.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
-import { isWaitingForDisk, withInterruption } from './interruption.ts';
-import { hasEnded, type JobRecord } from './job.ts';
+import { hasEnded, isWaitingForDisk, type JobRecord, withInterruption } from './job.ts';
 import { JobLease, type JobLeaseOptions, type LeaseWatch } from './lease.ts';
 
 /** Work on a claimed job. */

@@ -1,9 +1,11 @@
 // The server's side of the engine: sequences are submitted, events come back. Each sequence gets exactly one terminal
 // event, whatever happens to the engine. Knows no HTTP, no text, and not how the engine runs.
 
+import type { LeaseOptions } from '../../adapters/cache/cache.ts';
 import { deadlineError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, type Resolvers, systemClock, withResolvers } from '../common/waiting.ts';
+import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION, type Waiting } from './admission.ts';
@@ -11,9 +13,7 @@ import type {
   ChannelHandlers,
   EngineChannel,
   EngineEvent,
-  EngineModelInfo,
   EngineState,
-  EngineStats,
   FromEngine,
   Prefetched,
   PrefetchId,
@@ -118,7 +118,7 @@ export class EngineClient {
   }
 
   /** Known once the engine was ready. */
-  get model(): EngineModelInfo | undefined {
+  get model(): EngineInfo | undefined {
     return this.#channel.model;
   }
 
@@ -128,7 +128,7 @@ export class EngineClient {
   }
 
   /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
-  whenReady(): Promise<EngineModelInfo> {
+  whenReady(): Promise<EngineInfo> {
     return this.#channel.whenReady();
   }
 
@@ -222,7 +222,7 @@ export class EngineClient {
    */
   prefetch(
     adapter: AdapterSource,
-    { keepWarmMs = 0, tenant }: { keepWarmMs?: number; tenant?: TenantShare } = {},
+    { keepWarmMs = 0, tenant }: Omit<LeaseOptions, 'signal'> = {},
   ): Promise<Prefetched> {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;

@@ -1,5 +1,6 @@
 // The adapters that live sequences use: one lease per sequence, from the moment its adapter starts to load until the
 // sequence ends. Knows no steps and no queue.
+import type { AdapterCache, Lease } from '../../adapters/cache/cache.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Clock } from '../common/waiting.ts';
@@ -7,39 +8,10 @@ import type { AdapterSource } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { AdapterKey } from '../engine/batch.ts';
 import { setLoopTimeout } from './liveness.ts';
-import type { AdapterCacheFigures, CacheTier, SequenceId } from './protocol.ts';
+import type { SequenceId } from './protocol.ts';
 
 /** The adapter cache, as far as the step loop needs it. */
-export interface AdapterLeases {
-  /** Rejects with a `ServeError` about the adapter, with an error of the disk, or with the reason of the signal. */
-  lease(source: AdapterSource, options: LeaseOptions): Promise<AdapterLease>;
-  /** Digests of the loaded adapters. */
-  resident(): string[];
-  stats(): AdapterLeasesStats;
-}
-
-/** The cache's counters. */
-export type AdapterLeasesStats = Readonly<
-  Omit<AdapterCacheFigures, 'bytes' | 'adapters'> &
-    Record<'idleBytes' | 'leasedBytes' | 'idleCount' | 'leasedCount', number>
->;
-
-/** Options of a lease. */
-export interface LeaseOptions {
-  readonly signal?: AbortSignal;
-  /** Who asks, and is charged for the memory. Absent: no tenant asks, and the adapter's owner is charged. */
-  readonly tenant?: TenantShare | undefined;
-  /** For this long, other adapters are evicted before it. */
-  readonly keepWarmMs?: number;
-}
-
-/** A loaded adapter that cannot be evicted until `release`. */
-export interface AdapterLease {
-  readonly weights: AdapterWeights;
-  readonly tier: CacheTier;
-  readonly loadMs: number;
-  release(): void;
-}
+export type AdapterLeases = Pick<AdapterCache, 'lease' | 'resident' | 'stats'>;
 
 /** The largest adapter (2 GiB) takes 40 s from a slow disk. A load that hangs must not hold its requests longer. */
 const LOAD_TIMEOUT_MS = 60_000;
@@ -54,7 +26,7 @@ export class SequenceLeases {
   readonly #adapters: AdapterLeases;
   readonly #clock: Clock | undefined;
   readonly #loads = new Map<SequenceId, PendingLoad>();
-  readonly #leases = new Map<SequenceId, AdapterLease>();
+  readonly #leases = new Map<SequenceId, Lease>();
 
   /** @param clock default: the machine's */
   constructor(adapters: AdapterLeases, clock?: Clock) {
@@ -70,7 +42,7 @@ export class SequenceLeases {
     id: SequenceId,
     source: AdapterSource,
     tenant: TenantShare,
-  ): Promise<AdapterLease | undefined> {
+  ): Promise<Lease | undefined> {
     const controller = new AbortController();
     const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
     const giveUp = () => controller.abort(late);

@@ -2,7 +2,7 @@
 // data: token ids, slots and digests.
 
 import type { PlainError } from '../common/errors.ts';
-import type { StartPhases } from '../common/start-phases.ts';
+import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type {
   AdapterSource,
   FinishReason,
@@ -62,7 +62,7 @@ export interface RunSize {
 
 /** A message from the engine process. */
 export type FromEngine =
-  | { type: 'ready'; model: EngineModelInfo }
+  | { type: 'ready'; model: EngineInfo }
   /** The engine could not start because of a configuration or file error. */
   | { type: 'refused'; message: string }
   /**
@@ -93,23 +93,6 @@ export interface EngineLogLine {
   fields?: Record<string, unknown>;
 }
 
-/** The base model as the engine serves it. */
-export interface EngineModelInfo {
-  vocabSize: number;
-  maxSeqLength: number;
-  slotCount: number;
-  provider: string;
-  weights: string;
-  /** The type of the KV cache's elements. */
-  kv: string;
-  /** The fewest token rows of a run for which int8 weights take the row form; null if they never do. */
-  rowFormFrom: number | null;
-  /** Changes if what the engine computes does, apart from adapters. */
-  fingerprint: string;
-  /** The start phases of the engine process. */
-  start?: StartPhases;
-}
-
 /**
  * An event of one sequence. In order: accepted, admitted, prompt?, embedding or scores?, token*, then exactly one of finished or
  * failed.
@@ -127,63 +110,6 @@ export type EngineEvent =
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };
 
-/** Totals since the engine started. */
-export interface EngineTotals {
-  steps: number;
-  promptTokens: number;
-  generatedTokens: number;
-  nonFiniteRows: number;
-  /** Runs of a row with a draft, the tokens of these drafts, and those that were accepted. */
-  drafts: number;
-  draftTokens: number;
-  acceptedDraftTokens: number;
-  /** Tokens that a grammar forced and that needed no step of their own. */
-  forcedTokens: number;
-}
-
-/** Gauges of the engine now, and totals since it started. */
-export interface EngineStats extends EngineTotals {
-  running: number;
-  waiting: number;
-  slotCount: number;
-  /** Share of KV positions in use, 0..1. */
-  kvUsage: number;
-  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
-  prefixQueryTokens: number;
-  prefixHitTokens: number;
-  prefixCache: PrefixCacheFigures;
-  residentAdapters: string[];
-  adapterCacheBytes: number;
-  /** Distinct adapters that may run at once. */
-  maxActiveAdapters: number;
-  /** Digests of the adapters in slots. */
-  attachedAdapters: string[];
-  /** Digests of the adapters of sequences without a KV slot. */
-  waitingAdapters: string[];
-  adapterCache: AdapterCacheFigures;
-  /** Resident memory of the engine process. */
-  residentMemoryBytes: number;
-}
-
-/** The prefix cache now, and totals since the engine process started. All zero if it is off. */
-export interface PrefixCacheFigures {
-  bytes: number;
-  capacityBytes: number;
-  evictions: number;
-}
-
-/** The adapter cache now, and totals since the engine process started. */
-export interface AdapterCacheFigures {
-  bytes: number;
-  adapters: number;
-  hits: number;
-  misses: number;
-  evictions: number;
-  /** Loads that succeeded, and loads that failed. */
-  loaded: number;
-  failed: number;
-}
-
 /** The state of an engine as the server sees it. */
 export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopped';
 
@@ -191,11 +117,11 @@ export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopped';
 export interface EngineChannel {
   readonly state: EngineState;
   /** Known once the engine was ready. */
-  readonly model: EngineModelInfo | undefined;
+  readonly model: EngineInfo | undefined;
   /** False while a ready engine is suspended, or its run takes far longer than earlier ones of its size. */
   readonly isProgressing: boolean;
   /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
-  whenReady(): Promise<EngineModelInfo>;
+  whenReady(): Promise<EngineInfo>;
   send(message: ToEngine): void;
   /** Kills an engine whose messages make no sense, and starts another if the channel can. */
   kill(reason: string): void;

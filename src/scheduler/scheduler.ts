@@ -1,7 +1,9 @@
 // Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await, and
 // the clock is an argument. Knows token ids, slots and digests; no tensors, weights or text.
+
 import { assert } from '../common/assert.ts';
 import type { ServeError } from '../common/errors.ts';
+import type { EngineTotals } from '../contracts/engine.ts';
 import type {
   AdapterKey,
   DecodeBatch,
@@ -15,7 +17,7 @@ import { AdapterLimit } from './adapter-limit.ts';
 import { compactSlots } from './compact-slots.ts';
 import { FairQueue, type WaitingQueue } from './fair-queue.ts';
 import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
-import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
+import type { EngineEvent, SequenceId } from './protocol.ts';
 import {
   applyRows,
   failedEvent,
@@ -57,19 +59,6 @@ export interface SchedulerOptions {
   now?: () => number;
   /** Default: fair between tenants. */
   queue?: WaitingQueue;
-}
-
-/** The queue, the slots and the adapters now, and totals since the start. */
-export interface SchedulerStats extends EngineTotals {
-  running: number;
-  waiting: number;
-  kvUsage: number;
-  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
-  prefixQueryTokens: number;
-  prefixHitTokens: number;
-  maxActiveAdapters: number;
-  attachedAdapters: AdapterKey[];
-  waitingAdapters: AdapterKey[];
 }
 
 /** Admits sequences, plans steps and applies their results. */
@@ -221,7 +210,8 @@ export class Scheduler {
     return chosen.map(({ id }) => id);
   }
 
-  stats(): SchedulerStats {
+  /** Returns the figures of the queue, the slots and the adapters. */
+  stats() {
     const { slotCount, maxSeqLength } = this.#options;
     const live = [...this.#live.values()];
     const waiting = live.filter(({ slot }) => slot === undefined);

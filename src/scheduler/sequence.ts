@@ -1,5 +1,6 @@
 // One generation in flight, as plain state, and how the results of a run change it. Knows no queue, no other sequence
 // and no engine.
+
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
@@ -9,8 +10,8 @@ import type { Constraint, GenerationRequest, TokenLogprob } from '../contracts/g
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
 import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { TokenBan, TokenMatcher } from '../engine/sampling/constraints.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
-import type { TokenBan, TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Drafter, planDrafts } from './drafter.ts';
 import { type ForcedRow, planForced, usableForced } from './forced-text.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';

@@ -1,24 +1,24 @@
 // The loop of the engine process: messages in, steps on the engine, events out. Knows neither how messages travel (a
 // channel or function calls) nor how a batch is chosen or run.
+
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
+import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { TokenMatcher } from '../engine/sampling/constraints.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Activation, activationStart } from './activation.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type { Proposer } from './ngram-proposer.ts';
 import type {
   EngineEvent,
-  EngineModelInfo,
-  EngineStats,
   FromEngine,
   Prefetched,
   PrefetchOutcome,
@@ -46,7 +46,7 @@ const MAX_DRAFT_TEMPERATURE = 1;
 
 /** The engine, as far as the loop needs it. */
 export interface StepEngine extends RunEngine {
-  readonly info: EngineModelInfo;
+  readonly info: EngineInfo;
   /** Copies the first `length` positions. */
   moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
   /** Prepares an adapter beside the steps, so that no step waits while it is attached. */
@@ -127,7 +127,7 @@ export class StepLoop {
     this.#scheduler = new Scheduler({ ...engineLimits, ...limits });
   }
 
-  get model(): EngineModelInfo {
+  get model(): EngineInfo {
     return this.#engine.info;
   }
 
@@ -349,14 +349,13 @@ export class StepLoop {
   }
 
   #stats(): EngineStats {
-    const { idleBytes, leasedBytes, idleCount, leasedCount, ...totals } = this.#adapters.stats();
-    const bytes = idleBytes + leasedBytes;
+    const adapterCache = this.#adapters.stats();
     return {
       ...this.#scheduler.stats(),
       slotCount: this.#engine.info.slotCount,
       residentAdapters: this.#adapters.resident(),
-      adapterCacheBytes: bytes,
-      adapterCache: { ...totals, bytes, adapters: idleCount + leasedCount },
+      adapterCacheBytes: adapterCache.bytes,
+      adapterCache,
       prefixCache: this.#engine.prefixes?.stats() ?? { bytes: 0, capacityBytes: 0, evictions: 0 },
       residentMemoryBytes: process.memoryUsage.rss(),
     };

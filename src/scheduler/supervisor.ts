@@ -1,15 +1,16 @@
 // Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. Knows no sequences: the
 // client decides what a lost process means for its requests.
+
 import type { ChildProcess } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, systemClock, withResolvers } from '../common/waiting.ts';
+import type { EngineInfo } from '../contracts/engine.ts';
 import { HEARTBEAT_FD, setLoopTimeout, Watchdog } from './liveness.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
-  EngineModelInfo,
   EngineState,
   FromEngine,
   ToEngine,
@@ -59,8 +60,8 @@ export class Supervisor implements EngineChannel {
   readonly #handlers: ChannelHandlers;
   readonly #ended = withResolvers<void>();
   #state: EngineState = 'starting';
-  #ready = withResolvers<EngineModelInfo>();
-  #model: EngineModelInfo | undefined;
+  #ready = withResolvers<EngineInfo>();
+  #model: EngineInfo | undefined;
   /** The current process. Messages of any other are ignored. */
   #child: ChildProcess | undefined;
   #crashTimes: number[] = [];
@@ -97,7 +98,7 @@ export class Supervisor implements EngineChannel {
     return this.#state;
   }
 
-  get model(): EngineModelInfo | undefined {
+  get model(): EngineInfo | undefined {
     return this.#model;
   }
 
@@ -105,7 +106,7 @@ export class Supervisor implements EngineChannel {
     return this.#watchdog?.isProgressing ?? true;
   }
 
-  whenReady(): Promise<EngineModelInfo> {
+  whenReady(): Promise<EngineInfo> {
     return this.#ready.promise;
   }
 

@@ -4,55 +4,14 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import { describeProcessor } from '../common/processor.ts';
 import { standardError } from '../common/standard-error.ts';
+import type { AdapterTierStats, DiskTierStats, EngineStats } from '../contracts/engine.ts';
 import type { Metrics } from './metrics.ts';
-
-/** The engine's figures that metrics show. */
-export interface EngineFigures {
-  readonly running: number;
-  readonly waiting: number;
-  readonly slotCount: number;
-  readonly kvUsage: number;
-  readonly steps: number;
-  readonly promptTokens: number;
-  readonly generatedTokens: number;
-  readonly nonFiniteRows: number;
-  readonly drafts: number;
-  readonly draftTokens: number;
-  readonly acceptedDraftTokens: number;
-  readonly forcedTokens: number;
-  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
-  readonly prefixQueryTokens: number;
-  readonly prefixHitTokens: number;
-  readonly prefixCache: {
-    readonly bytes: number;
-    readonly capacityBytes: number;
-    readonly evictions: number;
-  };
-  readonly maxActiveAdapters: number;
-  /** Keys of the adapters that are attached for the next step. */
-  readonly attachedAdapters: readonly string[];
-  /** Keys of the adapters of sequences that wait. */
-  readonly waitingAdapters: readonly string[];
-  readonly residentMemoryBytes: number;
-  readonly adapterCache: TierFigures;
-}
 
 /** One reading of the engine. */
 export interface EngineReading {
   readonly isReady: boolean;
   /** Undefined if the engine did not answer in time. */
-  readonly figures: EngineFigures | undefined;
-}
-
-/** Figures of one tier of the adapter caches, in total since its process started. */
-export interface TierFigures {
-  readonly bytes: number;
-  readonly adapters: number;
-  readonly hits: number;
-  readonly misses: number;
-  readonly evictions: number;
-  readonly loaded: number;
-  readonly failed: number;
+  readonly figures: EngineStats | undefined;
 }
 
 /** The base, as metrics show it. */
@@ -88,12 +47,6 @@ export class AdapterNames {
   of(keys: readonly string[]): string {
     return [...new Set(keys.flatMap((key) => [...(this.#names.get(key) ?? [])]))].sort().join(',');
   }
-}
-
-/** Figures of the disk tier and of the store behind it. */
-export interface DiskFigures extends TierFigures {
-  readonly fetching: number;
-  readonly isPaused: boolean;
 }
 
 /** Sets the engine's instruments. A busy engine keeps its last figures; a restarting one has no load. */
@@ -142,7 +95,7 @@ export class EngineMetrics {
     this.#setLoras(figures, nowS);
   }
 
-  #cacheConfig({ slotCount }: EngineFigures) {
+  #cacheConfig({ slotCount }: EngineStats) {
     const { id, maxSeqLength } = this.#facts;
     return {
       model_name: id,
@@ -153,7 +106,7 @@ export class EngineMetrics {
   }
 
   /** There is one series, because routers only read the latest. Its value is the time of the last change. */
-  #setLoras(figures: EngineFigures, nowS: number): void {
+  #setLoras(figures: EngineStats, nowS: number): void {
     const loras = {
       max_lora: String(figures.maxActiveAdapters),
       running_lora_adapters: this.#names.of(figures.attachedAdapters),
@@ -166,13 +119,13 @@ export class EngineMetrics {
 }
 
 /** Sets the instruments of the disk tier. */
-export function setDisk(metrics: Metrics, figures: DiskFigures): void {
+export function setDisk(metrics: Metrics, figures: DiskTierStats): void {
   setTier(metrics, 'disk', figures);
   metrics.set('fetches', {}, figures.fetching);
   metrics.set('storePaused', {}, figures.isPaused ? 1 : 0);
 }
 
-function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: TierFigures): void {
+function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: AdapterTierStats): void {
   metrics.set('cacheBytes', { tier }, figures.bytes);
   metrics.set('cacheAdapters', { tier }, figures.adapters);
   metrics.set('cacheHits', { tier }, figures.hits);

@@ -1,4 +1,4 @@
-// The description of one metric, and functions that write it briefly.
+// The description of a metric, and functions that describe many briefly.
 
 /** A metric. */
 export interface Instrument {
@@ -23,27 +23,36 @@ export interface Instrument {
   readonly buckets?: readonly number[];
 }
 
-/** Describes a counter. */
-export const counter = instrument('counter');
-/** Describes a gauge. */
-export const gauge = instrument('gauge');
+/** Metrics of one group by id: the name, a space and the help text. */
+type Rows<Id extends string> = Readonly<Record<Id, string>>;
 
-function instrument<K extends 'counter' | 'gauge'>(kind: K) {
-  return <const L extends readonly string[]>(
-    name: string,
+/** Describes counters with the same unit and labels. */
+export const counters = group('counter');
+/** Describes gauges with the same unit and labels. */
+export const gauges = group('gauge');
+
+function group<Kind extends 'counter' | 'gauge'>(kind: Kind) {
+  return <const Labels extends readonly string[], Id extends string>(
     unit: Instrument['unit'],
-    help: string,
-    labels: L,
-  ) => ({ kind, name, unit, help, labels });
+    labels: Labels,
+    rows: Rows<Id>,
+  ) => describe(rows, { kind, unit, labels });
 }
 
-/** Describes a histogram. */
-export function histogram<const L extends readonly string[]>(
-  name: string,
+/** Describes histograms with the same unit, labels and buckets. */
+export function histograms<const Labels extends readonly string[], Id extends string>(
   unit: Instrument['unit'],
-  help: string,
-  labels: L,
+  labels: Labels,
   buckets: readonly number[],
+  rows: Rows<Id>,
 ) {
-  return { kind: 'histogram' as const, name, unit, help, labels, buckets };
+  return describe(rows, { kind: 'histogram' as const, unit, labels, buckets });
+}
+
+function describe<Id extends string, Shared>(rows: Rows<Id>, shared: Shared) {
+  const described = Object.entries<string>(rows).map(([id, row]) => {
+    const end = row.indexOf(' ');
+    return [id, { ...shared, name: row.slice(0, end), help: row.slice(end + 1) }];
+  });
+  return Object.fromEntries(described) as Record<Id, Shared & { name: string; help: string }>;
 }

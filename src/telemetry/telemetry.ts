@@ -4,9 +4,9 @@
 import { LRUCache } from 'lru-cache';
 import type { StartPhases } from '../common/start-phases.ts';
 import { VERSION } from '../common/version.ts';
+import type { DiskTierStats, EngineInfo } from '../contracts/engine.ts';
 import {
   AdapterNames,
-  type DiskFigures,
   EngineMetrics,
   type EngineReading,
   setDisk,
@@ -53,15 +53,6 @@ export interface ShownAdapter {
   readonly owner: string;
   /** Without version and alias. */
   readonly name: string;
-}
-
-/** How the engine computes. */
-export interface EngineForm {
-  readonly provider: string;
-  readonly weights: string;
-  readonly kv: string;
-  /** Null: never. */
-  readonly rowFormFrom: number | null;
 }
 
 /** An HTTP request, for its span. */
@@ -149,7 +140,7 @@ export class Telemetry {
   /** Sets how long the phases of starting took in both processes, and how the engine computes. */
   started(
     phases: { server: StartPhases; engine: StartPhases | undefined },
-    engine: EngineForm,
+    engine: EngineInfo,
   ): void {
     const { provider, weights, kv, rowFormFrom } = engine;
     const labels = { provider, weights, kv, row_form_from: String(rowFormFrom ?? 'never') };
@@ -162,7 +153,7 @@ export class Telemetry {
   }
 
   /** Calls `read` for the disk tier's figures whenever metrics are read. */
-  watchDisk(read: () => DiskFigures): void {
+  watchDisk(read: () => DiskTierStats): void {
     this.metrics.onCollect(() => setDisk(this.metrics, read()));
   }
 

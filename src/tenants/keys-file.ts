@@ -1,12 +1,13 @@
 // The keys file: tenants with their settings, and hashes of their keys. It is read strictly and replaced whole.
+
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError, UsageError } from '../common/errors.ts';
+import { acquireLock, LockHeld } from '../common/file-lock.ts';
 import { makeFolder } from '../common/folders.ts';
 import { loadRegular } from '../common/regular-file.ts';
-import { sleep } from '../common/waiting.ts';
 import { SHARED_OWNER, TENANT_PATTERN, type Tenant } from '../contracts/tenant.ts';
 import { KEY_ID_PATTERN } from './api-key.ts';
 
@@ -133,8 +134,7 @@ export async function readKeysText(file: string): Promise<string | undefined> {
 }
 
 /** Writing takes milliseconds: a lock that is held for longer was left behind. */
-const LOCK_TRIES = 50;
-const LOCK_PAUSE_MS = 100;
+const LOCK_WAIT = { waitMs: 5_000, pollMs: 100 };
 
 /**
  * Replaces the file with the result of `change`, one writer at a time. Readers see the old or the new file. A new file is
@@ -147,7 +147,11 @@ export async function updateKeysFile(
   await makeFolder(path.dirname(file));
   const target = await realpath(file).catch(() => file);
   const lock = `${target}.lock`;
-  await acquire(lock);
+  await acquireLock(lock, LOCK_WAIT).catch((error) => {
+    if (!(error instanceof LockHeld)) throw error;
+    const cure = `another command holds ${lock}. If none is running, delete it.`;
+    throw new FileError('keys file', cure);
+  });
   try {
     const text = await readKeysText(target);
     const after = change(text === undefined ? NO_KEYS : parseKeysFile(text));
@@ -155,19 +159,6 @@ export async function updateKeysFile(
   } finally {
     await rm(lock, { force: true });
   }
-}
-
-async function acquire(lock: string): Promise<void> {
-  for (let attempt = 0; attempt < LOCK_TRIES; attempt++) {
-    try {
-      await (await open(lock, 'wx', 0o600)).close();
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
-    await sleep(LOCK_PAUSE_MS);
-  }
-  throw new FileError('keys file', `another command holds ${lock}. If none is running, delete it.`);
 }
 
 async function replaceFile(file: string, text: string): Promise<void> {

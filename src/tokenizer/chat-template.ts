@@ -5,7 +5,7 @@ import { Template } from '@huggingface/jinja';
 import { FileError, ServeError } from '../common/errors.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
 import type { Section } from './encoder.ts';
-import { type ContentRange, createQuoting, locateContents, type Quoting } from './quoting.ts';
+import { createQuoting, locateContents, type Quoting } from './quoting.ts';
 import {
   type ChatMessage,
   quoteMessage,
@@ -22,8 +22,11 @@ export interface RenderedChat {
   text: string;
 }
 
-/** The tokens [start, end) of an assistant's message, including the control token that ends the turn. */
-export interface AssistantSpan {
+/**
+ * A part [start, end) of a rendering that belongs to one message: UTF-16 units of its content, or the tokens of an assistant's
+ * turn with the control token that ends it.
+ */
+export interface MessageRange {
   messageIndex: number;
   start: number;
   end: number;
@@ -54,7 +57,7 @@ export interface ChatTemplate {
   renderWithSpans(
     messages: readonly ChatMessage[],
     options?: Pick<RenderOptions, 'tools'>,
-  ): RenderedChat & { spans: AssistantSpan[] };
+  ): RenderedChat & { spans: MessageRange[] };
 }
 
 /** Parses the tokenizer's chat template. Undefined if it has none. Throws `FileError` if it is invalid. */
@@ -131,7 +134,7 @@ interface Turns {
 }
 
 /** Returns the ranges of the assistant's messages without calls. */
-function locateTexts({ quoting, quoted, quotedText, render }: Turns): ContentRange[] {
+function locateTexts({ quoting, quoted, quotedText, render }: Turns): MessageRange[] {
   const contents = quoted.flatMap(({ role, content, tool_calls }, messageIndex) =>
     role === 'assistant' && !tool_calls
       ? { messageIndex, content, mark: quoting.mark(messageIndex) }

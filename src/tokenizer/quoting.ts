@@ -1,6 +1,8 @@
 // Passes the text of messages through a chat template: quoted, so it cannot look like a control token, and marked, so it
 // can be found in the rendering. Does not know tokens or templates.
+
 import { randomBytes } from 'node:crypto';
+import type { MessageRange } from './chat-template.ts';
 import { alternatives } from './encoder.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -50,13 +52,6 @@ export interface MarkedContent {
   mark: string;
 }
 
-/** The range of a message's content in a rendering, in UTF-16 units. */
-export interface ContentRange {
-  messageIndex: number;
-  start: number;
-  end: number;
-}
-
 /**
  * Finds contents in the rendering `text`. The `skeleton` is a rendering of the same messages with marks instead of the
  * contents. Undefined if the two differ in more than the contents and white space around them.
@@ -65,7 +60,7 @@ export function locateContents(
   text: string,
   skeleton: string,
   contents: readonly MarkedContent[],
-): ContentRange[] | undefined {
+): MessageRange[] | undefined {
   if (contents.length === 0) return [];
   const anyMark = alternatives(contents.map(({ mark }) => mark));
   const found = skeleton.match(new RegExp(anyMark, 'gu')) ?? [];
@@ -73,7 +68,7 @@ export function locateContents(
   const [first = '', ...following] = skeleton.split(new RegExp(anyMark, 'u'));
   if (!text.startsWith(first)) return undefined;
 
-  const ranges: ContentRange[] = [];
+  const ranges: MessageRange[] = [];
   let start = first.length;
   for (const [i, { messageIndex, content }] of contents.entries()) {
     const next = following[i]!;

@@ -1,10 +1,11 @@
 // Published adapters for tests: a repository over a memory store that counts its reads and can be made to fail, and
 // PEFT folders that differ in their content.
+
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
@@ -45,7 +46,7 @@ export function storeIsDown(): never {
 }
 
 export function createPublished(store: WatchedStore = watchStore()) {
-  const repository = new AdapterRepository(store);
+  const repository = createRepository(store);
   let count = 0;
   return {
     store,

@@ -1,6 +1,6 @@
 // A small model and adapters for it, as bytes of PEFT's two files.
-import { adapterDigest } from '../../adapters/peft/files.ts';
-import { type AdapterBytes, parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import { type AdapterFiles, adapterDigest } from '../../adapters/peft/files.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import {
   elementCount,
@@ -102,7 +102,7 @@ export function weightsNamed(name: string): Uint8Array {
   return serializeSafetensors(sampleTensors(), { name });
 }
 
-export function adapterBytes(config: Uint8Array, weights: Uint8Array): AdapterBytes {
+export function adapterBytes(config: Uint8Array, weights: Uint8Array): AdapterFiles {
   return {
     configBytes: config,
     weightsBytes: weights,

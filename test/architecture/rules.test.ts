@@ -42,7 +42,7 @@ const RULES: readonly Rule[] = [
     faults: layerFaults,
     broken: [
       [source('src/ort/env.ts', "import { log } from '../engine/engine.ts';")],
-      [source('src/engine/engine.ts', "import type { App } from '../http/app.ts';")],
+      [source('src/engine/engine.ts', "import { App, type B } from '../http/app.ts';")],
       [source('src/http/app.ts', "const { x } = await import('../engine/engine.ts');")],
       [source('src/http/app.ts', "import { Scheduler } from '../scheduler/scheduler.ts';")],
       [source('trainer/run/train.ts', "export { app } from '../../src/http/app.ts';")],
@@ -52,7 +52,7 @@ const RULES: readonly Rule[] = [
       [source('src/utils/text.ts', '')],
       // The command line parses and prints only.
       [source('src/cli/command-line.ts', "const { x } = await import('../http/app.ts');")],
-      [source('src/cli/command-line.ts', "import type { Engine } from '../engine/engine.ts';")],
+      [source('src/cli/command-line.ts', "import { Engine } from '../engine/engine.ts';")],
       [source('src/cli/command-line.ts', "import { s } from '../../adapters/store/store.ts';")],
       [source('src/main.ts', "import { createApp } from './http/app.ts';")],
       [source('trainer/main.ts', "import { greet } from '../src/cli/serve-command.ts';")],
@@ -79,11 +79,11 @@ const RULES: readonly Rule[] = [
     ],
   },
   {
-    holds: 'there are no import cycles, not even of types',
+    holds: 'there are no import cycles',
     faults: cycleFaults,
     broken: [
       [
-        source('src/a.ts', "import type { B } from './b.ts';"),
+        source('src/a.ts', "import { b } from './b.ts';"),
         source('src/b.ts', "import { c } from './c.ts';"),
         source('src/c.ts', "import { a } from './a.ts';"),
       ],
@@ -198,6 +198,14 @@ test("ARCHITECTURE.md's code map lists every folder", () => {
     ),
   ];
   assert.deepEqual(codeMapFaults(readFileSync('ARCHITECTURE.md', 'utf8'), paths), []);
+});
+
+test('a type may be imported from any layer, also in a cycle', () => {
+  const files = [
+    source('src/ort/a.ts', "import type { B } from '../http/b.ts';\nexport type { B };"),
+    source('src/http/b.ts', "import type {\n  A,\n} from '../ort/a.ts';"),
+  ];
+  assert.deepEqual([...layerFaults(files), ...cycleFaults(files)], []);
 });
 
 test('the code map fails on a folder too few and a folder too many', () => {

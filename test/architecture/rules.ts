@@ -31,7 +31,6 @@ export const LAYERS: readonly Layer[] = [
       'conversations',
       'scheduler client',
       'scheduler',
-      'protocol',
       'trainer',
       'engine',
       'cache',
@@ -58,11 +57,7 @@ export const LAYERS: readonly Layer[] = [
     files: /^src\/http\//,
     may: [
       'jobs',
-      'conversations',
-      'scheduler client',
-      'protocol',
       'registry',
-      'tiers',
       'repository',
       'tenants',
       'telemetry',
@@ -81,14 +76,12 @@ export const LAYERS: readonly Layer[] = [
     // All that the server process sees of the engine.
     name: 'scheduler client',
     files: /^src\/scheduler\/client\.ts$/,
-    may: ['scheduler', 'protocol'],
+    may: ['scheduler'],
   },
-  // The messages between the server and the engine process.
-  { name: 'protocol', files: /^src\/scheduler\/protocol\.ts$/, may: [] },
   {
     name: 'scheduler',
     files: /^src\/scheduler\//,
-    may: ['protocol', 'engine', 'peft'],
+    may: ['engine'],
   },
   {
     name: 'trainer',
@@ -112,7 +105,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'engine',
     files: /^src\/engine\//,
-    may: ['model', 'ort', 'onnx', 'peft'],
+    may: ['model', 'ort', 'onnx'],
   },
   { name: 'cache', files: /^adapters\/cache\//, may: ['peft', 'model'] },
   { name: 'tiers', files: /^adapters\/tiers\//, may: ['registry', 'repository', 'peft', 'store'] },
@@ -128,7 +121,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'adapted base',
     files: /^src\/adapted-base\//,
-    may: ['peft', 'import', 'ort', 'onnx'],
+    may: ['import', 'ort', 'onnx'],
   },
   { name: 'model', files: /^src\/model\//, may: ['onnx'] },
   { name: 'ort', files: /^src\/ort\//, may: [] },
@@ -250,7 +243,7 @@ export function headerFaults(files: readonly SourceFile[]): string[] {
     .map((file) => `${file.path}: does not open with what it does`);
 }
 
-/** Import cycles, types too, each told once. */
+/** Import cycles, each told once. */
 export function cycleFaults(files: readonly SourceFile[]): string[] {
   const graph = new Map(files.map((file) => [file.path, importsOf(file)]));
   const done = new Set<string>();

@@ -9,13 +9,18 @@ export interface SourceFile {
   readonly text: string;
 }
 
-/** Import, export-from and dynamic import, types too. */
+/** A type-only import or export-from, which does not exist at run time. */
+const TYPE_IMPORT = /^(?:import|export) type [^;]*;/gm;
+/** Import, export-from and dynamic import. */
 const IMPORT =
   /\bfrom\s+['"]([^'"]+)['"]|\bimport\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]|\brequire\(\s*['"]([^'"]+)['"]|\bimport\.meta\.resolve\(\s*['"]([^'"]+)['"]/g;
 
-/** What a file imports: a project path for a relative specifier, else the package's specifier. */
+/**
+ * What a file imports at run time: a project path for a relative specifier, else the package's specifier. Types are not
+ * there at run time, so any file may import any other's.
+ */
 export function importsOf(file: SourceFile): string[] {
-  return [...stripComments(file.text).matchAll(IMPORT)]
+  return [...stripComments(file.text).replace(TYPE_IMPORT, '').matchAll(IMPORT)]
     .map((match) => match.slice(1).find((group) => group !== undefined)!)
     .map((specifier) =>
       specifier.startsWith('.')

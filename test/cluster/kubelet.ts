@@ -1,10 +1,11 @@
 // Starts pods for the fake cluster: in this process, which is quick, or as the process that the manifest asks for,
 // which can be killed.
+
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { Attempt } from '../../src/cluster/attempt.ts';
 import { POD_EXIT, runPod } from '../../src/cluster/run-pod.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
@@ -17,8 +18,7 @@ const FAKE = new URL('../jobs/fake-trainer.mjs', import.meta.url);
 const log = { info() {}, warn() {}, error() {} };
 
 export interface PodPlace {
-  /** Guarded. */
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   /** Of the base that pods find. */
   readonly digest?: string;
   /** The trainers' program. */

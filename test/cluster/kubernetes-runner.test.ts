@@ -5,8 +5,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../adapters/store/fs.ts';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import { type GuardedStore, guardStore } from '../../adapters/store/guarded-store.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { Attempt, attemptNumbers } from '../../src/cluster/attempt.ts';
 import {
@@ -28,7 +27,7 @@ const job = { tenant: 'local', id: 'ftjob-1' };
 
 interface Setting {
   readonly cluster: FakeCluster;
-  readonly store: ObjectStore;
+  readonly store: GuardedStore;
   /** The store's. */
   readonly folder: string;
   runner(changes?: Partial<KubernetesRunnerOptions>): JobRunner;
@@ -161,7 +160,7 @@ test('a run goes on without a server, and the next server gets the messages that
 });
 
 /** Resolves when the server under this lease listens to the newest attempt. */
-async function untilTaken(store: ObjectStore, token: number): Promise<void> {
+async function untilTaken(store: GuardedStore, token: number): Promise<void> {
   const [number] = await attemptNumbers(store, job, {});
   const attempt = Attempt.of(store, job, number!);
   while ((await attempt.read())?.token !== token) {
@@ -269,7 +268,7 @@ test('an outage of cluster and store only costs time', async (t) => {
   cluster.fault = () => (failures++ % 3 === 0 ? { status: 500, body: '' } : undefined);
   const unavailable = new ServeError('store_unavailable', 'The store does not answer.');
   let reads = 0;
-  const flaky: ObjectStore = {
+  const flaky: GuardedStore = {
     ...store,
     get(key, call) {
       const fails = key.includes('/messages/') && reads++ === 1;

@@ -1,6 +1,8 @@
 // The pod's side of the messages: whatever arrives while a batch is being written is in the next one.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { Attempt } from '../../src/cluster/attempt.ts';
@@ -34,7 +36,7 @@ test('steps that arrive while a batch is written are not lost', async (t) => {
     },
   };
   const writer = new MessageWriter({
-    attempt: new Attempt(store, PREFIX),
+    attempt: new Attempt(guardStore(store), PREFIX),
     runDir: temporaryFolder(t),
     last: 0,
     log: { warn() {} },
@@ -48,7 +50,7 @@ test('steps that arrive while a batch is written are not lost', async (t) => {
   await Promise.all([first, ...others]);
   assert.ok(await writer.close({ kind: 'succeeded' }));
 
-  const reader = new MessageReader(new Attempt(memory, PREFIX), temporaryFolder(t));
+  const reader = new MessageReader(new Attempt(guardStore(memory), PREFIX), temporaryFolder(t));
   const steps: number[] = [];
   for (let batch = await reader.next({}); batch; batch = await reader.next({})) {
     for (const { message } of batch.messages) if (message.type === 'step') steps.push(message.step);

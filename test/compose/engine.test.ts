@@ -35,7 +35,7 @@ test('I01: a crowd of base and adapters on the real engine gives each the tokens
   for (const [i, events] of crowd.entries()) assert.equal(tokensOf(events).length, 4 + 3 * (i % 4));
   assert.notDeepEqual(tokensOf(crowd[0]!), tokensOf(crowd[1]!));
   assert.deepEqual(
-    (await client.stats()).residentAdapters.sort(),
+    (await client.stats()).residentAdapters.toSorted(),
     [one.digest, other.digest].sort(),
   );
   await client.drain(1000);

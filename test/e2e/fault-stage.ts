@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -72,7 +72,7 @@ export async function startStage(
       { isPathStyle: true, checksums: 'when_supported', connection: { ...s3, endpoint } },
     );
   const store = open(s3.endpoint);
-  const repository = new AdapterRepository(store);
+  const repository = createRepository(store);
   let written = 0;
   const write = () => writeToyAdapter(path.join(folder, `source-${++written}`), written);
   const publish = async (name: string) => {
@@ -97,7 +97,7 @@ export async function startStage(
   const streams = keepStreaming(serving.url, text);
   return {
     ...{ s3, proxy, serving, store, repository, write, publish, ask },
-    openRepository: (endpoint) => new AdapterRepository(open(endpoint)),
+    openRepository: (endpoint) => createRepository(open(endpoint)),
     startAnother: start,
     askAt: ({ url }, model) => complete(url, model),
     stopStreams: (refusal) => streams.stop(refusal),

@@ -1,7 +1,7 @@
 // Several servers on one bucket behind a balancer, each of which may be killed and started again at its own address.
 import { once } from 'node:events';
 import path from 'node:path';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
@@ -75,7 +75,7 @@ export async function startFleet(
   return {
     url: await startBalancer(t, await freePort(), addresses),
     urlOf: (i) => `http://${addresses[i]}`,
-    repository: new AdapterRepository(createS3Store({ bucket: server.bucket, prefix }, connection)),
+    repository: createRepository(createS3Store({ bucket: server.bucket, prefix }, connection)),
     environment,
     folder,
     end,

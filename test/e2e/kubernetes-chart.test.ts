@@ -1,11 +1,12 @@
 // The chart on Kubernetes' own API server and controllers, with pods as processes: installed, scaled to three and rolled to
 // another version while clients ask, none of which ever retries.
+
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import type { Listed, Metadata } from './kubernetes/api.ts';
 import {
@@ -153,7 +154,7 @@ test('the chart is installed, scaled to three and rolled to another version, and
   const cluster = await startChartCluster(t);
   const { api, node, store, key } = cluster;
   const directory = writeToyAdapter(path.join(temporaryFolder(t), 'zen'), 1);
-  await new AdapterRepository(store).publish({ tenant: 'acme', name: 'zen' }, { directory });
+  await createRepository(store).publish({ tenant: 'acme', name: 'zen' }, { directory });
 
   await cluster.apply({ replicas: 1, image: { tag: '0.1.0' } });
   const service = await startService(t, api, { namespace: NAMESPACE, name: RELEASE });

@@ -1,9 +1,10 @@
 // Two servers on one bucket while an alias moves under fifty streams: the whole program, a real S3 server, real engines.
+
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
@@ -55,7 +56,7 @@ test('T05, I17: an alias that moves under fifty streams of two servers: each str
   const connection = server;
   const options = { isPathStyle: true, checksums: 'when_supported', connection } as const;
   const store = createS3Store({ bucket: server.bucket, prefix: 'moved' }, options);
-  const repository = new AdapterRepository(store);
+  const repository = createRepository(store);
   for (const seed of [1, 2]) {
     const directory = writeToyAdapter(path.join(folder, `${seed}`), seed);
     await repository.publish(ZEN, { directory });

@@ -1,6 +1,6 @@
 // A process that publishes one adapter and kills itself, with SIGKILL, before or after the n-th call of its store.
 // Arguments: the folder, the publication's id, n, `before` or `after`. Prints how many calls there were.
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { loadConfig } from '../../src/settings/config.ts';
@@ -31,7 +31,7 @@ function killing(store: ObjectStore): ObjectStore {
   };
 }
 
-const repository = new AdapterRepository(killing(await openStore(loadConfig())));
+const repository = createRepository(killing(await openStore(loadConfig())));
 const to = { tenant: 'local', name: 'zen' };
 await repository.publish(to, { directory }, { publicationId, aliases: ['stable'] });
 process.stdout.write(`${calls}\n`);

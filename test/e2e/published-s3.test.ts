@@ -8,7 +8,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
@@ -50,7 +50,7 @@ function openShelf(t: { after(fn: () => unknown): void }) {
   return {
     home,
     store,
-    repository: new AdapterRepository(store),
+    repository: createRepository(store),
     publish: (...args: string[]) =>
       start('--import', 'tsx', 'test/e2e/publish-program.ts', ...args),
     lorikeet: (...args: string[]) => start('bin/lorikeet.mjs', 'adapters', ...args),

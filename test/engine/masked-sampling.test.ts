@@ -1,12 +1,13 @@
 // Draws under a mask: from the largest logits of the row where they decide, and the same from the whole row.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { GREEDY, type SamplingParams } from '../../src/contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
+import type { TokenMatcher } from '../../src/engine/sampling/constraints.ts';
 import { isFiltered } from '../../src/engine/sampling/filters.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
 import { TOP_LOGITS_COUNT } from '../../src/model/top-logits.ts';
 
 const VOCAB_SIZE = 300;

@@ -1,4 +1,5 @@
 // The parsers under test: how they refuse a file, and what holds for a file that they accept.
+
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +10,8 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { AliasStore } from '../../adapters/repository/aliases.ts';
 import { keys, versionsOf } from '../../adapters/repository/manifest.ts';
-import { readManifest } from '../../adapters/repository/versions.ts';
+import { loadManifest } from '../../adapters/repository/versions.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { isDamage } from '../../adapters/store/store.ts';
 import { FileError, ServeError } from '../../src/common/errors.ts';
@@ -158,20 +160,20 @@ export const PARSERS: readonly Target[] = [
   {
     name: 'manifest',
     ...MANIFESTS,
-    isRefusal: isDamage,
+    isRefusal: (error) => isDamage(error as Error),
     async run(file) {
-      const store = createMemoryStore();
+      const store = guardStore(createMemoryStore());
       await store.put(keys.versionFile(VERSION, 'manifest.json'), file);
-      const manifest = await readManifest({ store }, VERSION);
+      const manifest = await loadManifest({ store }, VERSION);
       if (manifest) assert.deepEqual({ ...manifest, ...VERSION }, manifest);
     },
   },
   {
     name: 'aliases',
     ...ALIASES,
-    isRefusal: isDamage,
+    isRefusal: (error) => isDamage(error as Error),
     async run(file) {
-      const store = createMemoryStore();
+      const store = guardStore(createMemoryStore());
       await store.put(keys.alias(ADAPTER.tenant, ADAPTER.name), file);
       const { aliases } = (await new AliasStore({ store }).read(ADAPTER))!;
       for (const pointer of Object.values(aliases.aliases))

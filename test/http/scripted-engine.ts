@@ -1,6 +1,7 @@
 // An engine without a model that generates what a test scripts. It draws with the real sampler, so logprobs, biases and
 // penalties are real.
 
+import type { EngineInfo } from '../../src/contracts/engine.ts';
 import type { TokenLogprob } from '../../src/contracts/generation.ts';
 import type {
   AdapterKey,
@@ -12,7 +13,6 @@ import type {
   SlotId,
   TokenSource,
 } from '../../src/engine/batch.ts';
-import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 
 /** Token ids after a prompt; past its end the reply is `END`. */
@@ -28,14 +28,14 @@ export function hiddenOf(tokenId: number): Float32Array {
 }
 
 export class ScriptedEngine implements StepEngine {
-  readonly info: EngineModelInfo;
+  readonly info: EngineInfo;
   readonly #reply: Reply;
   /** Slot → its prompt and how much of the reply is out. */
   readonly #slots = new Map<number, { promptIds: number[]; said: number }>();
   /** Awaited by each run. */
   beforeRun: (batch: Batch) => Promise<void> | void = () => {};
 
-  constructor(reply: Reply, info: Partial<EngineModelInfo> = {}) {
+  constructor(reply: Reply, info: Partial<EngineInfo> = {}) {
     this.#reply = reply;
     this.info = {
       vocabSize: VOCAB_SIZE,

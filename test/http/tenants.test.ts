@@ -1,5 +1,6 @@
 // One tenant can learn nothing about another's adapters and can't affect them (T03, T09, I10). Names take the real path from
 // the key to the files on disk, over a store in memory that counts calls.
+
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -8,7 +9,7 @@ import { Registry } from '../../adapters/registry/registry.ts';
 import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import type { VersionManifest } from '../../adapters/repository/manifest.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { DiskTier } from '../../adapters/tiers/disk.ts';
@@ -40,7 +41,7 @@ function watched(store: ObjectStore, asked: string[]): ObjectStore {
 
 const asked: string[] = [];
 const store = watched(createMemoryStore(), asked);
-const repository = new AdapterRepository(store);
+const repository = createRepository(store);
 const log = createLog('silent');
 const disk = new DiskTier({ root: path.join(folder, 'disk'), capacityBytes: 2 ** 30 });
 const localAdapters = new LocalAdapters({ fetcher: new Fetcher({ store, log }), disks: [disk] });

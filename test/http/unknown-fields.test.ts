@@ -1,9 +1,11 @@
 // No route ignores an unknown field or query parameter, and every field of OpenAI's types has a row.
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
@@ -25,7 +27,7 @@ const { ask } = serveKeyed({
   admins: ['boss'],
   jobs: filesSide(),
   keptResponses: new KeptResponses({
-    store: createMemoryStore(),
+    store: guardStore(createMemoryStore()),
     keepMs: 1000,
     maxBytes: 2 ** 30,
     now: Date.now,

@@ -93,7 +93,7 @@ describe('events', () => {
 describe('a job', () => {
   test('is one and the same for all who create it at once', async () => {
     const store = createMemoryStore();
-    const jobs = new JobStore(store);
+    const jobs = new JobStore(guardStore(store));
     const made = await Promise.all(
       Array.from({ length: 10 }, (_, i) => jobs.create(newState({ createdMs: i }))),
     );
@@ -146,7 +146,7 @@ describe('marks', () => {
   test('without a job are removed after an hour', async () => {
     const store = createMemoryStore();
     let nowMs = 0;
-    const jobs = new JobStore(store, { ...systemClock, now: () => nowMs });
+    const jobs = new JobStore(guardStore(store), { ...systemClock, now: () => nowMs });
     await store.put(`.active-jobs/${JOB.id}.acme`, new Uint8Array());
     assert.deepEqual(await jobs.active(), []);
     assert.equal(await jobs.countActive('acme'), 1);
@@ -157,7 +157,7 @@ describe('marks', () => {
 
   test('F23: of a job that is being created stays, however far the clock of the store is behind', async () => {
     const store = createMemoryStore({ now: () => 0 });
-    const jobs = new JobStore(store);
+    const jobs = new JobStore(guardStore(store));
     await store.put(`.active-jobs/${JOB.id}.acme`, new Uint8Array());
     assert.deepEqual(await jobs.active(), []);
     await jobs.create(newState());
@@ -167,7 +167,7 @@ describe('marks', () => {
   test('of a damaged job stay, and are told apart from the other jobs', async () => {
     const store = createMemoryStore();
     let nowMs = 0;
-    const jobs = new JobStore(store, { ...systemClock, now: () => nowMs });
+    const jobs = new JobStore(guardStore(store), { ...systemClock, now: () => nowMs });
     const job = await jobs.create(newState());
     await store.put(`.active-jobs/${OTHER_ID}.rival`, new Uint8Array());
     await store.put(`rival/.jobs/${OTHER_ID}/job.json`, Buffer.from('{"schema":1}'));
@@ -192,7 +192,7 @@ describe('marks', () => {
 });
 
 test('ids of a tenant are listed newest first', async () => {
-  const jobs = new JobStore(createMemoryStore());
+  const jobs = new JobStore(guardStore(createMemoryStore()));
   const ids = ['ftjob-01', 'ftjob-03', 'ftjob-02'];
   for (const id of ids) {
     await jobs.create(newState({ id }));

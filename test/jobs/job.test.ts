@@ -4,7 +4,6 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../../src/contracts/job-status.ts';
-import { withInterruption } from '../../src/jobs/interruption.ts';
 import {
   advance,
   applyClientAction,
@@ -16,6 +15,7 @@ import {
   withCheckpoint,
   withEvents,
   withFault,
+  withInterruption,
 } from '../../src/jobs/job.ts';
 import { messagesOf, newJob } from './sample-jobs.ts';
 

@@ -1,13 +1,17 @@
 // Leases count while they are renewed, by the watcher's own clock. A server that lost its lease notices before it changes
 // anything.
+
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { isOwnerGone } from '../../src/common/file-lock.ts';
+import { createOwner } from '../../src/common/process-id.ts';
 import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { createOwner, isOwnerGone, JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
+import { JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
 import { JOB, messagesOf, newState } from './sample-jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
@@ -52,7 +56,7 @@ describe('a lease', () => {
 
 async function claimedJob(store: ObjectStore = createMemoryStore()) {
   let nowMs = 0;
-  const jobs = new JobStore(store);
+  const jobs = new JobStore(guardStore(store));
   const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
   const job = await jobs.create(newState({ status: 'queued' }));
   const mine = await JobLease.claim(job, 'me', options);
@@ -62,7 +66,7 @@ async function claimedJob(store: ObjectStore = createMemoryStore()) {
 
 describe('a leased job', () => {
   test('is claimed by one of many', async () => {
-    const jobs = new JobStore(createMemoryStore());
+    const jobs = new JobStore(guardStore(createMemoryStore()));
     const job = await jobs.create(newState({ status: 'queued' }));
     const options = { jobs, leaseMs: 30_000, clock: () => 0 };
     const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { parseModelName } from '../../adapters/registry/model-name.ts';
 import { NAME_PATTERN } from '../../adapters/repository/manifest.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import { resolveHyperparameters, splitBatch, toTrainerJob } from '../../src/jobs/job-folder.ts';
 import {
   checkpointAlias,
   checkpointModel,
@@ -12,7 +13,6 @@ import {
   shortId,
   toAdapterName,
 } from '../../src/jobs/names.ts';
-import { resolveHyperparameters, splitBatch, toTrainerJob } from '../../src/jobs/trainer-job.ts';
 import { JOB, newJob } from './sample-jobs.ts';
 
 describe('the name of an adapter', () => {

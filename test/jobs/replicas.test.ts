@@ -1,8 +1,9 @@
 // Several servers over one store: no job runs twice, none is lost if a server ends, dies or is slow, and a server that has
 // lost a job no longer changes it.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
@@ -40,7 +41,7 @@ describe('several servers', () => {
     for (const job of jobs) await servers[0]!.until(job, 'succeeded');
     const starts = watches.flatMap((watch) => watch.starts);
     assert.deepEqual(starts.sort(), jobs.map(({ id }) => `${id} new`).sort());
-    const versions = await new AdapterRepository(store).listVersions('acme', 'colours');
+    const versions = await createRepository(store).listVersions('acme', 'colours');
     assert.equal(versions.length, 12, 'a checkpoint and a result of each');
   });
 
@@ -179,8 +180,7 @@ describe('a lease', () => {
     });
     const after = await second.get(job);
     assert.deepEqual(after, done);
-    const { aliases } = (await new AdapterRepository(store).readAliases('acme', 'colours'))!
-      .aliases;
+    const { aliases } = (await createRepository(store).readAliases('acme', 'colours'))!.aliases;
     assert.deepEqual(aliases['latest'], { version: done.result!.version });
     const steps = (await second.messages(job)).filter((text) => text.startsWith('Step '));
     assert.deepEqual(

@@ -1,9 +1,11 @@
 // A run's checkpoint reaches another machine whole, or counts as absent. A run can be saved while its trainer works.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { RunArchive } from '../../src/jobs/run-archive.ts';
@@ -49,7 +51,7 @@ async function keysOf(store: ObjectStore): Promise<string[]> {
 
 function setUp(t: TestContext, store = createMemoryStore()) {
   const root = temporaryFolder(t);
-  const archive = new RunArchive(store, PREFIX);
+  const archive = new RunArchive(guardStore(store), PREFIX);
   return {
     store,
     archive,
@@ -174,7 +176,7 @@ test('an interrupted save leaves the one before, and the next one replaces it', 
     writeRun(here, 2);
     await archive.save(here, call);
     writeRun(here, 4);
-    const dying = new RunArchive(endsAfter(store, changes), PREFIX);
+    const dying = new RunArchive(guardStore(endsAfter(store, changes)), PREFIX);
     const hasEnded = await dying.save(here, call).then(
       () => false,
       () => true,
@@ -228,7 +230,10 @@ test('of two concurrent saves the newer one remains, whole', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(there, 4);
-  await Promise.all([archive.save(here, call), new RunArchive(store, PREFIX).save(there, call)]);
+  await Promise.all([
+    archive.save(here, call),
+    new RunArchive(guardStore(store), PREFIX).save(there, call),
+  ]);
   assert.ok(await archive.restore(here, call));
   assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
   assert.equal((await keysOf(store)).length, 8);

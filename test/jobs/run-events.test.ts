@@ -1,7 +1,7 @@
 // A trainer's messages as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-events.ts';
+import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-journal.ts';
 import { messagesOf, newJob, step } from './sample-jobs.ts';
 
 const report = { steps: [], events: [], estimatedFinishMs: undefined };

@@ -1,11 +1,12 @@
 // A job from its creation to its end on one server: its events, versions and remains, and the actions of its owner.
 // Processes, store and files are real; the trainer is simulated.
+
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { keys } from '../../adapters/repository/manifest.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { readBody } from '../../adapters/store/documents.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
@@ -57,7 +58,7 @@ describe('a job', () => {
     ]);
     assert.equal(job.result?.trainedTokens, 160);
     assert.ok(job.finishedMs! >= job.createdMs);
-    const aliases = await new AdapterRepository(store).readAliases('acme', 'colours');
+    const aliases = await createRepository(store).readAliases('acme', 'colours');
     assert.deepEqual(aliases?.aliases.aliases, {
       latest: { version: 3 },
       [shortId(job.id)]: { version: 3 },
@@ -101,7 +102,7 @@ describe('a job with a fault', () => {
     assert.deepEqual(job.error, fault);
     assert.deepEqual(job.card, { skipped: [], ...card });
     assert.equal((await server.messages(job)).at(-1), fault.message);
-    const found = await new AdapterRepository(store).readAliases('acme', 'colours');
+    const found = await createRepository(store).readAliases('acme', 'colours');
     const { latest, ...others } = found!.aliases.aliases;
     assert.deepEqual(latest, { version: 3 });
     const mine = Object.keys(others).filter((alias) => alias.startsWith(shortId(job.id)));
@@ -109,7 +110,7 @@ describe('a job with a fault', () => {
       mine.sort(),
       [3, 4, 5].map((step) => `${shortId(job.id)}.ckpt-step-${step}`),
     );
-    const versions = await new AdapterRepository(store).listVersions('acme', 'colours');
+    const versions = await createRepository(store).listVersions('acme', 'colours');
     assert.deepEqual(
       versions.map(({ version }) => version),
       [1, 2, 3, 6, 7, 8],
@@ -289,7 +290,7 @@ describe('jobs of several tenants', () => {
 
 test('a server collects what removed versions have left, a day later', async () => {
   const store = createMemoryStore();
-  const repository = new AdapterRepository(store);
+  const repository = createRepository(store);
   const name = { tenant: ACME.id, name: 'old' };
   for (const revision of ['1', '2']) {
     await repository.publish(name, { directory: sampleFolder({ revision }) });

@@ -1,12 +1,13 @@
 // A server's jobs with a simulated trainer, for tests: create a job whose training file says how it goes, and wait for its
 // result.
+
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { createLog } from '../../src/common/log.ts';
@@ -72,7 +73,7 @@ export function openServer(
   const root = temporaryFolder('jobs');
   const jobs = createJobs({
     store,
-    repository: new AdapterRepository(store),
+    repository: createRepository(store),
     runner: simulatedRunner(),
     base: BASE,
     root,

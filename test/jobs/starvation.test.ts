@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type CpuTime, readCpuTime } from '../../src/common/cpu-time.ts';
-import { StarvationWatch } from '../../src/jobs/starvation.ts';
+import { StarvationWatch } from '../../src/jobs/trainer-child.ts';
 import { seededRandom } from '../fixtures.ts';
 
 type Sample = CpuTime & { readonly atMs: number };

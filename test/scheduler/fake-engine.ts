@@ -1,6 +1,9 @@
 // An engine without a model. The next token is a hash of the content of the KV slot and of the adapter, so a row that
 // reads a wrong slot, misses a token or uses a wrong adapter gets other tokens.
+
+import type { Lease, LeaseOptions } from '../../adapters/cache/cache.ts';
 import { type AdapterWeights, toWeights } from '../../adapters/peft/weights.ts';
+import type { EngineInfo } from '../../src/contracts/engine.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {
   type GenerationRequest,
@@ -18,8 +21,7 @@ import {
   type RowResult,
   type SlotId,
 } from '../../src/engine/batch.ts';
-import type { AdapterLease, AdapterLeases, LeaseOptions } from '../../src/scheduler/leases.ts';
-import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
+import type { AdapterLeases } from '../../src/scheduler/leases.ts';
 import type { StepEngine, StepPrefixes } from '../../src/scheduler/step-loop.ts';
 
 const VOCAB_SIZE = 50;
@@ -69,7 +71,7 @@ function scoreOf(context: readonly number[], id: number, adapter: AdapterKey | u
 }
 
 export class FakeEngine implements StepEngine {
-  readonly info: EngineModelInfo;
+  readonly info: EngineInfo;
   /** The tokens in each slot. Those past the length of a row are stale. */
   readonly slots: number[][];
   readonly attached = new Set<AdapterKey>();
@@ -83,7 +85,7 @@ export class FakeEngine implements StepEngine {
   prefixes: StepPrefixes | undefined;
   maxRanks = Number.POSITIVE_INFINITY;
 
-  constructor(info: Partial<EngineModelInfo> = {}) {
+  constructor(info: Partial<EngineInfo> = {}) {
     this.info = {
       vocabSize: VOCAB_SIZE,
       maxSeqLength: 64,
@@ -210,7 +212,7 @@ export class FakeLeases implements AdapterLeases {
   /** Awaited before a lease is returned. */
   beforeLease: (source: AdapterSource, options: LeaseOptions) => Promise<void> | void = () => {};
 
-  async lease(source: AdapterSource, options: LeaseOptions): Promise<AdapterLease> {
+  async lease(source: AdapterSource, options: LeaseOptions): Promise<Lease> {
     const { signal } = options;
     const aborted = new Promise<never>((_, reject) => {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
@@ -230,7 +232,8 @@ export class FakeLeases implements AdapterLeases {
       ...toWeights(source.digest, [], { invocation, classifier }),
       byteSize: 10,
     };
-    return { weights, tier: 'disk', loadMs: 3, release: () => this.held-- };
+    const release = () => void this.held--;
+    return { weights, tier: 'disk', loadMs: 3, release, [Symbol.dispose]: release };
   }
 
   resident(): string[] {
@@ -238,14 +241,9 @@ export class FakeLeases implements AdapterLeases {
   }
 
   stats() {
-    const totals = { hits: 0, misses: 0, evictions: 0, loaded: 0, failed: 0 };
-    return {
-      ...totals,
-      idleBytes: 0,
-      idleCount: 0,
-      leasedBytes: 10 * this.held,
-      leasedCount: this.held,
-    };
+    const totals = { hits: 0, misses: 0, evictions: 0, loaded: 0, failed: 0, loading: 0 };
+    const [bytes, adapters] = [10 * this.held, this.held];
+    return { ...totals, bytes, adapters, leasedBytes: bytes, leasedCount: adapters };
   }
 }
 

@@ -1,12 +1,13 @@
 // Generates with a scheduler and an engine, without messages and processes. The engine can be used again afterwards.
+
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
+import type { TokenBan, TokenMatcher } from '../../src/engine/sampling/constraints.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
-import type { TokenBan, TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { Proposer } from '../../src/scheduler/ngram-proposer.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type SchedulerStats } from '../../src/scheduler/scheduler.ts';
+import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 
@@ -24,7 +25,7 @@ export interface Generation {
 export async function generate(
   engine: Pick<StepEngine, 'info' | 'run' | 'moveSlot'>,
   generations: readonly Generation[],
-): Promise<{ events: EngineEvent[][]; stats: SchedulerStats }> {
+): Promise<{ events: EngineEvent[][]; stats: ReturnType<Scheduler['stats']> }> {
   const { slotCount, maxSeqLength } = engine.info;
   const scheduler = new Scheduler({ slotCount, maxSeqLength });
   for (const [i, { request, proposer, matcher, ban }] of generations.entries()) {

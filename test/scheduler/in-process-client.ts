@@ -1,14 +1,15 @@
 // The engine in this process, for tests: the same loop and the same messages as function calls. It has no second engine
 // to start: one that fails stays stopped.
+
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import type { Clock } from '../../src/common/waiting.ts';
+import type { EngineInfo } from '../../src/contracts/engine.ts';
 import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import { EngineClient } from '../../src/scheduler/client.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
-  EngineModelInfo,
   EngineState,
   FromEngine,
   ToEngine,
@@ -49,7 +50,7 @@ class InProcessChannel implements EngineChannel {
     return this.#state;
   }
 
-  get model(): EngineModelInfo {
+  get model(): EngineInfo {
     return this.#loop.model;
   }
 
@@ -58,7 +59,7 @@ class InProcessChannel implements EngineChannel {
     return true;
   }
 
-  async whenReady(): Promise<EngineModelInfo> {
+  async whenReady(): Promise<EngineInfo> {
     if (this.#state === 'ready') return this.model;
     throw new ServeError('overloaded', 'The server is shutting down.');
   }

@@ -1,6 +1,8 @@
 // An engine without a model, in virtual time. The next token is a hash of what is in the KV slot and of the adapter's
 // weights, so a row that reads a wrong slot, misses a token or runs with wrong weights gets other tokens.
+
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import type { EngineInfo } from '../../src/contracts/engine.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type {
   AdapterKey,
@@ -14,7 +16,6 @@ import type {
 } from '../../src/engine/batch.ts';
 import type { KvPositions } from '../../src/engine/kv-cache.ts';
 import { PrefixCache, type PrefixChain } from '../../src/engine/prefix/prefix-cache.ts';
-import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { StepEngine, StepPrefixes } from '../../src/scheduler/step-loop.ts';
 import { codeOfWeights } from './adapters.ts';
 import type { Machine } from './clock.ts';
@@ -89,7 +90,7 @@ export function referenceTokens(
 
 /** The engine of one process. */
 export class VirtualEngine implements StepEngine {
-  readonly info: EngineModelInfo = {
+  readonly info: EngineInfo = {
     vocabSize: VOCAB_SIZE,
     maxSeqLength: ENGINE.maxSeqLength,
     slotCount: ENGINE.slotCount,

@@ -1,9 +1,10 @@
 // One bug for each invariant that the world checks, planted around a real piece. A bug that nobody finds means that a check
 // does not check.
+
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
@@ -252,7 +253,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
         repository: (repository, clock) =>
           replaced(repository, {
             readAliases: (...args) =>
-              new AdapterRepository(objects(), { clock, now: clock.date }).readAliases(...args),
+              createRepository(objects(), { clock, now: clock.date }).readAliases(...args),
           }),
       };
     },

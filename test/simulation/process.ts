@@ -241,8 +241,7 @@ export class EngineProcess extends EventEmitter {
         if (ms > MAX_WAIT_MS) violated('I15', `${id} has waited for ${ms} ms`);
       }
     }
-    const { idleBytes, leasedBytes } = cache.stats();
-    if (idleBytes + leasedBytes > CACHE_BYTES) violated('I06', 'the cache is over its limit');
+    if (cache.stats().bytes > CACHE_BYTES) violated('I06', 'the cache is over its limit');
   }
 
   /** Checks what must hold when nothing is left to do. */

@@ -1,6 +1,7 @@
 // The adapters that are in the store when a story begins. They are published once per process; each world gets a copy.
+
 import path from 'node:path';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { writeAdapter } from './adapters.ts';
 import { START_MS } from './clock.ts';
@@ -25,7 +26,7 @@ export async function publishedBefore(root: string): Promise<ReadonlyMap<string,
   if (published.size > 0) return published;
   replaceNodeCalls(0); // the ids are the same in each process
   const store = createMemoryStore({ now: () => START_MS });
-  const repository = new AdapterRepository(store, { now: () => START_MS });
+  const repository = createRepository(store, { now: () => START_MS });
   for (const [tenant, name, code] of ADAPTERS) {
     const directory = path.join(root, `published-${code}`);
     writeAdapter(directory, code);

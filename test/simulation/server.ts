@@ -4,7 +4,7 @@ import * as nodeFiles from 'node:fs/promises';
 import path from 'node:path';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { type DiskFiles, DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
@@ -89,7 +89,7 @@ export class Server {
     this.keys = use('keys', keys);
     this.limits = use('limits', new RateLimits(machine.now));
     const objects = use('store', store.connect(machine, name));
-    const repository = use('repository', new AdapterRepository(objects, { log, now, clock }));
+    const repository = use('repository', createRepository(objects, { log, now, clock }));
     this.repository = repository;
     const disk = new DiskTier({
       root: path.join(home, 'adapters'),

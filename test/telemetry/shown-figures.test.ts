@@ -136,6 +136,8 @@ function figures(attachedAdapters: string[]) {
     prefixQueryTokens: 0,
     prefixHitTokens: 0,
     prefixCache: { bytes: 0, capacityBytes: 0, evictions: 0 },
+    residentAdapters: [],
+    adapterCacheBytes: 0,
     maxActiveAdapters: 4,
     attachedAdapters,
     waitingAdapters: [],

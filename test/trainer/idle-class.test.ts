@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import type { TrainPriority } from '../../src/contracts/training-messages.ts';
-import { forkTrainer } from '../../src/jobs/fork-trainer.ts';
+import { forkTrainer } from '../../src/jobs/trainer-child.ts';
 import { writeRows } from '../e2e/rows.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

@@ -11,7 +11,7 @@ import { makePlan } from '../../trainer/commands/plan.ts';
 import { readLanguage } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
-import { toPlannedExample } from '../../trainer/planner/job-plan.ts';
+import { toPlannedExample } from '../../trainer/planner/run-plan.ts';
 import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { StepMetrics } from '../../trainer/run/metrics.ts';
-import { createFolderPublisher, createStorePublisher } from '../../trainer/run/publish.ts';
+import { createFolderPublisher, createStorePublisher } from '../../trainer/run/result-files.ts';
 import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

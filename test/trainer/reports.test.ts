@@ -5,13 +5,14 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { createLossPlot, drawLoss } from '../../src/cli/trainer-display.ts';
 import {
+  crc32c,
+  EVENT_FILE,
   parseMetrics,
+  plotSvg,
   type StepMetrics,
   serializeMetrics,
   toResultCsv,
 } from '../../trainer/run/metrics.ts';
-import { plotSvg } from '../../trainer/run/plot-svg.ts';
-import { crc32c, EVENT_FILE } from '../../trainer/run/tensorboard.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, runDir, runLinear } from './runs.ts';
 

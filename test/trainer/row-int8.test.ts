@@ -8,8 +8,7 @@ import { createSession } from '../../src/ort/session.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
 import { appendBackward } from '../../trainer/autodiff/backward.ts';
-import { rowInt8Input, rowProductRule } from '../../trainer/graph/row-int8.ts';
-import { checkInt8Products } from '../../trainer/step/exact-int8.ts';
+import { checkInt8Products, rowInt8Input, rowProductRule } from '../../trainer/graph/row-int8.ts';
 import { seededRandom, tinyModel } from '../fixtures.ts';
 import { batchOf, gradientsOf, lora, trainModel } from './tiny-training.ts';
 

@@ -7,7 +7,7 @@ import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
 import { executeRun } from '../../trainer/run/execute-run.ts';
-import type { FinishedAdapter } from '../../trainer/run/publish.ts';
+import type { FinishedAdapter } from '../../trainer/run/result-files.ts';
 import { createRunFolder, openRunFolder } from '../../trainer/run/run-folder.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

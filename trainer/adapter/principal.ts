@@ -1,10 +1,11 @@
 // PiSSA's initial factors: scaling * B A is the best approximation of a weight by a matrix of the adapter's rank. A randomized
 // singular value decomposition in a block Krylov space computes it, with the large products on the runtime.
+import type { Matrix } from '../../src/common/tensor.ts';
 import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
 import { createSessionSync, type Session } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 import { seededRandom } from '../random.ts';
-import { add, dot, type Matrix, orthonormalize, symmetricEigen } from './matrix.ts';
+import { add, dot, orthonormalize, symmetricEigen } from './matrix.ts';
 
 type Floats = Float32Array<ArrayBuffer>;
 

@@ -1,7 +1,7 @@
 // A training example as token ids and labels, and the error of a file that cannot be trained on.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/common/errors.ts';
-import type { DatasetParam, RowFault } from '../../src/rows/file-fault.ts';
+import type { DatasetParam, FileFault, RowFault } from '../../src/rows/file-fault.ts';
 
 /** T tokens with their labels. */
 export interface Example {
@@ -51,20 +51,13 @@ export function fingerprint({ ids, labels, weights }: Example): string {
   return hash.digest('base64');
 }
 
-/** The details of a `DatasetError`. */
-export interface DatasetErrorOptions {
-  /** The number of bad lines; absent: the length of `faults`. */
-  readonly badLines?: number;
-  /** The first bad lines; none if the whole file is at fault. */
-  readonly faults?: readonly RowFault[];
-  readonly code?: 'invalid_training_file' | 'invalid_n_examples';
-  readonly param?: DatasetParam;
-}
+/** The details of a `DatasetError`. Default for `badLines`: the length of `faults`. */
+export type DatasetErrorOptions = Partial<Omit<FileFault, 'file' | 'detail'>>;
 
 /** A file cannot be trained on. It has OpenAI's error code. */
 export class DatasetError extends FileError {
   override name = 'DatasetError';
-  readonly code: NonNullable<DatasetErrorOptions['code']>;
+  readonly code: FileFault['code'];
   readonly param: DatasetParam;
   /** Completes "The file …". */
   readonly detail: string;

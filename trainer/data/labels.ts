@@ -5,7 +5,7 @@ import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { badLinesDetail } from '../../src/rows/file-fault.ts';
 import { parseRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
 import { DatasetError } from './example.ts';
-import { readLines } from './read-lines.ts';
+import { readLines } from './load-dataset.ts';
 
 /** The label of a row. */
 export type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];

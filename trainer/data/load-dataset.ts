@@ -1,5 +1,9 @@
 // Loads a training file as examples and counts. All bad rows are counted, and the first ten are reported, before anything is
 // trained.
+
+import { createHash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
 import {
@@ -8,7 +12,7 @@ import {
   NO_EXAMPLES_DETAIL,
   type RowFault,
 } from '../../src/rows/file-fault.ts';
-import type { Line } from '../../src/rows/lines.ts';
+import { type Line, splitLines } from '../../src/rows/lines.ts';
 import { parseRow, RowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import {
@@ -18,7 +22,6 @@ import {
   fingerprint,
   truncateExample,
 } from './example.ts';
-import { ReadBytes, readLines } from './read-lines.ts';
 
 /** Counts of a file. */
 export interface DatasetCounts {
@@ -117,5 +120,66 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
   } catch (error) {
     if (error instanceof RowError) return error.message;
     throw error;
+  }
+}
+
+// Reads the lines of a training file.
+
+/** The first bytes of other kinds of files. */
+const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
+  ['gzip', [0x1f, 0x8b]],
+  ['zip', [0x50, 0x4b, 0x03, 0x04]],
+  ['UTF-16 text', [0xff, 0xfe]],
+  ['UTF-16 text', [0xfe, 0xff]],
+];
+
+/** The bytes of a file that have been read. */
+class ReadBytes {
+  readonly #hash = createHash('sha256');
+  #byteSize = 0;
+
+  /** Counts the chunks that pass through. */
+  async *count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      this.#hash.update(chunk);
+      this.#byteSize += chunk.length;
+      yield chunk;
+    }
+  }
+
+  /** Returns the digest. Call it once, after the last chunk. */
+  digest(): FileDigest {
+    return { sha256: this.#hash.digest('hex'), byteSize: this.#byteSize };
+  }
+}
+
+/**
+ * Yields the lines that are not blank.
+ * @param read counts the bytes
+ * @throws DatasetError if the file is absent or of another kind
+ */
+export async function* readLines(file: string, read = new ReadBytes()): AsyncGenerator<Line> {
+  await refuseForeign(file);
+  yield* splitLines(read.count(createReadStream(file)));
+}
+
+async function refuseForeign(file: string): Promise<void> {
+  const name = path.basename(file);
+  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw new DatasetError(name, `cannot be read (${error.code ?? error.message})`);
+    },
+  );
+  try {
+    if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is not a file');
+    const start = Buffer.alloc(4);
+    const { bytesRead } = await handle.read(start, 0, start.length, 0);
+    for (const [kind, bytes] of FOREIGN_STARTS) {
+      if (bytesRead >= bytes.length && bytes.every((byte, i) => start[i] === byte)) {
+        throw new DatasetError(name, `is ${kind}, not JSON lines in UTF-8`);
+      }
+    }
+  } finally {
+    await handle.close();
   }
 }

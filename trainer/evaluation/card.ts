@@ -9,10 +9,15 @@ import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { ProbedModel } from '../types.ts';
-import { guessClasses, measureMacroF1 } from './classification.ts';
 import { areInBounds, type Comparison, type Figures, judgeGates } from './gates.ts';
 import { generateGreedily, isDegenerate, promptOf } from './generate.ts';
-import { measureValidation, probeExample, withoutAdapter } from './losses.ts';
+import {
+  guessClasses,
+  measureMacroF1,
+  measureValidation,
+  probeExample,
+  withoutAdapter,
+} from './losses.ts';
 
 /** An adapter to evaluate. */
 export interface Subject {

@@ -2,24 +2,15 @@
 // states. The backward graph computes gradients, and recomputes activations that were not saved. Segments with the same
 // adapted linears share graphs.
 import { assert } from '../../src/common/assert.ts';
-import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
 import { inferShapes, type Shapes } from '../autodiff/shapes.ts';
-import type { Compute } from '../types.ts';
 import { INPUT_SUFFIX } from './inputs.ts';
-import { type BlockAdapter, type LoweringOptions, TrainingLowering } from './training-lowering.ts';
+import { type LoweringOptions, TrainingLowering } from './training-lowering.ts';
 
 /** The properties that a segment's graphs depend on. */
-export interface SegmentSpec {
-  readonly config: DecoderConfig;
-  /** How each block attends. */
-  readonly layers: readonly LayerAttention[];
-  /** The adapted linears of each block. */
-  readonly adapters: readonly BlockAdapter[];
-  readonly dropout: boolean;
-  readonly compute: Compute;
+export interface SegmentSpec extends LoweringOptions {
   /** Whether a weight that the graph reads under this name is trained. */
   readonly isTrained: (name: string) => boolean;
   /** Whether the backward graph recomputes all activations, or reads those that the forward graph saved. */

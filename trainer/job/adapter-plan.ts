@@ -17,7 +17,7 @@ import {
   readHead,
   refuseOtherTask,
 } from '../adapter/classifier.ts';
-import { drawAdapter } from '../adapter/draw.ts';
+import { drawAdapter } from '../adapter/matrix.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import { resolveInvocation } from '../data/invocation.ts';
 import type { LoraSettings } from '../types.ts';

@@ -1,7 +1,7 @@
 // Estimates the memory of full training, LoRA and QLoRA from a model's size, as the literature does: 16-bit weights on
 // an accelerator. `run-estimate.ts` estimates a run on this machine.
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
-import { hasExactInt8Products } from '../step/exact-int8.ts';
+import { hasExactInt8Products } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
 

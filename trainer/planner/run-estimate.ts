@@ -2,8 +2,7 @@
 // test compares the result with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { HeadSpec } from '../graph/head-spec.ts';
-import { savedLimit } from '../step/saved-activations.ts';
-import { weightBytes } from '../step/weight-bytes.ts';
+import { savedLimit, weightBytes } from '../step/saved-activations.ts';
 import type { Compute, TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 

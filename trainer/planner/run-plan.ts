@@ -1,9 +1,14 @@
 // Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers and as text.
 import { elementCount } from '../../src/common/tensor.ts';
+import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
+import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
+import { createSession } from '../../src/ort/session.ts';
+import { hostTensor } from '../../src/ort/tensor.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
+import type { Language } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
@@ -12,8 +17,7 @@ import { headOf } from '../graph/head-spec.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
 import type { LoraSettings } from '../types.ts';
-import type { Speed } from './measure-speed.ts';
-import { gb } from './method-memory.ts';
+import { gb, recommendCompute } from './method-memory.ts';
 import {
   type BatchSize,
   flopsOfEvaluation,
@@ -25,22 +29,19 @@ import {
 } from './run-estimate.ts';
 
 /** The numbers of a run. */
-export interface RunPlan {
-  readonly examples: number;
-  readonly validationExamples: number;
-  readonly tokens: number;
-  readonly trainedTokens: number;
-  readonly truncated: number;
-  readonly maskedShare: number;
-  readonly duplicates: number;
-  readonly trainedParameters: number;
-  readonly totalSteps: number;
+export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'firstBatch'> {
   readonly memory: RunMemory;
-  /** Seconds until the adapter is published: the geometric mean of the range. */
-  readonly seconds: number;
-  /** The estimate for an idle machine, and for one with a busy server. */
-  readonly secondsRange: readonly [number, number];
 }
+
+/** The parts of a plan that the prepared run knows without an estimate. */
+type JobFacts =
+  | 'method'
+  | 'compute'
+  | 'recommendedCompute'
+  | 'maxLength'
+  | 'stepsPerEpoch'
+  | 'learningRate'
+  | 'warnings';
 
 /**
  * The share of a matrix product's speed that a step reaches. The first was measured on an idle machine. Beside a busy engine,
@@ -220,4 +221,118 @@ function duration(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toPrecision(2)} h`;
+}
+
+// Measures how fast this machine multiplies matrices, for time estimates.
+
+/** Tokens, inputs and outputs of the measured linear. */
+const [M, K, N] = [512, 1024, 1024];
+/** The least number and duration of trials. A shorter measurement may see a moment of turbo or of another process's load. */
+const TRIALS = 8;
+const TRIAL_MS = 300;
+/** A slower median only shows that the machine is busy right now, which says little about the hours of a run. */
+const MAX_SLOWDOWN = 2;
+
+/** Operations per second; a multiply-add counts as two. */
+interface Speed {
+  readonly best: number;
+  /** The trials' median, at least half of the best one. */
+  readonly typical: number;
+}
+
+/** Measures this machine's speed. */
+export async function measureFlops(threads: number | undefined): Promise<Speed> {
+  const g = new GraphBuilder();
+  const a = g.input('a', 'float32', [M, K]);
+  const b = g.input('b', 'float32', [K, N]);
+  const c = g.node('MatMul', [a, b]);
+  g.output(c, 'float32', [M, N]);
+  const settings = threads === undefined ? {} : { intraOpThreads: threads };
+  using session = await createSession(g.toBytes(), { ...settings, allowSpinning: false });
+  using binding = session.createBinding();
+  using left = hostTensor('float32', [M, K]);
+  using right = hostTensor('float32', [K, N]);
+  using out = hostTensor('float32', [M, N]);
+  binding.bindInput('a', left);
+  binding.bindInput('b', right);
+  binding.bindOutput(c, out);
+  const times: number[] = [];
+  const endMs = performance.now() + TRIAL_MS;
+  while (times.length < TRIALS || performance.now() < endMs) {
+    const startMs = performance.now();
+    await binding.run();
+    times.push(performance.now() - startMs);
+  }
+  times.sort((x, y) => x - y);
+  const perSecond = (ms: number) => (2 * M * K * N) / (ms / 1000);
+  const best = perSecond(times[0]!);
+  const median = perSecond(times[Math.floor(times.length / 2)]!);
+  return { best, typical: Math.max(median, best / MAX_SLOWDOWN) };
+}
+
+// A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing the job.
+
+/** The most examples that are shown: a page of text, or a few MB if the rows are long. */
+const MAX_SHOWN = 16;
+
+/** Returns the plan of a prepared run. */
+export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
+  const { settings, train, language, warnings } = prepared;
+  const { memory, ...counts } = run;
+  const lengths = train.examples.map(({ ids }) => ids.length);
+  const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
+  const shown = firstWindow.flat(2).slice(0, MAX_SHOWN);
+  return {
+    ...counts,
+    method: settings.method,
+    compute: prepared.job.compute,
+    recommendedCompute: recommendCompute(settings.method),
+    maxLength: settings.order.maxLength,
+    stepsPerEpoch: settings.stepsPerEpoch,
+    learningRate: settings.schedule.peak,
+    memoryBytes: memory.total,
+    warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
+    firstBatch: shown.map((index) => toPlannedExample(train.examples[index]!, language)),
+  };
+}
+
+type Span = PlannedExample['spans'][number];
+
+/**
+ * Returns an example as text with its trained parts marked. The text is decoded from the token ids, and so shows exactly what
+ * the model will see. Without a tokenizer it consists of the ids.
+ */
+export function toPlannedExample(example: Example, language: Language | undefined): PlannedExample {
+  const bytesOf = (id: number) =>
+    language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
+  // A character that is split between two spans belongs to the one that completes it.
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const runs = tokenRuns(example);
+  const spans: Span[] = [];
+  let text = '';
+  for (const [i, { from, to, isLearned }] of runs.entries()) {
+    const bytes = Buffer.concat(Array.from(example.ids.subarray(from, to), bytesOf));
+    const start = text.length;
+    text += decoder.decode(bytes, { stream: i + 1 < runs.length });
+    if (text.length > start) spans.push({ start, end: text.length, isLearned });
+  }
+  return { text, spans };
+}
+
+/** Consecutive tokens [from, to) that are all in the loss, or all masked. */
+interface TokenRun {
+  readonly from: number;
+  readonly to: number;
+  readonly isLearned: boolean;
+}
+
+function tokenRuns({ ids, labels, weights }: Example): TokenRun[] {
+  // Nothing predicts position 0.
+  const isLearned = (t: number) => t > 0 && labels[t]! >= 0 && (weights?.[t] ?? 1) > 0;
+  const runs: TokenRun[] = [];
+  for (let from = 0, to = 1; from < ids.length; from = to, to++) {
+    while (to < ids.length && isLearned(to) === isLearned(from)) to++;
+    runs.push({ from, to, isLearned: isLearned(from) });
+  }
+  return runs;
 }

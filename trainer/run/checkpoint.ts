@@ -12,7 +12,7 @@ import { TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import type { Moments } from '../optimizer.ts';
 import type { Parameter } from '../types.ts';
-import { keepSteps, listSteps, replaceFolder, stepFolder } from './durable-files.ts';
+import { keepSteps, listSteps, replaceFolder, stepFolder } from './run-folder.ts';
 
 const stateSchema = z.object({
   /** Finished steps. */

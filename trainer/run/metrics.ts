@@ -56,3 +56,196 @@ export function toResultCsv(rows: readonly StepMetrics[]): string {
   );
   return header + lines.map((line) => `${line}\n`).join('');
 }
+
+// Plots a run's training loss, validation loss and learning rate as one SVG. It needs no external fonts, scripts or styles.
+
+const WIDTH = 860;
+const HEIGHT = 420;
+const MARGIN = { left: 64, right: 24, top: 40, bottom: 48 };
+const TICKS = 5;
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+type Project = (step: number, value: number) => Point;
+
+/** Returns the plot. @param title the adapter's name, for example */
+export function plotSvg(rows: readonly StepMetrics[], title: string): string {
+  const steps = rows.map(({ step }) => step);
+  const losses = rows.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);
+  const [low, high] = [Math.min(...losses), Math.max(...losses)];
+  const lossAt = projection(steps, low, high);
+  const rateAt = projection(steps, 0, Math.max(...rows.map(({ learningRate }) => learningRate)));
+  const validations = rows.flatMap(({ step, validationLoss }) =>
+    validationLoss === undefined ? [] : [lossAt(step, validationLoss)],
+  );
+  const train = rows.map(({ step, loss }) => lossAt(step, loss));
+  const rates = rows.map(({ step, learningRate }) => rateAt(step, learningRate));
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img" aria-label="Loss by step">
+<rect width="100%" height="100%" fill="#fff"/>
+<text x="${MARGIN.left}" y="24" font-size="15">${escapeXml(title)}</text>
+${axes(low, high, steps, lossAt)}
+${polyline(rates, 'stroke="#bbb" stroke-dasharray="4 4"')}
+${polyline(train, 'stroke="#1f6fb4" stroke-width="1.5"')}
+${polyline(validations, 'stroke="#d2691e" stroke-width="1.5"')}
+${validations.map(({ x, y }) => `<circle cx="${x}" cy="${y}" r="3" fill="#d2691e"/>`).join('')}
+${legend(validations.length > 0)}
+</svg>
+`;
+}
+
+function projection(steps: readonly number[], low: number, high: number): Project {
+  const first = steps[0] ?? 0;
+  const span = Math.max(1, (steps.at(-1) ?? 0) - first);
+  const height = HEIGHT - MARGIN.top - MARGIN.bottom;
+  const width = WIDTH - MARGIN.left - MARGIN.right;
+  const range = high > low ? high - low : 1;
+  return (step, value) => ({
+    x: round(MARGIN.left + (width * (step - first)) / span),
+    y: round(MARGIN.top + height * (1 - (value - low) / range)),
+  });
+}
+
+function axes(low: number, high: number, steps: readonly number[], lossAt: Project): string {
+  const [first, last] = [steps[0] ?? 0, steps.at(-1) ?? 0];
+  const marks = Array.from({ length: TICKS }, (_, i) => i / (TICKS - 1));
+  const rows = marks.map((share) => {
+    const value = low + share * (high - low);
+    const { y } = lossAt(first, value);
+    return `<line x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y}" y2="${y}" stroke="#eee"/><text x="${MARGIN.left - 8}" y="${y + 4}" text-anchor="end">${value.toPrecision(3)}</text>`;
+  });
+  const columns = marks.map((share) => {
+    const step = Math.round(first + share * (last - first));
+    const { x } = lossAt(step, low);
+    return `<text x="${x}" y="${HEIGHT - 26}" text-anchor="middle">${step}</text>`;
+  });
+  return [...rows, ...columns].join('\n');
+}
+
+function polyline(points: readonly Point[], attributes: string): string {
+  if (points.length === 0) return '';
+  const list = points.map(({ x, y }) => `${x},${y}`).join(' ');
+  return `<polyline fill="none" ${attributes} points="${list}"/>`;
+}
+
+function legend(hasValidation: boolean): string {
+  const y = HEIGHT - 8;
+  const entries: readonly (readonly [string, string])[] = [
+    ['#1f6fb4', 'training loss'],
+    ...(hasValidation ? ([['#d2691e', 'validation loss']] as const) : []),
+    ['#999', 'learning rate (own scale)'],
+  ];
+  return entries
+    .map(
+      ([color, name], i) =>
+        `<text x="${MARGIN.left + 180 * i}" y="${y}" fill="${color}">${name}</text>`,
+    )
+    .join('');
+}
+
+function escapeXml(text: string): string {
+  const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' };
+  return text.replace(/[&<>]/g, (character) => entities[character]!);
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+// Encodes TensorBoard's event file: TFRecord frames (length, masked CRC-32C, protobuf `Event`, masked CRC-32C) of scalars.
+// Formats: tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto.
+
+/** TensorBoard finds files by a name like this. */
+export const EVENT_FILE = 'events.out.tfevents.0.lorikeet';
+
+/** TensorBoard's name of a scalar → metric. */
+const SCALARS = {
+  'train/loss': 'loss',
+  'train/token_accuracy': 'tokenAccuracy',
+  'train/grad_norm': 'gradNorm',
+  'train/learning_rate': 'learningRate',
+  'train/tokens_per_second': 'tokensPerSecond',
+  'validation/loss': 'validationLoss',
+  'validation/token_accuracy': 'validationTokenAccuracy',
+} as const satisfies Record<string, keyof StepMetrics>;
+
+/** Returns the first frame of a file. */
+export function fileVersionRecord(wallTimeS: number): Uint8Array {
+  return frame(Buffer.concat([doubleField(1, wallTimeS), bytesField(3, 'brain.Event:2')]));
+}
+
+/** Returns the frame with one step's scalars. */
+export function stepRecord(metrics: StepMetrics, wallTimeS: number): Uint8Array {
+  const values = Object.entries(SCALARS).flatMap(([tag, key]) => {
+    const value = metrics[key];
+    if (value === undefined) return [];
+    return [bytesField(1, Buffer.concat([bytesField(1, tag), floatField(2, value)]))];
+  });
+  const event = [
+    doubleField(1, wallTimeS),
+    Buffer.from([tagOf(2, 0), ...varint(metrics.step)]),
+    bytesField(5, Buffer.concat(values)),
+  ];
+  return frame(Buffer.concat(event));
+}
+
+function frame(data: Buffer): Uint8Array {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(data.length));
+  return new Uint8Array(Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]));
+}
+
+function tagOf(field: number, wireType: number): number {
+  return (field << 3) | wireType;
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+  return [...bytes, rest];
+}
+
+function bytesField(field: number, value: string | Buffer): Buffer {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([Buffer.from([tagOf(field, 2), ...varint(bytes.length)]), bytes]);
+}
+
+function doubleField(field: number, value: number): Buffer {
+  const bytes = Buffer.alloc(9);
+  bytes[0] = tagOf(field, 1);
+  bytes.writeDoubleLE(value, 1);
+  return bytes;
+}
+
+function floatField(field: number, value: number): Buffer {
+  const bytes = Buffer.alloc(5);
+  bytes[0] = tagOf(field, 5);
+  bytes.writeFloatLE(value, 1);
+  return bytes;
+}
+
+/** The polynomial of CRC-32C, with its bits reversed. */
+const POLYNOMIAL = 0x82f63b78;
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
+  return crc;
+});
+
+/** Returns the CRC-32C of some bytes. */
+export function crc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 255]! ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+/** Masks a CRC as TFRecord does: computing a CRC over data that contains CRCs is problematic. */
+function maskedCrc(bytes: Uint8Array): Buffer {
+  const crc = crc32c(bytes);
+  const out = Buffer.alloc(4);
+  out.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
+  return out;
+}

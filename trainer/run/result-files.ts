@@ -1,13 +1,15 @@
 // Writes the results of a run: an adapter as a PEFT folder, snapshots of an adapter, or a whole model as a Hugging Face
 // folder.
-
 import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { cp, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
+import { contentPublication } from '../../adapters/repository/content.ts';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { TRAINING_ORIGIN_FILE, type TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
   memorySource,
@@ -19,15 +21,10 @@ import {
   WEIGHTS_FILE as MODEL_WEIGHTS,
   openFolder,
 } from '../../src/import/folder.ts';
-import { type StoredParameter, storedSettings, toStored } from '../adapter/stored.ts';
+import { type StoredParameter, storedSettings, toStored } from '../adapter/tensors.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-import {
-  keepSteps,
-  listSteps,
-  replaceFolder,
-  stepFolder,
-  writeFileDurably,
-} from './durable-files.ts';
+import type { StepMetrics } from './metrics.ts';
+import { keepSteps, listSteps, replaceFolder, stepFolder, writeFileDurably } from './run-folder.ts';
 
 /** An adapter and how to store it. */
 export interface AdapterToWrite {
@@ -151,4 +148,81 @@ function plainConfig({ configJson, configText }: BaseConfig, dtype: string): str
   const { quantization_config: quantization, ...plain } = configJson;
   const text = quantization === undefined ? configText : `${JSON.stringify(plain, null, 2)}\n`;
   return text.replace(/("(?:torch_)?dtype"\s*:\s*)"[^"]*"/, `$1"${dtype}"`);
+}
+
+// Publishes a finished adapter under its name: in the store as the name's next version, or in a folder of adapters.
+
+/** An adapter to publish. */
+export interface FinishedAdapter {
+  readonly name: string;
+  /** A PEFT folder. */
+  readonly directory: string;
+  /** The name of the run that made it. */
+  readonly job: string;
+  /** The metrics of its steps, oldest first. */
+  readonly metrics: readonly StepMetrics[];
+  readonly evaluation: EvaluationCard;
+}
+
+/** A destination for adapters. */
+export interface Publisher {
+  /** The flag of `serve` that serves adapters from here; may be empty. */
+  readonly serveFlag: string;
+  /** Publishes an adapter and resolves with a message. Publishing the same adapter again changes nothing. */
+  publish(adapter: FinishedAdapter): Promise<string>;
+}
+
+/** Publishes each adapter as a folder of its name; a new one replaces it. */
+export function createFolderPublisher(adaptersDir: string): Publisher {
+  return {
+    serveFlag: ` --adapters ${adaptersDir}`,
+    async publish({ name, directory }) {
+      const target = path.join(adaptersDir, name);
+      await copyWhole(directory, target);
+      return `New adapter ${name} in ${target}`;
+    },
+  };
+}
+
+/** Publishes each adapter as the next version of its name. */
+export function createStorePublisher(
+  repository: AdapterRepository,
+  { tenant, baseDigest }: { readonly tenant: string; readonly baseDigest: string },
+): Publisher {
+  return {
+    serveFlag: '',
+    async publish({ name, directory, job, metrics, evaluation }) {
+      const { digest } = await digestAdapterFiles(directory);
+      const { version } = await repository.publish(
+        { tenant, name },
+        { directory },
+        {
+          baseDigest,
+          job,
+          metrics: { ...summarize(metrics), evaluation },
+          publicationId: contentPublication(digest, { baseDigest }),
+        },
+      );
+      return `New adapter ${name}@${version} in ${repository.label}`;
+    },
+  };
+}
+
+/** Returns the metrics for a manifest, in its spelling. */
+function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
+  const last = metrics.at(-1);
+  const losses = metrics.flatMap(({ validationLoss }) => validationLoss ?? []);
+  return {
+    ...(last && { steps: last.step, train_loss: last.loss }),
+    ...(losses.length > 0 && { validation_loss: Math.min(...losses) }),
+  };
+}
+
+/** Copies a folder atomically. */
+async function copyWhole(from: string, target: string): Promise<void> {
+  const building = `${path.dirname(target)}/.${path.basename(target)}.tmp-${process.pid}`;
+  await makeFolder(path.dirname(target));
+  await rm(building, { recursive: true, force: true });
+  await cp(from, building, { recursive: true });
+  await replaceFolder(building, target);
 }

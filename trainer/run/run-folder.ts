@@ -1,25 +1,31 @@
 // The folder of a run: its job, metrics, events and reports. One process at a time works in it. It does not know the model or
 // the optimizer.
+
 import { existsSync } from 'node:fs';
-import { appendFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { appendFile, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
+import { acquireLock, LockHeld } from '../../src/common/file-lock.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import { loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import { writeFileDurably } from './durable-files.ts';
-import { parseMetrics, type StepMetrics, serializeMetrics, toResultCsv } from './metrics.ts';
-import { plotSvg } from './plot-svg.ts';
-import { EVENT_FILE, fileVersionRecord, stepRecord } from './tensorboard.ts';
+import {
+  EVENT_FILE,
+  fileVersionRecord,
+  parseMetrics,
+  plotSvg,
+  type StepMetrics,
+  serializeMetrics,
+  stepRecord,
+  toResultCsv,
+} from './metrics.ts';
 
 const JOB_FILE = 'job.json';
 const LOCK_FILE = 'lock';
 /** Enough for a million steps. */
 const MAX_METRICS_BYTES = 256 * 2 ** 20;
 /** A killed process is gone within this time. */
-const LOCK_WAIT_MS = 10_000;
-const LOCK_POLL_MS = 100;
+const LOCK_WAIT = { waitMs: 10_000, pollMs: 100, isPidEnough: true };
 
 /** The kinds of events in `events.jsonl`. */
 export type EventType =
@@ -135,25 +141,15 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
   };
 }
 
-/** Locks the folder. It waits for a process that has just been killed. @throws ConfigError if the other process keeps running */
+/**
+ * Locks the folder. It waits for a process that has just been killed. A run folder may have come from another container, so only
+ * the process id counts. @throws ConfigError if the other process keeps running
+ */
 async function lock(dir: string): Promise<void> {
-  const file = path.join(dir, LOCK_FILE);
-  const deadlineMs = performance.now() + LOCK_WAIT_MS;
-  while (true) {
-    const isTaken = await writeFile(file, String(process.pid), { flag: 'wx' }).then(
-      () => false,
-      (error: NodeJS.ErrnoException) => {
-        if (error.code === 'EEXIST') return true;
-        throw error;
-      },
-    );
-    if (!isTaken) return;
-    const holder = Number(await loadRegular(file, SMALL_FILE_BYTES).catch(() => ''));
-    if (holder === process.pid || !isAlive(holder)) await rm(file, { force: true });
-    else if (performance.now() > deadlineMs) {
-      throw new ConfigError([`${dir}: process ${holder} is working on this run (${LOCK_FILE})`]);
-    } else await setTimeout(LOCK_POLL_MS);
-  }
+  await acquireLock(path.join(dir, LOCK_FILE), LOCK_WAIT).catch((error) => {
+    if (!(error instanceof LockHeld)) throw error;
+    throw new ConfigError([`${dir}: ${error.message} is working on this run (${LOCK_FILE})`]);
+  });
 }
 
 function orNothing(error: unknown): string {
@@ -161,12 +157,66 @@ function orNothing(error: unknown): string {
   throw error;
 }
 
-function isAlive(pid: number): boolean {
-  if (!(pid > 0)) return false;
+// Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a part of one, even
+// after a crash. Also lists and prunes the `step-N` folders of checkpoints and snapshots.
+
+/** Replaces a file atomically. */
+export async function writeFileDurably(file: string, data: string | Uint8Array): Promise<void> {
+  const temporary = `${file}.tmp-${process.pid}`;
+  const handle = await open(temporary, 'w');
   try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    await handle.writeFile(data);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+  await syncDirectory(path.dirname(file));
+}
+
+/** Replaces a folder with one that was built beside it. */
+export async function replaceFolder(built: string, target: string): Promise<void> {
+  const old = `${target}.old-${process.pid}`;
+  await syncDirectory(built);
+  const hadOne = await rename(target, old).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+  await rename(built, target);
+  await syncDirectory(path.dirname(target));
+  if (hadOne) await rm(old, { recursive: true });
+}
+
+async function syncDirectory(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Returns the folder of a step. */
+export function stepFolder(dir: string, step: number): string {
+  return path.join(dir, `step-${step}`);
+}
+
+/** Lists the steps that have a folder, in ascending order. */
+export async function listSteps(dir: string): Promise<number[]> {
+  const names = await readdir(dir).catch(() => []);
+  return names
+    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Removes everything but the folders of these steps, including what a killed process left half-written. */
+export async function keepSteps(dir: string, steps: readonly number[]): Promise<void> {
+  const kept = new Set(steps.map((step) => `step-${step}`));
+  for (const name of await readdir(dir)) {
+    if (!kept.has(name)) await rm(path.join(dir, name), { recursive: true });
   }
 }

@@ -3,6 +3,7 @@
 
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
+import type { Nf4Linear } from '../../src/import/bitsandbytes.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
 import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
@@ -21,13 +22,6 @@ export function shiftLayer(name: string, by: number): string {
 /** Returns the layer in a tensor's name; NaN if it has none. */
 export function layerOf(name: string): number {
   return Number(/\blayers\.(\d+)\./.exec(name)?.[1]);
-}
-
-interface Packed {
-  readonly packed: Uint8Array;
-  readonly absmax: Float32Array;
-  readonly rows: number;
-  readonly cols: number;
 }
 
 /** The unpacked linears of a segment, by their names in its graph. */
@@ -49,7 +43,7 @@ export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
   /** Weights in the row form, by the names of a graph's inputs. */
   readonly #rowInt8 = new Map<string, OrtTensor>();
-  readonly #packed = new Map<string, Packed>();
+  readonly #packed = new Map<string, Nf4Linear>();
   readonly #blocksPerSegment: number;
   readonly #targets: readonly TargetName[];
   /** The buffers of the current and the next segment, the last loaded first. */
@@ -138,7 +132,7 @@ function denseValues(linear: ReturnType<typeof readLinear>): Float32Array {
 function scratchTensor(
   { tensors }: Scratch,
   name: string,
-  { rows, cols }: Packed,
+  { rows, cols }: Nf4Linear,
 ): OrtTensor<'float32'> {
   const tensor = tensors.get(name) ?? hostTensor('float32', [rows, cols]);
   tensors.set(name, tensor);

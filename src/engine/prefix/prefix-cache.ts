@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { assert } from '../../common/assert.ts';
+import type { PrefixCacheStats } from '../../contracts/engine.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../contracts/generation.ts';
 import type { SlotId } from '../batch.ts';
 import type { KvPositions } from '../kv-cache.ts';
@@ -28,14 +29,6 @@ export interface PrefixUser {
   readonly adapter: AdapterSource | undefined;
   readonly scope: string;
   readonly adapterFrom?: number;
-}
-
-/** The cache now, and totals since the start. */
-export interface PrefixCacheStats {
-  readonly bytes: number;
-  readonly capacityBytes: number;
-  /** Evicted blocks since the start. */
-  readonly evictions: number;
 }
 
 /** The KV cache that the blocks come from, and the limit of the blocks. */

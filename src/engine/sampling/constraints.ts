@@ -1,11 +1,19 @@
 // The tokens that a sequence must not draw next: those that complete a banned word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
-import type { ForcedTokens, TokenBan, TokenMatcher } from './token-matcher.ts';
+import type { Matcher } from '../../grammar/matcher.ts';
+import type { BannedWords } from '../../grammar/word-ban.ts';
 
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
+/** The tokens that a sequence may generate next, by its grammar. It has to be told every token. */
+export type TokenMatcher = Pick<Matcher, 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'>;
+/** The words that a sequence must not generate. It has to be told every token. */
+export type TokenBan = Pick<BannedWords, 'forbidden' | 'accept'>;
+/** Tokens that follow in any case, because there is only one text that may follow. */
+type ForcedTokens = ReturnType<Matcher['forced']>;
+
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
 /** The sequence that constraints belong to. */

@@ -5,9 +5,8 @@ import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts
 import { TOP_LOGITS_COUNT } from '../../model/top-logits.ts';
 import { type LogitsRow, scoreToken, type TopLogits } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
-import { Constraints } from './constraints.ts';
+import { Constraints, type TokenBan, type TokenMatcher } from './constraints.ts';
 import { Penalties } from './penalties.ts';
-import type { TokenBan, TokenMatcher } from './token-matcher.ts';
 
 /** A token that was sampled. */
 export interface SampledToken {

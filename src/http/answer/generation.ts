@@ -8,7 +8,7 @@ import type { TenantShare } from '../../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../../scheduler/client.ts';
 import type { EngineEvent, Prefetched } from '../../scheduler/protocol.ts';
 import type { AdapterReceipt } from '../../telemetry/request-trace.ts';
-import type { StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
+import type { StreamDecoder, StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 
 /** One choice of the answer, which is one sequence in the engine. */
 export interface ChoicePlan {
@@ -26,12 +26,6 @@ export interface GenerationPlan {
   choices: readonly ChoicePlan[];
   /** How the text of each choice ends. */
   textEnd: StreamDecoderOptions;
-}
-
-/** Turns the token ids of one sequence into text that can be shown. */
-export interface TextDecoder {
-  push(id: number): { text: string; stopped: boolean };
-  end(): string;
 }
 
 /**
@@ -55,7 +49,7 @@ export type GenerationEvent =
 
 /** How to run a generation. */
 export interface GenerationOptions {
-  createDecoder(end: StreamDecoderOptions): TextDecoder;
+  createDecoder(end: StreamDecoderOptions): StreamDecoder;
   /** Choices beyond this number wait until others finish. */
   maxInFlight: number;
   /** Aborted when nobody wants the answer any more, or when its time is over. */
@@ -101,7 +95,7 @@ export async function* runGeneration(
 /** One choice in the engine. */
 interface LiveChoice {
   readonly index: number;
-  readonly decoder: TextDecoder;
+  readonly decoder: StreamDecoder;
   readonly handle: SequenceHandle;
 }
 

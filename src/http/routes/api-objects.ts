@@ -19,9 +19,9 @@ import { toWire } from '../../contracts/training-fields.ts';
 import type { JobPlan } from '../../contracts/training-messages.ts';
 import type { FileDigest, TrainingOrigin } from '../../contracts/training-origin.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/job.ts';
+import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
-import { checkpointMetrics } from '../../jobs/run-events.ts';
-import { resolveHyperparameters } from '../../jobs/trainer-job.ts';
+import { checkpointMetrics } from '../../jobs/run-journal.ts';
 
 /** Writes a page as OpenAI's clients follow it: while `has_more`, they ask for what comes after `last_id`. */
 export function toListAnswer<T, Wire extends { id: string }>(

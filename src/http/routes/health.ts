@@ -4,8 +4,8 @@
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
+import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
-import type { EngineStats } from '../../scheduler/protocol.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
 import { ANY_QUERY, addRoute, json } from '../wire/route.ts';

@@ -1,8 +1,8 @@
 // Keeps the last hour of the server's load for a status page that was just opened: a ring of one sample per interval.
 // Samples hold totals, from which the page computes rates. Knows no routes.
 import { orAfter } from '../../common/waiting.ts';
+import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
-import type { EngineStats } from '../../scheduler/protocol.ts';
 
 /**
  * Asks the engine for its figures. Undefined if it is not ready, or does not answer in time. If it has left a question
@@ -31,13 +31,7 @@ export interface LoadSample {
   readonly isReady: boolean;
   /** Undefined if the engine gave no figures in time. */
   readonly load:
-    | {
-        readonly running: number;
-        readonly waiting: number;
-        /** Totals since the engine started. */
-        readonly promptTokens: number;
-        readonly generatedTokens: number;
-      }
+    | Pick<EngineStats, 'running' | 'waiting' | 'promptTokens' | 'generatedTokens'>
     | undefined;
 }
 

@@ -3,7 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import {
-  AdapterRepository,
+  type AdapterRepository,
+  createRepository,
   type RepositoryOptions,
 } from '../../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../../adapters/store/memory.ts';
@@ -47,8 +48,7 @@ export function adapterFiles(seed: number): { config: Uint8Array; weights: Uint8
 export function shelf(t: TestContext, options: RepositoryOptions = {}) {
   const root = temporaryFolder(t);
   const store = createMemoryStore();
-  const open = (over: ObjectStore = store): AdapterRepository =>
-    new AdapterRepository(over, options);
+  const open = (over: ObjectStore = store): AdapterRepository => createRepository(over, options);
   return { store, open, repository: open(), adapter: (seed: number) => writeAdapter(root, seed) };
 }
 

@@ -1,12 +1,12 @@
 // Signed manifests: what is published with a signing key is read with its public key, and nothing else is.
+
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { keys } from '../../../adapters/repository/manifest.ts';
-import { AdapterRepository } from '../../../adapters/repository/repository.ts';
-import { parsePublicKey, parseSigningKey } from '../../../adapters/repository/signatures.ts';
+import { keys, parsePublicKey, parseSigningKey } from '../../../adapters/repository/manifest.ts';
+import { createRepository } from '../../../adapters/repository/repository.ts';
 import { readBody } from '../../../adapters/store/documents.ts';
 import type { ObjectStore } from '../../../adapters/store/store.ts';
 import { ConfigError, ServeError } from '../../../src/common/errors.ts';
@@ -28,7 +28,7 @@ const signatureKeys = parseSigningKey(PAIR.signingKey);
 
 /** Reads the manifest as a server that only has the public key. */
 function readBy(store: ObjectStore, { publicKey } = PAIR, version = 1) {
-  const repository = new AdapterRepository(store, {
+  const repository = createRepository(store, {
     signatureKeys: { publicKey: parsePublicKey(publicKey) },
   });
   return repository.readManifest(ZEN.tenant, ZEN.name, version);

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import path from 'node:path';
-import { createFsStore } from '../../../adapters/store/fs.ts';
-import { withKeyLock } from '../../../adapters/store/key-lock.ts';
+import { createFsStore, withKeyLock } from '../../../adapters/store/fs.ts';
 import { bytesOf, increment, ofKind } from './conformance.ts';
 
 const [what, folder, ...args] = process.argv.slice(2);

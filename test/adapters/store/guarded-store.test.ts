@@ -1,7 +1,8 @@
 // A store that fails raises the same alert for files and jobs as for adapters.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AdapterRepository } from '../../../adapters/repository/repository.ts';
+import { createRepository } from '../../../adapters/repository/repository.ts';
 import { guardStore } from '../../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../../adapters/store/memory.ts';
 import {
@@ -28,7 +29,7 @@ for (const [kind, alert] of ALERTS) {
     const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
     const store = failing(kind);
     await assert.rejects(guardStore(store, log).get('a/b'), { code: 'store_unavailable' });
-    const repository = new AdapterRepository(store, { log });
+    const repository = createRepository(store, { log });
     const reading = repository.readManifest('local', 'zen', 1);
     await assert.rejects(reading, { code: 'adapter_unavailable' });
     assert.deepEqual(

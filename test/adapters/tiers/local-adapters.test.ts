@@ -41,10 +41,10 @@ test('a published adapter comes from the store, then from the disk', async (t) =
   const again = await local.acquire(toResolved(version));
   assert.equal(again.tier, 'disk');
   assert.equal(store.asked.length, 2);
-  const { hits, fetched, failed, diskCount } = local.stats();
+  const { hits, loaded, misses, failed, adapters } = local.stats();
   assert.deepEqual(
-    { hits, fetched, failed, diskCount },
-    { hits: 1, fetched: 1, failed: 0, diskCount: 1 },
+    { hits, loaded, misses, failed, adapters },
+    { hits: 1, loaded: 1, misses: 1, failed: 0, adapters: 1 },
   );
 });
 

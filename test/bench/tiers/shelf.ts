@@ -1,7 +1,8 @@
 // Many adapters of one base in a real S3 server that is some milliseconds away, and servers that read them there.
+
 import { rmSync } from 'node:fs';
 import path from 'node:path';
-import { AdapterRepository } from '../../../adapters/repository/repository.ts';
+import { createRepository } from '../../../adapters/repository/repository.ts';
 import { createS3Store } from '../../../adapters/store/s3.ts';
 import type { DecoderConfig } from '../../../src/model/config.ts';
 import { TARGET_MODULES, type TargetName } from '../../../src/model/target-modules.ts';
@@ -56,7 +57,7 @@ export async function openShelf(options: ShelfOptions): Promise<Shelf> {
   proxy.script = () => ({ kind: 'latency', ms: latencyMs });
   const place = { bucket: server.bucket, prefix: '' };
   const s3 = { isPathStyle: true, checksums: 'when_supported', connection: server } as const;
-  const repository = new AdapterRepository(createS3Store(place, s3));
+  const repository = createRepository(createS3Store(place, s3));
   const home = path.join(scratch, 'home');
   let seed = 0;
   const write = (name: string, rank: number): string => {

@@ -3,7 +3,10 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AdapterRepository } from '../../../adapters/repository/repository.ts';
+import {
+  type AdapterRepository,
+  createRepository,
+} from '../../../adapters/repository/repository.ts';
 import { createS3Store } from '../../../adapters/store/s3.ts';
 import { SHARED_OWNER } from '../../../src/contracts/tenant.ts';
 import { readArtifact } from '../../../src/import/artifact.ts';
@@ -193,7 +196,7 @@ async function openStore({ model, scratch, after, tell }: Context): Promise<Stor
   const s3 = await startS3Server({ after });
   const proxy = await startFaultProxy({ after }, s3.endpoint);
   const open = (endpoint: string) =>
-    new AdapterRepository(
+    createRepository(
       createS3Store(
         { bucket: s3.bucket, prefix: '' },
         { isPathStyle: true, checksums: 'when_supported', connection: { ...s3, endpoint } },
