@@ -124,7 +124,7 @@ export function logStoreFault(
 }
 
 /** Logs the reason of a failed call, which a client is not told. */
-export function logStoreFailure(
+function logStoreFailure(
   log: StoreLog | undefined,
   { label }: Pick<ObjectStore, 'label'>,
   { kind, message }: StoreError,

@@ -2,7 +2,7 @@
 // run.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { maxTokensPerRun } from '../../src/engine/memory/attention-check.ts';
+import { maxTokensPerRun } from '../../src/engine/memory/device-memory.ts';
 import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { torchMean } from '../../src/quant/torch-mean.ts';
+import { torchMean } from '../../src/quant/double-quant.ts';
 
 /** 1 / (1 + i mod 1009) in fp32, which every language computes the same. */
 const input = (count: number) =>

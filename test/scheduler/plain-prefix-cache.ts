@@ -1,8 +1,12 @@
 // A prefix cache for engines without a model, whose slots hold tokens. It keeps whole sequences and compares their tokens
 // one by one.
 import type { SlotId } from '../../src/engine/batch.ts';
-import { BLOCK_TOKENS, type PrefixChain } from '../../src/engine/prefix/prefix-cache.ts';
-import { blockKey, rootKey } from '../../src/engine/prefix/prefix-keys.ts';
+import {
+  BLOCK_TOKENS,
+  blockKey,
+  type PrefixChain,
+  rootKey,
+} from '../../src/engine/prefix/prefix-cache.ts';
 import type { StepPrefixes } from '../../src/scheduler/step-loop.ts';
 
 export class PlainPrefixCache implements StepPrefixes {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { createLossPlot, drawLoss } from '../../src/cli/loss-plot.ts';
+import { createLossPlot, drawLoss } from '../../src/cli/trainer-display.ts';
 import {
   crc32c,
   EVENT_FILE,

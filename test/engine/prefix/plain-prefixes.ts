@@ -1,6 +1,6 @@
 // The plain twin of the prefix cache: it keeps whole sequences of tokens by everything that their values depend on, and
 // never evicts one.
-import type { PrefixRoot } from '../../../src/engine/prefix/prefix-keys.ts';
+import type { PrefixRoot } from '../../../src/engine/prefix/prefix-cache.ts';
 
 export class PlainPrefixes {
   readonly #blockTokens: number;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { blockKey, type PrefixRoot, rootKey } from '../../../src/engine/prefix/prefix-keys.ts';
+import { blockKey, type PrefixRoot, rootKey } from '../../../src/engine/prefix/prefix-cache.ts';
 
 const ROOT: PrefixRoot = {
   served: 'base int8',
