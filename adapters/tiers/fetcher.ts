@@ -1,9 +1,11 @@
 // Fetches published adapters from the store, with deadlines, a few retries, a circuit breaker and a short memory of failures.
 // The caller writes the bytes.
+
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import { TurnQueue } from '../../src/common/turn-queue.ts';
 import {
   type Backoff,
   type Clock,
@@ -16,7 +18,6 @@ import { keys, type VersionManifest } from '../repository/manifest.ts';
 import { logStoreFault, type StoreFault } from '../store/guarded-store.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
 import { CorruptContent, type OpenFile } from './disk.ts';
-import { FetchQueue } from './fetch-queue.ts';
 
 /** The store and the limits of a fetcher. */
 export interface FetcherOptions {
@@ -52,26 +53,20 @@ const FAULTS: Record<FaultKind, FaultRule> = {
   // The drivers retry failed calls (S3's client three times), but not a body that broke off.
   unavailable: { maxTries: 1, rememberMs: 1_000, code: 'adapter_unavailable' },
   interrupted: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
-  denied: {
-    maxTries: 1,
-    rememberMs: 5_000,
-    code: 'adapter_unavailable',
-  },
-  invalid: {
-    maxTries: 1,
-    rememberMs: 5_000,
-    code: 'adapter_unavailable',
-  },
-  missing: {
-    maxTries: 1,
-    rememberMs: 5_000,
-    code: 'adapter_unavailable',
-  },
-  corrupt: {
-    maxTries: 2,
-    rememberMs: 30_000,
-    code: 'adapter_checksum_mismatch',
-  },
+  denied: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
+  invalid: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
+  missing: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
+  corrupt: { maxTries: 2, rememberMs: 30_000, code: 'adapter_checksum_mismatch' },
+};
+/**
+ * Each fetch writes to the disk, and a hanging store can block all that run. The others are those of distinct adapters, because
+ * requests for one adapter share its fetch.
+ */
+const FETCHES = {
+  maxParallel: 4,
+  maxWaiting: 512,
+  maxPerTenant: 512,
+  fullMessage: 'Too many adapters are waiting to be fetched. Try again.',
 };
 const MAX_REMEMBERED = 1_000;
 const BACKOFF: Backoff = { firstMs: 200, longestMs: 1_000 };
@@ -90,7 +85,7 @@ class InterruptedBody extends Error {
 export class Fetcher {
   readonly #options: Required<Omit<FetcherOptions, 'deadlines'>>;
   readonly #deadlines: FetchDeadlines;
-  readonly #queue = new FetchQueue();
+  readonly #queue = new TurnQueue(FETCHES);
   readonly #breaker = new CircuitBreaker();
   readonly #budget = new RetryBudget();
   readonly #failures: LRUCache<string, ServeError>;
@@ -131,7 +126,7 @@ export class Fetcher {
     if (known) throw known;
     this.#refuseIfOpen();
     try {
-      await this.#queue.run(owner, () => this.#attempt(manifest, write));
+      await this.#queue.take({ tenant: owner }, () => this.#attempt(manifest, write));
     } catch (error) {
       throw this.#toRefusal(id, manifest, error);
     }
