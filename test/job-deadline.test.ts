@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
-import { JobDeadline } from '../src/common/job-deadline.ts';
+import { JobDeadline } from '../src/common/job-process.ts';
 
 /** Returns whether it stopped the job, if `whenDue` happens in the turn in which it is due. */
 async function stops(whenDue: (deadline: JobDeadline) => void): Promise<boolean> {

@@ -1,7 +1,7 @@
 // Reads the tensors with which an adapter changes the outputs of a linear other than by an update: DoRA's magnitudes, and biases.
 // Both become a factor and a bias per output.
-
 import { toFloat32 } from '../../src/common/tensor.ts';
+import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
@@ -9,8 +9,8 @@ import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/tar
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import type { PairSlice } from './parse-adapter.ts';
-import { MAX_WEIGHT, nonFinite } from './refusal.ts';
-import { presenceOf, tensorName } from './tensor-names.ts';
+import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import { CLASSIFIER_NAMES, presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
 
 /** The sources of the reader. */
@@ -115,4 +115,37 @@ function multiplyRows({ pair, column }: PairSlice, rank: number, scale: Float32A
   const { length: width } = scale;
   const rows = pair.b.subarray(column * width, (column + rank) * width);
   for (let i = 0; i < rows.length; i++) rows[i]! *= 1 + scale[i % width]!;
+}
+
+// The head of an adapter that classifies sequences: a linear layer over the hidden state of the last token.
+
+/** A classification head. D = hidden size. */
+export interface Classifier {
+  /** The labels of the scores, in order. */
+  readonly labels: readonly string[];
+  /** [labels, D], row-major. */
+  readonly weight: Float32Array;
+}
+
+/** Reads the head of a classifier; undefined if the adapter is none. Throws `ServeError` (422) with the tensor as `param`. */
+export function readClassifier({
+  tensors,
+  config,
+  model,
+}: Omit<OutputSource, 'base'>): Classifier | undefined {
+  if (!config.classifies) return undefined;
+  const names = CLASSIFIER_NAMES.map((name) => tensorName(name, 'whole'));
+  const [name, ...others] = names.filter((name) => tensors.has(name));
+  if (name === undefined) throw invalidAdapter(names[0]!, 'is missing');
+  if (others.length > 0) throw invalidAdapter(others[0]!, `is a second head beside ${name}`);
+  const [count = 0] = tensors.get(name)!.shape;
+  if (count > MAX_LABELS)
+    throw invalidAdapter(name, `has ${count} labels; the limit is ${MAX_LABELS}`);
+  const weight = expectValues(tensors, name, [count, model.hiddenSize]);
+  return { labels: classNames(count, config.labels), weight };
+}
+
+/** Returns the names of all classes. Those without one are called as in transformers. */
+export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
+  return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);
 }

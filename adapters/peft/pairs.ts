@@ -2,12 +2,147 @@
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import type { AdapterConfig } from './adapter-config.ts';
-import { type FactorKind, LinearFactors, type PairSize, type Shaped } from './factors.ts';
-import { HADAMARD } from './hadamard.ts';
-import { KRONECKER } from './kronecker.ts';
+import { type FactorKind, LinearFactors, type PairSize, type Shaped, valuesOf } from './factors.ts';
 import { invalidAdapter } from './refusal.ts';
 import { MODULE_TENSORS, tensorName } from './tensor-names.ts';
 import { parseTensors } from './tensors.ts';
+
+// LoKr's tensors of a linear as LoRA's two. The rank of a Kronecker product is the product of both ranks:
+// (L1 R1) ⊗ (L2 R2) = (L1 ⊗ L2) (R1 ⊗ R2) = B A. peft stores each of the two matrices as a product, or whole. A whole one is itself
+// times the unit matrix, with the shorter of its sides as its rank.
+
+/** The names of one of the two matrices: whole, or as a product. */
+interface Names {
+  readonly whole: string;
+  readonly left: string;
+  readonly right: string;
+}
+
+const [W1, W2] = ['lokr_w1', 'lokr_w2'].map(
+  (whole): Names => ({ whole, left: `${whole}_a`, right: `${whole}_b` }),
+) as [Names, Names];
+
+/** LoKr: with W1 [a, c] and W2 [b, d], the update is [a b, c d]. */
+const KRONECKER: FactorKind = {
+  peftType: 'LOKR',
+  label: 'LoKr',
+  endings: [W1, W2].flatMap(({ whole, left, right }) => [whole, left, right]),
+
+  measure(factors) {
+    const [one, other] = [measureOne(factors, W1), measureOne(factors, W2)];
+    const factorRank = one.factorRank ?? other.factorRank;
+    if (other.factorRank !== undefined) factors.sides(W2.left, other.rows, factorRank);
+    return {
+      rank: one.rank * other.rank,
+      inFeatures: one.columns * other.columns,
+      outFeatures: one.rows * other.rows,
+      factorRank,
+    };
+  },
+
+  multiply(factors) {
+    const [one, other] = [factorize(factors, W1), factorize(factors, W2)];
+    return { a: kronecker(one.right, other.right), b: kronecker(one.left, other.left) };
+  },
+};
+
+function measureOne(factors: LinearFactors<Shaped>, { whole, left, right }: Names) {
+  if (!factors.has(left) && !factors.has(right)) {
+    const [rows, columns] = factors.sides(whole);
+    return { rows, columns, rank: Math.min(rows, columns), factorRank: undefined };
+  }
+  if (factors.has(whole)) throw invalidAdapter(factors.nameOf(whole), `does not go with ${left}`);
+  const [rows, rank] = factors.sides(left);
+  const [, columns] = factors.sides(right, rank);
+  return { rows, columns, rank, factorRank: rank };
+}
+
+interface Matrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly values: Float32Array;
+}
+
+/** Returns a matrix as the product of two. */
+function factorize(
+  factors: LinearFactors<Tensor>,
+  names: Names,
+): { readonly left: Matrix; readonly right: Matrix } {
+  const { rows, columns, rank, factorRank } = measureOne(factors, names);
+  const matrix = (name: string, [rows, columns]: readonly [number, number]): Matrix => ({
+    ...{ rows, columns },
+    values: valuesOf(factors, name),
+  });
+  if (factorRank !== undefined)
+    return {
+      left: matrix(names.left, [rows, rank]),
+      right: matrix(names.right, [rank, columns]),
+    };
+  const whole = matrix(names.whole, [rows, columns]);
+  return rows < columns ? { left: unit(rank), right: whole } : { left: whole, right: unit(rank) };
+}
+
+function unit(size: number): Matrix {
+  const values = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) values[i * size + i] = 1;
+  return { rows: size, columns: size, values };
+}
+
+/** Returns the values of the Kronecker product. */
+function kronecker(one: Matrix, other: Matrix): Float32Array {
+  const product = new Float32Array(one.values.length * other.values.length);
+  let at = 0;
+  for (let i = 0; i < one.rows; i++)
+    for (let k = 0; k < other.rows; k++)
+      for (let j = 0; j < one.columns; j++) {
+        const factor = one.values[i * one.columns + j]!;
+        for (let l = 0; l < other.columns; l++)
+          product[at++] = factor * other.values[k * other.columns + l]!;
+      }
+  return product;
+}
+
+// LoHa's four tensors of a linear as LoRA's two. The elementwise product of two matrices of rank r has rank r² at most:
+// (W1a W1b) * (W2a W2b) = B A. A has the products of each row of W1b with each row of W2b, and B the products of each column
+// of W1a with each column of W2a. So LoHa of rank r is LoRA of rank r².
+
+const [W1A, W1B, W2A, W2B] = ['hada_w1_a', 'hada_w1_b', 'hada_w2_a', 'hada_w2_b'] as const;
+
+/** LoHa: W1a and W2a are [out, r], W1b and W2b are [r, in]. */
+const HADAMARD: FactorKind = {
+  peftType: 'LOHA',
+  label: 'LoHa',
+  endings: [W1A, W1B, W2A, W2B],
+
+  measure(factors) {
+    const [outFeatures, rank] = factors.sides(W1A);
+    const [, inFeatures] = factors.sides(W1B, rank);
+    factors.sides(W2A, outFeatures, rank);
+    factors.sides(W2B, rank, inFeatures);
+    return { rank: rank * rank, inFeatures, outFeatures, factorRank: rank };
+  },
+
+  multiply(factors) {
+    const [outFeatures, rank] = factors.sides(W1A);
+    const [, inFeatures] = factors.sides(W1B);
+    const [w1a, w1b] = [valuesOf(factors, W1A), valuesOf(factors, W1B)];
+    const [w2a, w2b] = [valuesOf(factors, W2A), valuesOf(factors, W2B)];
+    const a = new Float32Array(rank * rank * inFeatures);
+    const b = new Float32Array(outFeatures * rank * rank);
+    for (let p = 0; p < rank; p++) {
+      for (let q = 0; q < rank; q++) {
+        const row = p * rank + q;
+        for (let j = 0; j < inFeatures; j++) {
+          a[row * inFeatures + j] = w1b[p * inFeatures + j]! * w2b[q * inFeatures + j]!;
+        }
+        for (let i = 0; i < outFeatures; i++) {
+          b[i * rank * rank + row] = w1a[i * rank + p]! * w2a[i * rank + q]!;
+        }
+      }
+    }
+    return { a, b };
+  },
+};
 
 const KINDS: readonly FactorKind[] = [HADAMARD, KRONECKER];
 /** As many as a file of plain LoRA may have. A few factors can have a product of any size. */

@@ -22,10 +22,9 @@ import type {
 } from '../../src/model/vocabulary-changes.ts';
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
-import { type Classifier, readClassifier } from './classifier.ts';
 import type { AdapterFiles } from './files.ts';
 import { otherChanges } from './kinds.ts';
-import { OutputReader, type OutputSource } from './outputs.ts';
+import { type Classifier, OutputReader, type OutputSource, readClassifier } from './outputs.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';

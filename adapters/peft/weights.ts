@@ -15,7 +15,7 @@ import {
   type VocabularyTable,
   vocabularyArrays,
 } from '../../src/model/vocabulary-changes.ts';
-import type { Classifier } from './classifier.ts';
+import type { Classifier } from './outputs.ts';
 
 /** The update of one linear: y += (x @ a) @ b. */
 export interface LoraPair {

@@ -1,9 +1,11 @@
 // Fetches published adapters from the store, with deadlines, a few retries, a circuit breaker and a short memory of failures.
 // The caller writes the bytes.
+
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import { TurnQueue } from '../../src/common/turn-queue.ts';
 import {
   type Backoff,
   type Clock,
@@ -15,9 +17,7 @@ import {
 import { keys, type VersionManifest } from '../repository/manifest.ts';
 import { logStoreFault, type StoreFault } from '../store/guarded-store.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
-import { CircuitBreaker, RetryBudget } from './breaker.ts';
 import { CorruptContent, type OpenFile } from './disk.ts';
-import { FetchQueue } from './fetch-queue.ts';
 
 /** The store and the limits of a fetcher. */
 export interface FetcherOptions {
@@ -53,26 +53,20 @@ const FAULTS: Record<FaultKind, FaultRule> = {
   // The drivers retry failed calls (S3's client three times), but not a body that broke off.
   unavailable: { maxTries: 1, rememberMs: 1_000, code: 'adapter_unavailable' },
   interrupted: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
-  denied: {
-    maxTries: 1,
-    rememberMs: 5_000,
-    code: 'adapter_unavailable',
-  },
-  invalid: {
-    maxTries: 1,
-    rememberMs: 5_000,
-    code: 'adapter_unavailable',
-  },
-  missing: {
-    maxTries: 1,
-    rememberMs: 5_000,
-    code: 'adapter_unavailable',
-  },
-  corrupt: {
-    maxTries: 2,
-    rememberMs: 30_000,
-    code: 'adapter_checksum_mismatch',
-  },
+  denied: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
+  invalid: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
+  missing: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
+  corrupt: { maxTries: 2, rememberMs: 30_000, code: 'adapter_checksum_mismatch' },
+};
+/**
+ * Each fetch writes to the disk, and a hanging store can block all that run. The others are those of distinct adapters, because
+ * requests for one adapter share its fetch.
+ */
+const FETCHES = {
+  maxParallel: 4,
+  maxWaiting: 512,
+  maxPerTenant: 512,
+  fullMessage: 'Too many adapters are waiting to be fetched. Try again.',
 };
 const MAX_REMEMBERED = 1_000;
 const BACKOFF: Backoff = { firstMs: 200, longestMs: 1_000 };
@@ -91,7 +85,7 @@ class InterruptedBody extends Error {
 export class Fetcher {
   readonly #options: Required<Omit<FetcherOptions, 'deadlines'>>;
   readonly #deadlines: FetchDeadlines;
-  readonly #queue = new FetchQueue();
+  readonly #queue = new TurnQueue(FETCHES);
   readonly #breaker = new CircuitBreaker();
   readonly #budget = new RetryBudget();
   readonly #failures: LRUCache<string, ServeError>;
@@ -132,7 +126,7 @@ export class Fetcher {
     if (known) throw known;
     this.#refuseIfOpen();
     try {
-      await this.#queue.run(owner, () => this.#attempt(manifest, write));
+      await this.#queue.take({ tenant: owner }, () => this.#attempt(manifest, write));
     } catch (error) {
       throw this.#toRefusal(id, manifest, error);
     }
@@ -260,4 +254,61 @@ function kindOf(error: unknown): FaultKind | undefined {
   if (error instanceof MissingObject) return 'missing';
   if (error instanceof CorruptContent) return 'corrupt';
   return undefined;
+}
+
+// A circuit breaker and a retry budget for a store that does not answer. Both are pure: time is an argument.
+
+/** Failures in a row, of any adapters, that open the breaker. */
+const OPENS_AFTER = 5;
+const OPEN_MS = 10_000;
+
+/** Stops calls for a while after several failures in a row. */
+class CircuitBreaker {
+  #failures = 0;
+  /** Set while it is open. */
+  #openUntilMs: number | undefined;
+
+  /** Returns the milliseconds until the next call may start. */
+  pauseMs(nowMs: number): number {
+    return Math.max(0, (this.#openUntilMs ?? nowMs) - nowMs);
+  }
+
+  /** Notes that a call starts. If the breaker was open it stays so for others, until this call reports its result. */
+  started(nowMs: number): void {
+    if (this.#openUntilMs !== undefined) this.#openUntilMs = nowMs + OPEN_MS;
+  }
+
+  /** Notes an answer of the store, which may be a refusal. */
+  succeeded(): void {
+    this.#failures = 0;
+    this.#openUntilMs = undefined;
+  }
+
+  /** Notes that the store did not answer. */
+  failed(nowMs: number): void {
+    this.#failures++;
+    if (this.#failures >= OPENS_AFTER) this.#openUntilMs = nowMs + OPEN_MS;
+  }
+}
+
+/** Retries per call, so that they do not multiply the load on an overloaded store. */
+const RETRY_SHARE = 0.1;
+/** Retries that can be saved up, and that there are at the start: a few faults in a row are normal. */
+const RETRY_RESERVE = 10;
+
+/** Limits retries to a share of the calls. */
+export class RetryBudget {
+  #tokens = RETRY_RESERVE;
+
+  /** Notes a first try, which earns a share of a retry. */
+  firstTry(): void {
+    this.#tokens = Math.min(RETRY_RESERVE, this.#tokens + RETRY_SHARE);
+  }
+
+  /** Takes a retry from the budget. Returns false if there is none left. */
+  take(): boolean {
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
 }

@@ -42,12 +42,14 @@ function describeStep(
   return `loss ${loss.toFixed(4)}${validation} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
 }
 
+// A loss curve of text: redrawn after each step on a terminal, drawn once each quarter of the run in a log or a pipe.
+
 const WIDTH = 64;
 const HEIGHT = 12;
 const MARKS = { train: '·', validation: 'o' };
 
 /** A loss curve that grows with each step. */
-export interface LossPlot {
+interface LossPlot {
   /** Adds a step, with `detail` shown below the curve. */
   add(step: StepMessage, detail: string): void;
   /** Keeps the current drawing, because something else is written below it. */

@@ -1,4 +1,5 @@
-// Runs tasks one after the other. Tenants take turns, so that one with many tasks does not delay the single task of another.
+// Runs tasks one after the other, or a few at a time. Tenants take turns, so that one with many tasks does not delay the single
+// task of another.
 import { ServeError } from './errors.ts';
 import { type Resolvers, unlessAborted, withResolvers } from './waiting.ts';
 
@@ -11,9 +12,17 @@ export interface Caller {
 
 /** The limits of a queue. */
 export interface TurnQueueOptions {
-  /** The tasks of all tenants. One tenant may have half of them. */
+  /** The tasks of all tenants. */
   readonly maxWaiting: number;
+  /** The tasks of one tenant. Default: half of all. */
+  readonly maxPerTenant?: number;
+  /** Default: 1. */
+  readonly maxParallel?: number;
+  /** Tells a client that the queue is full. */
+  readonly fullMessage?: string;
 }
+
+const FULL = 'Too many requests are being prepared. Try again later.';
 
 /** A task that waits or runs. */
 interface Task extends Resolvers<unknown> {
@@ -26,14 +35,21 @@ interface Task extends Resolvers<unknown> {
 
 /** A queue of tasks. */
 export class TurnQueue {
-  readonly #maxWaiting: number;
+  readonly #options: Required<TurnQueueOptions>;
   readonly #tasks = new Map<unknown, Task>();
   /** Tenant → the waiting tasks that it wants, oldest first. The tenants are in the order of their turns. */
   readonly #waiting = new Map<string, Task[]>();
-  #isRunning = false;
+  /** The tenant in whose turn each running task began. */
+  readonly #running: string[] = [];
 
-  constructor({ maxWaiting }: TurnQueueOptions) {
-    this.#maxWaiting = maxWaiting;
+  constructor({ maxWaiting, ...options }: TurnQueueOptions) {
+    const defaults = { maxPerTenant: maxWaiting / 2, maxParallel: 1, fullMessage: FULL };
+    this.#options = { maxWaiting, ...defaults, ...options };
+  }
+
+  /** The tasks that run or wait. */
+  get size(): number {
+    return this.#tasks.size;
   }
 
   /**
@@ -62,29 +78,33 @@ export class TurnQueue {
   #requireRoom(tenant: string): void {
     const own = this.#waiting.get(tenant)?.length ?? 0;
     const all = [...this.#waiting.values()].reduce((sum, { length }) => sum + length, 0);
-    if (all >= this.#maxWaiting) {
-      throw new ServeError('overloaded', 'Too many requests are being prepared. Try again later.');
-    }
-    if (own < this.#maxWaiting / 2) return;
+    const { maxWaiting, maxPerTenant, fullMessage } = this.#options;
+    if (all >= maxWaiting) throw new ServeError('overloaded', fullMessage);
+    if (own < maxPerTenant) return;
     const message = 'Too many of your requests are being prepared. Wait until some are answered.';
     throw new ServeError('rate_limit_exceeded', message);
   }
 
   #startNext(): void {
-    const [next] = this.#waiting;
-    if (this.#isRunning || !next) return;
-    const [tenant, [task]] = next;
+    if (this.#running.length >= this.#options.maxParallel) return;
+    // The next one of those for whom the fewest tasks run.
+    const runningOf = (of: string) => this.#running.filter((tenant) => tenant === of).length;
+    const tenants = [...this.#waiting.keys()];
+    const fewest = Math.min(...tenants.map(runningOf));
+    const tenant = tenants.find((one) => runningOf(one) === fewest);
+    if (tenant === undefined) return;
+    const [task] = this.#waiting.get(tenant)!;
     for (const wanting of task!.wantedBy) this.#remove(wanting, task!);
     const rest = this.#waiting.get(tenant);
     if (rest) {
       this.#waiting.delete(tenant); // it comes after the others
       this.#waiting.set(tenant, rest);
     }
-    void this.#run(task!);
+    void this.#run(task!, tenant);
   }
 
-  async #run(task: Task): Promise<void> {
-    this.#isRunning = true;
+  async #run(task: Task, tenant: string): Promise<void> {
+    this.#running.push(tenant);
     task.isRunning = true;
     try {
       task.resolve(await task.run());
@@ -92,7 +112,7 @@ export class TurnQueue {
       task.reject(error as Error);
     }
     this.#tasks.delete(task.key);
-    this.#isRunning = false;
+    this.#running.splice(this.#running.indexOf(tenant), 1);
     this.#startNext();
   }
 

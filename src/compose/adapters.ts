@@ -17,7 +17,6 @@ import {
   readFolderRequestDefaults,
 } from '../../adapters/registry/folders.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
-import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import {
   type Aliases,
   type AliasPointer,
@@ -29,6 +28,7 @@ import {
 } from '../../adapters/repository/manifest.ts';
 import type { Garbage } from '../../adapters/repository/removal.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { adaptedBaseOf } from '../adapted-base/adapted-base.ts';
 import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { readAddedTokens } from '../../adapters/registry/added-tokens.ts';
 import { readFolderRequestDefaults } from '../../adapters/registry/folders.ts';
-import { fetchVersion } from '../../adapters/repository/fetch.ts';
+import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
 import { makePlan, planRun } from '../../trainer/commands/plan.ts';

@@ -1,6 +1,6 @@
 // The supported model families: one row each, with what distinguishes it from the others. Everything else in this folder
 // reads the resulting traits and numbers of `DecoderConfig`, never a family's name.
-import type { ConfigJson, RopeJson } from './config-json.ts';
+import type { ConfigJson, RopeJson } from './config.ts';
 
 /** The RMS norms of a sub-layer, by their names in the checkpoint. */
 export interface SubLayerNorms {

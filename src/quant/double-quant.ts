@@ -103,6 +103,10 @@ function linspace(start: number, end: number, count: number): Float32Array {
   );
 }
 
+// The mean of a float32 vector, with the same rounding as torch's reduction on the CPU (ATen/native/cpu/SumKernel.cpp:
+// 8 lanes, four accumulators, cascaded partial sums). The offset of double quantization is such a mean. It is stored
+// and it changes codes, so another order of additions would give other bytes than bitsandbytes.
+
 /** Floats in one vector. A shorter input is summed without vectors. */
 const LANES = 8;
 const ACCUMULATORS = 4;

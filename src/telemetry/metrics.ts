@@ -1,7 +1,7 @@
 // Holds the values of all instruments: a map of series for each. Readers (the text of /metrics, OTLP) take snapshots. Does
 // not know where values come from or how they are shown.
 import { assert } from '../common/assert.ts';
-import type { Instrument } from './instrument.ts';
+import type { Instrument } from './instruments.ts';
 import {
   type CounterId,
   type HistogramId,

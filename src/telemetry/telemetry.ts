@@ -1,6 +1,5 @@
 // The front of metrics and traces, which the HTTP side and jobs use. Metrics are cheap and always on; traces exist only if a
 // `Tracing` is given. Knows no HTTP framework and no engine.
-
 import { LRUCache } from 'lru-cache';
 import type { StartPhases } from '../common/start-phases.ts';
 import { VERSION } from '../common/version.ts';
@@ -14,12 +13,11 @@ import {
 } from './figures.ts';
 import { GEN_AI } from './gen-ai.ts';
 import type { LabelsOf } from './instruments.ts';
-import { JobTrace, type TracedRun } from './job-trace.ts';
 import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
-import { Exchange, type SpanAttributes, type Tracing } from './tracing.ts';
+import { Exchange, type SpanAttributes, type TraceSpan, type Tracing } from './tracing.ts';
 
 /** The most tenants, and the most adapters, that metrics show by name. Each has about 150 series. */
 const MAX_SHOWN = 32;
@@ -242,5 +240,67 @@ export class TopLabels {
     for (const [value, count] of [...this.#candidates.entries()].reverse()) {
       this.#candidates.set(value, count / 2); // oldest first, to keep their order
     }
+  }
+}
+
+// Traces a training run on this server: the job's span with child spans for epochs and for other work, such as fetching files
+// and publishing. Only names, counts and times reach a span.
+
+/** A run of a job. */
+interface TracedRun {
+  readonly id: string;
+  readonly tenant: string;
+  /** The number of the job's lease. A run that continues on another server has its own trace. */
+  readonly attempt: number;
+}
+
+/** The trace of one run. */
+class JobTrace {
+  readonly #tracing: Tracing;
+  readonly #span: TraceSpan;
+  /** An epoch that does not end is not exported. */
+  #epoch: TraceSpan | undefined;
+  #epochCount = 0;
+
+  constructor(tracing: Tracing, { id, tenant, attempt }: TracedRun) {
+    this.#tracing = tracing;
+    this.#span = tracing.root('fine_tuning', {
+      'lorikeet.job.id': id,
+      'lorikeet.job.attempt': attempt,
+      'lorikeet.tenant': tenant,
+    });
+  }
+
+  /** Starts the first epoch. */
+  trainingBegan(): void {
+    this.#epoch = this.#span.startChild('epoch', { 'lorikeet.job.epoch': ++this.#epochCount });
+  }
+
+  /** Ends an epoch and starts the next. */
+  epochEnded(step: number): void {
+    this.#epoch?.setAttributes({ 'lorikeet.job.step': step });
+    this.#epoch?.end();
+    this.trainingBegan();
+  }
+
+  /** Runs `act` in a span. Its log lines carry the span's ids. */
+  async during<T>(phase: string, act: () => Promise<T>): Promise<T> {
+    const parent = phase === 'checkpoint' ? (this.#epoch ?? this.#span) : this.#span;
+    const span = parent.startChild(phase, {});
+    try {
+      return await this.#tracing.within(span, act);
+    } catch (error) {
+      span.setFailed(error instanceof Error ? error.name : 'unknown');
+      throw error;
+    } finally {
+      span.end();
+    }
+  }
+
+  /** Ends the trace. */
+  ended(status: string, error: string | undefined): void {
+    this.#span.setAttributes({ 'lorikeet.job.status': status });
+    if (error !== undefined) this.#span.setFailed(error);
+    this.#span.end();
   }
 }

@@ -5,9 +5,11 @@ import { Template } from '@huggingface/jinja';
 import { FileError, ServeError } from '../common/errors.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
 import type { Section } from './encoder.ts';
-import { createQuoting, locateContents, type Quoting } from './quoting.ts';
 import {
   type ChatMessage,
+  createQuoting,
+  locateContents,
+  type Quoting,
   quoteMessage,
   quoteTools,
   quoteVariables,

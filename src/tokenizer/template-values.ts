@@ -1,7 +1,10 @@
 // The values that a chat template gets: messages, tools and variables, all of their texts quoted. Does not know templates.
+
+import { randomBytes } from 'node:crypto';
 import { ServeError } from '../common/errors.ts';
 import type { FunctionTool, ToolCall } from '../contracts/tools.ts';
-import type { Quoting } from './quoting.ts';
+import type { MessageRange } from './chat-template.ts';
+import { alternatives } from './encoder.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** A message of a conversation. */
@@ -97,4 +100,83 @@ export function quoteVariables(
     return [name, typeof value === 'string' ? quote(value) : value] as const;
   });
   return Object.fromEntries(entries);
+}
+
+// Passes the text of messages through a chat template: quoted, so it cannot look like a control token, and marked, so it
+// can be found in the rendering. Does not know tokens or templates.
+
+/** Quotes and marks the texts of one rendering. */
+export interface Quoting {
+  /** Replaces control tokens, and the beginning of one at the end, by placeholders. */
+  quote(text: string): string;
+  /** Replaces the placeholders in a text by what they stand for. */
+  restore(text: string): string;
+  /** Returns a text that occurs nowhere else. */
+  mark(index: number): string;
+}
+
+/** Creates a `Quoting`. Its placeholders contain a random number, so no message can contain one. */
+export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
+  const nonce = randomBytes(8).toString('hex');
+  const controls = [...specialIds].flatMap((id) => idToToken(id) ?? []);
+  const control = controls.length > 0 ? new RegExp(alternatives(controls), 'gu') : undefined;
+  const quotedTexts: string[] = [];
+  const placeholder = (text: string) => `\uE000${nonce}:${quotedTexts.push(text) - 1}\uE001`;
+  const quote = (text: string) => {
+    const whole = control ? text.replace(control, placeholder) : text;
+    // The template's next text must not complete a control token that the message begins.
+    const open = Math.max(0, ...controls.map((token) => openLength(whole, token)));
+    return open === 0 ? whole : whole.slice(0, -open) + placeholder(whole.slice(-open));
+  };
+  const pattern = new RegExp(`\uE000${nonce}:(\\d+)\uE001`, 'gu');
+  return {
+    quote,
+    restore: (text) => text.replace(pattern, (_, index) => quotedTexts[index]!),
+    mark: (index) => `${nonce}mark${index}.`,
+  };
+}
+
+/** Returns the length of the longest proper prefix of `token` that the text ends with. */
+function openLength(text: string, token: string): number {
+  for (let length = token.length - 1; length > 0; length--) {
+    if (text.endsWith(token.slice(0, length))) return length;
+  }
+  return 0;
+}
+
+/** The content of a message, and the mark that replaces it in the skeleton. */
+interface MarkedContent {
+  messageIndex: number;
+  content: string;
+  mark: string;
+}
+
+/**
+ * Finds contents in the rendering `text`. The `skeleton` is a rendering of the same messages with marks instead of the
+ * contents. Undefined if the two differ in more than the contents and white space around them.
+ */
+export function locateContents(
+  text: string,
+  skeleton: string,
+  contents: readonly MarkedContent[],
+): MessageRange[] | undefined {
+  if (contents.length === 0) return [];
+  const anyMark = alternatives(contents.map(({ mark }) => mark));
+  const found = skeleton.match(new RegExp(anyMark, 'gu')) ?? [];
+  if (found.join() !== contents.map(({ mark }) => mark).join()) return undefined;
+  const [first = '', ...following] = skeleton.split(new RegExp(anyMark, 'u'));
+  if (!text.startsWith(first)) return undefined;
+
+  const ranges: MessageRange[] = [];
+  let start = first.length;
+  for (const [i, { messageIndex, content }] of contents.entries()) {
+    const next = following[i]!;
+    const variants = [content, content.trim(), content.trimStart(), content.trimEnd()];
+    const shown = variants.find((variant) => text.startsWith(variant + next, start));
+    if (shown === undefined) return undefined;
+    const end = start + shown.length;
+    ranges.push({ messageIndex, start, end });
+    start = end + next.length;
+  }
+  return start === text.length ? ranges : undefined;
 }

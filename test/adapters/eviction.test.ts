@@ -1,7 +1,7 @@
 // The eviction policy on traces of requests, beside a plain LRU of the same size.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Evictable, EvictionOrder } from '../../adapters/cache/eviction.ts';
+import { type Evictable, EvictionOrder } from '../../adapters/cache/memory.ts';
 import { PlainLru, zipfTrace } from './traces.ts';
 
 interface Model {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
-import { checkGgufHeader } from '../../src/formats/gguf-header.ts';
+import { checkGgufHeader } from '../../src/formats/gguf.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-gguf-header-'));
 after(() => rmSync(folder, { recursive: true }));

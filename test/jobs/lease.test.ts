@@ -107,10 +107,10 @@ describe('a leased job', () => {
     const { mine, wait } = await claimedJob(store);
     isDown = true;
     wait(29_000);
-    await assert.rejects(mine.change(), StoreError);
+    await assert.rejects(mine.change(), { code: 'store_unavailable' });
     assert.ok(!mine.lost.aborted);
     wait(1_000);
-    await assert.rejects(mine.change(), StoreError);
+    await assert.rejects(mine.change(), { code: 'store_unavailable' });
     assert.ok(mine.lost.aborted);
   });
 

@@ -1,7 +1,7 @@
 // The text of /metrics follows Prometheus's format.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Instrument } from '../../src/telemetry/instrument.ts';
+import type { Instrument } from '../../src/telemetry/instruments.ts';
 import { INSTRUMENTS, toPrometheusName } from '../../src/telemetry/instruments.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
 import { writePrometheusText } from '../../src/telemetry/prometheus-text.ts';

@@ -12,7 +12,7 @@ import { VERSION } from '../../src/common/version.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { drawHead } from '../../trainer/adapter/classifier.ts';
+import { drawHead } from '../../trainer/adapter/tensors.ts';
 import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { DatasetError } from '../../trainer/data/example.ts';

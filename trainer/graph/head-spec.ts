@@ -3,7 +3,7 @@
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, headName } from '../../src/model/names.ts';
-import { CLASSIFIER_HEAD } from '../adapter/classifier.ts';
+import { CLASSIFIER_HEAD } from '../adapter/tensors.ts';
 import type { Compute, LoraSettings } from '../types.ts';
 
 /** The head of a model in training. D = hidden size. */

@@ -9,16 +9,16 @@ import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
+import { drawAdapter } from '../adapter/matrix.ts';
 import {
+  adapterTensors,
   CLASSIFIER_HEAD,
   type ClassifierFields,
   classifierFields,
   drawHead,
   readHead,
   refuseOtherTask,
-} from '../adapter/classifier.ts';
-import { drawAdapter } from '../adapter/matrix.ts';
-import { adapterTensors } from '../adapter/tensors.ts';
+} from '../adapter/tensors.ts';
 import { resolveInvocation } from '../data/invocation.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';

@@ -78,6 +78,10 @@ function probeGraph(float: FloatType): Uint8Array {
   return g.toBytes();
 }
 
+// Checks that a device's attention computes the same for a prompt in one run as in several. WebGPU uses another kernel
+// for 32 or more tokens of a sequence, and with SwiftShader (subgroups of 4) that kernel is wrong from the fifth token
+// on.
+
 /** The most tokens for which the kernel for short prompts is used. */
 const SHORT_RUN_TOKENS = 31;
 const TOKENS = 2 * SHORT_RUN_TOKENS;

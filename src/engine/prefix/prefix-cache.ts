@@ -7,7 +7,7 @@ import type { PrefixCacheStats } from '../../contracts/engine.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../contracts/generation.ts';
 import type { SlotId } from '../batch.ts';
 import type { KvPositions } from '../kv-cache.ts';
-import { type Block, type BlockContent, BlockPool } from './block-pool.ts';
+import { type Block, type BlockContent, BlockMemory, BlockPool } from './block-pool.ts';
 
 /** The tokens of a block. Larger blocks cost less to copy, smaller ones leave less of a prompt to compute. */
 export const BLOCK_TOKENS = 16;
@@ -184,32 +184,8 @@ function sumOfProductsWithZero(values: Float32Array, start: number, end: number)
   return a + b + c + d;
 }
 
-/** Each allocation makes the garbage collector run, and an unused part of a slab costs no memory. */
-const SLAB_BYTES = 256 * 2 ** 20;
-
-/** Memory for blocks of equal size. */
-export class BlockMemory {
-  readonly blockBytes: number;
-  /** How many blocks there can be. */
-  readonly capacity: number;
-  readonly #slabBlocks: number;
-  readonly #slabs: Uint8Array[] = [];
-
-  constructor(blockBytes: number, capacityBytes: number) {
-    this.blockBytes = blockBytes;
-    this.capacity = Math.floor(capacityBytes / blockBytes);
-    this.#slabBlocks = Math.max(1, Math.min(Math.floor(SLAB_BYTES / blockBytes), this.capacity));
-  }
-
-  /** The bytes of a block. */
-  at(place: number): Uint8Array {
-    const index = Math.floor(place / this.#slabBlocks);
-    const slab = this.#slabs[index] ?? new Uint8Array(this.#slabBlocks * this.blockBytes);
-    this.#slabs[index] = slab;
-    const start = (place % this.#slabBlocks) * this.blockBytes;
-    return slab.subarray(start, start + this.blockBytes);
-  }
-}
+// The keys of blocks of tokens in the prefix cache: a chain of digests. A key covers everything that keys and values
+// depend on: the served base, the adapter's content, the scope, the block's tokens and all tokens before them.
 
 /** Everything except tokens that keys and values depend on. */
 export interface PrefixRoot {

@@ -1,8 +1,8 @@
 // Pointers and manifests that are not what was written: refused with a line in the log, never half believed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fetchVersion } from '../../../adapters/repository/fetch.ts';
 import type { VersionManifest } from '../../../adapters/repository/manifest.ts';
+import { fetchVersion } from '../../../adapters/repository/versions.ts';
 import { createLog } from '../../../src/common/log.ts';
 import { ORIGIN, shelf, writeOrigin, ZEN } from './shelf.ts';
 

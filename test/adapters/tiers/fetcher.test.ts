@@ -4,9 +4,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { adapterDigest } from '../../../adapters/peft/files.ts';
 import type { StoredObject } from '../../../adapters/store/store.ts';
 import { StoreError } from '../../../adapters/store/store.ts';
-import { RetryBudget } from '../../../adapters/tiers/breaker.ts';
 import { CorruptContent, type OpenFile } from '../../../adapters/tiers/disk.ts';
-import { Fetcher } from '../../../adapters/tiers/fetcher.ts';
+import { Fetcher, RetryBudget } from '../../../adapters/tiers/fetcher.ts';
 import { cut, never, type Published, publishedVersion, SpoiltStore } from './published.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
