@@ -95,8 +95,8 @@ export class KeptResponses {
   }
 
   /**
-   * Returns undefined if the response is unknown, expired or another tenant's. Throws `ServeError` (`object_damaged`) that names the
-   * field `param` of the request.
+   * Returns undefined if the response is unknown, expired or another tenant's. Throws `ServeError` (`object_damaged`) that
+   * names the field `param` of the request.
    */
   async find(
     tenant: string,

@@ -38,8 +38,8 @@ export class WindowSum {
   }
 
   /**
-   * Returns the time until `amount` of the sum has left the window if nothing is added. If the sum has less than that, returns the
-   * time until an amount that is added now has left it.
+   * Returns the time until `amount` of the sum has left the window if nothing is added. If the sum has less than that, returns
+   * the time until an amount that is added now has left it.
    */
   msUntilLess(amount: number, nowMs: number): number {
     let left = amount;

@@ -288,7 +288,7 @@ test('a file of another tenant is as unknown: the same answer on every route', a
   assert.deepEqual((await readOk<{ data: [] }>(await ask('umbrella', '/v1/files'))).data, []);
 });
 
-test('B68: a file whose metadata are damaged is an error, is not listed, and can be deleted', async () => {
+test('a file whose metadata are damaged is an error, is not listed, and can be deleted', async () => {
   const store = createMemoryStore();
   const { app, upload } = serveFiles({ store });
   const damaged = await readOk<FileObject>(await upload(form(LINES)));

@@ -143,7 +143,7 @@ const DAMAGED: readonly [what: string, damage: (record: Record<string, unknown>)
   ['has an answer without its items', (record) => ({ ...record, response: '{"output":[]}' })],
 ];
 for (const [what, damage] of DAMAGED) {
-  test(`B68: a kept response that ${what} is an error on every route, and can be deleted`, async () => {
+  test(`a kept response that ${what} is an error on every route, and can be deleted`, async () => {
     const made = await readOk<ApiResponse>(await ask('acme', URL, { model: 'base', input: 'A' }));
     const key = `acme/.responses/${made.id}`;
     const { body } = (await memory.get(key))!;
