@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import { readSources, type SourceFile } from './source.ts';
+import { readSources } from './source.ts';
 
 type Lines = Readonly<Record<string, number>>;
 
