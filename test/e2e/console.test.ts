@@ -99,7 +99,7 @@ test('a job shows base and adapter side by side, its kept step, and its name to 
   const accuracy = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
   await accuracy.locator('strong').nth(1).waitFor();
   const shown = await accuracy.locator('strong').allTextContents();
-  const percent = (share: number) => `${Number((share * 100).toFixed(1))} %`;
+  const percent = (share: number) => `${Number((share * 100).toFixed(1))}%`;
   assert.deepEqual(shown, [
     percent(evaluation['base_validation_token_accuracy']!),
     percent(evaluation['validation_token_accuracy']!),
