@@ -319,7 +319,7 @@ test('tokens are shown with their probabilities', { skip }, async (t) => {
   await page.keyboard.press('ArrowRight');
   assert.equal(await last.locator('.token[aria-pressed=true]').count(), 1);
   assert.ok((await last.locator('.alternatives p').count()) >= 5);
-  assert.match((await last.locator('.alternatives .chosen').textContent()) ?? '', /[\d.]+ %/);
+  assert.match((await last.locator('.alternatives .chosen').textContent()) ?? '', /[\d.]+%/);
   assert.deepEqual(await accessFaults(page), []);
   await last.getByRole('button', { name: 'Tokens: toy' }).click();
   assert.equal(await last.locator('.text').textContent(), text);
