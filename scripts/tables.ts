@@ -1,5 +1,6 @@
-// Writes the generated tables of the documents: settings, training settings, request fields, bases,
-// kinds of adapters, layers, rows that tests hold. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
+// Writes the generated tables of the documents: settings, training settings, request fields, bases, kinds of adapters,
+// layers, rows that tests hold. Also lowers the budget of code lines. `npm run fix` runs it; `--check` changes nothing and
+// fails if a file is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
 import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
@@ -7,6 +8,7 @@ import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { fieldTables } from '../src/http/schema/documented-fields.ts';
 import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
+import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
 import { layerTable } from '../test/architecture/rules.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
 
@@ -39,13 +41,17 @@ const stale = [
   rewrite('docs/reliability.md', (text) => replaceTables(text, reliabilityTables())),
   rewrite('src/pages/sampling-fields.js', () => pageFields()),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
+  rewrite('test/architecture/budget.json', (text) => {
+    const lowered = lowerBudget(parseBudget(text), countLines());
+    return `${JSON.stringify(lowered, null, 2)}\n`;
+  }),
 ].flat();
 if (isCheck && stale.length > 0) {
   process.stderr.write(`Out of date: ${stale.join(', ')}. Run \`npm run fix\`.\n`);
   process.exitCode = 1;
 }
 
-/** Applies `change` to a document. Returns its name if that changes it. */
+/** Applies `change` to a file. Returns its name if that changes it. */
 function rewrite(file: string, change: (text: string) => string): string[] {
   const text = readFileSync(file, 'utf8');
   const changed = change(text);

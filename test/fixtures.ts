@@ -1,7 +1,8 @@
 // Creates a tiny seeded decoder and adapters for it. Nothing is stored between tests.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { after } from 'node:test';
 import {
   type AdapterWeights,
   type LoraPair,
@@ -9,6 +10,7 @@ import {
   toWeights,
 } from '../adapters/peft/weights.ts';
 import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts';
+import { BASE_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
 import { normVector, outputVector, type VectorName } from '../src/model/adapter-vectors.ts';
@@ -94,11 +96,16 @@ export const SMOLLM2 = {
   tie_word_embeddings: true,
 };
 
-/** Creates a temporary folder that is removed when the test ends. */
-export function temporaryFolder(t: { after(fn: () => void): void }): string {
+/** Creates a temporary folder that is removed when the test `t` ends, or the file if there is none. */
+export function temporaryFolder(t: { after(fn: () => void): void } = { after }): string {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-test-'));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   return dir;
+}
+
+/** Reads a safetensors file. */
+export function readTensors(file: string): ReadonlyMap<string, Tensor> {
+  return parseSafetensors(readFileSync(file), BASE_LIMITS).tensors;
 }
 
 export async function servingFolder(

@@ -23,7 +23,7 @@ const KINDS = {
 };
 
 /** Starts the program. It has logged its lines once this resolves; nothing takes them before `readLines` does. */
-async function start(kind: keyof typeof KINDS, how: 'exit' | 'crash', lines: number) {
+async function startProgram(kind: keyof typeof KINDS, how: 'exit' | 'crash', lines: number) {
   const child: ChildProcess = KINDS[kind]([how, String(lines)]);
   after(() => child.kill('SIGKILL'));
   const [{ dropped }] = (await once(child, 'message')) as [{ dropped: number }];
@@ -45,7 +45,7 @@ async function* readLines({ stderr }: ChildProcess): AsyncGenerator<Line> {
 for (const kind of ['socket', 'pipe'] as const) {
   test(`F36: a reader that takes nothing from a ${kind} holds nobody up, and learns how many lines it missed`, async () => {
     const count = 4000; // 4 MB, four times what may wait
-    const { child, dropped } = await start(kind, 'exit', count);
+    const { child, dropped } = await startProgram(kind, 'exit', count);
     assert.ok(dropped > count / 4 && dropped < count, `${dropped} dropped`);
     let next = 0;
     for await (const line of readLines(child)) {
@@ -68,7 +68,7 @@ for (const [how, code] of [
 ] as const) {
   test(`F36: a process that ends loses no line that waits for a slow reader: ${how}`, async () => {
     const count = 900; // less than what may wait, and more than the system keeps
-    const { child, dropped } = await start('socket', how, count);
+    const { child, dropped } = await startProgram('socket', how, count);
     assert.equal(dropped, 0);
     const exited = once(child, 'exit');
     child.send('end');
@@ -83,7 +83,7 @@ for (const [how, code] of [
 }
 
 test('F36: a process whose reader takes nothing ends nevertheless', async () => {
-  const { child } = await start('socket', 'exit', 4000);
+  const { child } = await startProgram('socket', 'exit', 4000);
   child.send('end');
   assert.equal((await once(child, 'exit'))[0], 3);
 });

@@ -136,7 +136,7 @@ function aliasRow({ name, is_writable: isWritable }, { alias, leads_to, previous
 /** @param {Alias['leads_to']} shares */
 function sharesText(shares) {
   if (shares.length === 1) return `version ${shares[0]?.version}`;
-  return shares.map(({ version, percent: share }) => `${share} % version ${version}`).join(', ');
+  return shares.map(({ version, percent: share }) => `${share}% version ${version}`).join(', ');
 }
 
 /** @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
@@ -206,7 +206,7 @@ function deleteVersionButton({ name, aliases }, { version }, { change }) {
   const remove = async () => {
     const isSure = await confirmAction({
       title: `Delete ${name}@${version}?`,
-      text: 'Running requests finish. If a job created this version, its ft: name is deleted, too.',
+      text: 'Running requests finish. If a job created this version, its ft: name is also deleted.',
       action: 'Delete version',
     });
     if (!isSure) return;

@@ -143,7 +143,7 @@ function toStreamError(error) {
 }
 
 /**
- * Runs a task repeatedly while the page is visible, never twice at once.
+ * Runs a task repeatedly while the page is visible, never twice at the same time.
  * @param {number} intervalMs between the end of a run and the next one
  * @param {() => Promise<'done' | number | void>} task handles its own errors; returns `done` to stop, or the least
  *   number of ms to wait

@@ -1,5 +1,5 @@
 // A chat as plain data: its turns, the messages that a model gets, its storage in this tab, its address, and example
-// prompts. Knows no element.
+// prompts. Pure: touches no element.
 import { isComplete } from './structured.js';
 
 /** @typedef {import('./structured.js').Call} Call */
@@ -59,7 +59,7 @@ export function hasFailed({ answers }) {
 }
 
 /**
- * Returns the messages for one column. A model sees its own earlier answers; one that joined later sees those of the
+ * Returns the messages for one column. A model sees its own earlier answers; one that joined later sees the answers of the
  * first column. Turns without a usable answer are left out.
  * @param {readonly Turn[]} turns
  * @param {{ column: number, model: string, system: string, prompt: string }} request

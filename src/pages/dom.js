@@ -85,7 +85,7 @@ export function showProblemIn(element, text) {
 }
 
 /**
- * Creates a paragraph that reports a problem to screen readers, too.
+ * Creates a paragraph that also reports a problem to screen readers.
  * @param {string} text
  */
 export function problemText(text) {

@@ -1,4 +1,4 @@
-// A field for one of a job's files: the user drops or chooses a file, and it is uploaded at once. Removing or replacing a
+// A field for one of a job's files: the user drops or chooses a file, and it is uploaded immediately. Removing or replacing a
 // file also deletes its upload. Knows neither plans nor jobs.
 import { errorText, isAbort, request, requestJson } from './api.js';
 import { el, fill } from './dom.js';
@@ -169,7 +169,7 @@ async function deleteUpload({ id, file }) {
 
 let isIgnoringDrops = false;
 
-/** Ignores files that are dropped beside a field. The browser would leave the page and open them. */
+/** Ignores files that are dropped outside a field. The browser would leave the page and open them. */
 function ignoreStrayDrops() {
   if (isIgnoringDrops) return;
   isIgnoringDrops = true;

@@ -23,7 +23,7 @@ const list = new JobList((ids) => {
 addEventListener('hashchange', () => showView(true));
 showView(false);
 
-/** @param {boolean} isMoved whether the user came from another view; the focus moves, too */
+/** @param {boolean} isMoved whether the user came from another view; then the focus also moves */
 function showView(isMoved) {
   stop();
   const [, id = ''] = JOB.exec(location.hash) ?? [];

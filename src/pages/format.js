@@ -36,9 +36,9 @@ export function size(bytes) {
   return `${unit === 0 ? count(value) : ONE_DIGIT.format(value)} ${units[unit]}`;
 }
 
-/** Formats a share as 12.5 %. @param {number} share 0 to 1 */
+/** Formats a share as 12.5%. @param {number} share 0 to 1 */
 export function percent(share) {
-  return `${ONE_DIGIT.format(share * 100)} %`;
+  return `${ONE_DIGIT.format(share * 100)}%`;
 }
 
 /** Formats a duration with at most two units: 3 min 20 s. @param {number} seconds */

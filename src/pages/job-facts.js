@@ -1,4 +1,4 @@
-// Short facts about a fine-tuning job, as several pages show them. Knows no element.
+// Short facts about a fine-tuning job, as several pages show them. Pure: touches no element.
 import { durationRange, percent } from './format.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */

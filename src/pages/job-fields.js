@@ -70,7 +70,7 @@ export function preselectCompute(compute) {
   if (!isComputeChosen) byId('compute', HTMLSelectElement).value = compute;
 }
 
-/** Returns what is wrong with the first invalid field. Browsers report text that is not a number as invalid, too. */
+/** Returns what is wrong with the first invalid field. Browsers also report text that is not a number as invalid. */
 export function hyperparameterFault() {
   for (const { id, label } of FIELDS) {
     const field = byId(id, HTMLInputElement);

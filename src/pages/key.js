@@ -1,4 +1,4 @@
-// The user's API key, kept in this tab's session storage after the server has accepted it. Knows no element of a page.
+// The user's API key, kept in this tab's session storage after the server has accepted it. Touches no element of a page.
 
 /** The prefix of everything that the pages store. Signing out removes all of it. */
 const PREFIX = 'lorikeet.';

@@ -246,7 +246,7 @@ export class NewJobForm {
   }
 }
 
-/** The server makes few plans at once, and needs a moment to stop those that a change has outdated. */
+/** The server makes few plans at a time, and needs a moment to stop those that a change has outdated. */
 const PLAN_TRIES = 20;
 const PLAN_RETRY_MS = 1000;
 

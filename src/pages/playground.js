@@ -45,7 +45,7 @@ const fields = new ModelFields(() => {
   onSettings();
 });
 createParameterFields(onSettings);
-// Wide windows have room for the settings beside the chat; on narrow ones they would push it down.
+// Wide windows have room for the settings next to the chat; on narrow ones they would push it down.
 byId('settings', HTMLDetailsElement).open = matchMedia('(min-width: 60rem)').matches;
 const list = new TurnList({
   isPlain: () => plain.checked,
@@ -130,7 +130,7 @@ function restore() {
   return link.models.length > 0;
 }
 
-/** Loads the list of models. If none is chosen, chooses an adapter and its base beside it. */
+/** Loads the list of models. If none is chosen, chooses an adapter and, next to it, its base. */
 async function loadModels() {
   try {
     /** @type {import('../contracts/openai.ts').ModelList} */

@@ -250,7 +250,7 @@ function adapterUsages(samples) {
   return [...usages.values()].sort((a, b) => b.input + b.output - a.input - a.output);
 }
 
-/** The traffic of all tenants minus that of the adapters. @param {import('./prometheus.js').Samples} samples @returns {Usage} */
+/** Returns the traffic of all tenants minus the adapters' traffic. @param {import('./prometheus.js').Samples} samples @returns {Usage} */
 function baseUsage(samples) {
   const sum = summer(samples);
   const build = samples.get('lorikeet_build_info')?.[0]?.labels ?? {};

@@ -95,7 +95,7 @@ async function refresh() {
   }
 }
 
-/** Called at the start, and when the server answers again, since it may be a new process. */
+/** Called at the start, and when the server responds again, since it may be a new process. */
 async function refreshHistory() {
   if (isPublicOnly) return;
   try {
@@ -108,7 +108,7 @@ async function refreshHistory() {
   }
 }
 
-/** Marks everything on the page as old. @param {unknown} error */
+/** Marks everything on the page as stale. @param {unknown} error */
 function showAway(error) {
   awaySinceMs ??= Date.now();
   const last = readings.at(-1);
@@ -239,7 +239,9 @@ function showRate() {
 /** @param {Pick<import('../contracts/management-api.ts').MetricsHistory['server'], 'weights' | 'row_form_from'>} server */
 function weightsText({ weights, row_form_from: from }) {
   if (weights === null) return 'starting';
-  return from === null ? weights : `${weights}, in the row form from ${count(from)} token rows`;
+  return from === null
+    ? weights
+    : `${weights}, one scale per token row from ${count(from)} rows on`;
 }
 
 /** @param {import('../contracts/management-api.ts').MetricsHistory['server']} server */
@@ -251,7 +253,7 @@ function showServer({ threads, cores, ...server }) {
     ['Weights', weightsText(server)],
     ['KV cache', server.kv ?? 'starting'],
     ['Threads', threads === null ? 'automatic' : count(threads)],
-    ['Processor', `${server.processor}, ${counted(cores, 'core')}`],
+    ['CPU', `${server.processor}, ${counted(cores, 'core')}`],
     ['Instructions', server.processor_features?.join(', ') || 'unknown'],
     ['Memory', size(server.memory_bytes)],
     ['Platform', `${server.platform}, Node ${server.node}`],

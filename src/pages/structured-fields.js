@@ -1,5 +1,5 @@
 // The playground's editors for the response format and the tools. They are checked as typed; if the server refuses one, its
-// reason is shown beside the editor.
+// reason is shown next to the editor.
 import { byId, setText } from './dom.js';
 import { readFormat, readTools } from './structured.js';
 
@@ -101,7 +101,7 @@ export function isStructureReady() {
 }
 
 /**
- * Shows the server's reason beside the editor whose field it refused.
+ * Shows the server's reason next to the editor whose field it refused.
  * @param {readonly { problem: string, param: string }[]} answers
  */
 export function showRefusals(answers) {

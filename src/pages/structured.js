@@ -1,5 +1,5 @@
 // Response formats, tools and the model's calls as plain data: reads what the user typed, joins streamed calls, and checks
-// answers. Knows no element.
+// answers. Pure: touches no element.
 
 /** A call of a function. Its arguments are the text of a JSON object. @typedef {{ id: string, name: string, arguments: string }} Call */
 /** What a text field means. Without a problem and a value it is empty. @typedef {{ value?: unknown, problem: string }} Reading */

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
@@ -20,8 +19,7 @@ const CONFIG_FILE = 'adapter_config.json';
 const WEIGHTS_FILE = 'adapter_model.safetensors';
 
 function folderWith(t: TestContext, files: Record<string, Uint8Array | string>): string {
-  const top = mkdtempSync(path.join(os.tmpdir(), 'adapter-'));
-  t.after(() => rmSync(top, { recursive: true }));
+  const top = temporaryFolder(t);
   const folder = path.join(top, 'adapter');
   mkdirSync(folder);
   for (const [name, content] of Object.entries(files))

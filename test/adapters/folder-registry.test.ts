@@ -1,14 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  mkdirSync,
-  mkdtempSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import os from 'node:os';
+import { mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,6 +10,7 @@ import { pinnedName } from '../../adapters/registry/resolved.ts';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());
@@ -28,8 +20,7 @@ const LATER_MS = 3_600_000;
 
 /** A root with a registry whose clock is past every file's last change. */
 function setUp(t: TestContext, now = () => Date.now() + LATER_MS) {
-  const root = mkdtempSync(path.join(os.tmpdir(), 'registry-'));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryFolder(t);
   const lines: Record<string, unknown>[] = [];
   const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
   const local = [new FolderAdapters(root, { baseNames: ['sample', 'sample-alias'], log, now })];
@@ -141,8 +132,7 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
 
 test('an adapter that comes with the package is served until somebody uses its name', async (t) => {
   const { root } = setUp(t);
-  const own = mkdtempSync(path.join(os.tmpdir(), 'own-'));
-  t.after(() => rmSync(own, { recursive: true }));
+  const own = temporaryFolder(t);
   publish(root, 'zen');
   const find = (folder: string) => new FolderAdapters(folder, { baseNames: ['sample'] });
   const registry = new Registry({ base: BASE, local: [find(own)], bundled: find(root) });

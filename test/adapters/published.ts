@@ -1,14 +1,12 @@
 // Published adapters for tests: a repository over a memory store that counts its reads and can be made to fail, and
 // PEFT folders that differ in their content.
-
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after } from 'node:test';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 export interface WatchedStore extends ObjectStore {
@@ -62,8 +60,7 @@ export function createPublished(store: WatchedStore = watchStore()) {
 
 /** A PEFT folder for the sample model. */
 export function sampleFolder(config: Record<string, unknown> = {}): string {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-adapter-'));
-  after(() => rmSync(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder();
   writeFileSync(path.join(directory, 'adapter_config.json'), configBytes(config));
   const weights = serializeSafetensors(sampleTensors());
   writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
@@ -11,6 +10,7 @@ import {
 } from '../../adapters/registry/store-registry.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { LOCAL_TENANT, type Tenant } from '../../src/contracts/tenant.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { createPublished, storeIsDown, watchStore } from './published.ts';
 import { configBytes, weightsNamed } from './sample.ts';
 
@@ -232,8 +232,7 @@ describe('tenants', () => {
   });
 
   test('find a local folder before what is shared in the store, after their own', async (t) => {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-folder-'));
-    t.after(() => rmSync(folder, { recursive: true }));
+    const folder = temporaryFolder(t);
     for (const name of ['zen', 'tone', 'only']) {
       mkdirSync(path.join(folder, name));
       writeFileSync(path.join(folder, name, 'adapter_config.json'), configBytes());

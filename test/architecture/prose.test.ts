@@ -7,7 +7,7 @@ import { readSources } from './source.ts';
 
 const sources = readSources(['src', 'adapters', 'trainer', 'scripts']);
 const documents = [
-  ...['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'],
+  ...['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md'],
   ...['docs', 'docs/decisions'].flatMap((folder) =>
     readdirSync(folder)
       .filter((name) => name.endsWith('.md'))
@@ -69,6 +69,9 @@ test('strings with a pattern of translated English are found, in documents too',
   const text =
     'A server is slow where it has no disk.\n\n```\nwhere it is code\n```\n`where it is`';
   assert.equal(documentFaults({ path: 'README.md', text }).length, 1);
+  const table =
+    '<!-- a: written by `b` -->\n| 3 % |\n<!-- end of a -->\nIt takes 3 % of a processor.';
+  assert.equal(documentFaults({ path: 'README.md', text: table }).length, 2);
 });
 
 test('an export without a docstring is found', () => {

@@ -28,6 +28,16 @@ const TEXT_PATTERNS: readonly Pattern[] = [
   { find: /\bbefore (it|them) belongs\b/i, instead: 'the common word order' },
 ];
 
+/** In documents only: comments and strings still contain them. */
+const DOCUMENT_PATTERNS: readonly Pattern[] = [
+  ...TEXT_PATTERNS,
+  { find: /\bbeside\b(?! the point)/, instead: '"next to", "while" or "during"' },
+  { find: /\bat once\b|\bfor ever\b/, instead: '"immediately", "at the same time" or "forever"' },
+  { find: /\b(some|any|every)body\b/, instead: 'who it is, or "someone"' },
+  { find: /\d (%|x)(?![\w*])/, instead: '40% and 2x, without a space' },
+  { find: /\bprocessors?\b/, instead: '"CPU"' },
+];
+
 /** Lists comments and strings with a pattern of translated English, as `path:line: …`. */
 export function proseFaults(files: readonly SourceFile[]): string[] {
   return files.flatMap((file) => [
@@ -36,17 +46,16 @@ export function proseFaults(files: readonly SourceFile[]): string[] {
   ]);
 }
 
-/** Lists lines of a Markdown document with a pattern of translated English; code blocks are skipped. */
+/** Lists lines of a Markdown document with a pattern of translated English. Skips code, links and generated tables. */
 export function documentFaults(file: SourceFile): string[] {
   let isCode = false;
+  let isGenerated = false;
   return file.text.split('\n').flatMap((text, index) => {
     if (text.startsWith('```')) isCode = !isCode;
-    if (isCode) return [];
-    return matches(
-      file.path,
-      { text: text.replace(/`[^`]*`/g, ''), line: index + 1 },
-      TEXT_PATTERNS,
-    );
+    if (text.startsWith('<!--')) isGenerated = text.includes('written by');
+    if (isCode || isGenerated) return [];
+    const prose = text.replace(/`[^`]*`|\]\([^)]*\)/g, '');
+    return matches(file.path, { text: prose, line: index + 1 }, DOCUMENT_PATTERNS);
   });
 }
 

@@ -196,6 +196,7 @@ test("ARCHITECTURE.md's code map lists every folder", () => {
     ...['bin', 'scripts', 'src/onnx/proto'].flatMap((folder) =>
       readdirSync(folder).map((name) => `${folder}/${name}`),
     ),
+    ...testFolders().map((folder) => `${folder}/x`),
   ];
   assert.deepEqual(codeMapFaults(readFileSync('ARCHITECTURE.md', 'utf8'), paths), []);
 });
@@ -225,6 +226,14 @@ test('every file that ARCHITECTURE.md names exists', () => {
     [],
   );
 });
+
+/** The folders of `test/` that mirror no folder of the code. */
+function testFolders(): string[] {
+  const isMirror = (name: string) => ['.', 'src'].some((top) => existsSync(path.join(top, name)));
+  return readdirSync('test', { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && !isMirror(entry.name))
+    .map(({ name }) => `test/${name}`);
+}
 
 /** What the project's own lint rules say about one source. */
 function lint(text: string): string {

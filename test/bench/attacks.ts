@@ -9,7 +9,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
-import { runLorikeet, type Serving, startServing } from '../e2e/program.ts';
+import { createKey, type Serving, startServing } from '../e2e/program.ts';
 import { fetchBase } from '../e2e/served.ts';
 import { writeAdapters } from './adapters.ts';
 import {
@@ -21,7 +21,7 @@ import {
   WIDE_ADAPTER,
 } from './attacks/attacks.ts';
 import { processorLine } from './processor.ts';
-import { quantile } from './tiers/quantile.ts';
+import { quantile } from './quantile.ts';
 import { keepAsking } from './tiers/stream.ts';
 
 const { model, rounds, seconds, streams, tokens, only } = parseArgs({
@@ -55,7 +55,8 @@ const hasSmallDisk = mountSmallDisk();
 try {
   const attacks = chooseAttacks();
   const base = await findModel();
-  const [goodKey, key] = [await createKey('good'), await createKey('attacker')];
+  const keyOf = async (tenant: string) => (await createKey(tenant, scratch)).key;
+  const [goodKey, key] = [await keyOf('good'), await keyOf('attacker')];
   const adapters = writeAttackAdapters(base);
   const server = await startServing(['--model', base, '--adapters', adapters], scratch);
   try {
@@ -95,13 +96,6 @@ async function findModel(): Promise<string> {
   const base = await fetchBase();
   if ('reason' in base) throw new Error(base.reason);
   return base.dir;
-}
-
-async function createKey(tenant: string): Promise<string> {
-  const create = ['keys', 'create', '--tenant', tenant, '--json'];
-  const { code, out, error } = await runLorikeet(create, scratch);
-  if (code !== 0) throw new Error(error);
-  return (JSON.parse(out) as { key: string }).key;
 }
 
 /** One adapter of the largest rank, and many whose settings are costly to read. */

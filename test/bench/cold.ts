@@ -10,7 +10,7 @@ import { type AdapterShape, QV_R8, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
 import { inTurn, type Side, toFigure, toMarkdown } from './comparison.ts';
 import { serverFlags } from './fleet.ts';
-import { ask } from './load.ts';
+import { streamOnce } from './load.ts';
 import { processorLine } from './processor.ts';
 import { type Server, startLorikeet } from './servers.ts';
 
@@ -100,7 +100,7 @@ async function measureAlone({ server, unused }: Measured): Promise<number> {
 
 /** Each adapter has a prompt of its own, although prefixes are not shared between adapters. */
 async function askOnce({ url }: Server, adapter: string): Promise<void> {
-  await ask({ url, adapters: [adapter] }, 0, adapter, TOKENS);
+  await streamOnce({ url, adapters: [adapter] }, 0, adapter, TOKENS);
 }
 
 function report(): void {

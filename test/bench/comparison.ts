@@ -1,5 +1,6 @@
 // Medians of the rounds, side by side: this checkout, an earlier one, and llama-server, with the goals that they are held
 // against.
+import { median } from './quantile.ts';
 
 /** Who was measured: this checkout, the one that `--against` names, or llama-server. */
 export const SIDES = ['this', 'before', 'llama'] as const;
@@ -88,11 +89,4 @@ export function toMarkdown(figures: readonly Figure[]): string {
 function show(value: number | undefined): string {
   if (value === undefined) return '-';
   return value.toFixed(value < 10 ? 3 : value < 1000 ? 1 : 0);
-}
-
-function median(values: readonly number[] = []): number | undefined {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  if (sorted.length % 2 === 1) return sorted[middle];
-  return sorted.length === 0 ? undefined : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

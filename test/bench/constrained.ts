@@ -1,7 +1,9 @@
 // `npm run bench:constrained`: streams with a JSON schema of their own each, against the same streams without one, in turns.
 // Arguments: --model NAME|DIR  --rounds N
 import { parseArgs } from 'node:util';
+import { chatTokens } from './measure.ts';
 import { processorLine } from './processor.ts';
+import { median } from './quantile.ts';
 import { startLorikeet } from './servers.ts';
 
 const { values: options } = parseArgs({
@@ -12,18 +14,6 @@ const { values: options } = parseArgs({
 });
 const STREAMS = 32;
 const STREAM_TOKENS = 64;
-
-/** Asks once, and returns the number of generated tokens. */
-async function ask(url: string, body: object): Promise<number> {
-  const response = await fetch(`${url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ temperature: 0, cache_prompt: false, ...body }),
-  });
-  if (!response.ok) throw new Error(await response.text());
-  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
-  return usage.completion_tokens;
-}
 
 const formatOf = (schema: object) => ({
   response_format: { type: 'json_schema', json_schema: { name: 'answer', schema } },
@@ -43,15 +33,19 @@ async function measureStreams(url: string, isConstrained: boolean): Promise<[num
       const messages = [{ role: 'user', content: `Tell me about the number ${i}.` }];
       const limits = { max_tokens: STREAM_TOKENS, min_tokens: STREAM_TOKENS };
       const format = isConstrained ? formatOf(required) : {};
-      return ask(url, { model: 'base', messages, ...limits, ...format });
+      return chatTokens(url, {
+        model: 'base',
+        cache_prompt: false,
+        messages,
+        ...limits,
+        ...format,
+      });
     }),
   );
   const seconds = (performance.now() - startedMs) / 1000;
   const tokens = counts.reduce((sum, count) => sum + count, 0);
   return [tokens / seconds, ((await steps()) - first) / seconds];
 }
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1]!;
 
 const server = await startLorikeet([`--model=${options.model}`, `--slots=${STREAMS}`]);
 try {

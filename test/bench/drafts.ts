@@ -12,6 +12,7 @@ import { loadConfig } from '../../src/settings/config.ts';
 import { defaultServing } from '../default-serving.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
 import { COPY_PROMPTS, FREE_PROMPTS } from './draft-prompts.ts';
+import { quantile } from './quantile.ts';
 
 const MAX_SEQ = 1024;
 /** All copying prompts together, and each free one. */
@@ -52,7 +53,7 @@ async function main(): Promise<void> {
     ratios[kind] = [];
     for (const [i, content] of prompts.entries()) {
       const measured = await measurePrompt(engine, toRequest(content));
-      const [drafts, none] = [median(measured.drafts), median(measured.none)];
+      const [drafts, none] = [quantile(measured.drafts, 0.5), quantile(measured.none, 0.5)];
       times.drafts += drafts;
       times.none += none;
       ratios[kind].push(none / drafts);
@@ -108,9 +109,4 @@ async function measurePrompt(engine: Engine, request: GenerationRequest): Promis
     for (const kind of round % 2 === 0 ? kinds : kinds.toReversed()) await run(kind);
   }
   return measured;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)]!;
 }

@@ -7,9 +7,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { postJson } from '../api.ts';
 import { type Serving, startServing } from '../e2e/program.ts';
 import { fetchBase } from '../e2e/served.ts';
-import { quantile } from './tiers/quantile.ts';
+import { until } from '../until.ts';
+import { quantile } from './quantile.ts';
 import { stream } from './tiers/stream.ts';
 
 const { values } = parseArgs({
@@ -35,8 +37,6 @@ const ROWS = 400;
 const REQUESTS = 3;
 /** Of a round without streams. */
 const SOLO_MS = 3_000;
-const POLL_MS = 20;
-const DEADLINE_MS = 120_000;
 /** Of `/proc/PID/stat`. */
 const TICKS_PER_S = 100;
 
@@ -250,22 +250,16 @@ function readProcess(pid: number, file: string): string {
   }
 }
 
-async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + DEADLINE_MS;
-  while (!(await isSo())) {
-    if (performance.now() > deadlineMs) throw new Error(`waited in vain for ${what}`);
-    await setTimeout(POLL_MS);
-  }
-}
-
-function post<T>(url: string, body: object): Promise<T> {
-  const headers = { 'content-type': 'application/json' };
-  return call<T>(url, { method: 'POST', headers, body: JSON.stringify(body) });
+async function post<T>(url: string, body: object): Promise<T> {
+  return readJson<T>(await postJson(url, body));
 }
 
 async function call<T>(url: string, init?: RequestInit): Promise<T> {
-  const response = await fetch(url, init);
-  if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`);
+  return readJson<T>(await fetch(url, init));
+}
+
+async function readJson<T>(response: Response): Promise<T> {
+  if (!response.ok) throw new Error(`${response.url}: ${response.status} ${await response.text()}`);
   return (await response.json()) as T;
 }
 

@@ -1,5 +1,6 @@
-// Closed-loop load on an OpenAI-compatible server: streams that each ask once, all at the same time. Works with lorikeet and
+// Closed-loop load on an OpenAI-compatible server: streams that each streamOnce once, all at the same time. Works with lorikeet and
 // with llama-server.
+import { postJson } from '../api.ts';
 
 export interface LoadOptions {
   readonly url: string;
@@ -30,10 +31,10 @@ const WORDS =
 export async function measureLoad(options: LoadOptions): Promise<LoadResult> {
   const { streams, tokens, adapters = [] } = options;
   const warmUps = adapters.length > 0 ? streams : 1;
-  await Promise.all(Array.from({ length: warmUps }, (_, i) => ask(options, i, 'warm', 1)));
+  await Promise.all(Array.from({ length: warmUps }, (_, i) => streamOnce(options, i, 'warm', 1)));
   const startMs = performance.now();
   const answers = await Promise.all(
-    Array.from({ length: streams }, (_, i) => ask(options, i, options.salt, tokens)),
+    Array.from({ length: streams }, (_, i) => streamOnce(options, i, options.salt, tokens)),
   );
   const seconds = (performance.now() - startMs) / 1000;
   const ttft = answers.map(({ firstMs }) => firstMs).sort((a, b) => a - b);
@@ -60,7 +61,7 @@ interface Answer {
 }
 
 /** Sends request number `i`, and waits for the end of its stream. */
-export async function ask(
+export async function streamOnce(
   { url, adapters = [], llamaIds = [] }: Omit<LoadOptions, 'streams' | 'tokens' | 'salt'>,
   i: number,
   salt: string,
@@ -77,11 +78,7 @@ export async function ask(
     ...(llamaIds.length > 0 && { lora: [{ id: llamaIds[i % llamaIds.length], scale: 1 }] }),
   };
   const startMs = performance.now();
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+  const response = await postJson(`${url}/v1/completions`, body);
   if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
   let firstMs = 0;
   let counted = 0;

@@ -1,4 +1,5 @@
 // What is measured on one running server, besides decoding under load: prefill, time to first token, NLL.
+import { postJson } from '../api.ts';
 
 /** Ids of ordinary words in most vocabularies: above the control tokens, below the rare ones. */
 const FIRST_ID = 300;
@@ -45,11 +46,16 @@ interface Completion {
 }
 
 async function complete(url: string, body: Record<string, unknown>): Promise<Completion> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'base', temperature: 0, ...body }),
-  });
+  const whole = { model: 'base', temperature: 0, ...body };
+  const response = await postJson(`${url}/v1/completions`, whole);
   if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
   return (await response.json()) as Completion;
+}
+
+/** Answers a chat, and returns the number of generated tokens. */
+export async function chatTokens(url: string, body: object): Promise<number> {
+  const response = await postJson(`${url}/v1/chat/completions`, { temperature: 0, ...body });
+  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
+  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
+  return usage.completion_tokens;
 }

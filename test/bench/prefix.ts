@@ -2,6 +2,7 @@
 // Arguments: --model NAME|DIR  --rounds N  --tokens N (common to the prompts of a round)
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../../src/settings/config.ts';
+import { postJson } from '../api.ts';
 import { type Figure, toFigure, toMarkdown } from './report.ts';
 import { startLorikeet } from './servers.ts';
 
@@ -31,13 +32,9 @@ async function firstToken(
   isCached = true,
 ): Promise<number> {
   const startedMs = performance.now();
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      ...{ model: 'base', prompt, max_tokens: 2, temperature: 0, stream: true },
-      cache_prompt: isCached,
-    }),
+  const response = await postJson(`${url}/v1/completions`, {
+    ...{ model: 'base', prompt, max_tokens: 2, temperature: 0, stream: true },
+    cache_prompt: isCached,
   });
   if (!response.ok || !response.body) throw new Error(await response.text());
   let firstMs: number | undefined;

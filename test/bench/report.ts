@@ -1,4 +1,5 @@
 // Medians of the rounds, set against the targets: a markdown table and the same as JSON.
+import { median } from './quantile.ts';
 
 export interface Figure {
   readonly metric: string;
@@ -56,11 +57,4 @@ export function toMarkdown(figures: readonly Figure[]): string {
     '|---|---|---|---|---|---|---|',
     ...rows,
   ].join('\n');
-}
-
-function median(values: readonly number[]): number | undefined {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  if (sorted.length % 2 === 1) return sorted[middle];
-  return sorted.length === 0 ? undefined : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

@@ -19,7 +19,7 @@ const POLL_MS = 10;
 /** Starts the server of a checkout. */
 export function startLorikeet(args: readonly string[], folder = '.'): Promise<Server> {
   const command = [process.execPath, 'bin/lorikeet.mjs', 'serve'];
-  return start((port) => [...command, '--port', port, ...args], folder);
+  return launch((port) => [...command, '--port', port, ...args], folder);
 }
 
 export interface LlamaOptions {
@@ -35,7 +35,7 @@ export interface LlamaOptions {
 
 export function startLlama(options: LlamaOptions): Promise<Server> {
   const { binary, model, slots, maxSeq, threads, loras, extraArgs } = options;
-  return start((port) => [
+  return launch((port) => [
     binary,
     ...['--host', '127.0.0.1', '--port', port, '-m', model, '--no-ui'],
     ...['-np', String(slots), '-c', String(slots * maxSeq), '-t', String(threads)],
@@ -46,7 +46,7 @@ export function startLlama(options: LlamaOptions): Promise<Server> {
   ]);
 }
 
-async function start(commandLine: (port: string) => string[], cwd = '.'): Promise<Server> {
+async function launch(commandLine: (port: string) => string[], cwd = '.'): Promise<Server> {
   const port = await freePort();
   const [command, ...args] = commandLine(String(port));
   const startedMs = performance.now();

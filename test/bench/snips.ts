@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { sharedPath } from '../shared.ts';
+import { chatTokens } from './measure.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -44,7 +45,11 @@ async function main(): Promise<void> {
   ] as const) {
     const before = await forcedTokens();
     let tokens = 0;
-    for (const row of rows) tokens += await ask(row, response_format);
+    for (const { messages: all } of rows) {
+      const messages = all.slice(0, -1);
+      const body = { model: options.model, messages, max_tokens: 400, response_format };
+      tokens += await chatTokens(options.url!, body);
+    }
     const share = ((await forcedTokens()) - before) / tokens;
     table.push(`| ${name} | ${tokens} | ${(100 * share).toFixed(1)} % |`);
   }
@@ -85,20 +90,6 @@ function formatOf(answers: readonly Answer[]) {
     additionalProperties: false,
   }));
   return { type: 'json_schema', json_schema: { name: 'request', schema: { anyOf } } };
-}
-
-/** Returns the number of generated tokens. */
-async function ask({ messages }: Row, response_format: object): Promise<number> {
-  const prompt = messages.slice(0, -1);
-  const body = { model: options.model, messages: prompt, temperature: 0, max_tokens: 400 };
-  const response = await fetch(`${options.url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ ...body, response_format }),
-  });
-  const answer = (await response.json()) as { usage: { completion_tokens: number } };
-  assert.equal(response.status, 200, JSON.stringify(answer));
-  return answer.usage.completion_tokens;
 }
 
 async function forcedTokens(): Promise<number> {

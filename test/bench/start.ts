@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { readArtifact } from '../../src/import/artifact.ts';
+import { postJson } from '../api.ts';
 import { ALL_R16, writeAdapters } from './adapters.ts';
 
 const { model, rounds, node, against } = parseArgs({
@@ -115,10 +116,10 @@ async function serve(
 }
 
 async function complete(url: string, name: string): Promise<void> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: name, prompt: 'A bird', max_tokens: 1 }),
+  const response = await postJson(`${url}/v1/completions`, {
+    model: name,
+    prompt: 'A bird',
+    max_tokens: 1,
   });
   const text = await response.text();
   if (!response.ok) throw new Error(text);

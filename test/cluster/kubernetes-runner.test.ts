@@ -17,7 +17,14 @@ import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { again, run, type Script, start, testRunner, workOf } from '../jobs/runner-conformance.ts';
+import {
+  again,
+  run,
+  type Script,
+  startRun,
+  testRunner,
+  workOf,
+} from '../jobs/runner-conformance.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { BASE_DIGEST, nearKubelet } from './kubelet.ts';
 
@@ -73,7 +80,7 @@ function begin(runner: JobRunner, work: ReturnType<typeof workOf>, code: string)
   const told = new Promise<void>((resolve) => {
     tell = resolve;
   });
-  const run = start(runner, work, (message) => {
+  const run = startRun(runner, work, (message) => {
     if (isEvent(message, code)) tell();
   });
   return { ...run, told };

@@ -7,7 +7,8 @@ import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
-import { BASE, gates, startServer, until } from '../jobs/simulated.ts';
+import { BASE, gates, startServer } from '../jobs/simulated.ts';
+import { until } from '../until.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { nearKubelet } from './kubelet.ts';
 

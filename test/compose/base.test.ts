@@ -1,14 +1,13 @@
 // Which base is chosen: a folder, a name, the defaults in order, the toy model last; and what is imported on the way.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { chooseBase, DEFAULT_MODELS } from '../../src/compose/base.ts';
+import { temporaryFolder } from '../fixtures.ts';
 
-const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-base-'));
-after(() => rmSync(root, { recursive: true }));
+const root = temporaryFolder();
 
 function makeArtifact(folder: string): void {
   mkdirSync(folder, { recursive: true });

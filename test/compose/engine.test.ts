@@ -3,18 +3,15 @@ import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import { createProcessClient } from '../../src/scheduler/client.ts';
-import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { servingFolder, tinyModel, writeKvScales } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
+import { tokensOf } from '../scheduler/generate.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { adapterFolder, generate, hostOptions, model } from './tiny-host.ts';
 
 const log = createLog('silent');
-function tokensOf(events: readonly EngineEvent[]): number[] {
-  return events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
-}
 
 test('I01: a crowd of base and adapters on the real engine gives each the tokens it has alone', async (t) => {
   const options = await hostOptions(t);

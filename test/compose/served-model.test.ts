@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { baseGenerationConfig } from '../../src/compose/served-model.ts';
+import { temporaryFolder } from '../fixtures.ts';
 
 /** A folder with this generation_config.json, or without one. */
 function folder(t: TestContext, content?: string): string {
-  const dir = mkdtempSync(path.join(tmpdir(), 'lorikeet-generation-'));
-  t.after(() => rmSync(dir, { recursive: true }));
+  const dir = temporaryFolder(t);
   if (content !== undefined) writeFileSync(path.join(dir, 'generation_config.json'), content);
   return dir;
 }

@@ -8,9 +8,10 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { adapterDigest } from '../../adapters/peft/files.ts';
-import { quantile } from '../bench/tiers/quantile.ts';
+import { postJson } from '../api.ts';
+import { quantile } from '../bench/quantile.ts';
 import { stream } from '../bench/tiers/stream.ts';
-import { runLorikeet, type Serving, startServing } from './program.ts';
+import { createKey, runLorikeet, type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const PATTERN_ADAPTERS = 12;
@@ -37,15 +38,6 @@ let good: string;
 let attacker: string;
 /** What `watch` found without an attack. */
 let alone: Record<string, number[]>;
-
-async function createKey(tenant: string): Promise<string> {
-  const { code, out, error } = await runLorikeet(
-    ['keys', 'create', '--tenant', tenant, '--json'],
-    home,
-  );
-  assert.equal(code, 0, error);
-  return JSON.parse(out).key;
-}
 
 function writeSlowFolder(i: number): string {
   const name = `slow-${i}`;
@@ -87,18 +79,15 @@ function forgeInStore(published: string, i: number): string {
   return name;
 }
 
-async function ask(
+async function completeAsAttacker(
   model: string,
   signal?: AbortSignal,
 ): Promise<{ status: number; message: string }> {
-  const response = await fetch(`${server.url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${attacker}` },
-    body: JSON.stringify({ model, prompt: 'river', max_tokens: 1 }),
-    ...(signal && { signal }),
-  });
-  const body = (await response.json()) as { error?: { message: string } };
-  return { status: response.status, message: body.error?.message ?? '' };
+  const body = { model, prompt: 'river', max_tokens: 1 };
+  const options = { headers: { authorization: `Bearer ${attacker}` }, ...(signal && { signal }) };
+  const response = await postJson(`${server.url}/v1/completions`, body, options);
+  const { error } = (await response.json()) as { error?: { message: string } };
+  return { status: response.status, message: error?.message ?? '' };
 }
 
 /** Streams and looks, as the other tenant, until the attack is over. @returns what was measured, in ms */
@@ -155,7 +144,8 @@ describe('costly adapters', { skip }, () => {
     for (const [i, name] of ['wide', 'wide-2', 'wide-3'].entries()) {
       writeToyAdapter(path.join(adapters, name), 2 + i, WIDE_RANK);
     }
-    [good, attacker] = [await createKey('good'), await createKey('attacker')];
+    const keyOf = async (tenant: string) => (await createKey(tenant, home)).key;
+    [good, attacker] = [await keyOf('good'), await keyOf('attacker')];
     server = await startServing(
       [
         '--model',
@@ -183,7 +173,7 @@ describe('costly adapters', { skip }, () => {
     const names = Array.from({ length: PATTERN_ADAPTERS }, (_, i) =>
       i % 2 === 0 ? writeSlowFolder(i) : forgeInStore('own', i),
     );
-    const asked = names.map((name) => ask(name, stop.signal));
+    const asked = names.map((name) => completeAsAttacker(name, stop.signal));
     for (const one of asked.slice(AWAITED)) one.catch(() => {}); // cut off with the test
     const attack = Promise.all(asked.slice(0, AWAITED)).then((answers) => {
       for (const { status, message } of answers) {
@@ -200,10 +190,10 @@ describe('costly adapters', { skip }, () => {
     const beforeBytes = peakBytes(engine);
     const refusals = async () => {
       for (let i = 0; i < 4; i++) {
-        const over = await ask(`wide+0.${i + 2}*wide-2+0.5*wide-3`);
+        const over = await completeAsAttacker(`wide+0.${i + 2}*wide-2+0.5*wide-3`);
         assert.equal(over.status, 422);
         assert.match(over.message, /256 \+ 256 \+ 256 = 768; the limit is 512/);
-        const large = await ask(`wide+0.${i + 2}*wide-2`);
+        const large = await completeAsAttacker(`wide+0.${i + 2}*wide-2`);
         assert.equal(large.status, 422);
         assert.match(large.message, /takes \d+ bytes in memory; the cache holds/);
       }

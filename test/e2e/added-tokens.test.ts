@@ -6,6 +6,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { describeProcessor } from '../../src/common/processor.ts';
 import { fewestRowsForRowForm, type Int8Scales } from '../../src/engine/row-form.ts';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { NEW_TOKENS, writeResizedAdapter, writeToyAdapter } from './toy-adapter.ts';
@@ -47,11 +48,7 @@ async function serveToy(t: TestContext, ...options: readonly string[]) {
   const serving = await startServing(args, temporaryFolder(t));
   t.after(() => serving.stop());
   return async (route: string, body: object) => {
-    const response = await fetch(`${serving.url}${route}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
+    const response = await postJson(`${serving.url}${route}`, body);
     return { status: response.status, body: (await response.json()) as Answer };
   };
 }
@@ -130,11 +127,7 @@ test('a published adapter has its tokens from the manifest', async (t) => {
   const serving = await startServing(['--model', MODEL, '--store', store, '--no-demo'], home);
   t.after(() => serving.stop());
   const post = async (route: string, body: object) => {
-    const method = { method: 'POST', headers: { 'content-type': 'application/json' } };
-    const response = await fetch(`${serving.url}${route}`, {
-      ...method,
-      body: JSON.stringify(body),
-    });
+    const response = await postJson(`${serving.url}${route}`, body);
     return (await response.json()) as Answer;
   };
   const prompt = 'a foo bar';

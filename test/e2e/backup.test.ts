@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
@@ -46,10 +47,10 @@ test('a store that is lost comes back from its copy, and so does a version that 
   const args = ['--model', 'models/toy', '--slots', '2', '--threads', '1', '--store', store];
   const serving = await startServing(args, folder);
   t.after(() => serving.stop());
-  const response = await fetch(`${serving.url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'zen:stable', prompt: 'Once', max_tokens: 2 }),
+  const response = await postJson(`${serving.url}/v1/completions`, {
+    model: 'zen:stable',
+    prompt: 'Once',
+    max_tokens: 2,
   });
   assert.equal(response.status, 200, await response.text());
   assert.equal(response.headers.get('x-lorikeet-version'), 'zen@2');

@@ -13,6 +13,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { postJson } from '../api.ts';
 import { writeRows } from './rows.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -79,17 +80,15 @@ test('the next start builds nothing, and serves the base, adapters and pages', a
   const server = await serve(['--model', TOY, '--adapters', path.join(home, 'adapters')]);
   try {
     for (const model of ['base', 'bird']) {
-      const response = await fetch(`${server.url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ model, prompt: 'A bird', max_tokens: 4 }),
+      const response = await postJson(`${server.url}/v1/completions`, {
+        model,
+        prompt: 'A bird',
+        max_tokens: 4,
       });
       assert.equal(response.status, 200, await response.text());
     }
-    const long = await fetch(`${server.url}/tokenize`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ messages: Array(300).fill({ role: 'user', content: 'A bird' }) }),
+    const long = await postJson(`${server.url}/tokenize`, {
+      messages: Array(300).fill({ role: 'user', content: 'A bird' }),
     });
     assert.equal(long.status, 200, await long.text()); // by a program of its own
     for (const page of ['/', '/docs', '/openapi.json']) {

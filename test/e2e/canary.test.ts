@@ -1,10 +1,9 @@
 // A canary in everything that a client sends to a real server, through every route, with logs at their lowest level and an
 // OpenTelemetry collector: nobody but the client sees it.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
+import { temporaryFolder } from '../fixtures.ts';
 import { startOtlpReceiver } from '../telemetry/otlp-receiver.ts';
 import { runLorikeet, startServing } from './program.ts';
 
@@ -52,8 +51,7 @@ const rows = (line: (i: number) => object) =>
   Array.from({ length: ROWS }, (_, i) => `${JSON.stringify(line(i))}\n`).join('');
 
 test('T37: a canary in every request, key and row is in no log, metric, span or error', async () => {
-  const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-canary-'));
-  after(() => rmSync(home, { recursive: true, force: true }));
+  const home = temporaryFolder();
   const create = ['keys', 'create', '--tenant', 'acme', '--admin', '--json'];
   const { key } = JSON.parse((await runLorikeet(create, home)).out) as { key: string };
   const receiver = await startOtlpReceiver();

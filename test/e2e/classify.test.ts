@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { ClassificationList } from '../../src/contracts/openai.ts';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
@@ -42,10 +43,10 @@ for (const [base, kind] of [
     const args = ['--model', model, '--weights', 'f32', '--kv', 'f32', '--adapters', adapters];
     const serving = await startServing(args, temporaryFolder(t));
     t.after(() => serving.stop());
-    const response = await fetch(`${serving.url}/classify`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ model: 'mood', input: PROMPTS, use_activation: false }),
+    const response = await postJson(`${serving.url}/classify`, {
+      model: 'mood',
+      input: PROMPTS,
+      use_activation: false,
     });
     assert.equal(response.status, 200, await response.clone().text());
     const { data } = (await response.json()) as ClassificationList;

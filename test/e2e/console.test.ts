@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import type { FineTuningJob } from '../../src/contracts/openai.ts';
+import { postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
 import {
   accessFaults,
@@ -51,9 +52,7 @@ async function trainJobs(): Promise<void> {
 }
 
 async function post(where: string, body: unknown): Promise<FineTuningJob> {
-  const headers = { 'content-type': 'application/json' };
-  const sent = { method: 'POST', headers, body: JSON.stringify(body) };
-  return (await (await fetch(`${pages.server.url}${where}`, sent)).json()) as FineTuningJob;
+  return (await (await postJson(pages.server.url + where, body)).json()) as FineTuningJob;
 }
 
 async function upload(name: string, rows: number): Promise<string> {
@@ -100,7 +99,7 @@ test('a job shows base and adapter side by side, its kept step, and its name to 
   const accuracy = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
   await accuracy.locator('strong').nth(1).waitFor();
   const shown = await accuracy.locator('strong').allTextContents();
-  const percent = (share: number) => `${Number((share * 100).toFixed(1))} %`;
+  const percent = (share: number) => `${Number((share * 100).toFixed(1))}%`;
   assert.deepEqual(shown, [
     percent(evaluation['base_validation_token_accuracy']!),
     percent(evaluation['validation_token_accuracy']!),

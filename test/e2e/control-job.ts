@@ -2,8 +2,8 @@
 // checkpoints and files. `control_job.py` is the same in Python.
 import assert from 'node:assert/strict';
 import { createReadStream } from 'node:fs';
-import { setTimeout } from 'node:timers/promises';
 import OpenAI, { BadRequestError } from 'openai';
+import { until } from '../until.ts';
 
 /** The observed states of the job and of the cancelled one. */
 export interface Controlled {
@@ -26,15 +26,8 @@ export interface Controlled {
   readonly deleted: boolean;
 }
 
-const POLL_MS = 300;
-
-async function until<T>(look: () => Promise<T>, isEnough: (seen: T) => boolean): Promise<T> {
-  for (;;) {
-    const seen = await look();
-    if (isEnough(seen)) return seen;
-    await setTimeout(POLL_MS);
-  }
-}
+/** The test that runs this has a limit of its own. */
+const WAITING = { pollMs: 300, deadlineMs: 3_600_000 };
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   const found: T[] = [];
@@ -52,15 +45,12 @@ export async function controlJob(baseURL: string, trainingFile: string): Promise
       .filter(({ type }) => type === 'metrics')
       .map(({ data }) => (data as { step: number }).step);
 
-  const listed = await until(
-    () => jobs.list({ limit: 1 }),
-    ({ data }) => data.length > 0,
+  const { id } = await until(
+    'the job',
+    async () => (await jobs.list({ limit: 1 })).data[0],
+    WAITING,
   );
-  const { id } = listed.data[0]!;
-  await until(
-    () => stepsOf(id),
-    (steps) => steps.length >= 3,
-  );
+  await until('three steps', async () => (await stepsOf(id)).length >= 3, WAITING);
   const file = createReadStream(trainingFile);
   const training = await client.files.create({ file, purpose: 'fine-tune' });
   await client.files.waitForProcessing(training.id);
@@ -68,10 +58,15 @@ export async function controlJob(baseURL: string, trainingFile: string): Promise
   const other = await jobs.create({ model: 'base', training_file: training.id, metadata });
   const cancelled = await jobs.cancel(other.id);
   const paused = await jobs.pause(id);
-  const statusOf = async () => (await jobs.retrieve(id)).status as string;
-  await until(statusOf, (status) => status === 'paused');
+  const becomes = (...wanted: readonly string[]) =>
+    until(
+      wanted.join(' or '),
+      async () => wanted.includes((await jobs.retrieve(id)).status),
+      WAITING,
+    );
+  await becomes('paused');
   const resumed = await jobs.resume(id);
-  await until(statusOf, (status) => ['succeeded', 'failed'].includes(status));
+  await becomes('succeeded', 'failed');
   const ended = await jobs.retrieve(id);
   const refusal = await jobs.pause(id).catch((error: unknown) => error);
   assert.ok(refusal instanceof BadRequestError);

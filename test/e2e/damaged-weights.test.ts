@@ -17,10 +17,11 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { postJson } from '../api.ts';
 import { tinyModel } from '../fixtures.ts';
+import { until } from '../until.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 
 /** A table of 19 MB: a sample of a MiB leaves most of it unread, and the whole takes a second. */
@@ -49,11 +50,7 @@ function weightsFile(): string {
 }
 
 const post = (url: string, body: Record<string, unknown>) =>
-  fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'base', prompt: [1, 2, 3], logprobs: 1, ...body }),
-  });
+  postJson(`${url}/v1/completions`, { model: 'base', prompt: [1, 2, 3], logprobs: 1, ...body });
 
 async function answer(url: string): Promise<unknown> {
   const response = await post(url, { max_tokens: 4, temperature: 0, ignore_eos: true });
@@ -84,12 +81,6 @@ function flip(file: string, position: number, count: number): void {
     );
   } finally {
     closeSync(fd);
-  }
-}
-
-async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 60_000; !(await condition()); await delay(20)) {
-    assert.ok(Date.now() < deadline, `${what} within a minute`);
   }
 }
 

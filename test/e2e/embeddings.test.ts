@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
@@ -47,10 +48,10 @@ for (const [base, adapters] of Object.entries(MODELS)) {
     t.after(() => serving.stop());
     for (const name of ['base', ...adapters]) {
       for (const pooling of ['mean', 'last'] as const) {
-        const response = await fetch(`${serving.url}/v1/embeddings`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify({ model: name, input: PROMPTS, pooling }),
+        const response = await postJson(`${serving.url}/v1/embeddings`, {
+          model: name,
+          input: PROMPTS,
+          pooling,
         });
         assert.equal(response.status, 200, await response.clone().text());
         const { data } = (await response.json()) as EmbeddingList;

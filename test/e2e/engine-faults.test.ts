@@ -1,23 +1,22 @@
 // The real program when its engine process dies or stops, or the server itself is paused.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { postJson } from '../api.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { enginePidOf } from '../processes.ts';
 import { type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = process.platform === 'linux' ? false : 'needs /proc and signals as on Linux';
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-faults-'));
-after(() => rmSync(home, { recursive: true, force: true }));
+const home = temporaryFolder();
 /** Many times what runs at once: it outlasts what a test does meanwhile. */
 const LONG = { prompt: Array(8).fill('The'), max_tokens: 120, n: 8, stream: true };
 const NAMES = ['one', 'two', 'three'];
 for (const [i, name] of NAMES.entries()) writeToyAdapter(path.join(home, 'served', name), i + 1);
 
-async function start(t: TestContext): Promise<Serving> {
+async function startServer(t: TestContext): Promise<Serving> {
   const args = ['--model', 'models/toy', '--adapters', path.join(home, 'served'), '--slots', '6'];
   const server = await startServing(args, home);
   t.after(() => server.stop());
@@ -30,22 +29,19 @@ function enginePid({ child }: Serving): number {
   return pid;
 }
 
-function ask(
+function complete(
   { url }: Serving,
   model: string,
   body: object = {},
   headers: Record<string, string> = {},
 ): Promise<Response> {
-  return fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...headers },
-    body: JSON.stringify({ model, prompt: 'The', max_tokens: 4, ignore_eos: true, ...body }),
-  });
+  const whole = { model, prompt: 'The', max_tokens: 4, ignore_eos: true, ...body };
+  return postJson(`${url}/v1/completions`, whole, { headers });
 }
 
 /** A stream of which the first token has come; answers its whole text. */
 async function stream(server: Serving, model: string): Promise<{ whole: Promise<string> }> {
-  const response = await ask(server, model, LONG);
+  const response = await complete(server, model, LONG);
   assert.equal(response.status, 200);
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = (await reader.read()).value ?? '';
@@ -75,23 +71,26 @@ async function untilReadyzIs(
 test('F01, T30: an engine that is killed while idle is replaced, and /readyz says so meanwhile', {
   skip,
 }, async (t) => {
-  const server = await start(t);
+  const server = await startServer(t);
   const pid = enginePid(server);
   process.kill(pid, 'SIGKILL');
   await untilReadyzIs(server, 503, 5_000);
   assert.equal((await fetch(`${server.url}/livez`)).status, 200);
   await untilReadyzIs(server, 200, 60_000);
   assert.notEqual(enginePid(server), pid);
-  assert.equal((await ask(server, 'one')).status, 200);
+  assert.equal((await complete(server, 'one')).status, 200);
 });
 
 test('F02: when the engine is killed, all requests end within a second, a stream without [DONE]', {
   skip,
 }, async (t) => {
-  const server = await start(t);
+  const server = await startServer(t);
   const pid = enginePid(server);
   const { whole } = await stream(server, 'one');
-  const others = [ask(server, 'two', { ...LONG, stream: false }), ask(server, 'three', LONG)];
+  const others = [
+    complete(server, 'two', { ...LONG, stream: false }),
+    complete(server, 'three', LONG),
+  ];
   process.kill(pid, 'SIGKILL');
   const killedAt = performance.now();
   const [text, ...answers] = await Promise.all([whole, ...others]);
@@ -114,7 +113,7 @@ async function quarantined({ url }: Serving): Promise<string[]> {
 test('F02: adapters that ran when the engine was killed twice are served again', {
   skip,
 }, async (t) => {
-  const server = await start(t);
+  const server = await startServer(t);
   for (let kills = 0; kills < 2; kills++) {
     const pid = enginePid(server);
     const texts = await Promise.all(NAMES.map((name) => stream(server, name)));
@@ -124,13 +123,13 @@ test('F02: adapters that ran when the engine was killed twice are served again',
     await untilReadyzIs(server, 200, 60_000);
   }
   assert.deepEqual(await quarantined(server), []);
-  for (const name of NAMES) assert.equal((await ask(server, name)).status, 200, name);
+  for (const name of NAMES) assert.equal((await complete(server, name)).status, 200, name);
 });
 
 test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 until an operator admits it', {
   skip,
 }, async (t) => {
-  const server = await start(t);
+  const server = await startServer(t);
   for (let faults = 0; faults < 2; faults++) {
     const pid = enginePid(server);
     const { whole } = await stream(server, 'one');
@@ -138,27 +137,27 @@ test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 unt
     assert.match(await whole, /engine_restarting/);
     await untilReadyzIs(server, 200, 60_000);
   }
-  const refused = await ask(server, 'one');
+  const refused = await complete(server, 'one');
   assert.equal(refused.status, 503);
   assert.ok(Number(refused.headers.get('retry-after')) > 500);
   assert.match(await refused.text(), /"code":"quarantined"/);
-  assert.equal((await ask(server, 'two')).status, 200);
+  assert.equal((await complete(server, 'two')).status, 200);
   assert.deepEqual(await quarantined(server), ['adapter', 'request']);
   const cleared = await fetch(`${server.url}/v1/quarantine`, { method: 'DELETE' });
   assert.equal(((await cleared.json()) as { released: string[] }).released.length, 2);
-  assert.equal((await ask(server, 'one')).status, 200);
+  assert.equal((await complete(server, 'one')).status, 200);
 });
 
 test('F05, T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
   skip,
 }, async (t) => {
-  const server = await start(t);
+  const server = await startServer(t);
   const pid = enginePid(server);
   const { whole } = await stream(server, 'one');
   assert.equal((await fetch(`${server.url}/health`)).status, 200);
   process.kill(pid, 'SIGSTOP');
   try {
-    const late = await ask(server, 'two', {}, { 'x-request-timeout-ms': '300' });
+    const late = await complete(server, 'two', {}, { 'x-request-timeout-ms': '300' });
     assert.equal(late.status, 504);
     assert.match(await late.text(), /"code":"deadline_exceeded"/);
     assert.deepEqual(await untilReadyzIs(server, 503, 5_000), { status: 'stalled' });
@@ -191,7 +190,7 @@ for (const [what, isWhole] of [
   ['the server and its engine, as when a machine is suspended,', true],
 ] as const) {
   test(`a pause of ${what} for 66 s ends nothing`, { skip: tooLong }, async (t) => {
-    const server = await start(t);
+    const server = await startServer(t);
     const pid = enginePid(server);
     const pids = [server.child.pid!, ...(isWhole ? [pid] : [])];
     const { whole } = await stream(server, 'one');

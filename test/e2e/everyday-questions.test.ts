@@ -1,10 +1,11 @@
 // Everyday questions: SmolLM2's answers must end on their own with the default sampling parameters.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import type { ChatCompletion } from '../../src/contracts/openai.ts';
+import { postJson } from '../api.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
 import { fetchBase } from './served.ts';
 
@@ -17,8 +18,7 @@ const AT_ONCE = 16;
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
 const skip = 'reason' in base ? base.reason : false;
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-questions-'));
-after(() => rmSync(home, { recursive: true, force: true }));
+const home = temporaryFolder();
 
 test('most answers to everyday questions end by themselves', { skip }, async (t) => {
   assert.ok('dir' in base);
@@ -33,15 +33,11 @@ test('most answers to everyday questions end by themselves', { skip }, async (t)
   const waiting = questions.entries();
   const askInTurn = async () => {
     for (const [i, content] of waiting) {
-      const response = await fetch(`${server.url}/v1/chat/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({
-          model: 'base',
-          messages: [{ role: 'user', content }],
-          max_tokens: MAX_TOKENS,
-          seed: i + 1,
-        }),
+      const response = await postJson(`${server.url}/v1/chat/completions`, {
+        model: 'base',
+        messages: [{ role: 'user', content }],
+        max_tokens: MAX_TOKENS,
+        seed: i + 1,
       });
       const { choices } = (await response.json()) as ChatCompletion;
       if (choices[0]!.finish_reason !== 'stop') endless.push(content);

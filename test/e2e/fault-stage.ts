@@ -9,10 +9,10 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
+import { postJson, streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
 import { type Serving, startServing } from './program.ts';
@@ -22,7 +22,6 @@ import { writeToyAdapter } from './toy-adapter.ts';
 const STREAMS = 3;
 const STREAM_TOKENS = 60;
 /** For what must come, on a machine of any speed. */
-const PATIENCE_MS = 60_000;
 
 export interface Asked {
   readonly status: number;
@@ -105,13 +104,9 @@ export async function startStage(
 }
 
 async function complete(url: string, model: string, rest: object = {}): Promise<Asked> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      ...{ model, prompt: 'Once upon a time', max_tokens: STREAM_TOKENS },
-      ...{ temperature: 0, ignore_eos: true, ...rest },
-    }),
+  const response = await postJson(`${url}/v1/completions`, {
+    ...{ model, prompt: 'Once upon a time', max_tokens: STREAM_TOKENS },
+    ...{ temperature: 0, ignore_eos: true, ...rest },
   });
   const { status, headers } = response;
   const [tier, version] = [headers.get('x-lorikeet-tier'), headers.get('x-lorikeet-version')];
@@ -123,9 +118,7 @@ async function complete(url: string, model: string, rest: object = {}): Promise<
   }
   if (!('stream' in rest)) return { ...seen, text: JSON.parse(body).choices[0].text };
   assert.match(body, /data: \[DONE\]\n\n$/, 'a stream was cut');
-  const frames = body.split('\n\n').filter((frame) => frame.startsWith('data: {'));
-  const text = frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join('');
-  return { ...seen, text };
+  return { ...seen, text: streamedText(body) };
 }
 
 function keepStreaming(url: string, expected: string): { stop(refusal?: string): Promise<void> } {
@@ -151,16 +144,4 @@ function keepStreaming(url: string, expected: string): { stop(refusal?: string):
       assert.ok(count > 0, 'no stream ended');
     },
   };
-}
-
-/** Waits until something holds that another process causes a moment later. */
-export async function eventually(
-  holds: () => boolean | Promise<boolean>,
-  what: string,
-): Promise<void> {
-  const endMs = performance.now() + PATIENCE_MS;
-  while (!(await holds())) {
-    assert.ok(performance.now() < endMs, `in vain: ${what}`);
-    await delay(20);
-  }
 }

@@ -6,8 +6,8 @@ import { type ClientRequest, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
+import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
@@ -16,7 +16,6 @@ const skip = isRoot ? false : 'only root may mount a tmpfs, on Linux';
 const DISK_BYTES = 2 ** 20;
 /** The answer must not wait for anything. The machine may be busy. */
 const ANSWER_DEADLINE_MS = 1000;
-const DEADLINE_MS = 60_000;
 
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-full-'));
 const uploads = path.join(home, 'cache', 'uploads');
@@ -26,7 +25,7 @@ before(async () => {
   if (skip) return;
   mkdirSync(uploads, { recursive: true });
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', uploads]);
-  server = await start();
+  server = await startServer();
 });
 after(async () => {
   await server?.stop();
@@ -34,7 +33,7 @@ after(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-function start(): Promise<Serving> {
+function startServer(): Promise<Serving> {
   return startServing(['--model', path.resolve('models/toy')], home);
 }
 
@@ -64,14 +63,6 @@ function leftovers(): string[] {
   return readdirSync(uploads, { recursive: true, encoding: 'utf8' }).filter((name) =>
     path.basename(name).startsWith('upload-'),
   );
-}
-
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + DEADLINE_MS;
-  while (!isSo()) {
-    assert.ok(performance.now() < deadlineMs, `waited in vain for ${what}`);
-    await delay(20);
-  }
 }
 
 test('T35: an upload on a full disk is answered with 507 at once, and leaves nothing', {
@@ -105,11 +96,11 @@ test('what a killed server leaves is removed by the next one, what another write
   server.child.kill('SIGKILL');
   await until('the end', () => server.child.signalCode !== null);
   assert.equal(leftovers().length, 1);
-  server = await start();
+  server = await startServer();
   assert.equal(leftovers().length, 0);
   const outgoing = begin();
   await until('the upload', () => leftovers().length === 1);
-  const other = await start();
+  const other = await startServer();
   assert.equal(leftovers().length, 1);
   assert.equal(await other.stop(), 0);
   outgoing.destroy();

@@ -1,12 +1,13 @@
 // Silent connections hold no descriptors for long and nobody else up: the real program under a real descriptor limit.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { postJson } from '../api.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
 
 const DESCRIPTORS = 256;
@@ -26,8 +27,7 @@ const hasPrlimit = (() => {
 })();
 const skip = hasPrlimit ? false : 'prlimit is not installed';
 
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-idle-'));
-after(() => rmSync(home, { recursive: true, force: true }));
+const home = temporaryFolder();
 
 test(`F30: ${SILENT} silent connections at a limit of ${DESCRIPTORS} descriptors: others are served`, {
   skip,
@@ -67,10 +67,9 @@ function openSilent({ hostname, port }: URL): Socket {
 
 /** Another client's request, over a connection of its own. */
 async function complete(url: string): Promise<void> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', connection: 'close' },
-    body: JSON.stringify({ model: 'base', prompt: 'Hello', max_tokens: 2, stream: true }),
+  const body = { model: 'base', prompt: 'Hello', max_tokens: 2, stream: true };
+  const response = await postJson(`${url}/v1/completions`, body, {
+    headers: { connection: 'close' },
   });
   assert.match(await response.text(), /data: \[DONE\]\n\n$/);
 }

@@ -1,27 +1,18 @@
 // Keys and a running server, as an operator uses them: made, used, revoked, each by the command.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { runLorikeet, startServing } from './program.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { createKey, runLorikeet, startServing } from './program.ts';
 
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-e2e-'));
-after(() => rmSync(home, { recursive: true, force: true }));
+const home = temporaryFolder();
 
 const toy = path.resolve('models/toy');
 const LIMIT_MS = 5_000;
 
-async function createKey(...args: string[]): Promise<{ id: string; key: string }> {
-  const create = ['keys', 'create', '--tenant', 'acme', '--json', ...args];
-  const { code, out, error } = await runLorikeet(create, home);
-  assert.equal(code, 0, error);
-  return JSON.parse(out);
-}
-
 test('a key works once it is made, and is refused within 5 s of its revocation', async () => {
-  const kept = await createKey();
+  const kept = await createKey('acme', home);
   const server = await startServing(['--model', toy], home);
   const status = async (key?: string) => {
     const headers = key === undefined ? {} : { authorization: `Bearer ${key}` };
@@ -38,7 +29,7 @@ test('a key works once it is made, and is refused within 5 s of its revocation',
   assert.equal(await status(), 401);
   assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
   assert.equal(await status(kept.key), 200);
-  const made = await createKey('--name', 'second');
+  const made = await createKey('acme', home, '--name', 'second');
   await becomes(200, made.key);
   assert.equal((await runLorikeet(['keys', 'revoke', made.id], home)).code, 0);
   await becomes(401, made.key);

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRepository } from '../../adapters/repository/repository.ts';
+import { streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import type { Listed, Metadata } from './kubernetes/api.ts';
 import {
@@ -94,7 +95,7 @@ function startLoad(t: TestContext, url: string, key: string, golden: ReadonlyMap
     for (let turn = n; !isOver; turn++) {
       const model = models[turn % models.length]!;
       try {
-        const text = await ask(url, key, { ...client, model });
+        const text = await complete(url, key, { ...client, model });
         assert.equal(text, golden.get(model), model);
         answered++;
       } catch (error) {
@@ -121,7 +122,7 @@ function startLoad(t: TestContext, url: string, key: string, golden: ReadonlyMap
   };
 }
 
-async function ask(
+async function complete(
   url: string,
   key: string,
   { agent, isStream, model }: Pick<Client, 'agent' | 'isStream'> & { model: string },
@@ -144,8 +145,7 @@ async function ask(
   assert.equal(response.statusCode, 200, answer);
   if (!isStream) return JSON.parse(answer).choices[0].text;
   assert.ok(answer.endsWith('data: [DONE]\n\n'), answer.slice(-200));
-  const frames = answer.split('\n\n').filter((frame) => frame.startsWith('data: {'));
-  return frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join('');
+  return streamedText(answer);
 }
 
 test('the chart is installed, scaled to three and rolled to another version, and no request is lost', {
@@ -162,7 +162,7 @@ test('the chart is installed, scaled to three and rolled to another version, and
   const golden = new Map<string, string>();
   for (const model of ['base', 'zen']) {
     const agent = new http.Agent();
-    golden.set(model, await ask(service.url, key, { agent, isStream: false, model }));
+    golden.set(model, await complete(service.url, key, { agent, isStream: false, model }));
   }
   assert.equal(new Set(golden.values()).size, 2);
 

@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { postJson } from '../api.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { runLorikeet, startServing } from './program.ts';
 
@@ -23,11 +24,7 @@ before(async () => {
 const completion = { model: 'base', prompt: [1, 2, 3], temperature: 0, ignore_eos: true };
 
 function post(url: string, body: Record<string, unknown>): Promise<Response> {
-  return fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+  return postJson(`${url}/v1/completions`, body);
 }
 
 test('import --json prints its result as JSON', { skip }, async () => {

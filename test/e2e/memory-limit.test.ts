@@ -8,6 +8,7 @@ import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { TARGET_MODULES, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { filled, keyOf } from '../adapters/sample.ts';
+import { postJson } from '../api.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { createGroup, type LimitedGroup } from './memory-group.ts';
 import { runLorikeet, startServing } from './program.ts';
@@ -82,10 +83,11 @@ test('T34: in 900 MB it serves fewer sequences, says so, and survives a full loa
         { length: Number(maxSeq) - 20 },
         (_, k) => 100 + ((k * 7919 + i) % 40_000),
       );
-      const response = await fetch(`${server.url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ model, prompt, max_tokens: 16, ignore_eos: true }),
+      const response = await postJson(`${server.url}/v1/completions`, {
+        model,
+        prompt,
+        max_tokens: 16,
+        ignore_eos: true,
       });
       const answer = await response.text();
       if (response.status !== 503) return response.status;

@@ -6,6 +6,7 @@ import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
+import { postJson, streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
 import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
@@ -23,28 +24,22 @@ interface Answer {
 }
 
 async function complete(url: string, model: string, rest: object = {}): Promise<Answer> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      model,
-      prompt: 'Once upon a time',
-      max_tokens: 60,
-      temperature: 0,
-      ignore_eos: true,
-      stream: true,
-      ...rest,
-    }),
+  const response = await postJson(`${url}/v1/completions`, {
+    model,
+    prompt: 'Once upon a time',
+    max_tokens: 60,
+    temperature: 0,
+    ignore_eos: true,
+    stream: true,
+    ...rest,
   });
-  const frames = (await response.text())
-    .split('\n\n')
-    .filter((frame) => frame.startsWith('data: {'));
-  assert.equal(response.status, 200, frames[0]);
+  const body = await response.text();
+  assert.equal(response.status, 200, body);
   const { headers } = response;
   return {
     version: headers.get('x-lorikeet-version'),
     tier: headers.get('x-lorikeet-tier'),
-    text: frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join(''),
+    text: streamedText(body),
   };
 }
 

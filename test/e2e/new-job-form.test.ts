@@ -35,7 +35,7 @@ async function slowUploads(page: Page): Promise<void> {
 }
 
 /** Presses Start and returns the body that is sent. */
-async function start(page: Page) {
+async function pressStart(page: Page) {
   const sent = page.waitForRequest(
     (request) => request.url().endsWith('/fine_tuning/jobs') && request.method() === 'POST',
   );
@@ -60,7 +60,7 @@ test('a setting that changes during an upload is kept, and so is the file', { sk
   await page.locator('#n_epochs').blur();
   assert.ok(await page.locator('#start-button').isDisabled());
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
-  const body = await start(page);
+  const body = await pressStart(page);
   assert.match(body.validation_file, /^file-/);
   assert.equal(body.method.supervised.hyperparameters.n_epochs, 2);
   await cancelJob(page);
@@ -79,7 +79,7 @@ test('both files are uploaded in parallel, and the plan covers both', { skip }, 
   await page.locator('#validation-drop button').click();
   assert.ok(await page.locator('#start-button').isDisabled());
   await page.locator('#plan dd', { hasText: 'none' }).waitFor();
-  const body = await start(page);
+  const body = await pressStart(page);
   assert.equal(body.validation_file, undefined);
   await cancelJob(page);
 });
@@ -94,7 +94,7 @@ test('the recommended arithmetic is preselected, and another choice stays', { sk
   await page.locator('#plan dd', { hasText: recommended }).waitFor();
   await compute.selectOption('float32');
   await page.locator('#plan dd', { hasText: 'float32' }).waitFor();
-  const body = await start(page);
+  const body = await pressStart(page);
   assert.equal(body.lorikeet.compute, 'float32');
   await cancelJob(page);
 });
@@ -144,7 +144,7 @@ test('the form shows what a typed name becomes', { skip }, async (t) => {
   assert.ok(await page.locator('#start-button').isDisabled());
   assert.equal(await suffix.getAttribute('aria-invalid'), 'true');
   await suffix.fill('My Model (v2)');
-  await start(page);
+  await pressStart(page);
   await page.locator('#job-facts', { hasText: 'my-model-v2-' }).waitFor();
   await cancelJob(page);
 });

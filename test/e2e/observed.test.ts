@@ -7,18 +7,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { readArtifact } from '../../src/import/artifact.ts';
+import { postJson } from '../api.ts';
 import { QV_R8, writeAdapters } from '../bench/adapters.ts';
 import { freePort } from '../free-port.ts';
 import { emptyPod, loraAffinity, scrape } from '../telemetry/endpoint-picker.ts';
 import { ALERTS, dashboardQueries } from '../telemetry/infra-files.ts';
 import { type OtlpReceiver, startOtlpReceiver } from '../telemetry/otlp-receiver.ts';
+import { until } from '../until.ts';
 import { findPicker, runPicker, type SeenEndpoint } from './endpoint-picker/picker.ts';
 import { type Serving, startServing } from './program.ts';
 
 const TOY = path.resolve('models/toy');
-const POLL_MS = 200;
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-observed-'));
 const skipPromtool = missing('promtool');
 const skipPrometheus = missing('prometheus');
@@ -51,10 +51,11 @@ after(async () => {
 
 /** The status of a completion of eight tokens. */
 async function complete(model: string): Promise<number> {
-  const response = await fetch(`${server.url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model, prompt: 'A bird', max_tokens: 8, ignore_eos: true }),
+  const response = await postJson(`${server.url}/v1/completions`, {
+    model,
+    prompt: 'A bird',
+    max_tokens: 8,
+    ignore_eos: true,
   });
   await response.text();
   return response.status;
@@ -130,14 +131,17 @@ test('Prometheus scrapes it; every alert is evaluated and every panel answered',
   skip: skipPrometheus,
 }, async () => {
   const prometheus = await startPrometheus();
+  const waiting = { pollMs: 200, deadlineMs: 30_000 };
   try {
     const ask = async (api: string): Promise<Answer> =>
       (await fetch(`${prometheus.url}/api/v1/${api}`)).json() as Promise<Answer>;
     const value = async (expr: string) =>
       (await ask(`query?query=${encodeURIComponent(expr)}`)).data.result;
-    await until(async () => (await value('lorikeet_engine_ready'))[0]?.value[1] === '1');
+    const isReady = async () => (await value('lorikeet_engine_ready'))[0]?.value[1] === '1';
+    await until('a scrape', () => isReady().catch(() => false), waiting);
     const rules = async () => (await ask('rules')).data.groups[0]!.rules;
-    await until(async () => (await rules()).every((rule) => rule.health !== 'unknown'));
+    const areKnown = async () => (await rules()).every(({ health }) => health !== 'unknown');
+    await until('every rule', areKnown, waiting);
     for (const rule of await rules()) {
       assert.equal(rule.health, 'ok', `${rule.name}: ${rule.lastError}`);
     }
@@ -205,13 +209,4 @@ async function startPrometheus(): Promise<{ url: string; stop(): Promise<void> }
       await once(child, 'exit');
     },
   };
-}
-
-/** Until it holds; another process decides when. */
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 30_000 / POLL_MS; tries++) {
-    if (await holds().catch(() => false)) return;
-    await sleep(POLL_MS);
-  }
-  assert.fail('it never came about');
 }

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'no
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { postJson } from '../api.ts';
 
 const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-installed-'));
 const installed = path.join(root, 'node_modules', 'lorikeet');
@@ -54,10 +55,10 @@ test('T42: the tarball installs into an empty folder, without scripts, and serve
     url = / is served at (\S+)/.exec(text)?.[1];
     if (url) break;
   }
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'base', prompt: 'Alice', max_tokens: 4 }),
+  const response = await postJson(`${url}/v1/completions`, {
+    model: 'base',
+    prompt: 'Alice',
+    max_tokens: 4,
   });
   assert.equal(response.status, 200, await response.text());
 });

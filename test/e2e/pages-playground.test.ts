@@ -19,7 +19,7 @@ import {
   TOY_MODEL,
   tabTo,
 } from './browser.ts';
-import { chat, readCode, scriptAnswers, sentBodies, until } from './playground-page.ts';
+import { chat, readCode, scriptAnswers, sentBodies, untilTrue } from './playground-page.ts';
 import { startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -319,7 +319,7 @@ test('tokens are shown with their probabilities', { skip }, async (t) => {
   await page.keyboard.press('ArrowRight');
   assert.equal(await last.locator('.token[aria-pressed=true]').count(), 1);
   assert.ok((await last.locator('.alternatives p').count()) >= 5);
-  assert.match((await last.locator('.alternatives .chosen').textContent()) ?? '', /[\d.]+ %/);
+  assert.match((await last.locator('.alternatives .chosen').textContent()) ?? '', /[\d.]+%/);
   assert.deepEqual(await accessFaults(page), []);
   await last.getByRole('button', { name: 'Tokens: toy' }).click();
   assert.equal(await last.locator('.text').textContent(), text);
@@ -386,12 +386,12 @@ test('the page follows the answer only while the user is at its end', { skip }, 
   const grow = async () => {
     const before = await page.evaluate<number>('document.documentElement.scrollHeight');
     await answers.push('a line\n\n'.repeat(10));
-    await until(page, `document.documentElement.scrollHeight > ${before}`);
+    await untilTrue(page, `document.documentElement.scrollHeight > ${before}`);
   };
   const isAtEnd = 'document.documentElement.scrollHeight - innerHeight - scrollY <= 1';
   for (let i = 0; i < 3; i++) {
     await grow();
-    await until(page, isAtEnd);
+    await untilTrue(page, isAtEnd);
   }
   await page.mouse.move(300, 200);
   await page.mouse.wheel(0, -200);
@@ -400,9 +400,9 @@ test('the page follows the answer only while the user is at its end', { skip }, 
   for (let i = 0; i < 3; i++) await grow();
   assert.equal(await page.evaluate('scrollY'), y);
   await page.locator('#end-button').click();
-  await until(page, isAtEnd);
+  await untilTrue(page, isAtEnd);
   await grow();
-  await until(page, isAtEnd);
+  await untilTrue(page, isAtEnd);
   await answers.finish();
   await page.locator('#send-button').waitFor();
 });

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { postJson } from '../api.ts';
 import {
   accessFaults,
   openPage,
@@ -139,11 +140,7 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
     page.locator('#tiles > div', { has: page.locator('dt', { hasText: name }) });
   await tile('Slots in use').locator('dd', { hasText: '0 of 4' }).waitFor();
   const body = { model: 'zebra', prompt: 'Hello', max_tokens: 50, ignore_eos: true };
-  await fetch(`${pages.server.url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+  await postJson(`${pages.server.url}/v1/completions`, body);
   await page.locator('#rate [role=img][aria-label*="generated"]').waitFor();
   await tile('First token').locator('dd', { hasText: 'ms' }).first().waitFor();
   await page.locator('#busiest tr', { hasText: 'zebra' }).waitFor();

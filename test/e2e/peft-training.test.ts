@@ -1,11 +1,9 @@
 // Every kind of adapter that the trainer makes, trained step by step beside peft: the same losses, and the same weights at the
 // end. peft opens the trainer's folder with the loss that the trainer measured.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { learnFromInvocation } from '../../trainer/data/invocation.ts';
 import { type AdapterPlan, planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
@@ -14,7 +12,7 @@ import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts'
 import { writeAdapter } from '../../trainer/run/result-files.ts';
 import type { MicroBatch, ProbedModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
-import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
@@ -247,8 +245,4 @@ function product(b: Tensor, a: Tensor): Float32Array {
 
 function readFolder(folder: string): Tensors {
   return readTensors(path.join(folder, 'adapter_model.safetensors'));
-}
-
-function readTensors(file: string): Tensors {
-  return parseSafetensors(readFileSync(file), BASE_LIMITS).tensors;
 }

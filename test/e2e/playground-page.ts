@@ -1,19 +1,19 @@
 // Actions on the playground for tests: send and wait, read code, record requests, and stream scripted answers.
 import type { Page } from 'playwright-core';
 
-/** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits until all answers have ended. */
+/** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits untilTrue all answers have ended. */
 export async function chat(page: Page, text: string): Promise<void> {
   await page.evaluate("document.getElementById('max_tokens').value = '24'");
   await page.locator('#prompt').fill(text);
   await page.locator('#prompt').press('Enter');
-  await until(
+  await untilTrue(
     page,
     `!document.querySelector('.answer[aria-busy]') && document.getElementById('stop-button').hidden`,
   );
 }
 
-/** Waits until an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
-export async function until(page: Page, expression: string): Promise<void> {
+/** Waits untilTrue an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
+export async function untilTrue(page: Page, expression: string): Promise<void> {
   const deadline = performance.now() + 60_000;
   while (!(await page.evaluate(expression))) {
     if (performance.now() > deadline) throw new Error(`not true in time: ${expression}`);
@@ -56,7 +56,7 @@ export async function scriptAnswers(page: Page) {
   return {
     async push(content: string) {
       const frame = JSON.stringify({ choices: [{ index: 0, delta: { content } }] });
-      await until(page, 'globalThis.answer !== undefined');
+      await untilTrue(page, 'globalThis.answer !== undefined');
       await page.evaluate(`frame(${JSON.stringify(frame)})`);
     },
     async finish() {

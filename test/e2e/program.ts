@@ -23,6 +23,18 @@ export async function runLorikeet(
   return { code, ...output };
 }
 
+/** Creates a key for a tenant with the command. */
+export async function createKey(
+  tenant: string,
+  home: string,
+  ...args: readonly string[]
+): Promise<{ id: string; key: string }> {
+  const create = ['keys', 'create', '--tenant', tenant, '--json', ...args];
+  const { code, out, error } = await runLorikeet(create, home);
+  if (code !== 0) throw new Error(`no key for ${tenant}: ${error}`);
+  return JSON.parse(out);
+}
+
 export interface Serving {
   readonly url: string;
   readonly child: ChildProcess;

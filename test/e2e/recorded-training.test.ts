@@ -26,7 +26,7 @@ import { argmaxOver } from '../trainer/teacher-forced.ts';
 import { exactMatch, fetchBase, generate, heldOut, serve } from './served.ts';
 import { drawAsPeft } from './torch-random.ts';
 
-/** Losses may differ from the recorded ones by 1 %, or by 0.01 nats below 1 nat. */
+/** Losses may differ from the recorded ones by 1%, or by 0.01 nats below 1 nat. */
 const LOSS_TOLERANCE = 0.01;
 /** Serving and training sum in other orders: logits differ by about 1e-4. */
 const NEAR_TIE = 1e-3;
@@ -112,7 +112,7 @@ function assertFollows(t: TestContext, curve: readonly { loss: number; recorded:
   const errors = curve.map(
     ({ loss, recorded }) => Math.abs(loss - recorded) / Math.max(recorded, 1),
   );
-  t.diagnostic(`losses within ${(100 * Math.max(...errors)).toFixed(3)} % of peft's`);
+  t.diagnostic(`losses within ${(100 * Math.max(...errors)).toFixed(3)}% of peft's`);
   for (const [i, error] of errors.entries()) {
     const { loss, recorded } = curve[i]!;
     assert.ok(error < LOSS_TOLERANCE, `step ${i + 1}: ${loss}, recorded ${recorded}`);

@@ -5,7 +5,9 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI from 'openai';
+import { postJson, streamedText } from '../api.ts';
 import { seededRandom } from '../fixtures.ts';
+import { until } from '../until.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { runLorikeet } from './program.ts';
@@ -42,7 +44,7 @@ async function openFleet(t: { after(fn: () => unknown): void }, prefix: string) 
   await fleet.repository.moveAlias(ZEN, 'prod', { version: 1 });
   const golden = new Map<string, string>();
   for (const model of ['base', 'zen@1', 'zen@2', 'tone@1']) {
-    golden.set(model, (await ask(fleet.url, { model })).text);
+    golden.set(model, (await complete(fleet.url, { model })).text);
   }
   assert.equal(new Set(golden.values()).size, golden.size);
   return { fleet, golden };
@@ -62,27 +64,22 @@ const request = (model: string) => ({
 });
 
 /** One try, by a client that knows nothing of retries. */
-async function ask(
+async function complete(
   url: string,
   { model, isStream = false }: { model: string; isStream?: boolean },
 ): Promise<Answer> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ ...request(model), ignore_eos: true, stream: isStream }),
-    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
-  });
-  const body = await response.text();
-  assert.equal(response.status, 200, body);
+  const body = { ...request(model), ignore_eos: true, stream: isStream };
+  const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  const response = await postJson(`${url}/v1/completions`, body, { signal });
+  const answer = await response.text();
+  assert.equal(response.status, 200, answer);
   const version = response.headers.get('x-lorikeet-version') ?? 'base';
-  if (!isStream) return { version, text: JSON.parse(body).choices[0].text };
-  assert.ok(body.endsWith('data: [DONE]\n\n'), body.slice(-200));
-  const frames = body.split('\n\n').filter((frame) => frame.startsWith('data: {'));
-  const text = frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join('');
-  return { version, text };
+  if (!isStream) return { version, text: JSON.parse(answer).choices[0].text };
+  assert.ok(answer.endsWith('data: [DONE]\n\n'), answer.slice(-200));
+  return { version, text: streamedText(answer) };
 }
 
-/** Workers that ask again as soon as they have an answer; `after` waits for so many more of them. */
+/** Workers that complete again as soon as they have an answer; `after` waits for so many more of them. */
 function startLoad(askers: readonly ((n: number) => Promise<Answer>)[]) {
   const answers: Answer[] = [];
   let isOver = false;
@@ -123,7 +120,7 @@ test('replicas that are restarted one after the other cost a client that never r
   const load = startLoad(
     Array.from({ length: 9 }, (_, i) => (n: number) => {
       const model = MODELS[(i + n) % MODELS.length]!;
-      return ask(fleet.url, { model, isStream: i % 2 === 0 });
+      return complete(fleet.url, { model, isStream: i % 2 === 0 });
     }),
   );
   for (let replica = 0; replica < REPLICAS; replica++) {
@@ -169,7 +166,10 @@ test('replicas that are killed at random: a retrying client loses nothing, and a
   await delay(POLL_MS);
   for (let replica = 0; replica < REPLICAS; replica++) {
     const url = fleet.urlOf(replica);
-    const [zen, late] = [await ask(url, { model: 'zen:prod' }), await ask(url, { model: 'late' })];
+    const [zen, late] = [
+      await complete(url, { model: 'zen:prod' }),
+      await complete(url, { model: 'late' }),
+    ];
     assert.deepEqual([zen.version, late.version], ['zen@2', 'late@1'], url);
     assert.equal(zen.text, golden.get('zen@2'));
     const metrics = await (await fetch(`${url}/metrics`)).text();
@@ -227,7 +227,7 @@ test('requests for one adapter meet at one replica, and who leaves the balancer 
   skip,
 }, async (t) => {
   const { fleet } = await openFleet(t, 'calm');
-  for (let n = 0; n < 30; n++) await ask(fleet.url, { model: 'tone@1' });
+  for (let n = 0; n < 30; n++) await complete(fleet.url, { model: 'tone@1' });
   const served = (outcome: string) =>
     fromEach(
       fleet,
@@ -238,17 +238,16 @@ test('requests for one adapter meet at one replica, and who leaves the balancer 
   assert.ok(busiest >= 25, `${busiest} of 31`);
 
   const leave = new AbortController();
-  const body = JSON.stringify({ ...request('tone@1'), max_tokens: 100, n: 8, ignore_eos: true });
-  const headers = { 'content-type': 'application/json' };
-  const post = { method: 'POST', headers, body, signal: leave.signal };
-  const left = assert.rejects(fetch(`${fleet.url}/v1/completions`, post), { name: 'AbortError' });
+  const body = { ...request('tone@1'), max_tokens: 100, n: 8, ignore_eos: true };
+  const { signal } = leave;
+  const sent = postJson(`${fleet.url}/v1/completions`, body, { signal });
+  const left = assert.rejects(sent, { name: 'AbortError' });
   const running = () => fromEach(fleet, /^vllm:num_requests_running\{.*\} (\d+)$/m);
-  while (Math.max(...(await running())) === 0) await delay(10);
+  await until('the request to run', async () => Math.max(...(await running())) > 0);
   leave.abort();
   await left;
-  const deadline = AbortSignal.timeout(10_000);
-  while (Math.max(...(await served('aborted'))) === 0)
-    await delay(10, undefined, { signal: deadline });
+  const isCounted = async () => Math.max(...(await served('aborted'))) > 0;
+  await until('its abort', isCounted, { deadlineMs: 10_000 });
 });
 
 /** Returns a metric of each replica, or 0 if it has none. */

@@ -1,6 +1,7 @@
 // Rows to train on without a tokenizer, what a server makes of them, and the lines of a run's files.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { postJson } from '../api.ts';
 import { seededRandom } from '../fixtures.ts';
 
 /** Ids that follow each other in a fixed order, below 90: something to learn, for every base. */
@@ -31,10 +32,12 @@ export function readLines(file: string): Record<string, unknown>[] {
 export async function servedLoss(url: string, model: string): Promise<number> {
   const logprobs: number[] = [];
   for (const prompt of letterRows()) {
-    const response = await fetch(`${url}/v1/completions`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ model, prompt, max_tokens: 0, echo: true, logprobs: 0 }),
+    const response = await postJson(`${url}/v1/completions`, {
+      model,
+      prompt,
+      max_tokens: 0,
+      echo: true,
+      logprobs: 0,
     });
     const { choices } = (await response.json()) as {
       choices: [{ logprobs: { token_logprobs: number[] } }];

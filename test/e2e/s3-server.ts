@@ -88,7 +88,7 @@ export async function prepareS3Server(kind: S3Kind = 'versitygw'): Promise<strin
     return `${kind} is not built and LORIKEET_E2E_LONG is not set`;
   }
   mkdirSync(path.dirname(binary), { recursive: true });
-  // Beside it, so that a rename puts it in place; test files that start at once wait for one build.
+  // Beside it, so that a rename puts it in place; test files that spawnServer at once wait for one build.
   const target = mkdtempSync(`${binary}.tmp-`);
   try {
     const build = ['go', 'install', '-p', '2', '-ldflags=-s -w', `${module}@${version}`];
@@ -111,7 +111,7 @@ export async function startS3Server(
   const bucket = 'adapters';
   mkdirSync(path.join(folder, bucket));
   const port = await freePort();
-  let child = await start(kind, folder, port);
+  let child = await spawnServer(kind, folder, port);
   const kill = async (): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGKILL');
@@ -129,7 +129,7 @@ export async function startS3Server(
     folder,
     kill,
     async restart() {
-      child = await start(kind, folder, port);
+      child = await spawnServer(kind, folder, port);
     },
   };
 }
@@ -160,7 +160,7 @@ export function environmentOf(endpoint: string, user = CREDENTIALS): Record<stri
   };
 }
 
-async function start(kind: S3Kind, folder: string, port: number): Promise<ChildProcess> {
+async function spawnServer(kind: S3Kind, folder: string, port: number): Promise<ChildProcess> {
   const { args, env } = PROGRAMS[kind];
   mkdirSync(usersOf(folder), { recursive: true });
   const child = spawn(binaryOf(kind), args(folder, port), {

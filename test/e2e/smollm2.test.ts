@@ -100,7 +100,7 @@ test("f32 reproduces peft's greedy outputs, base and adapters mixed", { skip }, 
   );
 });
 
-test('int8 keeps the task metrics within 2 % of the recorded ones', { skip }, async (t) => {
+test('int8 keeps the task metrics within 2% of the recorded ones', { skip }, async (t) => {
   const client = await serve(t, dir, 'int8');
   const rows: [string, string, number][] = [
     ['zen', 'moods/zen/test.jsonl', 40],

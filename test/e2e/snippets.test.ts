@@ -2,18 +2,17 @@
 // the real clients against a server, with no parameter, with OpenAI's and with several of ours.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { toCurl, toPython, toTypeScript } from '../../src/pages/snippets.js';
+import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 
 const run = promisify(execFile);
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-snippets-'));
-after(() => rmSync(home, { recursive: true, force: true }));
+const home = temporaryFolder();
 symlinkSync(path.resolve('node_modules'), path.join(home, 'node_modules'));
 
 const python = await pythonWith('examples/train-then-serve/requirements.txt');

@@ -5,8 +5,9 @@ import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { until } from '../until.ts';
 import { type Fault, firstOnes, type SeenRequest } from './fault-proxy.ts';
-import { type Asked, eventually, type Stage, startStage } from './fault-stage.ts';
+import { type Asked, type Stage, startStage } from './fault-stage.ts';
 import { prepareS3Server } from './s3-server.ts';
 
 const skip = await prepareS3Server();
@@ -152,7 +153,7 @@ async function assertAlert({ serving }: Stage, name: string, { alert }: Answer):
       .split('\n')
       .filter((line) => line.includes(name) && line.includes('"alert"'))
       .map((line) => JSON.parse(line).alert);
-  if (alert) await eventually(() => alerts().length > 0, `alert ${alert} of ${name}`);
+  if (alert) await until(`alert ${alert} of ${name}`, () => alerts().length > 0);
   assert.ok(
     alerts().every((one) => one === alert),
     `${alerts()}`,
@@ -197,10 +198,7 @@ test('F06, F07, F08, F09, F10, F12, F13, F14, T20: each fault of a store has its
       const answers = await Promise.all(Object.keys(SLOW).map(ask));
       for (const answer of answers) assertAnswer(stage, answer, UNAVAILABLE);
       await assertGoesOn(stage, 'slow-next');
-      await eventually(
-        async () => (await proxy.openSockets()) <= 2,
-        'stalled connections are closed',
-      );
+      await until('stalled connections to close', async () => (await proxy.openSockets()) <= 2);
     },
   );
   await stage.stopStreams();
@@ -213,7 +211,7 @@ test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets
   await stage.publish('cold');
   stage.proxy.script = (request) => (isWeights(request) ? { kind: 'silent' } : undefined);
   const cold = stage.ask('cold');
-  await eventually(() => stage.proxy.requests.filter(isWeights).length > 1, 'the fetch begins');
+  await until('the fetch to begin', () => stage.proxy.requests.filter(isWeights).length > 1);
   const streamed = stage.stopStreams('overloaded'); // those under way go on
   const stopped = stage.serving.stop();
   const { status, code } = await cold;
@@ -297,7 +295,7 @@ test('F13: while the store is gone: what is known is served and listed, nobody w
 
   await s3.restart();
   await delay(retryAfterS * 1000); // as a client that is told so
-  await eventually(async () => (await ask('cold-6')).status === 200, 'it is fetched');
+  await until('its fetch', async () => (await ask('cold-6')).status === 200);
   assert.deepEqual(await list(), known);
   await stage.stopStreams();
 });

@@ -2,8 +2,9 @@
 // time (threats F15 to F17): no version is doubled or lost, what was served is served, and no server goes back.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { until } from '../until.ts';
 import { type Fault, firstOnes, type SeenRequest, startFaultProxy } from './fault-proxy.ts';
-import { eventually, type Stage, startStage } from './fault-stage.ts';
+import { type Stage, startStage } from './fault-stage.ts';
 import { prepareS3Server, S3_KINDS, type S3Kind } from './s3-server.ts';
 
 const SETTINGS = { LORIKEET_ALIAS_POLL_MS: '100' };
@@ -22,7 +23,7 @@ const PUT_FAULTS: Readonly<Record<string, Fault>> = {
 };
 
 async function untilServed({ ask }: Stage, model: string, version: string): Promise<void> {
-  await eventually(async () => (await ask(model)).version === version, `${model} is ${version}`);
+  await until(`${model} to be ${version}`, async () => (await ask(model)).version === version);
 }
 
 for (const kind of S3_KINDS) moves(kind, await prepareS3Server(kind));
@@ -128,10 +129,10 @@ function moves(kind: S3Kind, skip: string | false): void {
     const reads = () =>
       proxy.requests.filter((request) => request.path.endsWith('/zen/alias.json'));
     const before = reads().length;
-    await eventually(async () => {
+    await until('reads of the pointer', async () => {
       assert.equal((await ask('zen')).version, 'zen@2');
       return reads().length >= before + 5;
-    }, 'the pointer is read again and again');
+    });
     await stage.stopStreams();
   });
 }

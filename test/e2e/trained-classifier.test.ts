@@ -11,6 +11,7 @@ import { assembleTightBatch } from '../../trainer/data/micro-batch.ts';
 import { openAdapter } from '../../trainer/job/adapter-plan.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
+import { postJson } from '../api.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
@@ -116,10 +117,10 @@ test('a trained classifier is published, and served with the scores of transform
   const expected = pythonJson<number[][]>([script, plain, adapter, JSON.stringify(texts)]);
   const serving = await startServing(['--model', plain, '--weights', 'f32', '--kv', 'f32'], home);
   t.after(() => serving.stop());
-  const response = await fetch(`${serving.url}/classify`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'kinds', input: texts, use_activation: false }),
+  const response = await postJson(`${serving.url}/classify`, {
+    model: 'kinds',
+    input: texts,
+    use_activation: false,
   });
   assert.equal(response.status, 200, await response.clone().text());
   const { data } = (await response.json()) as ClassificationList;

@@ -1,18 +1,16 @@
 // An artifact is a prequantized checkpoint to transformers, and its quantized tensors are bitsandbytes' own.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { importModel } from '../../src/import/import-model.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { runPython, skipWithout } from './python.ts';
 
 const models = sharedPath('golden', 'models');
 const skip =
   skipWithout('torch', 'transformers', 'bitsandbytes', 'safetensors') || skipUnless(models);
-const work = mkdtempSync(path.join(tmpdir(), 'transformers-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const CASES: Record<string, { linears: number; dtype: string }> = {
   'llama-rope-linear': { linears: 14, dtype: 'torch.float32' },

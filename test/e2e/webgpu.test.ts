@@ -12,6 +12,7 @@ import type { LoraLayout } from '../../src/model/lora-graph.ts';
 import { servingGraph } from '../../src/model/serving-graph.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { createSession } from '../../src/ort/session.ts';
+import { postJson } from '../api.ts';
 import { dequantizedRunner } from '../engine/dequantized.ts';
 import { engineSuite } from '../engine/engine-suite.ts';
 import { goldenSuite, UNQUANTIZED } from '../engine/golden-suite.ts';
@@ -97,15 +98,11 @@ async function answers(t: TestContext, provider: string, adapters: string): Prom
   const serving = await startServing([...args, ...size], temporaryFolder(t));
   try {
     const ask = async (model: string) => {
-      const response = await fetch(`${serving.url}/v1/chat/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({
-          model,
-          messages: [{ role: 'user', content: 'Hello' }],
-          max_tokens: 12,
-          temperature: 0,
-        }),
+      const response = await postJson(`${serving.url}/v1/chat/completions`, {
+        model,
+        messages: [{ role: 'user', content: 'Hello' }],
+        max_tokens: 12,
+        temperature: 0,
       });
       assert.equal(response.status, 200);
       const { choices } = (await response.json()) as {

@@ -37,7 +37,7 @@ interface Answer {
   readonly logprobs: readonly TokenLogprob[];
 }
 
-function ask(
+function answerOf(
   client: EngineClient,
   adapter: AdapterWeights | undefined,
   request: Pick<GenerationRequest, 'promptIds' | 'maxTokens'>,
@@ -90,14 +90,14 @@ async function serveBeside(
   // The third ends with its first token or instead of it, so that the batches after it are alike.
   const together = () =>
     Promise.all([
-      ask(client, good, { promptIds: promptOf(1), maxTokens: 12 }),
-      ask(client, undefined, { promptIds: promptOf(2), maxTokens: 12 }),
-      ask(client, third, { promptIds: promptOf(3), maxTokens: 1 }),
+      answerOf(client, good, { promptIds: promptOf(1), maxTokens: 12 }),
+      answerOf(client, undefined, { promptIds: promptOf(2), maxTokens: 12 }),
+      answerOf(client, third, { promptIds: promptOf(3), maxTokens: 1 }),
     ]);
   const [first, again] = [await together(), await together()];
   const after = await Promise.all(
     Array.from({ length: SLOTS }, (_, i) =>
-      ask(client, undefined, { promptIds: promptOf(10 + i), maxTokens: 12 }),
+      answerOf(client, undefined, { promptIds: promptOf(10 + i), maxTokens: 12 }),
     ),
   );
   return { first, again, after, zeroed };

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
 import { checkGgufHeader } from '../../src/formats/gguf.ts';
+import { temporaryFolder } from '../fixtures.ts';
 
-const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-gguf-header-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 interface Layout {
   readonly version: 1 | 2 | 3;

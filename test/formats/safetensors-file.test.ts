@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
@@ -12,10 +11,10 @@ import {
   serializeSafetensors,
   writeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
-const folder = mkdtempSync(path.join(tmpdir(), 'safetensors-'));
-test.after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 const tensors = new Map<string, Tensor>([
   ['b.weight', { dtype: 'U8', shape: [3], data: Uint8Array.of(7, 8, 9) }],

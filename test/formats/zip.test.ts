@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
 import { openZip } from '../../src/formats/zip.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { zipOf } from './zip-writer.ts';
 
-const work = mkdtempSync(path.join(tmpdir(), 'zip-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const CONTENTS = Buffer.from('the quick brown fox '.repeat(50));
 

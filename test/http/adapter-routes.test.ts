@@ -1,22 +1,22 @@
 // Published adapters as clients see them besides generations: headers, prefetch, deletion, loading by path.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { FolderAdapters, LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { configBytes } from '../adapters/sample.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { serveKeyed } from './keyed.ts';
 import { servePublished } from './published.ts';
 import { idle, readError, readOk, serve } from './served.ts';
 
 const COMPLETIONS = '/v1/completions';
 const HOUR_MS = 3_600_000;
-const ask = (model: string) => ({ model, prompt: 'a', max_tokens: 1 });
+const completionOf = (model: string) => ({ model, prompt: 'a', max_tokens: 1 });
 
 /** The receipt of an answer, without what differs from run to run. */
 function receiptOf({ headers }: Response) {
@@ -28,13 +28,13 @@ describe('a receipt', () => {
   test('names digest, version, alias and tier, and its version works as a model', async () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen', { aliases: ['stable'] });
-    const first = await served.post(COMPLETIONS, ask('zen:stable'));
+    const first = await served.post(COMPLETIONS, completionOf('zen:stable'));
     const { system_fingerprint } = await readOk<{ system_fingerprint: string }>(first);
     assert.equal(first.headers.get('x-lorikeet-adapter'), digest);
     assert.match(first.headers.get('x-lorikeet-load-ms')!, /^\d+$/);
     assert.equal(system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}-ffffffff`);
     assert.deepEqual(receiptOf(first), { version: 'zen@1', alias: 'stable', tier: 'store' });
-    const again = await served.post(COMPLETIONS, ask(receiptOf(first).version!));
+    const again = await served.post(COMPLETIONS, completionOf(receiptOf(first).version!));
     assert.equal(again.headers.get('x-lorikeet-adapter'), digest);
     assert.deepEqual(receiptOf(again), { version: 'zen@1', alias: null, tier: 'slot' });
   });
@@ -43,7 +43,7 @@ describe('a receipt', () => {
     const served = servePublished();
     await served.publish('local', 'zen');
     await served.publish('shared', 'tone', { aliases: ['stable'] });
-    const response = await served.post(COMPLETIONS, ask('zen+0.5*tone:stable'));
+    const response = await served.post(COMPLETIONS, completionOf('zen+0.5*tone:stable'));
     await readOk(response);
     assert.deepEqual(receiptOf(response), {
       version: 'zen@1+0.5*tone@1',
@@ -57,10 +57,10 @@ describe('a usage line', () => {
   test('is logged once for each generation, with tenant, adapter and tokens', async () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen');
-    const body = { ...ask('zen'), prompt: 'abc', max_tokens: 5, n: 2 };
+    const body = { ...completionOf('zen'), prompt: 'abc', max_tokens: 5, n: 2 };
     const headers = { 'content-type': 'application/json', 'x-request-id': 'my-request' };
     await readOk(await served.post(COMPLETIONS, body, { headers }));
-    await readOk(await served.post(COMPLETIONS, ask('base'), { headers }));
+    await readOk(await served.post(COMPLETIONS, completionOf('base'), { headers }));
     const lines = served.logged.map((line) => JSON.parse(line));
     const usage = lines.filter(({ msg }) => msg === 'usage');
     const of = { level: 30, requestId: 'my-request', tenant: 'local', msg: 'usage' };
@@ -98,7 +98,7 @@ describe('prefetch', () => {
     const again = await served.app.request(url, { method: 'POST' });
     const { tier, keep_warm_until: kept } = await readOk<Record<string, unknown>>(again);
     assert.deepEqual({ tier, kept }, { tier: 'disk', kept: null });
-    const response = await served.post(COMPLETIONS, ask('zen'));
+    const response = await served.post(COMPLETIONS, completionOf('zen'));
     await readOk(response);
     assert.equal(receiptOf(response).tier, 'disk');
   });
@@ -110,7 +110,7 @@ describe('prefetch', () => {
     const asked: unknown[] = [];
     served.leases.beforeLease = (_, { tenant }) => void asked.push(tenant);
     await readOk(await served.ask('acme', '/v1/adapters/alpha/prefetch', {}));
-    await readOk(await served.ask('acme', COMPLETIONS, ask('alpha')));
+    await readOk(await served.ask('acme', COMPLETIONS, completionOf('alpha')));
     const share = { id: 'acme', weight: 3, adapterCache };
     assert.deepEqual(asked, [share, share]);
   });
@@ -148,7 +148,7 @@ describe('DELETE', () => {
     const served = servePublished();
     await served.publish('local', 'zen');
     const streaming = await served.post(COMPLETIONS, {
-      ...ask('zen'),
+      ...completionOf('zen'),
       max_tokens: 100,
       stream: true,
     });
@@ -157,7 +157,7 @@ describe('DELETE', () => {
       object: 'model',
       deleted: true,
     });
-    assert.equal((await served.post(COMPLETIONS, ask('zen'))).status, 404);
+    assert.equal((await served.post(COMPLETIONS, completionOf('zen'))).status, 404);
     assert.match(await streaming.text(), /\[DONE\]/);
   });
 
@@ -179,14 +179,13 @@ describe('DELETE', () => {
     await served.publish('local', 'zen');
     const response = await remove(served, 'zen@1');
     assert.ok([400, 409].includes(response.status), `${response.status}`);
-    await readOk(await served.post(COMPLETIONS, ask('zen@1')));
+    await readOk(await served.post(COMPLETIONS, completionOf('zen@1')));
   });
 });
 
 /** A server whose operator loads adapters below `root`. */
 function loading({ isAdmin = true, hasOpenAdmin = false } = {}) {
-  const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-load-'));
-  after(() => rmSync(root, { recursive: true }));
+  const root = temporaryFolder();
   const put = (name: string, config = {}) => {
     cpSync(sampleFolder(config), path.join(root, name), { recursive: true });
     return path.join(root, name);
@@ -211,7 +210,7 @@ function loading({ isAdmin = true, hasOpenAdmin = false } = {}) {
     send('load', { lora_name: name, lora_path: place, ...rest });
   const unload = (name: string) => send('unload', { lora_name: name });
   const digestOf = async (model: string) => {
-    const response = await served.post(COMPLETIONS, ask(model));
+    const response = await served.post(COMPLETIONS, completionOf(model));
     await response.arrayBuffer();
     return response.headers.get('x-lorikeet-adapter') ?? response.status;
   };
@@ -309,8 +308,7 @@ describe('loading by path', () => {
 });
 
 test('the folder of a loaded name is found again when its files change', async () => {
-  const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-load-'));
-  after(() => rmSync(root, { recursive: true }));
+  const root = temporaryFolder();
   cpSync(sampleFolder(), path.join(root, 'one'), { recursive: true });
   const loaded = new LoadedAdapters(root, { baseNames: ['toy'] });
   await loaded.load('zen', 'one');

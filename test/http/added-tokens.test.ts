@@ -1,19 +1,18 @@
 // Adapters whose tokens have places that the base's tables have anyway: only their tokenizer is their own.
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
 import { sampleFolder } from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { readError, readOk, serve, utf8 } from './served.ts';
 
 /** The model has 260 tokens, its tokenizer 259. */
 const WORD = 259;
-const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-tokens-'));
-after(() => rmSync(root, { recursive: true }));
+const root = temporaryFolder();
 
 function writeAdapter(name: string, added: readonly object[], config: object = {}): void {
   const folder = path.join(root, name);

@@ -38,7 +38,7 @@ async function listen(connections: Partial<ConnectionLimits>) {
 }
 
 /** Sends a request and waits for its answer; the connection stays. */
-async function ask(socket: Socket): Promise<string> {
+async function sendLive(socket: Socket): Promise<string> {
   socket.write(LIVE);
   const [answer] = await once(socket, 'data');
   return String(answer);
@@ -75,9 +75,9 @@ describe('a server with as many connections as it may have', () => {
     const { open, logged } = await listen({ maxConnections: 2, maxPerAddress: 2 });
     const silent = await open();
     const second = await open();
-    await ask(second);
+    await sendLive(second);
     const refused = refusalOf(silent);
-    assert.match(await ask(await open()), /^HTTP\/1\.1 200 /);
+    assert.match(await sendLive(await open()), /^HTTP\/1\.1 200 /);
     const answer = await refused;
     assert.match(answer, /^HTTP\/1\.1 503 /);
     assert.match(answer, /\r\nretry-after: \d+\r\n/);
@@ -88,9 +88,9 @@ describe('a server with as many connections as it may have', () => {
   test('closes an idle connection that was served before without a word', async () => {
     const { open } = await listen({ maxConnections: 1, maxPerAddress: 1 });
     const first = await open();
-    await ask(first);
+    await sendLive(first);
     const rest = refusalOf(first);
-    assert.match(await ask(await open()), /^HTTP\/1\.1 200 /);
+    assert.match(await sendLive(await open()), /^HTTP\/1\.1 200 /);
     assert.equal(await rest, '');
   });
 
@@ -105,7 +105,7 @@ describe('a server with as many connections as it may have', () => {
     release();
     const [finished] = await once(busy, 'data');
     assert.match(String(finished), /^HTTP\/1\.1 200 /);
-    assert.match(await ask(await served.open()), /^HTTP\/1\.1 200 /, 'it is idle again');
+    assert.match(await sendLive(await served.open()), /^HTTP\/1\.1 200 /, 'it is idle again');
     await idle(served);
   });
 
@@ -115,9 +115,13 @@ describe('a server with as many connections as it may have', () => {
     const greedy = await open('127.0.0.3');
     await open('127.0.0.3');
     const refused = refusalOf(greedy);
-    assert.match(await ask(await open('127.0.0.4')), /^HTTP\/1\.1 200 /);
+    assert.match(await sendLive(await open('127.0.0.4')), /^HTTP\/1\.1 200 /);
     assert.match(await refused, /^HTTP\/1\.1 503 /);
-    assert.match(await ask(modest), /^HTTP\/1\.1 200 /, 'the older one of another address stays');
+    assert.match(
+      await sendLive(modest),
+      /^HTTP\/1\.1 200 /,
+      'the older one of another address stays',
+    );
   });
 });
 
@@ -125,7 +129,7 @@ test('an address with all its connections in use is refused, others are served',
   const served = await listen({ maxConnections: 10, maxPerAddress: 1 });
   const release = await occupy(served, await served.open('127.0.0.2'));
   assert.match(await refusalOf(await served.open('127.0.0.2')), /^HTTP\/1\.1 503 /);
-  assert.match(await ask(await served.open('127.0.0.3')), /^HTTP\/1\.1 200 /);
+  assert.match(await sendLive(await served.open('127.0.0.3')), /^HTTP\/1\.1 200 /);
   release();
   await idle(served);
 });

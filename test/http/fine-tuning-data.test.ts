@@ -6,7 +6,7 @@ import { createLog } from '../../src/common/log.ts';
 import type { FineTuningPlan } from '../../src/contracts/management-api.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { hasEnded } from '../../src/jobs/job.ts';
-import { until } from '../jobs/simulated.ts';
+import { until } from '../until.ts';
 import { readError, readOk } from './served.ts';
 import { serveJobs } from './with-jobs.ts';
 

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import { startServer } from '../../src/http/wire/server.ts';
-import { gates, type Told, toldRows, until } from '../jobs/simulated.ts';
+import { gates, type Told, toldRows } from '../jobs/simulated.ts';
+import { until } from '../until.ts';
 import { sayingOf } from './published.ts';
 import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
 

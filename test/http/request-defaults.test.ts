@@ -1,17 +1,16 @@
 // An adapter's own response_format and tools, for requests that leave them out.
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import type { ChatCompletion, Completion, Model } from '../../src/contracts/openai.ts';
 import { sampleFolder } from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { readError, readOk, serve, utf8 } from './served.ts';
 
-const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-defaults-'));
-after(() => rmSync(root, { recursive: true }));
+const root = temporaryFolder();
 const response_format = {
   type: 'json_schema',
   json_schema: { name: 'mood', schema: { enum: ['good', 'bad'] } },

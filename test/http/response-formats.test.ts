@@ -12,7 +12,7 @@ const { app } = serve({ reply: () => [] });
 const server = await startServer(app, { host: '127.0.0.1', port: 0 });
 after(() => server.close(0));
 const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
-const ask = { model: 'base', input: 'Hi', ...{ seed: 1 } };
+const hello = { model: 'base', input: 'Hi', ...{ seed: 1 } };
 
 const Intent = z.object({
   intent: z.enum(['GetWeather', 'PlayMusic']),
@@ -21,26 +21,26 @@ const Intent = z.object({
 const text = { format: zodTextFormat(Intent, 'intent') };
 
 test('an answer with a schema is parsed by the official client, plain and streamed', async () => {
-  const plain = await client.responses.parse({ ...ask, text });
+  const plain = await client.responses.parse({ ...hello, text });
   assert.equal(plain.status, 'completed');
   assert.match(plain.output_parsed!.intent, /^(GetWeather|PlayMusic)$/);
   const { type, name, schema, strict } = text.format;
   assert.deepEqual(plain.text!.format, { type, name, schema, strict });
-  const streamed = await client.responses.stream({ ...ask, text }).finalResponse();
+  const streamed = await client.responses.stream({ ...hello, text }).finalResponse();
   assert.deepEqual(streamed.output_parsed, plain.output_parsed);
 });
 
 test('json_object is an object, and text is any text', async () => {
   const object = { format: { type: 'json_object' as const } };
-  const { output_text } = await client.responses.create({ ...ask, text: object });
+  const { output_text } = await client.responses.create({ ...hello, text: object });
   assert.match(output_text, /^\{/);
   const plain = { format: { type: 'text' as const } };
-  const free = await client.responses.create({ ...ask, text: plain });
+  const free = await client.responses.create({ ...hello, text: plain });
   assert.equal(free.output_text, '');
 });
 
 test("vLLM's structured_outputs, which cannot be combined with another format", async () => {
-  const create = (fields: object) => client.responses.create({ ...ask, ...fields });
+  const create = (fields: object) => client.responses.create({ ...hello, ...fields });
   const choice = { structured_outputs: { choice: ['red', 'blue'] } };
   assert.match((await create(choice)).output_text, /^(red|blue)$/);
   const plain = { ...choice, text: { format: { type: 'text' } } };

@@ -48,7 +48,7 @@ const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
 after(() => server.close(0));
 const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
 
-const ask = async (fields: object = {}) =>
+const respond = async (fields: object = {}) =>
   readOk<ApiResponse>(await post(URL, { ...request, ...fields }));
 
 describe('a response with calls', () => {
@@ -56,7 +56,7 @@ describe('a response with calls', () => {
 
   test('has a message and an item for each call, and repeats the tools', async () => {
     answer = text;
-    const response = await ask();
+    const response = await respond();
     const part = response.id.replace('resp_', '');
     const [message, first, second] = response.output;
     assert.ok(message?.type === 'message' && first?.type === 'function_call');
@@ -79,7 +79,7 @@ describe('a response with calls', () => {
 
   test('has no message if there are only calls', async () => {
     answer = written('clock', '{}');
-    const { output } = await ask({ parallel_tool_calls: false });
+    const { output } = await respond({ parallel_tool_calls: false });
     assert.deepEqual(
       output.map(({ type }) => type),
       ['function_call'],
@@ -89,7 +89,7 @@ describe('a response with calls', () => {
   test('has a call of the named function, if one is required', async () => {
     answer = 'Not at all';
     const choice = { type: 'function', name: 'clock' };
-    const { output, tool_choice } = await ask({ tool_choice: choice });
+    const { output, tool_choice } = await respond({ tool_choice: choice });
     assert.deepEqual(tool_choice, choice);
     assert.deepEqual(
       output.map((item) => item.type === 'function_call' && [item.name, item.arguments]),
@@ -99,13 +99,13 @@ describe('a response with calls', () => {
 
   test('that is cut off has incomplete arguments', async () => {
     answer = text;
-    const response = await ask({ max_output_tokens: text.indexOf('ris') });
+    const response = await respond({ max_output_tokens: text.indexOf('ris') });
     assert.equal(response.status, 'incomplete');
     const call = response.output[1];
     assert.ok(call?.type === 'function_call');
     assert.deepEqual([call.arguments, call.status], ['{"city": "Pa', 'incomplete']);
     const next = { previous_response_id: response.id, input: 'Go on' };
-    assert.equal((await ask(next)).status, 'completed');
+    assert.equal((await respond(next)).status, 'completed');
   });
 
   test('calls only allowed tools', async () => {
@@ -115,11 +115,11 @@ describe('a response with calls', () => {
       mode: 'auto',
       tools: [{ type: 'function', name: 'clock' }],
     };
-    const { output, tool_choice } = await ask({ tool_choice: choice });
+    const { output, tool_choice } = await respond({ tool_choice: choice });
     const names = output.flatMap((item) => (item.type === 'function_call' ? item.name : []));
     assert.deepEqual([...new Set(names)], ['clock']);
     assert.deepEqual(tool_choice, choice);
-    const none = await ask({ tool_choice: 'none' });
+    const none = await respond({ tool_choice: 'none' });
     assert.deepEqual([none.tool_choice, none.output.length], ['none', 1]);
     assert.ok(!prompts.at(-1)!.includes('clock'));
   });

@@ -9,20 +9,20 @@ const served = serve({ adapters: ['alpha'], reply: () => utf8('Hello, world') })
 const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
 after(() => server.close(0));
 const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
-const ask = { model: 'alpha', input: 'Hi' };
+const hello = { model: 'alpha', input: 'Hi' };
 
 test('creates a response, and takes its output back as input', async () => {
-  const first = await client.responses.create(ask);
+  const first = await client.responses.create(hello);
   assert.equal(first.output_text, 'Hello, world');
-  const streamed = await client.responses.stream(ask).finalResponse();
+  const streamed = await client.responses.stream(hello).finalResponse();
   const output = [...first.output, ...streamed.output] as OpenAI.Responses.ResponseInput;
   const input = [{ role: 'user' as const, content: 'Hi' }, ...output];
-  assert.equal((await client.responses.create({ ...ask, input })).output_text, 'Hello, world');
+  assert.equal((await client.responses.create({ ...hello, input })).output_text, 'Hello, world');
 });
 
 test('streams typed events in their order, numbered without gaps', async () => {
   const types: string[] = [];
-  const stream = await client.responses.create({ ...ask, stream: true, max_output_tokens: 2 });
+  const stream = await client.responses.create({ ...hello, stream: true, max_output_tokens: 2 });
   for await (const event of stream) {
     assert.equal(event.sequence_number, types.length);
     types.push(event.type);
@@ -43,7 +43,7 @@ test('streams typed events in their order, numbered without gaps', async () => {
 
 test('gathers a stream into the response that a plain request gets', async () => {
   const include = ['message.output_text.logprobs' as const];
-  const body = { ...ask, include, temperature: 0 };
+  const body = { ...hello, include, temperature: 0 };
   const stream = client.responses.stream(body);
   let last = '';
   stream.on('response.output_text.delta', ({ snapshot }) => {
@@ -70,7 +70,7 @@ test('gets a failed response if a stream fails, with the text before it', async 
   served.engine.beforeRun = () => {
     if (++runs === 6) throw new Error('abort');
   };
-  const response = await client.responses.stream(ask).finalResponse();
+  const response = await client.responses.stream(hello).finalResponse();
   served.engine.beforeRun = () => {};
   assert.equal(response.status, 'failed');
   assert.equal(response.error?.code, 'server_error');
@@ -78,14 +78,14 @@ test('gets a failed response if a stream fails, with the text before it', async 
 });
 
 test('gets an ordinary error if nothing was sent yet', async () => {
-  await assert.rejects(client.responses.create({ ...ask, model: 'no-such', stream: true }), {
+  await assert.rejects(client.responses.create({ ...hello, model: 'no-such', stream: true }), {
     status: 404,
     code: 'model_not_found',
   });
 });
 
 test('that aborts a stream frees the slot', async () => {
-  const stream = await client.responses.create({ ...ask, stream: true, ...{ ignore_eos: true } });
+  const stream = await client.responses.create({ ...hello, stream: true, ...{ ignore_eos: true } });
   for await (const event of stream) if (event.type === 'response.output_text.delta') break;
   await idle(served, 150);
 });

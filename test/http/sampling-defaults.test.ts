@@ -1,19 +1,18 @@
 // Sampling defaults of the base and of adapters, for requests that leave fields out.
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
 import { sampleFolder } from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { readError, readOk, serve } from './served.ts';
 
-const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-defaults-'));
-after(() => rmSync(root, { recursive: true }));
+const root = temporaryFolder();
 writeAdapter('plain');
 writeAdapter('own', { temperature: 0.7, top_k: 20, repetition_penalty: 1.05, max_new_tokens: 30 });
 writeAdapter('faulty', { top_p: 'much' });

@@ -1,8 +1,7 @@
 // The whole server in one process around a scripted engine: real app, registry, tokenizer, scheduler and client.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -19,6 +18,7 @@ import { type StepEngine, StepLoop, type StepLoopOptions } from '../../src/sched
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { weightsNamed } from '../adapters/sample.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
@@ -143,8 +143,7 @@ export function serve(options: ServedOptions = {}): Served {
 }
 
 function writeAdapters(names: readonly string[]): string {
-  const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-http-'));
-  after(() => rmSync(root, { recursive: true }));
+  const root = temporaryFolder();
   for (const name of names) {
     const folder = path.join(root, name);
     mkdirSync(folder);

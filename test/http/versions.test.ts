@@ -1,12 +1,10 @@
 // Versions and aliases that change while requests are served.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFsStore } from '../../adapters/store/fs.ts';
 import { watchStore } from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { POLL_MS, type ServedPublished, sayingOf, servePublished } from './published.ts';
 import { idle, readFrames } from './served.ts';
 
@@ -72,8 +70,7 @@ test('T05, I17: fifty streams during a publication are each of one version, and 
 });
 
 test('two servers on one folder see a moved alias within the poll time, and a rollback', async (t) => {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-store-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const servers = [0, 1].map(() => servePublished(watchStore(createFsStore(folder))));
   const [writer] = servers;
   const said = async (model: string) => {

@@ -7,7 +7,8 @@ import { createJobCheck } from '../../src/compose/job-check.ts';
 import type { AppOptions, JobsSide } from '../../src/http/deps.ts';
 import type { Jobs } from '../../src/jobs/create-jobs.ts';
 import { watchStore } from '../adapters/published.ts';
-import { openServer, type Server, type ServerOptions, temporaryFolder } from '../jobs/simulated.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { openServer, type Server, type ServerOptions } from '../jobs/simulated.ts';
 import { type ServedPublished, servePublished } from './published.ts';
 import type { ServedOptions } from './served.ts';
 
@@ -36,7 +37,7 @@ export function toSide(
   { files, service, dryRuns }: Jobs,
   { maxFileBytes = 2 ** 20, idleTimeoutMs = 10_000 }: FilesSideOptions = {},
 ): JobsSide {
-  const uploads = { directory: temporaryFolder('uploads'), maxFileBytes, idleTimeoutMs };
+  const uploads = { directory: temporaryFolder(), maxFileBytes, idleTimeoutMs };
   const checkSettings = createJobCheck(path.resolve('models/toy'));
   return { files, uploads, service, dryRuns, method: 'qlora', maxRank: 64, checkSettings };
 }

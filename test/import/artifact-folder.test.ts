@@ -1,14 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError, UsageError } from '../../src/common/errors.ts';
@@ -17,10 +8,10 @@ import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { embeddingName, headName } from '../../src/model/names.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { TINY_CONFIG, tinyTensors } from './tiny-model.ts';
 
-const work = mkdtempSync(path.join(tmpdir(), 'artifact-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const NF4 = { quantization: 'nf4', doubleQuantization: true, hub: { cacheDir: work } } as const;
 

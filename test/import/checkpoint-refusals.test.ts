@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
@@ -16,10 +15,10 @@ import { openZip } from '../../src/formats/zip.ts';
 import { readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { mapFile } from '../../src/ort/mapped-file.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { TINY_CONFIG, tinyFiles, tinyTensors } from './tiny-model.ts';
 
-const work = mkdtempSync(path.join(tmpdir(), 'checkpoint-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const NF4 = { quantization: 'nf4', doubleQuantization: true } as const;
 const LINEAR = 'model.layers.0.mlp.up_proj';

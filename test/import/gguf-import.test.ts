@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
@@ -9,6 +8,7 @@ import { BLOCK_FORMATS } from '../../src/formats/gguf-blocks.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import {
   type GgufTensor,
   type GgufValue,
@@ -17,8 +17,7 @@ import {
   writeGguf,
 } from './gguf-writer.ts';
 
-const work = mkdtempSync(path.join(tmpdir(), 'gguf-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const HIDDEN = 64;
 const HEADS = 4;

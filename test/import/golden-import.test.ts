@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { toFloat32 } from '../../src/common/tensor.ts';
@@ -11,13 +10,13 @@ import { importModel } from '../../src/import/import-model.ts';
 import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { doubleQuantize, restoreAbsmax } from '../../src/quant/double-quant.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { plainAbsmax, plainPacked } from '../quant/plain-nf4.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
 const golden = sharedPath('golden');
 const skip = skipUnless(golden);
-const work = mkdtempSync(path.join(tmpdir(), 'import-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const MODELS = [
   'llama-tied',

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FetchError, FileError, UsageError } from '../../src/common/errors.ts';
@@ -8,11 +7,11 @@ import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { HubOptions } from '../../src/import/hub.ts';
 import { type ImportModelOptions, importModel } from '../../src/import/import-model.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { COMMIT, FakeHub } from './fake-hub.ts';
 import { tinyFiles, tinyTensors } from './tiny-model.ts';
 
-const work = mkdtempSync(path.join(tmpdir(), 'hub-'));
-test.after(() => rmSync(work, { recursive: true }));
+const work = temporaryFolder();
 
 const ID = 'some-org/Tiny-Llama';
 let count = 0;

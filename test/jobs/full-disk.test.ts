@@ -10,7 +10,9 @@ import { createFsStore } from '../../adapters/store/fs.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import { toFault } from '../../trainer/run/faults.ts';
-import { startServer, temporaryFolder, until } from './simulated.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { until } from '../until.ts';
+import { startServer } from './simulated.ts';
 
 /** A disk of one mebibyte; undefined if this machine does not let us mount one. */
 function smallDisk(t: TestContext): string | undefined {
@@ -68,7 +70,7 @@ test('T35: a job without room for its folder waits, and continues when there is 
 });
 
 test('a trainer with a full disk only interrupts its job', async () => {
-  const file = path.join(temporaryFolder('room'), 'room');
+  const file = path.join(temporaryFolder(), 'room');
   const server = startServer(createMemoryStore());
   const job = await server.create({ steps: 4, perEpoch: 2, needsRoom: file });
   await until('the job to wait', async () => {
@@ -96,7 +98,7 @@ test('a job with a full store logs a few lines, and continues', async (t) => {
   if (folder === undefined) return;
   const { lines, log } = countingLog();
   const server = startServer(createFsStore(folder), { log });
-  const gate = path.join(temporaryFolder('room'), 'gates');
+  const gate = path.join(temporaryFolder(), 'gates');
   const job = await server.create({ steps: 4, perEpoch: 4, gates: gate });
   await server.until(job, 'running');
   const makeRoom = fill(folder);

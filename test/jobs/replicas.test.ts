@@ -9,7 +9,8 @@ import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { type JobRunner, RunStop } from '../../src/jobs/runner.ts';
-import { BASE, gates, openServer, startServer, until } from './simulated.ts';
+import { until } from '../until.ts';
+import { BASE, gates, openServer, startServer } from './simulated.ts';
 
 const entry = new URL('./simulated-trainer.mjs', import.meta.url);
 

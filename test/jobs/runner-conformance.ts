@@ -53,7 +53,7 @@ export interface FollowedRun {
 }
 
 /** Starts a run. The next message comes when `handle` has resolved. */
-export function start(
+export function startRun(
   runner: JobRunner,
   work: RunRequest,
   handle: (message: TrainerMessage, stop: RunStop) => void | Promise<void> = () => {},
@@ -79,9 +79,9 @@ export function start(
 
 /** Follows a run to its end. */
 export async function run(
-  ...given: Parameters<typeof start>
+  ...given: Parameters<typeof startRun>
 ): Promise<{ end: RunEnd; messages: readonly TrainerMessage[] }> {
-  const { messages, ended } = start(...given);
+  const { messages, ended } = startRun(...given);
   return { end: await ended, messages };
 }
 
@@ -213,7 +213,7 @@ function testStops(runnerTest: RunnerTest): void {
     ['cancel', 'cancelled'],
   ] as const) {
     runnerTest(`a ${act} before there is a trainer starts none`, async (runner, t) => {
-      const { stop, ended } = start(runner, workOf(t, [['forever']]));
+      const { stop, ended } = startRun(runner, workOf(t, [['forever']]));
       stop.request(act);
       assert.deepEqual(await ended, { kind });
     });

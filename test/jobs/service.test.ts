@@ -15,6 +15,8 @@ import { createLog, type Logger } from '../../src/common/log.ts';
 import { shortId } from '../../src/jobs/names.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';
 import { sampleFolder } from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { until } from '../until.ts';
 import {
   ACME,
   gates,
@@ -22,8 +24,6 @@ import {
   request,
   simulatedRunner,
   startServer,
-  temporaryFolder,
-  until,
   upload,
 } from './simulated.ts';
 
@@ -342,7 +342,7 @@ test('a damaged job of one tenant does not stop those of others, and is logged o
 });
 
 test('I19: the rows of a dry run lie in a folder that no other process uses, and go with it', async () => {
-  const dryRunRoot = temporaryFolder('dry-runs');
+  const dryRunRoot = temporaryFolder();
   let folder = '';
   const runner: JobRunner = {
     ...simulatedRunner(),

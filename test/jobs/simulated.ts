@@ -2,11 +2,9 @@
 // result.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
@@ -17,6 +15,8 @@ import type { Fault, JobPlan } from '../../src/contracts/training-messages.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { createJobs, type Jobs, type JobsOptions } from '../../src/jobs/create-jobs.ts';
 import type { JobRecord, JobRequest } from '../../src/jobs/job.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { until } from '../until.ts';
 
 export const ACME = { ...LOCAL_TENANT, id: 'acme' };
 export const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: path.resolve('models/toy') };
@@ -70,7 +70,7 @@ export function openServer(
   { limits, ...options }: ServerOptions = {},
 ): Server {
   const published: string[] = [];
-  const root = temporaryFolder('jobs');
+  const root = temporaryFolder();
   const jobs = createJobs({
     store,
     repository: createRepository(store),
@@ -141,30 +141,10 @@ export async function upload(files: Jobs['files'], told: Told, tenant = ACME.id)
 
 /** A folder of gates, and what opens them. */
 export function gates(): { folder: string; open(...steps: number[]): void } {
-  const folder = temporaryFolder('gates');
+  const folder = temporaryFolder();
   mkdirSync(folder, { recursive: true });
   const open = (...steps: number[]) => {
     for (const step of steps) writeFileSync(path.join(folder, String(step)), '');
   };
   return { folder, open };
-}
-
-/** For what another process does: a trainer has a low priority, and the machine may be busy. */
-const DEADLINE_MS = 120_000;
-
-/** What `find` finds, once it does. */
-export async function until<T>(what: string, find: () => Promise<T | undefined>): Promise<T> {
-  const deadlineMs = performance.now() + DEADLINE_MS;
-  while (performance.now() < deadlineMs) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await setTimeout(5);
-  }
-  return assert.fail(`waited in vain for ${what}`);
-}
-
-export function temporaryFolder(what: string): string {
-  const folder = mkdtempSync(path.join(os.tmpdir(), `lorikeet-${what}-`));
-  after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }

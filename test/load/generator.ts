@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
+import { postJson } from '../api.ts';
 import { goldenKey, type Outcome, type Plan, promptOf, type Source } from './traffic.ts';
 
 const PROGRAM = path.resolve('test/load/generator-program.ts');
@@ -45,17 +46,13 @@ export async function learnGolden(
   source: Omit<Source, 'name' | 'load'> & { readonly prompts: number },
 ): Promise<Record<string, string>> {
   const golden: Record<string, string> = {};
-  const authorization = source.key === undefined ? {} : { authorization: `Bearer ${source.key}` };
+  const headers: Record<string, string> =
+    source.key === undefined ? {} : { authorization: `Bearer ${source.key}` };
   for (const model of source.models) {
     for (let prompt = 0; prompt < source.prompts; prompt++) {
       const { text, tokens } = promptOf(source, prompt);
-      const response = await fetch(`${url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', ...authorization },
-        body: JSON.stringify({
-          ...{ model, prompt: text, max_tokens: tokens, temperature: 0, ignore_eos: true },
-        }),
-      });
+      const body = { model, prompt: text, max_tokens: tokens, temperature: 0, ignore_eos: true };
+      const response = await postJson(`${url}/v1/completions`, body, { headers });
       if (!response.ok) throw new Error(`${model}: ${response.status} ${await response.text()}`);
       const { choices } = (await response.json()) as { choices: { text: string }[] };
       const digest = response.headers.get('x-lorikeet-adapter') ?? undefined;

@@ -1,5 +1,5 @@
 // What outcomes add up to. Pure.
-import { quantile } from '../bench/tiers/quantile.ts';
+import { quantile } from '../bench/quantile.ts';
 import type { Ending, Outcome } from './traffic.ts';
 
 /** The share of a run that is left out at either end. */

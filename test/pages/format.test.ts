@@ -21,7 +21,7 @@ test('a range has one unit and is rounded outwards', () => {
 
 test('the remaining time of a job is a range around the measured speed', () => {
   const job = { status: 'running', estimated_finish: 1600, lorikeet: { step: 5, total_steps: 20 } };
-  assert.equal(progressText(job as never, 1000), '25 %, 8 to 12 min left');
+  assert.equal(progressText(job as never, 1000), '25%, 8 to 12 min left');
 });
 
 test('curves of jobs with different steps share one axis', () => {

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { toCurl, toPython, toTypeScript } from '../../src/pages/snippets.js';
+import { temporaryFolder } from '../fixtures.ts';
 
 const url = 'http://127.0.0.1:8080/openai/v1';
 const body = {
@@ -78,8 +78,7 @@ const python = ['python3', 'python'].find((name) => spawnSync(name, ['--version'
 test('Python: the client gets the body; parameters that it does not have are in extra_body', {
   skip: python === undefined && 'there is no Python',
 }, () => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-snippet-'));
-  after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
   // A client that prints its arguments and returns an answer in OpenAI's form.
   const client = `import json, types
 def create(**given):

@@ -1,17 +1,9 @@
 // Engine processes that die, are killed or are suspended: which requests are quarantined, and how fast it is noticed.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { until } from '../until.ts';
 import { request, source } from './fake-engine.ts';
-import {
-  CRASH,
-  errorCode,
-  generate,
-  LATE_CRASH,
-  long,
-  pidOf,
-  start,
-  until,
-} from './process-harness.ts';
+import { CRASH, errorCode, generate, LATE_CRASH, long, pidOf, start } from './process-harness.ts';
 
 // These tests mostly wait for processes to start, so several run at once.
 describe('an engine process that ends or stops', { concurrency: 3 }, () => {
@@ -98,7 +90,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     await stream.started;
     process.kill(pidOf(client), 'SIGSTOP');
     const stoppedAt = performance.now();
-    await until(() => !client.isProgressing, 5_000);
+    await until('the engine to stall', () => !client.isProgressing, { deadlineMs: 5_000 });
     assert.ok(performance.now() - stoppedAt < 5_000);
     assert.equal(client.state, 'ready');
     process.kill(pidOf(client), 'SIGCONT');
@@ -112,7 +104,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     await client.whenReady();
     const firstPid = pidOf(client);
     process.kill(firstPid, 'SIGSTOP');
-    await until(() => client.state === 'restarting', 10_000);
+    await until('a restart', () => client.state === 'restarting', { deadlineMs: 10_000 });
     await client.whenReady();
     assert.notEqual(pidOf(client), firstPid);
     assert.match(log.join(''), /no sign of life within 2000 ms/);

@@ -16,7 +16,7 @@ const TICK_MS = 250;
 const SMALL = { tokens: 1, keys: 64 };
 const LARGE = { tokens: 4, keys: 128 };
 
-function start(t: TestContext): Bench {
+function startWatchdog(t: TestContext): Bench {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
   const calls: string[] = [];
   const work = { waits: true };
@@ -42,7 +42,7 @@ function start(t: TestContext): Bench {
 }
 
 test('the first run is a stall after 4 s, overdue after its budget, and stuck if it is not terminated', (t) => {
-  const { watchdog, calls, pass } = start(t);
+  const { watchdog, calls, pass } = startWatchdog(t);
   watchdog.began(SMALL);
   pass(3_750);
   assert.ok(watchdog.isProgressing);
@@ -59,7 +59,7 @@ test('the first run is a stall after 4 s, overdue after its budget, and stuck if
 });
 
 test('a run is compared with the longest run of its size', (t) => {
-  const { watchdog, calls, pass } = start(t);
+  const { watchdog, calls, pass } = startWatchdog(t);
   watchdog.began(SMALL);
   watchdog.stepped();
   watchdog.began(LARGE);
@@ -81,7 +81,7 @@ test('a run is compared with the longest run of its size', (t) => {
 });
 
 test('a run that was terminated makes no later run slower', (t) => {
-  const { watchdog, calls, pass } = start(t);
+  const { watchdog, calls, pass } = startWatchdog(t);
   watchdog.began(SMALL);
   watchdog.stepped();
   pass(15_250);
@@ -96,7 +96,7 @@ test('a run that was terminated makes no later run slower', (t) => {
 });
 
 test('the engine does not stall while nothing waits for a step', (t) => {
-  const { watchdog, calls, work, pass } = start(t);
+  const { watchdog, calls, work, pass } = startWatchdog(t);
   work.waits = false;
   pass(120_000);
   assert.ok(watchdog.isProgressing);
@@ -107,7 +107,7 @@ test('the engine does not stall while nothing waits for a step', (t) => {
 });
 
 test('a process without heartbeats is a stall after 4 s and silent after its budget, idle or not', (t) => {
-  const { watchdog, calls, work, pass } = start(t);
+  const { watchdog, calls, work, pass } = startWatchdog(t);
   work.waits = false;
   pass(3_750, { beats: false });
   assert.ok(watchdog.isProgressing);

@@ -1,5 +1,3 @@
-// A client of a forked engine process, for tests.
-import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
@@ -82,13 +80,4 @@ export function errorCode(end: EngineEvent): string | undefined {
 
 export function pidOf(client: EngineClient): number {
   return Number(client.model!.provider.replace('pid ', ''));
-}
-
-/** Resolves once the condition holds. Fails after the deadline. */
-export async function until(condition: () => boolean, deadlineMs: number): Promise<void> {
-  const deadline = performance.now() + deadlineMs;
-  while (!condition()) {
-    assert.ok(performance.now() < deadline, `not within ${deadlineMs} ms: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

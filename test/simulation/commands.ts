@@ -10,7 +10,7 @@ const server = fc.nat({ max: 2 });
 const tenant = fc.constantFrom('a', ...TENANTS);
 
 /** A request. Prompts of one family begin with the same tokens. */
-const ask = fc.record({
+const submission = fc.record({
   server,
   tenant,
   key: fc.nat({ max: 1 }),
@@ -54,11 +54,11 @@ const storeFault = fc.constantFrom(
 const jobAction = fc.constantFrom('cancel', 'pause', 'resume');
 
 const command = fc.oneof(
-  { weight: 14, arbitrary: ask.map((of) => ({ type: 'submit' as const, ...of })) },
+  { weight: 14, arbitrary: submission.map((of) => ({ type: 'submit' as const, ...of })) },
   {
     weight: 6,
     arbitrary: fc
-      .record({ of: ask, isMixed: fc.boolean(), count: fc.integer({ min: 3, max: 12 }) })
+      .record({ of: submission, isMixed: fc.boolean(), count: fc.integer({ min: 3, max: 12 }) })
       .map((of) => ({ type: 'burst' as const, ...of })),
   },
   { weight: 3, arbitrary: pick.map((n) => ({ type: 'abort' as const, pick: n })) },

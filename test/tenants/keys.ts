@@ -1,17 +1,12 @@
-// Keys files for tests: tenants and keys written down, and the keys' texts.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { after } from 'node:test';
 import { createApiKey, createKeyDigest } from '../../src/tenants/api-key.ts';
 import type { KeyEntry, KeysFile } from '../../src/tenants/keys-file.ts';
+import { temporaryFolder } from '../fixtures.ts';
 
 const digest = createKeyDigest(undefined);
 
 /** A folder of the test's own. */
 export function scratchFolder(): string {
-  const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-keys-'));
-  after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
   return folder;
 }
 

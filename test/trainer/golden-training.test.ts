@@ -4,8 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
-import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import { toFloat32 } from '../../src/common/tensor.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
@@ -13,7 +12,7 @@ import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import type { LoraSettings, MicroBatch, TrainMethod, TrainModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
-import { temporaryFolder } from '../fixtures.ts';
+import { readTensors, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
 const golden = sharedPath('golden');
@@ -58,7 +57,7 @@ for (const [name, { method, quantization }] of Object.entries(CASES)) {
       weightDecay: settings.weight_decay,
     });
     const batches = readBatches();
-    const firstGradients = readTensors(folder, 'grads.safetensors');
+    const firstGradients = readTensors(path.join(folder, 'grads.safetensors'));
     for (const [step, expected] of log.entries()) {
       for (const { grad } of parameters) grad.fill(0);
       const sums = [];
@@ -82,8 +81,8 @@ for (const [name, { method, quantization }] of Object.entries(CASES)) {
     }
     const final =
       method === 'full'
-        ? readTensors(folder, 'final-some.safetensors')
-        : readTensors(path.join(folder, 'final'), 'adapter_model.safetensors');
+        ? readTensors(path.join(folder, 'final-some.safetensors'))
+        : readTensors(path.join(folder, 'final', 'adapter_model.safetensors'));
     for (const [name, tensor] of final) {
       const { data } = parameters.find((p) => p.name === name)!;
       const difference = worstDifference(data, toFloat32(tensor));
@@ -124,12 +123,12 @@ async function readAdapter(folder: string): Promise<LoraSettings> {
   for (const name of names) {
     if (config.isTargeted(name)) modules.set(name, config.settingOf(name));
   }
-  return { modules, init: readTensors(folder, 'adapter_model.safetensors') };
+  return { modules, init: readTensors(path.join(folder, 'adapter_model.safetensors')) };
 }
 
 /** 60 micro-batches of 3 rows x 24 positions; labels are unshifted, -100 where nothing counts. */
 function readBatches(): MicroBatch[] {
-  const tensors = readTensors(path.join(golden!, 'train'), 'batches.safetensors');
+  const tensors = readTensors(path.join(golden!, 'train', 'batches.safetensors'));
   const [count, rows, length] = tensors.get('labels')!.shape as [number, number, number];
   const size = rows * length;
   const ints = (name: string) =>
@@ -151,10 +150,6 @@ function readBatches(): MicroBatch[] {
       weights: Float32Array.from(targets, (target) => (target >= 0 ? 1 : 0)),
     };
   });
-}
-
-function readTensors(folder: string, file: string): ReadonlyMap<string, Tensor> {
-  return parseSafetensors(readFileSync(path.join(folder, file)), BASE_LIMITS).tensors;
 }
 
 function readJson(folder: string, file: string): unknown {

@@ -1,15 +1,13 @@
 // Merging of adapters that are more than updates of linears: the merged model computes what peft computes with the adapter.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import type { MicroBatch } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
-import { temporaryFolder } from '../fixtures.ts';
+import { readTensors, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
@@ -75,8 +73,4 @@ function batchOf({ shape, data }: Tensor): MicroBatch {
     targets: new Int32Array(inputIds.length).fill(-1),
     weights: new Float32Array(inputIds.length),
   };
-}
-
-function readTensors(file: string): ReadonlyMap<string, Tensor> {
-  return parseSafetensors(readFileSync(file), BASE_LIMITS).tensors;
 }

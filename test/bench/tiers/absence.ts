@@ -2,8 +2,9 @@
 // the store is read, and again. Somebody who measures shall not learn which names others use.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { runLorikeet } from '../../e2e/program.ts';
-import { quantile } from './quantile.ts';
+import { timePost } from '../../api.ts';
+import { createKey } from '../../e2e/program.ts';
+import { quantile } from '../quantile.ts';
 import type { Shelf, StoredAdapter } from './shelf.ts';
 
 export interface Absences {
@@ -22,21 +23,16 @@ export async function measureAbsences(
   const keysHome = path.join(scratch, 'keys');
   mkdirSync(keysHome, { recursive: true });
   const [owner, stranger] = [
-    await createKey('local', keysHome),
-    await createKey('other', keysHome),
+    (await createKey('local', keysHome)).key,
+    (await createKey('other', keysHome)).key,
   ];
   const environment = { LORIKEET_KEYS: path.join(keysHome, 'keys.json') };
   const server = await shelf.serve({ slots: 8 }, { environment });
   try {
-    const ask = async (model: string, key: string) => {
-      const startedMs = performance.now();
-      const response = await fetch(`${server.url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-        body: JSON.stringify({ model, prompt: 'a', max_tokens: 1 }),
-      });
-      await response.text();
-      return { status: response.status, ms: performance.now() - startedMs };
+    const ask = (model: string, key: string) => {
+      const body = { model, prompt: 'a', max_tokens: 1 };
+      const headers = { authorization: `Bearer ${key}` };
+      return timePost(`${server.url}/v1/completions`, body, { headers });
     };
     const absent = async (model: string) => {
       const { status, ms } = await ask(model, stranger);
@@ -70,13 +66,4 @@ type Times = Record<'foreign' | 'unknown', { first: number[]; again: number[] }>
 
 function mediansOf({ first, again }: Times['foreign']) {
   return { first: quantile(first, 0.5), again: quantile(again, 0.5) };
-}
-
-async function createKey(tenant: string, home: string): Promise<string> {
-  const { code, out, error } = await runLorikeet(
-    ['keys', 'create', '--tenant', tenant, '--json'],
-    home,
-  );
-  if (code !== 0) throw new Error(`no key for ${tenant}: ${error}`);
-  return JSON.parse(out).key;
 }

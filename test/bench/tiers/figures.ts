@@ -1,10 +1,11 @@
 // Which figures of adapters and their tiers are reported, and the targets that they are held against.
+
+import { quantile } from '../quantile.ts';
 import { type Figure, type Target, toFigure } from '../report.ts';
 import type { Absences } from './absence.ts';
 import { type FirstTokens, TIERS } from './first-token.ts';
 import type { Hits } from './hits.ts';
 import { type Gaps, GUESTS } from './neighbours.ts';
-import { quantile } from './quantile.ts';
 import { ROOM, type WorkingSet } from './working-sets.ts';
 
 const atMost = (limit: number, kind: Target['kind'] = 'ratio'): Target => {

@@ -2,7 +2,7 @@
 // memory, and for ones that nobody has asked for yet. Everything else is alike: how many come, when, and of which ranks.
 import { setTimeout as delay } from 'node:timers/promises';
 import { seededRandom } from '../../fixtures.ts';
-import { quantile } from './quantile.ts';
+import { quantile } from '../quantile.ts';
 import type { Shelf, StoredAdapter } from './shelf.ts';
 import { type Streamed, stream } from './stream.ts';
 

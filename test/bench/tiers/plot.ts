@@ -1,6 +1,6 @@
 // Throughput over the number of adapters asked for: the median of the rounds, their range, and what fits where.
 import { linePlot } from '../line-plot.ts';
-import { quantile } from './quantile.ts';
+import { quantile } from '../quantile.ts';
 import { ROOM, type WorkingSet } from './working-sets.ts';
 
 const ROOM_LABELS: Record<keyof typeof ROOM, string> = {

@@ -7,18 +7,16 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
-  rmSync,
 } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { NOT_BUNDLED } from '../../../scripts/not-bundled.mjs';
+import { temporaryFolder } from '../../fixtures.ts';
 import { freePort } from '../../free-port.ts';
 import { createBuilder, type Image } from './image/build.ts';
 import { outcomeOf, runInside, skipWithoutChroot, startInside } from './image/chroot.ts';
@@ -34,8 +32,7 @@ const MAX_ADDED_MB = 90;
 const noChroot = skipWithoutChroot();
 const nodeImage = noChroot ? { reason: noChroot } : findNodeImage();
 const skip = 'reason' in nodeImage ? nodeImage.reason : false;
-const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-image-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 test('both images end alike: not root, a health check, the exec form, as the last stage the one for the CPU', () => {
   const { stages } = parseDockerfile(text, {});

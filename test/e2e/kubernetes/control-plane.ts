@@ -2,14 +2,15 @@
 //
 //   const skip = prepareControlPlane();               // with LORIKEET_E2E_LONG it builds them (once, 12 minutes on 2 cores)
 //   const api = await startControlPlane(t);           // an empty cluster; ends with the test
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { temporaryFolder } from '../../fixtures.ts';
 import { freePort } from '../../free-port.ts';
+import { until } from '../../until.ts';
 import { findTool } from '../infra/tools.ts';
 import { KubeApi } from './api.ts';
 
@@ -81,14 +82,19 @@ export async function startControlPlane(t: Test): Promise<KubeApi> {
   ]);
   // It makes its own certificate, and the authority's comes with it.
   const certificate = path.join(certificates, 'apiserver.crt');
-  api = await until(server, async () => {
+  const connect = async () => {
     const found = new KubeApi({ url, ca: readFileSync(certificate, 'utf8'), token });
     await found.get('/readyz').catch((error) => {
       found.close();
       throw error;
     });
     return found;
-  });
+  };
+  const attempt = () => {
+    assert.equal(server.child.exitCode, null, server.output);
+    return connect().catch(() => undefined);
+  };
+  api = await until('the API server', attempt, { deadlineMs: START_TIMEOUT_MS, pollMs: 100 });
   const cluster = { server: url, 'certificate-authority': certificate };
   const config = {
     apiVersion: 'v1',
@@ -132,17 +138,4 @@ function run(t: Test, program: string, args: readonly string[]): Running {
     await once(child, 'exit');
   });
   return running;
-}
-
-async function until<T>(running: Running, attempt: () => Promise<T>): Promise<T> {
-  const deadlineMs = Date.now() + START_TIMEOUT_MS;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const isOver = running.child.exitCode !== null || Date.now() > deadlineMs;
-      if (isOver) throw new Error(`no API server: ${running.output}`, { cause: error });
-      await delay(100);
-    }
-  }
 }

@@ -16,7 +16,7 @@ export async function watchProbes(container: Container, events: ProbeEvents): Pr
   const { startupProbe, readinessProbe, livenessProbe } = container;
   const { isOver, isTerminating } = events;
   const isLeaving = () => isOver() || isTerminating();
-  const passes = (probe: Probe) => ask(probe, container, events.host);
+  const passes = (probe: Probe) => check(probe, container, events.host);
   if (startupProbe) {
     const fails = await repeat(startupProbe, () => passes(startupProbe), isLeaving, true);
     if (fails) return events.onDead();
@@ -66,7 +66,7 @@ async function repeat(
   return true;
 }
 
-async function ask(
+async function check(
   { httpGet, timeoutSeconds = 1 }: Probe,
   { ports = [] }: Container,
   host: string,

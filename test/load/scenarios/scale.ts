@@ -16,9 +16,9 @@ const IDLE_ADAPTERS = 9996;
 const TRIES = 2000;
 
 export async function runScale(context: Context): Promise<Report> {
-  const few = await start(context, 'few', [makeKey('tenant-0')]);
+  const few = await startLoaded(context, 'few', [makeKey('tenant-0')]);
   const keys = Array.from({ length: KEYS }, (_, i) => makeKey(`tenant-${i % TENANTS}`));
-  const many = await start(context, 'many', keys, IDLE_ADAPTERS);
+  const many = await startLoaded(context, 'many', keys, IDLE_ADAPTERS);
   const ring = new KeyRing(keysFileOf(keys), createKeyDigest(undefined));
   const findMs = Array.from({ length: TRIES }, (_, i) => {
     const text = keys[(i * 7919) % KEYS]!.text;
@@ -55,7 +55,7 @@ interface Started {
   readonly key: string;
 }
 
-async function start(
+async function startLoaded(
   context: Context,
   name: string,
   keys: readonly MadeKey[],
@@ -63,7 +63,7 @@ async function start(
 ): Promise<Started> {
   const home = path.join(context.scratch, name);
   const options = { model: context.model, home, slots: 4, keys };
-  // The first start builds the serving files, and the adapters that the others are copies of.
+  // The first startLoaded builds the serving files, and the adapters that the others are copies of.
   await (await startStage(context, options)).serving.stop();
   copyAdapters(path.join(home, 'served'), idleAdapters);
   const startedMs = performance.now();

@@ -1,5 +1,6 @@
 // L4 and L5: adapters in an S3 server that is 50 ms away: more than there is room for, and ones that nobody has asked for.
 import { readArtifact } from '../../../src/import/artifact.ts';
+import { timePost } from '../../api.ts';
 import { type Figure, toFigure } from '../../bench/report.ts';
 import { gapFigures, hitFigures } from '../../bench/tiers/figures.ts';
 import { measureHits } from '../../bench/tiers/hits.ts';
@@ -57,9 +58,13 @@ export async function runColdHerd(context: Context): Promise<Report> {
   const [one, ...others] = await shelf.publish(named('cold', 1 + DISTINCT));
   const server = await shelf.serve({ slots: 16, 'max-waiting': 256 });
   try {
-    const herd = await Promise.all(Array.from({ length: CLIENTS }, () => ask(server.url, one!)));
+    const time = ({ name }: StoredAdapter) =>
+      timePost(`${server.url}/v1/completions`, {
+        ...{ model: name, prompt: 'river', max_tokens: 4, ignore_eos: true },
+      });
+    const herd = await Promise.all(Array.from({ length: CLIENTS }, () => time(one!)));
     const fetches = shelf.fetches();
-    const each = await Promise.all(others.map((adapter) => ask(server.url, adapter)));
+    const each = await Promise.all(others.map(time));
     const fetchMs = quantileOf(
       each.slice(0, POOL).map(({ ms }) => ms),
       0.5,
@@ -95,14 +100,3 @@ const failures = (name: string, answers: readonly { status: number }[]): Figure 
     ours: [answers.filter(({ status }) => status !== 200).length],
     target: NONE,
   });
-
-async function ask(url: string, { name }: StoredAdapter): Promise<{ status: number; ms: number }> {
-  const startedMs = performance.now();
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: name, prompt: 'river', max_tokens: 4, ignore_eos: true }),
-  });
-  await response.text();
-  return { status: response.status, ms: performance.now() - startedMs };
-}
