@@ -141,6 +141,19 @@ export interface EngineTotals {
   forcedTokens: number;
 }
 
+/** The totals of an engine that starts. */
+export function noTotals(): EngineTotals {
+  const tokens = { promptTokens: 0, generatedTokens: 0, forcedTokens: 0 };
+  return {
+    steps: 0,
+    ...tokens,
+    nonFiniteRows: 0,
+    drafts: 0,
+    draftTokens: 0,
+    acceptedDraftTokens: 0,
+  };
+}
+
 /** Gauges of the engine now, and totals since it started. */
 export interface EngineStats extends EngineTotals {
   running: number;

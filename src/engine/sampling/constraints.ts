@@ -1,6 +1,7 @@
 // The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
+import type { MatchingWork } from '../../contracts/matching-work.ts';
 import type { ForcedTokens, TokenMatcher } from './token-matcher.ts';
 
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTokens'>;
@@ -60,7 +61,19 @@ export class Constraints {
   /** Restricts the sequence to what a grammar allows, from its first token on. */
   follow(matcher: TokenMatcher): void {
     this.#matcher = matcher;
-    this.#findForced();
+  }
+
+  /** See `TokenMatcher`. */
+  grant(work: MatchingWork): void {
+    this.#matcher?.grant(work);
+  }
+
+  /** Matches as far as the granted work allows. Returns whether a token can be drawn: false at the end of the grammar, too. */
+  prepare(): boolean {
+    if (!this.#matcher || this.#forced.ids.length > 0) return true;
+    if (!this.#findForced()) return false;
+    if (this.#forced.ids.length > 0) return true;
+    return this.#matcher.prepare('allowed') && !this.isComplete;
   }
 
   /** The tokens that follow in any case. */
@@ -70,12 +83,14 @@ export class Constraints {
 
   /**
    * With other constraints, the same text may have to be written with other tokens, which are found one by one. A minimum
-   * length may forbid the end.
+   * length may forbid the end. Returns false if the search has to continue.
    */
-  #findForced(): void {
+  #findForced(): boolean {
     const { allowedTokenIds, badWords, minTokens } = this.#params;
-    const isAlone = !allowedTokenIds && !badWords && !minTokens;
-    this.#forced = this.#matcher && isAlone ? this.#matcher.forced() : NOT_FORCED;
+    if (!this.#matcher || allowedTokenIds || badWords || minTokens) return true;
+    if (!this.#matcher.prepare('forced')) return false;
+    this.#forced = this.#matcher.forced();
+    return true;
   }
 
   /**

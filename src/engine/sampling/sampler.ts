@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
+import type { MatchingWork } from '../../contracts/matching-work.ts';
 import { type LogitsRow, scoreToken } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
 import { Constraints } from './constraints.ts';
@@ -26,6 +27,13 @@ export interface Sampler {
   sample(row: LogitsRow): SampledToken | undefined;
   /** Restricts the sequence to what a grammar allows. Called before the first token. */
   follow(matcher: TokenMatcher): void;
+  /** Sets the matching that the next calls may do. Sequences can share it. Before the first grant there is no limit. */
+  grant(work: MatchingWork): void;
+  /**
+   * Does the matching that the next token needs, as far as the granted work allows. Returns whether a token can be drawn now: it
+   * cannot while the matching has to continue, or if nothing may follow.
+   */
+  prepare(): boolean;
   /** Whether nothing may follow, because the grammar is at its end. */
   readonly isComplete: boolean;
   /**
@@ -63,6 +71,7 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   };
   return {
     sample(row) {
+      constraints.prepare(); // for callers that do not ask before
       const id = constraints.forced.ids[0] ?? choose(row);
       if (id === undefined) return undefined;
       record(id);
@@ -72,6 +81,10 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
     follow(matcher) {
       constraints.follow(matcher);
     },
+    grant(work) {
+      constraints.grant(work);
+    },
+    prepare: () => constraints.prepare(),
     get isComplete() {
       return constraints.isComplete;
     },
