@@ -34,6 +34,20 @@ export interface EngineTotals {
   forcedTokens: number;
 }
 
+/** The totals of an engine that starts. */
+export function noTotals(): EngineTotals {
+  return {
+    steps: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    nonFiniteRows: 0,
+    drafts: 0,
+    draftTokens: 0,
+    acceptedDraftTokens: 0,
+    forcedTokens: 0,
+  };
+}
+
 /** Gauges of the engine now, and totals since it started. */
 export interface EngineStats extends EngineTotals {
   running: number;

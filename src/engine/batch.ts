@@ -4,7 +4,8 @@ import type { Pooler } from './pooler.ts';
 import type { Sampler } from './sampling/sampler.ts';
 
 /** Draws the tokens of a row. */
-export type TokenSource = Pick<Sampler, 'sample'> & Partial<Pick<Sampler, 'isComplete'>>;
+export type TokenSource = Pick<Sampler, 'sample'> &
+  Partial<Pick<Sampler, 'isComplete' | 'prepare'>>;
 
 /** The index of a KV cache slot, which is a row of the cache. */
 export type SlotId = number & { readonly __slot: true };
@@ -85,7 +86,8 @@ export class PartialDecode extends Error {
 export interface BatchResult {
   /**
    * The results of each decode row: one, and one more for each draft that was accepted and each forced token. Only the last
-   * may have failed. For a prefill: one such row, or none without a sampler if its logits are finite.
+   * may have failed. The last one is missing, maybe the only one, if its tokens are still being matched: then the row runs
+   * again. For a prefill: one such row, or none without a sampler if its logits are finite.
    */
   rows: RowResult[][];
   /** For a scored prefill: one per defined entry of `nextIds`. */

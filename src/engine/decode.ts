@@ -100,7 +100,7 @@ export class Decode {
         rows.map((row) => row.adapter),
       ),
     });
-    const results = logits.map((row, i) => [this.#drawn(rows[i]!, row, i as SlotId)]);
+    const results = logits.map((row, i) => this.#drawn(rows[i]!, row, i as SlotId));
     return { rows: results, promptLogprobs: [] };
   }
 
@@ -117,17 +117,18 @@ export class Decode {
     if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
     const results: RowResult[] = [];
     for (const [i, position] of logits.entries()) {
-      const result = this.#drawn(row, position, slot);
+      const [result] = this.#drawn(row, position, slot);
+      if (!result) break;
       results.push(result);
       if (!result.ok || result.id !== draftIds[i] || row.sampler.isComplete) break;
     }
     return results;
   }
 
-  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult {
-    if (isFiniteRow(logits)) return sampled(sampler, logits);
+  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult[] {
+    if (isFiniteRow(logits)) return sampledAll(sampler, [logits]);
     this.#parts.zeroSlot(slot);
-    return { ok: false, reason: 'non_finite' };
+    return [{ ok: false, reason: 'non_finite' }];
   }
 }
 
@@ -172,10 +173,11 @@ function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
   return draftIds.length > 0;
 }
 
-/** Samples a token from each row, up to the first one that fails. */
+/** Samples a token from each row, up to the first one that fails or whose tokens are still being matched. */
 export function sampledAll(sampler: TokenSource, rows: readonly LogitsRow[]): RowResult[] {
   const results: RowResult[] = [];
   for (const row of rows) {
+    if (sampler.prepare?.() === false) break;
     const result = sampled(sampler, row);
     results.push(result);
     if (!result.ok) break;

@@ -1,6 +1,6 @@
 // Whether a finished answer is one that a constraint allows. Unlike a matcher it takes JSON as any program writes it.
 import type { Constraint } from '../contracts/generation.ts';
-import type { Automaton, State, Work } from './automaton.ts';
+import { type Automaton, found, type State, type Work } from './automaton.ts';
 import { compileConstraint } from './constraint.ts';
 
 /** The members that are tried in the wrong order before a value counts as not allowed. A usual answer needs less than 100. */
@@ -43,7 +43,7 @@ class Reader {
   }
 
   read(from: State, text: string): State | undefined {
-    return this.#automaton.stepAll(from, Buffer.from(text), this.#work) ?? undefined;
+    return found(this.#automaton.stepAll(from, Buffer.from(text), this.#work)) ?? undefined;
   }
 
   readValue(from: State, value: unknown): State | undefined {

@@ -1,6 +1,7 @@
 // Matches bytes against a network. A state holds every place that the text so far may have led to, with the rules to return
 // to. States and their transitions are computed when they are first needed, and remembered.
 
+import { assert } from '../common/assert.ts';
 import type { Network } from './network.ts';
 import { GrammarError } from './text-pattern.ts';
 import { LAST_TEXT_BYTE } from './utf8-ranges.ts';
@@ -30,15 +31,47 @@ export interface State {
   next: (State | null | undefined)[];
 }
 
-/** Sums up the work of a caller, in places that were visited. */
+/** Counts work, in visited places. 1,000 take about 0.3 ms. */
 export interface Work {
   places: number;
+  /** A search waits when the work reaches this. Absent: it never waits. */
+  limit?: number;
 }
 
-/** A state takes about 1 kB. JSON schemas have some hundred. When there are more, all are forgotten. */
-const MAX_STATES = 4096;
+/** Looks for something, and can wait in between. */
+export type Search<Found> = Generator<void, Found, void>;
+
+/** Returns the outcome of a search whose work has no limit. */
+export function found<Found>(search: Search<Found>): Found {
+  const { value, done } = search.next();
+  assert(done, 'a search without a limit does not wait');
+  return value;
+}
+
+/** Whether a search has to wait before it does more. */
+export function isAtLimit({ places, limit }: Work): boolean {
+  return limit !== undefined && places >= limit;
+}
+
+/** Waits while the work is at its limit. */
+export function* pause(work: Work): Search<void> {
+  while (isAtLimit(work)) yield;
+}
+
+/**
+ * An automaton remembers so many places of states and calls, which take up to 8 MB. The table of transitions of a state counts as
+ * `STATE_SIZE`. JSON schemas have some hundred states of a few places. Beyond the limit, all states are forgotten.
+ */
+const MAX_REMEMBERED = 2 ** 17;
+const STATE_SIZE = 32;
+/** The most memory that a place of a state has taken, with its part of the state. */
+export const PLACE_BYTES = 64;
 /** A text that can be read in more ways at once is too ambiguous. JSON schemas have less than 100. */
 const MAX_PLACES = 4096;
+/** The edges that take as long to try as a place takes to visit. */
+const EDGES_PER_PLACE = 16;
+/** The edges that one byte may try, because nothing interrupts it. They take up to 10 ms. */
+const MAX_EDGES = 8 * MAX_PLACES;
 
 /** The fault of a text that can be read in too many ways. */
 export const TOO_AMBIGUOUS =
@@ -54,6 +87,9 @@ export class Automaton {
   readonly #classOf = new Uint8Array(256);
   readonly #states = new Map<string, State>();
   readonly #stacks = new Map<number, Stack>();
+  /** The states whose tables of transitions are in use. Some may be forgotten ones that a sequence was still in. */
+  readonly #linked = new Set<State>();
+  #remembered = 0;
   #lastStack = 0;
 
   constructor(network: Network) {
@@ -65,16 +101,27 @@ export class Automaton {
     this.start = this.#close([first], { places: 0 });
   }
 
+  /** How much is remembered, in places. */
+  get size(): number {
+    return this.#remembered;
+  }
+
+  /** The state after another byte, or null if the byte may not follow. Undefined if `step` has to compute it. */
+  known(state: State, byte: number): State | null | undefined {
+    return state.next[this.#classOf[byte]!];
+  }
+
   /** The state after another byte, or null if the byte may not follow. Throws `GrammarError` if it is too ambiguous. */
   step(state: State, byte: number, work: Work): State | null {
-    const known = state.next[this.#classOf[byte]!];
+    const known = this.known(state, byte);
     return known === undefined ? this.#compute(state, byte, work) : known;
   }
 
-  /** The state after several bytes, or null if they may not follow. Throws `GrammarError` if it is too ambiguous. */
-  stepAll(from: State, bytes: Uint8Array, work: Work): State | null {
+  /** Finds the state after several bytes, or null if they may not follow. Throws `GrammarError` if it is too ambiguous. */
+  *stepAll(from: State, bytes: Iterable<number>, work: Work): Search<State | null> {
     let state: State | null = from;
     for (const byte of bytes) {
+      if (this.known(state, byte) === undefined) yield* pause(work);
       state = this.step(state, byte, work);
       if (!state) return null;
     }
@@ -83,14 +130,19 @@ export class Automaton {
 
   #compute(state: State, byte: number, work: Work): State | null {
     const moved: Place[] = [];
+    let tried = 0;
     for (const { node, stack } of state.places) {
-      for (const { first, last, to } of this.#network.nodes[node]!.bytes) {
+      const { bytes } = this.#network.nodes[node]!;
+      tried += bytes.length;
+      for (const { first, last, to } of bytes) {
         if (byte >= first && byte <= last) moved.push({ node: to, stack });
       }
     }
-    work.places += state.places.length;
+    if (tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+    work.places += state.places.length + tried / EDGES_PER_PLACE;
     const next = moved.length === 0 ? null : this.#close(moved, work);
     state.next[this.#classOf[byte]!] = next;
+    this.#linked.add(state);
     return next;
   }
 
@@ -101,13 +153,15 @@ export class Automaton {
     const seen = new Set<number>();
     const kept = new Map<number, Place>();
     let canEnd = false;
+    let tried = 0;
     for (let place = open.pop(); place; place = open.pop()) {
       const { node, stack } = place;
       const key = (stack?.id ?? 0) * nodes.length + node;
       if (seen.has(key)) continue;
-      if (seen.size >= MAX_PLACES) throw new GrammarError(TOO_AMBIGUOUS);
       seen.add(key);
       const { bytes, skips, calls } = nodes[node]!;
+      tried += skips.length + calls.length;
+      if (seen.size > MAX_PLACES || tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
       if (bytes.length > 0) kept.set(key, place);
       for (const to of skips) open.push({ node: to, stack });
       for (const { rule, to } of calls) {
@@ -120,7 +174,7 @@ export class Automaton {
       if (stack) open.push({ node: stack.node, stack: stack.rest });
       else canEnd = true;
     }
-    work.places += seen.size;
+    work.places += seen.size + tried / EDGES_PER_PLACE;
     return this.#intern(kept, canEnd);
   }
 
@@ -128,8 +182,9 @@ export class Automaton {
     const key = `${canEnd} ${[...kept.keys()].sort((a, b) => a - b)}`;
     const known = this.#states.get(key);
     if (known) return known;
-    if (this.#states.size >= MAX_STATES) this.#forget();
     const places = [...kept.values()];
+    if (this.#remembered + places.length > MAX_REMEMBERED) this.#forget();
+    this.#remembered += STATE_SIZE + places.length;
     const state: State = { places, canEnd, forcedByte: this.#forcedByte(places, canEnd), next: [] };
     this.#states.set(key, state);
     return state;
@@ -137,15 +192,18 @@ export class Automaton {
 
   /** States that are still in use stay valid. They only lose what follows them. */
   #forget(): void {
-    for (const state of this.#states.values()) state.next = [];
+    for (const state of this.#linked) state.next = [];
+    this.#linked.clear();
     this.#states.clear();
     this.#stacks.clear();
+    this.#remembered = 0;
   }
 
   #push(node: number, rest: Stack | undefined): Stack {
     const key = (rest?.id ?? 0) * this.#network.nodes.length + node;
     const known = this.#stacks.get(key);
     if (known) return known;
+    this.#remembered++;
     const stack = { id: ++this.#lastStack, node, rest };
     this.#stacks.set(key, stack);
     return stack;

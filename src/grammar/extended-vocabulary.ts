@@ -1,6 +1,6 @@
 // A model's tokens with those of an adapter, which are few and looked at one by one.
 import type { AddedTokens } from '../contracts/added-tokens.ts';
-import type { Automaton, State, Work } from './automaton.ts';
+import type { Automaton, Search, State, Work } from './automaton.ts';
 import { controlTokenBytes, isControlToken } from './utf8-ranges.ts';
 import {
   canEndToken,
@@ -13,6 +13,7 @@ import {
 
 /** The tokens of an adapter beside those of its base. */
 export class ExtendedVocabulary implements GrammarVocabulary {
+  readonly size: number;
   readonly #base: GrammarVocabulary;
   readonly #added: ReadonlyMap<number, Uint8Array>;
   readonly #words: number;
@@ -20,6 +21,7 @@ export class ExtendedVocabulary implements GrammarVocabulary {
   /** `tokenizer` knows the bytes of the added tokens. */
   constructor(base: GrammarVocabulary, tokenizer: TokenBytes, { tokens }: AddedTokens) {
     this.#base = base;
+    this.size = base.size + tokens.length;
     this.#added = new Map(
       tokens.map(({ id, special }) => [
         id,
@@ -33,25 +35,28 @@ export class ExtendedVocabulary implements GrammarVocabulary {
     return this.#added.get(id) ?? this.#base.bytesOf(id);
   }
 
-  allowed(automaton: Automaton, state: State, work: Work): TokenSet {
-    const ofBase = this.#base.allowed(automaton, state, work);
+  *allowed(automaton: Automaton, state: State, work: Work): Search<TokenSet> {
+    const ofBase = yield* this.#base.allowed(automaton, state, work);
     const allowed = new Uint32Array(Math.max(ofBase.length, this.#words));
     allowed.set(ofBase);
     for (const [id, bytes] of this.#added) {
       const bit = 1 << (id & 31);
-      if (accepts(automaton, state, bytes, work)) allowed[id >> 5]! |= bit;
+      if (yield* accepts(automaton, state, bytes, work)) allowed[id >> 5]! |= bit;
       else allowed[id >> 5]! &= ~bit;
     }
     return allowed;
   }
 
-  canExtend(id: number, automaton: Automaton, state: State, work: Work): boolean {
-    if (this.#added.has(id) || this.#base.canExtend(id, automaton, state, work)) return true;
+  *canExtend(id: number, automaton: Automaton, state: State, work: Work): Search<boolean> {
+    if (this.#added.has(id) || (yield* this.#base.canExtend(id, automaton, state, work)))
+      return true;
     const start = this.bytesOf(id);
-    return [...this.#added.values()].some((bytes) => {
+    for (const bytes of this.#added.values()) {
       const isLonger = bytes.length > start.length && start.every((byte, i) => byte === bytes[i]);
-      return isLonger && accepts(automaton, state, bytes.subarray(start.length), work);
-    });
+      if (isLonger && (yield* accepts(automaton, state, bytes.subarray(start.length), work)))
+        return true;
+    }
+    return false;
   }
 
   compareStates<S extends object>(
@@ -74,6 +79,11 @@ export class ExtendedVocabulary implements GrammarVocabulary {
 }
 
 /** Whether these bytes may follow. */
-function accepts(automaton: Automaton, state: State, bytes: Uint8Array, work: Work): boolean {
-  return bytes.length > 0 && automaton.stepAll(state, bytes, work) !== null;
+function* accepts(
+  automaton: Automaton,
+  state: State,
+  bytes: Uint8Array,
+  work: Work,
+): Search<boolean> {
+  return bytes.length > 0 && (yield* automaton.stepAll(state, bytes, work)) !== null;
 }

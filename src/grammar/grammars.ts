@@ -6,11 +6,12 @@ import { ServeError } from '../common/errors.ts';
 import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Constraint } from '../contracts/generation.ts';
-import type { Automaton, State } from './automaton.ts';
+import type { MatchingWork } from '../contracts/matching-work.ts';
+import { type Automaton, PLACE_BYTES, type State } from './automaton.ts';
 import { ConstraintCompiler } from './compiler.ts';
 import { automatonOf, compileConstraint, constraintDigest } from './constraint.ts';
 import { ExtendedVocabulary } from './extended-vocabulary.ts';
-import { type CompiledGrammar, Matcher } from './matcher.ts';
+import { type CompiledGrammar, Matcher, requestWork } from './matcher.ts';
 import { GrammarError } from './text-pattern.ts';
 import {
   type GrammarVocabulary,
@@ -20,10 +21,13 @@ import {
 } from './vocabulary.ts';
 import { BannedWords, type BanState, WordBan } from './word-ban.ts';
 
-/** A grammar takes up to 10 MB, if it has been led to all of the states that it may keep. A usual one takes 0.2 MB. */
+/** A grammar takes up to 8 MB, if it has been led to all of the states that it may keep. A usual one takes 0.2 MB. */
 const MAX_GRAMMARS = 64;
-/** A set takes an eighth of a byte per token: 6 kB for 49,152 tokens. */
+/** A set takes an eighth of a byte per token: 6 kB for 49,152 tokens. It also keeps its state. */
 const MAX_TOKEN_SETS = 4096;
+const MAX_TOKEN_SET_BYTES = 64 * 2 ** 20;
+/** Requests whose work is counted. */
+const MAX_REQUESTS = 1024;
 
 /** Characters of all banned words together. Each has about two states, which take 1 kB. */
 const MAX_BANNED_TEXT = 32_768;
@@ -54,7 +58,16 @@ export class Grammars {
   readonly #languages = new LRUCache<string, GrammarLanguage>({ max: MAX_LANGUAGES });
   readonly #compiler = new ConstraintCompiler();
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
-  readonly #allowedTokens = new LRUCache<State, TokenSet>({ max: MAX_TOKEN_SETS });
+  readonly #allowedTokens = new LRUCache<State, TokenSet>({
+    max: MAX_TOKEN_SETS,
+    maxSize: MAX_TOKEN_SET_BYTES,
+    sizeCalculation: ({ byteLength }, { places }) => byteLength + PLACE_BYTES * (1 + places.length),
+  });
+  /**
+   * By tenant and constraint: the work that they may still cause. The choices of a request have the same constraint, and equal
+   * requests of a tenant have the same states.
+   */
+  readonly #requests = new LRUCache<string, MatchingWork>({ max: MAX_REQUESTS });
   readonly #bans = new LRUCache<string, WordBan>({ maxSize: MAX_BANNED_TEXT });
   readonly #forbidden = new LRUCache<BanState, ReadonlySet<number>>({
     maxSize: MAX_FORBIDDEN,
@@ -73,7 +86,7 @@ export class Grammars {
     const known = this.#compiled.get(key);
     if (known) return new Matcher(known);
     try {
-      return this.#keep(key, compileConstraint(constraint), language);
+      return new Matcher(this.#keep(key, compileConstraint(constraint), language));
     } catch (error) {
       throw toServeError(error);
     }
@@ -90,11 +103,12 @@ export class Grammars {
   ): Promise<Matcher> {
     const language = this.#languageOf(added);
     const key = language.key + constraintDigest(constraint);
+    const work = this.#workOf(`${key} ${caller.tenant}`);
     const known = this.#compiled.get(key);
-    if (known) return new Matcher(known);
+    if (known) return new Matcher(known, work);
     try {
       const network = await this.#compiler.compile(constraint, caller);
-      return this.#keep(key, automatonOf(constraint, network), language);
+      return new Matcher(this.#keep(key, automatonOf(constraint, network), language), work);
     } catch (error) {
       throw toServeError(error);
     }
@@ -124,7 +138,14 @@ export class Grammars {
     return language;
   }
 
-  #keep(key: string, automaton: Automaton, { vocabulary, tokenizer }: GrammarLanguage): Matcher {
+  #workOf(request: string): MatchingWork {
+    const known = this.#requests.get(request) ?? requestWork();
+    this.#requests.set(request, known);
+    return known;
+  }
+
+  #keep(key: string, automaton: Automaton, language: GrammarLanguage): CompiledGrammar {
+    const { vocabulary, tokenizer } = language;
     const grammar: CompiledGrammar = {
       automaton,
       vocabulary,
@@ -132,7 +153,7 @@ export class Grammars {
       encode: (text) => tokenizer.encodeInside(text),
     };
     this.#compiled.set(key, grammar);
-    return new Matcher(grammar);
+    return grammar;
   }
 }
 

@@ -1,18 +1,29 @@
-// Follows one sequence through an automaton, token by token.
+// Follows one sequence through an automaton, token by token. Matching waits when the work that was granted is used up, and
+// continues with the next grant.
+import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Automaton, State, Work } from './automaton.ts';
+import { type MatchingWork, UNLIMITED } from '../contracts/matching-work.ts';
+import { type Automaton, pause, type Search, type State, type Work } from './automaton.ts';
 import { GrammarError } from './text-pattern.ts';
 import type { GrammarVocabulary, TokenSet } from './vocabulary.ts';
 
 /**
- * The work that a sequence may cause: some at its start, and more with each token. 1,000 places take 0.1 ms. A JSON schema
- * visits up to 4,000 for a token, and none when its states are known.
+ * The work that a request may cause with all of its choices: some at its start, and more with each token. A JSON schema visits up
+ * to 4,000 places for a token, and a fifth of a place for each token of the vocabulary. It visits none when its states are known.
  */
-const WORK = { atStart: 100_000, perToken: 5_000 };
+const WORK = { atStart: 200_000, perToken: 5_000, perVocabularyToken: 1 / 4 };
 /** The longest text that is looked at for forced tokens. The rest is found when they are generated. */
 const MAX_FORCED_BYTES = 512;
+/** The work of encoding a byte, in places. */
+const ENCODE_WORK = 16;
 
-const NOT_FORCED = { ids: [], isEnd: false };
+const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
+
+/** Tokens that follow in any case, and whether the text is complete after them. */
+interface ForcedTokens {
+  readonly ids: readonly number[];
+  readonly isEnd: boolean;
+}
 
 /** A cache of what states allow. */
 export interface AllowedTokens {
@@ -29,15 +40,49 @@ export interface CompiledGrammar {
   encode(text: string): readonly number[];
 }
 
+/** Returns the work of a new request. */
+export function requestWork(): MatchingWork {
+  return { left: WORK.atStart };
+}
+
 /** The tokens that one sequence may generate. */
 export class Matcher {
   readonly #grammar: CompiledGrammar;
-  readonly #work: Work = { places: -WORK.atStart };
+  /** Shared by the sequences of a request. */
+  readonly #request: MatchingWork;
+  #granted = UNLIMITED;
+  readonly #work: Work = { places: 0, limit: 0 };
   #state: State;
+  /** The bytes of tokens that are not matched yet. */
+  #unread: readonly number[] = [];
+  #forced: ForcedTokens | undefined;
+  #allowed: TokenSet | undefined;
+  /** The search that is under way. */
+  #search: Search<void> | undefined;
+  #error: unknown;
 
-  constructor(grammar: CompiledGrammar) {
+  constructor(grammar: CompiledGrammar, request = requestWork()) {
     this.#grammar = grammar;
+    this.#request = request;
     this.#state = grammar.automaton.start;
+  }
+
+  /** Sets the work that it may do until the next grant. Others may share it. Before the first grant there is no limit. */
+  grant(work: MatchingWork): void {
+    this.#granted = work;
+  }
+
+  /**
+   * Finds the forced or the allowed tokens, as far as the granted work allows. Returns whether they can be asked for: if not, the
+   * search continues with the next call. `allowed` throws for a grammar that takes too long.
+   */
+  prepare(what: 'forced' | 'allowed'): boolean {
+    while (this.#continue()) {
+      const isKnown = what === 'forced' ? this.#forced : this.#allowed;
+      if (isKnown || this.#error) return true;
+      this.#search = what === 'forced' ? this.#findForced() : this.#findAllowed();
+    }
+    return false;
   }
 
   /**
@@ -45,63 +90,118 @@ export class Matcher {
    * Throws `ServeError` if they take too long to find.
    */
   allowed(): TokenSet {
-    const { allowedTokens, automaton, vocabulary } = this.#grammar;
-    const known = allowedTokens.get(this.#state);
-    if (known) return known;
-    const found = this.#guarded(() => vocabulary.allowed(automaton, this.#state, this.#work));
-    allowedTokens.set(this.#state, found);
-    return found;
+    assert(this.prepare('allowed'), 'tokens are asked for when they are found');
+    if (this.#error) throw this.#error;
+    return this.#allowed!;
+  }
+
+  /** The tokens that follow in any case. */
+  forced(): ForcedTokens {
+    assert(this.prepare('forced'), 'forced tokens are asked for when they are found');
+    return this.#forced ?? NOT_FORCED;
   }
 
   /** Whether the text may end here. */
   get canEnd(): boolean {
-    return this.#state.canEnd;
+    return this.#unread.length === 0 && this.#state.canEnd;
   }
 
   /** Whether nothing may follow. */
   get isComplete(): boolean {
-    return isComplete(this.#state);
+    return this.#unread.length === 0 && isComplete(this.#state);
   }
 
   /** Adds the next token, which must be allowed. */
   accept(id: number): void {
-    this.#work.places = Math.max(-WORK.atStart, this.#work.places - WORK.perToken);
-    const next = this.#guarded(() => this.#after(this.#state, id));
+    const { vocabulary } = this.#grammar;
+    const more = WORK.perToken + WORK.perVocabularyToken * vocabulary.size;
+    this.#request.left = Math.min(WORK.atStart, this.#request.left + more);
+    this.#unread = [...this.#unread, ...vocabulary.bytesOf(id)];
+    this.#forced = undefined;
+    this.#allowed = undefined;
+    this.#search = this.#read();
+    this.#continue();
+  }
+
+  /** Continues what is being looked for, as far as the work allows. Returns whether it is found, or will not be. */
+  #continue(): boolean {
+    if (!this.#search) return true;
+    this.#work.limit = Math.min(this.#granted.left, this.#request.left);
+    try {
+      const { done } = this.#search.next();
+      this.#account();
+      if (!done && this.#request.left > 0) return false;
+      if (!done) this.#error = tooAmbiguous();
+    } catch (error) {
+      this.#account();
+      this.#error = error instanceof GrammarError ? tooAmbiguous() : error;
+    }
+    this.#search = undefined;
+    return true;
+  }
+
+  #account(): void {
+    this.#granted.left -= this.#work.places;
+    this.#request.left -= this.#work.places;
+    this.#work.places = 0;
+  }
+
+  *#read(): Search<void> {
+    const { automaton } = this.#grammar;
+    const next = yield* automaton.stepAll(this.#state, this.#unread, this.#work);
     if (!next) throw new ServeError('internal_error', 'A token was generated that is not allowed.');
     this.#state = next;
+    this.#unread = [];
+  }
+
+  /** Stops when another sequence in the same state has found its tokens. */
+  *#findAllowed(): Search<void> {
+    const { allowedTokens, automaton, vocabulary } = this.#grammar;
+    const search = vocabulary.allowed(automaton, this.#state, this.#work);
+    for (;;) {
+      this.#allowed = allowedTokens.get(this.#state);
+      if (this.#allowed) return;
+      const { value, done } = search.next();
+      if (done) {
+        this.#allowed = value;
+        allowedTokens.set(this.#state, value);
+        return;
+      }
+      yield;
+    }
   }
 
   /**
-   * The tokens of the only text that may follow, as the model would write it. The last one is left out if a longer token
+   * Finds the tokens of the only text that may follow, as the model would write it. The last one is left out if a longer token
    * could begin with it: the model decides then.
    */
-  forced(): { readonly ids: readonly number[]; readonly isEnd: boolean } {
-    if (this.#state.forcedByte < 0) return NOT_FORCED;
-    return this.#guarded(() => {
-      const text = this.#forcedText();
-      const ids = [...this.#grammar.encode(text)];
-      const states = this.#statesAfter(ids);
-      if (!states) return NOT_FORCED; // the tokenizer does not write this text inside an answer
-      const { automaton, vocabulary } = this.#grammar;
-      const [last, state] = [ids.at(-1), states.at(-1)];
-      if (last === undefined || !state) return NOT_FORCED;
-      if (vocabulary.canExtend(last, automaton, state, this.#work)) ids.pop();
-      return { ids, isEnd: ids.length === states.length && isComplete(state) };
-    });
+  *#findForced(): Search<void> {
+    this.#forced = this.#state.forcedByte < 0 ? NOT_FORCED : yield* this.#forcedTokens();
   }
 
-  #after(state: State, id: number): State | null {
-    const { automaton, vocabulary } = this.#grammar;
-    return automaton.stepAll(state, vocabulary.bytesOf(id), this.#work);
+  *#forcedTokens(): Search<ForcedTokens> {
+    const { automaton, vocabulary, encode } = this.#grammar;
+    const text = yield* this.#forcedText();
+    yield* pause(this.#work);
+    this.#work.places += ENCODE_WORK * text.length;
+    const ids = [...encode(text)];
+    const states = yield* this.#statesAfter(ids);
+    if (!states) return NOT_FORCED; // the tokenizer does not write this text inside an answer
+    const [last, state] = [ids.at(-1), states.at(-1)];
+    if (last === undefined || !state) return NOT_FORCED;
+    if (yield* vocabulary.canExtend(last, automaton, state, this.#work)) ids.pop();
+    return { ids, isEnd: ids.length === states.length && isComplete(state) };
   }
 
   /** The state after each token; undefined if they are not allowed. */
-  #statesAfter(ids: readonly number[]): State[] | undefined {
+  *#statesAfter(ids: readonly number[]): Search<State[] | undefined> {
+    const { automaton, vocabulary } = this.#grammar;
     const states: State[] = [];
     let state = this.#state;
     for (const id of ids) {
-      const next = this.#after(state, id);
-      if (!next || this.#grammar.vocabulary.bytesOf(id).length === 0) return undefined;
+      const bytes = vocabulary.bytesOf(id);
+      const next = yield* automaton.stepAll(state, bytes, this.#work);
+      if (!next || bytes.length === 0) return undefined;
       states.push(next);
       state = next;
     }
@@ -109,29 +209,25 @@ export class Matcher {
   }
 
   /** Without a character that is not complete. */
-  #forcedText(): string {
+  *#forcedText(): Search<string> {
+    const { automaton } = this.#grammar;
     const bytes: number[] = [];
     let state = this.#state;
     while (state.forcedByte >= 0 && bytes.length < MAX_FORCED_BYTES) {
-      bytes.push(state.forcedByte);
-      state = this.#grammar.automaton.step(state, state.forcedByte, this.#work)!;
+      const byte = state.forcedByte;
+      bytes.push(byte);
+      state = (yield* automaton.stepAll(state, [byte], this.#work))!;
     }
     return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes), {
       stream: true,
     });
   }
+}
 
-  #guarded<T>(run: () => T): T {
-    try {
-      const result = run();
-      if (this.#work.places <= 0) return result;
-    } catch (error) {
-      if (!(error instanceof GrammarError)) throw error;
-    }
-    const message =
-      'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
-    throw new ServeError('invalid_request', message);
-  }
+function tooAmbiguous(): ServeError {
+  const message =
+    'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
+  return new ServeError('invalid_request', message);
 }
 
 function isComplete({ canEnd, places }: State): boolean {

@@ -1,5 +1,12 @@
 // The tokens of a model as a tree of their bytes. One walk over the tree finds all tokens that a grammar allows.
-import type { Automaton, State, Work } from './automaton.ts';
+import {
+  type Automaton,
+  isAtLimit,
+  pause,
+  type Search,
+  type State,
+  type Work,
+} from './automaton.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
 /** A set of tokens: bit `id % 32` of word `id >> 5`. */
@@ -15,7 +22,7 @@ export interface TokenBytes {
 /** The tokens that grammars are matched with. */
 export type GrammarVocabulary = Pick<
   Vocabulary,
-  'bytesOf' | 'allowed' | 'canExtend' | 'compareStates'
+  'size' | 'bytesOf' | 'allowed' | 'canExtend' | 'compareStates'
 >;
 
 /** Reads the bytes of tokens. */
@@ -28,6 +35,11 @@ export interface TokenReader<S extends object> {
 
 /** A token that is refused after one of two states only. `isRefused`: after the first. */
 export type VisitDifference = (id: number, isRefused: boolean) => void;
+
+/** The steps of a walk that cost as much as a visited place, if the automaton knows their states. */
+const STEPS_PER_PLACE = 16;
+/** The steps after which a walk may wait even if the automaton knows their states. They take 20 us. */
+const MAX_FREE_STEPS = 1024;
 
 /** A walk over the nodes in [from, to). The state is the one before the first of them. */
 interface Walk {
@@ -85,10 +97,10 @@ export class Vocabulary {
     return this.#bytesOf(id);
   }
 
-  /** The tokens that may follow a state. Throws `GrammarError` if the grammar is too ambiguous. */
-  allowed(automaton: Automaton, state: State, work: Work): TokenSet {
+  /** Finds the tokens that may follow a state. Throws `GrammarError` if the grammar is too ambiguous. */
+  *allowed(automaton: Automaton, state: State, work: Work): Search<TokenSet> {
     const allowed = new Uint32Array(Math.ceil(this.size / 32));
-    this.#walk({ automaton, state, work, from: 0, to: this.#bytes.length }, (node) => {
+    yield* this.#walk({ automaton, state, work, from: 0, to: this.#bytes.length }, (node) => {
       for (let id = this.#tokens[node]!; id >= 0; id = this.#twins[id]!) {
         allowed[id >> 5]! |= 1 << (id & 31);
       }
@@ -98,11 +110,11 @@ export class Vocabulary {
   }
 
   /** Whether a longer token may stand in place of this one. `state`: the one after it. */
-  canExtend(id: number, automaton: Automaton, state: State, work: Work): boolean {
+  *canExtend(id: number, automaton: Automaton, state: State, work: Work): Search<boolean> {
     const node = this.#nodes[id]!;
     if (node < 0) return false;
     let isFound = false;
-    this.#walk({ automaton, state, work, from: node + 1, to: this.#ends[node]! }, (next) => {
+    yield* this.#walk({ automaton, state, work, from: node + 1, to: this.#ends[node]! }, (next) => {
       isFound = this.#tokens[next]! >= 0;
       return !isFound;
     });
@@ -143,22 +155,41 @@ export class Vocabulary {
   }
 
   /** Visits the nodes of a subtree that the state allows, until `visit` returns false. */
-  #walk({ automaton, state, work, from, to }: Walk, visit: (node: number) => boolean): void {
+  *#walk(walk: Walk, visit: (node: number) => boolean): Search<void> {
     const states: State[] = new Array(this.#maxDepth + 1);
-    const bytes = this.#bytes;
-    if (from >= to) return;
-    states[this.#depths[from]!] = state;
-    for (let node = from; node < to; ) {
+    if (walk.from >= walk.to) return;
+    states[this.#depths[walk.from]!] = walk.state;
+    const cursor = { node: walk.from, states };
+    // The nodes are visited in a plain function, because generators are slow.
+    while (this.#walkOn(walk, cursor, visit)) yield* pause(walk.work);
+  }
+
+  /** Visits some nodes: up to a state that has to be computed when the work is at its limit. Returns whether there are more. */
+  #walkOn(
+    { automaton, work, to }: Walk,
+    cursor: { node: number; readonly states: State[] },
+    visit: (node: number) => boolean,
+  ): boolean {
+    const { states } = cursor;
+    let { node } = cursor;
+    let steps = 0;
+    for (; node < to && steps < MAX_FREE_STEPS; steps++) {
       const depth = this.#depths[node]!;
-      const next = automaton.step(states[depth]!, bytes[node]!, work);
+      let next = automaton.known(states[depth]!, this.#bytes[node]!);
+      if (next === undefined) {
+        if (isAtLimit(work)) break;
+        next = automaton.step(states[depth]!, this.#bytes[node]!, work);
+      }
       if (!next) {
         node = this.#ends[node]!;
         continue;
       }
       states[depth + 1] = next;
-      if (!visit(node)) return;
-      node++;
+      node = visit(node) ? node + 1 : to;
     }
+    work.places += steps / STEPS_PER_PLACE;
+    cursor.node = node;
+    return node < to;
   }
 
   /** Returns the number of nodes. */

@@ -1,4 +1,4 @@
-// The waiting sequences, fair between tenants by the tokens that each was served, in proportion to their weights. This
+// The waiting sequences, fair between tenants by the tokens and the matching that each was served, in proportion to their weights. This
 // is the virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
 import { assert } from '../common/assert.ts';
 import type { Sequence } from './sequence.ts';
@@ -6,11 +6,13 @@ import type { Sequence } from './sequence.ts';
 /** The cost of a served token at weight 1. A generated token takes a step, a prompt token only a share of a chunk. */
 const PROMPT_TOKEN_COST = 1;
 const GENERATED_TOKEN_COST = 2;
+/** Matching takes about as long as a prompt token of the smallest base, 2 ms. */
+const PLACE_COST = 1 / 5000;
 
 /** The order in which sequences get slots. */
 export type WaitingQueue = Pick<
   FairQueue,
-  'push' | 'remove' | 'find' | 'isBefore' | 'chargePrompt' | 'chargeGenerated'
+  'push' | 'remove' | 'find' | 'isBefore' | 'chargePrompt' | 'chargeGenerated' | 'chargeMatching'
 >;
 
 /** A queue of sequences that takes the tenant with the least service first. */
@@ -65,7 +67,12 @@ export class FairQueue {
     this.#charge(sequence, GENERATED_TOKEN_COST * tokens);
   }
 
-  #charge({ tenant, weight }: Sequence, cost: number): void {
+  /** Charges the places that were visited to match constraints. */
+  chargeMatching(payer: Pick<Sequence, 'tenant' | 'weight'>, places: number): void {
+    this.#charge(payer, PLACE_COST * places);
+  }
+
+  #charge({ tenant, weight }: Pick<Sequence, 'tenant' | 'weight'>, cost: number): void {
     this.#served.set(tenant, this.#servedTo(tenant) + cost / weight);
   }
 

@@ -3,7 +3,7 @@
 
 import { assert } from '../common/assert.ts';
 import type { ServeError } from '../common/errors.ts';
-import type { EngineTotals } from '../contracts/engine.ts';
+import { noTotals } from '../contracts/engine.ts';
 import type {
   AdapterKey,
   DecodeBatch,
@@ -14,8 +14,10 @@ import type {
 } from '../engine/batch.ts';
 import type { Activation } from './activation.ts';
 import { AdapterLimit } from './adapter-limit.ts';
+import { AttachedAdapters } from './attached-adapters.ts';
 import { compactSlots } from './compact-slots.ts';
 import { FairQueue, type WaitingQueue } from './fair-queue.ts';
+import { MatchingShares } from './matching-shares.ts';
 import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 import {
@@ -66,24 +68,16 @@ export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
   readonly #queue: SlotQueue;
   readonly #prefixes: Prefixes;
+  readonly #matching = new MatchingShares();
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
-  readonly #attached = new Set<AdapterKey>();
+  readonly #attached = new AttachedAdapters();
   /** Row i owns slot i, except between the results of a step and the next one. */
   #running: Sequence[] = [];
   /** These own the slots after the running rows, in order. Between steps there is at most one, unfinished. */
   #prefilling: Sequence[] = [];
   #inFlight: StepInFlight | undefined;
-  readonly #totals: EngineTotals = {
-    steps: 0,
-    promptTokens: 0,
-    generatedTokens: 0,
-    nonFiniteRows: 0,
-    drafts: 0,
-    draftTokens: 0,
-    acceptedDraftTokens: 0,
-    forcedTokens: 0,
-  };
+  readonly #totals = noTotals();
 
   constructor(options: SchedulerOptions) {
     this.#options = {
@@ -143,25 +137,28 @@ export class Scheduler {
     assert(!this.#inFlight, 'one step at a time');
     const [unfinished] = this.#prefilling;
     const { steps: step } = this.#totals;
+    this.#matching.begin(this.#options.now(), [...this.#running, ...this.#prefilling]);
     const ahead = unfinished ? this.#queue.takeAhead(unfinished, this.#running, step) : [];
     this.#prefilling = [...ahead, ...this.#prefilling];
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
+    const isReady = this.#matching.prepareAll(rows);
     const batches = this.#prefillBatches(ahead);
     const admitted = this.#prefilling.filter((sequence) => sequence !== unfinished);
     for (const { cachedTokens } of admitted) this.#totals.promptTokens += cachedTokens;
     if (batches.length === 0 && rows.length === 0) return undefined;
-    const detach = this.#detachUnused();
+    const detach = this.#attached.detachUnused([...this.#running, ...this.#prefilling]);
     const prefills = batches.map((batch, i) => {
       const sequence = this.#prefilling[i]!;
       const isNew = sequence !== unfinished && batch.pastLength > 0;
       const restore = isNew ? sequence.prefix : undefined;
-      return { id: sequence.id, attach: this.#attach(batch.adapter), restore, batch };
+      return { id: sequence.id, attach: this.#attached.attach(batch.adapter), restore, batch };
     });
-    const decode = rows[0] && ({ kind: 'decode', rows: toDecodeRows(rows) } as const);
-    const decodeIds = rows.map(({ id }) => id);
+    const decoded = isReady ? rows : [];
+    const decode = isReady ? ({ kind: 'decode', rows: toDecodeRows(rows) } as const) : undefined;
+    const decodeIds = decoded.map(({ id }) => id);
     const plan = { admitted, moves, detach, prefills, decode, decodeIds };
-    this.#inFlight = { plan, prefilled: this.#prefilling, decoded: rows, appliedPrefills: 0 };
+    this.#inFlight = { plan, prefilled: this.#prefilling, decoded, appliedPrefills: 0 };
     return plan;
   }
 
@@ -181,13 +178,13 @@ export class Scheduler {
     assert(step?.plan === plan, 'results are applied to the step in flight, once');
     assert(step.appliedPrefills === plan.prefills.length, 'a prefill has an outcome');
     this.#inFlight = undefined;
-    this.#totals.steps++;
-    // These were asked to end after the outcome of their prefill.
-    const ended = step.prefilled.filter(({ id, ending }) => ending && this.#live.has(id));
-    return [
-      ...(plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : []),
-      ...ended.flatMap((sequence) => this.#conclude(sequence, [])),
-    ];
+    if (plan.decode || plan.prefills.length > 0) this.#totals.steps++;
+    const events = plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : [];
+    events.push(...[...step.prefilled, ...this.#running].flatMap((one) => this.#endLate(one)));
+    this.#matching.end(this.#options.now(), (payer, places) => {
+      this.#queue.chargeMatching(payer, places);
+    });
+    return events;
   }
 
   /** Returns the changes of the prefix cache since the last call. Apply them, in order, before `next`. */
@@ -224,7 +221,7 @@ export class Scheduler {
       waiting: waiting.length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
-      attachedAdapters: [...this.#attached],
+      attachedAdapters: this.#attached.keys(),
       waitingAdapters: [...waitingAdapters],
     };
   }
@@ -240,6 +237,7 @@ export class Scheduler {
       const known = this.#prefilling[batches.length];
       const sequence = known ?? this.#admit(budget);
       if (!sequence) return batches;
+      this.#matching.prepare(sequence);
       const batch = toPrefillBatch(sequence, prefillChunk);
       if (batch.tokenIds.length > budget) return batches; // the unfinished one, behind those ahead
       batches.push(batch);
@@ -264,19 +262,16 @@ export class Scheduler {
     return sequence;
   }
 
-  /** Adapters stay attached until a step does not use them, because the next request may. */
-  #detachUnused(): AdapterKey[] {
-    const used = new Set([...this.#running, ...this.#prefilling].map(({ adapter }) => adapter));
-    const unused = [...this.#attached].filter((key) => !used.has(key));
-    for (const key of unused) this.#attached.delete(key);
-    return unused;
-  }
-
-  /** Returns the adapter if it still has to be attached. */
-  #attach(adapter: AdapterKey | undefined): AdapterKey | undefined {
-    if (adapter === undefined || this.#attached.has(adapter)) return undefined;
-    this.#attached.add(adapter);
-    return adapter;
+  /**
+   * Ends a sequence that was asked to end after the outcome of its prefill or in a step that it sat out, or whose text has turned
+   * out to be complete after its last token.
+   */
+  #endLate(sequence: Sequence): EngineEvent[] {
+    const { id, ending, state, sampler } = sequence;
+    if (!this.#live.has(id)) return [];
+    if (ending) return this.#conclude(sequence, []);
+    if (state !== 'running' || !sampler.isComplete) return [];
+    return this.#conclude(sequence, [{ type: 'finished', id, reason: 'stop' }]);
   }
 
   #applyPrefill(
@@ -294,24 +289,29 @@ export class Scheduler {
     sequence.pastLength += tokenIds.length + forcedIds.length;
     sequence.promptLogprobs.push(...promptLogprobs);
     this.#totals.promptTokens += tokenIds.length;
-    const [results = []] = rows;
-    if (results.some(isZeroed)) this.#prefixes.forget(sequence);
+    const [results] = rows;
+    if (results?.some(isZeroed)) this.#prefixes.forget(sequence);
     else this.#prefixes.keep(sequence);
     if (sequence.ending) return this.#conclude(sequence, []);
     const { promptIds } = sequence.request;
-    if (sequence.pastLength < promptIds.length && results[0]?.ok !== false) return [];
+    if (sequence.pastLength < promptIds.length && results?.[0]?.ok !== false) return [];
     this.#totals.forcedTokens += forcedIds.length;
     return this.#conclude(sequence, this.#finishPrompt(sequence, results));
   }
 
-  #finishPrompt(sequence: Sequence, results: readonly RowResult[]): EngineEvent[] {
+  /** `results`: undefined if nothing was to be drawn. */
+  #finishPrompt(sequence: Sequence, results: readonly RowResult[] | undefined): EngineEvent[] {
     const { id, request, promptLogprobs } = sequence;
     const events: EngineEvent[] = [];
-    if (request.promptTopLogprobs !== undefined && results[0]?.ok !== false) {
+    if (request.promptTopLogprobs !== undefined && results?.[0]?.ok !== false) {
       events.push({ type: 'prompt', id, logprobs: promptLogprobs });
     }
-    if (results.length > 0) events.push(...this.#applyRows(sequence, results));
-    else if (sequence.pooler) {
+    if (results) {
+      // While the next token is being matched, the last one runs again.
+      sequence.lastTokenId = request.promptIds.at(-1);
+      sequence.pastLength = request.promptIds.length + results.length - 1;
+      events.push(...this.#applyRows(sequence, results));
+    } else if (sequence.pooler) {
       events.push(pooledEvent(id, sequence.pooler), { type: 'finished', id, reason: 'stop' });
     } else events.push({ type: 'finished', id, reason: 'length' });
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
@@ -333,12 +333,13 @@ export class Scheduler {
         return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
       }
       const { results } = outcome;
-      assert(results?.length, 'a decode answers each row');
+      assert(results, 'a decode answers each row');
       if (results.some(isZeroed)) this.#prefixes.forget(sequence);
       sequence.pastLength += results.length; // tokens after these in the cache are overwritten
       const { forcedIds = [] } = rows[i]!;
-      this.#totals.forcedTokens += Math.min(forcedIds.length, results.length - 1);
-      this.#countDraft(rows[i]!, results.length - 1 - forcedIds.length);
+      const skipped = Math.max(0, results.length - 1);
+      this.#totals.forcedTokens += Math.min(forcedIds.length, skipped);
+      this.#countDraft(rows[i]!, Math.max(0, skipped - forcedIds.length));
       if (sequence.ending) return this.#conclude(sequence, []);
       return this.#conclude(sequence, this.#applyRows(sequence, results));
     });

@@ -275,19 +275,40 @@ function applyRow(sequence: Sequence, row: RowResult, isComplete: boolean): Engi
   return [token, { type: 'finished', id, reason: 'length' }];
 }
 
+/** How messages name the limits of an answer. A request has several fields for a constraint, and so may its model. */
+const CONSTRAINT_NAMES: Partial<Record<Constraint['kind'], string>> = {
+  json_schema: 'the JSON schema',
+  regex: 'the regular expression',
+  grammar: 'the grammar',
+  choice: 'the list of choices',
+};
+
+function forbidsAll({ sampling, badWords, constraint }: GenerationRequest): ServeError {
+  const { allowedTokenIds, minTokens } = sampling;
+  const fields = [
+    ...(allowedTokenIds ? ['allowed_token_ids'] : []),
+    ...(badWords ? ['bad_words'] : []),
+    ...(minTokens ? ['min_tokens'] : []),
+  ];
+  const names = [...fields];
+  if (constraint) names.push(CONSTRAINT_NAMES[constraint.kind] ?? 'the format of the answer');
+  const list = new Intl.ListFormat('en').format(names);
+  const verb = names.length > 1 ? 'together forbid' : 'forbids';
+  const message = `No token can be generated: ${list} ${verb} every token.`;
+  return new ServeError('invalid_request', message, fields[0] ? { param: fields[0] } : {});
+}
+
 function rowError(
-  { adapter }: Sequence,
+  { adapter, request }: Sequence,
   reason: Extract<RowResult, { ok: false }>['reason'],
 ): ServeError {
   if (reason === 'nothing_allowed') {
-    const message =
-      'No token can be generated: allowed_token_ids, bad_words, min_tokens and response_format together forbid every token.';
-    return new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
+    return forbidsAll(request);
   }
   if (reason === 'too_ambiguous') {
     const message =
       'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
-    return new ServeError('invalid_request', message, { param: 'response_format' });
+    return new ServeError('invalid_request', message);
   }
   return adapter === undefined
     ? new ServeError('internal_error', 'The model produced a value that is not finite.')

@@ -64,6 +64,10 @@ export class SlotQueue {
     this.#options.queue.chargeGenerated(sequence, tokens);
   }
 
+  chargeMatching(payer: Shared, places: number): void {
+    this.#options.queue.chargeMatching(payer, places);
+  }
+
   /**
    * Takes out short prompts of other tenants that were not served more than that of an unfinished prompt, to run before its next chunk.
    * If they leave too few tokens for that, others may have the rest, and the next step begins with the chunk: otherwise one short

@@ -19,6 +19,8 @@ function matcherOf(ids: readonly number[], { canEnd = false } = {}): TokenMatche
   for (const id of ids) allowed[id >> 5]! |= 1 << (id & 31);
   return {
     allowed: () => allowed,
+    grant() {},
+    prepare: () => true,
     forced: () => ({ ids: [], isEnd: false }),
     accept() {},
     canEnd,

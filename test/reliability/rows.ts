@@ -154,6 +154,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   T41: 'Poisoned data: not detected, but an adapter stays with its tenant, and its manifest records the SHA-256 of its base, its data and the adapter that it started from, the program that trained it and its job.',
   T42: 'The supply chain: the package installs and serves without running install scripts.',
   T43: 'Ambiguous paths, foreign hosts and foreign origins: refused, and never answered without a key.',
+  T44: 'A constraint that is slow to match: it is refused, or its own rows sit steps out, and other tenants have a token in every step.',
   I01: 'A sequence gets the same tokens as when it runs alone, no matter what else runs.',
   I02: 'A row or an adapter that is not finite changes no token of another row.',
   I03: 'A slot has one owner at most, and a move takes the data along.',

@@ -8,7 +8,7 @@ import { createSequence, type Sequence } from '../../src/scheduler/sequence.ts';
 import { referenceTokens, request } from './fake-engine.ts';
 import { type Flaws, PlainFairQueue } from './plain-fair-queue.ts';
 import { Bench } from './scheduler-bench.ts';
-import { ZERO_SAMPLER } from './zero-sampler.ts';
+import { costlySampler, ZERO_SAMPLER } from './zero-sampler.ts';
 
 /** Jain's index: 1 if all have the same, 1/n if one has everything. */
 function jainIndex(shares: readonly number[]): number {
@@ -44,6 +44,28 @@ function servePair(queue: WaitingQueue, weights: readonly [number, number]): [nu
   return served;
 }
 
+/** The service of two backlogged tenants, one of which has constraints that cost as much as 40 tokens for each token. */
+function matchBeside(queue: WaitingQueue): [number, number] {
+  const places = 80 * 5000;
+  const bench = new Bench({ slotCount: 4, queue });
+  const owners = new Map<SequenceId, number>();
+  const served: [number, number] = [0, 0];
+  const constraint = { kind: 'any_text' } as const;
+  const submit = (tenant: number) => {
+    const shape = request([1], { maxTokens: 4, ...(tenant === 1 && { constraint }) });
+    const sampler = tenant === 1 ? costlySampler(places, () => (served[1] += 80)) : ZERO_SAMPLER;
+    owners.set(bench.submitReady(shape, { tenant: String(tenant), sampler }), tenant);
+  };
+  for (let i = 0; i < 20; i++) [0, 1].forEach(submit);
+  for (let i = 0; i < 3000; i++)
+    for (const { id } of bench.step()!.admitted) submit(owners.get(id)!);
+  for (const event of bench.events) {
+    if (event.type === 'admitted') served[owners.get(event.id)!]! += 1;
+    if (event.type === 'token') served[owners.get(event.id)!]! += 2;
+  }
+  return served;
+}
+
 /** The requests out of four that a tenant gets served in four steps after it was idle. */
 function servedAfterIdleTime(queue: WaitingQueue): number {
   const bench = new Bench({ slotCount: 1, queue });
@@ -73,9 +95,15 @@ test('an idle tenant earns no credit', () => {
   assert.equal(servedAfterIdleTime(new FairQueue()), 2, 'they take turns');
 });
 
+test('I13: matching counts as service', () => {
+  const served = matchBeside(new FairQueue());
+  assert.ok(jainIndex(served) >= 0.99, `${served}`);
+});
+
 const PLANTED: readonly [flaw: keyof Flaws, isFair: (queue: WaitingQueue) => boolean][] = [
   ['freeOutput', (queue) => jainIndex(servePair(queue, [1, 1])) >= 0.999],
   ['freePrompts', (queue) => jainIndex(servePair(queue, [1, 1])) >= 0.999],
+  ['freeMatching', (queue) => jainIndex(matchBeside(queue)) >= 0.99],
   ['ignoresWeights', (queue) => jainIndex(servePair(queue, [0.5, 2])) >= 0.999],
   ['fifo', (queue) => jainIndex(servePair(queue, [1, 1])) >= 0.999],
   ['noLift', (queue) => servedAfterIdleTime(queue) === 2],
@@ -90,7 +118,7 @@ for (const [flaw, isFair] of PLANTED) {
 
 test('the queue follows its plain twin over random operations', () => {
   const operation = fc.record({
-    type: fc.constantFrom('push', 'take', 'takeOdd', 'prompt', 'generated'),
+    type: fc.constantFrom('push', 'take', 'takeOdd', 'prompt', 'generated', 'matching'),
     tenant: fc.constantFrom('a', 'b', 'c'),
     tokens: fc.integer({ min: 1, max: 50 }),
   });
@@ -109,10 +137,11 @@ test('the queue follows its plain twin over random operations', () => {
       if (type === 'push') {
         const sequence = create(tenant as keyof typeof weights);
         for (const queue of queues) queue.push(sequence);
-      } else if (type === 'prompt' || type === 'generated') {
+      } else if (type === 'prompt' || type === 'generated' || type === 'matching') {
         const payer = create(tenant as keyof typeof weights);
         for (const queue of queues) {
           if (type === 'prompt') queue.chargePrompt(payer, tokens);
+          else if (type === 'matching') queue.chargeMatching(payer, 1000 * tokens);
           else queue.chargeGenerated(payer, tokens);
         }
       } else {

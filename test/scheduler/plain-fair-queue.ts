@@ -9,6 +9,8 @@ export interface Flaws {
   freeOutput?: boolean;
   /** Prompt tokens are free. */
   freePrompts?: boolean;
+  /** Matching constraints is free. */
+  freeMatching?: boolean;
   ignoresWeights?: boolean;
   /** One queue for all, first in, first out. */
   fifo?: boolean;
@@ -73,7 +75,11 @@ export class PlainFairQueue implements WaitingQueue {
     if (!this.#flaws.freeOutput) this.#charge(sequence, 2 * tokens);
   }
 
-  #charge({ tenant, weight }: Sequence, cost: number): void {
+  chargeMatching(payer: Pick<Sequence, 'tenant' | 'weight'>, places: number): void {
+    if (!this.#flaws.freeMatching) this.#charge(payer, places / 5000);
+  }
+
+  #charge({ tenant, weight }: Pick<Sequence, 'tenant' | 'weight'>, cost: number): void {
     const share = this.#flaws.ignoresWeights ? 1 : weight;
     this.#counters[tenant] = this.#counter(tenant) + cost / share;
   }

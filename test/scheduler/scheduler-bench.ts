@@ -1,13 +1,12 @@
 // A scheduler and a fake engine for tests. A step takes as long as the test says, on a virtual clock.
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
+import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
 import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine } from './fake-engine.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
-
-const sampler = ZERO_SAMPLER;
 
 /** A scheduler and a fake engine on a virtual clock, and the events of both. */
 export class Bench {
@@ -27,7 +26,12 @@ export class Bench {
 
   submit(
     request: GenerationRequest,
-    { tenant = 't', weight = 1, adapter = undefined as string | undefined } = {},
+    {
+      tenant = 't',
+      weight = 1,
+      adapter = undefined as string | undefined,
+      sampler = ZERO_SAMPLER,
+    } = {},
   ) {
     const id = ++this.#lastId as SequenceId;
     this.scheduler.submit(createSequence({ id, tenant, weight, adapter, request, sampler }));
@@ -36,7 +40,7 @@ export class Bench {
 
   submitReady(
     request: GenerationRequest,
-    of: { tenant?: string; weight?: number; adapter?: string } = {},
+    of: { tenant?: string; weight?: number; adapter?: string; sampler?: Sampler } = {},
   ) {
     const id = this.submit(request, of);
     this.scheduler.loaded(id);

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';
+import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { POISON, referencePromptLogprobs, referenceTokens, request } from './fake-engine.ts';
 import { Bench } from './scheduler-bench.ts';
+import { ZERO_SAMPLER } from './zero-sampler.ts';
 
 test('a prompt is prefilled in chunks, back to back while nothing runs', () => {
   const bench = new Bench({ prefillChunk: 4 });
@@ -230,4 +232,49 @@ test('an adapter that does not fit even alone is admitted, and refused when it i
     ['huge'],
   );
   assert.equal(bench.ending(alone), 'length');
+});
+
+const FORBIDDING: [Partial<GenerationRequest>, names: string, param: string | null][] = [
+  [{ constraint: { kind: 'regex', pattern: 'a' } }, 'the regular expression forbids', null],
+  [{ badWords: ['a'] }, 'bad_words forbids', 'bad_words'],
+  [
+    {
+      constraint: { kind: 'json_schema', schema: true },
+      sampling: { ...GREEDY, allowedTokenIds: [1], minTokens: { count: 1, endings: [] } },
+    },
+    'allowed_token_ids, min_tokens, and the JSON schema together forbid',
+    'allowed_token_ids',
+  ],
+];
+
+test('the error that no token is allowed names only what the request has', () => {
+  for (const [changes, names, param] of FORBIDDING) {
+    const bench = new Bench();
+    bench.submitReady({ ...request([1]), ...changes });
+    const step = bench.scheduler.next()!;
+    const rows = [[{ ok: false, reason: 'nothing_allowed' } as const]];
+    const [event] = bench.scheduler.applyPrefill(step, { result: { rows, promptLogprobs: [] } });
+    assert.ok(event?.type === 'failed');
+    assert.equal(event.error.message, `No token can be generated: ${names} every token.`);
+    assert.equal(event.error.param, param);
+  }
+});
+
+test('while no row can be drawn, steps run nothing, and a sequence ends as soon as it is aborted or complete', () => {
+  const bench = new Bench();
+  const waiting = { ...ZERO_SAMPLER, prepare: () => false };
+  const late = { ...waiting };
+  const aborted = bench.submitReady(request([1]), { sampler: waiting });
+  const complete = bench.submitReady(request([2]), { sampler: late });
+  bench.step();
+  const { steps } = bench.scheduler.stats();
+  for (let i = 0; i < 3; i++) assert.equal(bench.step()?.decode, undefined);
+  assert.equal(bench.scheduler.stats().steps, steps);
+  const step = bench.scheduler.next()!;
+  assert.deepEqual(bench.scheduler.abort(aborted), []);
+  Object.assign(late, { isComplete: true });
+  bench.run(step);
+  assert.equal(bench.ending(aborted), 'abort');
+  assert.equal(bench.ending(complete), 'stop');
+  assert.equal(bench.step(), undefined);
 });

@@ -1,6 +1,7 @@
 // The tokens that a sequence must not draw next: those that complete a banned word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
+import type { MatchingWork } from '../../contracts/matching-work.ts';
 import type { Matcher } from '../../grammar/matcher.ts';
 import type { BannedWords } from '../../grammar/word-ban.ts';
 
@@ -8,7 +9,10 @@ type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
 /** The tokens that a sequence may generate next, by its grammar. It has to be told every token. */
-export type TokenMatcher = Pick<Matcher, 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'>;
+export type TokenMatcher = Pick<
+  Matcher,
+  'grant' | 'prepare' | 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'
+>;
 /** The words that a sequence must not generate. It has to be told every token. */
 export type TokenBan = Pick<BannedWords, 'forbidden' | 'accept'>;
 /** Tokens that follow in any case, because there is only one text that may follow. */
@@ -55,13 +59,24 @@ export class Constraints {
   /** Keeps words out of the sequence, from its first token on. */
   ban(words: TokenBan): void {
     this.#ban = words;
-    this.#findForced();
   }
 
   /** Restricts the sequence to what a grammar allows, from its first token on. */
   follow(matcher: TokenMatcher): void {
     this.#matcher = matcher;
-    this.#findForced();
+  }
+
+  /** Sets the matching that the next calls may do. */
+  grant(work: MatchingWork): void {
+    this.#matcher?.grant(work);
+  }
+
+  /** Matches as far as the granted work allows. Returns whether a token can be drawn: false at the end of the grammar, too. */
+  prepare(): boolean {
+    if (!this.#matcher || this.#forced.ids.length > 0) return true;
+    if (!this.#findForced()) return false;
+    if (this.#forced.ids.length > 0) return true;
+    return this.#matcher.prepare('allowed') && !this.isComplete;
   }
 
   /** The tokens that follow in any case. */
@@ -71,12 +86,14 @@ export class Constraints {
 
   /**
    * With other constraints, the same text may have to be written with other tokens, which are found one by one. A minimum
-   * length may forbid the end.
+   * length may forbid the end. Returns false if the search has to continue.
    */
-  #findForced(): void {
+  #findForced(): boolean {
     const { allowedTokenIds, minTokens } = this.#params;
-    const isAlone = !allowedTokenIds && !this.#ban && !minTokens;
-    this.#forced = this.#matcher && isAlone ? this.#matcher.forced() : NOT_FORCED;
+    if (!this.#matcher || allowedTokenIds || this.#ban || minTokens) return true;
+    if (!this.#matcher.prepare('forced')) return false;
+    this.#forced = this.#matcher.forced();
+    return true;
   }
 
   /**

@@ -2,6 +2,7 @@
 // tensors. The engine checks `isFiniteRow` first.
 import { randomBytes } from 'node:crypto';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
+import type { MatchingWork } from '../../contracts/matching-work.ts';
 import { TOP_LOGITS_COUNT } from '../../model/top-logits.ts';
 import { type LogitsRow, scoreToken, type TopLogits } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
@@ -26,6 +27,13 @@ export interface Sampler {
   follow(matcher: TokenMatcher): void;
   /** Keeps words out of the sequence. Called before the first token. */
   ban(words: TokenBan): void;
+  /** Sets the matching that the next calls may do. Sequences can share it. Before the first grant there is no limit. */
+  grant(work: MatchingWork): void;
+  /**
+   * Does the matching that the next token needs, as far as the granted work allows. Returns whether a token can be drawn now: it
+   * cannot while the matching has to continue, or if nothing may follow.
+   */
+  prepare(): boolean;
   /** Whether nothing may follow, because the grammar is at its end. */
   readonly isComplete: boolean;
   /**
@@ -63,6 +71,7 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   };
   return {
     sample(row) {
+      constraints.prepare(); // for callers that do not ask before
       const id = constraints.forced.ids[0] ?? choose(row);
       if (id === undefined) return undefined;
       record(id);
@@ -75,6 +84,10 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
     ban(words) {
       constraints.ban(words);
     },
+    grant(work) {
+      constraints.grant(work);
+    },
+    prepare: () => constraints.prepare(),
     get isComplete() {
       return constraints.isComplete;
     },

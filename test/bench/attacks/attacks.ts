@@ -96,6 +96,11 @@ export const ATTACKS: readonly Attack[] = [
     strike: (target) => post(target, COMPLETIONS, constrained(slowSchema())),
   },
   {
+    name: 'constraints that are slow to match',
+    workers: 2,
+    strike: (target, turn) => post(target, COMPLETIONS, slowToMatch(turn)),
+  },
+  {
     name: 'uploads on a full disk',
     needs: 'a small disk',
     workers: 2,
@@ -150,6 +155,20 @@ function slowSchema(): object {
 function oversizeJob(): object {
   const targets = Array.from({ length: 64 }, () => 'x'.repeat(4096));
   return { model: 'base', training_file: `file-${'0'.repeat(24)}`, lorikeet: { targets } };
+}
+
+/**
+ * A regular expression whose states have a thousand places and explode in number, in 32 choices. It stands behind a literal, or
+ * beside one that has more places but does not explode, which a probe looks at instead.
+ */
+function slowToMatch(turn: number): string {
+  const others = (letters: string, count: number) =>
+    Array.from({ length: count }, (_, i) => `[${letters}]*${1000 + ((i * 7 + turn) % 9000)}`);
+  const slow = `(?:[QJ]*Q[QJ]{30}t0|${others('QJ', 950).join('|')})`;
+  const decoy = `(?:${others('ab', 1000).join('|')})`;
+  const regex = turn % 2 === 0 ? `${'x'.repeat(60)}${slow}` : `(?:Q${slow}|y${decoy})`;
+  const sampling = { n: 32, max_tokens: 8, temperature: 1.5 };
+  return JSON.stringify({ model: 'base', prompt: 'Q', regex, ...sampling });
 }
 
 function post(target: Target, path: string, body: string): Promise<string> {
