@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { hasEnded, machineId } from './process-id.ts';
+import { isProcessGone, machineId } from './process-id.ts';
 
 /**
  * Creates a folder and its parents, unless it exists. Rejects with the system's error. Node's recursive mkdir is not used
@@ -64,7 +64,7 @@ async function removeAbandoned(prefix: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const folder = path.join(parent, name);
     const pid = Number.parseInt(folder.slice(prefix.length), 10);
-    if (folder.startsWith(prefix) && (pid === process.pid || hasEnded(pid)))
+    if (folder.startsWith(prefix) && (pid === process.pid || isProcessGone(pid)))
       await rm(folder, { recursive: true, force: true });
   }
 }

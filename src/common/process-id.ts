@@ -17,7 +17,7 @@ export function machineId(): string {
 }
 
 /** Whether there is no process of this id on this machine. */
-export function hasEnded(pid: number): boolean {
+export function isProcessGone(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return false;

@@ -112,7 +112,7 @@ function checkStoreFolder({ store }: Config): void {
   const isFolder = store !== undefined && !/^(?:memory:|s3:\/\/)/.test(store);
   if (!isFolder || existsSync(`${store}/`)) return;
   throw new ConfigError([
-    `--store: There is no folder ${store}. Create it, or check the path and whether its disk is mounted.`,
+    `--store: The folder ${store} does not exist. Create it, or check the path and whether its disk is mounted.`,
   ]);
 }
 

@@ -1,7 +1,7 @@
 // Leases on jobs. A server changes a job only through its lease, so a server that was away for too long changes nothing
 // any more. Whether another server's lease still counts is judged by this machine's monotonic clock: clocks that differ
 // or jump take no job from anybody.
-import { hasEnded, machineId } from '../common/process-id.ts';
+import { isProcessGone, machineId } from '../common/process-id.ts';
 import type { JobChange, JobRecord } from './job.ts';
 import type { JobStore } from './job-store.ts';
 
@@ -161,5 +161,5 @@ export function isOwnerGone(owner: string): boolean {
   const [machine, pid] = owner.split(SEPARATOR);
   if (machine !== machineId()) return false;
   // This process knows its own leases.
-  return Number(pid) === process.pid || hasEnded(Number(pid));
+  return Number(pid) === process.pid || isProcessGone(Number(pid));
 }

@@ -97,7 +97,10 @@ test('a store folder that is not there exits with 78 and creates nothing', { ski
     const { code, error } = await runLorikeet(args, home);
     assert.equal(code, 78, error);
     assert.equal(error.trim().split('\n').length, 1, error);
-    assert.match(error, /^lorikeet: --store: There is no folder .* Create it, or check the path/);
+    assert.match(
+      error,
+      /^lorikeet: --store: The folder .* does not exist\. Create it, or check the path/,
+    );
   }
   assert.ok(!existsSync(path.join(home, 'no store')));
 });
