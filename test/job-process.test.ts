@@ -8,7 +8,11 @@ const PROGRAM = new URL('job-program.ts', import.meta.url);
 const ECHO = JSON.stringify('echo');
 
 test('a job that never ends is stopped by the clock, and the next one is answered', async () => {
-  const jobs = new JobProcess(PROGRAM, { deadlineMs: 1000, maxHeapMb: 64, maxRemembered: 2 });
+  const jobs = new JobProcess('small constraints', PROGRAM, {
+    deadlineMs: 1000,
+    maxHeapMb: 64,
+    maxRemembered: 2,
+  });
   const outcomes = await Promise.all([jobs.run('"loop"'), jobs.run(ECHO)]);
   assert.deepEqual(outcomes, [{ limit: 'time', part: 3 }, { result: 'echo' }]);
 });
@@ -16,19 +20,31 @@ test('a job that never ends is stopped by the clock, and the next one is answere
 const skip = process.platform === 'linux' ? false : 'only Linux tells what a process computed';
 
 test('a job that waits for a core has more time, but not for ever', { skip }, async () => {
-  const jobs = new JobProcess(PROGRAM, { deadlineMs: 200, maxHeapMb: 64, maxRemembered: 2 });
+  const jobs = new JobProcess('small constraints', PROGRAM, {
+    deadlineMs: 200,
+    maxHeapMb: 64,
+    maxRemembered: 2,
+  });
   const outcomes = await Promise.all([jobs.run('"wait"'), jobs.run('"wait for ever"')]);
   assert.deepEqual(outcomes, [{ result: 'wait' }, { limit: 'time', part: 3 }]);
 });
 
 test('a job that takes all memory ends its process only', async () => {
-  const jobs = new JobProcess(PROGRAM, { deadlineMs: 60_000, maxHeapMb: 32, maxRemembered: 2 });
+  const jobs = new JobProcess('small constraints', PROGRAM, {
+    deadlineMs: 60_000,
+    maxHeapMb: 32,
+    maxRemembered: 2,
+  });
   const outcomes = await Promise.all([jobs.run('"grow"'), jobs.run(ECHO)]);
   assert.deepEqual(outcomes, [{ limit: 'memory', part: 3 }, { result: 'echo' }]);
 });
 
 test('a job has a lower priority than its parent', async () => {
-  const jobs = new JobProcess(PROGRAM, { deadlineMs: 60_000, maxHeapMb: 64, maxRemembered: 2 });
+  const jobs = new JobProcess('small constraints', PROGRAM, {
+    deadlineMs: 60_000,
+    maxHeapMb: 64,
+    maxRemembered: 2,
+  });
   const outcome = await jobs.run('"priority"');
   assert.ok('result' in outcome && Number(outcome.result) > getPriority(), JSON.stringify(outcome));
 });

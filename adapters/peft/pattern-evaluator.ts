@@ -33,7 +33,7 @@ export const NO_LAYER = -1;
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./pattern-worker.${EXTENSION}`, import.meta.url);
 
-const evaluations = new JobProcess<EvaluationResult>(WORKER, {
+const evaluations = new JobProcess<EvaluationResult>('adapter patterns', WORKER, {
   deadlineMs: 1000, // the expressions of a usual configuration take 5 ms; a busy machine needs more
   maxHeapMb: 64, // the largest program that is allowed takes a tenth of this
   maxRemembered: 64, // each result has up to 32 x 2,048 answers of 4 bytes

@@ -9,6 +9,17 @@ import { readCpuTime } from './cpu-time.ts';
 import { forkProgram } from './fork-program.ts';
 import { type Caller, TurnQueue } from './turn-queue.ts';
 
+/**
+ * The helpers of a server, and the programs that have one each. All may run at once, and the plan of a server's memory counts
+ * them.
+ */
+export const HELPERS = {
+  'small constraints': ['server', 'engine'],
+  'large constraints': ['server', 'engine'],
+  'long prompts': ['server'],
+  'adapter patterns': ['server', 'engine'],
+} as const;
+
 /** The limits of the jobs of a process. */
 export interface JobProcessLimits {
   /** The time that one job may compute. If the system does not tell it (not Linux), the time that it may take. */
@@ -59,11 +70,13 @@ export class JobProcess<Result> {
   readonly #limits: JobProcessLimits;
   readonly #outcomes: LRUCache<string, JobOutcome<Result>>;
   readonly #turns = new TurnQueue({ maxWaiting: MAX_WAITING });
+  readonly #helper: keyof typeof HELPERS;
   #child: ChildProcess | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
   /** `entry`: a program that calls `serveJobs`. */
-  constructor(entry: URL, limits: JobProcessLimits) {
+  constructor(helper: keyof typeof HELPERS, entry: URL, limits: JobProcessLimits) {
+    this.#helper = helper;
     this.#entry = entry;
     this.#limits = limits;
     this.#outcomes = new LRUCache({ max: Math.max(1, limits.maxRemembered) });
@@ -117,14 +130,15 @@ export class JobProcess<Result> {
         };
         const ended = (code: number | null, signal: NodeJS.Signals | null) => {
           if (signal === OUT_OF_MEMORY) resolve({ limit: 'memory', part });
-          else failed(new Error(`the process ended: ${signal ?? code}`));
+          else failed(new Error(`the process for ${this.#helper} ended: ${signal ?? code}`));
         };
         const onReply = (reply: JobReply<Result>) => {
           if ('result' in reply) return resolve(reply);
           part = reply.part;
           if (part === 0) deadline.startComputing(child.pid, this.#limits.deadlineMs, late);
         };
-        deadline.start(START_DEADLINE_MS, () => failed(new Error('the process did not start')));
+        const notStarted = new Error(`the process for ${this.#helper} did not start`);
+        deadline.start(START_DEADLINE_MS, () => failed(notStarted));
         child.on('error', failed).on('exit', ended).on('message', onReply);
         stopListening = () => child.off('error', failed).off('exit', ended).off('message', onReply);
         child.send(json, () => {}); // if it is gone, its exit reports it

@@ -8,6 +8,9 @@ import { OrtError, runtimeVersion } from '../ort/runtime.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { ModelRunner } from './model-runner.ts';
 
+const TOO_FEW_THREADS =
+  'The system allows no more threads. Raise the limit of processes (ulimit -u, or pids.max of the container), or lower --threads.';
+
 /** A base as it is about to be served. */
 export interface Trial {
   readonly runner: ModelRunner;
@@ -30,13 +33,14 @@ export async function tryBase({ servingDir, forms, ...trial }: Trial): Promise<v
   }
 }
 
-/** Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base, and with the reason of the signal. */
+/** Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base or start its threads, and with the reason of the signal. */
 export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   try {
     return await run();
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof OrtError)) throw error;
+    if (error.message.includes('pthread_create failed')) throw new ConfigError([TOO_FEW_THREADS]);
     throw new ConfigError([`--model: ONNX Runtime cannot run this base: ${error.message}`]);
   }
 }

@@ -53,8 +53,11 @@ export class ConstraintCompiler {
 
   constructor({ maxRemembered = MAX_REMEMBERED, largeMs = DEADLINE_MS }: CompilerOptions = {}) {
     const limits = { maxHeapMb: MAX_HEAP_MB, maxRemembered };
-    this.#small = new JobProcess(WORKER, { ...limits, deadlineMs: DEADLINE_MS });
-    this.#large = new JobProcess(WORKER, { ...limits, deadlineMs: largeMs });
+    this.#small = new JobProcess('small constraints', WORKER, {
+      ...limits,
+      deadlineMs: DEADLINE_MS,
+    });
+    this.#large = new JobProcess('large constraints', WORKER, { ...limits, deadlineMs: largeMs });
   }
 
   /**

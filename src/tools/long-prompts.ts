@@ -51,7 +51,7 @@ export class LongPrompts {
 
   constructor(
     model: PromptModel,
-    process = new JobProcess<PromptResult>(WORKER, LIMITS),
+    process = new JobProcess<PromptResult>('long prompts', WORKER, LIMITS),
     caller?: Caller,
   ) {
     this.#model = model;

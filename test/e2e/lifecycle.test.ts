@@ -96,7 +96,7 @@ test('a store folder that is not there exits with 78 and creates nothing', { ski
     assert.equal(error.trim().split('\n').length, 1, error);
     assert.match(
       error,
-      /^lorikeet: --store: The folder .* does not exist Create it, or check the path/,
+      /^lorikeet: --store: The folder .* does not exist\. Create it, or check the path/,
     );
   }
   assert.ok(!existsSync(path.join(home, 'no store')));

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
-import { ortFunctions } from '../../src/ort/runtime.ts';
+import { explainFailure } from '../../src/engine/trial-run.ts';
+import { OrtError, ortFunctions } from '../../src/ort/runtime.ts';
 import { servingFolder, tinyModel, writeKvScales } from '../fixtures.ts';
 
 /** Counts the runs of graphs. If `fails`, each is terminated, so it ends with an error of the runtime. */
@@ -55,4 +56,13 @@ test('a base that the runtime cannot run is refused with its reason, at every st
       return true;
     });
   }
+});
+
+test('a limit of processes is not blamed on the base', async () => {
+  const reason =
+    'PosixThread pthread_create failed, error code: 11 error msg: Resource temporarily unavailable';
+  await assert.rejects(
+    explainFailure(() => Promise.reject(new OrtError('RUNTIME_EXCEPTION', reason))),
+    /^ConfigError: The system allows no more threads\. Raise the limit of processes/,
+  );
 });

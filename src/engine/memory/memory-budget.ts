@@ -1,6 +1,7 @@
 // Estimates the memory of a server, part by part, and plans how many sequences of which length fit, before anything is
 // allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the processes were measured.
 import { ConfigError } from '../../common/errors.ts';
+import { HELPERS } from '../../common/job-process.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
 import { describeProcessor } from '../../common/processor.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
@@ -68,8 +69,8 @@ const MIB = 2 ** 20;
 /** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
 const SERVER_BYTES = 140 * MIB;
 const ENGINE_BYTES = 190 * MIB;
-/** The process for long prompts, and those that compile small and large constraints: 15 to 20 MiB each beside shared pages. */
-const HELPERS_BYTES = 3 * 20 * MIB;
+/** 15 to 20 MiB each beside shared pages. */
+const HELPERS_BYTES = Object.values(HELPERS).flat().length * 20 * MIB;
 /** Token strings, ids and merges in JavaScript maps. */
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
 /** The rest is for fragmentation and kernel buffers, which cannot be computed. */
