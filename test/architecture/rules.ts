@@ -25,7 +25,10 @@ export const LAYERS: readonly Layer[] = [
     name: 'compose',
     files: /^src\/compose\//,
     may: [
-      'http',
+      'http app',
+      'http routes',
+      'http request',
+      'http wire',
       'cluster',
       'jobs',
       'conversations',
@@ -52,20 +55,40 @@ export const LAYERS: readonly Layer[] = [
   },
   // Runs in browsers. It takes types from the contracts and everything else from the server.
   { name: 'pages', files: /^src\/pages\//, may: [], isAlone: true },
+  // The HTTP side, in the order in which a request crosses it backwards: each floor imports those below it.
   {
-    name: 'http',
-    files: /^src\/http\//,
+    name: 'http app',
+    files: /^src\/http\/\w+\.ts$/,
+    may: ['http routes', 'http request', 'http wire', 'tenants', 'telemetry'],
+  },
+  {
+    name: 'http routes',
+    files: /^src\/http\/routes\//,
     may: [
+      'http request',
+      'http answer',
+      'http schema',
+      'http wire',
       'jobs',
       'registry',
       'repository',
-      'tenants',
       'telemetry',
-      'grammar',
-      'tokenizer',
-      'tools',
     ],
   },
+  {
+    // From a checked body to sequences.
+    name: 'http request',
+    files: /^src\/http\/request\//,
+    may: ['http answer', 'http schema', 'http wire', 'registry', 'grammar', 'tokenizer', 'tools'],
+  },
+  {
+    // From tokens to the client.
+    name: 'http answer',
+    files: /^src\/http\/answer\//,
+    may: ['http wire', 'registry', 'tokenizer', 'tools'],
+  },
+  { name: 'http schema', files: /^src\/http\/schema\//, may: ['http wire'] },
+  { name: 'http wire', files: /^src\/http\/wire\//, may: [] },
   // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
   { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'store'] },
   // Talks to the trainer by messages only, because the trainer is a program of its own.
