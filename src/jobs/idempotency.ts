@@ -4,9 +4,8 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { Records } from '../../adapters/store/documents.ts';
-import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Clock } from '../common/waiting.ts';
+import type { JobsContext } from './create-jobs.ts';
 
 /** A request with an `Idempotency-Key`. */
 export interface RepeatedRequest {
@@ -32,24 +31,17 @@ const MAX_CREATION_MS = 60_000;
 const MAX_USE_BYTES = 4096;
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
-/** Settings of `KeyUses`. */
-export interface KeyUsesOptions {
-  readonly store: GuardedStore;
-  readonly hasJob: (tenant: string, jobId: string) => Promise<boolean>;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  readonly clock: Clock;
-}
+type KeyContext = Pick<JobsContext, 'store' | 'jobs' | 'now' | 'clock'>;
 
 /** Remembers which job each key of a tenant created. */
 export class KeyUses {
-  readonly #options: KeyUsesOptions;
+  readonly #context: KeyContext;
   readonly #uses: Records<KeyUse>;
 
-  constructor(options: KeyUsesOptions) {
-    this.#options = options;
+  constructor(context: KeyContext) {
+    this.#context = context;
     const kind = { schema: useSchema, maxBytes: MAX_USE_BYTES };
-    this.#uses = new Records(options.store, kind, options.clock);
+    this.#uses = new Records(context.store, kind, context.clock);
   }
 
   /**
@@ -58,7 +50,7 @@ export class KeyUses {
    */
   async find(tenant: string, { key, body }: RepeatedRequest): Promise<string | undefined> {
     const use = await this.#uses.read(keyOf(tenant, key));
-    if (!use || this.#isOver(use) || !(await this.#options.hasJob(tenant, use.jobId))) return;
+    if (!use || this.#isOver(use) || !(await this.#hasJob(tenant, use.jobId))) return;
     if (use.body !== sha256(body)) throw isReused();
     return use.jobId;
   }
@@ -68,7 +60,7 @@ export class KeyUses {
    * 422 like `find`, or 503 while another request with this key is in progress.
    */
   async take(tenant: string, { key, body }: RepeatedRequest, jobId: string): Promise<string> {
-    const { hasJob, now } = this.#options;
+    const { now } = this.#context;
     await this.#sweep(tenant).catch(() => {}); // not worth refusing a job; the store has logged it
     const recordKey = keyOf(tenant, key);
     const mine = { jobId, body: sha256(body), usedMs: now() };
@@ -77,7 +69,7 @@ export class KeyUses {
     const use = await this.#uses.change(recordKey, async (use) => {
       if (this.#isOver(use)) return mine;
       if (use.body === mine.body) return undefined;
-      if (await hasJob(tenant, use.jobId)) throw isReused();
+      if (await this.#hasJob(tenant, use.jobId)) throw isReused();
       if (now() - use.usedMs < MAX_CREATION_MS) throw isBusy();
       return mine;
     });
@@ -86,15 +78,19 @@ export class KeyUses {
 
   /** Removes the tenant's expired keys. */
   async #sweep(tenant: string): Promise<void> {
-    const { store, now } = this.#options;
+    const { store, now } = this.#context;
     for await (const entry of store.list(folderOf(tenant))) {
       if (entry.kind !== 'object' || now() - entry.modifiedMs <= DAY_MS) continue;
       await store.delete(entry.key);
     }
   }
 
+  async #hasJob(tenant: string, id: string): Promise<boolean> {
+    return (await this.#context.jobs.find({ tenant, id })) !== undefined;
+  }
+
   #isOver({ usedMs }: KeyUse): boolean {
-    return this.#options.now() - usedMs > DAY_MS;
+    return this.#context.now() - usedMs > DAY_MS;
   }
 }
 

@@ -2,14 +2,13 @@
 // caller has resolved the request's model and checked that the tenant may use it.
 
 import { randomInt } from 'node:crypto';
-import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import type { Clock } from '../common/waiting.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
-import type { RowChecks } from './check-rows.ts';
-import type { FileMeta, Files, ListSlice } from './files.ts';
+import { RowChecks } from './check-rows.ts';
+import type { JobsContext } from './create-jobs.ts';
+import type { FileMeta, ListSlice } from './files.ts';
 import { KeyUses, type RepeatedRequest } from './idempotency.ts';
 import {
   applyClientAction,
@@ -22,8 +21,7 @@ import {
   messageEvent,
   withEvents,
 } from './job.ts';
-import type { JobStore } from './job-store.ts';
-import { type CreateId, checkpointId, parseEventId, toAdapterName } from './names.ts';
+import { checkpointId, parseEventId, toAdapterName } from './names.ts';
 
 /** A request to create a job. Without a seed the service chooses one. */
 export type NewJob = Omit<JobRequest, 'seed'> & { readonly seed?: number | undefined };
@@ -38,24 +36,6 @@ export interface JobQuery {
 /** Selects jobs with this metadata. Undefined selects all jobs; null selects jobs without metadata. */
 export type MetadataFilter = Readonly<Record<string, string>> | null | undefined;
 
-/** Settings of a `JobService`. */
-export interface JobServiceOptions {
-  readonly store: GuardedStore;
-  readonly jobs: JobStore;
-  readonly files: Files;
-  readonly rowChecks: RowChecks;
-  /** The served base. */
-  readonly base: JobRecord['base'];
-  /** Jobs of one tenant that are not over. */
-  readonly maxActive: number;
-  readonly createId: CreateId;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  readonly clock: Clock;
-  /** Tells the worker that this job has changed. */
-  readonly wake: (jobId: string) => void;
-}
-
 /** The largest seed of OpenAI's API. */
 const SEED_END = 2 ** 31 - 1;
 const PAGE_READS = 32;
@@ -64,14 +44,17 @@ const RETRY_S = 60;
 
 /** The jobs of all tenants, for clients. */
 export class JobService {
-  readonly #options: JobServiceOptions;
+  readonly #context: JobsContext;
+  readonly #wake: (jobId: string) => void;
   readonly #keyUses: KeyUses;
+  readonly #rowChecks: RowChecks;
 
-  constructor(options: JobServiceOptions) {
-    const { store, jobs, now, clock } = options;
-    this.#options = options;
-    const hasJob = async (tenant: string, id: string) => Boolean(await jobs.find({ tenant, id }));
-    this.#keyUses = new KeyUses({ store, hasJob, now, clock });
+  /** @param wake tells the worker that this job has changed */
+  constructor(context: JobsContext, wake: (jobId: string) => void) {
+    this.#context = context;
+    this.#wake = wake;
+    this.#keyUses = new KeyUses(context);
+    this.#rowChecks = new RowChecks(context);
   }
 
   /**
@@ -91,12 +74,12 @@ export class JobService {
       if (twin) return twin;
       throw error;
     }
-    const { jobs, base, createId, now, wake } = this.#options;
+    const { jobs, base, createId, now } = this.#context;
     const newId = createId('ftjob');
     const id = repeated ? await this.#keyUses.take(tenant, repeated, newId) : newId;
     const request = withSeed(newJob);
     const job = await jobs.create(newState({ tenant, id, base, request, nowMs: now() }));
-    wake(id);
+    this.#wake(id);
     return job;
   }
 
@@ -105,14 +88,14 @@ export class JobService {
     repeated: RepeatedRequest | undefined,
   ): Promise<JobRecord | undefined> {
     const id = repeated && (await this.#keyUses.find(tenant, repeated));
-    return id === undefined ? undefined : this.#options.jobs.find({ tenant, id });
+    return id === undefined ? undefined : this.#context.jobs.find({ tenant, id });
   }
 
   /**
    * Throws `ServeError` if the tenant may not use the name or a file, or if a quick check finds wrong rows in a file.
    */
   async check(owner: Tenant, newJob: NewJob): Promise<void> {
-    checkName(owner, newJob.suffix, this.#options.createId('ftjob'));
+    checkName(owner, newJob.suffix, this.#context.createId('ftjob'));
     await this.#checkFiles(owner.id, newJob);
   }
 
@@ -128,12 +111,12 @@ export class JobService {
     for (const [param, id] of named) {
       if (id !== undefined) found.push([param, await this.#findUpload(tenant, id, param)]);
     }
-    for (const [param, meta] of found) await this.#options.rowChecks.check(tenant, meta, param);
+    for (const [param, meta] of found) await this.#rowChecks.check(tenant, meta, param);
   }
 
   /** Throws `ServeError` if the file does not exist or is not for training. */
   async #findUpload(tenant: string, id: string, param: DatasetParam): Promise<FileMeta> {
-    const meta = await this.#options.files.get(tenant, id).catch((error) => {
+    const meta = await this.#context.files.get(tenant, id).catch((error) => {
       const isMissing = error instanceof ServeError && error.code === 'not_found';
       throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
     });
@@ -144,7 +127,8 @@ export class JobService {
 
   /** Concurrent requests may each see room for one more. */
   async #checkCount(tenant: string): Promise<void> {
-    const { jobs, maxActive } = this.#options;
+    const { jobs, limits } = this.#context;
+    const { maxActive } = limits;
     if ((await jobs.countActive(tenant)) < maxActive) return;
     const message = `You have ${maxActive} unfinished jobs, which is the limit. Wait for one to finish, or cancel one.`;
     throw new ServeError('rate_limit_exceeded', message, { retryAfterS: RETRY_S });
@@ -152,7 +136,7 @@ export class JobService {
 
   /** Throws `ServeError` (404) if the job is unknown. */
   get(tenant: string, id: string): Promise<JobRecord> {
-    return this.#options.jobs.get({ tenant, id });
+    return this.#context.jobs.get({ tenant, id });
   }
 
   /** Lists jobs, newest first. */
@@ -161,7 +145,7 @@ export class JobService {
     { after, limit }: JobQuery,
     filter?: MetadataFilter,
   ): Promise<ListSlice<JobRecord>> {
-    const { jobs } = this.#options;
+    const { jobs } = this.#context;
     const all = await jobs.ids(tenant);
     const ids = after === undefined ? all : all.filter((id) => id < after);
     const items: JobRecord[] = [];
@@ -176,11 +160,11 @@ export class JobService {
 
   /** Cancels, pauses or resumes a job. Throws `ServeError` if that is not possible. */
   async act(tenant: string, id: string, action: ClientAction): Promise<JobRecord> {
-    const { jobs, now, wake } = this.#options;
+    const { jobs, now } = this.#context;
     const job = await jobs.change({ tenant, id }, (state) =>
       applyClientAction(state, action, now()),
     );
-    wake(id);
+    this.#wake(id);
     return job;
   }
 
@@ -197,7 +181,7 @@ export class JobService {
         param: 'after',
       });
     }
-    const events = await this.#options.jobs.events(job, seq, limit + 1);
+    const events = await this.#context.jobs.events(job, seq, limit + 1);
     return { job, items: events.slice(0, limit), hasMore: events.length > limit };
   }
 
@@ -235,7 +219,7 @@ function newState({ tenant, id, base, request, nowMs }: NewJobState): JobState {
     id,
     tenant,
     name: toAdapterName(request.suffix, id),
-    base,
+    base: { name: base.name, digest: base.digest },
     createdMs: nowMs,
     status: 'validating_files',
     isPublishing: false,

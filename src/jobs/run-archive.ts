@@ -21,6 +21,9 @@ import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { parseShallowJson } from '../common/shallow-json.ts';
 import type { Clock } from '../common/waiting.ts';
+import type { JobsContext } from './create-jobs.ts';
+import type { JobName } from './job-store.ts';
+import { runPrefix } from './job-store.ts';
 import type { TrainerJob } from './runner.ts';
 
 // Local files as objects in a store: their hashes, and the way back to files, byte for byte or not at all. Knows no jobs
@@ -327,4 +330,9 @@ async function linkFiles(from: string, to: string): Promise<void> {
 
 function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+/** Returns the archive of a job's run. */
+export function archiveOf(job: JobName, { store, clock }: Pick<JobsContext, 'store' | 'clock'>) {
+  return new RunArchive(store, runPrefix(job), clock);
 }
