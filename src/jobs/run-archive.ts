@@ -17,9 +17,9 @@ import {
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { isDamage, type StoreCall } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
+import { parseShallowJson } from '../common/json-scan.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
-import { parseShallowJson } from '../common/shallow-json.ts';
 import type { Clock } from '../common/waiting.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { JobName } from './job-store.ts';
