@@ -17,7 +17,7 @@ export interface GuardedStore extends ObjectStore {
   refuse(cause: StoreError): ServeError;
 }
 
-/** What clients are told, by the kind of store. */
+/** The messages for clients, by the kind of store. */
 const REFUSALS = {
   store_unavailable: {
     silent: 'The store does not answer.',

@@ -16,6 +16,7 @@ import {
   readFolderGenerationConfig,
   readFolderRequestDefaults,
 } from '../../adapters/registry/folders.ts';
+import { contentPublication } from '../../adapters/repository/content.ts';
 import {
   type Aliases,
   type AliasPointer,
@@ -25,7 +26,6 @@ import {
   type VersionManifest,
   versionsOf,
 } from '../../adapters/repository/manifest.ts';
-import { contentPublication } from '../../adapters/repository/publish.ts';
 import type { Garbage } from '../../adapters/repository/removal.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';

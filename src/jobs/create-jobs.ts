@@ -81,7 +81,7 @@ const TIMING: JobTiming = {
   diskRetryMs: 30_000,
 };
 
-/** What the parts of a server's training share. */
+/** Everything that the parts of a server's training share. */
 export interface JobsContext
   extends Omit<JobsOptions, 'store' | 'timing' | 'now' | 'clock'>,
     Required<Pick<JobsOptions, 'now' | 'clock'>> {

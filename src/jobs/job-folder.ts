@@ -17,7 +17,7 @@ import { JOB_ID } from './names.ts';
 import type { RunArchive } from './run-archive.ts';
 import type { TrainerJob } from './runner.ts';
 
-/** What all job folders of a server share. */
+/** The part of the context that job folders need. */
 export type FolderContext = Pick<JobsContext, 'root' | 'base' | 'files' | 'repository'>;
 
 /** A file or adapter that the job needs is gone, so the job fails. */

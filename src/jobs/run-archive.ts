@@ -1,6 +1,6 @@
 // Keeps a run's newest checkpoint in a store, so another machine can continue the run. A save writes its files under new
 // keys and then one index that names them: an interrupted save leads to nothing. A checkpoint that is not byte for byte
-// what was saved counts as absent. Knows no jobs.
+// what was saved counts as absent.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';

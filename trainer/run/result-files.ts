@@ -5,7 +5,7 @@ import { cp, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
-import { contentPublication } from '../../adapters/repository/publish.ts';
+import { contentPublication } from '../../adapters/repository/content.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';

@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { adapterDigest } from '../../../adapters/peft/files.ts';
-import { contentPublication } from '../../../adapters/repository/publish.ts';
+import { contentPublication } from '../../../adapters/repository/content.ts';
 import { ServeError } from '../../../src/common/errors.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import {
