@@ -2,7 +2,7 @@
 // that cannot be served exactly, and names the field. It reads no tensors.
 import { z } from 'zod';
 import type { ServeError } from '../../src/common/errors.ts';
-import { parseShallowJson } from '../../src/common/shallow-json.ts';
+import { parseShallowJson } from '../../src/common/json-scan.ts';
 import { MAX_LABEL_LENGTH, MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { AdapterConfig, LoraSetting, PeftType } from './adapter-config.ts';

@@ -7,9 +7,9 @@ import { z } from 'zod';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { jsonMember } from '../../src/common/json-member.ts';
+import { parseShallowText } from '../../src/common/json-scan.ts';
 import { loadIfPresent } from '../../src/common/regular-file.ts';
 import { parseFileValue } from '../../src/common/schema-errors.ts';
-import { parseShallowText } from '../../src/common/shallow-json.ts';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import { toInvalidAdapter } from '../peft/refusal.ts';
 

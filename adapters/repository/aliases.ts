@@ -1,5 +1,5 @@
 // The aliases of a name, in one document: read, and changed by compare-and-swap. An alias leads only to versions that
-// exist, and can be rolled back. The changes themselves are in `alias-changes.ts`.
+// exist, and can be rolled back.
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';

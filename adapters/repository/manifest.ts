@@ -1,5 +1,5 @@
-// The documents beside published adapters: a version's manifest, claim and tombstone, and the aliases of a name. Schemas
-// and keys only; this file reads and writes nothing.
+// The documents of published adapters: a version's manifest, claim and tombstone, and the aliases of a name. Schemas, names,
+// keys and signatures; this file reads and writes nothing.
 
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
@@ -87,7 +87,7 @@ export const manifestSchema = z.object({
   vocab_size: z.int().positive().optional(),
   /** The tokens that it adds to the base, from the tokenizer beside its files. */
   added_tokens: addedTokensSchema.optional(),
-  /** Ed25519 over all other fields, in base64 (`signatures.ts`). Absent: it was published without a signing key. */
+  /** Ed25519 over all other fields, in base64. Absent: it was published without a signing key. */
   signature: z.string().max(128).optional(),
 });
 

@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { isDiskFull, ServeError } from '../../src/common/errors.ts';
-import { parseShallowJson } from '../../src/common/shallow-json.ts';
+import { parseShallowJson } from '../../src/common/json-scan.ts';
 import { type Backoff, backoffMs, type Clock, sleep } from '../../src/common/waiting.ts';
 import { type GuardedStore, logStoreFault, type StoreLog } from './guarded-store.ts';
 import { type Etag, isConflict, isDamage, type StoreCall, StoreError } from './store.ts';

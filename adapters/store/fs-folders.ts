@@ -1,4 +1,5 @@
-// The folders of a store on disk: walks them in the order of keys, syncs them and removes empty ones.
+// The disk of a store: walks its folders in the order of keys, syncs them and removes empty ones, and tells failures as
+// `StoreError`.
 import type { Dirent } from 'node:fs';
 import { lstat, open, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,7 +1,7 @@
 // The fields that an adapter gives to requests: its own and those from files, checked as in requests.
 import { UsageError } from '../common/errors.ts';
+import { parseShallowJson } from '../common/json-scan.ts';
 import { loadRegular } from '../common/regular-file.ts';
-import { parseShallowJson } from '../common/shallow-json.ts';
 import {
   MAX_REQUEST_DEFAULTS_BYTES,
   type RequestDefaults,

@@ -3,9 +3,9 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { parseShallowJson } from '../common/json-scan.ts';
 import { loadIfPresent } from '../common/regular-file.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
-import { parseShallowJson } from '../common/shallow-json.ts';
 
 const REQUEST_DEFAULTS_FILE = 'request_defaults.json';
 /** A schema of 100 properties has 10 KB. The manifest of a version, which repeats the file, has at most 1 MiB. */

@@ -1,7 +1,7 @@
 // Tools and their calls, as OpenAI's API and its fine-tuning files write them. Does not know models: how a model is told of
 // tools, and how it calls them, is a matter of `src/tools`.
 import { z } from 'zod';
-import { parseShallowText } from '../common/shallow-json.ts';
+import { parseShallowText } from '../common/json-scan.ts';
 
 /** As many as in OpenAI's API. Each is a part of the prompt. */
 export const MAX_TOOLS = 128;

@@ -3,9 +3,9 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { parseShallowJson } from '../common/json-scan.ts';
 import { loadIfPresent, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
-import { parseShallowJson } from '../common/shallow-json.ts';
 
 /** The file in the adapter's folder. */
 export const TRAINING_ORIGIN_FILE = 'training_origin.json';

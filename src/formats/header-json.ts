@@ -1,7 +1,9 @@
 // A strict parser for the JSON of a safetensors header: keys must be unique, and numbers must be plain non-negative
 // integers. JSON.parse keeps the last of two equal keys and reads 1e3 as 1000, so two readers could read the same file
 // differently. Does not know what the numbers mean.
+
 import { FileError } from '../common/errors.ts';
+import { endOfString } from '../common/json-scan.ts';
 
 /** A tensor's entry in the header. */
 export interface HeaderEntry {
@@ -22,8 +24,6 @@ const MAX_AXES = 8;
 
 const DIGIT_0 = 48;
 const DIGIT_9 = 57;
-const QUOTE = 34;
-const BACKSLASH = 92;
 
 /** Parses a header. Throws `FileError` naming the key or the position. */
 export function parseHeaderJson(text: string, maxTensors: number): HeaderJson {
@@ -114,13 +114,10 @@ class HeaderReader {
 
   string(field: string): string {
     this.expect('"', field);
-    const start = this.at;
-    for (; this.at < this.text.length; this.at++) {
-      const code = this.text.charCodeAt(this.at);
-      if (code === QUOTE) return this.unescape(start, this.at++, field);
-      if (code === BACKSLASH) this.at++;
-    }
-    throw new FileError(field, 'has an unterminated string');
+    const start = this.at - 1;
+    this.at = endOfString(this.text, start) + 1;
+    if (this.at > this.text.length) throw new FileError(field, 'has an unterminated string');
+    return this.unescape(start, this.at, field);
   }
 
   end(): void {
@@ -130,7 +127,7 @@ class HeaderReader {
 
   private unescape(start: number, end: number, field: string): string {
     try {
-      return JSON.parse(this.text.slice(start - 1, end + 1)) as string;
+      return JSON.parse(this.text.slice(start, end)) as string;
     } catch (cause) {
       throw new FileError(field, 'has an invalid string', { cause });
     }

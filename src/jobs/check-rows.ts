@@ -1,5 +1,6 @@
 // Checks the rows of a training file when a job is created, as far as that is quick, so a client learns of a wrong file at
 // once. Needs no tokenizer and no model: the job checks the rest.
+
 import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, deadline } from '../common/waiting.ts';
@@ -15,6 +16,7 @@ import {
 } from '../rows/file-fault.ts';
 import { type Line, splitLines } from '../rows/lines.ts';
 import { parseRow, RowError } from '../rows/row-schema.ts';
+import type { JobsContext } from './create-jobs.ts';
 import type { FileMeta, Files } from './files.ts';
 
 /** OpenAI's API requires this many examples in a training file. */
@@ -35,13 +37,6 @@ const MAX_LINE_BYTES = 64 * 1024;
 /** Milliseconds of work between two turns of the event loop. */
 const SLICE_MS = 3;
 
-/** Settings of `RowChecks`. */
-export interface RowCheckOptions {
-  readonly files: Files;
-  readonly clock: Clock;
-  readonly limits?: Partial<RowCheckLimits> | undefined;
-}
-
 interface RowCheckResult {
   readonly faults: readonly RowFault[];
   readonly badLines: number;
@@ -58,7 +53,10 @@ export class RowChecks {
   /** One check at a time, so many requests take no more of the event loop than one. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor({ files, clock, limits }: RowCheckOptions) {
+  constructor(
+    { files, clock }: Pick<JobsContext, 'files' | 'clock'>,
+    limits?: Partial<RowCheckLimits>,
+  ) {
     this.#files = files;
     this.#clock = clock;
     this.#limits = { ...LIMITS, ...limits };

@@ -1,23 +1,18 @@
 // Puts a server's training together: files, jobs, the actions of clients, and the worker.
-import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { type GuardedStore, guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
-import { RowChecks } from './check-rows.ts';
 import { Files } from './files.ts';
 import type { JobRecord } from './job.ts';
-import { JobFolder, sweepJobFolders } from './job-folder.ts';
 import { JobService } from './job-service.ts';
-import { JobStore, runPrefix } from './job-store.ts';
-import { type JobLease, LEASE_MS, LeaseWatch } from './lease.ts';
-import { createIds } from './names.ts';
-import { DryRuns, ValidationRun } from './plan-job.ts';
-import { RunArchive } from './run-archive.ts';
-import { Publication } from './run-results.ts';
+import { JobStore } from './job-store.ts';
+import { LEASE_MS } from './lease.ts';
+import { type CreateId, createIds } from './names.ts';
+import { DryRuns } from './plan-job.ts';
 import type { JobRunner } from './runner.ts';
-import { type RunObserver, TrainingRun } from './training-run.ts';
+import type { RunObserver } from './training-run.ts';
 import { JobWorker } from './worker.ts';
 
 /** Settings of `createJobs`. */
@@ -86,10 +81,16 @@ const TIMING: JobTiming = {
   diskRetryMs: 30_000,
 };
 
-/** A collection lists every version of the store. */
-const GARBAGE_INTERVAL_MS = 3_600_000;
-/** A server that has read a manifest fetches its files within a minute. */
-const GARBAGE_GRACE_MS = 24 * 3_600_000;
+/** Everything that the parts of a server's training share. */
+export interface JobsContext
+  extends Omit<JobsOptions, 'store' | 'timing' | 'now' | 'clock'>,
+    Required<Pick<JobsOptions, 'now' | 'clock'>> {
+  readonly store: GuardedStore;
+  readonly jobs: JobStore;
+  readonly files: Files;
+  readonly createId: CreateId;
+  readonly timing: JobTiming;
+}
 
 /** The training side of a server. */
 export interface Jobs {
@@ -101,82 +102,14 @@ export interface Jobs {
 
 /** Creates the training side of a server. The worker has to be started. */
 export function createJobs(options: JobsOptions): Jobs {
-  const { repository, runner, base, root, dryRunRoot, limits, log, owner, onPublished } = options;
-  const { now = Date.now, clock = systemClock } = options;
-  const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...options.timing };
-  const { maxFiles, maxFilesBytes: maxBytes, maxActive, maxTraining } = limits;
-  const store = guardStore(options.store, log);
+  const { now = Date.now, clock = systemClock, limits } = options;
+  const store = guardStore(options.store, options.log);
   const createId = createIds(now);
-  const files = new Files({ store, createId, now, clock, maxFiles, maxBytes });
+  const files = new Files({ store, createId, now, clock, limits });
   const jobs = new JobStore(store, clock);
-  const publication = new Publication({ repository, baseDigest: base.digest, onPublished });
-  const folders = { root, baseDir: base.dir, files, repository };
-  const folderOf = (job: JobRecord) => new JobFolder(job, folders);
-  const archiveOf = (job: JobRecord) => new RunArchive(store, runPrefix(job), clock);
-  const taskOf = ({ job }: JobLease) => ({
-    runner,
-    log,
-    now,
-    clock,
-    renewMs,
-    folder: folderOf(job),
-  });
-  const collectGarbage = createCollector(options, now);
-  const worker = new JobWorker({
-    owner: owner.name,
-    leases: { jobs, leaseMs, clock: clock.now },
-    watch: new LeaseWatch({ now: clock.now, leaseMs, isGone: owner.isGone }),
-    baseDigest: base.digest,
-    maxTraining,
-    pollMs,
-    diskRetryMs,
-    log,
-    now,
-    clock,
-    validate: (lease) => new ValidationRun(lease, taskOf(lease)),
-    train: (lease) =>
-      new TrainingRun(lease, {
-        ...taskOf(lease),
-        files,
-        publication,
-        archive: archiveOf(lease.job),
-        flushMs,
-        observer: options.observe?.(lease.job),
-      }),
-    async removeLeftovers(job) {
-      await archiveOf(job).remove();
-      await folderOf(job).remove();
-      await jobs.removeMark(job);
-    },
-    async sweep() {
-      await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
-      await collectGarbage();
-    },
-  });
-  const service = new JobService({
-    store,
-    jobs,
-    files,
-    rowChecks: new RowChecks({ files, clock }),
-    base: { name: base.name, digest: base.digest },
-    maxActive,
-    createId,
-    now,
-    clock,
-    wake: (jobId) => worker.wake(jobId),
-  });
-  return { files, worker, service, dryRuns: new DryRuns(runner, { ...folders, root: dryRunRoot }) };
-}
-
-/** Returns a function that collects the store's garbage, at most once an hour. */
-function createCollector(
-  { repository, collectsGarbage }: JobsOptions,
-  now: () => number,
-): () => Promise<void> {
-  let lastMs = Number.NEGATIVE_INFINITY;
-  return async () => {
-    if (!collectsGarbage || now() - lastMs < GARBAGE_INTERVAL_MS) return;
-    lastMs = now();
-    await repository.collectGarbage({ now: lastMs, graceMs: GARBAGE_GRACE_MS });
-  };
+  const timing = { ...TIMING, ...options.timing };
+  const context = { ...options, now, clock, store, createId, files, jobs, timing };
+  const worker = new JobWorker(context);
+  const service = new JobService(context, (jobId) => worker.wake(jobId));
+  return { files, worker, service, dryRuns: new DryRuns(context) };
 }

@@ -3,7 +3,6 @@
 
 import { z } from 'zod';
 import { ifSound, type Marked, Records } from '../../adapters/store/documents.ts';
-import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import {
   isDamage,
   type PutSource,
@@ -13,8 +12,8 @@ import {
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
-import type { Clock } from '../common/waiting.ts';
-import { type CreateId, isIdBefore } from './names.ts';
+import type { JobsContext } from './create-jobs.ts';
+import { isIdBefore } from './names.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),
@@ -50,18 +49,7 @@ export interface FileQuery extends PageQuery {
   readonly order: 'asc' | 'desc';
 }
 
-/** Settings of `Files`. */
-export interface FilesOptions {
-  readonly store: GuardedStore;
-  readonly createId: CreateId;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  /** Files of one tenant. */
-  readonly maxFiles: number;
-  /** Bytes of one tenant's files, including the results of jobs. */
-  readonly maxBytes: number;
-  readonly clock?: Clock | undefined;
-}
+type FilesContext = Pick<JobsContext, 'store' | 'createId' | 'now' | 'limits' | 'clock'>;
 
 /** A creation in progress. */
 interface OpenUpload {
@@ -83,20 +71,20 @@ const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
 
 /** The files of all tenants. Methods throw the guarded store's errors. */
 export class Files {
-  readonly #options: FilesOptions;
+  readonly #context: FilesContext;
   readonly #metas: Records<FileMeta & Marked>;
   /** In the order of their start. */
   readonly #uploads = new Set<OpenUpload>();
 
-  constructor(options: FilesOptions) {
-    this.#options = options;
+  constructor(context: FilesContext) {
+    this.#context = context;
     const kind = { schema: metaSchema, maxBytes: MAX_META_BYTES };
-    this.#metas = new Records(options.store, kind, options.clock);
+    this.#metas = new Records(context.store, kind, context.clock);
   }
 
   /** Stores a file. Throws `ServeError` (400) if an upload exceeds the tenant's limits. */
   async create(tenant: string, file: NewFile, call?: StoreCall): Promise<FileMeta> {
-    const { store, createId, now } = this.#options;
+    const { store, createId, now } = this.#context;
     const { source, byteSize, filename, purpose, expiresAfterMs } = file;
     const id = file.id ?? createId('file');
     const upload = { tenant, id, byteSize };
@@ -124,7 +112,7 @@ export class Files {
   /** Opens the content. Throws like `get`. */
   async open(tenant: string, id: string, call?: StoreCall): Promise<StoredObject> {
     await this.get(tenant, id, call);
-    const object = await this.#options.store.get(keyOf(tenant, id, 'content'), call);
+    const object = await this.#context.store.get(keyOf(tenant, id, 'content'), call);
     if (object) return object;
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
@@ -146,7 +134,7 @@ export class Files {
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
       // A deleted file keeps its place, because clients delete files while they list them.
-      if (!ids.includes(after) && !isIdBefore(this.#options.now(), after)) throw unknownAfter();
+      if (!ids.includes(after) && !isIdBefore(this.#context.now(), after)) throw unknownAfter();
       const isBeyond = (id: string) => (order === 'desc' ? id < after : id > after);
       ids = ids.filter(isBeyond);
     }
@@ -165,22 +153,22 @@ export class Files {
     if (!FILE_ID.test(id)) return undefined;
     const found = await this.#metas.read(keyOf(tenant, id, 'meta.json'), call);
     if (!found) return undefined;
-    if ((found.expiresMs ?? Number.POSITIVE_INFINITY) > this.#options.now()) return found;
+    if ((found.expiresMs ?? Number.POSITIVE_INFINITY) > this.#context.now()) return found;
     await this.#erase(tenant, id);
     return undefined;
   }
 
   /** Metadata goes first: without it there is no file. */
   async #erase(tenant: string, id: string): Promise<void> {
-    await this.#options.store.delete(keyOf(tenant, id, 'meta.json'));
-    await this.#options.store.delete(keyOf(tenant, id, 'content'));
+    await this.#context.store.delete(keyOf(tenant, id, 'meta.json'));
+    await this.#context.store.delete(keyOf(tenant, id, 'content'));
   }
 
   /** Lists ids in ascending order, including unfinished uploads. */
   async #ids(tenant: string, call?: StoreCall): Promise<string[]> {
     const prefix = `${tenant}/.files/`;
     const ids: string[] = [];
-    for await (const entry of this.#options.store.list(prefix, { ...call, delimiter: '/' })) {
+    for await (const entry of this.#context.store.list(prefix, { ...call, delimiter: '/' })) {
       const id = entry.key.slice(prefix.length, -1);
       if (entry.kind === 'folder' && FILE_ID.test(id)) ids.push(id);
     }
@@ -193,7 +181,7 @@ export class Files {
     earlier: readonly OpenUpload[],
     call?: StoreCall,
   ): Promise<void> {
-    const { maxFiles, maxBytes } = this.#options;
+    const { maxFiles, maxFilesBytes: maxBytes } = this.#context.limits;
     const stored = await this.#storedBytes(tenant, call);
     for (const { id, byteSize: expected } of earlier) stored.set(id, expected);
     const bytes = [...stored.values()].reduce((sum, size) => sum + size, 0);
@@ -208,7 +196,7 @@ export class Files {
 
   /** Returns the bytes of each file. Removes what is left of uploads whose server died: nobody can see or delete it. */
   async #storedBytes(tenant: string, call?: StoreCall): Promise<Map<string, number>> {
-    const { store, now } = this.#options;
+    const { store, now } = this.#context;
     const prefix = `${tenant}/.files/`;
     const bytes = new Map<string, number>();
     /** Contents that are old and have no metadata. */

@@ -1,31 +1,24 @@
 // A job's folder on this machine: the files that its trainer reads, and its run. Everything in it can be fetched from the
 // store again.
+
 import { randomUUID } from 'node:crypto';
 import { createWriteStream, existsSync } from 'node:fs';
 import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { ServeError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
 import { HYPERPARAMETERS, type HyperparameterField } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
-import type { Files } from './files.ts';
+import type { JobsContext } from './create-jobs.ts';
 import type { JobRecord, JobRequest } from './job.ts';
 import { JOB_ID } from './names.ts';
 import type { RunArchive } from './run-archive.ts';
 import type { TrainerJob } from './runner.ts';
 
-/** Settings that all job folders of a server share. */
-export interface JobFolderOptions {
-  /** The parent of all job folders. */
-  readonly root: string;
-  /** The base's folder. */
-  readonly baseDir: string;
-  readonly files: Files;
-  readonly repository: AdapterRepository;
-}
+/** The part of the context that job folders need. */
+export type FolderContext = Pick<JobsContext, 'root' | 'base' | 'files' | 'repository'>;
 
 /** A file or adapter that the job needs is gone, so the job fails. */
 export class InputFault extends Error {
@@ -42,7 +35,7 @@ const RUN_PREFIX = 'run-';
 
 /** The folder of one job, for one lease. */
 export class JobFolder {
-  readonly #options: JobFolderOptions;
+  readonly #context: FolderContext;
   readonly #dir: string;
   /** Each lease has a run folder of its own, because the previous owner may not have noticed its loss yet. */
   readonly runDir: string;
@@ -50,10 +43,10 @@ export class JobFolder {
   /** @param token of the lease */
   constructor(
     { id, token }: { readonly id: string; readonly token: number },
-    options: JobFolderOptions,
+    context: FolderContext,
   ) {
-    this.#options = options;
-    this.#dir = path.join(options.root, id);
+    this.#context = context;
+    this.#dir = path.join(context.root, id);
     this.runDir = path.join(this.#dir, `${RUN_PREFIX}${token}`);
   }
 
@@ -66,7 +59,7 @@ export class JobFolder {
     const fetchFile = (param: string, id: string) => this.#fetchFile({ tenant, id, param }, signal);
     const { trainingFile, validationFile, initAdapter } = request;
     const inputs: JobInputs = {
-      model: this.#options.baseDir,
+      model: this.#context.base.dir,
       data: await fetchFile('training_file', trainingFile),
       ...(validationFile !== undefined && {
         validation: await fetchFile('validation_file', validationFile),
@@ -99,7 +92,7 @@ export class JobFolder {
     if (existsSync(target)) return target; // complete, because it was renamed
     const part = `${target}.part-${randomUUID()}`;
     try {
-      const { body } = await this.#options.files.open(tenant, id, { signal });
+      const { body } = await this.#context.files.open(tenant, id, { signal });
       await pipeline(body, createWriteStream(part), { signal });
       await rename(part, target);
       return target;
@@ -115,7 +108,7 @@ export class JobFolder {
     { tenant, name, version }: NonNullable<JobRequest['initAdapter']>,
     signal: AbortSignal,
   ): Promise<string> {
-    const { repository } = this.#options;
+    const { repository } = this.#context;
     const manifest = await repository.readManifest(tenant, name, version, { signal });
     if (!manifest) {
       const message = `The model to start from, ${name}@${version}, no longer exists.`;

@@ -1,18 +1,16 @@
 // The actions of clients on jobs: create, list, cancel, pause and resume. It changes the store and wakes the worker. The
 // caller has resolved the request's model and checked that the tenant may use it.
-
-import { randomInt } from 'node:crypto';
-import { ifSound } from '../../adapters/store/documents.ts';
-import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import { createHash, randomInt } from 'node:crypto';
+import { z } from 'zod';
+import { ifSound, Records } from '../../adapters/store/documents.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, pageOf, unknownAfter } from '../common/page.ts';
-import type { Clock } from '../common/waiting.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
-import type { RowChecks } from './check-rows.ts';
-import type { FileMeta, Files } from './files.ts';
-import { KeyUses, type RepeatedRequest } from './idempotency.ts';
+import { RowChecks } from './check-rows.ts';
+import type { JobsContext } from './create-jobs.ts';
+import type { FileMeta } from './files.ts';
 import {
   applyClientAction,
   type ClientAction,
@@ -24,32 +22,13 @@ import {
   messageEvent,
   withEvents,
 } from './job.ts';
-import type { JobStore } from './job-store.ts';
-import { type CreateId, checkpointId, parseEventId, toAdapterName } from './names.ts';
+import { checkpointId, parseEventId, toAdapterName } from './names.ts';
 
 /** A request to create a job. Without a seed the service chooses one. */
 export type NewJob = Omit<JobRequest, 'seed'> & { readonly seed?: number | undefined };
 
 /** Selects jobs with this metadata. Undefined selects all jobs; null selects jobs without metadata. */
 export type MetadataFilter = Readonly<Record<string, string>> | null | undefined;
-
-/** Settings of a `JobService`. */
-export interface JobServiceOptions {
-  readonly store: GuardedStore;
-  readonly jobs: JobStore;
-  readonly files: Files;
-  readonly rowChecks: RowChecks;
-  /** The served base. */
-  readonly base: JobRecord['base'];
-  /** Jobs of one tenant that are not over. */
-  readonly maxActive: number;
-  readonly createId: CreateId;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  readonly clock: Clock;
-  /** Tells the worker that this job has changed. */
-  readonly wake: (jobId: string) => void;
-}
 
 /** The largest seed of OpenAI's API. */
 const SEED_END = 2 ** 31 - 1;
@@ -59,14 +38,17 @@ const RETRY_S = 60;
 
 /** The jobs of all tenants, for clients. */
 export class JobService {
-  readonly #options: JobServiceOptions;
+  readonly #context: JobsContext;
+  readonly #wake: (jobId: string) => void;
   readonly #keyUses: KeyUses;
+  readonly #rowChecks: RowChecks;
 
-  constructor(options: JobServiceOptions) {
-    const { store, jobs, now, clock } = options;
-    this.#options = options;
-    const hasJob = async (tenant: string, id: string) => Boolean(await jobs.find({ tenant, id }));
-    this.#keyUses = new KeyUses({ store, hasJob, now, clock });
+  /** @param wake tells the worker that this job has changed */
+  constructor(context: JobsContext, wake: (jobId: string) => void) {
+    this.#context = context;
+    this.#wake = wake;
+    this.#keyUses = new KeyUses(context);
+    this.#rowChecks = new RowChecks(context);
   }
 
   /**
@@ -86,12 +68,12 @@ export class JobService {
       if (twin) return twin;
       throw error;
     }
-    const { jobs, base, createId, now, wake } = this.#options;
+    const { jobs, base, createId, now } = this.#context;
     const newId = createId('ftjob');
     const id = repeated ? await this.#keyUses.take(tenant, repeated, newId) : newId;
     const request = withSeed(newJob);
     const job = await jobs.create(newState({ tenant, id, base, request, nowMs: now() }));
-    wake(id);
+    this.#wake(id);
     return job;
   }
 
@@ -100,14 +82,14 @@ export class JobService {
     repeated: RepeatedRequest | undefined,
   ): Promise<JobRecord | undefined> {
     const id = repeated && (await this.#keyUses.find(tenant, repeated));
-    return id === undefined ? undefined : this.#options.jobs.find({ tenant, id });
+    return id === undefined ? undefined : this.#context.jobs.find({ tenant, id });
   }
 
   /**
    * Throws `ServeError` if the tenant may not use the name or a file, or if a quick check finds wrong rows in a file.
    */
   async check(owner: Tenant, newJob: NewJob): Promise<void> {
-    checkName(owner, newJob.suffix, this.#options.createId('ftjob'));
+    checkName(owner, newJob.suffix, this.#context.createId('ftjob'));
     await this.#checkFiles(owner.id, newJob);
   }
 
@@ -123,12 +105,12 @@ export class JobService {
     for (const [param, id] of named) {
       if (id !== undefined) found.push([param, await this.#findUpload(tenant, id, param)]);
     }
-    for (const [param, meta] of found) await this.#options.rowChecks.check(tenant, meta, param);
+    for (const [param, meta] of found) await this.#rowChecks.check(tenant, meta, param);
   }
 
   /** Throws `ServeError` if the file does not exist or is not for training. */
   async #findUpload(tenant: string, id: string, param: DatasetParam): Promise<FileMeta> {
-    const meta = await this.#options.files.get(tenant, id).catch((error) => {
+    const meta = await this.#context.files.get(tenant, id).catch((error) => {
       const isMissing = error instanceof ServeError && error.code === 'not_found';
       throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
     });
@@ -139,7 +121,8 @@ export class JobService {
 
   /** Concurrent requests may each see room for one more. */
   async #checkCount(tenant: string): Promise<void> {
-    const { jobs, maxActive } = this.#options;
+    const { jobs, limits } = this.#context;
+    const { maxActive } = limits;
     if ((await jobs.countActive(tenant)) < maxActive) return;
     const message = `You have ${maxActive} unfinished jobs, which is the limit. Wait for one to finish, or cancel one.`;
     throw new ServeError('rate_limit_exceeded', message, { retryAfterS: RETRY_S });
@@ -147,7 +130,7 @@ export class JobService {
 
   /** Throws `ServeError` (404) if the job is unknown. */
   get(tenant: string, id: string): Promise<JobRecord> {
-    return this.#options.jobs.get({ tenant, id });
+    return this.#context.jobs.get({ tenant, id });
   }
 
   /** Lists jobs, newest first, without damaged ones. */
@@ -156,7 +139,7 @@ export class JobService {
     { after, limit }: PageQuery,
     filter?: MetadataFilter,
   ): Promise<Page<JobRecord>> {
-    const { jobs } = this.#options;
+    const { jobs } = this.#context;
     const all = await jobs.ids(tenant);
     if (after !== undefined && !all.includes(after)) throw unknownAfter();
     const ids = after === undefined ? all : all.slice(all.indexOf(after) + 1);
@@ -172,11 +155,11 @@ export class JobService {
 
   /** Cancels, pauses or resumes a job. Throws `ServeError` if that is not possible. */
   async act(tenant: string, id: string, action: ClientAction): Promise<JobRecord> {
-    const { jobs, now, wake } = this.#options;
+    const { jobs, now } = this.#context;
     const job = await jobs.change({ tenant, id }, (state) =>
       applyClientAction(state, action, now()),
     );
-    wake(id);
+    this.#wake(id);
     return job;
   }
 
@@ -189,7 +172,7 @@ export class JobService {
     const job = await this.get(tenant, id);
     const seq = after === undefined ? job.eventCount : parseEventId(job, after);
     if (seq === undefined) throw unknownAfter();
-    const events = await this.#options.jobs.events(job, seq, limit + 1);
+    const events = await this.#context.jobs.events(job, seq, limit + 1);
     return { job, items: events.slice(0, limit), hasMore: events.length > limit };
   }
 
@@ -225,7 +208,7 @@ function newState({ tenant, id, base, request, nowMs }: NewJobState): JobState {
     id,
     tenant,
     name: toAdapterName(request.suffix, id),
-    base,
+    base: { name: base.name, digest: base.digest },
     createdMs: nowMs,
     status: 'validating_files',
     isPublishing: false,
@@ -255,4 +238,107 @@ function fits({ request: { metadata = {} } }: JobRecord, filter: MetadataFilter)
   return Object.entries(filter).every(
     ([key, value]) => Object.hasOwn(metadata, key) && metadata[key] === value,
   );
+}
+
+// `Idempotency-Key`: a request that is repeated within a day returns the job that the first one created. A failed request
+// leaves its key free.
+
+/** A request with an `Idempotency-Key`. */
+interface RepeatedRequest {
+  /** The client's choice. */
+  readonly key: string;
+  /** Equal for equal requests. */
+  readonly body: string;
+}
+
+const useSchema = z.object({
+  mark: z.string(),
+  jobId: z.string(),
+  body: z.string(),
+  /** Unix milliseconds. */
+  usedMs: z.int(),
+});
+
+type KeyUse = z.infer<typeof useSchema>;
+
+const DAY_MS = 24 * 3600 * 1000;
+/** The longest time between taking a key and creating its job. An older key without a job is left over from a failure. */
+const MAX_CREATION_MS = 60_000;
+const MAX_USE_BYTES = 4096;
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+type KeyContext = Pick<JobsContext, 'store' | 'jobs' | 'now' | 'clock'>;
+
+/** Remembers which job each key of a tenant created. */
+class KeyUses {
+  readonly #context: KeyContext;
+  readonly #uses: Records<KeyUse>;
+
+  constructor(context: KeyContext) {
+    this.#context = context;
+    const kind = { schema: useSchema, maxBytes: MAX_USE_BYTES };
+    this.#uses = new Records(context.store, kind, context.clock);
+  }
+
+  /**
+   * Returns the id of the job that this request created before, or undefined. Throws `ServeError` (422) if the key
+   * created a job from another request.
+   */
+  async find(tenant: string, { key, body }: RepeatedRequest): Promise<string | undefined> {
+    const use = await this.#uses.read(keyOf(tenant, key));
+    if (!use || this.#isOver(use) || !(await this.#hasJob(tenant, use.jobId))) return;
+    if (use.body !== sha256(body)) throw isReused();
+    return use.jobId;
+  }
+
+  /**
+   * Takes the key for a new job and returns the job's id. Concurrent equal requests get the same id. Throws `ServeError`:
+   * 422 like `find`, or 503 while another request with this key is in progress.
+   */
+  async take(tenant: string, { key, body }: RepeatedRequest, jobId: string): Promise<string> {
+    const { now } = this.#context;
+    await this.#sweep(tenant).catch(() => {}); // not worth refusing a job; the store has logged it
+    const recordKey = keyOf(tenant, key);
+    const mine = { jobId, body: sha256(body), usedMs: now() };
+    const { value, isNew } = await this.#uses.create(recordKey, mine);
+    if (isNew) return jobId;
+    const use = await this.#uses.change(recordKey, async (use) => {
+      if (this.#isOver(use)) return mine;
+      if (use.body === mine.body) return undefined;
+      if (await this.#hasJob(tenant, use.jobId)) throw isReused();
+      if (now() - use.usedMs < MAX_CREATION_MS) throw isBusy();
+      return mine;
+    });
+    return (use ?? value).jobId;
+  }
+
+  /** Removes the tenant's expired keys. */
+  async #sweep(tenant: string): Promise<void> {
+    const { store, now } = this.#context;
+    for await (const entry of store.list(folderOf(tenant))) {
+      if (entry.kind !== 'object' || now() - entry.modifiedMs <= DAY_MS) continue;
+      await store.delete(entry.key);
+    }
+  }
+
+  async #hasJob(tenant: string, id: string): Promise<boolean> {
+    return (await this.#context.jobs.find({ tenant, id })) !== undefined;
+  }
+
+  #isOver({ usedMs }: KeyUse): boolean {
+    return this.#context.now() - usedMs > DAY_MS;
+  }
+}
+
+const folderOf = (tenant: string) => `${tenant}/.idempotency/`;
+const keyOf = (tenant: string, key: string) => `${folderOf(tenant)}${sha256(key)}`;
+
+function isReused(): ServeError {
+  const message = 'This Idempotency-Key was used for a different request. Use a new key.';
+  return new ServeError('idempotency_key_reused', message);
+}
+
+function isBusy(): ServeError {
+  const message = 'Another request with this Idempotency-Key is in progress. Try again.';
+  return new ServeError('overloaded', message);
 }

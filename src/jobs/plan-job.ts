@@ -1,10 +1,11 @@
 // Plans jobs: the trainer reads a job's files and estimates its run. A `ValidationRun` plans a job under its lease, a
 // `DryRuns` plans a request at once and leaves nothing behind.
+
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
-import { type Clock, every } from '../common/waiting.ts';
+import { every } from '../common/waiting.ts';
 import type { Fault, JobPlan } from '../contracts/training-messages.ts';
+import type { JobsContext } from './create-jobs.ts';
 import {
   advance,
   type JobRecord,
@@ -13,7 +14,7 @@ import {
   withFault,
   withInterruption,
 } from './job.ts';
-import { InputFault, JobFolder, type JobFolderOptions } from './job-folder.ts';
+import { InputFault, JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import type { JobRunner, PlanOutcome } from './runner.ts';
 import type { JobTask } from './worker.ts';
@@ -33,35 +34,25 @@ async function planJob(
   }
 }
 
-/** Settings of a `ValidationRun`. */
-export interface ValidationRunOptions {
-  readonly runner: JobRunner;
-  readonly folder: JobFolder;
-  readonly log: Pick<Logger, 'warn'>;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  /** Milliseconds between renewals of the lease. */
-  readonly renewMs: number;
-  readonly clock: Clock;
-}
-
 /** The validation of one job. The job ends up queued or failed; if this is interrupted, another server starts over. */
 export class ValidationRun implements JobTask {
   readonly #lease: JobLease;
-  readonly #options: ValidationRunOptions;
+  readonly #context: JobsContext;
   readonly #end = new AbortController();
 
-  constructor(lease: JobLease, options: ValidationRunOptions) {
+  constructor(lease: JobLease, context: JobsContext) {
     this.#lease = lease;
-    this.#options = options;
+    this.#context = context;
     lease.lost.addEventListener('abort', () => this.#end.abort(lease.lost.reason));
   }
 
   async run(): Promise<void> {
-    const { renewMs, clock } = this.#options;
-    const endRenewal = every(renewMs, () => void this.refresh(), clock);
+    const { runner, timing, clock } = this.#context;
+    const endRenewal = every(timing.renewMs, () => void this.refresh(), clock);
+    const { job } = this.#lease;
     try {
-      await this.#finish(await planJob(this.#lease.job, this.#options, this.#end.signal));
+      const parts = { runner, folder: new JobFolder(job, this.#context) };
+      await this.#finish(await planJob(job, parts, this.#end.signal));
     } catch (error) {
       if (error instanceof LeaseLost) return;
       if (!this.#end.signal.aborted) throw error;
@@ -76,7 +67,7 @@ export class ValidationRun implements JobTask {
       await this.#lease.change();
       if (this.#lease.job.status !== 'validating_files') this.kill();
     } catch (error) {
-      if (!(error instanceof LeaseLost)) this.#options.log.warn({ err: error }, 'job not written');
+      if (!(error instanceof LeaseLost)) this.#context.log.warn({ err: error }, 'job not written');
     }
   }
 
@@ -98,7 +89,7 @@ export class ValidationRun implements JobTask {
   }
 
   async #finish(outcome: PlanOutcome): Promise<void> {
-    const nowMs = this.#options.now();
+    const nowMs = this.#context.now();
     if (outcome.kind !== 'planned') {
       const after = outcome.kind === 'refused' ? withFault : withInterruption;
       return this.#lease.release((now) => after(now, outcome.error, nowMs));
@@ -130,13 +121,11 @@ const ERROR_CODES: ReadonlySet<string> = new Set<ErrorCode>([
 
 /** Plans requests without creating jobs. */
 export class DryRuns {
-  readonly #runner: JobRunner;
-  readonly #folders: JobFolderOptions;
+  readonly #context: JobsContext;
   #count = 0;
 
-  constructor(runner: JobRunner, folders: JobFolderOptions) {
-    this.#runner = runner;
-    this.#folders = folders;
+  constructor(context: JobsContext) {
+    this.#context = context;
   }
 
   /** Throws `ServeError` if the files or settings are wrong or too many dry runs are active, or the signal's reason. */
@@ -150,9 +139,10 @@ export class DryRuns {
     }
     this.#count++;
     const id = `dryrun-${randomUUID()}`;
-    const folder = new JobFolder({ id, token: 0 }, this.#folders);
+    const { runner, dryRunRoot: root } = this.#context;
+    const folder = new JobFolder({ id, token: 0 }, { ...this.#context, root });
     try {
-      const parts = { runner: this.#runner, folder };
+      const parts = { runner, folder };
       const outcome = await planJob({ ...request, id }, parts, signal);
       if (outcome.kind === 'planned') return outcome.plan;
       throw toError(outcome.error, outcome.kind);

@@ -1,6 +1,6 @@
 // Keeps a run's newest checkpoint in a store, so another machine can continue the run. A save writes its files under new
 // keys and then one index that names them: an interrupted save leads to nothing. A checkpoint that is not byte for byte
-// what was saved counts as absent. Knows no jobs.
+// what was saved counts as absent.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -17,10 +17,13 @@ import {
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { isDamage, type StoreCall } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
+import { parseShallowJson } from '../common/json-scan.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
-import { parseShallowJson } from '../common/shallow-json.ts';
 import type { Clock } from '../common/waiting.ts';
+import type { JobsContext } from './create-jobs.ts';
+import type { JobName } from './job-store.ts';
+import { runPrefix } from './job-store.ts';
 import type { TrainerJob } from './runner.ts';
 
 // Local files as objects in a store: their hashes, and the way back to files, byte for byte or not at all. Knows no jobs
@@ -327,4 +330,9 @@ async function linkFiles(from: string, to: string): Promise<void> {
 
 function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+/** Returns the archive of a job's run. */
+export function archiveOf(job: JobName, { store, clock }: Pick<JobsContext, 'store' | 'clock'>) {
+  return new RunArchive(store, runPrefix(job), clock);
 }

@@ -1,22 +1,10 @@
 // Gathers what a run reports and writes it into the job's record a moment later. Each write renews
 // the lease. Whatever was not written stays for the next write. Knows no trainer.
-import type { Logger } from '../common/log.ts';
-import type { Clock } from '../common/waiting.ts';
+
 import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
+import type { JobsContext } from './create-jobs.ts';
 import { type JobRecord, type JobState, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
-
-/** Settings of a `RunJournal`. */
-export interface RunJournalOptions {
-  readonly log: Pick<Logger, 'warn'>;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  readonly clock: Clock;
-  /** Milliseconds between a report and its write. */
-  readonly flushMs: number;
-  /** Called when the job's record was read and written. */
-  readonly onWritten: () => void;
-}
 
 /** A small model makes hundreds of steps per second. Beyond this many the trainer's messages wait for a write. */
 const MAX_BUFFERED_STEPS = 100;
@@ -24,7 +12,8 @@ const MAX_BUFFERED_STEPS = 100;
 /** A write-behind buffer in front of one job's record. */
 export class RunJournal {
   readonly #lease: JobLease;
-  readonly #options: RunJournalOptions;
+  readonly #context: JobsContext;
+  readonly #onWritten: () => void;
   #steps: StepMessage[] = [];
   #events: NewEvent[] = [];
   /** The first step of this run, to estimate the end. */
@@ -35,14 +24,16 @@ export class RunJournal {
   /** Whether the last attempt to write failed. */
   #isFailing = false;
 
-  constructor(lease: JobLease, options: RunJournalOptions) {
+  /** @param onWritten called when the job's record was read and written */
+  constructor(lease: JobLease, context: JobsContext, onWritten: () => void) {
     this.#lease = lease;
-    this.#options = options;
+    this.#context = context;
+    this.#onWritten = onWritten;
   }
 
   /** Resolves when there is room for the next step. */
   async addStep(message: StepMessage): Promise<void> {
-    const atMs = this.#options.now();
+    const atMs = this.#context.now();
     const { step, totalSteps } = message;
     this.#first ??= { step, atMs };
     if (step > this.#first.step) {
@@ -70,12 +61,12 @@ export class RunJournal {
       const [steps, events] = [[...this.#steps], [...this.#events]];
       written = { steps: steps.length, events: events.length };
       const report = { steps, events, estimatedFinishMs: this.#estimatedFinishMs };
-      const next = withReport(job, report, this.#options.now());
+      const next = withReport(job, report, this.#context.now());
       return change(next ?? job) ?? next;
     });
     this.#steps.splice(0, written.steps);
     this.#events.splice(0, written.events);
-    this.#options.onWritten();
+    this.#onWritten();
   }
 
   /** Writes all reports. Logs failures and keeps the reports for the next write. */
@@ -86,7 +77,7 @@ export class RunJournal {
     } catch (error) {
       if (error instanceof LeaseLost) return;
       // A write is tried every few seconds. If the store is away for an hour, one line is enough.
-      if (!this.#isFailing) this.#options.log.warn({ err: error }, 'job not written');
+      if (!this.#isFailing) this.#context.log.warn({ err: error }, 'job not written');
       this.#isFailing = true;
     }
   }
@@ -97,8 +88,8 @@ export class RunJournal {
   }
 
   #writeSoon(): void {
-    const { clock, flushMs } = this.#options;
-    this.#cancelWrite ??= clock.schedule(flushMs, () => void this.tryWrite());
+    const { clock, timing } = this.#context;
+    this.#cancelWrite ??= clock.schedule(timing.flushMs, () => void this.tryWrite());
   }
 }
 

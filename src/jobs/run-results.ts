@@ -1,17 +1,16 @@
 // Publishes a run's checkpoints and its result, and records them in the job. Writes only under the job's lease. Knows no
 // processes.
+
 import { stat } from 'node:fs/promises';
 import {
   type Aliases,
   type VersionManifest,
   versionsOf,
 } from '../../adapters/repository/manifest.ts';
-import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import type { SnapshotMessage, TrainedMessage } from '../contracts/training-messages.ts';
-import type { Files } from './files.ts';
+import type { JobsContext } from './create-jobs.ts';
 import {
   type JobRecord,
   messageEvent,
@@ -24,15 +23,6 @@ import { type JobLease, LeaseLost } from './lease.ts';
 import { checkpointAlias, checkpointModel, fineTunedModel, shortId } from './names.ts';
 import { checkpointMetrics, type RunJournal } from './run-journal.ts';
 
-/** Settings of `RunResults`. */
-export interface RunResultsOptions {
-  readonly files: Files;
-  readonly publication: Publication;
-  readonly log: Pick<Logger, 'warn'>;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-}
-
 /** A published result, and the events that report it. */
 export interface PublishedResult {
   readonly result: NonNullable<JobRecord['result']>;
@@ -43,23 +33,25 @@ export interface PublishedResult {
 export class RunResults {
   readonly #lease: JobLease;
   readonly #journal: RunJournal;
-  readonly #options: RunResultsOptions;
+  readonly #context: JobsContext;
+  readonly #publication: Publication;
 
-  constructor(lease: JobLease, journal: RunJournal, options: RunResultsOptions) {
+  constructor(lease: JobLease, journal: RunJournal, context: JobsContext) {
     this.#lease = lease;
     this.#journal = journal;
-    this.#options = options;
+    this.#context = context;
+    this.#publication = new Publication(context);
   }
 
   /** Publishes a snapshot as a checkpoint. A failure becomes a warning among the job's events. */
   async publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
-    const { publication, log, now } = this.#options;
+    const { log, now } = this.#context;
     const { step, metrics } = snapshot;
     const { job } = this.#lease;
     const isKnown = job.checkpoints.some((known) => known.step >= step);
     if (isKnown) return; // a resumed run repeats its snapshots
     try {
-      const { version, digest } = await publication.checkpoint(job, snapshot, this.#right());
+      const { version, digest } = await this.#publication.checkpoint(job, snapshot, this.#right());
       const checkpoint = { step, version, digest, createdMs: now(), metrics };
       const text = `Checkpoint created at step ${step} with Snapshot ID: ${checkpointModel(job, step)}`;
       const event = messageEvent(text, { data: checkpointMetrics(step, metrics) });
@@ -80,11 +72,11 @@ export class RunResults {
     const { job } = this.#lease;
     if (job.dropped.length === 0) return;
     try {
-      await this.#options.publication.trim(job);
+      await this.#publication.trim(job);
       await this.#journal.write((now) => withoutDropped(now, job.dropped));
     } catch (error) {
       if (error instanceof LeaseLost) throw error;
-      this.#options.log.warn({ err: error, job: job.id }, 'old checkpoints not removed');
+      this.#context.log.warn({ err: error, job: job.id }, 'old checkpoints not removed');
     }
   }
 
@@ -95,7 +87,7 @@ export class RunResults {
   ): Promise<PublishedResult> {
     const { job } = this.#lease;
     const metrics = { steps: totalSteps, ...(card && { evaluation: card }) };
-    const { version, digest } = await this.#options.publication.result(
+    const { version, digest } = await this.#publication.result(
       job,
       { directory, metrics },
       this.#right(),
@@ -114,7 +106,7 @@ export class RunResults {
   /** The file's id follows from the job's, so a second attempt leads to the same file. */
   async #saveTable({ id, tenant }: JobRecord, file: string): Promise<string> {
     const { size } = await stat(file);
-    const meta = await this.#options.files.create(tenant, {
+    const meta = await this.#context.files.create(tenant, {
       id: `file-${shortId(id)}`,
       source: { file },
       byteSize: size,
@@ -138,14 +130,7 @@ export class RunResults {
 // Publishes a job's checkpoints, which `latest` ignores, and its result, and removes replaced checkpoints. Publishing the
 // same again leads to the same versions, so an interruption does no harm.
 
-/** Settings of a `Publication`. */
-interface PublicationOptions {
-  readonly repository: AdapterRepository;
-  /** The digest of the trained base. */
-  readonly baseDigest: string;
-  /** Called when a name may have a new version. */
-  readonly onPublished: (tenant: string, name: string) => void;
-}
+type PublicationContext = Pick<JobsContext, 'repository' | 'base' | 'onPublished'>;
 
 /** The right to publish, which a lease gives. */
 interface PublishRight {
@@ -163,10 +148,10 @@ interface PublishedContent {
 
 /** Publishes for all jobs of a server. Methods throw the repository's errors. */
 export class Publication {
-  readonly #options: PublicationOptions;
+  readonly #context: PublicationContext;
 
-  constructor(options: PublicationOptions) {
-    this.#options = options;
+  constructor(context: PublicationContext) {
+    this.#context = context;
   }
 
   /** Publishes a snapshot under the alias of its step. */
@@ -207,7 +192,7 @@ export class Publication {
     const found = await this.#readAliases(job);
     const pointer = found[alias];
     if (!pointer || !versionsOf(pointer).includes(version)) return;
-    await this.#options.repository.moveAlias(job, alias, undefined);
+    await this.#context.repository.moveAlias(job, alias, undefined);
   }
 
   /** Keeps a version that has an alias: a user may have set one. */
@@ -215,7 +200,7 @@ export class Publication {
     const pointers = Object.values(await this.#readAliases(job));
     if (pointers.flatMap(versionsOf).includes(version)) return;
     try {
-      await this.#options.repository.removeVersion(job, version);
+      await this.#context.repository.removeVersion(job, version);
     } catch (error) {
       const isGone = error instanceof ServeError && error.code === 'not_found';
       if (!isGone) throw error;
@@ -223,7 +208,7 @@ export class Publication {
   }
 
   async #readAliases({ tenant, name }: JobRecord): Promise<Aliases['aliases']> {
-    const found = await this.#options.repository.readAliases(tenant, name);
+    const found = await this.#context.repository.readAliases(tenant, name);
     return found?.aliases.aliases ?? {};
   }
 
@@ -233,13 +218,13 @@ export class Publication {
     options: { id: string; aliases: readonly string[]; isAside?: true; right: PublishRight },
   ): Promise<VersionManifest> {
     const { id, aliases, isAside, right } = options;
-    const { repository, baseDigest } = this.#options;
+    const { repository, base } = this.#context;
     const publish = (publicationId: string) =>
       repository.publish(
         { tenant: job.tenant, name: job.name },
         { directory },
         {
-          baseDigest,
+          baseDigest: base.digest,
           job: job.id,
           metrics,
           aliases,
@@ -256,7 +241,7 @@ export class Publication {
       // An earlier lease has published other bytes, because another kind of machine rounds differently.
       return await publish(`${id}.${right.token}`);
     } finally {
-      this.#options.onPublished(job.tenant, job.name);
+      this.#context.onPublished(job.tenant, job.name);
     }
   }
 }

@@ -1,9 +1,9 @@
 // Trains a job under its lease: starts or resumes the trainer, turns its messages into events, checkpoints and a result,
 // and ends the job. A server that loses the lease stops its trainer and writes nothing more. Knows neither processes nor
 // HTTP.
+
 import { ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
-import { type Clock, every } from '../common/waiting.ts';
+import { every } from '../common/waiting.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import type {
   EventMessage,
@@ -12,6 +12,7 @@ import type {
   TrainedMessage,
   TrainerMessage,
 } from '../contracts/training-messages.ts';
+import type { JobsContext } from './create-jobs.ts';
 import {
   advance,
   type JobState,
@@ -20,12 +21,13 @@ import {
   withFault,
   withInterruption,
 } from './job.ts';
-import { InputFault, type JobFolder } from './job-folder.ts';
+import { InputFault, JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import type { RunArchive } from './run-archive.ts';
+import { archiveOf } from './run-archive.ts';
 import { RunJournal, runEvent } from './run-journal.ts';
-import { RunResults, type RunResultsOptions } from './run-results.ts';
-import { type JobRunner, type RunEnd, type RunRequest, RunStop } from './runner.ts';
+import { RunResults } from './run-results.ts';
+import { type RunEnd, type RunRequest, RunStop } from './runner.ts';
 import type { JobTask } from './worker.ts';
 
 /** A part of a run that an observer measures. */
@@ -50,24 +52,12 @@ const UNOBSERVED: RunObserver = {
   ended() {},
 };
 
-/** Settings of a `TrainingRun`. */
-export interface TrainingRunOptions extends RunResultsOptions {
-  readonly runner: JobRunner;
-  readonly folder: JobFolder;
-  readonly archive: RunArchive;
-  readonly log: Pick<Logger, 'warn' | 'error'>;
-  /** Milliseconds between a report of the trainer and its write. */
-  readonly flushMs: number;
-  /** Milliseconds between renewals of the lease. */
-  readonly renewMs: number;
-  readonly clock: Clock;
-  readonly observer: RunObserver | undefined;
-}
-
 /** One run of a job on this server. */
 export class TrainingRun implements JobTask {
   readonly #lease: JobLease;
-  readonly #options: TrainingRunOptions;
+  readonly #context: JobsContext;
+  readonly #folder: JobFolder;
+  readonly #archive: RunArchive;
   readonly #journal: RunJournal;
   readonly #results: RunResults;
   readonly #observer: RunObserver;
@@ -77,25 +67,28 @@ export class TrainingRun implements JobTask {
   #card: EvaluationCard | undefined;
   #trained: TrainedMessage | undefined;
 
-  constructor(lease: JobLease, options: TrainingRunOptions) {
+  constructor(lease: JobLease, context: JobsContext) {
+    const { job } = lease;
     this.#lease = lease;
-    this.#options = options;
-    this.#journal = new RunJournal(lease, { ...options, onWritten: () => this.#obeyRecord() });
-    this.#results = new RunResults(lease, this.#journal, options);
-    this.#observer = options.observer ?? UNOBSERVED;
+    this.#context = context;
+    this.#folder = new JobFolder(job, context);
+    this.#archive = archiveOf(job, context);
+    this.#journal = new RunJournal(lease, context, () => this.#obeyRecord());
+    this.#results = new RunResults(lease, this.#journal, context);
+    this.#observer = context.observe?.(job) ?? UNOBSERVED;
     lease.lost.addEventListener('abort', () => this.#stop.request('detach'));
   }
 
   async run(): Promise<void> {
-    const { renewMs, clock } = this.#options;
-    const endRenewal = every(renewMs, () => void this.refresh(), clock);
+    const { timing, clock } = this.#context;
+    const endRenewal = every(timing.renewMs, () => void this.refresh(), clock);
     try {
       const request = await this.#start();
       if (!request) return await this.#lease.release();
       this.#observer.trainingBegan();
       this.#hasStarted = true;
       this.#obeyRecord();
-      for await (const message of this.#options.runner.run(request, this.#stop.signals)) {
+      for await (const message of this.#context.runner.run(request, this.#stop.signals)) {
         if (message.type === 'end') await this.#finish(message.end);
         else await this.#handle(message);
       }
@@ -117,7 +110,7 @@ export class TrainingRun implements JobTask {
 
   stop(): void {
     this.#isServerStopping = true;
-    this.#stop.request(this.#options.runner.outlivesServer ? 'detach' : 'pause');
+    this.#stop.request(this.#context.runner.outlivesServer ? 'detach' : 'pause');
   }
 
   kill(): void {
@@ -127,11 +120,11 @@ export class TrainingRun implements JobTask {
 
   /** Marks the job as running. Returns undefined if it has ended or was paused meanwhile. */
   async #start(): Promise<RunRequest | undefined> {
-    const { folder, archive, now } = this.#options;
+    const { now } = this.#context;
     const { lost } = this.#lease;
     const { job, isResume } = await this.#observer.during('prepare', async () => ({
-      job: await folder.prepare(this.#lease.job, lost),
-      isResume: await folder.restoreRun(archive, lost),
+      job: await this.#folder.prepare(this.#lease.job, lost),
+      isResume: await this.#folder.restoreRun(this.#archive, lost),
     }));
     const isFirst = this.#lease.job.status === 'queued' && !this.#lease.job.progress;
     const events = isFirst ? [messageEvent('Fine-tuning job started')] : [];
@@ -142,7 +135,7 @@ export class TrainingRun implements JobTask {
     const { id: jobId, status, tenant, token, request, plan } = this.#lease.job;
     if (status !== 'running') return undefined;
     const { gate = {} } = request.settings;
-    const { runDir } = folder;
+    const { runDir } = this.#folder;
     return { jobId, tenant, token, memoryBytes: plan?.memoryBytes, runDir, job, gate, isResume };
   }
 
@@ -163,14 +156,14 @@ export class TrainingRun implements JobTask {
       else if (message.type === 'card') this.#card = message.card;
       else if (message.type === 'trained') this.#trained = message;
     } catch (error) {
-      if (!(error instanceof LeaseLost)) this.#options.log.warn({ err: error }, 'job not written');
+      if (!(error instanceof LeaseLost)) this.#context.log.warn({ err: error }, 'job not written');
     }
   }
 
   async #onEvent(message: EventMessage): Promise<void> {
     const event = runEvent(message);
     if (event) this.#journal.addEvent(event);
-    if (message.code === 'checkpoint') await this.#archive();
+    if (message.code === 'checkpoint') await this.#save();
   }
 
   async #onSnapshot(snapshot: SnapshotMessage): Promise<void> {
@@ -181,48 +174,47 @@ export class TrainingRun implements JobTask {
     this.#observer.epochEnded(snapshot.step);
   }
 
-  async #archive(): Promise<void> {
-    const { archive, folder, log } = this.#options;
+  async #save(): Promise<void> {
     const { job, lost: signal } = this.#lease;
     // The trainer is ahead of its messages: its newest checkpoint may be later than snapshots that are still to be published.
     const publishedStep = job.checkpoints.at(-1)?.step ?? 0;
     try {
       await this.#observer.during('archive', () =>
-        archive.save(folder.runDir, { signal, publishedStep }),
+        this.#archive.save(this.#folder.runDir, { signal, publishedStep }),
       );
     } catch (error) {
-      log.warn({ err: error, job: this.#lease.job.id }, 'checkpoint not archived');
+      this.#context.log.warn({ err: error, job: job.id }, 'checkpoint not archived');
     }
   }
 
   async #finish(end: RunEnd): Promise<void> {
     const { id } = this.#lease.job;
     if (this.#lease.lost.aborted)
-      return this.#options.log.warn({ job: id }, 'lost the lease of a job');
+      return this.#context.log.warn({ job: id }, 'lost the lease of a job');
     await this.#journal.write();
     if (this.#lease.job.status !== 'running') return this.#leave();
     if (end.kind === 'succeeded') return this.#succeed();
     if (end.kind === 'failed') return this.#fail(end.error);
     if (end.kind === 'lost' && !this.#isServerStopping) return this.#interrupt(end.error);
     if (end.kind === 'detached') return this.#lease.release();
-    if (end.kind === 'paused') await this.#archive();
+    if (end.kind === 'paused') await this.#save();
     const why = this.#isServerStopping ? 'The server is shutting down' : 'The trainer was stopped';
     await this.#end('putBack', [messageEvent(`${why}, moving job to queued state`)]);
   }
 
   /** A client has cancelled or paused the job. The record says so already. */
   async #leave(): Promise<void> {
-    if (this.#lease.job.status !== 'cancelled') await this.#archive();
+    if (this.#lease.job.status !== 'cancelled') await this.#save();
     await this.#lease.release();
   }
 
   async #interrupt(fault: Fault): Promise<void> {
-    await this.#lease.release((now) => withInterruption(now, fault, this.#options.now()));
+    await this.#lease.release((now) => withInterruption(now, fault, this.#context.now()));
   }
 
   async #fail(fault: Fault): Promise<void> {
     await this.#lease.release((now) => {
-      const failed = withFault(now, fault, this.#options.now());
+      const failed = withFault(now, fault, this.#context.now());
       return failed && { ...failed, ...(this.#card && { card: this.#card }) };
     });
   }
@@ -254,7 +246,7 @@ export class TrainingRun implements JobTask {
     events: readonly NewEvent[],
     facts: Partial<JobState> = {},
   ): Promise<void> {
-    const nowMs = this.#options.now();
+    const nowMs = this.#context.now();
     await this.#lease.release((now) => {
       const next = advance(now, action, { nowMs, events });
       return next && { ...next, ...facts };

@@ -1,11 +1,16 @@
 // Finds jobs that nobody works on, claims them and works on them, and cleans up after jobs that are over. Any number of
-// servers may do this over one store. Knows no trainer and no HTTP: how a job is validated and trained are arguments.
+// servers may do this over one store. Knows no trainer and no HTTP.
+import path from 'node:path';
+
 import { isDiskFull, ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
-import type { Clock } from '../common/waiting.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
+import type { JobsContext } from './create-jobs.ts';
 import { hasEnded, isWaitingForDisk, type JobRecord, withInterruption } from './job.ts';
-import { JobLease, type JobLeaseOptions, type LeaseWatch } from './lease.ts';
+import { JobFolder, sweepJobFolders } from './job-folder.ts';
+import { JobLease, type JobLeaseOptions, LeaseWatch } from './lease.ts';
+import { ValidationRun } from './plan-job.ts';
+import { archiveOf } from './run-archive.ts';
+import { TrainingRun } from './training-run.ts';
 
 /** Work on a claimed job. */
 export interface JobTask {
@@ -19,32 +24,6 @@ export interface JobTask {
   kill(): void;
 }
 
-/** Settings of a `JobWorker`. */
-export interface JobWorkerOptions {
-  /** A name for this process that no other process had. */
-  readonly owner: string;
-  readonly leases: JobLeaseOptions;
-  readonly watch: LeaseWatch;
-  /** The worker leaves jobs of other bases to other servers. */
-  readonly baseDigest: string;
-  /** Jobs that train at once. */
-  readonly maxTraining: number;
-  /** Milliseconds between scans of the store. */
-  readonly pollMs: number;
-  /** Milliseconds until a job for which the disk had no room is tried again. */
-  readonly diskRetryMs: number;
-  readonly log: Pick<Logger, 'warn' | 'error'>;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  readonly clock: Clock;
-  validate(lease: JobLease): JobTask;
-  train(lease: JobLease): JobTask;
-  /** Removes everything that nobody needs any more of a job that is over. */
-  removeLeftovers(job: JobRecord): Promise<void>;
-  /** Removes what jobs that are over have left on this machine. */
-  sweep(): Promise<void>;
-}
-
 /** Validation takes a core and, for a moment, the memory of a model. */
 const MAX_VALIDATING = 1;
 /** Limits the reads of a worker that finds many jobs. */
@@ -52,11 +31,19 @@ const READS_PER_SECOND = 10;
 /** The wait after a first interruption. Each further one in a row takes four times as long. */
 const RETRY_MS = 5_000;
 
+/** A collection lists every version of the store. */
+const GARBAGE_INTERVAL_MS = 3_600_000;
+/** A server that has read a manifest fetches its files within a minute. */
+const GARBAGE_GRACE_MS = 24 * 3_600_000;
+
 type Lane = 'validate' | 'train';
 
 /** The worker of one server. */
 export class JobWorker {
-  readonly #options: JobWorkerOptions;
+  readonly #context: JobsContext;
+  readonly #leases: JobLeaseOptions;
+  readonly #watch: LeaseWatch;
+  #collectedMs = Number.NEGATIVE_INFINITY;
   readonly #active = new Map<string, { lane: Lane; task: JobTask; ended: Promise<void> }>();
   /** Job → the monotonic time at which it may be tried again. */
   readonly #retryAt = new Map<string, number>();
@@ -69,8 +56,12 @@ export class JobWorker {
   #isScanDue = false;
   #cancelScan = () => {};
 
-  constructor(options: JobWorkerOptions) {
-    this.#options = options;
+  constructor(context: JobsContext) {
+    const { jobs, timing, clock, owner } = context;
+    const { leaseMs } = timing;
+    this.#context = context;
+    this.#leases = { jobs, leaseMs, clock: clock.now };
+    this.#watch = new LeaseWatch({ now: clock.now, leaseMs, isGone: owner.isGone });
   }
 
   /** Starts to look for work. */
@@ -97,7 +88,7 @@ export class JobWorker {
     await this.#scan;
     const active = [...this.#active.values()];
     for (const { task } of active) task.stop();
-    const cancelDeadline = this.#options.clock.schedule(deadlineMs, () => {
+    const cancelDeadline = this.#context.clock.schedule(deadlineMs, () => {
       for (const { task } of active) task.kill();
     });
     await Promise.all(active.map(({ ended }) => ended));
@@ -119,8 +110,8 @@ export class JobWorker {
 
   #scanLater(jobCount: number): void {
     if (!this.#isOpen) return;
-    const delayMs = Math.max(this.#options.pollMs, (jobCount / READS_PER_SECOND) * 1000);
-    this.#cancelScan = this.#options.clock.schedule(delayMs, () => this.#scanNow());
+    const delayMs = Math.max(this.#context.timing.pollMs, (jobCount / READS_PER_SECOND) * 1000);
+    this.#cancelScan = this.#context.clock.schedule(delayMs, () => this.#scanNow());
   }
 
   /**
@@ -129,10 +120,11 @@ export class JobWorker {
    */
   async #scanAll(): Promise<number> {
     this.#isScanDue = false;
-    const { leases, watch, sweep, log } = this.#options;
+    const { jobs, log } = this.#context;
+    const watch = this.#watch;
     const damaged = new Map<string, unknown>();
     try {
-      const all = await leases.jobs.active((job, error) => damaged.set(job.id, error));
+      const all = await jobs.active((job, error) => damaged.set(job.id, error));
       this.#reportDamaged(damaged);
       const others = all.filter(({ id }) => !this.#active.has(id));
       watch.keep(new Set(all.map(({ id }) => id)));
@@ -141,7 +133,7 @@ export class JobWorker {
         if (hasEnded(job) && watch.isFree(job)) await this.#cleanUp(job);
       }
       for (const job of this.#byTurn(others)) await this.#offer(job);
-      await sweep();
+      await this.#sweep();
       return all.length;
     } catch (error) {
       log.warn({ err: error }, 'cannot look for jobs');
@@ -153,19 +145,30 @@ export class JobWorker {
   #reportDamaged(damaged: ReadonlyMap<string, unknown>): void {
     for (const [job, err] of damaged) {
       if (this.#damaged.has(job)) continue;
-      this.#options.log.error({ err, job }, 'a job is not worked on: its record is damaged');
+      this.#context.log.error({ err, job }, 'a job is not worked on: its record is damaged');
     }
     this.#damaged = new Set(damaged.keys());
   }
 
   /** Removes what the job left. A failure does not end the scan, and the next one tries again. */
   async #cleanUp(job: JobRecord): Promise<void> {
-    const { removeLeftovers, log } = this.#options;
+    const { jobs, log } = this.#context;
     try {
-      await removeLeftovers(job);
+      await archiveOf(job, this.#context).remove();
+      await new JobFolder(job, this.#context).remove();
+      await jobs.removeMark(job);
     } catch (error) {
       log.warn({ err: error, job: job.id }, 'what a job left could not be removed');
     }
+  }
+
+  /** Removes the folders of jobs that are over, and at most once an hour the store's garbage. */
+  async #sweep(): Promise<void> {
+    const { root, jobs, repository, collectsGarbage, now } = this.#context;
+    await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
+    if (!collectsGarbage || now() - this.#collectedMs < GARBAGE_INTERVAL_MS) return;
+    this.#collectedMs = now();
+    await repository.collectGarbage({ now: this.#collectedMs, graceMs: GARBAGE_GRACE_MS });
   }
 
   /** Sorts by tenant, the one that has waited longest first, then by age. */
@@ -176,33 +179,34 @@ export class JobWorker {
   }
 
   async #offer(job: JobRecord): Promise<void> {
-    const { watch, leases, owner, baseDigest } = this.#options;
+    const { owner, base } = this.#context;
     const lane = laneOf(job);
-    if (!lane || job.base.digest !== baseDigest) return;
-    const isFree = watch.isFree(job); // first of all, because the watch has to see every lease early
+    if (!lane || job.base.digest !== base.digest) return;
+    const isFree = this.#watch.isFree(job); // first of all, because the watch has to see every lease early
     if (!isFree || !this.#isOpen || !this.#hasRoom(lane) || this.#isBackingOff(job)) return;
-    const lease = await JobLease.claim(job, owner, leases);
+    const lease = await JobLease.claim(job, owner.name, this.#leases);
     if (lease) this.#begin(lease, lane);
   }
 
   #hasRoom(lane: Lane): boolean {
     const count = [...this.#active.values()].filter((one) => one.lane === lane).length;
-    const { maxTraining } = this.#options;
+    const { maxTraining } = this.#context.limits;
     return count < (lane === 'train' ? maxTraining : Math.min(MAX_VALIDATING, maxTraining));
   }
 
   #isBackingOff({ id }: JobRecord): boolean {
-    return this.#options.leases.clock() < (this.#retryAt.get(id) ?? Number.NEGATIVE_INFINITY);
+    return this.#leases.clock() < (this.#retryAt.get(id) ?? Number.NEGATIVE_INFINITY);
   }
 
   #backOff(id: string, waitMs: number): void {
-    this.#retryAt.set(id, this.#options.leases.clock() + waitMs);
+    this.#retryAt.set(id, this.#leases.clock() + waitMs);
   }
 
   #begin(lease: JobLease, lane: Lane): void {
     const { id, tenant } = lease.job;
-    this.#lastTurn.set(tenant, this.#options.leases.clock());
-    const task = lane === 'train' ? this.#options.train(lease) : this.#options.validate(lease);
+    this.#lastTurn.set(tenant, this.#leases.clock());
+    const Task = lane === 'train' ? TrainingRun : ValidationRun;
+    const task = new Task(lease, this.#context);
     this.#active.set(id, { lane, task, ended: this.#work(task, lease) });
   }
 
@@ -210,10 +214,10 @@ export class JobWorker {
     const { id } = lease.job;
     try {
       await task.run();
-      if (isWaitingForDisk(lease.job)) this.#backOff(id, this.#options.diskRetryMs);
+      if (isWaitingForDisk(lease.job)) this.#backOff(id, this.#context.timing.diskRetryMs);
       else this.#retryAt.delete(id);
     } catch (error) {
-      this.#options.log.error({ err: error, job: id }, 'work on a job was interrupted');
+      this.#context.log.error({ err: error, job: id }, 'work on a job was interrupted');
       await this.#recordInterruption(lease, error);
     } finally {
       this.#active.delete(id);
@@ -223,9 +227,9 @@ export class JobWorker {
 
   /** Counts an interruption, unless the store is away: that is not the job's fault. */
   async #recordInterruption(lease: JobLease, error: unknown): Promise<void> {
-    const { now, log, diskRetryMs } = this.#options;
+    const { now, log, timing } = this.#context;
     const isFull = isDiskFull(error);
-    this.#backOff(lease.job.id, isFull ? diskRetryMs : RETRY_MS * 4 ** lease.job.setbacks);
+    this.#backOff(lease.job.id, isFull ? timing.diskRetryMs : RETRY_MS * 4 ** lease.job.setbacks);
     const message =
       error instanceof ServeError ? error.message : 'The server failed. Its log has the reason.';
     const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };

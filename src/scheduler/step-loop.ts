@@ -8,7 +8,7 @@ import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
-import type { AdapterKey, SlotId } from '../engine/batch.ts';
+import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { TokenMatcher } from '../engine/sampling/constraints.ts';
@@ -39,14 +39,19 @@ import {
   type Sequence,
 } from './sequence.ts';
 import type { StepPlan } from './step-plan.ts';
-import { type RunEngine, StepRunner } from './step-runner.ts';
+import { StepRunner } from './step-runner.ts';
 
 /** Above it, tokens are too random to be guessed. */
 const MAX_DRAFT_TEMPERATURE = 1;
 
 /** The engine, as far as the loop needs it. */
-export interface StepEngine extends RunEngine {
+export interface StepEngine {
   readonly info: EngineInfo;
+  run(batch: Batch): Promise<BatchResult>;
+  /** Makes the run in flight reject, if there is one. The first `pastLength` positions of its rows stay as they are. */
+  terminate(): void;
+  zeroSlot(slot: SlotId): void | Promise<void>;
+  attachAdapter(weights: AdapterWeights): void | Promise<void>;
   /** Copies the first `length` positions. */
   moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
   /** Prepares an adapter beside the steps, so that no step waits while it is attached. */

@@ -1,10 +1,10 @@
 // Runs the batches of a step on the engine. Knows no queue, and not what the results mean.
+
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
 import {
   type AdapterKey,
   type Batch,
-  type BatchResult,
   type DecodeBatch,
   type DecodeRow,
   PartialDecode,
@@ -12,27 +12,16 @@ import {
   type RowResult,
   type SlotId,
 } from '../engine/batch.ts';
-import type { PrefixCache } from '../engine/prefix/prefix-cache.ts';
 import type { SequenceId } from './protocol.ts';
 import type { RunAnnouncer } from './run-announcer.ts';
+import type { StepEngine } from './step-loop.ts';
 import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
 
 /** After so many rows whose own run was terminated too, the machine is at fault. All rows wait 15 s for each. */
 const MAX_TERMINATED_ROWS = 2;
 
-/** The engine, as far as runs need it. */
-export interface RunEngine {
-  run(batch: Batch): Promise<BatchResult>;
-  /** Makes the run in flight reject, if there is one. The first `pastLength` positions of its rows stay as they are. */
-  terminate(): void;
-  zeroSlot(slot: SlotId): void | Promise<void>;
-  attachAdapter(weights: AdapterWeights): void | Promise<void>;
-  /** Absent: no prefixes are cached. */
-  readonly prefixes?: Pick<PrefixCache, 'restore'> | undefined;
-}
-
 interface StepRunnerOptions {
-  readonly engine: RunEngine;
+  readonly engine: StepEngine;
   readonly runs: RunAnnouncer;
   /** The weights of a leased adapter. */
   weights(adapter: AdapterKey): AdapterWeights;

@@ -1,4 +1,4 @@
-// The form of a row in the tables of settings.
+// The form of a row in the tables of settings, and the names that follow from its key.
 import type { z } from 'zod';
 
 /** A setting. */
@@ -14,3 +14,24 @@ export interface Setting {
   readonly schema: z.ZodType;
   readonly isSecret?: true;
 }
+
+/** A row: what does not follow from the setting's key in the table. */
+export interface SettingRow extends Omit<Setting, 'env'> {
+  readonly env?: string;
+  /** It has no flag. Nor have secrets, and variables that are not this program's own. */
+  readonly isVariableOnly?: true;
+}
+
+/** Gives each setting its variable and its flag. */
+export function nameSettings<const Rows extends Readonly<Record<string, SettingRow>>>(rows: Rows) {
+  const named = Object.entries(rows).map(([key, { isVariableOnly, ...row }]) => {
+    const env = row.env ?? `${OWN}${key.replace(/[A-Z]/g, '_$&').toUpperCase()}`;
+    const hasFlag = env.startsWith(OWN) && !isVariableOnly && !row.isSecret;
+    const flag = `--${env.slice(OWN.length).toLowerCase().replaceAll('_', '-')}`;
+    return [key, { ...(hasFlag && { flag }), ...row, env }];
+  });
+  return Object.fromEntries(named) as { [Key in keyof Rows]: Rows[Key] & { readonly env: string } };
+}
+
+/** The variables of this program begin like this. */
+const OWN = 'LORIKEET_';

@@ -4,7 +4,7 @@ import { TOOL_FORMAT_NAMES } from '../contracts/tool-format.ts';
 import { TRAIN_PRIORITIES } from '../contracts/training-messages.ts';
 import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
-import type { Setting } from './setting.ts';
+import { nameSettings } from './setting.ts';
 import {
   byteSize,
   byteSizeOrOff,
@@ -19,54 +19,42 @@ import {
 } from './setting-values.ts';
 import { TELEMETRY_SETTINGS } from './telemetry-settings.ts';
 
-/** All settings by name. */
-export const SETTINGS = {
+/** All settings by name. Without `env`, the variable of `maxSeq` is `LORIKEET_MAX_SEQ`, and its flag `--max-seq`. */
+export const SETTINGS = nameSettings({
   model: {
-    env: 'LORIKEET_MODEL',
-    flag: '--model',
     help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
     schema: text.optional(),
   },
   adapters: {
-    env: 'LORIKEET_ADAPTERS',
-    flag: '--adapters',
     help: "folder with one PEFT adapter per subfolder; the subfolder's name is the model name in requests",
     schema: folder.optional(),
   },
   noDemo: {
-    env: 'LORIKEET_NO_DEMO',
-    flag: '--no-demo',
     help: '1 hides the demo adapters for SmolLM2, which are served without a keys file',
     isSwitch: true,
     schema: yes.default(false),
   },
   store: {
-    env: 'LORIKEET_STORE',
-    flag: '--store',
     help: 'store for published adapters, files, jobs and kept responses: a folder, s3://bucket/prefix (configured by AWS_* variables), or memory: (default: the folder store in LORIKEET_HOME)',
     schema: storeLocation.optional(),
   },
   s3PathStyle: {
-    env: 'LORIKEET_S3_PATH_STYLE',
     help: '1 puts the bucket in the path of S3 requests instead of the host name, which most services other than AWS need',
+    isVariableOnly: true,
     schema: yes.default(false),
   },
   s3Checksums: {
-    env: 'LORIKEET_S3_CHECKSUMS',
     help: 'when_supported, or when_required for S3 services that reject CRC32 checksums (default: when_supported)',
+    isVariableOnly: true,
     schema: z
       .enum(['when_supported', 'when_required'], 'must be when_supported or when_required')
       .default('when_supported'),
   },
   adapterPublicKey: {
-    env: 'LORIKEET_ADAPTER_PUBLIC_KEY',
-    flag: '--adapter-public-key',
     help: 'PEM file with an Ed25519 public key; published adapters that are not signed with its private key are refused',
     schema: folder.optional(),
   },
   adapterSigningKey: {
-    env: 'LORIKEET_ADAPTER_SIGNING_KEY',
-    flag: '--adapter-signing-key',
     help: 'PEM file with an Ed25519 private key, which signs the adapters that are published; others are refused',
     schema: folder.optional(),
   },
@@ -83,32 +71,22 @@ export const SETTINGS = {
     schema: integer(0, 65_535, 1).default(8080),
   },
   allowedHosts: {
-    env: 'LORIKEET_ALLOWED_HOSTS',
-    flag: '--allowed-hosts',
     help: 'comma-separated host names that clients may use for this server, in addition to localhost, --host and IP addresses; *.example.org allows all subdomains, * any name',
     schema: commaSeparated.default([]),
   },
   allowedOrigins: {
-    env: 'LORIKEET_ALLOWED_ORIGINS',
-    flag: '--allowed-origins',
     help: "comma-separated origins of web pages that may call the API from a browser, such as https://app.example.org; * allows all and requires a keys file (default: only the server's own pages)",
     schema: originList.default([]),
   },
   maxConnections: {
-    env: 'LORIKEET_MAX_CONNECTIONS',
-    flag: '--max-connections',
     help: "maximum number of open connections; at the limit the server closes idle ones, and if there are none it answers new ones with 503 (default: 1024, but at most half of the process's file descriptors)",
     schema: integer(1, 1_000_000).optional(),
   },
   maxConnectionsPerAddress: {
-    env: 'LORIKEET_MAX_CONNECTIONS_PER_ADDRESS',
-    flag: '--max-connections-per-address',
     help: 'maximum number of open connections per IPv4 address or IPv6 /64 network; behind a load balancer, set it to --max-connections (default: half of --max-connections)',
     schema: integer(1, 1_000_000).optional(),
   },
   basePath: {
-    env: 'LORIKEET_BASE_PATH',
-    flag: '--base-path',
     help: 'path prefix that a gateway does not strip, such as /openai; all routes work with and without it',
     schema: z
       .string()
@@ -119,203 +97,147 @@ export const SETTINGS = {
       .optional(),
   },
   keys: {
-    env: 'LORIKEET_KEYS',
-    flag: '--keys',
     help: 'file with tenants and API keys (default: LORIKEET_HOME/keys.json if it exists)',
     schema: folder.optional(),
   },
   keysJson: {
-    env: 'LORIKEET_KEYS_JSON',
     help: 'contents of a keys file, for environments without files; changes need a restart',
     schema: z.string().optional(),
     isSecret: true,
   },
   keyPepper: {
-    env: 'LORIKEET_KEY_PEPPER',
     help: 'secret that is mixed into the hashes of API keys; keys created with another pepper are invalid',
     schema: text.optional(),
     isSecret: true,
   },
   allowOpen: {
-    env: 'LORIKEET_ALLOW_OPEN',
     help: '1 allows a --host other than loopback without a keys file; then anyone who can reach it can use the server',
+    isVariableOnly: true,
     schema: yes.default(false),
   },
   drainDelayMs: {
-    env: 'LORIKEET_DRAIN_DELAY_MS',
     help: 'milliseconds after SIGTERM during which the server still accepts requests while /readyz returns 503, so load balancers can react (default: 0)',
+    isVariableOnly: true,
     schema: integer(0, 60_000).default(0),
   },
   provider: {
-    env: 'LORIKEET_PROVIDER',
-    flag: '--provider',
     help: 'hardware that runs the base model: cpu, webgpu or cuda (default: cpu)',
     schema: z.enum(PROVIDER_NAMES, `must be ${PROVIDER_NAMES.join(', ')}`).default('cpu'),
   },
   weights: {
-    env: 'LORIKEET_WEIGHTS',
-    flag: '--weights',
     help: "format of the base model's weights: int8, int4 (CPU only; half the bytes, for one stream of a base of 1B parameters or more), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
     schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
   int8Scales: {
-    env: 'LORIKEET_INT8_SCALES',
-    flag: '--int8-scales',
     help: 'how activations are rounded for products with int8 weights: blocks (a scale per 64 values), rows (a scale per token) or mixed (rows for prompts, blocks for steps); rows and mixed need VNNI or AMX (default: rows with AMX or for 1 GB of weights, mixed with VNNI, else blocks)',
     schema: z.enum(['blocks', 'rows', 'mixed'], 'must be blocks, rows or mixed').optional(),
   },
   kv: {
-    env: 'LORIKEET_KV',
-    flag: '--kv',
     help: 'format of cached keys and values: int8 (a quarter of the memory) or f32 (exact) (default: f32)',
     schema: z.enum(['int8', 'f32'], 'must be int8 or f32').optional(),
   },
   toolFormat: {
-    env: 'LORIKEET_TOOL_FORMAT',
-    flag: '--tool-format',
     help: "how the model calls tools: hermes, llama3 or mistral (default: as the base's chat template shows them, else hermes)",
     schema: z.enum(TOOL_FORMAT_NAMES, `must be ${TOOL_FORMAT_NAMES.join(', ')}`).optional(),
   },
   generationConfig: {
-    env: 'LORIKEET_GENERATION_CONFIG',
-    flag: '--generation-config',
     help: "source of sampling defaults, as in vLLM: auto for the base model's own, vllm for none, or a folder with a generation_config.json (default: auto)",
     schema: text.default('auto'),
   },
   slots: {
-    env: 'LORIKEET_SLOTS',
-    flag: '--slots',
     help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, tenants with less than their share can have one more for each 12 (default: 32, or fewer if memory is limited)',
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {
-    env: 'LORIKEET_MAX_SEQ',
-    flag: '--max-seq',
     help: "maximum length of a sequence, prompt and answer together, in tokens; longer requests get 400 (default: the model's own limit, but at most 2048, or less if memory is limited)",
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
-    env: 'LORIKEET_MAX_WAITING',
-    flag: '--max-waiting',
     help: 'maximum number of waiting requests; further ones get 503 (default: 256)',
     schema: integer(1, 100_000).default(256),
   },
   maxWaitingTokens: {
-    env: 'LORIKEET_MAX_WAITING_TOKENS',
-    flag: '--max-waiting-tokens',
     help: 'maximum number of prompt tokens of waiting requests; further ones get 503, or 429 if they are the share of one tenant (default: half of what --max-waiting prompts of full length have)',
     schema: integer(1, 1_000_000_000).optional(),
   },
   maxWaitingPerTenant: {
-    env: 'LORIKEET_MAX_WAITING_PER_TENANT',
-    flag: '--max-waiting-per-tenant',
     help: 'maximum number of waiting requests per tenant; further ones get 429 (default: half of --max-waiting with a keys file, otherwise all of it)',
     schema: integer(1, 100_000).optional(),
   },
   requestTimeoutMs: {
     env: 'LORIKEET_REQUEST_TIMEOUT',
-    flag: '--request-timeout',
     help: 'how long a request may take that sends no x-request-timeout-ms, such as 10m or 2h; then it gets 504 (default: 10m)',
     schema: duration(1).default(600_000),
   },
   prefillChunk: {
-    env: 'LORIKEET_PREFILL_CHUNK',
-    flag: '--prefill-chunk',
     help: 'maximum number of prompt tokens per step; a smaller number keeps running streams smoother (default: 256)',
     schema: integer(16, 8192).default(256),
   },
   drafts: {
-    env: 'LORIKEET_DRAFTS',
-    flag: '--drafts',
     help: 'ngram guesses tokens from repeated text and checks several in one run, while at most two sequences run; off generates one token per step (default: ngram, with a GPU off)',
     schema: z.enum(['ngram', 'off'], 'must be ngram or off').optional(),
   },
   threads: {
-    env: 'LORIKEET_THREADS',
-    flag: '--threads',
     help: 'number of threads of the engine (default: one per core)',
     schema: integer(1, 1024).optional(),
   },
   adapterCacheBytes: {
     env: 'LORIKEET_ADAPTER_CACHE',
-    flag: '--adapter-cache',
     help: 'memory for loaded adapters, such as 512M or 2GiB; adapters not in use are evicted when it is full (default: 1GiB, or less if memory is limited)',
     schema: byteSize.optional(),
   },
   prefixCacheBytes: {
     env: 'LORIKEET_PREFIX_CACHE',
-    flag: '--prefix-cache',
     help: 'memory for the beginnings of prompts, which are then not computed again, such as 512M or 2GiB; off disables it (default: 1GiB, or less if memory is limited; only with --provider cpu)',
     schema: byteSizeOrOff.optional(),
   },
   maxAdapterRank: {
-    env: 'LORIKEET_MAX_ADAPTER_RANK',
-    flag: '--max-adapter-rank',
     help: 'maximum rank of an adapter, or of a composition in total; others are rejected before they are loaded (default: 512)',
     schema: integer(1, MAX_RANK).default(MAX_RANK),
   },
   aliasPollMs: {
-    env: 'LORIKEET_ALIAS_POLL_MS',
     help: 'milliseconds after which every server has noticed that an alias moved (default: 2000)',
+    isVariableOnly: true,
     schema: integer(100, 3_600_000).default(2000),
   },
   loadableAdapters: {
-    env: 'LORIKEET_LOADABLE_ADAPTERS',
-    flag: '--loadable-adapters',
     help: 'folder from which adapters can be loaded by path, as in vLLM, by admin keys or, without a keys file, by clients on this machine (default: disabled)',
     schema: folder.optional(),
   },
   preload: {
-    env: 'LORIKEET_PRELOAD',
-    flag: '--preload',
     help: 'comma-separated adapters (NAME or TENANT/NAME) to load at start and to evict last',
     schema: commaSeparated.default([]),
   },
   adapterDiskBytes: {
     env: 'LORIKEET_ADAPTER_DISK',
-    flag: '--adapter-disk',
     help: 'disk space for downloaded adapters in LORIKEET_HOME/cache, such as 512M or 10GiB; adapters not in use are deleted when it is full (default: 10GiB)',
     schema: byteSize.default(10 * 2 ** 30),
   },
   training: {
-    env: 'LORIKEET_TRAINING',
-    flag: '--training',
     help: 'maximum number of fine-tuning jobs that this server trains at the same time; 0 leaves jobs to other servers (default: 1)',
     schema: integer(0, 64).default(1),
   },
   maxJobRank: {
-    env: 'LORIKEET_MAX_JOB_RANK',
-    flag: '--max-job-rank',
     help: 'maximum rank of a fine-tuning job that is created over the API (default: 64)',
     schema: integer(DEFAULT_RANK, MAX_RANK).default(64),
   },
   trainThreads: {
-    env: 'LORIKEET_TRAIN_THREADS',
-    flag: '--train-threads',
     help: 'number of threads per fine-tuning job (default: half of the cores)',
     schema: integer(1, 1024).optional(),
   },
   trainPriority: {
-    env: 'LORIKEET_TRAIN_PRIORITY',
-    flag: '--train-priority',
     help: 'priority of fine-tuning jobs: idle, so that they run on cores that are idle (on Linux, elsewhere as nice), or nice, a low priority (default: idle)',
     schema: z.enum(TRAIN_PRIORITIES, 'must be idle or nice').default('idle'),
   },
   trainRunner: {
-    env: 'LORIKEET_TRAIN_RUNNER',
-    flag: '--train-runner',
     help: 'where fine-tuning jobs run: process, as a child process, or kubernetes, as a Kubernetes Job each (default: process)',
     schema: z.enum(['process', 'kubernetes'], 'must be process or kubernetes').default('process'),
   },
   trainPod: {
-    env: 'LORIKEET_TRAIN_POD',
-    flag: '--train-pod',
     help: "for kubernetes: JSON file with the trainer's pod template, as in spec.template of a Job",
     schema: folder.optional(),
   },
   trainQueue: {
-    env: 'LORIKEET_TRAIN_QUEUE',
-    flag: '--train-queue',
     help: "for kubernetes: the Kueue LocalQueue that admits the trainer's Jobs (default: none, they start at once)",
     schema: z
       .string()
@@ -323,28 +245,29 @@ export const SETTINGS = {
       .optional(),
   },
   maxJobs: {
-    env: 'LORIKEET_MAX_JOBS',
     help: 'maximum number of unfinished fine-tuning jobs per tenant; further ones get 429 (default: 20)',
+    isVariableOnly: true,
     schema: integer(1, 10_000).default(20),
   },
   maxFiles: {
-    env: 'LORIKEET_MAX_FILES',
     help: 'maximum number of uploaded files per tenant; further uploads get 400 (default: 1000)',
+    isVariableOnly: true,
     schema: integer(1, 100_000).default(1000),
   },
   maxFilesBytes: {
     env: 'LORIKEET_MAX_FILES_SIZE',
     help: "maximum total size of a tenant's uploaded files, such as 512M or 10GiB; further uploads get 400 (default: 10GiB)",
+    isVariableOnly: true,
     schema: byteSize.default(10 * 2 ** 30),
   },
   maxFileBytes: {
     env: 'LORIKEET_MAX_FILE',
     help: 'maximum size of an uploaded file, such as 512M or 2GiB; larger ones get 413 (default: 512MiB)',
+    isVariableOnly: true,
     schema: byteSize.default(512 * 2 ** 20),
   },
   storeResponsesMs: {
     env: 'LORIKEET_STORE_RESPONSES',
-    flag: '--store-responses',
     help: 'how long responses of POST /v1/responses are kept in the store unless a request says store: false, such as 24h; at most 30d (default: nothing is kept)',
     schema: duration(30).optional(),
   },
@@ -354,14 +277,12 @@ export const SETTINGS = {
     schema: byteSize.default(2 ** 30),
   },
   adapterSlots: {
-    env: 'LORIKEET_ADAPTER_SLOTS',
-    flag: '--adapter-slots',
     help: 'maximum number of different adapters that run at the same time; requests for further ones wait (default: the number of sequences)',
     schema: integer(1, 1024).optional(),
   },
   home: {
-    env: 'LORIKEET_HOME',
     help: 'data folder, which contains models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
+    isVariableOnly: true,
     schema: folder,
   },
   logLevel: {
@@ -396,4 +317,4 @@ export const SETTINGS = {
     schema: yes.default(false),
   },
   ...TELEMETRY_SETTINGS,
-} as const satisfies Record<string, Setting>;
+});

@@ -1,13 +1,13 @@
 // The settings of metrics and traces.
 import { z } from 'zod';
-import type { Setting } from './setting.ts';
+import type { SettingRow } from './setting.ts';
 import { otlpOrNone, otlpUrl, yes } from './setting-values.ts';
 
 /** The rows of the table. */
 export const TELEMETRY_SETTINGS = {
   metricsOpen: {
-    env: 'LORIKEET_METRICS_OPEN',
     help: '1 serves /metrics without an admin key; it contains names of tenants and adapters',
+    isVariableOnly: true,
     schema: yes.default(false),
   },
   // These decide whether OpenTelemetry is loaded. It reads them and all other OTEL_* variables itself.
@@ -49,4 +49,4 @@ export const TELEMETRY_SETTINGS = {
     help: 'true sends neither traces nor metrics to a collector',
     schema: yes.default(false),
   },
-} as const satisfies Record<string, Setting>;
+} as const satisfies Record<string, SettingRow>;

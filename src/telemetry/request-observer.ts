@@ -1,5 +1,7 @@
 // Turns the events of one generation into metrics and its trace. Knows token counts and times, and no text, tokens or tensors.
+
 import { ServeError } from '../common/errors.ts';
+import type { GenerationEvent } from '../http/answer/generation.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
 import type { AdapterReceipt, RequestTrace, SequenceTimes } from './request-trace.ts';
@@ -20,14 +22,6 @@ export interface RequestLabels {
   /** `gen_ai.request.model`. */
   readonly requestModel: string;
 }
-
-/** An event of one of a request's sequences, with the index of its choice. */
-export type SequenceEvent =
-  | { readonly type: 'submitted' | 'admitted' | 'token'; readonly index: number }
-  | { readonly type: 'accepted'; readonly index: number; readonly receipt: AdapterReceipt }
-  | { readonly type: 'finished'; readonly index: number; readonly reason: string }
-  /** These change no metric. */
-  | { readonly type: 'started' | 'prompt' | 'embedding' | 'scores' };
 
 type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } & {
   lastTokenMs?: number;
@@ -83,7 +77,7 @@ export class RequestObserver {
   }
 
   /** Takes the next event of one of the sequences. */
-  on(event: SequenceEvent): void {
+  on(event: GenerationEvent): void {
     switch (event.type) {
       case 'submitted':
         this.#live.set(event.index, { submittedMs: this.#options.now(), tokens: 0 });

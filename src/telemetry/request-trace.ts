@@ -1,13 +1,11 @@
 // Traces a generation: sets the attributes of the request's span and adds a child span for each phase of its sequences
 // (adapter, queue, prefill, decode). Only counts, times and names reach a span, and no text.
+import type { Prefetched } from '../scheduler/protocol.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { ChildSpan, SpanAttributes, TraceSpan } from './tracing.ts';
 
 /** The tier that had an adapter, and how long loading took. Empty for the base. */
-export interface AdapterReceipt {
-  readonly tier?: string;
-  readonly loadMs?: number;
-}
+export type AdapterReceipt = Partial<Omit<Prefetched, 'tier'>> & { readonly tier?: string };
 
 /** A request with more sequences shows the phases of the first ones only. */
 const MAX_TRACED_SEQUENCES = 8;

@@ -14,7 +14,7 @@ async function checks(text: string, limits: Partial<RowCheckLimits> = {}) {
   const source = Buffer.from(text);
   const facts = { filename: 'rows.jsonl', purpose: 'fine-tune' as const };
   const meta = await files.create('acme', { source, byteSize: source.length, ...facts });
-  const check = new RowChecks({ files, clock: systemClock, limits });
+  const check = new RowChecks({ files, clock: systemClock }, limits);
   return () => check.check('acme', meta, 'training_file');
 }
 

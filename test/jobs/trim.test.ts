@@ -13,8 +13,10 @@ const METRICS = { trainLoss: 1, trainTokenAccuracy: 0.5 };
 const RIGHT = { token: 1, confirm: async () => {} };
 const DEAD: Fault = { isDone: false, error: new StoreError('unavailable', 'the process is gone') };
 
+const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: '/there/model' };
+
 function publicationOver(repository: AdapterRepository): Publication {
-  return new Publication({ repository, baseDigest: 'b'.repeat(64), onPublished: () => {} });
+  return new Publication({ repository, base: BASE, onPublished: () => {} });
 }
 
 /** A job with four checkpoints published, one of which its record has given up. */

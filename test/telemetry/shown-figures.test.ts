@@ -14,9 +14,10 @@ function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   const observer = telemetry.observe(telemetry.begin(undefined), facts({ tenant, adapter }));
   observer.on({ type: 'submitted', index: 0 });
   observer.on({ type: 'accepted', index: 0, receipt: { tier: 'ram', loadMs: 0 } });
-  observer.on({ type: 'admitted', index: 0 });
-  for (let i = 0; i < 3; i++) observer.on({ type: 'token', index: 0 });
-  observer.on({ type: 'finished', index: 0, reason: 'stop' });
+  observer.on({ type: 'admitted', index: 0, cachedTokens: 0 });
+  for (let i = 0; i < 3; i++)
+    observer.on({ type: 'token', index: 0, text: '', logprob: undefined });
+  observer.on({ type: 'finished', index: 0, reason: 'stop', rest: '' });
   observer.completed();
 }
 

@@ -1,4 +1,4 @@
-// Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers and as text.
+// Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';

@@ -1,4 +1,5 @@
-// The metrics of each optimizer step, and how they are stored: as JSON lines and as OpenAI's result table.
+// The metrics of each optimizer step, and how they are stored: as JSON lines, as OpenAI's result table, as a plot and for
+// TensorBoard.
 
 /** The result of a validation. */
 export interface Validation {

@@ -1,7 +1,7 @@
 // The fields of a request that constrain its answer, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint, which
 // `constraint-check.ts` compiles once the request has its place in the queue.
 import { z } from '@hono/zod-openapi';
-import { parseShallowText } from '../../common/shallow-json.ts';
+import { parseShallowText } from '../../common/json-scan.ts';
 import type { Constraint } from '../../contracts/generation.ts';
 import { both, INERT, REFUSED, rows } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';

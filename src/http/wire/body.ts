@@ -2,6 +2,7 @@
 // Content-Length is only believed if it is too large. Never decompresses. Knows no schema. (Hono's body-limit bounds the
 // bytes alone: a client that sends slowly would hold its request open.)
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { scanJson } from '../../common/json-scan.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
 import type { HttpLimits } from './limits.ts';
 
@@ -20,7 +21,7 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
   } catch (cause) {
     throw new ServeError('invalid_utf8', 'The body is not valid UTF-8.', { cause });
   }
-  scanJson(text, limits);
+  checkJson(text, limits);
   try {
     return JSON.parse(text);
   } catch {
@@ -74,66 +75,23 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
   }
 }
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const COMMA = 0x2c;
-const LOWER_U = 0x75;
-
-/** The bounds of a JSON text. */
-interface JsonBounds {
-  maxJsonDepth: number;
-  /** Members of all objects together. An empty object counts as one. */
-  maxJsonMembers: number;
-}
-
 /**
  * Throws `ServeError` for nesting deeper than `maxJsonDepth` (the parser recurses), for more than `maxJsonMembers` members
  * (each key is a string of its own), for a name that the outermost object has twice (parsers differ in which one counts),
  * and for a `\u` escape that is half of a surrogate pair.
  */
-function scanJson(text: string, { maxJsonDepth, maxJsonMembers }: JsonBounds): void {
+function checkJson(text: string, { maxJsonDepth, maxJsonMembers }: HttpLimits): void {
   const outer = new OuterKeys();
-  /** Whether each open bracket is an object's, from the outermost in. */
-  const open: boolean[] = [];
-  let members = 0;
-  let atKey = false;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === QUOTE) {
-      const end = skipString(text, i);
-      if (open.length === 1 && atKey) outer.add(text.slice(i, end + 1));
-      atKey = false;
-      i = end;
-      continue;
-    }
-    if (code === OPEN_BRACE || code === OPEN_BRACKET) {
-      open.push(code === OPEN_BRACE);
-      if (open.length > maxJsonDepth)
-        throw outer.error('invalid_json', `The body is nested deeper than ${maxJsonDepth} levels.`);
-    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
-      open.pop();
-      continue;
-    } else if (code !== COMMA) continue;
-    atKey = open.at(-1) === true;
-    if (atKey && ++members > maxJsonMembers)
-      throw outer.error('invalid_request', `The body has more than ${maxJsonMembers} members.`);
-  }
-}
-
-/** Returns the index of the closing quote of the string that opens at `i`, or the end of the text. */
-function skipString(text: string, i: number): number {
-  for (i++; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === QUOTE) return i;
-    if (code !== BACKSLASH) continue;
-    i++;
-    if (text.charCodeAt(i) === LOWER_U) i = skipUnicodeEscape(text, i);
-  }
-  return i;
+  scanJson(text, {
+    maxDepth: maxJsonDepth,
+    maxMembers: maxJsonMembers,
+    onOuterKey: (quoted) => outer.add(quoted),
+    onUnicodeEscape: skipUnicodeEscape,
+    toError: (bound) =>
+      bound === 'maxDepth'
+        ? outer.error('invalid_json', `The body is nested deeper than ${maxJsonDepth} levels.`)
+        : outer.error('invalid_request', `The body has more than ${maxJsonMembers} members.`),
+  });
 }
 
 /** Returns the index of the last character of the escape whose `u` is at `i`. */

@@ -1,0 +1,84 @@
+// One pass over the text of a JSON value from an untrusted source before it is parsed: its nesting, its members and its strings.
+// The grammar is left to the parser. Deeply nested values parse, but overflow the stack when they are serialized again.
+
+/** The files that are read with `parseShallowText` have fewer than ten levels. */
+const MAX_DEPTH = 64;
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COMMA = 0x2c;
+const LOWER_U = 0x75;
+
+/** The bounds of a text, and who sees its parts. What they throw ends the scan. */
+export interface JsonBounds {
+  readonly maxDepth: number;
+  /** Members of all objects together. An empty object counts as one. Default: no bound. */
+  readonly maxMembers?: number;
+  /** Returns the error for an exceeded bound. */
+  toError(bound: 'maxDepth' | 'maxMembers'): Error;
+  /** Gets each key of the outermost object, with its quotes. */
+  onOuterKey?(quoted: string): void;
+  /** Gets the index of the `u` of an escape, and returns that of the escape's last character. */
+  onUnicodeEscape?(text: string, at: number): number;
+}
+
+/** Scans a text. Throws what `bounds` says. */
+export function scanJson(text: string, bounds: JsonBounds): void {
+  const { maxDepth, maxMembers = Number.POSITIVE_INFINITY, onOuterKey, onUnicodeEscape } = bounds;
+  /** Whether each open bracket is an object's, from the outermost in. */
+  const open: boolean[] = [];
+  let members = 0;
+  let atKey = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) {
+      const end = endOfString(text, i, onUnicodeEscape);
+      if (open.length === 1 && atKey) onOuterKey?.(text.slice(i, end + 1));
+      atKey = false;
+      i = end;
+      continue;
+    }
+    if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      open.push(code === OPEN_BRACE);
+      if (open.length > maxDepth) throw bounds.toError('maxDepth');
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
+      open.pop();
+      continue;
+    } else if (code !== COMMA) continue;
+    atKey = open.at(-1) === true;
+    if (atKey && ++members > maxMembers) throw bounds.toError('maxMembers');
+  }
+}
+
+/** Returns the index of the closing quote of the string that opens at `start`, or the end of the text. */
+export function endOfString(
+  text: string,
+  start: number,
+  onUnicodeEscape?: JsonBounds['onUnicodeEscape'],
+): number {
+  let i = start + 1;
+  for (; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) return i;
+    if (code !== BACKSLASH) continue;
+    i++;
+    if (onUnicodeEscape && text.charCodeAt(i) === LOWER_U) i = onUnicodeEscape(text, i);
+  }
+  return i;
+}
+
+/** Parses JSON. Throws `TypeError` if the bytes are not UTF-8, `SyntaxError` for invalid or too deeply nested JSON. */
+export function parseShallowJson(bytes: Uint8Array): unknown {
+  return parseShallowText(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+}
+
+/** Parses JSON. Throws `SyntaxError` for invalid or too deeply nested JSON. */
+export function parseShallowText(text: string): unknown {
+  const toError = () => new SyntaxError(`nested deeper than ${MAX_DEPTH} levels`);
+  scanJson(text, { maxDepth: MAX_DEPTH, toError });
+  return JSON.parse(text);
+}
