@@ -1,10 +1,10 @@
 // Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
 // LORIKEET_INT8_SCALES chooses the form of int8 weights for them, too.
 import { describeProcessor } from '../src/common/processor.ts';
-import { rowFormCalibration } from '../src/compose/calibration.ts';
+import { perTokenCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
+import { fewestRowsForPerTokenForm } from '../src/engine/int8-form.ts';
 import { baseBytes } from '../src/engine/memory/memory-budget.ts';
-import { fewestRowsForRowForm } from '../src/engine/row-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
@@ -14,16 +14,16 @@ import { SETTINGS } from '../src/settings/settings.ts';
 export async function defaultServing(
   artifactDir: string,
   cache: ServingCache,
-): Promise<Pick<EngineOptions, 'servingDir' | 'rowFormFrom'>> {
+): Promise<Pick<EngineOptions, 'servingDir' | 'perTokenFormFrom'>> {
   const artifact = readArtifact(artifactDir);
   try {
-    const calibration = rowFormCalibration({ artifactDir, runtime: {} });
+    const calibration = perTokenCalibration({ artifactDir, runtime: {} });
     const servingDir = await ensureServingFiles(artifact, { ...cache, calibration });
     const byteSize = baseBytes(artifact.config, cache.weights);
     const int8Scales = SETTINGS.int8Scales.schema.parse(process.env[SETTINGS.int8Scales.env]);
     const served = { weights: cache.weights, provider: 'cpu', byteSize, int8Scales } as const;
-    const rowFormFrom = fewestRowsForRowForm(served, describeProcessor().features);
-    return { servingDir, ...(rowFormFrom !== undefined && { rowFormFrom }) };
+    const perTokenFormFrom = fewestRowsForPerTokenForm(served, describeProcessor().features);
+    return { servingDir, ...(perTokenFormFrom !== undefined && { perTokenFormFrom }) };
   } finally {
     artifact.tensors.close();
   }

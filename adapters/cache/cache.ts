@@ -10,7 +10,7 @@ import type { TenantShare } from '../../src/contracts/tenant.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
 import type { OpenedAdapter } from './load.ts';
 import { LoadQueue } from './load-queue.ts';
-import { AdapterMemory, type CachedAdapter, type Claim } from './memory.ts';
+import { AdapterMemory, type CachedAdapter, type MemoryReservation } from './memory.ts';
 
 /** Keeps weights in memory until it is released. Releasing twice has no effect. */
 export interface Lease extends Disposable {
@@ -195,7 +195,7 @@ export class AdapterCache {
     const startMs = this.#now();
     load.opened ??= await this.#options.openAdapter(source);
     const { byteSize } = load.opened;
-    const claim: Claim = { tenant, byteSize };
+    const claim: MemoryReservation = { tenant, byteSize };
     const isBlocked = this.#queue.isBlocked(load, byteSize);
     if (isBlocked || !this.#memory.reserve(claim, this.#waiting(load))) {
       this.#queue.park(load, byteSize); // in the same turn: memory may be released in the next one
@@ -217,7 +217,7 @@ export class AdapterCache {
   }
 
   /** The waiting loads whose size is known. */
-  #waiting(except?: Load): Claim[] {
+  #waiting(except?: Load): MemoryReservation[] {
     return this.#queue.all().flatMap((load) => {
       const { tenant, opened, waiters } = load;
       if (load === except || !opened || waiters.size === 0) return [];

@@ -18,7 +18,7 @@ export interface CachedAdapter extends Evictable {
 }
 
 /** The memory that a load needs. */
-export interface Claim {
+export interface MemoryReservation {
   readonly tenant: string;
   readonly byteSize: number;
 }
@@ -30,7 +30,7 @@ export class AdapterMemory {
   /** Adapters without a lease, in the order of their release. */
   readonly #idle = new Map<string, CachedAdapter>();
   readonly #leased = new Map<string, CachedAdapter>();
-  readonly #reserved = new Set<Claim>();
+  readonly #reserved = new Set<MemoryReservation>();
   readonly #order = new EvictionOrder();
   readonly #shares: CacheShares;
   #leasedBytes = 0;
@@ -60,7 +60,10 @@ export class AdapterMemory {
   }
 
   /** Adds weights that were loaded within a claim, which ends. */
-  add(weights: AdapterWeights, { claim, loadMs }: { claim: Claim; loadMs: number }): CachedAdapter {
+  add(
+    weights: AdapterWeights,
+    { claim, loadMs }: { claim: MemoryReservation; loadMs: number },
+  ): CachedAdapter {
     this.unreserve(claim);
     const { byteSize } = weights;
     const users = new Set([claim.tenant]);
@@ -98,7 +101,7 @@ export class AdapterMemory {
    * Reserves memory for a load, and evicts idle adapters for it. Returns false if the load has to wait: for adapters in use, or
    * for another tenant of `waiting` that has less than its part. Throws `ServeError` if it can never fit.
    */
-  reserve(claim: Claim, waiting: readonly Claim[]): boolean {
+  reserve(claim: MemoryReservation, waiting: readonly MemoryReservation[]): boolean {
     const { byteSize } = claim;
     if (byteSize > this.#capacityBytes) {
       throw new ServeError(
@@ -115,12 +118,16 @@ export class AdapterMemory {
   }
 
   /** Gives back what a claim has reserved, if anything. */
-  unreserve(claim: Claim): void {
+  unreserve(claim: MemoryReservation): void {
     if (this.#reserved.delete(claim)) this.#reservedBytes -= claim.byteSize;
   }
 
   /** Whether a tenant has more than its part, with the claim, while a load of another one within its part waits. */
-  mustYield(tenant: string, waiting: readonly Claim[], claim?: Claim): boolean {
+  mustYield(
+    tenant: string,
+    waiting: readonly MemoryReservation[],
+    claim?: MemoryReservation,
+  ): boolean {
     if (this.#bytesInUse === 0 || waiting.length === 0) return false;
     const division = this.#divide(claim);
     if (division.isWithin(tenant)) return false;
@@ -152,13 +159,13 @@ export class AdapterMemory {
     this.#idleBytes += entry.byteSize;
   }
 
-  #fits(claim: Claim): boolean {
+  #fits(claim: MemoryReservation): boolean {
     const bytes = this.#bytesInUse + this.#idleBytes + claim.byteSize;
     return bytes <= this.#capacityBytes && !this.#exceedsMax(claim.tenant, this.#divide(claim));
   }
 
   /** Evicts one adapter. Returns false if the claim has to wait. */
-  #evictFor(claim: Claim): boolean {
+  #evictFor(claim: MemoryReservation): boolean {
     const { tenant } = claim;
     const division = this.#divide(claim);
     const ofItsOwn = (entry: CachedAdapter) => (division.isOwn(entry, tenant) ? 0 : undefined);
@@ -194,7 +201,7 @@ export class AdapterMemory {
     return isLoading || [...this.#leased.values()].some((one) => division.isOwn(one, tenant));
   }
 
-  #divide(newcomer?: Claim): Division {
+  #divide(newcomer?: MemoryReservation): Division {
     const claims = newcomer ? [...this.#reserved, newcomer] : [...this.#reserved];
     const loads = claims.map(
       ({ tenant, byteSize }): Charged => ({ byteSize, users: new Set([tenant]) }),

@@ -21,7 +21,7 @@ export interface CalibrationRequest {
 }
 
 /** Returns the measurements that the row form needs. A base without a tokenizer cannot be measured. */
-export function rowFormCalibration({ artifactDir, ...options }: CalibrationRequest): Calibration {
+export function perTokenCalibration({ artifactDir, ...options }: CalibrationRequest): Calibration {
   const tokens = lazy(() => calibrationTokens(artifactDir));
   return {
     async measureInputs(servingDir) {

@@ -7,7 +7,7 @@ import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
-import { hasRowForm } from '../engine/serving-folder.ts';
+import { hasPerTokenForm } from '../engine/serving-folder.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
@@ -30,10 +30,10 @@ export interface PreparedBase {
 /** Finds or imports the base, and builds its serving files if necessary. */
 export async function prepareBase(
   context: ProgramContext,
-  { hasGuests = false } = {},
+  { hasReservedSlots = false } = {},
 ): Promise<PreparedBase> {
   const { reporter, signal } = context;
-  const config = { ...context.config, hasGuests };
+  const config = { ...context.config, hasReservedSlots };
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
   const artifact = describeBase(artifactDir);
@@ -47,9 +47,9 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (wanted.rowFormFrom === undefined) return undefined;
-      const { rowFormCalibration } = await import('./calibration.ts');
-      return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
+      if (wanted.perTokenFormFrom === undefined) return undefined;
+      const { perTokenCalibration } = await import('./calibration.ts');
+      return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
   });
   const prepareFiles = async () => {
@@ -61,7 +61,11 @@ export async function prepareBase(
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
   const { int8Scales = 'blocks' } = config;
-  if (int8Scales !== 'blocks' && wanted.rowFormFrom !== undefined && !hasRowForm(weights.dir)) {
+  if (
+    int8Scales !== 'blocks' &&
+    wanted.perTokenFormFrom !== undefined &&
+    !hasPerTokenForm(weights.dir)
+  ) {
     throw new ConfigError([
       `--int8-scales: ${weights.dir} has scales per block only. A base without a tokenizer cannot have others; for ` +
         'another base delete this folder, and the next start builds it again.',
@@ -101,13 +105,13 @@ export function engineOptions(
 ): EngineOptions {
   return {
     servingDir: weights.dir,
-    slotCount: plan.slots + plan.guestSlots,
+    slotCount: plan.slots + plan.reservedSlots,
     maxSeqLength: plan.maxSeqLength,
     kv,
     adapterSlotBytes: plan.adapterSlotBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
     ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
-    ...(plan.rowFormFrom !== undefined && { rowFormFrom: plan.rowFormFrom }),
+    ...(plan.perTokenFormFrom !== undefined && { perTokenFormFrom: plan.perTokenFormFrom }),
     runtime: { provider: config.provider, ...runtimeOptions(config) },
   };
 }

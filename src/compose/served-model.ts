@@ -15,13 +15,10 @@ import { LongPrompts } from '../tools/long-prompts.ts';
 import { createToolTemplate } from '../tools/tool-template.ts';
 
 /** The tokenizer and the chat template of a base. Undefined if it has none. */
-export type BaseLanguage = Pick<AppOptions, 'tokenizer' | 'chatTemplate' | 'longPrompts'>;
+export type BaseText = Pick<AppOptions, 'tokenizer' | 'chatTemplate' | 'longPrompts'>;
 
 /** Loads the tokenizer files of an artifact's folder. @param toolFormat the setting --tool-format */
-export async function loadBaseLanguage(
-  dir: string,
-  toolFormat?: ToolFormatName,
-): Promise<BaseLanguage> {
+export async function loadBaseText(dir: string, toolFormat?: ToolFormatName): Promise<BaseText> {
   const tokenizer = await loadTokenizer(dir);
   return {
     tokenizer,
@@ -33,7 +30,7 @@ export async function loadBaseLanguage(
 /** Describes the base. @param generationConfig the setting --generation-config */
 export async function describeServedModel(
   artifact: ArtifactDescription,
-  { tokenizer }: BaseLanguage,
+  { tokenizer }: BaseText,
   {
     maxSeqLength,
     generationConfig,

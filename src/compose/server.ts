@@ -18,7 +18,7 @@ import { type Access, localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
-import type { BaseLanguage } from './served-model.ts';
+import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
 import type { ServingWeights } from './serving-weights.ts';
@@ -89,8 +89,8 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   checkStoreFolder(config);
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
-  const hasGuests = access.kind === 'keys';
-  const base = await prepareBase({ ...context, config }, { hasGuests }).catch((error) => {
+  const hasReservedSlots = access.kind === 'keys';
+  const base = await prepareBase({ ...context, config }, { hasReservedSlots }).catch((error) => {
     access.close();
     const isStopped = signal.aborted && error.name === 'AbortError';
     if (options.isPrewarm || !isStopped) throw error;
@@ -150,7 +150,7 @@ function startEngine(
     maxAdapterRank: config.maxAdapterRank,
     limits: {
       prefillChunk,
-      guestSlots: plan.guestSlots,
+      reservedSlots: plan.reservedSlots,
       ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
     },
     // Runs of several tokens have not been measured on other providers.
@@ -165,7 +165,7 @@ function startEngine(
   const admission: AdmissionLimits = {
     ...{ maxWaiting, maxWaitingTokens },
     maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
-    guestSlots: plan.guestSlots,
+    reservedSlots: plan.reservedSlots,
   };
   const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart, admission };
   return { client: createProcessClient(options), fatal };
@@ -205,8 +205,8 @@ async function openServer(
   const { config, access, log, base, engine } = parts;
   const { artifact, plan } = base;
   parts.exports = await openTelemetryExports(config, log);
-  const { describeServedModel, loadBaseLanguage } = await import('./served-model.ts');
-  const language = await loadBaseLanguage(artifact.dir, config.toolFormat);
+  const { describeServedModel, loadBaseText } = await import('./served-model.ts');
+  const language = await loadBaseText(artifact.dir, config.toolFormat);
   endStartPhase('tokenizer');
   const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
   // With keys, a tenant has only the adapters that the operator gives it.
@@ -267,7 +267,7 @@ async function createTelemetry(
 
 interface HttpParts {
   readonly model: ServedModel;
-  readonly language: BaseLanguage;
+  readonly language: BaseText;
   readonly telemetry: Telemetry;
   readonly adapters: ServingAdapters;
   readonly jobs: ServingJobs;

@@ -134,6 +134,8 @@ async function preload(name: string, deps: PreloadDeps): Promise<void> {
   const id = slash < 0 ? LOCAL_TENANT.id : name.slice(0, slash);
   const resolved = await deps.registry.resolve({ ...LOCAL_TENANT, id }, name.slice(slash + 1));
   if (resolved.kind === 'base') return;
-  const receipt = await prefetchAdapter(deps, resolved, { keepWarmMs: Number.POSITIVE_INFINITY });
-  deps.log.info({ adapter: name, ...receipt }, 'adapter preloaded');
+  const adapterUse = await prefetchAdapter(deps, resolved, {
+    keepWarmMs: Number.POSITIVE_INFINITY,
+  });
+  deps.log.info({ adapter: name, ...adapterUse }, 'adapter preloaded');
 }

@@ -13,7 +13,7 @@ export interface EngineInfo {
   /** The type of the KV cache's elements. */
   readonly kv: string;
   /** The fewest token rows of a run for which int8 linears take the row form; null if they never do. */
-  readonly rowFormFrom: number | null;
+  readonly perTokenFormFrom: number | null;
   /** Eight hex digits. Engines with equal ones compute the same on processors of one kind, apart from adapters. */
   readonly fingerprint: string;
   /** The start phases of the engine process. */

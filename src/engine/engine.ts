@@ -50,7 +50,7 @@ export interface EngineOptions {
   /**
    * The fewest token rows of a run for which int8 linears take the row form, if the folder has it. Default: never.
    */
-  readonly rowFormFrom?: number;
+  readonly perTokenFormFrom?: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -87,8 +87,8 @@ export class Engine {
     const { provider = 'cpu' } = runtime;
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
-    const rowFormFrom = model.hasRowForm && isHost ? options.rowFormFrom : undefined;
-    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory, rowFormFrom });
+    const perTokenFormFrom = model.hasPerTokenForm && isHost ? options.perTokenFormFrom : undefined;
+    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory, perTokenFormFrom });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
@@ -97,8 +97,8 @@ export class Engine {
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
     const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
-    const forms = `${model.identity} ${rowFormFrom} ${kv} ${provider}`;
-    await tryBase({ runner, cache, servingDir, forms, rowFormFrom });
+    const forms = `${model.identity} ${perTokenFormFrom} ${kv} ${provider}`;
+    await tryBase({ runner, cache, servingDir, forms, perTokenFormFrom });
     await runner.prepareFirst();
     endStartPhase('session');
     const info = {
@@ -108,7 +108,7 @@ export class Engine {
       provider,
       weights: model.weights,
       kv,
-      rowFormFrom: rowFormFrom ?? null,
+      perTokenFormFrom: perTokenFormFrom ?? null,
       fingerprint: hash('sha256', forms).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);

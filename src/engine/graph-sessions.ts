@@ -40,7 +40,7 @@ export interface SessionsOptions {
   readonly runtime?: RuntimeOptions;
   readonly memory?: ModelMemory;
   /** The fewest token rows of a run for which the linears take the row form. Default: none has enough. */
-  readonly rowFormFrom?: number | undefined;
+  readonly perTokenFormFrom?: number | undefined;
   /** The measurements that graphs make of their linears. Default: none. */
   readonly observes?: Observed | undefined;
 }
@@ -55,19 +55,19 @@ export class GraphSessions {
   readonly #runtime: RuntimeOptions;
   readonly #prepacked = new PrepackedWeights();
   readonly #sessions = new Map<string, Promise<Session>>();
-  readonly #rowFormFrom: number | undefined;
+  readonly #perTokenFormFrom: number | undefined;
   readonly #observes: Observed | undefined;
 
   constructor(
     model: ServingModel,
     maxSeqLength: number,
-    { runtime = {}, memory = HOST_MEMORY, rowFormFrom, observes }: SessionsOptions = {},
+    { runtime = {}, memory = HOST_MEMORY, perTokenFormFrom, observes }: SessionsOptions = {},
   ) {
     this.#model = model;
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
     this.memory = memory;
-    this.#rowFormFrom = rowFormFrom;
+    this.#perTokenFormFrom = perTokenFormFrom;
     this.#observes = observes;
     const read = new Set(servingTensors(model.config, model.weights).map(({ name }) => name));
     const weights =
@@ -77,7 +77,7 @@ export class GraphSessions {
 
   /** The form of the linears in a run of this many token rows. */
   linearForm(tokenRows: number): LinearForm {
-    const from = this.#rowFormFrom;
+    const from = this.#perTokenFormFrom;
     return from !== undefined && tokenRows >= from ? 'rows' : 'blocks';
   }
 

@@ -21,9 +21,9 @@ export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
   /** Whether the fused linears are there in the row form, too. */
-  readonly hasRowForm: boolean;
+  readonly hasPerTokenForm: boolean;
   /** The fused linears that keep their blocks in every run. */
-  readonly blockLinears: ReadonlySet<string>;
+  readonly perBlockLinears: ReadonlySet<string>;
   /** Equal identities compute the same. */
   readonly identity: string;
   readonly folder: string;
@@ -53,8 +53,8 @@ export function openServingFolder(dir: string): ServingModel {
   return {
     config,
     weights,
-    hasRowForm: rowForm !== null,
-    blockLinears: new Set(rowForm?.blockLinears),
+    hasPerTokenForm: rowForm !== null,
+    perBlockLinears: new Set(rowForm?.perBlockLinears),
     identity,
     folder: dir,
     tensors,
@@ -64,7 +64,7 @@ export function openServingFolder(dir: string): ServingModel {
 }
 
 /** Whether a serving folder has the fused linears in the row form, too. Throws `FileError` if its version differs. */
-export function hasRowForm(dir: string): boolean {
+export function hasPerTokenForm(dir: string): boolean {
   return readLayout(dir).rowForm !== null;
 }
 

@@ -18,7 +18,7 @@ export interface Trial {
   readonly servingDir: string;
   /** Engines with equal forms run the same graphs. */
   readonly forms: string;
-  readonly rowFormFrom: number | undefined;
+  readonly perTokenFormFrom: number | undefined;
 }
 
 /** Tries a base that this version of ONNX Runtime has not run in these forms yet. Rejects with `ConfigError`. */
@@ -49,9 +49,9 @@ export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSig
 async function runAllForms({
   runner,
   cache,
-  rowFormFrom = 1,
+  perTokenFormFrom = 1,
 }: Omit<Trial, 'servingDir' | 'forms'>): Promise<void> {
-  for (const tokenRows of new Set([1, 2, rowFormFrom])) {
+  for (const tokenRows of new Set([1, 2, perTokenFormFrom])) {
     if (tokenRows <= cache.maxSeqLength) await runner.run(inputOf(1, tokenRows));
     if (tokenRows <= cache.slotCount) await runner.run(inputOf(tokenRows, 1));
   }

@@ -35,7 +35,7 @@ const MAX_BANNED_TEXT = 32_768;
 const MAX_FORBIDDEN = 500_000;
 
 /** Adapters with the same tokens share a language, which takes little beside that of the base. */
-const MAX_LANGUAGES = 64;
+const MAX_GRAMMAR_TEXTS = 64;
 
 /** A tokenizer, as far as grammars need it. */
 export interface GrammarTokenizer extends TokenBytes {
@@ -46,7 +46,7 @@ export interface GrammarTokenizer extends TokenBytes {
 }
 
 /** The tokens of the base, or of an adapter. Grammars of different ones have different keys. */
-interface GrammarLanguage {
+interface GrammarText {
   readonly key: string;
   readonly tokenizer: GrammarTokenizer;
   readonly vocabulary: GrammarVocabulary;
@@ -54,8 +54,8 @@ interface GrammarLanguage {
 
 /** Creates the matchers of sequences. */
 export class Grammars {
-  readonly #base: GrammarLanguage;
-  readonly #languages = new LRUCache<string, GrammarLanguage>({ max: MAX_LANGUAGES });
+  readonly #base: GrammarText;
+  readonly #languages = new LRUCache<string, GrammarText>({ max: MAX_GRAMMAR_TEXTS });
   readonly #compiler = new ConstraintCompiler();
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({
@@ -125,7 +125,7 @@ export class Grammars {
     return new BannedWords(ban);
   }
 
-  #languageOf(added: AddedTokens | undefined): GrammarLanguage {
+  #languageOf(added: AddedTokens | undefined): GrammarText {
     if (!added) return this.#base;
     const key = createHash('sha256').update(JSON.stringify(added)).digest('hex');
     const known = this.#languages.get(key);
@@ -144,7 +144,7 @@ export class Grammars {
     return known;
   }
 
-  #keep(key: string, automaton: Automaton, language: GrammarLanguage): CompiledGrammar {
+  #keep(key: string, automaton: Automaton, language: GrammarText): CompiledGrammar {
     const { vocabulary, tokenizer } = language;
     const grammar: CompiledGrammar = {
       automaton,

@@ -17,7 +17,7 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   normVectors,
-  type RowFormLayout,
+  type PerTokenLayout,
   type ServingLayout,
   type ServingMatrix,
   type ServingTensor,
@@ -104,7 +104,7 @@ async function writeServingFiles(
     for await (const [tensor, bytes] of generateTensors(artifact, weights))
       await writer.write(tensor, bytes);
     assert(writer.written.length === expected.length, 'a serving tensor was left out');
-    const writeLayout = (rowForm: RowFormLayout | null) => {
+    const writeLayout = (rowForm: PerTokenLayout | null) => {
       const layout: ServingLayout = {
         version: LAYOUT_VERSION,
         baseDigest: artifact.info.digest,
@@ -121,11 +121,13 @@ async function writeServingFiles(
       for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
         await writer.write(tensor, bytes);
       const rowForm = { calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
-      await writeLayout({ ...rowForm, blockLinears: [] });
+      await writeLayout({ ...rowForm, perBlockLinears: [] });
       const errors = await measurements.measureErrors(folder);
-      const blockLinears = namesOfLinears(config).filter((_, i) => !(errors[i]! <= MAX_ROW_ERROR));
-      await writeLayout({ ...rowForm, blockLinears });
-      if (blockLinears.length > 0) onImprecise?.(blockLinears);
+      const perBlockLinears = namesOfLinears(config).filter(
+        (_, i) => !(errors[i]! <= MAX_ROW_ERROR),
+      );
+      await writeLayout({ ...rowForm, perBlockLinears });
+      if (perBlockLinears.length > 0) onImprecise?.(perBlockLinears);
     }
     await handle.sync();
     return writer.digest();

@@ -40,7 +40,7 @@ export interface ServingGraphOptions {
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
   /** The linears that keep the block form in a graph of rows, by `linearName`. */
-  readonly blockLinears?: ReadonlySet<string>;
+  readonly perBlockLinears?: ReadonlySet<string>;
   /** The measurements of each fused linear. Default: none. */
   readonly observes?: Observed | undefined;
   /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
@@ -280,8 +280,8 @@ class ServingLowering implements DecoderLowering {
   }
 
   #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
-    const { weights, linears, blockLinears } = this.#options;
-    if (linears === 'rows' && !blockLinears?.has(linearName(layer, fused)))
+    const { weights, linears, perBlockLinears } = this.#options;
+    if (linears === 'rows' && !perBlockLinears?.has(linearName(layer, fused)))
       return this.#rowProduct(x, layer, fused);
     const bias = fusedBias(this.#config, layer, fused);
     return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);

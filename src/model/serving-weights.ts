@@ -187,11 +187,11 @@ export function servingTensorBytes({ type, dims }: ServingTensor): number {
 export const LAYOUT_VERSION = 2;
 
 /** The row form of int8 weights. */
-export interface RowFormLayout {
+export interface PerTokenLayout {
   /** The SHA-256 of the maxima that it was made from. */
   readonly calibration: string;
   /** The linears that keep their blocks in every run, such as `layers.3.mlp_out`. */
-  readonly blockLinears: readonly string[];
+  readonly perBlockLinears: readonly string[];
 }
 
 /** The table of contents of the weights file, with everything that is needed to serve it without the artifact. */
@@ -202,7 +202,7 @@ export interface ServingLayout {
   /** The artifact's `config.json`. */
   readonly config: unknown;
   /** Null if the file has no row form, else its tensors come after those of the mode. */
-  readonly rowForm: RowFormLayout | null;
+  readonly rowForm: PerTokenLayout | null;
   readonly tensors: readonly (ServingTensor & { readonly offset: number })[];
 }
 

@@ -16,7 +16,7 @@ export interface AdmissionLimits {
   /** Prompt tokens of all tenants. Default: half of what `maxWaiting` prompts of full length have. A tenant has its share. */
   readonly maxWaitingTokens?: number | undefined;
   /** How many of the slots only tenants with less than their share of the others get. Default: 0. */
-  readonly guestSlots?: number;
+  readonly reservedSlots?: number;
 }
 
 /** The limits if no others are set. */
@@ -211,12 +211,12 @@ export class Admission {
 
   /** The free slots that a sequence of this tenant may get. */
   #freeFor(sequence: Pick<Waiting, 'tenant' | 'weight'>): number {
-    const { guestSlots = 0 } = this.#options.limits;
+    const { reservedSlots = 0 } = this.#options.limits;
     const free = this.#free();
-    if (guestSlots === 0 || free === 0) return free;
-    const shared = this.#options.slots().slotCount - guestSlots;
+    if (reservedSlots === 0 || free === 0) return free;
+    const shared = this.#options.slots().slotCount - reservedSlots;
     const isGuest = hasLessThanItsShare(sequence, this.#started, shared);
-    return isGuest ? free : Math.max(0, free - guestSlots);
+    return isGuest ? free : Math.max(0, free - reservedSlots);
   }
 
   #noteBusy(): void {

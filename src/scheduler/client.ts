@@ -28,7 +28,7 @@ import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 export type EngineListener = (event: EngineEvent) => void;
 
 /** A request that has no sequences yet, as far as it is known. */
-export interface Applicant extends Pick<Waiting, 'maxTokens' | 'time'> {
+export interface QueueEntry extends Pick<Waiting, 'maxTokens' | 'time'> {
   readonly tenant: Pick<TenantShare, 'id' | 'weight'>;
 }
 
@@ -136,8 +136,8 @@ export class EngineClient {
    * Throws `ServeError` if the engine is not ready, if nothing more of this tenant may wait for it, or if the request would probably
    * not be answered in time.
    */
-  requireRoom(applicant: Applicant): void {
-    const refusal = this.#refusal(toWaiting(applicant));
+  requireRoom(entry: QueueEntry): void {
+    const refusal = this.#refusal(toWaiting(entry));
     if (refusal) throw refusal;
   }
 
@@ -145,9 +145,9 @@ export class EngineClient {
    * Takes a place in the queue for a request that is not ready to be submitted, until it is disposed of. Without it, all requests
    * that come while one place is free would be prepared, and all but one refused afterwards. Throws like `requireRoom`.
    */
-  reserve(applicant: Applicant): Disposable {
-    this.requireRoom(applicant);
-    const place = toWaiting(applicant);
+  reserve(entry: QueueEntry): Disposable {
+    this.requireRoom(entry);
+    const place = toWaiting(entry);
     this.#admission.enter(place);
     let isHeld = true;
     return {
@@ -367,7 +367,7 @@ function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
   return { id, weight, adapterCache };
 }
 
-function toWaiting({ tenant: { id, weight }, ...rest }: Applicant): Waiting {
+function toWaiting({ tenant: { id, weight }, ...rest }: QueueEntry): Waiting {
   return { tenant: id, weight, promptTokens: 1, ...rest };
 }
 

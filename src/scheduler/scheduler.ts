@@ -12,8 +12,8 @@ import type {
   RowResult,
   SlotId,
 } from '../engine/batch.ts';
-import type { Activation } from './activation.ts';
 import { AdapterLimit } from './adapter-limit.ts';
+import type { AdapterStart } from './adapter-start.ts';
 import { AttachedAdapters } from './attached-adapters.ts';
 import { compactSlots } from './compact-slots.ts';
 import { FairQueue, type WaitingQueue } from './fair-queue.ts';
@@ -46,7 +46,7 @@ export interface SchedulerOptions {
   /** KV slots: how many sequences can be in prefill or running at once. */
   slotCount: number;
   /** How many of the slots only tenants with less than their share of the others get. Default: 0. */
-  guestSlots?: number;
+  reservedSlots?: number;
   /** Positions of a KV slot. */
   maxSeqLength: number;
   /** The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two tokens. */
@@ -81,7 +81,7 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = {
-      guestSlots: 0,
+      reservedSlots: 0,
       prefillChunk: 256,
       maxActiveAdapters: options.slotCount,
       canAttach: () => true,
@@ -111,7 +111,7 @@ export class Scheduler {
   }
 
   /** Queues a sequence whose adapter and grammar are loaded. Does nothing if the sequence has ended. */
-  loaded(id: SequenceId, activation: Activation = {}): void {
+  loaded(id: SequenceId, activation: AdapterStart = {}): void {
     const sequence = this.#live.get(id);
     if (sequence?.state !== 'loading') return;
     Object.assign(sequence, activation);

@@ -9,7 +9,7 @@ import { type Sequence, toPrefillBatch } from './sequence.ts';
 export interface SlotQueueOptions {
   readonly slotCount: number;
   /** How many of the slots only tenants with less than their share of the others get. */
-  readonly guestSlots: number;
+  readonly reservedSlots: number;
   readonly prefillChunk: number;
   readonly queue: WaitingQueue;
   readonly adapterLimit: AdapterLimit;
@@ -116,8 +116,8 @@ export class SlotQueue {
   }
 
   #mayStart(sequence: Sequence, { started, budget, wholeOnly, aheadOf }: Admitting): boolean {
-    const { slotCount, guestSlots, prefillChunk, queue, prefixes } = this.#options;
-    const shared = slotCount - guestSlots;
+    const { slotCount, reservedSlots, prefillChunk, queue, prefixes } = this.#options;
+    const shared = slotCount - reservedSlots;
     if (started.length >= shared && !hasLessThanItsShare(sequence, started, shared)) return false;
     if (aheadOf && !queue.isBefore(sequence, aheadOf)) return false;
     if (!wholeOnly) return true;

@@ -13,7 +13,7 @@ import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { TokenMatcher } from '../engine/sampling/constraints.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import { type Activation, activationStart } from './activation.ts';
+import { type AdapterStart, adapterStart } from './adapter-start.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type { Proposer } from './ngram-proposer.ts';
@@ -221,10 +221,10 @@ export class StepLoop {
   }
 
   /** The part of a prompt for which a leased adapter is used. */
-  #activation(adapter: AdapterSource, request: GenerationRequest): Activation {
+  #activation(adapter: AdapterSource, request: GenerationRequest): AdapterStart {
     const { invocation } = this.#leases.weights(adapter.digest);
     if (!invocation) return {};
-    const adapterFrom = activationStart(request.promptIds, invocation);
+    const adapterFrom = adapterStart(request.promptIds, invocation);
     return { adapterFrom, prefix: this.#prefixOf(adapter, request, adapterFrom) };
   }
 
@@ -237,10 +237,10 @@ export class StepLoop {
       if (badWords) sampler.ban(await this.#create.createBan!(badWords, addedTokens));
       if (constraint) sampler.follow(await this.#loadMatcher(constraint, loading));
       if (!this.#scheduler.isLive(id)) return; // its adapter would be leased for ever
-      const receipt = adapter ? await this.#loadAdapter(adapter, loading) : {};
+      const adapterUse = adapter ? await this.#loadAdapter(adapter, loading) : {};
       if (!adapter && pooler) await this.#engine.prepareEmbeddings();
-      if (!receipt || !this.#scheduler.isLive(id)) return;
-      this.#publish([{ type: 'accepted', id, ...receipt }]);
+      if (!adapterUse || !this.#scheduler.isLive(id)) return;
+      this.#publish([{ type: 'accepted', id, ...adapterUse }]);
       this.#scheduler.loaded(id, adapter && this.#activation(adapter, loading.request));
     } catch (error) {
       if (this.#scheduler.isLive(id)) {

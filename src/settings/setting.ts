@@ -23,7 +23,9 @@ export interface SettingRow extends Omit<Setting, 'env'> {
 }
 
 /** Gives each setting its variable and its flag. */
-export function nameSettings<const Rows extends Readonly<Record<string, SettingRow>>>(rows: Rows) {
+export function defineSettings<const Rows extends Readonly<Record<string, SettingRow>>>(
+  rows: Rows,
+) {
   const named = Object.entries(rows).map(([key, { isVariableOnly, ...row }]) => {
     const env = row.env ?? `${OWN}${key.replace(/[A-Z]/g, '_$&').toUpperCase()}`;
     const hasFlag = env.startsWith(OWN) && !isVariableOnly && !row.isSecret;

@@ -4,7 +4,7 @@ import { TOOL_FORMAT_NAMES } from '../contracts/tool-format.ts';
 import { TRAIN_PRIORITIES } from '../contracts/training-messages.ts';
 import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
-import { nameSettings } from './setting.ts';
+import { defineSettings } from './setting.ts';
 import {
   byteSize,
   byteSizeOrOff,
@@ -20,7 +20,7 @@ import {
 import { TELEMETRY_SETTINGS } from './telemetry-settings.ts';
 
 /** All settings by name. Without `env`, the variable of `maxSeq` is `LORIKEET_MAX_SEQ`, and its flag `--max-seq`. */
-export const SETTINGS = nameSettings({
+export const SETTINGS = defineSettings({
   model: {
     help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
     schema: text.optional(),

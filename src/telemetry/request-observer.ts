@@ -4,7 +4,7 @@ import { ServeError } from '../common/errors.ts';
 import type { GenerationEvent } from '../http/answer/generation.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
-import type { AdapterReceipt, RequestTrace, SequenceTimes } from './request-trace.ts';
+import type { AdapterUse, RequestTrace, SequenceTimes } from './request-trace.ts';
 
 /** The facts about a generation that metrics need. */
 export interface RequestFacts {
@@ -83,7 +83,7 @@ export class RequestObserver {
         this.#live.set(event.index, { submittedMs: this.#options.now(), tokens: 0 });
         return;
       case 'accepted':
-        this.#accepted(this.#live.get(event.index)!, event.receipt);
+        this.#accepted(this.#live.get(event.index)!, event.adapterUse);
         return;
       case 'admitted':
         this.#live.get(event.index)!.admittedMs = this.#options.now();
@@ -97,10 +97,10 @@ export class RequestObserver {
     }
   }
 
-  #accepted(times: ObservedTimes, receipt: AdapterReceipt): void {
+  #accepted(times: ObservedTimes, adapterUse: AdapterUse): void {
     times.acceptedMs = this.#options.now();
-    times.receipt = receipt;
-    const { tier } = receipt;
+    times.adapterUse = adapterUse;
+    const { tier } = adapterUse;
     if (tier === undefined) return;
     const loadMs = this.#acquireMs + times.acceptedMs - times.submittedMs;
     this.#options.metrics.observe('loadDuration', { tier }, loadMs / 1000);

@@ -5,7 +5,7 @@ import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { ChildSpan, SpanAttributes, TraceSpan } from './tracing.ts';
 
 /** The tier that had an adapter, and how long loading took. Empty for the base. */
-export type AdapterReceipt = Partial<Omit<Prefetched, 'tier'>> & { readonly tier?: string };
+export type AdapterUse = Partial<Omit<Prefetched, 'tier'>> & { readonly tier?: string };
 
 /** A request with more sequences shows the phases of the first ones only. */
 const MAX_TRACED_SEQUENCES = 8;
@@ -38,7 +38,7 @@ export interface TracedRequest {
 export interface SequenceTimes {
   readonly submittedMs: number;
   readonly acceptedMs?: number;
-  readonly receipt?: AdapterReceipt;
+  readonly adapterUse?: AdapterUse;
   readonly admittedMs?: number;
   readonly firstTokenMs?: number;
   readonly tokens: number;
@@ -99,7 +99,11 @@ export class RequestTrace {
 /** Each phase ends when the next one begins, and the last one ends with the sequence. */
 function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): ChildSpan[] {
   const { submittedMs, acceptedMs, admittedMs, firstTokenMs, tokens } = times;
-  const adapter = { name: 'adapter', startMs: submittedMs, attributes: receiptAttributes(times) };
+  const adapter = {
+    name: 'adapter',
+    startMs: submittedMs,
+    attributes: adapterUseAttributes(times),
+  };
   const decode = {
     name: 'decode',
     startMs: firstTokenMs,
@@ -114,10 +118,10 @@ function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): Child
   return reached.map((phase, i) => ({ ...phase, endMs: reached[i + 1]?.startMs ?? endMs }));
 }
 
-function receiptAttributes({ receipt }: SequenceTimes): SpanAttributes {
+function adapterUseAttributes({ adapterUse }: SequenceTimes): SpanAttributes {
   return {
-    ...(receipt?.tier !== undefined ? { 'lorikeet.adapter.tier': receipt.tier } : {}),
-    ...(receipt?.loadMs !== undefined ? { 'lorikeet.adapter.load_ms': receipt.loadMs } : {}),
+    ...(adapterUse?.tier !== undefined ? { 'lorikeet.adapter.tier': adapterUse.tier } : {}),
+    ...(adapterUse?.loadMs !== undefined ? { 'lorikeet.adapter.load_ms': adapterUse.loadMs } : {}),
   };
 }
 

@@ -140,8 +140,8 @@ export class Telemetry {
     phases: { server: StartPhases; engine: StartPhases | undefined },
     engine: EngineInfo,
   ): void {
-    const { provider, weights, kv, rowFormFrom } = engine;
-    const labels = { provider, weights, kv, row_form_from: String(rowFormFrom ?? 'never') };
+    const { provider, weights, kv, perTokenFormFrom } = engine;
+    const labels = { provider, weights, kv, row_form_from: String(perTokenFormFrom ?? 'never') };
     this.metrics.set('engine', labels, 1);
     for (const [process, ofProcess] of Object.entries(phases)) {
       for (const [phase, ms] of Object.entries(ofProcess ?? {})) {

@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { loadBaseLanguage } from '../../src/compose/served-model.ts';
+import { loadBaseText } from '../../src/compose/served-model.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
@@ -85,7 +85,7 @@ async function openEngine(dir: string): Promise<Engine> {
 }
 
 async function requestMaker(dir: string): Promise<(content: string) => GenerationRequest> {
-  const { tokenizer, chatTemplate } = await loadBaseLanguage(dir);
+  const { tokenizer, chatTemplate } = await loadBaseText(dir);
   if (!tokenizer || !chatTemplate) throw new Error(`${dir} has no chat template`);
   return (content) => ({
     promptIds: chatTemplate.render([{ role: 'user', content }], { addGenerationPrompt: true }).ids,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { measureKvScales, rowFormCalibration } from '../../src/compose/calibration.ts';
+import { measureKvScales, perTokenCalibration } from '../../src/compose/calibration.ts';
 import { openServingFolder, readKvScales } from '../../src/engine/serving-folder.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
@@ -25,13 +25,13 @@ test('they are kept beside the serving files, unless the base has no tokenizer',
 test('int8 serving files get a row form, unless the base has no tokenizer', async (t) => {
   const artifact = readArtifact('models/toy');
   t.after(() => artifact.tensors.close());
-  for (const [artifactDir, hasRowForm] of [
+  for (const [artifactDir, hasPerTokenForm] of [
     ['models/toy', true],
     [temporaryFolder(t), false],
   ] as const) {
-    const calibration = rowFormCalibration({ artifactDir, runtime: {} });
+    const calibration = perTokenCalibration({ artifactDir, runtime: {} });
     const options = { weights: 'int8', cacheDir: temporaryFolder(t), calibration } as const;
     const served = openServingFolder(await ensureServingFiles(artifact, options));
-    assert.equal(served.hasRowForm, hasRowForm);
+    assert.equal(served.hasPerTokenForm, hasPerTokenForm);
   }
 });

@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { describeProcessor } from '../../src/common/processor.ts';
-import { fewestRowsForRowForm, type Int8Scales } from '../../src/engine/row-form.ts';
+import { fewestRowsForPerTokenForm, type Int8Scales } from '../../src/engine/int8-form.ts';
 import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
@@ -31,7 +31,7 @@ interface Answer {
 function canServe(int8Scales: Int8Scales): boolean {
   const served = { weights: 'int8', provider: 'cpu', byteSize: 0, int8Scales } as const;
   try {
-    fewestRowsForRowForm(served, describeProcessor().features);
+    fewestRowsForPerTokenForm(served, describeProcessor().features);
     return true;
   } catch {
     return false;

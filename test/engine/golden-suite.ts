@@ -13,7 +13,7 @@ import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts'
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
-import { activationStart } from '../../src/scheduler/activation.ts';
+import { adapterStart } from '../../src/scheduler/adapter-start.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
@@ -152,7 +152,7 @@ async function testAdapter(t: TestContext, golden: Golden, name: string): Promis
   served.slots.attach(weights);
   const file = path.join(adapters.get(name)!, 'cases.safetensors');
   for (const { ids, logits } of readCases(file, DQ_KEY)) {
-    const from = invocation ? activationStart(ids, invocation) : 0;
+    const from = invocation ? adapterStart(ids, invocation) : 0;
     const data: number[] = [];
     for (const [start, end, slot] of [
       [0, from, undefined],
@@ -206,7 +206,7 @@ async function assertRows(
     const weights = await goldenAdapter(name, served);
     served.slots.attach(weights);
     const { invocation } = weights;
-    if (invocation) starts.set(name, (ids) => activationStart(ids, invocation));
+    if (invocation) starts.set(name, (ids) => adapterStart(ids, invocation));
   }
   const { vocabSize } = served.config;
   for (let position = 0; position < length; position++) {

@@ -26,15 +26,18 @@ for (const [slots, guests] of [
   [32, 3],
 ] as const) {
   test(`${guests} guest slots are planned beside ${slots} others`, () => {
-    const [without, beside] = [plan(32e9, { slots }), plan(32e9, { slots, hasGuests: true })];
-    assert.deepEqual([beside.slots, beside.guestSlots], [slots, guests]);
+    const [without, beside] = [
+      plan(32e9, { slots }),
+      plan(32e9, { slots, hasReservedSlots: true }),
+    ];
+    assert.deepEqual([beside.slots, beside.reservedSlots], [slots, guests]);
     const perSlot = without.budget.parts.kvCache / slots;
     assert.equal(beside.budget.parts.kvCache, perSlot * (slots + guests));
   });
 }
 
 test('fewer slots are planned if the guests do not fit beside them', () => {
-  const [without, beside] = [plan(2.4e9), plan(2.4e9, { hasGuests: true })];
+  const [without, beside] = [plan(2.4e9), plan(2.4e9, { hasReservedSlots: true })];
   assert.ok(beside.budget.totalBytes <= 2.4e9);
   assert.ok(beside.slots < without.slots, `${beside.slots} of ${without.slots}`);
 });
@@ -132,14 +135,14 @@ test('the row form is kept in memory only if nothing else has to shrink for it',
   const onVnni = (bytes: number) =>
     planMemory(config, DEFAULTS, { bytes, source: 'test' }, ['avx512-vnni']);
   const rich = onVnni(32e9);
-  assert.equal(rich.rowFormFrom, 65);
+  assert.equal(rich.perTokenFormFrom, 65);
   const weights = 30 * 576 * (576 + 2 * 192 + 576 + 3 * 1536);
   const added = rich.budget.parts.base - plan(32e9).budget.parts.base;
   assert.ok(added > weights && added < 1.1 * weights, `${added}`);
   const tight = onVnni(2.7e9);
   assert.deepEqual(tight, plan(2.7e9));
-  assert.equal(tight.rowFormFrom, undefined);
-  assert.equal(onVnni(900e6).rowFormFrom, undefined);
+  assert.equal(tight.perTokenFormFrom, undefined);
+  assert.equal(onVnni(900e6).perTokenFormFrom, undefined);
   assert.throws(() => onVnni(200e6), ConfigError);
 });
 
@@ -148,8 +151,8 @@ test('a chosen form is kept or refused, never given up for longer sequences', ()
     const request = { ...DEFAULTS, int8Scales: 'rows' } as const;
     return planMemory(config, request, { bytes, source: 'test' }, ['avx512-vnni']);
   };
-  assert.equal(rows(32e9).rowFormFrom, 1);
-  assert.equal(rows(2e9).rowFormFrom, 1);
+  assert.equal(rows(32e9).perTokenFormFrom, 1);
+  assert.equal(rows(2e9).perTokenFormFrom, 1);
   assert.ok(rows(2e9).reduced);
   assert.throws(() => rows(900e6), /--int8-scales: rows takes [\d,]+ MiB/);
 });
@@ -158,8 +161,15 @@ test('a large base takes no memory for a second form', () => {
   const limit = { bytes: 24e9, source: 'test' };
   const request = { ...DEFAULTS, kv: 'int8' } as const;
   const onVnni = planMemory(LARGER, request, limit, ['avx512-vnni']);
-  assert.equal(onVnni.rowFormFrom, 1);
-  assert.deepEqual({ ...onVnni, rowFormFrom: undefined }, planMemory(LARGER, request, limit, []));
+  assert.equal(onVnni.perTokenFormFrom, 1);
+  assert.deepEqual(
+    { ...onVnni, perTokenFormFrom: undefined },
+    planMemory(LARGER, request, limit, []),
+  );
   const tight = planMemory(LARGER, request, { ...limit, bytes: 8e9 }, ['avx512-vnni']);
-  assert.equal(tight.rowFormFrom, undefined, 'both forms are in memory while it is calibrated');
+  assert.equal(
+    tight.perTokenFormFrom,
+    undefined,
+    'both forms are in memory while it is calibrated',
+  );
 });

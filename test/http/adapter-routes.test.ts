@@ -18,13 +18,13 @@ const COMPLETIONS = '/v1/completions';
 const HOUR_MS = 3_600_000;
 const completionOf = (model: string) => ({ model, prompt: 'a', max_tokens: 1 });
 
-/** The receipt of an answer, without what differs from run to run. */
+/** The adapterUse of an answer, without what differs from run to run. */
 function receiptOf({ headers }: Response) {
   const of = (name: string) => headers.get(`x-lorikeet-${name}`);
   return { version: of('version'), alias: of('alias'), tier: of('tier') };
 }
 
-describe('a receipt', () => {
+describe('a adapterUse', () => {
   test('names digest, version, alias and tier, and its version works as a model', async () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen', { aliases: ['stable'] });

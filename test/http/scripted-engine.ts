@@ -44,7 +44,7 @@ export class ScriptedEngine implements StepEngine {
       provider: 'none',
       weights: 'none',
       kv: 'none',
-      rowFormFrom: null,
+      perTokenFormFrom: null,
       fingerprint: 'ffffffff',
       ...info,
     };

@@ -124,10 +124,15 @@ test('an adapter that does not fit waits for as many running adapters as its mem
 });
 
 /** Steps until adapter `b` of a tenant starts beside a backlog for adapter `a`, with one adapter at a time and 32 slots. */
-function stepsBesideBacklog({ tenant = 'a', promptLength = 1, guestSlots = 0, longPrompts = 0 }) {
-  const slotCount = 32 + guestSlots;
+function stepsBesideBacklog({
+  tenant = 'a',
+  promptLength = 1,
+  reservedSlots = 0,
+  longPrompts = 0,
+}) {
+  const slotCount = 32 + reservedSlots;
   const limits = { maxActiveAdapters: 1, maxSeqLength: 256, prefillChunk: 32 };
-  const bench = new Bench({ slotCount, guestSlots, ...limits });
+  const bench = new Bench({ slotCount, reservedSlots, ...limits });
   const long = new Set<SequenceId>();
   let count = 0;
   const feed = () => {
@@ -152,7 +157,7 @@ function stepsBesideBacklog({ tenant = 'a', promptLength = 1, guestSlots = 0, lo
 
 test('T16, I15: a guest slot that a starving sequence may not have does not end the drain for it', () => {
   const without = stepsBesideBacklog({});
-  assert.equal(stepsBesideBacklog({ guestSlots: 1 }), without);
+  assert.equal(stepsBesideBacklog({ reservedSlots: 1 }), without);
 });
 
 for (const tenant of ['a', 'b']) {

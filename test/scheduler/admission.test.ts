@@ -162,7 +162,7 @@ describe('a request with a time limit', () => {
 
   test('T14: a slot for guests is free for a tenant with less than its share only', () => {
     const clock = { ms: 0 };
-    const limits = { ...MANY, guestSlots: 1 };
+    const limits = { ...MANY, reservedSlots: 1 };
     const slots = { slotCount: 5, maxSeqLength: 10 };
     const admission = createAdmission(limits, () => clock.ms, slots);
     const served = { tenant: 'heavy', ms: 400, tokens: 10, maxTokens: 10, isCutOff: false };

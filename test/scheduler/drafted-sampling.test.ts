@@ -28,7 +28,7 @@ class RepetitiveModel {
     provider: 'none',
     weights: 'none',
     kv: 'none',
-    rowFormFrom: null,
+    perTokenFormFrom: null,
     fingerprint: 'ffffffff',
   };
   readonly #slots: number[][] = [[], []];

@@ -167,7 +167,7 @@ test('T15: a tenant with one short request waits for a free slot, not behind the
 for (const adapters of [false, true]) {
   const what = adapters ? 'adapters of their own' : 'the base';
   test(`T15: beside 100 long requests for ${what}, a tenant's short one has its first token in the next step`, () => {
-    const bench = new Bench({ slotCount: 3, guestSlots: 1, prefillChunk: 8 });
+    const bench = new Bench({ slotCount: 3, reservedSlots: 1, prefillChunk: 8 });
     const of = (tenant: string) => ({ tenant, ...(adapters && { adapter: tenant }) });
     const long = request(Array(40).fill(1), { maxTokens: 20 });
     for (let i = 0; i < 100; i++) bench.submitReady(long, of('a'));
@@ -187,7 +187,7 @@ for (const adapters of [false, true]) {
 }
 
 test('T15: alone, a tenant has no guest slot; beside another one it has its share of them', () => {
-  const bench = new Bench({ slotCount: 5, guestSlots: 1 });
+  const bench = new Bench({ slotCount: 5, reservedSlots: 1 });
   const running = () => bench.scheduler.stats().running;
   const long = request([1], { maxTokens: 40 });
   for (let i = 0; i < 10; i++) bench.submit(long, { tenant: 'a' });
@@ -223,7 +223,7 @@ for (const heavyRows of [2, 20]) {
   test(`I15, T15: beside short requests in every step, a long prompt runs in every other one (${heavyRows} rows)`, () => {
     const bench = new Bench({
       slotCount: 33,
-      guestSlots: 1,
+      reservedSlots: 1,
       maxSeqLength: 4096,
       prefillChunk: 64,
     });

@@ -93,7 +93,7 @@ export class FakeEngine implements StepEngine {
       provider: 'fake',
       weights: 'none',
       kv: 'none',
-      rowFormFrom: null,
+      perTokenFormFrom: null,
       fingerprint: 'ffffffff',
       ...info,
     };

@@ -11,13 +11,13 @@ export const MAX_TOKENS = 8;
 
 /** The options of a scheduler. Without the limits of adapters, no slot and no tenant has to wait for the end of an adapter. */
 export type SimulationOptions = Required<
-  Pick<SchedulerOptions, 'slotCount' | 'guestSlots' | 'maxSeqLength' | 'prefillChunk'>
+  Pick<SchedulerOptions, 'slotCount' | 'reservedSlots' | 'maxSeqLength' | 'prefillChunk'>
 > &
   Pick<SchedulerOptions, 'maxActiveAdapters' | 'canAttach'>;
 
 export const SIM_OPTIONS: SimulationOptions = {
   slotCount: 4,
-  guestSlots: 1,
+  reservedSlots: 1,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,
   prefillChunk: 5,
 };

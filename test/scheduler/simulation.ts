@@ -270,7 +270,7 @@ export class Simulation {
     const owners = all.filter(({ sequence }) => sequence.slot !== undefined);
     const chunks = waiting.map(({ sequence }) => sequence.request.promptIds.length);
     const prefills = step?.prefills ?? [];
-    const isFull = owners.length >= this.#options.slotCount - this.#options.guestSlots;
+    const isFull = owners.length >= this.#options.slotCount - this.#options.reservedSlots;
     const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
     const fit = chunks.every(
       (length) =>

@@ -41,7 +41,7 @@ interface Slot {
 /** How engines of the world are built. */
 export const ENGINE = {
   slotCount: 4,
-  guestSlots: 1,
+  reservedSlots: 1,
   maxSeqLength: 96,
   maxAdapters: 2,
   blockCount: 12,
@@ -97,7 +97,7 @@ export class VirtualEngine implements StepEngine {
     provider: 'virtual',
     weights: 'none',
     kv: 'none',
-    rowFormFrom: null,
+    perTokenFormFrom: null,
     fingerprint: 'ffffffff',
   };
   readonly faults: EngineFaults = { nanRows: 0, throws: 0, slowRuns: 0, hang: 'no' };

@@ -87,7 +87,7 @@ export class EngineProcess extends EventEmitter {
       limits: {
         prefillChunk,
         maxActiveAdapters: ENGINE.maxAdapters,
-        guestSlots: ENGINE.guestSlots,
+        reservedSlots: ENGINE.reservedSlots,
       },
       clock: this.machine,
     });

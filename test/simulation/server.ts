@@ -31,7 +31,7 @@ const POLL_MS = 2_000;
 const DISK_BYTES = 4 * 3_000;
 const ADMISSION = {
   ...{ maxWaiting: 6, maxWaitingPerTenant: 4, maxWaitingTokens: 240 },
-  guestSlots: ENGINE.guestSlots,
+  reservedSlots: ENGINE.reservedSlots,
 };
 const log = createLog('silent');
 

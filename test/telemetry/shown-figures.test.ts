@@ -13,7 +13,7 @@ function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   const adapter = { key: `${tenant}-${name}`, owner: tenant, name };
   const observer = telemetry.observe(telemetry.begin(undefined), facts({ tenant, adapter }));
   observer.on({ type: 'submitted', index: 0 });
-  observer.on({ type: 'accepted', index: 0, receipt: { tier: 'ram', loadMs: 0 } });
+  observer.on({ type: 'accepted', index: 0, adapterUse: { tier: 'ram', loadMs: 0 } });
   observer.on({ type: 'admitted', index: 0, cachedTokens: 0 });
   for (let i = 0; i < 3; i++)
     observer.on({ type: 'token', index: 0, text: '', logprob: undefined });

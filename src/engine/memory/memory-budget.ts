@@ -14,8 +14,8 @@ import {
   type WeightsMode,
 } from '../../model/serving-weights.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
+import { fewestRowsForPerTokenForm, type Int8Scales } from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
-import { fewestRowsForRowForm, type Int8Scales } from '../row-form.ts';
 
 /** The operator's settings. An absent one gets its default, or less if that does not fit. */
 export interface MemoryRequest {
@@ -28,7 +28,7 @@ export interface MemoryRequest {
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
   /** Whether there are slots beside these, for tenants with less than their share. Default: no. */
-  readonly hasGuests?: boolean;
+  readonly hasReservedSlots?: boolean;
   readonly maxSeq?: number | undefined;
   readonly adapterCacheBytes?: number | undefined;
   /** 0: no prefix cache. */
@@ -38,13 +38,13 @@ export interface MemoryRequest {
 /** The sizes that the server is started with. */
 export interface MemoryPlan {
   readonly slots: number;
-  readonly guestSlots: number;
+  readonly reservedSlots: number;
   readonly maxSeqLength: number;
   /**
    * The fewest token rows of a run that int8 linears take in the row form. Undefined if this processor has no use for the
    * form, or there is no memory for it.
    */
-  readonly rowFormFrom: number | undefined;
+  readonly perTokenFormFrom: number | undefined;
   readonly adapterCacheBytes: number;
   readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
@@ -63,7 +63,7 @@ const MIN_MAX_SEQ = 256;
 const MIN_SLOTS = 4;
 
 /** Each so many slots, or a part of them, have one more for guests, so that a light tenant rarely waits for an answer to end. */
-const SLOTS_PER_GUEST = 12;
+const SLOTS_PER_RESERVED_SLOT = 12;
 
 const MIB = 2 ** 20;
 /** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
@@ -111,9 +111,9 @@ export function planMemory(
   features = describeProcessor().features,
 ): MemoryPlan {
   const byteSize = baseBytes(config, request.weights);
-  const rowFormFrom = fewestRowsForRowForm({ ...request, byteSize }, features);
-  if (rowFormFrom !== undefined) {
-    const { plan, shortfall } = planWith(config, request, { limit, rowFormFrom });
+  const perTokenFormFrom = fewestRowsForPerTokenForm({ ...request, byteSize }, features);
+  if (perTokenFormFrom !== undefined) {
+    const { plan, shortfall } = planWith(config, request, { limit, perTokenFormFrom });
     const bothForms = byteSize + tensorBytes(rowTensors(config));
     const calibration = CALIBRATION_FACTOR * bothForms;
     const canCalibrate = limit.bytes >= calibration;
@@ -132,10 +132,10 @@ export function planMemory(
 function planWith(
   config: DecoderConfig,
   request: MemoryRequest,
-  { limit, rowFormFrom }: { readonly limit: MemoryLimit; readonly rowFormFrom?: number },
+  { limit, perTokenFormFrom }: { readonly limit: MemoryLimit; readonly perTokenFormFrom?: number },
 ): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
   const oneForm = fixedParts(config, request);
-  const isBoth = rowFormFrom !== undefined && rowFormFrom > 1;
+  const isBoth = perTokenFormFrom !== undefined && perTokenFormFrom > 1;
   // Alone, the row form takes the place of the blocks, and a little less memory.
   const otherForm = isBoth ? tensorBytes(rowTensors(config)) : 0;
   const fixed = { ...oneForm, base: oneForm.base + otherForm };
@@ -145,7 +145,7 @@ function planWith(
   const requestedCache = request.adapterCacheBytes;
   const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
   const cacheBytes = (slots: number, maxSeqLength: number) => {
-    const slotCount = slots + guestSlots(request, slots);
+    const slotCount = slots + reservedSlots(request, slots);
     return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
   };
   const plan = chooseSlots(config, request, {
@@ -175,8 +175,8 @@ function planWith(
   return {
     plan: {
       ...plan,
-      guestSlots: guestSlots(request, plan.slots),
-      rowFormFrom,
+      reservedSlots: reservedSlots(request, plan.slots),
+      perTokenFormFrom,
       adapterCacheBytes: parts.adapterCache,
       prefixCacheBytes: parts.prefixCache,
       adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
@@ -187,8 +187,8 @@ function planWith(
   };
 }
 
-function guestSlots({ hasGuests = false }: MemoryRequest, slots: number): number {
-  return hasGuests ? Math.ceil(slots / SLOTS_PER_GUEST) : 0;
+function reservedSlots({ hasReservedSlots = false }: MemoryRequest, slots: number): number {
+  return hasReservedSlots ? Math.ceil(slots / SLOTS_PER_RESERVED_SLOT) : 0;
 }
 
 interface SlotPlan {
@@ -221,7 +221,7 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations:
       4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) +
-      8 * (slots + guestSlots(request, slots)) * vocabSize +
+      8 * (slots + reservedSlots(request, slots)) * vocabSize +
       copies * layerBytes,
   };
 }

@@ -12,7 +12,7 @@ import {
 import { ServeError } from '../../common/errors.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { RequestObserver } from '../../telemetry/request-observer.ts';
-import type { AdapterReceipt } from '../../telemetry/request-trace.ts';
+import type { AdapterUse } from '../../telemetry/request-trace.ts';
 import type { ShownAdapter } from '../../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../../tokenizer/stream-decoder.ts';
 import type { Deps } from '../deps.ts';
@@ -174,7 +174,7 @@ async function run(
   const { promptTokens, model } = plan;
   let completionTokens = 0;
   const cached = new CachedTokens();
-  let receipt: AdapterReceipt | undefined;
+  let adapterUse: AdapterUse | undefined;
   c.get('place')[Symbol.dispose](); // its choices take places of their own
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
@@ -191,8 +191,8 @@ async function run(
         if (event.type === 'admitted') {
           cached.add(plan.choices[event.index]!.request.promptIds, event.cachedTokens);
         }
-        if (event.type === 'accepted') receipt ??= event.receipt;
-        if (event.type === 'started') setAdapterHeaders(c, model.resolved, event.receipt);
+        if (event.type === 'accepted') adapterUse ??= event.adapterUse;
+        if (event.type === 'started') setAdapterHeaders(c, model.resolved, event.adapterUse);
         sink.write(event);
       }
       if (completionTokens > 0) c.get('reservation').use(promptTokens + completionTokens);
@@ -204,10 +204,10 @@ async function run(
     else observer.failed(error);
     throw error;
   } finally {
-    if (receipt) {
+    if (adapterUse) {
       c.get('reservation').end(promptTokens + completionTokens);
       const counts = { completionTokens, cachedTokens: cached.total };
-      logUsage(c, deps, { ...plan, ...counts, tier: receipt.tier });
+      logUsage(c, deps, { ...plan, ...counts, tier: adapterUse.tier });
     }
   }
 }
@@ -270,11 +270,7 @@ function checkScoredAnswers({ choices, endpoint }: AnswerPlan, limits: HttpLimit
 }
 
 /** Names the adapter, and the tier that had it, in response headers. */
-function setAdapterHeaders(
-  c: Context,
-  model: ResolvedModel,
-  { tier, loadMs }: AdapterReceipt,
-): void {
+function setAdapterHeaders(c: Context, model: ResolvedModel, { tier, loadMs }: AdapterUse): void {
   if (model.kind !== 'adapter') return;
   const { digest, parts } = model;
   const published = parts.flatMap(({ location }) => (location.kind === 'version' ? location : []));

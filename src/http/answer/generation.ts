@@ -7,7 +7,7 @@ import type { GenerationRequest, RequestTime, TokenLogprob } from '../../contrac
 import type { TenantShare } from '../../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../../scheduler/client.ts';
 import type { EngineEvent, Prefetched } from '../../scheduler/protocol.ts';
-import type { AdapterReceipt } from '../../telemetry/request-trace.ts';
+import type { AdapterUse } from '../../telemetry/request-trace.ts';
 import type { StreamDecoder, StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 
 /** One choice of the answer, which is one sequence in the engine. */
@@ -34,9 +34,9 @@ export interface GenerationPlan {
  */
 export type GenerationEvent =
   | { type: 'submitted'; index: number }
-  | { type: 'accepted'; index: number; receipt: AdapterReceipt }
+  | { type: 'accepted'; index: number; adapterUse: AdapterUse }
   /** Happens once, when the engine has accepted every choice that was submitted at the start. */
-  | { type: 'started'; receipt: AdapterReceipt }
+  | { type: 'started'; adapterUse: AdapterUse }
   /** The choice has a KV slot. A server that shuts down lets it finish. */
   | { type: 'admitted'; index: number; cachedTokens: number }
   | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
@@ -109,7 +109,7 @@ class GenerationRun {
   #finished = 0;
   /** The number of choices that were submitted at the start. */
   #firstWave = 0;
-  #receipt: AdapterReceipt = {};
+  #adapterUse: AdapterUse = {};
   /** Events that nobody has taken yet. */
   #ready: GenerationEvent[] = [];
   #wake = () => {};
@@ -199,7 +199,7 @@ class GenerationRun {
     const { index, decoder, handle } = choice;
     switch (event.type) {
       case 'accepted':
-        this.#accept(index, toReceipt(this.#plan.adapter, event));
+        this.#accept(index, toAdapterUse(this.#plan.adapter, event));
         return;
       case 'admitted':
         this.#emit({ type: 'admitted', index, cachedTokens: event.cachedTokens });
@@ -239,12 +239,13 @@ class GenerationRun {
     }
   }
 
-  #accept(index: number, receipt: AdapterReceipt): void {
-    if (this.#accepted === 0) this.#receipt = receipt;
+  #accept(index: number, adapterUse: AdapterUse): void {
+    if (this.#accepted === 0) this.#adapterUse = adapterUse;
     this.#accepted++;
     if (this.#accepted === this.#plan.choices.length) this.#plan.adapter?.release();
-    this.#emit({ type: 'accepted', index, receipt });
-    if (this.#accepted === this.#firstWave) this.#emit({ type: 'started', receipt: this.#receipt });
+    this.#emit({ type: 'accepted', index, adapterUse });
+    if (this.#accepted === this.#firstWave)
+      this.#emit({ type: 'started', adapterUse: this.#adapterUse });
   }
 
   #finish(choice: LiveChoice, reason: 'stop' | 'length', rest: string): void {
@@ -257,13 +258,13 @@ class GenerationRun {
 }
 
 /** Returns the tier that had the adapter and how long loading took, over both processes. */
-export function toReceipt(
+export function toAdapterUse(
   adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
   {
     tier,
     loadMs = 0,
   }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
-): AdapterReceipt {
+): AdapterUse {
   if (!adapter || tier === undefined) return {};
   return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

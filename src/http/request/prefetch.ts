@@ -2,8 +2,8 @@
 
 import type { LeaseOptions } from '../../../adapters/cache/cache.ts';
 import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
-import type { AdapterReceipt } from '../../telemetry/request-trace.ts';
-import { toReceipt } from '../answer/generation.ts';
+import type { AdapterUse } from '../../telemetry/request-trace.ts';
+import { toAdapterUse } from '../answer/generation.ts';
 import type { Deps } from '../deps.ts';
 
 /** Fetches an adapter's files and loads them. Throws `ServeError` if the adapter, its store or the engine fails. */
@@ -11,10 +11,10 @@ export async function prefetchAdapter(
   { localAdapters, client }: Pick<Deps, 'localAdapters' | 'client'>,
   adapter: ResolvedAdapter,
   { signal, ...options }: LeaseOptions = {},
-): Promise<AdapterReceipt> {
+): Promise<AdapterUse> {
   const lease = await localAdapters.acquire(adapter, signal ? { signal } : {});
   try {
-    return toReceipt(lease, await client.prefetch(lease.source, options));
+    return toAdapterUse(lease, await client.prefetch(lease.source, options));
   } finally {
     lease.release();
   }

@@ -94,7 +94,7 @@ export function addHealthRoutes(
         ...(isShown && {
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
-          row_form_from: client.model?.rowFormFrom ?? null,
+          row_form_from: client.model?.perTokenFormFrom ?? null,
           processor: processorBody(),
         }),
         ...(deps.memory && isShown && { memory: { ...deps.memory } }),

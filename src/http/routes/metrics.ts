@@ -53,7 +53,7 @@ export function addMetricsRoute(
           provider: client.model?.provider ?? null,
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
-          row_form_from: client.model?.rowFormFrom ?? null,
+          row_form_from: client.model?.perTokenFormFrom ?? null,
           threads: threads ?? null,
           ...describeHost(),
         },

@@ -2,16 +2,13 @@
 import type { Sequence } from './sequence.ts';
 
 /** The part of a prompt for which an adapter is used, and the keys of its blocks. Empty: the whole prompt. */
-export type Activation = Partial<Pick<Sequence, 'adapterFrom' | 'prefix'>>;
+export type AdapterStart = Partial<Pick<Sequence, 'adapterFrom' | 'prefix'>>;
 
 /**
  * Returns the position of the last occurrence of the invocation in a prompt, at which the adapter begins. Without one, the adapter
  * is not used at all, as in peft: Infinity.
  */
-export function activationStart(
-  promptIds: readonly number[],
-  invocation: readonly number[],
-): number {
+export function adapterStart(promptIds: readonly number[], invocation: readonly number[]): number {
   for (let start = promptIds.length - invocation.length; start >= 0; start--)
     if (invocation.every((id, i) => promptIds[start + i] === id)) return start;
   return Number.POSITIVE_INFINITY;

@@ -7,8 +7,8 @@ import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
 import { Engine } from '../../src/engine/engine.ts';
+import { fewestRowsForPerTokenForm, type Int8Scales } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
-import { fewestRowsForRowForm, type Int8Scales } from '../../src/engine/row-form.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
 import { TARGETS_OF, targetNames } from '../../src/model/target-modules.ts';
@@ -31,20 +31,25 @@ const CALIBRATION: Calibration = {
 
 interface Served {
   readonly model: TinyModel;
-  readonly hasRowForm?: boolean;
+  readonly hasPerTokenForm?: boolean;
 }
 
 async function openEngine(
   t: TestContext,
-  { model, hasRowForm = true }: Served,
-  rowFormFrom: number,
+  { model, hasPerTokenForm = true }: Served,
+  perTokenFormFrom: number,
 ): Promise<Engine> {
   const servingDir = await ensureServingFiles(model.artifact, {
     weights: 'int8',
     cacheDir: temporaryFolder(t),
-    ...(hasRowForm && { calibration: CALIBRATION }),
+    ...(hasPerTokenForm && { calibration: CALIBRATION }),
   });
-  const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, rowFormFrom });
+  const engine = await Engine.create({
+    servingDir,
+    slotCount: 6,
+    maxSeqLength: 32,
+    perTokenFormFrom,
+  });
   t.after(() => engine.release());
   return engine;
 }
@@ -123,8 +128,8 @@ test('the form changes at the given number of token rows', async (t) => {
 });
 
 test('a base that was not calibrated keeps its blocks', async (t) => {
-  const engine = await openEngine(t, { model: tinyModel(), hasRowForm: false }, 1);
-  assert.equal(engine.info.rowFormFrom, null);
+  const engine = await openEngine(t, { model: tinyModel(), hasPerTokenForm: false }, 1);
+  assert.equal(engine.info.perTokenFormFrom, null);
   assert.equal(typeof (await decode(engine, [undefined]))[0], 'object');
 });
 
@@ -166,8 +171,8 @@ test('a linear whose row form is not precise keeps its blocks, and is named', as
   });
   assert.deepEqual(named, ['layers.1.mlp_out']);
   const served = openServingFolder(servingDir);
-  assert.deepEqual([...served.blockLinears], named);
-  const size = { slotCount: 6, maxSeqLength: 32, rowFormFrom: 1 };
+  assert.deepEqual([...served.perBlockLinears], named);
+  const size = { slotCount: 6, maxSeqLength: 32, perTokenFormFrom: 1 };
   const engine = await Engine.create({ servingDir, ...size });
   t.after(() => engine.release());
   const whole = await openEngine(t, { model: tinyModel() }, 1);
@@ -190,17 +195,20 @@ test('a calibration finds the largest inputs of every linear', async (t) => {
 
 test('only processors that multiply small integers fast and exactly take the row form', () => {
   const int8 = { weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
-  assert.equal(fewestRowsForRowForm(int8, ['amx', 'avx512-vnni', 'avx2']), 1);
-  assert.equal(fewestRowsForRowForm(int8, ['avx-vnni', 'avx2']), 65);
-  assert.equal(fewestRowsForRowForm(int8, ['avx512', 'avx2']), undefined);
-  assert.equal(fewestRowsForRowForm(int8, undefined), undefined);
-  assert.equal(fewestRowsForRowForm({ ...int8, weights: 'f32' }, ['amx']), undefined);
-  assert.equal(fewestRowsForRowForm({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
+  assert.equal(fewestRowsForPerTokenForm(int8, ['amx', 'avx512-vnni', 'avx2']), 1);
+  assert.equal(fewestRowsForPerTokenForm(int8, ['avx-vnni', 'avx2']), 65);
+  assert.equal(fewestRowsForPerTokenForm(int8, ['avx512', 'avx2']), undefined);
+  assert.equal(fewestRowsForPerTokenForm(int8, undefined), undefined);
+  assert.equal(fewestRowsForPerTokenForm({ ...int8, weights: 'f32' }, ['amx']), undefined);
+  assert.equal(fewestRowsForPerTokenForm({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
 });
 
 test('the operator chooses the form, if the processor can compute it exactly', () => {
   const chosen = (int8Scales: Int8Scales, features: readonly ProcessorFeature[]) =>
-    fewestRowsForRowForm({ weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales }, features);
+    fewestRowsForPerTokenForm(
+      { weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales },
+      features,
+    );
   assert.equal(chosen('rows', ['avx-vnni']), 1);
   assert.equal(chosen('mixed', ['amx']), 65);
   assert.equal(chosen('blocks', ['amx']), undefined);
@@ -210,7 +218,7 @@ test('the operator chooses the form, if the processor can compute it exactly', (
 
 test('a large base is served in the row form alone', () => {
   const large = { weights: 'int8', provider: 'cpu', byteSize: 1.3e9 } as const;
-  assert.equal(fewestRowsForRowForm(large, ['amx']), 1);
-  assert.equal(fewestRowsForRowForm(large, ['avx512-vnni']), 1);
-  assert.equal(fewestRowsForRowForm(large, ['avx512']), undefined);
+  assert.equal(fewestRowsForPerTokenForm(large, ['amx']), 1);
+  assert.equal(fewestRowsForPerTokenForm(large, ['avx512-vnni']), 1);
+  assert.equal(fewestRowsForPerTokenForm(large, ['avx512']), undefined);
 });

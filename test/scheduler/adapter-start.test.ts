@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch } from '../../src/engine/batch.ts';
-import { activationStart } from '../../src/scheduler/activation.ts';
+import { adapterStart } from '../../src/scheduler/adapter-start.ts';
 import type { FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
@@ -13,10 +13,10 @@ import { PlainPrefixCache } from './plain-prefix-cache.ts';
 const INVOCATION = [40, 41];
 
 test('an adapter begins at the last invocation in the prompt', () => {
-  assert.equal(activationStart([1, 40, 41, 2, 40, 41, 3], INVOCATION), 4);
-  assert.equal(activationStart([40, 41], INVOCATION), 0);
-  assert.equal(activationStart([1, 40, 2, 41, 40], INVOCATION), Number.POSITIVE_INFINITY);
-  assert.equal(activationStart([41], INVOCATION), Number.POSITIVE_INFINITY);
+  assert.equal(adapterStart([1, 40, 41, 2, 40, 41, 3], INVOCATION), 4);
+  assert.equal(adapterStart([40, 41], INVOCATION), 0);
+  assert.equal(adapterStart([1, 40, 2, 41, 40], INVOCATION), Number.POSITIVE_INFINITY);
+  assert.equal(adapterStart([41], INVOCATION), Number.POSITIVE_INFINITY);
 });
 
 interface Sent {

@@ -49,7 +49,7 @@ export interface ServedBase {
  * Returns the fewest token rows of a run for which the row form is the better one: 1 if it is the only one, undefined if there
  * are none. Throws `ConfigError` if the operator chose a form that the processor cannot compute exactly.
  */
-export function fewestRowsForRowForm(
+export function fewestRowsForPerTokenForm(
   { weights, provider, byteSize, int8Scales }: ServedBase,
   features: readonly ProcessorFeature[] | undefined,
 ): number | undefined {
