@@ -9,7 +9,6 @@ const INVOCATION_LIMITS = { textLength: 4096, tokens: 1024 };
 export const ADAPTER_KIND_SETTINGS = {
   dora: {
     schema: z.boolean(),
-    flag: 'boolean',
     help: 'DoRA: also train the norm of each row of the adapted weights',
     fallback: 'false',
     api: { group: 'lorikeet', name: 'dora' },
@@ -17,7 +16,6 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   loraBias: {
     schema: z.boolean(),
-    flag: 'boolean',
     help: 'train a bias of B; not with dora',
     fallback: 'false',
     api: { group: 'lorikeet', name: 'lora_bias' },
@@ -25,7 +23,6 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   bias: {
     schema: z.enum(['none', 'all', 'lora_only']),
-    flag: 'text',
     help: "none, all or lora_only: which of the base's biases are trained, too",
     fallback: 'none',
     api: { group: 'lorikeet', name: 'bias' },
@@ -33,7 +30,6 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   init: {
     schema: z.enum(['random', 'pissa']),
-    flag: 'text',
     help: 'random, or pissa: start from the largest singular vectors; the file then has twice the rank',
     fallback: 'random',
     api: { group: 'lorikeet', name: 'init' },
@@ -54,21 +50,18 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   trainHead: {
     schema: z.enum(['lora', 'full']),
-    flag: 'text',
     help: 'also train the head (lm_head): an update of it (lora), or all of it (full)',
     api: { group: 'lorikeet', name: 'train_head' },
     needs: 'adapter',
   },
   trainEmbeddings: {
     schema: z.enum(['lora', 'full']),
-    flag: 'text',
     help: 'also train the embedding (embed_tokens): an update of it (lora), or all of it (full)',
     api: { group: 'lorikeet', name: 'train_embeddings' },
     needs: 'adapter',
   },
   ensureWeightTying: {
     schema: z.boolean(),
-    flag: 'boolean',
     help: 'what trainEmbeddings changes is the head, too, on a base that ties them',
     fallback: 'false',
     api: { group: 'lorikeet', name: 'ensure_weight_tying' },
@@ -76,7 +69,6 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   modulesToSave: {
     schema: z.array(z.string().min(1).max(256)).min(1).max(64),
-    flag: 'names',
     help: 'norms that are trained whole, by the ends of their names: norm for all, model.norm for the last one',
     api: { group: 'lorikeet', name: 'modules_to_save' },
     needs: 'adapter',

@@ -1,8 +1,8 @@
 // The table of training settings in the forms that its users need: the keys of a job file, the flags of the command line,
 // and the fields of the fine-tuning API.
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { JobSource } from './training-messages.ts';
-import type { TrainingSetting } from './training-setting.ts';
+import type { FlagKind, TrainingSetting } from './training-setting.ts';
 import { TRAINING_SETTINGS } from './training-settings.ts';
 
 type Table = typeof TRAINING_SETTINGS;
@@ -143,9 +143,10 @@ export function nameSettings(faults: string, names: SettingNames): string {
 
 /** Lists the flags of the command line. */
 export function listTrainingFlags() {
-  return ROWS.flatMap(([key, row]) =>
-    row.flag === undefined ? [] : [{ key, flag: flagOf(key), kind: row.flag, help: helpOf(row) }],
-  );
+  return ROWS.flatMap(([key, row]) => {
+    const kind = flagKind(row);
+    return kind ? [{ key, flag: flagOf(key), kind, help: helpOf(row) }] : [];
+  });
 }
 
 /** Returns a setting's help with its default. */
@@ -157,7 +158,7 @@ export function helpOf(row: Pick<TrainingSetting, 'help' | 'default' | 'fallback
 /** The table of settings in Markdown, for docs/training.md. */
 export function trainingSettingsTable(): string {
   const rows = ROWS.map(([key, row]) => {
-    const flag = row.flag === undefined ? '' : `\`${flagOf(key)}\``;
+    const flag = flagKind(row) ? `\`${flagOf(key)}\`` : '';
     const absent = row.isRequired ? 'required' : absentValue(row);
     return `| \`${key}\` | ${flag} | ${absent} | ${row.help} |\n`;
   });
@@ -187,6 +188,22 @@ function renameKeys(value: object, rename: (key: string) => string): Record<stri
 
 function toCamelCase(name: string): string {
   return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+const KIND_OF_TYPE: Partial<Record<z.core.$ZodTypeDef['type'], FlagKind>> = {
+  string: 'text',
+  enum: 'text',
+  number: 'number',
+  boolean: 'boolean',
+};
+
+/** Returns how the command line reads a setting; undefined if it has no flag. */
+function flagKind({ flag, schema }: TrainingSetting): FlagKind | undefined {
+  if (flag) return flag === 'none' ? undefined : flag;
+  if (schema instanceof z.ZodArray) {
+    return schema.element instanceof z.ZodNumber ? 'numbers' : 'names';
+  }
+  return KIND_OF_TYPE[schema.def.type];
 }
 
 function flagOf(key: string): string {

@@ -26,8 +26,8 @@ export interface TrainingSetting {
   /** Describes what an unset one means if that depends on the rest of the job. */
   readonly fallback?: string;
   readonly isRequired?: true;
-  /** Absent: it can be set in a job file only. */
-  readonly flag?: FlagKind;
+  /** Default: by the schema. Records and tuples have no flag: they can be set in a job file only. */
+  readonly flag?: FlagKind | 'none';
   /** Absent: the API cannot set it. */
   readonly api?: ApiField;
   /** Without adapters, or without validation rows, the setting would do nothing, so it is refused. */

@@ -63,7 +63,6 @@ export const TRAINING_SETTINGS = {
   model: {
     schema: text,
     isRequired: true,
-    flag: 'text',
     help: 'folder or name of an imported model',
     api: { name: 'model' },
     isHashed: false,
@@ -71,14 +70,12 @@ export const TRAINING_SETTINGS = {
   data: {
     schema: text,
     isRequired: true,
-    flag: 'text',
     help: 'JSONL file: messages, prompt and completion, text, text and label, or input_ids and labels',
     api: { name: 'training_file' },
     isHashed: false,
   },
   validation: {
     schema: text,
-    flag: 'text',
     help: 'JSONL file of validation rows, which are not trained on',
     api: { name: 'validation_file' },
     isHashed: false,
@@ -86,30 +83,27 @@ export const TRAINING_SETTINGS = {
   validationSplit: {
     schema: z.number().min(0).max(0.5),
     default: 0,
-    flag: 'number',
     help: 'share of the rows that is held out for validation',
   },
   name: {
     schema: z.string(),
-    flag: 'text',
     help: "the adapter's name; it is published under it when the run has succeeded",
     api: { name: 'suffix' },
   },
   adapters: {
     schema: text,
+    flag: 'none',
     help: 'folder to publish a named adapter into, instead of the store',
     isHashed: false,
   },
   method: {
     schema: z.enum(['qlora', 'lora', 'full']),
-    flag: 'text',
     help: 'qlora, lora or full',
     fallback: 'qlora on an NF4 base, else lora',
     api: { group: 'lorikeet', name: 'method', schema: z.enum(['qlora', 'lora']) },
   },
   rank: {
     schema: count(MAX_RANK),
-    flag: 'number',
     help: "the adapter's rank",
     fallback: String(DEFAULT_RANK),
     api: { group: 'lorikeet', name: 'rank' },
@@ -117,7 +111,6 @@ export const TRAINING_SETTINGS = {
   },
   alpha: {
     schema: alpha,
-    flag: 'number',
     help: 'the adapter is scaled by alpha / rank',
     fallback: 'twice the rank',
     api: { group: 'lorikeet', name: 'alpha' },
@@ -133,7 +126,6 @@ export const TRAINING_SETTINGS = {
   },
   rslora: {
     schema: z.boolean(),
-    flag: 'boolean',
     help: 'scale by alpha / sqrt(rank)',
     fallback: 'false',
     api: { group: 'lorikeet', name: 'rslora' },
@@ -152,7 +144,6 @@ export const TRAINING_SETTINGS = {
   },
   layers: {
     schema: z.array(z.int().min(0).max(2048)).min(1).max(2048),
-    flag: 'numbers',
     help: 'adapted blocks, counted from 0',
     fallback: 'all',
     needs: 'adapter',
@@ -160,13 +151,11 @@ export const TRAINING_SETTINGS = {
   dropout: {
     schema: share,
     default: 0,
-    flag: 'number',
     help: "share of the adapters' inputs that is dropped",
     api: { group: 'lorikeet', name: 'dropout' },
   },
   initAdapter: {
     schema: text,
-    flag: 'text',
     help: 'PEFT folder to start from; the adapter keeps its rank, alpha and targets',
     api: { name: 'model' },
     needs: 'adapter',
@@ -174,13 +163,11 @@ export const TRAINING_SETTINGS = {
   },
   toolFormat: {
     schema: z.enum(TOOL_FORMAT_NAMES),
-    flag: 'text',
     help: 'how rows show calls of tools: hermes, llama3 or mistral; must be that of the server',
     fallback: "as the base's chat template shows them, else hermes",
   },
   saveDtype: {
     schema: z.enum(['float32', 'float16']),
-    flag: 'text',
     help: 'float32 or float16: how the adapter is stored; training uses float32',
     fallback: 'float32',
     needs: 'adapter',
@@ -188,7 +175,6 @@ export const TRAINING_SETTINGS = {
   compute: {
     schema: z.enum(['float32', 'int8']),
     default: 'float32',
-    flag: 'text',
     help: 'float32 or int8: the arithmetic of the frozen linears and the logits; int8 is faster',
     api: { group: 'lorikeet', name: 'compute' },
     // A checkpoint has it as a field of its own, which a resumed run must match.
@@ -197,51 +183,45 @@ export const TRAINING_SETTINGS = {
   learningRate: {
     // A rate above 1 diverges with every optimizer.
     schema: z.number().positive().max(1),
-    flag: 'number',
     help: 'the peak of the learning rate',
     fallback: "by the model's width",
   },
   schedule: {
     schema: z.enum(['cosine', 'linear', 'constant']),
     default: 'cosine',
-    flag: 'text',
     help: 'cosine, linear or constant',
   },
   warmupSteps: {
     schema: z.int().min(0).max(MAX_STEPS),
-    flag: 'number',
     help: 'steps before the peak',
     fallback: '3 % of all',
   },
   epochs: {
     schema: count(1000),
     default: 3,
-    flag: 'number',
     help: 'passes over the rows',
     api: { group: 'hyperparameters', name: 'n_epochs', ...wholeNumber(50) },
   },
   maxSteps: {
     schema: count(MAX_STEPS),
-    flag: 'number',
     help: 'optimizer steps; overrides epochs',
   },
   batchSize: {
     schema: count(1024),
     default: 8,
-    flag: 'number',
     help: 'sequences of a micro-batch',
     api: { group: 'hyperparameters', name: 'batch_size', ...wholeNumber(256) },
   },
   gradAccumulation: {
     schema: count(65_536),
     default: 1,
-    flag: 'number',
     help: 'micro-batches of an optimizer step',
     // The API states the product.
     api: { name: 'batch_size' },
   },
   learningRateMultiplier: {
     schema: z.number().positive(),
+    flag: 'none',
     default: 1,
     help: 'factor for the peak of the learning rate',
     api: {
@@ -253,39 +233,33 @@ export const TRAINING_SETTINGS = {
   },
   maxLength: {
     schema: z.int().min(2).max(1_048_576),
-    flag: 'number',
     help: 'tokens of the longest example; longer ones are cut off',
     fallback: '1024',
   },
   packing: {
     schema: z.boolean(),
     default: false,
-    flag: 'boolean',
     help: 'put several examples into one sequence; they do not see each other',
   },
   shuffle: {
     schema: z.boolean(),
     default: true,
-    flag: 'boolean',
     help: "false: keep the rows in the file's order",
   },
   seed: {
     schema: z.int().min(0).max(MAX_SEED),
     default: 0,
-    flag: 'number',
     help: 'the same seed gives the same bytes',
     api: { name: 'seed' },
   },
   weightDecay: {
     schema: z.number().min(0).max(1),
     default: 0,
-    flag: 'number',
     help: 'weight decay, except for norms and biases',
   },
   maxGradNorm: {
     schema: z.number().positive(),
     default: 1,
-    flag: 'number',
     help: 'gradients are clipped to this norm',
   },
   betas: {
@@ -295,33 +269,30 @@ export const TRAINING_SETTINGS = {
   },
   epsilon: {
     schema: z.number().positive().max(1),
+    flag: 'none',
     default: 1e-8,
     help: "AdamW's epsilon",
   },
   evalEvery: {
     schema: count(MAX_STEPS),
-    flag: 'number',
     help: 'steps between validations',
     fallback: 'an epoch',
     needs: 'validation',
   },
   patience: {
     schema: count(MAX_STEPS),
-    flag: 'number',
     help: 'stop after this many validations in a row without a better loss',
     fallback: 'none',
     needs: 'validation',
   },
   checkpointEvery: {
     schema: count(MAX_STEPS),
-    flag: 'number',
     help: 'steps between checkpoints',
     fallback: 'a tenth of the run',
   },
   gate: {
     schema: z.boolean(),
     default: false,
-    flag: 'boolean',
     help: 'fail if the adapter does not pass its gates; otherwise the run only warns',
     api: { group: 'lorikeet', name: 'gate', schema: gateSchema },
     isHashed: false,
@@ -329,18 +300,15 @@ export const TRAINING_SETTINGS = {
   recompute: {
     schema: z.boolean(),
     default: true,
-    flag: 'boolean',
     help: 'activation checkpointing: less memory for a third more time',
   },
   blocksPerSegment: {
     schema: count(1024),
     default: 1,
-    flag: 'number',
     help: 'decoder blocks per graph',
   },
   threads: {
     schema: count(1024),
-    flag: 'number',
     help: 'threads',
     fallback: 'one per core',
   },

@@ -1,7 +1,6 @@
 // Finds jobs that nobody works on, claims them and works on them, and cleans up after jobs that are over. Any number of
 // servers may do this over one store. Knows no trainer and no HTTP.
 import path from 'node:path';
-
 import { isDiskFull, ServeError } from '../common/errors.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
