@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// Lists the source files that a warm streaming chat completion passes through: those with a function that runs in the
-// server or the engine process during the request, by V8's coverage counters. Functions that also run in an idle second
-// (timers, polling) do not count. Files whose code runs only when they are loaded do not count either.
-//   node test/bench/request-files.mjs [--root CHECKOUT] [--model DIR] [--adapter NAME] [--rounds N]
+// Lists the source files that a warm streaming chat completion passes through, or a fine-tuning job from its request to its
+// adapter's alias: those with a function that runs in a process meanwhile, by V8's coverage counters. Functions that also run in
+// an idle second (timers, polling) do not count. Files whose code runs only when they are loaded do not count either.
+//   node test/bench/request-files.mjs [--root CHECKOUT] [--model DIR] [--adapter NAME] [--rounds N] [--job]
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,6 +16,7 @@ const { values: options } = parseArgs({
     model: { type: 'string', default: 'models/toy' },
     adapter: { type: 'string' },
     rounds: { type: 'string', default: '5' },
+    job: { type: 'boolean', default: false },
   },
 });
 const root = path.resolve(options.root);
@@ -41,21 +42,27 @@ const server = spawn(
 );
 try {
   await untilReady();
-  for (let i = 0; i < 4; i++) await complete();
+  const act = options.job ? train : complete;
+  for (let i = 0; i < (options.job ? 1 : 4); i++) await act();
   const counts = [];
-  let files = [];
+  let files = new Map();
   for (let round = 0; round < Number(options.rounds); round++) {
     await takeFiles();
     await delay(1000);
     const idle = await takeFiles();
-    await complete(); // reads again what has aged meanwhile
+    if (!options.job) await complete(); // reads again what has aged meanwhile
     await takeFiles();
-    await complete();
-    files = [...(await takeFiles())].filter((file) => !idle.has(file)).sort();
-    counts.push(files.length);
+    await act();
+    files = new Map([...(await takeFiles())].filter(([file]) => !idle.has(file)).sort());
+    counts.push(files.size);
   }
   counts.sort((a, b) => a - b);
-  process.stdout.write(`${files.join('\n')}\n`);
+  for (const [file, where] of files)
+    process.stdout.write(`${[...where].sort().join('+')}\t${file}\n`);
+  for (const process_ of ['server', 'child']) {
+    const count = [...files.values()].filter((where) => where.has(process_)).length;
+    process.stdout.write(`${process_}: ${count}\n`);
+  }
   process.stdout.write(`files: ${counts.join(' ')}; median ${counts[counts.length >> 1]}\n`);
 } finally {
   server.kill('SIGTERM');
@@ -87,7 +94,33 @@ async function complete() {
   if (!answer.ok) throw new Error(text);
 }
 
-/** The files with functions that ran since the last call. */
+/** Trains on a few rows, until the model's alias has moved. */
+async function train() {
+  const base = `http://127.0.0.1:${port}/v1`;
+  const send = async (route, init) => {
+    const answer = await fetch(`${base}${route}`, init);
+    if (!answer.ok) throw new Error(await answer.text());
+    return answer.json();
+  };
+  const form = new FormData();
+  const row = JSON.stringify({ prompt: 'a', completion: 'b' });
+  form.set('purpose', 'fine-tune');
+  form.set('file', new Blob([`${row}\n`.repeat(10)]), 'rows.jsonl');
+  const file = await send('/files', { method: 'POST', body: form });
+  const { id } = await send('/fine_tuning/jobs', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'base', training_file: file.id, lorikeet: { max_steps: 2 } }),
+  });
+  for (;;) {
+    const { status, error } = await send(`/fine_tuning/jobs/${id}`);
+    if (status === 'succeeded') return;
+    if (status === 'failed') throw new Error(error.message);
+    await delay(200);
+  }
+}
+
+/** The files with functions that ran since the last call, and in which processes. */
 async function takeFiles() {
   const children = execFileSync('pgrep', ['-P', String(server.pid)], { encoding: 'utf8' });
   const known = new Set(readdirSync(coverage));
@@ -96,16 +129,18 @@ async function takeFiles() {
   const fresh = () => readdirSync(coverage).filter((name) => !known.has(name));
   while (fresh().length < 2) await delay(20);
   await delay(100); // for the last bytes
-  const files = new Set();
+  const files = new Map();
   for (const name of fresh()) {
     const { result } = JSON.parse(readFileSync(path.join(coverage, name), 'utf8'));
     for (const { url, functions } of result) {
       const file = path.relative(root, url.replace('file://', '').replace(/\?.*/, ''));
-      if (!/^(src|adapters)\//.test(file)) continue;
+      if (!/^(src|adapters|trainer)\//.test(file)) continue;
       const hasRun = functions.some(
         ({ functionName, ranges }) => functionName !== '' && ranges[0].count > 0,
       );
-      if (hasRun) files.add(file);
+      if (!hasRun) continue;
+      const where = name.includes(`-${server.pid}-`) ? 'server' : 'child';
+      files.set(file, (files.get(file) ?? new Set()).add(where));
     }
   }
   return files;

@@ -56,7 +56,7 @@ test('--prewarm builds what a start needs, wherever it would listen, and ends', 
   });
   assert.equal(status, 0, stderr);
   assert.match(stdout, /^toy answers/);
-  assert.equal(servingFiles().length, 3); // weights, their layout and their checksums
+  assert.equal(servingFiles().length, 4); // weights, their layout, their checksums, and the mark that they ran
 });
 
 test('--prewarm fails if the base does not start', () => {
