@@ -115,6 +115,7 @@ test('an upload that fails because the server dies can be retried', { skip }, as
   const port = await freePort();
   const ownHome = path.join(pages.home, 'dies');
   const own = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
+  t.after(() => own.child.kill('SIGKILL'));
   const page = await openForm(t, own.url);
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#start-button:enabled').waitFor();
