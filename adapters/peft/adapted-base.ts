@@ -1,4 +1,4 @@
-// The base as the reader of adapters needs it, for adapters that store a part of the model instead of a change of it.
+// The base's weights, for adapters that store a part of the model instead of a change to it.
 
 import type { Tensor } from '../../src/common/tensor.ts';
 import type { LoraPair } from './weights.ts';
