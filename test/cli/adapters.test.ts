@@ -155,7 +155,7 @@ test('aliases are split, rolled back and removed; versions go and their files af
   assert.match((await run('alias zen stable --rollback')).out, /leads to 90 % 1, 10 % 2/);
   const used = await run('rm zen@2 --yes');
   assert.equal(used.code, 1);
-  assert.match(used.error, /zen@2 is in use: lead latest, stable elsewhere/);
+  assert.match(used.error, /zen@2 is in use: point latest, stable elsewhere/);
   assert.equal((await run('rm zen:stable --yes')).code, 0);
   assert.equal((await run('rm zen@1')).code, 2);
   assert.equal((await run('rm zen@1 --yes')).code, 0);
