@@ -1,5 +1,5 @@
-// The settings of a job that train the embedding, the head and norms: their fields in PEFT's configuration, what does not go
-// together, and the weights that they train whole.
+// The job settings that train the embedding, the output head and norms: their PEFT fields, which of them exclude each other,
+// and the weights that they train whole.
 import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
 import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError } from '../../src/common/errors.ts';
@@ -32,7 +32,7 @@ const TABLES = { trainEmbeddings: EMBEDDING, trainHead: HEAD } as const;
 type TableKey = keyof typeof TABLES;
 const TABLE_KEYS = Object.keys(TABLES) as TableKey[];
 
-/** Returns the modules of the tables that a job trains in this way. */
+/** Returns the modules of the tables that a job trains this way. */
 export function tablesOf(job: WholeModuleJob, how: 'lora' | 'full'): string[] {
   return TABLE_KEYS.filter((key) => job[key] === how).map((key) => TABLES[key]);
 }
@@ -46,7 +46,7 @@ export function wholeModuleFields(job: WholeModuleJob): WholeModuleFields {
   };
 }
 
-/** Returns what contradicts itself in a job, whatever its base is. */
+/** Returns the contradictions in a job that are independent of its base. */
 export function wholeModuleFaults(job: WholeModuleJob): string[] {
   const faults: string[] = [];
   const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
@@ -78,7 +78,7 @@ export function wholeModuleFaults(job: WholeModuleJob): string[] {
   return faults;
 }
 
-/** Checks that the base has what a job trains. @throws ConfigError naming the job's key */
+/** Checks that the base has the modules that a job trains. @throws ConfigError naming the job's key */
 export function refuseForeignModules(
   job: WholeModuleJob,
   model: DecoderConfig,
