@@ -14,7 +14,7 @@ export interface MicroBatch {
   readonly positions: Int32Array;
   /** [N*T]: the example's number within its row; padding is -1. Attention is causal and stays inside a segment. */
   readonly segments: Int32Array;
-  /** the token id or class that a position predicts (already shifted), or -1 if it is not in the loss. */
+  /** [N*T]: the token id or class that a position predicts (already shifted), or -1 if it is not in the loss. */
   readonly targets: Int32Array;
   /** [N*T]: the loss weight of each target (1, or the message's weight). */
   readonly weights: Float32Array;

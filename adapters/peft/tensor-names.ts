@@ -20,7 +20,7 @@ export const MODULE_TENSORS = {
   embeddingA: 'lora_embedding_A',
   /** [hidden, rank] */
   embeddingB: 'lora_embedding_B',
-  /** a copy of the base's embedding or output head, which peft saves along with their updates */
+  /** [vocabulary, hidden]: a copy of the base's embedding or output head, which peft saves along with their updates */
   copy: 'base_layer.weight',
   /** [tokens, hidden]: the embeddings of the trained tokens */
   tokens: 'token_adapter.trainable_tokens_delta',

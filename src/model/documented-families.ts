@@ -2,7 +2,7 @@
 import { FAMILIES, type Family } from './families.ts';
 import { ROPE_KINDS } from './rope.ts';
 
-/** Returns the tables by the names of their places in the page. */
+/** Returns the tables by the names of their marks in the page. */
 export function baseTables(): Readonly<Record<'families' | 'rotary embeddings', string>> {
   return {
     families: table(

@@ -159,8 +159,8 @@ export interface AdaptedLanguage extends Language {
 }
 
 /**
- * Adds an adapter's tokens. `rows` is the number of rows of the base. Throws `ServeError` (422) if a token has no row, `FileError` if two
- * tokens collide.
+ * Adds an adapter's tokens. `rows` is the number of rows of the base. Throws `ServeError` (422) if a token has no row,
+ * `FileError` if two tokens collide.
  */
 export function adaptLanguage(
   { tokenizer, template }: Language,

@@ -8,11 +8,11 @@ export interface Example {
   /** [T] */
   readonly ids: Int32Array;
   /**
-   * the token id at each position, or -1 if it is masked. No position predicts position 0. A classifier's example has T + 1
+   * [T]: the token id at each position, or -1 if it is masked. No position predicts position 0. A classifier's example has T + 1
    * labels: the last one is the class number, which the last token predicts.
    */
   readonly labels: Int32Array;
-  /** the loss weight of each label. Absent: all 1. */
+  /** [T]: the loss weight of each label. Absent: all 1. */
   readonly weights: Float32Array | undefined;
 }
 

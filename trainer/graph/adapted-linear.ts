@@ -22,7 +22,7 @@ export interface AdaptedLinear {
   readonly bias: readonly Value[];
   /** [tokens, in]: 0, or 1 / (1 - p). Undefined: no dropout. */
   readonly dropoutMask: Value | undefined;
-  /** 1 if the adapter applies, else 0. Undefined: it always applies. */
+  /** [tokens, 1]: 1 if the adapter applies, else 0. Undefined: it always applies. */
   readonly active: Value | undefined;
   /** Declares a float32 input. */
   weight(name: string, dims: readonly number[]): Value;
