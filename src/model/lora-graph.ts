@@ -1,8 +1,7 @@
-// The adapters' part of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows
-// has its own matrix in a batched matmul, so adapters never touch the rows of others. Adapters that also change outputs have a
-// factor and a bias per output, which each row gathers from its own adapter.
-// G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m rows, padded to those of the largest:
-// n products of m rows each.
+// The adapters' part of a fused linear in a serving graph: y += (x A) B, with each row's adapter. Each group of rows has a
+// separate matrix in a batched matmul, so adapters never touch other rows. For adapters that also change outputs, each row
+// gathers a factor and a bias per output. G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m
+// rows, padded to the size of the largest group: n products of m rows each.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { ChangedPart } from './adapter-vectors.ts';
