@@ -1,4 +1,4 @@
-// The factors of one linear, where LoHa and LoKr have more than two, and the interface of a kind of factors.
+// The factors of one linear, of which LoHa and LoKr have more than two, and the interface of a kind of factors.
 import type { Tensor } from '../../src/common/tensor.ts';
 import type { PeftType } from './adapter-config.ts';
 import { invalidAdapter } from './refusal.ts';

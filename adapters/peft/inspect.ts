@@ -32,7 +32,9 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
   TARGET_NAMES.map((target) => [TARGET_MODULES[target].path, target]),
 );
 
-/** Inspects an adapter. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`. */
+/**
+ * Inspects an adapter. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`.
+ */
 export async function inspectAdapter(
   bytes: Pick<AdapterFiles, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {

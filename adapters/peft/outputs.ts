@@ -140,7 +140,7 @@ export function readClassifier({
   const names = CLASSIFIER_NAMES.map((name) => tensorName(name, 'whole'));
   const [name, ...others] = names.filter((name) => tensors.has(name));
   if (name === undefined) throw invalidAdapter(names[0]!, 'is missing');
-  if (others.length > 0) throw invalidAdapter(others[0]!, `is a second head, in addition to ${name}`);
+  if (others.length > 0) throw invalidAdapter(others[0]!, `is a second head after ${name}`);
   const [count = 0] = tensors.get(name)!.shape;
   if (count > MAX_LABELS)
     throw invalidAdapter(name, `has ${count} labels; the limit is ${MAX_LABELS}`);

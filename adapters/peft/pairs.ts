@@ -51,7 +51,8 @@ function measureOne(factors: LinearFactors<Shaped>, { whole, left, right }: Name
     const [rows, columns] = factors.sides(whole);
     return { rows, columns, rank: Math.min(rows, columns), factorRank: undefined };
   }
-  if (factors.has(whole)) throw invalidAdapter(factors.nameOf(whole), `does not go with ${left}`);
+  if (factors.has(whole))
+    throw invalidAdapter(factors.nameOf(whole), `cannot be combined with ${left}`);
   const [rows, rank] = factors.sides(left);
   const [, columns] = factors.sides(right, rank);
   return { rows, columns, rank, factorRank: rank };
@@ -193,7 +194,8 @@ function withPairs<T extends Shaped>(
       continue;
     }
     const known = found.get(prefix) ?? { kind, factors: new LinearFactors<T>(prefix) };
-    if (known.kind !== kind) throw invalidAdapter(name, `does not go with ${known.kind.label}`);
+    if (known.kind !== kind)
+      throw invalidAdapter(name, `cannot be combined with ${known.kind.label}`);
     known.factors.add(ending, tensor);
     found.set(prefix, known);
   }

@@ -161,7 +161,7 @@ export async function readAdapterInto(
   const { invocation } = config;
   const field = otherChanges(config) ?? (own && RESIZED);
   const other = field ?? (config.classifies ? 'task_type' : undefined);
-  if (invocation && other) throw invalidAdapter(INVOCATION, `does not go with ${other}`);
+  if (invocation && other) throw invalidAdapter(INVOCATION, `cannot be combined with ${other}`);
   if (invocation) sink.activate(invocation);
   const classifier = readClassifier({ tensors, config, model });
   if (classifier) sink.classify(classifier);

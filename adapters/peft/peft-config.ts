@@ -130,7 +130,8 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const hasUpdateBias = raw.lora_bias === true;
   const classifies = raw.task_type === CLASSIFICATION;
   const saved = raw.modules_to_save ?? [];
-  if (isDora && hasUpdateBias) throw invalidAdapter('lora_bias', 'true does not go with use_dora');
+  if (isDora && hasUpdateBias)
+    throw invalidAdapter('lora_bias', 'true cannot be combined with use_dora');
   const config = {
     peftType: type,
     baseModel: raw.base_model_name_or_path ?? undefined,

@@ -234,7 +234,7 @@ async function claimNumber(
     const claimed = await stateOf(documents, { ...of, version }, [found, claim], call);
     if (claimed) return claimed;
   }
-  throw new ServeError('overloaded', 'Too many publications under this name at the same time. Try again.');
+  throw new ServeError('overloaded', 'Too many publications of this name. Try again.');
 }
 
 /** Finds the lowest of these numbers that the publication owns and that was not removed. */

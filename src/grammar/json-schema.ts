@@ -203,7 +203,7 @@ class SchemaConverter {
     }
     const { min, max } = counts(schema, 'minProperties', 'maxProperties', place.path);
     if (min > 1) {
-      const message = 'must be at most 1, because an answer may have a name twice';
+      const message = 'must be at most 1, because a completion may repeat a name';
       throw new GrammarError(message, `${place.path}/minProperties`);
     }
     const anyName = { type: 'string' };

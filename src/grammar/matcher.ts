@@ -152,7 +152,7 @@ export class Matcher {
   *#read(): Search<void> {
     const { automaton } = this.#grammar;
     const next = yield* automaton.stepAll(this.#state, this.#unread, this.#work);
-    if (!next) throw new ServeError('internal_error', 'A token was generated that is not allowed.');
+    if (!next) throw new ServeError('internal_error', 'A token that is not allowed was generated.');
     this.#state = next;
     this.#unread = [];
   }

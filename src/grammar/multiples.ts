@@ -40,7 +40,7 @@ export function multiplesOf(
   const divisor = Number(`${whole}${fraction}`);
   if (min || max) {
     if (!min || !max)
-      throw new GrammarError('with one bound only is not supported. Give a minimum and a maximum');
+      throw new GrammarError('is not supported with a single bound. Give a minimum and a maximum');
     const first = Math.ceil((min.value * scale) / divisor);
     const last = Math.floor((max.value * scale) / divisor);
     if (last - first > MAX_LISTED)

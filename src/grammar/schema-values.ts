@@ -126,7 +126,7 @@ export function numberPattern(
   return isBounded ? numbersBetween(bounds) : ANY_NUMBER;
 }
 
-/** Of an inclusive and an exclusive bound, the stricter one counts. */
+/** Returns the bounds of a number. If one side has an inclusive and an exclusive bound, the stricter one counts. */
 function boundsOf(schema: Schema, path: string): Bounds {
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema as Record<
     string,

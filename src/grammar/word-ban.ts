@@ -74,7 +74,7 @@ export class WordBan implements TokenReader<BanState> {
     if (isControlToken(bytes)) return state;
     let next: BanState | null = state;
     for (const byte of bytes) next &&= this.step(next, byte);
-    if (!next) throw new ServeError('internal_error', 'A token was generated that is forbidden.');
+    if (!next) throw new ServeError('internal_error', 'A forbidden token was generated.');
     return next;
   }
 

@@ -97,7 +97,7 @@ export function readLinear(
   const tensor = tensors.read(weight);
   const [rows, cols] = tensor.shape;
   if (tensor.shape.length !== 2 || rows === undefined || cols === undefined) {
-    throw new FileError(weight, `shape [${tensor.shape}] is not that of a matrix`);
+    throw new FileError(weight, `shape [${tensor.shape}] is not a matrix`);
   }
   return { kind: 'dense', values: toFloat32(tensor), rows, cols };
 }

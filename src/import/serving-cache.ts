@@ -75,7 +75,7 @@ export async function recordChecksums(
   const file = path.join(dir, WEIGHTS_FILE);
   const { sha256, byteSize } = await hashFile(file, { ...(signal && { signal }) });
   if (sha256 !== written) {
-    throw new Error(`${file}: the disk returned other bytes than were written. Check the disk.`);
+    throw new Error(`${file}: the disk returned different bytes than written. Check the disk.`);
   }
   const weights = { byteSize, sha256, sample: hashSample(file).sample };
   const checksums: Checksums = { layout: hashLayout(dir), weights };

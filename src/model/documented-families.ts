@@ -36,10 +36,7 @@ function traitsOf(family: Family): string[] {
     [family.attentionSoftcap !== undefined, 'soft caps on attention and logits, if configured'],
     [family.rotates !== undefined, 'layers without rotary embedding'],
     [window !== undefined, windowOf(family)],
-    [
-      family.slidingRope !== undefined,
-      'a rotary embedding of their own in the layers with a window',
-    ],
+    [family.slidingRope !== undefined, 'a separate rotary embedding in the layers with a window'],
   ];
   return traits.filter(([isTrue]) => isTrue).map(([, text]) => text);
 }

@@ -173,7 +173,7 @@ test('a wrong line ends with 2, an absence with 1, a wrong setting with 78, each
     ['inspect zen:gold', 1, /no alias gold; it has latest/],
     ['inspect ../zen', 2, /must be NAME, NAME@VERSION or NAME:ALIAS/],
     ['alias zen stable', 2, /needs one of VERSION, --split and --rollback/],
-    ['alias zen stable --split 50:1,40:1', 2, /shares add up to 90 %/],
+    ['alias zen stable --split 50:1,40:1', 2, /shares add up to 90%, not to 100%/],
     ['alias zen stable 9', 1, /no version 9/],
     ['gc --grace soon', 2, /hours/],
     [`push ${adapter(1)} --name base`, 1, /is reserved/],

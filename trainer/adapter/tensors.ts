@@ -45,7 +45,7 @@ export type Neutral =
   | { readonly kind: 'base' }
   /** The norms of the rows of a linear's weight. */
   | { readonly kind: 'norms'; readonly module: string }
-  /** A factor of the principal part of a linear's weight, where PiSSA starts. */
+  /** A factor of the principal part of a linear's weight, the start of PiSSA. */
   | { readonly kind: 'principal'; readonly module: string; readonly factor: 'a' | 'b' };
 
 /** Lists the tensors of an adapter, in the model's order. */

@@ -8,8 +8,8 @@ export interface Example {
   /** [T] */
   readonly ids: Int32Array;
   /**
-   * [T]: the token id at each position, or -1 if it is masked. No position predicts position 0. A classifier's example has T + 1
-   * labels: the last one is the class number, which the last token predicts.
+   * [T]: the token id at each position, or -1 if it is masked. No position predicts position 0. A classifier's example has T +
+   * 1 labels: the last one is the class number, which the last token predicts.
    */
   readonly labels: Int32Array;
   /** [T]: the loss weight of each label. Absent: all 1. */

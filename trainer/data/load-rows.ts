@@ -70,7 +70,7 @@ function refuseFew(file: string, { counts }: Dataset, minExamples: number): void
 function refuseMasked(file: string, { counts }: Dataset): void {
   if (counts.trainedTokens > 0) return;
   const why =
-    'every label is masked, has weight 0, was cut off by maxLength or is not behind an invocation of alora';
+    'every label is masked, has weight 0, was cut off by maxLength, or does not follow an invocation of alora';
   throw new DatasetError(path.basename(file), `has nothing to learn from: ${why}`);
 }
 

@@ -35,7 +35,9 @@ export interface QuestionOptions {
 /** An answer longer than this, and longer than twice the correct one, has gone astray. */
 const MIN_ANSWER_TOKENS = 256;
 
-/** Returns the row's question, or undefined if its answer is plain text. Throws `ConfigError` for tools that cannot be enforced. */
+/**
+ * Returns the row's question, or undefined if its answer is plain text. Throws `ConfigError` for tools that cannot be enforced.
+ */
 export function toQuestion(row: TrainingRow, options: QuestionOptions): Question | undefined {
   const asked = split(row);
   if (!asked) return undefined;

@@ -46,7 +46,7 @@ const LARGEST = 127;
 export function checkInt8Products(): void {
   if (hasExactInt8Products()) return;
   throw new ConfigError([
-    'compute: int8 needs a processor with VNNI or AMX, because 8-bit products are not exact on this one. Use float32.',
+    'compute: int8 needs a CPU with VNNI or AMX, because 8-bit products are not exact on this one. Use float32.',
   ]);
 }
 

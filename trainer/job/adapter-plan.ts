@@ -67,7 +67,7 @@ export async function planAdapter(
     return adapter;
   }
   if (invocation && classes) {
-    throw new ConfigError(['alora: does not go with rows that have a label']);
+    throw new ConfigError(['alora: cannot be combined with rows that have a label']);
   }
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);

@@ -74,11 +74,11 @@ const MAX_PISSA_RANK = MAX_RANK / 2;
 function contradictoryKinds(job: TrainJob): string[] {
   const faults: string[] = [];
   const biases = job.bias !== undefined && job.bias !== 'none';
-  if (job.dora && job.loraBias) faults.push('loraBias: does not go with dora');
+  if (job.dora && job.loraBias) faults.push('loraBias: cannot be combined with dora');
   if (job.alora !== undefined) {
     const others = { dora: job.dora, loraBias: job.loraBias, bias: biases };
     for (const [key, isSet] of Object.entries(others)) {
-      if (isSet) faults.push(`${key}: does not go with alora`);
+      if (isSet) faults.push(`${key}: cannot be combined with alora`);
     }
   }
   if (job.init === 'pissa') {

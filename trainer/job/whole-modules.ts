@@ -55,24 +55,25 @@ export function wholeModuleFaults(job: WholeModuleJob): string[] {
   if (job.initAdapter !== undefined) {
     return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
   }
-  if (job.alora !== undefined) faults.push(...set.map((key) => `${key}: does not go with alora`));
+  if (job.alora !== undefined)
+    faults.push(...set.map((key) => `${key}: cannot be combined with alora`));
   for (const key of TABLE_KEYS) {
     if (job[key] !== 'lora') continue;
     const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
     for (const [other, isSet] of Object.entries(others)) {
-      if (isSet) faults.push(`${key}: lora does not go with ${other}`);
+      if (isSet) faults.push(`${key}: lora cannot be combined with ${other}`);
     }
     if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
       faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
     }
     if (key === 'trainHead' && job.dropout > 0)
-      faults.push('dropout: does not go with trainHead lora');
+      faults.push('dropout: cannot be combined with trainHead lora');
   }
   if (job.ensureWeightTying) {
-    if (job.trainHead) faults.push('trainHead: does not go with ensureWeightTying');
+    if (job.trainHead) faults.push('trainHead: cannot be combined with ensureWeightTying');
     if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
     if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
-      faults.push('dropout: does not go with trainEmbeddings lora and ensureWeightTying');
+      faults.push('dropout: cannot be combined with trainEmbeddings lora and ensureWeightTying');
     }
   }
   return faults;
@@ -94,14 +95,14 @@ export function refuseForeignModules(
   }
   if (changesHead && classes) {
     faults.push(
-      `${changesHead}: does not apply, because the rows have labels: a classifier has another head`,
+      `${changesHead}: does not apply, because the rows have labels: a classifier has a different head`,
     );
   }
   for (const [i, name] of (job.modulesToSave ?? []).entries()) {
     if (normVectors(model).some((norm) => moduleOf(norm.name).endsWith(name))) continue;
     const example = moduleOf(normVectors(model)[0]!.name);
     faults.push(
-      `modulesToSave[${i}]: no norm of the model ends in ${JSON.stringify(name)}; one is ${example}. Embedding and head have settings of their own: trainEmbeddings, trainHead.`,
+      `modulesToSave[${i}]: no norm of the model ends in ${JSON.stringify(name)}; one is ${example}. Embedding and head have separate settings: trainEmbeddings, trainHead.`,
     );
   }
   if (faults.length > 0) throw new ConfigError(faults);

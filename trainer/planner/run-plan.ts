@@ -190,7 +190,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ['Rows', `${number(plan.examples)} examples${validation}, ${plan.duplicates} duplicates`],
     [
       'Tokens',
-      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)} %); cut at ${settings.order.maxLength}: ${plan.truncated} examples`,
+      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%); cut at ${settings.order.maxLength}: ${plan.truncated} examples`,
     ],
     [
       'Method',

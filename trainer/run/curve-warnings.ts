@@ -101,7 +101,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
     return {
       code: 'template_mismatch',
       cause: `the base has a loss of ${rounded(baseTextLoss)} on plain English; ${compared}`,
-      cure: 'it is untrained, or it has the tokenizer of another model: check that it is the right base',
+      cure: "it is untrained, or it has another model's tokenizer: check that it is the right base",
     };
   }
   const usual = baseTextLoss ?? Number.POSITIVE_INFINITY;

@@ -238,7 +238,7 @@ const BITSANDBYTES_INT8: PackedForm = {
   read(source, module) {
     const format = `${module}.weight_format`;
     if (source.infos.has(format) && source.read(format).data.some((byte) => byte !== 0)) {
-      throw new FileError(format, 'is not the layout of rows');
+      throw new FileError(format, 'is not the row layout');
     }
     const values = readScaled(source, module, { scales: '.SCB', block: undefined });
     const unit = Math.fround(1 / 127);
@@ -293,6 +293,6 @@ function findBlock(
 function refuseZeroPoint(source: TensorSource, module: string): void {
   const name = `${module}.weight_zero_point`;
   if (source.infos.has(name)) {
-    throw new FileError(name, 'weights of 8 bits with zero points cannot be imported');
+    throw new FileError(name, '8-bit weights with zero points cannot be imported');
   }
 }
