@@ -50,7 +50,7 @@ export interface LossSums {
   readonly hits: number;
 }
 
-/** A model in training. */
+/** Computes the losses and gradients of micro-batches, in place. */
 export interface TrainModel {
   readonly parameters: readonly Parameter[];
   /**
@@ -113,7 +113,7 @@ export interface LoraSettings {
   readonly classes?: readonly string[] | undefined;
 }
 
-/** Options of a model in training. */
+/** How a model is trained: method, adapter, arithmetic and memory. */
 export interface TrainModelOptions {
   readonly method: TrainMethod;
   /** Required for `lora` and `qlora`. */

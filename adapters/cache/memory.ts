@@ -117,7 +117,7 @@ export class AdapterMemory {
     return true;
   }
 
-  /** Returns the rest of a reservation. */
+  /** Ends a reservation, if it is still held. */
   unreserve(claim: MemoryReservation): void {
     if (this.#reserved.delete(claim)) this.#reservedBytes -= claim.byteSize;
   }

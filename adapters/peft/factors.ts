@@ -18,7 +18,7 @@ export interface PairSize {
   readonly factorRank: number | undefined;
 }
 
-/** A kind of factors. */
+/** How the factors of one type of adapter are checked and multiplied out. */
 export interface FactorKind {
   readonly peftType: PeftType;
   /** The kind's name in messages. */
@@ -33,7 +33,7 @@ export interface FactorKind {
   multiply(factors: LinearFactors<Tensor>): Readonly<Record<'a' | 'b', Float32Array>>;
 }
 
-/** The factors of one linear. */
+/** The factors of one linear, by the endings of their tensors' names. */
 export class LinearFactors<T extends Shaped> {
   readonly #tensors = new Map<string, T>();
   readonly #prefix: string;

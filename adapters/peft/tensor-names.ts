@@ -34,7 +34,7 @@ export const MODULE_TENSORS = {
   wholeAgain: 'modules_to_save.weight',
 } as const;
 
-/** A tensor of a module. */
+/** A key of `MODULE_TENSORS`. */
 export type ModuleTensor = keyof typeof MODULE_TENSORS;
 
 /** The modules that are not linears of a layer. */

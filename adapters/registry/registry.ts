@@ -200,7 +200,9 @@ export class Registry {
     return Promise.all(terms.map(({ adapter }) => this.#find(tenant, adapter, choice)));
   }
 
-  /** Does not look for adapters that the tenant may not use. A response then takes equally long whether or not they exist. */
+  /**
+   * Does not look for adapters that the tenant may not use, so neither the response nor its timing reveals whether they exist.
+   */
   async #find(tenant: Tenant, adapter: NamedAdapter, choice: ResolveChoice): Promise<FoundAdapter> {
     const only = this.#ownerOf(tenant, adapter);
     for (const { finder, owner } of this.#finders(tenant)) {

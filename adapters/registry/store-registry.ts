@@ -60,7 +60,7 @@ interface ListCall {
   outage?: unknown;
 }
 
-/** The adapters in a store. */
+/** Finds, lists and removes the adapters in a store, through caches of aliases, manifests and lists. */
 export class StoreAdapters implements AdapterArchive {
   readonly #repository: AdapterRepository;
   readonly #options: StoreRegistryOptions;

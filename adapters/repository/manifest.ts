@@ -11,18 +11,18 @@ import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { trainingOriginSchema } from '../../src/contracts/training-origin.ts';
 import { CONFIG_FILE, MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS_FILE } from '../peft/files.ts';
 
-/** The name of an adapter. */
+/** An adapter's owner and name. */
 export interface AdapterName {
   readonly tenant: string;
   readonly name: string;
 }
 
-/** One alias of a name. */
+/** An alias of an adapter, such as `latest`. */
 export interface AliasName extends AdapterName {
   readonly alias: string;
 }
 
-/** One version of a name. */
+/** A version of an adapter, by number. */
 export interface VersionName extends AdapterName {
   readonly version: number;
 }

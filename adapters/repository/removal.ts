@@ -159,7 +159,6 @@ async function writeFinalTombstone(
   await writeTombstone(documents, of, { nowMs: now(), isManifestKept: false, ...call });
 }
 
-/** The objects of one version. */
 interface VersionObjects {
   readonly of: VersionName;
   readonly objects: (ObjectInfo & { readonly file: string })[];

@@ -227,7 +227,6 @@ export function isTombstoneSize(byteSize: number): boolean {
 
 // Fetches a version's two files into memory, and checks every byte against the manifest.
 
-/** The options of a fetch. */
 interface FetchVersionOptions extends StoreCall {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }

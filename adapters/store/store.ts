@@ -49,7 +49,7 @@ export interface PutOptions extends PutCondition, StoreCall {
 /** Bytes in memory, or a local file that nobody changes during the write. */
 export type PutSource = Uint8Array | { readonly file: string };
 
-/** The options of a list. */
+/** Groups a list, or continues one. */
 export interface ListOptions extends StoreCall {
   /** Groups keys that contain this separator after the prefix: they are listed as one `folder`. */
   readonly delimiter?: '/';

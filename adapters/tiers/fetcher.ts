@@ -293,7 +293,7 @@ class CircuitBreaker {
 
 /** Retries per call: few enough not to multiply the load on an overloaded store. */
 const RETRY_SHARE = 0.1;
-/** Retries that can be saved up, also the initial number: a few faults in a row are normal. */
+/** Retries that can be saved up, and the initial balance: a few faults in a row are normal. */
 const RETRY_RESERVE = 10;
 
 /** Limits retries to a share of all calls. */

@@ -15,7 +15,6 @@ const RUN = 32;
 type Half = (bytes: Uint8Array, at: number) => number;
 type Dequantize = (block: Uint8Array, into: Float32Array, half: Half) => void;
 
-/** A format of super-blocks. */
 interface SuperBlockFormat {
   readonly name: string;
   readonly blockBytes: number;

@@ -84,7 +84,7 @@ export interface WritableTensors {
 
 /**
  * Writes a file under a temporary name and renames it, so readers never see part of it. Reads one tensor at a time from the
- * source. The same tensors give the same bytes. Yields to the event loop between tensors, where it also throws once `signal` is
+ * source. The same tensors give the same bytes. Yields to the event loop between tensors, and throws there once `signal` is
  * aborted.
  */
 export async function writeSafetensors(

@@ -52,7 +52,7 @@ const FORMATS: Readonly<Record<string, string>> = {
   uri: `https?://${HOST}(:[1-9]\\d{0,3})?(/[A-Za-z0-9._~-]{0,60}){0,8}(\\?[A-Za-z0-9._~=&-]{0,200})?(#[A-Za-z0-9._~-]{0,60})?`,
 };
 
-/** The names of the formats. */
+/** The supported values of `format`. */
 export const FORMAT_NAMES = Object.keys(FORMATS);
 
 const parsed = new Map<string, TextPattern>();

@@ -4,7 +4,7 @@ import { toPrintable } from '../common/errors.ts';
 /** A range of code points, including both ends. */
 export type CharRange = readonly [first: number, last: number];
 
-/** A pattern of text. */
+/** A pattern of text, as a tree. */
 export type TextPattern =
   /** Exactly this text. */
   | { kind: 'text'; text: string }

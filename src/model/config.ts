@@ -6,7 +6,7 @@ import { ConfigError, FileError } from '../common/errors.ts';
 import { FAMILIES, type Family, type FamilyName, type FamilyTraits } from './families.ts';
 import { createRope, type Rope } from './rope.ts';
 
-/** The attention of a layer. */
+/** A layer's rotary embedding and attention window. */
 export interface LayerAttention {
   /** An element of `DecoderConfig.ropes`. Absent: q and k are not rotated. */
   readonly rope?: Rope;

@@ -30,7 +30,7 @@ export interface OwnVocabulary {
   readonly head: Float32Array;
 }
 
-/** A vocabulary table. */
+/** The two tables with one row per token. */
 export type VocabularyTable = 'embedding' | 'head';
 
 /** The changes of both tables. */

@@ -7,7 +7,7 @@ import { standardError } from '../common/standard-error.ts';
 import type { AdapterTierStats, DiskTierStats, EngineStats } from '../contracts/engine.ts';
 import type { Metrics } from './metrics.ts';
 
-/** One reading of the engine. */
+/** The engine's state when metrics are read. */
 export interface EngineReading {
   readonly isReady: boolean;
   /** Undefined if the engine did not answer in time. */

@@ -41,7 +41,7 @@ export class Metrics {
   readonly #families = new Map(IDS.map((id) => [id, new Map<string, Series>()]));
   readonly #collectors: (() => void | Promise<void>)[] = [];
 
-  /** Adds to a counter. */
+  /** Adds `amount` to the counter's series with these label values. */
   add<I extends CounterId>(id: I, labels: LabelsOf<I>, amount = 1): void {
     this.#series(id, labels).value += amount;
   }

@@ -1,7 +1,7 @@
 // The interface to a tracing library: spans of requests, and the current span. `otel/` implements it, and is loaded only if
 // traces are collected.
 
-/** Attributes of a span. */
+/** Values by attribute name, as OpenTelemetry allows them. */
 export type SpanAttributes = Readonly<
   Record<string, string | number | boolean | readonly string[]>
 >;

@@ -31,7 +31,7 @@ export interface TemplateMessage {
   tool_calls?: { id: string; type: 'function'; function: { name: string; arguments: unknown } }[];
 }
 
-/** Quotes a message. */
+/** Returns the message for the template, with all its texts quoted. */
 export function quoteMessage({ quote }: Quoting, message: ChatMessage): TemplateMessage {
   const { role, content, name, toolCalls = [], toolCallId } = message;
   return {

@@ -29,7 +29,7 @@ import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
 import { createTrainModel } from '../model.ts';
 import type { LoraSettings } from '../types.ts';
 
-/** The files of an adapter. */
+/** An adapter's files, and the facts from its manifest that an evaluation needs. */
 export interface NamedAdapterFiles {
   /** The adapter's name in messages. */
   readonly label: string;
@@ -53,7 +53,7 @@ export interface EvalSources {
   withAnswers<T>(served: ServedAdapter, work: (model: AnswerModel) => Promise<T>): Promise<T>;
 }
 
-/** An adapter to serve. */
+/** The adapter and base that an engine is started with. */
 export interface ServedAdapter {
   /** The folder of its base. */
   readonly modelDir: string;

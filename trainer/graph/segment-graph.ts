@@ -137,7 +137,7 @@ function jointGraph(spec: SegmentSpec) {
 function valuesToSave(joint: {
   readonly g: GraphBuilder;
   readonly shapes: Shapes;
-  /** Values computed from products by cheap operators. */
+  /** Results of matrix products that consist of several nodes. */
   readonly products: readonly Value[];
   readonly gradients: readonly string[];
 }): SavedValue[] {

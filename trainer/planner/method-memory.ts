@@ -11,7 +11,7 @@ export interface MemoryLine {
   readonly bytes: number;
 }
 
-/** The memory of a method. */
+/** The estimated memory of a training method, in bytes. */
 export interface MethodMemory {
   readonly method: 'full' | 'lora' | 'qlora';
   readonly lines: readonly MemoryLine[];

@@ -5,7 +5,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { loraPerRank, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 
-/** The size of a model. */
+/** The counts of a model's weights that memory estimates need. */
 export interface ModelSize {
   readonly parameters: number;
   /** Weights of the decoder blocks' linears, which NF4 packs. */

@@ -165,7 +165,6 @@ function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload
   return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
 }
 
-/** Returns the workload of one validation. */
 function validationWorkload({ validation, settings }: PreparedRun): Workload {
   if (!validation) return NOTHING;
   const lengths = validation.examples.map(({ ids }) => ids.length);

@@ -201,7 +201,7 @@ async function syncDirectory(folder: string): Promise<void> {
   }
 }
 
-/** Returns the folder of a step. */
+/** Returns the path `dir/step-N`. */
 export function stepFolder(dir: string, step: number): string {
   return path.join(dir, `step-${step}`);
 }

@@ -38,7 +38,7 @@ export interface BaseWeightsOptions {
   readonly head: HeadSpec;
 }
 
-/** The weights of the base. */
+/** The frozen weights of the base, unpacked when a graph needs them. */
 export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
   /** Weights in per-token form, by graph input. */

@@ -46,7 +46,7 @@ export interface Exports {
   close(): Promise<'sent' | 'late'>;
 }
 
-/** The choice of exports. */
+/** The signals to export, and how long closing may take. */
 export interface ExportChoice {
   readonly traces: boolean;
   readonly metrics: boolean;
