@@ -1,14 +1,14 @@
-// Asks the registry for known vulnerabilities of the packages that users run, and fails if one is not in the list below.
-// `npm run audit` is part of continuous integration. Without an answer from the registry it says so and passes.
+// Asks the registry for known vulnerabilities in the packages that users run, and fails if one is not in the list below.
+// `npm run audit` is part of continuous integration. If the registry does not answer, it reports that and passes.
 import { spawnSync } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 
-/** Advisories that do not affect lorikeet: GHSA id → why. */
+/** Advisories that do not affect lorikeet: GHSA id → reason. */
 const ACCEPTED = {};
 
 /**
- * Lists the advisories of a report of `npm audit --json` that are not accepted. Returns undefined if the report is none
- * because the registry did not answer.
+ * Lists the advisories in a report of `npm audit --json` that are not accepted. Returns undefined if the registry did not
+ * answer and the report is therefore empty.
  * @param {{ vulnerabilities?: Record<string, { via: unknown[] }>, error?: unknown }} report
  * @param {Record<string, string>} accepted
  */
@@ -16,7 +16,7 @@ export function unacceptedAdvisories({ vulnerabilities }, accepted = ACCEPTED) {
   if (!vulnerabilities) return undefined;
   const found = new Map();
   for (const { via } of Object.values(vulnerabilities)) {
-    // A text is the name of another vulnerable package, which has its own entry.
+    // A text names another vulnerable package, which has a separate entry.
     for (const { url, name, title, severity } of via.filter((cause) => typeof cause === 'object')) {
       const id = url.split('/').at(-1);
       if (!Object.hasOwn(accepted, id)) found.set(id, `${id} ${name} (${severity}): ${title}`);

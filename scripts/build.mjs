@@ -1,6 +1,6 @@
-// Builds dist/: one file for each program, plus the chunks that programs share, with third-party code. A start then opens a
-// dozen files instead of a thousand, which takes a third of the time. Does not check types (`npm run typecheck` does).
-// `--out DIR` writes to another folder.
+// Builds dist/: one file per program, plus the chunks that programs share, including third-party code. A start then opens a
+// dozen files instead of a thousand, which takes a third of the time. Types are checked by `npm run typecheck`. `--out DIR`
+// writes to another folder.
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -10,7 +10,7 @@ import { ownAddresses } from './own-addresses.mjs';
 
 const { out } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } }).values;
 
-/** In a bundle, each module keeps the address that it would have as a file of its own. */
+/** In a bundle, each module keeps the address that it would have as a separate file. */
 const builtAddresses = ownAddresses((file) => {
   const place = path.posix.join('dist', path.relative(process.cwd(), file).replace(/\.ts$/, '.js'));
   return { url: `new URL(${JSON.stringify(place)}, import.meta.resolve('#package.json')).href` };
@@ -37,10 +37,10 @@ const { metafile } = await build({
   target: 'node20.19',
   // Prefers ES modules, because esbuild drops their unused exports.
   mainFields: ['module', 'main'],
-  // tsx is needed for sources only.
+  // tsx is only needed to run from source.
   external: [...NOT_BUNDLED, 'tsx'],
   plugins: [builtAddresses],
-  // Bundled CommonJS packages call require for Node's own modules.
+  // Bundled CommonJS packages use require for Node's built-in modules.
   banner: {
     js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
   },

@@ -1,5 +1,5 @@
-// Runs a program of this project as one bundle: `node scripts/bundled.mjs test/x/y-program.ts ARGS…`. For programs that run for
-// hours. tsx wraps each function when it is created, to keep its name, which takes a fifth of the time of the simulation.
+// Runs a program of this project as one bundle: `node scripts/bundled.mjs test/x/y-program.ts ARGS…`. Useful for programs that
+// run for hours: tsx wraps each function on creation to keep its name, which takes a fifth of a simulation's time.
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
@@ -9,10 +9,10 @@ import { ownAddresses } from './own-addresses.mjs';
 
 const [entry] = process.argv.splice(2, 1);
 const root = path.resolve(import.meta.dirname, '..');
-// Inside this package, where the program's imports of other packages are found.
+// Inside this package, so that imports of other packages resolve.
 const outfile = path.join(root, '.cache', `${path.basename(entry, '.ts')}-${process.pid}.mjs`);
 
-/** Each module keeps its own address, so that workers are started from their sources. */
+/** Each module keeps its address, so workers start from source. */
 const sourceAddresses = ownAddresses((file) => ({
   url: JSON.stringify(pathToFileURL(file).href),
   dirname: JSON.stringify(path.dirname(file)),

@@ -23,7 +23,7 @@ const LAYERS = 4;
 const HEADS = 4;
 const KV_HEADS = 2;
 const SOURCE_FFN = 341;
-/** The next multiple of NF4's block size. The added rows and columns are zero, which changes no output. */
+/** The next multiple of the NF4 block size. The added rows and columns are zero, which does not change any output. */
 const FFN = 384;
 const SPECIALS = ['<pad>', '<unk>', '<bos>', '<eos>'];
 const SPACE = '\u2581';
@@ -104,7 +104,7 @@ interface Matrix {
   readonly shape: readonly number[];
 }
 
-/** Reads numpy's archive: a zip of .npy files, here all little-endian fp16 in C order. */
+/** Reads numpy's archive format: a zip of .npy files, here all little-endian fp16 in C order. */
 function openNpz(zip: ZipFile): (name: string) => Matrix {
   const file = path.join(work, 'en.npz');
   writeFileSync(file, zip.read('glassllm/weights/en.npz'));
@@ -143,7 +143,7 @@ function pad({ values, shape: [rows = 0, cols = 0] }: Matrix, shape: [number, nu
   return { values: out, shape };
 }
 
-/** Returns the package's character BPE as a Hugging Face tokenizer, and a chat template that joins the messages by lines. */
+/** Returns the package's character BPE as a Hugging Face tokenizer, with a chat template that puts each message on a line. */
 function tokenizerFiles(zip: ZipFile): Map<string, Uint8Array> {
   const bytes = zip.read('glassllm/weights/en.tokenizer.json');
   const { alphabet, merges } = JSON.parse(new TextDecoder().decode(bytes)) as {

@@ -4,7 +4,7 @@
 
 import path from 'node:path';
 
-/** The ids before a test's name, as in "F03, I04: a run that throws". */
+/** The ids before a test's name, such as "F03, I04: a run that throws". */
 const IDS = /(?:^|: )((?:[BFIT]\d\d, )*[BFIT]\d\d): /;
 
 /** @param {AsyncIterable<{type: string, data: any}>} source */
@@ -14,7 +14,7 @@ export default async function* countTests(source) {
   const shown = new Set();
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
-    // A suite counts as its tests.
+    // A suite is counted by its tests.
     if (data.details?.type === 'suite') continue;
     if (type === 'test:fail') {
       counts.fail++;
@@ -31,7 +31,7 @@ export default async function* countTests(source) {
   yield `# shown: ${[...shown].sort().join(' ')}\n`;
 }
 
-/** @param {any} error the runner's, with the test's own as its cause */
+/** @param {any} error the runner's error, with the test's error as its cause */
 function briefly(error) {
   const { message } = error?.cause ?? error ?? {};
   return String(message ?? '')

@@ -27,12 +27,12 @@ interface Row {
 
 interface Demo {
   rows(work: string): Promise<Row[]>;
-  /** Rows kept for validation. */
+  /** Rows held out for validation. */
   readonly heldOut: number;
   readonly job: Readonly<Record<string, string | number>>;
 }
 
-/** The lexicographer files of nouns (lexnames(5WN)) that the `wordnet` adapter tells apart. */
+/** The lexicographer files of nouns (lexnames(5WN)) that the `wordnet` adapter distinguishes. */
 const WORDNET_CLASSES = new Map([
   ['04', 'act'],
   ['05', 'animal'],
@@ -87,7 +87,7 @@ async function make(name: string, { rows, heldOut, job }: Demo): Promise<void> {
   nameBase(path.join(OUT, name, 'adapter_config.json'));
 }
 
-/** Other programs look for the base by this name. */
+/** Other programs find the base by this name. */
 function nameBase(file: string): void {
   const config = JSON.parse(readFileSync(file, 'utf8'));
   const named = { ...config, base_model_name_or_path: 'HuggingFaceTB/SmolLM2-135M-Instruct' };
@@ -150,7 +150,7 @@ async function wordnetRows(folder: string): Promise<Row[]> {
   );
 }
 
-/** Returns short prompts, each once, in a random order that is the same on each run. */
+/** Returns short prompts without duplicates, in a random order that is the same on each run. */
 function distinct(rows: readonly Row[]): Row[] {
   const byPrompt = new Map(rows.map((row) => [row.prompt.toLowerCase(), row]));
   return [...byPrompt.values()]
@@ -162,7 +162,7 @@ function orderOf({ prompt }: Row): string {
   return createHash('sha256').update(prompt).digest('hex');
 }
 
-/** Writes rows as chats. They have no system message, so users do not need one either. */
+/** Writes rows as chats without a system message, so users do not need one either. */
 function writeRows(file: string, rows: readonly Row[]): string {
   const lines = rows.map(({ prompt, completion }) =>
     JSON.stringify({

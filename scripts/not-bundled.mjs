@@ -1,5 +1,5 @@
-// The packages that the built program loads from node_modules: native code, files that are served as they are, and pino,
-// which finds files beside its own. The bundle has everything else.
+// The packages that the built program loads from node_modules: native code, files served unchanged, and pino, which looks for
+// files in its package folder. The bundle contains everything else.
 export const NOT_BUNDLED = [
   'koffi',
   'onnxruntime-node',

@@ -1,8 +1,9 @@
-// A plugin for esbuild: modules that find programs and files relative to their own address still do so in a bundle.
+// A plugin for esbuild: lets modules that find programs and files relative to their address do so in a bundle.
 import { readFileSync } from 'node:fs';
 
 /**
- * Returns the plugin. `expressionsOf` returns the code that stands for properties of `import.meta` in a module of ours, by name.
+ * Returns the plugin. `expressionsOf` returns, by name, the code that replaces the properties of `import.meta` in one of our
+ * modules.
  * @param {(file: string) => Readonly<Record<string, string>>} expressionsOf
  * @returns {import('esbuild').Plugin}
  */

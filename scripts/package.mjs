@@ -1,6 +1,6 @@
-// Builds the npm tarball: the bundle, the command, the models and a bill of materials, with a package.json that lists only
-// the packages that are not bundled. Prints the tarball's path as its last line. `--out DIR` is its folder (default: the
-// current one).
+// Builds the npm tarball: the bundle, the command, the models and a bill of materials, with a package.json that lists only the
+// packages that are not bundled. Prints the tarball's path on the last line. `--out DIR` sets its folder (default: the current
+// one).
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -32,7 +32,7 @@ try {
   rmSync(staging, { recursive: true });
 }
 
-/** Returns the package.json of users, without development tools and bundled packages. */
+/** Returns the package.json for users, without development tools and bundled packages. */
 function packageJson({ devDependencies: _tools, scripts: _scripts, dependencies, ...rest }) {
   return {
     ...rest,

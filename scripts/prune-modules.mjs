@@ -12,7 +12,7 @@ for (const version of readdirSync(RUNTIMES)) {
   prune(path.join(RUNTIMES, version), new Set([`${process.platform}/${process.arch}`]));
 }
 
-/** Adds the installed dependencies of packages to their names. */
+/** Adds the packages' installed dependencies to their names. */
 function withDependencies(names) {
   const found = new Set();
   const add = (name) => {

@@ -1,9 +1,8 @@
 #!/usr/bin/env node
-// Runs Node's test runner over every *.test.ts below a folder, because Node 20 neither expands globs nor finds .ts files.
-// Where Node strips types itself, it does so in a third less time than tsx.
-// `test` skips test/e2e and test/bench, which have commands of their own. The argument may also be a single file.
-// Fails if there are no tests. TEST_COUNTS=FILE also writes "passed failed skipped" and the failures to a file, for callers that
-// add up runs.
+// Runs Node's test runner on every *.test.ts below a folder, because Node 20 neither expands globs nor finds .ts files. If Node
+// strips types itself, that takes a third less time than tsx. `test` skips test/e2e and test/bench, which have separate
+// commands. The argument may also be a single file. Fails if there are no tests. TEST_COUNTS=FILE also writes "passed failed
+// skipped" and the failures to a file, for callers that add up runs.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -26,7 +25,7 @@ const reporters = [
   ...['--test-reporter', 'spec', '--test-reporter-destination', 'stdout'],
   ...['--test-reporter', './scripts/count-reporter.mjs', '--test-reporter-destination', counts],
 ];
-// By default Node runs one file at a time on two cores, and the tests of one often wait. Benchmarks are measured alone.
+// On two cores, Node by default runs one file at a time, although tests often wait. Benchmarks are measured alone.
 const atOnce = folder.startsWith('test/bench') ? 1 : Math.max(availableParallelism() - 1, 2);
 const types = process.features.typescript ? [] : ['--import', 'tsx'];
 const options = ['--expose-gc', ...types, '--test', `--test-concurrency=${atOnce}`];

@@ -1,6 +1,6 @@
-// Writes the generated tables of the documents: settings, training settings, request fields, bases, kinds of adapters,
-// layers, rows that tests hold. Also lowers the budget of code lines. `npm run fix` runs it; `--check` changes nothing and
-// fails if a file is out of date.
+// Writes the generated tables in the documents: settings, training settings, request fields, bases, kinds of adapters, layers,
+// and the tests behind docs/reliability.md. Also lowers the budget of code lines. `npm run fix` runs it; `--check` changes
+// nothing and fails if a file is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
 import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
@@ -51,7 +51,7 @@ if (isCheck && stale.length > 0) {
   process.exitCode = 1;
 }
 
-/** Applies `change` to a file. Returns its name if that changes it. */
+/** Applies `change` to a file. Returns the file's name if that changes it. */
 function rewrite(file: string, change: (text: string) => string): string[] {
   const text = readFileSync(file, 'utf8');
   const changed = change(text);
@@ -67,7 +67,7 @@ function replaceTables(text: string, tables: Readonly<Record<string, string>>): 
   );
 }
 
-/** Replaces what stands between a table's two marks. Throws if the document does not have them. */
+/** Replaces the text between a table's two marks. Throws if the document lacks them. */
 function replaceTable(text: string, name: string, table: string): string {
   const mark = `<!-- ${name}: written by \`npm run fix\` -->\n`;
   const start = text.indexOf(mark);
@@ -84,7 +84,7 @@ function settingsTable(): string {
   return `| variable | flag | meaning |\n|---|---|---|\n${rows.join('')}`;
 }
 
-/** The sampling fields as the playground shows them. A filter without effect is off. */
+/** Returns the sampling fields in the form that the playground uses. Filters without effect are off. */
 function pageFields(): string {
   const fields = mapSamplingFields(({ schema, label, neutral, isOpenAi, isAdvanced }) => ({
     label,

@@ -1,4 +1,4 @@
-// The trainer's entry point: handles one request, the first message of its parent, and exits. Pauses if it is told to.
+// The trainer's entry point: handles one request, the first message from its parent, and exits. A pause message pauses the run.
 import { UsageError } from '../src/common/errors.ts';
 import { describeFailure, EXIT } from '../src/common/failure.ts';
 import { handleRequest } from '../src/compose/trainer.ts';
@@ -13,9 +13,9 @@ import { GateError, TrainError, toFault } from './run/faults.ts';
 
 const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
-/** Without its parent a run would go on unseen. Another trainer can resume the run from its checkpoint. */
+/** Without its parent a run would continue unseen. Another trainer can resume the run from its checkpoint. */
 const abandon = () => process.exit(EXIT.failed);
-/** Messages leave in order: once this resolves, all have left. */
+/** Messages are sent in order: when this resolves, all have been sent. */
 let lastSent: Promise<unknown> = Promise.resolve();
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, requestPause);
@@ -29,7 +29,7 @@ process.off('disconnect', abandon);
 await lastSent;
 if (process.connected) process.disconnect();
 
-/** Listens to both kinds of messages at once, because a pause may follow right behind the request. */
+/** Listens to both kinds of messages from the start, because a pause may directly follow the request. */
 function receiveRequest(): Promise<TrainerRequest> {
   if (!process.send) throw new UsageError('The trainer is started by lorikeet train.');
   return new Promise((resolve) => {

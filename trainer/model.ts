@@ -1,5 +1,5 @@
-// A model in training. It embeds a micro-batch, runs it through the segments and the loss head, and back. Graphs, memory and
-// weights are in `graph/` and `step/`.
+// A model in training: embeds a micro-batch, and runs it forward and backward through the segments and the loss head. Graphs,
+// memory and weights are in `graph/` and `step/`.
 import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
@@ -17,7 +17,7 @@ import { type BatchShape, Segments } from './step/segments.ts';
 import { DropoutMasks, Workspace } from './step/workspace.ts';
 import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
 
-/** A model that also returns its logits, for tests against other definitions of the model. */
+/** A model that also returns its logits, for tests against other implementations. */
 export interface InspectableModel extends ProbedModel {
   /** Returns logits [N*T, V or classes], without dropout. */
   logits(batch: MicroBatch): Promise<Float32Array>;
@@ -26,7 +26,7 @@ export interface InspectableModel extends ProbedModel {
 /**
  * Reads the artifact's weights into memory and builds its graphs. The artifact may be closed afterwards.
  * @throws FileError if the adapter's initial weights do not fit its settings
- * @throws ConfigError if this processor has no exact int8 products
+ * @throws ConfigError if int8 products are not exact on this CPU
  */
 export function createTrainModel(artifact: Artifact, options: TrainModelOptions): InspectableModel {
   const { config } = artifact;

@@ -1,4 +1,4 @@
-// AdamW, gradient clipping and the learning rate schedule, as torch computes them. Works in place on typed arrays.
+// AdamW, gradient clipping and the learning rate schedule, equal to torch's. Works in place on typed arrays.
 import { assert } from '../src/common/assert.ts';
 import type { Parameter } from './types.ts';
 
@@ -17,7 +17,7 @@ export interface Moments {
 
 /** The optimizer of some parameters. */
 export interface AdamW {
-  /** One pair for each parameter, in order. The optimizer writes them in place. */
+  /** One pair per parameter, in order. The optimizer writes them in place. */
   readonly moments: readonly Moments[];
   /**
    * Updates the parameters with `grad * gradScale`.
@@ -86,7 +86,7 @@ export function globalNorm(gradients: Iterable<Float32Array>): number {
   return Math.sqrt(sum);
 }
 
-/** Returns the factor that clips a gradient of this norm; 1 if the norm is small enough. */
+/** Returns the factor that clips a gradient of this norm; 1 if no clipping is needed. */
 export function clipFactor(norm: number, maxNorm: number): number {
   return norm > maxNorm ? maxNorm / (norm + EPSILON) : 1;
 }

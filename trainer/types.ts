@@ -1,5 +1,5 @@
-// The contract between the model, which computes gradients, and the training loop, which has data and optimizer. It does not
-// know ONNX, files or schedules.
+// The contract between the model, which computes gradients, and the training loop, which has data and optimizer. Neither ONNX
+// nor files appear in it.
 import type { Tensor } from '../src/common/tensor.ts';
 
 /** A padded micro-batch: N sequences (rows) of T positions. */
@@ -14,7 +14,7 @@ export interface MicroBatch {
   readonly positions: Int32Array;
   /** [N*T]: the example's number within its row; padding is -1. Attention is causal and stays inside a segment. */
   readonly segments: Int32Array;
-  /** [N*T]: the token id or class that a position predicts (already shifted), or -1 if it is not part of the loss. */
+  /** [N*T]: the token id or class that a position predicts (already shifted), or -1 if it is not in the loss. */
   readonly targets: Int32Array;
   /** [N*T]: the loss weight of each target (1, or the message's weight). */
   readonly weights: Float32Array;
@@ -26,15 +26,15 @@ export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
   readonly data: Float32Array;
-  /** The gradients accumulated since the caller last filled it with 0. */
+  /** The gradients accumulated since the caller last zeroed it. */
   readonly grad: Float32Array;
-  /** Whether weight decay applies. It does not apply to norms and biases. */
+  /** Whether weight decay applies: not to norms and biases. */
   readonly decays: boolean;
-  /** The values with which an adapter changes nothing. Absent: zeros. */
+  /** The values at which an adapter changes nothing. Absent: zeros. */
   readonly neutral?: Float32Array | undefined;
-  /** The factor with which the engine uses the values. Absent: 1. */
+  /** The factor that the engine applies to the values. Absent: 1. */
   readonly scaling?: number;
-  /** PiSSA: the values are trained from the neutral ones, and a file has both. Absent: a file has the values. */
+  /** PiSSA: the values start from the neutral ones, and a file contains both. Absent: a file contains the values. */
   readonly startedAs?: 'a' | 'b';
 }
 
@@ -44,21 +44,21 @@ export interface LossSums {
   readonly loss: number;
   /** Sum of the loss weights. */
   readonly weight: number;
-  /** Targets with a weight above 0. */
+  /** The number of targets with a weight above 0. */
   readonly count: number;
   /** How many of these targets have the largest logit. */
   readonly hits: number;
 }
 
-/** A model in training. */
+/** Computes the losses and gradients of micro-batches, in place. */
 export interface TrainModel {
   readonly parameters: readonly Parameter[];
   /**
-   * Runs forward and backward, and adds d(sum of weighted token losses)/d(parameter) to each `grad`. Dropout masks depend
-   * on the seed, the numbers given to `setDropoutStep`, the module and the batch's shape only.
+   * Runs forward and backward, and adds d(sum of weighted token losses)/d(parameter) to each `grad`. Dropout masks depend only
+   * on the seed, the arguments of `setDropoutStep`, the module and the batch's shape.
    */
   accumulate(batch: MicroBatch): Promise<LossSums>;
-  /** Runs forward only, without dropout. */
+  /** Runs forward without dropout. */
   evaluate(batch: MicroBatch): Promise<LossSums>;
   /** Selects the masks of the next `accumulate`: optimizer step and micro-batch within it, both counted from 0. */
   setDropoutStep(step: number, microBatch: number): void;
@@ -74,10 +74,10 @@ export interface ProbedModel extends TrainModel {
   predict(batch: MicroBatch): Promise<number[]>;
 }
 
-/** The arithmetic of the frozen linears and the head: float32, or the row form of int8. */
+/** The arithmetic of the frozen linears and the head: float32, or int8 in per-token form. */
 export type Compute = 'float32' | 'int8';
 
-/** `qlora` trains an adapter on an NF4 base, `lora` one on an unquantized base, `full` all weights. */
+/** `qlora` trains an adapter on an NF4 base, `lora` an adapter on an unquantized base, `full` all weights. */
 export type TrainMethod = 'qlora' | 'lora' | 'full';
 
 /** How an adapter changes a linear. */
@@ -90,7 +90,7 @@ export interface ModuleUpdate {
   readonly hasBias?: boolean;
   /** PiSSA: A and B start as the largest singular vectors of W, and their product is taken out of W. */
   readonly isPissa?: boolean;
-  /** Activated LoRA: only tokens from the invocation on use it. */
+  /** Activated LoRA: it applies only from the invocation on. */
   readonly isActivated?: boolean;
 }
 
@@ -98,14 +98,14 @@ export interface ModuleUpdate {
 export interface LoraSettings {
   /** By module name, e.g. `model.layers.0.self_attn.q_proj`. */
   readonly modules: ReadonlyMap<string, ModuleUpdate>;
-  /** The weights of the base that are trained whole, such as biases: name in the checkpoint → name in PEFT's file. */
+  /** The base weights that are trained whole, such as biases: name in the checkpoint → name in PEFT's file. */
   readonly whole?: ReadonlyMap<string, string>;
-  /** Whether changes of the embedding are changes of the head, too. The base ties them. Absent: false. */
+  /** Whether changes of the embedding also change the output head. The base must tie them. Absent: false. */
   readonly tiesWeights?: boolean | undefined;
-  /** Activated LoRA: the adapter is used from the last occurrence of these token ids on. Absent: always. */
+  /** Activated LoRA: the adapter applies from the last occurrence of these token ids. Absent: always. */
   readonly invocation?: readonly number[];
   /**
-   * Initial weights by PEFT tensor name (`base_model.model.….lora_A.weight`). Tensors that start as the base's own may be
+   * Initial weights by PEFT tensor name (`base_model.model.….lora_A.weight`). Tensors that start from the base's values may be
    * absent.
    */
   readonly init: ReadonlyMap<string, Tensor>;
@@ -113,7 +113,7 @@ export interface LoraSettings {
   readonly classes?: readonly string[] | undefined;
 }
 
-/** Options of a model in training. */
+/** How a model is trained: method, adapter, arithmetic and memory. */
 export interface TrainModelOptions {
   readonly method: TrainMethod;
   /** Required for `lora` and `qlora`. */
@@ -121,9 +121,9 @@ export interface TrainModelOptions {
   /** The probability that an element of a LoRA input is dropped. */
   readonly dropout: number;
   readonly compute: Compute;
-  /** Activation checkpointing: recompute each block in the backward pass instead of saving its activations. */
+  /** Activation checkpointing: the backward pass recomputes each block instead of reading saved tensors. */
   readonly recompute: boolean;
-  /** Bytes of activations that are saved even with `recompute`; default: a share of the weights' and gradients' bytes. */
+  /** Bytes of tensors that are saved even with `recompute`. Default: a share of the bytes of weights and gradients. */
   readonly savedBytes?: number;
   /** Decoder blocks per graph. */
   readonly blocksPerSegment: number;

@@ -1,5 +1,5 @@
-// Loaded adapters in memory, by digest: loaded once for all callers, kept while leased, evicted by cost when idle, and shared
-// fairly between tenants. It knows no names and no files. The caller has authorized the request.
+// Keeps loaded adapters in memory, by digest. Each is loaded once for all callers, stays while it is leased, and is evicted by
+// cost when idle. Tenants share the memory fairly. The caller has already authorized the request.
 import { LRUCache } from 'lru-cache';
 import { assert } from '../../src/common/assert.ts';
 import { entryLimit } from '../../src/common/entry-limit.ts';
@@ -27,8 +27,8 @@ export interface AdapterCacheOptions {
   /** The limit for idle, leased and loading weights together. */
   readonly capacityBytes: number;
   /**
-   * Measures an adapter, so that memory can be reserved before it is loaded. This and the load reject with a `ServeError` of
-   * status 422 if the adapter is permanently bad.
+   * Measures an adapter, so that memory can be reserved before it is loaded. For a permanently bad adapter, this and the load
+   * reject with a `ServeError` of status 422.
    */
   openAdapter(source: AdapterSource): Promise<OpenedAdapter>;
   /** Called once per failed load. */
@@ -41,14 +41,14 @@ export interface AdapterCacheOptions {
 /** An adapter that was refused is not read again for this long. */
 const REFUSAL_TTL_MS = 30_000;
 const MAX_REFUSALS = 1000;
-/** Loads compete with the engine for the processor, and each holds its file and its weights in memory. */
+/** Loads compete with the engine for the CPU, and each holds its file and its weights in memory. */
 const MAX_PARALLEL_LOADS = 2;
 /** How an adapter is leased. */
 export interface LeaseOptions {
   readonly signal?: AbortSignal;
-  /** For this long other adapters are evicted first. */
+  /** Evicts other adapters first for this long. */
   readonly keepWarmMs?: number;
-  /** Who asks, and is charged for the memory. Absent: no tenant asks, and the adapter's owner is charged. */
+  /** The tenant that asks, and is charged for the memory. Absent: no tenant asks, and the adapter's owner is charged. */
   readonly tenant?: TenantShare | undefined;
 }
 
@@ -93,8 +93,8 @@ export class AdapterCache {
   }
 
   /**
-   * Leases an adapter's weights. If leased weights leave no memory it waits until some are released. An abort ends only this
-   * wait; the load goes on for other callers. Throws what the loader throws, or the signal's reason.
+   * Leases an adapter's weights. If leased weights leave no room, it waits until some are released. An abort ends only this
+   * wait; the load continues for other callers. Throws the loader's error or the signal's reason.
    */
   async lease(source: AdapterSource, options: LeaseOptions = {}): Promise<Lease> {
     const { keepWarmMs } = options;
@@ -126,7 +126,7 @@ export class AdapterCache {
     return lease;
   }
 
-  /** Returns the current figures. */
+  /** Returns the current counts and sizes. */
   stats(): AdapterTierStats & Record<'leasedBytes' | 'leasedCount' | 'loading', number> {
     return {
       ...this.#memory.figures(),
@@ -189,7 +189,7 @@ export class AdapterCache {
     }
   }
 
-  /** Loads an adapter, or parks the load and returns false if there is no memory for it now. */
+  /** Loads an adapter. Returns false, with the load parked, if there is no memory for it now. */
   async #load(load: Load): Promise<boolean> {
     const { source, tenant } = load;
     const startMs = this.#now();
@@ -208,7 +208,7 @@ export class AdapterCache {
       const loadMs = this.#now() - startMs;
       const entry = this.#memory.add(weights, { claim, loadMs });
       this.#loaded++;
-      // In the same turn, so that it cannot be evicted between its load and its leases.
+      // In the same turn, so that the adapter cannot be evicted before it is leased.
       this.#resolve(load, entry, { tier: 'disk', loadMs });
       return true;
     } finally {
@@ -216,7 +216,7 @@ export class AdapterCache {
     }
   }
 
-  /** The waiting loads whose size is known. */
+  /** Lists the reservations of waiting loads whose size is known. */
   #waiting(except?: Load): MemoryReservation[] {
     return this.#queue.all().flatMap((load) => {
       const { tenant, opened, waiters } = load;
@@ -229,7 +229,7 @@ export class AdapterCache {
     return this.#memory.mustYield(tenant, this.#waiting());
   }
 
-  /** Ends a load, and gives its waiters their leases. Returns how many there are. */
+  /** Ends a load and gives its waiters their leases. Returns the number of waiters. */
   #resolve(
     { source, waiters }: Load,
     entry: CachedAdapter,

@@ -2,11 +2,11 @@
 
 /** A load as the queue sees it. */
 export interface QueuedLoad {
-  /** The tenant whose turn it takes. */
+  /** The tenant that the load counts for. */
   tenant: string;
 }
 
-/** Loads that wait for another load to end, and loads that wait for memory. */
+/** Loads that wait: for another load to end, or for memory. */
 export class LoadQueue<T extends QueuedLoad> {
   /** Oldest first. */
   #waiting: T[] = [];
@@ -14,15 +14,15 @@ export class LoadQueue<T extends QueuedLoad> {
   /** Tenant → when its last load began, counted in loads. One entry per tenant ever seen. */
   readonly #turns = new Map<string, number>();
   #turn = 0;
-  /** Tenant → the fewest bytes that it found no memory for since the last `unpark`. */
+  /** Tenant → the fewest bytes that it could not reserve since the last `unpark`. */
   readonly #blocked = new Map<string, number>();
 
-  /** All loads that wait. */
+  /** Lists all waiting loads. */
   all(): T[] {
     return [...this.#parked, ...this.#waiting];
   }
 
-  /** Counts a load for a tenant that also asks for it, if that one's turn is earlier. */
+  /** Counts a load for another tenant that asks for it, if that tenant's turn comes earlier. */
   join(load: T, tenant: string): void {
     if (this.#lastTurn({ tenant }) < this.#lastTurn(load)) load.tenant = tenant;
   }
@@ -31,7 +31,7 @@ export class LoadQueue<T extends QueuedLoad> {
     this.#waiting.push(load);
   }
 
-  /** Takes out the oldest load of the tenant whose last one began first. */
+  /** Takes the oldest load of the tenant whose last load began first. */
   next(): T | undefined {
     let next: T | undefined;
     for (const load of this.#waiting) {
@@ -44,18 +44,18 @@ export class LoadQueue<T extends QueuedLoad> {
     return next;
   }
 
-  /** Puts aside a load that found no memory for so many bytes. */
+  /** Sets a load aside until `unpark`, because `byteSize` bytes could not be reserved. */
   park(load: T, byteSize: number): void {
     this.#parked.push(load);
     this.#blocked.set(load.tenant, Math.min(byteSize, this.#blockedFrom(load)));
   }
 
-  /** Whether a load need not try, because another one of its tenant has found no memory for fewer bytes. */
+  /** Whether a load need not try, because its tenant failed to reserve fewer bytes. */
   isBlocked(load: T, byteSize: number): boolean {
     return byteSize >= this.#blockedFrom(load);
   }
 
-  /** Lets all parked loads try again, before the others of their tenants. */
+  /** Lets all parked loads try again, ahead of their tenants' other loads. */
   unpark(): void {
     this.#waiting.unshift(...this.#parked);
     this.#parked = [];

@@ -1,5 +1,5 @@
-// Loads PEFT folders as weights in the engine's layout: measures, reads, verifies, parses, and adds up compositions. It caches
-// nothing.
+// Loads PEFT folders as weights in the engine's layout: reads, verifies and parses the files, and sums compositions. Nothing is
+// cached.
 import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { unionOfParts } from '../../src/model/adapter-vectors.ts';
@@ -49,15 +49,18 @@ export interface LoadLimits {
   readonly base?: AdaptedBase;
 }
 
-/** As many as the cache loads at once. */
+/** The cache's limit of parallel loads. */
 const MAX_KEPT_FILES = 2;
-/** Rank 16 on all linears of a 1-billion-parameter model in 16 bits. Reading a larger file takes longer than a collection. */
+/**
+ * Rank 16 on all linears of a 1-billion-parameter model in 16 bits. Reading a larger file takes longer than a garbage
+ * collection.
+ */
 const MAX_KEPT_BYTES = 32 * 2 ** 20;
 const FILES: ReadonlySet<string> = new Set([CONFIG_FILE, WEIGHTS_FILE]);
 
 /**
- * Returns a function that opens adapters for one model. It reads headers, and refuses what is too large before anything is
- * loaded. Opening and loading throw `ServeError`: the errors of `parseAdapter`, `adapter_unavailable`, and
+ * Returns a function that opens adapters for one model. It reads headers, and refuses adapters that are too large before it
+ * loads anything. Opening and loading throw `ServeError`: the errors of `parseAdapter`, `adapter_unavailable`, and
  * `adapter_checksum_mismatch` if a folder has changed.
  */
 export function createAdapterLoader(
@@ -136,7 +139,7 @@ async function withFiles<T>(
   }
 }
 
-/** Files are read into the memory of earlier ones: each new block makes the garbage collector run sooner. */
+/** Memory of earlier files, reused for new ones: each new block makes the garbage collector run sooner. */
 class FileMemory {
   #free: ArrayBuffer[] = [];
 
@@ -165,8 +168,8 @@ function changed(cause?: unknown): ServeError {
   return new ServeError('adapter_checksum_mismatch', message, { cause });
 }
 
-// Sums several adapters: the sum of their weighted updates is their concatenation along the rank axis, exactly, and what they
-// add to vectors is summed. Each one is read straight into its columns, so a composition takes its own memory and that of one file.
+// Sums several adapters. The sum of their weighted updates is exactly their concatenation along the rank axis. Their changes of
+// vectors are added up. Each adapter is read straight into its columns, so a composition takes its own memory and one file's.
 
 /** A composition that is being filled. */
 class Composition {
@@ -178,7 +181,7 @@ class Composition {
   readonly #changes = new ChangeSums();
   readonly #vocabSize: number;
 
-  /** @param terms the ranks of each term by module name */
+  /** @param terms each term's ranks by module name */
   constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
     const ranks = new Map<string, number>();
     for (const [module, rank] of terms.flatMap((term) => [...term])) {
@@ -190,7 +193,7 @@ class Composition {
     this.#layers = emptyLayers(model);
   }
 
-  /** Returns the memory for the next term. It throws `RangeError` if the term has higher ranks than announced. */
+  /** Returns the memory for the next term. It throws `RangeError` if the term's ranks exceed the announced ones. */
   term(weight: number): AdapterSink {
     return {
       weight,
@@ -218,7 +221,7 @@ class Composition {
       setVocabulary: (own) => {
         const { vocabulary } = this.#changes;
         if (vocabulary.own) throw ofVocabulary('two adapters with vocabularies of their own');
-        // Changes of the other terms would be for more tokens.
+        // The changes of the other terms are for another number of tokens.
         if (this.#isSum && own.size < this.#vocabSize)
           throw ofVocabulary('an adapter with a shorter vocabulary than the base');
         vocabulary.own = own;
@@ -226,7 +229,7 @@ class Composition {
     };
   }
 
-  /** Returns the weights, after every term was written. */
+  /** Returns the weights, once every term is written. */
   weights(digest: string): AdapterWeights {
     return toWeights(digest, this.#layers, this.#changes);
   }

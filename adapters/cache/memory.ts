@@ -1,5 +1,5 @@
-// The memory of loaded adapters: which are leased, which are idle, what loads have reserved, and what is evicted for a load.
-// Knows no loader, and neither who waits for what.
+// Accounts for the memory of loaded adapters: which are leased, which are idle, what loads have reserved, and what to evict for
+// a load. Loading and waiting are the cache's part.
 import { assert } from '../../src/common/assert.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { TenantShare } from '../../src/contracts/tenant.ts';
@@ -38,7 +38,7 @@ export class AdapterMemory {
   #idleBytes = 0;
   #evictions = 0;
 
-  /** `now` returns monotonic milliseconds. */
+  /** @param now returns monotonic milliseconds */
   constructor(capacityBytes: number, now: () => number) {
     this.#capacityBytes = capacityBytes;
     this.#now = now;
@@ -50,7 +50,7 @@ export class AdapterMemory {
     this.#shares.asked(tenant, this.#now());
   }
 
-  /** Makes a tenant known that is charged without asking. */
+  /** Makes a tenant known that is charged although it did not ask. */
   introduce(id: string): void {
     this.#shares.introduce(id, this.#now());
   }
@@ -59,7 +59,7 @@ export class AdapterMemory {
     return this.#leased.get(digest) ?? this.#idle.get(digest);
   }
 
-  /** Adds weights that were loaded within a claim, which ends. */
+  /** Adds weights that were loaded within a reservation, and ends the reservation. */
   add(
     weights: AdapterWeights,
     { claim, loadMs }: { claim: MemoryReservation; loadMs: number },
@@ -73,7 +73,7 @@ export class AdapterMemory {
     return entry;
   }
 
-  /** Protects an adapter from eviction until as many calls of `release`. */
+  /** Protects an adapter from eviction until `release` was called as often. */
   hold(entry: CachedAdapter, tenant: string): void {
     const { weights, users } = entry;
     this.#order.use(entry);
@@ -88,7 +88,7 @@ export class AdapterMemory {
     this.#leasedBytes += entry.byteSize;
   }
 
-  /** Returns whether the adapter is idle now. */
+  /** Ends one hold. Returns whether the adapter is idle now. */
   release(entry: CachedAdapter): boolean {
     if (--entry.leaseCount > 0) return false;
     this.#leased.delete(entry.weights.digest);
@@ -98,8 +98,8 @@ export class AdapterMemory {
   }
 
   /**
-   * Reserves memory for a load, and evicts idle adapters for it. Returns false if the load has to wait: for adapters in use, or
-   * for another tenant of `waiting` that has less than its part. Throws `ServeError` if it can never fit.
+   * Reserves memory for a load, evicting idle adapters if necessary. Returns false if the load has to wait: for adapters in
+   * use, or for a load in `waiting` whose tenant is below its share. Throws `ServeError` if it can never fit.
    */
   reserve(claim: MemoryReservation, waiting: readonly MemoryReservation[]): boolean {
     const { byteSize } = claim;
@@ -117,12 +117,12 @@ export class AdapterMemory {
     return true;
   }
 
-  /** Gives back what a claim has reserved, if anything. */
+  /** Ends a reservation, if it is still held. */
   unreserve(claim: MemoryReservation): void {
     if (this.#reserved.delete(claim)) this.#reservedBytes -= claim.byteSize;
   }
 
-  /** Whether a tenant has more than its part, with the claim, while a load of another one within its part waits. */
+  /** Whether the tenant would exceed its share with the reservation, while a load of a tenant within its share waits. */
   mustYield(
     tenant: string,
     waiting: readonly MemoryReservation[],
@@ -138,7 +138,7 @@ export class AdapterMemory {
     return [...this.#leased.keys(), ...this.#idle.keys()];
   }
 
-  /** Returns the current figures. What is reserved counts as leased. */
+  /** Returns the current figures. Reserved memory counts as leased. */
   figures() {
     const [leasedBytes, leasedCount] = [this.#bytesInUse, this.#leased.size];
     return {
@@ -164,13 +164,13 @@ export class AdapterMemory {
     return bytes <= this.#capacityBytes && !this.#exceedsMax(claim.tenant, this.#divide(claim));
   }
 
-  /** Evicts one adapter. Returns false if the claim has to wait. */
+  /** Evicts one adapter. Returns false if the reservation has to wait. */
   #evictFor(claim: MemoryReservation): boolean {
     const { tenant } = claim;
     const division = this.#divide(claim);
     const ofItsOwn = (entry: CachedAdapter) => (division.isOwn(entry, tenant) ? 0 : undefined);
     if (this.#exceedsMax(tenant, division)) return this.#evict(ofItsOwn);
-    // Then no lease will end that could make room.
+    // No lease is left whose end could make room.
     if (this.#bytesInUse === 0) return this.#evict((entry) => division.rank(entry, tenant));
     const highest = division.highestRank(tenant, this.#hasOwnInUse(tenant, division));
     return this.#evict((entry) => {
@@ -188,14 +188,14 @@ export class AdapterMemory {
     return true;
   }
 
-  /** Whether a tenant has more than its maximum, and adapters of its own that can give way. */
+  /** Whether a tenant exceeds its maximum and has adapters, used by nobody else, that can be evicted for it. */
   #exceedsMax(tenant: string, division: Division): boolean {
     if (!division.exceedsMax(tenant)) return false;
     const hasOwnIdle = [...this.#idle.values()].some((one) => division.isOwn(one, tenant));
     return hasOwnIdle || this.#hasOwnInUse(tenant, division);
   }
 
-  /** Whether a tenant uses adapters that will give way to its next one when they are idle. */
+  /** Whether a tenant is using adapters that can be evicted for its next one once they are idle. */
   #hasOwnInUse(tenant: string, division: Division): boolean {
     const isLoading = [...this.#reserved].some((claim) => claim.tenant === tenant);
     return isLoading || [...this.#leased.values()].some((one) => division.isOwn(one, tenant));
@@ -211,9 +211,9 @@ export class AdapterMemory {
   }
 }
 
-// Chooses which adapter leaves memory, by GreedyDual-Size with frequency (Cherkasova 1998): the one with the lowest
-// value = age + uses x reload time / bytes. The age is the value of the last evicted adapter, so that formerly popular ones
-// do not stay forever. Tenants' shares come first. It knows no weights, no leases and no clock.
+// Chooses the adapter to evict, by GreedyDual-Size with frequency (Cherkasova 1998): the one with the lowest value = age + uses
+// x reload time / bytes. The age is the value of the last evicted adapter, so formerly popular ones do not stay forever.
+// Tenants' shares come first. Pure policy: no weights, leases or clock.
 
 /** A record of an adapter that can be evicted. */
 export interface Evictable {
@@ -228,14 +228,14 @@ export interface Evictable {
   warmUntilMs: number;
 }
 
-/** The reasons for which adapters give way. */
+/** The tenants' reasons to evict an adapter. */
 interface Pressure<T> {
-  /** The lowest ranks go first; undefined: it stays. */
+  /** Returns the eviction rank, lowest first; undefined if the adapter must stay. */
   rank(entry: T): number | undefined;
   readonly nowMs: number;
 }
 
-/** The least reload time to assume: a file in the page cache today may not be there tomorrow. */
+/** The shortest reload time to assume: a file in the page cache today may not be there tomorrow. */
 const MIN_LOAD_MS = 1;
 
 /** The eviction policy and its age. */
@@ -249,8 +249,8 @@ export class EvictionOrder {
   }
 
   /**
-   * Chooses the adapter to evict; undefined if none may go. Those of the lowest rank go first, of these the ones that are not
-   * warm, of these the one of the lowest value, the first of equals.
+   * Chooses the adapter to evict; undefined if all must stay. The lowest rank goes first, then adapters that are not warm, then
+   * the lowest value. Among equals the first one goes.
    */
   choose<T extends Evictable>(idle: Iterable<T>, { rank, nowMs }: Pressure<T>): T | undefined {
     let candidates: T[] = [];

@@ -1,25 +1,25 @@
-// How tenants share the memory of loaded adapters: who is charged for which adapter, what a tenant's part is, and whom an
-// eviction may hit. A tenant may use what the others leave free, but only its own part is safe from them. Pure: the caller
-// brings the adapters, the sizes and the time.
+// Divides the memory of loaded adapters between tenants: who is charged for an adapter, how large a tenant's share is, and
+// whose adapters an eviction may take. A tenant may use what others leave free, but only its share is safe from them. Pure:
+// adapters, sizes and the time are arguments.
 import type { TenantShare } from '../../src/contracts/tenant.ts';
 
 /** An adapter in memory, or one that is being loaded. */
 export interface Charged {
   readonly byteSize: number;
-  /** The tenants that asked for it lately. They are charged for equal parts of it. */
+  /** The tenants that asked for it lately. Each is charged for an equal part of it. */
   readonly users: ReadonlySet<string>;
 }
 
-/** A tenant without a request for this long keeps only what is reserved for it by name. */
+/** A tenant without a request for this long keeps only the memory that is reserved for it by name. */
 const SHARE_LAPSES_MS = 600_000;
 
 /**
- * How much an adapter is protected from the loads of other tenants, by the best protected of its users: `reserved` is within a
- * tenant's part, `only` is larger than its part but all it has.
+ * How well an adapter is protected from the loads of other tenants. Its best protected user decides: `reserved` is within the
+ * tenant's share, `only` exceeds the share but is all that the tenant has.
  */
 const PROTECTION = { none: 0, only: 1, reserved: 2 } as const;
 
-/** The order in which adapters give way to a load. */
+/** The order in which adapters are evicted for a load. */
 const RANK = { free: 0, own: 1, only: 2, reserved: 3 } as const;
 /** See `RANK`. */
 export type EvictionRank = (typeof RANK)[keyof typeof RANK];
@@ -43,12 +43,12 @@ export class CacheShares {
     this.#tenants.set(tenant.id, { ...tenant, askedMs: nowMs });
   }
 
-  /** Makes a tenant known until it asks. Changes nothing of one that has asked. */
+  /** Makes a tenant known until it asks. A tenant that has asked keeps its settings. */
   introduce(id: string, nowMs: number): void {
     if (!this.#tenants.has(id)) this.#tenants.set(id, { id, weight: 1, askedMs: nowMs });
   }
 
-  /** Returns who has what. It is valid until the adapters change. */
+  /** Returns the division between tenants. It is valid until the adapters change. */
   divide(adapters: Iterable<Charged>, nowMs: number): Division {
     const tenants = [...this.#tenants.values()];
     const active = tenants.filter(({ askedMs }) => nowMs - askedMs <= SHARE_LAPSES_MS);
@@ -86,7 +86,7 @@ function reservedPart({ adapterCache }: TenantShare): number {
   return adapterCache?.reserved ?? 0;
 }
 
-/** A tenant's part of the memory, and what it has. */
+/** A tenant's share of the memory, and how much it uses. */
 interface Part {
   bytes: number;
   count: number;
@@ -95,7 +95,7 @@ interface Part {
   readonly maxBytes: number;
 }
 
-/** Who has what at one moment. */
+/** The division at one moment. */
 export class Division {
   readonly #parts: ReadonlyMap<string, Part>;
 
@@ -103,19 +103,19 @@ export class Division {
     this.#parts = parts;
   }
 
-  /** Whether a tenant has no more than its part, with so many bytes more. */
+  /** Whether a tenant stays within its share with so many more bytes. */
   isWithin(tenant: string, moreBytes = 0): boolean {
     const part = this.#parts.get(tenant);
     return part !== undefined && part.bytes + moreBytes <= part.reservedBytes;
   }
 
-  /** Whether a tenant has more than it ever may. A single adapter is always allowed. */
+  /** Whether a tenant uses more than its maximum. A single adapter is always allowed. */
   exceedsMax(tenant: string): boolean {
     const { bytes, maxBytes, count } = this.#parts.get(tenant)!;
     return bytes > maxBytes && count > 1;
   }
 
-  /** In which order an adapter gives way to a load of `tenant`. Its own protection is none against itself. */
+  /** Returns the adapter's eviction rank for a load of `tenant`. A tenant's own protection does not count against itself. */
   rank({ users }: Pick<Charged, 'users'>, tenant: string): EvictionRank {
     const ofOthers = this.#protection([...users].filter((user) => user !== tenant));
     if (ofOthers === PROTECTION.reserved) return RANK.reserved;
@@ -123,14 +123,14 @@ export class Division {
     return this.#protection(users) === PROTECTION.none ? RANK.free : RANK.own;
   }
 
-  /** Whether a tenant may take this adapter's memory because no other user of it is protected. */
+  /** Whether a tenant may evict this adapter because none of its other users is protected. */
   isOwn(adapter: Pick<Charged, 'users'>, tenant: string): boolean {
     return adapter.users.has(tenant) && this.rank(adapter, tenant) <= RANK.own;
   }
 
   /**
-   * The highest rank that may give way to a load of `tenant`, which is counted already. `hasOwn` says whether it has other adapters
-   * in use that will give way to it later.
+   * Returns the highest rank that may be evicted for a load of `tenant`, which is counted already. `hasOwn`: it has other
+   * adapters in use that can be evicted for it later.
    */
   highestRank(tenant: string, hasOwn: boolean): EvictionRank {
     if (this.isWithin(tenant)) return RANK.only;

@@ -1,4 +1,4 @@
-// The base as the reader of adapters needs it, for adapters that store a part of the model instead of a change of it.
+// The base's weights, for adapters that store a part of the model instead of a change to it.
 
 import type { Tensor } from '../../src/common/tensor.ts';
 import type { LoraPair } from './weights.ts';
@@ -13,8 +13,8 @@ export interface AdaptedBase {
   /** Returns a vector of the checkpoint, such as `model.layers.0.self_attn.q_proj.bias`. */
   vector(name: string): Promise<Float32Array>;
   /**
-   * Returns a table of the checkpoint, [vocabulary, hidden], such as `model.embed_tokens.weight`. Absent: adapters with a resized
-   * vocabulary are refused.
+   * Returns a table of the checkpoint, [vocabulary, hidden], such as `model.embed_tokens.weight`. Absent: adapters with a
+   * resized vocabulary are refused.
    */
   table?(name: string): Promise<Tensor>;
 }

@@ -16,7 +16,7 @@ type Biases = 'none' | 'all' | 'lora_only';
 /** A parsed configuration. */
 export interface AdapterConfig {
   readonly peftType: PeftType;
-  /** `base_model_name_or_path`, for information. The tensors' shapes decide whether an adapter fits. */
+  /** `base_model_name_or_path`, for information only. The tensors' shapes decide whether an adapter fits. */
   readonly baseModel: string | undefined;
   /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */
   isTargeted(moduleName: string): boolean;
@@ -26,19 +26,19 @@ export interface AdapterConfig {
   readonly hasUpdateBias: boolean;
   /** The linears whose biases the adapter replaces, if the base has any. */
   readonly biases: Biases;
-  /** Whether there is such a module, beside a classification head. */
+  /** Whether any module other than a classification head is saved whole. */
   readonly savesModules: boolean;
-  /** Whether the adapter has the whole weight of a module. */
+  /** Whether the adapter stores the module's whole weight. */
   isSaved(moduleName: string): boolean;
   /** The tokens whose embeddings are trained, by module. */
   readonly trainedTokens: ReadonlyMap<string, readonly number[]>;
-  /** The tokens from which on the adapter is used. */
+  /** The tokens after which the adapter applies. */
   readonly invocation: readonly number[] | undefined;
   /** Whether the adapter has a classification head (the task type SEQ_CLS). */
   readonly classifies: boolean;
-  /** The names of the classes by index, `id2label`. May have none, or not all. */
+  /** The names of the classes by index, `id2label`. Some or all may be missing. */
   readonly labels: Readonly<Record<string, string>>;
-  /** Whether changes of the embedding are meant for the head, too, if the base ties them. */
+  /** Whether changes of the embedding also apply to the output head if the base ties the two. */
   readonly tiesWeights: boolean;
   /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */
   settingOf(moduleName: string): LoraSetting;

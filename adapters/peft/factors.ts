@@ -1,4 +1,4 @@
-// The factors of one linear, of which LoHa and LoKr have more than two, and what a kind of them has to say. It knows no kinds.
+// The factors of one linear, of which LoHa and LoKr have more than two, and the interface of a kind of factors.
 import type { Tensor } from '../../src/common/tensor.ts';
 import type { PeftType } from './adapter-config.ts';
 import { invalidAdapter } from './refusal.ts';
@@ -9,7 +9,7 @@ export interface Shaped {
   readonly shape: readonly number[];
 }
 
-/** The pair that the factors of a linear become: A [rank, inFeatures] and B [outFeatures, rank]. */
+/** The size of the pair that a linear's factors are multiplied out to: A [rank, inFeatures] and B [outFeatures, rank]. */
 export interface PairSize {
   readonly rank: number;
   readonly inFeatures: number;
@@ -18,20 +18,22 @@ export interface PairSize {
   readonly factorRank: number | undefined;
 }
 
-/** A kind of factors. */
+/** How the factors of one type of adapter are checked and multiplied out. */
 export interface FactorKind {
   readonly peftType: PeftType;
   /** The kind's name in messages. */
   readonly label: string;
-  /** The endings of its tensors' names. The first one that a linear has is named if the whole does not fit. */
+  /**
+   * The endings of its tensors' names. If the tensors do not fit together, the error names the first one that the linear has.
+   */
   readonly endings: readonly string[];
-  /** Throws `ServeError` (422) that names a tensor which is missing or does not fit. */
+  /** Throws `ServeError` (422) that names a tensor that is missing or does not fit. */
   measure(factors: LinearFactors<Shaped>): PairSize;
-  /** Returns A and B. Throws `ServeError` (422) if a value is no number or too large. */
+  /** Returns A and B. Throws `ServeError` (422) if a value is NaN or too large. */
   multiply(factors: LinearFactors<Tensor>): Readonly<Record<'a' | 'b', Float32Array>>;
 }
 
-/** The factors of one linear. */
+/** The factors of one linear, by the endings of their tensors' names. */
 export class LinearFactors<T extends Shaped> {
   readonly #tensors = new Map<string, T>();
   readonly #prefix: string;
@@ -59,7 +61,7 @@ export class LinearFactors<T extends Shaped> {
     throw invalidAdapter(this.nameOf(ending), 'is missing');
   }
 
-  /** Returns the sides of a matrix. Throws `ServeError` (422) if it is missing, or has others than those that are given. */
+  /** Returns the sides of a matrix. Throws `ServeError` (422) if it is missing, or if its sides differ from the given ones. */
   sides(ending: string, rows?: number, columns?: number): readonly [number, number] {
     const { shape } = this.get(ending);
     const [height, width] = shape;
@@ -69,7 +71,7 @@ export class LinearFactors<T extends Shaped> {
   }
 }
 
-/** Returns the values of a factor. Throws `ServeError` (422) if one is no number or too large. */
+/** Returns the values of a factor. Throws `ServeError` (422) if one is NaN or too large. */
 export function valuesOf(factors: LinearFactors<Tensor>, ending: string): Float32Array {
   return checkedValues(factors.nameOf(ending), factors.get(ending));
 }

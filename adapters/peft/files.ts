@@ -1,5 +1,5 @@
-// Reads the two files of a PEFT folder, within bounds, and computes the adapter's digest. It opens nothing else in the folder,
-// and follows no link out of it, except to the blobs in Hugging Face's cache.
+// Reads the two files of a PEFT folder, within bounds, and computes the adapter's digest. No other file in the folder is
+// opened, and no link out of it is followed except to the blobs in Hugging Face's cache.
 import { createHash } from 'node:crypto';
 import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,7 +9,7 @@ import { invalidAdapter } from './refusal.ts';
 
 export const CONFIG_FILE = 'adapter_config.json';
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
-/** The file of older versions of peft: a pickle, which runs code when it is read. */
+/** The weights file of older peft versions: a pickle, which runs code when it is read. */
 const PICKLE_FILE = 'adapter_model.bin';
 
 /** peft writes 1 KB. A rank for each module (EVA) makes 15 KB for a small model and 50 KB for a large one. */
@@ -29,8 +29,8 @@ export interface AdapterFiles {
 }
 
 /**
- * Computes an adapter's identity: SHA-256 over its configuration and its weights, each after its length, so that no byte can
- * move from one file to the other unnoticed.
+ * Computes an adapter's identity: SHA-256 over its configuration and weights, each preceded by its length. Moving bytes from
+ * one file to the other therefore changes the digest.
  */
 export class AdapterHasher {
   readonly #hash = createHash('sha256');

@@ -1,5 +1,5 @@
-// Measures an adapter's weights by the header of their safetensors file, before anything is loaded. Whether the tensors fit
-// a model is checked in `parse-adapter.ts`. It opens no files.
+// Measures an adapter's weights by the header of their safetensors file, before anything is loaded. The caller reads the file;
+// `parse-adapter.ts` checks whether the tensors fit a model.
 import { elementCount } from '../../src/common/tensor.ts';
 import {
   ADAPTER_LIMITS,
@@ -25,15 +25,15 @@ import type { AdapterShape } from './weights.ts';
 /** The shape of an adapter, and the most bytes that its values take. */
 export interface WeightsSize extends AdapterShape {
   readonly byteSize: number;
-  /** The tokens of the tables in the file. Undefined: it has none. */
+  /** The number of tokens in the file's tables. Undefined: it has none. */
   readonly vocabSize: number | undefined;
   /** Ranks by module name, such as `model.layers.0.self_attn.q_proj`. */
   readonly ranks: ReadonlyMap<string, number>;
 }
 
 /**
- * Measures a file of `fileBytes` bytes. `read` may return fewer bytes than it is asked for. Throws `ServeError` (422) with the
- * tensor or `header` as `param`.
+ * Measures a file of `fileBytes` bytes. `read` may return fewer bytes than requested. Throws `ServeError` (422) with the tensor
+ * or `header` as `param`.
  */
 export async function readHeader(
   fileBytes: number,
@@ -77,10 +77,11 @@ function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
     vocabSize ??= tokensOf(module, tensor, shape);
     const part = partOfTensor(module, tensor);
     if (part) parts.add(part);
-    // Changes of the embedding may be the head's, too. A magnitude becomes a factor, and a correction of the base's bias.
+    // Changes of the embedding may also apply to the output head. A magnitude becomes a factor and a correction of the base's
+    // bias.
     if (part === 'embedding') parts.add('head');
     if (tensor === 'magnitude') elements += count;
-    // With an update of one table, the new tokens of a tied base have rows of their own in the other.
+    // If only one table of a tied base is updated, the new tokens get separate rows in the other.
     if (tensor === 'copy') elements += count;
     const path = LAYER_MODULE.exec(module)?.[1];
     if (tensor !== 'a' || !path) continue;

@@ -1,5 +1,5 @@
-// Inspects an adapter's two files without a model: rank, targets, and the faults that can be seen without one. Whether its
-// shapes fit a model is checked in `parse-adapter.ts`. It opens no files.
+// Inspects an adapter's two files without a model: rank, targets, and the faults that show without one. The files are in
+// memory; `parse-adapter.ts` checks whether the shapes fit a model.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
@@ -13,12 +13,12 @@ import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
 import { checkedValues } from './tensors.ts';
 
-/** An adapter in figures. */
+/** An adapter's key figures. */
 export interface AdapterSummary {
   /** The largest rank of its modules. */
   readonly rank: number;
   readonly targets: readonly TargetName[];
-  /** The tokens of its tables of the vocabulary. Undefined: it has none. */
+  /** The number of tokens in its vocabulary tables. Undefined: it has none. */
   readonly vocabSize: number | undefined;
   /** The number of linears that it changes. */
   readonly moduleCount: number;
@@ -32,7 +32,9 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
   TARGET_NAMES.map((target) => [TARGET_MODULES[target].path, target]),
 );
 
-/** Inspects an adapter. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`. */
+/**
+ * Inspects an adapter. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`.
+ */
 export async function inspectAdapter(
   bytes: Pick<AdapterFiles, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {

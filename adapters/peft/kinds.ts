@@ -1,4 +1,4 @@
-// The kinds of adapters, by the field of PEFT's configuration that asks for each. The documentation has this table.
+// The kinds of adapters, by the field of PEFT's configuration that asks for each. The documentation shows this table.
 
 import type { AdapterConfig } from './adapter-config.ts';
 import { EMBEDDING, HEAD } from './tensor-names.ts';
@@ -10,7 +10,7 @@ interface AdapterKind {
   readonly served?: string;
 }
 
-/** The kinds beside plain LoRA. */
+/** All kinds other than plain LoRA. */
 const ADAPTER_KINDS = [
   {
     field: 'peft_type',
@@ -93,7 +93,7 @@ export function kindsTable(): string {
   return `| kind | field | |\n|---|---|---|\n${rows.join('')}`;
 }
 
-/** Returns the field of a configuration that asks for more than updates of linears and a classification head. */
+/** Returns the configuration field that asks for changes other than updates of linears and a classification head. */
 export function otherChanges(config: AdapterConfig): string | undefined {
   if (config.isDora) return 'use_dora';
   if (config.hasUpdateBias) return 'lora_bias';

@@ -1,5 +1,5 @@
-// Matches module names by peft's rules for names, suffixes and regular expressions. Plain names are compared here; regular
-// expressions run in `pattern-evaluator.ts`, off the serving thread. It knows no tensors and no ranks.
+// Matches module names by peft's rules for names, suffixes and regular expressions. Plain names are compared here. Regular
+// expressions run in `pattern-evaluator.ts`, off the serving thread.
 import {
   type Expression,
   type ExpressionFault,
@@ -9,16 +9,16 @@ import {
 } from './pattern-evaluator.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
 
-/** Whether a module is meant. */
+/** Whether the configuration means this module. */
 export type ModuleMatcher = (moduleName: string) => boolean;
 
 /** Generated patterns have about 500 characters. */
 const MAX_EXPRESSION_LENGTH = 2048;
-/** A configuration has two or three. Ranks per module (EVA) are plain names. */
+/** A configuration usually contains two or three. Ranks per module (EVA) are plain names. */
 const MAX_EXPRESSIONS = 32;
 /**
- * Python reads `{,n}` as a repetition and `[[:` as a set, RE2 silently as something else. RE2's `\p{…}` and `\x{…}` are errors
- * in Python, and Unicode classes are slow to compile.
+ * Python reads `{,n}` as a repetition and `[[:` as a set; RE2 silently reads them differently. RE2's `\p{…}` and `\x{…}` are
+ * errors in Python, and Unicode classes are slow to compile.
  */
 const READ_DIFFERENTLY = /\{,|\[\[:|(?<!\\)(?:\\\\)*\\(?:[pPCQEz]|x\{)/;
 /** Module names are ASCII. */
@@ -88,7 +88,7 @@ export class PatternSet {
     }
     const index = this.#expressions.push({ place, kind, text }) - 1;
     if (index === MAX_EXPRESSIONS) {
-      const message = `is one pattern too many: a configuration may have ${MAX_EXPRESSIONS}, not counting plain names`;
+      const message = `is one pattern too many: the limit is ${MAX_EXPRESSIONS}, not counting plain names`;
       throw invalidAdapter(place, message);
     }
     return (moduleName) => {
@@ -111,7 +111,10 @@ function suffixesOf(moduleName: string): string[] {
   return segments.map((_, start) => segments.slice(start).join('.'));
 }
 
-/** Does the same as the regular expression. Hundreds of such keys over hundreds of modules are common (EVA). */
+/**
+ * Matches as the regular expression would, without compiling it. Hundreds of such keys over hundreds of modules are common
+ * (EVA).
+ */
 function plainKey(key: string): ModuleMatcher {
   const isWhole = key.startsWith('^');
   const body = key.slice(isWhole ? 1 : 0, key.endsWith('$') ? -1 : undefined);

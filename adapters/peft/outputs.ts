@@ -1,5 +1,5 @@
-// Reads the tensors with which an adapter changes the outputs of a linear other than by an update: DoRA's magnitudes, and biases.
-// Both become a factor and a bias per output.
+// Reads the tensors that change a linear's outputs other than by an update: DoRA's magnitudes, and biases. Both become a factor
+// and a bias per output.
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
@@ -30,7 +30,7 @@ export class OutputReader {
     this.#source = source;
   }
 
-  /** Returns the vectors of a linear. DoRA's factors are also multiplied into B, which must be read already. */
+  /** Returns a linear's output vectors. DoRA's factors are also multiplied into B, which must have been read before. */
   async read(
     layer: number,
     target: TargetName,
@@ -60,14 +60,14 @@ export class OutputReader {
     const norms = await base.rowNorms(module, { rank, a, b });
     return magnitudes.map((magnitude, output) => {
       const norm = norms[output]!;
-      // A row of zeros that was trained stays zero under any factor. Its own would be 0 / 0.
+      // A trained row of zeros stays zero under any factor. Its factor would be 0 / 0.
       const factor = norm === 0 && magnitude === 0 ? 1 : magnitude / norm;
       if (!(Math.abs(factor) <= MAX_WEIGHT)) throw nonFinite(key, factor); // NaN fails too
       return factor - 1;
     });
   }
 
-  /** The biases to add. A factor does not apply to the base's bias, so it is taken back. */
+  /** Returns the biases to add. A factor must not scale the base's bias, so its effect on that bias is subtracted. */
   async #bias(
     layer: number,
     target: TargetName,
@@ -127,7 +127,10 @@ export interface Classifier {
   readonly weight: Float32Array;
 }
 
-/** Reads the head of a classifier; undefined if the adapter is none. Throws `ServeError` (422) with the tensor as `param`. */
+/**
+ * Reads a classifier's head; undefined if the adapter is not a classifier. Throws `ServeError` (422) with the tensor as
+ * `param`.
+ */
 export function readClassifier({
   tensors,
   config,
@@ -137,7 +140,7 @@ export function readClassifier({
   const names = CLASSIFIER_NAMES.map((name) => tensorName(name, 'whole'));
   const [name, ...others] = names.filter((name) => tensors.has(name));
   if (name === undefined) throw invalidAdapter(names[0]!, 'is missing');
-  if (others.length > 0) throw invalidAdapter(others[0]!, `is a second head beside ${name}`);
+  if (others.length > 0) throw invalidAdapter(others[0]!, `is a second head after ${name}`);
   const [count = 0] = tensors.get(name)!.shape;
   if (count > MAX_LABELS)
     throw invalidAdapter(name, `has ${count} labels; the limit is ${MAX_LABELS}`);
@@ -145,7 +148,7 @@ export function readClassifier({
   return { labels: classNames(count, config.labels), weight };
 }
 
-/** Returns the names of all classes. Those without one are called as in transformers. */
+/** Returns the names of all classes. A class without a name gets the one that transformers would give it. */
 export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
   return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);
 }

@@ -1,5 +1,5 @@
-// Reads the tables of an adapter that was trained after its base's vocabulary was resized. peft saves both tables then, as a whole.
-// Rows that equal those of the base are not kept, so a few new tokens cost a few rows.
+// Reads the tables of an adapter that was trained after its base's vocabulary was resized. peft then saves both tables whole.
+// Rows equal to the base's are dropped, so a few new tokens cost a few rows.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assert } from '../../src/common/assert.ts';
@@ -18,12 +18,12 @@ import { invalidAdapter } from './refusal.ts';
 import { EMBEDDING, HEAD, type ModuleTensor, tensorName } from './tensor-names.ts';
 import { checkedValues, expectTensor } from './tensors.ts';
 
-/** Rows that differ from the base's are looked up one after the other. More are kept as a whole table. */
+/** The differing rows are looked up one by one. With more of them, the whole table is kept. */
 const MAX_CHANGED_ROWS = 4096;
 /** Rows compared between two turns of the event loop. */
 const PIECE_ROWS = 1024;
 
-/** An adapter's file, and the model that it changes. Without the base a resized vocabulary is refused. */
+/** An adapter's file and the model that it changes. Without the base, a resized vocabulary is refused. */
 export interface VocabularySource extends OutputSource {
   /** Multiplies updates of tokens that the base lacks. */
   readonly weight: number;
@@ -46,7 +46,7 @@ const TOKEN_AXES: readonly (readonly [ModuleTensor, axis: 0 | 1])[] = [
   ['wholeAgain', 0],
 ];
 
-/** The number of tokens that a tensor has rows or columns for. Undefined: it has none. */
+/** Returns the number of tokens that a tensor has rows or columns for; undefined if it has neither. */
 export function tokensOf(
   module: string,
   tensor: ModuleTensor,
@@ -57,7 +57,7 @@ export function tokensOf(
   return axis === undefined ? undefined : shape[axis];
 }
 
-/** Returns the size of a vocabulary that is not the base's. Throws `ServeError` if two tensors differ. */
+/** Returns the vocabulary size if it differs from the base's. Throws `ServeError` if two tensors disagree. */
 export function resizedTo({ tensors, model }: VocabularySource): Resized | undefined {
   let first: Resized | undefined;
   for (const module of [EMBEDDING, HEAD])
@@ -77,7 +77,7 @@ export function resizedTo({ tensors, model }: VocabularySource): Resized | undef
   throw invalidAdapter(key, `has ${size} tokens; from ${least} to ${most} are supported`);
 }
 
-/** Refuses tables of the base's size that the configuration does not ask for. */
+/** Refuses tables of the base's size that the configuration does not announce. */
 export function refuseUnaskedTables({ tensors, config, model }: VocabularySource): void {
   for (const module of [EMBEDDING, HEAD]) {
     const isSaved = config.isSaved(module) || (config.tiesWeights && config.isSaved(EMBEDDING));
@@ -89,7 +89,7 @@ export function refuseUnaskedTables({ tensors, config, model }: VocabularySource
     throw invalidAdapter(tokens, 'is not expected');
 }
 
-/** A table as the file has it. */
+/** A table as the file stores it. */
 interface StoredTable {
   readonly key: string;
   readonly tensor: Tensor;
@@ -103,7 +103,7 @@ export class OwnTables {
   readonly #weight: number;
   #vocabulary: OwnVocabulary;
 
-  /** Throws `ServeError` if a table is missing, or if there is no base to compare with. */
+  /** Reads the tables. Throws `ServeError` if one is missing, or if there is no base to compare with. */
   static async read(source: VocabularySource, { size, key }: Resized): Promise<OwnTables> {
     const { model, base } = source;
     const { vocabSize, hiddenSize, tiedEmbeddings } = model;
@@ -148,12 +148,14 @@ export class OwnTables {
     this.#vocabulary = vocabulary;
   }
 
-  /** The tokens that the base lacks, with all changes so far. */
+  /** The tokens that the base lacks, with all changes so far applied. */
   get vocabulary(): OwnVocabulary {
     return this.#vocabulary;
   }
 
-  /** Applies a change to the tokens that the base lacks. Returns the change of the others; undefined if there is none. */
+  /**
+   * Applies a change to the tokens that the base lacks. Returns the change of the remaining tokens; undefined if there is none.
+   */
   apply(tables: readonly VocabularyTable[], change: TableChange): TableChange | undefined {
     const { size, ...rows } = this.#vocabulary;
     const baseSize = this.#baseSize;
@@ -178,7 +180,10 @@ export class OwnTables {
     return { ...change, ids: kept.map(({ id }) => id), rows: own };
   }
 
-  /** The rows of the new tokens after a change. Updates have the weight of the adapter, other rows are there or not. */
+  /**
+   * Returns the rows of the new tokens after a change. Updates are multiplied by the adapter's weight; other rows replace the
+   * old ones.
+   */
   #changed(rows: Float32Array, change: TableChange): Float32Array {
     const count = this.#vocabulary.size - this.#baseSize;
     if (count <= 0) return rows;
@@ -197,7 +202,7 @@ export class OwnTables {
   }
 }
 
-/** The table that a module has in the file: the trained one, or a copy of what it was. Tied modules have one. */
+/** Returns a module's table in the file: the trained one, or a copy of the original. Tied modules share one. */
 function storedTable(source: VocabularySource, module: string): StoredTable | undefined {
   const { tensors, config, model } = source;
   const find = (of: string, names: readonly ModuleTensor[]): StoredTable | undefined => {
@@ -212,12 +217,12 @@ function storedTable(source: VocabularySource, module: string): StoredTable | un
   return find(other, isTrainedAlone ? ['original'] : ['whole', ...copies]);
 }
 
-/** The rows [from, to) of a table. Throws `ServeError` if a value is not a number or too large. */
+/** Returns the rows [from, to) of a table. Throws `ServeError` if a value is NaN or too large. */
 function valuesOf({ key, tensor }: StoredTable, from: number, to: number): Float32Array {
   return checkedValues(key, rowsOf(tensor, from, Math.max(from, to)));
 }
 
-/** The rows [from, to) of a tensor of two dimensions, as a view. */
+/** Returns the rows [from, to) of a matrix, as a view. */
 function rowsOf({ dtype, shape, data }: Tensor, from: number, to: number): Tensor {
   const width = shape[1]!;
   const rowBytes = width * DTYPE_BYTES[dtype];

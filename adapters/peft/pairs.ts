@@ -1,4 +1,4 @@
-// The factors of LoHa and LoKr as LoRA's pairs, so that nothing behind the files knows of them.
+// Converts the factors of LoHa and LoKr to LoRA's pairs. The code after the files then sees only pairs.
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import type { AdapterConfig } from './adapter-config.ts';
@@ -7,9 +7,9 @@ import { invalidAdapter } from './refusal.ts';
 import { MODULE_TENSORS, tensorName } from './tensor-names.ts';
 import { parseTensors } from './tensors.ts';
 
-// LoKr's tensors of a linear as LoRA's two. The rank of a Kronecker product is the product of both ranks:
-// (L1 R1) ⊗ (L2 R2) = (L1 ⊗ L2) (R1 ⊗ R2) = B A. peft stores each of the two matrices as a product, or whole. A whole one is itself
-// times the unit matrix, with the shorter of its sides as its rank.
+// LoKr's tensors of a linear as LoRA's two. The rank of a Kronecker product is the product of both ranks: (L1 R1) ⊗ (L2 R2) =
+// (L1 ⊗ L2) (R1 ⊗ R2) = B A. peft stores each of the two matrices whole or as a product. A whole matrix is multiplied by the
+// identity, and its rank is its shorter side.
 
 /** The names of one of the two matrices: whole, or as a product. */
 interface Names {
@@ -51,7 +51,8 @@ function measureOne(factors: LinearFactors<Shaped>, { whole, left, right }: Name
     const [rows, columns] = factors.sides(whole);
     return { rows, columns, rank: Math.min(rows, columns), factorRank: undefined };
   }
-  if (factors.has(whole)) throw invalidAdapter(factors.nameOf(whole), `does not go with ${left}`);
+  if (factors.has(whole))
+    throw invalidAdapter(factors.nameOf(whole), `cannot be combined with ${left}`);
   const [rows, rank] = factors.sides(left);
   const [, columns] = factors.sides(right, rank);
   return { rows, columns, rank, factorRank: rank };
@@ -102,9 +103,9 @@ function kronecker(one: Matrix, other: Matrix): Float32Array {
   return product;
 }
 
-// LoHa's four tensors of a linear as LoRA's two. The elementwise product of two matrices of rank r has rank r² at most:
-// (W1a W1b) * (W2a W2b) = B A. A has the products of each row of W1b with each row of W2b, and B the products of each column
-// of W1a with each column of W2a. So LoHa of rank r is LoRA of rank r².
+// LoHa's four tensors of a linear as LoRA's two. The elementwise product of two matrices of rank r has at most rank r²: (W1a
+// W1b) * (W2a W2b) = B A. A contains the products of each row of W1b with each row of W2b, and B the products of each column of
+// W1a with each column of W2a. LoHa of rank r is therefore LoRA of rank r².
 
 const [W1A, W1B, W2A, W2B] = ['hada_w1_a', 'hada_w1_b', 'hada_w2_a', 'hada_w2_b'] as const;
 
@@ -145,10 +146,10 @@ const HADAMARD: FactorKind = {
 };
 
 const KINDS: readonly FactorKind[] = [HADAMARD, KRONECKER];
-/** As many as a file of plain LoRA may have. A few factors can have a product of any size. */
+/** The limit for a plain LoRA file. A few factors can have a product of any size. */
 const MAX_PAIR_BYTES = 2 ** 31;
 
-/** The tensors of a file, in which each linear with factors has a pair instead. */
+/** The tensors of a file, with one pair per linear instead of its factors. */
 interface Pairs<T> {
   readonly tensors: ReadonlyMap<string, T>;
   readonly computed: ReadonlyMap<string, ComputedPair>;
@@ -166,7 +167,7 @@ export function parsePairs(bytes: Uint8Array): Pairs<Tensor> {
   });
 }
 
-/** Does the same with shapes only. */
+/** Returns the shapes of the same tensors, without reading values. */
 export function pairShapes(tensors: ReadonlyMap<string, Shaped>): ReadonlyMap<string, Shaped> {
   return withPairs<Shaped>(tensors, ({ a, b }) => ({ a: { shape: a }, b: { shape: b } })).tensors;
 }
@@ -193,7 +194,8 @@ function withPairs<T extends Shaped>(
       continue;
     }
     const known = found.get(prefix) ?? { kind, factors: new LinearFactors<T>(prefix) };
-    if (known.kind !== kind) throw invalidAdapter(name, `does not go with ${known.kind.label}`);
+    if (known.kind !== kind)
+      throw invalidAdapter(name, `cannot be combined with ${known.kind.label}`);
     known.factors.add(ending, tensor);
     found.set(prefix, known);
   }

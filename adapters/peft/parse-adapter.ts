@@ -1,5 +1,5 @@
-// Parses a PEFT adapter's two files into weights in the engine's layout. It refuses an adapter with a missing or an
-// unexpected tensor, and names the tensor. It opens no files.
+// Parses a PEFT adapter's two files, given in memory, into weights in the engine's layout. An adapter with a missing or
+// unexpected tensor is refused, and the error names the tensor.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServeError } from '../../src/common/errors.ts';
@@ -51,7 +51,7 @@ import {
   toWeights,
 } from './weights.ts';
 
-/** Reasons why an adapter cannot be served, by tensor name. The first match is given. */
+/** Reasons why an adapter cannot be served, by tensor name. The first match applies. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.lora_magnitude_vector/, 'adapter_config.json does not say use_dora'],
   [/\.(qkv_proj|gate_up_proj|c_attn|query_key_value)\./, 'fused projections are not supported'],
@@ -60,29 +60,29 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.token_adapter\./, 'adapter_config.json does not say trainable_token_indices'],
 ];
 
-/** A part of a pair to write factors to: A to the columns of [in, R] from `column` on, B to the rows of [R, out]. */
+/** The destination of a pair of factors: A goes to the columns of [in, R] from `column` on, B to the same rows of [R, out]. */
 export interface PairSlice {
   readonly pair: LoraPair;
   readonly column: number;
 }
 
-/** The memory for an adapter's weights. */
+/** Receives an adapter's weights and provides their memory. */
 export interface AdapterSink {
   /** Multiplies the adapter's update. */
   readonly weight: number;
-  /** Called once with the number of all values, before any memory is asked for. */
+  /** Called once with the total number of values, before any memory is requested. */
   begin?(valueCount: number): void;
   /** Returns the memory for one module. Called once, before its values are read. */
   allocate(layer: number, target: TargetName, shape: PairShape): PairSlice;
-  /** Adds values to a vector of the model, without the weight. */
+  /** Adds values to one of the model's vectors. `weight` does not apply. */
   addVector(name: VectorName, values: Float32Array): void;
-  /** Adds a change of a table of the vocabulary, without the weight. */
+  /** Adds a change of a vocabulary table. `weight` does not apply. */
   addTable(table: VocabularyTable, change: TableChange): void;
-  /** Gives the whole adapter a vocabulary of its own. May throw `ServeError`. */
+  /** Gives the adapter a vocabulary that differs from the base's. May throw `ServeError`. */
   setVocabulary(own: OwnVocabulary): void;
-  /** Makes the whole adapter one that is used from an invocation on. May throw `ServeError`. */
+  /** Makes it an adapter that applies only from its invocation on. May throw `ServeError`. */
   activate(invocation: readonly number[]): void;
-  /** Makes the whole adapter a classifier. May throw `ServeError`. */
+  /** Makes the adapter a classifier. May throw `ServeError`. */
   classify(classifier: Classifier): void;
 }
 
@@ -93,9 +93,9 @@ const RESIZED = 'a resized vocabulary';
 const PIECE_ELEMENTS = 2 ** 17;
 
 /**
- * Parses and checks an adapter for one model, yielding to the event loop in between. Without the base's weights, it refuses
- * adapters that are more than updates of linears and a classification head. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or
- * tensor at fault as `param`.
+ * Parses and checks an adapter for one model, yielding to the event loop regularly. Without the base's weights, only updates of
+ * linears and a classification head are accepted. Throws `ServeError` (`adapter_invalid` or `adapter_non_finite`) with the
+ * field or tensor at fault as `param`.
  */
 export async function parseAdapter(
   bytes: AdapterFiles,
@@ -131,13 +131,13 @@ export async function parseAdapter(
   return toWeights(bytes.digest, layers, changes);
 }
 
-/** The model that an adapter is read for. */
+/** The model for which an adapter is read. */
 export interface AdaptedModel {
   readonly model: DecoderConfig;
   readonly base: AdaptedBase | undefined;
 }
 
-/** Does the same, into memory that the caller provides. After an error its content is undefined. */
+/** Parses like `parseAdapter`, into memory from the sink. After an error the content of that memory is undefined. */
 export async function readAdapterInto(
   bytes: AdapterFiles,
   sink: AdapterSink,
@@ -161,7 +161,7 @@ export async function readAdapterInto(
   const { invocation } = config;
   const field = otherChanges(config) ?? (own && RESIZED);
   const other = field ?? (config.classifies ? 'task_type' : undefined);
-  if (invocation && other) throw invalidAdapter(INVOCATION, `does not go with ${other}`);
+  if (invocation && other) throw invalidAdapter(INVOCATION, `cannot be combined with ${other}`);
   if (invocation) sink.activate(invocation);
   const classifier = readClassifier({ tensors, config, model });
   if (classifier) sink.classify(classifier);
@@ -234,7 +234,7 @@ const TABLE_TENSORS: readonly ModuleTensor[] = [
 ];
 const LINEAR_TENSORS: readonly ModuleTensor[] = ['a', 'b', 'magnitude', 'updateBias'];
 
-/** The tensors that can be read for each module of the model. */
+/** Lists the expected tensors of each module of the model. */
 function tensorsByModule(model: DecoderConfig): Map<string, readonly ModuleTensor[]> {
   const found = new Map<string, readonly ModuleTensor[]>();
   for (const [layer, target] of linearsOf(model)) {
@@ -287,7 +287,10 @@ interface TransposeTo {
   readonly weight: number;
 }
 
-/** Writes [rows, columns] as [columns, rows]: scaled and checked in float32 as the engine sees it, then weighted. */
+/**
+ * Writes [rows, columns] as [columns, rows]. Values are scaled and checked in float32, as the engine sees them, then multiplied
+ * by the weight.
+ */
 async function transpose(
   key: string,
   { dtype, shape, data }: Tensor,
@@ -308,10 +311,10 @@ async function transpose(
   }
 }
 
-/** Decoded values of one piece. Allocating them for each piece would take as long as decoding. */
+/** The decoded values of one piece. Allocating this for each piece would take as long as decoding. */
 let decoded = new Float32Array(PIECE_ELEMENTS);
 
-/** Transposes rows in one turn. Returns the first weight that is not a number or too large. */
+/** Transposes rows in one turn of the event loop. Returns the first value that is NaN or too large. */
 function transposePiece(
   tensor: Tensor,
   { into, start, stride, scaling, weight }: TransposeTo,

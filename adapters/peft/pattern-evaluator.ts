@@ -1,9 +1,9 @@
-// Matches regular expressions from adapters' configurations against module names, in a child process that is killed if it
-// takes too long: an expression's length does not tell how long it compiles.
+// Matches the regular expressions in adapters' configurations against module names, in a child process that is killed if it
+// takes too long: the length of an expression does not predict its compile time.
 import { ServeError } from '../../src/common/errors.ts';
 import { JobProcess } from '../../src/common/job-process.ts';
 
-/** A regular expression and how it matches. */
+/** A regular expression and its matching rule. */
 export interface Expression {
   /** `full`: the whole name; `suffix`: a key of peft's patterns; `layer`: an entry of `layers_pattern`. */
   readonly kind: 'full' | 'suffix' | 'layer';
@@ -20,7 +20,7 @@ export type EvaluationResult =
   /** The first expression that cannot be used. */
   | { readonly index: number; readonly fault: ExpressionFault };
 
-/** The work of one evaluation. Its parts are the expressions. */
+/** The work of one evaluation. The job's parts are the expressions. */
 export interface EvaluationRequest {
   readonly expressions: readonly Expression[];
   readonly names: readonly string[];
@@ -34,7 +34,7 @@ const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./pattern-worker.${EXTENSION}`, import.meta.url);
 
 const evaluations = new JobProcess<EvaluationResult>('adapter patterns', WORKER, {
-  deadlineMs: 1000, // the expressions of a usual configuration take 5 ms; a busy machine needs more
+  deadlineMs: 1000, // a configuration's expressions usually take 5 ms; a busy machine needs more
   maxHeapMb: 64, // the largest program that is allowed takes a tenth of this
   maxRemembered: 64, // each result has up to 32 x 2,048 answers of 4 bytes
 });

@@ -1,5 +1,5 @@
-// Parses PEFT's `adapter_config.json`: which modules an adapter changes, with which rank and scaling. It refuses everything
-// that cannot be served exactly, and names the field. It reads no tensors.
+// Parses PEFT's `adapter_config.json`: which modules an adapter changes, and with which rank and scaling. A configuration that
+// cannot be served exactly is refused, and the error names the field. Tensors are checked elsewhere.
 import { z } from 'zod';
 import type { ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/json-scan.ts';
@@ -16,7 +16,7 @@ const MAX_SCALING = 64;
 /** Enough for two entries per linear of a 126-layer model. */
 const MAX_ENTRIES = 2048;
 const MAX_NAME_LENGTH = 2048;
-/** A new language may bring thousands. More are a whole table. */
+/** Adding a language may train thousands. More than this is a whole table. */
 const MAX_TRAINED_TOKENS = 65_536;
 /** An invocation is a few words. */
 const MAX_INVOCATION = 1024;
@@ -25,7 +25,7 @@ const FILE = 'adapter_config.json';
 /** Initializations that leave the shared base unchanged. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA rewrite it. */
 const BASE_PRESERVING_INITS = new Set(['gaussian', 'orthogonal', 'eva', 'mica']);
 
-/** The classes that peft notes for an adapter without a task type. They are compared, never loaded. */
+/** The classes that peft records for an adapter without a task type. They are compared, never loaded. */
 const PLAIN_DECODERS = new Map([
   ['LlamaForCausalLM', 'transformers.models.llama.modeling_llama'],
   ['MistralForCausalLM', 'transformers.models.mistral.modeling_mistral'],
@@ -46,7 +46,7 @@ const names = z.union([name, z.array(name).max(MAX_ENTRIES)]);
 const layer = z.number().int().nonnegative();
 const tokenIds = z.array(z.number().int().nonnegative()).min(1).max(MAX_TRAINED_TOKENS);
 
-/** Other keys are ignored, as peft does, because newer versions add keys. */
+/** Unknown keys are ignored, as in peft, because newer versions add keys. */
 const configSchema = z.object({
   r: rank,
   lora_alpha: alpha,
@@ -83,7 +83,7 @@ const factorSchema = configSchema
   .extend({ alpha })
   .transform(({ alpha, ...others }): PeftConfig => ({ ...others, lora_alpha: alpha }));
 
-/** The types of adapters, and what they call alpha. */
+/** The types of adapters, and the name of alpha in each. */
 const TYPES = {
   LORA: { schema: configSchema, alphaField: 'lora_alpha' },
   LOHA: { schema: factorSchema, alphaField: 'alpha' },
@@ -130,7 +130,8 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const hasUpdateBias = raw.lora_bias === true;
   const classifies = raw.task_type === CLASSIFICATION;
   const saved = raw.modules_to_save ?? [];
-  if (isDora && hasUpdateBias) throw invalidAdapter('lora_bias', 'true does not go with use_dora');
+  if (isDora && hasUpdateBias)
+    throw invalidAdapter('lora_bias', 'true cannot be combined with use_dora');
   const config = {
     peftType: type,
     baseModel: raw.base_model_name_or_path ?? undefined,
@@ -199,7 +200,7 @@ function refuseUnsupported(json: Record<string, unknown>): void {
   }
 }
 
-/** Absent, null, false or empty. */
+/** Whether the value is absent, null, false or empty. */
 function isOff(value: unknown): boolean {
   if (value === undefined || value === null || value === false) return true;
   return typeof value === 'object' && Object.keys(value).length === 0;
@@ -216,7 +217,10 @@ function isPlainDecoder(mapping: unknown): boolean {
   return typeof name === 'string' && PLAIN_DECODERS.get(name) === library && library !== undefined;
 }
 
-/** `exclude_modules` and `modules_to_save` win over `target_modules`. The layers count only for names that match by their ending. */
+/**
+ * `exclude_modules` and `modules_to_save` take precedence over `target_modules`. The layers only limit names that match by
+ * their ending.
+ */
 function createTargetMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatcher {
   const isSaved = savedMatcher(raw.modules_to_save ?? []);
   const isNamed = raw.exclude_modules
@@ -238,7 +242,7 @@ function createTargetMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatch
   return (module) => !isExcluded(module) && isTarget(module);
 }
 
-/** peft compares the ends of module names, without regard to their dots: `norm` is also `input_layernorm`. */
+/** peft compares the ends of module names without regard to the dots: `norm` also matches `input_layernorm`. */
 function savedMatcher(saved: readonly string[]): ModuleMatcher {
   return (module) => saved.some((ending) => module.endsWith(ending));
 }
@@ -282,7 +286,7 @@ function createLayerMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatche
   };
 }
 
-/** peft's rule without a pattern. Module names are ours, so the expression is safe. */
+/** peft's rule without a pattern. The module names come from our code, so the expression is safe. */
 function firstNumberedSegment(moduleName: string): number | undefined {
   const found = /^.*?\.[^.]*\.(\d+)\./.exec(moduleName);
   return found ? Number(found[1]) : undefined;

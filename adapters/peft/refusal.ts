@@ -10,7 +10,7 @@ export function invalidAdapter(field: string, message: string, cause?: unknown):
   return new ServeError('adapter_invalid', text, { param: field, cause });
 }
 
-/** Returns the refusal for a `FileError`. Other errors are returned as they are. */
+/** Converts a `FileError` to a refusal. Other errors are returned unchanged. */
 export function toInvalidAdapter(error: unknown): unknown {
   if (!(error instanceof FileError)) return error;
   const message = `adapter refused: ${error.message}`;
@@ -18,7 +18,7 @@ export function toInvalidAdapter(error: unknown): unknown {
 }
 
 /**
- * Throws `ServeError` (422) if the ranks of an adapter or of a composition's terms add up to more than `maxRank`: a
+ * Throws `ServeError` (422) if the ranks of an adapter, or of a composition's terms, add up to more than `maxRank`. A
  * composition costs as much as one adapter with the sum of the ranks.
  */
 export function checkTotalRank(ranks: readonly number[], maxRank: number): void {
@@ -35,10 +35,10 @@ export function quoteValue(value: unknown): string {
   return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
 }
 
-/** Trained weights stay below 10. A weight above this limit may overflow an activation. */
+/** Trained weights stay below 10. A weight above this limit may make the results overflow. */
 export const MAX_WEIGHT = 1e3;
 
-/** Returns the refusal of a weight that is not a number, or too large. */
+/** Returns the refusal of a weight that is NaN or too large. */
 export function nonFinite(key: string, value: number): ServeError {
   const message = `adapter refused: ${key}: has a weight of ${value}; the limit is ${MAX_WEIGHT}, including the scaling`;
   return new ServeError('adapter_non_finite', message, { param: key });

@@ -1,4 +1,4 @@
-// The names of the tensors in PEFT's files, and which of them a module has under a configuration.
+// The names of the tensors in PEFT's files, and which of them a module must or may have under a configuration.
 import { embeddingName, headName } from '../../src/model/names.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 
@@ -20,7 +20,7 @@ export const MODULE_TENSORS = {
   embeddingA: 'lora_embedding_A',
   /** [hidden, rank] */
   embeddingB: 'lora_embedding_B',
-  /** [vocabulary, hidden]: a copy of the base's embedding or head, which peft saves beside their updates */
+  /** [vocabulary, hidden]: a copy of the base's embedding or output head, which peft saves along with their updates */
   copy: 'base_layer.weight',
   /** [tokens, hidden]: the embeddings of the trained tokens */
   tokens: 'token_adapter.trainable_tokens_delta',
@@ -34,14 +34,14 @@ export const MODULE_TENSORS = {
   wholeAgain: 'modules_to_save.weight',
 } as const;
 
-/** A tensor of a module. */
+/** A key of `MODULE_TENSORS`. */
 export type ModuleTensor = keyof typeof MODULE_TENSORS;
 
-/** The names of the modules beside the linears of the layers. */
+/** The modules that are not linears of a layer. */
 export const EMBEDDING = moduleOf(embeddingName);
 export const HEAD = moduleOf(headName);
 
-/** The names of a classification head. transformers' decoders have the first one. */
+/** The names of a classification head. transformers' decoders use the first one. */
 export const CLASSIFIER_NAMES = ['score', 'classifier'] as const;
 
 /** Whether a module is a classification head. */
@@ -60,7 +60,7 @@ export function tensorName(module: string, tensor: ModuleTensor): string {
   return `${PREFIX}${module}.${MODULE_TENSORS[tensor]}`;
 }
 
-/** Splits a name into a module and its tensor. Undefined if it has another form. The module may not exist. */
+/** Splits a name into a module and its tensor; undefined if it has another form. Whether the module exists is not checked. */
 export function splitTensorName(
   name: string,
 ): { readonly module: string; readonly tensor: ModuleTensor } | undefined {
@@ -83,10 +83,10 @@ export function presenceOf(
   config: AdapterConfig,
 ): 'required' | 'optional' | undefined {
   const isTargeted = config.isTargeted(module);
-  /** peft saves the head of a tied change, too. It has the values of the embedding. */
+  /** peft also saves the head of a tied change. Its values equal the embedding's. */
   const isTiedHead = module === HEAD && config.tiesWeights;
   const isLinear = module !== EMBEDDING && module !== HEAD;
-  /** In a tied base, peft saves the tokens of both uses. */
+  /** In a tied base, peft saves the tokens of both tables. */
   const tokensAreTied = config.trainedTokens.has(EMBEDDING);
   const when = (isThere: boolean) => (isThere ? 'required' : undefined);
   const optional = (isPossible: boolean) => (isPossible ? 'optional' : undefined);
@@ -118,7 +118,7 @@ export function presenceOf(
     case 'whole':
       if (isClassifier(module)) return config.classifies ? 'optional' : undefined;
       if (isTiedHead && config.isSaved(EMBEDDING)) return 'optional';
-      // Unasked, it may be the table of a resized vocabulary.
+      // If the configuration does not list it, it may be the table of a resized vocabulary.
       return when(config.isSaved(module)) ?? optional(!isLinear);
     case 'original':
     case 'wholeAgain':

@@ -1,4 +1,4 @@
-// Takes tensors out of an adapter's file with a check of their shapes and values. It knows no names.
+// Takes tensors out of an adapter's file by name, and checks their shapes and values.
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite, toInvalidAdapter } from './refusal.ts';
@@ -15,7 +15,7 @@ export function parseTensors(bytes: Uint8Array): Tensors {
   }
 }
 
-/** Returns a tensor of this shape. Throws `ServeError` (422) if it is missing or has another one. */
+/** Returns a tensor of this shape. Throws `ServeError` (422) if it is missing or its shape differs. */
 export function expectTensor(tensors: Tensors, key: string, shape: readonly number[]): Tensor {
   const tensor = tensors.get(key);
   if (!tensor) throw invalidAdapter(key, 'is missing');
@@ -23,7 +23,10 @@ export function expectTensor(tensors: Tensors, key: string, shape: readonly numb
   throw invalidAdapter(key, `shape [${tensor.shape}], expected [${shape}]`);
 }
 
-/** Does the same, and returns the values. Throws `ServeError` (422) if one is not a number or too large. */
+/**
+ * Returns the values of a tensor of this shape. Throws `ServeError` (422) if it is missing, its shape differs, or a value is
+ * NaN or too large.
+ */
 export function expectValues(
   tensors: Tensors,
   key: string,
@@ -32,7 +35,7 @@ export function expectValues(
   return checkedValues(key, expectTensor(tensors, key, shape));
 }
 
-/** Returns the values of a tensor, with the same check. */
+/** Returns the values of a tensor. Throws `ServeError` (422) if one is NaN or too large. */
 export function checkedValues(key: string, tensor: Tensor): Float32Array {
   const values = toFloat32(tensor);
   for (const value of values) if (!(Math.abs(value) <= MAX_WEIGHT)) throw nonFinite(key, value); // NaN fails too

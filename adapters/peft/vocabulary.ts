@@ -1,4 +1,5 @@
-// Reads the tensors with which an adapter changes the embedding or the head: updates, whole tables, and the rows of some tokens.
+// Reads the tensors with which an adapter changes the embedding or the output head: updates, whole tables, and the rows of
+// single tokens.
 import { type Tensor, toFloat32, transposed } from '../../src/common/tensor.ts';
 import type {
   OwnVocabulary,
@@ -24,7 +25,7 @@ const TABLES: readonly (readonly [VocabularyTable, string])[] = [
 /** The changes of an adapter, in the order in which they apply. */
 export interface VocabularyReading {
   readonly changes: readonly (readonly [VocabularyTable, TableChange])[];
-  /** Undefined: it has the tokens of the base. */
+  /** Undefined: its tokens are the base's. */
   readonly own: OwnVocabulary | undefined;
 }
 
@@ -57,7 +58,7 @@ export async function readVocabulary(source: VocabularySource): Promise<Vocabula
   return { changes, own: own?.vocabulary };
 }
 
-/** Whether the trained tokens of the head are those of the embedding: peft trains one table if both lists are equal. */
+/** Whether the head's trained tokens repeat the embedding's: peft trains one table if both lists are equal. */
 function isTiedCopy(module: string, { config, model }: VocabularySource): boolean {
   if (module !== HEAD || !model.tiedEmbeddings) return false;
   const [own, tied] = [HEAD, EMBEDDING].map((name) => config.trainedTokens.get(name));
@@ -106,7 +107,9 @@ function trainedTokens(source: VocabularySource, module: string, size: number): 
   return { kind: 'tokens', weight: 1, ids, rows };
 }
 
-/** The update of a table, a b: for the embedding A^T B^T of its file, for the head B A. The scaling is in b. */
+/**
+ * Returns the update of a table, a b: for the embedding A^T B^T of its file, for the output head B A. b includes the scaling.
+ */
 function update(source: VocabularySource, module: string, size: number): TableChange {
   const { tensors, config, model } = source;
   const { hiddenSize } = model;

@@ -26,7 +26,7 @@ export interface LoraPair {
   readonly b: Float32Array;
 }
 
-/** The parts of an adapter that decide which graph runs it and how much memory its slot takes. */
+/** The properties of an adapter that decide which graph runs it and how much memory its slot takes. */
 export interface AdapterShape {
   /** The largest rank of its pairs. */
   readonly rank: number;
@@ -36,17 +36,17 @@ export interface AdapterShape {
   readonly parts: readonly ChangedPart[];
 }
 
-/** An adapter's updates of all layers. Absent targets are not adapted. */
+/** An adapter's updates of all layers. Absent targets are unchanged. */
 export interface AdapterWeights extends AdapterShape {
   /** SHA-256 over configuration and weights, hex: the adapter's identity. */
   readonly digest: string;
   /** By layer, then by target. */
   readonly layers: readonly Readonly<Partial<Record<TargetName, LoraPair>>>[];
-  /** The values that it adds to vectors of the model. Absent vectors stay as they are. */
+  /** The values that it adds to vectors of the model. Absent vectors are unchanged. */
   readonly vectors: ReadonlyMap<VectorName, Float32Array>;
   /** Its changes of the tables of the vocabulary. */
   readonly vocabulary: VocabularyChanges;
-  /** The tokens from whose last occurrence in a prompt on the adapter is used. Undefined: it is always used. */
+  /** The adapter applies from the last occurrence of these tokens in a prompt. Undefined: it always applies. */
   readonly invocation: readonly number[] | undefined;
   /** Absent if the adapter generates text. */
   readonly classifier: Classifier | undefined;
@@ -68,7 +68,10 @@ export function emptyLayers({ layerCount }: DecoderConfig): MutableLayers {
   return Array.from({ length: layerCount }, () => ({}));
 }
 
-/** Returns a pair of zeros. `allocate` returns zeroed memory for so many values; by default each matrix has its own. */
+/**
+ * Returns a pair of zeros. `allocate` returns zeroed memory for a number of values; by default each matrix gets a separate
+ * block.
+ */
 export function createPair(
   { rank, inSize, outSize }: PairShape,
   allocate = (length: number) => new Float32Array(length),
@@ -77,8 +80,8 @@ export function createPair(
 }
 
 /**
- * Returns a function that hands out parts of one block, one after the other. Hundreds of small blocks per adapter would
- * keep the garbage collector busy.
+ * Returns a function that hands out consecutive parts of one block. Hundreds of small blocks per adapter would keep the garbage
+ * collector busy.
  */
 export function blockAllocator(length: number): (length: number) => Float32Array<ArrayBuffer> {
   const block = new Float32Array(length);
@@ -89,7 +92,7 @@ export function blockAllocator(length: number): (length: number) => Float32Array
   };
 }
 
-/** Changes other than updates of linears, of one or several adapters, that are being filled. */
+/** The changes of one or several adapters other than updates of linears, while they are being collected. */
 export class ChangeSums {
   readonly vectors = new Map<VectorName, Float32Array>();
   readonly vocabulary: Record<VocabularyTable, TableChange[]> & { own?: OwnVocabulary } = {
@@ -129,7 +132,7 @@ export function toWeights(
 ): AdapterWeights {
   const pairs = layers.flatMap((layer) => Object.values(layer));
   const tables = vocabularyArrays(vocabulary);
-  // A table that both use counts once.
+  // A table that embedding and head share counts once.
   const others = [...vectors.values(), ...tables, ...(classifier ? [classifier.weight] : [])];
   const arrays = new Set([...pairs.flatMap(({ a, b }) => [a, b]), ...others]);
   const parts: ChangedPart[] = [...vectors.keys()].map(partOf);

@@ -1,5 +1,5 @@
-// The tokens in an adapter's folder, from the files that transformers saves with a tokenizer. They are not part of its digest:
-// they change how text becomes token ids, and not what the model computes.
+// Reads the added tokens in an adapter's folder, from the files that transformers saves with a tokenizer. They are not part of
+// the adapter's digest: they change how text becomes token ids, not what the model computes.
 import { open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
@@ -19,11 +19,14 @@ const TOKENS = 'added_tokens.json';
 
 /** The tokens come before the vocabulary in a tokenizer.json. Gemma 3 has 6,415 of them, in 1.2 MB. */
 const MAX_TOKENIZER_START = 8 * 2 ** 20;
-/** A chat template in a tokenizer_config.json has up to 20 KB. Older versions have the added tokens in it, too. */
+/**
+ * A chat template in a tokenizer_config.json takes up to 20 KB. Older versions of transformers list the added tokens there as
+ * well.
+ */
 const MAX_CONFIG_BYTES = 4 * 2 ** 20;
-/** With those of the base. */
+/** Includes the tokens of the base. */
 const MAX_TOKENS = 65_536;
-/** Folders whose tokens are remembered. If more are served, some are read again. */
+/** Folders whose tokens are remembered. Beyond that, some are read again. */
 const MAX_FOLDERS = 1000;
 
 const fields = {
@@ -55,19 +58,19 @@ interface KnownFolder {
   readonly tokens: Promise<AddedTokens | undefined>;
 }
 
-/** Reads the tokens of folders, and again if a file has changed. */
+/** The tokens of folders. A folder is read again if one of its files has changed. */
 export class FolderTokens {
   readonly #known = new LRUCache<string, KnownFolder>(entryLimit(MAX_FOLDERS));
   readonly #reduce: (added: AddedTokens) => AddedTokens;
 
-  /** `reduce` leaves out the tokens of the base, of which there may be thousands in every folder. */
+  /** @param reduce leaves out the tokens of the base; every folder may list thousands of them */
   constructor(reduce: (added: AddedTokens) => AddedTokens) {
     this.#reduce = reduce;
   }
 
   /**
-   * Returns the added tokens of a folder; undefined if it has no tokenizer. The same object while its files are the same. Throws
-   * `ServeError` (422) that names the file and the field.
+   * Returns the added tokens of a folder; undefined if it has no tokenizer. The object stays the same until a file changes.
+   * Throws `ServeError` (422) that names the file and the field.
    */
   async of(directory: string): Promise<AddedTokens | undefined> {
     const signature = await signatureOf(directory);
@@ -113,7 +116,7 @@ export async function readAddedTokens(directory: string): Promise<AddedTokens | 
 
 type Tokens = AddedTokens['tokens'];
 
-/** Reads `added_tokens` of a tokenizer.json, and not its vocabulary. */
+/** Reads `added_tokens` of a tokenizer.json without its vocabulary. */
 async function readTokenizerStart(directory: string): Promise<Tokens | undefined> {
   const file = await open(path.join(directory, TOKENIZER)).catch(() => undefined);
   if (!file) return undefined;
@@ -143,7 +146,7 @@ function numberedTokens(tokens: z.infer<typeof numbered> | undefined): Tokens | 
   return tokens && Object.entries(tokens).map(([key, token]) => ({ ...token, id: Number(key) }));
 }
 
-/** A token of this file is text unless another file says otherwise. */
+/** A token in this file is plain text unless another file says otherwise. */
 function plainTokens(tokens: z.infer<typeof plainSchema> | undefined): Tokens | undefined {
   return (
     tokens &&

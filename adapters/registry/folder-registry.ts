@@ -1,5 +1,5 @@
-// Adapters by name in local folders: those below a root, which needs no restart and no watcher because it is read on each
-// request, and those that an operator has loaded by path. They belong to everybody and have no versions.
+// Finds adapters by name in local folders: those below a root, which is read on each request and so needs no restart and no
+// watcher, and folders that an operator has loaded by path. They belong to everybody and have no versions.
 import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
@@ -18,7 +18,7 @@ import type { AdapterFinder, FoundAdapter, ListedAdapter } from './registry.ts';
 
 const INVALID_NAME =
   'its name cannot be a model name: it must start with a letter, digit or _ and continue with these, . and -';
-/** Folders that are listed, and names that can be loaded. More must be a mistake. */
+/** The most folders that are listed, and names that can be loaded. More must be a mistake. */
 const MAX_FOLDERS = 10_000;
 
 abstract class LocalFolders implements AdapterFinder {
@@ -34,7 +34,7 @@ abstract class LocalFolders implements AdapterFinder {
     return folder && toFound(name, folder);
   }
 
-  /** Lists the folders that can be served, judging by their configurations and headers. */
+  /** Lists the servable folders, judging by their configurations and headers. */
   async list(): Promise<ListedAdapter[]> {
     const names = (await this.names()).slice(0, MAX_FOLDERS);
     const found = await mapBounded(names, async (name) => {
@@ -49,7 +49,7 @@ abstract class LocalFolders implements AdapterFinder {
   protected abstract locate(name: string): Promise<AdapterFolder | undefined>;
 }
 
-/** The folders below a root, by their names. Without a root there are none. */
+/** The folders below a root, by name. Without a root there are none. */
 export class FolderAdapters extends LocalFolders {
   readonly #root: string | undefined;
 
@@ -58,7 +58,7 @@ export class FolderAdapters extends LocalFolders {
     this.#root = root;
   }
 
-  /** Lists the folders that cannot be served, each with the reason. */
+  /** Lists the refused folders with the reasons. */
   async refused(): Promise<{ readonly name: string; readonly reason: string }[]> {
     const root = this.#root;
     if (root === undefined) return [];
@@ -82,7 +82,7 @@ export class FolderAdapters extends LocalFolders {
   }
 }
 
-/** Folders below a root that an operator has loaded by path, until the server ends. */
+/** Folders below a root that an operator has loaded by path. They stay loaded until the server ends. */
 export class LoadedAdapters extends LocalFolders {
   readonly #root: string;
   readonly #baseNames: readonly string[];
@@ -113,7 +113,7 @@ export class LoadedAdapters extends LocalFolders {
       throw new ServeError('invalid_request', message, { param: 'lora_name' });
     }
     if (this.#paths.size >= MAX_FOLDERS) {
-      throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are loaded by path already`);
+      throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are already loaded by path`);
     }
     const folder = await this.contents.identify(name, () => findFolderAt(this.#root, folderPath));
     if (!folder) {
@@ -124,7 +124,7 @@ export class LoadedAdapters extends LocalFolders {
     this.#paths.set(name, folderPath);
   }
 
-  /** Stops serving the name. Returns false if it was not loaded. */
+  /** Stops serving the name. Returns false if it is not loaded. */
   unload(name: string): boolean {
     return this.#paths.delete(name);
   }
@@ -156,7 +156,7 @@ function createdS({ createdMs }: AdapterFolder): number {
   return Math.floor(createdMs / 1000);
 }
 
-/** Whether a request can name the folder. */
+/** Whether a request can name the folder: no other meaning has the name. */
 function isFreeName(name: string): boolean {
   const model = parseModelName(name);
   return model?.kind === 'adapters' && model.terms[0]!.adapter.name === name;

@@ -1,4 +1,4 @@
-// PEFT folders on the local disk: their names, whether one has changed (by two stats), and the defaults in them.
+// Reads PEFT folders on the local disk: their names, whether one has changed (by two stats), and their defaults.
 import { access, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
@@ -88,8 +88,8 @@ export async function findFolderAt(
 }
 
 /**
- * Returns the sampling defaults of an adapter, from its manifest or from generation_config.json in its folder; undefined if
- * it has none. They are not part of its digest. Throws `ServeError` (`adapter_invalid`) that names the field.
+ * Returns an adapter's sampling defaults, from its manifest or from generation_config.json in its folder; undefined if there
+ * are none. They are not part of the digest. Throws `ServeError` (`adapter_invalid`) that names the field.
  */
 export async function readAdapterGenerationConfig(
   location: AdapterLocation,
@@ -109,7 +109,7 @@ export async function readFolderGenerationConfig(
   }
 }
 
-/** Returns an adapter's fields for requests that leave them out, as `readAdapterGenerationConfig` does. */
+/** Returns an adapter's defaults for fields that a request leaves out, read as in `readAdapterGenerationConfig`. */
 export async function readAdapterRequestDefaults(
   location: AdapterLocation,
 ): Promise<RequestDefaults | undefined> {
@@ -130,7 +130,7 @@ export async function readFolderRequestDefaults(
 
 /** How folders are read. */
 export interface FolderOptions {
-  /** Names of the served base. An adapter that names another base is logged. */
+  /** Names of the served base. An adapter that names another base causes a warning in the log. */
   readonly baseNames: readonly string[];
   readonly log?: Logger;
   /** Returns Unix milliseconds. */
@@ -141,31 +141,31 @@ interface FolderContent {
   readonly digest: string;
   /** The largest rank of its modules. */
   readonly rank: number;
-  /** The tokens of its tables of the vocabulary. Undefined: it has none. */
+  /** The number of tokens in its vocabulary tables. Undefined: it has none. */
   readonly vocabSize: number | undefined;
 }
 
-/** A folder and its content. */
+/** A folder and its digest. */
 export type FolderWithDigest = AdapterFolder & FolderContent;
 
 /** Finds a folder in its present state; undefined if there is none. */
 export type FindFolder = () => Promise<AdapterFolder | undefined>;
 
-/** Folders that are remembered. If more are served, some are hashed again. */
+/** Folders that are remembered. Beyond that, some are hashed again. */
 const MAX_FOLDERS = 10_000;
 /** Tries for a folder that changes while it is hashed. */
 const MAX_TRIES = 3;
 /**
- * A file written twice within one tick of its clock (4 ms on Linux, 2 s on FAT) may keep its size and times, so the digest
- * of a younger file is used for its own request only.
+ * Within one tick of the file system's clock (4 ms on Linux, 2 s on FAT), a second write may leave size and times unchanged.
+ * The digest of a file younger than this therefore serves only the request that computed it.
  */
 const SETTLING_MS = 2000;
-/** Files that training scripts put beside an adapter. The base's own are used instead. */
+/** Files that training scripts often save with an adapter. The base's files are used instead. */
 const IGNORED_FILES = ['chat_template.jinja'];
 
 interface KnownContent {
   readonly signature: string;
-  /** Resolves with undefined if the files changed meanwhile. Rejects with the refusal. */
+  /** Resolves with undefined if the files changed while they were read. Rejects with the refusal. */
   readonly content: Promise<FolderContent | undefined>;
   /** `final` is valid as long as the signature is. */
   state: 'pending' | 'provisional' | 'final';
@@ -191,8 +191,8 @@ export class FolderContents {
   }
 
   /**
-   * Returns the folder that `find` finds with its digest; undefined if it finds none. Throws `ServeError`:
-   * `adapter_invalid`, or `adapter_unavailable` if the folder is being replaced.
+   * Returns the folder from `find` with its digest; undefined if there is none. Throws `ServeError`: `adapter_invalid`, or
+   * `adapter_unavailable` if the folder is being replaced.
    */
   async identify(name: string, find: FindFolder): Promise<FolderWithDigest | undefined> {
     for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
@@ -205,8 +205,8 @@ export class FolderContents {
   }
 
   /**
-   * Returns why the folder cannot be served, judging by its configuration and the header of its weights; nothing is hashed.
-   * Patterns count only once they are compiled, which `waitsForPatterns` waits for.
+   * Returns why the folder cannot be served, judging by its configuration and the header of its weights, without hashing.
+   * Patterns count only once they are compiled; `waitsForPatterns` waits for that.
    */
   async refusalOf(
     name: string,
@@ -287,7 +287,7 @@ function startCheck(directory: string, signature: string): KnownCheck {
     try {
       const { evaluatePatterns } = openAdapterConfig(await readAdapterConfig(directory));
       await measureAdapterFiles(directory);
-      // Not awaited here: slow patterns take a second each, one after the other.
+      // Not awaited: a slow pattern takes a second, and they are compiled one after the other.
       check.patterns = evaluatePatterns([]).catch(noteRefusal);
     } catch (error) {
       if (!isRefusal(error)) throw error;
@@ -306,7 +306,7 @@ function startCheck(directory: string, signature: string): KnownCheck {
   return check;
 }
 
-/** Tests each name, because a list of the folder may be long. */
+/** Tests each name, because listing the folder may take long. */
 async function ignoredFiles(directory: string): Promise<string[]> {
   const isThere = await Promise.all(
     IGNORED_FILES.map((name) =>

@@ -1,5 +1,5 @@
-// Parses a request's `model`: the base, the tenant's default, or terms that name adapters. It is pure, and knows neither
-// tenants nor the base's name.
+// Parses a request's `model`: the base, the tenant's default, or terms that name adapters. Pure: whether a name exists is up to
+// the registry.
 import { LATEST, NAME_PATTERN, RESERVED_NAMES } from '../repository/manifest.ts';
 
 /** A version by number or by alias. */
@@ -32,10 +32,10 @@ export type ModelName =
 const MAX_LENGTH = 300;
 /** Ranks add up, so each term makes a step more expensive. */
 const MAX_TERMS = 4;
-/** The largest weight of a term. Useful mixtures stay far below it; beyond it the update drowns the base. */
+/** The largest weight of a term. Useful mixtures stay far below it; beyond it the update drowns out the base. */
 export const MAX_TERM_WEIGHT = 4;
 
-/** Matches a folder's name of any length that file systems allow. Published names have to match `NAME_PATTERN`, too. */
+/** Matches a folder name of any length that file systems allow. Published names must also match `NAME_PATTERN`. */
 const SEGMENT = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
 const VERSION = /^[1-9]\d{0,8}$/;
 const WEIGHT = /^-?(?:\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})$/;
@@ -80,8 +80,8 @@ function parseNamedAdapter(text: string): NamedAdapter | undefined {
 }
 
 /**
- * Parses `{base}:{tenant}:{suffix}:{id}[:ckpt-step-N]`: the alias `{id}` of the name `{suffix}`, or of the name `{id}` if
- * the suffix is empty. It is read from the end, because only the base's name may contain a colon.
+ * Parses `{base}:{tenant}:{suffix}:{id}[:ckpt-step-N]`: the alias `{id}` of the name `{suffix}`, or of the name `{id}` if the
+ * suffix is empty. Parsing starts at the end, because only the base's name may contain a colon.
  */
 function parseFineTuned(text: string): NamedAdapter | undefined {
   const fields = text.split(':');

@@ -1,18 +1,18 @@
-// A cache of values that others may change: hits, misses and failures are remembered for a poll interval. After half of it
-// a value is refreshed in the background, so values in use are never waited for. If the source fails, the old value is
+// A cache of values that others may change. Hits, misses and failures are remembered for a poll interval. Halfway through it a
+// value is refreshed in the background, so a value in use never makes a request wait. If the source fails, the old value is
 // still served.
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { type Clock, orAfter, systemClock } from '../../src/common/waiting.ts';
 
-/** How values are read. */
+/** The source and the limits of a polled cache. */
 export interface PolledCacheOptions<T extends object> {
-  /** Reads a value; undefined if there is none. `known` is the value that was read before. */
+  /** Reads a value; undefined if there is none. `known` is the value from the last read. */
   read(key: string, known: T | undefined, call: PollCall): Promise<T | undefined>;
   /** The maximum age of a value. */
   readonly pollMs: number;
   readonly clock?: Clock;
-  /** The most remembered values, and the most misses. Default: 10,000, of a few hundred bytes each. */
+  /** The most values, and the most misses, to remember. Default: 10,000, at a few hundred bytes each. */
   readonly maxRemembered?: number | undefined;
 }
 
@@ -23,13 +23,13 @@ export interface PollCall {
 }
 
 const MAX_REMEMBERED = 10_000;
-/** How long a request waits for a slow source if there is an older value. */
+/** How long a request waits for a slow source if an older value is at hand. */
 const PATIENCE_MS = 500;
 
 interface PolledValue<T> {
   /** Undefined if there is none. */
   readonly value: T | undefined;
-  /** The start of its read. */
+  /** The time when its read began. */
   readonly readMs: number;
 }
 
@@ -39,7 +39,7 @@ interface Flight<T> {
   readonly patience: Promise<unknown>;
 }
 
-/** A cache over a source that changes. */
+/** A cache over a changing source. */
 export class PolledCache<T extends object> {
   readonly #options: PolledCacheOptions<T>;
   readonly #clock: Clock;
@@ -59,7 +59,7 @@ export class PolledCache<T extends object> {
     this.#failures = new LRUCache(entryLimit(max));
   }
 
-  /** Returns a value that is no older than `maxAgeMs`, unless the source fails. Rejects as `read` does. */
+  /** Returns a value that is at most `maxAgeMs` old, unless the source fails. Rejects as `read` does. */
   async get(key: string, maxAgeMs = this.#options.pollMs): Promise<T | undefined> {
     const known = this.peek(key);
     const ageMs = known ? this.#clock.now() - known.readMs : Number.POSITIVE_INFINITY;
@@ -71,21 +71,21 @@ export class PolledCache<T extends object> {
     if (!known) return flight.outcome;
     await flight.patience;
     const now = this.peek(key);
-    // A value that was forgotten meanwhile is from before a change, and others may have got a newer one.
+    // A value that was forgotten during the read predates a change, and others may have got a newer one.
     return now ? now.value : this.get(key, maxAgeMs);
   }
 
-  /** Reads a value now, whatever is remembered. Calls during a read share it. */
+  /** Reads a value now, even if one is remembered. Calls during a read share it. */
   renew(key: string): Promise<T | undefined> {
     return this.#refresh(key, 0).outcome;
   }
 
-  /** Returns the remembered value, however old. */
+  /** Returns the remembered value, however old it is. */
   peek(key: string): PolledValue<T> | undefined {
     return this.#values.get(key) ?? this.#misses.get(key);
   }
 
-  /** Forgets a key that the caller has changed. A read under way is not kept either. */
+  /** Forgets a key that the caller has changed. The result of a read under way is not kept either. */
   forget(key: string): void {
     for (const part of this.#parts()) part.delete(key);
   }

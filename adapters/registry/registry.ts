@@ -1,5 +1,5 @@
-// Resolves the names of models for a tenant: to the base, or to adapters that it may use. It combines the finders of
-// adapters, and knows neither folders nor stores. Whether an adapter's tensors fit the model is found when it is loaded.
+// Resolves model names for a tenant, to the base or to adapters that it may use. Folders and stores are behind the finders.
+// Whether an adapter's tensors fit the base is checked when it is loaded.
 import { ServeError } from '../../src/common/errors.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
@@ -25,7 +25,7 @@ export interface ModelEntry {
   readonly id: string;
   /** Unix seconds. */
   readonly created: number;
-  /** The base of an adapter. Absent for the base itself. */
+  /** The id of the base. Absent for the base itself. */
   readonly parent?: string;
   /** The name with its current version (`pinnedName`). */
   readonly root: string;
@@ -33,13 +33,13 @@ export interface ModelEntry {
   readonly owner?: string;
 }
 
-/** How to choose among the versions of a split alias. */
+/** Chooses among the versions of a split alias. */
 export interface ResolveChoice {
-  /** Equal texts get the same version. */
+  /** Equal values get the same version. */
   readonly sticky?: string;
 }
 
-/** Finds adapters by name. The caller has checked that the owner's adapters of this name may be used. */
+/** Finds adapters by name. The caller has checked that the tenant may use the owner's adapters of this name. */
 export interface AdapterFinder {
   /** Finds an adapter; undefined if there is none. */
   find(
@@ -47,11 +47,11 @@ export interface AdapterFinder {
     adapter: NamedAdapter,
     choice: ResolveChoice,
   ): Promise<FoundAdapter | undefined>;
-  /** Lists the names that can be used alone, and the fine-tuned models of each name. */
+  /** Lists the names that can be used without a version or alias, and the fine-tuned models of each name. */
   list(owner: string): Promise<ListedAdapter[]>;
 }
 
-/** An adapter in a list. */
+/** An adapter as a finder lists it. */
 export interface ListedAdapter {
   readonly name: string;
   readonly owner: string;
@@ -59,13 +59,13 @@ export interface ListedAdapter {
   readonly root: string;
   /** Unix seconds. */
   readonly created: number;
-  /** Digest of the base that it was trained on, if known. */
+  /** Digest of the base it was trained on, if known. */
   readonly baseDigest?: string;
   /** The last part of a fine-tuned model's name, if the entry is one. */
   readonly fineTunedId?: string;
 }
 
-/** An adapter that was found. */
+/** An adapter as a finder finds it. */
 export interface FoundAdapter {
   readonly part: Omit<AdapterPart, 'weight'>;
   /** Unix seconds. */
@@ -74,14 +74,14 @@ export interface FoundAdapter {
 
 /** A finder whose adapters can be removed. */
 export interface AdapterArchive extends AdapterFinder {
-  /** Removes a name, a version or an alias. Resolves with false if there is none. */
+  /** Removes a name, a version or an alias. Resolves with false if it does not exist. */
   remove(owner: string, adapter: NamedAdapter | string): Promise<boolean>;
 }
 
 /** The served base. */
 export interface BaseModel {
   readonly id: string;
-  /** Other names of it. */
+  /** The base's other names. */
   readonly names: readonly string[];
   /** Digest of its artifact, hex. */
   readonly digest: string;
@@ -90,25 +90,25 @@ export interface BaseModel {
 /** The base and the finders of a registry. */
 export interface RegistryOptions {
   readonly base: BaseModel;
-  /** Adapters that the operator shares with everybody. The first match wins. */
+  /** Adapters that the operator shares with all tenants. The first match wins. */
   readonly local?: readonly AdapterFinder[];
   readonly store?: AdapterArchive;
-  /** The largest rank of an adapter, and of a composition's terms together. Default: the largest that a file may have. */
+  /** The largest rank of an adapter, or of all terms of a composition together. Default: the largest that a file may have. */
   readonly maxRank?: number;
-  /** The demo adapters of the package. Other adapters of the same name come first. */
+  /** The package's demo adapters. Any other adapter of the same name takes precedence. */
   readonly bundled?: AdapterFinder;
   /** Returns Unix milliseconds. */
   readonly now?: () => number;
 }
 
 interface RequestedModel {
-  /** The name, with `default` replaced. */
+  /** The requested name, with `default` replaced. */
   readonly id: string;
   /** Empty for the base. */
   readonly terms: readonly NamedTerm[];
 }
 
-/** Resolves the names of models. All misses throw the same `ServeError` (`model_not_found`). */
+/** Resolves model names. Every miss throws the same `ServeError` (`model_not_found`). */
 export class Registry {
   readonly #base: BaseModel;
   readonly #baseNames: ReadonlySet<string>;
@@ -129,7 +129,7 @@ export class Registry {
     this.#startedS = Math.floor(now() / 1000);
   }
 
-  /** Resolves a model. Also throws `adapter_invalid`, `base_mismatch` and `adapter_unavailable`. */
+  /** Resolves a model. Besides `model_not_found`, throws `adapter_invalid`, `base_mismatch` and `adapter_unavailable`. */
   async resolve(tenant: Tenant, model: string, choice: ResolveChoice = {}): Promise<ResolvedModel> {
     const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return { kind: 'base', id: this.#base.id };
@@ -138,7 +138,7 @@ export class Registry {
     return resolved;
   }
 
-  /** Describes one model, by any form of its name. Throws as `resolve`. */
+  /** Describes one model, by any form of its name. Throws like `resolve`. */
   async describe(tenant: Tenant, model: string): Promise<ModelEntry> {
     const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return this.#baseEntry();
@@ -169,7 +169,7 @@ export class Registry {
     return [this.#baseEntry(), ...entries.sort((a, b) => (a.id < b.id ? -1 : 1))];
   }
 
-  /** Removes what the tenant itself has published: a name, a version or an alias. */
+  /** Removes a name, a version or an alias that the tenant itself has published. */
   async remove(tenant: Tenant, model: string): Promise<void> {
     const { terms } = this.#parse(tenant, model);
     const [only] = terms;
@@ -200,7 +200,9 @@ export class Registry {
     return Promise.all(terms.map(({ adapter }) => this.#find(tenant, adapter, choice)));
   }
 
-  /** Does not look for adapters that the tenant may not use, so they cannot be told from unknown ones. */
+  /**
+   * Does not look for adapters that the tenant may not use, so neither the response nor its timing reveals whether they exist.
+   */
   async #find(tenant: Tenant, adapter: NamedAdapter, choice: ResolveChoice): Promise<FoundAdapter> {
     const only = this.#ownerOf(tenant, adapter);
     for (const { finder, owner } of this.#finders(tenant)) {
@@ -217,7 +219,7 @@ export class Registry {
     throw modelNotFound();
   }
 
-  /** Lists the finders in the order of precedence. */
+  /** Lists the finders in order of precedence. */
   #finders(tenant: Tenant): { finder: AdapterFinder; owner: string }[] {
     const store = this.#store ? [this.#store] : [];
     const bundled = this.#bundled ? [this.#bundled] : [];
@@ -227,7 +229,7 @@ export class Registry {
     ];
   }
 
-  /** Returns the owner in an `ft:` name; undefined for other names. Throws if it is another tenant. */
+  /** Returns the owner in an `ft:` name; undefined for other names. Throws if the owner is another tenant. */
   #ownerOf(tenant: Tenant, { origin }: NamedAdapter): string | undefined {
     if (!origin) return undefined;
     const isOwn = origin.tenant === tenant.id || origin.tenant === SHARED_OWNER;
@@ -235,7 +237,7 @@ export class Registry {
     return origin.tenant;
   }
 
-  /** Whether the adapter was trained on this base. If that is unknown, the shapes of its tensors decide on load. */
+  /** Whether the adapter was trained on this base. If that is unknown, the tensor shapes decide when it is loaded. */
   #fits(baseDigest: string | undefined): boolean {
     return baseDigest === undefined || baseDigest === this.#base.digest;
   }
@@ -255,8 +257,8 @@ function toResolved(
 }
 
 /**
- * Merges terms of the same owner and content, and adds their weights: `zen+0.5*zen` is `1.5*zen`. A sum of 0 stays; it is
- * loaded and changes nothing, like `0*zen`.
+ * Merges terms with the same owner and content by adding their weights: `zen+0.5*zen` is `1.5*zen`. A term whose weights add up
+ * to 0 stays; it is loaded and changes nothing, like `0*zen`.
  */
 function addEqual(parts: readonly AdapterPart[]): AdapterPart[] {
   const byContent = new Map<string, AdapterPart>();
@@ -275,7 +277,7 @@ function checkWeight(part: AdapterPart): AdapterPart {
   throw new ServeError('invalid_request', message, { param: 'model' });
 }
 
-/** Returns the same error for unknown, malformed and foreign names. */
+/** Returns the same error for unknown names, malformed names and other tenants' names. */
 function modelNotFound(): ServeError {
   const message = 'The model does not exist or you do not have access to it.';
   return new ServeError('model_not_found', message, { param: 'model' });

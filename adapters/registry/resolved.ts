@@ -1,17 +1,17 @@
-// A resolved model: the base, or adapters by owner, version and content. Plain types that registry, tiers and HTTP share, and
-// the identity by which the engine knows an adapter.
+// Resolved models: the base, or adapters by owner, version and content. The registry, the tiers and HTTP share these plain
+// types. Also computes the identity by which the engine recognizes an adapter.
 import { createHash } from 'node:crypto';
 import type { VersionManifest } from '../repository/manifest.ts';
 
 /** The base or an adapter. */
 export type ResolvedModel = { readonly kind: 'base'; readonly id: string } | ResolvedAdapter;
 
-/** An adapter that the tenant may use: one, or a composition. */
+/** An adapter or a composition that the tenant may use. */
 export interface ResolvedAdapter {
   readonly kind: 'adapter';
   /** The name in the request. */
   readonly id: string;
-  /** Digest of its content, for receipts (`contentDigest`). */
+  /** Digest of its content, for the adapter-use headers (`contentDigest`). */
   readonly digest: string;
   /** One part, or the terms of a composition in their order. */
   readonly parts: readonly AdapterPart[];
@@ -31,7 +31,10 @@ export interface AdapterPart {
 
 /** The location of an adapter's files. */
 export type AdapterLocation =
-  /** A local PEFT folder; `rank` is the largest of its modules, `vocabSize` the tokens of its tables, if it has any. */
+  /**
+   * A local PEFT folder. `rank` is the largest of its modules; `vocabSize` is the number of tokens in its tables, if it has
+   * any.
+   */
   | {
       readonly kind: 'folder';
       readonly directory: string;
@@ -41,24 +44,24 @@ export type AdapterLocation =
   /** A published version, and the alias that led to it, if any. */
   | { readonly kind: 'version'; readonly manifest: VersionManifest; readonly alias?: string };
 
-/** Identifies parts in caches and slots by owner and content, so that tenants never share an entry. */
+/** Identifies parts in caches and slots by owner and content, so tenants never share an entry. */
 export function adapterIdentity(parts: readonly AdapterPart[]): string {
   const hash = createHash('sha256');
   for (const { owner, digest, weight } of parts) hash.update(`${owner}\0${digest}\0${weight}\n`);
   return hash.digest('hex');
 }
 
-/** Returns the largest rank of the part's modules, by its manifest or its header. */
+/** Returns the largest rank of the part's modules, from its manifest or header. */
 export function rankOfPart({ location }: Pick<AdapterPart, 'location'>): number {
   return location.kind === 'folder' ? location.rank : location.manifest.rank;
 }
 
-/** Returns the tokens of the part's tables of the vocabulary. Undefined: it has none. */
+/** Returns the number of tokens in the part's vocabulary tables. Undefined: it has none. */
 export function vocabSizeOfPart({ location }: Pick<AdapterPart, 'location'>): number | undefined {
   return location.kind === 'folder' ? location.vocabSize : location.manifest.vocab_size;
 }
 
-/** Returns the digest in receipts: the only part's digest, or one over all parts and weights. */
+/** Returns the digest for responses: a single part's own digest, or one over all parts and weights. */
 export function contentDigest(parts: readonly AdapterPart[]): string {
   const [only] = parts;
   if (parts.length === 1 && only!.weight === 1) return only!.digest;

@@ -1,5 +1,5 @@
-// Adapters by name in a store. Aliases are at most one poll interval old, and known names are still served while the store
-// fails. It authorizes nobody: the caller says whose adapters to use.
+// Finds adapters by name in a store. Aliases are at most one poll interval old, and known names are still served while the
+// store fails. Authorization is up to the caller, who says whose adapters to use.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
@@ -28,23 +28,23 @@ export interface StoreRegistryOptions {
   /** The maximum age of an alias. */
   readonly pollMs: number;
   /**
-   * Prepares a version that an alias in use has moved to, before it gets requests, as long as the poll interval allows.
-   * Rejections are dropped, because the first request will meet the same error.
+   * Prepares a version that an alias in use has moved to, before requests reach it; it may take as long as the poll interval.
+   * Rejections are dropped, because the first request will get the same error.
    */
   warm?(part: FoundAdapter['part']): Promise<void>;
-  /** The names that are remembered, see `PolledCache`. */
+  /** The number of names to remember, see `PolledCache`. */
   readonly maxRemembered?: number;
   readonly log?: Logger;
   readonly clock?: Clock;
 }
 
-/** A store that takes longer to answer has failed. */
+/** A store that takes longer than this counts as failed. */
 const READ_TIMEOUT_MS = 5_000;
-/** Each name of an owner takes a read: enough for 5000 names in a store 50 ms away. */
+/** Each name of an owner takes one read: enough for 5000 names in a store 50 ms away. */
 const NAMES_TIMEOUT_MS = 20_000;
 /** The maximum age of a list, which takes two reads per name. */
 const LIST_AGE_MS = 30_000;
-/** Names that are listed. More would take a minute from a store 50 ms away. */
+/** The most names to list. More would take a minute from a store 50 ms away. */
 const MAX_LISTED = 10_000;
 
 /** The store did not answer in time. */
@@ -54,13 +54,13 @@ class ReadTimeout extends Error {
 
 /** The state of one list. */
 interface ListCall {
-  /** Becomes infinite once a read was slow: a list takes many reads, and it waits for a failing store only once. */
+  /** Becomes infinite after a slow read: a list takes many reads, and should wait for a failing store only once. */
   maxAgeMs: number;
-  /** The error of the store for a name that was never read. */
+  /** The store's error for a name that was never read. */
   outage?: unknown;
 }
 
-/** The adapters in a store. */
+/** Finds, lists and removes the adapters in a store, through caches of aliases, manifests and lists. */
 export class StoreAdapters implements AdapterArchive {
   readonly #repository: AdapterRepository;
   readonly #options: StoreRegistryOptions;
@@ -104,14 +104,14 @@ export class StoreAdapters implements AdapterArchive {
     return toFound(await this.#manifestOf(`${key}/${version}`), alias);
   }
 
-  /** Reads again if a fine-tuned model is unknown: another server may just have published it. */
+  /** Reads again if a fine-tuned model is unknown, because another server may just have published it. */
   async #targetOf(key: string, alias: string, isFineTuned: boolean) {
     const known = pointerOf((await this.#aliases.get(key))?.aliases ?? {}, alias);
     if (known || !isFineTuned) return known;
     return pointerOf((await this.#aliases.renew(key))?.aliases ?? {}, alias);
   }
 
-  /** Lists what was read before if the store does not answer. Rejects if that is nothing and there are names. */
+  /** Lists earlier results if the store does not answer. Rejects if there are names but no earlier results. */
   async list(owner: string): Promise<ListedAdapter[]> {
     const names = (await this.#names.get(owner)) ?? [];
     const call: ListCall = { maxAgeMs: LIST_AGE_MS };
@@ -123,7 +123,7 @@ export class StoreAdapters implements AdapterArchive {
     return models;
   }
 
-  /** An `ft:` name removes a fine-tuned model with its versions, and returns `latest` to the version before. */
+  /** Removing an `ft:` name removes a fine-tuned model with its versions, and returns `latest` to the version before. */
   async remove(owner: string, adapter: NamedAdapter | string): Promise<boolean> {
     const repository = this.#repository;
     const of = { tenant: owner, name: typeof adapter === 'string' ? adapter : adapter.name };
@@ -187,7 +187,7 @@ export class StoreAdapters implements AdapterArchive {
     );
   }
 
-  /** Reads the manifest of an alias's version once: such a version cannot be removed. */
+  /** Reads the manifest of an alias's version once, because such a version cannot be removed. */
   async #manifestOf(key: string): Promise<VersionManifest> {
     const isKnown = this.#manifests.peek(key)?.value !== undefined;
     const manifest = await this.#manifests.get(key, isKnown ? Number.POSITIVE_INFINITY : undefined);
@@ -232,7 +232,7 @@ export class StoreAdapters implements AdapterArchive {
     }
   }
 
-  /** Forgets a name that this server has changed, so that the next request reads it again. */
+  /** Forgets a name that this server has changed. The next request reads it again. */
   forget(owner: string, name: string): void {
     this.#names.forget(owner);
     this.#aliases.forget(`${owner}/${name}`);
@@ -254,7 +254,7 @@ function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
   return { name, owner, root, created, ...base, ...model };
 }
 
-/** Whether the store did not answer; a damaged or missing object is an answer. */
+/** Whether the store did not answer. A damaged or missing object is an answer. */
 function isOutage(error: unknown): boolean {
   const { cause } = error as Error;
   if (cause instanceof StoreError) return cause.kind === 'unavailable';
@@ -262,9 +262,9 @@ function isOutage(error: unknown): boolean {
 }
 
 /**
- * Chooses the version of a split alias by a hash of `sticky`, so that equal texts get equal versions and the shares hold
- * over many texts. Growing the last share moves requests only to it. `of` names the alias: shares of two aliases are
- * independent of each other.
+ * Chooses a version of a split alias by a hash of `sticky`: equal texts get equal versions, and over many texts the shares
+ * hold. If the last share grows, requests move only to it. `of` names the alias, which makes the choices of two aliases
+ * independent.
  */
 export function chooseVersion(pointer: AliasPointer, of: string, sticky: string): number {
   if ('version' in pointer) return pointer.version;

@@ -1,5 +1,5 @@
-// The aliases of a name, in one document: read, and changed by compare-and-swap. An alias leads only to versions that
-// exist, and can be rolled back.
+// The aliases of a name, in one document that changes by compare-and-swap. An alias leads only to versions that exist, and can
+// be rolled back.
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
@@ -31,7 +31,7 @@ import { loadManifest, noVersion } from './versions.ts';
 /** Names whose last state is remembered, 1 KB each. */
 const MAX_REMEMBERED = 10_000;
 
-/** The documents, aliases and clock of a repository, for its operations. */
+/** The parts of a repository that its operations use. */
 export interface RepositoryParts {
   readonly documents: DocumentStore;
   readonly aliases: AliasStore;
@@ -56,7 +56,7 @@ export class AliasStore {
     this.#documents = documents;
   }
 
-  /** Reads the aliases; undefined if there are none. Never returns an older state than it has returned before. */
+  /** Reads the aliases; undefined if there are none. Never returns an older state than before. */
   async read(
     of: AdapterName,
     call?: StoreCall,
@@ -64,7 +64,7 @@ export class AliasStore {
     const { key, kind } = aliasesDocument(of);
     const found = await readDocument(this.#documents, key, kind, call);
     if (!found) {
-      this.#seen.delete(key); // somebody deleted it by hand: this program never does
+      this.#seen.delete(key); // somebody deleted it by hand; lorikeet never does
       return undefined;
     }
     const seen = this.#seen.get(key);
@@ -83,8 +83,8 @@ export class AliasStore {
   }
 
   /**
-   * Applies a change to the newest state by compare-and-swap. The change may be called again, also on a state that holds
-   * its own effect already: then it must return that state. Resolves with the state after the change.
+   * Applies a change to the newest state by compare-and-swap. The change may be called again, even on a state that already
+   * includes its effect; it must return that state then. Resolves with the state after the change.
    */
   async change(of: AdapterName, change: AliasChange, call?: StoreCall): Promise<Aliases> {
     const { key, kind } = aliasesDocument(of);
@@ -123,7 +123,7 @@ function emptyAliases({ tenant, name }: AdapterName): Aliases {
   return { schema: 1, tenant, name, revision: 0, aliases: {}, previous: {}, removing: [] };
 }
 
-/** Leads an alias to versions that exist; `undefined` removes it. Throws `ServeError` (400, 404). */
+/** Points an alias to versions that exist; `undefined` removes it. Throws `ServeError` (400, 404). */
 export async function moveAlias(
   parts: RepositoryParts,
   name: AdapterName,
@@ -135,15 +135,15 @@ export async function moveAlias(
   if (!pointer) return parts.aliases.change(of, (now) => withoutPointer(now, of.alias), call);
   const checked = pointerSchema.safeParse(pointer);
   if (!checked.success) {
-    const message = `The alias cannot lead there: ${checked.error.issues[0]!.message}.`;
+    const message = `The alias cannot point there: ${checked.error.issues[0]!.message}.`;
     throw new ServeError('invalid_request', message, { param: 'split' });
   }
   return parts.aliases.change(of, (now) => withTarget(parts, of, now, checked.data, call), call);
 }
 
 /**
- * Returns an alias to its target before the last change. A second rollback undoes the first. Throws `ServeError` (400) if it led
- * nowhere.
+ * Returns an alias to its target before the last change. A second rollback undoes the first. Throws `ServeError` (400) if the
+ * alias had no target before.
  */
 export async function rollback(
   parts: RepositoryParts,
@@ -184,9 +184,9 @@ async function withTarget(
   return withPointer(now, of.alias, pointer);
 }
 
-// Changes to the aliases of a name, as pure functions. A change returns the same object if it has nothing to do.
+// Changes to the aliases of a name, as pure functions. A change with nothing to do returns the same object.
 
-/** Leads an alias to a target, and keeps its former target for a rollback. */
+/** Points an alias to a target, and keeps its former target for a rollback. */
 function withPointer(now: Aliases, alias: string, pointer: AliasPointer): Aliases {
   const before = pointerOf(now.aliases, alias);
   if (before && isSamePointer(before, pointer)) return now;
@@ -204,8 +204,8 @@ function withoutPointer(now: Aliases, alias: string): Aliases {
 }
 
 /**
- * Leads aliases to a version that was just published, unless they have led to it or to a later one before. So a slow or
- * repeated publication undoes neither a later one nor a rollback.
+ * Points aliases to a version that was just published, unless they have pointed to it or to a later one before. A slow or
+ * repeated publication therefore undoes neither a later one nor a rollback.
  */
 export function withPublished(now: Aliases, aliases: readonly string[], version: number): Aliases {
   if (now.removing.includes(version)) return now;
@@ -221,7 +221,10 @@ export function withPublished(now: Aliases, aliases: readonly string[], version:
   return next;
 }
 
-/** Marks versions as being removed: no alias can be led or rolled back to them. Throws `ServeError` (400) if one leads there. */
+/**
+ * Marks versions as being removed, so no alias can be moved or rolled back to them. Throws `ServeError` (400) if one points
+ * there.
+ */
 export function withRemoving(now: Aliases, versions: readonly number[]): Aliases {
   const isAffected = (pointer: AliasPointer) =>
     versionsOf(pointer).some((v) => versions.includes(v));
@@ -230,7 +233,7 @@ export function withRemoving(now: Aliases, versions: readonly number[]): Aliases
   );
   if (users.length > 0) {
     const which = versions.map((version) => `${now.name}@${version}`).join(', ');
-    const message = `${which} is in use: lead ${users.join(', ')} elsewhere first.`;
+    const message = `${which} is in use: point ${users.join(', ')} elsewhere first.`;
     throw new ServeError('invalid_request', message, { param: 'version' });
   }
   if (versions.every((version) => now.removing.includes(version))) return now;
@@ -241,15 +244,15 @@ export function withRemoving(now: Aliases, versions: readonly number[]): Aliases
   return { ...now, previous, removing };
 }
 
-/** Lists the aliases of a fine-tuned model: its own, and those of its checkpoints. */
+/** Lists the aliases of a fine-tuned model and of its checkpoints. */
 export function modelAliases({ aliases }: Aliases, alias: string): string[] {
   const isCheckpoint = (one: string) => one.startsWith(`${alias}.`) && CHECKPOINT_ALIAS.test(one);
   return Object.keys(aliases).filter((one) => one === alias || isCheckpoint(one));
 }
 
 /**
- * Removes a fine-tuned model with these versions. If `latest` led to one of them it leads to `fallback`, or is removed if
- * there is none. Throws `ServeError` (400) if another alias leads to one of them.
+ * Removes a fine-tuned model with these versions. If `latest` points to one of them it moves to `fallback`, or is removed if
+ * there is none. Throws `ServeError` (400) if another alias points to one of them.
  */
 export function withoutModel(
   now: Aliases,
@@ -266,7 +269,7 @@ export function withoutModel(
   return withRemoving(next, removed);
 }
 
-/** Notes that versions have been removed. */
+/** Records that versions have been removed. */
 export function withRemoved(now: Aliases, versions: readonly number[]): Aliases {
   const removing = now.removing.filter((version) => !versions.includes(version));
   return removing.length === now.removing.length ? now : { ...now, removing };

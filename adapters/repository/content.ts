@@ -1,5 +1,5 @@
-// Describes an adapter's two files for publication: digests, sizes, summary, and the manifest and claim made of them. It
-// reads and writes nothing.
+// Describes an adapter's two files for publication: digests, sizes and summary, and the manifest and claim made from them.
+// Pure: no I/O.
 import { createHash } from 'node:crypto';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
@@ -35,7 +35,7 @@ export interface Content {
   readonly files: VersionManifest['files'];
   readonly digest: string;
   readonly summary: AdapterSummary;
-  /** Absent: the folder has no such file. */
+  /** Absent: the folder contains no such file. */
   readonly training?: TrainingOrigin;
 }
 
@@ -96,8 +96,8 @@ export function toClaim(
 }
 
 /**
- * Returns a publication id for a content, so that publishing it again makes no new version. Another base or other defaults
- * make another id.
+ * Returns a publication id for the content, so publishing the same content again makes no new version. Another base or other
+ * defaults give another id.
  * @param digest the adapter's identity (`adapters/peft/files.ts`)
  */
 export function contentPublication(

@@ -1,5 +1,5 @@
-// The documents of published adapters: a version's manifest, claim and tombstone, and the aliases of a name. Schemas, names,
-// keys and signatures; this file reads and writes nothing.
+// The documents of published adapters: a version's manifest, claim and tombstone, and the aliases of a name. Contains their
+// schemas, names, keys and signatures. Pure: no I/O.
 
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
@@ -11,50 +11,50 @@ import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { trainingOriginSchema } from '../../src/contracts/training-origin.ts';
 import { CONFIG_FILE, MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS_FILE } from '../peft/files.ts';
 
-/** The name of an adapter. */
+/** An adapter's owner and name. */
 export interface AdapterName {
   readonly tenant: string;
   readonly name: string;
 }
 
-/** One alias of a name. */
+/** An alias of an adapter, such as `latest`. */
 export interface AliasName extends AdapterName {
   readonly alias: string;
 }
 
-/** One version of a name. */
+/** A version of an adapter, by number. */
 export interface VersionName extends AdapterName {
   readonly version: number;
 }
 
 /**
- * A name or an alias. It excludes `@`, `:`, `+`, `*` and `/`, which separate the parts of a model's name, and `__proto__`,
- * which is special as the key of a JSON object.
+ * A name or an alias. It excludes `@`, `:`, `+`, `*` and `/`, which separate the parts of a model name, and `__proto__`, which
+ * is special as a key of a JSON object.
  */
 export const NAME_PATTERN = /^(?!.*\.\.)(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$/;
 
-/** The last part of a fine-tuned model's name, which is an alias of the adapter's name. */
+/** The last part of a fine-tuned model's name: an alias of the adapter's name. */
 export const FINE_TUNED_ALIAS = /^[0-9a-f]{24}$/;
 /** Ends the alias of a job's checkpoint. */
 export const CHECKPOINT_ALIAS = /\.ckpt-step-\d+$/;
-/** Names with another meaning as a model: nothing is published under them. */
+/** Names that mean something else as a model. Nothing is published under them. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', 'ft']);
 
-/** A manifest with 4,096 targets and generous metrics has 100 KB. This program writes no longer one. */
+/** A manifest with 4,096 targets and generous metrics takes 100 KB. lorikeet refuses to write a longer one. */
 export const MAX_MANIFEST_BYTES = 1024 * 1024;
-/** The largest that the schema allows, with two pointers of 200 bytes per alias. */
+/** The largest document that the schema allows, with two pointers of 200 bytes per alias. */
 export const MAX_ALIASES_BYTES = 512 * 1024;
-/** Each training job of a name keeps one, and its checkpoints three. All are read on every poll. */
+/** Each training job of a name keeps one alias, and its checkpoints three. Every poll reads all of them. */
 const MAX_ALIASES = 1000;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const name = z.string().regex(NAME_PATTERN);
 const owner = z.string().regex(TENANT_PATTERN);
-/** Readers allocate memory and disk by these sizes, so they are bounded. */
+/** Readers allocate memory and disk space by these sizes, so the sizes are bounded. */
 const fileOf = (maxBytes: number) =>
   z.object({ sha256: digest, byteSize: z.int().positive().max(maxBytes) });
 
-/** `manifest.json`, written last: without it there is no version. snake_case like PEFT's own files. */
+/** `manifest.json`, written last: without it the version does not exist. snake_case, like PEFT's files. */
 export const manifestSchema = z.object({
   schema: z.literal(1),
   tenant: owner,
@@ -67,7 +67,7 @@ export const manifestSchema = z.object({
     [CONFIG_FILE]: fileOf(MAX_CONFIG_BYTES),
     [WEIGHTS_FILE]: fileOf(MAX_WEIGHTS_BYTES),
   }),
-  /** Digest of the base that it was trained on. Another base of the same shape is refused. Absent: unknown. */
+  /** Digest of the base it was trained on. Another base of the same shape is refused. Absent: unknown. */
   base_digest: digest.optional(),
   /** Unix seconds. */
   created_at: z.int(),
@@ -75,36 +75,36 @@ export const manifestSchema = z.object({
   targets: z.array(z.string()),
   /** The job that trained it. */
   job: z.string().optional(),
-  /** The data and the program that made it. Absent: this program did not train it, or an older version did. */
+  /** The data and the program that produced it. Absent: lorikeet did not train it, or an older version did. */
   training: trainingOriginSchema.optional(),
   /** The evaluation card, training figures and the like. */
   metrics: z.record(z.string(), z.unknown()).optional(),
-  /** Its own sampling defaults, from the generation_config.json beside its files. */
+  /** Its own sampling defaults, from the generation_config.json in its folder. */
   generation_config: generationConfigSchema.optional(),
-  /** Fields for requests that leave them out, from the request_defaults.json beside its files. */
+  /** Fields for requests that leave them out, from the request_defaults.json in its folder. */
   request_defaults: requestDefaultsSchema.optional(),
-  /** The tokens of its tables of the vocabulary. Absent: it has none. */
+  /** The number of tokens in its vocabulary tables. Absent: it has none. */
   vocab_size: z.int().positive().optional(),
-  /** The tokens that it adds to the base, from the tokenizer beside its files. */
+  /** The tokens that it adds to the base, from the tokenizer in its folder. */
   added_tokens: addedTokensSchema.optional(),
-  /** Ed25519 over all other fields, in base64. Absent: it was published without a signing key. */
+  /** Ed25519 signature over all other fields, in base64. Absent: it was published without a signing key. */
   signature: z.string().max(128).optional(),
 });
 
 /** A version's manifest. */
 export type VersionManifest = z.infer<typeof manifestSchema>;
 
-/** Replaces a manifest: the version was removed or never finished, and its number is not used again. */
+/** Replaces a manifest if the version was removed or never finished. The number is not used again. */
 export const tombstoneSchema = z.strictObject({
   schema: z.literal(1),
   /** Unix seconds. */
   removed_at: z.int(),
 });
 
-/** Every manifest is longer and every tombstone shorter, so a list tells them apart. */
+/** Every manifest is longer and every tombstone shorter, so a list can tell them apart. */
 export const MAX_TOMBSTONE_BYTES = 128;
 
-/** `publishing.json`: the publication that owns a version's number. */
+/** `publishing.json`: names the publication that owns a version's number. */
 export const claimSchema = z.object({
   schema: z.literal(1),
   publication_id: z.string().min(1).max(256),
@@ -150,33 +150,33 @@ const pointers = z
   .record(name, pointerSchema)
   .refine((all) => Object.keys(all).length <= MAX_ALIASES, `more than ${MAX_ALIASES} aliases`);
 
-/** `alias.json`: all aliases of a name, changed by compare-and-swap. */
+/** `alias.json`: all aliases of a name. It changes by compare-and-swap. */
 export const aliasesSchema = z.object({
   schema: z.literal(1),
   tenant: owner,
   name,
-  /** Grows by one with every change, so readers can tell an older state. */
+  /** Grows by one with every change, so readers can recognize an older state. */
   revision: z.int().positive(),
   aliases: pointers,
   /** The target of each alias before its last change, for a rollback. */
   previous: pointers.default({}),
-  /** Versions that are being removed. No alias may be led to them. */
+  /** Versions that are being removed. No alias may be pointed to them. */
   removing: z.array(z.int().positive()).default([]),
 });
 
 /** The aliases of a name. */
 export type Aliases = z.infer<typeof aliasesSchema>;
 
-/** Returns the target of an alias. `constructor` and the like find nothing by accident. */
+/** Returns the target of an alias. Only own keys count: `constructor` and the like are not found by accident. */
 export function pointerOf(aliases: Aliases['aliases'], alias: string): AliasPointer | undefined {
   return Object.hasOwn(aliases, alias) ? aliases[alias] : undefined;
 }
 
-/** The alias of a name without version or alias. */
+/** The alias that a name without version or alias means. */
 export const LATEST = 'latest';
 const ALIAS_FILE = 'alias.json';
 export const MANIFEST_FILE = 'manifest.json';
-/** Written first, if absent: its writer owns the version's number. */
+/** Written first, and only if absent: its writer owns the version's number. */
 export const CLAIM_FILE = 'publishing.json';
 
 /** The keys of the documents. */
@@ -187,7 +187,7 @@ export const keys = {
   versionFile: (of: VersionName, file: string) => `${of.tenant}/${of.name}/${of.version}/${file}`,
 };
 
-/** Throws `ServeError` (400) if nothing can have the name. */
+/** Throws `ServeError` (400) if the name is not valid. */
 export function checkName({ tenant, name }: AdapterName): AdapterName {
   if (!TENANT_PATTERN.test(tenant)) throw badName('tenant', 'lower-case letters');
   if (!NAME_PATTERN.test(name)) throw badName('name', 'letters');
@@ -201,7 +201,7 @@ export function checkNewName(to: AdapterName): AdapterName {
   throw new ServeError('invalid_request', message, { param: 'name' });
 }
 
-/** Throws `ServeError` (400) if no adapter can have the name, or no alias of one can. */
+/** Throws `ServeError` (400) if the name or the alias is not valid. */
 export function checkAlias(name: AdapterName, alias: string): AliasName {
   if (!NAME_PATTERN.test(alias)) throw badName('alias', 'letters');
   return { ...checkName(name), alias };
@@ -212,25 +212,25 @@ function badName(param: string, letters: string): ServeError {
   return new ServeError('invalid_request', `The ${param} must be ${rule}.`, { param });
 }
 
-// Signatures of manifests (Ed25519): who may write to the store cannot publish without the private key. A manifest names its
-// tenant, name, version and the digests of its files, so a signature is worth nothing elsewhere.
+// Signatures of manifests (Ed25519): write access to the store is not enough to publish without the private key. A manifest
+// contains its tenant, name, version and file digests, so its signature is useless elsewhere.
 
 const KEY_TYPE = 'ed25519';
-/** No other signed text begins like this. */
+/** No other signed text starts like this. */
 const PURPOSE = 'lorikeet adapter manifest\n';
 
-/** The keys of a repository. With a signing key, what is published is signed, and what is read must be. */
+/** The keys of a repository. With a signing key, new versions are signed, and every version that is read must be signed. */
 export interface SignatureKeys {
   readonly publicKey: KeyObject;
   readonly signingKey?: KeyObject;
 }
 
-/** Parses a public key in PEM. Throws `TypeError` or an error of the runtime if it is no Ed25519 key. */
+/** Parses a public key in PEM. Throws `TypeError` or an error of the runtime if it is not an Ed25519 key. */
 export function parsePublicKey(pem: string): KeyObject {
   return ofType(createPublicKey(pem));
 }
 
-/** Parses a private key in PEM, which contains the public one. Throws as `parsePublicKey`. */
+/** Parses a private key in PEM, which includes the public one. Throws as `parsePublicKey`. */
 export function parseSigningKey(pem: string): Required<SignatureKeys> {
   const signingKey = ofType(createPrivateKey(pem));
   return { signingKey, publicKey: createPublicKey(signingKey) };
@@ -241,7 +241,7 @@ function ofType(key: KeyObject): KeyObject {
   return key;
 }
 
-/** Returns the manifest with a signature, or as it is if there is no signing key. */
+/** Returns the manifest with a signature, or unchanged without a signing key. */
 export function signManifest(
   manifest: VersionManifest,
   keys: SignatureKeys | undefined,
@@ -268,7 +268,7 @@ function signedBytes({ signature: _, ...manifest }: VersionManifest): Uint8Array
   return Buffer.from(PURPOSE + JSON.stringify(manifest, inOrder));
 }
 
-/** Orders the keys of objects, because a reader may not keep the writer's order. */
+/** Orders the keys of objects, because readers may not keep the writer's order. */
 function inOrder(_: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -1,5 +1,5 @@
-// Publishes an adapter: a claim takes the version's number, then come the two files, the manifest that makes them a version,
-// and the aliases. A publication that ends anywhere in between leaves nothing half-visible, and continues under the same id.
+// Publishes an adapter. A claim takes the version's number; then come the two files, the manifest that makes them a version,
+// and the aliases. An interrupted publication leaves nothing half-visible, and continues under the same id.
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
@@ -48,15 +48,13 @@ import {
 
 /** How an adapter is published. */
 export interface PublishOptions extends VersionOrigin {
-  /** Aliases that lead to this version afterwards, beside `latest`. */
+  /** Aliases that will point to this version, in addition to `latest`. */
   readonly aliases?: readonly string[];
-  /** Leaves `latest` alone: only the other aliases lead to the version. */
+  /** Leaves `latest` alone: only the other aliases move to the version. */
   readonly isAside?: true;
-  /**
-   * Awaited between reading and moving the aliases, once per try. It rejects if the caller has lost the right to publish.
-   */
+  /** Awaited between reading and moving the aliases, once per try. Rejects if the caller has lost the right to publish. */
   readonly confirm?: () => Promise<void>;
-  /** Tries of one publication, also by several processes, share this id and end with one version. */
+  /** Tries of one publication share this id, even across processes, and end with one version. */
   readonly publicationId?: string;
   /** Called with the bytes of the two files written so far. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -68,8 +66,8 @@ type FolderTarget = AdapterName & { readonly directory: string };
 const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
 
 /**
- * Publishes a local PEFT folder as the name's next version. The version exists once its manifest is written; then `latest` and the
- * other aliases move, forward only.
+ * Publishes a local PEFT folder as the name's next version. The version exists once its manifest is written. Then `latest` and
+ * the other aliases move, forward only.
  */
 export async function publish(
   parts: RepositoryParts,
@@ -100,7 +98,7 @@ async function describeFolder(directory: string): Promise<Content> {
   return { ...content, ...(training && { training }) };
 }
 
-/** Makes a version of files that somebody has put under a number by hand. */
+/** Makes a version from files that somebody has put under a number by hand. */
 export async function adopt(
   parts: RepositoryParts,
   of: VersionName,
@@ -152,14 +150,14 @@ async function writeVersion(
     doneBytes += sizes[i]!;
     report(0);
   }
-  // The files were sent from the disk, in parts, and may have changed since they were read.
+  // The files were sent from the disk in parts, and may have changed since they were read.
   const { digest } = await digestAdapterFiles(of.directory);
   if (digest !== content.digest)
     throw invalidAdapter(WEIGHTS_FILE, 'changed while it was published');
   return commitVersion(parts, of, content, options);
 }
 
-/** Writes the manifest. From here on the version exists. */
+/** Writes the manifest. From then on the version exists. */
 async function commitVersion(
   { documents, now, signatureKeys }: RepositoryParts,
   of: VersionName,
@@ -180,7 +178,7 @@ async function commitVersion(
   throw new ServeError('invalid_request', message);
 }
 
-/** Leads the aliases to the version. Resolves when readers see it. */
+/** Points the aliases to the version. Resolves when readers see it. */
 async function leadAliases(
   { documents, aliases: store }: RepositoryParts,
   manifest: VersionManifest,
@@ -192,7 +190,7 @@ async function leadAliases(
     async (now) => {
       await confirm?.();
       const next = withPublished(now, aliases, manifest.version);
-      // The version may have been removed in the meantime.
+      // The version may have been removed meanwhile.
       return next === now || (await loadManifest(documents, manifest, call)) ? next : now;
     },
     call,
@@ -205,8 +203,8 @@ async function leadAliases(
   });
 }
 
-// Assigns version numbers: the first publication that writes a claim owns the number. A publication that is tried again,
-// also by another process, finds the number that it already has.
+// Assigns version numbers: the first publication to write a claim owns the number. A retried publication finds its number
+// again, even from another process.
 
 /** The publication's number, and the manifest if the publication was finished before. */
 interface Claimed {
@@ -214,12 +212,10 @@ interface Claimed {
   readonly manifest?: VersionManifest;
 }
 
-/** More than will ever publish one name at the same time. */
+/** More than will ever publish one name at a time. */
 const MAX_PUBLISHERS = 200;
 
-/**
- * Claims the next number. If the publication `mayExist`, because it has an id, returns the number that it already has.
- */
+/** Claims the next number. A publication with an id (`mayExist`) may already own one, which is returned then. */
 async function claimNumber(
   documents: DocumentStore,
   of: AdapterName,
@@ -229,7 +225,7 @@ async function claimNumber(
   const numbers = await takenNumbers(documents, of, call);
   const earlier = mayExist && (await findClaimed(documents, { ...of, numbers }, claim, call));
   if (earlier) return earlier;
-  // Numbers are tried without gaps, so two processes with the same publication meet at the same claim.
+  // Numbers have no gaps, so two processes with the same publication meet at the same claim.
   const last = numbers.at(-1) ?? 0;
   for (let version = last + 1; version <= last + MAX_PUBLISHERS; version++) {
     const found = await ifSound(createClaim(documents, { ...of, version }, claim, call));
@@ -238,10 +234,10 @@ async function claimNumber(
     const claimed = await stateOf(documents, { ...of, version }, [found, claim], call);
     if (claimed) return claimed;
   }
-  throw new ServeError('overloaded', 'Too many others publish under this name. Try again.');
+  throw new ServeError('overloaded', 'Too many publications of this name. Try again.');
 }
 
-/** Finds the lowest of these numbers that the publication owns and that has not been removed. */
+/** Finds the lowest of these numbers that the publication owns and that was not removed. */
 async function findClaimed(
   documents: DocumentStore,
   { numbers, ...of }: AdapterName & { readonly numbers: readonly number[] },
@@ -259,7 +255,7 @@ async function findClaimed(
   return undefined;
 }
 
-/** Returns the state of the publication's number; undefined if it has been removed. */
+/** Returns the state of the publication's number; undefined if it was removed. */
 async function stateOf(
   documents: DocumentStore,
   of: VersionName,

@@ -1,10 +1,8 @@
-// Removes versions and collects garbage. A removal puts a tombstone in the manifest's place. The files stay for a grace
-// period, because a server that has just read the manifest may be fetching them.
-//
-// Published versions stay until they are removed, and a version with an alias cannot be removed. The collector deletes the
-// files of removed versions, and of publications that were never finished, once they are older than the grace period. It
-// leaves files alone that somebody put there by hand. Servers need no leases: they run adapters from copies on their own
-// disk, and a fetch takes a minute at most, the grace period a day.
+// Removes versions and collects garbage. A removal replaces the manifest with a tombstone. The files stay for a grace period,
+// because a server that has just read the manifest may be fetching them. Published versions stay until they are removed, and a
+// version with an alias cannot be removed. The collector deletes the files of removed versions and of unfinished publications
+// once they are older than the grace period. Files that somebody has put there by hand are left alone. Servers need no leases:
+// they run adapters from copies on their own disks, and a fetch takes at most a minute, while the grace period is a day.
 import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import type { DocumentStore } from '../store/documents.ts';
@@ -59,11 +57,14 @@ export interface Garbage {
   /** Removed versions whose files were deleted. */
   readonly removed: number;
   readonly bytes: number;
-  /** Versions that were left as they are, because a file that tells whether they are used is damaged. */
+  /** Versions that were left alone because the file that tells whether they are used is damaged. */
   readonly damaged: number;
 }
 
-/** Removes a version, whose number is never used again. Throws `ServeError` (400) while an alias leads to it, (404) if there is none. */
+/**
+ * Removes a version, whose number is never used again. Throws `ServeError`: 400 while an alias points to it, 404 if it does not
+ * exist.
+ */
 export async function removeVersion(
   parts: RepositoryParts,
   name: AdapterName,
@@ -73,13 +74,13 @@ export async function removeVersion(
   const of = { ...checkName(name), version };
   const { documents, aliases } = parts;
   if (!(await loadManifest(documents, of, call))) throw noVersion(of);
-  // Block new aliases first, so that no alias ever leads to a removed version.
+  // Block new aliases first, so no alias ever points to a removed version.
   await aliases.change(of, (now) => withRemoving(now, [of.version]), call);
   await writeFinalTombstone(parts, of, call);
   await aliases.change(of, (now) => withRemoved(now, [of.version]), call);
 }
 
-/** Removes a name's aliases and all its versions. Throws `ServeError` (404) if it has none. */
+/** Removes a name's aliases and all its versions. Throws `ServeError` (404) if there are none. */
 export async function removeName(
   parts: RepositoryParts,
   name: AdapterName,
@@ -101,8 +102,8 @@ export async function removeName(
 
 /**
  * Removes a fine-tuned model: the alias of its job (or of one checkpoint), and the versions that this alias and the job's
- * checkpoints lead to. `latest` returns to the version before. Resolves with false if there is no such alias. Throws
- * `ServeError` (400) if another alias leads to one of the versions.
+ * checkpoints point to. `latest` returns to the version before. Resolves with false if there is no such alias. Throws
+ * `ServeError` (400) if another alias points to one of the versions.
  */
 export async function removeModel(
   parts: RepositoryParts,
@@ -125,7 +126,7 @@ export async function removeModel(
     },
     call,
   );
-  // Includes versions whose removal was begun earlier and not finished.
+  // Includes versions whose earlier removal was interrupted.
   await mapBounded(after.removing, (version) =>
     writeFinalTombstone(parts, { ...of, version }, call),
   );
@@ -133,7 +134,7 @@ export async function removeModel(
   return isFound;
 }
 
-/** Finds the next `latest`: the version it led to before, or else the newest that is not a checkpoint. */
+/** Finds the next `latest`: its version before, or else the newest that is not a checkpoint. */
 async function findFallback(
   documents: DocumentStore,
   now: Aliases,
@@ -158,7 +159,6 @@ async function writeFinalTombstone(
   await writeTombstone(documents, of, { nowMs: now(), isManifestKept: false, ...call });
 }
 
-/** The objects of one version. */
 interface VersionObjects {
   readonly of: VersionName;
   readonly objects: (ObjectInfo & { readonly file: string })[];
@@ -189,7 +189,7 @@ export async function collectGarbage(
   return total;
 }
 
-/** Tells from a list whether a version's objects are garbage. */
+/** Tells from a list entry whether a version's objects are garbage. */
 function garbageKind(
   { objects }: VersionObjects,
   beforeMs: number,
@@ -204,7 +204,9 @@ function garbageKind(
   return isClaimed && isOld ? 'unfinished' : undefined;
 }
 
-/** Deletes all but the tombstone. Resolves with the bytes, or with undefined if the version is in use after all. */
+/**
+ * Deletes all but the tombstone. Resolves with the number of bytes, or with undefined if the version turns out to be in use.
+ */
 async function collectVersion(
   { documents, aliases, now }: RepositoryParts,
   { of, objects, kind }: VersionObjects & { readonly kind: 'unfinished' | 'removed' },
@@ -215,7 +217,7 @@ async function collectVersion(
   if (kind === 'removed') {
     if ((await readCommit(documents, of, call))?.kind !== 'tombstone') return undefined;
   } else {
-    // Its publisher may continue at this moment. Of a manifest and a tombstone, the first one stays.
+    // Its publisher may be continuing at this moment. Whichever of manifest and tombstone comes first stays.
     const options = { nowMs: now(), isManifestKept: true, ...call };
     if (!(await writeTombstone(documents, of, options))) return undefined;
   }
@@ -224,7 +226,7 @@ async function collectVersion(
   return garbage.reduce((sum, { byteSize }) => sum + byteSize, 0);
 }
 
-/** Lists the objects of each version. Keys are in order, so those of a version come together. */
+/** Lists the objects of each version. Keys are sorted, so a version's objects come together. */
 async function* listObjects(
   { store }: DocumentStore,
   call: StoreCall,

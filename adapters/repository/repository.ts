@@ -1,5 +1,5 @@
-// Published adapters in a store: versions that never change, and aliases that lead to them. It does not know who may use
-// an adapter, nor what a server has loaded.
+// Published adapters in a store: versions that never change, and aliases that point to them. Who may use an adapter is decided
+// elsewhere.
 import { ServeError } from '../../src/common/errors.ts';
 import type { Clock } from '../../src/common/waiting.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
@@ -24,7 +24,7 @@ export interface RepositoryOptions {
   readonly now?: () => number;
   /** Times the tries of a change. Default: the machine's. */
   readonly clock?: Clock;
-  /** With them, versions are signed when they are published, and verified when they are read. */
+  /** If set, versions are signed when published and verified when read. */
   readonly signatureKeys?: SignatureKeys | undefined;
 }
 
@@ -49,13 +49,13 @@ type WithParts<F> = F extends (parts: RepositoryParts, ...rest: infer Rest) => i
   : never;
 
 /**
- * The published adapters of all tenants. Every call rejects with `ServeError` or with its signal's reason; if the store
- * fails or is damaged the error is `adapter_unavailable`, with the `StoreError` as its cause.
+ * The published adapters of all tenants. Every call rejects with `ServeError` or with its signal's reason. If the store fails
+ * or is damaged, the error is `adapter_unavailable` with the `StoreError` as its cause.
  */
 export type AdapterRepository = {
   readonly [K in keyof typeof OPERATIONS]: WithParts<(typeof OPERATIONS)[K]>;
 } & {
-  /** The store's name for people. */
+  /** A human-readable name of the store. */
   readonly label: string;
 };
 
@@ -73,7 +73,7 @@ export function createRepository(
   return { label: objects.label, ...Object.fromEntries(bound) };
 }
 
-/** Reads a name's aliases; undefined if it was never published. Never returns an older state than it has before. */
+/** Reads a name's aliases; undefined if it was never published. Never returns an older state than before. */
 async function readAliases(
   { aliases }: RepositoryParts,
   tenant: string,
@@ -134,7 +134,7 @@ async function openFile(
   throw new ServeError('adapter_unavailable', `${file} is not in the store.`, { cause });
 }
 
-/** Whether something may have been published under this name. */
+/** Whether something may have been published under this name: it is valid. */
 function isName(tenant: string, name: string): boolean {
   return TENANT_PATTERN.test(tenant) && NAME_PATTERN.test(name);
 }

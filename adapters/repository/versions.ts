@@ -1,5 +1,5 @@
-// The versions of a name. A number's folder holds a claim while the version is being published, a manifest afterwards, and a
-// tombstone in the manifest's place after its removal. So a number never stands for two contents.
+// The versions of a name. A number's folder holds a claim while the version is being published, then a manifest, and a
+// tombstone in its place after removal. A number therefore never stands for two contents.
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -32,7 +32,7 @@ import {
 } from './manifest.ts';
 import type { AdapterRepository } from './repository.ts';
 
-/** The folder of a version. */
+/** The name of a version's folder. */
 const NUMBER_PATTERN = /^[1-9]\d{0,8}$/;
 const CLAIM_KIND: DocumentKind<VersionClaim> = { schema: claimSchema, maxBytes: 4096 };
 
@@ -106,7 +106,7 @@ export async function readCommit(
   return found && toCommitState(found.value);
 }
 
-/** Writes the manifest unless there is one or a tombstone. Resolves with the state afterwards. */
+/** Writes the manifest, unless a manifest or tombstone exists. Resolves with the state afterwards. */
 export async function commit(
   documents: DocumentStore,
   manifest: VersionManifest,
@@ -119,7 +119,7 @@ export async function commit(
 
 type CommitFile = z.infer<typeof tombstoneSchema> | VersionManifest;
 
-/** A union of the two would not say which field is wrong. */
+/** A union of the two schemas would not report which field is wrong. */
 const commitSchema = z.looseObject({}).transform((file, context): CommitFile => {
   const schema = 'removed_at' in file ? tombstoneSchema : manifestSchema;
   const result = schema.safeParse(file);
@@ -142,7 +142,7 @@ function toCommitState(file: CommitFile): CommitState {
   return 'removed_at' in file ? { kind: 'tombstone' } : { kind: 'manifest', manifest: file };
 }
 
-/** Finds a manifest that was copied from another version. */
+/** Detects a manifest that was copied from another version. */
 function foreignFault(manifest: VersionManifest, of: VersionName): string | undefined {
   const isOwn =
     manifest.tenant === of.tenant && manifest.name === of.name && manifest.version === of.version;
@@ -160,7 +160,7 @@ export async function loadManifest(
   return state?.kind === 'manifest' ? state.manifest : undefined;
 }
 
-/** Lists the manifests of a name, ascending. Skips damaged ones, which are in the log. */
+/** Lists the manifests of a name, ascending. Skips damaged ones, which are logged. */
 export async function loadVersions(
   documents: DocumentStore,
   of: AdapterName,
@@ -183,7 +183,7 @@ export async function readClaim(
   return (await readDocument(documents, key, CLAIM_KIND, call))?.value;
 }
 
-/** Writes a claim, unless there is one. Resolves with the one that is there afterwards. */
+/** Writes a claim unless one exists. Resolves with the claim that is there afterwards. */
 export function createClaim(
   documents: DocumentStore,
   of: VersionName,
@@ -194,8 +194,8 @@ export function createClaim(
 }
 
 /**
- * Ends a number for good: its publisher finds the tombstone in the manifest's place. Resolves with false, and writes
- * nothing, if there is a manifest and `isManifestKept` is set.
+ * Retires a number: its publisher finds the tombstone in the manifest's place. Resolves with false, and writes nothing, if
+ * there is a manifest and `isManifestKept` is set.
  */
 export async function writeTombstone(
   { store }: DocumentStore,
@@ -227,7 +227,6 @@ export function isTombstoneSize(byteSize: number): boolean {
 
 // Fetches a version's two files into memory, and checks every byte against the manifest.
 
-/** The options of a fetch. */
 interface FetchVersionOptions extends StoreCall {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }

@@ -1,5 +1,5 @@
-// Small JSON objects in a store: read within bounds and against a schema, and changed by compare-and-swap. A damaged
-// object is refused and raises an alert. This file knows no names and no versions.
+// Small JSON objects in a store: read within bounds and against a schema, and changed by compare-and-swap. A damaged object is
+// refused and raises an alert.
 
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
@@ -9,12 +9,12 @@ import { type Backoff, backoffMs, type Clock, sleep } from '../../src/common/wai
 import { type GuardedStore, logStoreFault, type StoreLog } from './guarded-store.ts';
 import { type Etag, isConflict, isDamage, type StoreCall, StoreError } from './store.ts';
 
-/** How the documents under some keys are written. */
+/** The format of the documents under some keys. */
 export interface DocumentKind<T> {
   readonly schema: z.ZodType<T>;
-  /** Larger objects are damaged. */
+  /** Larger objects count as damaged. */
   readonly maxBytes: number;
-  /** Returns why a value that fits the schema still does not belong under its key. */
+  /** Returns why a value does not belong under its key although it fits the schema. */
   readonly faultOf?: (value: T) => string | undefined;
 }
 
@@ -24,7 +24,7 @@ export interface StoredDocument<T> {
   readonly etag: Etag;
 }
 
-/** A store of documents, and the log for damaged ones. */
+/** A store of documents, and the log that damaged ones go to. */
 export interface DocumentStore {
   readonly store: GuardedStore;
   readonly log?: StoreLog | undefined;
@@ -38,9 +38,7 @@ const MAX_TRIES = 40;
 const MAX_UNANSWERED = 3;
 const BACKOFF: Backoff = { firstMs: 10, longestMs: 640 };
 
-/**
- * Reads a document; undefined if there is none. Rejects with the store's error; that of a damaged one is logged here.
- */
+/** Reads a document; undefined if there is none. Rejects with the store's error. A damaged document is also logged here. */
 export async function readDocument<T>(
   documents: DocumentStore,
   key: string,
@@ -51,8 +49,8 @@ export async function readDocument<T>(
 }
 
 /**
- * Writes a document unless its key has one. Resolves with the document that is there afterwards, which is `value` itself
- * if this call wrote it. Rejects as `updateDocument`.
+ * Writes a document unless its key has one. Resolves with the document that exists afterwards, which is `value` itself if this
+ * call wrote it. Rejects as `updateDocument`.
  */
 export async function createDocument<T>(
   documents: DocumentStore,
@@ -65,11 +63,11 @@ export async function createDocument<T>(
 }
 
 /**
- * Changes a document by compare-and-swap. `change` gets the current value, undefined if there is none, and returns the
- * next one; nothing is written if it returns what it got. It is called again after each conflict, and may then get a value
- * that holds its own effect already. If the store does not answer a write, a read tells whether it was done. Resolves with
- * the value after the change. Rejects with what `change` throws, with the store's error, or with `ServeError`
- * (`overloaded`) if other writers always come first.
+ * Changes a document by compare-and-swap. `change` gets the current value (undefined if there is none) and returns the next
+ * one; if it returns its argument, nothing is written. It is called again after each conflict, and may then get a value that
+ * already includes its effect. If the store does not answer a write, a read tells whether it succeeded. Resolves with the value
+ * after the change. Rejects with the error of `change`, with the store's error, or with `ServeError` (`overloaded`) if other
+ * writers always come first.
  */
 export async function updateDocument<T, Next extends T | undefined>(
   documents: DocumentStore,
@@ -86,7 +84,7 @@ interface Swap<T> {
   readonly key: string;
   readonly kind: DocumentKind<T>;
   readonly call: StoreCall | undefined;
-  /** There is probably nothing yet, so the first try does not read. */
+  /** The document probably does not exist, so the first try does not read. */
   readonly isNew: boolean;
 }
 
@@ -124,7 +122,7 @@ function waitForTurn(attempt: number, { clock }: DocumentStore, call: StoreCall 
   return sleep(delayMs, { ...call, ...(clock && { clock }) });
 }
 
-/** Whether a failed write may have been done all the same; a full disk has taken nothing. */
+/** Whether a failed write may have succeeded after all. A full disk has written nothing. */
 function isUnanswered(error: unknown): boolean {
   const { cause } = error as Error;
   return cause instanceof StoreError && cause.kind === 'unavailable' && !isDiskFull(cause);
@@ -161,7 +159,7 @@ function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): { value: T } | { fau
   return { fault: `${path.join('.') || 'object'}: ${message}` };
 }
 
-/** Resolves with undefined even if the document or record is damaged, for callers that can do without it. */
+/** Resolves with undefined if the document or record is damaged, for callers that can do without it. */
 export async function ifSound<T>(document: Promise<T | undefined>): Promise<T | undefined> {
   try {
     return await document;
@@ -171,12 +169,12 @@ export async function ifSound<T>(document: Promise<T | undefined>): Promise<T | 
   }
 }
 
-/** Returns the bytes of a document: indented JSON, for people with other tools. */
+/** Returns the bytes of a document: indented JSON, readable with other tools. */
 export function serializeDocument(value: unknown): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Reads a whole body; undefined if it is longer than `maxBytes`, and then the rest is not read. */
+/** Reads a whole body; undefined if it is longer than `maxBytes`. The rest is not read then. */
 export async function readBody(
   body: AsyncIterable<Uint8Array>,
   maxBytes: number,
@@ -191,10 +189,10 @@ export async function readBody(
   return Buffer.concat(chunks);
 }
 
-// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see. Each write
-// leaves its own mark, so a write whose answer was lost is told apart from an equal one. Knows no jobs.
+// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see. Each write leaves
+// a unique mark, which tells a write whose response was lost from an equal one by another writer.
 
-/** The part that every record has. */
+/** The field that every record has. */
 export interface Marked {
   /** The UUID of the write that made the record what it is. */
   readonly mark: string;
@@ -203,7 +201,7 @@ export interface Marked {
 /** A record to be written. */
 export type Unmarked<T extends Marked> = Omit<T, 'mark'>;
 
-/** Records of one kind. Methods throw the store's errors, also for a damaged record. */
+/** Records of one kind. Methods throw the store's errors, and an error for a damaged record. */
 export class Records<T extends Marked> {
   readonly #documents: DocumentStore;
   readonly #kind: DocumentKind<T>;
@@ -220,7 +218,7 @@ export class Records<T extends Marked> {
     return found?.value;
   }
 
-  /** Creates a record. Returns the record under this key: the new one, or the one that was there before. */
+  /** Creates a record. Returns the record under this key afterwards: the new one, or an earlier one. */
   async create(
     key: string,
     value: Unmarked<T>,

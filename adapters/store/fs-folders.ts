@@ -1,5 +1,4 @@
-// The disk of a store: walks its folders in the order of keys, syncs them and removes empty ones, and tells failures as
-// `StoreError`.
+// The disk of a store: walks its folders in key order, syncs them, removes empty ones, and reports failures as `StoreError`.
 import type { Dirent } from 'node:fs';
 import { lstat, open, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -27,11 +26,11 @@ export interface WalkOptions {
   readonly begin: string;
   /** Keys up to this one are skipped. */
   readonly after: string;
-  /** Yields a folder that holds an object instead of its content. */
+  /** Yields only the name of a folder that holds an object, not its content. */
   readonly isFlat: boolean;
 }
 
-/** Yields the files below a folder in the order of keys. Skips links, and names that no key can have. */
+/** Yields the files below a folder in key order. Skips links and names that no key can have. */
 export async function* walk(
   folder: string,
   { base, begin, after, isFlat }: WalkOptions,
@@ -123,9 +122,9 @@ export async function lstatIfAny(file: string) {
   }
 }
 
-// Failures of the local disk as `StoreError`. Knows no driver.
+// Converts failures of the local disk to `StoreError`.
 
-/** Other codes (a full or failing disk, too many open files) are `unavailable`. */
+/** Other codes (such as a full disk or too many open files) are `unavailable`. */
 const KIND_OF_CODE: Readonly<Record<string, StoreErrorKind>> = {
   ENOENT: 'invalid',
   ENOTDIR: 'invalid',

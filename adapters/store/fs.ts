@@ -1,5 +1,5 @@
-// A store in a folder, safe for several processes. An object is a file whose path is its key, so a published version is a
-// plain folder for other programs. A file is written aside, synced, and then renamed or linked into place.
+// A store in a folder, safe for several processes. An object is a file whose path is its key, so other programs see a published
+// version as a plain folder. A file is written elsewhere first, synced, and then renamed or linked into place.
 
 import { createHash, randomUUID } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
@@ -37,22 +37,22 @@ import {
 
 /** Bytes per read: large enough for a disk, small enough for many readers. */
 const CHUNK_BYTES = 256 * 2 ** 10;
-/** Holds files being written, and locks. Keys have no `~`, so it is never listed or read. */
+/** Holds locks and files that are being written. Keys contain no `~`, so it is never listed or read. */
 const OWN_FOLDER = '~lorikeet';
-/** No write takes this long: older files were left by a process that died. */
+/** No write takes this long. Older files belong to a process that died. */
 const LEFTOVER_MS = 24 * 3_600_000;
 /** A delete may remove a folder between its creation and the write into it. */
 const FOLDER_RETRIES = { maxTries: 8, firstMs: 1, longestMs: 16 };
 
 /**
- * A key is locked for a check and a rename, never while bytes are copied: about as long as a pause. A holder in another machine
- * or container counts as dead at the age `staleMs`. A longer wait than `waitMs` means that the disk hangs.
+ * A key is locked for a check and a rename, never while bytes are copied: about as long as a garbage collection. A holder on
+ * another machine or in another container counts as dead at the age `staleMs`. If a wait exceeds `waitMs`, the disk hangs.
  */
 const KEY_LOCK = { waitMs: 60_000, pollMs: 4, staleMs: 30_000 };
-/** A holder that was suspended for longer gives up, well before others take it for dead. */
+/** A holder that was suspended for longer gives up, well before others consider it dead. */
 const MAX_HELD_MS = 10_000;
 
-/** Opens a store in an existing folder. It is not created, because a missing folder may be an unmounted disk. */
+/** Opens a store in an existing folder. A missing folder is not created, because it may be an unmounted disk. */
 export function createFsStore(folder: string): ObjectStore {
   return new FsStore(path.resolve(folder));
 }
@@ -201,21 +201,21 @@ class FsStore implements ObjectStore {
 
   async #newFile(): Promise<string> {
     await mkdir(this.#newFolder, { recursive: true });
-    // Leftovers only take disk space, so a write does not fail because of them. The next write tries again.
+    // Leftovers only take disk space, so they never make a write fail. The next write tries again.
     await this.#removeLeftovers.get().catch(() => {});
     return path.join(this.#newFolder, randomUUID());
   }
 
   #lockFile(key: string): string {
-    // A key may be longer than a file's name.
+    // A key may be longer than a file name.
     const name = createHash('sha256').update(key).digest('hex');
     return path.join(this.#lockFolder, name);
   }
 }
 
 /**
- * Runs `work` under the lock of a key. `work` must call `assertHeld` right before the step that needs the lock; it throws if the
- * lock was held for too long.
+ * Runs `work` under the lock of a key. `work` must call `assertHeld` right before the step that needs the lock. `assertHeld`
+ * throws if the lock has been held for too long.
  */
 export async function withKeyLock<T>(
   file: string,
@@ -255,7 +255,7 @@ async function writeSynced(
   const handle = await open(file, 'wx');
   try {
     for await (const chunk of chunksOf(source, signal)) await handle.writeFile(chunk);
-    // The system's own times have steps of 4 ms, too coarse to tell an object from the next one under its key.
+    // File system timestamps have steps of 4 ms, too coarse to tell an object from the next one under its key.
     const seconds = (performance.timeOrigin + performance.now()) / 1000;
     await handle.utimes(seconds, seconds);
     await handle.sync();
@@ -312,7 +312,7 @@ function infoOf(key: string, stats: BigIntStats): ObjectInfo {
   return { key, byteSize, etag: etagOf(stats), modifiedMs: Number(stats.mtimeMs) };
 }
 
-/** A new object is a new file. If it reuses the inode of a removed one, its time differs. */
+/** A new object is a new file. If it reuses the inode of a removed one, its time still differs. */
 function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
   return [ino, mtimeNs, size].map((number) => number.toString(36)).join('-');
 }

@@ -1,4 +1,4 @@
-// A store whose failures become `ServeError`s that clients may see: the one place that translates them. The reason goes to the
+// Turns a store's failures into `ServeError`s that clients may see. This is the only place that does. The reason goes to the
 // log, and to local callers as the cause.
 import { diskFullError, isDiskFull, ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
@@ -11,13 +11,13 @@ import {
   type StoreErrorKind,
 } from './store.ts';
 
-/** A store that answers its failures as errors for clients. */
+/** A store that reports its failures as errors for clients. */
 export interface GuardedStore extends ObjectStore {
-  /** Returns the error for a client, with the store's as its cause. Does not log it. */
+  /** Returns the error for a client, with the store's error as its cause. Does not log it. */
   refuse(cause: StoreError): ServeError;
 }
 
-/** Codes and messages for a store that does not answer, and for a damaged object, by the kind of store. */
+/** Codes and messages for an unavailable store and for a damaged object, by the kind of store. */
 const REFUSALS = {
   store_unavailable: [
     ['store_unavailable', 'The store does not answer.'],
@@ -30,8 +30,8 @@ const REFUSALS = {
 } as const;
 
 /**
- * The result throws `ServeError` (`code`, `insufficient_storage`) or a signal's reason; a conditional write also the conflict, which
- * its writer handles.
+ * Wraps a store. Its calls throw `ServeError` (`code`, `insufficient_storage`) or a signal's reason. A conditional write also
+ * throws the conflict, which its writer handles.
  */
 export function guardStore(
   store: ObjectStore,
@@ -85,14 +85,14 @@ export function guardStore(
   };
 }
 
-// Logs a store's faults: as an alert if a person has to act, as a warning if it may pass by itself.
+// Logs a store's faults: as an alert if a person has to act, as a warning if it may go away by itself.
 
 /** A fault of a store, or of the adapters in it. */
 export type StoreFault =
   | StoreErrorKind
   /** A body broke off. */
   | 'interrupted'
-  /** A file or version that something refers to does not exist. */
+  /** A file or version that another document refers to does not exist. */
   | 'missing'
   /** A published file differs from its manifest. */
   | 'corrupt';
@@ -112,7 +112,7 @@ const ALERTS: Readonly<Record<StoreFault, string | undefined>> = {
 /** The log levels of faults. */
 export type StoreLog = Pick<Logger, 'error' | 'warn'>;
 
-/** Logs a fault: with its alert, or as a warning if trying again may help. */
+/** Logs a fault: with its alert, or as a warning if a retry may help. */
 export function logStoreFault(
   log: StoreLog | undefined,
   fault: StoreFault,
@@ -124,7 +124,7 @@ export function logStoreFault(
   else log?.warn(fields, message);
 }
 
-/** Logs the reason of a failed call, which a client is not told. */
+/** Logs the reason of a failed call, which clients do not see. */
 function logStoreFailure(
   log: StoreLog | undefined,
   { label }: Pick<ObjectStore, 'label'>,

@@ -17,7 +17,7 @@ import {
   type WrittenObject,
 } from './store.ts';
 
-/** Small enough that readers of large objects take turns. */
+/** Small enough that readers of large objects alternate. */
 const CHUNK_BYTES = 64 * 2 ** 10;
 
 interface MemoryObject {

@@ -1,4 +1,4 @@
-// Opens the store that the settings name. The S3 client is loaded only if it is needed, because it slows a start down.
+// Opens the store in the settings. The S3 client slows down a start, so it is loaded only if needed.
 import path from 'node:path';
 import { makeFolder } from '../../src/common/folders.ts';
 import { createFsStore } from './fs.ts';
@@ -14,7 +14,7 @@ export interface StoreSettings {
   readonly s3Checksums: 'when_supported' | 'when_required';
 }
 
-/** Opens the store. Nothing is sent yet: the first call tells whether it can be reached. */
+/** Opens the store without sending anything: the first call shows whether it can be reached. */
 export async function openStore(settings: StoreSettings): Promise<ObjectStore> {
   const { store, home, s3PathStyle: isPathStyle, s3Checksums: checksums } = settings;
   if (store === 'memory:') return createMemoryStore();

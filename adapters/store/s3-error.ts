@@ -1,9 +1,9 @@
 // Turns the errors of S3 services and of their client into `StoreError`: by S3's name for the error, or else by HTTP status.
 import { StoreError, type StoreErrorKind } from './store.ts';
 
-/** Names that say more than their status, or have none. */
+/** Names that are more specific than their status, or have none. */
 const KIND_OF_NAME: Readonly<Record<string, StoreErrorKind>> = {
-  // The client completed the upload twice: the object that is there may be ours.
+  // The client completed the upload twice: the existing object may be ours.
   NoSuchUpload: 'conflict',
   NoSuchBucket: 'invalid',
   InvalidBucketName: 'invalid',
@@ -56,7 +56,7 @@ export function toStoreError(what: string, cause: unknown): StoreError {
   return new StoreError(kind, `${what}: ${details || 'no answer'}`, { cause });
 }
 
-/** Whether the object does not exist. For HEAD, whose answer has no name, it may be the bucket. */
+/** Whether the object does not exist. A HEAD response carries no error name, so it may also be the bucket. */
 export function isAbsent(error: unknown): boolean {
   return ['NoSuchKey', 'NotFound'].includes((error as ServiceError).name ?? '');
 }

@@ -45,7 +45,7 @@ const MIN_BYTES_PER_MS = 64 * 1.024;
 export interface S3Deadlines {
   /** Until the connection of one try is open. */
   readonly connectMs: number;
-  /** From the request of one try to the answer's headers, plus the time to send a body. */
+  /** From one try's request to the response headers, plus the time to send a body. */
   readonly firstByteMs: number;
   /** Between two chunks of a body. */
   readonly idleMs: number;
@@ -53,7 +53,7 @@ export interface S3Deadlines {
 
 /** How to talk to the service. */
 export interface S3StoreOptions {
-  /** Uses `https://endpoint/bucket/key`, as most services except AWS need, instead of `https://bucket.endpoint/key`. */
+  /** Uses `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`. Most services except AWS need it. */
   readonly isPathStyle: boolean;
   /** Whether puts carry a CRC32 that the service does not require. Some services refuse it. */
   readonly checksums: 'when_supported' | 'when_required';
@@ -69,7 +69,7 @@ interface PutProgress {
   readonly onProgress: PutOptions['onProgress'];
 }
 
-/** Where in S3 the store is. */
+/** The store's bucket and prefix. */
 export interface S3Location {
   readonly bucket: string;
   /** Without `/` at its ends. Empty means the whole bucket. */
@@ -152,7 +152,7 @@ class S3Store implements ObjectStore {
         ? this.#putWhole(target, await readSource(source, signal), signal)
         : this.#putParts(target, source.file, { signal, onProgress })
       ).catch((error: unknown) => {
-        // The condition names an object that is gone.
+        // The object that the condition refers to is gone.
         throw isAbsent(error) ? new StoreError('conflict', `${key} is gone`) : error;
       });
       this.#isBucketSeen = true;
@@ -185,7 +185,7 @@ class S3Store implements ObjectStore {
         this.#client.send(command, this.#reading(signal)),
       );
       for (const entry of this.#entriesOf(page)) {
-        // Services differ in whether they list a folder that begins before `after`.
+        // Services differ in whether they list a folder that starts before `after`.
         if (after === undefined || entry.key > after) yield entry;
       }
       token = page.IsTruncated ? page.NextContinuationToken : undefined;
@@ -198,7 +198,10 @@ class S3Store implements ObjectStore {
     return this.#client.send(command, { requestTimeout, ...abortBy(signal) });
   }
 
-  /** The parts of a failed or aborted put are removed. Only the bucket's rules remove those of a killed process. */
+  /**
+   * Uploads a file in parts. The parts of a failed or aborted put are removed. If the process is killed, only the bucket's
+   * lifecycle rules remove them.
+   */
   async #putParts(target: Target, file: string, { signal, onProgress }: PutProgress) {
     signal?.throwIfAborted();
     const body = createReadStream(file, { highWaterMark: 2 ** 20 });
@@ -232,20 +235,20 @@ class S3Store implements ObjectStore {
         const { value, done } = await onService(this.#name(key), signal, () =>
           unlessAborted(chunks.next(), idle.signal),
         );
-        idle.stop(); // the time that the reader takes does not count
+        idle.stop(); // the reader's time does not count
         if (done) break;
         received += value.byteLength;
         yield value;
       }
     } finally {
-      body.destroy(); // with the connection, if the body was not read to its end
+      body.destroy(); // together with the connection, unless the body was read to its end
     }
     if (received === byteSize) return;
     const count = `${received} of ${byteSize} bytes`;
     throw new StoreError('unavailable', `${this.#name(key)}: ended after ${count}`);
   }
 
-  /** The answer to a HEAD does not say whether the object or the bucket is missing. */
+  /** A HEAD response does not say whether the object or the bucket is missing. */
   async #assertBucket(signal: AbortSignal | undefined): Promise<void> {
     if (this.#isBucketSeen) return;
     const command = new HeadBucketCommand({ Bucket: this.#bucket });
@@ -278,13 +281,13 @@ class S3Store implements ObjectStore {
     return `${this.label}/${key}`;
   }
 
-  /** The options of a call without a body. */
+  /** Returns the options of a call without a body. */
   #reading(signal: AbortSignal | undefined) {
     return { requestTimeout: this.#deadlines.firstByteMs, ...abortBy(signal) };
   }
 }
 
-/** Renews credentials that expire earlier than they said, once per call. The client renews the others in time. */
+/** Renews credentials that expire earlier than announced, once per call. The client itself renews others in time. */
 function renewExpired(client: S3Client): void {
   client.middlewareStack.add(
     (next) => async (args) => {
@@ -336,7 +339,7 @@ function infoOf(
   if (byteSize === undefined || modified === undefined) {
     throw new StoreError('unavailable', `${key}: the answer has no length or no date`);
   }
-  // Some services list milliseconds; the headers of an object have seconds.
+  // Some services list milliseconds, but the headers of an object have only seconds.
   const modifiedMs = Math.floor(modified.getTime() / 1000) * 1000;
   return { key, byteSize, etag: etagOf(found), modifiedMs };
 }

@@ -1,5 +1,5 @@
-// The contract of an object store: whole objects under string keys, conditional writes, lists by prefix. Its drivers
-// (memory, folder, S3) pass one conformance suite. It knows no adapters and no tenants.
+// The contract of an object store: whole objects under string keys, conditional writes, lists by prefix. Its drivers (memory,
+// folder, S3) pass one conformance suite. Keys and contents are opaque here.
 import { toPrintable } from '../../src/common/errors.ts';
 
 /** Identifies an object's state. Compare it for equality only. */
@@ -14,7 +14,7 @@ export interface ObjectInfo {
   readonly modifiedMs: number;
 }
 
-/** An object that was just written. Only a read tells its time. */
+/** An object that was just written. Only a later read returns its time. */
 export type WrittenObject = Omit<ObjectInfo, 'modifiedMs'>;
 
 /** An object and its content. */
@@ -49,9 +49,9 @@ export interface PutOptions extends PutCondition, StoreCall {
 /** Bytes in memory, or a local file that nobody changes during the write. */
 export type PutSource = Uint8Array | { readonly file: string };
 
-/** The options of a list. */
+/** Groups a list, or continues one. */
 export interface ListOptions extends StoreCall {
-  /** Groups the keys that have this separator after the prefix: they are listed as one `folder`. */
+  /** Groups keys that contain this separator after the prefix: they are listed as one `folder`. */
   readonly delimiter?: '/';
   /** Lists only keys after this one. Pass the last key of a list to continue it. */
   readonly after?: string;
@@ -69,7 +69,7 @@ export type ListEntry =
  * most 1024. A key must not be the folder of another key: file systems refuse that as `invalid`.
  */
 export interface ObjectStore {
-  /** A name for people: `memory`, a folder, `s3://bucket/prefix`. Never a credential. */
+  /** A human-readable name: `memory`, a folder, `s3://bucket/prefix`. Never contains a credential. */
   readonly label: string;
   /** Opens an object; undefined if there is none. */
   get(key: string, call?: StoreCall): Promise<StoredObject | undefined>;
@@ -77,7 +77,7 @@ export interface ObjectStore {
   head(key: string, call?: StoreCall): Promise<ObjectInfo | undefined>;
   /** Writes an object whole or not at all. Rejects with kind `conflict` if the condition does not hold. */
   put(key: string, source: PutSource, options?: PutOptions): Promise<WrittenObject>;
-  /** Deletes an object. Has no effect if there is none. */
+  /** Deletes an object, if it exists. */
   delete(key: string, call?: StoreCall): Promise<void>;
   /** Lists all keys with this prefix, ordered by their bytes. */
   list(prefix: string, options?: ListOptions): AsyncIterable<ListEntry>;
@@ -86,15 +86,15 @@ export interface ObjectStore {
 /** Why a call failed. */
 export type StoreErrorKind =
   /**
-   * The condition of a `put` does not hold (412), or another writer is at work (409). Read again. The object that is there
-   * may be the caller's own: a driver sends a write again if the answer was lost.
+   * The condition of a `put` does not hold (412), or another writer is active (409). Read again. The existing object may be the
+   * caller's own: a driver repeats a write if the response was lost.
    */
   | 'conflict'
   /** The store refuses the credentials. Trying again does not help. */
   | 'denied'
   /** The network, the disk or the service failed. It may work later. */
   | 'unavailable'
-  /** The object is not what this program writes under its key. */
+  /** The object is not a document that lorikeet writes under its key. */
   | 'damaged'
   /** The bucket or folder does not exist, a key is malformed, or the service cannot do it: a wrong setting or our bug. */
   | 'invalid';
@@ -110,7 +110,7 @@ export class StoreError extends Error {
   }
 }
 
-/** Whether an object was found that is not what was written. */
+/** Whether the store contains an object that is not what was written. */
 export function isDamage({ cause }: { readonly cause?: unknown }): boolean {
   return cause instanceof StoreError && cause.kind === 'damaged';
 }
@@ -126,13 +126,13 @@ const MAX_KEY_BYTES = 1024;
 /** File systems' limit for a file's name. */
 const MAX_SEGMENT_BYTES = 255;
 
-/** Throws `StoreError` of kind `invalid` if no object can have this key. */
+/** Throws `StoreError` of kind `invalid` if the key is malformed. */
 export function checkKey(key: string): void {
   if (!key.split('/').every(isSegment)) throw malformed('key', key);
   if (key.length > MAX_KEY_BYTES) throw malformed('key', key);
 }
 
-/** Throws `StoreError` of kind `invalid` if no key begins like this. */
+/** Throws `StoreError` of kind `invalid` if no key can start like this. */
 export function checkPrefix(prefix: string): void {
   const segments = prefix.split('/');
   const begun = segments.pop()!;
@@ -141,7 +141,7 @@ export function checkPrefix(prefix: string): void {
   if (prefix.length > MAX_KEY_BYTES) throw malformed('prefix', prefix);
 }
 
-/** Whether a text may stand between two slashes of a key. */
+/** Whether a text is valid between two slashes of a key. */
 export function isSegment(text: string): boolean {
   const isDots = text === '.' || text === '..';
   return SEGMENT.test(text) && !isDots && text.length <= MAX_SEGMENT_BYTES;
@@ -152,7 +152,7 @@ export function compareKeys(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }
 
-/** Quotes the beginning of the key, which may be anything. */
+/** Quotes only the start of the key, which may contain anything. */
 function malformed(what: string, text: string): StoreError {
   return new StoreError('invalid', `malformed ${what}: ${JSON.stringify(text.slice(0, 80))}`);
 }

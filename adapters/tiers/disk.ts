@@ -1,6 +1,6 @@
-// Published adapters on the local disk, each a PEFT folder by owner and digest. A folder is whole or absent: it is verified
-// while it is written, and again when a process first uses it, and it comes and goes by a rename. The cache is bounded in
-// bytes, and several processes may share it. Owners never share a copy, so nobody can tell from the time of a request
+// Keeps published adapters on the local disk, each as a PEFT folder by owner and digest. A folder appears and disappears by a
+// rename, so it is whole or absent. It is verified when it is written, and again when a process first uses it. The cache is
+// bounded in bytes, and several processes may share it. Owners never share a copy, so the duration of a request does not reveal
 // whether another tenant has the same adapter.
 import { randomUUID } from 'node:crypto';
 import * as nodeFiles from 'node:fs/promises';
@@ -31,13 +31,13 @@ export type DiskFiles = Pick<
   'mkdir' | 'open' | 'readdir' | 'rename' | 'rm' | 'stat' | 'utimes'
 >;
 
-/** Where adapters are kept, and how many bytes they may take. */
+/** The folder of a disk tier and its limits. */
 export interface DiskTierOptions {
   readonly root: string;
   readonly capacityBytes: number;
   /** `close` removes the folder. */
   readonly isTemporary?: boolean;
-  /** Returns Unix milliseconds, which order the uses of all processes. */
+  /** Returns Unix milliseconds, because the uses of all processes are ordered by them. */
   readonly now?: () => number;
   readonly files?: DiskFiles;
 }
@@ -52,10 +52,10 @@ export class DiskError extends Error {
   override name = 'DiskError';
 }
 
-/** Tries of a rename. Between two tries another process may put its copy there and evict it again. */
+/** Tries of a rename. Between two tries another process may put its copy there and evict it. */
 const MAX_RENAMES = 3;
 const INCOMING = '.incoming';
-/** No fetch takes this long: older folders were left by a process that died. */
+/** No fetch takes this long. Older folders belong to a process that died. */
 const STALE_INCOMING_MS = 3_600_000;
 /** How often the last use of an adapter is written to the disk. */
 const TOUCH_INTERVAL_MS = 60_000;
@@ -87,7 +87,7 @@ export class DiskTier {
     this.#options = { isTemporary: false, now: Date.now, files: nodeFiles, ...options };
   }
 
-  /** Returns the folder of an item, which may not exist. */
+  /** Returns an item's folder, which may not exist. */
   directory({ owner, digest }: Pick<DiskItem, 'owner' | 'digest'>): string {
     return path.join(this.#options.root, owner, digest);
   }
@@ -106,7 +106,7 @@ export class DiskTier {
     };
   }
 
-  /** Whether the item is there and sound. A damaged one is removed. */
+  /** Whether the item exists and is sound. A damaged one is removed. */
   async has(item: DiskItem): Promise<boolean> {
     const key = keyOf(item);
     const directory = this.directory(item);
@@ -129,14 +129,14 @@ export class DiskTier {
     return true;
   }
 
-  /** Has the item verified again before its next use. */
+  /** Makes the next use of the item verify it again. */
   verifyAgain(item: DiskItem): void {
     this.#sound.delete(keyOf(item));
   }
 
   /**
-   * Writes the item, unless another process was faster. Rejects with `CorruptContent`, `DiskError` or the error of the
-   * source's stream, and then leaves nothing behind.
+   * Writes the item, unless another process was faster. Rejects with `CorruptContent`, `DiskError` or the error of the source's
+   * stream, and leaves nothing behind then.
    */
   async write(item: DiskItem, open: OpenFile): Promise<void> {
     const byteSize = byteSizeOf(item);
@@ -205,7 +205,7 @@ export class DiskTier {
     this.#byteSizes.set(key, byteSizeOf(item));
   }
 
-  /** Evicts the least recently used items until the bytes fit, and reserves them. */
+  /** Evicts the least recently used items until the bytes fit, then reserves the bytes. */
   async #makeRoom(byteSize: number): Promise<void> {
     const turn = this.#lastRoom.then(() => this.#evictFor(byteSize));
     this.#lastRoom = turn.catch(() => {});
@@ -231,7 +231,7 @@ export class DiskTier {
     this.#incomingBytes += byteSize;
   }
 
-  /** Lists the items in the folder, the least recently used first. */
+  /** Lists the items on the disk, the least recently used first. */
   async #scan(): Promise<Resident[]> {
     const { root } = this.#options;
     await this.#removeLeftovers();
@@ -260,7 +260,7 @@ export class DiskTier {
     return folder && { key, byteSize, usedMs: folder.mtimeMs };
   }
 
-  /** Removes, once per process, what dead processes left behind. */
+  /** Removes leftovers of dead processes, once per process. */
   async #removeLeftovers(): Promise<void> {
     if (this.#hasRemovedLeftovers) return;
     this.#hasRemovedLeftovers = true;
@@ -282,7 +282,7 @@ export class DiskTier {
     return names.filter((name) => pattern.test(name));
   }
 
-  /** Removes an item by a rename, so that nobody sees half of it. Returns whether it is gone. */
+  /** Removes an item by a rename, so nobody sees half of it. Returns whether it is gone. */
   async #remove(key: string): Promise<boolean> {
     const { root, files } = this.#options;
     const trash = path.join(root, INCOMING, randomUUID());

@@ -1,4 +1,4 @@
-// Fetches published adapters from the store, with deadlines, a few retries, a circuit breaker and a short memory of failures.
+// Fetches published adapters from the store, with deadlines, a few retries, a circuit breaker, and a short memory for failures.
 // The caller writes the bytes.
 
 import { LRUCache } from 'lru-cache';
@@ -29,11 +29,11 @@ export interface FetcherOptions {
 
 /** How long to wait for the store. */
 export interface FetchDeadlines {
-  /** Until the store's first answer. */
+  /** Until the store's first byte. */
   readonly firstByteMs: number;
   /** Between two chunks of a body. */
   readonly idleMs: number;
-  /** For all tries of a fetch together. */
+  /** For all tries of a fetch. */
   readonly totalMs: number;
 }
 
@@ -44,13 +44,13 @@ type FaultKind = Exclude<StoreFault, 'conflict' | 'damaged'>;
 
 interface FaultRule {
   readonly maxTries: number;
-  /** Requests within this time get the same error. */
+  /** Requests within this time fail with the same error. */
   readonly rememberMs: number;
   readonly code: 'adapter_unavailable' | 'adapter_checksum_mismatch';
 }
 
 const FAULTS: Record<FaultKind, FaultRule> = {
-  // The drivers retry failed calls (S3's client three times), but not a body that broke off.
+  // The drivers retry failed calls (S3's client three times), but not a body that breaks off.
   unavailable: { maxTries: 1, rememberMs: 1_000, code: 'adapter_unavailable' },
   interrupted: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
   denied: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable' },
@@ -59,8 +59,8 @@ const FAULTS: Record<FaultKind, FaultRule> = {
   corrupt: { maxTries: 2, rememberMs: 30_000, code: 'adapter_checksum_mismatch' },
 };
 /**
- * Each fetch writes to the disk, and a hanging store can block all that run. The others are those of distinct adapters, because
- * requests for one adapter share its fetch.
+ * Each fetch writes to the disk, and a hanging store can block all running fetches. Waiting fetches are for different adapters,
+ * because requests for one adapter share a fetch.
  */
 const FETCHES = {
   maxParallel: 4,
@@ -71,12 +71,12 @@ const FETCHES = {
 const MAX_REMEMBERED = 1_000;
 const BACKOFF: Backoff = { firstMs: 200, longestMs: 1_000 };
 
-/** A file of the manifest does not exist. */
+/** A file in the manifest does not exist. */
 class MissingObject extends Error {
   override name = 'MissingObject';
 }
 
-/** The store answered, then its body failed. */
+/** The store answered, but the body broke off. */
 class InterruptedBody extends Error {
   override name = 'InterruptedBody';
 }
@@ -102,7 +102,7 @@ export class Fetcher {
     });
   }
 
-  /** Fetches under way or waiting. */
+  /** The number of running and waiting fetches. */
   get size(): number {
     return this.#queue.size;
   }
@@ -113,8 +113,8 @@ export class Fetcher {
   }
 
   /**
-   * Calls `write` with the version's files when the owner's turn comes, and again if a try fails. Rejects with `ServeError`,
-   * or with what `write` throws.
+   * Calls `write` with the version's files when it is the owner's turn, and again if a try fails. Rejects with `ServeError` or
+   * the error of `write`.
    */
   async fetch(
     owner: string,
@@ -137,7 +137,7 @@ export class Fetcher {
     this.#closed.abort(new ServeError('overloaded', 'The server is shutting down.'));
   }
 
-  /** Fetches and reports the result to the breaker, once for all tries. */
+  /** Fetches with retries, and reports one result to the breaker. */
   async #attempt(
     manifest: VersionManifest,
     write: (open: OpenFile) => Promise<void>,
@@ -196,13 +196,13 @@ export class Fetcher {
       while (true) {
         wait.restart(idleMs, late(idleMs));
         const next = await unlessAborted(body.next(), signal).catch(interrupted);
-        wait.stop(); // the time that the reader takes does not count
+        wait.stop(); // the reader's time does not count
         isDone = next.done === true;
         if (isDone) return;
         yield next.value;
       }
     } finally {
-      // Not awaited, because a hanging body would never return.
+      // Not awaited: the call never returns if the body hangs.
       if (!isDone) void body.return?.()?.catch(() => {});
     }
   }
@@ -214,7 +214,7 @@ export class Fetcher {
     throw new ServeError('adapter_unavailable', MESSAGES.adapter_unavailable, { retryAfterS });
   }
 
-  /** Logs and remembers an error, and returns the one for the client. */
+  /** Logs and remembers an error. Returns the error for the client. */
   #toRefusal(id: string, manifest: VersionManifest, error: unknown): unknown {
     const kind = kindOf(error);
     if (!kind) return error;
@@ -245,7 +245,7 @@ function interrupted(cause: unknown): never {
   throw new InterruptedBody(cause.message, { cause });
 }
 
-/** Returns the kind of a store's fault; undefined for other errors, which are passed on. */
+/** Returns the kind of a store fault; undefined for other errors, which are passed on. */
 function kindOf(error: unknown): FaultKind | undefined {
   if (error instanceof StoreError) {
     return error.kind === 'conflict' || error.kind === 'damaged' ? 'unavailable' : error.kind;
@@ -256,9 +256,9 @@ function kindOf(error: unknown): FaultKind | undefined {
   return undefined;
 }
 
-// A circuit breaker and a retry budget for a store that does not answer. Both are pure: time is an argument.
+// A circuit breaker and a retry budget for a failing store. Both are pure: time is an argument.
 
-/** Failures in a row, of any adapters, that open the breaker. */
+/** This many failures in a row, of any adapters, open the breaker. */
 const OPENS_AFTER = 5;
 const OPEN_MS = 10_000;
 
@@ -268,17 +268,17 @@ class CircuitBreaker {
   /** Set while it is open. */
   #openUntilMs: number | undefined;
 
-  /** Returns the milliseconds until the next call may start. */
+  /** Returns the milliseconds until the next call may start; 0 if it may start now. */
   pauseMs(nowMs: number): number {
     return Math.max(0, (this.#openUntilMs ?? nowMs) - nowMs);
   }
 
-  /** Notes that a call starts. If the breaker was open it stays so for others, until this call reports its result. */
+  /** Notes that a call starts. If the breaker was open, others stay blocked until this call reports its result. */
   started(nowMs: number): void {
     if (this.#openUntilMs !== undefined) this.#openUntilMs = nowMs + OPEN_MS;
   }
 
-  /** Notes an answer of the store, which may be a refusal. */
+  /** Notes that the store answered, even if it refused. */
   succeeded(): void {
     this.#failures = 0;
     this.#openUntilMs = undefined;
@@ -291,21 +291,21 @@ class CircuitBreaker {
   }
 }
 
-/** Retries per call, so that they do not multiply the load on an overloaded store. */
+/** Retries per call: few enough not to multiply the load on an overloaded store. */
 const RETRY_SHARE = 0.1;
-/** Retries that can be saved up, and that there are at the start: a few faults in a row are normal. */
+/** Retries that can be saved up, and the initial balance: a few faults in a row are normal. */
 const RETRY_RESERVE = 10;
 
-/** Limits retries to a share of the calls. */
+/** Limits retries to a share of all calls. */
 export class RetryBudget {
   #tokens = RETRY_RESERVE;
 
-  /** Notes a first try, which earns a share of a retry. */
+  /** Notes a first try, which earns a fraction of a retry. */
   firstTry(): void {
     this.#tokens = Math.min(RETRY_RESERVE, this.#tokens + RETRY_SHARE);
   }
 
-  /** Takes a retry from the budget. Returns false if there is none left. */
+  /** Takes a retry from the budget. Returns false if it is empty. */
   take(): boolean {
     if (this.#tokens < 1) return false;
     this.#tokens--;

@@ -1,4 +1,5 @@
-// Brings a resolved adapter's files to the local disk for the engine process, and keeps them there while they are in use.
+// Brings a resolved adapter's files to the local disk for the engine process, and keeps them there while they are in use. The
+// caller has resolved the adapter for its tenant.
 
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -6,7 +7,6 @@ import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { type Clock, systemClock, unlessAborted } from '../../src/common/waiting.ts';
-// It authorizes nobody: the caller has resolved the adapter for its tenant.
 import type { DiskTierStats } from '../../src/contracts/engine.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../registry/resolved.ts';
@@ -21,9 +21,9 @@ export interface LocalLease extends Disposable {
   /** `store` if a part had to be fetched. */
   readonly tier: 'disk' | 'store';
   readonly loadMs: number;
-  /** Call it once the engine has accepted or refused every sequence that names the source. */
+  /** Call it once the engine has accepted or refused each sequence that names the source. */
   release(): void;
-  /** Call it if the engine found other content than expected: the files are verified again before the next lease. */
+  /** Call it if the engine found unexpected content: the files are verified again before the next lease. */
   verifyAgain(): void;
 }
 
@@ -60,7 +60,7 @@ export class LocalAdapters {
   }
 
   /**
-   * Resolves with verified local files of all parts. A version is fetched once, however many wait for it. Rejects with
+   * Resolves with verified local files of all parts. A version is fetched once for all who wait for it. Rejects with
    * `ServeError` (`adapter_unavailable`, `adapter_checksum_mismatch`, `overloaded`) or with the signal's reason, which ends
    * only this wait.
    */
@@ -110,7 +110,7 @@ export class LocalAdapters {
       fetching: this.#fetcher?.size ?? 0,
       isPaused: this.#fetcher?.isPaused ?? false,
       ...this.#counts,
-      misses: loaded + failed, // what was not on the disk was fetched, or the fetch failed
+      misses: loaded + failed, // something was missing on the disk and had to be fetched, or the fetch failed
     };
   }
 
@@ -120,7 +120,7 @@ export class LocalAdapters {
     await Promise.all(this.#disks.map((disk) => disk.close()));
   }
 
-  /** Holds the version from here on, so that it is not evicted between its arrival and its use. */
+  /** Holds the version from now on, so it is not evicted between its arrival and its use. */
   async #locate(
     { owner, digest, location }: AdapterPart,
     releases: (() => void)[],
@@ -190,15 +190,15 @@ function unavailable(reason: string): ServeError {
 /** The store and the cache of local adapters. */
 export interface OpenLocalAdaptersOptions {
   readonly store: ObjectStore;
-  /** Versions are kept in its folder `adapters`, which several processes may share. */
+  /** Versions are kept in its subfolder `adapters`, which several processes may share. */
   readonly cacheDir: string;
   readonly diskBytes: number;
   readonly log: Logger;
 }
 
-/** Linux's file system in memory. Other systems have none, so a full disk means 503. */
+/** Linux's in-memory file system. Without one, a full disk means 503. */
 const MEMORY_ROOT = '/dev/shm';
-/** Room for some adapters of a small model until somebody frees the disk. Containers have 64 MB there. */
+/** Room for a few adapters of a small model until somebody frees the disk. Containers have 64 MB there. */
 const MEMORY_BYTES = 256 * 2 ** 20;
 
 /** Opens the adapters of a store over the disk cache, with a memory file system as its fallback. */

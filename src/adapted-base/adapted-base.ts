@@ -1,5 +1,5 @@
-// The base's weights for the reader of adapters, from the artifact: with the values that adapters were trained on, whatever the form
-// in which the base is served.
+// The base's weights for the reader of adapters. They come from the artifact and have the values that adapters were trained on,
+// independent of the form in which the base is served.
 import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
 import type { LoraPair } from '../../adapters/peft/weights.ts';
 import { lazy } from '../common/lazy.ts';
@@ -21,13 +21,15 @@ export function adaptedBaseOf(artifact: Pick<Artifact, 'tensors'>): Required<Ada
   };
 }
 
-/** Does the same for training and merging, which an adapter with a resized vocabulary is refused for. */
+/** Returns the weights for training and merging, which refuse adapters with a resized vocabulary. */
 export function trainableBaseOf(artifact: Pick<Artifact, 'tensors'>): AdaptedBase {
   const { table: _, ...base } = adaptedBaseOf(artifact);
   return base;
 }
 
-/** Returns the weights of the artifact in a folder, which the first adapter that needs them opens. It stays open. */
+/**
+ * Returns the weights of the artifact in a folder. The first adapter that needs them opens the artifact, which then stays open.
+ */
 export function adaptedBaseIn(dir: string): AdaptedBase {
   const weights = lazy(async () => adaptedBaseOf(readArtifact(dir)));
   return {
@@ -37,8 +39,8 @@ export function adaptedBaseIn(dir: string): AdaptedBase {
   };
 }
 
-// Norms of the rows of an adapted weight, W + B A, for DoRA. The runtime computes them: 135M weights with rank 16 are two billion
-// multiplications.
+// Computes the norms of the rows of an adapted weight, W + B A, for DoRA. The runtime does the work: 135M weights with rank 16
+// are two billion multiplications.
 
 type Floats = Float32Array<ArrayBuffer>;
 

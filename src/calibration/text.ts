@@ -1,5 +1,5 @@
-// The text that bases are calibrated on: the beginning of Moby-Dick (Herman Melville, 1851), which is in the public
-// domain, without a few sentences. A little more than 2,048 tokens.
+// The text that calibrates bases: the beginning of Moby-Dick (Herman Melville, 1851), which is in the public domain, without a
+// few sentences. Slightly more than 2,048 tokens.
 
 const WRAPPED = `CHAPTER 1
 
@@ -104,8 +104,8 @@ any one else. And, doubtless, my going on this whaling voyage, formed part of th
 that was drawn up a long time ago. It came in as a sort of brief interlude and solo between more extensive
 performances. I take it that this part of the bill must have run something like this:`;
 
-/** English prose. Its paragraphs are lines. */
+/** English prose with one paragraph per line. */
 export const CALIBRATION_TEXT = WRAPPED.replace(/(?<!\n)\n(?!\n)/g, ' ').replaceAll('\n\n', '\n');
 
-/** The number of tokens of the text that a calibration reads. */
+/** The number of tokens that a calibration reads. */
 export const CALIBRATION_TOKENS = 2048;

@@ -19,14 +19,14 @@ import {
 import type { CommandContext } from './programs.ts';
 import { listenForInterrupt, type Terminal } from './terminal.ts';
 
-/** The flags that all of the commands take. */
+/** The flags common to all of these commands. */
 interface AdaptersFlags {
   readonly store?: string;
   readonly tenant: string;
   readonly json?: true;
 }
 
-/** A command's result: for programs, and for people. */
+/** A command's result: for programs, and for humans. */
 type CommandResult = readonly [json: unknown, text: string];
 
 type AddCommand = (syntax: string, description: string) => Command;
@@ -215,7 +215,7 @@ function questionFor({ kind, versionCount }: Removal, reference: string): string
   return `Remove ${reference} with its ${versionCount} versions?`;
 }
 
-/** Asks on the terminal. Throws `UsageError` if the answer is no, or if there is nobody to ask. */
+/** Asks on the terminal. Throws `UsageError` if the answer is no, or if there is no terminal to ask on. */
 async function confirm(question: string): Promise<void> {
   if (!process.stdin.isTTY) throw new UsageError(`${question} Confirm with --yes.`);
   const terminal = createInterface({ input: process.stdin, output: process.stderr });

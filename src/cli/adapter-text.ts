@@ -14,13 +14,13 @@ import { cardRows, formatRows, readCard } from '../contracts/evaluation-card.ts'
 import type { FileDigest, TrainingOrigin } from '../contracts/training-origin.ts';
 import { formatTable, formatTime } from './table.ts';
 
-/** The flags that name an alias's target, besides a version. */
+/** The flags that specify an alias's target, in addition to a version. */
 export interface TargetFlags {
   readonly split?: string;
   readonly rollback?: true;
 }
 
-/** Parses an alias's target. Undefined means its previous one. Throws `UsageError` unless exactly one is given. */
+/** Parses an alias's target. Undefined means its previous target. Throws `UsageError` unless exactly one is given. */
 export function parseTarget(
   version: string | undefined,
   { split, rollback }: TargetFlags,
@@ -38,7 +38,7 @@ function parseVersion(text: string): number {
   throw new UsageError(`${text}: must be a version number, such as 3`);
 }
 
-/** Parses percent and version of each share, such as `90:3,10:4`. */
+/** Parses the percentage and version of each share, such as `90:3,10:4`. */
 function parseSplit(text: string): AliasPointer {
   const split = text.split(',').map((share) => {
     const [, percent, version] = /^(\d{1,3}(?:\.\d{1,3})?):([1-9]\d{0,8})$/.exec(share) ?? [];
@@ -47,12 +47,12 @@ function parseSplit(text: string): AliasPointer {
   });
   const sum = split.reduce((total, { percent }) => total + percent, 0);
   if (Math.abs(sum - 100) > 1e-6) {
-    throw new UsageError(`--split: the shares add up to ${sum} %, not to 100 %`);
+    throw new UsageError(`--split: the shares add up to ${sum}%, not to 100%`);
   }
   return { split };
 }
 
-/** Says what a push has published and how requests name it. @param aliases those that were asked for */
+/** Describes what a push has published and how requests name it. @param aliases the requested aliases */
 export function describePush(
   { manifest, isNew }: PushedVersion,
   aliases: readonly string[],
@@ -147,7 +147,7 @@ export function describeVersions({ aliases, versions }: VersionListing): string 
   return formatTable([['VERSION', 'RANK', 'SIZE', 'PUBLISHED', 'DIGEST', 'ALIASES'], ...rows]);
 }
 
-/** Lists the aliases that lead to a version, with the version's share. */
+/** Lists the aliases that point to a version, with the version's share. */
 function describeAliasesOf(version: number, aliases: Aliases['aliases']): string {
   const all = Object.entries(aliases).flatMap(([alias, pointer]) => {
     if ('version' in pointer) return pointer.version === version ? [alias] : [];

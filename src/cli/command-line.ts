@@ -1,4 +1,4 @@
-// The command line: its commands, its exit code, and what it refuses. The work is loaded by the command that needs it.
+// The command line: its commands, its exit code, and the arguments that it refuses. Each command loads the code that it needs.
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../common/errors.ts';
 import { describeFailure, EXIT } from '../common/failure.ts';
@@ -16,7 +16,7 @@ const SECRET_FLAG = /^--?(?:[\w-]*-)?(?:token|secret|password|api-?key|credentia
 
 /**
  * Runs one command line and returns its exit code.
- * @param args the arguments, without the program's own name
+ * @param args the arguments, without the program's name
  */
 export async function runCommandLine(
   args: readonly string[],
@@ -77,7 +77,7 @@ function createReporter(terminal: Terminal): Reporter {
   };
 }
 
-/** Refuses secrets, because every user of the machine can read a command line. Does not repeat them. */
+/** Refuses secrets, because every user of the machine can read a command line. The error does not repeat them. */
 function refuseSecrets(args: readonly string[]): void {
   const flags = args.filter((arg) => SECRET_FLAG.test(arg)).map((arg) => arg.split('=', 1)[0]);
   if (flags.length === 0) return;

@@ -1,4 +1,4 @@
-// lorikeet keys create, list and revoke: who may use the server. A key is shown once, when it is created.
+// lorikeet keys create, list and revoke: manage who may use the server. A key is shown only once, when it is created.
 import type { Command } from 'commander';
 import { loadConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';

@@ -1,4 +1,4 @@
-// lorikeet import, verify and size: commands about models, which serve nothing.
+// lorikeet import, verify and size: commands about models that do not start a server.
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { EXIT } from '../common/failure.ts';
@@ -95,7 +95,7 @@ export function addSize(program: Command, { terminal }: CommandContext): void {
     .option('--config <file>', "a model's config.json, instead of an imported model")
     .option('--weights <mode>', 'int8, int4, nf4 or f32 [LORIKEET_WEIGHTS]')
     .option('--kv <format>', 'int8 or f32 [LORIKEET_KV]')
-    .option('--slots <number>', 'sequences that run at once [LORIKEET_SLOTS]')
+    .option('--slots <number>', 'sequences that run at the same time [LORIKEET_SLOTS]')
     .option('--max-seq <number>', 'tokens of the longest sequence [LORIKEET_MAX_SEQ]')
     .option('--rank <number>', 'rank of an adapter', String(DEFAULT_RANK))
     .option('--targets <names>', 'its target modules, comma separated (default: all linears)')
@@ -114,11 +114,7 @@ function sizeTable({ size, shape, hasAllTargets }: SizeReport): string {
   const { weights, kv, slots, maxSeq, rank, targets } = shape;
   const modules = hasAllTargets ? 'all linears' : targets.join(', ');
   const rows: [what: string, bytes: number, note: string][] = [
-    [
-      `base, ${weights}`,
-      size.base,
-      'on disk, memory-mapped, and once more packed for the processor',
-    ],
+    [`base, ${weights}`, size.base, 'on disk, memory-mapped, and once more packed for the CPU'],
     [`cache of a token, ${kv}`, size.cacheToken, ''],
     [`cache of a sequence of ${maxSeq}`, size.cacheSlot, 'allocated as the sequence grows'],
     [`cache of ${slots} such sequences`, size.cache, 'at most'],

@@ -1,4 +1,4 @@
-// The programs that commands run. Loading one takes time, so each is loaded by the command that runs it.
+// The programs behind the commands. Loading one takes time, so each command loads only the program it runs.
 import type { ImportRequest } from '../compose/base.ts';
 import type { ProgramContext, Reporter } from '../compose/context.ts';
 import type { ServeOptions } from '../compose/server.ts';
@@ -6,10 +6,10 @@ import type { TrainerOptions } from '../compose/training.ts';
 import type { TrainerRequest } from '../contracts/training-messages.ts';
 import type { Terminal } from './terminal.ts';
 
-/** The programs behind the commands. Tests have their own. */
+/** The programs behind the commands. Tests substitute others. */
 export interface Programs {
   serve(context: ProgramContext, options: ServeOptions): Promise<void>;
-  /** Resolves with the name of the imported model, and more. */
+  /** Resolves with the imported model's name and other facts. */
   importBase(request: ImportRequest, context: ProgramContext): Promise<{ readonly name: string }>;
   /** Resolves with the trainer's exit code. */
   runTrainer(request: TrainerRequest, options: TrainerOptions): Promise<number>;
@@ -17,7 +17,7 @@ export interface Programs {
   runTrainerPod(attempt: string, context: ProgramContext): Promise<number>;
 }
 
-/** The real programs, each loaded when it is first used. */
+/** The real programs, each loaded on first use. */
 export const PROGRAMS: Programs = {
   serve: async (...args) => (await import('../compose/server.ts')).serve(...args),
   importBase: async (...args) => (await import('../compose/base.ts')).importBase(...args),
@@ -25,7 +25,7 @@ export const PROGRAMS: Programs = {
   runTrainerPod: async (...args) => (await import('../compose/training.ts')).runTrainerPod(...args),
 };
 
-/** The things that all commands need. */
+/** The objects that all commands need. */
 export interface CommandContext {
   readonly terminal: Terminal;
   /** Shows messages and progress on the terminal. */

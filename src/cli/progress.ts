@@ -1,4 +1,4 @@
-// Shows the progress of long work: a bar on a terminal, a line for each quarter in a log or a pipe.
+// Shows the progress of long work: as a bar on a terminal, as a line per quarter in a log or a pipe.
 import cliProgress, { type Options, type SingleBar } from 'cli-progress';
 import type { ProgressBar } from '../compose/context.ts';
 import type { Terminal } from './terminal.ts';
@@ -8,7 +8,7 @@ export function createProgress(terminal: Terminal): ProgressBar {
   return terminal.isTTY ? createBar() : createLines(terminal);
 }
 
-/** Until the second update there is no speed and no time left. The library would show `NFs`. */
+/** Before the second update, speed and remaining time are unknown. The library would show `NFs`. */
 const formatTime: NonNullable<Options['formatTime']> = (seconds, options, roundTo) =>
   Number.isFinite(Number(seconds)) ? cliProgress.Format.TimeFormat(seconds, options, roundTo) : '?';
 

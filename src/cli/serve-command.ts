@@ -1,4 +1,4 @@
-// lorikeet serve: a flag for each setting, and the greeting of a ready server.
+// lorikeet serve: one flag per setting, and the greeting of a ready server.
 import { type Command, Option } from 'commander';
 import type { ReadyServer } from '../compose/server.ts';
 import { type Flags, listSettings, loadConfig, redactConfig } from '../settings/config.ts';
@@ -27,7 +27,7 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
     const flags: Flags = {};
     for (const [attribute, value] of Object.entries(options)) {
       const name = settingOfOption.get(attribute);
-      // Commander sets a switch such as --no-demo to false if it is given, else to true.
+      // Commander sets a switch such as --no-demo to false if it is given, otherwise to true.
       if (name && value !== true) flags[name] = value === false ? '1' : value;
     }
     const config = loadConfig(flags);
@@ -47,7 +47,7 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
   });
 }
 
-/** Describes a ready server: its address, who may use it, and a request to try. */
+/** Describes a ready server: its address, who may use it, and a sample request. */
 export function greet({ url, name, canChat, adapters, demos, access }: ReadyServer): string {
   const [route, body] = canChat
     ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']

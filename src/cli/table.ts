@@ -1,6 +1,6 @@
-// Rows of text as aligned columns, and times for people.
+// Formats rows of text as aligned columns, and times for humans.
 
-/** Aligns the columns of a table. The first row is the heading. */
+/** Aligns the columns of a table. The first row is the header. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const columns = rows[0]!.map((_, i) => i);
   const widths = columns.map((i) => Math.max(...rows.map((row) => row[i]!.length)));

@@ -1,4 +1,4 @@
-// The terminal of a command: its output, and the signals that ask it to end.
+// The terminal of a command: its output, and the signals that interrupt it.
 
 /** The output of a command: results go to `out`, everything else to `error`. */
 export interface Terminal {
@@ -21,9 +21,8 @@ const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 let interrupt: AbortController | undefined;
 
 /**
- * Returns a signal that SIGINT, SIGTERM or SIGHUP (the terminal was closed) aborts with an `AbortError`. A second one ends
- * the process at once.
- * Every call returns the same signal.
+ * Returns a signal that SIGINT, SIGTERM or SIGHUP (closed terminal) aborts with an `AbortError`. A second signal ends the
+ * process immediately. Every call returns the same object.
  */
 export function listenForInterrupt(): AbortSignal {
   if (interrupt) return interrupt.signal;

@@ -42,7 +42,7 @@ function describeStep(
   return `loss ${loss.toFixed(4)}${validation} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
 }
 
-// A loss curve of text: redrawn after each step on a terminal, drawn once each quarter of the run in a log or a pipe.
+// A text-mode loss curve: redrawn after each step on a terminal, drawn once per quarter of the run in a log or a pipe.
 
 const WIDTH = 64;
 const HEIGHT = 12;
@@ -52,11 +52,11 @@ const MARKS = { train: '·', validation: 'o' };
 interface LossPlot {
   /** Adds a step, with `detail` shown below the curve. */
   add(step: StepMessage, detail: string): void;
-  /** Keeps the current drawing, because something else is written below it. */
+  /** Keeps the current drawing, because other output follows below it. */
   leave(): void;
 }
 
-/** Creates a curve that is drawn on standard error. */
+/** Creates a curve drawn on standard error. */
 export function createLossPlot(terminal: Terminal): LossPlot {
   const steps: StepMessage[] = [];
   let drawnLines = 0;
@@ -67,7 +67,7 @@ export function createLossPlot(terminal: Terminal): LossPlot {
       const isDue = terminal.isTTY || step.step % quarter === 0 || step.step === step.totalSteps;
       if (!isDue) return;
       const text = drawLoss(steps, detail);
-      // Move to the first line of the last drawing, and clear from there.
+      // Move to the first line of the last drawing, and clear everything below.
       terminal.error(terminal.isTTY && drawnLines > 0 ? `\x1b[${drawnLines}A\x1b[J${text}` : text);
       drawnLines = text.split('\n').length - 1;
     },

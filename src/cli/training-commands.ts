@@ -1,5 +1,5 @@
-// The trainer's commands: train, plan, merge, eval, and train-job for clusters. Flags become keys of a job. The trainer
-// checks the keys, so a wrong value in a file and in a flag gets the same message.
+// The trainer's commands: train, plan, merge, eval, and train-job for clusters. Flags become keys of a job. The trainer checks
+// the keys, so a wrong value gets the same message in a file and in a flag.
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
@@ -38,7 +38,7 @@ export function addTraining(
   addPlan(program, run);
   addMerge(program, run);
   addEval(program, run);
-  // For clusters, not for people: the manifests of the cluster's jobs name it.
+  // For clusters, not for people: the manifests of the cluster's jobs call it.
   program
     .command('train-job', { hidden: true })
     .argument('<attempt>')
@@ -139,7 +139,7 @@ function addEval(program: Command, run: RunTrainer): void {
       'measure what an adapter changes, gains and forgets, and whether it passes the gates',
     )
     .argument('<adapter>', 'a PEFT folder, or a published NAME, NAME@VERSION or NAME:ALIAS')
-    .option('--data <file>', 'JSONL rows that it was not trained on; measures the base, too')
+    .option('--data <file>', 'JSONL rows that it was not trained on; also measures the base')
     .option('--model <model>', 'folder or name of the imported base [LORIKEET_MODEL]')
     .option(
       '--response-format <file>',
@@ -196,7 +196,7 @@ function readJobSource(
   return { file, overrides };
 }
 
-/** Leaves a value that is not of its kind as text. The trainer's schema then says what is wrong with it. */
+/** Leaves a value of the wrong kind as text. The trainer's schema then reports the fault. */
 function parseValue(value: string, kind: FlagKind): unknown {
   const asNumber = (text: string) => (/^[+-]?[\d.]/.test(text) ? Number(text) : text);
   switch (kind) {

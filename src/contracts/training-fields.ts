@@ -131,14 +131,14 @@ export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingN
 }
 
 /**
- * Returns the faults of a job with other names of its settings: the key at the start of a line, the one that it does not go with,
- * and those that are no English words, such as `trainHead`.
+ * Returns a job's faults with its settings renamed: the key at the start of a line, the key that it cannot be combined with, and
+ * keys that are not English words, such as `trainHead`.
  */
 export function nameSettings(faults: string, names: SettingNames): string {
   const rename = (key: string) => (rowOf(key) ? names(key) : key);
   return faults
     .replace(/^\w+(?=(?:\.\w+|\[\d+\])*: )/gm, rename)
-    .replace(/(?<=[ (])[a-z]+[A-Z][A-Za-z]*\b|(?<=does not go with )\w+/g, rename);
+    .replace(/(?<=[ (])[a-z]+[A-Z][A-Za-z]*\b|(?<=cannot be combined with )\w+/g, rename);
 }
 
 /** Lists the flags of the command line. */

@@ -2,9 +2,9 @@
 // results are exact, because the product of a scale and a small integer needs no rounding.
 import { type DType, toFloat32 } from '../common/tensor.ts';
 
-// Dequantizes ggml's k-quants: super-blocks of 256 weights in groups of 16 or 32. Each group has a small integer scale, and for
-// some formats a minimum; the super-block has half-precision factors of the scales and of the minima. Only the last
-// subtraction rounds.
+// Dequantizes ggml's k-quants: super-blocks of 256 weights in groups of 16 or 32. Each group has a small integer scale and, in
+// some formats, a minimum. The super-block has half-precision factors for the scales and the minima. Only the last subtraction
+// rounds.
 
 /** The weights of a super-block. */
 const SUPER_BLOCK = 256;
@@ -15,7 +15,6 @@ const RUN = 32;
 type Half = (bytes: Uint8Array, at: number) => number;
 type Dequantize = (block: Uint8Array, into: Float32Array, half: Half) => void;
 
-/** A format of super-blocks. */
 interface SuperBlockFormat {
   readonly name: string;
   readonly blockBytes: number;
@@ -62,7 +61,7 @@ function dequantizeQ4(block: Uint8Array, into: Float32Array, half: Half): void {
   fromNibbles(block, into, { half, codes: 16, fifthBit: () => 0 });
 }
 
-/** As Q4_K, with 32 bytes of fifth bits before the codes. */
+/** Like Q4_K, with 32 bytes of fifth bits before the codes. */
 function dequantizeQ5(block: Uint8Array, into: Float32Array, half: Half): void {
   const fifthBit = (group: number, i: number) => (block[16 + i]! >> group) & 1;
   fromNibbles(block, into, { half, codes: 48, fifthBit });
@@ -89,7 +88,7 @@ function fromNibbles(block: Uint8Array, into: Float32Array, layout: NibbleLayout
   }
 }
 
-/** The first four pairs have a byte for each number; the others have their high bits in the top bits of those bytes. */
+/** The first four pairs have one byte per number. The other pairs have their high bits in the top bits of those bytes. */
 function scaleAndMinimum(block: Uint8Array, group: number): [scale: number, minimum: number] {
   const at = (i: number) => block[4 + i]!;
   if (group < 4) return [at(group) & 63, at(group + 4) & 63];
@@ -109,7 +108,7 @@ function dequantizeQ6(block: Uint8Array, into: Float32Array, half: Half): void {
   }
 }
 
-/** 2-bit codes: a half of the super-block is 32 bytes, and its four runs of 32 weights follow one another in their bits. */
+/** 2-bit codes: half of a super-block is 32 bytes, and its four runs of 32 weights use successive bits of these bytes. */
 function byteOfTwoBits(i: number): number {
   return (i >> 7) * RUN + (i % RUN);
 }
@@ -227,7 +226,7 @@ function dequantizeQ5_1(bytes: Uint8Array, count: number): Float32Array {
   return values;
 }
 
-/** Weight `i` of 4 bytes with fifth bits and 16 bytes with the other four. */
+/** Returns weight `i` from 4 bytes of fifth bits and 16 bytes with the other four bits. */
 function fiveBits(bytes: Uint8Array, at: number, i: number): number {
   const low = bytes[at + 4 + (i % 16)]! >> (i < 16 ? 0 : 4);
   const high = bytes[at + (i >> 3)]! >> (i & 7);

@@ -1,5 +1,5 @@
-// Opens a GGUF file and reads its metadata and, one at a time, its tensors as fp32. @huggingface/gguf reads the header
-// and limits its counts and lengths. The extents of tensors are checked here. Does not know any model.
+// Opens a GGUF file and reads its metadata and, one at a time, its tensors as fp32. @huggingface/gguf reads the header and
+// limits its counts and lengths. The extents of tensors are checked here.
 import { closeSync, fstatSync } from 'node:fs';
 import { gguf } from '@huggingface/gguf';
 import { FileError } from '../common/errors.ts';
@@ -14,7 +14,7 @@ export interface GgufFile {
   readonly metadata: Readonly<Record<string, unknown>>;
   /** Name → row-major shape. A GGUF file itself lists the axes in reverse order. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Reads a tensor. Throws `FileError` if there is none of that name. */
+  /** Reads a tensor. Throws `FileError` if there is none with that name. */
   read(name: string): Float32Array;
   close(): void;
 }
@@ -113,14 +113,14 @@ function plainNumber(value: unknown): unknown {
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
-// Walks through the header of a GGUF file before a library parses it, and checks that all that it announces is in the file. The
-// library reads zeros beyond the end of a file: eleven bytes that announce 131,074 tensors took 31 MB.
+// Walks through the header of a GGUF file before a library parses it, and checks that the file contains everything that it
+// announces. The library reads zeros beyond the end of a file: eleven bytes that announced 131,074 tensors took 31 MB.
 
-/** Bytes that are read at once. */
+/** Bytes per read. */
 const WINDOW_BYTES = 64 * 2 ** 10;
-/** The largest models have a few thousand tensors, and files have fewer than a hundred values. */
+/** The largest models have a few thousand tensors, and files contain fewer than a hundred metadata values. */
 const MAX_ENTRIES = 65_536;
-/** Arrays in arrays. The library has the same limit. */
+/** The nesting of arrays. The library has the same limit. */
 const MAX_DEPTH = 4;
 const VERSIONS = [1, 2, 3];
 const STRING = 8;
@@ -128,7 +128,7 @@ const ARRAY = 9;
 /** Type → bytes of a value; 0 for strings and arrays. */
 const VALUE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 
-/** Throws `FileError` if the header of an open file is not whole. Files of another format or version pass. */
+/** Throws `FileError` if the header of an open file is incomplete. Files of other formats or versions pass. */
 export function checkGgufHeader(file: number): void {
   const header = new Cursor(file);
   if (!header.start()) return;
@@ -159,12 +159,12 @@ function skipArray(header: Cursor, depth: number): void {
   const count = header.size();
   const byteLength = VALUE_BYTES[type] ?? 0;
   if (byteLength > 0) header.skip(count * byteLength);
-  else for (let i = 0; i < count; i++) skipValue(header, type, depth); // each takes four bytes or more
+  else for (let i = 0; i < count; i++) skipValue(header, type, depth); // each takes at least four bytes
 }
 
-/** A place in the file that only moves on. */
+/** A position in the file that only moves forward. */
 class Cursor {
-  /** Bytes of a count or length: 4 in the first version. */
+  /** Bytes of a count or length: 4 in the first version of the format. */
   sizeBytes = 8;
   readonly #file: number;
   readonly #fileBytes: number;
@@ -178,7 +178,7 @@ class Cursor {
     this.#fileBytes = fstatSync(file).size;
   }
 
-  /** Reads magic and version. Returns whether they are known. */
+  /** Reads magic and version. Returns whether they are supported. */
   start(): boolean {
     const isGguf = this.#view(4).getUint32(0) === 0x47475546;
     const version = this.#view(4);

@@ -1,6 +1,5 @@
-// A strict parser for the JSON of a safetensors header: keys must be unique, and numbers must be plain non-negative
-// integers. JSON.parse keeps the last of two equal keys and reads 1e3 as 1000, so two readers could read the same file
-// differently. Does not know what the numbers mean.
+// A strict parser for the JSON of a safetensors header: keys must be unique, and numbers must be plain non-negative integers.
+// JSON.parse keeps the last of two equal keys and reads 1e3 as 1000, so two readers could read the same file differently.
 
 import { FileError } from '../common/errors.ts';
 import { endOfString } from '../common/json-scan.ts';
@@ -19,7 +18,7 @@ export interface HeaderJson {
   readonly metadata: Record<string, string>;
 }
 
-/** No tensor of a model has more axes. A longer list would make the product of its dimensions expensive. */
+/** No tensor of a model has more axes. With a longer list, the product of the dimensions would be expensive. */
 const MAX_AXES = 8;
 
 const DIGIT_0 = 48;
@@ -68,7 +67,7 @@ function readEntry(reader: HeaderReader, name: string): HeaderEntry {
 }
 
 function readMetadata(reader: HeaderReader): Record<string, string> {
-  // Without a prototype, __proto__ is a key like any other.
+  // Without a prototype, __proto__ is an ordinary key.
   const metadata: Record<string, string> = Object.create(null);
   reader.object('__metadata__', (key) => {
     if (Object.hasOwn(metadata, key)) throw new FileError('__metadata__', 'contains a key twice');
@@ -77,7 +76,7 @@ function readMetadata(reader: HeaderReader): Record<string, string> {
   return metadata;
 }
 
-/** A cursor over the text. It does not recurse, so nesting cannot exhaust the stack. */
+/** A cursor over the text. There is no recursion, so nesting cannot exhaust the stack. */
 class HeaderReader {
   private readonly text: string;
   private at = 0;

@@ -1,10 +1,10 @@
-// Parses and writes the header of a safetensors file. A parsed header has known dtypes, bounded shapes, and tensors that
-// cover the file exactly. Reads no tensor data and does not know any model.
+// Parses and writes the header of a safetensors file. A parsed header has known dtypes, bounded shapes, and tensors that cover
+// the file exactly. Tensor data is not read here.
 import { FileError } from '../common/errors.ts';
 import { DTYPE_BYTES, type DType, elementCount, type TensorInfo } from '../common/tensor.ts';
 import { parseHeaderJson, shorten } from './header-json.ts';
 
-/** Limits for files from a certain origin. */
+/** Limits for files of one origin. */
 export interface SafetensorsLimits {
   readonly maxHeaderBytes: number;
   readonly maxTensors: number;
@@ -13,12 +13,15 @@ export interface SafetensorsLimits {
   readonly minDimensions: 0 | 1;
 }
 
-/** For base models, which the operator chose: the reference's limit, and more tensors than any known shard has. */
+/**
+ * For base models, which the operator has chosen: the reference implementation's limit, and more tensors than any known shard
+ * contains.
+ */
 export const BASE_LIMITS: SafetensorsLimits = {
   maxHeaderBytes: 100_000_000,
   maxTensors: 65_536,
   dtypes: Object.keys(DTYPE_BYTES) as DType[],
-  minDimensions: 0, // scales of whole tensors
+  minDimensions: 0, // scales that apply to whole tensors
 };
 
 /** For adapters from tenants. 126 layers with 7 linear layers of A and B are 1,764 tensors in a header of 250 KB. */
@@ -29,7 +32,7 @@ export const ADAPTER_LIMITS: SafetensorsLimits = {
   minDimensions: 1,
 };
 
-/** The size of the little-endian header length before the header. */
+/** The size of the little-endian header length at the start of the file. */
 export const LENGTH_BYTES = 8;
 
 /** Several times the longest known module path. */
@@ -69,7 +72,7 @@ export function parseHeaderLength(
   return headerBytes;
 }
 
-/** Parses the header and checks that its tensors cover the file without holes, overlaps or trailing bytes. */
+/** Parses the header and checks that its tensors cover the file without gaps, overlaps or trailing bytes. */
 export function parseHeader(
   header: Uint8Array,
   fileBytes: number,
@@ -120,7 +123,7 @@ export function serializeHeader(
   return bytes;
 }
 
-/** Compares tensors by their order in a file: wide types first, which keeps tensors aligned, then by name. */
+/** Compares tensors by file order: wide types first, which keeps tensors aligned, then by name. */
 export function compareForFile(
   [nameA, a]: readonly [string, TensorInfo],
   [nameB, b]: readonly [string, TensorInfo],

@@ -1,5 +1,4 @@
-// Reads and writes safetensors files. Invalid files throw `FileError` before any memory is allocated for the data. Does
-// not know models or adapters.
+// Reads and writes safetensors files. Invalid files throw `FileError` before any memory is allocated for the data.
 import { closeSync, fstatSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../common/assert.ts';
@@ -84,9 +83,9 @@ export interface WritableTensors {
 }
 
 /**
- * Writes a file under a temporary name and renames it, so readers never see part of it. Reads one tensor at a time from
- * the source. The same tensors give the same bytes. Yields to the event loop between tensors, and throws there once
- * `signal` is aborted.
+ * Writes a file under a temporary name and renames it, so readers never see part of it. Reads one tensor at a time from the
+ * source. The same tensors give the same bytes. Yields to the event loop between tensors, and throws there once `signal` is
+ * aborted.
  */
 export async function writeSafetensors(
   path: string,
@@ -118,7 +117,7 @@ export async function writeSafetensors(
   }
 }
 
-/** Returns the bytes that `writeSafetensors` would write. For adapters, which are small. */
+/** Returns the bytes that `writeSafetensors` would write. Meant for adapters, which are small. */
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Readonly<Record<string, string>> = {},

@@ -5,7 +5,7 @@ import { inflateRawSync } from 'node:zlib';
 import { FileError } from '../common/errors.ts';
 import { openRegular, readAt } from '../common/regular-file.ts';
 
-/** A member must fit in memory. The largest that is needed is a model of 98 MB. */
+/** A member must fit in memory. The largest one needed is a model of 98 MB. */
 const MAX_MEMBER_BYTES = 2 ** 30;
 const END_SIGNATURE = 0x06054b50;
 const ENTRY_SIGNATURE = 0x02014b50;

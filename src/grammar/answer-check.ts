@@ -1,17 +1,17 @@
-// Whether a finished answer is one that a constraint allows. Unlike a matcher it takes JSON as any program writes it.
+// Checks whether a constraint allows a finished completion. Unlike a matcher, it accepts JSON as any program writes it.
 import type { Constraint } from '../contracts/generation.ts';
 import { type Automaton, found, type State, type Work } from './automaton.ts';
 import { compileConstraint } from './constraint.ts';
 
-/** The members that are tried in the wrong order before a value counts as not allowed. A usual answer needs less than 100. */
+/** The members to try in a wrong order before a value counts as not allowed. A typical completion needs fewer than 100. */
 const MAX_TRIES = 10_000;
 
-/** Checks answers against one constraint. */
+/** Checks completions against one constraint. */
 export type AnswerCheck = (text: string) => boolean;
 
 /**
- * Returns the check of a constraint. JSON may have any white space, and its members any order. Throws `GrammarError` if the
- * constraint cannot be used.
+ * Returns the check of a constraint. JSON may contain any white space, and its members may come in any order. Throws
+ * `GrammarError` if the constraint cannot be used.
  */
 export function createAnswerCheck(constraint: Constraint): AnswerCheck {
   const isJson = constraint.kind === 'json_schema';
@@ -32,7 +32,10 @@ function compact({ kind, schema }: Extract<Constraint, { kind: 'json_schema' }>)
   return { kind, schema };
 }
 
-/** Reads one answer. Its methods return the state behind what they read, or undefined if it may not be there. */
+/**
+ * Reads one completion. Its methods return the state after the text that they read, or undefined if that text is not allowed
+ * there.
+ */
 class Reader {
   readonly #automaton: Automaton;
   readonly #work: Work = { places: 0 };
@@ -60,7 +63,7 @@ class Reader {
     return state && this.#readMembers(state, Object.entries(value), '');
   }
 
-  /** Tries the members in every order. The grammar leaves only one of them unless it takes all. */
+  /** Tries the members in every order. At each point the grammar allows only one, unless it accepts any member. */
   #readMembers(
     from: State,
     members: readonly [string, unknown][],

@@ -1,12 +1,12 @@
-// Matches bytes against a network. A state holds every place that the text so far may have led to, with the rules to return
-// to. States and their transitions are computed when they are first needed, and remembered.
+// Matches bytes against a network. A state contains every position that the text so far may have led to, with the rules to
+// return to. States and their transitions are computed on demand and remembered.
 
 import { assert } from '../common/assert.ts';
 import type { Network } from './network.ts';
 import { GrammarError } from './text-pattern.ts';
 import { LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
-/** The calls that a place is in, innermost first. Equal stacks are the same object. */
+/** The calls that enclose a position, innermost first. Equal stacks are the same object. */
 interface Stack {
   readonly id: number;
   /** The node to return to. */
@@ -19,61 +19,62 @@ interface Place {
   readonly stack: Stack | undefined;
 }
 
-/** All places that the text so far may have led to. */
+/** All positions that the text so far may have led to. */
 export interface State {
-  /** The places that consume a byte. */
+  /** The positions that consume a byte. */
   readonly places: readonly Place[];
   /** Whether the text may end here. */
   readonly canEnd: boolean;
-  /** The only byte that may follow, or -1. Not a byte of a control token. */
+  /** The only byte that may follow, or -1. Never a byte of a control token. */
   readonly forcedByte: number;
-  /** By class of bytes. null: no such byte may follow. */
+  /** By class of bytes. null: no byte of the class may follow. */
   next: (State | null | undefined)[];
 }
 
-/** Counts work, in visited places. 1,000 take about 0.3 ms. */
+/** Counts work, in visited positions. 1,000 take about 0.3 ms. */
 export interface Work {
   places: number;
-  /** A search waits when the work reaches this. Absent: it never waits. */
+  /** A search pauses when the work reaches this limit. Absent: it never pauses. */
   limit?: number;
 }
 
-/** Looks for something, and can wait in between. */
+/** A search that can pause in between. */
 export type Search<Found> = Generator<void, Found, void>;
 
-/** Returns the outcome of a search whose work has no limit. */
+/** Returns the outcome of a search without a work limit. */
 export function found<Found>(search: Search<Found>): Found {
   const { value, done } = search.next();
   assert(done, 'a search without a limit does not wait');
   return value;
 }
 
-/** Whether a search has to wait before it does more. */
+/** Whether a search has to pause before it continues. */
 export function isAtLimit({ places, limit }: Work): boolean {
   return limit !== undefined && places >= limit;
 }
 
-/** Waits while the work is at its limit. */
+/** Pauses while the work is at its limit. */
 export function* pause(work: Work): Search<void> {
   while (isAtLimit(work)) yield;
 }
 
 /**
- * An automaton remembers so many places of states and calls, which take up to 8 MB. The table of transitions of a state counts as
- * `STATE_SIZE`. JSON schemas have some hundred states of a few places. Beyond the limit, all states are forgotten.
+ * The most positions of states and calls that an automaton remembers; they take up to 8 MB. The transition table of a state
+ * counts as `STATE_SIZE`. JSON schemas have a few hundred states with a few positions each. Beyond the limit, all states are
+ * forgotten.
  */
 const MAX_REMEMBERED = 2 ** 17;
 const STATE_SIZE = 32;
-/** The most memory that a place of a state has taken, with its part of the state. */
+/** The most memory observed per position of a state, including its share of the state. */
 export const PLACE_BYTES = 64;
-/** A text that can be read in more ways at once is too ambiguous. JSON schemas have less than 100. */
+/** A text that can be read in more ways than this is too ambiguous. JSON schemas stay below 100. */
 const MAX_PLACES = 4096;
-/** The edges that take as long to try as a place takes to visit. */
+/** The edges that take as long to try as one position takes to visit. */
 const EDGES_PER_PLACE = 16;
-/** The edges that one byte may try, because nothing interrupts it. They take up to 10 ms. */
+/** The edges that one byte may try, because nothing interrupts that. They take up to 10 ms. */
 const MAX_EDGES = 8 * MAX_PLACES;
 
-/** The fault of a text that can be read in too many ways. */
+/** The fault of a grammar that can read one text in too many ways. */
 export const TOO_AMBIGUOUS =
   'is too ambiguous: a text can be read in too many ways. Avoid repeats within repeats, such as (a*)*, and many optional parts in a row';
 
@@ -87,7 +88,7 @@ export class Automaton {
   readonly #classOf = new Uint8Array(256);
   readonly #states = new Map<string, State>();
   readonly #stacks = new Map<number, Stack>();
-  /** The states whose tables of transitions are in use. Some may be forgotten ones that a sequence was still in. */
+  /** The states whose transition tables are in use. A few may be forgotten states that a sequence was still in. */
   readonly #linked = new Set<State>();
   #remembered = 0;
   #lastStack = 0;
@@ -101,17 +102,17 @@ export class Automaton {
     this.start = this.#close([first], { places: 0 });
   }
 
-  /** How much is remembered, in places. */
+  /** The amount that is remembered, in positions. */
   get size(): number {
     return this.#remembered;
   }
 
-  /** The state after another byte, or null if the byte may not follow. Undefined if `step` has to compute it. */
+  /** Returns the state after another byte, or null if the byte may not follow. Undefined if `step` has to compute it. */
   known(state: State, byte: number): State | null | undefined {
     return state.next[this.#classOf[byte]!];
   }
 
-  /** The state after another byte, or null if the byte may not follow. Throws `GrammarError` if it is too ambiguous. */
+  /** Returns the state after another byte, or null if the byte may not follow. Throws `GrammarError` if it is too ambiguous. */
   step(state: State, byte: number, work: Work): State | null {
     const known = this.known(state, byte);
     return known === undefined ? this.#compute(state, byte, work) : known;
@@ -146,7 +147,7 @@ export class Automaton {
     return next;
   }
 
-  /** The state of everything that can be reached without a byte. */
+  /** Returns the state of all positions that can be reached without a byte. */
   #close(places: readonly Place[], work: Work): State {
     const { nodes, rules } = this.#network;
     const open = [...places];
@@ -190,7 +191,7 @@ export class Automaton {
     return state;
   }
 
-  /** States that are still in use stay valid. They only lose what follows them. */
+  /** States that are in use stay valid. They only lose their transitions. */
   #forget(): void {
     for (const state of this.#linked) state.next = [];
     this.#linked.clear();
@@ -222,7 +223,7 @@ export class Automaton {
     return forced;
   }
 
-  /** Bytes that no edge tells apart share a class, which keeps the tables of transitions short. */
+  /** Bytes that no edge distinguishes share a class, which keeps the transition tables short. */
   #classifyBytes(): void {
     const isStart = new Uint8Array(257);
     for (const { bytes } of this.#network.nodes) {
@@ -239,7 +240,7 @@ export class Automaton {
   }
 }
 
-/** A call that returns to such a node needs no stack, so recursion at the end of a rule needs none either. */
+/** A call that returns to such a node needs no stack. Recursion at the end of a rule therefore needs none either. */
 function findReturns({ nodes }: Network, ends: ReadonlySet<number>): Uint8Array {
   const isReturn = new Uint8Array(nodes.length);
   const isKnown = new Uint8Array(nodes.length);

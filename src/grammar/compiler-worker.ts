@@ -1,5 +1,5 @@
-// The worker process: compiles constraints for `compiler.ts`, which kills it if it takes too long. It ends with the channel to
-// its parent.
+// The worker process that compiles constraints for `compiler.ts`, which kills it if it takes too long. It ends when the channel
+// to its parent closes.
 import { serveJobs } from '../common/job-process.ts';
 import type { CompileJob, CompileResult } from './compiler.ts';
 import { checkConstraint, constraintNetwork } from './constraint.ts';

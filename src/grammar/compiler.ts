@@ -1,4 +1,4 @@
-// Compiles constraints off the loops of the server and the engine: in child processes, within limits of time and memory.
+// Compiles constraints in child processes with limits on time and memory, off the event loops of server and engine.
 import { ServeError } from '../common/errors.ts';
 import { JobProcess } from '../common/job-process.ts';
 import type { Caller } from '../common/turn-queue.ts';
@@ -7,13 +7,13 @@ import { rootPath } from './constraint.ts';
 import type { Network } from './network.ts';
 import { GrammarError } from './text-pattern.ts';
 
-/** A constraint, and whether its network is wanted or only whether it can be used. */
+/** A constraint, and whether its network is wanted or only a check. */
 export interface CompileJob {
   readonly constraint: Constraint;
   readonly want: 'check' | 'network';
 }
 
-/** A fault, or the network if it is wanted. */
+/** The fault, or the network if it was wanted. */
 export interface CompileResult {
   readonly fault?: { readonly message: string; readonly path: string };
   readonly network?: Network;
@@ -22,27 +22,30 @@ export interface CompileResult {
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./compiler-worker.${EXTENSION}`, import.meta.url);
 
-/** Constraints are compiled one after the other, in turns between tenants. A small one does not wait for large ones: it has another process. */
+/**
+ * Constraints are compiled one after the other, alternating between tenants. Constraints up to this length have a separate
+ * process, so they do not wait for large ones.
+ */
 const MAX_SMALL_LENGTH = 16_384;
 
-/** Faults of constraints that reach a limit. */
+/** The faults of constraints that reach a limit. */
 const LIMIT_FAULTS = {
   time: 'takes too long to compile. Use fewer properties, alternatives and combinations',
   memory: 'needs too much memory to compile. Use fewer properties, alternatives and combinations',
 };
 
-/** How long a constraint may take. The slowest that is accepted takes 0.5 s, and three times that beside a busy engine. */
+/** The time limit of a constraint. The slowest accepted one takes 0.5 s, and three times that next to a busy engine. */
 const DEADLINE_MS = 4000;
 /** The largest network takes 12 MB. */
 const MAX_HEAP_MB = 256;
-/** The engine also keeps the grammars that it made of networks. */
+/** The engine also keeps the grammars that it built from networks. */
 const MAX_REMEMBERED = 16;
 
 /** The settings of a compiler. */
 export interface CompilerOptions {
-  /** The number of outcomes that are kept for constraints of each size. */
+  /** The number of outcomes to keep, for small and for large constraints. */
   readonly maxRemembered?: number;
-  /** How long a large constraint may take. */
+  /** The time limit of a large constraint. */
   readonly largeMs?: number;
 }
 
@@ -61,8 +64,8 @@ export class ConstraintCompiler {
   }
 
   /**
-   * Rejects with `GrammarError` if the constraint cannot be used, with `ServeError` if no process can be started or too many
-   * constraints wait, and with the reason of the caller's signal.
+   * Checks a constraint. Rejects with `GrammarError` if it cannot be used, with `ServeError` if no process can be started or
+   * too many constraints are waiting, and with the reason of the caller's signal.
    */
   async check(constraint: Constraint, caller?: Caller): Promise<void> {
     await this.#run({ constraint, want: 'check' }, caller);
@@ -90,5 +93,5 @@ export class ConstraintCompiler {
   }
 }
 
-/** The server's. Its outcomes take little memory, because it only checks. */
+/** The server's compiler. It only checks, so its outcomes take little memory. */
 export const constraintChecks = new ConstraintCompiler({ maxRemembered: 1024 });

@@ -1,4 +1,4 @@
-// Turns the constraint of a request into a pattern.
+// Converts a request's constraint to a pattern.
 import { createHash } from 'node:crypto';
 import type { Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
@@ -26,12 +26,15 @@ export function checkConstraint(constraint: Constraint): void {
 
 /** The bytes with a choice that a probe reads. An expression that explodes does so within a few. */
 const PROBE_BYTES = 48;
-/** The bytes that it reads in all. Those that every text has, or that lead to the same state as others, hide what is behind them. */
+/**
+ * The bytes that a probe reads in total. Bytes without a choice hide what comes after them: all texts contain them, or they
+ * lead to the same state as others.
+ */
 const MAX_PROBE_BYTES = 4096;
-/** Visited places, which take 60 ms. Usual constraints need less than 70,000. */
+/** Visited positions, which take 60 ms. Typical constraints need fewer than 70,000. */
 const MAX_PROBE_WORK = 200_000;
 
-/** Reads some text that the automaton allows, and throws `GrammarError` if that takes too long. */
+/** Reads some text that the automaton allows. Throws `GrammarError` if that takes too long. */
 function probe(automaton: Automaton): void {
   const work = { places: 0 };
   let state = automaton.start;
@@ -41,12 +44,12 @@ function probe(automaton: Automaton): void {
     const open = [...new Set(next)].filter((found) => found !== null);
     if (open.length === 0) return;
     if (open.length > 1) choices++;
-    // The state with the most places is the likeliest to explode.
+    // The state with the most positions is the most likely to explode.
     state = open.reduce((most, other) => (other.places.length > most.places.length ? other : most));
   }
 }
 
-/** Returns a key for caches of what is made of a constraint. */
+/** Returns a cache key for everything derived from a constraint. */
 export function constraintDigest(constraint: Constraint): string {
   return createHash('sha256').update(JSON.stringify(constraint)).digest('hex');
 }
@@ -56,17 +59,17 @@ export function compileConstraint(constraint: Constraint): Automaton {
   return automatonOf(constraint, constraintNetwork(constraint));
 }
 
-/** The network of a constraint, which takes most of the time of compiling it. Throws `GrammarError` if it cannot be used. */
+/** Returns a constraint's network, which takes most of the time of compiling it. Throws `GrammarError` if it cannot be used. */
 export function constraintNetwork(constraint: Constraint): Network {
   return located(rootPath(constraint), () => buildNetwork(patternOf(constraint)));
 }
 
-/** The automaton of a constraint's network. Throws `GrammarError` if it is too ambiguous. */
+/** Returns the automaton of a constraint's network. Throws `GrammarError` if it is too ambiguous. */
 export function automatonOf(constraint: Constraint, network: Network): Automaton {
   return located(rootPath(constraint), () => new Automaton(network));
 }
 
-/** The path of faults of the whole. */
+/** Returns the path for faults of the whole constraint. */
 export function rootPath({ kind }: Constraint): string {
   return kind === 'json_schema' ? '#' : '';
 }
@@ -130,7 +133,7 @@ function tagsPattern({
   return sequence(repeat(call, isRequired ? 1 : 0), rest);
 }
 
-/** The pattern of a tag after its beginning. Free text extends to the first end. */
+/** Returns the pattern of a tag's content. Free text extends to the first end. */
 function contentPattern({ content, end }: Tags['tags'][number]): TextPattern {
   if (content.kind === 'any_text' && end !== '') {
     return { kind: 'until', exits: [{ text: end, next: EMPTY }] };

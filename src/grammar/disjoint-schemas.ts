@@ -1,7 +1,7 @@
-// Finds out whether no value can match two schemas: by their types, their constants, or a required property of both.
+// Proves that no value can match two schemas: by their types, their constants, or a property that both require.
 import { isSchema, type JsonType, type Schema, TYPES, typesOf } from './schema-keywords.ts';
 
-/** Constants that tell schemas apart are at most this deep in them. */
+/** Constants that distinguish schemas are at most this deep inside them. */
 const MAX_DEPTH = 4;
 
 /** Compares schemas in pairs. */
@@ -10,12 +10,12 @@ export class DisjointSchemas {
   readonly #expanded = new Map<unknown, boolean | Schema>();
   readonly #values = new Map<Schema, ReadonlySet<string> | undefined>();
 
-  /** `expand` replaces a schema that is a reference by its target. */
+  /** @param expand replaces a schema that is a reference by its target */
   constructor(expand: (schema: unknown) => boolean | Schema) {
     this.#expand = expand;
   }
 
-  /** Whether no value matches both. False: perhaps one does. */
+  /** Whether no value matches both. If false, a value may still match both. */
   areDisjoint(one: boolean | Schema, other: boolean | Schema, depth = 0): boolean {
     if (one === false || other === false) return true;
     if (one === true || other === true || depth > MAX_DEPTH) return false;
@@ -48,7 +48,7 @@ export class DisjointSchemas {
   }
 }
 
-/** The types that are written for one schema and match the other, which without `type` matches all. */
+/** Returns the types of one schema that match the other. A schema without `type` matches all. */
 function commonTypes(written: Schema, matched: Schema): JsonType[] {
   const all = matched['type'] === undefined ? TYPES : typesOf(matched)!;
   return (typesOf(written) ?? TYPES).filter((type) => all.some((other) => isSameType(type, other)));

@@ -74,7 +74,7 @@ function tokenize(source: string): Token[] {
   return tokens;
 }
 
-/** The characters of a literal or a class, and whether each was written with a backslash. */
+/** Lists the characters of a literal or a class, and whether each was written with a backslash. */
 function codePoints(source: string, line: number): { point: number; isEscaped: boolean }[] {
   const points: { point: number; isEscaped: boolean }[] = [];
   const pattern = /\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})|\\(.)|([^\\])/gsu;

@@ -1,4 +1,4 @@
-// A model's tokens with those of an adapter, which are few and looked at one by one.
+// A model's vocabulary extended by an adapter's tokens, which are few and checked one by one.
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Automaton, Search, State, Work } from './automaton.ts';
 import { controlTokenBytes, isControlToken } from './utf8-ranges.ts';
@@ -11,14 +11,14 @@ import {
   type VisitDifference,
 } from './vocabulary.ts';
 
-/** The tokens of an adapter beside those of its base. */
+/** The base's vocabulary with an adapter's tokens added. */
 export class ExtendedVocabulary implements GrammarVocabulary {
   readonly size: number;
   readonly #base: GrammarVocabulary;
   readonly #added: ReadonlyMap<number, Uint8Array>;
   readonly #words: number;
 
-  /** `tokenizer` knows the bytes of the added tokens. */
+  /** @param tokenizer returns the bytes of the added tokens */
   constructor(base: GrammarVocabulary, tokenizer: TokenBytes, { tokens }: AddedTokens) {
     this.#base = base;
     this.size = base.size + tokens.length;

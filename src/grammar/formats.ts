@@ -1,11 +1,11 @@
-// The formats of JSON Schema that can be enforced, as regular expressions of all, or of common, such strings.
+// The enforceable formats of JSON Schema, as regular expressions for all strings of a format, or for the common ones.
 
 import { insideString } from './json-text.ts';
 import { parseRegex } from './regex.ts';
 import { sequence, shared, type TextPattern, text } from './text-pattern.ts';
 
 const YEAR = '\\d{4}';
-/** Years with 29 February. */
+/** Years that contain 29 February. */
 const LEAP_YEAR = '(\\d\\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)';
 const DATE = [
   `${YEAR}-(0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])`,
@@ -19,7 +19,9 @@ const CLOCK = '(T(\\d+H(\\d+M(\\d+S)?)?|\\d+M(\\d+S)?|\\d+S))';
 const DURATION = `P(\\d+W|(\\d+Y(\\d+M(\\d+D)?)?|\\d+M(\\d+D)?|\\d+D)${CLOCK}?|${CLOCK})`;
 const ALNUM = '[A-Za-z0-9]';
 const DASHED = '[A-Za-z0-9-]';
-/** Without hyphens in both the third and the fourth place, which mark encoded labels. Four fit into 253 characters. */
+/**
+ * Never with hyphens in both the third and the fourth position, which mark encoded labels. Four labels fit into 253 characters.
+ */
 const LABEL = `${ALNUM}(${DASHED}?${ALNUM}|${DASHED}(-|${ALNUM})${ALNUM}|${DASHED}(${ALNUM}${DASHED}|-${ALNUM})${DASHED}{0,55}${ALNUM})?`;
 const HOST = `${LABEL}(\\.${LABEL}){0,3}`;
 const ATOM = '[A-Za-z0-9_+-]{1,30}';
@@ -27,7 +29,7 @@ const BYTE = '(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
 const IPV4 = `${BYTE}(\\.${BYTE}){3}`;
 const HEX = '[0-9a-fA-F]';
 const GROUP = `${HEX}{1,4}`;
-/** The full form, and the forms with `::` after each number of groups. */
+/** The full form, and the forms with `::` after each possible number of groups. */
 const IPV6 = [
   `(${GROUP}:){7}${GROUP}`,
   ...Array.from({ length: 7 }, (_, before) => {
@@ -50,12 +52,12 @@ const FORMATS: Readonly<Record<string, string>> = {
   uri: `https?://${HOST}(:[1-9]\\d{0,3})?(/[A-Za-z0-9._~-]{0,60}){0,8}(\\?[A-Za-z0-9._~=&-]{0,200})?(#[A-Za-z0-9._~-]{0,60})?`,
 };
 
-/** The names of the formats. */
+/** The supported values of `format`. */
 export const FORMAT_NAMES = Object.keys(FORMATS);
 
 const parsed = new Map<string, TextPattern>();
 
-/** A JSON string of a format. Undefined for an unknown format. */
+/** Returns the pattern of a JSON string with this format. Undefined for an unknown format. */
 export function stringOfFormat(format: string): TextPattern | undefined {
   const known = parsed.get(format);
   const source = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
@@ -66,7 +68,7 @@ export function stringOfFormat(format: string): TextPattern | undefined {
   return pattern;
 }
 
-/** Whether a text is of a format. Texts of unknown formats are. */
+/** Whether a text has the format. Always true for an unknown format. */
 export function isOfFormat(value: string, format: string): boolean {
   const source = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
   return source === undefined || new RegExp(`^(?:${source})$`, 'u').test(value);

@@ -1,4 +1,4 @@
-// The grammars of a model in use: compiled once for each constraint, and kept while they are used often.
+// A model's grammars in use: compiled once per constraint, and kept while they are used often.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
@@ -21,31 +21,31 @@ import {
 } from './vocabulary.ts';
 import { BannedWords, type BanState, WordBan } from './word-ban.ts';
 
-/** A grammar takes up to 8 MB, if it has been led to all of the states that it may keep. A usual one takes 0.2 MB. */
+/** A grammar takes up to 8 MB once it remembers as many states as it may. A typical one takes 0.2 MB. */
 const MAX_GRAMMARS = 64;
-/** A set takes an eighth of a byte per token: 6 kB for 49,152 tokens. It also keeps its state. */
+/** A set takes one bit per token: 6 kB for 49,152 tokens. It also keeps its state alive. */
 const MAX_TOKEN_SETS = 4096;
 const MAX_TOKEN_SET_BYTES = 64 * 2 ** 20;
-/** Requests whose work is counted. */
+/** The number of requests whose work is counted. */
 const MAX_REQUESTS = 1024;
 
-/** Characters of all banned words together. Each has about two states, which take 1 kB. */
+/** The characters of all banned words together. Each has about two states of 1 kB. */
 const MAX_BANNED_TEXT = 32_768;
 /** The forbidden tokens of all states of banned words together. A token takes about 40 bytes. */
 const MAX_FORBIDDEN = 500_000;
 
-/** Adapters with the same tokens share a language, which takes little beside that of the base. */
+/** Adapters with the same tokens share an entry, which takes little memory compared with the base's vocabulary. */
 const MAX_GRAMMAR_TEXTS = 64;
 
-/** A tokenizer, as far as grammars need it. */
+/** The part of a tokenizer that grammars need. */
 export interface GrammarTokenizer extends TokenBytes {
-  /** Writes a text inside an answer as the model would, without control tokens. */
+  /** Encodes a text inside a completion as the model would, without control tokens. */
   encodeInside(text: string): readonly number[];
-  /** Returns the tokenizer with the tokens of an adapter. Absent: no adapter has any. */
+  /** Returns the tokenizer with an adapter's tokens. Absent: adapters cannot have tokens. */
   extended?(added: AddedTokens): GrammarTokenizer;
 }
 
-/** The tokens of the base, or of an adapter. Grammars of different ones have different keys. */
+/** The tokens of the base or of an adapter. Grammars of different token sets have different keys. */
 interface GrammarText {
   readonly key: string;
   readonly tokenizer: GrammarTokenizer;
@@ -64,8 +64,8 @@ export class Grammars {
     sizeCalculation: ({ byteLength }, { places }) => byteLength + PLACE_BYTES * (1 + places.length),
   });
   /**
-   * By tenant and constraint: the work that they may still cause. The choices of a request have the same constraint, and equal
-   * requests of a tenant have the same states.
+   * The remaining work, by tenant and constraint. A request's choices share a constraint, and equal requests of a tenant share
+   * the states.
    */
   readonly #requests = new LRUCache<string, MatchingWork>({ max: MAX_REQUESTS });
   readonly #bans = new LRUCache<string, WordBan>({ maxSize: MAX_BANNED_TEXT });
@@ -74,12 +74,15 @@ export class Grammars {
     sizeCalculation: ({ size }) => size + 1,
   });
 
-  /** `vocabSize`: the width of the model's logits. */
+  /** @param vocabSize the width of the model's logits */
   constructor(tokenizer: GrammarTokenizer, vocabSize: number) {
     this.#base = { key: '', tokenizer, vocabulary: new Vocabulary(tokenizer, vocabSize) };
   }
 
-  /** Compiles on this thread, for programs without a loop. Throws `ServeError` if the constraint cannot be used. */
+  /**
+   * Compiles on this thread, for programs without an event loop to protect. Throws `ServeError` if the constraint cannot be
+   * used.
+   */
   createMatcher(constraint: Constraint, added?: AddedTokens): Matcher {
     const language = this.#languageOf(added);
     const key = language.key + constraintDigest(constraint);
@@ -93,8 +96,8 @@ export class Grammars {
   }
 
   /**
-   * Compiles in another process, in turns between tenants. Rejects with `ServeError` if the constraint cannot be used or too many
-   * wait, and with the reason of the caller's signal.
+   * Compiles in another process, alternating between tenants. Rejects with `ServeError` if the constraint cannot be used or too
+   * many are waiting, and with the reason of the caller's signal.
    */
   async createMatcherAside(
     constraint: Constraint,
@@ -114,7 +117,7 @@ export class Grammars {
     }
   }
 
-  /** Returns the ban of these words for one sequence. Each word has a character other than a space. */
+  /** Returns a ban on these words for one sequence. Each word contains a character other than a space. */
   createBan(words: readonly string[], added?: AddedTokens): BannedWords {
     const { key, vocabulary } = this.#languageOf(added);
     const id = key + createHash('sha256').update(JSON.stringify(words)).digest('hex');

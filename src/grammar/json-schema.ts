@@ -1,5 +1,6 @@
-// Turns a JSON Schema into a pattern of compact JSON. Members come in the order of `properties`, and undeclared ones only if
-// the schema asks for them. Every text of the pattern is valid; keywords that cannot be enforced are refused by name.
+// Converts a JSON Schema to a pattern of compact JSON. Members come in the order of `properties`, and undeclared members only
+// if the schema asks for them. Every text that matches the pattern is valid. A keyword that cannot be enforced is refused by
+// name.
 
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
@@ -29,49 +30,49 @@ import {
 
 const MAP_KEYWORDS = ['propertyNames', 'minProperties', 'maxProperties'];
 
-/** A usual schema has less than 100. */
+/** A typical schema has fewer than 100. */
 const MAX_SCHEMAS = 5000;
-/** Schemas within schemas. References start again. */
+/** The depth of nested schemas. It restarts at a reference. */
 const MAX_DEPTH = 64;
-/** Each pair of them is compared. */
+/** The options are compared in pairs. */
 const MAX_OPTIONS = 256;
 
-/** Returns the pattern of the JSON values that a schema allows. Throws `GrammarError` with the path in the schema. */
+/** Returns the pattern of the JSON values that a schema allows. Throws `GrammarError` with the path inside the schema. */
 export function schemaPattern(schema: unknown): TextPattern {
   return new SchemaConverter(schema).run();
 }
 
-/** A schema's position in the whole. */
+/** A schema's position inside the whole schema. */
 interface Place {
   readonly path: string;
   readonly depth: number;
-  /** The rule whose texts begin with those of the schema. Absent: something comes before them. */
+  /** The rule whose texts start with this schema's. Absent: something comes before them. */
   readonly rule?: PatternRule | undefined;
-  /** Whether the schema there was combined from several ones, which have no common paths within them. */
+  /** Whether the schema was combined from several ones, which share no paths below this point. */
   readonly isCombined?: boolean;
 }
 
 const START: Place = { path: '#', depth: 0 };
 
-/** The place of a schema for the same value. */
+/** Returns the position of a schema for the same value. */
 function within({ path, depth, rule, isCombined = false }: Place, name: string): Place {
   return { path: isCombined ? path : `${path}/${name}`, depth: depth + 1, rule, isCombined };
 }
 
-/** The place of the schema of a member or an item. */
+/** Returns the position of the schema of a member or an item. */
 function below(place: Place, name: string): Place {
   return { ...within(place, name), rule: undefined };
 }
 
 class SchemaConverter {
   readonly #tree: SchemaTree;
-  /** Targets of references. They are rules, because they can contain themselves. */
+  /** The targets of references. They are rules, because they can contain themselves. */
   readonly #targets = new Map<Schema, PatternRule>();
-  /** Schemas that were combined from several ones. They can contain themselves, too. */
+  /** Schemas combined from several ones. They are rules as well, because they can contain themselves. */
   readonly #combined = new Map<Schema, PatternRule>();
-  /** Rules without a body. A chain of references may be longer than the stack. */
+  /** Rules without a body yet. A chain of references may be longer than the stack is deep. */
   readonly #open: (() => void)[] = [];
-  /** For each rule, those that its texts may begin with. */
+  /** For each rule, the rules that its texts may start with. */
   readonly #begins = new Map<PatternRule, { rule: PatternRule; path: string }[]>();
   #count = 0;
 
@@ -90,7 +91,7 @@ class SchemaConverter {
     return pattern;
   }
 
-  /** Returns a reference to the rule of a schema, whose body `convert` makes later. */
+  /** Returns a reference to a schema's rule. `convert` builds the body later. */
   #rule(
     rules: Map<Schema, PatternRule>,
     [schema, place]: [Schema, Place],
@@ -135,7 +136,7 @@ class SchemaConverter {
     return this.#plain(schema, place);
   }
 
-  /** The place of the value of a keyword, which may come from another schema. */
+  /** Returns the position of a keyword's value, which may come from another schema. */
   #within(place: Place, name: string, value: unknown): Place {
     const here = within(place, name);
     const isCombined = !this.#tree.has(value);
@@ -173,7 +174,7 @@ class SchemaConverter {
     const properties = (schema['properties'] ?? {}) as Schema;
     const required = new Set(schema['required'] as string[] | undefined);
     const declared = Object.keys(properties);
-    // With declared properties, others are wanted only if the schema says so.
+    // If properties are declared, others are allowed only if the schema says so.
     const more = additionalProperties ?? declared.length === 0;
     if (declared.length === 0 && required.size === 0 && more === true) return ANY_OBJECT;
     const names = [...new Set([...declared, ...required])];
@@ -193,7 +194,7 @@ class SchemaConverter {
     return located(place.path, () => objectPattern(members, others));
   }
 
-  /** An object with bounds on its names or on their number. */
+  /** Matches an object with bounds on its names or on their number. */
   #map(schema: Schema, keyword: string, place: Place): TextPattern {
     const { properties, required, propertyNames = true, additionalProperties = true } = schema;
     if (properties || required) {
@@ -202,7 +203,7 @@ class SchemaConverter {
     }
     const { min, max } = counts(schema, 'minProperties', 'maxProperties', place.path);
     if (min > 1) {
-      const message = 'must be at most 1, because an answer may have a name twice';
+      const message = 'must be at most 1, because a completion may repeat a name';
       throw new GrammarError(message, `${place.path}/minProperties`);
     }
     const anyName = { type: 'string' };
@@ -232,7 +233,7 @@ class SchemaConverter {
     return sequence(text('['), tuple(first, item, { min, max }), text(']'));
   }
 
-  /** A reference with nothing beside it is the rule of its target. */
+  /** A reference without sibling keywords is the rule of its target. */
   #reference(schema: Schema, place: Place): TextPattern {
     const { $ref, ...beside } = schema;
     const here = within(place, '$ref');
@@ -253,7 +254,7 @@ class SchemaConverter {
     });
   }
 
-  /** A rule, unless it is only another way to write its only part. */
+  /** Returns a rule, unless `allOf` only wraps its single part. */
   #allOf(schema: Schema, place: Place): TextPattern {
     const { allOf, ...beside } = schema;
     const parts = allOf as unknown[];
@@ -272,7 +273,7 @@ class SchemaConverter {
     });
   }
 
-  /** The keywords beside `anyOf` apply to each option. An option that contradicts them is left out. */
+  /** Keywords next to `anyOf` apply to each option. Options that contradict them are left out. */
   #anyOf(options: readonly unknown[], beside: Schema, place: Place): TextPattern {
     if (enforcedKeywords(beside).length === 0) {
       if (options.every((option) => option === false))
@@ -298,7 +299,7 @@ class SchemaConverter {
     return choice(...patterns);
   }
 
-  /** Exactly one option of oneOf may match, which is certain if no value matches two of them. */
+  /** Exactly one option of oneOf may match. That is guaranteed if no value matches two of them. */
   #checkDisjoint(options: readonly unknown[], path: string): void {
     if (options.length > MAX_OPTIONS) {
       throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
@@ -315,7 +316,7 @@ class SchemaConverter {
     }
   }
 
-  /** A rule that begins with itself describes nothing. */
+  /** A rule that starts with itself matches nothing. */
   #refuseCycles(): void {
     const done = new Set<PatternRule>();
     for (const first of this.#begins.keys()) {

@@ -1,5 +1,5 @@
-// Adds the spaces to a pattern of JSON that Python's writer puts after commas and colons. Models that call tools were trained
-// on such JSON. Texts inside of strings, and objects and lists of an enum, stay as they are.
+// Adds the spaces that Python's JSON writer puts after commas and colons. Models that call tools were trained on such JSON.
+// Texts inside strings, and objects and lists in an enum, are unchanged.
 import { COLON, COMMA } from './json-text.ts';
 import { type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
@@ -12,7 +12,7 @@ const SPACED: ReadonlyMap<TextPattern, TextPattern> = new Map([
 export function withSpaces(pattern: TextPattern): TextPattern {
   const rules = new Map<PatternRule, PatternRule>();
   const known = new Map<TextPattern, TextPattern>(SPACED);
-  const open: PatternRule[] = []; // a chain of rules may be longer than the stack
+  const open: PatternRule[] = []; // a chain of rules may be longer than the stack is deep
   const rewrite = (from: TextPattern): TextPattern => {
     const made = known.get(from) ?? rewriteParts(from);
     known.set(from, made);

@@ -1,4 +1,5 @@
-// The patterns of JSON values. They have no white space between tokens: small models otherwise write blanks for ever.
+// The patterns of JSON values. There is no white space between tokens, because small models would otherwise emit blanks
+// forever.
 import {
   type CharRange,
   chars,
@@ -12,21 +13,21 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** A safe integer has at most this many digits in all cases. It keeps a model from writing digits for ever. */
+/** Every integer with at most this many digits is safe. The limit also keeps a model from emitting digits forever. */
 export const MAX_DIGITS = 15;
 
 export const DIGIT = chars('09');
 const HEX = chars('09afAF');
 const MAX_CODE_POINT = 0x10ffff;
 
-/** Characters that a JSON string may hold as they are: not the quote, not the backslash, no control character. */
+/** Characters that a JSON string may contain unescaped: not the quote, not the backslash, no control character. */
 const PLAIN: readonly CharRange[] = [
   [0x20, 0x21],
   [0x23, 0x5b],
   [0x5d, MAX_CODE_POINT],
 ];
 
-/** Characters that have a short escape, and its letter. */
+/** Characters with a short escape, and the escape's letter. */
 const ESCAPES: ReadonlyMap<number, string> = new Map([
   [0x22, '"'],
   [0x5c, '\\'],
@@ -37,7 +38,7 @@ const ESCAPES: ReadonlyMap<number, string> = new Map([
   [0x0d, 'r'],
 ]);
 
-/** `\uXXXX` of any character but a surrogate. */
+/** `\uXXXX` of any character except surrogates. */
 const UNICODE_ESCAPE = sequence(
   text('\\u'),
   choice(
@@ -54,12 +55,15 @@ const CHARACTER: TextPattern = choice(
   UNICODE_ESCAPE,
 );
 
-/** A JSON string of any characters, with a length in code points. */
+/** Matches a JSON string of any characters, with a length in code points. */
 export function stringOfLength(min: number, max: number): TextPattern {
   return sequence(text('"'), repeat(CHARACTER, min, max), text('"'));
 }
 
-/** A character of these ranges, as a JSON string holds it. Control characters without a short escape are left out. */
+/**
+ * Matches one character from these ranges as it appears in a JSON string. Control characters without a short escape are left
+ * out.
+ */
 export function insideString(ranges: readonly CharRange[]): TextPattern {
   const plain = intersect(ranges, PLAIN);
   const escaped = [...ESCAPES].filter(([point]) => {
@@ -71,7 +75,7 @@ export function insideString(ranges: readonly CharRange[]): TextPattern {
   );
 }
 
-/** The ranges that both sets have. */
+/** Returns the ranges that both sets contain. */
 function intersect(one: readonly CharRange[], other: readonly CharRange[]): CharRange[] {
   return one.flatMap(([first, last]) =>
     other.flatMap(([from, to]): CharRange[] => {
@@ -98,18 +102,18 @@ export const ANY_NUMBER: TextPattern = shared(
   ),
 );
 
-/** The signs between JSON's tokens. `withSpaces` recognizes them by identity. */
+/** The punctuation between JSON tokens. `withSpaces` recognizes it by identity. */
 export const COMMA = text(',');
 export const COLON = text(':');
 
-/** Several expressions with commas between them. */
+/** Matches a list of expressions separated by commas. */
 export function commaSeparated(item: TextPattern, min: number, max: number): TextPattern {
   if (max === 0) return sequence();
   const some = sequence(item, repeat(sequence(COMMA, item), Math.max(0, min - 1), max - 1));
   return min === 0 ? optional(some) : some;
 }
 
-/** A member of an object. */
+/** Matches a member of an object. */
 export function member(key: TextPattern, value: TextPattern): TextPattern {
   return sequence(key, COLON, value);
 }

@@ -1,5 +1,5 @@
-// Follows one sequence through an automaton, token by token. Matching waits when the work that was granted is used up, and
-// continues with the next grant.
+// Follows one sequence through an automaton, token by token. Matching pauses when the granted work is used up, and continues
+// with the next grant.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type MatchingWork, UNLIMITED } from '../contracts/matching-work.ts';
@@ -8,35 +8,36 @@ import { GrammarError } from './text-pattern.ts';
 import type { GrammarVocabulary, TokenSet } from './vocabulary.ts';
 
 /**
- * The work that a request may cause with all of its choices: some at its start, and more with each token. A JSON schema visits up
- * to 4,000 places for a token, and a fifth of a place for each token of the vocabulary. It visits none when its states are known.
+ * The work that all choices of a request may cause: some at the start, and more with each token. For a token, a JSON schema
+ * visits up to 4,000 positions, plus a fifth of a position per token of the vocabulary. If its states are known, it visits
+ * none.
  */
 const WORK = { atStart: 200_000, perToken: 5_000, perVocabularyToken: 1 / 4 };
-/** The longest text that is looked at for forced tokens. The rest is found when they are generated. */
+/** The longest text that is searched for forced tokens. The rest is found when these have been generated. */
 const MAX_FORCED_BYTES = 512;
-/** The work of encoding a byte, in places. */
+/** The work of encoding one byte, in positions. */
 const ENCODE_WORK = 16;
 
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
-/** Tokens that follow in any case, and whether the text is complete after them. */
+/** Tokens without an alternative, and whether the text is complete after them. */
 interface ForcedTokens {
   readonly ids: readonly number[];
   readonly isEnd: boolean;
 }
 
-/** A cache of what states allow. */
+/** A cache of the tokens that states allow. */
 export interface AllowedTokens {
   get(state: State): TokenSet | undefined;
   set(state: State, tokens: TokenSet): unknown;
 }
 
-/** A compiled constraint and what its matchers share. */
+/** A compiled constraint, and the data that its matchers share. */
 export interface CompiledGrammar {
   readonly automaton: Automaton;
   readonly vocabulary: GrammarVocabulary;
   readonly allowedTokens: AllowedTokens;
-  /** Writes a text inside an answer as the model would. */
+  /** Encodes a text inside a completion as the model would. */
   encode(text: string): readonly number[];
 }
 
@@ -48,16 +49,16 @@ export function requestWork(): MatchingWork {
 /** The tokens that one sequence may generate. */
 export class Matcher {
   readonly #grammar: CompiledGrammar;
-  /** Shared by the sequences of a request. */
+  /** Shared by all sequences of a request. */
   readonly #request: MatchingWork;
   #granted = UNLIMITED;
   readonly #work: Work = { places: 0, limit: 0 };
   #state: State;
-  /** The bytes of tokens that are not matched yet. */
+  /** The bytes of accepted tokens that are not matched yet. */
   #unread: readonly number[] = [];
   #forced: ForcedTokens | undefined;
   #allowed: TokenSet | undefined;
-  /** The search that is under way. */
+  /** The search under way. */
   #search: Search<void> | undefined;
   #error: unknown;
 
@@ -67,14 +68,16 @@ export class Matcher {
     this.#state = grammar.automaton.start;
   }
 
-  /** Sets the work that it may do until the next grant. Others may share it. Before the first grant there is no limit. */
+  /**
+   * Sets the work that may be done until the next grant, possibly shared with others. Before the first grant there is no limit.
+   */
   grant(work: MatchingWork): void {
     this.#granted = work;
   }
 
   /**
-   * Finds the forced or the allowed tokens, as far as the granted work allows. Returns whether they can be asked for: if not, the
-   * search continues with the next call. `allowed` throws for a grammar that takes too long.
+   * Searches for the forced or the allowed tokens within the granted work. Returns true once they can be read; if false, the
+   * next call continues the search. With `allowed`, throws if the grammar takes too long.
    */
   prepare(what: 'forced' | 'allowed'): boolean {
     while (this.#continue()) {
@@ -86,8 +89,8 @@ export class Matcher {
   }
 
   /**
-   * The tokens that may follow: bit `id % 32` of word `id >> 5`. Not to be changed. Without those that end the sequence.
-   * Throws `ServeError` if they take too long to find.
+   * Returns the tokens that may follow: bit `id % 32` of word `id >> 5`. Do not change it. Tokens that end the sequence are not
+   * included. Throws `ServeError` if the search takes too long.
    */
   allowed(): TokenSet {
     assert(this.prepare('allowed'), 'tokens are asked for when they are found');
@@ -95,7 +98,7 @@ export class Matcher {
     return this.#allowed!;
   }
 
-  /** The tokens that follow in any case. */
+  /** Returns the tokens without an alternative. */
   forced(): ForcedTokens {
     assert(this.prepare('forced'), 'forced tokens are asked for when they are found');
     return this.#forced ?? NOT_FORCED;
@@ -123,7 +126,7 @@ export class Matcher {
     this.#continue();
   }
 
-  /** Continues what is being looked for, as far as the work allows. Returns whether it is found, or will not be. */
+  /** Continues the current search within the granted work. Returns whether it is finished. */
   #continue(): boolean {
     if (!this.#search) return true;
     this.#work.limit = Math.min(this.#granted.left, this.#request.left);
@@ -149,12 +152,12 @@ export class Matcher {
   *#read(): Search<void> {
     const { automaton } = this.#grammar;
     const next = yield* automaton.stepAll(this.#state, this.#unread, this.#work);
-    if (!next) throw new ServeError('internal_error', 'A token was generated that is not allowed.');
+    if (!next) throw new ServeError('internal_error', 'A token that is not allowed was generated.');
     this.#state = next;
     this.#unread = [];
   }
 
-  /** Stops when another sequence in the same state has found its tokens. */
+  /** Stops if another sequence in the same state has found its tokens. */
   *#findAllowed(): Search<void> {
     const { allowedTokens, automaton, vocabulary } = this.#grammar;
     const search = vocabulary.allowed(automaton, this.#state, this.#work);
@@ -172,8 +175,8 @@ export class Matcher {
   }
 
   /**
-   * Finds the tokens of the only text that may follow, as the model would write it. The last one is left out if a longer token
-   * could begin with it: the model decides then.
+   * Finds the tokens of the only text that may follow, encoded as the model would. The last token is dropped if a longer one
+   * could start with it: the model decides then.
    */
   *#findForced(): Search<void> {
     this.#forced = this.#state.forcedByte < 0 ? NOT_FORCED : yield* this.#forcedTokens();
@@ -186,14 +189,14 @@ export class Matcher {
     this.#work.places += ENCODE_WORK * text.length;
     const ids = [...encode(text)];
     const states = yield* this.#statesAfter(ids);
-    if (!states) return NOT_FORCED; // the tokenizer does not write this text inside an answer
+    if (!states) return NOT_FORCED; // the tokenizer does not produce this text inside a completion
     const [last, state] = [ids.at(-1), states.at(-1)];
     if (last === undefined || !state) return NOT_FORCED;
     if (yield* vocabulary.canExtend(last, automaton, state, this.#work)) ids.pop();
     return { ids, isEnd: ids.length === states.length && isComplete(state) };
   }
 
-  /** The state after each token; undefined if they are not allowed. */
+  /** Returns the state after each token; undefined if they are not allowed. */
   *#statesAfter(ids: readonly number[]): Search<State[] | undefined> {
     const { automaton, vocabulary } = this.#grammar;
     const states: State[] = [];
@@ -208,7 +211,7 @@ export class Matcher {
     return states;
   }
 
-  /** Without a character that is not complete. */
+  /** Returns the forced text, without an incomplete character at its end. */
   *#forcedText(): Search<string> {
     const { automaton } = this.#grammar;
     const bytes: number[] = [];

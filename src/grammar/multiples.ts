@@ -13,16 +13,19 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** Each remainder is a state for each number of digits. A large divisor leaves room for few digits. */
+/** Each remainder is one state per number of digits. A large divisor leaves room for only a few digits. */
 const MAX_STATES = 1200;
 const MAX_DIVISOR = 500;
 const MIN_DIGITS = 4;
-/** Multiples between two bounds are listed. */
+/** Up to this many multiples between two bounds are listed. */
 const MAX_LISTED = 1000;
 /** Powers of ten are exact up to 22. */
 const MAX_DECIMALS = 20;
 
-/** Matches the multiples of a number, between bounds if they are few. Throws `GrammarError` if that takes too many states. */
+/**
+ * Matches the multiples of a number. Between two bounds they are listed if they are few. Throws `GrammarError` if this takes
+ * too many states.
+ */
 export function multiplesOf(
   step: number,
   { min, max }: Bounds,
@@ -37,7 +40,7 @@ export function multiplesOf(
   const divisor = Number(`${whole}${fraction}`);
   if (min || max) {
     if (!min || !max)
-      throw new GrammarError('with one bound only is not supported. Give a minimum and a maximum');
+      throw new GrammarError('is not supported with a single bound. Give a minimum and a maximum');
     const first = Math.ceil((min.value * scale) / divisor);
     const last = Math.floor((max.value * scale) / divisor);
     if (last - first > MAX_LISTED)
@@ -63,8 +66,8 @@ export function multiplesOf(
 }
 
 /**
- * Matches the decimals whose digits are a multiple of the divisor. `decimals`: digits after the point. Readers round numbers of
- * more than `MAX_DIGITS` digits, and then they are multiples no more.
+ * Matches decimals whose digits are a multiple of the divisor, with `decimals` digits after the point. Readers round numbers
+ * with more than `MAX_DIGITS` digits, which would then no longer be multiples.
  */
 function digits(divisor: number, decimals: number): TextPattern {
   const most = Math.min(
@@ -73,7 +76,7 @@ function digits(divisor: number, decimals: number): TextPattern {
   );
   const tail = fractionTails(divisor, decimals);
   const known = new Map<string, TextPattern>();
-  /** The pattern after digits of this remainder, with at most `left` more before the point. */
+  /** Returns the pattern after digits with this remainder, with at most `left` more before the point. */
   const after = (remainder: number, left: number): TextPattern => {
     return knownRule(known, `${remainder} ${left}`, () =>
       choice(tail(remainder), ...(left > 0 ? more(remainder, left, 0) : [])),
@@ -86,7 +89,7 @@ function digits(divisor: number, decimals: number): TextPattern {
   return choice(sequence(text('0'), tail(0)), ...more(0, most, 1));
 }
 
-/** The pattern that may follow the digits before the point, by their remainder. Zeros at the end may be left out. */
+/** Returns the patterns that may follow the digits before the point, by their remainder. Trailing zeros may be left out. */
 function fractionTails(divisor: number, decimals: number): (remainder: number) => TextPattern {
   const known = new Map<string, TextPattern>();
   const isMultiple = (remainder: number, left: number) => (remainder * 10 ** left) % divisor === 0;
@@ -107,7 +110,7 @@ function fractionTails(divisor: number, decimals: number): (remainder: number) =
   };
 }
 
-/** Returns the rule of a key. The rule is known before its body is made, because the body may refer to it. */
+/** Returns the rule of a key. It is registered before its body is built, because the body may refer to it. */
 function knownRule(
   known: Map<string, TextPattern>,
   key: string,

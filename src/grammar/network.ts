@@ -1,5 +1,5 @@
-// Turns a grammar into a network of nodes: edges consume a byte, skip, or call a rule and return. Nodes from which no text
-// is finite are removed, so that whatever has begun to match can be completed.
+// Turns a grammar into a network of nodes. An edge consumes a byte, is empty, or calls a rule and returns. Nodes that cannot
+// reach the end of a finite text are removed, so every match that has started can be completed.
 import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
 import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
@@ -11,26 +11,26 @@ interface ByteEdge {
   readonly to: number;
 }
 
-/** Matches a rule, then goes on at `to`. */
+/** Matches a rule, then continues at `to`. */
 interface CallEdge {
   readonly rule: number;
   readonly to: number;
 }
 
-/** A place in a rule. */
+/** A node inside a rule. */
 export interface NetworkNode {
   bytes: ByteEdge[];
   skips: number[];
   calls: CallEdge[];
 }
 
-/** A rule matches what is on a way from its start to its end. */
+/** A rule matches the texts along the paths from its start to its end. */
 interface NetworkRule {
   readonly start: number;
   readonly end: number;
 }
 
-/** PatternRule 0 is the root. */
+/** A grammar's nodes and rules. Rule 0 is the root. */
 export interface Network {
   readonly nodes: readonly NetworkNode[];
   readonly rules: readonly NetworkRule[];
@@ -54,9 +54,9 @@ export function buildNetwork(pattern: TextPattern): Network {
 class NetworkBuilder {
   readonly #nodes: NetworkNode[] = [];
   readonly #rules: NetworkRule[] = [];
-  /** Rules, and patterns that are repeated. */
+  /** The nodes of rules and of repeated patterns. */
   readonly #known = new Map<PatternRule | TextPattern, number>();
-  /** Rules without edges. */
+  /** Rules whose edges are not built yet. */
   readonly #open: { pattern: TextPattern; rule: NetworkRule }[] = [];
 
   build(root: TextPattern): Network {
@@ -149,7 +149,7 @@ class NetworkBuilder {
     }
   }
 
-  /** Texts that begin in the same way share nodes, because an enum may have thousands of them. */
+  /** Texts with a common prefix share nodes, because an enum may contain thousands of texts. */
   #texts(texts: readonly string[], from: number, to: number): void {
     const known = new Map<number, Map<number, number>>([[from, new Map()]]);
     for (const text of texts) {
@@ -211,7 +211,7 @@ class NetworkBuilder {
   }
 
   /**
-   * Adds the search for texts in any text. `onFound` continues at the node after a text. Returns the nodes before that.
+   * Adds a search for texts inside any text. `onFound` continues at the node after a text. Returns the nodes before a match.
    */
   #search(texts: readonly string[], from: number, onFound: (node: number, found: number) => void) {
     const places = buildSearch(texts.map((text) => Buffer.from(text)));
@@ -240,7 +240,7 @@ function isBare({ bytes, skips, calls }: NetworkNode): boolean {
   return bytes.length + skips.length + calls.length === 0;
 }
 
-/** Removes edges to nodes from which the end of their rule cannot be reached by a finite text. */
+/** Removes edges to nodes that cannot reach the end of their rule with a finite text. */
 function removeDeadEnds({ nodes, rules }: Network): void {
   const { backward, callers } = backwardEdges({ nodes, rules });
   const isAlive = new Uint8Array(nodes.length);
@@ -277,11 +277,11 @@ function backwardEdges({ nodes, rules }: Network) {
   return { backward, callers };
 }
 
-/** A rule that can begin with itself would be expanded for ever. */
+/** A rule that can start with itself would be expanded forever. */
 function refuseLeftRecursion(network: Network): void {
   const canBeEmpty = findEmptyRules(network);
   const begins = network.rules.map((_, rule) => firstCalls(network, rule, canBeEmpty));
-  const done = new Uint8Array(begins.length); // 1: on the way, 2: without a cycle
+  const done = new Uint8Array(begins.length); // 1: on the current path, 2: free of cycles
   for (let first = 0; first < begins.length; first++) {
     const way: { rule: number; calls: Iterator<number> }[] = [];
     const enter = (rule: number) => {
@@ -305,7 +305,7 @@ function findEmptyRules(network: Network): Uint8Array {
   const canBeEmpty = new Uint8Array(network.rules.length);
   for (let changed = true; changed; ) {
     changed = false;
-    // Rules come before those that they call, so this order needs few rounds.
+    // Rules come before the rules that they call, so this order needs few rounds.
     for (let rule = network.rules.length - 1; rule >= 0; rule--) {
       const { end } = network.rules[rule]!;
       if (canBeEmpty[rule] || !freeNodes(network, rule, canBeEmpty).has(end)) continue;
@@ -316,7 +316,7 @@ function findEmptyRules(network: Network): Uint8Array {
   return canBeEmpty;
 }
 
-/** The nodes of a rule that can be reached without a byte. */
+/** Returns the nodes of a rule that can be reached without a byte. */
 function freeNodes({ nodes, rules }: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
   const reached = new Set([rules[rule]!.start]);
   for (const node of reached) {

@@ -23,7 +23,7 @@ export interface Bounds {
   readonly max: Bound | undefined;
 }
 
-/** Matches the integers between the bounds. Without a bound, those with up to `MAX_DIGITS` digits. */
+/** Matches the integers between the bounds. If a bound is missing, integers have up to `MAX_DIGITS` digits. */
 export function integersBetween({ min, max }: Bounds): TextPattern {
   const low = min && BigInt(min.isExclusive ? Math.floor(min.value) + 1 : Math.ceil(min.value));
   const high = max && BigInt(max.isExclusive ? Math.ceil(max.value) - 1 : Math.floor(max.value));
@@ -60,7 +60,7 @@ function naturalsBetween(low: bigint, high: bigint): TextPattern {
   return choice(...options);
 }
 
-/** Matches the strings of digits between two of the same length. */
+/** Matches the digit strings between two of the same length. */
 function digitsBetween(low: string, high: string): TextPattern {
   const length = low.length;
   if (length === 0) return sequence();
@@ -128,7 +128,7 @@ function decimalsBetween(low: Bound, high: Bound | undefined): TextPattern {
   return choice(...options);
 }
 
-/** The digits before and after the point, without zeros at the end. */
+/** Returns the digits before and after the point, without trailing zeros. */
 function decimalParts(value: number): { whole: bigint; fraction: string } {
   const [whole = '0', fraction = ''] = value
     .toLocaleString('en', { useGrouping: false, maximumFractionDigits: 20 })
@@ -153,7 +153,7 @@ function fractionBelow(digits: string, isExclusive: boolean): TextPattern {
   return fractionBetween({ digits: '', isExclusive: false }, { digits, isExclusive });
 }
 
-/** Matches the digits after the point with the point, or nothing. */
+/** Matches the point and the digits after it, or nothing. */
 function fractionBetween(low: FractionBound, high: FractionBound | undefined): TextPattern {
   const options: TextPattern[] = [];
   const isZeroAllowed =
@@ -164,7 +164,7 @@ function fractionBetween(low: FractionBound, high: FractionBound | undefined): T
 }
 
 /**
- * Matches digits after the point. A bound that the digits so far have passed is undefined. `isFirst`: at least one digit
+ * Matches digits after the point. A bound is undefined once the digits so far have passed it. `isFirst`: at least one digit
  * must follow.
  */
 function fractionDigits(
@@ -174,7 +174,7 @@ function fractionDigits(
 ): TextPattern {
   const least = isFirst ? 1 : 0;
   if (!low && !high) return isFirst ? repeat(DIGIT, 1, MAX_DIGITS) : ANY_DIGITS;
-  // With no digits left, a bound is equal to what was written, and only zeros keep it so.
+  // With no digits left, the bound equals what was written, and only zeros keep it equal.
   if (high && high.digits === '') {
     const isBelow = low !== undefined && (low.digits !== '' || low.isExclusive);
     return high.isExclusive || isBelow ? NONE : repeat(text('0'), least, MAX_DIGITS);

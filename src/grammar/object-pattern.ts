@@ -1,4 +1,4 @@
-// The patterns of JSON objects: with declared members in a fixed order, and with any members.
+// The patterns of JSON objects: with declared members in a fixed order, or with arbitrary members.
 
 import { ANY_STRING, COMMA, commaSeparated, member } from './json-text.ts';
 import { complement } from './regex.ts';
@@ -21,7 +21,10 @@ export interface Member {
   readonly value: TextPattern;
 }
 
-/** `others`: the value of members with other names, which come last. Undefined: there are none. */
+/**
+ * Matches an object with these members. `others` is the value of members with other names, which come last. Undefined: there
+ * are none.
+ */
 export function objectPattern(
   members: readonly Member[],
   others: TextPattern | undefined,
@@ -29,7 +32,7 @@ export function objectPattern(
   const parts = members.map(({ name, value }) => member(text(JSON.stringify(name)), value));
   const keys = members.map(({ name }) => name);
   const other = others && member(keys.length > 0 ? keyExcept(keys) : ANY_STRING, others);
-  // Built from the last member to the first: what may follow once a member has been written, and before.
+  // Built from the last member to the first: the patterns that may follow once a member has been written, and before.
   let after: TextPattern = other ? repeat(sequence(COMMA, other), 0) : EMPTY;
   let before: TextPattern = other ? choice(EMPTY, sequence(other, after)) : EMPTY;
   for (let i = parts.length - 1; i >= 0; i--) {
@@ -44,7 +47,7 @@ export function objectPattern(
   return sequence(text('{'), before, text('}'));
 }
 
-/** An object whose members may come in any order, also twice. */
+/** Matches an object whose members may come in any order, even repeated. */
 export function mapPattern(
   name: TextPattern,
   value: TextPattern,
@@ -53,10 +56,10 @@ export function mapPattern(
   return sequence(text('{'), commaSeparated(member(name, value), min, max), text('}'));
 }
 
-/** Names that others must differ from become a tree, which is as deep as they are long. */
+/** The names that other names must differ from become a tree, as deep as the names are long. */
 const MAX_NAMES = { length: 1000, total: 20_000 };
 
-/** A string that is none of these names. It has no escapes. */
+/** Matches a string that is none of these names. It contains no escapes. */
 function keyExcept(names: readonly string[]): TextPattern {
   const total = names.reduce((sum, { length }) => sum + length, 0);
   if (total > MAX_NAMES.total || names.some(({ length }) => length > MAX_NAMES.length)) {
@@ -67,7 +70,9 @@ function keyExcept(names: readonly string[]): TextPattern {
   return sequence(text('"'), textExcept(names.map((name) => [...name])), text('"'));
 }
 
-/** A text that is none of these, from this place in them on. All of them have the same characters before it. */
+/**
+ * Matches a text that differs from all of these, starting at this position. Before it, all of them have the same characters.
+ */
 function textExcept(texts: readonly (readonly string[])[], at = 0): TextPattern {
   const next = new Map<string, (readonly string[])[]>();
   for (const characters of texts) {
@@ -82,7 +87,7 @@ function textExcept(texts: readonly (readonly string[])[], at = 0): TextPattern 
     return [point, point];
   });
   const anything = repeat(plainCharacter(complement([])), 0);
-  // A quote or a backslash in a name would be escaped, and escapes are not generated.
+  // A quote or a backslash in a name would need an escape, and escapes are not generated.
   const usable = [...next].filter(([first]) => !/["\\\p{Cc}]/u.test(first));
   const options = usable.map(([first, rest]) => sequence(text(first), textExcept(rest, at + 1)));
   return choice(

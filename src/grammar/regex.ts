@@ -1,4 +1,4 @@
-// Parses regular expressions, in the syntax of JavaScript without what needs more than a finite automaton.
+// Parses regular expressions in JavaScript's syntax, except for features that need more than a finite automaton.
 import {
   type CharRange,
   choice,
@@ -9,15 +9,15 @@ import {
   type TextPattern,
 } from './text-pattern.ts';
 
-/** How characters are written, and how the expression is searched for. */
+/** The encoding of characters, and whether the expression is a search. */
 export interface RegexOptions {
-  /** Default: as they are. */
+  /** Default: characters are written unchanged. */
   toPattern?: (ranges: readonly CharRange[]) => TextPattern;
-  /** Whether the expression may match a part of the text, unless it has anchors. Default: it matches all of it. */
+  /** Whether the expression may match a part of the text, unless it has anchors. Default: it must match the whole text. */
   isSearch?: boolean;
 }
 
-/** Deeper groups are no use. */
+/** Useful expressions are not nested deeper. */
 const MAX_DEPTH = 100;
 const MAX_LENGTH = 20_000;
 const MAX_CODE_POINT = 0x10ffff;
@@ -62,7 +62,7 @@ export function parseRegex(
   try {
     new RegExp(source, 'u');
   } catch {
-    // Some valid expressions have escapes that only the older syntax allows.
+    // Some valid expressions contain escapes that only the older syntax allows.
     try {
       new RegExp(source);
     } catch {
@@ -72,7 +72,7 @@ export function parseRegex(
   return new RegexParser(source, toPattern, isSearch).parse();
 }
 
-/** All characters that are not in these ranges. */
+/** Returns all characters that are not in these ranges. */
 export function complement(ranges: readonly CharRange[]): CharRange[] {
   const sorted = [...ranges].sort(([a], [b]) => a - b);
   const rest: CharRange[] = [];
@@ -116,7 +116,7 @@ class RegexParser {
     return choice(...options);
   }
 
-  /** One alternative. Anchors may stand only at the ends of a whole one. */
+  /** Parses one alternative. Anchors may only be at the ends of the whole expression. */
   #items(isWhole: boolean): TextPattern {
     const isAnchored = { start: isWhole && this.#take('^'), end: false };
     const items: TextPattern[] = [];
@@ -160,7 +160,7 @@ class RegexParser {
       } else if (kind !== ':') throw unsupported('a lookahead, a lookbehind or flags in a group');
     }
     const inner = this.#alternatives();
-    this.#at++; // the library has checked that the group is closed
+    this.#at++; // the library has verified that the group is closed
     return inner;
   }
 
@@ -179,7 +179,7 @@ class RegexParser {
     return repeat(item, bounds[0]!, bounds[1]!);
   }
 
-  /** Reads `{2}`, `{2,}` or `{2,5}`. Undefined: the brace stands for itself. */
+  /** Parses `{2}`, `{2,}` or `{2,5}`. Undefined: the brace is a literal character. */
   #counts(): number[] | undefined {
     const rest = this.#source.slice(this.#at, this.#at + 24).join('');
     const found = /^\{(\d+)(,(\d*))?\}/.exec(rest);

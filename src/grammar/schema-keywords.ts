@@ -1,4 +1,4 @@
-// The keywords of JSON Schema: which are enforced, what their values may be, and how two schemas are combined.
+// The keywords of JSON Schema: which are enforced, which values they may have, and how two schemas are combined.
 import { ContradictionError, GrammarError } from './text-pattern.ts';
 
 /** A schema that is an object. */
@@ -17,7 +17,7 @@ export function isSchema(value: unknown): value is boolean | Schema {
   return typeof value === 'boolean' || isObject(value);
 }
 
-/** Whether a value is an object of JSON. */
+/** Whether a value is a JSON object. */
 export function isObject(value: unknown): value is Schema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
@@ -32,9 +32,9 @@ const isType: Check = (value) => TYPES.includes(value as JsonType);
 
 interface Keyword {
   readonly check: Check;
-  /** The values that pass the check. */
+  /** Describes the values that pass the check. */
   readonly expected: string;
-  /** The types that the keyword is about. Default: all. */
+  /** The types that the keyword applies to. Default: all. */
   readonly types?: readonly JsonType[];
 }
 
@@ -95,11 +95,11 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
     expected: 'a number above 0',
     types: NUMBERS,
   },
-  // Nothing is generated twice in an array of at most one item.
+  // An array of at most one item has no duplicates.
   uniqueItems: { check: isFlag, expected: 'a boolean', types: ['array'] },
 };
 
-/** Keywords that would change what is valid, and that are not enforced. */
+/** Keywords that change which values are valid but cannot be enforced. */
 const REFUSED: ReadonlySet<string> = new Set([
   'not',
   'if',
@@ -120,7 +120,7 @@ const REFUSED: ReadonlySet<string> = new Set([
   'contentSchema',
 ]);
 
-/** Throws `GrammarError` if a keyword has a wrong value or cannot be enforced. Other keywords are only descriptions. */
+/** Throws `GrammarError` if a keyword has a wrong value or cannot be enforced. Unknown keywords are treated as descriptions. */
 export function checkKeywords(schema: Schema, path: string): void {
   for (const [name, value] of Object.entries(schema)) {
     if (REFUSED.has(name)) throw new GrammarError('is not supported', `${path}/${name}`);
@@ -130,14 +130,14 @@ export function checkKeywords(schema: Schema, path: string): void {
   }
 }
 
-/** The names of the keywords of a schema that are enforced. */
+/** Returns the names of a schema's enforced keywords. */
 export function enforcedKeywords(schema: Schema): string[] {
   return Object.keys(schema).filter((name) => Object.hasOwn(KEYWORDS, name));
 }
 
 /**
- * The types that a schema allows. Without `type`, those that its other keywords are about, because nobody who bounds the
- * length of a string wants a number. Undefined: all.
+ * Returns the types that a schema allows. Without `type`, these are the types that its other keywords apply to, because a
+ * schema with a string length is not meant for numbers. Undefined: all.
  */
 export function typesOf(schema: Schema): readonly JsonType[] | undefined {
   const { type } = schema;
@@ -147,13 +147,13 @@ export function typesOf(schema: Schema): readonly JsonType[] | undefined {
   return [...new Set(about)].filter((name) => name !== 'integer' || !about.includes('number'));
 }
 
-/** Combines the values of one keyword in two schemas that both apply. */
+/** Combines the values of a keyword from two schemas that both apply. */
 type Combine = (one: never, other: never, path: string) => unknown;
 
 const larger: Combine = (one: number, other: number) => Math.max(one, other);
 const smaller: Combine = (one: number, other: number) => Math.min(one, other);
 
-/** Usual schemas combine a handful. */
+/** Typical schemas combine a handful. */
 const MAX_COMBINATIONS = 256;
 
 const COMBINE: Readonly<Record<string, Combine>> = {
@@ -185,8 +185,8 @@ const COMBINE: Readonly<Record<string, Combine>> = {
 };
 
 /**
- * Returns the schema of values that satisfy both. Throws `GrammarError` if that takes more than a schema, and
- * `ContradictionError` if there are none.
+ * Returns the schema of values that satisfy both. Throws `GrammarError` if one schema cannot express that, and
+ * `ContradictionError` if there are no such values.
  */
 export function combine(one: Schema, other: Schema, path: string): Schema {
   const result: Record<string, unknown> = { ...withoutConst(one) };
@@ -207,7 +207,7 @@ export function combine(one: Schema, other: Schema, path: string): Schema {
   return { ...result, ...combineProperties(one, other), ...combineItems(one, other) };
 }
 
-/** Their schemas apply to what the other keywords of their own schema leave over. */
+/** Their schemas apply to the values that the sibling keywords do not cover. */
 const NESTING: ReadonlySet<string> = new Set([
   'properties',
   'additionalProperties',
@@ -232,7 +232,7 @@ function combineTypes(one: JsonType | JsonType[], other: JsonType | JsonType[]):
   }).filter((type, _, all) => type !== 'integer' || !all.includes('number'));
 }
 
-/** A property that only one of the schemas declares is an additional one of the other. */
+/** A property that only one schema declares is an additional property of the other. */
 function combineProperties(one: Schema, other: Schema): Schema {
   const [left, right] = [one['properties'], other['properties']] as (Schema | undefined)[];
   const [leftMore, rightMore] = [one['additionalProperties'], other['additionalProperties']];
@@ -247,7 +247,7 @@ function combineProperties(one: Schema, other: Schema): Schema {
   };
 }
 
-/** An item behind the first ones of a schema is one of its `items`. */
+/** An item after a schema's first ones falls under its `items`. */
 function combineItems(one: Schema, other: Schema): Schema {
   const [left = [], right = []] = [one['prefixItems'], other['prefixItems']] as unknown[][];
   const [leftMore, rightMore] = [one['items'], other['items']];
@@ -261,7 +261,7 @@ function combineItems(one: Schema, other: Schema): Schema {
   };
 }
 
-/** The schema of values that satisfy those which are there. */
+/** Returns the schema of values that satisfy both schemas, or the only one that is present. */
 function both(one: unknown, other: unknown): unknown {
   if (one === undefined || other === undefined) return one ?? other;
   return { allOf: [one, other] };

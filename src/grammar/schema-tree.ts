@@ -2,10 +2,10 @@
 import { checkKeywords, combine, isObject, isSchema, type Schema } from './schema-keywords.ts';
 import { GrammarError } from './text-pattern.ts';
 
-/** References to references. */
+/** The length of a chain of references. */
 const MAX_DEPTH = 64;
 
-/** A schema with everything in it. */
+/** A schema and all its subschemas. */
 export class SchemaTree {
   readonly root: unknown;
   readonly #paths: ReadonlyMap<object, string>;
@@ -15,12 +15,12 @@ export class SchemaTree {
     this.#paths = pathsOf(root);
   }
 
-  /** The path of a schema that the user wrote, or else `near`: it was combined from several. */
+  /** Returns the path of a schema that the user wrote, or `near` for a schema that was combined from several ones. */
   pathOf(schema: unknown, near: string): string {
     return this.#paths.get(schema as object) ?? near;
   }
 
-  /** Whether the user wrote an object or an array. */
+  /** Whether the user wrote this object or array. */
   has(schema: unknown): boolean {
     return this.#paths.has(schema as object);
   }
@@ -40,7 +40,7 @@ export class SchemaTree {
     return combine(target, beside, path);
   }
 
-  /** Returns the target of a reference, which stands at `path`. */
+  /** Returns the target of a reference. `path` is the reference's own position. */
   resolve(ref: string, path: string): boolean | Schema {
     if (ref !== '#' && !ref.startsWith('#/')) {
       throw new GrammarError('must be a reference within this schema, such as #/$defs/name', path);
@@ -58,7 +58,7 @@ export class SchemaTree {
   }
 }
 
-/** The paths of all objects and arrays in a schema. */
+/** Returns the paths of all objects and arrays in a schema. */
 function pathsOf(root: unknown): Map<object, string> {
   const paths = new Map<object, string>();
   const open: [value: unknown, path: string][] = [[root, '#']];
@@ -72,7 +72,7 @@ function pathsOf(root: unknown): Map<object, string> {
   return paths;
 }
 
-/** The name that a part of a reference stands for. Undefined if it is not encoded as in a URI. */
+/** Returns the name that a part of a reference stands for. Undefined if it is not encoded as in a URI. */
 function fromPointer(part: string): string | undefined {
   try {
     return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~');

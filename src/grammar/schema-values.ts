@@ -1,4 +1,4 @@
-// The patterns of JSON values that have no schemas within them, and of the counts of those that have.
+// The patterns of JSON values without nested schemas, and the item counts of values with nested schemas.
 
 import { FORMAT_NAMES, isOfFormat, stringOfFormat } from './formats.ts';
 import {
@@ -31,7 +31,7 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** The constants of a schema, as far as its other keywords allow them. */
+/** Returns the constants of a schema that its other keywords allow. */
 export function literals(schema: Schema, path: string): TextPattern {
   const keyword = 'const' in schema ? 'const' : 'enum';
   const values = 'const' in schema ? [schema['const']] : (schema['enum'] as unknown[]);
@@ -63,7 +63,7 @@ const BOUNDS: Readonly<Record<string, (value: never, bound: never) => boolean>> 
   format: isOfFormat,
 };
 
-/** A keyword is satisfied by values that it is not about. Throws `GrammarError` if that is hard to tell. */
+/** A value satisfies keywords that do not apply to it. Throws `GrammarError` if it is too hard to decide. */
 function satisfies(
   value: unknown,
   name: string,
@@ -84,7 +84,7 @@ function isOfType(value: unknown, type: JsonType): boolean {
   return typeof value === type;
 }
 
-/** A string, with its length, its pattern or its format. */
+/** Matches a string with its length, its pattern or its format. */
 export function stringPattern(schema: Schema, path: string): TextPattern {
   const { min, max } = counts(schema, 'minLength', 'maxLength', path);
   const isBounded = min > 0 || max < Number.POSITIVE_INFINITY;
@@ -110,7 +110,7 @@ export function stringPattern(schema: Schema, path: string): TextPattern {
   return isBounded ? stringOfLength(min, max) : ANY_STRING;
 }
 
-/** A number, with its bounds or as a multiple. */
+/** Matches a number with its bounds, or as a multiple. */
 export function numberPattern(
   type: 'number' | 'integer',
   schema: Schema,
@@ -126,7 +126,7 @@ export function numberPattern(
   return isBounded ? numbersBetween(bounds) : ANY_NUMBER;
 }
 
-/** The stricter one of an inclusive and an exclusive bound counts. */
+/** Returns the bounds of a number. If one side has an inclusive and an exclusive bound, the stricter one counts. */
 function boundsOf(schema: Schema, path: string): Bounds {
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema as Record<
     string,
@@ -157,7 +157,7 @@ function boundsOf(schema: Schema, path: string): Bounds {
   return { min, max };
 }
 
-/** The bounds of a length or of a number of items. */
+/** Returns the bounds of a length or of a number of items. */
 export function counts(schema: Schema, minName: string, maxName: string, path: string) {
   const min = (schema[minName] as number | undefined) ?? 0;
   const max = (schema[maxName] as number | undefined) ?? Number.POSITIVE_INFINITY;
@@ -166,7 +166,7 @@ export function counts(schema: Schema, minName: string, maxName: string, path: s
   return { min, max };
 }
 
-/** The first items have patterns of their own. */
+/** Matches an array whose first items each have a pattern. */
 export function tuple(
   first: readonly TextPattern[],
   item: TextPattern,

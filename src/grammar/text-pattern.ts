@@ -1,10 +1,10 @@
-// Patterns of text as data. JSON schemas, regular expressions and grammars are all turned into these.
+// Patterns of text as data. JSON schemas, regular expressions and grammars are all converted to these.
 import { toPrintable } from '../common/errors.ts';
 
-/** A range of code points, both ends included. */
+/** A range of code points, including both ends. */
 export type CharRange = readonly [first: number, last: number];
 
-/** A pattern of text. */
+/** A pattern of text, as a tree. */
 export type TextPattern =
   /** Exactly this text. */
   | { kind: 'text'; text: string }
@@ -18,7 +18,7 @@ export type TextPattern =
   /** `max` may be Infinity. */
   | { kind: 'repeat'; item: TextPattern; min: number; max: number }
   | { kind: 'rule'; rule: PatternRule }
-  /** Any text up to the first of the exits' texts, this text, and then `next`. */
+  /** Any text up to the first occurrence of an exit's text, that text, and then `next`. */
   | { kind: 'until'; exits: readonly { text: string; next: TextPattern }[] }
   /** Any text that contains none of these texts. */
   | { kind: 'without'; texts: readonly string[] };
@@ -28,7 +28,9 @@ export interface PatternRule {
   body: TextPattern;
 }
 
-/** A schema, a grammar or a regular expression that cannot be used. `path` says where in it, such as `#/properties/a`. */
+/**
+ * A schema, grammar or regular expression that cannot be used. `path` is the position of the fault, such as `#/properties/a`.
+ */
 export class GrammarError extends Error {
   override name = 'GrammarError';
   readonly path: string;
@@ -84,12 +86,12 @@ export function optional(item: TextPattern): TextPattern {
   return repeat(item, 0, 1);
 }
 
-/** A pattern that is used in many places, which then share its nodes. */
+/** Returns a pattern for use in many places. They share its nodes. */
 export function shared(body: TextPattern): TextPattern {
   return { kind: 'rule', rule: { body } };
 }
 
-/** A pattern that `define` describes with a reference to the pattern itself. */
+/** Returns the pattern that `define` builds, given a reference to that same pattern. */
 export function recursive(define: (self: TextPattern) => TextPattern): TextPattern {
   const rule: PatternRule = { body: EMPTY };
   const self: TextPattern = { kind: 'rule', rule };
@@ -97,7 +99,7 @@ export function recursive(define: (self: TextPattern) => TextPattern): TextPatte
   return self;
 }
 
-/** One character of a set that is written as ranges of characters, such as `09AF`. */
+/** Matches one character of a set, written as pairs of first and last character, such as `09AF`. */
 export function chars(pairs: string): TextPattern {
   const points = [...pairs].map((character) => character.codePointAt(0)!);
   const ranges: CharRange[] = [];

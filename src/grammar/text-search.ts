@@ -1,15 +1,15 @@
-// The automaton of Aho and Corasick: looks for many texts at the same time. Texts are sequences of numbers, usually bytes.
+// The Aho-Corasick automaton: searches for many texts at the same time. Texts are sequences of numbers, usually bytes.
 
-/** The longest end of a text with which a searched text begins. */
+/** The longest suffix of a text that is a prefix of a searched text. */
 export interface SearchPlace {
   readonly next: Map<number, SearchPlace>;
-  /** The place of the next shorter end. */
+  /** The position of the next shorter suffix. */
   fail: SearchPlace | undefined;
   /** The index of the longest text that ends here. */
   found: number | undefined;
 }
 
-/** Builds the automaton. Returns its places, the start first. */
+/** Builds the automaton. Returns its positions, the start first. */
 export function buildSearch(texts: readonly Iterable<number>[]): SearchPlace[] {
   const root: SearchPlace = { next: new Map(), fail: undefined, found: undefined };
   const places = [root];
@@ -37,7 +37,7 @@ export function buildSearch(texts: readonly Iterable<number>[]): SearchPlace[] {
   return places;
 }
 
-/** Returns the place after another symbol. */
+/** Returns the position after another symbol. */
 export function searchStep(root: SearchPlace, from: SearchPlace, symbol: number): SearchPlace {
   for (let place: SearchPlace | undefined = from; place; place = place.fail) {
     const next = place.next.get(symbol);

@@ -4,7 +4,7 @@ import type { CharRange } from './text-pattern.ts';
 /** The first and the last value of one byte. */
 export type ByteRange = readonly [first: number, last: number];
 
-/** Code points with encodings of the same length. Surrogates have none. */
+/** Code points whose encodings have the same length. Surrogates have none. */
 const LENGTHS: readonly CharRange[] = [
   [0, 0x7f],
   [0x80, 0x7ff],
@@ -13,15 +13,15 @@ const LENGTHS: readonly CharRange[] = [
   [0x10000, 0x10ffff],
 ];
 
-/** The largest byte of any text. */
+/** The largest byte in any text. */
 export const LAST_TEXT_BYTE = 0xf7;
 
-/** The bytes that stand for a control token: they are no text, so no pattern of text matches them. */
+/** Returns the bytes that represent a control token. They are not text, so no pattern of text matches them. */
 export function controlTokenBytes(id: number): number[] {
   return [0xff, (id >> 16) & 0xff, (id >> 8) & 0xff, id & 0xff];
 }
 
-/** Whether these are the bytes of a control token. */
+/** Whether the bytes represent a control token. */
 export function isControlToken(bytes: Uint8Array): boolean {
   return bytes.length === 4 && bytes[0] === 0xff;
 }
@@ -33,7 +33,7 @@ export function* toByteRanges([first, last]: CharRange): Generator<ByteRange[]> 
   }
 }
 
-/** Splits until all bytes but the first differing one cover their full range. */
+/** Splits a range until all bytes after the first differing one cover their full range. */
 function* split(first: number, last: number): Generator<ByteRange[]> {
   const low = encode(first);
   const high = encode(last);

@@ -1,4 +1,4 @@
-// The tokens of a model as a tree of their bytes. One walk over the tree finds all tokens that a grammar allows.
+// A model's tokens as a tree of their bytes. One walk over the tree finds all tokens that a grammar allows.
 import {
   type Automaton,
   isAtLimit,
@@ -12,7 +12,7 @@ import { controlTokenBytes, LAST_TEXT_BYTE } from './utf8-ranges.ts';
 /** A set of tokens: bit `id % 32` of word `id >> 5`. */
 export type TokenSet = Uint32Array;
 
-/** The tokenizer of a vocabulary, as far as it is needed. */
+/** The part of a tokenizer that the vocabulary needs. */
 export interface TokenBytes {
   readonly vocabSize: number;
   readonly specialIds: ReadonlySet<number>;
@@ -33,15 +33,15 @@ export interface TokenReader<S extends object> {
   canEndToken(state: S): boolean;
 }
 
-/** A token that is refused after one of two states only. `isRefused`: after the first. */
+/** Called with a token that is refused after only one of two states. `isRefused`: after the first one. */
 export type VisitDifference = (id: number, isRefused: boolean) => void;
 
-/** The steps of a walk that cost as much as a visited place, if the automaton knows their states. */
+/** The steps of a walk that cost as much as one visited position, if the automaton knows their states. */
 const STEPS_PER_PLACE = 16;
-/** The steps after which a walk may wait even if the automaton knows their states. They take 20 us. */
+/** The steps after which a walk may pause even if the automaton knows their states. They take 20 us. */
 const MAX_FREE_STEPS = 1024;
 
-/** A walk over the nodes in [from, to). The state is the one before the first of them. */
+/** A walk over the nodes in [from, to). `state` precedes the first of them. */
 interface Walk {
   readonly automaton: Automaton;
   readonly state: State;
@@ -54,20 +54,20 @@ interface Walk {
 export class Vocabulary {
   readonly size: number;
   readonly #bytesOf: (id: number) => Uint8Array;
-  /** By node of the tree, in the order of a depth-first walk. */
+  /** By node of the tree, in depth-first order. */
   readonly #bytes: Uint8Array;
   readonly #depths: Uint16Array;
-  /** The node after the subtree. */
+  /** The node after each node's subtree. */
   readonly #ends: Int32Array;
   /** The first token that ends at the node, or -1. */
   readonly #tokens: Int32Array;
-  /** By token: the next one with the same bytes, or -1. */
+  /** By token: the next token with the same bytes, or -1. */
   readonly #twins: Int32Array;
   /** By token: its node, or -1. */
   readonly #nodes: Int32Array;
   readonly #maxDepth: number;
 
-  /** `size`: the width of the model's logits. */
+  /** @param size the width of the model's logits */
   constructor(tokenizer: TokenBytes, size: number) {
     this.size = size;
     this.#bytesOf = (id) =>
@@ -92,7 +92,7 @@ export class Vocabulary {
     this.#bytes = this.#bytes.slice(0, count);
   }
 
-  /** The bytes of a token, or those that stand for a control token. */
+  /** Returns a token's bytes, or the bytes that represent a control token. */
   bytesOf(id: number): Uint8Array {
     return this.#bytesOf(id);
   }
@@ -109,7 +109,7 @@ export class Vocabulary {
     return allowed;
   }
 
-  /** Whether a longer token may stand in place of this one. `state`: the one after it. */
+  /** Whether a longer token may replace this one. `state` is the state after it. */
   *canExtend(id: number, automaton: Automaton, state: State, work: Work): Search<boolean> {
     const node = this.#nodes[id]!;
     if (node < 0) return false;
@@ -122,8 +122,8 @@ export class Vocabulary {
   }
 
   /**
-   * Visits the tokens that a reader refuses after one of two states and not after the other, except control tokens. States that
-   * soon become the same are compared in little time.
+   * Visits the tokens that a reader refuses after one of two states but not after the other, except control tokens. If the
+   * states soon become the same, this is fast.
    */
   compareStates<S extends object>(
     reader: TokenReader<S>,
@@ -160,11 +160,11 @@ export class Vocabulary {
     if (walk.from >= walk.to) return;
     states[this.#depths[walk.from]!] = walk.state;
     const cursor = { node: walk.from, states };
-    // The nodes are visited in a plain function, because generators are slow.
+    // A plain function visits the nodes, because generators are slow.
     while (this.#walkOn(walk, cursor, visit)) yield* pause(walk.work);
   }
 
-  /** Visits some nodes: up to a state that has to be computed when the work is at its limit. Returns whether there are more. */
+  /** Visits nodes until a state has to be computed while the work is at its limit. Returns whether more nodes are left. */
   #walkOn(
     { automaton, work, to }: Walk,
     cursor: { node: number; readonly states: State[] },
@@ -192,7 +192,7 @@ export class Vocabulary {
     return node < to;
   }
 
-  /** Returns the number of nodes. */
+  /** Fills the tree. Returns the number of nodes. */
   #build(tokens: readonly { id: number; bytes: Uint8Array }[]): number {
     const open: number[] = []; // the nodes of the last token
     let last: Uint8Array = new Uint8Array();

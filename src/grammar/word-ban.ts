@@ -1,38 +1,38 @@
-// Keeps words out of a text: finds the tokens that would complete one. It reads bytes, so a word may be split into tokens in any
-// way, or be only a part of a token. docs/api.md says when a word counts as such.
+// Keeps words out of a text: finds the tokens that would complete one. It works on bytes, because a word may be split into
+// tokens in any way, or be only part of a token. docs/api.md defines when a word counts.
 import type { LRUCache } from 'lru-cache';
 import { ServeError } from '../common/errors.ts';
 import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
 import { isControlToken, LAST_TEXT_BYTE } from './utf8-ranges.ts';
 import type { GrammarVocabulary, TokenReader } from './vocabulary.ts';
 
-/** A character that continues a word. Scripts without spaces between words have none: there, a word can be anywhere. */
+/** A character that continues a word. Scripts without spaces between words have none: there, a word can start anywhere. */
 const WORD_CHARACTER =
   /^(?![\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmr}\p{scx=Mymr}])[\p{L}\p{M}\p{N}_]/u;
 
-/** Stands in the searched texts before each character that no word character precedes. No byte has this value. */
+/** Marks, in the searched texts, each character that is not preceded by a word character. No byte has this value. */
 const BOUNDARY = 256;
 
-/** A state takes 1 kB. The words of a request have up to 16,000. When there are more, all are forgotten. */
+/** A state takes 1 kB. A request's words have up to 16,000. Beyond the limit, all are forgotten. */
 const MAX_STATES = 32_768;
 
-/** The part of a text so far that matters to the words. */
+/** The aspects of the text so far that matter to the words. */
 export interface BanState {
   readonly place: SearchPlace;
-  /** The bytes of a character that is not complete. */
+  /** The bytes of an incomplete character. */
   readonly partial: readonly number[];
   /** Whether the last complete character continues a word. */
   readonly isWord: boolean;
-  /** Whether the text ends with a banned word, which only a word character can still make part of another one. */
+  /** Whether the text ends with a banned word, which only a following word character can turn into another one. */
   readonly isOpen: boolean;
   /** By byte. null: the byte completes a word. */
   next: (BanState | null | undefined)[];
 }
 
-/** A cache of the forbidden tokens of states. */
+/** A cache of the forbidden tokens by state. */
 export type ForbiddenTokens = Pick<LRUCache<BanState, ReadonlySet<number>>, 'get' | 'set'>;
 
-/** Words that must not be generated, compiled for the tokens of a model. Sequences share it. */
+/** Banned words, compiled for a model's tokens. Sequences share it. */
 export class WordBan implements TokenReader<BanState> {
   readonly start: BanState;
   readonly #vocabulary: GrammarVocabulary;
@@ -44,7 +44,7 @@ export class WordBan implements TokenReader<BanState> {
   readonly #states = new Map<string, BanState>();
   #atStart: ReadonlySet<number> | undefined;
 
-  /** `words`: texts with a character other than a space. */
+  /** @param words texts with a character other than a space */
   constructor(words: readonly string[], vocabulary: GrammarVocabulary, cache: ForbiddenTokens) {
     this.#vocabulary = vocabulary;
     this.#cache = cache;
@@ -56,25 +56,25 @@ export class WordBan implements TokenReader<BanState> {
     this.start = this.#intern({ place, partial: [], isWord: false, isOpen: false });
   }
 
-  /** Returns the tokens that complete a word after this state. */
+  /** Returns the tokens that would complete a word after this state. */
   forbidden(state: BanState): ReadonlySet<number> {
     this.#atStart ??= this.#difference(new Set(), [this.start, ANY_TEXT]);
     if (state === this.start) return this.#atStart;
     const known = this.#cache.get(state);
     if (known) return known;
-    // Most tokens lead to the same state from here as from the start, so only the others are read.
+    // Most tokens lead to the same state from here as from the start. Only the others are read.
     const found = this.#difference(this.#atStart, [state, this.start]);
     this.#cache.set(state, found);
     return found;
   }
 
-  /** Returns the state after a token, which must not be forbidden. A control token is no text. */
+  /** Returns the state after a token, which must not be forbidden. A control token is not text. */
   after(state: BanState, id: number): BanState {
     const bytes = this.#vocabulary.bytesOf(id);
     if (isControlToken(bytes)) return state;
     let next: BanState | null = state;
     for (const byte of bytes) next &&= this.step(next, byte);
-    if (!next) throw new ServeError('internal_error', 'A token was generated that is forbidden.');
+    if (!next) throw new ServeError('internal_error', 'A forbidden token was generated.');
     return next;
   }
 
@@ -97,7 +97,7 @@ export class WordBan implements TokenReader<BanState> {
     if (!continues) {
       if (partial.length > 0) {
         if (isOpen) return null;
-        isWord = false; // decoders show a character that is cut off as U+FFFD
+        isWord = false; // decoders show a truncated character as U+FFFD
       }
       partial = [];
       if (!isWord) place = searchStep(this.#root, place, BOUNDARY);
@@ -125,7 +125,7 @@ export class WordBan implements TokenReader<BanState> {
     return created;
   }
 
-  /** States that are still in use stay valid. They only lose what follows them. */
+  /** States that are in use stay valid. They only lose their transitions. */
   #forget(): void {
     for (const state of this.#states.values()) state.next = [];
     this.#states.clear();
@@ -142,7 +142,7 @@ export class WordBan implements TokenReader<BanState> {
   }
 }
 
-/** The state of a text in which everything may follow. */
+/** The state of a text after which anything may follow. */
 const ANY_TEXT: BanState = {
   place: { next: new Map(), fail: undefined, found: undefined },
   partial: [],
@@ -172,12 +172,12 @@ export class BannedWords {
   }
 }
 
-/** Returns the bytes of a word, with a mark at each boundary that must be there. */
+/** Returns the bytes of a word, with a mark at each required boundary. */
 function searchedText(word: string): number[] {
   const characters = [...word];
   return characters.flatMap((character, i) => {
     const before = characters[i - 1];
-    // The character before the whole word matters only if the word begins with a word character.
+    // The character before a word matters only if the word starts with a word character.
     const isMarked = before === undefined ? isWordCharacter(character) : !isWordCharacter(before);
     return [...(isMarked ? [BOUNDARY] : []), ...Buffer.from(character)];
   });
@@ -187,7 +187,7 @@ function isWordCharacter(character: string): boolean {
   return WORD_CHARACTER.test(character);
 }
 
-/** The bytes of a character by its first one. A byte that begins none is a character by itself. */
+/** Returns the byte length of a character, given its first byte. A byte that cannot start a character counts as one. */
 function characterLength(first: number): number {
   if (first < 0xc0 || first > LAST_TEXT_BYTE) return 1;
   if (first < 0xe0) return 2;

@@ -1,5 +1,5 @@
-// Reads and verifies an artifact: the folder that `lorikeet import` writes and that serving and training start from. It
-// is a checkpoint in bitsandbytes' layout, which transformers also opens, and lorikeet.json with its digest.
+// Reads and verifies an artifact: the folder that `lorikeet import` writes, and that serving and training start from. It is a
+// checkpoint in bitsandbytes' layout, which transformers can also open, and lorikeet.json with its digest.
 
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
@@ -21,9 +21,9 @@ const common = {
   format: z.literal(FORMAT_VERSION),
   /** The model's name in requests: the last part of the source. */
   name: z.string().min(1),
-  /** The source as given to `import`. For a local path only its last part. */
+  /** The source as given to `import`. A local path is reduced to its last part. */
   source: z.string(),
-  /** SHA-256 over tensors, configuration, tokenizer and template, hex. Identifies the base. */
+  /** SHA-256 over tensors, configuration, tokenizer and template, hex. The identity of the base. */
   digest: z.string().regex(/^[0-9a-f]{64}$/),
 };
 
@@ -55,7 +55,7 @@ export interface Artifact extends ArtifactDescription {
   readonly tensors: TensorSource;
 }
 
-/** The weights of a linear layer as they are stored. */
+/** The stored weights of a linear layer. */
 export type LinearWeights =
   | ({ readonly kind: 'nf4' } & Nf4Linear)
   /** [rows, cols] = [out, in]. */
@@ -73,7 +73,7 @@ export function describeArtifact(dir: string): ArtifactDescription {
   return { dir, info, configJson, config: parseDecoderConfig(configJson) };
 }
 
-/** Opens an artifact and checks that it holds all tensors of its model. Throws `FileError`. */
+/** Opens an artifact and checks that it contains all tensors of its model. Throws `FileError`. */
 export function readArtifact(dir: string): Artifact {
   const info = readArtifactInfo(dir);
   const { configJson, tensors } = openFolder(dir);
@@ -97,12 +97,12 @@ export function readLinear(
   const tensor = tensors.read(weight);
   const [rows, cols] = tensor.shape;
   if (tensor.shape.length !== 2 || rows === undefined || cols === undefined) {
-    throw new FileError(weight, `shape [${tensor.shape}] is not that of a matrix`);
+    throw new FileError(weight, `shape [${tensor.shape}] is not a matrix`);
   }
   return { kind: 'dense', values: toFloat32(tensor), rows, cols };
 }
 
-/** Returns the float values of a linear [rows, cols]: those of the tensor, or new ones. */
+/** Returns the float values of a linear [rows, cols]. They may be the tensor's own memory. */
 export function denseValues(linear: LinearWeights): Float32Array {
   if (linear.kind === 'dense') return linear.values;
   return dequantizeNf4(linear.packed, linear.absmax, linear.rows * linear.cols);
@@ -130,8 +130,8 @@ export class ArtifactDigest {
 }
 
 /**
- * Reads a whole artifact and compares it with the digest in its lorikeet.json. Yields to the event loop between tensors.
- * Throws `FileError` if they differ or the folder is not a readable artifact, and an `AbortError` once aborted.
+ * Reads a whole artifact and compares it with the digest in its lorikeet.json. Yields to the event loop between tensors. Throws
+ * `FileError` if the digests differ or the folder is not a readable artifact, and an `AbortError` once aborted.
  */
 export async function verifyArtifact(dir: string, signal?: AbortSignal): Promise<void> {
   const { digest, source } = readArtifactInfo(dir);

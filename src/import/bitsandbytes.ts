@@ -1,5 +1,5 @@
-// The 4-bit checkpoint layout of bitsandbytes and transformers: the tensors that represent one quantized linear layer,
-// and the settings in config.json that announce them. Does not know any model.
+// The 4-bit checkpoint layout of bitsandbytes and transformers: the tensors that represent one quantized linear layer, and the
+// settings in config.json that announce them.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
@@ -23,7 +23,7 @@ import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
 /** dtype in safetensors → torch's name, which bitsandbytes writes. */
 const TORCH_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
-/** The tensors of a quantized linear layer except its packed codes. Together 1/64 of the weights' size. */
+/** The tensors of a quantized linear layer other than its packed codes. Together they are 1/64 of the weights' size. */
 export type Companions = Map<string, Tensor>;
 
 const stateSuffix = '.quant_state.bitsandbytes__nf4';
@@ -39,7 +39,7 @@ const stateSchema = z.object({
   nested_offset: z.number().optional(),
 });
 
-/** Creates the tensors that accompany packed codes. With double quantization `scales` holds 8-bit absmax values. */
+/** Creates the tensors that accompany packed codes. With double quantization, `scales` are 8-bit absmax values. */
 export function nf4Companions(
   weight: string,
   { dtype, shape }: TensorInfo,
@@ -63,7 +63,7 @@ export function nf4Companions(
   return companions;
 }
 
-/** Returns dtype and shape of the packed codes: two codes per byte, in one column. */
+/** Returns the dtype and shape of the packed codes: two codes per byte, in one column. */
 export function packedInfo(shape: readonly number[]): TensorInfo {
   return { dtype: 'U8', shape: [Math.ceil(elementCount(shape) / 2), 1] };
 }
@@ -83,7 +83,7 @@ export function nf4Shape(source: TensorSource, weight: string): readonly number[
   return readState(source, weight).shape;
 }
 
-/** Whether the absmax values of a quantized weight are quantized, too. */
+/** Whether the absmax values of a quantized weight are themselves quantized. */
 export function isDoubleQuantized(source: TensorSource, weight: string): boolean {
   return readState(source, weight).nested_offset !== undefined;
 }
@@ -92,13 +92,13 @@ export function isDoubleQuantized(source: TensorSource, weight: string): boolean
 export interface Nf4Linear {
   /** Codes of the flattened [rows, cols] matrix, two per byte. */
   readonly packed: Uint8Array;
-  /** [ceil(rows * cols / 64)], fp32. Restored if it was double-quantized. */
+  /** [ceil(rows * cols / 64)], fp32. Already restored if they were double-quantized. */
   readonly absmax: Float32Array;
   readonly rows: number;
   readonly cols: number;
 }
 
-/** Reads a quantized linear layer. Throws `FileError` if its tensors do not match each other. */
+/** Reads a quantized linear layer. Throws `FileError` if its tensors do not fit together. */
 export function readNf4(source: TensorSource, weight: string): Nf4Linear {
   const state = readState(source, weight);
   const [rows, cols] = state.shape;

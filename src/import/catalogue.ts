@@ -1,8 +1,8 @@
-// The catalogue: bases that can be imported by name, with their sources and checksums.
+// The bases that can be imported by name, with their sources and checksums.
 import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { Wheel } from './wheel.ts';
 
-/** A base of the catalogue. */
+/** A base in the catalogue. */
 export type CatalogueEntry = {
   /** Sampling defaults that the model's files do not contain. */
   readonly generationConfig?: GenerationConfig;
@@ -19,8 +19,8 @@ export type CatalogueEntry = {
 );
 
 /**
- * Temperature and top_p come from the model card. With this penalty 84 of 100 answers to everyday questions end on their
- * own within 250 tokens (test/e2e/everyday-questions.test.ts).
+ * Temperature and top_p are from the model card. With this penalty, 84 of 100 answers to everyday questions end by themselves
+ * within 250 tokens (test/e2e/everyday-questions.test.ts).
  */
 const SMOLLM2_SAMPLING = { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1 };
 
@@ -51,10 +51,10 @@ export function catalogueGenerationConfig(source: string): GenerationConfig | un
   )?.[1].generationConfig;
 }
 
-/** The names of all bases of the catalogue. */
+/** The names of all bases in the catalogue. */
 export const CATALOGUE_NAMES: readonly string[] = Object.keys(CATALOGUE);
 
-/** Returns the base of that name, if there is one. */
+/** Returns the base with this name; undefined if there is none. */
 export function findInCatalogue(name: string): CatalogueEntry | undefined {
   return Object.hasOwn(CATALOGUE, name) ? CATALOGUE[name as keyof typeof CATALOGUE] : undefined;
 }

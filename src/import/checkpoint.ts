@@ -1,5 +1,5 @@
-// A base model from any source: configuration, tensors under transformers' names, and companion files. Checks the
-// tensors against the configuration. Does not quantize.
+// A base model from any source: configuration, tensors under transformers' names, and companion files. Checks the tensors
+// against the configuration. Quantization comes later.
 import { FileError } from '../common/errors.ts';
 import { isFloat, type TensorSource } from '../common/tensor.ts';
 import { checkHeads, type DecoderConfig } from '../model/config.ts';
@@ -17,7 +17,7 @@ export interface Checkpoint {
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
 
-/** Files that are copied with the weights if the source has them. */
+/** Files to copy along with the weights if the source has them. */
 export const COMPANION_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -36,8 +36,8 @@ export function isLinearWeight(name: string): boolean {
 }
 
 /**
- * Returns the names and shapes of the model's tensors, without obsolete ones that older checkpoints carry. Throws
- * `FileError` naming a tensor that is missing, has the wrong shape, or is unknown, or the size of heads that cannot be served.
+ * Returns the names and shapes of the model's tensors, without obsolete ones from older checkpoints. Throws `FileError` naming
+ * a tensor that is missing, unknown or has the wrong shape, or the size of attention heads that cannot be served.
  */
 export function checkTensors(
   source: TensorSource,
@@ -74,7 +74,7 @@ function checkShape(name: string, shape: readonly number[], expected: readonly n
   }
 }
 
-/** Whether it is a table that follows from the configuration, or a tied head that was saved as a copy. */
+/** Whether the tensor is a table that follows from the configuration, or a tied output head that was saved as a copy. */
 function isIgnored(name: string, source: TensorSource, config: DecoderConfig): boolean {
   if (name.endsWith('.rotary_emb.inv_freq')) return true;
   if (name !== headName || !config.tiedEmbeddings) return false;

@@ -33,7 +33,7 @@ export function readJson(dir: string, name: string): Record<string, unknown> {
   return parseObject(name, readText(dir, name));
 }
 
-/** Returns the file names of an index's shards, sorted. Throws `FileError`. */
+/** Returns the file names of the shards in an index, sorted. Throws `FileError`. */
 export function shardNames(index: unknown): string[] {
   const result = indexSchema.safeParse(index);
   if (!result.success) throw new FileError(INDEX_FILE, 'has no weight_map of file names');

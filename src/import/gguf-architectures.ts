@@ -1,18 +1,18 @@
-// The architectures of GGUF files that can be imported: one row each, with the family and the differences in names, values and
+// The architectures of GGUF files that can be imported. Each row gives the family and the differences in names, values and
 // metadata. Source: llama.cpp's converters and loaders.
 import type { FamilyName } from '../model/families.ts';
 
-/** Reads a number of the metadata by its key without the architecture. Undefined if it is absent. */
+/** Reads a number from the metadata, by its key without the architecture. Undefined if it is absent. */
 export type ReadNumber = (key: string) => number | undefined;
 
-/** An architecture. */
+/** An architecture of GGUF files. */
 export interface Architecture {
   readonly family: FamilyName;
-  /** transformers' class. */
+  /** The name of transformers' class. */
   readonly className: string;
-  /** Whether the rows of queries and keys are stored for rotating neighbors together. */
+  /** Whether rows of queries and keys are ordered for rotating neighboring rows together. */
   readonly permutesRows?: boolean;
-  /** Modules of names in a block that differ from `BLOCK_MODULES`. */
+  /** Modules whose names in a block differ from `BLOCK_MODULES`. */
   readonly modules?: Readonly<Record<string, string>>;
   /** Further keys of `config.json`. */
   readonly config?: (read: ReadNumber) => Record<string, unknown>;
@@ -36,10 +36,10 @@ export const BLOCK_MODULES: Readonly<Record<string, string>> = {
   post_ffw_norm: 'post_feedforward_layernorm',
 };
 
-/** Gemma's norm before the feed-forward layer has a name of its own in transformers. */
+/** In transformers, the norm before Gemma's feed-forward layer has a separate name. */
 const FOUR_NORMS = { ffn_norm: 'pre_feedforward_layernorm' };
 
-/** The files do not contain the scale of attention. As in llama.cpp, the largest model of a family has another one. */
+/** The files do not contain the scale of attention. As in llama.cpp, the largest model of a family uses another one. */
 const gemmaAttention = (largestModelLayers: number) => (read: ReadNumber) => ({
   query_pre_attn_scalar:
     read('block_count') === largestModelLayers
@@ -48,7 +48,7 @@ const gemmaAttention = (largestModelLayers: number) => (read: ReadNumber) => ({
   sliding_window: read('attention.sliding_window'),
 });
 
-/** The rows by `general.architecture`. Mistral's files say llama. */
+/** By `general.architecture`. Mistral's files say llama. */
 export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama: { family: 'llama', className: 'LlamaForCausalLM', permutesRows: true },
   qwen2: { family: 'qwen2', className: 'Qwen2ForCausalLM' },

@@ -1,5 +1,5 @@
-// Opens a GGUF file as a checkpoint with the names, configuration and row order of transformers. Values are rounded to bf16, the
-// precision that such files are converted from.
+// Opens a GGUF file as a checkpoint with transformers' names, configuration and row order. Values are rounded to bf16, the
+// precision that such files are usually converted from.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
@@ -28,7 +28,7 @@ const positive = z.number().int().positive();
 const factor = z.number().positive().optional();
 const tokenId = z.number().int().nonnegative().optional();
 
-/** The metadata of an architecture, by keys without its name. */
+/** An architecture's metadata, by keys without the architecture's name. */
 const architectureSchema = z.looseObject({
   block_count: positive,
   context_length: positive,
@@ -54,7 +54,7 @@ const tokensSchema = z.looseObject({
 
 type Shape = z.infer<typeof architectureSchema>;
 
-/** The parts of a file that the model is made from. */
+/** The parts of the file that the model is built from. */
 interface Source {
   readonly file: GgufFile;
   readonly architecture: Architecture;
@@ -177,7 +177,7 @@ function shortest(value: number): number {
 interface Origin {
   /** The tensor's name in the file. */
   readonly name: string;
-  /** The number of heads whose rows are permuted. 0 if the rows are in order. */
+  /** The number of heads whose rows are permuted. 0 if none are. */
   readonly permutedHeads: number;
   /** Subtracted from all values. */
   readonly offset: number;
@@ -202,7 +202,7 @@ function createSource({ file, architecture, family, shape }: Source): TensorSour
       throw new FileError(name, `is not a known tensor of a ${architecture.family} model`);
     }
     infos.set(target, { dtype: 'BF16', shape: dims });
-    // llama.cpp stores what a norm multiplies by.
+    // llama.cpp stores the factor of a norm, including the added 1.
     const offset = family.normAddsOne && target.includes('norm') ? 1 : 0;
     origins.set(target, { name, permutedHeads: headsOf[module] ?? 0, offset });
   }
@@ -224,9 +224,9 @@ function createSource({ file, architecture, family, shape }: Source): TensorSour
 }
 
 /**
- * Reorders query or key weights. llama.cpp and glassllm rotate neighboring rows of a head together; transformers rotates
- * row i with row i + half. [heads, half, 2, cols] becomes [heads, 2, half, cols]. The wrong order still produces fluent
- * text, so tests must compare logits.
+ * Restores the row order of query or key weights. llama.cpp and glassllm rotate neighboring rows of a head together;
+ * transformers rotates row i with row i + half. [heads, half, 2, cols] becomes [heads, 2, half, cols]. The wrong order still
+ * produces fluent text, so tests must compare logits.
  */
 export function unpermuteRows(
   stored: Float32Array,

@@ -1,5 +1,5 @@
-// Downloads a model from the Hugging Face hub into the cache that its Python library uses: blobs by content, snapshots by
-// commit. Resumes interrupted downloads and checks the digests of all files.
+// Downloads a model from the Hugging Face hub into the cache of its Python library: blobs by content, snapshots by commit.
+// Resumes interrupted downloads and verifies the digests of all files.
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { open, rename, rm, symlink, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ export interface HubOptions {
   readonly token?: string | undefined;
   /** Default: https://huggingface.co */
   readonly endpoint?: string | undefined;
-  /** Whether to use the cache only. */
+  /** Whether to use only the cache. */
   readonly isOffline?: boolean | undefined;
 }
 
@@ -36,18 +36,18 @@ export interface SnapshotOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The time limit of the first request. After it the hub counts as unreachable. */
+/** The time limit for the first request. After that, the hub counts as unreachable. */
 const ANSWER_TIMEOUT_MS = 20_000;
-/** A download without progress for this long is aborted. The part that has arrived is kept. */
+/** A download without progress for this long is aborted. The part received so far is kept. */
 const STALL_TIMEOUT_MS = 60_000;
 
-/** The arguments that all calls to the hub share. */
+/** The common arguments of all calls to the hub. */
 type RepoAccess = Pick<Parameters<typeof downloadFile>[0], 'hubUrl' | 'accessToken' | 'repo'>;
 
 /**
- * Returns the folder of a snapshot with configuration, tokenizer and safetensors. Downloads missing files. If the hub is
- * unreachable, returns the last snapshot in the cache. Throws `FetchError` if there is none, and `FileError` if the model
- * has no safetensors.
+ * Returns the folder of a snapshot with configuration, tokenizer and safetensors, and downloads missing files. If the hub is
+ * unreachable, returns the latest snapshot in the cache. Throws `FetchError` if there is none, and `FileError` if the model has
+ * no safetensors.
  */
 export async function fetchSnapshot(id: string, options: SnapshotOptions): Promise<string> {
   const { hub, signal } = options;
@@ -103,7 +103,7 @@ async function findCommit(
   return sha;
 }
 
-/** A snapshot that is being downloaded. */
+/** A snapshot being downloaded. */
 interface Download {
   readonly id: string;
   readonly access: RepoAccess;
@@ -147,7 +147,7 @@ async function fetchFiles(download: Download): Promise<string> {
   return snapshot;
 }
 
-/** Downloads a file into the cache unless it is there. `onBytes` also counts bytes that are already there. */
+/** Downloads a file into the cache unless it is there. `onBytes` also counts bytes that were already present. */
 async function fetchFile(
   download: Download,
   entry: ListFileEntry,
@@ -200,7 +200,7 @@ async function transfer(
     if (!found) fail(id, `has no ${file}`);
     const rest = start > 0 ? found.slice(start) : found;
     const body = Readable.fromWeb(rest.stream() as Parameters<typeof Readable.fromWeb>[0]);
-    // Each chunk is written before the next one is read: a pipeline drops what it holds when the download breaks off.
+    // Each chunk is written before the next one is read. A pipeline would drop buffered data when the download breaks off.
     const written = await open(partial, start > 0 ? 'a' : 'w');
     try {
       for await (const chunk of body as AsyncIterable<Uint8Array>) {

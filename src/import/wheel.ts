@@ -1,5 +1,5 @@
-// Downloads a Python wheel with pip and checks its SHA-256. pip knows the user's mirrors, proxies and certificates, and
-// has a cache of its own.
+// Downloads a Python wheel with pip and checks its SHA-256. pip uses the user's mirrors, proxies and certificates, and keeps a
+// separate cache.
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';

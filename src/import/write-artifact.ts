@@ -51,7 +51,7 @@ export interface ArtifactOptions {
 }
 
 /**
- * Writes the folder `outDir`, or replaces it if it holds an artifact of the same source. Throws `UsageError` if it holds
+ * Writes the folder `outDir`, or replaces it if it is an artifact of the same source. Throws `UsageError` if it contains
  * anything else, and `FileError` naming the first part of the checkpoint that is invalid or unknown.
  */
 export async function writeArtifact(
@@ -101,7 +101,7 @@ async function fillFolder(
   return info;
 }
 
-/** How the linear layers are stored in the artifact, and whether they are packed in the checkpoint. */
+/** How the artifact stores the linears, and whether the checkpoint has them packed. */
 type Packing =
   | { kind: 'dense'; wasPacked: boolean }
   | { kind: 'nf4'; wasPacked: boolean; doubleQuantization: boolean; dtype: FloatDType };
@@ -141,12 +141,12 @@ async function createTensorView(
       options.signal?.throwIfAborted();
       done += bytes;
       options.onProgress?.({ phase: 'quantize', done, total });
-      await setImmediate(); // lets signals and the progress bar through
+      await setImmediate(); // gives signals and the progress bar a turn
     },
   });
 }
 
-/** Wraps a view so that reading a tensor adds it to the digest and reports progress. */
+/** Wraps a view: reading a tensor adds it to the digest and reports progress. */
 function digested(
   view: WritableTensors,
   digest: ArtifactDigest,
@@ -166,7 +166,7 @@ function digested(
   };
 }
 
-/** Returns config.json: the source's text, with the settings for NF4 added or removed if needed. */
+/** Returns config.json: the source's text, with the NF4 settings added or removed if needed. */
 function outputConfig({ configJson, configText }: Checkpoint, packing: Packing): string {
   const { quantization_config: announced, ...plain } = configJson;
   const isAnnounced = announced != null;

@@ -1,15 +1,15 @@
-// The vectors of a model to which an adapter can add: factors and biases of a linear's outputs, and norms. Every row of a batch
-// gets those of its own adapter. Knows no graph and no memory.
+// The vectors of a model that an adapter can add to: factors and biases of a linear's outputs, and norms. In a batch, each
+// token row uses the vectors of its adapter.
 import type { TargetName } from './target-modules.ts';
 
 /**
- * Names a vector. `scale`: what is added to the factors of a linear's outputs, which are 1, [out]. `bias`: what is added to its
- * outputs, [out]. A linear's output y, with the base's bias, becomes y + y * scale + bias, and then gets the LoRA update. `norm`:
- * what is added to the weight of a norm, by its name in the checkpoint.
+ * Names a vector. `scale` is added to the factors of a linear's outputs, which are 1: [out]. `bias` is added to the outputs:
+ * [out]. A linear's output y, which includes the base's bias, becomes y + y * scale + bias, and then gets the LoRA update.
+ * `norm` is added to a norm's weight, and is named as in the checkpoint.
  */
 export type VectorName = `${'scale' | 'bias'} ${number} ${TargetName}` | `norm ${string}`;
 
-/** Returns the name of a vector of a linear. */
+/** Returns the name of a linear's vector. */
 export function outputVector(
   kind: 'scale' | 'bias',
   layer: number,
@@ -23,15 +23,14 @@ export function normVector(weight: string): VectorName {
   return `norm ${weight}`;
 }
 
-/** Parts of an adapter other than LoRA updates. A graph has the nodes of a part only if an attached adapter needs them. */
+/** The parts of an adapter other than LoRA updates. A graph contains a part's nodes only if an attached adapter needs them. */
 const CHANGED_PARTS = ['outputs', 'norms', 'embedding', 'head'] as const;
 /**
- * `outputs`: factors and biases of the outputs of linears. `norms`: weights of norms. `embedding` and `head`: the tables of the
- * vocabulary.
+ * `outputs`: factors and biases of linears' outputs. `norms`: weights of norms. `embedding` and `head`: the vocabulary tables.
  */
 export type ChangedPart = (typeof CHANGED_PARTS)[number];
 
-/** Returns the part to which a vector belongs. */
+/** Returns the part that a vector belongs to. */
 export function partOf(name: VectorName): 'outputs' | 'norms' {
   return name.startsWith('norm ') ? 'norms' : 'outputs';
 }

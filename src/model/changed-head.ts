@@ -1,5 +1,5 @@
-// The graph that recomputes the logits of rows whose adapter changes the head, from the hidden states and logits of a serving run.
-// It needs no weights of the base. n = these rows, L = the requested rows of the run, D = hidden size, V = vocabulary.
+// The graph that recomputes the logits of rows whose adapter changes the output head, from the hidden states and logits of a
+// serving run. It uses no weights of the base. n = these rows, L = the run's requested rows, D = hidden size, V = vocabulary.
 import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { SERVING } from './serving-graph.ts';
@@ -7,7 +7,7 @@ import { scaled } from './shared-nodes.ts';
 import { addTopLogits } from './top-logits.ts';
 import type { TableChange } from './vocabulary-changes.ts';
 
-/** The names of the inputs. The outputs are those of a serving graph, for n rows. */
+/** The names of the inputs. The outputs have a serving graph's names, for n rows. */
 export const CHANGED_HEAD = {
   /** float32 [L, D] */
   hidden: SERVING.hidden,
@@ -26,14 +26,14 @@ export const CHANGED_HEAD = {
   b: (i: number) => `b.${i}`,
   /** float32 [new tokens, D] */
   added: 'added',
-  /** int64 [1]: the number of tokens that are left */
+  /** int64 [1]: the number of remaining tokens */
   size: 'size',
 } as const;
 
-/** How the vocabulary of an adapter differs from the base's. */
+/** Whether an adapter's vocabulary is longer or shorter than the base's. */
 export type VocabularyLength = 'same' | 'longer' | 'shorter';
 
-/** Returns the graph for a list of changes of these kinds. V is the smaller one of both vocabularies. */
+/** Returns the graph for a list of changes of these kinds. V is the smaller of the two vocabularies. */
 export function changedHeadGraph(
   { vocabSize, hiddenSize, logitsScale }: DecoderConfig,
   kinds: readonly TableChange['kind'][],

@@ -1,16 +1,16 @@
-// Reads a decoder's shape from transformers' `config.json`, with its older or newer key names. The families are the rows of
-// FAMILIES; other model types are refused by name.
+// Reads a decoder's shape from transformers' `config.json`, with old or new key names. The rows of FAMILIES are supported;
+// other model types are refused by name.
 
 import { z } from 'zod';
 import { ConfigError, FileError } from '../common/errors.ts';
 import { FAMILIES, type Family, type FamilyName, type FamilyTraits } from './families.ts';
 import { createRope, type Rope } from './rope.ts';
 
-/** How a layer attends. */
+/** A layer's rotary embedding and attention window. */
 export interface LayerAttention {
-  /** One of `DecoderConfig.ropes`. Absent: q and k are not rotated. */
+  /** An element of `DecoderConfig.ropes`. Absent: q and k are not rotated. */
   readonly rope?: Rope;
-  /** A query attends to itself and the `slidingWindow - 1` tokens before it. Absent: to all tokens before it. */
+  /** A query attends to itself and to the `slidingWindow - 1` tokens before it. Absent: to all tokens before it. */
   readonly slidingWindow?: number;
 }
 
@@ -23,21 +23,21 @@ export interface DecoderConfig extends FamilyTraits {
   readonly headCount: number;
   readonly kvHeadCount: number;
   readonly headDim: number;
-  /** How many channels of a head, from the first on, are rotated. */
+  /** The number of rotated channels per head, counted from the first. */
   readonly rotaryDim: number;
   readonly vocabSize: number;
   readonly maxPositions: number;
   readonly rmsNormEps: number;
   /** The rotary embeddings that layers use. */
   readonly ropes: readonly Rope[];
-  /** One per layer. */
+  /** One entry per layer. */
   readonly layers: readonly LayerAttention[];
   readonly tiedEmbeddings: boolean;
   /** Multiplies the embeddings. */
   readonly embeddingScale: number;
   /** Multiplies the products of queries and keys. */
   readonly attentionScale: number;
-  /** Multiplies what a sub-layer adds to the residual stream. */
+  /** Multiplies a sub-layer's contribution to the residual stream. */
   readonly residualScale: number;
   readonly logitsScale: number;
   /** A soft cap c replaces x by c * tanh(x / c). */
@@ -47,7 +47,7 @@ export interface DecoderConfig extends FamilyTraits {
   readonly eosTokenIds: readonly number[];
 }
 
-/** Parses the content of a `config.json`. Throws `FileError` with the invalid key. */
+/** Parses the content of a `config.json`. Throws `FileError` naming the invalid key. */
 export function parseDecoderConfig(json: unknown): DecoderConfig {
   const raw = parseConfigJson(json);
   const name = familyOf(raw);
@@ -100,7 +100,7 @@ function refuseUnsupported(raw: ConfigJson, { activation, activationAlias }: Fam
   }
 }
 
-/** The runtime's attention takes heads, and rotates their first channels, only in multiples of this. */
+/** The runtime's attention requires head sizes, and numbers of rotated channels, that are multiples of this. */
 const HEAD_MULTIPLE = 16;
 
 type Heads = Pick<DecoderConfig, 'headCount' | 'kvHeadCount' | 'headDim' | 'rotaryDim'>;
@@ -126,7 +126,7 @@ function parseHeads(raw: ConfigJson): Heads {
   return { headCount, kvHeadCount, headDim, rotaryDim };
 }
 
-/** Throws `FileError` if the runtime cannot attend with such heads. Adapters can be read and trained nevertheless. */
+/** Throws `FileError` if the runtime cannot run heads of this size. Adapters can still be read and trained. */
 export function checkHeads({ headDim, hiddenSize, headCount }: DecoderConfig): void {
   if (headDim % HEAD_MULTIPLE === 0) return;
   const origin =
@@ -134,7 +134,7 @@ export function checkHeads({ headDim, hiddenSize, headCount }: DecoderConfig): v
   throw new FileError('head_dim', `${headDim}${origin} is not a multiple of ${HEAD_MULTIPLE}`);
 }
 
-/** Returns how each layer attends. Layers with the same rotary embedding share the object. */
+/** Returns each layer's attention. Layers with the same rotary embedding share the object. */
 function parseLayers(
   raw: ConfigJson,
   family: Family,
@@ -160,7 +160,7 @@ function parseLayers(
   return { ropes: [...new Set([fullRope, slidingRope])].filter((rope) => used.has(rope)), layers };
 }
 
-/** Returns the rotary embeddings of the layers that attend to all tokens, and of those with a window. */
+/** Returns the rotary embeddings of the layers with full attention, and of the layers with a window. */
 function parseRopes(
   raw: ConfigJson,
   family: Family,
@@ -189,12 +189,12 @@ function ropesJson(raw: ConfigJson): NonNullable<ConfigJson['rope_parameters']> 
   return raw.rope_parameters ?? raw.rope_scaling ?? {};
 }
 
-/** For a long-context model, a cache of the full length would be larger than the weights. */
+/** For a long-context model, a cache of full length would be larger than the weights. */
 const DEFAULT_MAX_SEQ = 2048;
 
 /**
- * The number of positions of a KV slot: the requested one, else the model's maximum up to a default. Throws
- * `ConfigError` if the model supports fewer.
+ * Returns the positions of a KV slot: the requested number, or else the model's maximum up to a default. Throws `ConfigError`
+ * if the model supports fewer.
  */
 export function slotPositions(
   { maxPositions }: DecoderConfig,
@@ -210,9 +210,7 @@ export function slotPositions(
 // The keys of transformers' `config.json` that decide what a decoder computes. Unknown keys are kept and ignored.
 
 const positive = z.number().int().positive();
-/**
- * Limits are far above every known model (one with 1T parameters has 61 layers of width 7168) but protect the memory.
- */
+/** The limits are far above every known model (one with 1T parameters has 61 layers of width 7168), but protect memory. */
 const MAX_LAYERS = 1024;
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
@@ -240,7 +238,7 @@ const ropeSchema = z.looseObject({
 /** The parameters of a rotary embedding. */
 export type RopeJson = z.infer<typeof ropeSchema>;
 
-/** One set of parameters, or one for each type of layer. */
+/** One set of parameters, or one per type of layer. */
 const ropesSchema = ropeSchema.extend({
   full_attention: ropeSchema.optional(),
   sliding_attention: ropeSchema.optional(),
@@ -295,7 +293,7 @@ const configSchema = z.looseObject({
 /** A checked `config.json`. */
 export type ConfigJson = z.infer<typeof configSchema>;
 
-/** Checks the types and limits of a `config.json`. Throws `FileError` with the invalid key. */
+/** Checks the types and limits of a `config.json`. Throws `FileError` naming the invalid key. */
 function parseConfigJson(json: unknown): ConfigJson {
   const result = configSchema.safeParse(json);
   if (result.success) return result.data;

@@ -1,5 +1,5 @@
-// The definition of the decoder: what a block computes, as calls on a lowering. The serving graph and the training
-// graph are two lowerings of it. Knows no ONNX operators and no weight formats.
+// The definition of the decoder: a block's computation, as calls on a lowering. The serving graph and the training graph are
+// two lowerings. Operators and weight formats are their business.
 import type { Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import type { SubLayerNorms } from './families.ts';
@@ -7,15 +7,18 @@ import { finalNorm, layerTensor } from './names.ts';
 import type { FusedLinear } from './target-modules.ts';
 
 /**
- * The residual stream between two blocks, [T, D]: the sum so far, and the output of the last sub-layer. The two are
- * kept apart because a lowering can add and normalize in one operator.
+ * The residual stream between two blocks, [T, D]: the sum so far, and the last sub-layer's output. They are separate because a
+ * lowering can add and normalize in one operator.
  */
 export interface Residual {
   readonly sum: Value;
   readonly delta: Value | undefined;
 }
 
-/** The output of a fused linear: packed [T, sum of widths], or one [T, width] per part. The parts are q, k, v and gate, up. */
+/**
+ * The output of a fused linear: either packed as [T, sum of widths], or one [T, width] per part. The parts are q, k, v or gate,
+ * up.
+ */
 export type Projection =
   | { readonly packed: Value; readonly parts?: undefined }
   | { readonly parts: readonly Value[]; readonly packed?: undefined };
@@ -30,7 +33,7 @@ export interface BlockLowering {
   scale(x: Value, factor: number): Value;
   /** Applies a fused linear to x [T, in]. */
   linear(x: Value, layer: number, fused: FusedLinear): Projection;
-  /** Applies q/k norm if the family has it, rotary embedding and causal attention. Returns [T, heads * headDim]. */
+  /** Applies the q/k norm if the family has one, the rotary embedding and causal attention. Returns [T, heads * headDim]. */
   attention(qkv: Projection, layer: number): Value;
   /** Computes activation(gate) * up, [T, F]. */
   gated(gateUp: Projection): Value;
@@ -38,7 +41,7 @@ export interface BlockLowering {
 
 /** Lowers a whole decoder. */
 export interface DecoderLowering extends BlockLowering {
-  /** The embeddings [T, D] of the token ids. */
+  /** Returns the embeddings [T, D] of the token ids. */
   embed(): Value;
 }
 
@@ -60,7 +63,7 @@ export function decoderBlock(
   });
 }
 
-/** Normalizes, computes, normalizes and scales what is added, as far as the family does so. */
+/** Normalizes, computes, normalizes and scales, skipping what the family lacks. Returns the residual stream. */
 function subLayer(
   ops: BlockLowering,
   { residualScale }: DecoderConfig,
@@ -82,7 +85,7 @@ function unchanged(sum: Value): { sum: Value; normalized: Value } {
   return { sum, normalized: sum };
 }
 
-/** Computes the output of the last norm [T, D] from token ids. The head comes next. */
+/** Computes the last norm's output [T, D] from token ids. The output head comes next. */
 export function decoder(ops: DecoderLowering, config: DecoderConfig): Value {
   const embeddings = ops.scale(ops.embed(), config.embeddingScale);
   let residual: Residual = { sum: embeddings, delta: undefined };
@@ -92,7 +95,7 @@ export function decoder(ops: DecoderLowering, config: DecoderConfig): Value {
   return ops.norm(residual, finalNorm).normalized;
 }
 
-/** The output of a fused linear with a single target. */
+/** Returns the output of a fused linear with a single target. */
 function single(projection: Projection): Value {
   return projection.packed ?? projection.parts[0]!;
 }

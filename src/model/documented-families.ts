@@ -2,7 +2,7 @@
 import { FAMILIES, type Family } from './families.ts';
 import { ROPE_KINDS } from './rope.ts';
 
-/** Returns the tables by the names of their places in the page. */
+/** Returns the tables by the names of their marks in the page. */
 export function baseTables(): Readonly<Record<'families' | 'rotary embeddings', string>> {
   return {
     families: table(
@@ -36,10 +36,7 @@ function traitsOf(family: Family): string[] {
     [family.attentionSoftcap !== undefined, 'soft caps on attention and logits, if configured'],
     [family.rotates !== undefined, 'layers without rotary embedding'],
     [window !== undefined, windowOf(family)],
-    [
-      family.slidingRope !== undefined,
-      'a rotary embedding of their own in the layers with a window',
-    ],
+    [family.slidingRope !== undefined, 'a separate rotary embedding in the layers with a window'],
   ];
   return traits.filter(([isTrue]) => isTrue).map(([, text]) => text);
 }

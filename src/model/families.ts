@@ -1,16 +1,16 @@
-// The supported model families: one row each, with what distinguishes it from the others. Everything else in this folder
-// reads the resulting traits and numbers of `DecoderConfig`, never a family's name.
+// The supported model families: one row each, with its differences from the others. The rest of this folder reads the resulting
+// traits and numbers in `DecoderConfig`, never a family's name.
 import type { ConfigJson, RopeJson } from './config.ts';
 
 /** The RMS norms of a sub-layer, by their names in the checkpoint. */
 export interface SubLayerNorms {
-  /** Normalizes the residual stream before the sub-layer. Absent: the sub-layer reads it as it is. */
+  /** Normalizes the residual stream before the sub-layer. Absent: the sub-layer reads it unchanged. */
   readonly before?: string;
   /** Normalizes the sub-layer's output before it is added to the residual stream. */
   readonly after?: string;
 }
 
-/** The properties of a decoder that a family fixes. */
+/** The properties of a decoder that its family fixes. */
 export interface FamilyTraits {
   readonly norms: { readonly attention: SubLayerNorms; readonly mlp: SubLayerNorms };
   /** Whether norms scale by 1 + weight. */
@@ -19,26 +19,26 @@ export interface FamilyTraits {
   readonly qkNorm: 'none' | 'per head' | 'all heads';
   /** Whether q, k and v have a bias. */
   readonly qkvBias: boolean;
-  /** The function of the gate in the feed-forward layer, by transformers' name. */
+  /** The activation function of the gate in the feed-forward layer, by transformers' name. */
   readonly activation: 'silu' | 'gelu_pytorch_tanh';
-  /** Whether q, k, v and gate, up are linears of their own, or stacked in one linear each. */
+  /** Whether q, k, v and gate, up are separate linears, or stacked in one linear each. */
   readonly linears: 'separate' | 'stacked';
 }
 
-/** A family. Functions read what the config says about a model. */
+/** A family. Its functions take the config of a model. */
 export interface Family extends FamilyTraits {
-  /** The models, for the documentation. */
+  /** The names of its models, for the documentation. */
   readonly models: string;
   readonly tiedByDefault?: boolean;
-  /** Another name of the activation in older configs. */
+  /** Another name of the activation function, in older configs. */
   readonly activationAlias?: string;
-  /** Whether `sliding_window` counts. Default: never. */
+  /** Whether `sliding_window` applies. Default: never. */
   readonly window?: 'always' | 'if use_sliding_window';
-  /** Whether a layer is limited to the window, if the config has no `layer_types`. Default: every layer is. */
+  /** Whether a layer is limited to the window if the config has no `layer_types`. Default: every layer. */
   readonly slides?: (layer: number, config: ConfigJson) => boolean;
-  /** Whether a layer has a rotary embedding. Default: every layer has. */
+  /** Whether a layer uses a rotary embedding. Default: every layer. */
   readonly rotates?: (layer: number, config: ConfigJson) => boolean;
-  /** The rotary embedding of the layers with a window, if the config gives parameters only for the others. */
+  /** The rotary embedding of the layers with a window, if the config has parameters only for the other layers. */
   readonly slidingRope?: (config: ConfigJson) => RopeJson;
   /** Defaults: 1, and 1 / sqrt(head size) for attention. */
   readonly embeddingScale?: (config: ConfigJson) => number | undefined;
@@ -63,7 +63,7 @@ const LLAMA: Family = {
   linears: 'separate',
 };
 
-/** Qwen's configs say how many of the first layers have no window. */
+/** Qwen's configs give the number of first layers without a window. */
 const QWEN_WINDOW = {
   window: 'if use_sliding_window',
   slides: (layer: number, config: ConfigJson) => layer >= (config.max_window_layers ?? 28),
@@ -140,7 +140,7 @@ export const FAMILIES = {
   },
 } as const satisfies Record<string, Family>;
 
-/** SmolLM3 lists the layers with a rotary embedding, or leaves out every fourth. */
+/** SmolLM3 lists the layers with a rotary embedding, or omits it in every fourth layer. */
 function hasRope(layer: number, config: ConfigJson): boolean {
   const listed = config.no_rope_layers?.[layer];
   return listed === undefined

@@ -1,11 +1,11 @@
-// Attention over the KV cache, as graph nodes. A float cache is one operator. An int8 cache has a scale per KV head and
-// channel: the runtime's operator for it is fast for one new token per sequence and slow for several, so a run of
-// several tokens quantizes, appends and dequantizes with operators of its own, which compute the same.
+// Attention over the KV cache, as graph nodes. With a float cache it is one operator. An int8 cache has a scale per KV head and
+// channel. The runtime's operator for it is fast for one new token per sequence but slow for several. A run of several tokens
+// therefore quantizes, appends and dequantizes with separate operators, which compute the same.
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 
-/** How the KV cache is stored: in the float type of the graph, or in 8 bits with fixed scales. */
+/** The formats of the KV cache: the graph's float type, or 8 bits with fixed scales. */
 export const KV_TYPES = ['int8', 'f32'] as const;
 /** The name of a cache's format. */
 export type KvType = (typeof KV_TYPES)[number];
@@ -18,11 +18,11 @@ export const KV_INPUTS = {
   /** [B, kvHeads, maxSeq, headDim], float or int8; past and present are bound to the same memory */
   past: (layer: number, half: KvHalf) => `past_key_values.${layer}.${half}`,
   present: (layer: number, half: KvHalf) => `present.${layer}.${half}`,
-  /** float32 [1, kvHeads, 1, headDim], for int8: what a step of 1 is worth */
+  /** float32 [1, kvHeads, 1, headDim], for int8: the value of one step */
   scale: (layer: number, half: KvHalf) => `kv_scale.${layer}.${half}`,
   /** int64 [1, S], for several tokens: the positions of the new tokens */
   positions: 'positions',
-  /** int64 [1, kvHeads, S, 3], for several tokens: slot, head and position of the rows to write */
+  /** int64 [1, kvHeads, S, 3], for several tokens: slot, head and position of each row to write */
   cacheRows: 'cache_rows',
 } as const;
 
@@ -30,7 +30,7 @@ export const KV_HALVES = ['key', 'value'] as const;
 /** Keys or values. */
 export type KvHalf = (typeof KV_HALVES)[number];
 
-/** The query, and keys and values unless all three are packed in one operand: [B, S, width]. */
+/** Query, keys and values, each [B, S, width]; or all three packed in the query's operand. */
 export interface QueryKeyValue {
   readonly query: Value;
   readonly key?: Value | undefined;
@@ -49,15 +49,15 @@ interface KvAttentionOptions {
   readonly tables: readonly RopeTables[];
 }
 
-/** The inputs with the tables of a rotary embedding. */
+/** The inputs with a rotary embedding's tables. */
 interface RopeTables {
   readonly cos: Value;
   readonly sin: Value;
 }
 
 /**
- * An attention sink that takes no part in the softmax. With a sink the runtime computes whole rows of scores, which for
- * one token takes 0.7 of the time of its tiles.
+ * An attention sink without effect on the softmax. With a sink, the runtime computes whole rows of scores, which for a single
+ * token takes 0.7 times as long as its tiles.
  */
 const NO_SINK = -1e30;
 const INT8 = 3; // TensorProto.DataType.INT8
@@ -111,8 +111,8 @@ export class KvAttention {
   }
 
   /**
-   * Makes all rows of a sequence NaN if one of its queries, keys or values was not finite. `hidden` is [T, D]. An int8
-   * cache would store a NaN as a number, and the error would go unnoticed.
+   * Makes all rows of a sequence NaN if any of its queries, keys or values is not finite. `hidden` is [T, D]. An int8 cache
+   * would store a NaN as a number and hide the error.
    */
   spreadNonFinite(hidden: Value, batchShape: Value): Value {
     if (this.#sums.length === 0) return hidden;
@@ -129,7 +129,7 @@ export class KvAttention {
     }
   }
 
-  /** One operator that rotates, appends and attends. */
+  /** Rotates, appends and attends in one operator. */
   #operator(
     { query, key, value }: QueryKeyValue,
     past: readonly Value[],
@@ -155,7 +155,7 @@ export class KvAttention {
     )[0]!;
   }
 
-  /** The same as `#operator` over an int8 cache, for several tokens of one sequence. */
+  /** Computes the same as `#operator` over an int8 cache, for several tokens of one sequence. */
   #several(
     operands: QueryKeyValue,
     cache: { past: readonly Value[]; scales: readonly Value[]; layer: number },
@@ -175,7 +175,7 @@ export class KvAttention {
       const used = g.node('Slice', [present!, g.int64([0]), this.#total, g.int64([2])]);
       return g.node('DequantizeLinear', [used, scale], this.#blocks);
     });
-    // Without new keys and values the operator attends to the given ones.
+    // Without new keys and values, the operator attends only to the given ones.
     const none = g.node('Slice', [value!, g.int64([0]), g.int64([0]), g.int64([1])]);
     const inputs = [query, none, none, ...wide, seqLengths, totalLength];
     // The operator crashes without its other outputs, although nothing reads them.
@@ -209,12 +209,12 @@ export class KvAttention {
     return this.#g.node('Transpose', [heads], { perm: [0, 2, 1, 3] });
   }
 
-  /** One scale for all positions. */
+  /** All positions share one scale. */
   get #blocks() {
     return { axis: 2, block_size: this.#options.maxSeqLength };
   }
 
-  /** The tables of a layer's rotary embedding, if it has one. */
+  /** Returns the tables of a layer's rotary embedding, if it has one. */
   #tablesOf(layer: number): RopeTables | undefined {
     const { config, tables } = this.#options;
     const { rope } = config.layers[layer]!;
@@ -235,7 +235,7 @@ export class KvAttention {
   }
 }
 
-/** The attributes of a `RotaryEmbedding` over this many heads. */
+/** Returns the attributes of a `RotaryEmbedding` over this many heads. */
 export function rotaryAttributes({ headDim, rotaryDim }: DecoderConfig, heads: number) {
   const isPartial = rotaryDim < headDim;
   return { num_heads: heads, ...(isPartial ? { rotary_embedding_dim: rotaryDim } : {}) };

@@ -1,8 +1,7 @@
-// The adapters' part of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows
-// has its own matrix in a batched matmul, so adapters never touch the rows of others. Adapters that also change outputs have a
-// factor and a bias per output, which each row gathers from its own adapter.
-// G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m rows, padded to those of the largest:
-// n products of m rows each.
+// The adapters' part of a fused linear in a serving graph: y += (x A) B, with each row's adapter. Each group of rows has a
+// separate matrix in a batched matmul, so adapters never touch other rows. For adapters that also change outputs, each row
+// gathers a factor and a bias per output. G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m
+// rows, padded to the size of the largest group: n products of m rows each.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { ChangedPart } from './adapter-vectors.ts';
@@ -52,7 +51,7 @@ export const LORA_INPUTS = {
   embeddingAdded: 'lora_embedding_added',
 } as const;
 
-/** The targets of a fused linear that are adapted, in table order. */
+/** Returns the adapted targets of a fused linear, in table order. */
 export function adaptedTargets(
   targets: readonly TargetName[],
   fused: FusedLinear,
@@ -62,12 +61,12 @@ export function adaptedTargets(
   return TARGET_NAMES.filter(isAdapted);
 }
 
-/** Whether graphs with these parts take vectors of each row. */
+/** Whether graphs with these parts take vectors for each row. */
 export function hasVectors(parts: readonly ChangedPart[]): boolean {
   return parts.includes('outputs') || parts.includes('norms');
 }
 
-/** Builds the LoRA updates of one graph. All of them share the gather indices. */
+/** Builds the LoRA updates of one graph. They share the gather indices. */
 export class LoraGraph {
   readonly #g: GraphBuilder;
   readonly #config: DecoderConfig;
@@ -101,12 +100,12 @@ export class LoraGraph {
     return this.#g.node('Add', [sum, this.#ofRows(LORA_INPUTS.bias(layer, fused), width)]);
   }
 
-  /** Whether the hidden states of the requested rows are an output, for adapters that change the head. */
+  /** Whether the hidden states of the requested rows are an output, for adapters that change the output head. */
   get changesHead(): boolean {
     return this.#has('head');
   }
 
-  /** Replaces embeddings [T, D], or adds to them, as the adapter of each row does. */
+  /** Replaces embeddings [T, D], or adds to them, according to each row's adapter. */
   changeEmbeddings(embeddings: Value): Value {
     if (!this.#has('embedding')) return embeddings;
     const g = this.#g;
@@ -118,8 +117,8 @@ export class LoraGraph {
   }
 
   /**
-   * The weights of a norm [T, length], or [1, length] if all rows use one adapter: the base's plus those of each row's adapter.
-   * Undefined if no adapter changes norms.
+   * Returns the weights of a norm: the base's plus the vectors of each row's adapter, [T, length], or [1, length] if all rows
+   * use one adapter. Undefined if no adapter changes norms.
    */
   normWeights(gamma: Value, weight: string, length: number): Value | undefined {
     if (!this.#has('norms')) return undefined;
@@ -127,7 +126,8 @@ export class LoraGraph {
   }
 
   /**
-   * The updates of a fused linear for x [T, in]: packed if all its targets are adapted, else one [T, out] per target.
+   * Returns the updates of a fused linear for x [T, in]: packed if all its targets are adapted, otherwise one [T, out] per
+   * target.
    */
   update(
     x: Value,
@@ -162,7 +162,7 @@ export class LoraGraph {
     return this.#layout.kind !== 'none' && this.#layout.parts.includes(part);
   }
 
-  /** A vector of each row's adapter: [T, width], or [1, width] if all rows use one adapter. */
+  /** Returns a vector for each row from its adapter: [T, width], or [1, width] if all rows use one adapter. */
   #ofRows(name: string, width: number): Value {
     const vectors = this.#g.input(name, this.#float, ['groups', width]);
     if (!this.#rowGroups) return vectors;
@@ -176,14 +176,14 @@ export class LoraGraph {
     return this.#g.nodeWithOutputs('Split', [fused], attributes, { outputs });
   }
 
-  /** [T, in] → [G, n, m, in]. The only group of `single` is x itself, which the matmul broadcasts. */
+  /** [T, in] → [G, n, m, in]. With `single`, the only group is x itself, which the matmul broadcasts. */
   #toGroups(x: Value): Value {
     if (this.#layout.kind === 'single') return x;
     const gathered = this.#g.node('Gather', [x, this.#groupRows], { axis: 0 });
     return this.#g.node('Reshape', [gathered, this.#groupShape]);
   }
 
-  /** [G, n, m, out] → [T, out] by a gather. Arithmetic would spread a NaN to other groups. */
+  /** [G, n, m, out] → [T, out], by a gather. Arithmetic would spread a NaN to other groups. */
   #toRows(delta: Value, targets: readonly TargetName[]): Value {
     const width = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(this.#config), 0);
     const flat = this.#g.node('Reshape', [delta, this.#g.int64([-1, width])]);

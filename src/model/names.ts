@@ -1,4 +1,4 @@
-// The names and shapes of a decoder's tensors in transformers' checkpoints, and the names of PEFT's LoRA tensors.
+// The names and shapes of a decoder's tensors in transformers' checkpoints, and PEFT's names of LoRA tensors.
 import type { DecoderConfig } from './config.ts';
 import { moduleName, TARGET_MODULES, type TargetName, targetNames } from './target-modules.ts';
 
@@ -6,38 +6,38 @@ export const embeddingName = 'model.embed_tokens.weight';
 export const headName = 'lm_head.weight';
 export const finalNorm = 'model.norm.weight';
 
-/** The name of a layer's weight, such as `model.layers.3.input_layernorm.weight`. */
+/** Returns the name of a layer's weight, such as `model.layers.3.input_layernorm.weight`. */
 export function layerTensor(layer: number, module: string): string {
   return `${layerPrefix(layer)}${module}.weight`;
 }
 
-/** The beginning of the names of a layer's tensors, such as `model.layers.3.`. */
+/** Returns the prefix of a layer's tensor names, such as `model.layers.3.`. */
 export function layerPrefix(layer: number): string {
   return `model.layers.${layer}.`;
 }
 
-/** The name of a linear's weight [out, in]. */
+/** Returns the name of a linear's weight [out, in]. */
 export function weightName(layer: number, target: TargetName): string {
   return `${moduleName(layer, target)}.weight`;
 }
 
-/** The name of a linear's bias [out]. */
+/** Returns the name of a linear's bias [out]. */
 export function biasName(layer: number, target: TargetName): string {
   return `${moduleName(layer, target)}.bias`;
 }
 
-/** PEFT's names for the two matrices of a module: A [rank, in] and B [out, rank]. */
+/** Returns PEFT's names for the two matrices of a module: A [rank, in] and B [out, rank]. */
 export function loraNames(module: string): { readonly a: string; readonly b: string } {
   const prefix = `base_model.model.${module}`;
   return { a: `${prefix}.lora_A.weight`, b: `${prefix}.lora_B.weight` };
 }
 
-/** Whether a family's linear carries a bias. */
+/** Whether the family's linear has a bias. */
 export function hasBias(config: DecoderConfig, target: TargetName): boolean {
   return config.qkvBias && TARGET_MODULES[target].fused === 'attention_in';
 }
 
-/** The shape of every tensor of a checkpoint, by name. Linears are [out, in]. */
+/** Returns the shape of every tensor in a checkpoint, by name. Linears are [out, in]. */
 export function expectedTensors(config: DecoderConfig): Map<string, readonly number[]> {
   const { hiddenSize, vocabSize } = config;
   const expected = new Map<string, readonly number[]>();
@@ -56,13 +56,13 @@ export function expectedTensors(config: DecoderConfig): Map<string, readonly num
   return expected;
 }
 
-/** The norms of a block's sub-layers, [hidden] each. */
+/** Returns the norms of a block's sub-layers, [hidden] each. */
 function blockNorms({ norms: { attention, mlp } }: DecoderConfig): string[] {
   const names = [attention.before, attention.after, mlp.before, mlp.after];
   return names.filter((name) => name !== undefined);
 }
 
-/** The norms of q and k with their widths. Heads share the factors of a norm per head. */
+/** Returns the norms of q and k with their widths. In a norm per head, the heads share the factors. */
 export function qkNorms(config: DecoderConfig): [norm: string, width: number][] {
   const { qkNorm, headCount, kvHeadCount, headDim } = config;
   if (qkNorm === 'none') return [];

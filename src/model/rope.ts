@@ -1,5 +1,5 @@
-// Rotary embeddings: the kinds of frequencies, and tables of cosines and sines. Computed as transformers does, in float32
-// at each step. Source: transformers `modeling_rope_utils.py`.
+// Rotary embeddings: the kinds of frequencies, and tables of cosines and sines. Computed as in transformers, in float32 at each
+// step. Source: transformers `modeling_rope_utils.py`.
 import { FileError } from '../common/errors.ts';
 import type { RopeJson } from './config.ts';
 
@@ -7,19 +7,19 @@ import type { RopeJson } from './config.ts';
 export interface Rope {
   /** float32 [rotary channels / 2]: radians per position. */
   readonly frequencies: Float32Array;
-  /** The frequencies if the context is longer than `upTo` positions. */
+  /** The frequencies for contexts longer than `upTo` positions. */
   readonly long?: { readonly upTo: number; readonly frequencies: Float32Array };
   /** Multiplies cosines and sines. */
   readonly magnitude: number;
 }
 
-/** The model's numbers that a rotary embedding depends on. */
+/** The properties of the model that a rotary embedding depends on. */
 export interface RopeContext {
   readonly theta: number;
-  /** How many channels of a head are rotated. */
+  /** The number of rotated channels per head. */
   readonly rotaryDim: number;
   readonly maxPositions: number;
-  /** The length of the model's first training, which some kinds of scaling refer to. */
+  /** The context length of the model's pretraining, which some kinds of scaling refer to. */
   readonly originalMaxPositions: number;
 }
 
@@ -82,8 +82,8 @@ export function createRope(parameters: RopeJson, context: RopeContext): Rope {
 }
 
 /**
- * The cosines and sines of position * frequency, each [positions, rotary channels / 2] in row-major order. `positions` is the
- * length of the context.
+ * Returns the cosines and sines of position * frequency, each [positions, rotary channels / 2] in row-major order. `positions`
+ * is the length of the context.
  */
 export function ropeTables(
   rope: Rope,
@@ -103,7 +103,7 @@ export function ropeTables(
   return { cos, sin };
 }
 
-/** Whether a context of this many positions has the long frequencies. */
+/** Whether a context of this many positions uses the long frequencies. */
 export function isLong({ long }: Rope, positions: number): boolean {
   return long !== undefined && positions > long.upTo;
 }
@@ -134,11 +134,11 @@ function llama3Frequency(parameters: RopeJson, { originalMaxPositions }: RopeCon
   };
 }
 
-/** The rotations within the original context at which the ramp starts and ends. */
+/** The numbers of rotations within the original context at which the ramp starts and ends. */
 const BETA_FAST = 32;
 const BETA_SLOW = 1;
 
-/** Blends each frequency with the divided one. The ramp runs over the channels i of the pairs. */
+/** Blends each frequency with the divided one. The ramp runs over the channel pairs i. */
 function yarn(unscaled: Float32Array, parameters: RopeJson, context: RopeContext): Partial<Rope> {
   const { theta, rotaryDim, maxPositions, originalMaxPositions } = context;
   const factor = parameters.factor ?? maxPositions / originalMaxPositions;

@@ -1,11 +1,10 @@
-// Products in the row form of int8: activations are rounded to 8 bits with one scale per token row, weights to 8 bits with
-// one scale per output. Sums of integers are exact, so a row's product does not depend on the rows beside it. Serving and
-// training use it.
+// Products of int8 weights in per-token form. Activations are rounded to 8 bits with one scale per token row, weights with one
+// scale per output. Sums of integers are exact, so a row's product does not depend on other rows. Used in serving and training.
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 
 /**
- * Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. With two terms, the codes of what the first rounding
- * left over follow after the last row, with scales that are 1 / 254 of the first ones.
+ * Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. With two terms, the codes of the first term's rounding
+ * errors follow after the last row, with 1 / 254 of its scales.
  */
 export interface QuantizedRows {
   /** uint8 [terms * tokens, in] */
@@ -18,7 +17,7 @@ export interface QuantizedRows {
 /** How often a row is rounded. The second term costs as much as the first, and leaves 1 / 254 of its error. */
 export type Terms = 1 | 2;
 
-/** A weight in the row form. */
+/** A weight in per-token form. */
 export interface RowInt8Weight {
   /** int8 [in, out] */
   readonly data: Value;
@@ -28,19 +27,19 @@ export interface RowInt8Weight {
 
 const LARGEST_LEVEL = 127;
 const ZERO_POINT = 128;
-/** The scale of a second term, as a share of the first one's. Rounding leaves half a level at most. */
+/** The scale of a second term, relative to the first one's. Rounding errors are at most half a level. */
 const SECOND_SCALE = 0.5 / LARGEST_LEVEL;
 
-/** Returns the zero points of rows, uint8 [tokens]. `ofTokens` [tokens] has a value for each. */
+/** Returns the zero points of rows, uint8 [tokens]. `ofTokens` [tokens] has one value per token. */
 export function rowZeroPoints(g: GraphBuilder, ofTokens: Value): Value {
   return g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [ofTokens])]);
 }
 
-/** How rows are rounded. */
+/** Options for rounding rows. */
 interface RoundingOptions {
   /** Default: 1. */
   readonly terms?: Terms;
-  /** The result of `rowZeroPoints`, which all products of as many rows can share. Default: a new one. */
+  /** The result of `rowZeroPoints`, which products with the same number of rows can share. Default: a new one. */
   readonly zeroPoints?: Value;
 }
 
@@ -63,7 +62,7 @@ export function quantizeRows(
   return { codes: g.node('Concat', [first, second], { axis: 0 }), scales, terms };
 }
 
-/** Multiplies quantized rows by a weight: float32 [tokens, out]. `name`: the name of the result. */
+/** Multiplies quantized rows by a weight: float32 [tokens, out]. `name` is the result's name. */
 export function rowProduct(
   g: GraphBuilder,
   { codes, scales, terms }: QuantizedRows,

@@ -1,5 +1,5 @@
-// The weight tensors of the row form: names, types and shapes. A serving graph multiplies a fused linear with them if a run
-// has many token rows. They come after the block form in the weights file.
+// The weight tensors of the per-token form: names, types and shapes. A serving graph multiplies a fused linear with them if a
+// run has many token rows. In the weights file they follow the per-block form.
 import type { DecoderConfig } from './config.ts';
 import type { Terms } from './row-product.ts';
 import type { ServingTensor } from './serving-weights.ts';
@@ -11,8 +11,8 @@ import {
 } from './target-modules.ts';
 
 /**
- * How a linear's inputs are multiplied. `floats`: how many stay floats, those whose activations stand out most. The others are
- * rounded to 8 bits together. `terms`: whether what rounding left over is rounded and multiplied too.
+ * The treatment of a linear's inputs. `floats` inputs stay floats: those whose activations stand out most. All others are
+ * rounded to 8 bits. `terms`: whether the rounding errors are rounded and multiplied as well.
  */
 const ROW_INPUTS: Readonly<
   Record<FusedLinear, { readonly floats: number; readonly terms: Terms }>
@@ -23,13 +23,13 @@ const ROW_INPUTS: Readonly<
   mlp_out: { floats: 32, terms: 2 },
 };
 
-/** A fused linear [out, in] in the row form. */
+/** A fused linear [out, in] in per-token form. */
 export interface RowMatrix {
   /** int8 [in, out], smoothed. Rows of float inputs are zero. */
   readonly values: ServingTensor;
   /** float32 [out] */
   readonly scales: ServingTensor;
-  /** float32 [in]: the factors of the activations that undo the smoothing. Those of float inputs are zero. */
+  /** float32 [in]: factors for the activations that undo the smoothing. The factors of float inputs are zero. */
   readonly factors: ServingTensor;
   readonly floatInputs: FloatInputs | undefined;
   readonly terms: Terms;
@@ -48,7 +48,7 @@ export function linearName(layer: number, fused: FusedLinear): string {
   return `layers.${layer}.${fused}`;
 }
 
-/** Returns the tensors of a fused linear. */
+/** Returns the per-token tensors of a fused linear. */
 export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLinear): RowMatrix {
   const targets = fusedTargets(config, fused);
   const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
@@ -70,7 +70,7 @@ export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLine
   };
 }
 
-/** All tensors of the row form, in the order of the file. */
+/** Lists all tensors of the per-token form, in file order. */
 export function rowTensors(config: DecoderConfig): ServingTensor[] {
   const tensors: ServingTensor[] = [];
   for (let layer = 0; layer < config.layerCount; layer++) {

@@ -1,6 +1,5 @@
-// Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and
-// logits of the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested
-// rows.
+// Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and the logits
+// of the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested rows.
 import { type FileLocation, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
@@ -26,7 +25,7 @@ import { activated, normFactors, scaled, softcapped } from './shared-nodes.ts';
 import { type FusedLinear, fusedTargets, partWidths, TARGET_MODULES } from './target-modules.ts';
 import { addTopLogits } from './top-logits.ts';
 
-/** The model, its limits, and the form of its adapters. */
+/** The model, its limits, and the layout of its adapters. */
 export interface ServingGraphOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
@@ -35,45 +34,45 @@ export interface ServingGraphOptions {
   readonly lora: LoraLayout;
   /** Default: `float`. */
   readonly kv?: KvForm;
-  /** The form of the fused linears. `rows` needs `int8` weights with a row form. Default: `blocks`. */
+  /** The form of the fused linears. `rows` needs `int8` weights with a per-token form. Default: `blocks`. */
   readonly linears?: LinearForm;
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
-  /** The linears that keep the block form in a graph of rows, by `linearName`. */
+  /** The linears that keep their per-block form in a `rows` graph, by `linearName`. */
   readonly perBlockLinears?: ReadonlySet<string>;
   /** The measurements of each fused linear. Default: none. */
   readonly observes?: Observed | undefined;
   /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
   readonly float?: FloatType;
-  /** Whether the session holds the weights (the default), or each run gets them as inputs. */
+  /** Whether the session holds the weights (the default), or each run passes them as inputs. */
   readonly weightsAs?: 'initializers' | 'inputs';
-  /** The positions of the weights in their file, for a session that reads them from there. */
+  /** The weights' positions in their file, for a session that reads them from there. */
   readonly locations?: ReadonlyMap<string, FileLocation>;
 }
 
-/** `logits`: the logits and the largest of them. `hidden`: the output of the last norm, without the head's product. */
+/** `logits`: the logits and the largest of them. `hidden`: the last norm's output, without the output head's product. */
 export type HeadForm = 'logits' | 'hidden';
 
 /**
- * `blocks`: one scale per block of weights and of activations, fast for a few token rows. `rows`: one scale per token row and
- * per output, fast for many.
+ * `blocks`: per-block form, with one scale per block of weights and of activations; fast for a few token rows. `rows`:
+ * per-token form, with one scale per token row and per output; fast for many.
  */
 export type LinearForm = 'blocks' | 'rows';
 
 /**
- * Measurements of every fused linear in a run, as outputs named by `observation`. `inputs`: the largest magnitude of each input,
- * float32 [in]. `rowErrors`: the difference between the products in the two forms as a share of the block form's, the mean
+ * Measurements of every fused linear in a run, as outputs named by `observation`. `inputs`: the largest magnitude of each
+ * input, float32 [in]. `rowErrors`: the difference between the two forms' products relative to the per-block product, averaged
  * over the token rows, float32 [1].
  */
 export type Observed = 'inputs' | 'rowErrors';
 
-/** The name of the output with what is observed of a fused linear. */
+/** Returns the name of the output with the measurements of a fused linear. */
 export function observation(layer: number, fused: FusedLinear): string {
   return `observed.${linearName(layer, fused)}`;
 }
 
 /**
- * The names of a serving graph's inputs and outputs. `float` is the type in the options. See also `LORA_INPUTS` and
+ * The names of a serving graph's inputs and outputs. `float` is the type from the options. See also `LORA_INPUTS` and
  * `KV_INPUTS`.
  */
 export const SERVING = {
@@ -89,9 +88,9 @@ export const SERVING = {
   logitRows: 'logit_rows',
   /** float32 [L, V] */
   logits: 'logits',
-  /** float32 [L, D]: also beside logits, if adapters change the head */
+  /** float32 [L, D]: if adapters change the output head, an output in addition to the logits */
   hidden: 'hidden',
-  /** float [maxSeq, rotaryDim / 2], by the position of the rotary embedding in the config */
+  /** float [maxSeq, rotaryDim / 2], by the index of the rotary embedding in the config */
   cos: (rope: number) => `rope_cos.${rope}`,
   sin: (rope: number) => `rope_sin.${rope}`,
 } as const;
@@ -127,7 +126,7 @@ class ServingLowering implements DecoderLowering {
   readonly #weightInputs = new Map<string, Value>();
   /** uint8 [T] */
   #zeroPoints: Value | undefined;
-  /** [T, 1] each. A row is not finite if an input of its product is not. */
+  /** [T, 1] each, not finite if an input of the row's product is not. */
   readonly #rowSums: Value[] = [];
 
   constructor(options: ServingGraphOptions) {
@@ -216,7 +215,7 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('Reshape', [attended, this.g.int64([-1, headCount * headDim])]);
   }
 
-  /** Makes the rows of hidden [T, D] NaN whose non-finite numbers were lost by rounding. */
+  /** Makes rows of hidden [T, D] NaN if rounding has hidden their non-finite numbers. */
   spreadNonFinite(hidden: Value): Value {
     const spread = this.#kv.spreadNonFinite(hidden, this.#batchShape);
     if (this.#rowSums.length === 0) return spread;
@@ -233,7 +232,7 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('Mul', [activated(this.g, gate!, this.#config.activation), up]);
   }
 
-  /** The logits [L, V], always as float32: sampling needs the full precision. */
+  /** Returns the logits [L, V], always in float32: sampling needs full precision. */
   logits(rows: Value, head: ServingMatrix): Value {
     const { logitsScale, logitsSoftcap } = this.#config;
     const x = this.scale(rows, logitsScale);
@@ -289,8 +288,8 @@ class ServingLowering implements DecoderLowering {
 
   #rowProduct(x: Value, layer: number, fused: FusedLinear): Value {
     const { values, scales, factors, floatInputs, terms } = rowMatrix(this.#config, layer, fused);
-    // A NaN has no code, and the largest value may be found past it. Only inputs of these can be partly NaN: a norm makes all
-    // of its row NaN, and so does the residual stream.
+    // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
+    // so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
     this.#zeroPoints ??= rowZeroPoints(this.g, this.#inputIds);
@@ -338,7 +337,7 @@ class ServingLowering implements DecoderLowering {
     return this.g.nodeWithOutputs('MatMulNBits', inputs, withAccuracy, options)[0]!;
   }
 
-  /** The operands of attention. q, k and v stay packed in one operand unless q or k need a norm of their own. */
+  /** Returns the operands of attention. q, k and v stay packed in one operand unless q or k has a norm. */
   #queryKeyValue(qkv: Projection, layer: number): (Value | undefined)[] {
     const toBatch = (v: Value) => this.g.node('Reshape', [v, this.#batchShape]); // [T, w] → [B, S, w]
     const norms = qkNorms(this.#config);

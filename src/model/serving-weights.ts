@@ -1,5 +1,5 @@
-// The weight tensors of a serving graph: names, types and shapes. The graph, the weights file built from an artifact,
-// and the sessions that map that file all use this table.
+// The weight tensors of a serving graph: names, types and shapes. The graph, the weights file built from an artifact, and the
+// sessions that map the file share this table.
 import { assert } from '../common/assert.ts';
 import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
@@ -17,10 +17,10 @@ import {
  * `f32`: the exact reference.
  */
 export const WEIGHTS_MODES = ['int8', 'int4', 'nf4', 'f32'] as const;
-/** How the weights of a base are served. */
+/** The serving form of a base's weights. */
 export type WeightsMode = (typeof WEIGHTS_MODES)[number];
 
-/** The format of one matrix at run time. */
+/** The format of a matrix at run time. */
 export type MatrixForm = 'q8' | 'q4' | 'nf4' | 'f32';
 
 /** `q8` and `nf4` have one scale per 64 values. */
@@ -35,19 +35,19 @@ export interface ServingTensor {
   readonly dims: readonly number[];
 }
 
-/** A matrix [rows, cols] = [out, in], as tensors. */
+/** A matrix [rows, cols] = [out, in], stored as tensors. */
 export interface ServingMatrix {
   readonly form: MatrixForm;
   readonly rows: number;
   readonly cols: number;
   readonly values: ServingTensor;
-  /** One scale per block; undefined for `f32`. */
+  /** One scale per quantization block; undefined for `f32`. */
   readonly scales: ServingTensor | undefined;
-  /** 4 bits per block, for `q4` only. */
+  /** 4 bits per quantization block, for `q4` only. */
   readonly zeroPoints?: ServingTensor;
 }
 
-/** A fused linear: its targets stacked along their outputs. */
+/** Returns a fused linear: its targets stacked along their outputs. */
 export function fusedMatrix(
   config: DecoderConfig,
   mode: WeightsMode,
@@ -61,7 +61,7 @@ export function fusedMatrix(
   return matrix(`layers.${layer}.${fused}`, fusedForm(mode, cols, widths), rows, cols);
 }
 
-/** The bias of a fused linear, if the family has one. */
+/** Returns the bias of a fused linear, if the family has one. */
 export function fusedBias(
   config: DecoderConfig,
   layer: number,
@@ -73,18 +73,18 @@ export function fusedBias(
   return { name: `layers.${layer}.${fused}.bias`, type: 'float32', dims: [rows] };
 }
 
-/** The token embedding. A tied head uses the same tensor. */
+/** Returns the token embedding. A tied output head uses the same tensor. */
 export function embeddingMatrix(config: DecoderConfig, mode: WeightsMode): ServingMatrix {
   return matrix('embed', vocabularyForm(config, mode), config.vocabSize, config.hiddenSize);
 }
 
-/** The language model head. */
+/** Returns the output head. */
 export function headMatrix(config: DecoderConfig, mode: WeightsMode): ServingMatrix {
   if (config.tiedEmbeddings) return embeddingMatrix(config, mode);
   return matrix('head', vocabularyForm(config, mode), config.vocabSize, config.hiddenSize);
 }
 
-/** A vector, such as a norm, in float32 and with its name in the checkpoint. */
+/** Returns a vector, such as a norm, in float32 under its checkpoint name. */
 export function vectorTensor(name: string, length: number): ServingTensor {
   return { name, type: 'float32', dims: [length] };
 }
@@ -97,8 +97,8 @@ export function normVectors(config: DecoderConfig): ServingTensor[] {
 }
 
 /**
- * The blocks of `MatMulNBits` run along each row, those of NF4 over the flattened matrix. They agree only if a row is a
- * whole number of blocks. Flattened matrices can be stacked only if each of them is a whole number of blocks.
+ * `MatMulNBits` has blocks along each row, NF4 over the flattened matrix. They agree only if a row is a whole number of blocks.
+ * Flattened matrices can be stacked only if each is a whole number of blocks.
  */
 function fusedForm(mode: WeightsMode, cols: number, widths: readonly number[]): MatrixForm {
   if (mode === 'int8' && cols % BLOCK_SIZE === 0) return 'q8';
@@ -107,7 +107,7 @@ function fusedForm(mode: WeightsMode, cols: number, widths: readonly number[]): 
   return 'f32';
 }
 
-/** Embedding and head are not NF4 in the artifact. Except in the exact mode they have 8 bits, to save memory. */
+/** The artifact does not store embedding and output head as NF4. Except in the exact mode they have 8 bits, to save memory. */
 function vocabularyForm(config: DecoderConfig, mode: WeightsMode): MatrixForm {
   return mode !== 'f32' && config.hiddenSize % BLOCK_SIZE === 0 ? 'q8' : 'f32';
 }
@@ -152,7 +152,7 @@ function matrix(name: string, form: MatrixForm, rows: number, cols: number): Ser
   }
 }
 
-/** All weight tensors of a serving graph, in the order of the file. */
+/** Lists all weight tensors of a serving graph, in file order. */
 export function servingTensors(config: DecoderConfig, mode: WeightsMode): ServingTensor[] {
   const tensors = new Map<string, ServingTensor>();
   const add = (tensor: ServingTensor | undefined) => tensor && tensors.set(tensor.name, tensor);
@@ -176,32 +176,32 @@ const ELEMENT_BYTES: Partial<Record<ElementType, number>> = {
   int64: 8,
 };
 
-/** The bytes of a tensor in the weights file. */
+/** Returns a tensor's size in the weights file, in bytes. */
 export function servingTensorBytes({ type, dims }: ServingTensor): number {
   const bytes = ELEMENT_BYTES[type];
   assert(bytes, `a serving tensor is not ${type}`);
   return bytes * elementCount(dims);
 }
 
-/** Must be raised when the content of the weights file changes. Older serving folders are then rebuilt. */
+/** Raise this when the content of the weights file changes. Older serving folders are then rebuilt. */
 export const LAYOUT_VERSION = 2;
 
-/** The row form of int8 weights. */
+/** The per-token form of int8 weights. */
 export interface PerTokenLayout {
-  /** The SHA-256 of the maxima that it was made from. */
+  /** The SHA-256 of the maxima that it was computed from. */
   readonly calibration: string;
-  /** The linears that keep their blocks in every run, such as `layers.3.mlp_out`. */
+  /** The linears that keep their per-block form in every run, such as `layers.3.mlp_out`. */
   readonly perBlockLinears: readonly string[];
 }
 
-/** The table of contents of the weights file, with everything that is needed to serve it without the artifact. */
+/** The table of contents of the weights file, with everything needed to serve it without the artifact. */
 export interface ServingLayout {
   readonly version: typeof LAYOUT_VERSION;
   readonly baseDigest: string;
   readonly weights: WeightsMode;
   /** The artifact's `config.json`. */
   readonly config: unknown;
-  /** Null if the file has no row form, else its tensors come after those of the mode. */
+  /** Null if the file has no per-token form. Otherwise its tensors follow the tensors of the mode. */
   readonly rowForm: PerTokenLayout | null;
   readonly tensors: readonly (ServingTensor & { readonly offset: number })[];
 }

@@ -1,4 +1,4 @@
-// Nodes that the serving graph and the training graph have in common.
+// Nodes that the serving graph and the training graph share.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { MICROSOFT } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
@@ -10,13 +10,13 @@ export function scaled(g: GraphBuilder, x: Value, factor: number, float?: FloatT
   return factor === 1 ? x : g.node('Mul', [x, g.float(factor, float)]);
 }
 
-/** Computes cap * tanh(x / cap). `name`: the name of the result. */
+/** Computes cap * tanh(x / cap). `name` is the result's name. */
 export function softcapped(g: GraphBuilder, x: Value, cap: number, name?: string): Value {
   const bounded = g.node('Tanh', [g.node('Mul', [x, g.float(1 / cap)])]);
   return g.nodeWithOutputs('Mul', [bounded, g.float(cap)], {}, { outputs: [name ?? true] })[0]!;
 }
 
-/** Applies the function of a feed-forward gate. */
+/** Applies the activation function of a feed-forward gate. */
 export function activated(
   g: GraphBuilder,
   x: Value,

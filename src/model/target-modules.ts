@@ -7,13 +7,13 @@ export interface TargetModule {
   /** The module's path inside its layer, as transformers names it. */
   readonly path: string;
   readonly fused: FusedLinear;
-  /** Only models whose linears are `separate`, or `stacked`, have it. Absent: all have it. */
+  /** Only models whose linears are `separate`, or `stacked`, contain it. Absent: all models do. */
   readonly only?: FamilyTraits['linears'];
   inFeatures(config: DecoderConfig): number;
   outFeatures(config: DecoderConfig): number;
 }
 
-/** Linears that read the same activation x. Serving fuses them to one matmul, with one gather and one A per adapter. */
+/** Linears that read the same input x. Serving fuses them into one matmul, with one gather and one A per adapter. */
 export type FusedLinear = (typeof FUSED_LINEAR_NAMES)[number];
 
 const queryWidth = (c: DecoderConfig) => c.headCount * c.headDim;
@@ -24,7 +24,7 @@ const ffn = (c: DecoderConfig) => c.intermediateSize;
 const separate = { only: 'separate', inFeatures: hidden } as const;
 const stacked = { only: 'stacked', inFeatures: hidden } as const;
 
-/** The linear layers by the names that PEFT gives them as target modules. */
+/** The linear layers, by their names as PEFT target modules. */
 export const TARGET_MODULES = {
   q_proj: { ...separate, fused: 'attention_in', path: 'self_attn.q_proj', outFeatures: queryWidth },
   k_proj: { ...separate, fused: 'attention_in', path: 'self_attn.k_proj', outFeatures: keyWidth },
@@ -58,7 +58,7 @@ export type TargetName = keyof typeof TARGET_MODULES;
 /** The target modules of all models, in the order in which a block uses them. */
 export const TARGET_NAMES = Object.keys(TARGET_MODULES) as TargetName[];
 
-/** The target modules of models with separate, and with stacked linears. */
+/** The target modules of models with separate linears, and of models with stacked ones. */
 export const TARGETS_OF: Readonly<Record<FamilyTraits['linears'], readonly TargetName[]>> = {
   separate: targetsOf('separate'),
   stacked: targetsOf('stacked'),
@@ -67,17 +67,17 @@ export const TARGETS_OF: Readonly<Record<FamilyTraits['linears'], readonly Targe
 /** All fused linears, in the order in which a block uses them. */
 export const FUSED_LINEAR_NAMES = ['attention_in', 'attention_out', 'mlp_in', 'mlp_out'] as const;
 
-/** The target modules of a model, in the order in which a block uses them. */
+/** Returns a model's target modules, in the order in which a block uses them. */
 export function targetNames({ linears }: Pick<DecoderConfig, 'linears'>): readonly TargetName[] {
   return TARGETS_OF[linears];
 }
 
-/** The target modules of a fused linear of a model. */
+/** Returns the target modules of a model's fused linear. */
 export function fusedTargets(config: DecoderConfig, fused: FusedLinear): readonly TargetName[] {
   return targetNames(config).filter((name) => TARGET_MODULES[name].fused === fused);
 }
 
-/** The widths of the parts of a fused linear's output: q, k and v, or gate and up, or a single part. */
+/** Returns the widths of the parts of a fused linear's output: q, k and v, or gate and up, or a single part. */
 export function partWidths(config: DecoderConfig, fused: FusedLinear): readonly number[] {
   switch (fused) {
     case 'attention_in':
@@ -97,12 +97,12 @@ function targetsOf(linears: FamilyTraits['linears']): TargetName[] {
   });
 }
 
-/** The number of outputs of a fused linear. */
+/** Returns the number of outputs of a fused linear. */
 export function fusedWidth(config: DecoderConfig, fused: FusedLinear): number {
   return partWidths(config, fused).reduce((sum, width) => sum + width, 0);
 }
 
-/** The number of parameters of a LoRA adapter of rank 1 on these linears of every layer. */
+/** Returns the number of parameters of a rank-1 LoRA adapter on these linears of every layer. */
 export function loraPerRank(config: DecoderConfig, targets: readonly TargetName[]): number {
   const perLayer = targets
     .map((target) => TARGET_MODULES[target])
@@ -110,7 +110,7 @@ export function loraPerRank(config: DecoderConfig, targets: readonly TargetName[
   return config.layerCount * perLayer.reduce((sum, size) => sum + size, 0);
 }
 
-/** All linears of a model, layer by layer, in the order in which a block uses them. */
+/** Lists a model's linears, layer by layer, in the order in which a block uses them. */
 export function linearsOf(
   config: Pick<DecoderConfig, 'linears' | 'layerCount'>,
 ): (readonly [layer: number, target: TargetName])[] {
@@ -118,7 +118,7 @@ export function linearsOf(
   return layers.flatMap((layer) => targetNames(config).map((target) => [layer, target] as const));
 }
 
-/** The module's name in transformers' checkpoints, such as `model.layers.3.self_attn.q_proj`. */
+/** Returns the module's name in transformers' checkpoints, such as `model.layers.3.self_attn.q_proj`. */
 export function moduleName(layer: number, target: TargetName): string {
   return `model.layers.${layer}.${TARGET_MODULES[target].path}`;
 }

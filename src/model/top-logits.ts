@@ -1,5 +1,5 @@
-// Finds the largest 64 logits of each row inside a graph, and the log-sum-exp of the row, which bounds the probability
-// of all other tokens. L = rows, V = vocabulary.
+// Finds the 64 largest logits of each row inside a graph, and the row's log-sum-exp, which bounds the probability of all other
+// tokens. L = rows, V = vocabulary.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 
 /** The names of the outputs. */
@@ -12,7 +12,7 @@ export const TOP_LOGITS = {
   logSumExp: 'log_sum_exp',
 } as const;
 
-/** How many logits of a row are kept: enough for top_k up to 64 and for 20 reported alternatives. */
+/** The number of logits to keep per row: enough for top_k up to 64 and for 20 reported alternatives. */
 export const TOP_LOGITS_COUNT = 64;
 
 /** Adds the outputs to a graph with `logits` [L, V]. */

@@ -1,7 +1,7 @@
-// Changes of the two tables of a vocabulary [vocabulary, hidden]: the embedding, whose rows are looked up, and the head, whose rows
-// are multiplied with the hidden state.
+// Changes of the two vocabulary tables [vocabulary, hidden]: the embedding, whose rows are looked up, and the output head,
+// whose rows are multiplied with the hidden state.
 
-/** One change of a table. Several add up: each adds `weight` times what it adds alone. */
+/** One change of a table. Several add up: each adds `weight` times what it would add alone. */
 export type TableChange =
   /** Replaces all rows; `rows` [vocabulary, hidden]. */
   | { readonly kind: 'whole'; readonly weight: number; readonly rows: Float32Array }
@@ -21,42 +21,40 @@ export type TableChange =
       readonly b: Float32Array;
     };
 
-/** A vocabulary of another size than the base's. The changes are for the tokens that both have. */
+/** A vocabulary whose size differs from the base's. The changes are for the common tokens. */
 export interface OwnVocabulary {
   /** The number of its tokens. */
   readonly size: number;
-  /** The rows of the tokens that the base lacks, [tokens, hidden]. None if it is smaller. */
+  /** The rows of the tokens that the base lacks, [tokens, hidden]. Empty if the vocabulary is smaller. */
   readonly embedding: Float32Array;
   readonly head: Float32Array;
 }
 
-/** A table of the vocabulary. */
+/** The two tables with one row per token. */
 export type VocabularyTable = 'embedding' | 'head';
 
 /** The changes of both tables. */
 export interface VocabularyChanges {
   readonly embedding: readonly TableChange[];
   readonly head: readonly TableChange[];
-  /** Absent: the adapter has the tokens of the base. */
+  /** Absent: the adapter's tokens are the base's. */
   readonly own?: OwnVocabulary | undefined;
 }
 
 export const NO_VOCABULARY_CHANGES: VocabularyChanges = { embedding: [], head: [] };
 
-/** Returns the arrays of a change. */
+/** Lists the arrays of a change. */
 export function tableArrays(change: TableChange): readonly Float32Array[] {
   return change.kind === 'update' ? [change.a, change.b] : [change.rows];
 }
 
-/** Returns all arrays of the changes. Both tables may have the same ones. */
+/** Lists all arrays of the changes. The two tables may share arrays. */
 export function vocabularyArrays({ embedding, head, own }: VocabularyChanges): Float32Array[] {
   const arrays = [...embedding, ...head].flatMap(tableArrays);
   return own ? [...arrays, own.embedding, own.head] : arrays;
 }
 
-/**
- * Computes the row of a token of the base, `keep` times the base's row plus `added`. Writes `added` [hidden] and returns `keep`.
- */
+/** Computes the row of a base token: `keep` times the base's row plus `added`. Writes `added` [hidden] and returns `keep`. */
 export function changedRow(
   changes: readonly TableChange[],
   id: number,

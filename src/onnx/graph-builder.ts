@@ -1,4 +1,4 @@
-// Builds one ONNX graph node by node and serializes it. Knows values, nodes and weights, but no transformer.
+// Builds one ONNX graph node by node and serializes it. Independent of any model.
 import { create, toBinary } from '@bufbuild/protobuf';
 import { assert } from '../common/assert.ts';
 import {
@@ -53,7 +53,7 @@ export interface FileLocation {
 
 interface NodeOptions {
   domain?: string;
-  /** One entry per output: a name, `true` for a generated name, `false` for an output that nobody reads. */
+  /** One entry per output: a name, `true` for a generated name, `false` for an unused output. */
   outputs?: readonly (string | boolean)[];
 }
 
@@ -78,7 +78,7 @@ export class GraphBuilder {
   readonly nodes: GraphNode[] = [];
   readonly inputs: GraphValue[] = [];
   readonly outputs: GraphValue[] = [];
-  /** Weights whose values the session gets when it is created. The graph only declares them. */
+  /** Weights whose values the session receives when it is created. The graph only declares them. */
   readonly externals = new Map<string, GraphValue>();
   readonly #constants = new Map<string, TensorProto>();
   #counter = 0;
@@ -93,7 +93,7 @@ export class GraphBuilder {
     this.outputs.push({ name: value, type, dims });
   }
 
-  /** Declares a weight whose values the session gets. The same name is the same weight. */
+  /** Declares a weight whose values the session receives. Equal names are one weight. */
   external(name: string, type: ElementType, dims: readonly number[]): Value {
     const known = this.externals.get(name);
     assert(!known || known.dims.join() === dims.join(), `weight ${name} declared with two shapes`);
@@ -101,24 +101,24 @@ export class GraphBuilder {
     return name as Value;
   }
 
-  /** A small constant inside the graph. Equal constants are shared. */
+  /** Returns a small constant inside the graph. Equal constants are shared. */
   int64(values: readonly number[], dims: readonly number[] = [values.length]): Value {
     const data = new BigInt64Array(values.map(BigInt));
     return this.#constant('int64', dims, new Uint8Array(data.buffer));
   }
 
-  /** A scalar constant. */
+  /** Returns a scalar constant. */
   float(value: number, type: 'float32' | 'float16' = 'float32'): Value {
     const wide = this.#constant('float32', [], new Uint8Array(new Float32Array([value]).buffer));
     return type === 'float32' ? wide : this.cast(wide, type);
   }
 
-  /** A scalar constant. */
+  /** Returns a scalar constant of type uint8. */
   uint8(value: number): Value {
     return this.#constant('uint8', [], Uint8Array.of(value));
   }
 
-  /** Converts a value to another element type. `name`: the name of the result. */
+  /** Converts a value to another element type. `name` is the result's name. */
   cast(value: Value, type: ElementType, name?: string): Value {
     const outputs = [name ?? true];
     return this.nodeWithOutputs('Cast', [value], { to: DATA_TYPE[type] }, { outputs })[0]!;
@@ -134,7 +134,7 @@ export class GraphBuilder {
     return this.nodeWithOutputs(opType, inputs, attributes, { domain })[0]!;
   }
 
-  /** Adds a node. Returns the outputs that are read, in order. */
+  /** Adds a node. Returns the used outputs, in order. */
   nodeWithOutputs(
     opType: string,
     inputs: readonly (Value | undefined)[],
@@ -159,7 +159,7 @@ export class GraphBuilder {
     }));
   }
 
-  /** Serializes the ModelProto. `locations`: the weights that the session reads from files by itself. */
+  /** Serializes the ModelProto. `locations`: the weights that the session reads from files itself. */
   toBytes(locations: ReadonlyMap<string, FileLocation> = new Map()): Uint8Array {
     const externals = [...this.externals.values()].map((weight) =>
       toExternal(weight, locations.get(weight.name)),
@@ -247,7 +247,7 @@ function toValueInfo({ name, type, dims }: GraphValue): ValueInfoProto {
   });
 }
 
-/** Without a location the session is given the values. The format requires a file name, but no file is opened. */
+/** Without a location, the session receives the values. The format requires a file name, but no file is opened. */
 function toExternal({ name, type, dims }: GraphValue, location?: FileLocation): TensorProto {
   const { file, offset } = location ?? { file: 'handed-in', offset: 0 };
   return create(TensorProtoSchema, {

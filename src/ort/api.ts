@@ -1,4 +1,4 @@
-// The functions of `OrtApi` that we use: their index in the table and their parameters, in the order of the table
+// The functions of `OrtApi` that we use, with their index in the table and their parameters, in the order of the table
 // (onnxruntime_c_api.h). The table is append-only, so an index never changes.
 import type { CType } from './ffi.ts';
 
@@ -10,7 +10,7 @@ interface ApiFunction {
   readonly result: 'status' | 'int' | 'pointer' | 'void';
 }
 
-/** The version of the table, which is that of onnxruntime 1.30. */
+/** The version of the table, as in onnxruntime 1.30. */
 export const ORT_API_VERSION = 30;
 
 function status(index: number, ...args: CType[]): ApiFunction {

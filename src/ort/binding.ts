@@ -15,12 +15,12 @@ interface BoundSession {
   readonly outputs: readonly ValueInfo[];
 }
 
-/** The options of runs without options, which nobody terminates before the process exits. */
+/** The options for runs without options. Nobody terminates them before the process exits. */
 let defaultOptions: RunOptions | undefined;
 
 /**
- * The tensors of one run at a time. It keeps their memory alive, even if a tensor is released after it was bound. On a
- * device, `bindInput` copies a host tensor to the device, so bind it again when it changes.
+ * The tensors of one run at a time. Keeps their memory alive, even if a tensor is released after it was bound. On a device,
+ * `bindInput` copies a host tensor to the device, so bind it again after each change.
  */
 export class Binding {
   readonly #session: Handle;
@@ -46,7 +46,7 @@ export class Binding {
     releaseWhenCollected(this, this.#handle);
   }
 
-  /** Binds an input. Asserts that the session has it, and that type, rank and fixed dimensions match. */
+  /** Binds an input. Asserts that it exists, and that type, rank and fixed dimensions match. */
   bindInput(name: string, tensor: OrtTensor): void {
     const info = this.#inputs.get(name);
     assert(info, `the session has no input ${name}`);
@@ -54,7 +54,7 @@ export class Binding {
     this.#boundInputs.set(name, tensor.memoryOwner);
   }
 
-  /** Binds an output, with the same checks. A tensor can be bound as input and output at the same time. */
+  /** Binds an output, with the same checks. A tensor can be bound as both input and output. */
   bindOutput(name: string, tensor: OrtTensor): void {
     const info = this.#outputs.get(name);
     assert(info, `the session has no output ${name}`);
@@ -62,7 +62,7 @@ export class Binding {
     this.#boundOutputs.set(name, tensor.memoryOwner);
   }
 
-  /** Whether runs read the tensor in place, instead of a copy from when it was bound. */
+  /** Whether runs read the tensor in place, rather than a copy made when it was bound. */
   readsInPlace(tensor: OrtTensor): boolean {
     return tensor.isOnDevice || !this.#isOnDevice;
   }
@@ -74,9 +74,8 @@ export class Binding {
   }
 
   /**
-   * Runs on a thread of the pool and keeps the event loop free. Rejects with `OrtError`. For a device it runs on this
-   * thread: this thread also copies to the device and frees its memory, and the state that its sessions share has no
-   * lock (WebGPU).
+   * Runs on a thread of the pool, off the event loop. Rejects with `OrtError`. For a device it runs on this thread: this thread
+   * also copies to the device and frees its memory, and the state that the sessions share has no lock (WebGPU).
    */
   async run(options?: RunOptions): Promise<void> {
     if (this.#isOnDevice) return this.runSync(options);
@@ -127,7 +126,7 @@ export class Binding {
     this.#boundOutputs.clear();
   }
 
-  /** Asserts that no run is in flight. A second call does nothing. */
+  /** Releases the binding. Asserts that no run is in flight. A second call does nothing. */
   release(): void {
     assert(!this.#isRunning, 'binding: released while a run is in flight');
     this.#handle.release();
@@ -145,7 +144,7 @@ export class Binding {
   }
 }
 
-/** The switch that terminates runs. One object can serve many runs, even at the same time. */
+/** The switch that terminates runs. One object can serve any number of runs, even concurrent ones. */
 export class RunOptions {
   readonly #handle: Handle;
   #runsInFlight = 0;
@@ -166,7 +165,7 @@ export class RunOptions {
     ortCall('RunOptionsUnsetTerminate', this.#handle.pointer);
   }
 
-  /** Asserts that no run uses the options. A second call does nothing. */
+  /** Releases the options. Asserts that no run uses them. A second call does nothing. */
   release(): void {
     assert(this.#runsInFlight === 0, 'run options: released while a run is in flight');
     this.#handle.release();
@@ -192,7 +191,7 @@ export class RunOptions {
 
 const inUse = new Set<RunOptions>();
 
-// At exit, Node waits for the threads of the pool, so for every run in flight. Terminating them ends the wait.
+// At exit, Node waits for the threads of the pool, and therefore for every run in flight. Terminating the runs ends the wait.
 process.once('exit', () => {
   for (const options of inUse) options.terminate();
 });

@@ -20,10 +20,9 @@ const DEVICE_ALLOCATOR = 0;
 const DEFAULT_MEMORY = 0;
 
 /**
- * Allocates a tensor that stays on the session's device, such as a cache that is input and output of every run. Its
- * content is undefined, it has no `data`, and its views start at its first element. Its memory is freed by
- * `releaseMemory`, or when the garbage collector finds that nothing refers to it, including views and bindings. Asserts
- * that the provider of the session is a device.
+ * Allocates a tensor that stays on the session's device, such as a cache that is input and output of every run. Its content is
+ * undefined, it has no `data`, and its views start at its first element. Its memory is freed by `releaseMemory`, or by the
+ * garbage collector once nothing refers to it, including views and bindings. Asserts that the session's provider is a device.
  */
 export function deviceTensor<T extends OrtType>(
   session: Session,
@@ -43,7 +42,7 @@ export function deviceTensor<T extends OrtType>(
       free: (pointer) => ortVoid('ReleaseValue', pointer),
       parents: [allocator],
     });
-    const owner = {}; // everything that uses the memory refers to it
+    const owner = {}; // every user of the memory refers to it
     releaseWhenCollected(owner, handle);
     const address = ortGet('GetTensorMutableData', handle.pointer);
     const memory = { owner, address, byteLength: bytesOf(type, shape), device: { info, handle } };
@@ -55,7 +54,7 @@ export function deviceTensor<T extends OrtType>(
 
 const infos = new Map<Provider, bigint>();
 
-/** The `OrtMemoryInfo *` of a provider's memory. */
+/** Returns the `OrtMemoryInfo *` of a provider's memory. */
 function memoryInfo(provider: Provider): bigint {
   const { memoryName } = NATIVE_PROVIDERS[provider];
   assert(memoryName, `device tensor: the provider ${provider} has no device memory`);

@@ -1,5 +1,4 @@
-// Calls functions of shared libraries. The only importer of koffi. Knows addresses, signatures and threads, but not
-// ONNX Runtime.
+// Calls functions of shared libraries: addresses, signatures and threads. This is the only file that imports koffi.
 import koffi, { type LibraryHandle } from 'koffi';
 import { assert } from '../common/assert.ts';
 
@@ -16,15 +15,15 @@ export type CValue =
   | BigInt64Array
   | BigUint64Array;
 
-/** A C function. `sync` blocks the thread; `async` runs on a thread of libuv's pool. */
+/** A C function. `sync` blocks the calling thread; `async` runs on a thread of libuv's pool. */
 export interface NativeFunction {
   sync(...args: CValue[]): CValue;
   async(...args: CValue[]): Promise<CValue>;
 }
 
 /**
- * koffi runs C code on its own stack, by default 128 KiB for asynchronous calls, which is too small for the recursion
- * of the graph optimizer. This is the stack size of a Linux thread; unused pages take no memory.
+ * koffi runs C code on a separate stack, by default 128 KiB for asynchronous calls. That is too small for the recursion of the
+ * graph optimizer. This is the stack size of a Linux thread; unused pages take no memory.
  */
 const STACK_BYTES = 8 << 20;
 koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });
@@ -40,7 +39,7 @@ const C_NAMES: Record<CType, string> = {
   int64: 'int64_t',
 };
 
-/** Keeps libraries loaded: a collected handle would unload its library while its functions are in use. */
+/** Keeps libraries loaded: collecting a handle would unload its library while its functions are in use. */
 const loadedLibraries: LibraryHandle[] = [];
 
 /** Loads a shared library for the life of the process. Null is the process itself, including the C library. */
@@ -50,7 +49,7 @@ export function loadLibrary(path: string | null): LibraryHandle {
   return library;
 }
 
-/** A function of a library, by name. */
+/** Returns a library's function by name. */
 export function functionOf(
   library: LibraryHandle,
   name: string,
@@ -60,7 +59,7 @@ export function functionOf(
   return wrap(library.func(name, C_NAMES[result], args.map(cName)));
 }
 
-/** The function at an address, for example from a table of function pointers. */
+/** Returns the function at an address, for example from a table of function pointers. */
 export function functionAt(
   address: bigint,
   args: readonly CType[],
@@ -70,7 +69,7 @@ export function functionAt(
   return wrap(koffi.decode(address, prototype));
 }
 
-/** The address of a buffer's bytes. They never move, unlike those of a small typed array. */
+/** Returns the address of a buffer's bytes. They never move, unlike the bytes of a small typed array. */
 export function addressOf(buffer: ArrayBuffer): bigint {
   return koffi.address(buffer);
 }

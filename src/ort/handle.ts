@@ -1,9 +1,9 @@
-// The lifetime of a native object: its pointer, a count of its users, and its release. Knows no kinds of objects.
+// The lifetime of a native object: its pointer, the number of its users, and its release.
 import { assert } from '../common/assert.ts';
 
 /**
- * Frees a native object when its owner has released it, or was garbage collected, and every object created from it is
- * gone. It keeps alive the JavaScript objects whose memory the native object uses.
+ * Frees a native object once its owner has released it or was garbage collected, and every object created from it is gone.
+ * Keeps alive the JavaScript objects whose memory the native object uses.
  */
 export class Handle {
   readonly #name: string;
@@ -31,7 +31,7 @@ export class Handle {
     }
   }
 
-  /** Asserts that the owner has not released the object. */
+  /** The native pointer. Asserts that the owner has not released the object. */
   get pointer(): bigint {
     assert(!this.#isReleased, `${this.#name} was released`);
     return this.#pointer;
@@ -60,7 +60,7 @@ export class Handle {
 
 const collected = new FinalizationRegistry<Handle>((handle) => handle.ownerCollected());
 
-/** Releases a handle if its owner is collected without a release. The handle must not refer to the owner. */
+/** Releases a handle if its owner is collected without having released it. The handle must not refer to the owner. */
 export function releaseWhenCollected(owner: object, handle: Handle): void {
   collected.register(owner, handle, handle);
 }

@@ -1,8 +1,8 @@
-// The functions of the C library that we call: mmap, munmap, madvise, mallopt and sched_setscheduler. Knows no tensors.
+// The functions of the C library that we call: mmap, munmap, madvise, mallopt and sched_setscheduler.
 import { getSystemErrorMap } from 'node:util';
 import { functionOf, lastErrno, loadLibrary, type NativeFunction } from './ffi.ts';
 
-/** These have the same values on Linux and macOS. */
+/** The same values on Linux and macOS. */
 const PROT_READ = 1;
 const MAP_PRIVATE = 2;
 const MAP_FAILED = 2n ** 64n - 1n;
@@ -25,7 +25,8 @@ export function unmapPages(address: bigint, byteLength: number): void {
 }
 
 /**
- * Frees the memory of mapped pages that nobody wrote to. The next access reads them again. A refusal changes nothing.
+ * Frees the memory of mapped pages that were never written. The next access reads them again. If the system refuses, nothing
+ * changes.
  */
 export function dropPages(address: bigint, byteLength: number): void {
   libc().madvise.sync(address, byteLength, MADV_DONTNEED);
@@ -46,9 +47,9 @@ function libc() {
   return functions;
 }
 
-/** A scheduling class of Linux: its threads run on cores that no other thread wants. */
+/** A scheduling class of Linux. Its threads run only on cores that no other thread wants. */
 const SCHED_IDLE = 5;
-/** `struct sched_param`: a priority, which is 0 in this class. */
+/** `struct sched_param`: a priority, always 0 in this class. */
 const SCHED_PARAM = new Uint8Array(4);
 
 /** Moves a thread of this process to Linux's idle scheduling class. Does nothing if the system refuses. */
@@ -66,15 +67,14 @@ let setScheduler: NativeFunction | undefined;
 
 /** `M_MMAP_THRESHOLD` of malloc.h */
 const MMAP_THRESHOLD = -3;
-/** The weights of one matrix are larger. The memory of one step is smaller, or stays in the runtime's arena. */
+/** The weights of a matrix are larger than this. The memory of a step is smaller, or stays in the runtime's arena. */
 const LARGE_BLOCK_BYTES = 1 << 20;
 
 /**
- * Makes malloc give each large block pages of its own from now on. They start as zeros and go back to the system when
- * the block is freed. By default glibc raises the threshold up to 32 MiB with every large block that is freed. Then the
- * copies of weights that a session made during its creation stay in the heap. And weights that are packed into used
- * memory have garbage between their rows, so ONNX Runtime does not recognize that another session has packed the same
- * weights. Does nothing with another C library.
+ * From now on, makes malloc put each large block on separate pages, which start as zeros and go back to the system when the
+ * block is freed. By default glibc raises its threshold, up to 32 MiB, with every large block that is freed. Copies of weights
+ * made while a session is created then stay in the heap. Weights packed into used memory also have garbage between their rows,
+ * so ONNX Runtime does not recognize that another session has packed the same weights. Has no effect with other C libraries.
  */
 export function separateLargeBlocks(): void {
   try {

@@ -1,4 +1,4 @@
-// A file's bytes as the memory of tensors, read-only and without a copy. Knows no file format.
+// A file's bytes as the memory of tensors, read-only and without a copy.
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { assert } from '../common/assert.ts';
 import { openRegular } from '../common/regular-file.ts';
@@ -8,8 +8,8 @@ import { CAN_MAP, dropPages, mapPages, unmapPages } from './libc.ts';
 import { type Memory, type OrtTensor, type OrtType, tensorOver } from './tensor.ts';
 
 /**
- * A memory-mapped file. Its pages stay mapped while anything refers to the file: tensors, bindings or sessions. The
- * file must not be truncated meanwhile, because touching a lost page ends the process. Replace such a file by renaming.
+ * A memory-mapped file. Its pages stay mapped while anything refers to the file: tensors, bindings or sessions. Never truncate
+ * the file meanwhile: touching a lost page ends the process. Replace it by renaming.
  */
 export class MappedFile {
   readonly byteLength: number;
@@ -22,8 +22,8 @@ export class MappedFile {
   }
 
   /**
-   * A read-only tensor over the file's bytes, for inputs and initializers. It has no `data`. Asserts that it is inside
-   * the file and aligned to its elements.
+   * Returns a read-only tensor over the file's bytes, for inputs and initializers. It has no `data`. Asserts that it lies
+   * inside the file and is aligned to its elements.
    */
   tensor<T extends OrtType>(type: T, shape: readonly number[], byteOffset: number): OrtTensor<T> {
     assert(this.#memory, 'mapped file was released');
@@ -31,15 +31,15 @@ export class MappedFile {
   }
 
   /**
-   * Frees the memory of the pages. The next access reads a page again, usually from the system's cache. Does nothing if
-   * the file was read instead of mapped.
+   * Frees the memory of the pages. The next access reads a page again, usually from the page cache. Does nothing if the file
+   * was read instead of mapped.
    */
   dropPages(): void {
     if (!this.#memory || this.#memory.buffer) return;
     dropPages(this.#memory.address, this.#memory.byteLength);
   }
 
-  /** Allows no new tensors. Existing ones keep the pages. A second call does nothing. */
+  /** Ends the creation of tensors. Existing tensors keep the pages. A second call does nothing. */
   release(): void {
     this.#memory = undefined;
   }
@@ -49,7 +49,7 @@ export class MappedFile {
   }
 }
 
-/** Maps a file, or reads all of it if the platform has no `mmap`. Throws the error of Node or of the system. */
+/** Maps a file, or reads it into memory if the platform has no `mmap`. Throws the error of Node or of the system. */
 export function mapFile(path: string): MappedFile {
   const fd = openRegular(path);
   try {
@@ -66,7 +66,7 @@ function mapWhole(fd: number, byteLength: number, path: string): Memory {
   const handle = new Handle('mapping', address, {
     free: (pointer) => unmapPages(pointer, byteLength),
   });
-  // Only the garbage collector unmaps it, so a wrong count of users cannot.
+  // Only the garbage collector unmaps it, so a wrong user count cannot.
   const owner = {};
   releaseWhenCollected(owner, handle);
   return { owner, address, byteLength };

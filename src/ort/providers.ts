@@ -1,9 +1,9 @@
-// The execution providers by our names: how a session gets one, and how the runtime names its memory.
+// The execution providers by our names: how to add one to a session, and the runtime's name of its memory.
 import type { Provider } from '../settings/provider.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
 
 interface NativeProvider {
-  /** The name of its memory for `CreateMemoryInfo`. Absent: it uses the memory of the host. */
+  /** The name of its memory for `CreateMemoryInfo`. Absent: it uses host memory. */
   readonly memoryName?: string;
   /** Adds it to an `OrtSessionOptions *`. Throws `OrtError` if it is not available. */
   append(options: bigint): void;
@@ -30,7 +30,7 @@ export const NATIVE_PROVIDERS: Record<Provider, NativeProvider> = {
   },
 };
 
-/** Whether a provider computes in a memory of its own, to which host tensors are copied, and back. */
+/** Whether a provider computes in separate memory, so that host tensors are copied there and back. */
 export function hasDeviceMemory(provider: Provider): boolean {
   return NATIVE_PROVIDERS[provider].memoryName !== undefined;
 }

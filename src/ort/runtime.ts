@@ -1,5 +1,5 @@
-// Loads the C library of ONNX Runtime from the onnxruntime-node package, once, and calls its functions by name.
-// Sessions and tensors are built on it.
+// Loads ONNX Runtime's C library from the onnxruntime-node package, once, and calls its functions by name. Sessions and tensors
+// build on this.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -22,7 +22,7 @@ const ERROR_CODES = [
   ...['EP_FAIL', 'MODEL_LOAD_CANCELED', 'MODEL_REQUIRES_COMPILATION', 'NOT_FOUND'],
 ] as const;
 
-/** An error of ONNX Runtime, with its own message. */
+/** An error of ONNX Runtime, with the runtime's message. */
 export class OrtError extends Error {
   override name = 'OrtError';
   /** The name of the `OrtErrorCode`, such as `INVALID_ARGUMENT`. */
@@ -34,7 +34,7 @@ export class OrtError extends Error {
   }
 }
 
-/** The `OrtLoggingLevel` from which on ONNX Runtime prints to standard error. */
+/** The `OrtLoggingLevel` from which ONNX Runtime prints to standard error. */
 const LOG_WARNINGS = 2;
 
 interface Runtime {
@@ -59,21 +59,21 @@ function runtime(): Runtime {
   return loaded;
 }
 
-/** The version of the loaded library, such as `1.30.0`. Throws if the package has no library, or another version. */
+/** The version of the loaded library, such as `1.30.0`. Throws if the library is missing or has another version. */
 export function runtimeVersion(): string {
   return runtime().version;
 }
 
 /**
- * The only environment of this process. The first call decides how many threads it has for sessions that share them; by
- * default none beside the caller's.
+ * The only environment of this process. The first call sets its number of threads, which sessions can share. By default there
+ * are none in addition to the caller's thread.
  */
 export function ortEnvironment(threads = 1): Environment {
   environment ??= createEnvironment(threads);
   return environment;
 }
 
-/** The functions of the runtime, for tests that replace some of them to simulate a device. */
+/** The runtime's functions, for tests that replace some of them to simulate a device. */
 export function ortFunctions(): Record<OrtFunction, NativeFunction> {
   return runtime().functions;
 }
@@ -84,9 +84,7 @@ export function ortCall(name: OrtFunction, ...args: CValue[]): void {
   throwIfFailed(functions, functions[name].sync(...args));
 }
 
-/**
- * Does the same on a thread of the pool. The caller must keep the arguments' memory alive until the promise settles.
- */
+/** Calls a function on a thread of the pool. The caller must keep the arguments' memory alive until the promise settles. */
 export async function ortCallAsync(name: OrtFunction, ...args: CValue[]): Promise<void> {
   const { functions } = runtime();
   throwIfFailed(functions, await functions[name].async(...args));
@@ -115,7 +113,7 @@ function throwIfFailed(functions: Runtime['functions'], status: CValue): void {
 function loadRuntime(): Runtime {
   const { file, version: expected } = locateLibrary();
   // Otherwise the library keeps a device id in the user's home and reports CPU, system and graph names to its vendor. Only
-  // before it is loaded does this prevent everything. Child processes inherit it.
+  // setting this before loading prevents all of it. Child processes inherit it.
   process.env['ORT_DISABLE_TELEMETRY'] = '1';
   const library = openLibrary(file);
   const base = functionOf(library, 'OrtGetApiBase', [], 'pointer').sync() as bigint;
@@ -156,7 +154,10 @@ function bindTable(table: bigint): Runtime['functions'] {
   return Object.fromEntries(entries) as Runtime['functions'];
 }
 
-/** Throws `ConfigError` with the reason of the system, for example that the library was built for another C library. */
+/**
+ * Opens the library. Throws `ConfigError` with the system's reason, for example that the library was built for another C
+ * library.
+ */
 function openLibrary(file: string): ReturnType<typeof loadLibrary> {
   try {
     return loadLibrary(file);
@@ -167,11 +168,11 @@ function openLibrary(file: string): ReturnType<typeof loadLibrary> {
   }
 }
 
-/** The root folder of the package. Throws `ConfigError` if it is not installed. */
+/** Returns the root folder of the package. Throws `ConfigError` if it is not installed. */
 function locatePackage(): string {
   const require = createRequire(import.meta.url);
   try {
-    // The package exports only its entry, dist/index.js, which is one folder below the root.
+    // The package only exports its entry, dist/index.js, which is one folder below the root.
     return path.dirname(path.dirname(require.resolve('onnxruntime-node')));
   } catch {
     throw new ConfigError([
@@ -180,7 +181,7 @@ function locatePackage(): string {
   }
 }
 
-/** The library inside the onnxruntime-node package. Throws `ConfigError` if it is missing. */
+/** Finds the library inside the onnxruntime-node package. Throws `ConfigError` if it is missing. */
 function locateLibrary(): { file: string; version: string } {
   const root = locatePackage();
   const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));

@@ -23,37 +23,37 @@ export interface SessionOptions {
   /** Threads inside one operator. Default: one per core. */
   intraOpThreads?: number;
   /**
-   * Whether the session runs on threads of the process. Use it for sessions that take turns: the idle threads of one
-   * would spin for a while beside a run of the next. Only sessions with the same `intraOpThreads` as the first session of
-   * the process can share; others have threads of their own.
+   * Whether the session runs on the process's threads. Use it for sessions that alternate: otherwise one session's idle threads
+   * would keep spinning while another session runs. Only sessions with the same `intraOpThreads` as the first session of the
+   * process can share; others get separate threads.
    */
   sharesThreads?: boolean;
-  /** Whether idle threads spin. Fast on an idle machine, 4-5 times slower beside another busy process. */
+  /** Whether idle threads spin. This is fast on an idle machine, but 4-5 times slower next to another busy process. */
   allowSpinning?: boolean;
   /** Default `all`. */
   optimization?: keyof typeof OPTIMIZATION_LEVELS;
   /**
-   * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its
-   * type and shape as external data. Without `externalFolder` its file is never opened, and the session has a copy of
-   * the values in addition to those that its kernels use in place.
+   * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its type and
+   * shape as external data. Without `externalFolder` its file is never opened, and the session copies the values in addition to
+   * using some in place in its kernels.
    */
   initializers?: ReadonlyMap<string, OrtTensor>;
-  /** The folder of the files with the graph's external data. They are memory-mapped, without copies. */
+  /** The folder with the files of the graph's external data. They are memory-mapped, without copies. */
   externalFolder?: string;
-  /** Holds weights in the layout of a kernel, for all sessions with the same initializers. */
+  /** Weights in a kernel's layout, for all sessions with the same initializers. */
   prepacked?: PrepackedWeights;
   /**
-   * Whether runs take their memory from one arena of the process. Use it for sessions that run one after another: the
-   * arena grows to the need of the largest one, not of all together. Default: one arena per session.
+   * Whether runs take their memory from the process's arena. Use it for sessions that run one after another: the arena then
+   * grows to the need of the largest, not of all together. Default: a separate arena per session.
    */
   sharesArena?: boolean;
-  /** Prints no errors. For a caller that expects some. */
+  /** Prints no errors, for a caller that expects some. */
   isQuiet?: boolean;
   /** Entries of onnxruntime_session_options_config_keys.h. */
   config?: Readonly<Record<string, string>>;
 }
 
-/** Weights in the layout of a kernel. They live at least as long as the sessions created with them. */
+/** Weights in a kernel's layout. They live at least as long as the sessions created with them. */
 export class PrepackedWeights {
   readonly #handle: Handle;
 
@@ -64,13 +64,13 @@ export class PrepackedWeights {
     releaseWhenCollected(this, this.#handle);
   }
 
-  /** For `createSession`. Asserts that the weights are not released. */
+  /** The native handle, for `createSession`. Asserts that the weights are not released. */
   get handle(): Handle {
     assert(this.#handle.pointer, 'prepacked weights have a pointer');
     return this.#handle;
   }
 
-  /** Allows no new sessions. A second call does nothing. */
+  /** Ends the creation of sessions. A second call does nothing. */
   release(): void {
     this.#handle.release();
   }
@@ -96,7 +96,7 @@ export class Session {
     this.outputs = readValueInfos(handle.pointer, 'Output');
   }
 
-  /** For bindings and device tensors. Asserts that the session is not released. */
+  /** The native handle, for bindings and device tensors. Asserts that the session is not released. */
   get handle(): Handle {
     assert(this.#handle.pointer, 'a session has a pointer');
     return this.#handle;
@@ -107,7 +107,7 @@ export class Session {
   }
 
   /**
-   * Ends the use of the session. A run in flight ends as usual; a later one fails an assertion. A second call does
+   * Ends the use of the session. A run in flight completes as usual; a later run fails an assertion. A second call does
    * nothing.
    */
   release(): void {
@@ -120,8 +120,8 @@ export class Session {
 }
 
 /**
- * Loads a model from serialized bytes or from a file, whose external data is beside it. Runs off the event loop, except
- * for a device, which only one thread may use. Rejects with `OrtError` if the model is invalid or the provider is not
+ * Loads a model from serialized bytes, or from a file with its external data in the same folder. Runs off the event loop,
+ * except for a device, which only one thread may use. Rejects with `OrtError` if the model is invalid or the provider is not
  * available.
  */
 export async function createSession(
@@ -138,7 +138,7 @@ export async function createSession(
   }
 }
 
-/** Does the same on this thread. Throws `OrtError`. */
+/** Loads a model on this thread. Throws `OrtError`. */
 export function createSessionSync(
   model: Uint8Array | string,
   options: SessionOptions = {},
@@ -154,7 +154,7 @@ export function createSessionSync(
 
 interface SessionCreation {
   readonly call: [ReturnType<typeof creator>, ...CValue[]];
-  /** Must be called after the call. */
+  /** Returns the session. Call it after the native call. */
   session(): Session;
   end(): void;
 }
@@ -162,7 +162,7 @@ interface SessionCreation {
 function beginSession(model: Uint8Array | string, options: SessionOptions): SessionCreation {
   const { prepacked, initializers } = options;
   const shared = prepacked ? [prepacked.handle] : [];
-  // ONNX Runtime keeps the pointers of the initializers' OrtValues, not only of their memory.
+  // ONNX Runtime keeps pointers to the initializers' OrtValues, not only to their memory.
   const weights = Array.from(initializers?.values() ?? [], (tensor) => tensor.handle);
   const parents = [...shared, ...weights];
   const settings = new Handle('session options', ortGet('CreateSessionOptions'), {
@@ -241,18 +241,18 @@ function shareArena(pointer: bigint): void {
     hasSharedArena = true;
   }
   ortCall('AddSessionConfigEntry', pointer, 'session.use_env_allocators', '1');
-  // A memory pattern is one block for a whole run, and each graph would have its own.
+  // A memory pattern is one block for a whole run, and each graph would need a separate one.
   ortCall('DisableMemPattern', pointer);
 }
 
-/** Copies the values into the graph. Without that, a missing file is an error. */
+/** Copies the values into the graph. Otherwise a missing file is an error. */
 function copyValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
   const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
   const names = [...initializers.keys()];
   ortCall('AddExternalInitializers', pointer, names, values, names.length);
 }
 
-/** Makes the kernels use the values in place and share their prepacked weights. */
+/** Makes the kernels use the values in place and share prepacked weights. */
 function shareValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
   for (const [name, tensor] of initializers) {
     ortCall('AddInitializer', pointer, name, tensor.pointer);

@@ -1,4 +1,4 @@
-// Tensors of ONNX Runtime over memory that JavaScript owns. Knows element types, shapes and bounds, but no sessions.
+// Tensors of ONNX Runtime over memory that JavaScript owns: element types, shapes and bounds.
 import { assert } from '../common/assert.ts';
 import { elementCount } from '../common/tensor.ts';
 import { addressOf } from './ffi.ts';
@@ -20,7 +20,7 @@ interface TensorData {
 /** The element type of a tensor. */
 export type OrtType = keyof TensorData;
 
-/** The number of each type in `ONNXTensorElementDataType`, and its typed array. */
+/** Each type's number in `ONNXTensorElementDataType`, and its typed array. */
 const TYPES = {
   float32: { code: 1, array: Float32Array },
   uint8: { code: 2, array: Uint8Array },
@@ -31,32 +31,32 @@ const TYPES = {
   float16: { code: 10, array: Uint16Array },
 } as const satisfies Record<OrtType, { code: number; array: unknown }>;
 
-/** The number of a type in `ONNXTensorElementDataType`. */
+/** Returns a type's number in `ONNXTensorElementDataType`. */
 export function typeCode(type: OrtType): number {
   return TYPES[type].code;
 }
 
-/** The type with a number of `ONNXTensorElementDataType`; undefined if we do not support it. */
+/** Returns the type with a number in `ONNXTensorElementDataType`; undefined if it is not supported here. */
 export function typeOfCode(code: number): OrtType | undefined {
   return (Object.keys(TYPES) as OrtType[]).find((type) => TYPES[type].code === code);
 }
 
-/** The bytes of a tensor. */
+/** Returns a tensor's size in bytes. */
 export function bytesOf(type: OrtType, shape: readonly number[]): number {
   return elementCount(shape) * TYPES[type].array.BYTES_PER_ELEMENT;
 }
 
-/** Memory at a fixed address. It lives as long as something refers to `owner`. */
+/** Memory at a fixed address. It lives as long as anything refers to `owner`. */
 export interface Memory {
   readonly owner: object;
   readonly address: bigint;
   readonly byteLength: number;
-  /** The same memory, if JavaScript can read and write it. */
+  /** The memory as a buffer, if JavaScript can read and write it. */
   readonly buffer?: ArrayBuffer;
   readonly device?: DeviceAllocation;
 }
 
-/** The memory of a device. Its address may be an opaque handle (a WGPUBuffer), so no offset can be added to it. */
+/** Device memory. Its address may be an opaque handle (a WGPUBuffer), so no offset can be added to it. */
 export interface DeviceAllocation {
   /** The `OrtMemoryInfo *`, which lives as long as the process. */
   readonly info: bigint;
@@ -65,8 +65,8 @@ export interface DeviceAllocation {
 }
 
 /**
- * An OrtValue over memory of the host or of a device. The memory lives as long as anything refers to it, including
- * views and bindings of a released tensor.
+ * An OrtValue over host or device memory. The memory lives as long as anything refers to it, including views and bindings of a
+ * released tensor.
  */
 export class OrtTensor<T extends OrtType = OrtType> {
   readonly type: T;
@@ -94,13 +94,13 @@ export class OrtTensor<T extends OrtType = OrtType> {
     return this.#handle.pointer;
   }
 
-  /** For `createSession`. Asserts that the tensor is not released. */
+  /** The native handle, for `createSession`. Asserts that the tensor is not released. */
   get handle(): Handle {
     assert(this.#handle.pointer, 'a tensor has a pointer');
     return this.#handle;
   }
 
-  /** The object that must stay referenced while the runtime may use the tensor's memory. */
+  /** The object to keep referenced while the runtime may use the tensor's memory. */
   get memoryOwner(): unknown {
     return this.#handle.kept;
   }
@@ -109,7 +109,7 @@ export class OrtTensor<T extends OrtType = OrtType> {
     return this.#memory.device !== undefined;
   }
 
-  /** The elements, in place. Asserts that JavaScript can access the memory. */
+  /** The elements, in place. Asserts that the memory is accessible from JavaScript. */
   get data(): TensorData[T] {
     assert(this.#handle.pointer, 'a tensor has a pointer');
     assert(this.#memory.buffer, 'data: the tensor is on a device or in a mapped file');
@@ -119,8 +119,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
   }
 
   /**
-   * A tensor over a part of the same memory, from element `elementOffset` on. On a device, the offset must be 0.
-   * Asserts that the part is inside the tensor.
+   * Returns a tensor over a part of the same memory, starting at element `elementOffset`. On a device, the offset must be 0.
+   * Asserts that the part lies inside the tensor.
    */
   view(shape: readonly number[], elementOffset = 0): OrtTensor<T> {
     assert(this.#handle.pointer, 'a tensor has a pointer');
@@ -143,8 +143,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
   }
 
   /**
-   * Releases the tensor, and frees the memory of a device as soon as all tensors over it are released. The garbage
-   * collector would do that much later. No binding may have any of these tensors bound.
+   * Releases the tensor, and frees device memory as soon as all tensors over it are released. The garbage collector would do
+   * that much later. None of these tensors may be bound.
    */
   releaseMemory(): void {
     this.release();
@@ -157,8 +157,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
 }
 
 /**
- * Creates a tensor in host memory: zeros, or `data` in place, so that later writes to it are visible. Asserts that
- * `data` is an array of the type, with as many elements as the shape, and not a slice of Node's shared Buffer pool.
+ * Creates a tensor in host memory: zeros, or `data` in place, with later writes to it visible. Asserts that `data` is an array
+ * of the type, with as many elements as the shape, and not a slice of Node's shared Buffer pool.
  */
 export function hostTensor<T extends OrtType>(
   type: T,
@@ -167,10 +167,10 @@ export function hostTensor<T extends OrtType>(
 ): OrtTensor<T> {
   assertShape(shape);
   const byteLength = bytesOf(type, shape);
-  // At least one byte, so that an empty tensor has an address.
+  // At least one byte, because an empty tensor also needs an address.
   const array = data ?? new Uint8Array(new ArrayBuffer(Math.max(byteLength, 1)));
   if (data) assertData(type, shape, data);
-  // The bytes of a small typed array are in the JavaScript heap. Reading `buffer` moves them out for good.
+  // The bytes of a small typed array are in the JavaScript heap. Reading `buffer` moves them out permanently.
   const { buffer } = array;
   const memory = {
     owner: buffer,
@@ -182,8 +182,7 @@ export function hostTensor<T extends OrtType>(
 }
 
 /**
- * Creates a tensor over a range of memory that does not move. Asserts that the tensor is inside the memory, and
- * aligned.
+ * Creates a tensor over a range of memory that does not move. Asserts that the tensor lies inside the memory and is aligned.
  */
 export function tensorOver<T extends OrtType>(
   type: T,
@@ -230,12 +229,12 @@ function cpuMemoryInfo(): bigint {
   return cpuInfo;
 }
 
-/** A shape as the C API expects it. */
+/** Returns a shape as the C API expects it. */
 export function dimsOf(shape: readonly number[]): BigInt64Array {
   return BigInt64Array.from(shape, BigInt);
 }
 
-/** Asserts that a shape has valid dimensions, and not more bytes than a number can count. */
+/** Asserts that a shape has valid dimensions and a byte count that a number can represent. */
 export function assertShape(shape: readonly number[]): void {
   const isValid = shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0);
   assert(isValid && Number.isSafeInteger(elementCount(shape) * 8), `tensor: shape [${shape}]`);

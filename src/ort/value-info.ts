@@ -1,4 +1,4 @@
-// The names, types and shapes of a session's inputs and outputs, and the check of a tensor against them.
+// The names, types and shapes of a session's inputs and outputs, and the check of tensors against them.
 import { assert } from '../common/assert.ts';
 import { stringAt } from './ffi.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
@@ -8,7 +8,7 @@ import { type OrtTensor, type OrtType, typeOfCode } from './tensor.ts';
 export interface ValueInfo {
   readonly name: string;
   readonly type: OrtType;
-  /** A fixed dimension is a number. Any other is its name, or -1 if it has none. */
+  /** A fixed dimension is a number. Any other is its name, or -1 without a name. */
   readonly shape: readonly (number | string)[];
 }
 

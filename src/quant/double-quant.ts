@@ -1,8 +1,8 @@
-// Double quantization: stores the absmax values of NF4 blocks, minus their mean, in 8 bits with one scale per 256 of
-// them. The bytes are equal to those of bitsandbytes. In total this takes 4.127 bits per weight instead of 4.5.
+// Double quantization: stores the absmax values of NF4 blocks, minus their mean, in 8 bits with one scale per 256 values. The
+// bytes equal bitsandbytes' output. In total this takes 4.127 bits per weight instead of 4.5.
 import { assert } from '../common/assert.ts';
 
-/** The number of absmax values with a common scale. */
+/** The number of absmax values per scale. */
 export const NESTED_BLOCK = 256;
 
 /** Quantized absmax values of one matrix. */
@@ -41,7 +41,7 @@ export function doubleQuantize(absmax: Float32Array): NestedAbsmax {
   return { codes, nestedAbsmax, offset };
 }
 
-/** Restores the absmax [blocks] in fp32. `map` is the map of the checkpoint, if it has one. */
+/** Restores the absmax [blocks] in fp32. `map` is the checkpoint's map, if it has one. */
 export function restoreAbsmax(nested: NestedAbsmax, map: Float32Array = DYNAMIC_MAP): Float32Array {
   const { codes, nestedAbsmax, offset } = nested;
   const blockCount = Math.ceil(codes.length / NESTED_BLOCK);
@@ -55,9 +55,8 @@ export function restoreAbsmax(nested: NestedAbsmax, map: Float32Array = DYNAMIC_
 }
 
 /**
- * The code of a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so the result is the code
- * nearest to the middle of the value's cell. Close to the middle between two codes, that is not always the one nearest
- * to the value.
+ * Returns the code of a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so the result is the code
+ * nearest to the middle of the value's cell. Near the midpoint of two codes, this is not always the code nearest to the value.
  */
 function dynamicCode(value: number): number {
   const position = Math.fround(Math.fround(value + 1) * HALF_CELLS);
@@ -67,7 +66,7 @@ function dynamicCode(value: number): number {
 
 const HALF_CELLS = 32_767.5;
 
-/** There are no ties, because the middle of a cell is never equally near to two codes. */
+/** There are no ties: the middle of a cell is never equally near to two codes. */
 function nearestCode(value: number): number {
   let low = 0;
   let high = DYNAMIC_MAP.length - 1;
@@ -92,9 +91,7 @@ function createDynamicMap(): Float32Array {
   return Float32Array.from(values).sort();
 }
 
-/**
- * torch.linspace in fp32, with its fused multiply-add: the first half counts from the start, the second from the end.
- */
+/** torch.linspace in fp32, with torch's fused multiply-add: the first half counts from the start, the second from the end. */
 function linspace(start: number, end: number, count: number): Float32Array {
   const first = Math.fround(start);
   const step = Math.fround(Math.fround(end - first) / (count - 1));
@@ -103,18 +100,16 @@ function linspace(start: number, end: number, count: number): Float32Array {
   );
 }
 
-// The mean of a float32 vector, with the same rounding as torch's reduction on the CPU (ATen/native/cpu/SumKernel.cpp:
-// 8 lanes, four accumulators, cascaded partial sums). The offset of double quantization is such a mean. It is stored
-// and it changes codes, so another order of additions would give other bytes than bitsandbytes.
+// The mean of a float32 vector, rounded as in torch's reduction on the CPU (ATen/native/cpu/SumKernel.cpp: 8 lanes, four
+// accumulators, cascaded partial sums). The offset of double quantization is such a mean. It is stored and affects codes, so
+// another order of additions would produce other bytes than bitsandbytes.
 
-/** Floats in one vector. A shorter input is summed without vectors. */
+/** Floats per vector. A shorter input is summed without vectors. */
 const LANES = 8;
 const ACCUMULATORS = 4;
 const LEVELS = 4;
 
-/**
- * The mean in fp32 of a vector that is not empty, in the order of one thread. torch splits inputs above 32,768 values.
- */
+/** Returns the fp32 mean of a non-empty vector, in the order of a single thread. torch splits inputs above 32,768 values. */
 export function torchMean(values: Float32Array): number {
   const lanes = values.length < LANES ? 1 : LANES;
   const vectorEnd = values.length - (values.length % lanes);
@@ -124,7 +119,7 @@ export function torchMean(values: Float32Array): number {
   return Math.fround(sum[0]! / values.length);
 }
 
-/** The column sums of a matrix [n, lanes]. Rows are dealt to four accumulators; the rest goes to the first one. */
+/** Returns the column sums of a matrix [n, lanes]. Rows are dealt to four accumulators; the remainder goes to the first. */
 function laneSums(values: Float32Array, lanes: number): Float32Array {
   const width = ACCUMULATORS * lanes;
   const end = values.length - (values.length % width);
@@ -135,7 +130,7 @@ function laneSums(values: Float32Array, lanes: number): Float32Array {
   return sums;
 }
 
-/** The column sums of a matrix [n, width], by a cascade of partial sums, which keeps the rounding error small. */
+/** Returns the column sums of a matrix [n, width] by a cascade of partial sums, which keeps the rounding error small. */
 function cascadeSum(values: Float32Array, width: number): Float32Array {
   const rowCount = values.length / width;
   const levelPower = Math.max(4, Math.floor(ceilLog2(rowCount) / LEVELS));

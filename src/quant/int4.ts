@@ -1,9 +1,9 @@
-// Converts weights to the layout of ONNX Runtime's 4-bit matmul (MatMulNBits with 4 bits, block size 32): sixteen evenly
-// spaced levels for each block, between bounds of its own. Blocks run along a row. Knows no graph and no files.
+// Converts weights to the layout of ONNX Runtime's 4-bit matmul (MatMulNBits with 4 bits, block size 32): sixteen evenly spaced
+// levels between the bounds of each block. Blocks run along a row. Pure: arrays in, arrays out.
 import { assert } from '../common/assert.ts';
 import { NF4_BLOCK, NF4_CODEBOOK } from './nf4.ts';
 
-/** The number of weights with a common scale and zero point. */
+/** The number of weights that share a scale and a zero point. */
 const INT4_BLOCK = 32;
 
 /** A matrix in 4 bits: weight = (code - zero point) * scale. */
@@ -17,11 +17,11 @@ export interface Int4Blocks {
 }
 
 const LARGEST_CODE = 15;
-/** Shares of a block's range that are tried. Cutting off the ends makes the steps between them smaller. */
+/** The shares of a block's range to try. Cutting off the ends makes the steps between them smaller. */
 const RANGES = [1, 0.94, 0.88, 0.82];
 
 /**
- * Rounds values [rows, cols] to the levels with the smallest squared error of those that are tried. Asserts that cols is a
+ * Rounds values [rows, cols] to the levels with the smallest squared error among the tried ones. Asserts that cols is a
  * multiple of 32. Zero is always a level, so a block of zeros stays zero.
  */
 export function quantizeInt4(values: Float32Array, rows: number, cols: number): Int4Blocks {
@@ -101,29 +101,29 @@ function packBlock(
   }
 }
 
-/** Rounds half up, which is one instruction for a positive number. */
+/** Rounds half up, which is a single instruction for a positive number. */
 function code(scaled: number, zeroPoint: number): number {
   const rounded = scaled + zeroPoint + 0.5;
   return rounded < 0 ? 0 : rounded >= LARGEST_CODE ? LARGEST_CODE : rounded | 0;
 }
 
-/** A way to round the NF4 codes of a block, for an absmax of 1. */
+/** One way to round the NF4 codes of a block, for an absmax of 1. */
 interface CodeLevels extends Levels {
   /** By NF4 code. */
   readonly squaredErrors: Float64Array;
-  /** The two 4-bit codes of each byte of two NF4 codes. */
+  /** The two 4-bit codes for each byte of two NF4 codes. */
   readonly bytes: Uint8Array;
 }
 
-/** Distances of the zero point from the one that fits both bounds. */
+/** Offsets to try for the zero point, relative to the one that fits both bounds. */
 const ZERO_SHIFTS = [-1, 0, 1];
 
-/** The ways that are tried, by smallest and largest code: `16 * smallest + largest`. */
+/** The ways to try, by smallest and largest code: `16 * smallest + largest`. */
 const levelsOfRange: (readonly CodeLevels[] | undefined)[] = [];
 
 /**
- * Converts NF4 [rows, cols] without computing its values. A block has at most sixteen different values, so it is enough to
- * count them. Asserts that cols is a multiple of 32.
+ * Converts NF4 [rows, cols] without computing its values. A block has at most sixteen different values, so counting them is
+ * enough. Asserts that cols is a multiple of 32.
  */
 export function repackInt4(
   packed: Uint8Array,
@@ -141,7 +141,7 @@ export function repackInt4(
   for (let block = 0; block < scales.length; block++) {
     const start = (block * INT4_BLOCK) / 2;
     const { scale, zeroPoint, bytes } = chooseCodeLevels(packed, start);
-    // A block of NF4 is two of these, also if it spans two rows.
+    // An NF4 block is two of these, even if it spans two rows.
     scales[block] = scale * absmax[Math.floor((block * INT4_BLOCK) / NF4_BLOCK)]!;
     const row = Math.floor(block / blocksPerRow);
     const inRow = block - row * blocksPerRow;

@@ -1,6 +1,5 @@
-// NF4 quantization: 4-bit codes for sixteen values, and one scale per 64 weights. The bytes are equal to those of
-// bitsandbytes 0.50. Blocks run over the flattened row-major matrix, so a block can span rows. Knows no tensor names
-// and no runtime layout.
+// NF4 quantization: 4-bit codes for sixteen values, and one scale per 64 weights. The bytes equal the output of bitsandbytes
+// 0.50. Blocks run over the flattened row-major matrix, so a block can span rows. Pure: arrays in, arrays out.
 import { assert } from '../common/assert.ts';
 
 /** The 4-bit normal floats in ascending order. Code 7 is 0 (QLoRA, arXiv 2305.14314, appendix E). */
@@ -23,7 +22,7 @@ export const NF4_CODEBOOK = Float32Array.of(
   1.0,
 );
 
-/** The number of weights with a common scale. */
+/** The number of weights that share a scale. */
 export const NF4_BLOCK = 64;
 
 /** A quantized matrix. */
@@ -35,19 +34,17 @@ export interface Nf4 {
 }
 
 const ZERO_CODE = 7;
-/** For smaller values, bitsandbytes takes the reciprocal of this one, which is finite. */
+/** For smaller values, bitsandbytes uses the reciprocal of this value, which is finite. */
 const MIN_ABSMAX = Math.fround(1e-38);
 
-/** The midpoints between neighbouring values in fp32, and a sentinel. A value on a midpoint gets the lower code. */
+/** The fp32 midpoints between neighboring values, and a sentinel. A value on a midpoint gets the lower code. */
 const UPPER_BOUNDS = Float32Array.from(NF4_CODEBOOK, (value, code) =>
   code < 15 ? Math.fround(value + NF4_CODEBOOK[code + 1]!) / 2 : Number.POSITIVE_INFINITY,
 );
 
-/** Cells per unit of [-1, 1]. No cell has two midpoints, because the closest ones are 0.08 apart. */
+/** Cells per unit of [-1, 1]. No cell contains two midpoints, because the closest are 0.08 apart. */
 const CELLS = 64;
-/**
- * The code at the lower edge of each cell. One comparison with its upper bound decides between it and the next code.
- */
+/** The code at the lower edge of each cell. One comparison with the code's upper bound decides between it and the next code. */
 const CODE_OF_CELL = Uint8Array.from({ length: 2 * CELLS + 1 }, (_, cell) => {
   const edge = cell / CELLS - 1;
   return UPPER_BOUNDS.findIndex((bound) => edge <= bound);
@@ -65,7 +62,7 @@ export function quantizeNf4(values: Float32Array): Nf4 {
   return { packed: packNf4(values, absmax), absmax };
 }
 
-/** The largest magnitude of each block of 64, or +Infinity if the block has a NaN or an infinity. */
+/** Returns the largest magnitude of each block of 64, or +Infinity if the block contains a NaN or an infinity. */
 export function blockAbsmax(values: Float32Array): Float32Array {
   const absmax = new Float32Array(Math.ceil(values.length / NF4_BLOCK));
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
@@ -81,7 +78,7 @@ export function blockAbsmax(values: Float32Array): Float32Array {
   return absmax;
 }
 
-/** Packs the codes of a flattened matrix, two per byte. `absmax` are the scales of its blocks. */
+/** Packs the codes of a flattened matrix, two per byte. `absmax` contains the scales of its blocks. */
 export function packNf4(values: Float32Array, absmax: Float32Array): Uint8Array {
   assert(absmax.length === Math.ceil(values.length / NF4_BLOCK), 'packNf4: one absmax per block');
   const packed = new Uint8Array(Math.ceil(values.length / 2));
@@ -97,7 +94,7 @@ export function packNf4(values: Float32Array, absmax: Float32Array): Uint8Array 
   return packed;
 }
 
-/** Restores `count` weights in fp32: the codebook value times the absmax of the block. */
+/** Restores `count` weights in fp32: the codebook value times the block's absmax. */
 export function dequantizeNf4(
   packed: Uint8Array,
   absmax: Float32Array,

@@ -1,9 +1,9 @@
-// The row form of int8 weights: one scale per output, and the values transposed to [in, out], as ONNX Runtime's
-// MatMulIntegerToFloat reads them. It multiplies activations with one scale per token row. Sums of integers are exact,
-// so a row's product does not depend on the rows beside it. Knows no graph and no files.
+// The per-token form of int8 weights: one scale per output, and the values transposed to [in, out], as ONNX Runtime's
+// MatMulIntegerToFloat reads them. It multiplies activations that have one scale per token row. Sums of integers are exact, so
+// a row's product does not depend on other rows. Pure: arrays in, arrays out.
 import { assert } from '../common/assert.ts';
 
-/** A matrix [out, in] in the row form: weight[o][i] = data[i * out + o] * scales[o]. */
+/** A matrix [out, in] in per-token form: weight[o][i] = data[i * out + o] * scales[o]. */
 export interface RowInt8 {
   /** [in, out], from -127 to 127 */
   readonly data: Int8Array;
@@ -13,14 +13,14 @@ export interface RowInt8 {
 
 /** Levels on each side of zero. */
 const LARGEST_LEVEL = 127;
-/** Makes every level positive, so that truncation rounds to nearest. */
+/** Makes every level positive, because truncation then rounds to nearest. */
 const ROUNDING_OFFSET = 128;
-/** A tile is read along the inputs and written along the outputs. Both sides of it fit in the first cache. */
+/** A tile is read along the inputs and written along the outputs. Both fit in the L1 cache. */
 const TILE = 64;
 
 /**
- * Rounds matrices [out, in] symmetrically, per output, and stacks them along their outputs. An output with a value that
- * is not finite gets an infinite scale, which makes its products not finite, too.
+ * Rounds matrices [out, in] symmetrically per output, and stacks them along their outputs. An output with a non-finite value
+ * gets an infinite scale, which makes its products non-finite.
  */
 export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: number): RowInt8 {
   const width = matrices.reduce((sum, values) => sum + values.length / inFeatures, 0);
@@ -42,7 +42,7 @@ export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: n
   return { data, scales };
 }
 
-/** The largest magnitude, or +Infinity if a value is not finite. */
+/** Returns the largest magnitude, or +Infinity if a value is not finite. */
 function largestMagnitude(values: Float32Array, from: number, to: number): number {
   let largest = 0;
   for (let i = from; i < to; i++) {

@@ -1,9 +1,9 @@
-// Prepares a linear for the row form of int8 by what its inputs are like. Smoothing (SmoothQuant, Xiao et al. 2022) makes the
-// inputs alike, so that one scale per token row suits all of them: it divides each input by a factor and multiplies the
-// weights by it. Inputs that still stand out stay floats. Knows no graph and no files.
+// Prepares a linear for the per-token form of int8, based on its inputs. Smoothing (SmoothQuant, Xiao et al. 2022) divides each
+// input by a factor and multiplies the weights by it. The inputs become similar in size, and one scale per token row suits them
+// all. Inputs that still stand out stay floats. Pure: arrays in, arrays out.
 import { assert } from '../common/assert.ts';
 
-/** Shares a large input between activations and weights. 1 leaves all of it to the weights. */
+/** Splits a large input between activations and weights. With 1, the weights take all of it. */
 const ALPHA = 0.6;
 /** For inputs and weights that were zero throughout the calibration. */
 const SMALLEST = 1e-5;
@@ -21,9 +21,9 @@ export interface SmoothedLinear {
 }
 
 /**
- * Smooths matrices [out, in] that are stacked along their outputs, in place.
+ * Smooths matrices [out, in], stacked along their outputs, in place.
  * @param maxima [in]: the largest magnitude of each input over a calibration text
- * @param floatCount how many inputs stay floats
+ * @param floatCount the number of inputs that stay floats
  */
 export function smoothLinear(
   matrices: readonly Float32Array[],
@@ -67,13 +67,13 @@ function columnMaxima(matrices: readonly Float32Array[], width: number): Float32
   return maxima;
 }
 
-/** The indices of the largest values, in ascending order. */
+/** Returns the indices of the largest values, in ascending order. */
 function largestIndices(values: Float32Array, count: number): number[] {
   const order = Array.from(values.keys()).sort((a, b) => values[b]! - values[a]!);
   return order.slice(0, count).sort((a, b) => a - b);
 }
 
-/** Columns of stacked matrices [out, in], as [count, out]. */
+/** Returns columns of stacked matrices [out, in], as [count, out]. */
 function takeColumns(
   matrices: readonly Float32Array[],
   width: number,

@@ -1,11 +1,11 @@
-// Describes what is wrong with a training file, in the words of OpenAI's API. The request that creates a job and the job
-// itself report the same text.
+// Describes the faults of a training file in the wording of OpenAI's API. The request that creates a job and the job itself
+// report the same text.
 import type { Fault } from '../contracts/training-messages.ts';
 
-/** A job's files of rows, as OpenAI's API calls them. */
+/** A job's files of rows, by their names in OpenAI's API. */
 export type DatasetParam = 'training_file' | 'validation_file';
 
-/** A line that cannot be used. */
+/** A bad line. */
 export interface RowFault {
   /** Counted from 1. */
   readonly line: number;
@@ -13,10 +13,10 @@ export interface RowFault {
   readonly message: string;
 }
 
-/** The number of bad lines that a message lists. The others are only counted. */
+/** The number of bad lines that a message lists. The rest are only counted. */
 export const MAX_REPORTED = 10;
 
-/** A file that cannot be trained on. */
+/** A file that cannot be used for training. */
 export interface FileFault {
   /** The file's name or id. */
   readonly file: string;
@@ -24,9 +24,9 @@ export interface FileFault {
   readonly code: 'invalid_training_file' | 'invalid_n_examples';
   /** Completes "The file …". */
   readonly detail: string;
-  /** The first bad lines; none if the whole file is at fault. */
+  /** The first bad lines. Empty if the whole file is at fault. */
   readonly faults: readonly RowFault[];
-  /** All bad lines. */
+  /** The number of bad lines. */
   readonly badLines: number;
 }
 
@@ -54,7 +54,7 @@ export function badLinesDetail(badLines: number, isWhole = true): string {
   return `has ${count} bad lines${shown}`;
 }
 
-/** Returns the detail for a file with too few rows, in OpenAI's words. */
+/** Returns the detail for a file with too few rows, in OpenAI's wording. */
 export function tooFewDetail(examples: number, minExamples: number): string {
   return `has ${examples} example(s), but must have at least ${minExamples} examples`;
 }

@@ -1,9 +1,9 @@
-// Splits a JSONL file into lines. It reads chunk by chunk and holds one line at a time. Blank lines, CRLF, a byte order mark
-// and a missing last newline are accepted.
+// Splits a JSONL file into lines. The file is read in chunks, with one line in memory at a time. Blank lines, CRLF, a byte
+// order mark and a missing final newline are accepted.
 
 /** A line of a file. */
 export interface Line {
-  /** Counted from 1, blank lines included. */
+  /** Counted from 1, including blank lines. */
   readonly number: number;
   /** Undefined if the line is too long or not UTF-8. */
   readonly text: string | undefined;
@@ -11,13 +11,13 @@ export interface Line {
   readonly isTooLong?: true;
 }
 
-/** Far more than any model's context holds. */
+/** Far larger than any model's context. */
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const NEWLINE = 0x0a;
-/** Drops a byte order mark. All lines share one decoder because each decoder has memory outside the heap. */
+/** Drops a byte order mark. All lines share one decoder, because each decoder takes memory outside the heap. */
 const DECODER = new TextDecoder('utf-8', { fatal: true });
 
-/** Yields the lines that are not blank. A line of more than `maxLineBytes` comes without its text. */
+/** Yields the non-blank lines. A line longer than `maxLineBytes` comes without its text. */
 export async function* splitLines(
   chunks: AsyncIterable<Uint8Array>,
   maxLineBytes = MAX_LINE_BYTES,

@@ -5,7 +5,7 @@ import { describeIssue } from '../common/schema-errors.ts';
 import { findOrphan, toolCallsSchema, toolsSchema } from '../contracts/tools.ts';
 import { MAX_LABEL_LENGTH } from '../contracts/training-settings.ts';
 
-/** OpenAI's roles, except `function`, the older form of `tool`. */
+/** OpenAI's roles, except `function`, which is an older form of `tool`. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
 
 const messageSchema = z
@@ -23,15 +23,15 @@ const messageSchema = z
   })
   .refine(({ role, tool_calls: calls }) => role === 'assistant' || calls == null, {
     path: ['tool_calls'],
-    message: 'are allowed on assistant messages only',
+    message: 'are only allowed on assistant messages',
   })
   .refine(({ role, tool_call_id: id }) => (role === 'tool') === (id !== undefined), {
     path: ['tool_call_id'],
-    message: 'is required on tool messages, and allowed on no others',
+    message: 'is required on tool messages and not allowed on others',
   })
   .refine(({ role, weight }) => weight === undefined || role === 'assistant', {
     path: ['weight'],
-    message: 'is allowed on assistant messages only',
+    message: 'is only allowed on assistant messages',
   })
   .refine(
     ({ role, content, tool_calls: calls }) =>

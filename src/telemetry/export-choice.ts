@@ -1,4 +1,4 @@
-// Decides what is exported to a collector: nothing, unless OpenTelemetry's variables ask for it. Loads no OpenTelemetry.
+// Decides what to export to a collector: nothing, unless OpenTelemetry's variables ask for it. Does not load OpenTelemetry.
 import type { Config } from '../settings/config.ts';
 
 /** The settings that decide. */
@@ -12,7 +12,7 @@ export type ExportSettings = Pick<
   | 'metricsExporter'
 >;
 
-/** Returns undefined if nothing is exported. (OpenTelemetry's own default is a collector on this machine.) */
+/** Returns undefined if nothing is exported. (OpenTelemetry would default to a collector on this machine.) */
 export function chooseExports(
   settings: ExportSettings,
 ): { traces: boolean; metrics: boolean } | undefined {

@@ -1,5 +1,5 @@
-// Sets the instruments of the engine, the disk and this process when metrics are read. The engine knows adapters by keys, so
-// this file remembers the names that requests used for them; routers need the names.
+// Sets the metrics of the engine, the disk and this process when metrics are read. The engine identifies adapters by keys, but
+// routers need names, so this file remembers the names in requests.
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import { describeProcessor } from '../common/processor.ts';
@@ -7,28 +7,28 @@ import { standardError } from '../common/standard-error.ts';
 import type { AdapterTierStats, DiskTierStats, EngineStats } from '../contracts/engine.ts';
 import type { Metrics } from './metrics.ts';
 
-/** One reading of the engine. */
+/** The engine's state when metrics are read. */
 export interface EngineReading {
   readonly isReady: boolean;
   /** Undefined if the engine did not answer in time. */
   readonly figures: EngineStats | undefined;
 }
 
-/** The base, as metrics show it. */
+/** The base, as metrics describe it. */
 export interface ServedFacts {
   /** Its name. */
   readonly id: string;
   readonly maxSeqLength: number;
 }
 
-/** The most adapters whose names are remembered. Routers only read those in slots, which are far fewer. */
+/** The most adapters whose names are remembered. Routers only read the names of adapters in slots, which are far fewer. */
 const MAX_KEYS = 4096;
 /** One adapter can be requested by its name, a version and an alias. */
 const MAX_NAMES_PER_KEY = 4;
 
 const NO_LOAD = { running: 0, waiting: 0, kvUsage: 0 };
 
-/** The names that requests used for adapters, by the engine's keys. */
+/** The names in requests for each of the engine's adapter keys. */
 export class AdapterNames {
   readonly #names = new LRUCache<string, Set<string>>({ max: MAX_KEYS });
 
@@ -49,7 +49,7 @@ export class AdapterNames {
   }
 }
 
-/** Sets the engine's instruments. A busy engine keeps its last figures; a restarting one has no load. */
+/** Sets the engine's metrics. A busy engine keeps its last figures; a restarting one has no load. */
 export class EngineMetrics {
   readonly #metrics: Metrics;
   readonly #facts: ServedFacts;
@@ -105,7 +105,7 @@ export class EngineMetrics {
     };
   }
 
-  /** There is one series, because routers only read the latest. Its value is the time of the last change. */
+  /** There is a single series, because routers only read the latest. Its value is the time of the last change. */
   #setLoras(figures: EngineStats, nowS: number): void {
     const loras = {
       max_lora: String(figures.maxActiveAdapters),
@@ -118,7 +118,7 @@ export class EngineMetrics {
   }
 }
 
-/** Sets the instruments of the disk tier. */
+/** Sets the metrics of the disk tier. */
 export function setDisk(metrics: Metrics, figures: DiskTierStats): void {
   setTier(metrics, 'disk', figures);
   metrics.set('fetches', {}, figures.fetching);
@@ -136,15 +136,15 @@ function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: AdapterTierSta
 }
 
 const NANOSECONDS = 1e-9;
-/** The interval of the timer that the event loop's delay is measured by. */
+/** The interval of the timer that measures the event loop's delay. */
 const LAG_INTERVAL_MS = 10;
 
-/** Returns how late the timer was, from the time between two of its turns in nanoseconds. */
+/** Returns how late the timer fired, given the time between two of its turns in nanoseconds. */
 function toLagS(turnNs: number): number {
   return Math.max(0, turnNs * NANOSECONDS - LAG_INTERVAL_MS / 1000);
 }
 
-/** Sets CPU time, memory and event loop lag of this process whenever the metrics are read. */
+/** Sets this process's CPU time, memory and event loop lag whenever metrics are read. */
 export function watchProcess(metrics: Metrics): void {
   const lag = monitorEventLoopDelay({ resolution: LAG_INTERVAL_MS });
   lag.enable();

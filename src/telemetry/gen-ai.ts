@@ -1,7 +1,7 @@
-// OpenTelemetry's names for generative AI, which are attributes of spans and labels of metrics. Upstream still changes them
-// (semantic-conventions-genai, as of semantic-conventions 1.45), so they are only written here.
+// OpenTelemetry's names for generative AI: attributes of spans and labels of metrics. Upstream still changes them
+// (semantic-conventions-genai, as of semantic-conventions 1.45), so they are defined only here.
 
-/** The names. */
+/** The attribute and label names. */
 export const GEN_AI = {
   operation: 'gen_ai.operation.name',
   provider: 'gen_ai.provider.name',

@@ -1,14 +1,14 @@
-// The table of all metrics, one row each; /metrics and OTLP show what is in it. vLLM's names are those that routers (Gateway
-// API Inference Extension), autoscalers (KEDA) and dashboards look for. Names with gen_ai.* are OpenTelemetry's. All others
-// are lorikeet's own or the usual ones of a process. Knows no values.
+// The table of all metrics, one row each; /metrics and OTLP show these. Routers (Gateway API Inference Extension), autoscalers
+// (KEDA) and dashboards look for vLLM's names. gen_ai.* are OpenTelemetry's names. All others are lorikeet's names, or common
+// names for processes.
 import { GEN_AI } from './gen-ai.ts';
 
-// The description of a metric, and functions that describe many briefly.
+// The description of a metric, and functions that describe groups of them.
 
 /** A metric. */
 export interface Instrument {
   readonly kind: 'counter' | 'gauge' | 'histogram';
-  /** A name with dots is OpenTelemetry's, and Prometheus's is derived from it. Other names are the same in both. */
+  /** A dotted name is OpenTelemetry's; Prometheus's name is derived from it. Other names are the same in both. */
   readonly name: string;
   /** A UCUM unit. */
   readonly unit:
@@ -94,13 +94,13 @@ export const INSTRUMENTS = {
   }),
   ...gauges('s', ['max_lora', 'running_lora_adapters', 'waiting_lora_adapters'], {
     loraRequests:
-      'vllm:lora_requests_info Names of the adapters that are attached to the engine and of those that requests wait for; the value is the Unix time of the last change.',
+      'vllm:lora_requests_info Names of the adapters that are attached to the engine, and of the adapters that requests wait for; the value is the Unix time of the last change.',
   }),
   ...gauges('1', ['model_name', 'block_size', 'num_gpu_blocks', 'cache_dtype'], {
     cacheConfig:
       'vllm:cache_config_info Size of the KV cache; a block is a KV slot, which holds one sequence.',
   }),
-  // Work, as the engine counts it.
+  // Work, as counted by the engine.
   ...counters('{token}', MODEL, {
     promptTokens: 'vllm:prompt_tokens_total Prompt tokens, computed or from the prefix cache.',
     generationTokens: 'vllm:generation_tokens_total Generated tokens.',
@@ -108,7 +108,7 @@ export const INSTRUMENTS = {
     acceptedDraftTokens:
       'vllm:spec_decode_num_accepted_tokens_total Tokens of drafts that were accepted.',
     forcedTokens:
-      'lorikeet_forced_tokens_total Tokens that a grammar forced and that needed no step of their own.',
+      'lorikeet_forced_tokens_total Tokens that a grammar forced and that needed no separate step.',
     prefixQueries:
       'vllm:prefix_cache_queries_total Tokens of the prompts that were looked up in the prefix cache.',
     prefixHits: 'vllm:prefix_cache_hits_total Prompt tokens that the prefix cache had.',
@@ -119,7 +119,7 @@ export const INSTRUMENTS = {
   ...gauges('By', NONE, {
     prefixBytes: 'lorikeet_prefix_cache_bytes Bytes in the prefix cache.',
     prefixCapacity:
-      'lorikeet_prefix_cache_capacity_bytes The most bytes of the prefix cache; 0 if it is off.',
+      'lorikeet_prefix_cache_capacity_bytes Capacity of the prefix cache; 0 if it is off.',
   }),
   ...counters('{block}', NONE, {
     prefixEvictions:
@@ -159,16 +159,16 @@ export const INSTRUMENTS = {
   }),
   ...histograms('s', GEN_AI_LABELS, GEN_AI_FIRST_TOKEN_S, {
     genAiFirstToken:
-      'gen_ai.server.time_to_first_token Time from the request to its first token, for successful answers.',
+      'gen_ai.server.time_to_first_token Time from the request to its first token, for successful responses.',
   }),
   ...histograms('s', GEN_AI_LABELS, GEN_AI_PER_TOKEN_S, {
     genAiPerToken:
-      'gen_ai.server.time_per_output_token Mean time per token after the first, for successful answers.',
+      'gen_ai.server.time_per_output_token Mean time per token after the first, for successful responses.',
   }),
   ...histograms('{token}', [...GEN_AI_LABELS, GEN_AI.tokenType], GEN_AI_TOKENS, {
     genAiTokens: 'gen_ai.client.token.usage Tokens per request.',
   }),
-  // Usage. The busiest tenants and adapters have their names, all others are "other".
+  // Usage. Only the busiest tenants and adapters appear by name; all others are "other".
   ...counters('{request}', [...TENANT, 'outcome'], {
     tenantRequests:
       'lorikeet_tenant_requests_total Generation requests, by tenant and outcome (ok, aborted or an error code).',
@@ -205,7 +205,7 @@ export const INSTRUMENTS = {
   }),
   ...gauges('{adapter}', NONE, {
     fetches:
-      'lorikeet_adapter_fetches Adapters that are being fetched from the store or wait for a fetch.',
+      'lorikeet_adapter_fetches Adapters that are being fetched from the store or are waiting for it.',
   }),
   ...gauges('1', NONE, {
     storePaused:
@@ -215,7 +215,7 @@ export const INSTRUMENTS = {
     loadDuration:
       'lorikeet_adapter_load_duration_seconds Time until a request had its adapter in memory, by the tier that had it.',
   }),
-  // The server.
+  // The HTTP server.
   ...counters('{request}', ['method', 'route', 'status', 'code'], {
     httpResponses: 'lorikeet_http_responses_total HTTP responses, by route, status and error code.',
   }),
@@ -234,13 +234,13 @@ export const INSTRUMENTS = {
   }),
   ...gauges('1', ['provider', 'weights', 'kv', 'row_form_from'], {
     engine:
-      'lorikeet_engine_info How the engine computes: provider, formats of weights and KV cache, and the fewest token rows of a run for which int8 weights take the row form; the value is always 1.',
+      'lorikeet_engine_info How the engine computes: provider, formats of weights and KV cache, and the fewest token rows of a run for which int8 weights use the per-token form; the value is always 1.',
   }),
   ...gauges('1', ['model', 'cores', 'features'], {
     processor:
-      'lorikeet_processor_info The processor, its cores and its instruction sets, the fastest for 8-bit products first; the value is always 1.',
+      'lorikeet_processor_info The CPU, its cores and its instruction sets, the fastest for 8-bit products first; the value is always 1.',
   }),
-  // The server process, with the names that dashboards for Node look for.
+  // The server process, under the names that dashboards for Node look for.
   ...counters('s', NONE, {
     cpu: 'process_cpu_seconds_total CPU time of the server process.',
   }),
@@ -272,7 +272,7 @@ type IdOf<Kind> = {
 export type CounterId = IdOf<'counter'>;
 /** The id of a histogram. */
 export type HistogramId = IdOf<'histogram'>;
-/** The id of a metric whose value can be set: a gauge, or a counter that another process counts. */
+/** The id of a metric whose value can be set: a gauge, or a counter that another process maintains. */
 export type SettableId = IdOf<'counter' | 'gauge'>;
 /** The label values of a metric. */
 export type LabelsOf<I extends InstrumentId> = Readonly<
@@ -281,7 +281,7 @@ export type LabelsOf<I extends InstrumentId> = Readonly<
 
 const PROMETHEUS_SUFFIX: Partial<Record<Instrument['unit'], string>> = { s: '_seconds' };
 
-/** Returns the name in Prometheus: by OpenTelemetry's rules dots become underscores and the unit becomes a suffix. */
+/** Returns the name in Prometheus. By OpenTelemetry's rules, dots become underscores and the unit becomes a suffix. */
 export function toPrometheusName({ name, unit }: Instrument): string {
   if (!name.includes('.')) return name;
   return `${toPrometheusLabel(name)}${PROMETHEUS_SUFFIX[unit] ?? ''}`;

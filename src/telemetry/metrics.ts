@@ -1,5 +1,4 @@
-// Holds the values of all instruments: a map of series for each. Readers (the text of /metrics, OTLP) take snapshots. Does
-// not know where values come from or how they are shown.
+// Holds the values of all metrics, each as a map of series. Readers (the text of /metrics, OTLP) take snapshots.
 import { assert } from '../common/assert.ts';
 import type { Instrument } from './instruments.ts';
 import {
@@ -42,7 +41,7 @@ export class Metrics {
   readonly #families = new Map(IDS.map((id) => [id, new Map<string, Series>()]));
   readonly #collectors: (() => void | Promise<void>)[] = [];
 
-  /** Adds to a counter. */
+  /** Adds `amount` to the counter's series with these label values. */
   add<I extends CounterId>(id: I, labels: LabelsOf<I>, amount = 1): void {
     this.#series(id, labels).value += amount;
   }
@@ -58,7 +57,7 @@ export class Metrics {
     distribution.count++;
   }
 
-  /** Sets the value of a gauge, or of a counter that another process counts. */
+  /** Sets the value of a gauge, or of a counter that another process maintains. */
   set<I extends SettableId>(id: I, labels: LabelsOf<I>, value: number): void {
     this.#series(id, labels).value = value;
   }

@@ -1,5 +1,5 @@
-// Writes metrics in Prometheus's text format, version 0.0.4. (OpenTelemetry's exporter writes the `:` of vLLM's names as `_`,
-// and routers would not find them.)
+// Writes metrics in Prometheus's text format, version 0.0.4. (OpenTelemetry's exporter would write the `:` in vLLM's names as
+// `_`, and routers would not find them.)
 import { toPrometheusLabel, toPrometheusName } from './instruments.ts';
 import type { Distribution, MetricFamily } from './metrics.ts';
 

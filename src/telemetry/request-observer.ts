@@ -1,4 +1,4 @@
-// Turns the events of one generation into metrics and its trace. Knows token counts and times, and no text, tokens or tensors.
+// Turns the events of one generation into metrics and its trace. Only token counts and times arrive here, never text.
 
 import { ServeError } from '../common/errors.ts';
 import type { GenerationEvent } from '../http/answer/generation.ts';
@@ -6,7 +6,7 @@ import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
 import type { AdapterUse, RequestTrace, SequenceTimes } from './request-trace.ts';
 
-/** The facts about a generation that metrics need. */
+/** The facts about a generation that its metrics need. */
 export interface RequestFacts {
   readonly operation: GenAiOperation;
   readonly tenant: string;
@@ -32,10 +32,10 @@ export interface RequestObserverOptions {
   readonly metrics: Metrics;
   readonly facts: RequestFacts;
   readonly modelName: string;
-  /** Called once, at the end, because the names that are shown may have changed since the start. */
+  /** Called once, at the end, because the set of shown names may have changed since the start. */
   toLabels(): RequestLabels;
   readonly trace: RequestTrace | undefined;
-  /** When the request came, in monotonic milliseconds. */
+  /** The arrival of the request, in monotonic milliseconds. */
   readonly startMs: number;
   /** Returns monotonic milliseconds. */
   readonly now: () => number;
@@ -43,7 +43,7 @@ export interface RequestObserverOptions {
   onEnd(): void;
 }
 
-/** Observes one generation: its events, then one of `completed`, `failed` and `abandoned`. */
+/** Observes one generation: its events, then exactly one of `completed`, `failed` and `abandoned`. */
 export class RequestObserver {
   readonly #options: RequestObserverOptions;
   readonly #live = new Map<number, ObservedTimes>();
@@ -56,7 +56,7 @@ export class RequestObserver {
     this.#options = options;
   }
 
-  /** Loads the adapter's files. If that fails, the generation has failed or was abandoned. */
+  /** Loads the adapter's files. If that fails, the generation is reported as failed or abandoned. */
   async acquire<L extends { readonly tier: string }>(
     load: () => Promise<L>,
     signal: AbortSignal,
@@ -76,7 +76,7 @@ export class RequestObserver {
     }
   }
 
-  /** Takes the next event of one of the sequences. */
+  /** Processes the next event of a sequence. */
   on(event: GenerationEvent): void {
     switch (event.type) {
       case 'submitted':
@@ -198,7 +198,7 @@ export class RequestObserver {
     this.#options.onEnd();
   }
 
-  /** Moves a sequence that has ended to the trace. */
+  /** Moves an ended sequence to the trace. */
   #close(index: number, times: ObservedTimes, endMs: number): void {
     this.#live.delete(index);
     this.#options.trace?.sequence(index, times, endMs);

@@ -1,20 +1,20 @@
-// Traces a generation: sets the attributes of the request's span and adds a child span for each phase of its sequences
-// (adapter, queue, prefill, decode). Only counts, times and names reach a span, and no text.
+// Traces a generation: sets the attributes of the request's span, and adds a child span for each phase of its sequences
+// (adapter, queue, prefill, decode). Only counts, times and names reach a span, never text.
 import type { Prefetched } from '../scheduler/protocol.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { ChildSpan, SpanAttributes, TraceSpan } from './tracing.ts';
 
-/** The tier that had an adapter, and how long loading took. Empty for the base. */
+/** The tier that held an adapter, and its load time. Empty for the base. */
 export type AdapterUse = Partial<Omit<Prefetched, 'tier'>> & { readonly tier?: string };
 
-/** A request with more sequences shows the phases of the first ones only. */
+/** A request with more sequences shows only the phases of the first ones. */
 const MAX_TRACED_SEQUENCES = 8;
 
-/** The facts about a generation when it begins. */
+/** The facts about a generation at its start. */
 export interface TracedRequest {
   readonly operation: GenAiOperation;
   readonly tenant: string;
-  /** The model's name in the request, and the model that it stood for. */
+  /** The model name in the request, and the model that it resolved to. */
   readonly requestModel: string;
   readonly responseModel: string;
   readonly adapterDigest?: string;
@@ -34,7 +34,7 @@ export interface TracedRequest {
   };
 }
 
-/** When a sequence reached each phase, in monotonic milliseconds. */
+/** The times when a sequence reached each phase, in monotonic milliseconds. */
 export interface SequenceTimes {
   readonly submittedMs: number;
   readonly acceptedMs?: number;
@@ -44,7 +44,7 @@ export interface SequenceTimes {
   readonly tokens: number;
 }
 
-/** How a generation ended. */
+/** The end of a generation. */
 export interface RequestEnd {
   /** `ok`, `aborted` or the error's code. */
   readonly outcome: string;
@@ -72,7 +72,7 @@ export class RequestTrace {
     this.#span.addChild({ name: 'adapter files', startMs, endMs, attributes });
   }
 
-  /** Adds the spans of a sequence that has ended. Phases that it did not reach have none. */
+  /** Adds the spans of an ended sequence. Phases that it did not reach have none. */
   sequence(index: number, times: SequenceTimes, endMs: number): void {
     if (index >= MAX_TRACED_SEQUENCES) return;
     const hasAdapter = this.#request.adapterDigest !== undefined;
@@ -82,7 +82,7 @@ export class RequestTrace {
     }
   }
 
-  /** Sets what is known at the end. */
+  /** Sets the attributes that are known only at the end. */
   end({ outcome, outputTokens, finishReasons, firstTokenMs }: RequestEnd): void {
     const firstChunkS =
       firstTokenMs === undefined ? undefined : (firstTokenMs - this.#startMs) / 1000;
@@ -96,7 +96,7 @@ export class RequestTrace {
   }
 }
 
-/** Each phase ends when the next one begins, and the last one ends with the sequence. */
+/** Returns the phases. Each ends when the next one starts, and the last ends with the sequence. */
 function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): ChildSpan[] {
   const { submittedMs, acceptedMs, admittedMs, firstTokenMs, tokens } = times;
   const adapter = {

@@ -1,5 +1,5 @@
-// The front of metrics and traces, which the HTTP side and jobs use. Metrics are cheap and always on; traces exist only if a
-// `Tracing` is given. Knows no HTTP framework and no engine.
+// The interface of metrics and traces for HTTP and jobs. Metrics are cheap and always on. Traces exist only if a `Tracing` is
+// given.
 import { LRUCache } from 'lru-cache';
 import type { StartPhases } from '../common/start-phases.ts';
 import { VERSION } from '../common/version.ts';
@@ -19,12 +19,12 @@ import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
 import { Exchange, type SpanAttributes, type TraceSpan, type Tracing } from './tracing.ts';
 
-/** The most tenants, and the most adapters, that metrics show by name. Each has about 150 series. */
+/** The most tenants, and the most adapters, to show by name. Each has about 150 series. */
 const MAX_SHOWN = 32;
-/** Separates owner and name in a key. Neither contains it. */
+/** Separates owner and name in a key. Neither can contain it. */
 const SEPARATOR = '/';
 
-/** The base that metrics describe, and the clocks. */
+/** The base that metrics describe, and clocks. */
 export interface TelemetryOptions {
   /** The base's name. */
   readonly id: string;
@@ -38,7 +38,7 @@ export interface TelemetryOptions {
   readonly unixNow?: () => number;
 }
 
-/** Everything about a generation that metrics and traces show. */
+/** The facts about a generation that metrics and traces show. */
 export interface GenerationFacts extends TracedRequest {
   /** Absent for the base. */
   readonly adapter?: ShownAdapter;
@@ -49,7 +49,7 @@ export interface ShownAdapter {
   /** The engine's key. */
   readonly key: string;
   readonly owner: string;
-  /** Without version and alias. */
+  /** Without version or alias. */
   readonly name: string;
 }
 
@@ -68,7 +68,7 @@ export class Telemetry {
   readonly #unixNow: () => number;
   readonly #names = new AdapterNames();
   readonly #tenants: TopLabels;
-  /** The keys are owner and name. */
+  /** The keys combine owner and name. */
   readonly #adapters: TopLabels;
 
   constructor(options: TelemetryOptions) {
@@ -98,7 +98,9 @@ export class Telemetry {
     return span && tracing ? tracing.within(span, act) : act();
   }
 
-  /** Returns an observer that adds a generation to metrics and trace. Holds the exchange until the generation ends. */
+  /**
+   * Returns an observer that adds a generation to metrics and trace. The observer holds the exchange until the generation ends.
+   */
   observe(exchange: Exchange, facts: GenerationFacts): RequestObserver {
     const { adapter } = facts;
     if (adapter) this.#names.remember(adapter.key, facts.requestModel);
@@ -123,19 +125,19 @@ export class Telemetry {
     return tracing && new JobTrace(tracing, run);
   }
 
-  /** Counts an HTTP answer. */
+  /** Counts an HTTP response. */
   countResponse(labels: LabelsOf<'httpResponses'>): void {
     this.metrics.add('httpResponses', labels);
   }
 
-  /** Calls `read` for the engine's figures whenever metrics are read. */
+  /** Calls `read` for the engine's figures when metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
     const engine = new EngineMetrics(this.metrics, this.#options, this.#names, nowS());
     this.metrics.onCollect(async () => engine.set(await read(), nowS()));
   }
 
-  /** Sets how long the phases of starting took in both processes, and how the engine computes. */
+  /** Sets the durations of the startup phases in both processes, and how the engine computes. */
   started(
     phases: { server: StartPhases; engine: StartPhases | undefined },
     engine: EngineInfo,
@@ -150,7 +152,7 @@ export class Telemetry {
     }
   }
 
-  /** Calls `read` for the disk tier's figures whenever metrics are read. */
+  /** Calls `read` for the disk tier's figures when metrics are read. */
   watchDisk(read: () => DiskTierStats): void {
     this.metrics.onCollect(() => setDisk(this.metrics, read()));
   }
@@ -179,18 +181,21 @@ export class Telemetry {
 /** The name of all values that are not shown. */
 export const OTHER = 'other';
 
-/** How many other values are counted for each shown one. */
+/** The number of other values to count for each shown one. */
 const CANDIDATES_PER_PLACE = 8;
-/** Counts are halved after this many uses for each shown value, so values that are no longer used disappear. */
+/** Counts are halved after this many uses per shown value, so values that are no longer used disappear. */
 const USES_PER_PLACE = 256;
-/** A new value needs this many times the uses of the least used one, so two equal values do not replace each other. */
+/**
+ * A new value needs this many times the uses of the least used one. Otherwise two equally used values would keep replacing each
+ * other.
+ */
 const LEAD = 2;
 
-/** How many values are shown. */
+/** The number of shown values. */
 export interface TopLabelsOptions {
-  /** The number of values that are shown at once. */
+  /** The most values to show. */
   readonly places: number;
-  /** The value is no longer shown, so its series must be deleted. */
+  /** Called when a value is no longer shown, because its series must be deleted. */
   onDrop(value: string): void;
 }
 
@@ -206,7 +211,7 @@ export class TopLabels {
     this.#candidates = new LRUCache({ max: options.places * CANDIDATES_PER_PLACE });
   }
 
-  /** Counts a use of the value and returns how it is shown. */
+  /** Counts a use of the value, and returns the label to show for it. */
   use(value: string): string {
     if (value === OTHER) return OTHER;
     if (++this.#uses >= this.#options.places * USES_PER_PLACE) this.#age();
@@ -243,14 +248,14 @@ export class TopLabels {
   }
 }
 
-// Traces a training run on this server: the job's span with child spans for epochs and for other work, such as fetching files
+// Traces a training run on this server: the job's span, with child spans for epochs and for other work, such as fetching files
 // and publishing. Only names, counts and times reach a span.
 
 /** A run of a job. */
 interface TracedRun {
   readonly id: string;
   readonly tenant: string;
-  /** The number of the job's lease. A run that continues on another server has its own trace. */
+  /** The number of the job's lease. A run that continues on another server gets a separate trace. */
   readonly attempt: number;
 }
 
@@ -258,7 +263,7 @@ interface TracedRun {
 class JobTrace {
   readonly #tracing: Tracing;
   readonly #span: TraceSpan;
-  /** An epoch that does not end is not exported. */
+  /** An epoch that never ends is not exported. */
   #epoch: TraceSpan | undefined;
   #epochCount = 0;
 

@@ -1,12 +1,12 @@
-// The interface of a tracing library: spans of requests, and which span is current. `otel/` implements it and is loaded only
-// if traces are collected. Knows no OpenTelemetry.
+// The interface to a tracing library: spans of requests, and the current span. `otel/` implements it, and is loaded only if
+// traces are collected.
 
-/** Attributes of a span. */
+/** Values by attribute name, as OpenTelemetry allows them. */
 export type SpanAttributes = Readonly<
   Record<string, string | number | boolean | readonly string[]>
 >;
 
-/** A span with attributes `http.*`, `gen_ai.*` and `lorikeet.*`, never with text of a prompt or an answer. */
+/** A span with attributes `http.*`, `gen_ai.*` and `lorikeet.*`, never with text of a prompt or completion. */
 export interface TraceSpan {
   setName(name: string): void;
   setAttributes(attributes: SpanAttributes): void;
@@ -14,12 +14,12 @@ export interface TraceSpan {
   setFailed(code: string): void;
   /** Starts a span within this one. The caller ends it. */
   startChild(name: string, attributes: SpanAttributes): TraceSpan;
-  /** Adds a span for work within this one that is already done. */
+  /** Adds a span for completed work within this one. */
   addChild(child: ChildSpan): void;
   end(): void;
 }
 
-/** Work that is already done. */
+/** Completed work. */
 export interface ChildSpan {
   readonly name: string;
   /** Start and end are monotonic milliseconds of this process. */
@@ -36,22 +36,22 @@ export interface Tracing {
     attributes: SpanAttributes,
     header: (name: string) => string | undefined,
   ): TraceSpan;
-  /** Starts the span of work that no request waits for. */
+  /** Starts a span for work that no request waits for. */
   root(name: string, attributes: SpanAttributes): TraceSpan;
   /** Runs `act` with the span as the current one. */
   within<T>(span: TraceSpan, act: () => T): T;
   /** Returns the ids of the current span as fields of a log line. */
   logFields(): { trace_id: string; span_id: string } | undefined;
-  /** Sends all spans that are not sent yet. */
+  /** Sends all unsent spans. */
   shutdown(): Promise<void>;
 }
 
 /**
- * One HTTP request from its arrival to the end of its answer. A streamed answer continues after its response was made, so
+ * One HTTP request, from its arrival to the end of its response. A stream continues after its handler has returned, so
  * everything that still works on it holds the exchange.
  */
 export class Exchange {
-  /** When the request came, in monotonic milliseconds. */
+  /** The arrival of the request, in monotonic milliseconds. */
   readonly startMs: number;
   readonly span: TraceSpan | undefined;
   #holders = 0;
@@ -62,7 +62,7 @@ export class Exchange {
     this.span = span;
   }
 
-  /** Names the span. The first name stays, because the route's handler knows more than the middleware. */
+  /** Names the span. The first name stays, because the route's handler is more specific than the middleware. */
   nameSpan(name: string): void {
     if (!this.#isNamed) this.span?.setName(name);
     this.#isNamed = true;

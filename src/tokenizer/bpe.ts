@@ -1,10 +1,10 @@
-// Byte-pair merging of one pre-token, in O(n log n) with a small factor, because 1 MiB of text can be one pre-token. Does
-// not know ids: a character that is in no merge stays a character.
+// Byte-pair merging of one pre-token, in O(n log n) with a small constant, because 1 MiB of text can be one pre-token. Works on
+// texts, not ids: a character in no merge stays a character.
 
-/** Merges the characters of a pre-token to tokens. */
+/** Merges the characters of a pre-token into tokens. */
 export type MergeTokens = (preToken: string) => readonly string[];
 
-/** The cache's size in words, and the length above which words hardly repeat. */
+/** The cache's size in words, and the length above which words are unlikely to repeat. */
 const CACHED_WORDS = 20_000;
 const MAX_CACHED_LENGTH = 64;
 
@@ -14,8 +14,8 @@ const SYMBOL_LIMIT = 2 ** 26;
 const POSITION_LIMIT = 2 ** 26;
 
 /**
- * Creates a function that merges pre-tokens. `merges` is in order of priority, as pairs or as text with one space.
- * Characters that `isKept` rejects are removed first, so their neighbors may merge.
+ * Creates a function that merges pre-tokens. `merges` is ordered by priority, as pairs or as text with one space. Characters
+ * that `isKept` rejects are removed first, so their neighbors may merge.
  */
 export function createMergeTokens(
   merges: readonly (string | readonly [string, string])[],
@@ -68,7 +68,7 @@ class MergeTable {
       const at = entry % POSITION_LIMIT;
       const rank = (entry - at) / POSITION_LIMIT;
       const right = next[at]!;
-      if (this.#rankAt(symbols, at, right) !== rank) continue; // outdated by another merge
+      if (this.#rankAt(symbols, at, right) !== rank) continue; // invalidated by another merge
       symbols[at] = this.#merged[rank]!;
       symbols[right] = UNLINKED;
       next[at] = next[right]!;

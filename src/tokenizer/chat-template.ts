@@ -1,6 +1,6 @@
-// Renders messages and tools as token ids with the model's Jinja template. Control tokens come from the template only: the
-// content of a message is always text, whatever it looks like. Does not know requests, and not whether the template shows
-// tools.
+// Renders messages and tools as token ids with the model's Jinja template. Control tokens come only from the template: the
+// content of a message is always plain text, even if it looks like a control token. `tool-template.ts` handles templates that
+// cannot show tools.
 import { Template } from '@huggingface/jinja';
 import { FileError, ServeError } from '../common/errors.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
@@ -18,15 +18,15 @@ import {
 } from './template-values.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
-/** A conversation as text and as token ids. */
+/** A conversation as text and token ids. */
 export interface RenderedChat {
   ids: number[];
   text: string;
 }
 
 /**
- * A part [start, end) of a rendering that belongs to one message: UTF-16 units of its content, or the tokens of an assistant's
- * turn with the control token that ends it.
+ * The part [start, end) of a rendering that belongs to one message: UTF-16 units of its content, or the tokens of an
+ * assistant's turn including the control token that ends it.
  */
 export interface MessageRange {
   messageIndex: number;
@@ -38,7 +38,7 @@ export interface MessageRange {
 export interface RenderOptions {
   /** Whether the rendering ends with the start of the assistant's turn. */
   addGenerationPrompt: boolean;
-  /** Whether to cut off the text after the last message, so the answer continues it. */
+  /** Whether to cut off the text after the last message, so the completion continues it. */
   continuesFinalMessage?: boolean;
   variables?: TemplateVariables;
   /** Tools to show. None if absent or empty. */
@@ -53,8 +53,8 @@ export interface ChatTemplate {
    */
   render(messages: readonly ChatMessage[], options: RenderOptions): RenderedChat;
   /**
-   * Renders a whole conversation and returns the ranges of the assistant's messages. Throws `ServeError` also if the
-   * template changes more of a message than the white space around it.
+   * Renders a whole conversation and returns the ranges of the assistant's messages. Also throws `ServeError` if the template
+   * changes more of a message than surrounding white space.
    */
   renderWithSpans(
     messages: readonly ChatMessage[],
@@ -62,7 +62,7 @@ export interface ChatTemplate {
   ): RenderedChat & { spans: MessageRange[] };
 }
 
-/** Parses the tokenizer's chat template. Undefined if it has none. Throws `FileError` if it is invalid. */
+/** Parses the tokenizer's chat template; undefined if it has none. Throws `FileError` if it is invalid. */
 export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefined {
   if (tokenizer.chatTemplate === undefined) return undefined;
   const template = parseTemplate(tokenizer.chatTemplate);
@@ -127,7 +127,7 @@ type RunTemplate = (
   given: { addGenerationPrompt: boolean; tools: unknown[]; variables: TemplateVariables },
 ) => string;
 
-/** A rendered conversation whose turns are to be located. */
+/** A rendered conversation and the data needed to locate its turns. */
 interface Turns {
   quoting: Quoting;
   quoted: readonly TemplateMessage[];
@@ -154,8 +154,8 @@ function locateTexts({ quoting, quoted, quotedText, render }: Turns): MessageRan
 }
 
 /**
- * Returns the offsets at which the assistant's messages with calls begin. That is the place of their content or, if the
- * template leaves the content out, the end of the generation prompt.
+ * Returns the offsets at which the assistant's messages with calls begin: the position of the content or, if the template omits
+ * the content, the end of the generation prompt.
  */
 function locateCalls({ quoting, quoted, quotedText, render }: Turns) {
   return quoted.flatMap((message, messageIndex) => {
@@ -176,7 +176,9 @@ function locateCalls({ quoting, quoted, quotedText, render }: Turns) {
   });
 }
 
-/** Returns the control tokens that end an assistant's turn: those of the end of a text, and what follows a plain message. */
+/**
+ * Returns the control tokens that end an assistant's turn: the end-of-text tokens, and the token that follows a plain message.
+ */
 function endsOfTurn(
   { encoder, specialIds, eosTokenIds }: Tokenizer,
   { quoting, render }: Turns,
@@ -228,7 +230,7 @@ function parseTemplate(source: string): Template {
   }
 }
 
-/** Encodes a rendering. All control tokens in it come from the template; the text between two is encoded as one. */
+/** Encodes a rendering. Its control tokens come from the template. The text between two of them is encoded as one piece. */
 function encodeQuoted(tokenizer: Tokenizer, quoting: Quoting, quotedText: string) {
   const { encoder, specialIds } = tokenizer;
   const sections = encoder.split(quotedText, { specials: true });
@@ -250,7 +252,7 @@ function encodeQuoted(tokenizer: Tokenizer, quoting: Quoting, quotedText: string
       const before = { ...section, text: section.text.slice(0, offset - section.start) };
       return firstTokens[index]! + (before.text === '' ? 0 : encode(before, index).length);
     },
-    /** Returns the index behind the first of some tokens at or after this offset, or the number of tokens. */
+    /** Returns the index after the first of these tokens at or after this offset, or the number of tokens. */
     behindFirst(some: ReadonlySet<number>, offset: number): number {
       const index = sections.findIndex(
         ({ start, id }) => start >= offset && id !== undefined && some.has(id),

@@ -1,5 +1,5 @@
-// Encodes text as token ids. Added tokens are cut out here. The text between them passes the library's normalizer,
-// pre-tokenizer and model, with our own merging (bpe.ts). Does not know decoding or messages.
+// Encodes text as token ids. Added tokens are cut out here. The text between them passes through the library's normalizer,
+// pre-tokenizer and model, with our own merging (bpe.ts).
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { z } from 'zod';
 import { assert } from '../common/assert.ts';
@@ -7,7 +7,7 @@ import { FileError } from '../common/errors.ts';
 import { createMergeTokens, type MergeTokens } from './bpe.ts';
 import type { AddedToken, TokenizerJson } from './tokenizer.ts';
 
-/** A part of a text. With `id` it is an added token. */
+/** A part of a text. With an `id`, it is an added token. */
 export interface Section {
   text: string;
   /** The offset in the whole text, in UTF-16 units. */
@@ -17,17 +17,17 @@ export interface Section {
 
 /** Encodes text as token ids. */
 export interface Encoder {
-  /** Splits text at added tokens: at all of them, or only at those that are not control tokens. */
+  /** Splits text at all added tokens, or only at added tokens that are not control tokens. */
   split(text: string, options: { specials: boolean }): Section[];
-  /** Encodes a section. `index` is its position, because some pre-tokenizers treat the first section differently. */
+  /** Encodes a section. `index` is the section's position, because some pre-tokenizers treat the first section differently. */
   encodeSection(section: Section, index: number): number[];
   /** The tokens that the post-processor adds before and after a text, usually one before. */
   readonly affixes: { before: readonly number[]; after: readonly number[] };
-  /** Returns an encoder that also knows these added tokens. They replace those with the same ids. */
+  /** Returns an encoder with these added tokens. They replace tokens with the same ids. */
   extended(added: readonly AddedToken[]): Encoder;
 }
 
-/** The parts of the library that are used here. Its own types do not resolve. */
+/** The parts of the library that this file uses. The library's types do not resolve. */
 interface LibraryParts {
   normalizer: ((text: string) => string) | null;
   pre_tokenizer: ((text: string, options: { section_index: number }) => string[]) | null;
@@ -37,13 +37,13 @@ interface LibraryParts {
     | null;
 }
 
-/** The library's map from tokens to ids, as far as it uses it. */
+/** The part of the library's token map that the library itself uses. */
 interface Vocabulary {
   has(token: string): boolean;
   get(token: string): number | undefined;
 }
 
-/** Creates an encoder. `idOf` returns the id of any token of the vocabulary, including added tokens. */
+/** Creates an encoder. `idOf` returns the id of any token, including added tokens. */
 export function createEncoder(
   json: TokenizerJson,
   idOf: (token: string) => number | undefined,
@@ -75,7 +75,7 @@ export function createEncoder(
   return encoderOf(json.added_tokens);
 }
 
-/** Returns the model's tokens without control tokens, so no text can become one. */
+/** Returns the model's tokens without control tokens, so that no text can become one. */
 function ordinaryTokens(
   { model, added_tokens }: TokenizerJson,
   idOf: (token: string) => number | undefined,
@@ -92,7 +92,7 @@ function ordinaryTokens(
 
 function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): LibraryParts {
   const { merges, unk_token, byte_fallback } = json.model;
-  // An empty vocabulary, because the library's own maps of it would take most of the time.
+  // The vocabulary is empty, because building the library's maps of it would take most of the time.
   const unknownId = unk_token == null ? undefined : json.model.vocab[unk_token];
   const vocab = unknownId === undefined ? {} : { [unk_token!]: unknownId };
   const model = { ...json.model, vocab, merges: [] };
@@ -103,8 +103,8 @@ function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): Librar
   } catch (cause) {
     throw new FileError('tokenizer.json', 'is not supported', { cause });
   }
-  // The library's merging takes seconds for 100,000 characters. Besides, the reference drops characters that are not in
-  // the vocabulary, while the library keeps them between their neighbors.
+  // The library's merging takes seconds for 100,000 characters. Also, the reference drops characters that are not in the
+  // vocabulary, while the library keeps them between their neighbors.
   assert(typeof parts.model.bpe === 'function', 'the library does not merge with bpe()');
   const dropsUnknown = unk_token == null && byte_fallback !== true;
   const isKept = (character: string) => !dropsUnknown || vocabulary.has(character);
@@ -113,7 +113,7 @@ function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): Librar
   return parts;
 }
 
-/** Returns a function that splits at the first token, the longest one of several. Tokens may include white space. */
+/** Returns a function that splits at the first token, preferring the longest. Tokens may include white space. */
 function createSplitter(tokens: readonly AddedToken[]): (text: string) => Section[] {
   const byContent = new Map(tokens.map((token) => [token.content, token]));
   const pattern = new RegExp(alternatives([...byContent.keys()]), 'gu');
@@ -152,8 +152,8 @@ function readAffixes(parts: LibraryParts, idOf: (token: string) => number | unde
   return { before: toIds(tokens.slice(0, at)), after: toIds(tokens.slice(at + 1)) };
 }
 
-// The library splits text differently from the reference implementation in two cases, both because of JavaScript: `\d`
-// matches 0 to 9 only, and `\s` matches U+FEFF but not U+0085. The pre-tokenizer is rewritten to what the reference does.
+// The library splits text differently from the reference implementation in two cases, both due to JavaScript: `\d` matches only
+// 0 to 9, and `\s` matches U+FEFF but not U+0085. The pre-tokenizer is rewritten to match the reference.
 
 const stepSchema = z.looseObject({
   type: z.string(),
@@ -169,7 +169,7 @@ const GPT2_SPLIT =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\p{White_Space}\\p{L}\\p{N}]+" +
   '|\\p{White_Space}+(?!\\P{White_Space})|\\p{White_Space}+';
 
-/** Rewrites the `pre_tokenizer` of a tokenizer.json where needed. */
+/** Rewrites the `pre_tokenizer` of a tokenizer.json if needed. */
 function toReferenceSplits(preTokenizer: unknown): unknown {
   const step = stepSchema.safeParse(preTokenizer).data;
   switch (step?.type) {
@@ -178,7 +178,7 @@ function toReferenceSplits(preTokenizer: unknown): unknown {
     case 'Digits':
       return splitBy(step.individual_digits ? '\\p{N}' : '\\p{N}+');
     case 'ByteLevel': {
-      // The prefix space is added before the split. A rewritten one would add it after.
+      // The prefix space is added before the split. A rewritten step would add it afterwards.
       if (step.use_regex === false || step.add_prefix_space) return step;
       return {
         type: 'Sequence',

@@ -1,5 +1,5 @@
-// Converts a GGUF file's metadata to the contents of tokenizer.json and tokenizer_config.json. Does not know tensors.
-// The keys are documented at https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
+// Converts a GGUF file's metadata to the contents of tokenizer.json and tokenizer_config.json. The keys are documented at
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
@@ -28,7 +28,7 @@ type TokenizerMetadata = z.infer<typeof metadataSchema>;
 interface PreTokenizer {
   preTokenizer: object;
   normalizer?: object;
-  /** Whether a pre-token that is already a token is not merged. */
+  /** Whether a pre-token that is already a token stays unmerged. */
   ignoreMerges?: boolean;
   /** Whether a text starts with the BOS token if `add_bos_token` is absent. */
   addBos?: boolean;
@@ -42,7 +42,7 @@ const byteLevel = (use_regex: boolean) => ({
 });
 const sequence = (...pretokenizers: object[]) => ({ type: 'Sequence', pretokenizers });
 const digitsThenGpt2 = sequence({ type: 'Digits', individual_digits: true }, byteLevel(true));
-/** The pattern of tiktoken's cl100k. Later model families vary the number of digits. */
+/** The pattern of tiktoken's cl100k. Later model families change the number of digits. */
 const cl100k = (digits: string) =>
   sequence(
     {
@@ -69,7 +69,7 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   qwen2: { preTokenizer: cl100k('\\p{N}'), normalizer: { type: 'NFC' } },
 };
 
-/** Converts the metadata. Throws `FileError` with the key that is absent, invalid or not supported. */
+/** Converts the metadata. Throws `FileError` naming a key that is absent, invalid or not supported. */
 export function tokenizerFromGguf(metadata: Record<string, unknown>): {
   tokenizerJson: object;
   tokenizerConfig: object;

@@ -1,5 +1,5 @@
-// Finds any of several strings in a text that arrives in pieces, with an Aho-Corasick automaton over UTF-16 units. The
-// cost per unit does not depend on the number of strings. Does not know tokens.
+// Finds any of several strings in a text that arrives in pieces, with an Aho-Corasick automaton over UTF-16 units. The cost per
+// unit does not depend on the number of strings.
 
 /** The automaton's state after some text. */
 export type StopState = number & { readonly __stopState: true };
@@ -9,13 +9,13 @@ export interface StopStrings {
   readonly start: StopState;
   /** Returns the state after one more UTF-16 unit. */
   next(state: StopState, unit: number): StopState;
-  /** Returns the length of the longest string that the text ends with, or 0. */
+  /** Returns the length of the longest string that ends here, or 0. */
   completed(state: StopState): number;
-  /** Returns the length of the longest end of the text that may be the beginning of a string. */
+  /** Returns the length of the longest suffix of the text that may be the start of a string. */
   open(state: StopState): number;
 }
 
-/** Builds the automaton. Takes time and memory proportional to the strings' total length. No string may be empty. */
+/** Builds the automaton, in time and memory proportional to the total length of the strings. No string may be empty. */
 export function createStopStrings(strings: readonly string[]): StopStrings {
   const edges: Map<number, number>[] = [new Map()]; // per node, unit → node
   const depths = [0];
@@ -43,7 +43,7 @@ export function createStopStrings(strings: readonly string[]): StopStrings {
       if (node === 0) return 0;
     }
   };
-  // Breadth first: a node's fallback is nearer to the root and must be complete before it.
+  // Breadth first: a node's fallback is closer to the root and must be complete first.
   const queue = [...edges[0]!.values()];
   for (const node of queue) {
     for (const [unit, child] of edges[node]!) {

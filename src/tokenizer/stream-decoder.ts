@@ -1,11 +1,11 @@
-// Decodes a stream of tokens. Incomplete characters and text that may become a stop string are held back. The time per
-// token does not depend on the length of the text. Does not know requests.
+// Decodes a stream of tokens. Incomplete characters, and text that may become a stop string, are held back. The time per token
+// does not depend on the length of the text.
 import type { StopStrings } from './stop-strings.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
-/** Decodes the tokens of one generation. */
+/** Decodes the tokens of one sequence. */
 export interface StreamDecoder {
-  /** Returns the text that this token completes. After `stopped` no more text follows. */
+  /** Returns the text that this token completes. After `stopped`, no more text follows. */
   push(id: number): { text: string; stopped: boolean };
   /** Returns the text that was held back. An incomplete character becomes U+FFFD. */
   end(): string;
@@ -17,15 +17,15 @@ export interface StreamDecoderOptions {
   stop: StopStrings;
   /** Whether the stop string is part of the text. */
   includesStop?: boolean | undefined;
-  /** Stop strings that are completed within this many tokens count as ordinary text. */
+  /** Stop strings completed within this many tokens count as ordinary text. */
   minTokens?: number | undefined;
-  /** Control tokens that are part of the text. The others have none. */
+  /** Control tokens that appear in the text. Others are omitted. */
   shownSpecials?: ReadonlySet<number> | undefined;
 }
 
 /**
- * Creates a decoder. Its texts together equal `decode(ids, { skipSpecials: true })`, cut at the stop string that is
- * completed first. If several end at the same position, the longest one counts.
+ * Creates a decoder. Its concatenated texts equal `decode(ids, { skipSpecials: true })`, cut at the stop string that is
+ * completed first. If several end at the same position, the longest counts.
  */
 export function createStreamDecoder(
   tokenizer: Pick<Tokenizer, 'tokenBytes' | 'specialIds' | 'trimStart'>,

@@ -1,4 +1,4 @@
-// The values that a chat template gets: messages, tools and variables, all of their texts quoted. Does not know templates.
+// Builds the values for a chat template: messages, tools and variables, with all texts quoted.
 
 import { randomBytes } from 'node:crypto';
 import { ServeError } from '../common/errors.ts';
@@ -12,7 +12,7 @@ export interface ChatMessage {
   role: string;
   content: string;
   name?: string;
-  /** The calls that an assistant's message makes after its content. */
+  /** The calls in an assistant's message, after its content. */
   toolCalls?: readonly ToolCall[];
   /** The id of the call whose result this message is. */
   toolCallId?: string;
@@ -21,17 +21,17 @@ export interface ChatMessage {
 /** Additional variables for a template. */
 export type TemplateVariables = Readonly<Record<string, string | number | boolean | null>>;
 
-/** A message as templates read it. */
+/** A message in the form that templates read. */
 export interface TemplateMessage {
   role: string;
   content: string;
   name?: string;
   tool_call_id?: string;
-  /** Templates write arguments as JSON themselves. */
+  /** Templates serialize the arguments themselves. */
   tool_calls?: { id: string; type: 'function'; function: { name: string; arguments: unknown } }[];
 }
 
-/** Quotes a message. */
+/** Returns the message for the template, with all its texts quoted. */
 export function quoteMessage({ quote }: Quoting, message: ChatMessage): TemplateMessage {
   const { role, content, name, toolCalls = [], toolCallId } = message;
   return {
@@ -52,7 +52,7 @@ export function quoteMessage({ quote }: Quoting, message: ChatMessage): Template
   };
 }
 
-/** Quotes tools and writes them as OpenAI's API does, because templates repeat them as JSON. */
+/** Quotes tools and arranges them as in OpenAI's API, because templates repeat them as JSON. */
 export function quoteTools({ quote }: Quoting, tools: readonly FunctionTool[]): unknown[] {
   return tools.map((tool) => quoteDeep(quote, { type: 'function', function: tool }));
 }
@@ -66,7 +66,7 @@ function quoteDeep(quote: Quoting['quote'], value: unknown): unknown {
   return Object.fromEntries(entries);
 }
 
-/** Names with a meaning in templates or in Jinja. Callers cannot use them. */
+/** Names that have a meaning in templates or in Jinja. Callers cannot use them. */
 const RESERVED_VARIABLES = new Set([
   'messages',
   'add_generation_prompt',
@@ -84,7 +84,7 @@ const RESERVED_VARIABLES = new Set([
   'loop',
 ]);
 
-/** Quotes the texts of variables, like those of messages. Throws `ServeError` for a reserved name. */
+/** Quotes the texts of variables in the same way. Throws `ServeError` for a reserved name. */
 export function quoteVariables(
   { quote }: Quoting,
   variables: TemplateVariables,
@@ -102,20 +102,20 @@ export function quoteVariables(
   return Object.fromEntries(entries);
 }
 
-// Passes the text of messages through a chat template: quoted, so it cannot look like a control token, and marked, so it
-// can be found in the rendering. Does not know tokens or templates.
+// Passes messages' texts through a chat template. They are quoted, so they cannot look like control tokens, and marked, so they
+// can be found in the rendering.
 
 /** Quotes and marks the texts of one rendering. */
 export interface Quoting {
-  /** Replaces control tokens, and the beginning of one at the end, by placeholders. */
+  /** Replaces control tokens by placeholders, and also the start of one at the end of the text. */
   quote(text: string): string;
-  /** Replaces the placeholders in a text by what they stand for. */
+  /** Restores the texts that the placeholders in a text stand for. */
   restore(text: string): string;
   /** Returns a text that occurs nowhere else. */
   mark(index: number): string;
 }
 
-/** Creates a `Quoting`. Its placeholders contain a random number, so no message can contain one. */
+/** Creates a `Quoting`. Its placeholders contain a random number, so no message can contain them. */
 export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
   const nonce = randomBytes(8).toString('hex');
   const controls = [...specialIds].flatMap((id) => idToToken(id) ?? []);
@@ -124,7 +124,7 @@ export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
   const placeholder = (text: string) => `\uE000${nonce}:${quotedTexts.push(text) - 1}\uE001`;
   const quote = (text: string) => {
     const whole = control ? text.replace(control, placeholder) : text;
-    // The template's next text must not complete a control token that the message begins.
+    // The template's next text must not complete a control token that the message starts.
     const open = Math.max(0, ...controls.map((token) => openLength(whole, token)));
     return open === 0 ? whole : whole.slice(0, -open) + placeholder(whole.slice(-open));
   };
@@ -152,8 +152,8 @@ interface MarkedContent {
 }
 
 /**
- * Finds contents in the rendering `text`. The `skeleton` is a rendering of the same messages with marks instead of the
- * contents. Undefined if the two differ in more than the contents and white space around them.
+ * Finds contents in the rendering `text`. `skeleton` is a rendering of the same messages with marks instead of contents.
+ * Undefined if the two differ by more than the contents and the white space around them.
  */
 export function locateContents(
   text: string,

@@ -1,5 +1,5 @@
-// Converts tokens to the bytes that they stand for, by the `decoder` of a tokenizer.json. Decoding a text then means
-// concatenating bytes. Does not know ids.
+// Converts tokens to the bytes that they stand for, following the `decoder` of a tokenizer.json. Decoding a text then means
+// concatenating bytes.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 
@@ -67,7 +67,7 @@ function readStep(step: unknown): DecoderStep {
   const { type } = z.object({ type: z.string() }).catch({ type: 'none' }).parse(step);
   if (type === 'ByteLevel') return { byteLevel: true };
   if (type === 'ByteFallback') return { byteFallback: true };
-  if (type === 'Fuse') return {}; // joins the tokens, which concatenation does anyway
+  if (type === 'Fuse') return {}; // joins the tokens, which concatenation already does
   const replace = replaceSchema.safeParse(step);
   if (replace.success) return { replace: [replace.data.pattern.String, replace.data.content] };
   if (stripSchema.safeParse(step).success) return { trimStart: true };
@@ -80,7 +80,7 @@ function readStep(step: unknown): DecoderStep {
   throw new FileError('tokenizer.json: decoder', `type "${type}" is not supported`);
 }
 
-/** Undefined if the token is not in the byte alphabet. Such an added token stands for its own text. */
+/** Returns undefined if the token is not in the byte alphabet. Such an added token stands for its own text. */
 function byteLevelBytes(token: string): Uint8Array | undefined {
   const bytes = new Uint8Array(token.length);
   for (let i = 0; i < token.length; i++) {

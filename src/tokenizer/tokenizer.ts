@@ -1,5 +1,5 @@
-// The tokenizer of a model folder: text ↔ token ids. A text is decoded by concatenating the bytes of its tokens, so a
-// stream of tokens decodes to the same text. Does not know messages or the model.
+// The tokenizer of a model folder: text ↔ token ids. Decoding concatenates the bytes of the tokens, so a stream of tokens
+// decodes to the same text.
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
@@ -22,7 +22,7 @@ export interface Tokenizer {
   readonly eosTokenIds: readonly number[];
   /** `bos_token`, `eos_token` and the like of tokenizer_config.json, for the chat template. */
   readonly namedTokens: Readonly<Record<string, string>>;
-  /** The contents of tokenizer_config.json, with the effective chat template and a class name. */
+  /** The contents of tokenizer_config.json, with the effective chat template and class name. */
   readonly config: Readonly<Record<string, unknown>>;
   /** The Jinja source. Undefined if the model has none. */
   readonly chatTemplate: string | undefined;
@@ -31,11 +31,11 @@ export interface Tokenizer {
   /** For text in which only some parts may contain control tokens. */
   readonly encoder: Encoder;
   /**
-   * Encodes text. `specials`: whether the text of a control token becomes its id. Text from users must not.
-   * `affixes`: whether to add the tokens that the model expects around a text, usually one at the start.
+   * Encodes text. `specials`: whether a control token's text becomes its id; never allow this for text from users. `affixes`:
+   * whether to add the tokens that the model expects around a text, usually one at the start.
    */
   encode(text: string, options: { specials: boolean; affixes?: boolean }): number[];
-  /** Encodes a text that is not at the start of a text, without control tokens. */
+  /** Encodes text from the middle of a text, without control tokens. */
   encodeInside(text: string): number[];
   /** Decodes tokens. Invalid UTF-8 becomes U+FFFD. Unknown ids are skipped. */
   decode(ids: readonly number[], options: { skipSpecials: boolean }): string;
@@ -43,8 +43,8 @@ export interface Tokenizer {
   /** Returns the bytes that the token stands for. Empty for an unknown id. */
   tokenBytes(id: number): Uint8Array;
   /**
-   * Returns the tokenizer with the tokens of an adapter: this one if it has them all. They may take the place of control tokens,
-   * as of reserved ones. Throws `FileError` if one has the id or the text of another token.
+   * Returns the tokenizer with an adapter's tokens; this one if it already has them all. They may replace control tokens, for
+   * example reserved ones. Throws `FileError` if one has the id or the text of another token.
    */
   extended(added: AddedTokens): Tokenizer;
 }
@@ -113,7 +113,7 @@ export function createTokenizer(
   });
 }
 
-/** The parts of a tokenizer that an adapter's tokens change, or not. */
+/** The parts of a tokenizer that decide whether an adapter's tokens change it. */
 interface TokenizerParts
   extends Pick<
     Tokenizer,
@@ -159,7 +159,9 @@ function tokenizerOf({ rules, tokenToId, ...parts }: TokenizerParts): Tokenizer 
   return tokenizer;
 }
 
-/** Returns the tokens that a tokenizer lacks. Adapters list those of their base, too. Throws `FileError` if there are too many. */
+/**
+ * Returns the tokens that a tokenizer lacks. Adapters also list their base's tokens. Throws `FileError` if there are too many.
+ */
 export function newTokens(
   { idToToken }: Pick<Tokenizer, 'idToToken'>,
   { tokens, ...rest }: AddedTokens,
@@ -170,14 +172,14 @@ export function newTokens(
   throw new FileError('added_tokens', message);
 }
 
-/** Leaves out a token for padding that has no rows. */
+/** Drops a padding token that has no rows. */
 export function withoutPadding({ tokens, ...added }: AddedTokens, rows: number): AddedTokens {
   const isSeen = ({ id, content }: AddedTokens['tokens'][number]) =>
     id < rows || content !== added.pad_token;
   return { ...added, tokens: tokens.filter(isSeen) };
 }
 
-/** Undefined if there is no new token. */
+/** Returns undefined if there is no new token. */
 function extendParts(parts: TokenizerParts, added: AddedTokens): TokenizerParts | undefined {
   const { idToToken, tokenToId, namedTokens } = parts;
   const { tokens } = newTokens(parts, added);
@@ -221,7 +223,7 @@ function parseTokenizerConfig(config: unknown) {
   return { namedTokens, entries, chatTemplate: readTemplate(chat_template) };
 }
 
-/** The value is one template, or a list of named ones, of which `default` is used. */
+/** The value is one template or a list of named templates, of which `default` is used. */
 function readTemplate(value: unknown): string | undefined {
   const named = z.array(z.object({ name: z.string(), template: z.string() })).safeParse(value);
   if (named.success) return named.data.find(({ name }) => name === 'default')?.template;
@@ -238,7 +240,7 @@ async function loadJson(directory: string, file: string): Promise<unknown> {
   }
 }
 
-// Parses tokenizer.json. Knows the fields, but not what they mean.
+// Parses tokenizer.json: the schema of its fields.
 
 const addedTokenSchema = z.looseObject({
   id: z.int().nonnegative(),
@@ -248,7 +250,7 @@ const addedTokenSchema = z.looseObject({
   lstrip: z.boolean().default(false),
   rstrip: z.boolean().default(false),
 });
-/** A token that is not part of the model's own vocabulary, or is matched before it. */
+/** A token outside the model's vocabulary, or one that is matched before the model's tokens. */
 export type AddedToken = Readonly<
   Pick<z.infer<typeof addedTokenSchema>, 'id' | 'content' | 'special' | 'lstrip' | 'rstrip'>
 >;

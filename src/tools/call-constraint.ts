@@ -1,22 +1,22 @@
-// The texts of answers with calls, as a constraint: other text is free, and a call names one of the tools and has arguments
-// that satisfy its schema.
+// Builds the constraint for completions with calls: other text is free, and a call names one of the tools and has arguments
+// that satisfy the tool's schema.
 import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
 import type { ToolFormat } from './formats.ts';
 
-/** Which calls an answer has. */
+/** The calls that a completion may contain. */
 export interface CallRules {
-  /** `auto`: any number, also none. `required`: at least one, and no other text. */
+  /** `auto`: any number of calls, including none. `required`: at least one, and no other text. */
   readonly mode: 'auto' | 'required';
   /** Whether there is at most one. */
   readonly isSingle: boolean;
-  /** An answer without calls. Absent: any text, which may also come before and between calls. */
+  /** The constraint for a completion without calls. Absent: any text, which may also come before and between calls. */
   readonly text?: Constraint | undefined;
   /** The format's tags that are control tokens of the model, with their ids. */
   readonly tagIds: ReadonlyMap<string, number>;
 }
 
-/** Returns the constraint of an answer that may call these tools. */
+/** Returns the constraint of a completion that may call these tools. */
 export function constrainCalls(
   format: ToolFormat,
   tools: readonly FunctionTool[],
@@ -39,7 +39,7 @@ export function constrainCalls(
   if (mode === 'required') return whole;
   if (text) return anyOf([text, whole]);
   if (startsBare) return anyOf([{ kind: 'tags', triggers: [before], tags: [] }, whole]);
-  // Free text has no control tokens, so nothing needs to look for the tag in it.
+  // Free text contains no control tokens, so nothing needs to search it for the tag.
   if (tagIds.has(open)) return sequence({ kind: 'any_text' }, anyOf([literal(''), whole]));
   const isList = first !== '';
   const tags = isList
@@ -72,7 +72,7 @@ function anyOf(options: readonly Constraint[]): Constraint {
   return { kind: 'any_of', options };
 }
 
-/** A text in which some tags are control tokens. */
+/** Returns the pattern of a text in which some tags are control tokens. */
 function withTokens(text: string, tagIds: ReadonlyMap<string, number>): Constraint {
   for (const [tag, id] of tagIds) {
     const at = text.indexOf(tag);

@@ -1,39 +1,39 @@
-// Turns the text of an answer into content and calls while it arrives. Text that may become a call is held back; what turns
-// out to be no call is content. Does not know tokens or any API's wire format.
+// Parses the text of a completion into content and calls as it arrives. Text that may become a call is held back; if it turns
+// out not to be a call, it is content.
 import type { ToolCall } from '../contracts/tools.ts';
 import { CallScanner } from './call-scanner.ts';
 import type { ToolFormat } from './formats.ts';
 
-/** A part of an answer. A call's parts follow each other, and its arguments are together the text of a JSON object. */
+/** A part of a completion. A call's parts follow each other, and its concatenated arguments are the text of a JSON object. */
 export type AnswerPart =
   | { readonly type: 'content'; readonly text: string }
-  /** Begins a call. `index` counts the answer's calls from 0. */
+  /** Starts a call. `index` counts the completion's calls from 0. */
   | { readonly type: 'call'; readonly index: number; readonly id: string; readonly name: string }
   | { readonly type: 'arguments'; readonly index: number; readonly text: string };
 
-/** Parses one answer. */
+/** Parses one completion. */
 export interface CallParser {
   push(text: string): AnswerPart[];
-  /** Returns what was held back. The arguments of a call that was cut off stay incomplete. */
+  /** Returns the text that was held back. The arguments of a truncated call stay incomplete. */
   end(): AnswerPart[];
 }
 
-/** Which calls there can be. */
+/** The calls to expect. */
 export interface CallParserOptions {
-  /** The functions that can be called. A call of another one is content. */
+  /** The functions that can be called. A call of any other function is content. */
   readonly names: readonly string[];
-  /** The most calls. The text behind them is dropped. */
+  /** The most calls. Text after them is dropped. */
   readonly maxCalls: number;
-  /** Returns a new id. */
+  /** Returns a new call id. */
   createId(): string;
 }
 
-/** Creates a parser. The white space before and between calls belongs to neither. */
+/** Creates a parser. White space before and between calls is dropped. */
 export function createCallParser(format: ToolFormat, options: CallParserOptions): CallParser {
   return new Parser(format, options);
 }
 
-/** Parses a whole answer. */
+/** Parses a whole completion. */
 export function parseAnswer(
   parser: CallParser,
   text: string,
@@ -60,9 +60,9 @@ class Parser implements CallParser {
   readonly #options: CallParserOptions;
   #parts: AnswerPart[] = [];
   #mode: 'start' | 'text' | 'calls' | 'ended';
-  /** The unread end of the text: it may become a tag. */
+  /** The unread end of the text, which may become a tag. */
   #held = '';
-  /** White space behind the content so far. */
+  /** White space after the content so far. */
   #space = '';
   /** The text since the opening tag or the last call. It is content if no call follows. */
   #tried = '';
@@ -102,7 +102,7 @@ class Parser implements CallParser {
     return parts;
   }
 
-  /** Reads the start of an answer that may be a call without a tag. */
+  /** Reads the start of a completion that may begin with an untagged call. */
   #readStart(text: string): string {
     const rest = text.trimStart();
     this.#space += text.slice(0, text.length - rest.length);
@@ -110,7 +110,7 @@ class Parser implements CallParser {
     return rest;
   }
 
-  /** Reads up to an opening tag. Holds back white space, which is dropped before a tag, and what may become a tag. */
+  /** Reads up to an opening tag. Holds back white space, which is dropped before a tag, and text that may become a tag. */
   #readText(text: string): string {
     const { open } = this.#format;
     const at = text.indexOf(open);
@@ -179,7 +179,7 @@ class Parser implements CallParser {
     });
   }
 
-  /** Goes back to text. `isText`: whether what was tried is no call and therefore content. */
+  /** Returns to text. `isText`: whether the attempted call turned out to be content. */
   #endBlock({ isText }: { isText: boolean }): void {
     if (isText) {
       this.#addContent(this.#space + this.#tried);
@@ -195,7 +195,7 @@ class Parser implements CallParser {
   }
 }
 
-/** Returns the length of the longest proper beginning of `tag` that the text ends with. */
+/** Returns the length of the longest proper prefix of `tag` that the text ends with. */
 function openLength(text: string, tag: string): number {
   for (let length = Math.min(tag.length - 1, text.length); length > 0; length--) {
     if (text.endsWith(tag.slice(0, length))) return length;

@@ -1,13 +1,13 @@
-// Reads one call, a JSON object with a name and arguments, from text that arrives in pieces. The arguments are passed on as
-// the model writes them. Does not know tags or what surrounds a call.
+// Reads one call, a JSON object with a name and arguments, from text that arrives in pieces. The arguments are passed on
+// exactly as the model writes them.
 
 /** The keys that models use for a call's arguments. */
 const ARGUMENT_KEYS: ReadonlySet<string> = new Set(['arguments', 'parameters']);
 const SPACE = /\s/u;
 
-/** Receives a call while it is read. */
+/** Receives a call while it is being read. */
 export interface CallReceiver {
-  /** Returns whether there is a function of this name. If not, the text is no call. */
+  /** Whether there is a function of this name. If not, the text is not a call. */
   accepts(name: string): boolean;
   /** Called once, before the first arguments. */
   open(name: string): void;
@@ -20,10 +20,10 @@ export class CallScanner {
   #step: 'object' | 'key' | 'colon' | 'value' | 'next' = 'object';
   #extent = new ValueExtent();
   #key = '';
-  /** The text of the current key or value so far. Without arguments that were passed on. */
+  /** The text of the current key or value so far, excluding arguments that were passed on. */
   #text = '';
   #name: string | undefined;
-  /** Arguments that came before the name. */
+  /** Arguments that arrived before the name. */
   #early: string | undefined;
   #isOpen = false;
   #hasArguments = false;
@@ -33,17 +33,17 @@ export class CallScanner {
     this.#receiver = receiver;
   }
 
-  /** `failed`: the text is no call, or not a whole one. */
+  /** `failed`: the text is not a call, or not a complete one. */
   get state(): 'reading' | 'done' | 'failed' {
     return this.#state;
   }
 
-  /** Whether the receiver has the call's name. */
+  /** Whether the receiver has been given the call's name. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
 
-  /** Reads from `start` and returns the index of the first unit that does not belong to the call. */
+  /** Reads from `start`, and returns the index of the first unit after the call. */
   read(text: string, start: number): number {
     let at = start;
     while (at < text.length && this.#state === 'reading') {
@@ -54,7 +54,7 @@ export class CallScanner {
     return at;
   }
 
-  /** Reads one unit of structure, or begins a key or a value. */
+  /** Reads one unit of structure, or starts a key or a value. */
   #begin(text: string, at: number): number {
     const unit = text[at]!;
     switch (this.#step) {
@@ -95,7 +95,7 @@ export class CallScanner {
     return isValid ? end : this.#fail(end);
   }
 
-  /** Passes arguments on as they come, unless they are still to be checked or wait for the name. */
+  /** Passes arguments on as they arrive, unless they must first be checked or wait for the name. */
   #addPiece(piece: string): void {
     const isArguments = this.#step === 'value' && ARGUMENT_KEYS.has(this.#key);
     if (isArguments && this.#extent.isObject && this.#name !== undefined) this.#emit(piece);
@@ -135,7 +135,7 @@ export class CallScanner {
     this.#receiver.addArguments(piece);
   }
 
-  /** Ends the object, whose closing brace is at `at`. */
+  /** Ends the object, whose closing brace is at index `at`. */
   #finish(at: number): number {
     if (this.#name === undefined) return this.#fail(at);
     if (!this.#hasArguments) this.#emit('{}');
@@ -148,14 +148,14 @@ export class CallScanner {
 class ValueExtent {
   isStarted = false;
   isDone = false;
-  /** Whether the value begins with a brace. */
+  /** Whether the value starts with a brace. */
   isObject = false;
   #depth = 0;
   #isInString = false;
   #isEscaped = false;
   #isScalar = false;
 
-  /** Reads the value from `start` on and returns the index of the first unit behind it. */
+  /** Reads the value from `start`, and returns the index of the first unit after it. */
   read(text: string, start: number): number {
     if (!this.isStarted) {
       this.isStarted = true;
@@ -197,7 +197,7 @@ function parseText(json: string): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** Returns arguments as the text of an object. Some models write that text as a string, or null for none. */
+/** Returns arguments as the text of an object. Some models write that text as a string, or write null for no arguments. */
 function toArguments(json: string): string | undefined {
   if (json.startsWith('{')) return json;
   const value = parseJson(json);

@@ -1,35 +1,35 @@
-// How models are told of tools and how they call them: a table of formats. Each writes calls as JSON objects and differs in
-// the tags around them. Does not know templates or requests.
+// The formats of tool calls: how models are given tools and how they call them, as a table. Each format writes calls as JSON
+// objects; the tags around them differ.
 import { createHash } from 'node:crypto';
 import { TOOL_FORMAT_NAMES, type ToolFormatName } from '../contracts/tool-format.ts';
 import type { FunctionTool, ToolCall } from '../contracts/tools.ts';
 
-/** How a family of models writes tools, calls and results. */
+/** A model family's format for tools, calls and results. */
 export interface ToolFormat {
   readonly name: ToolFormatName;
   /** The tag before calls, and the control token that may stand before calls without a tag. */
   readonly open: string;
-  /** The tag behind calls. Empty: they end with the answer. */
+  /** The tag after calls. Empty: they end with the completion. */
   readonly close: string;
-  /** Whether an answer may begin with a call, without the opening tag. */
+  /** Whether a completion may start with a call without the opening tag. */
   readonly startsBare: boolean;
-  /** Whether an answer has at most one call, because the family's templates take no more. */
+  /** Whether a completion contains at most one call, because the family's templates accept no more. */
   readonly isSingle: boolean;
-  /** The text around one call: before its name, between name and arguments, and behind them. */
+  /** The text around one call: before its name, between name and arguments, and after the arguments. */
   readonly call: readonly [before: string, between: string, after: string];
-  /** The text around all calls of an answer, and between two. */
+  /** The text around all calls of a completion, and between two calls. */
   readonly list: readonly [before: string, between: string, after: string];
-  /** Writes an id as the family's templates require it. */
+  /** Converts an id to the form that the family's templates require. */
   toTemplateId(id: string): string;
-  /** For templates that show no tools: the instructions, as a part of the system message. */
+  /** For templates that cannot show tools: the instructions, as part of the system message. */
   describe(tools: readonly FunctionTool[]): string;
-  /** For templates that show no results: the text of a result, as a part of a message of the user. */
+  /** For templates that cannot show results: the text of a result, as part of a user message. */
   writeResult(content: string, id: string): string;
 }
 
 const sameId = (id: string) => id;
 
-/** Every format: a row. The first one is for models whose template shows no tools. */
+/** All formats, one row each. The first is for models whose template cannot show tools. */
 const FORMATS: Readonly<Record<ToolFormatName, ToolFormat>> = {
   // Hermes 2 Pro and later, Qwen 2.5, Qwen 3.
   hermes: {
@@ -56,7 +56,7 @@ For each function call, return a json object with function name and arguments wi
 </tool_call>`,
     writeResult: (content) => `<tool_response>\n${content}\n</tool_response>`,
   },
-  // Llama 3.1 and later. The control token comes before calls of built-in tools, which it also begins others with.
+  // Llama 3.1 and later. The control token precedes calls of built-in tools; the model also starts other calls with it.
   llama3: {
     name: 'llama3',
     open: '<|python_tag|>',
@@ -90,10 +90,10 @@ ${tools.map(writeTool).join('\n\n')}`,
   },
 };
 
-/** All formats. The first is for models whose template shows no tools. */
+/** All formats. The first is for models whose template cannot show tools. */
 export const TOOL_FORMATS: readonly ToolFormat[] = TOOL_FORMAT_NAMES.map((name) => FORMATS[name]);
 
-/** Returns the format of this name. */
+/** Returns the format with this name. */
 export function toolFormat(name: ToolFormatName): ToolFormat {
   return FORMATS[name];
 }
@@ -113,7 +113,9 @@ function writeTool(tool: FunctionTool): string {
   return spaceJson(JSON.stringify({ type: 'function', function: tool }));
 }
 
-/** Rewrites the white space of valid JSON as Python does, because models were trained on that. Keeps numbers as they are. */
+/**
+ * Rewrites the white space of valid JSON as Python's writer does, because models were trained on that. Numbers stay unchanged.
+ */
 export function spaceJson(json: string): string {
   return json.replace(/"(?:[^"\\]|\\.)*"|\s+|[:,]/gu, (part) => {
     if (part.startsWith('"')) return part;
@@ -121,7 +123,7 @@ export function spaceJson(json: string): string {
   });
 }
 
-/** Mistral's templates refuse ids of another form than nine letters or digits. */
+/** Mistral's templates only accept ids of nine letters or digits. */
 function toNineCharacters(id: string): string {
   if (/^[a-zA-Z0-9]{9}$/.test(id)) return id;
   return createHash('sha256').update(id).digest('hex').slice(0, 9);

@@ -1,4 +1,4 @@
-// Tokenizes long texts and renders long conversations in a process of its own, because both would block the event loop: 32,000
+// Tokenizes long texts and renders long conversations in a separate process, because both would block the event loop: 32,000
 // characters take up to 100 ms. The process loads the model's tokenizer and template from its folder.
 import { type PlainError, ServeError } from '../common/errors.ts';
 import { JobProcess } from '../common/job-process.ts';
@@ -25,17 +25,17 @@ export type PromptJob = PromptModel &
     | { readonly messages: readonly ChatMessage[]; readonly options: RenderOptions }
   );
 
-/** Token ids, which cross the channel much faster in a typed array, or why there are none. */
+/** Token ids, or why there are none. The ids are a typed array, which crosses the channel much faster. */
 export type PromptResult = { readonly ids: Uint32Array } | { readonly error: PlainError };
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./prompt-worker.${EXTENSION}`, import.meta.url);
 
 const LIMITS = {
-  /** The largest body takes 2 s, and a tokenizer of 256,000 tokens 1 s to load. */
+  /** The largest body takes 2 s, and loading a tokenizer of 256,000 tokens takes 1 s. */
   deadlineMs: 20_000,
   maxHeapMb: 1024,
-  /** A prompt that is known would be answered faster, also to another tenant. */
+  /** A remembered prompt would be answered faster, even for another tenant. */
   maxRemembered: 0,
 };
 const LIMIT_FAULTS = {
@@ -43,7 +43,7 @@ const LIMIT_FAULTS = {
   memory: 'The prompt needs too much memory to tokenize. Send a shorter one.',
 };
 
-/** Encodes long prompts of one model. Its process starts with the first one and ends when idle. */
+/** Encodes long prompts of one model. Its process starts with the first prompt and ends when idle. */
 export class LongPrompts {
   readonly #model: PromptModel;
   readonly #process: JobProcess<PromptResult>;
@@ -59,12 +59,12 @@ export class LongPrompts {
     this.#caller = caller;
   }
 
-  /** Returns the same for an adapter with tokens of its own. It shares the process. */
+  /** Returns the encoder for an adapter's tokenizer. It shares the process. */
   extended(added: AddedTokens): LongPrompts {
     return new LongPrompts({ ...this.#model, added }, this.#process);
   }
 
-  /** Returns the same in the name of a caller. It shares the process. */
+  /** Returns the encoder on behalf of a caller. It shares the process. */
   calledBy(caller: Caller): LongPrompts {
     return new LongPrompts(this.#model, this.#process, caller);
   }
@@ -74,7 +74,7 @@ export class LongPrompts {
     return this.#run({ ...this.#model, text, affixes });
   }
 
-  /** Returns the token ids of a conversation. Rejects with `ServeError`, as `ChatTemplate.render` throws it. */
+  /** Returns the token ids of a conversation. Rejects with the `ServeError` of `ChatTemplate.render`. */
   render(messages: readonly ChatMessage[], options: RenderOptions): Promise<number[]> {
     return this.#run({ ...this.#model, messages, options });
   }

@@ -1,4 +1,4 @@
-// The worker process: encodes prompts for `long-prompts.ts`. It ends with the channel to its parent.
+// The worker process that encodes prompts for `long-prompts.ts`. It ends when the channel to its parent closes.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { serveJobs } from '../common/job-process.ts';
@@ -8,7 +8,7 @@ import { createToolTemplate } from './tool-template.ts';
 
 serveJobs(encode);
 
-/** All jobs are for the same base, and come one after the other. */
+/** All jobs are for the same base, and run one at a time. */
 let language: Awaited<ReturnType<typeof loadLanguage>> | undefined;
 
 async function loadLanguage({ directory, toolFormat }: PromptModel) {
@@ -17,7 +17,7 @@ async function loadLanguage({ directory, toolFormat }: PromptModel) {
   return { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
 }
 
-/** With the tokens of an adapter. The server has made the same tokenizer of them before. */
+/** Returns tokenizer and template with an adapter's tokens. The server has already built the same tokenizer successfully. */
 async function languageOf(job: PromptModel): Promise<NonNullable<typeof language>> {
   language ??= await loadLanguage(job);
   if (!job.added) return language;

@@ -1,5 +1,5 @@
-// From a request's tools to what the prompt shows, which answers are possible and how they are read. Does not know any API's
-// wire format.
+// Plans a request's use of tools: which tools the prompt shows, which completions are possible, and how they are parsed.
+// Independent of any API's wire format.
 import { randomUUID } from 'node:crypto';
 import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
@@ -8,33 +8,33 @@ import { constrainCalls } from './call-constraint.ts';
 import { type CallParser, createCallParser } from './call-parser.ts';
 import type { ToolFormat } from './formats.ts';
 
-/** Which tools an answer may or must call. */
+/** The tools that a completion may or must call. */
 export interface ToolChoice {
   /** `none`: no tool. `auto`: the model decides. `required`: at least one. */
   readonly mode: 'none' | 'auto' | 'required';
-  /** Only these. Absent: all. */
+  /** Only these tools. Absent: all. */
   readonly names?: readonly string[];
   /** Whether there is exactly one call. */
   readonly isOne?: true;
 }
 
-/** The tools of a request, and how they may be used. */
+/** The tools of a request, and the rules for using them. */
 export interface ToolUse {
   readonly tools: readonly FunctionTool[];
   readonly choice: ToolChoice;
-  /** Whether an answer may have several calls. */
+  /** Whether a completion may contain several calls. */
   readonly isParallel: boolean;
 }
 
-/** How tools are used in one request. */
+/** The use of tools in one request. */
 export interface ToolPlan {
   /** The tools that the prompt shows. */
   readonly shown: readonly FunctionTool[];
   /** The tools that can be called. */
   readonly callable: readonly FunctionTool[];
-  /** The answers that are possible. */
+  /** The constraint of the completions. */
   readonly constraint: Constraint;
-  /** Creates the parser of one answer. */
+  /** Creates the parser of one completion. */
   createParser(): CallParser;
 }
 
@@ -45,7 +45,7 @@ export interface CallingModel {
   readonly tagIds: ReadonlyMap<string, number>;
 }
 
-/** Returns how a model with this tokenizer calls tools in a format. */
+/** Returns the calling conventions of a model with this tokenizer, in a format. */
 export function callingModel(
   format: ToolFormat,
   tokenizer: Pick<Tokenizer, 'encode' | 'specialIds'>,
@@ -59,8 +59,8 @@ export function callingModel(
 }
 
 /**
- * Plans the use of tools. Undefined if no tool can be called: the prompt then shows none.
- * @param text the constraint of an answer without calls; absent: it may be any text
+ * Plans the use of tools. Undefined if no tool can be called; the prompt shows no tools then.
+ * @param text the constraint of a completion without calls; absent: any text
  */
 export function planTools(
   { format, tagIds }: CallingModel,

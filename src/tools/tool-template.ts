@@ -1,5 +1,5 @@
-// A chat template that knows tools: the model's own if it shows them, else one that describes tools, calls and results in the
-// text of messages. Requests and training rows are rendered by this same code. Does not know requests or rows.
+// A chat template that supports tools: the model's template if it shows them, otherwise one that describes tools, calls and
+// results in the messages' text. Requests and training rows are both rendered by this code.
 import { ServeError } from '../common/errors.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
@@ -11,17 +11,17 @@ import { spaceJson, TOOL_FORMATS, type ToolFormat, toolFormat, writeCalls } from
 
 /** A chat template that shows tools, calls and their results. */
 export interface ToolTemplate extends ChatTemplate {
-  /** How the model calls tools. */
+  /** The format in which the model calls tools. */
   readonly format: ToolFormat;
-  /** Whether the model's own template shows tools in this format. */
+  /** Whether the model's template shows tools in this format. */
   readonly isNative: boolean;
-  /** Returns the same template for a tokenizer that was extended. */
+  /** Returns this template for an extended tokenizer. */
   extended(tokenizer: Tokenizer): ToolTemplate;
 }
 
 /**
- * Creates the template of a model. Undefined if it has none. Throws `FileError` if it is invalid.
- * @param forced the format to use instead of that of the model's template
+ * Creates the template of a model; undefined if it has none. Throws `FileError` if it is invalid.
+ * @param forced the format to use instead of the format of the model's template
  */
 export function createToolTemplate(
   tokenizer: Tokenizer,
@@ -66,7 +66,7 @@ export function createToolTemplate(
   };
 }
 
-/** How a model is told of tools. */
+/** The way to show tools to a model. */
 interface Dialect {
   format: ToolFormat;
   isNative: boolean;
@@ -78,7 +78,7 @@ interface Dialect {
 interface Shown {
   messages: readonly ChatMessage[];
   tools?: readonly FunctionTool[];
-  /** For each message, the index of the one that it comes from. Absent: its own. */
+  /** For each message, the index of its source message. Absent: its own. */
   sources?: readonly number[];
 }
 
@@ -86,7 +86,7 @@ function isAboutTools({ role, toolCalls }: ChatMessage): boolean {
   return role === 'tool' || (toolCalls?.length ?? 0) > 0;
 }
 
-/** Finds the format by rendering a conversation with tools and parsing the result as an answer. */
+/** Finds the format by rendering a conversation with tools and parsing the result as a completion. */
 function findDialect(template: ChatTemplate, forced: ToolFormatName | undefined): Dialect {
   const native = TOOL_FORMATS.find((format) => shows(template, format));
   const format = forced === undefined ? (native ?? TOOL_FORMATS[0]!) : toolFormat(forced);
@@ -100,7 +100,7 @@ const PROBE = {
   result: 'probe_result',
 } satisfies { tool: FunctionTool } & Record<string, unknown>;
 
-/** Whether the template shows tools, calls in this format, and results. */
+/** Whether the template shows tools, results, and calls in this format. */
 function shows(template: ChatTemplate, format: ToolFormat): boolean {
   const asked: ChatMessage[] = [{ role: 'user', content: 'Probe.' }];
   const called: ChatMessage[] = [
@@ -132,7 +132,7 @@ function isProbeCall(answer: string, format: ToolFormat): boolean {
   return found !== undefined && spaceJson(found.arguments) === call.arguments;
 }
 
-/** Some templates refuse system messages, others leave them out. */
+/** Some templates refuse system messages; others omit them. */
 function rendersSystem(template: ChatTemplate): boolean {
   const messages = [
     { role: 'system', content: PROBE.result },
@@ -152,7 +152,7 @@ function tryRender(render: () => string): string | undefined {
   }
 }
 
-/** Names the function of each result, and writes ids as the family's templates require them. */
+/** Adds the function name to each result, and converts ids to the form that the family's templates require. */
 function withTemplateIds(
   messages: readonly ChatMessage[],
   { toTemplateId }: ToolFormat,
@@ -172,7 +172,7 @@ function withTemplateIds(
   });
 }
 
-/** Writes tools, calls and results as text. Results of one turn are one message of the user. */
+/** Writes tools, calls and results as text. The results of one turn form one user message. */
 function describe(
   messages: readonly ChatMessage[],
   tools: readonly FunctionTool[],

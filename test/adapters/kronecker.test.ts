@@ -93,7 +93,7 @@ const REFUSED: Readonly<
   'a matrix in both forms': {
     shapes: { ...WHOLE, w2: [4, 4] },
     param: 'w2',
-    message: /does not go with lokr_w2_a/,
+    message: /cannot be combined with lokr_w2_a/,
   },
   'factors of two ranks': {
     shapes: { w1_a: [3, 1], w1_b: [1, 2], w2_a: [4, R], w2_b: [R, 4] },

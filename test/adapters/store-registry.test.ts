@@ -534,7 +534,7 @@ describe('removing', () => {
     await repository.moveAlias({ tenant: 'acme', name: 'zen' }, 'stable', { version: 1 });
     await assert.rejects(
       registry.remove(acme, 'ft:toy:acme:zen:ftjob-1'),
-      /zen@1 is in use: lead stable elsewhere first/,
+      /zen@1 is in use: point stable elsewhere first/,
     );
     for (const name of ['zen', 'zen:stable', 'ft:toy:acme:zen:ftjob-1']) await resolve(acme, name);
   });

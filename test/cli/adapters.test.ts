@@ -155,7 +155,7 @@ test('aliases are split, rolled back and removed; versions go and their files af
   assert.match((await run('alias zen stable --rollback')).out, /leads to 90 % 1, 10 % 2/);
   const used = await run('rm zen@2 --yes');
   assert.equal(used.code, 1);
-  assert.match(used.error, /zen@2 is in use: lead latest, stable elsewhere/);
+  assert.match(used.error, /zen@2 is in use: point latest, stable elsewhere/);
   assert.equal((await run('rm zen:stable --yes')).code, 0);
   assert.equal((await run('rm zen@1')).code, 2);
   assert.equal((await run('rm zen@1 --yes')).code, 0);
@@ -173,7 +173,7 @@ test('a wrong line ends with 2, an absence with 1, a wrong setting with 78, each
     ['inspect zen:gold', 1, /no alias gold; it has latest/],
     ['inspect ../zen', 2, /must be NAME, NAME@VERSION or NAME:ALIAS/],
     ['alias zen stable', 2, /needs one of VERSION, --split and --rollback/],
-    ['alias zen stable --split 50:1,40:1', 2, /shares add up to 90 %/],
+    ['alias zen stable --split 50:1,40:1', 2, /shares add up to 90%, not to 100%/],
     ['alias zen stable 9', 1, /no version 9/],
     ['gc --grace soon', 2, /hours/],
     [`push ${adapter(1)} --name base`, 1, /is reserved/],

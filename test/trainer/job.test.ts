@@ -113,12 +113,12 @@ test('keys that contradict each other are refused', () => {
 
 test('kinds of adapters that do not go together are refused', async () => {
   assert.deepEqual(faultsOf({ ...BASE, dora: true, loraBias: true }), [
-    'loraBias: does not go with dora',
+    'loraBias: cannot be combined with dora',
   ]);
   const activated = { ...BASE, alora: [5, 6] };
   assert.deepEqual(faultsOf({ ...activated, dora: true, bias: 'all' }), [
-    'dora: does not go with alora',
-    'bias: does not go with alora',
+    'dora: cannot be combined with alora',
+    'bias: cannot be combined with alora',
   ]);
   assert.deepEqual(faultsOf({ ...BASE, init: 'pissa', initAdapter: 'a' }), [
     'init: does not apply, because initAdapter has the initial weights',
@@ -321,15 +321,18 @@ test('the rate of SmolLM2-135M is the documented one', () => {
 
 test('embedding, head and norms: what does not go together is refused by name', async () => {
   const faults: readonly (readonly [job: Record<string, unknown>, fault: RegExp])[] = [
-    [{ trainHead: 'lora', dropout: 0.1 }, /^dropout: does not go with trainHead lora$/],
+    [{ trainHead: 'lora', dropout: 0.1 }, /^dropout: cannot be combined with trainHead lora$/],
     [{ trainHead: 'lora', targets: '.*q_proj' }, /^trainHead: lora needs targets to be a list/],
-    [{ trainHead: 'lora', dora: true }, /^trainHead: lora does not go with dora$/],
-    [{ trainEmbeddings: 'lora', init: 'pissa' }, /^trainEmbeddings: lora does not go with init$/],
-    [{ modulesToSave: ['norm'], alora: 'x' }, /^modulesToSave: does not go with alora$/],
+    [{ trainHead: 'lora', dora: true }, /^trainHead: lora cannot be combined with dora$/],
+    [
+      { trainEmbeddings: 'lora', init: 'pissa' },
+      /^trainEmbeddings: lora cannot be combined with init$/,
+    ],
+    [{ modulesToSave: ['norm'], alora: 'x' }, /^modulesToSave: cannot be combined with alora$/],
     [{ ensureWeightTying: true }, /^ensureWeightTying: needs trainEmbeddings$/],
     [
       { ensureWeightTying: true, trainEmbeddings: 'full', trainHead: 'full' },
-      /^trainHead: does not go with ensureWeightTying$/,
+      /^trainHead: cannot be combined with ensureWeightTying$/,
     ],
     [{ trainHead: 'full', initAdapter: 'x' }, /^trainHead: does not apply, because initAdapter/],
     [{ trainHead: 'all' }, /^trainHead: /],

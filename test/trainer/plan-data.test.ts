@@ -159,7 +159,7 @@ test("a setting's fault names the field as the API calls it", () => {
 
 test('a message names settings as the user gave them: fields, flags, or keys of a job file', () => {
   const faults = [
-    'loraBias: does not go with dora',
+    'loraBias: cannot be combined with dora',
     'modulesToSave[1]: no norm ends in "x". There is trainHead (trainEmbeddings).',
     'rankPattern.q: needs 3',
   ];
@@ -167,7 +167,7 @@ test('a message names settings as the user gave them: fields, flags, or keys of 
   assert.equal(
     names({ file: undefined, overrides: {}, isFromApi: true }),
     [
-      'lorikeet.lora_bias: does not go with lorikeet.dora',
+      'lorikeet.lora_bias: cannot be combined with lorikeet.dora',
       'lorikeet.modules_to_save[1]: no norm ends in "x". There is lorikeet.train_head (lorikeet.train_embeddings).',
       'rankPattern.q: needs 3',
     ].join('\n'),
@@ -175,7 +175,7 @@ test('a message names settings as the user gave them: fields, flags, or keys of 
   assert.equal(
     names({ file: 'job.json', overrides: { loraBias: true, trainHead: 'full' } }),
     [
-      '--lora-bias: does not go with dora',
+      '--lora-bias: cannot be combined with dora',
       'modulesToSave[1]: no norm ends in "x". There is --train-head (trainEmbeddings).',
       'rankPattern.q: needs 3',
     ].join('\n'),

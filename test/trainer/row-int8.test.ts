@@ -144,7 +144,7 @@ test('this processor multiplies 8-bit integers exactly, or int8 is refused', (t)
   try {
     checkInt8Products();
   } catch (error) {
-    assert.match(String(error), /^ConfigError: compute: int8 needs a processor/);
+    assert.match(String(error), /^ConfigError: compute: int8 needs a CPU/);
     t.diagnostic('not exact here');
   }
 });

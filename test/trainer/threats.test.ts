@@ -237,7 +237,7 @@ const FLAGS: readonly (readonly [flag: string, value: string, says: string])[] =
   ['--learning-rate', '1e-3x', 'must be a number'],
   ['--epochs', '1000000', 'must be at most 1000'],
   ['--batch-size', '0', 'must be at least 1'],
-  ['--lora-bias', '--dora', 'does not go with --dora'],
+  ['--lora-bias', '--dora', 'cannot be combined with --dora'],
   ['--name', '../zen', 'must be 1 to 63 of'],
   ['--seed', '1.5', 'must be a whole number'],
 ];

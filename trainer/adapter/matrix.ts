@@ -32,14 +32,14 @@ export function addProduct({ values, rows, cols }: Matrix, { rank, a, b }: LoraP
 }
 
 /**
- * Makes vectors orthonormal in place, one after the other. A vector that depends on those before it becomes zero.
- * @param done the number of vectors that are orthonormal already
+ * Makes vectors orthonormal in place, one after the other. A vector that depends on earlier ones becomes zero.
+ * @param done the number of vectors that are already orthonormal
  */
 export function orthonormalize(vectors: readonly Float64Array[], done = 0): void {
   for (let i = done; i < vectors.length; i++) {
     const vector = vectors[i]!;
     const before = norm(vector);
-    // Rounding leaves a part of the earlier vectors, which the second pass removes.
+    // Rounding leaves components along earlier vectors, which the second pass removes.
     for (let pass = 0; pass < 2; pass++) {
       for (let k = 0; k < i; k++) add(vector, vectors[k]!, -dot(vector, vectors[k]!));
     }
@@ -49,7 +49,7 @@ export function orthonormalize(vectors: readonly Float64Array[], done = 0): void
   }
 }
 
-/** The share of a vector's length below which only rounding errors are left of it. */
+/** If less than this share of a vector's length remains, the rest is rounding errors. */
 const DEPENDENT = 1e-10;
 
 /** Returns the inner product of two vectors. */
@@ -68,7 +68,7 @@ export function add(to: Float64Array, from: Float64Array, factor: number): void 
   for (let i = 0; i < to.length; i++) to[i]! += factor * from[i]!;
 }
 
-/** A sweep of Jacobi's method squares the error, so few are needed. */
+/** A sweep of Jacobi's method squares the error, so a few are enough. */
 const MAX_SWEEPS = 30;
 
 /**
@@ -91,7 +91,7 @@ export function symmetricEigen(
     .sort((one, other) => other.value - one.value);
 }
 
-/** Whether the elements beside the diagonal are rounding errors of those on it. */
+/** Whether the off-diagonal elements are no larger than rounding errors of the diagonal. */
 function isDiagonal(matrix: readonly Float64Array[]): boolean {
   let [diagonal, all] = [0, 0];
   for (let i = 0; i < matrix.length; i++) {
@@ -140,8 +140,9 @@ function rotateRows(p: Float64Array, q: Float64Array, c: number, s: number): voi
 const EMBEDDING_B = tensorName(EMBEDDING, 'embeddingB');
 
 /**
- * Draws the weights that do not start as those of the base, as peft does: A [rank, in] uniform in ±1/sqrt(in) (kaiming with
- * a = sqrt 5), B of the embedding from the standard normal distribution, all others zero. A tensor's values depend on the seed and its name only. Keys are PEFT's names.
+ * Draws the weights of a new adapter that do not start from the base, as peft does: A [rank, in] uniform in ±1/sqrt(in)
+ * (kaiming with a = sqrt 5), the embedding's B from the standard normal distribution, all others zero. A tensor's values depend
+ * only on the seed and its name. Keys are PEFT's names.
  */
 export function drawAdapter(
   settings: Omit<LoraSettings, 'init'>,

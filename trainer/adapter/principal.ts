@@ -17,11 +17,12 @@ export interface Factors {
   readonly b: Floats;
 }
 
-/** Vectors of a block beyond the rank. */
+/** Vectors in a block in addition to the rank. */
 const EXTRA_VECTORS = 8;
 /**
- * The largest basis of the Krylov space. A weight that is not wider is decomposed exactly. For larger ones the last vectors of a flat
- * spectrum are mixtures, which is harmless: training subtracts the same factors that it starts from.
+ * The largest basis of the Krylov space. A weight that is no wider than this is decomposed exactly. For wider weights with a
+ * flat spectrum, the last vectors are mixtures. That is harmless, because training subtracts the same factors that it starts
+ * from.
  */
 const MAX_BASIS = 160;
 
@@ -35,7 +36,7 @@ export function principalFactors(
   const random = seededRandom(0);
   using products = openProducts(weight);
   const size = Math.min(narrow, Math.max(MAX_BASIS, 4 * rank));
-  // Orthonormal vectors along the narrow side: random ones, and their products with W Wᵀ, again and again.
+  // Orthonormal vectors along the narrow side: random ones, then their repeated products with W Wᵀ.
   const basis = Array.from({ length: Math.min(size, rank + EXTRA_VECTORS) }, () =>
     new Float64Array(narrow).map(() => random() - 0.5),
   );
@@ -63,14 +64,14 @@ export function principalFactors(
   return factors;
 }
 
-/** Returns the sum of the vectors, each times its weight and the scale. */
+/** Returns the weighted sum of the vectors, times the scale. */
 function combine(vectors: readonly Float64Array[], weights: Float64Array, scale: number) {
   const sum = new Float64Array(vectors[0]!.length);
   for (const [i, vector] of vectors.entries()) add(sum, vector, scale * weights[i]!);
   return sum;
 }
 
-/** Opens the products of a matrix with vectors along its narrow side, and along its wide side. */
+/** Opens the products of a matrix with vectors along its narrow side and along its wide side. */
 function openProducts({ values, rows, cols }: Matrix) {
   const [narrow, wide] = [Math.min(rows, cols), Math.max(rows, cols)];
   const isWide = rows <= cols;
@@ -100,7 +101,7 @@ function openProducts({ values, rows, cols }: Matrix) {
   };
 }
 
-/** Creates the session of y = x W for vectors along the rows of W, else of y = x Wᵀ. */
+/** Creates the session of y = x W for vectors along the rows of W, or of y = x Wᵀ otherwise. */
 function createProduct(isAlongRows: boolean): Session {
   const g = new GraphBuilder();
   const x = g.input('x', 'float32', ['count', 'from']);

@@ -1,5 +1,5 @@
-// The tensors of an adapter in training, as one table: each with its name in PEFT's file, the graphs' input that it is, its shape,
-// and the values with which it changes nothing. Parameters, result files, planner and evaluation follow this table.
+// The tensors of an adapter in training, as one table. Each row gives the name in PEFT's file, the graph input, the shape, and
+// the values at which the tensor changes nothing. Parameters, result files, planner and evaluation follow this table.
 
 import { classNames } from '../../adapters/peft/outputs.ts';
 import {
@@ -20,32 +20,32 @@ import type { PeftSettings } from '../job/peft-settings.ts';
 import { normal, seededRandom, streamSeed } from '../random.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 
-/** A tensor of an adapter. */
+/** A tensor of an adapter in training. */
 export interface AdapterTensor {
   /** Its name in PEFT's file. The parameter has the same name. */
   readonly name: string;
   /**
-   * The name of the graphs' input. A whole weight of the base has its name in the checkpoint, and so takes its place. Every graph
-   * with this input gets the tensor, and adds to its gradient.
+   * The name of the graph input. A whole weight of the base uses its checkpoint name and so replaces the base's weight. Every
+   * graph with this input receives the tensor, and adds to its gradient.
    */
   readonly input: string;
   readonly shape: readonly number[];
   /** Whether weight decay applies. */
   readonly decays: boolean;
-  /** The values with which the model is its base. */
+  /** The values at which the model equals its base. */
   readonly neutral: Neutral;
-  /** The factor with which the engine uses the values. */
+  /** The factor that the engine applies to the values. */
   readonly scaling: number;
 }
 
-/** The values with which a tensor changes nothing. */
+/** The values at which a tensor changes nothing. */
 export type Neutral =
   | { readonly kind: 'zeros' }
-  /** The base's own weight of the input's name. */
+  /** The base's weight with the input's name. */
   | { readonly kind: 'base' }
   /** The norms of the rows of a linear's weight. */
   | { readonly kind: 'norms'; readonly module: string }
-  /** A factor of the principal part of a linear's weight, from which PiSSA starts. */
+  /** A factor of the principal part of a linear's weight, the start of PiSSA. */
   | { readonly kind: 'principal'; readonly module: string; readonly factor: 'a' | 'b' };
 
 /** Lists the tensors of an adapter, in the model's order. */
@@ -62,7 +62,7 @@ export function adapterTensors(
   ];
 }
 
-/** Returns the adapted linears of a layer, in the order in which a block uses them. */
+/** Returns a layer's adapted linears, in the order in which a block uses them. */
 export function blockAdapter(
   { modules }: Pick<LoraSettings, 'modules'>,
   layer: number,
@@ -75,7 +75,7 @@ export function blockAdapter(
   );
 }
 
-/** The tensors of the adapted linears of a layer. */
+/** Lists the tensors of a layer's adapted linears. */
 function updateTensors(
   config: DecoderConfig,
   layer: number,
@@ -103,7 +103,10 @@ function updateTensors(
   });
 }
 
-/** The updates of the embedding and the head. The engine folds the scaling into the factor on the side of the hidden state. */
+/**
+ * Lists the updates of the embedding and the output head. The engine folds the scaling into the factor next to the hidden
+ * state.
+ */
 function vocabularyTensors(
   { vocabSize, hiddenSize }: DecoderConfig,
   { modules }: Pick<LoraSettings, 'modules'>,
@@ -126,13 +129,13 @@ function vocabularyTensors(
   return rows;
 }
 
-/** The weights of the base that the adapter has whole. */
+/** Lists the base weights that the adapter stores whole. */
 function wholeWeights(
   config: DecoderConfig,
   { whole = new Map() }: Pick<LoraSettings, 'whole'>,
 ): AdapterTensor[] {
   const known = expectedTensors(config);
-  known.set(headName, known.get(embeddingName)!); // a tied head can be trained on its own
+  known.set(headName, known.get(embeddingName)!); // a tied head can be trained separately
   return Array.from(whole, ([input, name]) => {
     const shape = known.get(input);
     assert(shape, `the base has no ${input}`);
@@ -140,7 +143,7 @@ function wholeWeights(
   });
 }
 
-/** The head of a classifier. */
+/** Lists the tensors of the classification head. */
 function classifierTensors(
   { hiddenSize }: DecoderConfig,
   { classes }: Pick<LoraSettings, 'classes'>,
@@ -150,10 +153,10 @@ function classifierTensors(
   return [{ name, input: name, shape, decays: true, neutral: { kind: 'zeros' }, scaling: 1 }];
 }
 
-// How a trained adapter is stored in PEFT's file. A PiSSA adapter becomes a plain one of twice the rank, as peft converts it: the
-// trained factors and those that they started from, W + s (B A - B₀ A₀) = W + s [B | -B₀] [A ; A₀].
+// Converts a trained adapter to PEFT's file and back. As in peft, a PiSSA adapter becomes a plain one of twice the rank, from
+// the trained factors and the initial ones: W + s (B A - B₀ A₀) = W + s [B | -B₀] [A ; A₀].
 
-/** The parts of a parameter that are stored. */
+/** The fields of a parameter that decide how it is stored. */
 export type StoredParameter = Pick<Parameter, 'name' | 'shape' | 'data' | 'neutral' | 'startedAs'>;
 
 /** Returns a parameter's tensor for the file. Values are rounded to nearest, ties to even. */
@@ -175,7 +178,7 @@ export function toStored(parameter: StoredParameter, dtype: FloatDType): Tensor 
   return fromFloat32(both, [rows, 2 * cols], dtype);
 }
 
-/** Reads a parameter back, and the values that it started from. Inverse of `toStored`, except for rounding. */
+/** Reads a parameter back, together with its initial values. Inverse of `toStored`, except for rounding. */
 export function fromStored(
   { name, shape, data, neutral, startedAs }: StoredParameter,
   tensor: Tensor,
@@ -214,23 +217,23 @@ function multiplied(values: Readonly<Record<string, number>>, factor: number) {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, factor * value]));
 }
 
-// The classification head of an adapter in training: its first weights, and its fields in PEFT's configuration.
+// The classification head of an adapter in training: its initial weights, and its fields in PEFT's configuration.
 
-/** The fields of a classifier beside those of an adapter. peft ignores the names of the classes; our server reads them. */
+/** The fields that only a classifier's configuration contains. peft ignores the names of the classes; our server reads them. */
 export interface ClassifierFields {
   task_type: 'SEQ_CLS';
   id2label: Readonly<Record<string, string>>;
 }
 
-/** The name of the head [classes, D] in PEFT's file. transformers' decoders call it so. */
+/** The name of the head [classes, D] in PEFT's file, as transformers' decoders call it. */
 export const CLASSIFIER_HEAD = tensorName(CLASSIFIER_NAMES[0], 'whole');
 /** `initializer_range` of the supported families. */
 const DEVIATION = 0.02;
 
 /**
- * Returns the fields of a classifier.
+ * Returns the configuration fields of a classifier.
  * @param classes their names
- * @param saved other modules that it has whole
+ * @param saved other modules that the adapter stores whole
  */
 export function classifierFields(
   classes: readonly string[],
@@ -250,7 +253,7 @@ export function drawHead(classes: number, { hiddenSize }: DecoderConfig, seed: n
   return fromFloat32(values, [classes, hiddenSize], 'F32');
 }
 
-/** The head of an adapter that exists. */
+/** The head of an existing adapter. */
 interface GivenHead {
   /** The names of the classes. */
   readonly classes: readonly string[];
@@ -258,7 +261,7 @@ interface GivenHead {
   readonly head: Tensor;
 }
 
-/** Reads the head of an adapter that the server's reader has accepted. Undefined if it is not a classifier. */
+/** Reads the head of an adapter that the server's reader has accepted; undefined if it is not a classifier. */
 export function readHead(
   fields: Partial<ClassifierFields>,
   tensors: ReadonlyMap<string, Tensor>,
@@ -269,7 +272,7 @@ export function readHead(
   return { classes: classNames(head.shape[0]!, fields.id2label ?? {}), head };
 }
 
-/** Checks that an adapter to continue has a head if the rows have labels. @throws ConfigError */
+/** Checks that an adapter to continue has a classification head exactly if the rows have labels. @throws ConfigError */
 export function refuseOtherTask(
   given: readonly string[] | undefined,
   ofRows: readonly string[] | undefined,

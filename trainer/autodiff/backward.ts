@@ -1,5 +1,5 @@
-// Reverse-mode differentiation of a graph under construction. One walk over the nodes, last first, appends the nodes that
-// compute gradients. The result is a plain ONNX graph. The operators' rules are in `rules.ts`.
+// Reverse-mode differentiation of a graph under construction. One walk over the nodes, last to first, appends the nodes that
+// compute gradients. The result is a plain ONNX graph. `rules.ts` contains the operators' rules.
 import { assert } from '../../src/common/assert.ts';
 import type { GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 import { gradientRules, type Rule, type RuleContext } from './rules.ts';
@@ -10,15 +10,15 @@ export interface BackwardRequest {
   /** Value → its known gradient d(loss)/d(value). */
   readonly seeds: ReadonlyMap<Value, Value>;
   readonly wanted: readonly Value[];
-  /** Value → the gradient of earlier runs, to which this one is added. */
+  /** Value → the gradient of earlier runs, to be added to. */
   readonly accumulated?: ReadonlyMap<Value, Value>;
-  /** Value → the rule that replaces the operator's for the node that computes the value. */
+  /** Value → the rule for the node that computes the value, instead of the operator's. */
   readonly ownRules?: ReadonlyMap<Value, Rule>;
 }
 
 /**
  * Appends the gradients of `wanted` to the graph and returns their values. Asserts that the seeds depend on each wanted value,
- * and that each operator between them has a rule.
+ * and that every operator between them has a rule.
  */
 export function appendBackward(
   g: GraphBuilder,
@@ -47,7 +47,7 @@ export function appendBackward(
   );
 }
 
-/** Returns the values that depend on the wanted ones, including these. */
+/** Returns the values that depend on the wanted ones, including the wanted ones. */
 function dependents(nodes: readonly GraphNode[], wanted: readonly Value[]): Set<string> {
   const spread = new Set<string>(wanted);
   for (const { inputs, outputs } of nodes) {
@@ -83,7 +83,7 @@ function contextOf(g: GraphBuilder, node: GraphNode, walk: Walk): RuleContext {
   };
 }
 
-/** Returns the nodes that the outputs need. `given` values come from outside, so nodes that compute them are not needed. */
+/** Returns the nodes that the outputs need. `given` values come from outside, so the nodes that compute them are dropped. */
 export function pruneNodes(
   nodes: readonly GraphNode[],
   outputs: readonly string[],

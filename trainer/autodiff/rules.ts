@@ -1,5 +1,5 @@
-// The gradient rules, one for each operator: they append the nodes that compute the inputs' gradients from the output's. The
-// walk over a graph is in `backward.ts`.
+// The gradient rules, one per operator: they append the nodes that compute the inputs' gradients from the output's.
+// `backward.ts` walks the graph.
 import { assert } from '../../src/common/assert.ts';
 import {
   type Attribute,
@@ -11,11 +11,11 @@ import {
 } from '../../src/onnx/graph-builder.ts';
 import { sameDims } from './shapes.ts';
 
-/** A rule's view of its node, with methods that add gradients. d(x) is the derivative of the loss by x. */
+/** A rule's view of its node, with methods that add gradients. d(x) is the derivative of the loss with respect to x. */
 export interface RuleContext {
   readonly g: GraphBuilder;
   readonly node: GraphNode;
-  /** d(first output), of that output's shape. All rules are for operators with one differentiable output. */
+  /** d(first output), in that output's shape. All rules are for operators with one differentiable output. */
   readonly dy: Value;
   /** Whether d(value) is needed. */
   needs(value: Value): boolean;
@@ -137,7 +137,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
     c.add(inputOf(c, 0), c.g.node('Reshape', [c.dy, shapeOf(c, inputOf(c, 0))]));
   },
 
-  /** y = columns of a matrix x: dx is dy with columns of zeros beside it. */
+  /** y = columns of a matrix x: dx is dy padded with columns of zeros. */
   Slice: (c) => {
     const { g } = c;
     const [x, start, end, axes] = [0, 1, 2, 3].map((input) => inputOf(c, input));
@@ -159,7 +159,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
 const GELU_SCALE = Math.sqrt(2 / Math.PI);
 const GELU_CUBIC = 0.044715;
 
-/** The gradient of a Gemm's third input. */
+/** Adds the gradient of a Gemm's third input. */
 function addedGradient(c: RuleContext): void {
   const added = c.node.inputs[2] as Value | undefined;
   if (added && c.needs(added)) c.add(added, sumTo(c, added, c.dy));
@@ -251,13 +251,13 @@ function sumTo(c: RuleContext, input: Value, gradient: Value): Value {
 }
 
 /**
- * Returns the shape of a Reshape's input. It is a constant if at most one dimension is unknown, because reading the input's
- * shape would keep the input alive.
+ * Returns the shape of a Reshape's input, as a constant if at most one dimension is unknown. Reading the input's shape at run
+ * time would keep the input alive.
  */
 function shapeOf(c: RuleContext, input: Value): Value {
   const to = c.dims(input);
   const from = c.dims(outputOf(c, 0));
-  // In a Reshape, 0 copies the dimension of the reshaped value, and -1 is what remains.
+  // In a Reshape, 0 copies the input's dimension, and -1 is inferred from the rest.
   const shape = to.map((dim, axis) =>
     typeof dim === 'number' ? dim : dim === from[axis] ? 0 : -1,
   );

@@ -1,9 +1,9 @@
-// Infers the shapes of a graph's values, as far as gradient rules need them. Shapes that cannot be inferred (a Reshape to a
-// shape known at run time) are declared by the graph's builder.
+// Infers the shapes of a graph's values as far as gradient rules need them. Shapes that cannot be inferred (such as a Reshape
+// to a shape known at run time) are declared by the graph's builder.
 import { assert } from '../../src/common/assert.ts';
 import type { Dims, GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 
-/** Value → its dims. A named dimension is a size that is known at run time. */
+/** Value → its dimensions. A named dimension is a size known at run time. */
 export type Shapes = ReadonlyMap<string, Dims>;
 
 type InputDims = (index: number) => Dims;

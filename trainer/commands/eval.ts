@@ -1,4 +1,4 @@
-// `lorikeet eval`: makes the evaluation card of any adapter, measured as at the end of a run.
+// `lorikeet eval`: makes the evaluation card of any adapter, with the measurements of a run's end.
 import type { AdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
@@ -29,18 +29,18 @@ import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
 import { createTrainModel } from '../model.ts';
 import type { LoraSettings } from '../types.ts';
 
-/** The files of an adapter. */
+/** An adapter's files, and the facts from its manifest that an evaluation needs. */
 export interface NamedAdapterFiles {
   /** The adapter's name in messages. */
   readonly label: string;
   readonly files: AdapterFiles;
-  /** The digest of the base that it was made for, if it is known. */
+  /** The digest of the base it was trained on, if known. */
   readonly baseDigest: string | undefined;
   /** The format of its answers. */
   readonly format?: Constraint | undefined;
-  /** The tools of rows that have none. */
+  /** The tools for rows without tools. */
   readonly tools?: readonly FunctionTool[] | undefined;
-  /** The tokens of its tokenizer; those of the base may be among them. */
+  /** The tokens of its tokenizer, possibly including the base's. */
   readonly addedTokens?: AddedTokens | undefined;
 }
 
@@ -49,11 +49,11 @@ export interface EvalSources {
   /** Resolves with a model's folder. */
   findModel(requested: string | undefined): Promise<string>;
   readAdapter(): Promise<NamedAdapterFiles>;
-  /** Starts the engine of a server with the adapter, and releases it after the work. */
+  /** Starts a server's engine with the adapter, and releases it after the work. */
   withAnswers<T>(served: ServedAdapter, work: (model: AnswerModel) => Promise<T>): Promise<T>;
 }
 
-/** An adapter to serve. */
+/** The adapter and base that an engine is started with. */
 export interface ServedAdapter {
   /** The folder of its base. */
   readonly modelDir: string;
@@ -69,7 +69,10 @@ export interface Evaluation {
 }
 
 const BATCH_SIZE = 8;
-/** The questions of a file: the first ones. The share of right answers is then known to within 3 percentage points. */
+/**
+ * The most questions to ask; the first ones of the file. With 200, the share of correct answers is known to within 3 percentage
+ * points.
+ */
 const MAX_QUESTIONS = 200;
 
 /** Evaluates an adapter. @throws ServeError for a bad adapter, ConfigError or DatasetError for a wrong base or bad rows */
@@ -139,7 +142,7 @@ interface Asking {
   readonly language: AdaptedLanguage | undefined;
 }
 
-/** An adapter that the server would refuse has no answers. */
+/** An adapter that the server would refuse cannot answer. */
 async function askAll(
   questions: readonly Question[],
   { gates }: EvaluationCard,

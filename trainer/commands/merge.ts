@@ -1,5 +1,5 @@
-// `lorikeet merge`: adds an adapter to its base's tensors, and writes a whole model in 16 or 32 bits. It never writes
-// NF4: its 16 values are coarser than an adapter's changes, so quantizing again would round most of them away.
+// `lorikeet merge`: adds an adapter to its base's tensors, and writes a whole model in 16 or 32 bits. NF4 is not offered: its
+// 16 values are coarser than an adapter's changes, so quantizing again would round most of them away.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
@@ -55,7 +55,7 @@ export function parseDtype(text: string | undefined): FloatDType | undefined {
 
 /**
  * Writes the merged model to `outDir`, one tensor at a time.
- * @param dtype undefined: each tensor keeps the base's own (NF4 linears get the embedding's)
+ * @param dtype undefined: each tensor keeps the base's dtype (NF4 linears get the embedding's)
  * @throws ServeError if the adapter does not fit the base, or is not a change of its tensors
  */
 export async function mergeModel(
@@ -121,7 +121,7 @@ function mergedTensors(
   };
 }
 
-/** Returns how each tensor that may change is merged, by name. */
+/** Returns the computation for each tensor that may change, by name. */
 function mergings(artifact: Artifact, adapter: AdapterWeights): ReadonlyMap<string, Merging> {
   const { config, tensors } = artifact;
   const { vectors, vocabulary, layers } = adapter;
@@ -151,7 +151,7 @@ function mergings(artifact: Artifact, adapter: AdapterWeights): ReadonlyMap<stri
   return found;
 }
 
-/** W [out, in], its rows times 1 + scale, plus the update. */
+/** Returns W [out, in] with its rows multiplied by 1 + scale, plus the update. */
 function mergedLinear(
   artifact: Artifact,
   module: string,
@@ -170,7 +170,7 @@ function mergedLinear(
   return values;
 }
 
-/** The embedding or the head [vocabulary, hidden] with the adapter's changes. */
+/** Returns the embedding or the output head [vocabulary, hidden] with the adapter's changes. */
 function mergedTable(
   values: Float32Array,
   width: number,

@@ -1,4 +1,5 @@
-// `lorikeet plan`: the memory of full training, LoRA and QLoRA, the method that fits, and a job's memory and time.
+// `lorikeet plan`: compares the memory of full training, LoRA and QLoRA, recommends a method that fits, and estimates a job's
+// memory and time.
 import { FileError } from '../../src/common/errors.ts';
 import { memoryLimit } from '../../src/common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
@@ -40,7 +41,7 @@ export interface Plan {
   readonly job?: JobPlan;
 }
 
-/** Makes a plan. @throws UsageError, ConfigError or FileError naming what is wrong with the request */
+/** Makes a plan. @throws UsageError, ConfigError or FileError naming the fault in the request */
 export async function makePlan(request: PlanRequest, sources: PlanSources): Promise<Plan> {
   const memory = request.memory ?? memoryLimit().bytes;
   if (request.size !== undefined) return planSize(sizeOfText(request.size), { memory, ...sources });
@@ -114,7 +115,7 @@ async function planJobRun(
   };
 }
 
-/** Plans one run on this machine. It measures the machine's speed. */
+/** Plans one run on this machine, whose speed it measures. */
 export async function planRun(
   prepared: PreparedRun,
   artifact: Artifact,

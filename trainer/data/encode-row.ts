@@ -1,5 +1,5 @@
-// Encodes a row of a training file as token ids and labels. A row's text never becomes a control token: those come from the
-// chat template, or end an example.
+// Encodes a row of a training file as token ids and labels. A row's text never becomes a control token: those only come from
+// the chat template or end an example.
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
@@ -18,14 +18,14 @@ import type { Classes } from './labels.ts';
 /** Encodes a row. Throws `RowError` if the model cannot be trained on it. */
 export type RowEncoder = (row: TrainingRow) => Example;
 
-/** The model that rows are encoded for. */
+/** The model to encode rows for. */
 export interface RowEncoderOptions {
   /** Without one, only rows of token ids can be encoded. */
   readonly tokenizer?: Tokenizer | undefined;
   readonly template?: ToolTemplate | undefined;
-  /** Token ids are below it. */
+  /** All token ids are below this. */
   readonly vocabSize: number;
-  /** The classes of rows with a label. With them, every row must have a label. */
+  /** The classes of labeled rows. If given, every row must have a label. */
   readonly classes?: Classes | undefined;
 }
 
@@ -77,7 +77,7 @@ export function createRowEncoder({
   };
 }
 
-/** Returns the tokenizer's end-of-sequence token, which ends examples that have no template. */
+/** Returns the tokenizer's end-of-sequence token, which ends examples without a template. */
 function endOfText(tokenizer: Tokenizer): readonly number[] {
   const token = tokenizer.namedTokens['eos_token'];
   if (token !== undefined) return tokenizer.encode(token, { specials: true });
@@ -90,14 +90,14 @@ function labelFrom(tokens: readonly number[], start: number): Example {
   return { ids, labels: ids.map((id, t) => (t < start ? -1 : id)), weights: undefined };
 }
 
-/** Labels what follows the last token. */
+/** Labels only the position after the last token, with the class. */
 function classExample(tokens: readonly number[], classNumber: number): Example {
   const labels = new Int32Array(tokens.length + 1).fill(-1);
   labels[tokens.length] = classNumber;
   return { ids: Int32Array.from(tokens), labels, weights: undefined };
 }
 
-/** Labels what the assistant says, its calls, and the token that ends its turn, with the message's weight. */
+/** Labels the assistant's text and calls, and the token that ends its turn, with the message's weight. */
 function encodeChat({ messages, tools }: ChatRow, template: ToolTemplate): Example {
   const turns = messages.map(({ role, name, weight, ...message }) => ({
     ...message,
@@ -152,13 +152,16 @@ export async function readLanguage(
   return tokenizer && { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
 }
 
-/** A language with the tokens of an adapter. */
+/** A tokenizer and template extended by an adapter's tokens. */
 export interface AdaptedLanguage extends Language {
   /** The tokens that the base lacks. Absent: none. */
   readonly addedTokens?: AddedTokens;
 }
 
-/** Adds the tokens of an adapter, whose base has so many rows. Throws `ServeError` (422) if one has none, `FileError` if two meet. */
+/**
+ * Adds an adapter's tokens. `rows` is the number of rows of the base. Throws `ServeError` (422) if a token has no row,
+ * `FileError` if two tokens collide.
+ */
 export function adaptLanguage(
   { tokenizer, template }: Language,
   added: AddedTokens | undefined,

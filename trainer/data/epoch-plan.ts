@@ -1,28 +1,28 @@
-// Plans which examples each optimizer step of an epoch sees. The plan is a pure function of lengths, seed and epoch, so a
-// resumed run only needs its position.
+// Plans the examples of each optimizer step in an epoch. The plan is a pure function of lengths, seed and epoch, so a resumed
+// run only needs its position.
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
-/** The examples that share one sequence, by index. */
+/** Indices of the examples that share one sequence. */
 export type PackedSequence = readonly number[];
 /** The sequences of a micro-batch. */
 export type MicroBatchPlan = readonly PackedSequence[];
 /** The micro-batches of one optimizer step. */
 export type StepBatches = readonly MicroBatchPlan[];
 
-/** The settings that decide which examples a step sees. */
+/** The settings that decide which examples a step gets. */
 export interface OrderOptions {
   readonly seed: number;
-  /** False: keep the file's order. */
+  /** False: keeps the file's order. */
   readonly shuffle: boolean;
   readonly packing: boolean;
-  /** Tokens of the longest sequence. */
+  /** The most tokens in a sequence. */
   readonly maxLength: number;
   readonly batchSize: number;
   readonly gradAccumulation: number;
 }
 
-/** Steps whose examples are sorted by length together: enough to save padding, few enough to stay random. */
+/** Examples are sorted by length within this many steps: enough to save padding, few enough to stay random. */
 const GROUPED_STEPS = 16;
 
 /** Returns the steps of one epoch. The last may be short. Every epoch has the same number of steps. */
@@ -48,7 +48,7 @@ export function planEpoch(
   return steps.map((step) => chunks(step, batchSize));
 }
 
-/** Returns steps of examples of similar length, in random order. Only the last may be short. */
+/** Returns steps of examples with similar lengths, in random order. Only the last may be short. */
 function groupByLength(
   lengths: readonly number[],
   order: readonly number[],

@@ -1,22 +1,22 @@
-// A training example as token ids and labels, and the error of a file that cannot be trained on.
+// Training examples as token ids and labels, and the error for a file that cannot be used for training.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/common/errors.ts';
 import type { DatasetParam, FileFault, RowFault } from '../../src/rows/file-fault.ts';
 
-/** T tokens with their labels. */
+/** T tokens and their labels. */
 export interface Example {
   /** [T] */
   readonly ids: Int32Array;
   /**
-   * [T]: the token id at each position, or -1 if it is masked. Nothing predicts position 0. The example of a classifier has
-   * T + 1 labels: the last one is the number of its class, which the last token predicts.
+   * [T]: the token id at each position, or -1 if it is masked. No position predicts position 0. A classifier's example has T +
+   * 1 labels: the last one is the class number, which the last token predicts.
    */
   readonly labels: Int32Array;
-  /** [T]: the loss weight of each label; absent: 1. */
+  /** [T]: the loss weight of each label. Absent: all 1. */
   readonly weights: Float32Array | undefined;
 }
 
-/** Counts the tokens that the loss covers. */
+/** Counts the trained tokens. */
 export function countTrained({ labels, weights }: Example): number {
   let trained = 0;
   for (let t = 1; t < labels.length; t++) {
@@ -25,12 +25,12 @@ export function countTrained({ labels, weights }: Example): number {
   return trained;
 }
 
-/** Returns the number of an example's class; undefined if it is not the example of a classifier. */
+/** Returns an example's class number; undefined if it is not a classifier's example. */
 export function classOf({ ids, labels }: Example): number | undefined {
   return labels[ids.length];
 }
 
-/** Keeps the first `maxLength` tokens, and the class. */
+/** Keeps the first `maxLength` tokens and the class. */
 export function truncateExample(example: Example, maxLength: number): Example {
   const { ids, labels, weights } = example;
   if (ids.length <= maxLength) return example;
@@ -42,7 +42,7 @@ export function truncateExample(example: Example, maxLength: number): Example {
   };
 }
 
-/** Returns a hash: the same for equal examples, different for others. */
+/** Returns a hash that is the same exactly for equal examples. */
 export function fingerprint({ ids, labels, weights }: Example): string {
   const hash = createHash('sha1');
   for (const array of [ids, labels, weights]) {
@@ -51,10 +51,10 @@ export function fingerprint({ ids, labels, weights }: Example): string {
   return hash.digest('base64');
 }
 
-/** The details of a `DatasetError`. Default for `badLines`: the length of `faults`. */
+/** The details of a `DatasetError`. `badLines` defaults to the length of `faults`. */
 export type DatasetErrorOptions = Partial<Omit<FileFault, 'file' | 'detail'>>;
 
-/** A file cannot be trained on. It has OpenAI's error code. */
+/** A file cannot be used for training. Carries OpenAI's error code. */
 export class DatasetError extends FileError {
   override name = 'DatasetError';
   readonly code: FileFault['code'];
@@ -62,7 +62,7 @@ export class DatasetError extends FileError {
   /** Completes "The file …". */
   readonly detail: string;
   readonly faults: readonly RowFault[];
-  /** All bad lines of the file. */
+  /** The number of bad lines in the file. */
   readonly badLines: number;
 
   constructor(file: string, detail: string, options: DatasetErrorOptions = {}) {
@@ -70,7 +70,7 @@ export class DatasetError extends FileError {
     const { badLines = faults.length } = options;
     const lines = faults.map((fault) => `\n  line ${fault.line}: ${fault.message}`);
     super(file, detail);
-    this.message += lines.join(''); // each fault is printable already, and its line break must stay
+    this.message += lines.join(''); // each fault is already printable, and its line break must stay
     this.code = code;
     this.param = param;
     this.detail = detail;
@@ -78,7 +78,7 @@ export class DatasetError extends FileError {
     this.badLines = badLines;
   }
 
-  /** Returns the same error for the validation file. The code that reads a file does not know which one it is. */
+  /** Returns the same error for the validation file. The code that reads a file cannot tell which one it is. */
   ofValidation(): DatasetError {
     const { faults, badLines, code } = this;
     const options = { faults, badLines, code, param: 'validation_file' } as const;

@@ -1,16 +1,18 @@
-// The invocation of an activated LoRA: token ids from whose last occurrence in a row on the adapter is used, and trained.
+// The invocation of an activated LoRA: token ids after whose last occurrence in a row the adapter applies and is trained.
 import { ConfigError } from '../../src/common/errors.ts';
 import type { Language, RowEncoder } from './encode-row.ts';
 import type { Example } from './example.ts';
 
-/** The model whose tokens an invocation consists of. */
+/** The model whose tokens form the invocation. */
 export interface InvocationModel {
   readonly vocabSize: number;
   /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;
 }
 
-/** Returns the token ids of a job's invocation, in which a text's control tokens count as such. @throws ConfigError naming `alora` */
+/**
+ * Returns the token ids of a job's invocation. Control tokens in the text are recognized. @throws ConfigError naming `alora`
+ */
 export function resolveInvocation(
   wanted: string | readonly number[] | undefined,
   { vocabSize, language }: InvocationModel,
@@ -40,8 +42,8 @@ export function lastInvocation(
 }
 
 /**
- * Returns an encoder whose examples have labels only at positions that the adapter predicts: those behind the first token of the last
- * invocation. An example without an invocation has none.
+ * Returns an encoder that keeps labels only at positions that the adapter predicts: those after the first token of the last
+ * invocation. An example without an invocation has no labels.
  */
 export function learnFromInvocation(
   encode: RowEncoder,

@@ -1,5 +1,5 @@
-// The classes of a classifier: collected from the labels of its training rows, or read from an adapter. Each has a number,
-// which is its row of the classification head.
+// The classes of a classifier, collected from the labels of its training rows or read from an adapter. A class's number is its
+// row in the classification head.
 import path from 'node:path';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { badLinesDetail } from '../../src/rows/file-fault.ts';
@@ -12,19 +12,19 @@ export type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];
 
 /** The classes of a classifier. */
 export interface Classes {
-  /** By number. */
+  /** By class number. */
   readonly names: readonly string[];
-  /** Returns the number of a label. @throws RowError naming the field */
+  /** Returns a label's number. @throws RowError naming the field */
   numberOf(label: Label): number;
 }
 
-/** `adapter_config.json` holds the names, and the server reads 64 KiB of it. */
+/** `adapter_config.json` contains the names, and the server reads at most 64 KiB of it. */
 const MAX_NAMES_BYTES = 48 * 1024;
 
-/** A file that begins with so many texts without a label is not read to its end: it has plain texts. */
+/** A file that starts with this many texts without a label is not read further: it contains plain texts. */
 const MAX_UNLABELLED = 1_000;
 
-/** Returns the classes of an adapter, whose names may be those of labels of either type. */
+/** Returns the classes of an adapter. Its names may stem from labels of either type. */
 export function namedClasses(names: readonly string[]): Classes {
   const numbers = new Map(names.map((name, number) => [name, number]));
   return {
@@ -38,8 +38,8 @@ export function namedClasses(names: readonly string[]): Classes {
 }
 
 /**
- * Collects the classes of a training file. Numbers are in ascending order, texts in that of their UTF-16 codes. Returns
- * undefined if the rows have none. Bad rows are left to `loadDataset`.
+ * Collects the classes of a training file. Numbers are sorted in ascending order, texts by UTF-16 code units. Returns undefined
+ * if the rows have no labels. Bad rows are left to `loadDataset`.
  * @throws DatasetError if there is only one class, or too many
  */
 export async function readClasses(file: string): Promise<Classes | undefined> {
@@ -74,7 +74,7 @@ function sorted(labels: ReadonlySet<Label>): Label[] {
   return [...labels].sort((a, b) => (a < b ? -1 : 1));
 }
 
-/** Labels of a file have one type, because 1 and "1" would be one name of two classes. */
+/** All labels of a file have one type, because 1 and "1" would give two classes the same name. */
 function numbering(
   labels: ReadonlySet<Label>,
   first: { readonly line: number; readonly label: Label },

@@ -1,5 +1,4 @@
-// Loads a training file as examples and counts. All bad rows are counted, and the first ten are reported, before anything is
-// trained.
+// Loads a training file as examples, with counts. Before training starts, all bad rows are counted and the first ten reported.
 
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
@@ -29,9 +28,9 @@ export interface DatasetCounts {
   readonly tokens: number;
   /** Tokens that the loss covers. */
   readonly trainedTokens: number;
-  /** Examples that were cut at the longest length. */
+  /** Examples that were truncated to the maximum length. */
   readonly truncated: number;
-  /** Examples without a token that the loss covers. */
+  /** Examples without a trained token. */
   readonly masked: number;
   /** Examples that repeat an earlier one. */
   readonly duplicates: number;
@@ -40,23 +39,23 @@ export interface DatasetCounts {
 /** The examples of a file. */
 export interface Dataset {
   readonly examples: readonly Example[];
-  /** One for each example. */
+  /** One per example. */
   readonly fingerprints: readonly string[];
   readonly counts: DatasetCounts;
 }
 
-/** The examples of a file, and the digest of the bytes that they were read from. */
+/** The examples of a file, and the digest of its bytes. */
 export interface FileDataset extends Dataset {
   readonly file: FileDigest;
 }
 
-/** How rows become examples. */
+/** Options of the conversion from rows to examples. */
 export interface LoadOptions {
   readonly encode: RowEncoder;
   readonly maxLength: number;
 }
 
-/** An example takes about 700 bytes of memory, besides its tokens. */
+/** An example takes about 700 bytes of memory in addition to its tokens. */
 const MAX_EXAMPLES = 1_000_000;
 /** A token takes 8 bytes of memory. */
 const MAX_TOKENS = 2 ** 28;
@@ -125,7 +124,7 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
 
 // Reads the lines of a training file.
 
-/** The first bytes of other kinds of files. */
+/** Magic bytes of other kinds of files. */
 const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
   ['gzip', [0x1f, 0x8b]],
   ['zip', [0x50, 0x4b, 0x03, 0x04]],
@@ -133,12 +132,12 @@ const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]
   ['UTF-16 text', [0xfe, 0xff]],
 ];
 
-/** The bytes of a file that have been read. */
+/** Counts and hashes the bytes that are read from a file. */
 class ReadBytes {
   readonly #hash = createHash('sha256');
   #byteSize = 0;
 
-  /** Counts the chunks that pass through. */
+  /** Yields the chunks, and counts them. */
   async *count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of chunks) {
       this.#hash.update(chunk);
@@ -154,9 +153,9 @@ class ReadBytes {
 }
 
 /**
- * Yields the lines that are not blank.
+ * Yields the non-blank lines.
  * @param read counts the bytes
- * @throws DatasetError if the file is absent or of another kind
+ * @throws DatasetError if the file does not exist or is of another kind
  */
 export async function* readLines(file: string, read = new ReadBytes()): AsyncGenerator<Line> {
   await refuseForeign(file);

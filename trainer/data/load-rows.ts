@@ -16,7 +16,7 @@ import {
 export interface Rows {
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
-  /** The digests of the files that they were read from. */
+  /** The digests of the files with the rows. */
   readonly files: Pick<TrainingOrigin, 'data' | 'validation'>;
 }
 
@@ -24,12 +24,12 @@ export interface Rows {
 export interface RowFiles {
   readonly data: string;
   readonly validation?: string | undefined;
-  /** The share of the rows of `data` that is held out for validation. */
+  /** The share of `data` that is held out for validation. */
   readonly validationSplit: number;
   readonly seed: number;
 }
 
-/** How rows become examples, and how many there must be. */
+/** Options of the conversion from rows to examples, and the required number of examples. */
 export interface LoadRowsOptions extends LoadOptions {
   /** The fewest examples of `data`. */
   readonly minExamples: number;
@@ -66,17 +66,17 @@ function refuseFew(file: string, { counts }: Dataset, minExamples: number): void
   throw new DatasetError(path.basename(file), detail, { code: 'invalid_n_examples' });
 }
 
-/** A mean loss over no tokens would be NaN. */
+/** The mean loss over no tokens would be NaN. */
 function refuseMasked(file: string, { counts }: Dataset): void {
   if (counts.trainedTokens > 0) return;
   const why =
-    'every label is masked, has weight 0, was cut off by maxLength or is not behind an invocation of alora';
+    'every label is masked, has weight 0, was cut off by maxLength, or does not follow an invocation of alora';
   throw new DatasetError(path.basename(file), `has nothing to learn from: ${why}`);
 }
 
 /**
- * Holds out a share of the rows for validation, chosen by the seed. Both parts keep the file's order. A share above 0 takes
- * at least one row and leaves at least one.
+ * Holds out a share of the rows for validation, chosen by the seed. Both parts keep the file's order. A share above 0 takes at
+ * least one row and leaves at least one.
  */
 export function splitDataset(
   dataset: Dataset,
@@ -97,7 +97,7 @@ export function splitDataset(
   return { train: part(false), validation: part(true) };
 }
 
-/** Returns the dataset without the examples that the loss does not cover. The counts still include them. */
+/** Returns the dataset without examples that have no trained token. The counts still include them. */
 export function dropMasked(dataset: Dataset): Dataset {
   if (dataset.counts.masked === 0) return dataset;
   const kept = dataset.examples.map((example) => countTrained(example) > 0);

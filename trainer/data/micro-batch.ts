@@ -1,18 +1,21 @@
-// Assembles examples into a padded micro-batch. Packed examples follow each other in a row; each is its own segment with
-// positions from 0. Targets are shifted here and nowhere else.
+// Assembles examples into a padded micro-batch. Packed examples follow each other in a row; each is a separate segment with
+// positions from 0. Targets are shifted only here.
 import type { MicroBatch } from '../types.ts';
 import type { MicroBatchPlan } from './epoch-plan.ts';
 import type { Example } from './example.ts';
 import { balanceRows } from './packing.ts';
 
-/** Assembles whole examples: [N, T], T the longest row. Last positions, padding and masked labels have target -1. */
+/**
+ * Assembles whole examples as [N, T], with T the length of the longest row. Last positions, padding and masked labels get the
+ * target -1.
+ */
 export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
   return fillRows(plan.map((row) => row.map((index) => trimmed(examples[index]!))));
 }
 
 /**
- * Assembles a batch with the same losses for less work. It drops the positions after the one that predicts an example's last
- * label, and short examples share a row if that is cheaper than padding.
+ * Assembles a batch with the same losses for less work. Positions after the one that predicts an example's last label are
+ * dropped, and short examples share a row if that is cheaper than padding.
  */
 export function assembleTightBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
   const all = plan
@@ -22,7 +25,7 @@ export function assembleTightBatch(examples: readonly Example[], plan: MicroBatc
   return fillRows(rows.map((row) => row.map((index) => all[index]!)));
 }
 
-/** Counts the positions up to the one that predicts the last label of the loss; at least one. */
+/** Counts the positions up to the one that predicts the last trained label; at least one. */
 export function trainedLength({ labels, weights }: Example): number {
   let last = labels.length - 1;
   while (last > 1 && !(labels[last]! >= 0 && (weights?.[last] ?? 1) > 0)) last--;

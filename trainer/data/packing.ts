@@ -1,9 +1,9 @@
-// Packing: chooses the examples that share a sequence, and the rows of a micro-batch, to save padding. It knows lengths only.
+// Packing: decides which examples share a sequence, and a micro-batch's rows, to save padding. Pure: it works on lengths alone.
 // The attention mask keeps packed examples apart.
 
 /**
- * Returns groups of indexes whose lengths sum to at most `capacity`: longest first, each into the fullest group that has room
- * (best fit). A length above the capacity gets a group of its own. The number of groups does not depend on the order.
+ * Returns groups of indices whose lengths sum to at most `capacity`: longest first, each into the fullest group with room (best
+ * fit). A length above the capacity gets a separate group. The number of groups does not depend on the order.
  */
 export function packLongestFirst(
   lengths: readonly number[],
@@ -12,7 +12,7 @@ export function packLongestFirst(
 ): number[][] {
   const byLength = [...order].sort((a, b) => lengths[b]! - lengths[a]!); // stable: equal lengths stay shuffled
   const packs: number[][] = [];
-  /** By room left: the packs with that room. */
+  /** Packs by the room that is left in them. */
   const open: number[][][] = Array.from({ length: capacity + 1 }, () => []);
   for (const index of byLength) {
     const length = lengths[index]!;
@@ -49,13 +49,12 @@ export function packInOrder(
 
 /**
  * The row length at which attention costs as much as everything else, measured on SmolLM2-135M. Attention's cost per position
- * grows with the row's length. Wider models reach the point later.
+ * grows with the row length. Wider models reach this point at longer rows.
  */
 const ATTENTION_LENGTH = 1500;
 
 /**
- * Returns the cheapest rows for the examples of a micro-batch. Many short rows waste padding; few long ones spend more on
- * attention.
+ * Returns the cheapest rows for a micro-batch's examples. Many short rows waste padding; few long ones spend more on attention.
  */
 export function balanceRows(lengths: readonly number[]): number[][] {
   const longest = Math.max(...lengths);
@@ -64,7 +63,7 @@ export function balanceRows(lengths: readonly number[]): number[][] {
     const { rows, length } = spreadOver(lengths, count);
     const cost = count * length * (1 + length / ATTENTION_LENGTH);
     if (!best || cost < best.cost) best = { cost, rows };
-    if (length === longest) break; // another row would only add padding
+    if (length === longest) break; // a further row would only add padding
   }
   return best?.rows ?? [];
 }

@@ -1,4 +1,4 @@
-// Turns rows into questions with known answers: those that end with JSON, with calls of tools, or in a format that is given.
+// Turns rows into questions with known answers. A row qualifies if it ends with JSON, with tool calls, or in a given format.
 import { ConfigError } from '../../src/common/errors.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { FunctionTool } from '../../src/contracts/tools.ts';
@@ -13,29 +13,31 @@ import type { Language } from './encode-row.ts';
 /** A prompt and its answer. */
 export interface Question {
   readonly promptIds: readonly number[];
-  /** The number of tokens that an answer may have. */
+  /** The most tokens of an answer. */
   readonly maxTokens: number;
-  /** The answers that a server allows. */
+  /** The constraint that a server would enforce. */
   readonly constraint: Constraint;
-  /** The right answer, as `read` returns it. */
+  /** The correct answer, as `read` returns it. */
   readonly wanted: unknown;
-  /** Returns an answer as a value: of JSON, a list of calls, or a text. Undefined if it is not valid. */
+  /** Parses an answer: to the value of its JSON, a list of calls, or a text. Undefined if it is not valid. */
   read(ids: readonly number[]): unknown;
 }
 
-/** The settings that all rows of a file share. */
+/** Settings for all rows of a file. */
 export interface QuestionOptions {
   readonly language: Language;
-  /** The format of answers. Absent: any JSON, if the row has JSON. */
+  /** The format of answers. Absent: any JSON, for rows that end with JSON. */
   readonly format?: Constraint | undefined;
-  /** The tools of rows that have none. */
+  /** The tools for rows without tools. */
   readonly tools?: readonly FunctionTool[] | undefined;
 }
 
-/** An answer that is twice as long as the right one, or longer than this, has lost its way. */
+/** An answer longer than this, and longer than twice the correct one, has gone astray. */
 const MIN_ANSWER_TOKENS = 256;
 
-/** Returns the row's question, or undefined if its answer is plain text. Throws `ConfigError` for tools that cannot be enforced. */
+/**
+ * Returns the row's question, or undefined if its answer is plain text. Throws `ConfigError` for tools that cannot be enforced.
+ */
 export function toQuestion(row: TrainingRow, options: QuestionOptions): Question | undefined {
   const asked = split(row);
   if (!asked) return undefined;
@@ -75,7 +77,7 @@ interface Call {
   readonly arguments: string;
 }
 
-/** A row's prompt and answer. A prompt of messages is rendered. */
+/** A row's prompt and answer, with messages rendered. */
 interface Asked {
   readonly turns?: readonly Turn[];
   readonly prompt: string;
@@ -107,7 +109,10 @@ function split(row: TrainingRow): Asked | undefined {
   };
 }
 
-/** The format of an answer: the given one, or JSON of its kind. A number or a word that happens to be JSON is plain text. */
+/**
+ * Returns the format of an answer: the given one, or JSON of the same kind. A number or a word that happens to be JSON is plain
+ * text.
+ */
 function formatOf({ text, calls }: Asked['answer'], given: Constraint | undefined) {
   if (given) return given.kind === 'any_text' ? undefined : given;
   if (calls.length > 0) return undefined;
@@ -133,7 +138,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Returns a function that reads the text of an answer. */
+/** Returns a function that parses the text of an answer. */
 function createReader(
   format: Constraint | undefined,
   tools: { readonly plan: ToolPlan; readonly open: string } | undefined,

@@ -1,10 +1,10 @@
-// Measures how often an adapter's answers are valid and right, freely and with the mask that a server would apply. Knows
-// values of answers, but neither rows nor models.
+// Measures how often an adapter's answers are valid and correct, unconstrained and with the token mask that a server would
+// apply. Rows and models are behind interfaces.
 import { isDeepStrictEqual } from 'node:util';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { Question } from '../data/questions.ts';
 
-/** A generation of an answer, always the most likely token. */
+/** A greedy generation of one answer. */
 export interface AnswerRequest {
   readonly promptIds: readonly number[];
   readonly maxTokens: number;
@@ -12,13 +12,15 @@ export interface AnswerRequest {
   readonly constraint?: Constraint | undefined;
 }
 
-/** A model that answers. It may be asked any number of questions at once. */
+/** A model that answers. Any number of questions may be in flight. */
 export interface AnswerModel {
-  /** Resolves with the answer's tokens, or with undefined if it did not end. */
+  /** Resolves with the answer's tokens; undefined if it did not end. */
   answer(request: AnswerRequest): Promise<readonly number[] | undefined>;
 }
 
-/** Asks every question twice, and returns figures for the evaluation card. Shares are between 0 and 1. */
+/**
+ * Asks every question with and without the constraint, and returns figures for the evaluation card. Shares are between 0 and 1.
+ */
 export async function measureAnswers(
   questions: readonly Question[],
   model: AnswerModel,
@@ -42,7 +44,7 @@ export async function measureAnswers(
   return figures;
 }
 
-/** Scores answers. One that is not valid is undefined. */
+/** Scores the answers. An invalid answer is undefined. */
 function score(questions: readonly Question[], values: readonly unknown[]) {
   const fields = { wanted: 0, found: 0, right: 0 };
   let [valid, exact] = [0, 0];
@@ -66,7 +68,7 @@ function score(questions: readonly Question[], values: readonly unknown[]) {
   return { valid: valid / count, exact_match: exact / count, field_f1: f1 };
 }
 
-/** Yields each leaf of a value with its path. The order of lists does not count. */
+/** Yields each leaf of a value with its path. The order of lists does not matter. */
 function* leavesOf(value: unknown, path: string): Generator<string> {
   if (typeof value !== 'object' || value === null) {
     yield `${path}=${JSON.stringify(value)}`;

@@ -1,5 +1,5 @@
-// Makes the evaluation card of an adapter: how much it changes, gains on validation rows and forgets, whether it can still
-// answer, and the gates' verdicts. It knows a model in training, but neither files nor runs.
+// Makes an adapter's evaluation card: how much it changes, how much it gains on validation rows and forgets, whether it can
+// still answer, and the gates' verdicts. The model and the examples are arguments.
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import type { Language } from '../data/encode-row.ts';
@@ -27,11 +27,11 @@ export interface Subject {
   readonly maxPositions: number;
   readonly batchSize: number;
   readonly validation: Dataset | undefined;
-  /** The examples to probe it with; if there are none, the fixed text is used. */
+  /** The examples to probe it with. If there are none, the fixed text is used. */
   readonly examples: readonly Example[];
-  /** The tokens from which on the adapter is used; undefined: it always is. */
+  /** The tokens after which the adapter applies; undefined: it always applies. */
   readonly invocation: readonly number[] | undefined;
-  /** Whether the adapter is a classifier, and the examples have classes. */
+  /** Whether the adapter is a classifier, and the examples are labeled with classes. */
   readonly classifies: boolean;
   /** Validation results that are already known. */
   readonly known?: Comparison<Validation> | undefined;
@@ -39,7 +39,7 @@ export interface Subject {
 
 /** The number of examples whose tokens are probed. A few hundred tokens are enough. */
 const PROBE_EXAMPLES = 8;
-/** How many of them are answered: those with the shortest prompts, because every token of an answer recomputes its prompt. */
+/** How many of them are answered. The shortest prompts are chosen, because every token of an answer recomputes its prompt. */
 const PROMPTS = 3;
 
 /** Evaluates an adapter. The model's weights are unchanged afterwards. */
@@ -99,13 +99,13 @@ function toFigures(
   };
 }
 
-/** Returns a classifier's figures of single classes. */
+/** Returns a classifier's figures for each class. */
 async function classify({ model, validation, batchSize, classifies }: Subject) {
   if (!classifies || !validation) return {};
   return { macro_f1: await measureMacroF1(model, validation, batchSize) };
 }
 
-/** Drops what JSON cannot represent. */
+/** Drops values that JSON cannot represent. */
 function onlyFinite(figures: Record<string, number | undefined>): Record<string, number> {
   const known = Object.entries(figures).filter(([, value]) => Number.isFinite(value));
   return Object.fromEntries(known) as Record<string, number>;
@@ -150,7 +150,7 @@ async function compareScores(
   };
 }
 
-/** Returns the log-probabilities of all tokens in the loss, always in the same order. */
+/** Returns the log-probabilities of all trained tokens, always in the same order. */
 async function scoreAll(
   model: ProbedModel,
   examples: readonly Example[],
@@ -164,7 +164,7 @@ async function scoreAll(
   return scores;
 }
 
-/** Counts the answers that are degenerate with the adapter only. Resolves with undefined if there are no prompts. */
+/** Counts the answers that are degenerate only with the adapter. Resolves with undefined if there are no prompts. */
 async function countDegenerate(
   { model, language, maxPositions }: Subject,
   examples: readonly Example[],

@@ -1,23 +1,23 @@
-// The gates that an adapter must pass before it is published, one row each. Pure: from figures to verdicts.
+// The gates that an adapter must pass before publication, one row each. Pure: maps figures to verdicts.
 import { MAX_WEIGHT } from '../../adapters/peft/refusal.ts';
 import type { EvaluationCard, GateVerdict } from '../../src/contracts/evaluation-card.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 
-/** The measurements of an adapter. They are undefined if there was nothing to measure them with. */
+/** The measurements of an adapter. A figure is undefined if there was no data for it. */
 export interface Figures {
   /** Whether the adapter is a classifier, which does not generate text. */
   readonly classifies: boolean;
   /** The number of weights and losses that are not finite. */
   readonly nonFinite: number;
-  /** The largest finite weight, with the scaling included as in the engine. */
+  /** The largest finite weight, including the scaling, as in the engine. */
   readonly largestWeight: number;
   /** Mean |log p with the adapter - log p of the base| over the probed tokens, in nats. */
   readonly change: number | undefined;
-  /** Mean losses over the validation rows, in nats. Guessing is the base of a classifier. */
+  /** Mean losses over the validation rows, in nats. For a classifier, guessing takes the place of the base. */
   readonly validation: Comparison | undefined;
-  /** The number of greedy answers that are empty or repeat one token, although the base's are not. */
+  /** The number of greedy answers that are empty or repeat one token, although the base's do not. */
   readonly degenerate: number | undefined;
   /** Mean losses over the fixed text, in nats. */
   readonly text: Comparison | undefined;
@@ -41,9 +41,9 @@ interface Gate {
   readonly relation: GateVerdict['relation'];
   readonly limit: (settings: GateSettings, figures: Figures) => number;
   readonly say: (value: string, limit: string) => string;
-  /** Why it may be missing. */
+  /** Why the figure may be missing. */
   readonly needs: string;
-  /** Whether it is about generated text. */
+  /** Whether the gate applies only to generated text. */
   readonly isOfText?: true;
 }
 
@@ -111,13 +111,13 @@ const GATES: readonly Gate[] = [
   },
 ];
 
-/** The gates of weights that a server could not run. */
+/** The gates for weights that a server could not run. */
 export const SAFETY_GATES: ReadonlySet<string> = new Set(['finite', 'weights']);
 
-/** If weights are out of bounds, nothing else is measured. */
+/** Nothing else is measured if weights are out of bounds. */
 const OUT_OF_BOUNDS = 'its weights are out of bounds';
 
-/** Returns the verdict of every gate that could be measured, and the skipped gates with their reasons. */
+/** Returns the verdict of every gate that could be measured, and the skipped gates with the reasons. */
 export function judgeGates(
   figures: Figures,
   settings: GateSettings,
@@ -152,7 +152,7 @@ export function areInBounds({
   return nonFinite === 0 && largestWeight <= MAX_WEIGHT;
 }
 
-/** Returns a sentence for each gate that the adapter does not pass, with the number. */
+/** Returns one sentence with the figure for each gate that the adapter fails. */
 export function sayFailures({ gates }: Pick<EvaluationCard, 'gates'>): string[] {
   return gates.flatMap((verdict) =>
     verdict.passed ? [] : [`gate ${verdict.gate}: ${sayVerdict(verdict)}`],

@@ -1,14 +1,14 @@
-// Generates a few greedy answers with the trainer's own forward pass, to see whether an adapter can still answer. There is no
-// KV cache: every token recomputes the whole text.
+// Generates a few greedy answers with the trainer's forward pass, to check whether an adapter can still answer. There is no KV
+// cache: every token recomputes the whole text.
 
 import type { Language } from '../data/encode-row.ts';
 import type { Example } from '../data/example.ts';
 import { assembleBatch } from '../data/micro-batch.ts';
 import type { ProbedModel } from '../types.ts';
 
-/** Enough to recognize a loop. */
+/** Enough to detect a loop. */
 const ANSWER_TOKENS = 8;
-/** The prompt's length for an example without a prompt. */
+/** The prompt length for an example without a prompt. */
 const OPENING_TOKENS = 16;
 
 /** Returns an example's prompt: the tokens before the first label, or its first tokens. */
@@ -18,10 +18,10 @@ export function promptOf({ ids, labels }: Example): readonly number[] {
   return [...ids.subarray(0, length)];
 }
 
-/** When answers end. */
+/** The conditions that end an answer. */
 export interface GreedyOptions {
   readonly stopIds: readonly number[];
-  /** The model's positions; a longer prompt loses its beginning. */
+  /** The model's positions. A longer prompt loses its start. */
   readonly maxPositions: number;
 }
 

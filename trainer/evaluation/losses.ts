@@ -1,4 +1,4 @@
-// Measures losses on validation rows and on a fixed text, with the adapter and without it.
+// Measures losses on validation rows and on a fixed text, with and without the adapter.
 
 import { assert } from '../../src/common/assert.ts';
 import type { Language } from '../data/encode-row.ts';
@@ -9,20 +9,20 @@ import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { LossSums, Parameter, ProbedModel, TrainModel } from '../types.ts';
 
-/** The losses of the base without the adapter; null if there was nothing to measure with. */
+/** The losses of the base without the adapter. Null if there was no data. */
 export interface BaseLosses {
   readonly validation: Validation | null;
   /** Mean loss on the fixed text, in nats. */
   readonly textLoss: number | null;
 }
 
-/** The data to measure the base with. */
+/** The data to measure the base on. */
 export interface BaseProbes {
   readonly validation: Dataset | undefined;
-  /** The fixed text; undefined if the model has no tokenizer, or becomes a classifier. */
+  /** The fixed text. Undefined if the model has no tokenizer, or for a classifier. */
   readonly text: Example | undefined;
   readonly batchSize: number;
-  /** Whether the rows have classes. The base has no head for them, so guessing takes its place. */
+  /** Whether the rows are labeled with classes. The base has no head for them, so guessing takes its place. */
   readonly classifies: boolean;
 }
 
@@ -59,7 +59,7 @@ export async function measureValidation(
   };
 }
 
-/** Adds the sums of a micro-batch to those of several. */
+/** Adds a micro-batch's sums to the totals. */
 export function addLossSums(
   sums: { -readonly [K in keyof LossSums]: number },
   more: LossSums,
@@ -70,7 +70,7 @@ export function addLossSums(
   sums.hits += more.hits;
 }
 
-/** Runs `work` on the base: the adapter's weights change nothing meanwhile, and are restored afterwards. */
+/** Runs `work` on the base: during the call the adapter's weights change nothing. They are restored afterwards. */
 export async function withoutAdapter<T>(
   parameters: readonly Pick<Parameter, 'data' | 'neutral'>[],
   work: () => Promise<T>,
@@ -85,8 +85,8 @@ export async function withoutAdapter<T>(
 }
 
 /**
- * The text that measures forgetting: about 200 tokens of plain English on many topics, written for this purpose because no model
- * can have memorized it. Changing it changes the meaning of the gate's limit.
+ * The text that measures forgetting: about 200 tokens of plain English on many topics. It was written for this purpose, so no
+ * model can have memorized it. If it changes, the gate's limit must be measured again.
  */
 const PROBE_TEXT = `The town lies on a slow river, about forty miles from the sea. In the morning boats come up \
 with the tide and bring fish, salt and news; in the evening they go down again with flour, wool and apples. Most houses \
@@ -100,16 +100,16 @@ oxygen. When the first engineers measured steam, they counted how many pounds of
 and paid their workers by the difference. If a train leaves at nine and travels at sixty miles an hour, it arrives at a \
 station ninety miles away at half past ten.`;
 
-/** The parts of a model in training that decide what the fixed text is for it. */
+/** The model's properties that decide how the fixed text is encoded. */
 interface ProbedLanguage {
   readonly language: Language | undefined;
   readonly classifies: boolean;
   readonly maxPositions: number;
-  /** Tokens before the text, without which an activated LoRA would not be used. */
+  /** Tokens to put before the text. Without them an activated LoRA would not apply. */
   readonly invocation: readonly number[] | undefined;
 }
 
-/** Returns the fixed text as an example, all of whose tokens are in the loss. Undefined if the model generates no text. */
+/** Returns the fixed text as an example with every token in the loss; undefined if the model generates no text. */
 export function probeExample({
   language,
   classifies,
@@ -123,11 +123,9 @@ export function probeExample({
   return { ids, labels, weights: undefined };
 }
 
-// Measures a classifier on rows: its F1, and the loss and accuracy of guessing, which it is compared with.
+// Measures a classifier on rows: its F1, and for comparison the loss and accuracy of guessing.
 
-/**
- * Returns the mean of the classes' F1, between 0 and 1. A class that no row has and that is never predicted does not count.
- */
+/** Returns the mean F1 of the classes, between 0 and 1. A class that no row has and that is never predicted does not count. */
 export async function measureMacroF1(
   model: Pick<ProbedModel, 'predict'>,
   { examples }: Dataset,
@@ -153,7 +151,7 @@ export async function measureMacroF1(
   return f1s.reduce((sum, f1) => sum + f1, 0) / f1s.length;
 }
 
-/** Returns the loss and accuracy of always answering with the shares of the classes among these rows. */
+/** Returns the loss and accuracy of always predicting with the classes' shares among these rows. */
 export function guessClasses({ examples }: Dataset): Validation {
   const counts = new Map<number, number>();
   for (const example of examples) {

@@ -1,5 +1,5 @@
-// A linear with its adapter in a training graph: LoRA, and its relatives DoRA, PiSSA, activated LoRA and biases of B.
-// tokens = rows of x; r = rank.
+// A linear with its adapter in a training graph: LoRA, and its variants DoRA, PiSSA, activated LoRA and biases of B. tokens =
+// rows of x; r = rank.
 import { tensorName } from '../../adapters/peft/tensor-names.ts';
 import { loraNames } from '../../src/model/names.ts';
 import type { GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
@@ -11,24 +11,24 @@ import { INPUT_SUFFIX } from './inputs.ts';
 export interface AdaptedLinear {
   readonly g: GraphBuilder;
   readonly compute: Compute;
-  /** Rules that replace the operators' own. */
+  /** Rules that replace the operators' rules. */
   readonly ownRules: Map<Value, Rule>;
   /** Such as `model.layers.0.self_attn.q_proj`. */
   readonly module: string;
   /** [out, in] */
   readonly shape: readonly [number, number];
   readonly update: ModuleUpdate;
-  /** The base's bias [out], or nothing. */
+  /** The base's bias [out], or empty. */
   readonly bias: readonly Value[];
   /** [tokens, in]: 0, or 1 / (1 - p). Undefined: no dropout. */
   readonly dropoutMask: Value | undefined;
-  /** [tokens, 1]: 1 if the adapter is used, else 0. Undefined: it always is. */
+  /** [tokens, 1]: 1 if the adapter applies, else 0. Undefined: it always applies. */
   readonly active: Value | undefined;
   /** Declares a float32 input. */
   weight(name: string, dims: readonly number[]): Value;
   /** Returns W [out, in] in float32. */
   dense(): Value;
-  /** Computes x Wᵀ (+ bias) in the arithmetic of the run. */
+  /** Computes x Wᵀ (+ bias) in the run's arithmetic. */
   product(x: Value, bias: readonly Value[]): Value;
 }
 
@@ -62,8 +62,8 @@ function loraOutput(x: Value, linear: AdaptedLinear, factors: Factors): Value {
 }
 
 /**
- * DoRA: the linear m / ||W + scaling * B A|| * (W + scaling * B A), row by row. The norms are constants for the gradient, as in
- * peft. The dropped part of x is multiplied by W only.
+ * DoRA: the linear m / ||W + scaling * B A|| * (W + scaling * B A), row by row. As in peft, the norms are constants for the
+ * gradient. The dropped part of x is multiplied only by W.
  */
 function doraOutput(x: Value, linear: AdaptedLinear, factors: Factors): Value {
   const { g, bias, dropoutMask } = linear;
@@ -116,7 +116,7 @@ function mergedWeight(linear: AdaptedLinear, { a, b }: Factors): Value {
   return g.node('Gemm', [b, a, weight], { alpha: { float: update.scaling } });
 }
 
-/** x Wᵀ + bias. For PiSSA, without the start's part of W. */
+/** x Wᵀ + bias. For PiSSA, the product of the initial factors is subtracted from W. */
 function startedProduct(x: Value, linear: AdaptedLinear, bias: readonly Value[]): Value {
   const product = linear.product(x, bias);
   const start = startFactors(linear);
@@ -147,7 +147,7 @@ function narrowRows(x: Value, { g, active }: AdaptedLinear, a: Value): Value {
   return active ? g.node('Mul', [narrow, active]) : narrow;
 }
 
-/** The factors that PiSSA starts from, which are subtracted from W. */
+/** The factors that PiSSA starts from and subtracts from W. */
 function startFactors({ update, module, shape, weight }: AdaptedLinear): Factors | undefined {
   if (!update.isPissa) return undefined;
   const { a, b } = loraNames(module);

@@ -1,7 +1,6 @@
-// The loss head for one chunk of token rows: final norm, logits and weighted cross entropy. The same graph computes the
-// gradient of the hidden rows, so the logits never leave it. With int8, the logits are a product in the row form; the gradient
-// stays in float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary, or the classes of
-// a classifier.
+// The loss of one chunk of token rows: final norm, logits and weighted cross entropy. The same graph computes the gradient of
+// the hidden rows, so the logits never leave it. With int8, the logits are a product in per-token form; the gradient stays in
+// float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary size or number of classes.
 import { assert } from '../../src/common/assert.ts';
 import { finalNorm } from '../../src/model/names.ts';
 import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
@@ -15,7 +14,7 @@ import { INPUT_SUFFIX } from './inputs.ts';
 import { rowInt8Input } from './row-int8.ts';
 import { rmsNorm } from './training-lowering.ts';
 
-/** The names of the head's inputs and outputs. */
+/** The names of the graph's inputs and outputs. */
 export const HEAD = {
   /** float32 [C, D]: rows of the residual stream that have a target */
   hidden: 'hidden_rows',
@@ -64,7 +63,7 @@ export function headGraph(spec: HeadSpec, isTrained: (name: string) => boolean):
   return { bytes: g.toBytes(), hiddenGradient, gradients: byWeight };
 }
 
-/** The rules that turn p = softmax(logits) [C, V], given as the gradient of the logits, into the loss's gradients. */
+/** Returns the rules that turn p = softmax(logits) [C, V], passed as the gradient of the logits, into the loss's gradients. */
 function lossRules(
   head: Logits,
   { softcap, update }: HeadSpec,
@@ -139,14 +138,14 @@ function crossEntropyRule({ x, matrix: w }: Pick<Logits, 'x' | 'matrix'>, loss: 
   };
 }
 
-/** Builds the graph of the loss only, for evaluation. */
+/** Builds a graph of the loss without gradients, for evaluation. */
 export function headLossGraph(spec: HeadSpec): Uint8Array {
   const { g, logits } = logitsOf(spec);
   addLoss(g, logits);
   return g.toBytes();
 }
 
-/** Builds the graph of the logits only. */
+/** Builds a graph of the logits alone. */
 export function headLogitsGraph(spec: HeadSpec): Uint8Array {
   const { g, logits } = logitsOf(spec);
   g.output(logits, 'float32', ['chunk', spec.size]);
@@ -160,7 +159,7 @@ interface Logits {
   readonly x: Value;
   /** float32 [V, D] */
   readonly matrix: Value;
-  /** float32 [C, V]: x times the transposed matrix, and its logits. They are the same without a soft cap. */
+  /** float32 [C, V]: x times the transposed matrix, and the logits made from it. Without a soft cap the two are the same. */
   readonly products: Value;
   readonly logits: Value;
   readonly weights: readonly { readonly name: Value; readonly dims: readonly number[] }[];
@@ -184,7 +183,7 @@ function logitsOf({ config, matrix, size, scale, softcap, compute, update }: Hea
   const logits = softcap ? softcapped(g, products, softcap, HEAD.logits) : products;
   return { g, hidden, x, matrix: head.name, products, logits, weights };
 
-  /** x Wᵀ, and the product with the update's factors. */
+  /** Returns x Wᵀ, and the product with the update's factors. */
   function updated({ rank, scaling, isOfEmbedding, ...names }: HeadUpdate): Value {
     const [from, to] = [
       [hiddenSize, rank],

@@ -1,17 +1,17 @@
-// Describes the last part of a model, from hidden states to the logits of tokens or classes: its matrix, which may be trained, and
-// the update of the matrix.
+// Describes the last part of a model, from hidden states to the logits of tokens or classes: its matrix, which may be trained,
+// and the matrix's update.
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, headName } from '../../src/model/names.ts';
 import { CLASSIFIER_HEAD } from '../adapter/tensors.ts';
 import type { Compute, LoraSettings } from '../types.ts';
 
-/** The head of a model in training. D = hidden size. */
+/** The output head or classification head of a model in training. D = hidden size. */
 export interface HeadSpec {
   readonly config: DecoderConfig;
   /** The name of its matrix [V, D]. */
   readonly matrix: string;
-  /** V: tokens, or classes */
+  /** V: the number of tokens or classes. */
   readonly size: number;
   /** Multiplies the matrix's inputs. */
   readonly scale: number;
@@ -19,7 +19,7 @@ export interface HeadSpec {
   /** The arithmetic of the logits. */
   readonly compute: Compute;
   readonly update: HeadUpdate | undefined;
-  /** Whether an adapter changes the logits otherwise than by its hidden states. */
+  /** Whether an adapter changes the logits in other ways than through the hidden states. */
   readonly isTrained: boolean;
 }
 
@@ -31,8 +31,8 @@ export interface HeadUpdate {
   readonly first: string;
   readonly second: string;
   /**
-   * Whether they are the embedding's, [D, rank] and [rank, V], because it is tied to the head. The head's own factors are A
-   * [rank, D] and B [V, rank].
+   * Whether they are the embedding's factors, [D, rank] and [rank, V], because embedding and output head are tied. The output
+   * head's own factors are A [rank, D] and B [V, rank].
    */
   readonly isOfEmbedding: boolean;
 }
@@ -68,8 +68,8 @@ function classifierHead(config: DecoderConfig, size: number): HeadSpec {
 }
 
 /**
- * Returns the name of the head's matrix. A tied head is the embedding, unless the adapter trains only one of the two: the head
- * then has a name of its own.
+ * Returns the name of the head's matrix. A tied output head uses the embedding, unless the adapter trains only one of the two.
+ * The head then has a separate name.
  */
 function headMatrix(
   { tiedEmbeddings }: DecoderConfig,

@@ -1,4 +1,4 @@
-// Frozen weights in the row form of int8 as inputs of training graphs, and the gradients of their products.
+// Frozen int8 weights in per-token form as inputs of training graphs, and the gradients of their products.
 
 import { ConfigError } from '../../src/common/errors.ts';
 import { quantizeRows, type RowInt8Weight, rowProduct } from '../../src/model/row-product.ts';
@@ -7,10 +7,10 @@ import { createSessionSync } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 import type { Rule } from '../autodiff/rules.ts';
 
-/** The suffixes of a weight's inputs in the row form. */
+/** The suffixes of a weight's inputs in per-token form. */
 export const ROW_INT8_SUFFIX = { data: '.int8', scales: '.int8_scales' } as const;
 
-/** Declares a weight [out, in] as inputs in the row form. */
+/** Declares a weight [out, in] as inputs in per-token form. */
 export function rowInt8Input(
   g: GraphBuilder,
   name: string,
@@ -24,7 +24,7 @@ export function rowInt8Input(
 
 /**
  * Returns the rule for y = rowProduct(quantizeRows(x), weight). Rounding counts as the identity (straight-through): dx = dy W,
- * a product of the same weight with dy rounded per row. The weight's scales are those of dy's columns, so dy is multiplied by
+ * a product of the same weight with dy rounded per row. The weight's scales belong to the columns of dy, so dy is multiplied by
  * them before it is rounded.
  */
 export function rowProductRule(x: Value, { data, scales }: RowInt8Weight): Rule {
@@ -36,9 +36,9 @@ export function rowProductRule(x: Value, { data, scales }: RowInt8Weight): Rule 
   };
 }
 
-// Checks that this processor multiplies 8-bit integers exactly. Without VNNI or AMX, the runtime's kernel may saturate.
+// Checks that this CPU multiplies 8-bit integers exactly. Without VNNI or AMX, the runtime's kernel may saturate.
 
-/** The size of the product. A saturating kernel already fails with two inputs. */
+/** The shape of the product. A saturating kernel already fails with two inputs. */
 const [TOKENS, WIDTH, OUT] = [4, 64, 32];
 const LARGEST = 127;
 
@@ -46,13 +46,13 @@ const LARGEST = 127;
 export function checkInt8Products(): void {
   if (hasExactInt8Products()) return;
   throw new ConfigError([
-    'compute: int8 needs a processor with VNNI or AMX, because 8-bit products are not exact on this one. Use float32.',
+    'compute: int8 needs a CPU with VNNI or AMX, because 8-bit products are not exact on this one. Use float32.',
   ]);
 }
 
 let isExact: boolean | undefined;
 
-/** Returns whether a product of the largest values is exact. Multiplies them once. */
+/** Whether a product of the largest values is exact. Multiplies them once. */
 export function hasExactInt8Products(): boolean {
   isExact ??= multipliesExactly();
   return isExact;

@@ -1,6 +1,6 @@
-// Builds the graphs of a segment, which is a few consecutive decoder blocks. The forward graph maps hidden states to hidden
-// states. The backward graph computes gradients, and recomputes activations that were not saved. Segments with the same
-// adapted linears share graphs.
+// Builds the graphs of a segment: a few consecutive decoder blocks. The forward graph maps hidden states to hidden states. The
+// backward graph computes gradients, and recomputes the tensors that were not saved. Segments with the same adapted linears
+// share graphs.
 import { assert } from '../../src/common/assert.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
@@ -13,7 +13,7 @@ import { type LoweringOptions, TrainingLowering } from './training-lowering.ts';
 export interface SegmentSpec extends LoweringOptions {
   /** Whether a weight that the graph reads under this name is trained. */
   readonly isTrained: (name: string) => boolean;
-  /** Whether the backward graph recomputes all activations, or reads those that the forward graph saved. */
+  /** Whether the backward graph recomputes everything, or reads the tensors that the forward graph saved. */
   readonly recompute: boolean;
 }
 
@@ -25,7 +25,7 @@ export const SEGMENT = {
   outputGradient: 'd_output',
 } as const;
 
-/** An activation that the forward graph saves for the backward graph. */
+/** A tensor that the forward graph saves for the backward graph. */
 export interface SavedValue {
   readonly name: string;
   readonly dims: Dims;
@@ -41,13 +41,13 @@ export interface SegmentGraphs {
   readonly inputGradient: string;
   /** Trained weight → the backward graph's output with its accumulated gradient. */
   readonly gradients: ReadonlyMap<string, string>;
-  /** Outputs of the forward graph and inputs of the backward graph; empty if the backward graph recomputes. */
+  /** Outputs of the forward graph and inputs of the backward graph. Empty if the backward graph recomputes. */
   readonly saved: readonly SavedValue[];
 }
 
 /**
  * The operators whose results are saved: products and attention weights are expensive to recompute. Transposed heads are saved
- * in place of their products, which also saves rotating and transposing them again.
+ * instead of their products, which also saves rotating and transposing them again.
  */
 const SAVED_OPERATORS = new Set(['Gemm', 'MatMul', 'Softmax', 'Transpose']);
 
@@ -75,7 +75,7 @@ export function segmentGraphs(spec: SegmentSpec): SegmentGraphs {
   };
 }
 
-/** Builds the forward graph only, for evaluation. */
+/** Builds a forward graph without saved tensors, for evaluation. */
 export function evaluationGraph(spec: Omit<SegmentSpec, 'dropout' | 'isTrained' | 'recompute'>): {
   forward: Uint8Array;
   output: string;
@@ -133,18 +133,18 @@ function jointGraph(spec: SegmentSpec) {
   return { builder, shapes, products, output, inputGradient, gradients: byWeight };
 }
 
-/** Returns the expensive activations that the gradients read, directly or through cheap operators. */
+/** Returns the expensive tensors that the gradients read, directly or through cheap operators. */
 function valuesToSave(joint: {
   readonly g: GraphBuilder;
   readonly shapes: Shapes;
-  /** Products of several nodes. */
+  /** Results of matrix products that consist of several nodes. */
   readonly products: readonly Value[];
   readonly gradients: readonly string[];
 }): SavedValue[] {
   const { g, shapes, products, gradients } = joint;
   const single = g.nodes.filter(({ opType }) => SAVED_OPERATORS.has(opType));
   const expensive = new Set([...single.map(({ outputs }) => outputs[0]!), ...products]);
-  // Shapes of gradients are unknown here, and a merged weight has no dimension of the batch: both are left out.
+  // Two kinds are left out: gradients, whose shapes are unknown here, and merged weights, which have no batch dimension.
   const saved = [...expensive].filter((name) =>
     shapes.get(name)?.some((dim) => typeof dim === 'string'),
   );

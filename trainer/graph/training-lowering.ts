@@ -44,7 +44,7 @@ interface LinearPlace {
 /** Options of a training graph. */
 export interface LoweringOptions {
   readonly config: DecoderConfig;
-  /** How each block attends. */
+  /** The attention of each block. */
   readonly layers: readonly LayerAttention[];
   /** The adapted linears of each block. */
   readonly adapters: readonly BlockAdapter[];
@@ -54,12 +54,12 @@ export interface LoweringOptions {
   readonly compute: Compute;
 }
 
-/** Builds training graphs. Layers count from the graph's first block, so its input names fit any place in the model. */
+/** Builds training graphs. Layers count from the graph's first block, so its input names fit anywhere in the model. */
 export class TrainingLowering implements BlockLowering {
   readonly g = new GraphBuilder();
   /** Shapes that depend on the batch and cannot be inferred. */
   readonly declared = new Map<Value, Dims>();
-  /** Rules that `appendBackward` uses instead of the operators' own. */
+  /** Rules that `appendBackward` uses instead of the operators' rules. */
   readonly ownRules = new Map<Value, Rule>();
   readonly #config: DecoderConfig;
   readonly #layers: readonly LayerAttention[];
@@ -69,7 +69,7 @@ export class TrainingLowering implements BlockLowering {
   readonly #batchShape: Value;
   /** Weights and tables by name. */
   readonly #inputs = new Map<string, Value>();
-  /** The rounded inputs of linears. Linears with the same input share them. */
+  /** The rounded inputs of linears. Linears with the same input share one. */
   readonly #quantized = new Map<Value, QuantizedRows>();
   readonly #rowInt8Weights = new Map<string, RowInt8Weight>();
 
@@ -142,7 +142,7 @@ export class TrainingLowering implements BlockLowering {
     });
   }
 
-  /** Computes x Wᵀ (+ bias), and what the adapter adds: [tokens, out]. */
+  /** Computes x Wᵀ (+ bias), plus the adapter's contribution: [tokens, out]. */
   #linear(x: Value, layer: number, target: TargetName): Value {
     const bias = this.#bias(layer, target);
     const product = (rows: Value, added: readonly Value[]) =>
@@ -165,7 +165,7 @@ export class TrainingLowering implements BlockLowering {
     });
   }
 
-  /** Computes x Wᵀ (+ bias) in the arithmetic of the run: [tokens, out]. */
+  /** Computes x Wᵀ (+ bias) in the run's arithmetic: [tokens, out]. */
   #product(
     x: Value,
     { layer, target, bias }: LinearPlace & { readonly bias: readonly Value[] },
@@ -204,13 +204,13 @@ export class TrainingLowering implements BlockLowering {
     return weight;
   }
 
-  /** The shape [out, in] of a linear's weight. */
+  /** Returns the shape [out, in] of a linear's weight. */
   #shapeOf(target: TargetName): readonly [number, number] {
     const { inFeatures, outFeatures } = TARGET_MODULES[target];
     return [outFeatures(this.#config), inFeatures(this.#config)];
   }
 
-  /** The linear's bias, or nothing. */
+  /** Returns the linear's bias, or an empty list. */
   #bias(layer: number, target: TargetName): Value[] {
     if (!hasBias(this.#config, target)) return [];
     return [this.#weight(biasName(layer, target), [this.#shapeOf(target)[0]])];
@@ -283,7 +283,7 @@ export class TrainingLowering implements BlockLowering {
 const HEADS = (heads: number, headDim: number): Dims => ['rows', heads, 'length', headDim];
 
 /**
- * Applies RMS norm over the last axis of x [.., width] with the norm's weight. Its second output, 1 / root mean square, is for
+ * Applies RMS norm over the last axis of x [.., width] with the norm's weight. The second output, 1 / root mean square, is for
  * the gradient.
  */
 export function rmsNorm(g: GraphBuilder, x: Value, weight: Value, config: DecoderConfig): Value {

@@ -1,4 +1,5 @@
-// Plans a job's adapter: the job's settings, or the files of an adapter to continue, become settings of PEFT and initial weights.
+// Plans a job's adapter: converts the job's settings, or the files of an adapter to continue, to PEFT settings and initial
+// weights.
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
@@ -42,11 +43,11 @@ export interface AdapterPlan {
 /** The base of an adapter. */
 export type PlannedBase = Pick<Artifact, 'config' | 'tensors'>;
 
-/** The properties of an adapter that its rows and the tokenizer decide. */
+/** The properties of an adapter that depend on its rows and the tokenizer. */
 export interface RowProperties {
   /** The token ids of the job's `alora`. */
   readonly invocation?: readonly number[] | undefined;
-  /** The names of the classes of the job's rows; undefined if they have none. */
+  /** The names of the classes in the job's rows; undefined if the rows have no labels. */
   readonly classes?: readonly string[] | undefined;
 }
 
@@ -66,7 +67,7 @@ export async function planAdapter(
     return adapter;
   }
   if (invocation && classes) {
-    throw new ConfigError(['alora: does not go with rows that have a label']);
+    throw new ConfigError(['alora: cannot be combined with rows that have a label']);
   }
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);
@@ -79,7 +80,7 @@ export async function planAdapter(
 }
 
 /**
- * Checks a job against its base alone, before its rows and the adapter that it may continue are read.
+ * Checks a job against its base alone, before its rows and the adapter to continue are read.
  * @throws ConfigError naming the job's key
  */
 export async function checkAdapter(job: TrainJob, model: DecoderConfig): Promise<void> {
@@ -120,7 +121,7 @@ async function resolveNewAdapter(
   return { peft, settings: await resolveAdapter(peft, model) };
 }
 
-/** Adds the tables with an update to a list of targets. An expression names them itself. */
+/** Adds the updated tables to a list of targets. An expression must name them itself. */
 function withTables(
   job: TrainJob,
   targets: string | readonly string[],
@@ -154,7 +155,8 @@ async function continueAdapter(
 }
 
 /**
- * Opens an adapter for evaluation. It accepts what the server accepts, and adapters with non-finite or too large weights.
+ * Opens an adapter for evaluation. Accepts everything that the server accepts, and also weights that are not finite or too
+ * large.
  * @throws ServeError naming the field or tensor
  */
 export async function openAdapter(files: AdapterFiles, base: PlannedBase): Promise<LoraSettings> {
@@ -191,17 +193,17 @@ async function readAdapter(
   return plan;
 }
 
-/** The tensors of a tied head that repeat those of the embedding. */
+/** The tensors of a tied output head that repeat the embedding's. */
 const TIED_COPIES = ['whole', 'a', 'b'] as const;
 
-/** Refuses files with tensors that the server reads, and the trainer does not. */
+/** Refuses files with tensors that the server reads but the trainer does not. */
 function refuseUntrained(
   tensors: ReadonlyMap<string, unknown>,
   lora: LoraSettings,
   model: DecoderConfig,
 ): void {
   const known = new Set(adapterTensors(model, lora).map(({ name }) => name));
-  // peft also stores a tied head, and the tables under their updates.
+  // peft also stores a tied output head, and the tables under their updates.
   for (const table of [EMBEDDING, HEAD]) known.add(tensorName(table, 'copy'));
   if (lora.tiesWeights) for (const part of TIED_COPIES) known.add(tensorName(HEAD, part));
   if (lora.classes) for (const name of CLASSIFIER_NAMES) known.add(tensorName(name, 'whole'));

@@ -1,4 +1,4 @@
-// Reads and checks a training job. Its keys and their bounds are the table of training settings. Values that depend on the
+// Reads and checks a training job. The table of training settings defines its keys and their bounds. Values that depend on the
 // model (method, learning rate, lengths, steps) are resolved in `run-settings.ts`.
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
@@ -19,13 +19,13 @@ const jobSchema = z.strictObject({
     .optional(),
 });
 
-/** A checked job: each key has a value of its setting, its default, or none. */
+/** A checked job: each key is set, has its default, or is absent. */
 export type TrainJob = z.infer<typeof jobSchema>;
 
 const ADAPTER_KEYS = keysOf(({ needs }) => needs === 'adapter');
 const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
 
-/** Checks the JSON of a job file. @throws ConfigError with one line for each fault, naming its key */
+/** Checks the JSON of a job file. @throws ConfigError with one line per fault, naming the key */
 export function parseJob(json: unknown): TrainJob {
   const result = jobSchema.safeParse(json, { error: describeIssue });
   const faults = (result.error?.issues ?? []).flatMap((issue) =>
@@ -67,18 +67,18 @@ function contradictions(job: TrainJob): string[] {
   return faults;
 }
 
-/** The largest rank of an adapter that starts by PiSSA: its file has twice the rank. */
+/** The largest rank of an adapter that starts with PiSSA: its file has twice the rank. */
 const MAX_PISSA_RANK = MAX_RANK / 2;
 
-/** Returns the faults of kinds of adapters that do not go together, as in the reader of adapters. */
+/** Returns the faults of settings that contradict each other. The reader of adapters has the same rules. */
 function contradictoryKinds(job: TrainJob): string[] {
   const faults: string[] = [];
   const biases = job.bias !== undefined && job.bias !== 'none';
-  if (job.dora && job.loraBias) faults.push('loraBias: does not go with dora');
+  if (job.dora && job.loraBias) faults.push('loraBias: cannot be combined with dora');
   if (job.alora !== undefined) {
     const others = { dora: job.dora, loraBias: job.loraBias, bias: biases };
     for (const [key, isSet] of Object.entries(others)) {
-      if (isSet) faults.push(`${key}: does not go with alora`);
+      if (isSet) faults.push(`${key}: cannot be combined with alora`);
     }
   }
   if (job.init === 'pissa') {
@@ -95,7 +95,7 @@ function contradictoryKinds(job: TrainJob): string[] {
   return faults;
 }
 
-/** Reads a job file and applies the flags over it. @throws FileError if it is not JSON, ConfigError if not an object */
+/** Reads a job file and applies the flags to it. @throws FileError if it is not JSON, ConfigError if it is not an object */
 export function readJob({ file, overrides }: JobSource): Record<string, unknown> {
   if (file === undefined) return { ...overrides };
   const json = parse(file, readRegular(file, SMALL_FILE_BYTES).toString());

@@ -1,5 +1,5 @@
-// The fields of `adapter_config.json` that a job sets, and how they become the settings of an adapter. Rank and scaling of each
-// module are resolved by the code that serving uses.
+// The fields of `adapter_config.json` that a job sets, and the adapter that they describe. Each module's rank and scaling are
+// resolved by the same code as in serving.
 
 import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
@@ -20,7 +20,7 @@ export interface PeftSettings extends WholeModuleFields {
   use_dora: boolean;
   lora_bias: boolean;
   bias: 'none' | 'all' | 'lora_only';
-  /** `pissa` during the training. The result is a plain LoRA file, as peft converts it. */
+  /** `pissa` during training. The result is a plain LoRA file, as peft converts it. */
   init_lora_weights: true | 'pissa';
   alora_invocation_tokens: readonly number[] | null;
   target_modules: string | readonly string[];
@@ -47,7 +47,7 @@ export const PEFT_FIELDS = {
   alora: 'alora_invocation_tokens',
 } as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
 
-/** Reads the fields of a file that has passed `parseAdapter`, so they have their types. */
+/** Reads the fields of a file. `parseAdapter` has accepted it, so the types are right. */
 export function readPeftSettings(
   json: Partial<PeftSettings>,
   model: DecoderConfig,
@@ -121,7 +121,7 @@ function kindOf(config: AdapterConfig, isPissa: boolean): Partial<ModuleUpdate> 
   };
 }
 
-/** The biases of the base that the adapter trains, by their names in the checkpoint. */
+/** Lists the base's biases that the adapter trains, by checkpoint name. */
 function trainedBiases(
   { biases, isTargeted }: AdapterConfig,
   model: DecoderConfig,

@@ -1,4 +1,4 @@
-// Prepares a run: method, rows, adapter and settings of a job. It finds all faults of the job before anything is written or
+// Prepares a run: method, rows, adapter and settings of a job. All faults of the job are found before anything is written or
 // trained.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
@@ -27,7 +27,7 @@ import {
 
 /** Everything that a run needs. */
 export interface PreparedRun {
-  /** The job with its open settings resolved. */
+  /** The job with all open settings resolved. */
   readonly job: TrainJob;
   readonly settings: RunSettings;
   /** Undefined if the method is `full`. */
@@ -74,7 +74,7 @@ export async function prepareRun(
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
 
-/** Returns the classes that rows are encoded with: a classifier that is continued keeps its own. */
+/** Returns the classes for encoding rows. A classifier that is continued keeps its classes. */
 function classesOf(
   { initAdapter }: TrainJob,
   adapter: AdapterPlan | undefined,
@@ -84,7 +84,7 @@ function classesOf(
   return names && initAdapter !== undefined ? namedClasses(names) : ofRows;
 }
 
-/** The parts of a run that are read from files. */
+/** The parts of a run that were read from files. */
 export interface RunInputs {
   readonly method: TrainMethod;
   readonly maxLength: number;
@@ -125,7 +125,7 @@ export function prepareRows(
   };
 }
 
-/** Makes paths absolute and fills in defaults. The run's own job file then repeats the run anywhere. */
+/** Makes paths absolute and fills in defaults. The run's job file can then repeat the run anywhere. */
 function resolveJob(job: TrainJob, settings: RunSettings, artifact: Artifact): TrainJob {
   const { method, schedule, evalEvery, checkpointEvery, order } = settings;
   const { validation, initAdapter, adapters } = job;

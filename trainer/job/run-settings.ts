@@ -1,4 +1,5 @@
-// Resolves the settings that a job leaves to the model and the data: method, lengths, learning rate, numbers of steps. Pure.
+// Resolves the settings that a job leaves open: method, lengths, learning rate and step counts follow from model and data.
+// Pure.
 import { ConfigError } from '../../src/common/errors.ts';
 import type { ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -22,11 +23,14 @@ export interface RunSettings {
 
 /** TRL's default: most examples fit, and a batch of 8 stays below 2 GB of activations for a small model. */
 export const MAX_DEFAULT_LENGTH = 1024;
-/** The number of checkpoints of a run by default. */
+/** The default number of checkpoints per run. */
 const DEFAULT_CHECKPOINTS = 10;
 const DEFAULT_WARMUP_SHARE = 0.03;
 
-/** Returns the method. @throws ConfigError if it does not fit the base; the message has the command that imports one */
+/**
+ * Returns the method. @throws ConfigError if it does not fit the base; the message contains the command that imports a fitting
+ * one
+ */
 export function resolveMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
   const isNf4 = info.quantization === 'nf4';
   const method = job.method ?? (isNf4 ? 'qlora' : 'lora');
@@ -47,14 +51,17 @@ export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
   ]);
 }
 
-/** Thinking Machines' estimate (tinker-cookbook): wide models need smaller rates; LoRA ten times that of full training. */
+/**
+ * Thinking Machines' estimate (tinker-cookbook): wide models need smaller rates, and LoRA needs ten times the rate of full
+ * training.
+ */
 function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number {
   const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
   const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * (method === 'full' ? 1 : 10);
   return Number(rate.toPrecision(2));
 }
 
-/** The facts that a run is resolved with. */
+/** The properties of model and rows that settings depend on. */
 export interface ResolveOptions {
   readonly method: TrainMethod;
   readonly maxLength: number;
@@ -85,7 +92,7 @@ export function resolveSettings(
   };
 }
 
-/** Returns the settings that decide which examples a step sees. */
+/** Returns the settings that decide which examples a step gets. */
 export function orderOptions(job: TrainJob, maxLength: number): OrderOptions {
   const { seed, shuffle, packing, batchSize, gradAccumulation } = job;
   return { seed, shuffle, packing, maxLength, batchSize, gradAccumulation };

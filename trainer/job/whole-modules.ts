@@ -1,5 +1,5 @@
-// The settings of a job that train the embedding, the head and norms: their fields in PEFT's configuration, what does not go
-// together, and the weights that they train whole.
+// The job settings that train the embedding, the output head and norms: their PEFT fields, which of them exclude each other,
+// and the weights that they train whole.
 import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
 import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError } from '../../src/common/errors.ts';
@@ -32,7 +32,7 @@ const TABLES = { trainEmbeddings: EMBEDDING, trainHead: HEAD } as const;
 type TableKey = keyof typeof TABLES;
 const TABLE_KEYS = Object.keys(TABLES) as TableKey[];
 
-/** Returns the modules of the tables that a job trains in this way. */
+/** Returns the modules of the tables that a job trains this way. */
 export function tablesOf(job: WholeModuleJob, how: 'lora' | 'full'): string[] {
   return TABLE_KEYS.filter((key) => job[key] === how).map((key) => TABLES[key]);
 }
@@ -46,7 +46,7 @@ export function wholeModuleFields(job: WholeModuleJob): WholeModuleFields {
   };
 }
 
-/** Returns what contradicts itself in a job, whatever its base is. */
+/** Returns the contradictions in a job that are independent of its base. */
 export function wholeModuleFaults(job: WholeModuleJob): string[] {
   const faults: string[] = [];
   const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
@@ -55,30 +55,31 @@ export function wholeModuleFaults(job: WholeModuleJob): string[] {
   if (job.initAdapter !== undefined) {
     return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
   }
-  if (job.alora !== undefined) faults.push(...set.map((key) => `${key}: does not go with alora`));
+  if (job.alora !== undefined)
+    faults.push(...set.map((key) => `${key}: cannot be combined with alora`));
   for (const key of TABLE_KEYS) {
     if (job[key] !== 'lora') continue;
     const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
     for (const [other, isSet] of Object.entries(others)) {
-      if (isSet) faults.push(`${key}: lora does not go with ${other}`);
+      if (isSet) faults.push(`${key}: lora cannot be combined with ${other}`);
     }
     if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
       faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
     }
     if (key === 'trainHead' && job.dropout > 0)
-      faults.push('dropout: does not go with trainHead lora');
+      faults.push('dropout: cannot be combined with trainHead lora');
   }
   if (job.ensureWeightTying) {
-    if (job.trainHead) faults.push('trainHead: does not go with ensureWeightTying');
+    if (job.trainHead) faults.push('trainHead: cannot be combined with ensureWeightTying');
     if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
     if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
-      faults.push('dropout: does not go with trainEmbeddings lora and ensureWeightTying');
+      faults.push('dropout: cannot be combined with trainEmbeddings lora and ensureWeightTying');
     }
   }
   return faults;
 }
 
-/** Checks that the base has what a job trains. @throws ConfigError naming the job's key */
+/** Checks that the base has the modules that a job trains. @throws ConfigError naming the job's key */
 export function refuseForeignModules(
   job: WholeModuleJob,
   model: DecoderConfig,
@@ -94,14 +95,14 @@ export function refuseForeignModules(
   }
   if (changesHead && classes) {
     faults.push(
-      `${changesHead}: does not apply, because the rows have labels: a classifier has another head`,
+      `${changesHead}: does not apply, because the rows have labels: a classifier has a different head`,
     );
   }
   for (const [i, name] of (job.modulesToSave ?? []).entries()) {
     if (normVectors(model).some((norm) => moduleOf(norm.name).endsWith(name))) continue;
     const example = moduleOf(normVectors(model)[0]!.name);
     faults.push(
-      `modulesToSave[${i}]: no norm of the model ends in ${JSON.stringify(name)}; one is ${example}. Embedding and head have settings of their own: trainEmbeddings, trainHead.`,
+      `modulesToSave[${i}]: no norm of the model ends in ${JSON.stringify(name)}; one is ${example}. Embedding and head have separate settings: trainEmbeddings, trainHead.`,
     );
   }
   if (faults.length > 0) throw new ConfigError(faults);

@@ -1,28 +1,28 @@
-// Estimates the memory of full training, LoRA and QLoRA from a model's size, as the literature does: 16-bit weights on
-// an accelerator. `run-estimate.ts` estimates a run on this machine.
+// Estimates the memory of full training, LoRA and QLoRA from a model's size, as in the literature: 16-bit weights on an
+// accelerator. `run-estimate.ts` estimates a run on this machine.
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { hasExactInt8Products } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
 
-/** A part of a method's memory. */
+/** One line of a method's memory. */
 export interface MemoryLine {
   readonly what: string;
   readonly bytes: number;
 }
 
-/** The memory of a method. */
+/** The estimated memory of a training method, in bytes. */
 export interface MethodMemory {
   readonly method: 'full' | 'lora' | 'qlora';
   readonly lines: readonly MemoryLine[];
   readonly total: number;
-  /** Describes what the total leaves out. */
+  /** Says what the total leaves out. */
   readonly note: string;
 }
 
 /** NF4 codes and one fp32 scale per block of 64. Double quantization needs 4.127 bits. */
 const NF4_BITS = 4.5;
-/** Published figures for a small batch with activation checkpointing are near this share of the 16-bit weights. */
+/** Published figures for a small batch with activation checkpointing are close to this share of the 16-bit weights. */
 const ACTIVATION_SHARE = 0.02;
 const MIN_ACTIVATION_BYTES = 0.25e9;
 
@@ -80,7 +80,7 @@ function method(
   };
 }
 
-/** Returns how many weights a rank saves on the model's square matrices. */
+/** Returns the number of weights that a low rank saves on the model's square matrices. */
 export function matrixSaving(hidden: number, rank: number) {
   const weights = hidden * hidden;
   const trained = 2 * hidden * rank;
@@ -96,20 +96,20 @@ export interface Recommendation {
 
 /**
  * Returns the recommended arithmetic. Int8 takes half the time and changes an adapter less than another seed does (decision
- * 17), but it needs a processor that multiplies bytes exactly.
+ * 17), but needs a CPU that multiplies bytes exactly.
  */
 export function recommendCompute(method: MethodMemory['method']): Compute {
   return method !== 'full' && hasExactInt8Products() ? 'int8' : 'float32';
 }
 
-/** Bits that a LoRA parameter can store, and bits that a trained token carries ("LoRA Without Regret"). */
+/** Bits that a LoRA parameter can store, and bits of information in a trained token ("LoRA Without Regret"). */
 const BITS_PER_PARAMETER = 2;
 const BITS_PER_TOKEN = 1;
 const LARGEST_RANK = 64;
-/** The rest of the memory is left to the system and to the activations of long batches. */
+/** The rest of the memory is for the system and for long batches. */
 const USABLE_SHARE = 0.8;
 
-/** Recommends a method that fits, and a rank that can store what the rows teach. */
+/** Recommends a method that fits, and a rank that can store the information in the rows. */
 export function recommend(
   size: ModelSize,
   options: { memory: number; trainedTokens: number | undefined },
@@ -142,7 +142,7 @@ export function recommend(
   };
 }
 
-/** Formats decimal gigabytes, which the literature uses. */
+/** Formats a size in decimal gigabytes, as the literature does. */
 export function gb(bytes: number): string {
   const value = bytes / 1e9;
   return `${value >= 100 ? Math.round(value) : value.toPrecision(2)} GB`;

@@ -5,7 +5,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { loraPerRank, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 
-/** The size of a model. */
+/** The counts of a model's weights that memory estimates need. */
 export interface ModelSize {
   readonly parameters: number;
   /** Weights of the decoder blocks' linears, which NF4 packs. */
@@ -33,7 +33,7 @@ export function sizeOfConfig(config: DecoderConfig): ModelSize {
   };
 }
 
-/** Shapes of known models: layers, hidden, feed-forward, key and value width, vocabulary (embedding and head). */
+/** Shapes of known models: layers, hidden, feed-forward, key and value width, vocabulary (embedding and output head). */
 const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])[] = [
   [30, 576, 1536, 192, 49_152 / 2], // SmolLM2-135M. Models below 3B are tied: they have one table
   [32, 960, 2560, 320, 49_152 / 2],
@@ -47,7 +47,7 @@ const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])
   [80, 8192, 28_672, 1024, 32_000], // Llama 2 70B
 ];
 
-/** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError for another text */
+/** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError if the text is not a size */
 export function sizeOfText(text: string): ModelSize {
   const found = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
   if (!found) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');

@@ -1,5 +1,5 @@
-// Estimates memory and work of a run on this machine from the sizes of the training graphs. The factors were measured, and a
-// test compares the result with measured peaks. Pure.
+// Estimates memory and work of a run on this machine from the sizes of the training graphs. The factors were measured; a test
+// compares the estimates with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { HeadSpec } from '../graph/head-spec.ts';
 import { savedLimit, weightBytes } from '../step/saved-activations.ts';
@@ -8,7 +8,7 @@ import { sizeOfConfig } from './model-size.ts';
 
 /** The size of a micro-batch. */
 export interface BatchSize {
-  /** Positions, padding included. */
+  /** Positions including padding. */
   readonly batchTokens: number;
   /** Positions of the longest row. */
   readonly length: number;
@@ -16,7 +16,7 @@ export interface BatchSize {
   readonly targets: number;
 }
 
-/** The head of a run: its tokens or classes, and whether it is trained. */
+/** The head of a run: its number of tokens or classes, and whether it is trained. */
 export type PlannedHead = Pick<HeadSpec, 'size' | 'isTrained'>;
 
 /** A run and its largest micro-batch. */
@@ -25,14 +25,14 @@ export interface RunShape extends BatchSize {
   /** The number of trained parameters. */
   readonly trained: number;
   readonly head: PlannedHead;
-  /** Values of the adapter that are kept beside the trained ones: those that PiSSA started from. Absent: none. */
+  /** Values that an adapter keeps in addition to the trained ones: PiSSA's initial factors. Absent: none. */
   readonly kept?: number;
-  /** Whether linears keep their outputs before DoRA's factors. */
+  /** Whether linears keep their outputs from before DoRA's factors. */
   readonly isDora?: boolean;
   readonly recompute: boolean;
   readonly compute: Compute;
   readonly blocksPerSegment: number;
-  /** The largest micro-batch of validation rows, if there are any. */
+  /** The largest micro-batch of validation rows, if any. */
   readonly evaluation: BatchSize | undefined;
 }
 
@@ -46,20 +46,23 @@ export interface RunMemory {
 }
 
 const FLOAT = 4;
-/** Node, ONNX Runtime and the graphs' sessions: 140 MB in the built program, 175 MB from the sources. */
+/** Node, ONNX Runtime and the graphs' sessions: 140 MB in the built program, 175 MB when running from source. */
 const RUNTIME_BYTES = 150e6;
-/** The tokenizer's bytes per token of the vocabulary. */
+/** The tokenizer's bytes per token in the vocabulary. */
 const TOKENIZER_BYTES = 2700;
-/** Rows of a chunk of the loss head, and the number of live arrays of logits; with their gradient if an adapter trains it. */
+/**
+ * Rows per chunk of the loss head, and the number of live arrays of logits; one more for their gradient if an adapter trains
+ * the head.
+ */
 const HEAD_ROWS = 256;
 const HEAD_COPIES = 2;
 const TRAINED_HEAD_COPIES = 3;
-/** Live arrays of a block by width: at the peak of its backward pass, and in an evaluation. */
+/** Live arrays of a block, by width: at the peak of its backward pass, and in an evaluation. */
 const BACKWARD = { hidden: 8, ffn: 6, attention: 4 };
 const EVALUATION = { hidden: 4, ffn: 4, attention: 2 };
-/** The memory of each further block of a graph, as a share of the first block's. */
+/** Memory of each further block of a graph, as a share of the first block's. */
 const FURTHER_BLOCK = 0.5;
-/** Arrays that a block saves for its backward pass if it is not recomputed, besides its attention weights. */
+/** Arrays that a block saves for its backward pass if it is not recomputed, not counting its attention weights. */
 const SAVED_HIDDEN = 3.5;
 const SAVED_FFN = 2;
 
@@ -69,7 +72,8 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const form = { isPacked: run.method === 'qlora', compute, blocksPerSegment };
   const { held, scratch } = weightBytes(config, form);
   const weights = held + scratch;
-  // Value, gradient, two moments, and a copy of the value while the base is measured. In a full run the weights are the values.
+  // Value, gradient, two moments, and a copy of the value while the base is measured. In a full run, the weights are the
+  // values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 5);
   const kept = FLOAT * (run.kept ?? 0);
   const limit = run.recompute
@@ -95,7 +99,7 @@ function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: numbe
     (run.isDora ? doraWidth(config) : 0);
   const savedBySegment = FLOAT * batchTokens * blocksPerSegment * savedByBlock;
   const savedSegments = Math.min(segments, Math.floor(savedLimit / savedBySegment));
-  // Blocks, head and evaluation use the same arena, one at a time.
+  // Blocks, loss head and evaluation use the same arena, one after the other.
   const logits = Math.min(HEAD_ROWS, Math.max(run.targets, evaluation.targets)) * head.size;
   const further = FURTHER_BLOCK * (blocksPerSegment - 1);
   const arena = Math.max(
@@ -106,7 +110,7 @@ function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: numbe
   return FLOAT * (hiddenSize * between + arena) + savedSegments * savedBySegment;
 }
 
-/** The widths of q, k, v and of the last linear, whose outputs are saved only for DoRA. */
+/** The widths of q, k, v and of the last linear. Their outputs are saved only for DoRA. */
 function doraWidth({ headCount, kvHeadCount, headDim, hiddenSize }: DecoderConfig): number {
   return (headCount + 2 * kvHeadCount) * headDim + hiddenSize;
 }
@@ -124,10 +128,7 @@ function workingSet(
   return batchTokens * perToken;
 }
 
-/**
- * Counts the operations of training: forward, backward, and the second forward of recomputed blocks. A multiply-add counts as
- * two.
- */
+/** Counts the operations of training: forward, backward, and the recomputation of blocks. A multiply-add counts as two. */
 export function flopsOfTraining(
   config: DecoderConfig,
   run: Pick<RunShape, 'method' | 'recompute' | 'head'> & {
@@ -145,7 +146,7 @@ export function flopsOfTraining(
   return counts.positions * (passes * perPass + weightGradients) + counts.targets * head;
 }
 
-/** Counts the operations of an evaluation. An adapter's own products are negligible. */
+/** Counts the operations of an evaluation. An adapter's products are negligible. */
 export function flopsOfEvaluation(
   config: DecoderConfig,
   head: PlannedHead,
@@ -156,16 +157,16 @@ export function flopsOfEvaluation(
 }
 
 /**
- * Work per weight, as operations that take the same time: unpacking NF4 (1.3 ms for 576 x 1536) and merging the adapter (2 ms
- * for a block of 3.5 M weights), at 175 GFLOP/s. It does not depend on the number of tokens. With short rows it is a third of
- * a step.
+ * Work per weight, as the number of operations that take equally long: unpacking NF4 (1.3 ms for 576 x 1536 weights) and
+ * merging the adapter (2 ms for a block of 3.5 M weights), at 175 GFLOP/s. It is independent of the number of tokens. With
+ * short rows it is a third of a step.
  */
 const UNPACK_FLOPS = 260;
 const MERGE_FLOPS = 100;
 
 /**
- * Counts the work on weights. A training micro-batch is two passes (forward and backward), an evaluated one is one. Weights in
- * the row form are used as they are.
+ * Counts the work on weights. A training micro-batch takes two passes (forward and backward), an evaluation one. Weights in
+ * per-token form need none.
  */
 export function flopsOfWeights(
   config: DecoderConfig,

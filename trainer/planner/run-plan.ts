@@ -1,4 +1,4 @@
-// Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
+// Plans a run before it starts: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -33,7 +33,7 @@ export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'first
   readonly memory: RunMemory;
 }
 
-/** The parts of a plan that the prepared run knows without an estimate. */
+/** The parts of a plan that follow from the prepared run without an estimate. */
 type JobFacts =
   | 'method'
   | 'compute'
@@ -44,18 +44,18 @@ type JobFacts =
   | 'warnings';
 
 /**
- * The share of a matrix product's speed that a step reaches. The first was measured on an idle machine. Beside a busy engine,
- * a run that it estimated at 159 s took 391 s.
+ * The share of a matrix product's speed that a step reaches. `alone` was measured on an idle machine. Next to a busy engine, a
+ * run with an estimate of 159 s took 391 s.
  */
 const EFFICIENCY = { alone: 0.45, beside: 0.25 };
-/** How many times faster a step is than in float32, measured with AVX512-VNNI. */
+/** Speed of a step relative to float32, measured with AVX512-VNNI. */
 const SPEEDUP = { float32: 1, int8: 1.75 };
-/** Starting the trainer, opening the base, writing the adapter. */
+/** Seconds to start the trainer, open the base and write the adapter. */
 const START_SECONDS = [3, 15] as const;
-/** Evaluations of short texts before and after training: of the base, the adapter, the probes and eight answers' tokens. */
+/** Evaluations of short texts before and after training: the base, the adapter, the probes, and eight tokens of each answer. */
 const CLOSING_PASSES = 14;
 
-/** Estimates memory and time of a prepared run. @param speed the machine's */
+/** Estimates memory and time of a prepared run. @param speed the machine's speed */
 export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: Speed): RunPlan {
   const { train, validation, settings, adapter, job } = prepared;
   const { counts } = train;
@@ -114,7 +114,7 @@ function countValues(tensors: readonly { readonly shape: readonly number[] }[]):
   return tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
-/** Returns the properties of an adapter's kind that take memory beside its parameters. */
+/** Returns the properties of an adapter's kind that need memory in addition to its parameters. */
 function memoryOfKind(
   config: DecoderConfig,
   lora: LoraSettings,
@@ -126,7 +126,7 @@ function memoryOfKind(
   };
 }
 
-/** The sums over micro-batches, and the micro-batch that takes the most memory. */
+/** Sums over all micro-batches, and the micro-batch that takes the most memory. */
 interface Workload {
   readonly batches: number;
   readonly positions: number;
@@ -141,7 +141,7 @@ const NOTHING: Workload = {
   largest: { batchTokens: 0, length: 0, targets: 0 },
 };
 
-/** Counts positions including padding, as `assembleTightBatch` arranges rows. */
+/** Counts positions including padding, arranged as by `assembleTightBatch`. */
 function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Workload {
   return plans.reduce(({ batches, positions, targets, largest }, plan) => {
     const own = plan.flat().map((index) => examples[index]!);
@@ -165,7 +165,6 @@ function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload
   return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
 }
 
-/** Returns the workload of one validation. */
 function validationWorkload({ validation, settings }: PreparedRun): Workload {
   if (!validation) return NOTHING;
   const lengths = validation.examples.map(({ ids }) => ids.length);
@@ -190,7 +189,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ['Rows', `${number(plan.examples)} examples${validation}, ${plan.duplicates} duplicates`],
     [
       'Tokens',
-      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)} %); cut at ${settings.order.maxLength}: ${plan.truncated} examples`,
+      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%); cut at ${settings.order.maxLength}: ${plan.truncated} examples`,
     ],
     [
       'Method',
@@ -227,7 +226,9 @@ function duration(seconds: number): string {
 
 /** Tokens, inputs and outputs of the measured linear. */
 const [M, K, N] = [512, 1024, 1024];
-/** The least number and duration of trials. A shorter measurement may see a moment of turbo or of another process's load. */
+/**
+ * The minimum number and duration of trials. A shorter measurement may catch a moment of turbo or of another process's load.
+ */
 const TRIALS = 8;
 const TRIAL_MS = 300;
 /** A slower median only shows that the machine is busy right now, which says little about the hours of a run. */
@@ -236,7 +237,7 @@ const MAX_SLOWDOWN = 2;
 /** Operations per second; a multiply-add counts as two. */
 interface Speed {
   readonly best: number;
-  /** The trials' median, at least half of the best one. */
+  /** The trials' median, but at least half of the best trial. */
   readonly typical: number;
 }
 
@@ -270,9 +271,9 @@ export async function measureFlops(threads: number | undefined): Promise<Speed> 
   return { best, typical: Math.max(median, best / MAX_SLOWDOWN) };
 }
 
-// A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing the job.
+// A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing it.
 
-/** The most examples that are shown: a page of text, or a few MB if the rows are long. */
+/** The most examples to show: a page of text, or a few MB with long rows. */
 const MAX_SHOWN = 16;
 
 /** Returns the plan of a prepared run. */
@@ -299,13 +300,13 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
 type Span = PlannedExample['spans'][number];
 
 /**
- * Returns an example as text with its trained parts marked. The text is decoded from the token ids, and so shows exactly what
- * the model will see. Without a tokenizer it consists of the ids.
+ * Returns an example as text with its trained parts marked. The text is decoded from the token ids, so it shows exactly what
+ * the model will see. Without a tokenizer it lists the ids.
  */
 export function toPlannedExample(example: Example, language: Language | undefined): PlannedExample {
   const bytesOf = (id: number) =>
     language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
-  // A character that is split between two spans belongs to the one that completes it.
+  // A character that is split between two spans belongs to the span that completes it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const runs = tokenRuns(example);
   const spans: Span[] = [];
@@ -319,7 +320,7 @@ export function toPlannedExample(example: Example, language: Language | undefine
   return { text, spans };
 }
 
-/** Consecutive tokens [from, to) that are all in the loss, or all masked. */
+/** Consecutive tokens [from, to) that are either all trained or all masked. */
 interface TokenRun {
   readonly from: number;
   readonly to: number;
@@ -327,7 +328,7 @@ interface TokenRun {
 }
 
 function tokenRuns({ ids, labels, weights }: Example): TokenRun[] {
-  // Nothing predicts position 0.
+  // No position predicts position 0.
   const isLearned = (t: number) => t > 0 && labels[t]! >= 0 && (weights?.[t] ?? 1) > 0;
   const runs: TokenRun[] = [];
   for (let from = 0, to = 1; from < ids.length; from = to, to++) {

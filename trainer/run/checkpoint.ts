@@ -1,5 +1,5 @@
-// Checkpoints hold everything that a run needs to continue as if it had never stopped: one safetensors file, with its SHA-256
-// beside it. Damaged checkpoints are ignored.
+// Saves and loads checkpoints: everything that a run needs to continue as if it had never stopped, in one safetensors file with
+// its SHA-256 next to it. Damaged checkpoints are ignored.
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -17,12 +17,12 @@ import { keepSteps, listSteps, replaceFolder, stepFolder } from './run-folder.ts
 const stateSchema = z.object({
   /** Finished steps. */
   step: z.number().int().min(0),
-  /** The position of the next step; `window` is the step within the epoch. */
+  /** The position of the next step. `window` counts steps within the epoch. */
   cursor: z.object({ epoch: z.number().int(), window: z.number().int() }),
-  /** All random numbers derive from it and from step, epoch and names. */
+  /** All random numbers derive from the seed together with step, epoch and names. */
   seed: z.number().int(),
   best: z.object({ step: z.number().int(), validationLoss: z.number() }).nullable(),
-  /** The base's losses without the adapter; null if there is no adapter or they are not measured yet. */
+  /** The base's losses without the adapter. Null if there is no adapter, or before they are measured. */
   base: z
     .object({
       validation: z
@@ -37,14 +37,14 @@ const stateSchema = z.object({
   warned: z.array(z.string()),
   /** Hash of job, base and data. A checkpoint with another hash is refused. */
   configHash: z.string(),
-  /** The arithmetic of the run. Older checkpoints do not have it. */
+  /** The arithmetic of the run. Older checkpoints lack this field. */
   compute: TRAINING_SETTINGS.compute.schema.default(TRAINING_SETTINGS.compute.default),
 });
 
 /** The state of a run between two steps. */
 export type RunState = z.infer<typeof stateSchema>;
 
-/** The tensors that a checkpoint saves, and restores in place. */
+/** The tensors that a checkpoint saves and restores in place. */
 export interface TrainedState {
   readonly parameters: readonly Parameter[];
   /** One pair for each parameter. */
@@ -53,10 +53,10 @@ export interface TrainedState {
 
 const TENSORS_FILE = 'state.safetensors';
 const HASH_FILE = 'state.sha256';
-/** How many checkpoints are kept. */
+/** The number of checkpoints that are kept. */
 const KEPT_CHECKPOINTS = 3;
 
-/** Writes the checkpoint `step-N`. It survives a crash once this has resolved. */
+/** Writes the checkpoint `step-N`. Once this resolves, the checkpoint survives a crash. */
 export async function saveCheckpoint(
   checkpointsDir: string,
   state: RunState,

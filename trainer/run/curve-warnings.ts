@@ -1,4 +1,4 @@
-// Finds problems in a run's data and curves. Each warning has a cause and a cure. Pure; it does not change the run.
+// Finds problems in a run's data and curves. Each warning gives a cause and a remedy. Pure; the run itself is not affected.
 import type { Dataset } from '../data/load-dataset.ts';
 import type { StepMetrics } from './metrics.ts';
 
@@ -14,16 +14,16 @@ export type WarningCode =
   | 'rank_too_small'
   | 'overfitting';
 
-/** A problem that was found. */
+/** A problem and its remedy. */
 export interface Warning {
   readonly code: WarningCode;
   readonly cause: string;
   readonly cure: string;
 }
 
-/** The facts that the curves are judged by. */
+/** Facts needed to judge the curves. */
 export interface RunContext {
-  /** Undefined for a classifier: its head is new, so it always guesses at first. */
+  /** Undefined for a classifier, whose new head always guesses at first. */
   readonly vocabSize: number | undefined;
   readonly totalSteps: number;
   readonly peakRate: number;
@@ -37,21 +37,21 @@ export interface RunContext {
 const MIN_EXAMPLES = 10;
 /** A point of a curve is the mean of this many steps. */
 const SPAN = 5;
-/** A shorter curve says nothing. */
+/** A shorter curve proves nothing. */
 const MIN_STEPS = 4 * SPAN;
-/** Above this share of ln(vocabulary), the model guesses. */
+/** Above this share of ln(vocabulary), the model is guessing. */
 const GUESSING_SHARE = 0.75;
 /**
- * Rows may be harder than plain English, but not by this factor. SmolLM2-Instruct has 3.8 nats on plain English, 3.7 on chats,
- * 5.7 on questions for one word, and 7.8 (2.1 times) to 11.7 on the same questions without its template.
+ * Rows may be harder than plain English, but not by more than this factor. SmolLM2-Instruct has 3.8 nats on plain English, 3.7
+ * on chats, 5.7 on questions with one-word answers, and 7.8 (2.1 times) to 11.7 on the same questions without its template.
  */
 const STRANGE_RATIO = 1.9;
-/** From this rank on, capacity rarely limits what small data teaches. */
+/** From this rank on, capacity rarely limits what a small data set teaches. */
 const AMPLE_RANK = 16;
 /** The share of repeated examples that causes a warning. */
 const MANY_DUPLICATES = 0.05;
 
-/** Finds problems in the rows, before anything is trained. */
+/** Finds problems in the rows before training starts. */
 export function examineData(train: Dataset, validation: Dataset | undefined): Warning[] {
   const { examples, masked, duplicates } = train.counts;
   const warnings: Warning[] = [];
@@ -82,7 +82,7 @@ export function examineData(train: Dataset, validation: Dataset | undefined): Wa
   return warnings;
 }
 
-/** Finds problems in the curves so far. `rows` has all steps until now. */
+/** Finds problems in the curves so far. `rows` contains all steps until now. */
 export function examineCurves(rows: readonly StepMetrics[], context: RunContext): Warning[] {
   const checks = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
   return checks.flatMap((check) => check(rows, context) ?? []);
@@ -90,7 +90,7 @@ export function examineCurves(rows: readonly StepMetrics[], context: RunContext)
 
 type CurveCheck = (rows: readonly StepMetrics[], context: RunContext) => Warning | undefined;
 
-/** A new adapter changes nothing, so the first loss is the base's own. */
+/** A new adapter changes nothing, so the first loss is the base's. */
 const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
   if (vocabSize === undefined) return undefined;
   const first = rows[0]?.loss ?? 0;
@@ -101,7 +101,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
     return {
       code: 'template_mismatch',
       cause: `the base has a loss of ${rounded(baseTextLoss)} on plain English; ${compared}`,
-      cure: 'it is untrained, or it has the tokenizer of another model: check that it is the right base',
+      cure: "it is untrained, or it has another model's tokenizer: check that it is the right base",
     };
   }
   const usual = baseTextLoss ?? Number.POSITIVE_INFINITY;
@@ -120,7 +120,7 @@ const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
   const means = movingMeans(rows);
   const lowest = Math.min(...means.slice(0, -1));
   const now = means.at(-1)!;
-  // Steps differ: the lowest of many means is below the curve, and the last one may be above it.
+  // Steps vary: the lowest of many means is below the curve, and the last one may be above it.
   const chance = (3 * noise(rows)) / Math.sqrt(SPAN);
   if (now < 1.25 * lowest + 0.25 + chance) return undefined;
   return {
@@ -132,7 +132,7 @@ const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
 
 const rateTooLow: CurveCheck = (rows, { totalSteps, peakRate }) => {
   if (rows.length < totalSteps || rows.length < MIN_STEPS) return undefined;
-  const quarter = Math.floor(rows.length / 4); // steps differ: means of many differ less
+  const quarter = Math.floor(rows.length / 4); // steps vary; means of many steps vary less
   const [first, last] = [mean(rows.slice(0, quarter)), mean(rows.slice(-quarter))];
   if (Math.abs(first - last) > 0.02 * first) return undefined;
   return {
@@ -182,7 +182,7 @@ function movingMeans(rows: readonly StepMetrics[]): number[] {
   return means;
 }
 
-/** Estimates the standard deviation of single steps around the curve, from the differences of neighbours. */
+/** Estimates the standard deviation of single steps around the curve, from the differences between neighboring steps. */
 function noise(rows: readonly StepMetrics[]): number {
   const steps = rows.slice(1).map(({ loss }, i) => (loss - rows[i]!.loss) ** 2 / 2);
   return Math.sqrt(steps.reduce((sum, square) => sum + square, 0) / steps.length);

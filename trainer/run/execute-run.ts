@@ -1,5 +1,5 @@
 // Executes a prepared run: trains from the first step or the last checkpoint, evaluates the result, publishes it if it has a
-// name, and reports all of it as messages.
+// name, and reports its progress as messages.
 import path from 'node:path';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
@@ -24,19 +24,19 @@ import { createSnapshots, type Snapshots, writeAdapter, writeModel } from './res
 import type { RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 
-/** The run's surroundings. */
+/** The run's environment. */
 export interface ExecuteOptions {
   readonly artifact: Artifact;
   readonly folder: RunFolder;
   readonly signal: AbortSignal;
-  /** False: a gate that does not pass only causes a warning. */
+  /** False: an adapter that fails a gate only causes a warning. */
   readonly gate: GateSettings | false;
   /** Present if the run has a name. */
   readonly publisher: Publisher | undefined;
   send(message: TrainerMessage): void;
 }
 
-/** Resolves when the run has ended or was paused. A failure is also reported as an event. @throws GateError, TrainError */
+/** Resolves when the run has ended or is paused. A failure is also reported as an event. @throws GateError, TrainError */
 export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
   const { artifact, folder, signal } = options;
   const reportEvent = createEventReporter(options);
@@ -113,7 +113,7 @@ function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOption
   };
 }
 
-/** Returns the loop's inputs from a prepared run, except for the model and the folder. */
+/** Returns the loop's inputs from a prepared run. The caller adds the model and the folder. */
 export function toTrainRun(
   { job, settings, adapter, train, validation, language, configHash }: PreparedRun,
   { vocabSize, maxPositions }: DecoderConfig,
@@ -204,7 +204,7 @@ async function finish(prepared: PreparedRun, options: FinishOptions): Promise<vo
   });
 }
 
-/** Evaluates the adapter. @throws GateError if it does not pass and the job has gates */
+/** Evaluates the adapter. @throws GateError if it fails and the job has gates */
 async function passGates(prepared: PreparedRun, options: FinishOptions): Promise<EvaluationCard> {
   const { gate, reportEvent, send } = options;
   const card = await evaluateRun(prepared, options);
@@ -232,11 +232,11 @@ async function publish(
   await reportEvent('published', message);
 }
 
-// Evaluates the adapter of a run. It reads the adapter's file back, and so measures exactly what will be served.
+// Evaluates the adapter of a run. The adapter's file is read back, so the evaluation measures exactly what will be served.
 
-/** A run that has ended its training. */
+/** A run that has finished training. */
 interface EvaluateRunOptions {
-  /** The model after the last step. Afterwards it holds the adapter from the run folder. */
+  /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
   readonly model: ProbedModel;
   readonly artifact: Artifact;
   readonly folder: RunFolder;
@@ -277,7 +277,7 @@ async function readBack(dir: string, parameters: readonly Parameter[]): Promise<
   }
 }
 
-/** Returns the losses that the run has measured for the adapter that it kept, if it has. */
+/** Returns the losses that the run already measured for the kept adapter, if any. */
 function knownValidation(
   { base, best }: RunState,
   { metrics }: RunFolder,

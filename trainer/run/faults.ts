@@ -1,4 +1,4 @@
-// The errors that end a run, and every failure of the trainer as data: a stable code, a message for the job's owner, and the
+// The errors that end a run, and the conversion of every failure to data: a stable code, a message for the job's owner, and the
 // API's name of the field at fault.
 import {
   ConfigError,
@@ -13,7 +13,7 @@ import { DISK_FULL_FAULT, type Fault } from '../../src/contracts/training-messag
 import { fileFault } from '../../src/rows/file-fault.ts';
 import { DatasetError } from '../data/example.ts';
 
-/** A fault of a job whose message has other names of settings than their keys. */
+/** A fault of a job whose message uses the user's names of settings instead of their keys. */
 class NamedConfigError extends ConfigError {
   readonly param: string | null;
 
@@ -23,12 +23,12 @@ class NamedConfigError extends ConfigError {
   }
 }
 
-/** Returns the error with the names that its settings have for the user. */
+/** Returns the error with the settings named as the user spells them. */
 export function withNames(error: unknown, names: SettingNames): unknown {
   return error instanceof ConfigError ? new NamedConfigError(error, names) : error;
 }
 
-/** Returns the failure as data. */
+/** Returns the failure as a plain object. */
 export function toFault(error: unknown): Fault {
   if (isDiskFull(error)) return DISK_FULL_FAULT;
   if (error instanceof DatasetError) return datasetFault(error);
@@ -47,18 +47,18 @@ export function toFault(error: unknown): Fault {
   return { code: 'training_failed', message, param: null };
 }
 
-/** The API's name of the setting at fault. */
+/** Returns the API's name of the setting at fault. */
 function paramOf({ message }: Error): string | null {
   const key = /^(\w+)(?:\.\w+|\[\d+\])*: /.exec(message)?.[1];
   return key === undefined ? null : apiPathOf(key);
 }
 
-/** Names the file as the error does; a server's jobs replace the name with the file's id. */
+/** Names the file as the error does. For a server's job, the server replaces that name with the file's id. */
 function datasetFault({ code, param, detail, faults, badLines, field }: DatasetError): Fault {
   return fileFault({ file: field, code, param, detail, faults, badLines });
 }
 
-/** A run cannot continue. Its checkpoints hold what it has learned so far. */
+/** A run cannot continue. Its checkpoints keep the training so far. */
 export class TrainError extends Error {
   override name = 'TrainError';
   readonly code: 'non_finite_loss' | 'nothing_to_learn';
@@ -69,7 +69,7 @@ export class TrainError extends Error {
   }
 }
 
-/** An adapter did not pass its gates. It stays in the run folder and is not published. */
+/** An adapter failed its gates. It stays in the run folder and is not published. */
 export class GateError extends Error {
   override name = 'GateError';
   readonly code = 'gate_failed';

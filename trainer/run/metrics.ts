@@ -1,9 +1,9 @@
-// The metrics of each optimizer step, and how they are stored: as JSON lines, as OpenAI's result table, as a plot and for
-// TensorBoard.
+// The metrics of each optimizer step, and their file formats: JSON lines, OpenAI's result table, a plot, and TensorBoard
+// events.
 
 /** The result of a validation. */
 export interface Validation {
-  /** Weighted mean over the validation rows' tokens in the loss, in nats. */
+  /** Weighted mean over the trained tokens of the validation rows, in nats. */
   readonly validationLoss: number;
   readonly validationTokenAccuracy: number;
 }
@@ -20,7 +20,7 @@ export interface StepMetrics extends Partial<Validation> {
   /** Tokens of the step, without padding. */
   readonly tokens: number;
   readonly tokensPerSecond: number;
-  /** Share of the tokens in the loss that have the largest logit. */
+  /** The share of the trained tokens that have the largest logit. */
   readonly tokenAccuracy: number;
 }
 
@@ -43,7 +43,7 @@ export function serializeMetrics(rows: readonly StepMetrics[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 
-/** Returns OpenAI's result table. The validation cells of steps without a validation are empty. */
+/** Returns OpenAI's result table. The validation cells are empty for steps without a validation. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
   const header = 'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n';
   const lines = rows.map((row) =>
@@ -72,7 +72,7 @@ interface Point {
 
 type Project = (step: number, value: number) => Point;
 
-/** Returns the plot. @param title the adapter's name, for example */
+/** Returns the plot. @param title such as the adapter's name */
 export function plotSvg(rows: readonly StepMetrics[], title: string): string {
   const steps = rows.map(({ step }) => step);
   const losses = rows.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);
@@ -158,7 +158,7 @@ function round(value: number): number {
 // Encodes TensorBoard's event file: TFRecord frames (length, masked CRC-32C, protobuf `Event`, masked CRC-32C) of scalars.
 // Formats: tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto.
 
-/** TensorBoard finds files by a name like this. */
+/** TensorBoard finds files by this prefix. */
 export const EVENT_FILE = 'events.out.tfevents.0.lorikeet';
 
 /** TensorBoard's name of a scalar → metric. */
@@ -243,7 +243,7 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** Masks a CRC as TFRecord does: computing a CRC over data that contains CRCs is problematic. */
+/** Masks a CRC as TFRecord does, because a CRC over data that contains CRCs is problematic. */
 function maskedCrc(bytes: Uint8Array): Buffer {
   const crc = crc32c(bytes);
   const out = Buffer.alloc(4);

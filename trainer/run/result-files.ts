@@ -26,7 +26,7 @@ import type { AdapterPlan } from '../job/adapter-plan.ts';
 import type { StepMetrics } from './metrics.ts';
 import { keepSteps, listSteps, replaceFolder, stepFolder, writeFileDurably } from './run-folder.ts';
 
-/** An adapter and how to store it. */
+/** An adapter and its file format. */
 export interface AdapterToWrite {
   readonly parameters: readonly StoredParameter[];
   readonly peft: AdapterPlan['peft'];
@@ -38,7 +38,7 @@ export interface AdapterToWrite {
   readonly origin?: TrainingOrigin;
 }
 
-/** Writes an adapter as peft does and replaces the folder `dir` atomically. peft and llama.cpp's converter can open it. */
+/** Writes an adapter as peft does, replacing the folder `dir` atomically. peft and llama.cpp's converter can open it. */
 export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promise<void> {
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
@@ -59,12 +59,12 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   await replaceFolder(building, dir);
 }
 
-/** Serializes the fields that all versions of peft know, sorted as peft sorts them. */
+/** Serializes the fields that all peft versions support, sorted as in peft. */
 function serializeConfig({ peft, baseName }: AdapterToWrite): string {
   const { exclude_modules, lora_bias, alora_invocation_tokens, ensure_weight_tying, ...settings } =
     storedSettings(peft);
   const fields: Record<string, unknown> = {
-    // Older versions of peft do not know these fields, so they are only written if they are set.
+    // Older versions of peft reject these fields, so they are only written if set.
     ...(exclude_modules !== null && { exclude_modules }),
     ...(lora_bias && { lora_bias }),
     ...(ensure_weight_tying && { ensure_weight_tying }),
@@ -91,17 +91,19 @@ export interface Snapshots {
   save(step: number): Promise<void>;
 }
 
-/** OpenAI's API keeps as many checkpoints callable. */
+/** OpenAI's API keeps this many checkpoints callable. */
 const KEPT_SNAPSHOTS = 3;
 
-/** Creates the snapshots of a run. A killed run makes the same ones again. @param adapter the adapter in training */
+/**
+ * Creates the snapshots of a run. After a kill, the resumed run writes identical ones. @param adapter the adapter in training
+ */
 export function createSnapshots(dir: string, adapter: AdapterToWrite): Snapshots {
   return {
     steps: () => listSteps(dir),
     directory: (step) => stepFolder(dir, step),
     async save(step) {
       const target = stepFolder(dir, step);
-      // A snapshot from before a kill is complete and has the same bytes. Somebody may be reading it.
+      // A snapshot from before a kill is complete and identical. Somebody may be reading it.
       if (!existsSync(target)) await writeAdapter(target, adapter);
       const steps = await listSteps(dir);
       const newest = steps.filter((other) => other <= step).slice(-KEPT_SNAPSHOTS);
@@ -112,10 +114,10 @@ export function createSnapshots(dir: string, adapter: AdapterToWrite): Snapshots
 
 /** A whole model and the base that it came from. */
 export interface ModelToWrite {
-  /** The base's folder, which gives configuration and tokenizer. */
+  /** The base's folder, the source of configuration and tokenizer. */
   readonly baseDir: string;
   readonly tensors: WritableTensors;
-  /** The linears' dtype, for `config.json`. */
+  /** The dtype of the linears, for `config.json`. */
   readonly dtype: FloatDType;
 }
 
@@ -143,7 +145,10 @@ interface BaseConfig {
   readonly configText: string;
 }
 
-/** Returns the base's configuration without its quantization. It edits the text if it can, because JSON.parse turns 1.0 into 1. */
+/**
+ * Returns the base's configuration without its quantization. The text is edited if possible, because JSON.parse turns 1.0 into
+ * 1.
+ */
 function plainConfig({ configJson, configText }: BaseConfig, dtype: string): string {
   const { quantization_config: quantization, ...plain } = configJson;
   const text = quantization === undefined ? configText : `${JSON.stringify(plain, null, 2)}\n`;
@@ -157,9 +162,9 @@ export interface FinishedAdapter {
   readonly name: string;
   /** A PEFT folder. */
   readonly directory: string;
-  /** The name of the run that made it. */
+  /** The name of the run that produced it. */
   readonly job: string;
-  /** The metrics of its steps, oldest first. */
+  /** The metrics of all steps, oldest first. */
   readonly metrics: readonly StepMetrics[];
   readonly evaluation: EvaluationCard;
 }
@@ -172,7 +177,7 @@ export interface Publisher {
   publish(adapter: FinishedAdapter): Promise<string>;
 }
 
-/** Publishes each adapter as a folder of its name; a new one replaces it. */
+/** Publishes each adapter as a folder with its name. A new one replaces it. */
 export function createFolderPublisher(adaptersDir: string): Publisher {
   return {
     serveFlag: ` --adapters ${adaptersDir}`,
@@ -208,7 +213,7 @@ export function createStorePublisher(
   };
 }
 
-/** Returns the metrics for a manifest, in its spelling. */
+/** Returns the metrics in a manifest's spelling. */
 function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
   const last = metrics.at(-1);
   const losses = metrics.flatMap(({ validationLoss }) => validationLoss ?? []);

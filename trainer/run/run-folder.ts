@@ -1,5 +1,4 @@
-// The folder of a run: its job, metrics, events and reports. One process at a time works in it. It does not know the model or
-// the optimizer.
+// The folder of a run: its job, metrics, events and reports. Only one process works in it at a time.
 
 import { existsSync } from 'node:fs';
 import { appendFile, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -62,7 +61,10 @@ export interface RunFolder {
   readonly resultFile: string;
   /** The metrics of the steps so far, oldest first. */
   readonly metrics: readonly StepMetrics[];
-  /** Drops the metrics after a step, for a resume from its checkpoint, and rewrites the files that contain them. */
+  /**
+   * Drops the metrics after a step and rewrites the files that contain them. Called when a run resumes from that step's
+   * checkpoint.
+   */
   rewind(step: number): Promise<void>;
   addMetrics(row: StepMetrics): Promise<void>;
   addEvent(event: RunEvent): Promise<void>;
@@ -142,8 +144,8 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
 }
 
 /**
- * Locks the folder. It waits for a process that has just been killed. A run folder may have come from another container, so only
- * the process id counts. @throws ConfigError if the other process keeps running
+ * Locks the folder. Waits for a process that has just been killed. Only the process id counts, because the folder may come from
+ * another container. @throws ConfigError if the other process keeps running
  */
 async function lock(dir: string): Promise<void> {
   await acquireLock(path.join(dir, LOCK_FILE), LOCK_WAIT).catch((error) => {
@@ -157,7 +159,7 @@ function orNothing(error: unknown): string {
   throw error;
 }
 
-// Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a part of one, even
+// Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a partial one, even
 // after a crash. Also lists and prunes the `step-N` folders of checkpoints and snapshots.
 
 /** Replaces a file atomically. */
@@ -174,7 +176,7 @@ export async function writeFileDurably(file: string, data: string | Uint8Array):
   await syncDirectory(path.dirname(file));
 }
 
-/** Replaces a folder with one that was built beside it. */
+/** Replaces a folder with a finished one in the same parent folder. */
 export async function replaceFolder(built: string, target: string): Promise<void> {
   const old = `${target}.old-${process.pid}`;
   await syncDirectory(built);
@@ -199,7 +201,7 @@ async function syncDirectory(folder: string): Promise<void> {
   }
 }
 
-/** Returns the folder of a step. */
+/** Returns the path `dir/step-N`. */
 export function stepFolder(dir: string, step: number): string {
   return path.join(dir, `step-${step}`);
 }
@@ -213,7 +215,7 @@ export async function listSteps(dir: string): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
-/** Removes everything but the folders of these steps, including what a killed process left half-written. */
+/** Removes everything except the folders of these steps, including half-written leftovers of a killed process. */
 export async function keepSteps(dir: string, steps: readonly number[]): Promise<void> {
   const kept = new Set(steps.map((step) => `step-${step}`));
   for (const name of await readdir(dir)) {

@@ -1,5 +1,5 @@
-// The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. It does not know
-// graphs, or how rows are loaded.
+// The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. The model and the
+// rows are arguments.
 
 import { type MicroBatchPlan, planEpoch, type StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
@@ -22,12 +22,12 @@ import type { StepMetrics, Validation } from './metrics.ts';
 import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 
-/** A run of the training loop. */
+/** The inputs of the training loop. */
 export interface TrainRun extends StepRun {
   readonly patience: number | undefined;
-  /** The fixed text on which the base is measured; undefined for a classifier, and if the model has no tokenizer. */
+  /** The fixed text that measures the base. Undefined for a classifier, and if the model has no tokenizer. */
   readonly text: Example | undefined;
-  /** Whether the rows have classes. */
+  /** Whether the rows are labeled with classes. */
   readonly classifies: boolean;
   readonly folder: RunFolder;
   readonly context: Omit<RunContext, 'baseTextLoss'>;
@@ -35,33 +35,33 @@ export interface TrainRun extends StepRun {
   readonly compute: Compute;
   /** The adapter's snapshots. A `full` run has none, and no base to compare with. */
   readonly snapshots: Snapshots | undefined;
-  /** Writes the trained weights as the run's result. */
+  /** Saves the trained weights as the run's result. */
   saveResult(): Promise<void>;
 }
 
-/** The run's control and its reports. */
+/** Controls the run and receives its reports. */
 export interface TrainHooks {
-  /** If it aborts, the run ends after its current step, with a checkpoint. */
+  /** On abort the run ends after its current step, with a checkpoint. */
   readonly signal: AbortSignal;
   onStep(metrics: StepMetrics, state: RunState): void;
-  /** Called after a snapshot's step, and for existing snapshots when a run is resumed. */
+  /** Called after a snapshot's step. On resume, also called for existing snapshots. */
   onSnapshot(metrics: StepMetrics): void;
   onEvent(type: EventType, message: string, data?: Record<string, unknown>): Promise<void>;
 }
 
-/** How the training loop ended. */
+/** How training ended. */
 export type Outcome = 'succeeded' | 'paused';
 
-/** The end of the training loop. */
+/** The state at the end of training. */
 export interface TrainResult {
   readonly outcome: Outcome;
   readonly state: RunState;
 }
 
-/** The curves are examined about this many times in a run at most. A shorter run examines every step. */
+/** The curves are examined at most about this many times in a run. A shorter run examines every step. */
 const EXAMINATIONS = 100;
 
-/** Trains until the last step, an abort, or the end of the patience. @throws TrainError if a loss is not finite */
+/** Trains until the last step, an abort, or early stopping. @throws TrainError if a loss is not finite */
 export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResult> {
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
@@ -91,7 +91,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
     state = await addWarnings(run, state, hooks);
     hooks.onStep(metrics, state);
     if (snapshots && (state.step % settings.stepsPerEpoch === 0 || isDone(run, state))) {
-      await snapshots.save(state.step); // before the checkpoint: a run that resumes from there has the snapshot
+      await snapshots.save(state.step); // before the checkpoint: a run that resumes from it then finds the snapshot
       hooks.onSnapshot(metrics);
     }
     if (state.step % settings.checkpointEvery === 0 || isDone(run, state)) await save();
@@ -100,13 +100,13 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   return { outcome: 'succeeded', state };
 }
 
-/** Reports the snapshots of a resumed run again, because the first report may have been lost. */
+/** Reports a resumed run's snapshots again, because the first report may have been lost. */
 async function resendSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHooks): Promise<void> {
   const steps = new Set(await snapshots?.steps());
   for (const row of folder.metrics) if (steps.has(row.step)) hooks.onSnapshot(row);
 }
 
-/** Measures the base, which the adapter is compared with, once in a run. */
+/** Measures the base once per run, for comparison with the adapter. */
 async function compareBase(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
   const { model, validation, text, classifies, settings, snapshots } = run;
   if (!snapshots || state.base) return state;
@@ -150,7 +150,7 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
   );
 }
 
-/** Returns a function from a step to its micro-batches. Each epoch is planned once. */
+/** Returns a function that maps a step to its micro-batches. Each epoch is planned once. */
 function createStepBatches({ train, settings }: TrainRun): (step: number) => StepBatches {
   const lengths = train.examples.map(({ ids }) => ids.length);
   let planned: { epoch: number; steps: StepBatches[] } | undefined;
@@ -183,7 +183,7 @@ function advanceState(
   };
 }
 
-/** Reports each new warning as an event, once in a run. */
+/** Reports each new warning as an event, once per run. */
 async function addWarnings(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
   const { totalSteps } = run.settings;
   const isDue =

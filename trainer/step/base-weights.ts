@@ -1,5 +1,5 @@
-// The base model's weights in memory, as the graphs read them: float32 tensors by the graph's names. NF4 codes stay packed. The
-// linears of the current segment are unpacked into a scratch buffer, and those of the next segment into a second one.
+// The base model's weights in memory, as the graphs read them: float32 tensors by graph name. NF4 codes stay packed. The
+// linears of the current segment are unpacked into one scratch buffer, and the next segment's into another.
 
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
@@ -14,12 +14,12 @@ import type { HeadSpec } from '../graph/head-spec.ts';
 import { ROW_INT8_SUFFIX } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 
-/** Adds to the layer in a tensor's name. Names without a layer are unchanged. */
+/** Shifts the layer number in a tensor's name. Names without a layer are unchanged. */
 export function shiftLayer(name: string, by: number): string {
   return name.replace(/\blayers\.(\d+)\./, (_, layer: string) => `layers.${Number(layer) + by}.`);
 }
 
-/** Returns the layer in a tensor's name; NaN if it has none. */
+/** Returns the layer number in a tensor's name; NaN if it has none. */
 export function layerOf(name: string): number {
   return Number(/\blayers\.(\d+)\./.exec(name)?.[1]);
 }
@@ -30,7 +30,7 @@ interface Scratch {
   readonly tensors: Map<string, OrtTensor<'float32'>>;
 }
 
-/** How the weights are read. */
+/** Options of the base's weights. */
 export interface BaseWeightsOptions {
   readonly blocksPerSegment: number;
   /** The arithmetic of the linears. */
@@ -38,15 +38,15 @@ export interface BaseWeightsOptions {
   readonly head: HeadSpec;
 }
 
-/** The weights of the base. */
+/** The frozen weights of the base, unpacked when a graph needs them. */
 export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
-  /** Weights in the row form, by the names of a graph's inputs. */
+  /** Weights in per-token form, by graph input. */
   readonly #rowInt8 = new Map<string, OrtTensor>();
   readonly #packed = new Map<string, Nf4Linear>();
   readonly #blocksPerSegment: number;
   readonly #targets: readonly TargetName[];
-  /** The buffers of the current and the next segment, the last loaded first. */
+  /** The buffers of the current and the next segment, most recently loaded first. */
   readonly #scratches: [Scratch, Scratch] = [
     { firstLayer: -1, tensors: new Map() },
     { firstLayer: -1, tensors: new Map() },
@@ -58,7 +58,7 @@ export class BaseWeights {
     this.#targets = targetNames(config);
     const linears = linearNames(config);
     for (const [name, shape] of expectedTensors(config)) {
-      if (name === headName && head.matrix !== headName) continue; // a classifier has another head
+      if (name === headName && head.matrix !== headName) continue; // a classifier uses its own head instead
       const module = linears.get(name);
       const linear = module ? readLinear(artifact, module) : undefined;
       if (linear && compute === 'int8') {
@@ -87,19 +87,19 @@ export class BaseWeights {
     add(ROW_INT8_SUFFIX.scales, hostTensor('float32', [rows], scales as Float32Array<ArrayBuffer>));
   }
 
-  /** Returns a weight that is not packed by its name in a graph of the whole model. */
+  /** Returns an unpacked weight by its name in a graph of the whole model. */
   unpacked(name: string): OrtTensor | undefined {
     return this.#dense.get(name) ?? this.#rowInt8.get(name);
   }
 
-  /** Returns a float32 weight by the model's name; undefined if it is packed. */
+  /** Returns a float32 weight by its checkpoint name; undefined if it is packed. */
   dense(name: string): OrtTensor<'float32'> | undefined {
     return this.#dense.get(name);
   }
 
   /**
-   * Unpacks the linears of the segment that begins with this layer. Those of the segment loaded before it stay, because a
-   * graph may be reading them.
+   * Unpacks the linears of the segment that begins at this layer. The previously loaded segment stays, because a graph may be
+   * reading it.
    */
   load(firstLayer: number): void {
     const [last, other] = this.#scratches;
@@ -117,7 +117,7 @@ export class BaseWeights {
     }
   }
 
-  /** Returns a weight of a loaded segment by its name in the graph, whose layers count from the segment's first. */
+  /** Returns a weight of a loaded segment by its graph name. Layers in graph names count from the segment's first. */
   bound(local: string, firstLayer: number): OrtTensor | undefined {
     const scratch = this.#scratches.find((loaded) => loaded.firstLayer === firstLayer);
     return this.unpacked(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);

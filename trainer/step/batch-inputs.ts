@@ -1,4 +1,4 @@
-// The inputs that every block reads about a micro-batch: positions, rotary tables and the attention mask.
+// The inputs of a micro-batch that every block reads: positions, rotary tables and the attention mask.
 import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
 import { isLong, type Rope, ropeTables } from '../../src/model/rope.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
@@ -15,7 +15,7 @@ export class BatchInputs {
   /** The tables of each rotary embedding. */
   readonly #tables = new Map<Rope, { cos: OrtTensor; sin: OrtTensor }>();
 
-  /** @param invocation the token ids from whose last occurrence on the adapter is used; undefined: it always is */
+  /** @param invocation the token ids after whose last occurrence the adapter applies; undefined: it always applies */
   constructor(
     config: DecoderConfig,
     workspace: Workspace,
@@ -51,7 +51,7 @@ export class BatchInputs {
     return inputs;
   }
 
-  /** Returns 1 for the tokens of each segment from its last invocation on, else 0: [tokens, 1]. */
+  /** Returns [tokens, 1]: 1 for each segment's tokens from its last invocation on, 0 for the others. */
   #activeTokens(
     { inputIds, segments, length }: MicroBatch,
     invocation: readonly number[],
@@ -66,7 +66,7 @@ export class BatchInputs {
     return active;
   }
 
-  /** Returns tables with at least `length` positions, and with the frequencies of that length. */
+  /** Returns tables of at least `length` positions, with the frequencies for that length. */
   #ropeTables(rope: Rope, length: number): { cos: OrtTensor; sin: OrtTensor } {
     const known = this.#tables.get(rope);
     const knownLength = known?.cos.shape[0] ?? 0;
@@ -85,7 +85,7 @@ export class BatchInputs {
     return tables;
   }
 
-  /** Returns the mask [N, 1, G*T, T]: the T queries repeat for each head of a group. */
+  /** Returns the mask [N, 1, G*T, T]. The T queries repeat for each head of a group. */
   #attentionMask({ rows, length, segments }: MicroBatch, layer: LayerAttention): OrtTensor {
     const { headCount, kvHeadCount } = this.#config;
     const { slidingWindow = length } = layer;
@@ -99,7 +99,7 @@ export class BatchInputs {
       const start = row * group * size;
       for (let query = 0; query < length; query++) {
         const segment = segments[row * length + query]!;
-        // Padding attends to padding, because Softmax over no keys would be NaN.
+        // Padding attends to itself, because Softmax over no keys would be NaN.
         for (let key = Math.max(0, query - slidingWindow + 1); key <= query; key++) {
           if (segments[row * length + key] === segment) data[start + query * length + key] = 0;
         }

@@ -1,5 +1,5 @@
-// The embedding of a model in training: looks up the rows of a micro-batch's tokens, and collects the gradients of what is trained
-// of it. V = vocabulary, D = hidden size.
+// The embedding of a model in training: looks up the rows of a micro-batch's tokens, and collects the gradients of its trained
+// parts. V = vocabulary, D = hidden size.
 import { EMBEDDING, tensorName } from '../../adapters/peft/tensor-names.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName } from '../../src/model/names.ts';
@@ -7,7 +7,7 @@ import type { LoraSettings } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';
 import type { TrainedTensor, TrainedTensors } from './parameters.ts';
 
-/** The model's parts that the embedding consists of. */
+/** The parts of the model that make up the embedding. */
 export interface EmbeddingOptions {
   readonly config: DecoderConfig;
   readonly base: BaseWeights;
@@ -27,7 +27,7 @@ interface Update {
 
 /** The table [V, D], and its update. */
 export class Embedding {
-  /** Whether anything of it is trained. */
+  /** Whether any part of it is trained. */
   readonly isTrained: boolean;
   readonly #scale: number;
   readonly #width: number;
@@ -52,7 +52,7 @@ export class Embedding {
     this.isTrained = table !== undefined || update !== undefined;
   }
 
-  /** Writes the tokens' rows, scaled, to `hidden` [tokens, D]. */
+  /** Writes the tokens' scaled rows to `hidden` [tokens, D]. */
   lookUp(ids: Int32Array, hidden: Float32Array): void {
     const width = this.#width;
     for (const [token, id] of ids.entries()) {
@@ -74,7 +74,7 @@ export class Embedding {
     }
   }
 
-  /** Adds the gradients of the rows [tokens, D] to those of what is trained. */
+  /** Adds the gradients of the rows [tokens, D] to the gradients of the trained parts. */
   accumulate(ids: Int32Array, gradient: Float32Array): void {
     if (!this.isTrained) return;
     const width = this.#width;

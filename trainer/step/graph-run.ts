@@ -1,12 +1,12 @@
-// Runs a graph on tensors found by name. Inputs and outputs are bound again before each run, which takes microseconds and lets
-// one session serve all layers and shapes.
+// Runs a graph on tensors found by name. Inputs and outputs are bound before each run. This takes microseconds, and lets one
+// session serve all layers and shapes.
 import { assert } from '../../src/common/assert.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';
 import type { Binding } from '../../src/ort/binding.ts';
 import { createSession, type Session } from '../../src/ort/session.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 
-/** Returns the tensor for an input or output of a graph. `dims` are those that the graph declares. */
+/** Returns the tensor for an input or output of a graph. `dims` are the dimensions that the graph declares. */
 export type TensorByName = (name: string, dims: Dims) => OrtTensor | undefined;
 
 /** Options of all sessions. */
@@ -20,13 +20,13 @@ export class GraphRun {
   readonly #session: Session;
   readonly #binding: Binding;
 
-  /** For `createGraphRun`. */
+  /** Use `createGraphRun`. */
   constructor(session: Session) {
     this.#session = session;
     this.#binding = session.createBinding();
   }
 
-  /** Runs the graph. Asserts that each of its inputs and outputs has a tensor. */
+  /** Runs the graph. Asserts that every input and output has a tensor. */
   async run(input: TensorByName, output: TensorByName): Promise<void> {
     for (const { name, shape } of this.#session.inputs) {
       this.#binding.bindInput(name, found(input(name, shape), name));
@@ -43,7 +43,7 @@ export class GraphRun {
   }
 }
 
-/** Creates the session of a graph. */
+/** Creates a graph's session. */
 export async function createGraphRun(
   graph: Uint8Array,
   { threads }: SessionSettings,
@@ -52,7 +52,8 @@ export async function createGraphRun(
     ...(threads === undefined ? {} : { intraOpThreads: threads }),
     allowSpinning: false,
     sharesArena: true,
-    // Masked attention weights become denormal before they reach 0. Without denormals, Softmax takes a third of the time.
+    // Masked attention weights become denormal before they reach 0. With denormals flushed to zero, Softmax takes a third of
+    // the time.
     config: { 'session.set_denormal_as_zero': '1' },
   });
   return new GraphRun(session);

@@ -1,5 +1,5 @@
-// Computes loss, accuracy and the gradient of the last hidden states. It works in chunks of the rows that have a target,
-// because the logits of a chunk are the largest tensor of a step.
+// Computes the loss, the accuracy and the gradient of the last hidden states. Rows with a target are processed in chunks,
+// because a chunk's logits are the largest tensor of a step.
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import {
@@ -21,10 +21,10 @@ import {
 import type { TrainedTensors } from './parameters.ts';
 import type { Workspace } from './workspace.ts';
 
-/** Rows of a chunk: enough for fast matrix products. With a vocabulary of 49,152 its logits take 50 MB. */
+/** Rows per chunk: enough for fast matrix products. With a vocabulary of 49,152 a chunk's logits take 50 MB. */
 const CHUNK_ROWS = 256;
 
-/** The model's parts that the head runs on. */
+/** The parts of the model that make up the head. */
 export interface LossHeadOptions {
   readonly spec: HeadSpec;
   readonly settings: SessionSettings;
@@ -33,7 +33,7 @@ export interface LossHeadOptions {
   readonly trained: TrainedTensors;
 }
 
-/** The final norm, the head and the loss. */
+/** The final norm, the output head and the loss. */
 export class LossHead {
   readonly #options: LossHeadOptions;
   readonly #graph: HeadGraph;
@@ -50,7 +50,7 @@ export class LossHead {
     this.#logits = lazy(() => createGraphRun(headLogitsGraph(spec), settings));
   }
 
-  /** Returns the loss of the hidden states [tokens, D] and fills `gradient`, which has the same shape. */
+  /** Returns the loss of the hidden states [tokens, D], and fills `gradient` of the same shape. */
   async accumulate(
     batch: MicroBatch,
     hidden: OrtTensor<'float32'>,
@@ -74,12 +74,12 @@ export class LossHead {
     });
   }
 
-  /** Returns the loss only. */
+  /** Returns only the loss. */
   evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
     return this.#evaluate(batch, hidden);
   }
 
-  /** Returns the log-probabilities of the targets in the loss. */
+  /** Returns the log-probabilities of the trained targets. */
   async score(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
     const scores: number[] = [];
     await this.#evaluate(batch, hidden, (losses) => {
@@ -192,7 +192,7 @@ interface Chunk {
   readonly output: TensorByName;
 }
 
-/** Returns the positions whose target is in the loss. */
+/** Returns the positions whose target is part of the loss. */
 function countingRows(targets: Int32Array, weights: Float32Array): Int32Array {
   const rows = new Int32Array(targets.length);
   let count = 0;
@@ -202,7 +202,7 @@ function countingRows(targets: Int32Array, weights: Float32Array): Int32Array {
   return rows.subarray(0, count);
 }
 
-/** Returns the position of each row's last token: [N]. */
+/** Returns [N]: the position of each row's last token. */
 function lastPositions({ rows, length, segments }: MicroBatch): Int32Array {
   return Int32Array.from({ length: rows }, (_, row) => {
     let last = (row + 1) * length - 1;

@@ -1,4 +1,4 @@
-// The trained tensors, each with the buffer that accumulates its gradient.
+// The trained tensors, each with a buffer for its accumulated gradient.
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
@@ -12,35 +12,35 @@ import { type AdapterTensor, adapterTensors } from '../adapter/tensors.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';
 
-/** A trained tensor, as the optimizer and as the graphs see it. */
+/** A trained tensor, as the optimizer and the graphs see it. */
 export interface TrainedTensor {
   readonly parameter: Parameter;
   readonly value: OrtTensor<'float32'>;
   readonly grad: OrtTensor<'float32'>;
-  /** PiSSA: the neutral values. */
+  /** For PiSSA: the neutral values. */
   readonly start?: OrtTensor<'float32'>;
 }
 
-/** Trained tensors by the name of the graphs' input, in the model's order. */
+/** Trained tensors by graph input, in the model's order. */
 export type TrainedTensors = ReadonlyMap<string, TrainedTensor>;
 
 type Floats = Float32Array<ArrayBuffer>;
 
-/** Returns every weight of the model, embeddings included. A tied head is not a parameter of its own. */
+/** Returns every weight of the model, embeddings included. A tied output head adds no parameter. */
 export function fullParameters(config: DecoderConfig, base: BaseWeights): TrainedTensors {
   const trained = new Map<string, TrainedTensor>();
   for (const name of expectedTensors(config).keys()) {
     const value = base.dense(name);
     assert(value, `full training needs ${name} unquantized`);
-    const decays = value.shape.length > 1; // it does not apply to norms and biases
+    const decays = value.shape.length > 1; // weight decay does not apply to norms and biases
     trained.set(name, trainedTensor({ name, decays }, value));
   }
   return trained;
 }
 
 /**
- * Returns the tensors of an adapter with their initial values. @throws FileError if these do not fit
- * @param base gives the initial values that the settings do not have
+ * Returns an adapter's tensors with their initial values. @throws FileError if these do not fit
+ * @param base provides the initial values that the settings leave out
  */
 export function adapterParameters(
   { artifact, base }: AdaptedWeights,
@@ -63,13 +63,13 @@ export function adapterParameters(
   );
 }
 
-/** The base of an adapter, as a file and in memory. */
+/** The base of an adapter, on disk and in memory. */
 interface AdaptedWeights {
   readonly artifact: Artifact;
   readonly base: BaseWeights;
 }
 
-/** Returns a function from a tensor to the values with which it changes nothing; undefined for zeros. */
+/** Returns a function that gives a tensor's neutral values, at which it changes nothing; undefined for zeros. */
 function neutralReader({ artifact, base }: AdaptedWeights, { modules }: LoraSettings) {
   let principal: { readonly module: string; readonly factors: Factors } | undefined;
   return ({ input, neutral }: AdapterTensor): Floats | undefined => {
@@ -106,7 +106,7 @@ function initialValues(
   throw new FileError(name, `shape [${first.shape}] is not [${shape}]`);
 }
 
-/** Returns the bytes of the trained tensors' gradients and of the optimizer's two moments. */
+/** Returns the bytes for the gradients of the trained tensors and for the optimizer's two moments. */
 export function trainingBytes(trained: TrainedTensors): number {
   const values = Array.from(trained.values(), ({ value }) => value.data.byteLength);
   return 3 * values.reduce((sum, bytes) => sum + bytes, 0);

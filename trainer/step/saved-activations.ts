@@ -1,5 +1,5 @@
-// Memory for activations that the forward pass saves for the backward pass. It decides which segments have room and gives each
-// activation a view. The last segments have priority, because the backward pass needs theirs first.
+// Memory for the tensors that the forward pass saves for the backward pass. Decides which segments have room, and gives each
+// saved tensor a view. The last segments have priority, because the backward pass needs their tensors first.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
@@ -9,14 +9,14 @@ import type { Compute } from '../types.ts';
 import type { Workspace } from './workspace.ts';
 
 /**
- * The activations that a step may save although it recomputes, as a share of the bytes of weights, gradients and moments.
- * SmolLM2-135M saves those of 13 of its 30 blocks for 8 x 160 tokens: 427 MiB for 7 % more speed.
+ * Limits the tensors that a step may save although it recomputes, as a share of the bytes of weights, gradients and moments.
+ * For 8 x 160 tokens, SmolLM2-135M saves the tensors of 13 of its 30 blocks: 427 MiB for 7% more speed.
  */
 const SAVED_SHARE = 0.75;
 
 /**
- * Returns the bytes of activations that a run may save although it recomputes. Weights that take more memory than in float32
- * leave less. @param training bytes of gradients and moments
+ * Returns the bytes that a run may save although it recomputes. Weights that are larger than in float32 leave less. @param
+ * training bytes of gradients and moments
  */
 export function savedLimit(config: DecoderConfig, form: WeightForm, training: number): number {
   const own = weightBytes(config, form);
@@ -25,13 +25,13 @@ export function savedLimit(config: DecoderConfig, form: WeightForm, training: nu
   return Math.max(0, SAVED_SHARE * (float32.held + training) - Math.max(0, more));
 }
 
-/** Elements of a page. Pages are allocated once and reused by batches of all shapes. */
+/** Elements per page. Pages are allocated once and reused by batches of all shapes. */
 const PAGE_ELEMENTS = 2 ** 28;
 const FLOAT_BYTES = 4;
-/** Elements of a cache line, to which activations are aligned. */
+/** Elements per cache line. Saved tensors are aligned to it. */
 const LINE = 16;
 
-/** The activations that a segment can save: name → shape. */
+/** The tensors that a segment can save: name → shape. */
 export type SegmentActivations = ReadonlyMap<string, readonly number[]>;
 
 interface Placement {
@@ -41,7 +41,7 @@ interface Placement {
   readonly offset: number;
 }
 
-/** The saved activations of all segments. */
+/** The saved tensors of all segments. */
 export class SavedActivations {
   readonly #workspace: Workspace;
   readonly #limitBytes: number;
@@ -49,13 +49,13 @@ export class SavedActivations {
   /** The views of each segment that has room. */
   #views = new Map<number, ReadonlyMap<string, OrtTensor<'float32'>>>();
 
-  /** @param limitBytes the limit for all activations together */
+  /** @param limitBytes the limit for all saved tensors together */
   constructor(workspace: Workspace, limitBytes: number) {
     this.#workspace = workspace;
     this.#limitBytes = limitBytes;
   }
 
-  /** Allocates a batch's activations. A second call with the same key changes nothing. */
+  /** Allocates a batch's saved tensors. A second call with the same key changes nothing. */
   allocate(key: string, segments: ReadonlyMap<number, SegmentActivations>): void {
     if (key === this.#key) return;
     this.release();
@@ -72,12 +72,12 @@ export class SavedActivations {
     }
   }
 
-  /** Whether the segment's activations are saved. */
+  /** Whether the segment's tensors are saved. */
   has(segment: number): boolean {
     return this.#views.has(segment);
   }
 
-  /** Returns the view of an activation; undefined if it is not saved. */
+  /** Returns the view of a saved tensor; undefined if it is not saved. */
   value(segment: number, name: string): OrtTensor<'float32'> | undefined {
     return this.#views.get(segment)?.get(name);
   }
@@ -89,7 +89,7 @@ export class SavedActivations {
   }
 }
 
-/** Returns the pages' sizes in elements, and the placements of the last segments, as many as the limit allows. */
+/** Returns the page sizes in elements, and the placements for as many of the last segments as the limit allows. */
 function layOut(segments: ReadonlyMap<number, SegmentActivations>, limit: number) {
   const placements = new Map<number, Placement[]>();
   const pages: number[] = [];
@@ -106,7 +106,7 @@ function layOut(segments: ReadonlyMap<number, SegmentActivations>, limit: number
   return { placements, pages };
 }
 
-/** Takes an activation's elements from the last page, or from a new one if it is full. */
+/** Places a tensor on the last page, or on a new one if it is full. */
 function placementOf(pages: number[], shape: readonly number[]): { page: number; offset: number } {
   const size = elementCount(shape);
   if (pages.length === 0 || pages.at(-1)! + size > PAGE_ELEMENTS) pages.push(0);
@@ -116,9 +116,9 @@ function placementOf(pages: number[], shape: readonly number[]): { page: number;
   return { page, offset };
 }
 
-// The memory of a base's weights in a run. Pure.
+// Computes the memory of a base's weights in a run. Pure.
 
-/** The properties of a run that decide how its weights are held. */
+/** The settings that decide how a run holds the weights. */
 interface WeightForm {
   /** Whether the artifact's linears are NF4. */
   readonly isPacked: boolean;
@@ -126,19 +126,19 @@ interface WeightForm {
   readonly blocksPerSegment: number;
 }
 
-/** Bytes of the weights, and of the buffers with the unpacked linears of two segments. */
+/** Bytes of the weights, and of the buffers for two segments' unpacked linears. */
 interface WeightBytes {
   readonly held: number;
   readonly scratch: number;
 }
 
 const FLOAT = Float32Array.BYTES_PER_ELEMENT;
-/** NF4 codes and one float32 scale per block of 64, for each weight. */
+/** Bytes per weight: NF4 codes, and one float32 scale per 64 weights. */
 const PACKED = 4.5 / 8;
-/** The current and the next segment have unpacked linears. */
+/** The linears of the current and the next segment are unpacked. */
 const SCRATCHES = 2;
 
-/** Returns the bytes of a base's weights. The scales of the row form are too few to count. */
+/** Returns the bytes of a base's weights. The per-token scales are too few to count. */
 export function weightBytes(config: DecoderConfig, form: WeightForm): WeightBytes {
   const { isPacked, compute, blocksPerSegment } = form;
   const parameters = sum([...expectedTensors(config).values()].map(elementCount));

@@ -1,5 +1,5 @@
-// Runs the decoder's blocks segment by segment. The forward pass saves the input of every segment, and the activations of the
-// segments that have room. The backward pass recomputes the activations of the others.
+// Runs the decoder blocks segment by segment. The forward pass saves the input of every segment, and the saved tensors of the
+// segments that have room. The backward pass recomputes the other segments' tensors.
 import { assert } from '../../src/common/assert.ts';
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -26,7 +26,7 @@ import type { TrainedTensors } from './parameters.ts';
 import { SavedActivations, type SegmentActivations } from './saved-activations.ts';
 import type { DropoutMasks, Workspace } from './workspace.ts';
 
-/** The model's parts that the segments run on. */
+/** The parts of the model that the segments run. */
 export interface SegmentsOptions {
   readonly config: DecoderConfig;
   readonly settings: SessionSettings;
@@ -37,7 +37,7 @@ export interface SegmentsOptions {
   readonly adapters: readonly BlockAdapter[];
   /** Undefined: no dropout. */
   readonly masks: DropoutMasks | undefined;
-  /** The limit for saved activations, besides the segments' inputs. */
+  /** The limit for saved tensors, not counting the segments' inputs. */
   readonly savedBytes: number;
   readonly blocksPerSegment: number;
   readonly compute: Compute;
@@ -45,7 +45,7 @@ export interface SegmentsOptions {
   readonly trainsEmbedding: boolean;
 }
 
-/** The shape of a batch, and the inputs that all blocks read. */
+/** A batch's shape, and the inputs that all blocks read. */
 export interface BatchShape {
   readonly rows: number;
   readonly length: number;
@@ -58,14 +58,14 @@ interface Segment {
   readonly graphs: GraphSet;
 }
 
-/** The graphs of all segments with the same attention, adapted linears and trained weights. */
+/** The graphs shared by all segments with the same attention, adapted linears and trained weights. */
 interface GraphSet {
   readonly recomputing: Runnable<SegmentGraphs>;
   readonly saving: Runnable<SegmentGraphs>;
   readonly evaluation: Runnable<ReturnType<typeof evaluationGraph>>;
 }
 
-/** Graphs and their sessions. A session is created at its first use. */
+/** Graphs with their sessions. A session is created on first use. */
 interface Runnable<Graphs> {
   readonly graphs: Graphs;
   readonly runs: Partial<Record<'forward' | 'backward', Lazy<GraphRun>>>;
@@ -75,7 +75,7 @@ interface Runnable<Graphs> {
 export class Segments {
   readonly #options: SegmentsOptions;
   readonly #segments: readonly Segment[];
-  /** The first segment with trained weights; the backward pass ends there. */
+  /** The first segment with trained weights. The backward pass ends there. */
   readonly #firstTrained: number;
   readonly #saved: SavedActivations;
 
@@ -90,7 +90,7 @@ export class Segments {
     this.#saved = new SavedActivations(options.workspace, options.savedBytes);
   }
 
-  /** Computes the last hidden states [tokens, D] from hidden(0), and saves what `backward` needs. */
+  /** Computes the last hidden states [tokens, D] from hidden(0). Saves the tensors that `backward` needs. */
   async forward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
     this.#allocateSaved(batch);
     for (const segment of this.#segments) {
@@ -107,7 +107,7 @@ export class Segments {
     return this.hidden(batch, this.#segments.length);
   }
 
-  /** Computes the last hidden states without dropout, and saves nothing. */
+  /** Computes the last hidden states without dropout. Saves nothing. */
   async evaluate(batch: BatchShape): Promise<OrtTensor<'float32'>> {
     for (const segment of this.#segments) {
       const from = this.hidden(batch, segment.index % 2);
@@ -123,13 +123,13 @@ export class Segments {
     return this.hidden(batch, this.#segments.length % 2);
   }
 
-  /** Returns the tensor in which `backward` expects d(last hidden states) [tokens, D]. */
+  /** Returns the tensor from which `backward` reads d(last hidden states) [tokens, D]. */
   lastGradient(batch: BatchShape): OrtTensor<'float32'> {
     return this.#gradient(batch, this.#segments.length);
   }
 
   /**
-   * Adds the parameters' gradients. Returns d(first hidden states) if the embedding is trained, else the gradient at the
+   * Adds the parameters' gradients. Returns d(first hidden states) if the embedding is trained, otherwise the gradient at the
    * first trained segment.
    */
   async backward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
@@ -166,7 +166,7 @@ export class Segments {
     return this.#options.workspace.tensor(`gradient.${segment % 2}`, 'float32', shape);
   }
 
-  /** Unpacks the segment's weights and returns its session, which is created at its first use. */
+  /** Unpacks the segment's weights and returns its session, which is created on first use. */
   async #run<Kind extends 'forward' | 'backward'>(
     { firstLayer }: Segment,
     { graphs, runs }: Runnable<Readonly<Record<Kind, Uint8Array>>>,
@@ -177,7 +177,7 @@ export class Segments {
     return runs[kind].get();
   }
 
-  /** Unpacks the next segment's weights while this thread waits for the current one. */
+  /** Unpacks the next segment's weights while this thread would wait for the current one. */
   #prefetch(index: number): void {
     const segment = this.#segments[index];
     if (segment) this.#options.base.load(segment.firstLayer);

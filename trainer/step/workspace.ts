@@ -1,4 +1,4 @@
-// A step's memory, by name. It is allocated at its first use, grows for larger batches, and is reused by all others.
+// A step's tensors, by name. Memory is allocated on first use, grows for larger batches, and is reused by all others.
 import { elementCount } from '../../src/common/tensor.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../../src/ort/tensor.ts';
 import { seededRandom, streamSeed } from '../random.ts';
@@ -13,7 +13,7 @@ interface Allocation {
 export class Workspace {
   readonly #places = new Map<string, Allocation>();
 
-  /** Returns the tensor with this name in this shape. Its contents are undefined if the shape has changed. */
+  /** Returns the tensor with this name and shape. Its contents are undefined if the shape has changed. */
   tensor<T extends OrtType>(name: string, type: T, shape: readonly number[]): OrtTensor<T> {
     let allocation = this.#places.get(name);
     if (!allocation || elementCount(allocation.memory.shape) < elementCount(shape)) {
@@ -40,8 +40,8 @@ export class Workspace {
   }
 }
 
-// Reproducible dropout masks. Each micro-batch draws one pool of random values, and each module reads it from its own offset.
-// Recomputation therefore reads the same masks again.
+// Reproducible dropout masks. Each micro-batch draws one pool of random values, and each module reads the pool from a different
+// offset. Recomputation therefore reads the same masks.
 
 /** The dropout masks of a micro-batch. */
 export class DropoutMasks {
@@ -57,7 +57,7 @@ export class DropoutMasks {
     this.#workspace = workspace;
   }
 
-  /** Draws the masks of a micro-batch, for modules of at most `elements` = tokens * inputs. */
+  /** Draws the masks of a micro-batch for modules with at most `elements` = tokens * inputs. */
   draw(step: number, microBatch: number, elements: number): void {
     const pool = this.#workspace.tensor('dropout_pool', 'float32', [2 * elements]);
     const random = seededRandom(streamSeed(this.#seed, `dropout ${step} ${microBatch}`));
@@ -68,7 +68,7 @@ export class DropoutMasks {
     for (const view of this.#views.splice(0)) view.release();
   }
 
-  /** Returns the mask [tokens, inputs] of a module. It is the same until the next draw. */
+  /** Returns a module's mask [tokens, inputs], which stays the same until the next draw. */
   mask(name: string, shape: readonly number[]): OrtTensor {
     const elements = this.#pool!.shape[0]! / 2;
     const view = this.#pool!.view(shape, streamSeed(this.#seed, name) % (elements + 1));

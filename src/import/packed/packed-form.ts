@@ -1,15 +1,15 @@
-// How quantized checkpoints store the weight of a linear layer in several tensors, and checked access to these tensors.
+// The interface of the formats that store a linear's quantized weight in several tensors, and checked access to these tensors.
 import { FileError } from '../../common/errors.ts';
 import { type DType, type TensorInfo, type TensorSource, toFloat32 } from '../../common/tensor.ts';
 
-/** The types of scales. */
+/** The types that scales may have. */
 export const SCALE_DTYPES = ['F32', 'F16', 'BF16'] as const;
 
-/** A way to store the weight of a linear layer. `module` is the layer's name, such as `model.layers.0.mlp.up_proj`. */
+/** A format for the quantized weight of a linear. `module` is the layer's name, such as `model.layers.0.mlp.up_proj`. */
 export interface PackedForm {
-  /** The end of the name of a tensor that every layer in this form has, and no other layer. */
+  /** The end of a tensor name that every layer in this format has, and no other layer. */
   readonly marker: string;
-  /** The ends of the names of all tensors that are replaced by the weight. */
+  /** The ends of the names of all tensors that the weight replaces. */
   readonly parts: readonly string[];
   /** Returns [out, in]. Throws `FileError` naming the tensor at fault. */
   shape(source: TensorSource, module: string): readonly [number, number];
@@ -17,7 +17,7 @@ export interface PackedForm {
   read(source: TensorSource, module: string): Float32Array;
 }
 
-/** Returns the type and shape of a tensor of one of the types. Throws `FileError`. */
+/** Returns the type and shape of a tensor that must have one of the types. Throws `FileError`. */
 export function expectInfo(
   source: TensorSource,
   name: string,
@@ -29,7 +29,7 @@ export function expectInfo(
   throw new FileError(name, `has dtype ${info.dtype} instead of ${dtypes.join(' or ')}`);
 }
 
-/** Returns the shape of a matrix of one of the types. Throws `FileError`. */
+/** Returns the shape of a matrix that must have one of the types. Throws `FileError`. */
 export function expectMatrix(
   source: TensorSource,
   name: string,
@@ -40,7 +40,7 @@ export function expectMatrix(
   throw new FileError(name, 'is not a matrix');
 }
 
-/** Checks the type and shape of a tensor. Throws `FileError`. */
+/** Checks a tensor's type and shape. Throws `FileError`. */
 function checkShaped(
   source: TensorSource,
   name: string,
@@ -52,7 +52,7 @@ function checkShaped(
   throw new FileError(name, `has shape [${shape}] instead of [${expected}]`);
 }
 
-/** Reads scales, which must be finite and of the shape, if one is given. Throws `FileError`. */
+/** Reads scales, which must be finite and match the shape, if given. Throws `FileError`. */
 export function readScales(
   source: TensorSource,
   name: string,
@@ -64,7 +64,7 @@ export function readScales(
   throw new FileError(name, 'contains a value that is not finite');
 }
 
-/** Reads integers of 32 bits as unsigned ones. Throws `FileError` if the shape is another one. */
+/** Reads 32-bit integers as unsigned. Throws `FileError` if the shape differs. */
 export function readWords(
   source: TensorSource,
   name: string,

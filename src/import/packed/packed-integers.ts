@@ -1,4 +1,4 @@
-// Weights of few bits, several per 32-bit word, with a scale and a zero point per group of inputs: AWQ, GPTQ, and
+// Low-bit weights, several per 32-bit word, with a scale and a zero point per group of inputs: AWQ, GPTQ, and
 // compressed-tensors' pack-quantized. A weight is (code - zero point) * scale.
 import { FileError } from '../../common/errors.ts';
 import type { TensorSource } from '../../common/tensor.ts';
@@ -13,11 +13,11 @@ import {
 
 const WORD_BITS = 32;
 const AWQ_BITS = 4;
-/** The output of each code of a word, from the lowest bits on. */
+/** The output that each code of a word belongs to, from the lowest bits up. */
 const AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7] as const;
 const AWQ_PER_WORD = AWQ_ORDER.length;
 
-/** AWQ's GEMM layout: words along the outputs, qweight [in, out / 8]. `groupSize`: undefined for one group. */
+/** AWQ's GEMM layout: words along the outputs, qweight [in, out / 8]. `groupSize` is undefined for a single group. */
 export function awqForm(groupSize: number | undefined): PackedForm {
   const shape: PackedForm['shape'] = (source, module) => {
     const [inputs, words] = expectMatrix(source, `${module}.qweight`, ['I32']);
@@ -54,13 +54,13 @@ export function awqForm(groupSize: number | undefined): PackedForm {
   };
 }
 
-/** The settings of GPTQ that change the layout. */
+/** The GPTQ settings that change the layout. */
 export interface GptqSettings {
   /** A divisor of 32. */
   readonly bits: number;
-  /** Undefined for one group. A checkpoint with g_idx says itself which group each input has. */
+  /** Undefined for a single group. In a checkpoint with g_idx, that tensor gives each input's group. */
   readonly groupSize: number | undefined;
-  /** Added to the stored zero points: 1 in the first version of the format, 0 in the second one. */
+  /** Added to the stored zero points: 1 in the first version of the format, 0 in the second. */
   readonly zeroOffset: 0 | 1;
 }
 
@@ -176,14 +176,14 @@ function readPair(source: TensorSource, name: string): number[] {
   return [view.getBigInt64(0, true), view.getBigInt64(8, true)].map(Number);
 }
 
-/** How many inputs are in how many groups, and how many are in one. Default: all. */
+/** The number of inputs, of groups, and of inputs per group (default: all). */
 interface Grouping {
   readonly inputs: number;
   readonly count: number;
   readonly size?: number | undefined;
 }
 
-/** Returns the group of each input [in] if neighbours form groups. */
+/** Returns the group of each input [in] if consecutive inputs form groups. */
 function evenGroups(name: string, { inputs, count, size = inputs }: Grouping): Int32Array {
   if (Number.isInteger(size) && Math.ceil(inputs / size) === count) {
     return Int32Array.from({ length: inputs }, (_, input) => Math.floor(input / size));
@@ -191,7 +191,7 @@ function evenGroups(name: string, { inputs, count, size = inputs }: Grouping): I
   throw new FileError(name, `has ${count} groups, but ${inputs} inputs are in groups of ${size}`);
 }
 
-/** Reads the group of each input [in]; undefined if the checkpoint does not say. */
+/** Reads the group of each input [in]; undefined if the checkpoint does not contain it. */
 function readGroups(
   source: TensorSource,
   name: string,

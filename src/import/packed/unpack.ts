@@ -1,5 +1,5 @@
-// Shows a checkpoint whose linear layers are quantized by another method as one of float weights. Each is expanded when it is
-// read, so one of them is in memory at a time.
+// Presents a checkpoint quantized by another method as a checkpoint of float weights. Each linear is expanded when it is read,
+// so only one is in memory at a time.
 import { z } from 'zod';
 import { FileError } from '../../common/errors.ts';
 import { parseFileValue } from '../../common/schema-errors.ts';
@@ -66,7 +66,7 @@ const bitsandbytesSchema = z
     message: 'only nf4 and int8 can be imported',
   });
 
-/** quant_method → the forms that its settings announce. */
+/** quant_method → the formats that its settings describe. */
 const METHODS: Readonly<Record<string, (settings: unknown) => readonly PackedForm[]>> = {
   fp8(settings) {
     const { weight_block_size: size } = parseFileValue(fp8Schema, settings, FIELD);
@@ -92,16 +92,17 @@ const METHODS: Readonly<Record<string, (settings: unknown) => readonly PackedFor
   },
   bitsandbytes(settings) {
     const { load_in_8bit: isInt8 } = parseFileValue(bitsandbytesSchema, settings, FIELD);
-    return isInt8 ? [BITSANDBYTES_INT8] : []; // NF4 is kept as it is
+    return isInt8 ? [BITSANDBYTES_INT8] : []; // NF4 stays packed
   },
 };
 
-/** Scales of activations and of caches, which do not change the weights. */
+/** Scales of activations and caches, which do not change the weights. */
 const ACTIVATION_SCALES = /\.(input_scale|output_scale|input_zero_point|(q|k|v|kv|prob)_scale)$/;
 
 /**
- * Returns the checkpoint with packed linear layers as float32, and a configuration that does not announce them. A checkpoint
- * that has none is returned as it is, and so is one of NF4. Throws `FileError` naming the setting or tensor at fault.
+ * Returns the checkpoint with packed linears as float32, and a configuration that no longer announces quantization. A
+ * checkpoint without packed linears, or with NF4, is returned unchanged. Throws `FileError` naming the setting or tensor at
+ * fault.
  */
 export function unpackCheckpoint(checkpoint: Checkpoint): Checkpoint {
   const { [FIELD]: settings, ...configJson } = checkpoint.configJson;
@@ -130,7 +131,7 @@ export function unpackCheckpoint(checkpoint: Checkpoint): Checkpoint {
   };
 }
 
-/** Returns undefined if no layer has one of the forms. */
+/** Returns undefined if no layer uses any of the formats. */
 function unpackedSource(
   source: TensorSource,
   forms: readonly PackedForm[],
@@ -141,7 +142,7 @@ function unpackedSource(
     for (const name of source.infos.keys()) {
       if (!name.endsWith(form.marker)) continue;
       const module = name.slice(0, -form.marker.length);
-      if (packed.has(`${module}.weight`)) continue; // the first form that fits
+      if (packed.has(`${module}.weight`)) continue; // the first format that fits
       const shape = form.shape(source, module);
       for (const part of form.parts) infos.delete(module + part);
       infos.set(`${module}.weight`, { dtype: 'F32', shape });
@@ -166,7 +167,9 @@ function scaledForms(size: ScaleBlock | undefined): PackedForm[] {
   return [scaledForm('.weight_scale_inv', size), scaledForm('.weight_scale', size)];
 }
 
-/** The blocks of compressed-tensors' first group of layers that has any; a group of inputs is a block of one output. */
+/**
+ * Returns the blocks of compressed-tensors' first group of layers that defines any. A group of inputs is a block of one output.
+ */
 function commonBlock({ config_groups: groups }: z.infer<typeof compressedSchema>) {
   for (const { weights } of Object.values(groups)) {
     if (weights?.block_structure) return weights.block_structure;
@@ -180,9 +183,9 @@ function sizeOf(groupSize: number | undefined): number | undefined {
   return groupSize === -1 ? undefined : groupSize;
 }
 
-// Weights of 8 bits with scales: fp8 per tensor, per output or per block, and int8 per output.
+// 8-bit weights with scales: fp8 per tensor, per output or per block, and int8 per output.
 
-/** The rows and columns of a block with a scale of its own. */
+/** The rows and columns of a block that shares a scale. */
 type ScaleBlock = readonly [rows: number, cols: number];
 
 const DTYPES = ['F8_E4M3', 'F8_E5M2', 'I8'] as const;
@@ -193,13 +196,13 @@ const VALUES: Readonly<Record<(typeof DTYPES)[number], Float32Array>> = {
     return (byte & 0x7f) === 0x7f ? Number.NaN : smallFloat(byte, 3, 7); // it has no infinity
   }),
   F8_E5M2: Float32Array.from({ length: 256 }, (_, byte) => {
-    if ((byte & 0x7c) === 0x7c) return Number.NaN; // neither an infinity nor a NaN is a weight
+    if ((byte & 0x7c) === 0x7c) return Number.NaN; // no weight may be infinite or NaN
     return smallFloat(byte, 2, 15);
   }),
   I8: Float32Array.from({ length: 256 }, (_, byte) => (byte << 24) >> 24),
 };
 
-/** The value of a float of 8 bits that is finite. */
+/** Returns the value of a finite 8-bit float. */
 function smallFloat(byte: number, mantissaBits: number, bias: number): number {
   const sign = byte & 0x80 ? -1 : 1;
   const exponent = (byte & 0x7f) >> mantissaBits;
@@ -209,8 +212,8 @@ function smallFloat(byte: number, mantissaBits: number, bias: number): number {
 }
 
 /**
- * Returns the form of a weight of 8 bits and its scales. One scale is the whole tensor's, one per output is its row's, and
- * others are those of blocks, which the checkpoint's settings give.
+ * Returns the format of an 8-bit weight and its scales. A single scale applies to the whole tensor, one per output to its row.
+ * Otherwise scales apply to blocks, whose size is in the checkpoint's settings.
  */
 function scaledForm(
   scales: '.weight_scale' | '.weight_scale_inv',
@@ -227,7 +230,7 @@ function scaledForm(
   };
 }
 
-/** The form of bitsandbytes' int8 weights: one scale per output, which is its largest magnitude. */
+/** bitsandbytes' int8 weights: one scale per output, which is its largest magnitude. */
 const BITSANDBYTES_INT8: PackedForm = {
   marker: '.SCB',
   parts: ['.weight', '.SCB', '.weight_format'],
@@ -235,7 +238,7 @@ const BITSANDBYTES_INT8: PackedForm = {
   read(source, module) {
     const format = `${module}.weight_format`;
     if (source.infos.has(format) && source.read(format).data.some((byte) => byte !== 0)) {
-      throw new FileError(format, 'is not the layout of rows');
+      throw new FileError(format, 'is not the row layout');
     }
     const values = readScaled(source, module, { scales: '.SCB', block: undefined });
     const unit = Math.fround(1 / 127);
@@ -290,6 +293,6 @@ function findBlock(
 function refuseZeroPoint(source: TensorSource, module: string): void {
   const name = `${module}.weight_zero_point`;
   if (source.infos.has(name)) {
-    throw new FileError(name, 'weights of 8 bits with zero points cannot be imported');
+    throw new FileError(name, '8-bit weights with zero points cannot be imported');
   }
 }

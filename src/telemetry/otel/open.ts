@@ -1,4 +1,4 @@
-// Opens OpenTelemetry's exporters as the OTEL_* variables configure them. Everything else loads `otel/` through this file and
+// Opens OpenTelemetry's exporters as configured by the OTEL_* variables. All other code loads `otel/` through this file, and
 // only if something is exported, because loading it takes a tenth of a second.
 import { DiagLogLevel, diag, type HrTime, ValueType } from '@opentelemetry/api';
 import { getNumberFromEnv, hrTime, millisToHrTime } from '@opentelemetry/core';
@@ -31,7 +31,7 @@ import type { MetricFamily, Metrics, Series } from '../metrics.ts';
 import type { Tracing } from '../tracing.ts';
 import { createTracing } from './spans.ts';
 
-/** A collector that does not answer delays the shutdown by at most this. */
+/** A collector that does not answer delays shutdown by at most this. */
 const CLOSE_MS = 2_000;
 
 /** The running exports. */
@@ -40,13 +40,13 @@ export interface Exports {
   /** Starts to export the metrics, if that is configured. */
   send(metrics: Metrics): void;
   /**
-   * Sends what is not sent yet. If that takes too long, resolves with `late`; the last tries continue and keep the process
+   * Sends everything still unsent. If that takes too long, resolves with `late`; the last tries continue and keep the process
    * alive. Never rejects.
    */
   close(): Promise<'sent' | 'late'>;
 }
 
-/** The choice of exports. */
+/** The signals to export, and how long closing may take. */
 export interface ExportChoice {
   readonly traces: boolean;
   readonly metrics: boolean;
@@ -75,14 +75,14 @@ export function openOtelExports(choice: ExportChoice, log: Logger): Exports {
   };
 }
 
-/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win. Leaves out the command line, which may contain secrets. */
+/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence. Omits the command line, which may contain secrets. */
 function describeService(): Resource {
   const own = { 'service.name': 'lorikeet', 'service.version': VERSION };
   const detected = detectResources({ detectors: [serviceInstanceIdDetector, envDetector] });
   return defaultResource().merge(resourceFromAttributes(own)).merge(detected);
 }
 
-/** Logs problems of the exporters in this server's log instead of on standard output. */
+/** Logs the exporters' problems to the server's log instead of standard output. */
 function logDiagnostics(log: Logger): void {
   const warn = (reason: string) => log.warn({ reason }, 'telemetry export failed');
   const quiet = () => {};
@@ -90,9 +90,9 @@ function logDiagnostics(log: Logger): void {
   diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
 }
 
-// Exports metrics with OpenTelemetry: turns the values into the SDK's data, which its reader collects and sends.
+// Exports metrics with OpenTelemetry: converts the values to the SDK's data, which its reader collects and sends.
 
-/** The SDK's default. Its reader does not read the variable itself. */
+/** The SDK's default. Its reader ignores the environment variable. */
 const EXPORT_INTERVAL_MS = 60_000;
 
 /** A running export. */

@@ -1,4 +1,4 @@
-// Implements tracing with OpenTelemetry's SDK and W3C Trace Context. The SDK itself reads everything else (sampler, limits,
+// Implements tracing with OpenTelemetry's SDK and W3C Trace Context. The SDK reads all other settings (sampler, limits,
 // batches) from OTEL_* variables.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import {
