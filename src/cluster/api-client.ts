@@ -1,5 +1,5 @@
-// The calls of Kubernetes' API that running trainers takes, over HTTPS with the pod's service account. Transient failures
-// are retried. Each call reads the token again, because the cluster replaces it every hour. Knows no jobs of ours.
+// The Kubernetes API calls that running trainers needs, over HTTPS with the pod's service account. Transient failures are
+// retried. Each call reads the token again, because the cluster replaces it every hour.
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
@@ -20,11 +20,11 @@ export interface Cluster {
 
 /** Settings of an `ApiClient`. */
 export interface ApiClientOptions {
-  /** Milliseconds before the first retry, at most. They double with each retry. */
+  /** The longest delay before the first retry, in milliseconds. It doubles with each retry. */
   readonly firstPauseMs?: number;
 }
 
-/** The cluster refused a call. A retry cannot help until somebody acts. */
+/** The cluster refused a call. Retrying is useless until somebody fixes the cause. */
 export class ClusterRefused extends Error {
   override name = 'ClusterRefused';
   readonly status: number;
@@ -35,7 +35,7 @@ export class ClusterRefused extends Error {
   }
 }
 
-/** The cluster did not give a useful answer. It may work later. */
+/** The cluster gave no useful answer. It may recover. */
 export class ClusterUnavailable extends Error {
   override name = 'ClusterUnavailable';
 }
@@ -62,7 +62,7 @@ const jobSchema = z.object({
     .default({}),
 });
 
-/** A Job, as far as it is read here. */
+/** The parts of a Job that are read here. */
 export type KubernetesJob = z.infer<typeof jobSchema>;
 
 const containerStateSchema = z.object({
@@ -81,20 +81,20 @@ const podSchema = z.object({
     .default({}),
 });
 
-/** A pod, as far as it is read here. */
+/** The parts of a pod that are read here. */
 export type KubernetesPod = z.infer<typeof podSchema>;
 
 const podListSchema = z.object({ items: z.array(podSchema) });
 
 const JSON_TYPE = 'application/json';
-/** A Job's managed fields are some 10 KB; a Job has a few pods. */
+/** A Job's managed fields take about 10 KB, and a Job has a few pods. */
 const MAX_ANSWER_BYTES = 4 * 2 ** 20;
 const MAX_SHOWN_CHARS = 500;
-/** An API server that is being replaced answers again within seconds. */
+/** An API server that is being replaced responds again within seconds. */
 const MAX_TRIES = 6;
 const BACKOFF: Backoff = { firstMs: 200, longestMs: 10_000 };
 const ANSWER_MS = 15_000;
-/** Besides 5xx: an expired token, a concurrent change, too many requests. */
+/** An expired token, a timeout, a concurrent change and rate limiting. 5xx is transient as well. */
 const TRANSIENT: ReadonlySet<number> = new Set([401, 408, 409, 429]);
 
 type CallOptions = { readonly signal?: AbortSignal };
@@ -102,7 +102,7 @@ type CallOptions = { readonly signal?: AbortSignal };
 interface ApiAnswer {
   readonly status: number;
   readonly body: string;
-  /** The pause that the server asks for, or 0. */
+  /** How long the server asks to wait, or 0. */
   readonly retryAfterMs: number;
 }
 
@@ -111,11 +111,11 @@ interface ApiCall {
   /** The path below the API's URL. */
   readonly path: string;
   readonly body?: object;
-  /** Statuses besides 2xx that are not failures. */
+  /** Statuses other than 2xx that are not failures. */
   readonly expected?: readonly number[];
 }
 
-/** Calls throw `ClusterRefused`, `ClusterUnavailable` or the signal's reason. */
+/** Calls a cluster's API. Methods throw `ClusterRefused`, `ClusterUnavailable` or the signal's reason. */
 export class ApiClient {
   readonly #cluster: Cluster;
   readonly #agent: http.Agent;
@@ -137,13 +137,13 @@ export class ApiClient {
       { method: 'POST', path, body: manifest, expected: [409] },
       call,
     );
-    // It exists, maybe because the answer to an earlier try was lost. Otherwise the conflict is over soon.
+    // Either the Job exists, perhaps because the response to an earlier try was lost, or the conflict will be over soon.
     if (answer.status === 409 && !(await this.getJob(name, call))) {
       throw new ClusterUnavailable(`job ${name}: ${describe(answer)}`);
     }
   }
 
-  /** Returns undefined if there is no Job of this name. */
+  /** Returns the Job of this name, or undefined if there is none. */
   async getJob(name: string, call: CallOptions = {}): Promise<KubernetesJob | undefined> {
     const path = `${this.#jobsPath()}/${name}`;
     const answer = await this.#call({ method: 'GET', path, expected: [404] }, call);
@@ -283,10 +283,10 @@ function parse<T>(answer: ApiAnswer, schema: z.ZodType<T>): T {
 
 /** The folder in which Kubernetes mounts a service account. */
 const ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** The name in the cluster's DNS that its certificate holds for. */
+/** The name in the cluster's DNS for which its certificate is valid. */
 const CLUSTER_URL = 'https://kubernetes.default.svc';
 
-/** Finds the cluster that this process is a pod of. Throws `ConfigError` if there is no service account. */
+/** Finds the cluster that this pod runs in. Throws `ConfigError` if there is no service account. */
 export async function findCluster(dir: string = ACCOUNT_DIR): Promise<Cluster> {
   const read = (name: string) => readFile(join(dir, name), 'utf8');
   try {

@@ -1,6 +1,6 @@
-// One attempt of a pod at a job, as objects in the store: the attempt's record, the files that the run reads, the
-// trainer's messages, and checkpoints. Server and pod meet nowhere else, and the pod writes nowhere else. Knows no
-// cluster.
+// One attempt at a job, as objects in the store: the attempt's record, the files that the run reads, the trainer's messages,
+// and checkpoints. Server and pod communicate only through these objects, and the pod writes nothing else. Makes no calls to
+// the cluster.
 
 import path from 'node:path';
 import { z } from 'zod';
@@ -32,7 +32,7 @@ const recordSchema = z.object({
   tenant: z.string(),
   /** The lease of the server that follows the attempt. */
   token: z.int().min(0),
-  /** False if nobody wants the result any more. */
+  /** False if the result is no longer wanted. */
   isOpen: z.boolean(),
   /** How many batches of messages have been handled. */
   heard: z.int().min(0),
@@ -43,7 +43,7 @@ const recordSchema = z.object({
   inputs: z.array(storedFileSchema.extend({ key: z.enum(INPUT_KEYS) })),
 });
 
-/** Tells a pod what to do, and whether anybody still wants the result. */
+/** Tells a pod what to do, and whether the result is still wanted. */
 export type AttemptRecord = z.infer<typeof recordSchema>;
 
 /** Keys of messages that name a local file or folder. */
@@ -53,7 +53,7 @@ const storedMessageSchema = z.object({
   message: z.looseObject({
     type: z.enum(['step', 'event', 'snapshot', 'card', 'trained', 'fault']),
   }),
-  /** The files behind the message's paths, each path in a folder of its own. */
+  /** The files behind the message's paths. Each path gets its own folder. */
   files: z
     .partialRecord(
       z.enum(PATH_KEYS),
@@ -66,7 +66,7 @@ const batchSchema = z.object({
   schema: z.literal(1),
   mark: z.string(),
   messages: z.array(storedMessageSchema),
-  /** Only in the last batch. A pod that was asked to end writes none, because another pod continues. */
+  /** Only in the last batch. A pod that was asked to end writes no end, because another pod continues. */
   end: z
     .discriminatedUnion('kind', [
       z.object({ kind: z.literal('succeeded') }),
@@ -77,7 +77,7 @@ const batchSchema = z.object({
 
 type BatchRecord = z.infer<typeof batchSchema>;
 
-/** A message as it is stored. */
+/** A message in its stored form. */
 export interface StoredMessage {
   readonly message: TrainerMessage;
   readonly files?: NonNullable<z.infer<typeof storedMessageSchema>['files']>;
@@ -89,9 +89,9 @@ export interface MessageBatch {
   readonly end?: RunEnd | undefined;
 }
 
-/** Holds a job's settings and the names and hashes of its files. */
+/** Fits a job's settings and the names and hashes of its files. */
 const MAX_RECORD_BYTES = 256 * 1024;
-/** Holds some hundred messages, or a card with generated texts. */
+/** Fits several hundred messages, or a card with generated texts. */
 const MAX_BATCH_BYTES = 4 * 2 ** 20;
 const DIGITS = 9;
 
@@ -103,7 +103,7 @@ export function isAttemptPrefix(text: string): boolean {
 }
 
 const attemptsPrefix = (job: JobName) => `${runPrefix(job)}pods/`;
-/** The key of an input. It depends on the content only, so the attempts of a job share it. */
+/** The key of an input. It depends only on the content, so the attempts of a job share it. */
 export const inputKey = (job: JobName, sha256: string): string =>
   `${runPrefix(job)}inputs/${sha256}`;
 
@@ -122,7 +122,7 @@ export async function attemptNumbers(
   return numbers;
 }
 
-/** Removes attempts with lower numbers. They are closed, and their results are elsewhere. */
+/** Removes attempts with lower numbers. They are closed, and their results have been stored elsewhere. */
 async function removeAttempts(
   store: GuardedStore,
   job: JobName,
@@ -135,7 +135,7 @@ async function removeAttempts(
   }
 }
 
-/** The part of the store that belongs to one attempt. */
+/** One attempt's part of the store. */
 export class Attempt {
   /** The prefix of all its keys, with a slash at the end. It also names the attempt. */
   readonly prefix: string;
@@ -160,17 +160,19 @@ export class Attempt {
     return new RunArchive(this.store, `${this.prefix}run/`);
   }
 
-  /** Returns the record that is there afterwards: the new one or an earlier one. */
+  /** Creates the record. Returns the record that exists afterwards: the new one or an earlier one. */
   async create(record: Omit<AttemptRecord, 'mark'>, call: StoreCall): Promise<AttemptRecord> {
     return (await this.#records.create(this.#recordKey, record, call)).value;
   }
 
-  /** Returns undefined if there is no record. */
+  /** Returns the record, or undefined if there is none. */
   async read(call?: StoreCall): Promise<AttemptRecord | undefined> {
     return this.#records.read(this.#recordKey, call);
   }
 
-  /** Changes the record for the server under this lease. Returns false if it is closed or has a later lease. */
+  /**
+   * Changes the record on behalf of the server with this lease. Returns false if the attempt is closed or has a later lease.
+   */
   async change(
     token: number,
     changes: Partial<Pick<AttemptRecord, 'isOpen' | 'heard'>>,
@@ -188,7 +190,7 @@ export class Attempt {
     return isOwn;
   }
 
-  /** Hands the attempt to a later lease. Returns the record as it is then. */
+  /** Hands the attempt to a later lease. Returns the resulting record. */
   async take(token: number, call: StoreCall): Promise<AttemptRecord | undefined> {
     return this.#records.change(
       this.#recordKey,
@@ -197,13 +199,13 @@ export class Attempt {
     );
   }
 
-  /** Returns a batch, or undefined if it is not there yet. Batches count from 1 without gaps. */
+  /** Returns a batch, or undefined if it has not been written yet. Batches count from 1 without gaps. */
   async readBatch(number: number, call: StoreCall): Promise<MessageBatch | undefined> {
     const batch = await this.#batches.read(this.#batchKey(number), call);
     return batch as unknown as MessageBatch | undefined;
   }
 
-  /** Returns false if another pod has written this number. */
+  /** Writes a batch. Returns false if another pod has written this number. */
   async writeBatch(number: number, batch: MessageBatch): Promise<boolean> {
     const record = { schema: 1, ...batch } as unknown as BatchRecord;
     return (await this.#batches.create(this.#batchKey(number), record)).isNew;
@@ -233,8 +235,8 @@ export class Attempt {
   }
 }
 
-// Finds the attempt that a server follows: an open one that another server has left, or a new one with everything that its
-// pod needs in the store. Knows no cluster.
+// Finds the attempt that a server follows: an open one that another server left behind, or a new one with everything that its
+// pod needs in the store.
 
 /** An attempt that this server follows. */
 export interface OpenedAttempt {

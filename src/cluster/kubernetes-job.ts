@@ -1,5 +1,5 @@
-// The Kubernetes Job of an attempt: its manifest, and what its status means for a run. The cluster's operator writes a
-// template with the image, environment, service account and volumes of trainer pods; the runner adds what it relies on.
+// The Kubernetes Job of an attempt: its manifest, and what its status means for a run. The cluster's operator writes a template
+// with the image, environment, service account and volumes of trainer pods; the runner adds the settings that it relies on.
 // Pure.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -21,7 +21,7 @@ const containerSchema = z.looseObject({
 const templateSchema = z.looseObject({
   metadata: z.looseObject({ labels: z.record(z.string(), z.string()).optional() }).optional(),
   spec: z.looseObject({
-    /** The first one runs the trainer. */
+    /** The first container runs the trainer. */
     containers: z.array(containerSchema).min(1),
     terminationGracePeriodSeconds: z.int().min(1).optional(),
   }),
@@ -30,7 +30,7 @@ const templateSchema = z.looseObject({
 /** A pod template, as in `spec.template` of a Job. */
 export type TrainerTemplate = z.infer<typeof templateSchema>;
 
-/** Parses the template. Throws `ConfigError` with the wrong field. `name` is the setting's. */
+/** Parses the template. Throws a `ConfigError` that names the invalid field. `name` is the setting's. */
 export function parseTrainerTemplate(text: string, name: string): TrainerTemplate {
   let json: unknown;
   try {
@@ -44,27 +44,27 @@ export function parseTrainerTemplate(text: string, name: string): TrainerTemplat
   throw new ConfigError([`${name}: ${path.join('.') || 'template'}: ${message}`]);
 }
 
-/** The program of our own image. A template may name another one. */
+/** The program in our own image. A template may name a different one. */
 const COMMAND = ['node', 'bin/lorikeet.mjs'];
 /** Enough for a step of a large model, its checkpoint, and the upload. */
 const GRACE_SECONDS = 300;
-/** Lets people look at a Job that ended. Its results are in the store. */
+/** Leaves time to inspect a Job that ended. Its results are in the store. */
 const TTL_SECONDS = 3600;
-/** The planner's estimate is good to 20 %. The pod's own process and its buffers come on top. */
+/** The planner's estimate is accurate to 20%. The pod's own process and its buffers come on top. */
 const MEMORY_FACTOR = 1.25;
 const EXTRA_MEMORY = 512 * 2 ** 20;
 const MEMORY_GRAIN = 64 * 2 ** 20;
 /** A Job with this label waits until Kueue admits it. */
 const QUEUE_LABEL = 'kueue.x-k8s.io/queue-name';
 
-/** The attempt that a Job is made for. */
+/** The attempt that a Job belongs to. */
 export interface AttemptRun {
   readonly tenant: string;
   readonly jobId: string;
   readonly number: number;
   /** The attempt's part of the store, which is the pod's argument. */
   readonly prefix: string;
-  /** Planned peak memory in bytes. If it is absent, the template decides. */
+  /** Planned peak memory in bytes. Absent: the template decides. */
   readonly memoryBytes?: number | undefined;
 }
 
@@ -81,7 +81,7 @@ export function jobNameOf({
 /** Settings of all manifests of a server. */
 export interface ManifestOptions {
   readonly template: TrainerTemplate;
-  /** A queue of Kueue, which admits the Job. Without a queue it starts at once. */
+  /** The Kueue queue that admits the Job. Without a queue, the Job starts immediately. */
   readonly queue: string | undefined;
 }
 
@@ -100,7 +100,7 @@ export function trainerManifest(work: AttemptRun, { template, queue }: ManifestO
       suspend: queue !== undefined,
       parallelism: 1,
       completions: 1,
-      // The server counts pods that fail by themselves. The cluster replaces pods that it ended itself.
+      // The server counts pods that failed by themselves. The cluster replaces pods that it ended itself.
       backoffLimit: 0,
       podFailurePolicy: {
         rules: [
@@ -131,7 +131,7 @@ export function trainerManifest(work: AttemptRun, { template, queue }: ManifestO
 
 type Resources = TrainerTemplate['spec']['containers'][number]['resources'];
 
-/** Request and limit are equal, because a trainer's memory is known and does not shrink. */
+/** Request and limit are equal, because a trainer's memory is known and never shrinks. */
 function withMemory(resources: Resources, bytes: number | undefined): Resources {
   if (bytes === undefined) return resources ?? {};
   const wanted = bytes * MEMORY_FACTOR + EXTRA_MEMORY;
@@ -164,10 +164,10 @@ export function phaseOf(job: KubernetesJob | undefined): KubernetesPhase {
   return active > 0 && ready >= active ? 'running' : 'starting';
 }
 
-/** Reasons that every starting pod has. */
+/** Reasons that every starting pod reports. */
 const USUAL_REASONS = new Set(['ContainerCreating', 'PodInitializing']);
 
-/** Returns the reason why a pod does not start, or undefined if it looks as if it would. */
+/** Returns the reason that a pod does not start, or undefined if it seems to start normally. */
 export function waitingReason(pods: readonly KubernetesPod[]): string | undefined {
   for (const { status } of pods) {
     const { conditions = [], containerStatuses = [] } = status;
@@ -183,7 +183,7 @@ export function waitingReason(pods: readonly KubernetesPod[]): string | undefine
   return undefined;
 }
 
-/** Explains why a trainer disappeared. */
+/** Explains the disappearance of a trainer. */
 export function lossOf(pods: readonly KubernetesPod[]): Fault {
   const ends = pods.flatMap(({ status }) =>
     (status.containerStatuses ?? []).flatMap(({ state }) => state?.terminated ?? []),

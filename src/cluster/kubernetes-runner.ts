@@ -1,6 +1,6 @@
-// Runs a server's jobs as Kubernetes Jobs, one per attempt. Server and pod talk through the store, so the pod trains on
-// while one server goes and another one comes. Only the server publishes. Plans run beside the server: they compute no
-// gradients, and a client waits for them.
+// Runs a server's jobs as Kubernetes Jobs, one per attempt. Server and pod communicate through the store, so the pod keeps
+// training while servers are replaced. Only the server publishes. Plans run on the server: they compute no gradients, and a
+// client waits for them.
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
@@ -40,10 +40,10 @@ export interface KubernetesRunnerOptions extends ManifestOptions {
 
 /** One small read a second, so curves look live. */
 const POLL_MS = 1_000;
-/** The messages usually tell how a pod ends. The status is for pods that cannot. */
+/** A pod's end usually arrives as a message. The status is for pods that cannot send one. */
 const LOOK_MS = 5_000;
 const BACKOFF: Backoff = { firstMs: 500, longestMs: 30_000 };
-/** The pod may replace a checkpoint while it is fetched. */
+/** The pod may replace a checkpoint while it is being fetched. */
 const MAX_RESTORES = 3;
 
 /** Creates a runner whose trainers are pods of a cluster. */
@@ -92,7 +92,10 @@ class KubernetesRun {
   }
 
   #lost(error: unknown): RunEnd {
-    this.#options.log.error({ err: error, job: this.#request.jobId }, 'no trainer in the cluster');
+    this.#options.log.error(
+      { err: error, job: this.#request.jobId },
+      'the cluster cannot run the trainer',
+    );
     const message = 'The cluster did not run the trainer.';
     return { kind: 'lost', error: { code: 'trainer_lost', message, param: null } };
   }
@@ -125,7 +128,7 @@ class KubernetesRun {
     }
   }
 
-  /** Opens the attempt and creates its Job. Returns undefined if the run was paused before there was an attempt. */
+  /** Opens the attempt and creates its Job. Returns undefined if the run was paused before it had an attempt. */
   async #open(): Promise<OpenedAttempt | 'taken' | undefined> {
     const { store, log, baseDigest, template, api } = this.#options;
     const options = { store, log, call: this.#call };
@@ -137,7 +140,7 @@ class KubernetesRun {
     if (opened === 'taken') return opened;
     this.#opened = opened;
     const { attempt, number } = opened;
-    if (await attempt.readBatch(1, this.#call)) return opened; // it has a pod already
+    if (await attempt.readBatch(1, this.#call)) return opened; // it already has a pod
     const { prefix } = attempt;
     const manifest = trainerManifest({ ...this.#request, number, prefix }, this.#options);
     await api.createJob(manifest, this.#name, this.#call);
@@ -189,14 +192,14 @@ class KubernetesRun {
     this.#options.log.warn({ job: this.#request.jobId }, 'a checkpoint is not in the store');
   }
 
-  /** The Job is over, and its pods have not reported an end. */
+  /** Handles a Job that is over although its pods have not reported an end. */
   async #silentEnd(): Promise<RunEnd> {
     if (this.#stop.pause.aborted || this.#hasPaused) return { kind: 'paused' };
     const pods = await this.#persist(() => this.#options.api.podsOf(this.#name, this.#call));
     return { kind: 'lost', error: lossOf(pods) };
   }
 
-  /** Reads the Job's status. Returns events about a trainer that waits, each reason once. */
+  /** Reads the Job's status. Returns events about a waiting trainer, one per reason. */
   async #look(): Promise<readonly EventMessage[]> {
     const { api, log } = this.#options;
     const phase = phaseOf(await api.getJob(this.#name, this.#call));
@@ -219,12 +222,12 @@ class KubernetesRun {
     return events;
   }
 
-  /** Whether no pod will write anything more. */
+  /** Whether no pod can write any more. */
   get #isOver(): boolean {
     return this.#phase === 'over' || this.#phase === 'gone';
   }
 
-  /** Closes the attempt before its Job goes, so the pod does not save what nobody wants. */
+  /** Closes the attempt before deleting its Job, so that the pod saves nothing that is no longer wanted. */
   async #close({ kind }: RunEnd): Promise<void> {
     if (!this.#opened) return;
     const isOwn = await this.#opened.attempt.change(this.#request.token, { isOpen: false });
@@ -233,7 +236,7 @@ class KubernetesRun {
     }
   }
 
-  /** Retries until it works, or until this server stops following the run. */
+  /** Retries until the call succeeds or this server stops following the run. */
   #persist<T>(work: () => Promise<T>): Promise<T> {
     const isRetryable = (error: unknown) => {
       const isTransient =
@@ -252,7 +255,7 @@ class KubernetesRun {
     );
   }
 
-  /** A request to stop ends the sleep early. */
+  /** Sleeps. A request to stop ends the sleep early. */
   async #sleep(ms: number): Promise<void> {
     const signal = this.#stop.pause.aborted ? this.#call.signal : this.#anyStop;
     await sleep(ms, { signal }).catch(() => {});

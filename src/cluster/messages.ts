@@ -1,6 +1,6 @@
-// Carries a trainer's messages from its pod to the server, through the store: in numbered batches, each after the files
-// that its messages name. A number is written once: if an attempt has two pods, the slower one finds its number taken
-// and stops. Knows no processes.
+// Carries a trainer's messages from its pod to the server through the store, in numbered batches. Each batch is written after
+// the files that its messages name. A number is written once: if an attempt has two pods, the slower one finds its number taken
+// and stops.
 import { randomUUID } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -19,7 +19,7 @@ import { type Attempt, type MessageBatch, PATH_KEYS, type StoredMessage } from '
 export interface MessageWriterOptions {
   readonly attempt: Attempt;
   readonly runDir: string;
-  /** The number of the last batch that is there. */
+  /** The number of the last written batch. */
   readonly last: number;
   readonly log: Pick<Logger, 'warn'>;
   /** Milliseconds between batches of steps. */
@@ -28,10 +28,10 @@ export interface MessageWriterOptions {
   readonly onStuck: (reason: string) => void;
 }
 
-/** If the store is away for longer, somebody has to look at it. The run's checkpoints stay in the store. */
+/** If the store is away for longer, somebody must look into it. The run's checkpoints stay in the store. */
 const GIVE_UP_MS = 15 * 60_000;
 const BACKOFF: Backoff = { firstMs: 250, longestMs: 15_000 };
-/** A step takes some 300 bytes. */
+/** A step takes about 300 bytes. */
 const MAX_BATCH_MESSAGES = 500;
 
 /** Messages that only the pod's own log shows. */
@@ -42,7 +42,7 @@ const LOCAL_TYPES: ReadonlySet<TrainerMessage['type']> = new Set([
   'result',
 ]);
 
-/** The pod's side. */
+/** Writes the messages. The pod's side. */
 export class MessageWriter {
   readonly #options: MessageWriterOptions;
   #waiting: StoredMessage[] = [];
@@ -51,7 +51,7 @@ export class MessageWriter {
   #timer: NodeJS.Timeout | undefined;
   /** Aborts when nothing more can be written. */
   readonly #stuck = new AbortController();
-  /** One write at a time. */
+  /** Writes run one at a time. */
   #writing: Promise<void> = Promise.resolve();
 
   constructor(options: MessageWriterOptions) {
@@ -71,7 +71,7 @@ export class MessageWriter {
     this.#timer ??= setTimeout(() => void this.#flush(), this.#options.flushMs);
   }
 
-  /** Writes the rest, and the end unless another pod continues. Returns whether everything is in the store. */
+  /** Writes the remaining messages, and the end unless another pod continues. Returns whether everything is in the store. */
   async close(end?: RunEnd): Promise<boolean> {
     await this.#flush(end);
     return !this.#stuck.signal.aborted;
@@ -85,7 +85,7 @@ export class MessageWriter {
   }
 
   async #writeBatch(end: RunEnd | undefined): Promise<void> {
-    // A copy: the list grows while the batch is written.
+    // Copied, because the list grows while the batch is written.
     const messages = [...this.#waiting];
     if (messages.length === 0 && !end) return;
     const batch = { messages, ...(end && { end }) };
@@ -98,7 +98,7 @@ export class MessageWriter {
     this.#waiting = this.#waiting.slice(messages.length);
   }
 
-  /** Returns undefined if the files are gone, because the trainer has made three newer snapshots since. */
+  /** Returns undefined if the files are gone because the trainer has made three newer snapshots since. */
   async #putFiles(message: TrainerMessage): Promise<StoredMessage | undefined> {
     const { attempt, runDir } = this.#options;
     if (message.type === 'event' && message.code === 'checkpoint') {
@@ -120,7 +120,7 @@ export class MessageWriter {
     return { message, ...(Object.keys(files).length > 0 && { files }) };
   }
 
-  /** Retries until it works. Returns undefined if nothing more can be written. */
+  /** Retries until the call succeeds. Returns undefined if nothing more can be written. */
   async #persist<T>(work: () => Promise<T>): Promise<T | undefined> {
     const beginMs = performance.now();
     const isRetryable = (error: unknown) => {
@@ -161,7 +161,10 @@ export interface FetchedMessage {
   removeFiles(): Promise<void>;
 }
 
-/** The server's side. Every path in a message becomes a path below `dir`: a pod cannot name paths of the server. */
+/**
+ * Reads the messages. The server's side. Every path in a message becomes a path below `dir`, so a pod cannot name the server's
+ * paths.
+ */
 export class MessageReader {
   readonly #attempt: Attempt;
   readonly #dir: string;
@@ -173,19 +176,19 @@ export class MessageReader {
     this.#dir = dir;
   }
 
-  /** The number of the batch that was read last. */
+  /** The number of the last batch that was read. */
   get number(): number {
     return this.#number;
   }
 
-  /** Returns the next batch, or undefined if it is not there yet. */
+  /** Returns the next batch, or undefined if it has not been written yet. */
   async next(call: StoreCall): Promise<MessageBatch | undefined> {
     const batch = await this.#attempt.readBatch(this.#number + 1, call);
     if (batch) this.#number++;
     return batch;
   }
 
-  /** Fetches the files of a message. Returns undefined if the store does not have them as they were put there. */
+  /** Fetches the files of a message. Returns undefined if the store no longer has them as they were stored. */
   async fetch(
     { message, files = {} }: StoredMessage,
     call: StoreCall,

@@ -1,6 +1,6 @@
-// A pod's program, from its attempt's record to its exit code: fetches what the run reads, starts or continues the run,
-// and passes on the trainer's messages. Publishes nothing and knows no cluster: the record says whether anybody still
-// wants the run.
+// A pod's program, from the attempt's record to the exit code: fetches what the run reads, starts or resumes the run, and
+// forwards the trainer's messages. Publishes nothing and makes no calls to the cluster: the record says whether the run is
+// still wanted.
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { makeFolder } from '../common/folders.ts';
@@ -15,7 +15,7 @@ import { MessageWriter } from './messages.ts';
 /** Settings of a pod. */
 export interface PodOptions {
   readonly attempt: Attempt;
-  /** A folder of the pod's own. It is emptied at the start. */
+  /** A folder that only this pod uses. It is emptied at the start. */
   readonly dir: string;
   /** Finds the base that the pod's image or settings name. */
   readonly findBase: () => Promise<{ readonly dir: string; readonly digest: string }>;
@@ -29,10 +29,13 @@ export interface PodOptions {
   readonly recordMs?: number;
 }
 
-/** Exit codes. `interrupted` is 128 and SIGTERM's number: after a disruption, the Job replaces a pod that did not exit with 0. */
+/**
+ * Exit codes. `interrupted` is 128 plus SIGTERM's number: after a disruption, the Job replaces a pod that exits with a code
+ * other than 0.
+ */
 export const POD_EXIT = { done: 0, failed: 1, interrupted: 143 } as const;
 
-/** Curves look live, and an hour of training writes only some thousand objects. */
+/** Frequent enough for curves to look live; an hour of training writes only a few thousand objects. */
 const FLUSH_MS = 2_000;
 const RECORD_MS = 15_000;
 const MAX_START_TRIES = 10;
@@ -52,7 +55,7 @@ async function work(options: PodOptions): Promise<number> {
   const { attempt, dir, log, signal } = options;
   const record = await retryStore(() => attempt.read(), options);
   if (!record?.isOpen) {
-    log.warn({ attempt: attempt.prefix }, 'nobody waits for this run');
+    log.warn({ attempt: attempt.prefix }, 'stopping: the run is not wanted any more');
     return POD_EXIT.done;
   }
   const runDir = path.join(dir, 'run');
@@ -96,7 +99,7 @@ async function prepare(
   return { job };
 }
 
-/** Retries for about a minute: the network of a new pod may not be ready. */
+/** Retries for about a minute, because the network of a new pod may not be ready. */
 function retryStore<T>(
   work: () => Promise<T>,
   { log, signal }: Pick<PodOptions, 'log' | 'signal'>,
@@ -108,7 +111,7 @@ function retryStore<T>(
   return retry(work, { ...START_BACKOFF, maxTries: MAX_START_TRIES, signal, isRetryable });
 }
 
-/** The run of a pod. */
+/** Runs the trainer of a pod. */
 class Pod {
   readonly #options: PodOptions;
   readonly #record: AttemptRecord;
@@ -156,7 +159,7 @@ class Pod {
     return this.end(end);
   }
 
-  /** Writes the end of the run, unless it is paused: then another pod continues. */
+  /** Writes the end of the run, unless it was paused, because another pod then continues. */
   async end(end: RunEnd): Promise<number> {
     const isPaused = end.kind === 'paused';
     const isWritten = await this.#writer.close(isPaused ? undefined : end);
@@ -165,7 +168,7 @@ class Pod {
     return end.kind === 'succeeded' ? POD_EXIT.done : POD_EXIT.failed;
   }
 
-  /** Ends with a checkpoint, but only if somebody will continue from it. */
+  /** Ends with a checkpoint, if another pod will continue from it. */
   async #pause(): Promise<void> {
     await this.#cancelIfUnwanted();
     this.#stop.request('pause');
@@ -179,7 +182,7 @@ class Pod {
       log.warn({ err: error }, 'the store does not answer');
       return;
     }
-    log.warn({ attempt: attempt.prefix }, 'nobody waits for this run any more');
+    log.warn({ attempt: attempt.prefix }, 'stopping: the run is not wanted any more');
     this.#stop.request('cancel');
   }
 }

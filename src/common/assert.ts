@@ -1,4 +1,4 @@
-// Assertions for programming mistakes: conditions that no input can break. Bad input is a `ServeError` or `FileError`.
+// Assertions against programming mistakes: conditions that no input can break. Bad input is a `ServeError` or `FileError`.
 
 /** A bug in this program. */
 export class AssertionError extends Error {

@@ -1,14 +1,14 @@
-// Reads how long a process computed, and how long it waited for a core.
+// Reads how much CPU time a process has used, and how long it waited for a core.
 import { readdirSync, readFileSync } from 'node:fs';
 
 /** Sums over the threads of a process since their start, in milliseconds. */
 export interface CpuTime {
   readonly runMs: number;
-  /** The time in which they could have run but waited for a core. */
+  /** How long they could have run but waited for a core. */
   readonly waitMs: number;
 }
 
-/** Reads the times of a process. Returns undefined if it has ended, or if the system does not tell (not Linux). */
+/** Reads the times of a process. Returns undefined if it has ended, or if the system does not report them (not Linux). */
 export function readCpuTime(pid: number): CpuTime | undefined {
   let [runNs, waitNs] = [0, 0];
   try {

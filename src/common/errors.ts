@@ -92,7 +92,7 @@ export function deadlineError({ ms }: { readonly ms: number }): ServeError {
   return new ServeError('deadline_exceeded', `The request was not answered within ${ms} ms.`);
 }
 
-/** Whether the error or one of its causes is a full disk or an exhausted quota. */
+/** Whether a full disk or an exhausted quota caused the error. */
 export function isDiskFull(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (DISK_FULL.has((cause as NodeJS.ErrnoException).code ?? '')) return true;
@@ -109,12 +109,11 @@ export function diskFullError(cause: unknown): ServeError {
   return new ServeError('insufficient_storage', message, { cause });
 }
 
-/** A message is one line of a log. The longest list of supported values has 300 characters. */
+/** A message is one line of a log. The longest list of supported values takes 300 characters. */
 const MAX_MESSAGE_LENGTH = 900;
 
 /**
- * Cuts off a message that quotes a file, and escapes characters with which the file could write over other lines of a
- * terminal.
+ * Truncates a message that quotes a file, and escapes characters with which the file could overwrite other lines of a terminal.
  */
 export function toPrintable(message: string): string {
   const escaped = message.replace(
@@ -134,7 +133,7 @@ export interface PlainError {
   retryAfterS?: number;
 }
 
-/** A file with invalid content, so retrying does not help. `field` names the tensor, key or file at fault. */
+/** A file with invalid content, which no retry can fix. `field` names the tensor, key or file at fault. */
 export class FileError extends Error {
   override name = 'FileError';
   readonly field: string;
@@ -145,7 +144,7 @@ export class FileError extends Error {
   }
 }
 
-/** A failed download that may work later. Its message says what to do about it. */
+/** A failed download that may succeed later. Its message says what to do. */
 export class FetchError extends Error {
   override name = 'FetchError';
   /** Marks an error that is not a bug of this program. */

@@ -1,4 +1,4 @@
-// Describes a failure to the person who ran the program, and chooses the exit code.
+// Describes a failure to the user who ran the program, and chooses the exit code.
 import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, FileError, ServeError, UsageError } from './errors.ts';
@@ -12,7 +12,7 @@ export interface Failure {
   readonly exitCode: number;
 }
 
-/** Describes an error in one line per fault. Only a bug is shown with its stack. */
+/** Describes an error with one line per fault. Only a bug is shown with its stack. */
 export function describeFailure(error: unknown): Failure {
   if (error instanceof ConfigError) return toFailure(error.faults, EXIT.config);
   if (error instanceof UsageError) return toFailure([error.message], EXIT.usage);
@@ -22,7 +22,7 @@ export function describeFailure(error: unknown): Failure {
   const unwritable = describeUnwritable(error);
   if (unwritable) return unwritable;
   if (!(error instanceof Error)) return toFailure([String(error)], EXIT.failed);
-  // The message of a system error is enough. Any other error is a bug, which needs its stack.
+  // A system error's message is enough. Any other error is a bug, which needs its stack.
   const isSystem = 'code' in error;
   return toFailure([isSystem ? error.message : (error.stack ?? error.message)], EXIT.failed);
 }
@@ -47,7 +47,7 @@ const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, e
   ENOTDIR: ['a file is in the way', OTHER_FOLDER, EXIT.config],
 };
 
-/** Returns undefined if the error is not about writing. ENOENT is, if it comes from mkdir. */
+/** Returns undefined if the error is not about writing. ENOENT is about writing if it comes from mkdir. */
 function describeUnwritable(error: unknown): Failure | undefined {
   const { code: reported = '', path: folder, syscall } = error as NodeJS.ErrnoException;
   const isMissing = reported === 'ENOENT' && syscall === 'mkdir' && folder !== undefined;
@@ -62,7 +62,7 @@ function describeUnwritable(error: unknown): Failure | undefined {
   );
 }
 
-/** A recursive mkdir reports ENOENT whatever the reason. The nearest folder that exists has the real one. */
+/** A recursive mkdir always reports ENOENT. The nearest existing folder shows the real reason. */
 function whyUnwritable(folder: string): string | undefined {
   let existing = path.resolve(folder);
   while (!existsSync(existing)) existing = path.dirname(existing);

@@ -1,5 +1,5 @@
-// Locks between processes. A lock is a symbolic link whose target names its holder: one system call creates
-// it, so every lock names its holder.
+// Locks between processes. A lock is a symbolic link whose target names its holder. One system call creates it, so no lock
+// exists without its holder's name.
 import { randomUUID } from 'node:crypto';
 import { lstat, readdir, readlink, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
@@ -11,8 +11,9 @@ import { sleep } from './waiting.ts';
 const HOLDER = createOwner(randomUUID());
 
 /**
- * Whether the owner was a process on this machine that has ended. A namesake of this process has ended, too: this process knows
- * what it owns. @param machine the machine's name, or the owner's to look at the process id alone
+ * Whether the owner was a process on this machine that has ended. An owner with this process's own id has ended as well,
+ * because this process knows what it owns.
+ * @param machine the machine's name; pass the owner's to check only the process id
  */
 export function isOwnerGone(owner: string, machine = MACHINE): boolean {
   const [itsMachine, pid] = owner.split('#');
@@ -23,7 +24,7 @@ export function isOwnerGone(owner: string, machine = MACHINE): boolean {
 /** How to wait for a lock, and when its holder counts as dead. */
 export interface LockOptions {
   readonly waitMs: number;
-  /** About the pause between two tries. */
+  /** The approximate pause between two tries. */
   readonly pollMs: number;
   /** A lock of this age was left behind, no matter who holds it. Default: none was. */
   readonly staleMs?: number;
@@ -32,15 +33,18 @@ export interface LockOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The lock was not free in time. */
+/** The lock did not become free in time. */
 export class LockHeld extends Error {}
 
-/** A guard is held for a few system calls. */
+/** A guard is held only for a few system calls. */
 const GUARD_LIMITS = { staleMs: 30_000, isGuard: true };
-/** The end of the name of the lock that guards the removal of another one. */
+/** The suffix of the lock that guards the removal of another lock. */
 const GUARD = '.dead';
 
-/** Takes a lock, which the caller removes. Throws `LockHeld`, whose message names the holder's process, or the signal's reason. */
+/**
+ * Takes a lock, which the caller removes. Rejects with `LockHeld`, whose message names the process that holds it, or with the
+ * signal's reason.
+ */
 export async function acquireLock(file: string, options: LockOptions): Promise<void> {
   const { waitMs, pollMs, signal } = options;
   const giveUpAtMs = Date.now() + waitMs;
@@ -55,7 +59,7 @@ export async function acquireLock(file: string, options: LockOptions): Promise<v
   }
 }
 
-/** Removes the locks in a folder whose holders are dead. Nobody may ever ask for them again. */
+/** Removes a folder's locks whose holders are dead, because nobody may ever ask for them again. */
 export async function removeDeadLocks(folder: string, limits: DeathLimits): Promise<void> {
   for (const name of await readdir(folder).catch((error) => ifMissing(error, []))) {
     const file = path.join(folder, name);
@@ -77,8 +81,8 @@ async function tryAcquire(file: string): Promise<boolean> {
 type DeathLimits = Pick<LockOptions, 'staleMs' | 'isPidEnough'> & { readonly isGuard?: boolean };
 
 /**
- * Removes the lock of a dead holder. A second lock guards the removal: otherwise two processes could both find the holder
- * dead, and the slower one would remove the lock that the faster one has taken since.
+ * Removes a dead holder's lock. A second lock guards the removal: otherwise two processes could both find the holder dead, and
+ * the slower one would remove the lock that the faster one has taken since.
  */
 async function removeDead(file: string, limits: DeathLimits): Promise<boolean> {
   if (!(await isDead(file, limits))) return false;
@@ -96,7 +100,7 @@ async function removeDead(file: string, limits: DeathLimits): Promise<boolean> {
   }
 }
 
-/** Only age tells that a guard was left behind. Older versions locked with plain files, which name nobody. */
+/** Only its age shows that a guard was left behind. Older versions locked with plain files, which name nobody. */
 async function isDead(
   file: string,
   { staleMs = Number.POSITIVE_INFINITY, isPidEnough, isGuard }: DeathLimits,

@@ -1,4 +1,4 @@
-// Creates folders, and builds folders that readers see complete or not at all.
+// Creates folders, and builds folders that readers see either complete or not at all.
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
@@ -6,8 +6,8 @@ import path from 'node:path';
 import { hasProcessEnded, MACHINE } from './process-id.ts';
 
 /**
- * Creates a folder and its parents, unless it exists. Rejects with the system's error. Node's recursive mkdir is not used
- * because it never returns below /proc.
+ * Creates a folder and its parents, unless they exist. Rejects with the system's error. Avoids Node's recursive mkdir, which
+ * never returns below /proc.
  */
 export async function makeFolder(folder: string): Promise<void> {
   const make = () =>
@@ -33,9 +33,9 @@ function isFolder(file: string): Promise<boolean> {
 }
 
 /**
- * Creates the folder `dir`, or replaces it: `fill` writes the content to a temporary folder, which is then renamed. On
- * failure an existing folder stays as it was. Removes what a killed process left of an earlier build.
- * @param isUsable whether a folder that another process created in the meantime will do instead. Default: it will not.
+ * Creates the folder `dir`, or replaces it: `fill` writes the content to a temporary folder, which is then renamed. On failure
+ * an existing folder stays unchanged. Removes what a killed process left of an earlier build.
+ * @param isUsable whether a folder that another process created meanwhile is just as good. Default: it is not.
  */
 export async function buildFolder<T>(
   dir: string,

@@ -7,7 +7,9 @@ export interface ProgramOptions extends ForkOptions {
   readonly niceness?: number;
 }
 
-/** Forks the program at `entry`: a source, which tsx loads, or a built file. When this process ends, the child is killed. */
+/**
+ * Forks the program at `entry`: a source file, which tsx loads, or a built one. When this process ends, the child is killed.
+ */
 export function forkProgram(
   entry: URL,
   args: readonly string[],
@@ -15,7 +17,7 @@ export function forkProgram(
 ): ChildProcess {
   const loader = entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [];
   const child = fork(entry, args, { ...options, execArgv: [...execArgv, ...loader] });
-  // Now, because the threads that it starts later inherit the priority.
+  // Set immediately, because the threads that it starts later inherit the priority.
   if (niceness > 0 && child.pid !== undefined) setNiceness(child.pid, niceness);
   const kill = () => child.kill('SIGKILL'); // a busy child does not see the channel close
   process.once('exit', kill);
@@ -23,7 +25,7 @@ export function forkProgram(
   return child;
 }
 
-/** Does nothing if the process is gone. */
+/** Kills the process if it is still there. */
 function setNiceness(pid: number, niceness: number): void {
   try {
     os.setPriority(pid, niceness);

@@ -1,4 +1,4 @@
-// Sizes for people.
+// Human-readable sizes.
 
 /** Formats bytes in powers of 1000, such as `1.8 MB`, as disks and networks are sold. */
 export function formatBytes(bytes: number): string {

@@ -1,6 +1,6 @@
-// Runs jobs in a child process with limits of time and memory, for work whose length does not show before it is done. It is a
-// process because a thread whose memory ends while a Map or a Set grows aborts its whole process. There is one for each
-// object, started by the first job and ended when idle.
+// Runs jobs in a child process with limits on CPU time and memory, for work of unpredictable cost. A thread would not do: if it
+// runs out of memory while a Map or a Set grows, it aborts the whole process. Each object has one process, which the first job
+// starts and which ends when idle.
 import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -10,8 +10,8 @@ import { forkProgram } from './fork-program.ts';
 import { type Caller, TurnQueue } from './turn-queue.ts';
 
 /**
- * The helpers of a server, and the programs that have one each. All may run at once, and the plan of a server's memory counts
- * them.
+ * A server's helpers, and the programs that each run one. All of them can run at the same time, and the server's memory plan
+ * counts them.
  */
 export const HELPERS = {
   'small constraints': ['server', 'engine'],
@@ -22,37 +22,37 @@ export const HELPERS = {
 
 /** The limits of the jobs of a process. */
 export interface JobProcessLimits {
-  /** The time that one job may compute. If the system does not tell it (not Linux), the time that it may take. */
+  /** The CPU time of one job. If the system does not report it (not Linux), its elapsed time. */
   readonly deadlineMs: number;
   readonly maxHeapMb: number;
-  /** The number of outcomes that are kept for equal jobs. 0: equal jobs are run each for itself. */
+  /** How many outcomes are remembered for identical jobs. 0: each job runs. */
   readonly maxRemembered: number;
 }
 
-/** A result, or the limit that a job reached and the part of it that did so. */
+/** A result, or the limit that a job exceeded and the part of the job that did. */
 export type JobOutcome<Result> =
   | { readonly result: Result }
   | { readonly limit: 'time' | 'memory'; readonly part: number };
 
-/** The child's messages: the part that it begins with, from 0, and at last the result. */
+/** The child's messages: each part that it begins, from 0, and finally the result. */
 type JobReply<Result> = { readonly part: number } | { readonly result: Result };
 
 /** Loading a program from sources takes 0.3 s, and seconds on an overloaded machine. */
 const START_DEADLINE_MS = 30_000;
 /** A process takes 45 MB, and 60 ms to start. */
 const IDLE_MS = 30_000;
-/** A timeout is forgotten sooner, because the machine may have been busy. */
+/** A timeout is forgotten sooner, because the machine may just have been busy. */
 const REMEMBER_LATE_MS = 60_000;
-/** Below the engine, whose steps the requests in flight wait for. */
+/** Lower than the engine's priority, because requests in flight wait for its steps. */
 const NICENESS = 10;
-/** Four times what may wait for the engine by default, so that a tenant's half is more than that. */
+/** Four times what may wait for the engine by default, so that a tenant's half still exceeds it. */
 const MAX_WAITING = 1024;
-/** Jobs without a caller, such as those of the engine process, are of one tenant. */
+/** Jobs without a caller, such as the engine process's, count as one tenant's. */
 const NOBODY: Caller = { tenant: '' };
-/** How V8 ends a process that reached its limit. */
+/** How V8 ends a process that reached its memory limit. */
 const OUT_OF_MEMORY = 'SIGABRT';
 
-/** Runs in the child: answers the jobs of its parent with `work`, which may say by `begin` that a part of the job is next. */
+/** Runs in the child: answers its parent's jobs with `work`, which may announce the next part of a job by `begin`. */
 export function serveJobs<Job, Result>(
   work: (job: Job, begin: (part: number) => void) => Result | Promise<Result>,
 ): void {
@@ -74,7 +74,7 @@ export class JobProcess<Result> {
   #child: ChildProcess | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
-  /** `entry`: a program that calls `serveJobs`. */
+  /** @param entry a program that calls `serveJobs` */
   constructor(helper: keyof typeof HELPERS, entry: URL, limits: JobProcessLimits) {
     this.#helper = helper;
     this.#entry = entry;
@@ -83,9 +83,10 @@ export class JobProcess<Result> {
   }
 
   /**
-   * Runs a job, given as JSON. Jobs run one after the other, in turns between tenants, and equal ones once if outcomes are
-   * remembered. Rejects if the process cannot be started or ends by itself; the next job then starts another. Rejects with
-   * `ServeError` if too many jobs wait, and with the reason of the caller's signal. A job that nobody waits for any more is not begun.
+   * Runs a job, given as JSON. Jobs run one at a time, alternating between tenants. If outcomes are remembered, identical jobs
+   * run once. Rejects if the process cannot be started or ends by itself; the next job then starts another. Rejects with
+   * `ServeError` if too many jobs wait, and with the reason of the caller's signal. A job that all its callers have given up on
+   * is not started.
    */
   async run(json: string, caller: Caller = NOBODY): Promise<JobOutcome<Result>> {
     if (this.#limits.maxRemembered === 0) return this.#turns.take(caller, () => this.#run(json));
@@ -108,7 +109,7 @@ export class JobProcess<Result> {
     try {
       return await this.#outcomeOf(this.#child, json);
     } finally {
-      // A child that failed or did not answer is gone already.
+      // A child that failed or did not respond is already gone.
       if (this.#child) keepAlive(this.#child, false);
       this.#idleTimer = setTimeout(() => this.#drop(), IDLE_MS).unref();
     }
@@ -141,7 +142,7 @@ export class JobProcess<Result> {
         deadline.start(START_DEADLINE_MS, () => failed(notStarted));
         child.on('error', failed).on('exit', ended).on('message', onReply);
         stopListening = () => child.off('error', failed).off('exit', ended).off('message', onReply);
-        child.send(json, () => {}); // if it is gone, its exit reports it
+        child.send(json, () => {}); // if it is gone, its exit event reports it
       });
     } finally {
       deadline.end();
@@ -178,9 +179,9 @@ function keepAlive(child: ChildProcess, isNeeded: boolean): void {
   }
 }
 
-// The time of one job in a child process. It ends nothing once the job is over, because the process may then have the next job.
+// Limits the time of one job in a child process. Ends nothing after the job, because the process may already have the next one.
 
-/** A job may take so many times its limit if it does not get a core: its priority leaves it a tenth of a busy one. */
+/** A job may take this many times its limit if it gets no core: its priority leaves it a tenth of a busy one. */
 const MAX_WAIT_FACTOR = 10;
 
 /** A deadline that can be moved until the job is over. */
@@ -188,17 +189,17 @@ export class JobDeadline {
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
-  /** Calls `stop` after `ms` milliseconds. Replaces what was started before. */
+  /** Calls `stop` after `ms` milliseconds. Replaces an earlier timer. */
   start(ms: number, stop: () => void): void {
     clearTimeout(this.#timer);
     const stopUnlessOver = () => this.#isOver || stop();
-    // If this thread was busy, an answer may be waiting: read it first.
+    // If this thread was busy, an answer may be waiting. Read it first.
     this.#timer = setTimeout(() => void nextTurn().then(nextTurn).then(stopUnlessOver), ms);
   }
 
   /**
-   * Calls `stop` once the process has computed for `ms` milliseconds from now, or at the latest after `MAX_WAIT_FACTOR` times that.
-   * If the system does not tell what it computes (not Linux), after `ms`. Replaces what was started before.
+   * Calls `stop` once the process has used `ms` milliseconds of CPU time from now, or at the latest after `MAX_WAIT_FACTOR`
+   * times that. If the system does not report CPU time (not Linux), calls it after `ms`. Replaces an earlier timer.
    */
   startComputing(pid: number | undefined, ms: number, stop: () => void): void {
     const latestMs = performance.now() + MAX_WAIT_FACTOR * ms;
@@ -211,7 +212,7 @@ export class JobDeadline {
     this.start(ms, check);
   }
 
-  /** Says that the job is over. */
+  /** Ends the timing, because the job is over. */
   end(): void {
     this.#isOver = true;
     clearTimeout(this.#timer);

@@ -1,7 +1,7 @@
-// One pass over the text of a JSON value from an untrusted source before it is parsed: its nesting, its members and its strings.
-// The grammar is left to the parser. Deeply nested values parse, but overflow the stack when they are serialized again.
+// One pass over untrusted JSON text before it is parsed, which finds its nesting, members and strings. The parser checks the
+// grammar. Deeply nested values parse, but overflow the stack when they are serialized again.
 
-/** The files that are read with `parseShallowText` have fewer than ten levels. */
+/** Files that are read with `parseShallowText` have fewer than ten levels. */
 const MAX_DEPTH = 64;
 
 const QUOTE = 0x22;
@@ -13,23 +13,23 @@ const CLOSE_BRACKET = 0x5d;
 const COMMA = 0x2c;
 const LOWER_U = 0x75;
 
-/** The bounds of a text, and who sees its parts. What they throw ends the scan. */
+/** The bounds of a scan, and its callbacks. An error that they throw ends the scan. */
 export interface JsonBounds {
   readonly maxDepth: number;
-  /** Members of all objects together. An empty object counts as one. Default: no bound. */
+  /** The most members of all objects together. An empty object counts as one. Default: no limit. */
   readonly maxMembers?: number;
   /** Returns the error for an exceeded bound. */
   toError(bound: 'maxDepth' | 'maxMembers'): Error;
-  /** Gets each key of the outermost object, with its quotes. */
+  /** Called with each key of the outermost object, including its quotes. */
   onOuterKey?(quoted: string): void;
-  /** Gets the index of the `u` of an escape, and returns that of the escape's last character. */
+  /** Takes the index of the `u` of an escape, and returns the index of the escape's last character. */
   onUnicodeEscape?(text: string, at: number): number;
 }
 
-/** Scans a text. Throws what `bounds` says. */
+/** Scans a text. Throws the error that `bounds` returns. */
 export function scanJson(text: string, bounds: JsonBounds): void {
   const { maxDepth, maxMembers = Number.POSITIVE_INFINITY, onOuterKey, onUnicodeEscape } = bounds;
-  /** Whether each open bracket is an object's, from the outermost in. */
+  /** For each open bracket, outermost first, whether it opens an object. */
   const open: boolean[] = [];
   let members = 0;
   let atKey = false;

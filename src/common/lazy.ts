@@ -1,9 +1,9 @@
-// A value that is computed on first use and then shared. Keeping the promise itself in a field would also keep a
-// rejection, so one passing failure (too many open files, a full disk) would fail every later caller.
+// A value that is computed on first use and then shared. A field that kept the promise would also keep a rejection, so one
+// temporary failure (too many open files, a full disk) would fail every later caller.
 
 /** A value that is computed on first use. */
 export interface Lazy<T> {
-  /** Resolves with the value. The first call computes it. After a failure the next call tries again. */
+  /** Resolves with the value. The first call computes it. After a failure the next call retries. */
   get(): Promise<T>;
   /** The value or the attempt in progress. Undefined before the first call and after a failure. */
   peek(): Promise<T> | undefined;

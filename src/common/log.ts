@@ -4,7 +4,7 @@ import { standardError } from './standard-error.ts';
 
 export type { Logger };
 
-/** Creates a logger. `fields` is called for every line and returns what to add to it, such as a request id. */
+/** Creates a logger. `fields` is called for every line and returns fields to add, such as a request id. */
 export function createLog(
   level: string,
   destination: DestinationStream = standardError,

@@ -3,7 +3,7 @@
 /** Enough concurrent calls to hide latency, few enough to leave a shared server some room. */
 const MAX_PARALLEL = 16;
 
-/** Like `Promise.all(items.map(work))`, with at most 16 calls at once. After a failure no further call starts. */
+/** Like `Promise.all(items.map(work))`, with at most 16 calls in flight. After a failure it starts no further call. */
 export async function mapBounded<T, R>(
   items: readonly T[],
   work: (item: T) => Promise<R>,

@@ -1,5 +1,5 @@
-// Finds how much memory this process may use: all of the machine's, or less if a Linux control group limits it. Reads
-// both versions of control groups, and all parent groups, because a container may run in a smaller pod.
+// Finds how much memory this process may use: the machine's, or less if a Linux cgroup limits it. Reads both versions of
+// cgroups, and all parent groups, because a container may run in a smaller pod.
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import path from 'node:path';
 /** The memory that this process may use. */
 export interface MemoryLimit {
   readonly bytes: number;
-  /** `machine`, or the file of the control group that sets the limit. */
+  /** `machine`, or the file of the cgroup that sets the limit. */
   readonly source: string;
 }
 
@@ -17,7 +17,7 @@ export interface MemoryParts {
   readonly tokenizer: number;
   readonly server: number;
   readonly engine: number;
-  /** Processes that start when they are first needed: for long prompts, and for constraints. */
+  /** Processes that are started on first use, for long prompts and for constraints. */
   readonly helpers: number;
   readonly activations: number;
   /** With all slots at full length. */
@@ -25,7 +25,7 @@ export interface MemoryParts {
   readonly adapterCache: number;
   /** Allocated as prompts are cached. */
   readonly prefixCache: number;
-  /** Twice the slots, because wider slots are built beside the old ones. */
+  /** Twice the slots, because the old slots are kept while wider ones are built. */
   readonly adapterSlots: number;
 }
 
@@ -36,14 +36,14 @@ export interface MemoryBudget {
   readonly parts: MemoryParts;
 }
 
-/** A control group of this process that accounts for memory, with its parents. */
+/** A cgroup of this process that accounts for memory, with its parents. */
 export interface MemoryGroup {
   readonly version: 1 | 2;
   /** The process's own group first, then each visible parent. */
   readonly folders: readonly string[];
 }
 
-/** Above `memory.high` the kernel throttles a group until it hardly runs, so it counts as a limit. */
+/** Above `memory.high` the kernel slows a group down until it hardly runs, so it counts as a limit. */
 const LIMIT_FILES = { 1: ['memory.limit_in_bytes'], 2: ['memory.max', 'memory.high'] } as const;
 
 /**
@@ -64,7 +64,7 @@ export function memoryLimit(root = '/', machineBytes = os.totalmem()): MemoryLim
   return limit;
 }
 
-/** Returns the memory control groups of this process. Empty if the system has none. */
+/** Returns this process's memory cgroups. Empty if the system has none. */
 export function memoryGroups(root = '/'): MemoryGroup[] {
   const own = readText(path.join(root, 'proc/self/cgroup')) ?? '';
   const mounts = readText(path.join(root, 'proc/self/mountinfo')) ?? '';
@@ -99,7 +99,7 @@ function parseMount(line: string): Mount | undefined {
   return hasMemory ? { version: 1, group, folder } : undefined;
 }
 
-/** In a container the mount may start at the container's own group while the path is still the host's. */
+/** In a container the mount may start at the container's own group, while the path is still the host's. */
 function foldersUp({ group, folder }: Mount, own: string): string[] {
   const inside =
     group === '/'

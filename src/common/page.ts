@@ -1,4 +1,4 @@
-// Pages of lists, as OpenAI's API cuts them: a page begins after the last item of the one before.
+// Pages of lists, in the style of OpenAI's API: a page begins after the last item of the previous one.
 import { ServeError } from './errors.ts';
 
 /** A part of a longer list. */
@@ -25,7 +25,7 @@ export function pageOf<T>(
   return { items: all.slice(start, start + limit), hasMore: all.length > start + limit };
 }
 
-/** Returns the error for a page after an item that the list does not have (400). */
+/** Returns the error for a page after an item that is not in the list (400). */
 export function unknownAfter(): ServeError {
   const message = 'after: is not the id of an item of this list.';
   return new ServeError('invalid_request', message, { param: 'after' });

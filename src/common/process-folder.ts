@@ -1,10 +1,10 @@
-// Keeps files that only one server process needs in a folder of its own, such as uploads while they arrive. A start can then
-// remove what a killed server left without touching the files of another server that is still running.
+// Keeps files that only one server process needs, such as uploads while they arrive, in a folder per process. On start, a
+// server can then remove what a killed one left, without touching the files of a server that is still running.
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from './log.ts';
 
-/** Which process owns the folder, and how to learn that others are gone. */
+/** The process that owns the folder, and how to tell that others have ended. */
 export interface ProcessFolderOptions {
   /** A unique name of this process. */
   readonly owner: string;
@@ -13,7 +13,7 @@ export interface ProcessFolderOptions {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** Nothing is known about processes on other machines, but nothing that is kept here takes this long. */
+/** Whether processes on other machines have ended is unknown, but nothing that is kept here takes this long. */
 const FOREIGN_AGE_MS = 86_400_000;
 
 /** Returns the path of this process's folder below `root`, and removes the folders of processes that have ended. */
@@ -29,7 +29,7 @@ export async function openProcessFolder(
       await rm(entry, { recursive: true, force: true });
     }
   } catch (error) {
-    log.warn({ err: error }, 'what ended servers left could not be removed'); // it only takes space
+    log.warn({ err: error }, 'the files of ended servers could not be removed'); // it only takes space
   }
   return path.join(root, own);
 }

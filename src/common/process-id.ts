@@ -1,4 +1,4 @@
-// Names of processes: which machine they run on, and whether one has ended.
+// Names of processes, which tell the machine that they run on and whether they have ended.
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';
 
@@ -9,7 +9,7 @@ export const MACHINE = [
   readIfLinux(() => readlinkSync('/proc/self/ns/pid')),
 ].join('/');
 
-/** Returns a name for this process that no process before it had. */
+/** Returns a name for this process that no earlier process had. */
 export function createOwner(nonce: string): string {
   return [MACHINE, process.pid, nonce].join('#');
 }

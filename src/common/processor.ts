@@ -1,8 +1,8 @@
-// Describes the processor: its name, its cores, and the instructions that decide how fast products of small integers are.
+// Describes the CPU: its name, its cores, and the instructions that decide how fast products of small integers are.
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 
-/** Linux's flag → the name that users know, the fastest for 8-bit products first. `avx2` and `avx512` are for floats. */
+/** Linux's flag → the name that users know, fastest for 8-bit products first. `avx2` and `avx512` are for floats. */
 const FEATURES = {
   amx_int8: 'amx',
   avx512_vnni: 'avx512-vnni',
@@ -16,19 +16,19 @@ const FEATURES = {
 /** An instruction set that the kernels use. */
 export type ProcessorFeature = (typeof FEATURES)[keyof typeof FEATURES];
 
-/** The processor of this machine. */
+/** The CPU of this machine. */
 export interface Processor {
-  /** Such as `AMD EPYC`; `unknown` if the system does not tell. */
+  /** For example `AMD EPYC`; `unknown` if the system does not report it. */
   readonly model: string;
   /** Logical cores that this process may use. */
   readonly cores: number;
-  /** Its instruction sets, the fastest for 8-bit products first. Undefined if the system does not tell (only Linux does). */
+  /** Its instruction sets, fastest for 8-bit products first. Undefined if the system does not report them (only Linux does). */
   readonly features: readonly ProcessorFeature[] | undefined;
 }
 
 let described: Processor | undefined;
 
-/** Returns the processor of this machine. Reads it once. */
+/** Returns the CPU of this machine. Reads it once. */
 export function describeProcessor(): Processor {
   described ??= {
     model: os.cpus()[0]?.model.trim() || 'unknown',

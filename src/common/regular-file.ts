@@ -1,4 +1,4 @@
-// Reads regular files, with a size limit. Opening a pipe would wait for its writer, and a device may never end.
+// Reads regular files, with a size limit. Opening a pipe would wait for its writer, and reading a device may never end.
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -15,10 +15,10 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FileError } from './errors.ts';
 
-/** Has no effect on regular files. Windows does not have it. */
+/** Has no effect on regular files, and does not exist on Windows. */
 const NONBLOCK = constants.O_NONBLOCK ?? 0;
 
-/** Limit for settings and metadata. The largest known, the layout of a model with 126 layers, has 300 KB. */
+/** Limit for settings and metadata. The largest known file, the layout of a model with 126 layers, takes 300 KB. */
 export const SMALL_FILE_BYTES = 4 * 2 ** 20;
 
 /** A single read call returns at most 2^31-1 bytes. */
@@ -35,7 +35,7 @@ export function openRegular(file: string): number {
   throw notRegular(file);
 }
 
-/** Throws `FileError` unless the file is a regular one. For files that a library opens itself. */
+/** Throws `FileError` unless the file is a regular one. For files that a library opens by itself. */
 function checkRegular(file: string): void {
   closeSync(openRegular(file));
 }
@@ -74,7 +74,7 @@ export async function loadIfPresent(file: string, maxBytes: number): Promise<Buf
   }
 }
 
-/** Reads exactly `byteLength` bytes at `position`. Throws `FileError` if the file ends before. */
+/** Reads exactly `byteLength` bytes at `position`. Throws `FileError` if the file ends earlier. */
 export function readAt(fd: number, position: number, byteLength: number): Uint8Array {
   const bytes = new Uint8Array(byteLength);
   for (let done = 0; done < byteLength; ) {

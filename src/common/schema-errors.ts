@@ -3,8 +3,8 @@ import type { z } from 'zod';
 import { FileError } from './errors.ts';
 
 /**
- * Parses a value from a file. Throws `FileError` with the path of the first invalid key as `field`, after the name of
- * the file if there is one.
+ * Parses a value from a file. Throws a `FileError` whose `field` is the path of the first invalid key, after the file's name if
+ * there is one.
  */
 export function parseFileValue<S extends z.ZodType>(
   schema: S,
@@ -30,10 +30,10 @@ const TYPE_NAMES: Readonly<Record<string, string>> = {
   record: 'an object',
 };
 
-/** The unit of the size of each type that has one. */
+/** Type → the unit of its size, if it has one. */
 const SIZE_UNITS: Readonly<Record<string, string>> = { string: ' characters', array: ' entries' };
 
-/** A zod error map that says what the value must be. It leaves other issues to the library's message. */
+/** A zod error map that says what the value must be. For other issues, zod's own message is used. */
 export const describeIssue: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {
     case 'invalid_type':

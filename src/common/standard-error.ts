@@ -1,30 +1,30 @@
-// Writes lines to standard error without ever waiting for its reader. If the reader is too slow, lines wait in memory, up to a
-// limit, and are dropped and counted beyond it. While the reader keeps up, a line has left when `write` returns, so a process
-// that is killed loses none. Knows no log format but the one line that it adds itself.
+// Writes lines to standard error without ever waiting for its reader. If the reader is too slow, lines are buffered up to a
+// limit; beyond it they are dropped and counted. While the reader keeps up, a line has left when `write` returns, so a killed
+// process loses none. The only line that it formats itself is the report of dropped ones.
 //
-// Neither of pino's destinations can do this: the synchronous one stops the event loop at a full pipe, and the asynchronous one
-// a thread, which the process then waits for when it exits.
+// Neither of pino's destinations can do this: the synchronous one blocks the event loop at a full pipe, and the asynchronous
+// one blocks a thread, for which the process then waits when it exits.
 import { writeSync } from 'node:fs';
 
 /** Lines that wait for the reader: a minute of a busy server. */
 const MAX_WAITING_BYTES = 1024 * 1024;
 const RETRY_MS = 50;
-/** The longest time that an exit waits for a reader that takes nothing. */
+/** The longest time that an exit waits for a reader that reads nothing. */
 const EXIT_MS = 1000;
 
 const FD = 2;
 
-/** The part of a pipe's or a socket's handle that this file needs. A terminal and a file have none; they never stay full. */
+/** The part of a pipe's or a socket's handle that is used here. Terminals and files have none; they never stay full. */
 interface Handle {
   setBlocking?(isBlocking: boolean): number;
 }
 
-/** Lines on their way to a file descriptor. */
+/** Buffers lines on their way to a file descriptor. */
 class Lines {
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #dropped = 0;
-  /** Dropped lines that no line of the output has mentioned. */
+  /** Dropped lines that the output has not reported yet. */
   #unmentioned = 0;
   #handle: Handle | undefined;
 
@@ -51,7 +51,7 @@ class Lines {
 
   #open(): Handle {
     const flush = () => this.#flush();
-    process.once('uncaughtExceptionMonitor', flush).once('exit', flush); // the first is before Node prints the error
+    process.once('uncaughtExceptionMonitor', flush).once('exit', flush); // the first one comes before Node prints the error
     const { _handle } = process.stderr as typeof process.stderr & { readonly _handle?: Handle };
     return process.stderr.isTTY ? {} : (_handle ?? {});
   }
@@ -92,9 +92,9 @@ class Lines {
     this.#unmentioned++;
   }
 
-  /** Returns what the reader did not take. A line that cannot be written at all is dropped. */
+  /** Returns what the reader did not take. Drops a line that cannot be written at all. */
   #tryWrite(bytes: Buffer): Buffer {
-    // A child process that inherits the descriptor starts by making it blocking again, for all who share it.
+    // A child process that inherits the descriptor makes it blocking again at its start, for every process that shares it.
     this.#handle?.setBlocking?.(false);
     try {
       return bytes.subarray(writeSync(FD, bytes));

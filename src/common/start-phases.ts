@@ -1,4 +1,4 @@
-// Measures the phases of this process's start on Node's performance timeline. Does not know the names of phases.
+// Measures the phases of this process's start on Node's performance timeline. Callers name the phases.
 const MARK = 'lorikeet start ';
 
 /** The duration of each phase in milliseconds, in order. `node` is Node's own start. */

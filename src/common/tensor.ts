@@ -41,7 +41,7 @@ export interface Matrix {
   readonly cols: number;
 }
 
-/** Named tensors that are read one at a time, so a model does not need to fit in memory. */
+/** Named tensors that are read one at a time, so that a model need not fit in memory. */
 export interface TensorSource {
   readonly infos: ReadonlyMap<string, TensorInfo>;
   /** Throws `FileError` if there is no tensor of that name. */
@@ -54,7 +54,7 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
-/** Whether the type is one of model weights. */
+/** Whether model weights can have the type. */
 export function isFloat(dtype: DType): dtype is FloatDType {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
 }
@@ -66,7 +66,7 @@ export function toFloat32(tensor: Tensor): Float32Array {
   return out;
 }
 
-/** Does the same into the first elements of `into`. */
+/** Like `toFloat32`, into the first elements of `into`. */
 export function decodeFloats({ dtype, shape, data }: Tensor, into: Float32Array): void {
   assert(isFloat(dtype), `${dtype} is not a float type`);
   const count = elementCount(shape);
@@ -87,7 +87,7 @@ export function decodeFloats({ dtype, shape, data }: Tensor, into: Float32Array)
 
 let halfBits: Uint32Array | undefined;
 
-/** The float32 bits of every half. A lookup takes a third of the time of the conversion. */
+/** The float32 bits of every half. A lookup takes a third of the conversion's time. */
 function halfTable(): Uint32Array {
   halfBits ??= Uint32Array.from({ length: 2 ** 16 }, (_, half) => halfToFloatBits(half));
   return halfBits;
@@ -109,7 +109,7 @@ export function fromFloat32(
   return { dtype, shape, data: new Uint8Array(half.buffer) };
 }
 
-/** Returns the matrix [rows, cols] as [cols, rows]. */
+/** Transposes a matrix [rows, cols] to [cols, rows]. */
 export function transposed(
   values: Float32Array,
   [rows, cols]: readonly [number, number],

@@ -1,24 +1,24 @@
-// Runs tasks one after the other, or a few at a time. Tenants take turns, so that one with many tasks does not delay the single
-// task of another.
+// Runs tasks one at a time, or a few at a time. Tenants alternate, so that a tenant with many tasks does not delay another's
+// single task.
 import { ServeError } from './errors.ts';
 import { type Resolvers, unlessAborted, withResolvers } from './waiting.ts';
 
-/** Who wants a task done. */
+/** The tenant that wants a task done, and the signal that ends its wait. */
 export interface Caller {
   readonly tenant: string;
-  /** Ends the wait. A task that has begun goes on. */
+  /** Ends the wait. A task that has started still runs to its end. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The limits of a queue. */
+/** The limits of a queue, and its refusal. */
 export interface TurnQueueOptions {
-  /** The tasks of all tenants. */
+  /** The most tasks of all tenants. */
   readonly maxWaiting: number;
-  /** The tasks of one tenant. Default: half of all. */
+  /** The most tasks of one tenant. Default: half of all. */
   readonly maxPerTenant?: number;
-  /** Default: 1. */
+  /** How many tasks run concurrently. Default: 1. */
   readonly maxParallel?: number;
-  /** Tells a client that the queue is full. */
+  /** The message to a client if the queue is full. */
   readonly fullMessage?: string;
 }
 
@@ -33,11 +33,11 @@ interface Task extends Resolvers<unknown> {
   readonly wantedBy: string[];
 }
 
-/** A queue of tasks. */
+/** Queues tasks and alternates between tenants. */
 export class TurnQueue {
   readonly #options: Required<TurnQueueOptions>;
   readonly #tasks = new Map<unknown, Task>();
-  /** Tenant → the waiting tasks that it wants, oldest first. The tenants are in the order of their turns. */
+  /** Tenant → its waiting tasks, oldest first. The tenants are in the order of their turns. */
   readonly #waiting = new Map<string, Task[]>();
   /** The tenant in whose turn each running task began. */
   readonly #running: string[] = [];
@@ -53,10 +53,10 @@ export class TurnQueue {
   }
 
   /**
-   * Runs a task when it is its turn, and settles as it does. Callers with the same key share one task, which runs at the first turn
-   * of any of their tenants. A tenant's task keeps its place until none of its callers is left. Without a key the task is the
-   * caller's alone. Rejects with the reason of the caller's signal, and with `ServeError` if too many tasks wait: `overloaded`, or
-   * `rate_limit_exceeded` if they are those of its tenant.
+   * Runs a task when its turn comes, and settles as the task does. Callers with the same key share one task, which runs at the
+   * first turn of any of their tenants. A tenant's task keeps its position until none of its callers is left. Without a key the
+   * task is the caller's alone. Rejects with the reason of the caller's signal, and with `ServeError` if too many tasks wait:
+   * `rate_limit_exceeded` if they belong to its tenant, else `overloaded`.
    */
   async take<T>({ tenant, signal }: Caller, run: () => Promise<T>, key: unknown = run): Promise<T> {
     signal?.throwIfAborted();
@@ -87,7 +87,7 @@ export class TurnQueue {
 
   #startNext(): void {
     if (this.#running.length >= this.#options.maxParallel) return;
-    // The next one of those for whom the fewest tasks run.
+    // Picks the next of the tenants with the fewest running tasks.
     const runningOf = (of: string) => this.#running.filter((tenant) => tenant === of).length;
     const tenants = [...this.#waiting.keys()];
     const fewest = Math.min(...tenants.map(runningOf));
@@ -116,7 +116,7 @@ export class TurnQueue {
     this.#startNext();
   }
 
-  /** Forgets a caller, and with the last one a task that has not begun. */
+  /** Forgets a caller, and with the last caller a task that has not started. */
   #leave(tenant: string, task: Task): void {
     task.wantedBy.splice(task.wantedBy.indexOf(tenant), 1);
     if (task.isRunning) return;

@@ -1,4 +1,4 @@
-// Ways to wait: sleeping, deadlines, and retries with backoff. Time and chance are arguments, so that tests do not wait.
+// Ways to wait: sleeping, deadlines, and retries with backoff. Time and randomness are arguments, so that tests do not wait.
 
 /** A source of time. */
 export interface Clock {
@@ -6,7 +6,7 @@ export interface Clock {
   now(): number;
   /** Calls back once after the delay. The returned function cancels the call. */
   schedule(delayMs: number, callback: () => void): () => void;
-  /** Spreads retries. In [0, 1). Default: `Math.random`. */
+  /** A random number in [0, 1) that spreads retries. Default: `Math.random`. */
   random?(): number;
 }
 
@@ -44,7 +44,7 @@ export async function sleep(
 /** A signal that aborts when time is up. Dispose of it when the work is done. */
 export interface Deadline extends Disposable {
   readonly signal: AbortSignal;
-  /** Gives another `ms` milliseconds from now, and aborts with another reason if one is given. */
+  /** Allows another `ms` milliseconds from now. If a reason is given, later aborts with that one. */
   restart(ms: number, reason?: Error): void;
   /** Stops the clock until the next `restart`. */
   stop(): void;
@@ -75,7 +75,7 @@ export function deadline(
   };
 }
 
-/** Settles as the promise does, or rejects with the signal's reason. The promise itself may not know the signal. */
+/** Settles as the promise does, or rejects with the signal's reason. Useful for promises that ignore the signal. */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
@@ -93,7 +93,7 @@ export interface Resolvers<T> {
   reject: (error: Error) => void;
 }
 
-/** `Promise.withResolvers`, which Node 20 lacks. Nobody has to wait for the promise: a rejection is never unhandled. */
+/** `Promise.withResolvers`, which Node 20 lacks. The promise may be ignored: its rejection is never unhandled. */
 export function withResolvers<T>(): Resolvers<T> {
   let resolvers: Omit<Resolvers<T>, 'promise'> | undefined;
   const promise = new Promise<T>((resolve, reject) => {
@@ -103,7 +103,7 @@ export function withResolvers<T>(): Resolvers<T> {
   return { promise, ...resolvers! };
 }
 
-/** Calls back every `ms` milliseconds. Returns a function that ends it. */
+/** Calls back every `ms` milliseconds. Returns a function that stops the calls. */
 export function every(ms: number, callback: () => void, clock: Clock = systemClock): () => void {
   let cancel = () => {};
   const next = () => {
@@ -136,9 +136,9 @@ export async function orAfter<T, L>(
 
 /** The bounds of exponential backoff. */
 export interface Backoff {
-  /** The longest delay before the second try; it doubles with each try. */
+  /** The longest delay before the second try. It doubles with each try. */
   readonly firstMs: number;
-  /** No delay is longer. */
+  /** The upper limit of all delays. */
   readonly longestMs: number;
 }
 
@@ -154,19 +154,19 @@ export function backoffMs(
   return random() * Math.min(longestMs, firstMs * 2 ** (attempt - 1));
 }
 
-/** When `retry` tries again. */
+/** When `retry` retries. */
 export interface RetryOptions extends Backoff, WaitOptions {
-  /** Default: no limit. */
+  /** The most tries. Default: no limit. */
   readonly maxTries?: number;
-  /** Whether another try may help; called after each failed try but the last. Default: always. */
+  /** Whether a retry may help. Called after each failed try but the last. Default: always. */
   readonly isRetryable?: (error: unknown, attempt: number) => boolean;
-  /** The shortest delay after this error, such as a server's `retry-after`; never more than `longestMs`. */
+  /** The shortest delay after this error, such as a server's `retry-after`. Never more than `longestMs`. */
   readonly minDelayMs?: (error: unknown) => number;
 }
 
 /**
- * Runs `work` until it succeeds, with backoff between the tries. Rejects with the last error if it is not worth another
- * try, and with the signal's reason if that aborts.
+ * Runs `work` until it succeeds, with backoff between the tries. Rejects with the last error if a retry is not worthwhile, and
+ * with the signal's reason if the signal aborts.
  */
 export async function retry<T>(
   work: (attempt: number) => Promise<T>,

@@ -1,4 +1,4 @@
-// The fields that an adapter gives to requests: its own and those from files, checked as in requests.
+// The fields that an adapter supplies to requests: its own and the ones from files, checked like requests.
 import { UsageError } from '../common/errors.ts';
 import { parseShallowJson } from '../common/json-scan.ts';
 import { loadRegular } from '../common/regular-file.ts';
@@ -9,18 +9,18 @@ import {
 } from '../contracts/request-defaults.ts';
 import type { CheckedDefaults } from '../http/request/request-defaults.ts';
 
-/** The places of the fields. */
+/** The sources of the fields. */
 export interface DefaultSources {
   /** The adapter's own fields. */
   readonly own: RequestDefaults | undefined;
-  /** JSON files that win over them. */
+  /** JSON files that override them. */
   readonly responseFormatFile?: string | undefined;
   readonly toolsFile?: string | undefined;
 }
 
 /**
- * Returns the fields, as they are and as they were checked, or undefined if there are none. Throws `UsageError` or `ServeError`
- * that names the fault.
+ * Returns the fields, both unchanged and checked, or undefined if there are none. Throws a `UsageError` or `ServeError` that
+ * names the fault.
  */
 export async function readAdapterDefaults({
   own,

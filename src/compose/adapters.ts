@@ -1,4 +1,4 @@
-// The operations on published adapters, in the store that the settings name. Knows no flags and prints nothing.
+// The operations on published adapters, in the store that the settings name. Parses no flags and prints nothing.
 import { existsSync, readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -55,11 +55,11 @@ export interface PushRequest extends Omit<DefaultSources, 'own'> {
   readonly name: string;
   /** The base to check the adapter against, and to record. Undefined means neither. */
   readonly base: string | undefined;
-  /** The aliases to move to the version, besides `latest`. */
+  /** The aliases to move to the version, in addition to `latest`. */
   readonly aliases: readonly string[];
 }
 
-/** The version that a push led to. */
+/** The version that a push created or found. */
 export interface PushedVersion {
   readonly manifest: VersionManifest;
   /** False if the name already had a version with this content. */
@@ -73,12 +73,12 @@ export interface AdapterListing {
   readonly name: string;
   readonly versions: readonly number[];
   readonly aliases: Aliases['aliases'];
-  /** The rank and the publication (Unix seconds) of the latest version. */
+  /** The rank of the latest version, and when it was published (Unix seconds). */
   readonly rank: number;
   readonly created_at: number;
 }
 
-/** An adapter name with all of its versions. */
+/** An adapter name with all its versions. */
 export interface VersionListing {
   readonly name: string;
   readonly aliases: Aliases['aliases'];
@@ -95,16 +95,15 @@ export interface MovedAlias {
   readonly revision: number;
 }
 
-/** Something that is about to be removed, for the question whether it shall be. */
+/** Something that is about to be removed, described so that the user can confirm. */
 export interface Removal {
   readonly kind: 'version' | 'alias' | 'name';
   /** The number of versions that it removes. */
   readonly versionCount: number;
-  /** Removes it. */
   apply(): Promise<void>;
 }
 
-/** Runs `work` on the adapters of a tenant. A store's failure is thrown with its reason and advice. */
+/** Runs `work` on a tenant's adapters. Adds the reason and advice to a store's error. */
 export async function withAdapters<T>(
   { tenant, ...context }: ProgramContext & { readonly tenant: string },
   work: (adapters: PublishedAdapters) => Promise<T>,
@@ -131,7 +130,7 @@ export class PublishedAdapters {
     this.#call = { signal: context.signal };
   }
 
-  /** The store's name, for people. */
+  /** The store's display name. */
   get label(): string {
     return this.#repository.label;
   }
@@ -171,7 +170,7 @@ export class PublishedAdapters {
     return { manifest, isNew, aliases: await this.#aliasesOf(name) };
   }
 
-  /** Returns the tokens that an adapter adds to its base, if it has a tokenizer beside its files. */
+  /** Returns the tokens that an adapter adds to its base, if its folder contains a tokenizer. */
   async #addedTokens(directory: string, base: string | undefined) {
     const added = await readAddedTokens(directory);
     if (!added || added.tokens.length === 0) return undefined;
@@ -181,7 +180,7 @@ export class PublishedAdapters {
     return own.tokens.length > 0 ? own : undefined;
   }
 
-  /** Checks the adapter as a server does before it runs it. Returns the base's digest. */
+  /** Checks the adapter as a server does before it loads it. Returns the base's digest. */
   async #checkOnBase(files: AdapterFiles, base: string): Promise<string> {
     const artifact = readArtifact(await findBase(base, this.#context));
     try {
@@ -193,7 +192,7 @@ export class PublishedAdapters {
   }
 
   /**
-   * Makes a version of files that were put into the store by hand, under the version's number. This needs a command,
+   * Turns files that were copied into the store by hand into a version, under the number of their folder. This takes a command,
    * because a folder that is still being copied looks complete.
    */
   async adopt(reference: string): Promise<VersionManifest> {
@@ -243,7 +242,7 @@ export class PublishedAdapters {
     return { name, aliases: await this.#aliasesOf(name), versions };
   }
 
-  /** Lists the folders of the setting `adapters` that a server refuses to serve, with the reasons. */
+  /** Lists the folders of the setting `adapters` that a server would refuse, with the reasons. */
   async listRefusedFolders(): Promise<{ folder: string; reason: string }[]> {
     const { adapters: root } = this.#context.config;
     if (root === undefined) return [];
@@ -279,7 +278,7 @@ export class PublishedAdapters {
     return manifest;
   }
 
-  /** Finds what a reference names: `name@version`, `name:alias`, or `name` with all of its versions. */
+  /** Finds what a reference names: `name@version`, `name:alias`, or `name` with all its versions. */
   async prepareRemoval(reference: string): Promise<Removal> {
     const repository = this.#repository;
     const { name, selector } = parseReference(reference);

@@ -1,4 +1,4 @@
-// The engine of a server in this process, for a program that generates many answers of one adapter.
+// A server's engine in this process, for programs that generate many completions with one adapter.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -17,8 +17,8 @@ import { createEngineHost } from './engine.ts';
 import { engineOptions, prepareBase } from './prepared-base.ts';
 
 /**
- * Runs the work with an engine of the settings' base and this adapter. Throws `ConfigError` or `FileError` if they do not fit the
- * machine, `ServeError` for an adapter that cannot be served.
+ * Runs the work with an engine of the configured base and this adapter. Throws `ConfigError` or `FileError` if they do not fit
+ * the machine, `ServeError` for an adapter that cannot be served.
  */
 export async function withAnswerModel<T>(
   { files, addedTokens }: Pick<ServedAdapter, 'files' | 'addedTokens'>,
@@ -68,7 +68,7 @@ interface OpenAnswer {
   reject(error: unknown): void;
 }
 
-/** Generates answers in the loop of an engine. */
+/** Generates completions in an engine's loop. */
 class AnswerEngine implements AnswerModel {
   readonly #loop: StepLoop;
   readonly #settings: AnswerSettings;

@@ -1,4 +1,4 @@
-// Finds the base that a program works with, and imports it if it is not there yet.
+// Finds the base that a program works with, and imports it if it is missing.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,13 +7,13 @@ import type { ArtifactInfo } from '../import/artifact.ts';
 import { CATALOGUE_NAMES } from '../import/catalogue.ts';
 import type { ProgramContext } from './context.ts';
 
-/** Models to try, in order, if none is named: the hub's, then the same model from a Python wheel. */
+/** Models to try, in order, if none is named: from the hub, then the same model from a Python wheel. */
 export const DEFAULT_MODELS = ['smollm2-135m-instruct', 'smollm2-135m-instruct-q4'] as const;
 
-/** The file that an import writes last: a folder that has it is complete. */
+/** The file that an import writes last, so a folder that contains it is complete. */
 const ARTIFACT_FILE = 'lorikeet.json';
 
-/** The places where bases are looked for. */
+/** Where bases are looked for. */
 export interface BaseSources {
   /** The folder of imported models, by name. */
   readonly modelsDir: string;
@@ -36,7 +36,7 @@ export interface ImportRequest {
 }
 
 /**
- * Returns the folder of a base, which it imports if necessary.
+ * Returns the folder of a base, and imports the base if necessary.
  * @param requested a folder or a name. Undefined means the default models, then the toy model.
  * @throws ConfigError if there is no such model
  */
@@ -55,7 +55,7 @@ export function findBase(requested: string | undefined, context: ProgramContext)
 }
 
 /**
- * Returns the folder of a base, which it imports if necessary.
+ * Returns the folder of a base, and imports the base if necessary.
  * @throws ConfigError if there is no such model, or the error of its import
  */
 export async function chooseBase(

@@ -1,5 +1,5 @@
-// Calibrates a base on a fixed text: the row form of its int8 linears when its serving files are built, and the scales of an
-// int8 KV cache at the first start that needs them.
+// Calibrates a base on a fixed text: the per-token form of its int8 linears when its serving files are built, and the scales of
+// an int8 KV cache at the first start that needs them.
 import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CALIBRATION_TEXT, CALIBRATION_TOKENS } from '../calibration/text.ts';
@@ -10,7 +10,7 @@ import type { Calibration } from '../import/serving-files.ts';
 import { calibratedScales, KV_SCALES_FILE } from '../model/kv-scales.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 
-/** Errors are alike everywhere in the text. */
+/** Errors are similar everywhere in the text, so a part of it is enough. */
 const ERROR_TOKENS = 512;
 
 /** The base's folder, for its tokenizer, the options of the runtime, and the signal that ends the program. */
@@ -20,7 +20,7 @@ export interface CalibrationRequest {
   readonly signal?: AbortSignal;
 }
 
-/** Returns the measurements that the row form needs. A base without a tokenizer cannot be measured. */
+/** Returns the measurements that the per-token form needs. A base without a tokenizer cannot be measured. */
 export function perTokenCalibration({ artifactDir, ...options }: CalibrationRequest): Calibration {
   const tokens = lazy(() => calibrationTokens(artifactDir));
   return {
@@ -35,7 +35,7 @@ export function perTokenCalibration({ artifactDir, ...options }: CalibrationRequ
   };
 }
 
-/** Writes the scales of an int8 cache to a serving folder. Resolves to false if the base has no tokenizer. */
+/** Writes the scales of an int8 cache to a serving folder. Resolves with false if the base has no tokenizer. */
 export async function measureKvScales(
   servingDir: string,
   { artifactDir, ...options }: CalibrationRequest,

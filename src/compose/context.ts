@@ -1,16 +1,16 @@
-// The context that a program runs in: its settings, the signal that ends it, and the reports of its work. The command line
-// shows the reports on the terminal, the trainer sends them to its parent.
+// The context that a program runs in: its settings, the signal that ends it, and its reports. The command line shows the
+// reports on the terminal; the trainer sends them to its parent.
 import type { Config } from '../settings/config.ts';
 
 /** A progress display. The caller chooses the unit of `done` and `total`. */
 export interface ProgressBar {
-  /** Shows a phase's progress, and `detail` behind it. A new phase ends the last one. Total 0 means unknown. */
+  /** Shows a phase's progress, followed by `detail`. A new phase ends the previous one. A total of 0 means unknown. */
   update(phase: string, done: number, total: number, detail?: string): void;
   /** Ends the current phase. */
   end(): void;
 }
 
-/** Shows messages and progress to the person who started the program. */
+/** Shows messages and progress to the user. */
 export interface Reporter {
   /** Shows one line. */
   notify(text: string): void;

@@ -1,4 +1,4 @@
-// Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
+// Wires the engine process: the model's engine and its cache of adapters, run by a step loop.
 
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
@@ -18,16 +18,16 @@ import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 export interface EngineHostOptions {
   readonly engine: EngineOptions;
   /**
-   * The base's artifact. Constraints need its tokenizer, and adapters that are more than updates of linears its weights. Default:
+   * The base's artifact. Constraints need its tokenizer, and adapters that change more than linears need its weights. Default:
    * both are refused.
    */
   readonly artifactDir?: string;
-  /** Limits the memory of loaded adapters, in use or idle. */
+  /** Limits the memory of loaded adapters, whether in use or idle. */
   readonly adapterCacheBytes: number;
   /** Limits the rank of an adapter, and the summed ranks of a composition. Default: the maximum for PEFT files. */
   readonly maxAdapterRank?: number;
   readonly limits?: NonNullable<StepLoopOptions['limits']>;
-  /** Default: `off`. */
+  /** How sequences draft. Default: `off`. */
   readonly drafts?: 'ngram' | 'off';
 }
 
@@ -35,7 +35,7 @@ function createNgramProposer({ promptIds, predictionIds }: GenerationRequest): N
   return new NgramProposer(promptIds, predictionIds);
 }
 
-/** Runs this process as an engine until its parent drains it. The options are in its arguments. */
+/** Runs this process as an engine until its parent drains it. The process's arguments hold the options. */
 export function runEngine(): Promise<void> {
   return runEngineChild(createEngineHost);
 }
@@ -73,7 +73,10 @@ export async function createEngineHost(
   return { engine, adapters, limits, createProposer, ...vocabularies };
 }
 
-/** The vocabulary is loaded for the first constraint or banned word. It takes 0.3 s, and memory that most servers do not need. */
+/**
+ * The vocabulary is loaded for the first constraint or banned word. Loading takes 0.3 s, and memory that most servers don't
+ * need.
+ */
 function vocabularyUses(
   artifactDir: string,
   { vocabSize }: EngineInfo,

@@ -5,7 +5,7 @@ import type { JobsSide } from '../http/deps.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { toTrainerJob } from '../jobs/job-folder.ts';
 
-/** Returns the check of jobs on the base in this folder. The trainer's code is loaded for the first job. */
+/** Returns a function that checks jobs for the base in this folder. The trainer's code is loaded for the first job. */
 export function createJobCheck(dir: string): JobsSide['checkSettings'] {
   return async ({ initAdapter, ...request }) => {
     const [{ checkAdapter }, { parseJob }, { toFault, withNames }] = await Promise.all([

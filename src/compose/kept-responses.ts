@@ -5,10 +5,10 @@ import type { Logger } from '../common/log.ts';
 import { KeptResponses } from '../conversations/kept-responses.ts';
 import type { Config } from '../settings/config.ts';
 
-/** An expired response is deleted at most this much later. */
+/** How long an expired response may stay before it is deleted. */
 const SWEEP_INTERVAL_MS = 3_600_000;
 
-/** Opens the kept responses of a store, if the settings want any. They are swept until the signal is aborted. */
+/** Opens a store's kept responses, if the settings enable them. Expired ones are swept until the signal is aborted. */
 export function openKeptResponses(
   {
     storeResponsesMs: keepMs,

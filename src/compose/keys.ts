@@ -13,7 +13,7 @@ import {
   updateKeysFile,
 } from '../tenants/keys-file.ts';
 
-/** A key as it may be shown: without its secret and its hash. */
+/** A key in the form that may be shown: without its secret and its hash. */
 export type ShownKey = Omit<KeyEntry, 'sha256'>;
 
 /** A key that was just created. Its text is not stored anywhere. */
@@ -47,20 +47,20 @@ export async function createKey(
   return { entry, text, file };
 }
 
-/** A tenant that the file does not know yet gets no limits. */
+/** Adds a tenant that the file does not contain yet. It has no limits. */
 function withKey({ version, tenants, keys }: KeysFile, entry: KeyEntry): KeysFile {
   const tenant = tenants[entry.tenant] ?? { weight: 1, limits: {} };
   return { version, tenants: { ...tenants, [entry.tenant]: tenant }, keys: [...keys, entry] };
 }
 
-/** Returns the keys of the keys file. A missing file has none. */
+/** Returns the keys in the keys file. A missing file counts as empty. */
 export async function listKeys(config: Config): Promise<ShownKey[]> {
   const text = await readKeysText(keysPath(config));
   const { keys } = text === undefined ? NO_KEYS : parseKeysFile(text);
   return keys.map(({ sha256: _, ...entry }) => entry);
 }
 
-/** Removes a key from the keys file. Throws `UsageError` if the file does not have it. */
+/** Removes a key from the keys file. Throws `UsageError` if the file does not contain it. */
 export async function revokeKey(config: Config, id: string): Promise<void> {
   const file = keysPath(config);
   await updateKeysFile(file, (before) => {

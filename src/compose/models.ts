@@ -1,4 +1,4 @@
-// Examines models without serving them: the memory and disk that serving takes, and whether files are intact.
+// Examines models without serving them: how much memory and disk serving takes, and whether files are intact.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, FileError, UsageError } from '../common/errors.ts';
@@ -38,7 +38,7 @@ export interface ServingSize {
   readonly cacheSlot: number;
   /** The KV cache of all sequences at their maximum length. */
   readonly cache: number;
-  /** An adapter in memory, or in peft's files as float32. */
+  /** An adapter in memory, and its files in peft's format as float32. */
   readonly adapter: number;
   /** The additional memory of an attached adapter. */
   readonly attached: number;
@@ -46,7 +46,7 @@ export interface ServingSize {
 
 const FLOAT32_BYTES = 4;
 
-/** Computes sizes by the tables that the engine allocates by. */
+/** Computes sizes from the tables that the engine allocates by. */
 export function servingSize(
   config: DecoderConfig,
   { weights, kv: type, slots, maxSeq, rank, targets }: ServedShape,
@@ -63,12 +63,12 @@ export function servingSize(
   };
 }
 
-/** The flags of `lorikeet size` that are not settings, as they were given. */
+/** The flags of `lorikeet size` that are not settings, as the user wrote them. */
 export interface SizeRequest {
-  /** A config.json, instead of an imported model. */
+  /** A config.json, in place of an imported model. */
   readonly configFile: string | undefined;
   readonly rank: string;
-  /** Names, separated by commas. Undefined means all. */
+  /** Comma-separated names. Undefined means all. */
   readonly targets: string | undefined;
 }
 
@@ -77,11 +77,11 @@ export interface SizeReport {
   readonly shape: ServedShape;
   readonly size: ServingSize;
   readonly plan: MemoryPlan;
-  /** Whether the adapter has all target modules. */
+  /** Whether the adapter covers all target modules. */
   readonly hasAllTargets: boolean;
 }
 
-/** Computes what serving takes, before anything runs. Throws `UsageError` or `ConfigError` naming the flag. */
+/** Computes what serving takes, without running anything. Throws a `UsageError` or `ConfigError` that names the flag. */
 export function measureSize(settings: Config, request: SizeRequest): SizeReport {
   const config = readDecoderConfig(request.configFile ?? configFileOf(settings));
   const plan = planMemory(config, settings, memoryLimit());
@@ -97,7 +97,7 @@ export function measureSize(settings: Config, request: SizeRequest): SizeReport 
   return { shape, size: servingSize(config, shape), plan, hasAllTargets };
 }
 
-/** The model is a folder, or a name in the data folder. */
+/** Finds the model, which is a folder or a name in the data folder. */
 function configFileOf({ model, home }: Pick<Config, 'model' | 'home'>): string {
   if (model === undefined) throw new UsageError('size: give a model with --model or --config');
   const folder = existsSync(model) ? model : path.join(home, 'models', model);
@@ -130,13 +130,13 @@ function parseTargets(text: string | undefined, known: readonly TargetName[]): T
 /** The outcome of reading one folder in full. */
 export interface FolderCheck {
   readonly folder: string;
-  /** Says what is damaged. Undefined if nothing is. */
+  /** A description of the damage. Undefined if the folder is intact. */
   readonly damage?: string;
 }
 
 /**
- * Reads a model and its serving files in full and compares them with their digests. Damaged serving files are marked, and
- * the next start rebuilds them.
+ * Reads a model and its serving files in full and compares them with their digests. Marks damaged serving files, so that the
+ * next start rebuilds them.
  */
 export async function verifyModel(context: ProgramContext): Promise<FolderCheck[]> {
   const { config, signal } = context;
@@ -152,7 +152,7 @@ export async function verifyModel(context: ProgramContext): Promise<FolderCheck[
   return [artifact, ...(await verifyServingFiles(digest, config, signal))];
 }
 
-/** Verifies the serving files of every weights mode that was ever served. */
+/** Verifies the serving files of every weights mode that has been served. */
 async function verifyServingFiles(
   digest: string,
   { home }: Config,

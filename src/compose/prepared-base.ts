@@ -1,4 +1,4 @@
-// Finds the base and makes everything on the disk that serving it needs.
+// Finds the base and creates everything on disk that serving it needs.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, FileError } from '../common/errors.ts';
@@ -23,7 +23,7 @@ export interface PreparedBase {
   readonly weights: ServingWeights;
   readonly plan: MemoryPlan;
   readonly kv: KvType;
-  /** Makes sure of the files that the engine reads. */
+  /** Builds the files that the engine reads if they are missing or damaged. */
   readonly prepareFiles: () => Promise<unknown>;
 }
 
@@ -75,13 +75,13 @@ export async function prepareBase(
     reporter.notify(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
     );
-  // A cache of floats takes more memory, so the plan is made again.
+  // A cache of floats takes more memory, so the memory has to be planned again.
   const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }
 
-/** Throws `ConfigError` if the folder is not a base of this version: another one must be named. */
+/** Throws `ConfigError` if the folder does not hold a base of this version, so the user must name another one. */
 function describeBase(artifactDir: string): ArtifactDescription {
   try {
     return describeArtifact(artifactDir);
@@ -91,7 +91,7 @@ function describeBase(artifactDir: string): ArtifactDescription {
   }
 }
 
-/** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */
+/** Measures the scales of an int8 cache if the serving folder lacks them. Resolves with whether the folder has them now. */
 async function hasScales(servingDir: string, request: CalibrationRequest): Promise<boolean> {
   if (existsSync(path.join(servingDir, KV_SCALES_FILE))) return true;
   const { measureKvScales } = await import('./calibration.ts');

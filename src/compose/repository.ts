@@ -1,4 +1,4 @@
-// Opens the repository of published adapters, finds versions by reference, and explains a store's failures to people.
+// Opens the repository of published adapters, finds versions by reference, and explains a store's failures to users.
 import { readFileSync } from 'node:fs';
 import { parseModelName, type Selector } from '../../adapters/registry/model-name.ts';
 import {
@@ -21,7 +21,7 @@ export async function openRepository(config: Config): Promise<AdapterRepository>
   return createRepository(await openStore(config), { signatureKeys });
 }
 
-/** Reads the keys that the settings name. Throws `ConfigError` naming the setting at fault. */
+/** Reads the keys that the settings name. Throws a `ConfigError` that names the setting at fault. */
 export function readSignatureKeys(
   config: Pick<Config, 'adapterPublicKey' | 'adapterSigningKey'>,
 ): SignatureKeys | undefined {
@@ -41,7 +41,7 @@ function readKey<T>(flag: string, file: string | undefined, parse: (pem: string)
   }
 }
 
-/** Advice for each kind of failure: for a bucket, and for a folder. */
+/** Advice for each kind of failure, for a bucket and for a folder. */
 const ADVICE: Record<StoreErrorKind, readonly [bucket: string, folder: string]> = {
   denied: [
     'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) of a user who may access it.',
@@ -65,7 +65,10 @@ const ADVICE: Record<StoreErrorKind, readonly [bucket: string, folder: string]> 
   ],
 };
 
-/** Adds reason and advice to an error that a store caused. Returns any other error as it is. @param label of the store */
+/**
+ * Adds the reason and advice to an error that a store caused. Returns any other error unchanged.
+ * @param label the store's
+ */
 export function explainStoreError(error: unknown, label: string): unknown {
   if (!(error instanceof ServeError) || !(error.cause instanceof StoreError)) return error;
   const { kind, message } = error.cause;
@@ -96,7 +99,7 @@ export function parseReference(text: string): AdapterReference {
   return term.adapter;
 }
 
-/** Returns the one version that a reference stands for. Throws `ServeError` or `UsageError` naming the alternatives. */
+/** Returns the version that a reference stands for. Throws a `ServeError` or `UsageError` that names the alternatives. */
 export async function findVersion(
   { signal, ...of }: TenantRepository & { readonly signal: AbortSignal },
   reference: string,
@@ -134,7 +137,7 @@ async function versionOfAlias(
   throw new UsageError(`${name}:${alias} is split between versions. Name one: ${choices}`);
 }
 
-/** An error that lists the names that exist, because a typing error is the usual reason. */
+/** Returns an error that lists the existing names, because a typo is the usual reason. */
 export async function noAdapter(
   { repository, tenant }: TenantRepository,
   name: string,

@@ -14,10 +14,13 @@ import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { LongPrompts } from '../tools/long-prompts.ts';
 import { createToolTemplate } from '../tools/tool-template.ts';
 
-/** The tokenizer and the chat template of a base. Undefined if it has none. */
+/** The tokenizer and the chat template of a base. Undefined if it has no tokenizer. */
 export type BaseText = Pick<AppOptions, 'tokenizer' | 'chatTemplate' | 'longPrompts'>;
 
-/** Loads the tokenizer files of an artifact's folder. @param toolFormat the setting --tool-format */
+/**
+ * Loads the tokenizer files from an artifact's folder.
+ * @param toolFormat the setting --tool-format
+ */
 export async function loadBaseText(dir: string, toolFormat?: ToolFormatName): Promise<BaseText> {
   const tokenizer = await loadTokenizer(dir);
   return {
@@ -27,7 +30,10 @@ export async function loadBaseText(dir: string, toolFormat?: ToolFormatName): Pr
   };
 }
 
-/** Describes the base. @param generationConfig the setting --generation-config */
+/**
+ * Describes the base for the HTTP side.
+ * @param generationConfig the setting --generation-config
+ */
 export async function describeServedModel(
   artifact: ArtifactDescription,
   { tokenizer }: BaseText,
@@ -49,9 +55,9 @@ export async function describeServedModel(
 }
 
 /**
- * Returns the base's sampling defaults, with vLLM's semantics: `auto` takes those of the catalogue and of the base's own
- * file, which wins; `vllm` takes none; anything else is a folder with such a file. They are read at every start and do
- * not count in the base's digest.
+ * Returns the base's sampling defaults, with vLLM's semantics: `auto` merges the catalogue's defaults with the base's own file,
+ * which wins; `vllm` uses neither; anything else is a folder with such a file. The defaults are read at every start and are not
+ * part of the base's digest.
  * @throws ConfigError if the folder has no such file, or a field is out of bounds
  */
 export async function baseGenerationConfig(

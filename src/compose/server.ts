@@ -1,6 +1,6 @@
-// Wires the server's process: base, engine process, adapters, jobs and HTTP. Starts them in the order that makes the
-// server ready soonest, and ends them in order. Modules that only the HTTP side needs are loaded after the engine process
-// has been forked. Prints nothing.
+// Wires the server process: base, engine process, adapters, jobs and HTTP. Starts them in the order that makes the server ready
+// soonest, and stops them in order. Modules that only the HTTP side needs are loaded after the engine process was forked.
+// Prints nothing.
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError } from '../common/errors.ts';
@@ -23,13 +23,13 @@ import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
 import type { ServingWeights } from './serving-weights.ts';
 
-/** Time for streams to end. Orchestrators usually kill after 30 s. */
+/** How long streams may take to end. Orchestrators usually kill after 30 s. */
 const DRAIN_DEADLINE_MS = 25_000;
-/** Time for trainers to end their step and write a checkpoint. A step that takes longer is repeated. */
+/** How long trainers may take to finish their step and write a checkpoint. A step that takes longer is repeated later. */
 const CHECKPOINT_DEADLINE_MS = 20_000;
-/** Time for clients to read the end of a stream. */
+/** How long clients may take to read the end of a stream. */
 const CLOSE_DEADLINE_MS = 2_000;
-/** Time before the process exits although a telemetry collector that does not answer holds it. */
+/** How long the process waits for a telemetry collector that does not respond before it exits. */
 const EXIT_MS = 200;
 
 const ENGINE_PROGRAM = new URL(
@@ -37,37 +37,37 @@ const ENGINE_PROGRAM = new URL(
   import.meta.url,
 );
 
-/** A server that has just become ready, described for the person who started it. */
+/** A server that has just become ready, described for the user who started it. */
 export interface ReadyServer {
   readonly url: string;
   /** The base's name. */
   readonly name: string;
   /** Whether the base has a chat template. */
   readonly canChat: boolean;
-  /** The folder of adapters, and whether it exists. It may come later. */
+  /** The folder of adapters, and whether it exists. It may be created later. */
   readonly adapters: { readonly folder: string; readonly exists: boolean } | undefined;
-  /** The names of the demo adapters that are served. */
+  /** The names of the served demo adapters. */
   readonly demos: readonly string[];
-  /** Who may use the server. */
+  /** Which clients the server accepts. */
   readonly access: Access['kind'];
 }
 
 /** How a server runs. */
 export interface ServeOptions {
-  /** Builds everything that a start needs, answers one request, and ends. */
+  /** If set, builds everything that a start needs, answers one request, and ends. */
   readonly isPrewarm: boolean;
   /** Called once the server answers requests. */
   onReady(server: ReadyServer): void;
 }
 
-/** The parts of a server's process. Those that are opened on the way to being ready are optional. */
+/** The parts of a server process. Parts that are opened during the start are optional. */
 interface ServerParts {
   readonly config: Config;
   readonly access: Access;
   readonly log: Logger;
   readonly base: PreparedBase;
   readonly engine: RunningEngine;
-  /** Aborted once no more requests are wanted. */
+  /** Aborted when the server should get no more requests. */
   readonly leaving: AbortController;
   exports?: Exports | undefined;
   adapters?: ServingAdapters;
@@ -107,7 +107,7 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   }
 }
 
-/** A folder that is missing later may come back with its disk. At the start it is a mistake. */
+/** Throws if the store's folder is missing at the start. A folder that disappears later may come back with its disk. */
 function checkStoreFolder({ store }: Config): void {
   const isFolder = store !== undefined && !/^(?:memory:|s3:\/\/)/.test(store);
   if (!isFolder || existsSync(`${store}/`)) return;
@@ -116,7 +116,7 @@ function checkStoreFolder({ store }: Config): void {
   ]);
 }
 
-/** Returns the settings of a server that nobody else can reach. */
+/** Returns the settings of a server that no client can reach. */
 function withoutClients(config: Config): Config {
   return {
     ...config,
@@ -131,7 +131,7 @@ function withoutClients(config: Config): Config {
 
 interface RunningEngine {
   readonly client: EngineClient;
-  /** Rejects once the engine will not come back. */
+  /** Rejects when the engine will not recover. */
   readonly fatal: Promise<never>;
 }
 
@@ -141,7 +141,7 @@ function startEngine(
 ): RunningEngine {
   const { maxWaiting, maxWaitingTokens, prefillChunk } = config;
   const { artifact, plan, prepareFiles } = base;
-  // One tenant must not fill the queue, unless there is only one.
+  // One tenant must not fill the queue, unless it is the only one.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
     engine: engineOptions(base, config),
@@ -198,7 +198,7 @@ async function runServer(
   await Promise.race([delay(config.drainDelayMs), engine.fatal]);
 }
 
-/** Opens everything but the engine. From then on the server answers, with 503 until the engine is ready. */
+/** Opens everything but the engine. The server then answers with 503 until the engine is ready. */
 async function openServer(
   parts: ServerParts,
 ): Promise<{ server: ReadyServer; telemetry: Telemetry }> {
@@ -209,7 +209,7 @@ async function openServer(
   const language = await loadBaseText(artifact.dir, config.toolFormat);
   endStartPhase('tokenizer');
   const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
-  // With keys, a tenant has only the adapters that the operator gives it.
+  // With keys, a tenant has only the adapters that the operator grants it.
   const hasDemos = !config.noDemo && access.kind !== 'keys';
   const demoDir = hasDemos ? demoFolder(artifact.info.source) : undefined;
   const { name, digest } = artifact.info;
@@ -315,7 +315,7 @@ async function openHttp(
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
 }
 
-/** Sends one request, which runs all code that a request needs. Throws if the base does not answer. */
+/** Sends one request, which exercises all code that a request needs. Throws if the base does not answer. */
 async function requestOnce(url: string): Promise<void> {
   const response = await fetch(`${url}/v1/completions`, {
     method: 'POST',
@@ -326,15 +326,15 @@ async function requestOnce(url: string): Promise<void> {
   if (!response.ok) throw new Error(`The base does not answer: ${answer}`);
 }
 
-/** If the weights are damaged, replaces the engine. The files are rebuilt before it starts again. */
+/** Checks the weights in full. If they are damaged, restarts the engine, which rebuilds them first. */
 async function checkWeights(
   weights: ServingWeights,
   client: EngineClient,
   { signal, log }: { signal: AbortSignal; log: Logger },
 ): Promise<void> {
-  const damage = await weights.checkAll(signal).catch(() => undefined); // rejects only if it is aborted
+  const damage = await weights.checkAll(signal).catch(() => undefined); // rejects only if aborted
   if (damage) client.restart(damage);
-  else log.debug({ folder: weights.dir }, 'the serving files are sound');
+  else log.debug({ folder: weights.dir }, 'the serving files are intact');
 }
 
 async function startPreloading({ config, adapters, engine, log }: ServerParts): Promise<void> {
@@ -343,17 +343,17 @@ async function startPreloading({ config, adapters, engine, log }: ServerParts): 
   void preloadAdapters(config.preload, { ...adapters.http, client: engine.client, log });
 }
 
-/** Refuses new work, lets running streams end, and closes what was opened. */
+/** Refuses new work, lets running streams end, and closes everything that was opened. */
 async function stopServer(parts: ServerParts): Promise<void> {
   const { access, engine, leaving, adapters, jobs, http, exports } = parts;
   leaving.abort();
   http?.retire();
   await http?.closeIdle();
-  // Requests that wait for an adapter's files are refused, like those that wait for a slot.
+  // Requests that wait for an adapter's files are refused like requests that wait for a slot.
   const closed = [adapters?.http.localAdapters.close(), jobs?.worker.close(CHECKPOINT_DEADLINE_MS)];
-  // The port still answers meanwhile: /readyz says 503 once the engine is drained.
+  // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
-  await http?.closeIdle(); // accepts what has come since, which closing would reset
+  await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
   await http?.close(CLOSE_DEADLINE_MS);
   await Promise.all(closed);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();

@@ -1,5 +1,5 @@
-// Wires a server's adapters: where their names are found (the store, local folders, folders loaded by path, the demo
-// adapters) and how their files reach this machine. Sends the store no request: a server starts without it.
+// Wires a server's adapters: where their names are found (the store, local folders, folders loaded by path, the demo adapters)
+// and how their files reach this machine. Sends no request to the store, so a server starts without it.
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +18,7 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { readSignatureKeys } from './repository.ts';
 
-/** The sources of the base that the demo adapters were trained for. An artifact names its source. */
+/** The sources of the base that the demo adapters were trained for. An artifact records its source. */
 const DEMO_BASES: readonly string[] = [
   'smollm2-135m-instruct',
   'smollm2-135m-instruct-q4',
@@ -31,7 +31,7 @@ export interface ServingAdapters {
   readonly http: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded' | 'published'>;
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
-  /** Drops what this server remembers of a name, after it has published a version. */
+  /** Drops what this server has cached about a name after it has published a version. */
   readonly forget: (tenant: string, name: string) => void;
 }
 
@@ -93,7 +93,10 @@ export async function openServingAdapters(
   };
 }
 
-/** Logs, once, every folder that does not become a model: mostly a mistake. Requests fail later if the root is unreadable. */
+/**
+ * Logs once every folder that cannot become a model, which is usually a mistake. If the root is unreadable, requests fail
+ * later.
+ */
 async function warnOfRefused(adapters: FolderAdapters, log: Logger): Promise<void> {
   const refused = await adapters.refused().catch(() => []);
   for (const fields of refused) log.warn(fields, 'adapter folder not served');
@@ -117,7 +120,7 @@ export function demoNames(dir: string): string[] {
 /** The parts of a server that load adapters ahead of requests. */
 export type PreloadDeps = Pick<AppOptions, 'registry' | 'localAdapters' | 'client' | 'log'>;
 
-/** Loads adapters, named `NAME` or `TENANT/NAME`, and evicts them last. Never rejects: failures are logged. */
+/** Loads adapters, named `NAME` or `TENANT/NAME`, and keeps them longest. Never rejects: failures are logged. */
 export async function preloadAdapters(names: readonly string[], deps: PreloadDeps): Promise<void> {
   await Promise.all(
     names.map((name) =>

@@ -39,10 +39,10 @@ export interface ServingJobsOptions {
   readonly log: Logger;
 }
 
-/** An upload fails if its client sends nothing for this long. */
+/** How long an upload's client may send nothing before the upload fails. */
 const UPLOAD_IDLE_MS = 30_000;
 
-/** Opens the files and jobs of the store. The worker takes none before it is started. */
+/** Opens the files and jobs of the store. The worker takes no jobs until it is started. */
 export async function openServingJobs(
   config: Config,
   options: ServingJobsOptions,
@@ -66,7 +66,7 @@ export async function openServingJobs(
     log,
     owner: { name: owner, isGone: isOwnerGone },
     onPublished,
-    // The operator of a bucket collects its garbage: servers do not need the right to delete adapters.
+    // The operator of a bucket collects its garbage, so servers do not need the right to delete adapters.
     collectsGarbage: !config.store?.startsWith('s3:'),
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });
@@ -82,8 +82,8 @@ export async function openServingJobs(
 }
 
 /**
- * Opens the runner that the settings name: child processes, or a Kubernetes cluster.
- * @throws ConfigError if the settings of the cluster are missing or wrong
+ * Opens the runner that the settings choose: child processes, or a Kubernetes cluster.
+ * @throws ConfigError if the cluster's settings are missing or wrong
  */
 export async function openRunner(
   config: Config,

@@ -1,5 +1,5 @@
-// Keeps a base's serving files sound while a server runs: builds them, checks them at each start of the engine, reads
-// them in full once the engine is ready, and rebuilds them from the artifact if they are damaged.
+// Keeps a base's serving files intact while a server runs: builds them, checks them at each start of the engine, reads them in
+// full once the engine is ready, and rebuilds them from the artifact if they are damaged.
 import path from 'node:path';
 import { readArtifact, verifyArtifact } from '../import/artifact.ts';
 import {
@@ -14,9 +14,9 @@ import {
 import type { Calibration } from '../import/serving-files.ts';
 import type { Reporter } from './context.ts';
 
-/** The full check of a small file reads at this rate, which takes 3 % of a core. */
+/** The full check reads a small file at this rate, which takes 3% of a core. */
 const MIN_BYTES_PER_SECOND = 16 * 2 ** 20;
-/** The full check of a large file takes no longer than this. */
+/** The longest time that the full check of a large file may take. */
 const FULL_CHECK_SECONDS = 45;
 
 /** The artifact that serving files are built from, and their folder. */
@@ -26,9 +26,9 @@ export interface ServingWeightsOptions extends ServingCache {
   /** The artifact's digest. */
   readonly digest: string;
   readonly reporter: Reporter;
-  /** Aborted to end the program, and a build with it. */
+  /** Aborted to end the program, and any build with it. */
   readonly signal: AbortSignal;
-  /** Loads what measures the base when its files are built. Without it they have no row form. */
+  /** Loads the measurement of the base for building its files. Absent: they have no per-token form. */
   readonly openCalibration: () => Promise<Calibration | undefined>;
 }
 
@@ -37,7 +37,7 @@ export class ServingWeights {
   /** The serving folder. */
   readonly dir: string;
   readonly #options: ServingWeightsOptions;
-  /** Damage that the full check found. The quick check may not see it. */
+  /** Damage that the full check found and the quick check may miss. */
   #fault: ServingFault | undefined;
 
   constructor(options: ServingWeightsOptions) {
@@ -47,7 +47,7 @@ export class ServingWeights {
 
   /**
    * Builds the files if they are missing or damaged.
-   * @throws FileError if they must be built and the artifact is damaged, too, and an `AbortError` once the program ends
+   * @throws FileError if they must be built but the artifact is damaged; an `AbortError` once the program ends
    */
   async ensure(): Promise<void> {
     if (!isBuilt(this.dir)) return this.#build();
@@ -60,7 +60,7 @@ export class ServingWeights {
   }
 
   /**
-   * Reads all files slowly. Returns a sentence about the damage, if there is any; `ensure` then rebuilds the files.
+   * Reads all files slowly. Returns a sentence that describes the damage, if there is any; `ensure` then rebuilds the files.
    * Rejects once `signal` is aborted.
    */
   async checkAll(signal: AbortSignal): Promise<string | undefined> {

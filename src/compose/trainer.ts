@@ -1,5 +1,5 @@
-// Wires the trainer's process: for each request it opens the base, the run folder and the publisher, and hands them to the
-// trainer's own modules. Answers in messages.
+// Wires the trainer process: for each request, opens the base, the run folder and the publisher, and hands them to the
+// trainer's own modules. Replies with messages.
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
@@ -43,16 +43,16 @@ import { findBase } from './base.ts';
 import type { ProgramContext, Reporter } from './context.ts';
 import { explainStoreError, findVersion, openRepository } from './repository.ts';
 
-/** How the trainer's process talks to its parent. */
+/** How the trainer process communicates with its parent. */
 export interface TrainerChannel {
   send(message: TrainerMessage): void;
-  /** Aborted to make a run pause after its step. */
+  /** Aborted to pause a run after its step. */
   readonly signal: AbortSignal;
 }
 
 type Request<C extends TrainerRequest['command']> = TrainerRequest & { readonly command: C };
 
-/** Handles one request. Resolves once it is done, or the run has paused. */
+/** Handles one request. Resolves when it is done or the run has paused. */
 export async function handleRequest(
   request: TrainerRequest,
   channel: TrainerChannel,
@@ -82,10 +82,10 @@ function dispatch(request: TrainerRequest, channel: TrainerChannel): Promise<voi
   }
 }
 
-/** The events that the person who waits is told about. Metrics and results have messages of their own. */
+/** The events that are printed for the user. Metrics and results have separate messages. */
 const NOTED_EVENTS: ReadonlySet<string> = new Set(['resumed', 'paused', 'published']);
 
-/** The requests' handlers. */
+/** The handler of each request. */
 class TrainerProgram {
   readonly #config: Config;
   readonly #channel: TrainerChannel;
@@ -100,7 +100,7 @@ class TrainerProgram {
     const adapters = request.adaptersDir ?? parsed.adapters ?? this.#config.adapters;
     const job = withAdaptersFolder(parsed, adapters);
     const dir = path.resolve(request.outDir ?? defaultRunDir(job, this.#config));
-    await refuseUsedFolder(dir); // first: reading the rows may take a while
+    await refuseUsedFolder(dir); // comes first, because reading the rows may take a while
     const artifact = await this.#openBase(job.model);
     try {
       const prepared = await prepareRun(job, artifact);
@@ -200,14 +200,14 @@ class TrainerProgram {
     return { config: { ...this.#config, model }, signal: this.#channel.signal, reporter };
   }
 
-  /** Verifies the base first: a run on damaged weights would train on noise for hours. Throws `FileError`. */
+  /** Verifies the base first, because a run on damaged weights would train on noise for hours. Throws `FileError`. */
   async #openBase(requested: string): Promise<Artifact> {
     const dir = await this.#findBase(requested);
     await verifyArtifact(dir);
     return readArtifact(dir);
   }
 
-  /** Opens the store or the folder that a named adapter is published into, and checks that the store answers. */
+  /** Opens the store or the folder that a named adapter is published into, and checks that the store responds. */
   async #openPublisher({ job }: PreparedRun, artifact: Artifact): Promise<Publisher | undefined> {
     if (job.name === undefined) return undefined;
     if (job.adapters !== undefined) return createFolderPublisher(job.adapters);
@@ -241,7 +241,7 @@ class TrainerProgram {
     }
   }
 
-  /** Sends a run's message for programs, and a note for people if they want to know. */
+  /** Sends a run's message for programs, and a note if users should see it. */
   #sendOfRun(message: TrainerMessage): void {
     this.#channel.send(message);
     if (message.type === 'card') this.#note(formatRows(cardRows(message.card)));
@@ -279,7 +279,7 @@ class TrainerProgram {
   }
 }
 
-/** Reads the format of an adapter's answers and its tools. */
+/** Reads an adapter's response format and tools. */
 async function readAnswerDefaults(
   own: RequestDefaults | undefined,
   responseFormatFile: string | undefined,
@@ -290,7 +290,7 @@ async function readAnswerDefaults(
 
 type TrainerRunParts = Omit<ExecuteOptions, 'signal' | 'send'>;
 
-/** Keeps the folder that a named adapter is published into with the job, so that a resumed run uses it, too. */
+/** Stores the folder that a named adapter is published into with the job, so that a resumed run uses the same one. */
 function withAdaptersFolder(job: TrainJob, adapters: string | undefined): TrainJob {
   if (job.name === undefined || adapters === undefined) return job;
   return { ...job, adapters };
@@ -315,7 +315,7 @@ function unpublishedError({ directory, name }: FinishedAdapter, error: unknown):
   return new ServeError(error.code, `${error.message}\n  ${cure}`, { cause: error });
 }
 
-/** Names the folder of an adapter that the gates have refused. */
+/** Names the folder of an adapter that the gates refused. */
 function describeRefusal(
   { job: { name } }: PreparedRun,
   { adapterDir, snapshotsDir }: RunFolder,
@@ -324,7 +324,7 @@ function describeRefusal(
   return `${published}The adapter is in ${adapterDir}, those of the last epochs are in ${snapshotsDir}`;
 }
 
-/** Names the folder of the trained adapter or model, and says how to serve it. */
+/** Names the folder of the trained adapter or model, and explains how to serve it. */
 function describeResult(
   { job, adapter }: PreparedRun,
   folder: RunFolder,

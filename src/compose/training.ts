@@ -1,4 +1,4 @@
-// Runs trainers for the command line and for a cluster. A trainer is a process of its own.
+// Runs trainers for the command line and for a cluster. Each trainer is a separate process.
 import path from 'node:path';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
@@ -17,7 +17,7 @@ import { forkTrainer } from '../jobs/trainer-child.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 
-/** How the caller follows a trainer. */
+/** How the caller observes a trainer. */
 export interface TrainerOptions {
   /** Aborted to make the trainer pause. */
   readonly signal: AbortSignal;
@@ -36,13 +36,13 @@ export function runTrainer(
   child.on('message', (message) => onMessage(message as TrainerMessage));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    // `close`, unlike `exit`, comes after the last message. A child that a signal ended has no code: it failed.
+    // Unlike `exit`, `close` comes after the last message. A child that a signal ended has no exit code and counts as failed.
     child.on('close', (code) => resolve(code ?? 1));
   });
 }
 
 /**
- * Runs one attempt at a job, in a pod that the cluster's runner has started. Resolves with the exit code.
+ * Runs one attempt at a job, in a pod started by the cluster's runner. Resolves with the exit code.
  * @param prefix the attempt's folder in the store
  */
 export async function runTrainerPod(

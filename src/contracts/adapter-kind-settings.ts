@@ -5,7 +5,7 @@ import type { TrainingSetting } from './training-setting.ts';
 /** The server reads an invocation of up to 1,024 tokens. */
 const INVOCATION_LIMITS = { textLength: 4096, tokens: 1024 };
 
-/** The kinds of adapters beside plain LoRA. */
+/** The kinds of adapters other than plain LoRA. */
 export const ADAPTER_KIND_SETTINGS = {
   dora: {
     schema: z.boolean(),

@@ -1,5 +1,5 @@
-// The engine as everybody else sees it: the model that it serves, and its figures. The engine process counts them, the server
-// asks for them, and /health and /metrics show them.
+// The engine as other parts see it: the model that it serves, and its figures. The engine process counts them, the server asks
+// for them, and /health and /metrics show them.
 import type { StartPhases } from '../common/start-phases.ts';
 
 /** The base model as an engine serves it. */
@@ -12,9 +12,9 @@ export interface EngineInfo {
   readonly weights: string;
   /** The type of the KV cache's elements. */
   readonly kv: string;
-  /** The fewest token rows of a run for which int8 linears take the row form; null if they never do. */
+  /** Runs with at least this many token rows use the per-token form of int8 linears. null if no run does. */
   readonly perTokenFormFrom: number | null;
-  /** Eight hex digits. Engines with equal ones compute the same on processors of one kind, apart from adapters. */
+  /** Eight hex digits. Apart from adapters, engines with equal fingerprints compute the same on CPUs of one kind. */
   readonly fingerprint: string;
   /** The start phases of the engine process. */
   readonly start?: StartPhases;
@@ -26,15 +26,15 @@ export interface EngineTotals {
   promptTokens: number;
   generatedTokens: number;
   nonFiniteRows: number;
-  /** Runs of a row with a draft, the tokens of these drafts, and those that were accepted. */
+  /** Runs of a row with a draft, the tokens in these drafts, and the accepted ones. */
   drafts: number;
   draftTokens: number;
   acceptedDraftTokens: number;
-  /** Tokens that a grammar forced and that needed no step of their own. */
+  /** Tokens that a grammar forced, which therefore needed no engine step. */
   forcedTokens: number;
 }
 
-/** The totals of an engine that starts. */
+/** The totals of an engine that has just started. */
 export function noTotals(): EngineTotals {
   return {
     steps: 0,
@@ -55,13 +55,13 @@ export interface EngineStats extends EngineTotals {
   slotCount: number;
   /** Share of KV positions in use, 0..1. */
   kvUsage: number;
-  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
+  /** How many prompt tokens were looked up in the prefix cache, and how many it contained. */
   prefixQueryTokens: number;
   prefixHitTokens: number;
   prefixCache: PrefixCacheStats;
   residentAdapters: readonly string[];
   adapterCacheBytes: number;
-  /** Distinct adapters that may run at once. */
+  /** The most distinct adapters that may run in the same step. */
   maxActiveAdapters: number;
   /** Digests of the adapters in slots. */
   attachedAdapters: readonly string[];
@@ -86,15 +86,15 @@ export interface AdapterTierStats {
   readonly hits: number;
   readonly misses: number;
   readonly evictions: number;
-  /** Loads that succeeded, and loads that failed. */
+  /** Successful loads, and failed loads. */
   readonly loaded: number;
   readonly failed: number;
 }
 
 /** The disk tier, and the store behind it. */
 export interface DiskTierStats extends AdapterTierStats {
-  /** Fetches under way or waiting. */
+  /** Fetches in progress or waiting. */
   readonly fetching: number;
-  /** Fetches are suspended because the store does not answer. */
+  /** Whether fetches are suspended because the store does not respond. */
   readonly isPaused: boolean;
 }

@@ -13,12 +13,12 @@ export interface GateVerdict {
   readonly limit: number;
 }
 
-/** The results of the gates, and figures in the spelling of a manifest. */
+/** The results of the gates, and figures with a manifest's spelling. */
 export interface EvaluationCard {
   readonly gates: readonly GateVerdict[];
   /** Gates that could not be measured. */
   readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
-  /** The arithmetic in which the figures were measured: that of the run, or float32 for `lorikeet eval`. */
+  /** The arithmetic in which the figures were measured: the run's, or float32 for `lorikeet eval`. */
   readonly compute?: z.infer<typeof COMPUTE> | undefined;
   readonly [figure: string]: unknown;
 }

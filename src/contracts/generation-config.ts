@@ -1,5 +1,4 @@
-// Reads sampling defaults from a generation_config.json of transformers: the fields that requests may set, too. Does not
-// know models or requests.
+// Reads sampling defaults from a generation_config.json of transformers. It takes only fields that requests may also set.
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
@@ -8,7 +7,7 @@ import { parseFileValue } from '../common/schema-errors.ts';
 import { MODEL_DEFAULT_SCHEMAS } from './sampling-fields.ts';
 
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
-/** Typical files have a few hundred bytes. */
+/** Typical files take a few hundred bytes. */
 const MAX_BYTES = 64 * 1024;
 
 const maxTokens = z.int().min(1);
@@ -17,14 +16,14 @@ const maxTokens = z.int().min(1);
 export const generationConfigSchema = z
   .object({ ...MODEL_DEFAULT_SCHEMAS, max_tokens: maxTokens })
   .partial();
-/** Sampling defaults. Only the fields that are set. */
+/** Sampling defaults. Contains only the fields that are set. */
 export type GenerationConfig = Readonly<z.infer<typeof generationConfigSchema>>;
 
-/** The fields of the file that matter here. A null stands for a field that is not set. */
+/** The file's fields that are used here. null means that a field is not set. */
 const fileSchema = z.object({ ...MODEL_DEFAULT_SCHEMAS, max_new_tokens: maxTokens }).partial();
 
 /**
- * Reads the sampling defaults of a folder. Undefined if it has no generation_config.json. Throws `FileError` naming the
+ * Reads the sampling defaults in a folder. Undefined if it has no generation_config.json. Throws a `FileError` that names the
  * invalid field.
  */
 export async function readGenerationConfig(

@@ -1,28 +1,28 @@
-// Requests to the engine process as plain data: token ids and the adapter's files, but no text and no names.
+// Requests to the engine process as plain data: token ids and the adapter's files, without text or names.
 import type { AddedTokens } from './added-tokens.ts';
 import { type NumericParams, toNumericParams } from './sampling-fields.ts';
 
-/** Parameters of sampling. Greedy sampling takes the first of the largest logits. */
+/** Sampling parameters. Greedy sampling takes the first of the largest logits. */
 export interface SamplingParams extends NumericParams {
   /** Token id → value in [-100, 100] that is added to its logit. */
   logitBias: ReadonlyMap<number, number>;
   /** The same seed, prompt, parameters and adapter give the same tokens. Absent: random. */
   seed?: number;
-  /** The number of alternatives to report per token, 0 to 20. Absent: no logprobs. */
+  /** How many alternatives to report per token, 0 to 20. Absent: no logprobs. */
   topLogprobs?: number;
-  /** Only these tokens may be sampled. Not empty. Absent: all. */
+  /** The only tokens that may be sampled. Not empty. Absent: all may be. */
   allowedTokenIds?: readonly number[];
-  /** The tokens `endings` end a generation and are not sampled before `count` other tokens. */
+  /** The tokens in `endings` end a sequence and are not sampled before `count` other tokens. */
   minTokens?: { count: number; endings: readonly number[] };
 }
 
-/** The texts that a generation may produce. Constraints can be parts of each other. */
+/** The texts that a completion may have. Constraints can be nested. */
 export type Constraint =
-  /** JSON that a JSON Schema allows. It is compact, or spaced as Python writes it. `schema` is an object or a boolean. */
+  /** JSON that a JSON Schema allows, either compact or spaced as Python writes it. `schema` is an object or a boolean. */
   | { readonly kind: 'json_schema'; readonly schema: unknown; readonly isSpaced?: true }
   /** A regular expression that matches the whole text. */
   | { readonly kind: 'regex'; readonly pattern: string }
-  /** A grammar in the notation of llama.cpp. Its rule is `root`. */
+  /** A grammar in llama.cpp's notation, starting at the rule `root`. */
   | { readonly kind: 'grammar'; readonly source: string }
   | { readonly kind: 'choice'; readonly texts: readonly string[] }
   | { readonly kind: 'text'; readonly text: string }
@@ -65,35 +65,35 @@ export interface RequestTime {
   readonly endsAtMs: number;
 }
 
-/** One generation. */
+/** The request for one sequence. */
 export interface GenerationRequest {
   promptIds: readonly number[];
-  /** The number of tokens to generate. 0 only scores the prompt. */
+  /** The max tokens to generate. 0 only scores the prompt. */
   maxTokens: number;
-  /** The tokens that end the generation. */
+  /** The tokens that end the sequence. */
   stopTokenIds: readonly number[];
-  /** Whether the token that ends the generation is reported as well. */
+  /** Whether the token that ends the sequence is also reported. */
   includesStopToken?: true;
   sampling: SamplingParams;
-  /** The texts that may be generated. Absent: all. */
+  /** The only texts that may be generated. Absent: all may be. */
   constraint?: Constraint;
-  /** Words that are not generated. Each has a character other than a space. Absent: none. */
+  /** Words that must not be generated. Each contains a character other than a space. Absent: none. */
   badWords?: readonly string[];
-  /** The tokens of the adapter, for a constraint or banned words. Absent: those of the base. */
+  /** The adapter's tokens, for a constraint or banned words. Absent: only the base's tokens. */
   addedTokens?: AddedTokens;
-  /** Text that the answer probably repeats. It changes no token, only the time they take. */
+  /** Text that the completion probably repeats. It affects only the time, never the tokens. */
   predictionIds?: readonly number[];
-  /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
+  /** How many alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
   promptTopLogprobs?: number;
   /** Reports the prompt's embedding instead of tokens. Needs `maxTokens` 0, and the prompt is not scored. Absent: none. */
   pooling?: Pooling;
   /** Reports the scores of the adapter's classifier instead of the embedding. Needs `pooling`. */
   classifies?: true;
-  /** Generations with the same scope may share the keys and values of equal prefixes. Absent: with none. */
+  /** Sequences with the same scope may share the keys and values of equal prefixes. Absent: it shares none. */
   prefixScope?: string;
 }
 
-/** How the hidden states of a prompt become its embedding: their mean, or the one of the last token. */
+/** How the hidden states of a prompt become its embedding: their mean, or the last token's. */
 export type Pooling = 'mean' | 'last';
 
 /** The log-probability of a token from the raw logits, before temperature, penalties and filters. */
@@ -106,7 +106,7 @@ export interface TokenLogprob {
   rank?: number;
 }
 
-/** Why a generation ended. */
+/** The reason that a sequence ended. */
 export type FinishReason = 'stop' | 'length' | 'abort';
 
 /** Greedy sampling with neutral parameters. */
@@ -115,13 +115,13 @@ export const GREEDY: SamplingParams = {
   logitBias: new Map(),
 };
 
-/** The adapter of a generation: an identity and the local files that make it up. */
+/** The adapter of a sequence: an identity, and its local files. */
 export interface AdapterSource {
   /** Digest of owner and content, hex. The key in caches and slots. */
   readonly digest: string;
   /** The tenant that owns it. */
   readonly owner: string;
-  /** One part for a plain adapter, several for a composition, whose updates are added. */
+  /** One part for a plain adapter, several for a composition, which adds up their updates. */
   readonly parts: readonly AdapterSourcePart[];
 }
 

@@ -1,4 +1,4 @@
-// The responses of routes that OpenAI's API does not have: tenants, tokens, published adapters, plans of jobs, and load.
+// The responses of routes that OpenAI's API lacks: tenants, tokens, published adapters, plans of jobs, and load.
 import { z } from '@hono/zod-openapi';
 import { deletedOf, hyperparametersSchema, listOf, unixSeconds } from './openai.ts';
 

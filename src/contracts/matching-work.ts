@@ -1,6 +1,6 @@
-// The work of matching answers with their constraints, as it is granted to sequences and charged to tenants.
+// The work of matching completions with their constraints, which is granted to sequences and charged to tenants.
 
-/** The work that some sequences may still do together, in visited places. Below 0: they did more than they were granted. */
+/** The work that some sequences may still share, in visited positions of the automaton. Below 0: they exceeded their grant. */
 export interface MatchingWork {
   left: number;
 }

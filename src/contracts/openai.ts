@@ -1,5 +1,4 @@
-// The responses of OpenAI's API. One schema per object is both its type and its part of the published document. Does not
-// know requests.
+// The responses of OpenAI's API. One schema per object defines both its type and its part of the published document.
 import { z } from '@hono/zod-openapi';
 import { generationConfigSchema } from './generation-config.ts';
 import { JOB_STATUSES } from './job-status.ts';
@@ -7,7 +6,7 @@ import { requestDefaultsSchema } from './request-defaults.ts';
 
 export const unixSeconds = z.int();
 
-/** Unix milliseconds as whole Unix seconds. */
+/** Unix milliseconds as integer Unix seconds. */
 export const toUnixSeconds = (ms: number) => Math.floor(ms / 1000);
 
 export const errorEnvelopeSchema = z
@@ -43,7 +42,7 @@ export const modelSchema = z
 /** A model: the base or an adapter. */
 export type Model = z.infer<typeof modelSchema>;
 
-/** The answer to a deletion. */
+/** The response to a deletion. */
 export function deletedOf<Kind extends string>(object: Kind) {
   return z.object({ id: z.string(), object: z.literal(object), deleted: z.literal(true) });
 }
@@ -134,13 +133,13 @@ const alternativeSchema = z.object({
 export const chatTokenLogprobSchema = alternativeSchema
   .extend({ top_logprobs: z.array(alternativeSchema) })
   .openapi('ChatTokenLogprob');
-/** The log-probability of a token of a chat answer, with alternatives. */
+/** The log-probability of a token of a chat completion, with alternatives. */
 export type ChatTokenLogprob = z.infer<typeof chatTokenLogprobSchema>;
 
 const chatLogprobsSchema = z
   .object({ content: z.array(chatTokenLogprobSchema).nullable(), refusal: z.null() })
   .openapi('ChatLogprobs');
-/** The log-probabilities of a chat answer. */
+/** The log-probabilities of a chat completion. */
 export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
 
 const finishReasonSchema = z.enum(['stop', 'length']);
@@ -149,7 +148,7 @@ const chatFinishReasonSchema = z.enum([
   'tool_calls',
   'function_call',
 ]);
-/** Why a choice ended. */
+/** The reason that a choice ended. */
 export type WireFinishReason = z.infer<typeof finishReasonSchema>;
 
 const promptLogprobsSchema = z
@@ -165,7 +164,7 @@ const promptLogprobsSchema = z
     description: 'For each token of the prompt except the first: scores by token id',
   });
 
-/** Fields of all answers and chunks. */
+/** The fields that all responses and chunks share. */
 const headFields = {
   id: z.string(),
   created: unixSeconds,
@@ -211,7 +210,7 @@ export const chatCompletionSchema = z
     usage: usageSchema,
   })
   .openapi('ChatCompletion');
-/** A whole chat answer. */
+/** A whole chat completion. */
 export type ChatCompletion = z.infer<typeof chatCompletionSchema>;
 
 export const chatChunkSchema = z
@@ -242,7 +241,7 @@ export const chatChunkSchema = z
     usage: usageSchema.nullable().optional(),
   })
   .openapi('ChatCompletionChunk');
-/** An event of a streamed chat answer. */
+/** An event of a streamed chat completion. */
 export type ChatCompletionChunk = z.infer<typeof chatChunkSchema>;
 
 const completionLogprobsSchema = z

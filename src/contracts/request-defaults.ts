@@ -1,5 +1,5 @@
-// The fields that an adapter gives to requests that leave them out: a format of answers, and tools. They are kept in a file
-// beside the adapter's own. Does not know what the fields mean.
+// The fields that an adapter supplies if a request leaves them out: a response format, and tools. They are kept in a separate
+// file in the adapter's folder. The HTTP side checks the values.
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
@@ -8,7 +8,7 @@ import { loadIfPresent } from '../common/regular-file.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
 
 const REQUEST_DEFAULTS_FILE = 'request_defaults.json';
-/** A schema of 100 properties has 10 KB. The manifest of a version, which repeats the file, has at most 1 MiB. */
+/** A schema of 100 properties takes 10 KB. The manifest of a version, which repeats the file, may take 1 MiB. */
 export const MAX_REQUEST_DEFAULTS_BYTES = 256 * 1024;
 
 /** The schema of an adapter's defaults, with the names of request fields. */
@@ -19,10 +19,10 @@ export const requestDefaultsSchema = z
   })
   .partial();
 
-/** Fields for requests that leave them out. Only those that are set. */
+/** Fields for requests that leave them out. Contains only the fields that are set. */
 export type RequestDefaults = Readonly<z.infer<typeof requestDefaultsSchema>>;
 
-/** Reads the defaults in an adapter's folder. Undefined if it has none. Throws `FileError` naming the invalid field. */
+/** Reads the defaults in an adapter's folder. Undefined if it has none. Throws a `FileError` that names the invalid field. */
 export async function readRequestDefaults(directory: string): Promise<RequestDefaults | undefined> {
   const bytes = await loadIfPresent(
     path.join(directory, REQUEST_DEFAULTS_FILE),

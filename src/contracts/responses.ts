@@ -1,8 +1,8 @@
-// The objects of OpenAI's Responses API. One schema per object is both its type and its part of the published document.
+// The objects of OpenAI's Responses API. One schema per object defines both its type and its part of the published document.
 import { z } from '@hono/zod-openapi';
 import { chatTokenLogprobSchema, deletedOf, listOf, unixSeconds } from './openai.ts';
 
-/** An item of a conversation, as the chat template gets it. Texts are in one piece. */
+/** An item of a conversation in the form that the chat template takes. Each text is one string. */
 export const conversationItemSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('message'),
@@ -61,7 +61,7 @@ const functionCallSchema = z
 /** A call that the model made. */
 export type ResponseFunctionCall = z.infer<typeof functionCallSchema>;
 
-/** An item that the model made. */
+/** An item that the model produced. */
 export type ResponseOutputItem = ResponseOutputMessage | ResponseFunctionCall;
 
 const responseUsageSchema = z
@@ -135,7 +135,7 @@ export const responseSchema = z
     ...requestShape,
   })
   .openapi('Response');
-/** An answer of the Responses API. */
+/** A response object of the Responses API. */
 export type ApiResponse = z.infer<typeof responseSchema>;
 
 const keptItem = { id: z.string(), status: z.literal('completed') };
@@ -157,7 +157,7 @@ const inputItemSchema = z
     }),
   ])
   .openapi('ResponseItem');
-/** An item that a kept response answered. */
+/** An item in the input of a kept response. */
 export type ResponseItem = z.infer<typeof inputItemSchema>;
 
 export const inputItemListSchema = listOf(inputItemSchema).openapi('ResponseItemList');

@@ -1,11 +1,11 @@
-// The numeric sampling parameters of a request, one row each. Request schemas, generation_config.json, the engine's parameters and
-// the playground follow from the rows.
+// The numeric sampling parameters of a request, one row each. Request schemas, generation_config.json, the engine's parameters
+// and the playground follow from the rows.
 import { z } from 'zod';
 
 interface SamplingField {
   /** The name of the engine's parameter. */
   readonly param: string;
-  /** The value that changes nothing. */
+  /** The neutral value. */
   readonly neutral: number;
   readonly schema: z.ZodNumber;
   readonly help: string;
@@ -13,7 +13,7 @@ interface SamplingField {
   readonly label: string;
   /** Whether a model's generation_config.json can set it. */
   readonly isModelDefault?: true;
-  /** Whether OpenAI's clients have it. */
+  /** Whether OpenAI's clients support it. */
   readonly isOpenAi?: true;
   /** Whether the playground shows it under "More parameters". */
   readonly isAdvanced?: true;

@@ -1,4 +1,4 @@
-// A tenant: the owner of adapters, files, jobs and limits. Plain data. Does not know API keys.
+// A tenant: the owner of adapters, files, jobs and limits. Plain data, without API keys.
 
 /** A tenant. */
 export interface Tenant {
@@ -8,7 +8,7 @@ export interface Tenant {
   readonly isAdmin: boolean;
   /** The model that `default` stands for in this tenant's requests. Absent: the base. */
   readonly defaultModel?: string;
-  /** Names of adapters that it may use, with `*` as a wildcard. Absent: its own and the shared ones. */
+  /** Names of adapters that it may use, with `*` as a wildcard. Absent: its own adapters and the shared ones. */
   readonly allowedAdapters?: readonly string[];
   /** Its share of the engine relative to other tenants. Above 0. */
   readonly weight: number;
@@ -18,9 +18,9 @@ export interface Tenant {
 
 /** A tenant's part of the adapter cache, as fractions of it. */
 export interface AdapterCacheShare {
-  /** The part that stays its own even if it is idle. Default: 0. */
+  /** The part that it keeps even while it is idle. Default: 0. */
   readonly reserved?: number;
-  /** The most that it may use, even if memory is free. Default: 1. */
+  /** The most that it may use, even if more is free. Default: 1. */
   readonly max?: number;
 }
 
@@ -35,16 +35,16 @@ export interface TenantLimits {
   readonly concurrentRequests?: number;
 }
 
-/** A tenant's id. It is also the first level of keys in a store, so it has no separator and no `..`. */
+/** A tenant's id. It is also the first level of keys in a store, so it contains no separator and no `..`. */
 export const TENANT_PATTERN = /^(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,62}$/;
 
-/** The owner of what all tenants may use. No key belongs to it. */
+/** The owner of everything that all tenants may use. No key belongs to it. */
 export const SHARED_OWNER = 'shared';
 
 /** The only tenant if there is no keys file. */
 export const LOCAL_TENANT: Tenant = { id: 'local', isAdmin: false, weight: 1, limits: {} };
 
-/** Whether the tenant's patterns allow an adapter, by its name without version and alias. */
+/** Whether the tenant's patterns allow an adapter, given its name without version and alias. */
 export function mayUseAdapter({ allowedAdapters }: Tenant, name: string): boolean {
   return allowedAdapters?.some((pattern) => matches(pattern.split('*'), name)) ?? true;
 }

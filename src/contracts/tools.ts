@@ -1,13 +1,13 @@
-// Tools and their calls, as OpenAI's API and its fine-tuning files write them. Does not know models: how a model is told of
-// tools, and how it calls them, is a matter of `src/tools`.
+// Tools and their calls, as OpenAI's API and its fine-tuning files write them. `src/tools` handles how a model sees tools and
+// how it calls them.
 import { z } from 'zod';
 import { parseShallowText } from '../common/json-scan.ts';
 
-/** As many as in OpenAI's API. Each is a part of the prompt. */
+/** As many as OpenAI's API allows. Each is a part of the prompt. */
 export const MAX_TOOLS = 128;
-/** OpenAI's limit. Templates write names without escaping, so other characters could break out of their place. */
+/** OpenAI's limit. Templates write names without escaping, so other characters could break out of the name. */
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
-/** A call's id comes from a server. OpenAI's have 29 characters. */
+/** A server creates a call's id. OpenAI's have 29 characters. */
 const MAX_ID_LENGTH = 256;
 
 /** Schemas are walked recursively. Real ones have fewer than 20 levels. */
@@ -17,7 +17,7 @@ const MAX_SCHEMA_DEPTH = 64;
 export interface FunctionTool {
   readonly name: string;
   readonly description?: string | undefined;
-  /** The JSON Schema of its arguments. Absent: it takes none. */
+  /** The JSON Schema of its arguments. Absent if it takes none. */
   readonly parameters?: Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -59,7 +59,7 @@ const parametersSchema = z
     return z.NEVER;
   });
 
-/** A function, as `functions` and the function tools of `tools` have it. */
+/** A function, in the form that `functions` and the function tools in `tools` share. */
 export const functionSchema = z
   .strictObject({
     name: toolName,
@@ -81,12 +81,12 @@ const toolSchema = z
     path: ['type'],
     message: 'only tools of type function are supported',
     params: { code: 'unsupported_parameter' },
-    abort: true, // otherwise the list is checked with an entry that is not a tool
+    abort: true, // the checks of the list expect only tools
   })
   .pipe(z.strictObject({ type: z.literal('function'), function: functionSchema }))
   .transform((tool) => tool.function);
 
-/** Adds an issue for the first name that an earlier function has, at the place that `pathOf` returns. */
+/** Adds an issue for the first duplicate name, at the path that `pathOf` returns. */
 export function refuseTwins(pathOf: (index: number) => PropertyKey[]) {
   return (tools: readonly FunctionTool[], ctx: z.RefinementCtx): void => {
     const names = tools.map(({ name }) => name);
@@ -119,7 +119,7 @@ function isJsonObject(text: string): boolean {
   }
 }
 
-/** A function's name and arguments. Some clients write no arguments as an empty text. */
+/** A function's name and arguments. Some clients write an empty text if there are no arguments. */
 export const calledFunctionSchema = z.strictObject({
   name: toolName,
   arguments: z
@@ -137,7 +137,7 @@ export const toolCallsSchema = z
         type: z.literal('function', 'only calls of type function are supported').optional(),
         /** OpenAI's clients add the parsed arguments to the calls that they keep. */
         function: calledFunctionSchema.extend({ parsed_arguments: z.unknown().optional() }),
-        /** Their place in a stream, which clients may leave in. */
+        /** Their index in a stream, which clients may leave in. */
         index: z.int().nullish(),
       })
       .transform(
@@ -160,13 +160,13 @@ export const toolCallsSchema = z
     });
   });
 
-/** The parts of a message that connect calls and their results. */
+/** The parts of a message that link calls and their results. */
 export interface CallMessage {
   readonly toolCalls?: readonly ToolCall[] | undefined;
   readonly toolCallId?: string | undefined;
 }
 
-/** Returns the first message that answers a call which no message before it has made, or -1. */
+/** Returns the index of the first message that answers a call which no earlier message made, or -1. */
 export function findOrphan(messages: readonly CallMessage[]): number {
   const made = new Set<string>();
   return messages.findIndex(({ toolCalls = [], toolCallId }) => {

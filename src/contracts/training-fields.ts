@@ -18,7 +18,7 @@ type JobShape = {
       : z.ZodOptional<Table[Key]['schema']>;
 };
 
-/** The keys whose rows have these properties. */
+/** The keys of rows with these properties. */
 type KeysWith<Part> = {
   [Key in TrainingKey]: Table[Key] extends Part ? Key : never;
 }[TrainingKey];
@@ -40,7 +40,7 @@ export interface Hyperparameter {
   readonly schema: z.ZodType<number>;
   /** Completes "must be auto or …". */
   readonly rule: string;
-  /** What `auto` stands for. */
+  /** The value that `auto` stands for. */
   readonly default: number;
 }
 
@@ -111,7 +111,7 @@ function rowOf(key: string): TrainingSetting | undefined {
   return ROWS.find(([name]) => name === key)?.[1];
 }
 
-/** Returns the name by which the user of an interface knows a setting, by its key in a job file. */
+/** Returns the name of a setting in a user's interface, by its key in a job file. */
 export type SettingNames = (key: string) => string;
 
 /** The fields of an API request with their paths, such as `lorikeet.rank`. A setting without a field keeps its key. */
@@ -121,7 +121,7 @@ export const apiPathOf: SettingNames = (key) => {
   return api.group ? `${api.group}.${api.name}` : api.name;
 };
 
-/** Returns the names of settings as a command line, a job file or the API gives them. */
+/** Returns the names of settings in a command line, a job file or the API. */
 export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingNames {
   if (isFromApi) return apiPathOf;
   return (key) => {
@@ -131,8 +131,8 @@ export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingN
 }
 
 /**
- * Returns a job's faults with its settings renamed: the key at the start of a line, the key that it cannot be combined with, and
- * keys that are not English words, such as `trainHead`.
+ * Renames the settings in the faults of a job: the key at the start of a line, the key that it conflicts with, and keys that
+ * are not English words, such as `trainHead`.
  */
 export function nameSettings(faults: string, names: SettingNames): string {
   const rename = (key: string) => (rowOf(key) ? names(key) : key);
@@ -165,7 +165,7 @@ export function trainingSettingsTable(): string {
   return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
-/** Renames an API object's fields from `snake_case` to `camelCase`, in nested objects too, and drops unset ones. */
+/** Renames an API object's fields from `snake_case` to `camelCase`, including nested objects, and drops unset ones. */
 export function fromWire(value: object): Record<string, unknown> {
   return renameKeys(value, toCamelCase);
 }
@@ -197,7 +197,7 @@ const KIND_OF_TYPE: Partial<Record<z.core.$ZodTypeDef['type'], FlagKind>> = {
   boolean: 'boolean',
 };
 
-/** Returns how the command line reads a setting; undefined if it has no flag. */
+/** Returns how the command line reads a setting. Undefined if it has no flag. */
 function flagKind({ flag, schema }: TrainingSetting): FlagKind | undefined {
   if (flag) return flag === 'none' ? undefined : flag;
   if (schema instanceof z.ZodArray) {
@@ -210,7 +210,7 @@ function flagOf(key: string): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Describes what a job without the setting uses; empty if nothing. */
+/** Describes what a job uses without the setting. Empty if nothing. */
 function absentValue(row: Pick<TrainingSetting, 'default' | 'fallback'>): string {
   if (row.fallback !== undefined) return row.fallback;
   if (row.default === undefined) return '';

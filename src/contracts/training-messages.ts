@@ -15,13 +15,13 @@ export interface JobSource {
 /** A request to plan a job, or to estimate one for a model that need not exist. */
 export interface PlanRequest {
   readonly job: JobSource;
-  /** A number of parameters, such as `7B`, instead of the job's model. */
+  /** A number of parameters, such as `7B`, in place of the job's model. */
   readonly size: string | undefined;
-  /** A config.json instead of the job's model. */
+  /** A config.json in place of the job's model. */
   readonly configFile: string | undefined;
   /** Memory in bytes. Absent: this machine's. */
   readonly memory: number | undefined;
-  /** A job with fewer rows is rejected. Absent: it causes a warning. */
+  /** A job with fewer rows is rejected. Absent: it only causes a warning. */
   readonly minExamples?: number;
 }
 
@@ -43,33 +43,33 @@ export interface Publishing {
 /** Limits of the gates. A gate whose limit is absent uses its default. */
 export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 
-/** Gates of a run. Absent: the job's. False: gates that fail only cause warnings. */
+/** The gates of a run. Absent: the job's. False: failing gates only cause warnings. */
 interface Gated {
   readonly gate?: GateSettings | false;
 }
 
 /** A request to evaluate an existing adapter. */
 export interface EvalRequest {
-  /** Folder or name of the base. Absent: the one that is served by default. */
+  /** Folder or name of the base. Absent: the base that is served by default. */
   readonly model: string | undefined;
   /** A PEFT folder, or a published adapter: `name`, `name@version` or `name:alias`. */
   readonly adapter: string;
   /** The owner of the published adapter. */
   readonly tenant: string;
   readonly store: string | undefined;
-  /** A JSONL file with rows that it was not trained on. Absent: the validation is skipped. */
+  /** A JSONL file of rows that the adapter was not trained on. Absent: the validation is skipped. */
   readonly data: string | undefined;
-  /** A JSON file with the request field `response_format`. Absent: the adapter's own, if it has one. */
+  /** A JSON file with the request field `response_format`. Absent: the adapter's own format, if it has one. */
   readonly responseFormatFile: string | undefined;
-  /** How rows show calls of tools. Absent: as the base's chat template shows them. */
+  /** How rows show tool calls. Absent: as the base's chat template does. */
   readonly toolFormat: ToolFormatName | undefined;
   readonly gate: GateSettings;
   readonly isJson: boolean;
 }
 
 /**
- * How a trainer shares the cores: `idle` takes only what nobody else wants, by the system's idle scheduling class if there is
- * one; `nice` is a low priority.
+ * How a trainer shares the cores: `idle` takes only CPU time that nothing else wants, by the system's idle scheduling class if
+ * there is one; `nice` is a low priority.
  */
 export const TRAIN_PRIORITIES = ['idle', 'nice'] as const;
 /** One of the priorities. */
@@ -89,13 +89,13 @@ export type TrainerRequest =
   | ({ readonly command: 'eval' } & EvalRequest);
 
 /**
- * The first message to the trainer: its command. It is not passed as an argument, because arguments are limited (to
- * 128 KiB each on Linux) and visible to all users of the machine.
+ * The first message to the trainer: its command. An argument would not do, because arguments are limited (to 128 KiB each on
+ * Linux) and visible to all users of the machine.
  */
 export interface RequestMessage {
   readonly type: 'request';
   readonly request: TrainerRequest;
-  /** Absent: the process keeps the priority that it was started with. */
+  /** Absent: the process keeps its priority. */
   readonly priority?: TrainPriority;
 }
 
@@ -115,7 +115,7 @@ export interface StepMessage {
   readonly tokensPerSecond: number;
   /** Share of trained tokens that the model predicts correctly. */
   readonly tokenAccuracy: number;
-  /** Over the whole validation split. Only present after a validation. */
+  /** Over the whole validation split. Present only after a validation. */
   readonly validationLoss?: number;
   readonly validationTokenAccuracy?: number;
 }
@@ -134,7 +134,7 @@ export interface EventMessage {
 export interface SnapshotMessage {
   readonly type: 'snapshot';
   readonly step: number;
-  /** A PEFT folder. It is kept until there are three newer ones. */
+  /** A PEFT folder. It is kept until three newer ones exist. */
   readonly directory: string;
   readonly metrics: SnapshotMetrics;
 }
@@ -154,14 +154,14 @@ export const faultSchema = z.object({
   message: z.string(),
   /** The job's field at fault, by its name in the API. */
   param: z.string().nullable(),
-  /** The first ten line numbers at fault in the file, counted from 1. */
+  /** The first ten faulty line numbers in the file, counted from 1. */
   lines: z.array(z.int()).readonly().exactOptional(),
 });
 
-/** The reason why a run cannot start or continue. */
+/** The reason that a run cannot start or continue. */
 export type Fault = Readonly<z.infer<typeof faultSchema>>;
 
-/** The disk of a run is full. The run resumes from its checkpoint when there is space again. */
+/** The disk of a run is full. The run resumes from its checkpoint once there is space again. */
 export const DISK_FULL_FAULT = {
   code: 'disk_full',
   message:
@@ -177,11 +177,11 @@ export interface TrainedMessage {
   /** A CSV file with the metrics of all steps. */
   readonly resultFile: string;
   readonly totalSteps: number;
-  /** Tokens of all steps, including those before a resume. */
+  /** Tokens of all steps, including the steps before a resume. */
   readonly trainedTokens: number;
 }
 
-/** An example of the first batch, and which parts of it the model is trained on. */
+/** An example of the first batch, and the parts of it that the model is trained on. */
 export interface PlannedExample {
   readonly text: string;
   /** Half-open ranges in UTF-16 units, in order and without gaps. */
@@ -197,7 +197,7 @@ export interface JobPlan {
   readonly method: string;
   /** The arithmetic of the frozen linears: float32 or int8. */
   readonly compute: string;
-  /** The arithmetic that is best on this machine. */
+  /** The best arithmetic on this machine. */
   readonly recommendedCompute: string;
   readonly examples: number;
   readonly validationExamples: number;
@@ -206,7 +206,7 @@ export interface JobPlan {
   readonly trainedTokens: number;
   /** Share of tokens that the model is not trained on. */
   readonly maskedShare: number;
-  /** Number of examples that are cut off at `maxLength`. */
+  /** How many examples are truncated at `maxLength`. */
   readonly truncated: number;
   readonly maxLength: number;
   readonly duplicates: number;
@@ -239,14 +239,14 @@ export type TrainerMessage =
   | StepMessage
   | EventMessage
   | SnapshotMessage
-  /** Sent at the end, whether the gates pass or not. */
+  /** Sent at the end, even if gates fail. */
   | { readonly type: 'card'; readonly card: EvaluationCard }
   | TrainedMessage
   /** The last message of a run that failed or cannot start. */
   | ({ readonly type: 'fault' } & Fault)
   /** Sent before the `result` of the command `plan` for a job. */
   | { readonly type: 'plan'; readonly plan: JobPlan }
-  /** A line for the user about the progress. */
+  /** A progress line for the user. */
   | { readonly type: 'note'; readonly text: string }
   /** The output of the command. */
   | { readonly type: 'result'; readonly text: string };

@@ -1,5 +1,5 @@
-// The origin of a trained adapter: the program and the data that made it. The trainer writes it beside the adapter's own
-// files, and a publication copies it to the manifest.
+// The origin of a trained adapter: the program and the data that made it. The trainer writes it into the adapter's folder, and
+// publishing copies it to the manifest.
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
@@ -17,9 +17,9 @@ const fileSchema = z.object({ sha256: digest, byteSize: z.int().positive() });
 export const trainingOriginSchema = z.object({
   /** The name and version of the program. */
   program: z.string().min(1).max(128),
-  /** The training file, as it was read. */
+  /** The training file in the form in which it was read. */
   data: fileSchema,
-  /** The validation file. Absent: there was none, or the validation rows are part of `data`. */
+  /** The validation file. Absent: there was none, or the validation rows were taken from `data`. */
   validation: fileSchema.exactOptional(),
   /** The digest of the adapter that the run started from. */
   init_adapter: digest.exactOptional(),
@@ -30,7 +30,7 @@ export type TrainingOrigin = Readonly<z.infer<typeof trainingOriginSchema>>;
 /** The SHA-256 in hex and the size of a file. */
 export type FileDigest = TrainingOrigin['data'];
 
-/** Reads the origin in an adapter's folder. Undefined if it has none. Throws `FileError` naming the invalid field. */
+/** Reads the origin in an adapter's folder. Undefined if it has none. Throws a `FileError` that names the invalid field. */
 export async function readTrainingOrigin(directory: string): Promise<TrainingOrigin | undefined> {
   const bytes = await loadIfPresent(path.join(directory, TRAINING_ORIGIN_FILE), SMALL_FILE_BYTES);
   return bytes && parseFileValue(trainingOriginSchema, parse(bytes), TRAINING_ORIGIN_FILE);

@@ -6,10 +6,10 @@ export type FlagKind = 'text' | 'number' | 'boolean' | 'names' | 'numbers';
 
 /** A field of a request of the fine-tuning API. */
 interface ApiField {
-  /** The object of the request that has it; absent: the request itself. */
+  /** The object of the request that contains it. Absent: the request itself. */
   readonly group?: 'hyperparameters' | 'lorikeet';
   readonly name: string;
-  /** Accepts its values over the API; absent: those of the job file. */
+  /** Parses its values in API requests. Absent: the job file's schema does. */
   readonly schema?: z.ZodType;
   /** Completes "must be auto or …". */
   readonly rule?: string;
@@ -21,17 +21,17 @@ export interface TrainingSetting {
   readonly schema: z.ZodType;
   /** One line for --help and the documentation. */
   readonly help: string;
-  /** The value in a job that does not set it. */
+  /** The default value. */
   readonly default?: unknown;
-  /** Describes what an unset one means if that depends on the rest of the job. */
+  /** Describes the default if it depends on the rest of the job. */
   readonly fallback?: string;
   readonly isRequired?: true;
-  /** Default: by the schema. Records and tuples have no flag: they can be set in a job file only. */
+  /** Default: follows from the schema. Records and tuples have no flag and can only be set in a job file. */
   readonly flag?: FlagKind | 'none';
   /** Absent: the API cannot set it. */
   readonly api?: ApiField;
-  /** Without adapters, or without validation rows, the setting would do nothing, so it is refused. */
+  /** Refused without adapters, or without validation rows, because the setting would have no effect. */
   readonly needs?: 'adapter' | 'validation';
-  /** False: a checkpoint fits runs that differ in the setting. The contents of files are compared, their paths are not. */
+  /** False: runs that differ in the setting may share a checkpoint. The contents of files are compared, not their paths. */
   readonly isHashed?: false;
 }

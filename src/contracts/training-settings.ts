@@ -1,21 +1,21 @@
 // Every setting of a training run, as one table. The command line, the job file, the fine-tuning API and docs/training.md
-// derive from it. It knows values and names; what a setting does is the trainer's.
+// derive from it. The table defines names and values; the trainer gives them their effect.
 import { z } from 'zod';
 import { ADAPTER_KIND_SETTINGS } from './adapter-kind-settings.ts';
 import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 import type { TrainingSetting } from './training-setting.ts';
 
-/** The largest rank of an adapter. Beyond it a full weight is smaller for most layers. */
+/** The largest rank of an adapter. Beyond it, the full weights of most layers are smaller. */
 export const MAX_RANK = 512;
-/** The rank of an adapter if the job does not choose one. */
+/** The rank of an adapter if the job sets none. */
 export const DEFAULT_RANK = 16;
-/** The most classes of a classifier: enough for every data set of intents, and a bound for one answer. */
+/** The most classes of a classifier: enough for every intent data set, and a bound on the response. */
 export const MAX_LABELS = 1024;
-/** Characters of a class's name. */
+/** The most characters of a class name. */
 export const MAX_LABEL_LENGTH = 256;
-/** The largest seed that OpenAI's API takes. */
+/** The largest seed that OpenAI's API allows. */
 const MAX_SEED = 2_147_483_647;
-/** Days of training at any speed; more is a slip of the finger. */
+/** Days of training at any speed. More is a typo. */
 const MAX_STEPS = 10_000_000;
 /** The server reads an adapter_config.json of up to 64 KiB, with expressions of up to 2,048 characters. */
 const TARGET_LIMITS = { names: 64, nameLength: 256, patternLength: 2048 };
@@ -37,7 +37,7 @@ const targets = z.union(
   `must be all-linear, a regular expression of up to ${TARGET_LIMITS.patternLength} characters, or a list of up to ${TARGET_LIMITS.names} module names of up to ${TARGET_LIMITS.nameLength}`,
 );
 
-/** The limits of the gates: what an adapter must reach to be published. */
+/** The gates' limits: what an adapter must reach to be published. */
 export const GATE_SETTINGS = {
   margin: {
     schema: z.number(),
@@ -58,7 +58,7 @@ export const gateSchema = z.object({
   maxForgetting: GATE_SETTINGS.maxForgetting.schema.optional(),
 });
 
-/** Every setting: a row. */
+/** All settings, one row each. */
 export const TRAINING_SETTINGS = {
   model: {
     schema: text,
@@ -177,7 +177,7 @@ export const TRAINING_SETTINGS = {
     default: 'float32',
     help: 'float32 or int8: the arithmetic of the frozen linears and the logits; int8 is faster',
     api: { group: 'lorikeet', name: 'compute' },
-    // A checkpoint has it as a field of its own, which a resumed run must match.
+    // A checkpoint stores it in a separate field, which a resumed run must match.
     isHashed: false,
   },
   learningRate: {

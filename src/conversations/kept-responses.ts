@@ -1,5 +1,5 @@
-// Responses that the server keeps, so a later request can continue or read them: one object each, under the tenant's
-// prefix. An expired one is unknown at once, and its object is deleted by the next sweep. Knows no HTTP.
+// Responses that the server keeps so that a later request can continue or read them: one object each, under the tenant's
+// prefix. An expired response counts as unknown, and the next sweep deletes its object.
 
 import { z } from 'zod';
 import { type Marked, Records } from '../../adapters/store/documents.ts';
@@ -13,15 +13,15 @@ const recordSchema = z.object({
   mark: z.string(),
   /** Unix milliseconds. */
   expiresMs: z.int(),
-  /** The items that it answered: those of earlier responses, then its own. Without instructions. */
+  /** The items that it answered: first the items of earlier responses, then its own input. Without instructions. */
   input: z.array(conversationItemSchema),
-  /** The response's own items, in the order of its output. */
+  /** The items that the response produced, in the order of its output. */
   output: z.array(conversationItemSchema),
-  /** The answer as JSON text. Schemas in it may be nested deeper than documents are read. */
+  /** The response as JSON text, because its schemas may be nested deeper than stored documents are read. */
   response: z.string(),
 });
 
-/** The part of an answer that later requests need. */
+/** The part of a response that later requests need. */
 const answerSchema = z.object({ output: z.array(z.object({ id: z.string() })) });
 
 function faultOf({ response, output }: z.infer<typeof recordSchema>): string | undefined {
@@ -36,26 +36,26 @@ function faultOf({ response, output }: z.infer<typeof recordSchema>): string | u
 /** A response and the items before it. */
 export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'mark' | 'expiresMs'>;
 
-/** Settings of `KeptResponses`. */
+/** The retention and the limits of kept responses. */
 export interface KeptResponsesOptions {
   readonly store: GuardedStore;
   /** How long a response is kept. */
   readonly keepMs: number;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
-  /** Bytes of one tenant's responses; a sweep deletes the oldest ones beyond it. */
+  /** The most bytes of one tenant's responses. Beyond it, a sweep deletes the oldest ones. */
   readonly maxBytes: number;
-  /** Responses of one tenant, as well. */
+  /** The most responses of one tenant, with the same effect. */
   readonly maxPerTenant?: number;
 }
 
 /** Ids are parts of keys. */
 const RESPONSE_ID = /^resp_[0-9a-f]{32}$/;
-/** A body of 1 MiB, escaped, and an answer of 2048 tokens with 20 alternatives each. */
+/** A body of 1 MiB, escaped, and a response of 2048 tokens with 20 alternatives each. */
 const MAX_RECORD_BYTES = 8 * 2 ** 20;
-/** A tenant must not fill the store: 10,000 short conversations are some 50 MB. */
+/** Keeps a tenant from filling the store: 10,000 short conversations take about 50 MB. */
 const MAX_PER_TENANT = 10_000;
-/** Between two sweeps a server adds at most this part of a tenant's limits, or `MAX_RECORD_BYTES`. */
+/** Between two sweeps, a server adds at most this part of a tenant's limits, or `MAX_RECORD_BYTES`. */
 const SWEEP_AFTER = 0.1;
 
 const prefixOf = (tenant: string) => `${tenant}/.responses/`;
@@ -64,7 +64,7 @@ const prefixOf = (tenant: string) => `${tenant}/.responses/`;
 export class KeptResponses {
   readonly #options: KeptResponsesOptions;
   readonly #records: Records<z.infer<typeof recordSchema> & Marked>;
-  /** The responses that this server kept since the tenant's last sweep. */
+  /** The responses that this server has kept since the tenant's last sweep. */
   readonly #sinceSweep = new Map<string, { count: number; bytes: number }>();
 
   constructor(options: KeptResponsesOptions) {
@@ -95,8 +95,8 @@ export class KeptResponses {
   }
 
   /**
-   * Returns undefined if the response is unknown, expired or another tenant's. Throws `ServeError` (`object_damaged`) that
-   * names the field `param` of the request.
+   * Returns a response, or undefined if it is unknown, expired or another tenant's. If it is damaged, throws a `ServeError`
+   * (`object_damaged`) that names the request's field `param`.
    */
   async find(
     tenant: string,

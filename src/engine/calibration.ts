@@ -1,5 +1,5 @@
-// Runs a served model over token ids and measures what its numbers are like: the largest keys and values, for the scales of an
-// int8 cache, and the largest inputs of the fused linears, for the row form of int8.
+// Runs a served model over token ids and measures its values: the largest keys and values, for the scales of an int8 cache, and
+// the largest inputs of the fused linears, for their per-token form.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { KvMaxima } from '../model/kv-scales.ts';
@@ -19,22 +19,22 @@ import { ModelRunner } from './model-runner.ts';
 import { openServingFolder, type ServingModel } from './serving-folder.ts';
 import { explainFailure } from './trial-run.ts';
 
-/** The tokens are read in windows of this length, as if each were a prompt, and those in chunks. */
+/** The tokens are read in windows of this length, each like a prompt, and the windows in chunks. */
 const WINDOW_TOKENS = 512;
 const CHUNK_TOKENS = 256;
-/** How long a run goes on after the signal. A chunk of a large base takes many seconds. */
+/** How often a run checks the signal. A chunk of a large base takes many seconds. */
 const STOP_POLL_MS = 100;
 
 /** How a model reads the tokens. */
 export interface ReadingOptions {
   readonly runtime?: RuntimeOptions;
-  /** Ends the reading within a run, and rejects with an `AbortError`. */
+  /** Ends the reading, even during a run, which rejects with an `AbortError`. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Returns the maxima of each layer over the tokens. The cache holds floats, so the scales come from what is really cached,
- * whatever the form of the weights. The last tokens that fill no window are left out. Throws `FileError` if the folder is
+ * Returns the maxima of each layer over the tokens. They are measured on a cache of floats, so they describe the cached values
+ * in every form of the weights. Tokens at the end that fill no window are left out. Throws `FileError` if the folder is
  * invalid.
  */
 export async function measureKvMaxima(
@@ -83,8 +83,8 @@ export async function measureInputMaxima(
 }
 
 /**
- * Returns the error of each fused linear's row form as a share of the product in blocks, the largest mean of any chunk of the
- * text, in the same order. Throws `FileError` if the folder is invalid. Asserts that it has a row form.
+ * Returns the error of each fused linear's per-token form, relative to the product in blocks: the largest mean of any chunk of
+ * the text, in the same order. Throws `FileError` if the folder is invalid. Asserts that the folder has a per-token form.
  */
 export async function measureRowErrors(
   servingDir: string,
@@ -119,7 +119,7 @@ function observationTensors(
   return tensors;
 }
 
-/** Looks at a model while it reads a text. */
+/** Observes a model while it reads a text. */
 interface Observer {
   readonly observed?: {
     readonly kind: Observed;
@@ -127,7 +127,7 @@ interface Observer {
     readonly outputs: ReadonlyMap<string, OrtTensor>;
   };
   afterChunk?(): void;
-  /** The cache then holds one window. */
+  /** Called when the cache holds a whole window. */
   afterWindow?(cache: KvCache): void;
 }
 
@@ -137,7 +137,7 @@ async function readWindows(
   { observed, afterChunk, afterWindow }: Observer,
 ): Promise<void> {
   const { config, file } = served;
-  separateLargeBlocks(); // this process goes on without the model
+  separateLargeBlocks(); // this process continues without the model
   const maxSeqLength = Math.min(WINDOW_TOKENS, config.maxPositions, tokenIds.length);
   const cache = new KvCache(config, { slotCount: 1, maxSeqLength });
   const slots = new AdapterSlots(config, { capacity: 1, capacityBytes: 0 });
@@ -152,7 +152,7 @@ async function readWindows(
       logitRows: [chunk.length - 1],
       lora: { kind: 'none' },
     });
-  // Again and again, because a run that still waits for its session would miss a single one.
+  // Terminates repeatedly, because a run that still waits for its session would miss a single call.
   const stopping = setInterval(() => signal?.aborted && runner.terminate(), STOP_POLL_MS);
   try {
     for (let start = 0; start + maxSeqLength <= tokenIds.length; start += maxSeqLength) {

@@ -1,4 +1,4 @@
-// Runs the next token of each running row: all rows together, or with drafts and forced tokens row after row. Knows no prompt.
+// Decodes: runs the next token of each running row, all rows together, or row after row with drafts and forced tokens.
 import { ServeError } from '../common/errors.ts';
 import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
@@ -16,7 +16,7 @@ import { isFiniteRow, type LogitsRow } from './logits.ts';
 import type { LoraInput } from './model-input.ts';
 import type { ModelRunner } from './model-runner.ts';
 
-/** The parts of an engine that a decode uses. */
+/** The parts of an engine that decoding uses. */
 interface DecodeParts {
   readonly runner: ModelRunner;
   readonly slots: AdapterSlots;
@@ -31,11 +31,11 @@ export class Decode {
     this.#parts = parts;
   }
 
-  /** Rejects with `PartialDecode` if one of several runs fails. */
+  /** Rejects with `PartialDecode` if a run fails after others have succeeded. */
   async run(batch: DecodeBatch): Promise<BatchResult> {
     if (!batch.rows.some(({ forcedIds = [] }) => forcedIds.length > 0))
       return this.#decodeRows(batch);
-    // A draft that is certain: one run for the forced tokens and the next one.
+    // Forced tokens are a draft that is certain: one run takes them and the next token.
     const [{ forcedIds, ...only }, ...others] = batch.rows as [DecodeRow, ...DecodeRow[]];
     if (others.length === 0)
       return this.#decodeRows({ ...batch, rows: [{ ...only, draftIds: forcedIds ?? [] }] });
@@ -54,7 +54,7 @@ export class Decode {
     }
   }
 
-  /** Runs the last token of a row and its forced tokens but the last one. Returns the forced tokens, or a failure. */
+  /** Runs a row's last token and all its forced tokens except the last. Returns the forced tokens, or a failure. */
   async #runForced(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
     const { tokenId, forcedIds = [], sampler } = row;
     if (forcedIds.length === 0) return [];
@@ -105,14 +105,14 @@ export class Decode {
   }
 
   /**
-   * Runs the last token of one row together with its drafts. The runtime's attention takes several tokens only of a single
-   * sequence. Rejected drafts stay in the cache after the row's end. The next run overwrites them.
+   * Runs one row's last token together with its drafts. The runtime's attention takes several tokens only for a single
+   * sequence. Rejected drafts stay in the cache after the end of the row, and the next run overwrites them.
    */
   async #decodeAlone(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
     const { tokenId, draftIds = [] } = row;
     const tokenIds = [tokenId, ...draftIds];
     const logits = await this.#runTokens(row, slot, tokenIds);
-    // A NaN of a wrong draft reaches the tokens before it: attention multiplies it by a weight of zero.
+    // A NaN at a wrong draft also reaches earlier tokens: attention multiplies it by a weight of zero, which gives NaN.
     const isSpoiled = draftIds.length > 0 && !logits.every(isFiniteRow);
     if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
     const results: RowResult[] = [];
@@ -132,7 +132,7 @@ export class Decode {
   }
 }
 
-/** How each row uses its adapter; undefined: the base. */
+/** How each row uses its adapter. Undefined: all rows use the base. */
 export function toLoraInput(
   slots: AdapterSlots,
   adapters: readonly (AdapterKey | undefined)[],
@@ -151,7 +151,9 @@ function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
   return { ...row, tokenId: forcedIds.at(-1) ?? row.tokenId, pastLength };
 }
 
-/** The results of each row: of its forced tokens, then of those after them. A row whose forced tokens failed has no others. */
+/**
+ * Joins each row's results: forced tokens first, then the tokens after them. A row whose forced tokens failed has no others.
+ */
 function withHeads(
   heads: readonly RowResult[][],
   decoded: readonly (readonly RowResult[])[],
@@ -160,7 +162,7 @@ function withHeads(
   return heads.map((head, i) => (isLost(head) ? head : [...head, ...(decoded[i] ?? [])]));
 }
 
-/** Runs another row. If it fails, rejects with `PartialDecode`, which has the results of the rows before it. */
+/** Runs another row. If it fails, rejects with a `PartialDecode` that carries the results of the rows before it. */
 async function orPartial<T>(rows: readonly RowResult[][], run: () => Promise<T>): Promise<T> {
   try {
     return await run();
@@ -173,7 +175,7 @@ function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
   return draftIds.length > 0;
 }
 
-/** Samples a token from each row, up to the first one that fails or whose tokens are still being matched. */
+/** Samples a token from each row, and stops at the first row that fails or whose token is still being matched. */
 export function sampledAll(sampler: TokenSource, rows: readonly LogitsRow[]): RowResult[] {
   const results: RowResult[] = [];
   for (const row of rows) {
@@ -185,7 +187,7 @@ export function sampledAll(sampler: TokenSource, rows: readonly LogitsRow[]): Ro
   return results;
 }
 
-/** A grammar may refuse to go on, which must not end the other rows. */
+/** A grammar may refuse to continue. This must not end the other rows. */
 function sampled(sampler: TokenSource, row: LogitsRow): RowResult {
   try {
     const token = sampler.sample(row);

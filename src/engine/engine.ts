@@ -1,5 +1,5 @@
-// Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Knows
-// token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
+// Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Works on token
+// ids, KV slots and adapter digests; text, tenants and queues stay outside.
 
 import { hash } from 'node:crypto';
 import type { AdapterShape, AdapterWeights } from '../../adapters/peft/weights.ts';
@@ -26,7 +26,7 @@ import { PrefixCache } from './prefix/prefix-cache.ts';
 import { openServingFolder, readKvScales } from './serving-folder.ts';
 import { tryBase } from './trial-run.ts';
 
-/** The rest is for the base, the cache and, while slots are being widened, the old slots. */
+/** The rest holds the base, the cache and, while slots are being widened, the old slots. */
 const ADAPTER_SLOTS_SHARE = 0.5;
 
 const FLOAT_NAMES: Readonly<Record<FloatType, string>> = { float32: 'f32', float16: 'f16' };
@@ -37,19 +37,17 @@ export interface EngineOptions {
   readonly servingDir: string;
   /** KV cache slots. */
   readonly slotCount: number;
-  /** Positions of a slot, at most those of the model. */
+  /** Positions of a slot. At most the model's. */
   readonly maxSeqLength: number;
   /** The elements of the KV cache; `int8` needs a folder with scales. Default: `f32`. */
   readonly kv?: KvType;
-  /** How many adapters can be attached at once. Default: `slotCount`. */
+  /** The most adapters that can be attached at the same time. Default: `slotCount`. */
   readonly adapterSlotCount?: number;
   /** Memory for the adapter slots in use, in bytes. Default: half of the memory limit. */
   readonly adapterSlotBytes?: number;
-  /** Memory for the prefix cache, in bytes. Default: 0, no cache. A device has none. */
+  /** Memory for the prefix cache, in bytes. Default: 0, no cache. On a device there is no prefix cache. */
   readonly prefixCacheBytes?: number;
-  /**
-   * The fewest token rows of a run for which int8 linears take the row form, if the folder has it. Default: never.
-   */
+  /** Runs with at least this many token rows use the per-token form of int8 linears, if the folder has it. Default: never. */
   readonly perTokenFormFrom?: number;
   readonly runtime?: RuntimeOptions;
 }
@@ -73,8 +71,8 @@ export class Engine {
   readonly #decode: Decode;
 
   /**
-   * Throws `ConfigError` if the cache does not fit, the provider is missing or the base cannot run, `FileError` if the folder
-   * is invalid.
+   * Throws `ConfigError` if the cache does not fit, the provider is missing or the base cannot run, and `FileError` if the
+   * folder is invalid.
    */
   static async create(options: EngineOptions): Promise<Engine> {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
@@ -122,12 +120,12 @@ export class Engine {
     this.config = parts.config;
   }
 
-  /** Undefined if prefixes are not cached. */
+  /** The prefix cache. Undefined if prefixes are not cached. */
   get prefixes(): PrefixCache | undefined {
     return this.#parts.prefixes;
   }
 
-  /** Creates the sessions and copies the weights that the adapter's first run would otherwise wait for. */
+  /** Creates the sessions and copies the weights in advance, so that the adapter's first run does not wait for them. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
     const { targets, parts } = widerForm(this.#parts.slots.form, weights);
     await this.#parts.runner.prepare({ kind: 'single', targets, parts });
@@ -136,7 +134,7 @@ export class Engine {
     await this.#parts.slots.prepare(weights);
   }
 
-  /** Creates the sessions that embeddings need, of the base or of an adapter. */
+  /** Creates the sessions that embeddings of the base or of an adapter need. */
   async prepareEmbeddings(weights?: AdapterWeights): Promise<void> {
     const form = weights && widerForm(this.#parts.slots.form, weights);
     const lora = form ? ({ ...form, kind: 'single' } as const) : ({ kind: 'none' } as const);
@@ -148,7 +146,7 @@ export class Engine {
     return this.#parts.slots.canHold(adapters);
   }
 
-  /** Throws `ServeError` if the adapter does not fit beside the attached ones, which are unaffected. */
+  /** Throws `ServeError` if the adapter does not fit. Attached adapters are unaffected. */
   attachAdapter(weights: AdapterWeights): void {
     this.#parts.slots.attach(weights);
   }
@@ -175,7 +173,7 @@ export class Engine {
     return batch.kind === 'prefill' ? this.#prefill(batch) : this.#decode.run(batch);
   }
 
-  /** Makes the run in flight reject. Without one it does nothing. */
+  /** Makes the current run reject. Does nothing if there is none. */
   terminate(): void {
     this.#parts.runner.terminate();
   }
@@ -199,7 +197,7 @@ export class Engine {
     }
     const logitRows = tokenIds.map((_, row) => row).slice(scoring ? 0 : last);
     const rows = await this.#parts.runner.run({ ...input, logitRows });
-    // Also in the middle of a prompt: an int8 cache would hide from the next chunk what went wrong in this one.
+    // Checked after every chunk of a prompt: an int8 cache would hide this chunk's NaN from the next one.
     if (!rows.every(isFiniteRow)) return this.#failPrefill(slot);
     return {
       rows: sampler ? [sampledAll(sampler, rows.slice(-1 - forcedIds.length))] : [],
@@ -234,7 +232,7 @@ function scorePrompt(
   return scores;
 }
 
-/** The pages of the cache are allocated as sequences grow, so a cache that can never fit is refused at the start. */
+/** Pages of the cache are allocated only as sequences grow, so a cache that can never fit must be refused at the start. */
 function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOptions): void {
   const { bytes, source } = memoryLimit();
   if (cacheBytes <= bytes) return;

@@ -1,7 +1,7 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. Linears in int8 have graphs
-// for few and for many token rows, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without
-// a head. Sessions share their weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first
-// use, off the event loop.
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. int8 linears have graphs for
+// few and for many token rows, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without a
+// head. Sessions share their weights, so each costs only its nodes (5 MB for a 135M model). Sessions are created on first use,
+// off the event loop.
 import { changedHeadGraph, type VocabularyLength } from '../model/changed-head.ts';
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
@@ -27,7 +27,7 @@ import type { ServingModel } from './serving-folder.ts';
 /** Options of ONNX Runtime for all sessions. */
 export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads'>;
 
-/** The parts in which the serving graphs of one model differ. */
+/** The differences between the serving graphs of one model. */
 export interface GraphLayout {
   readonly lora: LoraLayout;
   readonly kv: KvForm;
@@ -35,11 +35,11 @@ export interface GraphLayout {
   readonly head: HeadForm;
 }
 
-/** The parts in which all graphs of a model differ from those of other engines. */
+/** The options that apply to all graphs of a model. */
 export interface SessionsOptions {
   readonly runtime?: RuntimeOptions;
   readonly memory?: ModelMemory;
-  /** The fewest token rows of a run for which the linears take the row form. Default: none has enough. */
+  /** Runs with at least this many token rows use the per-token form of the linears. Default: none. */
   readonly perTokenFormFrom?: number | undefined;
   /** The measurements that graphs make of their linears. Default: none. */
   readonly observes?: Observed | undefined;
@@ -48,7 +48,7 @@ export interface SessionsOptions {
 /** The sessions of one model. */
 export class GraphSessions {
   readonly memory: ModelMemory;
-  /** The weights by input name, if runs get those that their graph reads. Empty if the sessions hold them. */
+  /** The weights by input name, if runs pass their graph's weights. Empty if the sessions hold them. */
   readonly weightInputs: ReadonlyMap<string, OrtTensor>;
   readonly #model: ServingModel;
   readonly #maxSeqLength: number;
@@ -75,7 +75,7 @@ export class GraphSessions {
     this.weightInputs = new Map(weights.map(([name, tensor]) => [name, memory.upload(tensor)]));
   }
 
-  /** The form of the linears in a run of this many token rows. */
+  /** Returns the form of the linears in a run of this many token rows. */
   linearForm(tokenRows: number): LinearForm {
     const from = this.#perTokenFormFrom;
     return from !== undefined && tokenRows >= from ? 'rows' : 'blocks';
@@ -93,7 +93,7 @@ export class GraphSessions {
       const options = { ...this.#runtime, sharesThreads: true, ...this.#heldWeights() };
       session = createSession(graph, options);
       this.#sessions.set(id, session);
-      // Runs read the prepacked copies. Other weights come back from the file when a step needs them.
+      // Runs read the prepacked copies. Other weights are read from the file again when a step needs them.
       void session.then(() => this.#model.file.dropPages()).catch(() => {});
       session.catch(() => this.#sessions.delete(id)); // the next call tries again
     }

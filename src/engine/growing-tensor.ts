@@ -1,7 +1,7 @@
 // Host tensors that grow with the runs that use them.
 import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
 
-/** A tensor whose first dimension changes from run to run: one memory, and one cached view per size. */
+/** A tensor whose first dimension changes from run to run: one buffer, and one cached view per size. */
 export class GrowingTensor<T extends OrtType> {
   readonly #type: T;
   readonly #width: number | undefined;
@@ -15,7 +15,7 @@ export class GrowingTensor<T extends OrtType> {
     this.#width = width;
   }
 
-  /** The tensor of `count` rows, with the values that were last written. */
+  /** The tensor of `count` rows, with the values last written. */
   at(count: number): OrtTensor<T> {
     if (count > this.#capacity) {
       this.#capacity = Math.max(count, this.#capacity * 2);
@@ -30,7 +30,7 @@ export class GrowingTensor<T extends OrtType> {
     return view;
   }
 
-  /** Writes the values to the tensor of as many rows. */
+  /** Writes the values to the tensor with that many rows. */
   fill(values: readonly number[]): OrtTensor<T> {
     const tensor = this.at(values.length);
     const { data } = tensor;

@@ -1,20 +1,21 @@
-// Decides from how many token rows on int8 linears take the row form. See docs/decisions/0012-row-form.md for the numbers.
+// Decides from how many token rows on int8 linears use the per-token form. docs/decisions/0012-row-form.md has the
+// measurements.
 import { ConfigError } from '../common/errors.ts';
 import type { ProcessorFeature } from '../common/processor.ts';
 import type { WeightsMode } from '../model/serving-weights.ts';
 import { PROVIDERS, type Provider } from '../settings/provider.ts';
 
-/** The row form in every run, even of one token row. */
+/** The per-token form in every run, even for one token row. */
 const ALONE = 1;
 /**
- * Chunks of prompts take the row form, steps do not. With VNNI shorter runs are slower or gain little, and the tokens of a step
- * would depend on how many others run.
+ * Prompt chunks use the per-token form, decode steps do not. With VNNI, shorter runs are slower or gain little, and the tokens
+ * of a step would depend on how many other sequences run.
  */
 const PROMPTS_ONLY = 65;
 
 /**
- * The fewest token rows by instruction set, the fastest first. The runtime's product of 8-bit integers may saturate without
- * any of these. With AMX one form for every run costs a single stream nothing, and the answers of the base do not depend on
+ * The fewest token rows by instruction set, fastest first. Without any of these, the runtime's product of 8-bit integers may
+ * saturate. With AMX, using one form for every run costs a single stream nothing, and the base's completions do not depend on
  * the number of other streams.
  */
 const FEWEST_TOKEN_ROWS: readonly (readonly [ProcessorFeature, number])[] = [
@@ -24,14 +25,14 @@ const FEWEST_TOKEN_ROWS: readonly (readonly [ProcessorFeature, number])[] = [
 ];
 
 /**
- * A base of this size is served in the row form alone, because both forms together would take twice the memory. With VNNI a
- * single stream is up to 18% slower by it; from four streams on it is the faster form.
+ * A base of this size is served only in the per-token form, because both forms together would take twice the memory. With VNNI,
+ * this makes a single stream up to 18% slower; from four streams on it is the faster form.
  */
 const ALONE_FROM_BYTES = 1e9;
 
 /**
- * How the operator wants activations to be rounded for products with int8 weights: with one scale per block of 64, one per token
- * row, or one per token row for chunks of prompts only.
+ * How the operator wants activations to be rounded for products with int8 weights: with one scale per block of 64, one per
+ * token row, or one per token row for prompt chunks only.
  */
 export type Int8Scales = 'blocks' | 'rows' | 'mixed';
 
@@ -41,13 +42,13 @@ export interface ServedBase {
   readonly provider: Provider;
   /** The size of its weights in one form. */
   readonly byteSize: number;
-  /** The operator's choice. Default: by processor and size. */
+  /** The operator's choice. Default: by CPU and size. */
   readonly int8Scales?: Int8Scales | undefined;
 }
 
 /**
- * Returns the fewest token rows of a run for which the row form is the better one: 1 if it is the only one, undefined if there
- * are none. Throws `ConfigError` if the operator chose a form that the processor cannot compute exactly.
+ * Returns the fewest token rows of a run for which the per-token form is better: 1 if it is the only form, undefined if it
+ * never is. Throws `ConfigError` if the operator chose a form that the CPU cannot compute exactly.
  */
 export function fewestRowsForPerTokenForm(
   { weights, provider, byteSize, int8Scales }: ServedBase,

@@ -1,6 +1,6 @@
-// The KV cache: one key and one value tensor [slots, kvHeads, maxSeq, headDim] per layer, allocated once. A slot is a
-// row; a run reads a range of slots and appends to it. Elements are floats, or bytes with a scale per layer, half, head
-// and channel. Knows no sequences, and not which memory it is in.
+// The KV cache: one key and one value tensor [slots, kvHeads, maxSeq, headDim] per layer, allocated once. A slot is a row; a
+// run reads a range of slots and appends to it. Elements are floats, or bytes with a scale per layer, half, head and channel.
+// The caller decides which memory holds it, and which sequence uses a slot.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
@@ -25,9 +25,9 @@ export interface KvShape {
 interface KvCacheOptions {
   readonly slotCount: number;
   readonly maxSeqLength: number;
-  /** Default: the host's. */
+  /** The memory that holds it. Default: the host's. */
   readonly memory?: ModelMemory;
-  /** The scales of an int8 cache, see `kvScaleCount`. Without them the cache holds floats. */
+  /** The scales of an int8 cache, see `kvScaleCount`. Absent: the cache holds floats. */
   readonly scales?: Float32Array<ArrayBuffer> | undefined;
 }
 
@@ -35,10 +35,10 @@ interface KvCacheOptions {
 export class KvCache {
   readonly slotCount: number;
   readonly maxSeqLength: number;
-  /** The scales [1, kvHeads, 1, headDim] of each layer; undefined if the cache holds floats. */
+  /** The scales [1, kvHeads, 1, headDim] of each layer. Undefined if the cache holds floats. */
   readonly scales: readonly KvLayer[] | undefined;
   readonly #headDim: number;
-  /** The key and the value of layer 0, then those of layer 1, … */
+  /** Key and value alternate, layer by layer. */
   readonly #tensors: SlotTensors;
   readonly #layers = new WeakMap<readonly OrtTensor[], readonly KvLayer[]>();
 
@@ -53,13 +53,13 @@ export class KvCache {
     this.scales = scales && scaleTensors(config, scales);
   }
 
-  /** The bytes of all slots at their full length. A device may hold floats of half the size. */
+  /** The bytes of all slots at full length. A device may hold floats of half that size. */
   static byteSize(config: DecoderConfig, { slotCount, maxSeqLength, type }: KvShape): number {
     const elements = 2 * config.layerCount * config.kvHeadCount * config.headDim;
     return elements * ELEMENT_BYTES[type] * slotCount * maxSeqLength;
   }
 
-  /** The operands for one slot, or for several from slot 0 on. Valid until the next call. */
+  /** Returns the operands for one slot, or for several from slot 0 on. Valid until the next call. */
   range(first: number, count: number): readonly KvLayer[] {
     const tensors = this.#tensors.range(first, count);
     const known = this.#layers.get(tensors);
@@ -81,19 +81,19 @@ export class KvCache {
     this.#tensors.move(from, to, { stride, used: length * this.#headDim });
   }
 
-  /** Copies positions to the host and back; undefined on a device. */
+  /** Copies positions to the host and back. Undefined on a device. */
   get positions(): KvPositions | undefined {
     const { parts } = this.#tensors;
     return parts && new KvPositions(parts, this.maxSeqLength, this.#headDim);
   }
 
-  /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. A byte 0 is 0 too. */
+  /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. The byte 0 also means 0. */
   zero(slot: SlotId): void {
     this.#tensors.zero(slot);
   }
 }
 
-/** Copies of single positions of slots, with the keys and values of all layers. */
+/** Copies single positions of slots, with the keys and values of all layers. */
 export class KvPositions {
   readonly type: OrtType;
   /** The bytes of one position. */
@@ -110,7 +110,7 @@ export class KvPositions {
     this.byteSize = parts.byteSize(this.#part(0, 1));
   }
 
-  /** Copies positions from `start` on, as many as `into` has room for. */
+  /** Copies positions from `start` on into `into`, as many as fit. */
   read(slot: SlotId, start: number, into: Uint8Array): void {
     this.#parts.read(slot, this.#part(start, into.byteLength / this.byteSize), into);
   }
@@ -132,7 +132,7 @@ export class KvPositions {
 
 const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f32: 4 };
 
-/** Pairs the key and the value of layer 0, those of layer 1, … */
+/** Pairs each layer's key with its value, from tensors in which they alternate. */
 function toLayers(tensors: readonly OrtTensor[]): KvLayer[] {
   return Array.from({ length: tensors.length / 2 }, (_, layer) => ({
     key: tensors[2 * layer]!,

@@ -1,4 +1,4 @@
-// One row of logits, its largest entries, and log-probabilities computed from them. Knows no sampling parameters.
+// One row of logits, its largest entries, and log-probabilities computed from them, before any sampling parameter applies.
 import type { TokenLogprob } from '../contracts/generation.ts';
 import { TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 
@@ -10,8 +10,8 @@ export interface TopLogits {
   /** log Σ exp over the whole row, summed in float32 in any order. */
   logSumExp: number;
   /**
-   * Set if some tokens were removed, so that `logSumExp` is only an upper bound. No other token has a larger logit.
-   * -Infinity: all others were removed.
+   * Set if some tokens were removed, which makes `logSumExp` only an upper bound. No other token has a larger logit. -Infinity:
+   * all others were removed.
    */
   floor?: number;
 }
@@ -20,19 +20,19 @@ export interface TopLogits {
 export interface LogitsRow {
   /** [V] */
   logits: Float32Array;
-  /** Computed by the graph. If absent, the largest logits are found here, in one pass. */
+  /** Computed by the graph. If absent, one pass here finds the largest logits. */
   top?: TopLogits;
 }
 
 /**
- * Whether a row can be sampled: it has no NaN, no +Inf, and something above -Inf. Checking the
- * log-sum-exp is enough if there is one, because a NaN or an Inf in the row makes it not finite.
+ * Whether a row can be sampled: it contains no NaN, no +Inf, and something above -Inf. If there is a log-sum-exp, checking that
+ * is enough, because a NaN or an Inf in the row makes it non-finite.
  */
 export function isFiniteRow(row: LogitsRow): boolean {
   if (row.top) return Number.isFinite(row.top.logSumExp);
   let max = Number.NEGATIVE_INFINITY;
   for (const logit of row.logits) {
-    if (!(logit < Number.POSITIVE_INFINITY)) return false; // NaN fails too
+    if (!(logit < Number.POSITIVE_INFINITY)) return false; // also false for NaN
     if (logit > max) max = logit;
   }
   return max > Number.NEGATIVE_INFINITY;
@@ -59,8 +59,8 @@ export function selectTop(logits: Float32Array): Omit<TopLogits, 'logSumExp'> {
 }
 
 /**
- * The log-probability of a token under the log-softmax of the raw logits, and those of the `topLogprobs` (0..20) most
- * likely tokens.
+ * Returns the log-probability of a token under the log-softmax of the raw logits, and the log-probabilities of the
+ * `topLogprobs` (0..20) most likely tokens.
  */
 export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): TokenLogprob {
   const { values, ids } = row.top ?? selectTop(row.logits);
@@ -72,7 +72,7 @@ export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): Tok
   return { id, logprob: row.logits[id]! - logSumExp, top };
 }
 
-/** The rank of a token by its logit: 1 for the largest. */
+/** Returns the rank of a token by its logit, 1 for the largest. */
 export function tokenRank({ logits, top }: LogitsRow, id: number): number {
   const logit = logits[id]!;
   if (top && logit > top.values.at(-1)!) return top.values.indexOf(logit) + 1;

@@ -1,12 +1,12 @@
 // The input of one run of a serving graph, as plain data, and its split into shorter runs.
 import type { GroupPlan } from './adapters/adapter-groups.ts';
 
-/** One run: B sequences in neighbouring KV slots, S new tokens each. */
+/** One run: B sequences in adjacent KV slots, S new tokens each. */
 export interface ModelInput {
   /** [B * S] */
   readonly tokenIds: readonly number[];
   readonly firstSlot: number;
-  /** [B]: the number of tokens that each sequence has in the cache. */
+  /** [B]: how many tokens of each sequence are in the cache. */
   readonly pastLengths: readonly number[];
   /** The token rows whose logits or hidden states are requested. */
   readonly logitRows: readonly number[];
@@ -19,10 +19,10 @@ export type LoraInput =
   | { readonly kind: 'single'; readonly slot: number }
   | { readonly kind: 'grouped'; readonly plan: GroupPlan };
 
-/** A run over a part of the tokens of another run. */
+/** A run over part of the tokens of another run. */
 export interface PartialRun {
   readonly input: ModelInput;
-  /** The rows of the whole run that this run answers, in order. If empty, its output is not used. */
+  /** The rows of the whole run that this run outputs, in order. If empty, its output is not used. */
   readonly rows: readonly number[];
 }
 

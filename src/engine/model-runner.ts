@@ -1,5 +1,5 @@
-// Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the
-// logits or the hidden states. Bindings are kept between runs, so a decode step like the last one binds nothing.
+// Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the logits or
+// the hidden states. Bindings are kept between runs, so a decode step that resembles the last one binds nothing.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
@@ -23,11 +23,11 @@ export interface RunnerParts {
   readonly sessions: GraphSessions;
   readonly cache: KvCache;
   readonly slots: AdapterSlots;
-  /** Tensors for more outputs of the graphs, by name. */
+  /** Tensors that receive further outputs of the graphs, by name. */
   readonly observed?: ReadonlyMap<string, OrtTensor> | undefined;
 }
 
-/** Runs one model. One run at a time. */
+/** Runs one model, one run at a time. */
 export class ModelRunner {
   readonly #config: DecoderConfig;
   readonly #sessions: GraphSessions;
@@ -35,7 +35,7 @@ export class ModelRunner {
   readonly #slots: AdapterSlots;
   readonly #observed: ReadonlyMap<string, OrtTensor>;
   readonly #bound = new Map<string, BoundGraph>();
-  /** The version of the adapter slots that may be bound. */
+  /** The newest version of the adapter slots that may be bound. */
   #slotsVersion = 0;
   readonly #inputs = {
     inputIds: new GrowingTensor('int64'),
@@ -54,7 +54,7 @@ export class ModelRunner {
   readonly #logits: LogitsOutputs;
   readonly #hidden: HiddenOutputs;
   readonly #vocabulary: ChangedVocabulary;
-  /** [maxSeq, rotaryDim / 2] each, one pair per rotary embedding. */
+  /** Cosines and sines of each rotary embedding, [maxSeq, rotaryDim / 2] each. */
   readonly #ropes: readonly { cos: OrtTensor; sin: OrtTensor }[];
 
   constructor(parts: RunnerParts) {
@@ -78,19 +78,21 @@ export class ModelRunner {
     });
   }
 
-  /** Creates the sessions that a batch with these adapters can need, so that the first run does not wait. */
+  /** Creates the sessions that a batch with these adapters may need, so that its first run does not wait for them. */
   async prepare(lora: LoraLayout, head: HeadForm = 'logits'): Promise<void> {
     await Promise.all(this.#layoutsOf(lora, head).map((layout) => this.#boundGraph(layout)));
   }
 
-  /** Creates one session for runs without adapters, and begins with the others. A run that needs one of them waits for it. */
+  /**
+   * Creates one session for runs without adapters and starts creating the others. A run that needs one of those waits for it.
+   */
   async prepareFirst(): Promise<void> {
     const [first, ...others] = this.#layoutsOf({ kind: 'none' }, 'logits');
     await this.#boundGraph(first!);
-    for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it tries again
+    for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it will retry
   }
 
-  /** Creates the session that rows of this adapter need for its head. */
+  /** Creates the session for the head that rows of this adapter need. */
   async prepareHead(weights: AdapterWeights): Promise<void> {
     await this.#vocabulary.prepare(weights);
   }
@@ -111,12 +113,12 @@ export class ModelRunner {
     return this.#run(input, this.#logits);
   }
 
-  /** Returns the outputs of the last norm, [D] each, in the same way. */
+  /** Returns the outputs of the last norm, [D] for each requested row. They are also views that the next run overwrites. */
   runHidden(input: ModelInput): Promise<Float32Array[]> {
     return this.#run(input, this.#hidden);
   }
 
-  /** Makes the run in flight reject with `OrtError`. The next run is not affected. */
+  /** Makes the current run reject with `OrtError`. The next run is unaffected. */
   terminate(): void {
     this.#runOptions.terminate();
   }
@@ -172,7 +174,7 @@ export class ModelRunner {
     return outputs.rows(length).map((row, i) => (ownRows.get(i) as Row | undefined) ?? row);
   }
 
-  /** The adapter of each token row; undefined if none has one. */
+  /** Returns the adapter of each token row. Undefined if none has one. */
   #usersOf({
     tokenIds,
     pastLengths,
@@ -222,7 +224,7 @@ export class ModelRunner {
     return graph;
   }
 
-  /** Releases bindings of replaced adapter slots. A graph that is not used again would keep the old slots in memory. */
+  /** Releases the bindings of replaced adapter slots. A graph that never runs again would keep the old slots in memory. */
   #releaseStaleSlots(): void {
     const { version } = this.#slots;
     if (version === this.#slotsVersion) return;
@@ -247,7 +249,7 @@ export class ModelRunner {
     graph.bindInput(SERVING.logitRows, this.#inputs.logitRows.fill(logitRows));
   }
 
-  /** The positions of the new tokens of one sequence, and the rows of its slot that they fill. */
+  /** Binds the positions of a sequence's new tokens, and the rows of its slot that they fill. */
   #bindPositions(graph: BoundGraph, { tokenIds, pastLengths }: ModelInput): void {
     const { kvHeadCount } = this.#config;
     const [past] = pastLengths;
@@ -289,7 +291,7 @@ export class ModelRunner {
   }
 }
 
-/** A binding that skips a tensor that is bound already, if runs read it in place. */
+/** A graph's binding, which skips tensors that are bound already if runs read them in place. */
 class BoundGraph {
   readonly binding: Binding;
   readonly layout: GraphLayout;

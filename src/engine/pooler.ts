@@ -6,7 +6,7 @@ import type { Pooling } from '../contracts/generation.ts';
 /** The embedding of one prompt. D = hidden size. */
 export class Pooler {
   readonly #pooling: Pooling;
-  /** [D]: the sum of the rows so far, or the last one. */
+  /** [D]: the sum of the rows so far, or the last row. */
   #pooled: Float64Array | undefined;
   #rowCount = 0;
   #classifier: Classifier | undefined;
@@ -20,13 +20,13 @@ export class Pooler {
     this.#classifier = classifier;
   }
 
-  /** Returns which token rows of a chunk are needed. */
+  /** Returns the token rows of a chunk that the pooler needs. */
   rowsOf(tokenCount: number): number[] {
     if (this.#pooling === 'last') return [tokenCount - 1];
     return Array.from({ length: tokenCount }, (_, row) => row);
   }
 
-  /** Takes the needed rows of the next chunk, [D] each. They can be views. */
+  /** Takes the needed rows of the next chunk, [D] each. They may be views. */
   add(rows: readonly Float32Array[]): void {
     if (this.#pooling === 'last') {
       this.#pooled = Float64Array.from(rows.at(-1)!);
@@ -46,7 +46,7 @@ export class Pooler {
     return Float32Array.from(this.#pooled, (sum) => sum / this.#rowCount);
   }
 
-  /** Returns the scores of the embedding; undefined without a classifier. */
+  /** Returns the scores of the embedding. Undefined without a classifier. */
   scores(): { scores: Float32Array; labels: readonly string[] } | undefined {
     if (!this.#classifier) return undefined;
     const { labels, weight } = this.#classifier;

@@ -43,7 +43,7 @@ export class HiddenOutputs implements RowOutputs<Float32Array> {
   }
 }
 
-/** The logits, and the largest ones of each row. */
+/** The logits, and the largest logits of each row. */
 export class LogitsOutputs implements RowOutputs<LogitsRow> {
   readonly head = 'logits';
   readonly #vocabSize: number;

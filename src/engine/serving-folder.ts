@@ -20,11 +20,11 @@ import type { OrtTensor } from '../ort/tensor.ts';
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
-  /** Whether the fused linears are there in the row form, too. */
+  /** Whether the fused linears also exist in the per-token form. */
   readonly hasPerTokenForm: boolean;
-  /** The fused linears that keep their blocks in every run. */
+  /** The fused linears that use their blocks in every run. */
   readonly perBlockLinears: ReadonlySet<string>;
-  /** Equal identities compute the same. */
+  /** Bases with equal identities compute the same. */
   readonly identity: string;
   readonly folder: string;
   /** The weights, by their names in the serving graph. */
@@ -63,7 +63,9 @@ export function openServingFolder(dir: string): ServingModel {
   };
 }
 
-/** Whether a serving folder has the fused linears in the row form, too. Throws `FileError` if its version differs. */
+/**
+ * Whether a serving folder also contains the fused linears in the per-token form. Throws `FileError` if its version differs.
+ */
 export function hasPerTokenForm(dir: string): boolean {
   return readLayout(dir).rowForm !== null;
 }

@@ -1,5 +1,5 @@
-// Runs a few tokens through every graph that serving the base needs, so that a base that ONNX Runtime cannot run is refused
-// at the start instead of failing each request. A mark in the serving folder remembers that they ran.
+// Runs a few tokens through every graph that serving the base needs. A base that ONNX Runtime cannot run is then refused at the
+// start, instead of failing each request. A mark in the serving folder records a successful trial.
 import { hash } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +21,7 @@ export interface Trial {
   readonly perTokenFormFrom: number | undefined;
 }
 
-/** Tries a base that this version of ONNX Runtime has not run in these forms yet. Rejects with `ConfigError`. */
+/** Tries a base that this version of ONNX Runtime has not run in these forms before. Rejects with `ConfigError`. */
 export async function tryBase({ servingDir, forms, ...trial }: Trial): Promise<void> {
   const mark = path.join(servingDir, `ran-${markOf(forms)}`);
   if (existsSync(mark)) return;
@@ -29,11 +29,14 @@ export async function tryBase({ servingDir, forms, ...trial }: Trial): Promise<v
   try {
     writeFileSync(mark, '');
   } catch {
-    // The folder is read-only or its disk is full. Then the next start tries the base again.
+    // The folder is read-only or its disk is full. The next start then tries the base again.
   }
 }
 
-/** Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base or start its threads, and with the reason of the signal. */
+/**
+ * Runs the model. Rejects with `ConfigError` if ONNX Runtime cannot run the base or start its threads, and with the reason of
+ * the signal.
+ */
 export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   try {
     return await run();
@@ -45,7 +48,10 @@ export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSig
   }
 }
 
-/** One token and several, as a prompt and as sequences that decode, with few token rows and with as many as the row form takes. */
+/**
+ * Runs one token and several, as a prompt and as decoding sequences, with few token rows and with enough for the per-token
+ * form.
+ */
 async function runAllForms({
   runner,
   cache,

@@ -1,4 +1,4 @@
-// Composes the HTTP side: the middleware that every request passes, then the routes. `server.ts` listens.
+// Composes the HTTP side: the middleware that every request passes through, then the routes. `server.ts` listens.
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
@@ -40,7 +40,7 @@ import {
 } from './wire/origins.ts';
 import { type HttpEnv, limitRate, tenant } from './wire/tenant.ts';
 
-/** Keeps browsers from guessing content types and from framing answers. Pages add a content policy of their own. */
+/** Keeps browsers from guessing content types and from framing responses. Pages add their own content policy. */
 const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
   xFrameOptions: 'DENY',
   crossOriginOpenerPolicy: false,
@@ -81,7 +81,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
-  addMeRoute(app, { hasKeys }); // before the limits, so a tenant that has reached its limit can ask
+  addMeRoute(app, { hasKeys }); // before the limits, so that a tenant at its limit can still ask
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);
@@ -105,7 +105,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   return app;
 }
 
-/** Returns the path that Hono routes by: decoded once, without the base path if the request has it. */
+/** Returns the path that Hono routes by: decoded once, and without the base path if the request has one. */
 function pathBelow(basePath: string): (request: Request) => string {
   return (request) => {
     const path = getPath(request);

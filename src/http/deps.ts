@@ -1,4 +1,5 @@
-// Everything that the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional parts.
+// Everything that the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional
+// parts.
 import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
@@ -21,20 +22,20 @@ import type { StatsHistory } from './routes/stats-history.ts';
 import type { HttpLimits } from './wire/limits.ts';
 import type { UploadOptions } from './wire/upload.ts';
 
-/** The base that is served. */
+/** The served base. */
 export interface ServedModel {
   /** Its name. */
   id: string;
-  /** Hex. */
+  /** The artifact's digest in hex. */
   baseDigest: string;
   maxSeqLength: number;
   vocabSize: number;
   /** The length of an embedding. */
   hiddenSize: number;
   eosTokenIds: readonly number[];
-  /** The tokens of an adapter. Absent: those of the base. */
+  /** The adapter's tokens. Absent: only the base's tokens. */
   addedTokens?: AddedTokens | undefined;
-  /** Sampling defaults. Without them OpenAI's apply. */
+  /** The base's sampling defaults. Absent: OpenAI's defaults apply. */
   generationConfig?: GenerationConfig;
 }
 
@@ -52,14 +53,14 @@ export interface JobsSide {
   checkSettings(request: JobRequest): Promise<void>;
 }
 
-/** Dependencies of the routes that manage published adapters. */
+/** Dependencies of the routes for published adapters. */
 export interface PublishedSide {
   readonly repository: AdapterRepository;
-  /** Drops what this server has cached about a name, so the next request sees a change at once. */
+  /** Drops what this server has cached about a name, so that the next request sees a change. */
   forget(owner: string, name: string): void;
 }
 
-/** How to create the app. The routes of an optional part exist only if it is given. */
+/** How to create the app. Routes of an optional part exist only if the part is given. */
 export interface AppOptions
   extends Omit<ModelText, 'longPrompts'>,
     Partial<Pick<ModelText, 'longPrompts'>> {
@@ -83,32 +84,32 @@ export interface AppOptions
   allowedHosts?: readonly string[];
   /** Origins of web pages that may use the API from a browser, such as `https://app.example`; `*` means every origin. */
   allowedOrigins?: readonly string[];
-  /** Without it the server has no keys, and every request is the local tenant's. */
+  /** Absent: the server has no keys, and every request belongs to the local tenant. */
   authenticate?: Authenticate;
   rateLimits?: RateLimits;
   telemetry?: Telemetry;
   /** Shown at /health. */
   memory?: MemoryBudget;
-  /** Whether /metrics needs no admin key. Default: only if there are no keys. */
+  /** Whether /metrics needs no admin key. Default: only if the server has no keys. */
   hasOpenMetrics?: boolean;
-  /** Whether the admin routes need no key: every client is on this machine. */
+  /** Whether the admin routes need no key, because every client is on this machine. */
   hasOpenAdmin?: boolean;
-  /** Without it the status page shows no load from before it was opened. */
+  /** Absent: the status page shows no load from before it was opened. */
   history?: StatsHistory;
-  /** Threads of the engine; undefined if the runtime chooses. */
+  /** The engine's threads. Undefined if the runtime chooses. */
   threads?: number | undefined;
-  /** Once aborted, /readyz answers 503, so load balancers send new requests elsewhere. Requests are still answered. */
+  /** Once aborted, /readyz answers 503, so that load balancers send new requests elsewhere. Requests are still answered. */
   leaving?: AbortSignal;
   /** Returns Unix milliseconds. */
   now?: () => number;
 }
 
-/** The options with all defaults filled in, as routes get them. */
+/** The options that routes get, with all defaults filled in. */
 export interface Deps
   extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;
   telemetry: Telemetry;
-  /** Undefined: the base has no tokenizer. */
+  /** Undefined if the base has no tokenizer. */
   texts: ModelTexts | undefined;
   now: () => number;
 }

@@ -1,5 +1,5 @@
-// Checks the rows of a training file when a job is created, as far as that is quick, so a client learns of a wrong file at
-// once. Needs no tokenizer and no model: the job checks the rest.
+// Quickly checks the rows of a training file when a job is created, so that a client learns immediately of a wrong file. Needs
+// no tokenizer and no model: the job checks the rest.
 
 import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
@@ -30,7 +30,7 @@ export interface RowCheckLimits {
   readonly maxBytes: number;
 }
 
-/** A client waits for this. A local disk reads 64 MiB in less time. */
+/** A client waits for the check. A local disk reads 64 MiB in less time. */
 const LIMITS: RowCheckLimits = { timeMs: 2_000, maxBytes: 64 * 2 ** 20 };
 /** Parsing a longer line would block the event loop for more than a few milliseconds. */
 const MAX_LINE_BYTES = 64 * 1024;
@@ -45,12 +45,12 @@ interface RowCheckResult {
   readonly isWhole: boolean;
 }
 
-/** Checks files one at a time. */
+/** Checks training files, one at a time. */
 export class RowChecks {
   readonly #files: Files;
   readonly #clock: Clock;
   readonly #limits: RowCheckLimits;
-  /** One check at a time, so many requests take no more of the event loop than one. */
+  /** One check at a time, so that many requests take no more of the event loop than one. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -63,8 +63,8 @@ export class RowChecks {
   }
 
   /**
-   * Throws `ServeError` (400, `invalid_training_file` or `invalid_n_examples`) if the file has bad lines or too few.
-   * Resolves if none was found within the limits.
+   * Throws `ServeError` (400, `invalid_training_file` or `invalid_n_examples`) if the file has bad lines or too few. Resolves
+   * if the check finds no fault within its limits.
    */
   async check(tenant: string, meta: FileMeta, param: DatasetParam): Promise<void> {
     const endMs = this.#clock.now() + this.#limits.timeMs;
@@ -154,7 +154,7 @@ function judge(
   return { code: 'invalid_n_examples', detail: tooFewDetail(examples, MIN_EXAMPLES), ...none };
 }
 
-/** A limit was reached in the middle of the file. */
+/** A limit was reached before the end of the file. */
 class BoundReached extends Error {}
 
 /** Throws `BoundReached` in place of the chunk that exceeds the bound. */

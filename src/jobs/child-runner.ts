@@ -1,4 +1,5 @@
-// Runs a server's jobs as child processes with low priority, on some of the cores. Knows no store and no job states.
+// Runs a server's jobs as child processes with low priority, on some of the cores. Reads no job records and decides no job
+// states.
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
 import { assert } from '../common/assert.ts';
@@ -25,9 +26,9 @@ import { lostTrainer, TrainerChild, type TrainerChildOptions } from './trainer-c
 
 /** Settings of the child runner. */
 export interface ChildRunnerOptions extends TrainerChildOptions {
-  /** Threads of a job that does not name a number. Default: half of the cores. A resumed run keeps its number. */
+  /** The threads of a job that sets no number. Default: half the cores. A resumed run keeps its number. */
   readonly threads?: number | undefined;
-  /** How the server shows calls of tools, if its setting says so. Jobs train in the same way. */
+  /** The format of tool calls, if the server's settings choose one. Jobs train with the same format. */
   readonly toolFormat?: ToolFormatName | undefined;
 }
 
@@ -51,7 +52,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
         isJson: true,
         minExamples: MIN_EXAMPLES,
       };
-      // A client waits for it, and it takes seconds.
+      // Planning takes seconds, and a client waits for it.
       return plan(new TrainerChild(request, jobId, { ...options, priority: 'nice' }), signal);
     },
     async *run(request, stop) {
@@ -78,7 +79,7 @@ async function plan(trainer: TrainerChild, signal: AbortSignal): Promise<PlanOut
   return { kind: 'lost', error: await trainer.death };
 }
 
-/** Runs a trainer. One that starves in the idle class is replaced by one that continues its run with a low priority. */
+/** Runs a trainer. If it starves in the idle class, replaces it by one that resumes the run with a low priority. */
 async function* train(
   request: RunRequest,
   stop: StopSignals,
@@ -93,7 +94,7 @@ async function* train(
   return secondEnd;
 }
 
-/** Clients see it among the job's events. */
+/** Clients see this as one of the job's events. */
 const STARVED: TrainerMessage = {
   type: 'event',
   level: 'warn',
@@ -122,7 +123,7 @@ async function* runTrainer(
       yield message;
     }
   } finally {
-    trainer.kill(); // it is alive only if the consumer left the loop
+    trainer.kill(); // still alive only if the consumer left the loop
     await trainer.death;
   }
   if (stop.cancel.aborted) return { kind: 'cancelled' };
@@ -131,7 +132,7 @@ async function* runTrainer(
   return { kind: 'lost', error: await trainer.death };
 }
 
-/** The end of the run that a message reports. */
+/** Returns the end of the run that a message reports. */
 function reportedEnd(message: TrainerMessage): RunEnd | undefined {
   if (message.type === 'fault') {
     return { kind: isMachineFault(message) ? 'lost' : 'failed', error: toFault(message) };
@@ -140,7 +141,7 @@ function reportedEnd(message: TrainerMessage): RunEnd | undefined {
   return message.type === 'event' && message.code === 'paused' ? { kind: 'paused' } : undefined;
 }
 
-/** Continues the run in the folder. A killed trainer may have left a folder without a run: then it starts a new one. */
+/** Resumes the run in the folder. If a killed trainer left a folder without a run, starts a new one. */
 async function prepare({ runDir, job, gate, isResume }: RunRequest): Promise<TrainerRequest> {
   const publishing = { adaptersDir: undefined, gate };
   if (isResume && holdsRun(runDir)) {
@@ -162,7 +163,7 @@ function toFault({ type: _, ...fault }: TrainerMessage & { type: 'fault' }): Fau
   return fault;
 }
 
-/** Whether the machine is to blame, so the run can continue from its checkpoint. */
+/** Whether the machine is to blame, so that the run can resume from its checkpoint. */
 function isMachineFault({ code }: Pick<Fault, 'code'>): boolean {
   return code === DISK_FULL_FAULT.code;
 }

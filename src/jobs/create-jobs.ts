@@ -1,4 +1,4 @@
-// Puts a server's training together: files, jobs, the actions of clients, and the worker.
+// Assembles a server's training: files, jobs, client actions, and the worker.
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { type GuardedStore, guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
@@ -23,12 +23,12 @@ export interface JobsOptions {
   readonly base: JobRecord['base'] & { readonly dir: string };
   /** The parent of the job folders on this machine. */
   readonly root: string;
-  /** The parent of the folders of dry runs, which no other process uses. */
+  /** The parent of this process's dry-run folders. */
   readonly dryRunRoot: string;
   readonly limits: JobLimits;
   readonly log: Logger;
   readonly owner: LeaseOwner;
-  /** Called when a name may have a new version in the store. */
+  /** Called when the store may contain a new version of a name. */
   readonly onPublished: (tenant: string, name: string) => void;
   /** Whether this server collects the store's garbage, such as the files of dropped checkpoints. */
   readonly collectsGarbage?: boolean;
@@ -40,22 +40,22 @@ export interface JobsOptions {
   readonly clock?: Clock;
 }
 
-/** Limits per tenant and server. */
+/** A server's limits, most of them per tenant. */
 export interface JobLimits {
-  /** Files of one tenant. */
+  /** The most files of one tenant. */
   readonly maxFiles: number;
-  /** Bytes of one tenant's files. */
+  /** The most bytes in one tenant's files. */
   readonly maxFilesBytes: number;
-  /** Jobs of one tenant that are not over. */
+  /** The most unfinished jobs of one tenant. */
   readonly maxActive: number;
-  /** Jobs that train at once on this server. With 0, other servers train. */
+  /** The most jobs that this server trains concurrently. With 0, it leaves training to other servers. */
   readonly maxTraining: number;
 }
 
 /** The owner of this server's leases. */
 export interface LeaseOwner {
   readonly name: string;
-  /** Whether the owner of a lease is known not to come back. */
+  /** Whether the owner of a lease is known to be gone for good. */
   readonly isGone: (owner: string) => boolean;
 }
 
@@ -63,13 +63,13 @@ export interface LeaseOwner {
 export interface JobTiming {
   /** A lease that is not renewed for this long has expired. */
   readonly leaseMs: number;
-  /** Between renewals of a lease. Also the longest delay of a client's action that another server accepted. */
+  /** Between renewals of a lease. Also the longest delay of a client action that another server accepted. */
   readonly renewMs: number;
   /** Between scans for jobs that other servers created. */
   readonly pollMs: number;
-  /** Between a trainer's report and its write. */
+  /** Between a trainer's report and writing it. */
   readonly flushMs: number;
-  /** Between attempts at a job for which the disk has no room. */
+  /** Between attempts at a job that did not fit on the disk. */
   readonly diskRetryMs: number;
 }
 
@@ -100,7 +100,7 @@ export interface Jobs {
   readonly worker: JobWorker;
 }
 
-/** Creates the training side of a server. The worker has to be started. */
+/** Creates the training side of a server. The caller starts the worker. */
 export function createJobs(options: JobsOptions): Jobs {
   const { now = Date.now, clock = systemClock, limits } = options;
   const store = guardStore(options.store, options.log);

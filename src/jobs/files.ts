@@ -1,5 +1,5 @@
-// Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
-// tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
+// Files that a tenant uploaded or its jobs produced: one object with the content and one with metadata, both under the tenant's
+// prefix. A file exists as long as its metadata does. Contents are never parsed.
 
 import { z } from 'zod';
 import { ifSound, type Marked, Records } from '../../adapters/store/documents.ts';
@@ -39,7 +39,7 @@ export interface NewFile {
   readonly filename: string;
   readonly purpose: FilePurpose;
   readonly expiresAfterMs?: number;
-  /** Creating a file twice under one id leads to one file. Default: a new id. */
+  /** Creating a file twice under one id results in one file. Default: a new id. */
   readonly id?: string;
 }
 
@@ -59,11 +59,11 @@ interface OpenUpload {
 }
 
 const FILE_ID = /^file-[A-Za-z0-9]{1,64}$/;
-/** Metadata has some 300 bytes, and a file name may take 1 KB of escapes. */
+/** Metadata takes about 300 bytes, and a file name may need 1 KB of escapes. */
 const MAX_META_BYTES = 8192;
-/** The metadata follows the content at once. */
+/** Metadata is written right after the content, so content without metadata for this long is left over from a failure. */
 const LEFTOVER_MS = 24 * 3_600_000;
-/** Metadata objects per round while a page is filled. */
+/** How many metadata objects are read concurrently to fill a page. */
 const PAGE_READS = 64;
 
 const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
@@ -73,7 +73,7 @@ const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
 export class Files {
   readonly #context: FilesContext;
   readonly #metas: Records<FileMeta & Marked>;
-  /** In the order of their start. */
+  /** Creations in the order of their start. */
   readonly #uploads = new Set<OpenUpload>();
 
   constructor(context: FilesContext) {
@@ -102,14 +102,14 @@ export class Files {
     }
   }
 
-  /** Returns the metadata. Throws `ServeError` (404) if the file is unknown, expired or another tenant's. */
+  /** Returns a file's metadata. Throws `ServeError` (404) if the file is unknown, expired or another tenant's. */
   async get(tenant: string, id: string, call?: StoreCall): Promise<FileMeta> {
     const meta = await this.#find(tenant, id, call);
     if (meta) return meta;
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
 
-  /** Opens the content. Throws like `get`. */
+  /** Opens a file's content. Throws like `get`. */
   async open(tenant: string, id: string, call?: StoreCall): Promise<StoredObject> {
     await this.get(tenant, id, call);
     const object = await this.#context.store.get(keyOf(tenant, id, 'content'), call);
@@ -117,7 +117,7 @@ export class Files {
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
 
-  /** Removes a file, even one whose metadata are damaged. Throws like `get`. */
+  /** Removes a file, even if its metadata is damaged. Throws like `get`. */
   async remove(tenant: string, id: string): Promise<void> {
     await this.get(tenant, id).catch((error: unknown) => {
       if (!isDamage(error as Error)) throw error;
@@ -126,14 +126,14 @@ export class Files {
   }
 
   /**
-   * Lists files by time of upload, without damaged ones. Reads metadata until the page is full. Throws
-   * `ServeError` (400) if no file can have had the id `after`.
+   * Lists files by upload time, without damaged ones. Reads metadata until the page is full. Throws `ServeError` (400) if
+   * `after` cannot be a file id.
    */
   async list(tenant: string, { purpose, after, limit, order }: FileQuery): Promise<Page<FileMeta>> {
     let ids = await this.#ids(tenant);
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
-      // A deleted file keeps its place, because clients delete files while they list them.
+      // A deleted file still works as a cursor, because clients delete files while they list them.
       if (!ids.includes(after) && !isIdBefore(this.#context.now(), after)) throw unknownAfter();
       const isBeyond = (id: string) => (order === 'desc' ? id < after : id > after);
       ids = ids.filter(isBeyond);
@@ -158,7 +158,7 @@ export class Files {
     return undefined;
   }
 
-  /** Metadata goes first: without it there is no file. */
+  /** Removes the metadata first, which ends the file. */
   async #erase(tenant: string, id: string): Promise<void> {
     await this.#context.store.delete(keyOf(tenant, id, 'meta.json'));
     await this.#context.store.delete(keyOf(tenant, id, 'content'));
@@ -175,7 +175,7 @@ export class Files {
     return ids;
   }
 
-  /** Counts this server's `earlier` uploads, too. Concurrent uploads to other servers may each see room for one more. */
+  /** Counts this server's `earlier` uploads as well. Concurrent uploads to other servers may each see room for one more. */
   async #checkRoom(
     { tenant, byteSize }: OpenUpload,
     earlier: readonly OpenUpload[],
@@ -194,14 +194,14 @@ export class Files {
     }
   }
 
-  /** Returns the bytes of each file. Removes what is left of uploads whose server died: nobody can see or delete it. */
+  /** Returns the size of each file in bytes. Removes remains of uploads whose server died, which nobody could see or delete. */
   async #storedBytes(tenant: string, call?: StoreCall): Promise<Map<string, number>> {
     const { store, now } = this.#context;
     const prefix = `${tenant}/.files/`;
     const bytes = new Map<string, number>();
-    /** Contents that are old and have no metadata. */
+    /** Old contents without metadata. */
     const leftovers = new Set<string>();
-    // Keys are in order, so a file's content comes before its metadata.
+    // Keys are sorted, so a file's content comes before its metadata.
     for await (const entry of store.list(prefix, call)) {
       if (entry.kind !== 'object') continue;
       const [id, part] = entry.key.slice(prefix.length).split('/') as [string, string];

@@ -1,5 +1,4 @@
-// A job's folder on this machine: the files that its trainer reads, and its run. Everything in it can be fetched from the
-// store again.
+// A job's folder on this machine: the files that its trainer reads, and its run. All of it can be fetched from the store again.
 
 import { randomUUID } from 'node:crypto';
 import { createWriteStream, existsSync } from 'node:fs';
@@ -17,7 +16,7 @@ import { JOB_ID } from './names.ts';
 import type { RunArchive } from './run-archive.ts';
 import type { TrainerJob } from './runner.ts';
 
-/** The part of the context that job folders need. */
+/** The part of the context that job folders use. */
 export type FolderContext = Pick<JobsContext, 'root' | 'base' | 'files' | 'repository'>;
 
 /** A file or adapter that the job needs is gone, so the job fails. */
@@ -37,7 +36,7 @@ const RUN_PREFIX = 'run-';
 export class JobFolder {
   readonly #context: FolderContext;
   readonly #dir: string;
-  /** Each lease has a run folder of its own, because the previous owner may not have noticed its loss yet. */
+  /** Each lease has a separate run folder, because the previous owner may not have noticed yet that it lost its lease. */
   readonly runDir: string;
 
   /** @param token of the lease */
@@ -69,7 +68,10 @@ export class JobFolder {
     return toTrainerJob(request, inputs);
   }
 
-  /** Restores the run from its archive and removes the runs of earlier leases. Returns false if the archive is empty. */
+  /**
+   * Restores the run from its archive and removes the runs of earlier leases. Returns false if the archive contains no
+   * checkpoint.
+   */
   async restoreRun(archive: RunArchive, signal: AbortSignal): Promise<boolean> {
     for (const name of await readdir(this.#dir)) {
       if (!name.startsWith(RUN_PREFIX)) continue;
@@ -78,7 +80,6 @@ export class JobFolder {
     return archive.restore(this.runDir, { signal });
   }
 
-  /** Removes the folder. */
   async remove(): Promise<void> {
     await rm(this.#dir, { recursive: true, force: true });
   }
@@ -87,9 +88,9 @@ export class JobFolder {
     { tenant, id, param }: { tenant: string; id: string; param: string },
     signal: AbortSignal,
   ): Promise<string> {
-    // The trainer names a file in its messages, and the id says more to the owner than a path.
+    // The trainer's messages name this file. An id tells the owner more than a path.
     const target = path.join(this.#dir, id);
-    if (existsSync(target)) return target; // complete, because it was renamed
+    if (existsSync(target)) return target; // complete, because files are renamed into place
     const part = `${target}.part-${randomUUID()}`;
     try {
       const { body } = await this.#context.files.open(tenant, id, { signal });
@@ -124,8 +125,8 @@ export class JobFolder {
 }
 
 /**
- * Removes the folders of jobs that are over, wherever they ended. It calls `listActive` after it has listed the folders:
- * by then, every job that is not over has its mark in the store.
+ * Removes the folders of jobs that are over, including jobs that ended on other servers. Calls `listActive` after listing the
+ * folders: by then, every unfinished job has its open-job mark in the store.
  */
 export async function sweepJobFolders(
   root: string,
@@ -140,12 +141,12 @@ export async function sweepJobFolders(
   }
 }
 
-/** Sequences that are computed at once. Larger batches accumulate gradients, which needs no more memory. */
+/** The most sequences in one forward pass. Larger batches accumulate gradients, which needs no more memory. */
 const MAX_MICRO_BATCH = 8;
-/** A prime batch size cannot be split. Up to this size it is computed at once. */
+/** A prime batch size cannot be split. Up to this size it runs in one forward pass. */
 const MAX_SINGLE_BATCH = 16;
 
-/** Numbers for a job's hyperparameters, by their key in its record. */
+/** A job's hyperparameters as numbers, by their key in its record. */
 type ResolvedHyperparameters = Record<HyperparameterField, number>;
 
 /** Replaces `auto` with the trainer's defaults. */
@@ -160,7 +161,7 @@ export function resolveHyperparameters(
   ) as ResolvedHyperparameters;
 }
 
-/** Local files that a job reads. */
+/** The local paths that a job reads. */
 interface JobInputs {
   /** The base's folder. */
   readonly model: string;
@@ -169,7 +170,7 @@ interface JobInputs {
   readonly initAdapter?: string;
 }
 
-/** Returns the trainer's job: the request's settings by their keys in a job file, and local files. */
+/** Returns the trainer's job: the requested settings under their job-file keys, and the local files. */
 export function toTrainerJob(request: JobRequest, inputs: JobInputs): TrainerJob {
   const resolved = resolveHyperparameters(request.hyperparameters);
   const numbers = HYPERPARAMETERS.map(({ key, field }) => [key, resolved[field]]);

@@ -1,5 +1,5 @@
-// The actions of clients on jobs: create, list, cancel, pause and resume. It changes the store and wakes the worker. The
-// caller has resolved the request's model and checked that the tenant may use it.
+// Client actions on jobs: create, list, cancel, pause and resume. Changes the store and wakes the worker. The caller has
+// resolved the request's model and checked that the tenant may use it.
 import { createHash, randomInt } from 'node:crypto';
 import { z } from 'zod';
 import { ifSound, Records } from '../../adapters/store/documents.ts';
@@ -24,16 +24,16 @@ import {
 } from './job.ts';
 import { checkpointId, parseEventId, toAdapterName } from './names.ts';
 
-/** A request to create a job. Without a seed the service chooses one. */
+/** A request to create a job. If it has no seed, the service chooses one. */
 export type NewJob = Omit<JobRequest, 'seed'> & { readonly seed?: number | undefined };
 
-/** Selects jobs with this metadata. Undefined selects all jobs; null selects jobs without metadata. */
+/** Selects jobs by metadata. Undefined selects all jobs; null selects jobs without metadata. */
 export type MetadataFilter = Readonly<Record<string, string>> | null | undefined;
 
-/** The largest seed of OpenAI's API. */
+/** The largest seed that OpenAI's API allows. */
 const SEED_END = 2 ** 31 - 1;
 const PAGE_READS = 32;
-/** A job takes minutes, so a quicker retry is useless. */
+/** A job takes minutes, so retrying sooner is useless. */
 const RETRY_S = 60;
 
 /** The jobs of all tenants, for clients. */
@@ -63,7 +63,7 @@ export class JobService {
       await this.#checkCount(tenant);
       await this.check(owner, newJob);
     } catch (error) {
-      // A concurrent request with this key may have created the job that is now one too many.
+      // A concurrent request with this key may have created the very job that exceeds the limit.
       const twin = await this.#findRepeated(tenant, repeated);
       if (twin) return twin;
       throw error;
@@ -85,9 +85,7 @@ export class JobService {
     return id === undefined ? undefined : this.#context.jobs.find({ tenant, id });
   }
 
-  /**
-   * Throws `ServeError` if the tenant may not use the name or a file, or if a quick check finds wrong rows in a file.
-   */
+  /** Throws `ServeError` if the tenant may not use the name or a file, or if the quick check finds wrong rows. */
   async check(owner: Tenant, newJob: NewJob): Promise<void> {
     checkName(owner, newJob.suffix, this.#context.createId('ftjob'));
     await this.#checkFiles(owner.id, newJob);
@@ -133,7 +131,7 @@ export class JobService {
     return this.#context.jobs.get({ tenant, id });
   }
 
-  /** Lists jobs, newest first, without damaged ones. */
+  /** Lists jobs, newest first. Leaves out damaged ones. */
   async list(
     tenant: string,
     { after, limit }: PageQuery,
@@ -153,7 +151,7 @@ export class JobService {
     return { items: items.slice(0, limit), hasMore: items.length > limit };
   }
 
-  /** Cancels, pauses or resumes a job. Throws `ServeError` if that is not possible. */
+  /** Cancels, pauses or resumes a job. Throws `ServeError` if the job's status does not allow it. */
   async act(tenant: string, id: string, action: ClientAction): Promise<JobRecord> {
     const { jobs, now } = this.#context;
     const job = await jobs.change({ tenant, id }, (state) =>
@@ -188,7 +186,7 @@ export class JobService {
   }
 }
 
-/** Refuses a job whose adapter the tenant's key could not use. */
+/** Refuses a job whose resulting adapter the tenant's key could not use. */
 function checkName(tenant: Tenant, suffix: string | undefined, id: string): void {
   const name = toAdapterName(suffix, id);
   if (mayUseAdapter(tenant, name)) return;
@@ -240,14 +238,14 @@ function fits({ request: { metadata = {} } }: JobRecord, filter: MetadataFilter)
   );
 }
 
-// `Idempotency-Key`: a request that is repeated within a day returns the job that the first one created. A failed request
-// leaves its key free.
+// `Idempotency-Key`: a request that is repeated within a day returns the job that the first request created. A failed request
+// leaves its key unused.
 
 /** A request with an `Idempotency-Key`. */
 interface RepeatedRequest {
-  /** The client's choice. */
+  /** The key, chosen by the client. */
   readonly key: string;
-  /** Equal for equal requests. */
+  /** A hash of the request. */
   readonly body: string;
 }
 
@@ -269,7 +267,7 @@ const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
 type KeyContext = Pick<JobsContext, 'store' | 'jobs' | 'now' | 'clock'>;
 
-/** Remembers which job each key of a tenant created. */
+/** Remembers which job was created under each of a tenant's keys. */
 class KeyUses {
   readonly #context: KeyContext;
   readonly #uses: Records<KeyUse>;
@@ -281,8 +279,8 @@ class KeyUses {
   }
 
   /**
-   * Returns the id of the job that this request created before, or undefined. Throws `ServeError` (422) if the key
-   * created a job from another request.
+   * Returns the id of the job that this request created earlier, or undefined. Throws `ServeError` (422) if the key belongs to
+   * a different request.
    */
   async find(tenant: string, { key, body }: RepeatedRequest): Promise<string | undefined> {
     const use = await this.#uses.read(keyOf(tenant, key));
@@ -292,12 +290,12 @@ class KeyUses {
   }
 
   /**
-   * Takes the key for a new job and returns the job's id. Concurrent equal requests get the same id. Throws `ServeError`:
+   * Takes the key for a new job and returns the job's id. Concurrent identical requests get the same id. Throws `ServeError`:
    * 422 like `find`, or 503 while another request with this key is in progress.
    */
   async take(tenant: string, { key, body }: RepeatedRequest, jobId: string): Promise<string> {
     const { now } = this.#context;
-    await this.#sweep(tenant).catch(() => {}); // not worth refusing a job; the store has logged it
+    await this.#sweep(tenant).catch(() => {}); // not a reason to refuse a job; the store has logged it
     const recordKey = keyOf(tenant, key);
     const mine = { jobId, body: sha256(body), usedMs: now() };
     const { value, isNew } = await this.#uses.create(recordKey, mine);

@@ -1,5 +1,5 @@
-// Jobs in the store: a record per job that changes by compare-and-swap, batches of older events, and an active mark per job
-// that is not over, by which servers find work. Makes no decisions about jobs.
+// Jobs in the store: one record per job, changed by compare-and-swap, batches of older events, and an open-job mark per
+// unfinished job, through which servers find work. Makes no decisions about jobs.
 
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
@@ -20,14 +20,14 @@ import { JOB_ID } from './names.ts';
 
 /** Older events are moved into a batch, which keeps each write of the record small. */
 const MAX_RECENT_EVENTS = 48;
-/** Holds a job's settings, and some hundred events if a run reports many at once. */
+/** Fits a job's settings, and several hundred events if a run reports many between two writes. */
 const MAX_JOB_BYTES = 4 * 2 ** 20;
 const ACTIVE = '.active-jobs/';
-/** The longest time between a job's mark and its record. A mark that stays without one for longer is left over from a failure. */
+/** The longest time between writing a job's mark and its record. An older mark without a record is left over from a failure. */
 const MAX_CREATION_MS = 3_600_000;
 const SEQ_DIGITS = 9;
 
-/** The parts of a job's keys. */
+/** Identifies a job in the store. */
 export interface JobName {
   readonly tenant: string;
   readonly id: string;
@@ -39,7 +39,7 @@ const batchKey = (job: JobName, seq: number) =>
   `${folderOf(job)}events/${String(seq).padStart(SEQ_DIGITS, '0')}.json`;
 const activeKey = ({ tenant, id }: JobName) => `${ACTIVE}${id}.${tenant}`;
 
-/** The prefix of everything that is needed to continue a job's run on another machine. */
+/** The prefix of everything that another machine needs to continue the job's run. */
 export const runPrefix = (job: JobName): string => `${folderOf(job)}run/`;
 
 /** The jobs of all tenants. Methods throw the guarded store's errors. */
@@ -48,7 +48,7 @@ export class JobStore {
   readonly #jobs: Records<JobRecord>;
   readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
   readonly #clock: Clock;
-  /** When this process first saw a mark without a record. Its own clock counts: the store's may differ by hours. */
+  /** When this process first saw a mark without a record. Uses this machine's clock: the store's may differ by hours. */
   readonly #recordless = new Map<string, number>();
 
   constructor(store: GuardedStore, clock: Clock = systemClock) {
@@ -60,20 +60,20 @@ export class JobStore {
   }
 
   /**
-   * Creates a job, or returns the one that has this id. Writes the mark before the record, so servers cannot overlook
-   * it.
+   * Creates a job, or returns the existing one with this id. Writes the mark before the record, so that servers cannot overlook
+   * the job.
    */
   async create(job: JobState): Promise<JobRecord> {
     await this.#store.put(activeKey(job), new Uint8Array());
     return (await this.#jobs.create(recordKey(job), job)).value;
   }
 
-  /** Returns undefined if there is no such job. */
+  /** Returns a job, or undefined if there is none. */
   async find(name: JobName, call?: StoreCall): Promise<JobRecord | undefined> {
     return JOB_ID.test(name.id) ? this.#jobs.read(recordKey(name), call) : undefined;
   }
 
-  /** Throws `ServeError` (404) if the job is unknown or another tenant's. */
+  /** Returns a job. Throws `ServeError` (404) if it is unknown or another tenant's. */
   async get(name: JobName): Promise<JobRecord> {
     return (await this.find(name)) ?? notFound(name.id);
   }
@@ -100,8 +100,8 @@ export class JobStore {
   }
 
   /**
-   * Lists the jobs with a mark, of all tenants, oldest first. Removes marks that have no job. Leaves out jobs whose records
-   * are damaged, and tells of them.
+   * Lists all tenants' marked jobs, oldest first. Removes marks without a job. Leaves out jobs with damaged records and reports
+   * them to `onDamaged`.
    */
   async active(onDamaged: (job: JobName, error: unknown) => void = () => {}): Promise<JobRecord[]> {
     const marks = await this.#marks();
@@ -129,12 +129,12 @@ export class JobStore {
     }
   }
 
-  /** Counts a tenant's jobs that are not over. */
+  /** Counts a tenant's unfinished jobs. */
   async countActive(tenant: string): Promise<number> {
     return (await this.#marks()).filter((mark) => mark.tenant === tenant).length;
   }
 
-  /** Returns the ids of all jobs that are not over. */
+  /** Returns the ids of all unfinished jobs. */
   async activeIds(): Promise<Set<string>> {
     return new Set((await this.#marks()).map(({ id }) => id));
   }
@@ -178,12 +178,12 @@ export class JobStore {
     return starts;
   }
 
-  /** Moves the record's older events into a batch if there are too many. The batch is written first, so none is lost. */
+  /** Moves the record's older events into a batch if there are too many. Writes the batch first, so that none is lost. */
   async #withRoom(now: JobRecord, next: JobState): Promise<JobState> {
     if (next.recentEvents.length <= MAX_RECENT_EVENTS || now.recentEvents.length === 0) return next;
     const key = batchKey(now, now.recentEvents[0]!.seq);
     const { value } = await this.#batches.create(key, { events: now.recentEvents });
-    // Another writer may have moved fewer of these events.
+    // Another writer may already have moved some of these events.
     return { ...next, recentEvents: next.recentEvents.slice(value.events.length) };
   }
 }

@@ -1,5 +1,5 @@
-// A fine-tuning job as it is stored, and everything that can happen to it, as pure functions from state to state. Knows no
-// store, no clock and no trainer.
+// A fine-tuning job as it is stored, and everything that can happen to it, as pure functions from state to state. The clock is
+// an argument.
 import { z } from 'zod';
 import type { Unmarked } from '../../adapters/store/documents.ts';
 import { ServeError } from '../common/errors.ts';
@@ -23,12 +23,12 @@ const hyperparametersSchema = z.object(
   >,
 );
 
-/** The API's `lorikeet` object. The table's bounds may widen but not narrow: stored jobs must stay readable. */
+/** The API's `lorikeet` object. The table's bounds may widen but never narrow, because stored jobs must stay readable. */
 const settingsSchema = z.object(extensionShape());
 
 const requestSchema = z.object({
   model: z.string(),
-  /** The adapter that `model` named. The run starts from it. */
+  /** The adapter that `model` named, which the run starts from. */
   initAdapter: z.object({ tenant: z.string(), name: z.string(), version: z.int() }).optional(),
   trainingFile: z.string(),
   validationFile: z.string().optional(),
@@ -39,7 +39,7 @@ const requestSchema = z.object({
   metadata: z.record(z.string(), z.string()).optional(),
 });
 
-/** A request to create a job, with everything that was left open filled in. */
+/** A request to create a job, with all defaults filled in. */
 export type JobRequest = z.infer<typeof requestSchema>;
 /** The settings of a request. */
 export type JobSettings = z.infer<typeof settingsSchema>;
@@ -56,10 +56,10 @@ const eventSchema = z.object({
 
 /** An event of a job. */
 export type JobEvent = z.infer<typeof eventSchema>;
-/** An event before it has a number and a time. */
+/** An event that has no number and no time yet. */
 export type NewEvent = Pick<JobEvent, 'level' | 'message' | 'type' | 'data'>;
 
-/** Older events, which were moved out of the record. */
+/** Older events, moved out of the record. */
 export const eventBatchSchema = z.object({ mark: z.string(), events: z.array(eventSchema) });
 
 const checkpointSchema = z.object({
@@ -85,7 +85,7 @@ const planSchema = z.looseObject({
   memoryBytes: z.number().optional(),
 });
 
-/** The stored record. Its keys are a file format: old records have to stay readable. */
+/** The stored record. Its keys are a file format: old records must stay readable. */
 export const jobSchema = z.object({
   schema: z.literal(1),
   mark: z.string(),
@@ -96,11 +96,11 @@ export const jobSchema = z.object({
   /** Only servers with this base work on the job. */
   base: z.object({ name: z.string(), digest: z.string() }),
   createdMs: unixMs,
-  /** The first start of a trainer. */
+  /** When a trainer first started. */
   startedMs: unixMs.optional(),
   finishedMs: unixMs.optional(),
   status: z.enum(JOB_STATUSES),
-  /** The result is being published. Clients cannot interrupt this part of `running`. */
+  /** Whether the result is being published. Clients cannot interrupt this part of `running`. */
   isPublishing: z.boolean().default(false),
   request: requestSchema,
   plan: planSchema.optional(),
@@ -109,17 +109,17 @@ export const jobSchema = z.object({
       step: z.int(),
       totalSteps: z.int(),
       estimatedFinishMs: unixMs.optional(),
-      /** The newest step's loss. Absent in records of older versions. */
+      /** The latest step's loss. Absent in records of older versions. */
       trainLoss: z.number().optional(),
-      /** The first step with the lowest validation loss so far. The trainer keeps its adapter. */
+      /** The first step with the lowest validation loss so far, whose adapter the trainer keeps. */
       best: z.object({ step: z.int(), validationLoss: z.number() }).optional(),
     })
     .optional(),
   /** The newest three, oldest first. */
   checkpoints: z.array(checkpointSchema),
-  /** Versions of replaced checkpoints that are still to be removed. */
+  /** Versions of replaced checkpoints that have not been removed yet. */
   dropped: z.array(z.object({ step: z.int(), version: z.int() })).default([]),
-  /** The evaluation of the result, with the verdicts of the gates. */
+  /** The evaluation of the result, with each gate's verdict. */
   card: z.record(z.string(), z.unknown()).optional(),
   error: faultSchema.optional(),
   result: z
@@ -130,25 +130,25 @@ export const jobSchema = z.object({
       resultFiles: z.array(z.string()),
     })
     .optional(),
-  /** The number of the newest lease. No number is used twice. */
+  /** The number of the newest lease. Numbers are never reused. */
   token: z.int().min(0),
-  /** The server that works on the job. Only this server reports the work. It increments `beat` while it is alive. */
+  /** The server that works on the job, the only one that reports progress. It increments `beat` as long as it is alive. */
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
-  /** Interruptions in a row, without a new step between them. */
+  /** Consecutive interruptions without a new step between them. */
   setbacks: z.int().default(0),
   eventCount: z.int(),
-  /** The newest events, oldest first. Older ones are in batches. */
+  /** The newest events, oldest first. Older events are in batches. */
   recentEvents: z.array(eventSchema),
 });
 
 /** A job as it was read from the store. */
 export type JobRecord = z.infer<typeof jobSchema>;
-/** A job to be written. */
+/** A job that is about to be written. */
 export type JobState = Unmarked<JobRecord>;
-/** Returns the next state of a job, or undefined to leave it as it is. */
+/** Returns a job's next state, or undefined to leave the job unchanged. */
 export type JobChange = (now: JobRecord) => JobState | undefined;
 
-/** Action → status before → status after. Clients take actions, and so does the work on a job. */
+/** Action → status before → status after. Both clients and workers take actions. */
 const TRANSITIONS = {
   validate: { validating_files: 'queued' },
   start: { queued: 'running', running: 'running' },
@@ -170,7 +170,7 @@ export type JobAction = keyof typeof TRANSITIONS;
 /** The actions of clients. */
 export type ClientAction = 'cancel' | 'pause' | 'resume';
 
-/** Statuses in which an action has nothing left to do. Clients repeat a request if its answer was lost. */
+/** Statuses in which an action has nothing left to do. Clients repeat a request if its response was lost. */
 const DONE_IN: Record<ClientAction, readonly JobStatus[]> = {
   cancel: ['cancelled'],
   pause: ['paused'],
@@ -209,8 +209,8 @@ const ACTION_EVENTS: Record<ClientAction, string> = {
 };
 
 /**
- * Returns the job after a client's action, or undefined if there is nothing left to do. Throws `ServeError` (400) if the
- * action is not possible.
+ * Returns the job after a client's action, or undefined if nothing is left to do. Throws `ServeError` (400) if the action is
+ * not possible.
  */
 export function applyClientAction(
   job: JobState,
@@ -251,10 +251,10 @@ export function withFault(job: JobState, fault: Fault, nowMs: number): JobState 
   return failed && { ...failed, error: { code, message, param } };
 }
 
-/** This many checkpoints of a job stay callable. */
+/** How many checkpoints of a job can still be called. */
 const MAX_CHECKPOINTS = 3;
 
-/** Adds a checkpoint, which replaces an earlier one of the same step. */
+/** Adds a checkpoint. It replaces an earlier checkpoint of the same step. */
 export function withCheckpoint(job: JobState, checkpoint: JobCheckpoint): JobState {
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
@@ -265,19 +265,19 @@ export function withCheckpoint(job: JobState, checkpoint: JobCheckpoint): JobSta
   return { ...job, checkpoints, dropped };
 }
 
-/** Forgets dropped versions that have been removed. */
+/** Forgets dropped versions after they were removed. */
 export function withoutDropped(job: JobState, removed: JobState['dropped']): JobState {
   const versions = new Set(removed.map(({ version }) => version));
   return { ...job, dropped: job.dropped.filter(({ version }) => !versions.has(version)) };
 }
 
-// Decides what happens to a job whose work was interrupted: its trainer was killed, or its machine ran out of memory or
-// disk. A few times the job is retried from its last checkpoint. Pure.
+// Decides what happens to a job whose work was interrupted because its trainer was killed, or its machine ran out of memory or
+// disk. The job is retried from its last checkpoint a few times. Pure.
 
-/** Interruptions in a row, without a new step between them. */
+/** The most consecutive interruptions without a new step between them. */
 const MAX_INTERRUPTIONS = 3;
 
-/** Returns the job after an interruption: queued again, or failed. Returns undefined if it has ended meanwhile. */
+/** Returns the job after an interruption: queued again, or failed. Returns undefined if it has already ended. */
 export function withInterruption(job: JobState, fault: Fault, nowMs: number): JobState | undefined {
   if (hasEnded(job)) return undefined;
   if (fault.code === DISK_FULL_FAULT.code) return withDiskWait(job, nowMs);
@@ -290,7 +290,7 @@ export function withInterruption(job: JobState, fault: Fault, nowMs: number): Jo
   return requeued({ ...job, setbacks }, [event], nowMs);
 }
 
-/** A full disk may stay full for long, and nobody is to blame: the job waits, and the interruption does not count. */
+/** A disk may stay full for long, and nobody is to blame: the job waits, and the interruption does not count. */
 function withDiskWait(job: JobState, nowMs: number): JobState {
   if (isWaitingForDisk(job)) return requeued(job, [], nowMs);
   const text = 'The disk is full. The job waits and continues when there is room.';
@@ -298,12 +298,12 @@ function withDiskWait(job: JobState, nowMs: number): JobState {
   return requeued(job, [event], nowMs);
 }
 
-/** A job whose files are still validated keeps its status. */
+/** A job that is still validating its files keeps its status. */
 function requeued(job: JobState, events: readonly NewEvent[], nowMs: number): JobState {
   return advance(job, 'putBack', { nowMs, events }) ?? withEvents(job, events, nowMs);
 }
 
-/** Whether the job has made no step since its disk was full. */
+/** Whether the job has made no step since the disk was full. */
 export function isWaitingForDisk({ recentEvents }: Pick<JobState, 'recentEvents'>): boolean {
   const isFull = ({ data }: JobEvent) => data?.['code'] === DISK_FULL_FAULT.code;
   const last = recentEvents.findLast((event) => event.type === 'metrics' || isFull(event));

@@ -1,18 +1,18 @@
-// Leases on jobs. A server changes a job only through its lease, so a server that was away for too long changes nothing
-// any more. Whether another server's lease still counts is judged by this machine's monotonic clock: clocks that differ
-// or jump take no job from anybody.
+// Leases on jobs. A server changes a job only through its lease, so a server that was away for too long can change nothing any
+// more. Each server judges by its own monotonic clock whether another server's lease has expired, so clocks that differ or jump
+// cannot take a job away from its owner.
 import type { JobChange, JobRecord } from './job.ts';
 import type { JobStore } from './job-store.ts';
 
 /** A lease that was not renewed for this many milliseconds has expired. */
 export const LEASE_MS = 30_000;
 
-/** Another server has the job by now, or may have it. */
+/** Another server has taken the job, or may have. */
 export class LeaseLost extends Error {
   override name = 'LeaseLost';
 }
 
-/** The parts that all leases of a server share. */
+/** The options that all leases of a server share. */
 export interface JobLeaseOptions {
   readonly jobs: JobStore;
   readonly leaseMs: number;
@@ -26,9 +26,9 @@ export class JobLease {
   readonly #options: JobLeaseOptions;
   readonly #lost = new AbortController();
   #job: JobRecord;
-  /** When the last successful change began. */
+  /** When the last successful change started. */
   #renewedMs: number;
-  /** One change at a time, so the newest state wins. */
+  /** Changes run one at a time, so that the newest state wins. */
   #changing: Promise<unknown> = Promise.resolve();
 
   private constructor(job: JobRecord, renewedMs: number, options: JobLeaseOptions) {
@@ -38,7 +38,7 @@ export class JobLease {
     this.token = job.token;
   }
 
-  /** Takes a job whose lease has expired. Returns undefined if the job has changed meanwhile. */
+  /** Claims a job whose lease has expired. Returns undefined if the job has changed meanwhile. */
   static async claim(
     job: JobRecord,
     owner: string,
@@ -51,7 +51,7 @@ export class JobLease {
         state.lease?.token === job.lease?.token &&
         state.lease?.beat === job.lease?.beat;
       if (!isSame) return undefined;
-      const token = state.token + 1; // ends every earlier lease
+      const token = state.token + 1; // ends all earlier leases
       return { ...state, token, lease: { owner, token, beat: 0 } };
     });
     return now.lease?.owner === owner && now.token > job.token
@@ -59,7 +59,7 @@ export class JobLease {
       : undefined;
   }
 
-  /** The job as this server saw it last. */
+  /** The job as this server last saw it. */
   get job(): JobRecord {
     return this.#job;
   }
@@ -69,7 +69,7 @@ export class JobLease {
     return this.#lost.signal;
   }
 
-  /** Changes the job and renews the lease; without a change only renews it. Throws `LeaseLost` or the store's error. */
+  /** Changes the job and renews the lease. Without a change, only renews it. Throws `LeaseLost` or the store's error. */
   change(change: JobChange = () => undefined): Promise<void> {
     const changed = this.#changing.then(() => this.#change(change));
     this.#changing = changed.catch(() => {});
@@ -94,7 +94,7 @@ export class JobLease {
     }
   }
 
-  /** Makes a last change and frees the job for other servers. */
+  /** Makes a final change and frees the job for other servers. */
   release(change: JobChange = () => undefined): Promise<void> {
     return this.change((now) => {
       const { lease: _lease, ...free } = change(now) ?? now;
@@ -112,12 +112,12 @@ export class JobLease {
   }
 }
 
-/** Settings of a `LeaseWatch`. */
+/** The clock and the limits of a `LeaseWatch`. */
 export interface LeaseWatchOptions {
   /** Monotonic milliseconds. */
   readonly now: () => number;
   readonly leaseMs: number;
-  /** Whether the owner of a lease is known not to come back. */
+  /** Whether the owner of a lease is known to be gone for good. */
   readonly isGone: (owner: string) => boolean;
 }
 
@@ -130,7 +130,7 @@ export class LeaseWatch {
     this.#options = options;
   }
 
-  /** Whether nobody works on the job. An unknown owner's lease has to be seen twice before it can expire. */
+  /** Whether nobody works on the job. An unknown owner's lease must be seen twice before it can expire. */
   isFree({ id, lease }: Pick<JobRecord, 'id' | 'lease'>): boolean {
     const { now, leaseMs, isGone } = this.#options;
     if (!lease || isGone(lease.owner)) return true;
@@ -142,7 +142,7 @@ export class LeaseWatch {
     return false;
   }
 
-  /** Forgets all other jobs. */
+  /** Forgets every other job. */
   keep(ids: ReadonlySet<string>): void {
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
   }

@@ -8,14 +8,14 @@ import type { JobRecord } from './job.ts';
 export type CreateId = (prefix: string) => string;
 
 /**
- * Creates ids that sort by time, so a store lists them in order. They cannot be guessed, but access depends on the owner,
- * not on the id.
+ * Creates ids that sort by time, so that a store lists them in order. They cannot be guessed, but access depends on the owner
+ * and not on the id.
  * @param now Unix milliseconds
  */
 export function createIds(now: () => number): CreateId {
   let last = 0;
   return (prefix) => {
-    last = Math.max(now(), last + 1); // keeps the order within a millisecond
+    last = Math.max(now(), last + 1); // keeps ids of one millisecond in order
     return `${prefix}-${last.toString(16).padStart(12, '0')}${randomBytes(6).toString('hex')}`;
   };
 }
@@ -27,7 +27,7 @@ export function isIdBefore(nowMs: number, id: string): boolean {
 }
 
 const PREFIX = 'ftjob-';
-/** Matches job ids that are safe as a part of a key. */
+/** Matches job ids that are safe to use in a key. */
 export const JOB_ID = /^ftjob-[A-Za-z0-9]{1,64}$/;
 const MAX_NAME_LENGTH = 63;
 const SUFFIX = /^(?!.*\.\.)[^/\\:\p{C}]{1,64}$/u;
@@ -43,7 +43,7 @@ export function eventId(job: Pick<JobRecord, 'id'>, seq: number): string {
   return `ftevent-${shortId(job.id)}-${String(seq).padStart(SEQ_DIGITS, '0')}`;
 }
 
-/** Returns the number of an event, or undefined if the text is not the id of an event of this job. */
+/** Returns the number of an event, or undefined if the text is not an event id of this job. */
 export function parseEventId(
   job: Pick<JobRecord, 'id' | 'eventCount'>,
   id: string,

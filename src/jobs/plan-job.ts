@@ -1,5 +1,5 @@
-// Plans jobs: the trainer reads a job's files and estimates its run. A `ValidationRun` plans a job under its lease, a
-// `DryRuns` plans a request at once and leaves nothing behind.
+// Plans jobs: the trainer reads a job's files and estimates its run. `ValidationRun` plans a job under its lease; `DryRuns`
+// plans a request while its client waits, and leaves nothing behind.
 
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
@@ -34,7 +34,7 @@ async function planJob(
   }
 }
 
-/** The validation of one job. The job ends up queued or failed; if this is interrupted, another server starts over. */
+/** The validation of one job, after which the job is queued or failed. If it is interrupted, another server starts over. */
 export class ValidationRun implements JobTask {
   readonly #lease: JobLease;
   readonly #context: JobsContext;
@@ -79,7 +79,7 @@ export class ValidationRun implements JobTask {
     this.#end.abort(new DOMException('the validation was stopped', 'AbortError'));
   }
 
-  /** Leaves the job as it is: cancelled, or for the next server. */
+  /** Leaves the job unchanged, because it was cancelled or the next server will take it. */
   async #release(): Promise<void> {
     try {
       await this.#lease.release();
@@ -108,10 +108,10 @@ export class ValidationRun implements JobTask {
   }
 }
 
-/** Each dry run keeps a request open and takes a core. */
+/** Each dry run keeps a request open and occupies a core. */
 const MAX_DRY_RUNS = 2;
 const RETRY_S = 5;
-/** Faults with an error code of their own. */
+/** Faults that have their own error code. */
 const ERROR_CODES: ReadonlySet<string> = new Set<ErrorCode>([
   'invalid_training_file',
   'invalid_n_examples',
@@ -128,7 +128,10 @@ export class DryRuns {
     this.#context = context;
   }
 
-  /** Throws `ServeError` if the files or settings are wrong or too many dry runs are active, or the signal's reason. */
+  /**
+   * Plans a request. Throws `ServeError` if the files or settings are wrong or too many dry runs are active, or the signal's
+   * reason.
+   */
   async plan(
     request: Pick<JobRecord, 'tenant' | 'request'>,
     signal: AbortSignal,
@@ -153,7 +156,7 @@ export class DryRuns {
   }
 }
 
-/** A lost trainer was killed: the machine or the size of the plan is to blame. */
+/** The trainer was killed: either the machine or the size of the plan is to blame. */
 function toError({ code, message, param }: Fault, kind: 'refused' | 'lost'): ServeError {
   const options = param === null ? {} : { param };
   if (kind === 'lost') return new ServeError('overloaded', message, options);

@@ -1,6 +1,6 @@
-// Keeps a run's newest checkpoint in a store, so another machine can continue the run. A save writes its files under new
-// keys and then one index that names them: an interrupted save leads to nothing. A checkpoint that is not byte for byte
-// what was saved counts as absent.
+// Keeps a run's newest checkpoint in a store, so that another machine can continue the run. A save writes its files under new
+// keys, and then one index that names them, so an interrupted save has no effect. A checkpoint that differs from what was saved
+// counts as missing.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -26,10 +26,9 @@ import type { JobName } from './job-store.ts';
 import { runPrefix } from './job-store.ts';
 import type { TrainerJob } from './runner.ts';
 
-// Local files as objects in a store: their hashes, and the way back to files, byte for byte or not at all. Knows no jobs
-// and no runs.
+// Stores local files as objects: hashes them, and restores them byte for byte or not at all.
 
-/** Allows two levels of folders and no way out of them. */
+/** Allows two levels of folders, and no path that leads out of them. */
 const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;
 
 /** A file's name, hash and size. */
@@ -40,7 +39,7 @@ export const storedFileSchema = z.object({
   byteSize: z.int().min(0),
 });
 
-/** A file as an object. */
+/** A file together with its object. */
 export type StoredFile = z.infer<typeof storedFileSchema>;
 
 /** Describes all files of a folder. */
@@ -52,7 +51,7 @@ export async function describeFiles(dir: string): Promise<StoredFile[]> {
   return mapBounded(files, async (name) => ({ name, ...(await hashFile(path.join(dir, name))) }));
 }
 
-/** Writes the object to a file. Returns false if the object is missing or not what was put there. */
+/** Writes the object to a file. Returns false if the object is missing or differs from what was stored. */
 export async function fetchFile(
   store: GuardedStore,
   key: string,
@@ -79,7 +78,7 @@ export async function fetchFile(
   return hash.digest('hex') === file.sha256;
 }
 
-/** A run has a dozen files, and as many in its three snapshots. */
+/** A run has about a dozen files, and three snapshots with as many. */
 const MAX_FILES = 100;
 
 const indexSchema = z.object({
@@ -95,11 +94,11 @@ type RunIndex = z.infer<typeof indexSchema>;
 
 const INDEX_KIND = { schema: indexSchema, maxBytes: 64 * 1024 };
 
-/** A call that can always be aborted. */
+/** The options of a call that can be aborted. */
 type ArchiveCall = StoreCall & { readonly signal: AbortSignal };
 
 type SaveCall = ArchiveCall & {
-  /** The step of the newest snapshot that is published. Later ones are saved with the run. Absent: all are published. */
+  /** The step of the newest published snapshot. Later snapshots are saved with the run. Absent: all are published. */
   readonly publishedStep?: number;
 };
 
@@ -116,7 +115,7 @@ export class RunArchive {
     this.#prefix = prefix;
   }
 
-  /** Saves the newest checkpoint, unless the archive has a newer one. The trainer may be at work meanwhile. */
+  /** Saves the newest checkpoint, unless the archive already has a newer one. The trainer may keep running. */
   async save(
     runDir: string,
     { publishedStep = Number.POSITIVE_INFINITY, ...call }: SaveCall,
@@ -157,7 +156,7 @@ export class RunArchive {
     }
   }
 
-  /** Removes everything, the index first. */
+  /** Removes the whole archive, starting with the index. */
   async remove(): Promise<void> {
     await this.#store.delete(this.#indexKey);
     for await (const { key } of this.#store.list(this.#prefix)) await this.#store.delete(key);
@@ -178,8 +177,8 @@ export class RunArchive {
   }
 
   /**
-   * Writes the index unless a newer one is there, and removes the files that no index names any more. Two savers can
-   * overlap: the old owner of a job may not have noticed yet that it lost the lease.
+   * Writes the index unless a newer one exists, and removes the files that no index names any more. Two savers can overlap: the
+   * old owner of a job may not have noticed yet that it lost the lease.
    */
   async #publish(index: RunIndex, call: StoreCall): Promise<void> {
     let useless: RunIndex | undefined;
@@ -208,8 +207,8 @@ export class RunArchive {
   }
 }
 
-// Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can
-// resume it. Knows no store.
+// Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can resume
+// it.
 
 const JOB_FILE = 'job.json';
 const JOB_PATH_KEYS = ['model', 'data', 'validation', 'initAdapter'] as const;
@@ -219,7 +218,7 @@ const SNAPSHOTS_DIR = 'snapshots';
 /** A checkpoint's tensors, and their SHA-256 in hex. */
 const STATE_FILE = 'state.safetensors';
 const STATE_HASH_FILE = 'state.sha256';
-/** The job, metrics and events, but not the lock, plots and unfinished files. */
+/** The job, metrics and events, without the lock, plots and unfinished files. */
 const COPIED_FILE = /^[\w-]+\.(?:json|jsonl|csv)$/;
 /** The trainer replaces the adapter with two renames. */
 const REPLACING_MS = 20;
@@ -230,7 +229,7 @@ export function holdsRun(runDir: string): boolean {
   return existsSync(path.join(runDir, JOB_FILE));
 }
 
-/** Replaces the paths in a run folder that another machine wrote. The result of a run does not depend on paths. */
+/** Replaces the paths in a run folder from another machine. The result of a run does not depend on paths. */
 export async function relocateRun(runDir: string, job: TrainerJob): Promise<void> {
   const file = path.join(runDir, JOB_FILE);
   const bytes = await loadRegular(file, SMALL_FILE_BYTES);
@@ -241,10 +240,10 @@ export async function relocateRun(runDir: string, job: TrainerJob): Promise<void
 }
 
 /**
- * Copies what is needed to continue the run into `target`, while its trainer works. The checkpoint comes first: a resumed
- * run rewrites everything that the trainer wrote after it. It does not make the snapshots before it again, so those that are
- * not published come along.
- * @param publishedStep of the newest published snapshot
+ * Copies what is needed to continue the run into `target`, while its trainer runs. Copies the checkpoint first: a resumed run
+ * rewrites everything that the trainer wrote after it. A resumed run does not repeat earlier snapshots, so unpublished ones are
+ * copied as well.
+ * @param publishedStep the newest published snapshot's
  * @returns the checkpoint's step, or undefined if there is no checkpoint
  */
 async function copyRun(
@@ -269,7 +268,7 @@ async function copyRun(
   return undefined;
 }
 
-/** The trainer may be removing it because newer ones exist: then nobody will ask for it. */
+/** The trainer may be removing it because newer ones exist. Then it is no longer needed. */
 async function copySnapshot(from: string, to: string): Promise<void> {
   try {
     await linkFiles(from, to);
@@ -279,7 +278,7 @@ async function copySnapshot(from: string, to: string): Promise<void> {
   }
 }
 
-/** Lists the steps of the folders of checkpoints or snapshots, newest first. */
+/** Lists the steps of the checkpoint or snapshot folders, newest first. */
 async function listSteps(folder: string): Promise<number[]> {
   const names = await readdir(folder).catch(() => []);
   const steps = names.flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
@@ -300,7 +299,7 @@ async function copyCheckpoint(from: string, to: string): Promise<boolean> {
   return false;
 }
 
-/** Copies the best adapter so far, if there is one. It is missing for a moment when the trainer replaces it. */
+/** Copies the best adapter so far, if there is one. It is missing briefly while the trainer replaces it. */
 async function copyAdapter(runDir: string, to: string): Promise<void> {
   const target = path.join(to, ADAPTER_DIR);
   for (let attempt = 1; attempt <= MAX_ADAPTER_TRIES; attempt++) {
@@ -316,14 +315,14 @@ async function copyAdapter(runDir: string, to: string): Promise<void> {
   }
 }
 
-/** Links are enough, because the trainer replaces folders and never changes their files. */
+/** Links suffice, because the trainer replaces folders and never changes their files. */
 async function linkFiles(from: string, to: string): Promise<void> {
   await makeFolder(to);
   for (const name of await readdir(from)) {
     const [file, linked] = [path.join(from, name), path.join(to, name)];
     await link(file, linked).catch((error) => {
       if (isMissing(error)) throw error;
-      return copyFile(file, linked); // some file systems have no links
+      return copyFile(file, linked); // some file systems do not support links
     });
   }
 }

@@ -1,12 +1,12 @@
-// Gathers what a run reports and writes it into the job's record a moment later. Each write renews
-// the lease. Whatever was not written stays for the next write. Knows no trainer.
+// Collects what a run reports and writes it into the job's record a moment later. Each write renews the lease. Reports whose
+// write failed stay for the next one.
 
 import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
 import { type JobRecord, type JobState, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 
-/** A small model makes hundreds of steps per second. Beyond this many the trainer's messages wait for a write. */
+/** A small model makes hundreds of steps per second. Beyond this many steps, the trainer's messages wait for a write. */
 const MAX_BUFFERED_STEPS = 100;
 
 /** A write-behind buffer in front of one job's record. */
@@ -16,15 +16,15 @@ export class RunJournal {
   readonly #onWritten: () => void;
   #steps: StepMessage[] = [];
   #events: NewEvent[] = [];
-  /** The first step of this run, to estimate the end. */
+  /** The first step of this run, for estimating the end. */
   #first: { step: number; atMs: number } | undefined;
   #estimatedFinishMs: number | undefined;
   /** Set while a write is due. */
   #cancelWrite: (() => void) | undefined;
-  /** Whether the last attempt to write failed. */
+  /** Whether the last write failed. */
   #isFailing = false;
 
-  /** @param onWritten called when the job's record was read and written */
+  /** @param onWritten called after the job's record was read and written */
   constructor(lease: JobLease, context: JobsContext, onWritten: () => void) {
     this.#lease = lease;
     this.#context = context;
@@ -50,12 +50,12 @@ export class RunJournal {
     this.#writeSoon();
   }
 
-  /** Writes all reports and one more change of the record. Throws `LeaseLost` or the store's error. */
+  /** Writes all reports together with another change of the record. Throws `LeaseLost` or the store's error. */
   async write(change: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
     this.#cancelWrite?.();
     this.#cancelWrite = undefined;
     let written = { steps: 0, events: 0 };
-    // The lease makes one change at a time, so no two writes take the same reports.
+    // The lease makes one change at a time, so no two writes include the same reports.
     await this.#lease.change((job) => {
       // Copies, because both lists grow during the write.
       const [steps, events] = [[...this.#steps], [...this.#events]];
@@ -76,13 +76,13 @@ export class RunJournal {
       this.#isFailing = false;
     } catch (error) {
       if (error instanceof LeaseLost) return;
-      // A write is tried every few seconds. If the store is away for an hour, one line is enough.
+      // Writes are tried every few seconds. If the store is away for an hour, one line in the log is enough.
       if (!this.#isFailing) this.#context.log.warn({ err: error }, 'job not written');
       this.#isFailing = true;
     }
   }
 
-  /** Stops writing by itself. */
+  /** Stops the scheduled writes. */
   close(): void {
     this.#cancelWrite?.();
   }
@@ -93,7 +93,7 @@ export class RunJournal {
   }
 }
 
-// Turns a trainer's messages into a job's events and progress, in the words and figures of OpenAI's API. Pure.
+// Turns a trainer's messages into a job's events and progress, in the wording and with the figures of OpenAI's API. Pure.
 
 /** Returns the event of a step: `Step 3/300: training loss=0.15, full validation loss=0.27`. */
 export function stepEvent(message: StepMessage): NewEvent {
@@ -114,21 +114,21 @@ export function stepEvent(message: StepMessage): NewEvent {
 /** Events of level `info` that clients see. */
 const SHOWN_INFO_CODES: ReadonlySet<string> = new Set(['resumed', 'waiting']);
 
-/** Returns the job event of a trainer's event, or undefined if clients do not see it or the job reports it itself. */
+/** Returns the job event for a trainer's event, or undefined if clients should not see it or the job reports it itself. */
 export function runEvent({ level, code, message, data }: EventMessage): NewEvent | undefined {
   if (level === 'info' && !SHOWN_INFO_CODES.has(code)) return undefined;
   if (code === 'failed') return undefined;
   return messageEvent(message, { level, data: { ...data, code } });
 }
 
-/** Everything that a run has reported since its job was last written. */
+/** Everything that a run has reported since the last write. */
 interface RunReport {
   readonly steps: readonly StepMessage[];
   readonly events: readonly NewEvent[];
   readonly estimatedFinishMs: number | undefined;
 }
 
-/** Adds a report to the job, or returns undefined if it holds nothing new. Steps that the job already has are skipped. */
+/** Adds a report to the job, or returns undefined if it contains nothing new. Skips steps that the job already has. */
 export function withReport(
   job: JobRecord,
   { steps, events, estimatedFinishMs }: RunReport,
@@ -155,7 +155,7 @@ export function withReport(
   return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
 }
 
-/** Returns the newest training loss, and the step whose adapter the trainer keeps. */
+/** Returns the latest training loss, and the step whose adapter the trainer keeps. */
 function losses(
   { progress }: JobRecord,
   fresh: readonly StepMessage[],
@@ -169,7 +169,7 @@ function losses(
   return { ...(trainLoss !== undefined && { trainLoss }), ...(best && { best }) };
 }
 
-/** Returns the measured figures under the keys of OpenAI's metrics. */
+/** Returns the measured figures under OpenAI's metric names. */
 export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Record<string, number> {
   const { trainLoss, trainTokenAccuracy, validationLoss, validationTokenAccuracy } = metrics;
   return {

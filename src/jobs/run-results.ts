@@ -1,5 +1,4 @@
-// Publishes a run's checkpoints and its result, and records them in the job. Writes only under the job's lease. Knows no
-// processes.
+// Publishes a run's checkpoints and its result, and records them in the job. Writes only under the job's lease.
 
 import { stat } from 'node:fs/promises';
 import {
@@ -43,13 +42,13 @@ export class RunResults {
     this.#publication = new Publication(context);
   }
 
-  /** Publishes a snapshot as a checkpoint. A failure becomes a warning among the job's events. */
+  /** Publishes a snapshot as a checkpoint. If that fails, adds a warning to the job's events. */
   async publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
     const { log, now } = this.#context;
     const { step, metrics } = snapshot;
     const { job } = this.#lease;
     const isKnown = job.checkpoints.some((known) => known.step >= step);
-    if (isKnown) return; // a resumed run repeats its snapshots
+    if (isKnown) return; // a resumed run repeats snapshots
     try {
       const { version, digest } = await this.#publication.checkpoint(job, snapshot, this.#right());
       const checkpoint = { step, version, digest, createdMs: now(), metrics };
@@ -67,7 +66,7 @@ export class RunResults {
     }
   }
 
-  /** Removes checkpoints that newer ones have replaced. After a failure the next call tries again. */
+  /** Removes checkpoints that newer ones have replaced. After a failure, the next call tries again. */
   async removeOldCheckpoints(): Promise<void> {
     const { job } = this.#lease;
     if (job.dropped.length === 0) return;
@@ -80,7 +79,7 @@ export class RunResults {
     }
   }
 
-  /** Publishes the adapter and the table of its steps. Throws `LeaseLost`, or the store's or the publication's error. */
+  /** Publishes the adapter and the table of its steps. Throws `LeaseLost`, or the error of the store or the publication. */
   async publishResult(
     { directory, resultFile, totalSteps, trainedTokens }: TrainedMessage,
     card: EvaluationCard | undefined,
@@ -103,7 +102,7 @@ export class RunResults {
     };
   }
 
-  /** The file's id follows from the job's, so a second attempt leads to the same file. */
+  /** The file's id is derived from the job's, so a second attempt produces the same file. */
   async #saveTable({ id, tenant }: JobRecord, file: string): Promise<string> {
     const { size } = await stat(file);
     const meta = await this.#context.files.create(tenant, {
@@ -120,23 +119,23 @@ export class RunResults {
     return { token: this.#lease.token, confirm: () => this.#confirm() };
   }
 
-  /** Runs just before an alias moves: the lease still holds, and nobody has ended the job. */
+  /** Runs just before an alias moves, to check that the lease is still held and the job has not ended. */
   async #confirm(): Promise<void> {
     await this.#lease.change();
     if (this.#lease.job.status !== 'running') throw new LeaseLost('the job has ended');
   }
 }
 
-// Publishes a job's checkpoints, which `latest` ignores, and its result, and removes replaced checkpoints. Publishing the
-// same again leads to the same versions, so an interruption does no harm.
+// Publishes a job's checkpoints, which `latest` ignores, and its result, and removes replaced checkpoints. Publishing the same
+// content again produces the same version, so interruptions do no harm.
 
 type PublicationContext = Pick<JobsContext, 'repository' | 'base' | 'onPublished'>;
 
-/** The right to publish, which a lease gives. */
+/** The right to publish, given by a lease. */
 interface PublishRight {
   /** The number of the lease. */
   readonly token: number;
-  /** Throws if the right was lost. */
+  /** Throws if the right has been lost. */
   readonly confirm: () => Promise<void>;
 }
 
@@ -165,7 +164,7 @@ export class Publication {
     return this.#publish(job, content, { id: alias, aliases: [alias], isAside: true, right });
   }
 
-  /** Publishes the result. Resolves when readers see it under the job's alias. */
+  /** Publishes the result. Resolves when readers can see it under the job's alias. */
   async result(
     job: JobRecord,
     result: PublishedContent,
@@ -175,11 +174,11 @@ export class Publication {
     const manifest = await this.#publish(job, result, { id: job.id, aliases: [alias], right });
     const pointer = (await this.#readAliases(job))[alias];
     if (pointer && versionsOf(pointer).includes(manifest.version)) return manifest;
-    const message = `The alias of ${job.id} does not lead to version ${manifest.version} yet.`;
+    const message = `The alias of ${job.id} does not point to version ${manifest.version} yet.`;
     throw new ServeError('adapter_unavailable', message);
   }
 
-  /** Removes the versions that the job's record has dropped. It can be repeated after any interruption. */
+  /** Removes the versions that the job's record has dropped. Can be repeated after an interruption. */
   async trim(job: JobRecord): Promise<void> {
     for (const { step, version } of job.dropped) {
       await this.#removeAlias(job, checkpointAlias(job.id, step), version);
@@ -187,7 +186,7 @@ export class Publication {
     }
   }
 
-  /** Keeps the alias if it leads to a newer version of the step. */
+  /** Leaves the alias alone if it points to a newer version of the step. */
   async #removeAlias(job: JobRecord, alias: string, version: number): Promise<void> {
     const found = await this.#readAliases(job);
     const pointer = found[alias];
@@ -195,7 +194,7 @@ export class Publication {
     await this.#context.repository.moveAlias(job, alias, undefined);
   }
 
-  /** Keeps a version that has an alias: a user may have set one. */
+  /** Keeps a version that has an alias, because a user may have set it. */
   async #removeUnreached(job: JobRecord, version: number): Promise<void> {
     const pointers = Object.values(await this.#readAliases(job));
     if (pointers.flatMap(versionsOf).includes(version)) return;
@@ -238,7 +237,7 @@ export class Publication {
     } catch (error) {
       const isOther = error instanceof ServeError && error.param === 'publication_id';
       if (!isOther) throw error;
-      // An earlier lease has published other bytes, because another kind of machine rounds differently.
+      // An earlier lease published different bytes, because another kind of machine rounds differently.
       return await publish(`${id}.${right.token}`);
     } finally {
       this.#context.onPublished(job.tenant, job.name);

@@ -1,5 +1,5 @@
-// The contract between a server's jobs and whatever runs their trainers: a child process, or a Kubernetes Job. Jobs know
-// tenants, leases and the store; a runner knows processes.
+// The contract between a server's jobs and the runner of their trainers: child processes, or Kubernetes Jobs. The job side
+// handles tenants, leases and the store; a runner handles processes.
 import type {
   Fault,
   GateSettings,
@@ -7,18 +7,18 @@ import type {
   TrainerMessage,
 } from '../contracts/training-messages.ts';
 
-/** Keys of the trainer's job file. `model`, `data`, `validation` and `initAdapter` are absolute local paths. */
+/** The keys of the trainer's job file. `model`, `data`, `validation` and `initAdapter` are absolute local paths. */
 export type TrainerJob = Readonly<Record<string, unknown>>;
 
-/** One run to start or to continue. */
+/** One run to start or resume. */
 export interface RunRequest {
   readonly jobId: string;
   readonly tenant: string;
-  /** A local folder. A new run creates it; the files that the job reads lie beside it. */
+  /** A local folder, which a new run creates. The parent folder contains the files that the job reads. */
   readonly runDir: string;
   readonly job: TrainerJob;
   readonly gate: GateSettings;
-  /** Whether `runDir` holds a run to continue. */
+  /** Whether `runDir` contains a run to resume. */
   readonly isResume: boolean;
   /** The number of the lease that the run starts under. Later leases have higher numbers. */
   readonly token: number;
@@ -29,17 +29,17 @@ export interface RunRequest {
 /**
  * The ways to ask a run to end:
  * - `pause`: the trainer writes a checkpoint after its current step and ends. The run ends as `paused`.
- * - `cancel`: the trainer ends at once and its run folder is useless. The run ends as `cancelled`.
- * - `detach`: this server stops following the run at once. A trainer that outlives the server goes on, the run ends as
- *   `detached`, and the next holder of the lease receives all of its messages again. A child process cannot outlive its
+ * - `cancel`: the trainer ends immediately, and its run folder is useless. The run ends as `cancelled`.
+ * - `detach`: this server stops following the run immediately. If the trainer outlives the server, it keeps running, the run
+ *   ends as `detached`, and the next holder of the lease receives all its messages again. A child process cannot outlive its
  *   server: it is killed, the run ends as `lost`, and its last checkpoint is good. Pause it first if there is time.
  */
 export type StopReason = 'pause' | 'cancel' | 'detach';
 
-/** One signal per reason. A pause may be followed by a cancel or a detach. */
+/** One signal per reason. A pause can be followed by a cancel or a detach. */
 export type StopSignals = Readonly<Record<StopReason, AbortSignal>>;
 
-/** The side of the stop signals that asks. */
+/** Sends the stop signals. */
 export class RunStop {
   readonly #controllers = {
     pause: new AbortController(),
@@ -52,7 +52,7 @@ export class RunStop {
     detach: this.#controllers.detach.signal,
   };
 
-  /** Asks the run to end. Has no effect on a run that has ended, or the second time. */
+  /** Asks the run to end. Has no effect if the run has ended or was already asked. */
   request(reason: StopReason): void {
     this.#controllers[reason].abort();
   }
@@ -61,9 +61,9 @@ export class RunStop {
 /** How a run ended. */
 export type RunEnd =
   | { readonly kind: 'succeeded' | 'paused' | 'cancelled' }
-  /** The trainer goes on elsewhere. */
+  /** The trainer keeps running elsewhere. */
   | { readonly kind: 'detached' }
-  /** The trainer gave the reason. A retry would fail in the same way. */
+  /** The trainer reported the reason. A retry would fail in the same way. */
   | { readonly kind: 'failed'; readonly error: Fault }
   /** The trainer disappeared (killed, out of memory, machine gone). Its last checkpoint is good. */
   | { readonly kind: 'lost'; readonly error: Fault };
@@ -74,7 +74,7 @@ export interface RunEndMessage {
   readonly end: RunEnd;
 }
 
-/** How planning a job ended. */
+/** How the planning of a job ended. */
 export type PlanOutcome =
   | { readonly kind: 'planned'; readonly plan: JobPlan }
   /** The job or its files are wrong. */
@@ -84,7 +84,7 @@ export type PlanOutcome =
 
 /** Plans jobs and runs their trainers. */
 export interface JobRunner {
-  /** Whether trainers go on while this server is down. */
+  /** Whether trainers keep running while this server is down. */
   readonly outlivesServer: boolean;
   /** Validates the job's files. Rejects only with the signal's reason. */
   plan(
@@ -92,9 +92,9 @@ export interface JobRunner {
     options: { readonly signal: AbortSignal },
   ): Promise<PlanOutcome>;
   /**
-   * Runs a trainer and yields its messages in order, then one `end`. Does not throw. The consumer has handled a message
-   * when it asks for the next one: files that a message names may go after that. A slow consumer does not stop the
-   * training; it gets fewer plain steps instead. A consumer that leaves the loop early detaches.
+   * Runs a trainer and yields its messages in order, then one `end`. Does not throw. Asking for the next message means that the
+   * previous one was handled: the files that it names may then disappear. A slow consumer does not block the training; it
+   * receives fewer plain steps. Leaving the loop early detaches.
    */
   run(request: RunRequest, stop: StopSignals): AsyncIterable<TrainerMessage | RunEndMessage>;
 }

@@ -1,5 +1,4 @@
-// One trainer process from its start to its end: its messages as a stream, and the reason for its death. Knows no store
-// and no job states.
+// One trainer process from start to end: its messages as a stream, and the reason for its death.
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -19,13 +18,13 @@ import type {
 /** Settings of a `TrainerChild`. */
 export interface TrainerChildOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
-  /** The trainer's program. Tests use another one. */
+  /** The trainer's program. Tests use a different one. */
   readonly entry?: URL;
-  /** Returns how many processes the kernel has killed because memory ran out. */
+  /** Returns how many processes the kernel has killed for lack of memory. */
   readonly countOomKills?: () => number | undefined;
   /** Default: nice. */
   readonly priority?: TrainPriority;
-  /** How a trainer of priority idle is watched. Tests use other figures. */
+  /** How to watch a trainer of priority idle. Tests use other figures. */
   readonly starvation?: Partial<StarvationOptions>;
 }
 
@@ -38,16 +37,16 @@ interface StarvationOptions {
 /** Halfway to the lowest priority: the trainer yields to the engine, but other work does not starve it. */
 const NICENESS = 10;
 const SAMPLE_MS = 5_000;
-/** The end of the trainer's standard error that is logged. */
+/** How much of the end of the trainer's standard error is logged. */
 const MAX_STDERR_CHARS = 4096;
-/** A consumer may be this many messages behind (four minutes at one per second) before steps are dropped. */
+/** How many messages a consumer may lag behind (four minutes at one per second) before steps are dropped. */
 const MAX_WAITING_STEPS = 256;
 
 /** A trainer in a child process with low priority. */
 export class TrainerChild {
-  /** Ends when the process is gone. */
+  /** Completes when the process is gone. */
   readonly messages = new MessageBuffer();
-  /** Resolves when the process is gone, with the fault to use if the trainer did not report its own end. */
+  /** Resolves when the process is gone, with the fault to report if the trainer did not report its own end. */
   readonly death: Promise<Fault>;
   readonly #process: ChildProcess;
   readonly #log: TrainerChildOptions['log'];
@@ -74,7 +73,7 @@ export class TrainerChild {
     if (priority === 'idle') this.#endIfStarved(options.starvation);
   }
 
-  /** Whether the trainer was killed because it hardly ever got a core. */
+  /** Whether the trainer was killed because it hardly ever got CPU time. */
   get hasStarved(): boolean {
     return this.#hasStarved;
   }
@@ -90,7 +89,7 @@ export class TrainerChild {
     this.#process.kill('SIGKILL');
   }
 
-  /** Kills it at once: a pause would wait for the end of a step, which may take hours. */
+  /** Kills a starving trainer without a pause, which would wait for the end of a step and could take hours. */
   #endIfStarved({
     sampleMs = SAMPLE_MS,
     windowMs,
@@ -115,7 +114,7 @@ export class TrainerChild {
     });
     return new Promise((resolve) => {
       this.#process.once('error', (error) => resolve(lostTrainer(error.message)));
-      // Comes after the last message, unlike `exit`.
+      // Unlike `exit`, this comes after the last message.
       this.#process.once('close', (code, signal) => resolve(this.#describe(code, signal)));
     });
   }
@@ -135,14 +134,14 @@ export class TrainerChild {
   }
 }
 
-/** Returns the fault of a trainer that disappeared. Users see the message. */
+/** Returns the fault of a trainer that disappeared. Its message is shown to users. */
 export function lostTrainer(message: string): Fault {
   return { code: 'trainer_lost', message, param: null };
 }
 
 /**
- * Messages between a trainer and a consumer that may be slow, such as a store that does not answer. Beyond a bound it
- * drops plain steps, so the training goes on and memory stays bounded. One consumer reads it, in order.
+ * Buffers messages between a trainer and a consumer that may be slow, such as a store that does not respond. Beyond a limit it
+ * drops plain steps, so the training continues and memory stays bounded. Has one consumer, which reads in order.
  */
 export class MessageBuffer implements AsyncIterable<TrainerMessage> {
   readonly #waiting: TrainerMessage[] = [];
@@ -175,17 +174,17 @@ export class MessageBuffer implements AsyncIterable<TrainerMessage> {
   }
 }
 
-/** Whether the message is a step without a validation. The run folder has all of them, too. */
+/** Whether the message is a step without a validation. These may be dropped, because the run folder keeps every step. */
 function isPlainStep(message: TrainerMessage): boolean {
   return message.type === 'step' && message.validationLoss === undefined;
 }
 
-/** The file with the count, by version of control groups. */
+/** The file with the count, by version of cgroups. */
 const COUNT_FILES = { 1: 'memory.oom_control', 2: 'memory.events' } as const;
 
 /**
- * Counts the processes that the kernel has killed because memory ran out: in this container if possible, else on the
- * machine. A killed child cannot report it. Returns undefined if the system does not count (not Linux).
+ * Counts the processes that the kernel has killed for lack of memory, in this container if possible, else on the machine. A
+ * killed child cannot report it. Returns undefined if the system does not count them (not Linux).
  */
 export function countOomKills(): number | undefined {
   const own = memoryGroups().map(({ version, folders }) =>
@@ -206,12 +205,14 @@ function readIfThere(file: string): string | undefined {
   }
 }
 
-/** The share of the time it wants that a process gets at least. Linux's idle class gets 0.3 % beside threads that never sleep. */
+/**
+ * The least share of the CPU time it wants that a process must get. Linux's idle class gets 0.3% if other threads never sleep.
+ */
 const MIN_SHARE = 0.02;
-/** Long enough that a burst of other work is no reason. */
+/** Long enough that a burst of other work does not count as starvation. */
 const WINDOW_MS = 60_000;
 
-/** Follows one process. */
+/** Detects that a process gets hardly any CPU time. */
 export class StarvationWatch {
   readonly #windowMs: number;
   #samples: (CpuTime & { readonly atMs: number })[] = [];
@@ -221,13 +222,13 @@ export class StarvationWatch {
   }
 
   /**
-   * Adds a sample and returns whether the process has starved in the window that ends now: it wanted to compute for half of
-   * it or more, and got less than its share.
+   * Adds a sample. Returns whether the process has starved during the last window: it wanted to compute for at least half of
+   * it, and got less than its share.
    * @param atMs monotonic
    */
   add({ runMs, waitMs }: CpuTime, atMs: number): boolean {
     this.#samples.push({ runMs, waitMs, atMs });
-    // Keeps one sample that is as old as the window or older.
+    // Keeps one sample that is at least as old as the window.
     const from = this.#samples.findLastIndex((sample) => atMs - sample.atMs >= this.#windowMs);
     if (from === -1) return false;
     this.#samples = this.#samples.slice(from);
@@ -242,11 +243,11 @@ export class StarvationWatch {
 interface ForkOptions {
   /** 0 (normal priority) to 19 (lowest priority). */
   readonly niceness?: number;
-  /** Absent: the niceness alone. */
+  /** Absent: only the niceness is set. */
   readonly priority?: TrainPriority;
   /** Where standard error goes. */
   readonly stderr?: 'inherit' | 'pipe';
-  /** The program. Tests use another one. */
+  /** The program. Tests use a different one. */
   readonly entry?: URL;
 }
 
@@ -254,15 +255,15 @@ const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const TRAINER = new URL(`../../trainer/main.${EXTENSION}`, import.meta.url);
 
 /**
- * Forks the trainer. If the parent is killed, the channel closes and the trainer ends; at any other end it is killed, and its
- * run can continue from its checkpoint.
+ * Forks the trainer. If the parent is killed, the channel closes and the trainer ends. If the parent ends in another way, it
+ * kills the trainer, and the run can resume from its checkpoint.
  */
 export function forkTrainer(
   request: TrainerRequest,
   { niceness = 0, priority, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
 ): ChildProcess {
   const child = forkProgram(entry, [], { niceness, stdio: ['inherit', 'inherit', stderr, 'ipc'] });
-  // If the child cannot start or dies at once, its own events report it.
+  // If the child cannot start or dies early, its own events report it.
   const message: RequestMessage = { type: 'request', request, ...(priority && { priority }) };
   child.send(message, () => {});
   return child;

@@ -1,6 +1,5 @@
-// Trains a job under its lease: starts or resumes the trainer, turns its messages into events, checkpoints and a result,
-// and ends the job. A server that loses the lease stops its trainer and writes nothing more. Knows neither processes nor
-// HTTP.
+// Trains a job under its lease: starts or resumes the trainer, turns its messages into events, checkpoints and a result, and
+// ends the job. A server that loses the lease stops its trainer and writes nothing more.
 
 import { ServeError } from '../common/errors.ts';
 import { every } from '../common/waiting.ts';
@@ -33,15 +32,15 @@ import type { JobTask } from './worker.ts';
 /** A part of a run that an observer measures. */
 export type RunPhase = 'prepare' | 'checkpoint' | 'archive' | 'publish';
 
-/** Learns how a run proceeds. */
+/** Observes the progress of a run. */
 export interface RunObserver {
-  /** The trainer runs, and its first epoch begins. */
+  /** The trainer has started, and so has its first epoch. */
   trainingBegan(): void;
-  /** The epoch's checkpoint is published. The next epoch has begun already. */
+  /** The epoch's checkpoint has been published. The next epoch has already begun. */
   epochEnded(step: number): void;
-  /** Does the work of a phase and returns its result. */
+  /** Does the work of a phase, and returns its result. */
   during<T>(phase: RunPhase, act: () => Promise<T>): Promise<T>;
-  /** This server is done with the run. `status` is the job's; `error` is the code of the fault that ended it. */
+  /** This server is done with the run. `status` is the job's; `error` is the code of the fault that ended the job. */
   ended(status: string, error: string | undefined): void;
 }
 
@@ -103,7 +102,7 @@ export class TrainingRun implements JobTask {
     }
   }
 
-  /** Renews the lease, writes what the trainer reported, and does what the job's record asks for. */
+  /** Renews the lease, writes the trainer's reports, and acts on the job's record. */
   refresh(): Promise<void> {
     return this.#journal.tryWrite();
   }
@@ -139,7 +138,7 @@ export class TrainingRun implements JobTask {
     return { jobId, tenant, token, memoryBytes: plan?.memoryBytes, runDir, job, gate, isResume };
   }
 
-  /** Passes on what clients asked for. A job that was paused and resumed between two writes starts again, too. */
+  /** Passes client actions on to the run. A job that was paused and resumed between two writes also starts again. */
   #obeyRecord(): void {
     if (!this.#hasStarted) return;
     const { status } = this.#lease.job;
@@ -176,7 +175,7 @@ export class TrainingRun implements JobTask {
 
   async #save(): Promise<void> {
     const { job, lost: signal } = this.#lease;
-    // The trainer is ahead of its messages: its newest checkpoint may be later than snapshots that are still to be published.
+    // The trainer is ahead of its messages: its newest checkpoint may be later than snapshots that have not been published yet.
     const publishedStep = job.checkpoints.at(-1)?.step ?? 0;
     try {
       await this.#observer.during('archive', () =>
@@ -202,7 +201,7 @@ export class TrainingRun implements JobTask {
     await this.#end('putBack', [messageEvent(`${why}, moving job to queued state`)]);
   }
 
-  /** A client has cancelled or paused the job. The record says so already. */
+  /** Stops after a client cancelled or paused the job. The record already says so. */
   async #leave(): Promise<void> {
     if (this.#lease.job.status !== 'cancelled') await this.#save();
     await this.#lease.release();
@@ -234,7 +233,7 @@ export class TrainingRun implements JobTask {
       );
       await this.#end('succeed', events, { result, ...(this.#card && { card: this.#card }) });
     } catch (error) {
-      // Other failures may not happen again.
+      // Only client errors are certain to recur.
       if (!(error instanceof ServeError && error.status < 500)) throw error;
       const { code, message, param } = error;
       await this.#fail({ code, message, param });

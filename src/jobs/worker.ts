@@ -1,5 +1,5 @@
-// Finds jobs that nobody works on, claims them and works on them, and cleans up after jobs that are over. Any number of
-// servers may do this over one store. Knows no trainer and no HTTP.
+// Finds jobs that nobody works on, claims them and works on them, and cleans up after jobs that are over. Any number of servers
+// may do this on one store.
 import path from 'node:path';
 import { isDiskFull, ServeError } from '../common/errors.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
@@ -11,40 +11,40 @@ import { ValidationRun } from './plan-job.ts';
 import { archiveOf } from './run-archive.ts';
 import { TrainingRun } from './training-run.ts';
 
-/** Work on a claimed job. */
+/** This server's work on a claimed job. */
 export interface JobTask {
   /** Resolves when this server is done with the job. Throws the store's error. */
   run(): Promise<void>;
-  /** Reads the job's record again and obeys it. Does not throw. */
+  /** Rereads the job's record and acts on it. Does not throw. */
   refresh(): Promise<void>;
-  /** Ends the work so the next server can continue it, with a checkpoint if that is needed. */
+  /** Stops the work, with a checkpoint if needed, so that the next server can continue it. */
   stop(): void;
-  /** Ends the work at once. */
+  /** Stops the work without waiting for a checkpoint. */
   kill(): void;
 }
 
-/** Validation takes a core and, for a moment, the memory of a model. */
+/** A validation occupies a core and, briefly, the memory of a model. */
 const MAX_VALIDATING = 1;
 /** Limits the reads of a worker that finds many jobs. */
 const READS_PER_SECOND = 10;
-/** The wait after a first interruption. Each further one in a row takes four times as long. */
+/** The wait after the first interruption. Each consecutive one waits four times as long. */
 const RETRY_MS = 5_000;
 
-/** A collection lists every version of the store. */
+/** A garbage collection lists every version in the store. */
 const GARBAGE_INTERVAL_MS = 3_600_000;
-/** A server that has read a manifest fetches its files within a minute. */
+/** A server that has read a manifest fetches its files within a minute, so this is generous. */
 const GARBAGE_GRACE_MS = 24 * 3_600_000;
 
 type Lane = 'validate' | 'train';
 
-/** The worker of one server. */
+/** Claims and runs the jobs of one server. */
 export class JobWorker {
   readonly #context: JobsContext;
   readonly #leases: JobLeaseOptions;
   readonly #watch: LeaseWatch;
   #collectedMs = Number.NEGATIVE_INFINITY;
   readonly #active = new Map<string, { lane: Lane; task: JobTask; ended: Promise<void> }>();
-  /** Job → the monotonic time at which it may be tried again. */
+  /** Job → the monotonic time after which it may be retried. */
   readonly #retryAt = new Map<string, number>();
   /** Tenant → the monotonic time at which this server last took one of its jobs. */
   readonly #lastTurn = new Map<string, number>();
@@ -63,7 +63,7 @@ export class JobWorker {
     this.#watch = new LeaseWatch({ now: clock.now, leaseMs, isGone: owner.isGone });
   }
 
-  /** Starts to look for work. */
+  /** Starts looking for work. */
   start(): void {
     this.#isOpen = true;
     this.#scanNow();
@@ -80,7 +80,7 @@ export class JobWorker {
     return this.#active.size;
   }
 
-  /** Claims nothing more and stops all tasks. Kills those that have not stopped by the deadline. */
+  /** Claims no more jobs and stops all tasks. Kills the tasks that have not stopped by the deadline. */
   async close(deadlineMs: number): Promise<void> {
     this.#isOpen = false;
     this.#cancelScan();
@@ -94,7 +94,7 @@ export class JobWorker {
     cancelDeadline();
   }
 
-  /** Starts a scan. During a scan it schedules one more. */
+  /** Starts a scan, or schedules another one if a scan is running. */
   #scanNow(): void {
     if (!this.#isOpen) return;
     this.#isScanDue = true;
@@ -114,7 +114,7 @@ export class JobWorker {
   }
 
   /**
-   * Offers each unfinished job to this worker. Returns how many jobs have a mark, or 0 if the store fails. Does not
+   * Offers each unfinished job to this worker. Returns how many jobs have an open-job mark, or 0 if the store fails. Does not
    * throw.
    */
   async #scanAll(): Promise<number> {
@@ -128,7 +128,7 @@ export class JobWorker {
       const others = all.filter(({ id }) => !this.#active.has(id));
       watch.keep(new Set(all.map(({ id }) => id)));
       for (const job of others) {
-        // A server that still works on an ended job has not noticed the end yet.
+        // If a server still works on an ended job, it has not noticed the end yet.
         if (hasEnded(job) && watch.isFree(job)) await this.#cleanUp(job);
       }
       for (const job of this.#byTurn(others)) await this.#offer(job);
@@ -140,16 +140,16 @@ export class JobWorker {
     }
   }
 
-  /** Logs each damaged job once, not with every scan. */
+  /** Logs each damaged job once instead of after every scan. */
   #reportDamaged(damaged: ReadonlyMap<string, unknown>): void {
     for (const [job, err] of damaged) {
       if (this.#damaged.has(job)) continue;
-      this.#context.log.error({ err, job }, 'a job is not worked on: its record is damaged');
+      this.#context.log.error({ err, job }, 'skipping a job: its record is damaged');
     }
     this.#damaged = new Set(damaged.keys());
   }
 
-  /** Removes what the job left. A failure does not end the scan, and the next one tries again. */
+  /** Removes what the job left behind. A failure does not end the scan; the next scan tries again. */
   async #cleanUp(job: JobRecord): Promise<void> {
     const { jobs, log } = this.#context;
     try {
@@ -157,11 +157,11 @@ export class JobWorker {
       await new JobFolder(job, this.#context).remove();
       await jobs.removeMark(job);
     } catch (error) {
-      log.warn({ err: error, job: job.id }, 'what a job left could not be removed');
+      log.warn({ err: error, job: job.id }, 'the remains of a job could not be removed');
     }
   }
 
-  /** Removes the folders of jobs that are over, and at most once an hour the store's garbage. */
+  /** Removes the folders of jobs that are over and, at most once an hour, the store's garbage. */
   async #sweep(): Promise<void> {
     const { root, jobs, repository, collectsGarbage, now } = this.#context;
     await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
@@ -170,7 +170,7 @@ export class JobWorker {
     await repository.collectGarbage({ now: this.#collectedMs, graceMs: GARBAGE_GRACE_MS });
   }
 
-  /** Sorts by tenant, the one that has waited longest first, then by age. */
+  /** Sorts jobs by tenant, the one that has waited longest first, then by age. */
   #byTurn(jobs: readonly JobRecord[]): JobRecord[] {
     const lastMs = ({ tenant }: JobRecord) =>
       this.#lastTurn.get(tenant) ?? Number.NEGATIVE_INFINITY;
@@ -181,7 +181,7 @@ export class JobWorker {
     const { owner, base } = this.#context;
     const lane = laneOf(job);
     if (!lane || job.base.digest !== base.digest) return;
-    const isFree = this.#watch.isFree(job); // first of all, because the watch has to see every lease early
+    const isFree = this.#watch.isFree(job); // comes first, because the watch must see every lease early
     if (!isFree || !this.#isOpen || !this.#hasRoom(lane) || this.#isBackingOff(job)) return;
     const lease = await JobLease.claim(job, owner.name, this.#leases);
     if (lease) this.#begin(lease, lane);
@@ -224,13 +224,13 @@ export class JobWorker {
     }
   }
 
-  /** Counts an interruption, unless the store is away: that is not the job's fault. */
+  /** Counts an interruption, unless the store is unavailable, which is not the job's fault. */
   async #recordInterruption(lease: JobLease, error: unknown): Promise<void> {
     const { now, log, timing } = this.#context;
     const isFull = isDiskFull(error);
     this.#backOff(lease.job.id, isFull ? timing.diskRetryMs : RETRY_MS * 4 ** lease.job.setbacks);
     const message =
-      error instanceof ServeError ? error.message : 'The server failed. Its log has the reason.';
+      error instanceof ServeError ? error.message : 'The server failed. Its log gives the reason.';
     const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
     try {
       await lease.release((state) => withInterruption(state, fault, now()));
@@ -240,7 +240,7 @@ export class JobWorker {
   }
 }
 
-/** Returns what to do with a job, or undefined if there is nothing to do now. */
+/** Returns the kind of work that a job needs, or undefined if it needs none now. */
 function laneOf({ status }: JobRecord): Lane | undefined {
   if (status === 'validating_files') return 'validate';
   return status === 'queued' || status === 'running' ? 'train' : undefined;

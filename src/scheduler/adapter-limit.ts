@@ -1,37 +1,37 @@
-// Limits which distinct adapters run at once, by their number and by the memory they need, and starves none. A sequence
-// whose turn it is may have to wait for its adapter: switching costs steps with idle rows. If it waits for too long, a
-// running adapter is drained for it, as in SGLang: it takes only requests that end about as soon as its running ones. The
-// queue brings the sequences in order.
+// Limits which distinct adapters run in the same step, by their number and their memory, and starves none. A sequence whose
+// turn has come may still have to wait for its adapter, because switching adapters costs steps with idle rows. If it has waited
+// too long, a running adapter is drained for it, as in SGLang: the draining adapter only takes requests that end about as soon
+// as its running ones. The queue decides the order of the sequences.
 import type { AdapterKey } from '../engine/batch.ts';
 import type { Sequence } from './sequence.ts';
 
 /**
- * How long a sequence waits for its adapter before a running one is drained, as in SGLang. A tenant that has nothing
- * running does not wait: the order of the queue already limits how often tenants take turns.
+ * How long a sequence waits for its adapter before a running one is drained, as in SGLang. A tenant with no running sequence
+ * does not wait: the queue's order already limits how often tenants alternate.
  */
 const STARVING_AFTER_MS = 3000;
 
 /**
- * A draining adapter takes requests that end within this multiple of the steps it needs anyway, counted from the start of
- * the drain: if it were counted from each request, an endless stream of requests would never let it end.
+ * A draining adapter takes requests that end within this multiple of the steps it needs anyway. The steps count from the start
+ * of the drain. Counted from each request, a steady stream of requests would never let the drain end.
  */
 const DRAIN_TOLERANCE = 1.2;
 
-/** An adapter that makes room for another one. */
+/** An adapter that is being drained to make room for another one. */
 interface Drain {
   readonly adapter: AdapterKey;
   /** No request may start that could run beyond this step. */
   readonly lastStep: number;
 }
 
-/** Which adapters may run at once. */
+/** The limits on the adapters that run in the same step. */
 export interface AdapterLimitOptions {
   readonly maxActive: number;
   /** The prompt tokens of one step. */
   readonly prefillChunk: number;
   /** Whether these adapters fit together. Not called for an adapter that would run alone. */
   canAttach(adapters: readonly AdapterKey[]): boolean;
-  /** Whether a sequence waits for this adapter, even if it may not start now for another reason. */
+  /** Whether a sequence waits for this adapter, even if something else keeps it from starting. */
   isWanted(adapter: AdapterKey): boolean;
 }
 
@@ -45,7 +45,7 @@ export interface ChoiceTime {
 interface Situation extends ChoiceTime {
   /** Adapter → the most steps that any of its rows may still take. */
   readonly active: ReadonlyMap<AdapterKey, number>;
-  /** The tenants that have rows. */
+  /** The tenants with running rows. */
   readonly tenants: ReadonlySet<string>;
 }
 
@@ -57,14 +57,14 @@ export class AdapterLimit {
   readonly #options: AdapterLimitOptions;
   /** Starving adapter → the adapter that is drained for it. At most one entry per active adapter. */
   readonly #drains = new Map<AdapterKey, Drain>();
-  /** When the adapters that ran within the last `STARVING_AFTER_MS` did so last. */
+  /** Adapter → the time at which it last ran, within the last `STARVING_AFTER_MS`. */
   readonly #lastActiveMs = new Map<AdapterKey, number>();
 
   constructor(options: AdapterLimitOptions) {
     this.#options = options;
   }
 
-  /** The first sequence in the queue's order that may start beside `running`. */
+  /** Returns the queue's first sequence that may start while `running` are running. */
   choose(find: FindInQueue, running: readonly Sequence[], time: ChoiceTime): Sequence | undefined {
     const tenants = new Set(running.map(({ tenant }) => tenant));
     const now: Situation = { ...time, tenants, active: this.#activeAdapters(running) };
@@ -77,7 +77,7 @@ export class AdapterLimit {
         passedOver.push(sequence);
         return false;
       });
-      // A drain that begins may rule out the chosen one.
+      // A drain that begins now may rule out the chosen sequence.
       if (!this.#beginDrain(passedOver, now)) return chosen;
     }
   }
@@ -93,7 +93,7 @@ export class AdapterLimit {
     return this.#hasRoom(adapter, active);
   }
 
-  /** Drains the adapter that is done soonest for the first of the sequences that needs it. Returns whether one does. */
+  /** Drains the adapter that will be done soonest, for the first starving sequence. Returns whether a drain began. */
   #beginDrain(passedOver: readonly Sequence[], now: Situation): boolean {
     const undrained = [...now.active].filter(([adapter]) => !this.#drainOf(adapter));
     const [soonest] = undrained.sort(([, a], [, b]) => a - b);
@@ -105,19 +105,19 @@ export class AdapterLimit {
     return true;
   }
 
-  /** Whether it needs room for its adapter now, and nothing is drained for that. */
+  /** Whether the sequence needs room for its adapter now and no adapter is being drained for it. */
   #isStarving({ adapter, tenant, waitingSinceMs }: Sequence, now: Situation): boolean {
     const { active, tenants, nowMs } = now;
     if (adapter === undefined || active.has(adapter)) return false;
     const drain = this.#drains.get(adapter);
-    // If the drained one is gone and has left too little memory, the next one follows at once.
+    // If the drained adapter is gone but has freed too little memory, another one is drained immediately.
     if (drain) return !active.has(drain.adapter) && !this.#hasRoom(adapter, active);
     if (!tenants.has(tenant)) return true;
     const sinceMs = Math.max(waitingSinceMs, this.#lastActiveMs.get(adapter) ?? 0);
     return nowMs - sinceMs > STARVING_AFTER_MS;
   }
 
-  /** Ends the drains for adapters that run, or that no sequence waits for any more. */
+  /** Ends the drains for adapters that run by now, or that no sequence waits for. */
   #endDrains({ active }: Situation): void {
     for (const wanted of [...this.#drains.keys()]) {
       if (active.has(wanted) || !this.#options.isWanted(wanted)) this.#drains.delete(wanted);
@@ -151,7 +151,7 @@ export class AdapterLimit {
     return active;
   }
 
-  /** The most steps that a sequence may still take. The step that ends its prompt gives its first token. */
+  /** The most steps that a sequence may still take. The last step of its prompt also yields its first token. */
   #stepsOf({ request, completionTokens, pastLength }: Sequence): number {
     const tokens = request.maxTokens - completionTokens;
     if (completionTokens > 0) return tokens;

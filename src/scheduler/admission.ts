@@ -1,6 +1,6 @@
-// Decides whether a sequence may wait for the engine. Bounds the waiting sequences and the tokens of their prompts, for each
-// tenant and in all, refuses what could not be answered in time, and estimates when a refused client should try again. Knows
-// counts, no sequences.
+// Decides whether a sequence may wait for the engine. Bounds the waiting sequences and their prompt tokens, per tenant and in
+// total, refuses what could not be answered in time, and estimates when a refused client should try again. Works on counts, not
+// on sequences.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { RequestTime } from '../contracts/generation.ts';
@@ -13,42 +13,44 @@ export interface AdmissionLimits {
   readonly maxWaiting: number;
   /** Sequences of one tenant, which cannot fill the queue alone. Default: `maxWaiting`. */
   readonly maxWaitingPerTenant?: number | undefined;
-  /** Prompt tokens of all tenants. Default: half of what `maxWaiting` prompts of full length have. A tenant has its share. */
+  /**
+   * Prompt tokens of all tenants. Default: half the tokens of `maxWaiting` prompts of full length. Each tenant gets its share.
+   */
   readonly maxWaitingTokens?: number | undefined;
-  /** How many of the slots only tenants with less than their share of the others get. Default: 0. */
+  /** How many slots are reserved for tenants below their share of the others. Default: 0. */
   readonly reservedSlots?: number;
 }
 
-/** The limits if no others are set. */
+/** The default limits. */
 export const DEFAULT_ADMISSION: AdmissionLimits = { maxWaiting: 256 };
 
-/** The slots of the engine. What fits into free ones does not wait. */
+/** The engine's slots. A sequence that fits into a free one does not wait. */
 export interface Slots {
   readonly slotCount: number;
   readonly maxSeqLength: number;
 }
 
-/** A sequence as the queue counts it. */
+/** A waiting sequence, as the limits count it. */
 export interface Waiting {
   readonly tenant: string;
   /** The tenant's share relative to other tenants. */
   readonly weight: number;
   readonly promptTokens: number;
-  /** The most tokens that it may generate. Absent: not known. */
+  /** The max tokens that it may generate. Absent if not known. */
   readonly maxTokens?: number | undefined;
-  /** Absent: it may take any time. */
+  /** Its deadline. Absent if it has none. */
   readonly time?: RequestTime | undefined;
 }
 
 const MAX_RETRY_S = 60;
 
-/** The sequences and prompt tokens that wait. */
+/** The number of waiting sequences and of their prompt tokens. */
 interface Count {
   sequences: number;
   tokens: number;
 }
 
-/** The sequences and prompt tokens of a tenant that wait. */
+/** The number of a tenant's waiting sequences and of their prompt tokens. */
 interface TenantCount extends Count {
   weight: number;
 }
@@ -67,7 +69,7 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #recent: RecentService;
   readonly #all: Count = { sequences: 0, tokens: 0 };
-  /** The tenants of which something waits. */
+  /** The tenants with waiting sequences. */
   readonly #tenants = new Map<string, TenantCount>();
   /** The sequences with slots. */
   readonly #started: Pick<Waiting, 'tenant' | 'weight'>[] = [];
@@ -78,14 +80,14 @@ export class Admission {
   }
 
   /**
-   * Returns why a sequence may not wait, with the time of another try: `overloaded` if the queue is full or too long for its
-   * deadline, `rate_limit_exceeded` if the tenant's share of it is. Undefined if it may.
+   * Returns the reason that a sequence may not wait, with the time after which to retry: `overloaded` if the queue is full or
+   * too long for its deadline, `rate_limit_exceeded` if the tenant's share of the queue is. Undefined if it may wait.
    */
   refusal(sequence: Waiting): ServeError | undefined {
     return this.#refusalOfFull(sequence) ?? this.#refusalOfLate(sequence);
   }
 
-  /** Whether a waiting sequence has so little time left that a slot would be wasted on it. */
+  /** Whether a waiting sequence has too little time left to be worth a slot. */
   isLate(sequence: Waiting): boolean {
     const { tenant, maxTokens, time } = sequence;
     if (!time || !this.#recent.isKnown) return false;
@@ -123,7 +125,7 @@ export class Admission {
     this.#noteBusy();
   }
 
-  /** Forgets a running sequence of a tenant. `served` is absent if it failed. */
+  /** Forgets a tenant's running sequence. `served` is absent if the sequence failed. */
   end(tenant: string, served?: Served): void {
     this.#recent.ended(this.#options.slots().slotCount, served);
     const i = this.#started.findIndex((started) => started.tenant === tenant);
@@ -132,7 +134,7 @@ export class Admission {
     this.#noteBusy();
   }
 
-  /** Forgets how fast the engine was, because another one starts. Nothing runs. */
+  /** Forgets the engine's speed, because another engine starts. Nothing runs. */
   restarted(): void {
     this.#recent.forget();
     this.#recent.note(this.#all.sequences > 0);
@@ -164,7 +166,10 @@ export class Admission {
     return new ServeError('rate_limit_exceeded', message, { retryAfterS });
   }
 
-  /** Why a sequence would probably not be answered in time. Never refuses if a slot is free, or while too little is known. */
+  /**
+   * Returns the reason that a sequence would probably miss its deadline. Never refuses if a slot is free, or while too little
+   * is known.
+   */
   #refusalOfLate(sequence: Waiting): ServeError | undefined {
     const { tenant, maxTokens, time } = sequence;
     if (!time || !this.#recent.isKnown) return undefined;
@@ -190,13 +195,16 @@ export class Admission {
     return new ServeError(code, message, { retryAfterS });
   }
 
-  /** How long a sequence waits for a slot if so many of its tenant are before it. */
+  /** How long a sequence waits for a slot if this many of its tenant's sequences are ahead of it. */
   #waitMs(sequence: Waiting, ownBefore: number): number {
     const slots = this.#turns(sequence, ownBefore + 1) - this.#freeFor(sequence);
     return this.#recent.waitMs(Math.max(0, slots));
   }
 
-  /** The sequences of all tenants that start until so many of this one have. Tenants take turns, in proportion to their weights. */
+  /**
+   * How many sequences of all tenants start before this many of one tenant have. Tenants alternate, in proportion to their
+   * weights.
+   */
   #turns({ tenant, weight }: Pick<Waiting, 'tenant' | 'weight'>, count: number): number {
     let turns = count;
     for (const [other, { sequences, weight: otherWeight }] of this.#tenants) {

@@ -1,8 +1,8 @@
-// The adapters in the slots of the engine, as the scheduler plans them. Runs nothing.
+// Tracks which adapters are in the engine's slots, as the scheduler plans them. Runs nothing.
 import type { AdapterKey } from '../engine/batch.ts';
 import type { Sequence } from './sequence.ts';
 
-/** Adapters stay attached until a step does not use them, because the next request may. */
+/** Adapters stay attached until a step leaves them out, because the next request may use them. */
 export class AttachedAdapters {
   readonly #keys = new Set<AdapterKey>();
 
@@ -14,7 +14,7 @@ export class AttachedAdapters {
     return [...this.#keys];
   }
 
-  /** Removes and returns the adapters that none of these sequences uses. */
+  /** Removes and returns the adapters that none of these sequences use. */
   detachUnused(sequences: readonly Pick<Sequence, 'adapter'>[]): AdapterKey[] {
     const used = new Set(sequences.map(({ adapter }) => adapter));
     const unused = [...this.#keys].filter((key) => !used.has(key));

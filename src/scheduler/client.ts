@@ -1,5 +1,5 @@
-// The server's side of the engine: sequences are submitted, events come back. Each sequence gets exactly one terminal
-// event, whatever happens to the engine. Knows no HTTP, no text, and not how the engine runs.
+// The server's interface to the engine: sequences go in, events come out. Each sequence gets exactly one terminal event, even
+// if the engine crashes. Carries token ids only, and works with an engine in any process.
 
 import type { LeaseOptions } from '../../adapters/cache/cache.ts';
 import { deadlineError, ServeError } from '../common/errors.ts';
@@ -27,7 +27,7 @@ import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 /** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
 
-/** A request that has no sequences yet, as far as it is known. */
+/** The known facts about a request that has no sequences yet. */
 export interface QueueEntry extends Pick<Waiting, 'maxTokens' | 'time'> {
   readonly tenant: Pick<TenantShare, 'id' | 'weight'>;
 }
@@ -35,7 +35,7 @@ export interface QueueEntry extends Pick<Waiting, 'maxTokens' | 'time'> {
 /** A submitted sequence. */
 export interface SequenceHandle {
   readonly id: SequenceId;
-  /** Ends the sequence within a step, with `finished: abort`. Does nothing after its end. */
+  /** Ends the sequence within a step, with `finished: abort`. Does nothing if the sequence has ended. */
   abort(): void;
 }
 
@@ -48,7 +48,7 @@ export function createProcessClient({
   return new EngineClient(connect, options.log, admission, options.clock);
 }
 
-/** A question for the engine's figures that is not answered. */
+/** A pending request for the engine's figures. */
 interface StatsQuestion extends Resolvers<EngineStats> {
   readonly askedMs: number;
 }
@@ -56,7 +56,7 @@ interface StatsQuestion extends Resolvers<EngineStats> {
 /** A sequence that has not ended. */
 interface LiveSequence extends Suspect, Waiting {
   readonly listener: EngineListener;
-  /** Whether it was sent to the engine. */
+  /** Whether it has been sent to the engine. */
   readonly isAdmitted: boolean;
   phase: Phase;
   /** When it got its slot, in monotonic milliseconds. */
@@ -65,14 +65,14 @@ interface LiveSequence extends Suspect, Waiting {
 }
 
 /**
- * `loading`: its adapter or its grammar is being loaded while steps run. `joining`: it owns a slot but has no token yet. `prefilled`:
- * it has a token, but no step has decoded it yet.
+ * `loading`: its adapter or grammar is being loaded while steps run. `joining`: it owns a slot but has no token yet.
+ * `prefilled`: it has a token, but no step has decoded it yet.
  */
 type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 
 /** Submits sequences over a channel and delivers their events. */
 export class EngineClient {
-  /** Adapters and requests that are refused because the engine crashed with them. */
+  /** Adapters and requests that are refused because the engine crashed while running them. */
   readonly quarantine: Quarantine;
   readonly #channel: EngineChannel;
   readonly #log: Logger;
@@ -82,13 +82,13 @@ export class EngineClient {
   /** How many of the live sequences are `loading`. */
   #loadingCount = 0;
   #lastId = 0;
-  /** The sequences of the engine's current run; empty while it is idle. */
+  /** The sequences of the engine's current run. Empty while the engine is idle. */
   #runningIds: readonly SequenceId[] = [];
-  /** The sequences that may have crashed the engine that was lost. */
+  /** The sequences that may have crashed the previous engine. */
   #suspects: readonly InFlight[] = [];
-  /** The last step of the current engine; a gap means that events were lost. */
+  /** The current engine's last step. A gap means that events were lost. */
   #lastStep = 0;
-  /** Everybody who asks while it is unanswered shares it, so an engine that is silent costs no memory. */
+  /** All callers share one pending question, so that a silent engine costs no memory. */
   #statsQuestion: StatsQuestion | undefined;
   #lastStats: EngineStats | undefined;
   #lastPrefetch = 0;
@@ -117,24 +117,24 @@ export class EngineClient {
     return this.#channel.state;
   }
 
-  /** Known once the engine was ready. */
+  /** The engine's model. Undefined until the engine has been ready once. */
   get model(): EngineInfo | undefined {
     return this.#channel.model;
   }
 
-  /** False while a ready engine is suspended, or its run takes far longer than earlier ones of its size. */
+  /** False while a ready engine is suspended, or while its run takes far longer than earlier runs of that size. */
   get isProgressing(): boolean {
     return this.#channel.isProgressing;
   }
 
-  /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
+  /** Resolves once the engine is ready (again). Rejects if the engine refused its options or was stopped. */
   whenReady(): Promise<EngineInfo> {
     return this.#channel.whenReady();
   }
 
   /**
-   * Throws `ServeError` if the engine is not ready, if nothing more of this tenant may wait for it, or if the request would probably
-   * not be answered in time.
+   * Throws `ServeError` if the engine is not ready, if the tenant's share of the queue is full, or if the request would
+   * probably miss its deadline.
    */
   requireRoom(entry: QueueEntry): void {
     const refusal = this.#refusal(toWaiting(entry));
@@ -142,8 +142,9 @@ export class EngineClient {
   }
 
   /**
-   * Takes a place in the queue for a request that is not ready to be submitted, until it is disposed of. Without it, all requests
-   * that come while one place is free would be prepared, and all but one refused afterwards. Throws like `requireRoom`.
+   * Reserves a queue entry for a request that is not ready to be submitted, until the result is disposed of. Otherwise all
+   * requests that arrive while one entry is free would be prepared, only for all but one to be refused. Throws like
+   * `requireRoom`.
    */
   reserve(entry: QueueEntry): Disposable {
     this.requireRoom(entry);
@@ -159,9 +160,9 @@ export class EngineClient {
   }
 
   /**
-   * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The
-   * listener is called later, in order, and never after a terminal event. With a `time`, a sequence that would probably not end
-   * within it is refused, or fails with `deadline_exceeded` before it gets a slot; the caller aborts one that takes too long.
+   * Submits a sequence, which runs on the base if `adapter` is absent. Never throws: a refusal is a `failed` event. The
+   * listener is called later, in order, and never after a terminal event. A sequence that would probably exceed its `time` is
+   * refused, or fails with `deadline_exceeded` before it gets a slot. The caller aborts a running sequence that takes too long.
    */
   submit(
     { id: tenant, weight, adapterCache }: TenantShare,
@@ -195,12 +196,12 @@ export class EngineClient {
     };
   }
 
-  /** The latest figures that this engine has given. */
+  /** The latest figures that the current engine has reported. */
   get lastStats(): EngineStats | undefined {
     return this.#lastStats;
   }
 
-  /** Rejects with `ServeError` `engine_restarting` if the engine is not ready. */
+  /** Asks the engine for its figures. Rejects with `ServeError` `engine_restarting` if the engine is not ready. */
   stats(): Promise<EngineStats> {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     if (this.#statsQuestion) return this.#statsQuestion.promise;
@@ -210,15 +211,15 @@ export class EngineClient {
     return question.promise;
   }
 
-  /** How long the engine has not answered the question for its figures; 0 if there is none. */
+  /** How long the current question for figures has gone unanswered, in ms. 0 if there is none. */
   get statsUnansweredMs(): number {
     return this.#statsQuestion ? this.#now() - this.#statsQuestion.askedMs : 0;
   }
 
   /**
-   * Loads an adapter ahead of its first request. For `keepWarmMs`, it is evicted only after other adapters (0: no
-   * preference). `tenant` is who asks for it; without one, the adapter's owner is charged for the memory. Rejects with `ServeError`:
-   * what is wrong with the adapter, or `engine_restarting`.
+   * Loads an adapter ahead of its first request. For `keepWarmMs`, it is evicted only after other adapters (0: no preference).
+   * `tenant` is charged for the memory; without one, the adapter's owner is. Rejects with a `ServeError` that says what is
+   * wrong with the adapter, or with `engine_restarting`.
    */
   prefetch(
     adapter: AdapterSource,
@@ -262,7 +263,7 @@ export class EngineClient {
     if (message.ran) this.#endLate();
   }
 
-  /** Ends waiting sequences that are out of time, before the next step gives slots to them. */
+  /** Ends waiting sequences whose time is over before the next step gives them slots. */
   #endLate(): void {
     for (const [id, live] of this.#live) {
       if (live.phase !== 'waiting' || !this.#admission.isLate(live)) continue;
@@ -291,7 +292,7 @@ export class EngineClient {
     this.#admission.restarted();
   }
 
-  /** The sequences of the current run. If the engine was idle, only a loading can have failed. */
+  /** The sequences of the current run. If the engine was idle, only a load can have failed. */
   #sequencesInFailedStep(): InFlight[] {
     const inRun = new Set(this.#runningIds);
     const isInStep = (id: SequenceId, { phase }: LiveSequence) =>
@@ -305,7 +306,7 @@ export class EngineClient {
     this.#deliver({ type: 'failed', id, error: error.toPlain() });
   }
 
-  /** Why the engine cannot take a sequence now. */
+  /** Returns the reason that the engine cannot take a sequence now, if there is one. */
   #refusal(waiting: Waiting): ServeError | undefined {
     if (this.state !== 'ready') return this.#unavailable();
     return this.#admission.refusal(waiting);
@@ -325,11 +326,14 @@ export class EngineClient {
     try {
       live.listener(event);
     } catch (error) {
-      this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
+      this.#log.error({ err: error, id: event.id }, 'an engine event listener failed');
     }
   }
 
-  /** The service that a sequence got, from which later ones are estimated; undefined if it failed. An abort at a stop string is a usual end. */
+  /**
+   * Returns the service that a sequence got, for later estimates, or undefined if it failed. An abort counts, because a stop
+   * string ends a sequence by one.
+   */
   #served(
     { tenant, startedAtMs, tokens, request, time }: LiveSequence,
     { type }: EngineEvent,
@@ -362,7 +366,7 @@ export class EngineClient {
   }
 }
 
-/** Leaves out what the engine does not need to know of a tenant. */
+/** Picks the parts of a tenant that the engine needs. */
 function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
   return { id, weight, adapterCache };
 }

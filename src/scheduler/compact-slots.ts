@@ -1,5 +1,5 @@
-// Keeps the running sequences in KV slots 0..n-1, as a decode batch needs them, with the fewest moves. Knows only which
-// sequence owns which slot; the caller moves the data.
+// Keeps the running sequences in KV slots 0..n-1, as a decode batch needs them, with the fewest moves. Plans the moves; the
+// caller moves the data.
 import type { SlotId } from '../engine/batch.ts';
 import type { Sequence } from './sequence.ts';
 
@@ -7,13 +7,13 @@ import type { Sequence } from './sequence.ts';
 export interface SlotMove {
   readonly from: SlotId;
   readonly to: SlotId;
-  /** How many positions are written and have to be copied. */
+  /** How many positions are filled and have to be copied. */
   readonly length: number;
 }
 
 /**
  * Moves running sequences from slots past the end into free slots before it. Afterwards `rows[i]` owns slot i, and the
- * sequences in prefill own the slots after the last row, in order. Those without a slot get theirs.
+ * prefilling sequences own the slots after the last row, in order. Prefilling sequences without a slot get one.
  */
 export function compactSlots(
   running: readonly Sequence[],
@@ -35,7 +35,7 @@ export function compactSlots(
   };
   for (const [i, row] of rows.entries()) {
     if (row) continue;
-    rows[i] = outside.pop()!; // there are as many sequences outside as free slots
+    rows[i] = outside.pop()!; // as many sequences are outside as slots are free
     move(rows[i]!, i);
   }
   prefilling.forEach((sequence, i) => {

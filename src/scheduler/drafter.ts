@@ -1,23 +1,23 @@
-// Speculative decoding as pure policy: how many tokens each running sequence guesses ahead. A run verifies the guesses, so
-// a wrong one costs time and changes no token. There is no clock: costs are a fixed line, so that the same tokens always
-// lead to the same runs. Knows no engine.
+// Speculative decoding as pure policy: how many tokens each running sequence guesses ahead. A run verifies the guesses, so a
+// wrong one costs time but changes no token. Costs are constants instead of measured times, so that the same tokens always lead
+// to the same runs.
 import type { Proposer } from './ngram-proposer.ts';
 
 /**
- * The cost of each further token of a run, in runs of one token. Measured: 0.05 to 0.2, by model, form of the weights and
- * processor. The speed hardly depends on the number chosen (docs/decisions/0015-drafts.md).
+ * The cost of each further token of a run, in runs of one token. Measured: 0.05 to 0.2, depending on the model, the form of the
+ * weights and the CPU. The speed hardly depends on the chosen number (docs/decisions/0015-drafts.md).
  */
 const TOKEN_COST = 0.15;
 const MAX_DRAFT = 15;
-/** With more rows, a run has little idle arithmetic left, and several sequences can't share a run with drafts. */
+/** With more rows than this, a run has little idle arithmetic left, and several sequences can't share a run with drafts. */
 const MAX_ROWS = 2;
-/** The acceptance that a new sequence is assumed to have, and the weight of each further guess. */
+/** The acceptance rate that a new sequence starts with, and the weight of each further guess. */
 const ACCEPTANCE = { initial: 0.8, weight: 0.15 };
 
-/** Guesses the tokens of one sequence, and learns how often it is right, also from guesses that no run verified. */
+/** Guesses the tokens of one sequence, and learns how often it is right, including from guesses that no run verified. */
 export class Drafter {
   readonly #proposer: Proposer;
-  /** Guesses at the next tokens that are still to come. */
+  /** Guesses whose tokens have not been generated yet. */
   #guesses: readonly number[] = [];
   #acceptance = ACCEPTANCE.initial;
 
@@ -41,24 +41,24 @@ export class Drafter {
     this.#proposer.append(tokenId);
   }
 
-  /** Guesses the next tokens, as many as can pay. */
+  /** Guesses the next tokens, as many as can be worth their cost. */
   guess(): readonly number[] {
     this.#guesses = this.#proposer.propose(MAX_DRAFT);
     return this.#guesses;
   }
 }
 
-/** A running sequence, as far as the choice of its draft needs it. */
+/** The facts about a running sequence that decide its draft. */
 export interface DraftableRow {
-  /** Undefined: the sequence guesses nothing. */
+  /** Undefined if the sequence does not draft. */
   readonly drafter: Drafter | undefined;
-  /** No token that ends the sequence is guessed. */
+  /** Tokens that end the sequence, which are never guessed. */
   readonly stopTokenIds: readonly number[];
-  /** The tokens that the sequence may still generate. */
+  /** How many tokens the sequence may still generate. */
   readonly remainingTokens: number;
 }
 
-/** The draft of each row for the next run. Empty drafts if they would not pay. */
+/** Returns each row's draft for the next run. A draft is empty if it would not be worth its cost. */
 export function planDrafts(rows: readonly DraftableRow[]): (readonly number[])[] {
   if (rows.length > MAX_ROWS) return rows.map(() => []);
   const guesses = rows.map(usableGuesses);
@@ -70,7 +70,7 @@ export function planDrafts(rows: readonly DraftableRow[]): (readonly number[])[]
   return guesses.map((draft, i) => draft.slice(0, lengths[i]!));
 }
 
-/** A run draws one token more than it has drafts. */
+/** A run draws one more token than its draft has. */
 function usableGuesses({ drafter, stopTokenIds, remainingTokens }: DraftableRow): number[] {
   const guesses = (drafter?.guess() ?? []).slice(0, remainingTokens - 1);
   const end = guesses.findIndex((id) => stopTokenIds.includes(id));
@@ -78,8 +78,8 @@ function usableGuesses({ drafter, stopTokenIds, remainingTokens }: DraftableRow)
 }
 
 /**
- * The lengths with the most expected tokens per cost. Rows with drafts run one after the other, and no row may get slower
- * than without drafts because another one has some.
+ * Returns the lengths with the most expected tokens per cost. Rows with drafts run one after the other, and another row's draft
+ * must not make a row slower than it would be without drafts.
  */
 function bestLengths(rows: readonly { acceptance: number; limit: number }[]): number[] {
   const plainCost = runCost(rows.length);
@@ -96,7 +96,7 @@ function bestLengths(rows: readonly { acceptance: number; limit: number }[]): nu
   return best.lengths;
 }
 
-/** In units of a run of one token. */
+/** The cost of a run, in runs of one token. */
 function runCost(tokens: number): number {
   return 1 + TOKEN_COST * (tokens - 1);
 }

@@ -1,5 +1,5 @@
-// The engine process's end of the channel: it reads options and messages, posts messages, and ends the process. Knows
-// no engine: the caller creates it.
+// The engine process's end of the channel: reads options and messages, posts messages, and ends the process. The caller creates
+// the engine.
 import { ConfigError, FileError } from '../common/errors.ts';
 import { startPhases } from '../common/start-phases.ts';
 import { startHeartbeat } from './liveness.ts';
@@ -7,10 +7,9 @@ import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
 import { StepLoop, type StepLoopOptions } from './step-loop.ts';
 
 /**
- * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0. `createHost` gets
- * the options from the command line; if it throws a `ConfigError` or `FileError`, that is posted as `refused`. Signals
- * to the process group are ignored, because a drain lets streams end. The process ends by a message, or when the
- * channel closes.
+ * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0. `createHost` gets the
+ * options from the command line. If it throws a `ConfigError` or `FileError`, the error is posted as `refused`. Signals to the
+ * process group are ignored, because a drain lets streams end. A message or a closed channel ends the process.
  */
 export async function runEngineChild<Options>(
   createHost: (options: Options, log: (line: EngineLogLine) => void) => Promise<StepLoopOptions>,

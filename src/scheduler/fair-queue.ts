@@ -1,5 +1,5 @@
-// The waiting sequences, fair between tenants by the tokens and the matching that each was served, in proportion to their weights. This
-// is the virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
+// The waiting sequences, fair between tenants by the tokens and the matching that each has been served, in proportion to their
+// weights. This is the virtual token counter of arXiv 2401.00588. First in, first out within a tenant.
 import { assert } from '../common/assert.ts';
 import type { Sequence } from './sequence.ts';
 
@@ -9,7 +9,7 @@ const GENERATED_TOKEN_COST = 2;
 /** Matching takes about as long as a prompt token of the smallest base, 2 ms. */
 const PLACE_COST = 1 / 5000;
 
-/** The order in which sequences get slots. */
+/** Decides the order in which sequences get slots. */
 export type WaitingQueue = Pick<
   FairQueue,
   'push' | 'remove' | 'find' | 'isBefore' | 'chargePrompt' | 'chargeGenerated' | 'chargeMatching'
@@ -17,7 +17,7 @@ export type WaitingQueue = Pick<
 
 /** A queue of sequences that takes the tenant with the least service first. */
 export class FairQueue {
-  /** Tenant → cost of the tokens it was served, divided by its weight. One entry per tenant ever seen. */
+  /** Tenant → the cost of its service, divided by its weight. One entry per tenant ever seen. */
   readonly #served = new Map<string, number>();
   /** Tenant → its waiting sequences. Tenants without any have no entry. */
   readonly #waiting = new Map<string, Sequence[]>();
@@ -44,7 +44,7 @@ export class FairQueue {
     this.#lastTenant = sequence.tenant;
   }
 
-  /** The first admissible sequence: least served tenant first, then the oldest. It stays in the queue. */
+  /** Returns the first admissible sequence: the least served tenant's oldest. It stays in the queue. */
   find(isAdmissible: (sequence: Sequence) => boolean): Sequence | undefined {
     const byService = [...this.#waiting].sort(([a], [b]) => this.#servedTo(a) - this.#servedTo(b));
     for (const [, own] of byService) {
@@ -54,7 +54,9 @@ export class FairQueue {
     return undefined;
   }
 
-  /** Whether a waiting sequence may go before one that has started: its tenant is another one, and was not served more. */
+  /**
+   * Whether a waiting sequence may overtake one that has started: its tenant is a different one and has had no more service.
+   */
   isBefore({ tenant }: Sequence, started: Sequence): boolean {
     return tenant !== started.tenant && this.#servedTo(tenant) <= this.#servedTo(started.tenant);
   }
@@ -67,7 +69,7 @@ export class FairQueue {
     this.#charge(sequence, GENERATED_TOKEN_COST * tokens);
   }
 
-  /** Charges the places that were visited to match constraints. */
+  /** Charges for the automaton positions that were visited to match constraints. */
   chargeMatching(payer: Pick<Sequence, 'tenant' | 'weight'>, places: number): void {
     this.#charge(payer, PLACE_COST * places);
   }
@@ -77,8 +79,8 @@ export class FairQueue {
   }
 
   /**
-   * The counter at which a tenant starts after being idle: that of the least served tenant that waits, or that waited last.
-   * Idle time earns no credit.
+   * The counter at which a tenant starts after being idle: the counter of the least served waiting tenant, or of the tenant
+   * that waited last. Idle time earns no credit.
    */
   #activeMinimum(): number {
     if (this.#waiting.size > 0) {

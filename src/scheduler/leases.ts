@@ -1,5 +1,5 @@
-// The adapters that live sequences use: one lease per sequence, from the moment its adapter starts to load until the
-// sequence ends. Knows no steps and no queue.
+// The adapters that live sequences use: one lease per sequence, from the moment its adapter starts to load until the sequence
+// ends.
 import type { AdapterCache, Lease } from '../../adapters/cache/cache.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
@@ -10,10 +10,10 @@ import type { AdapterKey } from '../engine/batch.ts';
 import { setLoopTimeout } from './liveness.ts';
 import type { SequenceId } from './protocol.ts';
 
-/** The adapter cache, as far as the step loop needs it. */
+/** The part of the adapter cache that the step loop uses. */
 export type AdapterLeases = Pick<AdapterCache, 'lease' | 'resident' | 'stats'>;
 
-/** The largest adapter (2 GiB) takes 40 s from a slow disk. A load that hangs must not hold its requests longer. */
+/** The largest adapter (2 GiB) takes 40 s from a slow disk. A load that hangs must not block its requests for longer. */
 const LOAD_TIMEOUT_MS = 60_000;
 
 interface PendingLoad {
@@ -21,7 +21,7 @@ interface PendingLoad {
   cancelTimeout(): void;
 }
 
-/** Leases per sequence, with a timeout for the load. */
+/** Holds a lease per sequence, with a timeout for the load. */
 export class SequenceLeases {
   readonly #adapters: AdapterLeases;
   readonly #clock: Clock | undefined;
@@ -35,8 +35,8 @@ export class SequenceLeases {
   }
 
   /**
-   * Leases a sequence's adapter. Returns undefined if `end` was called meanwhile, after which a late lease is released.
-   * Rejects like `AdapterLeases.lease`, and with `ServeError` `adapter_unavailable` after a timeout.
+   * Leases a sequence's adapter. Returns undefined if `end` was called meanwhile; a late lease is then released. Rejects like
+   * `AdapterLeases.lease`, and with `ServeError` `adapter_unavailable` after a timeout.
    */
   async start(
     id: SequenceId,

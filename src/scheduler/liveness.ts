@@ -1,5 +1,5 @@
-// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and runs, and
-// timeouts that a pause of this process does not use up. Knows no process and kills none.
+// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and runs, and timeouts
+// that do not elapse while this process is paused. Reports only; the supervisor kills the process.
 import { Worker } from 'node:worker_threads';
 import { type Clock, every, systemClock } from '../common/waiting.ts';
 import type { RunSize } from './protocol.ts';
@@ -9,7 +9,7 @@ import type { RunTimes } from './run-times.ts';
 export const HEARTBEAT_FD = 4;
 const HEARTBEAT_INTERVAL_MS = 1_000;
 
-/** Plain JavaScript, because a file for the worker would need its own bundle. It stops when the pipe closes. */
+/** Plain JavaScript, because a worker in a file would need a separate bundle. It stops when the pipe closes. */
 const HEARTBEAT_WORKER = `
 const { writeSync } = require('node:fs');
 const { workerData: { fd, intervalMs } } = require('node:worker_threads');
@@ -25,30 +25,30 @@ beat();
 `;
 
 /**
- * Writes a byte to `fd` every second until this process ends. A thread of its own does it: a step or the loading of a
- * graph can block the main thread for seconds, but only a stopped process stops all its threads.
+ * Writes a byte to `fd` every second until this process ends, from a separate thread: a step or the loading of a graph can
+ * block the main thread for seconds, but only a stopped process stops all its threads.
  */
 export function startHeartbeat(fd: number): void {
   const workerData = { fd, intervalMs: HEARTBEAT_INTERVAL_MS };
   new Worker(HEARTBEAT_WORKER, { eval: true, execArgv: [], workerData }).unref();
 }
 
-/** The time between two looks of a watchdog. Its times are this inexact. */
+/** How often a watchdog checks. Its times are accurate to this. */
 const TICK_MS = 250;
-/** A run that takes so much longer than any of its size is a stall: no new requests should come. */
+/** A run that takes this much longer than any run of its size is a stall. No new requests should arrive. */
 const STALL_MS = 4_000;
 /** Four heartbeats. */
 const SILENCE_STALL_MS = 4_000;
 
-/** The time limits of a `Watchdog`, what it knows, and what it calls when a limit is exceeded. */
+/** A `Watchdog`'s time limits, inputs and callbacks. */
 export interface WatchdogOptions {
-  /** The runs of earlier engine processes, too: times of this machine. */
+  /** Includes runs of earlier engine processes, because the times describe this machine. */
   readonly runTimes: RunTimes;
-  /** How long a run may take whose size is not known. */
+  /** How long a run of unknown size may take. */
   readonly firstRunBudgetMs: number;
   /** How much longer than any run of its size a run may take. */
   readonly graceMs: number;
-  /** How much longer a run may take that was to be terminated. */
+  /** How much longer a run may take after it was told to terminate. */
   readonly terminationMs: number;
   /** How long heartbeats may be missing. */
   readonly silenceBudgetMs: number;
@@ -57,15 +57,15 @@ export interface WatchdogOptions {
   isWaiting(): boolean;
   /** A run exceeded its time and has to be terminated. */
   onOverdue(overdueMs: number): void;
-  /** A run did not end although it was to be terminated. */
+  /** A run did not end although it was told to terminate. */
   onStuck(): void;
-  /** No heartbeat came: the process is stopped, or the system gives it no time. */
+  /** No heartbeat arrived: the process is stopped, or the system gives it no CPU time. */
   onSilent(): void;
 }
 
 /**
- * Watches one engine process. It counts ticks of this process's event loop instead of time, so a pause of the server or
- * of the machine counts as one tick, and the loop reads the messages that arrived before the next tick.
+ * Watches one engine process. Counts ticks of this process's event loop instead of time: a pause of the server or the machine
+ * counts as one tick, and the loop reads messages that have arrived before the next tick.
  */
 export class Watchdog {
   readonly #options: WatchdogOptions;
@@ -73,9 +73,9 @@ export class Watchdog {
   readonly stop: () => void;
   #silentMs = 0;
   #runMs = 0;
-  /** The size of the current run; undefined if none has begun. */
+  /** The size of the current run. Undefined if none has begun. */
   #size: RunSize | undefined;
-  /** The time of the current run when it became overdue. */
+  /** How long the current run had taken when it became overdue. */
   #overdueAtMs: number | undefined;
 
   constructor(options: WatchdogOptions) {
@@ -94,7 +94,7 @@ export class Watchdog {
     this.#silentMs = 0;
   }
 
-  /** Records that a run of this size begins, and that the one before it has ended. Undefined: nothing runs. */
+  /** Records that a run of this size begins and the previous one has ended. Undefined if nothing runs. */
   began(size: RunSize | undefined): void {
     this.stepped();
     this.#size = size;
@@ -102,9 +102,9 @@ export class Watchdog {
 
   /** Records the end of a step. The next one begins with a run of the same size, unless `began` says otherwise. */
   stepped(): void {
-    // A run that was to be terminated tells nothing about others.
+    // A run that was told to terminate says nothing about other runs.
     const isKnown = this.#size !== undefined && this.#overdueAtMs === undefined;
-    // Rounded up, because times of sizes that have never run are derived from this one.
+    // Rounded up, because times of other sizes may be derived from this one.
     if (isKnown) this.#options.runTimes.record(this.#size!, this.#runMs + TICK_MS);
     this.#runMs = 0;
     this.#overdueAtMs = undefined;

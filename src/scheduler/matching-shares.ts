@@ -1,18 +1,22 @@
-// The work of matching constraints in a step, divided between tenants. It runs on the engine's loop, so all rows wait for it. Pure
-// policy: work is counted in places (see `grammar/automaton.ts`), and the clock is an argument.
+// Divides the work of matching constraints in a step between tenants. Matching runs on the engine's loop, so all rows wait for
+// it. Pure policy: work is counted in positions of the automaton (see `grammar/automaton.ts`), and the clock is an argument.
 import type { MatchingWork } from '../contracts/matching-work.ts';
 import type { Sequence } from './sequence.ts';
 
-/** A core visits 3,000 to 5,000 in a ms, and half as many on a busy machine. */
+/** A core visits 3,000 to 5,000 positions per ms, and half as many on a busy machine. */
 const PLACES_PER_MS = 2000;
-/** The part of the last step's length that matching may take. So it can make steps twice as long, but not longer and longer. */
+/**
+ * The part of the last step's length that matching may take. It can double the length of steps, but not make them grow forever.
+ */
 const STEP_SHARE = 0.5;
-/** Bounds the work of a step: the first one after idle time, and one that followed a very long one. They are 5 and 250 ms. */
+/**
+ * The least and the most work of a step, 5 and 250 ms: for the first step after idle time, and for one after a very long step.
+ */
 const STEP_WORK = { least: 10_000, most: 500_000 };
 
-/** A tenant, as far as it is charged. */
+/** The tenant that pays for the work. */
 type Payer = Pick<Sequence, 'tenant' | 'weight'>;
-/** A sequence, as far as its matching needs it. */
+/** The facts about a sequence that its matching depends on. */
 type Matched = Payer & Pick<Sequence, 'request' | 'sampler'>;
 
 interface Grant {
@@ -21,9 +25,9 @@ interface Grant {
   readonly granted: number;
 }
 
-/** Grants work to the sequences of a step. All sequences of a tenant share its part. */
+/** Grants work to a step's sequences. All sequences of a tenant share its part. */
 export class MatchingShares {
-  /** By tenant, of this step. */
+  /** The work of this step, by tenant. */
   #grants = new Map<string, Grant>();
   #share = 0;
   #beganMs = 0;
@@ -33,7 +37,7 @@ export class MatchingShares {
   /** Work beyond the grants of the last step, by tenant. */
   #debts = new Map<string, number>();
 
-  /** Begins a step. `sequences`: those that own slots. */
+  /** Begins a step. `sequences` are the ones that own slots. */
   begin(nowMs: number, sequences: readonly Matched[]): void {
     this.#beganMs = nowMs;
     this.#turn++;
@@ -50,7 +54,7 @@ export class MatchingShares {
     return sampler.prepare();
   }
 
-  /** Matches the next tokens of running rows, each step another one first. Returns whether one can be drawn. */
+  /** Matches the next tokens of running rows, starting at a different row each step. Returns whether one can be drawn. */
   prepareAll(rows: readonly Matched[]): boolean {
     const first = this.#turn % Math.max(1, rows.length);
     const order = [...rows.slice(first), ...rows.slice(0, first)];

@@ -1,24 +1,24 @@
-// Drafts by prompt lookup: finds an earlier occurrence of the last tokens of a sequence, and proposes the tokens that
-// followed it. Knows only token ids.
+// Drafts by prompt lookup: finds an earlier occurrence of a sequence's last tokens, and proposes the tokens that followed it.
+// Works on token ids alone.
 
-/** Guesses the next tokens of one sequence. A wrong guess costs time and changes no token. */
+/** Guesses the next tokens of one sequence. A wrong guess costs time but changes no token. */
 export interface Proposer {
   /** Adds the next token of the sequence. Cheap even if nothing is ever proposed. */
   append(tokenId: number): void;
-  /** At most `maxTokens` guesses at the tokens after the last one that was added. */
+  /** Returns at most `maxTokens` guesses for the tokens after the last added one. */
   propose(maxTokens: number): readonly number[];
 }
 
-/** The longest suffix that is compared. A longer match hardly predicts better. */
+/** The longest suffix that is compared. Longer matches hardly predict better. */
 const MAX_MATCH = 4;
 /** The shortest suffix that counts as a match. */
 const MIN_MATCH = 2;
-/** Earlier occurrences that are compared, latest first. Bounds the time of a step on repetitive text. */
+/** How many earlier occurrences are compared, latest first. Bounds the time of a step on repetitive text. */
 const MAX_CANDIDATES = 32;
-/** Token ids are below this. Makes one number of two ids. */
+/** All token ids are below this. Two ids are combined into one number. */
 const ID_LIMIT = 2 ** 24;
 
-/** Proposes the continuation of the longest match, of the latest one among equals. */
+/** Proposes the continuation of the longest match. Among equally long matches the latest wins. */
 export class NgramProposer implements Proposer {
   readonly #tokens: number[];
   /** Pair of tokens → the position of its second token at its last occurrence. */
@@ -26,9 +26,9 @@ export class NgramProposer implements Proposer {
   /** Position → the position of the previous occurrence of the same pair, or -1. */
   readonly #previous: number[] = [];
 
-  /** `predictionIds`: text that the answer probably repeats. */
+  /** @param predictionIds text that the completion probably repeats */
   constructor(promptIds: readonly number[], predictionIds: readonly number[] = []) {
-    // The end of the prompt before the prediction makes its start a match.
+    // The end of the prompt stands before the prediction, so that the prediction's start can match.
     const predicted = predictionIds.length > 0 ? promptIds.slice(-MAX_MATCH) : [];
     this.#tokens = [...predicted, ...predictionIds, ...promptIds];
   }
@@ -41,14 +41,14 @@ export class NgramProposer implements Proposer {
     this.#index();
     const match = this.#longestMatch();
     if (match === undefined) return [];
-    // A match that overlaps its own continuation repeats itself.
+    // A match that overlaps its own continuation repeats.
     const period = this.#tokens.length - 1 - match;
     const guesses: number[] = [];
     for (let i = 0; i < maxTokens; i++) guesses.push(this.#tokens[match + 1 + (i % period)]!);
     return guesses;
   }
 
-  /** Adds the tokens since the last call to the index, and looks up nothing. */
+  /** Indexes the tokens that were added since the last call. Looks up nothing. */
   #index(): void {
     const tokens = this.#tokens;
     if (this.#previous.length === 0) this.#previous.push(-1);

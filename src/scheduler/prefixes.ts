@@ -1,12 +1,12 @@
-// How sequences use the prefix cache, as pure policy: which prefixes are copied into a slot, which sequences wait for the
-// prefill of another one, and what is kept. The cache itself is the engine's.
+// How sequences use the prefix cache, as pure policy: which prefixes are copied into a slot, which sequences wait for another
+// one's prefill, and what is kept. The engine owns the cache itself.
 import type { SlotId } from '../engine/batch.ts';
 import { BLOCK_TOKENS, type PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sequence } from './sequence.ts';
 
 /**
- * A sequence waits for the prefill of another one if that saves it this many tokens. Waiting costs it at most a step,
- * and a step with a few running rows takes as long as the prefill of so many tokens.
+ * A sequence waits for another one's prefill if that saves it this many tokens. Waiting costs it at most a step, and a step
+ * with a few running rows takes as long as prefilling this many tokens.
  */
 const MIN_SHARED_TOKENS = 64;
 
@@ -17,13 +17,13 @@ const COPIES_PER_COMPUTED_TOKEN = 32;
 export type PrefixChange =
   /** Keeps the tokens at the start of a slot. */
   | { type: 'save'; prefix: PrefixChain; tokenIds: readonly number[]; slot: SlotId }
-  /** The slot of a sequence was zeroed: everything that may have the same fault goes. */
+  /** The slot of a sequence was zeroed: everything that may share the fault is removed. */
   | { type: 'forget'; prefix: PrefixChain };
 
 /** Returns how many tokens at the start of a prompt can be copied into a slot. Called often; must be fast. */
 export type CountCachedTokens = (prefix: PrefixChain) => number;
 
-/** The prefixes of the sequences of one scheduler. */
+/** Decides how one scheduler's sequences use the cache. */
 export class Prefixes {
   readonly #countCached: CountCachedTokens;
   #changes: PrefixChange[] = [];
@@ -33,7 +33,7 @@ export class Prefixes {
     this.#countCached = countCached;
   }
 
-  /** Whether a waiting sequence should let another one finish the prefill of what both begin with. */
+  /** Whether a waiting sequence should let another one finish the prefill of their common prefix. */
   shouldWait(sequence: Sequence, prefilling: readonly Sequence[]): boolean {
     const { prefix } = sequence;
     if (!prefix) return false;
@@ -48,20 +48,23 @@ export class Prefixes {
     return true;
   }
 
-  /** The part of a step's token budget that a prompt's first chunk takes with the copy before it: at most all of it. */
+  /**
+   * The part of a step's token budget that a prompt's first chunk takes, including the copy before it. At most the whole
+   * budget.
+   */
   firstChunkCost({ prefix, request }: Sequence, budget: number): number {
     const cached = prefix ? this.#countCached(prefix) : 0;
     const computed = Math.min(request.promptIds.length - cached, budget);
     return Math.min(computed + copyCost(cached), budget);
   }
 
-  /** Whether a prompt is prefilled in one chunk, apart from what is cached. */
+  /** Whether a prompt is prefilled in one chunk, not counting its cached prefix. */
   isOneChunk({ prefix, request }: Sequence, chunkTokens: number): boolean {
     const cached = prefix ? this.#countCached(prefix) : 0;
     return request.promptIds.length - cached <= chunkTokens;
   }
 
-  /** Lets a sequence that gets a slot start behind its cached prefix. */
+  /** Lets a sequence that gets a slot start after its cached prefix. */
   begin(sequence: Sequence): void {
     const { prefix, request } = sequence;
     if (!prefix) return;
@@ -73,7 +76,7 @@ export class Prefixes {
     this.totals.prefixHitTokens += cached;
   }
 
-  /** Keeps the tokens in a sequence's slot if they fill another block. */
+  /** Keeps the tokens in a sequence's slot if they complete another cached block. */
   keep(sequence: Sequence): void {
     const { prefix, slot, request, generatedIds, pastLength, savedTokens } = sequence;
     if (!prefix || slot === undefined || blocksIn(pastLength) <= blocksIn(savedTokens)) return;
@@ -82,7 +85,7 @@ export class Prefixes {
     this.#changes.push({ type: 'save', prefix, tokenIds, slot });
   }
 
-  /** Removes what was kept of a sequence whose slot was zeroed, and keeps nothing of it from now on. */
+  /** Removes the cached blocks of a sequence whose slot was zeroed, and caches no more of it. */
   forget(sequence: Sequence): void {
     if (sequence.prefix) this.#changes.push({ type: 'forget', prefix: sequence.prefix });
     sequence.prefix = undefined;
@@ -103,7 +106,7 @@ function blocksIn(tokens: number): number {
   return Math.floor(tokens / BLOCK_TOKENS);
 }
 
-/** Whether two prompts begin with the same `tokens` tokens, or some more up to a whole block. */
+/** Whether two prompts share a prefix of `tokens` tokens, rounded up to whole blocks. */
 function shares(one: PrefixChain, other: PrefixChain, tokens: number): boolean {
   const last = Math.ceil(tokens / BLOCK_TOKENS) - 1;
   const key = one.keys[last];

@@ -17,7 +17,7 @@ export type SequenceId = number & { readonly __sequence: true };
 /** Identifies a prefetch for the life of the server process. */
 export type PrefetchId = number & { readonly __prefetch: true };
 
-/** The fastest place that held an adapter: a slot of the engine, the cache in memory, or the local disk. */
+/** The fastest tier that held an adapter: a slot of the engine, the cache in memory, or the local disk. */
 export type CacheTier = 'slot' | 'ram' | 'disk';
 
 /** A message to the engine process. */
@@ -25,7 +25,7 @@ export type ToEngine =
   | {
       type: 'submit';
       id: SequenceId;
-      /** The scheduler is fair between tenants. */
+      /** The scheduler divides the engine's time fairly between tenants. */
       tenant: string;
       /** The tenant's share relative to other tenants. */
       weight: number;
@@ -36,8 +36,8 @@ export type ToEngine =
     }
   | { type: 'abort'; id: SequenceId }
   /**
-   * Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs`. Without a tenant, the server
-   * itself asks for it.
+   * Loads an adapter ahead of its first request. For `keepWarmMs`, other adapters are evicted before it. Without a tenant, the
+   * server itself asks for it.
    */
   | {
       type: 'prefetch';
@@ -47,7 +47,7 @@ export type ToEngine =
       tenant: TenantShare | undefined;
     }
   | { type: 'stats' }
-  /** Ends the run in flight. Rows that decoded together run again, each alone; others fail. The loop goes on. */
+  /** Ends the current run. Rows that decoded together run again, each alone; others fail. The loop continues. */
   | { type: 'terminate' }
   /** Ends the process once all sequences have ended, or after the deadline. */
   | { type: 'drain'; deadlineMs: number };
@@ -56,7 +56,7 @@ export type ToEngine =
 export interface RunSize {
   /** Token rows. */
   readonly tokens: number;
-  /** The keys that these tokens attend to, all together. */
+  /** The number of keys that these tokens attend to, in total. */
   readonly keys: number;
 }
 
@@ -66,17 +66,17 @@ export type FromEngine =
   /** The engine could not start because of a configuration or file error. */
   | { type: 'refused'; message: string }
   /**
-   * The events since the last `step` message, in order. `step` counts from 1 without gaps. `ran` says that the engine
-   * ended a step, even if it had no events; the watchdog counts that as progress.
+   * The events since the last `step` message, in order. `step` counts from 1 without gaps. `ran` is true if the engine ended a
+   * step, even one without events, which the watchdog counts as progress.
    */
   | { type: 'step'; step: number; ran: boolean; events: EngineEvent[] }
-  /** The sequences and the size of the run that begins, if they changed since the last run. Empty: the engine is idle. */
+  /** The sequences and the size of the run that begins, sent if they changed since the last run. Empty: the engine is idle. */
   | { type: 'running'; ids: readonly SequenceId[]; size?: RunSize }
   | { type: 'prefetched'; id: PrefetchId; outcome: PrefetchOutcome }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;
 
-/** The tier that held a prefetched adapter, and how long its load took. */
+/** The tier that held a prefetched adapter, and how long loading it took. */
 export interface Prefetched {
   tier: CacheTier;
   loadMs: number;
@@ -94,12 +94,12 @@ export interface EngineLogLine {
 }
 
 /**
- * An event of one sequence. In order: accepted, admitted, prompt?, embedding or scores?, token*, then exactly one of finished or
- * failed.
+ * An event of one sequence, in the order: accepted, admitted, prompt?, embedding or scores?, token*, then exactly one of
+ * finished or failed.
  */
 export type EngineEvent =
   | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
-  /** The sequence owns a KV slot, and its prefill begins behind the tokens that the prefix cache had. */
+  /** The sequence owns a KV slot. Its prefill begins after the tokens that came from the prefix cache. */
   | { type: 'admitted'; id: SequenceId; cachedTokens: number }
   | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
   /** [D], not normalized. */
@@ -116,11 +116,11 @@ export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopped';
 /** Carries messages to an engine and back. It starts the engine, restarts it and ends it. */
 export interface EngineChannel {
   readonly state: EngineState;
-  /** Known once the engine was ready. */
+  /** The engine's model. Undefined until the engine has been ready once. */
   readonly model: EngineInfo | undefined;
-  /** False while a ready engine is suspended, or its run takes far longer than earlier ones of its size. */
+  /** False while a ready engine is suspended, or while its run takes far longer than earlier runs of that size. */
   readonly isProgressing: boolean;
-  /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
+  /** Resolves once the engine is ready (again). Rejects if the engine refused its options or was stopped. */
   whenReady(): Promise<EngineInfo>;
   send(message: ToEngine): void;
   /** Kills an engine whose messages make no sense, and starts another if the channel can. */

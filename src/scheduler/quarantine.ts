@@ -1,5 +1,5 @@
-// Refuses adapters and requests that were in the failing step of two crashes, so that they cannot cause a third, which
-// would end the server. Counts only crashes that the engine process caused itself. Knows no process.
+// Refuses adapters and requests that were in the failing step of two crashes, before they cause a third, which would end the
+// server. Counts only crashes that the engine process caused itself.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../common/entry-limit.ts';
@@ -12,7 +12,7 @@ export interface Suspect {
   readonly request: GenerationRequest;
 }
 
-/** A sequence of the step that failed. `isNew`: no step had decoded it before. */
+/** A sequence of the failed step. `isNew`: no step had decoded it before. */
 export interface InFlight extends Suspect {
   readonly isNew: boolean;
 }
@@ -27,19 +27,19 @@ export interface Quarantined {
 }
 
 const CRASHES_TO_REFUSE = 2;
-/** Longer than the time in which three crashes end the server. */
+/** Longer than the window in which three crashes end the server. */
 const REFUSED_FOR_MS = 600_000;
-/** More sequences than are ever in flight at two crashes. */
+/** More sequences than two crashes can ever have in flight. */
 const MAX_SUSPECTS = 4_096;
 
 /** Counts crashes per adapter and per request, and refuses those with too many. */
 export class Quarantine {
-  /** Id → the number of crashes at which it was in flight. */
+  /** Id → the number of crashes while it was in flight. */
   readonly #crashes: LRUCache<string, number>;
-  /** Adapters with a finished sequence on this engine: the adapter alone does not crash it. */
+  /** Adapters that finished a sequence on this engine, and so do not crash it by themselves. */
   readonly #proven = new LRUCache<string, true>(entryLimit(MAX_SUSPECTS));
 
-  /** `now` returns monotonic milliseconds. */
+  /** @param now returns monotonic milliseconds */
   constructor(now: () => number = () => performance.now()) {
     this.#crashes = new LRUCache({
       ...entryLimit(MAX_SUSPECTS),
@@ -49,7 +49,7 @@ export class Quarantine {
     });
   }
 
-  /** The error of a refused sequence; undefined if it is not refused. */
+  /** Returns the error for a refused sequence, or undefined if it is not refused. */
   refusal(suspect: Suspect): ServeError | undefined {
     if (this.#crashes.size === 0) return undefined;
     const { adapter } = suspect;

@@ -1,28 +1,31 @@
-// Estimates from recent requests how often a slot becomes free, and how long a tenant's requests keep one. The pace is that of
-// busy time, in which something waits or all slots run: a quiet minute is no slow one. Knows no queue.
+// Estimates from recent requests how often a slot becomes free, and how long a tenant's requests keep one. Only busy time
+// counts, when something waits or all slots run: a quiet minute does not mean a slow engine.
 
-/** The ends that the pace follows from: two turns of the slots at least, because sequences that start together end together. */
+/**
+ * How many ends the pace is computed from: at least two rounds of the slots, because sequences that start together end
+ * together.
+ */
 const MIN_WINDOW = 64;
 const TURNS = 2;
-/** With fewer ends, or fewer requests of a tenant, nothing is known. */
+/** With fewer ends, or fewer requests of a tenant, there is no estimate. */
 const MIN_ENDS = 8;
 const MIN_SERVED = 4;
-/** The latest requests of a tenant that its means follow from, roughly. */
+/** A tenant's means cover roughly this many of its latest requests. */
 const MEANS_OVER = 16;
 /** A request that took much longer than its estimate counts as three times as long. */
 const MAX_ERROR = 2;
-/** Tenants whose requests are remembered. The one that was served least recently is forgotten. */
+/** How many tenants are remembered. The least recently served one is forgotten first. */
 const MAX_TENANTS = 1024;
 
 /** A sequence that had a slot and has ended. */
 export interface Served {
   readonly tenant: string;
-  /** How long it had the slot. */
+  /** How long it held the slot. */
   readonly ms: number;
   readonly tokens: number;
-  /** The most tokens that it might have generated. */
+  /** The max tokens that it might have generated. */
   readonly maxTokens: number;
-  /** Whether it was ended because its time was over. It would have taken longer. */
+  /** Whether its deadline cut it off. It would have taken longer. */
   readonly isCutOff: boolean;
 }
 
@@ -32,26 +35,26 @@ interface Means {
   ms: number;
   tokens: number;
   maxTokens: number;
-  /** The square of how far a request was off its estimate, as a share of it. */
+  /** The mean squared error of the estimates, relative to the estimate. */
   variance: number;
 }
 
-/** Estimates from the requests that ended last. */
+/** Estimates from the most recently ended requests. */
 export class RecentService {
   readonly #now: () => number;
-  /** Milliseconds of busy time so far, without the time since `#busySinceMs`. */
+  /** Milliseconds of busy time so far, excluding the time since `#busySinceMs`. */
   #busyMs = 0;
   #busySinceMs: number | undefined;
   /** When sequences ended, in busy time. The first number begins the window. */
   #ends = [0];
   readonly #means = new Map<string, Means>();
 
-  /** `now` returns monotonic milliseconds. */
+  /** @param now returns monotonic milliseconds */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** Says whether something waits or all slots run from now on. */
+  /** Sets whether, from now on, something waits or all slots run. */
   note(isBusy: boolean): void {
     if (isBusy) this.#busySinceMs ??= this.#now();
     else {
@@ -61,8 +64,8 @@ export class RecentService {
   }
 
   /**
-   * Counts the end of a sequence with a slot; `served` is absent if it failed. In idle time, it counts as if all slots had been
-   * busy: with its part of the time. So an engine that has become faster is known before it is busy again.
+   * Counts the end of a sequence with a slot. `served` is absent if it failed. In idle time the end counts as if all slots had
+   * been busy for its part of the time, so that a faster engine is noticed before it is busy again.
    */
   ended(slotCount: number, served?: Served): void {
     if (this.#busySinceMs === undefined) this.#busyMs += (served?.ms ?? 0) / slotCount;
@@ -83,15 +86,15 @@ export class RecentService {
     return this.#ends.length > MIN_ENDS;
   }
 
-  /** The milliseconds of busy time until so many slots have become free. Before anything has ended: as if one did now. */
+  /** Milliseconds of busy time until this many slots become free. Before the first end, assumes that one ends now. */
   waitMs(slots: number): number {
     const count = Math.max(1, this.#ends.length - 1);
     return (slots * (this.#busyTime() - this.#ends[0]!)) / count;
   }
 
   /**
-   * How long a request of the tenant keeps its slot, unless it is unusual: the estimate and one standard deviation. 0 if nothing is
-   * known. An absent `maxTokens` is that of others.
+   * How long a tenant's request keeps its slot, unless it is unusual: the estimate plus one standard deviation. 0 if nothing is
+   * known. `maxTokens` defaults to the tenant's mean.
    */
   serviceMs(tenant: string, maxTokens?: number): number {
     const means = this.#means.get(tenant);
@@ -103,7 +106,7 @@ export class RecentService {
     const none = { count: 0, ms: 0, tokens: 0, maxTokens: 0, variance: 0 };
     const means = this.#means.get(tenant) ?? none;
     const expectedMs = estimate(means, served.maxTokens);
-    if (isCutOff && served.ms <= expectedMs) return; // says nothing
+    if (isCutOff && served.ms <= expectedMs) return; // an early cut-off gives no information
     means.count++;
     const weight = Math.max(1 / means.count, 1 / MEANS_OVER);
     const error = expectedMs > 0 ? Math.min(MAX_ERROR, served.ms / expectedMs - 1) : 0;
@@ -121,7 +124,7 @@ export class RecentService {
   }
 }
 
-/** The mean. An answer has as large a share of its limit as other answers of the tenant together have of theirs. */
+/** The mean, assuming that a request uses the same share of its max tokens as the tenant's other requests. */
 function estimate({ ms, tokens, maxTokens: usualMax }: Means, maxTokens = usualMax): number {
   const share = usualMax === 0 ? 0 : tokens / usualMax;
   return (ms * (1 + share * maxTokens)) / (1 + tokens); // the prompt counts as a token

@@ -1,9 +1,9 @@
-// Tells the server which sequences run, in case the process dies or hangs in this run. Knows no engine.
+// Tells the server which sequences are running, in case the process dies or hangs in this run.
 import type { Batch } from '../engine/batch.ts';
 import type { FromEngine, RunSize, SequenceId } from './protocol.ts';
 import { sizeOf } from './run-times.ts';
 
-/** Announces runs. */
+/** Posts the sequences of a run if they differ from the last run's. */
 export class RunAnnouncer {
   readonly #post: (message: FromEngine) => void;
   #ids: readonly SequenceId[] = [];
@@ -13,7 +13,7 @@ export class RunAnnouncer {
     this.#post = post;
   }
 
-  /** Posts the sequences and the size of the run that begins, unless they are those of the last one. */
+  /** Posts the sequences and the size of the run that begins, unless they equal the last run's. */
   begin(ids: readonly SequenceId[], batch: Batch): void {
     this.#announce(ids, sizeOf(batch));
   }

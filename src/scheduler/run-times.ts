@@ -1,8 +1,8 @@
-// How long runs of the engine have taken on this machine, by the size of their batch. Knows no clock.
+// How long runs of the engine have taken on this machine, by the size of their batch. Pure data: callers measure the times.
 import type { Batch } from '../engine/batch.ts';
 import type { RunSize } from './protocol.ts';
 
-/** Returns the size of a batch. A row that decodes grows by a token per step, so its size changes rarely. */
+/** Returns the size of a batch. A decoding row grows by one token per step, so its size changes rarely. */
 export function sizeOf(batch: Batch): RunSize {
   const rows =
     batch.kind === 'prefill'
@@ -23,10 +23,10 @@ function roundUp(count: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
 }
 
-/** A run counts for as many later runs of its size, and at most for twice as many. A second of decoding has 10 to 100. */
+/** A run is remembered for this many later runs of its size, at most twice as many. A second of decoding has 10 to 100 runs. */
 export const RUNS_REMEMBERED = 256;
 
-/** The longest runs of a size in two spans of `RUNS_REMEMBERED`: the present one, and the one before. */
+/** The longest runs of a size in two spans of `RUNS_REMEMBERED` runs: the current and the previous one. */
 interface Recent {
   readonly size: RunSize;
   readonly ms: number;
@@ -34,7 +34,7 @@ interface Recent {
   readonly earlierMs: number;
 }
 
-/** The longest recent run of each size. A stall, such as of a machine that swaps, does not count for ever. */
+/** The longest recent run of each size. A stall, for example while the machine swaps, is forgotten after a while. */
 export class RunTimes {
   readonly #recent = new Map<string, Recent>();
 
@@ -49,9 +49,9 @@ export class RunTimes {
   }
 
   /**
-   * Returns the longest time in ms of a recent run of this size. If there was none, it is derived from the others: a run takes
-   * at most as many times longer as it has more tokens or keys, whichever is the larger factor, and counts as `maxDerivedMs` at
-   * most. Undefined before the first run.
+   * Returns the longest time in ms of a recent run of this size. If there was none, derives it from the other sizes: the time
+   * grows at most with the number of tokens or of keys, and the larger factor counts. A derived time is at most `maxDerivedMs`.
+   * Undefined before the first run.
    */
   longestMs(size: RunSize, maxDerivedMs: number): number | undefined {
     const own = this.#recent.get(keyOf(size));

@@ -1,5 +1,5 @@
-// Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await, and
-// the clock is an argument. Knows token ids, slots and digests; no tensors, weights or text.
+// Continuous batching as pure policy: decides which sequences the next step runs, and applies its results. No I/O, no await,
+// and the clock is an argument. Works on token ids, slots and digests, never on tensors or text.
 
 import { assert } from '../common/assert.ts';
 import type { ServeError } from '../common/errors.ts';
@@ -43,19 +43,19 @@ import {
 
 /** The limits of a scheduler. */
 export interface SchedulerOptions {
-  /** KV slots: how many sequences can be in prefill or running at once. */
+  /** KV slots: the most sequences that can be in prefill or running. */
   slotCount: number;
-  /** How many of the slots only tenants with less than their share of the others get. Default: 0. */
+  /** How many slots are reserved for tenants below their share of the others. Default: 0. */
   reservedSlots?: number;
   /** Positions of a KV slot. */
   maxSeqLength: number;
-  /** The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two tokens. */
+  /** The token budget for prefill: the prompt tokens of one step, which delay the next token of running rows. */
   prefillChunk?: number;
-  /** Distinct adapters that run at once. Default: the number of slots, so no limit. */
+  /** The most distinct adapters in one step. Default: the number of slots, which means no limit. */
   maxActiveAdapters?: number;
   /** Whether the weights of these adapters fit together. Default: always. Called often; must be fast. */
   canAttach?: (adapters: readonly AdapterKey[]) => boolean;
-  /** Default: nothing is cached. */
+  /** Looks up the prefix cache. Default: nothing is cached. */
   countCachedTokens?: CountCachedTokens;
   /** Returns monotonic milliseconds. Default: the process's clock. */
   now?: () => number;
@@ -72,9 +72,9 @@ export class Scheduler {
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
   readonly #attached = new AttachedAdapters();
-  /** Row i owns slot i, except between the results of a step and the next one. */
+  /** Row i owns slot i, except between a step's results and the next step. */
   #running: Sequence[] = [];
-  /** These own the slots after the running rows, in order. Between steps there is at most one, unfinished. */
+  /** These own the slots after the running rows, in order. Between steps there is at most one, whose prompt is unfinished. */
   #prefilling: Sequence[] = [];
   #inFlight: StepInFlight | undefined;
   readonly #totals = noTotals();
@@ -98,7 +98,7 @@ export class Scheduler {
     this.#queue = new SlotQueue({ ...this.#options, adapterLimit, prefixes });
   }
 
-  /** Accepts a sequence. The caller bounds how many wait. */
+  /** Accepts a sequence. The caller limits how many wait. */
   submit(sequence: Sequence): void {
     const { maxSeqLength } = this.#options;
     const { promptIds, maxTokens } = sequence.request;
@@ -119,20 +119,20 @@ export class Scheduler {
     this.#queue.push(sequence);
   }
 
-  /** Ends a sequence with `finished: abort`, at the same moment as `fail` does. */
+  /** Ends a sequence with `finished: abort`, with the same timing as `fail`. */
   abort(id: SequenceId): EngineEvent[] {
     return this.#end(id, { type: 'finished', id, reason: 'abort' });
   }
 
   /**
-   * Ends a sequence now. If it is part of the step in flight, it ends when the results of that step are applied, and
-   * gets none of them. Does nothing if the sequence has ended.
+   * Ends a sequence. If it is part of the current step, it ends when that step's results are applied, and receives none of
+   * them. Does nothing if the sequence has ended.
    */
   fail(id: SequenceId, error: ServeError): EngineEvent[] {
     return this.#end(id, failedEvent({ id }, error));
   }
 
-  /** Plans the next step; undefined if there is nothing to run. `applyResults` must follow before the next call. */
+  /** Plans the next step. Returns undefined if there is nothing to run. Call `applyResults` before the next call. */
   next(): StepPlan | undefined {
     assert(!this.#inFlight, 'one step at a time');
     const [unfinished] = this.#prefilling;
@@ -162,7 +162,7 @@ export class Scheduler {
     return plan;
   }
 
-  /** Applies the outcome of the step's next prefill, whose other runs may still be to come, and returns its events. */
+  /** Applies the outcome of the step's next prefill and returns its events. Other runs of the step may still follow. */
   applyPrefill(plan: StepPlan, outcome: RunOutcome): EngineEvent[] {
     const step = this.#inFlight;
     assert(step?.plan === plan, 'results are applied to the step in flight, once');
@@ -172,7 +172,7 @@ export class Scheduler {
     return this.#applyPrefill(step.prefilled[i]!, prefill, outcome);
   }
 
-  /** Applies the outcome of the step's decode, ends the step, and returns the events. Its prefills are applied before. */
+  /** Applies the outcome of the step's decode, ends the step and returns the events. Apply the prefills first. */
   applyResults(plan: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
     const step = this.#inFlight;
     assert(step?.plan === plan, 'results are applied to the step in flight, once');
@@ -187,7 +187,7 @@ export class Scheduler {
     return events;
   }
 
-  /** Returns the changes of the prefix cache since the last call. Apply them, in order, before `next`. */
+  /** Returns the changes of the prefix cache since the last call. Apply them in order before calling `next`. */
   takePrefixChanges(): PrefixChange[] {
     return this.#prefixes.takeChanges();
   }
@@ -200,7 +200,7 @@ export class Scheduler {
     return this.#attached.has(adapter);
   }
 
-  /** The accepted sequences: all of them, or only those without a slot. */
+  /** Returns the ids of the accepted sequences: all of them, or only the ones without a slot. */
   ids(which: 'live' | 'waiting'): SequenceId[] {
     const all = [...this.#live.values()];
     const chosen = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
@@ -227,8 +227,9 @@ export class Scheduler {
   }
 
   /**
-   * Chunks of prompts within the token budget: of those `ahead`, of the unfinished one, then of newly admitted ones. None is cut to
-   * fit: its length may decide in which form it runs, and that must not depend on other prompts. Only the last may stay unfinished.
+   * Returns the step's prompt chunks within the token budget: first of the sequences `ahead`, then of the unfinished one, then
+   * of newly admitted ones. No chunk is cut to fit, because its length may decide in which form it runs, which must not depend
+   * on other prompts. Only the last prompt may stay unfinished.
    */
   #prefillBatches(ahead: readonly Sequence[]): PrefillBatch[] {
     const { prefillChunk } = this.#options;
@@ -239,18 +240,18 @@ export class Scheduler {
       if (!sequence) return batches;
       this.#matching.prepare(sequence);
       const batch = toPrefillBatch(sequence, prefillChunk);
-      if (batch.tokenIds.length > budget) return batches; // the unfinished one, behind those ahead
+      if (batch.tokenIds.length > budget) return batches; // the unfinished one, after the ones ahead of it
       batches.push(batch);
       const isAhead = ahead.includes(sequence);
       budget -= batch.tokenIds.length + (known && !isAhead ? 0 : copyCost(sequence.cachedTokens));
-      // Charged now, because it decides which tenant the next prompt comes from.
+      // Charged here, because it decides which tenant's prompt comes next.
       if (!isAhead) this.#queue.chargePrompt(sequence, batch.tokenIds.length);
       if (batch.pastLength + batch.tokenIds.length < sequence.request.promptIds.length)
         return batches;
     }
   }
 
-  /** Lets a waiting sequence start, if one may. */
+  /** Starts the next waiting sequence, if one may start. */
   #admit(budget: number): Sequence | undefined {
     const prefilling = this.#prefilling;
     const started = [...this.#running, ...prefilling];
@@ -263,8 +264,8 @@ export class Scheduler {
   }
 
   /**
-   * Ends a sequence that was asked to end after the outcome of its prefill or in a step that it sat out, or whose text has turned
-   * out to be complete after its last token.
+   * Ends a sequence that was asked to end after its prefill was applied or in a step that skipped it, or whose text turned out
+   * to be complete after its last token.
    */
   #endLate(sequence: Sequence): EngineEvent[] {
     const { id, ending, state, sampler } = sequence;
@@ -299,7 +300,7 @@ export class Scheduler {
     return this.#conclude(sequence, this.#finishPrompt(sequence, results));
   }
 
-  /** `results`: undefined if nothing was to be drawn. */
+  /** @param results undefined if no token was to be drawn */
   #finishPrompt(sequence: Sequence, results: readonly RowResult[] | undefined): EngineEvent[] {
     const { id, request, promptLogprobs } = sequence;
     const events: EngineEvent[] = [];
@@ -307,7 +308,7 @@ export class Scheduler {
       events.push({ type: 'prompt', id, logprobs: promptLogprobs });
     }
     if (results) {
-      // While the next token is being matched, the last one runs again.
+      // While the next token is still being matched, the last prompt token runs again.
       sequence.lastTokenId = request.promptIds.at(-1);
       sequence.pastLength = request.promptIds.length + results.length - 1;
       events.push(...this.#applyRows(sequence, results));
@@ -335,7 +336,7 @@ export class Scheduler {
       const { results } = outcome;
       assert(results, 'a decode answers each row');
       if (results.some(isZeroed)) this.#prefixes.forget(sequence);
-      sequence.pastLength += results.length; // tokens after these in the cache are overwritten
+      sequence.pastLength += results.length; // later tokens in the cache are overwritten
       const { forcedIds = [] } = rows[i]!;
       const skipped = Math.max(0, results.length - 1);
       this.#totals.forcedTokens += Math.min(forcedIds.length, skipped);
@@ -371,7 +372,7 @@ export class Scheduler {
     return this.#conclude(sequence, [event]);
   }
 
-  /** Frees what the sequence holds if these events end it. An `ending` replaces the events. */
+  /** Frees the sequence's resources if these events end it. Its `ending`, if set, replaces the events. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
     const concluded = sequence.ending ? [sequence.ending] : events;
     const last = concluded.at(-1);

@@ -1,5 +1,5 @@
-// One generation in flight, as plain state, and how the results of a run change it. Knows no queue, no other sequence
-// and no engine.
+// One sequence as plain state, and how the results of a run change it. Pure: involves no other sequence, no queue and no
+// engine.
 
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
@@ -20,8 +20,8 @@ import type { EngineEvent, SequenceId } from './protocol.ts';
 type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
 
 /**
- * Creates the matcher of a constraint, for the tokens of the base and those of an adapter. Rejects with `ServeError` if it cannot
- * be used, and with the reason of the caller's signal.
+ * Creates the matcher of a constraint for the tokens of the base and an adapter. Rejects with `ServeError` if the constraint
+ * cannot be used, and with the reason of the caller's signal.
  */
 export type CreateMatcher = (
   constraint: Constraint,
@@ -29,7 +29,7 @@ export type CreateMatcher = (
   caller: Caller,
 ) => Promise<TokenMatcher>;
 
-/** Creates the ban of a sequence's words, for the tokens of the base and those of an adapter. */
+/** Creates the ban of a sequence's words for the tokens of the base and an adapter. */
 export type CreateBan = (
   words: readonly string[],
   added: AddedTokens | undefined,
@@ -38,47 +38,45 @@ export type CreateBan = (
 /** An event that ends a sequence. */
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
 
-/** One generation in flight. */
+/** One completion in the scheduler, from submit to its end. */
 export interface Sequence {
   readonly id: SequenceId;
   readonly tenant: string;
-  /** The tenant's share at the time of the submit. */
+  /** The tenant's share when the sequence was submitted. */
   readonly weight: number;
-  /** Undefined: the base. */
+  /** Undefined for the base. */
   readonly adapter: AdapterKey | undefined;
   readonly request: GenerationRequest;
   readonly sampler: Sampler;
-  /** Makes the prompt's embedding. Absent: none is wanted. */
+  /** Computes the prompt's embedding. Absent if none is wanted. */
   readonly pooler?: Pooler | undefined;
-  /** Absent: no drafts. */
+  /** Guesses tokens. Absent if the sequence does not draft. */
   readonly drafter?: Drafter | undefined;
-  /** The position from which the adapter is used. The tokens before it run as the base. */
+  /** The position from which the adapter applies. Earlier tokens run as the base. */
   adapterFrom: number;
-  /**
-   * The keys of the prompt in the prefix cache. Undefined if the sequence does not use it, or if its slot was zeroed.
-   */
+  /** The prompt's keys in the prefix cache. Undefined if the sequence does not use the cache or its slot was zeroed. */
   prefix: PrefixChain | undefined;
   state: SequenceState;
-  /** When it began to wait for a slot, in monotonic milliseconds. */
+  /** When it started to wait for a slot, in monotonic milliseconds. */
   waitingSinceMs: number;
-  /** The KV slot that it owns in prefill and while it runs. */
+  /** The KV slot that it owns during prefill and decoding. */
   slot: SlotId | undefined;
-  /** Tokens in the KV cache. */
+  /** How many of its tokens are in the KV cache. */
   pastLength: number;
-  /** How many tokens of the prompt came from the prefix cache. */
+  /** How many prompt tokens came from the prefix cache. */
   cachedTokens: number;
-  /** How many tokens the prefix cache had when this sequence last used it. */
+  /** How many of its tokens the prefix cache held when this sequence last used it. */
   savedTokens: number;
-  /** The sequence with the same prefix whose prefill this one has waited for. It waits for one only. */
+  /** The sequence with the same prefix whose prefill this one has waited for. A sequence waits for only one. */
   waitedFor: SequenceId | undefined;
   /** The last token, which is not in the cache yet. */
   lastTokenId: number | undefined;
-  /** The generated tokens except a final stop token. */
+  /** The generated tokens, without a final stop token. */
   readonly generatedIds: number[];
   completionTokens: number;
-  /** Logprobs of the chunks so far. */
+  /** Logprobs of the chunks that have run so far. */
   promptLogprobs: TokenLogprob[];
-  /** Set when the sequence was ended while its step was in flight. Replaces the results of that step. */
+  /** Set if the sequence was ended during its step. Replaces the results of that step. */
   ending: TerminalEvent | undefined;
 }
 
@@ -89,14 +87,17 @@ export type SequenceInit = Pick<
 > &
   Partial<Pick<Sequence, 'prefix'>>;
 
-/** Whether something has to be loaded before the sequence can run: an adapter, a grammar, banned words or the graph of embeddings. */
+/**
+ * Whether something must be loaded before the sequence can run: an adapter, a grammar, banned words or the graph for
+ * embeddings.
+ */
 export function needsLoading({ adapter, request }: Pick<Sequence, 'adapter' | 'request'>): boolean {
   return [adapter, request.constraint, request.badWords, request.pooling].some(
     (needed) => needed !== undefined,
   );
 }
 
-/** Gives the pooler its classifier. Throws `ServeError` if the request wants other results than the adapter gives. */
+/** Gives the pooler its classifier. Throws `ServeError` if the request asks for results that the adapter does not provide. */
 export function matchClassifier(
   { classifier }: Pick<AdapterWeights, 'classifier'>,
   { request, pooler }: Pick<Sequence, 'request' | 'pooler'>,
@@ -106,12 +107,13 @@ export function matchClassifier(
     if (!classifier) throw new ServeError('invalid_request', message, { param: 'model' });
     pooler?.classifyBy(classifier);
   } else if (classifier && !pooler) {
-    const message = 'model: this adapter classifies texts and generates none. Use POST /classify.';
+    const message =
+      'model: this adapter classifies text and cannot generate it. Use POST /classify.';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
 }
 
-/** Throws `ServeError` if a request names a token that its model lacks. `size`: the tokens of the model. */
+/** Throws `ServeError` if a request names a token that its model lacks. `size` is the size of the model's vocabulary. */
 export function checkTokens(
   { promptIds, predictionIds = [], sampling }: GenerationRequest,
   size: number,
@@ -126,7 +128,7 @@ export function checkTokens(
     }
 }
 
-/** Creates a sequence: `loading` if something has to be loaded, else `waiting`. */
+/** Creates a sequence in the state `loading` if something must be loaded, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
   return {
     prefix: undefined,
@@ -147,14 +149,14 @@ export function createSequence(init: SequenceInit): Sequence {
   };
 }
 
-/** The result of a prompt whose hidden states were pooled. */
+/** Returns the event that carries a pooled prompt's embedding or scores. */
 export function pooledEvent(id: SequenceId, pooler: Pooler): EngineEvent {
   const classified = pooler.scores();
   if (classified) return { type: 'scores', id, ...classified };
   return { type: 'embedding', id, embedding: pooler.embedding() };
 }
 
-/** The end of a sequence by an error. */
+/** Returns the event that ends a sequence with an error. */
 export function failedEvent({ id }: Pick<Sequence, 'id'>, error: ServeError): TerminalEvent {
   return { type: 'failed', id, error: error.toPlain() };
 }
@@ -164,12 +166,12 @@ export function isTerminal(event: EngineEvent | undefined): event is TerminalEve
   return event?.type === 'finished' || event?.type === 'failed';
 }
 
-/** Whether the engine has zeroed the slot of a row. */
+/** Whether the engine has zeroed the row's slot. */
 export function isZeroed(row: RowResult | undefined): boolean {
   return row?.ok === false && row.reason === 'non_finite';
 }
 
-/** The next chunk of the prompt, at most `chunkTokens` tokens. */
+/** Returns the next chunk of the prompt, at most `chunkTokens` tokens. */
 export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
   const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;
   const { slot, pastLength, adapterFrom } = sequence;
@@ -179,7 +181,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   const end = Math.min(pastLength + chunkTokens, last);
   const tokenIds = promptIds.slice(pastLength, end);
   const samples = end === promptIds.length && maxTokens > 0;
-  // Scored prompts need the rows of their own tokens only.
+  // A scored prompt needs only the rows of the prompt, so no forced tokens run with it.
   const runsForced = samples && promptTopLogprobs === undefined;
   return {
     kind: 'prefill',
@@ -200,7 +202,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   };
 }
 
-/** The rows of the running sequences in a decode batch. */
+/** Returns the rows of the running sequences in a decode batch. */
 export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
   const forced = planForced(sequences.map(toForcedRow));
   const drafts = planDrafts(
@@ -224,24 +226,24 @@ function toForcedRow({ sampler, request, completionTokens }: Sequence): ForcedRo
   return { upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
 }
 
-/** The events of a run of one sequence, and the tokens that they are about. */
+/** The events of a sequence's run, and how many tokens they cover. */
 export interface AppliedRows {
   /** The last one may be terminal. */
   readonly events: EngineEvent[];
-  /** Includes a stop token that the client does not see. */
+  /** Includes a stop token, which the client does not see. */
   readonly generatedTokens: number;
-  /** The number of tokens that end the text in any case, and so needed no run. */
+  /** How many tokens were certain to end the text and therefore needed no run. */
   readonly endingTokens: number;
 }
 
-/** Applies the tokens of a run to their sequence, and those that must follow to end its text. */
+/** Applies the tokens of a run to their sequence, and the tokens that must follow to end its text. */
 export function applyRows(sequence: Sequence, rows: readonly RowResult[]): AppliedRows {
   const { sampler } = sequence;
   const events: EngineEvent[] = [];
   let generatedTokens = 0;
   let endingTokens = 0;
   const isOver = () => isTerminal(events.at(-1));
-  // The sampler has drawn all of the rows, so only the last one can have completed the text.
+  // The sampler has already drawn all rows, so only the last row can have completed the text.
   for (const [i, row] of rows.entries()) {
     if (isOver()) break;
     events.push(...applyRow(sequence, row, i === rows.length - 1 && sampler.isComplete));
@@ -275,7 +277,7 @@ function applyRow(sequence: Sequence, row: RowResult, isComplete: boolean): Engi
   return [token, { type: 'finished', id, reason: 'length' }];
 }
 
-/** How messages name the limits of an answer. A request has several fields for a constraint, and so may its model. */
+/** The names of constraints in messages. A request has several fields for a constraint, and its model may supply one. */
 const CONSTRAINT_NAMES: Partial<Record<Constraint['kind'], string>> = {
   json_schema: 'the JSON schema',
   regex: 'the regular expression',
@@ -316,8 +318,8 @@ function rowError(
 }
 
 /**
- * The prompt tokens that count for the repetition penalty. The prompt of a chat contains the end-of-turn token, and
- * penalizing that token would make every answer longer.
+ * Returns the prompt tokens that count for the repetition penalty. A chat prompt contains the end-of-turn token, and penalizing
+ * that token would make every completion longer.
  */
 export function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): readonly number[] {
   return promptIds.filter((id) => !stopTokenIds.includes(id));

@@ -1,14 +1,14 @@
-// The sequences that wait for a KV slot, and the choice of the one that gets the next free slot: in the order of the fair
-// queue, as far as adapters, shared prefixes and the token budget of the step allow. Runs nothing.
+// The sequences that wait for a KV slot, and the choice of the next one to get a free slot: in the order of the fair queue, as
+// far as adapters, shared prefixes and the step's token budget allow. Runs nothing.
 import type { AdapterLimit } from './adapter-limit.ts';
 import type { WaitingQueue } from './fair-queue.ts';
 import { copyCost, type Prefixes } from './prefixes.ts';
 import { type Sequence, toPrefillBatch } from './sequence.ts';
 
-/** The limits of a queue, and the policies that it asks. */
+/** The limits of a queue, and the policies that it consults. */
 export interface SlotQueueOptions {
   readonly slotCount: number;
-  /** How many of the slots only tenants with less than their share of the others get. */
+  /** How many slots are reserved for tenants below their share of the others. */
   readonly reservedSlots: number;
   readonly prefillChunk: number;
   readonly queue: WaitingQueue;
@@ -18,29 +18,29 @@ export interface SlotQueueOptions {
   now(): number;
 }
 
-/** The step that a slot is given in. */
+/** The step in which a slot is given. */
 export interface Admitting {
   /** The sequences that own slots. */
   readonly started: readonly Sequence[];
-  /** The started ones that are in prefill. */
+  /** The started sequences that are in prefill. */
   readonly prefilling: readonly Sequence[];
-  /** The prompt tokens that are left for this step. */
+  /** The prompt tokens that this step can still take. */
   readonly budget: number;
   /** Counts the steps. */
   readonly step: number;
-  /** Whether only a prompt may start that ends in this step, because another one is unfinished. */
+  /** Whether only a prompt that ends in this step may start, because another one is unfinished. */
   readonly wholeOnly?: boolean;
-  /** Only tenants that were not served more than that of this sequence may start one. */
+  /** If set, only tenants with no more service than this sequence's tenant may start one. */
   readonly aheadOf?: Sequence | undefined;
 }
 
-/** A sequence, as far as its tenant's share needs it. */
+/** The facts about a sequence that its tenant's share depends on. */
 type Shared = Pick<Sequence, 'tenant' | 'weight'>;
 
-/** The queue before the slots. */
+/** Holds the sequences that wait for a KV slot. */
 export class SlotQueue {
   readonly #options: SlotQueueOptions;
-  /** The unfinished prompt whose next chunk did not fit into the last step behind those ahead of it. */
+  /** The unfinished prompt whose next chunk no longer fitted into the last step after the prompts ahead of it. */
   #passedOver: Sequence | undefined;
 
   constructor(options: SlotQueueOptions) {
@@ -69,9 +69,9 @@ export class SlotQueue {
   }
 
   /**
-   * Takes out short prompts of other tenants that were not served more than that of an unfinished prompt, to run before its next chunk.
-   * If they leave too few tokens for that, others may have the rest, and the next step begins with the chunk: otherwise one short
-   * prompt a step would keep it from ever running.
+   * Takes short prompts that run before an unfinished prompt's next chunk. They belong to other tenants, which have had no more
+   * service than the unfinished prompt's tenant. If they leave too few tokens for the chunk, others may use the rest, and the
+   * next step begins with the chunk. Otherwise one short prompt per step would keep it from ever running.
    */
   takeAhead(unfinished: Sequence, running: readonly Sequence[], step: number): Sequence[] {
     const { prefillChunk } = this.#options;
@@ -97,7 +97,7 @@ export class SlotQueue {
     }
   }
 
-  /** Takes out the first admissible sequence if a slot is free and its first chunk fits into the budget. */
+  /** Takes the first admissible sequence if a slot is free and the sequence's first chunk fits into the budget. */
   take(admitting: Admitting): Sequence | undefined {
     const { slotCount, prefillChunk, queue, adapterLimit, prefixes, now } = this.#options;
     const { started, prefilling, budget, step } = admitting;
@@ -126,7 +126,7 @@ export class SlotQueue {
   }
 }
 
-/** Whether the tenant of a sequence stays within its share by weight of the slots with this sequence, too. */
+/** Whether a sequence's tenant stays within its share of the slots by weight, this sequence included. */
 export function hasLessThanItsShare(
   { tenant, weight }: Shared,
   started: readonly Shared[],

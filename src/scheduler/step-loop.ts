@@ -1,5 +1,5 @@
-// The loop of the engine process: messages in, steps on the engine, events out. Knows neither how messages travel (a
-// channel or function calls) nor how a batch is chosen or run.
+// The loop of the engine process: messages in, steps on the engine, events out. Callers provide the channel; the scheduler
+// chooses batches, and the engine runs them.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
@@ -41,32 +41,32 @@ import {
 import type { StepPlan } from './step-plan.ts';
 import { StepRunner } from './step-runner.ts';
 
-/** Above it, tokens are too random to be guessed. */
+/** Above this temperature, tokens are too random to guess. */
 const MAX_DRAFT_TEMPERATURE = 1;
 
-/** The engine, as far as the loop needs it. */
+/** The part of the engine that the loop uses. */
 export interface StepEngine {
   readonly info: EngineInfo;
   run(batch: Batch): Promise<BatchResult>;
-  /** Makes the run in flight reject, if there is one. The first `pastLength` positions of its rows stay as they are. */
+  /** Makes the current run reject, if there is one. The first `pastLength` positions of its rows are unaffected. */
   terminate(): void;
   zeroSlot(slot: SlotId): void | Promise<void>;
   attachAdapter(weights: AdapterWeights): void | Promise<void>;
   /** Copies the first `length` positions. */
   moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
-  /** Prepares an adapter beside the steps, so that no step waits while it is attached. */
+  /** Prepares an adapter while steps run, so that attaching it delays no step. */
   prepareFor(weights: AdapterWeights): Promise<void>;
-  /** Prepares embeddings in the same way, of an adapter or of the base. */
+  /** Prepares the embeddings of an adapter or of the base, also while steps run. */
   prepareEmbeddings(weights?: AdapterWeights): Promise<void>;
   /** Whether these adapters fit together if nothing else is attached. */
   canAttach(adapters: readonly AdapterWeights[]): boolean;
   detachAdapter(key: AdapterKey): void | Promise<void>;
-  /** Absent: no prefixes are cached. */
+  /** Absent if prefixes are not cached. */
   readonly prefixes?: StepPrefixes | undefined;
   release(): void | Promise<void>;
 }
 
-/** The prefix cache, as far as the loop needs it. */
+/** The part of the prefix cache that the loop uses. */
 export type StepPrefixes = Pick<
   PrefixCache,
   'chainOf' | 'cachedTokens' | 'restore' | 'save' | 'forget' | 'stats'
@@ -77,17 +77,17 @@ export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
   limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach' | 'countCachedTokens'>;
-  /** Creates the proposer of a sequence's drafts. Absent: no drafts. */
+  /** Creates the proposer of a sequence's drafts. Absent if nothing drafts. */
   createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
-  /** Creates the matcher of a sequence with a constraint. Absent: no sequence has one. */
+  /** Creates the matcher of a sequence with a constraint. Absent if constraints are not supported. */
   createMatcher?: CreateMatcher | undefined;
-  /** Creates the ban of a sequence's words. Absent: no sequence has any. */
+  /** Creates the ban of a sequence's words. Absent if banned words are not supported. */
   createBan?: CreateBan | undefined;
   clock?: Clock;
 }
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
-/** A sequence that cannot run yet, and the things that it waits for. */
+/** A sequence that cannot run yet, and what it waits for. */
 type Loading = SubmitMessage & Pick<Sequence, 'sampler' | 'pooler'>;
 
 type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
@@ -137,8 +137,8 @@ export class StepLoop {
   }
 
   /**
-   * Posts `ready`, runs steps until the loop is drained, and releases the engine. Rejects if a slot could not be moved
-   * or an adapter not detached: the engine cannot be trusted any more, and the process has to end.
+   * Posts `ready`, runs steps until the loop is drained, and releases the engine. Rejects if a slot could not be moved or an
+   * adapter not detached: the engine's state is then unknown, and the process must end.
    */
   async run(post: (message: FromEngine) => void): Promise<void> {
     this.#post = post;
@@ -148,7 +148,7 @@ export class StepLoop {
       const plan = this.#scheduler.next();
       if (plan) this.#publish(await this.#runStep(plan), { ran: true });
       else await this.#idle();
-      await nextTurn(); // lets messages in, even if the engine answers within this turn
+      await nextTurn(); // lets messages in, even if the engine responds within this turn
     }
     this.#cancelDeadline();
     await this.#engine.release();
@@ -214,13 +214,13 @@ export class StepLoop {
     { promptIds, prefixScope: scope, promptTopLogprobs, pooling }: GenerationRequest,
     adapterFrom = 0,
   ): PrefixChain | undefined {
-    // These need the output of every prompt token.
+    // Both need the output of every prompt token.
     if (promptTopLogprobs !== undefined || pooling === 'mean') return undefined;
     if (scope === undefined) return undefined;
     return this.#engine.prefixes?.chainOf({ adapter, scope, adapterFrom }, promptIds);
   }
 
-  /** The part of a prompt for which a leased adapter is used. */
+  /** Returns the part of a prompt to which a leased adapter applies. */
   #activation(adapter: AdapterSource, request: GenerationRequest): AdapterStart {
     const { invocation } = this.#leases.weights(adapter.digest);
     if (!invocation) return {};
@@ -232,11 +232,11 @@ export class StepLoop {
   async #load(loading: Loading): Promise<void> {
     const { id, adapter, sampler, pooler } = loading;
     try {
-      // The grammar first, because an adapter that is not used would be loaded for nothing.
+      // The grammar comes first: if it is refused, the adapter is not loaded for nothing.
       const { constraint, badWords, addedTokens } = loading.request;
       if (badWords) sampler.ban(await this.#create.createBan!(badWords, addedTokens));
       if (constraint) sampler.follow(await this.#loadMatcher(constraint, loading));
-      if (!this.#scheduler.isLive(id)) return; // its adapter would be leased for ever
+      if (!this.#scheduler.isLive(id)) return; // its adapter would stay leased forever
       const adapterUse = adapter ? await this.#loadAdapter(adapter, loading) : {};
       if (!adapter && pooler) await this.#engine.prepareEmbeddings();
       if (!adapterUse || !this.#scheduler.isLive(id)) return;
@@ -269,7 +269,7 @@ export class StepLoop {
     }
   }
 
-  /** Returns the tier and the time; undefined if the sequence ended meanwhile. */
+  /** Returns the adapter's tier and load time, or undefined if the sequence ended meanwhile. */
   async #loadAdapter(source: AdapterSource, loading: Loading): Promise<Prefetched | undefined> {
     const { id, tenant, weight, adapterCache } = loading;
     const lease = await this.#leases.start(id, source, { id: tenant, weight, adapterCache });
@@ -307,14 +307,14 @@ export class StepLoop {
     for (const { from, to, length } of plan.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of plan.detach) await this.#engine.detachAdapter(key);
     for (const prefill of plan.prefills) {
-      // The first token does not wait for the runs behind it.
+      // The first token is sent without waiting for the step's later runs.
       this.#publish(this.#scheduler.applyPrefill(plan, await this.#runner.prefill(prefill)));
     }
     const decode = plan.decode && (await this.#runner.decode(plan.decode, plan.decodeIds));
     return this.#scheduler.applyResults(plan, decode);
   }
 
-  /** Slots are as the last step left them. Nothing else changes the cache, so a step finds what `next` found in it. */
+  /** Runs while slots are as the last step left them. Nothing else changes the cache, so the step finds what `next` found. */
   #changePrefixes(): void {
     const { prefixes } = this.#engine;
     for (const change of this.#scheduler.takePrefixChanges()) {
@@ -323,7 +323,7 @@ export class StepLoop {
     }
   }
 
-  /** Refuses waiting sequences and gives running ones until the deadline. */
+  /** Refuses waiting sequences, and gives running ones until the deadline. */
   #drain(deadlineMs: number): void {
     if (this.#isDraining) return;
     this.#isDraining = true;

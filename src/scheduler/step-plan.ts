@@ -12,7 +12,7 @@ import type { SlotMove } from './compact-slots.ts';
 import type { SequenceId } from './protocol.ts';
 import type { Sequence } from './sequence.ts';
 
-/** A chunk of a prompt, and what is done before it runs. */
+/** A prompt chunk, and the preparations before it runs. */
 export interface StepPrefill {
   readonly id: SequenceId;
   readonly attach: AdapterKey | undefined;
@@ -23,11 +23,11 @@ export interface StepPrefill {
 
 /** The engine's next step, in this order: moves, detach, prefills, decode. */
 export interface StepPlan {
-  /** Sequences whose prefill begins. */
+  /** Sequences whose prefill begins in this step. */
   readonly admitted: readonly Pick<Sequence, 'id' | 'cachedTokens'>[];
   readonly moves: readonly SlotMove[];
   readonly detach: readonly AdapterKey[];
-  /** At most `prefillChunk` tokens together. A prompt that stays unfinished has them all. */
+  /** At most `prefillChunk` tokens in total. A prompt that stays unfinished uses them all. */
   readonly prefills: readonly StepPrefill[];
   readonly decode: DecodeBatch | undefined;
   /** The sequences of `decode`, by row. */
@@ -41,11 +41,11 @@ export type RunOutcome =
       readonly error: ServeError;
       /** The adapter of the prefill could not be attached. */
       readonly isDetached?: true;
-      /** Set if the run took too long: the results of the rows that were complete before. Others are missing or empty. */
+      /** Set if the run took too long: the results of rows that were already complete. Other rows are missing or empty. */
       readonly completed?: readonly RowResult[][];
     };
 
-/** The outcome of a decode: of one run of all rows, or of a run of each row alone. */
+/** The outcome of a decode: of one run of all rows, or of a separate run of each row. */
 export type DecodeOutcome = RunOutcome | { readonly alone: readonly RunOutcome[] };
 
 /** The outcome of a decode for row `i`. */

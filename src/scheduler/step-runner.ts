@@ -1,4 +1,4 @@
-// Runs the batches of a step on the engine. Knows no queue, and not what the results mean.
+// Runs the batches of a step on the engine. The scheduler interprets the results.
 
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
@@ -17,7 +17,7 @@ import type { RunAnnouncer } from './run-announcer.ts';
 import type { StepEngine } from './step-loop.ts';
 import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
 
-/** After so many rows whose own run was terminated too, the machine is at fault. All rows wait 15 s for each. */
+/** After this many rows whose separate runs were also terminated, the machine is at fault. All rows wait 15 s for each. */
 const MAX_TERMINATED_ROWS = 2;
 
 interface StepRunnerOptions {
@@ -31,20 +31,20 @@ interface StepRunnerOptions {
 /** Runs batches, and zeros the slots of those that failed. */
 export class StepRunner {
   readonly #options: StepRunnerOptions;
-  /** Whether the run in flight is being terminated. */
+  /** Whether the current run is being terminated. */
   #isTerminating = false;
 
   constructor(options: StepRunnerOptions) {
     this.#options = options;
   }
 
-  /** Ends the run in flight, if there is one. */
+  /** Ends the current run, if there is one. */
   terminate(): void {
     this.#isTerminating = true;
     this.#options.engine.terminate();
   }
 
-  /** An adapter stays attached if the run fails, because other prompts of the step may use it. */
+  /** Runs a prompt chunk. If it fails, its adapter stays attached, because other prompts of the step may use it. */
   async prefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
     const { engine, runs, weights, toServeError } = this.#options;
     if (restore) engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
@@ -59,7 +59,7 @@ export class StepRunner {
     return this.#zeroIfFailed(batch, await this.#run(batch, [id]));
   }
 
-  /** If the run is terminated, its rows run again, each alone. So only the row ends that takes too long. */
+  /** Runs a decode batch. If the run is terminated, each row runs again alone, so that only the slow row fails. */
   async decode(batch: DecodeBatch, ids: readonly SequenceId[]): Promise<DecodeOutcome> {
     const outcome = await this.#run(batch, ids);
     const completed = completedRows(outcome);
@@ -67,7 +67,7 @@ export class StepRunner {
     return this.#zeroIfFailed(batch, outcome);
   }
 
-  /** Rows that are complete do not run again, because their samplers have drawn. */
+  /** Complete rows do not run again, because their samplers have already drawn. */
   async #decodeAlone(
     { rows }: DecodeBatch,
     ids: readonly SequenceId[],
@@ -101,7 +101,7 @@ export class StepRunner {
     }
   }
 
-  /** The slots of a failed run may hold anything. */
+  /** A failed run may have left anything in its slots. */
   async #zeroIfFailed(batch: Batch, outcome: RunOutcome): Promise<RunOutcome> {
     if ('result' in outcome) return outcome;
     const slots = batch.kind === 'prefill' ? [batch.slot] : [...batch.rows.keys()];
@@ -111,11 +111,11 @@ export class StepRunner {
 }
 
 function tookTooLong(completed: readonly RowResult[][] = []): RunOutcome {
-  const message = 'A step of the engine took too long and was ended.';
+  const message = 'The engine run took too long and was terminated.';
   return { error: new ServeError('engine_restarting', message), completed };
 }
 
-/** The rows of a run that was terminated that were complete before. Undefined: it was not terminated. */
+/** The rows that were complete before their run was terminated. Undefined if the run was not terminated. */
 function completedRows(outcome: RunOutcome): readonly RowResult[][] | undefined {
   return 'error' in outcome ? outcome.completed : undefined;
 }
@@ -125,8 +125,8 @@ function isTerminated(outcome: RunOutcome): boolean {
 }
 
 /**
- * A decode batch begins at slot 0, so a single row of another slot runs as a prompt of one token. Without drafts and forced
- * tokens: the sampler draws those anyway.
+ * A decode batch begins at slot 0, so a single row of another slot runs as a prompt of one token. Drafts and forced tokens are
+ * left out, because the sampler draws them anyway.
  */
 function toPrefill(
   { adapter, tokenId, pastLength, sampler }: DecodeRow,

@@ -1,5 +1,5 @@
-// Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. Knows no sequences: the
-// client decides what a lost process means for its requests.
+// Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. The client decides what a lost
+// process means for its requests.
 
 import type { ChildProcess } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
@@ -17,14 +17,14 @@ import type {
 } from './protocol.ts';
 import { RunTimes } from './run-times.ts';
 
-/** After three crashes in five minutes the server exits, and whatever supervises the server takes over. */
+/** After three crashes in five minutes the server exits, and its own supervisor takes over. */
 const CRASHES_TO_GIVE_UP = 3;
 const CRASH_WINDOW_MS = 5 * 60_000;
-/** A process that served for this long before somebody killed it is not part of a crash loop. */
+/** A process that had served for this long before something killed it is not part of a crash loop. */
 const STABLE_MS = 30_000;
 /** Delays before the first and the second restart in a window. */
 const RESTART_DELAYS_MS: readonly number[] = [100, 1_000];
-/** After the deadline of a drain, the process still has to end its streams and release memory. */
+/** After a drain's deadline, the process still has to end its streams and release memory. */
 const DRAIN_GRACE_MS = 2_000;
 
 /** The child program and its time limits. */
@@ -34,18 +34,18 @@ export interface SupervisorOptions {
   /** The options of that program, as JSON. */
   hostOptions: unknown;
   log: Logger;
-  /** The supervisor gave up, or the process refused its options. Nothing will be served from now on. */
+  /** Called if the supervisor gave up or the process refused its options. Nothing will be served any more. */
   onFatal: (error: Error) => void;
-  /** How long a run of a size that is not known may take. Then it is terminated. */
+  /** How long a run of unknown size may take before it is terminated. */
   firstRunBudgetMs?: number;
-  /** How much longer than any run of its size a run may take. Then it is terminated. */
+  /** How much longer than any run of its size a run may take before it is terminated. */
   graceMs?: number;
-  /** How much longer a run may take after its termination. Then the process is killed. */
+  /** How long a run may take to end after its termination, before the process is killed. */
   terminationMs?: number;
-  /** How long heartbeats of a ready process may be missing. Then the process is killed. */
+  /** How long a ready process may send no heartbeat before it is killed. */
   silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
-  /** How long a process must have been ready so that its death by a signal from outside does not count as a crash. */
+  /** How long a process must have been ready for a kill from outside not to count as a crash. */
   stableMs?: number;
   /** Runs before every start except the first. If it rejects, the supervisor gives up with that error. */
   prepareRestart?: () => Promise<void>;
@@ -62,18 +62,18 @@ export class Supervisor implements EngineChannel {
   #state: EngineState = 'starting';
   #ready = withResolvers<EngineInfo>();
   #model: EngineInfo | undefined;
-  /** The current process. Messages of any other are ignored. */
+  /** The current process. Messages from any other process are ignored. */
   #child: ChildProcess | undefined;
   #crashTimes: number[] = [];
   /** Watches a ready process. */
   #watchdog: Watchdog | undefined;
-  /** Outlives the processes, because it describes this machine. */
+  /** Survives the processes, because it describes this machine. */
   readonly #runTimes = new RunTimes();
   /** When the current process became ready, in monotonic milliseconds. Undefined until then. */
   #readyAtMs: number | undefined;
   /** Processes that the watchdog killed. */
   readonly #stuck = new WeakSet<ChildProcess>();
-  /** Processes that this supervisor replaced. That does not count as a crash. */
+  /** Processes that this supervisor replaced, which does not count as a crash. */
   readonly #replaced = new WeakSet<ChildProcess>();
   #cancelRestart = () => {};
 
@@ -110,12 +110,12 @@ export class Supervisor implements EngineChannel {
     return this.#ready.promise;
   }
 
-  /** Drops the message if there is no process: `onLost` fails its sequence. */
+  /** Sends a message. If there is no process, drops it: `onLost` fails its sequence. */
   send(message: ToEngine): void {
-    this.#child?.send(message, () => {}); // after a failed send the channel closes
+    this.#child?.send(message, () => {}); // if sending fails, the channel closes
   }
 
-  /** Kills the process at once and starts another. */
+  /** Kills the process and starts another. */
   kill(reason: string): void {
     const child = this.#child;
     if (!child) return;
@@ -125,7 +125,7 @@ export class Supervisor implements EngineChannel {
     this.#lose(child);
   }
 
-  /** Ends the process, whose requests fail, and starts another after `prepareRestart`. */
+  /** Ends the process, which fails its requests, and starts another after `prepareRestart`. */
   restart(reason: string): void {
     const child = this.#child;
     if (!child) return; // another one is about to start
@@ -135,7 +135,7 @@ export class Supervisor implements EngineChannel {
     this.#lose(child);
   }
 
-  /** Lets streams end until the deadline; a second drain ends them at once. Resolves when the process is gone. */
+  /** Lets streams end until the deadline; a second drain ends them immediately. Resolves when the process is gone. */
   async drain(deadlineMs: number): Promise<void> {
     const child = this.#child;
     const wasReady = this.#state === 'ready';
@@ -158,7 +158,7 @@ export class Supervisor implements EngineChannel {
     const { entry, hostOptions, fork } = this.#options;
     const child = fork(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
       serialization: 'advanced',
-      // Native code may print: its stdout goes to our stderr. The last entry is HEARTBEAT_FD.
+      // Native code may print, so its stdout goes to our stderr. The last entry is HEARTBEAT_FD.
       stdio: ['ignore', 2, 2, 'ipc', 'pipe'],
     });
     this.#child = child;
@@ -206,7 +206,7 @@ export class Supervisor implements EngineChannel {
       isWaiting: this.#handlers.isWaiting,
       onOverdue: (ms) => {
         const fields = { pid: this.#child?.pid, ms };
-        this.#options.log.error(fields, 'a run of the engine takes too long and is terminated');
+        this.#options.log.error(fields, 'an engine run takes too long and is being terminated');
         this.#handlers.onStuck();
         this.send({ type: 'terminate' });
       },
@@ -255,7 +255,7 @@ export class Supervisor implements EngineChannel {
       this.#giveUp(
         new ServeError(
           'engine_restarting',
-          `The engine crashed ${crashes} times. The log has the reasons.`,
+          `The engine crashed ${crashes} times. The log gives the reasons.`,
         ),
       );
       return;
@@ -287,7 +287,7 @@ export class Supervisor implements EngineChannel {
   }
 }
 
-/** Signals by which a process ends through a fault of its own. Others, such as SIGKILL, come from outside. */
+/** Signals that mean the process failed by itself. Others, such as SIGKILL, come from outside. */
 const FAULT_SIGNALS: readonly NodeJS.Signals[] = [
   'SIGABRT',
   'SIGBUS',
@@ -298,7 +298,7 @@ const FAULT_SIGNALS: readonly NodeJS.Signals[] = [
   'SIGTRAP',
 ];
 
-/** How a process ended; `error`: it never started. */
+/** How a process ended. `error` means that it never started. */
 type ProcessEnd = { signal: NodeJS.Signals } | { code: number } | { error: Error };
 
 /** Whether the process ended itself, by a fault in native code or an uncaught error. */
@@ -306,7 +306,6 @@ function isOwnFault(end: ProcessEnd): boolean {
   return 'signal' in end ? FAULT_SIGNALS.includes(end.signal) : 'code' in end;
 }
 
-/** Describes an end for the log. */
 function describeEnd(end: ProcessEnd): string {
   if ('signal' in end) {
     return end.signal === 'SIGKILL'
@@ -316,7 +315,7 @@ function describeEnd(end: ProcessEnd): string {
   return 'code' in end ? `exit code ${end.code}` : end.error.message;
 }
 
-/** Resolves when the process has exited and its last message is read, or when it could not start. */
+/** Resolves when the process has exited and its last message has been read, or when it could not start. */
 function processEnd(child: ChildProcess): Promise<ProcessEnd> {
   return new Promise((resolve) => {
     let end: ProcessEnd | undefined;

@@ -1,5 +1,5 @@
-// Reads the settings from environment variables and flags into a frozen Config. A flag overrides its variable. The only
-// file that reads process.env. Does not know whether the settings fit the model and the machine.
+// Reads the settings from environment variables and flags into a frozen Config. A flag overrides its variable. No other file
+// reads process.env. Whether the settings fit the model and the machine is checked later.
 import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
@@ -23,12 +23,12 @@ type Settings = z.infer<typeof schema>;
 export type Config = Readonly<
   Settings & { weights: NonNullable<Settings['weights']>; kv: NonNullable<Settings['kv']> }
 >;
-/** The flags of the command line, by setting. */
+/** The command line's flags, by setting. */
 export type Flags = Partial<Record<SettingName, string>>;
 /** Environment variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Variables for tests and benchmarks, which start the program. Other unknown LORIKEET_ names are faults. */
+/** Variables that only tests and benchmarks read. Any other unknown LORIKEET_ name is a fault. */
 export const TEST_VARIABLES: ReadonlySet<string> = new Set([
   'LORIKEET_E2E_HOME',
   'LORIKEET_E2E_LONG',
@@ -47,7 +47,7 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   for (const name of NAMES) {
     const { env: variable, flag }: Setting = SETTINGS[name];
     const fromFlag = flag === undefined ? undefined : flags[name];
-    // Compose files and shells set variables to an empty value to unset them.
+    // Compose files and shells unset a variable by giving it an empty value.
     const value = fromFlag ?? (env[variable] || undefined);
     if (value !== undefined) input[name] = value;
     sources.set(name, fromFlag !== undefined && flag ? flag : variable);

@@ -1,8 +1,8 @@
-// The providers that can run a model, and what the engine needs to know about each. `src/ort/providers.ts` knows what the
-// runtime needs.
+// The providers that can run a model, and what the engine needs to know about each. `src/ort/providers.ts` has what the runtime
+// needs.
 
 interface ProviderRow {
-  /** Formats of the base's weights that it has operators for. The first is the default. */
+  /** Formats of the base's weights for which the provider has operators. The first is the default. */
   readonly weights: readonly ('int8' | 'int4' | 'nf4' | 'f32')[];
   /** The memory that holds weights, cache and adapter slots. */
   readonly memory: 'host' | 'device';

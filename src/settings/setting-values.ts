@@ -1,4 +1,4 @@
-// Schemas that parse the text of a setting. They do not know which setting it is.
+// Schemas that parse the text of a setting. The messages leave out the setting's name, which the caller adds.
 import path from 'node:path';
 import { z } from 'zod';
 
@@ -9,7 +9,7 @@ export const text = z
   .string()
   .regex(
     /^\P{Cc}*$/u,
-    'contains a control character. Does the file that sets it have CRLF line ends?',
+    'contains a control character. Does the file that sets it have CRLF line endings?',
   );
 /** A path, made absolute. */
 export const folder = text.transform((value) => path.resolve(value));
@@ -34,7 +34,7 @@ function toOrigin(text: string): string {
   return url?.origin ?? text;
 }
 
-/** A whole number from `min` to `max` in digits. Faults name `shownMin` as the minimum. */
+/** An integer from `min` to `max` in digits. Errors name `shownMin` as the minimum. */
 export function integer(min: number, max: number, shownMin = min) {
   const message = `must be a whole number from ${shownMin} to ${max}`;
   return z
@@ -73,7 +73,7 @@ export function duration(maxDays: number) {
     );
 }
 
-/** The location of a store. URLs with another scheme are rejected instead of being taken for a folder. */
+/** The location of a store. URLs with an unknown scheme are rejected instead of being read as folders. */
 export const storeLocation = text
   .regex(
     /^(?:memory:|s3:\/\/[a-z\d][a-z\d.-]{1,61}[a-z\d](?:\/(?!\.\.?(?:\/|$))[\w.-]+)*\/?|(?!\w+:).*)$/,

@@ -5,24 +5,24 @@ import type { z } from 'zod';
 export interface Setting {
   /** Its environment variable. */
   readonly env: string;
-  /** Its flag. Secrets have none, because other users of the machine can see command lines. */
+  /** Its flag. Secrets have none, because other users of the machine can read command lines. */
   readonly flag?: string;
   /** One line for `--help` and docs/configuration.md: meaning, unit, limit and default. */
   readonly help: string;
-  /** The flag takes no value. It sets the variable to 1. */
+  /** Whether the flag takes no value and sets the variable to 1. */
   readonly isSwitch?: true;
   readonly schema: z.ZodType;
   readonly isSecret?: true;
 }
 
-/** A row: what does not follow from the setting's key in the table. */
+/** A row of the table: everything that does not follow from the setting's key. */
 export interface SettingRow extends Omit<Setting, 'env'> {
   readonly env?: string;
-  /** It has no flag. Nor have secrets, and variables that are not this program's own. */
+  /** Whether it has no flag. Secrets and other programs' variables have none either. */
   readonly isVariableOnly?: true;
 }
 
-/** Gives each setting its variable and its flag. */
+/** Adds to each setting its variable and its flag. */
 export function defineSettings<const Rows extends Readonly<Record<string, SettingRow>>>(
   rows: Rows,
 ) {
@@ -35,5 +35,5 @@ export function defineSettings<const Rows extends Readonly<Record<string, Settin
   return Object.fromEntries(named) as { [Key in keyof Rows]: Rows[Key] & { readonly env: string } };
 }
 
-/** The variables of this program begin like this. */
+/** The prefix of this program's variables. */
 const OWN = 'LORIKEET_';

@@ -1,5 +1,6 @@
-// Decides at start who may use this server: holders of keys, or everybody, which needs a loopback address or the
-// operator's consent. It refuses a start that would open the server to a network by accident. It knows one header of HTTP.
+// Decides at the start who may use this server: holders of keys, or everybody, which requires a loopback address or the
+// operator's consent. Refuses a start that would accidentally open the server to a network. The only HTTP involved is one
+// header.
 import { BlockList, isIP } from 'node:net';
 import { ConfigError, FileError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
@@ -12,9 +13,9 @@ import { keysPath, parseKeysFile } from './keys-file.ts';
 /** Returns the tenant of an `Authorization` header. Throws `ServeError` (401) if the key is unknown. */
 export type Authenticate = (authorization: string | undefined) => Tenant;
 
-/** Who may use the server. */
+/** Authenticates clients by their keys, or serves without keys. */
 export interface Access {
-  /** Serves holders of keys, this machine, or everybody who reaches the address. */
+  /** Whether it serves holders of keys, this machine, or everybody who can reach the address. */
   readonly kind: 'keys' | 'local' | 'open';
   readonly authenticate: Authenticate;
   /** Stops watching the keys file. */
@@ -37,7 +38,10 @@ interface OpenKeys {
   close(): void;
 }
 
-/** Decides who may use the server. Throws `ConfigError` if the keys file is faulty or everybody on a network could use it. */
+/**
+ * Decides who may use the server. Throws `ConfigError` if the keys file is invalid or everybody on a network could use the
+ * server.
+ */
 export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
   const { host, allowOpen, allowedOrigins } = settings;
   const keys = await openKeys(settings, log);
@@ -70,7 +74,7 @@ export function authenticateAsLocal(): Tenant {
   return LOCAL_TENANT;
 }
 
-/** Returns the check of an `Authorization` header against these keys. */
+/** Returns a function that checks an `Authorization` header against these keys. */
 export function createAuthenticate(keys: Pick<OpenKeys, 'find'>): Authenticate {
   return (authorization) => {
     const tenant = keys.find(BEARER.exec(authorization ?? '')?.[1] ?? '');
@@ -86,7 +90,7 @@ function isLoopback(host: string): boolean {
   return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-/** Opens the keys of the settings; undefined if there are none. */
+/** Opens the keys that the settings name. Undefined if there are none. */
 async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys | undefined> {
   const { keysJson, keyPepper } = settings;
   const digest = createKeyDigest(keyPepper);
@@ -113,7 +117,7 @@ async function openFile(settings: AccessSettings, options: WatchedKeysOptions) {
   throw new ConfigError([`--keys: ${file} does not exist. Create it with lorikeet keys create.`]);
 }
 
-/** A faulty or unreadable file is the operator's mistake; other errors are ours. */
+/** An invalid or unreadable file is the operator's mistake. Other errors are bugs of ours. */
 function toConfigError(where: string, error: unknown): unknown {
   const isExpected = error instanceof FileError || (error as NodeJS.ErrnoException).code;
   return isExpected ? new ConfigError([`${where}: ${(error as Error).message}`]) : error;

@@ -1,5 +1,5 @@
-// The keys of a running server, in memory. The keys file is checked every second, so that a revoked key is refused soon
-// without file events, which network file systems lose.
+// A running server's keys, in memory. Checks the keys file every second, so that a revoked key is refused soon. File events
+// would not do, because network file systems lose them.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { FileError } from '../common/errors.ts';
@@ -14,10 +14,10 @@ interface KnownKey {
   readonly tenant: Tenant | undefined;
 }
 
-/** An unknown key is compared with this one, so that its refusal takes as long as any other. */
+/** An unknown key is compared with this one, so that refusing it takes as long as refusing any other. */
 const NOBODY: KnownKey = { hash: randomBytes(32), tenant: undefined };
 
-/** Finds the tenant of a key. How long a refusal takes tells nothing about the right key. */
+/** Finds the tenant of a key. The time that a refusal takes reveals nothing about valid keys. */
 export class KeyRing {
   readonly #keys: ReadonlyMap<string, KnownKey>;
   readonly #digest: KeyDigest;
@@ -32,7 +32,7 @@ export class KeyRing {
     );
   }
 
-  /** Returns the key's tenant; undefined for an unknown key. */
+  /** Returns the key's tenant. Undefined for an unknown key. */
   find(key: string): Tenant | undefined {
     const id = keyIdOf(key);
     if (id === undefined) return undefined;
@@ -43,7 +43,7 @@ export class KeyRing {
 
 /** A revoked key is refused within 5 s. */
 const POLL_MS = 1000;
-/** A file written twice within a tick of its clock (2 s on FAT) may look unchanged, so a young file is read again. */
+/** A file that is written twice within a tick of its clock (2 s on FAT) may look unchanged, so a recent file is read again. */
 const SETTLING_MS = 2000;
 
 /** How a keys file is watched. */
@@ -55,13 +55,13 @@ export interface WatchedKeysOptions {
   readonly clock?: Clock;
 }
 
-/** The keys of a file that may change. After a faulty edit the last good state stays in force. */
+/** The keys of a file that may change. After a faulty edit the last valid state stays in force. */
 export class WatchedKeys {
   readonly #file: string;
   readonly #options: WatchedKeysOptions;
   #ring: KeyRing;
   #text: string;
-  /** Identifies the state of the file that was read last; undefined while the file is too young to tell. */
+  /** Identifies the state of the file that was last read. Undefined while the file is too recent to tell. */
   #signature: string | undefined;
   #fault: string | undefined;
   #refreshing: Promise<void> | undefined;
@@ -75,13 +75,13 @@ export class WatchedKeys {
     this.#stop = every(POLL_MS, () => void this.refresh(), options.clock);
   }
 
-  /** Resolves with undefined if there is no such file. Rejects with `FileError` if it is faulty. */
+  /** Opens a keys file. Resolves with undefined if there is no such file. Rejects with `FileError` if it is invalid. */
   static async open(file: string, options: WatchedKeysOptions): Promise<WatchedKeys | undefined> {
     const text = await readKeysText(file);
     return text === undefined ? undefined : new WatchedKeys(file, text, options);
   }
 
-  /** Returns the key's tenant; undefined for an unknown key. */
+  /** Returns the key's tenant. Undefined for an unknown key. */
   find(key: string): Tenant | undefined {
     return this.#ring.find(key);
   }

@@ -1,4 +1,4 @@
-// The keys file: tenants with their settings, and hashes of their keys. It is read strictly and replaced whole.
+// The keys file: tenants with their settings, and hashes of their keys. It is parsed strictly and replaced as a whole.
 
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat } from 'node:fs/promises';
@@ -40,7 +40,7 @@ const keySchema = z.strictObject({
   id: z.string().regex(KEY_ID_PATTERN, 'must be 12 hex digits'),
   tenant: z.string(),
   name: z.exactOptional(z.string().regex(/^\P{Cc}{1,100}$/u, 'must be 1 to 100 characters')),
-  /** May use the admin routes. */
+  /** Whether the key may use the admin routes. */
   admin: z.boolean().default(false),
   created: z.iso.datetime(),
   /** Hex; see `createKeyDigest`. */
@@ -90,7 +90,7 @@ export type KeysFile = z.infer<typeof fileSchema>;
 /** One key in the file. */
 export type KeyEntry = KeysFile['keys'][number];
 
-/** The content before the first key. */
+/** The content of a file before its first key is created. */
 export const NO_KEYS: KeysFile = { version: 1, tenants: {}, keys: [] };
 
 /** Returns the path of the keys file: the one in the settings, or the default in the data folder. */
@@ -98,13 +98,13 @@ export function keysPath({ keys, home }: { keys?: string | undefined; home: stri
   return keys ?? path.join(home, 'keys.json');
 }
 
-/** Throws `UsageError` that says what is wrong with the id. */
+/** Throws a `UsageError` that says what is wrong with the id. */
 export function checkTenantId(id: string): void {
   const { error } = tenantId.safeParse(id);
   if (error) throw new UsageError(`${id}: ${error.issues[0]!.message}`);
 }
 
-/** Parses a keys file. Throws `FileError` that names the first field at fault and repeats no value. */
+/** Parses a keys file. Throws a `FileError` that names the first field at fault and repeats no value. */
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
   try {
@@ -118,12 +118,12 @@ export function parseKeysFile(text: string): KeysFile {
   throw new FileError(`keys file: ${issue!.path.join('.') || 'root'}`, issue!.message);
 }
 
-/** Returns the tenant of a key, as requests see it. */
+/** Returns the tenant of a key in the form that requests use. */
 export function tenantOf({ tenants }: KeysFile, { tenant, admin }: KeyEntry): Tenant {
   return { id: tenant, isAdmin: admin, ...tenants[tenant]! };
 }
 
-/** Reads the file; undefined if there is none. Throws `FileError` if it is too large or not a regular file. */
+/** Reads the file. Returns undefined if there is none. Throws `FileError` if it is too large or not a regular file. */
 export async function readKeysText(file: string): Promise<string | undefined> {
   try {
     return (await loadRegular(file, MAX_FILE_BYTES)).toString();
@@ -133,12 +133,12 @@ export async function readKeysText(file: string): Promise<string | undefined> {
   }
 }
 
-/** Writing takes milliseconds: a lock that is held for longer was left behind. */
+/** Writing takes milliseconds, so a lock that is held for longer was left behind. */
 const LOCK_WAIT = { waitMs: 5_000, pollMs: 100 };
 
 /**
- * Replaces the file with the result of `change`, one writer at a time. Readers see the old or the new file. A new file is
- * readable only by its owner; an existing one keeps its owner and mode, because the server must still be able to read it.
+ * Replaces the file with the result of `change`, one writer at a time. Readers see either the old or the new file. A new file
+ * is readable only by its owner; an existing one keeps its owner and mode, because the server must still be able to read it.
  */
 export async function updateKeysFile(
   file: string,

@@ -1,14 +1,14 @@
-// Limits on a tenant's requests and tokens per minute, and on its concurrent requests. No minute, wherever it begins, has more
-// requests or used tokens than its limit. This file knows the names of HTTP headers and nothing else of HTTP.
+// Limits on a tenant's requests and tokens per minute, and on its concurrent requests. No 60-second window contains more
+// requests or used tokens than the limit. The only HTTP here are the names of the headers.
 import { ServeError } from '../common/errors.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 import { WINDOW_MS, WindowSum } from './window-sum.ts';
 
 interface Account {
   readonly requests: WindowSum;
-  /** Tokens that were used. */
+  /** Used tokens. */
   readonly tokens: WindowSum;
-  /** Tokens that running requests reserved and have not used yet. */
+  /** Tokens that running requests have reserved but not used yet. */
   reserved: number;
   /** Requests in progress. */
   running: number;
@@ -17,13 +17,13 @@ interface Account {
 /** One request's share of its tenant's limits. */
 export interface Reservation {
   /**
-   * Keeps the tokens for the request until it uses them or ends. Throws `ServeError` if the last minute left fewer.
-   * @param limitField the field of the request that lowers the number; default: max_tokens
+   * Reserves the tokens for the request until it uses them or ends. Throws `ServeError` if the last minute left fewer.
+   * @param limitField the request's field that lowers the number; default: max_tokens
    */
   reserve(tokens: number, limitField?: string): void;
-  /** Counts tokens as used now. `usedTokens` are all that the request has used so far. Has no effect after the end. */
+  /** Counts tokens as used now. `usedTokens` is the request's total so far. Has no effect after the end. */
   use(usedTokens: number): void;
-  /** Ends the request and gives back the tokens that it reserved and did not use. Later calls have no effect. */
+  /** Ends the request and returns its reserved but unused tokens. Later calls have no effect. */
   end(usedTokens?: number): void;
   /** Returns OpenAI's headers for the limits that the tenant has. */
   headers(): Record<string, string>;
@@ -72,7 +72,7 @@ export class RateLimits {
       if (limit === undefined) continue;
       const used = sum.total(nowMs);
       headers[`x-ratelimit-limit-${what}`] = String(limit);
-      // The limit may have been lowered since.
+      // The limit may have been lowered meanwhile.
       headers[`x-ratelimit-remaining-${what}`] = String(Math.max(0, limit - used - reservedOfIt));
       headers[`x-ratelimit-reset-${what}`] = duration(sum.msUntilLess(used + reservedOfIt, nowMs));
     }

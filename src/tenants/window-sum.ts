@@ -1,8 +1,10 @@
-// A sum over the last minute, in bounded memory. Knows no clock and no tenants.
+// A sum over the last minute, in bounded memory. The caller passes the time.
 
-/** The length of the window. */
+/** The length of the window in milliseconds. */
 export const WINDOW_MS = 60_000;
-/** Amounts of this time leave the window together, when the last of them does. A window then has at most 61 entries. */
+/**
+ * Amounts added within this time leave the window together, when the last of them does. A window then has at most 61 entries.
+ */
 const MERGED_MS = 1000;
 
 interface Entry {
@@ -11,7 +13,9 @@ interface Entry {
   amount: number;
 }
 
-/** The sum of the amounts that were added within the last minute, and for up to a second longer. Never less than that. */
+/**
+ * The sum of the amounts that were added within the last minute, or up to a second longer. Never less than the last minute's.
+ */
 export class WindowSum {
   /** In the order of their times. */
   readonly #entries: Entry[] = [];
@@ -38,8 +42,8 @@ export class WindowSum {
   }
 
   /**
-   * Returns the time until `amount` of the sum has left the window if nothing is added. If the sum has less than that, returns
-   * the time until an amount that is added now has left it.
+   * Returns the time until `amount` of the sum has left the window if nothing is added. If the sum is smaller, returns the time
+   * until an amount added now has left it.
    */
   msUntilLess(amount: number, nowMs: number): number {
     let left = amount;

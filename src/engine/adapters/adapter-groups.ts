@@ -1,5 +1,5 @@
-// Groups the rows of a batch by adapter slot: pure index arithmetic, no weights. There are G groups, padded to the same
-// number of positions; a position holds a row of its group or, as padding, repeats one.
+// Groups the rows of a batch by adapter slot. Pure index arithmetic. There are G groups, padded to the same number of
+// positions; a position holds a row of its group or, as padding, repeats one.
 
 /** The groups of one batch, as indices for gathering rows into groups and back. */
 export interface GroupPlan {
@@ -20,8 +20,8 @@ export interface GroupPlan {
 export const ZERO_SLOT = 0;
 
 /**
- * The largest group whose rows are multiplied one by one. The runtime multiplies a single row with the operands as they
- * are. For several it copies them to another layout first, which takes as long as four single rows.
+ * The largest group whose rows are multiplied one by one. The runtime multiplies a single row with the operands as they are.
+ * For several rows it first copies them to another layout, which takes as long as four single rows.
  */
 const MAX_SINGLE_ROWS = 4;
 

@@ -1,7 +1,6 @@
-// Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots
-// have no gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters
-// are attached and detached between runs. Most copying happens before that, in the background, in slots that no run
-// reads.
+// Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots have no
+// gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters are attached
+// and detached between runs. Most copying happens before that, in the background, to slots that no run reads.
 import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
@@ -15,31 +14,31 @@ import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-
 
 /** The limits of the adapter slots. */
 export interface AdapterSlotsOptions {
-  /** How many adapters can be attached at once. */
+  /** The most adapters that can be attached at the same time. */
   readonly capacity: number;
   /** Memory for the slots in use, in bytes. Every slot is as wide as the widest adapter needs. */
   readonly capacityBytes: number;
 }
 
 /**
- * A block of another form that is filled in the background and will replace the current one. It is dropped if no run
- * uses it for a while.
+ * A block of another form that is filled in the background to replace the current one. It is dropped if no run uses it for a
+ * while.
  */
 interface Replacement {
   readonly block: SlotBlock;
   unusedRuns: number;
 }
 
-/** How the current form compares with the narrowest one that holds the attached adapters. */
+/** How the current form compares with the narrowest form that holds the attached adapters. */
 type Width =
   | { readonly state: 'narrowest' }
-  /** Detached adapters needed more. `runs` counts the runs since then. */
+  /** Detached adapters needed a wider form. `runs` counts the runs since then. */
   | { readonly state: 'too wide'; runs: number }
-  /** The background fills a narrower replacement. */
+  /** The background is filling a narrower replacement. */
   | { readonly state: 'narrowing' };
 
 const NARROWEST: Width = { state: 'narrowest' };
-/** How many runs slots stay too wide before they are narrowed, and a replacement stays unused before it is dropped. */
+/** How many runs pass before slots that are too wide are narrowed, and before an unused replacement is dropped. */
 const PATIENCE_RUNS = 64;
 
 /** The attached adapters and their operands. */
@@ -55,7 +54,7 @@ export class AdapterSlots {
   #replacement: Replacement | undefined;
   #width: Width = NARROWEST;
   #version = 0;
-  /** Former current blocks, which bindings may still have bound. */
+  /** Previous blocks that may still be bound. */
   #retired: SlotBlock[] = [];
 
   constructor(
@@ -79,7 +78,7 @@ export class AdapterSlots {
     return this.#attached.length;
   }
 
-  /** Changes when the operands are replaced. Earlier bindings of them are stale then. */
+  /** Changes when the operands are replaced, which makes earlier bindings stale. */
   get version(): number {
     return this.#version;
   }
@@ -89,7 +88,7 @@ export class AdapterSlots {
     return this.#memory.rangesStartAt === 'any slot' ? 1 : ZERO_SLOT;
   }
 
-  /** Frees the memory of stale operands. No binding may have them bound. */
+  /** Frees the memory of stale operands. They must not be bound any more. */
   releaseStale(): void {
     for (const block of this.#retired.splice(0)) block.release();
   }
@@ -130,8 +129,8 @@ export class AdapterSlots {
   }
 
   /**
-   * Copies an adapter in the background, so that attaching it copies little or nothing. Later changes of the attached
-   * adapters may undo some of it. Does nothing if there is no room.
+   * Copies an adapter in the background, so that attaching it copies little or nothing. Attaching or detaching others may undo
+   * some of it. Does nothing if there is no room.
    */
   prepare(weights: AdapterWeights): Promise<void> {
     return this.#background.run(() => this.#prepare(weights));
@@ -146,7 +145,7 @@ export class AdapterSlots {
     this.#current.move(this.#attached.length, slot);
   }
 
-  /** Must be called once per run. Narrows slots that have been too wide for a while, once a narrow block is filled. */
+  /** Must be called once per run. Narrows slots that have been too wide for a while, once a narrower block is filled. */
   noteRun(): void {
     if (this.#replacement && ++this.#replacement.unusedRuns > PATIENCE_RUNS)
       this.#dropReplacement();
@@ -187,7 +186,7 @@ export class AdapterSlots {
   }
 
   /**
-   * The form for the attached adapters and this one: the current form, widened if needed, or the narrowest one if that
+   * Returns the form for the attached adapters and this one: the current form, widened if needed, or the narrowest one if that
    * takes too much memory. Undefined if neither fits.
    */
   #formWith(weights: AdapterWeights): SlotForm | undefined {
@@ -208,7 +207,7 @@ export class AdapterSlots {
     if (slot !== undefined) await this.#background.write(block, slot, weights);
   }
 
-  /** The current block if it has this form, else a replacement, filled with the adapters that are attached now. */
+  /** Returns the current block if it has this form, else a replacement filled with the currently attached adapters. */
   async #filledBlock(form: SlotForm): Promise<SlotBlock> {
     if (isSameForm(form, this.#current.form)) return this.#current;
     const begun = this.#replacementOf(form);
@@ -230,7 +229,7 @@ export class AdapterSlots {
     if (this.#width === width) this.#width = { state: 'too wide', runs: PATIENCE_RUNS };
   }
 
-  /** A slot beyond those in use: an empty one if there is one, else the last that memory allows. */
+  /** Returns a slot after the used ones: an empty one if there is one, else the last that memory allows. */
   #freeSlot(block: SlotBlock): number | undefined {
     let last: number | undefined;
     for (let slot = this.#attached.length; slot <= this.#options.capacity; slot++) {
@@ -241,7 +240,7 @@ export class AdapterSlots {
     return last;
   }
 
-  /** Makes a slot of the current block hold an adapter now: moves it from a prepared slot, or copies it. */
+  /** Puts an adapter into a slot of the current block: moves it from a prepared slot, or copies it. */
   #fill(slot: number, weights: AdapterWeights): void {
     const block = this.#current;
     if (block.holds(slot, weights)) return;
@@ -251,7 +250,7 @@ export class AdapterSlots {
     else block.move(prepared, slot);
   }
 
-  /** Replaces the current block now. Copies the adapters that the replacement does not hold yet. */
+  /** Replaces the current block. Copies the adapters that the replacement does not hold yet. */
   #changeForm(form: SlotForm): void {
     const prepared = this.#replacementOf(form);
     const block = prepared ?? SlotBlock.create(this.#config, form, this.#createSlots());
@@ -279,7 +278,7 @@ export class AdapterSlots {
     );
   }
 
-  /** Frees the replacement, which no binding has bound, and stops the writing to it. */
+  /** Frees the replacement, which is never bound, and stops the writing to it. */
   #dropReplacement(): void {
     if (!this.#replacement) return;
     this.#background.cancel(this.#replacement.block);

@@ -1,5 +1,5 @@
-// The rows of a run whose adapters change the tables of the vocabulary: their embeddings are computed before the run, their logits
-// again after it. Other rows cost nothing but a share of the copies.
+// The token rows of a run whose adapters change the tables of the vocabulary: their embeddings are computed before the run, and
+// their logits are recomputed after it. Other rows only pay a share of the copies.
 import { LRUCache } from 'lru-cache';
 import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
@@ -15,9 +15,11 @@ import { GrowingTensor } from '../growing-tensor.ts';
 import type { LogitsRow } from '../logits.ts';
 import { LogitsOutputs } from '../row-outputs.ts';
 
-/** Outputs of adapters with vocabularies of their own that are kept for the next run. Those of 32 rows of SmolLM2 take 6 MB. */
+/**
+ * How many outputs of adapters with their own vocabularies are kept for the next run. Outputs of 32 rows of SmolLM2 take 6 MB.
+ */
 const MAX_KEPT_OUTPUTS = 8;
-/** A prompt that is scored has more rows. Its outputs are not kept. */
+/** A scored prompt has more rows than this, and its outputs are not kept. */
 const MAX_KEPT_ROWS = 32;
 
 /** The sessions that recompute logits, by the kinds of changes. */
@@ -28,7 +30,7 @@ export interface HeadSessions {
 /** A tensor and its name in a graph. */
 type Named = readonly [name: string, tensor: OrtTensor];
 
-/** The changed embeddings and logits of one model's runs. */
+/** Computes the changed embeddings and logits of one model's runs. */
 export class ChangedVocabulary {
   readonly #config: DecoderConfig;
   readonly #sessions: HeadSessions;
@@ -39,7 +41,7 @@ export class ChangedVocabulary {
   readonly #outputs: LogitsOutputs;
   readonly #bindings = new WeakMap<Session, Binding>();
   readonly #tensors = new WeakMap<AdapterWeights, readonly Named[]>();
-  /** The outputs of adapters with vocabularies of their own, whose rows have other lengths, by digest. */
+  /** The outputs of adapters with their own vocabularies, whose rows have other lengths, by digest. */
   readonly #ownOutputs = new LRUCache<string, LogitsOutputs>({ max: MAX_KEPT_OUTPUTS });
 
   constructor(config: DecoderConfig, sessions: HeadSessions) {
@@ -66,7 +68,7 @@ export class ChangedVocabulary {
     );
   }
 
-  /** The tokens as the graph looks them up: it has no rows for those that the base lacks. */
+  /** Returns the token ids that the graph looks up. It has no rows for tokens that the base lacks. */
   graphIds(tokenIds: readonly number[]): readonly number[] {
     return tokenIds.map((id) => (id < this.#config.vocabSize ? id : 0));
   }
@@ -104,8 +106,8 @@ export class ChangedVocabulary {
   }
 
   /**
-   * Replaces the logits, and what was found in them, of the requested rows whose adapter changes the head. Returns the rows of
-   * adapters with vocabularies of their own, which do not fit the outputs. They are views that the next run overwrites.
+   * Replaces the logits, and what was found in them, of the requested rows whose adapter changes the output head. Returns the
+   * rows of adapters with their own vocabularies, which do not fit the outputs. They are views that the next run overwrites.
    */
   async changeLogits(
     hidden: OrtTensor,

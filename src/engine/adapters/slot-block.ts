@@ -1,6 +1,6 @@
-// A block of adapter slots: the operands of all slots in one form, and which adapter's weights each slot holds. A slot
-// can be written in the background, so that no step waits while a whole adapter is copied. Knows nothing of attached
-// adapters.
+// A block of adapter slots: the operands of all slots in one form, and which adapter's weights each slot holds. A slot can be
+// written in the background, so that no step waits while a whole adapter is copied. `adapter-slots.ts` decides which adapters
+// are attached.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
 import { elementCount } from '../../common/tensor.ts';
@@ -12,7 +12,7 @@ import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
 /** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
 export interface AdapterOperand {
-  /** The input of the graphs that takes it. */
+  /** The graph input that it is bound to. */
   readonly input: string;
   readonly tensor: OrtTensor;
 }
@@ -21,10 +21,10 @@ export interface AdapterOperand {
 export class SlotBlock {
   readonly form: SlotForm;
   readonly #operands: readonly SlotOperand[];
-  /** In the order of the operands. */
+  /** In the same order as the operands. */
   readonly #tensors: SlotTensors;
   readonly #ranges = new WeakMap<readonly OrtTensor[], readonly AdapterOperand[]>();
-  /** Index = slot. Undefined: the slot is empty, or half written. */
+  /** Index = slot. Undefined if the slot is empty or half written. */
   readonly #contents: (AdapterWeights | undefined)[] = [];
 
   private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
@@ -45,7 +45,7 @@ export class SlotBlock {
     return new SlotBlock(form, operands, tensors);
   }
 
-  /** Does the same, one operand per turn of the event loop. */
+  /** Like `create`, with one operand per turn of the event loop. */
   static async createInBackground(
     config: DecoderConfig,
     form: SlotForm,
@@ -77,7 +77,7 @@ export class SlotBlock {
     return this.#contents[slot] === undefined;
   }
 
-  /** The slot from `first` on that holds the adapter. */
+  /** The slot at or after `first` that holds the adapter. */
   find(weights: AdapterWeights, first: number): number | undefined {
     const slot = this.#contents.findIndex(
       (held, i) => i >= first && held?.digest === weights.digest,
@@ -137,22 +137,22 @@ export class SlotBlock {
   }
 }
 
-/** Bytes that are copied between two turns of the event loop. This takes less than a millisecond. */
+/** How many bytes are copied between two turns of the event loop. Copying them takes less than a millisecond. */
 const BYTES_PER_TURN = 2 ** 18;
 
-/** Runs background jobs one after the other, and writes slots in them. The foreground can cancel a write. */
+/** Runs background jobs one at a time, and writes slots for them. The foreground can cancel a write. */
 export class BackgroundWriter {
   #lastJob: Promise<void> = Promise.resolve();
   #current: { readonly block: SlotBlock; readonly slot: number } | undefined;
 
-  /** Runs a job after the earlier ones. Errors are dropped: attaching the adapter will fail again and report them. */
+  /** Runs a job after the earlier ones. Drops errors: attaching the adapter will fail in the same way and report them. */
   run(job: () => Promise<unknown>): Promise<void> {
     const done = () => {};
     this.#lastJob = this.#lastJob.then(job).then(done, done);
     return this.#lastJob;
   }
 
-  /** Writes a slot, unless it is cancelled before the end. To be called by a job. */
+  /** Writes a slot unless cancelled. Only jobs may call this. */
   async write(block: SlotBlock, slot: number, weights: AdapterWeights): Promise<void> {
     const current = { block, slot };
     this.#current = current;
@@ -175,13 +175,13 @@ export class BackgroundWriter {
   }
 }
 
-/** Copies B [rank, out] to [R, out]: zeros follow the first rows. */
+/** Copies B [rank, out] to [R, out], padded with rows of zeros. */
 function copyB(into: Float32Array, pair: LoraPair | undefined): void {
   if (pair) into.set(pair.b);
   into.fill(0, pair?.b.length ?? 0);
 }
 
-/** Copies the A [in, rank] of k targets to [in, R * k]: side by side, each followed by zero columns. */
+/** Copies the A [in, rank] of k targets to [in, R * k] side by side, each padded with columns of zeros. */
 function copyA(into: Float32Array, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
   const width = cols / pairs.length;
   if (pairs.some((pair) => pair?.rank !== width)) into.fill(0);

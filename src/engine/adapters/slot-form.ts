@@ -1,5 +1,5 @@
-// The form of adapter slots: one rank and one set of linears for all of them, and the operands that follow. Knows no
-// memory and no adapter's values.
+// The form of the adapter slots: one rank and one set of linears for all of them, and the operands that follow. Shapes only:
+// allocates nothing and holds no values.
 import type { AdapterShape } from '../../../adapters/peft/weights.ts';
 import { elementCount } from '../../common/tensor.ts';
 import {
@@ -33,7 +33,7 @@ export type OperandSource =
  * dimension.
  */
 export interface SlotOperand {
-  /** The input of the graphs that takes it. */
+  /** The graph input that it is bound to. */
   readonly input: string;
   readonly source: OperandSource;
   readonly shape: readonly number[];
@@ -44,7 +44,7 @@ export type SlotForm = AdapterShape;
 
 const SMALLEST_RANK = 4;
 
-/** The sets of linears that an adapter graph can cover. They are few, which bounds the number of sessions. */
+/** The sets of linears that an adapter graph can cover. There are few, which bounds the number of sessions. */
 const TARGET_PROFILES: readonly (readonly TargetName[])[] = [
   ['q_proj', 'v_proj'],
   ['q_proj', 'k_proj', 'v_proj', 'o_proj'],
@@ -54,7 +54,7 @@ const TARGET_PROFILES: readonly (readonly TargetName[])[] = [
   TARGETS_OF.stacked,
 ];
 
-/** The smallest profile with all these linears. An adapter has zeros for the linears it does not adapt. */
+/** Returns the smallest profile with all these linears. An adapter has zeros for linears that it does not adapt. */
 function coveringTargets(targets: readonly TargetName[]): readonly TargetName[] {
   return TARGET_PROFILES.find((profile) => targets.every((target) => profile.includes(target)))!;
 }
@@ -138,9 +138,7 @@ export function slotBytes(config: DecoderConfig, { rank, targets, parts }: SlotF
   return Float32Array.BYTES_PER_ELEMENT * elements;
 }
 
-/**
- * Rounds up to a power of two, so that adapters of similar rank share operands and a new rank seldom needs new ones.
- */
+/** Rounds up to a power of two, so that adapters of similar rank share operands and a new rank rarely requires new ones. */
 function rankBucket(rank: number): number {
   return Math.max(SMALLEST_RANK, 2 ** Math.ceil(Math.log2(rank)));
 }

@@ -1,6 +1,6 @@
-// Graphs that copy data on a device, and the sessions that run them. They know no transformer. A tensor of slots is
-// seen as [slots, n]; `i` counts tensors. An output that is written in place is bound to the memory of its input, so
-// the operator writes only the one slot.
+// Graphs that copy data on a device, and the sessions that run them. Not specific to transformers. A tensor of slots is seen as
+// [slots, n]; `i` counts tensors. An output that is written in place is bound to its input's memory, so the operator writes
+// only the one slot.
 import { GraphBuilder, type Value } from '../../onnx/graph-builder.ts';
 import type { Binding } from '../../ort/binding.ts';
 import { deviceTensor } from '../../ort/device-tensor.ts';
@@ -14,7 +14,7 @@ export interface CopyGraph {
   readonly binding: Binding;
 }
 
-/** Copies to one device, with sessions that are created on first use. Everything happens on the calling thread. */
+/** Copies to one device, with sessions that are created on first use. Everything runs on the calling thread. */
 export class CopyGraphs {
   readonly provider: Provider;
   readonly float: FloatType;
@@ -25,7 +25,7 @@ export class CopyGraphs {
     this.float = float;
   }
 
-  /** The graph with this name. `build` creates it on first use. */
+  /** Returns the graph with this name. Calls `build` on first use. */
   get(name: string, build: () => Uint8Array): CopyGraph {
     let graph = this.#graphs.get(name);
     if (!graph) {
@@ -36,14 +36,14 @@ export class CopyGraphs {
     return graph;
   }
 
-  /** The graph that copies a flat tensor of this type to the device. */
+  /** Returns the graph that copies a flat tensor of this type to the device. */
   upload(type: OrtType): CopyGraph {
     return this.get(`upload ${type}`, () => uploadGraph(type, this.float));
   }
 
   /** Allocates a tensor on the device. Its content is undefined. */
   allocate(type: OrtType, shape: readonly number[]): OrtTensor {
-    return deviceTensor(this.upload('uint8').session, type, shape); // any session has the allocator
+    return deviceTensor(this.upload('uint8').session, type, shape); // every session has the allocator
   }
 }
 
@@ -62,7 +62,7 @@ export const COPY_GRAPH = {
   shape: 'shape',
 } as const;
 
-/** `slot.0` [n] → `written.0` [n]. float32 becomes `float`, any other type stays as it is. */
+/** `slot.0` [n] → `written.0` [n]. float32 becomes `float`; any other type is unchanged. */
 function uploadGraph(type: OrtType, float: FloatType): Uint8Array {
   const g = new GraphBuilder();
   const from = g.input(COPY_GRAPH.slot(0), type, ['n']);

@@ -1,5 +1,5 @@
-// The memory of a device for a model. Weights, cache and adapter slots stay there; small graphs copy values of the host
-// to it. Knows no model.
+// A device's memory for a model. Weights, cache and adapter slots stay there; small graphs copy values from the host to it.
+// Works on tensors alone.
 import { assert } from '../../common/assert.ts';
 import { ConfigError } from '../../common/errors.ts';
 import { elementCount } from '../../common/tensor.ts';
@@ -13,8 +13,8 @@ import { DeviceSlots } from './device-slots.ts';
 import type { ModelMemory } from './model-memory.ts';
 
 /**
- * Opens a provider's memory with the first of its float types that the device can compute with. Throws `ConfigError`
- * with the runtime's reason if the provider is not available on this machine.
+ * Opens a provider's memory with the first of its float types that the device can compute with. If the provider is not
+ * available on this machine, throws `ConfigError` with the runtime's reason.
  */
 export function openDeviceMemory(provider: Provider): ModelMemory {
   const { floats, advice } = PROVIDERS[provider];
@@ -28,7 +28,7 @@ export function openDeviceMemory(provider: Provider): ModelMemory {
       fault = error;
     }
   }
-  // The message starts with a position in the runtime's source code.
+  // The message starts with a location in the runtime's source code.
   const reason = (fault as OrtError).message.trim().replace(/^.* was false\. /s, '');
   throw new ConfigError([
     `--provider: ${provider} is not available on this machine (${reason}). ${advice}`,
@@ -78,11 +78,10 @@ function probeGraph(float: FloatType): Uint8Array {
   return g.toBytes();
 }
 
-// Checks that a device's attention computes the same for a prompt in one run as in several. WebGPU uses another kernel
-// for 32 or more tokens of a sequence, and with SwiftShader (subgroups of 4) that kernel is wrong from the fifth token
-// on.
+// Checks that a device's attention computes the same for a prompt in one run as in several. WebGPU uses a different kernel for
+// 32 or more tokens of a sequence, and with SwiftShader (subgroups of 4) that kernel is wrong from the fifth token on.
 
-/** The most tokens for which the kernel for short prompts is used. */
+/** The most tokens that use the kernel for short prompts. */
 const SHORT_RUN_TOKENS = 31;
 const TOKENS = 2 * SHORT_RUN_TOKENS;
 const [HEADS, KV_HEADS, HEAD_DIM] = [2, 1, 32];
@@ -90,7 +89,7 @@ const WIDTH = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
 /** Outputs are averages of values in [-1, 1]. This is far above float16's rounding and far below a wrong sum. */
 const TOLERANCE = 0.02;
 
-/** How many tokens of one sequence a run may have: 31, or any number. Throws `OrtError`. */
+/** Returns how many tokens of one sequence a run may have: 31, or any number. Throws `OrtError`. */
 export function maxTokensPerRun(provider: Provider, float: FloatType): number {
   using session = createSessionSync(attentionGraph(float), { provider });
   const cacheSize = KV_HEADS * TOKENS * HEAD_DIM;

@@ -1,5 +1,5 @@
-// Slots in the memory of a device. A range that starts at slot 0 is a view. Any other slot is copied on the device to a
-// staging slot, and back after a run that wrote to it: a WebGPU buffer has no address to add an offset to.
+// Slots in a device's memory. A range that starts at slot 0 is a view. Any other slot is copied on the device to a staging
+// slot, and back after a run that wrote to it, because a WebGPU buffer has no address to add an offset to.
 import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
 import type { Binding } from '../../ort/binding.ts';
@@ -14,7 +14,7 @@ import {
 } from './copy-graphs.ts';
 import type { SlotTensors } from './model-memory.ts';
 
-/** WebGPU counts elements in 32 bits, and the index of a scatter counts slots in 32 bits. */
+/** WebGPU counts elements in 32 bits, and a scatter's index counts slots in 32 bits. */
 const MAX_ELEMENTS = 2 ** 31;
 
 interface DeviceSlotTensor {
@@ -33,7 +33,7 @@ interface StagingSlot {
   readonly tensors: readonly OrtTensor[];
   /** The same memory as [1, n]. */
   readonly flats: readonly OrtTensor[];
-  /** The slot whose values it has; undefined: they are stale. */
+  /** The slot whose values it holds. Undefined if they are stale. */
   slot: number | undefined;
 }
 
@@ -45,7 +45,7 @@ export class DeviceSlots implements SlotTensors {
   /** Number of slots → views of the first slots. */
   readonly #views = new Map<number, readonly OrtTensor[]>();
   #staging: StagingSlot | undefined;
-  /** Copy graph → a binding of all tensors. They are kept, because a decode step may need them. */
+  /** Copy graph → a binding of all tensors. Bindings are kept, because any decode step may need them. */
   readonly #bindings = new Map<string, Binding>();
 
   constructor(graphs: CopyGraphs, slotCount: number) {
@@ -92,7 +92,7 @@ export class DeviceSlots implements SlotTensors {
     this.#forgetStaged(slot);
   }
 
-  /** Copies the whole slot, which is faster on a device than copying a part. */
+  /** Copies the whole slot, which is faster on a device than copying part of it. */
   move(from: number, to: number): void {
     this.#read(from);
     this.#write(to);
@@ -172,7 +172,7 @@ export class DeviceSlots implements SlotTensors {
     binding.clear();
   }
 
-  /** A binding of all tensors that the graph uses; only the slot's index is not bound. */
+  /** Returns a binding of all tensors that the graph uses. Only the slot's index is not bound. */
   #binding(name: 'read' | 'write' | 'clear', build: () => Uint8Array): Binding {
     const known = this.#bindings.get(name);
     if (known) return known;

@@ -44,8 +44,8 @@ class HostSlots implements SlotTensors {
   }
 
   /**
-   * Allocates many tensors in one block, because each large allocation makes the garbage collector run: a tenth of a
-   * second for the sixty tensors of a small model. Pages are touched only when slots are written.
+   * Allocates many tensors in one block, because each large allocation triggers the garbage collector: a tenth of a second for
+   * the sixty tensors of a small model. Pages are touched only when slots are written.
    */
   add(shape: readonly number[], count = 1): void {
     const size = elementCount(shape);
@@ -74,7 +74,7 @@ class HostSlots implements SlotTensors {
     return views;
   }
 
-  /** Runs write to the slots themselves. */
+  /** Does nothing, because runs write to the slots themselves. */
   writeBack(): void {}
 
   write(index: number, slot: number, fill: (into: Float32Array) => void): void {
@@ -101,7 +101,7 @@ class HostSlots implements SlotTensors {
     }
   }
 
-  /** The garbage collector frees host memory. */
+  /** Does nothing, because the garbage collector frees host memory. */
   release(): void {}
 }
 

@@ -1,5 +1,5 @@
-// Estimates the memory of a server, part by part, and plans how many sequences of which length fit, before anything is
-// allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the processes were measured.
+// Estimates a server's memory part by part, and plans how many sequences of which length fit before anything is allocated.
+// Tensor sizes are computed as the engine allocates them. The processes' other needs were measured.
 import { ConfigError } from '../../common/errors.ts';
 import { HELPERS } from '../../common/job-process.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
@@ -17,32 +17,32 @@ import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { fewestRowsForPerTokenForm, type Int8Scales } from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
 
-/** The operator's settings. An absent one gets its default, or less if that does not fit. */
+/** The operator's settings. An absent one gets its default, or less if the default does not fit. */
 export interface MemoryRequest {
   readonly provider: Provider;
   readonly weights: WeightsMode;
   /** The elements of the KV cache. */
   readonly kv: KvType;
-  /** If set, the form is not given up for more or longer sequences. */
+  /** If set, the form is kept even if more or longer sequences would fit without it. */
   readonly int8Scales?: Int8Scales | undefined;
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
-  /** Whether there are slots beside these, for tenants with less than their share. Default: no. */
+  /** Whether there are more slots, reserved for tenants below their share. Default: no. */
   readonly hasReservedSlots?: boolean;
   readonly maxSeq?: number | undefined;
   readonly adapterCacheBytes?: number | undefined;
-  /** 0: no prefix cache. */
+  /** Bytes; 0 means no prefix cache. */
   readonly prefixCacheBytes?: number | undefined;
 }
 
-/** The sizes that the server is started with. */
+/** The sizes that the server starts with. */
 export interface MemoryPlan {
   readonly slots: number;
   readonly reservedSlots: number;
   readonly maxSeqLength: number;
   /**
-   * The fewest token rows of a run that int8 linears take in the row form. Undefined if this processor has no use for the
-   * form, or there is no memory for it.
+   * Runs with at least this many token rows use the per-token form of int8 linears. Undefined if this CPU does not benefit from
+   * the form, or there is no memory for it.
    */
   readonly perTokenFormFrom: number | undefined;
   readonly adapterCacheBytes: number;
@@ -50,7 +50,7 @@ export interface MemoryPlan {
   /** Memory for the adapter slots in use. */
   readonly adapterSlotBytes: number;
   readonly budget: MemoryBudget;
-  /** A message about reduced defaults; undefined if none was reduced. */
+  /** A message about reduced defaults. Undefined if none was reduced. */
   readonly reduced: string | undefined;
 }
 
@@ -59,38 +59,38 @@ const DEFAULT_ADAPTER_CACHE_BYTES = 2 ** 30;
 const DEFAULT_PREFIX_CACHE_BYTES = 2 ** 30;
 /** Slots with fewer positions are too short to be useful. */
 const MIN_MAX_SEQ = 256;
-/** Rather than running fewer sequences than this, the default makes them shorter. */
+/** Below this number of sequences, the default makes them shorter instead of fewer. */
 const MIN_SLOTS = 4;
 
-/** Each so many slots, or a part of them, have one more for guests, so that a light tenant rarely waits for an answer to end. */
+/** One reserved slot is added for each 12 slots or part of them, so that a light tenant rarely waits for a sequence to end. */
 const SLOTS_PER_RESERVED_SLOT = 12;
 
 const MIB = 2 ** 20;
 /** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
 const SERVER_BYTES = 140 * MIB;
 const ENGINE_BYTES = 190 * MIB;
-/** 15 to 20 MiB each beside shared pages. */
+/** Each helper takes 15 to 20 MiB in addition to shared pages. */
 const HELPERS_BYTES = Object.values(HELPERS).flat().length * 20 * MIB;
 /** Token strings, ids and merges in JavaScript maps. */
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
-/** The rest is for fragmentation and kernel buffers, which cannot be computed. */
+/** The rest is left for fragmentation and kernel buffers, which cannot be computed. */
 const USABLE_SHARE = 0.95;
-/** The largest share of the prefix cache in the memory that the KV cache leaves, if the operator set no size. */
+/** The prefix cache's largest share of the memory that the KV cache leaves, if the operator set no size. */
 const PREFIX_CACHE_SHARE = 0.2;
-/**
- * The share for adapters in the memory that base and processes leave, if the operator set no size of the adapter cache.
- */
+/** The adapters' share of the memory that base and processes leave, if the operator set no size for the adapter cache. */
 const ADAPTER_SHARE = 0.4;
-/** The share of the adapter cache in the memory for adapters. The rest is for adapter slots. */
+/** The adapter cache's share of the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
-/** The memory of a calibration as a multiple of the base's in both forms. SmolLM2-135M takes 0.6 GB beside the process. */
+/**
+ * The memory of a calibration as a multiple of the base's in both forms. SmolLM2-135M takes 0.6 GB in addition to the process.
+ */
 const CALIBRATION_FACTOR = 4;
-/** While slots are widened, the old ones exist beside the new ones. */
+/** While slots are widened, the old and the new ones exist at the same time. */
 const SLOTS_AT_ONCE = 2;
-/** The largest share of the memory for adapter slots, even if more is free. */
+/** The adapter slots' largest share of the memory, even if more is free. */
 const MAX_ADAPTER_SLOTS_SHARE = 0.5;
 
-/** The bytes of a base's weights as they are served, in one form. */
+/** Returns the bytes of a base's weights as served, in one form. */
 export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
   return tensorBytes(servingTensors(config, weights));
 }
@@ -100,9 +100,8 @@ function tensorBytes(tensors: readonly ServingTensor[]): number {
 }
 
 /**
- * Plans within a memory limit. Requested sizes are kept; the others get their defaults, or less if those do not fit.
- * Throws `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit. `features` are the
- * processor's.
+ * Plans within a memory limit. Keeps requested sizes; the others get their defaults, or less if those do not fit. Throws a
+ * `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit. `features` are the CPU's.
  */
 export function planMemory(
   config: DecoderConfig,
@@ -121,7 +120,7 @@ export function planMemory(
       if (canCalibrate && !shortfall) return plan;
       throw shortfall ?? new ConfigError([cannotCalibrate(request.int8Scales, calibration, limit)]);
     }
-    // Sequences are worth more than speed.
+    // More sequences are worth more than speed.
     if (!shortfall && !plan.reduced && canCalibrate) return plan;
   }
   const { plan, shortfall } = planWith(config, request, { limit });
@@ -136,7 +135,7 @@ function planWith(
 ): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
   const oneForm = fixedParts(config, request);
   const isBoth = perTokenFormFrom !== undefined && perTokenFormFrom > 1;
-  // Alone, the row form takes the place of the blocks, and a little less memory.
+  // Alone, the per-token form replaces the blocks and takes a little less memory.
   const otherForm = isBoth ? tensorBytes(rowTensors(config)) : 0;
   const fixed = { ...oneForm, base: oneForm.base + otherForm };
   const isHost = PROVIDERS[request.provider].memory === 'host';
@@ -198,7 +197,7 @@ interface SlotPlan {
 
 type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'prefixCache' | 'adapterSlots'>;
 
-/** Parts that do not depend on the plan. The memory of a device, which then holds the weights, is not counted. */
+/** Parts that do not depend on the plan. If a device holds the weights, its memory is not counted. */
 function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
   const { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq } = request;
   const { hiddenSize, intermediateSize, vocabSize } = config;
@@ -217,7 +216,7 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
     tokenizer,
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
-    helpers: HELPERS_BYTES + tokenizer, // long prompts are tokenized in a process of their own
+    helpers: HELPERS_BYTES + tokenizer, // long prompts are tokenized in a separate process
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations:
       4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) +
@@ -226,7 +225,9 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
   };
 }
 
-/** As many sequences as fit, shorter ones if there would be only a few. If nothing fits, the smallest plan. */
+/**
+ * Returns as many sequences as fit, or shorter ones if there would be only a few. If nothing fits, returns the smallest plan.
+ */
 function chooseSlots(
   config: DecoderConfig,
   { slots, maxSeq }: MemoryRequest,

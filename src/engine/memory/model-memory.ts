@@ -1,5 +1,5 @@
-// The memory of the weights, the KV cache and the adapter slots, as the engine needs it: the host's or a device's.
-// Knows no model, only tensors with a row per slot.
+// The memory of the weights, the KV cache and the adapter slots, as the engine needs it: the host's or a device's. Works on
+// tensors with one row per slot.
 
 import type { OrtTensor, OrtType } from '../../ort/tensor.ts';
 import type { FloatType } from '../../settings/provider.ts';
@@ -10,13 +10,13 @@ export interface ModelMemory {
   readonly float: FloatType;
   /** How a serving graph gets its weights. */
   readonly weightsAs: 'initializers' | 'inputs';
-  /** At which slot a range of several slots may start. On a device, views start at the beginning of their memory. */
+  /** The slot at which a range of several slots may start. On a device, views start at the beginning of their memory. */
   readonly rangesStartAt: 'any slot' | 'slot 0';
   /** How many tokens of one sequence a run may have. */
   readonly maxTokensPerRun: number;
-  /** Copies a tensor to this memory, float32 as `float`. Returns the tensor itself if it is there already. */
+  /** Copies a tensor to this memory, float32 as `float`. Returns the tensor itself if it is already there. */
   upload(tensor: OrtTensor): OrtTensor;
-  /** Creates slots without any tensors yet. Default type: `float`. A device has no int8 slots. */
+  /** Creates slots without any tensors yet. Default type: `float`. Devices do not support int8 slots. */
   createSlots(slotCount: number, type?: 'int8'): SlotTensors;
 }
 
@@ -30,12 +30,12 @@ export interface SlotTensors {
   range(first: number, count: number): readonly OrtTensor[];
   /** Keeps what a run has written to a range. Must be called after such a run. */
   writeBack(first: number, count: number): void;
-  /** Writes one slot of one float tensor; `fill` gets its elements and must set all of them. */
+  /** Writes one slot of one float tensor. `fill` receives its elements and must set all of them. */
   write(tensor: number, slot: number, fill: (into: Float32Array) => void): void;
   /** Copies a slot, or at least the given part of it: the first `used` of each `stride` elements. */
   move(from: number, to: number, part?: { stride: number; used: number }): void;
   zero(slot: number): void;
-  /** Copies to and from the host; undefined on a device. */
+  /** Copies to and from the host. Undefined on a device. */
   readonly parts?: SlotParts;
   /** Frees the memory. Unbind all its ranges first. */
   release(): void;

@@ -1,13 +1,12 @@
-// Which blocks of tokens the prefix cache holds, in which place, and which one is evicted next. Pure bookkeeping: knows
-// keys, tokens and places, but no memory.
+// Which blocks the prefix cache holds, at which memory index, and which one is evicted next. Pure bookkeeping: copies nothing.
 import { assert } from '../../common/assert.ts';
 
 /** A cached block. */
 export interface Block {
   readonly key: string;
-  /** The key of the block before it, or the root. */
+  /** The key of the preceding block, or the root. */
   readonly before: string;
-  /** The key of everything except tokens that its chain depends on. */
+  /** The key of everything that its chain depends on, except tokens. */
   readonly root: string;
   readonly tokenIds: readonly number[];
   /** The index of its memory. */
@@ -23,12 +22,12 @@ export type BlockContent = Omit<Block, 'place' | 'holds'>;
 export class BlockPool {
   readonly #capacity: number;
   /**
-   * By key, the least recently used first. The blocks before a block are used with it and moved behind it, so the first
-   * block is never one that a cached block follows.
+   * By key, least recently used first. Using a block also uses its predecessors, which are moved after it, so the first block
+   * never has a cached successor.
    */
   readonly #blocks = new Map<string, Block>();
   readonly #freePlaces: number[] = [];
-  /** Places from here on were never used. */
+  /** Memory indices from here on have never been used. */
   #nextPlace = 0;
   #evictions = 0;
 
@@ -45,14 +44,14 @@ export class BlockPool {
     return this.#evictions;
   }
 
-  /** The cached block with this content. A block with the same key and other tokens is not a match. */
+  /** Returns the cached block with this content. A block with the same key but other tokens does not match. */
   find({ key, before, tokenIds }: BlockContent): Block | undefined {
     const block = this.#blocks.get(key);
     if (!block || block.before !== before || block.tokenIds.length !== tokenIds.length) return;
     return block.tokenIds.every((id, i) => id === tokenIds[i]) ? block : undefined;
   }
 
-  /** Marks the blocks of a chain, given from its start, as used now. */
+  /** Marks the blocks of a chain, given from its start, as just used. */
   use(chain: readonly Block[]): void {
     for (const block of chain.toReversed()) {
       this.#blocks.delete(block.key);
@@ -63,7 +62,7 @@ export class BlockPool {
   /** Adds a block. Evicts another one if the pool is full; returns undefined if all blocks are held. */
   add(content: BlockContent): Block | undefined {
     const known = this.#blocks.get(content.key);
-    if (known) return undefined; // another content with the same key, so one of both cannot be cached
+    if (known) return undefined; // other content with the same key, so only one of them can be cached
     const place = this.#takePlace();
     if (place === undefined) return undefined;
     const block = { ...content, place, holds: 0 };
@@ -100,13 +99,13 @@ export class BlockPool {
 
 // The memory of the prefix cache's blocks, allocated in slabs as blocks are needed.
 
-/** Each allocation makes the garbage collector run, and an unused part of a slab costs no memory. */
+/** Each allocation triggers the garbage collector, and the unused part of a slab costs no memory. */
 const SLAB_BYTES = 256 * 2 ** 20;
 
 /** Memory for blocks of equal size. */
 export class BlockMemory {
   readonly blockBytes: number;
-  /** How many blocks there can be. */
+  /** The most blocks that there can be. */
   readonly capacity: number;
   readonly #slabBlocks: number;
   readonly #slabs: Uint8Array[] = [];

@@ -1,5 +1,5 @@
-// The prefix cache: copies of keys and values of finished prefills, in blocks of tokens, so that a later prompt with the
-// same beginning starts behind it. Knows slots and tokens, but no sequences, queues or tenants.
+// The prefix cache: copies of the keys and values of finished prefills, in blocks of tokens, so that a later prompt with the
+// same prefix skips it. Works on slots and tokens.
 
 import { createHash } from 'node:crypto';
 import { assert } from '../../common/assert.ts';
@@ -9,18 +9,18 @@ import type { SlotId } from '../batch.ts';
 import type { KvPositions } from '../kv-cache.ts';
 import { type Block, type BlockContent, BlockMemory, BlockPool } from './block-pool.ts';
 
-/** The tokens of a block. Larger blocks cost less to copy, smaller ones leave less of a prompt to compute. */
+/** The tokens of a cached block. Larger blocks cost less to copy; smaller ones leave less of a prompt to compute. */
 export const BLOCK_TOKENS = 16;
 
 /** A prompt and the keys of its blocks. */
 export interface PrefixChain {
   readonly promptIds: readonly number[];
-  /** The key of everything except tokens that the prompt's keys and values depend on. */
+  /** The key of everything that the prompt's keys and values depend on, except tokens. */
   readonly root: string;
-  /** The same for the blocks that the base alone computes: those that end at `adapterFrom` or before. */
+  /** The same for blocks that the base alone computes, which end at or before `adapterFrom`. */
   readonly baseRoot: string;
   readonly adapterFrom: number;
-  /** The keys of the whole blocks of the prompt, in order. Equal keys mean equal tokens so far. */
+  /** The keys of the prompt's whole blocks, in order. Equal keys mean equal tokens up to that block. */
   readonly keys: readonly string[];
 }
 
@@ -31,7 +31,7 @@ export interface PrefixUser {
   readonly adapterFrom?: number;
 }
 
-/** The KV cache that the blocks come from, and the limit of the blocks. */
+/** The KV cache that the blocks come from, and the most memory that they may take. */
 export interface PrefixCacheOptions {
   readonly positions: KvPositions;
   /** Identifies the served base and the form of its weights. */
@@ -39,7 +39,7 @@ export interface PrefixCacheOptions {
   readonly capacityBytes: number;
 }
 
-/** The blocks of one engine. */
+/** Caches the blocks of one engine. */
 export class PrefixCache {
   readonly #positions: KvPositions;
   readonly #served: string;
@@ -55,7 +55,7 @@ export class PrefixCache {
 
   /**
    * Returns the keys of a prompt whose tokens use the adapter from `adapterFrom` (default: 0) on. Sequences of different scopes
-   * share none, and those of different adapters only blocks before that.
+   * share no blocks. Sequences with different adapters share only the blocks before that position.
    */
   chainOf(
     { adapter, scope, adapterFrom = 0 }: PrefixUser,
@@ -69,12 +69,12 @@ export class PrefixCache {
     return { ...chain, keys: blocksOf({ ...chain, keys: [] }, promptIds).map(({ key }) => key) };
   }
 
-  /** How many tokens at the start of the prompt are cached. The last one never is, because its logits are needed. */
+  /** Returns how many tokens at the start of the prompt are cached. The last token never is, because its logits are needed. */
   cachedTokens(chain: PrefixChain): number {
     return this.#find(chain, chain.promptIds.slice(0, -1)).length * BLOCK_TOKENS;
   }
 
-  /** Copies the first `length` tokens of the prompt to a slot. `length` is what `cachedTokens` has returned. */
+  /** Copies the first `length` tokens of the prompt to a slot. `length` is the result of `cachedTokens`. */
   restore(chain: PrefixChain, length: number, slot: SlotId): void {
     const blocks = this.#find(chain, chain.promptIds.slice(0, length));
     assert(blocks.length * BLOCK_TOKENS === length, 'the prefix is still cached');
@@ -85,8 +85,8 @@ export class PrefixCache {
   }
 
   /**
-   * Keeps what a slot has computed for these tokens, in whole blocks. Stops at values that are not finite, or if
-   * everything else in the cache is in use.
+   * Caches what a slot has computed for these tokens, in whole blocks. Stops at values that are not finite, or if every cached
+   * block is in use.
    */
   save(chain: PrefixChain, tokenIds: readonly number[], slot: SlotId): void {
     const held: Block[] = [];
@@ -137,7 +137,7 @@ export class PrefixCache {
   }
 }
 
-/** The whole blocks of a sequence of tokens that begins with the prompt of the chain. */
+/** Returns the whole blocks of a sequence whose tokens begin with the chain's prompt. */
 function blocksOf(
   chain: Omit<PrefixChain, 'promptIds'>,
   allIds: readonly number[],
@@ -159,10 +159,10 @@ function blocksOf(
   return blocks;
 }
 
-/** Short loops are compiled better than one long one. */
+/** Several short loops compile to faster code than one long loop. */
 const VALUES_PER_CHECK = 1024;
 
-/** Whether float32 values, in a multiple of four, are all finite. */
+/** Whether float32 values are all finite. Their number must be a multiple of four. */
 function hasOnlyFinite({ buffer, byteOffset, byteLength }: Uint8Array): boolean {
   const values = new Float32Array(buffer, byteOffset, byteLength / 4);
   for (let start = 0; start < values.length; start += VALUES_PER_CHECK) {
@@ -172,7 +172,7 @@ function hasOnlyFinite({ buffer, byteOffset, byteLength }: Uint8Array): boolean 
   return true;
 }
 
-/** 0 if the values are finite, else NaN. Each addition waits for the one before it, so there are four sums. */
+/** 0 if the values are finite, else NaN. Four sums, because each addition waits for the previous one. */
 function sumOfProductsWithZero(values: Float32Array, start: number, end: number): number {
   let [a, b, c, d] = [0, 0, 0, 0];
   for (let i = start; i < end; i += 4) {
@@ -184,14 +184,14 @@ function sumOfProductsWithZero(values: Float32Array, start: number, end: number)
   return a + b + c + d;
 }
 
-// The keys of blocks of tokens in the prefix cache: a chain of digests. A key covers everything that keys and values
-// depend on: the served base, the adapter's content, the scope, the block's tokens and all tokens before them.
+// The keys of cached blocks: a chain of digests. A key covers everything that keys and values depend on: the served base, the
+// adapter's content, the scope, the block's tokens and all tokens before them.
 
-/** Everything except tokens that keys and values depend on. */
+/** Everything that keys and values depend on, except tokens. */
 export interface PrefixRoot {
   /** The base, the form of its weights and the type of the cache. */
   readonly served: string;
-  /** The parts of the adapter with their factors; none for the base. */
+  /** The parts of the adapter with their factors. Empty for the base. */
   readonly adapter: readonly Pick<AdapterSourcePart, 'digest' | 'weight'>[];
   /** Sequences of different scopes share nothing. */
   readonly scope: string;
@@ -201,7 +201,7 @@ export interface PrefixRoot {
 export function rootKey({ served, adapter, scope }: PrefixRoot): string {
   const parts = adapter.flatMap(({ digest, weight }) => [digest, String(weight)]);
   const hash = createHash('sha256');
-  // The length before each field keeps "ab", "c" apart from "a", "bc".
+  // The length before each field distinguishes "ab", "c" from "a", "bc".
   for (const field of ['root', served, scope, ...parts]) {
     hash.update(`${Buffer.byteLength(field)}:${field}`);
   }

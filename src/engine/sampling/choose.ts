@@ -1,7 +1,7 @@
-// Chooses a token from logits, in float64: penalties and bias, temperature, top_k, top_p, min_p, then the random draw.
-// It reads only the largest logits of the row if they decide the outcome, else the whole row. Both ways choose the same
-// token, because a draw goes through tokens in a fixed order: the kept tokens by rank, or without filters the largest
-// ones by rank and then all others by id.
+// Chooses a token from logits, in float64: penalties and bias, temperature, top_k, top_p, min_p, then the random draw. Reads
+// only the row's largest logits if they decide the outcome, else the whole row. Both ways choose the same token, because a draw
+// visits tokens in a fixed order: with filters, the kept tokens by rank; without, the largest ones by rank and then all others
+// by id.
 import { AssertionError } from '../../common/assert.ts';
 import type { SamplingParams } from '../../contracts/generation.ts';
 import { type LogitsRow, selectTop, type TopLogits } from '../logits.ts';
@@ -38,7 +38,7 @@ const MIN_TEMPERATURE = 1e-6;
 
 /** Working memory, as long as the longest row. All sequences share it, because choosing a token is synchronous. */
 let memory: Ranking = createScratch(0);
-/** Its first values, [V] each. Adapters may have longer or shorter rows than the base. */
+/** Views of the working memory, [V] each. Adapters may have longer or shorter rows than the base. */
 let scratch: Ranking = memory;
 
 /** Chooses a token. Returns undefined if every token is forbidden. */
@@ -83,7 +83,7 @@ function isNothingLeft({ count, tail }: Head): boolean {
   return count === 0 && tail === Number.NEGATIVE_INFINITY;
 }
 
-/** The token with the largest logit after penalties and bias. Undefined if every token is forbidden. */
+/** Returns the token with the largest logit after penalties and bias. Undefined if every token is forbidden. */
 function largest(input: DrawInput): number | undefined {
   const { row, penalties } = input;
   if (row.top && row.top.ids.length > 0 && penalties.isEmpty) return Number(row.top.ids[0]);
@@ -95,7 +95,7 @@ function largest(input: DrawInput): number | undefined {
 }
 
 /**
- * Ranks the tokens whose values are known, from the largest logits and the penalized tokens, as far as they are above
+ * Ranks the tokens whose values are known, which are the largest logits and the penalized tokens, as far as they are above
  * `tail`.
  */
 function rankHead({ row, params, penalties }: DrawInput): Head {
@@ -124,7 +124,7 @@ function rankHead({ row, params, penalties }: DrawInput): Head {
   return { order, values, weights, count, tail, others };
 }
 
-/** No logit that is not among the largest ones is above this. */
+/** An upper bound on every logit that is not among the largest ones. */
 function floorOf(top: Omit<TopLogits, 'logSumExp'>, vocabSize: number): number {
   if (top.floor !== undefined) return top.floor;
   return top.values.length === vocabSize ? Number.NEGATIVE_INFINITY : top.values.at(-1)!;
@@ -142,7 +142,7 @@ function drawAny(input: DrawInput, head: Head, uniform: number): number {
   return pickByWeight(head, head.count, target) ?? pickFromRest(head, target);
 }
 
-/** How many tokens of `head.order` the filters keep. Ranks more tokens if it has to. */
+/** Returns how many tokens of `head.order` the filters keep. Ranks more tokens if necessary. */
 function countKept(input: DrawInput, head: Head): number {
   const { params } = input;
   const bounds = () => totalBounds(input, head);
@@ -161,7 +161,7 @@ function countKept(input: DrawInput, head: Head): number {
   throw new AssertionError('a full ranking does not decide the filters');
 }
 
-/** Bounds on the sum of all weights, from the head alone; undefined if it gives none. */
+/** Returns bounds on the sum of all weights from the head alone, or undefined if the head gives none. */
 function totalBounds({ row, params }: DrawInput, head: Head): Interval | undefined {
   if (head.count === 0) return undefined;
   if (head.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(head, head.count));
@@ -209,13 +209,13 @@ function fillValues({ row: { logits }, params, penalties }: DrawInput): number {
   return max;
 }
 
-/** Divides by the temperature. The result is never +Infinity, because the difference of two infinities is NaN. */
+/** Divides by the temperature. The result is never +Infinity, because a difference of infinities would be NaN. */
 function toValue(logit: number, { temperature }: SamplingParams): number {
   const value = temperature < MIN_TEMPERATURE ? logit : logit / temperature;
   return Math.min(value, Number.MAX_VALUE);
 }
 
-/** The first of `order[0..count)` at which the running sum of weights passes `target`. */
+/** Returns the first of `order[0..count)` at which the running sum of weights passes `target`. */
 function pickByWeight(
   { order, weights }: Ranking,
   count: number,
@@ -235,12 +235,12 @@ function pickFromRest(head: Head, target: number): number {
   let sum = weightOf(head, head.count);
   let last = order[0]!;
   for (let id = 0; id < values.length; id++) {
-    if (values[id]! > tail) continue; // in the head
+    if (values[id]! > tail) continue; // already in the head
     sum += weights[id]!;
     if (weights[id]! > 0) last = id;
     if (target < sum) return id;
   }
-  return last; // the sums differ in their rounding
+  return last; // the two sums round differently
 }
 
 function scratchFor(vocabSize: number): Ranking {
@@ -285,7 +285,7 @@ interface UnknownTokens {
   tail: number;
   /** The log-sum-exp of the raw logits, computed in float32. */
   logSumExp: number;
-  /** Whether the log-sum-exp counts tokens that are forbidden, so that nothing is known about the least mass. */
+  /** Whether the log-sum-exp includes forbidden tokens, so that it gives no lower bound. */
   isMasked: boolean;
 }
 

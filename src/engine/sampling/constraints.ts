@@ -1,5 +1,5 @@
-// The tokens that a sequence must not draw next: those that complete a banned word, end it before its minimum length, are not
-// among its allowed tokens, or do not fit its grammar. Knows no probabilities.
+// The tokens that a sequence must not draw next: tokens that complete a banned word, end it before its minimum length, are not
+// among its allowed tokens, or do not fit its grammar. Decides by token ids alone, without logits.
 import type { SamplingParams } from '../../contracts/generation.ts';
 import type { MatchingWork } from '../../contracts/matching-work.ts';
 import type { Matcher } from '../../grammar/matcher.ts';
@@ -8,14 +8,14 @@ import type { BannedWords } from '../../grammar/word-ban.ts';
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
-/** The tokens that a sequence may generate next, by its grammar. It has to be told every token. */
+/** The tokens that a sequence may generate next, by its grammar. Must be notified of every token. */
 export type TokenMatcher = Pick<
   Matcher,
   'grant' | 'prepare' | 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'
 >;
-/** The words that a sequence must not generate. It has to be told every token. */
+/** The words that a sequence must not generate. Must be notified of every token. */
 export type TokenBan = Pick<BannedWords, 'forbidden' | 'accept'>;
-/** Tokens that follow in any case, because there is only one text that may follow. */
+/** Tokens that are certain to follow, because only one text may follow. */
 type ForcedTokens = ReturnType<Matcher['forced']>;
 
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
@@ -49,7 +49,7 @@ export class Constraints {
     this.#endings = new Set(params.minTokens?.endings);
   }
 
-  /** Tokens that must not be drawn next. Does not include those that `allowed` leaves out. */
+  /** Tokens that must not be drawn next, except the ones that `allowed` already excludes. */
   forbidden(): ReadonlySet<number> {
     const banned = this.#ban?.forbidden() ?? NOTHING;
     if (!this.#isTooShort) return banned;
@@ -66,12 +66,15 @@ export class Constraints {
     this.#matcher = matcher;
   }
 
-  /** Sets the matching that the next calls may do. */
+  /** Sets how much matching the next calls may do. */
   grant(work: MatchingWork): void {
     this.#matcher?.grant(work);
   }
 
-  /** Matches as far as the granted work allows. Returns whether a token can be drawn: false at the end of the grammar, too. */
+  /**
+   * Matches as far as the granted work allows. Returns whether a token can be drawn, which is also false at the end of the
+   * grammar.
+   */
   prepare(): boolean {
     if (!this.#matcher || this.#forced.ids.length > 0) return true;
     if (!this.#findForced()) return false;
@@ -79,14 +82,14 @@ export class Constraints {
     return this.#matcher.prepare('allowed') && !this.isComplete;
   }
 
-  /** The tokens that follow in any case. */
+  /** The tokens that are certain to follow. */
   get forced(): ForcedTokens {
     return this.#forced;
   }
 
   /**
-   * With other constraints, the same text may have to be written with other tokens, which are found one by one. A minimum
-   * length may forbid the end. Returns false if the search has to continue.
+   * Other constraints may require spelling the same text with other tokens, which are found one by one, and a minimum length
+   * may forbid the end. Returns false if the search has to continue.
    */
   #findForced(): boolean {
     const { allowedTokenIds, minTokens } = this.#params;
@@ -97,8 +100,8 @@ export class Constraints {
   }
 
   /**
-   * The tokens that may be drawn next, except the forbidden ones: bit `id % 32` of word `id >> 5`, valid until the next call.
-   * Undefined: all.
+   * The tokens that may be drawn next, apart from forbidden ones: bit `id % 32` of word `id >> 5`. Valid until the next call.
+   * Undefined if all may be.
    */
   allowed(): Uint32Array | undefined {
     if (!this.#matcher) return this.#listed;

@@ -1,9 +1,9 @@
-// top_k, top_p and min_p over tokens ranked by value. Each filter keeps a prefix of the ranking. It gets only a ranked
-// prefix and a bound on the rest; if that does not decide which tokens are kept, the result is undefined.
+// top_k, top_p and min_p over tokens ranked by value. Each filter keeps a prefix of the ranking. A filter sees only a ranked
+// prefix and a bound on the rest; if they do not decide which tokens are kept, the result is undefined.
 import type { SamplingParams } from '../../contracts/generation.ts';
 import type { Buckets, Ranking } from './ranking.ts';
 
-/** `order[0..count)` is ranked. All other tokens have at most the value `tail`; -Infinity: there are no others. */
+/** `order[0..count)` is ranked. All other tokens have a value of at most `tail`; -Infinity means that there are no others. */
 export interface RankedPrefix extends Ranking {
   count: number;
   tail: number;
@@ -30,8 +30,8 @@ function hasTopK({ topK }: SamplingParams, vocabSize: number): boolean {
 }
 
 /**
- * How many of the ranked tokens the filters keep. Undefined if these tokens do not decide it. `totalOf` returns the sum
- * of the weights of all tokens, or undefined if it is unknown. Only top_p needs it.
+ * Returns how many of the ranked tokens the filters keep, or undefined if these tokens do not decide it. `totalOf` returns the
+ * sum of the weights of all tokens, or undefined if it is unknown. Only top_p needs it.
  */
 export function keptCount(
   prefix: RankedPrefix,
@@ -58,7 +58,7 @@ export function keptCount(
 }
 
 /**
- * The last bucket that the filters can reach. If all up to it are ranked, only rounding can leave `keptCount`
+ * Returns the last bucket that the filters can reach. If everything up to it is ranked, only rounding can leave `keptCount`
  * undecided.
  */
 export function lastBucketNeeded(
@@ -84,19 +84,22 @@ export function lastBucketNeeded(
   return counts.length - 1;
 }
 
-/** Keeps all tokens that are not below the k-th, including ties. Without top_k it keeps all ranked tokens. */
+/** Keeps all tokens not below the k-th, including ties. Without top_k, keeps all ranked tokens. */
 function topKCount(prefix: RankedPrefix, params: SamplingParams): number | undefined {
   const { order, values, count, tail } = prefix;
   if (!hasTopK(params, order.length)) return count;
   if (params.topK > count) return tail === Number.NEGATIVE_INFINITY ? count : undefined;
   const edge = values[order[params.topK - 1]!]!;
-  if (!(edge > tail)) return undefined; // a tie may be outside
+  if (!(edge > tail)) return undefined; // a tie may be outside the ranked tokens
   let kept = params.topK;
   while (kept < count && values[order[kept]!]! === edge) kept++;
   return kept;
 }
 
-/** Keeps tokens that are at least `minP` times as likely as the first. Undefined if tokens past `limit` may be, too. */
+/**
+ * Counts the tokens that are at least `minP` times as likely as the first. Undefined if tokens past `limit` may qualify as
+ * well.
+ */
 function minPCount(
   { order, values, weights, tail }: RankedPrefix,
   minP: number,

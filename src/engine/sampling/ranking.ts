@@ -1,5 +1,5 @@
-// Ranks tokens by value, only as far down as needed, by a bucket sort in one pass over the vocabulary. Larger values
-// come first, equal ones by ascending id.
+// Ranks tokens by value, only as far down as needed, with a bucket sort in one pass over the vocabulary. Larger values come
+// first, equal ones by ascending id.
 
 /** Token ids in order, and the values and weights exp(value - largest value) by id. [V] each. */
 export interface Ranking {
@@ -35,14 +35,14 @@ export function fillBuckets({ values, weights }: Ranking, max: number): Buckets 
   return { counts, masses, tops };
 }
 
-/** Ranks the tokens of buckets 0..last in `order`. Returns their number and the largest value of all others. */
+/** Ranks the tokens of buckets 0..last in `order`. Returns their number and the largest of all other values. */
 export function rankBuckets(
   ranking: Ranking,
   { counts, tops }: Buckets,
   { max, last }: { max: number; last: number },
 ): { count: number; tail: number } {
   const { order, values } = ranking;
-  const ends = new Int32Array(last + 1); // the position of the bucket's next id, and at last its end
+  const ends = new Int32Array(last + 1); // the position of the bucket's next id, finally its end
   let count = 0;
   for (let bucket = 0; bucket <= last; bucket++) {
     ends[bucket] = count;

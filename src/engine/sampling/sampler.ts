@@ -1,5 +1,5 @@
-// Samples the next token of one sequence from its row of logits, and reports its log-probability. Knows no text and no
-// tensors. The engine checks `isFiniteRow` first.
+// Samples the next token of one sequence from its row of logits, and reports its log-probability. Works on token ids; the
+// caller turns them into text. The engine checks `isFiniteRow` first.
 import { randomBytes } from 'node:crypto';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
 import type { MatchingWork } from '../../contracts/matching-work.ts';
@@ -8,14 +8,14 @@ import { type LogitsRow, scoreToken, type TopLogits } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
 import { Constraints, type TokenBan, type TokenMatcher } from './constraints.ts';
 
-/** A token that was sampled. */
+/** A sampled token. */
 export interface SampledToken {
   id: number;
   /** Set if the request asked for logprobs. */
   logprob?: TokenLogprob;
 }
 
-/** Samples the tokens of one sequence. It owns the sequence's token counts and random state. */
+/** Samples the tokens of one sequence. Owns the sequence's token counts and random state. */
 export interface Sampler {
   /**
    * Samples the next token from a finite row, and counts it as generated. Returns undefined if the constraints of the
@@ -26,23 +26,23 @@ export interface Sampler {
   follow(matcher: TokenMatcher): void;
   /** Keeps words out of the sequence. Called before the first token. */
   ban(words: TokenBan): void;
-  /** Sets the matching that the next calls may do. Sequences can share it. Before the first grant there is no limit. */
+  /** Sets how much matching the next calls may do. Sequences can share a grant. Before the first grant there is no limit. */
   grant(work: MatchingWork): void;
   /**
-   * Does the matching that the next token needs, as far as the granted work allows. Returns whether a token can be drawn now: it
-   * cannot while the matching has to continue, or if nothing may follow.
+   * Does the matching that the next token needs, as far as the granted work allows. Returns whether a token can be drawn now.
+   * It cannot be drawn while the matching has to continue, or if nothing may follow.
    */
   prepare(): boolean;
   /** Whether nothing may follow, because the grammar is at its end. */
   readonly isComplete: boolean;
   /**
-   * The tokens that the next calls of `sample` return for any row, because the grammar allows no other text. Without those
-   * that would end the text, and empty if they are to be scored.
+   * The tokens that the next calls of `sample` return for any row, because the grammar allows no other text. Leaves out tokens
+   * that would end the text, and is empty if tokens are scored.
    */
   readonly upcoming: readonly number[];
   /**
-   * Returns the next token, and counts it as generated, if it and those after it end the text in any case. Undefined: there are
-   * other ways to go on, or tokens are to be scored.
+   * Returns the next token, and counts it as generated, if it and its successors are certain and end the text. Undefined if the
+   * text could continue in other ways, or if tokens are scored.
    */
   takeEnding(): number | undefined;
 }
@@ -70,7 +70,7 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   };
   return {
     sample(row) {
-      constraints.prepare(); // for callers that do not ask before
+      constraints.prepare(); // for callers that do not call `prepare`
       const id = constraints.forced.ids[0] ?? choose(row);
       if (id === undefined) return undefined;
       record(id);
@@ -106,7 +106,7 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   };
 }
 
-/** The probabilities [V] of the token after `generatedIds`. All are 0 if the constraints allow no token. */
+/** Returns the probabilities [V] of the token after `generatedIds`. All are 0 if the constraints allow no token. */
 export function distribution(
   row: LogitsRow,
   params: SamplingParams,
@@ -130,7 +130,9 @@ function maskedBy(constraints: Constraints, row: LogitsRow): LogitsRow {
 /** How many rounds sfc32 needs until its state no longer shows the seed, according to its author. */
 const WARM_UP_ROUNDS = 12;
 
-/** Creates a stream. The same seed, a safe integer ≥ 0, always gives the same numbers. Without a seed it is random. */
+/**
+ * Creates a stream of numbers. The same seed, a safe integer ≥ 0, always gives the same numbers. Without a seed it is random.
+ */
 function createRandom(seed: number = randomBytes(6).readUIntBE(0, 6)): Random {
   const next = sfc32(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0);
   return () => {
@@ -173,12 +175,12 @@ function splitmix32(seed: number): () => number {
 
 /** Working memory, as long as the longest row. All sequences share it, because drawing is synchronous. */
 let memory = new Float32Array(0);
-/** Its first values, [V]. */
+/** A view of the working memory, [V]. */
 let masked = memory;
 
 /**
  * Returns the row with -Infinity for all tokens but the allowed ones (bit `id % 32` of word `id >> 5`). Valid until the next
- * call. Its largest logits are the allowed ones among those of the row, if there are any.
+ * call. Its largest logits are the row's largest ones that are allowed, if there are any.
  */
 function maskRow(row: LogitsRow, allowed: Uint32Array): LogitsRow {
   const { logits } = row;
@@ -193,7 +195,7 @@ function maskRow(row: LogitsRow, allowed: Uint32Array): LogitsRow {
     if (bits === 0) continue;
     const start = word * 32;
     if (count >= TOP_LOGITS_COUNT) {
-      // Most tokens of most words may follow inside a string, so the others are removed from a copy.
+      // Inside a string, most tokens of most words are allowed, so the others are removed from a copy.
       masked.set(logits.subarray(start, start + 32), start);
       const last = Math.min(32, logits.length - start);
       for (let left = ~bits; left !== 0; left &= left - 1) {
@@ -230,15 +232,15 @@ function withTop({ top }: LogitsRow, allowed: Uint32Array): LogitsRow {
   return { logits: masked, top: { values, ids, logSumExp: top.logSumExp, floor } };
 }
 
-// Changes single logits: repetition, frequency and presence penalties, bias, and forbidden tokens. Owns the token
-// counts of one sequence. Knows no temperature, filters or draws.
+// Changes single logits: repetition, frequency and presence penalties, bias, and forbidden tokens. Owns the token counts of one
+// sequence. Temperature, filters and draws come later.
 
 const NONE: ReadonlySet<number> = new Set();
 
 /** The penalties of one sequence. */
 export class Penalties {
   readonly #params: SamplingParams;
-  /** Token id → how often it was generated. 0: it is only in the prompt, or only has a bias. */
+  /** Token id → how often it was generated. 0: it occurs only in the prompt, or only has a bias. */
   readonly #generated = new Map<number, number>();
   /** Ids in the prompt or generated. Filled only if there is a repetition penalty. */
   readonly #seen = new Set<number>();
@@ -287,7 +289,9 @@ export class Penalties {
     }
   }
 
-  /** The logit after repetition penalty, then frequency and presence, then bias; -Infinity if it is forbidden. */
+  /**
+   * Returns the logit after repetition penalty, then frequency and presence penalty, then bias. -Infinity if it is forbidden.
+   */
   apply(id: number, logit: number): number {
     if (this.#forbidden.has(id)) return Number.NEGATIVE_INFINITY;
     const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = this.#params;

@@ -1,4 +1,4 @@
-// The plan of an answer, made before its first token: the endpoint, the model, the choices, and how the answer is written.
+// The plan of a response, made before its first token: the endpoint, the model, the choices, and how the response is written.
 import type { ServeError } from '../../common/errors.ts';
 import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../../contracts/openai.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
@@ -10,63 +10,63 @@ import type { ChatRequest } from '../schema/chat.ts';
 import type { GenerationEvent, GenerationPlan } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
-/** A checked request for an answer. The adapter's files are not fetched yet. */
+/** A checked request for completions. The adapter's files have not been fetched yet. */
 export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   endpoint: Endpoint;
   model: RequestModel;
-  /** All prompts together, each counted once. */
+  /** The tokens of all prompts, each prompt counted once. */
   promptTokens: number;
   logprobs: LogprobPlan;
-  /** Undefined if the answer is one JSON document. */
+  /** Undefined if the response is one JSON document. */
   stream: StreamPlan | undefined;
-  /** Undefined if the answer is text only. */
+  /** Undefined if completions are text only. */
   tools?: ToolPlan | undefined;
 }
 
-/** Which tokens of an answer are scored. */
+/** Which tokens of a response are scored. */
 export interface LogprobPlan {
-  /** Whether the answer's tokens are scored. */
+  /** Whether generated tokens are scored. */
   isShown: boolean;
   /** Whether tokens are written as `token_id:N`. */
   byId: boolean;
-  /** Alternatives for each token of the echoed prompt; undefined if they are not scored. */
+  /** How many alternatives to show for each token of the echoed prompt. Undefined if its tokens are not scored. */
   echoed: number | undefined;
-  /** Alternatives for each token in prompt_logprobs; undefined if there is no such field. */
+  /** How many alternatives prompt_logprobs shows for each token. Undefined if the response has no such field. */
   prompt: number | undefined;
 }
 
-/** How an answer is streamed. */
+/** How a response is streamed. */
 export interface StreamPlan {
   /** Whether the last chunk, or each chunk, reports the usage. */
   usage: 'none' | 'last' | 'each';
 }
 
-/** How an endpoint writes its answers. Only requests with `stream` have events. */
+/** How an endpoint writes its responses. Only requests with `stream` produce events. */
 export interface Endpoint {
   readonly operation: GenAiOperation;
   readonly idPrefix: string;
-  /** The field that limits the tokens of an answer. */
+  /** The field that limits the completion's tokens. */
   readonly limitField: string;
   createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
-  /** Starts an answer that is one JSON document. */
+  /** Starts a response that is one JSON document. */
   createDocument(plan: AnswerPlan, context: DocumentContext): DocumentWriter;
-  /** Starts an answer that is a stream of events. */
+  /** Starts a response that is a stream of events. */
   createEvents(plan: AnswerPlan, head: AnswerHead): EventWriter;
 }
 
-/** Logprobs of a choice in either shape. */
+/** A choice's logprobs in either shape. */
 export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
 
-/** The members and the token names that a document needs. */
+/** The members and the token names that a document is written with. */
 export interface DocumentContext {
   readonly head: AnswerHead;
   readonly names: TokenNames;
 }
 
-/** Gathers the events of a generation and then writes the document. */
+/** Collects the events of a generation and then writes the document. */
 export interface DocumentWriter {
   write(event: GenerationEvent): void;
-  /** Called once, after the last event. Text and bytes are JSON already. */
+  /** Called once, after the last event. Strings and bytes are already JSON. */
   end(counts: TokenCounts): object | string | Uint8Array<ArrayBuffer> | Promise<object>;
 }
 
@@ -77,34 +77,34 @@ export interface EventWriter {
   delta(index: number, part: StreamPart): string;
   /** Ends a choice. */
   finish(index: number, reason: WireFinishReason, tokens: ChoiceTokens): string;
-  /** Ends a complete answer. If it rejects, `fail` follows. */
+  /** Ends a complete response. If it rejects, `fail` follows. */
   end(counts: TokenCounts): string | Promise<string>;
-  /** Ends an answer that failed. */
+  /** Ends a failed response. */
   fail(error: ServeError): string;
 }
 
-/** Text of a choice that was not sent before, and the tokens of the choice so far. */
+/** The part of a choice's text that was not sent before, and the number of its tokens so far. */
 export interface StreamPart extends ChoiceTokens {
   readonly text: string;
   readonly logprobs: WireLogprobs | null;
 }
 
-/** The tokens of a choice so far. */
+/** How many tokens the choice has so far. */
 export interface ChoiceTokens {
   readonly tokens: number;
-  /** Tokens of its prompt that came from the prefix cache. */
+  /** How many tokens of its prompt came from the prefix cache. */
   readonly cachedTokens: number;
 }
 
-/** The tokens of an answer or of a part of it. */
+/** The token counts of a response or of a part of it. */
 export interface TokenCounts {
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** The prompt tokens that came from the prefix cache. */
+  /** How many prompt tokens came from the prefix cache. */
   readonly cachedTokens: number;
 }
 
-/** The members that every part of one answer repeats. */
+/** The members that every part of one response repeats. */
 export interface AnswerHead {
   id: string;
   created: number;
@@ -112,7 +112,7 @@ export interface AnswerHead {
   system_fingerprint: string;
 }
 
-/** The fields that decide how an answer is streamed. */
+/** The fields that decide how a response is streamed. */
 export interface StreamFields {
   readonly stream?: boolean | null | undefined;
   readonly stream_options?: StreamOptions | null | undefined;

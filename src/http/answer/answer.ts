@@ -1,5 +1,5 @@
-// Answers a planned generation as one JSON document or as a stream. A stream has its status once the engine has started or
-// refused the first choice. An error before that is an ordinary error answer; a later one ends the stream with an error
+// Answers a planned generation with one JSON document or a stream. The status of a stream is sent once the engine has started
+// or refused the first choice. An earlier error becomes an ordinary error response; a later one ends the stream with an error
 // event and without [DONE].
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
@@ -32,11 +32,11 @@ import {
 import { createTokenNames } from './logprobs.ts';
 import { SseSink } from './sse-sink.ts';
 
-/** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
+/** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   checkScoredPrompts(plan, deps.limits);
   checkScoredAnswers(plan, deps.limits);
-  reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // before any file is fetched for it
+  reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // checked before any of its files are fetched
   try {
     return await answerOnce(c, deps, plan);
   } catch (error) {
@@ -56,9 +56,9 @@ export function requireReady(deps: Deps): void {
 }
 
 /**
- * Returns how requests for an answer enter a route. `admit` starts the time of a request; both throw `ServeError` if the engine
- * can't take a request of this tenant now. `enter` takes the request's place in the queue. `maxTokensOf` returns the limit of an
- * answer's tokens, if the request has one.
+ * Returns how requests for a completion enter a route. `admit` starts the time of a request; both throw `ServeError` if the
+ * engine can't take a request of this tenant now. `enter` adds the request to the queue. `maxTokensOf` returns the request's
+ * limit of completion tokens, if it sets one.
  */
 export function queued<Input>(
   deps: Deps,
@@ -68,7 +68,7 @@ export function queued<Input>(
     admit(c) {
       requireReady(deps);
       startRequestTime(c, deps.limits);
-      // The body may want an answer of one token.
+      // The body has not been read yet, and may ask for only one token.
       deps.client.requireRoom({ tenant: c.get('tenant'), time: c.get('time'), maxTokens: 0 });
     },
     enter(c, input) {
@@ -84,7 +84,7 @@ export function queued<Input>(
   };
 }
 
-/** The values that all steps of one answer share. */
+/** The values that all steps of one response share. */
 interface AnswerContext {
   c: Context<HttpEnv>;
   deps: Deps;
@@ -96,7 +96,7 @@ interface AnswerContext {
 async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   const { endpoint } = plan;
   const model = plan.model.resolved;
-  const signal = c.get('signal')!; // its time is limited since it was admitted
+  const signal = c.get('signal')!; // its time has been limited since it was admitted
   const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
   const observer = observe(c, deps, plan, id);
   const adapter =
@@ -133,7 +133,7 @@ function isWritten(body: object | string): body is string | Uint8Array<ArrayBuff
   return typeof body === 'string' || body instanceof Uint8Array;
 }
 
-/** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
+/** Resolves when the status of the stream is known. The rest is written to the response's body. */
 async function answerStream(context: AnswerContext): Promise<Response> {
   const { c, deps, plan, head } = context;
   const reader = new AbortController();
@@ -158,13 +158,13 @@ async function answerStream(context: AnswerContext): Promise<Response> {
   return c.body(sink.body, 200, {
     'content-type': EVENT_STREAM,
     'cache-control': 'no-cache, no-transform',
-    'x-accel-buffering': 'no', // else nginx holds chunks back
+    'x-accel-buffering': 'no', // otherwise nginx holds chunks back
   });
 }
 
 /**
- * Runs the generation into the sink and returns its tokens. However it ends, telemetry, the tenant's limits and the usage
- * log learn of it.
+ * Runs the generation into the sink and returns its token counts. In every case, reports the outcome to telemetry, the tenant's
+ * limits and the usage log.
  */
 async function run(
   { c, deps, plan, observer }: AnswerContext,
@@ -175,7 +175,7 @@ async function run(
   let completionTokens = 0;
   const cached = new CachedTokens();
   let adapterUse: AdapterUse | undefined;
-  c.get('place')[Symbol.dispose](); // its choices take places of their own
+  c.get('place')[Symbol.dispose](); // each choice has its own queue entry from here
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) =>
@@ -212,7 +212,7 @@ async function run(
   }
 }
 
-/** Counts the cached tokens of each prompt once: those that the first of its choices did not compute. */
+/** Counts each prompt's cached tokens once: the tokens that its first choice did not compute. */
 class CachedTokens {
   readonly #byPrompt = new Map<readonly number[], number>();
 
@@ -235,12 +235,12 @@ function hasChanged(error: unknown): boolean {
   return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';
 }
 
-/** The most tokens that the answer can use, prompts included. */
+/** The most tokens that the response can use, prompts included. */
 function maxTokens({ promptTokens, choices }: AnswerPlan): number {
   return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
 }
 
-/** Throws `ServeError` if the prompts are scored with more alternatives than an answer may have. */
+/** Throws `ServeError` if the prompts are scored with more alternatives than a response may contain. */
 function checkScoredPrompts({ choices, logprobs }: AnswerPlan, limits: HttpLimits): void {
   const count = choices.reduce((sum, { request: { promptIds, promptTopLogprobs } }) => {
     return promptTopLogprobs === undefined ? sum : sum + promptIds.length * (1 + promptTopLogprobs);
@@ -254,7 +254,7 @@ function checkScoredPrompts({ choices, logprobs }: AnswerPlan, limits: HttpLimit
   );
 }
 
-/** Throws `ServeError` if the answer may have more logprobs than are held for it. */
+/** Throws `ServeError` if the response could contain more logprobs than the server holds in memory for it. */
 function checkScoredAnswers({ choices, endpoint }: AnswerPlan, limits: HttpLimits): void {
   const count = choices.reduce((sum, { request: { maxTokens, sampling } }) => {
     const { topLogprobs } = sampling;
@@ -269,7 +269,7 @@ function checkScoredAnswers({ choices, endpoint }: AnswerPlan, limits: HttpLimit
   );
 }
 
-/** Names the adapter, and the tier that had it, in response headers. */
+/** Reports the adapter, and the tier that held it, in response headers. */
 function setAdapterHeaders(c: Context, model: ResolvedModel, { tier, loadMs }: AdapterUse): void {
   if (model.kind !== 'adapter') return;
   const { digest, parts } = model;
@@ -301,7 +301,7 @@ function logUsage(
   log.info({ ...fields, promptTokens, cachedTokens, completionTokens }, 'usage');
 }
 
-/** Starts to observe the answer. Telemetry gets names, counts and settings, and no text of prompt or answer. */
+/** Starts to observe the response. Telemetry gets names, counts and settings, never the text of a prompt or completion. */
 function observe(
   c: Context<HttpEnv>,
   { telemetry, model: base }: Deps,

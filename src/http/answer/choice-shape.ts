@@ -1,4 +1,4 @@
-// The differences between the answers of chat and completions, as one row each, for whole answers and for chunks.
+// The differences between chat and completions responses, one row each, for whole responses and for chunks.
 import type {
   ChatCompletion,
   ChatCompletionChunk,
@@ -15,25 +15,25 @@ type ChunkContent =
   | Pick<ChatCompletionChunk['choices'][number], 'delta'>
   | Pick<CompletionChunk['choices'][number], 'text'>;
 
-/** How an answer writes its choices. */
+/** How a response writes its choices. */
 export interface ChoiceShape {
   object: (ChatCompletion | Completion)['object'];
   chunkObject: (ChatCompletionChunk | CompletionChunk)['object'];
-  /** Whether prompt_logprobs are part of the answer or of each choice, as in vLLM. */
+  /** Whether prompt_logprobs belong to the response or to each choice, as in vLLM. */
   promptLogprobs: 'answer' | 'choice';
-  /** The members that hold the text and the calls of a choice in a whole answer. */
+  /** The members that hold a choice's text and calls in a whole response. */
   content(text: string, calls: readonly ToolCall[]): object;
-  /** The content of the chunk that opens a stream; undefined if there is no such chunk. */
+  /** The content of the chunk that opens a stream. Undefined if there is no such chunk. */
   opening: ChunkContent | undefined;
   /** The content of a chunk with text. The last chunk of a choice has none. */
   delta(text?: string): ChunkContent;
-  /** Undefined if answers have no calls. */
+  /** Undefined if completions contain no calls. */
   calls: CallShape | undefined;
 }
 
 /** How a stream writes calls. */
 interface CallShape {
-  /** `opening` of an answer that may have no text. */
+  /** The `opening` of a completion that may have no text. */
   opening: ChunkContent;
   /** The content of a chunk with a part of a call. */
   delta(part: CallPart): ChunkContent;
@@ -65,7 +65,7 @@ export const CHAT_SHAPE: ChoiceShape = {
   },
 };
 
-/** The same for requests with the older `functions`. An answer has one call at most. */
+/** The same for requests with the older `functions`. A completion has at most one call. */
 export const FUNCTION_SHAPE: ChoiceShape = {
   ...CHAT_SHAPE,
   content: (text, calls) => ({
@@ -104,7 +104,7 @@ export const COMPLETION_SHAPE: ChoiceShape = {
   calls: undefined,
 };
 
-/** Writes the token counts of an answer or of a chunk. */
+/** Writes the token counts of a response or a chunk. */
 export function toUsage({ promptTokens, completionTokens, cachedTokens }: TokenCounts): Usage {
   return {
     prompt_tokens: promptTokens,

@@ -1,4 +1,4 @@
-// Writes the choices of a streamed answer as chunks, for chat and completions.
+// Writes the choices of a streamed response as chunks, for chat and completions.
 import type { ChatCompletionChunk, CompletionChunk } from '../../contracts/openai.ts';
 import type { AnswerPart } from '../../tools/call-parser.ts';
 import { toEnvelope } from '../wire/errors.ts';
@@ -10,7 +10,7 @@ type Chunk = ChatCompletionChunk | CompletionChunk;
 
 const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
-/** Creates a writer. */
+/** Creates a writer of chunks for one response. */
 export function createChunkWriter(
   { choices, stream, tools }: AnswerPlan,
   { head: { id, ...head }, shape }: { head: AnswerHead; shape: ChoiceShape },
@@ -51,7 +51,7 @@ export function createChunkWriter(
   };
   return {
     opening: (index) => (opening ? writeChoice(index, opening, NO_TOKENS) : ''),
-    /** Writes a chunk for each part; the first one has the scores of all. */
+    /** Writes a chunk for each part. The first chunk carries the scores of all. */
     delta(index, { text, logprobs, ...counts }) {
       const contents = readParts(index, text).map(toContent);
       if (contents.length === 0 && logprobs) contents.push(shape.delta());

@@ -1,4 +1,4 @@
-// The endpoints that answer with choices: chat and completions.
+// The endpoints whose responses contain choices: chat and completions.
 import type { Endpoint } from './answer-plan.ts';
 import { CHAT_SHAPE, type ChoiceShape, COMPLETION_SHAPE, FUNCTION_SHAPE } from './choice-shape.ts';
 import { createChunkWriter } from './chunk-writer.ts';

@@ -1,5 +1,5 @@
-// Runs the sequences of one request in the engine: submits them, decodes their tokens, and ends them at stop strings.
-// Each choice is one sequence. Knows no wire format and no socket.
+// Runs the sequences of one request in the engine: submits them, decodes their tokens, and ends them at stop strings. Each
+// choice is one sequence. The sinks decide how events are written.
 import type { LocalLease } from '../../../adapters/tiers/local-adapters.ts';
 import { assertNever } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
@@ -10,11 +10,11 @@ import type { EngineEvent, Prefetched } from '../../scheduler/protocol.ts';
 import type { AdapterUse } from '../../telemetry/request-trace.ts';
 import type { StreamDecoder, StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 
-/** One choice of the answer, which is one sequence in the engine. */
+/** One choice of the response, which is one sequence in the engine. */
 export interface ChoicePlan {
   index: number;
   request: GenerationRequest;
-  /** The prompt's text if the answer repeats it, else empty. */
+  /** The prompt's text if the completion repeats it, else empty. */
   echo: string;
 }
 
@@ -29,22 +29,22 @@ export interface GenerationPlan {
 }
 
 /**
- * An event of one choice of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
- * prompt is scored), embedding or scores (if they are wanted), any number of tokens, and finished.
+ * An event of one choice. Each choice has the events submitted, accepted, admitted, prompt (if the prompt is scored), embedding
+ * or scores (if they are requested), any number of tokens, and finished.
  */
 export type GenerationEvent =
   | { type: 'submitted'; index: number }
   | { type: 'accepted'; index: number; adapterUse: AdapterUse }
-  /** Happens once, when the engine has accepted every choice that was submitted at the start. */
+  /** Occurs once, when the engine has accepted every choice that was submitted at the start. */
   | { type: 'started'; adapterUse: AdapterUse }
   /** The choice has a KV slot. A server that shuts down lets it finish. */
   | { type: 'admitted'; index: number; cachedTokens: number }
   | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
   | { type: 'embedding'; index: number; embedding: Float32Array }
   | { type: 'scores'; index: number; scores: Float32Array; labels: readonly string[] }
-  /** `text` is empty for half a character and for text that may become a stop string. */
+  /** `text` is empty after half a character, and while the text may still become a stop string. */
   | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
-  /** `rest` is the text that the decoder still held back. */
+  /** `rest` is the text that the decoder was still holding back. */
   | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
 
 /** How to run a generation. */
@@ -52,9 +52,9 @@ export interface GenerationOptions {
   createDecoder(end: StreamDecoderOptions): StreamDecoder;
   /** Choices beyond this number wait until others finish. */
   maxInFlight: number;
-  /** Aborted when nobody wants the answer any more, or when its time is over. */
+  /** Aborted when the client is gone or the request's time is over. */
   signal: AbortSignal;
-  /** Absent: the answer may take any time. */
+  /** The request's deadline. Absent if it has none. */
   time?: RequestTime;
 }
 
@@ -64,9 +64,9 @@ export class ClientGone extends Error {
 }
 
 /**
- * Yields the events of a generation. Each item holds all events that are ready, so a step of many choices costs one turn
- * of the loop. Throws `ServeError` if the engine refuses or loses a choice, and as soon as the signal is aborted its reason if that is
- * a `ServeError`, else `ClientGone`. However the loop ends, sequences that still run are aborted and the adapter is released.
+ * Yields the events of a generation. Each item holds all events that are ready, so a step of many choices costs one turn of the
+ * loop. Throws `ServeError` if the engine refuses or loses a choice. When the signal is aborted, throws its reason if that is a
+ * `ServeError`, else `ClientGone`. However the loop ends, sequences that still run are aborted and the adapter is released.
  */
 export async function* runGeneration(
   client: EngineClient,
@@ -110,7 +110,7 @@ class GenerationRun {
   /** The number of choices that were submitted at the start. */
   #firstWave = 0;
   #adapterUse: AdapterUse = {};
-  /** Events that nobody has taken yet. */
+  /** Events that have not been taken yet. */
   #ready: GenerationEvent[] = [];
   #wake = () => {};
   #isOver = false;
@@ -127,7 +127,9 @@ class GenerationRun {
     this.#firstWave = this.#submitted;
   }
 
-  /** Waits for events and returns them all; none means that the generation is complete. Throws what ended it. */
+  /**
+   * Waits for events and returns them all. An empty list means that the generation is complete. Throws the error that ended it.
+   */
   async take(): Promise<readonly GenerationEvent[]> {
     if (this.#ready.length === 0 && !this.#isOver) {
       await new Promise<void>((resolve) => {
@@ -185,7 +187,7 @@ class GenerationRun {
     this.#wake();
   }
 
-  /** Ignores events of a choice that has ended here, at a stop string or by an abort. */
+  /** Ignores events of a choice that has already ended here, at a stop string or by an abort. */
   #receive(choice: LiveChoice, event: EngineEvent): void {
     if (!this.#live.has(choice)) return;
     try {
@@ -226,7 +228,7 @@ class GenerationRun {
           this.#finish(choice, event.reason, decoder.end());
           return;
         }
-        // This side aborts only choices that it ignores from then on, so the engine gave the sequence up.
+        // This side ignores the choices that it aborts itself, so it was the engine that gave up the sequence.
         this.fail(
           new ServeError('engine_restarting', 'The engine gave up on the request. Try again.'),
         );
@@ -257,7 +259,7 @@ class GenerationRun {
   }
 }
 
-/** Returns the tier that had the adapter and how long loading took, over both processes. */
+/** Returns the tier that held the adapter, and how long loading it took in both processes. */
 export function toAdapterUse(
   adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
   {

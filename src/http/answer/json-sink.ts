@@ -1,4 +1,4 @@
-// Gathers the choices of a generation into one JSON answer.
+// Collects the choices of a generation into one JSON response.
 import { parseAnswer } from '../../tools/call-parser.ts';
 import type { AnswerPlan, DocumentContext, DocumentWriter, TokenCounts } from './answer-plan.ts';
 import { type ChoiceShape, toUsage } from './choice-shape.ts';
@@ -9,7 +9,7 @@ interface GatheredChoice {
   text: string;
   logprobs: LogprobsText | undefined;
   finishReason: string;
-  /** JSON. */
+  /** As JSON. */
   promptLogprobs: string | undefined;
 }
 
@@ -32,7 +32,7 @@ export class JsonSink implements DocumentWriter {
     }));
   }
 
-  /** Adds what the event brings to its choice. */
+  /** Adds an event's content to its choice. */
   write(event: GenerationEvent): void {
     if (event.type === 'started') return;
     const choice = this.#choices[event.index]!;
@@ -57,7 +57,7 @@ export class JsonSink implements DocumentWriter {
     }
   }
 
-  /** Returns the whole answer as JSON in UTF-8. */
+  /** Returns the whole response as UTF-8 JSON. */
   end(counts: TokenCounts): Uint8Array<ArrayBuffer> {
     const {
       shape,
@@ -91,7 +91,7 @@ export class JsonSink implements DocumentWriter {
   }
 }
 
-/** Writes the scores of a choice's prompt as a member that follows others, if there are any. */
+/** Writes the scores of a choice's prompt as another member, if there are any. */
 function writeScores({ promptLogprobs }: GatheredChoice): string {
   return promptLogprobs === undefined ? '' : `,"prompt_logprobs":${promptLogprobs}`;
 }

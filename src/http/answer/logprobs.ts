@@ -3,7 +3,7 @@ import type { TokenLogprob } from '../../contracts/generation.ts';
 import type { ChatLogprobs, ChatTokenLogprob, CompletionLogprobs } from '../../contracts/openai.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 
-/** Gathers the logprobs of one choice. */
+/** Collects the logprobs of one choice. */
 export interface LogprobWriter<T> {
   add(token: TokenLogprob): void;
   /** Adds the prompt's tokens. `logprobs[i]` belongs to `promptIds[i + 1]`: the first token has none. */
@@ -57,12 +57,12 @@ export function createCompletionLogprobs(names: TokenNames): LogprobWriter<Compl
 }
 
 /**
- * The logprobs of one choice as JSON in UTF-8, written token by token. As objects, those of a whole answer would take more than twice
- * the memory, and hold up the event loop when they are written at its end.
+ * The logprobs of one choice as UTF-8 JSON, written token by token. As objects, the logprobs of a long completion would take
+ * more than twice the memory, and writing them at its end would block the event loop.
  */
 export class LogprobsText {
   readonly #writer: LogprobWriter<object>;
-  /** Member → its items so far, with commas. Undefined: it is null. */
+  /** Member → its items so far, with commas. Undefined if the member is null. */
   readonly #members = new Map<string, Buffer[] | undefined>();
 
   constructor(writer: LogprobWriter<object>) {
@@ -79,7 +79,7 @@ export class LogprobsText {
     this.#write();
   }
 
-  /** Returns the parts of what the writer's `take` would return after all of them. */
+  /** Returns the logprobs that the writer's `take` would return at the end, in parts. */
   toJson(): (string | Buffer)[] {
     this.#write();
     const members = [...this.#members].flatMap(([name, items], i) => {
@@ -106,8 +106,8 @@ export function withTop(logprobs: readonly TokenLogprob[], count: number): Token
 }
 
 /**
- * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token and its alternatives by id. As objects, whose
- * keys are any integers, they would take five times as long.
+ * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token and its alternatives by id. Building objects
+ * with integer keys would take five times as long.
  */
 export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: TokenNames): string {
   const written = new Map<number, string>();
@@ -141,7 +141,7 @@ function toRecord(token: TokenLogprob, names: TokenNames): Record<string, number
   return Object.fromEntries(entries);
 }
 
-/** Counts the offset of each token in the text, in code points. A token inside a character has the character's offset. */
+/** Computes each token's offset in the text, in code points. A token inside a character gets the character's offset. */
 function createOffsets(names: TokenNames): { next(id: number): number } {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let offset = 0;
@@ -157,16 +157,16 @@ function createOffsets(names: TokenNames): { next(id: number): number } {
 
 /** How tokens are written in logprobs. */
 export interface TokenNames {
-  /** Returns its text, `bytes:\xNN…` if that is not valid UTF-8, or `token_id:N` without a tokenizer. */
+  /** Returns the token's text, `bytes:\xNN…` if it is not valid UTF-8, or `token_id:N` without a tokenizer. */
   name(id: number): string;
   bytes(id: number): Uint8Array | undefined;
-  /** Whether the token is part of a text. Control tokens are not. */
+  /** Whether the token is part of the text. Control tokens are not. */
   isInText(id: number): boolean;
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Creates the names of a tokenizer's tokens. With `byId` every token is written as `token_id:N`. */
+/** Returns the names of a tokenizer's tokens. With `byId`, every token is written as `token_id:N`. */
 export function createTokenNames(
   tokenizer: Tokenizer | undefined,
   { byId }: { byId: boolean },

@@ -1,4 +1,4 @@
-// Gathers embeddings, or the classes of inputs as vLLM writes them, into one JSON answer.
+// Collects embeddings, or the classes of inputs as vLLM writes them, into one JSON response.
 import type { ClassificationList, EmbeddingList } from '../../contracts/openai.ts';
 import type { AnswerHead, DocumentWriter, TokenCounts } from './answer-plan.ts';
 import type { GenerationEvent } from './generation.ts';
@@ -14,7 +14,7 @@ export interface EmbeddingFormat {
 export class EmbeddingDocument implements DocumentWriter {
   readonly #head: AnswerHead;
   readonly #format: EmbeddingFormat;
-  /** The items as JSON. Writing many numbers takes time, so each is written as soon as it comes. */
+  /** The items as JSON. Writing many numbers takes time, so each item is written as soon as it arrives. */
   readonly #items: string[] = [];
 
   constructor(head: AnswerHead, format: EmbeddingFormat) {
@@ -35,7 +35,7 @@ export class EmbeddingDocument implements DocumentWriter {
     this.#items[event.index] = JSON.stringify(item);
   }
 
-  /** Returns the whole answer. */
+  /** Returns the whole response. */
   end({ promptTokens }: TokenCounts): string {
     const usage = { prompt_tokens: promptTokens, total_tokens: promptTokens };
     const rest = JSON.stringify({ model: this.#head.model, usage }).slice(1);
@@ -61,7 +61,7 @@ export class ClassificationDocument implements DocumentWriter {
   readonly #isActivated: boolean;
   readonly #data: ClassificationList['data'] = [];
 
-  /** `isActivated`: whether scores become probabilities. */
+  /** @param isActivated whether scores become probabilities */
   constructor(head: AnswerHead, isActivated: boolean) {
     this.#head = head;
     this.#isActivated = isActivated;
@@ -76,7 +76,7 @@ export class ClassificationDocument implements DocumentWriter {
     this.#data[index] = { index, label, probs, num_classes: labels.length };
   }
 
-  /** Returns the whole answer. */
+  /** Returns the whole response. */
   end({ promptTokens }: TokenCounts): object {
     const { id, created, model } = this.#head;
     const usage = {

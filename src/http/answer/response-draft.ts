@@ -1,4 +1,4 @@
-// A response while it is written: its output so far, and the object in each of its states.
+// A response object while it is written: its output so far, and the object in each of its states.
 import type { ServeError } from '../../common/errors.ts';
 import { type ChatLogprobs, toUnixSeconds, type WireFinishReason } from '../../contracts/openai.ts';
 import type { ApiResponse, ResponseSettings, ResponseUsage } from '../../contracts/responses.ts';
@@ -6,24 +6,24 @@ import type { CallParser } from '../../tools/call-parser.ts';
 import type { AnswerHead, TokenCounts, WireLogprobs } from './answer-plan.ts';
 import { type OutputListener, ResponseOutput } from './response-output.ts';
 
-/** How a request wants its response. */
+/** How a request wants its response to be written and kept. */
 export interface ResponseOptions {
   readonly settings: ResponseSettings;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
-  /** Keeps the response before its client learns that it is complete. */
+  /** Stores the response before its client learns that it is complete. */
   keep(response: ApiResponse): Promise<void>;
 }
 
-/** A request's response: its id, and how its text is read. */
+/** The id of a request's response, and how its text is read. */
 export interface DraftOptions extends ResponseOptions {
   readonly head: AnswerHead;
-  /** Undefined if the answer is text only. */
+  /** Undefined if the completion is text only. */
   readonly parser: CallParser | undefined;
   readonly listener?: OutputListener;
 }
 
-/** One response. */
+/** Builds one response object. */
 export class ResponseDraft {
   readonly #options: DraftOptions;
   readonly #output: ResponseOutput;
@@ -34,12 +34,12 @@ export class ResponseDraft {
     this.#output = new ResponseOutput(options.head.id, options.listener);
   }
 
-  /** Opens the message of an answer that is text only. */
+  /** Opens the message of a completion that is text only. */
   open(): void {
     if (!this.#options.parser) this.#output.openMessage();
   }
 
-  /** Adds text of the answer. */
+  /** Adds text of the completion. */
   add(text: string, logprobs: WireLogprobs | null): void {
     const { parser } = this.#options;
     const scores = (logprobs as ChatLogprobs | null)?.content ?? [];
@@ -61,7 +61,7 @@ export class ResponseDraft {
     return this.#toResponse({ status: 'in_progress', output: [] });
   }
 
-  /** Returns the whole response, once it is kept. */
+  /** Returns the whole response once it is stored. */
   async end(counts: TokenCounts): Promise<ApiResponse> {
     const isCutOff = this.#isCutOff;
     const response = this.#toResponse({
@@ -75,7 +75,7 @@ export class ResponseDraft {
     return response;
   }
 
-  /** The response after an error, with the output that came before it. */
+  /** The response after an error, with the output until then. */
   toFailed({ status, message }: ServeError): ApiResponse {
     this.#output.cutOff();
     const code = status === 429 ? 'rate_limit_exceeded' : 'server_error';

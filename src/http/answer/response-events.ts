@@ -1,4 +1,4 @@
-// Writes a streamed response as OpenAI's typed events, which are numbered. Its clients check their order.
+// Writes a streamed response as OpenAI's typed events. They are numbered, because clients check their order.
 
 import { toFrame } from '../wire/event-stream.ts';
 import type { EventWriter } from './answer-plan.ts';

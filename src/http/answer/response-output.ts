@@ -1,5 +1,5 @@
-// The items of a response while they are written: messages, and calls of functions. Tells a listener what changes, in the
-// order of the API's events. An item's id contains the response's, so it is found without an index.
+// The items of a response while they are written: messages and function calls. Reports changes to a listener, in the order of
+// the API's events. An item's id contains the response's, so it is found without an index.
 import type { ChatTokenLogprob, WireFinishReason } from '../../contracts/openai.ts';
 import type {
   ResponseFunctionCall,
@@ -9,18 +9,18 @@ import type {
 } from '../../contracts/responses.ts';
 import type { AnswerPart } from '../../tools/call-parser.ts';
 
-/** A message with its one text. */
+/** A message and its only text. */
 export interface MessageItem extends ResponseOutputMessage {
   content: [ResponseOutputText];
 }
 
-/** Learns of the items' changes. `index` is the item's place in the output. */
+/** Receives the items' changes. `index` is the item's position in the output. */
 export interface OutputListener {
   /** The item has no text yet. */
   opened(item: MessageItem | ResponseFunctionCall, index: number): void;
   textAdded(item: MessageItem, index: number, added: AddedText): void;
   argumentsAdded(item: ResponseFunctionCall, index: number, text: string): void;
-  /** The item is complete, or cut off. */
+  /** The item is complete, or was cut off. */
   closed(item: MessageItem | ResponseFunctionCall, index: number): void;
 }
 
@@ -30,12 +30,12 @@ export interface AddedText {
   readonly logprobs: readonly ChatTokenLogprob[];
 }
 
-/** The output of one response. */
+/** Builds the output of one response. */
 export class ResponseOutput {
   readonly #responseId: string;
   readonly #listener: OutputListener | undefined;
   readonly #items: (MessageItem | ResponseFunctionCall)[] = [];
-  /** Scores of text that may still become a call, which has none. */
+  /** Scores of text that may still become a call. Calls have no scores. */
   #logprobs: ChatTokenLogprob[] = [];
 
   constructor(responseId: string, listener?: OutputListener) {
@@ -67,19 +67,19 @@ export class ResponseOutput {
     });
   }
 
-  /** Adds parts of the answer, and the scores of the tokens that they came from. */
+  /** Adds parts of the completion, and the scores of their tokens. */
   add(parts: readonly AnswerPart[], logprobs: readonly ChatTokenLogprob[]): void {
     this.#logprobs.push(...logprobs);
     for (const part of parts) this.#add(part);
   }
 
-  /** Ends the output. An answer without any item gets an empty message. */
+  /** Ends the output. A completion without any item gets an empty message. */
   finish(reason: WireFinishReason): void {
     if (this.#items.length === 0) this.openMessage();
     this.#close(reason === 'length' ? 'incomplete' : 'completed');
   }
 
-  /** Ends the output after an error, without a word to the listener. */
+  /** Ends the output after an error, without notifying the listener. */
   cutOff(): void {
     const last = this.#items.at(-1);
     if (last?.status === 'in_progress') last.status = 'incomplete';
@@ -135,18 +135,18 @@ export const RESPONSE_PREFIX = 'resp_';
 
 const ITEM_ID = /^(?:msg|fc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
 
-/** Returns the id of an item that the response made. `index` is its place in the output. */
+/** Returns the id of an item in the response's output. `index` is its position there. */
 function outputIdOf(prefix: 'msg' | 'fc', responseId: string, index: number): string {
   const id = `${prefix}_${responseId.slice(RESPONSE_PREFIX.length)}`;
   return index === 0 ? id : `${id}_${index}`;
 }
 
-/** Returns the id of an item that the response answered. */
+/** Returns the id of an item in the response's input. */
 export function inputIdOf(responseId: string, index: number): string {
   return `in_${responseId.slice(RESPONSE_PREFIX.length)}_${index}`;
 }
 
-/** Returns the id of an item's response; undefined if the text is not the id of an item. */
+/** Returns the id of an item's response, or undefined if the text is not an item id. */
 export function responseIdOf(itemId: string): string | undefined {
   const part = ITEM_ID.exec(itemId)?.[1];
   return part === undefined ? undefined : `${RESPONSE_PREFIX}${part}`;

@@ -1,4 +1,4 @@
-// The endpoint that answers with a response object or with its events.
+// The endpoint that answers with a response object or its events.
 
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
@@ -8,7 +8,7 @@ import { ResponseDraft, type ResponseOptions } from './response-draft.ts';
 import { createResponseEvents } from './response-events.ts';
 import { RESPONSE_PREFIX } from './response-output.ts';
 
-/** Returns `POST /v1/responses` for one request, whose settings the answer repeats. */
+/** Returns the endpoint `POST /v1/responses` for one request, whose settings the response repeats. */
 export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
   return {
     operation: 'chat',
@@ -41,7 +41,7 @@ function createResponseDocument(
   };
 }
 
-/** Returns them. `body` has the model's sampling defaults. */
+/** Returns the settings that the response repeats. `body` includes the model's sampling defaults. */
 export function toSettings(
   body: ResponseRequest,
   { model, store }: Pick<ResponseSettings, 'model' | 'store'>,
@@ -66,7 +66,7 @@ export function toSettings(
   };
 }
 
-/** Writes the choice between tools as the request had it. */
+/** Writes the tool choice as the request had it. */
 function toShownChoice(choice: ResponseRequest['tool_choice']): ResponseSettings['tool_choice'] {
   const { mode, names, isOne } = choice ?? { mode: 'auto' };
   if (!names || mode === 'none') return mode;

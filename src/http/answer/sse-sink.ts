@@ -1,5 +1,5 @@
-// Sends the choices of a generation as server-sent events, one per token. If the reader is slow, the text of each choice is
-// gathered and sent at once when the reader has caught up. The endpoint's writer decides how the events look.
+// Sends the choices of a generation as server-sent events, one per token. If the reader is slow, each choice's text is gathered
+// and sent as one event when the reader has caught up. The endpoint's writer decides how the events look.
 import type { ServeError } from '../../common/errors.ts';
 import { EventStream, type EventStreamOptions } from '../wire/event-stream.ts';
 import type {
@@ -12,32 +12,32 @@ import type {
 import type { GenerationEvent } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
-/** The part of a choice that is not sent yet. */
+/** The part of a choice that has not been sent yet. */
 interface Pending {
   text: string;
-  /** Whether there is something to send. A model without a tokenizer sends a chunk for each token without text. */
+  /** Whether there is something to send. A model without a tokenizer sends a chunk without text for each token. */
   isDue: boolean;
   logprobs: LogprobWriter<WireLogprobs> | undefined;
   hasLogprobs: boolean;
-  /** Tokens of the choice so far, sent or not. */
+  /** How many tokens the choice has so far, sent or not. */
   tokens: number;
-  /** Tokens of its prompt that came from the prefix cache. */
+  /** How many tokens of its prompt came from the prefix cache. */
   cachedTokens: number;
 }
 
-/** How a streamed answer is written. */
+/** How a streamed response is written. */
 export interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
   readonly head: AnswerHead;
   readonly names: TokenNames;
-  /** Whether tokens have no text, so each is sent as an event without one. */
+  /** Whether the model has no tokenizer, so that each token is sent as an event without text. */
   readonly isTextless: boolean;
 }
 
 /** Writes events to a response body. */
 export class SseSink {
   /**
-   * Resolves when the status is known to be 200: the engine has accepted the first choices and one of them runs. A
-   * client that still waits when the server shuts down gets a status on which clients retry.
+   * Resolves when the status is known to be 200: the engine has accepted the first choices and one of them runs. A client that
+   * is still waiting when the server shuts down gets a status that makes it retry.
    */
   readonly opened: Promise<void>;
   readonly #stream: EventStream;
@@ -77,7 +77,7 @@ export class SseSink {
     return this.#stream.body;
   }
 
-  /** Sends what the event brings, or keeps it if the reader is behind. Never waits. */
+  /** Sends an event's content, or keeps it if the reader is behind. Never waits. */
   write(event: GenerationEvent): void {
     switch (event.type) {
       case 'submitted':
@@ -101,7 +101,7 @@ export class SseSink {
     }
   }
 
-  /** Ends a complete answer. Rejects if the writer does. */
+  /** Ends a complete response. Rejects if the writer does. */
   async end(counts: TokenCounts): Promise<void> {
     this.#stream.send(await this.#writer.end(counts));
     this.#stream.close();

@@ -1,5 +1,5 @@
-// The constraint and the tools of a request. They are compiled in another process, in turns between tenants, and refused if they
-// cannot be enforced. The engine compiles them again for itself.
+// Checks the constraint and the tools of a request. Another process compiles them, alternating between tenants. A request whose
+// constraint cannot be enforced is refused. The engine compiles it again for itself.
 import { ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
 import type { Constraint } from '../../contracts/generation.ts';
@@ -13,8 +13,8 @@ import { toParam } from '../wire/route.ts';
 import type { RequestModel } from './request-model.ts';
 
 /**
- * Returns the constraint of a request, if it has one. Rejects with `ServeError` if it cannot be used or too many wait, and with the
- * reason of the caller's signal.
+ * Returns the constraint of a request, if it has one. Rejects with `ServeError` if the constraint cannot be used or too many
+ * wait to be compiled, and with the reason of the caller's signal.
  */
 export async function usableConstraint(
   given: GivenConstraint | undefined,
@@ -26,7 +26,7 @@ export async function usableConstraint(
   return given.constraint;
 }
 
-/** Returns why a constraint cannot be used, if it cannot. Rejects if this is not found out. */
+/** Returns the reason that a constraint cannot be used, if there is one. Rejects if the check itself fails. */
 async function findConstraintFault(
   constraint: Constraint,
   caller: Caller | undefined,
@@ -40,16 +40,17 @@ async function findConstraintFault(
   }
 }
 
-/** Returns the refusal of a constraint in this field. */
+/** Returns the error for a constraint in this field. */
 function toRefusal({ path, message }: GrammarError, param: string): ServeError {
   const place = path === '' ? '' : `${path} `;
   return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
 }
 
 /**
- * Plans the use of tools. Undefined if no tool can be called. Rejects with `ServeError` for parameters that cannot be enforced.
- * @param caller waits for their compilation
- * @param text the constraint of an answer without calls
+ * Plans the use of tools. Returns undefined if no tool can be called. Rejects with `ServeError` if a tool's parameters cannot
+ * be enforced.
+ * @param caller waits for the tools to be compiled
+ * @param text the constraint of a completion without calls
  * @param paramOf returns the field that holds the parameters of a tool
  */
 export async function planToolUse(
@@ -69,7 +70,10 @@ export async function planToolUse(
   return { ...plan, shownSpecials: new Set(model.tagIds.values()) };
 }
 
-/** Rejects with a `ServeError` that names the parameters which cannot be enforced, or all tools if they are too much together. */
+/**
+ * Rejects with a `ServeError` that names the parameters that cannot be enforced, or `tools` if only all of them together are
+ * too much.
+ */
 async function refuseFaults(
   plan: ToolPlan,
   caller: Caller,

@@ -1,4 +1,4 @@
-// The conversation that a response answers: the items of earlier responses that the server kept, then those of the request.
+// The conversation that a response continues: the items of earlier responses that the server kept, then the request's items.
 import { ServeError } from '../../common/errors.ts';
 import type {
   ApiResponse,
@@ -12,22 +12,22 @@ import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import { inputIdOf, responseIdOf } from '../answer/response-output.ts';
 import type { InputItem } from '../schema/response-items.ts';
 
-/** A tenant's kept responses; undefined if the server keeps none. */
+/** A tenant's kept responses. Undefined if the server keeps none. */
 export interface Kept {
   readonly responses: KeptResponses | undefined;
   readonly tenant: string;
   readonly signal: AbortSignal;
 }
 
-/** The part of a request that leads to items. */
+/** The fields of a request that its conversation is built from. */
 interface ConversationRequest {
   readonly input: readonly InputItem[];
   readonly previous_response_id?: string | null | undefined;
 }
 
 /**
- * Returns the items to answer. Throws `ServeError` (400) if the previous response or an item that the input refers to is
- * unknown, expired or another tenant's.
+ * Returns the items of the conversation. Throws `ServeError` (400) if the previous response or a referenced item is unknown,
+ * has expired or belongs to another tenant.
  */
 export async function openConversation(
   { input, previous_response_id: previousId }: ConversationRequest,
@@ -42,7 +42,7 @@ export async function openConversation(
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
   if (orphan < 0) return items;
   const param = `input[${orphan}].call_id`;
-  throw new ServeError('invalid_request', `${param}: no earlier item calls with this id`, {
+  throw new ServeError('invalid_request', `${param}: no earlier function call has this id`, {
     param,
   });
 }
@@ -63,10 +63,10 @@ async function readPrevious(
   throw new ServeError('previous_response_not_found', message, { param });
 }
 
-/** Each is a read of the store. A client that refers to every turn of a conversation has one per turn. */
+/** Each costs a read of the store. A client that refers to every turn of a conversation needs one per turn. */
 const MAX_REFERRED_RESPONSES = 256;
 
-/** Returns a reader of the items that one request refers to. It reads each response once. */
+/** Returns a reader of the items that a request refers to. It reads each response at most once. */
 function createItemReader({ responses, tenant, signal }: Kept) {
   const found = new Map<string, Map<string, ConversationItem>>();
   const readResponse = async (id: string, param: string) => {
@@ -77,7 +77,10 @@ function createItemReader({ responses, tenant, signal }: Kept) {
     const responseId = responseIdOf(id);
     if (responseId !== undefined && !found.has(responseId)) {
       if (found.size >= MAX_REFERRED_RESPONSES) {
-        throw badReference(param, `Items of at most ${MAX_REFERRED_RESPONSES} responses are read.`);
+        throw badReference(
+          param,
+          `A request may refer to at most ${MAX_REFERRED_RESPONSES} responses.`,
+        );
       }
       found.set(responseId, await readResponse(responseId, param));
     }
@@ -87,7 +90,7 @@ function createItemReader({ responses, tenant, signal }: Kept) {
   };
 }
 
-/** The items of a kept response by their ids. */
+/** Maps the ids of a kept response's items to the items. */
 function itemsOf(responseId: string, { input, output, response }: KeptResponse) {
   const made = (JSON.parse(response) as ApiResponse).output;
   return new Map([
@@ -100,17 +103,14 @@ function badReference(param: string, reason: string): ServeError {
   return new ServeError('invalid_request', `${param}: ${reason}`, { param });
 }
 
-/** An error repeats at most this much of an id. */
+/** How many characters of an id an error repeats. */
 const MAX_ID_LENGTH = 64;
 
 function quoted(id: string): string {
   return `'${id.slice(0, MAX_ID_LENGTH)}'`;
 }
 
-/**
- * Returns the messages for the chat template. The instructions come first. Calls are part of the assistant's message before
- * them.
- */
+/** Returns the messages for the chat template, instructions first. Calls become part of the preceding assistant message. */
 export function toMessages(
   items: readonly ConversationItem[],
   instructions: string | null | undefined,
@@ -141,13 +141,13 @@ function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
   return { role: item.role === 'developer' ? 'system' : item.role, content: item.content };
 }
 
-/** Keeps a response and the items that it answered. */
+/** Stores a response together with the items that it answered. */
 export async function keepResponse(
   response: ApiResponse,
   input: readonly ConversationItem[],
   { responses, tenant, signal }: Kept,
 ): Promise<void> {
-  // A call that was cut off has no arguments that a template could show. It is the last item.
+  // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
   const output = response.output
     .filter(({ type, status }) => type === 'message' || status === 'completed')
     .map(toConversationItem);
@@ -164,7 +164,7 @@ function toConversationItem(item: ResponseOutputItem): ConversationItem {
   return { type, call_id, name, arguments: given };
 }
 
-/** Writes the items that a kept response answered. */
+/** Returns the items that a kept response answered, as the API writes them. */
 export function toInputItems(
   responseId: string,
   items: readonly ConversationItem[],

@@ -1,4 +1,4 @@
-// How the texts of a model become tokens. An adapter can add its own tokens to the base's. Only its requests see them.
+// Tokenizers and chat templates per model. An adapter can add its own tokens to the base's, which only its requests see.
 import { LRUCache } from 'lru-cache';
 import { FolderTokens } from '../../../adapters/registry/added-tokens.ts';
 import type { AdapterPart } from '../../../adapters/registry/resolved.ts';
@@ -7,23 +7,23 @@ import { newTokens, type Tokenizer, withoutPadding } from '../../tokenizer/token
 import type { LongPrompts } from '../../tools/long-prompts.ts';
 import type { ToolTemplate } from '../../tools/tool-template.ts';
 
-/** How the texts of a model become its tokens. */
+/** A model's tokenizer and chat template. */
 export interface ModelText {
-  /** Undefined: prompts are token ids, and answers have no text. */
+  /** Undefined if prompts are token ids and completions have no text. */
   readonly tokenizer: Tokenizer | undefined;
-  /** Undefined: there is no chat. */
+  /** Undefined if the model cannot chat. */
   readonly chatTemplate: ToolTemplate | undefined;
-  /** Encodes long prompts in another process. Undefined: they are encoded on the event loop. */
+  /** Encodes long prompts in another process. Undefined if they are encoded on the event loop. */
   readonly longPrompts: LongPrompts | undefined;
 }
 
-/** With a tokenizer, which adapters can extend. */
+/** A model text with a tokenizer, which adapters can extend. */
 type BaseText = ModelText & { readonly tokenizer: Tokenizer };
 
-/** With the tokens of an adapter. Undefined: it adds none. */
+/** A model text extended by an adapter's tokens. Undefined if the adapter adds none. */
 type OwnText = (BaseText & { readonly addedTokens: AddedTokens }) | undefined;
 
-/** Each holds a template and some patterns. */
+/** Each takes a template and some patterns. */
 const MAX_TEXTS = 64;
 
 /** Extends the base's text for adapters that add tokens. Adapters with the same tokens share the result. */
@@ -38,7 +38,7 @@ export class ModelTexts {
     this.#folders = new FolderTokens((added) => newTokens(base.tokenizer, added));
   }
 
-  /** Returns the base's text with the tokens of one adapter. `rows`: the length of its vocabulary. */
+  /** Returns the base's text with one adapter's tokens. `rows` is the size of the adapter's vocabulary. */
   async of({ location }: AdapterPart, rows: number): Promise<OwnText> {
     const added =
       location.kind === 'version'

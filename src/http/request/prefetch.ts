@@ -1,4 +1,4 @@
-// Brings an adapter as near to the engine as possible without running it: to the local disk, then into memory.
+// Loads an adapter as far as possible without running it: to the local disk, then into memory.
 
 import type { LeaseOptions } from '../../../adapters/cache/cache.ts';
 import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';

@@ -1,5 +1,5 @@
-// From the checked body of a request to the plan of its answer: the model, the constraint, the prompts, one sequence per choice.
-// Chat, completions and responses differ in a `GenerationShape`.
+// Turns the checked body of a request into a plan: the model, the constraint, the prompts, and one sequence per choice. Chat,
+// completions and responses differ only in their `GenerationShape`.
 import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
 import type { Constraint } from '../../contracts/generation.ts';
@@ -31,33 +31,33 @@ import {
 } from './request-defaults.ts';
 import { type ModelFields, type ModelRequest, openModel } from './request-model.ts';
 
-/** The fields that all requests for generated text have. */
+/** The fields that all generation requests share. */
 export type GenerationBody = ModelFields &
   SharedFields &
   StreamFields &
   ConstraintFields & { readonly prompt_logprobs?: number | null | undefined };
 
-/** How the requests of one endpoint become sequences. */
+/** How an endpoint turns its requests into sequences. */
 export interface GenerationShape<Body extends GenerationBody> {
   /** The field that holds the prompt. */
   readonly param: PromptParam;
-  /** Fields with token ids that only this endpoint has. */
+  /** Fields with token ids that other endpoints lack. */
   readonly ids?: TokenFields;
-  /** The tokens of an answer if the request sets no limit. Default: the model's limit, else the rest of the context. */
+  /** The max tokens of a request that sets no limit. Default: the model's limit, else the rest of the context. */
   readonly defaultTokens?: number;
-  /** The limit of an answer's tokens, if the request sets one. */
+  /** The max tokens that the request asks for, if it does. */
   maxTokensOf(body: Body): number | null | undefined;
-  /** How many alternatives of each generated token are shown; undefined if its tokens are not scored. */
+  /** How many alternatives to show for each generated token. Undefined if the tokens are not scored. */
   topLogprobsOf(body: Body): number | undefined;
-  /** Whether each choice begins with its prompt. Absent: never, and a prompt is scored once for all its choices. */
+  /** Whether each choice begins with its prompt. Absent: never, and a prompt is scored only once for all its choices. */
   echoes?(body: Body): boolean;
-  /** The format of an answer in a field of this endpoint only. */
+  /** The response format, from a field that only this endpoint has. */
   formatOf?(body: Body): GivenConstraint | undefined;
   /** Absent: the endpoint has no tools. */
   readonly tools?: ToolShape<Body>;
   /** Turns the request into prompts. */
   prompts(request: PromptRequest<Body>): Promise<readonly Prompt[]>;
-  /** Tokens that the answer probably repeats. */
+  /** Returns tokens that the completion probably repeats. */
   predict?(body: Body, request: ModelRequest): Promise<readonly number[]>;
 }
 
@@ -67,23 +67,23 @@ interface ToolShape<Body> {
   paramOf(body: Body, index: number): string;
 }
 
-/** A request whose prompts are made next. */
+/** A request that is ready for its prompts to be built. */
 export interface PromptRequest<Body> extends ModelRequest {
   readonly body: Body;
-  /** The tools that the prompt shows. */
+  /** The tools that the prompt describes. */
   readonly tools: readonly FunctionTool[] | undefined;
   readonly maxTokens: number | undefined;
-  /** Throws `ServeError` if a prompt of so many tokens and its answer do not fit the context. */
+  /** Throws `ServeError` if a prompt of this many tokens and its completion do not fit the context. */
   checkFit(promptTokens: number): void;
 }
 
-/** A planned request, and its body with the model's sampling defaults. */
+/** A planned request, and its body completed by the model's sampling defaults. */
 interface PreparedGeneration<Body> {
   readonly body: Body;
   readonly plan: Omit<AnswerPlan, 'endpoint'>;
 }
 
-/** Prepares a request for generated text. Throws `ServeError` that names the field which cannot be served. */
+/** Prepares a generation request. Throws a `ServeError` that names the field that cannot be served. */
 export async function prepareGeneration<Body extends GenerationBody>(
   c: Context<HttpEnv>,
   deps: Deps,
@@ -145,7 +145,7 @@ interface ChoiceOptions {
   limitFor(promptTokens: number): number;
 }
 
-/** The n choices of each prompt, in order. */
+/** Returns n choices for each prompt, in order. */
 function toChoices<Body extends GenerationBody>(
   shape: GenerationShape<Body>,
   { body, model }: PromptRequest<Body>,
@@ -169,14 +169,14 @@ function toChoices<Body extends GenerationBody>(
     });
 }
 
-/** The fields about the prefix cache. */
+/** The fields that control the prefix cache. */
 interface PrefixFields {
   readonly cache_salt?: string | null | undefined;
   readonly cache_prompt?: boolean | null | undefined;
 }
 
 /**
- * Returns the scope within which a tenant's request shares cached prefixes; undefined if the request does not want to share. The
+ * Returns the scope within which a tenant's request shares cached prefixes, or undefined if the request does not share. The
  * engine sees only this digest.
  */
 export function prefixScope(tenant: string, fields: PrefixFields): string | undefined {

@@ -7,7 +7,7 @@ import type { ChatRequest } from '../schema/chat.ts';
 import type { Prompts } from '../schema/fields.ts';
 import type { ModelRequest, RequestModel } from './request-model.ts';
 
-/** A prompt as the engine takes it. */
+/** A prompt in the form that the engine takes. */
 export interface Prompt {
   ids: readonly number[];
   /** The text that `echo` repeats. */
@@ -21,7 +21,7 @@ export interface Truncation {
   side: 'left' | 'right';
 }
 
-/** Rendering a message takes as long as tokenizing so many characters. */
+/** Rendering a message takes about as long as tokenizing this many characters. */
 const CHARS_PER_MESSAGE = 32;
 
 const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
@@ -30,15 +30,15 @@ const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
 export interface PromptOptions {
   addSpecialTokens: boolean;
   truncation: Truncation;
-  /** The field that holds the prompts, which errors name. */
+  /** The field that holds the prompts, for errors. */
   param?: PromptParam;
   /** Throws if a prompt of this many tokens does not fit the context. */
   checkFit(promptTokens: number): void;
 }
 
 /**
- * Returns all prompts as token ids. Throws `ServeError` at the first one that does not fit the context. Lets the event loop
- * run between prompts, because tokenizing blocks it.
+ * Returns all prompts as token ids. Throws `ServeError` at the first prompt that does not fit the context. Yields to the event
+ * loop between prompts, because tokenizing blocks it.
  */
 export async function preparePrompts(
   prompts: Prompts,
@@ -74,7 +74,7 @@ export async function preparePrompts(
   return prepared;
 }
 
-/** Cuts a text roughly before it is tokenized. Throws `ServeError` if it is too long and may not be cut. */
+/** Roughly cuts a text before it is tokenized. Throws `ServeError` if the text is too long and must not be cut. */
 function boundText(
   text: string,
   param: PromptParam,
@@ -90,7 +90,7 @@ function boundText(
   return side === 'left' ? text.slice(-max) : text.slice(0, max);
 }
 
-/** Returns a text as token ids, possibly none. Does not cut it. */
+/** Returns the token ids of a text, which may be none. Does not cut it. */
 export async function prepareText(
   text: string,
   request: ModelRequest,
@@ -103,8 +103,8 @@ export async function prepareText(
 }
 
 /**
- * Encodes a text on the event loop or beside it. Control tokens in it would be an injection. A client that wants them sends
- * token ids.
+ * Encodes a text, on the event loop if it is short, else in another process. Control tokens in a text would be an injection, so
+ * they are encoded as plain text. A client that wants them sends token ids.
  */
 function encodeText(
   text: string,
@@ -119,7 +119,7 @@ function encodeText(
   );
 }
 
-/** A text at which the tokenizer fails would fail again, so the client must not retry: 400, not 500. */
+/** A tokenizer that fails on a text would fail again. The status is 400 and not 500, so that clients do not retry. */
 async function refusingFailures<T>(
   param: PromptParam | 'prediction',
   { deps }: ModelRequest,
@@ -139,7 +139,7 @@ async function refusingFailures<T>(
 export interface MessageOptions extends RenderOptions {
   /** Default: the conversation is not cut. */
   truncation?: Truncation;
-  /** The field that holds the conversation, which errors name. */
+  /** The field that holds the conversation, for errors. */
   param?: PromptParam;
 }
 
@@ -166,7 +166,7 @@ export async function prepareMessages(
   return { ids: cutPrompt(ids, truncation), text: '' };
 }
 
-/** The template calls the conversation `messages`; errors get the request's name for it. */
+/** The template calls the conversation `messages`. Errors must name the request's own field. */
 async function namingErrors<T>(param: PromptParam, render: () => Promise<T>): Promise<T> {
   try {
     return await render();
@@ -187,7 +187,7 @@ function textLength(messages: readonly ChatMessage[], tools: RenderOptions['tool
   return length;
 }
 
-/** Reads the fields of a chat request that change how it is rendered. */
+/** Reads the fields of a chat request that affect rendering. */
 export function toRenderOptions(
   body: Pick<ChatRequest, 'chat_template_kwargs'> & {
     add_generation_prompt?: boolean | null | undefined;
@@ -207,7 +207,7 @@ export function toRenderOptions(
   };
 }
 
-/** Reads how to cut prompts. -1 leaves room for the requested tokens, or for one. */
+/** Reads how to truncate prompts. With -1, a prompt leaves room for the requested tokens, or for one token. */
 export function toTruncation(
   body: Pick<ChatRequest, 'truncate_prompt_tokens' | 'truncation_side'>,
   requestedTokens: number | undefined,
@@ -227,7 +227,7 @@ function cutPrompt(
   return side === 'left' ? ids.slice(-maxTokens) : ids.slice(0, maxTokens);
 }
 
-/** Returns the words that must not be generated, without spaces around them. Throws `ServeError` for a word of spaces only. */
+/** Returns the banned words, trimmed. Throws `ServeError` for a word that consists of spaces. */
 export function toBadWords(
   words: readonly string[],
   { tokenizer }: RequestModel,
@@ -236,11 +236,11 @@ export function toBadWords(
   if (!tokenizer) throw needsTokenizer('bad_words');
   const trimmed = new Set(words.map((word) => word.trim()));
   if (!trimmed.has('')) return [...trimmed];
-  const message = 'bad_words: each word must have a character other than a space';
+  const message = 'bad_words: each word must contain a character other than a space';
   throw new ServeError('invalid_request', message, { param: 'bad_words' });
 }
 
-/** Returns the tokens of a predicted answer, without those that can't fit the context. */
+/** Returns the tokens of a predicted completion, up to the length that fits the context. */
 export async function toPredictionIds(
   text: string | undefined,
   request: ModelRequest,
@@ -256,14 +256,14 @@ function needsTokenizer(param: string): ServeError {
   return new ServeError('invalid_request', message, { param });
 }
 
-/** The field that holds a request's text, as OpenAI's messages about the context name it. */
+/** The field that holds a request's text, by the name that OpenAI's context errors use. */
 export type PromptParam = 'messages' | 'prompt' | 'input';
 
 function maxCharacters({ model, deps }: ModelRequest): number {
   return model.maxSeqLength * deps.limits.maxCharsPerToken;
 }
 
-/** Refuses text far beyond the context before it is tokenized, because tokenizing blocks the event loop. */
+/** Refuses text far longer than the context before it is tokenized, because tokenizing blocks the event loop. */
 function checkTextLength(length: number, param: PromptParam, request: ModelRequest): void {
   const max = maxCharacters(request);
   if (length <= max) return;
@@ -275,18 +275,18 @@ function checkTextLength(length: number, param: PromptParam, request: ModelReque
   );
 }
 
-/** The tokens that a request wants. */
+/** A request's prompt length and token limits. */
 export interface TokenBudget {
   promptTokens: number;
-  /** Undefined if `defaultTokens` and the context decide. */
+  /** Undefined if the request sets no limit. `defaultTokens` and the context then decide. */
   maxTokens: number | undefined;
   defaultTokens: number;
   param: PromptParam;
 }
 
 /**
- * Returns how many tokens to generate. Throws `ServeError` if prompt and answer together do not fit the context, in OpenAI's
- * words, because clients look for them.
+ * Returns how many tokens to generate. Throws `ServeError` if the prompt and the completion do not fit the context. The message
+ * is OpenAI's, because clients match on it.
  */
 export function resolveMaxTokens(budget: TokenBudget, maxSeqLength: number): number {
   const { promptTokens, defaultTokens, param } = budget;

@@ -1,4 +1,4 @@
-// Renders a conversation as a prompt, without its oldest turns if they don't fit and the request allows to drop them.
+// Renders a conversation as a prompt. If it does not fit and the request allows it, drops the oldest turns.
 import { ServeError } from '../../common/errors.ts';
 import type { ConversationItem } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
@@ -6,7 +6,7 @@ import { toMessages } from './conversation.ts';
 import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
 
-/** The share of the context that is left for the answer if old turns are dropped and the request sets no limit. */
+/** The share of the context that stays free for the completion if old turns are dropped and the request sets no limit. */
 const ANSWER_SHARE = 1 / 4;
 
 /** A conversation and its prompt. */
@@ -15,7 +15,7 @@ interface Rendered {
   readonly ids: readonly number[];
 }
 
-/** Renders the conversation, without the turns that are dropped if the request allows it. */
+/** Renders the conversation. Drops its oldest turns if the request allows it. */
 export async function renderItems(
   conversation: readonly ConversationItem[],
   { body, tools, ...request }: PromptRequest<ResponseRequest>,
@@ -38,15 +38,15 @@ export async function renderItems(
 
 /** How to shorten a conversation. */
 interface FitOptions {
-  /** Tokens that the prompt may have. */
+  /** The most tokens of the prompt. */
   readonly maxTokens: number;
   /** Rejects if the conversation is far too long. */
   render(items: readonly ConversationItem[]): Promise<Rendered>;
 }
 
 /**
- * Drops the oldest turns until the rest fits, and keeps system messages. A turn begins with a message of the user, because
- * many templates expect that. If even the last turn does not fit, it is rendered as it is.
+ * Drops the oldest turns until the rest fits. Keeps system messages. A turn begins with a user message, because many templates
+ * expect that. If even the last turn does not fit, renders it as it is.
  */
 async function dropOldTurns(
   items: readonly ConversationItem[],
@@ -68,7 +68,7 @@ async function dropOldTurns(
   if (starts.length === 0) return render(items);
   let longest = await renderIfFits(0);
   if (longest) return longest;
-  let [low, high] = [0, starts.length - 1]; // the first start that fits is among these, if any is
+  let [low, high] = [0, starts.length - 1]; // binary search for the first start that fits, if any does
   while (low < high) {
     const middle = (low + high) >> 1;
     const rendered = await renderIfFits(starts[middle]!);

@@ -1,4 +1,4 @@
-// Fills in what a request leaves out: sampling defaults, a format of answers and tools that its model provides.
+// Fills in what a request leaves out: sampling defaults, and the response format and tools that its model provides.
 import { z } from '@hono/zod-openapi';
 import {
   readAdapterGenerationConfig,
@@ -18,9 +18,9 @@ import { validateBody } from '../wire/route.ts';
 import { usableConstraint } from './constraint-check.ts';
 
 /**
- * Returns the sampling defaults of a model. An adapter inherits those of its base except the repetition penalty, which
- * corrects a habit of the base: adapters are trained and evaluated without one. The adapter's own generation_config.json
- * wins. A composition has no such file.
+ * Returns the sampling defaults of a model. An adapter inherits the base's defaults except the repetition penalty, which
+ * corrects a habit of the base: adapters are trained and evaluated without one. The adapter's own generation_config.json wins.
+ * A composition has no such file.
  */
 export async function generationConfigOf(
   { model }: Pick<Deps, 'model'>,
@@ -34,10 +34,10 @@ export async function generationConfigOf(
   return { ...inherited, ...(await readAdapterGenerationConfig(part!.location)) };
 }
 
-/** The names of the limit of an answer's tokens. */
+/** The fields that limit the completion's tokens, by endpoint. */
 const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'] as const;
 
-/** The fields that have defaults. */
+/** The sampling fields that can have defaults. */
 type SamplingFields = {
   readonly [Name in keyof GenerationConfig | (typeof LIMIT_FIELDS)[number]]?:
     | number
@@ -46,8 +46,7 @@ type SamplingFields = {
 };
 
 /**
- * Returns the body with defaults for the fields that it leaves out. As in vLLM, `max_tokens` of the defaults is also a
- * limit: a request can ask for fewer tokens but not for more.
+ * Returns the body, with defaults for the fields that it leaves out. As in vLLM, a default `max_tokens` is also an upper limit.
  */
 export function withSamplingDefaults<Body extends SamplingFields>(
   body: Body,
@@ -61,7 +60,7 @@ export function withSamplingDefaults<Body extends SamplingFields>(
   return { ...body, ...defaults, ...given, ...Object.fromEntries(limited) };
 }
 
-/** An adapter's format and tools as a request's fields are after they were checked. */
+/** An adapter's response format and tools, as the request schema parses them. */
 export interface CheckedDefaults {
   readonly constraint?: Constraint | undefined;
   readonly tools?: readonly FunctionTool[] | undefined;
@@ -73,8 +72,8 @@ const schema = z.object({
 });
 
 /**
- * Checks defaults as if a request had them. Rejects with `ServeError` (`adapter_invalid`) that names the field, and like the check of
- * a request's constraint if that is not compiled.
+ * Checks an adapter's defaults as if a request had sent them. Rejects with a `ServeError` (`adapter_invalid`) that names the
+ * field, and like the constraint check of a request if the constraint is not compiled.
  */
 export async function checkRequestDefaults(
   defaults: RequestDefaults,
@@ -94,7 +93,7 @@ export async function checkRequestDefaults(
   }
 }
 
-/** Returns the format and the tools that a model gives, unchecked. The base and compositions give none. */
+/** Returns the response format and the tools that a model provides, unchecked. The base and compositions provide none. */
 export async function requestDefaultsOf(model: ResolvedModel): Promise<RequestDefaults> {
   if (model.kind === 'base' || model.parts.length > 1) return {};
   return (await readAdapterRequestDefaults(model.parts[0]!.location)) ?? {};

@@ -1,4 +1,4 @@
-// The model that a request names, and all that the request needs of it.
+// Opens the model that a request names, with everything that the request needs of it.
 import type { Context } from 'hono';
 import {
   type AdapterPart,
@@ -11,22 +11,22 @@ import { checkTokenIds, type TokenFields } from '../schema/fields.ts';
 import { callerOf, type HttpEnv } from '../wire/tenant.ts';
 import type { ModelText } from './model-texts.ts';
 
-/** A request's model: the base, or an adapter with what it adds to the base. */
+/** A request's model: the base, or an adapter with everything that it adds to the base. */
 export interface RequestModel
   extends ModelText,
     Pick<ServedModel, 'vocabSize' | 'eosTokenIds' | 'addedTokens' | 'maxSeqLength'> {
   readonly resolved: ResolvedModel;
-  /** Resolves its name again, because its files have changed. */
+  /** Resolves the name again after the model's files have changed. */
   resolveAgain(): Promise<ResolvedModel>;
 }
 
-/** A request whose model is known. */
+/** A request whose model is open. */
 export interface ModelRequest {
   readonly deps: Deps;
   readonly model: RequestModel;
 }
 
-/** The fields that choose a model. */
+/** The fields that select a model. */
 export interface ModelFields {
   readonly model: string;
   readonly user?: unknown;
@@ -34,10 +34,10 @@ export interface ModelFields {
 }
 
 /**
- * Opens the model of a request, once for all its choices, and checks the token ids of the request against it. If an alias is
- * split between versions, the requests of one user or one conversation get the same version; others are spread by their ids.
- * Throws `ServeError`: 404 for the name, 400 for an id, 422 if the adapter's tokens do not fit the base, or for a composition of
- * two vocabularies.
+ * Opens the model of a request, once for all its choices, and checks the request's token ids against it. If an alias is split
+ * between versions, all requests of one user or one conversation get the same version, and others are spread by request id.
+ * Throws `ServeError`: 404 for an unknown name, 400 for a token id, 422 if the adapter's tokens do not fit the base or if a
+ * composition combines two vocabularies.
  */
 export async function openModel(
   c: Context<HttpEnv>,
@@ -74,7 +74,7 @@ async function adaptModel(
 
 type OwnText = Omit<RequestModel, 'resolved' | 'resolveAgain'>;
 
-/** Returns the base's tokenizer, template and vocabulary with the tokens of an adapter. */
+/** Returns the base's tokenizer, template and vocabulary, extended by an adapter's tokens. */
 async function adaptText(
   base: OwnText,
   parts: readonly AdapterPart[],
@@ -95,7 +95,7 @@ async function adaptText(
     found.push({ ...base, addedTokens: undefined, ...own, vocabSize, eosTokenIds });
   }
   if (found.length < 2) return found[0] ?? base;
-  throw refused('model', 'two adapters with vocabularies of their own cannot be composed');
+  throw refused('model', 'two adapters with their own vocabularies cannot be composed');
 }
 
 function refused(field: string, message: string): ServeError {

@@ -1,5 +1,5 @@
-// /v1/adapters: published adapters with their versions, aliases and files. A tenant sees its own and the shared ones and
-// changes its own; an admin key changes shared ones. Another tenant's adapters look as if they did not exist.
+// /v1/adapters: published adapters with their versions, aliases and files. A tenant sees its own adapters and the shared ones,
+// and may change its own. An admin key may change shared ones. Other tenants' adapters look as if they did not exist.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
@@ -261,7 +261,7 @@ async function readName(
   };
 }
 
-/** The same error for unknown, malformed and other tenants' names. */
+/** The same error for unknown names, malformed names and other tenants' names. */
 function unknownAdapter(): ServeError {
   return new ServeError('not_found', 'Unknown adapter, version or file.');
 }

@@ -1,4 +1,4 @@
-// Turns records into the objects that the API shows: jobs, events, checkpoints, plans, published adapters and lists.
+// Turns records into API objects: jobs, events, checkpoints, plans, published adapters and lists.
 import {
   type Aliases,
   type AliasPointer,
@@ -23,7 +23,7 @@ import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
 import { checkpointMetrics } from '../../jobs/run-journal.ts';
 
-/** Writes a page as OpenAI's clients follow it: while `has_more`, they ask for what comes after `last_id`. */
+/** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
 export function toListAnswer<T, Wire extends { id: string }>(
   { items, hasMore }: Page<T>,
   toWire: (item: T) => Wire,
@@ -69,7 +69,7 @@ export function toJob(job: JobRecord): FineTuningJob {
   };
 }
 
-/** The fields that OpenAI's object does not have. */
+/** The fields that OpenAI's object lacks. */
 function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
   const { step, totalSteps, trainLoss, best } = progress ?? {};
   return {
@@ -87,7 +87,7 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
   };
 }
 
-/** If `isResolved`, shows `auto` as the number that it stands for. */
+/** If `isResolved`, writes the number that `auto` stands for. */
 function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
   const { hyperparameters } = request;
   return toWire(
@@ -108,7 +108,7 @@ export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
   };
 }
 
-/** Writes a checkpoint. The one that became the result has the result's name. */
+/** Writes a checkpoint. The checkpoint that became the result has the result's name. */
 export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTuningJobCheckpoint {
   const { step, digest, createdMs, metrics } = checkpoint;
   const isResult = job.result?.digest === digest;
@@ -163,7 +163,7 @@ export interface PublishedName {
   readonly name: string;
   readonly isWritable: boolean;
   readonly aliases: Pick<Aliases, 'aliases' | 'previous'>;
-  /** Ascending. */
+  /** In ascending order. */
   readonly versions: readonly VersionManifest[];
 }
 
@@ -188,7 +188,7 @@ export function toAdapter(
   };
 }
 
-/** Only those who may change an adapter see the job and the files that made a version. */
+/** The job and the files that made a version are shown only to tenants who may change the adapter. */
 function toVersion(
   manifest: VersionManifest,
   { baseDigest, isWritable }: { baseDigest: string; isWritable: boolean },

@@ -1,4 +1,4 @@
-// POST /v1/chat/completions: answers a conversation, which the base's chat template renders.
+// POST /v1/chat/completions: renders a conversation with the base's chat template and completes it.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
@@ -62,7 +62,7 @@ const SHAPE: GenerationShape<ChatRequest> = {
   predict: (body, request) => toPredictionIds(body.prediction, request),
 };
 
-/** Whether the request has tools in the older form. */
+/** Whether the request uses the older form of tools. */
 function hasFunctions({ functions }: ChatRequest): boolean {
   return (functions?.length ?? 0) > 0;
 }

@@ -11,7 +11,7 @@ import { type CompletionRequest, completionRequestSchema } from '../schema/compl
 import { addRoute, json } from '../wire/route.ts';
 import type { HttpEnv } from '../wire/tenant.ts';
 
-/** OpenAI's default. */
+/** OpenAI's default for max_tokens. */
 const DEFAULT_MAX_TOKENS = 16;
 
 /** Adds the route. */

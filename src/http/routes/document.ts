@@ -1,5 +1,5 @@
-// GET /openapi.json: the API's document, with its operations in groups and with example bodies that work as they are. The
-// routes describe themselves; `pages.ts` serves the page that shows the document.
+// GET /openapi.json: the API's document, with grouped operations and example bodies that work unchanged. The routes describe
+// themselves; `pages.ts` serves the page that shows the document.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
 import type { HttpEnv } from '../wire/tenant.ts';

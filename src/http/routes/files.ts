@@ -1,4 +1,4 @@
-// /v1/files: uploads of training data, and the files that jobs leave. A tenant sees only its own.
+// /v1/files: uploads of training data, and files that jobs produced. A tenant sees only its own.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
@@ -17,13 +17,13 @@ import { type UploadForm, withUpload } from '../wire/upload.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/files';
-/** OpenAI's other purposes are for features that this server does not have. */
+/** OpenAI's other purposes belong to features that this server lacks. */
 const UPLOAD_PURPOSE = 'fine-tune';
 const HOUR_S = 3600;
 const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
 const MAX_LIMIT = 10_000;
 
-/** The fields of the form as clients send them. */
+/** The form's fields as clients send them. */
 const uploadFields = z.strictObject({
   purpose: z.unknown().refine((value) => value === UPLOAD_PURPOSE, {
     error: ({ input }) =>

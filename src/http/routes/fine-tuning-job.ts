@@ -1,5 +1,5 @@
-// /v1/fine_tuning/jobs/{id}: one job with its events and checkpoints, and the requests to cancel, pause and resume it. Also
-// refuses the fine-tuning routes of OpenAI's API that this server does not have.
+// /v1/fine_tuning/jobs/{id}: one job with its events and checkpoints, and requests to cancel, pause or resume it. Also refuses
+// the fine-tuning routes of OpenAI's API that this server lacks.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
@@ -82,7 +82,7 @@ const UNSUPPORTED = [
   ['post', '/v1/fine_tuning/alpha/graders/validate'],
 ] as const;
 
-/** Refuses these routes by name, so clients see that the path is not misspelled. */
+/** Refuses these routes by name, so that clients see that they did not misspell the path. */
 function addUnsupportedRoutes(app: OpenAPIHono<HttpEnv>): void {
   for (const [method, path] of UNSUPPORTED) {
     addRoute(app, {

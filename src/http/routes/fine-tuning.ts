@@ -22,7 +22,7 @@ import type { HttpEnv } from '../wire/tenant.ts';
 import { toJob, toListAnswer, toPlan } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
-/** The usual limit of other APIs. */
+/** The usual maximum in other APIs. */
 const MAX_KEY_LENGTH = 255;
 
 /** Adds the routes. */
@@ -109,7 +109,7 @@ function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
   };
 }
 
-/** A job can start from a published version, which every server has and which never changes. */
+/** Resolves the version that a job starts from. Published versions never change, and every server can read them. */
 function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'initAdapter'> {
   if (model.kind === 'base') return { model: model.id };
   const [part] = model.parts;

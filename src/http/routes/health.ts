@@ -1,6 +1,6 @@
-// Health checks: /livez says whether the process answers, /readyz whether the engine does, and /health adds figures.
-// None waits long for a step of the engine. Exact figures reveal the activity of tenants, so on a server with keys they
-// need a key.
+// Health checks: /livez says whether the process responds, /readyz whether the engine does, and /health adds figures. None of
+// them waits long for an engine step. Exact figures reveal the activity of tenants, so they require a key on a server with
+// keys.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
@@ -60,7 +60,7 @@ const healthSchema = z
 const statusSchema = z.object({ status: z.string() });
 const RETRY_SOON = { 'retry-after': '1' };
 
-/** Adds the routes. Without `authenticate` the server has no keys. */
+/** Adds the routes. `authenticate` is absent if the server has no keys. */
 export function addHealthRoutes(
   app: OpenAPIHono<HttpEnv>,
   deps: Deps,
@@ -138,7 +138,7 @@ function processorBody() {
   return { model, cores, features: features ? [...features] : null };
 }
 
-/** `stalled`: the engine process is stopped, or a step takes far longer than usual. Requests are still queued. */
+/** `stalled`: the engine process is stopped, or a run takes far longer than usual. Requests are still queued. */
 function engineStatus({ state, isProgressing }: EngineClient): EngineClient['state'] | 'stalled' {
   return state === 'ready' && !isProgressing ? 'stalled' : state;
 }

@@ -1,5 +1,5 @@
 // /v1/responses/{id}: the responses that the server keeps. A tenant sees only its own. The routes exist only if the operator
-// turned keeping on.
+// has enabled keeping responses.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import { pageOf } from '../../common/page.ts';
@@ -16,7 +16,7 @@ import type { HttpEnv } from '../wire/tenant.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/responses/{id}';
-/** The longest page of OpenAI's lists. */
+/** The longest page in OpenAI's API. */
 const MAX_LIMIT = 100;
 
 const itemsQuery = z.strictObject({
@@ -72,7 +72,7 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
   });
 }
 
-/** Does not repeat the id, which could be anything. */
+/** Leaves out the id, because a client can send anything as one. */
 function notFound(): ServeError {
   return new ServeError('not_found', 'No such response.', { param: 'id' });
 }

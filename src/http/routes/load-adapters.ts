@@ -1,6 +1,6 @@
-// Adapters on their way into memory. POST /v1/adapters/{name}/prefetch makes an adapter ready before requests name it.
-// vLLM's /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name; they exist only if
-// the folder above it is configured, and need an admin key unless the server has no keys.
+// Loads adapters on request. POST /v1/adapters/{name}/prefetch prepares an adapter before requests name it. vLLM's
+// /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name. They exist only if the parent
+// folder is configured, and need an admin key unless the server has no keys.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
@@ -14,7 +14,7 @@ import { prefetchAdapter } from '../request/prefetch.ts';
 import { addRoute, json, pathParam } from '../wire/route.ts';
 import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
 
-/** One day. A client that wants an adapter warm for longer asks again, and a forgotten one is evicted. */
+/** One day. A client that wants an adapter warm for longer asks again; adapters that clients forget are evicted. */
 const MAX_KEEP_WARM_MS = 86_400_000;
 const MAX_PATH_LENGTH = 4096;
 
@@ -85,7 +85,7 @@ export function addLoadRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, loaded: Loa
     if (!deps.hasOpenAdmin) requireAdmin(c);
     requireReady(deps);
   };
-  /** Loads the adapter, so an unfit one is refused now and not at its first request. */
+  /** Loads the adapter, so that an unfit one is refused now instead of at its first request. */
   const check = ({ part }: FoundAdapter) => {
     const { name: id, digest } = part;
     return prefetchAdapter(deps, { kind: 'adapter', id, digest, parts: [{ ...part, weight: 1 }] });

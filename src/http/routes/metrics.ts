@@ -1,5 +1,5 @@
-// GET /metrics for Prometheus and routers, and GET /metrics/history for the status page. Both show figures of all tenants,
-// so they are for operators.
+// GET /metrics for Prometheus and routers, and GET /metrics/history for the status page. Both show figures of all tenants, so
+// they are meant for operators.
 import os from 'node:os';
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
@@ -13,7 +13,7 @@ import type { LoadSample } from './stats-history.ts';
 
 const NO_STORE = { 'cache-control': 'no-store' };
 
-/** Adds the routes. With access `admin` they must come after the middleware that finds the tenant. */
+/** Adds the routes. With access `admin`, they must be added after the middleware that finds the tenant. */
 export function addMetricsRoute(
   app: OpenAPIHono<HttpEnv>,
   { telemetry, client, model, history, threads }: Deps,

@@ -1,6 +1,6 @@
 // Serves the pages for browsers: playground, fine-tuning, adapters, status and the API's document. The pages are static and
-// need no key; they call the API with the reader's key. Their content policy forbids inline code and anything from other
-// servers. Paths in them are relative, so they work below any base path.
+// need no key; they call the API with the reader's key. Their content policy forbids inline code and content from other
+// servers. Their paths are relative, so they work below any base path.
 
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
@@ -15,16 +15,16 @@ import type { HttpEnv } from '../wire/tenant.ts';
 
 interface PageRoute {
   readonly path: string;
-  /** The name in the navigation. */
+  /** The page's name in the navigation. */
   readonly name: string;
-  /** The name of its markup and its script, without extension. */
+  /** The name of the page's markup and script, without extension. */
   readonly file: string;
   readonly policy: string;
-  /** Style sheets besides the common one. */
+  /** Style sheets in addition to the common one. */
   readonly styles: readonly string[];
 }
 
-/** Trusted types keep text of a model or a file from becoming markup or code. */
+/** Trusted types keep text from a model or a file from becoming markup or code. */
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
   "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
@@ -61,7 +61,7 @@ interface PageFiles {
   readonly files: ReadonlyMap<string, PageFile>;
 }
 
-/** Adds the pages. They must come before the middleware that needs a key. */
+/** Adds the pages. They must be added before the middleware that requires a key. */
 export function addPageRoutes(app: OpenAPIHono<HttpEnv>): void {
   const content = lazy(readFiles); // nothing is read at start
   for (const { path, policy } of PAGES) {
@@ -87,8 +87,7 @@ async function readFiles(): Promise<PageFiles> {
 }
 
 /**
- * Browsers ask again each time and get a 304 if nothing changed, so the pages never mix modules of two versions of the
- * server.
+ * Browsers revalidate each time and get a 304 if nothing changed, so that a page never mixes modules of two server versions.
  */
 function sendFile(c: Context, { bytes, type, etag }: PageFile): Response {
   c.header('etag', etag);
@@ -97,13 +96,13 @@ function sendFile(c: Context, { bytes, type, etag }: PageFile): Response {
   return c.body(bytes, 200, { 'content-type': type });
 }
 
-/** Compares tags without their strength: a proxy that compresses weakens them. */
+/** Compares weakly, because a proxy that compresses weakens tags. */
 function matches(header: string | undefined, etag: string): boolean {
   const tags = header?.split(',').map((tag) => tag.trim().replace(/^W\//, '')) ?? [];
   return tags.includes(etag) || tags.includes('*');
 }
 
-/** Fills in the layout's `{{…}}`. All values are this server's own, so none is escaped. */
+/** Fills in the layout's `{{…}}`. All values come from this server, so none is escaped. */
 function render(layout: string, page: PageRoute, main: string): string {
   const nav = PAGES.map(({ path, name }) => {
     const current = path === page.path ? ' aria-current="page"' : '';
@@ -123,7 +122,7 @@ function render(layout: string, page: PageRoute, main: string): string {
   return layout.replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => parts[name]!);
 }
 
-/** A file as it is served. */
+/** A file in the form in which it is served. */
 export interface PageFile {
   readonly bytes: Buffer<ArrayBuffer>;
   readonly type: string;
@@ -148,7 +147,7 @@ const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: strin
   'swagger-ui.css': ['swagger-ui-dist', 'swagger-ui.css'],
 };
 
-/** Returns all files by served name, except the markup of pages. */
+/** Returns all files by their served names, without the pages' markup. */
 async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
   const { resolve } = createRequire(import.meta.url);
   const own = (await readdir(FOLDER))

@@ -1,5 +1,5 @@
-// POST /v1/embeddings: turns texts or token ids into vectors of length 1. POST /classify: sorts them into the classes of an
-// adapter. Each input is a sequence that ends after its prompt.
+// POST /v1/embeddings turns texts or token ids into vectors of length 1. POST /classify sorts them into an adapter's classes.
+// Each input is a sequence that ends after its prompt.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { AssertionError } from '../../common/assert.ts';
@@ -19,7 +19,7 @@ import { type EmbeddingRequest, embeddingRequestSchema } from '../schema/embeddi
 import { addRoute, json } from '../wire/route.ts';
 import type { HttpEnv } from '../wire/tenant.ts';
 
-/** Adds the route. */
+/** Adds `POST /v1/embeddings`. */
 export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { limits, model: base } = deps;
   addRoute(app, {
@@ -48,7 +48,7 @@ export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void 
   });
 }
 
-/** Adds the route. */
+/** Adds `POST /classify`. */
 export function addClassifyRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { limits, model: base } = deps;
   addRoute(app, {
@@ -129,7 +129,7 @@ function checkFit(promptTokens: number, { maxSeqLength }: RequestModel): void {
   resolveMaxTokens(budget, maxSeqLength);
 }
 
-/** The part that both endpoints share. */
+/** The part that the two endpoints share. */
 const POOLED = {
   limitField: 'input',
   createLogprobs: createCompletionLogprobs,

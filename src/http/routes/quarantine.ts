@@ -1,4 +1,4 @@
-// Shows the operator which adapters and requests are refused because the engine crashed with them, and admits them again.
+// Shows operators which adapters and requests are refused because the engine crashed while running them, and readmits them.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import type { Deps } from '../deps.ts';

@@ -1,4 +1,4 @@
-// POST /v1/responses: answers a text or a list of items. The base's chat template renders them.
+// POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { type ConversationItem, responseSchema } from '../../contracts/responses.ts';

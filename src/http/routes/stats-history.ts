@@ -1,12 +1,12 @@
-// Keeps the last hour of the server's load for a status page that was just opened: a ring of one sample per interval.
-// Samples hold totals, from which the page computes rates. Knows no routes.
+// Keeps the last hour of the server's load for a status page that was just opened: a ring of one sample per interval. Samples
+// hold totals, from which the page computes rates.
 import { orAfter } from '../../common/waiting.ts';
 import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 
 /**
- * Asks the engine for its figures. Undefined if it is not ready, or does not answer in time. If it has left a question
- * unanswered for that long, nobody waits for another one.
+ * Asks the engine for its figures. Returns undefined if it is not ready or does not respond in time. If an earlier question has
+ * gone unanswered for that long, returns undefined without waiting again.
  */
 export async function statsWithin(
   client: EngineClient,
@@ -14,14 +14,14 @@ export async function statsWithin(
 ): Promise<EngineStats | undefined> {
   const leftMs = timeoutMs - client.statsUnansweredMs;
   if (leftMs <= 0) return undefined;
-  const stats = client.stats().catch(() => undefined); // not ready, which its state says
+  const stats = client.stats().catch(() => undefined); // not ready, as its state already says
   return orAfter(stats, leftMs, undefined);
 }
 
 /** One hour: 360 samples of about 100 bytes. */
 const CAPACITY = 360;
 const INTERVAL_MS = 10_000;
-/** An engine in a long step does not answer. The sample then says only that it is ready. */
+/** An engine in a long step does not respond. The sample then says only that it is ready. */
 const STATS_TIMEOUT_MS = 2_000;
 
 /** The load at one moment. */
@@ -42,7 +42,7 @@ export class StatsHistory {
   readonly #now: () => number;
   readonly #samples: LoadSample[] = [];
 
-  /** `now` returns Unix milliseconds. */
+  /** @param now returns Unix milliseconds */
   constructor(client: EngineClient, now: () => number = Date.now) {
     this.#client = client;
     this.#now = now;

@@ -1,5 +1,5 @@
 // The request of `POST /v1/chat/completions` and the fields of its messages. Content is text, as one string or in parts. A
-// client can send back an assistant's message as it got it, from this server, OpenAI or their clients.
+// client can send back an assistant message unchanged, whether it comes from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
 import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
@@ -12,7 +12,7 @@ function chat<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, help };
 }
 
-/** No real name is longer. */
+/** Real names are shorter. */
 const MAX_NAME_LENGTH = 256;
 
 const role = z.enum(['developer', 'system', 'user', 'assistant', 'tool', 'function']);
@@ -23,7 +23,7 @@ const calledForm = {
   required: ['name', 'arguments'],
 };
 
-/** The fields of a message except its content. */
+/** The fields of a message other than its content. */
 export const MESSAGE_FIELDS = {
   role: chat(role, 'developer means system; function is the older form of tool'),
   name: chat(
@@ -66,7 +66,7 @@ export const MESSAGE_FIELDS = {
   provider_specific_fields: chat(INERT, 'A field of litellm'),
 } as const satisfies Record<string, FieldRow>;
 
-/** The fields of a part of a message's content. */
+/** The fields of a content part. */
 export const PART_FIELDS = {
   type: chat(z.unknown(), 'Only text'),
   text: chat(z.unknown(), 'Parts are joined without a separator'),
@@ -113,14 +113,14 @@ export const chatMessageSchema = z
     ...(role === 'tool' && { toolCallId: tool_call_id! }),
   }));
 
-/** A conversation. The number of messages is checked before any message is. */
+/** A conversation. The number of messages is checked before the messages are. */
 export function chatMessagesSchema(bounds: SchemaBounds) {
   return requestFields(bounds)
     .messages.chat.pipe(z.array(chatMessageSchema))
     .transform(connectCalls);
 }
 
-/** OpenAI's predicted output: its text. */
+/** The text of OpenAI's predicted output. */
 const predictionSchema = z
   .strictObject({
     type: z.literal('content'),

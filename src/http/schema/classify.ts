@@ -1,10 +1,10 @@
-// The request of vLLM's `POST /classify`. The inputs are those of embeddings.
+// The request of vLLM's `POST /classify`. It takes the same inputs as embeddings.
 import { z } from '@hono/zod-openapi';
 import { embeddingFields } from './embeddings.ts';
 import { type FieldRow, fieldsOf } from './field-table.ts';
 import type { SchemaBounds } from './request-fields.ts';
 
-/** The fields of embeddings that mean the same here. */
+/** The fields of embeddings that have the same meaning here. */
 const SHARED_NAMES = [
   'input',
   'add_special_tokens',
@@ -31,7 +31,7 @@ function sharedRows(fields: EmbeddingFields) {
   };
 }
 
-/** Returns the table of fields with the bounds of this server's model. */
+/** Returns the table of fields, with the bounds of this server's model. */
 export function classifyFields(bounds: SchemaBounds) {
   const fields = embeddingFields({ ...bounds, hiddenSize: 1 });
   const activation = z.boolean().nullish();

@@ -1,5 +1,5 @@
-// The fields of a request that constrain its answer, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint, which
-// `constraint-check.ts` compiles once the request has its place in the queue.
+// The fields of a request that constrain its completion, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint,
+// which `constraint-check.ts` compiles once the request has its queue entry.
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/json-scan.ts';
 import type { Constraint } from '../../contracts/generation.ts';
@@ -7,14 +7,14 @@ import { both, INERT, REFUSED, rows } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
 import { structuralTagSchema } from './structural-tag.ts';
 
-/** A constraint as a request has it. */
+/** A request's constraint, and its path within its field. */
 export interface GivenConstraint {
   readonly constraint: Constraint;
-  /** Its place below its field. Absent: it is one of this file's, which can be used. */
+  /** The path to the constraint within its field. Absent if this file made the constraint, so that it is certainly usable. */
   readonly path?: readonly PropertyKey[];
 }
 
-/** Unlike an absent format it keeps an adapter's own format away. */
+/** Unlike an absent format, this overrides an adapter's default format. */
 const ANY_TEXT: GivenConstraint = { constraint: { kind: 'any_text' } };
 const ANY_OBJECT: GivenConstraint = {
   constraint: { kind: 'json_schema', schema: { type: 'object' } },
@@ -23,7 +23,7 @@ const MAX_NAME_LENGTH = 64;
 /** A longer list is a vocabulary, not a choice. */
 const MAX_CHOICES = 10_000;
 
-/** Reads one spelling of a constraint. Adds issues below the path that it is given. */
+/** Reads one spelling of a constraint. Adds issues below the given path. */
 type Reader = (value: unknown, ctx: Refine, path: PropertyKey[]) => GivenConstraint | undefined;
 
 /** A schema may also be given as text. */
@@ -87,7 +87,7 @@ const OUTPUTS: Readonly<Record<string, Reader>> = {
   grammar: readGrammar,
   structural_tag: readTag,
 };
-/** Its options ask for what is the case anyway. */
+/** These options ask for the server's only behavior. */
 const OUTPUT_OPTIONS: ReadonlySet<string> = new Set([
   'disable_fallback',
   'disable_any_whitespace',
@@ -160,7 +160,7 @@ const object = { type: 'object', additionalProperties: true } as const;
 const schema = { anyOf: [object, text] };
 const texts = { type: 'array', items: text } as const;
 
-/** The fields that constrain an answer. A request has at most one of them. */
+/** The fields that constrain a completion. A request may set at most one of them. */
 const SPELLINGS = {
   response_format: constraint(
     readFormat,
@@ -181,14 +181,17 @@ const SPELLINGS = {
   ...rows(['guided_grammar'], constraint(readGrammar, 'The older spelling of vLLM', text)),
 };
 
-/** The rows of the table of fields. */
+/** The constraints' rows of the table of fields. */
 export const CONSTRAINT_FIELDS = {
   ...SPELLINGS,
   guided_decoding_backend: both(INERT, 'There is only one'),
   guided_whitespace_pattern: both(REFUSED, 'JSON has no white space between its tokens'),
 };
 
-/** Returns the constraint of a request, if it has one, and its path in the body. A request for text has `any_text`. */
+/**
+ * Returns the constraint of a request, if it has one, and its path in the body. A request for text has the constraint
+ * `any_text`.
+ */
 export function constraintOf(body: ConstraintFields): GivenConstraint | undefined {
   const [field = 'response_format'] = spellingsIn(body);
   const given = body[field];
@@ -205,7 +208,7 @@ export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void
 /** The fields of a checked request that may hold a constraint. */
 export type ConstraintFields = { [Name in keyof typeof SPELLINGS]?: GivenConstraint | undefined };
 
-/** Returns the fields that constrain the answer. */
+/** Returns the fields that constrain the completion. */
 function spellingsIn(body: ConstraintFields): (keyof typeof SPELLINGS)[] {
   const names = Object.keys(SPELLINGS) as (keyof typeof SPELLINGS)[];
   return names.filter((name) => body[name] !== undefined && body[name] !== ANY_TEXT);

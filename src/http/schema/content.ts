@@ -1,9 +1,9 @@
 // Reads the content of messages: text, as one string or in parts.
 import { addIssue, type Refine } from './fields.ts';
 
-/** The parts that a route's messages may have. */
+/** The content parts that a route's messages may have. */
 export interface PartForms {
-  /** For each type of part: the member that holds its text. */
+  /** Type of part → the member that holds its text. */
   readonly textOf: Readonly<Record<string, string>>;
   /** All members that a part may have. */
   readonly fields: Readonly<Record<string, unknown>>;
@@ -36,14 +36,14 @@ export function contentReader({ textOf, fields }: PartForms) {
     let text = '';
     for (const [i, part] of value.entries()) {
       const read = readPart(part, i, ctx);
-      if (read === undefined) return null; // the issue counts
+      if (read === undefined) return null; // only the issue matters
       text += read;
     }
     return text;
   };
 }
 
-/** The forms of a content in the API's document. */
+/** The forms of content in the API's document. */
 export function contentForms({ textOf }: PartForms) {
   const parts = Object.entries(textOf).map(([type, member]) => ({
     type: 'object' as const,

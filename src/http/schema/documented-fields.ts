@@ -24,7 +24,7 @@ type TableName =
   | 'embedding fields'
   | 'classify fields';
 
-/** Returns the tables by the names of their places in the page. */
+/** Returns the tables by the names of their markers in the page. */
 export function fieldTables(): Record<TableName, string> {
   const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
   const items = {

@@ -1,4 +1,4 @@
-// The request of `POST /v1/embeddings`. The prompts and the fields of the prefix cache are those of completions.
+// The request of `POST /v1/embeddings`. Prompts and prefix cache fields are the same as in completions.
 import { z } from '@hono/zod-openapi';
 import { type FieldRow, fieldsOf, inert, onlyValue, REFUSED } from './field-table.ts';
 import { toPrompts } from './fields.ts';
@@ -11,7 +11,7 @@ function embeddings<Schema extends z.ZodType>(schema: Schema, help: string) {
 /** The bounds of a model, of its embeddings and of the server. */
 type EmbeddingBounds = SchemaBounds & { hiddenSize: number };
 
-/** Returns the table of fields with the bounds of this server's model. */
+/** Returns the table of fields, with the bounds of this server's model. */
 export function embeddingFields(bounds: EmbeddingBounds) {
   const { vocabSize, hiddenSize, limits } = bounds;
   const rows = requestFields(bounds);

@@ -1,11 +1,11 @@
-// Defines tables of request fields: a row says how each route takes a field and what the field means. Schemas, refusals and
-// documentation come from the rows, which are in `request-fields.ts` and `chat.ts`.
+// Defines tables of request fields: a row says how each endpoint treats a field and what the field means. Schemas, refusals and
+// documentation follow from the rows, which are in `request-fields.ts` and `chat.ts`.
 import { z } from '@hono/zod-openapi';
 
 /** The endpoints whose requests have a table. */
 export type EndpointName = 'chat' | 'completions' | 'responses' | 'embeddings' | 'classify';
 
-/** A field: its schema for each endpoint that knows it, and what it means. */
+/** A field's meaning, and its schema for each endpoint that accepts it. */
 export interface FieldRow {
   readonly chat?: z.ZodType;
   readonly completions?: z.ZodType;
@@ -27,10 +27,10 @@ export type Treatment = 'honoured' | 'no effect' | 'refused' | 'unknown';
 
 const UNSUPPORTED = { code: 'unsupported_parameter' };
 
-/** Accepted and ignored, because it could not change the answer. */
+/** Accepts and ignores a field that could not change the completion. */
 export const INERT = z.unknown().optional();
 
-/** Refused by name, because ignoring it would change the answer. null, [] and {} request nothing and pass. */
+/** Refuses a field by name, because ignoring it would change the completion. null, [] and {} request nothing and pass. */
 export const REFUSED = z
   .unknown()
   .optional()
@@ -41,7 +41,7 @@ function isEmpty(value: unknown): boolean {
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 
-/** Accepts only values that mean what the server does anyway; `accepted` names them in the error. */
+/** Accepts only values that request what the server does anyway. `accepted` names them in the error. */
 export function only(accepted: string, isAccepted: (value: unknown) => boolean) {
   return z
     .unknown()
@@ -57,17 +57,17 @@ export function onlyValue(accepted: boolean | number | string) {
   return only(JSON.stringify(accepted), (value) => value === accepted);
 }
 
-/** A field that chat and completions take in the same way. */
+/** A field that chat and completions treat alike. */
 export function both<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, completions: schema, help };
 }
 
-/** A row of a field that chat and completions ignore. */
+/** The row of a field that chat and completions ignore. */
 export function inert(help: string) {
   return both(INERT, help);
 }
 
-/** A row of a field that chat and completions refuse. */
+/** The row of a field that chat and completions refuse. */
 export function refused(help: string) {
   return both(REFUSED, help);
 }
@@ -80,7 +80,7 @@ export function rows<const Name extends string, Row extends FieldRow>(
   return Object.fromEntries(names.map((name) => [name, row])) as Record<Name, Row>;
 }
 
-/** Returns the schemas of an endpoint's fields, described by their rows. */
+/** Returns the schemas of an endpoint's fields, with the rows' descriptions. */
 export function fieldsOf<Table extends Record<string, FieldRow>, R extends EndpointName>(
   table: Table,
   route: R,

@@ -1,10 +1,10 @@
-// Checks that are faster or stricter than those of the schema library: they bound their cost before they read any item. Each
-// is a transform for `z.unknown()`, and its issues name the wrong item.
+// Checks that are faster or stricter than the schema library's: they bound their cost before they read any item. Each is a
+// transform for `z.unknown()`, and its issues name the item at fault.
 import { z } from '@hono/zod-openapi';
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
 import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
 
-/** Takes the issues of a check. */
+/** Collects the issues of a check. */
 export type Refine = z.RefinementCtx;
 
 /** The details of an issue. */
@@ -14,7 +14,7 @@ export interface IssueOptions {
   code?: ErrorCode;
 }
 
-/** Adds an issue. The library then drops what the transform returns. */
+/** Adds an issue. The library then drops the transform's result. */
 export function addIssue(
   ctx: Refine,
   message: string,
@@ -24,18 +24,21 @@ export function addIssue(
   return undefined as never;
 }
 
-/** An adapter may have more tokens than its base. `checkTokenIds` compares with its own number. */
+/** An adapter may have more tokens than its base, so the schema allows more. `checkTokenIds` knows the model's number. */
 function isTokenId(value: unknown, vocabSize: number): value is number {
   if (!Number.isInteger(value)) return false;
   return (value as number) >= 0 && (value as number) < vocabSize + MAX_NEW_ROWS;
 }
 
-/** The fields of a request that may have token ids. */
+/** The fields of a request that may contain token ids. */
 export type TokenFields = Readonly<
   Record<string, Prompts | ReadonlyMap<number, unknown> | readonly number[] | undefined>
 >;
 
-/** Throws `ServeError` (400) that names the field with an id which the model lacks. `size`: the tokens of the model. */
+/**
+ * Throws a `ServeError` (400) that names the field with an id that the model lacks. `size` is the size of the model's
+ * vocabulary.
+ */
 export function checkTokenIds(fields: TokenFields, size: number): void {
   const refuse = (param: string, what: string) => {
     const message = `${param}: ${what} is not a token id in [0, ${size})`;
@@ -104,7 +107,7 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
   };
 }
 
-/** Reads an object of token ids and what to add to their logits. */
+/** Reads an object that maps token ids to biases of their logits. */
 export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
   return (value: unknown, ctx: Refine): Map<number, number> => {
     const bias = new Map<number, number>();
@@ -130,7 +133,7 @@ export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
   };
 }
 
-/** Reads one or several non-empty strings of at most `maxBytes` together. Drops duplicates. */
+/** Reads one or more non-empty strings of at most `maxBytes` in total. Drops duplicates. */
 export function toStopStrings({ maxBytes }: { maxBytes: number }) {
   return (value: unknown, ctx: Refine): readonly string[] => {
     if (value === undefined || value === null) return [];
@@ -164,14 +167,14 @@ export function toTokenIds(bounds: { vocabSize: number; maxCount: number }) {
 
 const MAX_TEMPLATE_ARGUMENTS = 16;
 const MAX_TEMPLATE_TEXT = 1024;
-/** A template may loop this many times. */
+/** The largest number in a variable, because a template may loop that many times. */
 const MAX_TEMPLATE_NUMBER = 1024;
 const TEMPLATE_VARIABLE = /^[a-z][a-z0-9_]{0,63}$/i;
 
-/** Variables of a chat template. They are small, because the template runs on the event loop. */
+/** Variables of a chat template. They must be small, because the template runs on the event loop. */
 export type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
 
-/** Reads the variables of a chat template. Rendering refuses those that the server sets itself. */
+/** Reads the variables of a chat template. Rendering refuses the ones that the server sets itself. */
 export function toTemplateArguments() {
   return (value: unknown, ctx: Refine): TemplateArguments => {
     if (value === undefined || value === null) return {};
@@ -200,7 +203,7 @@ function isTemplateArgument(value: unknown): boolean {
   return value === null || typeof value === 'boolean';
 }
 
-/** A whole number in a query or form. */
+/** An integer in a query or form. */
 export function integerText(min: number, max: number) {
   const message = `must be a whole number from ${min} to ${max}`;
   return z

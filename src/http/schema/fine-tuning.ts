@@ -1,5 +1,5 @@
-// The requests of the fine-tuning API. Fields that would change the result are never ignored: a feature that this server
-// does not have is refused by name.
+// The requests of the fine-tuning API. Fields that would change the result are never ignored: a feature that this server lacks
+// is refused by name.
 import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
@@ -13,7 +13,7 @@ import { REFUSED } from './field-table.ts';
 import { addIssue, integerText, MAX_METADATA_PAIRS, metadataSchema } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
-/** The longest page of OpenAI's lists. */
+/** The longest page in OpenAI's API. */
 const MAX_LIMIT = 100;
 
 function autoOr({ schema, rule }: Hyperparameter) {
@@ -61,12 +61,12 @@ const loraMethodSchema = z
   })
   .openapi({ type: 'string', enum: ['qlora', 'lora'] });
 
-/** A limit that a gate may set instead of its default. */
+/** A gate's limit, which replaces its default. */
 function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default: number }) {
   return row.schema.optional().openapi({ description: `${row.help}; default ${row.default}` });
 }
 
-/** The settings that OpenAI's API does not have. */
+/** The settings that OpenAI's API lacks. */
 const extensionSchema = z
   .strictObject({
     ...extensionFields(),
@@ -119,7 +119,7 @@ const page = (limit: number) => ({
   limit: integerText(1, MAX_LIMIT).default(limit),
 });
 
-/** The query of the list of jobs. `readMetadataFilter` reads its `metadata[key]` parameters. */
+/** The query that lists jobs. `readMetadataFilter` reads its `metadata[key]` parameters. */
 export const jobListQuery = z.looseObject(page(20)).superRefine((query, ctx) => {
   const unknown = Object.keys(query).filter((name) => {
     return name !== 'after' && name !== 'limit' && !name.startsWith('metadata');
@@ -128,17 +128,17 @@ export const jobListQuery = z.looseObject(page(20)).superRefine((query, ctx) => 
   ctx.addIssue({ code: 'unrecognized_keys', keys: unknown, input: query });
 });
 
-/** The query of the list of events. */
+/** The query that lists events. */
 export const eventListQuery = z.strictObject(page(20));
 
-/** The query of the list of checkpoints. */
+/** The query that lists checkpoints. */
 export const checkpointListQuery = z.strictObject(page(10));
 
 const METADATA_PARAMETER = /^metadata\[(.{1,64})\]$/su;
 
 /**
  * Reads `metadata[key]=value` from a query, as OpenAI's clients write it. Returns the pairs that a job must have, null
- * (`metadata=null`) for jobs without metadata, and undefined for all jobs.
+ * (`metadata=null`) for jobs without metadata, or undefined for all jobs.
  */
 export function readMetadataFilter(query: Readonly<Record<string, string>>): MetadataFilter {
   if (query['metadata'] === 'null' || query['metadata'] === '') return null;

@@ -1,4 +1,4 @@
-// The requests about published adapters.
+// The requests for managing published adapters.
 import { z } from '@hono/zod-openapi';
 import { integerText } from './fields.ts';
 
@@ -9,7 +9,7 @@ const owner = z.string().max(63).optional().openapi({
   description: 'This tenant (the default) or `shared`',
 });
 
-/** The query of the list of adapters. */
+/** The query that lists adapters. */
 export const adapterListQuery = z.object({
   after: z
     .string()
@@ -19,7 +19,7 @@ export const adapterListQuery = z.object({
   limit: integerText(1, MAX_LIMIT).default(20),
   search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'Part of the name' }),
 });
-/** A checked query of the list of adapters. */
+/** The checked query that lists adapters. */
 export type AdapterListQuery = z.infer<typeof adapterListQuery>;
 
 /** The query that selects an adapter's owner. */

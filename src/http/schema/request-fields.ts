@@ -1,5 +1,5 @@
-// The table of all fields that requests of chat and completions may have. The schemas, the refusals, the API's document and
-// the table in docs/api.md come from it. A field that is not in the table is refused by name.
+// The table of all fields that chat and completion requests may have. The schemas, the refusals, the API's document and the
+// table in docs/api.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
 import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
@@ -34,7 +34,7 @@ export interface SchemaBounds {
 
 /** A random salt of 256 bits has 43 characters in base64. */
 const MAX_SALT_LENGTH = 1024;
-/** The graph reports this many. */
+/** The graph computes this many. */
 const MAX_LOGPROBS = 20;
 
 /** The fields of `stream_options`. */
@@ -69,7 +69,7 @@ export function requestFields({ vocabSize, limits }: SchemaBounds) {
   };
 }
 
-/** Adds issues of fields that do not go together. */
+/** Adds issues for combinations of fields that are not allowed. */
 export function checkTogether(
   body: {
     stream?: boolean | null | undefined;
@@ -152,7 +152,7 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
   } as const satisfies Record<string, FieldRow>;
 }
 
-/** Fields of the prefix cache. */
+/** Fields that control the prefix cache. */
 const PREFIX_FIELDS = {
   cache_salt: both(
     z.string().min(1).max(MAX_SALT_LENGTH).nullish(),
@@ -285,7 +285,7 @@ function outputFields() {
   } as const satisfies Record<string, FieldRow>;
 }
 
-/** Fields that clients send and that do not change the answer. */
+/** Fields that clients send but that do not affect the completion. */
 const INERT_FIELDS = {
   user: inert('Requests of one user get the same version of a split alias; never logged'),
   prompt_cache_key: inert(

@@ -1,5 +1,5 @@
-// The input of `POST /v1/responses`: a text, or items. A client can send back the items of an answer as it got them, from
-// this server, OpenAI or their clients.
+// The input of `POST /v1/responses`: a text, or items. A client can send back the items of a response unchanged, whether they
+// come from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
 import { calledFunctionSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
@@ -13,7 +13,7 @@ function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { responses: schema, help };
 }
 
-/** The fields of a message except its content. */
+/** The fields of a message other than its content. */
 export const MESSAGE_ITEM_FIELDS = {
   type: responses(z.literal('message'), 'May be left out'),
   role: responses(z.enum(['developer', 'system', 'user', 'assistant']), 'developer means system'),
@@ -22,7 +22,7 @@ export const MESSAGE_ITEM_FIELDS = {
   phase: responses(INERT, 'As an answer had it'),
 } as const satisfies Record<string, FieldRow>;
 
-/** The fields of a part of a message's content. */
+/** The fields of a content part. */
 export const ITEM_PART_FIELDS = {
   type: responses(z.unknown(), 'input_text, output_text or refusal'),
   text: responses(z.unknown(), 'Parts are joined without a separator'),
@@ -49,7 +49,7 @@ const messageItemSchema = z
   .strictObject({ ...fieldsOf(MESSAGE_ITEM_FIELDS, 'responses'), content: textContent })
   .transform(({ type, role, content }) => ({ type, role, content }));
 
-// Piped, because schemas that were made before the library of the API's document was loaded cannot be described.
+// Piped, because a schema made before the API document's library was loaded cannot be described.
 const called = calledFunctionSchema.shape;
 
 /** The fields of calls and their results. */
@@ -94,23 +94,23 @@ const itemReferenceSchema = z.strictObject({
   id: z.string().openapi({ description: 'An item of a response that the server keeps' }),
 });
 
-/** Whether the server keeps responses, to which requests can then refer. */
+/** Whether the server keeps responses, so that requests can refer to them. */
 export interface Keeping {
   readonly keepsResponses: boolean;
 }
 
-/** Why a request cannot refer to earlier responses. */
+/** The reason that a request cannot refer to earlier responses. */
 export const KEEPS_NONE =
   'this server keeps no responses. Send the earlier items in input, or start the server with --store-responses';
 
 const ITEM_TYPES = ['message', 'function_call', 'function_call_output', 'item_reference'];
 
-/** Returns the item with its type, which a message may leave out. Refuses types that the server does not have. */
+/** Returns the item with its type, which a message may leave out. Refuses types that the server lacks. */
 function withType({ keepsResponses }: Keeping) {
   return (value: unknown, ctx: Refine): { type: string } => {
     if (typeof value !== 'object' || value === null) return addIssue(ctx, 'expected an object');
     const given = value as { type?: unknown; id?: unknown };
-    // OpenAI's type of a reference is optional as well.
+    // The type of a reference is also optional in OpenAI's API.
     const isReference = given.type == null && given.id !== undefined && !('content' in value);
     const type = given.type ?? (isReference ? 'item_reference' : 'message');
     const refuse = (message: string) =>
@@ -133,10 +133,10 @@ const anyItemSchema = z.discriminatedUnion('type', [
 /** An item of the input as the API's document shows it. */
 export const inputItemSchema = anyItemSchema.openapi('ResponseInputItem');
 
-/** A checked item. Texts are in one piece. */
+/** A checked item, whose text is one string. */
 export type InputItem = z.output<typeof anyItemSchema>;
 
-/** Reads the input: a text is a message of the user. The number of items is checked before any item is. */
+/** Reads the input. A plain text is a user message. The number of items is checked before the items are. */
 export function inputSchema({ maxItems, ...keeping }: Keeping & { maxItems: number }) {
   return z
     .unknown()

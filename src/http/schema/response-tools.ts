@@ -1,4 +1,4 @@
-// The fields of `POST /v1/responses` about tools. They are those of chat, without the nesting.
+// The tool fields of `POST /v1/responses`. They are the same as in chat, without the nesting.
 import { z } from '@hono/zod-openapi';
 import {
   type FunctionTool,
@@ -9,7 +9,7 @@ import {
 import { addIssue, type Refine } from './fields.ts';
 import { parseInside, toolChoiceReader } from './tools.ts';
 
-/** A function, and its tool as the answer repeats it. */
+/** A function, and its tool as the response repeats it. */
 export interface ResponseTool {
   readonly function: FunctionTool;
   readonly shown: {
@@ -21,7 +21,7 @@ export interface ResponseTool {
   };
 }
 
-/** Members of a function tool that hosted tools and searches for tools need. */
+/** Members of a function tool that only hosted tools and tool search use. */
 const HOSTED_MEMBERS = ['allowed_callers', 'defer_loading', 'output_schema'];
 
 function toTool(value: unknown, ctx: Refine): ResponseTool | undefined {

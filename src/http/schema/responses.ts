@@ -1,4 +1,4 @@
-// The request of `POST /v1/responses`. Sampling and the fields of vLLM are those of chat.
+// The request of `POST /v1/responses`. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
 import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
@@ -17,7 +17,7 @@ function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
 /** The value of `include` that asks for logprobs. */
 const LOGPROBS = 'message.output_text.logprobs';
 
-/** The fields of chat that mean the same here. */
+/** The fields of chat that have the same meaning here. */
 const CHAT_NAMES = [
   ...(Object.keys(SAMPLING_FIELDS) as SamplingFieldName[]),
   'logit_bias',
@@ -46,7 +46,7 @@ const CHAT_NAMES = [
 type ChatFields = ReturnType<typeof requestFields>;
 type ChatName = (typeof CHAT_NAMES)[number];
 
-/** Returns the rows of chat that mean the same here. */
+/** Returns the rows of chat that have the same meaning here. */
 function chatRows(fields: ChatFields) {
   const rows = CHAT_NAMES.map((name) => [name, responses(fields[name].chat, fields[name].help)]);
   return Object.fromEntries(rows) as {
@@ -68,7 +68,7 @@ function previousResponse({ keepsResponses }: Keeping) {
 /** The bounds of a model and of the server, and whether it keeps responses. */
 type ResponseBounds = SchemaBounds & Keeping;
 
-/** Returns the table of fields with the bounds of this server's model. */
+/** Returns the table of fields, with the bounds of this server's model. */
 export function responseFields(bounds: ResponseBounds) {
   const chat = requestFields(bounds);
   const { maxMessages } = bounds.limits;
@@ -178,7 +178,7 @@ export function responseRequestSchema(bounds: ResponseBounds) {
 /** A checked request. */
 export type ResponseRequest = z.output<ReturnType<typeof responseRequestSchema>>;
 
-/** A format: the constraint of the answer, if it has one, with its path in the body, and what the answer repeats. */
+/** A format: the constraint, if there is one, with its path in the body, and the value that the response repeats. */
 export interface TextFormat {
   readonly given: GivenConstraint | undefined;
   readonly shown: { readonly type: string; readonly [member: string]: unknown };
@@ -188,7 +188,10 @@ const TYPES = ['text', 'json_object', 'json_schema'];
 /** The member of chat's format that holds the schema. */
 const NESTING = 'json_schema';
 
-/** Returns a reader of formats that are present. @param chatFormat the schema of chat's `response_format` */
+/**
+ * Returns a reader of formats.
+ * @param chatFormat the schema of chat's `response_format`
+ */
 function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
   return (value: unknown, ctx: Refine): TextFormat | undefined => {
     if (typeof value !== 'object') return addIssue(ctx, 'expected an object');

@@ -1,4 +1,4 @@
-// Turns the fields that chat and completions share into requests for the engine. The fields and their bounds are rows of
+// Turns the fields that chat and completions share into engine requests. The fields and their bounds are rows of
 // `request-fields.ts`.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../common/errors.ts';
@@ -10,11 +10,11 @@ import type { CompletionRequest } from './completions.ts';
 import type { ConstraintFields } from './constraints.ts';
 import type { TOOL_FIELDS } from './tools.ts';
 
-/** The smallest normal float32. Dividing logits by less overflows, so lower temperatures are greedy. */
+/** The smallest normal float32. Dividing logits by less would overflow, so lower temperatures are greedy. */
 const SMALLEST_TEMPERATURE = 2 ** -126;
 
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
-/** The fields that all generations have. */
+/** The fields that all generation requests share. */
 export type SharedFields = Pick<
   ChatRequest,
   Exclude<SharedName, 'logprobs' | 'prediction' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
@@ -26,17 +26,17 @@ export interface SequencePlan {
   maxTokens: number;
   topLogprobs: number | undefined;
   promptTopLogprobs?: number | undefined;
-  /** Undefined: the request shares no cached prefixes. */
+  /** Undefined if the request shares no cached prefixes. */
   prefixScope: string | undefined;
   /** The words that must not be generated. */
   badWords: readonly string[];
-  /** The texts that may be generated. Undefined: all. */
+  /** The only texts that may be generated. Undefined if all may be. */
   constraint?: Constraint | undefined;
 }
 
 /**
- * Returns one request for the engine per choice. They differ only in their seeds. Throws `ServeError` if min_tokens is
- * over max_tokens, or if no token is allowed.
+ * Returns one engine request per choice. They differ only in their seeds. Throws `ServeError` if min_tokens exceeds max_tokens,
+ * or if no token is allowed.
  */
 export function toGenerationRequests(
   body: SharedFields,
@@ -79,7 +79,7 @@ function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
 
 const SEED_BYTES = 6;
 
-/** The first choice has the seed itself. The others have 48 bits of a hash of the seed and their index. */
+/** The first choice uses the seed itself. Other choices use 48 bits of a hash of the seed and their index. */
 function seedOfChoice(seed: number, choice: number): number {
   if (choice === 0) return seed;
   return createHash('sha256').update(`${seed} ${choice}`).digest().readUIntBE(0, SEED_BYTES);

@@ -14,7 +14,7 @@ const tagSchema = z.strictObject({
   end: z.string(),
 });
 
-/** The parts of a structural tag. Those with parts within them are bounded by the depth of the body. */
+/** The parts of a structural tag. The body's limit of nesting also bounds nested parts. */
 const formatSchema: z.ZodType<Constraint> = z.lazy(() =>
   z.union([
     z
@@ -76,7 +76,7 @@ const formatSchema: z.ZodType<Constraint> = z.lazy(() =>
   ]),
 );
 
-/** The older form: schemas between begins and ends. */
+/** The older form: schemas between begin and end texts. */
 const structuresSchema = z
   .strictObject({
     type: z.literal('structural_tag').optional(),

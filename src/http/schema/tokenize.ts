@@ -1,4 +1,4 @@
-// The requests of vLLM's `POST /tokenize` and `POST /detokenize`. Fields that generation also has come from its table.
+// The requests of vLLM's `POST /tokenize` and `POST /detokenize`. Fields that generation requests share come from their table.
 import { z } from '@hono/zod-openapi';
 import { chatMessagesSchema } from './chat.ts';
 import { addIssue, toTokenIds } from './fields.ts';

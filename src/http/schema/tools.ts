@@ -1,5 +1,5 @@
-// The fields of chat requests about tools: definitions, the choice between them, and their older spelling as functions. Does
-// not know how a model is told of tools.
+// The tool fields of chat requests: definitions, the choice between them, and their older spelling as functions. Templates
+// decide how a model sees them.
 import { z } from '@hono/zod-openapi';
 import {
   type FunctionTool,
@@ -43,12 +43,12 @@ const choiceObject = z.discriminatedUnion('type', [
   }),
 ]);
 
-/** A choice between tools, and the path of each name in it. */
+/** A tool choice, and the path of each name in it. */
 export interface PlacedChoice extends ToolChoice {
   readonly places: readonly PropertyKey[][];
 }
 
-/** Parses with a schema inside a transform, so its issues keep their paths. */
+/** Parses with a schema inside a transform, so that its issues keep their paths. */
 export function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
@@ -58,7 +58,7 @@ export function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine
   return undefined;
 }
 
-/** Returns a reader of `tool_choice`. `read` gets objects of the types function and allowed_tools. */
+/** Returns a reader of `tool_choice`. `read` takes objects of the types function and allowed_tools. */
 export function toolChoiceReader<T>(schema: z.ZodType<T>, read: (choice: T) => PlacedChoice) {
   return (value: unknown, ctx: Refine): PlacedChoice | undefined => {
     if (value === undefined || value === null) return undefined;
@@ -98,7 +98,7 @@ function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined
   return choice && { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
 }
 
-/** The fields of a request about tools. */
+/** The tool fields of a request. */
 export const TOOL_FIELDS = {
   tools: chatOnly(
     toolsSchema.nullish().openapi({
@@ -140,7 +140,7 @@ export const TOOL_FIELDS = {
   ),
 } as const satisfies Record<string, FieldRow>;
 
-/** The checked fields. */
+/** The checked tool fields. */
 export interface ToolFields {
   readonly tools?: readonly FunctionTool[] | null | undefined;
   readonly tool_choice?: PlacedChoice | undefined;
@@ -149,7 +149,7 @@ export interface ToolFields {
   readonly function_call?: PlacedChoice | undefined;
 }
 
-/** Adds issues of choices that do not fit the tools. */
+/** Adds issues for choices that do not match the tools. */
 export function checkTools(body: ToolFields, ctx: Refine): void {
   if (body.tools?.length && body.functions?.length) {
     addIssue(ctx, 'cannot be combined with tools', { path: ['functions'] });
@@ -174,7 +174,7 @@ export function checkTools(body: ToolFields, ctx: Refine): void {
 }
 
 /**
- * Reads the fields. Undefined if there are no tools.
+ * Reads the tool fields. Returns undefined if there are no tools.
  * @param fallback the tools of a request that has neither tools nor functions
  */
 export function toToolUse(
@@ -189,7 +189,7 @@ export function toToolUse(
   return { tools, choice, isParallel };
 }
 
-/** A message before its calls and results are connected. */
+/** A message whose calls and results are not connected yet. */
 export interface LooseMessage {
   readonly role: string;
   readonly name?: string;
@@ -199,7 +199,7 @@ export interface LooseMessage {
   readonly functionCall?: { name: string; arguments: string };
 }
 
-/** Connects calls and results of the older form by made-up ids. Adds an issue for a result without a call. */
+/** Connects calls and results of the older form by generated ids. Adds an issue for a result without a call. */
 export function connectCalls<Message extends LooseMessage>(
   messages: readonly Message[],
   ctx: Refine,

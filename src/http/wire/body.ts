@@ -1,6 +1,6 @@
-// Reads a JSON body within limits of bytes, time and depth, and accepts only valid UTF-8. Counts the bytes that arrive; a
-// Content-Length is only believed if it is too large. Never decompresses. Knows no schema. (Hono's body-limit bounds the
-// bytes alone: a client that sends slowly would hold its request open.)
+// Reads a JSON body within limits of bytes, time and depth, and accepts only valid UTF-8. Counts the bytes that arrive, and
+// uses a Content-Length only to refuse a body early. Never decompresses. The route's schema checks the content. (Hono's
+// body-limit bounds the bytes alone: a client that sends slowly would hold its request open.)
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
 import { scanJson } from '../../common/json-scan.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
@@ -8,7 +8,7 @@ import type { HttpLimits } from './limits.ts';
 
 const JSON_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
 
-/** Keeps a byte order mark, which the parser then refuses, as RFC 8259 allows. */
+/** Keeps a byte order mark. The parser then refuses it, as RFC 8259 allows. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Returns the parsed body. Throws `ServeError` (400, 408, 413 or 415). */
@@ -77,8 +77,8 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
 
 /**
  * Throws `ServeError` for nesting deeper than `maxJsonDepth` (the parser recurses), for more than `maxJsonMembers` members
- * (each key is a string of its own), for a name that the outermost object has twice (parsers differ in which one counts),
- * and for a `\u` escape that is half of a surrogate pair.
+ * (each key becomes a separate string), for a duplicate name in the outermost object (parsers differ in which one counts), and
+ * for a `\u` escape that is half of a surrogate pair.
  */
 function checkJson(text: string, { maxJsonDepth, maxJsonMembers }: HttpLimits): void {
   const outer = new OuterKeys();
@@ -105,12 +105,12 @@ function skipUnicodeEscape(text: string, i: number): number {
   return i + 10;
 }
 
-/** Returns NaN if there are no four hex digits. Comparisons then fail, and the parser refuses the text. */
+/** Returns NaN unless there are four hex digits. Comparisons then fail, and the parser refuses the text. */
 function hex4(text: string, i: number): number {
   return Number.parseInt(text.slice(i, i + 4), 16);
 }
 
-/** The keys of the outermost object so far. The scan is inside the last one. */
+/** The outermost object's keys so far. The scan is inside the last one. */
 class OuterKeys {
   readonly #keys = new Set<string>();
   #last: string | undefined;

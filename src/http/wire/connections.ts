@@ -1,7 +1,7 @@
-// Bounds a server's open connections, in total and for each client address, so nobody can use up the file descriptors. Idle
+// Bounds a server's open connections, in total and per client address, so that nobody can use up the file descriptors. Idle
 // connections make room for new ones; a new one is refused only if every connection has a request in progress. A client that
-// takes nothing of its answer, or pipelines too many requests, loses its connection. Knows sockets and when requests begin and
-// end, and writes no answers.
+// reads none of its response, or pipelines too many requests, loses its connection. Works on sockets and the start and end of
+// requests; writes no responses.
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
@@ -14,23 +14,23 @@ export interface ConnectionLimits {
   readonly maxPerAddress: number;
 }
 
-/** How long a client may take nothing of its answer, and callbacks of the bound. */
+/** How long a client may read nothing of its response, and the callbacks of the bound. */
 export interface ConnectionOptions {
   readonly stalledReaderMs?: number | undefined;
   /** Tells the client that the server is full, and closes the connection. */
   onRefused(socket: Socket): void;
 }
 
-/** The limits that the operator set; undefined means the default. */
+/** The limits that the operator set. Undefined means the default. */
 export type WantedLimits = { readonly [K in keyof ConnectionLimits]?: number | undefined };
 
 /** Enough for the 288 requests that can run or wait by default, and for idle connections of several load balancers. */
 const DEFAULT_MAX_CONNECTIONS = 1024;
 
 /**
- * Fills in the limits that were not set. By default connections use at most half of the process's descriptors, and one
- * address at most half of the connections. With the default of 1024 that is more than the engine admits (32 running and 256
- * waiting requests), so a single load balancer reaches the engine's limit first.
+ * Fills in the limits that were not set. By default, connections use at most half of the process's descriptors, and one address
+ * at most half of the connections. With 1024 descriptors that is more than the engine admits (32 running and 256 waiting
+ * requests), so a single load balancer reaches the engine's limit first.
  */
 export function toConnectionLimits(
   wanted: WantedLimits = {},
@@ -61,12 +61,12 @@ interface Connection {
   output?: PendingOutput | undefined;
 }
 
-/** Output that the kernel has not taken, as it was when the client last took enough. */
+/** Output that the kernel had not taken when the client last took enough. */
 interface PendingOutput {
   /** Bytes that the kernel had taken. */
   readonly taken: number;
   readonly pending: number;
-  /** Checks since then. */
+  /** How many checks have passed since then. */
   readonly checks: number;
 }
 
@@ -99,7 +99,7 @@ export function boundConnections(
     if (!oldest) return false;
     const { hasServed } = connections.get(oldest)!;
     remove(oldest);
-    // A client that had an answer expects its idle connection to be closed some day. Others get an answer first.
+    // A client that has had a response expects its idle connection to be closed eventually. Others get a response first.
     if (hasServed) oldest.destroy();
     else onRefused(oldest);
     return true;
@@ -151,12 +151,12 @@ export function boundConnections(
 }
 
 /**
- * How often connections are checked within `stalledReaderMs`. Checks are counted instead of time, because clients can take
- * nothing while this process stands still.
+ * How often connections are checked within `stalledReaderMs`. Counts checks instead of time, because clients cannot read
+ * anything while this process is paused.
  */
 const CHECKS_PER_STALL = 4;
 
-/** Returns the socket's pending output: as it is now if the client has taken enough since `last`, otherwise `last`. */
+/** Returns the socket's pending output: the current one if the client has taken enough since `last`, otherwise `last`. */
 function nextOutput(socket: Socket, last: PendingOutput | undefined): PendingOutput | undefined {
   const pending = socket.writableLength;
   if (pending === 0) return undefined;
@@ -166,8 +166,8 @@ function nextOutput(socket: Socket, last: PendingOutput | undefined): PendingOut
 }
 
 /**
- * Returns how many bytes the kernel has taken. Streams count a write once all of it is taken, which a slow client of a large
- * answer may never reach in time. The handle knows the rest; Node's own socket timeout reads it there, too.
+ * Returns how many bytes the kernel has taken. Streams count a write only once all of it is taken, which may come too late if a
+ * client reads a large response slowly. The handle has the current count; Node's own socket timeout reads it there as well.
  */
 function takenBytes(socket: Socket): number {
   const { _handle: handle } = socket as Socket & {
@@ -176,7 +176,7 @@ function takenBytes(socket: Socket): number {
   return handle ? handle.bytesWritten - handle.writeQueueSize : 0;
 }
 
-/** Returns the peer with the most idle connections: clients that opened many make room first. */
+/** Returns the peer with the most idle connections, which has to make room first. */
 function mostIdle(peers: ReadonlyMap<string, Peer>): Peer | undefined {
   let most: Peer | undefined;
   for (const peer of peers.values()) {
@@ -185,7 +185,7 @@ function mostIdle(peers: ReadonlyMap<string, Peer>): Peer | undefined {
   return most;
 }
 
-/** Returns the address to count connections by. An IPv6 client usually owns a whole network of 64 bits. */
+/** Returns the address that connections are counted by. An IPv6 client usually owns a whole /64 network. */
 export function toPeerAddress(address = ''): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;

@@ -1,12 +1,12 @@
-// Turns any error into the answer that a client sees. This is the only place that writes the error envelope. Unknown errors
-// are logged and answered without details.
+// Turns any error into the response that a client sees. No other file writes the error envelope. Unknown errors are logged and
+// answered without details.
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { ServeError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { ErrorEnvelope } from '../../contracts/openai.ts';
 
-/** The `error.type` that SDKs show. Other statuses have `invalid_request_error` or `server_error`. */
+/** The `error.type` that SDKs show. Other statuses map to `invalid_request_error` or `server_error`. */
 const TYPE_OF_STATUS: Record<number, string> = {
   401: 'authentication_error',
   403: 'permission_error',
@@ -20,7 +20,7 @@ export function toEnvelope(error: ServeError): ErrorEnvelope {
   return { error: { message, type: TYPE_OF_STATUS[status] ?? fallback, param, code } };
 }
 
-/** Returns the error that the client sees. Logs what it does not see. */
+/** Returns the error that the client sees. Logs the details that it does not see. */
 export function toServeError(error: unknown, log: Logger): ServeError {
   if (error instanceof ServeError) {
     if (error.code === 'insufficient_storage') {
@@ -35,7 +35,7 @@ export function toServeError(error: unknown, log: Logger): ServeError {
   return new ServeError('internal_error', 'The server had an error while processing the request');
 }
 
-/** Server errors that SDKs would retry although only a person can fix them, or the client has no more time. */
+/** Server errors that SDKs must not retry, because only a person can fix them or the client's time is over. */
 const NEVER_RETRIED: ReadonlySet<string> = new Set([
   'deadline_exceeded',
   'adapter_checksum_mismatch',
@@ -50,13 +50,13 @@ export function errorHeaders(error: ServeError): Record<string, string> {
   if (NEVER_RETRIED.has(error.code)) headers['x-should-retry'] = 'false';
   else if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS);
   if (error.status === 401) headers['www-authenticate'] = 'Bearer';
-  // The rest of a slow body may never come. (The rest of a body that is too large is read and dropped: a sender that is
-  // still writing would see a reset instead of the answer.)
+  // The rest of a slow body may never come. (The rest of a body that is too large is read and dropped: a client that is still
+  // writing would see a reset instead of the response.)
   if (error.status === 408) headers['connection'] = 'close';
   return headers;
 }
 
-/** The client closed the connection, so nobody reads the answer. */
+/** The client has closed the connection, so nobody reads the response. */
 const CLIENT_GONE = 499;
 
 /** Creates the handler for `app.onError`. */

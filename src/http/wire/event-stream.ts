@@ -1,20 +1,20 @@
-// One stream of server-sent events, as the body of a response. A quiet stream gets pings. The connection of a reader that takes
-// nothing is closed by `connections.ts`, which cancels the body.
+// One stream of server-sent events, as the body of a response. A quiet stream gets pings. If a reader takes nothing,
+// `connections.ts` closes its connection, which cancels the body.
 
-/** The bounds of a stream, and what happens at them. */
+/** The bounds of a stream, and the callbacks for them. */
 export interface EventStreamOptions {
   maxBufferedBytes: number;
   pingMs: number;
-  /** The reader has caught up after `isFull` was true. */
+  /** Called when the reader has caught up after `isFull` was true. */
   onDrain(): void;
-  /** The reader is gone. */
+  /** Called when the reader is gone. */
   onGone(): void;
 }
 
 /** The content type of a stream's response. */
 export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
 
-/** Writes one event, as a frame of the stream; `data` must have no line break. */
+/** Formats one event as a frame of the stream. `data` must not contain a line break. */
 export function toFrame(data: string, name?: string): string {
   return name === undefined ? `data: ${data}\n\n` : `event: ${name}\ndata: ${data}\n\n`;
 }
@@ -53,7 +53,7 @@ export class EventStream {
     return this.#isOpen && this.#controller.desiredSize! <= 0;
   }
 
-  /** Sends any number of events, written by `toFrame`. Does nothing after the end. */
+  /** Sends any number of events, formatted by `toFrame`. Does nothing after the end. */
   send(events: string): void {
     if (events !== '') this.#enqueue(Buffer.from(events));
   }

@@ -1,5 +1,5 @@
-// Gives each request an id, counts every answer, and opens a trace for every request except those of probes and scrapers.
-// Telemetry sees the method, the route and the status, and never the values in a path, a query or a body.
+// Gives each request an id, counts every response, and opens a trace for every request except probes and scrapes. Telemetry
+// sees the method, the route and the status, and never the values in a path, a query or a body.
 import { randomUUID } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
@@ -12,7 +12,7 @@ const WELL_FORMED = /^[A-Za-z0-9._:-]{1,128}$/;
 /** Monitors call these every few seconds. */
 const UNTRACED = new Set(['/livez', '/readyz', '/health', '/metrics']);
 
-/** Returns the client's own id if it is well formed, and otherwise a new one. */
+/** Returns the client's own id if it is well formed, otherwise a new one. */
 export function toRequestId(own: string | undefined): string {
   return own !== undefined && WELL_FORMED.test(own) ? own : `req_${randomUUID()}`;
 }
@@ -30,7 +30,7 @@ export function assignRequestId(): MiddlewareHandler<HttpEnv> {
   };
 }
 
-/** Tells telemetry when a request begins and how it was answered. */
+/** Reports to telemetry when a request begins and how it was answered. */
 export function observeHttp(telemetry: Telemetry): MiddlewareHandler<HttpEnv> {
   return async function observeHttp(c, next) {
     const { method } = c.req;
@@ -48,7 +48,7 @@ export function observeHttp(telemetry: Telemetry): MiddlewareHandler<HttpEnv> {
     try {
       await telemetry.within(exchange, next);
     } finally {
-      // Middleware matches all methods, so the last match of one method is the route that answered.
+      // Middleware matches all methods, so the last match for a single method is the route that answered.
       const route =
         matchedRoutes(c).findLast((matched) => matched.method !== 'ALL')?.path ?? 'none';
       const code = c.error instanceof ServeError ? c.error.code : '';

@@ -1,5 +1,5 @@
-// Decides which web pages can use this server from a browser: its own pages, and those of origins that the operator listed.
-// Other pages can still send requests. If no key protects the server, requests that could change something are refused. A
+// Decides which web pages can use this server from a browser: its own pages, and pages of origins that the operator listed.
+// Other pages can still send requests, so requests that could change something are refused if no key protects the server. A
 // page that rebinds its own DNS name to this machine has the server's own origin, so the Host header is checked as well.
 import { isIP } from 'node:net';
 import type { Context, MiddlewareHandler } from 'hono';
@@ -9,9 +9,9 @@ import { ServeError } from '../../common/errors.ts';
 const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/;
 
 /**
- * Refuses requests that are addressed to another host name. IP addresses are always allowed: nobody can rebind one, and a
- * cluster's probes, routers and scrapers use them. `allowedHosts` are further names without port; `*.example.org` allows
- * all names below that one. `*` allows all names, for servers with keys: a rebound page has no key.
+ * Refuses requests for other host names. IP addresses are always allowed: nobody can rebind one, and a cluster's probes,
+ * routers and scrapers use them. `allowedHosts` lists further names without port; `*.example.org` allows all names below that
+ * one. `*` allows all names, for servers with keys: a rebound page has no key.
  */
 export function hostAllowlist(allowedHosts: readonly string[] = []): MiddlewareHandler {
   const allowed = new Set(['localhost', ...allowedHosts.map((host) => host.toLowerCase())]);
@@ -43,13 +43,13 @@ function parentsOf(name: string): string[] {
   return labels.slice(1).map((_, i) => labels.slice(i + 1).join('.'));
 }
 
-/** Says whether pages of an origin may send this server requests and read its answers. */
+/** Whether pages of an origin may send requests to this server and read its responses. */
 export type IsAllowedOrigin = (origin: string) => boolean;
 
-/** How long browsers may cache a preflight's answer. They cap it at two hours or less. */
+/** How long browsers may cache the response to a preflight. They cap it at two hours or less. */
 const PREFLIGHT_MAX_AGE_S = 7200;
 
-/** The headers that scripts of other origins may read: those that SDKs use, and this server's own. */
+/** The headers that scripts of other origins may read: the ones that SDKs use, and this server's own. */
 const EXPOSED_HEADERS = [
   'retry-after',
   'x-request-id',
@@ -88,12 +88,12 @@ export function shareWithOrigins(isAllowed: IsAllowedOrigin): MiddlewareHandler 
   return async function shareWithOrigins(c, next) {
     const origin = c.req.header('origin');
     if (origin !== undefined && isAllowed(origin)) return share(c, next);
-    c.header('vary', 'Origin', { append: true }); // caches must not give this answer to an allowed origin
+    c.header('vary', 'Origin', { append: true }); // caches must not give this response to an allowed origin
     await next();
   };
 }
 
-/** For servers without keys. Refuses requests from pages of other origins that could change something (403). */
+/** Refuses requests from other origins' pages that could change something (403). For servers without keys. */
 export function refuseForeignOrigins(isAllowed: IsAllowedOrigin): MiddlewareHandler {
   return async function refuseForeignOrigins(c, next) {
     const origin = c.req.header('origin');
@@ -109,8 +109,8 @@ export function refuseForeignOrigins(isAllowed: IsAllowedOrigin): MiddlewareHand
 }
 
 /**
- * Whether the request comes from this server's own page or from no page. Browsers send `Sec-Fetch-Site` to HTTPS and
- * loopback addresses, and `Origin` with every POST and DELETE. Other clients send neither.
+ * Whether the request comes from this server's own page or from no page. Browsers send `Sec-Fetch-Site` to HTTPS and loopback
+ * addresses, and `Origin` with every POST and DELETE. Other clients send neither.
  */
 function isOwn({ req }: Context): boolean {
   const site = req.header('sec-fetch-site');

@@ -1,4 +1,4 @@
-// The time within which a request must be answered: a header of the request, or the server's default.
+// The deadline of a request: from its header, or the server's default.
 import type { Context } from 'hono';
 import { deadlineError, ServeError } from '../../common/errors.ts';
 import { type Deadline, deadline } from '../../common/waiting.ts';
@@ -8,7 +8,7 @@ import type { HttpEnv } from './tenant.ts';
 const HEADER = 'x-request-timeout-ms';
 const MAX_MS = 24 * 3_600_000;
 
-/** Starts the request's time. Throws `ServeError` if the header is not a whole number of milliseconds, at most a day. */
+/** Starts the request's time. Throws `ServeError` if the header is not a whole number of milliseconds of at most a day. */
 export function startRequestTime(c: Context<HttpEnv>, { requestTimeoutMs }: HttpLimits): void {
   const header = c.req.header(HEADER);
   const ms = header === undefined ? requestTimeoutMs : Number(header);
@@ -20,7 +20,7 @@ export function startRequestTime(c: Context<HttpEnv>, { requestTimeoutMs }: Http
   c.set('time', { ms, endsAtMs: performance.now() + ms });
 }
 
-/** Returns a signal that aborts with the signal, or with `ServeError` when the request's time is over. */
+/** Returns a signal that aborts with the given signal, or with a `ServeError` when the request's time is over. */
 export function requestDeadline(c: Context<HttpEnv>, signal: AbortSignal): Deadline {
   const time = c.get('time');
   const leftMs = Math.max(0, time.endsAtMs - performance.now());

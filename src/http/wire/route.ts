@@ -1,5 +1,5 @@
-// Declares routes. Each is in the API's document, checks what a request says before its handler runs, and refuses it in
-// this server's own words. The library's validators read bodies without a limit and answer in theirs.
+// Declares routes. Each appears in the API's document, validates a request before its handler runs, and refuses it with this
+// server's messages. The library's validators read bodies without a limit and use their own messages.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
@@ -27,10 +27,10 @@ const ERROR_STATUSES = {
 
 type ErrorStatus = keyof typeof ERROR_STATUSES;
 
-/** Schemas of a response by media type. */
+/** A response's schemas by media type. */
 export type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
 
-/** One route: how it is documented, what it accepts, and what it does. `Input` is its checked query or body. */
+/** A route: its documentation, the input that it accepts, and its handler. `Input` is the checked query or body. */
 export interface Route<Input> {
   readonly method: 'get' | 'post' | 'delete';
   /** Parameters are written as `{name}`. */
@@ -38,24 +38,24 @@ export interface Route<Input> {
   readonly summary: string;
   /** Descriptions of parameters. */
   readonly params?: Readonly<Record<string, string>>;
-  /** Query parameters; without a schema the route has none. */
+  /** Query parameters. Absent if the route has none. */
   readonly query?: z.ZodType<Input>;
   readonly body?: JsonBody<Input>;
   /** The schema of a multipart form, for the document. The handler reads the form. */
   readonly form?: z.ZodType;
-  /** The answer with status 200. */
+  /** The response with status 200. */
   readonly answers: ContentSchemas;
   /** The meaning of status 200. */
   readonly description?: string;
-  /** The error statuses that the document lists; all of them if absent. */
+  /** The error statuses that the document lists. Default: all. */
   readonly errors?: readonly ErrorStatus[];
-  /** Answers with other statuses than 200 that are not errors of the request. */
+  /** Responses with statuses other than 200 that are not errors of the request. */
   readonly otherAnswers?: Readonly<
     Record<number, { description: string; content: ContentSchemas }>
   >;
   /** Refuses a request before its query and body are read. */
   admit?(c: Context<HttpEnv>): void;
-  /** Takes something for a valid request before it is handled, which is disposed of afterwards. */
+  /** Acquires something for a valid request before it is handled. It is disposed of afterwards. */
   enter?(c: Context<HttpEnv>, input: Input): Disposable;
   handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
 }
@@ -68,10 +68,10 @@ export interface JsonBody<Input> {
   readonly isOptional?: true;
 }
 
-/** Accepts any query parameters, for routes that monitors call with parameters of their own. */
+/** Accepts any query parameters, for routes that monitors call with their own parameters. */
 export const ANY_QUERY = z.looseObject({});
 
-/** The content of a response that is JSON. */
+/** The content of a JSON response. */
 export function json(schema: z.ZodType): ContentSchemas {
   return { 'application/json': { schema } };
 }
@@ -102,7 +102,7 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
   });
 }
 
-/** The id, name or other parameter in the request's path. */
+/** Returns the id, name or other parameter in the request's path. */
 export function pathParam(c: Context<HttpEnv>, name: string): string {
   return c.req.param(name)!;
 }
@@ -116,7 +116,7 @@ async function readCheckedBody<Input>(
   return validateBody(schema, body);
 }
 
-/** Reads the headers only: a missing body looks like an empty one that has not come yet. */
+/** Looks only at the headers: a missing body looks like an empty one that has not arrived yet. */
 function hasBody(headers: Headers): boolean {
   if (headers.has('content-type') || headers.has('transfer-encoding')) return true;
   return (headers.get('content-length') ?? '0') !== '0';
@@ -145,7 +145,7 @@ function toErrorResponses(statuses: readonly ErrorStatus[] | undefined) {
   );
 }
 
-/** Returns the body as the schema reads it. Throws `ServeError` with a `param` like `messages[2].content`. */
+/** Returns the parsed body. Throws a `ServeError` whose `param` looks like `messages[2].content`. */
 export function validateBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body, { reportInput: false });
   if (result.success) return result.data;
@@ -170,7 +170,7 @@ function valueAt(body: unknown, path: readonly PropertyKey[]): unknown {
 
 const NO_QUERY = z.strictObject({});
 
-/** Checks query parameters; without a schema there may be none. Ignores the version that Azure's clients always send. */
+/** Checks query parameters. Without a schema, allows none. Ignores the version that Azure's clients always send. */
 function validateQuery<T>(
   schema: z.ZodType<T> | undefined,
   { 'api-version': _, ...query }: Record<string, string>,
@@ -178,10 +178,10 @@ function validateQuery<T>(
   return validateBody(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
 }
 
-/** An error repeats at most this much of a name that the client made up. */
+/** How many characters of a client's name an error repeats. */
 const MAX_NAME_LENGTH = 64;
 
-/** Refuses an unknown field or query parameter in OpenAI's words. */
+/** Returns the error for an unknown field or query parameter, in OpenAI's words. */
 function unknownParameter(path: readonly PropertyKey[]): ServeError {
   const name = path.at(-1);
   const shown = typeof name === 'string' ? name.slice(0, MAX_NAME_LENGTH) : name;
@@ -189,7 +189,7 @@ function unknownParameter(path: readonly PropertyKey[]): ServeError {
   return new ServeError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
-/** Returns the name of a field as errors name it. */
+/** Returns a field's name as errors write it. */
 export function toParam(path: readonly PropertyKey[]): string {
   let param = '';
   for (const part of path) {

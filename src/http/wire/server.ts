@@ -1,5 +1,5 @@
 // Serves an app on Node's HTTP server, with the limits that only the transport can enforce, and a shutdown that lets streams
-// finish. Knows no routes.
+// finish.
 import {
   createServer,
   IncomingMessage,
@@ -24,7 +24,7 @@ import { MAX_HEADER_BYTES } from './limits.ts';
 import { toRequestId } from './observe.ts';
 import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
 
-/** An app, as the server sees it. */
+/** An app in the form that the server calls. */
 export interface FetchApp {
   fetch: Parameters<typeof getRequestListener>[0];
 }
@@ -32,7 +32,7 @@ export interface FetchApp {
 /** How to listen. */
 export interface ServerOptions {
   host: string;
-  /** With 0 the system chooses a port. */
+  /** With 0, the system chooses a port. */
   port: number;
   /** The longest time from the first byte of a connection or request to the end of its headers. */
   headersTimeoutMs?: number;
@@ -41,44 +41,44 @@ export interface ServerOptions {
   log?: Pick<Logger, 'warn'>;
 }
 
-/** A server that listens. */
+/** A listening server. */
 export interface RunningServer {
   url: string;
   port: number;
-  /** Keeps answering, but each answer closes its connection, so clients find another server. */
+  /** Keeps answering, but closes the connection after each response, so that clients find another server. */
   retire(): void;
   /**
-   * Closes the connections that have no request, so their clients find another server instead of a refusal. Connections and requests
-   * that have arrived are accepted and read before, and keep their connections.
+   * Closes idle connections, so that their clients find another server instead of being refused. First accepts the connections
+   * and reads the requests that have already arrived; connections with a request stay open.
    */
   closeIdle(): Promise<void>;
-  /** Accepts no new connections, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
+  /** Accepts no new connections, and lets responses finish until the deadline, then cuts them. Resolves when all are closed. */
   close(deadlineMs: number): Promise<void>;
 }
 
-/** Enough for an upload of 512 MiB at 1 MiB/s. Bodies also have shorter deadlines of their own. */
+/** Enough for an upload of 512 MiB at 1 MiB/s. Bodies also have their own, shorter deadlines. */
 const REQUEST_TIMEOUT_MS = 600_000;
-/** Node closes late connections only when it checks, so one stays open for up to a tenth longer than the timeout. */
+/** Node closes late connections only at its checks, so one may stay open for up to a tenth longer than the timeout. */
 const CHECKS_PER_HEADERS_TIMEOUT = 10;
-/** Longer than the usual idle timeout of proxies, so the proxy closes first. */
+/** Longer than the usual idle timeout of proxies, so that the proxy closes first. */
 const KEEP_ALIVE_MS = 65_000;
-/** A client that vanished without a word is found by TCP probes: the first after this time of silence, then 10, one a second. */
+/** TCP probes find clients that vanished silently: the first after this time of silence, then 10, one a second. */
 const PROBE_AFTER_MS = 10_000;
 
-/** Refused connections are logged at most once in this time. */
+/** Refused connections are logged at most once per interval. */
 const REFUSAL_LOG_MS = 60_000;
 
-/** Emitted once, with a `ServeError` (400), when a body has come in too many pieces. The rest is dropped. */
+/** Emitted once, with a `ServeError` (400), if a body arrives in too many pieces. The rest is dropped. */
 const FRAGMENTED = 'fragmented';
 
-/** Any body may have this many pieces. Clients that write a JSON body token by token stay below it. */
+/** How many pieces any body may have. Clients that write a JSON body token by token stay below it. */
 const MAX_SMALL_PIECES = 1024;
-/** The average size that pieces need beyond that number. A TCP segment holds ten times as much. */
+/** The average size that pieces beyond that number must have. A TCP segment holds ten times as much. */
 const MIN_AVERAGE_BYTES = 128;
 
 /**
- * A request that bounds the number of pieces of its body. A piece costs the same however small it is: parsing a million
- * chunks of one byte would block the event loop for seconds.
+ * A request that limits the number of pieces of its body. Every piece costs the same, however small: parsing a million chunks
+ * of one byte would block the event loop for seconds.
  */
 class MeasuredMessage extends IncomingMessage {
   #pieces = 0;
@@ -174,7 +174,7 @@ function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): Re
   };
 }
 
-/** Answers what never becomes a request of the app. */
+/** Answers what the parser refuses before it becomes a request of the app. */
 function refuseOnSocket(server: Server, { refuse }: SocketRefusal): void {
   server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
     if (error.code === 'ECONNRESET') socket.destroy();
@@ -212,12 +212,12 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** Between two turns of the loop, the sockets are read. The first one may end without that. */
+/** The sockets are read between two turns of the loop. The current turn may end before that, so it takes two. */
 const TURNS_TO_READ = 2;
-/** The connections that may wait to be accepted. Each turn of the loop accepts one (libuv's `uv__server_io`). */
+/** How many connections may wait to be accepted. Each turn of the loop accepts one (libuv's `uv__server_io`). */
 const BACKLOG = 511;
 
-/** Creates the ways to stop. Idle connections are closed, because they would keep the server open. */
+/** Creates the functions that stop the server. Idle connections are closed, because they would keep the server open. */
 function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeIdle' | 'close'> {
   let isRetired = false;
   let isClosing = false;
@@ -256,7 +256,9 @@ function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeId
   return { retire, closeIdle, close };
 }
 
-/** Converts a target that is a whole URL, as proxies get it. Its host replaces the one of the Host header (RFC 9112, 3.2.2). */
+/**
+ * Converts an absolute-form target, as proxies send it, to origin form. Its host replaces the Host header (RFC 9112, 3.2.2).
+ */
 function toOriginForm(request: IncomingMessage): void {
   const [, host, path] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(request.url ?? '') ?? [];
   if (host === undefined || path === undefined) return;

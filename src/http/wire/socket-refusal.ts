@@ -1,5 +1,4 @@
 // Answers a client on its socket and closes the connection, for refusals that come before there is a request to answer.
-// Knows no routes.
 import type { Duplex } from 'node:stream';
 import { ServeError } from '../../common/errors.ts';
 import { errorHeaders, toEnvelope } from './errors.ts';
@@ -8,17 +7,17 @@ import { toRequestId } from './observe.ts';
 
 /** Refuses connections. */
 export interface SocketRefusal {
-  /** Writes the error as an answer and closes the connection. Does nothing if the socket was already refused. */
+  /** Writes the error as a response and closes the connection. Does nothing if the socket was already refused. */
   refuse(socket: Duplex, error: ServeError): void;
   isRefused(socket: Duplex): boolean;
 }
 
 /**
- * How long a refused socket stays open. A client that is still writing would see a reset instead of the answer if the
- * socket were destroyed at once. A client that never closes its side must not hold a descriptor for longer.
+ * How long a refused socket stays open. If it were destroyed immediately, a client that is still writing would see a reset
+ * instead of the response. A client that never closes its side must not hold a descriptor for longer.
  */
 const LINGER_MS = 1000;
-/** The most refused sockets that stay open at once. Each holds a descriptor, so the oldest is then destroyed. */
+/** The most refused sockets that may be open. Each holds a descriptor, so one more destroys the oldest. */
 const MAX_LINGERING = 32;
 
 const REASON_OF_STATUS: Readonly<Record<number, string>> = {
@@ -31,7 +30,7 @@ const REASON_OF_STATUS: Readonly<Record<number, string>> = {
   503: 'Service Unavailable',
 };
 
-/** Creates the refusal of one server. */
+/** Creates a server's refusal of connections. */
 export function createSocketRefusal(): SocketRefusal {
   const refused = new WeakSet<Duplex>();
   const lingering = new Set<Duplex>();
@@ -56,7 +55,7 @@ export function createSocketRefusal(): SocketRefusal {
   return { refuse, isRefused: (socket) => refused.has(socket) };
 }
 
-/** Returns the error that a client sees if the HTTP parser rejects its request with this code. */
+/** Returns the error for a client whose request the HTTP parser rejected with this code. */
 export function toParserRefusal(code: string | undefined): ServeError {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return new ServeError(

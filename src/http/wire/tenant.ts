@@ -1,4 +1,4 @@
-// Finds the tenant of a request by its key, and applies the tenant's limits. Answers show what is left of the limits.
+// Finds the tenant of a request by its key, and applies the tenant's limits. Response headers show what is left of the limits.
 // Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
 import { ServeError } from '../../common/errors.ts';
@@ -17,10 +17,10 @@ export interface HttpEnv {
     reservation: Reservation;
     exchange: Exchange;
     requestId: string;
-    /** Its place in the queue until it is submitted. */
+    /** Its queue entry, until its sequences are submitted. */
     place: Disposable;
     time: RequestTime;
-    /** Aborts when the request's time is over or its client is gone. Undefined if its time is not limited. */
+    /** Aborts when the request's time is over or its client is gone. Undefined if its time is unlimited. */
     signal: AbortSignal | undefined;
   };
 }
@@ -33,7 +33,7 @@ export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
   };
 }
 
-/** Returns who waits if the request waits for another process. */
+/** Returns the caller on whose behalf another process works. */
 export function callerOf(c: Context<HttpEnv>): Caller {
   return { tenant: c.get('tenant').id, signal: c.get('signal') };
 }
@@ -43,7 +43,7 @@ export function requireAdmin(c: Context<HttpEnv>): void {
   if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route needs an admin key.');
 }
 
-/** Counts a request as running until its answer is made, or until its generation ends if it is streamed. */
+/** Counts a request as running until its response is ready or, if it is streamed, until its generation ends. */
 export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
   return async function limitRate(c, next) {
     const tenant = c.get('tenant');
@@ -60,7 +60,7 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
   };
 }
 
-/** Reserves the most tokens that a generation can use. Throws `ServeError` if that is over the limit. */
+/** Reserves the most tokens that a generation can use. Throws `ServeError` if they exceed the limit. */
 export function reserveTokens(c: Context<HttpEnv>, tokens: number, limitField: string): void {
   const reservation = c.get('reservation');
   try {

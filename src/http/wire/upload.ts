@@ -1,5 +1,5 @@
-// Reads a multipart body with one file and streams the file to a temporary folder, so memory does not grow with its size.
-// Bounds bytes, fields and time. Does not know what the fields mean.
+// Reads a multipart body with one file and streams the file to a temporary folder, so that memory does not grow with its size.
+// Bounds bytes, fields and time. The caller interprets the fields.
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
@@ -20,7 +20,7 @@ export interface UploadOptions {
   readonly idleTimeoutMs: number;
 }
 
-/** A form that was read to its end. */
+/** A form that was read to the end. */
 export interface UploadForm {
   /** The other parts of the form, by name. */
   readonly fields: ReadonlyMap<string, string>;
@@ -37,7 +37,10 @@ export interface UploadedFile {
 const FORM_TYPE = /^multipart\/form-data\s*;/i;
 /** Boundaries, part headers and the fields other than the file. */
 const MAX_OVERHEAD_BYTES = 64 * 1024;
-/** `file`, `purpose` and `expires_after` are five parts. With some more, the client still gets a precise error. */
+/**
+ * `file`, `purpose` and `expires_after` take five parts. The others are allowed so that a client with extra parts gets a
+ * precise error.
+ */
 const MAX_FIELDS = 16;
 const MAX_FIELD_BYTES = 1024;
 const MAX_HEADER_BYTES = 8192;
@@ -99,7 +102,7 @@ async function readForm(
     }
     const { maxFileBytes } = options;
     uploaded = saveFile(stream, file, { filename, maxFileBytes, signal: stop.signal });
-    // If the file can't be written, nobody reads the parser's output, and it would wait forever.
+    // If the file can't be written, nobody reads the parser's output, and the parser would wait forever.
     uploaded.catch((error) => stop.abort(error));
   });
   request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
@@ -130,7 +133,7 @@ function createParser(request: Request, { maxFileBytes }: UploadOptions): Busboy
 }
 
 interface FeedOptions extends UploadOptions {
-  /** Aborted, with the error to throw, if the rest of the body is useless. */
+  /** Aborted with the error to throw if the rest of the body is useless. */
   readonly signal: AbortSignal;
 }
 
@@ -143,7 +146,7 @@ async function feed(
   const tooSlow = `No data arrived for ${idleTimeoutMs} ms.`;
   using idle = deadline(idleTimeoutMs, new ServeError('request_timeout', tooSlow), { signal });
   const finished = once(parser, 'finish', { signal: idle.signal });
-  finished.catch(() => {}); // awaited below, or the form has failed already
+  finished.catch(() => {}); // awaited below, unless the form has already failed
   const reader = request.body?.getReader();
   let byteSize = 0;
   try {
@@ -206,10 +209,10 @@ const BINARY_STARTS = [
   ['UTF-16', 0, [0x7b, 0x00]],
   ['UTF-16', 0, [0x00, 0x7b]],
 ] as const;
-/** Enough for the first line of nearly every training file. The job checks all lines. */
+/** Enough for the first line of almost every training file. The job checks all lines. */
 const START_BYTES = 64 * 1024;
 
-/** Throws `ServeError` (400) if the file is empty, has another format, or does not start with a JSON object. */
+/** Throws `ServeError` (400) if the file is empty, is in another format, or does not start with a JSON object. */
 async function checkStart(file: string): Promise<void> {
   const handle = await open(file);
   try {
@@ -225,7 +228,7 @@ async function checkStart(file: string): Promise<void> {
   }
 }
 
-/** `isWhole` says whether the text is the whole file. */
+/** @param isWhole whether the text is the whole file */
 function checkFirstLine(text: string, isWhole: boolean): void {
   const lines = text.replace(/^\ufeff/, '').split('\n');
   const index = lines.findIndex((line) => line.trim() !== '');
