@@ -16,7 +16,7 @@ export interface Moments {
 }
 
 /** The optimizer of some parameters. */
-export interface AdamW {
+interface AdamW {
   /** One pair per parameter, in order. The optimizer writes them in place. */
   readonly moments: readonly Moments[];
   /**

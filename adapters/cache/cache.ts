@@ -23,7 +23,7 @@ export interface Lease extends Disposable {
 }
 
 /** The size and the loader of a cache. */
-export interface AdapterCacheOptions {
+interface AdapterCacheOptions {
   /** The limit for idle, leased and loading weights together. */
   readonly capacityBytes: number;
   /**

@@ -1,7 +1,7 @@
 // The order of loads. Tenants take turns, so that one with many adapters does not delay the single adapter of another.
 
 /** A load as the queue sees it. */
-export interface QueuedLoad {
+interface QueuedLoad {
   /** The tenant that the load counts for. */
   tenant: string;
 }

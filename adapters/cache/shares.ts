@@ -22,7 +22,7 @@ const PROTECTION = { none: 0, only: 1, reserved: 2 } as const;
 /** The order in which adapters are evicted for a load. */
 const RANK = { free: 0, own: 1, only: 2, reserved: 3 } as const;
 /** See `RANK`. */
-export type EvictionRank = (typeof RANK)[keyof typeof RANK];
+type EvictionRank = (typeof RANK)[keyof typeof RANK];
 
 interface KnownTenant extends TenantShare {
   readonly askedMs: number;

@@ -64,7 +64,7 @@ export function adapterDigest(configBytes: Uint8Array, weightsBytes: Uint8Array)
 }
 
 /** Returns memory for a file of so many bytes. */
-export type AllocateFile = (byteLength: number) => Uint8Array;
+type AllocateFile = (byteLength: number) => Uint8Array;
 
 const allocateNew: AllocateFile = (byteLength) => new Uint8Array(byteLength);
 

@@ -30,7 +30,7 @@ export interface VocabularySource extends OutputSource {
 }
 
 /** The size of a resized vocabulary, and the tensor that shows it. */
-export interface Resized {
+interface Resized {
   readonly size: number;
   readonly key: string;
 }

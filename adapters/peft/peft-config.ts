@@ -91,7 +91,7 @@ const TYPES = {
 } as const satisfies Record<PeftType, object>;
 
 /** A configuration whose fields are checked, but whose patterns are not compiled yet. */
-export interface OpenedConfig {
+interface OpenedConfig {
   /** Answers only for modules that the patterns were evaluated for. */
   readonly config: AdapterConfig;
   /** Matches the patterns against these modules. Throws `ServeError` (422) that names a pattern that cannot be used. */

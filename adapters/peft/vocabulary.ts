@@ -23,7 +23,7 @@ const TABLES: readonly (readonly [VocabularyTable, string])[] = [
 ];
 
 /** The changes of an adapter, in the order in which they apply. */
-export interface VocabularyReading {
+interface VocabularyReading {
   readonly changes: readonly (readonly [VocabularyTable, TableChange])[];
   /** Undefined: its tokens are the base's. */
   readonly own: OwnVocabulary | undefined;

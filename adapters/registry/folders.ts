@@ -149,7 +149,7 @@ interface FolderContent {
 export type FolderWithDigest = AdapterFolder & FolderContent;
 
 /** Finds a folder in its present state; undefined if there is none. */
-export type FindFolder = () => Promise<AdapterFolder | undefined>;
+type FindFolder = () => Promise<AdapterFolder | undefined>;
 
 /** Folders that are remembered. Beyond that, some are hashed again. */
 const MAX_FOLDERS = 10_000;

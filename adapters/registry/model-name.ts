@@ -23,7 +23,7 @@ export interface NamedTerm {
 }
 
 /** A parsed `model`. */
-export type ModelName =
+type ModelName =
   | { readonly kind: 'base' }
   | { readonly kind: 'default' }
   | { readonly kind: 'adapters'; readonly terms: readonly NamedTerm[] };

@@ -6,7 +6,7 @@ import { entryLimit } from '../../src/common/entry-limit.ts';
 import { type Clock, orAfter, systemClock } from '../../src/common/waiting.ts';
 
 /** The source and the limits of a polled cache. */
-export interface PolledCacheOptions<T extends object> {
+interface PolledCacheOptions<T extends object> {
   /** Reads a value; undefined if there is none. `known` is the value from the last read. */
   read(key: string, known: T | undefined, call: PollCall): Promise<T | undefined>;
   /** The maximum age of a value. */

@@ -88,7 +88,7 @@ export interface BaseModel {
 }
 
 /** The base and the finders of a registry. */
-export interface RegistryOptions {
+interface RegistryOptions {
   readonly base: BaseModel;
   /** Adapters that the operator shares with all tenants. The first match wins. */
   readonly local?: readonly AdapterFinder[];

@@ -42,7 +42,7 @@ export interface RepositoryParts {
 }
 
 /** Returns the state after a change, or the same object if nothing changes. */
-export type AliasChange = (now: Aliases) => Aliases | Promise<Aliases>;
+type AliasChange = (now: Aliases) => Aliases | Promise<Aliases>;
 
 /** Reads and changes the aliases of names. */
 export class AliasStore {

@@ -47,7 +47,7 @@ import {
 } from './versions.ts';
 
 /** How an adapter is published. */
-export interface PublishOptions extends VersionOrigin {
+interface PublishOptions extends VersionOrigin {
   /** Aliases that will point to this version, in addition to `latest`. */
   readonly aliases?: readonly string[];
   /** Leaves `latest` alone: only the other aliases move to the version. */

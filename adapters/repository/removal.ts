@@ -42,7 +42,7 @@ import {
 } from './versions.ts';
 
 /** Which garbage to collect. */
-export interface GarbageOptions {
+interface GarbageOptions {
   /** Unix milliseconds. */
   readonly now: number;
   /** Younger garbage is kept. */

@@ -37,7 +37,7 @@ const NUMBER_PATTERN = /^[1-9]\d{0,8}$/;
 const CLAIM_KIND: DocumentKind<VersionClaim> = { schema: claimSchema, maxBytes: 4096 };
 
 /** The content of `manifest.json`. */
-export type CommitState =
+type CommitState =
   | { readonly kind: 'manifest'; readonly manifest: VersionManifest }
   | { readonly kind: 'tombstone' };
 

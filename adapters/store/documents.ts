@@ -19,7 +19,7 @@ export interface DocumentKind<T> {
 }
 
 /** A document and the state of its object. */
-export interface StoredDocument<T> {
+interface StoredDocument<T> {
   readonly value: T;
   readonly etag: Etag;
 }

@@ -12,14 +12,14 @@ import {
 } from './store.ts';
 
 /** An object or folder on the disk. */
-export interface FolderEntry {
+interface FolderEntry {
   readonly key: string;
   readonly file: string;
   readonly kind: 'object' | 'folder';
 }
 
 /** Which keys a walk yields. */
-export interface WalkOptions {
+interface WalkOptions {
   /** The folder's key with its final `/`, or empty for the root. */
   readonly base: string;
   /** The beginning of the names directly below the folder. */

@@ -6,7 +6,7 @@ import { createMemoryStore } from './memory.ts';
 import type { ObjectStore } from './store.ts';
 
 /** Which store to open. */
-export interface StoreSettings {
+interface StoreSettings {
   /** `memory:`, `s3://bucket/prefix` or an existing folder. Default: `store` in `home`, which is created. */
   readonly store?: string | undefined;
   readonly home: string;

@@ -42,7 +42,7 @@ const PARTS_AT_ONCE = 2;
 const MIN_BYTES_PER_MS = 64 * 1.024;
 
 /** How long to wait for the service. */
-export interface S3Deadlines {
+interface S3Deadlines {
   /** Until the connection of one try is open. */
   readonly connectMs: number;
   /** From one try's request to the response headers, plus the time to send a body. */
@@ -70,7 +70,7 @@ interface PutProgress {
 }
 
 /** The store's bucket and prefix. */
-export interface S3Location {
+interface S3Location {
   readonly bucket: string;
   /** Without `/` at its ends. Empty means the whole bucket. */
   readonly prefix: string;

@@ -32,7 +32,7 @@ export type DiskFiles = Pick<
 >;
 
 /** The folder of a disk tier and its limits. */
-export interface DiskTierOptions {
+interface DiskTierOptions {
   readonly root: string;
   readonly capacityBytes: number;
   /** `close` removes the folder. */

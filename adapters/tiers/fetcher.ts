@@ -20,7 +20,7 @@ import { type ObjectStore, StoreError } from '../store/store.ts';
 import { CorruptContent, type OpenFile } from './disk.ts';
 
 /** The store and the limits of a fetcher. */
-export interface FetcherOptions {
+interface FetcherOptions {
   readonly store: Pick<ObjectStore, 'get' | 'label'>;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   readonly clock?: Clock;
@@ -28,7 +28,7 @@ export interface FetcherOptions {
 }
 
 /** How long to wait for the store. */
-export interface FetchDeadlines {
+interface FetchDeadlines {
   /** Until the store's first byte. */
   readonly firstByteMs: number;
   /** Between two chunks of a body. */

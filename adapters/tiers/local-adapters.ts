@@ -28,7 +28,7 @@ export interface LocalLease extends Disposable {
 }
 
 /** The source of versions, and the disks that keep them. */
-export interface LocalAdaptersOptions {
+interface LocalAdaptersOptions {
   /** Absent: only local folders can be used. */
   readonly fetcher?: Fetcher;
   /** Each version is kept on the first of them that works. */
@@ -188,7 +188,7 @@ function unavailable(reason: string): ServeError {
 }
 
 /** The store and the cache of local adapters. */
-export interface OpenLocalAdaptersOptions {
+interface OpenLocalAdaptersOptions {
   readonly store: ObjectStore;
   /** Versions are kept in its subfolder `adapters`, which several processes may share. */
   readonly cacheDir: string;

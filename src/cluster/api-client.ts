@@ -19,7 +19,7 @@ export interface Cluster {
 }
 
 /** Settings of an `ApiClient`. */
-export interface ApiClientOptions {
+interface ApiClientOptions {
   /** The longest delay before the first retry, in milliseconds. It doubles with each retry. */
   readonly firstPauseMs?: number;
 }

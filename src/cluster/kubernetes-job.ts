@@ -58,7 +58,7 @@ const MEMORY_GRAIN = 64 * 2 ** 20;
 const QUEUE_LABEL = 'kueue.x-k8s.io/queue-name';
 
 /** The attempt that a Job belongs to. */
-export interface AttemptRun {
+interface AttemptRun {
   readonly tenant: string;
   readonly jobId: string;
   readonly number: number;

@@ -16,7 +16,7 @@ import type { RunEnd } from '../jobs/runner.ts';
 import { type Attempt, type MessageBatch, PATH_KEYS, type StoredMessage } from './attempt.ts';
 
 /** Settings of a `MessageWriter`. */
-export interface MessageWriterOptions {
+interface MessageWriterOptions {
   readonly attempt: Attempt;
   readonly runDir: string;
   /** The number of the last written batch. */
@@ -155,7 +155,7 @@ async function describePath(local: string): Promise<{ root: string; found: Store
 }
 
 /** A message whose files are on this machine. */
-export interface FetchedMessage {
+interface FetchedMessage {
   readonly message: TrainerMessage;
   /** Removes the files here and in the store. */
   removeFiles(): Promise<void>;

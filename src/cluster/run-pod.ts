@@ -13,7 +13,7 @@ import { type Attempt, type AttemptRecord, inputKey } from './attempt.ts';
 import { MessageWriter } from './messages.ts';
 
 /** Settings of a pod. */
-export interface PodOptions {
+interface PodOptions {
   readonly attempt: Attempt;
   /** A folder that only this pod uses. It is emptied at the start. */
   readonly dir: string;

@@ -46,7 +46,7 @@ const STATUS_OF_CODE = {
 export type ErrorCode = keyof typeof STATUS_OF_CODE;
 
 /** Optional parts of a `ServeError`. */
-export interface ServeErrorOptions {
+interface ServeErrorOptions {
   /** The request field at fault, such as `messages[2].content`. */
   param?: string;
   /** Sent as `retry-after`. Default: 1 for 429 and 503, otherwise none. */

@@ -22,7 +22,7 @@ export function isOwnerGone(owner: string, machine = MACHINE): boolean {
 }
 
 /** How to wait for a lock, and when its holder counts as dead. */
-export interface LockOptions {
+interface LockOptions {
   readonly waitMs: number;
   /** The approximate pause between two tries. */
   readonly pollMs: number;

@@ -3,7 +3,7 @@ import { type ChildProcess, type ForkOptions, fork } from 'node:child_process';
 import os from 'node:os';
 
 /** Node's options, and a priority from 0 (normal) to 19 (lowest). */
-export interface ProgramOptions extends ForkOptions {
+interface ProgramOptions extends ForkOptions {
   readonly niceness?: number;
 }
 

@@ -21,7 +21,7 @@ export const HELPERS = {
 } as const;
 
 /** The limits of the jobs of a process. */
-export interface JobProcessLimits {
+interface JobProcessLimits {
   /** The CPU time of one job. If the system does not report it (not Linux), its elapsed time. */
   readonly deadlineMs: number;
   readonly maxHeapMb: number;
@@ -30,7 +30,7 @@ export interface JobProcessLimits {
 }
 
 /** A result, or the limit that a job exceeded and the part of the job that did. */
-export type JobOutcome<Result> =
+type JobOutcome<Result> =
   | { readonly result: Result }
   | { readonly limit: 'time' | 'memory'; readonly part: number };
 

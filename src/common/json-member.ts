@@ -1,7 +1,7 @@
 // Cuts one member out of the text of a JSON object, so that a large file does not have to be parsed, or even read, as a whole.
 
 /** The text of a member's value. `incomplete`: the text ends before the member does. Undefined: the object lacks the member. */
-export type JsonMember = { readonly text: string } | 'incomplete' | undefined;
+type JsonMember = { readonly text: string } | 'incomplete' | undefined;
 
 /** One token of JSON: a string, a bracket, a comma, a colon, or any other value. */
 const TOKEN = /\s*("(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+)/suy;

@@ -14,7 +14,7 @@ const COMMA = 0x2c;
 const LOWER_U = 0x75;
 
 /** The bounds of a scan, and its callbacks. An error that they throw ends the scan. */
-export interface JsonBounds {
+interface JsonBounds {
   readonly maxDepth: number;
   /** The most members of all objects together. An empty object counts as one. Default: no limit. */
   readonly maxMembers?: number;

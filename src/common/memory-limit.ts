@@ -37,7 +37,7 @@ export interface MemoryBudget {
 }
 
 /** A cgroup of this process that accounts for memory, with its parents. */
-export interface MemoryGroup {
+interface MemoryGroup {
   readonly version: 1 | 2;
   /** The process's own group first, then each visible parent. */
   readonly folders: readonly string[];

@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Logger } from './log.ts';
 
 /** The process that owns the folder, and how to tell that others have ended. */
-export interface ProcessFolderOptions {
+interface ProcessFolderOptions {
   /** A unique name of this process. */
   readonly owner: string;
   /** Whether the process of that name has certainly ended. */

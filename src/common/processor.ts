@@ -17,7 +17,7 @@ const FEATURES = {
 export type ProcessorFeature = (typeof FEATURES)[keyof typeof FEATURES];
 
 /** The CPU of this machine. */
-export interface Processor {
+interface Processor {
   /** For example `AMD EPYC`; `unknown` if the system does not report it. */
   readonly model: string;
   /** Logical cores that this process may use. */

@@ -11,7 +11,7 @@ export interface Caller {
 }
 
 /** The limits of a queue, and its refusal. */
-export interface TurnQueueOptions {
+interface TurnQueueOptions {
   /** The most tasks of all tenants. */
   readonly maxWaiting: number;
   /** The most tasks of one tenant. Default: half of all. */

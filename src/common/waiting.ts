@@ -20,7 +20,7 @@ export const systemClock: Clock = {
 };
 
 /** The signal that ends a wait early, and the clock. */
-export interface WaitOptions {
+interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
   readonly clock?: Clock;
 }
@@ -155,7 +155,7 @@ export function backoffMs(
 }
 
 /** When `retry` retries. */
-export interface RetryOptions extends Backoff, WaitOptions {
+interface RetryOptions extends Backoff, WaitOptions {
   /** The most tries. Default: no limit. */
   readonly maxTries?: number;
   /** Whether a retry may help. Called after each failed try but the last. Default: always. */

@@ -50,7 +50,7 @@ import {
 export type { Aliases, AliasPointer, Garbage, VersionManifest };
 
 /** An adapter folder to publish. */
-export interface PushRequest extends Omit<DefaultSources, 'own'> {
+interface PushRequest extends Omit<DefaultSources, 'own'> {
   readonly directory: string;
   readonly name: string;
   /** The base to check the adapter against, and to record. Undefined means neither. */

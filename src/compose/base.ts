@@ -14,7 +14,7 @@ export const DEFAULT_MODELS = ['smollm2-135m-instruct', 'smollm2-135m-instruct-q
 const ARTIFACT_FILE = 'lorikeet.json';
 
 /** Where bases are looked for. */
-export interface BaseSources {
+interface BaseSources {
   /** The folder of imported models, by name. */
   readonly modelsDir: string;
   /** The bundled toy model, which needs no network. */

@@ -14,10 +14,10 @@ import {
 } from '../tenants/keys-file.ts';
 
 /** A key in the form that may be shown: without its secret and its hash. */
-export type ShownKey = Omit<KeyEntry, 'sha256'>;
+type ShownKey = Omit<KeyEntry, 'sha256'>;
 
 /** A key that was just created. Its text is not stored anywhere. */
-export interface CreatedKey {
+interface CreatedKey {
   readonly entry: ShownKey;
   readonly text: string;
   /** The keys file. */
@@ -25,7 +25,7 @@ export interface CreatedKey {
 }
 
 /** A key to create. */
-export interface KeyRequest {
+interface KeyRequest {
   readonly tenant: string;
   /** A note that tells keys apart. */
   readonly name: string | undefined;

@@ -19,7 +19,7 @@ import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 
 /** The weights mode, the shape and type of the KV cache, and one kind of adapter. */
-export interface ServedShape {
+interface ServedShape {
   readonly weights: WeightsMode;
   readonly kv: KvType;
   readonly slots: number;
@@ -29,7 +29,7 @@ export interface ServedShape {
 }
 
 /** Sizes in bytes. */
-export interface ServingSize {
+interface ServingSize {
   /** The weights, mapped from the serving files. */
   readonly base: number;
   /** The KV cache of one token. */
@@ -64,7 +64,7 @@ export function servingSize(
 }
 
 /** The flags of `lorikeet size` that are not settings, as the user wrote them. */
-export interface SizeRequest {
+interface SizeRequest {
   /** A config.json, in place of an imported model. */
   readonly configFile: string | undefined;
   readonly rank: string;
@@ -128,7 +128,7 @@ function parseTargets(text: string | undefined, known: readonly TargetName[]): T
 }
 
 /** The outcome of reading one folder in full. */
-export interface FolderCheck {
+interface FolderCheck {
   readonly folder: string;
   /** A description of the damage. Undefined if the folder is intact. */
   readonly damage?: string;

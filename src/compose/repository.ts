@@ -84,7 +84,7 @@ interface TenantRepository {
 }
 
 /** A name, and a version or alias of it. */
-export interface AdapterReference {
+interface AdapterReference {
   readonly name: string;
   readonly selector: Selector;
 }

@@ -36,7 +36,7 @@ export interface ServingAdapters {
 }
 
 /** The parts of a server that its adapters need. */
-export interface ServingAdaptersOptions {
+interface ServingAdaptersOptions {
   readonly base: BaseModel;
   /** The folder of the demo adapters. Undefined if they are not served. */
   readonly demoDir: string | undefined;
@@ -118,7 +118,7 @@ export function demoNames(dir: string): string[] {
 }
 
 /** The parts of a server that load adapters ahead of requests. */
-export type PreloadDeps = Pick<AppOptions, 'registry' | 'localAdapters' | 'client' | 'log'>;
+type PreloadDeps = Pick<AppOptions, 'registry' | 'localAdapters' | 'client' | 'log'>;
 
 /** Loads adapters, named `NAME` or `TENANT/NAME`, and keeps them longest. Never rejects: failures are logged. */
 export async function preloadAdapters(names: readonly string[], deps: PreloadDeps): Promise<void> {

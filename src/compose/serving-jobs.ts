@@ -29,7 +29,7 @@ export interface ServingJobs {
 }
 
 /** The parts of a server that its jobs need. */
-export interface ServingJobsOptions {
+interface ServingJobsOptions {
   readonly artifact: ArtifactDescription;
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;

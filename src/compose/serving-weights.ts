@@ -20,7 +20,7 @@ const MIN_BYTES_PER_SECOND = 16 * 2 ** 20;
 const FULL_CHECK_SECONDS = 45;
 
 /** The artifact that serving files are built from, and their folder. */
-export interface ServingWeightsOptions extends ServingCache {
+interface ServingWeightsOptions extends ServingCache {
   /** The artifact's folder. */
   readonly artifactDir: string;
   /** The artifact's digest. */

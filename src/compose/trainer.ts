@@ -44,7 +44,7 @@ import type { ProgramContext, Reporter } from './context.ts';
 import { explainStoreError, findVersion, openRepository } from './repository.ts';
 
 /** How the trainer process communicates with its parent. */
-export interface TrainerChannel {
+interface TrainerChannel {
   send(message: TrainerMessage): void;
   /** Aborted to pause a run after its step. */
   readonly signal: AbortSignal;

@@ -21,7 +21,7 @@ export interface EngineInfo {
 }
 
 /** Totals since the engine started. */
-export interface EngineTotals {
+interface EngineTotals {
   steps: number;
   promptTokens: number;
   generatedTokens: number;

@@ -36,7 +36,7 @@ export type Constraint =
   | TagsConstraint;
 
 /** Text with tags, such as tool calls, whose content is constrained. */
-export interface TagsConstraint {
+interface TagsConstraint {
   readonly kind: 'tags';
   /**
    * Texts that begin tags, each the start of one or more `begin`. Between tags, any text without them is allowed. Empty:

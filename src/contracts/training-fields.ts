@@ -8,7 +8,7 @@ import { TRAINING_SETTINGS } from './training-settings.ts';
 type Table = typeof TRAINING_SETTINGS;
 
 /** A key of a job file. */
-export type TrainingKey = keyof Table;
+type TrainingKey = keyof Table;
 
 type JobShape = {
   [Key in TrainingKey]: Table[Key] extends { default: unknown }

@@ -26,7 +26,7 @@ export interface PlanRequest {
 }
 
 /** A request to merge an adapter into its base. */
-export interface MergeRequest {
+interface MergeRequest {
   readonly model: string;
   /** A PEFT folder. */
   readonly adapter: string;
@@ -36,7 +36,7 @@ export interface MergeRequest {
 }
 
 /** The folder in which a named run publishes its adapter. Absent: the job's, or else the store. */
-export interface Publishing {
+interface Publishing {
   readonly adaptersDir: string | undefined;
 }
 
@@ -225,7 +225,7 @@ export interface JobPlan {
 }
 
 /** The progress of an import that the run needs first. */
-export interface ProgressMessage {
+interface ProgressMessage {
   readonly type: 'progress';
   readonly phase: string;
   readonly done: number;

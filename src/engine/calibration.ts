@@ -26,7 +26,7 @@ const CHUNK_TOKENS = 256;
 const STOP_POLL_MS = 100;
 
 /** How a model reads the tokens. */
-export interface ReadingOptions {
+interface ReadingOptions {
   readonly runtime?: RuntimeOptions;
   /** Ends the reading, even during a run, which rejects with an `AbortError`. */
   readonly signal?: AbortSignal;

@@ -36,7 +36,7 @@ export interface GraphLayout {
 }
 
 /** The options that apply to all graphs of a model. */
-export interface SessionsOptions {
+interface SessionsOptions {
   readonly runtime?: RuntimeOptions;
   readonly memory?: ModelMemory;
   /** Runs with at least this many token rows use the per-token form of the linears. Default: none. */

@@ -37,7 +37,7 @@ const ALONE_FROM_BYTES = 1e9;
 export type Int8Scales = 'blocks' | 'rows' | 'mixed';
 
 /** A base as it is served. */
-export interface ServedBase {
+interface ServedBase {
   readonly weights: WeightsMode;
   readonly provider: Provider;
   /** The size of its weights in one form. */

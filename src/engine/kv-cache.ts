@@ -16,7 +16,7 @@ export interface KvLayer {
 }
 
 /** The size of a cache, and the type of its elements. */
-export interface KvShape {
+interface KvShape {
   readonly slotCount: number;
   readonly maxSeqLength: number;
   readonly type: KvType;

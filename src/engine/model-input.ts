@@ -20,7 +20,7 @@ export type LoraInput =
   | { readonly kind: 'grouped'; readonly plan: GroupPlan };
 
 /** A run over part of the tokens of another run. */
-export interface PartialRun {
+interface PartialRun {
   readonly input: ModelInput;
   /** The rows of the whole run that this run outputs, in order. If empty, its output is not used. */
   readonly rows: readonly number[];

@@ -18,7 +18,7 @@ import { type LoraInput, type ModelInput, splitRun } from './model-input.ts';
 import { HiddenOutputs, LogitsOutputs, type RowOutputs } from './row-outputs.ts';
 
 /** The parts of a served model that a run uses. */
-export interface RunnerParts {
+interface RunnerParts {
   readonly config: DecoderConfig;
   readonly sessions: GraphSessions;
   readonly cache: KvCache;

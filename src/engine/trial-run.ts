@@ -12,7 +12,7 @@ const TOO_FEW_THREADS =
   'The system allows no more threads. Raise the limit of processes (ulimit -u, or pids.max of the container), or lower --threads.';
 
 /** A base as it is about to be served. */
-export interface Trial {
+interface Trial {
   readonly runner: ModelRunner;
   readonly cache: KvCache;
   readonly servingDir: string;

@@ -5,7 +5,7 @@ import { FileError } from '../common/errors.ts';
 import { endOfString } from '../common/json-scan.ts';
 
 /** A tensor's entry in the header. */
-export interface HeaderEntry {
+interface HeaderEntry {
   readonly dtype: string;
   readonly shape: readonly number[];
   /** [begin, end) in bytes from the end of the header. */
@@ -13,7 +13,7 @@ export interface HeaderEntry {
 }
 
 /** A parsed header. */
-export interface HeaderJson {
+interface HeaderJson {
   readonly entries: Map<string, HeaderEntry>;
   readonly metadata: Record<string, string>;
 }

@@ -25,7 +25,7 @@ import {
 export { ADAPTER_LIMITS, BASE_LIMITS, type SafetensorsLimits } from './safetensors-header.ts';
 
 /** A parsed file. */
-export interface Safetensors {
+interface Safetensors {
   /** Views of the parsed bytes, at any alignment. */
   readonly tensors: Map<string, Tensor>;
   readonly metadata: Record<string, string>;

@@ -7,7 +7,7 @@ import { compileConstraint } from './constraint.ts';
 const MAX_TRIES = 10_000;
 
 /** Checks completions against one constraint. */
-export type AnswerCheck = (text: string) => boolean;
+type AnswerCheck = (text: string) => boolean;
 
 /**
  * Returns the check of a constraint. JSON may contain any white space, and its members may come in any order. Throws

@@ -42,7 +42,7 @@ const MAX_HEAP_MB = 256;
 const MAX_REMEMBERED = 16;
 
 /** The settings of a compiler. */
-export interface CompilerOptions {
+interface CompilerOptions {
   /** The number of outcomes to keep, for small and for large constraints. */
   readonly maxRemembered?: number;
   /** The time limit of a large constraint. */

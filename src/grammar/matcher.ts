@@ -27,7 +27,7 @@ interface ForcedTokens {
 }
 
 /** A cache of the tokens that states allow. */
-export interface AllowedTokens {
+interface AllowedTokens {
   get(state: State): TokenSet | undefined;
   set(state: State, tokens: TokenSet): unknown;
 }

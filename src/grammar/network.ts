@@ -18,7 +18,7 @@ interface CallEdge {
 }
 
 /** A node inside a rule. */
-export interface NetworkNode {
+interface NetworkNode {
   bytes: ByteEdge[];
   skips: number[];
   calls: CallEdge[];

@@ -12,7 +12,7 @@ import {
 } from './text-pattern.ts';
 
 /** A bound of a number. */
-export interface Bound {
+interface Bound {
   readonly value: number;
   readonly isExclusive: boolean;
 }

@@ -15,7 +15,7 @@ import {
 } from './text-pattern.ts';
 
 /** A declared member of an object. */
-export interface Member {
+interface Member {
   readonly name: string;
   readonly isRequired: boolean;
   readonly value: TextPattern;

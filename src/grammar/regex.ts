@@ -10,7 +10,7 @@ import {
 } from './text-pattern.ts';
 
 /** The encoding of characters, and whether the expression is a search. */
-export interface RegexOptions {
+interface RegexOptions {
   /** Default: characters are written unchanged. */
   toPattern?: (ranges: readonly CharRange[]) => TextPattern;
   /** Whether the expression may match a part of the text, unless it has anchors. Default: it must match the whole text. */

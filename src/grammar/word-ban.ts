@@ -30,7 +30,7 @@ export interface BanState {
 }
 
 /** A cache of the forbidden tokens by state. */
-export type ForbiddenTokens = Pick<LRUCache<BanState, ReadonlySet<number>>, 'get' | 'set'>;
+type ForbiddenTokens = Pick<LRUCache<BanState, ReadonlySet<number>>, 'get' | 'set'>;
 
 /** Banned words, compiled for a model's tokens. Sequences share it. */
 export class WordBan implements TokenReader<BanState> {

@@ -24,7 +24,7 @@ import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
 const TORCH_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
 /** The tensors of a quantized linear layer other than its packed codes. Together they are 1/64 of the weights' size. */
-export type Companions = Map<string, Tensor>;
+type Companions = Map<string, Tensor>;
 
 const stateSuffix = '.quant_state.bitsandbytes__nf4';
 const positive = z.number().int().positive();

@@ -3,7 +3,7 @@
 import type { FamilyName } from '../model/families.ts';
 
 /** Reads a number from the metadata, by its key without the architecture. Undefined if it is absent. */
-export type ReadNumber = (key: string) => number | undefined;
+type ReadNumber = (key: string) => number | undefined;
 
 /** An architecture of GGUF files. */
 export interface Architecture {

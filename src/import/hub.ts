@@ -30,7 +30,7 @@ export interface HubOptions {
 }
 
 /** Options of `fetchSnapshot`. */
-export interface SnapshotOptions {
+interface SnapshotOptions {
   readonly hub: HubOptions;
   readonly onBytes?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;

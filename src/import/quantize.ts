@@ -25,7 +25,7 @@ import {
 import { isLinearWeight } from './checkpoint.ts';
 
 /** Options of `quantizedView`. */
-export interface QuantizeOptions {
+interface QuantizeOptions {
   readonly doubleQuantization: boolean;
   /** Called with the size of each linear after it is read. Reports progress, or throws to stop. */
   readonly onLinear: (byteLength: number) => Promise<void>;

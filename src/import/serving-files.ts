@@ -53,7 +53,7 @@ export interface Calibration {
 }
 
 /** Options of the functions that build serving files. */
-export interface ServingFilesOptions extends ServingCache {
+interface ServingFilesOptions extends ServingCache {
   /** For `int8`. Without it the files contain no per-token form. */
   calibration?: Calibration;
   /** Called with the linears that keep their per-block form because the per-token form is not precise enough. */

@@ -30,10 +30,10 @@ import { unpackCheckpoint } from './packed/unpack.ts';
 import { denseView, keptView, quantizedView } from './quantize.ts';
 
 /** A step of an import. */
-export type ImportPhase = 'download' | 'quantize' | 'write';
+type ImportPhase = 'download' | 'quantize' | 'write';
 
 /** The progress of a phase. */
-export interface ImportProgress {
+interface ImportProgress {
   readonly phase: ImportPhase;
   /** Bytes. */
   readonly done: number;

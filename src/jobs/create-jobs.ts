@@ -41,7 +41,7 @@ export interface JobsOptions {
 }
 
 /** A server's limits, most of them per tenant. */
-export interface JobLimits {
+interface JobLimits {
   /** The most files of one tenant. */
   readonly maxFiles: number;
   /** The most bytes in one tenant's files. */
@@ -53,14 +53,14 @@ export interface JobLimits {
 }
 
 /** The owner of this server's leases. */
-export interface LeaseOwner {
+interface LeaseOwner {
   readonly name: string;
   /** Whether the owner of a lease is known to be gone for good. */
   readonly isGone: (owner: string) => boolean;
 }
 
 /** Intervals in milliseconds. */
-export interface JobTiming {
+interface JobTiming {
   /** A lease that is not renewed for this long has expired. */
   readonly leaseMs: number;
   /** Between renewals of a lease. Also the longest delay of a client action that another server accepted. */

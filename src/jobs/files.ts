@@ -30,10 +30,10 @@ const metaSchema = z.object({
 /** The metadata of a file. */
 export type FileMeta = z.infer<typeof metaSchema>;
 /** The purpose of a file, as in OpenAI's API. */
-export type FilePurpose = FileMeta['purpose'];
+type FilePurpose = FileMeta['purpose'];
 
 /** A file to create. */
-export interface NewFile {
+interface NewFile {
   readonly source: PutSource;
   readonly byteSize: number;
   readonly filename: string;
@@ -44,7 +44,7 @@ export interface NewFile {
 }
 
 /** Selects a page of a tenant's files. */
-export interface FileQuery extends PageQuery {
+interface FileQuery extends PageQuery {
   readonly purpose?: string | undefined;
   readonly order: 'asc' | 'desc';
 }

@@ -17,7 +17,7 @@ import type { RunArchive } from './run-archive.ts';
 import type { TrainerJob } from './runner.ts';
 
 /** The part of the context that job folders use. */
-export type FolderContext = Pick<JobsContext, 'root' | 'base' | 'files' | 'repository'>;
+type FolderContext = Pick<JobsContext, 'root' | 'base' | 'files' | 'repository'>;
 
 /** A file or adapter that the job needs is gone, so the job fails. */
 export class InputFault extends Error {

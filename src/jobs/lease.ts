@@ -113,7 +113,7 @@ export class JobLease {
 }
 
 /** The clock and the limits of a `LeaseWatch`. */
-export interface LeaseWatchOptions {
+interface LeaseWatchOptions {
   /** Monotonic milliseconds. */
   readonly now: () => number;
   readonly leaseMs: number;

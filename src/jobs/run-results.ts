@@ -23,7 +23,7 @@ import { checkpointAlias, checkpointModel, fineTunedModel, shortId } from './nam
 import { checkpointMetrics, type RunJournal } from './run-journal.ts';
 
 /** A published result, and the events that report it. */
-export interface PublishedResult {
+interface PublishedResult {
   readonly result: NonNullable<JobRecord['result']>;
   readonly events: readonly NewEvent[];
 }

@@ -34,7 +34,7 @@ export interface RunRequest {
  *   ends as `detached`, and the next holder of the lease receives all its messages again. A child process cannot outlive its
  *   server: it is killed, the run ends as `lost`, and its last checkpoint is good. Pause it first if there is time.
  */
-export type StopReason = 'pause' | 'cancel' | 'detach';
+type StopReason = 'pause' | 'cancel' | 'detach';
 
 /** One signal per reason. A pause can be followed by a cancel or a detach. */
 export type StopSignals = Readonly<Record<StopReason, AbortSignal>>;

@@ -30,7 +30,7 @@ import { type RunEnd, type RunRequest, RunStop } from './runner.ts';
 import type { JobTask } from './worker.ts';
 
 /** A part of a run that an observer measures. */
-export type RunPhase = 'prepare' | 'checkpoint' | 'archive' | 'publish';
+type RunPhase = 'prepare' | 'checkpoint' | 'archive' | 'publish';
 
 /** Observes the progress of a run. */
 export interface RunObserver {

@@ -28,10 +28,10 @@ export const KV_INPUTS = {
 
 export const KV_HALVES = ['key', 'value'] as const;
 /** Keys or values. */
-export type KvHalf = (typeof KV_HALVES)[number];
+type KvHalf = (typeof KV_HALVES)[number];
 
 /** Query, keys and values, each [B, S, width]; or all three packed in the query's operand. */
-export interface QueryKeyValue {
+interface QueryKeyValue {
   readonly query: Value;
   readonly key?: Value | undefined;
   readonly value?: Value | undefined;

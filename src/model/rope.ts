@@ -14,7 +14,7 @@ export interface Rope {
 }
 
 /** The properties of the model that a rotary embedding depends on. */
-export interface RopeContext {
+interface RopeContext {
   readonly theta: number;
   /** The number of rotated channels per head. */
   readonly rotaryDim: number;

@@ -24,7 +24,7 @@ const ROW_INPUTS: Readonly<
 };
 
 /** A fused linear [out, in] in per-token form. */
-export interface RowMatrix {
+interface RowMatrix {
   /** int8 [in, out], smoothed. Rows of float inputs are zero. */
   readonly values: ServingTensor;
   /** float32 [out] */
@@ -36,7 +36,7 @@ export interface RowMatrix {
 }
 
 /** The inputs of a linear that stay floats. */
-export interface FloatInputs {
+interface FloatInputs {
   /** int64 [count] */
   readonly indices: ServingTensor;
   /** float32 [count, out] */

@@ -26,7 +26,7 @@ import { type FusedLinear, fusedTargets, partWidths, TARGET_MODULES } from './ta
 import { addTopLogits } from './top-logits.ts';
 
 /** The model, its limits, and the layout of its adapters. */
-export interface ServingGraphOptions {
+interface ServingGraphOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
   /** Positions of the cache and of the rotary tables. */

@@ -21,7 +21,7 @@ export const WEIGHTS_MODES = ['int8', 'int4', 'nf4', 'f32'] as const;
 export type WeightsMode = (typeof WEIGHTS_MODES)[number];
 
 /** The format of a matrix at run time. */
-export type MatrixForm = 'q8' | 'q4' | 'nf4' | 'f32';
+type MatrixForm = 'q8' | 'q4' | 'nf4' | 'f32';
 
 /** `q8` and `nf4` have one scale per 64 values. */
 export const BLOCK_SIZE = 64;

@@ -3,7 +3,7 @@ import type { DecoderConfig } from './config.ts';
 import type { FamilyTraits } from './families.ts';
 
 /** A linear layer of a decoder block. */
-export interface TargetModule {
+interface TargetModule {
   /** The module's path inside its layer, as transformers names it. */
   readonly path: string;
   readonly fused: FusedLinear;

@@ -39,7 +39,7 @@ export interface GraphNode {
 }
 
 /** An input, output or weight of a graph. */
-export interface GraphValue {
+interface GraphValue {
   readonly name: string;
   readonly type: ElementType;
   readonly dims: Dims;

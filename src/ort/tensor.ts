@@ -57,7 +57,7 @@ export interface Memory {
 }
 
 /** Device memory. Its address may be an opaque handle (a WGPUBuffer), so no offset can be added to it. */
-export interface DeviceAllocation {
+interface DeviceAllocation {
   /** The `OrtMemoryInfo *`, which lives as long as the process. */
   readonly info: bigint;
   /** Used by the owner and by the tensors over the memory. */

@@ -2,7 +2,7 @@
 // answers. Pure: touches no element.
 
 /** A call of a function. Its arguments are the text of a JSON object. @typedef {{ id: string, name: string, arguments: string }} Call */
-/** What a text field means. Without a problem and a value it is empty. @typedef {{ value?: unknown, problem: string }} Reading */
+/** The meaning of a text field. Without a problem and a value it is empty. @typedef {{ value?: unknown, problem: string }} Reading */
 /** @typedef {{ isValid: boolean, text: string }} Validity */
 /** @typedef {NonNullable<import('../contracts/openai.ts').ChatCompletionChunk['choices'][number]['delta']['tool_calls']>} CallDeltas */
 

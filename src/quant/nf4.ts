@@ -26,7 +26,7 @@ export const NF4_CODEBOOK = Float32Array.of(
 export const NF4_BLOCK = 64;
 
 /** A quantized matrix. */
-export interface Nf4 {
+interface Nf4 {
   /** [ceil(count / 2)]: two codes per byte, the first in the high nibble. An odd count ends with code 7. */
   readonly packed: Uint8Array;
   /** [ceil(count / 64)]: the largest magnitude of each block. The last block can be shorter. */

@@ -9,7 +9,7 @@ const ALPHA = 0.6;
 const SMALLEST = 1e-5;
 
 /** A linear [out, in], prepared. x W = (x * factors) (smoothed) + x[floatInputs] floatValues. */
-export interface SmoothedLinear {
+interface SmoothedLinear {
   /** The matrices [out, in], smoothed in place. Columns of float inputs are zero. */
   readonly matrices: readonly Float32Array[];
   /** [in] */

@@ -25,7 +25,7 @@ interface Drain {
 }
 
 /** The limits on the adapters that run in the same step. */
-export interface AdapterLimitOptions {
+interface AdapterLimitOptions {
   readonly maxActive: number;
   /** The prompt tokens of one step. */
   readonly prefillChunk: number;
@@ -36,7 +36,7 @@ export interface AdapterLimitOptions {
 }
 
 /** The moment of a choice. */
-export interface ChoiceTime {
+interface ChoiceTime {
   readonly step: number;
   readonly nowMs: number;
 }

@@ -56,7 +56,7 @@ interface TenantCount extends Count {
 }
 
 /** The limits, the slots and the clock of an admission. */
-export interface AdmissionOptions {
+interface AdmissionOptions {
   readonly limits: AdmissionLimits;
   /** Called only once the engine has been ready. */
   readonly slots: () => Slots;

@@ -28,7 +28,7 @@ import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 export type EngineListener = (event: EngineEvent) => void;
 
 /** The known facts about a request that has no sequences yet. */
-export interface QueueEntry extends Pick<Waiting, 'maxTokens' | 'time'> {
+interface QueueEntry extends Pick<Waiting, 'maxTokens' | 'time'> {
   readonly tenant: Pick<TenantShare, 'id' | 'weight'>;
 }
 

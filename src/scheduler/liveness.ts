@@ -41,7 +41,7 @@ const STALL_MS = 4_000;
 const SILENCE_STALL_MS = 4_000;
 
 /** A `Watchdog`'s time limits, inputs and callbacks. */
-export interface WatchdogOptions {
+interface WatchdogOptions {
   /** Includes runs of earlier engine processes, because the times describe this machine. */
   readonly runTimes: RunTimes;
   /** How long a run of unknown size may take. */

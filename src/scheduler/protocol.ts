@@ -18,7 +18,7 @@ export type SequenceId = number & { readonly __sequence: true };
 export type PrefetchId = number & { readonly __prefetch: true };
 
 /** The fastest tier that held an adapter: a slot of the engine, the cache in memory, or the local disk. */
-export type CacheTier = 'slot' | 'ram' | 'disk';
+type CacheTier = 'slot' | 'ram' | 'disk';
 
 /** A message to the engine process. */
 export type ToEngine =

@@ -18,7 +18,7 @@ export interface InFlight extends Suspect {
 }
 
 /** An adapter or a request that is refused. */
-export interface Quarantined {
+interface Quarantined {
   readonly id: string;
   readonly kind: 'adapter' | 'request';
   readonly crashes: number;

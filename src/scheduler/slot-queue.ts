@@ -6,7 +6,7 @@ import { copyCost, type Prefixes } from './prefixes.ts';
 import { type Sequence, toPrefillBatch } from './sequence.ts';
 
 /** The limits of a queue, and the policies that it consults. */
-export interface SlotQueueOptions {
+interface SlotQueueOptions {
   readonly slotCount: number;
   /** How many slots are reserved for tenants below their share of the others. */
   readonly reservedSlots: number;
@@ -19,7 +19,7 @@ export interface SlotQueueOptions {
 }
 
 /** The step in which a slot is given. */
-export interface Admitting {
+interface Admitting {
   /** The sequences that own slots. */
   readonly started: readonly Sequence[];
   /** The started sequences that are in prefill. */

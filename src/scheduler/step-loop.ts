@@ -25,7 +25,7 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import { RunAnnouncer } from './run-announcer.ts';
+import { RunAnnouncer } from './run-times.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
   type CreateBan,

@@ -13,7 +13,7 @@ import {
   type SlotId,
 } from '../engine/batch.ts';
 import type { SequenceId } from './protocol.ts';
-import type { RunAnnouncer } from './run-announcer.ts';
+import type { RunAnnouncer } from './run-times.ts';
 import type { StepEngine } from './step-loop.ts';
 import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
 

@@ -9,7 +9,7 @@ import type { Setting } from './setting.ts';
 import { SETTINGS } from './settings.ts';
 
 /** The name of a setting in `SETTINGS`. */
-export type SettingName = keyof typeof SETTINGS;
+type SettingName = keyof typeof SETTINGS;
 const NAMES = Object.keys(SETTINGS) as SettingName[];
 
 const schema = z.object(

@@ -15,7 +15,7 @@ export interface EngineReading {
 }
 
 /** The base, as metrics describe it. */
-export interface ServedFacts {
+interface ServedFacts {
   /** Its name. */
   readonly id: string;
   readonly maxSeqLength: number;

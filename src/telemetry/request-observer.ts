@@ -7,7 +7,7 @@ import type { Metrics } from './metrics.ts';
 import type { AdapterUse, RequestTrace, SequenceTimes } from './request-trace.ts';
 
 /** The facts about a generation that its metrics need. */
-export interface RequestFacts {
+interface RequestFacts {
   readonly operation: GenAiOperation;
   readonly tenant: string;
   /** The tokens of each prompt, counted once for all its sequences. */
@@ -15,7 +15,7 @@ export interface RequestFacts {
 }
 
 /** The labels of a generation. */
-export interface RequestLabels {
+interface RequestLabels {
   readonly tenant: string;
   /** Undefined for the base. */
   readonly adapter: { readonly tenant: string; readonly adapter: string } | undefined;
@@ -28,7 +28,7 @@ type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } 
 };
 
 /** The dependencies of an observer. */
-export interface RequestObserverOptions {
+interface RequestObserverOptions {
   readonly metrics: Metrics;
   readonly facts: RequestFacts;
   readonly modelName: string;

@@ -45,7 +45,7 @@ export interface SequenceTimes {
 }
 
 /** The end of a generation. */
-export interface RequestEnd {
+interface RequestEnd {
   /** `ok`, `aborted` or the error's code. */
   readonly outcome: string;
   readonly outputTokens: number;

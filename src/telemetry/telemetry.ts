@@ -25,7 +25,7 @@ const MAX_SHOWN = 32;
 const SEPARATOR = '/';
 
 /** The base that metrics describe, and clocks. */
-export interface TelemetryOptions {
+interface TelemetryOptions {
   /** The base's name. */
   readonly id: string;
   readonly baseDigest: string;
@@ -54,7 +54,7 @@ export interface ShownAdapter {
 }
 
 /** An HTTP request, for its span. */
-export interface ArrivedRequest {
+interface ArrivedRequest {
   readonly name: string;
   readonly attributes: SpanAttributes;
   header(name: string): string | undefined;
@@ -192,7 +192,7 @@ const USES_PER_PLACE = 256;
 const LEAD = 2;
 
 /** The number of shown values. */
-export interface TopLabelsOptions {
+interface TopLabelsOptions {
   /** The most values to show. */
   readonly places: number;
   /** Called when a value is no longer shown, because its series must be deleted. */

@@ -10,7 +10,7 @@ const ID_BYTES = 6;
 const SECRET_BYTES = 32;
 
 /** A new key. */
-export interface ApiKey {
+interface ApiKey {
   readonly id: string;
   /** The whole key, which is secret. */
   readonly text: string;

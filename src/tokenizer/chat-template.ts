@@ -19,7 +19,7 @@ import {
 import type { Tokenizer } from './tokenizer.ts';
 
 /** A conversation as text and token ids. */
-export interface RenderedChat {
+interface RenderedChat {
   ids: number[];
   text: string;
 }

@@ -50,7 +50,7 @@ export interface Tokenizer {
 }
 
 /** Values from files other than tokenizer.json and tokenizer_config.json. */
-export interface TokenizerExtra {
+interface TokenizerExtra {
   eosTokenIds?: readonly number[];
   chatTemplate?: string;
 }

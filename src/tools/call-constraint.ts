@@ -5,7 +5,7 @@ import type { FunctionTool } from '../contracts/tools.ts';
 import type { ToolFormat } from './formats.ts';
 
 /** The calls that a completion may contain. */
-export interface CallRules {
+interface CallRules {
   /** `auto`: any number of calls, including none. `required`: at least one, and no other text. */
   readonly mode: 'auto' | 'required';
   /** Whether there is at most one. */

@@ -19,7 +19,7 @@ export interface CallParser {
 }
 
 /** The calls to expect. */
-export interface CallParserOptions {
+interface CallParserOptions {
   /** The functions that can be called. A call of any other function is content. */
   readonly names: readonly string[];
   /** The most calls. Text after them is dropped. */

@@ -6,7 +6,7 @@ const ARGUMENT_KEYS: ReadonlySet<string> = new Set(['arguments', 'parameters']);
 const SPACE = /\s/u;
 
 /** Receives a call while it is being read. */
-export interface CallReceiver {
+interface CallReceiver {
   /** Whether there is a function of this name. If not, the text is not a call. */
   accepts(name: string): boolean;
   /** Called once, before the first arguments. */

@@ -39,7 +39,7 @@ export interface ToolPlan {
 }
 
 /** How the model calls tools. */
-export interface CallingModel {
+interface CallingModel {
   readonly format: ToolFormat;
   /** The format's tags that are control tokens of the model, with their ids. */
   readonly tagIds: ReadonlyMap<string, number>;

@@ -110,7 +110,11 @@ async function train() {
   const { id } = await send('/fine_tuning/jobs', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'base', training_file: file.id, hyperparameters: { n_epochs: 1 } }),
+    body: JSON.stringify({
+      model: 'base',
+      training_file: file.id,
+      hyperparameters: { n_epochs: 1 },
+    }),
   });
   for (;;) {
     const { status, error } = await send(`/fine_tuning/jobs/${id}`);

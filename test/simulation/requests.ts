@@ -19,7 +19,7 @@ import type { EngineClient, EngineListener } from '../../src/scheduler/client.ts
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import type { Reservation } from '../../src/tenants/rate-limits.ts';
-import { createStopStrings } from '../../src/tokenizer/stop-strings.ts';
+import { createStopStrings } from '../../src/tokenizer/stream-decoder.ts';
 import { codeOfDigest } from './adapters.ts';
 import { ENGINE, referenceTokens } from './engine.ts';
 import type { Reporter } from './parts.ts';

@@ -39,7 +39,7 @@ export interface AdapterTensor {
 }
 
 /** The values at which a tensor changes nothing. */
-export type Neutral =
+type Neutral =
   | { readonly kind: 'zeros' }
   /** The base's weight with the input's name. */
   | { readonly kind: 'base' }

@@ -6,7 +6,7 @@ import { gradientRules, type Rule, type RuleContext } from './rules.ts';
 import { knownDims, type Shapes } from './shapes.ts';
 
 /** The gradients to compute. */
-export interface BackwardRequest {
+interface BackwardRequest {
   /** Value → its known gradient d(loss)/d(value). */
   readonly seeds: ReadonlyMap<Value, Value>;
   readonly wanted: readonly Value[];

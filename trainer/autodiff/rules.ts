@@ -182,7 +182,7 @@ function productGradients(c: RuleContext, add: RuleContext['addGemm']): void {
 }
 
 /** The parts of y = x (W + scaling * B A)ᵀ: x [tokens, in], A [r, in], B [out, r]. */
-export interface LowRankLinear {
+interface LowRankLinear {
   readonly x: Value;
   readonly a: Value;
   readonly b: Value;

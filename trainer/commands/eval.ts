@@ -45,7 +45,7 @@ export interface NamedAdapterFiles {
 }
 
 /** Finds the files that a request names. */
-export interface EvalSources {
+interface EvalSources {
   /** Resolves with a model's folder. */
   findModel(requested: string | undefined): Promise<string>;
   readAdapter(): Promise<NamedAdapterFiles>;
@@ -63,7 +63,7 @@ export interface ServedAdapter {
 }
 
 /** An evaluation card, as data and as text. */
-export interface Evaluation {
+interface Evaluation {
   readonly card: EvaluationCard;
   readonly text: string;
 }

@@ -26,7 +26,7 @@ import {
 } from '../planner/run-plan.ts';
 
 /** The job of a request, and how to find its model. */
-export interface PlanSources {
+interface PlanSources {
   /** The job file's keys, overridden by flags. */
   readonly json: Readonly<Record<string, unknown>>;
   /** Resolves with a model's folder. */

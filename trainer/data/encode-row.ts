@@ -19,7 +19,7 @@ import type { Classes } from './labels.ts';
 export type RowEncoder = (row: TrainingRow) => Example;
 
 /** The model to encode rows for. */
-export interface RowEncoderOptions {
+interface RowEncoderOptions {
   /** Without one, only rows of token ids can be encoded. */
   readonly tokenizer?: Tokenizer | undefined;
   readonly template?: ToolTemplate | undefined;

@@ -4,7 +4,7 @@ import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
 /** Indices of the examples that share one sequence. */
-export type PackedSequence = readonly number[];
+type PackedSequence = readonly number[];
 /** The sequences of a micro-batch. */
 export type MicroBatchPlan = readonly PackedSequence[];
 /** The micro-batches of one optimizer step. */

@@ -52,7 +52,7 @@ export function fingerprint({ ids, labels, weights }: Example): string {
 }
 
 /** The details of a `DatasetError`. `badLines` defaults to the length of `faults`. */
-export type DatasetErrorOptions = Partial<Omit<FileFault, 'file' | 'detail'>>;
+type DatasetErrorOptions = Partial<Omit<FileFault, 'file' | 'detail'>>;
 
 /** A file cannot be used for training. Carries OpenAI's error code. */
 export class DatasetError extends FileError {

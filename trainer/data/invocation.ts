@@ -4,7 +4,7 @@ import type { Language, RowEncoder } from './encode-row.ts';
 import type { Example } from './example.ts';
 
 /** The model whose tokens form the invocation. */
-export interface InvocationModel {
+interface InvocationModel {
   readonly vocabSize: number;
   /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;

@@ -8,7 +8,7 @@ import { DatasetError } from './example.ts';
 import { readLines } from './load-dataset.ts';
 
 /** The label of a row. */
-export type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];
+type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];
 
 /** The classes of a classifier. */
 export interface Classes {

@@ -23,7 +23,7 @@ import {
 } from './example.ts';
 
 /** Counts of a file. */
-export interface DatasetCounts {
+interface DatasetCounts {
   readonly examples: number;
   readonly tokens: number;
   /** Tokens that the loss covers. */

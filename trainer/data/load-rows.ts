@@ -21,7 +21,7 @@ export interface Rows {
 }
 
 /** The settings of a job that choose its rows. */
-export interface RowFiles {
+interface RowFiles {
   readonly data: string;
   readonly validation?: string | undefined;
   /** The share of `data` that is held out for validation. */
@@ -30,7 +30,7 @@ export interface RowFiles {
 }
 
 /** Options of the conversion from rows to examples, and the required number of examples. */
-export interface LoadRowsOptions extends LoadOptions {
+interface LoadRowsOptions extends LoadOptions {
   /** The fewest examples of `data`. */
   readonly minExamples: number;
 }

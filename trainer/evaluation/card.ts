@@ -20,7 +20,7 @@ import {
 } from './losses.ts';
 
 /** An adapter to evaluate. */
-export interface Subject {
+interface Subject {
   /** The model with the adapter's weights in its parameters. */
   readonly model: ProbedModel;
   readonly language: Language | undefined;

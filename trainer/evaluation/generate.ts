@@ -19,7 +19,7 @@ export function promptOf({ ids, labels }: Example): readonly number[] {
 }
 
 /** The conditions that end an answer. */
-export interface GreedyOptions {
+interface GreedyOptions {
   readonly stopIds: readonly number[];
   /** The model's positions. A longer prompt loses its start. */
   readonly maxPositions: number;

@@ -10,14 +10,14 @@ import type { Validation } from '../run/metrics.ts';
 import type { LossSums, Parameter, ProbedModel, TrainModel } from '../types.ts';
 
 /** The losses of the base without the adapter. Null if there was no data. */
-export interface BaseLosses {
+interface BaseLosses {
   readonly validation: Validation | null;
   /** Mean loss on the fixed text, in nats. */
   readonly textLoss: number | null;
 }
 
 /** The data to measure the base on. */
-export interface BaseProbes {
+interface BaseProbes {
   readonly validation: Dataset | undefined;
   /** The fixed text. Undefined if the model has no tokenizer, or for a classifier. */
   readonly text: Example | undefined;

@@ -8,7 +8,7 @@ import type { Compute, ModuleUpdate } from '../types.ts';
 import { INPUT_SUFFIX } from './inputs.ts';
 
 /** A linear of a graph, and how its parts are computed. */
-export interface AdaptedLinear {
+interface AdaptedLinear {
   readonly g: GraphBuilder;
   readonly compute: Compute;
   /** Rules that replace the operators' rules. */

@@ -26,7 +26,7 @@ export const SEGMENT = {
 } as const;
 
 /** A tensor that the forward graph saves for the backward graph. */
-export interface SavedValue {
+interface SavedValue {
   readonly name: string;
   readonly dims: Dims;
 }

@@ -41,10 +41,10 @@ export interface AdapterPlan {
 }
 
 /** The base of an adapter. */
-export type PlannedBase = Pick<Artifact, 'config' | 'tensors'>;
+type PlannedBase = Pick<Artifact, 'config' | 'tensors'>;
 
 /** The properties of an adapter that depend on its rows and the tokenizer. */
-export interface RowProperties {
+interface RowProperties {
   /** The token ids of the job's `alora`. */
   readonly invocation?: readonly number[] | undefined;
   /** The names of the classes in the job's rows; undefined if the rows have no labels. */

@@ -85,7 +85,7 @@ function classesOf(
 }
 
 /** The parts of a run that were read from files. */
-export interface RunInputs {
+interface RunInputs {
   readonly method: TrainMethod;
   readonly maxLength: number;
   readonly adapter: AdapterPlan | undefined;

@@ -62,7 +62,7 @@ function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number 
 }
 
 /** The properties of model and rows that settings depend on. */
-export interface ResolveOptions {
+interface ResolveOptions {
   readonly method: TrainMethod;
   readonly maxLength: number;
   readonly stepsPerEpoch: number;

@@ -7,7 +7,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { normVectors } from '../../src/model/serving-weights.ts';
 
 /** The settings of a job that matter here. */
-export interface WholeModuleJob {
+interface WholeModuleJob {
   readonly trainHead?: 'lora' | 'full' | undefined;
   readonly trainEmbeddings?: 'lora' | 'full' | undefined;
   readonly ensureWeightTying?: boolean | undefined;

@@ -6,13 +6,13 @@ import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
 
 /** One line of a method's memory. */
-export interface MemoryLine {
+interface MemoryLine {
   readonly what: string;
   readonly bytes: number;
 }
 
 /** The estimated memory of a training method, in bytes. */
-export interface MethodMemory {
+interface MethodMemory {
   readonly method: 'full' | 'lora' | 'qlora';
   readonly lines: readonly MemoryLine[];
   readonly total: number;
@@ -88,7 +88,7 @@ export function matrixSaving(hidden: number, rank: number) {
 }
 
 /** A method and a rank. */
-export interface Recommendation {
+interface Recommendation {
   readonly method: MethodMemory['method'];
   readonly rank: number;
   readonly reason: string;

@@ -17,7 +17,7 @@ export interface BatchSize {
 }
 
 /** The head of a run: its number of tokens or classes, and whether it is trained. */
-export type PlannedHead = Pick<HeadSpec, 'size' | 'isTrained'>;
+type PlannedHead = Pick<HeadSpec, 'size' | 'isTrained'>;
 
 /** A run and its largest micro-batch. */
 export interface RunShape extends BatchSize {

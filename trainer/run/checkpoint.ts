@@ -45,7 +45,7 @@ const stateSchema = z.object({
 export type RunState = z.infer<typeof stateSchema>;
 
 /** The tensors that a checkpoint saves and restores in place. */
-export interface TrainedState {
+interface TrainedState {
   readonly parameters: readonly Parameter[];
   /** One pair for each parameter. */
   readonly moments: readonly Moments[];

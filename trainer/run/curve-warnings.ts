@@ -3,7 +3,7 @@ import type { Dataset } from '../data/load-dataset.ts';
 import type { StepMetrics } from './metrics.ts';
 
 /** The kinds of problems. */
-export type WarningCode =
+type WarningCode =
   | 'few_examples'
   | 'nothing_to_learn'
   | 'duplicates'

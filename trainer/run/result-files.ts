@@ -27,7 +27,7 @@ import type { StepMetrics } from './metrics.ts';
 import { keepSteps, listSteps, replaceFolder, stepFolder, writeFileDurably } from './run-folder.ts';
 
 /** An adapter and its file format. */
-export interface AdapterToWrite {
+interface AdapterToWrite {
   readonly parameters: readonly StoredParameter[];
   readonly peft: AdapterPlan['peft'];
   /** Values are rounded to nearest, ties to even. */
@@ -113,7 +113,7 @@ export function createSnapshots(dir: string, adapter: AdapterToWrite): Snapshots
 }
 
 /** A whole model and the base that it came from. */
-export interface ModelToWrite {
+interface ModelToWrite {
   /** The base's folder, the source of configuration and tokenizer. */
   readonly baseDir: string;
   readonly tensors: WritableTensors;

@@ -40,7 +40,7 @@ export type EventType =
   | 'failed';
 
 /** A line of `events.jsonl`, without its time. */
-export interface RunEvent {
+interface RunEvent {
   readonly type: EventType;
   readonly level: 'info' | 'warn' | 'error';
   readonly message: string;

@@ -31,7 +31,7 @@ interface Scratch {
 }
 
 /** Options of the base's weights. */
-export interface BaseWeightsOptions {
+interface BaseWeightsOptions {
   readonly blocksPerSegment: number;
   /** The arithmetic of the linears. */
   readonly compute: Compute;

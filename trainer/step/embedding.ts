@@ -8,7 +8,7 @@ import type { BaseWeights } from './base-weights.ts';
 import type { TrainedTensor, TrainedTensors } from './parameters.ts';
 
 /** The parts of the model that make up the embedding. */
-export interface EmbeddingOptions {
+interface EmbeddingOptions {
   readonly config: DecoderConfig;
   readonly base: BaseWeights;
   readonly trained: TrainedTensors;

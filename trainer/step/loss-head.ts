@@ -25,7 +25,7 @@ import type { Workspace } from './workspace.ts';
 const CHUNK_ROWS = 256;
 
 /** The parts of the model that make up the head. */
-export interface LossHeadOptions {
+interface LossHeadOptions {
   readonly spec: HeadSpec;
   readonly settings: SessionSettings;
   readonly workspace: Workspace;

@@ -27,7 +27,7 @@ import { SavedActivations, type SegmentActivations } from './saved-activations.t
 import type { DropoutMasks, Workspace } from './workspace.ts';
 
 /** The parts of the model that the segments run. */
-export interface SegmentsOptions {
+interface SegmentsOptions {
   readonly config: DecoderConfig;
   readonly settings: SessionSettings;
   readonly workspace: Workspace;

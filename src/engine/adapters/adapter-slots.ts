@@ -13,7 +13,7 @@ import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.t
 import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-form.ts';
 
 /** The limits of the adapter slots. */
-export interface AdapterSlotsOptions {
+interface AdapterSlotsOptions {
   /** The most adapters that can be attached at the same time. */
   readonly capacity: number;
   /** Memory for the slots in use, in bytes. Every slot is as wide as the widest adapter needs. */

@@ -23,7 +23,7 @@ const MAX_KEPT_OUTPUTS = 8;
 const MAX_KEPT_ROWS = 32;
 
 /** The sessions that recompute logits, by the kinds of changes. */
-export interface HeadSessions {
+interface HeadSessions {
   changedHead(kinds: readonly TableChange['kind'][], length: VocabularyLength): Promise<Session>;
 }
 

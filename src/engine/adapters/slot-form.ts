@@ -23,7 +23,7 @@ import {
 } from '../../model/target-modules.ts';
 
 /** The values of an operand: the shared A of a fused linear, the B of a target, or vectors one after the other. */
-export type OperandSource =
+type OperandSource =
   | { readonly layer: number; readonly a: FusedLinear }
   | { readonly layer: number; readonly b: TargetName }
   | { readonly vectors: readonly { readonly name: VectorName; readonly length: number }[] };

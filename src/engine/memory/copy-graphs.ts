@@ -9,7 +9,7 @@ import type { OrtTensor, OrtType } from '../../ort/tensor.ts';
 import type { FloatType, Provider } from '../../settings/provider.ts';
 
 /** The session of a copy graph, and a binding for one use at a time. Clear the binding after binding large tensors. */
-export interface CopyGraph {
+interface CopyGraph {
   readonly session: Session;
   readonly binding: Binding;
 }

@@ -25,14 +25,14 @@ export interface PrefixChain {
 }
 
 /** The sequence that uses the cache. */
-export interface PrefixUser {
+interface PrefixUser {
   readonly adapter: AdapterSource | undefined;
   readonly scope: string;
   readonly adapterFrom?: number;
 }
 
 /** The KV cache that the blocks come from, and the most memory that they may take. */
-export interface PrefixCacheOptions {
+interface PrefixCacheOptions {
   readonly positions: KvPositions;
   /** Identifies the served base and the form of its weights. */
   readonly served: string;

@@ -21,7 +21,7 @@ import type { Penalties } from './sampler.ts';
 export type Random = () => number;
 
 /** The input of one draw. */
-export interface DrawInput {
+interface DrawInput {
   row: LogitsRow;
   params: SamplingParams;
   penalties: Penalties;

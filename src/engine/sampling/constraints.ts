@@ -21,7 +21,7 @@ type ForcedTokens = ReturnType<Matcher['forced']>;
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
 /** The sequence that constraints belong to. */
-export interface ConstraintContext {
+interface ConstraintContext {
   /** The tokens that end the sequence. Default: none. */
   stopTokenIds?: readonly number[];
 }

@@ -9,7 +9,7 @@ import { chooseToken, probabilities, type Random } from './choose.ts';
 import { Constraints, type TokenBan, type TokenMatcher } from './constraints.ts';
 
 /** A sampled token. */
-export interface SampledToken {
+interface SampledToken {
   id: number;
   /** Set if the request asked for logprobs. */
   logprob?: TokenLogprob;
@@ -48,7 +48,7 @@ export interface Sampler {
 }
 
 /** The prompt tokens that count for penalties, and the tokens that end the sequence. */
-export interface SamplerContext {
+interface SamplerContext {
   promptIds: readonly number[];
   /** The tokens that end the sequence. Default: none. */
   stopTokenIds?: readonly number[];

@@ -2,8 +2,8 @@
 import type { ServeError } from '../../common/errors.ts';
 import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../../contracts/openai.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
-import { createStopStrings } from '../../tokenizer/stop-strings.ts';
 import type { StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
+import { createStopStrings } from '../../tokenizer/stream-decoder.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
 import type { RequestModel } from '../request/request-model.ts';
 import type { ChatRequest } from '../schema/chat.ts';
@@ -24,7 +24,7 @@ export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
 }
 
 /** Which tokens of a response are scored. */
-export interface LogprobPlan {
+interface LogprobPlan {
   /** Whether generated tokens are scored. */
   isShown: boolean;
   /** Whether tokens are written as `token_id:N`. */
@@ -36,7 +36,7 @@ export interface LogprobPlan {
 }
 
 /** How a response is streamed. */
-export interface StreamPlan {
+interface StreamPlan {
   /** Whether the last chunk, or each chunk, reports the usage. */
   usage: 'none' | 'last' | 'each';
 }
@@ -84,7 +84,7 @@ export interface EventWriter {
 }
 
 /** The part of a choice's text that was not sent before, and the number of its tokens so far. */
-export interface StreamPart extends ChoiceTokens {
+interface StreamPart extends ChoiceTokens {
   readonly text: string;
   readonly logprobs: WireLogprobs | null;
 }

@@ -19,8 +19,8 @@ import type { Deps } from '../deps.ts';
 import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
-import { requestDeadline, startRequestTime } from '../wire/request-deadline.ts';
 import type { Route } from '../wire/route.ts';
+import { requestDeadline, startRequestTime } from '../wire/route.ts';
 import { type HttpEnv, reserveTokens } from '../wire/tenant.ts';
 import type { AnswerHead, AnswerPlan, TokenCounts } from './answer-plan.ts';
 import {

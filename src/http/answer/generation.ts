@@ -48,7 +48,7 @@ export type GenerationEvent =
   | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
 
 /** How to run a generation. */
-export interface GenerationOptions {
+interface GenerationOptions {
   createDecoder(end: StreamDecoderOptions): StreamDecoder;
   /** Choices beyond this number wait until others finish. */
   maxInFlight: number;

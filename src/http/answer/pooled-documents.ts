@@ -4,7 +4,7 @@ import type { AnswerHead, DocumentWriter, TokenCounts } from './answer-plan.ts';
 import type { GenerationEvent } from './generation.ts';
 
 /** How embeddings are written. */
-export interface EmbeddingFormat {
+interface EmbeddingFormat {
   /** How many numbers of each embedding are kept. */
   readonly dimensions: number;
   readonly encoding: 'float' | 'base64';

@@ -10,7 +10,7 @@ import type {
 import type { AnswerPart } from '../../tools/call-parser.ts';
 
 /** A message and its only text. */
-export interface MessageItem extends ResponseOutputMessage {
+interface MessageItem extends ResponseOutputMessage {
   content: [ResponseOutputText];
 }
 
@@ -25,7 +25,7 @@ export interface OutputListener {
 }
 
 /** A piece of a message. */
-export interface AddedText {
+interface AddedText {
   readonly text: string;
   readonly logprobs: readonly ChatTokenLogprob[];
 }

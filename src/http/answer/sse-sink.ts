@@ -26,7 +26,7 @@ interface Pending {
 }
 
 /** How a streamed response is written. */
-export interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
+interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
   readonly head: AnswerHead;
   readonly names: TokenNames;
   /** Whether the model has no tokenizer, so that each token is sent as an event without text. */

@@ -13,7 +13,7 @@ import { inputIdOf, responseIdOf } from '../answer/response-output.ts';
 import type { InputItem } from '../schema/response-items.ts';
 
 /** A tenant's kept responses. Undefined if the server keeps none. */
-export interface Kept {
+interface Kept {
   readonly responses: KeptResponses | undefined;
   readonly tenant: string;
   readonly signal: AbortSignal;

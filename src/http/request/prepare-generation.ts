@@ -32,7 +32,7 @@ import {
 import { type ModelFields, type ModelRequest, openModel } from './request-model.ts';
 
 /** The fields that all generation requests share. */
-export type GenerationBody = ModelFields &
+type GenerationBody = ModelFields &
   SharedFields &
   StreamFields &
   ConstraintFields & { readonly prompt_logprobs?: number | null | undefined };

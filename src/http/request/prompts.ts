@@ -15,7 +15,7 @@ export interface Prompt {
 }
 
 /** How to cut a prompt that is too long, from `truncate_prompt_tokens` and `truncation_side`. */
-export interface Truncation {
+interface Truncation {
   /** At least 1. Undefined if the prompt is not cut. */
   maxTokens: number | undefined;
   side: 'left' | 'right';
@@ -27,7 +27,7 @@ const CHARS_PER_MESSAGE = 32;
 const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
 
 /** How to read the prompts of a request. */
-export interface PromptOptions {
+interface PromptOptions {
   addSpecialTokens: boolean;
   truncation: Truncation;
   /** The field that holds the prompts, for errors. */
@@ -136,7 +136,7 @@ async function refusingFailures<T>(
 }
 
 /** How to render a conversation. */
-export interface MessageOptions extends RenderOptions {
+interface MessageOptions extends RenderOptions {
   /** Default: the conversation is not cut. */
   truncation?: Truncation;
   /** The field that holds the conversation, for errors. */
@@ -276,7 +276,7 @@ function checkTextLength(length: number, param: PromptParam, request: ModelReque
 }
 
 /** A request's prompt length and token limits. */
-export interface TokenBudget {
+interface TokenBudget {
   promptTokens: number;
   /** Undefined if the request sets no limit. `defaultTokens` and the context then decide. */
   maxTokens: number | undefined;

@@ -123,7 +123,7 @@ function render(layout: string, page: PageRoute, main: string): string {
 }
 
 /** A file in the form in which it is served. */
-export interface PageFile {
+interface PageFile {
   readonly bytes: Buffer<ArrayBuffer>;
   readonly type: string;
   /** A strong tag from the digest of the bytes. */

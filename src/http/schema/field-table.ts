@@ -16,7 +16,7 @@ export interface FieldRow {
 }
 
 /** The schemas of one endpoint's fields, by name. */
-export type FieldsOf<Table, R extends EndpointName> = {
+type FieldsOf<Table, R extends EndpointName> = {
   [Name in keyof Table as Table[Name] extends Record<R, z.ZodType>
     ? Name
     : never]: Table[Name] extends Record<R, infer Schema> ? Schema : never;

@@ -8,7 +8,7 @@ import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
 export type Refine = z.RefinementCtx;
 
 /** The details of an issue. */
-export interface IssueOptions {
+interface IssueOptions {
   /** The path below the checked value. */
   path?: PropertyKey[];
   code?: ErrorCode;
@@ -172,7 +172,7 @@ const MAX_TEMPLATE_NUMBER = 1024;
 const TEMPLATE_VARIABLE = /^[a-z][a-z0-9_]{0,63}$/i;
 
 /** Variables of a chat template. They must be small, because the template runs on the event loop. */
-export type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
+type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
 
 /** Reads the variables of a chat template. Rendering refuses the ones that the server sets itself. */
 export function toTemplateArguments() {

@@ -10,7 +10,7 @@ import { addIssue, type Refine } from './fields.ts';
 import { parseInside, toolChoiceReader } from './tools.ts';
 
 /** A function, and its tool as the response repeats it. */
-export interface ResponseTool {
+interface ResponseTool {
   readonly function: FunctionTool;
   readonly shown: {
     readonly type: 'function';

@@ -179,7 +179,7 @@ export function responseRequestSchema(bounds: ResponseBounds) {
 export type ResponseRequest = z.output<ReturnType<typeof responseRequestSchema>>;
 
 /** A format: the constraint, if there is one, with its path in the body, and the value that the response repeats. */
-export interface TextFormat {
+interface TextFormat {
   readonly given: GivenConstraint | undefined;
   readonly shown: { readonly type: string; readonly [member: string]: unknown };
 }

@@ -21,7 +21,7 @@ export type SharedFields = Pick<
 >;
 
 /** The part that all sequences of one prompt share. */
-export interface SequencePlan {
+interface SequencePlan {
   promptIds: readonly number[];
   maxTokens: number;
   topLogprobs: number | undefined;

@@ -44,7 +44,7 @@ const choiceObject = z.discriminatedUnion('type', [
 ]);
 
 /** A tool choice, and the path of each name in it. */
-export interface PlacedChoice extends ToolChoice {
+interface PlacedChoice extends ToolChoice {
   readonly places: readonly PropertyKey[][];
 }
 
@@ -190,7 +190,7 @@ export function toToolUse(
 }
 
 /** A message whose calls and results are not connected yet. */
-export interface LooseMessage {
+interface LooseMessage {
   readonly role: string;
   readonly name?: string;
   readonly toolCalls?: readonly { id: string; name: string; arguments: string }[];

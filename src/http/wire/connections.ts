@@ -15,7 +15,7 @@ export interface ConnectionLimits {
 }
 
 /** How long a client may read nothing of its response, and the callbacks of the bound. */
-export interface ConnectionOptions {
+interface ConnectionOptions {
   readonly stalledReaderMs?: number | undefined;
   /** Tells the client that the server is full, and closes the connection. */
   onRefused(socket: Socket): void;

@@ -44,7 +44,7 @@ function parentsOf(name: string): string[] {
 }
 
 /** Whether pages of an origin may send requests to this server and read its responses. */
-export type IsAllowedOrigin = (origin: string) => boolean;
+type IsAllowedOrigin = (origin: string) => boolean;
 
 /** How long browsers may cache the response to a preflight. They cap it at two hours or less. */
 const PREFLIGHT_MAX_AGE_S = 7200;

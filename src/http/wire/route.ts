@@ -2,11 +2,11 @@
 // server's messages. The library's validators read bodies without a limit and use their own messages.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { deadlineError, type ErrorCode, ServeError } from '../../common/errors.ts';
+import { type Deadline, deadline } from '../../common/waiting.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import type { HttpLimits } from './limits.ts';
-import { requestDeadline } from './request-deadline.ts';
 import type { HttpEnv } from './tenant.ts';
 
 const ERROR_STATUSES = {
@@ -28,7 +28,7 @@ const ERROR_STATUSES = {
 type ErrorStatus = keyof typeof ERROR_STATUSES;
 
 /** A response's schemas by media type. */
-export type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
+type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
 
 /** A route: its documentation, the input that it accepts, and its handler. `Input` is the checked query or body. */
 export interface Route<Input> {
@@ -61,7 +61,7 @@ export interface Route<Input> {
 }
 
 /** A JSON body: its schema, and the limits within which it is read. */
-export interface JsonBody<Input> {
+interface JsonBody<Input> {
   readonly schema: z.ZodType<Input>;
   readonly limits: HttpLimits;
   /** Whether a missing body means `{}`. */
@@ -197,4 +197,26 @@ export function toParam(path: readonly PropertyKey[]): string {
     else param += param ? `.${String(part)}` : String(part);
   }
   return param;
+}
+
+const HEADER = 'x-request-timeout-ms';
+const MAX_MS = 24 * 3_600_000;
+
+/** Starts the request's time. Throws `ServeError` if the header is not a whole number of milliseconds of at most a day. */
+export function startRequestTime(c: Context<HttpEnv>, { requestTimeoutMs }: HttpLimits): void {
+  const header = c.req.header(HEADER);
+  const ms = header === undefined ? requestTimeoutMs : Number(header);
+  const isValid = header === undefined || /^[1-9]\d{0,8}$/.test(header);
+  if (!isValid || ms > MAX_MS) {
+    const message = `${HEADER}: must be a whole number of milliseconds from 1 to ${MAX_MS}`;
+    throw new ServeError('invalid_request', message, { param: HEADER });
+  }
+  c.set('time', { ms, endsAtMs: performance.now() + ms });
+}
+
+/** Returns a signal that aborts with the given signal, or with a `ServeError` when the request's time is over. */
+export function requestDeadline(c: Context<HttpEnv>, signal: AbortSignal): Deadline {
+  const time = c.get('time');
+  const leftMs = Math.max(0, time.endsAtMs - performance.now());
+  return deadline(leftMs, deadlineError(time), { signal });
 }

@@ -28,7 +28,7 @@ export interface UploadForm {
 }
 
 /** The file of a form. */
-export interface UploadedFile {
+interface UploadedFile {
   readonly path: string;
   readonly filename: string;
   readonly byteSize: number;

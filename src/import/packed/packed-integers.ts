@@ -55,7 +55,7 @@ export function awqForm(groupSize: number | undefined): PackedForm {
 }
 
 /** The GPTQ settings that change the layout. */
-export interface GptqSettings {
+interface GptqSettings {
   /** A divisor of 32. */
   readonly bits: number;
   /** Undefined for a single group. In a checkpoint with g_idx, that tensor gives each input's group. */

@@ -47,7 +47,7 @@ export interface Exports {
 }
 
 /** The signals to export, and how long closing may take. */
-export interface ExportChoice {
+interface ExportChoice {
   readonly traces: boolean;
   readonly metrics: boolean;
   readonly closeMs?: number;
