@@ -131,8 +131,8 @@ export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingN
 }
 
 /**
- * Returns a job's faults with its settings renamed: the key at the start of a line, the key that it cannot be combined with, and
- * keys that are not English words, such as `trainHead`.
+ * Returns a job's faults with its settings renamed: the key at the start of a line, the key that it cannot be combined with,
+ * and keys that are not English words, such as `trainHead`.
  */
 export function nameSettings(faults: string, names: SettingNames): string {
   const rename = (key: string) => (rowOf(key) ? names(key) : key);
