@@ -125,8 +125,8 @@ export const apiPathOf: SettingNames = (key) => {
 export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingNames {
   if (isFromApi) return apiPathOf;
   return (key) => {
-    const isFlag = file === undefined || key in overrides;
-    return isFlag && rowOf(key)?.flag !== undefined ? flagOf(key) : key;
+    const row = file === undefined || key in overrides ? rowOf(key) : undefined;
+    return row && flagKind(row) ? flagOf(key) : key;
   };
 }
 
