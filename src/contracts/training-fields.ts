@@ -125,14 +125,14 @@ export const apiPathOf: SettingNames = (key) => {
 export function sourceNames({ file, overrides, isFromApi }: JobSource): SettingNames {
   if (isFromApi) return apiPathOf;
   return (key) => {
-    const isFlag = file === undefined || key in overrides;
-    return isFlag && rowOf(key)?.flag !== undefined ? flagOf(key) : key;
+    const row = file === undefined || key in overrides ? rowOf(key) : undefined;
+    return row && flagKind(row) ? flagOf(key) : key;
   };
 }
 
 /**
- * Renames the settings in the faults of a job: the key at the start of a line, the key that it conflicts with, and keys that
- * are not English words, such as `trainHead`.
+ * Returns a job's faults with its settings renamed: the key at the start of a line, the key that it cannot be combined with,
+ * and keys that are not English words, such as `trainHead`.
  */
 export function nameSettings(faults: string, names: SettingNames): string {
   const rename = (key: string) => (rowOf(key) ? names(key) : key);
