@@ -92,7 +92,7 @@ class KubernetesRun {
   }
 
   #lost(error: unknown): RunEnd {
-    this.#options.log.error({ err: error, job: this.#request.jobId }, 'no trainer in the cluster');
+    this.#options.log.error({ err: error, job: this.#request.jobId }, 'trainer not running');
     const message = 'The cluster did not run the trainer.';
     return { kind: 'lost', error: { code: 'trainer_lost', message, param: null } };
   }

@@ -55,7 +55,7 @@ async function work(options: PodOptions): Promise<number> {
   const { attempt, dir, log, signal } = options;
   const record = await retryStore(() => attempt.read(), options);
   if (!record?.isOpen) {
-    log.warn({ attempt: attempt.prefix }, 'nobody waits for this run');
+    log.warn({ attempt: attempt.prefix }, 'stopping: the run is not wanted any more');
     return POD_EXIT.done;
   }
   const runDir = path.join(dir, 'run');
@@ -182,7 +182,7 @@ class Pod {
       log.warn({ err: error }, 'the store does not answer');
       return;
     }
-    log.warn({ attempt: attempt.prefix }, 'nobody waits for this run any more');
+    log.warn({ attempt: attempt.prefix }, 'stopping: the run is not wanted any more');
     this.#stop.request('cancel');
   }
 }

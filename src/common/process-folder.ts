@@ -29,7 +29,7 @@ export async function openProcessFolder(
       await rm(entry, { recursive: true, force: true });
     }
   } catch (error) {
-    log.warn({ err: error }, 'what ended servers left could not be removed'); // it only takes space
+    log.warn({ err: error }, 'the files of ended servers could not be removed'); // it only takes space
   }
   return path.join(root, own);
 }

@@ -334,7 +334,7 @@ async function checkWeights(
 ): Promise<void> {
   const damage = await weights.checkAll(signal).catch(() => undefined); // rejects only if aborted
   if (damage) client.restart(damage);
-  else log.debug({ folder: weights.dir }, 'the serving files are sound');
+  else log.debug({ folder: weights.dir }, 'the serving files are intact');
 }
 
 async function startPreloading({ config, adapters, engine, log }: ServerParts): Promise<void> {

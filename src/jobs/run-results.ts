@@ -174,7 +174,7 @@ export class Publication {
     const manifest = await this.#publish(job, result, { id: job.id, aliases: [alias], right });
     const pointer = (await this.#readAliases(job))[alias];
     if (pointer && versionsOf(pointer).includes(manifest.version)) return manifest;
-    const message = `The alias of ${job.id} does not lead to version ${manifest.version} yet.`;
+    const message = `The alias of ${job.id} does not point to version ${manifest.version} yet.`;
     throw new ServeError('adapter_unavailable', message);
   }
 

@@ -144,7 +144,7 @@ export class JobWorker {
   #reportDamaged(damaged: ReadonlyMap<string, unknown>): void {
     for (const [job, err] of damaged) {
       if (this.#damaged.has(job)) continue;
-      this.#context.log.error({ err, job }, 'a job is not worked on: its record is damaged');
+      this.#context.log.error({ err, job }, 'skipping a job: its record is damaged');
     }
     this.#damaged = new Set(damaged.keys());
   }
@@ -157,7 +157,7 @@ export class JobWorker {
       await new JobFolder(job, this.#context).remove();
       await jobs.removeMark(job);
     } catch (error) {
-      log.warn({ err: error, job: job.id }, 'what a job left could not be removed');
+      log.warn({ err: error, job: job.id }, 'the remains of a job could not be removed');
     }
   }
 
@@ -230,7 +230,7 @@ export class JobWorker {
     const isFull = isDiskFull(error);
     this.#backOff(lease.job.id, isFull ? timing.diskRetryMs : RETRY_MS * 4 ** lease.job.setbacks);
     const message =
-      error instanceof ServeError ? error.message : 'The server failed. Its log has the reason.';
+      error instanceof ServeError ? error.message : 'The server failed. Its log gives the reason.';
     const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
     try {
       await lease.release((state) => withInterruption(state, fault, now()));

@@ -326,7 +326,7 @@ export class EngineClient {
     try {
       live.listener(event);
     } catch (error) {
-      this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
+      this.#log.error({ err: error, id: event.id }, 'an engine event listener failed');
     }
   }
 

@@ -107,7 +107,8 @@ export function matchClassifier(
     if (!classifier) throw new ServeError('invalid_request', message, { param: 'model' });
     pooler?.classifyBy(classifier);
   } else if (classifier && !pooler) {
-    const message = 'model: this adapter classifies texts and generates none. Use POST /classify.';
+    const message =
+      'model: this adapter classifies text and cannot generate it. Use POST /classify.';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
 }

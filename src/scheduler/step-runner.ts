@@ -111,7 +111,7 @@ export class StepRunner {
 }
 
 function tookTooLong(completed: readonly RowResult[][] = []): RunOutcome {
-  const message = 'A step of the engine took too long and was ended.';
+  const message = 'The engine run took too long and was terminated.';
   return { error: new ServeError('engine_restarting', message), completed };
 }
 

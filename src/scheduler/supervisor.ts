@@ -206,7 +206,7 @@ export class Supervisor implements EngineChannel {
       isWaiting: this.#handlers.isWaiting,
       onOverdue: (ms) => {
         const fields = { pid: this.#child?.pid, ms };
-        this.#options.log.error(fields, 'a run of the engine takes too long and is terminated');
+        this.#options.log.error(fields, 'an engine run takes too long and is being terminated');
         this.#handlers.onStuck();
         this.send({ type: 'terminate' });
       },
@@ -255,7 +255,7 @@ export class Supervisor implements EngineChannel {
       this.#giveUp(
         new ServeError(
           'engine_restarting',
-          `The engine crashed ${crashes} times. The log has the reasons.`,
+          `The engine crashed ${crashes} times. The log gives the reasons.`,
         ),
       );
       return;

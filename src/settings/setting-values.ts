@@ -9,7 +9,7 @@ export const text = z
   .string()
   .regex(
     /^\P{Cc}*$/u,
-    'contains a control character. Does the file that sets it have CRLF line ends?',
+    'contains a control character. Does the file that sets it have CRLF line endings?',
   );
 /** A path, made absolute. */
 export const folder = text.transform((value) => path.resolve(value));

@@ -145,11 +145,11 @@ export const SETTINGS = defineSettings({
     schema: text.default('auto'),
   },
   slots: {
-    help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, tenants with less than their share can have one more for each 12 (default: 32, or fewer if memory is limited)',
+    help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, one more per 12 is reserved for tenants below their share (default: 32, or fewer if memory is limited)',
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {
-    help: "maximum length of a sequence, prompt and answer together, in tokens; longer requests get 400 (default: the model's own limit, but at most 2048, or less if memory is limited)",
+    help: "maximum length of a sequence, prompt plus completion, in tokens; longer requests get 400 (default: the model's own limit, but at most 2048, or less if memory is limited)",
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
@@ -157,7 +157,7 @@ export const SETTINGS = defineSettings({
     schema: integer(1, 100_000).default(256),
   },
   maxWaitingTokens: {
-    help: 'maximum number of prompt tokens of waiting requests; further ones get 503, or 429 if they are the share of one tenant (default: half of what --max-waiting prompts of full length have)',
+    help: 'maximum number of prompt tokens of waiting requests; further ones get 503, or 429 if the tenant has used up its share (default: half the tokens of --max-waiting prompts of full length)',
     schema: integer(1, 1_000_000_000).optional(),
   },
   maxWaitingPerTenant: {
@@ -166,7 +166,7 @@ export const SETTINGS = defineSettings({
   },
   requestTimeoutMs: {
     env: 'LORIKEET_REQUEST_TIMEOUT',
-    help: 'how long a request may take that sends no x-request-timeout-ms, such as 10m or 2h; then it gets 504 (default: 10m)',
+    help: 'time limit of requests without x-request-timeout-ms, such as 10m or 2h; slower ones get 504 (default: 10m)',
     schema: duration(1).default(600_000),
   },
   prefillChunk: {
@@ -188,7 +188,7 @@ export const SETTINGS = defineSettings({
   },
   prefixCacheBytes: {
     env: 'LORIKEET_PREFIX_CACHE',
-    help: 'memory for the beginnings of prompts, which are then not computed again, such as 512M or 2GiB; off disables it (default: 1GiB, or less if memory is limited; only with --provider cpu)',
+    help: 'memory for cached prompt prefixes, which later prompts need not compute again, such as 512M or 2GiB; off disables it (default: 1GiB, or less if memory is limited; only with --provider cpu)',
     schema: byteSizeOrOff.optional(),
   },
   maxAdapterRank: {
@@ -226,11 +226,11 @@ export const SETTINGS = defineSettings({
     schema: integer(1, 1024).optional(),
   },
   trainPriority: {
-    help: 'priority of fine-tuning jobs: idle, so that they run on cores that are idle (on Linux, elsewhere as nice), or nice, a low priority (default: idle)',
+    help: 'priority of fine-tuning jobs: idle, which uses only idle cores (on Linux; elsewhere like nice), or nice, a low priority (default: idle)',
     schema: z.enum(TRAIN_PRIORITIES, 'must be idle or nice').default('idle'),
   },
   trainRunner: {
-    help: 'where fine-tuning jobs run: process, as a child process, or kubernetes, as a Kubernetes Job each (default: process)',
+    help: 'where fine-tuning jobs run: process, as a child process, or kubernetes, each as a Kubernetes Job (default: process)',
     schema: z.enum(['process', 'kubernetes'], 'must be process or kubernetes').default('process'),
   },
   trainPod: {
@@ -238,7 +238,7 @@ export const SETTINGS = defineSettings({
     schema: folder.optional(),
   },
   trainQueue: {
-    help: "for kubernetes: the Kueue LocalQueue that admits the trainer's Jobs (default: none, they start at once)",
+    help: "for kubernetes: the Kueue LocalQueue that admits the trainer's Jobs (default: none, they start immediately)",
     schema: z
       .string()
       .regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be the name of a LocalQueue')

@@ -36,12 +36,12 @@ export const TELEMETRY_SETTINGS = {
   },
   tracesExporter: {
     env: 'OTEL_TRACES_EXPORTER',
-    help: 'otlp sends traces to the collector, none does not (default: otlp if an endpoint is set)',
+    help: 'otlp sends traces to the collector, none disables this (default: otlp if an endpoint is set)',
     schema: otlpOrNone,
   },
   metricsExporter: {
     env: 'OTEL_METRICS_EXPORTER',
-    help: 'otlp sends metrics to the collector, none does not; /metrics is served either way (default: otlp if an endpoint is set)',
+    help: 'otlp sends metrics to the collector, none disables this; /metrics is served either way (default: otlp if an endpoint is set)',
     schema: otlpOrNone,
   },
   otelDisabled: {

@@ -95,7 +95,7 @@ test('tokens that do not fit are refused by their adapter', async () => {
   for (const [model, param, message] of [
     ['beyond', 'added_tokens', /beyond: has token 260, but 260 rows/],
     ['clash', 'added_tokens: 97', /clash: added_tokens: 97: is "a" in the base/],
-    ['words+other', 'model', /two adapters with vocabularies of their own cannot be composed/],
+    ['words+other', 'model', /two adapters with their own vocabularies cannot be composed/],
   ] as const) {
     const response = await post('/v1/completions', { model, prompt: 'a' });
     assert.equal(response.status, 422, model);

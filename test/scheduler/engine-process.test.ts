@@ -72,7 +72,10 @@ describe('the engine process', { concurrency: 3 }, () => {
       assert.equal((await beside.ended).type, 'finished');
       assert.deepEqual(tokensOf(beside), referenceTokens(long, 'b'));
     }
-    assert.equal(log.filter((line) => line.includes('takes too long and is terminated')).length, 2);
+    assert.equal(
+      log.filter((line) => line.includes('takes too long and is being terminated')).length,
+      2,
+    );
     assert.equal(pidOf(client), pid);
     const refusal = await generate(client, request([HANG]), source('a')).ended;
     assert.equal(errorCode(refusal), 'quarantined');
@@ -88,7 +91,10 @@ describe('the engine process', { concurrency: 3 }, () => {
       assert.equal((await beside[i]!.ended).type, 'finished');
       assert.deepEqual(tokensOf(beside[i]!), referenceTokens(long, adapter));
     }
-    assert.equal(log.filter((line) => line.includes('takes too long and is terminated')).length, 2);
+    assert.equal(
+      log.filter((line) => line.includes('takes too long and is being terminated')).length,
+      2,
+    );
   });
 
   test('F04, T31: a process whose run cannot be terminated is killed', async (t) => {

@@ -42,7 +42,7 @@ export async function openConversation(
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
   if (orphan < 0) return items;
   const param = `input[${orphan}].call_id`;
-  throw new ServeError('invalid_request', `${param}: no earlier item calls with this id`, {
+  throw new ServeError('invalid_request', `${param}: no earlier function call has this id`, {
     param,
   });
 }
@@ -77,7 +77,7 @@ function createItemReader({ responses, tenant, signal }: Kept) {
     const responseId = responseIdOf(id);
     if (responseId !== undefined && !found.has(responseId)) {
       if (found.size >= MAX_REFERRED_RESPONSES) {
-        throw badReference(param, `Items of at most ${MAX_REFERRED_RESPONSES} responses are read.`);
+        throw badReference(param, `Refer to at most ${MAX_REFERRED_RESPONSES} responses.`);
       }
       found.set(responseId, await readResponse(responseId, param));
     }

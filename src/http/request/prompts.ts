@@ -236,7 +236,7 @@ export function toBadWords(
   if (!tokenizer) throw needsTokenizer('bad_words');
   const trimmed = new Set(words.map((word) => word.trim()));
   if (!trimmed.has('')) return [...trimmed];
-  const message = 'bad_words: each word must have a character other than a space';
+  const message = 'bad_words: each word must contain a character other than a space';
   throw new ServeError('invalid_request', message, { param: 'bad_words' });
 }
 

@@ -95,7 +95,7 @@ async function adaptText(
     found.push({ ...base, addedTokens: undefined, ...own, vocabSize, eosTokenIds });
   }
   if (found.length < 2) return found[0] ?? base;
-  throw refused('model', 'two adapters with vocabularies of their own cannot be composed');
+  throw refused('model', 'two adapters with their own vocabularies cannot be composed');
 }
 
 function refused(field: string, message: string): ServeError {
