@@ -1,4 +1,6 @@
 // Measures the phases of this process's start on Node's performance timeline. Does not know the names of phases.
+import { performance } from 'node:perf_hooks';
+
 const MARK = 'lorikeet start ';
 
 /** The duration of each phase in milliseconds, in order. `node` is Node's own start. */
