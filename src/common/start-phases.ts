@@ -1,4 +1,6 @@
 // Measures the phases of this process's start on Node's performance timeline. Callers name the phases.
+import { performance } from 'node:perf_hooks';
+
 const MARK = 'lorikeet start ';
 
 /** The duration of each phase in milliseconds, in order. `node` is Node's own start. */

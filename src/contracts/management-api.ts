@@ -46,6 +46,62 @@ export const tokenizerInfoSchema = z
   .looseObject({ tokenizer_class: z.string() })
   .openapi('TokenizerInfo');
 
+/** Describes an object of counts. */
+function counts<const Name extends string>(...names: Name[]) {
+  const fields = Object.fromEntries(names.map((name) => [name, z.int()]));
+  return z.object(fields as Record<Name, z.ZodInt>);
+}
+
+const bucketsSchema = z
+  .array(counts('count').extend({ le: z.number().nullable() }))
+  .openapi({ description: 'Cumulative counts up to `le` seconds, which is null for infinity' });
+
+export const metricsStatusSchema = z
+  .object({
+    object: z.literal('metrics.status'),
+    is_ready: z.boolean(),
+    engine: counts(
+      'running',
+      'waiting',
+      'slots',
+      'prompt_tokens',
+      'generated_tokens',
+      'memory_bytes',
+      'prefix_query_tokens',
+      'prefix_hit_tokens',
+      'prefix_bytes',
+      'prefix_capacity_bytes',
+    )
+      .extend({ kv_usage: z.number().openapi({ description: 'Share of the KV cache, 0 to 1' }) })
+      .nullable()
+      .openapi({ description: 'Totals since the engine started; null until it has answered' }),
+    tiers: z
+      .array(
+        counts('bytes', 'hits', 'misses', 'evictions', 'failed')
+          .partial()
+          .extend({ tier: z.enum(['slot', 'ram', 'disk']), adapters: z.int() }),
+      )
+      .openapi({ description: 'The adapter cache; slots only have `adapters`' }),
+    server: counts('memory_bytes').extend({ started_at: z.number() }),
+    attached: z.array(z.string()).openapi({ description: 'Names of the adapters in slots' }),
+    awaited: z.array(z.string()).openapi({ description: 'Adapters that requests wait for' }),
+    fetching: z.int().openapi({ description: 'Fetches from the store, running or waiting' }),
+    is_store_paused: z.boolean().openapi({ description: 'Whether the store does not answer' }),
+    usage: z
+      .array(
+        counts('requests', 'input_tokens', 'output_tokens').extend({
+          model: z.string(),
+          tenant: z.string().nullable().openapi({ description: 'Its owner; null for the base' }),
+        }),
+      )
+      .openapi({ description: 'The base, then the adapters, most tokens first' }),
+    time_to_first_token: bucketsSchema,
+    inter_token_latency: bucketsSchema,
+  })
+  .openapi('MetricsStatus');
+/** The figures of the status page. */
+export type MetricsStatus = z.infer<typeof metricsStatusSchema>;
+
 const loadSampleSchema = z.object({
   at: z.number().openapi({ description: 'Unix seconds' }),
   is_ready: z.boolean(),

@@ -4,7 +4,6 @@ import { createAdapterCard, createFolderCard } from './adapter-card.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
 import { byId, el, fill, setText, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
-import { statsOfMetrics } from './server-stats.js';
 import { actionButton, confirmAction, createTable, dangerButton, downloadFile } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
@@ -53,8 +52,9 @@ void loadFiles();
 /** Needs an admin key. Without one, the cards do not show who uses an adapter. */
 async function loadUsages() {
   try {
-    const text = await (await request('metrics', { isQuiet: true })).text();
-    usages = statsOfMetrics(text).admin?.adapters ?? [];
+    /** @type {import('../contracts/management-api.ts').MetricsStatus} */
+    const { usage } = await requestJson('metrics/status', { isQuiet: true });
+    usages = usage.filter(({ tenant }) => tenant !== null);
   } catch {
     usages = [];
   }
@@ -93,7 +93,7 @@ function showAdapters() {
   const cards = [
     ...[...adapters.values()].map((adapter) =>
       createAdapterCard(adapter, {
-        usages: usages.filter(({ adapter: name }) => name === adapter.name),
+        usages: usages.filter((usage) => usage.model === adapter.name),
         change: (...changes) => change(adapter, changes),
         fail: showProblem,
       }),
@@ -101,7 +101,7 @@ function showAdapters() {
     ...shownFolders.map((model) =>
       createFolderCard(
         model,
-        usages.filter(({ adapter: name }) => name === model.id),
+        usages.filter((usage) => usage.model === model.id),
       ),
     ),
   ];

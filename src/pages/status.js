@@ -1,6 +1,6 @@
 // The status page: slots, queue, speed, adapter cache, traffic and jobs. If the server stops answering, the page keeps the
 // last figures and marks them as old.
-import { ApiError, errorText, poll, request, requestJson } from './api.js';
+import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
 import { byId, definitions, el, fill, setText, showProblemIn } from './dom.js';
 import {
@@ -15,25 +15,19 @@ import {
 } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { keyHeaders } from './key.js';
-import {
-  latencyBetween,
-  ratePoints,
-  ratesBetween,
-  readingsOfHistory,
-  statsOfHealth,
-  statsOfMetrics,
-} from './server-stats.js';
+import { latencyBetween, ratePoints, ratesBetween, statusOfHealth } from './server-stats.js';
 import { createTable } from './widgets.js';
 
-/** @typedef {import('./server-stats.js').ServerStats} ServerStats */
-/** @typedef {{ atMs: number, stats: ServerStats }} Reading */
+/** @typedef {import('./server-stats.js').MetricsStatus} MetricsStatus */
+/** @typedef {import('./server-stats.js').ServerStatus} ServerStatus */
+/** @typedef {import('./server-stats.js').TokenReading & { status: ServerStatus }} Reading */
 
 const POLL_MS = 2_000;
 const JOBS_POLL_MS = 10_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 /** The time span of the latencies. In a shorter one a single slow request would dominate. */
-const LATENCY_SPAN_MS = 60_000;
+const LATENCY_SPAN_S = 60;
 
 /** @type {Readonly<Record<string, string>>} */
 const TIER_NAMES = { slot: 'Slots', ram: 'Memory', disk: 'Disk' };
@@ -42,7 +36,7 @@ const TIER_NAMES = { slot: 'Slots', ram: 'Memory', disk: 'Disk' };
 const readings = [];
 /** Whether the user's key is not an admin key. */
 let isPublicOnly = false;
-/** The server's own readings from before the page was opened. @type {import('./server-stats.js').TokenReading[]} */
+/** The server's own readings from before the page was opened. @type {readonly import('./server-stats.js').TokenReading[]} */
 let history = [];
 /** When the server stopped answering. @type {number | undefined} */
 let awaySinceMs;
@@ -78,20 +72,32 @@ const showJobs = createTable(byId('jobs'), {
 });
 
 poll(POLL_MS, refresh);
-poll(JOBS_POLL_MS, refreshJobs);
+let stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+addEventListener('signin', () => {
+  stopJobs();
+  stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+});
 
+/** Stops if the user declines to sign in. Signing in later reloads the page. */
 async function refresh() {
   try {
-    const stats = await readStats();
+    const status = await readStatus();
     if (awaySinceMs !== undefined || readings.length === 0) await refreshHistory();
     awaySinceMs = undefined;
-    readings.push({ atMs: Date.now(), stats });
+    const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
+    readings.push({ at: Date.now() / 1000, prompt_tokens, generated_tokens, status });
     if (readings.length > MAX_READINGS) readings.shift();
     showProblemIn(byId('problem'), '');
+    byId('figures').hidden = false;
     byId('figures').classList.remove('stale');
-    show(stats);
+    show(status);
+    return;
   } catch (error) {
-    showAway(error);
+    if (!(error instanceof ApiError) || error.status !== 401) return showAway(error);
+    setText(byId('state'), 'Not signed in');
+    showProblemIn(byId('problem'), errorText(error));
+    byId('figures').hidden = true;
+    return 'done';
   }
 }
 
@@ -101,7 +107,7 @@ async function refreshHistory() {
   try {
     /** @type {import('../contracts/management-api.ts').MetricsHistory} */
     const answer = await requestJson('metrics/history', { isQuiet: true });
-    history = readingsOfHistory(answer);
+    history = answer.samples;
     showServer(answer.server);
   } catch {
     history = []; // the page's own readings are enough
@@ -116,87 +122,100 @@ function showAway(error) {
   byId('state').classList.add('bad');
   byId('figures').classList.toggle('stale', last !== undefined);
   const known = last
-    ? ` The figures below are from ${timeOfDay(last.atMs / 1000)}${last.stats.isReady ? ', when it was ready' : ''}.`
+    ? ` The figures below are from ${timeOfDay(last.at)}${last.status.is_ready ? ', when it was ready' : ''}.`
     : '';
   showProblemIn(byId('problem'), `${errorText(error)}${known} This page keeps trying.`);
 }
 
-/** @returns {Promise<ServerStats>} */
-async function readStats() {
-  if (!isPublicOnly) {
-    try {
-      return statsOfMetrics(await (await request('metrics', { isQuiet: true })).text());
-    } catch (error) {
-      if (!(error instanceof ApiError) || ![401, 403].includes(error.status)) throw error;
-      isPublicOnly = true;
-      byId('more').hidden = false;
-    }
+/** Asks for a key if the server needs one. @returns {Promise<ServerStatus>} */
+async function readStatus() {
+  if (isPublicOnly) {
+    const health = await readHealth();
+    if ('processor' in health) return statusOfHealth(health); // else the key was revoked
   }
+  try {
+    /** @type {MetricsStatus} */
+    const status = await requestJson('metrics/status');
+    setPublicOnly(false);
+    return status;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    setPublicOnly(true);
+    return statusOfHealth(await readHealth());
+  }
+}
+
+/** @param {boolean} isOnly */
+function setPublicOnly(isOnly) {
+  isPublicOnly = isOnly;
+  byId('more').hidden = !isOnly;
+}
+
+async function readHealth() {
   const response = await fetch('health', { headers: keyHeaders(), cache: 'no-store' }).catch(() => {
     throw new ApiError('The server does not answer.');
   });
-  return statsOfHealth(await response.json()); // also with status 503
+  return response.json(); // also with status 503
 }
 
-/** @param {ServerStats} stats */
-function show(stats) {
-  const { admin } = stats;
-  const up = admin ? `, up ${duration(Date.now() / 1000 - admin.startedS)}` : '';
-  setText(byId('state'), stats.isReady ? `Ready${up}` : 'Starting: the engine is not ready');
-  byId('state').classList.toggle('bad', !stats.isReady);
-  showTiles(stats);
+/** @param {ServerStatus} status */
+function show(status) {
+  const { is_ready: isReady, engine, tiers } = status;
+  const admin = 'server' in status ? status : undefined;
+  const up = admin ? `, up ${duration(Date.now() / 1000 - admin.server.started_at)}` : '';
+  setText(byId('state'), isReady ? `Ready${up}` : 'Starting: the engine is not ready');
+  byId('state').classList.toggle('bad', !isReady);
+  fill(
+    byId('tiles'),
+    ...(engine ? engineTiles(engine, admin) : []),
+    ...(admin ? latencyTiles(admin) : []),
+  );
   showRate();
   showTiers(
-    stats.tiers.map(({ name, adapters, bytes, hits, misses, evictions, failed }) => [
-      TIER_NAMES[name] ?? name,
+    tiers.map(({ tier, adapters, bytes, hits, misses, evictions, failed }) => [
+      TIER_NAMES[tier],
       count(adapters),
       bytes === undefined ? '' : size(bytes),
       ...[hits, misses, evictions, failed].map((n) => (n === undefined ? '' : count(n))),
     ]),
   );
-  if (admin) showAdminStats(admin);
+  if (admin) showAdminStatus(admin);
 }
 
-/** @param {ServerStats} stats */
-function showTiles(stats) {
-  const { running, waiting, slots, kvUsage, engineBytes, admin } = stats;
+/** @param {NonNullable<ServerStatus['engine']>} engine @param {MetricsStatus | undefined} admin */
+function engineTiles(engine, admin) {
+  const { running, waiting, slots } = engine;
   const rates = ratesBetween(readings.at(-2), readings.at(-1));
-  const tiles = [
+  const server = admin ? `; server ${size(admin.server.memory_bytes)}` : '';
+  return [
     tile('Slots in use', `${running} of ${slots}`, slotCells(running, slots)),
     tile('Queue', count(waiting), note('waiting requests')),
     tile('Generation', rates ? compact(rates.generated) : '–', note('tokens per second')),
     tile('Prefill', rates ? compact(rates.prompt) : '–', note('prompt tokens per second')),
-    tile('KV cache', percent(kvUsage), note('in use')),
-    prefixTile(stats.prefixCache),
-    tile(
-      'Memory',
-      size(engineBytes),
-      note(admin ? `engine; server ${size(admin.serverBytes)}` : 'engine'),
-    ),
+    tile('KV cache', percent(engine.kv_usage), note('in use')),
+    prefixTile(engine),
+    tile('Memory', size(engine.memory_bytes), note(`engine${server}`)),
   ];
-  if (admin) {
-    const startMs = Date.now() - LATENCY_SPAN_MS;
-    const before = readings.findLast(({ atMs }) => atMs < startMs) ?? readings[0];
-    const since = before?.stats === stats ? undefined : before?.stats.admin;
-    tiles.push(
-      latencyTile(
-        'Time to first token',
-        latencyBetween('vllm:time_to_first_token_seconds', since, admin),
-      ),
-      latencyTile(
-        'Inter-token latency',
-        latencyBetween('vllm:time_per_output_token_seconds', since, admin),
-      ),
-    );
-  }
-  fill(byId('tiles'), ...tiles);
 }
 
-/** @param {import('./server-stats.js').PrefixCache} cache */
-function prefixTile({ queryTokens, hitTokens, bytes, capacityBytes }) {
-  if (capacityBytes === 0) return tile('Prefix cache', 'off', note('--prefix-cache turns it on'));
-  const share = queryTokens === 0 ? '–' : percent(hitTokens / queryTokens);
-  return tile('Prefix cache', share, note(`of prompt tokens; ${size(bytes)} in use`));
+/** @param {MetricsStatus} status */
+function latencyTiles(status) {
+  const start = Date.now() / 1000 - LATENCY_SPAN_S;
+  const before = (readings.findLast(({ at }) => at < start) ?? readings[0])?.status;
+  const since = before && before !== status && 'server' in before ? before : undefined;
+  return [
+    latencyTile('Time to first token', latencyBetween('time_to_first_token', since, status)),
+    latencyTile('Inter-token latency', latencyBetween('inter_token_latency', since, status)),
+  ];
+}
+
+/** @param {NonNullable<ServerStatus['engine']>} engine */
+function prefixTile(engine) {
+  const { prefix_query_tokens: queried, prefix_hit_tokens: hits } = engine;
+  if (engine.prefix_capacity_bytes === 0)
+    return tile('Prefix cache', 'off', note('--prefix-cache turns it on'));
+  const share = queried === 0 ? '–' : percent(hits / queried);
+  return tile('Prefix cache', share, note(`of prompt tokens; ${size(engine.prefix_bytes)} in use`));
 }
 
 /** @param {string} name @param {{ median: number, p95: number } | undefined} times */
@@ -226,7 +245,7 @@ function slotCells(running, slots) {
 }
 
 function showRate() {
-  const points = ratePoints(history, readings, Date.now());
+  const points = ratePoints(history, readings, Date.now() / 1000);
   const [generated, prompt] = [points[1]?.at(-1), points[2]?.at(-1)];
   rateChart.show(
     points,
@@ -263,26 +282,28 @@ function showServer({ threads, cores, ...server }) {
   fill(byId('server'), ...definitions(facts));
 }
 
-/** @param {import('./server-stats.js').AdminStats} stats */
-function showAdminStats({ attached, waiting, fetching, isStorePaused, adapters, base }) {
+/** @param {MetricsStatus} status */
+function showAdminStatus({ attached, awaited, fetching, is_store_paused, usage }) {
   const facts = [
     attached.length > 0 && `Attached: ${attached.join(', ')}.`,
-    waiting.length > 0 && `Waiting to load: ${waiting.join(', ')}.`,
+    awaited.length > 0 && `Waiting to load: ${awaited.join(', ')}.`,
     fetching > 0 && `Downloading ${counted(fetching, 'adapter')} from the store.`,
-    isStorePaused && 'The store does not answer. The server keeps trying.',
+    is_store_paused && 'The store does not answer. The server keeps trying.',
   ];
   setText(byId('attached'), facts.filter(Boolean).join(' '));
   byId('busiest-section').hidden = false;
   showBusiest(
-    [base, ...adapters.slice(0, 10)].map(({ adapter, tenant, requests, input, output }) => [
-      adapter,
-      tenant,
-      ...[requests, input, output].map(count),
-    ]),
+    usage
+      .slice(0, 11)
+      .map(({ model, tenant, requests, input_tokens, output_tokens }) => [
+        tenant === null ? `${model} (base)` : model,
+        tenant ?? 'all',
+        ...[requests, input_tokens, output_tokens].map(count),
+      ]),
   );
 }
 
-/** Hides the section on a server without fine-tuning. */
+/** Hides the section on a server without fine-tuning, and without a key that the server needs. */
 async function refreshJobs() {
   try {
     /** @type {{ data: import('../contracts/openai.ts').FineTuningJob[] }} */
@@ -301,7 +322,7 @@ async function refreshJobs() {
     return;
   } catch (error) {
     byId('jobs-section').hidden = true;
-    return error instanceof ApiError && error.status === 404 ? 'done' : undefined;
+    return error instanceof ApiError && [401, 404].includes(error.status) ? 'done' : undefined;
   }
 }
 

@@ -70,30 +70,49 @@ export class Metrics {
 
   /** Deletes all series with these label values. */
   drop(labels: Labels): void {
-    const wanted = Object.entries(labels);
     for (const id of IDS) {
-      const names: readonly string[] = INSTRUMENTS[id].labels;
-      const places = wanted.map(([name, value]) => [names.indexOf(name), value] as const);
-      if (places.some(([place]) => place < 0)) continue;
-      const family = this.#families.get(id)!;
-      for (const [key, { labelValues }] of family) {
-        if (places.every(([place, value]) => labelValues[place] === value)) family.delete(key);
-      }
+      for (const [key] of this.#matches(id, labels)) this.#families.get(id)!.delete(key);
     }
   }
 
-  /** Calls `collect` before each snapshot, to set values that are only read on demand. */
+  /** Calls `collect` before metrics are read, to set values that are only read on demand. */
   onCollect(collect: () => void | Promise<void>): void {
     this.#collectors.push(collect);
   }
 
+  /** Sets the values that are only read on demand. */
+  async collect(): Promise<void> {
+    await Promise.all(this.#collectors.map((collect) => collect()));
+  }
+
   /** Returns all instruments that have a value. */
   async snapshot(): Promise<MetricFamily[]> {
-    await Promise.all(this.#collectors.map((collect) => collect()));
+    await this.collect();
     return IDS.map((id) => ({
       instrument: INSTRUMENTS[id],
       series: [...this.#families.get(id)!.values()],
     })).filter(({ series }) => series.length > 0);
+  }
+
+  /** Returns labels and distributions of an instrument's series with these label values. */
+  find<I extends InstrumentId>(id: I, labels: Partial<LabelsOf<I>> = {}) {
+    return this.#matches(id, labels).map(([, { labelValues, distribution }]) => {
+      const named = INSTRUMENTS[id].labels.map((name, i) => [name, labelValues[i]]);
+      return { labels: Object.fromEntries(named) as LabelsOf<I>, distribution };
+    });
+  }
+
+  /** Sums the values of the series with these label values; 0 if there are none. */
+  sum<I extends SettableId>(id: I, labels: Partial<LabelsOf<I>> = {}): number {
+    return this.#matches(id, labels).reduce((sum, [, { value }]) => sum + value, 0);
+  }
+
+  #matches(id: InstrumentId, labels: Partial<Labels>): [key: string, series: Series][] {
+    const names: readonly string[] = INSTRUMENTS[id].labels;
+    const wanted = Object.entries(labels).map(([name, value]) => [names.indexOf(name), value]);
+    return [...this.#families.get(id)!].filter(([, { labelValues }]) =>
+      wanted.every(([place, value]) => labelValues[place as number] === value),
+    );
   }
 
   #series(id: InstrumentId, labels: Labels): Series {

@@ -37,8 +37,6 @@ test('every page signs in, shows the tenant, and removes everything it stored on
   for (const where of PAGES) {
     const { page } = await open(t, where);
     await waitForName(page, 'Sign in');
-    // The status page sends no request that needs a key, so it does not open the dialog.
-    if (where === '/status') await page.locator('#account-button').click();
     await page.locator('#account-dialog').waitFor();
     await signIn(page, keys['acme']!.key);
     await page.locator('#account-dialog').waitFor({ state: 'hidden' });
@@ -76,6 +74,32 @@ test("a closed dialog stays closed for the page's own requests", {
   await page.locator('#account-button').click();
   await signIn(page, keys['acme']!.key);
   await page.locator('#jobs-help', { hasText: 'No jobs yet' }).waitFor();
+});
+
+test('the status page asks for a key, and without one shows no figures and asks no more', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  await page.clock.install();
+  await page.goto(`${pages.server.url}/status`);
+  await page.locator('#account-dialog').waitFor();
+  await page.locator('#account-close').click();
+  await page.locator('#problem', { hasText: 'key' }).waitFor();
+  assert.equal(await page.locator('#state').textContent(), 'Not signed in');
+  assert.equal(await page.locator('#figures').isVisible(), false);
+  assert.equal(await page.locator('#tiles dt').count(), 0);
+  let requests = 0;
+  page.on('request', () => requests++);
+  for (let i = 0; i < 3; i++) {
+    await page.clock.fastForward(15_000);
+    await page.clock.runFor(50);
+  }
+  assert.equal(requests, 0);
+  await page.locator('#account-button').click();
+  await signIn(page, keys['acme']!.key);
+  await page.locator('#tiles dd', { hasText: '0 of 3' }).waitFor();
+  await page.locator('#no-jobs', { hasText: 'No jobs yet' }).waitFor();
+  assert.ok(await page.locator('#more').isVisible());
 });
 
 test("a user's action opens the dialog again and continues with the key", { skip }, async (t) => {
@@ -121,17 +145,22 @@ test("another tenant's key removes what the previous tenant stored", { skip }, a
   assert.ok(!Object.values(await stored(page)).includes('of acme'));
 });
 
-test('a key that is revoked while a page is open is removed, and the dialog opens', {
+test('a key that is revoked while pages are open is removed, and the dialog opens', {
   skip,
 }, async (t) => {
-  const { page } = await open(t, '/fine-tuning');
-  await signIn(page, keys['gone']!.key);
-  await waitForName(page, 'gone');
+  const watched = await Promise.all([open(t, '/fine-tuning'), open(t, '/status')]);
+  for (const { page } of watched) {
+    await signIn(page, keys['gone']!.key);
+    await waitForName(page, 'gone');
+  }
+  await watched[1]!.page.locator('#tiles dd', { hasText: '0 of 3' }).waitFor();
   const { code } = await runLorikeet(['keys', 'revoke', keys['gone']!.id], pages.home);
   assert.equal(code, 0);
-  await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
-  assert.equal((await stored(page))['lorikeet.key'], undefined);
-  await waitForName(page, 'Sign in');
+  for (const { page } of watched) {
+    await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
+    assert.equal((await stored(page))['lorikeet.key'], undefined);
+    await waitForName(page, 'Sign in');
+  }
 });
 
 for (const colorScheme of ['light', 'dark'] as const) {

@@ -41,7 +41,7 @@ interface Document {
 const { paths } = await readOk<Document>(await ask('boss', '/openapi.json'));
 
 /** Probes of balancers and scrapers, which may add a parameter to get past caches. */
-const LENIENT = ['/health', '/livez', '/readyz', '/metrics', '/metrics/history'];
+const LENIENT = ['/health', '/livez', '/readyz', '/metrics'];
 const routes = Object.entries(paths)
   .filter(([path]) => !LENIENT.includes(path))
   .flatMap(([path, methods]) =>

@@ -1,11 +1,16 @@
-// GET /metrics for Prometheus and routers, and GET /metrics/history for the status page. Both show figures of all tenants, so
-// they are meant for operators.
+// GET /metrics for Prometheus and routers, and its figures as JSON for the status page: GET /metrics/status now, GET
+// /metrics/history in the last hour. All show figures of all tenants, so they are for operators.
 import os from 'node:os';
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
-import { type MetricsHistory, metricsHistorySchema } from '../../contracts/management-api.ts';
+import {
+  type MetricsHistory,
+  metricsHistorySchema,
+  metricsStatusSchema,
+} from '../../contracts/management-api.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
+import { readStatus } from '../../telemetry/status.ts';
 import type { Deps } from '../deps.ts';
 import { ANY_QUERY, addRoute, json } from '../wire/route.ts';
 import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
@@ -33,6 +38,16 @@ export function addMetricsRoute(
       const headers = { 'content-type': PROMETHEUS_CONTENT_TYPE, ...NO_STORE };
       return c.text(await telemetry.text(), 200, headers);
     },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: '/metrics/status',
+    summary: "The metrics' main figures as JSON",
+    answers: json(metricsStatusSchema),
+    description: 'The figures',
+    errors: [400, 401, 403, 500],
+    admit,
+    handle: async (c) => c.json(await readStatus(telemetry.metrics), 200, NO_STORE),
   });
   addRoute(app, {
     method: 'get',
