@@ -14,19 +14,21 @@ import { type Caller, TurnQueue } from './turn-queue.ts';
  * them.
  */
 export const HELPERS = {
-  'small constraints': ['server', 'engine'],
-  'large constraints': ['server', 'engine'],
+  'small constraints': ['server'],
+  'large constraints': ['server'],
   'long prompts': ['server'],
   'adapter patterns': ['server', 'engine'],
 } as const;
 
 /** The limits of the jobs of a process. */
-export interface JobProcessLimits {
+export interface JobProcessLimits<Result = unknown> {
   /** The time that one job may compute. If the system does not tell it (not Linux), the time that it may take. */
   readonly deadlineMs: number;
   readonly maxHeapMb: number;
   /** The number of outcomes that are kept for equal jobs. 0: equal jobs are run each for itself. */
   readonly maxRemembered: number;
+  /** Returns the size of a large result. The results that are kept take at most 8 MiB together. Default: sizes are not counted. */
+  bytesOf?(result: Result): number;
 }
 
 /** A result, or the limit that a job reached and the part of it that did so. */
@@ -47,6 +49,7 @@ const REMEMBER_LATE_MS = 60_000;
 const NICENESS = 10;
 /** Four times what may wait for the engine by default, so that a tenant's half is more than that. */
 const MAX_WAITING = 1024;
+const MAX_REMEMBERED_BYTES = 8 * 2 ** 20;
 /** Jobs without a caller, such as those of the engine process, are of one tenant. */
 const NOBODY: Caller = { tenant: '' };
 /** How V8 ends a process that reached its limit. */
@@ -67,7 +70,7 @@ export function serveJobs<Job, Result>(
 /** Runs the jobs of one program. */
 export class JobProcess<Result> {
   readonly #entry: URL;
-  readonly #limits: JobProcessLimits;
+  readonly #limits: JobProcessLimits<Result>;
   readonly #outcomes: LRUCache<string, JobOutcome<Result>>;
   readonly #turns = new TurnQueue({ maxWaiting: MAX_WAITING });
   readonly #helper: keyof typeof HELPERS;
@@ -75,11 +78,16 @@ export class JobProcess<Result> {
   #idleTimer: NodeJS.Timeout | undefined;
 
   /** `entry`: a program that calls `serveJobs`. */
-  constructor(helper: keyof typeof HELPERS, entry: URL, limits: JobProcessLimits) {
+  constructor(helper: keyof typeof HELPERS, entry: URL, limits: JobProcessLimits<Result>) {
     this.#helper = helper;
     this.#entry = entry;
     this.#limits = limits;
-    this.#outcomes = new LRUCache({ max: Math.max(1, limits.maxRemembered) });
+    this.#outcomes = new LRUCache({
+      max: Math.max(1, limits.maxRemembered),
+      maxSize: MAX_REMEMBERED_BYTES,
+      sizeCalculation: (outcome) =>
+        1 + ('result' in outcome ? (limits.bytesOf?.(outcome.result) ?? 0) : 0),
+    });
   }
 
   /**

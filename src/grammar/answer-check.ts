@@ -1,7 +1,7 @@
 // Whether a finished answer is one that a constraint allows. Unlike a matcher it takes JSON as any program writes it.
 import type { Constraint } from '../contracts/generation.ts';
 import { type Automaton, found, type State, type Work } from './automaton.ts';
-import { compileConstraint } from './constraint.ts';
+import { constraintAutomaton } from './constraint.ts';
 
 /** The members that are tried in the wrong order before a value counts as not allowed. A usual answer needs less than 100. */
 const MAX_TRIES = 10_000;
@@ -15,7 +15,7 @@ export type AnswerCheck = (text: string) => boolean;
  */
 export function createAnswerCheck(constraint: Constraint): AnswerCheck {
   const isJson = constraint.kind === 'json_schema';
-  const automaton = compileConstraint(isJson ? compact(constraint) : constraint);
+  const automaton = constraintAutomaton(isJson ? compact(constraint) : constraint);
   return (text) => {
     const reader = new Reader(automaton);
     if (!isJson) return reader.read(automaton.start, text)?.canEnd === true;
