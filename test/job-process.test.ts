@@ -48,3 +48,19 @@ test('a job has a lower priority than its parent', async () => {
   const outcome = await jobs.run('"priority"');
   assert.ok('result' in outcome && Number(outcome.result) > getPriority(), JSON.stringify(outcome));
 });
+
+test('large results that are kept take a bounded memory', async () => {
+  const jobs = new JobProcess<number>('small constraints', PROGRAM, {
+    deadlineMs: 60_000,
+    maxHeapMb: 64,
+    maxRemembered: 4,
+    bytesOf: () => 3 * 2 ** 20,
+  });
+  const run = async (name: string) => {
+    const outcome = await jobs.run(JSON.stringify(`count ${name}`));
+    return 'result' in outcome && outcome.result;
+  };
+  const results = [];
+  for (const name of ['a', 'b', 'a', 'c', 'a', 'b']) results.push(await run(name));
+  assert.deepEqual(results, [1, 2, 1, 3, 1, 4], 'two of them fit');
+});

@@ -14,19 +14,21 @@ import { type Caller, TurnQueue } from './turn-queue.ts';
  * counts them.
  */
 export const HELPERS = {
-  'small constraints': ['server', 'engine'],
-  'large constraints': ['server', 'engine'],
+  'small constraints': ['server'],
+  'large constraints': ['server'],
   'long prompts': ['server'],
   'adapter patterns': ['server', 'engine'],
 } as const;
 
 /** The limits of the jobs of a process. */
-interface JobProcessLimits {
+interface JobProcessLimits<Result = unknown> {
   /** The CPU time of one job. If the system does not report it (not Linux), its elapsed time. */
   readonly deadlineMs: number;
   readonly maxHeapMb: number;
   /** How many outcomes are remembered for identical jobs. 0: each job runs. */
   readonly maxRemembered: number;
+  /** Returns the size of a large result. The results that are kept take at most 8 MiB together. Default: sizes are not counted. */
+  bytesOf?(result: Result): number;
 }
 
 /** A result, or the limit that a job exceeded and the part of the job that did. */
@@ -47,7 +49,8 @@ const REMEMBER_LATE_MS = 60_000;
 const NICENESS = 10;
 /** Four times what may wait for the engine by default, so that a tenant's half still exceeds it. */
 const MAX_WAITING = 1024;
-/** Jobs without a caller, such as the engine process's, count as one tenant's. */
+const MAX_REMEMBERED_BYTES = 8 * 2 ** 20;
+/** Jobs without a caller count as one tenant's. */
 const NOBODY: Caller = { tenant: '' };
 /** How V8 ends a process that reached its memory limit. */
 const OUT_OF_MEMORY = 'SIGABRT';
@@ -67,7 +70,7 @@ export function serveJobs<Job, Result>(
 /** Runs the jobs of one program. */
 export class JobProcess<Result> {
   readonly #entry: URL;
-  readonly #limits: JobProcessLimits;
+  readonly #limits: JobProcessLimits<Result>;
   readonly #outcomes: LRUCache<string, JobOutcome<Result>>;
   readonly #turns = new TurnQueue({ maxWaiting: MAX_WAITING });
   readonly #helper: keyof typeof HELPERS;
@@ -75,11 +78,16 @@ export class JobProcess<Result> {
   #idleTimer: NodeJS.Timeout | undefined;
 
   /** @param entry a program that calls `serveJobs` */
-  constructor(helper: keyof typeof HELPERS, entry: URL, limits: JobProcessLimits) {
+  constructor(helper: keyof typeof HELPERS, entry: URL, limits: JobProcessLimits<Result>) {
     this.#helper = helper;
     this.#entry = entry;
     this.#limits = limits;
-    this.#outcomes = new LRUCache({ max: Math.max(1, limits.maxRemembered) });
+    this.#outcomes = new LRUCache({
+      max: Math.max(1, limits.maxRemembered),
+      maxSize: MAX_REMEMBERED_BYTES,
+      sizeCalculation: (outcome) =>
+        1 + ('result' in outcome ? (limits.bytesOf?.(outcome.result) ?? 0) : 0),
+    });
   }
 
   /**

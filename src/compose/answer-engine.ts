@@ -9,6 +9,7 @@ import { ServeError } from '../common/errors.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import { type AdapterSource, GREEDY } from '../contracts/generation.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import { constraintCompiler } from '../grammar/compiler.ts';
 import type { EngineEvent, FromEngine, SequenceId } from '../scheduler/protocol.ts';
 import { StepLoop } from '../scheduler/step-loop.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
@@ -88,9 +89,10 @@ class AnswerEngine implements AnswerModel {
     return worked;
   }
 
-  answer({ promptIds, maxTokens, constraint }: AnswerRequest) {
+  async answer({ promptIds, maxTokens, constraint: given }: AnswerRequest) {
     const room = this.#loop.model.maxSeqLength - promptIds.length;
-    if (room < 1) return Promise.resolve(undefined);
+    if (room < 1) return undefined;
+    const constraint = given && (await constraintCompiler.compile(given));
     const { source, stopTokenIds, addedTokens } = this.#settings;
     const id = ++this.#lastId as SequenceId;
     return new Promise<readonly number[] | undefined>((resolve, reject) => {

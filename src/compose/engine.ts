@@ -91,8 +91,8 @@ function vocabularyUses(
     return new Grammars(tokenizer, vocabSize);
   });
   return {
-    createMatcher: async (constraint, added, caller) =>
-      (await grammars.get()).createMatcherAside(constraint, added, caller),
+    createMatcher: async (constraint, added, tenant) =>
+      (await grammars.get()).createMatcher(constraint, added, tenant),
     createBan: async (words, added) => (await grammars.get()).createBan(words, added),
   };
 }

@@ -285,7 +285,7 @@ async function readAnswerDefaults(
   responseFormatFile: string | undefined,
 ): Promise<Pick<NamedAdapterFiles, 'format' | 'tools'>> {
   const defaults = await readAdapterDefaults({ own, responseFormatFile });
-  return { format: defaults?.checked.constraint, tools: defaults?.checked.tools };
+  return { format: defaults?.checked.constraint?.constraint, tools: defaults?.checked.tools };
 }
 
 type TrainerRunParts = Omit<ExecuteOptions, 'signal' | 'send'>;

@@ -59,6 +59,15 @@ export interface ConstrainedTag {
   readonly end: string;
 }
 
+/** A constraint as the engine takes it, compiled by the server. */
+export interface CompiledConstraint {
+  readonly kind: Constraint['kind'];
+  /** Constraints that allow the same texts in the same way have the same. */
+  readonly digest: string;
+  /** Its network (`src/grammar/packed-network.ts`). */
+  readonly network: Uint32Array;
+}
+
 /** How long a request may take, and until when, in monotonic milliseconds. */
 export interface RequestTime {
   readonly ms: number;
@@ -76,7 +85,7 @@ export interface GenerationRequest {
   includesStopToken?: true;
   sampling: SamplingParams;
   /** The only texts that may be generated. Absent: all may be. */
-  constraint?: Constraint;
+  constraint?: CompiledConstraint;
   /** Words that must not be generated. Each contains a character other than a space. Absent: none. */
   badWords?: readonly string[];
   /** The adapter's tokens, for a constraint or banned words. Absent: only the base's tokens. */

@@ -1,7 +1,7 @@
 // Checks whether a constraint allows a finished completion. Unlike a matcher, it accepts JSON as any program writes it.
 import type { Constraint } from '../contracts/generation.ts';
 import { type Automaton, found, type State, type Work } from './automaton.ts';
-import { compileConstraint } from './constraint.ts';
+import { constraintAutomaton } from './constraint.ts';
 
 /** The members to try in a wrong order before a value counts as not allowed. A typical completion needs fewer than 100. */
 const MAX_TRIES = 10_000;
@@ -15,7 +15,7 @@ type AnswerCheck = (text: string) => boolean;
  */
 export function createAnswerCheck(constraint: Constraint): AnswerCheck {
   const isJson = constraint.kind === 'json_schema';
-  const automaton = compileConstraint(isJson ? compact(constraint) : constraint);
+  const automaton = constraintAutomaton(isJson ? compact(constraint) : constraint);
   return (text) => {
     const reader = new Reader(automaton);
     if (!isJson) return reader.read(automaton.start, text)?.canEnd === true;

@@ -1,23 +1,15 @@
-// Compiles constraints in child processes with limits on time and memory, off the event loops of server and engine.
+// Compiles constraints for the engine, off the server's event loop: in child processes with limits on time and memory.
 import { ServeError } from '../common/errors.ts';
 import { JobProcess } from '../common/job-process.ts';
 import type { Caller } from '../common/turn-queue.ts';
-import type { Constraint } from '../contracts/generation.ts';
+import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { rootPath } from './constraint.ts';
-import type { Network } from './network.ts';
 import { GrammarError } from './text-pattern.ts';
 
-/** A constraint, and whether its network is wanted or only a check. */
-export interface CompileJob {
-  readonly constraint: Constraint;
-  readonly want: 'check' | 'network';
-}
-
-/** The fault, or the network if it was wanted. */
-export interface CompileResult {
-  readonly fault?: { readonly message: string; readonly path: string };
-  readonly network?: Network;
-}
+/** A compiled constraint, or its fault. */
+export type CompileResult =
+  | { readonly compiled: CompiledConstraint }
+  | { readonly fault: { readonly message: string; readonly path: string } };
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./compiler-worker.${EXTENSION}`, import.meta.url);
@@ -38,13 +30,11 @@ const LIMIT_FAULTS = {
 const DEADLINE_MS = 4000;
 /** The largest network takes 12 MB. */
 const MAX_HEAP_MB = 256;
-/** The engine also keeps the grammars that it built from networks. */
-const MAX_REMEMBERED = 16;
+/** Outcomes to keep per compiler process. A usual network takes 10 kB, and the largest 0.5 MB. */
+const MAX_REMEMBERED = 1024;
 
 /** The settings of a compiler. */
 interface CompilerOptions {
-  /** The number of outcomes to keep, for small and for large constraints. */
-  readonly maxRemembered?: number;
   /** The time limit of a large constraint. */
   readonly largeMs?: number;
 }
@@ -54,8 +44,10 @@ export class ConstraintCompiler {
   readonly #small: JobProcess<CompileResult>;
   readonly #large: JobProcess<CompileResult>;
 
-  constructor({ maxRemembered = MAX_REMEMBERED, largeMs = DEADLINE_MS }: CompilerOptions = {}) {
-    const limits = { maxHeapMb: MAX_HEAP_MB, maxRemembered };
+  constructor({ largeMs = DEADLINE_MS }: CompilerOptions = {}) {
+    const bytesOf = (result: CompileResult) =>
+      'compiled' in result ? result.compiled.network.byteLength : 0;
+    const limits = { maxHeapMb: MAX_HEAP_MB, maxRemembered: MAX_REMEMBERED, bytesOf };
     this.#small = new JobProcess('small constraints', WORKER, {
       ...limits,
       deadlineMs: DEADLINE_MS,
@@ -64,34 +56,24 @@ export class ConstraintCompiler {
   }
 
   /**
-   * Checks a constraint. Rejects with `GrammarError` if it cannot be used, with `ServeError` if no process can be started or
-   * too many constraints are waiting, and with the reason of the caller's signal.
+   * Compiles a constraint, or returns what it compiled before. Rejects with `GrammarError` if the constraint cannot be used, with
+   * `ServeError` if no process can be started or too many constraints are waiting, and with the reason of the caller's signal.
    */
-  async check(constraint: Constraint, caller?: Caller): Promise<void> {
-    await this.#run({ constraint, want: 'check' }, caller);
-  }
-
-  /** Returns the network of a constraint. Rejects like `check`. */
-  async compile(constraint: Constraint, caller?: Caller): Promise<Network> {
-    const { network } = await this.#run({ constraint, want: 'network' }, caller);
-    return network!;
-  }
-
-  async #run(job: CompileJob, caller: Caller | undefined): Promise<CompileResult> {
-    const json = JSON.stringify(job);
+  async compile(constraint: Constraint, caller?: Caller): Promise<CompiledConstraint> {
+    const json = JSON.stringify(constraint);
     const lane = json.length <= MAX_SMALL_LENGTH ? this.#small : this.#large;
     const outcome = await lane.run(json, caller).catch((cause: unknown) => {
       if (cause instanceof ServeError || caller?.signal?.aborted) throw cause;
       throw new ServeError('overloaded', 'constraints cannot be compiled now', { cause });
     });
     if ('limit' in outcome) {
-      throw new GrammarError(LIMIT_FAULTS[outcome.limit], rootPath(job.constraint));
+      throw new GrammarError(LIMIT_FAULTS[outcome.limit], rootPath(constraint));
     }
-    const { fault } = outcome.result;
-    if (fault) throw new GrammarError(fault.message, fault.path);
-    return outcome.result;
+    if ('compiled' in outcome.result) return outcome.result.compiled;
+    const { message, path } = outcome.result.fault;
+    throw new GrammarError(message, path);
   }
 }
 
-/** The server's compiler. It only checks, so its outcomes take little memory. */
-export const constraintChecks = new ConstraintCompiler({ maxRemembered: 1024 });
+/** The compiler of this process. */
+export const constraintCompiler = new ConstraintCompiler();

@@ -1,11 +1,12 @@
 // Converts a request's constraint to a pattern.
 import { createHash } from 'node:crypto';
-import type { Constraint } from '../contracts/generation.ts';
+import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
 import { schemaPattern } from './json-schema.ts';
 import { withSpaces } from './json-spacing.ts';
 import { buildNetwork, type Network } from './network.ts';
+import { packNetwork, unpackNetwork } from './packed-network.ts';
 import { parseRegex } from './regex.ts';
 import {
   choice,
@@ -19,9 +20,13 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** Throws `GrammarError` if the constraint cannot be used. */
-export function checkConstraint(constraint: Constraint): void {
-  located(rootPath(constraint), () => probe(compileConstraint(constraint)));
+/** Compiles a constraint for the engine. Throws `GrammarError` if it cannot be used. */
+export function compileConstraint(constraint: Constraint): CompiledConstraint {
+  const network = constraintNetwork(constraint);
+  located(rootPath(constraint), () => probe(new Automaton(network)));
+  const packed = packNetwork(network);
+  const digest = createHash('sha256').update(packed).digest('hex');
+  return { kind: constraint.kind, digest, network: packed };
 }
 
 /** The bytes with a choice that a probe reads. An expression that explodes does so within a few. */
@@ -49,24 +54,19 @@ function probe(automaton: Automaton): void {
   }
 }
 
-/** Returns a cache key for everything derived from a constraint. */
-export function constraintDigest(constraint: Constraint): string {
-  return createHash('sha256').update(JSON.stringify(constraint)).digest('hex');
-}
-
-/** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
-export function compileConstraint(constraint: Constraint): Automaton {
-  return automatonOf(constraint, constraintNetwork(constraint));
-}
-
-/** Returns a constraint's network, which takes most of the time of compiling it. Throws `GrammarError` if it cannot be used. */
+/** Returns the network of a constraint, which may be too ambiguous to be matched. Throws `GrammarError` if there is none. */
 export function constraintNetwork(constraint: Constraint): Network {
   return located(rootPath(constraint), () => buildNetwork(patternOf(constraint)));
 }
 
-/** Returns the automaton of a constraint's network. Throws `GrammarError` if it is too ambiguous. */
-export function automatonOf(constraint: Constraint, network: Network): Automaton {
-  return located(rootPath(constraint), () => new Automaton(network));
+/** Returns the automaton of a compiled constraint. */
+export function automatonOf({ network }: CompiledConstraint): Automaton {
+  return new Automaton(unpackNetwork(network));
+}
+
+/** Returns the automaton of a constraint that is used in this process only. Throws `GrammarError` if it cannot be used. */
+export function constraintAutomaton(constraint: Constraint): Automaton {
+  return located(rootPath(constraint), () => new Automaton(constraintNetwork(constraint)));
 }
 
 /** Returns the path for faults of the whole constraint. */

@@ -1,18 +1,14 @@
-// A model's grammars in use: compiled once per constraint, and kept while they are used often.
+// A model's grammars in use: built once per compiled constraint, and kept while they are used often.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
-import { ServeError } from '../common/errors.ts';
-import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
-import type { Constraint } from '../contracts/generation.ts';
+import type { CompiledConstraint } from '../contracts/generation.ts';
 import type { MatchingWork } from '../contracts/matching-work.ts';
-import { type Automaton, PLACE_BYTES, type State } from './automaton.ts';
-import { ConstraintCompiler } from './compiler.ts';
-import { automatonOf, compileConstraint, constraintDigest } from './constraint.ts';
+import { PLACE_BYTES, type State } from './automaton.ts';
+import { automatonOf } from './constraint.ts';
 import { ExtendedVocabulary } from './extended-vocabulary.ts';
 import { type CompiledGrammar, Matcher, requestWork } from './matcher.ts';
-import { GrammarError } from './text-pattern.ts';
 import {
   type GrammarVocabulary,
   type TokenBytes,
@@ -56,7 +52,6 @@ interface GrammarText {
 export class Grammars {
   readonly #base: GrammarText;
   readonly #languages = new LRUCache<string, GrammarText>({ max: MAX_GRAMMAR_TEXTS });
-  readonly #compiler = new ConstraintCompiler();
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({
     max: MAX_TOKEN_SETS,
@@ -79,42 +74,16 @@ export class Grammars {
     this.#base = { key: '', tokenizer, vocabulary: new Vocabulary(tokenizer, vocabSize) };
   }
 
-  /**
-   * Compiles on this thread, for programs without an event loop to protect. Throws `ServeError` if the constraint cannot be
-   * used.
-   */
-  createMatcher(constraint: Constraint, added?: AddedTokens): Matcher {
+  /** Returns a matcher for the tokens of the base or of an adapter. `tenant`: whose requests share its work. Absent: none do. */
+  createMatcher(constraint: CompiledConstraint, added?: AddedTokens, tenant?: string): Matcher {
     const language = this.#languageOf(added);
-    const key = language.key + constraintDigest(constraint);
-    const known = this.#compiled.get(key);
-    if (known) return new Matcher(known);
-    try {
-      return new Matcher(this.#keep(key, compileConstraint(constraint), language));
-    } catch (error) {
-      throw toServeError(error);
-    }
-  }
-
-  /**
-   * Compiles in another process, alternating between tenants. Rejects with `ServeError` if the constraint cannot be used or too
-   * many are waiting, and with the reason of the caller's signal.
-   */
-  async createMatcherAside(
-    constraint: Constraint,
-    added: AddedTokens | undefined,
-    caller: Caller,
-  ): Promise<Matcher> {
-    const language = this.#languageOf(added);
-    const key = language.key + constraintDigest(constraint);
-    const work = this.#workOf(`${key} ${caller.tenant}`);
-    const known = this.#compiled.get(key);
-    if (known) return new Matcher(known, work);
-    try {
-      const network = await this.#compiler.compile(constraint, caller);
-      return new Matcher(this.#keep(key, automatonOf(constraint, network), language), work);
-    } catch (error) {
-      throw toServeError(error);
-    }
+    const key = language.key + constraint.digest;
+    const grammar = this.#compiled.get(key) ?? this.#compile(constraint, language);
+    this.#compiled.set(key, grammar);
+    return new Matcher(
+      grammar,
+      tenant === undefined ? undefined : this.#workOf(`${key} ${tenant}`),
+    );
   }
 
   /** Returns a ban on these words for one sequence. Each word contains a character other than a space. */
@@ -147,21 +116,15 @@ export class Grammars {
     return known;
   }
 
-  #keep(key: string, automaton: Automaton, language: GrammarText): CompiledGrammar {
-    const { vocabulary, tokenizer } = language;
-    const grammar: CompiledGrammar = {
-      automaton,
+  #compile(
+    constraint: CompiledConstraint,
+    { vocabulary, tokenizer }: GrammarText,
+  ): CompiledGrammar {
+    return {
+      automaton: automatonOf(constraint),
       vocabulary,
       allowedTokens: this.#allowedTokens,
       encode: (text) => tokenizer.encodeInside(text),
     };
-    this.#compiled.set(key, grammar);
-    return grammar;
   }
-}
-
-function toServeError(error: unknown): unknown {
-  if (!(error instanceof GrammarError)) return error;
-  const message = `${error.path} ${error.message}`.trim();
-  return new ServeError('invalid_request', message, { cause: error });
 }

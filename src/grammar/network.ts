@@ -18,7 +18,7 @@ interface CallEdge {
 }
 
 /** A node inside a rule. */
-interface NetworkNode {
+export interface NetworkNode {
   bytes: ByteEdge[];
   skips: number[];
   calls: CallEdge[];

@@ -127,8 +127,8 @@ function adapterId(digest: string): string {
 
 /** Hashes prompt, parameters and adapter. The tenant does not matter. */
 function requestId({ adapter, request }: Suspect): string {
-  const { sampling, ...rest } = request;
+  const { sampling, constraint, ...rest } = request;
   const logitBias = [...(sampling.logitBias ?? [])];
-  const plain = JSON.stringify([adapter, rest, { ...sampling, logitBias }]);
+  const plain = JSON.stringify([adapter, rest, constraint?.digest, { ...sampling, logitBias }]);
   return `request-${createHash('sha256').update(plain).digest('hex')}`;
 }

@@ -3,9 +3,13 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
-import type { Constraint, GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
+import type {
+  CompiledConstraint,
+  Constraint,
+  GenerationRequest,
+  TokenLogprob,
+} from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
 import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
@@ -17,14 +21,11 @@ import type { EngineEvent, SequenceId } from './protocol.ts';
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
 type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
 
-/**
- * Creates the matcher of a constraint for the tokens of the base and an adapter. Rejects with `ServeError` if the constraint
- * cannot be used, and with the reason of the caller's signal.
- */
+/** Creates the matcher of a compiled constraint for the tokens of the base and an adapter. */
 export type CreateMatcher = (
-  constraint: Constraint,
+  constraint: CompiledConstraint,
   added: AddedTokens | undefined,
-  caller: Caller,
+  tenant: string,
 ) => Promise<TokenMatcher>;
 
 /** Creates the ban of a sequence's words for the tokens of the base and an adapter. */

@@ -3,15 +3,14 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import { assert, assertNever } from '../common/assert.ts';
+import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
-import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
-import type { TokenMatcher } from '../engine/sampling/constraints.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
 import { type AdapterStart, adapterStart } from './adapter-start.ts';
 import { Drafter } from './drafter.ts';
@@ -101,8 +100,6 @@ export class StepLoop {
   readonly #clock: Clock;
   readonly #create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'createBan'>;
   #post: (message: FromEngine) => void = () => {};
-  /** Ends the wait for a sequence's grammar. */
-  readonly #awaitedGrammars = new Map<SequenceId, AbortController>();
   #stepNumber = 0;
   readonly #runs = new RunAnnouncer((message) => this.#post(message));
   readonly #runner: StepRunner;
@@ -235,7 +232,9 @@ export class StepLoop {
       // The grammar comes first: if it is refused, the adapter is not loaded for nothing.
       const { constraint, badWords, addedTokens } = loading.request;
       if (badWords) sampler.ban(await this.#create.createBan!(badWords, addedTokens));
-      if (constraint) sampler.follow(await this.#loadMatcher(constraint, loading));
+      if (constraint) {
+        sampler.follow(await this.#create.createMatcher!(constraint, addedTokens, loading.tenant));
+      }
       if (!this.#scheduler.isLive(id)) return; // its adapter would stay leased forever
       const adapterUse = adapter ? await this.#loadAdapter(adapter, loading) : {};
       if (!adapter && pooler) await this.#engine.prepareEmbeddings();
@@ -248,25 +247,6 @@ export class StepLoop {
       }
     }
     this.#wake();
-  }
-
-  /** Rejects if the sequence ends meanwhile. */
-  async #loadMatcher(
-    constraint: Constraint,
-    { id, tenant, request }: Loading,
-  ): Promise<TokenMatcher> {
-    const { createMatcher } = this.#create;
-    assert(createMatcher, 'an engine that gets constraints has grammars');
-    const controller = new AbortController();
-    this.#awaitedGrammars.set(id, controller);
-    try {
-      return await createMatcher(constraint, request.addedTokens, {
-        tenant,
-        signal: controller.signal,
-      });
-    } finally {
-      this.#awaitedGrammars.delete(id);
-    }
   }
 
   /** Returns the adapter's tier and load time, or undefined if the sequence ended meanwhile. */
@@ -347,9 +327,7 @@ export class StepLoop {
     this.#stepNumber++;
     this.#post({ type: 'step', step: this.#stepNumber, ran, events });
     for (const event of events) {
-      if (!isTerminal(event)) continue;
-      this.#leases.end(event.id);
-      this.#awaitedGrammars.get(event.id)?.abort();
+      if (isTerminal(event)) this.#leases.end(event.id);
     }
   }
 

@@ -149,7 +149,7 @@ function duration(ms: number): string {
 }
 
 /** The length of the window in milliseconds. */
-export const WINDOW_MS = 60_000;
+const WINDOW_MS = 60_000;
 /**
  * Amounts added within this time leave the window together, when the last of them does. A window then has at most 61 entries.
  */
@@ -164,7 +164,7 @@ interface Entry {
 /**
  * The sum of the amounts that were added within the last minute, or up to a second longer. Never less than the last minute's.
  */
-export class WindowSum {
+class WindowSum {
   /** In the order of their times. */
   readonly #entries: Entry[] = [];
   #total = 0;

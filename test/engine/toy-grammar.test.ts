@@ -16,6 +16,7 @@ import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { compiled } from '../grammar/compiled.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
@@ -72,7 +73,10 @@ test('a constrained answer is the same alone, among others, with drafts and with
         sampling,
       };
       const one = (changes: object = {}) => {
-        return { request: { ...request, ...changes }, matcher: grammars.createMatcher(constraint) };
+        return {
+          request: { ...request, ...changes },
+          matcher: grammars.createMatcher(compiled(constraint)),
+        };
       };
       const alone = await generate(engine, [one()]);
       const scored = { sampling: { ...sampling, topLogprobs: 2 } };
@@ -91,7 +95,7 @@ test('a constrained answer is the same alone, among others, with drafts and with
       }
       assert.deepEqual(alone.events[0]!.at(-1), { type: 'finished', id: 1, reason: 'stop' });
       const text = tokenizer.decode(wanted, { skipSpecials: false });
-      const again = grammars.createMatcher(constraint);
+      const again = grammars.createMatcher(compiled(constraint));
       for (const id of wanted) again.accept(id);
       assert.ok(again.canEnd, text);
       assert.equal(alone.stats.generatedTokens, wanted.length);
@@ -108,7 +112,7 @@ test('forced text saves a third of the steps of an intent', async (t) => {
   const tokenizer = (await loadTokenizer(TOY))!;
   const grammars = new Grammars(tokenizer, engine.info.vocabSize);
   const request = { promptIds: [1, 2, 3], maxTokens: 120, stopTokenIds: [STOP], sampling: GREEDY };
-  const matcher = grammars.createMatcher(INTENT);
+  const matcher = grammars.createMatcher(compiled(INTENT));
   const { stats } = await generate(engine, [{ request, matcher }]);
   assert.ok(
     stats.steps < stats.generatedTokens * (2 / 3),
@@ -126,7 +130,7 @@ test('max_tokens cuts forced text at any place', async (t) => {
   for (let maxTokens = 1; maxTokens <= 30; maxTokens++) {
     const request = { promptIds: [1, 2, 3], maxTokens, stopTokenIds: [STOP], sampling };
     const { events } = await generate(engine, [
-      { request, matcher: grammars.createMatcher(constraint) },
+      { request, matcher: grammars.createMatcher(compiled(constraint)) },
     ]);
     const tokens = tokensOf(events[0]!);
     const last = events[0]!.at(-1)!;
@@ -152,7 +156,7 @@ test('F39: rows with drafts or forced tokens whose runs are terminated get the t
     maxTokens: 40,
     stopTokenIds: [],
     sampling: { ...GREEDY, temperature: i / 4, seed: i },
-    ...(constraint && { constraint }),
+    ...(constraint && { constraint: compiled(constraint) }),
   });
   const forced = [0, 1, 2, 3].map((i) =>
     ask(i, { kind: 'sequence', parts: [INTENT, text, INTENT] }),

@@ -14,6 +14,7 @@ import { createSequence } from '../../src/scheduler/sequence.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { ambiguous } from '../grammar/ambiguous.ts';
+import { compiled } from '../grammar/compiled.ts';
 import { tokensOf } from '../scheduler/generate.ts';
 
 const TOY = 'models/toy';
@@ -74,7 +75,7 @@ async function play(
     const { promptIds, sampling, stopTokenIds, constraint } = request;
     const sampler = createSampler(sampling, { promptIds, stopTokenIds });
     if (constraint) {
-      sampler.follow(await grammars.createMatcherAside(constraint, undefined, { tenant }));
+      sampler.follow(grammars.createMatcher(constraint, undefined, tenant));
     }
     const of = { id: (i + 1) as SequenceId, tenant, weight: 1, adapter: undefined };
     scheduler.submit(createSequence({ ...of, request, sampler }));
@@ -108,7 +109,7 @@ const request = (seed: number, changes: Partial<GenerationRequest> = {}): Genera
 function attackers(constraint: Constraint): Actor[] {
   return Array.from({ length: 8 }, (_, i) => ({
     tenant: 'attacker',
-    request: request(i, { constraint, maxTokens: 8 }),
+    request: request(i, { constraint: compiled(constraint), maxTokens: 8 }),
   }));
 }
 
@@ -136,7 +137,7 @@ for (const [name, constraint] of ATTACKS) {
       { tenant: 'good', request: request(1) },
       {
         tenant: 'good',
-        request: request(2, { constraint: { kind: 'regex', pattern: '[a-z ]*' } }),
+        request: request(2, { constraint: compiled({ kind: 'regex', pattern: '[a-z ]*' }) }),
       },
     ];
     const steps = await play(stage, [...attackers(constraint), ...victims], 0);

@@ -6,11 +6,9 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { ConstraintCompiler } from '../../src/grammar/compiler.ts';
-import { constraintNetwork } from '../../src/grammar/constraint.ts';
-import { Grammars } from '../../src/grammar/grammars.ts';
+import { compileConstraint } from '../../src/grammar/constraint.ts';
 import { refusalOf } from './refusals.ts';
 import { SCHEMAS } from './schemas.ts';
-import { vocabularyOf } from './written.ts';
 
 const CONSTRAINTS: readonly Constraint[] = [
   ...SCHEMAS.map(({ schema }) => ({ kind: 'json_schema' as const, schema })),
@@ -57,11 +55,10 @@ const small = (name: string): Constraint => ({ kind: 'text', text: name });
 const compiledSince = (count: number) =>
   children.slice(count).reduce((sum, { results }) => sum + results, 0);
 
-test('networks are those of the functions on this thread', async () => {
+test('constraints compile to what they compile to on this thread', async () => {
   const compiler = new ConstraintCompiler();
   for (const constraint of CONSTRAINTS) {
-    assert.deepEqual(await compiler.compile(constraint), constraintNetwork(constraint));
-    await compiler.check(constraint);
+    assert.deepEqual(await compiler.compile(constraint), compileConstraint(constraint));
   }
 });
 
@@ -69,36 +66,22 @@ test('faults are those of the functions on this thread, with their paths', async
   const compiler = new ConstraintCompiler();
   for (const constraint of REFUSED) {
     const { message, path } = refusalOf(constraint)!;
-    await assert.rejects(compiler.check(constraint), { name: 'GrammarError', message, path });
+    await assert.rejects(compiler.compile(constraint), { name: 'GrammarError', message, path });
   }
-});
-
-test('a matcher allows what that of a grammar from this thread allows', async () => {
-  const tokenizer = vocabularyOf(['a', 'aa', 'b'], { withBytes: false });
-  const matcher = await new Grammars(tokenizer, 3).createMatcherAside(SMALL, undefined, {
-    tenant: 'a',
-  });
-  const twin = new Grammars(tokenizer, 3).createMatcher(SMALL);
-  for (const id of [1, 0]) {
-    assert.deepEqual(matcher.allowed(), twin.allowed());
-    matcher.accept(id);
-    twin.accept(id);
-  }
-  assert.ok(matcher.isComplete && twin.isComplete);
 });
 
 test('a slow constraint is refused by the clock, while others are compiled', async () => {
   const compiler = new ConstraintCompiler({ largeMs: 1 });
-  const slow = compiler.check(LARGE);
+  const slow = compiler.compile(LARGE);
   const isRefused = assert.rejects(slow, {
     name: 'GrammarError',
     message: /^takes too long to compile/,
     path: '#',
   });
-  await compiler.check(SMALL);
+  await compiler.compile(SMALL);
   await isRefused;
   const before = children.length;
-  await assert.rejects(compiler.check(LARGE), /takes too long/);
+  await assert.rejects(compiler.compile(LARGE), /takes too long/);
   assert.equal(children.length, before, 'the refusal is remembered');
 });
 
@@ -117,31 +100,31 @@ test('equal constraints are compiled once', async () => {
 test('a process that dies is replaced', async () => {
   const before = children.length;
   const compiler = new ConstraintCompiler();
-  const lost = compiler.check(SMALL);
+  const lost = compiler.compile(SMALL);
   const isRefused = assert.rejects(lost, { name: 'ServeError', code: 'overloaded' });
   while (children.length === before) await Promise.resolve();
   children[before]!.child.kill('SIGKILL');
   await isRefused;
-  await compiler.check(SMALL);
+  await compiler.compile(SMALL);
   const { child } = children[before + 1]!;
   child.ref(); // an idle one keeps nothing alive
   child.kill('SIGKILL');
   await once(child, 'exit');
-  await compiler.check({ kind: 'text', text: 'another' });
+  await compiler.compile({ kind: 'text', text: 'another' });
   assert.equal(children.length, before + 3);
 });
 
 test("T15: a tenant's constraint does not wait behind those of another tenant", async () => {
   const compiler = new ConstraintCompiler();
-  await compiler.check(LARGE, { tenant: 'a' });
+  await compiler.compile(LARGE, { tenant: 'a' });
   let done = 0;
   const others = ['1', '2', '3', '4', '5', '6'].map(async (name) => {
-    await compiler.check(large(name), { tenant: 'a' });
+    await compiler.compile(large(name), { tenant: 'a' });
     done++;
   });
-  await compiler.check(LARGE, { tenant: 'b' });
+  await compiler.compile(LARGE, { tenant: 'b' });
   assert.equal(done, 0, 'one that is known waits for nothing');
-  await compiler.check(large('b'), { tenant: 'b' });
+  await compiler.compile(large('b'), { tenant: 'b' });
   assert.ok(done <= 2, `${done} of the other tenant's were first`);
   await Promise.all(others);
 });
@@ -151,10 +134,10 @@ test('T15: a constraint that two tenants want is compiled once, at the first tur
   const compiler = new ConstraintCompiler();
   let done = 0;
   const others = ['1', '2', '3', '4', '5', 'shared'].map(async (name) => {
-    await compiler.check(large(name), { tenant: 'a' });
+    await compiler.compile(large(name), { tenant: 'a' });
     done++;
   });
-  await compiler.check(large('shared'), { tenant: 'b' });
+  await compiler.compile(large('shared'), { tenant: 'b' });
   assert.ok(done <= 3, `${done} of the other tenant's were first`);
   await Promise.all(others);
   assert.equal(compiledSince(before), 6);
@@ -164,23 +147,23 @@ test('a caller that leaves takes its waiting constraint along, unless another wa
   const before = children.length;
   const compiler = new ConstraintCompiler();
   const leaving = new AbortController();
-  const running = compiler.check(large('running'));
+  const running = compiler.compile(large('running'));
   const reason = new Error('no more time');
   const areLeft = ['left', 'shared'].map((name) => {
     return assert.rejects(
-      compiler.check(large(name), {
+      compiler.compile(large(name), {
         tenant: 'a',
         signal: leaving.signal,
       }),
       reason,
     );
   });
-  const shared = compiler.check(large('shared'), { tenant: 'a' });
+  const shared = compiler.compile(large('shared'), { tenant: 'a' });
   leaving.abort(reason);
   await Promise.all(areLeft);
   assert.equal(compiledSince(before), 0, 'nobody has waited');
   await Promise.all([running, shared]);
-  await compiler.check(LARGE);
+  await compiler.compile(LARGE);
   assert.equal(compiledSince(before), 3);
 });
 
@@ -192,11 +175,11 @@ test('T14: constraints are refused when those of the tenant, or of all, are too 
   const fill = (tenant: string) => {
     return Array.from({ length: 512 }, (_, i) => {
       const caller = { tenant, signal: AbortSignal.any([signal]) };
-      return assert.rejects(compiler.check(small(`${tenant}${i}`), caller), reason);
+      return assert.rejects(compiler.compile(small(`${tenant}${i}`), caller), reason);
     });
   };
-  const check = (tenant: string) => compiler.check(small('another'), { tenant });
-  const running = compiler.check(small('running'), { tenant: 'a' });
+  const check = (tenant: string) => compiler.compile(small('another'), { tenant });
+  const running = compiler.compile(small('running'), { tenant: 'a' });
   const ofA = fill('a');
   await assert.rejects(check('a'), { code: 'rate_limit_exceeded', retryAfterS: 1 });
   const ofB = fill('b');

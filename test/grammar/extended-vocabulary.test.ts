@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
+import { compiled } from './compiled.ts';
 import { idsOf, seeded, vocabularyOf, WORDS } from './written.ts';
 
 const ADDED = ['"name', 'ab', '1', 'é', '": {"', 'foo bar'];
@@ -42,8 +43,8 @@ for (const [name, constraint] of Object.entries(CONSTRAINTS))
     const random = seeded(7);
     const used = new Set<number>();
     for (let walk = 0; walk < 60; walk++) {
-      const one = extended.createMatcher(constraint, added);
-      const twin = plain.createMatcher(constraint);
+      const one = extended.createMatcher(compiled(constraint), added);
+      const twin = plain.createMatcher(compiled(constraint));
       for (let i = 0; i < 12 && !twin.isComplete; i++) {
         const ids = idsOf(twin.allowed());
         assert.deepEqual(idsOf(one.allowed()), ids);
@@ -61,7 +62,7 @@ for (const [name, constraint] of Object.entries(CONSTRAINTS))
       [...used].some((id) => id >= some.vocabSize),
       'a new token was used',
     );
-    const others = extended.createMatcher(constraint);
+    const others = extended.createMatcher(compiled(constraint));
     assert.ok(
       idsOf(others.allowed()).every((id) => id < some.vocabSize),
       'the base has none of them',
@@ -73,7 +74,7 @@ test('a forced text is left open where a new token could begin with its end', ()
   const extended = new Grammars(base, some.vocabSize);
   const twin = new Grammars(whole, whole.vocabSize);
   assert.deepEqual(
-    extended.createMatcher(constraint, added).forced(),
-    twin.createMatcher(constraint).forced(),
+    extended.createMatcher(compiled(constraint), added).forced(),
+    twin.createMatcher(compiled(constraint)).forced(),
   );
 });

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { spaceJson } from '../../src/tools/formats.ts';
+import { compiled } from './compiled.ts';
 import { idsOf, seeded, vocabularyOf } from './written.ts';
 
 const grammars = new Grammars(vocabularyOf([]), 256);
 
 function isPossible(schema: unknown, text: string): boolean {
-  const matcher = grammars.createMatcher({ kind: 'json_schema', schema, isSpaced: true });
+  const matcher = grammars.createMatcher(compiled({ kind: 'json_schema', schema, isSpaced: true }));
   for (const byte of Buffer.from(text)) {
     if (!idsOf(matcher.allowed()).includes(byte)) return false;
     matcher.accept(byte);
@@ -38,7 +39,9 @@ test('a random walk writes JSON whose spaces are those of Python', () => {
   const random = seeded(7);
   let ended = 0;
   for (let run = 0; run < 50; run++) {
-    const matcher = grammars.createMatcher({ kind: 'json_schema', schema: node, isSpaced: true });
+    const matcher = grammars.createMatcher(
+      compiled({ kind: 'json_schema', schema: node, isSpaced: true }),
+    );
     const bytes: number[] = [];
     while (bytes.length < 400 && !matcher.isComplete) {
       const allowed = idsOf(matcher.allowed());

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
+import { compiled } from './compiled.ts';
 import { idsOf, vocabularyOf } from './written.ts';
 
 const TOKENS = ['a', 'b', 'c', 'ab', 'ba', 'bc', 'abc', 'aaa', 'cab', 'bb', 'ä', 'aä', 'a'];
@@ -92,7 +93,7 @@ for (const [name, constraint, expression] of CASES) {
     const seen = new Set(['']);
     for (const ids of open) {
       const text = ids.map((id) => TOKENS[id]).join('');
-      const matcher = grammars.createMatcher(constraint);
+      const matcher = grammars.createMatcher(compiled(constraint));
       for (const id of ids) matcher.accept(id);
       assert.equal(matcher.canEnd, language.has(text), `"${text}" can end`);
       const allowed = idsOf(matcher.allowed());
@@ -115,7 +116,7 @@ test('a character may be cut between two tokens', () => {
     tokenBytes: (id: number) => bytes[id]!,
     encodeInside: () => [],
   };
-  const matcher = new Grammars(tokenizer, 3).createMatcher({ kind: 'text', text: 'ä' });
+  const matcher = new Grammars(tokenizer, 3).createMatcher(compiled({ kind: 'text', text: 'ä' }));
   assert.deepEqual(idsOf(matcher.allowed()), [0]);
   matcher.accept(0);
   assert.deepEqual(idsOf(matcher.allowed()), [1]);
@@ -128,7 +129,7 @@ test('control tokens are never allowed, even if their text is', () => {
     ...vocabularyOf(['a', '<end>'], { withBytes: false }),
     specialIds: new Set([1]),
   };
-  const matcher = new Grammars(tokenizer, 2).createMatcher({ kind: 'any_text' });
+  const matcher = new Grammars(tokenizer, 2).createMatcher(compiled({ kind: 'any_text' }));
   assert.deepEqual(idsOf(matcher.allowed()), [0]);
 });
 
@@ -136,7 +137,9 @@ test('an explosion of possibilities ends the sequence, not the process', () => {
   const tokenizer = vocabularyOf(TOKENS, { withBytes: false });
   const grammars = new Grammars(tokenizer, TOKENS.length);
   assert.throws(() => {
-    const matcher = grammars.createMatcher({ kind: 'regex', pattern: '(a{0,200}){0,200}b' });
+    const matcher = grammars.createMatcher(
+      compiled({ kind: 'regex', pattern: '(a{0,200}){0,200}b' }),
+    );
     for (let i = 0; i < 100; i++) {
       matcher.allowed();
       matcher.accept(0);

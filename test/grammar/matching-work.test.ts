@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Constraint } from '../../src/contracts/generation.ts';
-import { checkConstraint, compileConstraint } from '../../src/grammar/constraint.ts';
+import { compileConstraint, constraintAutomaton } from '../../src/grammar/constraint.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import type { Matcher } from '../../src/grammar/matcher.ts';
 import { ambiguous } from './ambiguous.ts';
+import { compiled } from './compiled.ts';
 import { idsOf, seeded, vocabularyOf, WORDS } from './written.ts';
 
 const tokenizer = vocabularyOf([...WORDS, 'QJ', 'JQQ', 'QQJJ']);
@@ -37,13 +38,13 @@ const HIDDEN: [name: string, constraint: Constraint][] = [
 
 for (const [name, constraint] of HIDDEN) {
   test(`T44: the probe reads past ${name}, and finds the ambiguity behind it`, () => {
-    assert.throws(() => checkConstraint(constraint), /too ambiguous/);
+    assert.throws(() => compileConstraint(constraint), /too ambiguous/);
   });
 }
 
 test('a long text before a plain pattern is no reason to refuse it', () => {
-  checkConstraint({ kind: 'regex', pattern: `${'x'.repeat(500)}[a-z]{1,40}( [a-z]+)*` });
-  checkConstraint({ kind: 'regex', pattern: '[a-z]*' });
+  compileConstraint({ kind: 'regex', pattern: `${'x'.repeat(500)}[a-z]{1,40}( [a-z]+)*` });
+  compileConstraint({ kind: 'regex', pattern: '[a-z]*' });
 });
 
 /** Draws tokens with grants of a few places each. Returns the ids and the number of grants. */
@@ -74,7 +75,9 @@ function draw(matcher: Matcher, places: number): { ids: number[]; grants: number
 test('a search that waits for work finds the tokens that it finds without waiting', () => {
   const pattern = `xxx${ambiguous(40)}|xxxyyy${ambiguous(40)}`;
   const matcher = () =>
-    new Grammars(tokenizer, tokenizer.vocabSize).createMatcher({ kind: 'regex', pattern });
+    new Grammars(tokenizer, tokenizer.vocabSize).createMatcher(
+      compiled({ kind: 'regex', pattern }),
+    );
   const whole = draw(matcher(), Number.POSITIVE_INFINITY);
   const sliced = draw(matcher(), 10);
   assert.deepEqual(sliced.ids, whole.ids);
@@ -84,7 +87,7 @@ test('a search that waits for work finds the tokens that it finds without waitin
 
 test('a search goes beyond its grant by one byte at most', () => {
   const constraint: Constraint = { kind: 'regex', pattern: ambiguous(300) };
-  const matcher = new Grammars(tokenizer, tokenizer.vocabSize).createMatcher(constraint);
+  const matcher = new Grammars(tokenizer, tokenizer.vocabSize).createMatcher(compiled(constraint));
   const mostPlaces = 4 * 2 * (300 + 32); // a byte leaves as many places as it leads to
   for (let i = 0; i < 6; i++) {
     const work = { left: 100 };
@@ -113,22 +116,20 @@ function exhaust(matchers: readonly Matcher[], maxTokens: number): number {
   return 1e9 - work.left;
 }
 
-test('the choices of a request share one budget, and those of another tenant have their own', async () => {
+test('the choices of a request share one budget, and those of another tenant have their own', () => {
   const grammars = new Grammars(tokenizer, tokenizer.vocabSize);
   const constraint: Constraint = { kind: 'regex', pattern: ambiguous(1000) };
   const matchers = (tenant: string, count: number) =>
-    Promise.all(
-      Array.from({ length: count }, () =>
-        grammars.createMatcherAside(constraint, undefined, { tenant }),
-      ),
+    Array.from({ length: count }, () =>
+      grammars.createMatcher(compiled(constraint), undefined, tenant),
     );
-  const first = exhaust(await matchers('a', 32), 8);
+  const first = exhaust(matchers('a', 32), 8);
   const perToken = 5_000 + tokenizer.vocabSize / 4;
   const overshoot = 32 * 4 * 1032;
   assert.ok(first <= 200_000 + 32 * 8 * perToken + overshoot, `${first} places`);
   assert.ok(first > 200_000, `only ${first} places`);
-  const [late] = await matchers('a', 1);
-  const [other] = await matchers('b', 1);
+  const [late] = matchers('a', 1);
+  const [other] = matchers('b', 1);
   assert.throws(() => exhaustOnce(late!), /too ambiguous/);
   exhaustOnce(other!);
 });
@@ -142,7 +143,7 @@ function exhaustOnce(matcher: Matcher): void {
 }
 
 test('an automaton remembers a bounded number of places, however many places its states have', () => {
-  const automaton = compileConstraint({ kind: 'regex', pattern: ambiguous(1900) });
+  const automaton = constraintAutomaton({ kind: 'regex', pattern: ambiguous(1900) });
   const random = seeded(2);
   globalThis.gc?.();
   const before = process.memoryUsage().heapUsed;

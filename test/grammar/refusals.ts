@@ -1,12 +1,12 @@
 // Constraints that are refused, and the places that their errors name.
 import type { Constraint } from '../../src/contracts/generation.ts';
-import { checkConstraint } from '../../src/grammar/constraint.ts';
+import { compileConstraint } from '../../src/grammar/constraint.ts';
 import { GrammarError } from '../../src/grammar/text-pattern.ts';
 
 /** The error of a constraint that is refused. */
 export function refusalOf(constraint: Constraint): GrammarError | undefined {
   try {
-    checkConstraint(constraint);
+    compileConstraint(constraint);
     return undefined;
   } catch (error) {
     if (error instanceof GrammarError) return error;

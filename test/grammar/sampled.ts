@@ -2,6 +2,7 @@
 import { type Constraint, GREEDY } from '../../src/contracts/generation.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
+import { compiled } from './compiled.ts';
 import { seeded, vocabularyOf, WORDS } from './written.ts';
 
 const tokenizer = vocabularyOf(WORDS);
@@ -20,7 +21,7 @@ export function sampleAnswer(
   const params = { ...GREEDY, temperature: 1.5, seed };
   const context = { promptIds: [], stopTokenIds: [STOP] };
   const sampler = createSampler(params, context);
-  sampler.follow(grammars.createMatcher(constraint));
+  sampler.follow(grammars.createMatcher(compiled(constraint)));
   const bytes: number[] = [];
   for (let i = 0; i < maxTokens; i++) {
     const logits = Float32Array.from({ length: vocabSize }, (_, id) => {

@@ -2,6 +2,7 @@
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import type { Matcher } from '../../src/grammar/matcher.ts';
+import { compiled } from './compiled.ts';
 
 /** A tokenizer of these texts. The bytes of all others are tokens too if `withBytes`. */
 export function vocabularyOf(texts: readonly string[], { withBytes = true } = {}) {
@@ -57,7 +58,7 @@ export class Writer {
   readonly #grammars = new Grammars(this.#tokenizer, this.#tokenizer.vocabSize);
 
   matcher(constraint: Constraint): Matcher {
-    return this.#grammars.createMatcher(constraint);
+    return this.#grammars.createMatcher(compiled(constraint));
   }
 
   /** A random text of the constraint; undefined if it is not complete after `maxTokens`. Ends as soon as it may, half of the time. */

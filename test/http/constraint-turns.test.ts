@@ -75,3 +75,11 @@ test('F05: a request whose time ends while its schema waits is answered then, an
   await readOk(await post(URL, slow('last'), within(60_000)));
   assert.equal(compiled - before, others.length + 1);
 });
+
+test('equal schemas of concurrent requests are compiled once, for all their choices', async () => {
+  const { post } = serve();
+  const before = compiled;
+  const bodies = Array.from({ length: 4 }, () => ({ ...slow('equal'), n: 2 }));
+  await Promise.all(bodies.map(async (body) => readOk(await post(URL, body))));
+  assert.equal(compiled - before, 1);
+});

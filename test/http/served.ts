@@ -103,8 +103,8 @@ export function serve(options: ServedOptions = {}): Served {
   const stepEngine = modelEngine ?? engine;
   const tokenizer = createByteTokenizer();
   const grammars = new Grammars(tokenizer, VOCAB_SIZE);
-  const createMatcher: StepLoopOptions['createMatcher'] = async (constraint, added) =>
-    grammars.createMatcher(constraint, added);
+  const createMatcher: StepLoopOptions['createMatcher'] = async (...matched) =>
+    grammars.createMatcher(...matched);
   const createBan: StepLoopOptions['createBan'] = async (words, added) =>
     grammars.createBan(words, added);
   const create = { createProposer, createMatcher, createBan };

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { FairQueue, type WaitingQueue } from '../../src/scheduler/fair-queue.ts';
 import type { SequenceId } from '../../src/scheduler/protocol.ts';
 import { createSequence, type Sequence } from '../../src/scheduler/sequence.ts';
+import { compiled } from '../grammar/compiled.ts';
 import { referenceTokens, request } from './fake-engine.ts';
 import { type Flaws, PlainFairQueue } from './plain-fair-queue.ts';
 import { Bench } from './scheduler-bench.ts';
@@ -50,7 +51,7 @@ function matchBeside(queue: WaitingQueue): [number, number] {
   const bench = new Bench({ slotCount: 4, queue });
   const owners = new Map<SequenceId, number>();
   const served: [number, number] = [0, 0];
-  const constraint = { kind: 'any_text' } as const;
+  const constraint = compiled({ kind: 'any_text' });
   const submit = (tenant: number) => {
     const shape = request([1], { maxTokens: 4, ...(tenant === 1 && { constraint }) });
     const sampler = tenant === 1 ? costlySampler(places, () => (served[1] += 80)) : ZERO_SAMPLER;

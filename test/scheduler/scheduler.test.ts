@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
+import { compiled } from '../grammar/compiled.ts';
 import { POISON, referencePromptLogprobs, referenceTokens, request } from './fake-engine.ts';
 import { Bench } from './scheduler-bench.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
@@ -235,11 +236,15 @@ test('an adapter that does not fit even alone is admitted, and refused when it i
 });
 
 const FORBIDDING: [Partial<GenerationRequest>, names: string, param: string | null][] = [
-  [{ constraint: { kind: 'regex', pattern: 'a' } }, 'the regular expression forbids', null],
+  [
+    { constraint: compiled({ kind: 'regex', pattern: 'a' }) },
+    'the regular expression forbids',
+    null,
+  ],
   [{ badWords: ['a'] }, 'bad_words forbids', 'bad_words'],
   [
     {
-      constraint: { kind: 'json_schema', schema: true },
+      constraint: compiled({ kind: 'json_schema', schema: true }),
       sampling: { ...GREEDY, allowedTokenIds: [1], minTokens: { count: 1, endings: [] } },
     },
     'allowed_token_ids, min_tokens, and the JSON schema together forbid',

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Caller } from '../../src/common/turn-queue.ts';
-import { unlessAborted } from '../../src/common/waiting.ts';
 import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch, SlotId } from '../../src/engine/batch.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import type { EngineEvent, FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
+import { compiled } from '../grammar/compiled.ts';
 import { vocabularyOf } from '../grammar/written.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
@@ -177,27 +176,24 @@ test('an abort ends the wait for the adapter', async () => {
   assert.equal(bench.eventsOf(id).length, 1);
 });
 
-test('an abort ends the wait for the grammar, and the adapter is not loaded', async () => {
+test('after an abort while the vocabulary is loaded, the adapter is not', async () => {
   const grammars = new Grammars(vocabularyOf(['a'], { withBytes: false }), 1);
-  for (const isHeeded of [true, false]) {
-    const callers: Caller[] = [];
-    const { open, opened } = gate();
-    const createMatcher: StepLoopOptions['createMatcher'] = async (_constraint, _added, caller) => {
-      callers.push(caller);
-      await unlessAborted(opened, isHeeded ? caller.signal : undefined);
-      return grammars.createMatcher({ kind: 'any_text' });
-    };
-    const bench = new Bench({}, 2, { createMatcher });
-    const id = bench.submit({ ...long, constraint: { kind: 'any_text' } }, source('a'));
-    const [{ tenant, signal }] = callers as [Caller];
-    assert.deepEqual([tenant, signal!.aborted], ['t', false]);
-    bench.loop.handle({ type: 'abort', id });
-    assert.ok(signal!.aborted);
-    open();
-    await bench.drain();
-    assert.deepEqual([bench.leases.waiting, bench.leases.held], [0, 0]);
-    assert.deepEqual(bench.eventsOf(id), [{ type: 'finished', id, reason: 'abort' }]);
-  }
+  const constraint = compiled({ kind: 'any_text' });
+  const { open, opened } = gate();
+  const tenants: string[] = [];
+  const createMatcher: StepLoopOptions['createMatcher'] = async (own, added, tenant) => {
+    tenants.push(tenant);
+    await opened;
+    return grammars.createMatcher(own, added, tenant);
+  };
+  const bench = new Bench({}, 2, { createMatcher });
+  const id = bench.submit({ ...long, constraint }, source('a'));
+  bench.loop.handle({ type: 'abort', id });
+  open();
+  await bench.drain();
+  assert.deepEqual(tenants, ['t']);
+  assert.deepEqual([bench.leases.waiting, bench.leases.held], [0, 0]);
+  assert.deepEqual(bench.eventsOf(id), [{ type: 'finished', id, reason: 'abort' }]);
 });
 
 test('a lease that arrives after the abort is released at once', async () => {

@@ -5,6 +5,7 @@ import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { constrainCalls } from '../../src/tools/call-constraint.ts';
 import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
+import { compiled } from '../grammar/compiled.ts';
 import { idsOf } from '../grammar/written.ts';
 import { createByteTokenizer } from '../http/served.ts';
 
@@ -35,7 +36,9 @@ function isPossible(
   { format = 'hermes', mode = 'auto', isSingle = false, tagIds = new Map(), text }: Rules = {},
 ): boolean {
   const rules = { mode, isSingle, tagIds, text };
-  const matcher = grammars.createMatcher(constrainCalls(toolFormat(format), tools, rules));
+  const matcher = grammars.createMatcher(
+    compiled(constrainCalls(toolFormat(format), tools, rules)),
+  );
   const ids = parts.flatMap((part) => (typeof part === 'number' ? part : [...Buffer.from(part)]));
   for (const id of ids) {
     if (!idsOf(matcher.allowed()).includes(id)) return false;

@@ -1,16 +1,22 @@
-// Checks the constraint and the tools of a request. Another process compiles them, alternating between tenants. A request whose
-// constraint cannot be enforced is refused. The engine compiles it again for itself.
+// Compiles the constraint and the tools of a request for the engine, in another process that alternates between tenants. Refuses
+// a request whose constraint cannot be enforced.
 import { ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
-import type { Constraint } from '../../contracts/generation.ts';
+import type { CompiledConstraint, Constraint } from '../../contracts/generation.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
-import { constraintChecks } from '../../grammar/compiler.ts';
+import { constraintCompiler } from '../../grammar/compiler.ts';
 import { GrammarError } from '../../grammar/text-pattern.ts';
 import { argumentsOf } from '../../tools/call-constraint.ts';
 import { callingModel, planTools, type ToolPlan, type ToolUse } from '../../tools/tool-plan.ts';
 import type { GivenConstraint } from '../schema/constraints.ts';
 import { toParam } from '../wire/route.ts';
 import type { RequestModel } from './request-model.ts';
+
+/** A constraint that can be enforced. It is not compiled if it allows any text. */
+export interface UsableConstraint {
+  readonly constraint: Constraint;
+  readonly compiled?: CompiledConstraint;
+}
 
 /**
  * Returns the constraint of a request, if it has one. Rejects with `ServeError` if the constraint cannot be used or too many
@@ -19,21 +25,22 @@ import type { RequestModel } from './request-model.ts';
 export async function usableConstraint(
   given: GivenConstraint | undefined,
   caller: Caller | undefined,
-): Promise<Constraint | undefined> {
-  if (!given?.path) return given?.constraint;
-  const fault = await findConstraintFault(given.constraint, caller);
-  if (fault) throw toRefusal(fault, toParam(given.path));
-  return given.constraint;
+): Promise<UsableConstraint | undefined> {
+  if (!given) return undefined;
+  const { constraint, path = [] } = given;
+  if (constraint.kind === 'any_text') return { constraint };
+  const compiled = await compileOrFault(constraint, caller);
+  if (compiled instanceof GrammarError) throw toRefusal(compiled, toParam(path));
+  return { constraint, compiled };
 }
 
-/** Returns the reason that a constraint cannot be used, if there is one. Rejects if the check itself fails. */
-async function findConstraintFault(
+/** Returns the compiled constraint, or the reason that it cannot be used. Rejects if the compilation itself fails. */
+async function compileOrFault(
   constraint: Constraint,
   caller: Caller | undefined,
-): Promise<GrammarError | undefined> {
+): Promise<CompiledConstraint | GrammarError> {
   try {
-    await constraintChecks.check(constraint, caller);
-    return undefined;
+    return await constraintCompiler.compile(constraint, caller);
   } catch (error) {
     if (error instanceof GrammarError) return error;
     throw error;
@@ -44,6 +51,12 @@ async function findConstraintFault(
 function toRefusal({ path, message }: GrammarError, param: string): ServeError {
   const place = path === '' ? '' : `${path} `;
   return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
+}
+
+/** A plan whose constraint is compiled. `shownSpecials`: the control tokens that are the format's tags. */
+interface UsableToolPlan extends ToolPlan {
+  readonly compiled: CompiledConstraint;
+  readonly shownSpecials: ReadonlySet<number>;
 }
 
 /**
@@ -61,29 +74,29 @@ export async function planToolUse(
     caller,
     paramOf,
   }: { text?: Constraint | undefined; caller: Caller; paramOf(index: number): string },
-): Promise<(ToolPlan & { shownSpecials: ReadonlySet<number> }) | undefined> {
+): Promise<UsableToolPlan | undefined> {
   if (!tokenizer || !chatTemplate) return undefined;
   const model = callingModel(chatTemplate.format, tokenizer);
   const plan = planTools(model, use, text?.kind === 'any_text' ? undefined : text);
   if (!plan) return undefined;
-  await refuseFaults(plan, caller, (tool) => paramOf(use.tools.indexOf(tool)));
-  return { ...plan, shownSpecials: new Set(model.tagIds.values()) };
+  const compiled = await compilePlan(plan, caller, (tool) => paramOf(use.tools.indexOf(tool)));
+  return { ...plan, compiled, shownSpecials: new Set(model.tagIds.values()) };
 }
 
 /**
  * Rejects with a `ServeError` that names the parameters that cannot be enforced, or `tools` if only all of them together are
  * too much.
  */
-async function refuseFaults(
+async function compilePlan(
   plan: ToolPlan,
   caller: Caller,
   paramOf: (tool: FunctionTool) => string,
-): Promise<void> {
-  const fault = await findConstraintFault(plan.constraint, caller);
-  if (!fault) return;
+): Promise<CompiledConstraint> {
+  const compiled = await compileOrFault(plan.constraint, caller);
+  if (!(compiled instanceof GrammarError)) return compiled;
   for (const tool of plan.callable) {
-    const own = await findConstraintFault(argumentsOf(tool), caller);
-    if (own) throw toRefusal(own, paramOf(tool));
+    const own = await compileOrFault(argumentsOf(tool), caller);
+    if (own instanceof GrammarError) throw toRefusal(own, paramOf(tool));
   }
-  throw toRefusal(fault, 'tools');
+  throw toRefusal(compiled, 'tools');
 }

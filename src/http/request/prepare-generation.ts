@@ -2,7 +2,7 @@
 // completions and responses differ only in their `GenerationShape`.
 import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
-import type { Constraint } from '../../contracts/generation.ts';
+import type { CompiledConstraint } from '../../contracts/generation.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
 import {
   type AnswerPlan,
@@ -101,7 +101,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
   const text = (await usableConstraint(format, caller)) ?? own.constraint;
   const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), own.tools);
   const paramOf = (index: number) => shape.tools!.paramOf(body, index);
-  const tools = use && (await planToolUse(use, model, { text, caller, paramOf }));
+  const tools = use && (await planToolUse(use, model, { text: text?.constraint, caller, paramOf }));
   const maxTokens = shape.maxTokensOf(body) ?? undefined;
   const defaultTokens = shape.defaultTokens ?? defaults.max_tokens ?? model.maxSeqLength;
   const limitFor = (promptTokens: number) => {
@@ -113,7 +113,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
   const choices = toChoices(shape, request, {
     prompts,
     limitFor,
-    constraint: tools?.constraint ?? text,
+    constraint: (tools ?? text)?.compiled,
     prefixScope: prefixScope(c.get('tenant').id, body),
     predictionIds: (await shape.predict?.(body, request)) ?? [],
   });
@@ -139,7 +139,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
 /** The values that all choices of a request share. */
 interface ChoiceOptions {
   readonly prompts: readonly Prompt[];
-  readonly constraint: Constraint | undefined;
+  readonly constraint: CompiledConstraint | undefined;
   readonly prefixScope: string | undefined;
   readonly predictionIds: readonly number[];
   limitFor(promptTokens: number): number;

@@ -7,7 +7,6 @@ import {
 import type { ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
-import type { Constraint } from '../../contracts/generation.ts';
 import type { GenerationConfig } from '../../contracts/generation-config.ts';
 import type { RequestDefaults } from '../../contracts/request-defaults.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
@@ -15,7 +14,7 @@ import type { Deps } from '../deps.ts';
 import { CONSTRAINT_FIELDS, constraintOf } from '../schema/constraints.ts';
 import { TOOL_FIELDS } from '../schema/tools.ts';
 import { validateBody } from '../wire/route.ts';
-import { usableConstraint } from './constraint-check.ts';
+import { type UsableConstraint, usableConstraint } from './constraint-check.ts';
 
 /**
  * Returns the sampling defaults of a model. An adapter inherits the base's defaults except the repetition penalty, which
@@ -62,7 +61,7 @@ export function withSamplingDefaults<Body extends SamplingFields>(
 
 /** An adapter's response format and tools, as the request schema parses them. */
 export interface CheckedDefaults {
-  readonly constraint?: Constraint | undefined;
+  readonly constraint?: UsableConstraint | undefined;
   readonly tools?: readonly FunctionTool[] | undefined;
 }
 

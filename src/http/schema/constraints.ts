@@ -195,7 +195,7 @@ export const CONSTRAINT_FIELDS = {
 export function constraintOf(body: ConstraintFields): GivenConstraint | undefined {
   const [field = 'response_format'] = spellingsIn(body);
   const given = body[field];
-  return given?.path ? { ...given, path: [field, ...given.path] } : given;
+  return given && { ...given, path: [field, ...(given.path ?? [])] };
 }
 
 /** Adds an issue if a request has two constraints. */

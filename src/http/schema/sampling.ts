@@ -2,7 +2,11 @@
 // `request-fields.ts`.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../common/errors.ts';
-import type { Constraint, GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
+import type {
+  CompiledConstraint,
+  GenerationRequest,
+  SamplingParams,
+} from '../../contracts/generation.ts';
 import { toNumericParams } from '../../contracts/sampling-fields.ts';
 import type { ServedModel } from '../deps.ts';
 import type { ChatRequest } from './chat.ts';
@@ -31,7 +35,7 @@ interface SequencePlan {
   /** The words that must not be generated. */
   badWords: readonly string[];
   /** The only texts that may be generated. Undefined if all may be. */
-  constraint?: Constraint | undefined;
+  constraint?: CompiledConstraint | undefined;
 }
 
 /**
@@ -43,8 +47,7 @@ export function toGenerationRequests(
   model: Pick<ServedModel, 'eosTokenIds' | 'addedTokens'>,
   plan: SequencePlan,
 ): GenerationRequest[] {
-  const { promptIds, maxTokens, promptTopLogprobs, prefixScope, badWords } = plan;
-  const constraint = plan.constraint?.kind === 'any_text' ? undefined : plan.constraint;
+  const { promptIds, maxTokens, promptTopLogprobs, prefixScope, badWords, constraint } = plan;
   const usesTokens = constraint !== undefined || badWords.length > 0;
   const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
   const sampling = toSamplingParams(body, plan, endings);

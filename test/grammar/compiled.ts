@@ -1,0 +1,18 @@
+// Constraints as the engine takes them, compiled in this process. Unlike those of a server they may be too ambiguous.
+import { createHash } from 'node:crypto';
+import type { CompiledConstraint, Constraint } from '../../src/contracts/generation.ts';
+import { constraintNetwork } from '../../src/grammar/constraint.ts';
+import { packNetwork } from '../../src/grammar/packed-network.ts';
+
+const known = new WeakMap<Constraint, CompiledConstraint>();
+
+/** Compiles a constraint, and the same object once. */
+export function compiled(constraint: Constraint): CompiledConstraint {
+  const before = known.get(constraint);
+  if (before) return before;
+  const network = packNetwork(constraintNetwork(constraint));
+  const digest = createHash('sha256').update(network).digest('hex');
+  const made = { kind: constraint.kind, digest, network };
+  known.set(constraint, made);
+  return made;
+}
