@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
+import { formOf, slotBytes } from '../../src/engine/adapters/slot-form.ts';
 import { type MemoryRequest, planMemory } from '../../src/engine/memory/memory-budget.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
+import { targetNames } from '../../src/model/target-modules.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 
 const config = parseDecoderConfig(SMOLLM2);
@@ -144,6 +146,12 @@ test('the row form is kept in memory only if nothing else has to shrink for it',
   assert.equal(tight.perTokenFormFrom, undefined);
   assert.equal(onVnni(900e6).perTokenFormFrom, undefined);
   assert.throws(() => onVnni(200e6), ConfigError);
+});
+
+test('in little memory, an adapter of rank 8 on all linears still fits', () => {
+  const targets = targetNames(config);
+  const bytes = slotBytes(config, formOf([{ rank: 8, targets, parts: [] }]));
+  assert.ok(plan(900e6).adapterSlotBytes >= 2 * bytes, 'slot 0 has the same size');
 });
 
 test('a chosen form is kept or refused, never given up for longer sequences', () => {

@@ -4,6 +4,7 @@ import { ConfigError } from '../../common/errors.ts';
 import { HELPERS } from '../../common/job-process.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
 import { describeProcessor } from '../../common/processor.ts';
+import { DEFAULT_RANK } from '../../contracts/training-settings.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
 import { rowTensors } from '../../model/row-weights.ts';
@@ -13,7 +14,9 @@ import {
   servingTensors,
   type WeightsMode,
 } from '../../model/serving-weights.ts';
+import { targetNames } from '../../model/target-modules.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
+import { formOf, slotBytes } from '../adapters/slot-form.ts';
 import { fewestRowsForPerTokenForm, type Int8Scales } from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
 
@@ -79,6 +82,8 @@ const USABLE_SHARE = 0.95;
 const PREFIX_CACHE_SHARE = 0.2;
 /** The adapters' share of the memory that base and processes leave, if the operator set no size for the adapter cache. */
 const ADAPTER_SHARE = 0.4;
+/** They get up to this share if less would not hold a single adapter of the trainer's default rank. */
+const MAX_ADAPTER_SHARE = 0.65;
 /** The adapter cache's share of the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
 /**
@@ -142,7 +147,9 @@ function planWith(
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
-  const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
+  const forAdapters =
+    requestedCache ??
+    Math.max(0, left * ADAPTER_SHARE, Math.min(left * MAX_ADAPTER_SHARE, oneAdapterBytes(config)));
   const cacheBytes = (slots: number, maxSeqLength: number) => {
     const slotCount = slots + reservedSlots(request, slots);
     return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
@@ -184,6 +191,12 @@ function planWith(
     },
     shortfall: isShort ? new ConfigError([doesNotFit(request, plan, budget)]) : undefined,
   };
+}
+
+/** The memory for adapters, cache included, in which one adapter of the default rank can run: slot 0 has the same size. */
+function oneAdapterBytes(config: DecoderConfig): number {
+  const form = formOf([{ rank: DEFAULT_RANK, targets: targetNames(config), parts: [] }]);
+  return (SLOTS_AT_ONCE * 2 * slotBytes(config, form)) / (1 - ADAPTER_CACHE_SHARE);
 }
 
 function reservedSlots({ hasReservedSlots = false }: MemoryRequest, slots: number): number {
