@@ -4,9 +4,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { describeProcessor } from '../../src/common/processor.ts';
-import { fewestRowsForPerTokenForm, type Int8Scales } from '../../src/engine/int8-form.ts';
 import { postJson } from '../api.ts';
+import { canServe } from '../default-serving.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { NEW_TOKENS, writeResizedAdapter, writeToyAdapter } from './toy-adapter.ts';
@@ -26,16 +25,6 @@ interface Answer {
   readonly prompt: string;
   readonly choices: [Choice];
   readonly error: { readonly param: string; readonly message: string };
-}
-
-function canServe(int8Scales: Int8Scales): boolean {
-  const served = { weights: 'int8', provider: 'cpu', byteSize: 0, int8Scales } as const;
-  try {
-    fewestRowsForPerTokenForm(served, describeProcessor().features);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function serveToy(t: TestContext, ...options: readonly string[]) {
