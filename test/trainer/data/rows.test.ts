@@ -149,7 +149,7 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
   [{ messages: [{ role: 'user', content: 'a', x: 1 }] }, /^messages\[0\]\.x: is not a known key/],
   [
     { messages: [{ role: 'user', content: 'a', weight: 1 }] },
-    /^messages\[0\]\.weight: is allowed on assistant/,
+    /^messages\[0\]\.weight: is only allowed on assistant/,
   ],
   [{ messages: CHAT, other: 1 }, /^other: is not a known key/],
   [{ messages: CHAT, tools: [{}] }, /^tools\[0\]\.type: only tools of type function/],
@@ -162,7 +162,7 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
     { messages: [CALLS[1], { role: 'user', content: null }] },
     /^messages\[1\]\.content: is missing/,
   ],
-  [{ messages: [{ ...CALLS[1], role: 'user' }] }, /^messages\[0\]\.tool_calls: are allowed/],
+  [{ messages: [{ ...CALLS[1], role: 'user' }] }, /^messages\[0\]\.tool_calls: are only allowed/],
   [{ messages: [calling('[')] }, /^messages\[0\]\.tool_calls\[0\]\.function\.arguments: must be/],
   [
     { messages: [calling('{}', '{}')], tools: [TOOL], parallel_tool_calls: false },
