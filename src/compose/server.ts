@@ -2,6 +2,7 @@
 // soonest, and stops them in order. Modules that only the HTTP side needs are loaded after the engine process was forked.
 // Prints nothing.
 import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
@@ -109,8 +110,8 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
 
 /** Throws if the store's folder is missing at the start. A folder that disappears later may come back with its disk. */
 function checkStoreFolder({ store }: Config): void {
-  const isFolder = store !== undefined && !/^(?:memory:|s3:\/\/)/.test(store);
-  if (!isFolder || existsSync(`${store}/`)) return;
+  // The settings make folders absolute, and leave memory: and s3:// as they are.
+  if (store === undefined || !path.isAbsolute(store) || existsSync(`${store}/`)) return;
   throw new ConfigError([
     `--store: The folder ${store} does not exist. Create it, or check the path and whether its disk is mounted.`,
   ]);
@@ -206,7 +207,7 @@ async function openServer(
   const { artifact, plan } = base;
   parts.exports = await openTelemetryExports(config, log);
   const { describeServedModel, loadBaseText } = await import('./served-model.ts');
-  const language = await loadBaseText(artifact.dir, config.toolFormat);
+  const text = await loadBaseText(artifact.dir, config.toolFormat);
   endStartPhase('tokenizer');
   const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
   // With keys, a tenant has only the adapters that the operator grants it.
@@ -222,7 +223,7 @@ async function openServer(
   parts.adapters = adapters;
   const { generationConfig } = config;
   const { maxSeqLength } = plan;
-  const model = await describeServedModel(artifact, language, { maxSeqLength, generationConfig });
+  const model = await describeServedModel(artifact, text, { maxSeqLength, generationConfig });
   const telemetry = await createTelemetry(model, parts.exports);
   const { openServingJobs } = await import('./serving-jobs.ts');
   const { store, repository, forget: onPublished } = adapters;
@@ -230,13 +231,13 @@ async function openServer(
   const jobs = await openServingJobs(config, jobsOptions);
   parts.jobs = jobs;
   endStartPhase('adapters');
-  const http = await openHttp(parts, { model, language, telemetry, adapters, jobs });
+  const http = await openHttp(parts, { model, text, telemetry, adapters, jobs });
   parts.http = http;
   endStartPhase('listen');
   const server: ReadyServer = {
     url: http.url,
     name,
-    canChat: language.chatTemplate !== undefined,
+    canChat: text.chatTemplate !== undefined,
     adapters:
       config.adapters === undefined
         ? undefined
@@ -267,7 +268,7 @@ async function createTelemetry(
 
 interface HttpParts {
   readonly model: ServedModel;
-  readonly language: BaseText;
+  readonly text: BaseText;
   readonly telemetry: Telemetry;
   readonly adapters: ServingAdapters;
   readonly jobs: ServingJobs;
@@ -275,7 +276,7 @@ interface HttpParts {
 
 async function openHttp(
   { config, access, log, base, engine: { client }, leaving }: ServerParts,
-  { model, language, telemetry, adapters, jobs }: HttpParts,
+  { model, text, telemetry, adapters, jobs }: HttpParts,
 ): Promise<RunningServer> {
   const [{ createApp }, { openKeptResponses }, { startServer }, { StatsHistory }] =
     await Promise.all([
@@ -295,7 +296,7 @@ async function openHttp(
       log,
       signal: leaving.signal,
     }),
-    ...language,
+    ...text,
     model,
     telemetry,
     history,

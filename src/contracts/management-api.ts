@@ -126,7 +126,7 @@ export const metricsHistorySchema = z
       kv: z.string().nullable().openapi({ description: 'The format of the KV cache' }),
       row_form_from: z.int().nullable().openapi({
         description:
-          'The fewest token rows of a run for which int8 weights take the row form; null if they never do',
+          'The fewest token rows of a run for which int8 weights take the per-token form; null if they never do',
       }),
       threads: z.int().nullable().openapi({ description: 'Null if the runtime chooses' }),
       processor: z.string(),

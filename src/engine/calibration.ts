@@ -92,7 +92,7 @@ export async function measureRowErrors(
   options: ReadingOptions = {},
 ): Promise<number[]> {
   const served = openServingFolder(servingDir);
-  assert(served.hasPerTokenForm, `${servingDir} has a row form`);
+  assert(served.hasPerTokenForm, `${servingDir} has a per-token form`);
   const outputs = observationTensors(served.config, () => 1);
   const tensors = [...outputs.values()];
   const errors = tensors.map(() => 0);

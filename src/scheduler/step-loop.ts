@@ -218,7 +218,7 @@ export class StepLoop {
   }
 
   /** Returns the part of a prompt to which a leased adapter applies. */
-  #activation(adapter: AdapterSource, request: GenerationRequest): AdapterStart {
+  #startOf(adapter: AdapterSource, request: GenerationRequest): AdapterStart {
     const { invocation } = this.#leases.weights(adapter.digest);
     if (!invocation) return {};
     const adapterFrom = adapterStart(request.promptIds, invocation);
@@ -240,7 +240,7 @@ export class StepLoop {
       if (!adapter && pooler) await this.#engine.prepareEmbeddings();
       if (!adapterUse || !this.#scheduler.isLive(id)) return;
       this.#publish([{ type: 'accepted', id, ...adapterUse }]);
-      this.#scheduler.loaded(id, adapter && this.#activation(adapter, loading.request));
+      this.#scheduler.loaded(id, adapter && this.#startOf(adapter, loading.request));
     } catch (error) {
       if (this.#scheduler.isLive(id)) {
         this.#publish(this.#scheduler.fail(id, this.#toAdapterError(error)));

@@ -110,14 +110,23 @@ export async function prepareGeneration<Body extends GenerationBody>(
   };
   const request = { deps, model, body, tools: tools?.shown, maxTokens, checkFit: limitFor };
   const prompts = await shape.prompts(request);
-  const choices = toChoices(shape, request, {
+  const topLogprobs = shape.topLogprobsOf(body);
+  const logprobs = {
+    isShown: topLogprobs !== undefined,
+    byId: body.return_tokens_as_token_ids ?? false,
+    echoed: shape.echoes?.(body) ? topLogprobs : undefined,
+    prompt: body.prompt_logprobs ?? undefined,
+  };
+  const choices = toChoices(request, {
     prompts,
     limitFor,
+    topLogprobs,
+    promptTopLogprobs: Math.max(logprobs.echoed ?? -1, logprobs.prompt ?? -1),
+    scoresEachChoice: shape.echoes !== undefined,
     constraint: (tools ?? text)?.compiled,
     prefixScope: prefixScope(c.get('tenant').id, body),
     predictionIds: (await shape.predict?.(body, request)) ?? [],
   });
-  const topLogprobs = shape.topLogprobsOf(body);
   const plan = {
     tenant: c.get('tenant'),
     model,
@@ -125,12 +134,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
     textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
     tools,
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
-    logprobs: {
-      isShown: topLogprobs !== undefined,
-      byId: body.return_tokens_as_token_ids ?? false,
-      echoed: shape.echoes?.(body) ? topLogprobs : undefined,
-      prompt: body.prompt_logprobs ?? undefined,
-    },
+    logprobs,
     stream: toStreamPlan(body),
   };
   return { body, plan };
@@ -142,29 +146,36 @@ interface ChoiceOptions {
   readonly constraint: CompiledConstraint | undefined;
   readonly prefixScope: string | undefined;
   readonly predictionIds: readonly number[];
+  readonly topLogprobs: number | undefined;
+  /** Alternatives for each token of the prompt. Negative if the prompt is not scored. */
+  readonly promptTopLogprobs: number;
+  readonly scoresEachChoice: boolean;
   limitFor(promptTokens: number): number;
 }
 
 /** Returns n choices for each prompt, in order. */
-function toChoices<Body extends GenerationBody>(
-  shape: GenerationShape<Body>,
-  { body, model }: PromptRequest<Body>,
-  { prompts, limitFor, predictionIds, ...shared }: ChoiceOptions,
+function toChoices(
+  { body, model }: PromptRequest<GenerationBody>,
+  {
+    prompts,
+    limitFor,
+    predictionIds,
+    promptTopLogprobs,
+    scoresEachChoice,
+    ...shared
+  }: ChoiceOptions,
 ): ChoicePlan[] {
-  const topLogprobs = shape.topLogprobsOf(body);
-  const echoed = shape.echoes?.(body) ? topLogprobs : undefined;
-  const scored = Math.max(echoed ?? -1, body.prompt_logprobs ?? -1);
   const badWords = toBadWords(body.bad_words, model);
   const hint = predictionIds.length > 0 ? { predictionIds } : {};
   return prompts
     .flatMap(({ ids: promptIds, text: echo }) => {
       const maxTokens = limitFor(promptIds.length);
-      const plan = { ...shared, promptIds, maxTokens, topLogprobs, badWords };
+      const plan = { ...shared, promptIds, maxTokens, badWords };
       return toGenerationRequests(body, model, plan).map((request) => ({ request, echo }));
     })
     .map(({ request, echo }, index) => {
-      const isScored = scored >= 0 && (index === 0 || shape.echoes !== undefined);
-      const scoring = isScored ? { promptTopLogprobs: scored } : {};
+      const isScored = promptTopLogprobs >= 0 && (index === 0 || scoresEachChoice);
+      const scoring = isScored ? { promptTopLogprobs } : {};
       return { request: { ...request, ...scoring, ...hint }, echo, index };
     });
 }

@@ -36,7 +36,7 @@ const healthSchema = z
     }),
     row_form_from: z.int().nullable().optional().openapi({
       description:
-        'The fewest token rows of a run for which int8 weights take the row form; null if they never do; only with exact figures',
+        'The fewest token rows of a run for which int8 weights take the per-token form; null if they never do; only with exact figures',
     }),
     processor: z
       .object({
