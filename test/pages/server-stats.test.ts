@@ -40,7 +40,9 @@ test('a served request appears in the figures for admins and for everyone', asyn
   const rates = ratesBetween({ at: 0, ...before.engine! }, { at: 2, ...after.engine! });
   assert.deepEqual(rates, { generated: 1.5, prompt: 2 });
   const health = statusOfHealth(await readOk(await app.request('/health')));
-  assert.deepEqual(health.engine, after.engine);
+  // The memory of the process changes between two readings.
+  const { memory_bytes } = after.engine!;
+  assert.deepEqual({ ...health.engine, memory_bytes }, after.engine);
   assert.deepEqual(
     health.tiers.map(({ tier, adapters, bytes }) => [tier, adapters, bytes]),
     after.tiers.slice(0, 2).map(({ tier, adapters, bytes }) => [tier, adapters, bytes]),
