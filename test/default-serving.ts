@@ -3,7 +3,7 @@
 import { describeProcessor } from '../src/common/processor.ts';
 import { perTokenCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
-import { fewestRowsForPerTokenForm, type Int8Scales } from '../src/engine/int8-form.ts';
+import { chooseInt8Scales, type Int8Scales } from '../src/engine/int8-form.ts';
 import { baseBytes } from '../src/engine/memory/memory-budget.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
@@ -14,16 +14,21 @@ import { SETTINGS } from '../src/settings/settings.ts';
 export async function defaultServing(
   artifactDir: string,
   cache: ServingCache,
-): Promise<Pick<EngineOptions, 'servingDir' | 'perTokenFormFrom'>> {
+): Promise<Pick<EngineOptions, 'servingDir' | 'int8Scales'>> {
   const artifact = readArtifact(artifactDir);
   try {
     const calibration = perTokenCalibration({ artifactDir, runtime: {} });
     const servingDir = await ensureServingFiles(artifact, { ...cache, calibration });
     const byteSize = baseBytes(artifact.config, cache.weights);
-    const int8Scales = SETTINGS.int8Scales.schema.parse(process.env[SETTINGS.int8Scales.env]);
-    const served = { weights: cache.weights, provider: 'cpu', byteSize, int8Scales } as const;
-    const perTokenFormFrom = fewestRowsForPerTokenForm(served, describeProcessor().features);
-    return { servingDir, ...(perTokenFormFrom !== undefined && { perTokenFormFrom }) };
+    const chosen = SETTINGS.int8Scales.schema.parse(process.env[SETTINGS.int8Scales.env]);
+    const served = {
+      weights: cache.weights,
+      provider: 'cpu',
+      byteSize,
+      int8Scales: chosen,
+    } as const;
+    const int8Scales = chooseInt8Scales(served, describeProcessor().features);
+    return { servingDir, ...(int8Scales && { int8Scales }) };
   } finally {
     artifact.tensors.close();
   }
@@ -33,7 +38,7 @@ export async function defaultServing(
 export function canServe(int8Scales: Int8Scales): boolean {
   const served = { weights: 'int8', provider: 'cpu', byteSize: 0, int8Scales } as const;
   try {
-    fewestRowsForPerTokenForm(served, describeProcessor().features);
+    chooseInt8Scales(served, describeProcessor().features);
     return true;
   } catch {
     return false;

@@ -47,7 +47,7 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (wanted.perTokenFormFrom === undefined) return undefined;
+      if (wanted.int8Scales === undefined || wanted.int8Scales === 'blocks') return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
@@ -61,11 +61,7 @@ export async function prepareBase(
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
   const { int8Scales = 'blocks' } = config;
-  if (
-    int8Scales !== 'blocks' &&
-    wanted.perTokenFormFrom !== undefined &&
-    !hasPerTokenForm(weights.dir)
-  ) {
+  if (int8Scales !== 'blocks' && wanted.int8Scales && !hasPerTokenForm(weights.dir)) {
     throw new ConfigError([
       `--int8-scales: ${weights.dir} has scales per block only. A base without a tokenizer cannot have others; for ` +
         'another base delete this folder, and the next start builds it again.',
@@ -111,7 +107,7 @@ export function engineOptions(
     adapterSlotBytes: plan.adapterSlotBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
     ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
-    ...(plan.perTokenFormFrom !== undefined && { perTokenFormFrom: plan.perTokenFormFrom }),
+    ...(plan.int8Scales && { int8Scales: plan.int8Scales }),
     runtime: { provider: config.provider, ...runtimeOptions(config) },
   };
 }

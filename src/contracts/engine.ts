@@ -12,8 +12,8 @@ export interface EngineInfo {
   readonly weights: string;
   /** The type of the KV cache's elements. */
   readonly kv: string;
-  /** Runs with at least this many token rows use the per-token form of int8 linears. null if no run does. */
-  readonly perTokenFormFrom: number | null;
+  /** How activations are rounded for int8 weights: `blocks`, `rows` or `mixed`. null if nothing is rounded to 8 bits. */
+  readonly int8Scales: string | null;
   /** Eight hex digits. Apart from adapters, engines with equal fingerprints compute the same on CPUs of one kind. */
   readonly fingerprint: string;
   /** The start phases of the engine process. */

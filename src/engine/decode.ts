@@ -76,6 +76,7 @@ export class Decode {
       firstSlot: slot,
       pastLengths: [pastLength],
       logitRows: tokenIds.map((_, i) => i),
+      phase: 'decode',
       lora: toLoraInput(this.#parts.slots, [adapter]),
     });
   }

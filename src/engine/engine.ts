@@ -17,6 +17,7 @@ import { widerForm } from './adapters/slot-form.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
 import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
+import type { Int8Scales } from './int8-form.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken, tokenRank } from './logits.ts';
 import { openDeviceMemory } from './memory/device-memory.ts';
@@ -47,8 +48,8 @@ export interface EngineOptions {
   readonly adapterSlotBytes?: number;
   /** Memory for the prefix cache, in bytes. Default: 0, no cache. On a device there is no prefix cache. */
   readonly prefixCacheBytes?: number;
-  /** Runs with at least this many token rows use the per-token form of int8 linears, if the folder has it. Default: never. */
-  readonly perTokenFormFrom?: number;
+  /** The scales of int8 linears, if the folder has the per-token form. Default: `blocks`. */
+  readonly int8Scales?: Int8Scales;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -85,8 +86,8 @@ export class Engine {
     const { provider = 'cpu' } = runtime;
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
-    const perTokenFormFrom = model.hasPerTokenForm && isHost ? options.perTokenFormFrom : undefined;
-    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory, perTokenFormFrom });
+    const { int8Scales = 'blocks' } = model.hasPerTokenForm && isHost ? options : {};
+    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory, int8Scales });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
@@ -95,8 +96,8 @@ export class Engine {
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
     const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
-    const forms = `${model.identity} ${perTokenFormFrom} ${kv} ${provider}`;
-    await tryBase({ runner, cache, servingDir, forms, perTokenFormFrom });
+    const forms = `${model.identity} ${int8Scales} ${kv} ${provider}`;
+    await tryBase({ runner, cache, servingDir, forms });
     await runner.prepareFirst();
     endStartPhase('session');
     const info = {
@@ -106,7 +107,7 @@ export class Engine {
       provider,
       weights: model.weights,
       kv,
-      perTokenFormFrom: perTokenFormFrom ?? null,
+      int8Scales: model.weights === 'int8' && isHost ? int8Scales : null,
       fingerprint: hash('sha256', forms).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);
@@ -128,8 +129,7 @@ export class Engine {
   /** Creates the sessions and copies the weights in advance, so that the adapter's first run does not wait for them. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
     const { targets, parts } = widerForm(this.#parts.slots.form, weights);
-    await this.#parts.runner.prepare({ kind: 'single', targets, parts });
-    await this.#parts.runner.prepare({ kind: 'grouped', targets, parts });
+    await this.#parts.runner.prepare({ targets, parts });
     await this.#parts.runner.prepareHead(weights);
     await this.#parts.slots.prepare(weights);
   }
@@ -137,8 +137,7 @@ export class Engine {
   /** Creates the sessions that embeddings of the base or of an adapter need. */
   async prepareEmbeddings(weights?: AdapterWeights): Promise<void> {
     const form = weights && widerForm(this.#parts.slots.form, weights);
-    const lora = form ? ({ ...form, kind: 'single' } as const) : ({ kind: 'none' } as const);
-    await this.#parts.runner.prepare(lora, 'hidden');
+    await this.#parts.runner.prepare(form, 'hidden');
   }
 
   /** Whether these adapters fit together if nothing else is attached. */

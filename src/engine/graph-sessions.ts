@@ -1,5 +1,5 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. int8 linears have graphs for
-// few and for many token rows, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without a
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. int8 linears may have graphs
+// for prompts and for decoding, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without a
 // head. Sessions share their weights, so each costs only its nodes (5 MB for a 135M model). Sessions are created on first use,
 // off the event loop.
 import { changedHeadGraph, type VocabularyLength } from '../model/changed-head.ts';
@@ -20,8 +20,11 @@ import {
   type SessionOptions,
 } from '../ort/session.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
+import { chooseAttention } from './attention-scores.ts';
+import type { Int8Scales } from './int8-form.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { ModelMemory } from './memory/model-memory.ts';
+import type { Phase } from './model-input.ts';
 import type { ServingModel } from './serving-folder.ts';
 
 /** Options of ONNX Runtime for all sessions. */
@@ -39,8 +42,8 @@ export interface GraphLayout {
 interface SessionsOptions {
   readonly runtime?: RuntimeOptions;
   readonly memory?: ModelMemory;
-  /** Runs with at least this many token rows use the per-token form of the linears. Default: none. */
-  readonly perTokenFormFrom?: number | undefined;
+  /** Default: `blocks`. */
+  readonly int8Scales?: Int8Scales | undefined;
   /** The measurements that graphs make of their linears. Default: none. */
   readonly observes?: Observed | undefined;
 }
@@ -55,30 +58,31 @@ export class GraphSessions {
   readonly #runtime: RuntimeOptions;
   readonly #prepacked = new PrepackedWeights();
   readonly #sessions = new Map<string, Promise<Session>>();
-  readonly #perTokenFormFrom: number | undefined;
+  readonly #int8Scales: Int8Scales;
   readonly #observes: Observed | undefined;
 
   constructor(
     model: ServingModel,
     maxSeqLength: number,
-    { runtime = {}, memory = HOST_MEMORY, perTokenFormFrom, observes }: SessionsOptions = {},
+    { runtime = {}, memory = HOST_MEMORY, int8Scales = 'blocks', observes }: SessionsOptions = {},
   ) {
     this.#model = model;
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
     this.memory = memory;
-    this.#perTokenFormFrom = perTokenFormFrom;
+    this.#int8Scales = int8Scales;
     this.#observes = observes;
+    chooseAttention(model.config, maxSeqLength);
     const read = new Set(servingTensors(model.config, model.weights).map(({ name }) => name));
     const weights =
       memory.weightsAs === 'inputs' ? [...model.tensors].filter(([name]) => read.has(name)) : [];
     this.weightInputs = new Map(weights.map(([name, tensor]) => [name, memory.upload(tensor)]));
   }
 
-  /** Returns the form of the linears in a run of this many token rows. */
-  linearForm(tokenRows: number): LinearForm {
-    const from = this.#perTokenFormFrom;
-    return from !== undefined && tokenRows >= from ? 'rows' : 'blocks';
+  /** Returns the form of the linears in this phase. */
+  linearForm(phase: Phase): LinearForm {
+    if (this.#int8Scales === 'mixed') return phase === 'prompt' ? 'rows' : 'blocks';
+    return this.#int8Scales;
   }
 
   /** Rejects with `OrtError`, for example if memory is short. */

@@ -1,4 +1,5 @@
 // The input of one run of a serving graph, as plain data, and its split into shorter runs.
+import type { LoraLayout } from '../model/lora-graph.ts';
 import type { GroupPlan } from './adapters/adapter-groups.ts';
 
 /** One run: B sequences in adjacent KV slots, S new tokens each. */
@@ -11,6 +12,35 @@ export interface ModelInput {
   /** The token rows whose logits or hidden states are requested. */
   readonly logitRows: readonly number[];
   readonly lora: LoraInput;
+  /** Several tokens are a prompt unless they are drafts or forced. One token each is always a step of decoding. */
+  readonly phase?: Phase | undefined;
+}
+
+/** Whether a run reads a prompt, or takes the next tokens of sequences, with drafts and forced tokens. */
+export type Phase = 'prompt' | 'decode';
+
+/** The properties of a run that decide its graph. */
+export interface RunShape {
+  readonly kind: Exclude<LoraLayout['kind'], 'none'>;
+  readonly hasSeveralTokens: boolean;
+  readonly phase: Phase;
+}
+
+/** The shapes of all runs, in the order in which a server needs them. */
+export const RUN_SHAPES: readonly RunShape[] = [
+  { kind: 'sequence', hasSeveralTokens: true, phase: 'prompt' },
+  { kind: 'token', hasSeveralTokens: false, phase: 'decode' },
+  { kind: 'rows', hasSeveralTokens: false, phase: 'decode' },
+  { kind: 'grouped', hasSeveralTokens: false, phase: 'decode' },
+  { kind: 'sequence', hasSeveralTokens: true, phase: 'decode' },
+];
+
+/** Returns the shape of a run. */
+export function shapeOf({ tokenIds, pastLengths, lora, phase = 'prompt' }: ModelInput): RunShape {
+  const hasSeveralTokens = tokenIds.length > pastLengths.length;
+  if (hasSeveralTokens) return { kind: 'sequence', hasSeveralTokens, phase };
+  const kind = pastLengths.length === 1 ? 'token' : lora.kind === 'grouped' ? 'grouped' : 'rows';
+  return { kind, hasSeveralTokens, phase: 'decode' };
 }
 
 /** The adapters of a run: none, one for all rows, or groups of rows. */

@@ -3,7 +3,7 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
-import { hasVectors, LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
+import { type AdapterForm, COLUMNS_AT_ONCE, hasVectors, LORA_INPUTS } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { type HeadForm, SERVING } from '../model/serving-graph.ts';
 import { type Binding, RunOptions } from '../ort/binding.ts';
@@ -14,7 +14,14 @@ import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions
 import { GrowingTensor } from './growing-tensor.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { LogitsRow } from './logits.ts';
-import { type LoraInput, type ModelInput, splitRun } from './model-input.ts';
+import {
+  type LoraInput,
+  type ModelInput,
+  RUN_SHAPES,
+  type RunShape,
+  shapeOf,
+  splitRun,
+} from './model-input.ts';
 import { HiddenOutputs, LogitsOutputs, type RowOutputs } from './row-outputs.ts';
 
 /** The parts of a served model that a run uses. */
@@ -46,6 +53,7 @@ export class ModelRunner {
     groupRows: new GrowingTensor('int64'),
     paddedPositions: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
+    columnShape: new GrowingTensor('int64'),
     rowGroups: new GrowingTensor('int64'),
     positions: new GrowingTensor('int64'),
     cacheRows: new GrowingTensor('int64'),
@@ -79,15 +87,15 @@ export class ModelRunner {
   }
 
   /** Creates the sessions that a batch with these adapters may need, so that its first run does not wait for them. */
-  async prepare(lora: LoraLayout, head: HeadForm = 'logits'): Promise<void> {
-    await Promise.all(this.#layoutsOf(lora, head).map((layout) => this.#boundGraph(layout)));
+  async prepare(form?: AdapterForm, head: HeadForm = 'logits'): Promise<void> {
+    await Promise.all(this.#layoutsOf(form, head).map((layout) => this.#boundGraph(layout)));
   }
 
   /**
    * Creates one session for runs without adapters and starts creating the others. A run that needs one of those waits for it.
    */
   async prepareFirst(): Promise<void> {
-    const [first, ...others] = this.#layoutsOf({ kind: 'none' }, 'logits');
+    const [first, ...others] = this.#layoutsOf(undefined, 'logits');
     await this.#boundGraph(first!);
     for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it will retry
   }
@@ -97,15 +105,23 @@ export class ModelRunner {
     await this.#vocabulary.prepare(weights);
   }
 
-  #layoutsOf(lora: LoraLayout, head: HeadForm): GraphLayout[] {
-    // Only rows of one token each are grouped.
-    const tokens = lora.kind === 'grouped' ? [1] : [1, 2];
-    const kvForms = new Set(tokens.map((count) => this.#kvForm(count)));
-    const rows = [1, Number.POSITIVE_INFINITY];
-    const linearForms = new Set(rows.map((count) => this.#sessions.linearForm(count)));
-    return [...kvForms].flatMap((kv) =>
-      [...linearForms].map((linears) => ({ lora, kv, linears, head })),
-    );
+  /** Lists the layouts of runs with adapters of this form, in the order of `RUN_SHAPES`. */
+  #layoutsOf(form: AdapterForm | undefined, head: HeadForm): GraphLayout[] {
+    // Hidden states are those of a prompt, which may be a single token.
+    const shapes = head === 'hidden' ? RUN_SHAPES.slice(0, 2) : RUN_SHAPES;
+    const layouts = shapes.map((shape) => this.#layoutOf(shape, form, head));
+    return [...new Map(layouts.map((layout) => [layoutId(layout), layout])).values()];
+  }
+
+  #layoutOf(shape: RunShape, form: AdapterForm | undefined, head: HeadForm): GraphLayout {
+    return {
+      lora: form
+        ? { kind: shape.kind, targets: form.targets, parts: form.parts }
+        : { kind: 'none' },
+      kv: this.#kvForm(shape),
+      linears: this.#sessions.linearForm(shape.phase),
+      head,
+    };
   }
 
   /** Returns the logits of the requested rows, in order. They are views of memory that the next run overwrites. */
@@ -140,12 +156,8 @@ export class ModelRunner {
   async #runGraph<Row>(input: ModelInput, outputs: RowOutputs<Row>): Promise<Row[]> {
     this.#releaseStaleSlots();
     const { tokenIds } = input;
-    const graph = await this.#boundGraph({
-      lora: this.#loraLayout(input.lora),
-      kv: this.#kvForm(tokenIds.length / input.pastLengths.length),
-      linears: this.#sessions.linearForm(tokenIds.length),
-      head: outputs.head,
-    });
+    const form = input.lora.kind === 'none' ? undefined : this.#slots.form;
+    const graph = await this.#boundGraph(this.#layoutOf(shapeOf(input), form, outputs.head));
     const users = this.#usersOf(input);
     const { parts } = this.#slots.form;
     const changesEmbedding = users !== undefined && parts.includes('embedding');
@@ -189,14 +201,9 @@ export class ModelRunner {
     return tokenIds.map((_, row) => this.#slots.weightsIn(slotOf(row)));
   }
 
-  #loraLayout({ kind }: LoraInput): LoraLayout {
-    const { targets, parts } = this.#slots.form;
-    return kind === 'none' ? { kind } : { kind, targets, parts };
-  }
-
-  #kvForm(newTokens: number): KvForm {
+  #kvForm({ hasSeveralTokens }: RunShape): KvForm {
     if (!this.#cache.scales) return 'float';
-    return newTokens === 1 ? 'int8 one token' : 'int8 several tokens';
+    return hasSeveralTokens ? 'int8 several tokens' : 'int8 one token';
   }
 
   async #boundGraph(layout: GraphLayout): Promise<BoundGraph> {
@@ -277,6 +284,11 @@ export class ModelRunner {
     const [first, count] =
       lora.kind === 'single' ? [lora.slot, 1] : [lora.plan.first, lora.plan.groupCount];
     for (const { input, tensor } of this.#slots.range(first, count)) graph.bindInput(input, tensor);
+    if (graph.layout.lora.kind === 'sequence') {
+      const columns = Math.min(this.#slots.form.rank, COLUMNS_AT_ONCE);
+      const shape = this.#inputs.columnShape.fill([0, 0, 0, -1, columns]);
+      graph.bindInput(LORA_INPUTS.columnShape, shape);
+    }
     if (lora.kind === 'single') return;
     const { groupRows, paddedPositions, groupShape, rowGroups } = this.#inputs;
     const { plan } = lora;
@@ -286,7 +298,7 @@ export class ModelRunner {
     graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
     graph.bindInput(
       LORA_INPUTS.groupShape,
-      groupShape.fill([plan.groupCount, ...plan.rowsPerGroup, -1]),
+      groupShape.fill([plan.groupCount, plan.rowsPerGroup, 1, -1]),
     );
   }
 }

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { ConfigError } from '../common/errors.ts';
 import { OrtError, runtimeVersion } from '../ort/runtime.ts';
 import type { KvCache } from './kv-cache.ts';
+import type { ModelInput } from './model-input.ts';
 import type { ModelRunner } from './model-runner.ts';
 
 const TOO_FEW_THREADS =
@@ -18,7 +19,6 @@ interface Trial {
   readonly servingDir: string;
   /** Engines with equal forms run the same graphs. */
   readonly forms: string;
-  readonly perTokenFormFrom: number | undefined;
 }
 
 /** Tries a base that this version of ONNX Runtime has not run in these forms before. Rejects with `ConfigError`. */
@@ -48,22 +48,15 @@ export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSig
   }
 }
 
-/**
- * Runs one token and several, as a prompt and as decoding sequences, with few token rows and with enough for the per-token
- * form.
- */
-async function runAllForms({
-  runner,
-  cache,
-  perTokenFormFrom = 1,
-}: Omit<Trial, 'servingDir' | 'forms'>): Promise<void> {
-  for (const tokenRows of new Set([1, 2, perTokenFormFrom])) {
-    if (tokenRows <= cache.maxSeqLength) await runner.run(inputOf(1, tokenRows));
-    if (tokenRows <= cache.slotCount) await runner.run(inputOf(tokenRows, 1));
-  }
+/** Runs one token and several, as a prompt, as a draft, and as decoding sequences. */
+async function runAllForms({ runner, cache }: Pick<Trial, 'runner' | 'cache'>): Promise<void> {
+  await runner.run(inputOf(1, 1));
+  if (cache.maxSeqLength > 1) await runner.run(inputOf(1, 2));
+  if (cache.maxSeqLength > 1) await runner.run({ ...inputOf(1, 2), phase: 'decode' });
+  if (cache.slotCount > 1) await runner.run(inputOf(2, 1));
 }
 
-function inputOf(sequences: number, tokensEach: number): Parameters<ModelRunner['run']>[0] {
+function inputOf(sequences: number, tokensEach: number): ModelInput {
   return {
     tokenIds: Array<number>(sequences * tokensEach).fill(0),
     firstSlot: 0,

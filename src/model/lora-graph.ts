@@ -1,7 +1,7 @@
 // The adapters' part of a fused linear in a serving graph: y += (x A) B, with each row's adapter. Each group of rows has a
 // separate matrix in a batched matmul, so adapters never touch other rows. For adapters that also change outputs, each row
-// gathers a factor and a bias per output. G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m
-// rows, padded to the size of the largest group: n products of m rows each.
+// gathers a factor and a bias per output. G = groups, R = rank of the operands, T = tokens of the run. Each group has n rows,
+// padded to the size of the largest group.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { ChangedPart } from './adapter-vectors.ts';
@@ -16,25 +16,38 @@ import {
 } from './target-modules.ts';
 
 /**
- * How a graph applies adapters. `none`: not at all. `single`: all rows use one adapter, without gathers. `grouped`: rows are
- * gathered by adapter and back.
+ * How a graph applies adapters. `none`: not at all. `token`: to one token row. `sequence`: one adapter to several tokens of one
+ * sequence. `rows`: one adapter to the next tokens of several sequences. `grouped`: several adapters; rows are gathered by
+ * adapter and back.
+ *
+ * A row's update must not depend on the other rows. The runtime sums a product of one row in another order than a product of
+ * several, and for several rows the order depends on the number of columns. So next tokens are multiplied one by one in every
+ * layout, and a sequence by at most 16 columns of A at a time, for which the order is fixed (docs/decisions/0026-same-answers.md).
  */
 export type LoraLayout =
   | { readonly kind: 'none' }
   | {
-      readonly kind: 'single' | 'grouped';
+      readonly kind: 'token' | 'sequence' | 'rows' | 'grouped';
       readonly targets: readonly TargetName[];
       readonly parts: readonly ChangedPart[];
     };
 
+/** The adapters that a graph can apply. */
+export type AdapterForm = Omit<Exclude<LoraLayout, { kind: 'none' }>, 'kind'>;
+
+/** The most columns of A in one product of a sequence. */
+export const COLUMNS_AT_ONCE = 16;
+
 /** The names of a graph's LoRA inputs. */
 export const LORA_INPUTS = {
-  /** int64 [G*n*m]: the token row at each padded position. */
+  /** int64 [G*n]: the token row at each padded position. */
   groupRows: 'lora_group_rows',
   /** int64 [T]: the padded position of each token row. */
   paddedPositions: 'lora_padded_positions',
-  /** int64 [4] = [G, n, m, -1] */
+  /** int64 [4] = [G, n, 1, -1] */
   groupShape: 'lora_group_shape',
+  /** int64 [5] = [0, 0, 0, -1, min(R, 16)]: the columns of A [1, 1, in, R * k] in groups of equal width. For `sequence`. */
+  columnShape: 'lora_column_shape',
   /** int64 [T]: the group of each token row. Only if adapters change vectors. */
   rowGroups: 'lora_row_groups',
   /** float [G, 1, in, R * k] for the k adapted targets of the fused linear */
@@ -76,6 +89,7 @@ export class LoraGraph {
   readonly #paddedPositions: Value | undefined;
   readonly #groupShape: Value | undefined;
   readonly #rowGroups: Value | undefined;
+  readonly #columnShape: Value | undefined;
 
   /** `float` is the type of x, the operands and the updates. */
   constructor(g: GraphBuilder, config: DecoderConfig, layout: LoraLayout, float: FloatType) {
@@ -83,6 +97,8 @@ export class LoraGraph {
     this.#config = config;
     this.#layout = layout;
     this.#float = float;
+    if (layout.kind === 'sequence')
+      this.#columnShape = g.input(LORA_INPUTS.columnShape, 'int64', [5]);
     if (layout.kind !== 'grouped') return;
     this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['padded']);
     this.#paddedPositions = g.input(LORA_INPUTS.paddedPositions, 'int64', ['tokens']);
@@ -142,12 +158,12 @@ export class LoraGraph {
     const fusedRank = targets.length === 1 ? 'rank' : `rank_x${targets.length}`;
     const aDims = ['groups', 1, inFeatures, fusedRank];
     const a = g.input(LORA_INPUTS.a(layer, fused), this.#float, aDims);
-    const narrow = g.node('MatMul', [this.#toGroups(x), a]); // [G, n, m, R*k]
-    const perTarget = this.#split(narrow, targets.length); // k x [G, n, m, R]
+    const narrow = this.#narrow(x, a);
+    const perTarget = this.#split(narrow, targets.length);
     const deltas = targets.map((target, i) => {
       const out = TARGET_MODULES[target].outFeatures(this.#config);
       const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 1, 'rank', out]);
-      return g.node('MatMul', [perTarget[i]!, b]); // [G, n, m, out]
+      return g.node('MatMul', [perTarget[i]!, b]); // [G, n, 1, out], or [1, 1, T, out] for a sequence
     });
     if (targets.length < fusedTargets(this.#config, fused).length) {
       return {
@@ -171,23 +187,41 @@ export class LoraGraph {
 
   #split(fused: Value, count: number): readonly Value[] {
     if (count === 1) return [fused];
-    const attributes = { axis: 3, num_outputs: count };
+    const attributes = { axis: -1, num_outputs: count };
     const outputs = Array.from({ length: count }, () => true);
     return this.#g.nodeWithOutputs('Split', [fused], attributes, { outputs });
   }
 
-  /** [T, in] → [G, n, m, in]. With `single`, the only group is x itself, which the matmul broadcasts. */
-  #toGroups(x: Value): Value {
-    if (this.#layout.kind === 'single') return x;
-    const gathered = this.#g.node('Gather', [x, this.#groupRows], { axis: 0 });
-    return this.#g.node('Reshape', [gathered, this.#groupShape]);
+  /** Multiplies x [T, in] by A [G, 1, in, R*k]: [G, n, 1, R*k] for groups, otherwise T rows in fewer or more dimensions. */
+  #narrow(x: Value, a: Value): Value {
+    const g = this.#g;
+    switch (this.#layout.kind) {
+      case 'grouped': {
+        const gathered = g.node('Gather', [x, this.#groupRows], { axis: 0 });
+        return g.node('MatMul', [g.node('Reshape', [gathered, this.#groupShape]), a]);
+      }
+      case 'rows': {
+        // With fewer dimensions than the operand, the rows are separate products instead of one.
+        const narrow = g.node('MatMul', [g.node('Unsqueeze', [x, g.int64([1])]), a]); // [1, T, 1, R*k]
+        return g.node('Squeeze', [narrow, g.int64([0])]);
+      }
+      case 'sequence': {
+        const perm = [0, 1, 3, 2, 4];
+        const columns = g.node('Reshape', [a, this.#columnShape]); // [1, 1, in, C, 16]
+        const groups = g.node('Transpose', [columns], { perm });
+        const narrow = g.node('Transpose', [g.node('MatMul', [x, groups])], { perm }); // [1, 1, T, C, 16]
+        return g.node('Reshape', [narrow, g.int64([0, 0, 0, -1])]);
+      }
+      default:
+        return g.node('MatMul', [x, a]);
+    }
   }
 
-  /** [G, n, m, out] → [T, out], by a gather. Arithmetic would spread a NaN to other groups. */
+  /** [G, n, 1, out] → [T, out], by a gather. Arithmetic would spread a NaN to other groups. */
   #toRows(delta: Value, targets: readonly TargetName[]): Value {
     const width = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(this.#config), 0);
     const flat = this.#g.node('Reshape', [delta, this.#g.int64([-1, width])]);
-    if (this.#layout.kind === 'single') return flat;
+    if (this.#layout.kind !== 'grouped') return flat;
     return this.#g.node('Gather', [flat, this.#paddedPositions], { axis: 0 });
   }
 }

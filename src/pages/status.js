@@ -255,12 +255,10 @@ function showRate() {
   );
 }
 
-/** @param {Pick<import('../contracts/management-api.ts').MetricsHistory['server'], 'weights' | 'row_form_from'>} server */
-function weightsText({ weights, row_form_from: from }) {
+/** @param {Pick<import('../contracts/management-api.ts').MetricsHistory['server'], 'weights' | 'int8_scales'>} server */
+function weightsText({ weights, int8_scales: scales }) {
   if (weights === null) return 'starting';
-  return from === null
-    ? weights
-    : `${weights}, one scale per token row from ${count(from)} rows on`;
+  return scales === null ? weights : `${weights}, scales: ${scales}`;
 }
 
 /** @param {import('../contracts/management-api.ts').MetricsHistory['server']} server */

@@ -170,6 +170,15 @@ export function isZeroed(row: RowResult | undefined): boolean {
   return row?.ok === false && row.reason === 'non_finite';
 }
 
+/**
+ * A single token is computed in another way than several, so no chunk leaves one over: where a prompt is cut would change its
+ * completion.
+ */
+function chunkEnd(start: number, last: number, chunkTokens: number): number {
+  const end = Math.min(start + chunkTokens, last);
+  return last - end === 1 && end - start > 2 ? end - 1 : end;
+}
+
 /** Returns the next chunk of the prompt, at most `chunkTokens` tokens. */
 export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
   const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;
@@ -177,7 +186,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   assert(slot !== undefined, 'a prefilling sequence owns a slot');
   const isBase = pastLength < adapterFrom;
   const last = isBase ? Math.min(adapterFrom, promptIds.length) : promptIds.length;
-  const end = Math.min(pastLength + chunkTokens, last);
+  const end = chunkEnd(pastLength, last, chunkTokens);
   const tokenIds = promptIds.slice(pastLength, end);
   const samples = end === promptIds.length && maxTokens > 0;
   // A scored prompt needs only the rows of the prompt, so no forced tokens run with it.

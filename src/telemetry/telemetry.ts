@@ -142,8 +142,8 @@ export class Telemetry {
     phases: { server: StartPhases; engine: StartPhases | undefined },
     engine: EngineInfo,
   ): void {
-    const { provider, weights, kv, perTokenFormFrom } = engine;
-    const labels = { provider, weights, kv, row_form_from: String(perTokenFormFrom ?? 'never') };
+    const { provider, weights, kv, int8Scales } = engine;
+    const labels = { provider, weights, kv, int8_scales: int8Scales ?? 'none' };
     this.metrics.set('engine', labels, 1);
     for (const [process, ofProcess] of Object.entries(phases)) {
       for (const [phase, ms] of Object.entries(ofProcess ?? {})) {

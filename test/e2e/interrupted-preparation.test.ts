@@ -16,7 +16,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { describeProcessor } from '../../src/common/processor.ts';
-import { fewestRowsForPerTokenForm } from '../../src/engine/int8-form.ts';
+import { chooseInt8Scales } from '../../src/engine/int8-form.ts';
 import { writeSafetensors } from '../../src/formats/safetensors.ts';
 import { tinyModel } from '../fixtures.ts';
 import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
@@ -105,7 +105,7 @@ const STOPS: readonly (readonly [NodeJS.Signals, moment: string])[] = [
 ];
 
 const served = { weights: 'int8', provider: 'cpu', byteSize: 0 } as const;
-const isCalibrated = fewestRowsForPerTokenForm(served, describeProcessor().features) !== undefined;
+const isCalibrated = chooseInt8Scales(served, describeProcessor().features) !== undefined;
 
 for (const [signal, moment] of STOPS) {
   const skip =

@@ -45,7 +45,9 @@ engineSuite('on WebGPU', { provider: 'webgpu', limit: LIMIT, skip });
 
 const layouts: LoraLayout[] = [
   { kind: 'none' },
-  { kind: 'single', targets: TARGETS_OF.separate, parts: [] },
+  { kind: 'token', targets: TARGETS_OF.separate, parts: [] },
+  { kind: 'rows', targets: TARGETS_OF.separate, parts: [] },
+  { kind: 'sequence', targets: TARGETS_OF.separate, parts: [] },
   { kind: 'grouped', targets: ['q_proj', 'v_proj'], parts: [] },
 ];
 

@@ -1,4 +1,4 @@
-// The row form of int8 linears in the engine, on a tiny base.
+// The per-token form of int8 linears in the engine, on a tiny base.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
@@ -7,7 +7,7 @@ import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { fewestRowsForPerTokenForm, type Int8Scales } from '../../src/engine/int8-form.ts';
+import { chooseInt8Scales, type Int8Scales } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
@@ -37,7 +37,7 @@ interface Served {
 async function openEngine(
   t: TestContext,
   { model, hasPerTokenForm = true }: Served,
-  perTokenFormFrom: number,
+  int8Scales: Int8Scales,
 ): Promise<Engine> {
   const servingDir = await ensureServingFiles(model.artifact, {
     weights: 'int8',
@@ -48,7 +48,7 @@ async function openEngine(
     servingDir,
     slotCount: 6,
     maxSeqLength: 32,
-    perTokenFormFrom,
+    int8Scales,
   });
   t.after(() => engine.release());
   return engine;
@@ -74,6 +74,19 @@ async function decode(engine: Engine, adapters: readonly (AdapterWeights | undef
   return rows.map(([result], row) => (result!.ok ? seen[row]![0]! : result!.reason));
 }
 
+/** Runs a prompt of these tokens, and returns the logits of the last one. */
+async function readPrompt(engine: Engine, tokenIds: readonly number[]): Promise<Float32Array> {
+  let last: Float32Array | undefined;
+  const sample = ({ logits }: LogitsRow) => {
+    last = logits.slice();
+    return { id: 0 };
+  };
+  const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: undefined } as const;
+  const sampler = { sample };
+  await engine.run({ ...batch, tokenIds, pastLength: 0, sampler, scoring: undefined });
+  return last!;
+}
+
 /** The cosine of two vectors. */
 function likeness(a: Float32Array, b: Float32Array): number {
   const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, v, i) => sum + v * y[i]!, 0);
@@ -83,7 +96,7 @@ function likeness(a: Float32Array, b: Float32Array): number {
 for (const [family, changes] of TINY_FAMILIES) {
   test(`${family}: logits are close to those of a plain decoder`, async (t) => {
     const model = tinyModel(changes);
-    const engine = await openEngine(t, { model }, 1);
+    const engine = await openEngine(t, { model }, 'rows');
     const targets = targetNames(model.config);
     const plain = tinyAdapter(model.config, { seed: 5, rank: 4, targets });
     const wide = wideAdapter(model, 6);
@@ -105,7 +118,7 @@ for (const [family, changes] of TINY_FAMILIES) {
 }
 
 test("a row's logits do not depend on how many rows run beside it", async (t) => {
-  const engine = await openEngine(t, { model: tinyModel() }, 1);
+  const engine = await openEngine(t, { model: tinyModel() }, 'rows');
   const [alone] = await decode(engine, [undefined]);
   const together = await decode(
     engine,
@@ -114,29 +127,34 @@ test("a row's logits do not depend on how many rows run beside it", async (t) =>
   assert.deepEqual(together[0], alone);
 });
 
-test('the form changes at the given number of token rows', async (t) => {
+test('with mixed scales, prompts take the per-token form and steps do not, however many rows run', async (t) => {
   const model = tinyModel();
-  const [blocks, rows, either] = await Promise.all(
-    [100, 1, 3].map((from) => openEngine(t, { model }, from)),
+  const [blocks, rows, mixed] = await Promise.all(
+    (['blocks', 'rows', 'mixed'] as const).map((form) => openEngine(t, { model }, form)),
   );
-  const two = [undefined, undefined];
-  const three = [...two, undefined];
-  assert.deepEqual(await decode(either!, two), await decode(blocks!, two));
-  assert.deepEqual(await decode(either!, three), await decode(rows!, three));
-  assert.notDeepEqual(await decode(rows!, three), await decode(blocks!, three));
-  assert.notEqual(rows!.info.fingerprint, either!.info.fingerprint);
+  for (const count of [1, 2, 6]) {
+    const step = Array.from({ length: count }, () => undefined);
+    assert.deepEqual(await decode(mixed!, step), await decode(blocks!, step));
+    assert.notDeepEqual(await decode(mixed!, step), await decode(rows!, step));
+  }
+  for (const count of [2, 24]) {
+    const prompt = TOKENS.slice(0, count);
+    assert.deepEqual(await readPrompt(mixed!, prompt), await readPrompt(rows!, prompt));
+    assert.notDeepEqual(await readPrompt(mixed!, prompt), await readPrompt(blocks!, prompt));
+  }
+  assert.notEqual(rows!.info.fingerprint, mixed!.info.fingerprint);
 });
 
 test('a base that was not calibrated keeps its blocks', async (t) => {
-  const engine = await openEngine(t, { model: tinyModel(), hasPerTokenForm: false }, 1);
-  assert.equal(engine.info.perTokenFormFrom, null);
+  const engine = await openEngine(t, { model: tinyModel(), hasPerTokenForm: false }, 'rows');
+  assert.equal(engine.info.int8Scales, 'blocks');
   assert.equal(typeof (await decode(engine, [undefined]))[0], 'object');
 });
 
 for (const target of TARGETS_OF.separate) {
   test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other`, async (t) => {
     const model = tinyModel();
-    const engine = await openEngine(t, { model }, 1);
+    const engine = await openEngine(t, { model }, 'rows');
     const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: [target] });
     const [healthy] = await decode(engine, [undefined, undefined]);
     adapter.layers[0]![target]!.b[1] = Number.NaN;
@@ -172,10 +190,10 @@ test('a linear whose row form is not precise keeps its blocks, and is named', as
   assert.deepEqual(named, ['layers.1.mlp_out']);
   const served = openServingFolder(servingDir);
   assert.deepEqual([...served.perBlockLinears], named);
-  const size = { slotCount: 6, maxSeqLength: 32, perTokenFormFrom: 1 };
+  const size = { slotCount: 6, maxSeqLength: 32, int8Scales: 'rows' } as const;
   const engine = await Engine.create({ servingDir, ...size });
   t.after(() => engine.release());
-  const whole = await openEngine(t, { model: tinyModel() }, 1);
+  const whole = await openEngine(t, { model: tinyModel() }, 'rows');
   const [found, want] = [await decode(engine, [undefined]), await decode(whole, [undefined])];
   assert.ok(likeness(found[0] as Float32Array, want[0] as Float32Array) > 0.999);
 });
@@ -193,32 +211,29 @@ test('a calibration finds the largest inputs of every linear', async (t) => {
   assert.notDeepEqual(asBytes(one[0]!), asBytes(all[0]!));
 });
 
-test('only processors that multiply small integers fast and exactly take the row form', () => {
+test('only processors that multiply small integers fast and exactly take the per-token form', () => {
   const int8 = { weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
-  assert.equal(fewestRowsForPerTokenForm(int8, ['amx', 'avx512-vnni', 'avx2']), 1);
-  assert.equal(fewestRowsForPerTokenForm(int8, ['avx-vnni', 'avx2']), 65);
-  assert.equal(fewestRowsForPerTokenForm(int8, ['avx512', 'avx2']), undefined);
-  assert.equal(fewestRowsForPerTokenForm(int8, undefined), undefined);
-  assert.equal(fewestRowsForPerTokenForm({ ...int8, weights: 'f32' }, ['amx']), undefined);
-  assert.equal(fewestRowsForPerTokenForm({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
+  assert.equal(chooseInt8Scales(int8, ['amx', 'avx512-vnni', 'avx2']), 'rows');
+  assert.equal(chooseInt8Scales(int8, ['avx-vnni', 'avx2']), 'mixed');
+  assert.equal(chooseInt8Scales(int8, ['avx512', 'avx2']), 'blocks');
+  assert.equal(chooseInt8Scales(int8, undefined), 'blocks');
+  assert.equal(chooseInt8Scales({ ...int8, weights: 'f32' }, ['amx']), undefined);
+  assert.equal(chooseInt8Scales({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
 });
 
 test('the operator chooses the form, if the processor can compute it exactly', () => {
   const chosen = (int8Scales: Int8Scales, features: readonly ProcessorFeature[]) =>
-    fewestRowsForPerTokenForm(
-      { weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales },
-      features,
-    );
-  assert.equal(chosen('rows', ['avx-vnni']), 1);
-  assert.equal(chosen('mixed', ['amx']), 65);
-  assert.equal(chosen('blocks', ['amx']), undefined);
-  assert.equal(chosen('blocks', ['avx2']), undefined);
+    chooseInt8Scales({ weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales }, features);
+  assert.equal(chosen('rows', ['avx-vnni']), 'rows');
+  assert.equal(chosen('mixed', ['amx']), 'mixed');
+  assert.equal(chosen('blocks', ['amx']), 'blocks');
+  assert.equal(chosen('blocks', ['avx2']), 'blocks');
   assert.throws(() => chosen('rows', ['avx2']), /--int8-scales: rows needs .* amx, avx512-vnni/);
 });
 
-test('a large base is served in the row form alone', () => {
+test('a large base is served in the per-token form alone', () => {
   const large = { weights: 'int8', provider: 'cpu', byteSize: 1.3e9 } as const;
-  assert.equal(fewestRowsForPerTokenForm(large, ['amx']), 1);
-  assert.equal(fewestRowsForPerTokenForm(large, ['avx512-vnni']), 1);
-  assert.equal(fewestRowsForPerTokenForm(large, ['avx512']), undefined);
+  assert.equal(chooseInt8Scales(large, ['amx']), 'rows');
+  assert.equal(chooseInt8Scales(large, ['avx512-vnni']), 'rows');
+  assert.equal(chooseInt8Scales(large, ['avx512']), 'blocks');
 });

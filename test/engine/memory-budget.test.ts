@@ -137,14 +137,14 @@ test('the row form is kept in memory only if nothing else has to shrink for it',
   const onVnni = (bytes: number) =>
     planMemory(config, DEFAULTS, { bytes, source: 'test' }, ['avx512-vnni']);
   const rich = onVnni(32e9);
-  assert.equal(rich.perTokenFormFrom, 65);
+  assert.equal(rich.int8Scales, 'mixed');
   const weights = 30 * 576 * (576 + 2 * 192 + 576 + 3 * 1536);
   const added = rich.budget.parts.base - plan(32e9).budget.parts.base;
   assert.ok(added > weights && added < 1.1 * weights, `${added}`);
   const tight = onVnni(2.7e9);
   assert.deepEqual(tight, plan(2.7e9));
-  assert.equal(tight.perTokenFormFrom, undefined);
-  assert.equal(onVnni(900e6).perTokenFormFrom, undefined);
+  assert.equal(tight.int8Scales, 'blocks');
+  assert.equal(onVnni(900e6).int8Scales, 'blocks');
   assert.throws(() => onVnni(200e6), ConfigError);
 });
 
@@ -159,8 +159,8 @@ test('a chosen form is kept or refused, never given up for longer sequences', ()
     const request = { ...DEFAULTS, int8Scales: 'rows' } as const;
     return planMemory(config, request, { bytes, source: 'test' }, ['avx512-vnni']);
   };
-  assert.equal(rows(32e9).perTokenFormFrom, 1);
-  assert.equal(rows(2e9).perTokenFormFrom, 1);
+  assert.equal(rows(32e9).int8Scales, 'rows');
+  assert.equal(rows(2e9).int8Scales, 'rows');
   assert.ok(rows(2e9).reduced);
   assert.throws(() => rows(900e6), /--int8-scales: rows takes [\d,]+ MiB/);
 });
@@ -169,15 +169,8 @@ test('a large base takes no memory for a second form', () => {
   const limit = { bytes: 24e9, source: 'test' };
   const request = { ...DEFAULTS, kv: 'int8' } as const;
   const onVnni = planMemory(LARGER, request, limit, ['avx512-vnni']);
-  assert.equal(onVnni.perTokenFormFrom, 1);
-  assert.deepEqual(
-    { ...onVnni, perTokenFormFrom: undefined },
-    planMemory(LARGER, request, limit, []),
-  );
+  assert.equal(onVnni.int8Scales, 'rows');
+  assert.deepEqual({ ...onVnni, int8Scales: 'blocks' }, planMemory(LARGER, request, limit, []));
   const tight = planMemory(LARGER, request, { ...limit, bytes: 8e9 }, ['avx512-vnni']);
-  assert.equal(
-    tight.perTokenFormFrom,
-    undefined,
-    'both forms are in memory while it is calibrated',
-  );
+  assert.equal(tight.int8Scales, 'blocks', 'both forms are in memory while it is calibrated');
 });

@@ -44,7 +44,7 @@ export class ScriptedEngine implements StepEngine {
       provider: 'none',
       weights: 'none',
       kv: 'none',
-      perTokenFormFrom: null,
+      int8Scales: null,
       fingerprint: 'ffffffff',
       ...info,
     };

@@ -79,8 +79,8 @@ test('chunks within both parts keep the budget', async () => {
   assert.deepEqual(chunks(batches), [
     [0, 3, undefined],
     [3, 2, undefined],
-    [5, 3, 'activated'],
-    [8, 1, 'activated'],
+    [5, 2, 'activated'],
+    [7, 2, 'activated'],
   ]);
 });
 

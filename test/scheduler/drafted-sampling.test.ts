@@ -28,7 +28,7 @@ class RepetitiveModel {
     provider: 'none',
     weights: 'none',
     kv: 'none',
-    perTokenFormFrom: null,
+    int8Scales: null,
     fingerprint: 'ffffffff',
   };
   readonly #slots: number[][] = [[], []];

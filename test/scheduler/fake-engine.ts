@@ -93,7 +93,7 @@ export class FakeEngine implements StepEngine {
       provider: 'fake',
       weights: 'none',
       kv: 'none',
-      perTokenFormFrom: null,
+      int8Scales: null,
       fingerprint: 'ffffffff',
       ...info,
     };

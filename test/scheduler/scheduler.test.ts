@@ -15,8 +15,8 @@ test('a prompt is prefilled in chunks, back to back while nothing runs', () => {
     steps.map(({ prefills, decode }) => [prefills[0]?.batch.tokenIds.length, decode?.rows.length]),
     [
       [4, undefined],
-      [4, undefined],
-      [1, undefined],
+      [3, undefined],
+      [2, undefined],
       [undefined, 1],
       [undefined, 1],
     ],

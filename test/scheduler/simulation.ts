@@ -271,7 +271,12 @@ export class Simulation {
     const chunks = waiting.map(({ sequence }) => sequence.request.promptIds.length);
     const prefills = step?.prefills ?? [];
     const isFull = owners.length >= this.#options.slotCount - this.#options.reservedSlots;
-    const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
+    // A prompt that stays unfinished may leave one token of the budget, so that its last chunk is not a single token.
+    const isUnfinished = all.some(({ sequence }) => sequence.state === 'prefilling');
+    const tokens = prefills.reduce(
+      (sum, { batch }) => sum + batch.tokenIds.length,
+      isUnfinished ? 1 : 0,
+    );
     const fit = chunks.every(
       (length) =>
         tokens + Math.min(length, this.#options.prefillChunk) <= this.#options.prefillChunk,

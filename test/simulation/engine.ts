@@ -97,7 +97,7 @@ export class VirtualEngine implements StepEngine {
     provider: 'virtual',
     weights: 'none',
     kv: 'none',
-    perTokenFormFrom: null,
+    int8Scales: null,
     fingerprint: 'ffffffff',
   };
   readonly faults: EngineFaults = { nanRows: 0, throws: 0, slowRuns: 0, hang: 'no' };

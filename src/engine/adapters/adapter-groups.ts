@@ -6,9 +6,9 @@ export interface GroupPlan {
   /** The groups are the adapter slots first, first + 1, …, first + groupCount - 1. */
   readonly first: number;
   readonly groupCount: number;
-  /** [n, m]: the rows of the largest group, as n products of m rows each. */
-  readonly rowsPerGroup: readonly [number, number];
-  /** [G * n * m]: the row at each padded position. */
+  /** n: the rows of the largest group. */
+  readonly rowsPerGroup: number;
+  /** [G * n]: the row at each padded position. */
   readonly groupRows: readonly number[];
   /** [rows]: the padded position of each row. */
   readonly paddedPositions: readonly number[];
@@ -18,12 +18,6 @@ export interface GroupPlan {
 
 /** Adapter slot 0 holds zeros. Rows without an adapter belong to its group. */
 export const ZERO_SLOT = 0;
-
-/**
- * The largest group whose rows are multiplied one by one. The runtime multiplies a single row with the operands as they are.
- * For several rows it first copies them to another layout, which takes as long as four single rows.
- */
-const MAX_SINGLE_ROWS = 4;
 
 /**
  * Groups rows by adapter slot. `rowSlots[i]` is the slot of row i. `usedSlots` is the number of slots in use, including
@@ -41,18 +35,16 @@ export function planGroups(
   rowSlots.forEach((slot, row) => {
     members[slot - first]!.push(row);
   });
-  const largest = Math.max(...members.map((rows) => rows.length));
+  const rowsPerGroup = Math.max(...members.map((rows) => rows.length));
   const groupRows: number[] = [];
   const paddedPositions = new Array<number>(rowSlots.length);
   for (const rows of members) {
-    for (let i = 0; i < largest; i++) {
+    for (let i = 0; i < rowsPerGroup; i++) {
       const row = rows[i];
       if (row !== undefined) paddedPositions[row] = groupRows.length;
       groupRows.push(row ?? rows[0] ?? 0);
     }
   }
-  const rowsPerGroup =
-    largest <= MAX_SINGLE_ROWS ? ([largest, 1] as const) : ([1, largest] as const);
   const rowGroups = rowSlots.map((slot) => slot - first);
   return { first, groupCount, rowsPerGroup, groupRows, paddedPositions, rowGroups };
 }

@@ -17,7 +17,8 @@ import {
 import { targetNames } from '../../model/target-modules.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { formOf, slotBytes } from '../adapters/slot-form.ts';
-import { fewestRowsForPerTokenForm, type Int8Scales } from '../int8-form.ts';
+import { scoresBytes } from '../attention-scores.ts';
+import { chooseInt8Scales, type Int8Scales } from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
 
 /** The operator's settings. An absent one gets its default, or less if the default does not fit. */
@@ -43,11 +44,8 @@ export interface MemoryPlan {
   readonly slots: number;
   readonly reservedSlots: number;
   readonly maxSeqLength: number;
-  /**
-   * Runs with at least this many token rows use the per-token form of int8 linears. Undefined if this CPU does not benefit from
-   * the form, or there is no memory for it.
-   */
-  readonly perTokenFormFrom: number | undefined;
+  /** Undefined if the weights are not int8. `blocks` if there is no memory for a better choice. */
+  readonly int8Scales: Int8Scales | undefined;
   readonly adapterCacheBytes: number;
   readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
@@ -115,9 +113,9 @@ export function planMemory(
   features = describeProcessor().features,
 ): MemoryPlan {
   const byteSize = baseBytes(config, request.weights);
-  const perTokenFormFrom = fewestRowsForPerTokenForm({ ...request, byteSize }, features);
-  if (perTokenFormFrom !== undefined) {
-    const { plan, shortfall } = planWith(config, request, { limit, perTokenFormFrom });
+  const int8Scales = chooseInt8Scales({ ...request, byteSize }, features);
+  if (int8Scales !== undefined && int8Scales !== 'blocks') {
+    const { plan, shortfall } = planWith(config, request, { limit, int8Scales });
     const bothForms = byteSize + tensorBytes(rowTensors(config));
     const calibration = CALIBRATION_FACTOR * bothForms;
     const canCalibrate = limit.bytes >= calibration;
@@ -128,7 +126,10 @@ export function planMemory(
     // More sequences are worth more than speed.
     if (!shortfall && !plan.reduced && canCalibrate) return plan;
   }
-  const { plan, shortfall } = planWith(config, request, { limit });
+  const { plan, shortfall } = planWith(config, request, {
+    limit,
+    int8Scales: int8Scales && 'blocks',
+  });
   if (shortfall) throw shortfall;
   return plan;
 }
@@ -136,12 +137,14 @@ export function planMemory(
 function planWith(
   config: DecoderConfig,
   request: MemoryRequest,
-  { limit, perTokenFormFrom }: { readonly limit: MemoryLimit; readonly perTokenFormFrom?: number },
+  {
+    limit,
+    int8Scales,
+  }: { readonly limit: MemoryLimit; readonly int8Scales: Int8Scales | undefined },
 ): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
   const oneForm = fixedParts(config, request);
-  const isBoth = perTokenFormFrom !== undefined && perTokenFormFrom > 1;
   // Alone, the per-token form replaces the blocks and takes a little less memory.
-  const otherForm = isBoth ? tensorBytes(rowTensors(config)) : 0;
+  const otherForm = int8Scales === 'mixed' ? tensorBytes(rowTensors(config)) : 0;
   const fixed = { ...oneForm, base: oneForm.base + otherForm };
   const isHost = PROVIDERS[request.provider].memory === 'host';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
@@ -154,9 +157,15 @@ function planWith(
     const slotCount = slots + reservedSlots(request, slots);
     return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
   };
+  // Scores take the memory that the feed-forward values leave, and more if the context is long.
+  const scores = (maxSeqLength: number) => {
+    const bytes = isHost ? scoresBytes(config, maxSeqLength, request.prefillChunk) : 0;
+    return Math.max(0, bytes - feedForwardBytes(config, request));
+  };
   const plan = chooseSlots(config, request, {
-    fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) <= left - forAdapters,
+    fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) + scores(maxSeq) <= left - forAdapters,
   });
+  const activations = fixed.activations + scores(plan.maxSeqLength);
   const kvCache = cacheBytes(plan.slots, plan.maxSeqLength);
   const free = Math.max(0, left - kvCache - (requestedCache ?? 0));
   const defaultPrefixes = Math.min(DEFAULT_PREFIX_CACHE_BYTES, free * PREFIX_CACHE_SHARE);
@@ -171,6 +180,7 @@ function planWith(
   );
   const parts: MemoryParts = {
     ...fixed,
+    activations,
     kvCache,
     adapterCache: Math.floor(adapterCacheBytes),
     prefixCache,
@@ -182,7 +192,7 @@ function planWith(
     plan: {
       ...plan,
       reservedSlots: reservedSlots(request, plan.slots),
-      perTokenFormFrom,
+      int8Scales,
       adapterCacheBytes: parts.adapterCache,
       prefixCacheBytes: parts.prefixCache,
       adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
@@ -213,7 +223,7 @@ type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'prefixCache' |
 /** Parts that do not depend on the plan. If a device holds the weights, its memory is not counted. */
 function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
   const { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq } = request;
-  const { hiddenSize, intermediateSize, vocabSize } = config;
+  const { hiddenSize, vocabSize } = config;
   const tokenizer = vocabSize * TOKENIZER_BYTES_PER_TOKEN;
   // A prompt over an int8 cache attends to a float copy of one layer of its slot, which the operator copies again.
   const copies = kv === 'int8' ? 2 : 0;
@@ -232,10 +242,19 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
     helpers: HELPERS_BYTES + tokenizer, // long prompts are tokenized in a separate process
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations:
-      4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) +
+      4 * prefillChunk * 8 * hiddenSize +
+      feedForwardBytes(config, request) +
       8 * (slots + reservedSlots(request, slots)) * vocabSize +
       copies * layerBytes,
   };
+}
+
+/** The values inside a feed-forward block of a chunk. */
+function feedForwardBytes(
+  { intermediateSize }: DecoderConfig,
+  { prefillChunk }: MemoryRequest,
+): number {
+  return 4 * prefillChunk * 4 * intermediateSize;
 }
 
 /**

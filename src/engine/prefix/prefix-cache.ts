@@ -69,9 +69,16 @@ export class PrefixCache {
     return { ...chain, keys: blocksOf({ ...chain, keys: [] }, promptIds).map(({ key }) => key) };
   }
 
-  /** Returns how many tokens at the start of the prompt are cached. The last token never is, because its logits are needed. */
+  /**
+   * Returns how many tokens at the start of the prompt are cached. The last token never is, because its logits are needed. One
+   * that would be left over alone, at the end or before an adapter starts, is computed together with the block before it,
+   * because a single token is computed in another way than several.
+   */
   cachedTokens(chain: PrefixChain): number {
-    return this.#find(chain, chain.promptIds.slice(0, -1)).length * BLOCK_TOKENS;
+    const { promptIds, adapterFrom } = chain;
+    const length = this.#find(chain, promptIds.slice(0, -1)).length * BLOCK_TOKENS;
+    const next = length < adapterFrom ? adapterFrom : promptIds.length;
+    return next - length === 1 && length > 0 ? length - BLOCK_TOKENS : length;
   }
 
   /** Copies the first `length` tokens of the prompt to a slot. `length` is the result of `cachedTokens`. */

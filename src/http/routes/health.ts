@@ -34,9 +34,9 @@ const healthSchema = z
       description:
         'The format of the KV cache; null until the engine is ready; only with exact figures',
     }),
-    row_form_from: z.int().nullable().optional().openapi({
+    int8_scales: z.string().nullable().optional().openapi({
       description:
-        'The fewest token rows of a run for which int8 weights take the per-token form; null if they never do; only with exact figures',
+        'The scales of activations for int8 weights: blocks, rows, or mixed, which is rows for prompts only; null for other weights; only with exact figures',
     }),
     processor: z
       .object({
@@ -94,7 +94,7 @@ export function addHealthRoutes(
         ...(isShown && {
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
-          row_form_from: client.model?.perTokenFormFrom ?? null,
+          int8_scales: client.model?.int8Scales ?? null,
           processor: processorBody(),
         }),
         ...(deps.memory && isShown && { memory: { ...deps.memory } }),

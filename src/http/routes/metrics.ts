@@ -68,7 +68,7 @@ export function addMetricsRoute(
           provider: client.model?.provider ?? null,
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
-          row_form_from: client.model?.perTokenFormFrom ?? null,
+          int8_scales: client.model?.int8Scales ?? null,
           threads: threads ?? null,
           ...describeHost(),
         },

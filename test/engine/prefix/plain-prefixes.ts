@@ -15,7 +15,7 @@ export class PlainPrefixes {
     this.#saved.set(id, [...(this.#saved.get(id) ?? []), [...tokenIds]]);
   }
 
-  /** The longest saved beginning, in whole blocks, without the last token. */
+  /** The longest saved beginning, in whole blocks, without the last token. It leaves no single token. */
   cachedTokens(root: PrefixRoot, promptIds: readonly number[]): number {
     const saved = this.#saved.get(JSON.stringify(root)) ?? [];
     const lengths = saved.map((other) => {
@@ -23,7 +23,8 @@ export class PlainPrefixes {
       while (length < other.length && other[length] === promptIds[length]) length++;
       return Math.min(length, promptIds.length - 1);
     });
-    return this.#wholeBlocks(Math.max(0, ...lengths));
+    const length = this.#wholeBlocks(Math.max(0, ...lengths));
+    return promptIds.length - length === 1 ? Math.max(0, length - this.#blockTokens) : length;
   }
 
   #wholeBlocks(tokens: number): number {

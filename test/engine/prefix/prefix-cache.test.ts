@@ -134,7 +134,7 @@ test('scopes, adapters, their versions and the weights of a composition share no
     { ...BASE, adapter: composition(0.5) },
     { ...BASE, adapter: composition(0.25) },
   ];
-  const prompt = promptOf(2 * BLOCK_TOKENS + 1);
+  const prompt = promptOf(2 * BLOCK_TOKENS + 2);
   for (const [i, user] of users.entries()) {
     for (const stranger of users.slice(i)) assert.equal(bench.cachedTokens(stranger, prompt), 0);
     bench.save(user, prompt);
@@ -211,8 +211,9 @@ test('with little room, never more is cached than was saved, and values are righ
       assert.ok(bench.restore(user, prompt) <= plain.cachedTokens(rootOf(user), prompt));
       bench.save(user, prompt);
       plain.save(rootOf(user), prompt);
-      const room = Math.min(blocks, Math.floor((prompt.length - 1) / BLOCK_TOKENS));
-      assert.ok(bench.cachedTokens(user, prompt) >= room * BLOCK_TOKENS, 'the last one stays');
+      const longer = [...prompt, 0, 0];
+      const room = Math.min(blocks, Math.floor(prompt.length / BLOCK_TOKENS));
+      assert.ok(bench.cachedTokens(user, longer) >= room * BLOCK_TOKENS, 'the last one stays');
       assert.ok(bench.cache.stats().bytes <= bench.cache.stats().capacityBytes);
     }
   });
@@ -230,6 +231,7 @@ test('tokens before an activated adapter begins are those of the base in the sam
     bench.cache.cachedTokens(bench.cache.chainOf(user, prompt));
   assert.equal(cached(activated), 32, 'two whole blocks end before token 40');
   assert.equal(cached({ ...activated, adapterFrom: 15 }), 0);
+  assert.equal(cached({ ...activated, adapterFrom: 33 }), 16, 'token 32 would be computed alone');
   assert.equal(cached({ ...activated, scope: 'other' }), 0);
   assert.equal(cached({ ...activated, adapterFrom: Number.POSITIVE_INFINITY }), 48);
   bench.cache.save(bench.cache.chainOf(activated, prompt), prompt, SLOT);
