@@ -60,6 +60,31 @@ export class Handle {
 
 const collected = new FinalizationRegistry<Handle>((handle) => handle.ownerCollected());
 
+/** A JavaScript object that owns a native one. The native object is freed after `release`, or after its owner is collected. */
+export abstract class NativeOwner {
+  readonly #handle: Handle;
+
+  constructor(handle: Handle) {
+    this.#handle = handle;
+    releaseWhenCollected(this, handle);
+  }
+
+  /** The native object's handle. Asserts that it is not released. */
+  get handle(): Handle {
+    assert(this.#handle.pointer, 'a native object has a pointer');
+    return this.#handle;
+  }
+
+  /** Ends the use of the native object. A second call does nothing. */
+  release(): void {
+    this.#handle.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
 /** Releases a handle if its owner is collected without having released it. The handle must not refer to the owner. */
 export function releaseWhenCollected(owner: object, handle: Handle): void {
   collected.register(owner, handle, handle);

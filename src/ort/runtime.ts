@@ -102,6 +102,11 @@ export function ortVoid(name: OrtFunction, ...args: CValue[]): void {
   runtime().functions[name].sync(...args);
 }
 
+/** Returns a `Release…` function as a handle calls it. */
+export function ortFree(name: OrtFunction): (pointer: bigint) => void {
+  return (pointer) => ortVoid(name, pointer);
+}
+
 function throwIfFailed(functions: Runtime['functions'], status: CValue): void {
   if (!status) return; // null
   const code = Number(functions.GetErrorCode.sync(status));
