@@ -10,7 +10,7 @@ import type { GenerationRequest } from '../contracts/generation.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
-import { NgramProposer } from '../scheduler/ngram-proposer.ts';
+import { NgramProposer } from '../scheduler/drafter.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
 import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 

@@ -5,7 +5,7 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { RequestTime } from '../contracts/generation.ts';
 import { RecentService, type Served } from './recent-service.ts';
-import { hasLessThanItsShare } from './slot-queue.ts';
+import { hasLessThanItsShare } from './slot-allocator.ts';
 
 /** How much may wait for a slot. */
 export interface AdmissionLimits {

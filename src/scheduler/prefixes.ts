@@ -52,16 +52,14 @@ export class Prefixes {
    * The part of a step's token budget that a prompt's first chunk takes, including the copy before it. At most the whole
    * budget.
    */
-  firstChunkCost({ prefix, request }: Sequence, budget: number): number {
-    const cached = prefix ? this.#countCached(prefix) : 0;
-    const computed = Math.min(request.promptIds.length - cached, budget);
+  firstChunkCost(sequence: Sequence, budget: number): number {
+    const { cached, computed } = this.#countTokens(sequence);
     return Math.min(computed + copyCost(cached), budget);
   }
 
   /** Whether a prompt is prefilled in one chunk, not counting its cached prefix. */
-  isOneChunk({ prefix, request }: Sequence, chunkTokens: number): boolean {
-    const cached = prefix ? this.#countCached(prefix) : 0;
-    return request.promptIds.length - cached <= chunkTokens;
+  isOneChunk(sequence: Sequence, chunkTokens: number): boolean {
+    return this.#countTokens(sequence).computed <= chunkTokens;
   }
 
   /** Lets a sequence that gets a slot start after its cached prefix. */
@@ -94,6 +92,11 @@ export class Prefixes {
   /** Returns the changes since the last call. */
   takeChanges(): PrefixChange[] {
     return this.#changes.splice(0);
+  }
+
+  #countTokens({ prefix, request }: Sequence): { cached: number; computed: number } {
+    const cached = prefix ? this.#countCached(prefix) : 0;
+    return { cached, computed: request.promptIds.length - cached };
   }
 }
 

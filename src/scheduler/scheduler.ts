@@ -13,13 +13,10 @@ import type {
   SlotId,
 } from '../engine/batch.ts';
 import { AdapterLimit } from './adapter-limit.ts';
-import type { AdapterStart } from './adapter-start.ts';
-import { AttachedAdapters } from './attached-adapters.ts';
-import { compactSlots } from './compact-slots.ts';
-import { FairQueue, type WaitingQueue } from './fair-queue.ts';
-import { MatchingShares } from './matching-shares.ts';
+import { FairQueue, MatchingShares, type WaitingQueue } from './fair-queue.ts';
 import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
+import type { AdapterStart } from './sequence.ts';
 import {
   applyRows,
   failedEvent,
@@ -31,8 +28,10 @@ import {
   toDecodeRows,
   toPrefillBatch,
 } from './sequence.ts';
-import { SlotQueue } from './slot-queue.ts';
+import { SlotAllocator } from './slot-allocator.ts';
 import {
+  AttachedAdapters,
+  compactSlots,
   type DecodeOutcome,
   type RunOutcome,
   rowOutcome,
@@ -66,7 +65,7 @@ export interface SchedulerOptions {
 /** Admits sequences, plans steps and applies their results. */
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
-  readonly #queue: SlotQueue;
+  readonly #allocator: SlotAllocator;
   readonly #prefixes: Prefixes;
   readonly #matching = new MatchingShares();
   /** Every sequence that was submitted and has not ended. */
@@ -91,11 +90,11 @@ export class Scheduler {
       ...options,
     };
     const { maxActiveAdapters: maxActive, prefillChunk, canAttach, queue } = this.#options;
-    const isWanted = (wanted: AdapterKey) => !!queue.find(({ adapter }) => adapter === wanted);
+    const isWanted = (key: AdapterKey) => !!queue.find(({ adapter }) => adapter === key);
     const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach, isWanted });
     const prefixes = new Prefixes(this.#options.countCachedTokens);
     this.#prefixes = prefixes;
-    this.#queue = new SlotQueue({ ...this.#options, adapterLimit, prefixes });
+    this.#allocator = new SlotAllocator({ ...this.#options, adapterLimit, prefixes });
   }
 
   /** Accepts a sequence. The caller limits how many wait. */
@@ -107,16 +106,16 @@ export class Scheduler {
     assert(promptIds.length + maxTokens <= maxSeqLength, 'prompt and maxTokens fit into a slot');
     assert(!this.#live.has(sequence.id), 'a sequence is submitted once');
     this.#live.set(sequence.id, sequence);
-    if (sequence.state === 'waiting') this.#queue.push(sequence);
+    if (sequence.state === 'waiting') this.#enqueue(sequence);
   }
 
   /** Queues a sequence whose adapter and grammar are loaded. Does nothing if the sequence has ended. */
-  loaded(id: SequenceId, activation: AdapterStart = {}): void {
+  loaded(id: SequenceId, start: AdapterStart = {}): void {
     const sequence = this.#live.get(id);
     if (sequence?.state !== 'loading') return;
-    Object.assign(sequence, activation);
+    Object.assign(sequence, start);
     sequence.state = 'waiting';
-    this.#queue.push(sequence);
+    this.#enqueue(sequence);
   }
 
   /** Ends a sequence with `finished: abort`, with the same timing as `fail`. */
@@ -138,7 +137,7 @@ export class Scheduler {
     const [unfinished] = this.#prefilling;
     const { steps: step } = this.#totals;
     this.#matching.begin(this.#options.now(), [...this.#running, ...this.#prefilling]);
-    const ahead = unfinished ? this.#queue.takeAhead(unfinished, this.#running, step) : [];
+    const ahead = unfinished ? this.#allocator.takeAhead(unfinished, this.#running, step) : [];
     this.#prefilling = [...ahead, ...this.#prefilling];
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
@@ -181,9 +180,7 @@ export class Scheduler {
     if (plan.decode || plan.prefills.length > 0) this.#totals.steps++;
     const events = plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : [];
     events.push(...[...step.prefilled, ...this.#running].flatMap((one) => this.#endLate(one)));
-    this.#matching.end(this.#options.now(), (payer, places) => {
-      this.#queue.chargeMatching(payer, places);
-    });
+    this.#matching.end(this.#options.now(), this.#options.queue);
     return events;
   }
 
@@ -232,20 +229,20 @@ export class Scheduler {
    * on other prompts. Only the last prompt may stay unfinished.
    */
   #prefillBatches(ahead: readonly Sequence[]): PrefillBatch[] {
-    const { prefillChunk } = this.#options;
+    const { prefillChunk, queue } = this.#options;
     const batches: PrefillBatch[] = [];
     for (let budget = prefillChunk; ; ) {
-      const known = this.#prefilling[batches.length];
-      const sequence = known ?? this.#admit(budget);
+      const started = this.#prefilling[batches.length];
+      const sequence = started ?? this.#admit(budget);
       if (!sequence) return batches;
       this.#matching.prepare(sequence);
       const batch = toPrefillBatch(sequence, prefillChunk);
       if (batch.tokenIds.length > budget) return batches; // the unfinished one, after the ones ahead of it
       batches.push(batch);
       const isAhead = ahead.includes(sequence);
-      budget -= batch.tokenIds.length + (known && !isAhead ? 0 : copyCost(sequence.cachedTokens));
+      budget -= batch.tokenIds.length + (started && !isAhead ? 0 : copyCost(sequence.cachedTokens));
       // Charged here, because it decides which tenant's prompt comes next.
-      if (!isAhead) this.#queue.chargePrompt(sequence, batch.tokenIds.length);
+      if (!isAhead) queue.charge(sequence, 'promptTokens', batch.tokenIds.length);
       if (batch.pastLength + batch.tokenIds.length < sequence.request.promptIds.length)
         return batches;
     }
@@ -256,7 +253,7 @@ export class Scheduler {
     const prefilling = this.#prefilling;
     const started = [...this.#running, ...prefilling];
     const { steps: step } = this.#totals;
-    const sequence = this.#queue.take({ started, prefilling, budget, step });
+    const sequence = this.#allocator.take({ started, prefilling, budget, step });
     if (!sequence) return undefined;
     sequence.slot = started.length as SlotId;
     this.#prefilling = [...prefilling, sequence];
@@ -273,6 +270,11 @@ export class Scheduler {
     if (ending) return this.#conclude(sequence, []);
     if (state !== 'running' || !sampler.isComplete) return [];
     return this.#conclude(sequence, [{ type: 'finished', id, reason: 'stop' }]);
+  }
+
+  #enqueue(sequence: Sequence): void {
+    sequence.waitingSinceMs = this.#options.now();
+    this.#options.queue.push(sequence);
   }
 
   #applyPrefill(
@@ -358,7 +360,9 @@ export class Scheduler {
     this.#totals.generatedTokens += generatedTokens;
     this.#totals.forcedTokens += endingTokens;
     this.#totals.nonFiniteRows += rows.filter(isZeroed).length;
-    if (generatedTokens > 0) this.#queue.chargeGenerated(sequence, generatedTokens);
+    if (generatedTokens > 0) {
+      this.#options.queue.charge(sequence, 'generatedTokens', generatedTokens);
+    }
     return events;
   }
 
@@ -378,7 +382,7 @@ export class Scheduler {
     const last = concluded.at(-1);
     if (!isTerminal(last)) return concluded;
     if (last.type === 'finished') this.#prefixes.keep(sequence);
-    if (sequence.state === 'waiting') this.#queue.remove(sequence);
+    if (sequence.state === 'waiting') this.#options.queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
     this.#live.delete(sequence.id);

@@ -15,7 +15,7 @@ import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { TokenBan, TokenMatcher } from '../engine/sampling/constraints.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
-import { type Drafter, planDrafts } from './drafter.ts';
+import { type AheadRow, type Drafter, planAhead, usableForced } from './drafter.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
@@ -190,7 +190,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
     pastLength,
     sampler: samples ? sequence.sampler : undefined,
     pooler: sequence.pooler,
-    forcedIds: runsForced ? usableForced(toForcedRow(sequence)) : [],
+    forcedIds: runsForced ? usableForced(toAheadRow(sequence)) : [],
     scoring:
       promptTopLogprobs === undefined
         ? undefined
@@ -203,26 +203,18 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
 
 /** Returns the rows of the running sequences in a decode batch. */
 export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
-  const forced = planForced(sequences.map(toForcedRow));
-  const drafts = planDrafts(
-    sequences.map(({ drafter, request, completionTokens }, i) => ({
-      drafter: forced[i]!.length > 0 ? undefined : drafter,
-      stopTokenIds: request.stopTokenIds,
-      remainingTokens: request.maxTokens - completionTokens,
-    })),
-  );
+  const ahead = planAhead(sequences.map(toAheadRow));
   return sequences.map(({ lastTokenId, pastLength, sampler, ...of }, i) => {
     assert(lastTokenId !== undefined, 'a running sequence has a last token');
     const adapter = pastLength < of.adapterFrom ? undefined : of.adapter;
-    const known = { draftIds: drafts[i]!, forcedIds: forced[i]! };
-    return { adapter, tokenId: lastTokenId, pastLength, sampler, ...known };
+    return { adapter, tokenId: lastTokenId, pastLength, sampler, ...ahead[i]! };
   });
 }
 
-function toForcedRow({ sampler, request, completionTokens }: Sequence): ForcedRow {
+function toAheadRow({ drafter, sampler, request, completionTokens }: Sequence): AheadRow {
   const { stopTokenIds, maxTokens } = request;
   const remainingTokens = maxTokens - completionTokens;
-  return { upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
+  return { drafter, upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
 }
 
 /** The events of a sequence's run, and how many tokens they cover. */
@@ -324,42 +316,15 @@ export function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): re
   return promptIds.filter((id) => !stopTokenIds.includes(id));
 }
 
-/** The cost of each further token of a run of one sequence, in runs of one token (see `drafter.ts`). */
-const TOKEN_COST = 0.15;
-/** The cost of each further row of a run of many sequences. Measured: 0.18 to 0.2. */
-const ROW_COST = 0.2;
-/** Bounds the length of a run, because other rows wait for it. */
-const MAX_FORCED = 64;
-
-/** The facts about a sequence that decide its forced tokens. */
-interface ForcedRow {
-  /** The tokens that are known. */
-  readonly upcoming: readonly number[];
-  readonly stopTokenIds: readonly number[];
-  /** How many tokens the sequence may still generate. */
-  readonly remainingTokens: number;
-}
-
-/** The known tokens that can run together: none that ends the sequence, and one fewer than it may still generate. */
-export function usableForced({
-  upcoming,
-  stopTokenIds,
-  remainingTokens,
-}: ForcedRow): readonly number[] {
-  const usable = upcoming.slice(0, Math.min(MAX_FORCED, Math.max(0, remainingTokens - 1)));
-  const end = usable.findIndex((id) => stopTokenIds.includes(id));
-  return end < 0 ? usable : usable.slice(0, end);
-}
+/** The part of a prompt for which an adapter is used, and the keys of its blocks. Empty: the whole prompt. */
+export type AdapterStart = Partial<Pick<Sequence, 'adapterFrom' | 'prefix'>>;
 
 /**
- * Returns the forced tokens that each row runs before the next run of all rows. A row with k of them needs a run of k tokens,
- * during which the others wait, and saves its part of k runs. A single row runs them together with the next token.
+ * Returns the position of the invocation's last occurrence in a prompt, from which the adapter applies. If there is none,
+ * returns Infinity: the adapter is not used at all, as in peft.
  */
-export function planForced(rows: readonly ForcedRow[]): (readonly number[])[] {
-  const shareOfRun = (1 + ROW_COST * (rows.length - 1)) / rows.length;
-  return rows.map((row) => {
-    const forced = usableForced(row);
-    const cost = TOKEN_COST * forced.length + (rows.length > 1 ? 1 - TOKEN_COST : 0);
-    return forced.length * shareOfRun > cost ? forced : [];
-  });
+export function adapterStart(promptIds: readonly number[], invocation: readonly number[]): number {
+  for (let start = promptIds.length - invocation.length; start >= 0; start--)
+    if (invocation.every((id, i) => promptIds[start + i] === id)) return start;
+  return Number.POSITIVE_INFINITY;
 }

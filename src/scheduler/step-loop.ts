@@ -12,10 +12,9 @@ import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts'
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import { type AdapterStart, adapterStart } from './adapter-start.ts';
+import type { Proposer } from './drafter.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
-import type { Proposer } from './ngram-proposer.ts';
 import type {
   EngineEvent,
   FromEngine,
@@ -27,6 +26,8 @@ import type {
 import { RunAnnouncer } from './run-times.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
+  type AdapterStart,
+  adapterStart,
   type CreateBan,
   type CreateMatcher,
   checkTokens,
