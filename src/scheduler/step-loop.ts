@@ -23,7 +23,6 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import { RunAnnouncer } from './run-times.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
   type AdapterStart,
@@ -102,7 +101,6 @@ export class StepLoop {
   readonly #create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'createBan'>;
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
-  readonly #runs = new RunAnnouncer((message) => this.#post(message));
   readonly #runner: StepRunner;
   #isDraining = false;
   #cancelDeadline = () => {};
@@ -116,7 +114,7 @@ export class StepLoop {
     this.#leases = new SequenceLeases(adapters, this.#clock);
     this.#runner = new StepRunner({
       engine,
-      runs: this.#runs,
+      post: (message) => this.#post(message),
       weights: (key) => this.#leases.weights(key),
       toServeError: (error) => this.#toServeError(error),
     });
@@ -347,7 +345,7 @@ export class StepLoop {
 
   /** Resolves when a message arrives or an adapter is loaded. */
   #idle(): Promise<void> {
-    this.#runs.idle();
+    this.#runner.idle();
     return new Promise((resolve) => {
       this.#wake = resolve;
     });
