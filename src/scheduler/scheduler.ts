@@ -30,9 +30,10 @@ import {
 } from './sequence.ts';
 import { SlotAllocator } from './slot-allocator.ts';
 import {
-  AttachedAdapters,
+  attach,
   compactSlots,
   type DecodeOutcome,
+  detachUnused,
   type RunOutcome,
   rowOutcome,
   type StepInFlight,
@@ -70,7 +71,8 @@ export class Scheduler {
   readonly #matching = new MatchingShares();
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
-  readonly #attached = new AttachedAdapters();
+  /** The adapters in the engine's slots once the planned step has run. */
+  readonly #attached = new Set<AdapterKey>();
   /** Row i owns slot i, except between a step's results and the next step. */
   #running: Sequence[] = [];
   /** These own the slots after the running rows, in order. Between steps there is at most one, whose prompt is unfinished. */
@@ -146,12 +148,12 @@ export class Scheduler {
     const admitted = this.#prefilling.filter((sequence) => sequence !== unfinished);
     for (const { cachedTokens } of admitted) this.#totals.promptTokens += cachedTokens;
     if (batches.length === 0 && rows.length === 0) return undefined;
-    const detach = this.#attached.detachUnused([...this.#running, ...this.#prefilling]);
+    const detach = detachUnused(this.#attached, [...this.#running, ...this.#prefilling]);
     const prefills = batches.map((batch, i) => {
       const sequence = this.#prefilling[i]!;
       const isNew = sequence !== unfinished && batch.pastLength > 0;
       const restore = isNew ? sequence.prefix : undefined;
-      return { id: sequence.id, attach: this.#attached.attach(batch.adapter), restore, batch };
+      return { id: sequence.id, attach: attach(this.#attached, batch.adapter), restore, batch };
     });
     const decoded = isReady ? rows : [];
     const decode = isReady ? ({ kind: 'decode', rows: toDecodeRows(rows) } as const) : undefined;
@@ -218,7 +220,7 @@ export class Scheduler {
       waiting: waiting.length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
-      attachedAdapters: this.#attached.keys(),
+      attachedAdapters: [...this.#attached],
       waitingAdapters: [...waitingAdapters],
     };
   }
@@ -279,11 +281,11 @@ export class Scheduler {
 
   #applyPrefill(
     sequence: Sequence,
-    { attach, batch }: StepPrefill,
+    { attach: key, batch }: StepPrefill,
     outcome: RunOutcome,
   ): EngineEvent[] {
     if ('error' in outcome) {
-      if (attach !== undefined && outcome.isDetached) this.#attached.delete(attach);
+      if (key !== undefined && outcome.isDetached) this.#attached.delete(key);
       this.#prefixes.forget(sequence);
       return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
     }

@@ -2,6 +2,7 @@
 // chooses batches, and the engine runs them.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Lease } from '../../adapters/cache/cache.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
@@ -177,7 +178,7 @@ export class StepLoop {
   }
 
   #submit(message: SubmitMessage): void {
-    const { id, tenant, weight, adapter, request } = message;
+    const { id, tenant: payer, adapter, request } = message;
     const { sampling, stopTokenIds } = request;
     const sampler = createSampler(sampling, { promptIds: penalizedIds(request), stopTokenIds });
     const pooler = request.pooling && new Pooler(request.pooling);
@@ -186,8 +187,9 @@ export class StepLoop {
       if (!adapter) checkTokens(request, this.#engine.info.vocabSize);
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
-      const of = { adapter: adapter?.digest, drafter, prefix, pooler };
-      const init = { id, tenant, weight, request, sampler, ...of };
+      const tenant = { tenant: payer.id, weight: payer.weight };
+      const tools = { sampler, drafter, prefix, pooler };
+      const init = { id, ...tenant, adapter: adapter?.digest, request, ...tools };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);
@@ -232,7 +234,9 @@ export class StepLoop {
       const { constraint, badWords, addedTokens } = loading.request;
       if (badWords) sampler.ban(await this.#create.createBan!(badWords, addedTokens));
       if (constraint) {
-        sampler.follow(await this.#create.createMatcher!(constraint, addedTokens, loading.tenant));
+        sampler.follow(
+          await this.#create.createMatcher!(constraint, addedTokens, loading.tenant.id),
+        );
       }
       if (!this.#scheduler.isLive(id)) return; // its adapter would stay leased forever
       const adapterUse = adapter ? await this.#loadAdapter(adapter, loading) : {};
@@ -250,16 +254,18 @@ export class StepLoop {
 
   /** Returns the adapter's tier and load time, or undefined if the sequence ended meanwhile. */
   async #loadAdapter(source: AdapterSource, loading: Loading): Promise<Prefetched | undefined> {
-    const { id, tenant, weight, adapterCache } = loading;
-    const lease = await this.#leases.start(id, source, { id: tenant, weight, adapterCache });
+    const lease = await this.#leases.start(loading.id, source, loading.tenant);
     if (!lease) return undefined;
     matchClassifier(lease.weights, loading);
-    const { own } = lease.weights.vocabulary;
-    checkTokens(loading.request, own?.size ?? this.#engine.info.vocabSize);
+    const { own: ownVocabulary } = lease.weights.vocabulary;
+    checkTokens(loading.request, ownVocabulary?.size ?? this.#engine.info.vocabSize);
     await this.#engine.prepareFor(lease.weights);
     if (loading.pooler) await this.#engine.prepareEmbeddings(lease.weights);
-    const { tier, loadMs } = lease;
-    return { tier: this.#scheduler.isAttached(source.digest) ? 'slot' : tier, loadMs };
+    return this.#loadedFrom(lease);
+  }
+
+  #loadedFrom({ tier, loadMs, weights }: Lease): Prefetched {
+    return { tier: this.#scheduler.isAttached(weights.digest) ? 'slot' : tier, loadMs };
   }
 
   /** Never rejects: the outcome is posted. */
@@ -272,8 +278,7 @@ export class StepLoop {
       } finally {
         lease.release();
       }
-      const { tier, loadMs } = lease;
-      post({ tier: this.#scheduler.isAttached(adapter.digest) ? 'slot' : tier, loadMs });
+      post(this.#loadedFrom(lease));
     } catch (error) {
       post({ error: this.#toAdapterError(error).toPlain() });
     }

@@ -110,34 +110,26 @@ export function compactSlots(
   return { rows: rows as Sequence[], moves };
 }
 
-/** Adapters stay attached until a step leaves them out, because the next request may use them. */
-export class AttachedAdapters {
-  readonly #keys = new Set<AdapterKey>();
+/**
+ * Removes and returns the attached adapters that none of these sequences use. Until then they stay attached, because the next
+ * request may use them.
+ */
+export function detachUnused(
+  attached: Set<AdapterKey>,
+  sequences: readonly Pick<Sequence, 'adapter'>[],
+): AdapterKey[] {
+  const used = new Set(sequences.map(({ adapter }) => adapter));
+  const unused = [...attached].filter((key) => !used.has(key));
+  for (const key of unused) attached.delete(key);
+  return unused;
+}
 
-  has(adapter: AdapterKey): boolean {
-    return this.#keys.has(adapter);
-  }
-
-  keys(): AdapterKey[] {
-    return [...this.#keys];
-  }
-
-  /** Removes and returns the adapters that none of these sequences use. */
-  detachUnused(sequences: readonly Pick<Sequence, 'adapter'>[]): AdapterKey[] {
-    const used = new Set(sequences.map(({ adapter }) => adapter));
-    const unused = [...this.#keys].filter((key) => !used.has(key));
-    for (const key of unused) this.#keys.delete(key);
-    return unused;
-  }
-
-  /** Returns the adapter if it still has to be attached. */
-  attach(adapter: AdapterKey | undefined): AdapterKey | undefined {
-    if (adapter === undefined || this.#keys.has(adapter)) return undefined;
-    this.#keys.add(adapter);
-    return adapter;
-  }
-
-  delete(adapter: AdapterKey): void {
-    this.#keys.delete(adapter);
-  }
+/** Adds an adapter, and returns it if it still has to be attached. */
+export function attach(
+  attached: Set<AdapterKey>,
+  adapter: AdapterKey | undefined,
+): AdapterKey | undefined {
+  if (adapter === undefined || attached.has(adapter)) return undefined;
+  attached.add(adapter);
+  return adapter;
 }

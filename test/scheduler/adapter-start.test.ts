@@ -41,8 +41,7 @@ async function run(requests: readonly Sent[], prefillChunk = 64) {
         loop.handle({
           type: 'submit',
           id: i as SequenceId,
-          tenant: 't',
-          weight: 1,
+          tenant: { id: 't', weight: 1 },
           request,
           ...of,
         });
