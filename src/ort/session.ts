@@ -8,7 +8,7 @@ import { ortCall, ortCallAsync, ortEnvironment, ortFree, ortGet } from './runtim
 import { cpuMemoryInfo, type OrtTensor } from './tensor.ts';
 
 /** `GraphOptimizationLevel` */
-const OPTIMIZATION_LEVELS = { none: 0, basic: 1, all: 99 } as const;
+const ENABLE_ALL = 99;
 /** `kOrtSessionOptionsModelExternalInitializersFileFolderPath` */
 const EXTERNAL_FOLDER = 'session.model_external_initializers_file_folder_path';
 /** `kOrtSessionOptionsConfigAllowIntraOpSpinning` */
@@ -30,8 +30,6 @@ export interface SessionOptions {
   sharesThreads?: boolean;
   /** Whether idle threads spin. This is fast on an idle machine, but 4-5 times slower next to another busy process. */
   allowSpinning?: boolean;
-  /** Default `all`. */
-  optimization?: keyof typeof OPTIMIZATION_LEVELS;
   /**
    * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its type and
    * shape as external data. Without `externalFolder` its file is never opened, and the session copies the values in addition to
@@ -154,9 +152,9 @@ function creator(model: Uint8Array | string, prepacked: PrepackedWeights | undef
 }
 
 function applyOptions(pointer: bigint, options: SessionOptions): void {
-  const { provider = 'cpu', optimization = 'all', intraOpThreads, allowSpinning } = options;
+  const { provider = 'cpu', intraOpThreads, allowSpinning } = options;
   if (options.sharesArena) shareArena(pointer);
-  ortCall('SetSessionGraphOptimizationLevel', pointer, OPTIMIZATION_LEVELS[optimization]);
+  ortCall('SetSessionGraphOptimizationLevel', pointer, ENABLE_ALL);
   const threads = intraOpThreads ?? 0; // 0: one per core, which is also the default
   if (options.sharesThreads && ortEnvironment(threads).threads === threads) {
     ortCall('DisablePerSessionThreads', pointer);

@@ -37,8 +37,8 @@ export type CreateBan = (
 /** An event that ends a sequence. */
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
 
-/** One completion in the scheduler, from submit to its end. */
-export interface Sequence {
+/** The parts of a sequence that it is created with. */
+interface SequenceInit {
   readonly id: SequenceId;
   readonly tenant: string;
   /** The tenant's share when the sequence was submitted. */
@@ -51,40 +51,40 @@ export interface Sequence {
   readonly pooler?: Pooler | undefined;
   /** Guesses tokens. Absent if the sequence does not draft. */
   readonly drafter?: Drafter | undefined;
-  /** The position from which the adapter applies. Earlier tokens run as the base. */
-  adapterFrom: number;
   /** The prompt's keys in the prefix cache. Undefined if the sequence does not use the cache or its slot was zeroed. */
-  prefix: PrefixChain | undefined;
-  state: SequenceState;
+  prefix?: PrefixChain | undefined;
+}
+
+/** How far a sequence is. */
+class Progress {
+  state: SequenceState = 'waiting';
+  /** The position from which the adapter applies. Earlier tokens run as the base. */
+  adapterFrom = 0;
   /** When it started to wait for a slot, in monotonic milliseconds. */
-  waitingSinceMs: number;
+  waitingSinceMs = 0;
   /** The KV slot that it owns during prefill and decoding. */
   slot: SlotId | undefined;
   /** How many of its tokens are in the KV cache. */
-  pastLength: number;
+  pastLength = 0;
   /** How many prompt tokens came from the prefix cache. */
-  cachedTokens: number;
+  cachedTokens = 0;
   /** How many of its tokens the prefix cache held when this sequence last used it. */
-  savedTokens: number;
+  savedTokens = 0;
   /** The sequence with the same prefix whose prefill this one has waited for. A sequence waits for only one. */
   waitedFor: SequenceId | undefined;
   /** The last token, which is not in the cache yet. */
   lastTokenId: number | undefined;
   /** The generated tokens, without a final stop token. */
-  readonly generatedIds: number[];
-  completionTokens: number;
+  readonly generatedIds: number[] = [];
+  completionTokens = 0;
   /** Logprobs of the chunks that have run so far. */
-  promptLogprobs: TokenLogprob[];
+  readonly promptLogprobs: TokenLogprob[] = [];
   /** Set if the sequence was ended during its step. Replaces the results of that step. */
   ending: TerminalEvent | undefined;
 }
 
-/** The fields that a new sequence is created from. */
-type SequenceInit = Pick<
-  Sequence,
-  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler' | 'pooler' | 'drafter'
-> &
-  Partial<Pick<Sequence, 'prefix'>>;
+/** One completion in the scheduler, from submit to its end. */
+export type Sequence = SequenceInit & Progress;
 
 /**
  * Whether something must be loaded before the sequence can run: an adapter, a grammar, banned words or the graph for
@@ -129,23 +129,9 @@ export function checkTokens(
 
 /** Creates a sequence in the state `loading` if something must be loaded, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
-  return {
-    prefix: undefined,
-    ...init,
-    adapterFrom: 0,
-    state: needsLoading(init) ? 'loading' : 'waiting',
-    waitingSinceMs: 0,
-    slot: undefined,
-    pastLength: 0,
-    cachedTokens: 0,
-    savedTokens: 0,
-    waitedFor: undefined,
-    lastTokenId: undefined,
-    generatedIds: [],
-    completionTokens: 0,
-    promptLogprobs: [],
-    ending: undefined,
-  };
+  const sequence = Object.assign(new Progress(), init);
+  if (needsLoading(init)) sequence.state = 'loading';
+  return sequence;
 }
 
 /** Returns the event that carries a pooled prompt's embedding or scores. */
@@ -204,9 +190,10 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
 /** Returns the rows of the running sequences in a decode batch. */
 export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
   const ahead = planAhead(sequences.map(toAheadRow));
-  return sequences.map(({ lastTokenId, pastLength, sampler, ...of }, i) => {
+  return sequences.map((sequence, i) => {
+    const { lastTokenId, pastLength, adapterFrom, sampler } = sequence;
     assert(lastTokenId !== undefined, 'a running sequence has a last token');
-    const adapter = pastLength < of.adapterFrom ? undefined : of.adapter;
+    const adapter = pastLength < adapterFrom ? undefined : sequence.adapter;
     return { adapter, tokenId: lastTokenId, pastLength, sampler, ...ahead[i]! };
   });
 }
@@ -278,11 +265,8 @@ const CONSTRAINT_NAMES: Partial<Record<Constraint['kind'], string>> = {
 
 function forbidsAll({ sampling, badWords, constraint }: GenerationRequest): ServeError {
   const { allowedTokenIds, minTokens } = sampling;
-  const fields = [
-    ...(allowedTokenIds ? ['allowed_token_ids'] : []),
-    ...(badWords ? ['bad_words'] : []),
-    ...(minTokens ? ['min_tokens'] : []),
-  ];
+  const lists = { allowed_token_ids: allowedTokenIds, bad_words: badWords, min_tokens: minTokens };
+  const fields = Object.entries(lists).flatMap(([field, list]) => (list ? [field] : []));
   const names = [...fields];
   if (constraint) names.push(CONSTRAINT_NAMES[constraint.kind] ?? 'the format of the answer');
   const list = new Intl.ListFormat('en').format(names);
@@ -295,9 +279,7 @@ function rowError(
   { adapter, request }: Sequence,
   reason: Extract<RowResult, { ok: false }>['reason'],
 ): ServeError {
-  if (reason === 'nothing_allowed') {
-    return forbidsAll(request);
-  }
+  if (reason === 'nothing_allowed') return forbidsAll(request);
   if (reason === 'too_ambiguous') {
     const message =
       'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';

@@ -82,7 +82,7 @@ export class StepRunner {
         continue;
       }
       const batch = toPrefill(row, i as SlotId);
-      const isLimit = alone.filter(isTerminated).length >= MAX_TERMINATED_ROWS;
+      const isLimit = alone.filter(completedRows).length >= MAX_TERMINATED_ROWS;
       const outcome = isLimit ? tookTooLong() : await this.#run(batch, [ids[i]!]);
       alone.push(await this.#zeroIfFailed(batch, outcome));
     }
@@ -135,10 +135,6 @@ function tookTooLong(completed: readonly RowResult[][] = []): RunOutcome {
 /** The rows that were complete before their run was terminated. Undefined if the run was not terminated. */
 function completedRows(outcome: RunOutcome): readonly RowResult[][] | undefined {
   return 'error' in outcome ? outcome.completed : undefined;
-}
-
-function isTerminated(outcome: RunOutcome): boolean {
-  return completedRows(outcome) !== undefined;
 }
 
 /**
