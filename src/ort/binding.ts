@@ -48,9 +48,9 @@ export class Binding extends NativeOwner {
   constructor({ handle: session, provider, inputs, outputs }: BoundSession) {
     const sides = { Input: toSide(inputs), Output: toSide(outputs) };
     const pointer = ortGet('CreateIoBinding', session.pointer);
-    const kept = [sides.Input.owners, sides.Output.owners];
+    const keepsAlive = [sides.Input.owners, sides.Output.owners];
     const free = ortFree('ReleaseIoBinding');
-    super(new Handle('binding', pointer, { free, parents: [session], kept }));
+    super(new Handle('binding', pointer, { free, parents: [session], keepsAlive }));
     this.#session = session;
     this.#isOnDevice = hasDeviceMemory(provider);
     this.#sides = sides;

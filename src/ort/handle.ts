@@ -13,18 +13,18 @@ export class Handle {
   #holds = 1;
   #isReleased = false;
   /** JavaScript memory that the native object uses. */
-  kept: unknown;
+  keepsAlive: unknown;
 
   constructor(
     name: string,
     pointer: bigint,
-    options: { free: (pointer: bigint) => void; parents?: readonly Handle[]; kept?: unknown },
+    options: { free: (pointer: bigint) => void; parents?: readonly Handle[]; keepsAlive?: unknown },
   ) {
     this.#name = name;
     this.#pointer = pointer;
     this.#free = options.free;
     this.#parents = options.parents ?? [];
-    this.kept = options.kept;
+    this.keepsAlive = options.keepsAlive;
     for (const parent of this.#parents) {
       assert(parent.#holds > 0, `${parent.#name} is freed: no ${name} can be created from it`);
       parent.#holds++;
@@ -53,7 +53,7 @@ export class Handle {
   #drop(): void {
     if (--this.#holds > 0) return;
     this.#free(this.#pointer);
-    this.kept = undefined;
+    this.keepsAlive = undefined;
     for (const parent of this.#parents) parent.#drop();
   }
 }

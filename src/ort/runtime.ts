@@ -50,13 +50,13 @@ interface Environment {
   readonly threads: number;
 }
 
-let loaded: Runtime | undefined;
+let instance: Runtime | undefined;
 let environment: Environment | undefined;
 
 /** Loads the library on the first call. */
 function runtime(): Runtime {
-  loaded ??= loadRuntime();
-  return loaded;
+  instance ??= loadRuntime();
+  return instance;
 }
 
 /** The version of the loaded library, such as `1.30.0`. Throws if the library is missing or has another version. */

@@ -112,24 +112,24 @@ interface SessionCreation extends Disposable {
 
 function beginSession(model: Uint8Array | string, options: SessionOptions): SessionCreation {
   const { prepacked, initializers } = options;
-  const shared = prepacked ? [prepacked.handle] : [];
+  const containers = prepacked ? [prepacked.handle] : [];
   // ONNX Runtime keeps pointers to the initializers' OrtValues, not only to their memory.
   const weights = Array.from(initializers?.values() ?? [], (tensor) => tensor.handle);
-  const parents = [...shared, ...weights];
+  const parents = [...containers, ...weights];
   const settings = new Handle('session options', ortGet('CreateSessionOptions'), {
     free: ortFree('ReleaseSessionOptions'),
     parents,
-    kept: model,
+    keepsAlive: model,
   });
   const cell = new BigUint64Array(new ArrayBuffer(8));
   try {
     applyOptions(settings.pointer, options);
     const source: CValue[] = typeof model === 'string' ? [model] : [model, model.byteLength];
-    const containers = shared.map((handle) => handle.pointer);
+    const pointers = containers.map(({ pointer }) => pointer);
     return {
       call: [
         creator(model, prepacked),
-        ...[ortEnvironment().pointer, ...source, settings.pointer, ...containers, cell],
+        ...[ortEnvironment().pointer, ...source, settings.pointer, ...pointers, cell],
       ],
       session() {
         const handle = new Handle('session', cell[0]!, {

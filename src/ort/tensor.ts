@@ -94,7 +94,7 @@ export class OrtTensor<T extends OrtType = OrtType> extends NativeOwner {
 
   /** The object to keep referenced while the runtime may use the tensor's memory. */
   get memoryOwner(): unknown {
-    return this.handle.kept;
+    return this.handle.keepsAlive;
   }
 
   get isOnDevice(): boolean {
@@ -196,7 +196,7 @@ export function tensorOver<T extends OrtType>(
   const handle = new Handle('tensor', pointer, {
     free: ortFree('ReleaseValue'),
     parents: device ? [device.handle] : [],
-    kept: memory.owner,
+    keepsAlive: memory.owner,
   });
   return new OrtTensor({ type, shape: [...shape] }, handle, range);
 }

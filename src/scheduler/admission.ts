@@ -210,8 +210,8 @@ export class Admission {
     const { reservedSlots = 0 } = this.#options.limits;
     const free = this.#free();
     if (reservedSlots === 0 || free === 0) return free;
-    const shared = this.#options.slots().slotCount - reservedSlots;
-    const mayUseReserved = hasLessThanItsShare(sequence, this.#started, shared);
+    const openSlots = this.#options.slots().slotCount - reservedSlots;
+    const mayUseReserved = hasLessThanItsShare(sequence, this.#started, openSlots);
     return mayUseReserved ? free : Math.max(0, free - reservedSlots);
   }
 

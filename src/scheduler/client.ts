@@ -224,11 +224,11 @@ export class EngineClient {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;
     const id = this.#lastPrefetch as PrefetchId;
-    const prefetched = withResolvers<Prefetched>();
-    this.#pendingPrefetches.set(id, prefetched);
+    const outcome = withResolvers<Prefetched>();
+    this.#pendingPrefetches.set(id, outcome);
     const share = tenant && pickShare(tenant);
     this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs, tenant: share });
-    return prefetched.promise;
+    return outcome.promise;
   }
 
   /** Ends the engine and starts another. Running and waiting sequences fail with `engine_restarting`. */

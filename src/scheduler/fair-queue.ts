@@ -21,7 +21,7 @@ export type WaitingQueue = Pick<FairQueue, 'push' | 'remove' | 'find' | 'isBefor
 /** A queue of sequences that takes the tenant with the least service first. First in, first out within a tenant. */
 export class FairQueue {
   /** Tenant → the cost of its service, divided by its weight. One entry per tenant ever seen. */
-  readonly #served = new Map<string, number>();
+  readonly #service = new Map<string, number>();
   /** Tenant → its waiting sequences. Tenants without any have no entry. */
   readonly #waiting = new Map<string, Sequence[]>();
   #lastTenant: string | undefined;
@@ -30,7 +30,7 @@ export class FairQueue {
     const { tenant } = sequence;
     const queue = this.#waiting.get(tenant) ?? [];
     if (queue.length === 0) {
-      this.#served.set(tenant, Math.max(this.#servedTo(tenant), this.#activeMinimum()));
+      this.#service.set(tenant, Math.max(this.#serviceOf(tenant), this.#activeMinimum()));
       this.#waiting.set(tenant, queue);
     }
     queue.push(sequence);
@@ -48,7 +48,9 @@ export class FairQueue {
 
   /** Returns the first admissible sequence: the least served tenant's oldest. It stays in the queue. */
   find(isAdmissible: (sequence: Sequence) => boolean): Sequence | undefined {
-    const byService = [...this.#waiting].sort(([a], [b]) => this.#servedTo(a) - this.#servedTo(b));
+    const byService = [...this.#waiting].sort(
+      ([a], [b]) => this.#serviceOf(a) - this.#serviceOf(b),
+    );
     for (const [, queue] of byService) {
       const sequence = queue.find(isAdmissible);
       if (sequence) return sequence;
@@ -60,12 +62,12 @@ export class FairQueue {
    * Whether a waiting sequence may overtake one that has started: its tenant is a different one and has had no more service.
    */
   isBefore({ tenant }: Sequence, started: Sequence): boolean {
-    return tenant !== started.tenant && this.#servedTo(tenant) <= this.#servedTo(started.tenant);
+    return tenant !== started.tenant && this.#serviceOf(tenant) <= this.#serviceOf(started.tenant);
   }
 
   /** Charges for tokens, or for the automaton positions that were visited to match constraints. */
   charge({ tenant, weight }: Payer, service: keyof typeof COSTS, count: number): void {
-    this.#served.set(tenant, this.#servedTo(tenant) + (COSTS[service] * count) / weight);
+    this.#service.set(tenant, this.#serviceOf(tenant) + (COSTS[service] * count) / weight);
   }
 
   /**
@@ -74,13 +76,13 @@ export class FairQueue {
    */
   #activeMinimum(): number {
     if (this.#waiting.size > 0) {
-      return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#servedTo(tenant)));
+      return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#serviceOf(tenant)));
     }
-    return this.#lastTenant === undefined ? 0 : this.#servedTo(this.#lastTenant);
+    return this.#lastTenant === undefined ? 0 : this.#serviceOf(this.#lastTenant);
   }
 
-  #servedTo(tenant: string): number {
-    return this.#served.get(tenant) ?? 0;
+  #serviceOf(tenant: string): number {
+    return this.#service.get(tenant) ?? 0;
   }
 }
 
@@ -101,7 +103,7 @@ type Matched = Payer & Pick<Sequence, 'request' | 'sampler'>;
 interface Grant {
   readonly payer: Payer;
   readonly work: MatchingWork;
-  readonly granted: number;
+  readonly positions: number;
 }
 
 /** Grants work to a step's sequences. All sequences of a tenant share its part. */
@@ -145,15 +147,15 @@ export class MatchingShares {
   end(nowMs: number, queue: Pick<WaitingQueue, 'charge'>): void {
     this.#stepMs = nowMs - this.#beganMs;
     this.#debts.clear();
-    for (const { payer, work, granted } of this.#grants.values()) {
-      if (work.left < granted) queue.charge(payer, 'matchedPositions', granted - work.left);
+    for (const { payer, work, positions } of this.#grants.values()) {
+      if (work.left < positions) queue.charge(payer, 'matchedPositions', positions - work.left);
       if (work.left < 0) this.#debts.set(payer.tenant, -work.left);
     }
   }
 
   #workOf(payer: Payer): MatchingWork {
-    const granted = this.#share - (this.#debts.get(payer.tenant) ?? 0);
-    const grant = this.#grants.get(payer.tenant) ?? { payer, work: { left: granted }, granted };
+    const positions = this.#share - (this.#debts.get(payer.tenant) ?? 0);
+    const grant = this.#grants.get(payer.tenant) ?? { payer, work: { left: positions }, positions };
     this.#grants.set(payer.tenant, grant);
     return grant.work;
   }

@@ -42,8 +42,8 @@ export class Prefixes {
       return shares(prefix, theirs, MIN_SHARED_TOKENS);
     });
     if (!other) return false;
-    const cached = this.#countCached(prefix);
-    if (!shares(prefix, other.prefix!, cached + MIN_SHARED_TOKENS)) return false;
+    const cachedTokens = this.#countCached(prefix);
+    if (!shares(prefix, other.prefix!, cachedTokens + MIN_SHARED_TOKENS)) return false;
     sequence.waitedFor = other.id;
     return true;
   }
@@ -53,25 +53,25 @@ export class Prefixes {
    * budget.
    */
   firstChunkCost(sequence: Sequence, budget: number): number {
-    const { cached, computed } = this.#countTokens(sequence);
-    return Math.min(computed + copyCost(cached), budget);
+    const { cachedTokens, computedTokens } = this.#countTokens(sequence);
+    return Math.min(computedTokens + copyCost(cachedTokens), budget);
   }
 
   /** Whether a prompt is prefilled in one chunk, not counting its cached prefix. */
   isOneChunk(sequence: Sequence, chunkTokens: number): boolean {
-    return this.#countTokens(sequence).computed <= chunkTokens;
+    return this.#countTokens(sequence).computedTokens <= chunkTokens;
   }
 
   /** Lets a sequence that gets a slot start after its cached prefix. */
   begin(sequence: Sequence): void {
     const { prefix, request } = sequence;
     if (!prefix) return;
-    const cached = this.#countCached(prefix);
-    sequence.pastLength = cached;
-    sequence.cachedTokens = cached;
-    sequence.savedTokens = cached;
+    const cachedTokens = this.#countCached(prefix);
+    sequence.pastLength = cachedTokens;
+    sequence.cachedTokens = cachedTokens;
+    sequence.savedTokens = cachedTokens;
     this.totals.prefixQueryTokens += request.promptIds.length;
-    this.totals.prefixHitTokens += cached;
+    this.totals.prefixHitTokens += cachedTokens;
   }
 
   /** Keeps the tokens in a sequence's slot if they complete another cached block. */
@@ -94,9 +94,9 @@ export class Prefixes {
     return this.#changes.splice(0);
   }
 
-  #countTokens({ prefix, request }: Sequence): { cached: number; computed: number } {
-    const cached = prefix ? this.#countCached(prefix) : 0;
-    return { cached, computed: request.promptIds.length - cached };
+  #countTokens({ prefix, request }: Sequence): { cachedTokens: number; computedTokens: number } {
+    const cachedTokens = prefix ? this.#countCached(prefix) : 0;
+    return { cachedTokens, computedTokens: request.promptIds.length - cachedTokens };
   }
 }
 

@@ -202,8 +202,8 @@ export class Scheduler {
   /** Returns the ids of the accepted sequences: all of them, or only the ones without a slot. */
   ids(which: 'live' | 'waiting'): SequenceId[] {
     const all = [...this.#live.values()];
-    const chosen = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
-    return chosen.map(({ id }) => id);
+    const sequences = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
+    return sequences.map(({ id }) => id);
   }
 
   /** Returns the figures of the queue, the slots and the adapters. */
@@ -380,9 +380,9 @@ export class Scheduler {
 
   /** Frees the sequence's resources if these events end it. Its `ending`, if set, replaces the events. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
-    const concluded = sequence.ending ? [sequence.ending] : events;
-    const last = concluded.at(-1);
-    if (!isTerminal(last)) return concluded;
+    const lastEvents = sequence.ending ? [sequence.ending] : events;
+    const last = lastEvents.at(-1);
+    if (!isTerminal(last)) return lastEvents;
     if (last.type === 'finished') this.#prefixes.keep(sequence);
     if (sequence.state === 'waiting') this.#options.queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
@@ -390,6 +390,6 @@ export class Scheduler {
     this.#live.delete(sequence.id);
     sequence.state = 'finished';
     sequence.slot = undefined;
-    return concluded;
+    return lastEvents;
   }
 }

@@ -1,21 +1,18 @@
 // Chooses the waiting sequence that gets the next free KV slot: in the order of the fair queue, as far as adapters, shared
 // prefixes and the step's token budget allow. Runs nothing.
 import type { AdapterLimit } from './adapter-limit.ts';
-import type { Payer, WaitingQueue } from './fair-queue.ts';
+import type { Payer } from './fair-queue.ts';
 import { copyCost, type Prefixes } from './prefixes.ts';
+import type { SchedulerOptions } from './scheduler.ts';
 import { type Sequence, toPrefillBatch } from './sequence.ts';
 
 /** The limits of an allocator, and the policies that it consults. */
-interface SlotAllocatorOptions {
-  readonly slotCount: number;
-  /** How many slots are reserved for tenants below their share of the others. */
-  readonly reservedSlots: number;
-  readonly prefillChunk: number;
-  readonly queue: WaitingQueue;
+interface SlotAllocatorOptions
+  extends Required<
+    Pick<SchedulerOptions, 'slotCount' | 'reservedSlots' | 'prefillChunk' | 'queue' | 'now'>
+  > {
   readonly adapterLimit: AdapterLimit;
   readonly prefixes: Prefixes;
-  /** Returns monotonic milliseconds. */
-  now(): number;
 }
 
 /** The step in which a slot is given. */
@@ -92,8 +89,9 @@ export class SlotAllocator {
 
   #mayStart(sequence: Sequence, { started, budget, wholeOnly, aheadOf }: Admitting): boolean {
     const { slotCount, reservedSlots, prefillChunk, queue, prefixes } = this.#options;
-    const shared = slotCount - reservedSlots;
-    if (started.length >= shared && !hasLessThanItsShare(sequence, started, shared)) return false;
+    const openSlots = slotCount - reservedSlots;
+    if (started.length >= openSlots && !hasLessThanItsShare(sequence, started, openSlots))
+      return false;
     if (aheadOf && !queue.isBefore(sequence, aheadOf)) return false;
     if (!wholeOnly) return true;
     const isWhole = sequence.adapterFrom === 0 && prefixes.isOneChunk(sequence, prefillChunk);

@@ -3,13 +3,13 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Lease } from '../../adapters/cache/cache.ts';
-import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
-import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
+import type { AdapterKey } from '../engine/batch.ts';
+import type { Engine } from '../engine/engine.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
@@ -44,26 +44,13 @@ import { StepRunner } from './step-runner.ts';
 /** Above this temperature, tokens are too random to guess. */
 const MAX_DRAFT_TEMPERATURE = 1;
 
-/** The part of the engine that the loop uses. */
-export interface StepEngine {
-  readonly info: EngineInfo;
-  run(batch: Batch): Promise<BatchResult>;
-  /** Makes the current run reject, if there is one. The first `pastLength` positions of its rows are unaffected. */
-  terminate(): void;
-  zeroSlot(slot: SlotId): void | Promise<void>;
-  attachAdapter(weights: AdapterWeights): void | Promise<void>;
-  /** Copies the first `length` positions. */
-  moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
-  /** Prepares an adapter while steps run, so that attaching it delays no step. */
-  prepareFor(weights: AdapterWeights): Promise<void>;
-  /** Prepares the embeddings of an adapter or of the base, also while steps run. */
-  prepareEmbeddings(weights?: AdapterWeights): Promise<void>;
-  /** Whether these adapters fit together if nothing else is attached. */
-  canAttach(adapters: readonly AdapterWeights[]): boolean;
-  detachAdapter(key: AdapterKey): void | Promise<void>;
+/** The part of the engine that the loop uses. The loop waits for promises, so an engine for tests can take its time. */
+export interface StepEngine
+  extends Pick<Engine, 'info' | 'run' | 'terminate' | 'release'>,
+    Pick<Engine, 'zeroSlot' | 'moveSlot' | 'canAttach' | 'attachAdapter' | 'detachAdapter'>,
+    Pick<Engine, 'prepareFor' | 'prepareEmbeddings'> {
   /** Absent if prefixes are not cached. */
   readonly prefixes?: StepPrefixes | undefined;
-  release(): void | Promise<void>;
 }
 
 /** The part of the prefix cache that the loop uses. */
