@@ -168,9 +168,15 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
   for (const [key, value] of Object.entries(entries)) {
     if (value !== undefined) ortCall('AddSessionConfigEntry', pointer, key, value);
   }
-  if (options.initializers?.size) {
-    if (externalFolder === undefined) copyValues(pointer, options.initializers);
-    shareValues(pointer, options.initializers);
+  const { initializers } = options;
+  if (initializers?.size && externalFolder === undefined) {
+    // Copies the values into the graph. Otherwise a missing file is an error.
+    const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
+    ortCall('AddExternalInitializers', pointer, [...initializers.keys()], values, values.length);
+  }
+  // Makes the kernels use the values in place and share prepacked weights.
+  for (const [name, tensor] of initializers ?? []) {
+    ortCall('AddInitializer', pointer, name, tensor.pointer);
   }
   if (options.isQuiet) ortCall('SetSessionLogSeverityLevel', pointer, LOG_FATAL);
   NATIVE_PROVIDERS[provider].append(pointer);
@@ -186,18 +192,4 @@ function shareArena(pointer: bigint): void {
   ortCall('AddSessionConfigEntry', pointer, 'session.use_env_allocators', '1');
   // A memory pattern is one block for a whole run, and each graph would need a separate one.
   ortCall('DisableMemPattern', pointer);
-}
-
-/** Copies the values into the graph. Otherwise a missing file is an error. */
-function copyValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
-  const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
-  const names = [...initializers.keys()];
-  ortCall('AddExternalInitializers', pointer, names, values, names.length);
-}
-
-/** Makes the kernels use the values in place and share prepacked weights. */
-function shareValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
-  for (const [name, tensor] of initializers) {
-    ortCall('AddInitializer', pointer, name, tensor.pointer);
-  }
 }

@@ -5,6 +5,7 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
 import type { RequestTime } from '../contracts/generation.ts';
+import type { Payer } from './fair-queue.ts';
 import { RecentService, type Served } from './recent-service.ts';
 import { hasLessThanItsShare } from './slot-allocator.ts';
 
@@ -70,7 +71,7 @@ export class Admission {
   /** The tenants with waiting sequences. */
   readonly #tenants = new Map<string, TenantCount>();
   /** The sequences with slots. */
-  readonly #started: Pick<Waiting, 'tenant' | 'weight'>[] = [];
+  readonly #started: Payer[] = [];
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -193,7 +194,7 @@ export class Admission {
    * How many sequences of all tenants start before this many of one tenant have. Tenants alternate, in proportion to their
    * weights.
    */
-  #turns({ tenant, weight }: Pick<Waiting, 'tenant' | 'weight'>, count: number): number {
+  #turns({ tenant, weight }: Payer, count: number): number {
     let turns = count;
     for (const [other, { sequences, weight: otherWeight }] of this.#tenants) {
       if (other !== tenant) turns += Math.min(sequences, (count * otherWeight) / weight);
@@ -206,7 +207,7 @@ export class Admission {
   }
 
   /** The free slots that a sequence of this tenant may get. */
-  #freeFor(sequence: Pick<Waiting, 'tenant' | 'weight'>): number {
+  #freeFor(sequence: Payer): number {
     const { reservedSlots = 0 } = this.#options.limits;
     const free = this.#free();
     if (reservedSlots === 0 || free === 0) return free;

@@ -38,7 +38,6 @@ import {
   rowOutcome,
   type StepInFlight,
   type StepPlan,
-  type StepPrefill,
 } from './step-plan.ts';
 
 /** The limits of a scheduler. */
@@ -170,7 +169,25 @@ export class Scheduler {
     const i = step.appliedPrefills++;
     const prefill = plan.prefills[i];
     assert(prefill, 'each prefill has one outcome');
-    return this.#applyPrefill(step.prefilled[i]!, prefill, outcome);
+    const sequence = step.prefilled[i]!;
+    if ('error' in outcome) {
+      if (prefill.attach !== undefined && outcome.isDetached) this.#attached.delete(prefill.attach);
+      this.#prefixes.forget(sequence);
+      return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
+    }
+    const { tokenIds, forcedIds = [] } = prefill.batch;
+    const { rows, promptLogprobs } = outcome.result;
+    sequence.pastLength += tokenIds.length + forcedIds.length;
+    sequence.promptLogprobs.push(...promptLogprobs);
+    this.#totals.promptTokens += tokenIds.length;
+    const [results] = rows;
+    if (results?.some(isZeroed)) this.#prefixes.forget(sequence);
+    else this.#prefixes.keep(sequence);
+    if (sequence.ending) return this.#conclude(sequence, []);
+    const { promptIds } = sequence.request;
+    if (sequence.pastLength < promptIds.length && results?.[0]?.ok !== false) return [];
+    this.#totals.forcedTokens += forcedIds.length;
+    return this.#conclude(sequence, this.#finishPrompt(sequence, results));
   }
 
   /** Applies the outcome of the step's decode, ends the step and returns the events. Apply the prefills first. */
@@ -277,31 +294,6 @@ export class Scheduler {
   #enqueue(sequence: Sequence): void {
     sequence.waitingSinceMs = this.#options.now();
     this.#options.queue.push(sequence);
-  }
-
-  #applyPrefill(
-    sequence: Sequence,
-    { attach: key, batch }: StepPrefill,
-    outcome: RunOutcome,
-  ): EngineEvent[] {
-    if ('error' in outcome) {
-      if (key !== undefined && outcome.isDetached) this.#attached.delete(key);
-      this.#prefixes.forget(sequence);
-      return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
-    }
-    const { tokenIds, forcedIds = [] } = batch;
-    const { rows, promptLogprobs } = outcome.result;
-    sequence.pastLength += tokenIds.length + forcedIds.length;
-    sequence.promptLogprobs.push(...promptLogprobs);
-    this.#totals.promptTokens += tokenIds.length;
-    const [results] = rows;
-    if (results?.some(isZeroed)) this.#prefixes.forget(sequence);
-    else this.#prefixes.keep(sequence);
-    if (sequence.ending) return this.#conclude(sequence, []);
-    const { promptIds } = sequence.request;
-    if (sequence.pastLength < promptIds.length && results?.[0]?.ok !== false) return [];
-    this.#totals.forcedTokens += forcedIds.length;
-    return this.#conclude(sequence, this.#finishPrompt(sequence, results));
   }
 
   /** @param results undefined if no token was to be drawn */
