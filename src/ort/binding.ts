@@ -228,7 +228,7 @@ function readShape(tensorInfo: bigint): (number | string)[] {
 }
 
 /** Asserts that a tensor has the type, the rank and the fixed dimensions of a value. */
-export function checkAgainst(info: ValueInfo, tensor: OrtTensor): void {
+function checkAgainst(info: ValueInfo, tensor: OrtTensor): void {
   const { name, type, shape } = info;
   assert(tensor.type === type, `${name}: is ${type}, not ${tensor.type}`);
   const fits =
