@@ -100,8 +100,7 @@ class AnswerEngine implements AnswerModel {
       this.#loop.handle({
         type: 'submit',
         id,
-        tenant: LOCAL_TENANT.id,
-        weight: 1,
+        tenant: LOCAL_TENANT,
         adapter: source,
         request: {
           promptIds,

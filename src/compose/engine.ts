@@ -9,8 +9,8 @@ import type { EngineInfo } from '../contracts/engine.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
+import { NgramProposer } from '../scheduler/drafter.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
-import { NgramProposer } from '../scheduler/ngram-proposer.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
 import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 

@@ -58,7 +58,6 @@ export const ORT_API = {
   AllocatorFree: status(76, 'pointer', 'pointer'),
   GetAllocatorWithDefaultOptions: status(78, 'pointer'),
   ReleaseStatus: nothing(93, 'pointer'),
-  ReleaseMemoryInfo: nothing(94, 'pointer'),
   ReleaseSession: nothing(95, 'pointer'),
   ReleaseValue: nothing(96, 'pointer'),
   ReleaseRunOptions: nothing(97, 'pointer'),

@@ -13,18 +13,18 @@ export class Handle {
   #holds = 1;
   #isReleased = false;
   /** JavaScript memory that the native object uses. */
-  kept: unknown;
+  keepsAlive: unknown;
 
   constructor(
     name: string,
     pointer: bigint,
-    options: { free: (pointer: bigint) => void; parents?: readonly Handle[]; kept?: unknown },
+    options: { free: (pointer: bigint) => void; parents?: readonly Handle[]; keepsAlive?: unknown },
   ) {
     this.#name = name;
     this.#pointer = pointer;
     this.#free = options.free;
     this.#parents = options.parents ?? [];
-    this.kept = options.kept;
+    this.keepsAlive = options.keepsAlive;
     for (const parent of this.#parents) {
       assert(parent.#holds > 0, `${parent.#name} is freed: no ${name} can be created from it`);
       parent.#holds++;
@@ -53,12 +53,37 @@ export class Handle {
   #drop(): void {
     if (--this.#holds > 0) return;
     this.#free(this.#pointer);
-    this.kept = undefined;
+    this.keepsAlive = undefined;
     for (const parent of this.#parents) parent.#drop();
   }
 }
 
 const collected = new FinalizationRegistry<Handle>((handle) => handle.ownerCollected());
+
+/** A JavaScript object that owns a native one. The native object is freed after `release`, or after its owner is collected. */
+export abstract class NativeOwner {
+  readonly #handle: Handle;
+
+  constructor(handle: Handle) {
+    this.#handle = handle;
+    releaseWhenCollected(this, handle);
+  }
+
+  /** The native object's handle. Asserts that it is not released. */
+  get handle(): Handle {
+    assert(this.#handle.pointer, 'a native object has a pointer');
+    return this.#handle;
+  }
+
+  /** Ends the use of the native object. A second call does nothing. */
+  release(): void {
+    this.#handle.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
 
 /** Releases a handle if its owner is collected without having released it. The handle must not refer to the owner. */
 export function releaseWhenCollected(owner: object, handle: Handle): void {

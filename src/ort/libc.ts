@@ -1,50 +1,23 @@
-// The functions of the C library that we call: mmap, munmap, madvise, mallopt and sched_setscheduler.
-import { getSystemErrorMap } from 'node:util';
-import { functionOf, lastErrno, loadLibrary, type NativeFunction } from './ffi.ts';
+// The functions of the C library that we call.
+import { type CType, type CValue, functionOf, loadLibrary, type NativeFunction } from './ffi.ts';
 
-/** The same values on Linux and macOS. */
-const PROT_READ = 1;
-const MAP_PRIVATE = 2;
-const MAP_FAILED = 2n ** 64n - 1n;
-const MADV_DONTNEED = 4;
+/** The parameters and the result of each function. */
+const SIGNATURES = {
+  mmap: [['pointer', 'size', 'int', 'int', 'int', 'int64'], 'pointer'],
+  munmap: [['pointer', 'size'], 'int'],
+  madvise: [['pointer', 'size', 'int'], 'int'],
+  mallopt: [['int', 'int'], 'int'],
+  sched_setscheduler: [['int', 'int', 'pointer'], 'int'],
+} as const satisfies Record<string, readonly [readonly CType[], CType]>;
 
-/** Whether this platform has `mmap`. */
-export const CAN_MAP = process.platform !== 'win32';
+const functions = new Map<string, NativeFunction>();
 
-/** Maps a file read-only and returns the address. Throws if the system refuses. `path` is for the message. */
-export function mapPages(fd: number, byteLength: number, path: string): bigint {
-  const address = libc().mmap.sync(null, byteLength, PROT_READ, MAP_PRIVATE, fd, 0) as bigint;
-  if (address !== MAP_FAILED) return address;
-  const reason = getSystemErrorMap().get(-lastErrno())?.join(': ') ?? 'unknown reason';
-  throw new Error(`${path}: cannot be mapped (${reason})`);
-}
-
-/** Ends a mapping. */
-export function unmapPages(address: bigint, byteLength: number): void {
-  libc().munmap.sync(address, byteLength);
-}
-
-/**
- * Frees the memory of mapped pages that were never written. The next access reads them again. If the system refuses, nothing
- * changes.
- */
-export function dropPages(address: bigint, byteLength: number): void {
-  libc().madvise.sync(address, byteLength, MADV_DONTNEED);
-}
-
-let functions: Record<'mmap' | 'munmap' | 'madvise', NativeFunction> | undefined;
-
-function libc() {
-  if (!functions) {
-    const library = loadLibrary(null);
-    const mapArgs = ['pointer', 'size', 'int', 'int', 'int', 'int64'] as const;
-    functions = {
-      mmap: functionOf(library, 'mmap', mapArgs, 'pointer'),
-      munmap: functionOf(library, 'munmap', ['pointer', 'size'], 'int'),
-      madvise: functionOf(library, 'madvise', ['pointer', 'size', 'int'], 'int'),
-    };
-  }
-  return functions;
+/** Calls a function of the C library. Throws if the library lacks it. */
+export function libc(name: keyof typeof SIGNATURES, ...args: CValue[]): CValue {
+  const [parameters, result] = SIGNATURES[name];
+  const callee = functions.get(name) ?? functionOf(loadLibrary(null), name, parameters, result);
+  functions.set(name, callee);
+  return callee.sync(...args);
 }
 
 /** A scheduling class of Linux. Its threads run only on cores that no other thread wants. */
@@ -54,16 +27,8 @@ const SCHED_PARAM = new Uint8Array(4);
 
 /** Moves a thread of this process to Linux's idle scheduling class. Does nothing if the system refuses. */
 export function scheduleWhenIdle(threadId: number): void {
-  setScheduler ??= functionOf(
-    loadLibrary(null),
-    'sched_setscheduler',
-    ['int', 'int', 'pointer'],
-    'int',
-  );
-  setScheduler.sync(threadId, SCHED_IDLE, SCHED_PARAM);
+  libc('sched_setscheduler', threadId, SCHED_IDLE, SCHED_PARAM);
 }
-
-let setScheduler: NativeFunction | undefined;
 
 /** `M_MMAP_THRESHOLD` of malloc.h */
 const MMAP_THRESHOLD = -3;
@@ -78,8 +43,7 @@ const LARGE_BLOCK_BYTES = 1 << 20;
  */
 export function separateLargeBlocks(): void {
   try {
-    const mallopt = functionOf(loadLibrary(null), 'mallopt', ['int', 'int'], 'int');
-    mallopt.sync(MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
+    libc('mallopt', MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
   } catch {
     // only glibc has mallopt
   }

@@ -1,11 +1,18 @@
 // A file's bytes as the memory of tensors, read-only and without a copy.
 import { closeSync, fstatSync, readSync } from 'node:fs';
+import { getSystemErrorMap } from 'node:util';
 import { assert } from '../common/assert.ts';
 import { openRegular } from '../common/regular-file.ts';
-import { addressOf } from './ffi.ts';
+import { addressOf, lastErrno } from './ffi.ts';
 import { Handle, releaseWhenCollected } from './handle.ts';
-import { CAN_MAP, dropPages, mapPages, unmapPages } from './libc.ts';
+import { libc } from './libc.ts';
 import { type Memory, type OrtTensor, type OrtType, tensorOver } from './tensor.ts';
+
+/** Constants of mmap and madvise, which are the same on Linux and macOS. */
+const PROT_READ = 1;
+const MAP_PRIVATE = 2;
+const MAP_FAILED = 2n ** 64n - 1n;
+const MADV_DONTNEED = 4;
 
 /**
  * A memory-mapped file. Its pages stay mapped while anything refers to the file: tensors, bindings or sessions. Never truncate
@@ -32,11 +39,11 @@ export class MappedFile {
 
   /**
    * Frees the memory of the pages. The next access reads a page again, usually from the page cache. Does nothing if the file
-   * was read instead of mapped.
+   * was read instead of mapped, or if the system refuses.
    */
   dropPages(): void {
     if (!this.#memory || this.#memory.buffer) return;
-    dropPages(this.#memory.address, this.#memory.byteLength);
+    libc('madvise', this.#memory.address, this.#memory.byteLength, MADV_DONTNEED);
   }
 
   /** Ends the creation of tensors. Existing tensors keep the pages. A second call does nothing. */
@@ -54,7 +61,8 @@ export function mapFile(path: string): MappedFile {
   const fd = openRegular(path);
   try {
     const byteLength = fstatSync(fd).size;
-    const canMap = CAN_MAP && byteLength > 0; // mmap refuses an empty range
+    // Windows has no mmap, and mmap refuses an empty range.
+    const canMap = process.platform !== 'win32' && byteLength > 0;
     return new MappedFile(canMap ? mapWhole(fd, byteLength, path) : readWhole(fd, byteLength));
   } finally {
     closeSync(fd); // the mapping outlives the descriptor
@@ -62,9 +70,13 @@ export function mapFile(path: string): MappedFile {
 }
 
 function mapWhole(fd: number, byteLength: number, path: string): Memory {
-  const address = mapPages(fd, byteLength, path);
+  const address = libc('mmap', null, byteLength, PROT_READ, MAP_PRIVATE, fd, 0) as bigint;
+  if (address === MAP_FAILED) {
+    const reason = getSystemErrorMap().get(-lastErrno())?.join(': ') ?? 'unknown reason';
+    throw new Error(`${path}: cannot be mapped (${reason})`);
+  }
   const handle = new Handle('mapping', address, {
-    free: (pointer) => unmapPages(pointer, byteLength),
+    free: (pointer) => libc('munmap', pointer, byteLength),
   });
   // Only the garbage collector unmaps it, so a wrong user count cannot.
   const owner = {};

@@ -50,13 +50,13 @@ interface Environment {
   readonly threads: number;
 }
 
-let loaded: Runtime | undefined;
+let instance: Runtime | undefined;
 let environment: Environment | undefined;
 
 /** Loads the library on the first call. */
 function runtime(): Runtime {
-  loaded ??= loadRuntime();
-  return loaded;
+  instance ??= loadRuntime();
+  return instance;
 }
 
 /** The version of the loaded library, such as `1.30.0`. Throws if the library is missing or has another version. */
@@ -100,6 +100,11 @@ export function ortGet(name: OrtFunction, ...args: CValue[]): bigint {
 /** Calls a function without a result: `Release…` or `Clear…`. */
 export function ortVoid(name: OrtFunction, ...args: CValue[]): void {
   runtime().functions[name].sync(...args);
+}
+
+/** Returns a `Release…` function as a handle calls it. */
+export function ortFree(name: OrtFunction): (pointer: bigint) => void {
+  return (pointer) => ortVoid(name, pointer);
 }
 
 function throwIfFailed(functions: Runtime['functions'], status: CValue): void {

@@ -1,18 +1,18 @@
 // Creates sessions: graphs that are ready to run, with weights that several sessions can share. Bindings run them.
-import { assert } from '../common/assert.ts';
 import type { Provider } from '../settings/provider.ts';
-import { Binding } from './binding.ts';
+import { Binding, readValueInfos, type ValueInfo } from './binding.ts';
 import type { CValue } from './ffi.ts';
-import { Handle, releaseWhenCollected } from './handle.ts';
+import { Handle, NativeOwner } from './handle.ts';
 import { hasDeviceMemory, NATIVE_PROVIDERS } from './providers.ts';
-import { ortCall, ortCallAsync, ortEnvironment, ortGet, ortVoid } from './runtime.ts';
-import type { OrtTensor } from './tensor.ts';
-import { readValueInfos, type ValueInfo } from './value-info.ts';
+import { ortCall, ortCallAsync, ortEnvironment, ortFree, ortGet } from './runtime.ts';
+import { cpuMemoryInfo, type OrtTensor } from './tensor.ts';
 
 /** `GraphOptimizationLevel` */
-const OPTIMIZATION_LEVELS = { none: 0, basic: 1, all: 99 } as const;
+const ENABLE_ALL = 99;
 /** `kOrtSessionOptionsModelExternalInitializersFileFolderPath` */
 const EXTERNAL_FOLDER = 'session.model_external_initializers_file_folder_path';
+/** `kOrtSessionOptionsConfigAllowIntraOpSpinning` */
+const ALLOW_SPINNING = 'session.intra_op.allow_spinning';
 /** `OrtLoggingLevel` */
 const LOG_FATAL = 4;
 
@@ -30,8 +30,6 @@ export interface SessionOptions {
   sharesThreads?: boolean;
   /** Whether idle threads spin. This is fast on an idle machine, but 4-5 times slower next to another busy process. */
   allowSpinning?: boolean;
-  /** Default `all`. */
-  optimization?: keyof typeof OPTIMIZATION_LEVELS;
   /**
    * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its type and
    * shape as external data. Without `externalFolder` its file is never opened, and the session copies the values in addition to
@@ -54,68 +52,30 @@ export interface SessionOptions {
 }
 
 /** Weights in a kernel's layout. They live at least as long as the sessions created with them. */
-export class PrepackedWeights {
-  readonly #handle: Handle;
-
+export class PrepackedWeights extends NativeOwner {
   constructor() {
-    this.#handle = new Handle('prepacked weights', ortGet('CreatePrepackedWeightsContainer'), {
-      free: (pointer) => ortVoid('ReleasePrepackedWeightsContainer', pointer),
-    });
-    releaseWhenCollected(this, this.#handle);
-  }
-
-  /** The native handle, for `createSession`. Asserts that the weights are not released. */
-  get handle(): Handle {
-    assert(this.#handle.pointer, 'prepacked weights have a pointer');
-    return this.#handle;
-  }
-
-  /** Ends the creation of sessions. A second call does nothing. */
-  release(): void {
-    this.#handle.release();
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
+    const free = ortFree('ReleasePrepackedWeightsContainer');
+    const pointer = ortGet('CreatePrepackedWeightsContainer');
+    super(new Handle('prepacked weights', pointer, { free }));
   }
 }
 
-/** A loaded graph. Its native memory lives until it and all its bindings are released. */
-export class Session {
+/** A loaded graph. Its native memory lives until it and all its bindings are released. A run in flight completes as usual. */
+export class Session extends NativeOwner {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   readonly provider: Provider;
-  readonly #handle: Handle;
 
   /** Use `createSession`. */
   constructor(handle: Handle, provider: Provider) {
-    this.#handle = handle;
+    super(handle);
     this.provider = provider;
-    releaseWhenCollected(this, handle);
     this.inputs = readValueInfos(handle.pointer, 'Input');
     this.outputs = readValueInfos(handle.pointer, 'Output');
   }
 
-  /** The native handle, for bindings and device tensors. Asserts that the session is not released. */
-  get handle(): Handle {
-    assert(this.#handle.pointer, 'a session has a pointer');
-    return this.#handle;
-  }
-
   createBinding(): Binding {
     return new Binding(this);
-  }
-
-  /**
-   * Ends the use of the session. A run in flight completes as usual; a later run fails an assertion. A second call does
-   * nothing.
-   */
-  release(): void {
-    this.#handle.release();
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
   }
 }
 
@@ -129,13 +89,9 @@ export async function createSession(
   options: SessionOptions = {},
 ): Promise<Session> {
   if (hasDeviceMemory(options.provider ?? 'cpu')) return createSessionSync(model, options);
-  const creation = beginSession(model, options);
-  try {
-    await ortCallAsync(...creation.call);
-    return creation.session();
-  } finally {
-    creation.end();
-  }
+  using creation = beginSession(model, options);
+  await ortCallAsync(...creation.call);
+  return creation.session();
 }
 
 /** Loads a model on this thread. Throws `OrtError`. */
@@ -143,53 +99,49 @@ export function createSessionSync(
   model: Uint8Array | string,
   options: SessionOptions = {},
 ): Session {
-  const creation = beginSession(model, options);
-  try {
-    ortCall(...creation.call);
-    return creation.session();
-  } finally {
-    creation.end();
-  }
+  using creation = beginSession(model, options);
+  ortCall(...creation.call);
+  return creation.session();
 }
 
-interface SessionCreation {
+interface SessionCreation extends Disposable {
   readonly call: [ReturnType<typeof creator>, ...CValue[]];
   /** Returns the session. Call it after the native call. */
   session(): Session;
-  end(): void;
 }
 
 function beginSession(model: Uint8Array | string, options: SessionOptions): SessionCreation {
   const { prepacked, initializers } = options;
-  const shared = prepacked ? [prepacked.handle] : [];
+  const containers = prepacked ? [prepacked.handle] : [];
   // ONNX Runtime keeps pointers to the initializers' OrtValues, not only to their memory.
   const weights = Array.from(initializers?.values() ?? [], (tensor) => tensor.handle);
-  const parents = [...shared, ...weights];
+  const parents = [...containers, ...weights];
   const settings = new Handle('session options', ortGet('CreateSessionOptions'), {
-    free: (pointer) => ortVoid('ReleaseSessionOptions', pointer),
+    free: ortFree('ReleaseSessionOptions'),
     parents,
-    kept: model,
+    keepsAlive: model,
   });
   const cell = new BigUint64Array(new ArrayBuffer(8));
-  const end = () => settings.release();
   try {
     applyOptions(settings.pointer, options);
     const source: CValue[] = typeof model === 'string' ? [model] : [model, model.byteLength];
-    const containers = shared.map((handle) => handle.pointer);
+    const pointers = containers.map(({ pointer }) => pointer);
     return {
       call: [
         creator(model, prepacked),
-        ...[ortEnvironment().pointer, ...source, settings.pointer, ...containers, cell],
+        ...[ortEnvironment().pointer, ...source, settings.pointer, ...pointers, cell],
       ],
       session() {
-        const free = (pointer: bigint) => ortVoid('ReleaseSession', pointer);
-        const handle = new Handle('session', cell[0]!, { free, parents });
+        const handle = new Handle('session', cell[0]!, {
+          free: ortFree('ReleaseSession'),
+          parents,
+        });
         return new Session(handle, options.provider ?? 'cpu');
       },
-      end,
+      [Symbol.dispose]: () => settings.release(),
     };
   } catch (error) {
-    end();
+    settings.release();
     throw error;
   }
 }
@@ -200,29 +152,31 @@ function creator(model: Uint8Array | string, prepacked: PrepackedWeights | undef
 }
 
 function applyOptions(pointer: bigint, options: SessionOptions): void {
-  const { provider = 'cpu', optimization = 'all', intraOpThreads, allowSpinning } = options;
+  const { provider = 'cpu', intraOpThreads, allowSpinning } = options;
   if (options.sharesArena) shareArena(pointer);
-  ortCall('SetSessionGraphOptimizationLevel', pointer, OPTIMIZATION_LEVELS[optimization]);
-  if (
-    options.sharesThreads &&
-    ortEnvironment(intraOpThreads ?? 0).threads === (intraOpThreads ?? 0)
-  ) {
+  ortCall('SetSessionGraphOptimizationLevel', pointer, ENABLE_ALL);
+  const threads = intraOpThreads ?? 0; // 0: one per core, which is also the default
+  if (options.sharesThreads && ortEnvironment(threads).threads === threads) {
     ortCall('DisablePerSessionThreads', pointer);
-  } else if (intraOpThreads !== undefined) {
-    ortCall('SetIntraOpNumThreads', pointer, intraOpThreads);
-  }
-  const spinning =
-    allowSpinning === undefined
-      ? {}
-      : { 'session.intra_op.allow_spinning': allowSpinning ? '1' : '0' };
+  } else ortCall('SetIntraOpNumThreads', pointer, threads);
   const { externalFolder } = options;
-  const external = externalFolder === undefined ? {} : { [EXTERNAL_FOLDER]: externalFolder };
-  for (const [key, value] of Object.entries({ ...spinning, ...external, ...options.config })) {
-    ortCall('AddSessionConfigEntry', pointer, key, value);
+  const entries = {
+    [ALLOW_SPINNING]: allowSpinning === undefined ? undefined : String(Number(allowSpinning)),
+    [EXTERNAL_FOLDER]: externalFolder,
+    ...options.config,
+  };
+  for (const [key, value] of Object.entries(entries)) {
+    if (value !== undefined) ortCall('AddSessionConfigEntry', pointer, key, value);
   }
-  if (options.initializers?.size) {
-    if (externalFolder === undefined) copyValues(pointer, options.initializers);
-    shareValues(pointer, options.initializers);
+  const { initializers } = options;
+  if (initializers?.size && externalFolder === undefined) {
+    // Copies the values into the graph. Otherwise a missing file is an error.
+    const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
+    ortCall('AddExternalInitializers', pointer, [...initializers.keys()], values, values.length);
+  }
+  // Makes the kernels use the values in place and share prepacked weights.
+  for (const [name, tensor] of initializers ?? []) {
+    ortCall('AddInitializer', pointer, name, tensor.pointer);
   }
   if (options.isQuiet) ortCall('SetSessionLogSeverityLevel', pointer, LOG_FATAL);
   NATIVE_PROVIDERS[provider].append(pointer);
@@ -230,31 +184,12 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
 
 let hasSharedArena = false;
 
-/** `OrtArenaAllocator`, `OrtMemTypeDefault` */
-const CPU_ARENA = [1, 0] as const;
-
 function shareArena(pointer: bigint): void {
   if (!hasSharedArena) {
-    const info = ortGet('CreateCpuMemoryInfo', ...CPU_ARENA);
-    ortCall('CreateAndRegisterAllocator', ortEnvironment().pointer, info, null);
-    ortVoid('ReleaseMemoryInfo', info);
+    ortCall('CreateAndRegisterAllocator', ortEnvironment().pointer, cpuMemoryInfo(), null);
     hasSharedArena = true;
   }
   ortCall('AddSessionConfigEntry', pointer, 'session.use_env_allocators', '1');
   // A memory pattern is one block for a whole run, and each graph would need a separate one.
   ortCall('DisableMemPattern', pointer);
-}
-
-/** Copies the values into the graph. Otherwise a missing file is an error. */
-function copyValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
-  const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
-  const names = [...initializers.keys()];
-  ortCall('AddExternalInitializers', pointer, names, values, names.length);
-}
-
-/** Makes the kernels use the values in place and share prepacked weights. */
-function shareValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
-  for (const [name, tensor] of initializers) {
-    ortCall('AddInitializer', pointer, name, tensor.pointer);
-  }
 }

@@ -2,8 +2,8 @@
 import { assert } from '../common/assert.ts';
 import { elementCount } from '../common/tensor.ts';
 import { addressOf } from './ffi.ts';
-import { Handle, releaseWhenCollected } from './handle.ts';
-import { ortGet, ortVoid } from './runtime.ts';
+import { Handle, NativeOwner } from './handle.ts';
+import { ortFree, ortGet } from './runtime.ts';
 
 interface TensorData {
   float32: Float32Array<ArrayBuffer>;
@@ -68,10 +68,9 @@ interface DeviceAllocation {
  * An OrtValue over host or device memory. The memory lives as long as anything refers to it, including views and bindings of a
  * released tensor.
  */
-export class OrtTensor<T extends OrtType = OrtType> {
+export class OrtTensor<T extends OrtType = OrtType> extends NativeOwner {
   readonly type: T;
   readonly shape: readonly number[];
-  readonly #handle: Handle;
   readonly #memory: Memory;
   readonly #byteOffset: number;
 
@@ -81,28 +80,21 @@ export class OrtTensor<T extends OrtType = OrtType> {
     handle: Handle,
     range: { memory: Memory; byteOffset: number },
   ) {
+    super(handle);
     this.type = info.type;
     this.shape = info.shape;
-    this.#handle = handle;
     this.#memory = range.memory;
     this.#byteOffset = range.byteOffset;
-    releaseWhenCollected(this, handle);
   }
 
   /** The `OrtValue *`. Asserts that the tensor is not released. */
   get pointer(): bigint {
-    return this.#handle.pointer;
-  }
-
-  /** The native handle, for `createSession`. Asserts that the tensor is not released. */
-  get handle(): Handle {
-    assert(this.#handle.pointer, 'a tensor has a pointer');
-    return this.#handle;
+    return this.handle.pointer;
   }
 
   /** The object to keep referenced while the runtime may use the tensor's memory. */
   get memoryOwner(): unknown {
-    return this.#handle.kept;
+    return this.handle.keepsAlive;
   }
 
   get isOnDevice(): boolean {
@@ -111,7 +103,7 @@ export class OrtTensor<T extends OrtType = OrtType> {
 
   /** The elements, in place. Asserts that the memory is accessible from JavaScript. */
   get data(): TensorData[T] {
-    assert(this.#handle.pointer, 'a tensor has a pointer');
+    assert(this.pointer, 'a tensor has a pointer');
     assert(this.#memory.buffer, 'data: the tensor is on a device or in a mapped file');
     const { array } = TYPES[this.type];
     const count = elementCount(this.shape);
@@ -123,7 +115,7 @@ export class OrtTensor<T extends OrtType = OrtType> {
    * Asserts that the part lies inside the tensor.
    */
   view(shape: readonly number[], elementOffset = 0): OrtTensor<T> {
-    assert(this.#handle.pointer, 'a tensor has a pointer');
+    assert(this.pointer, 'a tensor has a pointer');
     assert(
       Number.isSafeInteger(elementOffset) && elementOffset >= 0,
       `view: element offset ${elementOffset}`,
@@ -137,11 +129,6 @@ export class OrtTensor<T extends OrtType = OrtType> {
     return tensorOver(this.type, shape, { memory: this.#memory, byteOffset });
   }
 
-  /** Ends the use of the tensor. A second call does nothing. */
-  release(): void {
-    this.#handle.release();
-  }
-
   /**
    * Releases the tensor, and frees device memory as soon as all tensors over it are released. The garbage collector would do
    * that much later. None of these tensors may be bound.
@@ -149,10 +136,6 @@ export class OrtTensor<T extends OrtType = OrtType> {
   releaseMemory(): void {
     this.release();
     this.#memory.device?.handle.release();
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
   }
 }
 
@@ -211,21 +194,21 @@ export function tensorOver<T extends OrtType>(
     ...[dimsOf(shape), shape.length, typeCode(type)],
   );
   const handle = new Handle('tensor', pointer, {
-    free: (value) => ortVoid('ReleaseValue', value),
+    free: ortFree('ReleaseValue'),
     parents: device ? [device.handle] : [],
-    kept: memory.owner,
+    keepsAlive: memory.owner,
   });
   return new OrtTensor({ type, shape: [...shape] }, handle, range);
 }
 
-/** `OrtAllocatorType` and `OrtMemType` of plain memory. */
-const ARENA_ALLOCATOR = 1;
-const DEFAULT_MEMORY = 0;
+/** `OrtArenaAllocator` and `OrtMemTypeDefault`. */
+const CPU_ARENA = [1, 0] as const;
 
 let cpuInfo: bigint | undefined;
 
-function cpuMemoryInfo(): bigint {
-  cpuInfo ??= ortGet('CreateCpuMemoryInfo', ARENA_ALLOCATOR, DEFAULT_MEMORY);
+/** Returns the `OrtMemoryInfo *` of plain memory, which lives as long as the process. */
+export function cpuMemoryInfo(): bigint {
+  cpuInfo ??= ortGet('CreateCpuMemoryInfo', ...CPU_ARENA);
   return cpuInfo;
 }
 

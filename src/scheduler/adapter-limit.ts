@@ -72,13 +72,13 @@ export class AdapterLimit {
     this.#endDrains(now);
     for (;;) {
       const passedOver: Sequence[] = [];
-      const chosen = find((sequence) => {
-        if (this.#isAdmissible(sequence, now)) return true;
-        passedOver.push(sequence);
+      const sequence = find((waiting) => {
+        if (this.#isAdmissible(waiting, now)) return true;
+        passedOver.push(waiting);
         return false;
       });
-      // A drain that begins now may rule out the chosen sequence.
-      if (!this.#beginDrain(passedOver, now)) return chosen;
+      // A drain that begins now may rule it out.
+      if (!this.#beginDrain(passedOver, now)) return sequence;
     }
   }
 

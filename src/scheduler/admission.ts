@@ -3,9 +3,11 @@
 // on sequences.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
+import type { EngineInfo } from '../contracts/engine.ts';
 import type { RequestTime } from '../contracts/generation.ts';
+import type { Payer } from './fair-queue.ts';
 import { RecentService, type Served } from './recent-service.ts';
-import { hasLessThanItsShare } from './slot-queue.ts';
+import { hasLessThanItsShare } from './slot-allocator.ts';
 
 /** How much may wait for a slot. */
 export interface AdmissionLimits {
@@ -25,10 +27,7 @@ export interface AdmissionLimits {
 export const DEFAULT_ADMISSION: AdmissionLimits = { maxWaiting: 256 };
 
 /** The engine's slots. A sequence that fits into a free one does not wait. */
-export interface Slots {
-  readonly slotCount: number;
-  readonly maxSeqLength: number;
-}
+export type Slots = Pick<EngineInfo, 'slotCount' | 'maxSeqLength'>;
 
 /** A waiting sequence, as the limits count it. */
 export interface Waiting {
@@ -72,7 +71,7 @@ export class Admission {
   /** The tenants with waiting sequences. */
   readonly #tenants = new Map<string, TenantCount>();
   /** The sequences with slots. */
-  readonly #started: Pick<Waiting, 'tenant' | 'weight'>[] = [];
+  readonly #started: Payer[] = [];
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -98,10 +97,9 @@ export class Admission {
 
   /** Counts a sequence that waits. */
   enter({ tenant, weight, promptTokens }: Waiting): void {
-    const own = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0, weight };
-    own.weight = weight;
-    this.#tenants.set(tenant, own);
-    for (const count of [this.#all, own]) {
+    const ofTenant = { sequences: 0, tokens: 0, ...this.#tenants.get(tenant), weight };
+    this.#tenants.set(tenant, ofTenant);
+    for (const count of [this.#all, ofTenant]) {
       count.sequences++;
       count.tokens += promptTokens;
     }
@@ -116,12 +114,12 @@ export class Admission {
 
   /** Forgets a waiting sequence. */
   leave({ tenant, promptTokens }: Waiting): void {
-    const own = this.#tenants.get(tenant)!;
-    for (const count of [this.#all, own]) {
+    const ofTenant = this.#tenants.get(tenant)!;
+    for (const count of [this.#all, ofTenant]) {
       count.sequences--;
       count.tokens -= promptTokens;
     }
-    if (own.sequences === 0) this.#tenants.delete(tenant);
+    if (ofTenant.sequences === 0) this.#tenants.delete(tenant);
     this.#noteBusy();
   }
 
@@ -143,25 +141,20 @@ export class Admission {
   #refusalOfFull({ tenant, weight, promptTokens }: Waiting): ServeError | undefined {
     const { maxWaiting, maxWaitingPerTenant = maxWaiting, maxWaitingTokens } = this.#options.limits;
     const { maxSeqLength } = this.#options.slots();
-    const full: Count = {
-      sequences: maxWaiting,
-      tokens: maxWaitingTokens ?? (maxWaiting * maxSeqLength) / 2,
-    };
-    const share = maxWaitingPerTenant / maxWaiting;
-    const fullOfOwn: Count = { sequences: maxWaitingPerTenant, tokens: full.tokens * share };
-    const own = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0 };
+    const maxTokens = maxWaitingTokens ?? (maxWaiting * maxSeqLength) / 2;
+    const ofTenant = this.#tenants.get(tenant) ?? { sequences: 0, tokens: 0 };
     const free = this.#free();
-    const exceeds = (waiting: Count, limit: Count) =>
-      waiting.sequences >= limit.sequences + free ||
-      waiting.tokens + promptTokens > limit.tokens + free * maxSeqLength;
-    if (exceeds(this.#all, full)) {
+    const exceeds = (waiting: Count, maxSequences: number) =>
+      waiting.sequences >= maxSequences + free ||
+      waiting.tokens + promptTokens > (maxTokens * maxSequences) / maxWaiting + free * maxSeqLength;
+    if (exceeds(this.#all, maxWaiting)) {
       const message = 'Too many requests are waiting. Try again later.';
       const retryAfterS = toRetryS(this.#recent.waitMs(this.#all.sequences));
       return new ServeError('overloaded', message, { retryAfterS });
     }
-    if (!exceeds(own, fullOfOwn)) return undefined;
+    if (!exceeds(ofTenant, maxWaitingPerTenant)) return undefined;
     const message = 'Too many of your requests are waiting. Wait until some of them are answered.';
-    const turns = this.#turns({ tenant, weight }, own.sequences);
+    const turns = this.#turns({ tenant, weight }, ofTenant.sequences);
     const retryAfterS = toRetryS(this.#recent.waitMs(turns));
     return new ServeError('rate_limit_exceeded', message, { retryAfterS });
   }
@@ -176,23 +169,19 @@ export class Admission {
     if (this.#freeFor(sequence) > this.#all.sequences) return undefined;
     const leftMs = time.endsAtMs - this.#options.now();
     const serviceMs = this.#recent.serviceMs(tenant, maxTokens);
-    const own = this.#tenants.get(tenant)?.sequences ?? 0;
+    const ofTenant = this.#tenants.get(tenant)?.sequences ?? 0;
     const answerMs = (ownBefore: number) => this.#waitMs(sequence, ownBefore) + serviceMs;
-    const neededMs = answerMs(own);
+    const neededMs = answerMs(ofTenant);
     if (neededMs <= leftMs) return undefined;
-    const isOwnFault = this.#all.sequences > own && answerMs(0) <= leftMs;
+    const isOwnFault = this.#all.sequences > ofTenant && answerMs(0) <= leftMs;
     const retryAfterS = toRetryS(Math.min(neededMs - leftMs, neededMs - serviceMs));
     const times = `an answer would take about ${Math.ceil(neededMs / 1000)} s, and the request's time limit is ${time.ms} ms`;
-    const [code, message] = isOwnFault
-      ? ([
-          'rate_limit_exceeded',
-          `Many of your requests are waiting: ${times}. Wait until some of them are answered.`,
-        ] as const)
-      : ([
-          'overloaded',
-          `Many requests are waiting: ${times}. Try again later, or with a longer x-request-timeout-ms.`,
-        ] as const);
-    return new ServeError(code, message, { retryAfterS });
+    if (isOwnFault) {
+      const message = `Many of your requests are waiting: ${times}. Wait until some of them are answered.`;
+      return new ServeError('rate_limit_exceeded', message, { retryAfterS });
+    }
+    const message = `Many requests are waiting: ${times}. Try again later, or with a longer x-request-timeout-ms.`;
+    return new ServeError('overloaded', message, { retryAfterS });
   }
 
   /** How long a sequence waits for a slot if this many of its tenant's sequences are ahead of it. */
@@ -205,7 +194,7 @@ export class Admission {
    * How many sequences of all tenants start before this many of one tenant have. Tenants alternate, in proportion to their
    * weights.
    */
-  #turns({ tenant, weight }: Pick<Waiting, 'tenant' | 'weight'>, count: number): number {
+  #turns({ tenant, weight }: Payer, count: number): number {
     let turns = count;
     for (const [other, { sequences, weight: otherWeight }] of this.#tenants) {
       if (other !== tenant) turns += Math.min(sequences, (count * otherWeight) / weight);
@@ -218,13 +207,13 @@ export class Admission {
   }
 
   /** The free slots that a sequence of this tenant may get. */
-  #freeFor(sequence: Pick<Waiting, 'tenant' | 'weight'>): number {
+  #freeFor(sequence: Payer): number {
     const { reservedSlots = 0 } = this.#options.limits;
     const free = this.#free();
     if (reservedSlots === 0 || free === 0) return free;
-    const shared = this.#options.slots().slotCount - reservedSlots;
-    const isGuest = hasLessThanItsShare(sequence, this.#started, shared);
-    return isGuest ? free : Math.max(0, free - reservedSlots);
+    const openSlots = this.#options.slots().slotCount - reservedSlots;
+    const mayUseReserved = hasLessThanItsShare(sequence, this.#started, openSlots);
+    return mayUseReserved ? free : Math.max(0, free - reservedSlots);
   }
 
   #noteBusy(): void {

@@ -79,8 +79,6 @@ export class EngineClient {
   readonly #now: () => number;
   readonly #admission: Admission;
   readonly #live = new Map<SequenceId, LiveSequence>();
-  /** How many of the live sequences are `loading`. */
-  #loadingCount = 0;
   #lastId = 0;
   /** The sequences of the engine's current run. Empty while the engine is idle. */
   #runningIds: readonly SequenceId[] = [];
@@ -109,7 +107,7 @@ export class EngineClient {
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
       onLost: () => this.#onLost(),
       onCrashed: () => this.quarantine.crashed(this.#suspects),
-      isWaiting: () => this.#live.size > this.#loadingCount,
+      isWaiting: () => [...this.#live.values()].some(({ phase }) => phase !== 'loading'),
     });
   }
 
@@ -148,12 +146,12 @@ export class EngineClient {
    */
   reserve(entry: QueueEntry): Disposable {
     this.requireRoom(entry);
-    const place = toWaiting(entry);
-    this.#admission.enter(place);
+    const waiting = toWaiting(entry);
+    this.#admission.enter(waiting);
     let isHeld = true;
     return {
       [Symbol.dispose]: () => {
-        if (isHeld) this.#admission.leave(place);
+        if (isHeld) this.#admission.leave(waiting);
         isHeld = false;
       },
     };
@@ -165,7 +163,7 @@ export class EngineClient {
    * refused, or fails with `deadline_exceeded` before it gets a slot. The caller aborts a running sequence that takes too long.
    */
   submit(
-    { id: tenant, weight, adapterCache }: TenantShare,
+    payer: TenantShare,
     adapter: AdapterSource | undefined,
     request: GenerationRequest,
     listener: EngineListener,
@@ -175,18 +173,16 @@ export class EngineClient {
     const id = this.#lastId as SequenceId;
     const suspect: Suspect = { adapter: adapter?.digest, request };
     const { promptIds, maxTokens } = request;
-    const waiting: Waiting = { tenant, weight, promptTokens: promptIds.length, maxTokens, time };
+    const waiting = toWaiting({ tenant: payer, maxTokens, time }, promptIds.length);
     const refusal = this.#refusal(waiting) ?? this.quarantine.refusal(suspect);
-    const isLoading = needsLoading({ adapter: adapter?.digest, request });
-    const phase = isLoading ? 'loading' : 'waiting';
+    const phase = needsLoading(suspect) ? 'loading' : 'waiting';
     const progress = { phase, startedAtMs: 0, tokens: 0 } as const;
     this.#live.set(id, { ...suspect, ...waiting, listener, ...progress, isAdmitted: !refusal });
-    if (isLoading) this.#loadingCount++;
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
       this.#admission.enter(waiting);
-      const of = { tenant, weight, adapterCache, ...(adapter && { adapter }) };
-      this.#channel.send({ type: 'submit', id, ...of, request });
+      const tenant = pickShare(payer);
+      this.#channel.send({ type: 'submit', id, tenant, ...(adapter && { adapter }), request });
     }
     return {
       id,
@@ -228,11 +224,11 @@ export class EngineClient {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;
     const id = this.#lastPrefetch as PrefetchId;
-    const prefetched = withResolvers<Prefetched>();
-    this.#pendingPrefetches.set(id, prefetched);
-    const asks = tenant && pickShare(tenant);
-    this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs, tenant: asks });
-    return prefetched.promise;
+    const outcome = withResolvers<Prefetched>();
+    this.#pendingPrefetches.set(id, outcome);
+    const share = tenant && pickShare(tenant);
+    this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs, tenant: share });
+    return outcome.promise;
   }
 
   /** Ends the engine and starts another. Running and waiting sequences fail with `engine_restarting`. */
@@ -346,7 +342,6 @@ export class EngineClient {
   }
 
   #updatePhase(live: LiveSequence, event: EngineEvent): void {
-    if (live.phase === 'loading') this.#loadingCount--; // the first event accepts the sequence or ends it
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
       if (hasSlot(live.phase)) this.#admission.end(live.tenant, this.#served(live, event));
@@ -371,8 +366,8 @@ function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
   return { id, weight, adapterCache };
 }
 
-function toWaiting({ tenant: { id, weight }, ...rest }: QueueEntry): Waiting {
-  return { tenant: id, weight, promptTokens: 1, ...rest };
+function toWaiting({ tenant: { id, weight }, ...rest }: QueueEntry, promptTokens = 1): Waiting {
+  return { tenant: id, weight, promptTokens, ...rest };
 }
 
 function hasSlot(phase: Phase): boolean {

@@ -1,55 +1,59 @@
-// The waiting sequences, fair between tenants by the tokens and the matching that each has been served, in proportion to their
-// weights. This is the virtual token counter of arXiv 2401.00588. First in, first out within a tenant.
+// Fairness between tenants, as pure policy. The order of the waiting sequences counts the tokens and the matching that each
+// tenant has been served, in proportion to its weight. This is the virtual token counter of arXiv 2401.00588. Within a step, the
+// work of matching constraints is divided too: it runs on the engine's loop, so all rows wait for it. That work is counted in
+// positions of the automaton (see `grammar/automaton.ts`).
 import { assert } from '../common/assert.ts';
+import type { MatchingWork } from '../contracts/matching-work.ts';
 import type { Sequence } from './sequence.ts';
 
-/** The cost of a served token at weight 1. A generated token takes a step, a prompt token only a share of a chunk. */
-const PROMPT_TOKEN_COST = 1;
-const GENERATED_TOKEN_COST = 2;
-/** Matching takes about as long as a prompt token of the smallest base, 2 ms. */
-const PLACE_COST = 1 / 5000;
+/**
+ * The cost of what a tenant is served, at weight 1. A generated token takes a step, a prompt token only a share of a chunk.
+ * Matching takes about as long as a prompt token of the smallest base, 2 ms.
+ */
+const COSTS = { promptTokens: 1, generatedTokens: 2, matchedPositions: 1 / 5000 };
+
+/** The tenant that pays for a service. */
+export type Payer = Pick<Sequence, 'tenant' | 'weight'>;
 
 /** Decides the order in which sequences get slots. */
-export type WaitingQueue = Pick<
-  FairQueue,
-  'push' | 'remove' | 'find' | 'isBefore' | 'chargePrompt' | 'chargeGenerated' | 'chargeMatching'
->;
+export type WaitingQueue = Pick<FairQueue, 'push' | 'remove' | 'find' | 'isBefore' | 'charge'>;
 
-/** A queue of sequences that takes the tenant with the least service first. */
+/** A queue of sequences that takes the tenant with the least service first. First in, first out within a tenant. */
 export class FairQueue {
   /** Tenant → the cost of its service, divided by its weight. One entry per tenant ever seen. */
-  readonly #served = new Map<string, number>();
+  readonly #service = new Map<string, number>();
   /** Tenant → its waiting sequences. Tenants without any have no entry. */
   readonly #waiting = new Map<string, Sequence[]>();
   #lastTenant: string | undefined;
 
   push(sequence: Sequence): void {
     const { tenant } = sequence;
-    const own = this.#waiting.get(tenant);
-    if (own) {
-      own.push(sequence);
-      return;
+    const queue = this.#waiting.get(tenant) ?? [];
+    if (queue.length === 0) {
+      this.#service.set(tenant, Math.max(this.#serviceOf(tenant), this.#activeMinimum()));
+      this.#waiting.set(tenant, queue);
     }
-    this.#served.set(tenant, Math.max(this.#servedTo(tenant), this.#activeMinimum()));
-    this.#waiting.set(tenant, [sequence]);
+    queue.push(sequence);
   }
 
   remove(sequence: Sequence): void {
-    const own = this.#waiting.get(sequence.tenant);
-    const index = own?.indexOf(sequence) ?? -1;
-    assert(own && index >= 0, 'the sequence waits');
-    own.splice(index, 1);
-    if (own.length > 0) return;
+    const queue = this.#waiting.get(sequence.tenant);
+    const index = queue?.indexOf(sequence) ?? -1;
+    assert(queue && index >= 0, 'the sequence waits');
+    queue.splice(index, 1);
+    if (queue.length > 0) return;
     this.#waiting.delete(sequence.tenant);
     this.#lastTenant = sequence.tenant;
   }
 
   /** Returns the first admissible sequence: the least served tenant's oldest. It stays in the queue. */
   find(isAdmissible: (sequence: Sequence) => boolean): Sequence | undefined {
-    const byService = [...this.#waiting].sort(([a], [b]) => this.#servedTo(a) - this.#servedTo(b));
-    for (const [, own] of byService) {
-      const found = own.find(isAdmissible);
-      if (found) return found;
+    const byService = [...this.#waiting].sort(
+      ([a], [b]) => this.#serviceOf(a) - this.#serviceOf(b),
+    );
+    for (const [, queue] of byService) {
+      const sequence = queue.find(isAdmissible);
+      if (sequence) return sequence;
     }
     return undefined;
   }
@@ -58,24 +62,12 @@ export class FairQueue {
    * Whether a waiting sequence may overtake one that has started: its tenant is a different one and has had no more service.
    */
   isBefore({ tenant }: Sequence, started: Sequence): boolean {
-    return tenant !== started.tenant && this.#servedTo(tenant) <= this.#servedTo(started.tenant);
+    return tenant !== started.tenant && this.#serviceOf(tenant) <= this.#serviceOf(started.tenant);
   }
 
-  chargePrompt(sequence: Sequence, tokens: number): void {
-    this.#charge(sequence, PROMPT_TOKEN_COST * tokens);
-  }
-
-  chargeGenerated(sequence: Sequence, tokens: number): void {
-    this.#charge(sequence, GENERATED_TOKEN_COST * tokens);
-  }
-
-  /** Charges for the automaton positions that were visited to match constraints. */
-  chargeMatching(payer: Pick<Sequence, 'tenant' | 'weight'>, places: number): void {
-    this.#charge(payer, PLACE_COST * places);
-  }
-
-  #charge({ tenant, weight }: Pick<Sequence, 'tenant' | 'weight'>, cost: number): void {
-    this.#served.set(tenant, this.#servedTo(tenant) + cost / weight);
+  /** Charges for tokens, or for the automaton positions that were visited to match constraints. */
+  charge({ tenant, weight }: Payer, service: keyof typeof COSTS, count: number): void {
+    this.#service.set(tenant, this.#serviceOf(tenant) + (COSTS[service] * count) / weight);
   }
 
   /**
@@ -84,12 +76,87 @@ export class FairQueue {
    */
   #activeMinimum(): number {
     if (this.#waiting.size > 0) {
-      return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#servedTo(tenant)));
+      return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#serviceOf(tenant)));
     }
-    return this.#lastTenant === undefined ? 0 : this.#servedTo(this.#lastTenant);
+    return this.#lastTenant === undefined ? 0 : this.#serviceOf(this.#lastTenant);
   }
 
-  #servedTo(tenant: string): number {
-    return this.#served.get(tenant) ?? 0;
+  #serviceOf(tenant: string): number {
+    return this.#service.get(tenant) ?? 0;
+  }
+}
+
+/** A core visits 3,000 to 5,000 positions per ms, and half as many on a busy machine. */
+const POSITIONS_PER_MS = 2000;
+/**
+ * The part of the last step's length that matching may take. It can double the length of steps, but not make them grow forever.
+ */
+const STEP_SHARE = 0.5;
+/**
+ * The least and the most work of a step, 5 and 250 ms: for the first step after idle time, and for one after a very long step.
+ */
+const STEP_WORK = { least: 10_000, most: 500_000 };
+
+/** The facts about a sequence that its matching depends on. */
+type Matched = Payer & Pick<Sequence, 'request' | 'sampler'>;
+
+interface Grant {
+  readonly payer: Payer;
+  readonly work: MatchingWork;
+  readonly positions: number;
+}
+
+/** Grants work to a step's sequences. All sequences of a tenant share its part. */
+export class MatchingShares {
+  /** The work of this step, by tenant. */
+  #grants = new Map<string, Grant>();
+  #share = 0;
+  #beganMs = 0;
+  #stepMs = 0;
+  /** Counts the steps. */
+  #turn = 0;
+  /** Work beyond the grants of the last step, by tenant. */
+  #debts = new Map<string, number>();
+
+  /** Begins a step. `sequences` are the ones that own slots. */
+  begin(nowMs: number, sequences: readonly Matched[]): void {
+    this.#beganMs = nowMs;
+    this.#turn++;
+    const constrained = sequences.filter(({ request }) => request.constraint);
+    const tenants = new Set(constrained.map(({ tenant }) => tenant));
+    const work = Math.max(STEP_WORK.least, STEP_SHARE * POSITIONS_PER_MS * this.#stepMs);
+    this.#share = Math.min(STEP_WORK.most, work) / Math.max(1, tenants.size);
+    this.#grants.clear();
+  }
+
+  /** Matches the next token of a sequence, as far as its tenant's share allows. Returns whether a token can be drawn. */
+  prepare(sequence: Matched): boolean {
+    const { request, sampler } = sequence;
+    if (request.constraint) sampler.grant(this.#workOf(sequence));
+    return sampler.prepare();
+  }
+
+  /** Matches the next tokens of running rows, starting at a different row each step. Returns whether one can be drawn. */
+  prepareAll(rows: readonly Matched[]): boolean {
+    const first = this.#turn % Math.max(1, rows.length);
+    const order = [...rows.slice(first), ...rows.slice(0, first)];
+    return order.filter((row) => this.prepare(row)).length > 0;
+  }
+
+  /** Ends the step, and charges each tenant for its work. */
+  end(nowMs: number, queue: Pick<WaitingQueue, 'charge'>): void {
+    this.#stepMs = nowMs - this.#beganMs;
+    this.#debts.clear();
+    for (const { payer, work, positions } of this.#grants.values()) {
+      if (work.left < positions) queue.charge(payer, 'matchedPositions', positions - work.left);
+      if (work.left < 0) this.#debts.set(payer.tenant, -work.left);
+    }
+  }
+
+  #workOf(payer: Payer): MatchingWork {
+    const positions = this.#share - (this.#debts.get(payer.tenant) ?? 0);
+    const grant = this.#grants.get(payer.tenant) ?? { payer, work: { left: positions }, positions };
+    this.#grants.set(payer.tenant, grant);
+    return grant.work;
   }
 }

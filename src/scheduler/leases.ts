@@ -16,17 +16,19 @@ export type AdapterLeases = Pick<AdapterCache, 'lease' | 'resident' | 'stats'>;
 /** The largest adapter (2 GiB) takes 40 s from a slow disk. A load that hangs must not block its requests for longer. */
 const LOAD_TIMEOUT_MS = 60_000;
 
-interface PendingLoad {
+/** A sequence's use of an adapter, from the start of the load. */
+interface AdapterUse {
   readonly controller: AbortController;
   cancelTimeout(): void;
+  /** Absent while the adapter is being loaded. */
+  lease?: Lease;
 }
 
 /** Holds a lease per sequence, with a timeout for the load. */
 export class SequenceLeases {
   readonly #adapters: AdapterLeases;
   readonly #clock: Clock | undefined;
-  readonly #loads = new Map<SequenceId, PendingLoad>();
-  readonly #leases = new Map<SequenceId, Lease>();
+  readonly #uses = new Map<SequenceId, AdapterUse>();
 
   /** @param clock default: the machine's */
   constructor(adapters: AdapterLeases, clock?: Clock) {
@@ -47,35 +49,31 @@ export class SequenceLeases {
     const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
     const giveUp = () => controller.abort(late);
     const cancelTimeout = setLoopTimeout(giveUp, LOAD_TIMEOUT_MS, this.#clock);
-    this.#loads.set(id, { controller, cancelTimeout });
+    const use: AdapterUse = { controller, cancelTimeout };
+    this.#uses.set(id, use);
     const lease = await this.#adapters.lease(source, { signal: controller.signal, tenant });
-    if (!this.#endLoad(id)) {
-      lease.release();
-      return undefined;
+    cancelTimeout();
+    if (this.#uses.has(id)) {
+      use.lease = lease;
+      return lease;
     }
-    this.#leases.set(id, lease);
-    return lease;
+    lease.release();
+    return undefined;
   }
 
   /** Ends the load and the lease of a sequence, if it has any. */
   end(id: SequenceId): void {
-    this.#endLoad(id);
-    this.#leases.get(id)?.release();
-    this.#leases.delete(id);
+    const use = this.#uses.get(id);
+    this.#uses.delete(id);
+    use?.cancelTimeout();
+    use?.controller.abort();
+    use?.lease?.release();
   }
 
   /** The weights of a leased adapter. Throws `ServeError` if no lease has this digest. */
   weights(key: AdapterKey): AdapterWeights {
-    for (const { weights } of this.#leases.values()) if (weights.digest === key) return weights;
+    for (const { lease } of this.#uses.values())
+      if (lease?.weights.digest === key) return lease.weights;
     throw new ServeError('adapter_unavailable', 'The adapter changed while it was loaded.');
-  }
-
-  #endLoad(id: SequenceId): boolean {
-    const load = this.#loads.get(id);
-    if (!load) return false;
-    this.#loads.delete(id);
-    load.cancelTimeout();
-    load.controller.abort();
-    return true;
   }
 }

@@ -1,9 +1,9 @@
-// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and runs, and timeouts
-// that do not elapse while this process is paused. Reports only; the supervisor kills the process.
+// Watches whether the engine process is alive and makes progress: heartbeats, the times that its runs have taken on this machine,
+// a watchdog over both, and timeouts that do not elapse while this process is paused. Reports only; the supervisor kills the
+// process.
 import { Worker } from 'node:worker_threads';
 import { type Clock, every, systemClock } from '../common/waiting.ts';
 import type { RunSize } from './protocol.ts';
-import type { RunTimes } from './run-times.ts';
 
 /** The file descriptor of the heartbeat pipe in the engine process. */
 export const HEARTBEAT_FD = 4;
@@ -33,6 +33,55 @@ export function startHeartbeat(fd: number): void {
   new Worker(HEARTBEAT_WORKER, { eval: true, execArgv: [], workerData }).unref();
 }
 
+/** A run is remembered for this many later runs of its size, at most twice as many. A second of decoding has 10 to 100 runs. */
+export const RUNS_REMEMBERED = 256;
+
+/** The longest runs of a size in two spans of `RUNS_REMEMBERED` runs: the current and the previous one. */
+interface Recent {
+  readonly size: RunSize;
+  readonly ms: number;
+  readonly count: number;
+  readonly earlierMs: number;
+}
+
+/** The longest recent run of each size. A stall, for example while the machine swaps, is forgotten after a while. */
+export class RunTimes {
+  readonly #recent = new Map<string, Recent>();
+
+  record(size: RunSize, ms: number): void {
+    const key = keyOf(size);
+    const last = this.#recent.get(key) ?? { size, ms: 0, count: 0, earlierMs: 0 };
+    const isOver = last.count === RUNS_REMEMBERED;
+    const next = isOver
+      ? { size, ms, count: 1, earlierMs: last.ms }
+      : { ...last, ms: Math.max(last.ms, ms), count: last.count + 1 };
+    this.#recent.set(key, next);
+  }
+
+  /**
+   * Returns the longest time in ms of a recent run of this size. If there was none, derives it from the other sizes: the time
+   * grows at most with the number of tokens or of keys, and the larger factor counts. A derived time is at most `maxDerivedMs`.
+   * Undefined before the first run.
+   */
+  longestMs(size: RunSize, maxDerivedMs: number): number | undefined {
+    const ofSize = this.#recent.get(keyOf(size));
+    if (ofSize) return longest(ofSize);
+    const bounds = [...this.#recent.values()].map((recent) => {
+      const { tokens, keys } = recent.size;
+      return longest(recent) * Math.max(1, size.tokens / tokens, size.keys / keys);
+    });
+    return bounds.length > 0 ? Math.min(...bounds, maxDerivedMs) : undefined;
+  }
+}
+
+function longest({ ms, earlierMs }: Recent): number {
+  return Math.max(ms, earlierMs);
+}
+
+function keyOf({ tokens, keys }: RunSize): string {
+  return `${tokens} ${keys}`;
+}
+
 /** How often a watchdog checks. Its times are accurate to this. */
 const TICK_MS = 250;
 /** A run that takes this much longer than any run of its size is a stall. No new requests should arrive. */
@@ -40,18 +89,22 @@ const STALL_MS = 4_000;
 /** Four heartbeats. */
 const SILENCE_STALL_MS = 4_000;
 
-/** A `Watchdog`'s time limits, inputs and callbacks. */
-interface WatchdogOptions {
+/** A `Watchdog`'s time limits. */
+export interface WatchdogLimits {
+  /** How long a run of unknown size may take before it is terminated. */
+  readonly firstRunBudgetMs: number;
+  /** How much longer than any run of its size a run may take before it is terminated. */
+  readonly graceMs: number;
+  /** How long a run may take to end after its termination, before the process is killed. */
+  readonly terminationMs: number;
+  /** How long a ready process may send no heartbeat before it is killed. */
+  readonly silenceBudgetMs: number;
+}
+
+/** A `Watchdog`'s limits, inputs and callbacks. */
+interface WatchdogOptions extends WatchdogLimits {
   /** Includes runs of earlier engine processes, because the times describe this machine. */
   readonly runTimes: RunTimes;
-  /** How long a run of unknown size may take. */
-  readonly firstRunBudgetMs: number;
-  /** How much longer than any run of its size a run may take. */
-  readonly graceMs: number;
-  /** How much longer a run may take after it was told to terminate. */
-  readonly terminationMs: number;
-  /** How long heartbeats may be missing. */
-  readonly silenceBudgetMs: number;
   readonly clock?: Clock;
   /** Whether a sequence waits for a step. */
   isWaiting(): boolean;

@@ -42,8 +42,8 @@ export class Prefixes {
       return shares(prefix, theirs, MIN_SHARED_TOKENS);
     });
     if (!other) return false;
-    const cached = this.#countCached(prefix);
-    if (!shares(prefix, other.prefix!, cached + MIN_SHARED_TOKENS)) return false;
+    const cachedTokens = this.#countCached(prefix);
+    if (!shares(prefix, other.prefix!, cachedTokens + MIN_SHARED_TOKENS)) return false;
     sequence.waitedFor = other.id;
     return true;
   }
@@ -52,28 +52,26 @@ export class Prefixes {
    * The part of a step's token budget that a prompt's first chunk takes, including the copy before it. At most the whole
    * budget.
    */
-  firstChunkCost({ prefix, request }: Sequence, budget: number): number {
-    const cached = prefix ? this.#countCached(prefix) : 0;
-    const computed = Math.min(request.promptIds.length - cached, budget);
-    return Math.min(computed + copyCost(cached), budget);
+  firstChunkCost(sequence: Sequence, budget: number): number {
+    const { cachedTokens, computedTokens } = this.#countTokens(sequence);
+    return Math.min(computedTokens + copyCost(cachedTokens), budget);
   }
 
   /** Whether a prompt is prefilled in one chunk, not counting its cached prefix. */
-  isOneChunk({ prefix, request }: Sequence, chunkTokens: number): boolean {
-    const cached = prefix ? this.#countCached(prefix) : 0;
-    return request.promptIds.length - cached <= chunkTokens;
+  isOneChunk(sequence: Sequence, chunkTokens: number): boolean {
+    return this.#countTokens(sequence).computedTokens <= chunkTokens;
   }
 
   /** Lets a sequence that gets a slot start after its cached prefix. */
   begin(sequence: Sequence): void {
     const { prefix, request } = sequence;
     if (!prefix) return;
-    const cached = this.#countCached(prefix);
-    sequence.pastLength = cached;
-    sequence.cachedTokens = cached;
-    sequence.savedTokens = cached;
+    const cachedTokens = this.#countCached(prefix);
+    sequence.pastLength = cachedTokens;
+    sequence.cachedTokens = cachedTokens;
+    sequence.savedTokens = cachedTokens;
     this.totals.prefixQueryTokens += request.promptIds.length;
-    this.totals.prefixHitTokens += cached;
+    this.totals.prefixHitTokens += cachedTokens;
   }
 
   /** Keeps the tokens in a sequence's slot if they complete another cached block. */
@@ -94,6 +92,11 @@ export class Prefixes {
   /** Returns the changes since the last call. */
   takeChanges(): PrefixChange[] {
     return this.#changes.splice(0);
+  }
+
+  #countTokens({ prefix, request }: Sequence): { cachedTokens: number; computedTokens: number } {
+    const cachedTokens = prefix ? this.#countCached(prefix) : 0;
+    return { cachedTokens, computedTokens: request.promptIds.length - cachedTokens };
   }
 }
 

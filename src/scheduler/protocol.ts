@@ -9,7 +9,7 @@ import type {
   GenerationRequest,
   TokenLogprob,
 } from '../contracts/generation.ts';
-import type { AdapterCacheShare, TenantShare } from '../contracts/tenant.ts';
+import type { TenantShare } from '../contracts/tenant.ts';
 
 /** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
@@ -25,12 +25,8 @@ export type ToEngine =
   | {
       type: 'submit';
       id: SequenceId;
-      /** The scheduler divides the engine's time fairly between tenants. */
-      tenant: string;
-      /** The tenant's share relative to other tenants. */
-      weight: number;
-      /** The tenant's part of the adapter cache, if it has settings for it. */
-      adapterCache?: AdapterCacheShare | undefined;
+      /** The scheduler divides the engine's time and the adapter cache fairly between tenants. */
+      tenant: TenantShare;
       adapter?: AdapterSource;
       request: GenerationRequest;
     }

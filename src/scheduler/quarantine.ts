@@ -67,9 +67,9 @@ export class Quarantine {
 
   /** Records a crash. It suspects the sequences that were new in the failing step, or all of them if none was new. */
   crashed(inStep: readonly InFlight[]): void {
-    const joined = inStep.filter(({ isNew }) => isNew);
+    const newcomers = inStep.filter(({ isNew }) => isNew);
     const ids = new Set<string>();
-    for (const suspect of joined.length > 0 ? joined : inStep) {
+    for (const suspect of newcomers.length > 0 ? newcomers : inStep) {
       ids.add(requestId(suspect));
       const { adapter } = suspect;
       if (adapter !== undefined && !this.#proven.has(adapter)) ids.add(adapterId(adapter));

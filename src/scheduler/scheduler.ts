@@ -13,13 +13,10 @@ import type {
   SlotId,
 } from '../engine/batch.ts';
 import { AdapterLimit } from './adapter-limit.ts';
-import type { AdapterStart } from './adapter-start.ts';
-import { AttachedAdapters } from './attached-adapters.ts';
-import { compactSlots } from './compact-slots.ts';
-import { FairQueue, type WaitingQueue } from './fair-queue.ts';
-import { MatchingShares } from './matching-shares.ts';
+import { FairQueue, MatchingShares, type WaitingQueue } from './fair-queue.ts';
 import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
+import type { AdapterStart } from './sequence.ts';
 import {
   applyRows,
   failedEvent,
@@ -31,14 +28,16 @@ import {
   toDecodeRows,
   toPrefillBatch,
 } from './sequence.ts';
-import { SlotQueue } from './slot-queue.ts';
+import { SlotAllocator } from './slot-allocator.ts';
 import {
+  attach,
+  compactSlots,
   type DecodeOutcome,
+  detachUnused,
   type RunOutcome,
   rowOutcome,
   type StepInFlight,
   type StepPlan,
-  type StepPrefill,
 } from './step-plan.ts';
 
 /** The limits of a scheduler. */
@@ -66,12 +65,13 @@ export interface SchedulerOptions {
 /** Admits sequences, plans steps and applies their results. */
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
-  readonly #queue: SlotQueue;
+  readonly #allocator: SlotAllocator;
   readonly #prefixes: Prefixes;
   readonly #matching = new MatchingShares();
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
-  readonly #attached = new AttachedAdapters();
+  /** The adapters in the engine's slots once the planned step has run. */
+  readonly #attached = new Set<AdapterKey>();
   /** Row i owns slot i, except between a step's results and the next step. */
   #running: Sequence[] = [];
   /** These own the slots after the running rows, in order. Between steps there is at most one, whose prompt is unfinished. */
@@ -91,11 +91,11 @@ export class Scheduler {
       ...options,
     };
     const { maxActiveAdapters: maxActive, prefillChunk, canAttach, queue } = this.#options;
-    const isWanted = (wanted: AdapterKey) => !!queue.find(({ adapter }) => adapter === wanted);
+    const isWanted = (key: AdapterKey) => !!queue.find(({ adapter }) => adapter === key);
     const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach, isWanted });
     const prefixes = new Prefixes(this.#options.countCachedTokens);
     this.#prefixes = prefixes;
-    this.#queue = new SlotQueue({ ...this.#options, adapterLimit, prefixes });
+    this.#allocator = new SlotAllocator({ ...this.#options, adapterLimit, prefixes });
   }
 
   /** Accepts a sequence. The caller limits how many wait. */
@@ -107,16 +107,16 @@ export class Scheduler {
     assert(promptIds.length + maxTokens <= maxSeqLength, 'prompt and maxTokens fit into a slot');
     assert(!this.#live.has(sequence.id), 'a sequence is submitted once');
     this.#live.set(sequence.id, sequence);
-    if (sequence.state === 'waiting') this.#queue.push(sequence);
+    if (sequence.state === 'waiting') this.#enqueue(sequence);
   }
 
   /** Queues a sequence whose adapter and grammar are loaded. Does nothing if the sequence has ended. */
-  loaded(id: SequenceId, activation: AdapterStart = {}): void {
+  loaded(id: SequenceId, start: AdapterStart = {}): void {
     const sequence = this.#live.get(id);
     if (sequence?.state !== 'loading') return;
-    Object.assign(sequence, activation);
+    Object.assign(sequence, start);
     sequence.state = 'waiting';
-    this.#queue.push(sequence);
+    this.#enqueue(sequence);
   }
 
   /** Ends a sequence with `finished: abort`, with the same timing as `fail`. */
@@ -138,7 +138,7 @@ export class Scheduler {
     const [unfinished] = this.#prefilling;
     const { steps: step } = this.#totals;
     this.#matching.begin(this.#options.now(), [...this.#running, ...this.#prefilling]);
-    const ahead = unfinished ? this.#queue.takeAhead(unfinished, this.#running, step) : [];
+    const ahead = unfinished ? this.#allocator.takeAhead(unfinished, this.#running, step) : [];
     this.#prefilling = [...ahead, ...this.#prefilling];
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
@@ -147,12 +147,12 @@ export class Scheduler {
     const admitted = this.#prefilling.filter((sequence) => sequence !== unfinished);
     for (const { cachedTokens } of admitted) this.#totals.promptTokens += cachedTokens;
     if (batches.length === 0 && rows.length === 0) return undefined;
-    const detach = this.#attached.detachUnused([...this.#running, ...this.#prefilling]);
+    const detach = detachUnused(this.#attached, [...this.#running, ...this.#prefilling]);
     const prefills = batches.map((batch, i) => {
       const sequence = this.#prefilling[i]!;
       const isNew = sequence !== unfinished && batch.pastLength > 0;
       const restore = isNew ? sequence.prefix : undefined;
-      return { id: sequence.id, attach: this.#attached.attach(batch.adapter), restore, batch };
+      return { id: sequence.id, attach: attach(this.#attached, batch.adapter), restore, batch };
     });
     const decoded = isReady ? rows : [];
     const decode = isReady ? ({ kind: 'decode', rows: toDecodeRows(rows) } as const) : undefined;
@@ -169,7 +169,25 @@ export class Scheduler {
     const i = step.appliedPrefills++;
     const prefill = plan.prefills[i];
     assert(prefill, 'each prefill has one outcome');
-    return this.#applyPrefill(step.prefilled[i]!, prefill, outcome);
+    const sequence = step.prefilled[i]!;
+    if ('error' in outcome) {
+      if (prefill.attach !== undefined && outcome.isDetached) this.#attached.delete(prefill.attach);
+      this.#prefixes.forget(sequence);
+      return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
+    }
+    const { tokenIds, forcedIds = [] } = prefill.batch;
+    const { rows, promptLogprobs } = outcome.result;
+    sequence.pastLength += tokenIds.length + forcedIds.length;
+    sequence.promptLogprobs.push(...promptLogprobs);
+    this.#totals.promptTokens += tokenIds.length;
+    const [results] = rows;
+    if (results?.some(isZeroed)) this.#prefixes.forget(sequence);
+    else this.#prefixes.keep(sequence);
+    if (sequence.ending) return this.#conclude(sequence, []);
+    const { promptIds } = sequence.request;
+    if (sequence.pastLength < promptIds.length && results?.[0]?.ok !== false) return [];
+    this.#totals.forcedTokens += forcedIds.length;
+    return this.#conclude(sequence, this.#finishPrompt(sequence, results));
   }
 
   /** Applies the outcome of the step's decode, ends the step and returns the events. Apply the prefills first. */
@@ -181,9 +199,7 @@ export class Scheduler {
     if (plan.decode || plan.prefills.length > 0) this.#totals.steps++;
     const events = plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : [];
     events.push(...[...step.prefilled, ...this.#running].flatMap((one) => this.#endLate(one)));
-    this.#matching.end(this.#options.now(), (payer, places) => {
-      this.#queue.chargeMatching(payer, places);
-    });
+    this.#matching.end(this.#options.now(), this.#options.queue);
     return events;
   }
 
@@ -203,8 +219,8 @@ export class Scheduler {
   /** Returns the ids of the accepted sequences: all of them, or only the ones without a slot. */
   ids(which: 'live' | 'waiting'): SequenceId[] {
     const all = [...this.#live.values()];
-    const chosen = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
-    return chosen.map(({ id }) => id);
+    const sequences = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
+    return sequences.map(({ id }) => id);
   }
 
   /** Returns the figures of the queue, the slots and the adapters. */
@@ -221,7 +237,7 @@ export class Scheduler {
       waiting: waiting.length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
-      attachedAdapters: this.#attached.keys(),
+      attachedAdapters: [...this.#attached],
       waitingAdapters: [...waitingAdapters],
     };
   }
@@ -232,20 +248,20 @@ export class Scheduler {
    * on other prompts. Only the last prompt may stay unfinished.
    */
   #prefillBatches(ahead: readonly Sequence[]): PrefillBatch[] {
-    const { prefillChunk } = this.#options;
+    const { prefillChunk, queue } = this.#options;
     const batches: PrefillBatch[] = [];
     for (let budget = prefillChunk; ; ) {
-      const known = this.#prefilling[batches.length];
-      const sequence = known ?? this.#admit(budget);
+      const started = this.#prefilling[batches.length];
+      const sequence = started ?? this.#admit(budget);
       if (!sequence) return batches;
       this.#matching.prepare(sequence);
       const batch = toPrefillBatch(sequence, prefillChunk);
       if (batch.tokenIds.length > budget) return batches; // the unfinished one, after the ones ahead of it
       batches.push(batch);
       const isAhead = ahead.includes(sequence);
-      budget -= batch.tokenIds.length + (known && !isAhead ? 0 : copyCost(sequence.cachedTokens));
+      budget -= batch.tokenIds.length + (started && !isAhead ? 0 : copyCost(sequence.cachedTokens));
       // Charged here, because it decides which tenant's prompt comes next.
-      if (!isAhead) this.#queue.chargePrompt(sequence, batch.tokenIds.length);
+      if (!isAhead) queue.charge(sequence, 'promptTokens', batch.tokenIds.length);
       if (batch.pastLength + batch.tokenIds.length < sequence.request.promptIds.length)
         return batches;
     }
@@ -256,7 +272,7 @@ export class Scheduler {
     const prefilling = this.#prefilling;
     const started = [...this.#running, ...prefilling];
     const { steps: step } = this.#totals;
-    const sequence = this.#queue.take({ started, prefilling, budget, step });
+    const sequence = this.#allocator.take({ started, prefilling, budget, step });
     if (!sequence) return undefined;
     sequence.slot = started.length as SlotId;
     this.#prefilling = [...prefilling, sequence];
@@ -275,29 +291,9 @@ export class Scheduler {
     return this.#conclude(sequence, [{ type: 'finished', id, reason: 'stop' }]);
   }
 
-  #applyPrefill(
-    sequence: Sequence,
-    { attach, batch }: StepPrefill,
-    outcome: RunOutcome,
-  ): EngineEvent[] {
-    if ('error' in outcome) {
-      if (attach !== undefined && outcome.isDetached) this.#attached.delete(attach);
-      this.#prefixes.forget(sequence);
-      return this.#conclude(sequence, [failedEvent(sequence, outcome.error)]);
-    }
-    const { tokenIds, forcedIds = [] } = batch;
-    const { rows, promptLogprobs } = outcome.result;
-    sequence.pastLength += tokenIds.length + forcedIds.length;
-    sequence.promptLogprobs.push(...promptLogprobs);
-    this.#totals.promptTokens += tokenIds.length;
-    const [results] = rows;
-    if (results?.some(isZeroed)) this.#prefixes.forget(sequence);
-    else this.#prefixes.keep(sequence);
-    if (sequence.ending) return this.#conclude(sequence, []);
-    const { promptIds } = sequence.request;
-    if (sequence.pastLength < promptIds.length && results?.[0]?.ok !== false) return [];
-    this.#totals.forcedTokens += forcedIds.length;
-    return this.#conclude(sequence, this.#finishPrompt(sequence, results));
+  #enqueue(sequence: Sequence): void {
+    sequence.waitingSinceMs = this.#options.now();
+    this.#options.queue.push(sequence);
   }
 
   /** @param results undefined if no token was to be drawn */
@@ -358,7 +354,9 @@ export class Scheduler {
     this.#totals.generatedTokens += generatedTokens;
     this.#totals.forcedTokens += endingTokens;
     this.#totals.nonFiniteRows += rows.filter(isZeroed).length;
-    if (generatedTokens > 0) this.#queue.chargeGenerated(sequence, generatedTokens);
+    if (generatedTokens > 0) {
+      this.#options.queue.charge(sequence, 'generatedTokens', generatedTokens);
+    }
     return events;
   }
 
@@ -374,16 +372,16 @@ export class Scheduler {
 
   /** Frees the sequence's resources if these events end it. Its `ending`, if set, replaces the events. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
-    const concluded = sequence.ending ? [sequence.ending] : events;
-    const last = concluded.at(-1);
-    if (!isTerminal(last)) return concluded;
+    const lastEvents = sequence.ending ? [sequence.ending] : events;
+    const last = lastEvents.at(-1);
+    if (!isTerminal(last)) return lastEvents;
     if (last.type === 'finished') this.#prefixes.keep(sequence);
-    if (sequence.state === 'waiting') this.#queue.remove(sequence);
+    if (sequence.state === 'waiting') this.#options.queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
     this.#live.delete(sequence.id);
     sequence.state = 'finished';
     sequence.slot = undefined;
-    return concluded;
+    return lastEvents;
   }
 }

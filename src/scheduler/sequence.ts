@@ -15,7 +15,7 @@ import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { TokenBan, TokenMatcher } from '../engine/sampling/constraints.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
-import { type Drafter, planDrafts } from './drafter.ts';
+import { type AheadRow, type Drafter, planAhead, usableForced } from './drafter.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
@@ -37,8 +37,8 @@ export type CreateBan = (
 /** An event that ends a sequence. */
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
 
-/** One completion in the scheduler, from submit to its end. */
-export interface Sequence {
+/** The parts of a sequence that it is created with. */
+interface SequenceInit {
   readonly id: SequenceId;
   readonly tenant: string;
   /** The tenant's share when the sequence was submitted. */
@@ -51,40 +51,40 @@ export interface Sequence {
   readonly pooler?: Pooler | undefined;
   /** Guesses tokens. Absent if the sequence does not draft. */
   readonly drafter?: Drafter | undefined;
-  /** The position from which the adapter applies. Earlier tokens run as the base. */
-  adapterFrom: number;
   /** The prompt's keys in the prefix cache. Undefined if the sequence does not use the cache or its slot was zeroed. */
-  prefix: PrefixChain | undefined;
-  state: SequenceState;
+  prefix?: PrefixChain | undefined;
+}
+
+/** How far a sequence is. */
+class Progress {
+  state: SequenceState = 'waiting';
+  /** The position from which the adapter applies. Earlier tokens run as the base. */
+  adapterFrom = 0;
   /** When it started to wait for a slot, in monotonic milliseconds. */
-  waitingSinceMs: number;
+  waitingSinceMs = 0;
   /** The KV slot that it owns during prefill and decoding. */
   slot: SlotId | undefined;
   /** How many of its tokens are in the KV cache. */
-  pastLength: number;
+  pastLength = 0;
   /** How many prompt tokens came from the prefix cache. */
-  cachedTokens: number;
+  cachedTokens = 0;
   /** How many of its tokens the prefix cache held when this sequence last used it. */
-  savedTokens: number;
+  savedTokens = 0;
   /** The sequence with the same prefix whose prefill this one has waited for. A sequence waits for only one. */
   waitedFor: SequenceId | undefined;
   /** The last token, which is not in the cache yet. */
   lastTokenId: number | undefined;
   /** The generated tokens, without a final stop token. */
-  readonly generatedIds: number[];
-  completionTokens: number;
+  readonly generatedIds: number[] = [];
+  completionTokens = 0;
   /** Logprobs of the chunks that have run so far. */
-  promptLogprobs: TokenLogprob[];
+  readonly promptLogprobs: TokenLogprob[] = [];
   /** Set if the sequence was ended during its step. Replaces the results of that step. */
   ending: TerminalEvent | undefined;
 }
 
-/** The fields that a new sequence is created from. */
-type SequenceInit = Pick<
-  Sequence,
-  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler' | 'pooler' | 'drafter'
-> &
-  Partial<Pick<Sequence, 'prefix'>>;
+/** One completion in the scheduler, from submit to its end. */
+export type Sequence = SequenceInit & Progress;
 
 /**
  * Whether something must be loaded before the sequence can run: an adapter, a grammar, banned words or the graph for
@@ -129,23 +129,9 @@ export function checkTokens(
 
 /** Creates a sequence in the state `loading` if something must be loaded, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
-  return {
-    prefix: undefined,
-    ...init,
-    adapterFrom: 0,
-    state: needsLoading(init) ? 'loading' : 'waiting',
-    waitingSinceMs: 0,
-    slot: undefined,
-    pastLength: 0,
-    cachedTokens: 0,
-    savedTokens: 0,
-    waitedFor: undefined,
-    lastTokenId: undefined,
-    generatedIds: [],
-    completionTokens: 0,
-    promptLogprobs: [],
-    ending: undefined,
-  };
+  const sequence = Object.assign(new Progress(), init);
+  if (needsLoading(init)) sequence.state = 'loading';
+  return sequence;
 }
 
 /** Returns the event that carries a pooled prompt's embedding or scores. */
@@ -199,7 +185,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
     pastLength,
     sampler: samples ? sequence.sampler : undefined,
     pooler: sequence.pooler,
-    forcedIds: runsForced ? usableForced(toForcedRow(sequence)) : [],
+    forcedIds: runsForced ? usableForced(toAheadRow(sequence)) : [],
     scoring:
       promptTopLogprobs === undefined
         ? undefined
@@ -212,26 +198,19 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
 
 /** Returns the rows of the running sequences in a decode batch. */
 export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
-  const forced = planForced(sequences.map(toForcedRow));
-  const drafts = planDrafts(
-    sequences.map(({ drafter, request, completionTokens }, i) => ({
-      drafter: forced[i]!.length > 0 ? undefined : drafter,
-      stopTokenIds: request.stopTokenIds,
-      remainingTokens: request.maxTokens - completionTokens,
-    })),
-  );
-  return sequences.map(({ lastTokenId, pastLength, sampler, ...of }, i) => {
+  const ahead = planAhead(sequences.map(toAheadRow));
+  return sequences.map((sequence, i) => {
+    const { lastTokenId, pastLength, adapterFrom, sampler } = sequence;
     assert(lastTokenId !== undefined, 'a running sequence has a last token');
-    const adapter = pastLength < of.adapterFrom ? undefined : of.adapter;
-    const known = { draftIds: drafts[i]!, forcedIds: forced[i]! };
-    return { adapter, tokenId: lastTokenId, pastLength, sampler, ...known };
+    const adapter = pastLength < adapterFrom ? undefined : sequence.adapter;
+    return { adapter, tokenId: lastTokenId, pastLength, sampler, ...ahead[i]! };
   });
 }
 
-function toForcedRow({ sampler, request, completionTokens }: Sequence): ForcedRow {
+function toAheadRow({ drafter, sampler, request, completionTokens }: Sequence): AheadRow {
   const { stopTokenIds, maxTokens } = request;
   const remainingTokens = maxTokens - completionTokens;
-  return { upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
+  return { drafter, upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
 }
 
 /** The events of a sequence's run, and how many tokens they cover. */
@@ -295,11 +274,8 @@ const CONSTRAINT_NAMES: Partial<Record<Constraint['kind'], string>> = {
 
 function forbidsAll({ sampling, badWords, constraint }: GenerationRequest): ServeError {
   const { allowedTokenIds, minTokens } = sampling;
-  const fields = [
-    ...(allowedTokenIds ? ['allowed_token_ids'] : []),
-    ...(badWords ? ['bad_words'] : []),
-    ...(minTokens ? ['min_tokens'] : []),
-  ];
+  const lists = { allowed_token_ids: allowedTokenIds, bad_words: badWords, min_tokens: minTokens };
+  const fields = Object.entries(lists).flatMap(([field, list]) => (list ? [field] : []));
   const names = [...fields];
   if (constraint) names.push(CONSTRAINT_NAMES[constraint.kind] ?? 'the format of the answer');
   const list = new Intl.ListFormat('en').format(names);
@@ -312,9 +288,7 @@ function rowError(
   { adapter, request }: Sequence,
   reason: Extract<RowResult, { ok: false }>['reason'],
 ): ServeError {
-  if (reason === 'nothing_allowed') {
-    return forbidsAll(request);
-  }
+  if (reason === 'nothing_allowed') return forbidsAll(request);
   if (reason === 'too_ambiguous') {
     const message =
       'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
@@ -333,42 +307,15 @@ export function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): re
   return promptIds.filter((id) => !stopTokenIds.includes(id));
 }
 
-/** The cost of each further token of a run of one sequence, in runs of one token (see `drafter.ts`). */
-const TOKEN_COST = 0.15;
-/** The cost of each further row of a run of many sequences. Measured: 0.18 to 0.2. */
-const ROW_COST = 0.2;
-/** Bounds the length of a run, because other rows wait for it. */
-const MAX_FORCED = 64;
-
-/** The facts about a sequence that decide its forced tokens. */
-interface ForcedRow {
-  /** The tokens that are known. */
-  readonly upcoming: readonly number[];
-  readonly stopTokenIds: readonly number[];
-  /** How many tokens the sequence may still generate. */
-  readonly remainingTokens: number;
-}
-
-/** The known tokens that can run together: none that ends the sequence, and one fewer than it may still generate. */
-export function usableForced({
-  upcoming,
-  stopTokenIds,
-  remainingTokens,
-}: ForcedRow): readonly number[] {
-  const usable = upcoming.slice(0, Math.min(MAX_FORCED, Math.max(0, remainingTokens - 1)));
-  const end = usable.findIndex((id) => stopTokenIds.includes(id));
-  return end < 0 ? usable : usable.slice(0, end);
-}
+/** The part of a prompt for which an adapter is used, and the keys of its blocks. Empty: the whole prompt. */
+export type AdapterStart = Partial<Pick<Sequence, 'adapterFrom' | 'prefix'>>;
 
 /**
- * Returns the forced tokens that each row runs before the next run of all rows. A row with k of them needs a run of k tokens,
- * during which the others wait, and saves its part of k runs. A single row runs them together with the next token.
+ * Returns the position of the invocation's last occurrence in a prompt, from which the adapter applies. If there is none,
+ * returns Infinity: the adapter is not used at all, as in peft.
  */
-export function planForced(rows: readonly ForcedRow[]): (readonly number[])[] {
-  const shareOfRun = (1 + ROW_COST * (rows.length - 1)) / rows.length;
-  return rows.map((row) => {
-    const forced = usableForced(row);
-    const cost = TOKEN_COST * forced.length + (rows.length > 1 ? 1 - TOKEN_COST : 0);
-    return forced.length * shareOfRun > cost ? forced : [];
-  });
+export function adapterStart(promptIds: readonly number[], invocation: readonly number[]): number {
+  for (let start = promptIds.length - invocation.length; start >= 0; start--)
+    if (invocation.every((id, i) => promptIds[start + i] === id)) return start;
+  return Number.POSITIVE_INFINITY;
 }

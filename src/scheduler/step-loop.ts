@@ -2,20 +2,20 @@
 // chooses batches, and the engine runs them.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import type { Lease } from '../../adapters/cache/cache.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
-import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
+import type { AdapterKey } from '../engine/batch.ts';
+import type { Engine } from '../engine/engine.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import { type AdapterStart, adapterStart } from './adapter-start.ts';
+import type { Proposer } from './drafter.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
-import type { Proposer } from './ngram-proposer.ts';
 import type {
   EngineEvent,
   FromEngine,
@@ -24,9 +24,10 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import { RunAnnouncer } from './run-times.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
+  type AdapterStart,
+  adapterStart,
   type CreateBan,
   type CreateMatcher,
   checkTokens,
@@ -43,26 +44,13 @@ import { StepRunner } from './step-runner.ts';
 /** Above this temperature, tokens are too random to guess. */
 const MAX_DRAFT_TEMPERATURE = 1;
 
-/** The part of the engine that the loop uses. */
-export interface StepEngine {
-  readonly info: EngineInfo;
-  run(batch: Batch): Promise<BatchResult>;
-  /** Makes the current run reject, if there is one. The first `pastLength` positions of its rows are unaffected. */
-  terminate(): void;
-  zeroSlot(slot: SlotId): void | Promise<void>;
-  attachAdapter(weights: AdapterWeights): void | Promise<void>;
-  /** Copies the first `length` positions. */
-  moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
-  /** Prepares an adapter while steps run, so that attaching it delays no step. */
-  prepareFor(weights: AdapterWeights): Promise<void>;
-  /** Prepares the embeddings of an adapter or of the base, also while steps run. */
-  prepareEmbeddings(weights?: AdapterWeights): Promise<void>;
-  /** Whether these adapters fit together if nothing else is attached. */
-  canAttach(adapters: readonly AdapterWeights[]): boolean;
-  detachAdapter(key: AdapterKey): void | Promise<void>;
+/** The part of the engine that the loop uses. The loop waits for promises, so an engine for tests can take its time. */
+export interface StepEngine
+  extends Pick<Engine, 'info' | 'run' | 'terminate' | 'release'>,
+    Pick<Engine, 'zeroSlot' | 'moveSlot' | 'canAttach' | 'attachAdapter' | 'detachAdapter'>,
+    Pick<Engine, 'prepareFor' | 'prepareEmbeddings'> {
   /** Absent if prefixes are not cached. */
   readonly prefixes?: StepPrefixes | undefined;
-  release(): void | Promise<void>;
 }
 
 /** The part of the prefix cache that the loop uses. */
@@ -101,7 +89,6 @@ export class StepLoop {
   readonly #create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'createBan'>;
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
-  readonly #runs = new RunAnnouncer((message) => this.#post(message));
   readonly #runner: StepRunner;
   #isDraining = false;
   #cancelDeadline = () => {};
@@ -115,7 +102,7 @@ export class StepLoop {
     this.#leases = new SequenceLeases(adapters, this.#clock);
     this.#runner = new StepRunner({
       engine,
-      runs: this.#runs,
+      post: (message) => this.#post(message),
       weights: (key) => this.#leases.weights(key),
       toServeError: (error) => this.#toServeError(error),
     });
@@ -178,7 +165,7 @@ export class StepLoop {
   }
 
   #submit(message: SubmitMessage): void {
-    const { id, tenant, weight, adapter, request } = message;
+    const { id, tenant: payer, adapter, request } = message;
     const { sampling, stopTokenIds } = request;
     const sampler = createSampler(sampling, { promptIds: penalizedIds(request), stopTokenIds });
     const pooler = request.pooling && new Pooler(request.pooling);
@@ -187,8 +174,9 @@ export class StepLoop {
       if (!adapter) checkTokens(request, this.#engine.info.vocabSize);
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
-      const of = { adapter: adapter?.digest, drafter, prefix, pooler };
-      const init = { id, tenant, weight, request, sampler, ...of };
+      const tenant = { tenant: payer.id, weight: payer.weight };
+      const tools = { sampler, drafter, prefix, pooler };
+      const init = { id, ...tenant, adapter: adapter?.digest, request, ...tools };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);
@@ -233,7 +221,9 @@ export class StepLoop {
       const { constraint, badWords, addedTokens } = loading.request;
       if (badWords) sampler.ban(await this.#create.createBan!(badWords, addedTokens));
       if (constraint) {
-        sampler.follow(await this.#create.createMatcher!(constraint, addedTokens, loading.tenant));
+        sampler.follow(
+          await this.#create.createMatcher!(constraint, addedTokens, loading.tenant.id),
+        );
       }
       if (!this.#scheduler.isLive(id)) return; // its adapter would stay leased forever
       const adapterUse = adapter ? await this.#loadAdapter(adapter, loading) : {};
@@ -251,16 +241,18 @@ export class StepLoop {
 
   /** Returns the adapter's tier and load time, or undefined if the sequence ended meanwhile. */
   async #loadAdapter(source: AdapterSource, loading: Loading): Promise<Prefetched | undefined> {
-    const { id, tenant, weight, adapterCache } = loading;
-    const lease = await this.#leases.start(id, source, { id: tenant, weight, adapterCache });
+    const lease = await this.#leases.start(loading.id, source, loading.tenant);
     if (!lease) return undefined;
     matchClassifier(lease.weights, loading);
-    const { own } = lease.weights.vocabulary;
-    checkTokens(loading.request, own?.size ?? this.#engine.info.vocabSize);
+    const { own: ownVocabulary } = lease.weights.vocabulary;
+    checkTokens(loading.request, ownVocabulary?.size ?? this.#engine.info.vocabSize);
     await this.#engine.prepareFor(lease.weights);
     if (loading.pooler) await this.#engine.prepareEmbeddings(lease.weights);
-    const { tier, loadMs } = lease;
-    return { tier: this.#scheduler.isAttached(source.digest) ? 'slot' : tier, loadMs };
+    return this.#loadedFrom(lease);
+  }
+
+  #loadedFrom({ tier, loadMs, weights }: Lease): Prefetched {
+    return { tier: this.#scheduler.isAttached(weights.digest) ? 'slot' : tier, loadMs };
   }
 
   /** Never rejects: the outcome is posted. */
@@ -273,8 +265,7 @@ export class StepLoop {
       } finally {
         lease.release();
       }
-      const { tier, loadMs } = lease;
-      post({ tier: this.#scheduler.isAttached(adapter.digest) ? 'slot' : tier, loadMs });
+      post(this.#loadedFrom(lease));
     } catch (error) {
       post({ error: this.#toAdapterError(error).toPlain() });
     }
@@ -346,7 +337,7 @@ export class StepLoop {
 
   /** Resolves when a message arrives or an adapter is loaded. */
   #idle(): Promise<void> {
-    this.#runs.idle();
+    this.#runner.idle();
     return new Promise((resolve) => {
       this.#wake = resolve;
     });

@@ -1,4 +1,4 @@
-// The engine's next step and its outcome, as plain data.
+// The engine's next step as plain data: which slots move, which adapters are attached, what runs, and the outcome. Runs nothing.
 import type { ServeError } from '../common/errors.ts';
 import type {
   AdapterKey,
@@ -6,9 +6,9 @@ import type {
   DecodeBatch,
   PrefillBatch,
   RowResult,
+  SlotId,
 } from '../engine/batch.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
-import type { SlotMove } from './compact-slots.ts';
 import type { SequenceId } from './protocol.ts';
 import type { Sequence } from './sequence.ts';
 
@@ -66,4 +66,70 @@ export interface StepInFlight {
   /** The sequences of the decode, by row. */
   readonly decoded: readonly Sequence[];
   appliedPrefills: number;
+}
+
+/** A copy from one KV slot to another. */
+export interface SlotMove {
+  readonly from: SlotId;
+  readonly to: SlotId;
+  /** How many positions are filled and have to be copied. */
+  readonly length: number;
+}
+
+/**
+ * Moves running sequences from slots past the end into free slots before it. Afterwards `rows[i]` owns slot i, and the
+ * prefilling sequences own the slots after the last row, in order. Prefilling sequences without a slot get one.
+ */
+export function compactSlots(
+  running: readonly Sequence[],
+  prefilling: readonly Sequence[],
+): {
+  rows: Sequence[];
+  moves: SlotMove[];
+} {
+  const rows = new Array<Sequence | undefined>(running.length).fill(undefined);
+  const outside: Sequence[] = [];
+  for (const sequence of running) {
+    if (sequence.slot! < rows.length) rows[sequence.slot!] = sequence;
+    else outside.push(sequence);
+  }
+  const moves: SlotMove[] = [];
+  const move = (sequence: Sequence, to: number) => {
+    moves.push({ from: sequence.slot!, to: to as SlotId, length: sequence.pastLength });
+    sequence.slot = to as SlotId;
+  };
+  for (const [i, row] of rows.entries()) {
+    if (row) continue;
+    rows[i] = outside.pop()!; // as many sequences are outside as slots are free
+    move(rows[i]!, i);
+  }
+  prefilling.forEach((sequence, i) => {
+    if (sequence.slot === undefined) sequence.slot = (rows.length + i) as SlotId;
+    else if (sequence.slot !== rows.length + i) move(sequence, rows.length + i);
+  });
+  return { rows: rows as Sequence[], moves };
+}
+
+/**
+ * Removes and returns the attached adapters that none of these sequences use. Until then they stay attached, because the next
+ * request may use them.
+ */
+export function detachUnused(
+  attached: Set<AdapterKey>,
+  sequences: readonly Pick<Sequence, 'adapter'>[],
+): AdapterKey[] {
+  const used = new Set(sequences.map(({ adapter }) => adapter));
+  const unused = [...attached].filter((key) => !used.has(key));
+  for (const key of unused) attached.delete(key);
+  return unused;
+}
+
+/** Adds an adapter, and returns it if it still has to be attached. */
+export function attach(
+  attached: Set<AdapterKey>,
+  adapter: AdapterKey | undefined,
+): AdapterKey | undefined {
+  if (adapter === undefined || attached.has(adapter)) return undefined;
+  attached.add(adapter);
+  return adapter;
 }

@@ -1,4 +1,4 @@
-// Runs the batches of a step on the engine. The scheduler interprets the results.
+// Runs the batches of a step on the engine, and announces each run. The scheduler interprets the results.
 
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
@@ -12,8 +12,7 @@ import {
   type RowResult,
   type SlotId,
 } from '../engine/batch.ts';
-import type { SequenceId } from './protocol.ts';
-import type { RunAnnouncer } from './run-times.ts';
+import type { FromEngine, RunSize, SequenceId } from './protocol.ts';
 import type { StepEngine } from './step-loop.ts';
 import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
 
@@ -22,7 +21,7 @@ const MAX_TERMINATED_ROWS = 2;
 
 interface StepRunnerOptions {
   readonly engine: StepEngine;
-  readonly runs: RunAnnouncer;
+  post(message: FromEngine): void;
   /** The weights of a leased adapter. */
   weights(adapter: AdapterKey): AdapterWeights;
   toServeError(error: unknown): ServeError;
@@ -33,6 +32,8 @@ export class StepRunner {
   readonly #options: StepRunnerOptions;
   /** Whether the current run is being terminated. */
   #isTerminating = false;
+  /** The last announced run. */
+  #announced: Extract<FromEngine, { type: 'running' }> = { type: 'running', ids: [] };
 
   constructor(options: StepRunnerOptions) {
     this.#options = options;
@@ -46,10 +47,10 @@ export class StepRunner {
 
   /** Runs a prompt chunk. If it fails, its adapter stays attached, because other prompts of the step may use it. */
   async prefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
-    const { engine, runs, weights, toServeError } = this.#options;
+    const { engine, weights, toServeError } = this.#options;
     if (restore) engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
     if (attach !== undefined) {
-      runs.begin([id], batch); // attaching can crash the process too
+      this.#announce([id], batch); // attaching can crash the process too
       try {
         await engine.attachAdapter(weights(attach));
       } catch (error) {
@@ -75,13 +76,13 @@ export class StepRunner {
   ): Promise<DecodeOutcome> {
     const alone: RunOutcome[] = [];
     for (const [i, row] of rows.entries()) {
-      const known = completed[i] ?? [];
-      if (known.length > 0) {
-        alone.push({ result: { rows: [known], promptLogprobs: [] } });
+      const results = completed[i] ?? [];
+      if (results.length > 0) {
+        alone.push({ result: { rows: [results], promptLogprobs: [] } });
         continue;
       }
       const batch = toPrefill(row, i as SlotId);
-      const isLimit = alone.filter(isTerminated).length >= MAX_TERMINATED_ROWS;
+      const isLimit = alone.filter(completedRows).length >= MAX_TERMINATED_ROWS;
       const outcome = isLimit ? tookTooLong() : await this.#run(batch, [ids[i]!]);
       alone.push(await this.#zeroIfFailed(batch, outcome));
     }
@@ -89,8 +90,8 @@ export class StepRunner {
   }
 
   async #run(batch: Batch, ids: readonly SequenceId[]): Promise<RunOutcome> {
-    const { engine, runs, toServeError } = this.#options;
-    runs.begin(ids, batch);
+    const { engine, toServeError } = this.#options;
+    this.#announce(ids, batch);
     this.#isTerminating = false;
     try {
       return { result: await engine.run(batch) };
@@ -99,6 +100,22 @@ export class StepRunner {
       if (this.#isTerminating) return tookTooLong(isPartial ? error.rows : []);
       return { error: toServeError(isPartial ? error.cause : error) };
     }
+  }
+
+  /** Posts that nothing runs. */
+  idle(): void {
+    this.#announce([]);
+  }
+
+  /** Posts the sequences and the size of the run that begins, unless they equal the last run's. */
+  #announce(ids: readonly SequenceId[], batch?: Batch): void {
+    const last = this.#announced;
+    const size = batch && sizeOf(batch);
+    const isSameSize = size?.tokens === last.size?.tokens && size?.keys === last.size?.keys;
+    const isSame = ids.length === last.ids.length && ids.every((id, i) => id === last.ids[i]);
+    if (isSame && isSameSize) return;
+    this.#announced = { type: 'running', ids, ...(size && { size }) };
+    this.#options.post(this.#announced);
   }
 
   /** A failed run may have left anything in its slots. */
@@ -120,10 +137,6 @@ function completedRows(outcome: RunOutcome): readonly RowResult[][] | undefined 
   return 'error' in outcome ? outcome.completed : undefined;
 }
 
-function isTerminated(outcome: RunOutcome): boolean {
-  return completedRows(outcome) !== undefined;
-}
-
 /**
  * A decode batch begins at slot 0, so a single row of another slot runs as a prompt of one token. Drafts and forced tokens are
  * left out, because the sampler draws them anyway.
@@ -134,4 +147,21 @@ function toPrefill(
 ): PrefillBatch {
   const tokenIds = [tokenId];
   return { kind: 'prefill', slot, adapter, tokenIds, pastLength, sampler, scoring: undefined };
+}
+
+/** Returns the size of a batch. A decoding row grows by one token per step, so its size changes rarely. */
+export function sizeOf(batch: Batch): RunSize {
+  let tokens = 0;
+  let keys = 0;
+  for (const row of batch.kind === 'prefill' ? [batch] : batch.rows) {
+    const inputs = 'tokenIds' in row ? row.tokenIds.length : 1 + (row.draftIds?.length ?? 0);
+    const count = inputs + (row.forcedIds?.length ?? 0);
+    tokens += count;
+    keys += count * (row.pastLength + count);
+  }
+  return { tokens: roundUp(tokens), keys: roundUp(keys) };
+}
+
+function roundUp(count: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
 }

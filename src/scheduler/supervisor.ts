@@ -7,7 +7,13 @@ import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, systemClock, withResolvers } from '../common/waiting.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
-import { HEARTBEAT_FD, setLoopTimeout, Watchdog } from './liveness.ts';
+import {
+  HEARTBEAT_FD,
+  RunTimes,
+  setLoopTimeout,
+  Watchdog,
+  type WatchdogLimits,
+} from './liveness.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
@@ -15,7 +21,6 @@ import type {
   FromEngine,
   ToEngine,
 } from './protocol.ts';
-import { RunTimes } from './run-times.ts';
 
 /** After three crashes in five minutes the server exits, and its own supervisor takes over. */
 const CRASHES_TO_GIVE_UP = 3;
@@ -27,8 +32,11 @@ const RESTART_DELAYS_MS: readonly number[] = [100, 1_000];
 /** After a drain's deadline, the process still has to end its streams and release memory. */
 const DRAIN_GRACE_MS = 2_000;
 
+/** How this supervisor ends a process, and the log level of its line. */
+const END_LEVELS = { killed: 'error', replaced: 'warn' } as const;
+
 /** The child program and its time limits. */
-export interface SupervisorOptions {
+export interface SupervisorOptions extends Partial<WatchdogLimits> {
   /** The program of the child process. */
   entry: URL;
   /** The options of that program, as JSON. */
@@ -36,14 +44,6 @@ export interface SupervisorOptions {
   log: Logger;
   /** Called if the supervisor gave up or the process refused its options. Nothing will be served any more. */
   onFatal: (error: Error) => void;
-  /** How long a run of unknown size may take before it is terminated. */
-  firstRunBudgetMs?: number;
-  /** How much longer than any run of its size a run may take before it is terminated. */
-  graceMs?: number;
-  /** How long a run may take to end after its termination, before the process is killed. */
-  terminationMs?: number;
-  /** How long a ready process may send no heartbeat before it is killed. */
-  silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
   /** How long a process must have been ready for a kill from outside not to count as a crash. */
   stableMs?: number;
@@ -71,10 +71,8 @@ export class Supervisor implements EngineChannel {
   readonly #runTimes = new RunTimes();
   /** When the current process became ready, in monotonic milliseconds. Undefined until then. */
   #readyAtMs: number | undefined;
-  /** Processes that the watchdog killed. */
-  readonly #stuck = new WeakSet<ChildProcess>();
-  /** Processes that this supervisor replaced, which does not count as a crash. */
-  readonly #replaced = new WeakSet<ChildProcess>();
+  /** Processes that this supervisor ended. A replacement does not count as a crash. */
+  readonly #endings = new WeakMap<ChildProcess, keyof typeof END_LEVELS>();
   #cancelRestart = () => {};
 
   constructor(options: SupervisorOptions, handlers: ChannelHandlers) {
@@ -117,22 +115,12 @@ export class Supervisor implements EngineChannel {
 
   /** Kills the process and starts another. */
   kill(reason: string): void {
-    const child = this.#child;
-    if (!child) return;
-    this.#options.log.error({ pid: child.pid }, `engine process killed: ${reason}`);
-    this.#stuck.add(child);
-    child.kill('SIGKILL');
-    this.#lose(child);
+    this.#end('killed', reason);
   }
 
   /** Ends the process, which fails its requests, and starts another after `prepareRestart`. */
   restart(reason: string): void {
-    const child = this.#child;
-    if (!child) return; // another one is about to start
-    this.#options.log.warn({ pid: child.pid }, `engine process replaced: ${reason}`);
-    this.#replaced.add(child);
-    child.kill('SIGKILL');
-    this.#lose(child);
+    this.#end('replaced', reason);
   }
 
   /** Lets streams end until the deadline; a second drain ends them immediately. Resolves when the process is gone. */
@@ -215,6 +203,16 @@ export class Supervisor implements EngineChannel {
     });
   }
 
+  /** Ends the process, unless another one is about to start. */
+  #end(how: keyof typeof END_LEVELS, reason: string): void {
+    const child = this.#child;
+    if (!child) return;
+    this.#options.log[END_LEVELS[how]]({ pid: child.pid }, `engine process ${how}: ${reason}`);
+    this.#endings.set(child, how);
+    child.kill('SIGKILL');
+    this.#lose(child);
+  }
+
   /** Forgets the process. Later messages from it are ignored. */
   #lose(child: ChildProcess): void {
     if (this.#child !== child) return;
@@ -235,29 +233,22 @@ export class Supervisor implements EngineChannel {
       this.#ended.resolve();
       return;
     }
-    if (this.#replaced.has(child)) {
+    if (this.#endings.get(child) === 'replaced') {
       void this.#startAgain();
       return;
     }
-    if (isOwnFault(end)) this.#handlers.onCrashed();
+    if (end.isOwnFault) this.#handlers.onCrashed();
     const { clock } = this.#options;
     const now = clock.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
     const servedMs = now - (this.#readyAtMs ?? now);
-    const isFromOutside = !isOwnFault(end) && !this.#stuck.has(child);
+    const isFromOutside = !end.isOwnFault && !this.#endings.has(child);
     if (!isFromOutside || servedMs < this.#options.stableMs) this.#crashTimes.push(now);
     const crashes = this.#crashTimes.length;
-    this.#options.log.error(
-      { pid: child.pid, crashes },
-      `engine process ended: ${describeEnd(end)}`,
-    );
+    this.#options.log.error({ pid: child.pid, crashes }, `engine process ended: ${end.reason}`);
     if (crashes >= CRASHES_TO_GIVE_UP) {
-      this.#giveUp(
-        new ServeError(
-          'engine_restarting',
-          `The engine crashed ${crashes} times. The log gives the reasons.`,
-        ),
-      );
+      const message = `The engine crashed ${crashes} times. The log gives the reasons.`;
+      this.#giveUp(new ServeError('engine_restarting', message));
       return;
     }
     const delayMs = this.#options.restartDelaysMs[Math.max(0, crashes - 1)];
@@ -288,31 +279,20 @@ export class Supervisor implements EngineChannel {
 }
 
 /** Signals that mean the process failed by itself. Others, such as SIGKILL, come from outside. */
-const FAULT_SIGNALS: readonly NodeJS.Signals[] = [
-  'SIGABRT',
-  'SIGBUS',
-  'SIGFPE',
-  'SIGILL',
-  'SIGSEGV',
-  'SIGSYS',
-  'SIGTRAP',
-];
+const FAULT_SIGNALS = /^SIG(ABRT|BUS|FPE|ILL|SEGV|SYS|TRAP)$/;
 
-/** How a process ended. `error` means that it never started. */
-type ProcessEnd = { signal: NodeJS.Signals } | { code: number } | { error: Error };
-
-/** Whether the process ended itself, by a fault in native code or an uncaught error. */
-function isOwnFault(end: ProcessEnd): boolean {
-  return 'signal' in end ? FAULT_SIGNALS.includes(end.signal) : 'code' in end;
+/** How a process ended. */
+interface ProcessEnd {
+  readonly reason: string;
+  /** Whether the process ended itself, by a fault in native code or an uncaught error. */
+  readonly isOwnFault: boolean;
 }
 
-function describeEnd(end: ProcessEnd): string {
-  if ('signal' in end) {
-    return end.signal === 'SIGKILL'
-      ? 'SIGKILL (out of memory, killed by the watchdog, or by somebody else)'
-      : end.signal;
-  }
-  return 'code' in end ? `exit code ${end.code}` : end.error.message;
+function endOf(code: number | null, signal: NodeJS.Signals | null): ProcessEnd {
+  if (!signal) return { reason: `exit code ${code ?? 0}`, isOwnFault: true };
+  const suffix =
+    signal === 'SIGKILL' ? ' (out of memory, killed by the watchdog, or by somebody else)' : '';
+  return { reason: `${signal}${suffix}`, isOwnFault: FAULT_SIGNALS.test(signal) };
 }
 
 /** Resolves when the process has exited and its last message has been read, or when it could not start. */
@@ -323,10 +303,10 @@ function processEnd(child: ChildProcess): Promise<ProcessEnd> {
       if (end !== undefined && !child.connected) resolve(end);
     };
     child.on('error', (error) => {
-      if (child.pid === undefined) resolve({ error });
+      if (child.pid === undefined) resolve({ reason: error.message, isOwnFault: false });
     });
     child.once('exit', (code, signal) => {
-      end = signal ? { signal } : { code: code ?? 0 };
+      end = endOf(code, signal);
       resolveIfOver();
     });
     child.once('disconnect', resolveIfOver);

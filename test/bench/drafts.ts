@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { loadBaseText } from '../../src/compose/served-model.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import { loadConfig } from '../../src/settings/config.ts';
 import { defaultServing } from '../default-serving.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';

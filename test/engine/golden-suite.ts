@@ -13,7 +13,7 @@ import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts'
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
-import { adapterStart } from '../../src/scheduler/adapter-start.ts';
+import { adapterStart } from '../../src/scheduler/sequence.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';

@@ -6,7 +6,7 @@ import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { createLog } from '../../src/common/log.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { NgramProposer, type Proposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer, type Proposer } from '../../src/scheduler/drafter.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { ownVocabulary, servingFolder, tinyModel } from '../fixtures.ts';

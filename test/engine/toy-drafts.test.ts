@@ -5,7 +5,7 @@ import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.t
 import { Engine } from '../../src/engine/engine.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
-import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';

@@ -10,7 +10,7 @@ import { Engine } from '../../src/engine/engine.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
-import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';

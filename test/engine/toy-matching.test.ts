@@ -28,9 +28,9 @@ class CountingQueue extends FairQueue {
   /** Of the last step, by tenant. */
   readonly charged = new Map<string, number>();
 
-  override chargeMatching(payer: { tenant: string; weight: number }, places: number): void {
-    this.charged.set(payer.tenant, places);
-    super.chargeMatching(payer, places);
+  override charge(...[payer, service, count]: Parameters<FairQueue['charge']>): void {
+    if (service === 'matchedPositions') this.charged.set(payer.tenant, count);
+    super.charge(payer, service, count);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
-import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import { ScriptedProposer } from '../scheduler/proposers.ts';
 import { idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 

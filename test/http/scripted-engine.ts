@@ -70,7 +70,7 @@ export class ScriptedEngine implements StepEngine {
   }
   attachAdapter(): void {}
   detachAdapter(): void {}
-  release(): void {}
+  async release(): Promise<void> {}
 
   #prefill(batch: PrefillBatch): BatchResult {
     const { slot, adapter, tokenIds, pastLength, sampler, scoring, pooler, forcedIds = [] } = batch;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
-import { deviceTensor } from '../../src/ort/device-tensor.ts';
+import { deviceTensor } from '../../src/ort/providers.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 import { model, node, value } from './models.ts';

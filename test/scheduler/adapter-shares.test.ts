@@ -43,7 +43,10 @@ function createLoop(room: number, { slotCount = 4 } = {}) {
     const own: EngineEvent[] = [];
     events.set(id, own);
     const answer = new Promise<EngineEvent[]>((resolve) => watchers.set(id, () => resolve(own)));
-    const of = { tenant, weight: 1, adapter: { ...source(adapter), owner: tenant } };
+    const of = {
+      tenant: { id: tenant, weight: 1 },
+      adapter: { ...source(adapter), owner: tenant },
+    };
     loop.handle({ type: 'submit', id, ...of, request: request([id % 40]) });
     return answer;
   };

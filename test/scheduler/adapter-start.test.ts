@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch } from '../../src/engine/batch.ts';
-import { adapterStart } from '../../src/scheduler/adapter-start.ts';
 import type { FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
-import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { adapterStart, isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 import { PlainPrefixCache } from './plain-prefix-cache.ts';
@@ -42,8 +41,7 @@ async function run(requests: readonly Sent[], prefillChunk = 64) {
         loop.handle({
           type: 'submit',
           id: i as SequenceId,
-          tenant: 't',
-          weight: 1,
+          tenant: { id: 't', weight: 1 },
           request,
           ...of,
         });

@@ -12,7 +12,7 @@ import type {
 } from '../../src/engine/batch.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-import { NgramProposer, type Proposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer, type Proposer } from '../../src/scheduler/drafter.ts';
 import { vocabularyOf } from '../grammar/written.ts';
 import { generate, tokensOf } from './generate.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';

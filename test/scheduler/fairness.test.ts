@@ -141,9 +141,9 @@ test('the queue follows its plain twin over random operations', () => {
       } else if (type === 'prompt' || type === 'generated' || type === 'matching') {
         const payer = create(tenant as keyof typeof weights);
         for (const queue of queues) {
-          if (type === 'prompt') queue.chargePrompt(payer, tokens);
-          else if (type === 'matching') queue.chargeMatching(payer, 1000 * tokens);
-          else queue.chargeGenerated(payer, tokens);
+          if (type === 'prompt') queue.charge(payer, 'promptTokens', tokens);
+          else if (type === 'matching') queue.charge(payer, 'matchedPositions', 1000 * tokens);
+          else queue.charge(payer, 'generatedTokens', tokens);
         }
       } else {
         const found = queues.map((queue) =>

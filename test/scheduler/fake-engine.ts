@@ -160,7 +160,7 @@ export class FakeEngine implements StepEngine {
     if (!this.attached.delete(key)) throw new Error(`${key} is not attached`);
   }
 
-  release(): void {
+  async release(): Promise<void> {
     this.isReleased = true;
   }
 

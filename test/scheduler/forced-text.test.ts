@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { planForced, usableForced } from '../../src/scheduler/sequence.ts';
+import { planForced, usableForced } from '../../src/scheduler/drafter.ts';
 
 const row = (count: number, changes: object = {}) => ({
   upcoming: Array.from({ length: count }, (_, i) => i + 1),

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { setLoopTimeout, Watchdog } from '../../src/scheduler/liveness.ts';
-import { RunTimes } from '../../src/scheduler/run-times.ts';
+import { RunTimes, setLoopTimeout, Watchdog } from '../../src/scheduler/liveness.ts';
 
 interface Bench {
   watchdog: Watchdog;

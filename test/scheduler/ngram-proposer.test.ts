@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { NgramProposer } from '../../src/scheduler/drafter.ts';
 
 /** The plain twin: compares every earlier position with the end, token by token. */
 function plainProposal(tokens: readonly number[], maxTokens: number): number[] {

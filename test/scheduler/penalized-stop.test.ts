@@ -30,7 +30,12 @@ test('a repetition penalty does not count the stop token of the prompt', async (
     });
     const sampling = { ...GREEDY, repetitionPenalty: 1.5 };
     const of = request([SEEN, STOP], { sampling, stopTokenIds: [STOP] });
-    loop.handle({ type: 'submit', id: 1 as SequenceId, tenant: 't', weight: 1, request: of });
+    loop.handle({
+      type: 'submit',
+      id: 1 as SequenceId,
+      tenant: { id: 't', weight: 1 },
+      request: of,
+    });
   });
   loop.handle({ type: 'drain', deadlineMs: 0 });
   assert.deepEqual(events.at(-1), { type: 'finished', id: 1, reason: 'stop' });

@@ -1,5 +1,5 @@
 // The virtual token counter of arXiv 2401.00588, algorithm 2, written down plainly, with flaws that a test can plant.
-import type { WaitingQueue } from '../../src/scheduler/fair-queue.ts';
+import type { Payer, WaitingQueue } from '../../src/scheduler/fair-queue.ts';
 import type { Sequence } from '../../src/scheduler/sequence.ts';
 
 export interface Flaws {
@@ -67,19 +67,18 @@ export class PlainFairQueue implements WaitingQueue {
     return this.#counter(one.tenant) <= this.#counter(started.tenant);
   }
 
-  chargePrompt(sequence: Sequence, tokens: number): void {
-    if (!this.#flaws.freePrompts) this.#charge(sequence, tokens);
+  charge(
+    payer: Payer,
+    service: 'promptTokens' | 'generatedTokens' | 'matchedPositions',
+    n: number,
+  ) {
+    const { freePrompts, freeOutput, freeMatching } = this.#flaws;
+    if (service === 'promptTokens' && !freePrompts) this.#charge(payer, n);
+    if (service === 'generatedTokens' && !freeOutput) this.#charge(payer, 2 * n);
+    if (service === 'matchedPositions' && !freeMatching) this.#charge(payer, n / 5000);
   }
 
-  chargeGenerated(sequence: Sequence, tokens: number): void {
-    if (!this.#flaws.freeOutput) this.#charge(sequence, 2 * tokens);
-  }
-
-  chargeMatching(payer: Pick<Sequence, 'tenant' | 'weight'>, places: number): void {
-    if (!this.#flaws.freeMatching) this.#charge(payer, places / 5000);
-  }
-
-  #charge({ tenant, weight }: Pick<Sequence, 'tenant' | 'weight'>, cost: number): void {
+  #charge({ tenant, weight }: Payer, cost: number): void {
     const share = this.#flaws.ignoresWeights ? 1 : weight;
     this.#counters[tenant] = this.#counter(tenant) + cost / share;
   }

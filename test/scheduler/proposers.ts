@@ -1,5 +1,5 @@
 // Proposers for tests: they guess what they are told to guess.
-import type { Proposer } from '../../src/scheduler/ngram-proposer.ts';
+import type { Proposer } from '../../src/scheduler/drafter.ts';
 
 /** Guesses the tokens of a script, which may be right or wrong. `script[i]` is the guess at the generated token i. */
 export class ScriptedProposer implements Proposer {

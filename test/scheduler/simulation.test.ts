@@ -5,7 +5,7 @@ import { FairQueue } from '../../src/scheduler/fair-queue.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence, type Sequence } from '../../src/scheduler/sequence.ts';
-import { SlotQueue } from '../../src/scheduler/slot-queue.ts';
+import { SlotAllocator } from '../../src/scheduler/slot-allocator.ts';
 import type { DecodeOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
 import { request } from './fake-engine.ts';
 import { contests, operations, SIM_OPTIONS } from './simulated-operations.ts';
@@ -205,11 +205,11 @@ for (const Queue of [NewestFirst, ForgetsDrains]) {
 }
 
 test('invariant I15 detects that short prompts go before a long one in every step', (t) => {
-  const { takeAhead } = SlotQueue.prototype;
+  const { takeAhead } = SlotAllocator.prototype;
   t.mock.method(
-    SlotQueue.prototype,
+    SlotAllocator.prototype,
     'takeAhead',
-    function (this: SlotQueue, ...args: Parameters<typeof takeAhead>) {
+    function (this: SlotAllocator, ...args: Parameters<typeof takeAhead>) {
       const ahead = takeAhead.apply(this, args);
       // The first call says that it is the turn of the long one, and the second one has forgotten that.
       return ahead.length > 0 ? ahead : takeAhead.apply(this, args);

@@ -40,8 +40,7 @@ class Bench {
     this.loop.handle({
       type: 'submit',
       id,
-      tenant: 't',
-      weight: 1,
+      tenant: { id: 't', weight: 1 },
       ...(adapter && { adapter }),
       request,
     });

@@ -179,7 +179,7 @@ export class VirtualEngine implements StepEngine {
     this.#idleSinceMs = undefined;
   }
 
-  release(): void {}
+  async release(): Promise<void> {}
 
   async #takeTime(batch: Batch): Promise<void> {
     const { faults } = this;

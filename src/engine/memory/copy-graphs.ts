@@ -3,7 +3,7 @@
 // only the one slot.
 import { GraphBuilder, type Value } from '../../onnx/graph-builder.ts';
 import type { Binding } from '../../ort/binding.ts';
-import { deviceTensor } from '../../ort/device-tensor.ts';
+import { deviceTensor } from '../../ort/providers.ts';
 import { createSessionSync, type Session } from '../../ort/session.ts';
 import type { OrtTensor, OrtType } from '../../ort/tensor.ts';
 import type { FloatType, Provider } from '../../settings/provider.ts';

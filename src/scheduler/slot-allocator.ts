@@ -1,21 +1,18 @@
-// The sequences that wait for a KV slot, and the choice of the next one to get a free slot: in the order of the fair queue, as
-// far as adapters, shared prefixes and the step's token budget allow. Runs nothing.
+// Chooses the waiting sequence that gets the next free KV slot: in the order of the fair queue, as far as adapters, shared
+// prefixes and the step's token budget allow. Runs nothing.
 import type { AdapterLimit } from './adapter-limit.ts';
-import type { WaitingQueue } from './fair-queue.ts';
+import type { Payer } from './fair-queue.ts';
 import { copyCost, type Prefixes } from './prefixes.ts';
+import type { SchedulerOptions } from './scheduler.ts';
 import { type Sequence, toPrefillBatch } from './sequence.ts';
 
-/** The limits of a queue, and the policies that it consults. */
-interface SlotQueueOptions {
-  readonly slotCount: number;
-  /** How many slots are reserved for tenants below their share of the others. */
-  readonly reservedSlots: number;
-  readonly prefillChunk: number;
-  readonly queue: WaitingQueue;
+/** The limits of an allocator, and the policies that it consults. */
+interface SlotAllocatorOptions
+  extends Required<
+    Pick<SchedulerOptions, 'slotCount' | 'reservedSlots' | 'prefillChunk' | 'queue' | 'now'>
+  > {
   readonly adapterLimit: AdapterLimit;
   readonly prefixes: Prefixes;
-  /** Returns monotonic milliseconds. */
-  now(): number;
 }
 
 /** The step in which a slot is given. */
@@ -34,38 +31,14 @@ interface Admitting {
   readonly aheadOf?: Sequence | undefined;
 }
 
-/** The facts about a sequence that its tenant's share depends on. */
-type Shared = Pick<Sequence, 'tenant' | 'weight'>;
-
-/** Holds the sequences that wait for a KV slot. */
-export class SlotQueue {
-  readonly #options: SlotQueueOptions;
+/** Takes sequences from the queue for free slots. */
+export class SlotAllocator {
+  readonly #options: SlotAllocatorOptions;
   /** The unfinished prompt whose next chunk no longer fitted into the last step after the prompts ahead of it. */
   #passedOver: Sequence | undefined;
 
-  constructor(options: SlotQueueOptions) {
+  constructor(options: SlotAllocatorOptions) {
     this.#options = options;
-  }
-
-  push(sequence: Sequence): void {
-    sequence.waitingSinceMs = this.#options.now();
-    this.#options.queue.push(sequence);
-  }
-
-  remove(sequence: Sequence): void {
-    this.#options.queue.remove(sequence);
-  }
-
-  chargePrompt(sequence: Sequence, tokens: number): void {
-    this.#options.queue.chargePrompt(sequence, tokens);
-  }
-
-  chargeGenerated(sequence: Sequence, tokens: number): void {
-    this.#options.queue.chargeGenerated(sequence, tokens);
-  }
-
-  chargeMatching(payer: Shared, places: number): void {
-    this.#options.queue.chargeMatching(payer, places);
   }
 
   /**
@@ -74,7 +47,7 @@ export class SlotQueue {
    * next step begins with the chunk. Otherwise one short prompt per step would keep it from ever running.
    */
   takeAhead(unfinished: Sequence, running: readonly Sequence[], step: number): Sequence[] {
-    const { prefillChunk } = this.#options;
+    const { prefillChunk, queue } = this.#options;
     const wasPassedOver = this.#passedOver === unfinished;
     this.#passedOver = undefined;
     if (wasPassedOver) return [];
@@ -84,8 +57,7 @@ export class SlotQueue {
       const prefilling = [...ahead, unfinished];
       const started = [...running, ...prefilling];
       const aheadOf = chunk <= budget ? unfinished : undefined;
-      const which = { budget, wholeOnly: true, aheadOf };
-      const sequence = this.take({ started, prefilling, step, ...which });
+      const sequence = this.take({ started, prefilling, step, budget, wholeOnly: true, aheadOf });
       if (!sequence) {
         if (chunk > budget) this.#passedOver = unfinished;
         return ahead;
@@ -93,7 +65,7 @@ export class SlotQueue {
       ahead.push(sequence);
       const tokens = sequence.request.promptIds.length - sequence.pastLength;
       budget -= tokens + copyCost(sequence.cachedTokens);
-      this.chargePrompt(sequence, tokens);
+      queue.charge(sequence, 'promptTokens', tokens);
     }
   }
 
@@ -117,8 +89,9 @@ export class SlotQueue {
 
   #mayStart(sequence: Sequence, { started, budget, wholeOnly, aheadOf }: Admitting): boolean {
     const { slotCount, reservedSlots, prefillChunk, queue, prefixes } = this.#options;
-    const shared = slotCount - reservedSlots;
-    if (started.length >= shared && !hasLessThanItsShare(sequence, started, shared)) return false;
+    const openSlots = slotCount - reservedSlots;
+    if (started.length >= openSlots && !hasLessThanItsShare(sequence, started, openSlots))
+      return false;
     if (aheadOf && !queue.isBefore(sequence, aheadOf)) return false;
     if (!wholeOnly) return true;
     const isWhole = sequence.adapterFrom === 0 && prefixes.isOneChunk(sequence, prefillChunk);
@@ -128,13 +101,13 @@ export class SlotQueue {
 
 /** Whether a sequence's tenant stays within its share of the slots by weight, this sequence included. */
 export function hasLessThanItsShare(
-  { tenant, weight }: Shared,
-  started: readonly Shared[],
+  { tenant, weight }: Payer,
+  started: readonly Payer[],
   slotCount: number,
 ): boolean {
   const weights = new Map(started.map((one) => [one.tenant, one.weight]));
   weights.set(tenant, weight);
   const sum = [...weights.values()].reduce((all, one) => all + one, 0);
-  const own = started.filter((one) => one.tenant === tenant).length;
-  return own + 1 <= Math.max(1, (slotCount * weight) / sum);
+  const count = started.filter((one) => one.tenant === tenant).length;
+  return count + 1 <= Math.max(1, (slotCount * weight) / sum);
 }
