@@ -29,6 +29,8 @@ export interface EngineHostOptions {
   readonly limits?: NonNullable<StepLoopOptions['limits']>;
   /** How sequences draft. Default: `off`. */
   readonly drafts?: 'ngram' | 'off';
+  /** Whether each completion must depend on its request alone. Needs `drafts` to be off. Default: false. */
+  readonly isInvariant?: boolean;
 }
 
 function createNgramProposer({ promptIds, predictionIds }: GenerationRequest): NgramProposer {
@@ -52,10 +54,12 @@ export async function createEngineHost(
     maxAdapterRank = MAX_RANK,
     limits = {},
     drafts = 'off',
+    isInvariant = false,
   }: EngineHostOptions,
   log: (line: EngineLogLine) => void,
 ): Promise<StepLoopOptions> {
-  const engine = await Engine.create(engineOptions);
+  const decoding = `${drafts} ${isInvariant}`;
+  const engine = await Engine.create({ ...engineOptions, decoding });
   const adapters = new AdapterCache({
     capacityBytes: adapterCacheBytes,
     openAdapter: createAdapterLoader(engine.config, {
@@ -70,7 +74,7 @@ export async function createEngineHost(
   });
   const createProposer = drafts === 'ngram' ? createNgramProposer : undefined;
   const vocabularies = artifactDir === undefined ? {} : vocabularyUses(artifactDir, engine.info);
-  return { engine, adapters, limits, createProposer, ...vocabularies };
+  return { engine, adapters, limits, isInvariant, createProposer, ...vocabularies };
 }
 
 /**

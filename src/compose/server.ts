@@ -154,8 +154,8 @@ function startEngine(
       reservedSlots: plan.reservedSlots,
       ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
     },
-    // Runs of several tokens have not been measured on other providers.
-    drafts: config.drafts ?? (config.provider === 'cpu' ? 'ngram' : 'off'),
+    drafts: config.drafts,
+    isInvariant: config.batchInvariant === 'on',
   };
   let onFatal: (error: Error) => void = () => {};
   const fatal = new Promise<never>((_, reject) => {

@@ -48,6 +48,8 @@ export interface EngineOptions {
   readonly adapterSlotBytes?: number;
   /** Memory for the prefix cache, in bytes. Default: 0, no cache. On a device there is no prefix cache. */
   readonly prefixCacheBytes?: number;
+  /** How steps are taken, as far as it may change tokens. The fingerprint covers it. */
+  readonly decoding?: string;
   /** The scales of int8 linears, if the folder has the per-token form. Default: `blocks`. */
   readonly int8Scales?: Int8Scales;
   readonly runtime?: RuntimeOptions;
@@ -108,7 +110,7 @@ export class Engine {
       weights: model.weights,
       kv,
       int8Scales: model.weights === 'int8' && isHost ? int8Scales : null,
-      fingerprint: hash('sha256', forms).slice(0, 8),
+      fingerprint: hash('sha256', `${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);
     return new Engine({ config, info, sessions, cache, slots, runner, prefixes });

@@ -77,9 +77,13 @@ export class Prefixes {
   /** Keeps the tokens in a sequence's slot if they complete another cached block. */
   keep(sequence: Sequence): void {
     const { prefix, slot, request, generatedIds, pastLength, savedTokens } = sequence;
-    if (!prefix || slot === undefined || blocksIn(pastLength) <= blocksIn(savedTokens)) return;
-    sequence.savedTokens = pastLength;
-    const tokenIds = [...request.promptIds, ...generatedIds].slice(0, pastLength);
+    // A prompt computes the same tokens in another way than the steps that generated them.
+    const length = sequence.isInvariant
+      ? Math.min(pastLength, request.promptIds.length)
+      : pastLength;
+    if (!prefix || slot === undefined || blocksIn(length) <= blocksIn(savedTokens)) return;
+    sequence.savedTokens = length;
+    const tokenIds = [...request.promptIds, ...generatedIds].slice(0, length);
     this.#changes.push({ type: 'save', prefix, tokenIds, slot });
   }
 

@@ -49,6 +49,8 @@ interface SequenceInit {
   readonly sampler: Sampler;
   /** Computes the prompt's embedding. Absent if none is wanted. */
   readonly pooler?: Pooler | undefined;
+  /** Whether its completion must depend on its request alone. Then no step takes forced tokens, and only its prompt is cached. */
+  readonly isInvariant?: boolean;
   /** Guesses tokens. Absent if the sequence does not draft. */
   readonly drafter?: Drafter | undefined;
   /** The prompt's keys in the prefix cache. Undefined if the sequence does not use the cache or its slot was zeroed. */
@@ -207,10 +209,11 @@ export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
   });
 }
 
-function toAheadRow({ drafter, sampler, request, completionTokens }: Sequence): AheadRow {
+function toAheadRow(sequence: Sequence): AheadRow {
+  const { drafter, sampler, request, completionTokens, isInvariant } = sequence;
   const { stopTokenIds, maxTokens } = request;
   const remainingTokens = maxTokens - completionTokens;
-  return { drafter, upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
+  return { drafter, upcoming: isInvariant ? [] : sampler.upcoming, stopTokenIds, remainingTokens };
 }
 
 /** The events of a sequence's run, and how many tokens they cover. */

@@ -64,6 +64,8 @@ export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
   limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach' | 'countCachedTokens'>;
+  /** See `Sequence`. Default: false. */
+  isInvariant?: boolean;
   /** Creates the proposer of a sequence's drafts. Absent if nothing drafts. */
   createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
   /** Creates the matcher of a sequence with a constraint. Absent if constraints are not supported. */
@@ -86,6 +88,7 @@ export class StepLoop {
   readonly #leases: SequenceLeases;
   readonly #scheduler: Scheduler;
   readonly #clock: Clock;
+  readonly #isInvariant: boolean;
   readonly #create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'createBan'>;
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
@@ -94,7 +97,9 @@ export class StepLoop {
   #cancelDeadline = () => {};
   #wake: () => void = () => {};
 
-  constructor({ engine, adapters, limits = {}, clock, ...create }: StepLoopOptions) {
+  constructor({ engine, adapters, limits = {}, isInvariant = false, ...rest }: StepLoopOptions) {
+    const { clock, ...create } = rest;
+    this.#isInvariant = isInvariant;
     this.#engine = engine;
     this.#adapters = adapters;
     this.#create = create;
@@ -176,7 +181,8 @@ export class StepLoop {
       const prefix = this.#prefixOf(adapter, request);
       const tenant = { tenant: payer.id, weight: payer.weight };
       const tools = { sampler, drafter, prefix, pooler };
-      const init = { id, ...tenant, adapter: adapter?.digest, request, ...tools };
+      const isInvariant = this.#isInvariant;
+      const init = { id, ...tenant, adapter: adapter?.digest, request, isInvariant, ...tools };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);

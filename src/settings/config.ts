@@ -21,7 +21,7 @@ const schema = z.object(
 type Settings = z.infer<typeof schema>;
 /** The effective settings. `weights` defaults to the provider's first format, `kv` to the exact one. */
 export type Config = Readonly<
-  Settings & { weights: NonNullable<Settings['weights']>; kv: NonNullable<Settings['kv']> }
+  Settings & { [N in 'weights' | 'kv' | 'drafts']: NonNullable<Settings[N]> }
 >;
 /** The command line's flags, by setting. */
 export type Flags = Partial<Record<SettingName, string>>;
@@ -68,8 +68,17 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   if (kv === 'int8' && PROVIDERS[provider].memory === 'device') {
     faults.push(`${sources.get('kv')}: ${provider} keeps its cache in its own float type`);
   }
+  const { batchInvariant } = result.data ?? {};
+  if (batchInvariant === 'on' && result.data?.drafts === 'ngram') {
+    faults.push(
+      `${sources.get('drafts')}: completions with drafts depend on other requests. Use off, or leave it out`,
+    );
+  }
+  // Runs of several tokens have not been measured on other providers.
+  const canDraft = provider === 'cpu' && batchInvariant === 'off';
+  const drafts = result.data?.drafts ?? (canDraft ? 'ngram' : 'off');
   if (!result.success || faults.length > 0) throw new ConfigError([...new Set(faults)]);
-  return Object.freeze({ ...result.data, weights, kv });
+  return Object.freeze({ ...result.data, weights, kv, drafts });
 }
 
 /** Returns the settings with secrets replaced. */

@@ -177,6 +177,10 @@ export const SETTINGS = defineSettings({
     help: 'ngram guesses tokens from repeated text and checks several in one run, while at most two sequences run; off generates one token per step (default: ngram, with a GPU off)',
     schema: z.enum(['ngram', 'off'], 'must be ngram or off').optional(),
   },
+  batchInvariant: {
+    help: 'on makes each completion depend on its request alone, to the bit: there are no drafts, steps take one token, and only prompts are cached; see docs/exactness.md (default: off)',
+    schema: z.enum(['on', 'off'], 'must be on or off').default('off'),
+  },
   threads: {
     help: 'number of threads of the engine (default: one per core)',
     schema: integer(1, 1024).optional(),
