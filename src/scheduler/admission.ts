@@ -25,7 +25,7 @@ export interface AdmissionLimits {
 export const DEFAULT_ADMISSION: AdmissionLimits = { maxWaiting: 256 };
 
 /** The engine's slots. A sequence that fits into a free one does not wait. */
-export interface Slots {
+interface Slots {
   readonly slotCount: number;
   readonly maxSeqLength: number;
 }
