@@ -38,7 +38,7 @@ function compact({ kind, schema }: Extract<Constraint, { kind: 'json_schema' }>)
  */
 class Reader {
   readonly #automaton: Automaton;
-  readonly #work: Work = { places: 0 };
+  readonly #work: Work = { visits: 0 };
   #tries = 0;
 
   constructor(automaton: Automaton) {

@@ -41,16 +41,18 @@ const MAX_PROBE_WORK = 200_000;
 
 /** Reads some text that the automaton allows. Throws `GrammarError` if that takes too long. */
 function probe(automaton: Automaton): void {
-  const work = { places: 0 };
+  const work = { visits: 0 };
   let state = automaton.start;
   for (let read = 0, choices = 0; choices < PROBE_BYTES && read < MAX_PROBE_BYTES; read++) {
     const next = Array.from({ length: 256 }, (_, byte) => automaton.step(state, byte, work));
-    if (work.places > MAX_PROBE_WORK) throw new GrammarError(TOO_AMBIGUOUS);
+    if (work.visits > MAX_PROBE_WORK) throw new GrammarError(TOO_AMBIGUOUS);
     const open = [...new Set(next)].filter((found) => found !== null);
     if (open.length === 0) return;
     if (open.length > 1) choices++;
     // The state with the most positions is the most likely to explode.
-    state = open.reduce((most, other) => (other.places.length > most.places.length ? other : most));
+    state = open.reduce((most, other) =>
+      other.positions.length > most.positions.length ? other : most,
+    );
   }
 }
 

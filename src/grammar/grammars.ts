@@ -5,7 +5,7 @@ import { assert } from '../common/assert.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { CompiledConstraint } from '../contracts/generation.ts';
 import type { MatchingWork } from '../contracts/matching-work.ts';
-import { PLACE_BYTES, type State } from './automaton.ts';
+import { POSITION_BYTES, type State } from './automaton.ts';
 import { automatonOf } from './constraint.ts';
 import { ExtendedVocabulary } from './extended-vocabulary.ts';
 import { type CompiledGrammar, Matcher, requestWork } from './matcher.ts';
@@ -56,7 +56,8 @@ export class Grammars {
   readonly #allowedTokens = new LRUCache<State, TokenSet>({
     max: MAX_TOKEN_SETS,
     maxSize: MAX_TOKEN_SET_BYTES,
-    sizeCalculation: ({ byteLength }, { places }) => byteLength + PLACE_BYTES * (1 + places.length),
+    sizeCalculation: ({ byteLength }, { positions }) =>
+      byteLength + POSITION_BYTES * (1 + positions.length),
   });
   /**
    * The remaining work, by tenant and constraint. A request's choices share a constraint, and equal requests of a tenant share

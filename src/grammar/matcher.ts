@@ -52,7 +52,7 @@ export class Matcher {
   /** Shared by all sequences of a request. */
   readonly #request: MatchingWork;
   #granted = UNLIMITED;
-  readonly #work: Work = { places: 0, limit: 0 };
+  readonly #work: Work = { visits: 0, limit: 0 };
   #state: State;
   /** The bytes of accepted tokens that are not matched yet. */
   #unread: readonly number[] = [];
@@ -144,9 +144,9 @@ export class Matcher {
   }
 
   #account(): void {
-    this.#granted.left -= this.#work.places;
-    this.#request.left -= this.#work.places;
-    this.#work.places = 0;
+    this.#granted.left -= this.#work.visits;
+    this.#request.left -= this.#work.visits;
+    this.#work.visits = 0;
   }
 
   *#read(): Search<void> {
@@ -186,7 +186,7 @@ export class Matcher {
     const { automaton, vocabulary, encode } = this.#grammar;
     const text = yield* this.#forcedText();
     yield* pause(this.#work);
-    this.#work.places += ENCODE_WORK * text.length;
+    this.#work.visits += ENCODE_WORK * text.length;
     const ids = [...encode(text)];
     const states = yield* this.#statesAfter(ids);
     if (!states) return NOT_FORCED; // the tokenizer does not produce this text inside a completion
@@ -233,6 +233,6 @@ function tooAmbiguous(): ServeError {
   return new ServeError('invalid_request', message);
 }
 
-function isComplete({ canEnd, places }: State): boolean {
-  return canEnd && places.length === 0;
+function isComplete({ canEnd, positions }: State): boolean {
+  return canEnd && positions.length === 0;
 }

@@ -1,7 +1,7 @@
 // Turns a grammar into a network of nodes. An edge consumes a byte, is empty, or calls a rule and returns. Nodes that cannot
 // reach the end of a finite text are removed, so every match that has started can be completed.
+import { buildSearch, searchStep } from '../common/text-search.ts';
 import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
-import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 /** Consumes a byte in [first, last]. */
@@ -85,18 +85,10 @@ class NetworkBuilder {
   #emit(pattern: TextPattern, from: number, to: number): void {
     switch (pattern.kind) {
       case 'text':
-        this.#chain(
-          [...Buffer.from(pattern.text)].map((byte) => [byte, byte]),
-          from,
-          to,
-        );
+        this.#bytes([...Buffer.from(pattern.text)], from, to);
         return;
       case 'token':
-        this.#chain(
-          controlTokenBytes(pattern.id).map((byte) => [byte, byte]),
-          from,
-          to,
-        );
+        this.#bytes(controlTokenBytes(pattern.id), from, to);
         return;
       case 'chars':
         for (const range of pattern.ranges) {
@@ -107,14 +99,7 @@ class NetworkBuilder {
         this.#sequence(pattern.items, from, to);
         return;
       case 'choice':
-        this.#texts(
-          pattern.options.flatMap((option) => (option.kind === 'text' ? option.text : [])),
-          from,
-          to,
-        );
-        for (const option of pattern.options) {
-          if (option.kind !== 'text') this.#emit(option, from, to);
-        }
+        this.#options(pattern.options, from, to);
         return;
       case 'repeat':
         this.#repeat(pattern, from, to);
@@ -128,7 +113,7 @@ class NetworkBuilder {
         this.#search(
           pattern.exits.map(({ text }) => text),
           from,
-          (node, found) => this.#emit(pattern.exits[found]!.next, node, to),
+          (node, match) => this.#emit(pattern.exits[match]!.next, node, to),
         );
         return;
       case 'without':
@@ -137,6 +122,11 @@ class NetworkBuilder {
         }
         return;
     }
+  }
+
+  #bytes(bytes: readonly number[], from: number, to: number): void {
+    const ranges = bytes.map((byte) => [byte, byte] as const);
+    this.#chain(ranges, from, to);
   }
 
   #chain(bytes: readonly (readonly [number, number])[], from: number, to: number): void {
@@ -150,28 +140,22 @@ class NetworkBuilder {
   }
 
   /** Texts with a common prefix share nodes, because an enum may contain thousands of texts. */
-  #texts(texts: readonly string[], from: number, to: number): void {
-    const known = new Map<number, Map<number, number>>([[from, new Map()]]);
-    for (const text of texts) {
-      const bytes = Buffer.from(text);
+  #options(options: readonly TextPattern[], from: number, to: number): void {
+    const children = new Map<number, number>(); // node · 256 + byte → node
+    for (const option of options) {
+      if (option.kind !== 'text') continue;
+      const bytes = [...Buffer.from(option.text)];
       let at = from;
-      for (const byte of bytes.subarray(0, -1)) {
-        const next = known.get(at)!;
-        let node = next.get(byte);
-        if (node === undefined) {
-          node = this.#node();
-          next.set(byte, node);
-          known.set(node, new Map());
-          this.#nodes[at]!.bytes.push({ first: byte, last: byte, to: node });
-        }
+      for (const byte of bytes.slice(0, -1)) {
+        const key = at * 256 + byte;
+        const node = children.get(key) ?? this.#node();
+        if (!children.has(key)) this.#bytes([byte], at, node);
+        children.set(key, node);
         at = node;
       }
-      this.#chain(
-        [...bytes.subarray(-1)].map((byte) => [byte, byte]),
-        at,
-        to,
-      );
+      this.#bytes(bytes.slice(-1), at, to);
     }
+    for (const option of options) if (option.kind !== 'text') this.#emit(option, from, to);
   }
 
   #sequence(items: readonly TextPattern[], from: number, to: number): void {
@@ -211,27 +195,26 @@ class NetworkBuilder {
   }
 
   /**
-   * Adds a search for texts inside any text. `onFound` continues at the node after a text. Returns the nodes before a match.
+   * Adds a search for texts inside any text. `onMatch` continues at the node after a text. Returns the nodes before a match.
    */
-  #search(texts: readonly string[], from: number, onFound: (node: number, found: number) => void) {
-    const places = buildSearch(texts.map((text) => Buffer.from(text)));
-    const nodeOf = new Map(places.map((place) => [place, this.#node()]));
-    const [root] = places as [SearchPlace];
-    this.#nodes[from]!.skips.push(nodeOf.get(root)!);
+  #search(texts: readonly string[], from: number, onMatch: (node: number, match: number) => void) {
+    const positions = buildSearch(texts.map((text) => Buffer.from(text)));
+    const nodeOf = new Map(positions.map((position) => [position, this.#node()]));
+    this.#nodes[from]!.skips.push(nodeOf.get(positions[0])!);
     const open: number[] = [];
-    for (const [place, at] of nodeOf) {
-      if (place.found !== undefined) continue;
+    for (const [position, at] of nodeOf) {
+      if (position.match !== undefined) continue;
       open.push(at);
       const { bytes } = this.#nodes[at]!;
       for (let byte = 0; byte <= LAST_TEXT_BYTE; byte++) {
-        const to = nodeOf.get(searchStep(root, place, byte))!;
+        const to = nodeOf.get(searchStep(positions[0], position, byte))!;
         const last = bytes.at(-1);
         if (last?.to === to && last.last === byte - 1)
           bytes[bytes.length - 1] = { ...last, last: byte };
         else bytes.push({ first: byte, last: byte, to });
       }
     }
-    for (const [{ found }, node] of nodeOf) if (found !== undefined) onFound(node, found);
+    for (const [{ match }, node] of nodeOf) if (match !== undefined) onMatch(node, match);
     return open;
   }
 }
