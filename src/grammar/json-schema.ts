@@ -4,6 +4,7 @@
 
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
+import { findCycle } from './network.ts';
 import { mapPattern, objectPattern } from './object-pattern.ts';
 import {
   checkKeywords,
@@ -320,25 +321,8 @@ class SchemaConverter {
 
   /** A rule that starts with itself matches nothing. */
   #refuseCycles(): void {
-    const done = new Set<PatternRule>();
-    for (const first of this.#begins.keys()) {
-      const way = new Set<PatternRule>();
-      const open = [{ rule: first, path: '', isLeft: false }];
-      for (let next = open.pop(); next; next = open.pop()) {
-        const { rule, path, isLeft } = next;
-        if (isLeft) {
-          way.delete(rule);
-          done.add(rule);
-        } else if (way.has(rule)) {
-          throw new GrammarError('refers to itself, with nothing in between', path);
-        } else if (!done.has(rule)) {
-          way.add(rule);
-          open.push(
-            { ...next, isLeft: true },
-            ...this.#begins.get(rule)!.map((begin) => ({ ...begin, isLeft: false })),
-          );
-        }
-      }
-    }
+    const beginsOf = (rule: PatternRule) => this.#begins.get(rule)!;
+    const cycle = findCycle(this.#begins.keys(), beginsOf, ({ rule }) => rule);
+    if (cycle) throw new GrammarError('refers to itself, with nothing in between', cycle.path);
   }
 }

@@ -263,25 +263,36 @@ function backwardEdges({ nodes, rules }: Network) {
 /** A rule that can start with itself would be expanded forever. */
 function refuseLeftRecursion(network: Network): void {
   const canBeEmpty = findEmptyRules(network);
-  const begins = network.rules.map((_, rule) => firstCalls(network, rule, canBeEmpty));
-  const done = new Uint8Array(begins.length); // 1: on the current path, 2: free of cycles
-  for (let first = 0; first < begins.length; first++) {
-    const way: { rule: number; calls: Iterator<number> }[] = [];
-    const enter = (rule: number) => {
-      done[rule] = 1;
-      way.push({ rule, calls: begins[rule]!.values() });
+  const firstCallsOf = (rule: number) => firstCalls(network, rule, canBeEmpty);
+  if (findCycle(network.rules.keys(), firstCallsOf, (rule) => rule) !== undefined)
+    throw new GrammarError('a rule begins with itself (left recursion)');
+}
+
+/** Returns an edge that closes a cycle; undefined if there is no cycle. Paths may be longer than the stack is deep. */
+export function findCycle<Node, Edge>(
+  nodes: Iterable<Node>,
+  edgesOf: (node: Node) => Iterable<Edge>,
+  targetOf: (edge: Edge) => Node,
+): Edge | undefined {
+  const isOnPath = new Map<Node, boolean>(); // of the nodes that were entered
+  for (const first of nodes) {
+    const path: { node: Node; edges: Iterator<Edge> }[] = [];
+    const enter = (node: Node) => {
+      if (isOnPath.has(node)) return;
+      isOnPath.set(node, true);
+      path.push({ node, edges: edgesOf(node)[Symbol.iterator]() });
     };
-    if (done[first] === 0) enter(first);
-    for (let last = way.at(-1); last; last = way.at(-1)) {
-      const next = last.calls.next();
+    enter(first);
+    for (let last = path.at(-1); last; last = path.at(-1)) {
+      const next = last.edges.next();
       if (next.done) {
-        done[last.rule] = 2;
-        way.pop();
-      } else if (done[next.value] === 1) {
-        throw new GrammarError('a rule begins with itself (left recursion)');
-      } else if (done[next.value] === 0) enter(next.value);
+        isOnPath.set(last.node, false);
+        path.pop();
+      } else if (isOnPath.get(targetOf(next.value))) return next.value;
+      else enter(targetOf(next.value));
     }
   }
+  return undefined;
 }
 
 function findEmptyRules(network: Network): Uint8Array {
