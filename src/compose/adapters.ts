@@ -182,13 +182,9 @@ export class PublishedAdapters {
 
   /** Checks the adapter as a server does before it loads it. Returns the base's digest. */
   async #checkOnBase(files: AdapterFiles, base: string): Promise<string> {
-    const artifact = readArtifact(await findBase(base, this.#context));
-    try {
-      await parseAdapter(files, artifact.config, adaptedBaseOf(artifact));
-      return artifact.info.digest;
-    } finally {
-      artifact.tensors.close();
-    }
+    using artifact = readArtifact(await findBase(base, this.#context));
+    await parseAdapter(files, artifact.config, adaptedBaseOf(artifact));
+    return artifact.info.digest;
   }
 
   /**

@@ -20,15 +20,13 @@ export function createJobCheck(dir: string): JobsSide['checkSettings'] {
       ...(validation !== undefined && { validation }),
       ...(initAdapter && { initAdapter: initAdapter.name }),
     };
-    const artifact = readArtifact(dir);
+    using artifact = readArtifact(dir);
     try {
       await checkAdapter(parseJob(toTrainerJob(request, inputs)), artifact.config);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const { message, param } = toFault(withNames(error, apiPathOf));
       throw new ServeError('invalid_request', message, param === null ? {} : { param });
-    } finally {
-      artifact.tensors.close();
     }
   };
 }

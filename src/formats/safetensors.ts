@@ -2,9 +2,9 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../common/assert.ts';
-import { FileError } from '../common/errors.ts';
 import { openRegular, readAt } from '../common/regular-file.ts';
 import {
+  createTensorSource,
   DTYPE_BYTES,
   elementCount,
   type Tensor,
@@ -20,6 +20,7 @@ import {
   type SafetensorsHeader,
   type SafetensorsLimits,
   serializeHeader,
+  type TensorExtent,
 } from './safetensors-header.ts';
 
 export { ADAPTER_LIMITS, BASE_LIMITS, type SafetensorsLimits } from './safetensors-header.ts';
@@ -63,17 +64,10 @@ export function openSafetensors(
     throw error;
   }
   const { tensors, metadata } = header;
-  return {
-    infos: tensors,
-    metadata,
-    read(name) {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new FileError(name, 'is not in the file');
-      const { dtype, shape, begin, byteLength } = tensor;
-      return { dtype, shape, data: readAt(file, begin, byteLength) };
-    },
-    close: () => closeSync(file),
+  const read = (_: string, { dtype, shape, begin, byteLength }: TensorExtent): Tensor => {
+    return { dtype, shape, data: readAt(file, begin, byteLength) };
   };
+  return { ...createTensorSource(tensors, read, () => closeSync(file)), metadata };
 }
 
 /** Tensors to write. */
@@ -129,13 +123,5 @@ export function serializeSafetensors(
 
 /** Returns a source of tensors in memory. */
 export function memorySource(tensors: ReadonlyMap<string, Tensor>): TensorSource {
-  return {
-    infos: tensors,
-    read(name) {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new FileError(name, 'does not exist');
-      return tensor;
-    },
-    close() {},
-  };
+  return createTensorSource(tensors, (_, tensor) => tensor);
 }

@@ -50,8 +50,8 @@ export interface ArtifactDescription {
 }
 
 /** An open artifact. */
-export interface Artifact extends ArtifactDescription {
-  /** The caller closes it. */
+export interface Artifact extends ArtifactDescription, Disposable {
+  /** The caller closes them, or disposes of the artifact. */
   readonly tensors: TensorSource;
 }
 
@@ -80,7 +80,7 @@ export function readArtifact(dir: string): Artifact {
   try {
     const config = parseDecoderConfig(configJson);
     checkTensors(tensors, config);
-    return { dir, info, configJson, config, tensors };
+    return { dir, info, configJson, config, tensors, [Symbol.dispose]: tensors.close };
   } catch (error) {
     tensors.close();
     throw error;
@@ -137,13 +137,10 @@ export async function verifyArtifact(dir: string, signal?: AbortSignal): Promise
   const { digest, source } = readArtifactInfo(dir);
   const { tensors, files, configText } = openFolder(dir);
   const found = new ArtifactDigest();
-  try {
-    for (const name of tensors.infos.keys()) {
-      found.addTensor(name, tensors.read(name));
-      await setImmediate(undefined, { signal });
-    }
-  } finally {
-    tensors.close();
+  using _open = tensors;
+  for (const name of tensors.infos.keys()) {
+    found.addTensor(name, tensors.read(name));
+    await setImmediate(undefined, { signal });
   }
   found.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
   for (const [name, bytes] of files)

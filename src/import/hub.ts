@@ -191,25 +191,21 @@ async function transfer(
   const timer = setTimeout(() => stall.abort(), STALL_TIMEOUT_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, stall.signal]) : stall.signal;
   try {
-    const found = await downloadFile({
+    const blob = await downloadFile({
       ...access,
       path: file,
       revision: commit,
       fetch: withSignal(signal),
     });
-    if (!found) fail(id, `has no ${file}`);
-    const rest = start > 0 ? found.slice(start) : found;
+    if (!blob) fail(id, `has no ${file}`);
+    const rest = start > 0 ? blob.slice(start) : blob;
     const body = Readable.fromWeb(rest.stream() as Parameters<typeof Readable.fromWeb>[0]);
     // Each chunk is written before the next one is read. A pipeline would drop buffered data when the download breaks off.
-    const written = await open(partial, start > 0 ? 'a' : 'w');
-    try {
-      for await (const chunk of body as AsyncIterable<Uint8Array>) {
-        timer.refresh();
-        onBytes(chunk.length);
-        await written.writeFile(chunk);
-      }
-    } finally {
-      await written.close();
+    await using target = await open(partial, start > 0 ? 'a' : 'w');
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+      timer.refresh();
+      onBytes(chunk.length);
+      await target.writeFile(chunk);
     }
   } finally {
     clearTimeout(timer);

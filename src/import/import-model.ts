@@ -42,11 +42,8 @@ export async function importModel(
     onBytes: (done, total) => onProgress?.({ phase: 'download', done, total }),
   });
   const settings = { quantization, doubleQuantization, onProgress, signal };
-  try {
-    return await writeArtifact(checkpoint, outDir, { ...settings, source: label, name });
-  } finally {
-    checkpoint.tensors.close();
-  }
+  using _open = checkpoint.tensors;
+  return await writeArtifact(checkpoint, outDir, { ...settings, source: label, name });
 }
 
 interface Source {

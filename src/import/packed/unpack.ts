@@ -3,7 +3,12 @@
 import { z } from 'zod';
 import { FileError } from '../../common/errors.ts';
 import { parseFileValue } from '../../common/schema-errors.ts';
-import { fromFloat32, type TensorInfo, type TensorSource } from '../../common/tensor.ts';
+import {
+  createTensorSource,
+  fromFloat32,
+  type TensorInfo,
+  type TensorSource,
+} from '../../common/tensor.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import {
   expectInfo,
@@ -151,16 +156,12 @@ function unpackedSource(
   }
   if (packed.size === 0) return undefined;
   for (const name of source.infos.keys()) if (ACTIVATION_SCALES.test(name)) infos.delete(name);
-  return {
-    infos,
-    read(name) {
-      const found = packed.get(name);
-      if (!found) return source.read(name);
-      const { module, form } = found;
-      return fromFloat32(form.read(source, module), infos.get(name)!.shape, 'F32');
-    },
-    close: () => source.close(),
+  const read = (name: string, { shape }: TensorInfo) => {
+    const linear = packed.get(name);
+    if (!linear) return source.read(name);
+    return fromFloat32(linear.form.read(source, linear.module), shape, 'F32');
   };
+  return createTensorSource(infos, read, () => source.close());
 }
 
 function scaledForms(size: ScaleBlock | undefined): PackedForm[] {
