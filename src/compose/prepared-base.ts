@@ -38,7 +38,7 @@ export async function prepareBase(
   const artifactDir = await findBase(config.model, context);
   const artifact = describeBase(artifactDir);
   const limit = memoryLimit();
-  const wanted = planMemory(artifact.config, config, limit);
+  const requestedPlan = planMemory(artifact.config, config, limit);
   const weights = new ServingWeights({
     artifactDir,
     digest: artifact.info.digest,
@@ -47,7 +47,7 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (wanted.perTokenFormFrom === undefined) return undefined;
+      if (requestedPlan.perTokenFormFrom === undefined) return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
@@ -63,7 +63,7 @@ export async function prepareBase(
   const { int8Scales = 'blocks' } = config;
   if (
     int8Scales !== 'blocks' &&
-    wanted.perTokenFormFrom !== undefined &&
+    requestedPlan.perTokenFormFrom !== undefined &&
     !hasPerTokenForm(weights.dir)
   ) {
     throw new ConfigError([
@@ -76,7 +76,8 @@ export async function prepareBase(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
     );
   // A cache of floats takes more memory, so the memory has to be planned again.
-  const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
+  const plan =
+    kv === config.kv ? requestedPlan : planMemory(artifact.config, { ...config, kv }, limit);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }

@@ -53,8 +53,8 @@ export async function openServingJobs(
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
   const { maxJobs: maxActive, training: maxTraining } = config;
   const owner = createOwner(randomUUID());
-  const own = { owner, isGone: isOwnerGone, log };
-  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), own);
+  const processOptions = { owner, isGone: isOwnerGone, log };
+  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), processOptions);
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,

@@ -250,8 +250,8 @@ class TrainerProgram {
     if (adapter.includes(path.sep) || existsSync(path.join(adapter, CONFIG_FILE))) {
       const directory = path.resolve(adapter);
       const files = await readAdapterFiles(directory);
-      const own = await readFolderRequestDefaults(directory);
-      const defaults = await readAnswerDefaults(own, responseFormatFile);
+      const ownDefaults = await readFolderRequestDefaults(directory);
+      const defaults = await readAnswerDefaults(ownDefaults, responseFormatFile);
       const addedTokens = await readAddedTokens(directory);
       return { label: adapter, files, baseDigest: undefined, addedTokens, ...defaults };
     }

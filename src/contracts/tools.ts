@@ -173,9 +173,9 @@ export interface CallMessage {
 
 /** Returns the index of the first message that answers a call which no earlier message made, or -1. */
 export function findOrphan(messages: readonly CallMessage[]): number {
-  const made = new Set<string>();
+  const callIds = new Set<string>();
   return messages.findIndex(({ toolCalls = [], toolCallId }) => {
-    for (const { id } of toolCalls) made.add(id);
-    return toolCallId !== undefined && !made.has(toolCallId);
+    for (const { id } of toolCalls) callIds.add(id);
+    return toolCallId !== undefined && !callIds.has(toolCallId);
   });
 }

@@ -114,8 +114,8 @@ export class Automaton {
 
   /** Returns the state after another byte, or null if the byte may not follow. Throws `GrammarError` if it is too ambiguous. */
   step(state: State, byte: number, work: Work): State | null {
-    const known = this.known(state, byte);
-    return known === undefined ? this.#compute(state, byte, work) : known;
+    const next = this.known(state, byte);
+    return next === undefined ? this.#compute(state, byte, work) : next;
   }
 
   /** Finds the state after several bytes, or null if they may not follow. Throws `GrammarError` if it is too ambiguous. */
@@ -130,18 +130,18 @@ export class Automaton {
   }
 
   #compute(state: State, byte: number, work: Work): State | null {
-    const moved: Position[] = [];
-    let tried = 0;
+    const targets: Position[] = [];
+    let edges = 0;
     for (const { node, stack } of state.positions) {
       const { bytes } = this.#network.nodes[node]!;
-      tried += bytes.length;
+      edges += bytes.length;
       for (const { first, last, to } of bytes) {
-        if (byte >= first && byte <= last) moved.push({ node: to, stack });
+        if (byte >= first && byte <= last) targets.push({ node: to, stack });
       }
     }
-    if (tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
-    work.visits += state.positions.length + tried / EDGES_PER_VISIT;
-    const next = moved.length === 0 ? null : this.#close(moved, work);
+    if (edges > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+    work.visits += state.positions.length + edges / EDGES_PER_VISIT;
+    const next = targets.length === 0 ? null : this.#close(targets, work);
     state.next[this.#classOf[byte]!] = next;
     this.#linked.add(state);
     return next;
@@ -151,19 +151,19 @@ export class Automaton {
   #close(positions: readonly Position[], work: Work): State {
     const { nodes, rules } = this.#network;
     const open = [...positions];
-    const seen = new Set<number>();
-    const kept = new Map<number, Position>();
+    const visited = new Set<number>();
+    const byKey = new Map<number, Position>();
     let canEnd = false;
-    let tried = 0;
+    let edges = 0;
     for (let position = open.pop(); position; position = open.pop()) {
       const { node, stack } = position;
       const key = (stack?.id ?? 0) * nodes.length + node;
-      if (seen.has(key)) continue;
-      seen.add(key);
+      if (visited.has(key)) continue;
+      visited.add(key);
       const { bytes, skips, calls } = nodes[node]!;
-      tried += skips.length + calls.length;
-      if (seen.size > MAX_POSITIONS || tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
-      if (bytes.length > 0) kept.set(key, position);
+      edges += skips.length + calls.length;
+      if (visited.size > MAX_POSITIONS || edges > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+      if (bytes.length > 0) byKey.set(key, position);
       for (const to of skips) open.push({ node: to, stack });
       for (const { rule, to } of calls) {
         open.push({
@@ -175,8 +175,8 @@ export class Automaton {
       if (stack) open.push({ node: stack.node, stack: stack.rest });
       else canEnd = true;
     }
-    work.visits += seen.size + tried / EDGES_PER_VISIT;
-    return this.#intern(kept, canEnd);
+    work.visits += visited.size + edges / EDGES_PER_VISIT;
+    return this.#intern(byKey, canEnd);
   }
 
   #intern(kept: ReadonlyMap<number, Position>, canEnd: boolean): State {

@@ -123,8 +123,8 @@ function tagsPattern({
     return isRequired ? some : optional(some);
   }
   const exits = triggers.map((trigger) => {
-    const begun = tags.filter(({ begin }) => begin.startsWith(trigger));
-    const options = begun.map((tag) => {
+    const triggered = tags.filter(({ begin }) => begin.startsWith(trigger));
+    const options = triggered.map((tag) => {
       return sequence(text(tag.begin.slice(trigger.length)), contentPattern(tag));
     });
     return { text: trigger, next: choice(...options) };

@@ -162,8 +162,8 @@ class EbnfParser {
   }
 
   #entry(name: string, line: number) {
-    const known = this.#rules.get(name);
-    if (known) return known;
+    const existing = this.#rules.get(name);
+    if (existing) return existing;
     const entry = { rule: { body: EMPTY }, isDefined: false, line };
     this.#rules.set(name, entry);
     return entry;

@@ -55,16 +55,16 @@ const FORMATS: Readonly<Record<string, string>> = {
 /** The supported values of `format`. */
 export const FORMAT_NAMES = Object.keys(FORMATS);
 
-const parsed = new Map<string, TextPattern>();
+const patterns = new Map<string, TextPattern>();
 
 /** Returns the pattern of a JSON string with this format. Undefined for an unknown format. */
 export function stringOfFormat(format: string): TextPattern | undefined {
-  const known = parsed.get(format);
+  const known = patterns.get(format);
   const source = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
   if (known || source === undefined) return known;
   const inner = parseRegex(source, { toPattern: insideString });
   const pattern = shared(sequence(text('"'), inner, text('"')));
-  parsed.set(format, pattern);
+  patterns.set(format, pattern);
   return pattern;
 }
 

@@ -51,7 +51,7 @@ interface GrammarText {
 /** Creates the matchers of sequences. */
 export class Grammars {
   readonly #base: GrammarText;
-  readonly #languages = new LRUCache<string, GrammarText>({ max: MAX_GRAMMAR_TEXTS });
+  readonly #texts = new LRUCache<string, GrammarText>({ max: MAX_GRAMMAR_TEXTS });
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({
     max: MAX_TOKEN_SETS,
@@ -77,9 +77,9 @@ export class Grammars {
 
   /** Returns a matcher for the tokens of the base or of an adapter. `tenant`: whose requests share its work. Absent: none do. */
   createMatcher(constraint: CompiledConstraint, added?: AddedTokens, tenant?: string): Matcher {
-    const language = this.#languageOf(added);
-    const key = language.key + constraint.digest;
-    const grammar = this.#compiled.get(key) ?? this.#compile(constraint, language);
+    const text = this.#textOf(added);
+    const key = text.key + constraint.digest;
+    const grammar = this.#compiled.get(key) ?? this.#compile(constraint, text);
     this.#compiled.set(key, grammar);
     return new Matcher(
       grammar,
@@ -89,32 +89,32 @@ export class Grammars {
 
   /** Returns a ban on these words for one sequence. Each word contains a character other than a space. */
   createBan(words: readonly string[], added?: AddedTokens): BannedWords {
-    const { key, vocabulary } = this.#languageOf(added);
+    const { key, vocabulary } = this.#textOf(added);
     const id = key + createHash('sha256').update(JSON.stringify(words)).digest('hex');
-    const known = this.#bans.get(id);
-    const ban = known ?? new WordBan(words, vocabulary, this.#forbidden);
+    const cached = this.#bans.get(id);
+    const ban = cached ?? new WordBan(words, vocabulary, this.#forbidden);
     const size = words.reduce((sum, { length }) => sum + length, 0);
-    if (!known) this.#bans.set(id, ban, { size });
+    if (!cached) this.#bans.set(id, ban, { size });
     return new BannedWords(ban);
   }
 
-  #languageOf(added: AddedTokens | undefined): GrammarText {
+  #textOf(added: AddedTokens | undefined): GrammarText {
     if (!added) return this.#base;
     const key = createHash('sha256').update(JSON.stringify(added)).digest('hex');
-    const known = this.#languages.get(key);
-    if (known) return known;
+    const cached = this.#texts.get(key);
+    if (cached) return cached;
     const tokenizer = this.#base.tokenizer.extended?.(added);
     assert(tokenizer, 'the tokenizer of a model can be extended');
     const vocabulary = new ExtendedVocabulary(this.#base.vocabulary, tokenizer, added);
-    const language = { key, tokenizer, vocabulary };
-    this.#languages.set(key, language);
-    return language;
+    const text = { key, tokenizer, vocabulary };
+    this.#texts.set(key, text);
+    return text;
   }
 
   #workOf(request: string): MatchingWork {
-    const known = this.#requests.get(request) ?? requestWork();
-    this.#requests.set(request, known);
-    return known;
+    const work = this.#requests.get(request) ?? requestWork();
+    this.#requests.set(request, work);
+    return work;
   }
 
   #compile(

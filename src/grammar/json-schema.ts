@@ -98,10 +98,10 @@ class SchemaConverter {
     [schema, position]: [Schema, Position],
     convert: (rule: PatternRule) => TextPattern,
   ): TextPattern {
-    const known = rules.get(schema);
-    const rule = known ?? { body: EMPTY };
+    const existing = rules.get(schema);
+    const rule = existing ?? { body: EMPTY };
     if (position.rule) this.#begins.get(position.rule)!.push({ rule, path: position.path });
-    if (!known) {
+    if (!existing) {
       rules.set(schema, rule);
       this.#begins.set(rule, []);
       this.#open.push(() => {

@@ -11,12 +11,12 @@ const SPACED: ReadonlyMap<TextPattern, TextPattern> = new Map([
 /** Returns the pattern with a space after each comma and colon between tokens. */
 export function withSpaces(pattern: TextPattern): TextPattern {
   const rules = new Map<PatternRule, PatternRule>();
-  const known = new Map<TextPattern, TextPattern>(SPACED);
+  const spacedOf = new Map<TextPattern, TextPattern>(SPACED);
   const open: PatternRule[] = []; // a chain of rules may be longer than the stack is deep
   const rewrite = (from: TextPattern): TextPattern => {
-    const made = known.get(from) ?? rewriteParts(from);
-    known.set(from, made);
-    return made;
+    const spaced = spacedOf.get(from) ?? rewriteParts(from);
+    spacedOf.set(from, spaced);
+    return spaced;
   };
   const rewriteParts = (from: TextPattern): TextPattern => {
     switch (from.kind) {

@@ -73,8 +73,8 @@ class NetworkBuilder {
   }
 
   #rule(key: PatternRule | TextPattern, pattern: TextPattern): number {
-    const known = this.#known.get(key);
-    if (known !== undefined) return known;
+    const existing = this.#known.get(key);
+    if (existing !== undefined) return existing;
     const rule = { start: this.#node(), end: this.#node() };
     this.#open.push({ pattern, rule });
     const index = this.#rules.push(rule) - 1;

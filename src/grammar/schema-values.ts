@@ -37,17 +37,17 @@ export function literals(schema: Schema, path: string): TextPattern {
   const values = 'const' in schema ? [schema['const']] : (schema['enum'] as unknown[]);
   const types = schema['type'] === undefined ? undefined : typesOf(schema);
   const enumerated = schema['enum'] as unknown[] | undefined;
-  const listed = enumerated && new Set(enumerated.map((value) => JSON.stringify(value)));
+  const enumTexts = enumerated && new Set(enumerated.map((value) => JSON.stringify(value)));
   const checks = enforcedKeywords(schema).filter((name) => !HANDLED.has(name));
-  const kept = values.filter(
+  const allowed = values.filter(
     (value) =>
       (!types || types.some((type) => isOfType(value, type))) &&
-      (!listed || listed.has(JSON.stringify(value))) &&
+      (!enumTexts || enumTexts.has(JSON.stringify(value))) &&
       checks.every((name) => satisfies(value, name, { schema, path: `${path}/${keyword}` })),
   );
-  if (kept.length === 0)
+  if (allowed.length === 0)
     throw new ContradictionError('no value of it is allowed', `${path}/${keyword}`);
-  return choice(...kept.map((value) => text(JSON.stringify(value))));
+  return choice(...allowed.map((value) => text(JSON.stringify(value))));
 }
 
 const HANDLED: ReadonlySet<string> = new Set(['const', 'enum', 'type']);
@@ -88,10 +88,10 @@ function isOfType(value: unknown, type: JsonType): boolean {
 export function stringPattern(schema: Schema, path: string): TextPattern {
   const { min, max } = counts(schema, 'minLength', 'maxLength', path);
   const isBounded = min > 0 || max < Number.POSITIVE_INFINITY;
-  const given = ['pattern', 'format'].filter((name) => schema[name] !== undefined);
-  if (given.length + Number(isBounded) > 1) {
-    const other = given.length > 1 ? 'format' : 'minLength or maxLength';
-    throw new GrammarError(`cannot be combined with ${other}`, `${path}/${given[0]}`);
+  const keywords = ['pattern', 'format'].filter((name) => schema[name] !== undefined);
+  if (keywords.length + Number(isBounded) > 1) {
+    const other = keywords.length > 1 ? 'format' : 'minLength or maxLength';
+    throw new GrammarError(`cannot be combined with ${other}`, `${path}/${keywords[0]}`);
   }
   if (schema['pattern'] !== undefined) {
     const inner = located(`${path}/pattern`, () =>

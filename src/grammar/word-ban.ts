@@ -60,8 +60,8 @@ export class WordBan implements TokenReader<BanState> {
   forbidden(state: BanState): ReadonlySet<number> {
     this.#atStart ??= this.#difference(new Set(), [this.start, ANY_TEXT]);
     if (state === this.start) return this.#atStart;
-    const known = this.#cache.get(state);
-    if (known) return known;
+    const cached = this.#cache.get(state);
+    if (cached) return cached;
     // Most tokens lead to the same state from here as from the start. Only the others are read.
     const tokens = this.#difference(this.#atStart, [state, this.start]);
     this.#cache.set(state, tokens);
@@ -117,8 +117,8 @@ export class WordBan implements TokenReader<BanState> {
   #intern(state: Omit<BanState, 'next'>): BanState {
     const { position, partial, isWord, isOpen } = state;
     const key = [this.#positionIds.get(position), isWord, isOpen, ...partial].join();
-    const known = this.#states.get(key);
-    if (known) return known;
+    const existing = this.#states.get(key);
+    if (existing) return existing;
     if (this.#states.size >= MAX_STATES) this.#forget();
     const created = { ...state, next: [] };
     this.#states.set(key, created);

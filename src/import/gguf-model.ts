@@ -89,13 +89,15 @@ function describe(file: GgufFile): Source {
   const name = String(file.metadata['general.architecture']);
   const architecture = Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined;
   if (!architecture) {
-    const known = Object.keys(ARCHITECTURES).join(', ');
-    const reason = `"${name}" is not supported (supported: ${known})`;
+    const names = Object.keys(ARCHITECTURES).join(', ');
+    const reason = `"${name}" is not supported (supported: ${names})`;
     throw new FileError('general.architecture', reason);
   }
   const prefix = `${name}.`;
-  const own = Object.entries(file.metadata).filter(([key]) => key.startsWith(prefix));
-  const values = Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value]));
+  const entries = Object.entries(file.metadata).filter(([key]) => key.startsWith(prefix));
+  const values = Object.fromEntries(
+    entries.map(([key, value]) => [key.slice(prefix.length), value]),
+  );
   const parsed = architectureSchema.safeParse(values);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;

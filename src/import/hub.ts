@@ -121,19 +121,19 @@ async function fetchFiles(download: Download): Promise<string> {
   await makeFolder(snapshot);
   await makeFolder(path.join(repoDir, 'blobs'));
 
-  const wanted = [CONFIG_FILE, ...COMPANION_FILES].filter((name) => entries.has(name));
+  const names = [CONFIG_FILE, ...COMPANION_FILES].filter((name) => entries.has(name));
   if (entries.has(WEIGHTS_FILE)) {
-    wanted.push(WEIGHTS_FILE);
+    names.push(WEIGHTS_FILE);
   } else if (entries.has(INDEX_FILE)) {
     await fetchFile(download, entries.get(INDEX_FILE)!, () => {});
-    wanted.push(...shardNames(readJson(snapshot, INDEX_FILE)));
+    names.push(...shardNames(readJson(snapshot, INDEX_FILE)));
   } else {
     throw new FileError(
       id,
       `has neither ${WEIGHTS_FILE} nor its index. Only models in safetensors format can be imported.`,
     );
   }
-  const files = wanted.map((name) => entries.get(name) ?? fail(id, `has no ${name}`));
+  const files = names.map((name) => entries.get(name) ?? fail(id, `has no ${name}`));
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   for (const file of files) {
