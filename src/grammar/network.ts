@@ -54,14 +54,17 @@ export function buildNetwork(pattern: TextPattern): Network {
 class NetworkBuilder {
   readonly #nodes: NetworkNode[] = [];
   readonly #rules: NetworkRule[] = [];
-  /** The nodes of rules and of repeated patterns. */
-  readonly #known = new Map<PatternRule | TextPattern, number>();
+  /** The nodes of rules and of repeated patterns, outside and inside of `spaced` patterns. */
+  readonly #ruleOf = [false, true].map(() => new Map<PatternRule | TextPattern, number>());
   /** Rules whose edges are not built yet. */
-  readonly #open: { pattern: TextPattern; rule: NetworkRule }[] = [];
+  readonly #open: { pattern: TextPattern; rule: NetworkRule; isSpaced: boolean }[] = [];
+  /** Whether the pattern that is being built is inside of a `spaced` one. */
+  #isSpaced = false;
 
   build(root: TextPattern): Network {
     this.#rule(root, root);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) {
+      this.#isSpaced = next.isSpaced;
       this.#emit(next.pattern, next.rule.start, next.rule.end);
     }
     return { nodes: this.#nodes, rules: this.#rules };
@@ -73,19 +76,21 @@ class NetworkBuilder {
   }
 
   #rule(key: PatternRule | TextPattern, pattern: TextPattern): number {
-    const existing = this.#known.get(key);
+    const isSpaced = this.#isSpaced;
+    const ruleOf = this.#ruleOf[Number(isSpaced)]!;
+    const existing = ruleOf.get(key);
     if (existing !== undefined) return existing;
     const rule = { start: this.#node(), end: this.#node() };
-    this.#open.push({ pattern, rule });
+    this.#open.push({ pattern, rule, isSpaced });
     const index = this.#rules.push(rule) - 1;
-    this.#known.set(key, index);
+    ruleOf.set(key, index);
     return index;
   }
 
   #emit(pattern: TextPattern, from: number, to: number): void {
     switch (pattern.kind) {
       case 'text':
-        this.#bytes([...Buffer.from(pattern.text)], from, to);
+        this.#bytes(this.#bytesOf(pattern), from, to);
         return;
       case 'token':
         this.#bytes(controlTokenBytes(pattern.id), from, to);
@@ -121,7 +126,18 @@ class NetworkBuilder {
           this.#nodes[node]!.skips.push(to);
         }
         return;
+      case 'spaced': {
+        const isOuterSpaced = this.#isSpaced;
+        this.#isSpaced = true;
+        this.#emit(pattern.item, from, to);
+        this.#isSpaced = isOuterSpaced;
+        return;
+      }
     }
+  }
+
+  #bytesOf({ text, spaced = text }: Extract<TextPattern, { kind: 'text' }>): number[] {
+    return [...Buffer.from(this.#isSpaced ? spaced : text)];
   }
 
   #bytes(bytes: readonly number[], from: number, to: number): void {
@@ -144,7 +160,7 @@ class NetworkBuilder {
     const children = new Map<number, number>(); // node · 256 + byte → node
     for (const option of options) {
       if (option.kind !== 'text') continue;
-      const bytes = [...Buffer.from(option.text)];
+      const bytes = this.#bytesOf(option);
       let at = from;
       for (const byte of bytes.slice(0, -1)) {
         const key = at * 256 + byte;
