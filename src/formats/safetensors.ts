@@ -91,7 +91,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   const infos = [...source.infos].sort(compareForFile);
   const temporary = `${path}.tmp-${process.pid}`;
-  const file = await open(temporary, 'w');
+  await using file = await open(temporary, 'w');
   try {
     await file.writeFile(serializeHeader(infos, metadata));
     for (const [name, { dtype, shape }] of infos) {
@@ -106,8 +106,6 @@ export async function writeSafetensors(
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
-  } finally {
-    await file.close();
   }
 }
 

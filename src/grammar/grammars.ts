@@ -77,14 +77,16 @@ export class Grammars {
 
   /** Returns a matcher for the tokens of the base or of an adapter. `tenant`: whose requests share its work. Absent: none do. */
   createMatcher(constraint: CompiledConstraint, added?: AddedTokens, tenant?: string): Matcher {
-    const text = this.#textOf(added);
-    const key = text.key + constraint.digest;
-    const grammar = this.#compiled.get(key) ?? this.#compile(constraint, text);
-    this.#compiled.set(key, grammar);
-    return new Matcher(
-      grammar,
-      tenant === undefined ? undefined : this.#workOf(`${key} ${tenant}`),
-    );
+    const { key: textKey, tokenizer, vocabulary } = this.#textOf(added);
+    const key = textKey + constraint.digest;
+    const grammar = remember(this.#compiled, key, () => ({
+      automaton: automatonOf(constraint),
+      vocabulary,
+      allowedTokens: this.#allowedTokens,
+      encode: (text: string) => tokenizer.encodeInside(text),
+    }));
+    if (tenant === undefined) return new Matcher(grammar);
+    return new Matcher(grammar, remember(this.#requests, `${key} ${tenant}`, requestWork));
   }
 
   /** Returns a ban on these words for one sequence. Each word contains a character other than a space. */
@@ -101,31 +103,22 @@ export class Grammars {
   #textOf(added: AddedTokens | undefined): GrammarText {
     if (!added) return this.#base;
     const key = createHash('sha256').update(JSON.stringify(added)).digest('hex');
-    const cached = this.#texts.get(key);
-    if (cached) return cached;
-    const tokenizer = this.#base.tokenizer.extended?.(added);
-    assert(tokenizer, 'the tokenizer of a model can be extended');
-    const vocabulary = new ExtendedVocabulary(this.#base.vocabulary, tokenizer, added);
-    const text = { key, tokenizer, vocabulary };
-    this.#texts.set(key, text);
-    return text;
+    return remember(this.#texts, key, () => {
+      const tokenizer = this.#base.tokenizer.extended?.(added);
+      assert(tokenizer, 'the tokenizer of a model can be extended');
+      const vocabulary = new ExtendedVocabulary(this.#base.vocabulary, tokenizer, added);
+      return { key, tokenizer, vocabulary };
+    });
   }
+}
 
-  #workOf(request: string): MatchingWork {
-    const work = this.#requests.get(request) ?? requestWork();
-    this.#requests.set(request, work);
-    return work;
-  }
-
-  #compile(
-    constraint: CompiledConstraint,
-    { vocabulary, tokenizer }: GrammarText,
-  ): CompiledGrammar {
-    return {
-      automaton: automatonOf(constraint),
-      vocabulary,
-      allowedTokens: this.#allowedTokens,
-      encode: (text) => tokenizer.encodeInside(text),
-    };
-  }
+/** Returns the cached value of a key, or makes and caches it. */
+function remember<Value extends object>(
+  cache: LRUCache<string, Value>,
+  key: string,
+  make: () => Value,
+): Value {
+  const value = cache.get(key) ?? make();
+  cache.set(key, value);
+  return value;
 }
