@@ -8,7 +8,6 @@ import {
   DTYPE_BYTES,
   elementCount,
   type Tensor,
-  type TensorInfo,
   type TensorSource,
 } from '../common/tensor.ts';
 import {
@@ -71,10 +70,7 @@ export function openSafetensors(
 }
 
 /** Tensors to write. */
-export interface WritableTensors {
-  readonly infos: ReadonlyMap<string, TensorInfo>;
-  read(name: string): Tensor;
-}
+export type WritableTensors = Pick<TensorSource, 'infos' | 'read'>;
 
 /**
  * Writes a file under a temporary name and renames it, so readers never see part of it. Reads one tensor at a time from the

@@ -1,5 +1,6 @@
 // Follows one sequence through an automaton, token by token. Matching pauses when the granted work is used up, and continues
 // with the next grant.
+import type { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type MatchingWork, UNLIMITED } from '../contracts/matching-work.ts';
@@ -26,17 +27,12 @@ interface ForcedTokens {
   readonly isEnd: boolean;
 }
 
-/** A cache of the tokens that states allow. */
-interface AllowedTokens {
-  get(state: State): TokenSet | undefined;
-  set(state: State, tokens: TokenSet): unknown;
-}
-
 /** A compiled constraint, and the data that its matchers share. */
 export interface CompiledGrammar {
   readonly automaton: Automaton;
   readonly vocabulary: GrammarVocabulary;
-  readonly allowedTokens: AllowedTokens;
+  /** A cache of the tokens that states allow. */
+  readonly allowedTokens: Pick<LRUCache<State, TokenSet>, 'get' | 'set'>;
   /** Encodes a text inside a completion as the model would. */
   encode(text: string): readonly number[];
 }
