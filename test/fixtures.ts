@@ -10,7 +10,7 @@ import {
   toWeights,
 } from '../adapters/peft/weights.ts';
 import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts';
-import { BASE_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
+import { BASE_LIMITS, memorySource, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
 import { normVector, outputVector, type VectorName } from '../src/model/adapter-vectors.ts';
@@ -77,7 +77,8 @@ export function tinyModel(changes: Record<string, unknown> = {}, seed = 1): Tiny
     } as Artifact['info'],
     configJson,
     config,
-    tensors: { infos: tensors, read: (name) => tensors.get(name)!, close() {} },
+    tensors: memorySource(tensors),
+    [Symbol.dispose]() {},
   };
   return { config, artifact, weights: (name) => values.get(name)! };
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { jsonMember } from '../src/common/json-member.ts';
+import { jsonMember } from '../src/common/json-scan.ts';
 
 test('a member is what JSON.parse finds, however the text is spaced', () => {
   fc.assert(

@@ -117,8 +117,8 @@ function addPublishing(add: AddCommand, run: RunCommand): void {
             ...(split && { split }),
             ...(rollback && { rollback }),
           });
-          const moved = await adapters.moveAlias(name, alias, target);
-          return [moved, describeAlias(moved)];
+          const movedAlias = await adapters.moveAlias(name, alias, target);
+          return [movedAlias, describeAlias(movedAlias)];
         }),
     );
 }
@@ -128,16 +128,16 @@ function addQueries(add: AddCommand, run: RunCommand, terminal: Terminal): void 
     (name: string | undefined, flags: AdaptersFlags) =>
       run(flags, async (adapters) => {
         if (name !== undefined) {
-          const listed = await adapters.listVersions(name);
-          return [listed, describeVersions(listed)];
+          const versions = await adapters.listVersions(name);
+          return [versions, describeVersions(versions)];
         }
-        const listed = await adapters.list();
+        const listings = await adapters.list();
         // Not on standard output, which a program may read.
         for (const { folder, reason } of await adapters.listRefusedFolders()) {
           terminal.error(`${folder} is not served: ${reason}\n`);
         }
         const none = `tenant ${flags.tenant} has no adapters in ${adapters.label}\nPublish one: lorikeet adapters push DIR --name NAME`;
-        return [listed, listed.length > 0 ? describeAdapters(listed) : none];
+        return [listings, listings.length > 0 ? describeAdapters(listings) : none];
       }),
   );
   add('inspect <reference>', "show a version's manifest").action(

@@ -25,8 +25,8 @@ export function parseTarget(
   version: string | undefined,
   { split, rollback }: TargetFlags,
 ): AliasPointer | undefined {
-  const given = [version, split, rollback].filter((one) => one !== undefined);
-  if (given.length !== 1) {
+  const targets = [version, split, rollback].filter((one) => one !== undefined);
+  if (targets.length !== 1) {
     throw new UsageError('alias: needs one of VERSION, --split and --rollback');
   }
   if (split !== undefined) return parseSplit(split);

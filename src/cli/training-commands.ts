@@ -167,9 +167,9 @@ function toEvalRequest(
     margin: parseNats('--margin', margin),
     maxForgetting: parseNats('--max-forgetting', maxForgetting),
   };
-  const asked = { responseFormatFile: flags.responseFormat, toolFormat: flags.toolFormat };
+  const formats = { responseFormatFile: flags.responseFormat, toolFormat: flags.toolFormat };
   const isJson = json === true;
-  return { command: 'eval', adapter, model, data, tenant, store, gate, isJson, ...asked };
+  return { command: 'eval', adapter, model, data, tenant, store, gate, isJson, ...formats };
 }
 
 function parseNats(flag: string, text: string | undefined): number | undefined {
@@ -214,9 +214,9 @@ function parseValue(value: string, kind: FlagKind): unknown {
 }
 
 function parseBytes(text: string): number {
-  const found = /^(\d{1,12}(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text);
-  if (!found) throw new UsageError('--memory: must be a size such as 16G');
-  return Number(found[1]) * 1024 ** ' KMGT'.indexOf(found[2] || ' ');
+  const match = /^(\d{1,12}(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text);
+  if (!match) throw new UsageError('--memory: must be a size such as 16G');
+  return Number(match[1]) * 1024 ** ' KMGT'.indexOf(match[2] || ' ');
 }
 
 const TRAIN_EXAMPLES = `

@@ -99,8 +99,8 @@ export class JobProcess<Result> {
   async run(json: string, caller: Caller = NOBODY): Promise<JobOutcome<Result>> {
     if (this.#limits.maxRemembered === 0) return this.#turns.take(caller, () => this.#run(json));
     const key = createHash('sha256').update(json).digest('hex');
-    const known = this.#outcomes.get(key);
-    if (known) return known;
+    const cached = this.#outcomes.get(key);
+    if (cached) return cached;
     const runAndRemember = async () => {
       const outcome = await this.#run(json);
       const isLate = 'limit' in outcome && outcome.limit === 'time';

@@ -82,3 +82,35 @@ export function parseShallowText(text: string): unknown {
   scanJson(text, { maxDepth: MAX_DEPTH, toError });
   return JSON.parse(text);
 }
+
+/** The text of a member's value. `incomplete`: the text ends before the member does. Undefined: the object lacks the member. */
+type JsonMember = { readonly text: string } | 'incomplete' | undefined;
+
+/** A string, a bracket, a comma, a colon, or any other value. */
+const TOKEN = /\s*("(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+)/suy;
+
+/**
+ * Finds a member of the object that a text begins with, so that a large file need not be parsed, or even read, as a whole. The
+ * name is compared as it is usually written, without needless escapes. The value may be invalid JSON.
+ */
+export function jsonMember(text: string, name: string): JsonMember {
+  const tokens = new RegExp(TOKEN);
+  const next = () => tokens.exec(text)?.[1];
+  if (next() !== '{') return undefined;
+  for (;;) {
+    const key = next();
+    if (key === '}') return undefined;
+    if (key === undefined || next() !== ':') return 'incomplete';
+    const start = tokens.lastIndex;
+    let depth = 0;
+    do {
+      const token = next();
+      if (token === undefined) return 'incomplete';
+      if (token === '{' || token === '[') depth++;
+      else if (token === '}' || token === ']') depth--;
+    } while (depth > 0);
+    if (key === JSON.stringify(name)) return { text: text.slice(start, tokens.lastIndex) };
+    const separator = next();
+    if (separator !== ',') return separator === '}' ? undefined : 'incomplete';
+  }
+}

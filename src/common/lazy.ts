@@ -11,18 +11,17 @@ export interface Lazy<T> {
 
 /** Returns a value that `make` computes on first use. Callers during an attempt share its result or error. */
 export function lazy<T>(make: () => Promise<T>): Lazy<T> {
-  let made: Promise<T> | undefined;
+  let value: Promise<T> | undefined;
   const start = async () => make();
   return {
     get() {
-      if (made) return made;
-      const attempt = start();
-      made = attempt;
-      attempt.catch(() => {
-        made = undefined;
+      if (value) return value;
+      value = start();
+      value.catch(() => {
+        value = undefined;
       });
-      return attempt;
+      return value;
     },
-    peek: () => made,
+    peek: () => value,
   };
 }

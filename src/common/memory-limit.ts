@@ -66,11 +66,11 @@ export function memoryLimit(root = '/', machineBytes = os.totalmem()): MemoryLim
 
 /** Returns this process's memory cgroups. Empty if the system has none. */
 export function memoryGroups(root = '/'): MemoryGroup[] {
-  const own = readText(path.join(root, 'proc/self/cgroup')) ?? '';
+  const ownGroups = readText(path.join(root, 'proc/self/cgroup')) ?? '';
   const mounts = readText(path.join(root, 'proc/self/mountinfo')) ?? '';
   const paths = {
-    1: /^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(\/.*)$/m.exec(own)?.[1],
-    2: /^0::(\/.*)$/m.exec(own)?.[1],
+    1: /^\d+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(\/.*)$/m.exec(ownGroups)?.[1],
+    2: /^0::(\/.*)$/m.exec(ownGroups)?.[1],
   };
   return mounts.split('\n').flatMap((line): MemoryGroup[] => {
     const mount = parseMount(line);

@@ -21,17 +21,17 @@ export async function openProcessFolder(
   root: string,
   { owner, isGone, log }: ProcessFolderOptions,
 ): Promise<string> {
-  const own = encodeURIComponent(owner);
+  const ownName = encodeURIComponent(owner);
   try {
     for (const name of await namesIn(root)) {
       const entry = path.join(root, name);
-      if (name === own || !(isGone(decodeURIComponent(name)) || (await isOld(entry)))) continue;
+      if (name === ownName || !(isGone(decodeURIComponent(name)) || (await isOld(entry)))) continue;
       await rm(entry, { recursive: true, force: true });
     }
   } catch (error) {
     log.warn({ err: error }, 'the files of ended servers could not be removed'); // it only takes space
   }
-  return path.join(root, own);
+  return path.join(root, ownName);
 }
 
 async function namesIn(folder: string): Promise<string[]> {

@@ -35,11 +35,6 @@ export function openRegular(file: string): number {
   throw notRegular(file);
 }
 
-/** Throws `FileError` unless the file is a regular one. For files that a library opens by itself. */
-function checkRegular(file: string): void {
-  closeSync(openRegular(file));
-}
-
 /** Reads a whole file. Throws `FileError` if it is not a regular file or larger than `maxBytes`. */
 export function readRegular(file: string, maxBytes: number): Buffer {
   const fd = openRegular(file);
@@ -53,15 +48,11 @@ export function readRegular(file: string, maxBytes: number): Buffer {
 
 /** Like `readRegular`, without blocking the event loop. */
 export async function loadRegular(file: string, maxBytes: number): Promise<Buffer> {
-  const handle = await open(file, constants.O_RDONLY | NONBLOCK);
-  try {
-    const stats = await handle.stat();
-    if (!stats.isFile()) throw notRegular(file);
-    checkSize(file, stats, maxBytes);
-    return await handle.readFile();
-  } finally {
-    await handle.close();
-  }
+  await using handle = await open(file, constants.O_RDONLY | NONBLOCK);
+  const stats = await handle.stat();
+  if (!stats.isFile()) throw notRegular(file);
+  checkSize(file, stats, maxBytes);
+  return await handle.readFile();
 }
 
 /** Like `loadRegular`, but returns undefined if the file does not exist. */
@@ -102,7 +93,7 @@ export async function hashFile(
   const hash = createHash('sha256');
   const start = performance.now();
   let byteSize = 0;
-  checkRegular(file);
+  closeSync(openRegular(file)); // throws for other files, which the stream would open
   for await (const chunk of createReadStream(file, { highWaterMark: HASH_CHUNK_BYTES, signal })) {
     hash.update(chunk);
     byteSize += chunk.length;

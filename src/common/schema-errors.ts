@@ -1,6 +1,9 @@
 // Turns the issues of zod schemas into errors for the author of a file, a job or a training row.
+import path from 'node:path';
 import type { z } from 'zod';
 import { FileError } from './errors.ts';
+import { parseShallowJson } from './json-scan.ts';
+import { loadIfPresent } from './regular-file.ts';
 
 /**
  * Parses a value from a file. Throws a `FileError` whose `field` is the path of the first invalid key, after the file's name if
@@ -16,6 +19,31 @@ export function parseFileValue<S extends z.ZodType>(
   const { path, message } = result.error.issues[0]!;
   const key = path.join('.');
   throw new FileError(file === undefined ? key : key === '' ? file : `${file}: ${key}`, message);
+}
+
+/** Parses a JSON file. Throws a `FileError` as `parseFileValue`, or one that names the file if it is not JSON. */
+export function parseJsonFile<S extends z.ZodType>(
+  schema: S,
+  bytes: Uint8Array,
+  file: string,
+): z.infer<S> {
+  let value: unknown;
+  try {
+    value = parseShallowJson(bytes);
+  } catch (cause) {
+    throw new FileError(file, 'is not valid JSON', { cause });
+  }
+  return parseFileValue(schema, value, file);
+}
+
+/** Reads a JSON file in a folder. Undefined if it does not exist. Throws as `parseJsonFile`. */
+export async function loadJsonFile<S extends z.ZodType>(
+  schema: S,
+  directory: string,
+  { name, maxBytes }: { name: string; maxBytes: number },
+): Promise<z.infer<S> | undefined> {
+  const bytes = await loadIfPresent(path.join(directory, name), maxBytes);
+  return bytes && parseJsonFile(schema, bytes, name);
 }
 
 /** zod's name of a type → ours. */

@@ -1,5 +1,6 @@
 // Tensors as little-endian bytes in row-major order, with the dtype names of safetensors.
 import { assert } from './assert.ts';
+import { FileError } from './errors.ts';
 
 /** dtype → bytes per element. */
 export const DTYPE_BYTES = {
@@ -42,11 +43,29 @@ export interface Matrix {
 }
 
 /** Named tensors that are read one at a time, so that a model need not fit in memory. */
-export interface TensorSource {
+export interface TensorSource extends Disposable {
   readonly infos: ReadonlyMap<string, TensorInfo>;
   /** Throws `FileError` if there is no tensor of that name. */
   read(name: string): Tensor;
   close(): void;
+}
+
+/** Creates a source. `readTensor` gets only names of `infos`. */
+export function createTensorSource<Info extends TensorInfo>(
+  infos: ReadonlyMap<string, Info>,
+  readTensor: (name: string, info: Info) => Tensor,
+  close: () => void = () => {},
+): TensorSource {
+  return {
+    infos,
+    read(name) {
+      const info = infos.get(name);
+      if (!info) throw new FileError(name, 'is not among the tensors');
+      return readTensor(name, info);
+    },
+    close,
+    [Symbol.dispose]: close,
+  };
 }
 
 /** The product of the dimensions. */

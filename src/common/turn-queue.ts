@@ -76,11 +76,11 @@ export class TurnQueue {
   }
 
   #requireRoom(tenant: string): void {
-    const own = this.#waiting.get(tenant)?.length ?? 0;
+    const ownLength = this.#waiting.get(tenant)?.length ?? 0;
     const all = [...this.#waiting.values()].reduce((sum, { length }) => sum + length, 0);
     const { maxWaiting, maxPerTenant, fullMessage } = this.#options;
     if (all >= maxWaiting) throw new ServeError('overloaded', fullMessage);
-    if (own < maxPerTenant) return;
+    if (ownLength < maxPerTenant) return;
     const message = 'Too many of your requests are being prepared. Wait until some are answered.';
     throw new ServeError('rate_limit_exceeded', message);
   }

@@ -27,17 +27,17 @@ export async function readAdapterDefaults({
   responseFormatFile,
   toolsFile,
 }: DefaultSources): Promise<{ fields: RequestDefaults; checked: CheckedDefaults } | undefined> {
-  const stated = {
+  const values = {
     ...(responseFormatFile && { response_format: await readJson(responseFormatFile) }),
     ...(toolsFile && { tools: await readJson(toolsFile) }),
   };
-  const given = requestDefaultsSchema.safeParse(stated);
-  if (!given.success) {
-    const [field] = given.error.issues[0]!.path;
+  const result = requestDefaultsSchema.safeParse(values);
+  if (!result.success) {
+    const [field] = result.error.issues[0]!.path;
     const file = field === 'tools' ? toolsFile : responseFormatFile;
     throw new UsageError(`${file}: must be the value of the request field ${String(field)}`);
   }
-  const fields = { ...own, ...given.data };
+  const fields = { ...own, ...result.data };
   if (Object.keys(fields).length === 0) return undefined;
   const { checkRequestDefaults } = await import('../http/request/request-defaults.ts');
   return { fields, checked: await checkRequestDefaults(fields) };

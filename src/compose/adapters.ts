@@ -144,9 +144,9 @@ export class PublishedAdapters {
     const baseDigest = base === undefined ? undefined : await this.#checkOnBase(files, base);
     const addedTokens = await this.#addedTokens(directory, base);
     const generationConfig = await readFolderGenerationConfig(directory);
-    const own = await readFolderRequestDefaults(directory);
-    const requestDefaults = (await readAdapterDefaults({ ...request, own }))?.fields;
-    const stated = {
+    const ownDefaults = await readFolderRequestDefaults(directory);
+    const requestDefaults = (await readAdapterDefaults({ ...request, own: ownDefaults }))?.fields;
+    const facts = {
       ...(baseDigest && { baseDigest }),
       ...(generationConfig && { generationConfig }),
       ...(requestDefaults && { requestDefaults }),
@@ -159,8 +159,8 @@ export class PublishedAdapters {
         { directory },
         {
           aliases,
-          ...stated,
-          publicationId: contentPublication(files.digest, stated),
+          ...facts,
+          publicationId: contentPublication(files.digest, facts),
           onProgress,
           ...this.#call,
         },
@@ -172,23 +172,19 @@ export class PublishedAdapters {
 
   /** Returns the tokens that an adapter adds to its base, if its folder contains a tokenizer. */
   async #addedTokens(directory: string, base: string | undefined) {
-    const added = await readAddedTokens(directory);
-    if (!added || added.tokens.length === 0) return undefined;
+    const addedTokens = await readAddedTokens(directory);
+    if (!addedTokens || addedTokens.tokens.length === 0) return undefined;
     const tokenizer =
       base === undefined ? undefined : await loadTokenizer(await findBase(base, this.#context));
-    const own = newTokens(tokenizer ?? { idToToken: () => undefined }, added);
-    return own.tokens.length > 0 ? own : undefined;
+    const ownTokens = newTokens(tokenizer ?? { idToToken: () => undefined }, addedTokens);
+    return ownTokens.tokens.length > 0 ? ownTokens : undefined;
   }
 
   /** Checks the adapter as a server does before it loads it. Returns the base's digest. */
   async #checkOnBase(files: AdapterFiles, base: string): Promise<string> {
-    const artifact = readArtifact(await findBase(base, this.#context));
-    try {
-      await parseAdapter(files, artifact.config, adaptedBaseOf(artifact));
-      return artifact.info.digest;
-    } finally {
-      artifact.tensors.close();
-    }
+    using artifact = readArtifact(await findBase(base, this.#context));
+    await parseAdapter(files, artifact.config, adaptedBaseOf(artifact));
+    return artifact.info.digest;
   }
 
   /**

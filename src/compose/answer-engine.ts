@@ -47,8 +47,8 @@ export async function withAnswerModel<T>(
       },
       ({ message }) => context.reporter.notify(message),
     );
-    const own = await loadTokenizer(base.artifact.dir);
-    const tokenizer = addedTokens ? own?.extended(addedTokens) : own;
+    const baseTokenizer = await loadTokenizer(base.artifact.dir);
+    const tokenizer = addedTokens ? baseTokenizer?.extended(addedTokens) : baseTokenizer;
     const stopTokenIds = tokenizer?.eosTokenIds ?? base.artifact.config.eosTokenIds;
     const engine = new AnswerEngine(new StepLoop(host), { source, stopTokenIds, addedTokens });
     return await engine.during(work);
@@ -83,10 +83,10 @@ class AnswerEngine implements AnswerModel {
 
   async during<T>(work: (model: AnswerModel) => Promise<T>): Promise<T> {
     const ended = this.#loop.run((message) => this.#receive(message));
-    const worked = work(this).finally(() => this.#loop.handle({ type: 'drain', deadlineMs: 0 }));
-    await Promise.race([ended, worked]);
+    const result = work(this).finally(() => this.#loop.handle({ type: 'drain', deadlineMs: 0 }));
+    await Promise.race([ended, result]);
     await ended;
-    return worked;
+    return result;
   }
 
   async answer({ promptIds, maxTokens, constraint: given }: AnswerRequest) {

@@ -17,19 +17,19 @@ export function openKeptResponses(
   { store, log, signal }: { store: ObjectStore; log: Logger; signal: AbortSignal },
 ): KeptResponses | undefined {
   if (keepMs === undefined) return undefined;
-  const kept = new KeptResponses({
+  const responses = new KeptResponses({
     store: guardStore(store, log),
     keepMs,
     maxBytes,
     now: Date.now,
   });
   const sweep = () => {
-    kept.sweep({ signal }).catch((error: Error) => {
+    responses.sweep({ signal }).catch((error: Error) => {
       if (!signal.aborted) log.warn({ reason: error.message }, 'cannot delete expired responses');
     });
   };
   const timer = setInterval(sweep, Math.min(keepMs, SWEEP_INTERVAL_MS)).unref();
   signal.addEventListener('abort', () => clearInterval(timer), { once: true });
   sweep();
-  return kept;
+  return responses;
 }

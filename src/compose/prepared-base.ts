@@ -38,7 +38,7 @@ export async function prepareBase(
   const artifactDir = await findBase(config.model, context);
   const artifact = describeBase(artifactDir);
   const limit = memoryLimit();
-  const wanted = planMemory(artifact.config, config, limit);
+  const requestedPlan = planMemory(artifact.config, config, limit);
   const weights = new ServingWeights({
     artifactDir,
     digest: artifact.info.digest,
@@ -47,7 +47,7 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (wanted.int8Scales === undefined || wanted.int8Scales === 'blocks') return undefined;
+      if (requestedPlan.int8Scales === undefined || requestedPlan.int8Scales === 'blocks') return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
@@ -61,7 +61,7 @@ export async function prepareBase(
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
   const { int8Scales = 'blocks' } = config;
-  if (int8Scales !== 'blocks' && wanted.int8Scales && !hasPerTokenForm(weights.dir)) {
+  if (int8Scales !== 'blocks' && requestedPlan.int8Scales && !hasPerTokenForm(weights.dir)) {
     throw new ConfigError([
       `--int8-scales: ${weights.dir} has scales per block only. A base without a tokenizer cannot have others; for ` +
         'another base delete this folder, and the next start builds it again.',
@@ -72,7 +72,8 @@ export async function prepareBase(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
     );
   // A cache of floats takes more memory, so the memory has to be planned again.
-  const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
+  const plan =
+    kv === config.kv ? requestedPlan : planMemory(artifact.config, { ...config, kv }, limit);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }

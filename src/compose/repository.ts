@@ -123,8 +123,8 @@ async function versionOfAlias(
   name: string,
   alias: string,
 ): Promise<number> {
-  const found = await of.repository.readAliases(of.tenant, name, { signal });
-  const aliases = found?.aliases.aliases ?? {};
+  const record = await of.repository.readAliases(of.tenant, name, { signal });
+  const aliases = record?.aliases.aliases ?? {};
   const pointer = pointerOf(aliases, alias);
   const [version, ...others] = pointer ? versionsOf(pointer) : [];
   if (version === undefined) {

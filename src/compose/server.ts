@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
+import { withResolvers } from '../common/waiting.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/wire/server.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
@@ -157,11 +158,7 @@ function startEngine(
     drafts: config.drafts,
     isInvariant: config.batchInvariant === 'on',
   };
-  let onFatal: (error: Error) => void = () => {};
-  const fatal = new Promise<never>((_, reject) => {
-    onFatal = reject;
-  });
-  fatal.catch(() => {}); // it may reject before anything awaits it
+  const { promise: fatal, reject: onFatal } = withResolvers<never>();
   const prepareRestart = async () => void (await prepareFiles());
   const admission: AdmissionLimits = {
     ...{ maxWaiting, maxWaitingTokens },

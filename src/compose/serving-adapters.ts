@@ -57,7 +57,7 @@ export async function openServingAdapters(
     log,
     signatureKeys: readSignatureKeys(config),
   });
-  const published = new StoreAdapters(repository, {
+  const storeAdapters = new StoreAdapters(repository, {
     pollMs,
     log,
     async warm(part) {
@@ -67,25 +67,25 @@ export async function openServingAdapters(
     },
   });
   const folders = { baseNames: [base.id, ...base.names], log };
-  const loaded = config.loadableAdapters
+  const loadedAdapters = config.loadableAdapters
     ? new LoadedAdapters(config.loadableAdapters, folders)
     : undefined;
-  const found = new FolderAdapters(config.adapters, folders);
-  const local = [...(loaded ? [loaded] : []), found];
-  void warnOfRefused(found, log);
-  const forget = (tenant: string, name: string) => published.forget(tenant, name);
+  const folderAdapters = new FolderAdapters(config.adapters, folders);
+  const local = [...(loadedAdapters ? [loadedAdapters] : []), folderAdapters];
+  void warnOfRefused(folderAdapters, log);
+  const forget = (tenant: string, name: string) => storeAdapters.forget(tenant, name);
   return {
     http: {
       registry: new Registry({
         base,
         local,
-        store: published,
+        store: storeAdapters,
         maxRank: config.maxAdapterRank,
         ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
       }),
       localAdapters,
       published: { repository, forget },
-      ...(loaded && { loaded }),
+      ...(loadedAdapters && { loaded: loadedAdapters }),
     },
     store,
     repository,
@@ -135,9 +135,9 @@ export async function preloadAdapters(names: readonly string[], deps: PreloadDep
 async function preload(name: string, deps: PreloadDeps): Promise<void> {
   const slash = name.indexOf('/');
   const id = slash < 0 ? LOCAL_TENANT.id : name.slice(0, slash);
-  const resolved = await deps.registry.resolve({ ...LOCAL_TENANT, id }, name.slice(slash + 1));
-  if (resolved.kind === 'base') return;
-  const adapterUse = await prefetchAdapter(deps, resolved, {
+  const model = await deps.registry.resolve({ ...LOCAL_TENANT, id }, name.slice(slash + 1));
+  if (model.kind === 'base') return;
+  const adapterUse = await prefetchAdapter(deps, model, {
     keepWarmMs: Number.POSITIVE_INFINITY,
   });
   deps.log.info({ adapter: name, ...adapterUse }, 'adapter preloaded');

@@ -1,25 +1,25 @@
 // Wires a server's fine-tuning: files and jobs in its store, folders on its disk, and the runner of its trainers.
-
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { ConfigError } from '../common/errors.ts';
+import { ConfigError, ServeError } from '../common/errors.ts';
 import { isOwnerGone } from '../common/file-lock.ts';
 import type { Logger } from '../common/log.ts';
 import { openProcessFolder } from '../common/process-folder.ts';
 import { createOwner } from '../common/process-id.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { apiPathOf } from '../contracts/training-fields.ts';
 import type { JobsSide } from '../http/deps.ts';
-import type { ArtifactDescription } from '../import/artifact.ts';
+import { type ArtifactDescription, readArtifact } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { createJobs } from '../jobs/create-jobs.ts';
+import { toTrainerJob } from '../jobs/job-folder.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { createJobCheck } from './job-check.ts';
 
 /** A server's fine-tuning. */
 export interface ServingJobs {
@@ -53,8 +53,8 @@ export async function openServingJobs(
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
   const { maxJobs: maxActive, training: maxTraining } = config;
   const owner = createOwner(randomUUID());
-  const own = { owner, isGone: isOwnerGone, log };
-  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), own);
+  const processOptions = { owner, isGone: isOwnerGone, log };
+  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), processOptions);
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
@@ -127,4 +127,30 @@ function readPod(file: string | undefined): string {
   } catch (error) {
     throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`]);
   }
+}
+
+/** Returns a function that checks jobs for the base in this folder. The trainer's code is loaded for the first job. */
+export function createJobCheck(dir: string): JobsSide['checkSettings'] {
+  return async ({ initAdapter, ...request }) => {
+    const [{ checkAdapter }, { parseJob }, { toFault, withNames }] = await Promise.all([
+      import('../../trainer/job/adapter-plan.ts'),
+      import('../../trainer/job/job.ts'),
+      import('../../trainer/run/faults.ts'),
+    ]);
+    const { validationFile: validation, trainingFile: data } = request;
+    const inputs = {
+      model: dir,
+      data,
+      ...(validation !== undefined && { validation }),
+      ...(initAdapter && { initAdapter: initAdapter.name }),
+    };
+    using artifact = readArtifact(dir);
+    try {
+      await checkAdapter(parseJob(toTrainerJob(request, inputs)), artifact.config);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      const { message, param } = toFault(withNames(error, apiPathOf));
+      throw new ServeError('invalid_request', message, param === null ? {} : { param });
+    }
+  };
 }

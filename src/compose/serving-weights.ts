@@ -74,7 +74,7 @@ export class ServingWeights {
     const { artifactDir, weights, cacheDir, reporter, signal, openCalibration } = this.#options;
     const { buildServingFiles } = await import('../import/serving-files.ts');
     await verifyArtifact(artifactDir, signal);
-    const artifact = readArtifact(artifactDir);
+    using artifact = readArtifact(artifactDir);
     const progress = await reporter.openProgress();
     try {
       const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
@@ -88,7 +88,6 @@ export class ServingWeights {
       await buildServingFiles(artifact, options);
     } finally {
       progress.end();
-      artifact.tensors.close();
     }
   }
 }

@@ -101,31 +101,26 @@ class TrainerProgram {
     const job = withAdaptersFolder(parsed, adapters);
     const dir = path.resolve(request.outDir ?? defaultRunDir(job, this.#config));
     await refuseUsedFolder(dir); // comes first, because reading the rows may take a while
-    const artifact = await this.#openBase(job.model);
-    try {
-      const prepared = await prepareRun(job, artifact);
-      const plan = await planRun(prepared, artifact);
-      this.#note(`${plan.text}\nFolder   ${dir}`);
-      const publisher = await this.#openPublisher(prepared, artifact);
-      const folder = await createRunFolder(dir, prepared.job);
-      const message = 'Files validated, run planned';
-      await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
-      await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
-    } finally {
-      artifact.tensors.close();
-    }
+    using artifact = await this.#openBase(job.model);
+    const prepared = await prepareRun(job, artifact);
+    const plan = await planRun(prepared, artifact);
+    this.#note(`${plan.text}\nFolder   ${dir}`);
+    const publisher = await this.#openPublisher(prepared, artifact);
+    const folder = await createRunFolder(dir, prepared.job);
+    const message = 'Files validated, run planned';
+    await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
+    await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
   }
 
   async resume(request: Request<'resume'>): Promise<void> {
     const { folder, job: saved } = await openRunFolder(path.resolve(request.runDir));
     const job = withAdaptersFolder(saved, request.adaptersDir ?? saved.adapters);
-    const artifact = await this.#openBase(job.model);
     try {
+      using artifact = await this.#openBase(job.model);
       const prepared = await prepareRun(job, artifact);
       const publisher = await this.#openPublisher(prepared, artifact);
       await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
     } finally {
-      artifact.tensors.close();
       await folder.close();
     }
   }
@@ -143,12 +138,8 @@ class TrainerProgram {
     if (existsSync(outDir) && readdirSync(outDir).length > 0) {
       throw new UsageError(`--out: ${outDir} is not empty`);
     }
-    const artifact = await this.#openBase(request.model);
-    try {
-      await mergeModel(artifact, path.resolve(request.adapter), { outDir, dtype });
-    } finally {
-      artifact.tensors.close();
-    }
+    using artifact = await this.#openBase(request.model);
+    await mergeModel(artifact, path.resolve(request.adapter), { outDir, dtype });
     const note =
       artifact.info.quantization === 'nf4'
         ? '\nIts weights are dequantized NF4. For the original precision, import the base with --quantization none.'
@@ -259,8 +250,8 @@ class TrainerProgram {
     if (adapter.includes(path.sep) || existsSync(path.join(adapter, CONFIG_FILE))) {
       const directory = path.resolve(adapter);
       const files = await readAdapterFiles(directory);
-      const own = await readFolderRequestDefaults(directory);
-      const defaults = await readAnswerDefaults(own, responseFormatFile);
+      const ownDefaults = await readFolderRequestDefaults(directory);
+      const defaults = await readAnswerDefaults(ownDefaults, responseFormatFile);
       const addedTokens = await readAddedTokens(directory);
       return { label: adapter, files, baseDigest: undefined, addedTokens, ...defaults };
     }

@@ -11,7 +11,7 @@ import type {
   TrainerMessage,
   TrainerRequest,
 } from '../contracts/training-messages.ts';
-import { readArtifact } from '../import/artifact.ts';
+import { readArtifactInfo } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { forkTrainer } from '../jobs/trainer-child.ts';
 import { findBase } from './base.ts';
@@ -62,9 +62,7 @@ export async function runTrainerPod(
       const dir = path.resolve(
         await findBase(config.model, { config, signal, reporter: podReporter }),
       );
-      const { info, tensors } = readArtifact(dir);
-      tensors.close();
-      return { dir, digest: info.digest };
+      return { dir, digest: readArtifactInfo(dir).digest };
     },
     runner: createChildRunner({ log, toolFormat: config.toolFormat }),
     signal,

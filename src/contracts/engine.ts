@@ -20,33 +20,23 @@ export interface EngineInfo {
   readonly start?: StartPhases;
 }
 
-/** Totals since the engine started. */
-interface EngineTotals {
-  steps: number;
-  promptTokens: number;
-  generatedTokens: number;
-  nonFiniteRows: number;
-  /** Runs of a row with a draft, the tokens in these drafts, and the accepted ones. */
-  drafts: number;
-  draftTokens: number;
-  acceptedDraftTokens: number;
-  /** Tokens that a grammar forced, which therefore needed no engine step. */
-  forcedTokens: number;
-}
-
-/** The totals of an engine that has just started. */
-export function noTotals(): EngineTotals {
+/** Returns the totals of an engine that has just started. */
+export function noTotals() {
   return {
     steps: 0,
     promptTokens: 0,
     generatedTokens: 0,
     nonFiniteRows: 0,
+    /** Runs of a row with a draft, the tokens in these drafts, and the accepted ones. */
     drafts: 0,
     draftTokens: 0,
     acceptedDraftTokens: 0,
+    /** Tokens that a grammar forced, which therefore needed no engine step. */
     forcedTokens: 0,
   };
 }
+
+type EngineTotals = ReturnType<typeof noTotals>;
 
 /** Gauges of the engine now, and totals since it started. */
 export interface EngineStats extends EngineTotals {

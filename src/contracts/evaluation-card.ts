@@ -2,44 +2,31 @@
 import { z } from 'zod';
 import { TRAINING_SETTINGS } from './training-settings.ts';
 
-/** The result of one gate. */
-export interface GateVerdict {
+const verdictSchema = z.object({
   /** `finite`, `weights`, `applied`, `validation`, `generation` or `forgetting`. */
-  readonly gate: string;
-  readonly passed: boolean;
-  readonly value: number;
+  gate: z.string().max(64),
+  passed: z.boolean(),
+  value: z.number(),
   /** The relation of value and limit that the gate requires. */
-  readonly relation: '<' | '<=' | '>';
-  readonly limit: number;
-}
+  relation: z.enum(['<', '<=', '>']),
+  limit: z.number(),
+});
+/** The result of one gate. */
+export type GateVerdict = Readonly<z.infer<typeof verdictSchema>>;
 
 /** The results of the gates, and figures with a manifest's spelling. */
-export interface EvaluationCard {
-  readonly gates: readonly GateVerdict[];
-  /** Gates that could not be measured. */
-  readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
-  /** The arithmetic in which the figures were measured: the run's, or float32 for `lorikeet eval`. */
-  readonly compute?: z.infer<typeof COMPUTE> | undefined;
-  readonly [figure: string]: unknown;
-}
-
-const COMPUTE = TRAINING_SETTINGS.compute.schema;
-
 const cardSchema = z.looseObject({
-  compute: COMPUTE.optional(),
-  gates: z
-    .array(
-      z.object({
-        gate: z.string().max(64),
-        passed: z.boolean(),
-        value: z.number(),
-        relation: z.enum(['<', '<=', '>']),
-        limit: z.number(),
-      }),
-    )
-    .max(64),
-  skipped: z.array(z.object({ gate: z.string().max(64), reason: z.string().max(500) })).max(64),
+  gates: z.array(verdictSchema).max(64).readonly(),
+  /** Gates that could not be measured. */
+  skipped: z
+    .array(z.object({ gate: z.string().max(64), reason: z.string().max(500) }))
+    .max(64)
+    .readonly(),
+  /** The arithmetic in which the figures were measured: the run's, or float32 for `lorikeet eval`. */
+  compute: TRAINING_SETTINGS.compute.schema.optional(),
 });
+/** The evaluation card of an adapter. */
+export type EvaluationCard = Readonly<z.infer<typeof cardSchema>>;
 
 /** Parses a card, which may come from an untrusted manifest. Undefined if it is not a card. */
 export function readCard(value: unknown): EvaluationCard | undefined {

@@ -64,7 +64,7 @@ export interface CompiledConstraint {
   readonly kind: Constraint['kind'];
   /** Constraints that allow the same texts in the same way have the same. */
   readonly digest: string;
-  /** Its network (`src/grammar/packed-network.ts`). */
+  /** Its network (`src/grammar/constraint.ts`). */
   readonly network: Uint32Array;
 }
 

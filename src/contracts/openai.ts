@@ -64,7 +64,7 @@ export const modelListSchema = listOf(modelSchema).openapi('ModelList');
 /** A page of models. */
 export type ModelList = z.infer<typeof modelListSchema>;
 
-export const usageSchema = z
+const usageSchema = z
   .object({
     prompt_tokens: z.int(),
     completion_tokens: z.int(),

@@ -105,8 +105,8 @@ export function toNumericParams(
     param,
     body[name as SamplingFieldName] ?? neutral,
   ]);
-  const given = Object.fromEntries(params) as NumericParams;
-  return { ...given, topK: Math.max(given.topK, 0) };
+  const numeric = Object.fromEntries(params) as NumericParams;
+  return { ...numeric, topK: Math.max(numeric.topK, 0) };
 }
 
 /** Returns a value for each row. */

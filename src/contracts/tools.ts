@@ -86,15 +86,23 @@ const toolSchema = z
   .pipe(z.strictObject({ type: z.literal('function'), function: functionSchema }))
   .transform((tool) => tool.function);
 
+/** Adds an issue for the first item with the key of an earlier one, at the path that `pathOf` returns. */
+function refuseRepeated<Item>(
+  keyOf: (item: Item) => string,
+  message: string,
+  pathOf: (index: number) => PropertyKey[],
+) {
+  return (items: readonly Item[], ctx: z.RefinementCtx): void => {
+    const keys = items.map(keyOf);
+    const index = keys.findIndex((key, i) => keys.indexOf(key) < i);
+    if (index >= 0) ctx.addIssue({ code: 'custom', message, path: pathOf(index) });
+  };
+}
+
 /** Adds an issue for the first duplicate name, at the path that `pathOf` returns. */
 export function refuseTwins(pathOf: (index: number) => PropertyKey[]) {
-  return (tools: readonly FunctionTool[], ctx: z.RefinementCtx): void => {
-    const names = tools.map(({ name }) => name);
-    const index = names.findIndex((name, i) => names.indexOf(name) < i);
-    if (index < 0) return;
-    const message = 'an earlier function has the same name';
-    ctx.addIssue({ code: 'custom', message, path: pathOf(index) });
-  };
+  const message = 'an earlier function has the same name';
+  return refuseRepeated(({ name }: FunctionTool) => name, message, pathOf);
 }
 
 /** A list of `tools`. */
@@ -149,16 +157,13 @@ export const toolCallsSchema = z
       ),
   )
   .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
-  .superRefine((calls, ctx) => {
-    const ids = calls.map(({ id }) => id);
-    const index = ids.findIndex((id, i) => ids.indexOf(id) < i);
-    if (index < 0) return;
-    ctx.addIssue({
-      code: 'custom',
-      message: 'an earlier call has the same id',
-      path: [index, 'id'],
-    });
-  });
+  .superRefine(
+    refuseRepeated(
+      ({ id }) => id,
+      'an earlier call has the same id',
+      (index) => [index, 'id'],
+    ),
+  );
 
 /** The parts of a message that link calls and their results. */
 export interface CallMessage {
@@ -168,9 +173,9 @@ export interface CallMessage {
 
 /** Returns the index of the first message that answers a call which no earlier message made, or -1. */
 export function findOrphan(messages: readonly CallMessage[]): number {
-  const made = new Set<string>();
+  const callIds = new Set<string>();
   return messages.findIndex(({ toolCalls = [], toolCallId }) => {
-    for (const { id } of toolCalls) made.add(id);
-    return toolCallId !== undefined && !made.has(toolCallId);
+    for (const { id } of toolCalls) callIds.add(id);
+    return toolCallId !== undefined && !callIds.has(toolCallId);
   });
 }

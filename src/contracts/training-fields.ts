@@ -29,6 +29,13 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
+/** The fields of an API object as `fromWire` renames them. */
+export type FromWire<Value> = Value extends readonly (infer Item)[]
+  ? readonly FromWire<Item>[]
+  : Value extends object
+    ? { readonly [Key in keyof Value as CamelCase<Key & string>]: FromWire<Value[Key]> }
+    : Value;
+
 /** A hyperparameter's key in the record of a job. */
 export type HyperparameterField = CamelCase<HyperparameterName>;
 
@@ -165,7 +172,7 @@ export function trainingSettingsTable(): string {
   return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
-/** Renames an API object's fields from `snake_case` to `camelCase`, including nested objects, and drops unset ones. */
+/** Renames an API object's fields from `snake_case` to `camelCase`, including nested ones, and drops unset ones. */
 export function fromWire(value: object): Record<string, unknown> {
   return renameKeys(value, toCamelCase);
 }
@@ -179,11 +186,13 @@ function renameKeys(value: object, rename: (key: string) => string): Record<stri
   return Object.fromEntries(
     Object.entries(value)
       .filter(([, item]) => item !== undefined)
-      .map(([key, item]) => {
-        const isObject = typeof item === 'object' && item !== null && !Array.isArray(item);
-        return [rename(key), isObject ? renameKeys(item, rename) : item];
-      }),
+      .map(([key, item]) => [rename(key), renameIn(item, rename)]),
   );
+}
+
+function renameIn(value: unknown, rename: (key: string) => string): unknown {
+  if (Array.isArray(value)) return value.map((item) => renameIn(item, rename));
+  return typeof value === 'object' && value !== null ? renameKeys(value, rename) : value;
 }
 
 function toCamelCase(name: string): string {

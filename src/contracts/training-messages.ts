@@ -1,7 +1,9 @@
 // Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
 import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
+import type { FineTuningPlan } from './management-api.ts';
 import type { ToolFormatName } from './tool-format.ts';
+import type { FromWire } from './training-fields.ts';
 import type { gateSchema } from './training-settings.ts';
 
 /** A job file, and values that override its keys. */
@@ -181,48 +183,20 @@ export interface TrainedMessage {
   readonly trainedTokens: number;
 }
 
-/** An example of the first batch, and the parts of it that the model is trained on. */
-export interface PlannedExample {
-  readonly text: string;
-  /** Half-open ranges in UTF-16 units, in order and without gaps. */
-  readonly spans: readonly {
-    readonly start: number;
-    readonly end: number;
-    readonly isLearned: boolean;
-  }[];
+/** The plan of a job, computed without training: the API's object without the fields of the request. */
+export interface JobPlan
+  extends FromWire<
+    Omit<
+      FineTuningPlan,
+      'object' | 'model' | 'training_file' | 'validation_file' | 'hyperparameters'
+    >
+  > {
+  /** Estimates for an idle machine, and next to a busy server. `seconds` is their geometric mean. */
+  readonly secondsRange: readonly [number, number];
 }
 
-/** The plan of a job, computed without training. */
-export interface JobPlan {
-  readonly method: string;
-  /** The arithmetic of the frozen linears: float32 or int8. */
-  readonly compute: string;
-  /** The best arithmetic on this machine. */
-  readonly recommendedCompute: string;
-  readonly examples: number;
-  readonly validationExamples: number;
-  /** Tokens per epoch. */
-  readonly tokens: number;
-  readonly trainedTokens: number;
-  /** Share of tokens that the model is not trained on. */
-  readonly maskedShare: number;
-  /** How many examples are truncated at `maxLength`. */
-  readonly truncated: number;
-  readonly maxLength: number;
-  readonly duplicates: number;
-  readonly trainedParameters: number;
-  readonly totalSteps: number;
-  readonly stepsPerEpoch: number;
-  /** Peak learning rate. */
-  readonly learningRate: number;
-  readonly memoryBytes: number;
-  /** Until the adapter is published: the geometric mean of the range. */
-  readonly seconds: number;
-  /** Estimates for an idle machine, and next to a busy server. */
-  readonly secondsRange: readonly [number, number];
-  readonly warnings: readonly { readonly code: string; readonly message: string }[];
-  readonly firstBatch: readonly PlannedExample[];
-}
+/** An example of the first batch, and the parts of it that the model is trained on: half-open ranges without gaps. */
+export type PlannedExample = JobPlan['firstBatch'][number];
 
 /** The progress of an import that the run needs first. */
 interface ProgressMessage {

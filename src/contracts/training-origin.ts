@@ -1,11 +1,8 @@
 // The origin of a trained adapter: the program and the data that made it. The trainer writes it into the adapter's folder, and
 // publishing copies it to the manifest.
-import path from 'node:path';
 import { z } from 'zod';
-import { FileError } from '../common/errors.ts';
-import { parseShallowJson } from '../common/json-scan.ts';
-import { loadIfPresent, SMALL_FILE_BYTES } from '../common/regular-file.ts';
-import { parseFileValue } from '../common/schema-errors.ts';
+import { SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { loadJsonFile } from '../common/schema-errors.ts';
 
 /** The file in the adapter's folder. */
 export const TRAINING_ORIGIN_FILE = 'training_origin.json';
@@ -31,15 +28,7 @@ export type TrainingOrigin = Readonly<z.infer<typeof trainingOriginSchema>>;
 export type FileDigest = TrainingOrigin['data'];
 
 /** Reads the origin in an adapter's folder. Undefined if it has none. Throws a `FileError` that names the invalid field. */
-export async function readTrainingOrigin(directory: string): Promise<TrainingOrigin | undefined> {
-  const bytes = await loadIfPresent(path.join(directory, TRAINING_ORIGIN_FILE), SMALL_FILE_BYTES);
-  return bytes && parseFileValue(trainingOriginSchema, parse(bytes), TRAINING_ORIGIN_FILE);
-}
-
-function parse(bytes: Uint8Array): unknown {
-  try {
-    return parseShallowJson(bytes);
-  } catch (cause) {
-    throw new FileError(TRAINING_ORIGIN_FILE, 'is not valid JSON', { cause });
-  }
+export function readTrainingOrigin(directory: string): Promise<TrainingOrigin | undefined> {
+  const file = { name: TRAINING_ORIGIN_FILE, maxBytes: SMALL_FILE_BYTES };
+  return loadJsonFile(trainingOriginSchema, directory, file);
 }

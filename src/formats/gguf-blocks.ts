@@ -1,39 +1,23 @@
-// Dequantizes the block formats of GGUF tensors. 32 weights share a half-precision scale and, in Q4_1 and Q5_1, a minimum. The
-// results are exact, because the product of a scale and a small integer needs no rounding.
+// Dequantizes the block formats of GGUF tensors. In a plain block, 32 weights share a half-precision scale and, in Q4_1 and
+// Q5_1, a minimum. The results are exact, because the product of a scale and a small integer needs no rounding.
+//
+// K-quants are super-blocks of 256 weights in groups of 16 or 32. Each group has a small integer scale and, in some formats, a
+// minimum. The super-block has half-precision factors for the scales and the minima. Only the last subtraction rounds.
 import { type DType, toFloat32 } from '../common/tensor.ts';
 
-// Dequantizes ggml's k-quants: super-blocks of 256 weights in groups of 16 or 32. Each group has a small integer scale and, in
-// some formats, a minimum. The super-block has half-precision factors for the scales and the minima. Only the last subtraction
-// rounds.
-
+/** The weights of a plain block. */
+const BLOCK = 32;
 /** The weights of a super-block. */
 const SUPER_BLOCK = 256;
 /** Weights that are packed side by side in the same bytes: 4 x 32 with 2 bits each, or 2 x 32 with 4 bits each. */
 const RUN = 32;
 
-/** Reads a half-precision number. */
-type Half = (bytes: Uint8Array, at: number) => number;
-type Dequantize = (block: Uint8Array, into: Float32Array, half: Half) => void;
-
-interface SuperBlockFormat {
-  readonly name: string;
-  readonly blockBytes: number;
-  /** Converts one super-block. */
-  readonly dequantize: Dequantize;
-}
-
-/** ggml's type number → format. */
-const K_FORMATS: Readonly<Record<number, SuperBlockFormat>> = {
-  10: { name: 'Q2_K', blockBytes: 84, dequantize: dequantizeQ2 },
-  11: { name: 'Q3_K', blockBytes: 110, dequantize: dequantizeQ3 },
-  12: { name: 'Q4_K', blockBytes: 144, dequantize: dequantizeQ4 },
-  13: { name: 'Q5_K', blockBytes: 176, dequantize: dequantizeQ5 },
-  14: { name: 'Q6_K', blockBytes: 210, dequantize: dequantizeQ6 },
-};
+/** Converts the block at `at` to weights from `out` on. Slices would take as long as the conversion of a small block. */
+type Dequantize = (bytes: Uint8Array, at: number, into: Float32Array, out: number) => void;
 
 /** 16 bytes (scale in the low nibble, minimum in the high one), 64 bytes of 2-bit codes, d and dmin. */
-function dequantizeQ2(block: Uint8Array, into: Float32Array, half: Half): void {
-  const [d, dmin] = [half(block, 80), half(block, 82)];
+function dequantizeQ2(block: Uint8Array, into: Float32Array): void {
+  const [d, dmin] = [halfAt(block, 80), halfAt(block, 82)];
   for (let i = 0; i < SUPER_BLOCK; i++) {
     const scale = block[i >> 4]!;
     const code = (block[16 + byteOfTwoBits(i)]! >> shiftOfTwoBits(i)) & 3;
@@ -42,8 +26,8 @@ function dequantizeQ2(block: Uint8Array, into: Float32Array, half: Half): void {
 }
 
 /** 32 bytes of third bits, 64 bytes of 2-bit codes, 16 scales of 6 bits in 12 bytes, and d. */
-function dequantizeQ3(block: Uint8Array, into: Float32Array, half: Half): void {
-  const d = half(block, 108);
+function dequantizeQ3(block: Uint8Array, into: Float32Array): void {
+  const d = halfAt(block, 108);
   const scales = Float32Array.from({ length: 16 }, (_, group) => {
     const low = (block[96 + (group & 7)]! >> (group < 8 ? 0 : 4)) & 15;
     const high = (block[104 + (group & 3)]! >> (2 * (group >> 2))) & 3;
@@ -57,26 +41,23 @@ function dequantizeQ3(block: Uint8Array, into: Float32Array, half: Half): void {
 }
 
 /** d, dmin, 8 scales and 8 minima of 6 bits in 12 bytes, and 128 bytes of 4-bit codes. */
-function dequantizeQ4(block: Uint8Array, into: Float32Array, half: Half): void {
-  fromNibbles(block, into, { half, codes: 16, fifthBit: () => 0 });
+function dequantizeQ4(block: Uint8Array, into: Float32Array): void {
+  fromNibbles(block, into, 16, () => 0);
 }
 
 /** Like Q4_K, with 32 bytes of fifth bits before the codes. */
-function dequantizeQ5(block: Uint8Array, into: Float32Array, half: Half): void {
-  const fifthBit = (group: number, i: number) => (block[16 + i]! >> group) & 1;
-  fromNibbles(block, into, { half, codes: 48, fifthBit });
+function dequantizeQ5(block: Uint8Array, into: Float32Array): void {
+  fromNibbles(block, into, 48, (group, i) => (block[16 + i]! >> group) & 1);
 }
 
-interface NibbleLayout {
-  readonly half: Half;
-  /** The offset of the first codes. */
-  readonly codes: number;
-  fifthBit(group: number, i: number): number;
-}
-
-function fromNibbles(block: Uint8Array, into: Float32Array, layout: NibbleLayout): void {
-  const { half, codes, fifthBit } = layout;
-  const [d, dmin] = [half(block, 0), half(block, 2)];
+/** @param codes the offset of the first codes */
+function fromNibbles(
+  block: Uint8Array,
+  into: Float32Array,
+  codes: number,
+  fifthBit: (group: number, i: number) => number,
+): void {
+  const [d, dmin] = [halfAt(block, 0), halfAt(block, 2)];
   for (let group = 0; group < SUPER_BLOCK / RUN; group++) {
     const [scale, minimum] = scaleAndMinimum(block, group);
     const from = codes + (group >> 1) * RUN;
@@ -97,8 +78,8 @@ function scaleAndMinimum(block: Uint8Array, group: number): [scale: number, mini
 }
 
 /** 128 bytes of low nibbles, 64 bytes of 2 high bits, 16 signed scales, and d. */
-function dequantizeQ6(block: Uint8Array, into: Float32Array, half: Half): void {
-  const d = half(block, 208);
+function dequantizeQ6(block: Uint8Array, into: Float32Array): void {
+  const d = halfAt(block, 208);
   for (let i = 0; i < SUPER_BLOCK; i++) {
     const inHalf = i % 128;
     const low = block[(i >> 7) * 64 + (inHalf % 64)]! >> (inHalf < 64 ? 0 : 4);
@@ -131,12 +112,16 @@ export interface BlockFormat {
 export const BLOCK_FORMATS: Readonly<Record<number, BlockFormat>> = {
   0: plain('F32', 4),
   1: plain('F16', 2),
-  2: { name: 'Q4_0', blockSize: 32, blockBytes: 18, dequantize: dequantizeQ4_0 },
-  3: { name: 'Q4_1', blockSize: 32, blockBytes: 20, dequantize: dequantizeQ4_1 },
-  6: { name: 'Q5_0', blockSize: 32, blockBytes: 22, dequantize: dequantizeQ5_0 },
-  7: { name: 'Q5_1', blockSize: 32, blockBytes: 24, dequantize: dequantizeQ5_1 },
-  8: { name: 'Q8_0', blockSize: 32, blockBytes: 34, dequantize: dequantizeQ8_0 },
-  ...mapFormats(K_FORMATS),
+  2: blocks('Q4_0', 18, dequantizeQ4_0),
+  3: blocks('Q4_1', 20, dequantizeQ4_1),
+  6: blocks('Q5_0', 22, dequantizeQ5_0),
+  7: blocks('Q5_1', 24, dequantizeQ5_1),
+  8: blocks('Q8_0', 34, dequantizeQ8_0),
+  10: superBlocks('Q2_K', 84, dequantizeQ2),
+  11: superBlocks('Q3_K', 110, dequantizeQ3),
+  12: superBlocks('Q4_K', 144, dequantizeQ4),
+  13: superBlocks('Q5_K', 176, dequantizeQ5),
+  14: superBlocks('Q6_K', 210, dequantizeQ6),
   30: plain('BF16', 2),
 };
 
@@ -156,91 +141,76 @@ function plain(name: DType, blockBytes: number): BlockFormat {
   };
 }
 
-function mapFormats(formats: Readonly<Record<number, SuperBlockFormat>>) {
-  const entries = Object.entries(formats).map(([type, { name, blockBytes, dequantize }]) => {
-    const format: BlockFormat = {
-      name,
-      blockSize: SUPER_BLOCK,
-      blockBytes,
-      dequantize(bytes, count) {
-        const values = new Float32Array(count);
-        for (let at = 0, out = 0; out < count; at += blockBytes, out += SUPER_BLOCK) {
-          const block = bytes.subarray(at, at + blockBytes);
-          dequantize(block, values.subarray(out, out + SUPER_BLOCK), halfAt);
-        }
-        return values;
-      },
-    };
-    return [type, format] as const;
-  });
-  return Object.fromEntries(entries);
+function blocks(
+  name: string,
+  blockBytes: number,
+  dequantize: Dequantize,
+  blockSize = BLOCK,
+): BlockFormat {
+  return {
+    name,
+    blockSize,
+    blockBytes,
+    dequantize(bytes, count) {
+      const values = new Float32Array(count);
+      for (let at = 0, out = 0; out < count; at += blockBytes, out += blockSize) {
+        dequantize(bytes, at, values, out);
+      }
+      return values;
+    },
+  };
 }
 
-/** A block is d and 16 bytes. Byte i holds weights i (low nibble) and 16 + i (high). A weight is (q - 8) * d. */
-function dequantizeQ4_0(bytes: Uint8Array, count: number): Float32Array {
-  const values = new Float32Array(count);
-  for (let at = 0, out = 0; out < count; at += 18, out += 32) {
-    const scale = halfAt(bytes, at);
-    for (let i = 0; i < 16; i++) {
-      const pair = bytes[at + 2 + i]!;
-      values[out + i] = ((pair & 15) - 8) * scale;
-      values[out + 16 + i] = ((pair >> 4) - 8) * scale;
-    }
-  }
-  return values;
+function superBlocks(
+  name: string,
+  blockBytes: number,
+  dequantize: (block: Uint8Array, into: Float32Array) => void,
+): BlockFormat {
+  const convert: Dequantize = (bytes, at, into, out) => {
+    dequantize(bytes.subarray(at, at + blockBytes), into.subarray(out, out + SUPER_BLOCK));
+  };
+  return blocks(name, blockBytes, convert, SUPER_BLOCK);
 }
 
-/** A block is d, m and 16 bytes as in Q4_0. A weight is q * d + m. */
-function dequantizeQ4_1(bytes: Uint8Array, count: number): Float32Array {
-  const values = new Float32Array(count);
-  for (let at = 0, out = 0; out < count; at += 20, out += 32) {
-    const scale = halfAt(bytes, at);
-    const minimum = halfAt(bytes, at + 2);
-    for (let i = 0; i < 16; i++) {
-      const pair = bytes[at + 4 + i]!;
-      values[out + i] = (pair & 15) * scale + minimum;
-      values[out + 16 + i] = (pair >> 4) * scale + minimum;
-    }
-  }
-  return values;
+/** d and 16 bytes. Byte i holds weights i (low nibble) and 16 + i (high). A weight is (q - 8) * d. */
+function dequantizeQ4_0(bytes: Uint8Array, at: number, into: Float32Array, out: number): void {
+  const scale = halfAt(bytes, at);
+  for (let i = 0; i < BLOCK; i++) into[out + i] = (fourBits(bytes, at + 2, i) - 8) * scale;
 }
 
-/** A block is d, 32 fifth bits and 16 bytes as in Q4_0. A weight is (q - 16) * d. */
-function dequantizeQ5_0(bytes: Uint8Array, count: number): Float32Array {
-  const values = new Float32Array(count);
-  for (let at = 0, out = 0; out < count; at += 22, out += 32) {
-    const scale = halfAt(bytes, at);
-    for (let i = 0; i < 32; i++) values[out + i] = (fiveBits(bytes, at + 2, i) - 16) * scale;
-  }
-  return values;
+/** d, m and 16 bytes as in Q4_0. A weight is q * d + m. */
+function dequantizeQ4_1(bytes: Uint8Array, at: number, into: Float32Array, out: number): void {
+  const [scale, minimum] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
+  for (let i = 0; i < BLOCK; i++) into[out + i] = fourBits(bytes, at + 4, i) * scale + minimum;
 }
 
-/** A block is d, m, 32 fifth bits and 16 bytes as in Q4_0. A weight is q * d + m. */
-function dequantizeQ5_1(bytes: Uint8Array, count: number): Float32Array {
-  const values = new Float32Array(count);
-  for (let at = 0, out = 0; out < count; at += 24, out += 32) {
-    const scale = halfAt(bytes, at);
-    const minimum = halfAt(bytes, at + 2);
-    for (let i = 0; i < 32; i++) values[out + i] = fiveBits(bytes, at + 4, i) * scale + minimum;
-  }
-  return values;
+/** d, 32 fifth bits and 16 bytes as in Q4_0. A weight is (q - 16) * d. */
+function dequantizeQ5_0(bytes: Uint8Array, at: number, into: Float32Array, out: number): void {
+  const scale = halfAt(bytes, at);
+  for (let i = 0; i < BLOCK; i++) into[out + i] = (fiveBits(bytes, at + 2, i) - 16) * scale;
 }
 
-/** Returns weight `i` from 4 bytes of fifth bits and 16 bytes with the other four bits. */
+/** d, m, 32 fifth bits and 16 bytes as in Q4_0. A weight is q * d + m. */
+function dequantizeQ5_1(bytes: Uint8Array, at: number, into: Float32Array, out: number): void {
+  const [scale, minimum] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
+  for (let i = 0; i < BLOCK; i++) into[out + i] = fiveBits(bytes, at + 4, i) * scale + minimum;
+}
+
+/** d and 32 signed bytes. A weight is q * d. */
+function dequantizeQ8_0(bytes: Uint8Array, at: number, into: Float32Array, out: number): void {
+  const scale = halfAt(bytes, at);
+  for (let i = 0; i < BLOCK; i++) into[out + i] = ((bytes[at + 2 + i]! << 24) >> 24) * scale;
+}
+
+/** Returns code `i` of 16 bytes. */
+function fourBits(bytes: Uint8Array, at: number, i: number): number {
+  return (bytes[at + (i % 16)]! >> (i < 16 ? 0 : 4)) & 15;
+}
+
+/** Returns code `i` of 4 bytes of fifth bits and 16 bytes with the other four bits. */
 function fiveBits(bytes: Uint8Array, at: number, i: number): number {
-  const low = bytes[at + 4 + (i % 16)]! >> (i < 16 ? 0 : 4);
   const high = bytes[at + (i >> 3)]! >> (i & 7);
-  return (low & 15) | ((high & 1) << 4);
-}
-
-/** A block is d and 32 signed bytes. A weight is q * d. */
-function dequantizeQ8_0(bytes: Uint8Array, count: number): Float32Array {
-  const values = new Float32Array(count);
-  for (let at = 0, out = 0; out < count; at += 34, out += 32) {
-    const scale = halfAt(bytes, at);
-    for (let i = 0; i < 32; i++) values[out + i] = ((bytes[at + 2 + i]! << 24) >> 24) * scale;
-  }
-  return values;
+  return fourBits(bytes, at + 4, i) | ((high & 1) << 4);
 }
 
 function halfAt(bytes: Uint8Array, at: number): number {

@@ -79,10 +79,10 @@ interface TensorHeader {
 function locateTensor({ name, dims, type, begin, fileBytes }: TensorHeader): StoredTensor {
   const format = BLOCK_FORMATS[type];
   if (!format) {
-    const known = Object.values(BLOCK_FORMATS).map(({ name }) => name);
+    const names = Object.values(BLOCK_FORMATS).map(({ name }) => name);
     throw new FileError(
       name,
-      `ggml type ${type} is not supported. Supported: ${known.join(', ')}.`,
+      `ggml type ${type} is not supported. Supported: ${names.join(', ')}.`,
     );
   }
   const count = elementCount(dims);

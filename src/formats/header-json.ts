@@ -52,14 +52,14 @@ export function shorten(name: string): string {
 }
 
 function readEntry(reader: HeaderReader, name: string): HeaderEntry {
-  const found: { dtype?: string; shape?: number[]; offsets?: number[] } = {};
+  const values: { dtype?: string; shape?: number[]; offsets?: number[] } = {};
   reader.object(name, (key) => {
-    if (key === 'dtype' && found.dtype === undefined) found.dtype = reader.string(name);
-    else if (key === 'shape' && !found.shape) found.shape = reader.integers(name);
-    else if (key === 'data_offsets' && !found.offsets) found.offsets = reader.integers(name);
+    if (key === 'dtype' && values.dtype === undefined) values.dtype = reader.string(name);
+    else if (key === 'shape' && !values.shape) values.shape = reader.integers(name);
+    else if (key === 'data_offsets' && !values.offsets) values.offsets = reader.integers(name);
     else throw new FileError(name, `has an unexpected or repeated key "${shorten(key)}"`);
   });
-  const { dtype, shape, offsets } = found;
+  const { dtype, shape, offsets } = values;
   if (dtype === undefined || !shape || !offsets) {
     throw new FileError(name, 'needs dtype, shape and data_offsets');
   }

@@ -40,7 +40,7 @@ const MAX_NAME_LENGTH = 512;
 const NAME_PATTERN = /^[\w][\w./:+-]*$/;
 
 /** A tensor's type, shape and extent in the file. */
-interface TensorExtent extends TensorInfo {
+export interface TensorExtent extends TensorInfo {
   /** The offset in bytes from the start of the file. */
   readonly begin: number;
   readonly byteLength: number;

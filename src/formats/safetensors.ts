@@ -2,13 +2,12 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../common/assert.ts';
-import { FileError } from '../common/errors.ts';
 import { openRegular, readAt } from '../common/regular-file.ts';
 import {
+  createTensorSource,
   DTYPE_BYTES,
   elementCount,
   type Tensor,
-  type TensorInfo,
   type TensorSource,
 } from '../common/tensor.ts';
 import {
@@ -20,6 +19,7 @@ import {
   type SafetensorsHeader,
   type SafetensorsLimits,
   serializeHeader,
+  type TensorExtent,
 } from './safetensors-header.ts';
 
 export { ADAPTER_LIMITS, BASE_LIMITS, type SafetensorsLimits } from './safetensors-header.ts';
@@ -63,24 +63,14 @@ export function openSafetensors(
     throw error;
   }
   const { tensors, metadata } = header;
-  return {
-    infos: tensors,
-    metadata,
-    read(name) {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new FileError(name, 'is not in the file');
-      const { dtype, shape, begin, byteLength } = tensor;
-      return { dtype, shape, data: readAt(file, begin, byteLength) };
-    },
-    close: () => closeSync(file),
+  const read = (_: string, { dtype, shape, begin, byteLength }: TensorExtent): Tensor => {
+    return { dtype, shape, data: readAt(file, begin, byteLength) };
   };
+  return { ...createTensorSource(tensors, read, () => closeSync(file)), metadata };
 }
 
 /** Tensors to write. */
-export interface WritableTensors {
-  readonly infos: ReadonlyMap<string, TensorInfo>;
-  read(name: string): Tensor;
-}
+export type WritableTensors = Pick<TensorSource, 'infos' | 'read'>;
 
 /**
  * Writes a file under a temporary name and renames it, so readers never see part of it. Reads one tensor at a time from the
@@ -97,7 +87,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   const infos = [...source.infos].sort(compareForFile);
   const temporary = `${path}.tmp-${process.pid}`;
-  const file = await open(temporary, 'w');
+  await using file = await open(temporary, 'w');
   try {
     await file.writeFile(serializeHeader(infos, metadata));
     for (const [name, { dtype, shape }] of infos) {
@@ -112,8 +102,6 @@ export async function writeSafetensors(
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
-  } finally {
-    await file.close();
   }
 }
 
@@ -129,13 +117,5 @@ export function serializeSafetensors(
 
 /** Returns a source of tensors in memory. */
 export function memorySource(tensors: ReadonlyMap<string, Tensor>): TensorSource {
-  return {
-    infos: tensors,
-    read(name) {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new FileError(name, 'does not exist');
-      return tensor;
-    },
-    close() {},
-  };
+  return createTensorSource(tensors, (_, tensor) => tensor);
 }

@@ -38,7 +38,7 @@ function compact({ kind, schema }: Extract<Constraint, { kind: 'json_schema' }>)
  */
 class Reader {
   readonly #automaton: Automaton;
-  readonly #work: Work = { places: 0 };
+  readonly #work: Work = { visits: 0 };
   #tries = 0;
 
   constructor(automaton: Automaton) {
@@ -72,8 +72,8 @@ class Reader {
     if (members.length === 0) return this.read(from, '}');
     for (const [i, [name, value]] of members.entries()) {
       if (++this.#tries > MAX_TRIES) return undefined;
-      const named = this.read(from, `${separator}${JSON.stringify(name)}:`);
-      const state = named && this.readValue(named, value);
+      const afterName = this.read(from, `${separator}${JSON.stringify(name)}:`);
+      const state = afterName && this.readValue(afterName, value);
       const end = state && this.#readMembers(state, members.toSpliced(i, 1), ',');
       if (end) return end;
     }

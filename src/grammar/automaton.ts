@@ -14,7 +14,7 @@ interface Stack {
   readonly rest: Stack | undefined;
 }
 
-interface Place {
+interface Position {
   readonly node: number;
   readonly stack: Stack | undefined;
 }
@@ -22,7 +22,7 @@ interface Place {
 /** All positions that the text so far may have led to. */
 export interface State {
   /** The positions that consume a byte. */
-  readonly places: readonly Place[];
+  readonly positions: readonly Position[];
   /** Whether the text may end here. */
   readonly canEnd: boolean;
   /** The only byte that may follow, or -1. Never a byte of a control token. */
@@ -33,7 +33,7 @@ export interface State {
 
 /** Counts work, in visited positions. 1,000 take about 0.3 ms. */
 export interface Work {
-  places: number;
+  visits: number;
   /** A search pauses when the work reaches this limit. Absent: it never pauses. */
   limit?: number;
 }
@@ -49,8 +49,8 @@ export function found<Found>(search: Search<Found>): Found {
 }
 
 /** Whether a search has to pause before it continues. */
-export function isAtLimit({ places, limit }: Work): boolean {
-  return limit !== undefined && places >= limit;
+export function isAtLimit({ visits, limit }: Work): boolean {
+  return limit !== undefined && visits >= limit;
 }
 
 /** Pauses while the work is at its limit. */
@@ -66,13 +66,13 @@ export function* pause(work: Work): Search<void> {
 const MAX_REMEMBERED = 2 ** 17;
 const STATE_SIZE = 32;
 /** The most memory observed per position of a state, including its share of the state. */
-export const PLACE_BYTES = 64;
+export const POSITION_BYTES = 64;
 /** A text that can be read in more ways than this is too ambiguous. JSON schemas stay below 100. */
-const MAX_PLACES = 4096;
+const MAX_POSITIONS = 4096;
 /** The edges that take as long to try as one position takes to visit. */
-const EDGES_PER_PLACE = 16;
+const EDGES_PER_VISIT = 16;
 /** The edges that one byte may try, because nothing interrupts that. They take up to 10 ms. */
-const MAX_EDGES = 8 * MAX_PLACES;
+const MAX_EDGES = 8 * MAX_POSITIONS;
 
 /** The fault of a grammar that can read one text in too many ways. */
 export const TOO_AMBIGUOUS =
@@ -99,7 +99,7 @@ export class Automaton {
     this.#isReturn = findReturns(network, this.#endOf);
     this.#classifyBytes();
     const first = { node: network.rules[0]!.start, stack: undefined };
-    this.start = this.#close([first], { places: 0 });
+    this.start = this.#close([first], { visits: 0 });
   }
 
   /** The amount that is remembered, in positions. */
@@ -114,8 +114,8 @@ export class Automaton {
 
   /** Returns the state after another byte, or null if the byte may not follow. Throws `GrammarError` if it is too ambiguous. */
   step(state: State, byte: number, work: Work): State | null {
-    const known = this.known(state, byte);
-    return known === undefined ? this.#compute(state, byte, work) : known;
+    const next = this.known(state, byte);
+    return next === undefined ? this.#compute(state, byte, work) : next;
   }
 
   /** Finds the state after several bytes, or null if they may not follow. Throws `GrammarError` if it is too ambiguous. */
@@ -130,40 +130,40 @@ export class Automaton {
   }
 
   #compute(state: State, byte: number, work: Work): State | null {
-    const moved: Place[] = [];
-    let tried = 0;
-    for (const { node, stack } of state.places) {
+    const targets: Position[] = [];
+    let edges = 0;
+    for (const { node, stack } of state.positions) {
       const { bytes } = this.#network.nodes[node]!;
-      tried += bytes.length;
+      edges += bytes.length;
       for (const { first, last, to } of bytes) {
-        if (byte >= first && byte <= last) moved.push({ node: to, stack });
+        if (byte >= first && byte <= last) targets.push({ node: to, stack });
       }
     }
-    if (tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
-    work.places += state.places.length + tried / EDGES_PER_PLACE;
-    const next = moved.length === 0 ? null : this.#close(moved, work);
+    if (edges > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+    work.visits += state.positions.length + edges / EDGES_PER_VISIT;
+    const next = targets.length === 0 ? null : this.#close(targets, work);
     state.next[this.#classOf[byte]!] = next;
     this.#linked.add(state);
     return next;
   }
 
   /** Returns the state of all positions that can be reached without a byte. */
-  #close(places: readonly Place[], work: Work): State {
+  #close(positions: readonly Position[], work: Work): State {
     const { nodes, rules } = this.#network;
-    const open = [...places];
-    const seen = new Set<number>();
-    const kept = new Map<number, Place>();
+    const open = [...positions];
+    const visited = new Set<number>();
+    const byKey = new Map<number, Position>();
     let canEnd = false;
-    let tried = 0;
-    for (let place = open.pop(); place; place = open.pop()) {
-      const { node, stack } = place;
+    let edges = 0;
+    for (let position = open.pop(); position; position = open.pop()) {
+      const { node, stack } = position;
       const key = (stack?.id ?? 0) * nodes.length + node;
-      if (seen.has(key)) continue;
-      seen.add(key);
+      if (visited.has(key)) continue;
+      visited.add(key);
       const { bytes, skips, calls } = nodes[node]!;
-      tried += skips.length + calls.length;
-      if (seen.size > MAX_PLACES || tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
-      if (bytes.length > 0) kept.set(key, place);
+      edges += skips.length + calls.length;
+      if (visited.size > MAX_POSITIONS || edges > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+      if (bytes.length > 0) byKey.set(key, position);
       for (const to of skips) open.push({ node: to, stack });
       for (const { rule, to } of calls) {
         open.push({
@@ -175,18 +175,23 @@ export class Automaton {
       if (stack) open.push({ node: stack.node, stack: stack.rest });
       else canEnd = true;
     }
-    work.places += seen.size + tried / EDGES_PER_PLACE;
-    return this.#intern(kept, canEnd);
+    work.visits += visited.size + edges / EDGES_PER_VISIT;
+    return this.#intern(byKey, canEnd);
   }
 
-  #intern(kept: ReadonlyMap<number, Place>, canEnd: boolean): State {
+  #intern(kept: ReadonlyMap<number, Position>, canEnd: boolean): State {
     const key = `${canEnd} ${[...kept.keys()].sort((a, b) => a - b)}`;
     const known = this.#states.get(key);
     if (known) return known;
-    const places = [...kept.values()];
-    if (this.#remembered + places.length > MAX_REMEMBERED) this.#forget();
-    this.#remembered += STATE_SIZE + places.length;
-    const state: State = { places, canEnd, forcedByte: this.#forcedByte(places, canEnd), next: [] };
+    const positions = [...kept.values()];
+    if (this.#remembered + positions.length > MAX_REMEMBERED) this.#forget();
+    this.#remembered += STATE_SIZE + positions.length;
+    const state: State = {
+      positions,
+      canEnd,
+      forcedByte: this.#forcedByte(positions, canEnd),
+      next: [],
+    };
     this.#states.set(key, state);
     return state;
   }
@@ -210,10 +215,10 @@ export class Automaton {
     return stack;
   }
 
-  #forcedByte(places: readonly Place[], canEnd: boolean): number {
+  #forcedByte(positions: readonly Position[], canEnd: boolean): number {
     if (canEnd) return -1;
     let forced = -1;
-    for (const { node } of places) {
+    for (const { node } of positions) {
       for (const { first, last } of this.#network.nodes[node]!.bytes) {
         const isText = first === last && first <= LAST_TEXT_BYTE;
         if (!isText || (forced !== -1 && forced !== first)) return -1;

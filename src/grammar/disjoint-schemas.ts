@@ -37,9 +37,9 @@ export class DisjointSchemas {
   }
 
   #expandOnce(schema: unknown): boolean | Schema {
-    const known = this.#expanded.get(schema) ?? this.#expand(schema);
-    this.#expanded.set(schema, known);
-    return known;
+    const expansion = this.#expanded.get(schema) ?? this.#expand(schema);
+    this.#expanded.set(schema, expansion);
+    return expansion;
   }
 
   #valuesOf(schema: Schema): ReadonlySet<string> | undefined {

@@ -1,6 +1,6 @@
 // Parses grammars in the notation of llama.cpp (GBNF) and XGrammar: `root ::= "yes" | "no"`, with # comments.
 
-import { complement } from './regex.ts';
+import { complement, parseCounts } from './regex.ts';
 import {
   type CharRange,
   choice,
@@ -27,49 +27,26 @@ type Token =
   | { kind: 'name' | 'sign'; text: string; line: number }
   | { kind: 'pattern'; pattern: TextPattern; text: string; line: number };
 
-const NAME = /[A-Za-z_][A-Za-z0-9_-]*/y;
-const SIGN = /::=|[|()*+?.]|\{\d+(?:,\d*)?\}/y;
-const SPACE = /(?:\s|#[^\n]*)+/y;
-const LITERAL = /"((?:[^"\\\n]|\\.)*)"/y;
-const CLASS = /\[((?:[^\]\\]|\\.)*)\]/y;
+const TOKEN =
+  /(?<space>(?:\s|#[^\n]*)+)|(?<name>[A-Za-z_][A-Za-z0-9_-]*)|(?<sign>::=|[|()*+?.]|\{\d+(?:,\d*)?\})|"(?<literal>(?:[^"\\\n]|\\.)*)"|\[(?<set>(?:[^\]\\]|\\.)*)\]/y;
 
 function tokenize(source: string): Token[] {
   const tokens: Token[] = [];
-  let at = 0;
+  const pattern = new RegExp(TOKEN);
   let line = 1;
-  const match = (pattern: RegExp) => {
-    pattern.lastIndex = at;
-    const found = pattern.exec(source);
-    if (found) at += found[0].length;
-    return found;
-  };
-  while (at < source.length) {
-    const space = match(SPACE);
-    if (space) {
-      line += space[0].split('\n').length - 1;
-      continue;
-    }
-    const name = match(NAME);
-    if (name) {
-      tokens.push({ kind: 'name', text: name[0], line });
-      continue;
-    }
-    const sign = match(SIGN);
-    if (sign) {
-      tokens.push({ kind: 'sign', text: sign[0], line });
-      continue;
-    }
-    const literal = match(LITERAL);
-    if (literal) {
-      const text = String.fromCodePoint(...codePoints(literal[1]!, line).map(({ point }) => point));
-      tokens.push({ kind: 'pattern', pattern: { kind: 'text', text }, text: literal[0], line });
-      continue;
-    }
-    const set = match(CLASS);
-    if (!set)
+  for (let at = 0; at < source.length; at = pattern.lastIndex) {
+    const match = pattern.exec(source);
+    if (!match)
       throw new GrammarError(`line ${line}: "${source.slice(at, at + 12)}" is not expected`);
-    const ranges = characterRanges(set[1]!, line);
-    tokens.push({ kind: 'pattern', pattern: { kind: 'chars', ranges }, text: set[0], line });
+    const [text] = match;
+    const { space, name, literal, set } = match.groups!;
+    const add = (pattern: TextPattern) => tokens.push({ kind: 'pattern', pattern, text, line });
+    if (literal !== undefined) {
+      const points = codePoints(literal, line).map(({ point }) => point);
+      add({ kind: 'text', text: String.fromCodePoint(...points) });
+    } else if (set !== undefined) add({ kind: 'chars', ranges: characterRanges(set, line) });
+    else if (space === undefined) tokens.push({ kind: name ? 'name' : 'sign', text, line });
+    else line += space.split('\n').length - 1;
   }
   return tokens;
 }
@@ -176,25 +153,17 @@ class EbnfParser {
 
   #repeated(item: TextPattern): TextPattern {
     const next = this.#tokens[this.#at];
-    if (next?.kind !== 'sign') return item;
-    const { text } = next;
-    const [min = '0', max = min] = text.startsWith('{') ? text.slice(1, -1).split(',') : [];
-    const bounds: Record<string, [number, number]> = {
-      '*': [0, Number.POSITIVE_INFINITY],
-      '+': [1, Number.POSITIVE_INFINITY],
-      '?': [0, 1],
-      '{': [Number(min), max === '' ? Number.POSITIVE_INFINITY : Number(max)],
-    };
-    const found = bounds[text[0]!];
-    if (!found) return item;
-    if (found[0] > found[1]) throw new GrammarError(`line ${next.line}: ${text} is reversed`);
+    const counts = next?.kind === 'sign' ? parseCounts(next.text) : undefined;
+    if (!next || !counts) return item;
+    const { min, max } = counts;
+    if (min > max) throw new GrammarError(`line ${next.line}: ${next.text} is reversed`);
     this.#at++;
-    return this.#repeated(repeat(item, ...found));
+    return this.#repeated(repeat(item, min, max));
   }
 
   #entry(name: string, line: number) {
-    const known = this.#rules.get(name);
-    if (known) return known;
+    const existing = this.#rules.get(name);
+    if (existing) return existing;
     const entry = { rule: { body: EMPTY }, isDefined: false, line };
     this.#rules.set(name, entry);
     return entry;

@@ -5,7 +5,7 @@ import { assert } from '../common/assert.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { CompiledConstraint } from '../contracts/generation.ts';
 import type { MatchingWork } from '../contracts/matching-work.ts';
-import { PLACE_BYTES, type State } from './automaton.ts';
+import { POSITION_BYTES, type State } from './automaton.ts';
 import { automatonOf } from './constraint.ts';
 import { ExtendedVocabulary } from './extended-vocabulary.ts';
 import { type CompiledGrammar, Matcher, requestWork } from './matcher.ts';
@@ -51,12 +51,13 @@ interface GrammarText {
 /** Creates the matchers of sequences. */
 export class Grammars {
   readonly #base: GrammarText;
-  readonly #languages = new LRUCache<string, GrammarText>({ max: MAX_GRAMMAR_TEXTS });
+  readonly #texts = new LRUCache<string, GrammarText>({ max: MAX_GRAMMAR_TEXTS });
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({
     max: MAX_TOKEN_SETS,
     maxSize: MAX_TOKEN_SET_BYTES,
-    sizeCalculation: ({ byteLength }, { places }) => byteLength + PLACE_BYTES * (1 + places.length),
+    sizeCalculation: ({ byteLength }, { positions }) =>
+      byteLength + POSITION_BYTES * (1 + positions.length),
   });
   /**
    * The remaining work, by tenant and constraint. A request's choices share a constraint, and equal requests of a tenant share
@@ -76,55 +77,48 @@ export class Grammars {
 
   /** Returns a matcher for the tokens of the base or of an adapter. `tenant`: whose requests share its work. Absent: none do. */
   createMatcher(constraint: CompiledConstraint, added?: AddedTokens, tenant?: string): Matcher {
-    const language = this.#languageOf(added);
-    const key = language.key + constraint.digest;
-    const grammar = this.#compiled.get(key) ?? this.#compile(constraint, language);
-    this.#compiled.set(key, grammar);
-    return new Matcher(
-      grammar,
-      tenant === undefined ? undefined : this.#workOf(`${key} ${tenant}`),
-    );
+    const { key: textKey, tokenizer, vocabulary } = this.#textOf(added);
+    const key = textKey + constraint.digest;
+    const grammar = remember(this.#compiled, key, () => ({
+      automaton: automatonOf(constraint),
+      vocabulary,
+      allowedTokens: this.#allowedTokens,
+      encode: (text: string) => tokenizer.encodeInside(text),
+    }));
+    if (tenant === undefined) return new Matcher(grammar);
+    return new Matcher(grammar, remember(this.#requests, `${key} ${tenant}`, requestWork));
   }
 
   /** Returns a ban on these words for one sequence. Each word contains a character other than a space. */
   createBan(words: readonly string[], added?: AddedTokens): BannedWords {
-    const { key, vocabulary } = this.#languageOf(added);
+    const { key, vocabulary } = this.#textOf(added);
     const id = key + createHash('sha256').update(JSON.stringify(words)).digest('hex');
-    const known = this.#bans.get(id);
-    const ban = known ?? new WordBan(words, vocabulary, this.#forbidden);
+    const cached = this.#bans.get(id);
+    const ban = cached ?? new WordBan(words, vocabulary, this.#forbidden);
     const size = words.reduce((sum, { length }) => sum + length, 0);
-    if (!known) this.#bans.set(id, ban, { size });
+    if (!cached) this.#bans.set(id, ban, { size });
     return new BannedWords(ban);
   }
 
-  #languageOf(added: AddedTokens | undefined): GrammarText {
+  #textOf(added: AddedTokens | undefined): GrammarText {
     if (!added) return this.#base;
     const key = createHash('sha256').update(JSON.stringify(added)).digest('hex');
-    const known = this.#languages.get(key);
-    if (known) return known;
-    const tokenizer = this.#base.tokenizer.extended?.(added);
-    assert(tokenizer, 'the tokenizer of a model can be extended');
-    const vocabulary = new ExtendedVocabulary(this.#base.vocabulary, tokenizer, added);
-    const language = { key, tokenizer, vocabulary };
-    this.#languages.set(key, language);
-    return language;
+    return remember(this.#texts, key, () => {
+      const tokenizer = this.#base.tokenizer.extended?.(added);
+      assert(tokenizer, 'the tokenizer of a model can be extended');
+      const vocabulary = new ExtendedVocabulary(this.#base.vocabulary, tokenizer, added);
+      return { key, tokenizer, vocabulary };
+    });
   }
+}
 
-  #workOf(request: string): MatchingWork {
-    const known = this.#requests.get(request) ?? requestWork();
-    this.#requests.set(request, known);
-    return known;
-  }
-
-  #compile(
-    constraint: CompiledConstraint,
-    { vocabulary, tokenizer }: GrammarText,
-  ): CompiledGrammar {
-    return {
-      automaton: automatonOf(constraint),
-      vocabulary,
-      allowedTokens: this.#allowedTokens,
-      encode: (text) => tokenizer.encodeInside(text),
-    };
-  }
+/** Returns the cached value of a key, or makes and caches it. */
+function remember<Value extends object>(
+  cache: LRUCache<string, Value>,
+  key: string,
+  make: () => Value,
+): Value {
+  const value = cache.get(key) ?? make();
+  cache.set(key, value);
+  return value;
 }

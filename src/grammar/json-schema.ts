@@ -4,6 +4,7 @@
 
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
+import { findCycle } from './network.ts';
 import { mapPattern, objectPattern } from './object-pattern.ts';
 import {
   checkKeywords,
@@ -43,7 +44,7 @@ export function schemaPattern(schema: unknown): TextPattern {
 }
 
 /** A schema's position inside the whole schema. */
-interface Place {
+interface Position {
   readonly path: string;
   readonly depth: number;
   /** The rule whose texts start with this schema's. Absent: something comes before them. */
@@ -52,16 +53,16 @@ interface Place {
   readonly isCombined?: boolean;
 }
 
-const START: Place = { path: '#', depth: 0 };
+const START: Position = { path: '#', depth: 0 };
 
 /** Returns the position of a schema for the same value. */
-function within({ path, depth, rule, isCombined = false }: Place, name: string): Place {
+function within({ path, depth, rule, isCombined = false }: Position, name: string): Position {
   return { path: isCombined ? path : `${path}/${name}`, depth: depth + 1, rule, isCombined };
 }
 
 /** Returns the position of the schema of a member or an item. */
-function below(place: Place, name: string): Place {
-  return { ...within(place, name), rule: undefined };
+function below(position: Position, name: string): Position {
+  return { ...within(position, name), rule: undefined };
 }
 
 class SchemaConverter {
@@ -94,13 +95,13 @@ class SchemaConverter {
   /** Returns a reference to a schema's rule. `convert` builds the body later. */
   #rule(
     rules: Map<Schema, PatternRule>,
-    [schema, place]: [Schema, Place],
+    [schema, position]: [Schema, Position],
     convert: (rule: PatternRule) => TextPattern,
   ): TextPattern {
-    const known = rules.get(schema);
-    const rule = known ?? { body: EMPTY };
-    if (place.rule) this.#begins.get(place.rule)!.push({ rule, path: place.path });
-    if (!known) {
+    const existing = rules.get(schema);
+    const rule = existing ?? { body: EMPTY };
+    if (position.rule) this.#begins.get(position.rule)!.push({ rule, path: position.path });
+    if (!existing) {
       rules.set(schema, rule);
       this.#begins.set(rule, []);
       this.#open.push(() => {
@@ -110,11 +111,11 @@ class SchemaConverter {
     return { kind: 'rule', rule };
   }
 
-  #convert(schema: unknown, { path: near, depth, rule }: Place): TextPattern {
+  #convert(schema: unknown, { path: near, depth, rule }: Position): TextPattern {
     if (schema === true) return ANY_VALUE;
     if (schema === false) return choice();
     const path = this.#tree.pathOf(schema, near);
-    const place = { path, depth, rule, isCombined: !this.#tree.has(schema) };
+    const position = { path, depth, rule, isCombined: !this.#tree.has(schema) };
     if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
     if (++this.#count > MAX_SCHEMAS)
       throw new GrammarError(`there are more than ${MAX_SCHEMAS} schemas`, path);
@@ -122,54 +123,54 @@ class SchemaConverter {
       throw new GrammarError(`there are more than ${MAX_DEPTH} schemas within schemas`, path);
     checkKeywords(schema, path);
     const { $ref, allOf, anyOf, oneOf, ...rest } = schema;
-    if ($ref !== undefined) return this.#reference(schema, place);
-    if (allOf) return this.#allOf(schema, place);
+    if ($ref !== undefined) return this.#reference(schema, position);
+    if (allOf) return this.#allOf(schema, position);
     if (anyOf) {
       const beside = oneOf === undefined ? rest : { ...rest, oneOf };
-      return this.#anyOf(anyOf as unknown[], beside, this.#within(place, 'anyOf', anyOf));
+      return this.#anyOf(anyOf as unknown[], beside, this.#within(position, 'anyOf', anyOf));
     }
     if (oneOf) {
-      const options = this.#within(place, 'oneOf', oneOf);
+      const options = this.#within(position, 'oneOf', oneOf);
       this.#checkDisjoint(oneOf as unknown[], options.path);
       return this.#anyOf(oneOf as unknown[], rest, options);
     }
-    return this.#plain(schema, place);
+    return this.#plain(schema, position);
   }
 
   /** Returns the position of a keyword's value, which may come from another schema. */
-  #within(place: Place, name: string, value: unknown): Place {
-    const here = within(place, name);
+  #within(position: Position, name: string, value: unknown): Position {
+    const here = within(position, name);
     const isCombined = !this.#tree.has(value);
     return { ...here, path: this.#tree.pathOf(value, here.path), isCombined };
   }
 
-  #plain(schema: Schema, place: Place): TextPattern {
-    if ('const' in schema || schema['enum']) return literals(schema, place.path);
+  #plain(schema: Schema, position: Position): TextPattern {
+    if ('const' in schema || schema['enum']) return literals(schema, position.path);
     const types = typesOf(schema);
     if (!types) return ANY_VALUE;
-    return choice(...types.map((type) => this.#ofType(type, schema, place)));
+    return choice(...types.map((type) => this.#ofType(type, schema, position)));
   }
 
-  #ofType(type: JsonType, schema: Schema, place: Place): TextPattern {
+  #ofType(type: JsonType, schema: Schema, position: Position): TextPattern {
     switch (type) {
       case 'object':
-        return this.#object(schema, place);
+        return this.#object(schema, position);
       case 'array':
-        return this.#array(schema, place);
+        return this.#array(schema, position);
       case 'string':
-        return stringPattern(schema, place.path);
+        return stringPattern(schema, position.path);
       case 'boolean':
         return choice(text('true'), text('false'));
       case 'null':
         return text('null');
       default:
-        return numberPattern(type, schema, place.path);
+        return numberPattern(type, schema, position.path);
     }
   }
 
-  #object(schema: Schema, place: Place): TextPattern {
+  #object(schema: Schema, position: Position): TextPattern {
     const mapKeyword = MAP_KEYWORDS.find((keyword) => schema[keyword] !== undefined);
-    if (mapKeyword) return this.#map(schema, mapKeyword, place);
+    if (mapKeyword) return this.#map(schema, mapKeyword, position);
     const { additionalProperties } = schema as { additionalProperties?: boolean | Schema };
     const properties = (schema['properties'] ?? {}) as Schema;
     const required = new Set(schema['required'] as string[] | undefined);
@@ -184,67 +185,67 @@ class SchemaConverter {
       const inner = isDeclared ? properties[name] : (additionalProperties ?? true);
       if (inner === false && isRequired) {
         const message = `"${name}" is required, but no value of it is allowed`;
-        throw new ContradictionError(message, `${place.path}/required`);
+        throw new ContradictionError(message, `${position.path}/required`);
       }
       const keyword = isDeclared ? `properties/${toPointer(name)}` : 'additionalProperties';
-      return { name, isRequired, value: this.#convert(inner, below(place, keyword)) };
+      return { name, isRequired, value: this.#convert(inner, below(position, keyword)) };
     });
     const others =
-      more === false ? undefined : this.#convert(more, below(place, 'additionalProperties'));
-    return located(place.path, () => objectPattern(members, others));
+      more === false ? undefined : this.#convert(more, below(position, 'additionalProperties'));
+    return located(position.path, () => objectPattern(members, others));
   }
 
   /** Matches an object with bounds on its names or on their number. */
-  #map(schema: Schema, keyword: string, place: Place): TextPattern {
+  #map(schema: Schema, keyword: string, position: Position): TextPattern {
     const { properties, required, propertyNames = true, additionalProperties = true } = schema;
     if (properties || required) {
       const message = 'is supported only without properties and required';
-      throw new GrammarError(message, `${place.path}/${keyword}`);
+      throw new GrammarError(message, `${position.path}/${keyword}`);
     }
-    const { min, max } = counts(schema, 'minProperties', 'maxProperties', place.path);
+    const { min, max } = counts(schema, 'minProperties', 'maxProperties', position.path);
     if (min > 1) {
       const message = 'must be at most 1, because a completion may repeat a name';
-      throw new GrammarError(message, `${place.path}/minProperties`);
+      throw new GrammarError(message, `${position.path}/minProperties`);
     }
     const anyName = { type: 'string' };
     const names = propertyNames === true ? anyName : { allOf: [propertyNames, anyName] };
     return mapPattern(
-      this.#convert(names, below(place, 'propertyNames')),
-      this.#convert(additionalProperties, below(place, 'additionalProperties')),
+      this.#convert(names, below(position, 'propertyNames')),
+      this.#convert(additionalProperties, below(position, 'additionalProperties')),
       { min, max },
     );
   }
 
-  #array(schema: Schema, place: Place): TextPattern {
+  #array(schema: Schema, position: Position): TextPattern {
     const { prefixItems = [], items = true } = schema as {
       prefixItems?: unknown[];
       items?: unknown;
     };
-    const { min, max } = counts(schema, 'minItems', 'maxItems', place.path);
+    const { min, max } = counts(schema, 'minItems', 'maxItems', position.path);
     if (schema['uniqueItems'] === true && max > 1)
-      throw new GrammarError('is not supported', `${place.path}/uniqueItems`);
+      throw new GrammarError('is not supported', `${position.path}/uniqueItems`);
     if (prefixItems.length === 0 && items === true && min === 0 && max === Number.POSITIVE_INFINITY)
       return ANY_ARRAY;
-    const item = this.#convert(items, below(place, 'items'));
+    const item = this.#convert(items, below(position, 'items'));
     const first = prefixItems.map((inner, i) =>
-      this.#convert(inner, below(place, `prefixItems/${i}`)),
+      this.#convert(inner, below(position, `prefixItems/${i}`)),
     );
     if (first.length === 0) return sequence(text('['), commaSeparated(item, min, max), text(']'));
     return sequence(text('['), tuple(first, item, { min, max }), text(']'));
   }
 
   /** A reference without sibling keywords is the rule of its target. */
-  #reference(schema: Schema, place: Place): TextPattern {
+  #reference(schema: Schema, position: Position): TextPattern {
     const { $ref, ...beside } = schema;
-    const here = within(place, '$ref');
+    const here = within(position, '$ref');
     const target = this.#tree.resolve($ref as string, here.path);
     if (target === false) throw new ContradictionError('allows no value', here.path);
-    if (target === true) return this.#convert(beside, within(place, ''));
+    if (target === true) return this.#convert(beside, within(position, ''));
     if (enforcedKeywords(beside).length > 0) {
       return this.#rule(this.#combined, [schema, here], (rule) => {
-        return this.#convert(this.#tree.expand(schema, place.path), {
+        return this.#convert(this.#tree.expand(schema, position.path), {
           ...here,
-          path: place.path,
+          path: position.path,
           rule,
         });
       });
@@ -255,10 +256,10 @@ class SchemaConverter {
   }
 
   /** Returns a rule, unless `allOf` only wraps its single part. */
-  #allOf(schema: Schema, place: Place): TextPattern {
+  #allOf(schema: Schema, position: Position): TextPattern {
     const { allOf, ...beside } = schema;
     const parts = allOf as unknown[];
-    const here = this.#within(place, 'allOf', allOf);
+    const here = this.#within(position, 'allOf', allOf);
     if (parts.length === 1 && enforcedKeywords(beside).length === 0)
       return this.#convert(parts[0], within(here, '0'));
     return this.#rule(this.#combined, [schema, here], (rule) => {
@@ -269,20 +270,22 @@ class SchemaConverter {
         if (expanded === false) throw new ContradictionError('allows no value', path);
         if (expanded !== true) all = combine(all, expanded, path);
       }
-      return this.#convert(all, { ...place, depth: here.depth, rule });
+      return this.#convert(all, { ...position, depth: here.depth, rule });
     });
   }
 
   /** Keywords next to `anyOf` apply to each option. Options that contradict them are left out. */
-  #anyOf(options: readonly unknown[], beside: Schema, place: Place): TextPattern {
+  #anyOf(options: readonly unknown[], beside: Schema, position: Position): TextPattern {
     if (enforcedKeywords(beside).length === 0) {
       if (options.every((option) => option === false))
-        throw new ContradictionError('allows no value', place.path);
-      return choice(...options.map((option, i) => this.#convert(option, within(place, String(i)))));
+        throw new ContradictionError('allows no value', position.path);
+      return choice(
+        ...options.map((option, i) => this.#convert(option, within(position, String(i)))),
+      );
     }
     const faults: ContradictionError[] = [];
     const patterns = options.flatMap((option, i) => {
-      const here = within(place, String(i));
+      const here = within(position, String(i));
       const schema = this.#tree.expand(option, here.path);
       if (schema === false) return [];
       try {
@@ -295,7 +298,7 @@ class SchemaConverter {
       }
     });
     if (patterns.length === 0)
-      throw faults[0] ?? new ContradictionError('allows no value', place.path);
+      throw faults[0] ?? new ContradictionError('allows no value', position.path);
     return choice(...patterns);
   }
 
@@ -318,25 +321,8 @@ class SchemaConverter {
 
   /** A rule that starts with itself matches nothing. */
   #refuseCycles(): void {
-    const done = new Set<PatternRule>();
-    for (const first of this.#begins.keys()) {
-      const way = new Set<PatternRule>();
-      const open = [{ rule: first, path: '', isLeft: false }];
-      for (let next = open.pop(); next; next = open.pop()) {
-        const { rule, path, isLeft } = next;
-        if (isLeft) {
-          way.delete(rule);
-          done.add(rule);
-        } else if (way.has(rule)) {
-          throw new GrammarError('refers to itself, with nothing in between', path);
-        } else if (!done.has(rule)) {
-          way.add(rule);
-          open.push(
-            { ...next, isLeft: true },
-            ...this.#begins.get(rule)!.map((begin) => ({ ...begin, isLeft: false })),
-          );
-        }
-      }
-    }
+    const beginsOf = (rule: PatternRule) => this.#begins.get(rule)!;
+    const cycle = findCycle(this.#begins.keys(), beginsOf, ({ rule }) => rule);
+    if (cycle) throw new GrammarError('refers to itself, with nothing in between', cycle.path);
   }
 }

@@ -102,9 +102,9 @@ export const ANY_NUMBER: TextPattern = shared(
   ),
 );
 
-/** The punctuation between JSON tokens. `withSpaces` recognizes it by identity. */
-export const COMMA = text(',');
-export const COLON = text(':');
+/** The punctuation between JSON tokens. */
+export const COMMA: TextPattern = { kind: 'text', text: ',', spaced: ', ' };
+const COLON: TextPattern = { kind: 'text', text: ':', spaced: ': ' };
 
 /** Matches a list of expressions separated by commas. */
 export function commaSeparated(item: TextPattern, min: number, max: number): TextPattern {

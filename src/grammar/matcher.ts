@@ -1,5 +1,6 @@
 // Follows one sequence through an automaton, token by token. Matching pauses when the granted work is used up, and continues
 // with the next grant.
+import type { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type MatchingWork, UNLIMITED } from '../contracts/matching-work.ts';
@@ -26,17 +27,12 @@ interface ForcedTokens {
   readonly isEnd: boolean;
 }
 
-/** A cache of the tokens that states allow. */
-interface AllowedTokens {
-  get(state: State): TokenSet | undefined;
-  set(state: State, tokens: TokenSet): unknown;
-}
-
 /** A compiled constraint, and the data that its matchers share. */
 export interface CompiledGrammar {
   readonly automaton: Automaton;
   readonly vocabulary: GrammarVocabulary;
-  readonly allowedTokens: AllowedTokens;
+  /** A cache of the tokens that states allow. */
+  readonly allowedTokens: Pick<LRUCache<State, TokenSet>, 'get' | 'set'>;
   /** Encodes a text inside a completion as the model would. */
   encode(text: string): readonly number[];
 }
@@ -52,7 +48,7 @@ export class Matcher {
   /** Shared by all sequences of a request. */
   readonly #request: MatchingWork;
   #granted = UNLIMITED;
-  readonly #work: Work = { places: 0, limit: 0 };
+  readonly #work: Work = { visits: 0, limit: 0 };
   #state: State;
   /** The bytes of accepted tokens that are not matched yet. */
   #unread: readonly number[] = [];
@@ -144,9 +140,9 @@ export class Matcher {
   }
 
   #account(): void {
-    this.#granted.left -= this.#work.places;
-    this.#request.left -= this.#work.places;
-    this.#work.places = 0;
+    this.#granted.left -= this.#work.visits;
+    this.#request.left -= this.#work.visits;
+    this.#work.visits = 0;
   }
 
   *#read(): Search<void> {
@@ -186,7 +182,7 @@ export class Matcher {
     const { automaton, vocabulary, encode } = this.#grammar;
     const text = yield* this.#forcedText();
     yield* pause(this.#work);
-    this.#work.places += ENCODE_WORK * text.length;
+    this.#work.visits += ENCODE_WORK * text.length;
     const ids = [...encode(text)];
     const states = yield* this.#statesAfter(ids);
     if (!states) return NOT_FORCED; // the tokenizer does not produce this text inside a completion
@@ -233,6 +229,6 @@ function tooAmbiguous(): ServeError {
   return new ServeError('invalid_request', message);
 }
 
-function isComplete({ canEnd, places }: State): boolean {
-  return canEnd && places.length === 0;
+function isComplete({ canEnd, positions }: State): boolean {
+  return canEnd && positions.length === 0;
 }

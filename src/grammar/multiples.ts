@@ -1,13 +1,13 @@
 // Patterns of the multiples of a number.
 
 import { MAX_DIGITS } from './json-text.ts';
-import type { Bounds } from './number-ranges.ts';
+import { type Bounds, decimalDigits, MAX_DECIMALS } from './number-ranges.ts';
 import {
   choice,
   EMPTY,
   GrammarError,
   optional,
-  type PatternRule,
+  recursive,
   sequence,
   type TextPattern,
   text,
@@ -19,8 +19,6 @@ const MAX_DIVISOR = 500;
 const MIN_DIGITS = 4;
 /** Up to this many multiples between two bounds are listed. */
 const MAX_LISTED = 1000;
-/** Powers of ten are exact up to 22. */
-const MAX_DECIMALS = 20;
 
 /**
  * Matches the multiples of a number. Between two bounds they are listed if they are few. Throws `GrammarError` if this takes
@@ -31,9 +29,7 @@ export function multiplesOf(
   { min, max }: Bounds,
   type: 'number' | 'integer',
 ): TextPattern {
-  const [whole = '0', fraction = ''] = step
-    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: MAX_DECIMALS })
-    .split('.');
+  const [whole, fraction] = decimalDigits(step);
   if (Number(`${whole}.${fraction}`) !== step)
     throw new GrammarError(`must have at most ${MAX_DECIMALS} decimals`);
   const scale = 10 ** fraction.length;
@@ -75,10 +71,10 @@ function digits(divisor: number, decimals: number): TextPattern {
     Math.max(MIN_DIGITS, Math.floor(MAX_STATES / divisor)),
   );
   const tail = fractionTails(divisor, decimals);
-  const known = new Map<string, TextPattern>();
+  const rules = new Map<string, TextPattern>();
   /** Returns the pattern after digits with this remainder, with at most `left` more before the point. */
   const after = (remainder: number, left: number): TextPattern => {
-    return knownRule(known, `${remainder} ${left}`, () =>
+    return ruleOf(rules, `${remainder} ${left}`, () =>
       choice(tail(remainder), ...(left > 0 ? more(remainder, left, 0) : [])),
     );
   };
@@ -91,7 +87,7 @@ function digits(divisor: number, decimals: number): TextPattern {
 
 /** Returns the patterns that may follow the digits before the point, by their remainder. Trailing zeros may be left out. */
 function fractionTails(divisor: number, decimals: number): (remainder: number) => TextPattern {
-  const known = new Map<string, TextPattern>();
+  const rules = new Map<string, TextPattern>();
   const isMultiple = (remainder: number, left: number) => (remainder * 10 ** left) % divisor === 0;
   const more = (remainder: number, left: number): TextPattern =>
     choice(
@@ -102,7 +98,7 @@ function fractionTails(divisor: number, decimals: number): (remainder: number) =
   const tail = (remainder: number, left: number): TextPattern => {
     const end = isMultiple(remainder, left) ? EMPTY : choice();
     if (left === 0) return end;
-    return knownRule(known, `${remainder} ${left}`, () => choice(end, more(remainder, left)));
+    return ruleOf(rules, `${remainder} ${left}`, () => choice(end, more(remainder, left)));
   };
   return (remainder) => {
     const end = isMultiple(remainder, decimals) ? EMPTY : choice();
@@ -111,16 +107,14 @@ function fractionTails(divisor: number, decimals: number): (remainder: number) =
 }
 
 /** Returns the rule of a key. It is registered before its body is built, because the body may refer to it. */
-function knownRule(
-  known: Map<string, TextPattern>,
+function ruleOf(
+  rules: Map<string, TextPattern>,
   key: string,
   body: () => TextPattern,
 ): TextPattern {
-  const found = known.get(key);
-  if (found) return found;
-  const rule: PatternRule = { body: EMPTY };
-  const self: TextPattern = { kind: 'rule', rule };
-  known.set(key, self);
-  rule.body = body();
-  return self;
+  const define = (self: TextPattern) => {
+    rules.set(key, self);
+    return body();
+  };
+  return rules.get(key) ?? recursive(define);
 }

@@ -1,7 +1,7 @@
 // Turns a grammar into a network of nodes. An edge consumes a byte, is empty, or calls a rule and returns. Nodes that cannot
 // reach the end of a finite text are removed, so every match that has started can be completed.
+import { buildSearch, searchStep } from '../common/text-search.ts';
 import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
-import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 /** Consumes a byte in [first, last]. */
@@ -54,14 +54,17 @@ export function buildNetwork(pattern: TextPattern): Network {
 class NetworkBuilder {
   readonly #nodes: NetworkNode[] = [];
   readonly #rules: NetworkRule[] = [];
-  /** The nodes of rules and of repeated patterns. */
-  readonly #known = new Map<PatternRule | TextPattern, number>();
+  /** The nodes of rules and of repeated patterns, outside and inside of `spaced` patterns. */
+  readonly #ruleOf = [false, true].map(() => new Map<PatternRule | TextPattern, number>());
   /** Rules whose edges are not built yet. */
-  readonly #open: { pattern: TextPattern; rule: NetworkRule }[] = [];
+  readonly #open: { pattern: TextPattern; rule: NetworkRule; isSpaced: boolean }[] = [];
+  /** Whether the pattern that is being built is inside of a `spaced` one. */
+  #isSpaced = false;
 
   build(root: TextPattern): Network {
     this.#rule(root, root);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) {
+      this.#isSpaced = next.isSpaced;
       this.#emit(next.pattern, next.rule.start, next.rule.end);
     }
     return { nodes: this.#nodes, rules: this.#rules };
@@ -73,30 +76,24 @@ class NetworkBuilder {
   }
 
   #rule(key: PatternRule | TextPattern, pattern: TextPattern): number {
-    const known = this.#known.get(key);
-    if (known !== undefined) return known;
+    const isSpaced = this.#isSpaced;
+    const ruleOf = this.#ruleOf[Number(isSpaced)]!;
+    const existing = ruleOf.get(key);
+    if (existing !== undefined) return existing;
     const rule = { start: this.#node(), end: this.#node() };
-    this.#open.push({ pattern, rule });
+    this.#open.push({ pattern, rule, isSpaced });
     const index = this.#rules.push(rule) - 1;
-    this.#known.set(key, index);
+    ruleOf.set(key, index);
     return index;
   }
 
   #emit(pattern: TextPattern, from: number, to: number): void {
     switch (pattern.kind) {
       case 'text':
-        this.#chain(
-          [...Buffer.from(pattern.text)].map((byte) => [byte, byte]),
-          from,
-          to,
-        );
+        this.#bytes(this.#bytesOf(pattern), from, to);
         return;
       case 'token':
-        this.#chain(
-          controlTokenBytes(pattern.id).map((byte) => [byte, byte]),
-          from,
-          to,
-        );
+        this.#bytes(controlTokenBytes(pattern.id), from, to);
         return;
       case 'chars':
         for (const range of pattern.ranges) {
@@ -107,14 +104,7 @@ class NetworkBuilder {
         this.#sequence(pattern.items, from, to);
         return;
       case 'choice':
-        this.#texts(
-          pattern.options.flatMap((option) => (option.kind === 'text' ? option.text : [])),
-          from,
-          to,
-        );
-        for (const option of pattern.options) {
-          if (option.kind !== 'text') this.#emit(option, from, to);
-        }
+        this.#options(pattern.options, from, to);
         return;
       case 'repeat':
         this.#repeat(pattern, from, to);
@@ -128,7 +118,7 @@ class NetworkBuilder {
         this.#search(
           pattern.exits.map(({ text }) => text),
           from,
-          (node, found) => this.#emit(pattern.exits[found]!.next, node, to),
+          (node, match) => this.#emit(pattern.exits[match]!.next, node, to),
         );
         return;
       case 'without':
@@ -136,7 +126,23 @@ class NetworkBuilder {
           this.#nodes[node]!.skips.push(to);
         }
         return;
+      case 'spaced': {
+        const isOuterSpaced = this.#isSpaced;
+        this.#isSpaced = true;
+        this.#emit(pattern.item, from, to);
+        this.#isSpaced = isOuterSpaced;
+        return;
+      }
     }
+  }
+
+  #bytesOf({ text, spaced = text }: Extract<TextPattern, { kind: 'text' }>): number[] {
+    return [...Buffer.from(this.#isSpaced ? spaced : text)];
+  }
+
+  #bytes(bytes: readonly number[], from: number, to: number): void {
+    const ranges = bytes.map((byte) => [byte, byte] as const);
+    this.#chain(ranges, from, to);
   }
 
   #chain(bytes: readonly (readonly [number, number])[], from: number, to: number): void {
@@ -150,28 +156,22 @@ class NetworkBuilder {
   }
 
   /** Texts with a common prefix share nodes, because an enum may contain thousands of texts. */
-  #texts(texts: readonly string[], from: number, to: number): void {
-    const known = new Map<number, Map<number, number>>([[from, new Map()]]);
-    for (const text of texts) {
-      const bytes = Buffer.from(text);
+  #options(options: readonly TextPattern[], from: number, to: number): void {
+    const children = new Map<number, number>(); // node · 256 + byte → node
+    for (const option of options) {
+      if (option.kind !== 'text') continue;
+      const bytes = this.#bytesOf(option);
       let at = from;
-      for (const byte of bytes.subarray(0, -1)) {
-        const next = known.get(at)!;
-        let node = next.get(byte);
-        if (node === undefined) {
-          node = this.#node();
-          next.set(byte, node);
-          known.set(node, new Map());
-          this.#nodes[at]!.bytes.push({ first: byte, last: byte, to: node });
-        }
+      for (const byte of bytes.slice(0, -1)) {
+        const key = at * 256 + byte;
+        const node = children.get(key) ?? this.#node();
+        if (!children.has(key)) this.#bytes([byte], at, node);
+        children.set(key, node);
         at = node;
       }
-      this.#chain(
-        [...bytes.subarray(-1)].map((byte) => [byte, byte]),
-        at,
-        to,
-      );
+      this.#bytes(bytes.slice(-1), at, to);
     }
+    for (const option of options) if (option.kind !== 'text') this.#emit(option, from, to);
   }
 
   #sequence(items: readonly TextPattern[], from: number, to: number): void {
@@ -211,27 +211,26 @@ class NetworkBuilder {
   }
 
   /**
-   * Adds a search for texts inside any text. `onFound` continues at the node after a text. Returns the nodes before a match.
+   * Adds a search for texts inside any text. `onMatch` continues at the node after a text. Returns the nodes before a match.
    */
-  #search(texts: readonly string[], from: number, onFound: (node: number, found: number) => void) {
-    const places = buildSearch(texts.map((text) => Buffer.from(text)));
-    const nodeOf = new Map(places.map((place) => [place, this.#node()]));
-    const [root] = places as [SearchPlace];
-    this.#nodes[from]!.skips.push(nodeOf.get(root)!);
+  #search(texts: readonly string[], from: number, onMatch: (node: number, match: number) => void) {
+    const positions = buildSearch(texts.map((text) => Buffer.from(text)));
+    const nodeOf = new Map(positions.map((position) => [position, this.#node()]));
+    this.#nodes[from]!.skips.push(nodeOf.get(positions[0])!);
     const open: number[] = [];
-    for (const [place, at] of nodeOf) {
-      if (place.found !== undefined) continue;
+    for (const [position, at] of nodeOf) {
+      if (position.match !== undefined) continue;
       open.push(at);
       const { bytes } = this.#nodes[at]!;
       for (let byte = 0; byte <= LAST_TEXT_BYTE; byte++) {
-        const to = nodeOf.get(searchStep(root, place, byte))!;
+        const to = nodeOf.get(searchStep(positions[0], position, byte))!;
         const last = bytes.at(-1);
         if (last?.to === to && last.last === byte - 1)
           bytes[bytes.length - 1] = { ...last, last: byte };
         else bytes.push({ first: byte, last: byte, to });
       }
     }
-    for (const [{ found }, node] of nodeOf) if (found !== undefined) onFound(node, found);
+    for (const [{ match }, node] of nodeOf) if (match !== undefined) onMatch(node, match);
     return open;
   }
 }
@@ -280,25 +279,36 @@ function backwardEdges({ nodes, rules }: Network) {
 /** A rule that can start with itself would be expanded forever. */
 function refuseLeftRecursion(network: Network): void {
   const canBeEmpty = findEmptyRules(network);
-  const begins = network.rules.map((_, rule) => firstCalls(network, rule, canBeEmpty));
-  const done = new Uint8Array(begins.length); // 1: on the current path, 2: free of cycles
-  for (let first = 0; first < begins.length; first++) {
-    const way: { rule: number; calls: Iterator<number> }[] = [];
-    const enter = (rule: number) => {
-      done[rule] = 1;
-      way.push({ rule, calls: begins[rule]!.values() });
+  const firstCallsOf = (rule: number) => firstCalls(network, rule, canBeEmpty);
+  if (findCycle(network.rules.keys(), firstCallsOf, (rule) => rule) !== undefined)
+    throw new GrammarError('a rule begins with itself (left recursion)');
+}
+
+/** Returns an edge that closes a cycle; undefined if there is no cycle. Paths may be longer than the stack is deep. */
+export function findCycle<Node, Edge>(
+  nodes: Iterable<Node>,
+  edgesOf: (node: Node) => Iterable<Edge>,
+  targetOf: (edge: Edge) => Node,
+): Edge | undefined {
+  const isOnPath = new Map<Node, boolean>(); // of the nodes that were entered
+  for (const first of nodes) {
+    const path: { node: Node; edges: Iterator<Edge> }[] = [];
+    const enter = (node: Node) => {
+      if (isOnPath.has(node)) return;
+      isOnPath.set(node, true);
+      path.push({ node, edges: edgesOf(node)[Symbol.iterator]() });
     };
-    if (done[first] === 0) enter(first);
-    for (let last = way.at(-1); last; last = way.at(-1)) {
-      const next = last.calls.next();
+    enter(first);
+    for (let last = path.at(-1); last; last = path.at(-1)) {
+      const next = last.edges.next();
       if (next.done) {
-        done[last.rule] = 2;
-        way.pop();
-      } else if (done[next.value] === 1) {
-        throw new GrammarError('a rule begins with itself (left recursion)');
-      } else if (done[next.value] === 0) enter(next.value);
+        isOnPath.set(last.node, false);
+        path.pop();
+      } else if (isOnPath.get(targetOf(next.value))) return next.value;
+      else enter(targetOf(next.value));
     }
   }
+  return undefined;
 }
 
 function findEmptyRules(network: Network): Uint8Array {

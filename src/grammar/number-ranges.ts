@@ -4,6 +4,7 @@ import { DIGIT, MAX_DIGITS } from './json-text.ts';
 import {
   chars,
   choice,
+  EMPTY,
   optional,
   repeat,
   sequence,
@@ -63,7 +64,7 @@ function naturalsBetween(low: bigint, high: bigint): TextPattern {
 /** Matches the digit strings between two of the same length. */
 function digitsBetween(low: string, high: string): TextPattern {
   const length = low.length;
-  if (length === 0) return sequence();
+  if (length === 0) return EMPTY;
   if (/^0*$/.test(low) && /^9*$/.test(high)) return repeat(DIGIT, length, length);
   const [first, last] = [Number(low[0]), Number(high[0])];
   const rest = length - 1;
@@ -102,65 +103,56 @@ function negate({ value, isExclusive }: Bound): Bound {
 
 /** Matches decimals without a sign. Both bounds are at least 0. */
 function decimalsBetween(low: Bound, high: Bound | undefined): TextPattern {
-  const lowParts = decimalParts(low.value);
-  if (!high) {
-    const last = maxBigInt(LARGEST, lowParts.whole * 10n);
-    return choice(
-      sequence(text(String(lowParts.whole)), fractionAbove(lowParts.fraction, low.isExclusive)),
-      sequence(naturalsBetween(lowParts.whole + 1n, last), ANY_FRACTION),
-    );
-  }
-  const highParts = decimalParts(high.value);
-  const options: TextPattern[] = [];
-  if (lowParts.whole === highParts.whole) {
-    const fractions = fractionBetween(
-      { digits: lowParts.fraction, isExclusive: low.isExclusive },
-      { digits: highParts.fraction, isExclusive: high.isExclusive },
-    );
-    options.push(sequence(text(String(lowParts.whole)), fractions));
-  } else if (lowParts.whole < highParts.whole) {
-    options.push(
-      sequence(text(String(lowParts.whole)), fractionAbove(lowParts.fraction, low.isExclusive)),
-      sequence(naturalsBetween(lowParts.whole + 1n, highParts.whole - 1n), ANY_FRACTION),
-      sequence(text(String(highParts.whole)), fractionBelow(highParts.fraction, high.isExclusive)),
-    );
-  }
-  return choice(...options);
+  const from = toDecimal(low);
+  const to = high && toDecimal(high);
+  const withWhole = ({ whole }: Decimal, fraction: TextPattern) =>
+    sequence(text(String(whole)), fraction);
+  if (to && from.whole > to.whole) return NONE;
+  if (to && from.whole === to.whole) return withWhole(from, fractionBetween(from, to));
+  const last = to ? to.whole - 1n : maxBigInt(LARGEST, from.whole * 10n);
+  return choice(
+    withWhole(from, fractionBetween(from, undefined)),
+    sequence(naturalsBetween(from.whole + 1n, last), ANY_FRACTION),
+    ...(to ? [withWhole(to, fractionBetween(ZERO, to))] : []),
+  );
 }
 
-/** Returns the digits before and after the point, without trailing zeros. */
-function decimalParts(value: number): { whole: bigint; fraction: string } {
+/** Returns the digits of a number before and after the point, without trailing zeros. */
+export function decimalDigits(value: number): [whole: string, fraction: string] {
   const [whole = '0', fraction = ''] = value
-    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: 20 })
+    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: MAX_DECIMALS })
     .split('.');
-  return { whole: BigInt(whole), fraction };
+  return [whole, fraction];
 }
 
-const ANY_FRACTION = optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS)));
-const ANY_DIGITS = repeat(DIGIT, 0, MAX_DIGITS);
-const NONE = choice();
+/** Powers of ten are exact up to 22. */
+export const MAX_DECIMALS = 20;
 
-interface FractionBound {
+/** A bound, with its digits after the point. */
+interface Decimal {
+  readonly whole: bigint;
   readonly digits: string;
   readonly isExclusive: boolean;
 }
 
-function fractionAbove(digits: string, isExclusive: boolean): TextPattern {
-  return fractionBetween({ digits, isExclusive }, undefined);
+function toDecimal({ value, isExclusive }: Bound): Decimal {
+  const [whole, digits] = decimalDigits(value);
+  return { whole: BigInt(whole), digits, isExclusive };
 }
 
-function fractionBelow(digits: string, isExclusive: boolean): TextPattern {
-  return fractionBetween({ digits: '', isExclusive: false }, { digits, isExclusive });
-}
+const ZERO = toDecimal({ value: 0, isExclusive: false });
+const ANY_FRACTION = optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS)));
+const ANY_DIGITS = repeat(DIGIT, 0, MAX_DIGITS);
+const NONE = choice();
+
+type FractionBound = Pick<Decimal, 'digits' | 'isExclusive'>;
 
 /** Matches the point and the digits after it, or nothing. */
 function fractionBetween(low: FractionBound, high: FractionBound | undefined): TextPattern {
-  const options: TextPattern[] = [];
   const isZeroAllowed =
     low.digits === '' && !low.isExclusive && !(high && high.digits === '' && high.isExclusive);
-  if (isZeroAllowed) options.push(sequence());
-  options.push(sequence(text('.'), fractionDigits(low, high, true)));
-  return choice(...options);
+  const digits = sequence(text('.'), fractionDigits(low, high, true));
+  return isZeroAllowed ? choice(EMPTY, digits) : digits;
 }
 
 /**
@@ -187,7 +179,7 @@ function fractionDigits(
   const highDigit = high ? Number(high.digits[0]!) : 10;
   const options: TextPattern[] = [];
   const canEnd = !isFirst && !(low && (low.digits !== '' || low.isExclusive));
-  if (canEnd) options.push(sequence());
+  if (canEnd) options.push(EMPTY);
   const lowRest = low && { ...low, digits: low.digits.slice(1) };
   const highRest = high && { ...high, digits: high.digits.slice(1) };
   for (let next = Math.max(0, lowDigit); next <= Math.min(9, highDigit); next++) {

@@ -78,11 +78,11 @@ function textExcept(texts: readonly (readonly string[])[], at = 0): TextPattern 
   for (const characters of texts) {
     const first = characters[at];
     if (first === undefined) continue;
-    const known = next.get(first);
-    if (known) known.push(characters);
+    const alternatives = next.get(first);
+    if (alternatives) alternatives.push(characters);
     else next.set(first, [characters]);
   }
-  const taken = [...next.keys()].map((character): CharRange => {
+  const initials = [...next.keys()].map((character): CharRange => {
     const point = character.codePointAt(0)!;
     return [point, point];
   });
@@ -92,7 +92,7 @@ function textExcept(texts: readonly (readonly string[])[], at = 0): TextPattern 
   const options = usable.map(([first, rest]) => sequence(text(first), textExcept(rest, at + 1)));
   return choice(
     ...(texts.some(({ length }) => length === at) ? [] : [EMPTY]),
-    sequence(plainCharacter(complement(taken)), anything),
+    sequence(plainCharacter(complement(initials)), anything),
     ...options,
   );
 }

@@ -52,10 +52,7 @@ const LINE_ENDS: readonly CharRange[] = [
 const CONTROLS: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, '0': 0 };
 
 /** Parses a regular expression. Throws `GrammarError` if it is invalid or not supported. */
-export function parseRegex(
-  source: string,
-  { toPattern = (ranges) => ({ kind: 'chars', ranges }), isSearch = false }: RegexOptions = {},
-): TextPattern {
+export function parseRegex(source: string, options: RegexOptions = {}): TextPattern {
   if (source.length > MAX_LENGTH) {
     throw new GrammarError(`has more than ${MAX_LENGTH} characters`);
   }
@@ -69,7 +66,7 @@ export function parseRegex(
       throw new GrammarError('is not a regular expression');
     }
   }
-  return new RegexParser(source, toPattern, isSearch).parse();
+  return new RegexParser(source, options).alternatives();
 }
 
 /** Returns all characters that are not in these ranges. */
@@ -85,6 +82,22 @@ export function complement(ranges: readonly CharRange[]): CharRange[] {
   return rest;
 }
 
+/** Parses the quantifier that a text begins with, such as `*` or `{2,5}`. Undefined if there is none. */
+export function parseCounts(
+  text: string,
+): { min: number; max: number; length: number } | undefined {
+  const match = /^(?:([*+?])|\{(\d+)(,(\d*))?\})/.exec(text);
+  if (!match) return undefined;
+  const [{ length }, sign, first, comma, last] = match;
+  const most = Number.POSITIVE_INFINITY;
+  if (sign) return { min: sign === '+' ? 1 : 0, max: sign === '?' ? 1 : most, length };
+  return {
+    min: Number(first),
+    max: comma === undefined ? Number(first) : Number(last || most),
+    length,
+  };
+}
+
 class RegexParser {
   readonly #source: readonly string[];
   readonly #toPattern: (ranges: readonly CharRange[]) => TextPattern;
@@ -92,21 +105,13 @@ class RegexParser {
   #at = 0;
   #depth = 0;
 
-  constructor(
-    source: string,
-    toPattern: (ranges: readonly CharRange[]) => TextPattern,
-    isSearch: boolean,
-  ) {
+  constructor(source: string, { toPattern, isSearch = false }: RegexOptions) {
     this.#source = [...source];
-    this.#toPattern = toPattern;
+    this.#toPattern = toPattern ?? ((ranges) => ({ kind: 'chars', ranges }));
     this.#isSearch = isSearch;
   }
 
-  parse(): TextPattern {
-    return this.#alternatives();
-  }
-
-  #alternatives(): TextPattern {
+  alternatives(): TextPattern {
     if (++this.#depth > MAX_DEPTH)
       throw new GrammarError(`has more than ${MAX_DEPTH} nested groups`);
     const isWhole = this.#depth === 1;
@@ -159,35 +164,17 @@ class RegexParser {
         while (this.#source[this.#at++] !== '>');
       } else if (kind !== ':') throw unsupported('a lookahead, a lookbehind or flags in a group');
     }
-    const inner = this.#alternatives();
+    const inner = this.alternatives();
     this.#at++; // the library has verified that the group is closed
     return inner;
   }
 
   #quantified(item: TextPattern): TextPattern {
-    const next = this.#peek();
-    const simple = {
-      '*': [0, Number.POSITIVE_INFINITY],
-      '+': [1, Number.POSITIVE_INFINITY],
-      '?': [0, 1],
-    };
-    let bounds = next === undefined ? undefined : simple[next as keyof typeof simple];
-    if (bounds) this.#at++;
-    else if (next === '{') bounds = this.#counts();
-    if (!bounds) return item;
+    const counts = parseCounts(this.#source.slice(this.#at, this.#at + 24).join(''));
+    if (!counts) return item; // a brace may be a literal character
+    this.#at += counts.length;
     this.#take('?'); // a lazy quantifier matches the same texts
-    return repeat(item, bounds[0]!, bounds[1]!);
-  }
-
-  /** Parses `{2}`, `{2,}` or `{2,5}`. Undefined: the brace is a literal character. */
-  #counts(): number[] | undefined {
-    const rest = this.#source.slice(this.#at, this.#at + 24).join('');
-    const found = /^\{(\d+)(,(\d*))?\}/.exec(rest);
-    if (!found) return undefined;
-    this.#at += found[0].length;
-    const min = Number(found[1]);
-    if (found[2] === undefined) return [min, min];
-    return [min, found[3] ? Number(found[3]) : Number.POSITIVE_INFINITY];
+    return repeat(item, counts.min, counts.max);
   }
 
   #class(): CharRange[] {
@@ -219,8 +206,8 @@ class RegexParser {
 
   #escape(isInClass: boolean): readonly CharRange[] {
     const next = this.#source[this.#at++]!;
-    const known = CLASSES[next.toLowerCase()];
-    if (known) return next === next.toLowerCase() ? known : complement(known);
+    const ranges = CLASSES[next.toLowerCase()];
+    if (ranges) return next === next.toLowerCase() ? ranges : complement(ranges);
     if (next === 'b' && isInClass) return [[8, 8]];
     if (/[bBpPkc1-9]/.test(next)) throw unsupported(`the escape \\${next}`);
     const hex = { x: 2, u: 4 }[next];
@@ -229,18 +216,10 @@ class RegexParser {
   }
 
   #hex(digits: number): number {
-    if (this.#take('{')) {
-      const end = this.#source.indexOf('}', this.#at);
-      const found = this.#source.slice(this.#at, end).join('');
-      this.#at = end + 1;
-      return this.#codePoint(found);
-    }
-    const found = this.#source.slice(this.#at, this.#at + digits).join('');
-    this.#at += digits;
-    return this.#codePoint(found);
-  }
-
-  #codePoint(hex: string): number {
+    const isBraced = this.#take('{');
+    const end = isBraced ? this.#source.indexOf('}', this.#at) : this.#at + digits;
+    const hex = this.#source.slice(this.#at, end).join('');
+    this.#at = isBraced ? end + 1 : end;
     if (!/^[0-9a-f]{1,6}$/i.test(hex)) throw new GrammarError('has an escape without its digits');
     return Number.parseInt(hex, 16);
   }

@@ -159,8 +159,8 @@ const MAX_COMBINATIONS = 256;
 const COMBINE: Readonly<Record<string, Combine>> = {
   type: combineTypes,
   enum: (one: unknown[], other: unknown[]) => {
-    const known = new Set(one.map((value) => JSON.stringify(value)));
-    return other.filter((value) => known.has(JSON.stringify(value)));
+    const texts = new Set(one.map((value) => JSON.stringify(value)));
+    return other.filter((value) => texts.has(JSON.stringify(value)));
   },
   required: (one: string[], other: string[]) => [...new Set([...one, ...other])],
   minLength: larger,
@@ -193,11 +193,11 @@ export function combine(one: Schema, other: Schema, path: string): Schema {
   const added = withoutConst(other);
   for (const name of enforcedKeywords(added)) {
     const value = added[name];
-    const known = result[name];
+    const before = result[name];
     const merge = COMBINE[name];
-    if (known === undefined || JSON.stringify(known) === JSON.stringify(value))
+    if (before === undefined || JSON.stringify(before) === JSON.stringify(value))
       result[name] = value;
-    else if (merge) result[name] = merge(known as never, value as never, path);
+    else if (merge) result[name] = merge(before as never, value as never, path);
     else if (!NESTING.has(name)) {
       throw new GrammarError(`two different values of ${name} cannot be combined`, path);
     }

@@ -6,8 +6,8 @@ export type CharRange = readonly [first: number, last: number];
 
 /** A pattern of text, as a tree. */
 export type TextPattern =
-  /** Exactly this text. */
-  | { kind: 'text'; text: string }
+  /** Exactly this text. `spaced` is the text within a `spaced` pattern, if it differs. */
+  | { kind: 'text'; text: string; spaced?: string }
   /** A control token. */
   | { kind: 'token'; id: number }
   /** One character of these ranges. Without ranges it matches nothing. */
@@ -21,7 +21,12 @@ export type TextPattern =
   /** Any text up to the first occurrence of an exit's text, that text, and then `next`. */
   | { kind: 'until'; exits: readonly { text: string; next: TextPattern }[] }
   /** Any text that contains none of these texts. */
-  | { kind: 'without'; texts: readonly string[] };
+  | { kind: 'without'; texts: readonly string[] }
+  /**
+   * The item, with the spaces that Python's JSON writer puts after commas and colons. Models that call tools were trained on such
+   * JSON.
+   */
+  | { kind: 'spaced'; item: TextPattern };
 
 /** A pattern that may refer to itself. */
 export interface PatternRule {

@@ -37,7 +37,7 @@ export interface TokenReader<S extends object> {
 export type VisitDifference = (id: number, isRefused: boolean) => void;
 
 /** The steps of a walk that cost as much as one visited position, if the automaton knows their states. */
-const STEPS_PER_PLACE = 16;
+const STEPS_PER_VISIT = 16;
 /** The steps after which a walk may pause even if the automaton knows their states. They take 20 us. */
 const MAX_FREE_STEPS = 1024;
 
@@ -187,7 +187,7 @@ export class Vocabulary {
       states[depth + 1] = next;
       node = visit(node) ? node + 1 : to;
     }
-    work.places += steps / STEPS_PER_PLACE;
+    work.visits += steps / STEPS_PER_VISIT;
     cursor.node = node;
     return node < to;
   }

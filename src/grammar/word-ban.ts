@@ -2,7 +2,7 @@
 // tokens in any way, or be only part of a token. docs/api.md defines when a word counts.
 import type { LRUCache } from 'lru-cache';
 import { ServeError } from '../common/errors.ts';
-import { buildSearch, type SearchPlace, searchStep } from './text-search.ts';
+import { buildSearch, type SearchPosition, searchStep } from '../common/text-search.ts';
 import { isControlToken, LAST_TEXT_BYTE } from './utf8-ranges.ts';
 import type { GrammarVocabulary, TokenReader } from './vocabulary.ts';
 
@@ -18,7 +18,7 @@ const MAX_STATES = 32_768;
 
 /** The aspects of the text so far that matter to the words. */
 export interface BanState {
-  readonly place: SearchPlace;
+  readonly position: SearchPosition;
   /** The bytes of an incomplete character. */
   readonly partial: readonly number[];
   /** Whether the last complete character continues a word. */
@@ -37,8 +37,8 @@ export class WordBan implements TokenReader<BanState> {
   readonly start: BanState;
   readonly #vocabulary: GrammarVocabulary;
   readonly #cache: ForbiddenTokens;
-  readonly #root: SearchPlace;
-  readonly #placeIds: ReadonlyMap<SearchPlace, number>;
+  readonly #root: SearchPosition;
+  readonly #positionIds: ReadonlyMap<SearchPosition, number>;
   /** By word: whether it ends with a word character. */
   readonly #endsWithWord: readonly boolean[];
   readonly #states = new Map<string, BanState>();
@@ -48,24 +48,24 @@ export class WordBan implements TokenReader<BanState> {
   constructor(words: readonly string[], vocabulary: GrammarVocabulary, cache: ForbiddenTokens) {
     this.#vocabulary = vocabulary;
     this.#cache = cache;
-    const places = buildSearch(words.map(searchedText));
-    this.#root = places[0]!;
-    this.#placeIds = new Map(places.map((place, i) => [place, i]));
+    const positions = buildSearch(words.map(searchedText));
+    this.#root = positions[0];
+    this.#positionIds = new Map(positions.map((position, i) => [position, i]));
     this.#endsWithWord = words.map((word) => isWordCharacter([...word].at(-1)!));
-    const place = this.#root;
-    this.start = this.#intern({ place, partial: [], isWord: false, isOpen: false });
+    const position = this.#root;
+    this.start = this.#intern({ position, partial: [], isWord: false, isOpen: false });
   }
 
   /** Returns the tokens that would complete a word after this state. */
   forbidden(state: BanState): ReadonlySet<number> {
     this.#atStart ??= this.#difference(new Set(), [this.start, ANY_TEXT]);
     if (state === this.start) return this.#atStart;
-    const known = this.#cache.get(state);
-    if (known) return known;
+    const cached = this.#cache.get(state);
+    if (cached) return cached;
     // Most tokens lead to the same state from here as from the start. Only the others are read.
-    const found = this.#difference(this.#atStart, [state, this.start]);
-    this.#cache.set(state, found);
-    return found;
+    const tokens = this.#difference(this.#atStart, [state, this.start]);
+    this.#cache.set(state, tokens);
+    return tokens;
   }
 
   /** Returns the state after a token, which must not be forbidden. A control token is not text. */
@@ -92,7 +92,7 @@ export class WordBan implements TokenReader<BanState> {
   }
 
   #compute(state: BanState, byte: number): BanState | null {
-    let { place, partial, isWord, isOpen } = state;
+    let { position, partial, isWord, isOpen } = state;
     const continues = partial.length > 0 && (byte & 0xc0) === 0x80;
     if (!continues) {
       if (partial.length > 0) {
@@ -100,25 +100,25 @@ export class WordBan implements TokenReader<BanState> {
         isWord = false; // decoders show a truncated character as U+FFFD
       }
       partial = [];
-      if (!isWord) place = searchStep(this.#root, place, BOUNDARY);
+      if (!isWord) position = searchStep(this.#root, position, BOUNDARY);
     }
-    place = searchStep(this.#root, place, byte);
+    position = searchStep(this.#root, position, byte);
     partial = [...partial, byte];
     if (partial.length < characterLength(partial[0]!)) {
-      return this.#intern({ place, partial, isWord: false, isOpen });
+      return this.#intern({ position, partial, isWord: false, isOpen });
     }
     isWord = isWordCharacter(Buffer.from(partial).toString());
     if (isOpen && !isWord) return null;
-    isOpen = place.found !== undefined;
-    if (isOpen && !this.#endsWithWord[place.found!]) return null;
-    return this.#intern({ place, partial: [], isWord, isOpen });
+    isOpen = position.match !== undefined;
+    if (isOpen && !this.#endsWithWord[position.match!]) return null;
+    return this.#intern({ position, partial: [], isWord, isOpen });
   }
 
   #intern(state: Omit<BanState, 'next'>): BanState {
-    const { place, partial, isWord, isOpen } = state;
-    const key = [this.#placeIds.get(place), isWord, isOpen, ...partial].join();
-    const known = this.#states.get(key);
-    if (known) return known;
+    const { position, partial, isWord, isOpen } = state;
+    const key = [this.#positionIds.get(position), isWord, isOpen, ...partial].join();
+    const existing = this.#states.get(key);
+    if (existing) return existing;
     if (this.#states.size >= MAX_STATES) this.#forget();
     const created = { ...state, next: [] };
     this.#states.set(key, created);
@@ -132,19 +132,19 @@ export class WordBan implements TokenReader<BanState> {
   }
 
   #difference(base: ReadonlySet<number>, states: readonly [BanState, BanState]) {
-    let found: Set<number> | undefined;
+    let tokens: Set<number> | undefined;
     this.#vocabulary.compareStates(this, states, (id, isRefused) => {
-      found ??= new Set(base);
-      if (isRefused) found.add(id);
-      else found.delete(id);
+      tokens ??= new Set(base);
+      if (isRefused) tokens.add(id);
+      else tokens.delete(id);
     });
-    return found ?? base;
+    return tokens ?? base;
   }
 }
 
 /** The state of a text after which anything may follow. */
 const ANY_TEXT: BanState = {
-  place: { next: new Map(), fail: undefined, found: undefined },
+  position: buildSearch([])[0],
   partial: [],
   isWord: false,
   isOpen: false,

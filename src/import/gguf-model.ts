@@ -3,7 +3,12 @@
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
-import { fromFloat32, type TensorInfo, type TensorSource } from '../common/tensor.ts';
+import {
+  createTensorSource,
+  fromFloat32,
+  type TensorInfo,
+  type TensorSource,
+} from '../common/tensor.ts';
 import { type GgufFile, openGguf } from '../formats/gguf.ts';
 import { FAMILIES, type Family } from '../model/families.ts';
 import { embeddingName, finalNorm, headName, layerPrefix } from '../model/names.ts';
@@ -84,13 +89,15 @@ function describe(file: GgufFile): Source {
   const name = String(file.metadata['general.architecture']);
   const architecture = Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined;
   if (!architecture) {
-    const known = Object.keys(ARCHITECTURES).join(', ');
-    const reason = `"${name}" is not supported (supported: ${known})`;
+    const names = Object.keys(ARCHITECTURES).join(', ');
+    const reason = `"${name}" is not supported (supported: ${names})`;
     throw new FileError('general.architecture', reason);
   }
   const prefix = `${name}.`;
-  const own = Object.entries(file.metadata).filter(([key]) => key.startsWith(prefix));
-  const values = Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value]));
+  const entries = Object.entries(file.metadata).filter(([key]) => key.startsWith(prefix));
+  const values = Object.fromEntries(
+    entries.map(([key, value]) => [key.slice(prefix.length), value]),
+  );
   const parsed = architectureSchema.safeParse(values);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -206,21 +213,13 @@ function createSource({ file, architecture, family, shape }: Source): TensorSour
     const offset = family.normAddsOne && target.includes('norm') ? 1 : 0;
     origins.set(target, { name, permutedHeads: headsOf[module] ?? 0, offset });
   }
-  return {
-    infos,
-    read(target) {
-      const origin = origins.get(target);
-      if (!origin) throw new FileError(target, 'is not in the file');
-      const { shape: dims } = infos.get(target)!;
-      const stored = file.read(origin.name);
-      const values = origin.permutedHeads
-        ? unpermuteRows(stored, dims, origin.permutedHeads)
-        : stored;
-      const { offset } = origin;
-      return fromFloat32(offset ? values.map((value) => value - offset) : values, dims, 'BF16');
-    },
-    close: () => file.close(),
+  const read = (target: string, { shape: dims }: TensorInfo) => {
+    const { name, permutedHeads, offset } = origins.get(target)!;
+    const stored = file.read(name);
+    const values = permutedHeads ? unpermuteRows(stored, dims, permutedHeads) : stored;
+    return fromFloat32(offset ? values.map((value) => value - offset) : values, dims, 'BF16');
   };
+  return createTensorSource(infos, read, () => file.close());
 }
 
 /**

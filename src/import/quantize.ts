@@ -71,8 +71,8 @@ export async function quantizedView(
 export function keptView(source: TensorSource, names: Iterable<string>): WritableTensors {
   const infos = new Map<string, TensorInfo>();
   for (const name of names) {
-    for (const kept of [name, ...companionNames(source, name)]) {
-      infos.set(kept, source.infos.get(kept)!);
+    for (const key of [name, ...companionNames(source, name)]) {
+      infos.set(key, source.infos.get(key)!);
     }
   }
   return { infos, read: (name) => source.read(name) };

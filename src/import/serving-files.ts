@@ -101,42 +101,36 @@ async function writeServingFiles(
   const expected = servingTensors(config, weights);
   const measurements = weights === 'int8' ? calibration : undefined;
   const rowCount = measurements ? rowTensors(config).length : 0;
-  const handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
-  try {
-    const writer = new TensorWriter(handle, expected.length + rowCount, options);
-    for await (const [tensor, bytes] of generateTensors(artifact, weights))
-      await writer.write(tensor, bytes);
-    assert(writer.written.length === expected.length, 'a serving tensor was left out');
-    const writeLayout = (rowForm: PerTokenLayout | null) => {
-      const layout: ServingLayout = {
-        version: LAYOUT_VERSION,
-        baseDigest: artifact.info.digest,
-        weights,
-        config: artifact.configJson,
-        rowForm,
-        tensors: writer.written,
-      };
-      return writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
+  await using handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
+  const writer = new TensorWriter(handle, expected.length + rowCount, options);
+  for await (const [tensor, bytes] of generateTensors(artifact, weights))
+    await writer.write(tensor, bytes);
+  assert(writer.written.length === expected.length, 'a serving tensor was left out');
+  const writeLayout = (rowForm: PerTokenLayout | null) => {
+    const layout: ServingLayout = {
+      version: LAYOUT_VERSION,
+      baseDigest: artifact.info.digest,
+      weights,
+      config: artifact.configJson,
+      rowForm,
+      tensors: writer.written,
     };
-    await writeLayout(null);
-    const maxima = await measurements?.measureInputs(folder);
-    if (measurements && maxima) {
-      for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
-        await writer.write(tensor, bytes);
-      const rowForm = { calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
-      await writeLayout({ ...rowForm, perBlockLinears: [] });
-      const errors = await measurements.measureErrors(folder);
-      const perBlockLinears = namesOfLinears(config).filter(
-        (_, i) => !(errors[i]! <= MAX_ROW_ERROR),
-      );
-      await writeLayout({ ...rowForm, perBlockLinears });
-      if (perBlockLinears.length > 0) onImprecise?.(perBlockLinears);
-    }
-    await handle.sync();
-    return writer.digest();
-  } finally {
-    await handle.close();
+    return writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
+  };
+  await writeLayout(null);
+  const maxima = await measurements?.measureInputs(folder);
+  if (measurements && maxima) {
+    for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
+      await writer.write(tensor, bytes);
+    const rowForm = { calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
+    await writeLayout({ ...rowForm, perBlockLinears: [] });
+    const errors = await measurements.measureErrors(folder);
+    const perBlockLinears = namesOfLinears(config).filter((_, i) => !(errors[i]! <= MAX_ROW_ERROR));
+    await writeLayout({ ...rowForm, perBlockLinears });
+    if (perBlockLinears.length > 0) onImprecise?.(perBlockLinears);
   }
+  await handle.sync();
+  return writer.digest();
 }
 
 /** Lists all fused linears, layer by layer. */

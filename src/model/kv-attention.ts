@@ -6,7 +6,7 @@ import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 
 /** The formats of the KV cache: the graph's float type, or 8 bits with fixed scales. */
-export const KV_TYPES = ['int8', 'f32'] as const;
+const KV_TYPES = ['int8', 'f32'] as const;
 /** The name of a cache's format. */
 export type KvType = (typeof KV_TYPES)[number];
 

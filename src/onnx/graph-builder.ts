@@ -95,8 +95,11 @@ export class GraphBuilder {
 
   /** Declares a weight whose values the session receives. Equal names are one weight. */
   external(name: string, type: ElementType, dims: readonly number[]): Value {
-    const known = this.externals.get(name);
-    assert(!known || known.dims.join() === dims.join(), `weight ${name} declared with two shapes`);
+    const earlier = this.externals.get(name);
+    assert(
+      !earlier || earlier.dims.join() === dims.join(),
+      `weight ${name} declared with two shapes`,
+    );
     this.externals.set(name, { name, type, dims });
     return name as Value;
   }

@@ -25,21 +25,33 @@ const RANGES = [1, 0.94, 0.88, 0.82];
  * multiple of 32. Zero is always a level, so a block of zeros stays zero.
  */
 export function quantizeInt4(values: Float32Array, rows: number, cols: number): Int4Blocks {
-  assert(cols % INT4_BLOCK === 0, `rows of ${cols} are not whole blocks of ${INT4_BLOCK}`);
   assert(values.length === rows * cols, 'quantizeInt4: rows * cols values');
+  return fillBlocks(rows, cols, (block, data) => {
+    const start = block * INT4_BLOCK;
+    const levels = chooseLevels(values, start);
+    packBlock(data, values, { start, ...levels });
+    return levels;
+  });
+}
+
+/** Calls `fill` for each block. It writes the block's codes and returns its levels. */
+function fillBlocks(
+  rows: number,
+  cols: number,
+  fill: (block: number, data: Uint8Array) => Levels,
+): Int4Blocks {
+  assert(cols % INT4_BLOCK === 0, `rows of ${cols} are not whole blocks of ${INT4_BLOCK}`);
   const blocksPerRow = cols / INT4_BLOCK;
   const zeroBytes = Math.ceil(blocksPerRow / 2);
-  const data = new Uint8Array(values.length / 2);
+  const data = new Uint8Array((rows * cols) / 2);
   const scales = new Float32Array(rows * blocksPerRow);
   const zeroPoints = new Uint8Array(rows * zeroBytes);
   for (let row = 0; row < rows; row++) {
     for (let i = 0; i < blocksPerRow; i++) {
       const block = row * blocksPerRow + i;
-      const start = block * INT4_BLOCK;
-      const { scale, zeroPoint } = chooseLevels(values, start);
+      const { scale, zeroPoint } = fill(block, data);
       scales[block] = scale;
       zeroPoints[row * zeroBytes + (i >> 1)]! |= zeroPoint << (4 * (i & 1));
-      packBlock(data, values, { start, scale, zeroPoint });
     }
   }
   return { data, scales, zeroPoints };
@@ -131,24 +143,14 @@ export function repackInt4(
   rows: number,
   cols: number,
 ): Int4Blocks {
-  assert(cols % INT4_BLOCK === 0, `rows of ${cols} are not whole blocks of ${INT4_BLOCK}`);
   assert(packed.length * 2 === rows * cols, 'repackInt4: two codes per byte');
-  const blocksPerRow = cols / INT4_BLOCK;
-  const zeroBytes = Math.ceil(blocksPerRow / 2);
-  const data = new Uint8Array(packed.length);
-  const scales = new Float32Array(rows * blocksPerRow);
-  const zeroPoints = new Uint8Array(rows * zeroBytes);
-  for (let block = 0; block < scales.length; block++) {
+  return fillBlocks(rows, cols, (block, data) => {
     const start = (block * INT4_BLOCK) / 2;
     const { scale, zeroPoint, bytes } = chooseCodeLevels(packed, start);
-    // An NF4 block is two of these, even if it spans two rows.
-    scales[block] = scale * absmax[Math.floor((block * INT4_BLOCK) / NF4_BLOCK)]!;
-    const row = Math.floor(block / blocksPerRow);
-    const inRow = block - row * blocksPerRow;
-    zeroPoints[row * zeroBytes + (inRow >> 1)]! |= zeroPoint << (4 * (inRow & 1));
     for (let i = start; i < start + INT4_BLOCK / 2; i++) data[i] = bytes[packed[i]!]!;
-  }
-  return { data, scales, zeroPoints };
+    // An NF4 block is two of these, even if it spans two rows.
+    return { scale: scale * absmax[Math.floor((block * INT4_BLOCK) / NF4_BLOCK)]!, zeroPoint };
+  });
 }
 
 const counts = new Int32Array(16);

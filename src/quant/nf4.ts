@@ -66,16 +66,20 @@ export function quantizeNf4(values: Float32Array): Nf4 {
 export function blockAbsmax(values: Float32Array): Float32Array {
   const absmax = new Float32Array(Math.ceil(values.length / NF4_BLOCK));
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
-    const end = Math.min(start + NF4_BLOCK, values.length);
-    let largest = 0;
-    for (let i = start; i < end; i++) {
-      const magnitude = Math.abs(values[i]!);
-      // The comparison is negated because a NaN compares false with everything.
-      if (!(magnitude <= largest)) largest = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
-    }
-    absmax[block] = largest;
+    absmax[block] = largestMagnitude(values, start, Math.min(start + NF4_BLOCK, values.length));
   }
   return absmax;
+}
+
+/** Returns the largest magnitude, or +Infinity if a value is not finite. */
+export function largestMagnitude(values: Float32Array, from: number, to: number): number {
+  let largest = 0;
+  for (let i = from; i < to; i++) {
+    const magnitude = Math.abs(values[i]!);
+    // The comparison is negated because a NaN compares false with everything.
+    if (!(magnitude <= largest)) largest = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
+  }
+  return largest;
 }
 
 /** Packs the codes of a flattened matrix, two per byte. `absmax` contains the scales of its blocks. */

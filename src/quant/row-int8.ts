@@ -2,6 +2,7 @@
 // MatMulIntegerToFloat reads them. It multiplies activations that have one scale per token row. Sums of integers are exact, so
 // a row's product does not depend on other rows. Pure: arrays in, arrays out.
 import { assert } from '../common/assert.ts';
+import { largestMagnitude } from './nf4.ts';
 
 /** A matrix [out, in] in per-token form: weight[o][i] = data[i * out + o] * scales[o]. */
 export interface RowInt8 {
@@ -40,17 +41,6 @@ export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: n
     first += rows;
   }
   return { data, scales };
-}
-
-/** Returns the largest magnitude, or +Infinity if a value is not finite. */
-function largestMagnitude(values: Float32Array, from: number, to: number): number {
-  let largest = 0;
-  for (let i = from; i < to; i++) {
-    const magnitude = Math.abs(values[i]!);
-    // The comparison is negated because a NaN compares false with everything.
-    if (!(magnitude <= largest)) largest = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
-  }
-  return largest;
 }
 
 /** The columns of data [in, width] that a matrix fills, from `first` on. */

@@ -97,10 +97,10 @@ export function listSettings(): readonly (Omit<Setting, 'schema'> & { name: Sett
 }
 
 function unknownVariables(env: Environment): string[] {
-  const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
+  const variables = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
   return Object.keys(env)
     .filter((key) => key.startsWith('LORIKEET_'))
-    .filter((key) => !known.has(key) && !TEST_VARIABLES.has(key))
+    .filter((key) => !variables.has(key) && !TEST_VARIABLES.has(key))
     .map((key) => `${key}: unknown setting. Run lorikeet serve --help for a list.`);
 }
 

@@ -26,13 +26,15 @@ export interface SettingRow extends Omit<Setting, 'env'> {
 export function defineSettings<const Rows extends Readonly<Record<string, SettingRow>>>(
   rows: Rows,
 ) {
-  const named = Object.entries(rows).map(([key, { isVariableOnly, ...row }]) => {
+  const settings = Object.entries(rows).map(([key, { isVariableOnly, ...row }]) => {
     const env = row.env ?? `${OWN}${key.replace(/[A-Z]/g, '_$&').toUpperCase()}`;
     const hasFlag = env.startsWith(OWN) && !isVariableOnly && !row.isSecret;
     const flag = `--${env.slice(OWN.length).toLowerCase().replaceAll('_', '-')}`;
     return [key, { ...(hasFlag && { flag }), ...row, env }];
   });
-  return Object.fromEntries(named) as { [Key in keyof Rows]: Rows[Key] & { readonly env: string } };
+  return Object.fromEntries(settings) as {
+    [Key in keyof Rows]: Rows[Key] & { readonly env: string };
+  };
 }
 
 /** The prefix of this program's variables. */

@@ -24,8 +24,8 @@ export function createMergeTokens(
   const table = new MergeTable(merges);
   const cache = new Map<string, readonly string[]>();
   return (preToken) => {
-    const known = cache.get(preToken);
-    if (known) return known;
+    const cached = cache.get(preToken);
+    if (cached) return cached;
     const tokens = table.merge(Array.from(preToken).filter(isKept));
     if (preToken.length <= MAX_CACHED_LENGTH) {
       if (cache.size >= CACHED_WORDS) cache.clear();
@@ -89,8 +89,8 @@ class MergeTable {
   }
 
   #intern(text: string): number {
-    const known = this.#symbols.get(text);
-    if (known !== undefined) return known;
+    const symbol = this.#symbols.get(text);
+    if (symbol !== undefined) return symbol;
     this.#symbols.set(text, this.#texts.length);
     return this.#texts.push(text) - 1;
   }

@@ -84,12 +84,12 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
     render(messages, { addGenerationPrompt, continuesFinalMessage, variables = {}, tools = [] }) {
       const quoting = createQuoting(tokenizer);
       const quoted = messages.map((message) => quoteMessage(quoting, message));
-      const given = {
+      const values = {
         addGenerationPrompt,
         tools: quoteTools(quoting, tools),
         variables: quoteVariables(quoting, variables, tokenizer.namedTokens),
       };
-      const render = (some: readonly TemplateMessage[]) => run(some, given);
+      const render = (some: readonly TemplateMessage[]) => run(some, values);
       let quotedText = render(quoted);
       if (continuesFinalMessage) quotedText = cutAfterLast(quoting, quoted, { quotedText, render });
       const { ids } = encodeQuoted(tokenizer, quoting, quotedText);
@@ -98,25 +98,25 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
     renderWithSpans(messages, { tools = [] } = {}) {
       const quoting = createQuoting(tokenizer);
       const quoted = messages.map((message) => quoteMessage(quoting, message));
-      const shown = quoteTools(quoting, tools);
+      const shownTools = quoteTools(quoting, tools);
       const render = (some: readonly TemplateMessage[], addGenerationPrompt = false) =>
-        run(some, { addGenerationPrompt, tools: shown, variables: {} });
+        run(some, { addGenerationPrompt, tools: shownTools, variables: {} });
       const quotedText = render(quoted);
-      const encoded = encodeQuoted(tokenizer, quoting, quotedText);
+      const encoding = encodeQuoted(tokenizer, quoting, quotedText);
       const turns = { quoting, quoted, quotedText, render };
       const spans = [
         ...locateTexts(turns).map(({ messageIndex, start, end }) => ({
           messageIndex,
-          start: encoded.tokenAt(start),
-          end: encoded.tokenAt(end) + (encoded.isControlTokenAt(end) ? 1 : 0),
+          start: encoding.tokenAt(start),
+          end: encoding.tokenAt(end) + (encoding.isControlTokenAt(end) ? 1 : 0),
         })),
         ...locateCalls(turns).map(({ messageIndex, start }) => ({
           messageIndex,
-          start: encoded.tokenAt(start),
-          end: encoded.behindFirst(endsOfTurn(tokenizer, turns), start),
+          start: encoding.tokenAt(start),
+          end: encoding.behindFirst(endsOfTurn(tokenizer, turns), start),
         })),
       ].sort((a, b) => a.messageIndex - b.messageIndex);
-      return { ids: encoded.ids, text: quoting.restore(quotedText), spans };
+      return { ids: encoding.ids, text: quoting.restore(quotedText), spans };
     },
   };
 }

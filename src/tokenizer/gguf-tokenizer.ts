@@ -94,7 +94,7 @@ function toTokenizerJson(metadata: TokenizerMetadata, pre: PreTokenizer): object
   const types = metadata['tokenizer.ggml.token_type'] ?? [];
   const addsBos = metadata['tokenizer.ggml.add_bos_token'] ?? pre.addBos ?? false;
   const bosId = metadata['tokenizer.ggml.bos_token_id'];
-  const added = tokens.flatMap((content, id) => {
+  const addedTokens = tokens.flatMap((content, id) => {
     const special = types[id] === CONTROL;
     return special || types[id] === USER_DEFINED ? toAddedToken(content, id, special) : [];
   });
@@ -102,7 +102,7 @@ function toTokenizerJson(metadata: TokenizerMetadata, pre: PreTokenizer): object
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: added,
+    added_tokens: addedTokens,
     normalizer: pre.normalizer ?? null,
     pre_tokenizer: pre.preTokenizer,
     post_processor:

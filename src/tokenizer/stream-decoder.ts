@@ -1,5 +1,6 @@
 // Decodes a stream of tokens. Incomplete characters, and text that may become a stop string, are held back. The time per token
 // does not depend on the length of the text.
+import { buildSearch, type SearchPosition, searchStep } from '../common/text-search.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** Decodes the tokens of one sequence. */
@@ -35,7 +36,7 @@ export function createStreamDecoder(
   let held = '';
   let stopped = false;
   let tokens = 0;
-  let state = stop.start;
+  let position = stop.start;
 
   const trim = (text: string) => {
     if (!mayTrim || text === '') return text;
@@ -46,13 +47,13 @@ export function createStreamDecoder(
   const release = (text: string): string => {
     const all = held + text;
     for (let i = 0; i < text.length; i++) {
-      state = stop.next(state, text.charCodeAt(i));
-      const completed = stop.completed(state);
-      if (completed === 0 || tokens <= minTokens) continue;
+      position = searchStep(stop.start, position, text.charCodeAt(i));
+      if (position.match === undefined || tokens <= minTokens) continue;
       stopped = true;
-      return all.slice(0, held.length + i + 1 - (includesStop ? 0 : completed));
+      const cutLength = includesStop ? 0 : stop.lengths[position.match]!;
+      return all.slice(0, held.length + i + 1 - cutLength);
     }
-    const open = includesStop ? 0 : Math.min(stop.open(state), all.length);
+    const open = includesStop ? 0 : Math.min(position.depth, all.length);
     held = all.slice(all.length - open);
     return all.slice(0, all.length - open);
   };
@@ -73,61 +74,16 @@ export function createStreamDecoder(
   };
 }
 
-/** The automaton's state after some text. */
-type StopState = number & { readonly __stopState: true };
-
-/** An automaton that recognizes a set of strings. */
+/** The strings that end a completion, compiled. */
 interface StopStrings {
-  readonly start: StopState;
-  /** Returns the state after one more UTF-16 unit. */
-  next(state: StopState, unit: number): StopState;
-  /** Returns the length of the longest string that ends here, or 0. */
-  completed(state: StopState): number;
-  /** Returns the length of the longest suffix of the text that may be the start of a string. */
-  open(state: StopState): number;
+  readonly lengths: readonly number[];
+  readonly start: SearchPosition;
 }
 
-/** Builds the automaton, in time and memory proportional to the total length of the strings. No string may be empty. */
+/** Compiles stop strings, which must not be empty. */
 export function createStopStrings(strings: readonly string[]): StopStrings {
-  const edges: Map<number, number>[] = [new Map()]; // per node, unit → node
-  const depths = [0];
-  const completed = [0]; // per node, the length of the longest string that ends there
-  for (const text of strings) {
-    let node = 0;
-    for (let i = 0; i < text.length; i++) {
-      const unit = text.charCodeAt(i);
-      let child = edges[node]!.get(unit);
-      if (child === undefined) {
-        child = edges.push(new Map()) - 1;
-        depths.push(i + 1);
-        completed.push(0);
-        edges[node]!.set(unit, child);
-      }
-      node = child;
-    }
-    completed[node] = text.length;
-  }
-  const fallbacks = new Int32Array(edges.length);
-  const follow = (from: number, unit: number): number => {
-    for (let node = from; ; node = fallbacks[node]!) {
-      const child = edges[node]!.get(unit);
-      if (child !== undefined) return child;
-      if (node === 0) return 0;
-    }
-  };
-  // Breadth first: a node's fallback is closer to the root and must be complete first.
-  const queue = [...edges[0]!.values()];
-  for (const node of queue) {
-    for (const [unit, child] of edges[node]!) {
-      fallbacks[child] = follow(fallbacks[node]!, unit);
-      queue.push(child);
-    }
-    completed[node] ||= completed[fallbacks[node]!]!;
-  }
-  return {
-    start: 0 as StopState,
-    next: (state, unit) => follow(state, unit) as StopState,
-    completed: (state) => completed[state]!,
-    open: (state) => depths[state]!,
-  };
+  const units = strings.map((text) =>
+    Array.from({ length: text.length }, (_, i) => text.charCodeAt(i)),
+  );
+  return { lengths: strings.map(({ length }) => length), start: buildSearch(units)[0] };
 }

@@ -162,8 +162,8 @@ export function locateContents(
 ): MessageRange[] | undefined {
   if (contents.length === 0) return [];
   const anyMark = alternatives(contents.map(({ mark }) => mark));
-  const found = skeleton.match(new RegExp(anyMark, 'gu')) ?? [];
-  if (found.join() !== contents.map(({ mark }) => mark).join()) return undefined;
+  const marks = skeleton.match(new RegExp(anyMark, 'gu')) ?? [];
+  if (marks.join() !== contents.map(({ mark }) => mark).join()) return undefined;
   const [first = '', ...following] = skeleton.split(new RegExp(anyMark, 'u'));
   if (!text.startsWith(first)) return undefined;
 
@@ -172,9 +172,9 @@ export function locateContents(
   for (const [i, { messageIndex, content }] of contents.entries()) {
     const next = following[i]!;
     const variants = [content, content.trim(), content.trimStart(), content.trimEnd()];
-    const shown = variants.find((variant) => text.startsWith(variant + next, start));
-    if (shown === undefined) return undefined;
-    const end = start + shown.length;
+    const rendering = variants.find((variant) => text.startsWith(variant + next, start));
+    if (rendering === undefined) return undefined;
+    const end = start + rendering.length;
     ranges.push({ messageIndex, start, end });
     start = end + next.length;
   }

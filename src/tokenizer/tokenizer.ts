@@ -138,17 +138,17 @@ function tokenizerOf({ rules, tokenToId, ...parts }: TokenizerParts): Tokenizer 
     trimStart: rules.trimStart,
     tokenBytes,
     encode(text, { specials, affixes = false }) {
-      const found = encoder.split(text, { specials }).flatMap(encoder.encodeSection);
+      const ids = encoder.split(text, { specials }).flatMap(encoder.encodeSection);
       const { before, after } = encoder.affixes;
-      return affixes ? [...before, ...found, ...after] : found;
+      return affixes ? [...before, ...ids, ...after] : ids;
     },
     encodeInside(text) {
       const sections = encoder.split(text, { specials: false });
       return sections.flatMap((section, i) => encoder.encodeSection(section, i + 1));
     },
     decode(ids, { skipSpecials }) {
-      const kept = skipSpecials ? ids.filter((id) => !specialIds.has(id)) : ids;
-      const text = Buffer.concat(kept.map(tokenBytes)).toString('utf8');
+      const shownIds = skipSpecials ? ids.filter((id) => !specialIds.has(id)) : ids;
+      const text = Buffer.concat(shownIds.map(tokenBytes)).toString('utf8');
       return rules.trimStart && text.startsWith(' ') ? text.slice(1) : text;
     },
     extended(added) {
@@ -225,8 +225,8 @@ function parseTokenizerConfig(config: unknown) {
 
 /** The value is one template or a list of named templates, of which `default` is used. */
 function readTemplate(value: unknown): string | undefined {
-  const named = z.array(z.object({ name: z.string(), template: z.string() })).safeParse(value);
-  if (named.success) return named.data.find(({ name }) => name === 'default')?.template;
+  const templates = z.array(z.object({ name: z.string(), template: z.string() })).safeParse(value);
+  if (templates.success) return templates.data.find(({ name }) => name === 'default')?.template;
   return typeof value === 'string' ? value : undefined;
 }
 

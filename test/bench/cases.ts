@@ -8,7 +8,7 @@ import { type LoadOptions, type LoadResult, measureLoad } from './load.ts';
 import { measureNll, measurePrefill } from './measure.ts';
 
 /** One of the figures of a case. */
-export interface FigureRow {
+interface FigureRow {
   readonly metric: string;
   readonly unit: string;
   /** Its key in the values that the case returns. */
@@ -19,7 +19,7 @@ export interface FigureRow {
 export type Values = Readonly<Record<string, number>>;
 
 /** Where and when a case is measured. */
-export interface Turn {
+interface Turn {
   /** Counted from 0. */
   readonly round: number;
   /** Differs between rounds. */

@@ -1,6 +1,6 @@
 // Lines over one axis as an SVG picture. No fonts, scripts or styles from elsewhere.
 
-export interface Point {
+interface Point {
   readonly x: number;
   readonly y: number;
   /** The range of the measurements, drawn as a bar. */

@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import {
+  createTensorSource,
   elementCount,
-  type Tensor,
   type TensorInfo,
   type TensorSource,
 } from '../../src/common/tensor.ts';
@@ -82,20 +82,15 @@ function randomTensors(tokenCount: number): TensorSource {
     ]),
   );
   const seeds = new Map([...shapes.keys()].map((name, i) => [name, i + 1]));
-  return {
-    infos,
-    read(name): Tensor {
-      const info = infos.get(name)!;
-      const count = elementCount(info.shape);
-      if (info.dtype === 'F32') {
-        return { ...info, data: new Uint8Array(new Float32Array(count).fill(1).buffer) };
-      }
-      const halves = normalHalves(count, seeds.get(name)!);
-      if (name === embeddingName) halves.fill(SMALLEST_HALF, tokenCount * info.shape[1]!);
-      return { ...info, data: new Uint8Array(halves.buffer) };
-    },
-    close() {},
-  };
+  return createTensorSource(infos, (name, info) => {
+    const count = elementCount(info.shape);
+    if (info.dtype === 'F32') {
+      return { ...info, data: new Uint8Array(new Float32Array(count).fill(1).buffer) };
+    }
+    const halves = normalHalves(count, seeds.get(name)!);
+    if (name === embeddingName) halves.fill(SMALLEST_HALF, tokenCount * info.shape[1]!);
+    return { ...info, data: new Uint8Array(halves.buffer) };
+  });
 }
 
 /** The smallest normal fp16 number. */

@@ -6,14 +6,14 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 
-export interface RunningPod {
+interface RunningPod {
   /** `reason` as of a terminated container, such as OOMKilled. */
   readonly ended: Promise<{ readonly code: number; readonly reason?: string }>;
   /** SIGTERM: the pod has its grace, which here has no end. */
   terminate(): void;
 }
 
-export interface PodManifest {
+interface PodManifest {
   readonly spec: {
     readonly containers: readonly {
       readonly command: readonly string[];

@@ -72,7 +72,7 @@ const MAX_TEXT = 64;
 /** Checks that the text can go on or end after each step of a walk through the automaton. */
 function checkWalk(automaton: Automaton, choices: Uint8Array): void {
   let state = automaton.start;
-  const work = { places: 0 };
+  const work = { visits: 0 };
   for (let i = 0; i < MAX_TEXT; i++) {
     const open = Array.from({ length: 256 }, (_, byte) => automaton.step(state, byte, work)).filter(
       (next) => next !== null,

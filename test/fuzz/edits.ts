@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 
 /** One change of a file. Positions and counts are taken modulo the size of what they apply to. */
-export interface Edit {
+interface Edit {
   readonly kind: (typeof KINDS)[number];
   readonly at: number;
   readonly count: number;

@@ -1,7 +1,6 @@
 // The formats under test: valid files, and the words that their parsers know. The bytes are made here, not kept.
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { CONFIG, configBytes, json, sampleTensors } from '../adapters/sample.ts';
-import { zipOf } from '../formats/zip-writer.ts';
 import { randomBlocks, writeGguf } from '../import/gguf-writer.ts';
 import { keysFileOf, makeKey } from '../tenants/keys.ts';
 import type { Format } from './edits.ts';
@@ -241,12 +240,4 @@ export const TRAINING_ORIGINS: Format = {
   seeds: [json(ORIGIN), json({ program: ORIGIN.program, data: ORIGIN.data })],
   words: ['program', 'data', 'validation', 'init_adapter', 'sha256', 'byteSize', 'null'],
   json: JSON_FILE,
-};
-
-export const ZIPS: Format = {
-  seeds: [
-    zipOf('a/b.txt', Buffer.from('the quick brown fox '.repeat(5)), 'stored'),
-    zipOf('c', Buffer.alloc(300, 'x'), 'deflated', 'a comment'),
-  ],
-  words: ['PK\u0001\u0002', 'PK\u0003\u0004', 'PK\u0005\u0006', '../', 'a/b.txt'],
 };

@@ -64,10 +64,9 @@ test('B27: edited schemas, expressions and grammars are compiled or refused', as
   await fuzzFor('grammar');
 });
 
-test('edited sampling defaults and zip files are read or refused by name', async () => {
+test('edited sampling defaults and training origins are read or refused by name', async () => {
   await fuzzFor('generation-config');
   await fuzzFor('training-origin');
-  await fuzzFor('zip');
 });
 
 test('B68: edited manifests and aliases are read, or count as damaged', async () => {

@@ -32,7 +32,6 @@ import {
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import { openZip } from '../../src/formats/zip.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { splitLines } from '../../src/rows/lines.ts';
 import { parseRow, RowError } from '../../src/rows/row-schema.ts';
@@ -51,7 +50,6 @@ import {
   TRAINING_ORIGINS,
   VERSION,
   WEIGHTS,
-  ZIPS,
 } from './formats.ts';
 import type { Target } from './fuzz.ts';
 
@@ -69,7 +67,6 @@ const SCRATCH = mkdtempSync(
   path.join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lorikeet-fuzz-'),
 );
 const GGUF_PATH = path.join(SCRATCH, 'model.gguf');
-const ZIP_PATH = path.join(SCRATCH, 'some.zip');
 process.on('exit', () => rmSync(SCRATCH, { recursive: true }));
 
 /** Reads a JSON file from a folder, and holds what comes against its schema. */
@@ -189,20 +186,6 @@ export const PARSERS: readonly Target[] = [
     name: 'training-origin',
     ...TRAINING_ORIGINS,
     ...ofFolder(TRAINING_ORIGIN_FILE, readTrainingOrigin, trainingOriginSchema),
-  },
-  {
-    name: 'zip',
-    ...ZIPS,
-    isRefusal: isFileError,
-    run(file) {
-      writeFileSync(ZIP_PATH, file);
-      const zip = openZip(ZIP_PATH);
-      try {
-        for (const name of zip.names) zip.read(name);
-      } finally {
-        zip.close();
-      }
-    },
   },
   ...CONSTRAINT_TARGETS,
 ];

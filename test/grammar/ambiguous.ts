@@ -1,4 +1,4 @@
-// An expression whose states have many places and explode in number: after n letters there are 2^30 of them.
+// An expression whose states have many positions and explode in number: after n letters there are 2^30 of them.
 
 /** With this many alternatives. */
 export function ambiguous(alternatives: number): string {

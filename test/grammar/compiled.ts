@@ -1,8 +1,7 @@
 // Constraints as the engine takes them, compiled in this process. Unlike those of a server they may be too ambiguous.
 import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../../src/contracts/generation.ts';
-import { constraintNetwork } from '../../src/grammar/constraint.ts';
-import { packNetwork } from '../../src/grammar/packed-network.ts';
+import { constraintNetwork, packNetwork } from '../../src/grammar/constraint.ts';
 
 const known = new WeakMap<Constraint, CompiledConstraint>();
 

@@ -47,14 +47,14 @@ test('a long text before a plain pattern is no reason to refuse it', () => {
   compileConstraint({ kind: 'regex', pattern: '[a-z]*' });
 });
 
-/** Draws tokens with grants of a few places each. Returns the ids and the number of grants. */
-function draw(matcher: Matcher, places: number): { ids: number[]; grants: number } {
+/** Draws tokens with grants of a few visits each. Returns the ids and the number of grants. */
+function draw(matcher: Matcher, visits: number): { ids: number[]; grants: number } {
   const random = seeded(3);
   const ids: number[] = [];
   let grants = 0;
   const prepare = (what: 'forced' | 'allowed') => {
     for (;;) {
-      matcher.grant({ left: places });
+      matcher.grant({ left: visits });
       grants++;
       if (matcher.prepare(what)) return;
     }
@@ -88,12 +88,12 @@ test('a search that waits for work finds the tokens that it finds without waitin
 test('a search goes beyond its grant by one byte at most', () => {
   const constraint: Constraint = { kind: 'regex', pattern: ambiguous(300) };
   const matcher = new Grammars(tokenizer, tokenizer.vocabSize).createMatcher(compiled(constraint));
-  const mostPlaces = 4 * 2 * (300 + 32); // a byte leaves as many places as it leads to
+  const mostPositions = 4 * 2 * (300 + 32); // a byte leaves as many positions as it leads to
   for (let i = 0; i < 6; i++) {
     const work = { left: 100 };
     matcher.grant(work);
     const isReady = matcher.prepare('allowed');
-    assert.ok(work.left > -mostPlaces, `${work.left}`);
+    assert.ok(work.left > -mostPositions, `${work.left}`);
     if (isReady) matcher.accept(i % 2 ? Q! : J!);
   }
 });
@@ -126,8 +126,8 @@ test('the choices of a request share one budget, and those of another tenant hav
   const first = exhaust(matchers('a', 32), 8);
   const perToken = 5_000 + tokenizer.vocabSize / 4;
   const overshoot = 32 * 4 * 1032;
-  assert.ok(first <= 200_000 + 32 * 8 * perToken + overshoot, `${first} places`);
-  assert.ok(first > 200_000, `only ${first} places`);
+  assert.ok(first <= 200_000 + 32 * 8 * perToken + overshoot, `${first} visits`);
+  assert.ok(first > 200_000, `only ${first} visits`);
   const [late] = matchers('a', 1);
   const [other] = matchers('b', 1);
   assert.throws(() => exhaustOnce(late!), /too ambiguous/);
@@ -142,21 +142,21 @@ function exhaustOnce(matcher: Matcher): void {
   }
 }
 
-test('an automaton remembers a bounded number of places, however many places its states have', () => {
+test('an automaton remembers a bounded number of positions, however many positions its states have', () => {
   const automaton = constraintAutomaton({ kind: 'regex', pattern: ambiguous(1900) });
   const random = seeded(2);
   globalThis.gc?.();
   const before = process.memoryUsage().heapUsed;
-  const work = { places: 0 };
+  const work = { visits: 0 };
   let state = automaton.start;
   let most = 0;
   for (let i = 0; i < 300; i++) {
     state = automaton.step(state, random() < 0.5 ? Q! : J!, work)!;
-    assert.ok(automaton.size <= 2 ** 17 + 4096, `${automaton.size} places`);
+    assert.ok(automaton.size <= 2 ** 17 + 4096, `${automaton.size} positions`);
     if (i % 30 > 0) continue;
     globalThis.gc?.();
     most = Math.max(most, process.memoryUsage().heapUsed - before);
   }
-  assert.ok(work.places > 5 * 2 ** 17, 'it has forgotten some');
+  assert.ok(work.visits > 5 * 2 ** 17, 'it has forgotten some');
   assert.ok(most < 20 * 2 ** 20, `${most} bytes`);
 });

@@ -1,8 +1,8 @@
 // A packed network is unpacked as it was.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { packNetwork, unpackNetwork } from '../../src/grammar/constraint.ts';
 import { buildNetwork, type Network } from '../../src/grammar/network.ts';
-import { packNetwork, unpackNetwork } from '../../src/grammar/packed-network.ts';
 import { parseRegex } from '../../src/grammar/regex.ts';
 
 const repack = (network: Network) => unpackNetwork(structuredClone(packNetwork(network)));

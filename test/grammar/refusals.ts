@@ -1,4 +1,4 @@
-// Constraints that are refused, and the places that their errors name.
+// Constraints that are refused, and the paths that their errors name.
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { compileConstraint } from '../../src/grammar/constraint.ts';
 import { GrammarError } from '../../src/grammar/text-pattern.ts';

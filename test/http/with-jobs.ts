@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { createJobCheck } from '../../src/compose/job-check.ts';
+import { createJobCheck } from '../../src/compose/serving-jobs.ts';
 import type { AppOptions, JobsSide } from '../../src/http/deps.ts';
 import type { Jobs } from '../../src/jobs/create-jobs.ts';
 import { watchStore } from '../adapters/published.ts';

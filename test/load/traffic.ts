@@ -3,13 +3,13 @@
 import { seededRandom } from '../fixtures.ts';
 
 /** Whole numbers, both ends included. */
-export interface Range {
+interface Range {
   readonly from: number;
   readonly to: number;
 }
 
 /** `bad`: invalid input. `abort`: the client leaves after the first piece. `slow`: it reads a large answer slowly. */
-export type Kind = 'good' | 'bad' | 'abort' | 'slow';
+type Kind = 'good' | 'bad' | 'abort' | 'slow';
 
 /** One client of the server, usually a tenant. */
 export interface Source {

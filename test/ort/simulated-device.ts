@@ -6,7 +6,7 @@ import type { CValue, NativeFunction } from '../../src/ort/ffi.ts';
 import { OrtError, ortFunctions } from '../../src/ort/runtime.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 
-export interface DeviceCall {
+interface DeviceCall {
   readonly name: OrtFunction;
   readonly args: readonly CValue[];
 }

@@ -18,7 +18,7 @@ export interface ReceivedSpan {
   status: number;
 }
 
-export interface ReceivedMetric {
+interface ReceivedMetric {
   name: string;
   unit: string;
   kind: 'gauge' | 'sum' | 'histogram';

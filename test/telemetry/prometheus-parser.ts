@@ -1,7 +1,7 @@
 // Reads Prometheus's text format strictly: what the text must be, written apart from the writer. Throws on what the
 // format forbids: a sample before its TYPE, a family in two places, a series twice, buckets that fall.
 
-export interface Sample {
+interface Sample {
   name: string;
   labels: Record<string, string>;
   value: number;

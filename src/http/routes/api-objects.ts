@@ -130,31 +130,9 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
     model: request.model,
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
-    method: plan.method,
-    compute: plan.compute,
-    recommended_compute: plan.recommendedCompute,
     hyperparameters: toHyperparameters(request, true),
-    examples: plan.examples,
-    validation_examples: plan.validationExamples,
-    tokens: plan.tokens,
-    trained_tokens: plan.trainedTokens,
-    masked_share: plan.maskedShare,
-    truncated: plan.truncated,
-    max_length: plan.maxLength,
-    duplicates: plan.duplicates,
-    trained_parameters: plan.trainedParameters,
-    total_steps: plan.totalSteps,
-    steps_per_epoch: plan.stepsPerEpoch,
-    learning_rate: plan.learningRate,
-    memory_bytes: plan.memoryBytes,
-    seconds: plan.seconds,
-    seconds_range: [...plan.secondsRange],
-    warnings: plan.warnings.map(({ code, message }) => ({ code, message })),
-    first_batch: plan.firstBatch.map(({ text, spans }) => ({
-      text,
-      spans: spans.map(({ start, end, isLearned }) => ({ start, end, is_learned: isLearned })),
-    })),
-  };
+    ...toWire(plan),
+  } as FineTuningPlan;
 }
 
 /** A published adapter with its versions and aliases. */

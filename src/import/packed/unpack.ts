@@ -3,7 +3,12 @@
 import { z } from 'zod';
 import { FileError } from '../../common/errors.ts';
 import { parseFileValue } from '../../common/schema-errors.ts';
-import { fromFloat32, type TensorInfo, type TensorSource } from '../../common/tensor.ts';
+import {
+  createTensorSource,
+  fromFloat32,
+  type TensorInfo,
+  type TensorSource,
+} from '../../common/tensor.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import {
   expectInfo,
@@ -137,30 +142,26 @@ function unpackedSource(
   forms: readonly PackedForm[],
 ): TensorSource | undefined {
   const infos = new Map<string, TensorInfo>(source.infos);
-  const packed = new Map<string, { module: string; form: PackedForm }>();
+  const packedLinears = new Map<string, { module: string; form: PackedForm }>();
   for (const form of forms) {
     for (const name of source.infos.keys()) {
       if (!name.endsWith(form.marker)) continue;
       const module = name.slice(0, -form.marker.length);
-      if (packed.has(`${module}.weight`)) continue; // the first format that fits
+      if (packedLinears.has(`${module}.weight`)) continue; // the first format that fits
       const shape = form.shape(source, module);
       for (const part of form.parts) infos.delete(module + part);
       infos.set(`${module}.weight`, { dtype: 'F32', shape });
-      packed.set(`${module}.weight`, { module, form });
+      packedLinears.set(`${module}.weight`, { module, form });
     }
   }
-  if (packed.size === 0) return undefined;
+  if (packedLinears.size === 0) return undefined;
   for (const name of source.infos.keys()) if (ACTIVATION_SCALES.test(name)) infos.delete(name);
-  return {
-    infos,
-    read(name) {
-      const found = packed.get(name);
-      if (!found) return source.read(name);
-      const { module, form } = found;
-      return fromFloat32(form.read(source, module), infos.get(name)!.shape, 'F32');
-    },
-    close: () => source.close(),
+  const read = (name: string, { shape }: TensorInfo) => {
+    const linear = packedLinears.get(name);
+    if (!linear) return source.read(name);
+    return fromFloat32(linear.form.read(source, linear.module), shape, 'F32');
   };
+  return createTensorSource(infos, read, () => source.close());
 }
 
 function scaledForms(size: ScaleBlock | undefined): PackedForm[] {
@@ -281,8 +282,8 @@ function findBlock(
   const [first = 1, second = 1, ...rest] = shape;
   const isOf = ([blockRows, blockCols]: ScaleBlock) =>
     first === Math.ceil(rows / blockRows) && second === Math.ceil(cols / blockCols);
-  const found = [...(block ? [block] : []), [rows, cols] as const, [1, cols] as const].find(isOf);
-  if (found && rest.length === 0) return found;
+  const size = [...(block ? [block] : []), [rows, cols] as const, [1, cols] as const].find(isOf);
+  if (size && rest.length === 0) return size;
   const blocks = block ? `, nor blocks of [${block}]` : '';
   throw new FileError(
     name,

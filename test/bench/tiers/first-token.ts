@@ -3,7 +3,7 @@ import type { Shelf, StoredAdapter } from './shelf.ts';
 import { stream } from './stream.ts';
 
 export const TIERS = ['slot', 'ram', 'disk', 'store'] as const;
-export type Tier = (typeof TIERS)[number];
+type Tier = (typeof TIERS)[number];
 export type FirstTokens = Record<Tier, number[]>;
 
 /** @param probes of one size, on no disk yet */

@@ -8,7 +8,7 @@ import { type Streamed, stream } from './stream.ts';
 
 export const GUESTS = ['attached', 'ram', 'store'] as const;
 /** Where the adapters of those beside are found. */
-export type Guest = (typeof GUESTS)[number];
+type Guest = (typeof GUESTS)[number];
 /** p95 of the gaps between two tokens of the resident streams, in ms, one for each round. */
 export type Gaps = Record<Guest, number[]>;
 

@@ -46,7 +46,7 @@ export interface Shelf {
   fetches(): number;
 }
 
-export interface ServeOptions {
+interface ServeOptions {
   readonly environment?: Readonly<Record<string, string>>;
 }
 

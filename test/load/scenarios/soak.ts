@@ -30,7 +30,7 @@ export interface SoakOptions {
 }
 
 /** Time in which no engine was ready, in Unix milliseconds. */
-export interface Outage {
+interface Outage {
   readonly fromMs: number;
   readonly toMs: number;
 }

@@ -21,7 +21,7 @@ export interface GraphCase {
 }
 
 /** What a graph's maker tells the walk. */
-export interface Notes {
+interface Notes {
   /** A shape that cannot be inferred. */
   declare(value: Value, dims: Dims): void;
   setRule(value: Value, rule: Rule): void;
