@@ -9,7 +9,7 @@ import type {
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
-import { inputIdOf, responseIdOf } from '../answer/response-output.ts';
+import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
 import type { InputItem } from '../schema/response-items.ts';
 
 /** A tenant's kept responses. Undefined if the server keeps none. */

@@ -3,7 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
-import { CHAT, FUNCTION_CHAT } from '../answer/endpoint.ts';
+import { CHAT, FUNCTION_CHAT } from '../answer/choices.ts';
 import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import {

@@ -3,7 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
-import { COMPLETIONS } from '../answer/endpoint.ts';
+import { COMPLETIONS } from '../answer/choices.ts';
 import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { preparePrompts, toTruncation } from '../request/prompts.ts';
