@@ -31,14 +31,19 @@ import { statsWithin } from './routes/stats-history.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './wire/errors.ts';
 import { DEFAULT_LIMITS } from './wire/limits.ts';
-import { assignRequestId, observeHttp } from './wire/observe.ts';
+import {
+  assignRequestId,
+  type HttpEnv,
+  limitRate,
+  observeHttp,
+  tenant,
+} from './wire/middleware.ts';
 import {
   createOriginCheck,
   hostAllowlist,
   refuseForeignOrigins,
   shareWithOrigins,
 } from './wire/origins.ts';
-import { type HttpEnv, limitRate, tenant } from './wire/tenant.ts';
 
 /** Keeps browsers from guessing content types and from framing responses. Pages add their own content policy. */
 const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {

@@ -19,9 +19,9 @@ import type { Deps } from '../deps.ts';
 import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
+import { type HttpEnv, reserveTokens } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
-import { type HttpEnv, reserveTokens } from '../wire/tenant.ts';
 import type { AnswerHead, AnswerPlan, TokenCounts } from './answer-plan.ts';
 import {
   ClientGone,

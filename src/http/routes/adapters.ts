@@ -1,6 +1,5 @@
 // /v1/adapters: published adapters with their versions, aliases and files. A tenant sees its own adapters and the shared ones,
 // and may change its own. An admin key may change shared ones. Other tenants' adapters look as if they did not exist.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import {
@@ -25,8 +24,8 @@ import {
   ownerQuery,
   rollbackSchema,
 } from '../schema/published.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { type PublishedName, toAdapter, toListAnswer } from './api-objects.ts';
 
 const NAME = '/v1/adapters/{name}';
@@ -46,18 +45,14 @@ interface AdapterOfOwner {
 }
 
 /** Adds the routes. */
-export function addPublishedRoutes(
-  app: OpenAPIHono<HttpEnv>,
-  deps: Deps,
-  side: PublishedSide,
-): void {
+export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): void {
   addReading(app, deps, side);
   addAliases(app, deps, side);
   addRemoval(app, side);
   addDownload(app, side);
 }
 
-function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: PublishedSide) {
+function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
   const answer = (found: PublishedName) => toAdapter(found, model.baseDigest);
   addRoute(app, {
     method: 'get',
@@ -90,11 +85,7 @@ function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: 
   });
 }
 
-function addAliases(
-  app: OpenAPIHono<HttpEnv>,
-  deps: Deps,
-  { repository, forget }: PublishedSide,
-): void {
+function addAliases(app: App, deps: Deps, { repository, forget }: PublishedSide): void {
   const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
     forget(adapter.tenant, adapter.name);
     const found = await readName(c.var.tenant, adapter, repository);
@@ -128,7 +119,7 @@ function addAliases(
   });
 }
 
-function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: PublishedSide): void {
+function addRemoval(app: App, { repository, forget }: PublishedSide): void {
   const add = (
     path: string,
     summary: string,
@@ -168,7 +159,7 @@ function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: Published
   });
 }
 
-function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): void {
+function addDownload(app: App, { repository }: PublishedSide): void {
   addRoute(app, {
     method: 'get',
     path: `${VERSION}/files/{file}`,

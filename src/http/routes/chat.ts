@@ -1,5 +1,4 @@
 // POST /v1/chat/completions: renders a conversation with the base's chat template and completes it.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
@@ -13,11 +12,10 @@ import {
   toTruncation,
 } from '../request/prompts.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds the route. */
-export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addChatRoute(app: App, deps: Deps): void {
   const {
     limits,
     model: { vocabSize },

@@ -1,5 +1,4 @@
 // POST /v1/completions: completes prompts, which are text or token ids.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
@@ -8,14 +7,13 @@ import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { preparePrompts, toTruncation } from '../request/prompts.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** OpenAI's default for max_tokens. */
 const DEFAULT_MAX_TOKENS = 16;
 
 /** Adds the route. */
-export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addCompletionsRoute(app: App, deps: Deps): void {
   const {
     limits,
     model: { vocabSize },

@@ -1,8 +1,7 @@
 // GET /openapi.json: the API's document, with grouped operations and example bodies that work unchanged. The routes describe
 // themselves; `pages.ts` serves the page that shows the document.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { App } from '../wire/route.ts';
 
 /** The groups in the order of the page. An operation belongs to the first group whose pattern matches its path. */
 const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
@@ -57,7 +56,7 @@ interface Operation {
 }
 
 /** Adds the route. It must come after all others. */
-export function addDocumentRoute(app: OpenAPIHono<HttpEnv>): void {
+export function addDocumentRoute(app: App): void {
   app.get('/openapi.json', (c) => {
     const document = app.getOpenAPI31Document({
       openapi: '3.1.0',

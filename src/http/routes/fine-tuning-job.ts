@@ -1,6 +1,5 @@
 // /v1/fine_tuning/jobs/{id}: one job with its events and checkpoints, and requests to cancel, pause or resume it. Also refuses
 // the fine-tuning routes of OpenAI's API that this server lacks.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
   errorEnvelopeSchema,
@@ -11,8 +10,7 @@ import {
 import type { ClientAction } from '../../jobs/job.ts';
 import type { JobsSide } from '../deps.ts';
 import { checkpointListQuery, eventListQuery } from '../schema/fine-tuning.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toCheckpoint, toEvent, toJob, toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs/{id}';
@@ -24,10 +22,7 @@ const ACTIONS: Record<ClientAction, string> = {
 };
 
 /** Adds the routes. */
-export function addFineTuningJobRoutes(
-  app: OpenAPIHono<HttpEnv>,
-  { service }: Pick<JobsSide, 'service'>,
-): void {
+export function addFineTuningJobRoutes(app: App, { service }: Pick<JobsSide, 'service'>): void {
   addRoute(app, {
     method: 'get',
     path: PATH,
@@ -83,7 +78,7 @@ const UNSUPPORTED = [
 ] as const;
 
 /** Refuses these routes by name, so that clients see that they did not misspell the path. */
-function addUnsupportedRoutes(app: OpenAPIHono<HttpEnv>): void {
+function addUnsupportedRoutes(app: App): void {
   for (const [method, path] of UNSUPPORTED) {
     addRoute(app, {
       method,

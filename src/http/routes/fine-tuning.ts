@@ -1,5 +1,4 @@
 // /v1/fine_tuning/jobs: creates a job or only plans it, and lists jobs.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
@@ -17,8 +16,8 @@ import {
   jobListQuery,
   readMetadataFilter,
 } from '../schema/fine-tuning.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 import { toJob, toListAnswer, toPlan } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
@@ -26,7 +25,7 @@ const PATH = '/v1/fine_tuning/jobs';
 const MAX_KEY_LENGTH = 255;
 
 /** Adds the routes. */
-export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs: JobsSide): void {
+export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void {
   addRoute(app, {
     method: 'post',
     path: PATH,

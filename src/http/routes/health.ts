@@ -1,15 +1,14 @@
 // Health checks: /livez says whether the process responds, /readyz whether the engine does, and /health adds figures. None of
 // them waits long for an engine step. Exact figures reveal the activity of tenants, so they require a key on a server with
 // keys.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
-import { ANY_QUERY, addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
 import { statsWithin } from './stats-history.ts';
 
 const healthSchema = z
@@ -62,7 +61,7 @@ const RETRY_SOON = { 'retry-after': '1' };
 
 /** Adds the routes. `authenticate` is absent if the server has no keys. */
 export function addHealthRoutes(
-  app: OpenAPIHono<HttpEnv>,
+  app: App,
   deps: Deps,
   authenticate: Authenticate | undefined,
 ): void {

@@ -7,11 +7,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { lazy } from '../../common/lazy.ts';
 import { VERSION } from '../../common/version.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { App } from '../wire/route.ts';
 
 interface PageRoute {
   readonly path: string;
@@ -62,7 +61,7 @@ interface PageFiles {
 }
 
 /** Adds the pages. They must be added before the middleware that requires a key. */
-export function addPageRoutes(app: OpenAPIHono<HttpEnv>): void {
+export function addPageRoutes(app: App): void {
   const content = lazy(readFiles); // nothing is read at start
   for (const { path, policy } of PAGES) {
     app.get(path, async (c) => {

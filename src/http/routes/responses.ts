@@ -1,5 +1,4 @@
 // POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { type ConversationItem, responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
@@ -10,11 +9,10 @@ import { type GenerationShape, prepareGeneration } from '../request/prepare-gene
 import { renderItems } from '../request/render-items.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds the route. */
-export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addResponsesRoute(app: App, deps: Deps): void {
   const {
     limits,
     model: { vocabSize },

@@ -1,5 +1,4 @@
 // vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: text to token ids and back.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
 import {
@@ -17,11 +16,11 @@ import {
   type TokenizeRequest,
   tokenizeRequestSchema,
 } from '../schema/tokenize.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds the routes. */
-export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addTokenizeRoutes(app: App, deps: Deps): void {
   const { model, limits } = deps;
   const { vocabSize, maxSeqLength } = model;
   const maxCount = maxSeqLength * limits.maxCharsPerToken;

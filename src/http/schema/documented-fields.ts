@@ -3,7 +3,7 @@ import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { classifyFields } from './classify.ts';
 import { embeddingFields } from './embeddings.ts';
-import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
+import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './fields.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
 import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
 import { responseFields } from './responses.ts';

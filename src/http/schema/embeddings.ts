@@ -1,12 +1,20 @@
 // The request of `POST /v1/embeddings`. Prompts and prefix cache fields are the same as in completions.
 import { z } from '@hono/zod-openapi';
-import { type FieldRow, fieldsOf, inert, onlyValue, REFUSED } from './field-table.ts';
-import { toPrompts } from './fields.ts';
+import {
+  type FieldRow,
+  fieldsOf,
+  onlyValue,
+  REFUSED,
+  rowOf,
+  sharedRows,
+  toPrompts,
+} from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
-function embeddings<Schema extends z.ZodType>(schema: Schema, help: string) {
-  return { embeddings: schema, help };
-}
+const embeddings = rowOf('embeddings');
+
+/** The fields of completions that have the same meaning here. */
+const SHARED_NAMES = ['truncation_side', 'cache_salt', 'user', 'metadata', 'priority'] as const;
 
 /** The bounds of a model, of its embeddings and of the server. */
 type EmbeddingBounds = SchemaBounds & { hiddenSize: number };
@@ -15,8 +23,7 @@ type EmbeddingBounds = SchemaBounds & { hiddenSize: number };
 export function embeddingFields(bounds: EmbeddingBounds) {
   const { vocabSize, hiddenSize, limits } = bounds;
   const rows = requestFields(bounds);
-  const { cache_salt: salt, cache_prompt: cached, truncate_prompt_tokens: cut } = rows;
-  const none = inert('').completions;
+  const { cache_prompt: cached, truncate_prompt_tokens: cut } = rows;
   return {
     model: embeddings(rows.model.completions, rows.model.help),
     input: embeddings(
@@ -46,12 +53,8 @@ export function embeddingFields(bounds: EmbeddingBounds) {
       cut.completions,
       'Cuts longer inputs to this many tokens; -1 cuts to the context',
     ),
-    truncation_side: embeddings(rows.truncation_side.completions, rows.truncation_side.help),
-    cache_salt: embeddings(salt.completions, salt.help),
     cache_prompt: embeddings(cached.completions, `${cached.help}; only with last`),
-    user: embeddings(none, rows.user.help),
-    metadata: embeddings(none, rows.metadata.help),
-    priority: embeddings(rows.priority.completions, rows.priority.help),
+    ...sharedRows(rows, SHARED_NAMES, 'completions', 'embeddings'),
     normalize: embeddings(onlyValue(true), 'Only true'),
     use_activation: embeddings(onlyValue(true), 'Only true'),
     messages: embeddings(REFUSED, 'Send the rendered conversation as input'),

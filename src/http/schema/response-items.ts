@@ -3,15 +3,12 @@
 import { z } from '@hono/zod-openapi';
 import { calledFunctionSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
-import { addIssue, type Refine } from './fields.ts';
+import { addIssue, type FieldRow, fieldsOf, INERT, REFUSED, type Refine, rowOf } from './fields.ts';
 
 /** As in chat. */
 const MAX_CALL_ID_LENGTH = 256;
 
-function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
-  return { responses: schema, help };
-}
+const responses = rowOf('responses');
 
 /** The fields of a message other than its content. */
 export const MESSAGE_ITEM_FIELDS = {

@@ -6,8 +6,8 @@ import {
   MAX_TOOLS,
   refuseTwins,
 } from '../../contracts/tools.ts';
-import { addIssue, type Refine } from './fields.ts';
-import { parseInside, toolChoiceReader } from './tools.ts';
+import { addIssue, parseInside, type Refine, readBy } from './fields.ts';
+import { CHOICE_FORM, FUNCTION_FORM, toolChoiceReader } from './tools.ts';
 
 /** A function, and its tool as the response repeats it. */
 interface ResponseTool {
@@ -43,15 +43,9 @@ function toTool(value: unknown, ctx: Refine): ResponseTool | undefined {
   return { function: tool, shown: { type, name, description, parameters, strict } };
 }
 
-const functionForm = {
-  type: 'object' as const,
-  properties: {
-    type: { const: 'function' },
-    name: { type: 'string' as const },
-    description: { type: 'string' as const },
-    parameters: { type: 'object' as const, additionalProperties: true },
-    strict: { type: 'boolean' as const },
-  },
+const toolForm = {
+  ...FUNCTION_FORM,
+  properties: { type: { const: 'function' }, ...FUNCTION_FORM.properties },
   required: ['type', 'name'],
 };
 
@@ -66,7 +60,7 @@ export const responseToolsSchema = z
       ctx,
     );
   })
-  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: functionForm });
+  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: toolForm });
 
 const named = z.strictObject({ type: z.literal('function'), name: z.string() });
 
@@ -80,18 +74,13 @@ const choiceObject = z.discriminatedUnion('type', [
 ]);
 
 /** The choice between tools. */
-export const responseToolChoiceSchema = z
-  .unknown()
-  .optional()
-  .transform(
-    toolChoiceReader(choiceObject, (choice) => {
-      if (choice.type === 'function') {
-        return { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
-      }
-      const names = choice.tools.map(({ name }) => name);
-      return { mode: choice.mode, names, places: names.map((_, i) => ['tools', i, 'name']) };
-    }),
-  )
-  .openapi({
-    anyOf: [{ enum: ['none', 'auto', 'required'] }, { type: 'object', additionalProperties: true }],
-  });
+export const responseToolChoiceSchema = readBy(
+  toolChoiceReader(choiceObject, (choice) => {
+    if (choice.type === 'function') {
+      return { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
+    }
+    const names = choice.tools.map(({ name }) => name);
+    return { mode: choice.mode, names, places: names.map((_, i) => ['tools', i, 'name']) };
+  }),
+  CHOICE_FORM,
+);

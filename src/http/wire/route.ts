@@ -7,7 +7,10 @@ import { type Deadline, deadline } from '../../common/waiting.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import type { HttpLimits } from './limits.ts';
-import type { HttpEnv } from './tenant.ts';
+import type { HttpEnv } from './middleware.ts';
+
+/** The app that routes are added to. */
+export type App = OpenAPIHono<HttpEnv>;
 
 const ERROR_STATUSES = {
   400: 'The request is invalid; `error.param` names the field',
@@ -77,7 +80,7 @@ export function json(schema: z.ZodType): ContentSchemas {
 }
 
 /** Adds a route to the app and to the API's document. */
-export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Route<Input>): void {
+export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
   const { method, query, body } = route;
   const described = createRoute({
     method,

@@ -21,7 +21,7 @@ import {
 import { toEnvelope } from './errors.ts';
 import { answerHalfClosed } from './half-closed.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
-import { toRequestId } from './observe.ts';
+import { toRequestId } from './middleware.ts';
 import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
 
 /** An app in the form that the server calls. */

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { ServeError } from '../../common/errors.ts';
 import { errorHeaders, toEnvelope } from './errors.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
-import { toRequestId } from './observe.ts';
+import { toRequestId } from './middleware.ts';
 
 /** Refuses connections. */
 export interface SocketRefusal {

@@ -1,11 +1,14 @@
-// Finds the tenant of a request by its key, and applies the tenant's limits. Response headers show what is left of the limits.
-// Without a keys file there is one tenant.
+// The middleware that every request passes through, and the variables that it sets: gives the request an id, counts and traces
+// it, finds its tenant by its key, and applies the tenant's limits. Telemetry sees the method, the route and the status, and
+// never the values in a path, a query or a body.
+import { randomUUID } from 'node:crypto';
 import type { Context, MiddlewareHandler } from 'hono';
+import { matchedRoutes } from 'hono/route';
 import { ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
 import type { RequestTime } from '../../contracts/generation.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
-import type { Exchange } from '../../telemetry/tracing.ts';
+import type { Exchange, Telemetry } from '../../telemetry/telemetry.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
 import { EVENT_STREAM } from './event-stream.ts';
@@ -72,4 +75,59 @@ export function reserveTokens(c: Context<HttpEnv>, tokens: number, limitField: s
 
 function setHeaders(c: Context, headers: Record<string, string>): void {
   for (const [name, value] of Object.entries(headers)) c.header(name, value);
+}
+
+const WELL_FORMED = /^[A-Za-z0-9._:-]{1,128}$/;
+
+/** Monitors call these every few seconds. */
+const UNTRACED = new Set(['/livez', '/readyz', '/health', '/metrics']);
+
+/** Returns the client's own id if it is well formed, otherwise a new one. */
+export function toRequestId(own: string | undefined): string {
+  return own !== undefined && WELL_FORMED.test(own) ? own : `req_${randomUUID()}`;
+}
+
+/**
+ * Sends `x-request-id` with every response. (Hono's own middleware would replace ids with dots or colons, which other
+ * systems use, and accepts longer ones.)
+ */
+export function assignRequestId(): MiddlewareHandler<HttpEnv> {
+  return async function assignRequestId(c, next) {
+    const id = toRequestId(c.req.header('x-request-id'));
+    c.set('requestId', id);
+    c.header('x-request-id', id);
+    await next();
+  };
+}
+
+/** Reports to telemetry when a request begins and how it was answered. */
+export function observeHttp(telemetry: Telemetry): MiddlewareHandler<HttpEnv> {
+  return async function observeHttp(c, next) {
+    const { method } = c.req;
+    const exchange = telemetry.begin(
+      UNTRACED.has(c.req.path)
+        ? undefined
+        : {
+            name: method,
+            attributes: { 'http.request.method': method },
+            header: (name) => c.req.header(name),
+          },
+    );
+    c.set('exchange', exchange);
+    exchange.hold();
+    try {
+      await telemetry.within(exchange, next);
+    } finally {
+      // Middleware matches all methods, so the last match for a single method is the route that answered.
+      const route =
+        matchedRoutes(c).findLast((matched) => matched.method !== 'ALL')?.path ?? 'none';
+      const code = c.error instanceof ServeError ? c.error.code : '';
+      const { status } = c.res;
+      telemetry.countResponse({ method, route, status: String(status), code });
+      exchange.nameSpan(`${method} ${route}`);
+      exchange.span?.setAttributes({ 'http.route': route, 'http.response.status_code': status });
+      if (status >= 500) exchange.span?.setFailed(code || String(status));
+      exchange.release();
+    }
+  };
 }
