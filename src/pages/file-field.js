@@ -93,7 +93,6 @@ export class FileField {
 
   #acceptDrops() {
     const zone = this.#zone;
-    ignoreStrayDrops();
     zone.addEventListener('dragover', (event) => {
       event.preventDefault();
       event.stopPropagation();
@@ -167,15 +166,9 @@ async function deleteUpload({ id, file }) {
   await request(`v1/files/${id}`, { method: 'DELETE' }).catch(() => {});
 }
 
-let isIgnoringDrops = false;
-
-/** Ignores files that are dropped outside a field. The browser would leave the page and open them. */
-function ignoreStrayDrops() {
-  if (isIgnoringDrops) return;
-  isIgnoringDrops = true;
-  addEventListener('dragover', (event) => {
-    event.preventDefault();
-    if (event.dataTransfer) event.dataTransfer.dropEffect = 'none';
-  });
-  addEventListener('drop', (event) => event.preventDefault());
-}
+// Files that are dropped outside a field are ignored. The browser would leave the page and open them.
+addEventListener('dragover', (event) => {
+  event.preventDefault();
+  if (event.dataTransfer) event.dataTransfer.dropEffect = 'none';
+});
+addEventListener('drop', (event) => event.preventDefault());

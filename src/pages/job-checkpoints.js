@@ -3,7 +3,7 @@ import { errorText } from './api.js';
 import { byId, el, fill, setText } from './dom.js';
 import { count, figure, percent } from './format.js';
 import { formatted } from './job-facts.js';
-import { createTable, downloadFile } from './widgets.js';
+import { createTable, downloadFile, number, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
@@ -28,12 +28,9 @@ export function showCheckpoints(job, checkpoints, kept) {
   showRows ??= createTable(table, {
     caption: 'Checkpoints',
     columns: [
-      { name: 'Step' },
-      { name: 'Training loss', isNumber: true },
-      { name: 'Token accuracy', isNumber: true },
-      { name: 'Validation loss', isNumber: true },
-      { name: 'Validation accuracy', isNumber: true },
-      { name: 'Model' },
+      'Step',
+      ...['Training loss', 'Token accuracy', 'Validation loss', 'Validation accuracy'].map(number),
+      'Model',
     ],
   });
   const rows = [
@@ -54,7 +51,6 @@ export function showCheckpoints(job, checkpoints, kept) {
 /** @param {Metrics} metrics @param {{ model: string, job: Job, isKept: boolean }} options */
 function row(metrics, { model, job, isKept }) {
   const { step } = metrics;
-  const query = new URLSearchParams({ model, beside: job.model });
   return [
     el(
       'span',
@@ -65,7 +61,7 @@ function row(metrics, { model, job, isKept }) {
     formatted(metrics['train_mean_token_accuracy'], percent),
     formatted(metrics['full_valid_loss'], figure),
     formatted(metrics['full_valid_mean_token_accuracy'], percent),
-    el('a', { href: `./?${query}`, 'aria-label': `Try it: ${model}` }, 'Try it'),
+    tryLink('a', { model, beside: job.model }),
   ];
 }
 

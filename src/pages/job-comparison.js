@@ -86,16 +86,16 @@ function drawCharts(jobs) {
 
 /** @param {readonly Job[]} jobs */
 function showTable(jobs) {
-  const columns = jobs.map((job, i) => ({
-    name: el(
+  const columns = jobs.map((job, i) =>
+    el(
       'a',
       { href: `#${job.id}` },
       el('i', { className: `swatch swatch-${i}`, 'aria-hidden': 'true' }),
       labelOf(job, jobs),
     ),
-  }));
+  );
   createTable(byId('compared'), {
     caption: 'Jobs compared',
-    columns: [{ name: '' }, ...columns],
+    columns: ['', ...columns],
   })(ROWS.map(([name, read]) => [name, ...jobs.map(read)]));
 }

@@ -3,7 +3,7 @@ import { requestJson } from './api.js';
 import { byId, definitions, el, fill } from './dom.js';
 import { counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
 import { evaluationOf, formatted, plannedRange, runSeconds } from './job-facts.js';
-import { copyButton } from './widgets.js';
+import { copyButton, tile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('./job-events.js').Metrics} Metrics */
@@ -78,16 +78,10 @@ function durationTile(job) {
   );
 }
 
-/** @param {string} name @param {string} value @param {string} note */
-function tile(name, value, note) {
-  return el('div', el('dt', name), el('dd', value), el('dd.help', note));
-}
-
 /** @param {Job} job */
 function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
   if (model === null) return null;
   const name = String(lorikeet['adapter']);
-  const query = new URLSearchParams({ model, beside: base });
   return el(
     'div.model-line.panel',
     el(
@@ -99,7 +93,7 @@ function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
     el(
       'div.row',
       copyButton(() => model, 'the model name'),
-      el('a.button.primary', { href: `./?${query}` }, 'Try it'),
+      tryLink('a.button.primary', { model, beside: base }),
     ),
   );
 }

@@ -10,7 +10,7 @@ import {
   runSeconds,
   statusWord,
 } from './job-facts.js';
-import { createTable } from './widgets.js';
+import { createTable, number } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
@@ -32,14 +32,12 @@ export class JobList {
   #showRows = createTable(byId('jobs'), {
     caption: 'Your fine-tuning jobs',
     columns: [
-      { name: 'Job' },
-      { name: 'Status' },
-      { name: 'Loss', isNumber: true },
-      { name: 'Accuracy', isNumber: true },
-      { name: 'Duration', isNumber: true },
-      { name: 'Base model' },
-      { name: 'Created' },
-      { name: 'Compare' },
+      'Job',
+      'Status',
+      ...['Loss', 'Accuracy', 'Duration'].map(number),
+      'Base model',
+      'Created',
+      'Compare',
     ],
   });
 
