@@ -2,17 +2,9 @@
 
 import { ServeError } from '../common/errors.ts';
 import type { GenerationEvent } from '../http/answer/generation.ts';
-import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
+import { GEN_AI, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
-import type { AdapterUse, RequestTrace, SequenceTimes } from './request-trace.ts';
-
-/** The facts about a generation that its metrics need. */
-interface RequestFacts {
-  readonly operation: GenAiOperation;
-  readonly tenant: string;
-  /** The tokens of each prompt, counted once for all its sequences. */
-  readonly promptTokens: number;
-}
+import type { AdapterUse, RequestTrace, SequenceTimes, TracedRequest } from './request-trace.ts';
 
 /** The labels of a generation. */
 interface RequestLabels {
@@ -30,7 +22,7 @@ type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } 
 /** The dependencies of an observer. */
 interface RequestObserverOptions {
   readonly metrics: Metrics;
-  readonly facts: RequestFacts;
+  readonly facts: Pick<TracedRequest, 'operation' | 'tenant' | 'promptTokens'>;
   readonly modelName: string;
   /** Called once, at the end, because the set of shown names may have changed since the start. */
   toLabels(): RequestLabels;

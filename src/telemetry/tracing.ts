@@ -1,9 +1,9 @@
 // The interface to a tracing library: spans of requests, and the current span. `otel/` implements it, and is loaded only if
 // traces are collected.
 
-/** Values by attribute name, as OpenTelemetry allows them. */
+/** Values by attribute name, as OpenTelemetry allows them. Undefined values are left out. */
 export type SpanAttributes = Readonly<
-  Record<string, string | number | boolean | readonly string[]>
+  Record<string, string | number | boolean | readonly string[] | undefined>
 >;
 
 /** A span with attributes `http.*`, `gen_ai.*` and `lorikeet.*`, never with text of a prompt or completion. */
