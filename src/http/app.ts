@@ -16,7 +16,6 @@ import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
-import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
@@ -104,7 +103,6 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   if (options.jobs) {
     addFileRoutes(app, options.jobs);
     addFineTuningRoutes(app, deps, options.jobs);
-    addFineTuningJobRoutes(app, options.jobs);
   }
   addDocumentRoute(app);
   return app;

@@ -1,5 +1,4 @@
 // POST /v1/completions: completes prompts, which are text or token ids.
-import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { COMPLETIONS } from '../answer/choices.ts';
@@ -7,31 +6,21 @@ import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { preparePrompts, toTruncation } from '../request/prompts.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
-import { type App, addRoute, json } from '../wire/route.ts';
+import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** OpenAI's default for max_tokens. */
 const DEFAULT_MAX_TOKENS = 16;
 
 /** Adds the route. */
 export function addCompletionsRoute(app: App, deps: Deps): void {
-  const {
-    limits,
-    model: { vocabSize },
-  } = deps;
+  const { limits, model } = deps;
   app.openAPIRegistry.register('CompletionChunk', completionChunkSchema);
   addRoute(app, {
     method: 'post',
     path: '/v1/completions',
     summary: 'Complete a prompt',
-    body: { schema: completionRequestSchema({ vocabSize, limits }), limits },
-    answers: {
-      ...json(completionSchema),
-      'text/event-stream': {
-        schema: z
-          .string()
-          .openapi({ description: 'Events with a CompletionChunk each, then `[DONE]`' }),
-      },
-    },
+    body: { schema: completionRequestSchema({ ...model, limits }), limits },
+    answers: jsonOrEvents(completionSchema, 'Events with a CompletionChunk each, then `[DONE]`'),
     ...queued<CompletionRequest>(deps, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
     async handle(c, given) {
       const shape = { ...SHAPE, ids: { prompt: given.prompt } };

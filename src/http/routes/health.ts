@@ -73,12 +73,7 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(healthSchema),
     description: 'Requests are served',
-    otherAnswers: {
-      503: {
-        description: 'The engine is starting, restarting, stalled or stopped',
-        content: json(healthSchema),
-      },
-    },
+    otherAnswers: notReady(healthSchema),
     errors: [],
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
@@ -108,12 +103,7 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(statusSchema),
     description: 'Yes',
-    otherAnswers: {
-      503: {
-        description: 'The engine is starting, restarting, stalled or stopped',
-        content: json(statusSchema),
-      },
-    },
+    otherAnswers: notReady(statusSchema),
     errors: [],
     handle(c) {
       const status = leaving?.aborted ? 'leaving' : engineStatus(client);
@@ -130,6 +120,11 @@ export function addHealthRoutes(
     errors: [],
     handle: (c) => c.json({ status: 'live' }),
   });
+}
+
+function notReady(schema: z.ZodType) {
+  const description = 'The engine is starting, restarting, stalled or stopped';
+  return { 503: { description, content: json(schema) } };
 }
 
 function processorBody() {

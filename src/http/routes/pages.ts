@@ -18,9 +18,10 @@ interface PageRoute {
   readonly name: string;
   /** The name of the page's markup and script, without extension. */
   readonly file: string;
-  readonly policy: string;
-  /** Style sheets in addition to the common one. */
-  readonly styles: readonly string[];
+  /** A style sheet in addition to the common one. */
+  readonly style?: string;
+  /** Default: `POLICY`. */
+  readonly policy?: string;
 }
 
 /** Trusted types keep text from a model or a file from becoming markup or code. */
@@ -34,23 +35,11 @@ const DOCS_POLICY =
   "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
 const PAGES: readonly PageRoute[] = [
-  { path: '/', name: 'Playground', file: 'playground', policy: POLICY, styles: [] },
-  {
-    path: '/fine-tuning',
-    name: 'Fine-tuning',
-    file: 'fine-tuning',
-    policy: POLICY,
-    styles: ['uplot.css'],
-  },
-  { path: '/adapters', name: 'Adapters', file: 'adapters', policy: POLICY, styles: [] },
-  { path: '/status', name: 'Status', file: 'status', policy: POLICY, styles: ['uplot.css'] },
-  {
-    path: '/docs',
-    name: 'API docs',
-    file: 'docs',
-    policy: DOCS_POLICY,
-    styles: ['swagger-ui.css'],
-  },
+  { path: '/', name: 'Playground', file: 'playground' },
+  { path: '/fine-tuning', name: 'Fine-tuning', file: 'fine-tuning', style: 'uplot.css' },
+  { path: '/adapters', name: 'Adapters', file: 'adapters' },
+  { path: '/status', name: 'Status', file: 'status', style: 'uplot.css' },
+  { path: '/docs', name: 'API docs', file: 'docs', style: 'swagger-ui.css', policy: DOCS_POLICY },
 ];
 
 interface PageFiles {
@@ -63,7 +52,7 @@ interface PageFiles {
 /** Adds the pages. They must be added before the middleware that requires a key. */
 export function addPageRoutes(app: App): void {
   const content = lazy(readFiles); // nothing is read at start
-  for (const { path, policy } of PAGES) {
+  for (const { path, policy = POLICY } of PAGES) {
     app.get(path, async (c) => {
       c.header('content-security-policy', policy);
       c.header('cross-origin-opener-policy', 'same-origin');
@@ -107,9 +96,8 @@ function render(layout: string, page: PageRoute, main: string): string {
     const current = path === page.path ? ' aria-current="page"' : '';
     return `<li><a href="${path === '/' ? './' : path.slice(1)}"${current}>${name}</a></li>`;
   });
-  const styles = [...page.styles, 'style.css'].map(
-    (name) => `<link rel="stylesheet" href="pages/${name}">`,
-  );
+  const sheets = page.style ? [page.style, 'style.css'] : ['style.css'];
+  const styles = sheets.map((name) => `<link rel="stylesheet" href="pages/${name}">`);
   const parts: Readonly<Record<string, string>> = {
     title: page.name,
     nav: nav.join('\n'),

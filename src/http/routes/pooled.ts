@@ -13,8 +13,11 @@ import type { Deps } from '../deps.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
 import { openModel, type RequestModel } from '../request/request-model.ts';
-import { classifyRequestSchema } from '../schema/classify.ts';
-import { type EmbeddingRequest, embeddingRequestSchema } from '../schema/embeddings.ts';
+import {
+  classifyRequestSchema,
+  type EmbeddingRequest,
+  embeddingRequestSchema,
+} from '../schema/pooled.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
 

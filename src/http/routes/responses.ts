@@ -1,37 +1,28 @@
 // POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
-import { z } from '@hono/zod-openapi';
 import { type ConversationItem, responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
-import { keepResponse, openConversation } from '../request/conversation.ts';
+import { keepResponse, openConversation, renderItems } from '../request/conversation.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
-import { renderItems } from '../request/render-items.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
-import { type App, addRoute, json } from '../wire/route.ts';
+import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** Adds the route. */
 export function addResponsesRoute(app: App, deps: Deps): void {
-  const {
-    limits,
-    model: { vocabSize },
-  } = deps;
+  const { limits, model } = deps;
   const keepsResponses = deps.keptResponses !== undefined;
   app.openAPIRegistry.register('ResponseInputItem', inputItemSchema);
   addRoute(app, {
     method: 'post',
     path: '/v1/responses',
     summary: 'Answer a text or items, as a response object',
-    body: { schema: responseRequestSchema({ vocabSize, limits, keepsResponses }), limits },
-    answers: {
-      ...json(responseSchema),
-      'text/event-stream': {
-        schema: z.string().openapi({
-          description: 'Typed events, from `response.created` to `response.completed`',
-        }),
-      },
-    },
+    body: { schema: responseRequestSchema({ ...model, limits, keepsResponses }), limits },
+    answers: jsonOrEvents(
+      responseSchema,
+      'Typed events, from `response.created` to `response.completed`',
+    ),
     ...queued<ResponseRequest>(deps, ({ max_output_tokens: limit }) => limit),
     async handle(c, given) {
       const { keptResponses: responses } = deps;

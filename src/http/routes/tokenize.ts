@@ -22,13 +22,12 @@ import { type App, addRoute, json } from '../wire/route.ts';
 /** Adds the routes. */
 export function addTokenizeRoutes(app: App, deps: Deps): void {
   const { model, limits } = deps;
-  const { vocabSize, maxSeqLength } = model;
-  const maxCount = maxSeqLength * limits.maxCharsPerToken;
+  const maxCount = model.maxSeqLength * limits.maxCharsPerToken;
   addRoute(app, {
     method: 'post',
     path: '/tokenize',
     summary: 'Turn a text or a conversation into tokens',
-    body: { schema: tokenizeRequestSchema({ vocabSize, limits }), limits },
+    body: { schema: tokenizeRequestSchema({ ...model, limits }), limits },
     answers: json(tokenizedSchema),
     ...queued<TokenizeRequest>(deps, () => 0),
     async handle(c, body) {
@@ -44,7 +43,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
           });
       return c.json({
         count: ids.length,
-        max_model_len: maxSeqLength,
+        max_model_len: deps.model.maxSeqLength,
         tokens: ids,
         token_strs: body.return_token_strs ? ids.map((id) => model.tokenizer?.idToToken(id)) : null,
       });
@@ -54,7 +53,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     method: 'post',
     path: '/detokenize',
     summary: 'Turn tokens into text',
-    body: { schema: detokenizeRequestSchema({ vocabSize, maxCount }), limits },
+    body: { schema: detokenizeRequestSchema({ ...model, maxCount }), limits },
     answers: json(detokenizedSchema),
     async handle(c, body) {
       const model = await openNamed(c, deps, body.model, { tokens: body.tokens });

@@ -79,6 +79,12 @@ export function json(schema: z.ZodType): ContentSchemas {
   return { 'application/json': { schema } };
 }
 
+/** The content of a response that is one JSON document or a stream of events. */
+export function jsonOrEvents(schema: z.ZodType, events: string): ContentSchemas {
+  const stream = z.string().openapi({ description: events });
+  return { ...json(schema), 'text/event-stream': { schema: stream } };
+}
+
 /** Adds a route to the app and to the API's document. */
 export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
   const { method, query, body } = route;
