@@ -26,7 +26,7 @@ const FILES = ['adapter_config.json', 'adapter_model.safetensors'];
 export function createAdapterCard(adapter, options) {
   const { name, owner, versions, aliases, id, is_writable: isWritable } = adapter;
   const latest = versionOf(adapter, 'latest') ?? versions[0];
-  const named = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
+  const userAliases = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
   return el(
     'li.panel.adapter',
     el(
@@ -46,7 +46,7 @@ export function createAdapterCard(adapter, options) {
     ),
     el('p.lead', summaryOf(adapter, latest)),
     usageLine(options.usages),
-    el('ul.aliases', ...named.map((alias) => aliasRow(adapter, alias, options))),
+    el('ul.aliases', ...userAliases.map((alias) => aliasRow(adapter, alias, options))),
     el(
       'details',
       { id: `versions-${id}`, className: 'more' },
@@ -197,24 +197,24 @@ function promoteButton(adapter, version, { change }) {
 
 /** @param {Alias} alias */
 function aliasPill({ alias }) {
-  const made = MADE_BY_JOBS.exec(alias);
-  if (!made) return el('span.pill.running', alias);
-  const step = made[1];
+  const match = MADE_BY_JOBS.exec(alias);
+  if (!match) return el('span.pill.running', alias);
+  const step = match[1];
   return el('span.pill', step ? `checkpoint, step ${step}` : 'fine-tuned model');
 }
 
 /** Deletes a version with the aliases that its job created. @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
 function deleteVersionButton({ name, aliases }, { version }, { change }) {
   const pointing = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === version));
-  const made = pointing.filter(({ alias }) => MADE_BY_JOBS.test(alias));
-  const paths = [...made.map(({ alias }) => `/aliases/${alias}`), `/versions/${version}`];
+  const jobAliases = pointing.filter(({ alias }) => MADE_BY_JOBS.test(alias));
+  const paths = [...jobAliases.map(({ alias }) => `/aliases/${alias}`), `/versions/${version}`];
   const remove = () => change(...paths.map((path) => ({ path, method: 'DELETE' })));
   const button = dangerButton('Delete', ` ${name}@${version}`, remove, {
     title: `Delete ${name}@${version}?`,
     text: 'Running requests finish. If a job created this version, its ft: name is also deleted.',
     action: 'Delete version',
   });
-  if (pointing.length > made.length) {
+  if (pointing.length > jobAliases.length) {
     button.disabled = true;
     button.title = 'An alias points to this version. Move the alias first.';
   }

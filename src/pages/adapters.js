@@ -82,8 +82,8 @@ function isFolder({ id, parent, root }) {
 }
 
 function showAdapters() {
-  const wanted = search.value.trim().toLowerCase();
-  const shownFolders = folders.filter(({ id }) => id.toLowerCase().includes(wanted));
+  const query = search.value.trim().toLowerCase();
+  const shownFolders = folders.filter(({ id }) => id.toLowerCase().includes(query));
   const usagesOf = (/** @type {string} */ name) => usages.filter(({ model }) => model === name);
   const cards = [
     ...[...adapters.values()].map((adapter) =>
@@ -98,7 +98,7 @@ function showAdapters() {
   keepOpen(cards);
   fill(byId('adapters'), ...cards);
   const none =
-    wanted === ''
+    query === ''
       ? 'No adapters yet. Train one on the fine-tuning page, or publish one with lorikeet adapters push.'
       : 'No adapter matches this search.';
   setText(byId('adapters-help'), cards.length === 0 ? none : '');

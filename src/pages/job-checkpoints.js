@@ -16,13 +16,13 @@ let showRows;
  * Shows the checkpoints and the downloads.
  * @param {Job} job
  * @param {readonly Checkpoint[]} checkpoints newest first
- * @param {Metrics | undefined} kept of the step that the job kept
+ * @param {Metrics | undefined} keptMetrics of the step that the job kept
  */
-export function showCheckpoints(job, checkpoints, kept) {
+export function showCheckpoints(job, checkpoints, keptMetrics) {
   const { fine_tuned_model: model } = job;
   const others = checkpoints.filter(({ fine_tuned_model_checkpoint: name }) => name !== model);
   const table = byId('results');
-  const key = JSON.stringify([model, kept, others.map(({ id }) => id)]);
+  const key = JSON.stringify([model, keptMetrics, others.map(({ id }) => id)]);
   if (table.dataset['shown'] === key) return; // rebuilding would lose the focus
   table.dataset['shown'] = key;
   showRows ??= createTable(table, {
@@ -34,7 +34,7 @@ export function showCheckpoints(job, checkpoints, kept) {
     ],
   });
   const rows = [
-    ...(model === null ? [] : [row(kept ?? {}, { model, job, isKept: true })]),
+    ...(model === null ? [] : [row(keptMetrics ?? {}, { model, job, isKept: true })]),
     ...others.map(({ fine_tuned_model_checkpoint: name, step_number: step, metrics }) =>
       row({ ...metrics, step }, { model: name, job, isKept: false }),
     ),

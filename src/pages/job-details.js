@@ -175,6 +175,6 @@ export async function showSettings(job) {
     ['Finished', finishedS === null ? undefined : dateAndTime(finishedS)],
     ['Trained', tokens === null ? undefined : counted(tokens, 'token')],
   ];
-  const known = facts.filter(([, value]) => value !== undefined && value !== null);
-  fill(byId('job-facts'), ...definitions(known.map(([name, value]) => [name, String(value)])));
+  const entries = facts.filter(([, value]) => value !== undefined && value !== null);
+  fill(byId('job-facts'), ...definitions(entries.map(([name, value]) => [name, String(value)])));
 }

@@ -51,8 +51,8 @@ const SPEED_SPREAD = 0.15;
 
 /** In seconds. @param {Job} job @param {number} nowS @returns {[from: number, to: number] | undefined} */
 function remainingRange({ estimated_finish: finishS }, nowS) {
-  const left = (finishS ?? 0) - nowS;
-  return left > 0 ? [left * (1 - SPEED_SPREAD), left * (1 + SPEED_SPREAD)] : undefined;
+  const restS = (finishS ?? 0) - nowS;
+  return restS > 0 ? [restS * (1 - SPEED_SPREAD), restS * (1 + SPEED_SPREAD)] : undefined;
 }
 
 /** Returns the planned duration in seconds. @param {Job} job @returns {[from: number, to: number] | undefined} */

@@ -133,11 +133,11 @@ class JobView {
       ...this.#log.warnings().map(({ message }) => el('p.warning', message)),
     );
     const keptStep = job.lorikeet['kept_step'];
-    const kept = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
-    showResult(job, this.#log.last(), kept ?? this.#log.lastValidated());
+    const keptMetrics = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
+    showResult(job, this.#log.last(), keptMetrics ?? this.#log.lastValidated());
     this.#showCurves();
     this.#showEvents();
-    showCheckpoints(job, this.#checkpoints, kept);
+    showCheckpoints(job, this.#checkpoints, keptMetrics);
     showGates(job);
     void showSettings(job);
   }

@@ -125,10 +125,10 @@ export function writeParameters(typed) {
 
 /** Returns the parameters that are set, as the API takes them. The server checks them. @returns {Record<string, unknown>} */
 export function readParameters() {
-  const typed = typedParameters();
-  const { stop = '', logprobs } = typed;
+  const texts = typedParameters();
+  const { stop = '', logprobs } = texts;
   const numbers = PARAMETERS.flatMap(({ name }) =>
-    typed[name] ? [[name, Number(typed[name])]] : [],
+    texts[name] ? [[name, Number(texts[name])]] : [],
   );
   const stops = stop.split('\n').filter(Boolean);
   return {

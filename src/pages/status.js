@@ -114,10 +114,10 @@ function showAway(error) {
   setText(byId('state'), `Not reachable since ${timeOfDay(awaySinceMs / 1000)}`);
   byId('state').classList.add('bad');
   byId('figures').classList.toggle('stale', last !== undefined);
-  const known = last
+  const age = last
     ? ` The figures below are from ${timeOfDay(last.at)}${last.status.is_ready ? ', when it was ready' : ''}.`
     : '';
-  showProblemIn(byId('problem'), `${errorText(error)}${known} This page keeps trying.`);
+  showProblemIn(byId('problem'), `${errorText(error)}${age} This page keeps trying.`);
 }
 
 /** Asks for a key if the server needs one. @returns {Promise<ServerStatus>} */

@@ -87,9 +87,9 @@ export class TurnList {
 
   /** Shows exactly these turns. Those that are on the page already keep their elements. @param {readonly Turn[]} turns */
   show(turns) {
-    const known = new Map(this.#views.map((view) => [view.turn, view]));
-    this.#views = turns.map((turn) => known.get(turn) ?? this.#createView(turn));
-    for (const view of known.values()) if (!this.#views.includes(view)) view.element.remove();
+    const viewByTurn = new Map(this.#views.map((view) => [view.turn, view]));
+    this.#views = turns.map((turn) => viewByTurn.get(turn) ?? this.#createView(turn));
+    for (const view of viewByTurn.values()) if (!this.#views.includes(view)) view.element.remove();
     for (const { element } of this.#views) if (!element.isConnected) this.#log.append(element);
     this.#options.onChange();
   }

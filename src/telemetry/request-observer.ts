@@ -135,8 +135,8 @@ export class RequestObserver {
   /** Every sequence has finished. */
   completed(): void {
     const { metrics, facts, startMs, now } = this.#options;
-    const shown = this.#options.toLabels();
-    const labels = this.#genAi(shown);
+    const shownLabels = this.#options.toLabels();
+    const labels = this.#genAi(shownLabels);
     const endMs = now();
     const tokens = this.#tokens;
     if (this.#firstTokenMs !== undefined) {
@@ -149,7 +149,7 @@ export class RequestObserver {
     const type = GEN_AI.tokenType;
     metrics.observe('genAiTokens', { ...labels, [type]: 'input' }, facts.promptTokens);
     metrics.observe('genAiTokens', { ...labels, [type]: 'output' }, tokens);
-    this.#end('ok', endMs, shown);
+    this.#end('ok', endMs, shownLabels);
   }
 
   /** The generation ended with an error. */
@@ -167,12 +167,16 @@ export class RequestObserver {
     this.#end('aborted', this.#options.now());
   }
 
-  #end(outcome: string, endMs: number, shown = this.#options.toLabels()): void {
+  #end(outcome: string, endMs: number, shownLabels = this.#options.toLabels()): void {
     const { metrics, facts, trace, startMs } = this.#options;
     for (const [index, times] of this.#live) this.#close(index, times, endMs);
     const error = { [GEN_AI.errorType]: outcome === 'ok' ? '' : outcome };
-    metrics.observe('genAiDuration', { ...this.#genAi(shown), ...error }, (endMs - startMs) / 1000);
-    const { tenant, adapter } = shown;
+    metrics.observe(
+      'genAiDuration',
+      { ...this.#genAi(shownLabels), ...error },
+      (endMs - startMs) / 1000,
+    );
+    const { tenant, adapter } = shownLabels;
     metrics.add('tenantRequests', { tenant, outcome });
     metrics.add('tenantTokens', { tenant, type: 'input' }, facts.promptTokens);
     metrics.add('tenantTokens', { tenant, type: 'output' }, this.#tokens);

@@ -103,13 +103,13 @@ function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): Child
     'lorikeet.adapter.load_ms': adapterUse?.loadMs,
   };
   const ofDecode = { [GEN_AI.outputTokens]: tokens };
-  const reached = [
+  const starts = [
     ...(hasAdapter ? [{ name: 'adapter', startMs: submittedMs, attributes: ofAdapter }] : []),
     { name: 'queue', startMs: hasAdapter ? acceptedMs : submittedMs },
     { name: 'prefill', startMs: admittedMs },
     { name: 'decode', startMs: firstTokenMs, attributes: ofDecode },
   ].flatMap(({ startMs, ...rest }) => (startMs === undefined ? [] : [{ ...rest, startMs }]));
-  return reached.map((phase, i) => ({ ...phase, endMs: reached[i + 1]?.startMs ?? endMs }));
+  return starts.map((phase, i) => ({ ...phase, endMs: starts[i + 1]?.startMs ?? endMs }));
 }
 
 function requestAttributes(request: TracedRequest): SpanAttributes {

@@ -200,8 +200,10 @@ export class Telemetry {
     if (!adapter) return { ...labels, adapter: undefined, requestModel: this.#options.id };
     const { owner, name } = adapter;
     const isShown = this.#adapters.use(`${owner}${SEPARATOR}${name}`) !== OTHER;
-    const shown = isShown ? { tenant: owner, adapter: name } : { tenant: OTHER, adapter: OTHER };
-    return { ...labels, adapter: shown, requestModel: shown.adapter };
+    const adapterLabels = isShown
+      ? { tenant: owner, adapter: name }
+      : { tenant: OTHER, adapter: OTHER };
+    return { ...labels, adapter: adapterLabels, requestModel: adapterLabels.adapter };
   }
 
   #dropAdapter(key: string): void {

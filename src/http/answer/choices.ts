@@ -216,11 +216,11 @@ function createChunkWriter(
         })
         .join('');
     },
-    finish(index, given, { tokens, cachedTokens }) {
+    finish(index, ending, { tokens, cachedTokens }) {
       const counts = { tokens, cachedTokens };
       const rest = readParts(index, undefined).map(toContent);
-      const hasCalls = parsers?.[index]?.hasCalls && given === 'stop';
-      const reason = hasCalls ? shape.calls!.reason : given;
+      const hasCalls = parsers?.[index]?.hasCalls && ending === 'stop';
+      const reason = hasCalls ? shape.calls!.reason : ending;
       const last = writeChoice(index, shape.delta(), { ...counts, reason });
       return rest.map((content) => writeChoice(index, content, counts)).join('') + last;
     },

@@ -17,7 +17,7 @@ import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
 
 /** A tenant's kept responses. Undefined if the server keeps none. */
-interface Kept {
+interface TenantResponses {
   readonly responses: KeptResponses | undefined;
   readonly tenant: string;
   readonly signal: AbortSignal;
@@ -35,11 +35,11 @@ interface ConversationRequest {
  */
 export async function openConversation(
   { input, previous_response_id: previousId }: ConversationRequest,
-  kept: Kept,
+  tenantResponses: TenantResponses,
 ): Promise<ConversationItem[]> {
-  const previous = previousId == null ? [] : await readPrevious(previousId, kept);
+  const previous = previousId == null ? [] : await readPrevious(previousId, tenantResponses);
   const items: ConversationItem[] = [...previous];
-  const read = createItemReader(kept);
+  const read = createItemReader(tenantResponses);
   for (const [i, item] of input.entries()) {
     items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
   }
@@ -58,11 +58,11 @@ function toCallMessage(item: ConversationItem): CallMessage {
 
 async function readPrevious(
   id: string,
-  { responses, tenant, signal }: Kept,
+  { responses, tenant, signal }: TenantResponses,
 ): Promise<ConversationItem[]> {
   const param = 'previous_response_id';
-  const found = await responses?.find(tenant, id, { signal, param });
-  if (found) return [...found.input, ...found.output];
+  const response = await responses?.find(tenant, id, { signal, param });
+  if (response) return [...response.input, ...response.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
   throw new ServeError('previous_response_not_found', message, { param });
 }
@@ -71,24 +71,24 @@ async function readPrevious(
 const MAX_REFERRED_RESPONSES = 256;
 
 /** Returns a reader of the items that a request refers to. It reads each response at most once. */
-function createItemReader({ responses, tenant, signal }: Kept) {
-  const found = new Map<string, Map<string, ConversationItem>>();
+function createItemReader({ responses, tenant, signal }: TenantResponses) {
+  const itemsByResponse = new Map<string, Map<string, ConversationItem>>();
   const readResponse = async (id: string, param: string) => {
     const response = await responses?.find(tenant, id, { signal, param });
     return response ? itemsOf(id, response) : new Map<string, ConversationItem>();
   };
   return async (id: string, param: string): Promise<ConversationItem> => {
     const responseId = responseIdOf(id);
-    if (responseId !== undefined && !found.has(responseId)) {
-      if (found.size >= MAX_REFERRED_RESPONSES) {
+    if (responseId !== undefined && !itemsByResponse.has(responseId)) {
+      if (itemsByResponse.size >= MAX_REFERRED_RESPONSES) {
         throw badReference(
           param,
           `A request may refer to at most ${MAX_REFERRED_RESPONSES} responses.`,
         );
       }
-      found.set(responseId, await readResponse(responseId, param));
+      itemsByResponse.set(responseId, await readResponse(responseId, param));
     }
-    const item = responseId === undefined ? undefined : found.get(responseId)!.get(id);
+    const item = responseId === undefined ? undefined : itemsByResponse.get(responseId)!.get(id);
     if (item) return item;
     throw badReference(param, `Item with id ${quoted(id)} not found.`);
   };
@@ -96,10 +96,10 @@ function createItemReader({ responses, tenant, signal }: Kept) {
 
 /** Maps the ids of a kept response's items to the items. */
 function itemsOf(responseId: string, { input, output, response }: KeptResponse) {
-  const made = (JSON.parse(response) as ApiResponse).output;
+  const outputItems = (JSON.parse(response) as ApiResponse).output;
   return new Map([
     ...input.map((item, i) => [inputIdOf(responseId, i), item] as const),
-    ...output.map((item, i) => [made[i]!.id, item] as const),
+    ...output.map((item, i) => [outputItems[i]!.id, item] as const),
   ]);
 }
 
@@ -134,8 +134,11 @@ function addCall(messages: ChatMessage[], { call_id: id, name, ...call }: CallIt
   const last = messages.at(-1);
   const isOpen = last?.role === 'assistant';
   const { toolCalls = [], ...message } = isOpen ? last : { role: 'assistant', content: '' };
-  const made = { ...message, toolCalls: [...toolCalls, { id, name, arguments: call.arguments }] };
-  messages.splice(isOpen ? -1 : messages.length, isOpen ? 1 : 0, made);
+  const assistantMessage = {
+    ...message,
+    toolCalls: [...toolCalls, { id, name, arguments: call.arguments }],
+  };
+  messages.splice(isOpen ? -1 : messages.length, isOpen ? 1 : 0, assistantMessage);
 }
 
 function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
@@ -149,14 +152,14 @@ function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
 export async function keepResponse(
   response: ApiResponse,
   input: readonly ConversationItem[],
-  { responses, tenant, signal }: Kept,
+  { responses, tenant, signal }: TenantResponses,
 ): Promise<void> {
   // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
   const output = response.output
     .filter(({ type, status }) => type === 'message' || status === 'completed')
     .map(toConversationItem);
-  const kept = { input: [...input], output, response: JSON.stringify(response) };
-  await responses!.keep(tenant, response.id, kept, { signal });
+  const record = { input: [...input], output, response: JSON.stringify(response) };
+  await responses!.keep(tenant, response.id, record, { signal });
 }
 
 function toConversationItem(item: ResponseOutputItem): ConversationItem {
@@ -174,11 +177,11 @@ export function toInputItems(
   items: readonly ConversationItem[],
 ): ResponseItem[] {
   return items.map((item, i) => {
-    const kept = { id: inputIdOf(responseId, i), status: 'completed' } as const;
-    if (item.type !== 'message') return { ...item, ...kept };
+    const common = { id: inputIdOf(responseId, i), status: 'completed' } as const;
+    if (item.type !== 'message') return { ...item, ...common };
     const { content: text, ...message } = item;
     const type = item.role === 'assistant' ? 'output_text' : 'input_text';
-    return { ...message, ...kept, content: [{ type, text }] };
+    return { ...message, ...common, content: [{ type, text }] };
   });
 }
 

@@ -91,19 +91,19 @@ interface PreparedGeneration<Body> {
 export async function prepareGeneration<Body extends GenerationBody>(
   c: Context<HttpEnv>,
   deps: Deps,
-  given: Body,
+  requestBody: Body,
   shape: GenerationShape<Body>,
 ): Promise<PreparedGeneration<Body>> {
   const caller = callerOf(c);
-  const { logit_bias, stop_token_ids, allowed_token_ids } = given;
+  const { logit_bias, stop_token_ids, allowed_token_ids } = requestBody;
   const ids = { ...shape.ids, logit_bias, stop_token_ids, allowed_token_ids };
-  const model = await openModel(c, deps, given, ids);
-  const own = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
+  const model = await openModel(c, deps, requestBody, ids);
+  const modelDefaults = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
   const defaults = await generationConfigOf(deps, model.resolved);
-  const body = withSamplingDefaults(given, defaults);
+  const body = withSamplingDefaults(requestBody, defaults);
   const format = constraintOf(body) ?? shape.formatOf?.(body);
-  const text = (await usableConstraint(format, caller)) ?? own.constraint;
-  const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), own.tools);
+  const text = (await usableConstraint(format, caller)) ?? modelDefaults.constraint;
+  const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), modelDefaults.tools);
   const paramOf = (index: number) => shape.tools!.paramOf(body, index);
   const tools = use && (await planToolUse(use, model, { text: text?.constraint, caller, paramOf }));
   const maxTokens = shape.maxTokensOf(body) ?? undefined;

@@ -49,13 +49,13 @@ export async function preparePrompts(
   const { limits } = request.deps;
   const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
   if (prompts.kind === 'ids') {
-    const kept = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
-    for (const { length } of kept) checkFit(length);
-    return kept.map((ids) => ({ ids, text: decode(ids) }));
+    const idLists = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
+    for (const { length } of idLists) checkFit(length);
+    return idLists.map((ids) => ({ ids, text: decode(ids) }));
   }
   if (!tokenizer) throw needsTokenizer(param);
   const texts = prompts.texts.map((text) => boundText(text, param, truncation, request));
-  const prepared: Prompt[] = [];
+  const results: Prompt[] = [];
   let charsInTurn = 0;
   for (const text of texts) {
     charsInTurn += text.length;
@@ -69,9 +69,9 @@ export async function preparePrompts(
     }
     const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
-    prepared.push({ ids, text: ids.length < all.length ? decode(ids) : text });
+    results.push({ ids, text: ids.length < all.length ? decode(ids) : text });
   }
-  return prepared;
+  return results;
 }
 
 /** Roughly cuts a text before it is tokenized. Throws `ServeError` if the text is too long and must not be cut. */

@@ -82,9 +82,9 @@ async function adaptModel(
   const { tokenizer, chatTemplate, longPrompts, model } = deps;
   const base = { tokenizer, chatTemplate, longPrompts, ...model };
   const { resolved } = identity;
-  const own = resolved.kind === 'base' ? base : await adaptText(base, resolved.parts, deps);
-  checkTokenIds(ids, own.vocabSize);
-  return { ...own, ...identity, longPrompts: own.longPrompts?.calledBy(callerOf(c)) };
+  const text = resolved.kind === 'base' ? base : await adaptText(base, resolved.parts, deps);
+  checkTokenIds(ids, text.vocabSize);
+  return { ...text, ...identity, longPrompts: text.longPrompts?.calledBy(callerOf(c)) };
 }
 
 type OwnText = Omit<RequestModel, 'resolved' | 'resolveAgain'>;
@@ -95,21 +95,21 @@ async function adaptText(
   parts: readonly AdapterPart[],
   { texts }: Deps,
 ): Promise<OwnText> {
-  const found: OwnText[] = [];
+  const candidates: OwnText[] = [];
   for (const part of parts) {
     const vocabSize = vocabSizeOfPart(part) ?? base.vocabSize;
-    const own = await texts?.of(part, vocabSize).catch((error) => {
+    const extension = await texts?.of(part, vocabSize).catch((error) => {
       if (!(error instanceof FileError)) throw error;
       throw refused(error.field, `${part.name}: ${error.message}`);
     });
-    if (!own && vocabSize === base.vocabSize) continue;
-    const tokens = own?.tokenizer?.vocabSize ?? 0;
+    if (!extension && vocabSize === base.vocabSize) continue;
+    const tokens = extension?.tokenizer?.vocabSize ?? 0;
     if (tokens > vocabSize)
       throw refused('added_tokens', `${part.name}: has token ${tokens - 1}, but ${vocabSize} rows`);
-    const eosTokenIds = (own ?? base).tokenizer?.eosTokenIds ?? base.eosTokenIds;
-    found.push({ ...base, addedTokens: undefined, ...own, vocabSize, eosTokenIds });
+    const eosTokenIds = (extension ?? base).tokenizer?.eosTokenIds ?? base.eosTokenIds;
+    candidates.push({ ...base, addedTokens: undefined, ...extension, vocabSize, eosTokenIds });
   }
-  if (found.length < 2) return found[0] ?? base;
+  if (candidates.length < 2) return candidates[0] ?? base;
   throw refused('model', 'two adapters with their own vocabularies cannot be composed');
 }
 
@@ -152,12 +152,12 @@ export function withSamplingDefaults<Body extends SamplingFields>(
   body: Body,
   { max_tokens: limit, ...defaults }: GenerationConfig,
 ): Body {
-  const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
-  const limited = LIMIT_FIELDS.flatMap((name) => {
+  const fields = Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
+  const limits = LIMIT_FIELDS.flatMap((name) => {
     const requested = body[name];
     return requested != null && limit !== undefined ? [[name, Math.min(requested, limit)]] : [];
   });
-  return { ...body, ...defaults, ...given, ...Object.fromEntries(limited) };
+  return { ...body, ...defaults, ...fields, ...Object.fromEntries(limits) };
 }
 
 /** An adapter's response format and tools, as the request schema parses them. */

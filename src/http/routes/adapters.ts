@@ -53,7 +53,7 @@ export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): v
 }
 
 function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
-  const answer = (found: PublishedName) => toAdapter(found, model.baseDigest);
+  const answer = (entry: PublishedName) => toAdapter(entry, model.baseDigest);
   addRoute(app, {
     method: 'get',
     path: '/v1/adapters',
@@ -63,11 +63,11 @@ function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
     errors: [400, 401, 503],
     async handle(c, query) {
       const { items, hasMore } = searchPage(await listAll(c.var.tenant, repository), query);
-      const read = await mapBounded(items, (adapter) =>
+      const entries = await mapBounded(items, (adapter) =>
         readName(c.var.tenant, adapter, repository),
       );
-      const found = read.filter((one) => one !== undefined); // the others were just deleted
-      return c.json(toListAnswer({ items: found, hasMore }, answer));
+      const adapters = entries.filter((one) => one !== undefined); // the others were just deleted
+      return c.json(toListAnswer({ items: adapters, hasMore }, answer));
     },
   });
   addRoute(app, {
@@ -78,9 +78,9 @@ function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
     answers: json(adapterSchema),
     errors: [400, 401, 404, 503],
     async handle(c, { owner }) {
-      const found = await readName(c.var.tenant, namedIn(c, owner), repository);
-      if (!found) throw unknownAdapter();
-      return c.json(answer(found));
+      const entry = await readName(c.var.tenant, namedIn(c, owner), repository);
+      if (!entry) throw unknownAdapter();
+      return c.json(answer(entry));
     },
   });
 }
@@ -88,9 +88,9 @@ function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
 function addAliases(app: App, deps: Deps, { repository, forget }: PublishedSide): void {
   const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
     forget(adapter.tenant, adapter.name);
-    const found = await readName(c.var.tenant, adapter, repository);
-    if (!found) throw unknownAdapter();
-    return c.json(toAdapter(found, deps.model.baseDigest));
+    const entry = await readName(c.var.tenant, adapter, repository);
+    if (!entry) throw unknownAdapter();
+    return c.json(toAdapter(entry, deps.model.baseDigest));
   };
   addRoute(app, {
     method: 'post',
@@ -150,8 +150,8 @@ function addRemoval(app: App, { repository, forget }: PublishedSide): void {
   });
   add(ALIAS, 'Delete an alias; its versions stay', async (adapter, c) => {
     const alias = pathParam(c, 'alias');
-    const found = await repository.readAliases(adapter.tenant, adapter.name);
-    if (!found || !pointerOf(found.aliases.aliases, alias)) {
+    const state = await repository.readAliases(adapter.tenant, adapter.name);
+    if (!state || !pointerOf(state.aliases.aliases, alias)) {
       throw new ServeError('not_found', 'The adapter has no such alias.', { param: 'alias' });
     }
     await repository.moveAlias(adapter, alias, undefined);
@@ -227,9 +227,9 @@ async function listAll(
 }
 
 function searchPage(all: readonly AdapterOfOwner[], { search = '', ...page }: AdapterListQuery) {
-  const wanted = search.toLowerCase();
-  const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
-  return pageOf(found, page, ({ tenant, name }) => `${tenant}/${name}`);
+  const text = search.toLowerCase();
+  const matches = all.filter(({ name }) => name.toLowerCase().includes(text));
+  return pageOf(matches, page, ({ tenant, name }) => `${tenant}/${name}`);
 }
 
 async function readName(
@@ -237,12 +237,12 @@ async function readName(
   adapter: AdapterOfOwner,
   repository: PublishedSide['repository'],
 ): Promise<PublishedName | undefined> {
-  const [versions, found] = await Promise.all([
+  const [versions, state] = await Promise.all([
     repository.listVersions(adapter.tenant, adapter.name),
     repository.readAliases(adapter.tenant, adapter.name),
   ]);
   if (versions.length === 0) return undefined;
-  const aliases = found?.aliases ?? { aliases: {}, previous: {} };
+  const aliases = state?.aliases ?? { aliases: {}, previous: {} };
   return {
     owner: adapter.tenant,
     name: adapter.name,

@@ -28,9 +28,9 @@ export function addChatRoute(app: App, deps: Deps): void {
       'Events with a ChatCompletionChunk each, then `[DONE]`',
     ),
     ...queued<ChatRequest>(deps, maxTokensOf),
-    async handle(c, given) {
-      const { plan } = await prepareGeneration(c, deps, given, SHAPE);
-      return answer(c, deps, { ...plan, endpoint: hasFunctions(given) ? FUNCTION_CHAT : CHAT });
+    async handle(c, body) {
+      const { plan } = await prepareGeneration(c, deps, body, SHAPE);
+      return answer(c, deps, { ...plan, endpoint: hasFunctions(body) ? FUNCTION_CHAT : CHAT });
     },
   });
 }

@@ -22,9 +22,9 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
     body: { schema: completionRequestSchema({ ...model, limits }), limits },
     answers: jsonOrEvents(completionSchema, 'Events with a CompletionChunk each, then `[DONE]`'),
     ...queued<CompletionRequest>(deps, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
-    async handle(c, given) {
-      const shape = { ...SHAPE, ids: { prompt: given.prompt } };
-      const { plan } = await prepareGeneration(c, deps, given, shape);
+    async handle(c, body) {
+      const shape = { ...SHAPE, ids: { prompt: body.prompt } };
+      const { plan } = await prepareGeneration(c, deps, body, shape);
       return answer(c, deps, { ...plan, endpoint: COMPLETIONS });
     },
   });

@@ -67,15 +67,15 @@ export function addDocumentRoute(app: App): void {
       },
       servers: [{ url: './' }], // relative to the document, so it also works below a base path
     });
-    const used = new Set<string>();
+    const groups = new Set<string>();
     for (const [path, operations] of Object.entries(document.paths ?? {})) {
       const { name } = TAGS.find(({ paths }) => paths.test(path))!;
-      used.add(name);
+      groups.add(name);
       for (const operation of Object.values(operations)) {
         present(operation as Operation, { name, example: EXAMPLES[path] });
       }
     }
-    const tags = TAGS.filter(({ name }) => used.has(name));
+    const tags = TAGS.filter(({ name }) => groups.has(name));
     return c.json({ ...document, tags: tags.map(({ paths, ...tag }) => tag) });
   });
 }

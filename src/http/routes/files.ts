@@ -124,9 +124,9 @@ export function addFileRoutes(
 }
 
 async function toNewFile({ fields, file }: UploadForm) {
-  const checked = validateBody(uploadFields, Object.fromEntries(fields));
+  const values = validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw new ServeError('invalid_request', 'file: is required', { param: 'file' });
-  const seconds = checked['expires_after[seconds]'];
+  const seconds = values['expires_after[seconds]'];
   return {
     source: { file: file.path },
     byteSize: file.byteSize,

@@ -22,7 +22,7 @@ const itemsQuery = z.strictObject({
 });
 
 /** Adds the routes. */
-export function addKeptResponseRoutes(app: App, kept: KeptResponses): void {
+export function addKeptResponseRoutes(app: App, responses: KeptResponses): void {
   addRoute(app, {
     method: 'get',
     path: PATH,
@@ -32,9 +32,9 @@ export function addKeptResponseRoutes(app: App, kept: KeptResponses): void {
     errors: [401, 404, 500, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
-      const found = await kept.find(c.get('tenant').id, id);
-      if (!found) throw notFound();
-      return c.body(found.response, 200, { 'content-type': 'application/json' });
+      const record = await responses.find(c.get('tenant').id, id);
+      if (!record) throw notFound();
+      return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
   });
   addRoute(app, {
@@ -45,7 +45,7 @@ export function addKeptResponseRoutes(app: App, kept: KeptResponses): void {
     errors: [401, 404, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
-      if (!(await kept.remove(c.get('tenant').id, id))) throw notFound();
+      if (!(await responses.remove(c.get('tenant').id, id))) throw notFound();
       return c.json({ id, object: 'response', deleted: true });
     },
   });
@@ -58,9 +58,9 @@ export function addKeptResponseRoutes(app: App, kept: KeptResponses): void {
     errors: [400, 401, 404, 500, 503],
     async handle(c, { order, ...query }) {
       const id = pathParam(c, 'id');
-      const found = await kept.find(c.get('tenant').id, id);
-      if (!found) throw notFound();
-      const items = toInputItems(id, found.input);
+      const record = await responses.find(c.get('tenant').id, id);
+      if (!record) throw notFound();
+      const items = toInputItems(id, record.input);
       if (order === 'desc') items.reverse();
       const page = pageOf(items, query, (item) => item.id);
       return c.json(toListAnswer(page, (item) => item));

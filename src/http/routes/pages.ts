@@ -137,15 +137,15 @@ const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: strin
 /** Returns all files by their served names, without the pages' markup. */
 async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
   const { resolve } = createRequire(import.meta.url);
-  const own = (await readdir(FOLDER))
+  const localFiles = (await readdir(FOLDER))
     .filter((name) => path.extname(name) in TYPES)
     .map((name) => [name, path.join(FOLDER, name)] as const);
-  const others = Object.entries(FROM_PACKAGES).map(
+  const packageFiles = Object.entries(FROM_PACKAGES).map(
     ([name, [from, file]]) => [name, path.join(path.dirname(resolve(from)), file)] as const,
   );
   return new Map(
     await Promise.all(
-      [...own, ...others].map(
+      [...localFiles, ...packageFiles].map(
         async ([name, file]) =>
           [name, toPageFile(await readFile(file), TYPES[path.extname(name)]!)] as const,
       ),

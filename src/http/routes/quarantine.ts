@@ -56,12 +56,12 @@ export function addQuarantineRoutes(
       admit,
       handle(c) {
         const id = c.req.param('id');
-        const released = id === undefined ? quarantine.list().map((entry) => entry.id) : [id];
+        const ids = id === undefined ? quarantine.list().map((entry) => entry.id) : [id];
         if (id === undefined) quarantine.clear();
         else if (!quarantine.release(id)) {
           throw new ServeError('not_found', `"${id}" is not quarantined.`, { param: 'id' });
         }
-        return c.json({ released });
+        return c.json({ released: ids });
       },
     });
   }

@@ -24,14 +24,17 @@ export function addResponsesRoute(app: App, deps: Deps): void {
       'Typed events, from `response.created` to `response.completed`',
     ),
     ...queued<ResponseRequest>(deps, ({ max_output_tokens: limit }) => limit),
-    async handle(c, given) {
+    async handle(c, requestBody) {
       const { keptResponses: responses } = deps;
-      const kept = { responses, tenant: c.get('tenant').id, signal: c.req.raw.signal };
+      const tenantResponses = { responses, tenant: c.get('tenant').id, signal: c.req.raw.signal };
       let items: readonly ConversationItem[] = [];
-      const { plan, body } = await prepareGeneration(c, deps, given, {
+      const { plan, body } = await prepareGeneration(c, deps, requestBody, {
         ...SHAPE,
         async prompts(request) {
-          const rendered = await renderItems(await openConversation(request.body, kept), request);
+          const rendered = await renderItems(
+            await openConversation(request.body, tenantResponses),
+            request,
+          );
           ({ items } = rendered);
           return [{ ids: rendered.ids, text: '' }];
         },
@@ -40,7 +43,7 @@ export function addResponsesRoute(app: App, deps: Deps): void {
       const endpoint = createResponsesEndpoint({
         settings: toSettings(body, { model: plan.model.resolved.id, store }),
         now: deps.now,
-        keep: store ? (response) => keepResponse(response, items, kept) : async () => {},
+        keep: store ? (response) => keepResponse(response, items, tenantResponses) : async () => {},
       });
       return answer(c, deps, { ...plan, endpoint });
     },

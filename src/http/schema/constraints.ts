@@ -101,19 +101,19 @@ const OUTPUT_OPTIONS: ReadonlySet<string> = new Set([
 
 const readOutputs: Reader = (value, ctx) => {
   if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
-  const given = Object.entries(value as object).filter(([, part]) => part != null);
-  const unknown = given.find(
+  const entries = Object.entries(value as object).filter(([, part]) => part != null);
+  const unknown = entries.find(
     ([name]) => !Object.hasOwn(OUTPUTS, name) && !OUTPUT_OPTIONS.has(name),
   );
   if (unknown) {
     const code = 'unsupported_parameter';
     return addIssue(ctx, 'is not supported by this server', { path: [unknown[0]], code });
   }
-  const wanted = given.filter(([name]) => Object.hasOwn(OUTPUTS, name));
-  if (wanted.length !== 1) {
+  const outputs = entries.filter(([name]) => Object.hasOwn(OUTPUTS, name));
+  if (outputs.length !== 1) {
     return addIssue(ctx, `expected exactly one of ${Object.keys(OUTPUTS).join(', ')}`);
   }
-  const [name, part] = wanted[0]!;
+  const [name, part] = outputs[0]!;
   return OUTPUTS[name]!(part, ctx, [name]);
 };
 

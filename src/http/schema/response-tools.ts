@@ -26,20 +26,20 @@ const HOSTED_MEMBERS = ['allowed_callers', 'defer_loading', 'output_schema'];
 
 function toTool(value: unknown, ctx: Refine): ResponseTool | undefined {
   const code = 'unsupported_parameter';
-  const { type, ...given } = (value ?? {}) as Record<string, unknown>;
+  const { type, ...members } = (value ?? {}) as Record<string, unknown>;
   if (type !== 'function') {
     return addIssue(ctx, 'only tools of type function are supported', { path: ['type'], code });
   }
   for (const member of HOSTED_MEMBERS) {
-    if (given[member]) {
+    if (members[member]) {
       return addIssue(ctx, 'is not supported by this server', { path: [member], code });
     }
-    delete given[member];
+    delete members[member];
   }
-  const tool = parseInside(functionSchema, given, ctx);
+  const tool = parseInside(functionSchema, members, ctx);
   if (!tool) return undefined;
   const { name, description = null, parameters = null } = tool;
-  const strict = (given['strict'] as boolean | null | undefined) ?? null;
+  const strict = (members['strict'] as boolean | null | undefined) ?? null;
   return { function: tool, shown: { type, name, description, parameters, strict } };
 }
 
@@ -62,14 +62,14 @@ export const responseToolsSchema = z
   })
   .openapi({ type: 'array', maxItems: MAX_TOOLS, items: toolForm });
 
-const named = z.strictObject({ type: z.literal('function'), name: z.string() });
+const namedTool = z.strictObject({ type: z.literal('function'), name: z.string() });
 
 const choiceObject = z.discriminatedUnion('type', [
-  named,
+  namedTool,
   z.strictObject({
     type: z.literal('allowed_tools'),
     mode: z.enum(['auto', 'required']),
-    tools: z.array(named).min(1).max(MAX_TOOLS),
+    tools: z.array(namedTool).min(1).max(MAX_TOOLS),
   }),
 ]);
 

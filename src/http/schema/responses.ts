@@ -193,18 +193,18 @@ const NESTING = 'json_schema';
 function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
   return (value: unknown, ctx: Refine): TextFormat | undefined => {
     if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
-    const shown = value as TextFormat['shown'];
-    const { type, ...members } = shown;
+    const format = value as TextFormat['shown'];
+    const { type, ...members } = format;
     if (!TYPES.includes(type)) {
       return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
     }
-    const nested = type === NESTING ? { type, [NESTING]: members } : shown;
+    const nested = type === NESTING ? { type, [NESTING]: members } : format;
     const result = chatFormat.safeParse(nested);
     const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
     if (result.success) {
-      const given = result.data;
-      const path = given?.path && ['text', 'format', ...flat(given.path)];
-      return { given: given && { ...given, ...(path && { path }) }, shown };
+      const constraint = result.data;
+      const path = constraint?.path && ['text', 'format', ...flat(constraint.path)];
+      return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
     }
     for (const { path, ...issue } of result.error.issues) {
       const placed = { ...issue, path: flat(path), input: value };

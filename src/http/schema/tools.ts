@@ -41,8 +41,8 @@ export const FUNCTION_FORM = {
 export const CHOICE_FORM = { anyOf: [{ enum: ['none', 'auto', 'required'] }, anyObject] };
 const namedForm = { type: 'object' as const, properties: { name: text }, required: ['name'] };
 
-const named = z.strictObject({ name: z.string() });
-const namedTool = z.strictObject({ type: z.literal('function'), function: named });
+const nameSchema = z.strictObject({ name: z.string() });
+const namedTool = z.strictObject({ type: z.literal('function'), function: nameSchema });
 const choiceObject = z.discriminatedUnion('type', [
   namedTool,
   z.strictObject({
@@ -95,7 +95,7 @@ function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined
   if (typeof value !== 'object') {
     return addIssue(ctx, 'must be none, auto, or an object with the name of a function');
   }
-  const choice = parseInside(named, value, ctx);
+  const choice = parseInside(nameSchema, value, ctx);
   return choice && { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
 }
 
@@ -152,12 +152,12 @@ export function checkTools(body: ToolFields, ctx: Refine): void {
     ['functions', 'function_call'],
   ] as const) {
     const names = (body[list] ?? []).map(({ name }) => name);
-    const { mode, names: chosen = [], places = [] } = body[choiceName] ?? {};
+    const { mode, names: choices = [], places = [] } = body[choiceName] ?? {};
     if (mode === 'required' && names.length === 0) {
       addIssue(ctx, `needs ${list}`, { path: [choiceName] });
       continue;
     }
-    const wrong = chosen.findIndex((name) => !names.includes(name));
+    const wrong = choices.findIndex((name) => !names.includes(name));
     if (wrong >= 0) {
       addIssue(ctx, `${list} has no function of this name`, {
         path: [choiceName, ...places[wrong]!],
@@ -198,7 +198,7 @@ export function connectCalls<Message extends LooseMessage>(
   ctx: Refine,
 ) {
   const idOf = new Map<string, string>();
-  const connected = messages.map(({ functionCall, ...message }, index) => {
+  const conversation = messages.map(({ functionCall, ...message }, index) => {
     if (functionCall) {
       const id = `function_${index}`;
       idOf.set(functionCall.name, id);
@@ -207,12 +207,12 @@ export function connectCalls<Message extends LooseMessage>(
     if (message.role !== 'function') return message;
     return { ...message, role: 'tool' as const, toolCallId: idOf.get(message.name ?? '') ?? '' };
   });
-  const orphan = findOrphan(connected);
+  const orphan = findOrphan(conversation);
   if (orphan >= 0) {
     const isOlder = messages[orphan]!.role === 'function';
     addIssue(ctx, `no earlier message calls ${isOlder ? 'this function' : 'with this id'}`, {
       path: [orphan, isOlder ? 'name' : 'tool_call_id'],
     });
   }
-  return connected;
+  return conversation;
 }

@@ -83,8 +83,8 @@ const WELL_FORMED = /^[A-Za-z0-9._:-]{1,128}$/;
 const UNTRACED = new Set(['/livez', '/readyz', '/health', '/metrics']);
 
 /** Returns the client's own id if it is well formed, otherwise a new one. */
-export function toRequestId(own: string | undefined): string {
-  return own !== undefined && WELL_FORMED.test(own) ? own : `req_${randomUUID()}`;
+export function toRequestId(clientId: string | undefined): string {
+  return clientId !== undefined && WELL_FORMED.test(clientId) ? clientId : `req_${randomUUID()}`;
 }
 
 /**

@@ -88,7 +88,7 @@ export function jsonOrEvents(schema: z.ZodType, events: string): ContentSchemas 
 /** Adds a route to the app and to the API's document. */
 export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
   const { method, query, body } = route;
-  const described = createRoute({
+  const apiRoute = createRoute({
     method,
     path: route.path,
     summary: route.summary,
@@ -99,8 +99,8 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
       ...toErrorResponses(route.errors),
     },
   });
-  app.openAPIRegistry.registerPath(described);
-  app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
+  app.openAPIRegistry.registerPath(apiRoute);
+  app.on(method.toUpperCase(), apiRoute.getRoutingPath(), async (c) => {
     route.admit?.(c);
     using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
     c.set('signal', late?.signal);

@@ -82,7 +82,7 @@ async function readForm(
   const parser = createParser(request, options);
   const stop = new AbortController();
   const fields = new Map<string, string>();
-  let uploaded: Promise<UploadedFile> | undefined;
+  let upload: Promise<UploadedFile> | undefined;
   parser.on('error', (cause) => stop.abort(malformed(cause)));
   parser.on('field', (name, value) => void fields.set(name, value));
   parser.on('file', (name, stream, filename) => {
@@ -90,17 +90,17 @@ async function readForm(
       stream.resume();
       return;
     }
-    uploaded = saveFile(stream, file, { ...options, filename, signal: stop.signal });
+    upload = saveFile(stream, file, { ...options, filename, signal: stop.signal });
     // If the file can't be written, nobody reads the parser's output, and the parser would wait forever.
-    uploaded.catch((error) => stop.abort(error));
+    upload.catch((error) => stop.abort(error));
   });
   request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
   try {
     await feed(request, parser, { ...options, signal: stop.signal });
-    return { fields, file: await uploaded };
+    return { fields, file: await upload };
   } catch (error) {
     stop.abort(error);
-    await uploaded?.catch(() => {}); // the caller removes the file, so the write must have ended
+    await upload?.catch(() => {}); // the caller removes the file, so the write must have ended
     throw error;
   }
 }
