@@ -8,7 +8,10 @@ import { classificationListSchema, embeddingListSchema } from '../../contracts/o
 import { answer, queued } from '../answer/answer.ts';
 import type { Endpoint } from '../answer/answer-plan.ts';
 import { createCompletionLogprobs } from '../answer/logprobs.ts';
-import { ClassificationDocument, EmbeddingDocument } from '../answer/pooled-documents.ts';
+import {
+  createClassificationDocument,
+  createEmbeddingDocument,
+} from '../answer/pooled-documents.ts';
 import type { Deps } from '../deps.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
@@ -43,7 +46,7 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
           ...POOLED,
           operation: 'embeddings',
           idPrefix: 'embd-',
-          createDocument: (_, { head }) => new EmbeddingDocument(head, format),
+          createDocument: (_, { head }) => createEmbeddingDocument(head, format),
         },
       });
     },
@@ -69,7 +72,7 @@ export function addClassifyRoute(app: App, deps: Deps): void {
           ...POOLED,
           operation: 'classify',
           idPrefix: 'classify-',
-          createDocument: (_, { head }) => new ClassificationDocument(head, isActivated),
+          createDocument: (_, { head }) => createClassificationDocument(head, isActivated),
         },
       });
     },

@@ -9,6 +9,7 @@ import {
   addIssue,
   both,
   type FieldRow,
+  fieldsOf,
   inert,
   only,
   onlyValue,
@@ -234,13 +235,7 @@ function outputFields() {
   return {
     stream: both(boolean, 'Server-sent events'),
     stream_options: both(
-      z
-        .strictObject({
-          include_usage: STREAM_OPTION_FIELDS.include_usage.chat,
-          continuous_usage_stats: STREAM_OPTION_FIELDS.continuous_usage_stats.chat,
-          include_obfuscation: STREAM_OPTION_FIELDS.include_obfuscation.chat,
-        })
-        .nullish(),
+      z.strictObject(fieldsOf(STREAM_OPTION_FIELDS, 'chat')).nullish(),
       'Only with stream',
     ),
     logprobs: {
