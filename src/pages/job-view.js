@@ -3,8 +3,7 @@ import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
 import { byId, el, fill, problemText, setText } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
-import { showCheckpoints } from './job-checkpoints.js';
-import { showGates, showResult, showSettings } from './job-details.js';
+import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
 import {
   formatted,

@@ -1,8 +1,8 @@
 // The playground's sampling parameters. A request contains only those that the user set; empty fields show the model's
 // defaults as placeholders.
 
+import { readModel } from './api.js';
 import { byId, el, fill } from './dom.js';
-import { readModel } from './model-details.js';
 import { SAMPLING_FIELDS } from './sampling-fields.js';
 import {
   createStructuredFields,

@@ -201,7 +201,7 @@ async function send(text, index = list.count) {
 
 /**
  * Generates answers of a turn.
- * @param {import('./turn-view.js').TurnView} view
+ * @param {import('./turn-list.js').TurnView} view
  * @param {readonly import('./answer-view.js').AnswerView[]} answers
  */
 async function run(view, answers) {
