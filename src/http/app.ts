@@ -32,17 +32,15 @@ import { createErrorHandler, errorHeaders, toEnvelope } from './wire/errors.ts';
 import { DEFAULT_LIMITS } from './wire/limits.ts';
 import {
   assignRequestId,
+  createOriginCheck,
   type HttpEnv,
+  hostAllowlist,
   limitRate,
   observeHttp,
-  tenant,
-} from './wire/middleware.ts';
-import {
-  createOriginCheck,
-  hostAllowlist,
   refuseForeignOrigins,
   shareWithOrigins,
-} from './wire/origins.ts';
+  tenant,
+} from './wire/middleware.ts';
 
 /** Keeps browsers from guessing content types and from framing responses. Pages add their own content policy. */
 const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {

@@ -213,7 +213,7 @@ export function saveBlob(blob, name) {
  * @param {Question} question
  * @returns {Promise<boolean>}
  */
-export function confirmAction({ title, text, action }) {
+function confirmAction({ title, text, action }) {
   const dialog = byId('confirm-dialog', HTMLDialogElement);
   setText(byId('confirm-title'), title);
   setText(byId('confirm-text'), text);

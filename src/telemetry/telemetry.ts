@@ -6,7 +6,7 @@ import { VERSION } from '../common/version.ts';
 import type { DiskTierStats, EngineInfo } from '../contracts/engine.ts';
 import {
   AdapterNames,
-  EngineMetrics,
+  createEngineMetrics,
   type EngineReading,
   setDisk,
   watchProcess,
@@ -166,8 +166,8 @@ export class Telemetry {
   /** Calls `read` for the engine's figures when metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
-    const engine = new EngineMetrics(this.metrics, this.#options, this.#names, nowS());
-    this.metrics.onCollect(async () => engine.set(await read(), nowS()));
+    const set = createEngineMetrics(this.metrics, this.#options, this.#names, nowS);
+    this.metrics.onCollect(async () => set(await read()));
   }
 
   /** Sets the durations of the startup phases in both processes, and how the engine computes. */

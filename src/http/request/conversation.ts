@@ -115,7 +115,7 @@ function quoted(id: string): string {
 }
 
 /** Returns the messages for the chat template, instructions first. Calls become part of the preceding assistant message. */
-export function toMessages(
+function toMessages(
   items: readonly ConversationItem[],
   instructions: string | null | undefined,
 ): ChatMessage[] {
