@@ -69,14 +69,8 @@ export class FileField {
 
   /** Chooses a file that is on the server already. @param {{ id: string, filename: string, bytes: number }} file */
   chooseUploaded({ id, filename, bytes }) {
-    this.#replace({
-      state: 'ready',
-      name: filename,
-      byteSize: bytes,
-      id,
-      problem: '',
-      upload: new AbortController(),
-    });
+    const upload = new AbortController();
+    this.#replace({ state: 'ready', name: filename, byteSize: bytes, id, problem: '', upload });
   }
 
   /** Repeats a failed upload. */

@@ -2,7 +2,7 @@
 import { errorText, requestJson } from './api.js';
 import { byId, definitions, el, fill, setText } from './dom.js';
 import { count, counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
-import { evaluationOf, formatted, plannedRange, runSeconds } from './job-facts.js';
+import { evaluationOf, formatted, plannedRange, runSeconds, SETTINGS } from './job-facts.js';
 import { copyButton, createTable, downloadFile, number, tile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
@@ -156,21 +156,16 @@ async function fileName(id) {
 
 /** Shows a job's files and settings. @param {Job} job */
 export async function showSettings(job) {
-  const { hyperparameters, lorikeet, finished_at: finishedS, trained_tokens: tokens } = job;
+  const { lorikeet, finished_at: finishedS, trained_tokens: tokens } = job;
   /** @type {(readonly [name: string, value: unknown])[]} */
   const facts = [
     ['Job ID', job.id],
     ['Adapter', lorikeet['adapter']],
-    ['Base model', job.model],
     ['Training file', await fileName(job.training_file)],
     ['Validation file', await fileName(job.validation_file)],
-    ['Epochs', hyperparameters.n_epochs],
-    ['Batch size', hyperparameters.batch_size],
-    ['Learning rate multiplier', hyperparameters.learning_rate_multiplier],
-    ['LoRA rank', lorikeet['rank']],
+    ...SETTINGS.map(([name, read]) => /** @type {const} */ ([name, read(job)])),
     ['LoRA alpha', lorikeet['alpha']],
     ['LoRA dropout', lorikeet['dropout']],
-    ['Seed', job.seed],
     ['Created', dateAndTime(job.created_at)],
     ['Finished', finishedS === null ? undefined : dateAndTime(finishedS)],
     ['Trained', tokens === null ? undefined : counted(tokens, 'token')],

@@ -20,6 +20,16 @@ export function jobName({ user_provided_suffix: suffix, id }) {
   return suffix ?? id;
 }
 
+/** A job's base model and hyperparameters, as the comparison and the job's page name them. @type {readonly (readonly [name: string, read: (job: Job) => unknown])[]} */
+export const SETTINGS = [
+  ['Base model', ({ model }) => model],
+  ['Epochs', ({ hyperparameters }) => hyperparameters.n_epochs],
+  ['Batch size', ({ hyperparameters }) => hyperparameters.batch_size],
+  ['Learning rate multiplier', ({ hyperparameters }) => hyperparameters.learning_rate_multiplier],
+  ['LoRA rank', ({ lorikeet }) => lorikeet['rank'] ?? 'default'],
+  ['Seed', ({ seed }) => seed],
+];
+
 /** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Readonly<Record<string, unknown>>} */
 export function evaluationOf({ lorikeet }) {
   return /** @type {Record<string, unknown> | undefined} */ (lorikeet['evaluation']) ?? {};

@@ -71,20 +71,13 @@ export function addDocumentRoute(app: App): void {
     for (const [path, operations] of Object.entries(document.paths ?? {})) {
       const { name } = TAGS.find(({ paths }) => paths.test(path))!;
       groups.add(name);
-      for (const operation of Object.values(operations)) {
-        present(operation as Operation, { name, example: EXAMPLES[path] });
+      for (const operation of Object.values(operations) as Operation[]) {
+        operation.tags = [name];
+        const body = operation.requestBody?.content?.['application/json'];
+        if (body && EXAMPLES[path]) body.example = EXAMPLES[path];
       }
     }
     const tags = TAGS.filter(({ name }) => groups.has(name));
     return c.json({ ...document, tags: tags.map(({ paths, ...tag }) => tag) });
   });
-}
-
-function present(
-  operation: Operation,
-  { name, example }: { name: string; example?: object | undefined },
-) {
-  operation.tags = [name];
-  const body = operation.requestBody?.content?.['application/json'];
-  if (body && example) body.example = example;
 }
