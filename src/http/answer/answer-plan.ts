@@ -15,7 +15,7 @@ export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   promptTokens: number;
   logprobs: LogprobPlan;
   /** Undefined if the response is one JSON document. */
-  stream: StreamPlan | undefined;
+  stream: StreamUsage | undefined;
   /** Undefined if completions are text only. */
   tools?: ToolPlan | undefined;
 }
@@ -32,11 +32,8 @@ interface LogprobPlan {
   prompt: number | undefined;
 }
 
-/** How a response is streamed. */
-export interface StreamPlan {
-  /** Whether the last chunk, or each chunk, reports the usage. */
-  usage: 'none' | 'last' | 'each';
-}
+/** Whether the last chunk of a stream, or each chunk, reports the usage. */
+export type StreamUsage = 'none' | 'last' | 'each';
 
 /** How an endpoint writes its responses. Only requests with `stream` produce events. */
 export interface Endpoint {

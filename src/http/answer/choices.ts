@@ -167,10 +167,9 @@ const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
 /** Creates a writer of chunks for one response. */
 function createChunkWriter(
-  { choices, stream, tools }: AnswerPlan,
+  { choices, stream: usage, tools }: AnswerPlan,
   { head: { id, ...head }, shape }: { head: AnswerHead; shape: ChoiceShape },
 ): EventWriter {
-  const { usage } = stream!;
   const usageOf = (index: number, { tokens, cachedTokens }: ChoiceTokens): Pick<Chunk, 'usage'> => {
     if (usage !== 'each') return usage === 'none' ? {} : { usage: null };
     const promptTokens = choices[index]!.request.promptIds.length;

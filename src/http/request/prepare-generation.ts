@@ -7,7 +7,7 @@ import type { CompiledConstraint, SamplingParams } from '../../contracts/generat
 import { toNumericParams } from '../../contracts/sampling-fields.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
 import { createStopStrings, type StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
-import type { AnswerPlan, StreamPlan } from '../answer/answer-plan.ts';
+import type { AnswerPlan, StreamUsage } from '../answer/answer-plan.ts';
 import type { ChoicePlan } from '../answer/generation.ts';
 import type { Deps } from '../deps.ts';
 import type { ChatRequest } from '../schema/chat.ts';
@@ -139,7 +139,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
     tools,
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     logprobs,
-    stream: toStreamPlan(body),
+    stream: toStreamUsage(body),
   };
   return { body, plan };
 }
@@ -213,10 +213,10 @@ export function prefixScope(
 }
 
 /** Reads `stream` and `stream_options`. */
-function toStreamPlan({ stream, stream_options: options }: SharedFields): StreamPlan | undefined {
+function toStreamUsage({ stream, stream_options: options }: SharedFields): StreamUsage | undefined {
   if (!stream) return undefined;
-  if (!options?.include_usage) return { usage: 'none' };
-  return { usage: options.continuous_usage_stats ? 'each' : 'last' };
+  if (!options?.include_usage) return 'none';
+  return options.continuous_usage_stats ? 'each' : 'last';
 }
 
 /** Reads `stop`, `min_tokens` and `include_stop_str_in_output`. */

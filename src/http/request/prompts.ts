@@ -119,7 +119,10 @@ function encodeText(
   );
 }
 
-/** A tokenizer that fails on a text would fail again. The status is 400 and not 500, so that clients do not retry. */
+/**
+ * A tokenizer that fails on a text would fail again. The status is 400 and not 500, so that clients do not retry. The template
+ * calls the conversation `messages`. Its errors must name the request's own field.
+ */
 async function refusingFailures<T>(
   param: PromptParam | 'prediction',
   { deps }: ModelRequest,
@@ -128,10 +131,14 @@ async function refusingFailures<T>(
   try {
     return await tokenize();
   } catch (error) {
-    if (error instanceof ServeError) throw error;
-    deps.log.error({ err: error }, 'the tokenizer failed');
-    const message = `${param}: this text cannot be tokenized`;
-    throw new ServeError('invalid_request', message, { param, cause: error });
+    if (!(error instanceof ServeError)) {
+      deps.log.error({ err: error }, 'the tokenizer failed');
+      const message = `${param}: this text cannot be tokenized`;
+      throw new ServeError('invalid_request', message, { param, cause: error });
+    }
+    if (error.param !== 'messages') throw error;
+    const message = error.message.replace(/^messages\b/, param);
+    throw new ServeError(error.code, message, { param, cause: error.cause });
   }
 }
 
@@ -158,23 +165,12 @@ export async function prepareMessages(
   const length = textLength(messages, options.tools);
   checkTextLength(length, param, request);
   const isLong = length + CHARS_PER_MESSAGE * messages.length > request.deps.limits.maxCharsPerTurn;
-  const render = async () =>
+  const ids = await refusingFailures(param, request, async () =>
     longPrompts && isLong
       ? longPrompts.render(messages, options)
-      : chatTemplate.render(messages, options).ids;
-  const ids = await refusingFailures(param, request, () => namingErrors(param, render));
+      : chatTemplate.render(messages, options).ids,
+  );
   return { ids: cutPrompt(ids, truncation), text: '' };
-}
-
-/** The template calls the conversation `messages`. Errors must name the request's own field. */
-async function namingErrors<T>(param: PromptParam, render: () => Promise<T>): Promise<T> {
-  try {
-    return await render();
-  } catch (error) {
-    if (!(error instanceof ServeError) || error.param !== 'messages') throw error;
-    const message = error.message.replace(/^messages\b/, param);
-    throw new ServeError(error.code, message, { param, cause: error.cause });
-  }
 }
 
 /** Counts the characters of messages, their calls and tools. */

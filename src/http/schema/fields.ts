@@ -97,29 +97,22 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
         'expected a non-empty string, or a non-empty array of strings or token ids',
       );
     }
-    const wrongItem = (ids: readonly unknown[]) =>
-      ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
-    if (typeof value[0] === 'number') {
-      const wrong = wrongItem(value);
-      if (wrong < 0) return { kind: 'ids', prompts: [value] };
-      return addIssue(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
-    }
-    if (value.length > bounds.maxPrompts) {
+    const isOneList = typeof value[0] === 'number';
+    if (!isOneList && value.length > bounds.maxPrompts) {
       return addIssue(ctx, `at most ${bounds.maxPrompts} prompts are allowed`);
     }
     if (typeof value[0] === 'string') return nonEmptyTexts(value);
-    for (const [i, ids] of value.entries()) {
+    const prompts = isOneList ? [value] : value;
+    for (const [i, ids] of prompts.entries()) {
       if (!Array.isArray(ids) || ids.length === 0) {
         return addIssue(ctx, `prompt ${i} is not a non-empty array of token ids`);
       }
-      const wrong = wrongItem(ids);
+      const wrong = ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
       if (wrong < 0) continue;
-      return addIssue(
-        ctx,
-        `prompt ${i}: item ${wrong} is not a token id in [0, ${bounds.vocabSize})`,
-      );
+      const place = isOneList ? '' : `prompt ${i}: `;
+      return addIssue(ctx, `${place}item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
     }
-    return { kind: 'ids', prompts: value };
+    return { kind: 'ids', prompts };
   };
 }
 
