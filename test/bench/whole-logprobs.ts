@@ -1,7 +1,7 @@
 // Compares two ways to hold the logprobs of a whole response: as JSON that is written token by token, and as objects that are
 // written once per choice. Prints the memory that each takes before the end, the time of the end, and its longest choice. The
 // response has as many logprobs as the default limit allows.
-//   node --expose-gc --import tsx test/bench/whole-logprobs.ts
+//   npm run bench:logprobs
 import type { TokenLogprob } from '../../src/contracts/generation.ts';
 import {
   createChatLogprobs,
