@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { createFsStore } from '../adapters/store/fs.ts';
 import { addPageRoutes } from '../src/http/routes/pages.ts';
-import type { HttpEnv } from '../src/http/wire/tenant.ts';
+import type { HttpEnv } from '../src/http/wire/middleware.ts';
 
 const store = createFsStore(process.argv[2]!);
 const app = new OpenAPIHono<HttpEnv>();

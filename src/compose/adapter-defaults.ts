@@ -7,7 +7,7 @@ import {
   type RequestDefaults,
   requestDefaultsSchema,
 } from '../contracts/request-defaults.ts';
-import type { CheckedDefaults } from '../http/request/request-defaults.ts';
+import type { CheckedDefaults } from '../http/request/request-model.ts';
 
 /** The sources of the fields. */
 export interface DefaultSources {
@@ -39,7 +39,7 @@ export async function readAdapterDefaults({
   }
   const fields = { ...own, ...result.data };
   if (Object.keys(fields).length === 0) return undefined;
-  const { checkRequestDefaults } = await import('../http/request/request-defaults.ts');
+  const { checkRequestDefaults } = await import('../http/request/request-model.ts');
   return { fields, checked: await checkRequestDefaults(fields) };
 }
 

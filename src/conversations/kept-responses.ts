@@ -104,8 +104,8 @@ export class KeptResponses {
     { param = 'id', ...call }: StoreCall & { readonly param?: string } = {},
   ): Promise<KeptResponse | undefined> {
     if (!RESPONSE_ID.test(id)) return undefined;
-    const read = this.#records.read(`${prefixOf(tenant)}${id}`, call);
-    const record = await read.catch((cause: unknown) => {
+    const reading = this.#records.read(`${prefixOf(tenant)}${id}`, call);
+    const record = await reading.catch((cause: unknown) => {
       if (!isDamage(cause as Error)) throw cause;
       const message = 'The kept response is damaged and can only be deleted.';
       throw new ServeError('object_damaged', message, { param, cause });
@@ -117,11 +117,11 @@ export class KeptResponses {
 
   /** Removes a response, even a damaged one. Returns whether there was one. */
   async remove(tenant: string, id: string): Promise<boolean> {
-    const found = this.find(tenant, id).catch((error: unknown) => {
+    const lookup = this.find(tenant, id).catch((error: unknown) => {
       if (error instanceof ServeError && error.code === 'object_damaged') return 'damaged';
       throw error;
     });
-    if (!(await found)) return false;
+    if (!(await lookup)) return false;
     await this.#options.store.delete(`${prefixOf(tenant)}${id}`);
     return true;
   }
@@ -136,17 +136,17 @@ export class KeptResponses {
   async #sweepTenant(tenant: string, call?: StoreCall): Promise<void> {
     const { store, keepMs, now, maxBytes, maxPerTenant = MAX_PER_TENANT } = this.#options;
     this.#sinceSweep.delete(tenant);
-    const kept: ObjectInfo[] = [];
+    const objects: ObjectInfo[] = [];
     for await (const entry of store.list(prefixOf(tenant), call)) {
-      if (entry.kind === 'object') kept.push(entry);
+      if (entry.kind === 'object') objects.push(entry);
     }
-    kept.sort((a, b) => b.modifiedMs - a.modifiedMs);
+    objects.sort((a, b) => b.modifiedMs - a.modifiedMs);
     const oldestMs = now() - keepMs;
     let bytes = 0;
     const isOver = ({ modifiedMs, byteSize }: ObjectInfo, i: number) => {
       bytes += byteSize;
       return i >= maxPerTenant || bytes > maxBytes || modifiedMs <= oldestMs;
     };
-    for (const { key } of kept.filter(isOver)) await store.delete(key, call);
+    for (const { key } of objects.filter(isOver)) await store.delete(key, call);
   }
 }

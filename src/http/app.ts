@@ -16,7 +16,6 @@ import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
-import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
@@ -31,14 +30,17 @@ import { statsWithin } from './routes/stats-history.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './wire/errors.ts';
 import { DEFAULT_LIMITS } from './wire/limits.ts';
-import { assignRequestId, observeHttp } from './wire/observe.ts';
 import {
+  assignRequestId,
   createOriginCheck,
+  type HttpEnv,
   hostAllowlist,
+  limitRate,
+  observeHttp,
   refuseForeignOrigins,
   shareWithOrigins,
-} from './wire/origins.ts';
-import { type HttpEnv, limitRate, tenant } from './wire/tenant.ts';
+  tenant,
+} from './wire/middleware.ts';
 
 /** Keeps browsers from guessing content types and from framing responses. Pages add their own content policy. */
 const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
@@ -99,7 +101,6 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   if (options.jobs) {
     addFileRoutes(app, options.jobs);
     addFineTuningRoutes(app, deps, options.jobs);
-    addFineTuningJobRoutes(app, options.jobs);
   }
   addDocumentRoute(app);
   return app;

@@ -147,6 +147,5 @@ async function signIn(key) {
 /** @param {string} text */
 function showProblem(text) {
   showProblemIn(byId('account-problem'), text);
-  if (text === '') input.removeAttribute('aria-invalid');
-  else input.setAttribute('aria-invalid', 'true');
+  input.setAttribute('aria-invalid', String(text !== ''));
 }

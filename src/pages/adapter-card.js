@@ -2,7 +2,7 @@
 
 import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
-import { actionButton, confirmAction, copyButton, dangerButton, downloadFile } from './widgets.js';
+import { actionButton, copyButton, dangerButton, downloadFile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {Adapter['versions'][number]} Version */
@@ -26,7 +26,7 @@ const FILES = ['adapter_config.json', 'adapter_model.safetensors'];
 export function createAdapterCard(adapter, options) {
   const { name, owner, versions, aliases, id, is_writable: isWritable } = adapter;
   const latest = versionOf(adapter, 'latest') ?? versions[0];
-  const named = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
+  const userAliases = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
   return el(
     'li.panel.adapter',
     el(
@@ -40,13 +40,13 @@ export function createAdapterCard(adapter, options) {
       el(
         'div.row',
         copyNameButton(name),
-        latest?.base !== 'other' && tryLink(name),
+        latest?.base !== 'other' && tryLink('a.button.small', { model: name }),
         isWritable && deleteButton(adapter, options),
       ),
     ),
     el('p.lead', summaryOf(adapter, latest)),
     usageLine(options.usages),
-    el('ul.aliases', ...named.map((alias) => aliasRow(adapter, alias, options))),
+    el('ul.aliases', ...userAliases.map((alias) => aliasRow(adapter, alias, options))),
     el(
       'details',
       { id: `versions-${id}`, className: 'more' },
@@ -61,7 +61,11 @@ export function createFolderCard({ id }, usages) {
   const heading = el('h2', id, el('span.pill', 'local folder'));
   return el(
     'li.panel.adapter',
-    el('div.head', heading, el('div.row', copyNameButton(id), tryLink(id))),
+    el(
+      'div.head',
+      heading,
+      el('div.row', copyNameButton(id), tryLink('a.button.small', { model: id })),
+    ),
     el('p.lead', 'In the server’s adapter folder. It has no versions.'),
     usageLine(usages),
   );
@@ -193,28 +197,24 @@ function promoteButton(adapter, version, { change }) {
 
 /** @param {Alias} alias */
 function aliasPill({ alias }) {
-  const made = MADE_BY_JOBS.exec(alias);
-  if (!made) return el('span.pill.running', alias);
-  const step = made[1];
+  const match = MADE_BY_JOBS.exec(alias);
+  if (!match) return el('span.pill.running', alias);
+  const step = match[1];
   return el('span.pill', step ? `checkpoint, step ${step}` : 'fine-tuned model');
 }
 
 /** Deletes a version with the aliases that its job created. @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
 function deleteVersionButton({ name, aliases }, { version }, { change }) {
   const pointing = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === version));
-  const made = pointing.filter(({ alias }) => MADE_BY_JOBS.test(alias));
-  const remove = async () => {
-    const isSure = await confirmAction({
-      title: `Delete ${name}@${version}?`,
-      text: 'Running requests finish. If a job created this version, its ft: name is also deleted.',
-      action: 'Delete version',
-    });
-    if (!isSure) return;
-    const paths = [...made.map(({ alias }) => `/aliases/${alias}`), `/versions/${version}`];
-    await change(...paths.map((path) => ({ path, method: 'DELETE' })));
-  };
-  const button = actionButton('Delete', ` ${name}@${version}`, remove);
-  if (pointing.length > made.length) {
+  const jobAliases = pointing.filter(({ alias }) => MADE_BY_JOBS.test(alias));
+  const paths = [...jobAliases.map(({ alias }) => `/aliases/${alias}`), `/versions/${version}`];
+  const remove = () => change(...paths.map((path) => ({ path, method: 'DELETE' })));
+  const button = dangerButton('Delete', ` ${name}@${version}`, remove, {
+    title: `Delete ${name}@${version}?`,
+    text: 'Running requests finish. If a job created this version, its ft: name is also deleted.',
+    action: 'Delete version',
+  });
+  if (pointing.length > jobAliases.length) {
     button.disabled = true;
     button.title = 'An alias points to this version. Move the alias first.';
   }
@@ -223,24 +223,14 @@ function deleteVersionButton({ name, aliases }, { version }, { change }) {
 
 /** @param {Adapter} adapter @param {CardOptions} options */
 function deleteButton({ name, versions, aliases }, { change }) {
-  const act = async () => {
-    const isSure = await confirmAction({
-      title: `Delete ${name}?`,
-      text: `This deletes ${counted(versions.length, 'version')} and ${counted(aliases.length, 'alias', 'aliases')}. Requests for this model will fail with 404.`,
-      action: 'Delete adapter',
-    });
-    if (isSure) await change({ path: '', method: 'DELETE' });
-  };
-  return dangerButton('Delete', ` ${name}`, act);
+  return dangerButton('Delete', ` ${name}`, () => change({ path: '', method: 'DELETE' }), {
+    title: `Delete ${name}?`,
+    text: `This deletes ${counted(versions.length, 'version')} and ${counted(aliases.length, 'alias', 'aliases')}. Requests for this model will fail with 404.`,
+    action: 'Delete adapter',
+  });
 }
 
 /** @param {string} name */
 function copyNameButton(name) {
   return copyButton(() => name, `the model name ${name}`);
-}
-
-/** @param {string} model */
-function tryLink(model) {
-  const href = `./?${new URLSearchParams({ model })}`;
-  return el('a.button.small', { href, 'aria-label': `Try it: ${model}` }, 'Try it');
 }

@@ -4,7 +4,7 @@ import { createAdapterCard, createFolderCard } from './adapter-card.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
 import { byId, el, fill, setText, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
-import { actionButton, confirmAction, createTable, dangerButton, downloadFile } from './widgets.js';
+import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {import('../contracts/openai.ts').FileObject} FileObject */
@@ -25,13 +25,7 @@ let files = [];
 
 const showFiles = createTable(byId('files'), {
   caption: 'Uploaded files',
-  columns: [
-    { name: 'File' },
-    { name: 'Size', isNumber: true },
-    { name: 'Uploaded' },
-    { name: 'Purpose' },
-    { name: 'Actions' },
-  ],
+  columns: ['File', number('Size'), 'Uploaded', 'Purpose', 'Actions'],
 });
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -88,27 +82,23 @@ function isFolder({ id, parent, root }) {
 }
 
 function showAdapters() {
-  const wanted = search.value.trim().toLowerCase();
-  const shownFolders = folders.filter(({ id }) => id.toLowerCase().includes(wanted));
+  const query = search.value.trim().toLowerCase();
+  const shownFolders = folders.filter(({ id }) => id.toLowerCase().includes(query));
+  const usagesOf = (/** @type {string} */ name) => usages.filter(({ model }) => model === name);
   const cards = [
     ...[...adapters.values()].map((adapter) =>
       createAdapterCard(adapter, {
-        usages: usages.filter((usage) => usage.model === adapter.name),
+        usages: usagesOf(adapter.name),
         change: (...changes) => change(adapter, changes),
         fail: showProblem,
       }),
     ),
-    ...shownFolders.map((model) =>
-      createFolderCard(
-        model,
-        usages.filter((usage) => usage.model === model.id),
-      ),
-    ),
+    ...shownFolders.map((model) => createFolderCard(model, usagesOf(model.id))),
   ];
   keepOpen(cards);
   fill(byId('adapters'), ...cards);
   const none =
-    wanted === ''
+    query === ''
       ? 'No adapters yet. Train one on the fine-tuning page, or publish one with lorikeet adapters push.'
       : 'No adapter matches this search.';
   setText(byId('adapters-help'), cards.length === 0 ? none : '');
@@ -186,20 +176,18 @@ function listFiles() {
         actionButton('Download', ` ${file.filename}`, () =>
           downloadFile(`v1/files/${file.id}/content`, file.filename).catch(showProblem),
         ),
-        dangerButton('Delete', ` ${file.filename}`, () => removeFile(file)),
+        dangerButton('Delete', ` ${file.filename}`, () => removeFile(file), {
+          title: `Delete ${file.filename}?`,
+          text: `${size(file.bytes)}. Jobs that are training on it continue. Jobs that are still waiting for it fail.`,
+          action: 'Delete file',
+        }),
       ),
     ]),
   );
 }
 
 /** @param {FileObject} file */
-async function removeFile({ id, filename, bytes }) {
-  const isSure = await confirmAction({
-    title: `Delete ${filename}?`,
-    text: `${size(bytes)}. Jobs that are training on it continue. Jobs that are still waiting for it fail.`,
-    action: 'Delete file',
-  });
-  if (!isSure) return;
+async function removeFile({ id, filename }) {
   try {
     await request(`v1/files/${id}`, { method: 'DELETE' });
     files = files.filter((file) => file.id !== id);

@@ -1,10 +1,9 @@
 // One model's answer to one turn: streams it, shows it, and shows its speed and origin at the end.
-import { ApiError, errorText, isAbort, readEventStream, request } from './api.js';
+import { ApiError, errorText, isAbort, readEventStream, readModel, request } from './api.js';
 import { newAnswer } from './chat.js';
 import { el, fill, setText, showProblemIn } from './dom.js';
 import { counted, duration } from './format.js';
 import { MarkdownView } from './markdown.js';
-import { readModel } from './model-details.js';
 import { addCallDeltas, argumentsOf, checkAnswer, isJsonFormat } from './structured.js';
 import { createTokenView } from './token-view.js';
 import { copyButton } from './widgets.js';

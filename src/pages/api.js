@@ -78,6 +78,13 @@ export async function requestJson(path, options) {
   return (await request(path, options)).json();
 }
 
+/** Resolves with a model, or with nothing of it if it cannot be read. @param {string} name @returns {Promise<Partial<import('../contracts/openai.ts').Model>>} */
+export async function readModel(name) {
+  /** @type {Promise<Partial<import('../contracts/openai.ts').Model>>} */
+  const reading = requestJson(`v1/models/${encodeURIComponent(name)}`, { isQuiet: true });
+  return reading.catch(() => ({}));
+}
+
 /** @param {Response} response */
 async function toError(response) {
   const { status } = response;

@@ -80,12 +80,12 @@ export function toMessages(turns, { column, model, system, prompt }) {
 /** @param {Answer} answer @returns {Message} */
 function toMessage({ text, calls }) {
   if (!calls.some(isComplete)) return { role: 'assistant', content: text };
-  const sent = calls.filter(isComplete).map(({ id, ...called }) => ({
+  const sentCalls = calls.filter(isComplete).map(({ id, ...called }) => ({
     id,
     type: /** @type {const} */ ('function'),
     function: called,
   }));
-  return { role: 'assistant', content: text || null, tool_calls: sent };
+  return { role: 'assistant', content: text || null, tool_calls: sentCalls };
 }
 
 /**
@@ -152,8 +152,8 @@ export function toAddress({ models: [model = '', ...beside], system, prompt, par
     ['model', model],
     ...beside.filter(Boolean).map((name) => ['beside', name]),
   ]);
-  const typed = Object.entries({ ...parameters, system, prompt }).filter(([, value]) => value);
-  const fragment = new URLSearchParams(typed).toString();
+  const texts = Object.entries({ ...parameters, system, prompt }).filter(([, value]) => value);
+  const fragment = new URLSearchParams(texts).toString();
   return `?${query}${fragment && `#${fragment}`}`;
 }
 
@@ -165,18 +165,18 @@ export function toAddress({ models: [model = '', ...beside], system, prompt, par
  */
 export function parseAddress(address, names) {
   const { searchParams, hash } = new URL(address, 'http://localhost/');
-  const typed = new URLSearchParams(hash.slice(1));
+  const texts = new URLSearchParams(hash.slice(1));
   const parameters = Object.fromEntries(
     names.flatMap((name) => {
-      const value = typed.get(name);
+      const value = texts.get(name);
       return value === null ? [] : [[name, value]];
     }),
   );
   const model = searchParams.get('model') ?? '';
   return {
     models: model === '' ? [] : [model, ...searchParams.getAll('beside').filter(Boolean)],
-    system: typed.get('system') ?? '',
-    prompt: typed.get('prompt') ?? '',
+    system: texts.get('system') ?? '',
+    prompt: texts.get('prompt') ?? '',
     parameters,
   };
 }

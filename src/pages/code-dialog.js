@@ -1,7 +1,7 @@
 // The dialog that shows the chat as code in several languages, one tab each, and copies it.
 import { byId, el, fill, setText } from './dom.js';
 import { LANGUAGES } from './snippets.js';
-import { copyText } from './widgets.js';
+import { copyText, moveByArrows } from './widgets.js';
 
 /**
  * Sets up the dialog and returns a function that opens it.
@@ -50,14 +50,10 @@ function createTabs(onSelect) {
     }
     onSelect(name);
   }
-  list.addEventListener('keydown', (event) => {
-    const offset = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (offset === undefined) return;
-    const index = tabs.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    const next = (index + offset + tabs.length) % tabs.length;
+  moveByArrows(list, tabs, (index) => {
+    const next = (index + tabs.length) % tabs.length;
     select(/** @type {string} */ (names[next]));
     tabs[next]?.focus();
-    event.preventDefault();
   });
   panel.tabIndex = 0; // it scrolls
   fill(list, ...tabs);

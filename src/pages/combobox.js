@@ -83,8 +83,8 @@ export class Combobox {
 
   /** Opens the list with the items that contain a text. @param {string} text */
   #open(text) {
-    const wanted = text.trim().toLowerCase();
-    const matches = this.#items.filter(({ value }) => value.toLowerCase().includes(wanted));
+    const query = text.trim().toLowerCase();
+    const matches = this.#items.filter(({ value }) => value.toLowerCase().includes(query));
     this.#shown = matches.slice(0, MAX_SHOWN);
     const more = matches.length - this.#shown.length;
     fill(

@@ -22,7 +22,7 @@ const STATE_NOTES = { uploading: 'uploading …', ready: 'uploaded', failed: 'no
 /** A drop zone with the upload of its file. */
 export class FileField {
   /** @type {ChosenFile | undefined} */
-  #chosen;
+  #entry;
   #zone;
   #note;
   #removeButton;
@@ -63,37 +63,30 @@ export class FileField {
     this.#acceptDrops();
   }
 
-  get chosen() {
-    return this.#chosen;
+  get entry() {
+    return this.#entry;
   }
 
   /** Chooses a file that is on the server already. @param {{ id: string, filename: string, bytes: number }} file */
   chooseUploaded({ id, filename, bytes }) {
-    this.#replace({
-      state: 'ready',
-      name: filename,
-      byteSize: bytes,
-      id,
-      problem: '',
-      upload: new AbortController(),
-    });
+    const upload = new AbortController();
+    this.#replace({ state: 'ready', name: filename, byteSize: bytes, id, problem: '', upload });
   }
 
   /** Repeats a failed upload. */
   retry() {
-    if (this.#chosen?.state === 'failed' && this.#chosen.file) this.#choose(this.#chosen.file);
+    if (this.#entry?.state === 'failed' && this.#entry.file) this.#choose(this.#entry.file);
   }
 
   /** Returns the file's bytes; undefined if it is not uploaded. @returns {Promise<Blob | undefined>} */
   async content() {
-    const chosen = this.#chosen;
-    if (chosen?.state !== 'ready') return undefined;
-    return chosen.file ?? (await request(`v1/files/${chosen.id}/content`)).blob();
+    const entry = this.#entry;
+    if (entry?.state !== 'ready') return undefined;
+    return entry.file ?? (await request(`v1/files/${entry.id}/content`)).blob();
   }
 
   #acceptDrops() {
     const zone = this.#zone;
-    ignoreStrayDrops();
     zone.addEventListener('dragover', (event) => {
       event.preventDefault();
       event.stopPropagation();
@@ -111,7 +104,7 @@ export class FileField {
   /** @param {File} file */
   #choose(file) {
     /** @type {ChosenFile} */
-    const chosen = {
+    const entry = {
       state: 'uploading',
       name: file.name,
       byteSize: file.size,
@@ -120,62 +113,56 @@ export class FileField {
       file,
       upload: new AbortController(),
     };
-    this.#replace(chosen);
-    void this.#upload(chosen, file);
+    this.#replace(entry);
+    void this.#upload(entry, file);
   }
 
-  /** @param {ChosenFile} chosen @param {File} file */
-  async #upload(chosen, file) {
+  /** @param {ChosenFile} entry @param {File} file */
+  async #upload(entry, file) {
     const form = new FormData();
     form.append('purpose', 'fine-tune');
     form.append('file', file);
     try {
-      const { id } = await requestJson('v1/files', { form, signal: chosen.upload.signal });
-      chosen.id = id;
-      chosen.state = 'ready';
+      const { id } = await requestJson('v1/files', { form, signal: entry.upload.signal });
+      entry.id = id;
+      entry.state = 'ready';
     } catch (error) {
       if (isAbort(error)) return;
-      chosen.state = 'failed';
-      chosen.problem = errorText(error);
+      entry.state = 'failed';
+      entry.problem = errorText(error);
     }
-    if (this.#chosen === chosen) this.#show();
-    else void deleteUpload(chosen);
+    if (this.#entry === entry) this.#show();
+    else void deleteUpload(entry);
   }
 
-  /** @param {ChosenFile | undefined} chosen */
-  #replace(chosen) {
-    const before = this.#chosen;
+  /** @param {ChosenFile | undefined} entry */
+  #replace(entry) {
+    const before = this.#entry;
     before?.upload.abort();
     if (before) void deleteUpload(before);
-    this.#chosen = chosen;
+    this.#entry = entry;
     this.#show();
   }
 
   #show() {
-    const chosen = this.#chosen;
-    const note = chosen && `${chosen.name}, ${size(chosen.byteSize)}, ${STATE_NOTES[chosen.state]}`;
+    const entry = this.#entry;
+    const note = entry && `${entry.name}, ${size(entry.byteSize)}, ${STATE_NOTES[entry.state]}`;
     fill(this.#note, note ?? this.#options.help);
-    this.#removeButton.hidden = !chosen;
-    this.#zone.classList.toggle('full', chosen !== undefined);
+    this.#removeButton.hidden = !entry;
+    this.#zone.classList.toggle('full', entry !== undefined);
     this.#options.onChange();
   }
 }
 
-/** Deletes an unused upload. A file that was on the server before stays. @param {ChosenFile} chosen */
+/** Deletes an unused upload. A file that was on the server before stays. @param {ChosenFile} entry */
 async function deleteUpload({ id, file }) {
   if (id === '' || !file) return;
   await request(`v1/files/${id}`, { method: 'DELETE' }).catch(() => {});
 }
 
-let isIgnoringDrops = false;
-
-/** Ignores files that are dropped outside a field. The browser would leave the page and open them. */
-function ignoreStrayDrops() {
-  if (isIgnoringDrops) return;
-  isIgnoringDrops = true;
-  addEventListener('dragover', (event) => {
-    event.preventDefault();
-    if (event.dataTransfer) event.dataTransfer.dropEffect = 'none';
-  });
-  addEventListener('drop', (event) => event.preventDefault());
-}
+// Files that are dropped outside a field are ignored. The browser would leave the page and open them.
+addEventListener('dragover', (event) => {
+  event.preventDefault();
+  if (event.dataTransfer) event.dataTransfer.dropEffect = 'none';
+});
+addEventListener('drop', (event) => event.preventDefault());

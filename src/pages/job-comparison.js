@@ -4,7 +4,7 @@ import { Chart } from './chart.js';
 import { byId, el, fill, problemText } from './dom.js';
 import { duration, figure, percent } from './format.js';
 import { EventLog, overlayCurves } from './job-events.js';
-import { evaluationOf, formatted, jobName, runSeconds, statusWord } from './job-facts.js';
+import { evaluationOf, formatted, jobName, runSeconds, SETTINGS, statusWord } from './job-facts.js';
 import { createTable } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
@@ -28,12 +28,9 @@ const ROWS = [
   ],
   ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
   ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
-  ['Base model', (job) => job.model],
-  ['Epochs', (job) => String(job.hyperparameters.n_epochs)],
-  ['Batch size', (job) => String(job.hyperparameters.batch_size)],
-  ['Learning rate multiplier', (job) => String(job.hyperparameters.learning_rate_multiplier)],
-  ['LoRA rank', (job) => String(job.lorikeet['rank'] ?? 'default')],
-  ['Seed', (job) => String(job.seed)],
+  ...SETTINGS.map(
+    ([name, read]) => /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job))]),
+  ),
 ];
 
 /** Shows the jobs and follows them. Returns a function that stops it. @param {readonly string[]} ids */
@@ -86,16 +83,16 @@ function drawCharts(jobs) {
 
 /** @param {readonly Job[]} jobs */
 function showTable(jobs) {
-  const columns = jobs.map((job, i) => ({
-    name: el(
+  const columns = jobs.map((job, i) =>
+    el(
       'a',
       { href: `#${job.id}` },
       el('i', { className: `swatch swatch-${i}`, 'aria-hidden': 'true' }),
       labelOf(job, jobs),
     ),
-  }));
+  );
   createTable(byId('compared'), {
     caption: 'Jobs compared',
-    columns: [{ name: '' }, ...columns],
+    columns: ['', ...columns],
   })(ROWS.map(([name, read]) => [name, ...jobs.map(read)]));
 }

@@ -1,9 +1,9 @@
-// The parts of a job's page that come from its record: result, gates and settings.
-import { requestJson } from './api.js';
-import { byId, definitions, el, fill } from './dom.js';
-import { counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
-import { evaluationOf, formatted, plannedRange, runSeconds } from './job-facts.js';
-import { copyButton } from './widgets.js';
+// The parts of a job's page that come from its record: result, gates, settings, checkpoints (the kept one first) and downloads.
+import { errorText, requestJson } from './api.js';
+import { byId, definitions, el, fill, setText } from './dom.js';
+import { count, counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
+import { evaluationOf, formatted, plannedRange, runSeconds, SETTINGS } from './job-facts.js';
+import { copyButton, createTable, downloadFile, number, tile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('./job-events.js').Metrics} Metrics */
@@ -78,16 +78,10 @@ function durationTile(job) {
   );
 }
 
-/** @param {string} name @param {string} value @param {string} note */
-function tile(name, value, note) {
-  return el('div', el('dt', name), el('dd', value), el('dd.help', note));
-}
-
 /** @param {Job} job */
 function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
   if (model === null) return null;
   const name = String(lorikeet['adapter']);
-  const query = new URLSearchParams({ model, beside: base });
   return el(
     'div.model-line.panel',
     el(
@@ -99,7 +93,7 @@ function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
     el(
       'div.row',
       copyButton(() => model, 'the model name'),
-      el('a.button.primary', { href: `./?${query}` }, 'Try it'),
+      tryLink('a.button.primary', { model, beside: base }),
     ),
   );
 }
@@ -162,25 +156,111 @@ async function fileName(id) {
 
 /** Shows a job's files and settings. @param {Job} job */
 export async function showSettings(job) {
-  const { hyperparameters, lorikeet, finished_at: finishedS, trained_tokens: tokens } = job;
+  const { lorikeet, finished_at: finishedS, trained_tokens: tokens } = job;
   /** @type {(readonly [name: string, value: unknown])[]} */
   const facts = [
     ['Job ID', job.id],
     ['Adapter', lorikeet['adapter']],
-    ['Base model', job.model],
     ['Training file', await fileName(job.training_file)],
     ['Validation file', await fileName(job.validation_file)],
-    ['Epochs', hyperparameters.n_epochs],
-    ['Batch size', hyperparameters.batch_size],
-    ['Learning rate multiplier', hyperparameters.learning_rate_multiplier],
-    ['LoRA rank', lorikeet['rank']],
+    ...SETTINGS.map(([name, read]) => /** @type {const} */ ([name, read(job)])),
     ['LoRA alpha', lorikeet['alpha']],
     ['LoRA dropout', lorikeet['dropout']],
-    ['Seed', job.seed],
     ['Created', dateAndTime(job.created_at)],
     ['Finished', finishedS === null ? undefined : dateAndTime(finishedS)],
     ['Trained', tokens === null ? undefined : counted(tokens, 'token')],
   ];
-  const known = facts.filter(([, value]) => value !== undefined && value !== null);
-  fill(byId('job-facts'), ...definitions(known.map(([name, value]) => [name, String(value)])));
+  const entries = facts.filter(([, value]) => value !== undefined && value !== null);
+  fill(byId('job-facts'), ...definitions(entries.map(([name, value]) => [name, String(value)])));
+}
+
+/** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
+
+/** @type {((rows: readonly (readonly import('./dom.js').Child[])[]) => void) | undefined} */
+let showRows;
+
+/**
+ * Shows the checkpoints and the downloads.
+ * @param {Job} job
+ * @param {readonly Checkpoint[]} checkpoints newest first
+ * @param {Metrics | undefined} keptMetrics of the step that the job kept
+ */
+export function showCheckpoints(job, checkpoints, keptMetrics) {
+  const { fine_tuned_model: model } = job;
+  const others = checkpoints.filter(({ fine_tuned_model_checkpoint: name }) => name !== model);
+  const table = byId('results');
+  const key = JSON.stringify([model, keptMetrics, others.map(({ id }) => id)]);
+  if (table.dataset['shown'] === key) return; // rebuilding would lose the focus
+  table.dataset['shown'] = key;
+  showRows ??= createTable(table, {
+    caption: 'Checkpoints',
+    columns: [
+      'Step',
+      ...['Training loss', 'Token accuracy', 'Validation loss', 'Validation accuracy'].map(number),
+      'Model',
+    ],
+  });
+  const rows = [
+    ...(model === null ? [] : [row(keptMetrics ?? {}, { model, job, isKept: true })]),
+    ...others.map(({ fine_tuned_model_checkpoint: name, step_number: step, metrics }) =>
+      row({ ...metrics, step }, { model: name, job, isKept: false }),
+    ),
+  ];
+  showRows(rows);
+  table.hidden = rows.length === 0;
+  setText(
+    byId('results-help'),
+    rows.length === 0 ? 'You can try a checkpoint at the end of each epoch.' : '',
+  );
+  fill(byId('downloads'), ...downloads(job));
+}
+
+/** @param {Metrics} metrics @param {{ model: string, job: Job, isKept: boolean }} options */
+function row(metrics, { model, job, isKept }) {
+  const { step } = metrics;
+  return [
+    el(
+      'span',
+      typeof step === 'number' ? count(step) : 'Last',
+      isKept && el('span.pill.running.kept', 'kept'),
+    ),
+    formatted(metrics['train_loss'], figure),
+    formatted(metrics['train_mean_token_accuracy'], percent),
+    formatted(metrics['full_valid_loss'], figure),
+    formatted(metrics['full_valid_mean_token_accuracy'], percent),
+    tryLink('a', { model, beside: job.model }),
+  ];
+}
+
+/** @param {Job} job */
+function downloads({ result_files: files, lorikeet }) {
+  const { adapter, version } = lorikeet;
+  const below = `v1/adapters/${adapter}/versions/${version}/files`;
+  const items = [
+    ...files.map((id) => ({
+      text: 'Metrics (CSV)',
+      path: `v1/files/${id}/content`,
+      name: `${id}.csv`,
+    })),
+    ...(typeof version === 'number'
+      ? ['adapter_model.safetensors', 'adapter_config.json'].map((name) => ({
+          text: name,
+          path: `${below}/${name}`,
+          name,
+        }))
+      : []),
+  ];
+  return items.map(({ text, path, name }) =>
+    el(
+      'button.small',
+      {
+        'aria-label': `Download ${text}`,
+        onclick: () =>
+          downloadFile(path, name).catch((error) =>
+            setText(byId('results-help'), errorText(error)),
+          ),
+      },
+      text,
+    ),
+  );
 }

@@ -77,9 +77,9 @@ export class EventLog {
 
   /** The newest warning of each kind, newest first. */
   warnings() {
-    const warned = this.events().filter(({ level }) => level === 'warn');
+    const events = this.events().filter(({ level }) => level === 'warn');
     const newest = new Map(
-      warned.toReversed().map((event) => [String(event.data['code'] ?? event.message), event]),
+      events.toReversed().map((event) => [String(event.data['code'] ?? event.message), event]),
     );
     return [...newest.values()].reverse();
   }

@@ -20,6 +20,16 @@ export function jobName({ user_provided_suffix: suffix, id }) {
   return suffix ?? id;
 }
 
+/** A job's base model and hyperparameters, as the comparison and the job's page name them. @type {readonly (readonly [name: string, read: (job: Job) => unknown])[]} */
+export const SETTINGS = [
+  ['Base model', ({ model }) => model],
+  ['Epochs', ({ hyperparameters }) => hyperparameters.n_epochs],
+  ['Batch size', ({ hyperparameters }) => hyperparameters.batch_size],
+  ['Learning rate multiplier', ({ hyperparameters }) => hyperparameters.learning_rate_multiplier],
+  ['LoRA rank', ({ lorikeet }) => lorikeet['rank'] ?? 'default'],
+  ['Seed', ({ seed }) => seed],
+];
+
 /** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Readonly<Record<string, unknown>>} */
 export function evaluationOf({ lorikeet }) {
   return /** @type {Record<string, unknown> | undefined} */ (lorikeet['evaluation']) ?? {};
@@ -51,8 +61,8 @@ const SPEED_SPREAD = 0.15;
 
 /** In seconds. @param {Job} job @param {number} nowS @returns {[from: number, to: number] | undefined} */
 function remainingRange({ estimated_finish: finishS }, nowS) {
-  const left = (finishS ?? 0) - nowS;
-  return left > 0 ? [left * (1 - SPEED_SPREAD), left * (1 + SPEED_SPREAD)] : undefined;
+  const restS = (finishS ?? 0) - nowS;
+  return restS > 0 ? [restS * (1 - SPEED_SPREAD), restS * (1 + SPEED_SPREAD)] : undefined;
 }
 
 /** Returns the planned duration in seconds. @param {Job} job @returns {[from: number, to: number] | undefined} */

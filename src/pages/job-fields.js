@@ -174,8 +174,7 @@ export class NameField {
 
   #show() {
     setText(byId(`${this.#input.id}-help`), nameHelp(this.value));
-    if (this.isValid) this.#input.removeAttribute('aria-invalid');
-    else this.#input.setAttribute('aria-invalid', 'true');
+    this.#input.setAttribute('aria-invalid', String(!this.isValid));
   }
 }
 

@@ -10,7 +10,7 @@ import {
   runSeconds,
   statusWord,
 } from './job-facts.js';
-import { createTable } from './widgets.js';
+import { createTable, number } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
@@ -32,14 +32,12 @@ export class JobList {
   #showRows = createTable(byId('jobs'), {
     caption: 'Your fine-tuning jobs',
     columns: [
-      { name: 'Job' },
-      { name: 'Status' },
-      { name: 'Loss', isNumber: true },
-      { name: 'Accuracy', isNumber: true },
-      { name: 'Duration', isNumber: true },
-      { name: 'Base model' },
-      { name: 'Created' },
-      { name: 'Compare' },
+      'Job',
+      'Status',
+      ...['Loss', 'Accuracy', 'Duration'].map(number),
+      'Base model',
+      'Created',
+      'Compare',
     ],
   });
 
@@ -57,12 +55,12 @@ export class JobList {
   async refresh() {
     try {
       const page = await this.#page('');
-      const known = new Map(page.data.map((job) => [job.id, job]));
+      const newest = new Map(page.data.map((job) => [job.id, job]));
       const last = page.data.at(-1)?.id;
       const at = this.#jobs.findIndex(({ id }) => id === last);
       const older = at < 0 ? [] : this.#jobs.slice(at + 1);
       if (older.length === 0) this.#hasMore = page.has_more;
-      this.#jobs = [...known.values(), ...older];
+      this.#jobs = [...newest.values(), ...older];
       this.#show();
     } catch (error) {
       const isMissing = error instanceof ApiError && error.status === 404;

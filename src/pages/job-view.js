@@ -3,8 +3,7 @@ import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
 import { byId, el, fill, problemText, setText } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
-import { showCheckpoints } from './job-checkpoints.js';
-import { showGates, showResult, showSettings } from './job-details.js';
+import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
 import {
   formatted,
@@ -133,11 +132,11 @@ class JobView {
       ...this.#log.warnings().map(({ message }) => el('p.warning', message)),
     );
     const keptStep = job.lorikeet['kept_step'];
-    const kept = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
-    showResult(job, this.#log.last(), kept ?? this.#log.lastValidated());
+    const keptMetrics = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
+    showResult(job, this.#log.last(), keptMetrics ?? this.#log.lastValidated());
     this.#showCurves();
     this.#showEvents();
-    showCheckpoints(job, this.#checkpoints, kept);
+    showCheckpoints(job, this.#checkpoints, keptMetrics);
     showGates(job);
     void showSettings(job);
   }

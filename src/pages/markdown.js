@@ -129,7 +129,7 @@ function textNode(text) {
 
 /** @param {readonly Node[]} nodes */
 function fragment(nodes) {
-  const made = document.createDocumentFragment();
-  made.append(...nodes);
-  return made;
+  const parent = document.createDocumentFragment();
+  parent.append(...nodes);
+  return parent;
 }

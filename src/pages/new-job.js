@@ -138,17 +138,17 @@ export class NewJobForm {
   /** Returns what to show instead of a plan; undefined if the job can be planned. @returns {Node[] | undefined} */
   #obstacle() {
     const fields = [this.#training, this.#validation];
-    const failed = fields.find(({ chosen }) => chosen?.state === 'failed');
-    const uploading = fields.find(({ chosen }) => chosen?.state === 'uploading')?.chosen;
-    if (failed?.chosen) {
-      const { name, problem } = failed.chosen;
+    const failed = fields.find(({ entry }) => entry?.state === 'failed');
+    const uploading = fields.find(({ entry }) => entry?.state === 'uploading')?.entry;
+    if (failed?.entry) {
+      const { name, problem } = failed.entry;
       return this.#problem(`${name} was not uploaded: ${problem}`, () => failed.retry());
     }
     if (uploading) {
       const text = `Uploading ${uploading.name}, ${size(uploading.byteSize)} …`;
       return [el('p.empty.busy', text)];
     }
-    if (!this.#training.chosen) return this.#empty;
+    if (!this.#training.entry) return this.#empty;
     const fault = hyperparameterFault();
     return fault === undefined ? undefined : [el('p.problem', fault)];
   }
@@ -235,10 +235,10 @@ export class NewJobForm {
   /** @returns {Body} */
   #body() {
     const { lorikeet, ...rest } = readHyperparameters();
-    const validation = this.#validation.chosen;
+    const validation = this.#validation.entry;
     return {
       model: this.#model.value || 'base',
-      training_file: this.#training.chosen?.id,
+      training_file: this.#training.entry?.id,
       ...(validation && { validation_file: validation.id }),
       ...rest,
       lorikeet: { ...this.#carried, ...lorikeet },

@@ -1,8 +1,8 @@
 // The playground's sampling parameters. A request contains only those that the user set; empty fields show the model's
 // defaults as placeholders.
 
+import { readModel } from './api.js';
 import { byId, el, fill } from './dom.js';
-import { readModel } from './model-details.js';
 import { SAMPLING_FIELDS } from './sampling-fields.js';
 import {
   createStructuredFields,
@@ -125,10 +125,10 @@ export function writeParameters(typed) {
 
 /** Returns the parameters that are set, as the API takes them. The server checks them. @returns {Record<string, unknown>} */
 export function readParameters() {
-  const typed = typedParameters();
-  const { stop = '', logprobs } = typed;
+  const texts = typedParameters();
+  const { stop = '', logprobs } = texts;
   const numbers = PARAMETERS.flatMap(({ name }) =>
-    typed[name] ? [[name, Number(typed[name])]] : [],
+    texts[name] ? [[name, Number(texts[name])]] : [],
   );
   const stops = stop.split('\n').filter(Boolean);
   return {

@@ -113,17 +113,17 @@ function listen() {
  * @returns {boolean} whether models are chosen
  */
 function restore() {
-  const stored = loadChat();
+  const chat = loadChat();
   const isLink = location.search !== '' || location.hash.includes('=');
-  const address = isLink ? location.search + location.hash : (stored?.link ?? '');
+  const address = isLink ? location.search + location.hash : (chat?.link ?? '');
   const link = parseAddress(address, PARAMETER_NAMES);
   fields.models = link.models;
   system.value = link.system;
   writeParameters(link.parameters);
-  prompt.value = link.prompt || (stored?.draft ?? '');
-  const turns = stored?.turns.filter((turn) => !hasFailed(turn)) ?? [];
+  prompt.value = link.prompt || (chat?.draft ?? '');
+  const turns = chat?.turns.filter((turn) => !hasFailed(turn)) ?? [];
   list.show(turns);
-  const before = parseAddress(stored?.link ?? '', PARAMETER_NAMES).models;
+  const before = parseAddress(chat?.link ?? '', PARAMETER_NAMES).models;
   if (isLink && turns.length > 0 && link.models.join() !== before.join()) {
     list.clear('This link starts a new chat.');
   }
@@ -201,7 +201,7 @@ async function send(text, index = list.count) {
 
 /**
  * Generates answers of a turn.
- * @param {import('./turn-view.js').TurnView} view
+ * @param {import('./turn-list.js').TurnView} view
  * @param {readonly import('./answer-view.js').AnswerView[]} answers
  */
 async function run(view, answers) {
@@ -266,9 +266,9 @@ function toBody(before, request) {
 }
 
 function readSnippet() {
-  const typed = prompt.value.trim();
+  const draft = prompt.value.trim();
   const usable = list.turns.filter(({ answers }) => answers.some(isUsable));
-  const last = typed === '' ? usable.pop()?.prompt : typed;
+  const last = draft === '' ? usable.pop()?.prompt : draft;
   const model = /** @type {string} */ (fields.models[0]);
   const request = { column: 0, model, prompt: last ?? 'Hello!' };
   const url = new URL('v1', document.baseURI).href;

@@ -16,7 +16,7 @@ import {
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { keyHeaders } from './key.js';
 import { latencyBetween, ratePoints, ratesBetween, statusOfHealth } from './server-stats.js';
-import { createTable } from './widgets.js';
+import { createTable, number, tile } from './widgets.js';
 
 /** @typedef {import('./server-stats.js').MetricsStatus} MetricsStatus */
 /** @typedef {import('./server-stats.js').ServerStatus} ServerStatus */
@@ -53,22 +53,15 @@ const rateChart = new Chart(byId('rate'), {
 });
 const showTiers = createTable(byId('tiers'), {
   caption: 'Adapter cache by tier',
-  columns: [
-    { name: 'Tier' },
-    ...['Adapters', 'Size', 'Hits', 'Misses', 'Evictions', 'Failures'].map(number),
-  ],
+  columns: ['Tier', ...['Adapters', 'Size', 'Hits', 'Misses', 'Evictions', 'Failures'].map(number)],
 });
 const showBusiest = createTable(byId('busiest'), {
   caption: 'Traffic by model since the server started',
-  columns: [
-    { name: 'Model' },
-    { name: 'Tenant' },
-    ...['Requests', 'Prompt tokens', 'Generated tokens'].map(number),
-  ],
+  columns: ['Model', 'Tenant', ...['Requests', 'Prompt tokens', 'Generated tokens'].map(number)],
 });
 const showJobs = createTable(byId('jobs'), {
   caption: 'Your fine-tuning jobs',
-  columns: [{ name: 'Job' }, { name: 'Status' }, { name: 'Progress' }, { name: 'Created' }],
+  columns: ['Job', 'Status', 'Progress', 'Created'],
 });
 
 poll(POLL_MS, refresh);
@@ -121,10 +114,10 @@ function showAway(error) {
   setText(byId('state'), `Not reachable since ${timeOfDay(awaySinceMs / 1000)}`);
   byId('state').classList.add('bad');
   byId('figures').classList.toggle('stale', last !== undefined);
-  const known = last
+  const age = last
     ? ` The figures below are from ${timeOfDay(last.at)}${last.status.is_ready ? ', when it was ready' : ''}.`
     : '';
-  showProblemIn(byId('problem'), `${errorText(error)}${known} This page keeps trying.`);
+  showProblemIn(byId('problem'), `${errorText(error)}${age} This page keeps trying.`);
 }
 
 /** Asks for a key if the server needs one. @returns {Promise<ServerStatus>} */
@@ -189,12 +182,12 @@ function engineTiles(engine, admin) {
   const server = admin ? `; server ${size(admin.server.memory_bytes)}` : '';
   return [
     tile('Slots in use', `${running} of ${slots}`, slotCells(running, slots)),
-    tile('Queue', count(waiting), note('waiting requests')),
-    tile('Generation', rates ? compact(rates.generated) : '–', note('tokens per second')),
-    tile('Prefill', rates ? compact(rates.prompt) : '–', note('prompt tokens per second')),
-    tile('KV cache', percent(engine.kv_usage), note('in use')),
+    tile('Queue', count(waiting), 'waiting requests'),
+    tile('Generation', rates ? compact(rates.generated) : '–', 'tokens per second'),
+    tile('Prefill', rates ? compact(rates.prompt) : '–', 'prompt tokens per second'),
+    tile('KV cache', percent(engine.kv_usage), 'in use'),
     prefixTile(engine),
-    tile('Memory', size(engine.memory_bytes), note(`engine${server}`)),
+    tile('Memory', size(engine.memory_bytes), `engine${server}`),
   ];
 }
 
@@ -213,25 +206,15 @@ function latencyTiles(status) {
 function prefixTile(engine) {
   const { prefix_query_tokens: queried, prefix_hit_tokens: hits } = engine;
   if (engine.prefix_capacity_bytes === 0)
-    return tile('Prefix cache', 'off', note('--prefix-cache turns it on'));
+    return tile('Prefix cache', 'off', '--prefix-cache turns it on');
   const share = queried === 0 ? '–' : percent(hits / queried);
-  return tile('Prefix cache', share, note(`of prompt tokens; ${size(engine.prefix_bytes)} in use`));
+  return tile('Prefix cache', share, `of prompt tokens; ${size(engine.prefix_bytes)} in use`);
 }
 
 /** @param {string} name @param {{ median: number, p95: number } | undefined} times */
 function latencyTile(name, times) {
-  if (!times) return tile(name, '–', note('no requests in the last minute'));
-  return tile(name, duration(times.median), note(`median; p95 ${duration(times.p95)}`));
-}
-
-/** @param {string} name @param {string} value @param {HTMLElement} below */
-function tile(name, value, below) {
-  return el('div', el('dt', name), el('dd', value), below);
-}
-
-/** @param {string} text */
-function note(text) {
-  return el('dd.help', text);
+  if (!times) return tile(name, '–', 'no requests in the last minute');
+  return tile(name, duration(times.median), `median; p95 ${duration(times.p95)}`);
 }
 
 /** Shows a cell per slot, or a bar if there are many slots. @param {number} running @param {number} slots */
@@ -322,9 +305,4 @@ async function refreshJobs() {
     byId('jobs-section').hidden = true;
     return error instanceof ApiError && [401, 404].includes(error.status) ? 'done' : undefined;
   }
-}
-
-/** @param {string} name @returns {import('./widgets.js').Column} */
-function number(name) {
-  return { name, isNumber: true };
 }

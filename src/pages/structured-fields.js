@@ -85,8 +85,8 @@ export function writeStructure(typed) {
 
 /** Returns the fields as the API takes them, without those that are empty or not JSON. @returns {Record<string, unknown>} */
 export function readStructure() {
-  const read = EDITORS.map((editor) => [editor.name, editor.read(fieldOf(editor).value).value]);
-  const body = Object.fromEntries(read.filter(([, value]) => value !== undefined));
+  const values = EDITORS.map((editor) => [editor.name, editor.read(fieldOf(editor).value).value]);
+  const body = Object.fromEntries(values.filter(([, value]) => value !== undefined));
   const choice = choiceField().value;
   return { ...body, ...('tools' in body && choice !== '' && { [CHOICE]: choice }) };
 }

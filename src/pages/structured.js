@@ -58,16 +58,16 @@ export function isJsonFormat(format) {
 
 /** Adds the calls of a streamed event to those before. @param {readonly Call[]} calls @param {CallDeltas} deltas @returns {Call[]} */
 export function addCallDeltas(calls, deltas) {
-  const joined = [...calls];
+  const result = [...calls];
   for (const { index, id, function: part } of deltas) {
-    const { id: knownId = '', name = '', arguments: before = '' } = joined[index] ?? {};
-    joined[index] = {
+    const { id: knownId = '', name = '', arguments: before = '' } = result[index] ?? {};
+    result[index] = {
       id: id ?? knownId,
       name: part?.name ?? name,
       arguments: before + (part?.arguments ?? ''),
     };
   }
-  return joined;
+  return result;
 }
 
 /** Whether a call was not cut off. @param {Call} call */

@@ -1,6 +1,7 @@
 // The tokens of an answer, colored by probability. A selected token shows its alternatives.
 import { el, fill } from './dom.js';
 import { percent } from './format.js';
+import { moveByArrows } from './widgets.js';
 
 /** @typedef {import('./chat.js').TokenLogprob} TokenLogprob */
 
@@ -23,13 +24,7 @@ export function createTokenView(tokens) {
     ),
   );
   const row = el('div.tokens', { role: 'group', 'aria-label': 'Tokens' }, ...buttons);
-  row.addEventListener('keydown', (event) => {
-    const offset = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (offset === undefined) return;
-    const index = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    buttons[index + offset]?.focus();
-    event.preventDefault();
-  });
+  moveByArrows(row, buttons, (index) => buttons[index]?.focus());
 
   /** @param {number} index */
   function select(index) {

@@ -1,11 +1,10 @@
-// The turns on the page: adds and removes them, brings removed ones back, and scrolls with the newest answer while the
+// The turns on the page, each a prompt with its actions and the answers side by side: adds and removes them, brings removed ones back, and scrolls with the newest answer while the
 // user is at the end of the page. Sends nothing itself.
+import { AnswerView } from './answer-view.js';
 import { hasFailed } from './chat.js';
-import { byId, fill, setText } from './dom.js';
-import { TurnView } from './turn-view.js';
+import { byId, el, fill, setText } from './dom.js';
 
 /** @typedef {import('./chat.js').Turn} Turn */
-/** @typedef {import('./answer-view.js').AnswerView} AnswerView */
 
 /** The user is at the end if the distance is less than this, about a line of text. */
 const NEAR_PX = 32;
@@ -87,9 +86,9 @@ export class TurnList {
 
   /** Shows exactly these turns. Those that are on the page already keep their elements. @param {readonly Turn[]} turns */
   show(turns) {
-    const known = new Map(this.#views.map((view) => [view.turn, view]));
-    this.#views = turns.map((turn) => known.get(turn) ?? this.#createView(turn));
-    for (const view of known.values()) if (!this.#views.includes(view)) view.element.remove();
+    const viewByTurn = new Map(this.#views.map((view) => [view.turn, view]));
+    this.#views = turns.map((turn) => viewByTurn.get(turn) ?? this.#createView(turn));
+    for (const view of viewByTurn.values()) if (!this.#views.includes(view)) view.element.remove();
     for (const { element } of this.#views) if (!element.isConnected) this.#log.append(element);
     this.#options.onChange();
   }
@@ -171,4 +170,105 @@ function followEnd(log, button) {
   }).observe(log);
   button.addEventListener('click', scrollToEnd);
   return scrollToEnd;
+}
+
+/**
+ * @typedef {object} TurnActions
+ * @property {() => void} onRetry generates all answers again
+ * @property {(answer: AnswerView) => void} onRetryAnswer generates one answer again
+ * @property {(prompt: string) => void} onEdit replaces the prompt
+ * @property {() => void} onDelete
+ */
+
+/** A turn on the page. */
+export class TurnView {
+  #prompt = el('div.said-row');
+  #note = el('p.help.note', { hidden: true });
+  #actions;
+
+  /** @param {Turn} turn @param {TurnActions & { isPlain: boolean }} options */
+  constructor(turn, { isPlain, ...actions }) {
+    this.turn = turn;
+    this.#actions = actions;
+    this.answers = turn.answers.map((answer) => {
+      /** @type {AnswerView} */
+      const view = new AnswerView(answer, { isPlain, onRetry: () => actions.onRetryAnswer(view) });
+      return view;
+    });
+    this.element = el(
+      'section.turn',
+      { 'aria-label': 'Turn' },
+      this.#prompt,
+      el('div.answers', ...this.answers.map(({ element }) => element)),
+      this.#note,
+    );
+    this.#showPrompt();
+    this.showOutcome();
+  }
+
+  /** Marks the turn if no model answered it. */
+  showOutcome() {
+    const isFailed = hasFailed(this.turn);
+    this.element.classList.toggle('failed', isFailed);
+    this.#note.hidden = !isFailed;
+    fill(this.#note, 'This turn is not part of the chat: later prompts do not see it.');
+  }
+
+  #showPrompt() {
+    const { onRetry, onDelete } = this.#actions;
+    fill(
+      this.#prompt,
+      el('p.said', this.turn.prompt),
+      el(
+        'div.turn-actions',
+        button('Edit', () => this.#edit()),
+        button('Retry', onRetry),
+        button('Delete', onDelete),
+      ),
+    );
+  }
+
+  /** Turns the prompt into a text field. */
+  #edit() {
+    const field = el('textarea', {
+      value: this.turn.prompt,
+      rows: 2,
+      'aria-label': 'Edit the prompt',
+    });
+    const cancel = () => {
+      this.#showPrompt();
+      this.#prompt.querySelector('button')?.focus();
+    };
+    const save = () => {
+      const prompt = field.value.trim();
+      if (prompt === '') cancel();
+      else this.#actions.onEdit(prompt);
+    };
+    field.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') cancel();
+      else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) save();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    fill(
+      this.#prompt,
+      el(
+        'div.edit',
+        field,
+        el(
+          'div.row.end',
+          button('Cancel', cancel),
+          el('button.primary.small', { onclick: save }, 'Send'),
+        ),
+      ),
+    );
+    field.focus();
+    field.setSelectionRange(field.value.length, field.value.length);
+  }
+}
+
+/** @param {string} label @param {() => void} onclick */
+function button(label, onclick) {
+  return el('button.quiet.small', { onclick }, label);
 }

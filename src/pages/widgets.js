@@ -3,7 +3,7 @@ import { request } from './api.js';
 import { byId, el, fill, setText } from './dom.js';
 
 /** @typedef {import('./dom.js').Child} Child */
-/** @typedef {{ name: Child, isNumber?: boolean }} Column */
+/** A column's heading. @typedef {Child | { number: string }} Column */
 
 const FEEDBACK_MS = 2_000;
 
@@ -15,9 +15,10 @@ const FEEDBACK_MS = 2_000;
  */
 export function createTable(parent, { caption, columns }) {
   const body = el('tbody');
-  const classOf = (/** @type {Column | undefined} */ column) => (column?.isNumber ? 'number' : '');
-  const heads = columns.map((column) =>
-    el('th', { scope: 'col', className: classOf(column) }, column.name),
+  const numbers = columns.map((column) => isNumber(column));
+  const classOf = (/** @type {number} */ i) => (numbers[i] ? 'number' : '');
+  const heads = columns.map((column, i) =>
+    el('th', { scope: 'col', className: classOf(i) }, isNumber(column) ? column.number : column),
   );
   const table = el('table', el('caption.hidden', caption), el('thead', el('tr', ...heads)), body);
   // Wide tables scroll. They take the focus, because only a focused element can be scrolled with keys.
@@ -28,7 +29,7 @@ export function createTable(parent, { caption, columns }) {
       el(
         'tr',
         ...cells.map((cell, i) => {
-          const className = classOf(columns[i]);
+          const className = classOf(i);
           return i === 0
             ? el('th', { scope: 'row', className }, cell)
             : el('td', { className }, cell);
@@ -37,6 +38,47 @@ export function createTable(parent, { caption, columns }) {
     );
     fill(body, ...elements);
   };
+}
+
+/** Makes a heading of a column of numbers. @param {string} name @returns {{ number: string }} */
+export function number(name) {
+  return { number: name };
+}
+
+/** @param {Column} column @returns {column is { number: string }} */
+function isNumber(column) {
+  return typeof column === 'object' && column !== null && 'number' in column;
+}
+
+/** Creates a figure with its name, for a `dl.tiles`. @param {string} name @param {string} value @param {string | HTMLElement} below */
+export function tile(name, value, below) {
+  return el(
+    'div',
+    el('dt', name),
+    el('dd', value),
+    typeof below === 'string' ? el('dd.help', below) : below,
+  );
+}
+
+/** Creates a link that opens a model in the playground. @param {string} selector @param {{ model: string, beside?: string }} query */
+export function tryLink(selector, { model, ...query }) {
+  const href = `./?${new URLSearchParams({ model, ...query })}`;
+  return el(selector, { href, 'aria-label': `Try it: ${model}` }, 'Try it');
+}
+
+/**
+ * Lets arrow keys move between buttons, of which one is in the tab order.
+ * @param {HTMLElement} list
+ * @param {readonly HTMLElement[]} buttons
+ * @param {(index: number) => void} onMove called with the index next to the focused button's, which may be outside
+ */
+export function moveByArrows(list, buttons, onMove) {
+  list.addEventListener('keydown', (event) => {
+    const offset = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (offset === undefined) return;
+    onMove(buttons.indexOf(/** @type {HTMLElement} */ (document.activeElement)) + offset);
+    event.preventDefault();
+  });
 }
 
 /**
@@ -49,9 +91,17 @@ export function actionButton(label, target, onclick) {
   return el('button.small', { onclick, 'aria-label': `${label}${target}` }, label);
 }
 
-/** Creates an action button for something that cannot be undone. @param {Parameters<typeof actionButton>} args */
-export function dangerButton(...args) {
-  const button = actionButton(...args);
+/**
+ * Creates an action button for something that cannot be undone.
+ * @param {string} label
+ * @param {string} target
+ * @param {() => void} act
+ * @param {Question} [question] asked first
+ */
+export function dangerButton(label, target, act, question) {
+  const button = actionButton(label, target, async () => {
+    if (!question || (await confirmAction(question))) act();
+  });
   button.classList.add('danger');
   return button;
 }
@@ -156,12 +206,14 @@ export function saveBlob(blob, name) {
   URL.revokeObjectURL(link.href);
 }
 
+/** @typedef {{ title: string, text: string, action: string }} Question */
+
 /**
  * Asks the user to confirm an action that cannot be undone. The page has the dialog `confirm-dialog`.
- * @param {{ title: string, text: string, action: string }} question
+ * @param {Question} question
  * @returns {Promise<boolean>}
  */
-export function confirmAction({ title, text, action }) {
+function confirmAction({ title, text, action }) {
   const dialog = byId('confirm-dialog', HTMLDialogElement);
   setText(byId('confirm-title'), title);
   setText(byId('confirm-text'), text);

@@ -49,26 +49,33 @@ export class AdapterNames {
   }
 }
 
-/** Sets the engine's metrics. A busy engine keeps its last figures; a restarting one has no load. */
-export class EngineMetrics {
-  readonly #metrics: Metrics;
-  readonly #facts: ServedFacts;
-  readonly #names: AdapterNames;
-  #loras = { max_lora: '', running_lora_adapters: '', waiting_lora_adapters: '' };
-  #changedS: number;
-
-  constructor(metrics: Metrics, facts: ServedFacts, names: AdapterNames, nowS: number) {
-    this.#metrics = metrics;
-    this.#facts = facts;
-    this.#names = names;
-    this.#changedS = nowS;
-  }
-
-  set({ isReady, figures }: EngineReading, nowS: number): void {
-    const metrics = this.#metrics;
+/**
+ * Returns a function that sets the engine's metrics. A busy engine keeps its last figures; a restarting one has no load.
+ * @param nowS returns Unix seconds
+ */
+export function createEngineMetrics(
+  metrics: Metrics,
+  { id, maxSeqLength }: ServedFacts,
+  names: AdapterNames,
+  nowS: () => number,
+): (reading: EngineReading) => void {
+  const model = { model_name: id };
+  let loras = { max_lora: '', running_lora_adapters: '', waiting_lora_adapters: '' };
+  let changedS = nowS();
+  /** There is a single series, because routers only read the latest. Its value is the time of the last change. */
+  const setLoras = (figures: EngineStats) => {
+    const before = JSON.stringify(loras);
+    loras = {
+      max_lora: String(figures.maxActiveAdapters),
+      running_lora_adapters: names.of(figures.attachedAdapters),
+      waiting_lora_adapters: names.of(figures.waitingAdapters),
+    };
+    if (JSON.stringify(loras) !== before) changedS = nowS();
+    metrics.setOnly('loraRequests', loras, changedS);
+  };
+  return ({ isReady, figures }) => {
     metrics.set('engineReady', {}, isReady ? 1 : 0);
     const load = isReady ? figures : NO_LOAD;
-    const model = { model_name: this.#facts.id };
     if (load) {
       metrics.set('requestsRunning', model, load.running);
       metrics.set('requestsWaiting', model, load.waiting);
@@ -91,31 +98,14 @@ export class EngineMetrics {
     metrics.set('engineMemory', {}, figures.residentMemoryBytes);
     metrics.set('cacheAdapters', { tier: 'slot' }, figures.attachedAdapters.length);
     setTier(metrics, 'ram', figures.adapterCache);
-    metrics.setOnly('cacheConfig', this.#cacheConfig(figures), 1);
-    this.#setLoras(figures, nowS);
-  }
-
-  #cacheConfig({ slotCount }: EngineStats) {
-    const { id, maxSeqLength } = this.#facts;
-    return {
-      model_name: id,
+    const cache = {
       block_size: String(maxSeqLength),
-      num_gpu_blocks: String(slotCount),
+      num_gpu_blocks: String(figures.slotCount),
       cache_dtype: 'auto',
     };
-  }
-
-  /** There is a single series, because routers only read the latest. Its value is the time of the last change. */
-  #setLoras(figures: EngineStats, nowS: number): void {
-    const loras = {
-      max_lora: String(figures.maxActiveAdapters),
-      running_lora_adapters: this.#names.of(figures.attachedAdapters),
-      waiting_lora_adapters: this.#names.of(figures.waitingAdapters),
-    };
-    if (JSON.stringify(loras) !== JSON.stringify(this.#loras)) this.#changedS = nowS;
-    this.#loras = loras;
-    this.#metrics.setOnly('loraRequests', loras, this.#changedS);
-  }
+    metrics.setOnly('cacheConfig', { ...model, ...cache }, 1);
+    setLoras(figures);
+  };
 }
 
 /** Sets the metrics of the disk tier. */

@@ -55,11 +55,11 @@ function histograms<const Labels extends readonly string[], Id extends string>(
 }
 
 function describe<Id extends string, Shared>(rows: Rows<Id>, shared: Shared) {
-  const described = Object.entries<string>(rows).map(([id, row]) => {
+  const entries = Object.entries<string>(rows).map(([id, row]) => {
     const end = row.indexOf(' ');
     return [id, { ...shared, name: row.slice(0, end), help: row.slice(end + 1) }];
   });
-  return Object.fromEntries(described) as Record<Id, Shared & { name: string; help: string }>;
+  return Object.fromEntries(entries) as Record<Id, Shared & { name: string; help: string }>;
 }
 
 const LATENCY_S = [

@@ -109,9 +109,9 @@ export class Metrics {
 
   #matches(id: InstrumentId, labels: Partial<Labels>): [key: string, series: Series][] {
     const names: readonly string[] = INSTRUMENTS[id].labels;
-    const wanted = Object.entries(labels).map(([name, value]) => [names.indexOf(name), value]);
+    const positions = Object.entries(labels).map(([name, value]) => [names.indexOf(name), value]);
     return [...this.#families.get(id)!].filter(([, { labelValues }]) =>
-      wanted.every(([place, value]) => labelValues[place as number] === value),
+      positions.every(([place, value]) => labelValues[place as number] === value),
     );
   }
 

@@ -2,17 +2,9 @@
 
 import { ServeError } from '../common/errors.ts';
 import type { GenerationEvent } from '../http/answer/generation.ts';
-import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
+import { GEN_AI, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
-import type { AdapterUse, RequestTrace, SequenceTimes } from './request-trace.ts';
-
-/** The facts about a generation that its metrics need. */
-interface RequestFacts {
-  readonly operation: GenAiOperation;
-  readonly tenant: string;
-  /** The tokens of each prompt, counted once for all its sequences. */
-  readonly promptTokens: number;
-}
+import type { AdapterUse, RequestTrace, SequenceTimes, TracedRequest } from './request-trace.ts';
 
 /** The labels of a generation. */
 interface RequestLabels {
@@ -30,7 +22,7 @@ type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } 
 /** The dependencies of an observer. */
 interface RequestObserverOptions {
   readonly metrics: Metrics;
-  readonly facts: RequestFacts;
+  readonly facts: Pick<TracedRequest, 'operation' | 'tenant' | 'promptTokens'>;
   readonly modelName: string;
   /** Called once, at the end, because the set of shown names may have changed since the start. */
   toLabels(): RequestLabels;
@@ -143,8 +135,8 @@ export class RequestObserver {
   /** Every sequence has finished. */
   completed(): void {
     const { metrics, facts, startMs, now } = this.#options;
-    const shown = this.#options.toLabels();
-    const labels = this.#genAi(shown);
+    const shownLabels = this.#options.toLabels();
+    const labels = this.#genAi(shownLabels);
     const endMs = now();
     const tokens = this.#tokens;
     if (this.#firstTokenMs !== undefined) {
@@ -157,7 +149,7 @@ export class RequestObserver {
     const type = GEN_AI.tokenType;
     metrics.observe('genAiTokens', { ...labels, [type]: 'input' }, facts.promptTokens);
     metrics.observe('genAiTokens', { ...labels, [type]: 'output' }, tokens);
-    this.#end('ok', endMs, shown);
+    this.#end('ok', endMs, shownLabels);
   }
 
   /** The generation ended with an error. */
@@ -175,12 +167,16 @@ export class RequestObserver {
     this.#end('aborted', this.#options.now());
   }
 
-  #end(outcome: string, endMs: number, shown = this.#options.toLabels()): void {
+  #end(outcome: string, endMs: number, shownLabels = this.#options.toLabels()): void {
     const { metrics, facts, trace, startMs } = this.#options;
     for (const [index, times] of this.#live) this.#close(index, times, endMs);
     const error = { [GEN_AI.errorType]: outcome === 'ok' ? '' : outcome };
-    metrics.observe('genAiDuration', { ...this.#genAi(shown), ...error }, (endMs - startMs) / 1000);
-    const { tenant, adapter } = shown;
+    metrics.observe(
+      'genAiDuration',
+      { ...this.#genAi(shownLabels), ...error },
+      (endMs - startMs) / 1000,
+    );
+    const { tenant, adapter } = shownLabels;
     metrics.add('tenantRequests', { tenant, outcome });
     metrics.add('tenantTokens', { tenant, type: 'input' }, facts.promptTokens);
     metrics.add('tenantTokens', { tenant, type: 'output' }, this.#tokens);

@@ -84,13 +84,12 @@ export class RequestTrace {
 
   /** Sets the attributes that are known only at the end. */
   end({ outcome, outputTokens, finishReasons, firstTokenMs }: RequestEnd): void {
-    const firstChunkS =
-      firstTokenMs === undefined ? undefined : (firstTokenMs - this.#startMs) / 1000;
     this.#span.setAttributes({
       [GEN_AI.inputTokens]: this.#request.promptTokens,
       [GEN_AI.outputTokens]: outputTokens,
-      ...(finishReasons.length > 0 ? { [GEN_AI.finishReasons]: finishReasons } : {}),
-      ...(firstChunkS !== undefined ? { [GEN_AI.timeToFirstChunk]: firstChunkS } : {}),
+      [GEN_AI.finishReasons]: finishReasons.length > 0 ? finishReasons : undefined,
+      [GEN_AI.timeToFirstChunk]:
+        firstTokenMs === undefined ? undefined : (firstTokenMs - this.#startMs) / 1000,
     });
     if (outcome !== 'ok') this.#span.setFailed(outcome);
   }
@@ -98,31 +97,19 @@ export class RequestTrace {
 
 /** Returns the phases. Each ends when the next one starts, and the last ends with the sequence. */
 function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): ChildSpan[] {
-  const { submittedMs, acceptedMs, admittedMs, firstTokenMs, tokens } = times;
-  const adapter = {
-    name: 'adapter',
-    startMs: submittedMs,
-    attributes: adapterUseAttributes(times),
+  const { submittedMs, acceptedMs, admittedMs, firstTokenMs, tokens, adapterUse } = times;
+  const ofAdapter = {
+    'lorikeet.adapter.tier': adapterUse?.tier,
+    'lorikeet.adapter.load_ms': adapterUse?.loadMs,
   };
-  const decode = {
-    name: 'decode',
-    startMs: firstTokenMs,
-    attributes: { [GEN_AI.outputTokens]: tokens },
-  };
-  const reached = [
-    ...(hasAdapter ? [adapter] : []),
+  const ofDecode = { [GEN_AI.outputTokens]: tokens };
+  const starts = [
+    ...(hasAdapter ? [{ name: 'adapter', startMs: submittedMs, attributes: ofAdapter }] : []),
     { name: 'queue', startMs: hasAdapter ? acceptedMs : submittedMs },
     { name: 'prefill', startMs: admittedMs },
-    decode,
+    { name: 'decode', startMs: firstTokenMs, attributes: ofDecode },
   ].flatMap(({ startMs, ...rest }) => (startMs === undefined ? [] : [{ ...rest, startMs }]));
-  return reached.map((phase, i) => ({ ...phase, endMs: reached[i + 1]?.startMs ?? endMs }));
-}
-
-function adapterUseAttributes({ adapterUse }: SequenceTimes): SpanAttributes {
-  return {
-    ...(adapterUse?.tier !== undefined ? { 'lorikeet.adapter.tier': adapterUse.tier } : {}),
-    ...(adapterUse?.loadMs !== undefined ? { 'lorikeet.adapter.load_ms': adapterUse.loadMs } : {}),
-  };
+  return starts.map((phase, i) => ({ ...phase, endMs: starts[i + 1]?.startMs ?? endMs }));
 }
 
 function requestAttributes(request: TracedRequest): SpanAttributes {
@@ -133,28 +120,19 @@ function requestAttributes(request: TracedRequest): SpanAttributes {
     [GEN_AI.requestModel]: request.requestModel,
     [GEN_AI.responseModel]: request.responseModel,
     [GEN_AI.responseId]: request.responseId,
-    ...(sampling ? generationAttributes(request, sampling) : {}),
     'lorikeet.tenant': request.tenant,
-    ...(request.adapterDigest !== undefined
-      ? { 'lorikeet.adapter.digest': request.adapterDigest }
-      : {}),
-  };
-}
-
-function generationAttributes(
-  request: TracedRequest,
-  sampling: NonNullable<TracedRequest['sampling']>,
-): SpanAttributes {
-  return {
-    [GEN_AI.outputType]: 'text',
-    [GEN_AI.stream]: request.isStream,
-    [GEN_AI.choiceCount]: request.choiceCount,
-    [GEN_AI.maxTokens]: sampling.maxTokens,
-    [GEN_AI.temperature]: sampling.temperature,
-    [GEN_AI.topP]: sampling.topP,
-    [GEN_AI.topK]: sampling.topK,
-    [GEN_AI.frequencyPenalty]: sampling.frequencyPenalty,
-    [GEN_AI.presencePenalty]: sampling.presencePenalty,
-    ...(sampling.seed !== undefined ? { [GEN_AI.seed]: sampling.seed } : {}),
+    'lorikeet.adapter.digest': request.adapterDigest,
+    ...(sampling && {
+      [GEN_AI.outputType]: 'text',
+      [GEN_AI.stream]: request.isStream,
+      [GEN_AI.choiceCount]: request.choiceCount,
+      [GEN_AI.maxTokens]: sampling.maxTokens,
+      [GEN_AI.temperature]: sampling.temperature,
+      [GEN_AI.topP]: sampling.topP,
+      [GEN_AI.topK]: sampling.topK,
+      [GEN_AI.frequencyPenalty]: sampling.frequencyPenalty,
+      [GEN_AI.presencePenalty]: sampling.presencePenalty,
+      [GEN_AI.seed]: sampling.seed,
+    }),
   };
 }

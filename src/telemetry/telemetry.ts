@@ -6,7 +6,7 @@ import { VERSION } from '../common/version.ts';
 import type { DiskTierStats, EngineInfo } from '../contracts/engine.ts';
 import {
   AdapterNames,
-  EngineMetrics,
+  createEngineMetrics,
   type EngineReading,
   setDisk,
   watchProcess,
@@ -17,7 +17,7 @@ import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
-import { Exchange, type SpanAttributes, type TraceSpan, type Tracing } from './tracing.ts';
+import type { SpanAttributes, TraceSpan, Tracing } from './tracing.ts';
 
 /** The most tenants, and the most adapters, to show by name. Each has about 150 series. */
 const MAX_SHOWN = 32;
@@ -58,6 +58,39 @@ interface ArrivedRequest {
   readonly name: string;
   readonly attributes: SpanAttributes;
   header(name: string): string | undefined;
+}
+
+/**
+ * One HTTP request, from its arrival to the end of its response. A stream continues after its handler has returned, so
+ * everything that still works on it holds the exchange.
+ */
+export class Exchange {
+  /** The arrival of the request, in monotonic milliseconds. */
+  readonly startMs: number;
+  readonly span: TraceSpan | undefined;
+  #holders = 0;
+  #isNamed = false;
+
+  constructor(startMs: number, span: TraceSpan | undefined) {
+    this.startMs = startMs;
+    this.span = span;
+  }
+
+  /** Names the span. The first name stays, because the route's handler is more specific than the middleware. */
+  nameSpan(name: string): void {
+    if (!this.#isNamed) this.span?.setName(name);
+    this.#isNamed = true;
+  }
+
+  /** Keeps the span open until `release`. */
+  hold(): void {
+    this.#holders++;
+  }
+
+  /** Ends the span if nobody else holds it. */
+  release(): void {
+    if (--this.#holders === 0) this.span?.end();
+  }
 }
 
 /** Counts and traces what this server does. */
@@ -133,8 +166,8 @@ export class Telemetry {
   /** Calls `read` for the engine's figures when metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
-    const engine = new EngineMetrics(this.metrics, this.#options, this.#names, nowS());
-    this.metrics.onCollect(async () => engine.set(await read(), nowS()));
+    const set = createEngineMetrics(this.metrics, this.#options, this.#names, nowS);
+    this.metrics.onCollect(async () => set(await read()));
   }
 
   /** Sets the durations of the startup phases in both processes, and how the engine computes. */
@@ -167,8 +200,10 @@ export class Telemetry {
     if (!adapter) return { ...labels, adapter: undefined, requestModel: this.#options.id };
     const { owner, name } = adapter;
     const isShown = this.#adapters.use(`${owner}${SEPARATOR}${name}`) !== OTHER;
-    const shown = isShown ? { tenant: owner, adapter: name } : { tenant: OTHER, adapter: OTHER };
-    return { ...labels, adapter: shown, requestModel: shown.adapter };
+    const adapterLabels = isShown
+      ? { tenant: owner, adapter: name }
+      : { tenant: OTHER, adapter: OTHER };
+    return { ...labels, adapter: adapterLabels, requestModel: adapterLabels.adapter };
   }
 
   #dropAdapter(key: string): void {

@@ -1,9 +1,9 @@
 // The interface to a tracing library: spans of requests, and the current span. `otel/` implements it, and is loaded only if
 // traces are collected.
 
-/** Values by attribute name, as OpenTelemetry allows them. */
+/** Values by attribute name, as OpenTelemetry allows them. Undefined values are left out. */
 export type SpanAttributes = Readonly<
-  Record<string, string | number | boolean | readonly string[]>
+  Record<string, string | number | boolean | readonly string[] | undefined>
 >;
 
 /** A span with attributes `http.*`, `gen_ai.*` and `lorikeet.*`, never with text of a prompt or completion. */
@@ -44,37 +44,4 @@ export interface Tracing {
   logFields(): { trace_id: string; span_id: string } | undefined;
   /** Sends all unsent spans. */
   shutdown(): Promise<void>;
-}
-
-/**
- * One HTTP request, from its arrival to the end of its response. A stream continues after its handler has returned, so
- * everything that still works on it holds the exchange.
- */
-export class Exchange {
-  /** The arrival of the request, in monotonic milliseconds. */
-  readonly startMs: number;
-  readonly span: TraceSpan | undefined;
-  #holders = 0;
-  #isNamed = false;
-
-  constructor(startMs: number, span: TraceSpan | undefined) {
-    this.startMs = startMs;
-    this.span = span;
-  }
-
-  /** Names the span. The first name stays, because the route's handler is more specific than the middleware. */
-  nameSpan(name: string): void {
-    if (!this.#isNamed) this.span?.setName(name);
-    this.#isNamed = true;
-  }
-
-  /** Keeps the span open until `release`. */
-  hold(): void {
-    this.#holders++;
-  }
-
-  /** Ends the span if nobody else holds it. */
-  release(): void {
-    if (--this.#holders === 0) this.span?.end();
-  }
 }

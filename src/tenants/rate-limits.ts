@@ -69,39 +69,39 @@ export class RateLimits {
     const headers: Record<string, string> = {};
     for (const [what, limit, sum, reservedOfIt] of rows) {
       if (limit === undefined) continue;
-      const used = sum.total(nowMs);
+      const usage = sum.total(nowMs);
       headers[`x-ratelimit-limit-${what}`] = String(limit);
       // The limit may have been lowered meanwhile.
-      headers[`x-ratelimit-remaining-${what}`] = String(Math.max(0, limit - used - reservedOfIt));
-      headers[`x-ratelimit-reset-${what}`] = duration(sum.msUntilLess(used + reservedOfIt, nowMs));
+      headers[`x-ratelimit-remaining-${what}`] = String(Math.max(0, limit - usage - reservedOfIt));
+      headers[`x-ratelimit-reset-${what}`] = duration(sum.msUntilLess(usage + reservedOfIt, nowMs));
     }
     return headers;
   }
 
   #createReservation(tenant: Tenant, account: Account): Reservation {
-    let used = 0;
-    let unused = 0;
+    let usage = 0;
+    let remainder = 0;
     let hasEnded = false;
     const release = (tokens: number) => {
-      unused -= tokens;
+      remainder -= tokens;
       account.reserved -= tokens;
     };
     const use = (usedTokens: number) => {
-      if (hasEnded || usedTokens <= used) return;
-      account.tokens.add(usedTokens - used, this.#nowMs());
-      release(Math.min(unused, usedTokens - used));
-      used = usedTokens;
+      if (hasEnded || usedTokens <= usage) return;
+      account.tokens.add(usedTokens - usage, this.#nowMs());
+      release(Math.min(remainder, usedTokens - usage));
+      usage = usedTokens;
     };
     return {
       reserve: (tokens, limitField = 'max_tokens') => {
         this.#reserve(tenant, tokens, limitField);
-        unused += tokens;
+        remainder += tokens;
       },
       use,
       end: (usedTokens = 0) => {
         if (hasEnded) return;
         use(usedTokens);
-        release(unused);
+        release(remainder);
         account.running--;
         hasEnded = true;
       },
@@ -194,11 +194,11 @@ class WindowSum {
    * until an amount added now has left it.
    */
   msUntilLess(amount: number, nowMs: number): number {
-    let left = amount;
-    if (left <= 0) return 0;
+    let rest = amount;
+    if (rest <= 0) return 0;
     for (const entry of this.#entries) {
-      left -= entry.amount;
-      if (left <= 0) return Math.max(0, entry.lastMs + WINDOW_MS - nowMs);
+      rest -= entry.amount;
+      if (rest <= 0) return Math.max(0, entry.lastMs + WINDOW_MS - nowMs);
     }
     return WINDOW_MS;
   }

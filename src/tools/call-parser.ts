@@ -11,13 +11,6 @@ export type AnswerPart =
   | { readonly type: 'call'; readonly index: number; readonly id: string; readonly name: string }
   | { readonly type: 'arguments'; readonly index: number; readonly text: string };
 
-/** Parses one completion. */
-export interface CallParser {
-  push(text: string): AnswerPart[];
-  /** Returns the text that was held back. The arguments of a truncated call stay incomplete. */
-  end(): AnswerPart[];
-}
-
 /** The calls to expect. */
 interface CallParserOptions {
   /** The functions that can be called. A call of any other function is content. */
@@ -26,11 +19,6 @@ interface CallParserOptions {
   readonly maxCalls: number;
   /** Returns a new call id. */
   createId(): string;
-}
-
-/** Creates a parser. White space before and between calls is dropped. */
-export function createCallParser(format: ToolFormat, options: CallParserOptions): CallParser {
-  return new Parser(format, options);
 }
 
 /** Parses a whole completion. */
@@ -55,7 +43,8 @@ function withArguments(call: ToolCall, text: string): ToolCall {
 /** The white space and punctuation that may separate two calls. */
 const BETWEEN = /[\s,;[\]]/u;
 
-class Parser implements CallParser {
+/** Parses one completion. White space before and between calls is dropped. */
+export class CallParser {
   readonly #format: ToolFormat;
   readonly #options: CallParserOptions;
   #parts: AnswerPart[] = [];
@@ -76,6 +65,7 @@ class Parser implements CallParser {
     this.#mode = format.startsBare ? 'start' : 'text';
   }
 
+  /** Reads more of the completion, and returns the parts that are complete. */
   push(text: string): AnswerPart[] {
     let rest = this.#held + text;
     this.#held = '';
@@ -88,6 +78,7 @@ class Parser implements CallParser {
     return this.#take();
   }
 
+  /** Returns the text that was held back. The arguments of a truncated call stay incomplete. */
   end(): AnswerPart[] {
     const isWhole = this.#scanner ? this.#scanner.isOpen : this.#hasCallInBlock;
     const rest = this.#mode === 'ended' || isWhole ? '' : this.#tried + this.#held;

@@ -113,10 +113,10 @@ export class CallScanner {
     this.#step = 'next';
     if (this.#key === 'name') return this.#endName();
     if (!ARGUMENT_KEYS.has(this.#key) || this.#text === '') return true;
-    const given = toArguments(this.#text);
-    if (given === undefined) return false;
-    if (this.#name === undefined) this.#early = given;
-    else this.#emit(given);
+    const text = toArguments(this.#text);
+    if (text === undefined) return false;
+    if (this.#name === undefined) this.#early = text;
+    else this.#emit(text);
     return true;
   }
 

@@ -5,7 +5,7 @@ import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { constrainCalls } from './call-constraint.ts';
-import { type CallParser, createCallParser } from './call-parser.ts';
+import { CallParser } from './call-parser.ts';
 import type { ToolFormat } from './formats.ts';
 
 /** The tools that a completion may or must call. */
@@ -76,7 +76,7 @@ export function planTools(
     shown: tools,
     callable,
     constraint: constrainCalls(format, callable, { mode, isSingle, text, tagIds }),
-    createParser: () => createCallParser(format, { names, maxCalls, createId: createCallId }),
+    createParser: () => new CallParser(format, { names, maxCalls, createId: createCallId }),
   };
 }
 

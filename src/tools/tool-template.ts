@@ -6,7 +6,7 @@ import type { FunctionTool } from '../contracts/tools.ts';
 import { type ChatTemplate, createChatTemplate } from '../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../tokenizer/template-values.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { createCallParser, parseAnswer } from './call-parser.ts';
+import { CallParser, parseAnswer } from './call-parser.ts';
 import { spaceJson, TOOL_FORMATS, type ToolFormat, toolFormat, writeCalls } from './formats.ts';
 
 /** A chat template that shows tools, calls and their results. */
@@ -29,10 +29,10 @@ export function createToolTemplate(
 ): ToolTemplate | undefined {
   const template = createChatTemplate(tokenizer);
   if (!template) return undefined;
-  let known: Dialect | undefined; // most servers never see a tool
+  let cachedDialect: Dialect | undefined; // most servers never see a tool
   const dialect = () => {
-    known ??= findDialect(template, forced);
-    return known;
+    cachedDialect ??= findDialect(template, forced);
+    return cachedDialect;
   };
   const show = (messages: readonly ChatMessage[], tools: readonly FunctionTool[] = []): Shown => {
     if (tools.length === 0 && !messages.some(isAboutTools)) return { messages };
@@ -49,15 +49,15 @@ export function createToolTemplate(
     },
     extended: (other) => createToolTemplate(other, forced)!,
     render(messages, options) {
-      const shown = show(messages, options.tools);
-      return template.render(shown.messages, { ...options, tools: shown.tools });
+      const view = show(messages, options.tools);
+      return template.render(view.messages, { ...options, tools: view.tools });
     },
     renderWithSpans(messages, { tools } = {}) {
-      const shown = show(messages, tools);
-      const { spans, ...rendered } = template.renderWithSpans(shown.messages, {
-        tools: shown.tools,
+      const view = show(messages, tools);
+      const { spans, ...rendered } = template.renderWithSpans(view.messages, {
+        tools: view.tools,
       });
-      const sourceOf = (index: number) => shown.sources?.[index] ?? index;
+      const sourceOf = (index: number) => view.sources?.[index] ?? index;
       return {
         ...rendered,
         spans: spans.map((span) => ({ ...span, messageIndex: sourceOf(span.messageIndex) })),
@@ -102,32 +102,32 @@ const PROBE = {
 
 /** Whether the template shows tools, results, and calls in this format. */
 function shows(template: ChatTemplate, format: ToolFormat): boolean {
-  const asked: ChatMessage[] = [{ role: 'user', content: 'Probe.' }];
-  const called: ChatMessage[] = [
-    ...asked,
+  const question: ChatMessage[] = [{ role: 'user', content: 'Probe.' }];
+  const withCall: ChatMessage[] = [
+    ...question,
     { role: 'assistant', content: '', toolCalls: [PROBE.call] },
   ];
-  const answered: ChatMessage[] = [
-    ...called,
+  const withResult: ChatMessage[] = [
+    ...withCall,
     { role: 'tool', content: PROBE.result, toolCallId: PROBE.call.id, name: PROBE.call.name },
   ];
   const tools = [PROBE.tool];
   const render = (messages: readonly ChatMessage[], addGenerationPrompt: boolean) =>
     tryRender(() => template.render(messages, { tools, addGenerationPrompt }).text) ?? '';
-  const prompt = render(asked, true);
-  const conversation = render(called, false);
+  const prompt = render(question, true);
+  const conversation = render(withCall, false);
   return (
     prompt.includes(PROBE.tool.name) &&
     conversation.startsWith(prompt) &&
     isProbeCall(conversation.slice(prompt.length), format) &&
-    render(answered, true).includes(PROBE.result)
+    render(withResult, true).includes(PROBE.result)
   );
 }
 
 function isProbeCall(answer: string, format: ToolFormat): boolean {
   const { call } = PROBE;
   const options = { names: [call.name], maxCalls: 1, createId: () => call.id };
-  const parser = createCallParser(format, options);
+  const parser = new CallParser(format, options);
   const [found] = parseAnswer(parser, answer).calls;
   return found !== undefined && spaceJson(found.arguments) === call.arguments;
 }

@@ -15,7 +15,8 @@ class Recorder implements TraceSpan {
     return new Recorder();
   }
   setAttributes(attributes: Record<string, unknown>) {
-    Object.assign(this.attributes, attributes);
+    const set = Object.entries(attributes).filter(([, value]) => value !== undefined);
+    Object.assign(this.attributes, Object.fromEntries(set));
   }
   setFailed(code: string) {
     this.failed = code;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
-import { type AnswerPart, createCallParser } from '../../src/tools/call-parser.ts';
+import { type AnswerPart, CallParser } from '../../src/tools/call-parser.ts';
 import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
 
 const NAMES = ['get_weather', 'add'];
@@ -14,7 +14,7 @@ interface Options {
 function parts(pieces: readonly string[], { format = 'hermes', maxCalls = 9 }: Options = {}) {
   let ids = 0;
   const createId = () => `call_${ids++}`;
-  const parser = createCallParser(toolFormat(format), { names: NAMES, maxCalls, createId });
+  const parser = new CallParser(toolFormat(format), { names: NAMES, maxCalls, createId });
   return [...pieces.flatMap((piece) => parser.push(piece)), ...parser.end()];
 }
 

@@ -2,11 +2,8 @@
 import type { ServeError } from '../../common/errors.ts';
 import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../../contracts/openai.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
-import type { StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
-import { createStopStrings } from '../../tokenizer/stream-decoder.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
 import type { RequestModel } from '../request/request-model.ts';
-import type { ChatRequest } from '../schema/chat.ts';
 import type { GenerationEvent, GenerationPlan } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
@@ -18,7 +15,7 @@ export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   promptTokens: number;
   logprobs: LogprobPlan;
   /** Undefined if the response is one JSON document. */
-  stream: StreamPlan | undefined;
+  stream: StreamUsage | undefined;
   /** Undefined if completions are text only. */
   tools?: ToolPlan | undefined;
 }
@@ -35,11 +32,8 @@ interface LogprobPlan {
   prompt: number | undefined;
 }
 
-/** How a response is streamed. */
-interface StreamPlan {
-  /** Whether the last chunk, or each chunk, reports the usage. */
-  usage: 'none' | 'last' | 'each';
-}
+/** Whether the last chunk of a stream, or each chunk, reports the usage. */
+export type StreamUsage = 'none' | 'last' | 'each';
 
 /** How an endpoint writes its responses. Only requests with `stream` produce events. */
 export interface Endpoint {
@@ -110,36 +104,4 @@ export interface AnswerHead {
   created: number;
   model: string;
   system_fingerprint: string;
-}
-
-/** The fields that decide how a response is streamed. */
-export interface StreamFields {
-  readonly stream?: boolean | null | undefined;
-  readonly stream_options?: StreamOptions | null | undefined;
-}
-
-interface StreamOptions {
-  readonly include_usage?: boolean | null | undefined;
-  readonly continuous_usage_stats?: boolean | null | undefined;
-}
-
-/** Reads `stream` and `stream_options`. */
-export function toStreamPlan({
-  stream,
-  stream_options: options,
-}: StreamFields): StreamPlan | undefined {
-  if (!stream) return undefined;
-  if (!options?.include_usage) return { usage: 'none' };
-  return { usage: options.continuous_usage_stats ? 'each' : 'last' };
-}
-
-/** Reads `stop`, `min_tokens` and `include_stop_str_in_output`. */
-export function toTextEnd(
-  body: Pick<ChatRequest, 'stop' | 'min_tokens' | 'include_stop_str_in_output'>,
-): StreamDecoderOptions {
-  return {
-    stop: createStopStrings(body.stop),
-    includesStop: body.include_stop_str_in_output ?? false,
-    minTokens: body.min_tokens ?? 0,
-  };
 }

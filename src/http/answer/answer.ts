@@ -19,9 +19,9 @@ import type { Deps } from '../deps.ts';
 import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
+import { type HttpEnv, reserveTokens } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
-import { type HttpEnv, reserveTokens } from '../wire/tenant.ts';
 import type { AnswerHead, AnswerPlan, TokenCounts } from './answer-plan.ts';
 import {
   ClientGone,
@@ -34,8 +34,7 @@ import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
-  checkScoredPrompts(plan, deps.limits);
-  checkScoredAnswers(plan, deps.limits);
+  checkScores(plan, deps.limits);
   reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // checked before any of its files are fetched
   try {
     return await answerOnce(c, deps, plan);
@@ -125,12 +124,8 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   const document = plan.endpoint.createDocument(plan, { head, names });
   const counts = await run(context, document, c.get('signal')!);
   const body = await document.end(counts);
-  if (!isWritten(body)) return c.json(body);
-  return c.body(body, 200, { 'content-type': 'application/json' });
-}
-
-function isWritten(body: object | string): body is string | Uint8Array<ArrayBuffer> {
-  return typeof body === 'string' || body instanceof Uint8Array;
+  const isWritten = typeof body === 'string' || body instanceof Uint8Array;
+  return isWritten ? c.body(body, 200, { 'content-type': 'application/json' }) : c.json(body);
 }
 
 /** Resolves when the status of the stream is known. The rest is written to the response's body. */
@@ -173,7 +168,9 @@ async function run(
 ): Promise<TokenCounts> {
   const { promptTokens, model } = plan;
   let completionTokens = 0;
-  const cached = new CachedTokens();
+  /** Each prompt's tokens that its first choice did not compute. */
+  const cachedByPrompt = new Map<readonly number[], number>();
+  const cachedTokens = () => [...cachedByPrompt.values()].reduce((sum, count) => sum + count, 0);
   let adapterUse: AdapterUse | undefined;
   c.get('place')[Symbol.dispose](); // each choice has its own queue entry from here
   const events = runGeneration(deps.client, plan, {
@@ -189,7 +186,9 @@ async function run(
         observer.on(event);
         if (event.type === 'token') completionTokens++;
         if (event.type === 'admitted') {
-          cached.add(plan.choices[event.index]!.request.promptIds, event.cachedTokens);
+          const { promptIds } = plan.choices[event.index]!.request;
+          const least = cachedByPrompt.get(promptIds) ?? event.cachedTokens;
+          cachedByPrompt.set(promptIds, Math.min(least, event.cachedTokens));
         }
         if (event.type === 'accepted') adapterUse ??= event.adapterUse;
         if (event.type === 'started') setAdapterHeaders(c, model.resolved, event.adapterUse);
@@ -198,7 +197,7 @@ async function run(
       if (completionTokens > 0) c.get('reservation').use(promptTokens + completionTokens);
     }
     observer.completed();
-    return { promptTokens, completionTokens, cachedTokens: cached.total };
+    return { promptTokens, completionTokens, cachedTokens: cachedTokens() };
   } catch (error) {
     if (error instanceof ClientGone) observer.abandoned();
     else observer.failed(error);
@@ -206,25 +205,9 @@ async function run(
   } finally {
     if (adapterUse) {
       c.get('reservation').end(promptTokens + completionTokens);
-      const counts = { completionTokens, cachedTokens: cached.total };
-      logUsage(c, deps, { ...plan, ...counts, tier: adapterUse.tier });
+      const counts = { promptTokens, cachedTokens: cachedTokens(), completionTokens };
+      logUsage(c, deps, { plan, counts, tier: adapterUse.tier });
     }
-  }
-}
-
-/** Counts each prompt's cached tokens once: the tokens that its first choice did not compute. */
-class CachedTokens {
-  readonly #byPrompt = new Map<readonly number[], number>();
-
-  /** Counts a choice of a prompt. */
-  add(promptIds: readonly number[], cachedTokens: number): void {
-    const least = Math.min(cachedTokens, this.#byPrompt.get(promptIds) ?? cachedTokens);
-    this.#byPrompt.set(promptIds, least);
-  }
-
-  /** The tokens of all prompts. */
-  get total(): number {
-    return [...this.#byPrompt.values()].reduce((sum, count) => sum + count, 0);
   }
 }
 
@@ -240,30 +223,27 @@ function maxTokens({ promptTokens, choices }: AnswerPlan): number {
   return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
 }
 
-/** Throws `ServeError` if the prompts are scored with more alternatives than a response may contain. */
-function checkScoredPrompts({ choices, logprobs }: AnswerPlan, limits: HttpLimits): void {
-  const count = choices.reduce((sum, { request: { promptIds, promptTopLogprobs } }) => {
-    return promptTopLogprobs === undefined ? sum : sum + promptIds.length * (1 + promptTopLogprobs);
-  }, 0);
-  if (count <= limits.maxPromptLogprobs) return;
-  throw new ServeError(
-    'invalid_request',
-    `The prompts' tokens with their alternatives are ${count} logprobs, and at most ${limits.maxPromptLogprobs} are allowed. ` +
-      'Ask for fewer alternatives, or send the prompts in several requests.',
-    { param: logprobs.prompt === undefined ? 'logprobs' : 'prompt_logprobs' },
-  );
-}
-
 /** Throws `ServeError` if the response could contain more logprobs than the server holds in memory for it. */
-function checkScoredAnswers({ choices, endpoint }: AnswerPlan, limits: HttpLimits): void {
-  const count = choices.reduce((sum, { request: { maxTokens, sampling } }) => {
-    const { topLogprobs } = sampling;
-    return topLogprobs === undefined ? sum : sum + maxTokens * (1 + topLogprobs);
-  }, 0);
-  if (count <= limits.maxAnswerLogprobs) return;
+function checkScores({ choices, logprobs, endpoint }: AnswerPlan, limits: HttpLimits): void {
+  let [ofPrompts, ofAnswers] = [0, 0];
+  for (const { request } of choices) {
+    const { promptIds, promptTopLogprobs = -1, maxTokens, sampling } = request;
+    ofPrompts += promptIds.length * (1 + promptTopLogprobs);
+    ofAnswers += maxTokens * (1 + (sampling.topLogprobs ?? -1));
+  }
+  const { maxPromptLogprobs, maxAnswerLogprobs } = limits;
+  if (ofPrompts > maxPromptLogprobs) {
+    throw new ServeError(
+      'invalid_request',
+      `The prompts' tokens with their alternatives are ${ofPrompts} logprobs, and at most ${maxPromptLogprobs} are allowed. ` +
+        'Ask for fewer alternatives, or send the prompts in several requests.',
+      { param: logprobs.prompt === undefined ? 'logprobs' : 'prompt_logprobs' },
+    );
+  }
+  if (ofAnswers <= maxAnswerLogprobs) return;
   throw new ServeError(
     'invalid_request',
-    `The answer's tokens with their alternatives may be ${count} logprobs, and at most ${limits.maxAnswerLogprobs} are allowed. ` +
+    `The answer's tokens with their alternatives may be ${ofAnswers} logprobs, and at most ${maxAnswerLogprobs} are allowed. ` +
       `Lower ${endpoint.limitField}, or ask for fewer alternatives or choices.`,
     { param: endpoint.limitField },
   );
@@ -286,19 +266,12 @@ function setAdapterHeaders(c: Context, model: ResolvedModel, { tier, loadMs }: A
 function logUsage(
   c: Context<HttpEnv>,
   { log }: Deps,
-  {
-    tenant,
-    model: { resolved },
-    promptTokens,
-    completionTokens,
-    cachedTokens,
-    tier,
-  }: AnswerPlan & Omit<TokenCounts, 'promptTokens'> & { tier: string | undefined },
+  { plan, counts, tier }: { plan: AnswerPlan; counts: TokenCounts; tier: string | undefined },
 ): void {
+  const { resolved } = plan.model;
   const adapter = resolved.kind === 'adapter' ? resolved.digest : null;
   const requestId = c.get('requestId');
-  const fields = { requestId, tenant: tenant.id, adapter, tier };
-  log.info({ ...fields, promptTokens, cachedTokens, completionTokens }, 'usage');
+  log.info({ requestId, tenant: plan.tenant.id, adapter, tier, ...counts }, 'usage');
 }
 
 /** Starts to observe the response. Telemetry gets names, counts and settings, never the text of a prompt or completion. */

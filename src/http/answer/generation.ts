@@ -204,16 +204,10 @@ class GenerationRun {
         this.#accept(index, toAdapterUse(this.#plan.adapter, event));
         return;
       case 'admitted':
-        this.#emit({ type: 'admitted', index, cachedTokens: event.cachedTokens });
-        return;
       case 'prompt':
-        this.#emit({ type: 'prompt', index, logprobs: event.logprobs });
-        return;
       case 'embedding':
-        this.#emit({ type: 'embedding', index, embedding: event.embedding });
-        return;
       case 'scores':
-        this.#emit({ type: 'scores', index, scores: event.scores, labels: event.labels });
+        this.#emit({ ...event, index });
         return;
       case 'token': {
         const { text, stopped } = decoder.push(event.tokenId);

@@ -91,11 +91,11 @@ export class LogprobsText {
 
   #write(): void {
     for (const [name, items] of Object.entries(this.#writer.take())) {
-      const written = this.#members.get(name) ?? (items ? [] : undefined);
-      this.#members.set(name, written);
-      if (!written || items.length === 0) continue;
-      const comma = written.length > 0 ? ',' : '';
-      written.push(Buffer.from(comma + JSON.stringify(items).slice(1, -1)));
+      const list = this.#members.get(name) ?? (items ? [] : undefined);
+      this.#members.set(name, list);
+      if (!list || items.length === 0) continue;
+      const comma = list.length > 0 ? ',' : '';
+      list.push(Buffer.from(comma + JSON.stringify(items).slice(1, -1)));
     }
   }
 }
@@ -110,10 +110,10 @@ export function withTop(logprobs: readonly TokenLogprob[], count: number): Token
  * with integer keys would take five times as long.
  */
 export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: TokenNames): string {
-  const written = new Map<number, string>();
+  const quotedNames = new Map<number, string>();
   const nameOf = (id: number) => {
-    const name = written.get(id) ?? JSON.stringify(names.name(id));
-    written.set(id, name);
+    const name = quotedNames.get(id) ?? JSON.stringify(names.name(id));
+    quotedNames.set(id, name);
     return name;
   };
   const entry = (id: number, logprob: number, rank: number) =>

@@ -1,10 +1,22 @@
-// A response object while it is written: its output so far, and the object in each of its states.
+// A response object while it is written: its items (messages and function calls), the object in each of its states, and the
+// events of its changes, in the order of the API. An item's id contains the response's, so it is found without an index.
 import type { ServeError } from '../../common/errors.ts';
-import { type ChatLogprobs, toUnixSeconds, type WireFinishReason } from '../../contracts/openai.ts';
-import type { ApiResponse, ResponseSettings, ResponseUsage } from '../../contracts/responses.ts';
-import type { CallParser } from '../../tools/call-parser.ts';
+import {
+  type ChatLogprobs,
+  type ChatTokenLogprob,
+  toUnixSeconds,
+  type WireFinishReason,
+} from '../../contracts/openai.ts';
+import type {
+  ApiResponse,
+  ResponseFunctionCall,
+  ResponseOutputMessage,
+  ResponseOutputText,
+  ResponseSettings,
+  ResponseUsage,
+} from '../../contracts/responses.ts';
+import type { AnswerPart, CallParser } from '../../tools/call-parser.ts';
 import type { AnswerHead, TokenCounts, WireLogprobs } from './answer-plan.ts';
-import { type OutputListener, ResponseOutput } from './response-output.ts';
 
 /** How a request wants its response to be written and kept. */
 export interface ResponseOptions {
@@ -16,44 +28,54 @@ export interface ResponseOptions {
 }
 
 /** The id of a request's response, and how its text is read. */
-export interface DraftOptions extends ResponseOptions {
+interface DraftOptions extends ResponseOptions {
   readonly head: AnswerHead;
   /** Undefined if the completion is text only. */
   readonly parser: CallParser | undefined;
-  readonly listener?: OutputListener;
+  /** Receives the event of each change of an item. */
+  onEvent?(type: string, members: object): void;
 }
+
+/** A message and its only text. */
+interface MessageItem extends ResponseOutputMessage {
+  content: [ResponseOutputText];
+}
+
+/** The place of an item's text. A message has only one. */
+const IN_TEXT = { content_index: 0 };
 
 /** Builds one response object. */
 export class ResponseDraft {
   readonly #options: DraftOptions;
-  readonly #output: ResponseOutput;
+  readonly #items: (MessageItem | ResponseFunctionCall)[] = [];
+  /** Scores of text that may still become a call. Calls have no scores. */
+  #logprobs: ChatTokenLogprob[] = [];
   #isCutOff = false;
 
   constructor(options: DraftOptions) {
     this.#options = options;
-    this.#output = new ResponseOutput(options.head.id, options.listener);
   }
 
   /** Opens the message of a completion that is text only. */
   open(): void {
-    if (!this.#options.parser) this.#output.openMessage();
+    if (!this.#options.parser) this.#openMessage();
   }
 
   /** Adds text of the completion. */
   add(text: string, logprobs: WireLogprobs | null): void {
     const { parser } = this.#options;
     const scores = (logprobs as ChatLogprobs | null)?.content ?? [];
-    if (parser) this.#output.add(parser.push(text), scores);
-    else if (text !== '' || scores.length > 0) {
-      this.#output.add([{ type: 'content', text }], scores);
-    }
+    this.#logprobs.push(...scores);
+    if (parser) this.#addParts(parser.push(text));
+    else if (text !== '' || scores.length > 0) this.#addParts([{ type: 'content', text }]);
   }
 
-  /** Ends the output. */
+  /** Ends the output. A completion without any item gets an empty message. */
   finish(reason: WireFinishReason): void {
     this.#isCutOff = reason === 'length';
-    this.#output.add(this.#options.parser?.end() ?? [], []);
-    this.#output.finish(reason);
+    this.#addParts(this.#options.parser?.end() ?? []);
+    if (this.#items.length === 0) this.#openMessage();
+    this.#close(this.#isCutOff ? 'incomplete' : 'completed');
   }
 
   /** The response before its first token. */
@@ -68,7 +90,7 @@ export class ResponseDraft {
       status: isCutOff ? 'incomplete' : 'completed',
       completed_at: isCutOff ? null : toUnixSeconds(this.#options.now()),
       incomplete_details: isCutOff ? { reason: 'max_output_tokens' } : null,
-      output: [...this.#output.items],
+      output: [...this.#items],
       usage: toResponseUsage(counts),
     });
     await this.#options.keep(response);
@@ -77,9 +99,10 @@ export class ResponseDraft {
 
   /** The response after an error, with the output until then. */
   toFailed({ status, message }: ServeError): ApiResponse {
-    this.#output.cutOff();
+    const last = this.#items.at(-1);
+    if (last?.status === 'in_progress') last.status = 'incomplete';
     const code = status === 429 ? 'rate_limit_exceeded' : 'server_error';
-    const output = [...this.#output.items];
+    const output = [...this.#items];
     return this.#toResponse({ status: 'failed', error: { code, message }, output });
   }
 
@@ -98,6 +121,103 @@ export class ResponseDraft {
       ...state,
     };
   }
+
+  #addParts(parts: readonly AnswerPart[]): void {
+    for (const part of parts) {
+      if (part.type === 'content') this.#addText(part.text);
+      else if (part.type === 'call') this.#openCall(part.id, part.name);
+      else this.#addArguments(part.text);
+    }
+  }
+
+  /** Adds to the open message, and opens one if none is open. */
+  #addText(text: string): void {
+    const item = this.#openMessage();
+    const logprobs = this.#logprobs;
+    this.#logprobs = [];
+    item.content[0].text += text;
+    item.content[0].logprobs.push(...logprobs);
+    this.#report('output_text.delta', { ...this.#place(item), ...IN_TEXT, delta: text, logprobs });
+  }
+
+  #addArguments(text: string): void {
+    const item = this.#items.at(-1) as ResponseFunctionCall;
+    item.arguments += text;
+    this.#report('function_call_arguments.delta', { ...this.#place(item), delta: text });
+  }
+
+  #openMessage(): MessageItem {
+    const last = this.#items.at(-1);
+    if (last?.type === 'message') return last;
+    const part: ResponseOutputText = {
+      type: 'output_text',
+      annotations: [],
+      logprobs: [],
+      text: '',
+    };
+    const item: MessageItem = {
+      type: 'message',
+      id: this.#nextId('msg'),
+      status: 'in_progress',
+      role: 'assistant',
+      content: [part],
+    };
+    this.#open(item, { ...item, content: [] });
+    this.#report('content_part.added', { ...this.#place(item), ...IN_TEXT, part });
+    return item;
+  }
+
+  #openCall(callId: string, name: string): void {
+    this.#logprobs = [];
+    const item: ResponseFunctionCall = {
+      type: 'function_call',
+      id: this.#nextId('fc'),
+      call_id: callId,
+      name,
+      arguments: '',
+      status: 'in_progress',
+    };
+    this.#open(item, item);
+  }
+
+  /** @param shown the item as its event shows it */
+  #open(item: MessageItem | ResponseFunctionCall, shown: object): void {
+    this.#close('completed');
+    this.#items.push(item);
+    this.#report('output_item.added', { output_index: this.#items.length - 1, item: shown });
+  }
+
+  #close(status: 'completed' | 'incomplete'): void {
+    const item = this.#items.at(-1);
+    if (item?.status !== 'in_progress') return;
+    item.status = status;
+    const place = this.#place(item);
+    if (item.type === 'message') {
+      const [part] = item.content;
+      const { text, logprobs } = part;
+      this.#report('output_text.done', { ...place, ...IN_TEXT, text, logprobs });
+      this.#report('content_part.done', { ...place, ...IN_TEXT, part });
+    } else {
+      const { name, arguments: text } = item;
+      this.#report('function_call_arguments.done', { ...place, name, arguments: text });
+    }
+    this.#report('output_item.done', { output_index: place.output_index, item });
+  }
+
+  /** The place of the last item, as events write it. */
+  #place({ id }: { id: string }) {
+    return { item_id: id, output_index: this.#items.length - 1 };
+  }
+
+  #report(change: string, members: object): void {
+    this.#options.onEvent?.(`response.${change}`, members);
+  }
+
+  /** Returns the id of the next item. */
+  #nextId(prefix: 'msg' | 'fc'): string {
+    const id = `${prefix}_${this.#options.head.id.slice(RESPONSE_PREFIX.length)}`;
+    return this.#items.length === 0 ? id : `${id}_${this.#items.length}`;
+  }
 }
 
 function toResponseUsage(counts: TokenCounts): ResponseUsage {
@@ -109,4 +229,20 @@ function toResponseUsage(counts: TokenCounts): ResponseUsage {
     output_tokens_details: { reasoning_tokens: 0 },
     total_tokens: promptTokens + completionTokens,
   };
+}
+
+/** The prefix of a response's id. */
+export const RESPONSE_PREFIX = 'resp_';
+
+const ITEM_ID = /^(?:msg|fc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
+
+/** Returns the id of an item in the response's input. */
+export function inputIdOf(responseId: string, index: number): string {
+  return `in_${responseId.slice(RESPONSE_PREFIX.length)}_${index}`;
+}
+
+/** Returns the id of an item's response, or undefined if the text is not an item id. */
+export function responseIdOf(itemId: string): string | undefined {
+  const part = ITEM_ID.exec(itemId)?.[1];
+  return part === undefined ? undefined : `${RESPONSE_PREFIX}${part}`;
 }

@@ -1,12 +1,17 @@
-// The endpoint that answers with a response object or its events.
-
+// The endpoint that answers with a response object or OpenAI's typed events.
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
-import type { AnswerPlan, DocumentContext, DocumentWriter, Endpoint } from './answer-plan.ts';
+import { toFrame } from '../wire/event-stream.ts';
+import type {
+  AnswerHead,
+  AnswerPlan,
+  DocumentContext,
+  DocumentWriter,
+  Endpoint,
+  EventWriter,
+} from './answer-plan.ts';
 import { createChatLogprobs } from './logprobs.ts';
-import { ResponseDraft, type ResponseOptions } from './response-draft.ts';
-import { createResponseEvents } from './response-events.ts';
-import { RESPONSE_PREFIX } from './response-output.ts';
+import { RESPONSE_PREFIX, ResponseDraft, type ResponseOptions } from './response-draft.ts';
 
 /** Returns the endpoint `POST /v1/responses` for one request, whose settings the response repeats. */
 export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
@@ -16,8 +21,7 @@ export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
     limitField: 'max_output_tokens',
     createLogprobs: createChatLogprobs,
     createDocument: (plan, context) => createResponseDocument(plan, { ...options, ...context }),
-    createEvents: ({ tools }, head) =>
-      createResponseEvents({ ...options, head, parser: tools?.createParser() }),
+    createEvents: (plan, head) => createResponseEvents(plan, { ...options, head }),
   };
 }
 
@@ -38,6 +42,51 @@ function createResponseDocument(
       }
     },
     end: (counts) => draft.end(counts),
+  };
+}
+
+/** The events are numbered, because clients check their order. */
+function createResponseEvents(
+  { tools }: AnswerPlan,
+  options: ResponseOptions & { head: AnswerHead },
+): EventWriter {
+  let sequenceNumber = 0;
+  let frames = '';
+  const onEvent = (type: string, members: object) => {
+    const data = { type, sequence_number: sequenceNumber++, ...members };
+    frames += toFrame(JSON.stringify(data), type);
+  };
+  const take = () => {
+    const taken = frames;
+    frames = '';
+    return taken;
+  };
+  const draft = new ResponseDraft({ ...options, parser: tools?.createParser(), onEvent });
+  return {
+    opening() {
+      const response = draft.toStarted();
+      onEvent('response.created', { response });
+      onEvent('response.in_progress', { response });
+      draft.open();
+      return take();
+    },
+    delta(_, { text, logprobs }) {
+      draft.add(text, logprobs);
+      return take();
+    },
+    finish(_, reason) {
+      draft.finish(reason);
+      return take();
+    },
+    async end(counts) {
+      const response = await draft.end(counts);
+      onEvent(`response.${response.status}`, { response });
+      return take();
+    },
+    fail(error) {
+      onEvent('response.failed', { response: draft.toFailed(error) });
+      return take();
+    },
   };
 }
 

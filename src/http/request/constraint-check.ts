@@ -23,11 +23,11 @@ export interface UsableConstraint {
  * wait to be compiled, and with the reason of the caller's signal.
  */
 export async function usableConstraint(
-  given: GivenConstraint | undefined,
+  candidate: GivenConstraint | undefined,
   caller: Caller | undefined,
 ): Promise<UsableConstraint | undefined> {
-  if (!given) return undefined;
-  const { constraint, path = [] } = given;
+  if (!candidate) return undefined;
+  const { constraint, path = [] } = candidate;
   if (constraint.kind === 'any_text') return { constraint };
   const compiled = await compileOrFault(constraint, caller);
   if (compiled instanceof GrammarError) throw toRefusal(compiled, toParam(path));
@@ -95,8 +95,8 @@ async function compilePlan(
   const compiled = await compileOrFault(plan.constraint, caller);
   if (!(compiled instanceof GrammarError)) return compiled;
   for (const tool of plan.callable) {
-    const own = await compileOrFault(argumentsOf(tool), caller);
-    if (own instanceof GrammarError) throw toRefusal(own, paramOf(tool));
+    const argumentsOnly = await compileOrFault(argumentsOf(tool), caller);
+    if (argumentsOnly instanceof GrammarError) throw toRefusal(argumentsOnly, paramOf(tool));
   }
   throw toRefusal(compiled, 'tools');
 }

@@ -1,4 +1,5 @@
 // The conversation that a response continues: the items of earlier responses that the server kept, then the request's items.
+// Renders it as a prompt. If it does not fit and the request allows it, drops the oldest turns.
 import { ServeError } from '../../common/errors.ts';
 import type {
   ApiResponse,
@@ -9,11 +10,14 @@ import type {
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
-import { inputIdOf, responseIdOf } from '../answer/response-output.ts';
+import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
 import type { InputItem } from '../schema/response-items.ts';
+import type { ResponseRequest } from '../schema/responses.ts';
+import type { PromptRequest } from './prepare-generation.ts';
+import { prepareMessages, toRenderOptions } from './prompts.ts';
 
 /** A tenant's kept responses. Undefined if the server keeps none. */
-interface Kept {
+interface TenantResponses {
   readonly responses: KeptResponses | undefined;
   readonly tenant: string;
   readonly signal: AbortSignal;
@@ -31,11 +35,11 @@ interface ConversationRequest {
  */
 export async function openConversation(
   { input, previous_response_id: previousId }: ConversationRequest,
-  kept: Kept,
+  tenantResponses: TenantResponses,
 ): Promise<ConversationItem[]> {
-  const previous = previousId == null ? [] : await readPrevious(previousId, kept);
+  const previous = previousId == null ? [] : await readPrevious(previousId, tenantResponses);
   const items: ConversationItem[] = [...previous];
-  const read = createItemReader(kept);
+  const read = createItemReader(tenantResponses);
   for (const [i, item] of input.entries()) {
     items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
   }
@@ -54,11 +58,11 @@ function toCallMessage(item: ConversationItem): CallMessage {
 
 async function readPrevious(
   id: string,
-  { responses, tenant, signal }: Kept,
+  { responses, tenant, signal }: TenantResponses,
 ): Promise<ConversationItem[]> {
   const param = 'previous_response_id';
-  const found = await responses?.find(tenant, id, { signal, param });
-  if (found) return [...found.input, ...found.output];
+  const response = await responses?.find(tenant, id, { signal, param });
+  if (response) return [...response.input, ...response.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
   throw new ServeError('previous_response_not_found', message, { param });
 }
@@ -67,24 +71,24 @@ async function readPrevious(
 const MAX_REFERRED_RESPONSES = 256;
 
 /** Returns a reader of the items that a request refers to. It reads each response at most once. */
-function createItemReader({ responses, tenant, signal }: Kept) {
-  const found = new Map<string, Map<string, ConversationItem>>();
+function createItemReader({ responses, tenant, signal }: TenantResponses) {
+  const itemsByResponse = new Map<string, Map<string, ConversationItem>>();
   const readResponse = async (id: string, param: string) => {
     const response = await responses?.find(tenant, id, { signal, param });
     return response ? itemsOf(id, response) : new Map<string, ConversationItem>();
   };
   return async (id: string, param: string): Promise<ConversationItem> => {
     const responseId = responseIdOf(id);
-    if (responseId !== undefined && !found.has(responseId)) {
-      if (found.size >= MAX_REFERRED_RESPONSES) {
+    if (responseId !== undefined && !itemsByResponse.has(responseId)) {
+      if (itemsByResponse.size >= MAX_REFERRED_RESPONSES) {
         throw badReference(
           param,
           `A request may refer to at most ${MAX_REFERRED_RESPONSES} responses.`,
         );
       }
-      found.set(responseId, await readResponse(responseId, param));
+      itemsByResponse.set(responseId, await readResponse(responseId, param));
     }
-    const item = responseId === undefined ? undefined : found.get(responseId)!.get(id);
+    const item = responseId === undefined ? undefined : itemsByResponse.get(responseId)!.get(id);
     if (item) return item;
     throw badReference(param, `Item with id ${quoted(id)} not found.`);
   };
@@ -92,10 +96,10 @@ function createItemReader({ responses, tenant, signal }: Kept) {
 
 /** Maps the ids of a kept response's items to the items. */
 function itemsOf(responseId: string, { input, output, response }: KeptResponse) {
-  const made = (JSON.parse(response) as ApiResponse).output;
+  const outputItems = (JSON.parse(response) as ApiResponse).output;
   return new Map([
     ...input.map((item, i) => [inputIdOf(responseId, i), item] as const),
-    ...output.map((item, i) => [made[i]!.id, item] as const),
+    ...output.map((item, i) => [outputItems[i]!.id, item] as const),
   ]);
 }
 
@@ -111,7 +115,7 @@ function quoted(id: string): string {
 }
 
 /** Returns the messages for the chat template, instructions first. Calls become part of the preceding assistant message. */
-export function toMessages(
+function toMessages(
   items: readonly ConversationItem[],
   instructions: string | null | undefined,
 ): ChatMessage[] {
@@ -130,8 +134,11 @@ function addCall(messages: ChatMessage[], { call_id: id, name, ...call }: CallIt
   const last = messages.at(-1);
   const isOpen = last?.role === 'assistant';
   const { toolCalls = [], ...message } = isOpen ? last : { role: 'assistant', content: '' };
-  const made = { ...message, toolCalls: [...toolCalls, { id, name, arguments: call.arguments }] };
-  messages.splice(isOpen ? -1 : messages.length, isOpen ? 1 : 0, made);
+  const assistantMessage = {
+    ...message,
+    toolCalls: [...toolCalls, { id, name, arguments: call.arguments }],
+  };
+  messages.splice(isOpen ? -1 : messages.length, isOpen ? 1 : 0, assistantMessage);
 }
 
 function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
@@ -145,14 +152,14 @@ function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
 export async function keepResponse(
   response: ApiResponse,
   input: readonly ConversationItem[],
-  { responses, tenant, signal }: Kept,
+  { responses, tenant, signal }: TenantResponses,
 ): Promise<void> {
   // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
   const output = response.output
     .filter(({ type, status }) => type === 'message' || status === 'completed')
     .map(toConversationItem);
-  const kept = { input: [...input], output, response: JSON.stringify(response) };
-  await responses!.keep(tenant, response.id, kept, { signal });
+  const record = { input: [...input], output, response: JSON.stringify(response) };
+  await responses!.keep(tenant, response.id, record, { signal });
 }
 
 function toConversationItem(item: ResponseOutputItem): ConversationItem {
@@ -170,10 +177,82 @@ export function toInputItems(
   items: readonly ConversationItem[],
 ): ResponseItem[] {
   return items.map((item, i) => {
-    const kept = { id: inputIdOf(responseId, i), status: 'completed' } as const;
-    if (item.type !== 'message') return { ...item, ...kept };
+    const common = { id: inputIdOf(responseId, i), status: 'completed' } as const;
+    if (item.type !== 'message') return { ...item, ...common };
     const { content: text, ...message } = item;
     const type = item.role === 'assistant' ? 'output_text' : 'input_text';
-    return { ...message, ...kept, content: [{ type, text }] };
+    return { ...message, ...common, content: [{ type, text }] };
   });
+}
+
+/** The share of the context that stays free for the completion if old turns are dropped and the request sets no limit. */
+const ANSWER_SHARE = 1 / 4;
+
+/** A conversation and its prompt. */
+interface Rendered {
+  readonly items: readonly ConversationItem[];
+  readonly ids: readonly number[];
+}
+
+/** Renders the conversation. Drops its oldest turns if the request allows it. */
+export async function renderItems(
+  conversation: readonly ConversationItem[],
+  { body, tools, ...request }: PromptRequest<ResponseRequest>,
+): Promise<Rendered> {
+  const { maxSeqLength } = request.model;
+  const effort = body.reasoning?.effort ?? null;
+  const options = {
+    ...toRenderOptions({ ...body, reasoning_effort: effort }),
+    param: 'input',
+    tools,
+  } as const;
+  const render = async (items: readonly ConversationItem[]) => {
+    const { ids } = await prepareMessages(toMessages(items, body.instructions), request, options);
+    return { items, ids };
+  };
+  if (body.truncation !== 'auto') return render(conversation);
+  const answerTokens = body.max_output_tokens ?? Math.ceil(maxSeqLength * ANSWER_SHARE);
+  return dropOldTurns(conversation, { maxTokens: maxSeqLength - answerTokens, render });
+}
+
+/** How to shorten a conversation. */
+interface FitOptions {
+  /** The most tokens of the prompt. */
+  readonly maxTokens: number;
+  /** Rejects if the conversation is far too long. */
+  render(items: readonly ConversationItem[]): Promise<Rendered>;
+}
+
+/**
+ * Drops the oldest turns until the rest fits. Keeps system messages. A turn begins with a user message, because many templates
+ * expect that. If even the last turn does not fit, renders it as it is.
+ */
+async function dropOldTurns(
+  items: readonly ConversationItem[],
+  { maxTokens, render }: FitOptions,
+): Promise<Rendered> {
+  const roles = items.map((item) => (item.type === 'message' ? item.role : undefined));
+  const starts = roles.flatMap((role, i) => (role === 'user' && i > 0 ? [i] : []));
+  const isSystem = (i: number) => roles[i] === 'system' || roles[i] === 'developer';
+  const from = (start: number) => items.filter((_, i) => i >= start || isSystem(i));
+  const renderIfFits = async (start: number): Promise<Rendered | undefined> => {
+    try {
+      const rendered = await render(from(start));
+      return rendered.ids.length <= maxTokens ? rendered : undefined;
+    } catch (error) {
+      if (error instanceof ServeError && error.code === 'context_length_exceeded') return undefined;
+      throw error;
+    }
+  };
+  if (starts.length === 0) return render(items);
+  let longest = await renderIfFits(0);
+  if (longest) return longest;
+  let [low, high] = [0, starts.length - 1]; // binary search for the first start that fits, if any does
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const rendered = await renderIfFits(starts[middle]!);
+    if (rendered) [longest, high] = [rendered, middle];
+    else low = middle + 1;
+  }
+  return longest ?? render(from(starts[low]!));
 }

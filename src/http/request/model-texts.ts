@@ -31,7 +31,7 @@ export class ModelTexts {
   readonly #folders: FolderTokens;
   readonly #keys = new WeakMap<AddedTokens, string>();
   readonly #base: BaseText;
-  readonly #texts = new LRUCache<string, { readonly own: OwnText }>({ max: MAX_TEXTS });
+  readonly #texts = new LRUCache<string, { readonly text: OwnText }>({ max: MAX_TEXTS });
 
   constructor(base: BaseText) {
     this.#base = base;
@@ -45,24 +45,23 @@ export class ModelTexts {
         ? location.manifest.added_tokens
         : await this.#folders.of(location.directory);
     if (!added) return undefined;
-    const text = this.#keys.get(added) ?? JSON.stringify(added);
-    this.#keys.set(added, text);
-    const key = `${rows} ${text}`;
-    const known = this.#texts.get(key);
-    const { own } = known ?? { own: extend(this.#base, withoutPadding(added, rows)) };
-    if (!known) this.#texts.set(key, { own });
-    return own;
+    const json = this.#keys.get(added) ?? JSON.stringify(added);
+    this.#keys.set(added, json);
+    const key = `${rows} ${json}`;
+    const entry = this.#texts.get(key) ?? { text: extend(this.#base, withoutPadding(added, rows)) };
+    this.#texts.set(key, entry);
+    return entry.text;
   }
 }
 
 function extend(base: BaseText, added: AddedTokens): OwnText {
-  const own = newTokens(base.tokenizer, added);
-  if (own.tokens.length === 0) return undefined;
-  const tokenizer = base.tokenizer.extended(own);
+  const addition = newTokens(base.tokenizer, added);
+  if (addition.tokens.length === 0) return undefined;
+  const tokenizer = base.tokenizer.extended(addition);
   return {
     tokenizer,
     chatTemplate: base.chatTemplate?.extended(tokenizer),
-    longPrompts: base.longPrompts?.extended(own),
-    addedTokens: own,
+    longPrompts: base.longPrompts?.extended(addition),
+    addedTokens: addition,
   };
 }

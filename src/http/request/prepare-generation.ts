@@ -2,40 +2,44 @@
 // completions and responses differ only in their `GenerationShape`.
 import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
-import type { CompiledConstraint } from '../../contracts/generation.ts';
+import { ServeError } from '../../common/errors.ts';
+import type { CompiledConstraint, SamplingParams } from '../../contracts/generation.ts';
+import { toNumericParams } from '../../contracts/sampling-fields.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
-import {
-  type AnswerPlan,
-  type StreamFields,
-  toStreamPlan,
-  toTextEnd,
-} from '../answer/answer-plan.ts';
+import { createStopStrings, type StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
+import type { AnswerPlan, StreamUsage } from '../answer/answer-plan.ts';
 import type { ChoicePlan } from '../answer/generation.ts';
 import type { Deps } from '../deps.ts';
+import type { ChatRequest } from '../schema/chat.ts';
+import type { CompletionRequest } from '../schema/completions.ts';
 import {
   type ConstraintFields,
   constraintOf,
   type GivenConstraint,
 } from '../schema/constraints.ts';
 import type { TokenFields } from '../schema/fields.ts';
-import { type SharedFields, toGenerationRequests } from '../schema/sampling.ts';
-import { type ToolFields, toToolUse } from '../schema/tools.ts';
-import { callerOf, type HttpEnv } from '../wire/tenant.ts';
+import { type TOOL_FIELDS, type ToolFields, toToolUse } from '../schema/tools.ts';
+import { callerOf, type HttpEnv } from '../wire/middleware.ts';
 import { planToolUse, usableConstraint } from './constraint-check.ts';
 import { type Prompt, type PromptParam, resolveMaxTokens, toBadWords } from './prompts.ts';
 import {
   checkRequestDefaults,
   generationConfigOf,
+  type ModelRequest,
+  openModel,
   requestDefaultsOf,
   withSamplingDefaults,
-} from './request-defaults.ts';
-import { type ModelFields, type ModelRequest, openModel } from './request-model.ts';
+} from './request-model.ts';
 
+type SharedName = keyof ChatRequest & keyof CompletionRequest;
 /** The fields that all generation requests share. */
-type GenerationBody = ModelFields &
-  SharedFields &
-  StreamFields &
-  ConstraintFields & { readonly prompt_logprobs?: number | null | undefined };
+type SharedFields = Pick<
+  ChatRequest,
+  Exclude<SharedName, 'logprobs' | 'prediction' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
+>;
+
+/** The body of a generation request. */
+type GenerationBody = SharedFields & ConstraintFields;
 
 /** How an endpoint turns its requests into sequences. */
 export interface GenerationShape<Body extends GenerationBody> {
@@ -87,19 +91,19 @@ interface PreparedGeneration<Body> {
 export async function prepareGeneration<Body extends GenerationBody>(
   c: Context<HttpEnv>,
   deps: Deps,
-  given: Body,
+  requestBody: Body,
   shape: GenerationShape<Body>,
 ): Promise<PreparedGeneration<Body>> {
   const caller = callerOf(c);
-  const { logit_bias, stop_token_ids, allowed_token_ids } = given;
+  const { logit_bias, stop_token_ids, allowed_token_ids } = requestBody;
   const ids = { ...shape.ids, logit_bias, stop_token_ids, allowed_token_ids };
-  const model = await openModel(c, deps, given, ids);
-  const own = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
+  const model = await openModel(c, deps, requestBody, ids);
+  const modelDefaults = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
   const defaults = await generationConfigOf(deps, model.resolved);
-  const body = withSamplingDefaults(given, defaults);
+  const body = withSamplingDefaults(requestBody, defaults);
   const format = constraintOf(body) ?? shape.formatOf?.(body);
-  const text = (await usableConstraint(format, caller)) ?? own.constraint;
-  const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), own.tools);
+  const text = (await usableConstraint(format, caller)) ?? modelDefaults.constraint;
+  const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), modelDefaults.tools);
   const paramOf = (index: number) => shape.tools!.paramOf(body, index);
   const tools = use && (await planToolUse(use, model, { text: text?.constraint, caller, paramOf }));
   const maxTokens = shape.maxTokensOf(body) ?? undefined;
@@ -135,7 +139,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
     tools,
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     logprobs,
-    stream: toStreamPlan(body),
+    stream: toStreamUsage(body),
   };
   return { body, plan };
 }
@@ -153,46 +157,117 @@ interface ChoiceOptions {
   limitFor(promptTokens: number): number;
 }
 
-/** Returns n choices for each prompt, in order. */
+/**
+ * Returns n choices for each prompt, in order. The choices of a prompt differ only in their seeds. Throws `ServeError` if
+ * min_tokens exceeds max_tokens, or if no token is allowed.
+ */
 function toChoices(
   { body, model }: PromptRequest<GenerationBody>,
-  {
-    prompts,
-    limitFor,
-    predictionIds,
-    promptTopLogprobs,
-    scoresEachChoice,
-    ...shared
-  }: ChoiceOptions,
+  options: ChoiceOptions,
 ): ChoicePlan[] {
+  const { constraint, prefixScope, predictionIds, promptTopLogprobs, topLogprobs } = options;
   const badWords = toBadWords(body.bad_words, model);
-  const hint = predictionIds.length > 0 ? { predictionIds } : {};
-  return prompts
-    .flatMap(({ ids: promptIds, text: echo }) => {
-      const maxTokens = limitFor(promptIds.length);
-      const plan = { ...shared, promptIds, maxTokens, badWords };
-      return toGenerationRequests(body, model, plan).map((request) => ({ request, echo }));
-    })
-    .map(({ request, echo }, index) => {
-      const isScored = promptTopLogprobs >= 0 && (index === 0 || scoresEachChoice);
-      const scoring = isScored ? { promptTopLogprobs } : {};
-      return { request: { ...request, ...scoring, ...hint }, echo, index };
+  const usesTokens = constraint !== undefined || badWords.length > 0;
+  const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
+  const sampling = toSamplingParams(body, topLogprobs, endings);
+  const shared = {
+    stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
+    ...(constraint && { constraint }),
+    ...(badWords.length > 0 && { badWords }),
+    ...(usesTokens && model.addedTokens && { addedTokens: model.addedTokens }),
+    ...(body.include_stop_str_in_output && { includesStopToken: true as const }),
+    ...(prefixScope !== undefined && { prefixScope }),
+    ...(predictionIds.length > 0 && { predictionIds }),
+  };
+  const n = body.n ?? 1;
+  return options.prompts.flatMap(({ ids: promptIds, text: echo }, i) => {
+    const maxTokens = options.limitFor(promptIds.length);
+    checkConstraints(sampling, maxTokens);
+    return Array.from({ length: n }, (_, k): ChoicePlan => {
+      const index = i * n + k;
+      const isScored = promptTopLogprobs >= 0 && (index === 0 || options.scoresEachChoice);
+      const request = {
+        ...shared,
+        promptIds,
+        maxTokens,
+        sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
+        ...(isScored && { promptTopLogprobs }),
+      };
+      return { index, echo, request };
     });
-}
-
-/** The fields that control the prefix cache. */
-interface PrefixFields {
-  readonly cache_salt?: string | null | undefined;
-  readonly cache_prompt?: boolean | null | undefined;
+  });
 }
 
 /**
  * Returns the scope within which a tenant's request shares cached prefixes, or undefined if the request does not share. The
  * engine sees only this digest.
  */
-export function prefixScope(tenant: string, fields: PrefixFields): string | undefined {
+export function prefixScope(
+  tenant: string,
+  fields: Pick<SharedFields, 'cache_salt' | 'cache_prompt'>,
+): string | undefined {
   if (fields.cache_prompt === false) return undefined;
   const salt = fields.cache_salt ?? '';
   // A tenant's id has no NUL, so a salt cannot imitate another tenant.
   return createHash('sha256').update(`${tenant}\0${salt}`).digest('base64url');
+}
+
+/** Reads `stream` and `stream_options`. */
+function toStreamUsage({ stream, stream_options: options }: SharedFields): StreamUsage | undefined {
+  if (!stream) return undefined;
+  if (!options?.include_usage) return 'none';
+  return options.continuous_usage_stats ? 'each' : 'last';
+}
+
+/** Reads `stop`, `min_tokens` and `include_stop_str_in_output`. */
+export function toTextEnd(
+  body: Pick<SharedFields, 'stop' | 'min_tokens' | 'include_stop_str_in_output'>,
+): StreamDecoderOptions {
+  return {
+    stop: createStopStrings(body.stop),
+    includesStop: body.include_stop_str_in_output ?? false,
+    minTokens: body.min_tokens ?? 0,
+  };
+}
+
+/** The smallest normal float32. Dividing logits by less would overflow, so lower temperatures are greedy. */
+const SMALLEST_TEMPERATURE = 2 ** -126;
+
+/** Throws `ServeError` if no first token is allowed. The sampler checks later ones. */
+function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
+  const { minTokens, allowedTokenIds } = sampling;
+  if (minTokens && minTokens.count > maxTokens) {
+    const message = `min_tokens: must be at most max_tokens, which is ${maxTokens}`;
+    throw new ServeError('invalid_request', message, { param: 'min_tokens' });
+  }
+  if (!allowedTokenIds) return;
+  const forbidden = new Set(minTokens?.endings);
+  if (allowedTokenIds.some((id) => !forbidden.has(id))) return;
+  const message = 'allowed_token_ids: min_tokens forbids all of them';
+  throw new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
+}
+
+const SEED_BYTES = 6;
+
+/** The first choice uses the seed itself. Other choices use 48 bits of a hash of the seed and their index. */
+function seedOfChoice(seed: number, choice: number): number {
+  if (choice === 0) return seed;
+  return createHash('sha256').update(`${seed} ${choice}`).digest().readUIntBE(0, SEED_BYTES);
+}
+
+function toSamplingParams(
+  body: SharedFields,
+  topLogprobs: number | undefined,
+  endings: readonly number[],
+): SamplingParams {
+  const numeric = toNumericParams(body);
+  const { allowed_token_ids: allowedTokenIds } = body;
+  return {
+    ...numeric,
+    temperature: numeric.temperature < SMALLEST_TEMPERATURE ? 0 : numeric.temperature,
+    logitBias: body.logit_bias,
+    ...(topLogprobs !== undefined ? { topLogprobs } : {}),
+    ...(body.min_tokens ? { minTokens: { count: body.min_tokens, endings } } : {}),
+    ...(allowedTokenIds ? { allowedTokenIds } : {}),
+  };
 }

@@ -49,13 +49,13 @@ export async function preparePrompts(
   const { limits } = request.deps;
   const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
   if (prompts.kind === 'ids') {
-    const kept = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
-    for (const { length } of kept) checkFit(length);
-    return kept.map((ids) => ({ ids, text: decode(ids) }));
+    const idLists = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
+    for (const { length } of idLists) checkFit(length);
+    return idLists.map((ids) => ({ ids, text: decode(ids) }));
   }
   if (!tokenizer) throw needsTokenizer(param);
   const texts = prompts.texts.map((text) => boundText(text, param, truncation, request));
-  const prepared: Prompt[] = [];
+  const results: Prompt[] = [];
   let charsInTurn = 0;
   for (const text of texts) {
     charsInTurn += text.length;
@@ -69,9 +69,9 @@ export async function preparePrompts(
     }
     const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
-    prepared.push({ ids, text: ids.length < all.length ? decode(ids) : text });
+    results.push({ ids, text: ids.length < all.length ? decode(ids) : text });
   }
-  return prepared;
+  return results;
 }
 
 /** Roughly cuts a text before it is tokenized. Throws `ServeError` if the text is too long and must not be cut. */
@@ -119,7 +119,10 @@ function encodeText(
   );
 }
 
-/** A tokenizer that fails on a text would fail again. The status is 400 and not 500, so that clients do not retry. */
+/**
+ * A tokenizer that fails on a text would fail again. The status is 400 and not 500, so that clients do not retry. The template
+ * calls the conversation `messages`. Its errors must name the request's own field.
+ */
 async function refusingFailures<T>(
   param: PromptParam | 'prediction',
   { deps }: ModelRequest,
@@ -128,10 +131,14 @@ async function refusingFailures<T>(
   try {
     return await tokenize();
   } catch (error) {
-    if (error instanceof ServeError) throw error;
-    deps.log.error({ err: error }, 'the tokenizer failed');
-    const message = `${param}: this text cannot be tokenized`;
-    throw new ServeError('invalid_request', message, { param, cause: error });
+    if (!(error instanceof ServeError)) {
+      deps.log.error({ err: error }, 'the tokenizer failed');
+      const message = `${param}: this text cannot be tokenized`;
+      throw new ServeError('invalid_request', message, { param, cause: error });
+    }
+    if (error.param !== 'messages') throw error;
+    const message = error.message.replace(/^messages\b/, param);
+    throw new ServeError(error.code, message, { param, cause: error.cause });
   }
 }
 
@@ -158,23 +165,12 @@ export async function prepareMessages(
   const length = textLength(messages, options.tools);
   checkTextLength(length, param, request);
   const isLong = length + CHARS_PER_MESSAGE * messages.length > request.deps.limits.maxCharsPerTurn;
-  const render = async () =>
+  const ids = await refusingFailures(param, request, async () =>
     longPrompts && isLong
       ? longPrompts.render(messages, options)
-      : chatTemplate.render(messages, options).ids;
-  const ids = await refusingFailures(param, request, () => namingErrors(param, render));
+      : chatTemplate.render(messages, options).ids,
+  );
   return { ids: cutPrompt(ids, truncation), text: '' };
-}
-
-/** The template calls the conversation `messages`. Errors must name the request's own field. */
-async function namingErrors<T>(param: PromptParam, render: () => Promise<T>): Promise<T> {
-  try {
-    return await render();
-  } catch (error) {
-    if (!(error instanceof ServeError) || error.param !== 'messages') throw error;
-    const message = error.message.replace(/^messages\b/, param);
-    throw new ServeError(error.code, message, { param, cause: error.cause });
-  }
 }
 
 /** Counts the characters of messages, their calls and tools. */

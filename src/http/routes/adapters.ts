@@ -1,6 +1,5 @@
 // /v1/adapters: published adapters with their versions, aliases and files. A tenant sees its own adapters and the shared ones,
 // and may change its own. An admin key may change shared ones. Other tenants' adapters look as if they did not exist.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import {
@@ -25,8 +24,8 @@ import {
   ownerQuery,
   rollbackSchema,
 } from '../schema/published.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { type PublishedName, toAdapter, toListAnswer } from './api-objects.ts';
 
 const NAME = '/v1/adapters/{name}';
@@ -46,19 +45,15 @@ interface AdapterOfOwner {
 }
 
 /** Adds the routes. */
-export function addPublishedRoutes(
-  app: OpenAPIHono<HttpEnv>,
-  deps: Deps,
-  side: PublishedSide,
-): void {
+export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): void {
   addReading(app, deps, side);
   addAliases(app, deps, side);
   addRemoval(app, side);
   addDownload(app, side);
 }
 
-function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: PublishedSide) {
-  const answer = (found: PublishedName) => toAdapter(found, model.baseDigest);
+function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
+  const answer = (entry: PublishedName) => toAdapter(entry, model.baseDigest);
   addRoute(app, {
     method: 'get',
     path: '/v1/adapters',
@@ -68,11 +63,11 @@ function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: 
     errors: [400, 401, 503],
     async handle(c, query) {
       const { items, hasMore } = searchPage(await listAll(c.var.tenant, repository), query);
-      const read = await mapBounded(items, (adapter) =>
+      const entries = await mapBounded(items, (adapter) =>
         readName(c.var.tenant, adapter, repository),
       );
-      const found = read.filter((one) => one !== undefined); // the others were just deleted
-      return c.json(toListAnswer({ items: found, hasMore }, answer));
+      const adapters = entries.filter((one) => one !== undefined); // the others were just deleted
+      return c.json(toListAnswer({ items: adapters, hasMore }, answer));
     },
   });
   addRoute(app, {
@@ -83,23 +78,19 @@ function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: 
     answers: json(adapterSchema),
     errors: [400, 401, 404, 503],
     async handle(c, { owner }) {
-      const found = await readName(c.var.tenant, namedIn(c, owner), repository);
-      if (!found) throw unknownAdapter();
-      return c.json(answer(found));
+      const entry = await readName(c.var.tenant, namedIn(c, owner), repository);
+      if (!entry) throw unknownAdapter();
+      return c.json(answer(entry));
     },
   });
 }
 
-function addAliases(
-  app: OpenAPIHono<HttpEnv>,
-  deps: Deps,
-  { repository, forget }: PublishedSide,
-): void {
+function addAliases(app: App, deps: Deps, { repository, forget }: PublishedSide): void {
   const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
     forget(adapter.tenant, adapter.name);
-    const found = await readName(c.var.tenant, adapter, repository);
-    if (!found) throw unknownAdapter();
-    return c.json(toAdapter(found, deps.model.baseDigest));
+    const entry = await readName(c.var.tenant, adapter, repository);
+    if (!entry) throw unknownAdapter();
+    return c.json(toAdapter(entry, deps.model.baseDigest));
   };
   addRoute(app, {
     method: 'post',
@@ -128,7 +119,7 @@ function addAliases(
   });
 }
 
-function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: PublishedSide): void {
+function addRemoval(app: App, { repository, forget }: PublishedSide): void {
   const add = (
     path: string,
     summary: string,
@@ -159,8 +150,8 @@ function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: Published
   });
   add(ALIAS, 'Delete an alias; its versions stay', async (adapter, c) => {
     const alias = pathParam(c, 'alias');
-    const found = await repository.readAliases(adapter.tenant, adapter.name);
-    if (!found || !pointerOf(found.aliases.aliases, alias)) {
+    const state = await repository.readAliases(adapter.tenant, adapter.name);
+    if (!state || !pointerOf(state.aliases.aliases, alias)) {
       throw new ServeError('not_found', 'The adapter has no such alias.', { param: 'alias' });
     }
     await repository.moveAlias(adapter, alias, undefined);
@@ -168,7 +159,7 @@ function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: Published
   });
 }
 
-function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): void {
+function addDownload(app: App, { repository }: PublishedSide): void {
   addRoute(app, {
     method: 'get',
     path: `${VERSION}/files/{file}`,
@@ -236,9 +227,9 @@ async function listAll(
 }
 
 function searchPage(all: readonly AdapterOfOwner[], { search = '', ...page }: AdapterListQuery) {
-  const wanted = search.toLowerCase();
-  const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
-  return pageOf(found, page, ({ tenant, name }) => `${tenant}/${name}`);
+  const text = search.toLowerCase();
+  const matches = all.filter(({ name }) => name.toLowerCase().includes(text));
+  return pageOf(matches, page, ({ tenant, name }) => `${tenant}/${name}`);
 }
 
 async function readName(
@@ -246,12 +237,12 @@ async function readName(
   adapter: AdapterOfOwner,
   repository: PublishedSide['repository'],
 ): Promise<PublishedName | undefined> {
-  const [versions, found] = await Promise.all([
+  const [versions, state] = await Promise.all([
     repository.listVersions(adapter.tenant, adapter.name),
     repository.readAliases(adapter.tenant, adapter.name),
   ]);
   if (versions.length === 0) return undefined;
-  const aliases = found?.aliases ?? { aliases: {}, previous: {} };
+  const aliases = state?.aliases ?? { aliases: {}, previous: {} };
   return {
     owner: adapter.tenant,
     name: adapter.name,

@@ -1,9 +1,7 @@
 // POST /v1/chat/completions: renders a conversation with the base's chat template and completes it.
-import type { OpenAPIHono } from '@hono/zod-openapi';
-import { z } from '@hono/zod-openapi';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
-import { CHAT, FUNCTION_CHAT } from '../answer/endpoint.ts';
+import { CHAT, FUNCTION_CHAT } from '../answer/choices.ts';
 import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import {
@@ -13,34 +11,26 @@ import {
   toTruncation,
 } from '../request/prompts.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** Adds the route. */
-export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const {
-    limits,
-    model: { vocabSize },
-  } = deps;
+export function addChatRoute(app: App, deps: Deps): void {
+  const { limits, model } = deps;
   app.openAPIRegistry.register('ChatMessage', chatMessageSchema);
   app.openAPIRegistry.register('ChatCompletionChunk', chatChunkSchema);
   addRoute(app, {
     method: 'post',
     path: '/v1/chat/completions',
     summary: 'Answer a conversation',
-    body: { schema: chatRequestSchema({ vocabSize, limits }), limits },
-    answers: {
-      ...json(chatCompletionSchema),
-      'text/event-stream': {
-        schema: z
-          .string()
-          .openapi({ description: 'Events with a ChatCompletionChunk each, then `[DONE]`' }),
-      },
-    },
+    body: { schema: chatRequestSchema({ ...model, limits }), limits },
+    answers: jsonOrEvents(
+      chatCompletionSchema,
+      'Events with a ChatCompletionChunk each, then `[DONE]`',
+    ),
     ...queued<ChatRequest>(deps, maxTokensOf),
-    async handle(c, given) {
-      const { plan } = await prepareGeneration(c, deps, given, SHAPE);
-      return answer(c, deps, { ...plan, endpoint: hasFunctions(given) ? FUNCTION_CHAT : CHAT });
+    async handle(c, body) {
+      const { plan } = await prepareGeneration(c, deps, body, SHAPE);
+      return answer(c, deps, { ...plan, endpoint: hasFunctions(body) ? FUNCTION_CHAT : CHAT });
     },
   });
 }

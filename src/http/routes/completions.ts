@@ -1,43 +1,30 @@
 // POST /v1/completions: completes prompts, which are text or token ids.
-import type { OpenAPIHono } from '@hono/zod-openapi';
-import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
-import { COMPLETIONS } from '../answer/endpoint.ts';
+import { COMPLETIONS } from '../answer/choices.ts';
 import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { preparePrompts, toTruncation } from '../request/prompts.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** OpenAI's default for max_tokens. */
 const DEFAULT_MAX_TOKENS = 16;
 
 /** Adds the route. */
-export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const {
-    limits,
-    model: { vocabSize },
-  } = deps;
+export function addCompletionsRoute(app: App, deps: Deps): void {
+  const { limits, model } = deps;
   app.openAPIRegistry.register('CompletionChunk', completionChunkSchema);
   addRoute(app, {
     method: 'post',
     path: '/v1/completions',
     summary: 'Complete a prompt',
-    body: { schema: completionRequestSchema({ vocabSize, limits }), limits },
-    answers: {
-      ...json(completionSchema),
-      'text/event-stream': {
-        schema: z
-          .string()
-          .openapi({ description: 'Events with a CompletionChunk each, then `[DONE]`' }),
-      },
-    },
+    body: { schema: completionRequestSchema({ ...model, limits }), limits },
+    answers: jsonOrEvents(completionSchema, 'Events with a CompletionChunk each, then `[DONE]`'),
     ...queued<CompletionRequest>(deps, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
-    async handle(c, given) {
-      const shape = { ...SHAPE, ids: { prompt: given.prompt } };
-      const { plan } = await prepareGeneration(c, deps, given, shape);
+    async handle(c, body) {
+      const shape = { ...SHAPE, ids: { prompt: body.prompt } };
+      const { plan } = await prepareGeneration(c, deps, body, shape);
       return answer(c, deps, { ...plan, endpoint: COMPLETIONS });
     },
   });

@@ -1,8 +1,7 @@
 // GET /openapi.json: the API's document, with grouped operations and example bodies that work unchanged. The routes describe
 // themselves; `pages.ts` serves the page that shows the document.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { App } from '../wire/route.ts';
 
 /** The groups in the order of the page. An operation belongs to the first group whose pattern matches its path. */
 const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
@@ -57,7 +56,7 @@ interface Operation {
 }
 
 /** Adds the route. It must come after all others. */
-export function addDocumentRoute(app: OpenAPIHono<HttpEnv>): void {
+export function addDocumentRoute(app: App): void {
   app.get('/openapi.json', (c) => {
     const document = app.getOpenAPI31Document({
       openapi: '3.1.0',
@@ -68,24 +67,17 @@ export function addDocumentRoute(app: OpenAPIHono<HttpEnv>): void {
       },
       servers: [{ url: './' }], // relative to the document, so it also works below a base path
     });
-    const used = new Set<string>();
+    const groups = new Set<string>();
     for (const [path, operations] of Object.entries(document.paths ?? {})) {
       const { name } = TAGS.find(({ paths }) => paths.test(path))!;
-      used.add(name);
-      for (const operation of Object.values(operations)) {
-        present(operation as Operation, { name, example: EXAMPLES[path] });
+      groups.add(name);
+      for (const operation of Object.values(operations) as Operation[]) {
+        operation.tags = [name];
+        const body = operation.requestBody?.content?.['application/json'];
+        if (body && EXAMPLES[path]) body.example = EXAMPLES[path];
       }
     }
-    const tags = TAGS.filter(({ name }) => used.has(name));
+    const tags = TAGS.filter(({ name }) => groups.has(name));
     return c.json({ ...document, tags: tags.map(({ paths, ...tag }) => tag) });
   });
-}
-
-function present(
-  operation: Operation,
-  { name, example }: { name: string; example?: object | undefined },
-) {
-  operation.tags = [name];
-  const body = operation.requestBody?.content?.['application/json'];
-  if (body && example) body.example = example;
 }

@@ -1,5 +1,5 @@
 // /v1/files: uploads of training data, and files that jobs produced. A tenant sees only its own.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
   deletedFileSchema,
@@ -10,9 +10,8 @@ import {
 } from '../../contracts/openai.ts';
 import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
-import { integerText } from '../schema/fields.ts';
-import { addRoute, json, pathParam, validateBody } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';
+import { type App, addRoute, json, pathParam, validateBody } from '../wire/route.ts';
 import { type UploadForm, withUpload } from '../wire/upload.ts';
 import { toListAnswer } from './api-objects.ts';
 
@@ -49,14 +48,13 @@ const uploadForm = z
 
 const listQuery = z.strictObject({
   purpose: z.string().max(64).optional(),
-  after: z.string().max(128).optional(),
-  limit: integerText(1, MAX_LIMIT).default(MAX_LIMIT),
-  order: z.enum(['asc', 'desc']).default('desc'),
+  ...pageQuery(MAX_LIMIT, MAX_LIMIT),
+  order: orderQuery,
 });
 
 /** Adds the routes. */
 export function addFileRoutes(
-  app: OpenAPIHono<HttpEnv>,
+  app: App,
   { files, uploads }: Pick<JobsSide, 'files' | 'uploads'>,
 ): void {
   addRoute(app, {
@@ -126,9 +124,9 @@ export function addFileRoutes(
 }
 
 async function toNewFile({ fields, file }: UploadForm) {
-  const checked = validateBody(uploadFields, Object.fromEntries(fields));
+  const values = validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw new ServeError('invalid_request', 'file: is required', { param: 'file' });
-  const seconds = checked['expires_after[seconds]'];
+  const seconds = values['expires_after[seconds]'];
   return {
     source: { file: file.path },
     byteSize: file.byteSize,

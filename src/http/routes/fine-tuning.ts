@@ -1,32 +1,40 @@
-// /v1/fine_tuning/jobs: creates a job or only plans it, and lists jobs.
-import type { OpenAPIHono } from '@hono/zod-openapi';
+// /v1/fine_tuning/jobs: creates a job or only plans it, lists jobs, and shows one with its events and checkpoints, which can be
+// canceled, paused or resumed. Also refuses the fine-tuning routes of OpenAI's API that this server lacks.
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
 import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
-import { fineTuningJobListSchema, fineTuningJobSchema } from '../../contracts/openai.ts';
+import {
+  errorEnvelopeSchema,
+  fineTuningCheckpointListSchema,
+  fineTuningEventListSchema,
+  fineTuningJobListSchema,
+  fineTuningJobSchema,
+} from '../../contracts/openai.ts';
 import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
-import type { JobRequest, JobSettings } from '../../jobs/job.ts';
+import type { ClientAction, JobRequest, JobSettings } from '../../jobs/job.ts';
 import { type NewJob, withSeed } from '../../jobs/job-service.ts';
 import type { Deps, JobsSide } from '../deps.ts';
 import {
   type CreateJobBody,
+  checkpointListQuery,
   createJobSchema,
   type Extension,
+  eventListQuery,
   type Hyperparameters,
   jobListQuery,
   readMetadataFilter,
 } from '../schema/fine-tuning.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
-import { toJob, toListAnswer, toPlan } from './api-objects.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
+import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
 /** The usual maximum in other APIs. */
 const MAX_KEY_LENGTH = 255;
 
 /** Adds the routes. */
-export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs: JobsSide): void {
+export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void {
   addRoute(app, {
     method: 'post',
     path: PATH,
@@ -60,6 +68,8 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
       return c.json(toListAnswer(page, toJob));
     },
   });
+  addJobRoutes(app, jobs);
+  addUnsupportedRoutes(app);
 }
 
 async function dryRun(c: Context<HttpEnv>, newJob: NewJob, { service, dryRuns }: JobsSide) {
@@ -130,4 +140,82 @@ function toHyperparameters(requested: Hyperparameters): NewJob['hyperparameters'
 
 function toSettings({ dry_run: _, ...settings }: Extension): JobSettings {
   return fromWire(settings) as JobSettings;
+}
+
+const JOB = `${PATH}/{id}`;
+
+const ACTIONS: Record<ClientAction, string> = {
+  cancel: 'Cancel a job; its checkpoints stay',
+  pause: 'Pause a job after its current step',
+  resume: 'Resume a paused job',
+};
+
+function addJobRoutes(app: App, { service }: JobsSide): void {
+  addRoute(app, {
+    method: 'get',
+    path: JOB,
+    summary: 'Get one job',
+    answers: json(fineTuningJobSchema),
+    errors: [401, 404, 500, 503],
+    handle: async (c) => c.json(toJob(await service.get(c.var.tenant.id, pathParam(c, 'id')))),
+  });
+  for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
+    addRoute(app, {
+      method: 'post',
+      path: `${JOB}/${action}`,
+      summary,
+      answers: json(fineTuningJobSchema),
+      errors: [400, 401, 404, 500, 503],
+      handle: async (c) =>
+        c.json(toJob(await service.act(c.var.tenant.id, pathParam(c, 'id'), action))),
+    });
+  }
+  addRoute(app, {
+    method: 'get',
+    path: `${JOB}/events`,
+    summary: 'List the events of a job, the newest first',
+    query: eventListQuery,
+    answers: json(fineTuningEventListSchema),
+    errors: [400, 401, 404, 500, 503],
+    async handle(c, query) {
+      const page = await service.events(c.var.tenant.id, pathParam(c, 'id'), query);
+      return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
+    },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: `${JOB}/checkpoints`,
+    summary: 'List the checkpoints of a job that can be used as models, the newest first',
+    query: checkpointListQuery,
+    answers: json(fineTuningCheckpointListSchema),
+    errors: [400, 401, 404, 500, 503],
+    async handle(c, query) {
+      const page = await service.checkpoints(c.var.tenant.id, pathParam(c, 'id'), query);
+      return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
+    },
+  });
+}
+
+const UNSUPPORTED = [
+  ['post', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
+  ['get', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
+  ['delete', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{id}'],
+  ['post', '/v1/fine_tuning/alpha/graders/run'],
+  ['post', '/v1/fine_tuning/alpha/graders/validate'],
+] as const;
+
+/** Refuses these routes by name, so that clients see that they did not misspell the path. */
+function addUnsupportedRoutes(app: App): void {
+  for (const [method, path] of UNSUPPORTED) {
+    addRoute(app, {
+      method,
+      path,
+      summary: 'Not supported: 400, `unsupported_parameter`',
+      answers: json(errorEnvelopeSchema),
+      errors: [400, 401],
+      handle() {
+        throw new ServeError('unsupported_parameter', 'This server does not support this route.');
+      },
+    });
+  }
 }

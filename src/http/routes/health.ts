@@ -1,15 +1,14 @@
 // Health checks: /livez says whether the process responds, /readyz whether the engine does, and /health adds figures. None of
 // them waits long for an engine step. Exact figures reveal the activity of tenants, so they require a key on a server with
 // keys.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
-import { ANY_QUERY, addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
 import { statsWithin } from './stats-history.ts';
 
 const healthSchema = z
@@ -62,7 +61,7 @@ const RETRY_SOON = { 'retry-after': '1' };
 
 /** Adds the routes. `authenticate` is absent if the server has no keys. */
 export function addHealthRoutes(
-  app: OpenAPIHono<HttpEnv>,
+  app: App,
   deps: Deps,
   authenticate: Authenticate | undefined,
 ): void {
@@ -74,12 +73,7 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(healthSchema),
     description: 'Requests are served',
-    otherAnswers: {
-      503: {
-        description: 'The engine is starting, restarting, stalled or stopped',
-        content: json(healthSchema),
-      },
-    },
+    otherAnswers: notReady(healthSchema),
     errors: [],
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
@@ -109,12 +103,7 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(statusSchema),
     description: 'Yes',
-    otherAnswers: {
-      503: {
-        description: 'The engine is starting, restarting, stalled or stopped',
-        content: json(statusSchema),
-      },
-    },
+    otherAnswers: notReady(statusSchema),
     errors: [],
     handle(c) {
       const status = leaving?.aborted ? 'leaving' : engineStatus(client);
@@ -131,6 +120,11 @@ export function addHealthRoutes(
     errors: [],
     handle: (c) => c.json({ status: 'live' }),
   });
+}
+
+function notReady(schema: z.ZodType) {
+  const description = 'The engine is starting, restarting, stalled or stopped';
+  return { 503: { description, content: json(schema) } };
 }
 
 function processorBody() {

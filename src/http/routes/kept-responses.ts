@@ -1,6 +1,6 @@
 // /v1/responses/{id}: the responses that the server keeps. A tenant sees only its own. The routes exist only if the operator
 // has enabled keeping responses.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import { pageOf } from '../../common/page.ts';
 import {
@@ -10,23 +10,19 @@ import {
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
 import { toInputItems } from '../request/conversation.ts';
-import { integerText } from '../schema/fields.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { orderQuery, pageQuery } from '../schema/fields.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/responses/{id}';
-/** The longest page in OpenAI's API. */
-const MAX_LIMIT = 100;
 
 const itemsQuery = z.strictObject({
-  after: z.string().max(128).optional(),
-  limit: integerText(1, MAX_LIMIT).default(20),
-  order: z.enum(['asc', 'desc']).default('desc'),
+  ...pageQuery(20),
+  order: orderQuery,
 });
 
 /** Adds the routes. */
-export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptResponses): void {
+export function addKeptResponseRoutes(app: App, responses: KeptResponses): void {
   addRoute(app, {
     method: 'get',
     path: PATH,
@@ -36,9 +32,9 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     errors: [401, 404, 500, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
-      const found = await kept.find(c.get('tenant').id, id);
-      if (!found) throw notFound();
-      return c.body(found.response, 200, { 'content-type': 'application/json' });
+      const record = await responses.find(c.get('tenant').id, id);
+      if (!record) throw notFound();
+      return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
   });
   addRoute(app, {
@@ -49,7 +45,7 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     errors: [401, 404, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
-      if (!(await kept.remove(c.get('tenant').id, id))) throw notFound();
+      if (!(await responses.remove(c.get('tenant').id, id))) throw notFound();
       return c.json({ id, object: 'response', deleted: true });
     },
   });
@@ -62,9 +58,9 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
     errors: [400, 401, 404, 500, 503],
     async handle(c, { order, ...query }) {
       const id = pathParam(c, 'id');
-      const found = await kept.find(c.get('tenant').id, id);
-      if (!found) throw notFound();
-      const items = toInputItems(id, found.input);
+      const record = await responses.find(c.get('tenant').id, id);
+      if (!record) throw notFound();
+      const items = toInputItems(id, record.input);
       if (order === 'desc') items.reverse();
       const page = pageOf(items, query, (item) => item.id);
       return c.json(toListAnswer(page, (item) => item));

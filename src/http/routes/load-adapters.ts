@@ -1,7 +1,7 @@
 // Loads adapters on request. POST /v1/adapters/{name}/prefetch prepares an adapter before requests name it. vLLM's
 // /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name. They exist only if the parent
 // folder is configured, and need an admin key unless the server has no keys.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
 import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
@@ -11,8 +11,8 @@ import { prefetchSchema } from '../../contracts/management-api.ts';
 import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
-import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
+import { type HttpEnv, requireAdmin } from '../wire/middleware.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 
 /** One day. A client that wants an adapter warm for longer asks again; adapters that clients forget are evicted. */
 const MAX_KEEP_WARM_MS = 86_400_000;
@@ -48,7 +48,7 @@ const unloadBody = z.strictObject({ lora_name: z.string() }).openapi('UnloadLora
 const textAnswer = { 'text/plain': { schema: z.string() } };
 
 /** Adds the prefetch route. */
-export function addPrefetchRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addPrefetchRoute(app: App, deps: Deps): void {
   addRoute(app, {
     method: 'post',
     path: '/v1/adapters/{name}/prefetch',
@@ -79,7 +79,7 @@ export function addPrefetchRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
 }
 
 /** Adds the routes that load and unload adapters by path. */
-export function addLoadRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, loaded: LoadedAdapters): void {
+export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): void {
   const { limits } = deps;
   const admit = (c: Context<HttpEnv>) => {
     if (!deps.hasOpenAdmin) requireAdmin(c);

@@ -1,11 +1,9 @@
 // GET /v1/me: returns the tenant of the request's key. Clients use it to check a key before they store it.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import { meSchema } from '../../contracts/management-api.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds the route. `hasKeys` says whether this server refuses requests without a key. */
-export function addMeRoute(app: OpenAPIHono<HttpEnv>, { hasKeys }: { hasKeys: boolean }): void {
+export function addMeRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
   addRoute(app, {
     method: 'get',
     path: '/v1/me',

@@ -1,7 +1,7 @@
 // GET /metrics for Prometheus and routers, and its figures as JSON for the status page: GET /metrics/status now, GET
 // /metrics/history in the last hour. All show figures of all tenants, so they are for operators.
 import os from 'node:os';
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import {
@@ -12,15 +12,15 @@ import {
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
 import { readStatus } from '../../telemetry/status.ts';
 import type { Deps } from '../deps.ts';
-import { ANY_QUERY, addRoute, json } from '../wire/route.ts';
-import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
+import { requireAdmin } from '../wire/middleware.ts';
+import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
 import type { LoadSample } from './stats-history.ts';
 
 const NO_STORE = { 'cache-control': 'no-store' };
 
 /** Adds the routes. With access `admin`, they must be added after the middleware that finds the tenant. */
 export function addMetricsRoute(
-  app: OpenAPIHono<HttpEnv>,
+  app: App,
   { telemetry, client, model, history, threads }: Deps,
   access: 'open' | 'admin',
 ): void {

@@ -1,5 +1,4 @@
 // /v1/models and /v1/models/{id}: the base and the adapters that a tenant may name. A tenant can delete its own.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { ModelEntry } from '../../../adapters/registry/registry.ts';
 import {
   deletedModelSchema,
@@ -8,15 +7,14 @@ import {
   modelSchema,
 } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import { generationConfigOf, requestDefaultsOf } from '../request/request-defaults.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { generationConfigOf, requestDefaultsOf } from '../request/request-model.ts';
+import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/models/{id}';
 
 /** Adds the routes. */
-export function addModelRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addModelRoutes(app: App, deps: Deps): void {
   const { registry, model } = deps;
   const toModel = (entry: ModelEntry) => toWireModel(entry, model.maxSeqLength);
   addRoute(app, {

@@ -7,11 +7,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { lazy } from '../../common/lazy.ts';
 import { VERSION } from '../../common/version.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { App } from '../wire/route.ts';
 
 interface PageRoute {
   readonly path: string;
@@ -19,9 +18,10 @@ interface PageRoute {
   readonly name: string;
   /** The name of the page's markup and script, without extension. */
   readonly file: string;
-  readonly policy: string;
-  /** Style sheets in addition to the common one. */
-  readonly styles: readonly string[];
+  /** A style sheet in addition to the common one. */
+  readonly style?: string;
+  /** Default: `POLICY`. */
+  readonly policy?: string;
 }
 
 /** Trusted types keep text from a model or a file from becoming markup or code. */
@@ -35,23 +35,11 @@ const DOCS_POLICY =
   "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
 const PAGES: readonly PageRoute[] = [
-  { path: '/', name: 'Playground', file: 'playground', policy: POLICY, styles: [] },
-  {
-    path: '/fine-tuning',
-    name: 'Fine-tuning',
-    file: 'fine-tuning',
-    policy: POLICY,
-    styles: ['uplot.css'],
-  },
-  { path: '/adapters', name: 'Adapters', file: 'adapters', policy: POLICY, styles: [] },
-  { path: '/status', name: 'Status', file: 'status', policy: POLICY, styles: ['uplot.css'] },
-  {
-    path: '/docs',
-    name: 'API docs',
-    file: 'docs',
-    policy: DOCS_POLICY,
-    styles: ['swagger-ui.css'],
-  },
+  { path: '/', name: 'Playground', file: 'playground' },
+  { path: '/fine-tuning', name: 'Fine-tuning', file: 'fine-tuning', style: 'uplot.css' },
+  { path: '/adapters', name: 'Adapters', file: 'adapters' },
+  { path: '/status', name: 'Status', file: 'status', style: 'uplot.css' },
+  { path: '/docs', name: 'API docs', file: 'docs', style: 'swagger-ui.css', policy: DOCS_POLICY },
 ];
 
 interface PageFiles {
@@ -62,9 +50,9 @@ interface PageFiles {
 }
 
 /** Adds the pages. They must be added before the middleware that requires a key. */
-export function addPageRoutes(app: OpenAPIHono<HttpEnv>): void {
+export function addPageRoutes(app: App): void {
   const content = lazy(readFiles); // nothing is read at start
-  for (const { path, policy } of PAGES) {
+  for (const { path, policy = POLICY } of PAGES) {
     app.get(path, async (c) => {
       c.header('content-security-policy', policy);
       c.header('cross-origin-opener-policy', 'same-origin');
@@ -108,9 +96,8 @@ function render(layout: string, page: PageRoute, main: string): string {
     const current = path === page.path ? ' aria-current="page"' : '';
     return `<li><a href="${path === '/' ? './' : path.slice(1)}"${current}>${name}</a></li>`;
   });
-  const styles = [...page.styles, 'style.css'].map(
-    (name) => `<link rel="stylesheet" href="pages/${name}">`,
-  );
+  const sheets = page.style ? [page.style, 'style.css'] : ['style.css'];
+  const styles = sheets.map((name) => `<link rel="stylesheet" href="pages/${name}">`);
   const parts: Readonly<Record<string, string>> = {
     title: page.name,
     nav: nav.join('\n'),
@@ -150,15 +137,15 @@ const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: strin
 /** Returns all files by their served names, without the pages' markup. */
 async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
   const { resolve } = createRequire(import.meta.url);
-  const own = (await readdir(FOLDER))
+  const localFiles = (await readdir(FOLDER))
     .filter((name) => path.extname(name) in TYPES)
     .map((name) => [name, path.join(FOLDER, name)] as const);
-  const others = Object.entries(FROM_PACKAGES).map(
+  const packageFiles = Object.entries(FROM_PACKAGES).map(
     ([name, [from, file]]) => [name, path.join(path.dirname(resolve(from)), file)] as const,
   );
   return new Map(
     await Promise.all(
-      [...own, ...others].map(
+      [...localFiles, ...packageFiles].map(
         async ([name, file]) =>
           [name, toPageFile(await readFile(file), TYPES[path.extname(name)]!)] as const,
       ),

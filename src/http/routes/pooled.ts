@@ -1,26 +1,31 @@
 // POST /v1/embeddings turns texts or token ids into vectors of length 1. POST /classify sorts them into an adapter's classes.
 // Each input is a sequence that ends after its prompt.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { AssertionError } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
-import { type Endpoint, toTextEnd } from '../answer/answer-plan.ts';
+import type { Endpoint } from '../answer/answer-plan.ts';
 import { createCompletionLogprobs } from '../answer/logprobs.ts';
-import { ClassificationDocument, EmbeddingDocument } from '../answer/pooled-documents.ts';
+import {
+  createClassificationDocument,
+  createEmbeddingDocument,
+} from '../answer/pooled-documents.ts';
 import type { Deps } from '../deps.ts';
-import { prefixScope } from '../request/prepare-generation.ts';
+import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
 import { openModel, type RequestModel } from '../request/request-model.ts';
-import { classifyRequestSchema } from '../schema/classify.ts';
-import { type EmbeddingRequest, embeddingRequestSchema } from '../schema/embeddings.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import {
+  classifyRequestSchema,
+  type EmbeddingRequest,
+  embeddingRequestSchema,
+} from '../schema/pooled.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds `POST /v1/embeddings`. */
-export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addEmbeddingsRoute(app: App, deps: Deps): void {
   const { limits, model: base } = deps;
   addRoute(app, {
     method: 'post',
@@ -41,7 +46,7 @@ export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void 
           ...POOLED,
           operation: 'embeddings',
           idPrefix: 'embd-',
-          createDocument: (_, { head }) => new EmbeddingDocument(head, format),
+          createDocument: (_, { head }) => createEmbeddingDocument(head, format),
         },
       });
     },
@@ -49,7 +54,7 @@ export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void 
 }
 
 /** Adds `POST /classify`. */
-export function addClassifyRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addClassifyRoute(app: App, deps: Deps): void {
   const { limits, model: base } = deps;
   addRoute(app, {
     method: 'post',
@@ -67,7 +72,7 @@ export function addClassifyRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           ...POOLED,
           operation: 'classify',
           idPrefix: 'classify-',
-          createDocument: (_, { head }) => new ClassificationDocument(head, isActivated),
+          createDocument: (_, { head }) => createClassificationDocument(head, isActivated),
         },
       });
     },

@@ -1,9 +1,9 @@
 // Shows operators which adapters and requests are refused because the engine crashed while running them, and readmits them.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import type { Deps } from '../deps.ts';
-import { addRoute, json } from '../wire/route.ts';
-import { type HttpEnv, requireAdmin } from '../wire/tenant.ts';
+import { requireAdmin } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 const PATH = '/v1/quarantine';
 
@@ -27,7 +27,7 @@ const RELEASES = [
 
 /** Adds the routes. They need an admin key unless the server has no keys. */
 export function addQuarantineRoutes(
-  app: OpenAPIHono<HttpEnv>,
+  app: App,
   { client: { quarantine } }: Deps,
   { hasKeys }: { hasKeys: boolean },
 ): void {
@@ -56,12 +56,12 @@ export function addQuarantineRoutes(
       admit,
       handle(c) {
         const id = c.req.param('id');
-        const released = id === undefined ? quarantine.list().map((entry) => entry.id) : [id];
+        const ids = id === undefined ? quarantine.list().map((entry) => entry.id) : [id];
         if (id === undefined) quarantine.clear();
         else if (!quarantine.release(id)) {
           throw new ServeError('not_found', `"${id}" is not quarantined.`, { param: 'id' });
         }
-        return c.json({ released });
+        return c.json({ released: ids });
       },
     });
   }

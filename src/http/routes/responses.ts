@@ -1,48 +1,40 @@
 // POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
-import type { OpenAPIHono } from '@hono/zod-openapi';
-import { z } from '@hono/zod-openapi';
 import { type ConversationItem, responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
-import { keepResponse, openConversation } from '../request/conversation.ts';
+import { keepResponse, openConversation, renderItems } from '../request/conversation.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
-import { renderItems } from '../request/render-items.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** Adds the route. */
-export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const {
-    limits,
-    model: { vocabSize },
-  } = deps;
+export function addResponsesRoute(app: App, deps: Deps): void {
+  const { limits, model } = deps;
   const keepsResponses = deps.keptResponses !== undefined;
   app.openAPIRegistry.register('ResponseInputItem', inputItemSchema);
   addRoute(app, {
     method: 'post',
     path: '/v1/responses',
     summary: 'Answer a text or items, as a response object',
-    body: { schema: responseRequestSchema({ vocabSize, limits, keepsResponses }), limits },
-    answers: {
-      ...json(responseSchema),
-      'text/event-stream': {
-        schema: z.string().openapi({
-          description: 'Typed events, from `response.created` to `response.completed`',
-        }),
-      },
-    },
+    body: { schema: responseRequestSchema({ ...model, limits, keepsResponses }), limits },
+    answers: jsonOrEvents(
+      responseSchema,
+      'Typed events, from `response.created` to `response.completed`',
+    ),
     ...queued<ResponseRequest>(deps, ({ max_output_tokens: limit }) => limit),
-    async handle(c, given) {
+    async handle(c, requestBody) {
       const { keptResponses: responses } = deps;
-      const kept = { responses, tenant: c.get('tenant').id, signal: c.req.raw.signal };
+      const tenantResponses = { responses, tenant: c.get('tenant').id, signal: c.req.raw.signal };
       let items: readonly ConversationItem[] = [];
-      const { plan, body } = await prepareGeneration(c, deps, given, {
+      const { plan, body } = await prepareGeneration(c, deps, requestBody, {
         ...SHAPE,
         async prompts(request) {
-          const rendered = await renderItems(await openConversation(request.body, kept), request);
+          const rendered = await renderItems(
+            await openConversation(request.body, tenantResponses),
+            request,
+          );
           ({ items } = rendered);
           return [{ ids: rendered.ids, text: '' }];
         },
@@ -51,7 +43,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const endpoint = createResponsesEndpoint({
         settings: toSettings(body, { model: plan.model.resolved.id, store }),
         now: deps.now,
-        keep: store ? (response) => keepResponse(response, items, kept) : async () => {},
+        keep: store ? (response) => keepResponse(response, items, tenantResponses) : async () => {},
       });
       return answer(c, deps, { ...plan, endpoint });
     },

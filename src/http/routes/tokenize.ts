@@ -1,5 +1,4 @@
 // vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: text to token ids and back.
-import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
 import {
@@ -17,19 +16,18 @@ import {
   type TokenizeRequest,
   tokenizeRequestSchema,
 } from '../schema/tokenize.ts';
-import { addRoute, json } from '../wire/route.ts';
-import type { HttpEnv } from '../wire/tenant.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds the routes. */
-export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addTokenizeRoutes(app: App, deps: Deps): void {
   const { model, limits } = deps;
-  const { vocabSize, maxSeqLength } = model;
-  const maxCount = maxSeqLength * limits.maxCharsPerToken;
+  const maxCount = model.maxSeqLength * limits.maxCharsPerToken;
   addRoute(app, {
     method: 'post',
     path: '/tokenize',
     summary: 'Turn a text or a conversation into tokens',
-    body: { schema: tokenizeRequestSchema({ vocabSize, limits }), limits },
+    body: { schema: tokenizeRequestSchema({ ...model, limits }), limits },
     answers: json(tokenizedSchema),
     ...queued<TokenizeRequest>(deps, () => 0),
     async handle(c, body) {
@@ -45,7 +43,7 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           });
       return c.json({
         count: ids.length,
-        max_model_len: maxSeqLength,
+        max_model_len: deps.model.maxSeqLength,
         tokens: ids,
         token_strs: body.return_token_strs ? ids.map((id) => model.tokenizer?.idToToken(id)) : null,
       });
@@ -55,7 +53,7 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     method: 'post',
     path: '/detokenize',
     summary: 'Turn tokens into text',
-    body: { schema: detokenizeRequestSchema({ vocabSize, maxCount }), limits },
+    body: { schema: detokenizeRequestSchema({ ...model, maxCount }), limits },
     answers: json(detokenizedSchema),
     async handle(c, body) {
       const model = await openNamed(c, deps, body.model, { tokens: body.tokens });

@@ -3,14 +3,11 @@
 import { z } from '@hono/zod-openapi';
 import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
-import { addIssue } from './fields.ts';
+import { addIssue, type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 import { checkTools, connectCalls } from './tools.ts';
 
-function chat<Schema extends z.ZodType>(schema: Schema, help: string) {
-  return { chat: schema, help };
-}
+const chat = rowOf('chat');
 
 /** Real names are shorter. */
 const MAX_NAME_LENGTH = 256;
@@ -83,11 +80,7 @@ const CONTENT_FORMS = contentForms(PARTS);
 export const chatMessageSchema = z
   .strictObject({
     ...fieldsOf(MESSAGE_FIELDS, 'chat'),
-    content: z
-      .unknown()
-      .optional()
-      .transform(toContent)
-      .openapi({ anyOf: [...CONTENT_FORMS, { type: 'null' }] }),
+    content: readBy(toContent, { anyOf: [...CONTENT_FORMS, { type: 'null' }] }),
   })
   .superRefine(({ role, content, name, ...calls }, ctx) => {
     if (role === 'tool' && calls.tool_call_id == null) {

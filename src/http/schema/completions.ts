@@ -1,7 +1,6 @@
 // The request of `POST /v1/completions`.
 import { z } from '@hono/zod-openapi';
-import { fieldsOf } from './field-table.ts';
-import { addIssue } from './fields.ts';
+import { addIssue, fieldsOf } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
 /** The schema of a completion request, within a model's bounds. */

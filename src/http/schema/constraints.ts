@@ -3,8 +3,16 @@
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/json-scan.ts';
 import type { Constraint } from '../../contracts/generation.ts';
-import { both, INERT, REFUSED, rows } from './field-table.ts';
-import { addIssue, type Refine } from './fields.ts';
+import {
+  addIssue,
+  both,
+  INERT,
+  parseInside,
+  REFUSED,
+  type Refine,
+  readBy,
+  rows,
+} from './fields.ts';
 import { structuralTagSchema } from './structural-tag.ts';
 
 /** A request's constraint, and its path within its field. */
@@ -26,28 +34,32 @@ const MAX_CHOICES = 10_000;
 /** Reads one spelling of a constraint. Adds issues below the given path. */
 type Reader = (value: unknown, ctx: Refine, path: PropertyKey[]) => GivenConstraint | undefined;
 
-/** A schema may also be given as text. */
-const readSchema: Reader = (value, ctx, path) => {
-  let schema = value;
-  if (typeof value === 'string') {
+/** Returns a reader of a value that may also be given as JSON text. */
+function jsonReader(read: Reader): Reader {
+  return (value, ctx, path) => {
+    let json = value;
     try {
-      schema = parseShallowText(value);
+      if (typeof value === 'string') json = parseShallowText(value);
     } catch {
       return addIssue(ctx, 'is not JSON', { path });
     }
-  }
+    return read(json, ctx, path);
+  };
+}
+
+const readSchema = jsonReader((schema, _ctx, path) => {
   return { constraint: { kind: 'json_schema', schema }, path };
-};
+});
 
-const readRegex: Reader = (value, ctx, path) => {
-  if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
-  return { constraint: { kind: 'regex', pattern: value }, path };
-};
+function textReader(toConstraint: (text: string) => Constraint): Reader {
+  return (value, ctx, path) => {
+    if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
+    return { constraint: toConstraint(value), path };
+  };
+}
 
-const readGrammar: Reader = (value, ctx, path) => {
-  if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
-  return { constraint: { kind: 'grammar', source: value }, path };
-};
+const readRegex = textReader((pattern) => ({ kind: 'regex', pattern }));
+const readGrammar = textReader((source) => ({ kind: 'grammar', source }));
 
 const readChoice: Reader = (value, ctx, path) => {
   const isChoice =
@@ -64,19 +76,12 @@ const readFlag: Reader = (value, ctx, path) => {
   return value ? ANY_OBJECT : undefined;
 };
 
-const readTag: Reader = (value, ctx, path) => {
-  let tag = value;
-  try {
-    if (typeof value === 'string') tag = parseShallowText(value);
-  } catch {
-    return addIssue(ctx, 'is not JSON', { path });
-  }
-  const parsed = structuralTagSchema.safeParse(tag);
-  if (parsed.success) return { constraint: parsed.data, path };
-  return addIssue(ctx, 'is not a structural tag: expected format, or structures with triggers', {
-    path,
-  });
-};
+const readTag = jsonReader((value, ctx, path) => {
+  const tag = structuralTagSchema.safeParse(value);
+  if (tag.success) return { constraint: tag.data, path };
+  const message = 'is not a structural tag: expected format, or structures with triggers';
+  return addIssue(ctx, message, { path });
+});
 
 /** vLLM's `structured_outputs`: exactly one of these. */
 const OUTPUTS: Readonly<Record<string, Reader>> = {
@@ -96,19 +101,19 @@ const OUTPUT_OPTIONS: ReadonlySet<string> = new Set([
 
 const readOutputs: Reader = (value, ctx) => {
   if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
-  const given = Object.entries(value as object).filter(([, part]) => part != null);
-  const unknown = given.find(
+  const entries = Object.entries(value as object).filter(([, part]) => part != null);
+  const unknown = entries.find(
     ([name]) => !Object.hasOwn(OUTPUTS, name) && !OUTPUT_OPTIONS.has(name),
   );
   if (unknown) {
     const code = 'unsupported_parameter';
     return addIssue(ctx, 'is not supported by this server', { path: [unknown[0]], code });
   }
-  const wanted = given.filter(([name]) => Object.hasOwn(OUTPUTS, name));
-  if (wanted.length !== 1) {
+  const outputs = entries.filter(([name]) => Object.hasOwn(OUTPUTS, name));
+  if (outputs.length !== 1) {
     return addIssue(ctx, `expected exactly one of ${Object.keys(OUTPUTS).join(', ')}`);
   }
-  const [name, part] = wanted[0]!;
+  const [name, part] = outputs[0]!;
   return OUTPUTS[name]!(part, ctx, [name]);
 };
 
@@ -128,13 +133,10 @@ const readFormat: Reader = (value, ctx) => {
   const { type, ...rest } = value as Record<string, unknown>;
   if (type === 'structural_tag') return readTag(value, ctx, []);
   if (type === 'json_schema') {
-    const format = jsonSchemaFormat.safeParse(value);
-    if (format.success) {
-      const { schema } = format.data.json_schema;
-      return schema === undefined ? ANY_OBJECT : readSchema(schema, ctx, ['json_schema', 'schema']);
-    }
-    for (const issue of format.error.issues) ctx.addIssue({ ...issue, input: value } as never);
-    return undefined;
+    const format = parseInside(jsonSchemaFormat, value, ctx);
+    if (!format) return undefined;
+    const { schema } = format.json_schema;
+    return schema === undefined ? ANY_OBJECT : readSchema(schema, ctx, ['json_schema', 'schema']);
   }
   if (type !== 'text' && type !== 'json_object') {
     return addIssue(ctx, 'must be text, json_object or json_schema', { path: ['type'] });
@@ -147,12 +149,8 @@ const readFormat: Reader = (value, ctx) => {
 };
 
 function constraint(read: Reader, help: string, documented: object) {
-  const schema = z
-    .unknown()
-    .optional()
-    .transform((value, ctx) => (value == null ? undefined : read(value, ctx, [])))
-    .openapi(documented);
-  return both(schema, help);
+  const check = (value: unknown, ctx: Refine) => (value == null ? undefined : read(value, ctx, []));
+  return both(readBy(check, documented), help);
 }
 
 const text = { type: 'string' } as const;

@@ -35,9 +35,9 @@ export function contentReader({ textOf, fields }: PartForms) {
     }
     let text = '';
     for (const [i, part] of value.entries()) {
-      const read = readPart(part, i, ctx);
-      if (read === undefined) return null; // only the issue matters
-      text += read;
+      const piece = readPart(part, i, ctx);
+      if (piece === undefined) return null; // only the issue matters
+      text += piece;
     }
     return text;
   };

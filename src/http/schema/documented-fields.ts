@@ -1,9 +1,8 @@
 // Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
-import { classifyFields } from './classify.ts';
-import { embeddingFields } from './embeddings.ts';
-import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
+import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './fields.ts';
+import { classifyFields, embeddingFields } from './pooled.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
 import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
 import { responseFields } from './responses.ts';

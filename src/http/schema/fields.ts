@@ -1,5 +1,6 @@
-// Checks that are faster or stricter than the schema library's: they bound their cost before they read any item. Each is a
-// transform for `z.unknown()`, and its issues name the item at fault.
+// The fields of requests. Tables say how each endpoint treats a field and what it means; schemas, refusals and documentation
+// follow from the rows, which are in `request-fields.ts` and its neighbours. The checks here are faster or stricter than the
+// schema library's: they bound their cost before they read any item, and their issues name the item at fault.
 import { z } from '@hono/zod-openapi';
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
 import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
@@ -22,6 +23,21 @@ export function addIssue(
 ): never {
   ctx.addIssue({ code: 'custom', message, path, ...(code ? { params: { code } } : {}) });
   return undefined as never;
+}
+
+/** The schema of an optional field that a check reads. `form` documents it. */
+export function readBy<T>(check: (value: unknown, ctx: Refine) => T, form: object) {
+  return z.unknown().optional().transform(check).openapi(form);
+}
+
+/** Parses with a schema inside a check, so that its issues keep their paths. */
+export function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  for (const issue of result.error.issues) {
+    ctx.addIssue({ ...issue, input: value } as Parameters<Refine['addIssue']>[0]);
+  }
+  return undefined;
 }
 
 /** An adapter may have more tokens than its base, so the schema allows more. `checkTokenIds` knows the model's number. */
@@ -81,29 +97,22 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
         'expected a non-empty string, or a non-empty array of strings or token ids',
       );
     }
-    const wrongItem = (ids: readonly unknown[]) =>
-      ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
-    if (typeof value[0] === 'number') {
-      const wrong = wrongItem(value);
-      if (wrong < 0) return { kind: 'ids', prompts: [value] };
-      return addIssue(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
-    }
-    if (value.length > bounds.maxPrompts) {
+    const isOneList = typeof value[0] === 'number';
+    if (!isOneList && value.length > bounds.maxPrompts) {
       return addIssue(ctx, `at most ${bounds.maxPrompts} prompts are allowed`);
     }
     if (typeof value[0] === 'string') return nonEmptyTexts(value);
-    for (const [i, ids] of value.entries()) {
+    const prompts = isOneList ? [value] : value;
+    for (const [i, ids] of prompts.entries()) {
       if (!Array.isArray(ids) || ids.length === 0) {
         return addIssue(ctx, `prompt ${i} is not a non-empty array of token ids`);
       }
-      const wrong = wrongItem(ids);
+      const wrong = ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
       if (wrong < 0) continue;
-      return addIssue(
-        ctx,
-        `prompt ${i}: item ${wrong} is not a token id in [0, ${bounds.vocabSize})`,
-      );
+      const place = isOneList ? '' : `prompt ${i}: `;
+      return addIssue(ctx, `${place}item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
     }
-    return { kind: 'ids', prompts: value };
+    return { kind: 'ids', prompts };
   };
 }
 
@@ -175,26 +184,22 @@ const TEMPLATE_VARIABLE = /^[a-z][a-z0-9_]{0,63}$/i;
 type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
 
 /** Reads the variables of a chat template. Rendering refuses the ones that the server sets itself. */
-export function toTemplateArguments() {
-  return (value: unknown, ctx: Refine): TemplateArguments => {
-    if (value === undefined || value === null) return {};
-    if (typeof value !== 'object' || Array.isArray(value))
-      return addIssue(ctx, 'expected an object');
-    const entries = Object.entries(value);
-    if (entries.length > MAX_TEMPLATE_ARGUMENTS) {
-      return addIssue(ctx, `at most ${MAX_TEMPLATE_ARGUMENTS} variables are allowed`);
-    }
-    for (const [name, argument] of entries) {
-      if (!TEMPLATE_VARIABLE.test(name))
-        return addIssue(ctx, 'a key is not the name of a variable');
-      if (isTemplateArgument(argument)) continue;
-      const message =
-        `expected a string of at most ${MAX_TEMPLATE_TEXT} characters, a number of at most ` +
-        `${MAX_TEMPLATE_NUMBER}, a boolean or null`;
-      return addIssue(ctx, message, { path: [name] });
-    }
-    return value as TemplateArguments;
-  };
+export function toTemplateArguments(value: unknown, ctx: Refine): TemplateArguments {
+  if (value === undefined || value === null) return {};
+  if (typeof value !== 'object' || Array.isArray(value)) return addIssue(ctx, 'expected an object');
+  const entries = Object.entries(value);
+  if (entries.length > MAX_TEMPLATE_ARGUMENTS) {
+    return addIssue(ctx, `at most ${MAX_TEMPLATE_ARGUMENTS} variables are allowed`);
+  }
+  for (const [name, argument] of entries) {
+    if (!TEMPLATE_VARIABLE.test(name)) return addIssue(ctx, 'a key is not the name of a variable');
+    if (isTemplateArgument(argument)) continue;
+    const message =
+      `expected a string of at most ${MAX_TEMPLATE_TEXT} characters, a number of at most ` +
+      `${MAX_TEMPLATE_NUMBER}, a boolean or null`;
+    return addIssue(ctx, message, { path: [name] });
+  }
+  return value as TemplateArguments;
 }
 
 function isTemplateArgument(value: unknown): boolean {
@@ -213,6 +218,21 @@ export function integerText(min: number, max: number) {
     .pipe(z.number().min(min, message).max(max, message));
 }
 
+/** The parameters of a query for one page of a list. The longest page is OpenAI's. */
+export function pageQuery(limit: number, maxLimit = 100) {
+  return {
+    after: z
+      .string()
+      .max(128)
+      .optional()
+      .openapi({ description: 'The id of the last item of the previous page' }),
+    limit: integerText(1, maxLimit).default(limit),
+  };
+}
+
+/** The order of a list by time. */
+export const orderQuery = z.enum(['asc', 'desc']).default('desc');
+
 /** OpenAI's limits of metadata. */
 export const MAX_METADATA_PAIRS = 16;
 const MAX_METADATA_KEY = 64;
@@ -229,3 +249,113 @@ export const metadataSchema = z.record(z.string(), z.string()).superRefine((meta
     addIssue(ctx, `values have at most ${MAX_METADATA_VALUE} characters`);
   }
 });
+
+/** The endpoints whose requests have a table. */
+export type EndpointName = 'chat' | 'completions' | 'responses' | 'embeddings' | 'classify';
+
+/** A field's meaning, and its schema for each endpoint that accepts it. */
+export type FieldRow = { readonly [Name in EndpointName]?: z.ZodType } & { readonly help: string };
+
+/** The schemas of one endpoint's fields, by name. */
+type FieldsOf<Table, R extends EndpointName> = {
+  [Name in keyof Table as Table[Name] extends Record<R, z.ZodType>
+    ? Name
+    : never]: Table[Name] extends Record<R, infer Schema> ? Schema : never;
+};
+
+/** How an endpoint treats a field, for the documentation. */
+export type Treatment = 'honoured' | 'no effect' | 'refused' | 'unknown';
+
+const UNSUPPORTED = { code: 'unsupported_parameter' };
+
+/** Accepts and ignores a field that could not change the completion. */
+export const INERT = z.unknown().optional();
+
+/** Refuses a field by name, because ignoring it would change the completion. null, [] and {} request nothing and pass. */
+export const REFUSED = z
+  .unknown()
+  .optional()
+  .refine(isEmpty, { message: 'is not supported by this server', params: UNSUPPORTED });
+
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
+  return typeof value === 'object' && Object.keys(value).length === 0;
+}
+
+/** Accepts only values that request what the server does anyway. `accepted` names them in the error. */
+export function only(accepted: string, isAccepted: (value: unknown) => boolean) {
+  return z
+    .unknown()
+    .optional()
+    .refine((value) => value === undefined || value === null || isAccepted(value), {
+      message: `only ${accepted} is supported by this server`,
+      params: UNSUPPORTED,
+    });
+}
+
+/** Accepts only this value. */
+export function onlyValue(accepted: boolean | number | string) {
+  return only(JSON.stringify(accepted), (value) => value === accepted);
+}
+
+/** Returns a function that makes the rows of fields that only one endpoint has. */
+export function rowOf<R extends EndpointName>(route: R) {
+  return <Schema extends z.ZodType>(schema: Schema, help: string) =>
+    ({ [route]: schema, help }) as Record<R, Schema> & { help: string };
+}
+
+/** Returns the rows of fields that have the same meaning for another endpoint. */
+export function sharedRows<
+  From extends EndpointName,
+  Name extends string,
+  Table extends Record<Name, Record<From, z.ZodType> & { help: string }>,
+  To extends EndpointName,
+>(table: Table, names: readonly Name[], from: From, to: To) {
+  const shared = names.map((name) => [name, rowOf(to)(table[name][from], table[name].help)]);
+  return Object.fromEntries(shared) as {
+    [N in Name]: Record<To, Table[N][From]> & { help: string };
+  };
+}
+
+/** A field that chat and completions treat alike. */
+export function both<Schema extends z.ZodType>(schema: Schema, help: string) {
+  return { chat: schema, completions: schema, help };
+}
+
+/** The row of a field that chat and completions ignore. */
+export function inert(help: string) {
+  return both(INERT, help);
+}
+
+/** The row of a field that chat and completions refuse. */
+export function refused(help: string) {
+  return both(REFUSED, help);
+}
+
+/** Several fields with the same row. */
+export function rows<const Name extends string, Row extends FieldRow>(
+  names: readonly Name[],
+  row: Row,
+): Record<Name, Row> {
+  return Object.fromEntries(names.map((name) => [name, row])) as Record<Name, Row>;
+}
+
+/** Returns the schemas of an endpoint's fields, with the rows' descriptions. */
+export function fieldsOf<Table extends Record<string, FieldRow>, R extends EndpointName>(
+  table: Table,
+  route: R,
+): FieldsOf<Table, R> {
+  const fields = Object.entries(table).flatMap(([name, row]) => {
+    const schema = row[route];
+    return schema ? [[name, schema.openapi({ description: row.help })]] : [];
+  });
+  return Object.fromEntries(fields);
+}
+
+/** Returns how an endpoint treats the field. */
+export function treatmentOf(row: FieldRow, route: EndpointName): Treatment {
+  const schema = row[route];
+  if (!schema) return 'unknown';
+  if (schema === REFUSED) return 'refused';
+  return schema === INERT ? 'no effect' : 'honoured';
+}

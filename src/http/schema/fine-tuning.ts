@@ -9,12 +9,16 @@ import {
 } from '../../contracts/training-fields.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import type { MetadataFilter } from '../../jobs/job-service.ts';
-import { REFUSED } from './field-table.ts';
-import { addIssue, integerText, MAX_METADATA_PAIRS, metadataSchema } from './fields.ts';
+import {
+  addIssue,
+  MAX_METADATA_PAIRS,
+  metadataSchema,
+  pageQuery,
+  REFUSED,
+  readBy,
+} from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
-/** The longest page in OpenAI's API. */
-const MAX_LIMIT = 100;
 
 function autoOr({ schema, rule }: Hyperparameter) {
   return z.union([z.literal('auto'), schema], { error: `must be auto or ${rule}` }).nullish();
@@ -51,15 +55,14 @@ const methodSchema = z
   })
   .openapi('FineTuningMethod');
 
-const loraMethodSchema = z
-  .unknown()
-  .optional()
-  .transform((method, ctx): 'qlora' | 'lora' | undefined => {
+const loraMethodSchema = readBy(
+  (method, ctx): 'qlora' | 'lora' | undefined => {
     if (method === undefined || method === 'qlora' || method === 'lora') return method;
     const isKnown = method === 'full' || method === 'dora';
     return addIssue(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});
-  })
-  .openapi({ type: 'string', enum: ['qlora', 'lora'] });
+  },
+  { type: 'string', enum: ['qlora', 'lora'] },
+);
 
 /** A gate's limit, which replaces its default. */
 function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default: number }) {
@@ -114,13 +117,8 @@ export const createJobSchema = z
 /** A checked body that creates a job. */
 export type CreateJobBody = z.infer<typeof createJobSchema>;
 
-const page = (limit: number) => ({
-  after: z.string().max(128).optional(),
-  limit: integerText(1, MAX_LIMIT).default(limit),
-});
-
 /** The query that lists jobs. `readMetadataFilter` reads its `metadata[key]` parameters. */
-export const jobListQuery = z.looseObject(page(20)).superRefine((query, ctx) => {
+export const jobListQuery = z.looseObject(pageQuery(20)).superRefine((query, ctx) => {
   const unknown = Object.keys(query).filter((name) => {
     return name !== 'after' && name !== 'limit' && !name.startsWith('metadata');
   });
@@ -129,10 +127,10 @@ export const jobListQuery = z.looseObject(page(20)).superRefine((query, ctx) => 
 });
 
 /** The query that lists events. */
-export const eventListQuery = z.strictObject(page(20));
+export const eventListQuery = z.strictObject(pageQuery(20));
 
 /** The query that lists checkpoints. */
-export const checkpointListQuery = z.strictObject(page(10));
+export const checkpointListQuery = z.strictObject(pageQuery(10));
 
 const METADATA_PARAMETER = /^metadata\[(.{1,64})\]$/su;
 

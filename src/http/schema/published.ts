@@ -1,8 +1,7 @@
 // The requests for managing published adapters.
 import { z } from '@hono/zod-openapi';
-import { integerText } from './fields.ts';
+import { pageQuery } from './fields.ts';
 
-const MAX_LIMIT = 100;
 const MAX_SEARCH = 64;
 
 const owner = z.string().max(63).optional().openapi({
@@ -11,12 +10,7 @@ const owner = z.string().max(63).optional().openapi({
 
 /** The query that lists adapters. */
 export const adapterListQuery = z.object({
-  after: z
-    .string()
-    .max(128)
-    .optional()
-    .openapi({ description: 'The id of the last item of the previous page' }),
-  limit: integerText(1, MAX_LIMIT).default(20),
+  ...pageQuery(20),
   search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'Part of the name' }),
 });
 /** The checked query that lists adapters. */

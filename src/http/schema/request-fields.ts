@@ -6,18 +6,18 @@ import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fie
 import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
+  addIssue,
   both,
   type FieldRow,
+  fieldsOf,
   inert,
   only,
   onlyValue,
   REFUSED,
+  type Refine,
+  readBy,
   refused,
   rows,
-} from './field-table.ts';
-import {
-  addIssue,
-  type Refine,
   toLogitBias,
   toPrompts,
   toStopStrings,
@@ -119,11 +119,7 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
       help: 'Whether the answer continues the last message; not with add_generation_prompt',
     },
     chat_template_kwargs: {
-      chat: z
-        .unknown()
-        .optional()
-        .transform(toTemplateArguments())
-        .openapi({ type: 'object', additionalProperties: true }),
+      chat: readBy(toTemplateArguments, { type: 'object', additionalProperties: true }),
       help: 'Variables of the chat template: strings, numbers, booleans and null',
     },
     reasoning_effort: {
@@ -179,19 +175,11 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
       'No end-of-sequence token, stop token or stop string ends the answer before this many tokens',
     ),
     stop: both(
-      z
-        .unknown()
-        .optional()
-        .transform(toStopStrings({ maxBytes: maxStopBytes }))
-        .openapi({ anyOf: [text, texts] }),
+      readBy(toStopStrings({ maxBytes: maxStopBytes }), { anyOf: [text, texts] }),
       `One or more strings that end the answer, at most ${maxStopBytes} bytes together`,
     ),
     stop_token_ids: both(
-      z
-        .unknown()
-        .optional()
-        .transform(toTokenIds({ vocabSize, maxCount: maxStopTokenIds }))
-        .openapi(ids),
+      readBy(toTokenIds({ vocabSize, maxCount: maxStopTokenIds }), ids),
       `Tokens that end the answer, at most ${maxStopTokenIds}`,
     ),
     include_stop_str_in_output: both(
@@ -218,11 +206,10 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
     ...mapSamplingFields(({ schema, help }) => both(schema.nullish(), help)),
     top_k: both(topK.schema.max(vocabSize).nullish(), topK.help),
     logit_bias: both(
-      z
-        .unknown()
-        .optional()
-        .transform(toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }))
-        .openapi({ type: 'object', additionalProperties: { type: 'number' } }),
+      readBy(toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }), {
+        type: 'object',
+        additionalProperties: { type: 'number' },
+      }),
       `Token ids with a bias of -100 to 100 each, at most ${limits.maxLogitBiases}`,
     ),
     seed: both(
@@ -230,24 +217,15 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
       'The same request with the same seed gets the same answer; the seeds of further choices are derived from it',
     ),
     allowed_token_ids: both(
-      z
-        .unknown()
-        .optional()
-        .transform((value, ctx) => {
-          if (value === undefined || value === null) return undefined;
-          if (Array.isArray(value) && value.length > 0) return tokenIds(value, ctx);
-          ctx.addIssue({ code: 'custom', message: 'must be a non-empty array of token ids' });
-          return z.NEVER;
-        })
-        .openapi(ids),
+      readBy((value, ctx) => {
+        if (value === undefined || value === null) return undefined;
+        if (Array.isArray(value) && value.length > 0) return tokenIds(value, ctx);
+        return addIssue(ctx, 'must be a non-empty array of token ids');
+      }, ids),
       'Only these tokens are generated',
     ),
     bad_words: both(
-      z
-        .unknown()
-        .optional()
-        .transform(toStopStrings({ maxBytes: limits.maxBadWordBytes }))
-        .openapi(texts),
+      readBy(toStopStrings({ maxBytes: limits.maxBadWordBytes }), texts),
       `Words that are not generated, with or without a leading space, at most ${limits.maxBadWordBytes} bytes together`,
     ),
   } as const satisfies Record<string, FieldRow>;
@@ -257,13 +235,7 @@ function outputFields() {
   return {
     stream: both(boolean, 'Server-sent events'),
     stream_options: both(
-      z
-        .strictObject({
-          include_usage: STREAM_OPTION_FIELDS.include_usage.chat,
-          continuous_usage_stats: STREAM_OPTION_FIELDS.continuous_usage_stats.chat,
-          include_obfuscation: STREAM_OPTION_FIELDS.include_obfuscation.chat,
-        })
-        .nullish(),
+      z.strictObject(fieldsOf(STREAM_OPTION_FIELDS, 'chat')).nullish(),
       'Only with stream',
     ),
     logprobs: {

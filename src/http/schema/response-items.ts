@@ -3,15 +3,12 @@
 import { z } from '@hono/zod-openapi';
 import { calledFunctionSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
-import { addIssue, type Refine } from './fields.ts';
+import { addIssue, type FieldRow, fieldsOf, INERT, REFUSED, type Refine, rowOf } from './fields.ts';
 
 /** As in chat. */
 const MAX_CALL_ID_LENGTH = 256;
 
-function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
-  return { responses: schema, help };
-}
+const responses = rowOf('responses');
 
 /** The fields of a message other than its content. */
 export const MESSAGE_ITEM_FIELDS = {
@@ -50,13 +47,13 @@ const messageItemSchema = z
   .transform(({ type, role, content }) => ({ type, role, content }));
 
 // Piped, because a schema made before the API document's library was loaded cannot be described.
-const called = calledFunctionSchema.shape;
+const callShape = calledFunctionSchema.shape;
 
 /** The fields of calls and their results. */
 export const CALL_ITEM_FIELDS = {
   call_id: responses(z.string().min(1).max(MAX_CALL_ID_LENGTH), 'Connects a call and its result'),
-  name: responses(z.string().pipe(called.name), 'The function'),
-  arguments: responses(z.string().pipe(called.arguments), 'The text of a JSON object'),
+  name: responses(z.string().pipe(callShape.name), 'The function'),
+  arguments: responses(z.string().pipe(callShape.arguments), 'The text of a JSON object'),
   id: responses(INERT, 'As an answer had it'),
   status: responses(INERT, 'As an answer had it'),
   created_by: responses(INERT, 'As an answer had it'),
@@ -65,7 +62,12 @@ export const CALL_ITEM_FIELDS = {
   namespace: responses(REFUSED, 'Namespaces of tools'),
 } as const satisfies Record<string, FieldRow>;
 
-const { call_id, name, arguments: given, ...callRest } = fieldsOf(CALL_ITEM_FIELDS, 'responses');
+const {
+  call_id,
+  name,
+  arguments: callArguments,
+  ...callRest
+} = fieldsOf(CALL_ITEM_FIELDS, 'responses');
 const { parsed_arguments, namespace, ...outputRest } = callRest;
 
 const callItemSchema = z
@@ -73,7 +75,7 @@ const callItemSchema = z
     type: z.literal('function_call'),
     call_id,
     name,
-    arguments: given,
+    arguments: callArguments,
     ...callRest,
   })
   .transform(({ type, call_id, name, ...call }) => {
@@ -109,10 +111,10 @@ const ITEM_TYPES = ['message', 'function_call', 'function_call_output', 'item_re
 function withType({ keepsResponses }: Keeping) {
   return (value: unknown, ctx: Refine): { type: string } => {
     if (typeof value !== 'object' || value === null) return addIssue(ctx, 'expected an object');
-    const given = value as { type?: unknown; id?: unknown };
+    const item = value as { type?: unknown; id?: unknown };
     // The type of a reference is also optional in OpenAI's API.
-    const isReference = given.type == null && given.id !== undefined && !('content' in value);
-    const type = given.type ?? (isReference ? 'item_reference' : 'message');
+    const isReference = item.type == null && item.id !== undefined && !('content' in value);
+    const type = item.type ?? (isReference ? 'item_reference' : 'message');
     const refuse = (message: string) =>
       addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
     if (typeof type !== 'string' || !ITEM_TYPES.includes(type)) {

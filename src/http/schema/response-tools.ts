@@ -6,8 +6,8 @@ import {
   MAX_TOOLS,
   refuseTwins,
 } from '../../contracts/tools.ts';
-import { addIssue, type Refine } from './fields.ts';
-import { parseInside, toolChoiceReader } from './tools.ts';
+import { addIssue, parseInside, type Refine, readBy } from './fields.ts';
+import { CHOICE_FORM, FUNCTION_FORM, toolChoiceReader } from './tools.ts';
 
 /** A function, and its tool as the response repeats it. */
 interface ResponseTool {
@@ -26,32 +26,26 @@ const HOSTED_MEMBERS = ['allowed_callers', 'defer_loading', 'output_schema'];
 
 function toTool(value: unknown, ctx: Refine): ResponseTool | undefined {
   const code = 'unsupported_parameter';
-  const { type, ...given } = (value ?? {}) as Record<string, unknown>;
+  const { type, ...members } = (value ?? {}) as Record<string, unknown>;
   if (type !== 'function') {
     return addIssue(ctx, 'only tools of type function are supported', { path: ['type'], code });
   }
   for (const member of HOSTED_MEMBERS) {
-    if (given[member]) {
+    if (members[member]) {
       return addIssue(ctx, 'is not supported by this server', { path: [member], code });
     }
-    delete given[member];
+    delete members[member];
   }
-  const tool = parseInside(functionSchema, given, ctx);
+  const tool = parseInside(functionSchema, members, ctx);
   if (!tool) return undefined;
   const { name, description = null, parameters = null } = tool;
-  const strict = (given['strict'] as boolean | null | undefined) ?? null;
+  const strict = (members['strict'] as boolean | null | undefined) ?? null;
   return { function: tool, shown: { type, name, description, parameters, strict } };
 }
 
-const functionForm = {
-  type: 'object' as const,
-  properties: {
-    type: { const: 'function' },
-    name: { type: 'string' as const },
-    description: { type: 'string' as const },
-    parameters: { type: 'object' as const, additionalProperties: true },
-    strict: { type: 'boolean' as const },
-  },
+const toolForm = {
+  ...FUNCTION_FORM,
+  properties: { type: { const: 'function' }, ...FUNCTION_FORM.properties },
   required: ['type', 'name'],
 };
 
@@ -66,32 +60,27 @@ export const responseToolsSchema = z
       ctx,
     );
   })
-  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: functionForm });
+  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: toolForm });
 
-const named = z.strictObject({ type: z.literal('function'), name: z.string() });
+const namedTool = z.strictObject({ type: z.literal('function'), name: z.string() });
 
 const choiceObject = z.discriminatedUnion('type', [
-  named,
+  namedTool,
   z.strictObject({
     type: z.literal('allowed_tools'),
     mode: z.enum(['auto', 'required']),
-    tools: z.array(named).min(1).max(MAX_TOOLS),
+    tools: z.array(namedTool).min(1).max(MAX_TOOLS),
   }),
 ]);
 
 /** The choice between tools. */
-export const responseToolChoiceSchema = z
-  .unknown()
-  .optional()
-  .transform(
-    toolChoiceReader(choiceObject, (choice) => {
-      if (choice.type === 'function') {
-        return { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
-      }
-      const names = choice.tools.map(({ name }) => name);
-      return { mode: choice.mode, names, places: names.map((_, i) => ['tools', i, 'name']) };
-    }),
-  )
-  .openapi({
-    anyOf: [{ enum: ['none', 'auto', 'required'] }, { type: 'object', additionalProperties: true }],
-  });
+export const responseToolChoiceSchema = readBy(
+  toolChoiceReader(choiceObject, (choice) => {
+    if (choice.type === 'function') {
+      return { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
+    }
+    const names = choice.tools.map(({ name }) => name);
+    return { mode: choice.mode, names, places: names.map((_, i) => ['tools', i, 'name']) };
+  }),
+  CHOICE_FORM,
+);

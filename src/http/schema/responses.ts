@@ -3,16 +3,25 @@ import { z } from '@hono/zod-openapi';
 import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import type { GivenConstraint } from './constraints.ts';
-import { type FieldRow, fieldsOf, INERT, onlyValue, REFUSED } from './field-table.ts';
-import { addIssue, metadataSchema, type Refine } from './fields.ts';
+import {
+  addIssue,
+  type FieldRow,
+  fieldsOf,
+  INERT,
+  metadataSchema,
+  onlyValue,
+  REFUSED,
+  type Refine,
+  readBy,
+  rowOf,
+  sharedRows,
+} from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
 import { responseToolChoiceSchema, responseToolsSchema } from './response-tools.ts';
 import { checkTools } from './tools.ts';
 
-function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
-  return { responses: schema, help };
-}
+const responses = rowOf('responses');
 
 /** The value of `include` that asks for logprobs. */
 const LOGPROBS = 'message.output_text.logprobs';
@@ -42,17 +51,6 @@ const CHAT_NAMES = [
   'prompt_cache_retention',
   'moderation',
 ] as const;
-
-type ChatFields = ReturnType<typeof requestFields>;
-type ChatName = (typeof CHAT_NAMES)[number];
-
-/** Returns the rows of chat that have the same meaning here. */
-function chatRows(fields: ChatFields) {
-  const rows = CHAT_NAMES.map((name) => [name, responses(fields[name].chat, fields[name].help)]);
-  return Object.fromEntries(rows) as {
-    [Name in ChatName]: { responses: ChatFields[Name]['chat']; help: string };
-  };
-}
 
 function previousResponse({ keepsResponses }: Keeping) {
   const isKept = (id: unknown) => keepsResponses || id === undefined || id === null;
@@ -128,7 +126,7 @@ export function responseFields(bounds: ResponseBounds) {
       z.enum(['auto', 'disabled']).nullish(),
       'auto drops the oldest turns of a conversation that does not fit the context (default: disabled)',
     ),
-    ...chatRows(chat),
+    ...sharedRows(chat, CHAT_NAMES, 'chat', 'responses'),
     store: responses(
       z.boolean().nullish(),
       'Whether the response is kept (default: true with `--store-responses`; without it nothing is kept, and the answer says `store: false`)',
@@ -195,18 +193,18 @@ const NESTING = 'json_schema';
 function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
   return (value: unknown, ctx: Refine): TextFormat | undefined => {
     if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
-    const shown = value as TextFormat['shown'];
-    const { type, ...members } = shown;
+    const format = value as TextFormat['shown'];
+    const { type, ...members } = format;
     if (!TYPES.includes(type)) {
       return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
     }
-    const nested = type === NESTING ? { type, [NESTING]: members } : shown;
+    const nested = type === NESTING ? { type, [NESTING]: members } : format;
     const result = chatFormat.safeParse(nested);
     const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
     if (result.success) {
-      const given = result.data;
-      const path = given?.path && ['text', 'format', ...flat(given.path)];
-      return { given: given && { ...given, ...(path && { path }) }, shown };
+      const constraint = result.data;
+      const path = constraint?.path && ['text', 'format', ...flat(constraint.path)];
+      return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
     }
     for (const { path, ...issue } of result.error.issues) {
       const placed = { ...issue, path: flat(path), input: value };
@@ -219,19 +217,15 @@ function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
 /** The schema of the field. */
 function responseTextSchema(chatFormat: z.ZodType<GivenConstraint | undefined>) {
   const read = formatReader(chatFormat);
-  const format = z
-    .unknown()
-    .optional()
-    .transform((value, ctx) => (value == null ? undefined : read(value, ctx)))
-    .openapi({
-      type: 'object',
-      properties: {
-        type: { enum: TYPES },
-        name: { type: 'string' },
-        schema: { type: 'object', additionalProperties: true },
-        strict: { type: 'boolean' },
-      },
-      required: ['type'],
-    });
+  const format = readBy((value, ctx) => (value == null ? undefined : read(value, ctx)), {
+    type: 'object',
+    properties: {
+      type: { enum: TYPES },
+      name: { type: 'string' },
+      schema: { type: 'object', additionalProperties: true },
+      strict: { type: 'boolean' },
+    },
+    required: ['type'],
+  });
   return z.strictObject({ format, verbosity: onlyValue('medium') }).nullish();
 }

@@ -14,67 +14,60 @@ const tagSchema = z.strictObject({
   end: z.string(),
 });
 
+/** Returns the schema of one type of part. */
+function part<Shape extends z.ZodRawShape>(
+  type: string,
+  shape: Shape,
+  toConstraint: (part: z.output<z.ZodObject<Shape>>) => Constraint,
+) {
+  const schema = z.strictObject({ type: z.literal(type), ...shape });
+  return schema.transform((value) => toConstraint(value as z.output<z.ZodObject<Shape>>));
+}
+
+/** The options of a part with several tags. */
+const tagOptions = { at_least_one: flag, stop_after_first: flag };
+
 /** The parts of a structural tag. The body's limit of nesting also bounds nested parts. */
-const formatSchema: z.ZodType<Constraint> = z.lazy(() =>
-  z.union([
-    z
-      .strictObject({ type: z.literal('any_text') })
-      .transform((): Constraint => ({ kind: 'any_text' })),
-    z
-      .strictObject({ type: z.literal('const_string'), value: z.string() })
-      .transform(({ value }): Constraint => ({ kind: 'text', text: value })),
-    z
-      .strictObject({ type: z.literal('json_schema'), json_schema: anySchema })
-      .transform(({ json_schema }): Constraint => ({ kind: 'json_schema', schema: json_schema })),
-    z
-      .strictObject({ type: z.literal('regex'), pattern: z.string() })
-      .transform(({ pattern }): Constraint => ({ kind: 'regex', pattern })),
-    z
-      .strictObject({ type: z.literal('grammar'), grammar: z.string() })
-      .transform(({ grammar }): Constraint => ({ kind: 'grammar', source: grammar })),
-    z
-      .strictObject({ type: z.literal('sequence'), elements: z.array(formatSchema).min(1) })
-      .transform(({ elements }): Constraint => ({ kind: 'sequence', parts: elements })),
-    z
-      .strictObject({ type: z.literal('or'), elements: z.array(formatSchema).min(1) })
-      .transform(({ elements }): Constraint => ({ kind: 'any_of', options: elements })),
+const formatSchema: z.ZodType<Constraint> = z.lazy(() => {
+  const elements = z.array(formatSchema).min(1);
+  const tags = z.array(tagSchema).min(1);
+  return z.union([
+    part('any_text', {}, () => ({ kind: 'any_text' })),
+    part('const_string', { value: z.string() }, ({ value: text }) => ({ kind: 'text', text })),
+    part('json_schema', { json_schema: anySchema }, ({ json_schema: schema }) => {
+      return { kind: 'json_schema', schema };
+    }),
+    part('regex', { pattern: z.string() }, ({ pattern }) => ({ kind: 'regex', pattern })),
+    part('grammar', { grammar: z.string() }, ({ grammar: source }) => {
+      return { kind: 'grammar', source };
+    }),
+    part('sequence', { elements }, ({ elements: parts }) => ({ kind: 'sequence', parts })),
+    part('or', { elements }, ({ elements: options }) => ({ kind: 'any_of', options })),
     tagSchema
       .required({ type: true })
       .transform((tag): Constraint => toTags([tag], { isRequired: true, isSingle: true })),
-    z
-      .strictObject({
-        type: z.literal('triggered_tags'),
-        triggers: z.array(z.string().min(1)).min(1),
-        tags: z.array(tagSchema).min(1),
-        at_least_one: flag,
-        stop_after_first: flag,
-      })
-      .transform(
-        ({
-          triggers,
-          tags,
-          at_least_one: isRequired = false,
-          stop_after_first: isSingle = false,
-        }) => toTags(tags, { triggers, isRequired, isSingle }),
-      ),
-    z
-      .strictObject({
-        type: z.literal('tags_with_separator'),
-        tags: z.array(tagSchema).min(1),
-        separator: z.string(),
-        at_least_one: flag,
-        stop_after_first: flag,
-      })
-      .transform(
-        ({
-          tags,
-          separator,
-          at_least_one: isRequired = false,
-          stop_after_first: isSingle = false,
-        }) => toTags(tags, { separator, isRequired, isSingle }),
-      ),
-  ]),
-);
+    part(
+      'triggered_tags',
+      { triggers: z.array(z.string().min(1)).min(1), tags, ...tagOptions },
+      ({ tags, triggers, ...options }) => toTags(tags, { triggers, ...toRules(options) }),
+    ),
+    part(
+      'tags_with_separator',
+      { tags, separator: z.string(), ...tagOptions },
+      ({ tags, separator, ...options }) => toTags(tags, { separator, ...toRules(options) }),
+    ),
+  ]);
+});
+
+function toRules({
+  at_least_one: isRequired = false,
+  stop_after_first: isSingle = false,
+}: {
+  at_least_one?: boolean | undefined;
+  stop_after_first?: boolean | undefined;
+}) {
+  return { isRequired, isSingle };
+}
 
 /** The older form: schemas between begin and end texts. */
 const structuresSchema = z

@@ -9,8 +9,16 @@ import {
   toolsSchema,
 } from '../../contracts/tools.ts';
 import type { ToolChoice, ToolUse } from '../../tools/tool-plan.ts';
-import { type FieldRow, INERT, onlyValue, REFUSED } from './field-table.ts';
-import { addIssue, type Refine } from './fields.ts';
+import {
+  addIssue,
+  type FieldRow,
+  INERT,
+  onlyValue,
+  parseInside,
+  REFUSED,
+  type Refine,
+  readBy,
+} from './fields.ts';
 
 function chatOnly<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, completions: REFUSED, help };
@@ -18,7 +26,8 @@ function chatOnly<Schema extends z.ZodType>(schema: Schema, help: string) {
 
 const text = { type: 'string' as const };
 const anyObject = { type: 'object' as const, additionalProperties: true };
-const functionForm = {
+/** A function in the API's document. */
+export const FUNCTION_FORM = {
   type: 'object' as const,
   properties: {
     name: text,
@@ -28,10 +37,12 @@ const functionForm = {
   },
   required: ['name'],
 };
+/** A tool choice in the API's document. */
+export const CHOICE_FORM = { anyOf: [{ enum: ['none', 'auto', 'required'] }, anyObject] };
 const namedForm = { type: 'object' as const, properties: { name: text }, required: ['name'] };
 
-const named = z.strictObject({ name: z.string() });
-const namedTool = z.strictObject({ type: z.literal('function'), function: named });
+const nameSchema = z.strictObject({ name: z.string() });
+const namedTool = z.strictObject({ type: z.literal('function'), function: nameSchema });
 const choiceObject = z.discriminatedUnion('type', [
   namedTool,
   z.strictObject({
@@ -46,16 +57,6 @@ const choiceObject = z.discriminatedUnion('type', [
 /** A tool choice, and the path of each name in it. */
 interface PlacedChoice extends ToolChoice {
   readonly places: readonly PropertyKey[][];
-}
-
-/** Parses with a schema inside a transform, so that its issues keep their paths. */
-export function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  for (const issue of result.error.issues) {
-    ctx.addIssue({ ...issue, input: value } as Parameters<Refine['addIssue']>[0]);
-  }
-  return undefined;
 }
 
 /** Returns a reader of `tool_choice`. `read` takes objects of the types function and allowed_tools. */
@@ -94,7 +95,7 @@ function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined
   if (typeof value !== 'object') {
     return addIssue(ctx, 'must be none, auto, or an object with the name of a function');
   }
-  const choice = parseInside(named, value, ctx);
+  const choice = parseInside(nameSchema, value, ctx);
   return choice && { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
 }
 
@@ -106,18 +107,14 @@ export const TOOL_FIELDS = {
       maxItems: MAX_TOOLS,
       items: {
         type: 'object',
-        properties: { type: { const: 'function' }, function: functionForm },
+        properties: { type: { const: 'function' }, function: FUNCTION_FORM },
         required: ['type', 'function'],
       },
     }),
     `Functions that the model may call, at most ${MAX_TOOLS}`,
   ),
   tool_choice: {
-    chat: z
-      .unknown()
-      .optional()
-      .transform(toToolChoice)
-      .openapi({ anyOf: [{ enum: ['none', 'auto', 'required'] }, anyObject] }),
+    chat: readBy(toToolChoice, CHOICE_FORM),
     completions: onlyValue('none'),
     help: 'none, auto (the default), required, a function, or allowed_tools; in completions only none',
   },
@@ -127,15 +124,11 @@ export const TOOL_FIELDS = {
     help: 'false: an answer has at most one call (default: true)',
   },
   functions: chatOnly(
-    functionsSchema.nullish().openapi({ type: 'array', maxItems: MAX_TOOLS, items: functionForm }),
+    functionsSchema.nullish().openapi({ type: 'array', maxItems: MAX_TOOLS, items: FUNCTION_FORM }),
     'The older form of tools; the answer has a function_call',
   ),
   function_call: chatOnly(
-    z
-      .unknown()
-      .optional()
-      .transform(toFunctionChoice)
-      .openapi({ anyOf: [{ enum: ['none', 'auto'] }, namedForm] }),
+    readBy(toFunctionChoice, { anyOf: [{ enum: ['none', 'auto'] }, namedForm] }),
     'The older form of tool_choice: none, auto, or the name of a function',
   ),
 } as const satisfies Record<string, FieldRow>;
@@ -159,12 +152,12 @@ export function checkTools(body: ToolFields, ctx: Refine): void {
     ['functions', 'function_call'],
   ] as const) {
     const names = (body[list] ?? []).map(({ name }) => name);
-    const { mode, names: chosen = [], places = [] } = body[choiceName] ?? {};
+    const { mode, names: choices = [], places = [] } = body[choiceName] ?? {};
     if (mode === 'required' && names.length === 0) {
       addIssue(ctx, `needs ${list}`, { path: [choiceName] });
       continue;
     }
-    const wrong = chosen.findIndex((name) => !names.includes(name));
+    const wrong = choices.findIndex((name) => !names.includes(name));
     if (wrong >= 0) {
       addIssue(ctx, `${list} has no function of this name`, {
         path: [choiceName, ...places[wrong]!],
@@ -205,7 +198,7 @@ export function connectCalls<Message extends LooseMessage>(
   ctx: Refine,
 ) {
   const idOf = new Map<string, string>();
-  const connected = messages.map(({ functionCall, ...message }, index) => {
+  const conversation = messages.map(({ functionCall, ...message }, index) => {
     if (functionCall) {
       const id = `function_${index}`;
       idOf.set(functionCall.name, id);
@@ -214,12 +207,12 @@ export function connectCalls<Message extends LooseMessage>(
     if (message.role !== 'function') return message;
     return { ...message, role: 'tool' as const, toolCallId: idOf.get(message.name ?? '') ?? '' };
   });
-  const orphan = findOrphan(connected);
+  const orphan = findOrphan(conversation);
   if (orphan >= 0) {
     const isOlder = messages[orphan]!.role === 'function';
     addIssue(ctx, `no earlier message calls ${isOlder ? 'this function' : 'with this id'}`, {
       path: [orphan, isOlder ? 'name' : 'tool_call_id'],
     });
   }
-  return connected;
+  return conversation;
 }

@@ -13,7 +13,9 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Returns the parsed body. Throws `ServeError` (400, 408, 413 or 415). */
 export async function readJsonBody(request: Request, limits: HttpLimits): Promise<unknown> {
-  checkHeaders(request.headers, limits);
+  const expected = 'The body must be JSON in UTF-8. Set Content-Type to application/json.';
+  checkMediaType(request.headers, JSON_TYPE, expected);
+  if (Number(request.headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
   const bytes = await readBytes(request, limits);
   let text: string;
   try {
@@ -30,20 +32,14 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
   }
 }
 
-function checkHeaders(headers: Headers, limits: HttpLimits): void {
-  if (!JSON_TYPE.test(headers.get('content-type') ?? '')) {
-    throw new ServeError(
-      'unsupported_media_type',
-      'The body must be JSON in UTF-8. Set Content-Type to application/json.',
-    );
+/** Throws `ServeError` (415) for a body of another type, and for a compressed one. */
+export function checkMediaType(headers: Headers, type: RegExp, expected: string): void {
+  if (!type.test(headers.get('content-type') ?? '')) {
+    throw new ServeError('unsupported_media_type', expected);
   }
-  if (headers.has('content-encoding')) {
-    throw new ServeError(
-      'unsupported_media_type',
-      'Compressed bodies are not supported. Send the body without Content-Encoding.',
-    );
-  }
-  if (Number(headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
+  if (!headers.has('content-encoding')) return;
+  const message = 'Compressed bodies are not supported. Send the body without Content-Encoding.';
+  throw new ServeError('unsupported_media_type', message);
 }
 
 function tooLarge(limits: HttpLimits): ServeError {

@@ -107,17 +107,17 @@ export function boundConnections(
 
   server.on('connection', (socket: Socket) => {
     const address = toPeerAddress(socket.remoteAddress);
-    const known = peers.get(address);
+    let peer = peers.get(address);
     const isFull = connections.size >= maxConnections;
-    const isPeerFull = (known?.count ?? 0) >= maxPerAddress;
+    const isPeerFull = (peer?.count ?? 0) >= maxPerAddress;
     if (
-      (isPeerFull && !closeIdle(known)) ||
+      (isPeerFull && !closeIdle(peer)) ||
       (!isPeerFull && isFull && !closeIdle(mostIdle(peers)))
     ) {
       onRefused(socket);
       return;
     }
-    const peer = peers.get(address) ?? { address, count: 0, idle: new Set() };
+    peer ??= { address, count: 0, idle: new Set() };
     peers.set(address, peer);
     peer.count++;
     peer.idle.add(socket);
@@ -187,8 +187,8 @@ function mostIdle(peers: ReadonlyMap<string, Peer>): Peer | undefined {
 
 /** Returns the address that connections are counted by. An IPv6 client usually owns a whole /64 network. */
 export function toPeerAddress(address = ''): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;
+  const ipv4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (ipv4 !== undefined || !isIPv6(address)) return ipv4 ?? address;
   const [left = '', right] = address.replace(/%.*$/, '').split('::');
   const leading = left === '' ? [] : left.split(':');
   const trailing = right ? right.split(':') : [];

@@ -63,7 +63,7 @@ const CLIENT_GONE = 499;
 export function createErrorHandler(log: Logger) {
   return (error: Error, c: Context): Response => {
     if (c.req.raw.signal.aborted) return c.body(null, CLIENT_GONE as 400);
-    const known = toServeError(error, log);
-    return c.json(toEnvelope(known), known.status as 400, errorHeaders(known));
+    const serveError = toServeError(error, log);
+    return c.json(toEnvelope(serveError), serveError.status as 400, errorHeaders(serveError));
   };
 }

@@ -7,7 +7,10 @@ import { type Deadline, deadline } from '../../common/waiting.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import type { HttpLimits } from './limits.ts';
-import type { HttpEnv } from './tenant.ts';
+import type { HttpEnv } from './middleware.ts';
+
+/** The app that routes are added to. */
+export type App = OpenAPIHono<HttpEnv>;
 
 const ERROR_STATUSES = {
   400: 'The request is invalid; `error.param` names the field',
@@ -76,10 +79,16 @@ export function json(schema: z.ZodType): ContentSchemas {
   return { 'application/json': { schema } };
 }
 
+/** The content of a response that is one JSON document or a stream of events. */
+export function jsonOrEvents(schema: z.ZodType, events: string): ContentSchemas {
+  const stream = z.string().openapi({ description: events });
+  return { ...json(schema), 'text/event-stream': { schema: stream } };
+}
+
 /** Adds a route to the app and to the API's document. */
-export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Route<Input>): void {
+export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
   const { method, query, body } = route;
-  const described = createRoute({
+  const apiRoute = createRoute({
     method,
     path: route.path,
     summary: route.summary,
@@ -90,8 +99,8 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
       ...toErrorResponses(route.errors),
     },
   });
-  app.openAPIRegistry.registerPath(described);
-  app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
+  app.openAPIRegistry.registerPath(apiRoute);
+  app.on(method.toUpperCase(), apiRoute.getRoutingPath(), async (c) => {
     route.admit?.(c);
     using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
     c.set('signal', late?.signal);

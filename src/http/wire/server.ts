@@ -21,7 +21,7 @@ import {
 import { toEnvelope } from './errors.ts';
 import { answerHalfClosed } from './half-closed.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
-import { toRequestId } from './observe.ts';
+import { toRequestId } from './middleware.ts';
 import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
 
 /** An app in the form that the server calls. */
@@ -138,11 +138,12 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
   });
   const shutdown = createShutdown(server);
   await listen(server, host, port);
-  const bound = server.address() as AddressInfo;
-  const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
+  const socketAddress = server.address() as AddressInfo;
+  const name =
+    socketAddress.family === 'IPv6' ? `[${socketAddress.address}]` : socketAddress.address;
   return {
-    url: `http://${name}:${bound.port}`,
-    port: bound.port,
+    url: `http://${name}:${socketAddress.port}`,
+    port: socketAddress.port,
     ...shutdown,
   };
 }

@@ -1,9 +1,10 @@
 // Answers a client on its socket and closes the connection, for refusals that come before there is a request to answer.
+import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ServeError } from '../../common/errors.ts';
 import { errorHeaders, toEnvelope } from './errors.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
-import { toRequestId } from './observe.ts';
+import { toRequestId } from './middleware.ts';
 
 /** Refuses connections. */
 export interface SocketRefusal {
@@ -19,16 +20,6 @@ export interface SocketRefusal {
 const LINGER_MS = 1000;
 /** The most refused sockets that may be open. Each holds a descriptor, so one more destroys the oldest. */
 const MAX_LINGERING = 32;
-
-const REASON_OF_STATUS: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  405: 'Method Not Allowed',
-  408: 'Request Timeout',
-  417: 'Expectation Failed',
-  431: 'Request Header Fields Too Large',
-  501: 'Not Implemented',
-  503: 'Service Unavailable',
-};
 
 /** Creates a server's refusal of connections. */
 export function createSocketRefusal(): SocketRefusal {
@@ -80,7 +71,7 @@ function toAnswer(error: ServeError): string {
     connection: 'close',
   };
   const head = [
-    `HTTP/1.1 ${error.status} ${REASON_OF_STATUS[error.status] ?? 'Error'}`,
+    `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status]}`,
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
   ];
   return `${head.join('\r\n')}\r\n\r\n${body}`;

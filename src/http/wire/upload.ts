@@ -10,6 +10,7 @@ import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/bus
 import { diskFullError, isDiskFull, ServeError } from '../../common/errors.ts';
 import { makeFolder } from '../../common/folders.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
+import { checkMediaType } from './body.ts';
 
 /** The bounds of uploads. */
 export interface UploadOptions {
@@ -56,7 +57,12 @@ export async function withUpload<T>(
   options: UploadOptions,
   use: (form: UploadForm) => Promise<T>,
 ): Promise<T> {
-  checkHeaders(request.headers, options);
+  const expected = 'The body must be a form. Set Content-Type to multipart/form-data.';
+  checkMediaType(request.headers, FORM_TYPE, expected);
+  const { maxFileBytes } = options;
+  if (Number(request.headers.get('content-length')) > maxFileBytes + MAX_OVERHEAD_BYTES) {
+    throw tooLarge(maxFileBytes);
+  }
   const file = path.join(options.directory, `upload-${randomUUID()}`);
   try {
     await makeFolder(options.directory);
@@ -68,22 +74,6 @@ export async function withUpload<T>(
   }
 }
 
-function checkHeaders(headers: Headers, { maxFileBytes }: UploadOptions): void {
-  if (!FORM_TYPE.test(headers.get('content-type') ?? '')) {
-    throw new ServeError(
-      'unsupported_media_type',
-      'The body must be a form. Set Content-Type to multipart/form-data.',
-    );
-  }
-  if (headers.has('content-encoding')) {
-    const message = 'Compressed bodies are not supported. Send the body without Content-Encoding.';
-    throw new ServeError('unsupported_media_type', message);
-  }
-  if (Number(headers.get('content-length')) > maxFileBytes + MAX_OVERHEAD_BYTES) {
-    throw tooLarge(maxFileBytes);
-  }
-}
-
 async function readForm(
   request: Request,
   file: string,
@@ -92,7 +82,7 @@ async function readForm(
   const parser = createParser(request, options);
   const stop = new AbortController();
   const fields = new Map<string, string>();
-  let uploaded: Promise<UploadedFile> | undefined;
+  let upload: Promise<UploadedFile> | undefined;
   parser.on('error', (cause) => stop.abort(malformed(cause)));
   parser.on('field', (name, value) => void fields.set(name, value));
   parser.on('file', (name, stream, filename) => {
@@ -100,18 +90,17 @@ async function readForm(
       stream.resume();
       return;
     }
-    const { maxFileBytes } = options;
-    uploaded = saveFile(stream, file, { filename, maxFileBytes, signal: stop.signal });
+    upload = saveFile(stream, file, { ...options, filename, signal: stop.signal });
     // If the file can't be written, nobody reads the parser's output, and the parser would wait forever.
-    uploaded.catch((error) => stop.abort(error));
+    upload.catch((error) => stop.abort(error));
   });
   request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
   try {
     await feed(request, parser, { ...options, signal: stop.signal });
-    return { fields, file: await uploaded };
+    return { fields, file: await upload };
   } catch (error) {
     stop.abort(error);
-    await uploaded?.catch(() => {}); // the caller removes the file, so the write must have ended
+    await upload?.catch(() => {}); // the caller removes the file, so the write must have ended
     throw error;
   }
 }
@@ -132,7 +121,7 @@ function createParser(request: Request, { maxFileBytes }: UploadOptions): Busboy
   }
 }
 
-interface FeedOptions extends UploadOptions {
+interface PartOptions extends UploadOptions {
   /** Aborted with the error to throw if the rest of the body is useless. */
   readonly signal: AbortSignal;
 }
@@ -141,7 +130,7 @@ interface FeedOptions extends UploadOptions {
 async function feed(
   request: Request,
   parser: BusboyInstance,
-  { idleTimeoutMs, maxFileBytes, signal }: FeedOptions,
+  { idleTimeoutMs, maxFileBytes, signal }: PartOptions,
 ): Promise<void> {
   const tooSlow = `No data arrived for ${idleTimeoutMs} ms.`;
   using idle = deadline(idleTimeoutMs, new ServeError('request_timeout', tooSlow), { signal });
@@ -180,16 +169,10 @@ function endedEarly(cause: unknown): ServeError {
   return new ServeError('invalid_request', 'The body ended early.', { cause });
 }
 
-interface SaveOptions {
-  readonly filename: string | undefined;
-  readonly maxFileBytes: number;
-  readonly signal: AbortSignal;
-}
-
 async function saveFile(
   stream: BusboyFileStream,
   file: string,
-  { filename, maxFileBytes, signal }: SaveOptions,
+  { filename, maxFileBytes, signal }: PartOptions & { filename: string | undefined },
 ): Promise<UploadedFile> {
   await pipeline(stream, createWriteStream(file), { signal });
   if (stream.truncated) throw tooLarge(maxFileBytes);

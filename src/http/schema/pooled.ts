@@ -1,12 +1,22 @@
-// The request of `POST /v1/embeddings`. Prompts and prefix cache fields are the same as in completions.
+// The requests of `POST /v1/embeddings` and of vLLM's `POST /classify`, which takes the same inputs. Prompts and prefix cache
+// fields are the same as in completions.
 import { z } from '@hono/zod-openapi';
-import { type FieldRow, fieldsOf, inert, onlyValue, REFUSED } from './field-table.ts';
-import { toPrompts } from './fields.ts';
+import {
+  type FieldRow,
+  fieldsOf,
+  onlyValue,
+  REFUSED,
+  rowOf,
+  sharedRows,
+  toPrompts,
+} from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
-function embeddings<Schema extends z.ZodType>(schema: Schema, help: string) {
-  return { embeddings: schema, help };
-}
+const embeddings = rowOf('embeddings');
+const classify = rowOf('classify');
+
+/** The fields of completions that have the same meaning here. */
+const COMPLETION_NAMES = ['truncation_side', 'cache_salt', 'user', 'metadata', 'priority'] as const;
 
 /** The bounds of a model, of its embeddings and of the server. */
 type EmbeddingBounds = SchemaBounds & { hiddenSize: number };
@@ -15,8 +25,7 @@ type EmbeddingBounds = SchemaBounds & { hiddenSize: number };
 export function embeddingFields(bounds: EmbeddingBounds) {
   const { vocabSize, hiddenSize, limits } = bounds;
   const rows = requestFields(bounds);
-  const { cache_salt: salt, cache_prompt: cached, truncate_prompt_tokens: cut } = rows;
-  const none = inert('').completions;
+  const { cache_prompt: cached, truncate_prompt_tokens: cut } = rows;
   return {
     model: embeddings(rows.model.completions, rows.model.help),
     input: embeddings(
@@ -46,12 +55,8 @@ export function embeddingFields(bounds: EmbeddingBounds) {
       cut.completions,
       'Cuts longer inputs to this many tokens; -1 cuts to the context',
     ),
-    truncation_side: embeddings(rows.truncation_side.completions, rows.truncation_side.help),
-    cache_salt: embeddings(salt.completions, salt.help),
     cache_prompt: embeddings(cached.completions, `${cached.help}; only with last`),
-    user: embeddings(none, rows.user.help),
-    metadata: embeddings(none, rows.metadata.help),
-    priority: embeddings(rows.priority.completions, rows.priority.help),
+    ...sharedRows(rows, COMPLETION_NAMES, 'completions', 'embeddings'),
     normalize: embeddings(onlyValue(true), 'Only true'),
     use_activation: embeddings(onlyValue(true), 'Only true'),
     messages: embeddings(REFUSED, 'Send the rendered conversation as input'),
@@ -67,12 +72,48 @@ const INPUT_FORMS = [
   { type: 'array', items: ids } as const,
 ];
 
-/** The schema of a request, within the bounds. */
+/** The schema of an embeddings request, within the bounds. */
 export function embeddingRequestSchema(bounds: EmbeddingBounds) {
   return z
     .strictObject(fieldsOf(embeddingFields(bounds), 'embeddings'))
     .openapi('EmbeddingRequest');
 }
 
-/** A checked request. */
+/** A checked embeddings request. */
 export type EmbeddingRequest = z.output<ReturnType<typeof embeddingRequestSchema>>;
+
+/** The fields of embeddings that have the same meaning here. */
+const EMBEDDING_NAMES = [
+  'input',
+  'add_special_tokens',
+  'truncate_prompt_tokens',
+  'truncation_side',
+  'cache_salt',
+  'user',
+  'metadata',
+  'priority',
+  'messages',
+] as const;
+
+/** Returns the table of fields, with the bounds of this server's model. */
+export function classifyFields(bounds: SchemaBounds) {
+  const fields = embeddingFields({ ...bounds, hiddenSize: 1 });
+  const activation = z.boolean().nullish();
+  const help = 'false: the scores as the head gives them instead of probabilities (default: true)';
+  return {
+    model: classify(z.string(), 'An adapter with a classification head'),
+    ...sharedRows(fields, EMBEDDING_NAMES, 'embeddings', 'classify'),
+    cache_prompt: classify(
+      fields.cache_prompt.embeddings,
+      'false: the request neither uses nor fills the prefix cache (default: true)',
+    ),
+    use_activation: classify(activation, help),
+    activation: classify(activation, 'The older name of use_activation'),
+    softmax: classify(activation, 'The oldest name of use_activation'),
+  } as const satisfies Record<string, FieldRow>;
+}
+
+/** The schema of a classify request, within the bounds. */
+export function classifyRequestSchema(bounds: SchemaBounds) {
+  return z.strictObject(fieldsOf(classifyFields(bounds), 'classify')).openapi('ClassifyRequest');
+}
