@@ -189,20 +189,10 @@ export async function readBody(
   return Buffer.concat(chunks);
 }
 
-// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see. Each write leaves
-// a unique mark, which tells a write whose response was lost from an equal one by another writer.
-
-/** The field that every record has. */
-export interface Marked {
-  /** The UUID of the write that made the record what it is. */
-  readonly mark: string;
-}
-
-/** A record to be written. */
-export type Unmarked<T extends Marked> = Omit<T, 'mark'>;
+// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see.
 
 /** Records of one kind. Methods throw the store's errors, and an error for a damaged record. */
-export class Records<T extends Marked> {
+export class Records<T extends object> {
   readonly #documents: DocumentStore;
   readonly #kind: DocumentKind<T>;
 
@@ -214,38 +204,42 @@ export class Records<T extends Marked> {
 
   /** Returns undefined if there is no record. */
   async read(key: string, call?: StoreCall): Promise<T | undefined> {
-    const found = await readDocument(this.#documents, key, this.#kind, call);
-    return found?.value;
+    return (await readDocument(this.#documents, key, this.#kind, call))?.value;
   }
 
   /** Creates a record. Returns the record under this key afterwards: the new one, or an earlier one. */
   async create(
     key: string,
-    value: Unmarked<T>,
+    value: T,
     call?: StoreCall,
   ): Promise<{ readonly value: T; readonly isNew: boolean }> {
-    const record = marked<T>(value);
-    const kept = await createDocument(this.#documents, key, this.#kind, record, call);
-    return { value: kept, isNew: kept.mark === record.mark };
+    const record = marked(value);
+    const after = await createDocument(this.#documents, key, this.#kind, record, call);
+    const isNew = after === record;
+    return { value: isNew ? value : after, isNew };
   }
 
   /**
    * Applies a change to the newest state, again after each conflict. A change that returns undefined leaves the record as
    * it is. Returns the state afterwards, or undefined if there is no record. Throws what the change throws.
    */
-  change(
+  async change(
     key: string,
-    change: (now: T) => Unmarked<T> | undefined | Promise<Unmarked<T> | undefined>,
+    change: (now: T) => T | undefined | Promise<T | undefined>,
     call?: StoreCall,
   ): Promise<T | undefined> {
+    let after: T | undefined;
     const next = async (now: T | undefined) => {
       const changed = now && (await change(now));
-      return changed ? marked<T>(changed) : now;
+      after = changed ?? now;
+      return changed ? marked(changed) : now;
     };
-    return updateDocument(this.#documents, key, this.#kind, next, call);
+    await updateDocument(this.#documents, key, this.#kind, next, call);
+    return after;
   }
 }
 
-function marked<T extends Marked>(value: Unmarked<T>): T {
-  return { ...value, mark: randomUUID() } as unknown as T;
+/** Adds a unique mark, which tells a write whose response was lost from an equal one by another writer. */
+function marked<T extends object>(value: T): T {
+  return { ...value, mark: randomUUID() };
 }

@@ -2,7 +2,7 @@
 // prefix. A file exists as long as its metadata does. Contents are never parsed.
 
 import { z } from 'zod';
-import { ifSound, type Marked, Records } from '../../adapters/store/documents.ts';
+import { ifSound, Records } from '../../adapters/store/documents.ts';
 import {
   isDamage,
   type PutSource,
@@ -17,7 +17,6 @@ import { isIdBefore } from './names.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),
-  mark: z.string(),
   id: z.string(),
   byteSize: z.int().min(0),
   filename: z.string(),
@@ -72,7 +71,7 @@ const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
 /** The files of all tenants. Methods throw the guarded store's errors. */
 export class Files {
   readonly #context: FilesContext;
-  readonly #metas: Records<FileMeta & Marked>;
+  readonly #metas: Records<FileMeta>;
   /** Creations in the order of their start. */
   readonly #uploads = new Set<OpenUpload>();
 

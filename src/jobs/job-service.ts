@@ -18,7 +18,6 @@ import {
   type JobEvent,
   type JobRecord,
   type JobRequest,
-  type JobState,
   messageEvent,
   withEvents,
 } from './job.ts';
@@ -194,14 +193,14 @@ function checkName(tenant: Tenant, suffix: string | undefined, id: string): void
   throw new ServeError('invalid_request', message, { param: 'suffix' });
 }
 
-interface NewJobState extends Pick<JobState, 'tenant' | 'id' | 'base' | 'request'> {
+interface NewJobState extends Pick<JobRecord, 'tenant' | 'id' | 'base' | 'request'> {
   readonly nowMs: number;
 }
 
-function newState({ tenant, id, base, request, nowMs }: NewJobState): JobState {
+function newState({ tenant, id, base, request, nowMs }: NewJobState): JobRecord {
   const { trainingFile, validationFile } = request;
   const files = `training file: ${trainingFile}${validationFile ? ` and validation file: ${validationFile}` : ''}`;
-  const state: JobState = {
+  const state: JobRecord = {
     schema: 1,
     id,
     tenant,
@@ -250,7 +249,6 @@ interface RepeatedRequest {
 }
 
 const useSchema = z.object({
-  mark: z.string(),
   jobId: z.string(),
   body: z.string(),
   /** Unix milliseconds. */

@@ -13,7 +13,6 @@ import {
   type JobChange,
   type JobEvent,
   type JobRecord,
-  type JobState,
   jobSchema,
 } from './job.ts';
 import { JOB_ID } from './names.ts';
@@ -46,7 +45,7 @@ export const runPrefix = (job: JobName): string => `${folderOf(job)}run/`;
 export class JobStore {
   readonly #store: GuardedStore;
   readonly #jobs: Records<JobRecord>;
-  readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
+  readonly #batches: Records<{ events: JobEvent[] }>;
   readonly #clock: Clock;
   /** When this process first saw a mark without a record. Uses this machine's clock: the store's may differ by hours. */
   readonly #recordless = new Map<string, number>();
@@ -63,7 +62,7 @@ export class JobStore {
    * Creates a job, or returns the existing one with this id. Writes the mark before the record, so that servers cannot overlook
    * the job.
    */
-  async create(job: JobState): Promise<JobRecord> {
+  async create(job: JobRecord): Promise<JobRecord> {
     await this.#store.put(activeKey(job), new Uint8Array());
     return (await this.#jobs.create(recordKey(job), job)).value;
   }
@@ -179,7 +178,7 @@ export class JobStore {
   }
 
   /** Moves the record's older events into a batch if there are too many. Writes the batch first, so that none is lost. */
-  async #withRoom(now: JobRecord, next: JobState): Promise<JobState> {
+  async #withRoom(now: JobRecord, next: JobRecord): Promise<JobRecord> {
     if (next.recentEvents.length <= MAX_RECENT_EVENTS || now.recentEvents.length === 0) return next;
     const key = batchKey(now, now.recentEvents[0]!.seq);
     const { value } = await this.#batches.create(key, { events: now.recentEvents });
