@@ -176,7 +176,7 @@ class KubernetesRun {
     if (end) return end;
     if (isReplay || messages.every(({ message }) => message.type === 'step')) return undefined;
     const { attempt } = this.#opened!;
-    const handled = { heard: reader.number };
+    const handled = { acknowledgedBatches: reader.number };
     const isOwn = await this.#persist(() =>
       attempt.change(this.#request.token, handled, this.#call),
     );
