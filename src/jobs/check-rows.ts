@@ -11,11 +11,11 @@ import {
   fileFault,
   MAX_REPORTED,
   NO_EXAMPLES_DETAIL,
-  type RowFault,
+  type TrainingRowFault,
   tooFewDetail,
 } from '../rows/file-fault.ts';
 import { type Line, splitLines } from '../rows/lines.ts';
-import { parseRow, RowError } from '../rows/row-schema.ts';
+import { parseRow, TrainingRowError } from '../rows/row-schema.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { FileMeta, Files } from './files.ts';
 
@@ -38,7 +38,7 @@ const MAX_LINE_BYTES = 64 * 1024;
 const SLICE_MS = 3;
 
 interface RowCheckResult {
-  readonly faults: readonly RowFault[];
+  readonly faults: readonly TrainingRowFault[];
   readonly badLines: number;
   readonly examples: number;
   /** Whether every line of the file was checked. */
@@ -103,7 +103,7 @@ export class RowChecks {
 }
 
 class Tally {
-  readonly #faults: RowFault[] = [];
+  readonly #faults: TrainingRowFault[] = [];
   #badLines = 0;
   #examples = 0;
   #skipped = 0;
@@ -135,7 +135,7 @@ function rowFault(text: string): string | undefined {
     parseRow(text);
     return undefined;
   } catch (error) {
-    if (error instanceof RowError) return error.message;
+    if (error instanceof TrainingRowError) return error.message;
     throw error;
   }
 }

@@ -6,7 +6,7 @@ import type { Fault } from '../contracts/training-messages.ts';
 export type DatasetParam = 'training_file' | 'validation_file';
 
 /** A bad line. */
-export interface RowFault {
+export interface TrainingRowFault {
   /** Counted from 1. */
   readonly line: number;
   /** The field at fault and what is wrong with it. */
@@ -25,7 +25,7 @@ export interface FileFault {
   /** Completes "The file …". */
   readonly detail: string;
   /** The first bad lines. Empty if the whole file is at fault. */
-  readonly faults: readonly RowFault[];
+  readonly faults: readonly TrainingRowFault[];
   /** The number of bad lines. */
   readonly badLines: number;
 }

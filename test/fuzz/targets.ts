@@ -35,7 +35,7 @@ import {
 import { openZip } from '../../src/formats/zip.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { splitLines } from '../../src/rows/lines.ts';
-import { parseRow, RowError } from '../../src/rows/row-schema.ts';
+import { parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import { parseKeysFile } from '../../src/tenants/keys-file.ts';
 import { adapterBytes, configBytes, MODEL } from '../adapters/sample.ts';
 import { CONSTRAINT_TARGETS } from './constraint-targets.ts';
@@ -139,7 +139,7 @@ export const PARSERS: readonly Target[] = [
   {
     name: 'training-rows',
     ...ROWS,
-    isRefusal: (error) => error instanceof RowError,
+    isRefusal: (error) => error instanceof TrainingRowError,
     async run(file) {
       const halves = [file.subarray(0, file.length / 2), file.subarray(file.length / 2)];
       for await (const { text, fault } of splitLines(Readable.from(halves), 4096)) {

@@ -149,7 +149,7 @@ function classifierTensors(
   { classes }: Pick<LoraSettings, 'classes'>,
 ): AdapterTensor[] {
   if (!classes) return [];
-  const [name, shape] = [CLASSIFIER_HEAD, [classes.length, hiddenSize]];
+  const [name, shape] = [CLASSIFICATION_HEAD, [classes.length, hiddenSize]];
   return [{ name, input: name, shape, decays: true, neutral: { kind: 'zeros' }, scaling: 1 }];
 }
 
@@ -226,7 +226,7 @@ export interface ClassifierFields {
 }
 
 /** The name of the head [classes, D] in PEFT's file, as transformers' decoders call it. */
-export const CLASSIFIER_HEAD = tensorName(CLASSIFIER_NAMES[0], 'whole');
+export const CLASSIFICATION_HEAD = tensorName(CLASSIFIER_NAMES[0], 'whole');
 /** `initializer_range` of the supported families. */
 const DEVIATION = 0.02;
 
@@ -247,14 +247,18 @@ export function classifierFields(
 }
 
 /** Draws a head [classes, D] as transformers does, from a normal distribution. */
-export function drawHead(classes: number, { hiddenSize }: DecoderConfig, seed: number): Tensor {
-  const random = seededRandom(streamSeed(seed, CLASSIFIER_HEAD));
+export function drawClassificationHead(
+  classes: number,
+  { hiddenSize }: DecoderConfig,
+  seed: number,
+): Tensor {
+  const random = seededRandom(streamSeed(seed, CLASSIFICATION_HEAD));
   const values = new Float32Array(classes * hiddenSize).map(() => DEVIATION * normal(random));
   return fromFloat32(values, [classes, hiddenSize], 'F32');
 }
 
 /** The head of an existing adapter. */
-interface GivenHead {
+interface ClassificationHead {
   /** The names of the classes. */
   readonly classes: readonly string[];
   /** [classes, D] */
@@ -262,10 +266,10 @@ interface GivenHead {
 }
 
 /** Reads the head of an adapter that the server's reader has accepted; undefined if it is not a classifier. */
-export function readHead(
+export function readClassificationHead(
   fields: Partial<ClassifierFields>,
   tensors: ReadonlyMap<string, Tensor>,
-): GivenHead | undefined {
+): ClassificationHead | undefined {
   if (fields.task_type !== 'SEQ_CLS') return undefined;
   const heads = CLASSIFIER_NAMES.flatMap((name) => tensors.get(tensorName(name, 'whole')) ?? []);
   const head = heads[0]!;

@@ -1,7 +1,7 @@
 // Training examples as token ids and labels, and the error for a file that cannot be used for training.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/common/errors.ts';
-import type { DatasetParam, FileFault, RowFault } from '../../src/rows/file-fault.ts';
+import type { DatasetParam, FileFault, TrainingRowFault } from '../../src/rows/file-fault.ts';
 
 /** T tokens and their labels. */
 export interface Example {
@@ -61,7 +61,7 @@ export class DatasetError extends FileError {
   readonly param: DatasetParam;
   /** Completes "The file …". */
   readonly detail: string;
-  readonly faults: readonly RowFault[];
+  readonly faults: readonly TrainingRowFault[];
   /** The number of bad lines in the file. */
   readonly badLines: number;
 

@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { badLinesDetail } from '../../src/rows/file-fault.ts';
-import { parseRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
+import { parseRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import { DatasetError } from './example.ts';
 import { readLines } from './load-dataset.ts';
 
@@ -14,7 +14,7 @@ type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];
 export interface Classes {
   /** By class number. */
   readonly names: readonly string[];
-  /** Returns a label's number. @throws RowError naming the field */
+  /** Returns a label's number. @throws TrainingRowError naming the field */
   numberOf(label: Label): number;
 }
 
@@ -32,7 +32,9 @@ export function namedClasses(names: readonly string[]): Classes {
     numberOf(label) {
       const number = numbers.get(String(label));
       if (number !== undefined) return number;
-      throw new RowError(`label: ${JSON.stringify(label)} is not a label of the classifier`);
+      throw new TrainingRowError(
+        `label: ${JSON.stringify(label)} is not a label of the classifier`,
+      );
     },
   };
 }
@@ -65,7 +67,7 @@ function tryParse(text: string): TrainingRow | undefined {
   try {
     return parseRow(text);
   } catch (error) {
-    if (error instanceof RowError) return undefined;
+    if (error instanceof TrainingRowError) return undefined;
     throw error;
   }
 }
@@ -83,10 +85,14 @@ function numbering(
   const type = typeof first.label === 'string' ? 'text' : 'number';
   return (label) => {
     if (typeof label !== typeof first.label)
-      throw new RowError(`label: must be a ${type}, as in line ${first.line} of the training rows`);
+      throw new TrainingRowError(
+        `label: must be a ${type}, as in line ${first.line} of the training rows`,
+      );
     const number = numbers.get(label);
     if (number !== undefined) return number;
-    throw new RowError(`label: ${JSON.stringify(label)} is not a label of the training rows`);
+    throw new TrainingRowError(
+      `label: ${JSON.stringify(label)} is not a label of the training rows`,
+    );
   };
 }
 

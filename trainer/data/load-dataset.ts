@@ -9,10 +9,10 @@ import {
   badLinesDetail,
   MAX_REPORTED,
   NO_EXAMPLES_DETAIL,
-  type RowFault,
+  type TrainingRowFault,
 } from '../../src/rows/file-fault.ts';
 import { type Line, splitLines } from '../../src/rows/lines.ts';
-import { parseRow, RowError } from '../../src/rows/row-schema.ts';
+import { parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import {
   countTrained,
@@ -66,7 +66,7 @@ export async function loadDataset(
   { encode, maxLength }: LoadOptions,
 ): Promise<FileDataset> {
   const name = path.basename(file);
-  const faults: RowFault[] = [];
+  const faults: TrainingRowFault[] = [];
   let badLines = 0;
   const examples: Example[] = [];
   let truncated = 0;
@@ -117,7 +117,7 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
   try {
     return encode(parseRow(text));
   } catch (error) {
-    if (error instanceof RowError) return error.message;
+    if (error instanceof TrainingRowError) return error.message;
     throw error;
   }
 }

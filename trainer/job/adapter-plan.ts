@@ -13,11 +13,11 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { drawAdapter } from '../adapter/matrix.ts';
 import {
   adapterTensors,
-  CLASSIFIER_HEAD,
+  CLASSIFICATION_HEAD,
   type ClassifierFields,
   classifierFields,
-  drawHead,
-  readHead,
+  drawClassificationHead,
+  readClassificationHead,
   refuseOtherTask,
 } from '../adapter/tensors.ts';
 import { resolveInvocation } from '../data/invocation.ts';
@@ -72,7 +72,7 @@ export async function planAdapter(
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);
   if (!classes) return { peft, lora: { ...settings, init } };
-  init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
+  init.set(CLASSIFICATION_HEAD, drawClassificationHead(classes.length, model, job.seed));
   return {
     peft: { ...peft, ...classifierFields(classes, peft.modules_to_save) },
     lora: { ...settings, init, classes },
@@ -178,13 +178,13 @@ async function readAdapter(
   const peft = { ...readPeftSettings(json, model), lora_dropout: dropout };
   const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
   const settings = await resolveAdapter(peft, model);
-  const given = readHead(json, tensors);
+  const given = readClassificationHead(json, tensors);
   const plan = given
     ? {
         peft: { ...peft, ...classifierFields(given.classes, peft.modules_to_save) },
         lora: {
           ...settings,
-          init: new Map(tensors).set(CLASSIFIER_HEAD, given.head),
+          init: new Map(tensors).set(CLASSIFICATION_HEAD, given.head),
           classes: given.classes,
         },
       }

@@ -12,7 +12,7 @@ import { planEpoch } from '../data/epoch-plan.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
+import { dropMasked, loadRows, type TrainingRows } from '../data/load-rows.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';
 import type { TrainMethod } from '../types.ts';
 import { type AdapterPlan, planAdapter } from './adapter-plan.ts';
@@ -89,7 +89,7 @@ interface RunInputs {
   readonly method: TrainMethod;
   readonly maxLength: number;
   readonly adapter: AdapterPlan | undefined;
-  readonly rows: Rows;
+  readonly rows: TrainingRows;
   readonly language?: Language | undefined;
 }
 

@@ -10,7 +10,7 @@ import { moduleName, type TargetName, targetNames } from '../../src/model/target
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4, dequantizeNf4Into } from '../../src/quant/nf4.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
-import type { HeadSpec } from '../graph/head-spec.ts';
+import type { LossHeadSpec } from '../graph/loss-head-graph.ts';
 import { ROW_INT8_SUFFIX } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 
@@ -35,7 +35,7 @@ interface BaseWeightsOptions {
   readonly blocksPerSegment: number;
   /** The arithmetic of the linears. */
   readonly compute: Compute;
-  readonly head: HeadSpec;
+  readonly head: LossHeadSpec;
 }
 
 /** The frozen weights of the base, unpacked when a graph needs them. */

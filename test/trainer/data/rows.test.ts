@@ -183,7 +183,7 @@ test('a bad row is refused by the name of its field', () => {
   for (const [row, pattern] of BAD_ROWS) {
     assert.throws(
       () => encodeRow(row),
-      { name: 'RowError', message: pattern },
+      { name: 'TrainingRowError', message: pattern },
       JSON.stringify(row),
     );
   }
