@@ -21,6 +21,7 @@ import { parseShallowJson } from '../common/json-scan.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import type { Clock } from '../common/waiting.ts';
+import { isWholeCheckpoint, listSteps, RUN_FILES, stepFolder } from '../contracts/run-folder.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { JobName } from './job-store.ts';
 import { runPrefix } from './job-store.ts';
@@ -210,28 +211,21 @@ export class RunArchive {
 // Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can resume
 // it.
 
-const JOB_FILE = 'job.json';
 const JOB_PATH_KEYS = ['model', 'data', 'validation', 'initAdapter'] as const;
-const ADAPTER_DIR = 'adapter';
-const CHECKPOINTS_DIR = 'checkpoints';
-const SNAPSHOTS_DIR = 'snapshots';
-/** A checkpoint's tensors, and their SHA-256 in hex. */
-const STATE_FILE = 'state.safetensors';
-const STATE_HASH_FILE = 'state.sha256';
 /** The job, metrics and events, without the lock, plots and unfinished files. */
 const COPIED_FILE = /^[\w-]+\.(?:json|jsonl|csv)$/;
-/** The trainer replaces the adapter with two renames. */
+/** How long the trainer takes to replace the adapter. */
 const REPLACING_MS = 20;
 const MAX_ADAPTER_TRIES = 10;
 
 /** Whether the folder holds a run that the trainer can continue. */
 export function holdsRun(runDir: string): boolean {
-  return existsSync(path.join(runDir, JOB_FILE));
+  return existsSync(path.join(runDir, RUN_FILES.job));
 }
 
 /** Replaces the paths in a run folder from another machine. The result of a run does not depend on paths. */
 export async function relocateRun(runDir: string, job: TrainerJob): Promise<void> {
-  const file = path.join(runDir, JOB_FILE);
+  const file = path.join(runDir, RUN_FILES.job);
   const bytes = await loadRegular(file, SMALL_FILE_BYTES);
   const stored = parseShallowJson(bytes) as Record<string, unknown>;
   for (const key of JOB_PATH_KEYS) if (key in stored) stored[key] = job[key];
@@ -251,16 +245,16 @@ async function copyRun(
   target: string,
   publishedStep: number,
 ): Promise<number | undefined> {
-  for (const step of await listSteps(path.join(runDir, CHECKPOINTS_DIR))) {
-    const folder = path.join(CHECKPOINTS_DIR, `step-${step}`);
+  for (const step of (await listSteps(path.join(runDir, RUN_FILES.checkpoints))).reverse()) {
+    const folder = stepFolder(RUN_FILES.checkpoints, step);
     if (!(await copyCheckpoint(path.join(runDir, folder), path.join(target, folder)))) continue;
     for (const name of await readdir(runDir)) {
       if (COPIED_FILE.test(name)) await copyFile(path.join(runDir, name), path.join(target, name));
     }
     await copyAdapter(runDir, target);
-    for (const made of await listSteps(path.join(runDir, SNAPSHOTS_DIR))) {
+    for (const made of await listSteps(path.join(runDir, RUN_FILES.snapshots))) {
       if (made <= publishedStep || made > step) continue;
-      const snapshot = path.join(SNAPSHOTS_DIR, `step-${made}`);
+      const snapshot = stepFolder(RUN_FILES.snapshots, made);
       await copySnapshot(path.join(runDir, snapshot), path.join(target, snapshot));
     }
     return step;
@@ -278,20 +272,11 @@ async function copySnapshot(from: string, to: string): Promise<void> {
   }
 }
 
-/** Lists the steps of the checkpoint or snapshot folders, newest first. */
-async function listSteps(folder: string): Promise<number[]> {
-  const names = await readdir(folder).catch(() => []);
-  const steps = names.flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
-  return steps.sort((a, b) => b - a);
-}
-
 /** Returns whether the copy is complete. The trainer may be removing the checkpoint because newer ones exist. */
 async function copyCheckpoint(from: string, to: string): Promise<boolean> {
   try {
     await linkFiles(from, to);
-    const expected = await loadRegular(path.join(to, STATE_HASH_FILE), SMALL_FILE_BYTES);
-    if ((await hashFile(path.join(to, STATE_FILE))).sha256 === expected.toString().trim())
-      return true;
+    if (await isWholeCheckpoint(to)) return true;
   } catch (error) {
     if (!isMissing(error)) throw error;
   }
@@ -301,12 +286,12 @@ async function copyCheckpoint(from: string, to: string): Promise<boolean> {
 
 /** Copies the best adapter so far, if there is one. It is missing briefly while the trainer replaces it. */
 async function copyAdapter(runDir: string, to: string): Promise<void> {
-  const target = path.join(to, ADAPTER_DIR);
+  const target = path.join(to, RUN_FILES.adapter);
   for (let attempt = 1; attempt <= MAX_ADAPTER_TRIES; attempt++) {
     const names = await readdir(runDir);
-    if (!names.some((name) => name.startsWith(ADAPTER_DIR))) return;
+    if (!names.some((name) => name.startsWith(RUN_FILES.adapter))) return;
     try {
-      return await linkFiles(path.join(runDir, ADAPTER_DIR), target);
+      return await linkFiles(path.join(runDir, RUN_FILES.adapter), target);
     } catch (error) {
       if (!isMissing(error)) throw error;
       await rm(target, { recursive: true, force: true });

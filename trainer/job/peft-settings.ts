@@ -7,7 +7,7 @@ import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
-import { moduleName, targetNames } from '../../src/model/target-modules.ts';
+import { linearsOf, moduleName, targetNames } from '../../src/model/target-modules.ts';
 import type { LoraSettings, ModuleUpdate } from '../types.ts';
 import type { TrainJob } from './job.ts';
 import { type WholeModuleFields, wholeModules } from './whole-modules.ts';
@@ -85,9 +85,7 @@ export async function resolveAdapter(
   peft: PeftSettings,
   model: DecoderConfig,
 ): Promise<Omit<LoraSettings, 'init'>> {
-  const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
-  const known = targetNames(model);
-  const names = layers.flatMap((layer) => known.map((target) => moduleName(layer, target)));
+  const names = linearsOf(model).map(([layer, target]) => moduleName(layer, target));
   const { init_lora_weights, ...served } = peft;
   try {
     const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...served }));
@@ -126,18 +124,15 @@ function trainedBiases(
   { biases, isTargeted }: AdapterConfig,
   model: DecoderConfig,
 ): Map<string, string> {
-  const found = new Map<string, string>();
-  if (biases === 'none') return found;
-  for (let layer = 0; layer < model.layerCount; layer++) {
-    for (const target of targetNames(model)) {
-      if (!hasBias(model, target)) continue;
-      const module = moduleName(layer, target);
-      const isAdapted = isTargeted(module);
-      if (!isAdapted && biases === 'lora_only') continue;
-      found.set(biasName(layer, target), tensorName(module, isAdapted ? 'adaptedBias' : 'bias'));
-    }
+  const names = new Map<string, string>();
+  if (biases === 'none') return names;
+  for (const [layer, target] of linearsOf(model)) {
+    const module = moduleName(layer, target);
+    const isAdapted = isTargeted(module);
+    if (!hasBias(model, target) || (!isAdapted && biases === 'lora_only')) continue;
+    names.set(biasName(layer, target), tensorName(module, isAdapted ? 'adaptedBias' : 'bias'));
   }
-  if (found.size > 0) return found;
+  if (names.size > 0) return names;
   const which = biases === 'all' ? 'the base has no biases' : 'no adapted linear has a bias';
   throw new ConfigError([`bias: ${biases} would train nothing, because ${which}`]);
 }

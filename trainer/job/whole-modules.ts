@@ -5,21 +5,7 @@ import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tenso
 import { ConfigError } from '../../src/common/errors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { normVectors } from '../../src/model/serving-weights.ts';
-
-/** The settings of a job that matter here. */
-interface WholeModuleJob {
-  readonly trainHead?: 'lora' | 'full' | undefined;
-  readonly trainEmbeddings?: 'lora' | 'full' | undefined;
-  readonly ensureWeightTying?: boolean | undefined;
-  readonly modulesToSave?: readonly string[] | undefined;
-  readonly initAdapter?: string | undefined;
-  readonly targets?: string | readonly string[] | undefined;
-  readonly dropout: number;
-  readonly dora?: boolean | undefined;
-  readonly loraBias?: boolean | undefined;
-  readonly init?: 'random' | 'pissa' | undefined;
-  readonly alora?: unknown;
-}
+import type { TrainJob } from './job.ts';
 
 /** The fields of PEFT's configuration. */
 export interface WholeModuleFields {
@@ -33,12 +19,12 @@ type TableKey = keyof typeof TABLES;
 const TABLE_KEYS = Object.keys(TABLES) as TableKey[];
 
 /** Returns the modules of the tables that a job trains this way. */
-export function tablesOf(job: WholeModuleJob, how: 'lora' | 'full'): string[] {
+export function tablesOf(job: TrainJob, how: 'lora' | 'full'): string[] {
   return TABLE_KEYS.filter((key) => job[key] === how).map((key) => TABLES[key]);
 }
 
 /** Returns a job's fields for PEFT's configuration. */
-export function wholeModuleFields(job: WholeModuleJob): WholeModuleFields {
+export function wholeModuleFields(job: TrainJob): WholeModuleFields {
   const saved = [...(job.modulesToSave ?? []), ...tablesOf(job, 'full')];
   return {
     modules_to_save: saved.length > 0 ? saved : null,
@@ -47,7 +33,7 @@ export function wholeModuleFields(job: WholeModuleJob): WholeModuleFields {
 }
 
 /** Returns the contradictions in a job that are independent of its base. */
-export function wholeModuleFaults(job: WholeModuleJob): string[] {
+export function wholeModuleFaults(job: TrainJob): string[] {
   const faults: string[] = [];
   const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
     (key) => job[key] !== undefined,
@@ -81,7 +67,7 @@ export function wholeModuleFaults(job: WholeModuleJob): string[] {
 
 /** Checks that the base has the modules that a job trains. @throws ConfigError naming the job's key */
 export function refuseForeignModules(
-  job: WholeModuleJob,
+  job: TrainJob,
   model: DecoderConfig,
   classes: readonly string[] | undefined,
 ): void {

@@ -19,14 +19,12 @@ export interface ModelSize {
 /** Computes the size of a configured model. */
 export function sizeOfConfig(config: DecoderConfig): ModelSize {
   const { layerCount: layers, hiddenSize: hidden } = config;
-  const shapes = targetNames(config).map((name) => {
-    const { inFeatures, outFeatures } = TARGET_MODULES[name];
-    return [inFeatures(config), outFeatures(config)] as const;
-  });
-  const all = [...expectedTensors(config).values()].map(elementCount);
+  const ofLayer = targetNames(config)
+    .map((name) => TARGET_MODULES[name])
+    .map(({ inFeatures, outFeatures }) => inFeatures(config) * outFeatures(config));
   return {
-    parameters: sum(all),
-    linearWeights: layers * sum(shapes.map(([input, output]) => input * output)),
+    parameters: sum([...expectedTensors(config).values()].map(elementCount)),
+    linearWeights: layers * sum(ofLayer),
     layers,
     hidden,
     loraPerRank: loraPerRank(config, targetNames(config)),

@@ -184,6 +184,7 @@ function sendSnapshot(
 }
 
 interface FinishOptions extends ExecuteOptions {
+  /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
   readonly model: ProbedModel;
   readonly state: RunState;
   readonly reportEvent: TrainHooks['onEvent'];
@@ -234,20 +235,10 @@ async function publish(
 
 // Evaluates the adapter of a run. The adapter's file is read back, so the evaluation measures exactly what will be served.
 
-/** A run that has finished training. */
-interface EvaluateRunOptions {
-  /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
-  readonly model: ProbedModel;
-  readonly artifact: Artifact;
-  readonly folder: RunFolder;
-  readonly state: RunState;
-  readonly gate: GateSettings | false;
-}
-
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 async function evaluateRun(
   { adapter, job, settings, train, validation, language }: PreparedRun,
-  { model, artifact, folder, state, gate }: EvaluateRunOptions,
+  { model, artifact, folder, state, gate }: FinishOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
   const card = await evaluateAdapter(

@@ -74,21 +74,17 @@ export class LossHead {
     });
   }
 
-  /** Returns only the loss. */
-  evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
-    return this.#evaluate(batch, hidden);
-  }
-
   /** Returns the log-probabilities of the trained targets. */
   async score(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
     const scores: number[] = [];
-    await this.#evaluate(batch, hidden, (losses) => {
+    await this.evaluate(batch, hidden, (losses) => {
       for (const loss of losses) scores.push(-loss);
     });
     return scores;
   }
 
-  async #evaluate(
+  /** Returns only the loss. @param onLosses gets the losses of consecutive targets */
+  async evaluate(
     batch: MicroBatch,
     hidden: OrtTensor<'float32'>,
     onLosses?: (losses: Float32Array) => void,
