@@ -71,12 +71,10 @@ export async function planAdapter(
   }
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);
-  if (!classes) return { peft, lora: { ...settings, init } };
-  init.set(CLASSIFICATION_HEAD, drawClassificationHead(classes.length, model, job.seed));
-  return {
-    peft: { ...peft, ...classifierFields(classes, peft.modules_to_save) },
-    lora: { ...settings, init, classes },
-  };
+  if (classes) {
+    init.set(CLASSIFICATION_HEAD, drawClassificationHead(classes.length, model, job.seed));
+  }
+  return withClasses(peft, { ...settings, init }, classes);
 }
 
 /**
@@ -85,10 +83,9 @@ export async function planAdapter(
  */
 export async function checkAdapter(job: TrainJob, model: DecoderConfig): Promise<void> {
   if (job.initAdapter !== undefined) return;
-  const isText = typeof job.alora === 'string'; // its tokens matter only to the rows
-  const invocation = isText
-    ? undefined
-    : resolveInvocation(job.alora, { vocabSize: model.vocabSize, language: undefined });
+  const ids = typeof job.alora === 'string' ? undefined : job.alora; // a text's tokens matter only to the rows
+  const { vocabSize } = model;
+  const invocation = resolveInvocation(ids, { vocabSize, language: undefined });
   await resolveNewAdapter(job, model, { invocation });
 }
 
@@ -178,19 +175,22 @@ async function readAdapter(
   const peft = { ...readPeftSettings(json, model), lora_dropout: dropout };
   const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
   const settings = await resolveAdapter(peft, model);
-  const given = readClassificationHead(json, tensors);
-  const plan = given
-    ? {
-        peft: { ...peft, ...classifierFields(given.classes, peft.modules_to_save) },
-        lora: {
-          ...settings,
-          init: new Map(tensors).set(CLASSIFICATION_HEAD, given.head),
-          classes: given.classes,
-        },
-      }
-    : { peft, lora: { ...settings, init: tensors } };
+  const { classes, head } = readClassificationHead(json, tensors) ?? {};
+  const init = head ? new Map(tensors).set(CLASSIFICATION_HEAD, head) : tensors;
+  const plan = withClasses(peft, { ...settings, init }, classes);
   refuseUntrained(tensors, plan.lora, model);
   return plan;
+}
+
+/** Returns the plan of an adapter; if it has classes, of a classifier. */
+function withClasses(
+  peft: PeftSettings,
+  lora: LoraSettings,
+  classes: readonly string[] | undefined,
+): AdapterPlan {
+  if (!classes) return { peft, lora };
+  const fields = classifierFields(classes, peft.modules_to_save);
+  return { peft: { ...peft, ...fields }, lora: { ...lora, classes } };
 }
 
 /** The tensors of a tied output head that repeat the embedding's. */
@@ -202,12 +202,12 @@ function refuseUntrained(
   lora: LoraSettings,
   model: DecoderConfig,
 ): void {
-  const known = new Set(adapterTensors(model, lora).map(({ name }) => name));
+  const names = new Set(adapterTensors(model, lora).map(({ name }) => name));
   // peft also stores a tied output head, and the tables under their updates.
-  for (const table of [EMBEDDING, HEAD]) known.add(tensorName(table, 'copy'));
-  if (lora.tiesWeights) for (const part of TIED_COPIES) known.add(tensorName(HEAD, part));
-  if (lora.classes) for (const name of CLASSIFIER_NAMES) known.add(tensorName(name, 'whole'));
-  const unknown = [...tensors.keys()].find((name) => !known.has(name));
+  for (const table of [EMBEDDING, HEAD]) names.add(tensorName(table, 'copy'));
+  if (lora.tiesWeights) for (const part of TIED_COPIES) names.add(tensorName(HEAD, part));
+  if (lora.classes) for (const name of CLASSIFIER_NAMES) names.add(tensorName(name, 'whole'));
+  const unknown = [...tensors.keys()].find((name) => !names.has(name));
   if (unknown === undefined) return;
   throw invalidAdapter(unknown, ONLY_SERVED);
 }
