@@ -5,7 +5,6 @@ import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/gener
 import { unionOfParts } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import type { AdaptedBase } from '../peft/adapted-base.ts';
 import {
   type AdapterFiles,
   CONFIG_FILE,
@@ -14,6 +13,7 @@ import {
   WEIGHTS_FILE,
 } from '../peft/files.ts';
 import type { WeightsSize } from '../peft/header.ts';
+import type { AdaptedBase } from '../peft/outputs.ts';
 import {
   type AdaptedModel,
   type AdapterSink,

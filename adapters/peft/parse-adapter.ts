@@ -20,12 +20,12 @@ import type {
   TableChange,
   VocabularyTable,
 } from '../../src/model/vocabulary-changes.ts';
-import type { AdaptedBase } from './adapted-base.ts';
-import type { AdapterConfig } from './adapter-config.ts';
 import type { AdapterFiles } from './files.ts';
 import { otherChanges } from './kinds.ts';
+import type { AdaptedBase } from './outputs.ts';
 import { type Classifier, OutputReader, type OutputSource, readClassifier } from './outputs.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
+import type { AdapterConfig } from './peft-config.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import {

@@ -1,6 +1,6 @@
 // The names of the tensors in PEFT's files, and which of them a module must or may have under a configuration.
 import { embeddingName, headName } from '../../src/model/names.ts';
-import type { AdapterConfig } from './adapter-config.ts';
+import type { AdapterConfig } from './peft-config.ts';
 
 /** The tensors of one module, by the ending of their names. */
 export const MODULE_TENSORS = {

@@ -24,7 +24,7 @@ import { type AnswerModel, measureAnswers } from '../evaluation/answers.ts';
 import { evaluateAdapter } from '../evaluation/card.ts';
 import { SAFETY_GATES } from '../evaluation/gates.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
-import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
+import { MAX_DEFAULT_LENGTH } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
 import type { LoraSettings } from '../types.ts';
 

@@ -28,9 +28,11 @@ import {
   PEFT_FIELDS,
   type PeftSettings,
   readPeftSettings,
+  refuseForeignModules,
   resolveAdapter,
+  tablesOf,
+  wholeModuleFields,
 } from './peft-settings.ts';
-import { refuseForeignModules, tablesOf, wholeModuleFields } from './whole-modules.ts';
 
 /** An adapter to train. */
 export interface AdapterPlan {

@@ -6,7 +6,7 @@ import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import { addLossSums, measureBase, measureValidation } from '../evaluation/losses.ts';
-import type { RunSettings } from '../job/run-settings.ts';
+import type { RunSettings } from '../job/prepare-run.ts';
 import {
   type AdamWOptions,
   clipFactor,
