@@ -10,7 +10,7 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { AliasStore } from '../../adapters/repository/aliases.ts';
 import { keys, versionsOf } from '../../adapters/repository/manifest.ts';
-import { loadManifest } from '../../adapters/repository/versions.ts';
+import { VersionStore } from '../../adapters/repository/versions.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { isDamage } from '../../adapters/store/store.ts';
@@ -164,7 +164,7 @@ export const PARSERS: readonly Target[] = [
     async run(file) {
       const store = guardStore(createMemoryStore());
       await store.put(keys.versionFile(VERSION, 'manifest.json'), file);
-      const manifest = await loadManifest({ store }, VERSION);
+      const manifest = await new VersionStore({ store }).manifest(VERSION);
       if (manifest) assert.deepEqual({ ...manifest, ...VERSION }, manifest);
     },
   },
