@@ -6,12 +6,11 @@ import { outputVector, type VectorName } from '../../src/model/adapter-vectors.t
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
-import type { PairSlice } from './parse-adapter.ts';
 import type { AdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { CLASSIFIER_NAMES, presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
-import type { LoraPair } from './weights.ts';
+import type { LoraPair, PairSlice } from './weights.ts';
 
 /** The sources of the reader. */
 export interface OutputSource {
