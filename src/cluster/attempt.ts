@@ -6,20 +6,13 @@ import path from 'node:path';
 import { z } from 'zod';
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import type { StoreCall } from '../../adapters/store/store.ts';
+import { folderNames, type StoreCall } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import { hashFile } from '../common/regular-file.ts';
 import { faultSchema, type TrainerMessage } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
-import {
-  describeFiles,
-  holdsRun,
-  RunArchive,
-  type StoredFile,
-  storedFileSchema,
-} from '../jobs/run-archive.ts';
+import { describePath, holdsRun, RunArchive, storedFileSchema } from '../jobs/run-archive.ts';
 import type { RunEnd, RunRequest } from '../jobs/runner.ts';
 
 /** Keys of a trainer's job that name local files. `initAdapter` is a folder. */
@@ -121,13 +114,7 @@ export async function attemptNumbers(
   job: JobName,
   call: StoreCall,
 ): Promise<number[]> {
-  const prefix = attemptsPrefix(job);
-  const numbers: number[] = [];
-  for await (const { kind, key } of store.list(prefix, { ...call, delimiter: '/' })) {
-    const name = key.slice(prefix.length);
-    if (kind === 'folder' && /^\d{9}\/$/.test(name)) numbers.push(Number.parseInt(name, 10));
-  }
-  return numbers;
+  return (await folderNames(store, attemptsPrefix(job), /^\d{9}$/, call)).map(Number);
 }
 
 /** Removes attempts with lower numbers. They are closed, and their results have been stored elsewhere. */
@@ -323,24 +310,17 @@ async function putInputs(
   for (const key of INPUT_KEYS) {
     const local = request.job[key];
     if (typeof local !== 'string') continue;
-    const { root, files } = await describeInput(key, local);
-    await mapBounded(files, async ({ name, source, sha256 }) => {
+    const { root, files } = await describePath(local);
+    await mapBounded(files, async ({ name, sha256 }) => {
       const to = inputKey(storedJob(request), sha256);
       const isThere = (await store.head(to, call)) !== undefined;
-      if (!isThere) await store.put(to, { file: path.join(root, source ?? name) }, call);
+      if (!isThere) await store.put(to, { file: path.join(root, name) }, call);
     });
-    inputs.push(...files.map(({ source: _, ...file }) => ({ key, ...file })));
+    // The name of a file of rows is its owner's.
+    const nameOf = (name: string) => (key === 'initAdapter' ? name : key + path.extname(name));
+    inputs.push(...files.map((file) => ({ ...file, key, name: nameOf(file.name) })));
   }
   return inputs;
-}
-
-async function describeInput(
-  key: (typeof INPUT_KEYS)[number],
-  local: string,
-): Promise<{ root: string; files: (StoredFile & { source?: string })[] }> {
-  if (key === 'initAdapter') return { root: local, files: await describeFiles(local) };
-  const { dir, base, ext } = path.parse(local);
-  return { root: dir, files: [{ name: `${key}${ext}`, source: base, ...(await hashFile(local)) }] };
 }
 
 function isInputKey(key: string): boolean {

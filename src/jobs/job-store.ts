@@ -3,8 +3,7 @@
 
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import type { StoreCall } from '../../adapters/store/store.ts';
-import { isDamage } from '../../adapters/store/store.ts';
+import { folderNames, isDamage, type StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
@@ -89,13 +88,7 @@ export class JobStore {
 
   /** Lists the ids of a tenant's jobs, newest first. */
   async ids(tenant: string): Promise<string[]> {
-    const prefix = `${tenant}/.jobs/`;
-    const ids: string[] = [];
-    for await (const entry of this.#store.list(prefix, { delimiter: '/' })) {
-      const id = entry.key.slice(prefix.length, -1);
-      if (entry.kind === 'folder' && JOB_ID.test(id)) ids.push(id);
-    }
-    return ids.reverse();
+    return (await folderNames(this.#store, `${tenant}/.jobs/`, JOB_ID)).reverse();
   }
 
   /**
@@ -103,7 +96,7 @@ export class JobStore {
    * them to `onDamaged`.
    */
   async active(onDamaged: (job: JobName, error: unknown) => void = () => {}): Promise<JobRecord[]> {
-    const marks = await this.#marks();
+    const marks = await this.#openJobMarks();
     const jobs = await mapBounded(marks, async (mark) => {
       try {
         return await this.find(mark);
@@ -124,21 +117,21 @@ export class JobStore {
     for (const mark of marks) {
       const sinceMs = this.#recordless.get(mark.id) ?? nowMs;
       this.#recordless.set(mark.id, sinceMs);
-      if (nowMs - sinceMs > MAX_CREATION_MS) await this.removeMark(mark);
+      if (nowMs - sinceMs > MAX_CREATION_MS) await this.removeOpenJobMark(mark);
     }
   }
 
   /** Counts a tenant's unfinished jobs. */
   async countActive(tenant: string): Promise<number> {
-    return (await this.#marks()).filter((mark) => mark.tenant === tenant).length;
+    return (await this.#openJobMarks()).filter((mark) => mark.tenant === tenant).length;
   }
 
   /** Returns the ids of all unfinished jobs. */
   async activeIds(): Promise<Set<string>> {
-    return new Set((await this.#marks()).map(({ id }) => id));
+    return new Set((await this.#openJobMarks()).map(({ id }) => id));
   }
 
-  async #marks(): Promise<JobName[]> {
+  async #openJobMarks(): Promise<JobName[]> {
     const marks: JobName[] = [];
     for await (const entry of this.#store.list(ACTIVE)) {
       const [, id, tenant] = /^([^.]+)\.(.+)$/.exec(entry.key.slice(ACTIVE.length)) ?? [];
@@ -149,7 +142,7 @@ export class JobStore {
   }
 
   /** Removes the mark of a job that needs no more work. */
-  async removeMark(name: JobName): Promise<void> {
+  async removeOpenJobMark(name: JobName): Promise<void> {
     await this.#store.delete(activeKey(name));
   }
 

@@ -4,7 +4,17 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, link, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  link,
+  mkdtemp,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
@@ -43,8 +53,14 @@ export const storedFileSchema = z.object({
 /** A file together with its object. */
 export type StoredFile = z.infer<typeof storedFileSchema>;
 
-/** Describes all files of a folder. */
-export async function describeFiles(dir: string): Promise<StoredFile[]> {
+/** Describes one file, or all files of a folder. */
+export async function describePath(local: string): Promise<{ root: string; files: StoredFile[] }> {
+  if ((await stat(local)).isDirectory()) return { root: local, files: await describeFiles(local) };
+  const { dir, base } = path.parse(local);
+  return { root: dir, files: [{ name: base, ...(await hashFile(local)) }] };
+}
+
+async function describeFiles(dir: string): Promise<StoredFile[]> {
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   const files = entries
     .filter((entry) => entry.isFile())

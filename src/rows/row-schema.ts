@@ -123,6 +123,16 @@ export class TrainingRowError extends Error {
   }
 }
 
+/** Returns the result of `work`, or its error if a row cannot be used. */
+export function orRowError<T>(work: () => T): T | TrainingRowError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof TrainingRowError) return error;
+    throw error;
+  }
+}
+
 /** Parses a line. @throws TrainingRowError naming the first field at fault */
 export function parseRow(line: string): TrainingRow {
   let json: unknown;

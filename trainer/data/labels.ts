@@ -3,7 +3,12 @@
 import path from 'node:path';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { badLinesDetail } from '../../src/rows/file-fault.ts';
-import { parseRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
+import {
+  orRowError,
+  parseRow,
+  type TrainingRow,
+  TrainingRowError,
+} from '../../src/rows/row-schema.ts';
 import { DatasetError } from './example.ts';
 import { readLines } from './load-dataset.ts';
 
@@ -49,27 +54,19 @@ export async function readClasses(file: string): Promise<Classes | undefined> {
   let first: { readonly line: number; readonly label: Label } | undefined;
   let unlabelled = 0;
   for await (const { number: line, text } of readLines(file)) {
-    const row = text === undefined ? undefined : tryParse(text);
-    if (row?.kind === 'labelled') {
+    const row = text === undefined ? undefined : orRowError(() => parseRow(text));
+    if (!row || row instanceof TrainingRowError) continue;
+    if (row.kind === 'labelled') {
       first ??= { line, label: row.label };
       if (typeof row.label === typeof first.label) labels.add(row.label);
       if (labels.size > MAX_LABELS) break;
-    } else if (row && !first) {
+    } else if (!first) {
       if (row.kind !== 'text' || ++unlabelled >= MAX_UNLABELLED) return undefined;
     }
   }
   if (!first) return undefined;
   refuseCount(file, labels, first.line);
   return { ...namedClasses(sorted(labels).map(String)), numberOf: numbering(labels, first) };
-}
-
-function tryParse(text: string): TrainingRow | undefined {
-  try {
-    return parseRow(text);
-  } catch (error) {
-    if (error instanceof TrainingRowError) return undefined;
-    throw error;
-  }
 }
 
 function sorted(labels: ReadonlySet<Label>): Label[] {
