@@ -69,10 +69,10 @@ export async function inspectAdapter(
     ranks.push(checkPair(module, tensors, config));
     await nextTurn();
   }
-  const found = new Set(targetOfModule.values());
+  const targets = new Set(targetOfModule.values());
   return {
     rank: Math.max(1, ...ranks),
-    targets: TARGET_NAMES.filter((target) => found.has(target)),
+    targets: TARGET_NAMES.filter((target) => targets.has(target)),
     vocabSize,
     moduleCount: targetOfModule.size,
     baseModel: config.baseModel,

@@ -179,7 +179,7 @@ function withPairs<T extends Shaped>(
     factors: LinearFactors<T>,
   ) => Readonly<Record<'a' | 'b', T>>,
 ): Pairs<T> {
-  const found = new Map<
+  const linears = new Map<
     string,
     { readonly kind: FactorKind; readonly factors: LinearFactors<T> }
   >();
@@ -192,15 +192,15 @@ function withPairs<T extends Shaped>(
       all.set(name, tensor);
       continue;
     }
-    const known = found.get(prefix) ?? { kind, factors: new LinearFactors<T>(prefix) };
-    if (known.kind !== kind)
-      throw invalidAdapter(name, `cannot be combined with ${known.kind.label}`);
-    known.factors.add(ending, tensor);
-    found.set(prefix, known);
+    const linear = linears.get(prefix) ?? { kind, factors: new LinearFactors<T>(prefix) };
+    if (linear.kind !== kind)
+      throw invalidAdapter(name, `cannot be combined with ${linear.kind.label}`);
+    linear.factors.add(ending, tensor);
+    linears.set(prefix, linear);
   }
   const computed = new Map<string, ComputedPair>();
   let bytes = 0;
-  for (const [prefix, { kind, factors }] of found) {
+  for (const [prefix, { kind, factors }] of linears) {
     const size = kind.measure(factors);
     const { rank, inFeatures, outFeatures } = size;
     bytes += 4 * rank * (inFeatures + outFeatures);

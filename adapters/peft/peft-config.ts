@@ -287,8 +287,8 @@ function createLayerMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatche
 
 /** peft's rule without a pattern. The module names come from our code, so the expression is safe. */
 function firstNumberedSegment(moduleName: string): number | undefined {
-  const found = /^.*?\.[^.]*\.(\d+)\./.exec(moduleName);
-  return found ? Number(found[1]) : undefined;
+  const match = /^.*?\.[^.]*\.(\d+)\./.exec(moduleName);
+  return match ? Number(match[1]) : undefined;
 }
 
 /** The first matching key wins. Rank and alpha are looked up independently. */

@@ -65,9 +65,9 @@ export function splitTensorName(
   name: string,
 ): { readonly module: string; readonly tensor: ModuleTensor } | undefined {
   if (!name.startsWith(PREFIX)) return undefined;
-  const found = ENDINGS.find(([, ending]) => name.endsWith(`.${ending}`));
-  if (!found) return undefined;
-  const [tensor, ending] = found;
+  const match = ENDINGS.find(([, ending]) => name.endsWith(`.${ending}`));
+  if (!match) return undefined;
+  const [tensor, ending] = match;
   return { module: name.slice(PREFIX.length, -ending.length - 1), tensor };
 }
 

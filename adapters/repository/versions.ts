@@ -218,8 +218,8 @@ export async function fetchVersion(
       onProgress?.(doneBytes, totalBytes);
     }
     if (filled < byteSize) throw mismatch(file, `ends after ${filled} of ${byteSize} bytes`);
-    const found = createHash('sha256').update(bytes).digest('hex');
-    if (found !== sha256) throw mismatch(file, `has the SHA-256 ${found}, not ${sha256}`);
+    const digest = createHash('sha256').update(bytes).digest('hex');
+    if (digest !== sha256) throw mismatch(file, `has the SHA-256 ${digest}, not ${sha256}`);
     return bytes;
   };
   const configBytes = await read(CONFIG_FILE);

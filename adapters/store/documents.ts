@@ -96,14 +96,14 @@ async function swap<T, Next extends T | undefined>(
   let unanswered = 0;
   for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
     if (attempt > 1) await waitForTurn(attempt, documents, call);
-    const found = isNew && !last ? undefined : await load(documents, key, kind, call);
-    if (found && last && Buffer.compare(found.bytes, last.bytes) === 0) return last.value;
-    const value = await change(found?.value);
-    if (value === found?.value) return value;
+    const document = isNew && !last ? undefined : await load(documents, key, kind, call);
+    if (document && last && Buffer.compare(document.bytes, last.bytes) === 0) return last.value;
+    const value = await change(document?.value);
+    if (value === document?.value) return value;
     const bytes = serializeDocument(value);
     if (bytes.length > kind.maxBytes) throw new RangeError(`${key} is too large to be read again`);
     last = { value, bytes };
-    const condition = found ? { ifMatch: found.etag } : { ifAbsent: true as const };
+    const condition = document ? { ifMatch: document.etag } : { ifAbsent: true as const };
     try {
       await documents.store.put(key, bytes, { ...condition, ...call });
       return value;
@@ -137,10 +137,10 @@ async function load<T>(
   const object = await store.get(key, call);
   if (!object) return undefined;
   const bytes = await readBody(object.body, maxBytes);
-  const found = bytes ? parse(bytes, schema) : { fault: `is longer than ${maxBytes} bytes` };
-  const fault = 'fault' in found ? found.fault : faultOf?.(found.value);
-  if (bytes && 'value' in found && fault === undefined) {
-    return { value: found.value, etag: object.etag, bytes };
+  const parsed = bytes ? parse(bytes, schema) : { fault: `is longer than ${maxBytes} bytes` };
+  const fault = 'fault' in parsed ? parsed.fault : faultOf?.(parsed.value);
+  if (bytes && 'value' in parsed && fault === undefined) {
+    return { value: parsed.value, etag: object.etag, bytes };
   }
   logStoreFault(log, 'damaged', { store: store.label, key, reason: fault }, 'damaged object');
   throw store.refuse(new StoreError('damaged', `${key}: ${fault}`));

@@ -255,9 +255,9 @@ export function withCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): JobRe
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
   const checkpoints = all.slice(-MAX_CHECKPOINTS);
-  const kept = new Set(checkpoints.map(({ version }) => version));
-  const gone = [...job.checkpoints, checkpoint].filter(({ version }) => !kept.has(version));
-  const dropped = [...job.dropped, ...gone.map(({ step, version }) => ({ step, version }))];
+  const versions = new Set(checkpoints.map(({ version }) => version));
+  const replaced = [...job.checkpoints, checkpoint].filter(({ version }) => !versions.has(version));
+  const dropped = [...job.dropped, ...replaced.map(({ step, version }) => ({ step, version }))];
   return { ...job, checkpoints, dropped };
 }
 

@@ -189,8 +189,8 @@ export class RunArchive {
 
   /** Returns undefined if the index is missing or damaged. */
   async #readIndex(call: StoreCall): Promise<RunIndex | undefined> {
-    const found = readDocument(this.#documents, this.#indexKey, INDEX_KIND, call);
-    return (await ifSound(found))?.value;
+    const document = readDocument(this.#documents, this.#indexKey, INDEX_KIND, call);
+    return (await ifSound(document))?.value;
   }
 
   /**
@@ -268,9 +268,9 @@ async function copyRun(
       if (COPIED_FILE.test(name)) await copyFile(path.join(runDir, name), path.join(target, name));
     }
     await copyAdapter(runDir, target);
-    for (const made of await listSteps(path.join(runDir, RUN_FILES.snapshots))) {
-      if (made <= publishedStep || made > step) continue;
-      const snapshot = stepFolder(RUN_FILES.snapshots, made);
+    for (const snapshotStep of await listSteps(path.join(runDir, RUN_FILES.snapshots))) {
+      if (snapshotStep <= publishedStep || snapshotStep > step) continue;
+      const snapshot = stepFolder(RUN_FILES.snapshots, snapshotStep);
       await copySnapshot(path.join(runDir, snapshot), path.join(target, snapshot));
     }
     return step;

@@ -134,8 +134,8 @@ export function withReport(
   { steps, events, estimatedFinishMs }: RunReport,
   nowMs: number,
 ): JobRecord | undefined {
-  const knownStep = job.progress?.step ?? 0;
-  const fresh = steps.filter(({ step }) => step > knownStep);
+  const lastStep = job.progress?.step ?? 0;
+  const fresh = steps.filter(({ step }) => step > lastStep);
   const all = [...events, ...fresh.map(stepEvent)];
   const last = fresh.at(-1);
   if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
@@ -145,7 +145,7 @@ export function withReport(
       ? {}
       : {
           progress: {
-            step: last?.step ?? knownStep,
+            step: last?.step ?? lastStep,
             totalSteps,
             ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
             ...losses(job, fresh),

@@ -6,7 +6,6 @@ import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { CLASSIFIER_NAMES, EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { trainableBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
-import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -25,13 +24,13 @@ import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
 import {
   listTargets,
+  newPeftSettings,
   PEFT_FIELDS,
   type PeftSettings,
   readPeftSettings,
   refuseForeignModules,
   resolveAdapter,
   tablesOf,
-  wholeModuleFields,
 } from './peft-settings.ts';
 
 /** An adapter to train. */
@@ -98,24 +97,10 @@ async function resolveNewAdapter(
 ) {
   refuseForeignLayers(job, model);
   refuseForeignModules(job, model, classes);
-  const rank = job.rank ?? DEFAULT_RANK;
   const peft: PeftSettings = {
-    r: rank,
-    lora_alpha: job.alpha ?? 2 * rank,
-    use_rslora: job.rslora ?? false,
-    use_dora: job.dora ?? false,
-    lora_bias: job.loraBias ?? false,
-    bias: job.bias ?? 'none',
-    init_lora_weights: job.init === 'pissa' ? 'pissa' : true,
+    ...newPeftSettings(job),
     alora_invocation_tokens: invocation ?? null,
-    ...wholeModuleFields(job),
     target_modules: withTables(job, listTargets(job.targets ?? 'all-linear', model)),
-    exclude_modules: null,
-    rank_pattern: job.rankPattern ?? {},
-    alpha_pattern: job.alphaPattern ?? {},
-    layers_to_transform: job.layers ?? null,
-    layers_pattern: null,
-    lora_dropout: job.dropout,
   };
   return { peft, settings: await resolveAdapter(peft, model) };
 }

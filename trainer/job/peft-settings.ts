@@ -4,6 +4,7 @@ import type { AdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { normVectors } from '../../src/model/serving-weights.ts';
@@ -46,28 +47,52 @@ export const PEFT_FIELDS = {
   alora: 'alora_invocation_tokens',
 } as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
 
+/** The values of the fields that may be absent. */
+const PEFT_DEFAULTS = {
+  use_rslora: false,
+  use_dora: false,
+  lora_bias: false,
+  bias: 'none',
+  modules_to_save: null,
+  ensure_weight_tying: false,
+  alora_invocation_tokens: null,
+  target_modules: ['q_proj', 'v_proj'],
+  exclude_modules: null,
+  rank_pattern: {},
+  alpha_pattern: {},
+  layers_to_transform: null,
+  layers_pattern: null,
+} as const satisfies Partial<PeftSettings>;
+
 /** Reads the fields of a file. `parseAdapter` has accepted it, so the types are right. */
 export function readPeftSettings(
   json: Partial<PeftSettings>,
   model: DecoderConfig,
 ): Omit<PeftSettings, 'lora_dropout'> {
+  const fields = Object.entries(PEFT_DEFAULTS).map(([field, value]) => {
+    return [field, json[field as keyof PeftSettings] ?? value];
+  });
+  const settings = Object.fromEntries(fields) as typeof PEFT_DEFAULTS;
+  const targets = listTargets(settings.target_modules, model);
+  const { r, lora_alpha } = json as PeftSettings;
+  return { ...settings, r, lora_alpha, init_lora_weights: true, target_modules: targets };
+}
+
+/** Returns the fields of a new adapter, without those that the model and the rows decide. */
+export function newPeftSettings(job: TrainJob): Omit<PeftSettings, 'target_modules'> {
+  const fields = Object.entries(PEFT_FIELDS).flatMap(([key, field]) => {
+    const value = job[key as keyof typeof PEFT_FIELDS];
+    return value === undefined ? [] : [[field, value]];
+  });
+  const { rank = DEFAULT_RANK } = job;
   return {
-    r: json.r!,
-    lora_alpha: json.lora_alpha!,
-    use_rslora: json.use_rslora ?? false,
-    use_dora: json.use_dora ?? false,
-    lora_bias: json.lora_bias ?? false,
-    bias: json.bias ?? 'none',
-    modules_to_save: json.modules_to_save ?? null,
-    ensure_weight_tying: json.ensure_weight_tying ?? false,
-    init_lora_weights: true,
-    alora_invocation_tokens: json.alora_invocation_tokens ?? null,
-    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj'], model),
-    exclude_modules: json.exclude_modules ?? null,
-    rank_pattern: json.rank_pattern ?? {},
-    alpha_pattern: json.alpha_pattern ?? {},
-    layers_to_transform: json.layers_to_transform ?? null,
-    layers_pattern: json.layers_pattern ?? null,
+    ...PEFT_DEFAULTS,
+    r: rank,
+    lora_alpha: 2 * rank,
+    ...Object.fromEntries(fields),
+    init_lora_weights: job.init === 'pissa' ? 'pissa' : true,
+    ...wholeModuleFields(job),
+    lora_dropout: job.dropout,
   };
 }
 
@@ -171,7 +196,7 @@ export function tablesOf(job: TrainJob, how: 'lora' | 'full'): string[] {
 }
 
 /** Returns a job's fields for PEFT's configuration. */
-export function wholeModuleFields(job: TrainJob): WholeModuleFields {
+function wholeModuleFields(job: TrainJob): WholeModuleFields {
   const saved = [...(job.modulesToSave ?? []), ...tablesOf(job, 'full')];
   return {
     modules_to_save: saved.length > 0 ? saved : null,

@@ -47,10 +47,10 @@ const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])
 
 /** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError if the text is not a size */
 export function sizeOfText(text: string): ModelSize {
-  const found = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
-  if (!found) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
-  const scale = { M: 1e6, B: 1e9, T: 1e12 }[found[2]!.toUpperCase() as 'M' | 'B' | 'T'];
-  const parameters = Number(found[1]) * scale;
+  const match = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
+  if (!match) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
+  const scale = { M: 1e6, B: 1e9, T: 1e12 }[match[2]!.toUpperCase() as 'M' | 'B' | 'T'];
+  const parameters = Number(match[1]) * scale;
   const distance = (size: ModelSize) => Math.abs(Math.log(size.parameters / parameters));
   const nearest = KNOWN_SHAPES.map(sizeOfShape).reduce((a, b) =>
     distance(b) < distance(a) ? b : a,

@@ -18,9 +18,8 @@ import { createTrainModel } from '../model.ts';
 import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { GateError, toFault } from './faults.ts';
-import type { StepMetrics, Validation } from './metrics.ts';
-import type { Publisher } from './result-files.ts';
-import { createSnapshots, type Snapshots, writeAdapter, writeModel } from './result-files.ts';
+import type { Validation } from './metrics.ts';
+import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 
@@ -162,25 +161,16 @@ function reportsOf(
 ): Pick<TrainHooks, 'onStep' | 'onSnapshot'> {
   return {
     onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
-    onSnapshot: (metrics) => sendSnapshot(metrics, { snapshots: snapshots!, send }),
-  };
-}
-
-function sendSnapshot(
-  { step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy }: StepMetrics,
-  { snapshots, send }: Pick<ExecuteOptions, 'send'> & { readonly snapshots: Snapshots },
-): void {
-  send({
-    type: 'snapshot',
-    step,
-    directory: snapshots.directory(step),
-    metrics: {
-      trainLoss: loss,
-      trainTokenAccuracy: tokenAccuracy,
-      ...(validationLoss !== undefined && { validationLoss }),
-      ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
+    onSnapshot({ step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy }) {
+      const metrics = {
+        trainLoss: loss,
+        trainTokenAccuracy: tokenAccuracy,
+        ...(validationLoss !== undefined && { validationLoss }),
+        ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
+      };
+      send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
     },
-  });
+  };
 }
 
 interface FinishOptions extends ExecuteOptions {
