@@ -295,7 +295,7 @@ interface QueuedLoad {
 }
 
 /** Loads that wait: for another load to end, or for memory. */
-export class LoadQueue<T extends QueuedLoad> {
+class LoadQueue<T extends QueuedLoad> {
   /** Oldest first. */
   #waiting: T[] = [];
   #parked: T[] = [];

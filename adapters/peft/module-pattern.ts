@@ -165,7 +165,7 @@ const evaluations = new JobProcess<EvaluationResult>('adapter patterns', WORKER,
 /**
  * Matches each expression against each name. Throws `ServeError` (`adapter_unavailable`) if the worker cannot be started.
  */
-export async function evaluateExpressions(
+async function evaluateExpressions(
   expressions: readonly Expression[],
   names: readonly string[],
 ): Promise<EvaluationResult> {

@@ -317,6 +317,6 @@ export class LinearFactors<T extends Shaped> {
 }
 
 /** Returns the values of a factor. Throws `ServeError` (422) if one is NaN or too large. */
-export function valuesOf(factors: LinearFactors<Tensor>, ending: string): Float32Array {
+function valuesOf(factors: LinearFactors<Tensor>, ending: string): Float32Array {
   return checkedValues(factors.nameOf(ending), factors.get(ending));
 }

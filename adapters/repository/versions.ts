@@ -14,7 +14,7 @@ import {
   readDocument,
   serializeDocument,
 } from '../store/documents.ts';
-import { folderNames, isConflict, type ObjectInfo, type StoreCall } from '../store/store.ts';
+import { isConflict, listFolders, type ObjectInfo, type StoreCall } from '../store/store.ts';
 import {
   type AdapterName,
   CLAIM_FILE,
@@ -60,14 +60,14 @@ export class VersionStore {
   /** Lists the numbers that are taken, ascending. Not all of them are versions. */
   async takenNumbers({ tenant, name }: AdapterName, call?: StoreCall): Promise<number[]> {
     const prefix = keys.name(tenant, name);
-    const names = await folderNames(this.#documents.store, prefix, NUMBER_PATTERN, call);
+    const names = await listFolders(this.#documents.store, prefix, NUMBER_PATTERN, call);
     return names.map(Number).sort((a, b) => a - b);
   }
 
   /** Lists the names that have a version, sorted. */
   async names(tenant: string, call?: StoreCall): Promise<string[]> {
     const { store } = this.#documents;
-    const names = await folderNames(store, keys.tenant(tenant), NAME_PATTERN, call);
+    const names = await listFolders(store, keys.tenant(tenant), NAME_PATTERN, call);
     const haveVersions = await mapBounded(names, (name) => this.#hasVersion(tenant, name, call));
     return names.filter((_, i) => haveVersions[i]).sort();
   }

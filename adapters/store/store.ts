@@ -121,7 +121,7 @@ export function isConflict(error: unknown): boolean {
 }
 
 /** Lists the names of the folders directly below a prefix, as far as they match the pattern. */
-export async function folderNames(
+export async function listFolders(
   store: ObjectStore,
   prefix: string,
   pattern: RegExp,

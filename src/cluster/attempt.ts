@@ -6,7 +6,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import { folderNames, type StoreCall } from '../../adapters/store/store.ts';
+import { listFolders, type StoreCall } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { faultSchema, type TrainerMessage } from '../contracts/training-messages.ts';
@@ -114,7 +114,7 @@ export async function attemptNumbers(
   job: JobName,
   call: StoreCall,
 ): Promise<number[]> {
-  return (await folderNames(store, attemptsPrefix(job), /^\d{9}$/, call)).map(Number);
+  return (await listFolders(store, attemptsPrefix(job), /^\d{9}$/, call)).map(Number);
 }
 
 /** Removes attempts with lower numbers. They are closed, and their results have been stored elsewhere. */

@@ -4,8 +4,8 @@
 import { z } from 'zod';
 import { ifSound, Records } from '../../adapters/store/documents.ts';
 import {
-  folderNames,
   isDamage,
+  listFolders,
   type PutSource,
   type StoreCall,
   type StoredObject,
@@ -126,7 +126,7 @@ export class Files {
    */
   async list(tenant: string, { purpose, after, limit, order }: FileQuery): Promise<Page<FileMeta>> {
     // Includes unfinished uploads.
-    let ids = await folderNames(this.#context.store, folderOf(tenant), FILE_ID);
+    let ids = await listFolders(this.#context.store, folderOf(tenant), FILE_ID);
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
       // A deleted file still works as a cursor, because clients delete files while they list them.

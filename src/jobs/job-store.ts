@@ -3,7 +3,7 @@
 
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import { folderNames, isDamage, type StoreCall } from '../../adapters/store/store.ts';
+import { isDamage, listFolders, type StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
@@ -88,7 +88,7 @@ export class JobStore {
 
   /** Lists the ids of a tenant's jobs, newest first. */
   async ids(tenant: string): Promise<string[]> {
-    return (await folderNames(this.#store, `${tenant}/.jobs/`, JOB_ID)).reverse();
+    return (await listFolders(this.#store, `${tenant}/.jobs/`, JOB_ID)).reverse();
   }
 
   /**

@@ -73,10 +73,13 @@ export async function evaluateAdapter(
       : await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : []),
     text: onText,
   };
-  const counts = { validation_examples: subject.validation?.examples.length };
+  const { model, validation, batchSize } = subject;
+  const isMeasured = classifies && validation;
+  const macroF1 = isMeasured ? await measureMacroF1(model, validation, batchSize) : undefined;
+  const counts = { validation_examples: validation?.examples.length };
   return {
     ...judgeGates(figures, settings),
-    ...onlyFinite({ ...counts, ...toFigures(figures, validated), ...(await classify(subject)) }),
+    ...onlyFinite({ ...counts, ...toFigures(figures, validated), macro_f1: macroF1 }),
   };
 }
 
@@ -96,12 +99,6 @@ function toFigures(
     log_prob_change: change,
     largest_weight: largestWeight,
   };
-}
-
-/** Returns a classifier's figures for each class. */
-async function classify({ model, validation, batchSize, classifies }: Subject) {
-  if (!classifies || !validation) return {};
-  return { macro_f1: await measureMacroF1(model, validation, batchSize) };
 }
 
 /** Drops values that JSON cannot represent. */

@@ -267,10 +267,7 @@ export function refuseForeignModules(
 }
 
 /** Returns the norms and tables that an adapter trains whole: name in the checkpoint → name in PEFT's file. */
-export function wholeModules(
-  { isSaved }: AdapterConfig,
-  model: DecoderConfig,
-): Map<string, string> {
+function wholeModules({ isSaved }: AdapterConfig, model: DecoderConfig): Map<string, string> {
   const modules = [EMBEDDING, HEAD, ...normVectors(model).map(({ name }) => moduleOf(name))];
   return new Map(
     modules.filter(isSaved).map((module) => [`${module}.weight`, tensorName(module, 'whole')]),

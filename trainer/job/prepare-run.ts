@@ -246,7 +246,7 @@ export function resolveSettings(
 }
 
 /** Returns the settings that decide which examples a step gets. */
-export function orderOptions(job: TrainJob, maxLength: number): OrderOptions {
+function orderOptions(job: TrainJob, maxLength: number): OrderOptions {
   const { seed, shuffle, packing, batchSize, gradAccumulation } = job;
   return { seed, shuffle, packing, maxLength, batchSize, gradAccumulation };
 }

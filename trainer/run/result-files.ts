@@ -55,7 +55,7 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   });
 }
 
-/** What transformers expects in the header of a file of tensors. */
+/** The metadata that transformers expects in a file of tensors. */
 const TORCH = { metadata: { format: 'pt' } };
 
 /** Serializes the fields that all peft versions support, sorted as in peft. */
