@@ -199,17 +199,13 @@ export class MessageReader {
       if (isThere.includes(false)) return undefined;
       local[key] = key === 'directory' ? dir : path.join(dir, stored.files[0]!.name);
     }
-    return {
-      message: local as unknown as TrainerMessage,
-      removeFiles: () => this.#removeFiles(files),
+    const attempt = this.#attempt;
+    const removeFiles = async () => {
+      for (const { folder, files: stored } of Object.values(files)) {
+        await mapBounded(stored, ({ name }) => attempt.store.delete(attempt.fileKey(folder, name)));
+        await rm(path.join(this.#dir, folder), { recursive: true, force: true });
+      }
     };
-  }
-
-  async #removeFiles(files: NonNullable<StoredMessage['files']>): Promise<void> {
-    const { store } = this.#attempt;
-    for (const { folder, files: stored } of Object.values(files)) {
-      await mapBounded(stored, ({ name }) => store.delete(this.#attempt.fileKey(folder, name)));
-      await rm(path.join(this.#dir, folder), { recursive: true, force: true });
-    }
+    return { message: local as unknown as TrainerMessage, removeFiles };
   }
 }

@@ -271,31 +271,18 @@ async function copyRun(
     for (const snapshotStep of await listSteps(path.join(runDir, RUN_FILES.snapshots))) {
       if (snapshotStep <= publishedStep || snapshotStep > step) continue;
       const snapshot = stepFolder(RUN_FILES.snapshots, snapshotStep);
-      await copySnapshot(path.join(runDir, snapshot), path.join(target, snapshot));
+      // The trainer may be removing it because newer ones exist. Then it is no longer needed.
+      await linkFolder(path.join(runDir, snapshot), path.join(target, snapshot));
     }
     return step;
   }
   return undefined;
 }
 
-/** The trainer may be removing it because newer ones exist. Then it is no longer needed. */
-async function copySnapshot(from: string, to: string): Promise<void> {
-  try {
-    await linkFiles(from, to);
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    await rm(to, { recursive: true, force: true });
-  }
-}
-
 /** Returns whether the copy is complete. The trainer may be removing the checkpoint because newer ones exist. */
 async function copyCheckpoint(from: string, to: string): Promise<boolean> {
-  try {
-    await linkFiles(from, to);
-    if (await isWholeCheckpoint(to)) return true;
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-  }
+  if (!(await linkFolder(from, to))) return false;
+  if (await isWholeCheckpoint(to)) return true;
   await rm(to, { recursive: true, force: true });
   return false;
 }
@@ -306,25 +293,30 @@ async function copyAdapter(runDir: string, to: string): Promise<void> {
   for (let attempt = 1; attempt <= MAX_ADAPTER_TRIES; attempt++) {
     const names = await readdir(runDir);
     if (!names.some((name) => name.startsWith(RUN_FILES.adapter))) return;
-    try {
-      return await linkFiles(path.join(runDir, RUN_FILES.adapter), target);
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-      await rm(target, { recursive: true, force: true });
-      await setTimeout(REPLACING_MS);
-    }
+    if (await linkFolder(path.join(runDir, RUN_FILES.adapter), target)) return;
+    await setTimeout(REPLACING_MS);
   }
 }
 
-/** Links suffice, because the trainer replaces folders and never changes their files. */
-async function linkFiles(from: string, to: string): Promise<void> {
+/**
+ * Links the files of a folder, which suffices because the trainer replaces folders and never changes their files. Returns false,
+ * and leaves nothing, if one is missing.
+ */
+async function linkFolder(from: string, to: string): Promise<boolean> {
   await makeFolder(to);
-  for (const name of await readdir(from)) {
-    const [file, linked] = [path.join(from, name), path.join(to, name)];
-    await link(file, linked).catch((error) => {
-      if (isMissing(error)) throw error;
-      return copyFile(file, linked); // some file systems do not support links
-    });
+  try {
+    for (const name of await readdir(from)) {
+      const [file, linked] = [path.join(from, name), path.join(to, name)];
+      await link(file, linked).catch((error) => {
+        if (isMissing(error)) throw error;
+        return copyFile(file, linked); // some file systems do not support links
+      });
+    }
+    return true;
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await rm(to, { recursive: true, force: true });
+    return false;
   }
 }
 
