@@ -4,7 +4,7 @@ import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
-import { headOf } from './graph/head-spec.ts';
+import { lossHeadOf } from './graph/loss-head-graph.ts';
 import { checkInt8Products } from './graph/row-int8.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
@@ -35,7 +35,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
   if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
-  const spec = headOf(config, compute, adapter);
+  const spec = lossHeadOf(config, compute, adapter);
   const base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec });
   const trained = adapter
     ? adapterParameters({ artifact, base }, adapter)

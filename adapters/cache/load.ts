@@ -4,8 +4,7 @@ import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { unionOfParts } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import type { AdaptedBase } from '../peft/adapted-base.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import {
   type AdapterFiles,
   CONFIG_FILE,
@@ -14,23 +13,10 @@ import {
   WEIGHTS_FILE,
 } from '../peft/files.ts';
 import type { WeightsSize } from '../peft/header.ts';
-import {
-  type AdaptedModel,
-  type AdapterSink,
-  parseAdapter,
-  readAdapterInto,
-} from '../peft/parse-adapter.ts';
-import { checkTotalRank, invalidAdapter } from '../peft/refusal.ts';
-import {
-  type AdapterShape,
-  type AdapterWeights,
-  ChangeSums,
-  createPair,
-  emptyLayers,
-  type MutableLayers,
-  type PairShape,
-  toWeights,
-} from '../peft/weights.ts';
+import type { AdaptedBase } from '../peft/outputs.ts';
+import { type AdaptedModel, readAdapterInto } from '../peft/parse-adapter.ts';
+import { checkTotalRank } from '../peft/refusal.ts';
+import { type AdapterShape, AdapterSum, type AdapterWeights } from '../peft/weights.ts';
 
 /** An adapter whose headers have been read. */
 export interface OpenedAdapter {
@@ -101,22 +87,16 @@ async function load(
   adapted: AdaptedModel,
   memory: FileMemory,
 ): Promise<AdapterWeights> {
-  const { model, base } = adapted;
-  const [first] = parts;
-  if (parts.length === 1 && first!.weight === 1) {
-    const weights = await withFiles(first!, memory, (files) => parseAdapter(files, model, base));
-    return { ...weights, digest };
-  }
-  const composition = new Composition(model, ranks);
+  const sum = new AdapterSum(adapted.model, ranks);
   for (const part of parts) {
-    const term = composition.term(part.weight);
+    const term = { sum, weight: part.weight };
     await withFiles(part, memory, (files) => readAdapterInto(files, term, adapted)).catch(
       (error) => {
         throw error instanceof RangeError ? changed(error) : error;
       },
     );
   }
-  return composition.weights(digest);
+  return sum.weights(digest);
 }
 
 /** Reads and verifies a part's files. They are valid until `use` settles. */
@@ -166,75 +146,4 @@ function unchanged<T>(reading: Promise<T>): Promise<T> {
 function changed(cause?: unknown): ServeError {
   const message = 'the adapter has changed since the request named it';
   return new ServeError('adapter_checksum_mismatch', message, { cause });
-}
-
-// Sums several adapters. The sum of their weighted updates is exactly their concatenation along the rank axis. Their changes of
-// vectors are added up. Each adapter is read straight into its columns, so a composition takes its own memory and one file's.
-
-/** A composition that is being filled. */
-class Composition {
-  readonly #ranks: ReadonlyMap<string, number>;
-  readonly #isSum: boolean;
-  readonly #layers: MutableLayers;
-  /** The number of filled columns, by module. */
-  readonly #columns = new Map<string, number>();
-  readonly #changes = new ChangeSums();
-  readonly #vocabSize: number;
-
-  /** @param terms each term's ranks by module name */
-  constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
-    const ranks = new Map<string, number>();
-    for (const [module, rank] of terms.flatMap((term) => [...term])) {
-      ranks.set(module, (ranks.get(module) ?? 0) + rank);
-    }
-    this.#ranks = ranks;
-    this.#vocabSize = model.vocabSize;
-    this.#isSum = terms.length > 1;
-    this.#layers = emptyLayers(model);
-  }
-
-  /** Returns the memory for the next term. It throws `RangeError` if the term's ranks exceed the announced ones. */
-  term(weight: number): AdapterSink {
-    return {
-      weight,
-      allocate: (layer, target, shape: PairShape) => {
-        const module = moduleName(layer, target);
-        const column = this.#columns.get(module) ?? 0;
-        const rank = this.#ranks.get(module) ?? 0;
-        if (column + shape.rank > rank) throw new RangeError(`${module}: more than rank ${rank}`);
-        this.#columns.set(module, column + shape.rank);
-        const pair = this.#layers[layer]![target] ?? createPair({ ...shape, rank });
-        this.#layers[layer]![target] = pair;
-        return { pair, column };
-      },
-      addVector: (name, values) => this.#changes.addVector(name, values, weight),
-      activate: (invocation) => {
-        if (this.#isSum)
-          throw invalidAdapter('alora_invocation_tokens', 'cannot be part of a composition');
-        this.#changes.invocation = invocation;
-      },
-      classify: (classifier) => {
-        if (this.#isSum) throw invalidAdapter('task_type', 'cannot be part of a composition');
-        this.#changes.classifier = classifier;
-      },
-      addTable: (table, change) => this.#changes.addTable(table, change, weight),
-      setVocabulary: (own) => {
-        const { vocabulary } = this.#changes;
-        if (vocabulary.own) throw ofVocabulary('two adapters with vocabularies of their own');
-        // The changes of the other terms are for another number of tokens.
-        if (this.#isSum && own.size < this.#vocabSize)
-          throw ofVocabulary('an adapter with a shorter vocabulary than the base');
-        vocabulary.own = own;
-      },
-    };
-  }
-
-  /** Returns the weights, once every term is written. */
-  weights(digest: string): AdapterWeights {
-    return toWeights(digest, this.#layers, this.#changes);
-  }
-}
-
-function ofVocabulary(what: string): ServeError {
-  return invalidAdapter('model', `${what} cannot be composed`);
 }

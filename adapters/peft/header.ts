@@ -9,8 +9,8 @@ import {
 } from '../../src/formats/safetensors-header.ts';
 import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import type { Shaped } from './factors.ts';
 import { tokensOf } from './own-vocabulary.ts';
+import type { Shaped } from './pairs.ts';
 import { pairShapes } from './pairs.ts';
 import { toInvalidAdapter } from './refusal.ts';
 import {

@@ -4,10 +4,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
-import type { AdapterConfig } from './adapter-config.ts';
 import type { AdapterFiles } from './files.ts';
 import { tokensOf } from './own-vocabulary.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
+import type { AdapterConfig } from './peft-config.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
@@ -69,10 +69,10 @@ export async function inspectAdapter(
     ranks.push(checkPair(module, tensors, config));
     await nextTurn();
   }
-  const found = new Set(targetOfModule.values());
+  const targets = new Set(targetOfModule.values());
   return {
     rank: Math.max(1, ...ranks),
-    targets: TARGET_NAMES.filter((target) => found.has(target)),
+    targets: TARGET_NAMES.filter((target) => targets.has(target)),
     vocabSize,
     moduleCount: targetOfModule.size,
     baseModel: config.baseModel,

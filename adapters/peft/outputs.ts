@@ -1,17 +1,16 @@
 // Reads the tensors that change a linear's outputs other than by an update: DoRA's magnitudes, and biases. Both become a factor
 // and a bias per output.
-import { toFloat32 } from '../../src/common/tensor.ts';
+import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
-import type { AdaptedBase } from './adapted-base.ts';
-import type { AdapterConfig } from './adapter-config.ts';
-import type { PairSlice } from './parse-adapter.ts';
+import type { AdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { CLASSIFIER_NAMES, presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
+import type { LoraPair, PairSlice } from './weights.ts';
 
 /** The sources of the reader. */
 export interface OutputSource {
@@ -151,4 +150,20 @@ export function readClassifier({
 /** Returns the names of all classes. A class without a name gets the one that transformers would give it. */
 export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
   return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);
+}
+
+/** The weights of the base with the values that adapters are trained on: NF4 dequantized. */
+export interface AdaptedBase {
+  /**
+   * Returns the norms [out] of the rows of W + B A for a linear such as `model.layers.0.self_attn.q_proj`. The update is A
+   * [rank, in] and B [out, rank], as PEFT stores them.
+   */
+  rowNorms(module: string, update: LoraPair): Promise<Float32Array>;
+  /** Returns a vector of the checkpoint, such as `model.layers.0.self_attn.q_proj.bias`. */
+  vector(name: string): Promise<Float32Array>;
+  /**
+   * Returns a table of the checkpoint, [vocabulary, hidden], such as `model.embed_tokens.weight`. Absent: adapters with a
+   * resized vocabulary are refused.
+   */
+  table?(name: string): Promise<Tensor>;
 }

@@ -1,11 +1,10 @@
 // Converts the factors of LoHa and LoKr to LoRA's pairs. The code after the files then sees only pairs.
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
-import type { AdapterConfig } from './adapter-config.ts';
-import { type FactorKind, LinearFactors, type PairSize, type Shaped, valuesOf } from './factors.ts';
+import type { AdapterConfig, PeftType } from './peft-config.ts';
 import { invalidAdapter } from './refusal.ts';
 import { MODULE_TENSORS, tensorName } from './tensor-names.ts';
-import { parseTensors } from './tensors.ts';
+import { checkedValues, parseTensors } from './tensors.ts';
 
 // LoKr's tensors of a linear as LoRA's two. The rank of a Kronecker product is the product of both ranks: (L1 R1) ⊗ (L2 R2) =
 // (L1 ⊗ L2) (R1 ⊗ R2) = B A. peft stores each of the two matrices whole or as a product. A whole matrix is multiplied by the
@@ -180,7 +179,7 @@ function withPairs<T extends Shaped>(
     factors: LinearFactors<T>,
   ) => Readonly<Record<'a' | 'b', T>>,
 ): Pairs<T> {
-  const found = new Map<
+  const linears = new Map<
     string,
     { readonly kind: FactorKind; readonly factors: LinearFactors<T> }
   >();
@@ -193,15 +192,15 @@ function withPairs<T extends Shaped>(
       all.set(name, tensor);
       continue;
     }
-    const known = found.get(prefix) ?? { kind, factors: new LinearFactors<T>(prefix) };
-    if (known.kind !== kind)
-      throw invalidAdapter(name, `cannot be combined with ${known.kind.label}`);
-    known.factors.add(ending, tensor);
-    found.set(prefix, known);
+    const linear = linears.get(prefix) ?? { kind, factors: new LinearFactors<T>(prefix) };
+    if (linear.kind !== kind)
+      throw invalidAdapter(name, `cannot be combined with ${linear.kind.label}`);
+    linear.factors.add(ending, tensor);
+    linears.set(prefix, linear);
   }
   const computed = new Map<string, ComputedPair>();
   let bytes = 0;
-  for (const [prefix, { kind, factors }] of found) {
+  for (const [prefix, { kind, factors }] of linears) {
     const size = kind.measure(factors);
     const { rank, inFeatures, outFeatures } = size;
     bytes += 4 * rank * (inFeatures + outFeatures);
@@ -246,4 +245,78 @@ export function withPairRanks<C extends AdapterConfig>(config: C, pairs: Pairs<T
       );
     },
   };
+}
+
+// The factors of one linear, of which LoHa and LoKr have more than two, and the interface of a kind of factors.
+
+/** A tensor, or only its shape. */
+export interface Shaped {
+  readonly shape: readonly number[];
+}
+
+/** The size of the pair that a linear's factors are multiplied out to: A [rank, inFeatures] and B [outFeatures, rank]. */
+export interface PairSize {
+  readonly rank: number;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** peft's `r`. Undefined if no factor has a side of this length. */
+  readonly factorRank: number | undefined;
+}
+
+/** How the factors of one type of adapter are checked and multiplied out. */
+export interface FactorKind {
+  readonly peftType: PeftType;
+  /** The kind's name in messages. */
+  readonly label: string;
+  /**
+   * The endings of its tensors' names. If the tensors do not fit together, the error names the first one that the linear has.
+   */
+  readonly endings: readonly string[];
+  /** Throws `ServeError` (422) that names a tensor that is missing or does not fit. */
+  measure(factors: LinearFactors<Shaped>): PairSize;
+  /** Returns A and B. Throws `ServeError` (422) if a value is NaN or too large. */
+  multiply(factors: LinearFactors<Tensor>): Readonly<Record<'a' | 'b', Float32Array>>;
+}
+
+/** The factors of one linear, by the endings of their tensors' names. */
+export class LinearFactors<T extends Shaped> {
+  readonly #tensors = new Map<string, T>();
+  readonly #prefix: string;
+
+  constructor(prefix: string) {
+    this.#prefix = prefix;
+  }
+
+  add(ending: string, tensor: T): void {
+    this.#tensors.set(ending, tensor);
+  }
+
+  has(ending: string): boolean {
+    return this.#tensors.has(ending);
+  }
+
+  nameOf(ending: string): string {
+    return `${this.#prefix}.${ending}`;
+  }
+
+  /** Returns a factor. Throws `ServeError` (422) if it is missing. */
+  get(ending: string): T {
+    const tensor = this.#tensors.get(ending);
+    if (tensor) return tensor;
+    throw invalidAdapter(this.nameOf(ending), 'is missing');
+  }
+
+  /** Returns the sides of a matrix. Throws `ServeError` (422) if it is missing, or if its sides differ from the given ones. */
+  sides(ending: string, rows?: number, columns?: number): readonly [number, number] {
+    const { shape } = this.get(ending);
+    const [height, width] = shape;
+    const fits = height === (rows ?? height) && width === (columns ?? width);
+    if (shape.length === 2 && fits) return [height!, width!];
+    throw invalidAdapter(this.nameOf(ending), `shape [${shape}] does not fit the others`);
+  }
+}
+
+/** Returns the values of a factor. Throws `ServeError` (422) if one is NaN or too large. */
+function valuesOf(factors: LinearFactors<Tensor>, ending: string): Float32Array {
+  return checkedValues(factors.nameOf(ending), factors.get(ending));
 }

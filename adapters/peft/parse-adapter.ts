@@ -4,7 +4,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServeError } from '../../src/common/errors.ts';
 import { DTYPE_BYTES, decodeFloats, elementCount, type Tensor } from '../../src/common/tensor.ts';
-import { normVector, type VectorName } from '../../src/model/adapter-vectors.ts';
+import { normVector } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { hasBias } from '../../src/model/names.ts';
 import { normVectors } from '../../src/model/serving-weights.ts';
@@ -15,17 +15,12 @@ import {
   type TargetName,
   targetNames,
 } from '../../src/model/target-modules.ts';
-import type {
-  OwnVocabulary,
-  TableChange,
-  VocabularyTable,
-} from '../../src/model/vocabulary-changes.ts';
-import type { AdaptedBase } from './adapted-base.ts';
-import type { AdapterConfig } from './adapter-config.ts';
 import type { AdapterFiles } from './files.ts';
 import { otherChanges } from './kinds.ts';
-import { type Classifier, OutputReader, type OutputSource, readClassifier } from './outputs.ts';
+import type { AdaptedBase } from './outputs.ts';
+import { OutputReader, type OutputSource, readClassifier } from './outputs.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
+import type { AdapterConfig } from './peft-config.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import {
@@ -40,16 +35,7 @@ import {
 } from './tensor-names.ts';
 import { expectTensor, expectValues } from './tensors.ts';
 import { readVocabulary } from './vocabulary.ts';
-import {
-  type AdapterWeights,
-  blockAllocator,
-  ChangeSums,
-  createPair,
-  emptyLayers,
-  type LoraPair,
-  type PairShape,
-  toWeights,
-} from './weights.ts';
+import { AdapterSum, type AdapterWeights, type PairSlice } from './weights.ts';
 
 /** Reasons why an adapter cannot be served, by tensor name. The first match applies. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
@@ -59,32 +45,6 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.bias$/, 'adapter_config.json does not name this bias, or the base has none'],
   [/\.token_adapter\./, 'adapter_config.json does not say trainable_token_indices'],
 ];
-
-/** The destination of a pair of factors: A goes to the columns of [in, R] from `column` on, B to the same rows of [R, out]. */
-export interface PairSlice {
-  readonly pair: LoraPair;
-  readonly column: number;
-}
-
-/** Receives an adapter's weights and provides their memory. */
-export interface AdapterSink {
-  /** Multiplies the adapter's update. */
-  readonly weight: number;
-  /** Called once with the total number of values, before any memory is requested. */
-  begin?(valueCount: number): void;
-  /** Returns the memory for one module. Called once, before its values are read. */
-  allocate(layer: number, target: TargetName, shape: PairShape): PairSlice;
-  /** Adds values to one of the model's vectors. `weight` does not apply. */
-  addVector(name: VectorName, values: Float32Array): void;
-  /** Adds a change of a vocabulary table. `weight` does not apply. */
-  addTable(table: VocabularyTable, change: TableChange): void;
-  /** Gives the adapter a vocabulary that differs from the base's. May throw `ServeError`. */
-  setVocabulary(own: OwnVocabulary): void;
-  /** Makes it an adapter that applies only from its invocation on. May throw `ServeError`. */
-  activate(invocation: readonly number[]): void;
-  /** Makes the adapter a classifier. May throw `ServeError`. */
-  classify(classifier: Classifier): void;
-}
 
 const INVOCATION = 'alora_invocation_tokens';
 const RESIZED = 'a resized vocabulary';
@@ -102,33 +62,9 @@ export async function parseAdapter(
   model: DecoderConfig,
   base?: AdaptedBase,
 ): Promise<AdapterWeights> {
-  const layers = emptyLayers(model);
-  const changes = new ChangeSums();
-  let allocateValues: ReturnType<typeof blockAllocator> | undefined;
-  const sink: AdapterSink = {
-    weight: 1,
-    begin(valueCount) {
-      allocateValues = blockAllocator(valueCount);
-    },
-    allocate(layer, target, shape) {
-      const pair = createPair(shape, allocateValues);
-      layers[layer]![target] = pair;
-      return { pair, column: 0 };
-    },
-    addVector: (name, values) => changes.addVector(name, values, 1),
-    addTable: (table, change) => changes.addTable(table, change, 1),
-    setVocabulary: (own) => {
-      changes.vocabulary.own = own;
-    },
-    activate: (invocation) => {
-      changes.invocation = invocation;
-    },
-    classify: (classifier) => {
-      changes.classifier = classifier;
-    },
-  };
-  await readAdapterInto(bytes, sink, { model, base });
-  return toWeights(bytes.digest, layers, changes);
+  const sum = new AdapterSum(model);
+  await readAdapterInto(bytes, { sum, weight: 1 }, { model, base });
+  return sum.weights(bytes.digest);
 }
 
 /** The model for which an adapter is read. */
@@ -137,10 +73,16 @@ export interface AdaptedModel {
   readonly base: AdaptedBase | undefined;
 }
 
-/** Parses like `parseAdapter`, into memory from the sink. After an error the content of that memory is undefined. */
+/** A term of a sum. Its update is multiplied by the weight. */
+interface AdapterTerm {
+  readonly sum: AdapterSum;
+  readonly weight: number;
+}
+
+/** Parses like `parseAdapter`, into a sum. After an error the content of the sum is undefined. */
 export async function readAdapterInto(
   bytes: AdapterFiles,
-  sink: AdapterSink,
+  { sum, weight }: AdapterTerm,
   { model, base }: AdaptedModel,
 ): Promise<void> {
   const modules = [...allModules(model), EMBEDDING, HEAD, ...CLASSIFIER_NAMES];
@@ -151,20 +93,15 @@ export async function readAdapterInto(
   const config = withPairRanks({ ...parsed, tiesWeights }, pairs);
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, config, model);
-  const { changes, own } = await readVocabulary({
-    tensors,
-    config,
-    model,
-    base,
-    weight: sink.weight,
-  });
+  const source = { tensors, config, model, base };
+  const { changes, own } = await readVocabulary({ ...source, weight });
   const { invocation } = config;
   const field = otherChanges(config) ?? (own && RESIZED);
   const other = field ?? (config.classifies ? 'task_type' : undefined);
   if (invocation && other) throw invalidAdapter(INVOCATION, `cannot be combined with ${other}`);
-  if (invocation) sink.activate(invocation);
-  const classifier = readClassifier({ tensors, config, model });
-  if (classifier) sink.classify(classifier);
+  if (invocation) sum.activate(invocation);
+  const classifier = readClassifier(source);
+  if (classifier) sum.classify(classifier);
   if (!base && (field || invocation))
     throw invalidAdapter(
       field ?? INVOCATION,
@@ -172,27 +109,25 @@ export async function readAdapterInto(
     );
   if (targeted.size === 0 && changes.length === 0 && !own)
     throw invalidAdapter('target_modules', 'matches no module of the model');
-  for (const [table, change] of changes) sink.addTable(table, change);
-  if (own) sink.setVocabulary(own);
-  for (const weight of normVectors(model)) {
-    if (!base || !config.isSaved(moduleOf(weight.name))) continue;
-    const values = expectValues(tensors, tensorName(moduleOf(weight.name), 'whole'), weight.dims);
-    const own = await base.vector(weight.name);
-    sink.addVector(
-      normVector(weight.name),
-      values.map((value, i) => value - own[i]!),
-    );
+  for (const [table, change] of changes) sum.addTable(table, change, weight);
+  if (own) sum.setVocabulary(own);
+  for (const { name, dims } of normVectors(model)) {
+    if (!base || !config.isSaved(moduleOf(name))) continue;
+    const values = expectValues(tensors, tensorName(moduleOf(name), 'whole'), dims);
+    const before = await base.vector(name);
+    const change = values.map((value, i) => value - before[i]!);
+    sum.addVector(normVector(name), change, weight);
   }
-  sink.begin?.([...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0));
-  const outputs = new OutputReader({ tensors, config, model, base });
+  sum.begin([...tensors.values()].reduce((count, { shape }) => count + elementCount(shape), 0));
+  const outputs = new OutputReader(source);
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const target of targetNames(model)) {
       const module = moduleName(layer, target);
       const slice = targeted.has(module)
-        ? await readModuleInto(layer, target, { tensors, config, model, sink })
+        ? await readModuleInto(layer, target, { tensors, config, model, sum, weight })
         : undefined;
       for (const [name, values] of await outputs.read(layer, target, slice))
-        sink.addVector(name, values);
+        sum.addVector(name, values, weight);
     }
     await nextTurn();
   }
@@ -236,16 +171,16 @@ const LINEAR_TENSORS: readonly ModuleTensor[] = ['a', 'b', 'magnitude', 'updateB
 
 /** Lists the expected tensors of each module of the model. */
 function tensorsByModule(model: DecoderConfig): Map<string, readonly ModuleTensor[]> {
-  const found = new Map<string, readonly ModuleTensor[]>();
+  const byModule = new Map<string, readonly ModuleTensor[]>();
   for (const [layer, target] of linearsOf(model)) {
     const biases: ModuleTensor[] = hasBias(model, target) ? ['bias', 'adaptedBias'] : [];
-    found.set(moduleName(layer, target), [...LINEAR_TENSORS, ...biases]);
+    byModule.set(moduleName(layer, target), [...LINEAR_TENSORS, ...biases]);
   }
-  for (const { name } of normVectors(model)) found.set(moduleOf(name), ['whole']);
-  for (const name of CLASSIFIER_NAMES) found.set(name, ['whole']);
-  found.set(EMBEDDING, ['embeddingA', 'embeddingB', ...TABLE_TENSORS]);
-  found.set(HEAD, ['a', 'b', ...TABLE_TENSORS]);
-  return found;
+  for (const { name } of normVectors(model)) byModule.set(moduleOf(name), ['whole']);
+  for (const name of CLASSIFIER_NAMES) byModule.set(name, ['whole']);
+  byModule.set(EMBEDDING, ['embeddingA', 'embeddingB', ...TABLE_TENSORS]);
+  byModule.set(HEAD, ['a', 'b', ...TABLE_TENSORS]);
+  return byModule;
 }
 
 function refusedTensor(key: string, otherwise: string): ServeError {
@@ -253,14 +188,10 @@ function refusedTensor(key: string, otherwise: string): ServeError {
   return invalidAdapter(key, reason ?? otherwise);
 }
 
-interface ModuleSource extends Omit<OutputSource, 'base'> {
-  readonly sink: AdapterSink;
-}
-
 async function readModuleInto(
   layer: number,
   target: TargetName,
-  { tensors, config, model, sink }: ModuleSource,
+  { tensors, config, model, sum, weight }: Omit<OutputSource, 'base'> & AdapterTerm,
 ): Promise<PairSlice> {
   const module = moduleName(layer, target);
   const { rank, scaling } = config.settingOf(module);
@@ -269,11 +200,11 @@ async function readModuleInto(
   const keys = { a: tensorName(module, 'a'), b: tensorName(module, 'b') };
   const tensorA = expectTensor(tensors, keys.a, [rank, inSize]);
   const tensorB = expectTensor(tensors, keys.b, [outSize, rank]);
-  const { pair, column } = sink.allocate(layer, target, { rank, inSize, outSize });
+  const { pair, column } = sum.allocate(layer, target, { rank, inSize, outSize });
   const a = { into: pair.a, start: column, stride: pair.rank, scaling: 1, weight: 1 }; // [r, in] -> [in, R]
   await transpose(keys.a, tensorA, a);
   const b = { into: pair.b, start: column * outSize, stride: outSize }; // [out, r] -> [R, out]
-  await transpose(keys.b, tensorB, { ...b, scaling, weight: sink.weight });
+  await transpose(keys.b, tensorB, { ...b, scaling, weight });
   return { pair, column };
 }
 

@@ -8,7 +8,7 @@ import {
   type Expression,
   NO_LAYER,
   NO_MATCH,
-} from './pattern-evaluator.ts';
+} from './module-pattern.ts';
 
 /** Instructions of all patterns of one adapter. A usual pattern has 300; 10,000 take 0.1 s over 210 modules. */
 const MAX_INSTRUCTIONS = 10_000;

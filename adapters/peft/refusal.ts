@@ -17,6 +17,13 @@ export function toInvalidAdapter(error: unknown): unknown {
   return new ServeError('adapter_invalid', message, { param: error.field, cause: error });
 }
 
+/** Settles as the promise does, but with a refusal instead of a `FileError`. */
+export function orRefusal<T>(reading: Promise<T>): Promise<T> {
+  return reading.catch((error) => {
+    throw toInvalidAdapter(error);
+  });
+}
+
 /**
  * Throws `ServeError` (422) if the ranks of an adapter, or of a composition's terms, add up to more than `maxRank`. A
  * composition costs as much as one adapter with the sum of the ranks.

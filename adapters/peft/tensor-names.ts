@@ -1,6 +1,6 @@
 // The names of the tensors in PEFT's files, and which of them a module must or may have under a configuration.
 import { embeddingName, headName } from '../../src/model/names.ts';
-import type { AdapterConfig } from './adapter-config.ts';
+import type { AdapterConfig } from './peft-config.ts';
 
 /** The tensors of one module, by the ending of their names. */
 export const MODULE_TENSORS = {
@@ -65,9 +65,9 @@ export function splitTensorName(
   name: string,
 ): { readonly module: string; readonly tensor: ModuleTensor } | undefined {
   if (!name.startsWith(PREFIX)) return undefined;
-  const found = ENDINGS.find(([, ending]) => name.endsWith(`.${ending}`));
-  if (!found) return undefined;
-  const [tensor, ending] = found;
+  const match = ENDINGS.find(([, ending]) => name.endsWith(`.${ending}`));
+  if (!match) return undefined;
+  const [tensor, ending] = match;
   return { module: name.slice(PREFIX.length, -ending.length - 1), tensor };
 }
 

@@ -1,4 +1,5 @@
 // An adapter's weights in the engine's layout, and how they are built.
+import type { ServeError } from '../../src/common/errors.ts';
 import {
   type ChangedPart,
   partOf,
@@ -6,7 +7,7 @@ import {
   type VectorName,
 } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import { moduleName, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import {
   NO_VOCABULARY_CHANGES,
   type OwnVocabulary,
@@ -16,6 +17,7 @@ import {
   vocabularyArrays,
 } from '../../src/model/vocabulary-changes.ts';
 import type { Classifier } from './outputs.ts';
+import { invalidAdapter } from './refusal.ts';
 
 /** The update of one linear: y += (x @ a) @ b. */
 export interface LoraPair {
@@ -54,64 +56,136 @@ export interface AdapterWeights extends AdapterShape {
 }
 
 /** The sizes of a pair: A is [inSize, rank], B is [rank, outSize]. */
-export interface PairShape {
+interface PairShape {
   readonly rank: number;
   readonly inSize: number;
   readonly outSize: number;
 }
 
-/** Layers that are being filled. */
-export type MutableLayers = Partial<Record<TargetName, LoraPair>>[];
-
-/** Returns layers without pairs for a model. */
-export function emptyLayers({ layerCount }: DecoderConfig): MutableLayers {
-  return Array.from({ length: layerCount }, () => ({}));
+/** The destination of a pair of factors: A goes to the columns of [in, R] from `column` on, B to the same rows of [R, out]. */
+export interface PairSlice {
+  readonly pair: LoraPair;
+  readonly column: number;
 }
 
 /**
- * Returns a pair of zeros. `allocate` returns zeroed memory for a number of values; by default each matrix gets a separate
- * block.
+ * An adapter, or the sum of several, that is being read. A sum of weighted updates is exactly their concatenation along the rank
+ * axis. Changes of vectors are added up. Each adapter is read straight into its columns, so a composition takes its own memory
+ * and one file's.
  */
-export function createPair(
-  { rank, inSize, outSize }: PairShape,
-  allocate = (length: number) => new Float32Array(length),
-): LoraPair {
-  return { rank, a: allocate(inSize * rank), b: allocate(rank * outSize) };
-}
-
-/**
- * Returns a function that hands out consecutive parts of one block. Hundreds of small blocks per adapter would keep the garbage
- * collector busy.
- */
-export function blockAllocator(length: number): (length: number) => Float32Array<ArrayBuffer> {
-  const block = new Float32Array(length);
-  let used = 0;
-  return (count) => {
-    used += count;
-    return block.subarray(used - count, used);
-  };
-}
-
-/** The changes of one or several adapters other than updates of linears, while they are being collected. */
-export class ChangeSums {
-  readonly vectors = new Map<VectorName, Float32Array>();
-  readonly vocabulary: Record<VocabularyTable, TableChange[]> & { own?: OwnVocabulary } = {
+export class AdapterSum {
+  readonly #isComposition: boolean;
+  readonly #vocabSize: number;
+  readonly #layers: Partial<Record<TargetName, LoraPair>>[];
+  /** The rank of the sum, by module. Undefined: an adapter has the ranks that it asks for. */
+  readonly #ranks: Map<string, number> | undefined;
+  /** The number of filled columns, by module. */
+  readonly #columns = new Map<string, number>();
+  readonly #vectors = new Map<VectorName, Float32Array>();
+  readonly #vocabulary: Record<VocabularyTable, TableChange[]> & { own?: OwnVocabulary } = {
     embedding: [],
     head: [],
   };
-  invocation: readonly number[] | undefined;
-  classifier: Classifier | undefined;
+  #invocation: readonly number[] | undefined;
+  #classifier: Classifier | undefined;
+  #block = new Float32Array(0);
+  #usedValues = 0;
 
-  /** Adds `weight` times the values to a vector, which starts as zeros. */
+  /** @param terms each term's ranks by module name. Absent: one term, whose ranks are not known yet. */
+  constructor(
+    { layerCount, vocabSize }: DecoderConfig,
+    terms?: readonly ReadonlyMap<string, number>[],
+  ) {
+    this.#isComposition = terms !== undefined && terms.length > 1;
+    this.#vocabSize = vocabSize;
+    this.#layers = Array.from({ length: layerCount }, () => ({}));
+    this.#ranks = terms && new Map();
+    for (const [module, rank] of terms?.flatMap((term) => [...term]) ?? []) {
+      this.#ranks!.set(module, (this.#ranks!.get(module) ?? 0) + rank);
+    }
+  }
+
+  /** Call it with a term's number of values before anything is added. */
+  begin(valueCount: number): void {
+    // Hundreds of small blocks per adapter would keep the garbage collector busy.
+    if (!this.#isComposition) this.#block = new Float32Array(valueCount);
+  }
+
+  /**
+   * Returns the memory for one module of the next term. Call it once, before the values are read. Throws `RangeError` if the
+   * term's ranks exceed the announced ones.
+   */
+  allocate(layer: number, target: TargetName, { rank, inSize, outSize }: PairShape): PairSlice {
+    const module = moduleName(layer, target);
+    const column = this.#columns.get(module) ?? 0;
+    const total = this.#ranks ? (this.#ranks.get(module) ?? 0) : rank;
+    if (column + rank > total) throw new RangeError(`${module}: more than rank ${total}`);
+    this.#columns.set(module, column + rank);
+    const pair = this.#layers[layer]![target] ?? {
+      rank: total,
+      a: this.#zeros(inSize * total),
+      b: this.#zeros(total * outSize),
+    };
+    this.#layers[layer]![target] = pair;
+    return { pair, column };
+  }
+
+  #zeros(length: number): Float32Array {
+    if (this.#block.length === 0) return new Float32Array(length);
+    this.#usedValues += length;
+    return this.#block.subarray(this.#usedValues - length, this.#usedValues);
+  }
+
+  /** Adds `weight` times the values to one of the model's vectors. */
   addVector(name: VectorName, values: Float32Array, weight: number): void {
-    const sum = this.vectors.get(name) ?? new Float32Array(values.length);
-    this.vectors.set(name, sum);
+    const sum = this.#vectors.get(name) ?? new Float32Array(values.length);
+    this.#vectors.set(name, sum);
     for (let i = 0; i < sum.length; i++) sum[i]! += weight * values[i]!;
   }
 
+  /** Adds `weight` times a change of a vocabulary table. */
   addTable(table: VocabularyTable, change: TableChange, weight: number): void {
-    this.vocabulary[table].push({ ...change, weight: weight * change.weight });
+    this.#vocabulary[table].push({ ...change, weight: weight * change.weight });
   }
+
+  /** Gives the adapter a vocabulary that differs from the base's. Throws `ServeError` if the other terms cannot have it. */
+  setVocabulary(own: OwnVocabulary): void {
+    if (this.#vocabulary.own) throw ofVocabulary('two adapters with vocabularies of their own');
+    // The changes of the other terms are for another number of tokens.
+    if (this.#isComposition && own.size < this.#vocabSize)
+      throw ofVocabulary('an adapter with a shorter vocabulary than the base');
+    this.#vocabulary.own = own;
+  }
+
+  /** Makes it an adapter that applies only from its invocation on. Throws `ServeError` in a composition. */
+  activate(invocation: readonly number[]): void {
+    this.#refuseIn('alora_invocation_tokens');
+    this.#invocation = invocation;
+  }
+
+  /** Makes the adapter a classifier. Throws `ServeError` in a composition. */
+  classify(classifier: Classifier): void {
+    this.#refuseIn('task_type');
+    this.#classifier = classifier;
+  }
+
+  #refuseIn(field: string): void {
+    if (this.#isComposition) throw invalidAdapter(field, 'cannot be part of a composition');
+  }
+
+  /** Returns the weights, once every term is written. */
+  weights(digest: string): AdapterWeights {
+    return toWeights(digest, this.#layers, {
+      vectors: this.#vectors,
+      vocabulary: this.#vocabulary,
+      invocation: this.#invocation,
+      classifier: this.#classifier,
+    });
+  }
+}
+
+function ofVocabulary(what: string): ServeError {
+  return invalidAdapter('model', `${what} cannot be composed`);
 }
 
 /** The changes of an adapter other than updates of linears. */

@@ -74,8 +74,8 @@ export class FolderTokens {
   async of(directory: string): Promise<AddedTokens | undefined> {
     const signature = await signatureOf(directory);
     if (signature === '') return undefined;
-    const known = this.#known.get(directory);
-    if (known?.signature === signature) return known.tokens;
+    const folder = this.#known.get(directory);
+    if (folder?.signature === signature) return folder.tokens;
     const tokens = readAddedTokens(directory).then((added) => added && this.#reduce(added));
     this.#known.set(directory, { signature, tokens });
     tokens.catch(() => this.#known.delete(directory)); // it may be readable later

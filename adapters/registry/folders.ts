@@ -19,7 +19,7 @@ import {
   WEIGHTS_FILE,
 } from '../peft/files.ts';
 import { openAdapterConfig, parseAdapterConfig } from '../peft/peft-config.ts';
-import { toInvalidAdapter } from '../peft/refusal.ts';
+import { orRefusal } from '../peft/refusal.ts';
 import type { AdapterLocation } from './resolved.ts';
 
 /** An adapter's folder in a certain state. */
@@ -99,14 +99,8 @@ export async function readAdapterGenerationConfig(
 }
 
 /** Reads generation_config.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
-export async function readFolderGenerationConfig(
-  directory: string,
-): Promise<GenerationConfig | undefined> {
-  try {
-    return await readGenerationConfig(directory);
-  } catch (error) {
-    throw toInvalidAdapter(error);
-  }
+export function readFolderGenerationConfig(directory: string) {
+  return orRefusal(readGenerationConfig(directory));
 }
 
 /** Returns an adapter's defaults for fields that a request leaves out, read as in `readAdapterGenerationConfig`. */
@@ -118,14 +112,8 @@ export async function readAdapterRequestDefaults(
 }
 
 /** Reads request_defaults.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
-export async function readFolderRequestDefaults(
-  directory: string,
-): Promise<RequestDefaults | undefined> {
-  try {
-    return await readRequestDefaults(directory);
-  } catch (error) {
-    throw toInvalidAdapter(error);
-  }
+export function readFolderRequestDefaults(directory: string) {
+  return orRefusal(readRequestDefaults(directory));
 }
 
 /** How folders are read. */

@@ -110,22 +110,16 @@ interface RequestedModel {
 
 /** Resolves model names. Every miss throws the same `ServeError` (`model_not_found`). */
 export class Registry {
+  readonly #options: RegistryOptions;
   readonly #base: BaseModel;
   readonly #baseNames: ReadonlySet<string>;
-  readonly #local: readonly AdapterFinder[];
-  readonly #store: AdapterArchive | undefined;
-  readonly #bundled: AdapterFinder | undefined;
-  readonly #maxRank: number;
   readonly #startedS: number;
 
   constructor(options: RegistryOptions) {
-    const { base, local = [], store, bundled, maxRank = MAX_RANK, now = Date.now } = options;
+    const { base, now = Date.now } = options;
+    this.#options = options;
     this.#base = base;
     this.#baseNames = new Set(['base', base.id, ...base.names]);
-    this.#local = local;
-    this.#store = store;
-    this.#maxRank = maxRank;
-    this.#bundled = bundled;
     this.#startedS = Math.floor(now() / 1000);
   }
 
@@ -134,7 +128,7 @@ export class Registry {
     const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return { kind: 'base', id: this.#base.id };
     const resolved = toResolved(id, terms, await this.#findAll(tenant, terms, choice));
-    checkTotalRank(resolved.parts.map(rankOfPart), this.#maxRank);
+    checkTotalRank(resolved.parts.map(rankOfPart), this.#options.maxRank ?? MAX_RANK);
     return resolved;
   }
 
@@ -142,9 +136,9 @@ export class Registry {
   async describe(tenant: Tenant, model: string): Promise<ModelEntry> {
     const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return this.#baseEntry();
-    const found = await this.#findAll(tenant, terms, {});
-    const { parts } = toResolved(id, terms, found);
-    const created = Math.max(...found.map((one) => one.created));
+    const adapters = await this.#findAll(tenant, terms, {});
+    const { parts } = toResolved(id, terms, adapters);
+    const created = Math.max(...adapters.map((one) => one.created));
     const { owner } = parts[0]!;
     return { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
   }
@@ -176,9 +170,11 @@ export class Registry {
     if (terms.length !== 1 || only!.weight !== 1) throw modelNotFound();
     const { adapter } = only!;
     const owner = this.#ownerOf(tenant, adapter) ?? tenant.id;
-    if (!this.#store || owner !== tenant.id) throw modelNotFound();
+    const { store } = this.#options;
     const isName = model === adapter.name;
-    if (!(await this.#store.remove(tenant.id, isName ? model : adapter))) throw modelNotFound();
+    const isRemoved =
+      owner === tenant.id && (await store?.remove(tenant.id, isName ? model : adapter));
+    if (!isRemoved) throw modelNotFound();
   }
 
   #listedId({ name, owner, fineTunedId }: ListedAdapter): string {
@@ -207,26 +203,25 @@ export class Registry {
     const only = this.#ownerOf(tenant, adapter);
     for (const { finder, owner } of this.#finders(tenant)) {
       if (only !== undefined && only !== owner) continue;
-      const found = mayUseAdapter(tenant, adapter.name)
+      const match = mayUseAdapter(tenant, adapter.name)
         ? await finder.find(owner, adapter, choice)
         : undefined;
-      if (!found) continue;
-      const { location } = found.part;
+      if (!match) continue;
+      const { location } = match.part;
       const isForeign = location.kind === 'version' && !this.#fits(location.manifest.base_digest);
       if (isForeign) throw baseMismatch();
-      return found;
+      return match;
     }
     throw modelNotFound();
   }
 
   /** Lists the finders in order of precedence. */
   #finders(tenant: Tenant): { finder: AdapterFinder; owner: string }[] {
-    const store = this.#store ? [this.#store] : [];
-    const bundled = this.#bundled ? [this.#bundled] : [];
-    return [
-      ...store.map((finder) => ({ finder, owner: tenant.id })),
-      ...[...this.#local, ...store, ...bundled].map((finder) => ({ finder, owner: SHARED_OWNER })),
-    ];
+    const { local = [], store, bundled } = this.#options;
+    const shared = [...local, store, bundled].map((finder) => ({ finder, owner: SHARED_OWNER }));
+    return [{ finder: store, owner: tenant.id }, ...shared].flatMap(({ finder, owner }) =>
+      finder ? [{ finder, owner }] : [],
+    );
   }
 
   /** Returns the owner in an `ft:` name; undefined for other names. Throws if the owner is another tenant. */
@@ -250,9 +245,9 @@ export class Registry {
 function toResolved(
   id: string,
   terms: readonly NamedTerm[],
-  found: readonly FoundAdapter[],
+  adapters: readonly FoundAdapter[],
 ): ResolvedAdapter {
-  const parts = addEqual(found.map(({ part }, i) => ({ ...part, weight: terms[i]!.weight })));
+  const parts = addEqual(adapters.map(({ part }, i) => ({ ...part, weight: terms[i]!.weight })));
   return { kind: 'adapter', id, digest: contentDigest(parts), parts };
 }
 

@@ -26,7 +26,7 @@ import {
   type SignatureKeys,
   versionsOf,
 } from './manifest.ts';
-import { loadManifest, noVersion } from './versions.ts';
+import { noVersion, type VersionStore } from './versions.ts';
 
 /** Names whose last state is remembered, 1 KB each. */
 const MAX_REMEMBERED = 10_000;
@@ -34,6 +34,7 @@ const MAX_REMEMBERED = 10_000;
 /** The parts of a repository that its operations use. */
 export interface RepositoryParts {
   readonly documents: DocumentStore;
+  readonly versions: VersionStore;
   readonly aliases: AliasStore;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
@@ -48,7 +49,7 @@ type AliasChange = (now: Aliases) => Aliases | Promise<Aliases>;
 export class AliasStore {
   readonly #documents: DocumentStore;
   /** The newest state that a reader was given, by key. */
-  readonly #seen = new LRUCache<string, { aliases: Aliases; etag: Etag }>(
+  readonly #newest = new LRUCache<string, { aliases: Aliases; etag: Etag }>(
     entryLimit(MAX_REMEMBERED),
   );
 
@@ -62,24 +63,24 @@ export class AliasStore {
     call?: StoreCall,
   ): Promise<{ aliases: Aliases; etag: Etag } | undefined> {
     const { key, kind } = aliasesDocument(of);
-    const found = await readDocument(this.#documents, key, kind, call);
-    if (!found) {
-      this.#seen.delete(key); // somebody deleted it by hand; lorikeet never does
+    const document = await readDocument(this.#documents, key, kind, call);
+    if (!document) {
+      this.#newest.delete(key); // somebody deleted it by hand; lorikeet never does
       return undefined;
     }
-    const seen = this.#seen.get(key);
-    if (seen && seen.aliases.revision > found.value.revision) {
+    const { value: aliases, etag } = document;
+    const newest = this.#newest.get(key);
+    if (newest && newest.aliases.revision > aliases.revision) {
       const { log, store } = this.#documents;
-      const revisions = { seen: seen.aliases.revision, found: found.value.revision };
+      const revisions = { seen: newest.aliases.revision, found: aliases.revision };
       log?.warn(
         { store: store.label, key, ...revisions },
         'the store answered with an older state',
       );
-      return seen;
+      return newest;
     }
-    const state = { aliases: found.value, etag: found.etag };
-    this.#seen.set(key, state);
-    return state;
+    this.#newest.set(key, { aliases, etag });
+    return { aliases, etag };
   }
 
   /**
@@ -168,7 +169,7 @@ export async function rollback(
 }
 
 async function withTarget(
-  { documents }: RepositoryParts,
+  { versions }: RepositoryParts,
   of: AliasName,
   now: Aliases,
   pointer: AliasPointer,
@@ -178,7 +179,7 @@ async function withTarget(
   if (current && isSamePointer(current, pointer)) return now;
   for (const version of versionsOf(pointer)) {
     const isRemoving = now.removing.includes(version);
-    const isThere = !isRemoving && (await loadManifest(documents, { ...of, version }, call));
+    const isThere = !isRemoving && (await versions.manifest({ ...of, version }, call));
     if (!isThere) throw noVersion({ ...of, version });
   }
   return withPointer(now, of.alias, pointer);

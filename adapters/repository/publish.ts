@@ -13,11 +13,10 @@ import {
   readAdapterFiles,
   WEIGHTS_FILE,
 } from '../peft/files.ts';
-import { invalidAdapter, toInvalidAdapter } from '../peft/refusal.ts';
-import { type DocumentStore, ifSound, readBody, serializeDocument } from '../store/documents.ts';
+import { invalidAdapter, orRefusal } from '../peft/refusal.ts';
+import { ifSound, readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
-import type { RepositoryParts } from './aliases.ts';
-import { withPublished } from './aliases.ts';
+import { type RepositoryParts, withPublished } from './aliases.ts';
 import {
   type Content,
   describeContent,
@@ -37,14 +36,7 @@ import {
   type VersionManifest,
   type VersionName,
 } from './manifest.ts';
-import {
-  commit,
-  createClaim,
-  loadManifest,
-  readClaim,
-  readCommit,
-  takenNumbers,
-} from './versions.ts';
+import type { VersionStore } from './versions.ts';
 
 /** How an adapter is published. */
 interface PublishOptions extends VersionOrigin {
@@ -82,7 +74,7 @@ export async function publish(
   const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
   const wanted = { claim, mayExist: publicationId !== undefined };
-  const { version, manifest: earlier } = await claimNumber(parts.documents, to, wanted, call);
+  const { version, manifest: earlier } = await claimNumber(parts.versions, to, wanted, call);
   const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, options));
   const led = isAside ? aliases : [LATEST, ...aliases];
   await leadAliases(parts, manifest, led, { ...call, ...(confirm && { confirm }) });
@@ -92,9 +84,7 @@ export async function publish(
 async function describeFolder(directory: string): Promise<Content> {
   const { configBytes, weightsBytes } = await readAdapterFiles(directory);
   const content = await describeContent(configBytes, weightsBytes);
-  const training = await readTrainingOrigin(directory).catch((error) => {
-    throw toInvalidAdapter(error);
-  });
+  const training = await orRefusal(readTrainingOrigin(directory));
   return { ...content, ...(training && { training }) };
 }
 
@@ -105,10 +95,10 @@ export async function adopt(
   call: StoreCall = {},
 ): Promise<VersionManifest> {
   checkNewName(of);
-  const { documents } = parts;
+  const { documents, versions } = parts;
   const [claim, state] = await Promise.all([
-    readClaim(documents, of, call),
-    readCommit(documents, of, call),
+    versions.readClaim(of, call),
+    versions.readCommit(of, call),
   ]);
   if (state?.kind === 'manifest') return state.manifest;
   if (claim || state) {
@@ -159,7 +149,7 @@ async function writeVersion(
 
 /** Writes the manifest. From then on the version exists. */
 async function commitVersion(
-  { documents, now, signatureKeys }: RepositoryParts,
+  { versions, now, signatureKeys }: RepositoryParts,
   of: VersionName,
   content: Content,
   options: PublishOptions,
@@ -172,7 +162,7 @@ async function commitVersion(
     const message = `The metrics make the manifest ${bytes.length} bytes long; the limit is ${MAX_MANIFEST_BYTES}.`;
     throw new ServeError('invalid_request', message, { param: 'metrics' });
   }
-  const state = await commit(documents, manifest, call);
+  const state = await versions.commit(manifest, call);
   if (state.kind === 'manifest') return state.manifest;
   const message = 'This publication was abandoned as unfinished. Publish again.';
   throw new ServeError('invalid_request', message);
@@ -180,7 +170,7 @@ async function commitVersion(
 
 /** Points the aliases to the version. Resolves when readers see it. */
 async function leadAliases(
-  { documents, aliases: store }: RepositoryParts,
+  { versions, aliases: store }: RepositoryParts,
   manifest: VersionManifest,
   aliases: readonly string[],
   { confirm, ...call }: StoreCall & Pick<PublishOptions, 'confirm'>,
@@ -191,7 +181,7 @@ async function leadAliases(
       await confirm?.();
       const next = withPublished(now, aliases, manifest.version);
       // The version may have been removed meanwhile.
-      return next === now || (await loadManifest(documents, manifest, call)) ? next : now;
+      return next === now || (await versions.manifest(manifest, call)) ? next : now;
     },
     call,
   );
@@ -217,21 +207,21 @@ const MAX_PUBLISHERS = 200;
 
 /** Claims the next number. A publication with an id (`mayExist`) may already own one, which is returned then. */
 async function claimNumber(
-  documents: DocumentStore,
+  versions: VersionStore,
   of: AdapterName,
   { claim, mayExist }: { readonly claim: VersionClaim; readonly mayExist: boolean },
   call?: StoreCall,
 ): Promise<Claimed> {
-  const numbers = await takenNumbers(documents, of, call);
-  const earlier = mayExist && (await findClaimed(documents, { ...of, numbers }, claim, call));
+  const numbers = await versions.takenNumbers(of, call);
+  const earlier = mayExist && (await findClaimed(versions, { ...of, numbers }, claim, call));
   if (earlier) return earlier;
   // Numbers have no gaps, so two processes with the same publication meet at the same claim.
   const last = numbers.at(-1) ?? 0;
   for (let version = last + 1; version <= last + MAX_PUBLISHERS; version++) {
-    const found = await ifSound(createClaim(documents, { ...of, version }, claim, call));
-    if (found === claim) return { version };
-    if (found?.publication_id !== claim.publication_id) continue;
-    const claimed = await stateOf(documents, { ...of, version }, [found, claim], call);
+    const winner = await ifSound(versions.createClaim({ ...of, version }, claim, call));
+    if (winner === claim) return { version };
+    if (winner?.publication_id !== claim.publication_id) continue;
+    const claimed = await stateOf(versions, { ...of, version }, [winner, claim], call);
     if (claimed) return claimed;
   }
   throw new ServeError('overloaded', 'Too many publications of this name. Try again.');
@@ -239,17 +229,17 @@ async function claimNumber(
 
 /** Finds the lowest of these numbers that the publication owns and that was not removed. */
 async function findClaimed(
-  documents: DocumentStore,
+  versions: VersionStore,
   { numbers, ...of }: AdapterName & { readonly numbers: readonly number[] },
   claim: VersionClaim,
   call?: StoreCall,
 ): Promise<Claimed | undefined> {
   const claims = await mapBounded(numbers, (version) =>
-    ifSound(readClaim(documents, { ...of, version }, call)),
+    ifSound(versions.readClaim({ ...of, version }, call)),
   );
   for (const [i, version] of numbers.entries()) {
     if (claims[i]?.publication_id !== claim.publication_id) continue;
-    const claimed = await stateOf(documents, { ...of, version }, [claims[i], claim], call);
+    const claimed = await stateOf(versions, { ...of, version }, [claims[i], claim], call);
     if (claimed) return claimed;
   }
   return undefined;
@@ -257,15 +247,15 @@ async function findClaimed(
 
 /** Returns the state of the publication's number; undefined if it was removed. */
 async function stateOf(
-  documents: DocumentStore,
+  versions: VersionStore,
   of: VersionName,
-  [found, claim]: readonly [VersionClaim, VersionClaim],
+  [winner, claim]: readonly [VersionClaim, VersionClaim],
   call?: StoreCall,
 ): Promise<Claimed | undefined> {
   const { version } = of;
-  const commit = await readCommit(documents, of, call);
+  const commit = await versions.readCommit(of, call);
   if (commit?.kind === 'tombstone') return undefined;
-  if (found.digest !== claim.digest) {
+  if (winner.digest !== claim.digest) {
     const message = 'Another adapter was published under this publication id.';
     throw new ServeError('invalid_request', message, { param: 'publication_id' });
   }

@@ -7,9 +7,9 @@ import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import type { DocumentStore } from '../store/documents.ts';
 import { isDamage, type ObjectInfo, type StoreCall } from '../store/store.ts';
-import type { RepositoryParts } from './aliases.ts';
 import {
   modelAliases,
+  type RepositoryParts,
   reaches,
   withoutAll,
   withoutModel,
@@ -30,16 +30,7 @@ import {
   type VersionName,
   versionsOf,
 } from './manifest.ts';
-import {
-  isTombstoneSize,
-  loadManifest,
-  loadVersions,
-  noVersion,
-  parseVersionKey,
-  readCommit,
-  takenNumbers,
-  writeTombstone,
-} from './versions.ts';
+import { isTombstoneSize, noVersion, parseVersionKey, type VersionStore } from './versions.ts';
 
 /** Which garbage to collect. */
 interface GarbageOptions {
@@ -72,8 +63,8 @@ export async function removeVersion(
   call: StoreCall = {},
 ): Promise<void> {
   const of = { ...checkName(name), version };
-  const { documents, aliases } = parts;
-  if (!(await loadManifest(documents, of, call))) throw noVersion(of);
+  const { versions, aliases } = parts;
+  if (!(await versions.manifest(of, call))) throw noVersion(of);
   // Block new aliases first, so no alias ever points to a removed version.
   await aliases.change(of, (now) => withRemoving(now, [of.version]), call);
   await writeFinalTombstone(parts, of, call);
@@ -87,10 +78,10 @@ export async function removeName(
   call: StoreCall = {},
 ): Promise<void> {
   const of = checkName(name);
-  const { documents, aliases } = parts;
-  const numbers = await takenNumbers(documents, of, call);
+  const { aliases } = parts;
+  const numbers = await parts.versions.takenNumbers(of, call);
   const commits = await mapBounded(numbers, (version) =>
-    readCommit(documents, { ...of, version }, call),
+    parts.versions.readCommit({ ...of, version }, call),
   );
   const versions = numbers.filter((_, i) => commits[i]?.kind === 'manifest');
   if (versions.length === 0)
@@ -112,7 +103,7 @@ export async function removeModel(
   call: StoreCall = {},
 ): Promise<boolean> {
   const of = checkAlias(name, alias);
-  const { documents, aliases } = parts;
+  const { versions, aliases } = parts;
   let isFound = false;
   const after = await aliases.change(
     of,
@@ -121,7 +112,7 @@ export async function removeModel(
       if (!own.includes(of.alias)) return now;
       isFound = true;
       const removed = [...new Set(own.flatMap((alias) => versionsOf(now.aliases[alias]!)))];
-      const fallback = await findFallback(documents, now, removed, { of, call });
+      const fallback = await findFallback(versions, now, removed, { of, call });
       return withoutModel(now, of.alias, { removed, fallback });
     },
     call,
@@ -136,7 +127,7 @@ export async function removeModel(
 
 /** Finds the next `latest`: its version before, or else the newest that is not a checkpoint. */
 async function findFallback(
-  documents: DocumentStore,
+  versions: VersionStore,
   now: Aliases,
   removed: readonly number[],
   { of, call }: { of: AdapterName; call: StoreCall },
@@ -147,16 +138,12 @@ async function findFallback(
     CHECKPOINT_ALIAS.test(alias) ? versionsOf(pointer) : [],
   );
   const excluded = new Set([...removed, ...aside, ...now.removing]);
-  const left = await loadVersions(documents, of, call);
+  const left = await versions.manifests(of, call);
   return left.findLast(({ version }) => !excluded.has(version))?.version;
 }
 
-async function writeFinalTombstone(
-  { documents, now }: RepositoryParts,
-  of: VersionName,
-  call: StoreCall,
-) {
-  await writeTombstone(documents, of, { nowMs: now(), isManifestKept: false, ...call });
+function writeFinalTombstone({ versions, now }: RepositoryParts, of: VersionName, call: StoreCall) {
+  return versions.writeTombstone(of, { nowMs: now(), isManifestKept: false, ...call });
 }
 
 interface VersionObjects {
@@ -208,18 +195,18 @@ function garbageKind(
  * Deletes all but the tombstone. Resolves with the number of bytes, or with undefined if the version turns out to be in use.
  */
 async function collectVersion(
-  { documents, aliases, now }: RepositoryParts,
+  { documents, versions, aliases, now }: RepositoryParts,
   { of, objects, kind }: VersionObjects & { readonly kind: 'unfinished' | 'removed' },
   call: StoreCall,
 ): Promise<number | undefined> {
-  const found = await aliases.read(of, call);
-  if (found && reaches(found.aliases, of.version)) return undefined;
+  const state = await aliases.read(of, call);
+  if (state && reaches(state.aliases, of.version)) return undefined;
   if (kind === 'removed') {
-    if ((await readCommit(documents, of, call))?.kind !== 'tombstone') return undefined;
+    if ((await versions.readCommit(of, call))?.kind !== 'tombstone') return undefined;
   } else {
     // Its publisher may be continuing at this moment. Whichever of manifest and tombstone comes first stays.
     const options = { nowMs: now(), isManifestKept: true, ...call };
-    if (!(await writeTombstone(documents, of, options))) return undefined;
+    if (!(await versions.writeTombstone(of, options))) return undefined;
   }
   const garbage = objects.filter(({ file }) => file !== MANIFEST_FILE);
   await mapBounded(garbage, ({ key }) => documents.store.delete(key, call));

@@ -15,7 +15,7 @@ import {
 } from './manifest.ts';
 import { adopt, publish } from './publish.ts';
 import { collectGarbage, removeModel, removeName, removeVersion } from './removal.ts';
-import { loadManifest, loadNames, loadVersions } from './versions.ts';
+import { VersionStore } from './versions.ts';
 
 /** The log and the clock of a repository. */
 export interface RepositoryOptions {
@@ -65,7 +65,8 @@ export function createRepository(
   { log, now = Date.now, clock, signatureKeys }: RepositoryOptions = {},
 ): AdapterRepository {
   const documents = { store: guardStore(objects, log, 'adapter_unavailable'), log, clock };
-  const parts = { documents, aliases: new AliasStore(documents), now, signatureKeys };
+  const stores = { versions: new VersionStore(documents), aliases: new AliasStore(documents) };
+  const parts = { documents, ...stores, now, signatureKeys };
   const bound = Object.entries(OPERATIONS).map(([name, operation]) => [
     name,
     (...args: unknown[]) => (operation as (...all: unknown[]) => unknown)(parts, ...args),
@@ -88,35 +89,35 @@ async function readAliases(
  * signed and is not.
  */
 async function readManifest(
-  { documents, signatureKeys }: RepositoryParts,
+  { versions, signatureKeys }: RepositoryParts,
   tenant: string,
   name: string,
   version: number,
   call?: StoreCall,
 ): Promise<VersionManifest | undefined> {
   if (!isName(tenant, name)) return undefined;
-  const manifest = await loadManifest(documents, { tenant, name, version }, call);
+  const manifest = await versions.manifest({ tenant, name, version }, call);
   if (manifest) verifyManifest(manifest, signatureKeys);
   return manifest;
 }
 
 /** Lists a tenant's names that have a version, sorted. */
 async function listNames(
-  { documents }: RepositoryParts,
+  { versions }: RepositoryParts,
   tenant: string,
   call?: StoreCall,
 ): Promise<string[]> {
-  return TENANT_PATTERN.test(tenant) ? loadNames(documents, tenant, call) : [];
+  return TENANT_PATTERN.test(tenant) ? versions.names(tenant, call) : [];
 }
 
 /** Lists a name's versions, ascending. */
 async function listVersions(
-  { documents }: RepositoryParts,
+  { versions }: RepositoryParts,
   tenant: string,
   name: string,
   call?: StoreCall,
 ): Promise<VersionManifest[]> {
-  return isName(tenant, name) ? loadVersions(documents, { tenant, name }, call) : [];
+  return isName(tenant, name) ? versions.manifests({ tenant, name }, call) : [];
 }
 
 /** Opens one of a version's files. */

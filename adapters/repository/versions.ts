@@ -14,7 +14,7 @@ import {
   readDocument,
   serializeDocument,
 } from '../store/documents.ts';
-import { isConflict, type ObjectInfo, type StoreCall } from '../store/store.ts';
+import { isConflict, listFolders, type ObjectInfo, type StoreCall } from '../store/store.ts';
 import {
   type AdapterName,
   CLAIM_FILE,
@@ -49,72 +49,98 @@ export function parseVersionKey(key: string): (VersionName & { file: string }) |
   return { tenant, name, version: Number(number), file };
 }
 
-/** Lists the numbers that are taken, ascending. Not all of them are versions. */
-export async function takenNumbers(
-  { store }: DocumentStore,
-  { tenant, name }: AdapterName,
-  call?: StoreCall,
-): Promise<number[]> {
-  const prefix = keys.name(tenant, name);
-  const numbers: number[] = [];
-  for await (const entry of store.list(prefix, { ...call, delimiter: '/' })) {
-    const folder = entry.key.slice(prefix.length, -1);
-    if (entry.kind === 'folder' && NUMBER_PATTERN.test(folder)) numbers.push(Number(folder));
+/** The versions of all names, as documents. */
+export class VersionStore {
+  readonly #documents: DocumentStore;
+
+  constructor(documents: DocumentStore) {
+    this.#documents = documents;
   }
-  return numbers.sort((a, b) => a - b);
-}
 
-/** Lists the names that have a version, sorted. */
-export async function loadNames(
-  documents: DocumentStore,
-  tenant: string,
-  call?: StoreCall,
-): Promise<string[]> {
-  const prefix = keys.tenant(tenant);
-  const names: string[] = [];
-  for await (const entry of documents.store.list(prefix, { ...call, delimiter: '/' })) {
-    const name = entry.key.slice(prefix.length, -1);
-    if (entry.kind === 'folder' && NAME_PATTERN.test(name)) names.push(name);
+  /** Lists the numbers that are taken, ascending. Not all of them are versions. */
+  async takenNumbers({ tenant, name }: AdapterName, call?: StoreCall): Promise<number[]> {
+    const prefix = keys.name(tenant, name);
+    const names = await listFolders(this.#documents.store, prefix, NUMBER_PATTERN, call);
+    return names.map(Number).sort((a, b) => a - b);
   }
-  const haveVersions = await mapBounded(names, (name) =>
-    hasVersion(documents, { tenant, name }, call),
-  );
-  return names.filter((_, i) => haveVersions[i]).sort();
-}
 
-/** Whether a name has a version. A list suffices, because a manifest is longer than a tombstone. */
-async function hasVersion(
-  { store }: DocumentStore,
-  { tenant, name }: AdapterName,
-  call?: StoreCall,
-): Promise<boolean> {
-  for await (const entry of store.list(keys.name(tenant, name), call)) {
-    const file = entry.kind === 'object' && parseVersionKey(entry.key)?.file;
-    if (file === MANIFEST_FILE && !isTombstoneSize((entry as ObjectInfo).byteSize)) return true;
+  /** Lists the names that have a version, sorted. */
+  async names(tenant: string, call?: StoreCall): Promise<string[]> {
+    const { store } = this.#documents;
+    const names = await listFolders(store, keys.tenant(tenant), NAME_PATTERN, call);
+    const haveVersions = await mapBounded(names, (name) => this.#hasVersion(tenant, name, call));
+    return names.filter((_, i) => haveVersions[i]).sort();
   }
-  return false;
-}
 
-/** Reads a number's manifest or tombstone; undefined if it has neither. */
-export async function readCommit(
-  documents: DocumentStore,
-  of: VersionName,
-  call?: StoreCall,
-): Promise<CommitState | undefined> {
-  const key = keys.versionFile(of, MANIFEST_FILE);
-  const found = await readDocument(documents, key, commitKind(of), call);
-  return found && toCommitState(found.value);
-}
+  /** Whether a name has a version. A list suffices, because a manifest is longer than a tombstone. */
+  async #hasVersion(tenant: string, name: string, call?: StoreCall): Promise<boolean> {
+    for await (const entry of this.#documents.store.list(keys.name(tenant, name), call)) {
+      const file = entry.kind === 'object' && parseVersionKey(entry.key)?.file;
+      if (file === MANIFEST_FILE && !isTombstoneSize((entry as ObjectInfo).byteSize)) return true;
+    }
+    return false;
+  }
 
-/** Writes the manifest, unless a manifest or tombstone exists. Resolves with the state afterwards. */
-export async function commit(
-  documents: DocumentStore,
-  manifest: VersionManifest,
-  call?: StoreCall,
-): Promise<CommitState> {
-  const key = keys.versionFile(manifest, MANIFEST_FILE);
-  const kind = commitKind(manifest);
-  return toCommitState(await createDocument(documents, key, kind, manifest, call));
+  /** Reads a number's manifest or tombstone; undefined if it has neither. */
+  async readCommit(of: VersionName, call?: StoreCall): Promise<CommitState | undefined> {
+    const key = keys.versionFile(of, MANIFEST_FILE);
+    const file = await readDocument(this.#documents, key, commitKind(of), call);
+    return file && toCommitState(file.value);
+  }
+
+  /** Writes the manifest, unless a manifest or tombstone exists. Resolves with the state afterwards. */
+  async commit(manifest: VersionManifest, call?: StoreCall): Promise<CommitState> {
+    const key = keys.versionFile(manifest, MANIFEST_FILE);
+    const kind = commitKind(manifest);
+    return toCommitState(await createDocument(this.#documents, key, kind, manifest, call));
+  }
+
+  /** Reads a version's manifest; undefined if there is no such version. */
+  async manifest(of: VersionName, call?: StoreCall): Promise<VersionManifest | undefined> {
+    const state = await this.readCommit(of, call);
+    return state?.kind === 'manifest' ? state.manifest : undefined;
+  }
+
+  /** Lists the manifests of a name, ascending. Skips damaged ones, which are logged. */
+  async manifests(of: AdapterName, call?: StoreCall): Promise<VersionManifest[]> {
+    const numbers = await this.takenNumbers(of, call);
+    const manifests = await mapBounded(numbers, (version) =>
+      ifSound(this.manifest({ ...of, version }, call)),
+    );
+    return manifests.filter((manifest) => manifest !== undefined);
+  }
+
+  /** Reads a number's claim; undefined if there is none. */
+  async readClaim(of: VersionName, call?: StoreCall): Promise<VersionClaim | undefined> {
+    const key = keys.versionFile(of, CLAIM_FILE);
+    return (await readDocument(this.#documents, key, CLAIM_KIND, call))?.value;
+  }
+
+  /** Writes a claim unless one exists. Resolves with the claim that is there afterwards. */
+  createClaim(of: VersionName, claim: VersionClaim, call?: StoreCall): Promise<VersionClaim> {
+    const key = keys.versionFile(of, CLAIM_FILE);
+    return createDocument(this.#documents, key, CLAIM_KIND, claim, call);
+  }
+
+  /**
+   * Retires a number: its publisher finds the tombstone in the manifest's place. Resolves with false, and writes nothing, if
+   * there is a manifest and `isManifestKept` is set.
+   */
+  async writeTombstone(
+    of: VersionName,
+    { nowMs, isManifestKept, ...call }: StoreCall & { nowMs: number; isManifestKept: boolean },
+  ): Promise<boolean> {
+    const bytes = serializeDocument({ schema: 1, removed_at: Math.floor(nowMs / 1000) });
+    const condition = isManifestKept ? { ifAbsent: true as const } : {};
+    try {
+      const key = keys.versionFile(of, MANIFEST_FILE);
+      await this.#documents.store.put(key, bytes, { ...condition, ...call });
+      return true;
+    } catch (error) {
+      if (isConflict(error)) return false;
+      throw error;
+    }
+  }
 }
 
 type CommitFile = z.infer<typeof tombstoneSchema> | VersionManifest;
@@ -148,71 +174,6 @@ function foreignFault(manifest: VersionManifest, of: VersionName): string | unde
     manifest.tenant === of.tenant && manifest.name === of.name && manifest.version === of.version;
   if (isOwn) return undefined;
   return `is the manifest of ${manifest.tenant}/${manifest.name}/${manifest.version}`;
-}
-
-/** Reads a version's manifest; undefined if there is no such version. */
-export async function loadManifest(
-  documents: DocumentStore,
-  of: VersionName,
-  call?: StoreCall,
-): Promise<VersionManifest | undefined> {
-  const state = await readCommit(documents, of, call);
-  return state?.kind === 'manifest' ? state.manifest : undefined;
-}
-
-/** Lists the manifests of a name, ascending. Skips damaged ones, which are logged. */
-export async function loadVersions(
-  documents: DocumentStore,
-  of: AdapterName,
-  call?: StoreCall,
-): Promise<VersionManifest[]> {
-  const numbers = await takenNumbers(documents, of, call);
-  const manifests = await mapBounded(numbers, (version) =>
-    ifSound(loadManifest(documents, { ...of, version }, call)),
-  );
-  return manifests.filter((manifest) => manifest !== undefined);
-}
-
-/** Reads a number's claim; undefined if there is none. */
-export async function readClaim(
-  documents: DocumentStore,
-  of: VersionName,
-  call?: StoreCall,
-): Promise<VersionClaim | undefined> {
-  const key = keys.versionFile(of, CLAIM_FILE);
-  return (await readDocument(documents, key, CLAIM_KIND, call))?.value;
-}
-
-/** Writes a claim unless one exists. Resolves with the claim that is there afterwards. */
-export function createClaim(
-  documents: DocumentStore,
-  of: VersionName,
-  claim: VersionClaim,
-  call?: StoreCall,
-): Promise<VersionClaim> {
-  return createDocument(documents, keys.versionFile(of, CLAIM_FILE), CLAIM_KIND, claim, call);
-}
-
-/**
- * Retires a number: its publisher finds the tombstone in the manifest's place. Resolves with false, and writes nothing, if
- * there is a manifest and `isManifestKept` is set.
- */
-export async function writeTombstone(
-  { store }: DocumentStore,
-  of: VersionName,
-  options: StoreCall & { readonly nowMs: number; readonly isManifestKept: boolean },
-): Promise<boolean> {
-  const { nowMs, isManifestKept, signal } = options;
-  const bytes = serializeDocument({ schema: 1, removed_at: Math.floor(nowMs / 1000) });
-  const call = signal ? { signal } : {};
-  try {
-    const condition = isManifestKept ? { ifAbsent: true as const } : {};
-    await store.put(keys.versionFile(of, MANIFEST_FILE), bytes, { ...condition, ...call });
-    return true;
-  } catch (error) {
-    if (isConflict(error)) return false;
-    throw error;
-  }
 }
 
 /** Returns the error for a version that does not exist (404). */
@@ -257,8 +218,8 @@ export async function fetchVersion(
       onProgress?.(doneBytes, totalBytes);
     }
     if (filled < byteSize) throw mismatch(file, `ends after ${filled} of ${byteSize} bytes`);
-    const found = createHash('sha256').update(bytes).digest('hex');
-    if (found !== sha256) throw mismatch(file, `has the SHA-256 ${found}, not ${sha256}`);
+    const digest = createHash('sha256').update(bytes).digest('hex');
+    if (digest !== sha256) throw mismatch(file, `has the SHA-256 ${digest}, not ${sha256}`);
     return bytes;
   };
   const configBytes = await read(CONFIG_FILE);

@@ -96,14 +96,14 @@ async function swap<T, Next extends T | undefined>(
   let unanswered = 0;
   for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
     if (attempt > 1) await waitForTurn(attempt, documents, call);
-    const found = isNew && !last ? undefined : await load(documents, key, kind, call);
-    if (found && last && Buffer.compare(found.bytes, last.bytes) === 0) return last.value;
-    const value = await change(found?.value);
-    if (value === found?.value) return value;
+    const document = isNew && !last ? undefined : await load(documents, key, kind, call);
+    if (document && last && Buffer.compare(document.bytes, last.bytes) === 0) return last.value;
+    const value = await change(document?.value);
+    if (value === document?.value) return value;
     const bytes = serializeDocument(value);
     if (bytes.length > kind.maxBytes) throw new RangeError(`${key} is too large to be read again`);
     last = { value, bytes };
-    const condition = found ? { ifMatch: found.etag } : { ifAbsent: true as const };
+    const condition = document ? { ifMatch: document.etag } : { ifAbsent: true as const };
     try {
       await documents.store.put(key, bytes, { ...condition, ...call });
       return value;
@@ -137,10 +137,10 @@ async function load<T>(
   const object = await store.get(key, call);
   if (!object) return undefined;
   const bytes = await readBody(object.body, maxBytes);
-  const found = bytes ? parse(bytes, schema) : { fault: `is longer than ${maxBytes} bytes` };
-  const fault = 'fault' in found ? found.fault : faultOf?.(found.value);
-  if (bytes && 'value' in found && fault === undefined) {
-    return { value: found.value, etag: object.etag, bytes };
+  const parsed = bytes ? parse(bytes, schema) : { fault: `is longer than ${maxBytes} bytes` };
+  const fault = 'fault' in parsed ? parsed.fault : faultOf?.(parsed.value);
+  if (bytes && 'value' in parsed && fault === undefined) {
+    return { value: parsed.value, etag: object.etag, bytes };
   }
   logStoreFault(log, 'damaged', { store: store.label, key, reason: fault }, 'damaged object');
   throw store.refuse(new StoreError('damaged', `${key}: ${fault}`));
@@ -189,20 +189,10 @@ export async function readBody(
   return Buffer.concat(chunks);
 }
 
-// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see. Each write leaves
-// a unique mark, which tells a write whose response was lost from an equal one by another writer.
-
-/** The field that every record has. */
-export interface Marked {
-  /** The UUID of the write that made the record what it is. */
-  readonly mark: string;
-}
-
-/** A record to be written. */
-export type Unmarked<T extends Marked> = Omit<T, 'mark'>;
+// Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see.
 
 /** Records of one kind. Methods throw the store's errors, and an error for a damaged record. */
-export class Records<T extends Marked> {
+export class Records<T extends object> {
   readonly #documents: DocumentStore;
   readonly #kind: DocumentKind<T>;
 
@@ -214,38 +204,42 @@ export class Records<T extends Marked> {
 
   /** Returns undefined if there is no record. */
   async read(key: string, call?: StoreCall): Promise<T | undefined> {
-    const found = await readDocument(this.#documents, key, this.#kind, call);
-    return found?.value;
+    return (await readDocument(this.#documents, key, this.#kind, call))?.value;
   }
 
   /** Creates a record. Returns the record under this key afterwards: the new one, or an earlier one. */
   async create(
     key: string,
-    value: Unmarked<T>,
+    value: T,
     call?: StoreCall,
   ): Promise<{ readonly value: T; readonly isNew: boolean }> {
-    const record = marked<T>(value);
-    const kept = await createDocument(this.#documents, key, this.#kind, record, call);
-    return { value: kept, isNew: kept.mark === record.mark };
+    const record = marked(value);
+    const after = await createDocument(this.#documents, key, this.#kind, record, call);
+    const isNew = after === record;
+    return { value: isNew ? value : after, isNew };
   }
 
   /**
    * Applies a change to the newest state, again after each conflict. A change that returns undefined leaves the record as
    * it is. Returns the state afterwards, or undefined if there is no record. Throws what the change throws.
    */
-  change(
+  async change(
     key: string,
-    change: (now: T) => Unmarked<T> | undefined | Promise<Unmarked<T> | undefined>,
+    change: (now: T) => T | undefined | Promise<T | undefined>,
     call?: StoreCall,
   ): Promise<T | undefined> {
+    let after: T | undefined;
     const next = async (now: T | undefined) => {
       const changed = now && (await change(now));
-      return changed ? marked<T>(changed) : now;
+      after = changed ?? now;
+      return changed ? marked(changed) : now;
     };
-    return updateDocument(this.#documents, key, this.#kind, next, call);
+    await updateDocument(this.#documents, key, this.#kind, next, call);
+    return after;
   }
 }
 
-function marked<T extends Marked>(value: Unmarked<T>): T {
-  return { ...value, mark: randomUUID() } as unknown as T;
+/** Adds a unique mark, which tells a write whose response was lost from an equal one by another writer. */
+function marked<T extends object>(value: T): T {
+  return { ...value, mark: randomUUID() };
 }

@@ -1,6 +1,6 @@
-// The disk of a store: walks its folders in key order, syncs them, removes empty ones, and reports failures as `StoreError`.
+// The disk of a store: walks its folders in key order, removes empty ones, and reports failures as `StoreError`.
 import type { Dirent } from 'node:fs';
-import { lstat, open, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { lstat, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { AssertionError } from '../../src/common/assert.ts';
 import {
@@ -74,16 +74,6 @@ async function entriesOf(folder: string, begin: string) {
 
 function sortName({ name, isFolder }: { name: string; isFolder: boolean }): string {
   return isFolder ? `${name}/` : name;
-}
-
-/** Makes the names in a folder survive a crash of the machine. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** Lists `folder` and its parents up to `root`, without `root`. */

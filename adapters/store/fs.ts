@@ -8,6 +8,7 @@ import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/pr
 import path from 'node:path';
 import { assert } from '../../src/common/assert.ts';
 import { acquireLock, removeDeadLocks } from '../../src/common/file-lock.ts';
+import { syncFolder } from '../../src/common/folders.ts';
 import { lazy } from '../../src/common/lazy.ts';
 import { retry } from '../../src/common/waiting.ts';
 import {
@@ -17,7 +18,6 @@ import {
   onDisk,
   removeEmpty,
   removeOlder,
-  syncFolder,
   walk,
 } from './fs-folders.ts';
 import {

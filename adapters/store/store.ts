@@ -120,6 +120,21 @@ export function isConflict(error: unknown): boolean {
   return error instanceof StoreError && error.kind === 'conflict';
 }
 
+/** Lists the names of the folders directly below a prefix, as far as they match the pattern. */
+export async function listFolders(
+  store: ObjectStore,
+  prefix: string,
+  pattern: RegExp,
+  call?: StoreCall,
+): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { kind, key } of store.list(prefix, { ...call, delimiter: '/' })) {
+    const name = key.slice(prefix.length, -1);
+    if (kind === 'folder' && pattern.test(name)) names.push(name);
+  }
+  return names;
+}
+
 const SEGMENT = /^[A-Za-z0-9._-]+$/;
 /** S3's limit. */
 const MAX_KEY_BYTES = 1024;

@@ -44,19 +44,17 @@ interface LocalVersion {
 
 /** Adapters as local files. */
 export class LocalAdapters {
-  readonly #fetcher: Fetcher | undefined;
+  readonly #options: LocalAdaptersOptions;
   readonly #disks: readonly DiskTier[];
-  readonly #log: Pick<Logger, 'error'> | undefined;
   readonly #clock: Clock;
   /** Versions being found or fetched, by owner and digest. */
   readonly #flights = new Map<string, Promise<LocalVersion>>();
   #counts = { hits: 0, loaded: 0, failed: 0 };
 
-  constructor({ fetcher, disks = [], log, clock = systemClock }: LocalAdaptersOptions = {}) {
-    this.#fetcher = fetcher;
-    this.#disks = disks;
-    this.#log = log;
-    this.#clock = clock;
+  constructor(options: LocalAdaptersOptions = {}) {
+    this.#options = options;
+    this.#disks = options.disks ?? [];
+    this.#clock = options.clock ?? systemClock;
   }
 
   /**
@@ -76,16 +74,16 @@ export class LocalAdapters {
     };
     try {
       const all = Promise.all(parts.map((part) => this.#locate(part, releases)));
-      const found = await unlessAborted(all, signal);
+      const folders = await unlessAborted(all, signal);
       return {
         source: {
           digest: adapterIdentity(parts),
           owner: parts[0]!.owner,
           parts: parts.map(({ digest, weight }, i) => {
-            return { digest, directory: found[i]!.directory, weight };
+            return { digest, directory: folders[i]!.directory, weight };
           }),
         },
-        tier: found.some(({ tier }) => tier === 'store') ? 'store' : 'disk',
+        tier: folders.some(({ tier }) => tier === 'store') ? 'store' : 'disk',
         loadMs: this.#clock.now() - startMs,
         release,
         verifyAgain: () => this.#verifyAgain(parts),
@@ -107,8 +105,8 @@ export class LocalAdapters {
       bytes: sum('bytes'),
       adapters: sum('count'),
       evictions: sum('evictions'),
-      fetching: this.#fetcher?.size ?? 0,
-      isPaused: this.#fetcher?.isPaused ?? false,
+      fetching: this.#options.fetcher?.size ?? 0,
+      isPaused: this.#options.fetcher?.isPaused ?? false,
       ...this.#counts,
       misses: loaded + failed, // something was missing on the disk and had to be fetched, or the fetch failed
     };
@@ -116,7 +114,7 @@ export class LocalAdapters {
 
   /** Ends every fetch and removes temporary files. */
   async close(): Promise<void> {
-    this.#fetcher?.close();
+    this.#options.fetcher?.close();
     await Promise.all(this.#disks.map((disk) => disk.close()));
   }
 
@@ -158,7 +156,7 @@ export class LocalAdapters {
   }
 
   async #fetch(item: DiskItem, manifest: VersionManifest): Promise<DiskTier> {
-    const fetcher = this.#fetcher;
+    const { fetcher, log } = this.#options;
     if (!fetcher) throw unavailable('this server has no store');
     for (const disk of this.#disks) {
       try {
@@ -168,7 +166,7 @@ export class LocalAdapters {
         if (!(error instanceof DiskError)) throw error;
         const { message, cause = {} } = error;
         const { code } = cause as NodeJS.ErrnoException;
-        this.#log?.error({ alert: 'adapter_disk', code, reason: message }, 'adapter not kept');
+        log?.error({ alert: 'adapter_disk', code, reason: message }, 'adapter not kept');
       }
     }
     throw unavailable('this machine has no room for it');

@@ -1,6 +1,6 @@
 // The base's weights for the reader of adapters. They come from the artifact and have the values that adapters were trained on,
 // independent of the form in which the base is served.
-import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
+import type { AdaptedBase } from '../../adapters/peft/outputs.ts';
 import type { LoraPair } from '../../adapters/peft/weights.ts';
 import { lazy } from '../common/lazy.ts';
 import { type Matrix, toFloat32 } from '../common/tensor.ts';

@@ -181,9 +181,10 @@ export class ApiClient {
   async #call(call: ApiCall, { signal }: CallOptions): Promise<ApiAnswer> {
     const work = async () => {
       const answer = await this.#send(call, signal);
-      if (isGood(answer, call)) return answer;
-      if (isTransient(answer.status)) throw new TransientFailure(answer);
-      throw new ClusterRefused(answer.status, `${call.method} ${describe(answer)}`);
+      const { status } = answer;
+      if ((status >= 200 && status < 300) || call.expected?.includes(status)) return answer;
+      if (status >= 500 || TRANSIENT.has(status)) throw new TransientFailure(answer);
+      throw new ClusterRefused(status, `${call.method} ${describe(answer)}`);
     };
     try {
       return await retry(work, {
@@ -236,14 +237,6 @@ class TransientFailure extends Error {
     super(describe(answer));
     this.retryAfterMs = answer.retryAfterMs;
   }
-}
-
-function isGood({ status }: ApiAnswer, { expected = [] }: ApiCall): boolean {
-  return (status >= 200 && status < 300) || expected.includes(status);
-}
-
-function isTransient(status: number): boolean {
-  return status >= 500 || TRANSIENT.has(status);
 }
 
 async function collect(response: http.IncomingMessage): Promise<string> {

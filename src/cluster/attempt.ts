@@ -4,30 +4,22 @@
 
 import path from 'node:path';
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/documents.ts';
+import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import type { StoreCall } from '../../adapters/store/store.ts';
+import { listFolders, type StoreCall } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import { hashFile } from '../common/regular-file.ts';
 import { faultSchema, type TrainerMessage } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
-import {
-  describeFiles,
-  holdsRun,
-  RunArchive,
-  type StoredFile,
-  storedFileSchema,
-} from '../jobs/run-archive.ts';
+import { describePath, holdsRun, RunArchive, storedFileSchema } from '../jobs/run-archive.ts';
 import type { RunEnd, RunRequest } from '../jobs/runner.ts';
 
 /** Keys of a trainer's job that name local files. `initAdapter` is a folder. */
 const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
 
-const recordSchema = z.object({
+const recordSchema = z.looseObject({
   schema: z.literal(1),
-  mark: z.string(),
   jobId: z.string(),
   tenant: z.string(),
   /** The lease of the server that follows the attempt. */
@@ -35,7 +27,7 @@ const recordSchema = z.object({
   /** False if the result is no longer wanted. */
   isOpen: z.boolean(),
   /** How many batches of messages have been handled. */
-  heard: z.int().min(0),
+  acknowledgedBatches: z.int().min(0),
   /** The trainer's job without the model and the keys that name local files. */
   job: z.record(z.string(), z.unknown()),
   gate: gateSchema,
@@ -45,6 +37,16 @@ const recordSchema = z.object({
 
 /** Tells a pod what to do, and whether the result is still wanted. */
 export type AttemptRecord = z.infer<typeof recordSchema>;
+
+/**
+ * The name of the record, and its name if an older server began the attempt. An old record counts in `heard`. It keeps that
+ * field, because its pod may be as old.
+ */
+const [RECORD, OLD_RECORD] = ['attempt.json', 'ticket.json'];
+const anyRecordSchema = z.preprocess(
+  (json) => ({ acknowledgedBatches: (json as { heard?: unknown }).heard, ...(json as object) }),
+  recordSchema,
+);
 
 /** Keys of messages that name a local file or folder. */
 export const PATH_KEYS = ['directory', 'resultFile'] as const;
@@ -64,7 +66,6 @@ const storedMessageSchema = z.object({
 
 const batchSchema = z.object({
   schema: z.literal(1),
-  mark: z.string(),
   messages: z.array(storedMessageSchema),
   /** Only in the last batch. A pod that was asked to end writes no end, because another pod continues. */
   end: z
@@ -113,13 +114,7 @@ export async function attemptNumbers(
   job: JobName,
   call: StoreCall,
 ): Promise<number[]> {
-  const prefix = attemptsPrefix(job);
-  const numbers: number[] = [];
-  for await (const { kind, key } of store.list(prefix, { ...call, delimiter: '/' })) {
-    const name = key.slice(prefix.length);
-    if (kind === 'folder' && /^\d{9}\/$/.test(name)) numbers.push(Number.parseInt(name, 10));
-  }
-  return numbers;
+  return (await listFolders(store, attemptsPrefix(job), /^\d{9}$/, call)).map(Number);
 }
 
 /** Removes attempts with lower numbers. They are closed, and their results have been stored elsewhere. */
@@ -140,8 +135,8 @@ export class Attempt {
   /** The prefix of all its keys, with a slash at the end. It also names the attempt. */
   readonly prefix: string;
   readonly store: GuardedStore;
-  readonly #records: Records<AttemptRecord & Marked>;
-  readonly #batches: Records<BatchRecord & Marked>;
+  readonly #records: Records<AttemptRecord>;
+  readonly #batches: Records<BatchRecord>;
 
   /** @param number the token of the lease that started it */
   static of(store: GuardedStore, job: JobName, number: number): Attempt {
@@ -151,7 +146,7 @@ export class Attempt {
   constructor(store: GuardedStore, prefix: string) {
     this.store = store;
     this.prefix = prefix;
-    this.#records = new Records(store, { schema: recordSchema, maxBytes: MAX_RECORD_BYTES });
+    this.#records = new Records(store, { schema: anyRecordSchema, maxBytes: MAX_RECORD_BYTES });
     this.#batches = new Records(store, { schema: batchSchema, maxBytes: MAX_BATCH_BYTES });
   }
 
@@ -161,13 +156,14 @@ export class Attempt {
   }
 
   /** Creates the record. Returns the record that exists afterwards: the new one or an earlier one. */
-  async create(record: Omit<AttemptRecord, 'mark'>, call: StoreCall): Promise<AttemptRecord> {
-    return (await this.#records.create(this.#recordKey, record, call)).value;
+  async create(record: AttemptRecord, call: StoreCall): Promise<AttemptRecord> {
+    return (await this.#records.create(this.prefix + RECORD, record, call)).value;
   }
 
   /** Returns the record, or undefined if there is none. */
   async read(call?: StoreCall): Promise<AttemptRecord | undefined> {
-    return this.#records.read(this.#recordKey, call);
+    const record = await this.#records.read(this.prefix + RECORD, call);
+    return record ?? this.#records.read(this.prefix + OLD_RECORD, call);
   }
 
   /**
@@ -175,28 +171,31 @@ export class Attempt {
    */
   async change(
     token: number,
-    changes: Partial<Pick<AttemptRecord, 'isOpen' | 'heard'>>,
+    changes: Partial<Pick<AttemptRecord, 'isOpen' | 'acknowledgedBatches'>>,
     call?: StoreCall,
   ): Promise<boolean> {
     let isOwn = false;
-    await this.#records.change(
-      this.#recordKey,
-      (now) => {
-        isOwn = now.isOpen && now.token === token;
-        return isOwn ? { ...now, ...changes } : undefined;
-      },
-      call,
-    );
+    await this.#change((now) => {
+      isOwn = now.isOpen && now.token === token;
+      return isOwn ? { ...now, ...changes } : undefined;
+    }, call);
     return isOwn;
   }
 
   /** Hands the attempt to a later lease. Returns the resulting record. */
   async take(token: number, call: StoreCall): Promise<AttemptRecord | undefined> {
-    return this.#records.change(
-      this.#recordKey,
+    return this.#change(
       (now) => (now.isOpen && now.token < token ? { ...now, token } : undefined),
       call,
     );
+  }
+
+  async #change(
+    change: (now: AttemptRecord) => AttemptRecord | undefined,
+    call: StoreCall | undefined,
+  ): Promise<AttemptRecord | undefined> {
+    const record = await this.#records.change(this.prefix + RECORD, change, call);
+    return record ?? this.#records.change(this.prefix + OLD_RECORD, change, call);
   }
 
   /** Returns a batch, or undefined if it has not been written yet. Batches count from 1 without gaps. */
@@ -224,10 +223,6 @@ export class Attempt {
   /** The key of a message's file. */
   fileKey(folder: string, name: string): string {
     return `${this.prefix}files/${folder}/${name}`;
-  }
-
-  get #recordKey(): string {
-    return `${this.prefix}ticket.json`;
   }
 
   #batchKey(number: number): string {
@@ -267,7 +262,7 @@ export async function takeAttempt(
   const record = await attempt.take(request.token, call);
   if (!record?.isOpen) return undefined;
   if (record.token > request.token) return 'taken';
-  return { attempt, number: newest, handled: record.heard };
+  return { attempt, number: newest, handled: record.acknowledgedBatches };
 }
 
 /** Starts a new attempt. Returns `taken` if another server has used this lease's number or closed the attempt. */
@@ -291,7 +286,7 @@ export async function beginAttempt(
       tenant,
       token,
       isOpen: true,
-      heard: 0,
+      acknowledgedBatches: 0,
       job: { threads, ...settings },
       gate,
       baseDigest,
@@ -303,7 +298,7 @@ export async function beginAttempt(
   await removeAttempts(store, job, { before: token, call }).catch((error) =>
     log.warn({ err: error, job: jobId }, 'older attempts not removed'),
   );
-  return { attempt, number: token, handled: record.heard };
+  return { attempt, number: token, handled: record.acknowledgedBatches };
 }
 
 async function putInputs(
@@ -315,24 +310,17 @@ async function putInputs(
   for (const key of INPUT_KEYS) {
     const local = request.job[key];
     if (typeof local !== 'string') continue;
-    const { root, files } = await describeInput(key, local);
-    await mapBounded(files, async ({ name, source, sha256 }) => {
+    const { root, files } = await describePath(local);
+    await mapBounded(files, async ({ name, sha256 }) => {
       const to = inputKey(storedJob(request), sha256);
       const isThere = (await store.head(to, call)) !== undefined;
-      if (!isThere) await store.put(to, { file: path.join(root, source ?? name) }, call);
+      if (!isThere) await store.put(to, { file: path.join(root, name) }, call);
     });
-    inputs.push(...files.map(({ source: _, ...file }) => ({ key, ...file })));
+    // The name of a file of rows is its owner's.
+    const nameOf = (name: string) => (key === 'initAdapter' ? name : key + path.extname(name));
+    inputs.push(...files.map((file) => ({ ...file, key, name: nameOf(file.name) })));
   }
   return inputs;
-}
-
-async function describeInput(
-  key: (typeof INPUT_KEYS)[number],
-  local: string,
-): Promise<{ root: string; files: (StoredFile & { source?: string })[] }> {
-  if (key === 'initAdapter') return { root: local, files: await describeFiles(local) };
-  const { dir, base, ext } = path.parse(local);
-  return { root: dir, files: [{ name: `${key}${ext}`, source: base, ...(await hashFile(local)) }] };
 }
 
 function isInputKey(key: string): boolean {

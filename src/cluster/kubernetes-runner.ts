@@ -8,8 +8,7 @@ import { type Backoff, retry, sleep } from '../common/waiting.ts';
 import type { EventMessage, TrainerMessage } from '../contracts/training-messages.ts';
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
-import type { MessageBatch } from './attempt.ts';
-import { beginAttempt, type OpenedAttempt, takeAttempt } from './attempt.ts';
+import { beginAttempt, type MessageBatch, type OpenedAttempt, takeAttempt } from './attempt.ts';
 import {
   jobNameOf,
   type KubernetesPhase,
@@ -81,14 +80,11 @@ class KubernetesRun {
     try {
       end = yield* this.#follow();
     } catch (error) {
-      end = this.#call.signal.aborted ? this.#stopped() : this.#lost(error);
+      if (this.#stop.cancel.aborted) end = { kind: 'cancelled' };
+      else end = this.#call.signal.aborted ? { kind: 'detached' } : this.#lost(error);
     }
     if (end.kind !== 'detached') await this.#close(end).catch((error) => this.#warn(error));
     yield { type: 'end', end };
-  }
-
-  #stopped(): RunEnd {
-    return { kind: this.#stop.cancel.aborted ? 'cancelled' : 'detached' };
   }
 
   #lost(error: unknown): RunEnd {
@@ -175,10 +171,9 @@ class KubernetesRun {
     }
     if (end) return end;
     if (isReplay || messages.every(({ message }) => message.type === 'step')) return undefined;
-    const { attempt } = this.#opened!;
-    const handled = { heard: reader.number };
+    const change = { acknowledgedBatches: reader.number };
     const isOwn = await this.#persist(() =>
-      attempt.change(this.#request.token, handled, this.#call),
+      this.#opened!.attempt.change(this.#request.token, change, this.#call),
     );
     return isOwn ? undefined : { kind: 'detached' };
   }

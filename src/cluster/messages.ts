@@ -2,16 +2,15 @@
 // the files that its messages name. A number is written once: if an attempt has two pods, the slower one finds its number taken
 // and stops.
 import { randomUUID } from 'node:crypto';
-import { rm, stat } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { StoreCall } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import { hashFile } from '../common/regular-file.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
 import type { TrainerMessage } from '../contracts/training-messages.ts';
-import { describeFiles, fetchFile, type StoredFile } from '../jobs/run-archive.ts';
+import { describePath, fetchFile } from '../jobs/run-archive.ts';
 import type { RunEnd } from '../jobs/runner.ts';
 import { type Attempt, type MessageBatch, PATH_KEYS, type StoredMessage } from './attempt.ts';
 
@@ -109,13 +108,12 @@ export class MessageWriter {
       const local = (message as { readonly [K in typeof key]?: string })[key];
       if (local === undefined) continue;
       const folder = randomUUID();
-      const described = await describePath(local).catch(ifMissing);
-      if (!described) return undefined;
-      const { root, found } = described;
-      await mapBounded(found, ({ name }) =>
-        attempt.store.put(attempt.fileKey(folder, name), { file: path.join(root, name) }),
+      const content = await describePath(local).catch(ifMissing);
+      if (!content) return undefined;
+      await mapBounded(content.files, ({ name }) =>
+        attempt.store.put(attempt.fileKey(folder, name), { file: path.join(content.root, name) }),
       );
-      files[key] = { folder, files: found };
+      files[key] = { folder, files: content.files };
     }
     return { message, ...(Object.keys(files).length > 0 && { files }) };
   }
@@ -145,13 +143,6 @@ export class MessageWriter {
 
 function ifMissing(error: unknown): undefined {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-}
-
-/** Describes one file, or all files of a folder. */
-async function describePath(local: string): Promise<{ root: string; found: StoredFile[] }> {
-  if ((await stat(local)).isDirectory()) return { root: local, found: await describeFiles(local) };
-  const { dir, base } = path.parse(local);
-  return { root: dir, found: [{ name: base, ...(await hashFile(local)) }] };
 }
 
 /** A message whose files are on this machine. */
@@ -208,17 +199,13 @@ export class MessageReader {
       if (isThere.includes(false)) return undefined;
       local[key] = key === 'directory' ? dir : path.join(dir, stored.files[0]!.name);
     }
-    return {
-      message: local as unknown as TrainerMessage,
-      removeFiles: () => this.#removeFiles(files),
+    const attempt = this.#attempt;
+    const removeFiles = async () => {
+      for (const { folder, files: stored } of Object.values(files)) {
+        await mapBounded(stored, ({ name }) => attempt.store.delete(attempt.fileKey(folder, name)));
+        await rm(path.join(this.#dir, folder), { recursive: true, force: true });
+      }
     };
-  }
-
-  async #removeFiles(files: NonNullable<StoredMessage['files']>): Promise<void> {
-    const { store } = this.#attempt;
-    for (const { folder, files: stored } of Object.values(files)) {
-      await mapBounded(stored, ({ name }) => store.delete(this.#attempt.fileKey(folder, name)));
-      await rm(path.join(this.#dir, folder), { recursive: true, force: true });
-    }
+    return { message: local as unknown as TrainerMessage, removeFiles };
   }
 }

@@ -42,13 +42,11 @@ const MAX_START_TRIES = 10;
 const START_BACKOFF: Backoff = { firstMs: 1_000, longestMs: 30_000 };
 
 /** Runs a pod and returns its exit code. Throws the error of the store or of `findBase`. */
-export async function runPod(options: PodOptions): Promise<number> {
-  try {
-    return await work(options);
-  } catch (error) {
+export function runPod(options: PodOptions): Promise<number> {
+  return work(options).catch((error) => {
     if (options.signal.aborted) return POD_EXIT.interrupted;
     throw error;
-  }
+  });
 }
 
 async function work(options: PodOptions): Promise<number> {

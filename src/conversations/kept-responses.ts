@@ -2,7 +2,7 @@
 // prefix. An expired response counts as unknown, and the next sweep deletes its object.
 
 import { z } from 'zod';
-import { type Marked, Records } from '../../adapters/store/documents.ts';
+import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { isDamage, type ObjectInfo, type StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
@@ -10,7 +10,6 @@ import { conversationItemSchema } from '../contracts/responses.ts';
 
 const recordSchema = z.object({
   schema: z.literal(1),
-  mark: z.string(),
   /** Unix milliseconds. */
   expiresMs: z.int(),
   /** The items that it answered: first the items of earlier responses, then its own input. Without instructions. */
@@ -34,7 +33,7 @@ function faultOf({ response, output }: z.infer<typeof recordSchema>): string | u
 }
 
 /** A response and the items before it. */
-export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'mark' | 'expiresMs'>;
+export type KeptResponse = Omit<z.infer<typeof recordSchema>, 'schema' | 'expiresMs'>;
 
 /** The retention and the limits of kept responses. */
 export interface KeptResponsesOptions {
@@ -63,7 +62,7 @@ const prefixOf = (tenant: string) => `${tenant}/.responses/`;
 /** The kept responses of all tenants. Methods throw the guarded store's errors. */
 export class KeptResponses {
   readonly #options: KeptResponsesOptions;
-  readonly #records: Records<z.infer<typeof recordSchema> & Marked>;
+  readonly #records: Records<z.infer<typeof recordSchema>>;
   /** The responses that this server has kept since the tenant's last sweep. */
   readonly #sinceSweep = new Map<string, { count: number; bytes: number }>();
 

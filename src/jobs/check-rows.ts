@@ -5,17 +5,16 @@ import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, deadline } from '../common/waiting.ts';
 import {
+  BadLines,
   badLinesDetail,
   type DatasetParam,
   type FileFault,
   fileFault,
-  MAX_REPORTED,
   NO_EXAMPLES_DETAIL,
-  type RowFault,
   tooFewDetail,
 } from '../rows/file-fault.ts';
 import { type Line, splitLines } from '../rows/lines.ts';
-import { parseRow, RowError } from '../rows/row-schema.ts';
+import { orRowError, parseRow, TrainingRowError } from '../rows/row-schema.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { FileMeta, Files } from './files.ts';
 
@@ -37,12 +36,12 @@ const MAX_LINE_BYTES = 64 * 1024;
 /** Milliseconds of work between two turns of the event loop. */
 const SLICE_MS = 3;
 
+/** The lines of a file so far. */
 interface RowCheckResult {
-  readonly faults: readonly RowFault[];
-  readonly badLines: number;
-  readonly examples: number;
+  readonly badLines: BadLines;
+  examples: number;
   /** Whether every line of the file was checked. */
-  readonly isWhole: boolean;
+  isWhole: boolean;
 }
 
 /** Checks training files, one at a time. */
@@ -77,9 +76,9 @@ export class RowChecks {
   }
 
   async #read(tenant: string, id: string, endMs: number): Promise<RowCheckResult> {
+    const result: RowCheckResult = { badLines: new BadLines(), examples: 0, isWhole: true };
     const leftMs = endMs - this.#clock.now();
-    const tally = new Tally();
-    if (leftMs <= 0) return tally.result(false);
+    if (leftMs <= 0) return { ...result, isWhole: false };
     using late = deadline(leftMs, new BoundReached(), { clock: this.#clock });
     const { signal } = late;
     try {
@@ -87,62 +86,33 @@ export class RowChecks {
       const lines = splitLines(bounded(body, this.#limits.maxBytes), MAX_LINE_BYTES);
       let sliceEndMs = this.#clock.now() + SLICE_MS;
       for await (const line of lines) {
-        tally.add(line);
+        addLine(result, line);
         const nowMs = this.#clock.now();
-        if (nowMs >= endMs) return tally.result(false);
+        if (nowMs >= endMs) return { ...result, isWhole: false };
         if (nowMs < sliceEndMs) continue;
         await setImmediate();
         sliceEndMs = this.#clock.now() + SLICE_MS;
       }
-      return tally.result(true);
+      return result;
     } catch (error) {
       if (!signal.aborted && !(error instanceof BoundReached)) throw error;
-      return tally.result(false);
+      return { ...result, isWhole: false };
     }
   }
 }
 
-class Tally {
-  readonly #faults: RowFault[] = [];
-  #badLines = 0;
-  #examples = 0;
-  #skipped = 0;
-
-  add({ number, text, fault, isTooLong }: Line): void {
-    this.#examples++;
-    if (isTooLong) {
-      this.#skipped++;
-      return;
-    }
-    const message = text === undefined ? fault : rowFault(text);
-    if (message === undefined) return;
-    this.#badLines++;
-    if (this.#faults.length < MAX_REPORTED) this.#faults.push({ line: number, message });
-  }
-
-  result(isRead: boolean): RowCheckResult {
-    return {
-      faults: this.#faults,
-      badLines: this.#badLines,
-      examples: this.#examples,
-      isWhole: isRead && this.#skipped === 0,
-    };
-  }
-}
-
-function rowFault(text: string): string | undefined {
-  try {
-    parseRow(text);
-    return undefined;
-  } catch (error) {
-    if (error instanceof RowError) return error.message;
-    throw error;
-  }
+function addLine(result: RowCheckResult, { number, text, fault, isTooLong }: Line): void {
+  result.examples++;
+  if (isTooLong) result.isWhole = false;
+  if (isTooLong) return;
+  const row = text === undefined ? undefined : orRowError(() => parseRow(text));
+  const message = row instanceof TrainingRowError ? row.message : fault;
+  if (message !== undefined) result.badLines.add(number, message);
 }
 
 /** Returns undefined if nothing is wrong with the part that was read. */
 function judge(
-  { faults, badLines, examples, isWhole }: RowCheckResult,
+  { badLines: { faults, count: badLines }, examples, isWhole }: RowCheckResult,
   param: DatasetParam,
 ): Omit<FileFault, 'file' | 'param'> | undefined {
   const code = 'invalid_training_file' as const;

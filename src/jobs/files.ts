@@ -2,9 +2,10 @@
 // prefix. A file exists as long as its metadata does. Contents are never parsed.
 
 import { z } from 'zod';
-import { ifSound, type Marked, Records } from '../../adapters/store/documents.ts';
+import { ifSound, Records } from '../../adapters/store/documents.ts';
 import {
   isDamage,
+  listFolders,
   type PutSource,
   type StoreCall,
   type StoredObject,
@@ -17,7 +18,6 @@ import { isIdBefore } from './names.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),
-  mark: z.string(),
   id: z.string(),
   byteSize: z.int().min(0),
   filename: z.string(),
@@ -63,16 +63,15 @@ const FILE_ID = /^file-[A-Za-z0-9]{1,64}$/;
 const MAX_META_BYTES = 8192;
 /** Metadata is written right after the content, so content without metadata for this long is left over from a failure. */
 const LEFTOVER_MS = 24 * 3_600_000;
-/** How many metadata objects are read concurrently to fill a page. */
-const PAGE_READS = 64;
 
+const folderOf = (tenant: string) => `${tenant}/.files/`;
 const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
-  `${tenant}/.files/${id}/${part}`;
+  `${folderOf(tenant)}${id}/${part}`;
 
 /** The files of all tenants. Methods throw the guarded store's errors. */
 export class Files {
   readonly #context: FilesContext;
-  readonly #metas: Records<FileMeta & Marked>;
+  readonly #metas: Records<FileMeta>;
   /** Creations in the order of their start. */
   readonly #uploads = new Set<OpenUpload>();
 
@@ -104,17 +103,13 @@ export class Files {
 
   /** Returns a file's metadata. Throws `ServeError` (404) if the file is unknown, expired or another tenant's. */
   async get(tenant: string, id: string, call?: StoreCall): Promise<FileMeta> {
-    const meta = await this.#find(tenant, id, call);
-    if (meta) return meta;
-    throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
+    return (await this.#find(tenant, id, call)) ?? notFound(id);
   }
 
   /** Opens a file's content. Throws like `get`. */
   async open(tenant: string, id: string, call?: StoreCall): Promise<StoredObject> {
     await this.get(tenant, id, call);
-    const object = await this.#context.store.get(keyOf(tenant, id, 'content'), call);
-    if (object) return object;
-    throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
+    return (await this.#context.store.get(keyOf(tenant, id, 'content'), call)) ?? notFound(id);
   }
 
   /** Removes a file, even if its metadata is damaged. Throws like `get`. */
@@ -130,7 +125,8 @@ export class Files {
    * `after` cannot be a file id.
    */
   async list(tenant: string, { purpose, after, limit, order }: FileQuery): Promise<Page<FileMeta>> {
-    let ids = await this.#ids(tenant);
+    // Includes unfinished uploads.
+    let ids = await listFolders(this.#context.store, folderOf(tenant), FILE_ID);
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
       // A deleted file still works as a cursor, because clients delete files while they list them.
@@ -138,22 +134,17 @@ export class Files {
       const isBeyond = (id: string) => (order === 'desc' ? id < after : id > after);
       ids = ids.filter(isBeyond);
     }
-    const items: FileMeta[] = [];
-    for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
-      const metas = await mapBounded(ids.slice(start, start + PAGE_READS), (id) =>
-        ifSound(this.#find(tenant, id)),
-      );
-      const wanted = metas.filter((meta) => meta && (!purpose || meta.purpose === purpose));
-      items.push(...(wanted as FileMeta[]));
-    }
-    return { items: items.slice(0, limit), hasMore: items.length > limit };
+    return readPage(ids, limit, async (id) => {
+      const meta = await this.#find(tenant, id);
+      return !purpose || meta?.purpose === purpose ? meta : undefined;
+    });
   }
 
   async #find(tenant: string, id: string, call?: StoreCall): Promise<FileMeta | undefined> {
     if (!FILE_ID.test(id)) return undefined;
-    const found = await this.#metas.read(keyOf(tenant, id, 'meta.json'), call);
-    if (!found) return undefined;
-    if ((found.expiresMs ?? Number.POSITIVE_INFINITY) > this.#context.now()) return found;
+    const meta = await this.#metas.read(keyOf(tenant, id, 'meta.json'), call);
+    if (!meta) return undefined;
+    if ((meta.expiresMs ?? Number.POSITIVE_INFINITY) > this.#context.now()) return meta;
     await this.#erase(tenant, id);
     return undefined;
   }
@@ -162,17 +153,6 @@ export class Files {
   async #erase(tenant: string, id: string): Promise<void> {
     await this.#context.store.delete(keyOf(tenant, id, 'meta.json'));
     await this.#context.store.delete(keyOf(tenant, id, 'content'));
-  }
-
-  /** Lists ids in ascending order, including unfinished uploads. */
-  async #ids(tenant: string, call?: StoreCall): Promise<string[]> {
-    const prefix = `${tenant}/.files/`;
-    const ids: string[] = [];
-    for await (const entry of this.#context.store.list(prefix, { ...call, delimiter: '/' })) {
-      const id = entry.key.slice(prefix.length, -1);
-      if (entry.kind === 'folder' && FILE_ID.test(id)) ids.push(id);
-    }
-    return ids;
   }
 
   /** Counts this server's `earlier` uploads as well. Concurrent uploads to other servers may each see room for one more. */
@@ -197,7 +177,7 @@ export class Files {
   /** Returns the size of each file in bytes. Removes remains of uploads whose server died, which nobody could see or delete. */
   async #storedBytes(tenant: string, call?: StoreCall): Promise<Map<string, number>> {
     const { store, now } = this.#context;
-    const prefix = `${tenant}/.files/`;
+    const prefix = folderOf(tenant);
     const bytes = new Map<string, number>();
     /** Old contents without metadata. */
     const leftovers = new Set<string>();
@@ -222,7 +202,27 @@ function noRoom(reason: string): ServeError {
   return new ServeError('invalid_request', message, { param: 'file' });
 }
 
-/** Quotes an id for a message. Clients may send anything as an id. */
-function quoted(id: string): string {
-  return FILE_ID.test(id) ? id : JSON.stringify(id.slice(0, 40));
+function notFound(id: string): never {
+  const shown = FILE_ID.test(id) ? id : JSON.stringify(id.slice(0, 40)); // clients may send anything
+  throw new ServeError('not_found', `No such File object: ${shown}`, { param: 'id' });
+}
+
+/** Items that are read for a page before it is checked whether it is full. */
+const PAGE_READS = 32;
+
+/**
+ * Returns a page of the items with these ids. Reads until it is full. Leaves out items that are damaged, and those for which
+ * `read` resolves with undefined.
+ */
+export async function readPage<T>(
+  ids: readonly string[],
+  limit: number,
+  read: (id: string) => Promise<T | undefined>,
+): Promise<Page<T>> {
+  const items: T[] = [];
+  for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
+    const some = await mapBounded(ids.slice(start, start + PAGE_READS), (id) => ifSound(read(id)));
+    items.push(...some.filter((item) => item !== undefined));
+  }
+  return { items: items.slice(0, limit), hasMore: items.length > limit };
 }

@@ -2,15 +2,14 @@
 // resolved the request's model and checked that the tenant may use it.
 import { createHash, randomInt } from 'node:crypto';
 import { z } from 'zod';
-import { ifSound, Records } from '../../adapters/store/documents.ts';
+import { Records } from '../../adapters/store/documents.ts';
 import { ServeError } from '../common/errors.ts';
-import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, pageOf, unknownAfter } from '../common/page.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import { RowChecks } from './check-rows.ts';
 import type { JobsContext } from './create-jobs.ts';
-import type { FileMeta } from './files.ts';
+import { type FileMeta, readPage } from './files.ts';
 import {
   applyClientAction,
   type ClientAction,
@@ -18,7 +17,6 @@ import {
   type JobEvent,
   type JobRecord,
   type JobRequest,
-  type JobState,
   messageEvent,
   withEvents,
 } from './job.ts';
@@ -32,7 +30,6 @@ export type MetadataFilter = Readonly<Record<string, string>> | null | undefined
 
 /** The largest seed that OpenAI's API allows. */
 const SEED_END = 2 ** 31 - 1;
-const PAGE_READS = 32;
 /** A job takes minutes, so retrying sooner is useless. */
 const RETRY_S = 60;
 
@@ -57,8 +54,8 @@ export class JobService {
    */
   async create(owner: Tenant, newJob: NewJob, repeated?: RepeatedRequest): Promise<JobRecord> {
     const { id: tenant } = owner;
-    const known = await this.#findRepeated(tenant, repeated);
-    if (known) return known;
+    const earlier = await this.#findRepeated(tenant, repeated);
+    if (earlier) return earlier;
     try {
       await this.#checkCount(tenant);
       await this.check(owner, newJob);
@@ -86,24 +83,18 @@ export class JobService {
   }
 
   /** Throws `ServeError` if the tenant may not use the name or a file, or if the quick check finds wrong rows. */
-  async check(owner: Tenant, newJob: NewJob): Promise<void> {
-    checkName(owner, newJob.suffix, this.#context.createId('ftjob'));
-    await this.#checkFiles(owner.id, newJob);
-  }
-
-  async #checkFiles(
-    tenant: string,
-    { trainingFile, validationFile }: Pick<NewJob, 'trainingFile' | 'validationFile'>,
-  ): Promise<void> {
+  async check(owner: Tenant, { suffix, trainingFile, validationFile }: NewJob): Promise<void> {
+    const { id: tenant } = owner;
+    checkName(owner, suffix, this.#context.createId('ftjob'));
     const named = [
       ['training_file', trainingFile],
       ['validation_file', validationFile],
     ] as const;
-    const found: [DatasetParam, FileMeta][] = [];
+    const uploads: [DatasetParam, FileMeta][] = [];
     for (const [param, id] of named) {
-      if (id !== undefined) found.push([param, await this.#findUpload(tenant, id, param)]);
+      if (id !== undefined) uploads.push([param, await this.#findUpload(tenant, id, param)]);
     }
-    for (const [param, meta] of found) await this.#rowChecks.check(tenant, meta, param);
+    for (const [param, meta] of uploads) await this.#rowChecks.check(tenant, meta, param);
   }
 
   /** Throws `ServeError` if the file does not exist or is not for training. */
@@ -141,14 +132,10 @@ export class JobService {
     const all = await jobs.ids(tenant);
     if (after !== undefined && !all.includes(after)) throw unknownAfter();
     const ids = after === undefined ? all : all.slice(all.indexOf(after) + 1);
-    const items: JobRecord[] = [];
-    for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
-      const found = await mapBounded(ids.slice(start, start + PAGE_READS), (id) =>
-        ifSound(jobs.find({ tenant, id })),
-      );
-      items.push(...found.filter((job) => job !== undefined).filter((job) => fits(job, filter)));
-    }
-    return { items: items.slice(0, limit), hasMore: items.length > limit };
+    return readPage(ids, limit, async (id) => {
+      const job = await jobs.find({ tenant, id });
+      return job && fits(job, filter) ? job : undefined;
+    });
   }
 
   /** Cancels, pauses or resumes a job. Throws `ServeError` if the job's status does not allow it. */
@@ -194,14 +181,14 @@ function checkName(tenant: Tenant, suffix: string | undefined, id: string): void
   throw new ServeError('invalid_request', message, { param: 'suffix' });
 }
 
-interface NewJobState extends Pick<JobState, 'tenant' | 'id' | 'base' | 'request'> {
+interface NewJobState extends Pick<JobRecord, 'tenant' | 'id' | 'base' | 'request'> {
   readonly nowMs: number;
 }
 
-function newState({ tenant, id, base, request, nowMs }: NewJobState): JobState {
+function newState({ tenant, id, base, request, nowMs }: NewJobState): JobRecord {
   const { trainingFile, validationFile } = request;
   const files = `training file: ${trainingFile}${validationFile ? ` and validation file: ${validationFile}` : ''}`;
-  const state: JobState = {
+  const state: JobRecord = {
     schema: 1,
     id,
     tenant,
@@ -250,7 +237,6 @@ interface RepeatedRequest {
 }
 
 const useSchema = z.object({
-  mark: z.string(),
   jobId: z.string(),
   body: z.string(),
   /** Unix milliseconds. */
@@ -304,7 +290,7 @@ class KeyUses {
       if (this.#isOver(use)) return mine;
       if (use.body === mine.body) return undefined;
       if (await this.#hasJob(tenant, use.jobId)) throw isReused();
-      if (now() - use.usedMs < MAX_CREATION_MS) throw isBusy();
+      if (now() - use.usedMs < MAX_CREATION_MS) throw new ServeError('overloaded', BUSY);
       return mine;
     });
     return (use ?? value).jobId;
@@ -336,7 +322,4 @@ function isReused(): ServeError {
   return new ServeError('idempotency_key_reused', message);
 }
 
-function isBusy(): ServeError {
-  const message = 'Another request with this Idempotency-Key is in progress. Try again.';
-  return new ServeError('overloaded', message);
-}
+const BUSY = 'Another request with this Idempotency-Key is in progress. Try again.';

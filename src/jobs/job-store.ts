@@ -3,8 +3,7 @@
 
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import type { StoreCall } from '../../adapters/store/store.ts';
-import { isDamage } from '../../adapters/store/store.ts';
+import { isDamage, listFolders, type StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
@@ -13,7 +12,6 @@ import {
   type JobChange,
   type JobEvent,
   type JobRecord,
-  type JobState,
   jobSchema,
 } from './job.ts';
 import { JOB_ID } from './names.ts';
@@ -46,7 +44,7 @@ export const runPrefix = (job: JobName): string => `${folderOf(job)}run/`;
 export class JobStore {
   readonly #store: GuardedStore;
   readonly #jobs: Records<JobRecord>;
-  readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
+  readonly #batches: Records<{ events: JobEvent[] }>;
   readonly #clock: Clock;
   /** When this process first saw a mark without a record. Uses this machine's clock: the store's may differ by hours. */
   readonly #recordless = new Map<string, number>();
@@ -63,7 +61,7 @@ export class JobStore {
    * Creates a job, or returns the existing one with this id. Writes the mark before the record, so that servers cannot overlook
    * the job.
    */
-  async create(job: JobState): Promise<JobRecord> {
+  async create(job: JobRecord): Promise<JobRecord> {
     await this.#store.put(activeKey(job), new Uint8Array());
     return (await this.#jobs.create(recordKey(job), job)).value;
   }
@@ -90,13 +88,7 @@ export class JobStore {
 
   /** Lists the ids of a tenant's jobs, newest first. */
   async ids(tenant: string): Promise<string[]> {
-    const prefix = `${tenant}/.jobs/`;
-    const ids: string[] = [];
-    for await (const entry of this.#store.list(prefix, { delimiter: '/' })) {
-      const id = entry.key.slice(prefix.length, -1);
-      if (entry.kind === 'folder' && JOB_ID.test(id)) ids.push(id);
-    }
-    return ids.reverse();
+    return (await listFolders(this.#store, `${tenant}/.jobs/`, JOB_ID)).reverse();
   }
 
   /**
@@ -104,7 +96,7 @@ export class JobStore {
    * them to `onDamaged`.
    */
   async active(onDamaged: (job: JobName, error: unknown) => void = () => {}): Promise<JobRecord[]> {
-    const marks = await this.#marks();
+    const marks = await this.#openJobMarks();
     const jobs = await mapBounded(marks, async (mark) => {
       try {
         return await this.find(mark);
@@ -125,21 +117,21 @@ export class JobStore {
     for (const mark of marks) {
       const sinceMs = this.#recordless.get(mark.id) ?? nowMs;
       this.#recordless.set(mark.id, sinceMs);
-      if (nowMs - sinceMs > MAX_CREATION_MS) await this.removeMark(mark);
+      if (nowMs - sinceMs > MAX_CREATION_MS) await this.removeOpenJobMark(mark);
     }
   }
 
   /** Counts a tenant's unfinished jobs. */
   async countActive(tenant: string): Promise<number> {
-    return (await this.#marks()).filter((mark) => mark.tenant === tenant).length;
+    return (await this.#openJobMarks()).filter((mark) => mark.tenant === tenant).length;
   }
 
   /** Returns the ids of all unfinished jobs. */
   async activeIds(): Promise<Set<string>> {
-    return new Set((await this.#marks()).map(({ id }) => id));
+    return new Set((await this.#openJobMarks()).map(({ id }) => id));
   }
 
-  async #marks(): Promise<JobName[]> {
+  async #openJobMarks(): Promise<JobName[]> {
     const marks: JobName[] = [];
     for await (const entry of this.#store.list(ACTIVE)) {
       const [, id, tenant] = /^([^.]+)\.(.+)$/.exec(entry.key.slice(ACTIVE.length)) ?? [];
@@ -150,7 +142,7 @@ export class JobStore {
   }
 
   /** Removes the mark of a job that needs no more work. */
-  async removeMark(name: JobName): Promise<void> {
+  async removeOpenJobMark(name: JobName): Promise<void> {
     await this.#store.delete(activeKey(name));
   }
 
@@ -179,7 +171,7 @@ export class JobStore {
   }
 
   /** Moves the record's older events into a batch if there are too many. Writes the batch first, so that none is lost. */
-  async #withRoom(now: JobRecord, next: JobState): Promise<JobState> {
+  async #withRoom(now: JobRecord, next: JobRecord): Promise<JobRecord> {
     if (next.recentEvents.length <= MAX_RECENT_EVENTS || now.recentEvents.length === 0) return next;
     const key = batchKey(now, now.recentEvents[0]!.seq);
     const { value } = await this.#batches.create(key, { events: now.recentEvents });

@@ -1,7 +1,6 @@
 // A fine-tuning job as it is stored, and everything that can happen to it, as pure functions from state to state. The clock is
 // an argument.
 import { z } from 'zod';
-import type { Unmarked } from '../../adapters/store/documents.ts';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import {
@@ -60,7 +59,7 @@ export type JobEvent = z.infer<typeof eventSchema>;
 export type NewEvent = Pick<JobEvent, 'level' | 'message' | 'type' | 'data'>;
 
 /** Older events, moved out of the record. */
-export const eventBatchSchema = z.object({ mark: z.string(), events: z.array(eventSchema) });
+export const eventBatchSchema = z.object({ events: z.array(eventSchema) });
 
 const checkpointSchema = z.object({
   step: z.int(),
@@ -88,7 +87,6 @@ const planSchema = z.looseObject({
 /** The stored record. Its keys are a file format: old records must stay readable. */
 export const jobSchema = z.object({
   schema: z.literal(1),
-  mark: z.string(),
   id: z.string(),
   tenant: z.string(),
   /** The adapter's name. */
@@ -141,12 +139,10 @@ export const jobSchema = z.object({
   recentEvents: z.array(eventSchema),
 });
 
-/** A job as it was read from the store. */
+/** A job in the store. */
 export type JobRecord = z.infer<typeof jobSchema>;
-/** A job that is about to be written. */
-export type JobState = Unmarked<JobRecord>;
 /** Returns a job's next state, or undefined to leave the job unchanged. */
-export type JobChange = (now: JobRecord) => JobState | undefined;
+export type JobChange = (now: JobRecord) => JobRecord | undefined;
 
 /** Action → status before → status after. Both clients and workers take actions. */
 const TRANSITIONS = {
@@ -191,10 +187,10 @@ export function nextStatus(status: JobStatus, action: JobAction): JobStatus | un
 
 /** Returns the job after an action, or undefined if the action is not possible in the job's status. */
 export function advance(
-  job: JobState,
+  job: JobRecord,
   action: JobAction,
   { nowMs, events }: { nowMs: number; events: readonly NewEvent[] },
-): JobState | undefined {
+): JobRecord | undefined {
   const status = nextStatus(job.status, action);
   if (status === undefined) return undefined;
   const end = ENDED.has(status) ? { finishedMs: nowMs, isPublishing: false } : {};
@@ -213,10 +209,10 @@ const ACTION_EVENTS: Record<ClientAction, string> = {
  * not possible.
  */
 export function applyClientAction(
-  job: JobState,
+  job: JobRecord,
   action: ClientAction,
   nowMs: number,
-): JobState | undefined {
+): JobRecord | undefined {
   if (DONE_IN[action].includes(job.status)) return undefined;
   const events = [messageEvent(ACTION_EVENTS[action])];
   const next = job.isPublishing ? undefined : advance(job, action, { nowMs, events });
@@ -234,7 +230,7 @@ export function messageEvent(
 }
 
 /** Appends events to the job and numbers them. */
-export function withEvents(job: JobState, events: readonly NewEvent[], nowMs: number): JobState {
+export function withEvents(job: JobRecord, events: readonly NewEvent[], nowMs: number): JobRecord {
   const numbered = events.map((event, i) => ({ ...event, seq: job.eventCount + i, atMs: nowMs }));
   return {
     ...job,
@@ -244,7 +240,7 @@ export function withEvents(job: JobState, events: readonly NewEvent[], nowMs: nu
 }
 
 /** Returns the failed job with its reason, or undefined if the job has ended already. */
-export function withFault(job: JobState, fault: Fault, nowMs: number): JobState | undefined {
+export function withFault(job: JobRecord, fault: Fault, nowMs: number): JobRecord | undefined {
   const { code, message, param, lines } = fault;
   const event = messageEvent(message, { level: 'error', data: { code, ...(lines && { lines }) } });
   const failed = advance(job, 'fail', { nowMs, events: [event] });
@@ -255,18 +251,18 @@ export function withFault(job: JobState, fault: Fault, nowMs: number): JobState 
 const MAX_CHECKPOINTS = 3;
 
 /** Adds a checkpoint. It replaces an earlier checkpoint of the same step. */
-export function withCheckpoint(job: JobState, checkpoint: JobCheckpoint): JobState {
+export function withCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): JobRecord {
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
   const checkpoints = all.slice(-MAX_CHECKPOINTS);
-  const kept = new Set(checkpoints.map(({ version }) => version));
-  const gone = [...job.checkpoints, checkpoint].filter(({ version }) => !kept.has(version));
-  const dropped = [...job.dropped, ...gone.map(({ step, version }) => ({ step, version }))];
+  const versions = new Set(checkpoints.map(({ version }) => version));
+  const replaced = [...job.checkpoints, checkpoint].filter(({ version }) => !versions.has(version));
+  const dropped = [...job.dropped, ...replaced.map(({ step, version }) => ({ step, version }))];
   return { ...job, checkpoints, dropped };
 }
 
 /** Forgets dropped versions after they were removed. */
-export function withoutDropped(job: JobState, removed: JobState['dropped']): JobState {
+export function withoutDropped(job: JobRecord, removed: JobRecord['dropped']): JobRecord {
   const versions = new Set(removed.map(({ version }) => version));
   return { ...job, dropped: job.dropped.filter(({ version }) => !versions.has(version)) };
 }
@@ -278,7 +274,11 @@ export function withoutDropped(job: JobState, removed: JobState['dropped']): Job
 const MAX_INTERRUPTIONS = 3;
 
 /** Returns the job after an interruption: queued again, or failed. Returns undefined if it has already ended. */
-export function withInterruption(job: JobState, fault: Fault, nowMs: number): JobState | undefined {
+export function withInterruption(
+  job: JobRecord,
+  fault: Fault,
+  nowMs: number,
+): JobRecord | undefined {
   if (hasEnded(job)) return undefined;
   if (fault.code === DISK_FULL_FAULT.code) return withDiskWait(job, nowMs);
   const { status, progress } = job;
@@ -291,7 +291,7 @@ export function withInterruption(job: JobState, fault: Fault, nowMs: number): Jo
 }
 
 /** A disk may stay full for long, and nobody is to blame: the job waits, and the interruption does not count. */
-function withDiskWait(job: JobState, nowMs: number): JobState {
+function withDiskWait(job: JobRecord, nowMs: number): JobRecord {
   if (isWaitingForDisk(job)) return requeued(job, [], nowMs);
   const text = 'The disk is full. The job waits and continues when there is room.';
   const event = messageEvent(text, { level: 'warn', data: { code: DISK_FULL_FAULT.code } });
@@ -299,17 +299,17 @@ function withDiskWait(job: JobState, nowMs: number): JobState {
 }
 
 /** A job that is still validating its files keeps its status. */
-function requeued(job: JobState, events: readonly NewEvent[], nowMs: number): JobState {
+function requeued(job: JobRecord, events: readonly NewEvent[], nowMs: number): JobRecord {
   return advance(job, 'putBack', { nowMs, events }) ?? withEvents(job, events, nowMs);
 }
 
 /** Whether the job has made no step since the disk was full. */
-export function isWaitingForDisk({ recentEvents }: Pick<JobState, 'recentEvents'>): boolean {
+export function isWaitingForDisk({ recentEvents }: Pick<JobRecord, 'recentEvents'>): boolean {
   const isFull = ({ data }: JobEvent) => data?.['code'] === DISK_FULL_FAULT.code;
   const last = recentEvents.findLast((event) => event.type === 'metrics' || isFull(event));
   return last !== undefined && isFull(last);
 }
 
-function stepText(progress: JobState['progress']): string {
+function stepText(progress: JobRecord['progress']): string {
   return progress ? `after step ${progress.step}` : 'before its first step';
 }

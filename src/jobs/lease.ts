@@ -134,9 +134,9 @@ export class LeaseWatch {
   isFree({ id, lease }: Pick<JobRecord, 'id' | 'lease'>): boolean {
     const { now, leaseMs, isGone } = this.#options;
     if (!lease || isGone(lease.owner)) return true;
-    const seen = this.#seen.get(id);
-    if (seen?.token === lease.token && seen.beat === lease.beat) {
-      return now() - seen.sinceMs >= leaseMs;
+    const last = this.#seen.get(id);
+    if (last?.token === lease.token && last.beat === lease.beat) {
+      return now() - last.sinceMs >= leaseMs;
     }
     this.#seen.set(id, { token: lease.token, beat: lease.beat, sinceMs: now() });
     return false;

@@ -56,7 +56,10 @@ export class ValidationRun implements JobTask {
     } catch (error) {
       if (error instanceof LeaseLost) return;
       if (!this.#end.signal.aborted) throw error;
-      await this.#release();
+      // Leaves the job unchanged, because it was cancelled or the next server will take it.
+      await this.#lease.release().catch((cause) => {
+        if (!(cause instanceof LeaseLost)) throw cause;
+      });
     } finally {
       endRenewal();
     }
@@ -77,15 +80,6 @@ export class ValidationRun implements JobTask {
 
   kill(): void {
     this.#end.abort(new DOMException('the validation was stopped', 'AbortError'));
-  }
-
-  /** Leaves the job unchanged, because it was cancelled or the next server will take it. */
-  async #release(): Promise<void> {
-    try {
-      await this.#lease.release();
-    } catch (error) {
-      if (!(error instanceof LeaseLost)) throw error;
-    }
   }
 
   async #finish(outcome: PlanOutcome): Promise<void> {

@@ -4,7 +4,17 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, link, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  link,
+  mkdtemp,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
@@ -21,6 +31,7 @@ import { parseShallowJson } from '../common/json-scan.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import type { Clock } from '../common/waiting.ts';
+import { isWholeCheckpoint, listSteps, RUN_FILES, stepFolder } from '../contracts/run-folder.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { JobName } from './job-store.ts';
 import { runPrefix } from './job-store.ts';
@@ -42,8 +53,14 @@ export const storedFileSchema = z.object({
 /** A file together with its object. */
 export type StoredFile = z.infer<typeof storedFileSchema>;
 
-/** Describes all files of a folder. */
-export async function describeFiles(dir: string): Promise<StoredFile[]> {
+/** Describes one file, or all files of a folder. */
+export async function describePath(local: string): Promise<{ root: string; files: StoredFile[] }> {
+  if ((await stat(local)).isDirectory()) return { root: local, files: await describeFiles(local) };
+  const { dir, base } = path.parse(local);
+  return { root: dir, files: [{ name: base, ...(await hashFile(local)) }] };
+}
+
+async function describeFiles(dir: string): Promise<StoredFile[]> {
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   const files = entries
     .filter((entry) => entry.isFile())
@@ -172,8 +189,8 @@ export class RunArchive {
 
   /** Returns undefined if the index is missing or damaged. */
   async #readIndex(call: StoreCall): Promise<RunIndex | undefined> {
-    const found = readDocument(this.#documents, this.#indexKey, INDEX_KIND, call);
-    return (await ifSound(found))?.value;
+    const document = readDocument(this.#documents, this.#indexKey, INDEX_KIND, call);
+    return (await ifSound(document))?.value;
   }
 
   /**
@@ -210,28 +227,21 @@ export class RunArchive {
 // Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can resume
 // it.
 
-const JOB_FILE = 'job.json';
 const JOB_PATH_KEYS = ['model', 'data', 'validation', 'initAdapter'] as const;
-const ADAPTER_DIR = 'adapter';
-const CHECKPOINTS_DIR = 'checkpoints';
-const SNAPSHOTS_DIR = 'snapshots';
-/** A checkpoint's tensors, and their SHA-256 in hex. */
-const STATE_FILE = 'state.safetensors';
-const STATE_HASH_FILE = 'state.sha256';
 /** The job, metrics and events, without the lock, plots and unfinished files. */
 const COPIED_FILE = /^[\w-]+\.(?:json|jsonl|csv)$/;
-/** The trainer replaces the adapter with two renames. */
+/** How long the trainer takes to replace the adapter. */
 const REPLACING_MS = 20;
 const MAX_ADAPTER_TRIES = 10;
 
 /** Whether the folder holds a run that the trainer can continue. */
 export function holdsRun(runDir: string): boolean {
-  return existsSync(path.join(runDir, JOB_FILE));
+  return existsSync(path.join(runDir, RUN_FILES.job));
 }
 
 /** Replaces the paths in a run folder from another machine. The result of a run does not depend on paths. */
 export async function relocateRun(runDir: string, job: TrainerJob): Promise<void> {
-  const file = path.join(runDir, JOB_FILE);
+  const file = path.join(runDir, RUN_FILES.job);
   const bytes = await loadRegular(file, SMALL_FILE_BYTES);
   const stored = parseShallowJson(bytes) as Record<string, unknown>;
   for (const key of JOB_PATH_KEYS) if (key in stored) stored[key] = job[key];
@@ -251,79 +261,62 @@ async function copyRun(
   target: string,
   publishedStep: number,
 ): Promise<number | undefined> {
-  for (const step of await listSteps(path.join(runDir, CHECKPOINTS_DIR))) {
-    const folder = path.join(CHECKPOINTS_DIR, `step-${step}`);
+  for (const step of (await listSteps(path.join(runDir, RUN_FILES.checkpoints))).reverse()) {
+    const folder = stepFolder(RUN_FILES.checkpoints, step);
     if (!(await copyCheckpoint(path.join(runDir, folder), path.join(target, folder)))) continue;
     for (const name of await readdir(runDir)) {
       if (COPIED_FILE.test(name)) await copyFile(path.join(runDir, name), path.join(target, name));
     }
     await copyAdapter(runDir, target);
-    for (const made of await listSteps(path.join(runDir, SNAPSHOTS_DIR))) {
-      if (made <= publishedStep || made > step) continue;
-      const snapshot = path.join(SNAPSHOTS_DIR, `step-${made}`);
-      await copySnapshot(path.join(runDir, snapshot), path.join(target, snapshot));
+    for (const snapshotStep of await listSteps(path.join(runDir, RUN_FILES.snapshots))) {
+      if (snapshotStep <= publishedStep || snapshotStep > step) continue;
+      const snapshot = stepFolder(RUN_FILES.snapshots, snapshotStep);
+      // The trainer may be removing it because newer ones exist. Then it is no longer needed.
+      await linkFolder(path.join(runDir, snapshot), path.join(target, snapshot));
     }
     return step;
   }
   return undefined;
 }
 
-/** The trainer may be removing it because newer ones exist. Then it is no longer needed. */
-async function copySnapshot(from: string, to: string): Promise<void> {
-  try {
-    await linkFiles(from, to);
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    await rm(to, { recursive: true, force: true });
-  }
-}
-
-/** Lists the steps of the checkpoint or snapshot folders, newest first. */
-async function listSteps(folder: string): Promise<number[]> {
-  const names = await readdir(folder).catch(() => []);
-  const steps = names.flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
-  return steps.sort((a, b) => b - a);
-}
-
 /** Returns whether the copy is complete. The trainer may be removing the checkpoint because newer ones exist. */
 async function copyCheckpoint(from: string, to: string): Promise<boolean> {
-  try {
-    await linkFiles(from, to);
-    const expected = await loadRegular(path.join(to, STATE_HASH_FILE), SMALL_FILE_BYTES);
-    if ((await hashFile(path.join(to, STATE_FILE))).sha256 === expected.toString().trim())
-      return true;
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-  }
+  if (!(await linkFolder(from, to))) return false;
+  if (await isWholeCheckpoint(to)) return true;
   await rm(to, { recursive: true, force: true });
   return false;
 }
 
 /** Copies the best adapter so far, if there is one. It is missing briefly while the trainer replaces it. */
 async function copyAdapter(runDir: string, to: string): Promise<void> {
-  const target = path.join(to, ADAPTER_DIR);
+  const target = path.join(to, RUN_FILES.adapter);
   for (let attempt = 1; attempt <= MAX_ADAPTER_TRIES; attempt++) {
     const names = await readdir(runDir);
-    if (!names.some((name) => name.startsWith(ADAPTER_DIR))) return;
-    try {
-      return await linkFiles(path.join(runDir, ADAPTER_DIR), target);
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-      await rm(target, { recursive: true, force: true });
-      await setTimeout(REPLACING_MS);
-    }
+    if (!names.some((name) => name.startsWith(RUN_FILES.adapter))) return;
+    if (await linkFolder(path.join(runDir, RUN_FILES.adapter), target)) return;
+    await setTimeout(REPLACING_MS);
   }
 }
 
-/** Links suffice, because the trainer replaces folders and never changes their files. */
-async function linkFiles(from: string, to: string): Promise<void> {
+/**
+ * Links the files of a folder, which suffices because the trainer replaces folders and never changes their files. Returns false,
+ * and leaves nothing, if one is missing.
+ */
+async function linkFolder(from: string, to: string): Promise<boolean> {
   await makeFolder(to);
-  for (const name of await readdir(from)) {
-    const [file, linked] = [path.join(from, name), path.join(to, name)];
-    await link(file, linked).catch((error) => {
-      if (isMissing(error)) throw error;
-      return copyFile(file, linked); // some file systems do not support links
-    });
+  try {
+    for (const name of await readdir(from)) {
+      const [file, linked] = [path.join(from, name), path.join(to, name)];
+      await link(file, linked).catch((error) => {
+        if (isMissing(error)) throw error;
+        return copyFile(file, linked); // some file systems do not support links
+      });
+    }
+    return true;
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await rm(to, { recursive: true, force: true });
+    return false;
   }
 }
 

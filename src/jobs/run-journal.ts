@@ -3,7 +3,7 @@
 
 import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
-import { type JobRecord, type JobState, messageEvent, type NewEvent, withEvents } from './job.ts';
+import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 
 /** A small model makes hundreds of steps per second. Beyond this many steps, the trainer's messages wait for a write. */
@@ -51,7 +51,7 @@ export class RunJournal {
   }
 
   /** Writes all reports together with another change of the record. Throws `LeaseLost` or the store's error. */
-  async write(change: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
+  async write(change: (job: JobRecord) => JobRecord | undefined = () => undefined): Promise<void> {
     this.#cancelWrite?.();
     this.#cancelWrite = undefined;
     let written = { steps: 0, events: 0 };
@@ -133,9 +133,9 @@ export function withReport(
   job: JobRecord,
   { steps, events, estimatedFinishMs }: RunReport,
   nowMs: number,
-): JobState | undefined {
-  const knownStep = job.progress?.step ?? 0;
-  const fresh = steps.filter(({ step }) => step > knownStep);
+): JobRecord | undefined {
+  const lastStep = job.progress?.step ?? 0;
+  const fresh = steps.filter(({ step }) => step > lastStep);
   const all = [...events, ...fresh.map(stepEvent)];
   const last = fresh.at(-1);
   if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
@@ -145,7 +145,7 @@ export function withReport(
       ? {}
       : {
           progress: {
-            step: last?.step ?? knownStep,
+            step: last?.step ?? lastStep,
             totalSteps,
             ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
             ...losses(job, fresh),

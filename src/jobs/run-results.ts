@@ -39,7 +39,8 @@ export class RunResults {
     this.#lease = lease;
     this.#journal = journal;
     this.#context = context;
-    this.#publication = new Publication(context);
+    const { token } = lease;
+    this.#publication = new Publication(context, { token, confirm: () => this.#confirm() });
   }
 
   /** Publishes a snapshot as a checkpoint. If that fails, adds a warning to the job's events. */
@@ -50,7 +51,7 @@ export class RunResults {
     const isKnown = job.checkpoints.some((known) => known.step >= step);
     if (isKnown) return; // a resumed run repeats snapshots
     try {
-      const { version, digest } = await this.#publication.checkpoint(job, snapshot, this.#right());
+      const { version, digest } = await this.#publication.checkpoint(job, snapshot);
       const checkpoint = { step, version, digest, createdMs: now(), metrics };
       const text = `Checkpoint created at step ${step} with Snapshot ID: ${checkpointModel(job, step)}`;
       const event = messageEvent(text, { data: checkpointMetrics(step, metrics) });
@@ -86,11 +87,7 @@ export class RunResults {
   ): Promise<PublishedResult> {
     const { job } = this.#lease;
     const metrics = { steps: totalSteps, ...(card && { evaluation: card }) };
-    const { version, digest } = await this.#publication.result(
-      job,
-      { directory, metrics },
-      this.#right(),
-    );
+    const { version, digest } = await this.#publication.result(job, { directory, metrics });
     const resultFiles = [await this.#saveTable(job, resultFile)];
     const model = fineTunedModel(job);
     return {
@@ -113,10 +110,6 @@ export class RunResults {
       purpose: 'fine-tune-results',
     });
     return meta.id;
-  }
-
-  #right(): PublishRight {
-    return { token: this.#lease.token, confirm: () => this.#confirm() };
   }
 
   /** Runs just before an alias moves, to check that the lease is still held and the job has not ended. */
@@ -145,33 +138,31 @@ interface PublishedContent {
   readonly metrics: Readonly<Record<string, unknown>>;
 }
 
-/** Publishes for all jobs of a server. Methods throw the repository's errors. */
+/** Publishes for the jobs of a lease. Methods throw the repository's errors. */
 export class Publication {
   readonly #context: PublicationContext;
+  readonly #right: PublishRight;
 
-  constructor(context: PublicationContext) {
+  constructor(context: PublicationContext, right: PublishRight) {
     this.#context = context;
+    this.#right = right;
   }
 
   /** Publishes a snapshot under the alias of its step. */
   checkpoint(
     job: JobRecord,
     { step, directory, metrics }: SnapshotMessage,
-    right: PublishRight,
   ): Promise<VersionManifest> {
     const alias = checkpointAlias(job.id, step);
     const content = { directory, metrics: { step, ...metrics } };
-    return this.#publish(job, content, { id: alias, aliases: [alias], isAside: true, right });
+    return this.#publish(job, content, { publicationId: alias, aliases: [alias], isAside: true });
   }
 
   /** Publishes the result. Resolves when readers can see it under the job's alias. */
-  async result(
-    job: JobRecord,
-    result: PublishedContent,
-    right: PublishRight,
-  ): Promise<VersionManifest> {
+  async result(job: JobRecord, result: PublishedContent): Promise<VersionManifest> {
     const alias = shortId(job.id);
-    const manifest = await this.#publish(job, result, { id: job.id, aliases: [alias], right });
+    const names = { publicationId: job.id, aliases: [alias] };
+    const manifest = await this.#publish(job, result, names);
     const pointer = (await this.#readAliases(job))[alias];
     if (pointer && versionsOf(pointer).includes(manifest.version)) return manifest;
     const message = `The alias of ${job.id} does not point to version ${manifest.version} yet.`;
@@ -188,8 +179,7 @@ export class Publication {
 
   /** Leaves the alias alone if it points to a newer version of the step. */
   async #removeAlias(job: JobRecord, alias: string, version: number): Promise<void> {
-    const found = await this.#readAliases(job);
-    const pointer = found[alias];
+    const pointer = (await this.#readAliases(job))[alias];
     if (!pointer || !versionsOf(pointer).includes(version)) return;
     await this.#context.repository.moveAlias(job, alias, undefined);
   }
@@ -207,40 +197,29 @@ export class Publication {
   }
 
   async #readAliases({ tenant, name }: JobRecord): Promise<Aliases['aliases']> {
-    const found = await this.#context.repository.readAliases(tenant, name);
-    return found?.aliases.aliases ?? {};
+    return (await this.#context.repository.readAliases(tenant, name))?.aliases.aliases ?? {};
   }
 
   async #publish(
     job: JobRecord,
     { directory, metrics }: PublishedContent,
-    options: { id: string; aliases: readonly string[]; isAside?: true; right: PublishRight },
+    names: { publicationId: string; aliases: readonly string[]; isAside?: true },
   ): Promise<VersionManifest> {
-    const { id, aliases, isAside, right } = options;
     const { repository, base } = this.#context;
+    const { token, confirm } = this.#right;
+    const { tenant, name, id } = job;
+    const options = { baseDigest: base.digest, job: id, metrics, confirm, ...names };
     const publish = (publicationId: string) =>
-      repository.publish(
-        { tenant: job.tenant, name: job.name },
-        { directory },
-        {
-          baseDigest: base.digest,
-          job: job.id,
-          metrics,
-          aliases,
-          publicationId,
-          confirm: right.confirm,
-          ...(isAside && { isAside }),
-        },
-      );
+      repository.publish({ tenant, name }, { directory }, { ...options, publicationId });
     try {
-      return await publish(id);
+      return await publish(names.publicationId);
     } catch (error) {
       const isOther = error instanceof ServeError && error.param === 'publication_id';
       if (!isOther) throw error;
       // An earlier lease published different bytes, because another kind of machine rounds differently.
-      return await publish(`${id}.${right.token}`);
+      return await publish(`${names.publicationId}.${token}`);
     } finally {
-      this.#context.onPublished(job.tenant, job.name);
+      this.#context.onPublished(tenant, name);
     }
   }
 }

@@ -187,12 +187,12 @@ const COUNT_FILES = { 1: 'memory.oom_control', 2: 'memory.events' } as const;
  * killed child cannot report it. Returns undefined if the system does not count them (not Linux).
  */
 export function countOomKills(): number | undefined {
-  const own = memoryGroups().map(({ version, folders }) =>
+  const files = memoryGroups().map(({ version, folders }) =>
     path.join(folders[0]!, COUNT_FILES[version]),
   );
-  for (const file of [...own, '/proc/vmstat']) {
-    const found = /^oom_kill (\d+)$/m.exec(readIfThere(file) ?? '');
-    if (found) return Number(found[1]);
+  for (const file of [...files, '/proc/vmstat']) {
+    const line = /^oom_kill (\d+)$/m.exec(readIfThere(file) ?? '');
+    if (line) return Number(line[1]);
   }
   return undefined;
 }

@@ -14,7 +14,7 @@ import type {
 import type { JobsContext } from './create-jobs.ts';
 import {
   advance,
-  type JobState,
+  type JobRecord,
   messageEvent,
   type NewEvent,
   withFault,
@@ -243,7 +243,7 @@ export class TrainingRun implements JobTask {
   async #end(
     action: 'putBack' | 'succeed',
     events: readonly NewEvent[],
-    facts: Partial<JobState> = {},
+    facts: Partial<JobRecord> = {},
   ): Promise<void> {
     const nowMs = this.#context.now();
     await this.#lease.release((now) => {

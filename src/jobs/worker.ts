@@ -155,7 +155,7 @@ export class JobWorker {
     try {
       await archiveOf(job, this.#context).remove();
       await new JobFolder(job, this.#context).remove();
-      await jobs.removeMark(job);
+      await jobs.removeOpenJobMark(job);
     } catch (error) {
       log.warn({ err: error, job: job.id }, 'the remains of a job could not be removed');
     }

@@ -6,7 +6,7 @@ import type { Fault } from '../contracts/training-messages.ts';
 export type DatasetParam = 'training_file' | 'validation_file';
 
 /** A bad line. */
-export interface RowFault {
+interface TrainingRowFault {
   /** Counted from 1. */
   readonly line: number;
   /** The field at fault and what is wrong with it. */
@@ -14,7 +14,18 @@ export interface RowFault {
 }
 
 /** The number of bad lines that a message lists. The rest are only counted. */
-export const MAX_REPORTED = 10;
+const MAX_REPORTED = 10;
+
+/** Collects the bad lines of a file: counts all, and keeps the first ones. */
+export class BadLines {
+  readonly faults: TrainingRowFault[] = [];
+  count = 0;
+
+  add(line: number, message: string): void {
+    this.count++;
+    if (this.faults.length < MAX_REPORTED) this.faults.push({ line, message });
+  }
+}
 
 /** A file that cannot be used for training. */
 export interface FileFault {
@@ -25,7 +36,7 @@ export interface FileFault {
   /** Completes "The file …". */
   readonly detail: string;
   /** The first bad lines. Empty if the whole file is at fault. */
-  readonly faults: readonly RowFault[];
+  readonly faults: readonly TrainingRowFault[];
   /** The number of bad lines. */
   readonly badLines: number;
 }

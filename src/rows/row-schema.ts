@@ -115,31 +115,41 @@ export type TrainingRow =
   | ({ kind: 'tokens' } & z.infer<typeof tokensSchema>);
 
 /** A row cannot be used. The message names the field. */
-export class RowError extends Error {
-  override name = 'RowError';
+export class TrainingRowError extends Error {
+  override name = 'TrainingRowError';
 
   constructor(message: string) {
     super(toPrintable(message));
   }
 }
 
-/** Parses a line. @throws RowError naming the first field at fault */
+/** Returns the result of `work`, or its error if a row cannot be used. */
+export function orRowError<T>(work: () => T): T | TrainingRowError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof TrainingRowError) return error;
+    throw error;
+  }
+}
+
+/** Parses a line. @throws TrainingRowError naming the first field at fault */
 export function parseRow(line: string): TrainingRow {
   let json: unknown;
   try {
     json = JSON.parse(line);
   } catch {
-    throw new RowError('is not JSON');
+    throw new TrainingRowError('is not JSON');
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw new RowError('is not a JSON object');
+    throw new TrainingRowError('is not a JSON object');
   }
   if ('messages' in json) return { kind: 'chat', ...check(chatSchema, json) };
   if ('prompt' in json) return { kind: 'completion', ...check(completionSchema, json) };
   if ('label' in json) return { kind: 'labelled', ...check(labelledSchema, json) };
   if ('text' in json) return { kind: 'text', ...check(textSchema, json) };
   if ('input_ids' in json) return { kind: 'tokens', ...check(tokensSchema, json) };
-  throw new RowError(
+  throw new TrainingRowError(
     'has neither messages, prompt and completion, text, text and label nor input_ids and labels',
   );
 }
@@ -149,10 +159,10 @@ function check<T>(schema: z.ZodType<T>, json: unknown): T {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   if (issue.code === 'unrecognized_keys') {
-    throw new RowError(`${fieldName([...issue.path, issue.keys[0]!])}: is not a known key`);
+    throw new TrainingRowError(`${fieldName([...issue.path, issue.keys[0]!])}: is not a known key`);
   }
   const missing = issue.code !== 'custom' && issue.input === undefined;
-  throw new RowError(`${fieldName(issue.path)}: ${missing ? 'is missing' : issue.message}`);
+  throw new TrainingRowError(`${fieldName(issue.path)}: ${missing ? 'is missing' : issue.message}`);
 }
 
 /** Returns a path such as `messages[2].role`. */

@@ -1,7 +1,7 @@
 // Adapters that change the outputs of linears by more than an update: DoRA and biases.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
+import type { AdaptedBase } from '../../adapters/peft/outputs.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import type { Tensor } from '../../src/common/tensor.ts';

@@ -166,7 +166,8 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^koffi$/, /^src\/ort\//],
   [/^onnxruntime/, /^src\/ort\//],
   [/^@aws-sdk\//, /^adapters\/store\/s3\.ts$/],
-  [/^@bufbuild\//, /^src\/onnx\//],
+  // ONNX models, and the event files of TensorBoard.
+  [/^@bufbuild\//, /^(src\/onnx\/|trainer\/run\/metrics\.ts$)/],
   [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
   [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
   // The contracts use the schema library that comes with hono's package.

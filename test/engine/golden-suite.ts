@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
+import type { AdaptedBase } from '../../adapters/peft/outputs.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';

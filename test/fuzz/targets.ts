@@ -10,7 +10,7 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { AliasStore } from '../../adapters/repository/aliases.ts';
 import { keys, versionsOf } from '../../adapters/repository/manifest.ts';
-import { loadManifest } from '../../adapters/repository/versions.ts';
+import { VersionStore } from '../../adapters/repository/versions.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { isDamage } from '../../adapters/store/store.ts';
@@ -34,7 +34,7 @@ import {
 } from '../../src/formats/safetensors.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { splitLines } from '../../src/rows/lines.ts';
-import { parseRow, RowError } from '../../src/rows/row-schema.ts';
+import { parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import { parseKeysFile } from '../../src/tenants/keys-file.ts';
 import { adapterBytes, configBytes, MODEL } from '../adapters/sample.ts';
 import { CONSTRAINT_TARGETS } from './constraint-targets.ts';
@@ -136,7 +136,7 @@ export const PARSERS: readonly Target[] = [
   {
     name: 'training-rows',
     ...ROWS,
-    isRefusal: (error) => error instanceof RowError,
+    isRefusal: (error) => error instanceof TrainingRowError,
     async run(file) {
       const halves = [file.subarray(0, file.length / 2), file.subarray(file.length / 2)];
       for await (const { text, fault } of splitLines(Readable.from(halves), 4096)) {
@@ -161,7 +161,7 @@ export const PARSERS: readonly Target[] = [
     async run(file) {
       const store = guardStore(createMemoryStore());
       await store.put(keys.versionFile(VERSION, 'manifest.json'), file);
-      const manifest = await loadManifest({ store }, VERSION);
+      const manifest = await new VersionStore({ store }).manifest(VERSION);
       if (manifest) assert.deepEqual({ ...manifest, ...VERSION }, manifest);
     },
   },

@@ -9,14 +9,14 @@ import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { JOB, newState } from './sample-jobs.ts';
+import { JOB, newJob } from './sample-jobs.ts';
 
 /** Of another tenant. */
 const OTHER_ID = 'ftjob-0190c0ffee00aabbccddeef0';
 
 async function stored(store: ObjectStore = createMemoryStore()) {
   const jobs = new JobStore(guardStore(store, createLog('silent')));
-  return { store, jobs, job: await jobs.create(newState()) };
+  return { store, jobs, job: await jobs.create(newJob()) };
 }
 
 async function allEvents(jobs: JobStore, pageSize: number): Promise<number[]> {
@@ -95,9 +95,9 @@ describe('a job', () => {
     const store = createMemoryStore();
     const jobs = new JobStore(guardStore(store));
     const made = await Promise.all(
-      Array.from({ length: 10 }, (_, i) => jobs.create(newState({ createdMs: i }))),
+      Array.from({ length: 10 }, (_, i) => jobs.create(newJob({ createdMs: i }))),
     );
-    assert.equal(new Set(made.map(({ mark }) => mark)).size, 1);
+    assert.equal(new Set(made.map(({ createdMs }) => createdMs)).size, 1);
   });
 
   test('of another tenant, an unknown job and a wrong id are the same 404', async () => {
@@ -138,7 +138,7 @@ describe('marks', () => {
     assert.deepEqual(idsOf(await jobs.active()), [job.id]);
     assert.equal(await jobs.countActive('acme'), 1);
     assert.equal(await jobs.countActive('acm'), 0);
-    await jobs.removeMark(job);
+    await jobs.removeOpenJobMark(job);
     assert.deepEqual(await jobs.active(), []);
     assert.equal((await jobs.get(JOB)).id, job.id);
   });
@@ -160,7 +160,7 @@ describe('marks', () => {
     const jobs = new JobStore(guardStore(store));
     await store.put(`.active-jobs/${JOB.id}.acme`, new Uint8Array());
     assert.deepEqual(await jobs.active(), []);
-    await jobs.create(newState());
+    await jobs.create(newJob());
     assert.equal((await jobs.active()).length, 1);
   });
 
@@ -168,7 +168,7 @@ describe('marks', () => {
     const store = createMemoryStore();
     let nowMs = 0;
     const jobs = new JobStore(guardStore(store), { ...systemClock, now: () => nowMs });
-    const job = await jobs.create(newState());
+    const job = await jobs.create(newJob());
     await store.put(`.active-jobs/${OTHER_ID}.rival`, new Uint8Array());
     await store.put(`rival/.jobs/${OTHER_ID}/job.json`, Buffer.from('{"schema":1}'));
     for (const _ of [1, 2]) {
@@ -195,7 +195,7 @@ test('ids of a tenant are listed newest first', async () => {
   const jobs = new JobStore(guardStore(createMemoryStore()));
   const ids = ['ftjob-01', 'ftjob-03', 'ftjob-02'];
   for (const id of ids) {
-    await jobs.create(newState({ id }));
+    await jobs.create(newJob({ id }));
   }
   assert.deepEqual(await jobs.ids('acme'), ['ftjob-03', 'ftjob-02', 'ftjob-01']);
   assert.deepEqual(await jobs.ids('rival'), []);

@@ -79,7 +79,7 @@ describe('a job', () => {
           if (!next) continue;
           assert.ok(!hasEnded(job), `${action} after ${job.status}`);
           if (hasEnded(next)) ends++;
-          job = { ...next, mark: 'next' };
+          job = next;
         }
         assert.equal(ends, Number(hasEnded(job)));
         assert.deepEqual(
@@ -181,7 +181,7 @@ test('the three newest checkpoints are kept, each step once', () => {
     [40, 4],
     [30, 5],
   ] as const) {
-    job = { ...withCheckpoint(job, of(step, version)), mark: 'next' };
+    job = withCheckpoint(job, of(step, version));
   }
   assert.deepEqual(
     job.checkpoints.map(({ step, version }) => [step, version]),
@@ -203,7 +203,7 @@ describe('an interruption', () => {
   test('requeues a running job three times, then fails it', () => {
     let job = newJob({ status: 'running', progress: { step: 3, totalSteps: 9 } });
     for (let count = 1; count <= 3; count++) {
-      job = { ...withInterruption({ ...job, status: 'running' }, fault, 1)!, mark: 'next' };
+      job = withInterruption({ ...job, status: 'running' }, fault, 1)!;
       assert.equal(job.status, 'queued');
       assert.match(
         job.recentEvents.at(-1)!.message,

@@ -12,7 +12,7 @@ import { createOwner } from '../../src/common/process-id.ts';
 import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
-import { JOB, messagesOf, newState } from './sample-jobs.ts';
+import { JOB, messagesOf, newJob } from './sample-jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
   let nowMs = 0;
@@ -58,7 +58,7 @@ async function claimedJob(store: ObjectStore = createMemoryStore()) {
   let nowMs = 0;
   const jobs = new JobStore(guardStore(store));
   const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
-  const job = await jobs.create(newState({ status: 'queued' }));
+  const job = await jobs.create(newJob({ status: 'queued' }));
   const mine = await JobLease.claim(job, 'me', options);
   assert.ok(mine);
   return { jobs, mine, job, options, wait: (ms: number) => (nowMs += ms) };
@@ -67,7 +67,7 @@ async function claimedJob(store: ObjectStore = createMemoryStore()) {
 describe('a leased job', () => {
   test('is claimed by one of many', async () => {
     const jobs = new JobStore(guardStore(createMemoryStore()));
-    const job = await jobs.create(newState({ status: 'queued' }));
+    const job = await jobs.create(newJob({ status: 'queued' }));
     const options = { jobs, leaseMs: 30_000, clock: () => 0 };
     const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);
     const claims = await Promise.all(owners.map((owner) => JobLease.claim(job, owner, options)));

@@ -62,7 +62,7 @@ test('progress has the newest training loss, and the first step of the lowest va
   const steps = losses.map((validationLoss, i) => step(i + 2, { loss: i, validationLoss }));
   const first = withReport(job, { ...report, steps: steps.slice(0, 2) }, 5)!;
   assert.deepEqual(first.progress?.best, { step: 3, validationLoss: 0.4 });
-  const next = withReport({ ...first, mark: '' }, { ...report, steps: steps.slice(2) }, 5)!;
+  const next = withReport(first, { ...report, steps: steps.slice(2) }, 5)!;
   assert.deepEqual(next.progress?.best, { step: 3, validationLoss: 0.4 });
   assert.equal(next.progress?.trainLoss, 2);
 });

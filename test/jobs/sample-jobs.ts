@@ -1,14 +1,13 @@
 // Jobs for tests: a record in its first state, and the changes that most tests make to it.
 
 import type { StepMessage } from '../../src/contracts/training-messages.ts';
-import type { JobRecord, JobState } from '../../src/jobs/job.ts';
+import type { JobRecord } from '../../src/jobs/job.ts';
 
 export const JOB = { tenant: 'acme', id: 'ftjob-0190c0ffee00aabbccddeeff' } as const;
 
 export function newJob(changes: Partial<JobRecord> = {}): JobRecord {
   return {
     schema: 1,
-    mark: 'first',
     ...JOB,
     name: 'colours',
     base: { name: 'toy', digest: 'b'.repeat(64) },
@@ -33,13 +32,7 @@ export function newJob(changes: Partial<JobRecord> = {}): JobRecord {
   };
 }
 
-/** The same, to be created in a store. */
-export function newState(changes: Partial<JobRecord> = {}): JobState {
-  const { mark: _mark, ...state } = newJob(changes);
-  return state;
-}
-
-export function messagesOf({ recentEvents }: Pick<JobState, 'recentEvents'>): string[] {
+export function messagesOf({ recentEvents }: Pick<JobRecord, 'recentEvents'>): string[] {
   return recentEvents.map(({ message }) => message);
 }
 

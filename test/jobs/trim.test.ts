@@ -15,8 +15,8 @@ const DEAD: Fault = { isDone: false, error: new StoreError('unavailable', 'the p
 
 const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: '/there/model' };
 
-function publicationOver(repository: AdapterRepository): Publication {
-  return new Publication({ repository, base: BASE, onPublished: () => {} });
+function publicationOver(repository: AdapterRepository, right = RIGHT): Publication {
+  return new Publication({ repository, base: BASE, onPublished: () => {} }, right);
 }
 
 /** A job with four checkpoints published, one of which its record has given up. */
@@ -30,9 +30,9 @@ async function withFour({ open, adapter }: ReturnType<typeof shelf>): Promise<Jo
       directory: adapter(step),
       metrics: METRICS,
     } as const;
-    const { version, digest } = await publication.checkpoint(job, snapshot, RIGHT);
+    const { version, digest } = await publication.checkpoint(job, snapshot);
     const checkpoint = { step, version, digest, createdMs: 1, metrics: METRICS };
-    job = { ...withCheckpoint(job, checkpoint), mark: `${step}` };
+    job = withCheckpoint(job, checkpoint);
   }
   assert.deepEqual(job.dropped, [{ step: 1, version: 1 }]);
   return job;
@@ -84,11 +84,11 @@ test('an alias that leads to a newer version of its step stays', async (t) => {
   const place = shelf(t);
   const { open, adapter } = place;
   const job = await withFour(place);
-  const publication = publicationOver(open());
+  const publication = publicationOver(open(), { ...RIGHT, token: 2 });
   const snapshot = { type: 'snapshot', step: 4, directory: adapter(9), metrics: METRICS } as const;
-  const { version, digest } = await publication.checkpoint(job, snapshot, { ...RIGHT, token: 2 });
+  const { version, digest } = await publication.checkpoint(job, snapshot);
   const again = withCheckpoint(job, { step: 4, version, digest, createdMs: 2, metrics: METRICS });
-  await publication.trim({ ...again, mark: 'again' });
+  await publication.trim(again);
   const repository = open();
   assert.deepEqual(await versionsIn(repository), [2, 3, 5]);
   assert.equal((await aliasesIn(repository)).length, 3);

@@ -12,7 +12,7 @@ import { VERSION } from '../../src/common/version.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { drawHead } from '../../trainer/adapter/tensors.ts';
+import { drawClassificationHead } from '../../trainer/adapter/tensors.ts';
 import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
@@ -226,7 +226,7 @@ test('losses and gradients are those of each text alone, packed or padded', asyn
   const plain = lora(tiny.config);
   const init = new Map(plain.init).set(
     'base_model.model.score.weight',
-    drawHead(classes.length, tiny.config, 4),
+    drawClassificationHead(classes.length, tiny.config, 4),
   );
   const model = trainModel(t, tiny, { adapter: { ...plain, init, classes } });
   const texts = examples(tiny.config, [9, 4, 12]).map(({ ids }, i) => ({

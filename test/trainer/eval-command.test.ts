@@ -170,7 +170,7 @@ test('what is wrong with base, adapter or rows is refused by its name', async (t
   const data = writeRows(t, [turns('a', 'b'), { messages: [] }]);
   await assert.rejects(evaluateFiles(files, { data }), (error) => {
     assert.ok(error instanceof DatasetError);
-    assert.deepEqual([error.param, error.faults[0]?.line], ['validation_file', 2]);
+    assert.deepEqual([error.fault.param, error.fault.faults[0]?.line], ['validation_file', 2]);
     return true;
   });
 });

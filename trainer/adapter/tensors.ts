@@ -53,12 +53,13 @@ export function adapterTensors(
   config: DecoderConfig,
   settings: Omit<LoraSettings, 'init'>,
 ): AdapterTensor[] {
+  const { classes } = settings;
   const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
   return [
     ...layers.flatMap((layer) => updateTensors(config, layer, blockAdapter(settings, layer))),
     ...vocabularyTensors(config, settings),
     ...wholeWeights(config, settings),
-    ...classifierTensors(config, settings),
+    ...(classes ? [tensorRow(CLASSIFICATION_HEAD, [classes.length, config.hiddenSize])] : []),
   ];
 }
 
@@ -75,6 +76,23 @@ export function blockAdapter(
   );
 }
 
+/** Returns a row of the table. By default, the tensor changes nothing if it is zero. */
+function tensorRow(
+  name: string,
+  shape: readonly number[],
+  rest: Partial<AdapterTensor> = {},
+): AdapterTensor {
+  return {
+    name,
+    input: name,
+    shape,
+    decays: true,
+    neutral: { kind: 'zeros' },
+    scaling: 1,
+    ...rest,
+  };
+}
+
 /** Lists the tensors of a layer's adapted linears. */
 function updateTensors(
   config: DecoderConfig,
@@ -86,11 +104,8 @@ function updateTensors(
     const module = moduleName(layer, target);
     const inSize = TARGET_MODULES[target].inFeatures(config);
     const outSize = TARGET_MODULES[target].outFeatures(config);
-    const row = (tensor: ModuleTensor, shape: number[], rest: Partial<AdapterTensor> = {}) => {
-      const name = tensorName(module, tensor);
-      const common = { decays: true, neutral: { kind: 'zeros' }, scaling: 1 } as const;
-      return { name, input: name, shape, ...common, ...rest };
-    };
+    const row = (tensor: ModuleTensor, shape: number[], rest: Partial<AdapterTensor> = {}) =>
+      tensorRow(tensorName(module, tensor), shape, rest);
     const neutral = (factor: 'a' | 'b'): Neutral =>
       isPissa ? { kind: 'principal', module, factor } : { kind: 'zeros' };
     const norms: Neutral = { kind: 'norms', module };
@@ -112,19 +127,21 @@ function vocabularyTensors(
   { modules }: Pick<LoraSettings, 'modules'>,
 ): AdapterTensor[] {
   const rows: AdapterTensor[] = [];
-  const add = (name: string, shape: readonly number[], scaling: number) =>
-    rows.push({ name, input: name, shape, decays: true, neutral: { kind: 'zeros' }, scaling });
   const embedding = modules.get(EMBEDDING);
   if (embedding) {
     const { rank, scaling } = embedding;
-    add(tensorName(EMBEDDING, 'embeddingA'), [rank, vocabSize], 1);
-    add(tensorName(EMBEDDING, 'embeddingB'), [hiddenSize, rank], scaling);
+    rows.push(
+      tensorRow(tensorName(EMBEDDING, 'embeddingA'), [rank, vocabSize]),
+      tensorRow(tensorName(EMBEDDING, 'embeddingB'), [hiddenSize, rank], { scaling }),
+    );
   }
   const head = modules.get(HEAD);
   if (head) {
     const { rank, scaling } = head;
-    add(tensorName(HEAD, 'a'), [rank, hiddenSize], scaling);
-    add(tensorName(HEAD, 'b'), [vocabSize, rank], 1);
+    rows.push(
+      tensorRow(tensorName(HEAD, 'a'), [rank, hiddenSize], { scaling }),
+      tensorRow(tensorName(HEAD, 'b'), [vocabSize, rank]),
+    );
   }
   return rows;
 }
@@ -134,23 +151,13 @@ function wholeWeights(
   config: DecoderConfig,
   { whole = new Map() }: Pick<LoraSettings, 'whole'>,
 ): AdapterTensor[] {
-  const known = expectedTensors(config);
-  known.set(headName, known.get(embeddingName)!); // a tied head can be trained separately
+  const shapes = expectedTensors(config);
+  shapes.set(headName, shapes.get(embeddingName)!); // a tied head can be trained separately
   return Array.from(whole, ([input, name]) => {
-    const shape = known.get(input);
+    const shape = shapes.get(input);
     assert(shape, `the base has no ${input}`);
-    return { name, input, shape, decays: shape.length > 1, neutral: { kind: 'base' }, scaling: 1 };
+    return tensorRow(name, shape, { input, decays: shape.length > 1, neutral: { kind: 'base' } });
   });
-}
-
-/** Lists the tensors of the classification head. */
-function classifierTensors(
-  { hiddenSize }: DecoderConfig,
-  { classes }: Pick<LoraSettings, 'classes'>,
-): AdapterTensor[] {
-  if (!classes) return [];
-  const [name, shape] = [CLASSIFIER_HEAD, [classes.length, hiddenSize]];
-  return [{ name, input: name, shape, decays: true, neutral: { kind: 'zeros' }, scaling: 1 }];
 }
 
 // Converts a trained adapter to PEFT's file and back. As in peft, a PiSSA adapter becomes a plain one of twice the rank, from
@@ -226,7 +233,7 @@ export interface ClassifierFields {
 }
 
 /** The name of the head [classes, D] in PEFT's file, as transformers' decoders call it. */
-export const CLASSIFIER_HEAD = tensorName(CLASSIFIER_NAMES[0], 'whole');
+export const CLASSIFICATION_HEAD = tensorName(CLASSIFIER_NAMES[0], 'whole');
 /** `initializer_range` of the supported families. */
 const DEVIATION = 0.02;
 
@@ -247,14 +254,18 @@ export function classifierFields(
 }
 
 /** Draws a head [classes, D] as transformers does, from a normal distribution. */
-export function drawHead(classes: number, { hiddenSize }: DecoderConfig, seed: number): Tensor {
-  const random = seededRandom(streamSeed(seed, CLASSIFIER_HEAD));
+export function drawClassificationHead(
+  classes: number,
+  { hiddenSize }: DecoderConfig,
+  seed: number,
+): Tensor {
+  const random = seededRandom(streamSeed(seed, CLASSIFICATION_HEAD));
   const values = new Float32Array(classes * hiddenSize).map(() => DEVIATION * normal(random));
   return fromFloat32(values, [classes, hiddenSize], 'F32');
 }
 
-/** The head of an existing adapter. */
-interface GivenHead {
+/** The classification head of an adapter. */
+interface ClassificationHead {
   /** The names of the classes. */
   readonly classes: readonly string[];
   /** [classes, D] */
@@ -262,24 +273,23 @@ interface GivenHead {
 }
 
 /** Reads the head of an adapter that the server's reader has accepted; undefined if it is not a classifier. */
-export function readHead(
+export function readClassificationHead(
   fields: Partial<ClassifierFields>,
   tensors: ReadonlyMap<string, Tensor>,
-): GivenHead | undefined {
+): ClassificationHead | undefined {
   if (fields.task_type !== 'SEQ_CLS') return undefined;
-  const heads = CLASSIFIER_NAMES.flatMap((name) => tensors.get(tensorName(name, 'whole')) ?? []);
-  const head = heads[0]!;
-  return { classes: classNames(head.shape[0]!, fields.id2label ?? {}), head };
+  const [head] = CLASSIFIER_NAMES.flatMap((name) => tensors.get(tensorName(name, 'whole')) ?? []);
+  return { classes: classNames(head!.shape[0]!, fields.id2label ?? {}), head: head! };
 }
 
 /** Checks that an adapter to continue has a classification head exactly if the rows have labels. @throws ConfigError */
 export function refuseOtherTask(
-  given: readonly string[] | undefined,
+  ofAdapter: readonly string[] | undefined,
   ofRows: readonly string[] | undefined,
 ): void {
-  if ((given === undefined) === (ofRows === undefined)) return;
+  if ((ofAdapter === undefined) === (ofRows === undefined)) return;
   throw new ConfigError([
-    given
+    ofAdapter
       ? 'initAdapter: is a classifier, but the rows of data have no label'
       : 'initAdapter: is not a classifier, but the rows of data have a label',
   ]);

@@ -10,7 +10,6 @@ import type { EvalRequest } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import {
-  type AdaptedLanguage,
   adaptLanguage,
   createRowEncoder,
   type Language,
@@ -20,12 +19,12 @@ import { learnFromInvocation } from '../data/invocation.ts';
 import { namedClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { loadValidation } from '../data/load-rows.ts';
-import { type Question, type QuestionOptions, toQuestion } from '../data/questions.ts';
+import { toQuestion } from '../data/questions.ts';
 import { type AnswerModel, measureAnswers } from '../evaluation/answers.ts';
 import { evaluateAdapter } from '../evaluation/card.ts';
 import { SAFETY_GATES } from '../evaluation/gates.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
-import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
+import { MAX_DEFAULT_LENGTH } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
 import type { LoraSettings } from '../types.ts';
 
@@ -62,12 +61,6 @@ export interface ServedAdapter {
   readonly addedTokens: AddedTokens | undefined;
 }
 
-/** An evaluation card, as data and as text. */
-interface Evaluation {
-  readonly card: EvaluationCard;
-  readonly text: string;
-}
-
 const BATCH_SIZE = 8;
 /**
  * The most questions to ask; the first ones of the file. With 200, the share of correct answers is known to within 3 percentage
@@ -79,7 +72,7 @@ const MAX_QUESTIONS = 200;
 export async function evaluateRequest(
   request: EvalRequest,
   sources: EvalSources,
-): Promise<Evaluation> {
+): Promise<{ readonly card: EvaluationCard; readonly text: string }> {
   const adapter = await sources.readAdapter();
   const artifact = readArtifact(await sources.findModel(request.model));
   try {
@@ -87,14 +80,25 @@ export async function evaluateRequest(
     const own = await readLanguage(artifact.dir, request.toolFormat);
     const language = own && adaptLanguage(own, adapter.addedTokens, artifact.config.vocabSize);
     const lora = await openAdapter(adapter.files, artifact);
-    const held = await loadHeldOut(request.data, { artifact, language, lora });
-    const questions = language ? toQuestions(held?.rows ?? [], { ...adapter, language }) : [];
-    const inputs = { artifact, language, rows: held?.dataset, gate: request.gate };
-    const card = await measure(lora, inputs);
-    const { files } = adapter;
-    const answers = await askAll(questions, card, { sources, files, artifact, language });
-    const whole = { ...card, ...answers };
-    return { card: whole, text: formatEvaluation(whole, adapter, artifact) };
+    const base = { artifact, language };
+    const validation = await loadValidationRows(request.data, lora, base);
+    const rows = validation?.rows ?? [];
+    const questions = language
+      ? rows.flatMap((row) => toQuestion(row, { ...adapter, language }) ?? [])
+      : [];
+    const measured = await measure(lora, validation?.dataset, { ...base, gate: request.gate });
+    // An adapter that the server would refuse cannot answer.
+    const isServable = measured.gates.every(
+      ({ gate, passed }) => passed || !SAFETY_GATES.has(gate),
+    );
+    const served = { ...adapter, modelDir: artifact.dir, addedTokens: language?.addedTokens };
+    const answers =
+      questions.length > 0 && isServable
+        ? await sources.withAnswers(served, (model) => measureAnswers(questions, model))
+        : {};
+    const card = { ...measured, ...answers };
+    const names = [['adapter', adapter.label] as const, ['base', artifact.info.name] as const];
+    return { card, text: formatRows([...names, ...cardRows(card)]) };
   } finally {
     artifact.tensors.close();
   }
@@ -107,15 +111,15 @@ function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Art
   ]);
 }
 
-interface HeldOutOptions {
+interface EvaluatedBase {
   readonly artifact: Artifact;
   readonly language: Language | undefined;
-  readonly lora: LoraSettings;
 }
 
-async function loadHeldOut(
+async function loadValidationRows(
   file: string | undefined,
-  { artifact: { config }, language, lora }: HeldOutOptions,
+  lora: LoraSettings,
+  { artifact: { config }, language }: EvaluatedBase,
 ): Promise<{ dataset: Dataset; rows: readonly TrainingRow[] } | undefined> {
   if (file === undefined) return undefined;
   const classes = lora.classes && namedClasses(lora.classes);
@@ -131,38 +135,10 @@ async function loadHeldOut(
   return { dataset: await loadValidation(file, { encode: encodeAndKeep, maxLength }), rows };
 }
 
-function toQuestions(rows: readonly TrainingRow[], options: QuestionOptions): Question[] {
-  return rows.flatMap((row) => toQuestion(row, options) ?? []);
-}
-
-interface Asking {
-  readonly sources: EvalSources;
-  readonly files: AdapterFiles;
-  readonly artifact: Artifact;
-  readonly language: AdaptedLanguage | undefined;
-}
-
-/** An adapter that the server would refuse cannot answer. */
-async function askAll(
-  questions: readonly Question[],
-  { gates }: EvaluationCard,
-  { sources, files, artifact, language }: Asking,
-): Promise<Record<string, number>> {
-  const isServable = gates.every(({ gate, passed }) => passed || !SAFETY_GATES.has(gate));
-  if (questions.length === 0 || !isServable) return {};
-  const served = { modelDir: artifact.dir, files, addedTokens: language?.addedTokens };
-  return sources.withAnswers(served, (model) => measureAnswers(questions, model));
-}
-
-interface CardInputs extends Pick<EvalRequest, 'gate'> {
-  readonly artifact: Artifact;
-  readonly language: Language | undefined;
-  readonly rows: Dataset | undefined;
-}
-
 async function measure(
   adapter: LoraSettings,
-  { artifact, language, rows, gate }: CardInputs,
+  validation: Dataset | undefined,
+  { artifact, language, gate }: EvaluatedBase & Pick<EvalRequest, 'gate'>,
 ): Promise<EvaluationCard> {
   const compute = 'float32';
   const model = createTrainModel(artifact, {
@@ -176,21 +152,13 @@ async function measure(
     seed: 0,
   });
   try {
-    const classifies = adapter.classes !== undefined;
     const { maxPositions } = artifact.config;
-    const tried = { validation: rows, examples: rows?.examples ?? [], batchSize: BATCH_SIZE };
-    const { invocation } = adapter;
-    const subject = { model, language, maxPositions, classifies, invocation, ...tried };
+    const { invocation, classes } = adapter;
+    const rows = { validation, examples: validation?.examples ?? [], batchSize: BATCH_SIZE };
+    const kind = { invocation, classifies: classes !== undefined };
+    const subject = { model, language, maxPositions, ...kind, ...rows };
     return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {
     await model.release();
   }
-}
-
-function formatEvaluation(
-  card: EvaluationCard,
-  { label }: NamedAdapterFiles,
-  { info }: Artifact,
-): string {
-  return formatRows([['adapter', label], ['base', info.name], ...cardRows(card)]);
 }

@@ -126,29 +126,29 @@ function mergings(artifact: Artifact, adapter: AdapterWeights): ReadonlyMap<stri
   const { config, tensors } = artifact;
   const { vectors, vocabulary, layers } = adapter;
   const own = (name: string) => toFloat32(tensors.read(name));
-  const found = new Map<string, Merging>();
+  const byName = new Map<string, Merging>();
   for (const [layer, target] of linearsOf(config)) {
     const scale = vectors.get(outputVector('scale', layer, target));
     const pair = layers[layer]![target];
     const module = moduleName(layer, target);
-    found.set(weightName(layer, target), () => mergedLinear(artifact, module, { pair, scale }));
+    byName.set(weightName(layer, target), () => mergedLinear(artifact, module, { pair, scale }));
     const bias = vectors.get(outputVector('bias', layer, target));
     if (!bias) continue;
     const scaleOf = (output: number) => 1 + (scale?.[output] ?? 0);
-    found.set(biasName(layer, target), () =>
+    byName.set(biasName(layer, target), () =>
       own(biasName(layer, target)).map((value, output) => value * scaleOf(output) + bias[output]!),
     );
   }
   for (const name of expectedTensors(config).keys()) {
     const added = vectors.get(normVector(name));
-    if (added) found.set(name, () => own(name).map((value, i) => value + added[i]!));
+    if (added) byName.set(name, () => own(name).map((value, i) => value + added[i]!));
   }
   const tables = { [embeddingName]: vocabulary.embedding, [headName]: vocabulary.head };
   for (const [name, changes] of Object.entries(tables)) {
     if (changes.length > 0)
-      found.set(name, () => mergedTable(own(name), config.hiddenSize, changes));
+      byName.set(name, () => mergedTable(own(name), config.hiddenSize, changes));
   }
-  return found;
+  return byName;
 }
 
 /** Returns W [out, in] with its rows multiplied by 1 + scale, plus the update. */

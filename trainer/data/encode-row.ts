@@ -4,7 +4,7 @@ import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
-import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
+import { type ChatRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import {
   loadTokenizer,
   newTokens,
@@ -15,7 +15,7 @@ import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-temp
 import type { Example } from './example.ts';
 import type { Classes } from './labels.ts';
 
-/** Encodes a row. Throws `RowError` if the model cannot be trained on it. */
+/** Encodes a row. Throws `TrainingRowError` if the model cannot be trained on it. */
 export type RowEncoder = (row: TrainingRow) => Example;
 
 /** The model to encode rows for. */
@@ -38,17 +38,17 @@ export function createRowEncoder({
 }: RowEncoderOptions): RowEncoder {
   const needTokenizer = (): Tokenizer => {
     if (tokenizer) return tokenizer;
-    throw new RowError('the model has no tokenizer: rows must be input_ids and labels');
+    throw new TrainingRowError('the model has no tokenizer: rows must be input_ids and labels');
   };
   const endIds = tokenizer ? endOfText(tokenizer) : [];
   return (row) => {
     if (classes && row.kind !== 'labelled') {
-      throw new RowError('label: is missing: the rows of a classifier have text and label');
+      throw new TrainingRowError('label: is missing: the rows of a classifier have text and label');
     }
     switch (row.kind) {
       case 'chat': {
         needTokenizer();
-        if (!template) throw new RowError('messages: the model has no chat template');
+        if (!template) throw new TrainingRowError('messages: the model has no chat template');
         return encodeChat(row, template);
       }
       case 'completion': {
@@ -63,9 +63,9 @@ export function createRowEncoder({
       }
       case 'labelled': {
         if (!classes)
-          throw new RowError('label: is only for a classifier, whose rows all have one');
+          throw new TrainingRowError('label: is only for a classifier, whose rows all have one');
         const ids = needTokenizer().encode(row.text, { specials: false, affixes: true });
-        if (ids.length === 0) throw new RowError('text: has no tokens');
+        if (ids.length === 0) throw new TrainingRowError('text: has no tokens');
         return classExample(ids, classes.numberOf(row.label));
       }
       case 'tokens': {
@@ -108,7 +108,7 @@ function encodeChat({ messages, tools }: ChatRow, template: ToolTemplate): Examp
   try {
     rendered = template.renderWithSpans(turns, { tools: tools ?? [] });
   } catch (error) {
-    throw error instanceof ServeError ? new RowError(error.message) : error;
+    throw error instanceof ServeError ? new TrainingRowError(error.message) : error;
   }
   const ids = Int32Array.from(rendered.ids);
   const labels = new Int32Array(ids.length).fill(-1);
@@ -130,7 +130,7 @@ function refuseForeignIds(
   for (const field of ['input_ids', 'labels'] as const) {
     const index = row[field].findIndex((id) => id >= vocabSize);
     if (index >= 0) {
-      throw new RowError(
+      throw new TrainingRowError(
         `${field}[${index}]: ${row[field][index]} is not a token id (the vocabulary has ${vocabSize} tokens)`,
       );
     }

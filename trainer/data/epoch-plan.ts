@@ -74,9 +74,5 @@ function chunks<T>(values: readonly T[], size: number): T[][] {
 /** Returns the micro-batches of a validation, sorted by length to save padding. The loss does not depend on the order. */
 export function planValidation(lengths: readonly number[], batchSize: number): MicroBatchPlan[] {
   const order = lengths.map((_, index) => index).sort((a, b) => lengths[a]! - lengths[b]!);
-  const plans: MicroBatchPlan[] = [];
-  for (let start = 0; start < order.length; start += batchSize) {
-    plans.push(order.slice(start, start + batchSize).map((index) => [index]));
-  }
-  return plans;
+  return chunks(order, batchSize).map((batch) => batch.map((index) => [index]));
 }

@@ -1,7 +1,7 @@
 // Training examples as token ids and labels, and the error for a file that cannot be used for training.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/common/errors.ts';
-import type { DatasetParam, FileFault, RowFault } from '../../src/rows/file-fault.ts';
+import type { FileFault } from '../../src/rows/file-fault.ts';
 
 /** T tokens and their labels. */
 export interface Example {
@@ -51,37 +51,28 @@ export function fingerprint({ ids, labels, weights }: Example): string {
   return hash.digest('base64');
 }
 
-/** The details of a `DatasetError`. `badLines` defaults to the length of `faults`. */
-type DatasetErrorOptions = Partial<Omit<FileFault, 'file' | 'detail'>>;
-
-/** A file cannot be used for training. Carries OpenAI's error code. */
+/** A file cannot be used for training. */
 export class DatasetError extends FileError {
   override name = 'DatasetError';
-  readonly code: FileFault['code'];
-  readonly param: DatasetParam;
-  /** Completes "The file …". */
-  readonly detail: string;
-  readonly faults: readonly RowFault[];
-  /** The number of bad lines in the file. */
-  readonly badLines: number;
+  readonly fault: FileFault;
 
-  constructor(file: string, detail: string, options: DatasetErrorOptions = {}) {
-    const { faults = [], code = 'invalid_training_file', param = 'training_file' } = options;
-    const { badLines = faults.length } = options;
-    const lines = faults.map((fault) => `\n  line ${fault.line}: ${fault.message}`);
+  /** @param detail completes "The file …" @param fault `badLines` defaults to the length of `faults` */
+  constructor(
+    file: string,
+    detail: string,
+    fault: Partial<Omit<FileFault, 'file' | 'detail'>> = {},
+  ) {
+    const { faults = [] } = fault;
     super(file, detail);
-    this.message += lines.join(''); // each fault is already printable, and its line break must stay
-    this.code = code;
-    this.param = param;
-    this.detail = detail;
-    this.faults = faults;
-    this.badLines = badLines;
+    // Each fault is already printable, and its line break must stay.
+    this.message += faults.map(({ line, message }) => `\n  line ${line}: ${message}`).join('');
+    const defaults = { code: 'invalid_training_file', param: 'training_file' } as const;
+    this.fault = { ...defaults, faults, badLines: faults.length, ...fault, file, detail };
   }
 
   /** Returns the same error for the validation file. The code that reads a file cannot tell which one it is. */
   ofValidation(): DatasetError {
-    const { faults, badLines, code } = this;
-    const options = { faults, badLines, code, param: 'validation_file' } as const;
-    return new DatasetError(this.field, this.detail, options);
+    const { file, detail, ...fault } = this.fault;
+    return new DatasetError(file, detail, { ...fault, param: 'validation_file' });
   }
 }

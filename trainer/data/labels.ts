@@ -3,7 +3,12 @@
 import path from 'node:path';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { badLinesDetail } from '../../src/rows/file-fault.ts';
-import { parseRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
+import {
+  orRowError,
+  parseRow,
+  type TrainingRow,
+  TrainingRowError,
+} from '../../src/rows/row-schema.ts';
 import { DatasetError } from './example.ts';
 import { readLines } from './load-dataset.ts';
 
@@ -14,7 +19,7 @@ type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];
 export interface Classes {
   /** By class number. */
   readonly names: readonly string[];
-  /** Returns a label's number. @throws RowError naming the field */
+  /** Returns a label's number. @throws TrainingRowError naming the field */
   numberOf(label: Label): number;
 }
 
@@ -32,7 +37,9 @@ export function namedClasses(names: readonly string[]): Classes {
     numberOf(label) {
       const number = numbers.get(String(label));
       if (number !== undefined) return number;
-      throw new RowError(`label: ${JSON.stringify(label)} is not a label of the classifier`);
+      throw new TrainingRowError(
+        `label: ${JSON.stringify(label)} is not a label of the classifier`,
+      );
     },
   };
 }
@@ -47,27 +54,19 @@ export async function readClasses(file: string): Promise<Classes | undefined> {
   let first: { readonly line: number; readonly label: Label } | undefined;
   let unlabelled = 0;
   for await (const { number: line, text } of readLines(file)) {
-    const row = text === undefined ? undefined : tryParse(text);
-    if (row?.kind === 'labelled') {
+    const row = text === undefined ? undefined : orRowError(() => parseRow(text));
+    if (!row || row instanceof TrainingRowError) continue;
+    if (row.kind === 'labelled') {
       first ??= { line, label: row.label };
       if (typeof row.label === typeof first.label) labels.add(row.label);
       if (labels.size > MAX_LABELS) break;
-    } else if (row && !first) {
+    } else if (!first) {
       if (row.kind !== 'text' || ++unlabelled >= MAX_UNLABELLED) return undefined;
     }
   }
   if (!first) return undefined;
   refuseCount(file, labels, first.line);
   return { ...namedClasses(sorted(labels).map(String)), numberOf: numbering(labels, first) };
-}
-
-function tryParse(text: string): TrainingRow | undefined {
-  try {
-    return parseRow(text);
-  } catch (error) {
-    if (error instanceof RowError) return undefined;
-    throw error;
-  }
 }
 
 function sorted(labels: ReadonlySet<Label>): Label[] {
@@ -83,10 +82,14 @@ function numbering(
   const type = typeof first.label === 'string' ? 'text' : 'number';
   return (label) => {
     if (typeof label !== typeof first.label)
-      throw new RowError(`label: must be a ${type}, as in line ${first.line} of the training rows`);
+      throw new TrainingRowError(
+        `label: must be a ${type}, as in line ${first.line} of the training rows`,
+      );
     const number = numbers.get(label);
     if (number !== undefined) return number;
-    throw new RowError(`label: ${JSON.stringify(label)} is not a label of the training rows`);
+    throw new TrainingRowError(
+      `label: ${JSON.stringify(label)} is not a label of the training rows`,
+    );
   };
 }
 

@@ -5,14 +5,9 @@ import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
-import {
-  badLinesDetail,
-  MAX_REPORTED,
-  NO_EXAMPLES_DETAIL,
-  type RowFault,
-} from '../../src/rows/file-fault.ts';
+import { BadLines, badLinesDetail, NO_EXAMPLES_DETAIL } from '../../src/rows/file-fault.ts';
 import { type Line, splitLines } from '../../src/rows/lines.ts';
-import { parseRow, RowError } from '../../src/rows/row-schema.ts';
+import { orRowError, parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import {
   countTrained,
@@ -66,19 +61,15 @@ export async function loadDataset(
   { encode, maxLength }: LoadOptions,
 ): Promise<FileDataset> {
   const name = path.basename(file);
-  const faults: RowFault[] = [];
-  let badLines = 0;
+  const badLines = new BadLines();
   const examples: Example[] = [];
   let truncated = 0;
   let tokens = 0;
   const read = new ReadBytes();
   for await (const line of readLines(file, read)) {
     const whole = encodeLine(line, encode);
-    if (typeof whole === 'string') {
-      badLines++;
-      if (faults.length < MAX_REPORTED) faults.push({ line: line.number, message: whole });
-    }
-    if (typeof whole === 'string' || badLines > 0) continue;
+    if (whole instanceof TrainingRowError) badLines.add(line.number, whole.message);
+    if (whole instanceof TrainingRowError || badLines.count > 0) continue;
     const example = truncateExample(whole, maxLength);
     if (example !== whole) truncated++;
     tokens += example.ids.length;
@@ -88,7 +79,8 @@ export async function loadDataset(
       throw new DatasetError(name, `holds more than ${limit}`);
     }
   }
-  if (badLines > 0) throw new DatasetError(name, badLinesDetail(badLines), { faults, badLines });
+  const { count, faults } = badLines;
+  if (count > 0) throw new DatasetError(name, badLinesDetail(count), { faults, badLines: count });
   if (examples.length === 0) throw new DatasetError(name, NO_EXAMPLES_DETAIL);
   return { ...describeExamples(examples, truncated), file: read.digest() };
 }
@@ -112,14 +104,9 @@ export function describeExamples(examples: readonly Example[], truncated: number
   };
 }
 
-function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string {
-  if (text === undefined) return fault ?? 'cannot be read';
-  try {
-    return encode(parseRow(text));
-  } catch (error) {
-    if (error instanceof RowError) return error.message;
-    throw error;
-  }
+function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | TrainingRowError {
+  if (text === undefined) return new TrainingRowError(fault ?? 'cannot be read');
+  return orRowError(() => encode(parseRow(text)));
 }
 
 // Reads the lines of a training file.

@@ -13,7 +13,7 @@ import {
 } from './load-dataset.ts';
 
 /** The rows of a run. */
-export interface Rows {
+export interface TrainingRows {
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
   /** The digests of the files with the rows. */
@@ -21,7 +21,7 @@ export interface Rows {
 }
 
 /** The settings of a job that choose its rows. */
-interface RowFiles {
+interface TrainingRowFiles {
   readonly data: string;
   readonly validation?: string | undefined;
   /** The share of `data` that is held out for validation. */
@@ -37,9 +37,9 @@ interface LoadRowsOptions extends LoadOptions {
 
 /** Loads the rows of a run. @throws DatasetError */
 export async function loadRows(
-  { data, validation, validationSplit, seed }: RowFiles,
+  { data, validation, validationSplit, seed }: TrainingRowFiles,
   { minExamples, ...options }: LoadRowsOptions,
-): Promise<Rows> {
+): Promise<TrainingRows> {
   const all = await loadDataset(data, options);
   refuseFew(data, all, minExamples);
   const held = validation === undefined ? undefined : await loadValidation(validation, options);

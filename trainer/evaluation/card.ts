@@ -6,11 +6,10 @@ import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import { assembleTightBatch } from '../data/micro-batch.ts';
+import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { ProbedModel } from '../types.ts';
 import { areInBounds, type Comparison, type Figures, judgeGates } from './gates.ts';
-import { generateGreedily, isDegenerate, promptOf } from './generate.ts';
 import {
   guessClasses,
   measureMacroF1,
@@ -74,10 +73,13 @@ export async function evaluateAdapter(
       : await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : []),
     text: onText,
   };
-  const counts = { validation_examples: subject.validation?.examples.length };
+  const { model, validation, batchSize } = subject;
+  const isMeasured = classifies && validation;
+  const macroF1 = isMeasured ? await measureMacroF1(model, validation, batchSize) : undefined;
+  const counts = { validation_examples: validation?.examples.length };
   return {
     ...judgeGates(figures, settings),
-    ...onlyFinite({ ...counts, ...toFigures(figures, validated), ...(await classify(subject)) }),
+    ...onlyFinite({ ...counts, ...toFigures(figures, validated), macro_f1: macroF1 }),
   };
 }
 
@@ -97,12 +99,6 @@ function toFigures(
     log_prob_change: change,
     largest_weight: largestWeight,
   };
-}
-
-/** Returns a classifier's figures for each class. */
-async function classify({ model, validation, batchSize, classifies }: Subject) {
-  if (!classifies || !validation) return {};
-  return { macro_f1: await measureMacroF1(model, validation, batchSize) };
 }
 
 /** Drops values that JSON cannot represent. */
@@ -180,4 +176,66 @@ async function countDegenerate(
     generateGreedily(model, spoiled, options),
   );
   return ofBase.filter((answer) => !isDegenerate(answer, language)).length;
+}
+
+// Generates a few greedy answers with the trainer's forward pass, to check whether an adapter can still answer. There is no KV
+// cache: every token recomputes the whole text.
+
+/** Enough to detect a loop. */
+const ANSWER_TOKENS = 8;
+/** The prompt length for an example without a prompt. */
+const OPENING_TOKENS = 16;
+
+/** Returns an example's prompt: the tokens before the first label, or its first tokens. */
+export function promptOf({ ids, labels }: Example): readonly number[] {
+  const first = labels.findIndex((label, t) => t > 0 && label >= 0);
+  const length = first > 1 ? first : Math.min(OPENING_TOKENS, ids.length);
+  return [...ids.subarray(0, length)];
+}
+
+/** The conditions that end an answer. */
+interface GreedyOptions {
+  readonly stopIds: readonly number[];
+  /** The model's positions. A longer prompt loses its start. */
+  readonly maxPositions: number;
+}
+
+/** Returns each prompt's answer, without the stop token. */
+export async function generateGreedily(
+  model: Pick<ProbedModel, 'predict'>,
+  prompts: readonly (readonly number[])[],
+  { stopIds, maxPositions }: GreedyOptions,
+): Promise<number[][]> {
+  const sequences = prompts.map((prompt) => [...prompt.slice(-(maxPositions - ANSWER_TOKENS))]);
+  const answers = prompts.map((): number[] => []);
+  let running = [...prompts.keys()];
+  for (let count = 0; count < ANSWER_TOKENS && running.length > 0; count++) {
+    const next = await model.predict(toBatch(running.map((index) => sequences[index]!)));
+    running = running.filter((index, row) => {
+      const id = next[row]!;
+      if (stopIds.includes(id)) return false;
+      sequences[index]!.push(id);
+      answers[index]!.push(id);
+      return true;
+    });
+  }
+  return answers;
+}
+
+function toBatch(sequences: readonly (readonly number[])[]) {
+  const examples = sequences.map((sequence): Example => {
+    const ids = Int32Array.from(sequence);
+    return { ids, labels: new Int32Array(ids.length).fill(-1), weights: undefined };
+  });
+  return assembleBatch(
+    examples,
+    examples.map((_, index) => [index]),
+  );
+}
+
+/** Whether an answer is empty, or repeats one token up to the limit. */
+export function isDegenerate(answer: readonly number[], language: Language | undefined): boolean {
+  const text = language?.tokenizer.decode(answer, { skipSpecials: true });
+  const isEmpty = text === undefined ? answer.length === 0 : text.trim() === '';
+  return isEmpty || (answer.length === ANSWER_TOKENS && new Set(answer).size === 1);
 }

@@ -41,8 +41,8 @@ interface Gate {
   readonly relation: GateVerdict['relation'];
   readonly limit: (settings: GateSettings, figures: Figures) => number;
   readonly say: (value: string, limit: string) => string;
-  /** Why the figure may be missing. */
-  readonly needs: string;
+  /** Why the figure may be missing. Absent: it is always measured. */
+  readonly needs?: string;
   /** Whether the gate applies only to generated text. */
   readonly isOfText?: true;
 }
@@ -62,7 +62,6 @@ const GATES: readonly Gate[] = [
     relation: '<=',
     limit: () => 0,
     say: (value) => `${value} weights or losses are not finite`,
-    needs: '',
   },
   {
     name: 'weights',
@@ -70,7 +69,6 @@ const GATES: readonly Gate[] = [
     relation: '<=',
     limit: () => MAX_WEIGHT,
     say: (value, limit) => `the largest weight is ${value}, the limit is ${limit}`,
-    needs: '',
   },
   {
     name: 'applied',
@@ -141,7 +139,7 @@ export function judgeGates(
 
 function whyUnmeasured({ needs, isOfText }: Pick<Gate, 'needs' | 'isOfText'>, figures: Figures) {
   if (!areInBounds(figures)) return OUT_OF_BOUNDS;
-  return isOfText && figures.classifies ? 'a classifier does not generate text' : needs;
+  return isOfText && figures.classifies ? 'a classifier does not generate text' : (needs ?? '');
 }
 
 /** Whether all weights are finite and small enough for the server. */

@@ -62,10 +62,7 @@ export class TrainingLowering implements BlockLowering {
   /** Rules that `appendBackward` uses instead of the operators' rules. */
   readonly ownRules = new Map<Value, Rule>();
   readonly #config: DecoderConfig;
-  readonly #layers: readonly LayerAttention[];
-  readonly #adapters: readonly BlockAdapter[];
-  readonly #dropout: boolean;
-  readonly #compute: Compute;
+  readonly #options: LoweringOptions;
   readonly #batchShape: Value;
   /** Weights and tables by name. */
   readonly #inputs = new Map<string, Value>();
@@ -73,12 +70,9 @@ export class TrainingLowering implements BlockLowering {
   readonly #quantized = new Map<Value, QuantizedRows>();
   readonly #rowInt8Weights = new Map<string, RowInt8Weight>();
 
-  constructor({ config, layers, adapters, dropout, compute }: LoweringOptions) {
-    this.#config = config;
-    this.#layers = layers;
-    this.#adapters = adapters;
-    this.#dropout = dropout;
-    this.#compute = compute;
+  constructor(options: LoweringOptions) {
+    this.#options = options;
+    this.#config = options.config;
     this.#batchShape = this.g.input(BATCH_INPUTS.shape, 'int64', [3]);
   }
 
@@ -114,7 +108,7 @@ export class TrainingLowering implements BlockLowering {
     const alpha = { float: attentionScale };
     const products = g.node('FusedMatMul', [query, key], { transB: 1, alpha }, MICROSOFT); // [N, KV, G*T, T]
     const scores = attentionSoftcap ? softcapped(g, products, attentionSoftcap) : products;
-    const mask = BATCH_INPUTS.attentionMask(this.#layers[layer]!);
+    const mask = BATCH_INPUTS.attentionMask(this.#options.layers[layer]!);
     const maskDims = ['rows', 1, 'queries', 'length'];
     const masked = g.node('Add', [scores, this.#input(mask, 'float32', maskDims)]);
     const mixed = g.node('MatMul', [g.node('Softmax', [masked], { axis: -1 }), value]); // [N, KV, G*T, hd]
@@ -147,14 +141,14 @@ export class TrainingLowering implements BlockLowering {
     const bias = this.#bias(layer, target);
     const product = (rows: Value, added: readonly Value[]) =>
       this.#product(rows, { layer, target, bias: added });
-    const update = this.#adapters[layer]!.get(target);
+    const update = this.#options.adapters[layer]!.get(target);
     if (!update) return product(x, bias);
     const module = moduleName(layer, target);
     const shape = this.#shapeOf(target);
     return adaptedLinear(x, {
-      ...{ g: this.g, compute: this.#compute, ownRules: this.ownRules },
+      ...{ g: this.g, compute: this.#options.compute, ownRules: this.ownRules },
       ...{ module, shape, update, bias, product },
-      dropoutMask: this.#dropout
+      dropoutMask: this.#options.dropout
         ? this.#input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', shape[1]])
         : undefined,
       active: update.isActivated
@@ -173,7 +167,7 @@ export class TrainingLowering implements BlockLowering {
     const { g } = this;
     const name = weightName(layer, target);
     const shape = this.#shapeOf(target);
-    if (this.#compute === 'float32') {
+    if (this.#options.compute === 'float32') {
       return g.node('Gemm', [x, this.#weight(name, shape), ...bias], { transB: 1 });
     }
     const rows = this.#quantized.get(x) ?? quantizeRows(g, x);
@@ -190,7 +184,7 @@ export class TrainingLowering implements BlockLowering {
     const { g } = this;
     const name = weightName(layer, target);
     const shape = this.#shapeOf(target);
-    if (this.#compute === 'float32') return this.#weight(name, shape);
+    if (this.#options.compute === 'float32') return this.#weight(name, shape);
     const { data, scales } = this.#rowInt8(name, shape);
     const values = g.node('Mul', [g.cast(data, 'float32'), scales]); // [in, out]
     const dense = g.node('Transpose', [values], { perm: [1, 0] });
@@ -232,7 +226,7 @@ export class TrainingLowering implements BlockLowering {
   /** Applies the layer's rotary embedding, if it has one: [tokens, heads*hd] → [N, T, heads*hd]. */
   #rotate(x: Value, heads: number, layer: number): Value {
     const batched = this.#toBatch(x, heads);
-    const { rope } = this.#layers[layer]!;
+    const { rope } = this.#options.layers[layer]!;
     if (!rope) return batched;
     const index = this.#config.ropes.indexOf(rope);
     const table = ['positions', this.#config.rotaryDim / 2];

@@ -6,18 +6,17 @@ import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { CLASSIFIER_NAMES, EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { trainableBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
-import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { drawAdapter } from '../adapter/matrix.ts';
 import {
   adapterTensors,
-  CLASSIFIER_HEAD,
+  CLASSIFICATION_HEAD,
   type ClassifierFields,
   classifierFields,
-  drawHead,
-  readHead,
+  drawClassificationHead,
+  readClassificationHead,
   refuseOtherTask,
 } from '../adapter/tensors.ts';
 import { resolveInvocation } from '../data/invocation.ts';
@@ -25,12 +24,14 @@ import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
 import {
   listTargets,
+  newPeftSettings,
   PEFT_FIELDS,
   type PeftSettings,
   readPeftSettings,
+  refuseForeignModules,
   resolveAdapter,
+  tablesOf,
 } from './peft-settings.ts';
-import { refuseForeignModules, tablesOf, wholeModuleFields } from './whole-modules.ts';
 
 /** An adapter to train. */
 export interface AdapterPlan {
@@ -71,12 +72,10 @@ export async function planAdapter(
   }
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);
-  if (!classes) return { peft, lora: { ...settings, init } };
-  init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
-  return {
-    peft: { ...peft, ...classifierFields(classes, peft.modules_to_save) },
-    lora: { ...settings, init, classes },
-  };
+  if (classes) {
+    init.set(CLASSIFICATION_HEAD, drawClassificationHead(classes.length, model, job.seed));
+  }
+  return withClasses(peft, { ...settings, init }, classes);
 }
 
 /**
@@ -85,10 +84,9 @@ export async function planAdapter(
  */
 export async function checkAdapter(job: TrainJob, model: DecoderConfig): Promise<void> {
   if (job.initAdapter !== undefined) return;
-  const isText = typeof job.alora === 'string'; // its tokens matter only to the rows
-  const invocation = isText
-    ? undefined
-    : resolveInvocation(job.alora, { vocabSize: model.vocabSize, language: undefined });
+  const ids = typeof job.alora === 'string' ? undefined : job.alora; // a text's tokens matter only to the rows
+  const { vocabSize } = model;
+  const invocation = resolveInvocation(ids, { vocabSize, language: undefined });
   await resolveNewAdapter(job, model, { invocation });
 }
 
@@ -99,24 +97,10 @@ async function resolveNewAdapter(
 ) {
   refuseForeignLayers(job, model);
   refuseForeignModules(job, model, classes);
-  const rank = job.rank ?? DEFAULT_RANK;
   const peft: PeftSettings = {
-    r: rank,
-    lora_alpha: job.alpha ?? 2 * rank,
-    use_rslora: job.rslora ?? false,
-    use_dora: job.dora ?? false,
-    lora_bias: job.loraBias ?? false,
-    bias: job.bias ?? 'none',
-    init_lora_weights: job.init === 'pissa' ? 'pissa' : true,
+    ...newPeftSettings(job),
     alora_invocation_tokens: invocation ?? null,
-    ...wholeModuleFields(job),
     target_modules: withTables(job, listTargets(job.targets ?? 'all-linear', model)),
-    exclude_modules: null,
-    rank_pattern: job.rankPattern ?? {},
-    alpha_pattern: job.alphaPattern ?? {},
-    layers_to_transform: job.layers ?? null,
-    layers_pattern: null,
-    lora_dropout: job.dropout,
   };
   return { peft, settings: await resolveAdapter(peft, model) };
 }
@@ -178,19 +162,22 @@ async function readAdapter(
   const peft = { ...readPeftSettings(json, model), lora_dropout: dropout };
   const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
   const settings = await resolveAdapter(peft, model);
-  const given = readHead(json, tensors);
-  const plan = given
-    ? {
-        peft: { ...peft, ...classifierFields(given.classes, peft.modules_to_save) },
-        lora: {
-          ...settings,
-          init: new Map(tensors).set(CLASSIFIER_HEAD, given.head),
-          classes: given.classes,
-        },
-      }
-    : { peft, lora: { ...settings, init: tensors } };
+  const { classes, head } = readClassificationHead(json, tensors) ?? {};
+  const init = head ? new Map(tensors).set(CLASSIFICATION_HEAD, head) : tensors;
+  const plan = withClasses(peft, { ...settings, init }, classes);
   refuseUntrained(tensors, plan.lora, model);
   return plan;
+}
+
+/** Returns the plan of an adapter; if it has classes, of a classifier. */
+function withClasses(
+  peft: PeftSettings,
+  lora: LoraSettings,
+  classes: readonly string[] | undefined,
+): AdapterPlan {
+  if (!classes) return { peft, lora };
+  const fields = classifierFields(classes, peft.modules_to_save);
+  return { peft: { ...peft, ...fields }, lora: { ...lora, classes } };
 }
 
 /** The tensors of a tied output head that repeat the embedding's. */
@@ -202,12 +189,12 @@ function refuseUntrained(
   lora: LoraSettings,
   model: DecoderConfig,
 ): void {
-  const known = new Set(adapterTensors(model, lora).map(({ name }) => name));
+  const names = new Set(adapterTensors(model, lora).map(({ name }) => name));
   // peft also stores a tied output head, and the tables under their updates.
-  for (const table of [EMBEDDING, HEAD]) known.add(tensorName(table, 'copy'));
-  if (lora.tiesWeights) for (const part of TIED_COPIES) known.add(tensorName(HEAD, part));
-  if (lora.classes) for (const name of CLASSIFIER_NAMES) known.add(tensorName(name, 'whole'));
-  const unknown = [...tensors.keys()].find((name) => !known.has(name));
+  for (const table of [EMBEDDING, HEAD]) names.add(tensorName(table, 'copy'));
+  if (lora.tiesWeights) for (const part of TIED_COPIES) names.add(tensorName(HEAD, part));
+  if (lora.classes) for (const name of CLASSIFIER_NAMES) names.add(tensorName(name, 'whole'));
+  const unknown = [...tensors.keys()].find((name) => !names.has(name));
   if (unknown === undefined) return;
   throw invalidAdapter(unknown, ONLY_SERVED);
 }

@@ -1,5 +1,5 @@
 // Reads and checks a training job. The table of training settings defines its keys and their bounds. Values that depend on the
-// model (method, learning rate, lengths, steps) are resolved in `run-settings.ts`.
+// model (method, learning rate, lengths, steps) are resolved in `prepare-run.ts`.
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
@@ -8,7 +8,7 @@ import { describeIssue } from '../../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 import type { JobSource } from '../../src/contracts/training-messages.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
-import { wholeModuleFaults } from './whole-modules.ts';
+import { wholeModuleFaults } from './peft-settings.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),

@@ -1,16 +1,16 @@
 // The fields of `adapter_config.json` that a job sets, and the adapter that they describe. Each module's rank and scaling are
 // resolved by the same code as in serving.
-
-import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
+import type { AdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
-import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
+import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
-import { moduleName, targetNames } from '../../src/model/target-modules.ts';
+import { normVectors } from '../../src/model/serving-weights.ts';
+import { linearsOf, moduleName, targetNames } from '../../src/model/target-modules.ts';
 import type { LoraSettings, ModuleUpdate } from '../types.ts';
 import type { TrainJob } from './job.ts';
-import { type WholeModuleFields, wholeModules } from './whole-modules.ts';
 
 /** The fields of peft's configuration that a job can set. */
 export interface PeftSettings extends WholeModuleFields {
@@ -47,28 +47,52 @@ export const PEFT_FIELDS = {
   alora: 'alora_invocation_tokens',
 } as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
 
+/** The values of the fields that may be absent. */
+const PEFT_DEFAULTS = {
+  use_rslora: false,
+  use_dora: false,
+  lora_bias: false,
+  bias: 'none',
+  modules_to_save: null,
+  ensure_weight_tying: false,
+  alora_invocation_tokens: null,
+  target_modules: ['q_proj', 'v_proj'],
+  exclude_modules: null,
+  rank_pattern: {},
+  alpha_pattern: {},
+  layers_to_transform: null,
+  layers_pattern: null,
+} as const satisfies Partial<PeftSettings>;
+
 /** Reads the fields of a file. `parseAdapter` has accepted it, so the types are right. */
 export function readPeftSettings(
   json: Partial<PeftSettings>,
   model: DecoderConfig,
 ): Omit<PeftSettings, 'lora_dropout'> {
+  const fields = Object.entries(PEFT_DEFAULTS).map(([field, value]) => {
+    return [field, json[field as keyof PeftSettings] ?? value];
+  });
+  const settings = Object.fromEntries(fields) as typeof PEFT_DEFAULTS;
+  const targets = listTargets(settings.target_modules, model);
+  const { r, lora_alpha } = json as PeftSettings;
+  return { ...settings, r, lora_alpha, init_lora_weights: true, target_modules: targets };
+}
+
+/** Returns the fields of a new adapter, without those that the model and the rows decide. */
+export function newPeftSettings(job: TrainJob): Omit<PeftSettings, 'target_modules'> {
+  const fields = Object.entries(PEFT_FIELDS).flatMap(([key, field]) => {
+    const value = job[key as keyof typeof PEFT_FIELDS];
+    return value === undefined ? [] : [[field, value]];
+  });
+  const { rank = DEFAULT_RANK } = job;
   return {
-    r: json.r!,
-    lora_alpha: json.lora_alpha!,
-    use_rslora: json.use_rslora ?? false,
-    use_dora: json.use_dora ?? false,
-    lora_bias: json.lora_bias ?? false,
-    bias: json.bias ?? 'none',
-    modules_to_save: json.modules_to_save ?? null,
-    ensure_weight_tying: json.ensure_weight_tying ?? false,
-    init_lora_weights: true,
-    alora_invocation_tokens: json.alora_invocation_tokens ?? null,
-    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj'], model),
-    exclude_modules: json.exclude_modules ?? null,
-    rank_pattern: json.rank_pattern ?? {},
-    alpha_pattern: json.alpha_pattern ?? {},
-    layers_to_transform: json.layers_to_transform ?? null,
-    layers_pattern: json.layers_pattern ?? null,
+    ...PEFT_DEFAULTS,
+    r: rank,
+    lora_alpha: 2 * rank,
+    ...Object.fromEntries(fields),
+    init_lora_weights: job.init === 'pissa' ? 'pissa' : true,
+    ...wholeModuleFields(job),
+    lora_dropout: job.dropout,
   };
 }
 
@@ -85,9 +109,7 @@ export async function resolveAdapter(
   peft: PeftSettings,
   model: DecoderConfig,
 ): Promise<Omit<LoraSettings, 'init'>> {
-  const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
-  const known = targetNames(model);
-  const names = layers.flatMap((layer) => known.map((target) => moduleName(layer, target)));
+  const names = linearsOf(model).map(([layer, target]) => moduleName(layer, target));
   const { init_lora_weights, ...served } = peft;
   try {
     const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...served }));
@@ -126,18 +148,15 @@ function trainedBiases(
   { biases, isTargeted }: AdapterConfig,
   model: DecoderConfig,
 ): Map<string, string> {
-  const found = new Map<string, string>();
-  if (biases === 'none') return found;
-  for (let layer = 0; layer < model.layerCount; layer++) {
-    for (const target of targetNames(model)) {
-      if (!hasBias(model, target)) continue;
-      const module = moduleName(layer, target);
-      const isAdapted = isTargeted(module);
-      if (!isAdapted && biases === 'lora_only') continue;
-      found.set(biasName(layer, target), tensorName(module, isAdapted ? 'adaptedBias' : 'bias'));
-    }
+  const names = new Map<string, string>();
+  if (biases === 'none') return names;
+  for (const [layer, target] of linearsOf(model)) {
+    const module = moduleName(layer, target);
+    const isAdapted = isTargeted(module);
+    if (!hasBias(model, target) || (!isAdapted && biases === 'lora_only')) continue;
+    names.set(biasName(layer, target), tensorName(module, isAdapted ? 'adaptedBias' : 'bias'));
   }
-  if (found.size > 0) return found;
+  if (names.size > 0) return names;
   const which = biases === 'all' ? 'the base has no biases' : 'no adapted linear has a bias';
   throw new ConfigError([`bias: ${biases} would train nothing, because ${which}`]);
 }
@@ -155,4 +174,102 @@ function asJobFault(error: ServeError): ConfigError {
   const key = Object.entries(PEFT_FIELDS).find(([, name]) => name === field)?.[0];
   const reason = error.message.replace(/^adapter refused: ([\w[\]]+: )?/, '');
   return new ConfigError([`${key ? `${key}${place}` : 'initAdapter'}: ${reason}`]);
+}
+
+// The job settings that train the embedding, the output head and norms: their PEFT fields, which of them exclude each other,
+// and the weights that they train whole.
+
+/** The fields of PEFT's configuration. */
+export interface WholeModuleFields {
+  modules_to_save: readonly string[] | null;
+  ensure_weight_tying: boolean;
+}
+
+/** Job key → the table's module. */
+const TABLES = { trainEmbeddings: EMBEDDING, trainHead: HEAD } as const;
+type TableKey = keyof typeof TABLES;
+const TABLE_KEYS = Object.keys(TABLES) as TableKey[];
+
+/** Returns the modules of the tables that a job trains this way. */
+export function tablesOf(job: TrainJob, how: 'lora' | 'full'): string[] {
+  return TABLE_KEYS.filter((key) => job[key] === how).map((key) => TABLES[key]);
+}
+
+/** Returns a job's fields for PEFT's configuration. */
+function wholeModuleFields(job: TrainJob): WholeModuleFields {
+  const saved = [...(job.modulesToSave ?? []), ...tablesOf(job, 'full')];
+  return {
+    modules_to_save: saved.length > 0 ? saved : null,
+    ensure_weight_tying: job.ensureWeightTying ?? false,
+  };
+}
+
+/** Returns the contradictions in a job that are independent of its base. */
+export function wholeModuleFaults(job: TrainJob): string[] {
+  const faults: string[] = [];
+  const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
+    (key) => job[key] !== undefined,
+  );
+  if (job.initAdapter !== undefined) {
+    return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
+  }
+  if (job.alora !== undefined)
+    faults.push(...set.map((key) => `${key}: cannot be combined with alora`));
+  for (const key of TABLE_KEYS) {
+    if (job[key] !== 'lora') continue;
+    const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
+    for (const [other, isSet] of Object.entries(others)) {
+      if (isSet) faults.push(`${key}: lora cannot be combined with ${other}`);
+    }
+    if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
+      faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
+    }
+    if (key === 'trainHead' && job.dropout > 0)
+      faults.push('dropout: cannot be combined with trainHead lora');
+  }
+  if (job.ensureWeightTying) {
+    if (job.trainHead) faults.push('trainHead: cannot be combined with ensureWeightTying');
+    if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
+    if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
+      faults.push('dropout: cannot be combined with trainEmbeddings lora and ensureWeightTying');
+    }
+  }
+  return faults;
+}
+
+/** Checks that the base has the modules that a job trains. @throws ConfigError naming the job's key */
+export function refuseForeignModules(
+  job: TrainJob,
+  model: DecoderConfig,
+  classes: readonly string[] | undefined,
+): void {
+  const faults: string[] = [];
+  const changesHead = job.trainHead ? 'trainHead' : job.ensureWeightTying && 'ensureWeightTying';
+  if (job.ensureWeightTying && !model.tiedEmbeddings) {
+    faults.push('ensureWeightTying: the base does not tie its head to the embedding');
+  }
+  if (changesHead && model.logitsSoftcap) {
+    faults.push(`${changesHead}: ${model.family} caps its logits, so its head cannot be trained`);
+  }
+  if (changesHead && classes) {
+    faults.push(
+      `${changesHead}: does not apply, because the rows have labels: a classifier has a different head`,
+    );
+  }
+  for (const [i, name] of (job.modulesToSave ?? []).entries()) {
+    if (normVectors(model).some((norm) => moduleOf(norm.name).endsWith(name))) continue;
+    const example = moduleOf(normVectors(model)[0]!.name);
+    faults.push(
+      `modulesToSave[${i}]: no norm of the model ends in ${JSON.stringify(name)}; one is ${example}. Embedding and head have separate settings: trainEmbeddings, trainHead.`,
+    );
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+}
+
+/** Returns the norms and tables that an adapter trains whole: name in the checkpoint → name in PEFT's file. */
+function wholeModules({ isSaved }: AdapterConfig, model: DecoderConfig): Map<string, string> {
+  const modules = [EMBEDDING, HEAD, ...normVectors(model).map(({ name }) => moduleOf(name))];
+  return new Map(
+    modules.filter(isSaved).map((module) => [`${module}.weight`, tensorName(module, 'whole')]),
+  );
 }

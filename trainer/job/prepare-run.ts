@@ -6,24 +6,19 @@ import { ConfigError } from '../../src/common/errors.ts';
 import { VERSION } from '../../src/common/version.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
-import type { Artifact } from '../../src/import/artifact.ts';
+import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
-import { planEpoch } from '../data/epoch-plan.ts';
+import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
+import { dropMasked, loadRows, type TrainingRows } from '../data/load-rows.ts';
+import type { Schedule } from '../optimizer.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';
 import type { TrainMethod } from '../types.ts';
 import { type AdapterPlan, planAdapter } from './adapter-plan.ts';
 import type { TrainJob } from './job.ts';
-import {
-  orderOptions,
-  type RunSettings,
-  resolveMaxLength,
-  resolveMethod,
-  resolveSettings,
-} from './run-settings.ts';
 
 /** Everything that a run needs. */
 export interface PreparedRun {
@@ -89,7 +84,7 @@ interface RunInputs {
   readonly method: TrainMethod;
   readonly maxLength: number;
   readonly adapter: AdapterPlan | undefined;
-  readonly rows: Rows;
+  readonly rows: TrainingRows;
   readonly language?: Language | undefined;
 }
 
@@ -161,4 +156,97 @@ function hashConfig(
     for (const print of dataset?.fingerprints ?? []) hash.update(print);
   }
   return hash.digest('hex');
+}
+
+// Resolves the settings that a job leaves open: method, lengths, learning rate and step counts follow from model and data.
+// Pure.
+
+/** The numbers of a run. */
+export interface RunSettings {
+  readonly method: TrainMethod;
+  readonly order: OrderOptions;
+  readonly schedule: Schedule;
+  /** Optimizer steps of one epoch. */
+  readonly stepsPerEpoch: number;
+  readonly totalSteps: number;
+  /** Undefined without validation rows. */
+  readonly evalEvery: number | undefined;
+  readonly checkpointEvery: number;
+}
+
+/** TRL's default: most examples fit, and a batch of 8 stays below 2 GB of activations for a small model. */
+export const MAX_DEFAULT_LENGTH = 1024;
+/** The default number of checkpoints per run. */
+const DEFAULT_CHECKPOINTS = 10;
+const DEFAULT_WARMUP_SHARE = 0.03;
+
+/**
+ * Returns the method. @throws ConfigError if it does not fit the base; the message contains the command that imports a fitting
+ * one
+ */
+export function resolveMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
+  const isNf4 = info.quantization === 'nf4';
+  const method = job.method ?? (isNf4 ? 'qlora' : 'lora');
+  if ((method === 'qlora') === isNf4) return method;
+  const needed = method === 'qlora' ? 'nf4' : 'none';
+  const [needs, is] = isNf4 ? ['an unquantized base', 'NF4'] : ['an NF4 base', 'not quantized'];
+  throw new ConfigError([
+    `method: ${method} needs ${needs}, but ${info.name} is ${is}. Import one: lorikeet import ${info.source} --out DIR --quantization ${needed}`,
+  ]);
+}
+
+/** Returns the length of the longest example. @throws ConfigError if the model has fewer positions */
+export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
+  const { maxLength = Math.min(MAX_DEFAULT_LENGTH, model.maxPositions) } = job;
+  if (maxLength <= model.maxPositions) return maxLength;
+  throw new ConfigError([
+    `maxLength: must be at most ${model.maxPositions}, the model's positions`,
+  ]);
+}
+
+/**
+ * Thinking Machines' estimate (tinker-cookbook): wide models need smaller rates, and LoRA needs ten times the rate of full
+ * training.
+ */
+function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number {
+  const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
+  const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * (method === 'full' ? 1 : 10);
+  return Number(rate.toPrecision(2));
+}
+
+/** The properties of model and rows that settings depend on. */
+interface ResolveOptions {
+  readonly method: TrainMethod;
+  readonly maxLength: number;
+  readonly stepsPerEpoch: number;
+  readonly hasValidation: boolean;
+}
+
+/** Resolves the job's open settings. */
+export function resolveSettings(
+  job: TrainJob,
+  model: DecoderConfig,
+  { method, maxLength, stepsPerEpoch, hasValidation }: ResolveOptions,
+): RunSettings {
+  const totalSteps = job.maxSteps ?? job.epochs * stepsPerEpoch;
+  return {
+    method,
+    order: orderOptions(job, maxLength),
+    schedule: {
+      name: job.schedule,
+      peak: job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(method, model)),
+      warmupSteps: job.warmupSteps ?? Math.floor(DEFAULT_WARMUP_SHARE * totalSteps),
+      totalSteps,
+    },
+    stepsPerEpoch,
+    totalSteps,
+    evalEvery: hasValidation ? (job.evalEvery ?? stepsPerEpoch) : undefined,
+    checkpointEvery: job.checkpointEvery ?? Math.ceil(totalSteps / DEFAULT_CHECKPOINTS),
+  };
+}
+
+/** Returns the settings that decide which examples a step gets. */
+function orderOptions(job: TrainJob, maxLength: number): OrderOptions {
+  const { seed, shuffle, packing, batchSize, gradAccumulation } = job;
+  return { seed, shuffle, packing, maxLength, batchSize, gradAccumulation };
 }

@@ -19,14 +19,12 @@ export interface ModelSize {
 /** Computes the size of a configured model. */
 export function sizeOfConfig(config: DecoderConfig): ModelSize {
   const { layerCount: layers, hiddenSize: hidden } = config;
-  const shapes = targetNames(config).map((name) => {
-    const { inFeatures, outFeatures } = TARGET_MODULES[name];
-    return [inFeatures(config), outFeatures(config)] as const;
-  });
-  const all = [...expectedTensors(config).values()].map(elementCount);
+  const ofLayer = targetNames(config)
+    .map((name) => TARGET_MODULES[name])
+    .map(({ inFeatures, outFeatures }) => inFeatures(config) * outFeatures(config));
   return {
-    parameters: sum(all),
-    linearWeights: layers * sum(shapes.map(([input, output]) => input * output)),
+    parameters: sum([...expectedTensors(config).values()].map(elementCount)),
+    linearWeights: layers * sum(ofLayer),
     layers,
     hidden,
     loraPerRank: loraPerRank(config, targetNames(config)),
@@ -49,10 +47,10 @@ const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])
 
 /** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError if the text is not a size */
 export function sizeOfText(text: string): ModelSize {
-  const found = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
-  if (!found) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
-  const scale = { M: 1e6, B: 1e9, T: 1e12 }[found[2]!.toUpperCase() as 'M' | 'B' | 'T'];
-  const parameters = Number(found[1]) * scale;
+  const match = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
+  if (!match) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
+  const scale = { M: 1e6, B: 1e9, T: 1e12 }[match[2]!.toUpperCase() as 'M' | 'B' | 'T'];
+  const parameters = Number(match[1]) * scale;
   const distance = (size: ModelSize) => Math.abs(Math.log(size.parameters / parameters));
   const nearest = KNOWN_SHAPES.map(sizeOfShape).reduce((a, b) =>
     distance(b) < distance(a) ? b : a,

@@ -1,7 +1,7 @@
 // Estimates memory and work of a run on this machine from the sizes of the training graphs. The factors were measured; a test
 // compares the estimates with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
-import type { HeadSpec } from '../graph/head-spec.ts';
+import type { LossHeadSpec } from '../graph/loss-head-graph.ts';
 import { savedLimit, weightBytes } from '../step/saved-activations.ts';
 import type { Compute, TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
@@ -17,14 +17,14 @@ export interface BatchSize {
 }
 
 /** The head of a run: its number of tokens or classes, and whether it is trained. */
-type PlannedHead = Pick<HeadSpec, 'size' | 'isTrained'>;
+type PlannedLossHead = Pick<LossHeadSpec, 'size' | 'isTrained'>;
 
 /** A run and its largest micro-batch. */
 export interface RunShape extends BatchSize {
   readonly method: TrainMethod;
   /** The number of trained parameters. */
   readonly trained: number;
-  readonly head: PlannedHead;
+  readonly head: PlannedLossHead;
   /** Values that an adapter keeps in addition to the trained ones: PiSSA's initial factors. Absent: none. */
   readonly kept?: number;
   /** Whether linears keep their outputs from before DoRA's factors. */
@@ -149,7 +149,7 @@ export function flopsOfTraining(
 /** Counts the operations of an evaluation. An adapter's products are negligible. */
 export function flopsOfEvaluation(
   config: DecoderConfig,
-  head: PlannedHead,
+  head: PlannedLossHead,
   counts: WorkCounts,
 ): number {
   const { linearWeights } = sizeOfConfig(config);
@@ -185,6 +185,6 @@ interface WorkCounts {
   readonly targets: number;
 }
 
-function headFlops({ hiddenSize }: DecoderConfig, { size }: PlannedHead): number {
+function headFlops({ hiddenSize }: DecoderConfig, { size }: PlannedLossHead): number {
   return 2 * size * hiddenSize;
 }

@@ -13,7 +13,7 @@ import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-pl
 import { countTrained, type Example } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
-import { headOf } from '../graph/head-spec.ts';
+import { lossHeadOf } from '../graph/loss-head-graph.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
 import type { LoraSettings } from '../types.ts';
@@ -64,7 +64,7 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     : Array.from(expectedTensors(config), ([input, shape]) => ({ input, shape }));
   const trained = countValues(tensors);
   const { recompute, blocksPerSegment, compute } = job;
-  const head = headOf(config, compute, adapter?.lora);
+  const head = lossHeadOf(config, compute, adapter?.lora);
   const ofKind = adapter ? memoryOfKind(config, adapter.lora) : {};
   const adapted = { method: settings.method, trained, ...ofKind, head };
   const shape = { ...adapted, recompute, blocksPerSegment, compute };

@@ -1,18 +1,23 @@
 // Saves and loads checkpoints: everything that a run needs to continue as if it had never stopped, in one safetensors file with
 // its SHA-256 next to it. Damaged checkpoints are ignored.
-import { rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { assert } from '../../src/common/assert.ts';
 import { ConfigError } from '../../src/common/errors.ts';
-import { makeFolder } from '../../src/common/folders.ts';
-import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import { hashFile } from '../../src/common/regular-file.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import {
+  CHECKPOINT_FILES,
+  isWholeCheckpoint,
+  listSteps,
+  stepFolder,
+} from '../../src/contracts/run-folder.ts';
 import { TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import type { Moments } from '../optimizer.ts';
 import type { Parameter } from '../types.ts';
-import { keepSteps, listSteps, replaceFolder, stepFolder } from './run-folder.ts';
+import { keepSteps, writeFolderDurably } from './run-folder.ts';
 
 const stateSchema = z.object({
   /** Finished steps. */
@@ -51,8 +56,6 @@ interface TrainedState {
   readonly moments: readonly Moments[];
 }
 
-const TENSORS_FILE = 'state.safetensors';
-const HASH_FILE = 'state.sha256';
 /** The number of checkpoints that are kept. */
 const KEPT_CHECKPOINTS = 3;
 
@@ -62,20 +65,17 @@ export async function saveCheckpoint(
   state: RunState,
   trained: TrainedState,
 ): Promise<void> {
-  const target = stepFolder(checkpointsDir, state.step);
-  const building = `${target}.tmp-${process.pid}`;
-  await rm(building, { recursive: true, force: true });
-  await makeFolder(building);
-  const file = path.join(building, TENSORS_FILE);
   const tensors = new Map<string, Tensor>();
   for (const { name, shape, data } of arraysOf(trained)) {
     tensors.set(name, fromFloat32(data, shape, 'F32'));
   }
   const metadata = { state: JSON.stringify(state) };
-  await writeSafetensors(file, memorySource(tensors), { metadata });
-  const { sha256 } = await hashFile(file);
-  await writeFile(path.join(building, HASH_FILE), `${sha256}\n`, { flush: true });
-  await replaceFolder(building, target);
+  await writeFolderDurably(stepFolder(checkpointsDir, state.step), async (dir) => {
+    const file = path.join(dir, CHECKPOINT_FILES.tensors);
+    await writeSafetensors(file, memorySource(tensors), { metadata });
+    const { sha256 } = await hashFile(file);
+    await writeFile(path.join(dir, CHECKPOINT_FILES.hash), `${sha256}\n`, { flush: true });
+  });
   const steps = await listSteps(checkpointsDir);
   await keepSteps(checkpointsDir, steps.slice(-KEPT_CHECKPOINTS));
 }
@@ -91,8 +91,8 @@ export async function loadCheckpoint(
 ): Promise<RunState | undefined> {
   for (const step of (await listSteps(checkpointsDir)).reverse()) {
     const folder = stepFolder(checkpointsDir, step);
-    if (!(await isWhole(folder))) continue;
-    const source = openSafetensors(path.join(folder, TENSORS_FILE));
+    if (!(await isWholeCheckpoint(folder))) continue;
+    const source = openSafetensors(path.join(folder, CHECKPOINT_FILES.tensors));
     try {
       const state = stateSchema.parse(JSON.parse(source.metadata['state'] ?? ''));
       if (state.compute !== compute) {
@@ -124,13 +124,4 @@ function arraysOf({ parameters, moments }: TrainedState) {
     { name: `adam.first.${name}`, shape, data: moments[i]!.first },
     { name: `adam.second.${name}`, shape, data: moments[i]!.second },
   ]);
-}
-
-async function isWhole(folder: string): Promise<boolean> {
-  try {
-    const expected = await loadRegular(path.join(folder, HASH_FILE), SMALL_FILE_BYTES);
-    return (await hashFile(path.join(folder, TENSORS_FILE))).sha256 === expected.toString().trim();
-  } catch {
-    return false;
-  }
 }

@@ -73,8 +73,8 @@ export function examineData(train: Dataset, validation: Dataset | undefined): Wa
       'remove them; otherwise the run trains on them more than once per epoch',
     );
   }
-  const known = new Set(train.fingerprints);
-  const leaked = (validation?.fingerprints ?? []).filter((print) => known.has(print)).length;
+  const trained = new Set(train.fingerprints);
+  const leaked = (validation?.fingerprints ?? []).filter((print) => trained.has(print)).length;
   if (leaked > 0) {
     const cause = `${leaked} of ${validation?.counts.examples} validation examples are also trained on: the validation loss looks better than it is`;
     add('validation_leak', cause, 'remove them from one of the two files');

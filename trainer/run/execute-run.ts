@@ -18,9 +18,8 @@ import { createTrainModel } from '../model.ts';
 import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { GateError, toFault } from './faults.ts';
-import type { StepMetrics, Validation } from './metrics.ts';
-import type { Publisher } from './result-files.ts';
-import { createSnapshots, type Snapshots, writeAdapter, writeModel } from './result-files.ts';
+import type { Validation } from './metrics.ts';
+import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 
@@ -162,28 +161,20 @@ function reportsOf(
 ): Pick<TrainHooks, 'onStep' | 'onSnapshot'> {
   return {
     onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
-    onSnapshot: (metrics) => sendSnapshot(metrics, { snapshots: snapshots!, send }),
+    onSnapshot({ step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy }) {
+      const metrics = {
+        trainLoss: loss,
+        trainTokenAccuracy: tokenAccuracy,
+        ...(validationLoss !== undefined && { validationLoss }),
+        ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
+      };
+      send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
+    },
   };
 }
 
-function sendSnapshot(
-  { step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy }: StepMetrics,
-  { snapshots, send }: Pick<ExecuteOptions, 'send'> & { readonly snapshots: Snapshots },
-): void {
-  send({
-    type: 'snapshot',
-    step,
-    directory: snapshots.directory(step),
-    metrics: {
-      trainLoss: loss,
-      trainTokenAccuracy: tokenAccuracy,
-      ...(validationLoss !== undefined && { validationLoss }),
-      ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
-    },
-  });
-}
-
 interface FinishOptions extends ExecuteOptions {
+  /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
   readonly model: ProbedModel;
   readonly state: RunState;
   readonly reportEvent: TrainHooks['onEvent'];
@@ -234,20 +225,10 @@ async function publish(
 
 // Evaluates the adapter of a run. The adapter's file is read back, so the evaluation measures exactly what will be served.
 
-/** A run that has finished training. */
-interface EvaluateRunOptions {
-  /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
-  readonly model: ProbedModel;
-  readonly artifact: Artifact;
-  readonly folder: RunFolder;
-  readonly state: RunState;
-  readonly gate: GateSettings | false;
-}
-
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 async function evaluateRun(
   { adapter, job, settings, train, validation, language }: PreparedRun,
-  { model, artifact, folder, state, gate }: EvaluateRunOptions,
+  { model, artifact, folder, state, gate }: FinishOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
   const card = await evaluateAdapter(

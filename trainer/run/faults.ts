@@ -31,7 +31,7 @@ export function withNames(error: unknown, names: SettingNames): unknown {
 /** Returns the failure as a plain object. */
 export function toFault(error: unknown): Fault {
   if (isDiskFull(error)) return DISK_FULL_FAULT;
-  if (error instanceof DatasetError) return datasetFault(error);
+  if (error instanceof DatasetError) return fileFault(error.fault); // a server replaces the file's name with its id
   if (error instanceof TrainError || error instanceof GateError) {
     return { code: error.code, message: error.message, param: null };
   }
@@ -51,11 +51,6 @@ export function toFault(error: unknown): Fault {
 function paramOf({ message }: Error): string | null {
   const key = /^(\w+)(?:\.\w+|\[\d+\])*: /.exec(message)?.[1];
   return key === undefined ? null : apiPathOf(key);
-}
-
-/** Names the file as the error does. For a server's job, the server replaces that name with the file's id. */
-function datasetFault({ code, param, detail, faults, badLines, field }: DatasetError): Fault {
-  return fileFault({ file: field, code, param, detail, faults, badLines });
 }
 
 /** A run cannot continue. Its checkpoints keep the training so far. */

@@ -1,6 +1,8 @@
 // The metrics of each optimizer step, and their file formats: JSON lines, OpenAI's result table, a plot, and TensorBoard
 // events.
 
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+
 /** The result of a validation. */
 export interface Validation {
   /** Weighted mean over the trained tokens of the validation rows, in nats. */
@@ -174,58 +176,31 @@ const SCALARS = {
 
 /** Returns the first frame of a file. */
 export function fileVersionRecord(wallTimeS: number): Uint8Array {
-  return frame(Buffer.concat([doubleField(1, wallTimeS), bytesField(3, 'brain.Event:2')]));
+  return frame(eventAt(wallTimeS).tag(3, WireType.LengthDelimited).string('brain.Event:2'));
 }
 
 /** Returns the frame with one step's scalars. */
 export function stepRecord(metrics: StepMetrics, wallTimeS: number): Uint8Array {
-  const values = Object.entries(SCALARS).flatMap(([tag, key]) => {
+  const event = eventAt(wallTimeS).tag(2, WireType.Varint).int64(metrics.step);
+  event.tag(5, WireType.LengthDelimited).fork();
+  for (const [name, key] of Object.entries(SCALARS)) {
     const value = metrics[key];
-    if (value === undefined) return [];
-    return [bytesField(1, Buffer.concat([bytesField(1, tag), floatField(2, value)]))];
-  });
-  const event = [
-    doubleField(1, wallTimeS),
-    Buffer.from([tagOf(2, 0), ...varint(metrics.step)]),
-    bytesField(5, Buffer.concat(values)),
-  ];
-  return frame(Buffer.concat(event));
+    if (value === undefined) continue;
+    event.tag(1, WireType.LengthDelimited).fork();
+    event.tag(1, WireType.LengthDelimited).string(name).tag(2, WireType.Bit32).float(value).join();
+  }
+  return frame(event.join());
 }
 
-function frame(data: Buffer): Uint8Array {
+function eventAt(wallTimeS: number): BinaryWriter {
+  return new BinaryWriter().tag(1, WireType.Bit64).double(wallTimeS);
+}
+
+function frame(event: BinaryWriter): Uint8Array {
+  const data = event.finish();
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
   return new Uint8Array(Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]));
-}
-
-function tagOf(field: number, wireType: number): number {
-  return (field << 3) | wireType;
-}
-
-function varint(value: number): number[] {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
-  return [...bytes, rest];
-}
-
-function bytesField(field: number, value: string | Buffer): Buffer {
-  const bytes = Buffer.from(value);
-  return Buffer.concat([Buffer.from([tagOf(field, 2), ...varint(bytes.length)]), bytes]);
-}
-
-function doubleField(field: number, value: number): Buffer {
-  const bytes = Buffer.alloc(9);
-  bytes[0] = tagOf(field, 1);
-  bytes.writeDoubleLE(value, 1);
-  return bytes;
-}
-
-function floatField(field: number, value: number): Buffer {
-  const bytes = Buffer.alloc(5);
-  bytes[0] = tagOf(field, 5);
-  bytes.writeFloatLE(value, 1);
-  return bytes;
 }
 
 /** The polynomial of CRC-32C, with its bits reversed. */

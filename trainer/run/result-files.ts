@@ -1,15 +1,15 @@
 // Writes the results of a run: an adapter as a PEFT folder, snapshots of an adapter, or a whole model as a Hugging Face
 // folder.
 import { existsSync } from 'node:fs';
-import { cp, rm, writeFile } from 'node:fs/promises';
+import { cp, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { makeFolder } from '../../src/common/folders.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import { listSteps, stepFolder } from '../../src/contracts/run-folder.ts';
 import { TRAINING_ORIGIN_FILE, type TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
   memorySource,
@@ -24,7 +24,7 @@ import {
 import { type StoredParameter, storedSettings, toStored } from '../adapter/tensors.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
 import type { StepMetrics } from './metrics.ts';
-import { keepSteps, listSteps, replaceFolder, stepFolder, writeFileDurably } from './run-folder.ts';
+import { keepSteps, writeFileDurably, writeFolderDurably } from './run-folder.ts';
 
 /** An adapter and its file format. */
 interface AdapterToWrite {
@@ -40,24 +40,23 @@ interface AdapterToWrite {
 
 /** Writes an adapter as peft does, replacing the folder `dir` atomically. peft and llama.cpp's converter can open it. */
 export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promise<void> {
-  const building = `${dir}.tmp-${process.pid}`;
-  await rm(building, { recursive: true, force: true });
-  await makeFolder(building);
-  await writeFileDurably(path.join(building, CONFIG_FILE), serializeConfig(adapter));
-  if (adapter.origin) {
-    const origin = `${JSON.stringify(adapter.origin, null, 2)}\n`;
-    await writeFileDurably(path.join(building, TRAINING_ORIGIN_FILE), origin);
-  }
+  const { origin } = adapter;
   const tensors = new Map<string, Tensor>();
   for (const parameter of adapter.parameters) {
     tensors.set(parameter.name, toStored(parameter, adapter.dtype));
   }
   const tied = adapter.peft.ensure_weight_tying && tensors.get(tensorName(EMBEDDING, 'whole'));
   if (tied) tensors.set(tensorName(HEAD, 'whole'), tied); // peft does not open the folder without it
-  const metadata = { format: 'pt' };
-  await writeSafetensors(path.join(building, WEIGHTS_FILE), memorySource(tensors), { metadata });
-  await replaceFolder(building, dir);
+  await writeFolderDurably(dir, async (building) => {
+    await writeFileDurably(path.join(building, CONFIG_FILE), serializeConfig(adapter));
+    const json = `${JSON.stringify(origin, null, 2)}\n`;
+    if (origin) await writeFileDurably(path.join(building, TRAINING_ORIGIN_FILE), json);
+    await writeSafetensors(path.join(building, WEIGHTS_FILE), memorySource(tensors), TORCH);
+  });
 }
+
+/** The metadata that transformers expects in a file of tensors. */
+const TORCH = { metadata: { format: 'pt' } };
 
 /** Serializes the fields that all peft versions support, sorted as in peft. */
 function serializeConfig({ peft, baseName }: AdapterToWrite): string {
@@ -126,30 +125,24 @@ const DTYPE_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as cons
 
 /** Writes a whole model and replaces the folder `dir` atomically. Import the folder to serve it. */
 export async function writeModel(dir: string, { baseDir, tensors, dtype }: ModelToWrite) {
-  const building = `${dir}.tmp-${process.pid}`;
-  await rm(building, { recursive: true, force: true });
-  await makeFolder(building);
   const base = openFolder(baseDir);
   base.tensors.close();
-  for (const [name, bytes] of base.files) await writeFile(path.join(building, name), bytes);
-  const config = plainConfig(base, DTYPE_NAMES[dtype]);
-  await writeFile(path.join(building, MODEL_CONFIG), config);
-  await writeSafetensors(path.join(building, MODEL_WEIGHTS), tensors, {
-    metadata: { format: 'pt' },
+  await writeFolderDurably(dir, async (building) => {
+    for (const [name, bytes] of base.files) await writeFile(path.join(building, name), bytes);
+    const config = plainConfig(base, DTYPE_NAMES[dtype]);
+    await writeFile(path.join(building, MODEL_CONFIG), config);
+    await writeSafetensors(path.join(building, MODEL_WEIGHTS), tensors, TORCH);
   });
-  await replaceFolder(building, dir);
-}
-
-interface BaseConfig {
-  readonly configJson: Readonly<Record<string, unknown>>;
-  readonly configText: string;
 }
 
 /**
  * Returns the base's configuration without its quantization. The text is edited if possible, because JSON.parse turns 1.0 into
  * 1.
  */
-function plainConfig({ configJson, configText }: BaseConfig, dtype: string): string {
+function plainConfig(
+  { configJson, configText }: ReturnType<typeof openFolder>,
+  dtype: string,
+): string {
   const { quantization_config: quantization, ...plain } = configJson;
   const text = quantization === undefined ? configText : `${JSON.stringify(plain, null, 2)}\n`;
   return text.replace(/("(?:torch_)?dtype"\s*:\s*)"[^"]*"/, `$1"${dtype}"`);
@@ -183,7 +176,9 @@ export function createFolderPublisher(adaptersDir: string): Publisher {
     serveFlag: ` --adapters ${adaptersDir}`,
     async publish({ name, directory }) {
       const target = path.join(adaptersDir, name);
-      await copyWhole(directory, target);
+      const copy = (building: string) => cp(directory, building, { recursive: true });
+      // The name is hidden, because a server may list the folder meanwhile.
+      await writeFolderDurably(target, copy, path.join(adaptersDir, `.${name}.tmp-${process.pid}`));
       return `New adapter ${name} in ${target}`;
     },
   };
@@ -221,13 +216,4 @@ function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
     ...(last && { steps: last.step, train_loss: last.loss }),
     ...(losses.length > 0 && { validation_loss: Math.min(...losses) }),
   };
-}
-
-/** Copies a folder atomically. */
-async function copyWhole(from: string, target: string): Promise<void> {
-  const building = `${path.dirname(target)}/.${path.basename(target)}.tmp-${process.pid}`;
-  await makeFolder(path.dirname(target));
-  await rm(building, { recursive: true, force: true });
-  await cp(from, building, { recursive: true });
-  await replaceFolder(building, target);
 }

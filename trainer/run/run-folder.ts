@@ -5,8 +5,9 @@ import { appendFile, open, readdir, rename, rm, writeFile } from 'node:fs/promis
 import path from 'node:path';
 import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
 import { acquireLock, LockHeld } from '../../src/common/file-lock.ts';
-import { makeFolder } from '../../src/common/folders.ts';
-import { loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import { makeFolder, syncFolder } from '../../src/common/folders.ts';
+import { loadIfPresent, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import { RUN_FILES } from '../../src/contracts/run-folder.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
 import {
   EVENT_FILE,
@@ -19,7 +20,6 @@ import {
   toResultCsv,
 } from './metrics.ts';
 
-const JOB_FILE = 'job.json';
 const LOCK_FILE = 'lock';
 /** Enough for a million steps. */
 const MAX_METRICS_BYTES = 256 * 2 ** 20;
@@ -77,7 +77,7 @@ export interface RunFolder {
 /** Checks that a new run's folder is empty. @throws UsageError if it is not */
 export async function refuseUsedFolder(dir: string): Promise<void> {
   if (!existsSync(dir) || (await readdir(dir)).length === 0) return;
-  const cure = existsSync(path.join(dir, JOB_FILE))
+  const cure = existsSync(path.join(dir, RUN_FILES.job))
     ? `already has a run. Resume it: lorikeet train --resume ${dir}`
     : 'is not empty';
   throw new UsageError(`--out: ${dir} ${cure}`);
@@ -88,16 +88,18 @@ export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFo
   await refuseUsedFolder(dir);
   await makeFolder(dir);
   await lock(dir);
-  await writeFileDurably(path.join(dir, JOB_FILE), `${JSON.stringify(job, null, 2)}\n`);
+  await writeFileDurably(path.join(dir, RUN_FILES.job), `${JSON.stringify(job, null, 2)}\n`);
   return runFolder(dir, true);
 }
 
 /** Opens the folder of a run to resume. @throws UsageError if there is no run, ConfigError if another process works on it */
 export async function openRunFolder(dir: string): Promise<{ folder: RunFolder; job: TrainJob }> {
-  const bytes = await loadRegular(path.join(dir, JOB_FILE), SMALL_FILE_BYTES).catch((cause) => {
-    if (cause instanceof FileError) throw cause;
-    throw new UsageError(`--resume: ${dir} has no run (it has no ${JOB_FILE})`);
-  });
+  const bytes = await loadRegular(path.join(dir, RUN_FILES.job), SMALL_FILE_BYTES).catch(
+    (cause) => {
+      if (cause instanceof FileError) throw cause;
+      throw new UsageError(`--resume: ${dir} has no run (it has no ${RUN_FILES.job})`);
+    },
+  );
   await lock(dir);
   return { folder: runFolder(dir, false), job: parseJob(JSON.parse(bytes.toString())) };
 }
@@ -109,17 +111,17 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
   return {
     dir,
     isNew,
-    adapterDir: file('adapter'),
+    adapterDir: file(RUN_FILES.adapter),
     modelDir: file('model'),
-    checkpointsDir: file('checkpoints'),
-    snapshotsDir: file('snapshots'),
+    checkpointsDir: file(RUN_FILES.checkpoints),
+    snapshotsDir: file(RUN_FILES.snapshots),
     resultFile: file('result.csv'),
     get metrics() {
       return metrics;
     },
     async rewind(step) {
-      const text = await loadRegular(file('metrics.jsonl'), MAX_METRICS_BYTES).catch(orNothing);
-      metrics = parseMetrics(text.toString(), step);
+      const text = await loadIfPresent(file('metrics.jsonl'), MAX_METRICS_BYTES);
+      metrics = parseMetrics(text?.toString() ?? '', step);
       await writeFileDurably(file('metrics.jsonl'), serializeMetrics(metrics));
       const records = metrics.map((row) => stepRecord(row, nowS()));
       await writeFile(file(EVENT_FILE), Buffer.concat([fileVersionRecord(nowS()), ...records]));
@@ -154,13 +156,8 @@ async function lock(dir: string): Promise<void> {
   });
 }
 
-function orNothing(error: unknown): string {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-  throw error;
-}
-
 // Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a partial one, even
-// after a crash. Also lists and prunes the `step-N` folders of checkpoints and snapshots.
+// after a crash. Also prunes the `step-N` folders of checkpoints and snapshots.
 
 /** Replaces a file atomically. */
 export async function writeFileDurably(file: string, data: string | Uint8Array): Promise<void> {
@@ -173,13 +170,20 @@ export async function writeFileDurably(file: string, data: string | Uint8Array):
     await handle.close();
   }
   await rename(temporary, file);
-  await syncDirectory(path.dirname(file));
+  await syncFolder(path.dirname(file));
 }
 
-/** Replaces a folder with a finished one in the same parent folder. */
-export async function replaceFolder(built: string, target: string): Promise<void> {
+/** Replaces a folder by one that `fill` fills. Once this resolves, it survives a crash if the files in it do. */
+export async function writeFolderDurably(
+  target: string,
+  fill: (dir: string) => Promise<void>,
+  building = `${target}.tmp-${process.pid}`,
+): Promise<void> {
+  await rm(building, { recursive: true, force: true });
+  await makeFolder(building);
+  await fill(building);
   const old = `${target}.old-${process.pid}`;
-  await syncDirectory(built);
+  await syncFolder(building);
   const hadOne = await rename(target, old).then(
     () => true,
     (error: NodeJS.ErrnoException) => {
@@ -187,32 +191,9 @@ export async function replaceFolder(built: string, target: string): Promise<void
       throw error;
     },
   );
-  await rename(built, target);
-  await syncDirectory(path.dirname(target));
+  await rename(building, target);
+  await syncFolder(path.dirname(target));
   if (hadOne) await rm(old, { recursive: true });
-}
-
-async function syncDirectory(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Returns the path `dir/step-N`. */
-export function stepFolder(dir: string, step: number): string {
-  return path.join(dir, `step-${step}`);
-}
-
-/** Lists the steps that have a folder, in ascending order. */
-export async function listSteps(dir: string): Promise<number[]> {
-  const names = await readdir(dir).catch(() => []);
-  return names
-    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b);
 }
 
 /** Removes everything except the folders of these steps, including half-written leftovers of a killed process. */

@@ -6,7 +6,7 @@ import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import { addLossSums, measureBase, measureValidation } from '../evaluation/losses.ts';
-import type { RunSettings } from '../job/run-settings.ts';
+import type { RunSettings } from '../job/prepare-run.ts';
 import {
   type AdamWOptions,
   clipFactor,
@@ -66,10 +66,10 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
   const trained = { parameters: model.parameters, moments: optimizer.moments };
-  const found = await loadCheckpoint(folder.checkpointsDir, trained, run);
-  let state = found ?? initialState(run);
+  const checkpoint = await loadCheckpoint(folder.checkpointsDir, trained, run);
+  let state = checkpoint ?? initialState(run);
   await folder.rewind(state.step);
-  if (found) await hooks.onEvent('resumed', `Resumed after step ${found.step}`);
+  if (checkpoint) await hooks.onEvent('resumed', `Resumed after step ${checkpoint.step}`);
   await resendSnapshots(run, hooks);
   state = await compareBase(run, state, hooks);
   let savedStep = state.step;

@@ -2,15 +2,19 @@
 // linears of the current segment are unpacked into one scratch buffer, and the next segment's into another.
 
 import { toFloat32 } from '../../src/common/tensor.ts';
-import { type Artifact, readLinear } from '../../src/import/artifact.ts';
+import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
 import type { Nf4Linear } from '../../src/import/bitsandbytes.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
-import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
-import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
+import { embeddingName, expectedTensors, headName, weightName } from '../../src/model/names.ts';
+import {
+  linearsOf,
+  moduleName,
+  type TargetName,
+  targetNames,
+} from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { dequantizeNf4, dequantizeNf4Into } from '../../src/quant/nf4.ts';
+import { dequantizeNf4Into } from '../../src/quant/nf4.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
-import type { HeadSpec } from '../graph/head-spec.ts';
+import type { LossHeadSpec } from '../graph/loss-head-graph.ts';
 import { ROW_INT8_SUFFIX } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 
@@ -35,7 +39,7 @@ interface BaseWeightsOptions {
   readonly blocksPerSegment: number;
   /** The arithmetic of the linears. */
   readonly compute: Compute;
-  readonly head: HeadSpec;
+  readonly head: LossHeadSpec;
 }
 
 /** The frozen weights of the base, unpacked when a graph needs them. */
@@ -56,7 +60,9 @@ export class BaseWeights {
     const { config, tensors } = artifact;
     this.#blocksPerSegment = blocksPerSegment;
     this.#targets = targetNames(config);
-    const linears = linearNames(config);
+    const linears = new Map(
+      linearsOf(config).map(([layer, of]) => [weightName(layer, of), moduleName(layer, of)]),
+    );
     for (const [name, shape] of expectedTensors(config)) {
       if (name === headName && head.matrix !== headName) continue; // a classifier uses its own head instead
       const module = linears.get(name);
@@ -109,10 +115,13 @@ export class BaseWeights {
     other.firstLayer = firstLayer;
     for (let block = 0; block < this.#blocksPerSegment; block++) {
       for (const target of this.#targets) {
-        const linear = this.#packed.get(`${moduleName(firstLayer + block, target)}.weight`);
+        const linear = this.#packed.get(weightName(firstLayer + block, target));
         if (!linear) continue;
-        const { data } = scratchTensor(other, `${moduleName(block, target)}.weight`, linear);
-        dequantizeNf4Into(data, linear.packed, linear.absmax);
+        const { rows, cols, packed, absmax } = linear;
+        const name = weightName(block, target);
+        const tensor = other.tensors.get(name) ?? hostTensor('float32', [rows, cols]);
+        other.tensors.set(name, tensor);
+        dequantizeNf4Into(tensor.data, packed, absmax);
       }
     }
   }
@@ -122,31 +131,4 @@ export class BaseWeights {
     const scratch = this.#scratches.find((loaded) => loaded.firstLayer === firstLayer);
     return this.unpacked(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);
   }
-}
-
-function denseValues(linear: ReturnType<typeof readLinear>): Float32Array {
-  if (linear.kind !== 'nf4') return linear.values;
-  return dequantizeNf4(linear.packed, linear.absmax, linear.rows * linear.cols);
-}
-
-function scratchTensor(
-  { tensors }: Scratch,
-  name: string,
-  { rows, cols }: Nf4Linear,
-): OrtTensor<'float32'> {
-  const tensor = tensors.get(name) ?? hostTensor('float32', [rows, cols]);
-  tensors.set(name, tensor);
-  return tensor;
-}
-
-/** Returns the module of every linear, by weight name. */
-function linearNames(config: DecoderConfig): ReadonlyMap<string, string> {
-  const names = new Map<string, string>();
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of targetNames(config)) {
-      const module = moduleName(layer, target);
-      names.set(`${module}.weight`, module);
-    }
-  }
-  return names;
 }

@@ -29,10 +29,10 @@ export class GraphRun {
   /** Runs the graph. Asserts that every input and output has a tensor. */
   async run(input: TensorByName, output: TensorByName): Promise<void> {
     for (const { name, shape } of this.#session.inputs) {
-      this.#binding.bindInput(name, found(input(name, shape), name));
+      this.#binding.bindInput(name, tensorOf(input(name, shape), name));
     }
     for (const { name, shape } of this.#session.outputs) {
-      this.#binding.bindOutput(name, found(output(name, shape), name));
+      this.#binding.bindOutput(name, tensorOf(output(name, shape), name));
     }
     await this.#binding.run();
   }
@@ -59,7 +59,7 @@ export async function createGraphRun(
   return new GraphRun(session);
 }
 
-function found(tensor: OrtTensor | undefined, name: string): OrtTensor {
+function tensorOf(tensor: OrtTensor | undefined, name: string): OrtTensor {
   assert(tensor, `no tensor for ${name}`);
   return tensor;
 }

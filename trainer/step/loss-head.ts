@@ -2,15 +2,15 @@
 // because a chunk's logits are the largest tensor of a step.
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
-import {
-  HEAD,
-  type HeadGraph,
-  headGraph,
-  headLogitsGraph,
-  headLossGraph,
-} from '../graph/head-graph.ts';
-import type { HeadSpec } from '../graph/head-spec.ts';
 import { INPUT_SUFFIX } from '../graph/inputs.ts';
+import type { LossHeadSpec } from '../graph/loss-head-graph.ts';
+import {
+  evaluationHeadGraph,
+  LOSS_HEAD,
+  type LossHeadGraph,
+  logitsGraph,
+  lossHeadGraph,
+} from '../graph/loss-head-graph.ts';
 import type { LossSums, MicroBatch } from '../types.ts';
 import {
   createGraphRun,
@@ -26,7 +26,7 @@ const CHUNK_ROWS = 256;
 
 /** The parts of the model that make up the head. */
 interface LossHeadOptions {
-  readonly spec: HeadSpec;
+  readonly spec: LossHeadSpec;
   readonly settings: SessionSettings;
   readonly workspace: Workspace;
   readonly weight: TensorByName;
@@ -36,7 +36,7 @@ interface LossHeadOptions {
 /** The final norm, the output head and the loss. */
 export class LossHead {
   readonly #options: LossHeadOptions;
-  readonly #graph: HeadGraph;
+  readonly #graph: LossHeadGraph;
   readonly #training: Lazy<GraphRun>;
   readonly #evaluation: Lazy<GraphRun>;
   readonly #logits: Lazy<GraphRun>;
@@ -44,10 +44,10 @@ export class LossHead {
   constructor(options: LossHeadOptions) {
     this.#options = options;
     const { spec, settings, trained } = options;
-    this.#graph = headGraph(spec, (name) => trained.has(name));
+    this.#graph = lossHeadGraph(spec, (name) => trained.has(name));
     this.#training = lazy(() => createGraphRun(this.#graph.bytes, settings));
-    this.#evaluation = lazy(() => createGraphRun(headLossGraph(spec), settings));
-    this.#logits = lazy(() => createGraphRun(headLogitsGraph(spec), settings));
+    this.#evaluation = lazy(() => createGraphRun(evaluationHeadGraph(spec), settings));
+    this.#logits = lazy(() => createGraphRun(logitsGraph(spec), settings));
   }
 
   /** Returns the loss of the hidden states [tokens, D], and fills `gradient` of the same shape. */
@@ -74,21 +74,17 @@ export class LossHead {
     });
   }
 
-  /** Returns only the loss. */
-  evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
-    return this.#evaluate(batch, hidden);
-  }
-
   /** Returns the log-probabilities of the trained targets. */
   async score(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
     const scores: number[] = [];
-    await this.#evaluate(batch, hidden, (losses) => {
+    await this.evaluate(batch, hidden, (losses) => {
       for (const loss of losses) scores.push(-loss);
     });
     return scores;
   }
 
-  async #evaluate(
+  /** Returns only the loss. @param onLosses gets the losses of consecutive targets */
+  async evaluate(
     batch: MicroBatch,
     hidden: OrtTensor<'float32'>,
     onLosses?: (losses: Float32Array) => void,
@@ -119,7 +115,7 @@ export class LossHead {
     const shape = [hidden.shape[0]!, spec.size];
     const logits = workspace.tensor('head.all_logits', 'float32', shape);
     await graph.run(
-      (name, dims) => (name === HEAD.hidden ? hidden : weight(name, dims)),
+      (name, dims) => (name === LOSS_HEAD.hidden ? hidden : weight(name, dims)),
       () => logits,
     );
     return logits.data.slice();
@@ -154,18 +150,21 @@ export class LossHead {
   ): Chunk {
     const { workspace, weight, trained, spec } = this.#options;
     const count = rows.length;
-    const rowTensor = workspace.tensor(HEAD.hidden, 'float32', [count, spec.config.hiddenSize]);
-    const targetTensor = workspace.tensor(HEAD.targets, 'int64', [count, 1]);
-    const weightTensor = workspace.tensor(HEAD.weights, 'float32', [count, 1]);
+    const rowTensor = workspace.tensor(LOSS_HEAD.hidden, 'float32', [
+      count,
+      spec.config.hiddenSize,
+    ]);
+    const targetTensor = workspace.tensor(LOSS_HEAD.targets, 'int64', [count, 1]);
+    const weightTensor = workspace.tensor(LOSS_HEAD.weights, 'float32', [count, 1]);
     gatherRows(hidden, rows, rowTensor.data);
     targetTensor.data.set(BigInt64Array.from(rows, (row) => BigInt(targets[row]!)));
     weightTensor.data.set(Float32Array.from(rows, (row) => weights[row]!));
-    const loss = workspace.tensor(HEAD.loss, 'float32', [count, 1]);
-    const margin = workspace.tensor(HEAD.margin, 'float32', [count, 1]);
+    const loss = workspace.tensor(LOSS_HEAD.loss, 'float32', [count, 1]);
+    const margin = workspace.tensor(LOSS_HEAD.margin, 'float32', [count, 1]);
     const inputs = new Map<string, OrtTensor>([
-      [HEAD.hidden, rowTensor],
-      [HEAD.targets, targetTensor],
-      [HEAD.weights, weightTensor],
+      [LOSS_HEAD.hidden, rowTensor],
+      [LOSS_HEAD.targets, targetTensor],
+      [LOSS_HEAD.weights, weightTensor],
     ]);
     for (const [name, { grad }] of trained) inputs.set(name + INPUT_SUFFIX.gradient, grad);
     return {
@@ -173,7 +172,7 @@ export class LossHead {
       loss,
       margin,
       input: (name, dims) => inputs.get(name) ?? weight(name, dims),
-      output: (name) => (name === HEAD.loss ? loss : margin),
+      output: (name) => (name === LOSS_HEAD.loss ? loss : margin),
     };
   }
 

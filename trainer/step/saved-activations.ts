@@ -2,9 +2,8 @@
 // saved tensor a view. The last segments have priority, because the backward pass needs their tensors first.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors } from '../../src/model/names.ts';
-import { TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
+import { sizeOfConfig } from '../planner/model-size.ts';
 import type { Compute } from '../types.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -27,7 +26,6 @@ export function savedLimit(config: DecoderConfig, form: WeightForm, training: nu
 
 /** Elements per page. Pages are allocated once and reused by batches of all shapes. */
 const PAGE_ELEMENTS = 2 ** 28;
-const FLOAT_BYTES = 4;
 /** Elements per cache line. Saved tensors are aligned to it. */
 const LINE = 16;
 
@@ -60,7 +58,7 @@ export class SavedActivations {
     if (key === this.#key) return;
     this.release();
     this.#key = key;
-    const { placements, pages } = layOut(segments, this.#limitBytes / FLOAT_BYTES);
+    const { placements, pages } = layOut(segments, this.#limitBytes / FLOAT);
     const memory = pages.map((size, page) =>
       this.#workspace.tensor(`saved.${page}`, 'float32', [size]),
     );
@@ -141,22 +139,14 @@ const SCRATCHES = 2;
 /** Returns the bytes of a base's weights. The per-token scales are too few to count. */
 export function weightBytes(config: DecoderConfig, form: WeightForm): WeightBytes {
   const { isPacked, compute, blocksPerSegment } = form;
-  const parameters = sum([...expectedTensors(config).values()].map(elementCount));
-  const block = sum(
-    targetNames(config).map((name) => {
-      const { inFeatures, outFeatures } = TARGET_MODULES[name];
-      return inFeatures(config) * outFeatures(config);
-    }),
-  );
-  const linears = config.layerCount * block;
+  const { parameters, linearWeights: linears, layers } = sizeOfConfig(config);
   const rest = FLOAT * (parameters - linears);
   if (compute === 'int8') {
     return { held: rest + linears + config.vocabSize * config.hiddenSize, scratch: 0 };
   }
   if (!isPacked) return { held: FLOAT * parameters, scratch: 0 };
-  return { held: rest + PACKED * linears, scratch: SCRATCHES * FLOAT * block * blocksPerSegment };
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+  return {
+    held: rest + PACKED * linears,
+    scratch: SCRATCHES * FLOAT * (linears / layers) * blocksPerSegment,
+  };
 }

@@ -183,7 +183,7 @@ test('a bad row is refused by the name of its field', () => {
   for (const [row, pattern] of BAD_ROWS) {
     assert.throws(
       () => encodeRow(row),
-      { name: 'RowError', message: pattern },
+      { name: 'TrainingRowError', message: pattern },
       JSON.stringify(row),
     );
   }
@@ -237,9 +237,9 @@ test('all bad lines are counted, and the first ten are named by number', async (
   const lines = Array.from({ length: 30 }, (_, i) => (i % 2 === 0 ? ROW : '{"text":1}'));
   await assert.rejects(load(t, lines.join('\n')), (error) => {
     assert.ok(error instanceof DatasetError);
-    assert.equal(error.code, 'invalid_training_file');
+    assert.equal(error.fault.code, 'invalid_training_file');
     assert.deepEqual(
-      error.faults.map(({ line }) => line),
+      error.fault.faults.map(({ line }) => line),
       [2, 4, 6, 8, 10, 12, 14, 16, 18, 20],
     );
     assert.match(

@@ -1,21 +1,25 @@
 // The loss of one chunk of token rows: final norm, logits and weighted cross entropy. The same graph computes the gradient of
 // the hidden rows, so the logits never leave it. With int8, the logits are a product in per-token form; the gradient stays in
 // float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary size or number of classes.
+
+import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { assert } from '../../src/common/assert.ts';
-import { finalNorm } from '../../src/model/names.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
+import { CLASSIFICATION_HEAD } from '../adapter/tensors.ts';
 import { appendBackward } from '../autodiff/backward.ts';
 import { gradientRules, type Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
-import type { HeadSpec, HeadUpdate } from './head-spec.ts';
+import type { Compute, LoraSettings } from '../types.ts';
 import { INPUT_SUFFIX } from './inputs.ts';
 import { rowInt8Input } from './row-int8.ts';
 import { rmsNorm } from './training-lowering.ts';
 
 /** The names of the graph's inputs and outputs. */
-export const HEAD = {
+export const LOSS_HEAD = {
   /** float32 [C, D]: rows of the residual stream that have a target */
   hidden: 'hidden_rows',
   /** int64 [C, 1] */
@@ -31,7 +35,7 @@ export const HEAD = {
 } as const;
 
 /** The graph that computes loss and gradients. */
-export interface HeadGraph {
+export interface LossHeadGraph {
   readonly bytes: Uint8Array;
   /** float32 [C, D]: d(sum of weight * loss)/d(hidden rows) */
   readonly hiddenGradient: string;
@@ -40,12 +44,15 @@ export interface HeadGraph {
 }
 
 /** Builds the graph of loss and gradients. */
-export function headGraph(spec: HeadSpec, isTrained: (name: string) => boolean): HeadGraph {
+export function lossHeadGraph(
+  spec: LossHeadSpec,
+  isTrained: (name: string) => boolean,
+): LossHeadGraph {
   const head = logitsOf(spec);
   const { g, hidden, logits } = head;
   const shapes = inferShapes(g, new Map());
   const { targets, probabilities } = addLoss(g, logits);
-  const weights = g.input(HEAD.weights, 'float32', ['chunk', 1]);
+  const weights = g.input(LOSS_HEAD.weights, 'float32', ['chunk', 1]);
   const trained = head.weights.filter(({ name }) => isTrained(name));
   const accumulated = new Map(
     trained.map(({ name, dims }) => [name, g.input(name + INPUT_SUFFIX.gradient, 'float32', dims)]),
@@ -66,7 +73,7 @@ export function headGraph(spec: HeadSpec, isTrained: (name: string) => boolean):
 /** Returns the rules that turn p = softmax(logits) [C, V], passed as the gradient of the logits, into the loss's gradients. */
 function lossRules(
   head: Logits,
-  { softcap, update }: HeadSpec,
+  { softcap, update }: LossHeadSpec,
   loss: LossInputs,
 ): ReadonlyMap<Value, Rule> {
   if (update) {
@@ -139,14 +146,14 @@ function crossEntropyRule({ x, matrix: w }: Pick<Logits, 'x' | 'matrix'>, loss: 
 }
 
 /** Builds a graph of the loss without gradients, for evaluation. */
-export function headLossGraph(spec: HeadSpec): Uint8Array {
+export function evaluationHeadGraph(spec: LossHeadSpec): Uint8Array {
   const { g, logits } = logitsOf(spec);
   addLoss(g, logits);
   return g.toBytes();
 }
 
 /** Builds a graph of the logits alone. */
-export function headLogitsGraph(spec: HeadSpec): Uint8Array {
+export function logitsGraph(spec: LossHeadSpec): Uint8Array {
   const { g, logits } = logitsOf(spec);
   g.output(logits, 'float32', ['chunk', spec.size]);
   return g.toBytes();
@@ -165,10 +172,10 @@ interface Logits {
   readonly weights: readonly { readonly name: Value; readonly dims: readonly number[] }[];
 }
 
-function logitsOf({ config, matrix, size, scale, softcap, compute, update }: HeadSpec): Logits {
+function logitsOf({ config, matrix, size, scale, softcap, compute, update }: LossHeadSpec): Logits {
   const { hiddenSize } = config;
   const g = new GraphBuilder();
-  const hidden = g.input(HEAD.hidden, 'float32', ['chunk', hiddenSize]);
+  const hidden = g.input(LOSS_HEAD.hidden, 'float32', ['chunk', hiddenSize]);
   const weight = (name: string, dims: readonly number[]) => ({
     name: g.input(name, 'float32', dims),
     dims,
@@ -179,12 +186,12 @@ function logitsOf({ config, matrix, size, scale, softcap, compute, update }: Hea
   const x = scaled(g, normalized, scale);
   const weights = [gamma, head];
   const product = compute === 'int8' ? rowInt8Product : floatProduct;
-  const products = update ? updated(update) : product(softcap ? undefined : HEAD.logits);
-  const logits = softcap ? softcapped(g, products, softcap, HEAD.logits) : products;
+  const products = update ? updated(update) : product(softcap ? undefined : LOSS_HEAD.logits);
+  const logits = softcap ? softcapped(g, products, softcap, LOSS_HEAD.logits) : products;
   return { g, hidden, x, matrix: head.name, products, logits, weights };
 
   /** Returns x Wᵀ, and the product with the update's factors. */
-  function updated({ rank, scaling, isOfEmbedding, ...names }: HeadUpdate): Value {
+  function updated({ rank, scaling, isOfEmbedding, ...names }: LossHeadUpdate): Value {
     const [from, to] = [
       [hiddenSize, rank],
       [rank, size],
@@ -196,7 +203,7 @@ function logitsOf({ config, matrix, size, scale, softcap, compute, update }: Hea
     const narrow = g.node('Gemm', [x, first.name], { transB }); // [C, rank]
     const inputs = [narrow, second.name, floatProduct()];
     const attributes = { transB, alpha: { float: scaling } };
-    return g.nodeWithOutputs('Gemm', inputs, attributes, { outputs: [HEAD.logits] })[0]!;
+    return g.nodeWithOutputs('Gemm', inputs, attributes, { outputs: [LOSS_HEAD.logits] })[0]!;
   }
 
   function floatProduct(name?: string): Value {
@@ -212,7 +219,7 @@ function logitsOf({ config, matrix, size, scale, softcap, compute, update }: Hea
 
 /** Adds the loss. log Z = largest logit - log(largest probability) is exact even if p(target) underflows. */
 function addLoss(g: GraphBuilder, logits: Value): { targets: Value; probabilities: Value } {
-  const targets = g.input(HEAD.targets, 'int64', ['chunk', 1]);
+  const targets = g.input(LOSS_HEAD.targets, 'int64', ['chunk', 1]);
   const probabilities = g.node('Softmax', [logits], { axis: -1 }); // [C, V]
   const largest = (x: Value) => g.node('ReduceMax', [x, g.int64([-1])], { keepdims: 1 }); // [C, 1]
   const largestLogit = largest(logits);
@@ -222,7 +229,97 @@ function addLoss(g: GraphBuilder, logits: Value): { targets: Value; probabilitie
     const [value] = g.nodeWithOutputs('Sub', inputs, {}, { outputs: [name] });
     g.output(value!, 'float32', ['chunk', 1]);
   };
-  named(HEAD.loss, [logZ, targetLogit]);
-  named(HEAD.margin, [targetLogit, largestLogit]);
+  named(LOSS_HEAD.loss, [logZ, targetLogit]);
+  named(LOSS_HEAD.margin, [targetLogit, largestLogit]);
   return { targets, probabilities };
+}
+
+/** The output head or classification head of a model in training. D = hidden size. */
+export interface LossHeadSpec {
+  readonly config: DecoderConfig;
+  /** The name of its matrix [V, D]. */
+  readonly matrix: string;
+  /** V: the number of tokens or classes. */
+  readonly size: number;
+  /** Multiplies the matrix's inputs. */
+  readonly scale: number;
+  readonly softcap: number | undefined;
+  /** The arithmetic of the logits. */
+  readonly compute: Compute;
+  readonly update: LossHeadUpdate | undefined;
+  /** Whether an adapter changes the logits in other ways than through the hidden states. */
+  readonly isTrained: boolean;
+}
+
+/** The trained update of a head's matrix. */
+export interface LossHeadUpdate {
+  readonly rank: number;
+  readonly scaling: number;
+  /** The names of the factors that are applied first and second. */
+  readonly first: string;
+  readonly second: string;
+  /**
+   * Whether they are the embedding's factors, [D, rank] and [rank, V], because embedding and output head are tied. The output
+   * head's own factors are A [rank, D] and B [V, rank].
+   */
+  readonly isOfEmbedding: boolean;
+}
+
+/** Returns the head of a model in training. @param adapter undefined if all weights are trained */
+export function lossHeadOf(
+  config: DecoderConfig,
+  compute: Compute,
+  adapter: Omit<LoraSettings, 'init'> | undefined,
+): LossHeadSpec {
+  const { classes } = adapter ?? {};
+  return classes ? classifierHead(config, classes.length) : languageHead(config, compute, adapter);
+}
+
+function languageHead(
+  config: DecoderConfig,
+  compute: Compute,
+  adapter: Omit<LoraSettings, 'init'> | undefined,
+): LossHeadSpec {
+  const { vocabSize: size, logitsScale: scale, logitsSoftcap: softcap } = config;
+  const matrix = headMatrix(config, adapter);
+  const update = headUpdate(adapter);
+  const isTrained = update !== undefined || adapter?.whole?.has(matrix) === true;
+  // Rounded weights would have to be rounded again after each step.
+  const arithmetic = isTrained ? 'float32' : compute;
+  return { config, matrix, size, scale, softcap, compute: arithmetic, update, isTrained };
+}
+
+/** transformers' sequence classifiers neither scale nor cap their scores. */
+function classifierHead(config: DecoderConfig, size: number): LossHeadSpec {
+  const plain = { scale: 1, softcap: undefined, compute: 'float32', update: undefined } as const;
+  return { config, matrix: CLASSIFICATION_HEAD, size, ...plain, isTrained: true };
+}
+
+/**
+ * Returns the name of the head's matrix. A tied output head uses the embedding, unless the adapter trains only one of the two.
+ * The head then has a separate name.
+ */
+function headMatrix(
+  { tiedEmbeddings }: DecoderConfig,
+  { whole, tiesWeights }: Pick<LoraSettings, 'whole' | 'tiesWeights'> = {},
+): string {
+  const isSeparate = whole?.has(headName) || (whole?.has(embeddingName) && !tiesWeights);
+  return tiedEmbeddings && !isSeparate ? embeddingName : headName;
+}
+
+function headUpdate(
+  adapter: Pick<LoraSettings, 'modules' | 'tiesWeights'> | undefined,
+): LossHeadUpdate | undefined {
+  const own = adapter?.modules.get(HEAD);
+  if (own) {
+    const [first, second] = [tensorName(HEAD, 'a'), tensorName(HEAD, 'b')];
+    return { ...own, first, second, isOfEmbedding: false };
+  }
+  const tied = adapter?.tiesWeights ? adapter.modules.get(EMBEDDING) : undefined;
+  if (!tied) return undefined;
+  const [first, second] = [
+    tensorName(EMBEDDING, 'embeddingB'),
+    tensorName(EMBEDDING, 'embeddingA'),
+  ];
+  return { ...tied, first, second, isOfEmbedding: true };
 }
