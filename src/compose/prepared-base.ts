@@ -47,7 +47,8 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (requestedPlan.int8Scales === undefined || requestedPlan.int8Scales === 'blocks') return undefined;
+      if (requestedPlan.int8Scales === undefined || requestedPlan.int8Scales === 'blocks')
+        return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
