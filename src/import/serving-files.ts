@@ -5,7 +5,7 @@ import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
-import { asBytes, toFloat32 } from '../common/tensor.ts';
+import { asBytes, elementCount, toFloat32 } from '../common/tensor.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
 import { linearName, rowMatrix, rowTensors } from '../model/row-weights.ts';
@@ -227,7 +227,10 @@ function* generateRowTensors(
       const inputMaxima = maxima[layer * FUSED_LINEAR_NAMES.length + i]!;
       const smoothed = smoothLinear(matrices, inputMaxima, floatInputs?.indices.dims[0] ?? 0);
       const rounded = quantizeRowInt8(smoothed.matrices, inputMaxima.length);
-      yield [values, asBytes(rounded.data)];
+      for (const [i, part] of values.entries()) {
+        const length = elementCount(part.dims);
+        yield [part, asBytes(rounded.data.subarray(i * length, (i + 1) * length))];
+      }
       yield [scales, asBytes(rounded.scales)];
       yield [factors, asBytes(smoothed.factors)];
       if (!floatInputs) continue;

@@ -1,7 +1,6 @@
 // The weight tensors of the per-token form: names, types and shapes. A serving graph multiplies a fused linear with them if a
 // run has many token rows. In the weights file they follow the per-block form.
 import type { DecoderConfig } from './config.ts';
-import type { Terms } from './row-product.ts';
 import type { ServingTensor } from './serving-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
@@ -12,27 +11,29 @@ import {
 
 /**
  * The treatment of a linear's inputs. `floats` inputs stay floats: those whose activations stand out most. All others are
- * rounded to 8 bits. `terms`: whether the rounding errors are rounded and multiplied as well.
+ * rounded to 8 bits, with one scale per token row or, for activations with long tails, in `groups` of inputs.
  */
 const ROW_INPUTS: Readonly<
-  Record<FusedLinear, { readonly floats: number; readonly terms: Terms }>
+  Record<FusedLinear, { readonly floats: number; readonly groups: number }>
 > = {
-  attention_in: { floats: 8, terms: 1 },
-  attention_out: { floats: 16, terms: 1 },
-  mlp_in: { floats: 8, terms: 1 },
-  mlp_out: { floats: 32, terms: 2 },
+  attention_in: { floats: 8, groups: 1 },
+  attention_out: { floats: 8, groups: 1 },
+  mlp_in: { floats: 8, groups: 1 },
+  mlp_out: { floats: 48, groups: 4 },
 };
+
+/** The runtime's product takes four inputs at a time. */
+const GROUP_MULTIPLE = 4;
 
 /** A fused linear [out, in] in per-token form. */
 interface RowMatrix {
-  /** int8 [in, out], smoothed. Rows of float inputs are zero. */
-  readonly values: ServingTensor;
+  /** int8 [in / groups, out] for each group, smoothed. Rows of float inputs are zero. */
+  readonly values: readonly ServingTensor[];
   /** float32 [out] */
   readonly scales: ServingTensor;
   /** float32 [in]: factors for the activations that undo the smoothing. The factors of float inputs are zero. */
   readonly factors: ServingTensor;
   readonly floatInputs: FloatInputs | undefined;
-  readonly terms: Terms;
 }
 
 /** The inputs of a linear that stay floats. */
@@ -54,10 +55,15 @@ export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLine
   const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
   const outputs = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
   const name = `${linearName(layer, fused)}.rows`;
-  const { floats, terms } = ROW_INPUTS[fused];
+  const { floats, groups: wanted } = ROW_INPUTS[fused];
+  const groups = inputs % (wanted * GROUP_MULTIPLE) === 0 ? wanted : 1;
   const count = Math.min(floats, inputs);
   return {
-    values: { name, type: 'int8', dims: [inputs, outputs] },
+    values: Array.from({ length: groups }, (_, i) => ({
+      name: `${name}.${i}`,
+      type: 'int8',
+      dims: [inputs / groups, outputs],
+    })),
     scales: { name: `${name}.scales`, type: 'float32', dims: [outputs] },
     factors: { name: `${name}.factors`, type: 'float32', dims: [inputs] },
     floatInputs: count
@@ -66,7 +72,6 @@ export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLine
           values: { name: `${name}.float_values`, type: 'float32', dims: [count, outputs] },
         }
       : undefined,
-    terms,
   };
 }
 
@@ -76,7 +81,7 @@ export function rowTensors(config: DecoderConfig): ServingTensor[] {
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
       const { values, scales, factors, floatInputs } = rowMatrix(config, layer, fused);
-      tensors.push(values, scales, factors);
+      tensors.push(...values, scales, factors);
       if (floatInputs) tensors.push(floatInputs.indices, floatInputs.values);
     }
   }

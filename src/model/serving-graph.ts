@@ -7,7 +7,7 @@ import { type DecoderLowering, decoder, type Projection, type Residual } from '.
 import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
-import { quantizeRows, rowProduct, rowZeroPoints } from './row-product.ts';
+import { quantizeGroups, quantizeRows, rowProduct, rowZeroPoints } from './row-product.ts';
 import { linearName, rowMatrix } from './row-weights.ts';
 import {
   BLOCK_SIZE,
@@ -287,16 +287,23 @@ class ServingLowering implements DecoderLowering {
   }
 
   #rowProduct(x: Value, layer: number, fused: FusedLinear): Value {
-    const { values, scales, factors, floatInputs, terms } = rowMatrix(this.#config, layer, fused);
+    const { values, scales, factors, floatInputs } = rowMatrix(this.#config, layer, fused);
     // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
     // so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
     this.#zeroPoints ??= rowZeroPoints(this.g, this.#inputIds);
     const smooth = this.g.node('Mul', [x, this.#weight(factors)]);
-    const rows = quantizeRows(this.g, smooth, { terms, zeroPoints: this.#zeroPoints });
-    const weight = { data: this.#weight(values), scales: this.#weight(scales) };
-    let product = rowProduct(this.g, rows, weight);
+    const [groups, width] = [values.length, values[0]!.dims[0]!];
+    const rows =
+      groups === 1
+        ? [quantizeRows(this.g, smooth, this.#zeroPoints)]
+        : quantizeGroups(this.g, smooth, { groups, width });
+    const products = rows.map((group, i) => {
+      const weight = { data: this.#weight(values[i]!), scales: this.#weight(scales) };
+      return rowProduct(this.g, group, weight);
+    });
+    let product = products.length === 1 ? products[0]! : this.g.node('Sum', products);
     if (floatInputs) {
       const taken = this.g.node('Gather', [x, this.#weight(floatInputs.indices)], { axis: 1 });
       product = this.g.node('Gemm', [taken, this.#weight(floatInputs.values), product]);
