@@ -20,14 +20,14 @@ export interface ModelInput {
 export type Phase = 'prompt' | 'decode';
 
 /** The properties of a run that decide its graph. */
-export interface RunShape {
+export interface GraphShape {
   readonly kind: Exclude<LoraLayout['kind'], 'none'>;
   readonly hasSeveralTokens: boolean;
   readonly phase: Phase;
 }
 
 /** The shapes of all runs, in the order in which a server needs them. */
-export const RUN_SHAPES: readonly RunShape[] = [
+export const GRAPH_SHAPES: readonly GraphShape[] = [
   { kind: 'sequence', hasSeveralTokens: true, phase: 'prompt' },
   { kind: 'token', hasSeveralTokens: false, phase: 'decode' },
   { kind: 'rows', hasSeveralTokens: false, phase: 'decode' },
@@ -36,7 +36,7 @@ export const RUN_SHAPES: readonly RunShape[] = [
 ];
 
 /** Returns the shape of a run. */
-export function shapeOf({ tokenIds, pastLengths, lora, phase = 'prompt' }: ModelInput): RunShape {
+export function shapeOf({ tokenIds, pastLengths, lora, phase = 'prompt' }: ModelInput): GraphShape {
   const hasSeveralTokens = tokenIds.length > pastLengths.length;
   if (hasSeveralTokens) return { kind: 'sequence', hasSeveralTokens, phase };
   const kind = pastLengths.length === 1 ? 'token' : lora.kind === 'grouped' ? 'grouped' : 'rows';

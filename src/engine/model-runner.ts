@@ -15,10 +15,10 @@ import { GrowingTensor } from './growing-tensor.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { LogitsRow } from './logits.ts';
 import {
+  GRAPH_SHAPES,
+  type GraphShape,
   type LoraInput,
   type ModelInput,
-  RUN_SHAPES,
-  type RunShape,
   shapeOf,
   splitRun,
 } from './model-input.ts';
@@ -105,15 +105,15 @@ export class ModelRunner {
     await this.#vocabulary.prepare(weights);
   }
 
-  /** Lists the layouts of runs with adapters of this form, in the order of `RUN_SHAPES`. */
+  /** Lists the layouts of runs with adapters of this form, in the order of `GRAPH_SHAPES`. */
   #layoutsOf(form: AdapterForm | undefined, head: HeadForm): GraphLayout[] {
     // Hidden states are those of a prompt, which may be a single token.
-    const shapes = head === 'hidden' ? RUN_SHAPES.slice(0, 2) : RUN_SHAPES;
+    const shapes = head === 'hidden' ? GRAPH_SHAPES.slice(0, 2) : GRAPH_SHAPES;
     const layouts = shapes.map((shape) => this.#layoutOf(shape, form, head));
     return [...new Map(layouts.map((layout) => [layoutId(layout), layout])).values()];
   }
 
-  #layoutOf(shape: RunShape, form: AdapterForm | undefined, head: HeadForm): GraphLayout {
+  #layoutOf(shape: GraphShape, form: AdapterForm | undefined, head: HeadForm): GraphLayout {
     return {
       lora: form
         ? { kind: shape.kind, targets: form.targets, parts: form.parts }
@@ -201,7 +201,7 @@ export class ModelRunner {
     return tokenIds.map((_, row) => this.#slots.weightsIn(slotOf(row)));
   }
 
-  #kvForm({ hasSeveralTokens }: RunShape): KvForm {
+  #kvForm({ hasSeveralTokens }: GraphShape): KvForm {
     if (!this.#cache.scales) return 'float';
     return hasSeveralTokens ? 'int8 several tokens' : 'int8 one token';
   }

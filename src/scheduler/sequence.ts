@@ -159,8 +159,8 @@ export function isZeroed(row: RowResult | undefined): boolean {
 }
 
 /**
- * A single token is computed in another way than several, so no chunk leaves one over: where a prompt is cut would change its
- * completion.
+ * No chunk leaves a single token over, because one is computed in another way than several. The length of chunks would change
+ * the completion.
  */
 function chunkEnd(start: number, last: number, chunkTokens: number): number {
   const end = Math.min(start + chunkTokens, last);

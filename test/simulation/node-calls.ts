@@ -107,6 +107,10 @@ class SyncHandle {
   async close() {
     fs.closeSync(this.fd);
   }
+
+  [Symbol.asyncDispose]() {
+    return this.close();
+  }
 }
 
 function bytesOf(size: number): Buffer {
