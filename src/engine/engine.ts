@@ -10,10 +10,11 @@ import type { EngineInfo } from '../contracts/engine.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
+import { targetNames } from '../model/target-modules.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
-import { widerForm } from './adapters/slot-form.ts';
+import { formOf, widerForm } from './adapters/slot-form.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
 import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
@@ -134,6 +135,17 @@ export class Engine {
     await this.#parts.runner.prepare({ targets, parts });
     await this.#parts.runner.prepareHead(weights);
     await this.#parts.slots.prepare(weights);
+  }
+
+  /**
+   * Creates a session that adapters on all linears need, before there is such an adapter. Resolves with whether there are more
+   * to create.
+   */
+  async prepareAhead(): Promise<boolean> {
+    const { runner, sessions, slots } = this.#parts;
+    if (sessions.memory.weightsAs === 'inputs') return false;
+    const [rank, targets] = [1, targetNames(this.config)];
+    return runner.prepareOne(widerForm(slots.form, formOf([{ rank, targets, parts: [] }])));
   }
 
   /** Creates the sessions that embeddings of the base or of an adapter need. */

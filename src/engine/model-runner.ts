@@ -91,6 +91,15 @@ export class ModelRunner {
     await Promise.all(this.#layoutsOf(form, head).map((layout) => this.#boundGraph(layout)));
   }
 
+  /** Like `prepare`, but creates one session only. Resolves with whether others are missing. */
+  async prepareOne(form: AdapterForm): Promise<boolean> {
+    const missing = this.#layoutsOf(form, 'logits').filter(
+      (one) => !this.#bound.has(layoutId(one)),
+    );
+    if (missing[0]) await this.#boundGraph(missing[0]);
+    return missing.length > 1;
+  }
+
   /**
    * Creates one session for runs without adapters and starts creating the others. A run that needs one of those waits for it.
    */

@@ -48,7 +48,7 @@ const MAX_DRAFT_TEMPERATURE = 1;
 export interface StepEngine
   extends Pick<Engine, 'info' | 'run' | 'terminate' | 'release'>,
     Pick<Engine, 'zeroSlot' | 'moveSlot' | 'canAttach' | 'attachAdapter' | 'detachAdapter'>,
-    Pick<Engine, 'prepareFor' | 'prepareEmbeddings'> {
+    Pick<Engine, 'prepareFor' | 'prepareEmbeddings' | 'prepareAhead'> {
   /** Absent if prefixes are not cached. */
   readonly prefixes?: StepPrefixes | undefined;
 }
@@ -89,6 +89,8 @@ export class StepLoop {
   readonly #scheduler: Scheduler;
   readonly #clock: Clock;
   readonly #isInvariant: boolean;
+  /** Whether more can be prepared ahead, and nothing is being prepared. */
+  #canPrepare = true;
   readonly #create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'createBan'>;
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
@@ -136,11 +138,25 @@ export class StepLoop {
       this.#changePrefixes();
       const plan = this.#scheduler.next();
       if (plan) this.#publish(await this.#runStep(plan), { ran: true });
-      else await this.#idle();
+      else {
+        this.#prepareAhead();
+        await this.#idle();
+      }
       await nextTurn(); // lets messages in, even if the engine responds within this turn
     }
     this.#cancelDeadline();
     await this.#engine.release();
+  }
+
+  /** While nothing runs, prepares the engine for adapters, one piece after the other. */
+  #prepareAhead(): void {
+    if (!this.#canPrepare) return;
+    this.#canPrepare = false;
+    const next = (isMore: boolean) => {
+      this.#canPrepare = isMore;
+      this.#wake();
+    };
+    this.#engine.prepareAhead().then(next, () => {}); // the request that needs it will report the error
   }
 
   handle(message: ToEngine): void {

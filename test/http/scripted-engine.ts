@@ -65,6 +65,10 @@ export class ScriptedEngine implements StepEngine {
   zeroSlot(): void {}
   async prepareFor(): Promise<void> {}
   async prepareEmbeddings(): Promise<void> {}
+
+  async prepareAhead(): Promise<boolean> {
+    return false;
+  }
   canAttach(): boolean {
     return true;
   }

@@ -71,6 +71,8 @@ function scoreOf(context: readonly number[], id: number, adapter: AdapterKey | u
 }
 
 export class FakeEngine implements StepEngine {
+  /** What `prepareAhead` has left to do. Each call takes a piece. */
+  piecesAhead = 3;
   readonly info: EngineInfo;
   /** The tokens in each slot. Those past the length of a row are stale. */
   readonly slots: number[][];
@@ -145,6 +147,11 @@ export class FakeEngine implements StepEngine {
 
   async prepareFor(): Promise<void> {}
   async prepareEmbeddings(): Promise<void> {}
+
+  async prepareAhead(): Promise<boolean> {
+    this.piecesAhead--;
+    return this.piecesAhead > 0;
+  }
 
   /** Limits the sum of the ranks. The engine limits bytes. */
   canAttach(adapters: readonly Pick<AdapterWeights, 'rank'>[]): boolean {

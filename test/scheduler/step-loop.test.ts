@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch, SlotId } from '../../src/engine/batch.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
@@ -443,4 +444,12 @@ test('the loop ends if a slot cannot be moved, because the engine cannot be trus
   bench.submit(request([1], { maxTokens: 2 }));
   bench.submit(long);
   await assert.rejects(bench.ended, /device lost/);
+});
+
+test('while nothing runs, the engine is prepared for adapters, and no more than once', async () => {
+  const bench = new Bench();
+  const id = bench.submit(request([1, 2]));
+  await bench.until(() => bench.eventsOf(id).some(isTerminal));
+  for (let turn = 0; turn < 20; turn++) await nextTurn();
+  assert.equal(bench.engine.piecesAhead, 0);
 });

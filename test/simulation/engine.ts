@@ -149,6 +149,10 @@ export class VirtualEngine implements StepEngine {
   async prepareFor(): Promise<void> {}
   async prepareEmbeddings(): Promise<void> {}
 
+  async prepareAhead(): Promise<boolean> {
+    return false;
+  }
+
   canAttach(adapters: readonly AdapterWeights[]): boolean {
     return adapters.length <= ENGINE.maxAdapters;
   }
