@@ -1,9 +1,11 @@
 // Reads the two files of a PEFT folder, within bounds, and computes the adapter's digest. No other file in the folder is
 // opened, and no link out of it is followed except to the blobs in Hugging Face's cache.
+
 import { createHash } from 'node:crypto';
 import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { readHeader, type WeightsSize } from './header.ts';
 import { invalidAdapter } from './refusal.ts';
 
@@ -199,7 +201,10 @@ async function checkedSize(file: FileHandle, { name, maxBytes }: BoundedFile): P
   const stats = await file.stat();
   if (!stats.isFile()) throw invalidAdapter(name, 'is not a regular file');
   if (stats.size <= maxBytes) return stats.size;
-  throw invalidAdapter(name, `has ${stats.size} bytes; the limit is ${maxBytes}`);
+  throw invalidAdapter(
+    name,
+    `has ${formatFileSize(stats.size)}; the limit is ${formatFileSize(maxBytes)}`,
+  );
 }
 
 /** Opens a file below the folder. `O_NONBLOCK` keeps a pipe of that name from blocking. */

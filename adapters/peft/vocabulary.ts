@@ -93,7 +93,7 @@ function refuseUnsupported(
   if (config.tiesWeights && (config.isTargeted(HEAD) || config.isSaved(HEAD)))
     throw invalidAdapter(
       'ensure_weight_tying',
-      'true needs the embedding to be named, not the head',
+      'is true, so the embedding must be named. Put embed_tokens instead of lm_head into target_modules or modules_to_save',
     );
 }
 

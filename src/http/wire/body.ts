@@ -1,7 +1,9 @@
 // Reads a JSON body within limits of bytes, time and depth, and accepts only valid UTF-8. Counts the bytes that arrive, and
 // uses a Content-Length only to refuse a body early. Never decompresses. The route's schema checks the content. (Hono's
 // body-limit bounds the bytes alone: a client that sends slowly would hold its request open.)
+
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { formatFileSize } from '../../common/format-bytes.ts';
 import { scanJson } from '../../common/json-scan.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
 import type { HttpLimits } from './limits.ts';
@@ -45,14 +47,14 @@ export function checkMediaType(headers: Headers, type: RegExp, expected: string)
 function tooLarge(limits: HttpLimits): ServeError {
   return new ServeError(
     'payload_too_large',
-    `The body is larger than ${limits.maxBodyBytes} bytes.`,
+    `The body is larger than ${formatFileSize(limits.maxBodyBytes)}, the limit of a request. Send less, in several requests.`,
   );
 }
 
 async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
   if (!request.body) return new Uint8Array();
   const reader = request.body.getReader();
-  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs} ms to arrive.`;
+  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs / 1000} s to arrive. Send it faster, or send less.`;
   using late = deadline(limits.bodyTimeoutMs, new ServeError('request_timeout', tooSlow));
   const chunks: Uint8Array[] = [];
   let size = 0;

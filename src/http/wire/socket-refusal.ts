@@ -51,7 +51,7 @@ export function toParserRefusal(code: string | undefined): ServeError {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return new ServeError(
       'header_too_large',
-      `The headers are larger than ${MAX_HEADER_BYTES} bytes.`,
+      `The headers are larger than ${MAX_HEADER_BYTES / 1024} KiB. Send fewer or shorter ones.`,
     );
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {

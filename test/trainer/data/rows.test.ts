@@ -270,7 +270,7 @@ test('a line beyond every limit is a bad line, and is not kept in memory', async
   const piece = Buffer.alloc(2 ** 22, 'a');
   for (let i = 0; i < 5; i++) appendFileSync(file, piece);
   const loading = loadDataset(file, { encode, maxLength: 64 });
-  await assert.rejects(loading, /line 2: has 20971520 bytes, the limit is 16777216/);
+  await assert.rejects(loading, /line 2: has 20 MiB, the limit of a line is 16 MiB/);
 });
 
 const golden = sharedPath('golden', 'tokenizer');
