@@ -17,6 +17,20 @@ export const STANDARD_TERMINAL: Terminal = {
 
 /** By convention, 128 and the number of the signal. */
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+/** The exit code of a process that SIGPIPE ended. Node ignores this signal. */
+const SIGPIPE_EXIT_CODE = 141;
+
+/**
+ * Ends the process quietly if nobody reads its results any more, as in `lorikeet train --help | head -1`. Without a reader for
+ * standard error it continues, because a server or a training run must not end with the reader of its log.
+ */
+export function exitOnClosedOutput(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      if (stream === process.stdout) process.exit(SIGPIPE_EXIT_CODE);
+    });
+}
 
 let interrupt: AbortController | undefined;
 
