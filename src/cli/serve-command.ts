@@ -16,9 +16,11 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
     )
     .option('--print-config', 'print the settings with secrets redacted, and exit');
   const settingOfOption = new Map<string, keyof Flags>();
-  for (const { name, flag, env, help, isSwitch } of listSettings()) {
+  for (const { name, flag, env, help, isSwitch, group } of listSettings()) {
     if (flag === undefined) continue;
-    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`);
+    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`).helpGroup(
+      group,
+    );
     settingOfOption.set(option.attributeName(), name);
     serve.addOption(option);
   }

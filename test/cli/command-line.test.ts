@@ -232,3 +232,25 @@ for (const args of [
     assert.deepEqual([exitCode, errors], [141, '']);
   });
 }
+
+test('the flags of serve are grouped, and --provider says what is untested', async () => {
+  const { out } = await run(['serve', '--help']);
+  const heading = (flag: string) =>
+    out
+      .slice(0, out.indexOf(`  ${flag} `))
+      .match(/^\S.*:$/gm)
+      ?.at(-1);
+  const flags = ['--prewarm', '--model', '--port', '--weights', '--slots', '--adapter-slots'];
+  assert.deepEqual([...flags, '--train-pod', '--store-responses', 'LOG_LEVEL'].map(heading), [
+    'Options:',
+    'Model and adapters:',
+    'Network and access:',
+    'Computation:',
+    'Limits and scheduling:',
+    'Memory and disk for adapters and prompts:',
+    'Fine-tuning:',
+    'Kept responses:',
+    'Environment only:',
+  ]);
+  assert.match(out, /--provider [\s\S]*webgpu has only been tested on .*, and cuda not at all/);
+});
