@@ -6,6 +6,8 @@ export interface Terminal {
   error(text: string): void;
   /** Whether `error` is a terminal, on which lines can be redrawn. */
   readonly isTTY?: boolean;
+  /** Whether somebody reads both on a terminal. Other readers may parse them. */
+  readonly isInteractive?: boolean;
 }
 
 /** This process's standard output and standard error. */
@@ -13,6 +15,7 @@ export const STANDARD_TERMINAL: Terminal = {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
   isTTY: process.stderr.isTTY,
+  isInteractive: process.stderr.isTTY && process.stdout.isTTY,
 };
 
 /** By convention, 128 and the number of the signal. */

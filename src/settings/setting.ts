@@ -39,7 +39,7 @@ export function defineSettings<const Rows extends Readonly<Record<string, Settin
     return [key, { ...(hasFlag && { flag }), ...row, env, group }];
   });
   return Object.fromEntries(settings) as {
-    [Key in keyof Rows]: Rows[Key] & { readonly env: string };
+    [Key in keyof Rows]: Rows[Key] & { readonly env: string; readonly group: string };
   };
 }
 
