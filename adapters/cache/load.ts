@@ -141,6 +141,6 @@ function unchanged<T>(reading: Promise<T>): Promise<T> {
 }
 
 function changed(cause?: unknown): ServeError {
-  const message = 'the adapter has changed since the request named it';
+  const message = 'The files of the adapter changed after the request had named it. Try again.';
   return new ServeError('adapter_checksum_mismatch', message, { cause });
 }

@@ -213,7 +213,10 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
   try {
     const [folder, target] = await Promise.all([realpath(directory), realpath(full)]);
     if (!isWithin(folder, target) && !isBlobOf(folder, target)) {
-      throw invalidAdapter(name, 'is a link to a file outside its folder');
+      throw invalidAdapter(
+        name,
+        'is a link to a file outside its folder. Copy the file into the folder instead',
+      );
     }
     return await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
@@ -228,7 +231,7 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
         PICKLE_FILE,
         'is a pickle, which is not supported. Save the adapter as safetensors.',
       );
-    throw invalidAdapter(name, 'is missing');
+    throw invalidAdapter(name, "is missing from the adapter's folder");
   }
 }
 
@@ -250,5 +253,9 @@ export function isAbsence(error: unknown): boolean {
 }
 
 function unavailable(message: string, cause?: unknown): ServeError {
-  return new ServeError('adapter_unavailable', `adapter unavailable: ${message}`, { cause });
+  return new ServeError(
+    'adapter_unavailable',
+    `adapter unavailable: ${message}. Check that the server may read the adapter's folder, and try again.`,
+    { cause },
+  );
 }

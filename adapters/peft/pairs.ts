@@ -314,7 +314,10 @@ export class LinearFactors<T extends Shaped> {
     const [height, width] = shape;
     const fits = height === (rows ?? height) && width === (columns ?? width);
     if (shape.length === 2 && fits) return [height!, width!];
-    throw invalidAdapter(this.nameOf(ending), `shape [${shape}] does not fit the others`);
+    throw invalidAdapter(
+      this.nameOf(ending),
+      `shape [${shape}] does not fit the other factors of its module`,
+    );
   }
 }
 

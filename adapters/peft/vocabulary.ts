@@ -63,7 +63,10 @@ function isTiedCopy(module: string, { config, model }: VocabularySource): boolea
   if (module !== HEAD || !model.tiedEmbeddings) return false;
   const [own, tied] = [HEAD, EMBEDDING].map((name) => config.trainedTokens.get(name));
   if (!tied || own?.join() === tied.join()) return true;
-  throw invalidAdapter('trainable_token_indices', 'a tied table has one list of tokens');
+  throw invalidAdapter(
+    'trainable_token_indices',
+    'has different tokens for lm_head and embed_tokens, but the base ties them. Give both the same list',
+  );
 }
 
 function refuseUnsupported(

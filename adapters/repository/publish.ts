@@ -109,7 +109,11 @@ export async function adopt(
   }
   const read = async (file: keyof VersionManifest['files'], maxBytes: number) => {
     const object = await documents.store.get(keys.versionFile(of, file), call);
-    if (!object) throw invalidAdapter(file, `is not in ${of.tenant}/${of.name}/${of.version}/`);
+    if (!object)
+      throw invalidAdapter(
+        file,
+        `is not in ${of.tenant}/${of.name}/${of.version}/ of the store. Copy it there first`,
+      );
     const bytes = await readBody(object.body, maxBytes);
     if (!bytes) throw invalidAdapter(file, `is larger than ${formatFileSize(maxBytes)}`);
     return bytes;

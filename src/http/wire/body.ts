@@ -30,7 +30,10 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
     return JSON.parse(text);
   } catch {
     // The parser's own message would quote the body.
-    throw new ServeError('invalid_json', 'The body is not one valid JSON value.');
+    throw new ServeError(
+      'invalid_json',
+      'The body is not one valid JSON value. Check its quotes and commas.',
+    );
   }
 }
 
@@ -69,7 +72,11 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
   } catch (error) {
     reader.cancel().catch(() => {}); // the sender may already be gone
     if (error instanceof ServeError) throw error;
-    throw new ServeError('invalid_request', 'The body ended early.', { cause: error });
+    throw new ServeError(
+      'invalid_request',
+      'The body ended before its last byte. Send the request again.',
+      { cause: error },
+    );
   }
 }
 
@@ -98,7 +105,10 @@ function skipUnicodeEscape(text: string, i: number): number {
   if (unit < 0xd800 || unit > 0xdfff) return i;
   const low = text.startsWith('\\u', i + 5) ? hex4(text, i + 7) : 0;
   if (unit > 0xdbff || low < 0xdc00 || low > 0xdfff) {
-    throw new ServeError('invalid_utf8', 'A \\u escape is half of a surrogate pair.');
+    throw new ServeError(
+      'invalid_utf8',
+      'A \\u escape is half of a surrogate pair. Send the character whole, or both halves.',
+    );
   }
   return i + 10;
 }
@@ -122,7 +132,7 @@ class OuterKeys {
     }
     this.#last = key;
     if (this.#keys.has(key))
-      throw this.error('invalid_json', 'The body has the same member twice.');
+      throw this.error('invalid_json', 'The body has the same member twice. Send it once.');
     this.#keys.add(key);
   }
 

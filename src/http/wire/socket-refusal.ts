@@ -55,9 +55,12 @@ export function toParserRefusal(code: string | undefined): ServeError {
     );
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return new ServeError('request_timeout', 'The request arrived too slowly.');
+    return new ServeError('request_timeout', 'The request arrived too slowly. Send it again.');
   }
-  return new ServeError('invalid_request', 'The request is not valid HTTP.');
+  return new ServeError(
+    'invalid_request',
+    'The request is not valid HTTP. This server speaks plain HTTP, not HTTPS.',
+  );
 }
 
 function toAnswer(error: ServeError): string {

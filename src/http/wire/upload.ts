@@ -168,7 +168,11 @@ async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array> | undef
 }
 
 function endedEarly(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body ended early.', { cause });
+  return new ServeError(
+    'invalid_request',
+    'The body ended before its last byte. Send the request again.',
+    { cause },
+  );
 }
 
 async function saveFile(
@@ -242,5 +246,9 @@ function tooLarge(maxBytes: number): ServeError {
 }
 
 function malformed(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body is not a valid multipart form.', { cause });
+  return new ServeError(
+    'invalid_request',
+    'The body is not a valid multipart form. Send the fields purpose and file, as curl -F does.',
+    { cause },
+  );
 }
