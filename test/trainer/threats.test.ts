@@ -253,5 +253,5 @@ for (const [flag, value, says] of FLAGS) {
 test('B65: a file that is not there is refused by its name', async (t) => {
   const { code, error } = await answer(path.join(temporaryFolder(t), 'elsewhere.jsonl'));
   assert.equal(code, 1);
-  assert.match(error, /elsewhere\.jsonl: cannot be read \(ENOENT\)/);
+  assert.match(error, /elsewhere\.jsonl: does not exist\. Check its path/);
 });

@@ -159,7 +159,7 @@ async function refuseForeign(file: string): Promise<void> {
       throw new DatasetError(
         name,
         error.code === 'ENOENT'
-          ? 'does not exist'
+          ? 'does not exist. Check its path'
           : `cannot be read (${error.code ?? error.message})`,
       );
     },
