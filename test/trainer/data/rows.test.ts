@@ -261,7 +261,10 @@ test('empty files, other kinds of files, folders and absent ones are refused', a
   await refused(Buffer.from([0x7b, 0xff, 0x7d]), /line 1: is not UTF-8/);
   const dir = temporaryFolder(t);
   await assert.rejects(loadDataset(dir, { encode, maxLength: 9 }), /is not a file/);
-  await assert.rejects(loadDataset(path.join(dir, 'x'), { encode, maxLength: 9 }), /x: does not exist\. Check its path/);
+  await assert.rejects(
+    loadDataset(path.join(dir, 'x'), { encode, maxLength: 9 }),
+    /x: does not exist\. Check its path/,
+  );
 });
 
 test('a line beyond every limit is a bad line, and is not kept in memory', async (t) => {
