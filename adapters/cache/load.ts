@@ -1,6 +1,6 @@
 // Loads PEFT folders as weights in the engine's layout: reads, verifies and parses the files, and sums compositions. Nothing is
 // cached.
-import { ServeError } from '../../src/common/errors.ts';
+import { exceedsSlotsError, ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { unionOfParts } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -66,10 +66,7 @@ export function createAdapterLoader(
       targets: TARGET_NAMES.filter((name) => sizes.some(({ targets }) => targets.includes(name))),
       parts: unionOfParts(...sizes.map(({ parts }) => parts)),
     };
-    if (!canHold(size)) {
-      const message = `adapter refused: rank ${size.rank} takes more memory than the adapter slots have`;
-      throw new ServeError('adapter_invalid', message, { param: 'r' });
-    }
+    if (!canHold(size)) throw exceedsSlotsError(size.rank);
     return {
       byteSize: sizes.reduce((sum, { byteSize }) => sum + byteSize, 0),
       load: () =>
@@ -144,6 +141,6 @@ function unchanged<T>(reading: Promise<T>): Promise<T> {
 }
 
 function changed(cause?: unknown): ServeError {
-  const message = 'the adapter has changed since the request named it';
+  const message = 'The files of the adapter changed after the request had named it. Try again.';
   return new ServeError('adapter_checksum_mismatch', message, { cause });
 }

@@ -1,7 +1,9 @@
 // Accounts for the memory of loaded adapters: which are leased, which are idle, what loads have reserved, and what to evict for
 // a load. Loading and waiting are the cache's part.
+
 import { assert } from '../../src/common/assert.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import type { TenantShare } from '../../src/contracts/tenant.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
 import { CacheShares, type Charged, type Division } from './shares.ts';
@@ -106,7 +108,7 @@ export class AdapterMemory {
     if (byteSize > this.#capacityBytes) {
       throw new ServeError(
         'adapter_invalid',
-        `adapter refused: it takes ${byteSize} bytes in memory; the cache holds ${this.#capacityBytes}`,
+        `adapter refused: it takes ${formatFileSize(byteSize)} in memory, but the adapter cache holds ${formatFileSize(this.#capacityBytes)}. Raise --adapter-cache, or lower the rank.`,
       );
     }
     if (this.#bytesInUse + byteSize > this.#capacityBytes) return false;

@@ -1,9 +1,11 @@
 // Reads the two files of a PEFT folder, within bounds, and computes the adapter's digest. No other file in the folder is
 // opened, and no link out of it is followed except to the blobs in Hugging Face's cache.
+
 import { createHash } from 'node:crypto';
 import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { readHeader, type WeightsSize } from './header.ts';
 import { invalidAdapter } from './refusal.ts';
 
@@ -199,7 +201,10 @@ async function checkedSize(file: FileHandle, { name, maxBytes }: BoundedFile): P
   const stats = await file.stat();
   if (!stats.isFile()) throw invalidAdapter(name, 'is not a regular file');
   if (stats.size <= maxBytes) return stats.size;
-  throw invalidAdapter(name, `has ${stats.size} bytes; the limit is ${maxBytes}`);
+  throw invalidAdapter(
+    name,
+    `has ${formatFileSize(stats.size)}; the limit is ${formatFileSize(maxBytes)}`,
+  );
 }
 
 /** Opens a file below the folder. `O_NONBLOCK` keeps a pipe of that name from blocking. */
@@ -208,7 +213,10 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
   try {
     const [folder, target] = await Promise.all([realpath(directory), realpath(full)]);
     if (!isWithin(folder, target) && !isBlobOf(folder, target)) {
-      throw invalidAdapter(name, 'is a link to a file outside its folder');
+      throw invalidAdapter(
+        name,
+        'is a link to a file outside its folder. Copy the file into the folder instead',
+      );
     }
     return await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
@@ -223,7 +231,7 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
         PICKLE_FILE,
         'is a pickle, which is not supported. Save the adapter as safetensors.',
       );
-    throw invalidAdapter(name, 'is missing');
+    throw invalidAdapter(name, "is missing from the adapter's folder");
   }
 }
 
@@ -245,5 +253,9 @@ export function isAbsence(error: unknown): boolean {
 }
 
 function unavailable(message: string, cause?: unknown): ServeError {
-  return new ServeError('adapter_unavailable', `adapter unavailable: ${message}`, { cause });
+  return new ServeError(
+    'adapter_unavailable',
+    `adapter unavailable: ${message}. Check that the server may read the adapter's folder, and try again.`,
+    { cause },
+  );
 }

@@ -82,11 +82,12 @@ export function refuseUnaskedTables({ tensors, config, model }: VocabularySource
   for (const module of [EMBEDDING, HEAD]) {
     const isSaved = config.isSaved(module) || (config.tiesWeights && config.isSaved(EMBEDDING));
     const key = tensorName(module, 'whole');
-    if (tensors.has(key) && !isSaved) throw invalidAdapter(key, 'is not expected');
+    if (tensors.has(key) && !isSaved)
+      throw invalidAdapter(key, 'is not in modules_to_save of adapter_config.json');
   }
   const tokens = tensorName(HEAD, 'tokens');
   if (tensors.has(tokens) && !config.trainedTokens.has(HEAD) && !model.tiedEmbeddings)
-    throw invalidAdapter(tokens, 'is not expected');
+    throw invalidAdapter(tokens, 'is not in trainable_token_indices of adapter_config.json');
 }
 
 /** A table as the file stores it. */

@@ -1,4 +1,5 @@
 // Converts the factors of LoHa and LoKr to LoRA's pairs. The code after the files then sees only pairs.
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import type { AdapterConfig, PeftType } from './peft-config.ts';
@@ -209,7 +210,8 @@ function withPairs<T extends Shaped>(
       throw invalidAdapter(factors.nameOf(first), `${kind.label} with these factors needs ${need}`);
     };
     if (rank > MAX_RANK) refuse(`rank ${rank}; the limit is ${MAX_RANK}`);
-    if (bytes > MAX_PAIR_BYTES) refuse(`${bytes} bytes; the limit is ${MAX_PAIR_BYTES}`);
+    if (bytes > MAX_PAIR_BYTES)
+      refuse(`${formatFileSize(bytes)}; the limit is ${formatFileSize(MAX_PAIR_BYTES)}`);
     const shapes = { a: [rank, inFeatures], b: [outFeatures, rank] } as const;
     const pair = toPair(shapes, kind, factors);
     for (const name of ['a', 'b'] as const)
@@ -312,7 +314,10 @@ export class LinearFactors<T extends Shaped> {
     const [height, width] = shape;
     const fits = height === (rows ?? height) && width === (columns ?? width);
     if (shape.length === 2 && fits) return [height!, width!];
-    throw invalidAdapter(this.nameOf(ending), `shape [${shape}] does not fit the others`);
+    throw invalidAdapter(
+      this.nameOf(ending),
+      `shape [${shape}] does not fit the other factors of its module`,
+    );
   }
 }
 

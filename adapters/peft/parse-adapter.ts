@@ -155,7 +155,7 @@ function refuseUnusedTensors(
     if (possible.includes(tensor) && presenceOf(tensor, module, config)) continue;
     if (tensor !== 'bias' && tensor !== 'whole' && !config.isTargeted(module))
       throw invalidAdapter(key, 'adapter_config.json does not target this module');
-    throw refusedTensor(key, 'is not expected');
+    throw refusedTensor(key, 'does not follow from the fields of adapter_config.json');
   }
 }
 

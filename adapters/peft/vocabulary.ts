@@ -63,7 +63,10 @@ function isTiedCopy(module: string, { config, model }: VocabularySource): boolea
   if (module !== HEAD || !model.tiedEmbeddings) return false;
   const [own, tied] = [HEAD, EMBEDDING].map((name) => config.trainedTokens.get(name));
   if (!tied || own?.join() === tied.join()) return true;
-  throw invalidAdapter('trainable_token_indices', 'a tied table has one list of tokens');
+  throw invalidAdapter(
+    'trainable_token_indices',
+    'has different tokens for lm_head and embed_tokens, but the base ties them. Give both the same list',
+  );
 }
 
 function refuseUnsupported(
@@ -93,7 +96,7 @@ function refuseUnsupported(
   if (config.tiesWeights && (config.isTargeted(HEAD) || config.isSaved(HEAD)))
     throw invalidAdapter(
       'ensure_weight_tying',
-      'true needs the embedding to be named, not the head',
+      'is true, so the embedding must be named. Put embed_tokens instead of lm_head into target_modules or modules_to_save',
     );
 }
 

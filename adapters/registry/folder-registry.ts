@@ -109,15 +109,18 @@ export class LoadedAdapters extends LocalFolders {
     check?: (found: FoundAdapter) => Promise<unknown>,
   ): Promise<void> {
     if (this.#baseNames.includes(name) || !isFreeName(name)) {
-      const message = 'lora_name: must be a valid adapter name, and not a name of the base';
+      const message =
+        'lora_name: must start with a letter, a digit or _, continue with these, . and -, and not be a name of the base';
       throw new ServeError('invalid_request', message, { param: 'lora_name' });
     }
     if (this.#paths.size >= MAX_FOLDERS) {
-      throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are already loaded by path`);
+      const message = `${MAX_FOLDERS} adapters are already loaded by path, which is the limit. Unload one first: POST /v1/unload_lora_adapter`;
+      throw new ServeError('overloaded', message);
     }
     const folder = await this.contents.identify(name, () => findFolderAt(this.#root, folderPath));
     if (!folder) {
-      const message = 'lora_path: must be an adapter folder below LORIKEET_LOADABLE_ADAPTERS';
+      const message =
+        'lora_path: is not an adapter folder below the folder of --loadable-adapters. It must have an adapter_config.json.';
       throw new ServeError('not_found', message, { param: 'lora_path' });
     }
     await check?.(toFound(name, folder));

@@ -81,9 +81,13 @@ export async function findFolderAt(
     };
   } catch (error) {
     if (isAbsence(error)) return undefined;
-    throw new ServeError('adapter_unavailable', 'adapter unavailable: its folder cannot be read', {
-      cause: error,
-    });
+    throw new ServeError(
+      'adapter_unavailable',
+      'adapter unavailable: its folder cannot be read. Check that the server may read it.',
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -189,7 +193,10 @@ export class FolderContents {
       const content = await this.#contentOf(name, folder, find);
       if (content) return { ...folder, ...content };
     }
-    throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
+    throw new ServeError(
+      'adapter_unavailable',
+      'adapter unavailable: its files are being replaced. Try again.',
+    );
   }
 
   /**

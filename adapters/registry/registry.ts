@@ -4,6 +4,7 @@ import { ServeError } from '../../src/common/errors.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
+import type { VersionManifest } from '../repository/manifest.ts';
 import {
   MAX_TERM_WEIGHT,
   type NamedAdapter,
@@ -209,7 +210,7 @@ export class Registry {
       if (!match) continue;
       const { location } = match.part;
       const isForeign = location.kind === 'version' && !this.#fits(location.manifest.base_digest);
-      if (isForeign) throw baseMismatch();
+      if (isForeign) throw baseMismatch(location.manifest, this.#base);
       return match;
     }
     throw modelNotFound();
@@ -274,11 +275,17 @@ function checkWeight(part: AdapterPart): AdapterPart {
 
 /** Returns the same error for unknown names, malformed names and other tenants' names. */
 function modelNotFound(): ServeError {
-  const message = 'The model does not exist or you do not have access to it.';
+  const message =
+    'The model does not exist or you do not have access to it. GET /v1/models lists the models that you can use.';
   return new ServeError('model_not_found', message, { param: 'model' });
 }
 
-function baseMismatch(): ServeError {
-  const message = 'The adapter was trained on a different base model from the one served here.';
+function baseMismatch(
+  { name, version, base_digest = '' }: VersionManifest,
+  { id, digest }: BaseModel,
+): ServeError {
+  const message =
+    `${name}@${version} was trained on the base with the digest ${base_digest.slice(0, 12)}, but this server serves ${id} ` +
+    `with the digest ${digest.slice(0, 12)}. Use a server of that base, or train the adapter again on this one.`;
   return new ServeError('base_mismatch', message, { param: 'model' });
 }

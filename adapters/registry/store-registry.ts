@@ -193,7 +193,10 @@ export class StoreAdapters implements AdapterArchive {
     const manifest = await this.#manifests.get(key, isKnown ? Number.POSITIVE_INFINITY : undefined);
     if (manifest) return manifest;
     logStoreFault(this.#options.log, 'missing', { version: key }, 'an alias leads nowhere');
-    throw new ServeError('adapter_unavailable', 'adapter unavailable: its version is missing');
+    throw new ServeError(
+      'adapter_unavailable',
+      'adapter unavailable: the version that its alias points to is missing from the store. Move the alias, or publish again.',
+    );
   }
 
   async #listName(key: string, call: ListCall): Promise<ListedAdapter[]> {
@@ -227,7 +230,7 @@ export class StoreAdapters implements AdapterArchive {
     } catch (cause) {
       if (cause instanceof ServeError) throw cause;
       this.#options.log?.warn({ timeoutMs }, 'the adapter store did not answer');
-      const message = 'adapter unavailable: the store did not answer in time';
+      const message = 'adapter unavailable: the store did not answer in time. Try again.';
       throw new ServeError('adapter_unavailable', message, { cause });
     }
   }

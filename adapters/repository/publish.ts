@@ -1,8 +1,10 @@
 // Publishes an adapter. A claim takes the version's number; then come the two files, the manifest that makes them a version,
 // and the aliases. An interrupted publication leaves nothing half-visible, and continues under the same id.
+
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
@@ -107,9 +109,13 @@ export async function adopt(
   }
   const read = async (file: keyof VersionManifest['files'], maxBytes: number) => {
     const object = await documents.store.get(keys.versionFile(of, file), call);
-    if (!object) throw invalidAdapter(file, `is not in ${of.tenant}/${of.name}/${of.version}/`);
+    if (!object)
+      throw invalidAdapter(
+        file,
+        `is not in ${of.tenant}/${of.name}/${of.version}/ of the store. Copy it there first`,
+      );
     const bytes = await readBody(object.body, maxBytes);
-    if (!bytes) throw invalidAdapter(file, `is longer than ${maxBytes} bytes`);
+    if (!bytes) throw invalidAdapter(file, `is larger than ${formatFileSize(maxBytes)}`);
     return bytes;
   };
   const content = await describeContent(
@@ -159,7 +165,7 @@ async function commitVersion(
   const manifest = signManifest(unsigned, signatureKeys);
   const bytes = serializeDocument(manifest);
   if (bytes.length > MAX_MANIFEST_BYTES) {
-    const message = `The metrics make the manifest ${bytes.length} bytes long; the limit is ${MAX_MANIFEST_BYTES}.`;
+    const message = `The metrics make the manifest ${formatFileSize(bytes.length)} large; the limit is ${formatFileSize(MAX_MANIFEST_BYTES)}. Publish fewer of them.`;
     throw new ServeError('invalid_request', message, { param: 'metrics' });
   }
   const state = await versions.commit(manifest, call);
@@ -188,9 +194,13 @@ async function leadAliases(
   if (written.revision === 0) return;
   const seen = await store.read(manifest, call);
   if (seen && seen.aliases.revision >= written.revision) return;
-  throw new ServeError('adapter_unavailable', 'The adapter store lost a write.', {
-    cause: new StoreError('invalid', 'the store lost a conditional write'),
-  });
+  throw new ServeError(
+    'adapter_unavailable',
+    'The adapter store confirmed a write, but does not have it. Check the store: it must support conditional writes (If-Match, If-None-Match).',
+    {
+      cause: new StoreError('invalid', 'the store lost a conditional write'),
+    },
+  );
 }
 
 // Assigns version numbers: the first publication to write a claim owns the number. A retried publication finds its number
@@ -256,7 +266,8 @@ async function stateOf(
   const commit = await versions.readCommit(of, call);
   if (commit?.kind === 'tombstone') return undefined;
   if (winner.digest !== claim.digest) {
-    const message = 'Another adapter was published under this publication id.';
+    const message =
+      'Another adapter was published under this publication id. Use a new id for each adapter.';
     throw new ServeError('invalid_request', message, { param: 'publication_id' });
   }
   return commit ? { version, manifest: commit.manifest } : { version };

@@ -132,7 +132,11 @@ async function openFile(
   if (object) return object;
   logStoreFault(log, 'missing', { store: store.label, key }, 'a published file is missing');
   const cause = new StoreError('invalid', `${key}: is missing`);
-  throw new ServeError('adapter_unavailable', `${file} is not in the store.`, { cause });
+  throw new ServeError(
+    'adapter_unavailable',
+    `The published ${file} is missing from the store. Publish the adapter again.`,
+    { cause },
+  );
 }
 
 /** Whether something may have been published under this name: it is valid. */

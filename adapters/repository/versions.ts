@@ -231,6 +231,6 @@ export async function fetchVersion(
 }
 
 function mismatch(file: string, fault: string): ServeError {
-  const message = `The stored adapter differs from the published one: ${file} ${fault}.`;
+  const message = `The stored adapter differs from the published one: ${file} ${fault}. Publish it again.`;
   return new ServeError('adapter_checksum_mismatch', message, { param: file });
 }

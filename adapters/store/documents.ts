@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { isDiskFull, ServeError } from '../../src/common/errors.ts';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { parseShallowJson } from '../../src/common/json-scan.ts';
 import { type Backoff, backoffMs, type Clock, sleep } from '../../src/common/waiting.ts';
 import { type GuardedStore, logStoreFault, type StoreLog } from './guarded-store.ts';
@@ -113,7 +114,10 @@ async function swap<T, Next extends T | undefined>(
       if (!isRetryable) throw error;
     }
   }
-  throw new ServeError('overloaded', 'Too many concurrent changes. Try again.');
+  throw new ServeError(
+    'overloaded',
+    'Others are changing the same object at the same time. Try again.',
+  );
 }
 
 /** Waits before a further try. */
@@ -137,7 +141,9 @@ async function load<T>(
   const object = await store.get(key, call);
   if (!object) return undefined;
   const bytes = await readBody(object.body, maxBytes);
-  const parsed = bytes ? parse(bytes, schema) : { fault: `is longer than ${maxBytes} bytes` };
+  const parsed = bytes
+    ? parse(bytes, schema)
+    : { fault: `is larger than ${formatFileSize(maxBytes)}` };
   const fault = 'fault' in parsed ? parsed.fault : faultOf?.(parsed.value);
   if (bytes && 'value' in parsed && fault === undefined) {
     return { value: parsed.value, etag: object.etag, bytes };

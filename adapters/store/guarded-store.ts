@@ -20,12 +20,24 @@ export interface GuardedStore extends ObjectStore {
 /** Codes and messages for an unavailable store and for a damaged object, by the kind of store. */
 const REFUSALS = {
   store_unavailable: [
-    ['store_unavailable', 'The store does not answer.'],
-    ['object_damaged', 'The object is damaged in the store. Trying again does not help.'],
+    [
+      'store_unavailable',
+      'The store of the server does not answer. Try again later; the log of the server gives the reason.',
+    ],
+    [
+      'object_damaged',
+      'The object is damaged in the store, so trying again does not help. Delete it and create it again, or ask the operator to restore it; the log of the server names it.',
+    ],
   ],
   adapter_unavailable: [
-    ['adapter_unavailable', 'The adapter store does not answer.'],
-    ['adapter_unavailable', 'The stored adapter is damaged.'],
+    [
+      'adapter_unavailable',
+      'The adapter store does not answer. Try again later; the log of the server gives the reason.',
+    ],
+    [
+      'adapter_unavailable',
+      'The stored adapter is damaged, so trying again does not help. Publish it again, or ask the operator to restore it; the log of the server names the object.',
+    ],
   ],
 } as const;
 

@@ -2,9 +2,11 @@
 // rename, so it is whole or absent. It is verified when it is written, and again when a process first uses it. The cache is
 // bounded in bytes, and several processes may share it. Owners never share a copy, so the duration of a request does not reveal
 // whether another tenant has the same adapter.
+
 import { randomUUID } from 'node:crypto';
 import * as nodeFiles from 'node:fs/promises';
 import path from 'node:path';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import {
   AdapterHasher,
@@ -215,7 +217,9 @@ export class DiskTier {
   async #evictFor(byteSize: number): Promise<void> {
     const { capacityBytes } = this.#options;
     if (byteSize > capacityBytes) {
-      throw new DiskError(`${byteSize} bytes do not fit into the cache of ${capacityBytes}`);
+      throw new DiskError(
+        `${formatFileSize(byteSize)} do not fit into the cache of ${formatFileSize(capacityBytes)} (--adapter-disk)`,
+      );
     }
     const residents = await this.#io(() => this.#scan());
     let used = this.#incomingBytes + byteSize;
@@ -227,7 +231,8 @@ export class DiskTier {
       this.#evictions++;
       used -= byteSize;
     }
-    if (used > capacityBytes) throw new DiskError('adapters in use leave no room');
+    if (used > capacityBytes)
+      throw new DiskError('adapters in use leave no room in the cache (--adapter-disk)');
     this.#incomingBytes += byteSize;
   }
 

@@ -134,7 +134,7 @@ export class Fetcher {
 
   /** Ends all fetches. */
   close(): void {
-    this.#closed.abort(new ServeError('overloaded', 'The server is shutting down.'));
+    this.#closed.abort(new ServeError('overloaded', 'The server is shutting down. Try again.'));
   }
 
   /** Fetches with retries, and reports one result to the breaker. */
@@ -237,7 +237,7 @@ export class Fetcher {
 
 const MESSAGES = {
   adapter_unavailable: 'The adapter cannot be fetched now. Try again later.',
-  adapter_checksum_mismatch: 'The stored adapter differs from the published one.',
+  adapter_checksum_mismatch: 'The stored adapter differs from the published one. Publish it again.',
 } as const;
 
 function interrupted(cause: unknown): never {

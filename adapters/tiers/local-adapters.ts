@@ -157,7 +157,8 @@ export class LocalAdapters {
 
   async #fetch(item: DiskItem, manifest: VersionManifest): Promise<DiskTier> {
     const { fetcher, log } = this.#options;
-    if (!fetcher) throw unavailable('this server has no store');
+    if (!fetcher)
+      throw unavailable('it is in a store, but this server has none. Start it with --store');
     for (const disk of this.#disks) {
       try {
         await fetcher.fetch(item.owner, manifest, (open) => disk.write(item, open));
@@ -169,7 +170,9 @@ export class LocalAdapters {
         log?.error({ alert: 'adapter_disk', code, reason: message }, 'adapter not kept');
       }
     }
-    throw unavailable('this machine has no room for it');
+    throw unavailable(
+      'the disk of the server has no room for it. Try again later, or raise --adapter-disk',
+    );
   }
 
   #verifyAgain(parts: readonly AdapterPart[]): void {
@@ -182,7 +185,7 @@ export class LocalAdapters {
 }
 
 function unavailable(reason: string): ServeError {
-  return new ServeError('adapter_unavailable', `adapter unavailable: ${reason}`);
+  return new ServeError('adapter_unavailable', `adapter unavailable: ${reason}.`);
 }
 
 /** The store and the cache of local adapters. */

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import type { ReadyServer } from '../compose/server.ts';
 import { type Flags, listSettings, loadConfig, redactConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';
+import { openStartBar } from './start-display.ts';
 import { listenForInterrupt } from './terminal.ts';
 
 /** Adds the command. */
@@ -16,9 +17,11 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
     )
     .option('--print-config', 'print the settings with secrets redacted, and exit');
   const settingOfOption = new Map<string, keyof Flags>();
-  for (const { name, flag, env, help, isSwitch } of listSettings()) {
+  for (const { name, flag, env, help, isSwitch, group } of listSettings()) {
     if (flag === undefined) continue;
-    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`);
+    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`).helpGroup(
+      group,
+    );
     settingOfOption.set(option.attributeName(), name);
     serve.addOption(option);
   }
@@ -36,22 +39,27 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
       return;
     }
     const isPrewarm = options['prewarm'] === true;
-    const context = { config, signal: listenForInterrupt(), reporter };
-    await programs.serve(context, {
-      isPrewarm,
-      onReady(server) {
-        const prewarmed = `${server.name} answers. The files built for it are in ${config.home}.\n`;
-        terminal.out(isPrewarm ? prewarmed : greet(server));
-      },
-    });
+    const bar = terminal.isInteractive ? openStartBar(terminal.error) : undefined;
+    const context = { config, signal: listenForInterrupt(), reporter: bar?.reporter ?? reporter };
+    try {
+      await programs.serve(context, {
+        isPrewarm,
+        onReady(server) {
+          const prewarmed = `${server.name} answers. The files built for it are in ${config.home}.\n`;
+          bar?.complete(`${server.name} is ready`);
+          const greeting = bar ? suggest(server) : greet(server);
+          terminal.out(isPrewarm ? prewarmed : greeting);
+        },
+      });
+    } finally {
+      bar?.close();
+    }
   });
 }
 
 /** Describes a ready server: its address, who may use it, and a sample request. */
-export function greet({ url, name, canChat, adapters, demos, access }: ReadyServer): string {
-  const [route, body] = canChat
-    ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
-    : ['completions', '{"model":"base","prompt":[1,2,3]}'];
+export function greet(server: ReadyServer): string {
+  const { url, name, adapters, demos, access } = server;
   const lines = [
     `${name} is served at ${url}`,
     `Open it in a browser for the playground, fine-tuning and status. The API is described at ${url}/docs`,
@@ -61,12 +69,31 @@ export function greet({ url, name, canChat, adapters, demos, access }: ReadyServ
   }
   if (demos.length > 0) lines.push(`Demo adapters: ${demos.join(', ')} (--no-demo hides them)`);
   if (access === 'open') lines.push('Anyone who can reach this port can use it.');
-  const key = access === 'keys' ? ' -H "authorization: Bearer $KEY"' : '';
+  lines.push('Try it:', `  ${sampleRequest(server)}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** Describes a ready server to somebody at a terminal: what to know, and three things to try. */
+export function suggest(server: ReadyServer): string {
+  const { url, model, canChat, adapters, access } = server;
+  const lines: string[] = [];
+  if (adapters && !adapters.exists) lines.push(`The folder ${adapters.folder} does not exist yet.`);
+  if (access === 'open') lines.push('Anyone who can reach this port can use it.');
+  const program = import.meta.url.includes('/node_modules/') ? 'lorikeet' : 'npx lorikeet';
   lines.push(
-    'Try it:',
-    `  curl ${url}/v1/${route}${key} -H 'content-type: application/json' -d '${body}'`,
+    `${canChat ? 'Chat:      ' : 'Complete:  '} ${sampleRequest(server)}`,
+    `Playground: ${url} (also fine-tuning, status and the API's description)`,
+    `Train:      ${program} train --model ${model} --data rows.jsonl --name my-adapter`,
   );
   return `${lines.join('\n')}\n`;
+}
+
+function sampleRequest({ url, canChat, access }: ReadyServer): string {
+  const [route, body] = canChat
+    ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
+    : ['completions', '{"model":"base","prompt":[1,2,3]}'];
+  const key = access === 'keys' ? ' -H "authorization: Bearer $KEY"' : '';
+  return `curl ${url}/v1/${route}${key} -H 'content-type: application/json' -d '${body}'`;
 }
 
 function environmentHelp(): string {

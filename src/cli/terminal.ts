@@ -6,6 +6,8 @@ export interface Terminal {
   error(text: string): void;
   /** Whether `error` is a terminal, on which lines can be redrawn. */
   readonly isTTY?: boolean;
+  /** Whether somebody reads both on a terminal. Other readers may parse them. */
+  readonly isInteractive?: boolean;
 }
 
 /** This process's standard output and standard error. */
@@ -13,10 +15,25 @@ export const STANDARD_TERMINAL: Terminal = {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
   isTTY: process.stderr.isTTY,
+  isInteractive: process.stderr.isTTY && process.stdout.isTTY,
 };
 
 /** By convention, 128 and the number of the signal. */
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+/** The exit code of a process that SIGPIPE ended. Node ignores this signal. */
+const SIGPIPE_EXIT_CODE = 141;
+
+/**
+ * Ends the process quietly if nobody reads its results any more, as in `lorikeet train --help | head -1`. Without a reader for
+ * standard error it continues, because a server or a training run must not end with the reader of its log.
+ */
+export function exitOnClosedOutput(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      if (stream === process.stdout) process.exit(SIGPIPE_EXIT_CODE);
+    });
+}
 
 let interrupt: AbortController | undefined;
 

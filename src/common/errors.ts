@@ -89,8 +89,21 @@ export class ServeError extends Error {
 
 /** Returns the error for a request whose time is over (504). */
 export function deadlineError({ ms }: { readonly ms: number }): ServeError {
-  return new ServeError('deadline_exceeded', `The request was not answered within ${ms} ms.`);
+  const message =
+    `The request was not answered within its time limit of ${ms / 1000} s. Ask for fewer tokens, or raise the limit with the ` +
+    'header x-request-timeout-ms. Without this header, --request-timeout of the server applies.';
+  return new ServeError('deadline_exceeded', message);
 }
+
+/** Returns the error for an adapter that can never run, because its rank takes more memory than the adapter slots (422). */
+export function exceedsSlotsError(rank: number): ServeError {
+  const message = `adapter refused: rank ${rank} takes more memory than the adapter slots have. ${MORE_SLOT_MEMORY}`;
+  return new ServeError('adapter_invalid', message, { param: 'r' });
+}
+
+/** The remedy if adapters do not fit into the adapter slots. */
+export const MORE_SLOT_MEMORY =
+  'Use a lower rank, or start the server with a smaller --slots or --max-seq, or with a higher memory limit.';
 
 /** Whether a full disk or an exhausted quota caused the error. */
 export function isDiskFull(error: unknown): boolean {

@@ -1,4 +1,5 @@
 // Reads regular files, with a size limit. Opening a pipe would wait for its writer, and reading a device may never end.
+
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -14,6 +15,7 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FileError } from './errors.ts';
+import { formatFileSize } from './format-bytes.ts';
 
 /** Has no effect on regular files, and does not exist on Windows. */
 const NONBLOCK = constants.O_NONBLOCK ?? 0;
@@ -112,6 +114,6 @@ function checkSize(file: string, { size }: Stats, maxBytes: number): void {
   if (size <= maxBytes) return;
   throw new FileError(
     path.basename(file),
-    `has ${size} bytes, which is more than the limit of ${maxBytes}`,
+    `has ${formatFileSize(size)}, which is more than the limit of ${formatFileSize(maxBytes)}`,
   );
 }

@@ -60,7 +60,7 @@ export function createTensorSource<Info extends TensorInfo>(
     infos,
     read(name) {
       const info = infos.get(name);
-      if (!info) throw new FileError(name, 'is not among the tensors');
+      if (!info) throw new FileError(name, 'is missing from the weights');
       return readTensor(name, info);
     },
     close,

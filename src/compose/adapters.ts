@@ -262,7 +262,7 @@ export class PublishedAdapters {
   /** Copies a version into a folder that must be empty or missing. The folder appears complete or not at all. */
   async pull(reference: string, directory: string): Promise<VersionManifest> {
     if (existsSync(directory) && readdirSync(directory).length > 0) {
-      throw new UsageError(`--out: ${directory} is not empty`);
+      throw new UsageError(`--out: ${directory} is not empty. Choose an empty or new folder.`);
     }
     const { manifest, files } = await this.#fetch('pull', reference);
     await buildFolder(directory, async (folder) => {

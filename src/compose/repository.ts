@@ -28,7 +28,9 @@ export function readSignatureKeys(
   const pair = readKey('--adapter-signing-key', config.adapterSigningKey, parseSigningKey);
   const publicKey = readKey('--adapter-public-key', config.adapterPublicKey, parsePublicKey);
   if (pair && publicKey && !pair.publicKey.equals(publicKey))
-    throw new ConfigError(['--adapter-public-key: is not the public key of the signing key']);
+    throw new ConfigError([
+      '--adapter-public-key: does not belong to the private key of --adapter-signing-key. Give its public key, or leave it out.',
+    ]);
   return pair ?? (publicKey && { publicKey });
 }
 

@@ -44,6 +44,8 @@ export interface ReadyServer {
   readonly url: string;
   /** The base's name. */
   readonly name: string;
+  /** The base as `--model` names it. */
+  readonly model: string;
   /** Whether the base has a chat template. */
   readonly canChat: boolean;
   /** The folder of adapters, and whether it exists. It may be created later. */
@@ -234,6 +236,7 @@ async function openServer(
   const server: ReadyServer = {
     url: http.url,
     name,
+    model: modelSetting(artifact.dir, config),
     canChat: text.chatTemplate !== undefined,
     adapters:
       config.adapters === undefined
@@ -243,6 +246,11 @@ async function openServer(
     access: access.kind,
   };
   return { server, telemetry };
+}
+
+/** Returns the name of an imported base, or its folder if it is not among the models in the data folder. */
+function modelSetting(dir: string, { home }: Config): string {
+  return path.dirname(dir) === path.join(home, 'models') ? path.basename(dir) : dir;
 }
 
 async function openTelemetryExports(config: Config, log: Logger): Promise<Exports | undefined> {

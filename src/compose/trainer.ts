@@ -136,7 +136,7 @@ class TrainerProgram {
     const dtype = parseDtype(request.dtype);
     const outDir = path.resolve(request.outDir);
     if (existsSync(outDir) && readdirSync(outDir).length > 0) {
-      throw new UsageError(`--out: ${outDir} is not empty`);
+      throw new UsageError(`--out: ${outDir} is not empty. Choose an empty or new folder.`);
     }
     using artifact = await this.#openBase(request.model);
     await mergeModel(artifact, path.resolve(request.adapter), { outDir, dtype });
@@ -175,7 +175,8 @@ class TrainerProgram {
   }
 
   #findBase(requested: string | undefined): Promise<string> {
-    if (requested === '') throw new ConfigError(['model: is missing']);
+    if (requested === '')
+      throw new ConfigError(['model: is missing. Name a base, such as smollm2-135m-instruct']);
     return findBase(requested, this.#contextOf(requested));
   }
 

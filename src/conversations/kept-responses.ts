@@ -6,6 +6,7 @@ import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { isDamage, type ObjectInfo, type StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
+import { formatFileSize } from '../common/format-bytes.ts';
 import { conversationItemSchema } from '../contracts/responses.ts';
 
 const recordSchema = z.object({
@@ -80,7 +81,7 @@ export class KeptResponses {
       await this.#records.create(`${prefixOf(tenant)}${id}`, record, call);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      const message = 'The response is too large to be kept. Send "store": false.';
+      const message = `The response takes more than ${formatFileSize(MAX_RECORD_BYTES)}, so it is too large to be kept. Send "store": false.`;
       throw new ServeError('invalid_request', message, { param: 'store', cause: error });
     }
     const since = this.#sinceSweep.get(tenant) ?? { count: 0, bytes: 0 };
@@ -106,7 +107,8 @@ export class KeptResponses {
     const reading = this.#records.read(`${prefixOf(tenant)}${id}`, call);
     const record = await reading.catch((cause: unknown) => {
       if (!isDamage(cause as Error)) throw cause;
-      const message = 'The kept response is damaged and can only be deleted.';
+      const message =
+        'The kept response is damaged in the store. It can only be deleted: DELETE /v1/responses/ID. Send the earlier items in input instead.';
       throw new ServeError('object_damaged', message, { param, cause });
     });
     if (!record || record.expiresMs <= this.#options.now()) return undefined;

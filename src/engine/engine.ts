@@ -252,6 +252,7 @@ function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOpti
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   throw new ConfigError([
     `--slots, --max-seq: a KV cache of ${slotCount} x ${maxSeqLength} positions takes up to ` +
-      `${gib(cacheBytes)}, the memory limit is ${gib(bytes)} (${source})`,
+      `${gib(cacheBytes)}, but the memory limit is ${gib(bytes)} (${source}). ` +
+      'Lower --slots or --max-seq, or raise the memory limit.',
   ]);
 }

@@ -54,6 +54,6 @@ export function chooseInt8Scales(
   if (fastest !== undefined || int8Scales === 'blocks') return int8Scales;
   const needed = FASTEST.map(([feature]) => feature).join(', ');
   throw new ConfigError([
-    `--int8-scales: ${int8Scales} needs a processor with one of ${needed}. Use blocks, or leave it out.`,
+    `--int8-scales: ${int8Scales} needs a CPU with one of ${needed}. Use blocks, or leave it out.`,
   ]);
 }

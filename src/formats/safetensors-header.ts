@@ -1,6 +1,8 @@
 // Parses and writes the header of a safetensors file. A parsed header has known dtypes, bounded shapes, and tensors that cover
 // the file exactly. Tensor data is not read here.
+
 import { FileError } from '../common/errors.ts';
+import { formatFileSize } from '../common/format-bytes.ts';
 import { DTYPE_BYTES, type DType, elementCount, type TensorInfo } from '../common/tensor.ts';
 import { parseHeaderJson, shorten } from './header-json.ts';
 
@@ -63,7 +65,10 @@ export function parseHeaderLength(
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
   const length = view.getBigUint64(0, true);
   if (length > BigInt(limits.maxHeaderBytes)) {
-    throw new FileError('header', `has ${length} bytes; the limit is ${limits.maxHeaderBytes}`);
+    throw new FileError(
+      'header',
+      `has ${length} bytes; the limit is ${formatFileSize(limits.maxHeaderBytes)}`,
+    );
   }
   const headerBytes = Number(length);
   if (LENGTH_BYTES + headerBytes > fileBytes) {

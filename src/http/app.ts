@@ -70,7 +70,9 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   telemetry.watchDisk(() => deps.localAdapters.stats());
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
-  app.notFound((c) => envelope(c, new ServeError('not_found', 'Unknown route.')));
+  app.notFound((c) =>
+    envelope(c, new ServeError('not_found', 'Unknown route. /docs lists all routes.')),
+  );
   app.use(observeHttp(telemetry));
   app.use(assignRequestId());
   app.use(secureHeaders(SECURE_HEADERS));

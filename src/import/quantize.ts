@@ -126,7 +126,10 @@ function finiteAbsmax(name: string, tensor: Tensor): Float32Array {
     absmax.set(blockAbsmax(values), start / NF4_BLOCK);
   }
   if (absmax.includes(Number.POSITIVE_INFINITY)) {
-    throw new FileError(name, 'contains a value that is not finite');
+    throw new FileError(
+      name,
+      'contains a value that is not finite, so the checkpoint is damaged. Download it again',
+    );
   }
   return absmax;
 }

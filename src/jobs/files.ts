@@ -11,6 +11,7 @@ import {
   type StoredObject,
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
+import { formatFileSize } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
 import type { JobsContext } from './create-jobs.ts';
@@ -169,8 +170,8 @@ export class Files {
       throw noRoom(`You have ${stored.size} files, and the limit is ${maxFiles}.`);
     }
     if (bytes + byteSize > maxBytes) {
-      const used = `Your files use ${bytes} of ${maxBytes} bytes`;
-      throw noRoom(`${used}, which leaves no room for ${byteSize} more.`);
+      const used = `Your files use ${formatFileSize(bytes)} of ${formatFileSize(maxBytes)}`;
+      throw noRoom(`${used}, which leaves no room for ${formatFileSize(byteSize)} more.`);
     }
   }
 

@@ -100,7 +100,7 @@ export class JobFolder {
     } catch (error) {
       await rm(part, { force: true });
       if (!(error instanceof ServeError) || error.code !== 'not_found') throw error;
-      const message = `The file ${id} no longer exists.`;
+      const message = `The file ${id} no longer exists. Upload it again, and create a new job.`;
       throw new InputFault({ code: 'invalid_training_file', message, param });
     }
   }
@@ -112,7 +112,7 @@ export class JobFolder {
     const { repository } = this.#context;
     const manifest = await repository.readManifest(tenant, name, version, { signal });
     if (!manifest) {
-      const message = `The model to start from, ${name}@${version}, no longer exists.`;
+      const message = `The model to start from, ${name}@${version}, no longer exists. Create a new job with another one.`;
       throw new InputFault({ code: 'model_not_found', message, param: 'model' });
     }
     const target = path.join(this.#dir, 'init');

@@ -130,7 +130,9 @@ export class TrainerChild {
       return { code: 'out_of_memory', message, param: null };
     }
     const how = signal ? `was killed (${signal})` : `ended (exit code ${code})`;
-    return lostTrainer(`The trainer ${how} before its run was done.`);
+    return lostTrainer(
+      `The trainer ${how} before its run was done. The log of the server gives the reason.`,
+    );
   }
 }
 

@@ -221,7 +221,7 @@ export class TrainingRun implements JobTask {
   async #succeed(): Promise<void> {
     const trained = this.#trained;
     if (!trained) {
-      const message = 'The trainer ended without a result.';
+      const message = 'The trainer ended without a result. The log of the server gives the reason.';
       return this.#fail({ code: 'training_failed', message, param: null });
     }
     await this.#journal.write((job) => ({ ...job, isPublishing: true }));

@@ -1,5 +1,6 @@
 // Splits a JSONL file into lines. The file is read in chunks, with one line in memory at a time. Blank lines, CRLF, a byte
 // order mark and a missing final newline are accepted.
+import { formatFileSize } from '../common/format-bytes.ts';
 
 /** A line of a file. */
 export interface Line {
@@ -53,7 +54,7 @@ export async function* splitLines(
 }
 
 function tooLong(number: number, byteLength: number, limit: number): Line {
-  const fault = `has ${byteLength} bytes, the limit is ${limit}`;
+  const fault = `has ${formatFileSize(byteLength)}, the limit of a line is ${formatFileSize(limit)}`;
   return { number, text: undefined, fault, isTooLong: true };
 }
 

@@ -310,8 +310,8 @@ export class EngineClient {
 
   #unavailable(): ServeError {
     return this.state === 'stopped'
-      ? new ServeError('overloaded', 'The server is shutting down.')
-      : new ServeError('engine_restarting', 'The engine is restarting.');
+      ? new ServeError('overloaded', 'The server is shutting down. Try again.')
+      : new ServeError('engine_restarting', 'The engine is restarting. Try again.');
   }
 
   /** If a listener throws, the others still get their events. */

@@ -46,7 +46,10 @@ export class SequenceLeases {
     tenant: TenantShare,
   ): Promise<Lease | undefined> {
     const controller = new AbortController();
-    const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
+    const late = new ServeError(
+      'adapter_unavailable',
+      'The adapter took too long to load. Try again.',
+    );
     const giveUp = () => controller.abort(late);
     const cancelTimeout = setLoopTimeout(giveUp, LOAD_TIMEOUT_MS, this.#clock);
     const use: AdapterUse = { controller, cancelTimeout };
@@ -74,6 +77,9 @@ export class SequenceLeases {
   weights(key: AdapterKey): AdapterWeights {
     for (const { lease } of this.#uses.values())
       if (lease?.weights.digest === key) return lease.weights;
-    throw new ServeError('adapter_unavailable', 'The adapter changed while it was loaded.');
+    throw new ServeError(
+      'adapter_unavailable',
+      'The adapter changed while it was loaded. Try again.',
+    );
   }
 }

@@ -283,7 +283,7 @@ function forbidsAll({ sampling, badWords, constraint }: GenerationRequest): Serv
   if (constraint) names.push(CONSTRAINT_NAMES[constraint.kind] ?? 'the format of the answer');
   const list = new Intl.ListFormat('en').format(names);
   const verb = names.length > 1 ? 'together forbid' : 'forbids';
-  const message = `No token can be generated: ${list} ${verb} every token.`;
+  const message = `No token can be generated: ${list} ${verb} every token. Allow at least one.`;
   return new ServeError('invalid_request', message, fields[0] ? { param: fields[0] } : {});
 }
 
@@ -294,12 +294,18 @@ function rowError(
   if (reason === 'nothing_allowed') return forbidsAll(request);
   if (reason === 'too_ambiguous') {
     const message =
-      'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
+      'The grammar is too ambiguous: it takes too long to find the tokens that may follow. Avoid repeats within repeats.';
     return new ServeError('invalid_request', message);
   }
   return adapter === undefined
-    ? new ServeError('internal_error', 'The model produced a value that is not finite.')
-    : new ServeError('adapter_non_finite', 'The adapter produced a value that is not finite.');
+    ? new ServeError(
+        'internal_error',
+        'The model produced a value that is not finite. An operator can check its weights: lorikeet verify',
+      )
+    : new ServeError(
+        'adapter_non_finite',
+        'The adapter produced a value that is not finite. Train it again with a lower learning rate, or use an older version.',
+      );
 }
 
 /**

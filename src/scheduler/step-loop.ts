@@ -368,13 +368,16 @@ export class StepLoop {
   #toServeError(error: unknown): ServeError {
     if (error instanceof ServeError) return error;
     this.#logError('the engine failed', error);
-    return new ServeError('internal_error', 'The engine failed.', { cause: error });
+    return new ServeError('internal_error', ENGINE_FAILED, { cause: error });
   }
 
   #toAdapterError(error: unknown): ServeError {
     if (error instanceof ServeError) return error;
     this.#logError('an adapter could not be prepared', error);
-    return new ServeError('adapter_unavailable', 'The adapter could not be loaded.');
+    return new ServeError(
+      'adapter_unavailable',
+      'The adapter could not be loaded. Try again; the log of the server gives the reason.',
+    );
   }
 
   #logError(message: string, error: unknown): void {
@@ -383,6 +386,8 @@ export class StepLoop {
   }
 }
 
+const ENGINE_FAILED = 'The engine failed. Try again; the log of the server gives the reason.';
+
 function shuttingDown(): ServeError {
-  return new ServeError('overloaded', 'The server is shutting down.');
+  return new ServeError('overloaded', 'The server is shutting down. Try again.');
 }

@@ -128,7 +128,9 @@ export class StepRunner {
 }
 
 function tookTooLong(completed: readonly RowResult[][] = []): RunOutcome {
-  const message = 'The engine run took too long and was terminated.';
+  const message =
+    'The engine run of this request took far longer than others of its size, so it was terminated. Try again. If that ' +
+    'fails too, send a shorter prompt, or ask the operator to look into the log of the server.';
   return { error: new ServeError('engine_restarting', message), completed };
 }
 

@@ -127,7 +127,7 @@ export class Supervisor implements EngineChannel {
   async drain(deadlineMs: number): Promise<void> {
     const child = this.#child;
     const wasReady = this.#state === 'ready';
-    this.#stop(new ServeError('overloaded', 'The server is shutting down.'));
+    this.#stop(new ServeError('overloaded', 'The server is shutting down. Try again.'));
     this.#cancelRestart();
     if (!child) {
       this.#ended.resolve();

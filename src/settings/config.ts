@@ -66,7 +66,9 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
     faults.push(`${sources.get('weights')}: ${provider} serves ${formats.join(' and ')} only`);
   }
   if (kv === 'int8' && PROVIDERS[provider].memory === 'device') {
-    faults.push(`${sources.get('kv')}: ${provider} keeps its cache in its own float type`);
+    faults.push(
+      `${sources.get('kv')}: ${provider} keeps its cache in its own float type. Use f32, or leave it out`,
+    );
   }
   const { batchInvariant } = result.data ?? {};
   if (batchInvariant === 'on' && result.data?.drafts === 'ngram') {

@@ -22,6 +22,7 @@ import { TELEMETRY_SETTINGS } from './telemetry-settings.ts';
 /** All settings by name. Without `env`, the variable of `maxSeq` is `LORIKEET_MAX_SEQ`, and its flag `--max-seq`. */
 export const SETTINGS = defineSettings({
   model: {
+    group: 'Model and adapters:',
     help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
     schema: text.optional(),
   },
@@ -59,6 +60,7 @@ export const SETTINGS = defineSettings({
     schema: folder.optional(),
   },
   host: {
+    group: 'Network and access:',
     env: 'HOST',
     flag: '--host',
     help: 'address to listen on (default: 127.0.0.1)',
@@ -121,7 +123,8 @@ export const SETTINGS = defineSettings({
     schema: integer(0, 60_000).default(0),
   },
   provider: {
-    help: 'hardware that runs the base model: cpu, webgpu or cuda (default: cpu)',
+    group: 'Computation:',
+    help: 'hardware that runs the base model: cpu, webgpu or cuda; webgpu has only been tested on a GPU emulated by the CPU, and cuda not at all (default: cpu)',
     schema: z.enum(PROVIDER_NAMES, `must be ${PROVIDER_NAMES.join(', ')}`).default('cpu'),
   },
   weights: {
@@ -145,6 +148,7 @@ export const SETTINGS = defineSettings({
     schema: text.default('auto'),
   },
   slots: {
+    group: 'Limits and scheduling:',
     help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, one more per 12 is reserved for tenants below their share (default: 32, or fewer if memory is limited)',
     schema: integer(1, 1024).optional(),
   },
@@ -185,6 +189,11 @@ export const SETTINGS = defineSettings({
     help: 'number of threads of the engine (default: one per core)',
     schema: integer(1, 1024).optional(),
   },
+  adapterSlots: {
+    group: 'Memory and disk for adapters and prompts:',
+    help: 'maximum number of different adapters that run at the same time; requests for further ones wait (default: the number of sequences)',
+    schema: integer(1, 1024).optional(),
+  },
   adapterCacheBytes: {
     env: 'LORIKEET_ADAPTER_CACHE',
     help: 'memory for loaded adapters, such as 512M or 2GiB; adapters not in use are evicted when it is full (default: 1GiB, or less if memory is limited)',
@@ -218,6 +227,7 @@ export const SETTINGS = defineSettings({
     schema: byteSize.default(10 * 2 ** 30),
   },
   training: {
+    group: 'Fine-tuning:',
     help: 'maximum number of fine-tuning jobs that this server trains at the same time; 0 leaves jobs to other servers (default: 1)',
     schema: integer(0, 64).default(1),
   },
@@ -271,6 +281,7 @@ export const SETTINGS = defineSettings({
     schema: byteSize.default(512 * 2 ** 20),
   },
   storeResponsesMs: {
+    group: 'Kept responses:',
     env: 'LORIKEET_STORE_RESPONSES',
     help: 'how long responses of POST /v1/responses are kept in the store unless a request says store: false, such as 24h; at most 30d (default: nothing is kept)',
     schema: duration(30).optional(),
@@ -279,10 +290,6 @@ export const SETTINGS = defineSettings({
     env: 'LORIKEET_MAX_RESPONSES_SIZE',
     help: "maximum total size of a tenant's kept responses, such as 512M or 10GiB; the oldest are deleted (default: 1GiB, 100 KB for each of the 10,000 that a tenant may have)",
     schema: byteSize.default(2 ** 30),
-  },
-  adapterSlots: {
-    help: 'maximum number of different adapters that run at the same time; requests for further ones wait (default: the number of sequences)',
-    schema: integer(1, 1024).optional(),
   },
   home: {
     help: 'data folder, which contains models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',

@@ -178,7 +178,11 @@ function createSizedLoads(sizes: Readonly<Record<string, number>>) {
 test('an adapter that is larger than the cache is refused before it is loaded', async () => {
   const loads = createSizedLoads({ large: 101 });
   const cache = new AdapterCache({ capacityBytes: 100, ...loads });
-  await assert.rejects(cache.lease(source('large')), { status: 422, message: /101 bytes/ });
+  await assert.rejects(cache.lease(source('large')), {
+    status: 422,
+    message:
+      /takes 101 bytes in memory, but the adapter cache holds 100 bytes\. Raise --adapter-cache/,
+  });
   assert.deepEqual(loads.loading(), []);
 });
 

@@ -137,6 +137,9 @@ test('what adapter slots cannot hold is refused by the headers alone', async (t)
     return false;
   };
   const part = { ...writeAdapter(t, { seed: 1, rank: 3 }), weight: 1 };
-  await assert.rejects(open([part, part], { ...LIMITS, canHold }), { status: 422 });
+  await assert.rejects(open([part, part], { ...LIMITS, canHold }), {
+    status: 422,
+    message: /takes more memory than the adapter slots have\. Use a lower rank, or .*--slots/,
+  });
   assert.deepEqual(asked, [[6, ['q_proj', 'v_proj']]]);
 });

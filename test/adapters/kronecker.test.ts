@@ -113,7 +113,7 @@ const REFUSED: Readonly<
   'sides that take more memory than a file may have': {
     shapes: { w1: [60_000, 1], w2: [60_000, 1] },
     param: 'w1',
-    message: /needs .* bytes/,
+    message: /needs [\d.]+ MiB; the limit is 2048 MiB/,
   },
   'another rank in the configuration': {
     shapes: WHOLE,

@@ -16,7 +16,7 @@ import { configBytes, weightsNamed } from './sample.ts';
 
 const POLL_MS = 2000;
 const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-const MISS = { code: 'model_not_found', status: 404, param: 'model' };
+const MISS = { code: 'model_not_found', status: 404, param: 'model', message: /GET \/v1\/models/ };
 const tenant = (id: string, rest: Partial<Tenant> = {}): Tenant => ({
   ...LOCAL_TENANT,
   id,
@@ -115,7 +115,12 @@ describe('a published name', () => {
     await publish('acme', 'other', { baseDigest: 'c'.repeat(64) });
     await publish('acme', 'same', { baseDigest: BASE.digest });
     await publish('acme', 'unsaid');
-    const mismatch = { code: 'base_mismatch', status: 422 };
+    const mismatch = {
+      code: 'base_mismatch',
+      status: 422,
+      message:
+        /^other@1 was trained on the base with the digest c{12}, but .* serves toy with the digest/,
+    };
     await assert.rejects(registry.resolve(acme, 'other'), mismatch);
     await assert.rejects(registry.resolve(acme, 'same+other'), mismatch);
     await resolve(acme, 'same+unsaid');

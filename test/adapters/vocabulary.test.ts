@@ -372,3 +372,10 @@ for (const [what, refused, param, code = 'adapter_invalid'] of REFUSED) {
     await assert.rejects(parse(refused), { code, param });
   });
 }
+
+test('a tied change of the head is refused with the field to change', async () => {
+  const changes = { modules_to_save: ['lm_head'], ensure_weight_tying: true };
+  await assert.rejects(parse({ changes, tensors: [tensor(`${HEAD}.weight`, [V, D])] }), {
+    message: /Put embed_tokens instead of lm_head into target_modules or modules_to_save/,
+  });
+});

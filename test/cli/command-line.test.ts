@@ -1,12 +1,16 @@
 // Command lines: what reaches the commands, and the exit code and text of each wrong one.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
 import type { ImportRequest } from '../../src/compose/base.ts';
 import type { TrainerRequest } from '../../src/contracts/training-messages.ts';
 import type { Config } from '../../src/settings/config.ts';
+import { temporaryFolder } from '../fixtures.ts';
 
 interface Outcome {
   code: number;
@@ -208,4 +212,45 @@ test('a pod’s attempt ends with the pod’s exit code; people are not told of 
   const { code, attempts } = await run(['train-job', 'acme/.jobs/ftjob-1/run/pods/000000001/']);
   assert.deepEqual([code, attempts.length], [143, 1]);
   assert.doesNotMatch((await run(['--help'])).out, /train-job/);
+});
+
+for (const args of [
+  ['train', '--help'],
+  ['serve', '--help'],
+  ['keys', 'list'],
+]) {
+  test(`without a reader of its output, ${args.join(' ')} ends quietly`, async (t) => {
+    const env = { ...process.env, LORIKEET_HOME: temporaryFolder(t) };
+    const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+    const child = spawn(process.execPath, ['--import', 'tsx', main, ...args], { env });
+    child.stdout.destroy();
+    let errors = '';
+    child.stderr.on('data', (text) => {
+      errors += text;
+    });
+    const [exitCode] = await once(child, 'close');
+    assert.deepEqual([exitCode, errors], [141, '']);
+  });
+}
+
+test('the flags of serve are grouped, and --provider says what is untested', async () => {
+  const { out } = await run(['serve', '--help']);
+  const heading = (flag: string) =>
+    out
+      .slice(0, out.indexOf(`  ${flag} `))
+      .match(/^\S.*:$/gm)
+      ?.at(-1);
+  const flags = ['--prewarm', '--model', '--port', '--weights', '--slots', '--adapter-slots'];
+  assert.deepEqual([...flags, '--train-pod', '--store-responses', 'LOG_LEVEL'].map(heading), [
+    'Options:',
+    'Model and adapters:',
+    'Network and access:',
+    'Computation:',
+    'Limits and scheduling:',
+    'Memory and disk for adapters and prompts:',
+    'Fine-tuning:',
+    'Kept responses:',
+    'Environment only:',
+  ]);
+  assert.match(out, /--provider [\s\S]*webgpu has only been tested on .*, and cuda not at all/);
 });

@@ -69,7 +69,7 @@ test('F31, B67: 200 MB are refused, with the figures', () => {
     () => plan(200e6),
     (error) =>
       error instanceof ConfigError &&
-      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 137 MiB, tokenizer 48 MiB/.test(
+      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 137 MiB, tokenizer 48 MiB.*Use a smaller model or --weights nf4, or raise the memory limit/.test(
         error.message,
       ),
   );
@@ -77,7 +77,10 @@ test('F31, B67: 200 MB are refused, with the figures', () => {
 
 test('B67: requested sizes are kept or refused, never reduced', () => {
   assert.throws(() => plan(1100e6, { slots: 32, maxSeq: 2048 }), /KV cache of 32 x 2048 positions/);
-  assert.throws(() => plan(1100e6, { adapterCacheBytes: 2 ** 30 }), ConfigError);
+  assert.throws(
+    () => plan(1100e6, { adapterCacheBytes: 2 ** 30 }),
+    (error) => error instanceof ConfigError && /Lower --adapter-cache,/.test(error.message),
+  );
   const shorter = plan(1100e6, { slots: 16 });
   assert.equal(shorter.slots, 16);
   assert.ok(shorter.maxSeqLength < 2048);

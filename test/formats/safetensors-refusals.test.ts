@@ -117,7 +117,7 @@ test('an adapter with integers, doubles, scalars or more than 1 MiB of header is
   assert.throws(() => parseSafetensors(integers, ADAPTER_LIMITS), /dtype I64/);
   const padded = file(good.padEnd(1024 * 1024 + 1), 8);
   assert.equal(parseSafetensors(padded, BASE_LIMITS).tensors.size, 1);
-  assert.throws(() => parseSafetensors(padded, ADAPTER_LIMITS), /the limit is 1048576/);
+  assert.throws(() => parseSafetensors(padded, ADAPTER_LIMITS), /the limit is 1 MiB/);
 });
 
 test('more tensors than the limit are rejected', () => {

@@ -238,7 +238,10 @@ describe('an uploaded file', () => {
     const response = await upload(form(large));
     const { message, param } = await readError(response);
     assert.deepEqual([response.status, param], [400, 'file']);
-    assert.match(message, /^Your files use \d+ of 10000 bytes, which leaves no room for 6014 more/);
+    assert.match(
+      message,
+      /^Your files use \d+ bytes of 10000 bytes, which leaves no room for 6014 bytes more/,
+    );
     assert.equal((await upload(form(LINES))).status, 200, 'a small one has room');
     await app.request(`/v1/files/${id}`, { method: 'DELETE' });
     assert.equal((await upload(form(large))).status, 200);
@@ -297,7 +300,9 @@ test('a file whose metadata are damaged is an error, is not listed, and can be d
   const path = `/v1/files/${damaged.id}`;
   for (const part of ['', '/content']) {
     const response = await app.request(`${path}${part}`);
-    assert.deepEqual([response.status, (await readError(response)).code], [500, 'object_damaged']);
+    const { code, message } = await readError(response);
+    assert.deepEqual([response.status, code], [500, 'object_damaged']);
+    assert.match(message, /damaged in the store, .*Delete it and create it again/);
   }
   const { data } = await readOk<{ data: FileObject[] }>(await app.request('/v1/files'));
   assert.deepEqual(data, [sound]);

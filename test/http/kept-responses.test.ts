@@ -162,6 +162,7 @@ for (const [what, damage] of DAMAGED) {
       assert.equal(response.headers.get('x-should-retry'), 'false');
       const error = await readError(response);
       assert.deepEqual([response.status, error.code, error.param], [500, 'object_damaged', param]);
+      assert.match(error.message, /It can only be deleted: DELETE/);
     }
     const remove = { method: 'DELETE' };
     assert.equal((await ask('other', path, undefined, remove)).status, 404);

@@ -123,7 +123,7 @@ describe('an engine that refuses or fails', () => {
     const text = frames.slice(0, -1) as { choices: { text: string }[] }[];
     assert.equal(text.map(({ choices }) => choices[0]!.text).join(''), 'Hel');
     assert.deepEqual((frames.at(-1) as { error: object }).error, {
-      message: 'The engine failed.',
+      message: 'The engine failed. Try again; the log of the server gives the reason.',
       type: 'server_error',
       param: null,
       code: 'internal_error',

@@ -68,7 +68,9 @@ describe('the engine process', { concurrency: 3 }, () => {
     for (let hangs = 0; hangs < 2; hangs++) {
       const hanging = generate(client, request([HANG]), source('a'));
       const beside = generate(client, long, source('b'));
-      assert.equal(errorCode(await hanging.ended), 'engine_restarting');
+      const end = await hanging.ended;
+      assert.equal(errorCode(end), 'engine_restarting');
+      assert.match(JSON.stringify(end), /took far longer than others of its size.*Try again/);
       assert.equal((await beside.ended).type, 'finished');
       assert.deepEqual(tokensOf(beside), referenceTokens(long, 'b'));
     }

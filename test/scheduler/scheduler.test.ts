@@ -260,7 +260,10 @@ test('the error that no token is allowed names only what the request has', () =>
     const rows = [[{ ok: false, reason: 'nothing_allowed' } as const]];
     const [event] = bench.scheduler.applyPrefill(step, { result: { rows, promptLogprobs: [] } });
     assert.ok(event?.type === 'failed');
-    assert.equal(event.error.message, `No token can be generated: ${names} every token.`);
+    assert.equal(
+      event.error.message,
+      `No token can be generated: ${names} every token. Allow at least one.`,
+    );
     assert.equal(event.error.param, param);
   }
 });

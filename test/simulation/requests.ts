@@ -100,7 +100,7 @@ export class Requests {
       const isKnown = error instanceof ServeError || error instanceof ClientGone;
       if (!isKnown || outcome === 'internal_error') {
         const isNonFinite = (error as Error).message.includes('not finite');
-        const isThrown = (error as Error).message === 'The engine failed.';
+        const isThrown = (error as Error).message.startsWith('The engine failed.');
         if (!isNonFinite && !isThrown)
           this.#reporter.violated('I08', String((error as Error).stack));
       }

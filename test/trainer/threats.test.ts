@@ -180,7 +180,7 @@ test('B60: a line of 256 MB is a bad line, and memory stays flat', async (t) => 
   const { code, error } = await answer(file);
   const grown = process.memoryUsage().rss - before;
   assert.equal(code, 1);
-  assert.match(error, /line 2: has 2684\d{5} bytes, the limit is 16777216/);
+  assert.match(error, /line 2: has 256[.\d]* MiB, the limit of a line is 16 MiB/);
   assert.ok(grown < 100e6, `${grown} bytes more`);
 });
 
@@ -253,5 +253,5 @@ for (const [flag, value, says] of FLAGS) {
 test('B65: a file that is not there is refused by its name', async (t) => {
   const { code, error } = await answer(path.join(temporaryFolder(t), 'elsewhere.jsonl'));
   assert.equal(code, 1);
-  assert.match(error, /elsewhere\.jsonl: cannot be read \(ENOENT\)/);
+  assert.match(error, /elsewhere\.jsonl: does not exist\. Check its path/);
 });

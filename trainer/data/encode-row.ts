@@ -48,7 +48,10 @@ export function createRowEncoder({
     switch (row.kind) {
       case 'chat': {
         needTokenizer();
-        if (!template) throw new TrainingRowError('messages: the model has no chat template');
+        if (!template)
+          throw new TrainingRowError(
+            'messages: the model has no chat template. Use prompt and completion instead',
+          );
         return encodeChat(row, template);
       }
       case 'completion': {

@@ -1,6 +1,8 @@
 // The classes of a classifier, collected from the labels of its training rows or read from an adapter. A class's number is its
 // row in the classification head.
+
 import path from 'node:path';
+import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import { badLinesDetail } from '../../src/rows/file-fault.ts';
 import {
@@ -105,5 +107,5 @@ function refuseCount(file: string, labels: ReadonlySet<Label>, line: number): vo
   if (labels.size > MAX_LABELS) refuse(`the file has more than ${MAX_LABELS} different labels`);
   const names = [...labels].map(String);
   if (Buffer.byteLength(JSON.stringify(names)) > MAX_NAMES_BYTES)
-    refuse(`the labels of the file have more than ${MAX_NAMES_BYTES} bytes together`);
+    refuse(`the labels of the file take more than ${formatFileSize(MAX_NAMES_BYTES)} together`);
 }

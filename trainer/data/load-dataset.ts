@@ -76,7 +76,10 @@ export async function loadDataset(
     examples.push(example);
     if (examples.length > MAX_EXAMPLES || tokens > MAX_TOKENS) {
       const limit = `${MAX_EXAMPLES} examples or ${MAX_TOKENS} tokens`;
-      throw new DatasetError(name, `holds more than ${limit}`);
+      throw new DatasetError(
+        name,
+        `holds more than ${limit}. Use fewer rows, or split the file into several runs`,
+      );
     }
   }
   const { count, faults } = badLines;
@@ -153,7 +156,12 @@ async function refuseForeign(file: string): Promise<void> {
   const name = path.basename(file);
   const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
     (error: NodeJS.ErrnoException) => {
-      throw new DatasetError(name, `cannot be read (${error.code ?? error.message})`);
+      throw new DatasetError(
+        name,
+        error.code === 'ENOENT'
+          ? 'does not exist. Check its path'
+          : `cannot be read (${error.code ?? error.message})`,
+      );
     },
   );
   try {

@@ -79,7 +79,7 @@ export async function refuseUsedFolder(dir: string): Promise<void> {
   if (!existsSync(dir) || (await readdir(dir)).length === 0) return;
   const cure = existsSync(path.join(dir, RUN_FILES.job))
     ? `already has a run. Resume it: lorikeet train --resume ${dir}`
-    : 'is not empty';
+    : 'is not empty. Choose an empty or new folder.';
   throw new UsageError(`--out: ${dir} ${cure}`);
 }
 
@@ -152,7 +152,9 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
 async function lock(dir: string): Promise<void> {
   await acquireLock(path.join(dir, LOCK_FILE), LOCK_WAIT).catch((error) => {
     if (!(error instanceof LockHeld)) throw error;
-    throw new ConfigError([`${dir}: ${error.message} is working on this run (${LOCK_FILE})`]);
+    throw new ConfigError([
+      `${dir}: ${error.message} is working on this run (${LOCK_FILE}). Wait until it ends, or end it first.`,
+    ]);
   });
 }
 

@@ -262,7 +262,10 @@ async function validateStep(
 
 function refuseNothing(step: number, { weight }: LossSums): void {
   if (weight > 0) return;
-  throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn from`);
+  throw new TrainError(
+    'nothing_to_learn',
+    `step ${step}: its rows have nothing to learn from, because every label is masked, has weight 0 or was cut off. Raise maxLength, or check weights and labels.`,
+  );
 }
 
 function refuseNonFinite(step: number, value: number, what: string): void {

@@ -3,7 +3,7 @@
 // and detached between runs. Most copying happens before that, in the background, to slots that no run reads.
 import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
-import { ServeError } from '../../common/errors.ts';
+import { exceedsSlotsError, MORE_SLOT_MEMORY, ServeError } from '../../common/errors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import type { AdapterKey } from '../batch.ts';
 import { HOST_MEMORY } from '../memory/host-memory.ts';
@@ -177,12 +177,9 @@ export class AdapterSlots {
     return this.canHold([weights])
       ? new ServeError(
           'overloaded',
-          `The adapters in use leave no memory for one of rank ${rank}. Try again later.`,
+          `The adapters that are running leave no memory for one of rank ${rank}. Try again later. ${MORE_SLOT_MEMORY}`,
         )
-      : new ServeError(
-          'adapter_invalid',
-          `adapter refused: rank ${rank} needs more memory than the adapter slots have`,
-        );
+      : exceedsSlotsError(rank);
   }
 
   /**

@@ -305,16 +305,27 @@ function doesNotFit(
   const figures = Object.entries(parts)
     .filter(([, bytes]) => bytes > 0)
     .map(([part, bytes]) => `${PART_NAMES[part as keyof MemoryParts]} ${mib(bytes)}`);
-  const canShrink = request.slots !== undefined || request.maxSeq !== undefined;
-  const canNarrow = request.kv === 'f32' && PROVIDERS[request.provider].memory === 'host';
-  const cure = canShrink
-    ? `Lower --slots or --max-seq,${canNarrow ? ' use --kv int8,' : ''} or`
-    : 'Use a smaller model, or';
   return (
     `--slots, --max-seq: serving takes ${mib(totalBytes)} with a KV cache of ${slots} x ${maxSeqLength} positions, ` +
-    `and ${Math.round(USABLE_SHARE * 100)} % of ${mib(limit.bytes)} (${limit.source}) can be used: ` +
-    `${figures.join(', ')}. ${cure} raise the memory limit.`
+    `and ${Math.round(USABLE_SHARE * 100)}% of ${mib(limit.bytes)} (${limit.source}) can be used: ` +
+    `${figures.join(', ')}. ${cureFor(request)}`
   );
+}
+
+/** Names the settings that the user gave, because defaults have been reduced already. */
+function cureFor(request: MemoryRequest): string {
+  const { provider, weights, kv, slots, maxSeq, adapterCacheBytes, prefixCacheBytes } = request;
+  const given: string[] = [];
+  if (slots !== undefined || maxSeq !== undefined) given.push('--slots', '--max-seq');
+  if (adapterCacheBytes !== undefined) given.push('--adapter-cache');
+  if (prefixCacheBytes) given.push('--prefix-cache');
+  if (given.length === 0) {
+    const canShrink = provider === 'cpu' && weights !== 'nf4';
+    return `Use a smaller model${canShrink ? ' or --weights nf4' : ''}, or raise the memory limit.`;
+  }
+  const list = new Intl.ListFormat('en', { type: 'disjunction' }).format(given);
+  const canNarrow = kv === 'f32' && PROVIDERS[provider].memory === 'host';
+  return `Lower ${list},${canNarrow ? ' use --kv int8,' : ''} or raise the memory limit.`;
 }
 
 function cannotCalibrate(scales: Int8Scales, bytes: number, limit: MemoryLimit): string {

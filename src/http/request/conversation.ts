@@ -46,9 +46,13 @@ export async function openConversation(
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
   if (orphan < 0) return items;
   const param = `input[${orphan}].call_id`;
-  throw new ServeError('invalid_request', `${param}: no earlier function call has this id`, {
-    param,
-  });
+  throw new ServeError(
+    'invalid_request',
+    `${param}: no earlier function call has this id. Send the function_call item before its output`,
+    {
+      param,
+    },
+  );
 }
 
 function toCallMessage(item: ConversationItem): CallMessage {

@@ -243,7 +243,8 @@ function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
   if (!allowedTokenIds) return;
   const forbidden = new Set(minTokens?.endings);
   if (allowedTokenIds.some((id) => !forbidden.has(id))) return;
-  const message = 'allowed_token_ids: min_tokens forbids all of them';
+  const message =
+    'allowed_token_ids: min_tokens forbids all of them, because each ends the completion. Allow another token, or leave min_tokens out';
   throw new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
 }
 

@@ -65,7 +65,11 @@ export async function preparePrompts(
     }
     const all = await encodeText(text, request, { affixes: addSpecialTokens, param });
     if (all.length === 0) {
-      throw new ServeError('invalid_request', `${param}: has no tokens`, { param });
+      throw new ServeError(
+        'invalid_request',
+        `${param}: is empty: it has no tokens. Send some text or at least one token`,
+        { param },
+      );
     }
     const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
@@ -159,7 +163,7 @@ export async function prepareMessages(
   const { tokenizer, chatTemplate, longPrompts } = request.model;
   if (!tokenizer) throw needsTokenizer(param);
   if (!chatTemplate) {
-    const message = 'This model has no chat template. Use /v1/completions.';
+    const message = 'This model has no chat template. Send a prompt to /v1/completions instead.';
     throw new ServeError('invalid_request', message, { param });
   }
   const length = textLength(messages, options.tools);

@@ -214,7 +214,10 @@ function addUnsupportedRoutes(app: App): void {
       answers: json(errorEnvelopeSchema),
       errors: [400, 401],
       handle() {
-        throw new ServeError('unsupported_parameter', 'This server does not support this route.');
+        throw new ServeError(
+          'unsupported_parameter',
+          'This server does not support this route of OpenAI. /docs lists those that it supports.',
+        );
       },
     });
   }

@@ -70,5 +70,9 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
 
 /** Leaves out the id, because a client can send anything as one. */
 function notFound(): ServeError {
-  return new ServeError('not_found', 'No such response.', { param: 'id' });
+  return new ServeError(
+    'not_found',
+    'No such response: it was not kept, has expired, was deleted, or belongs to another tenant.',
+    { param: 'id' },
+  );
 }

@@ -84,5 +84,8 @@ function openNamed(
 
 function requireTokenizer({ tokenizer }: Pick<RequestModel, 'tokenizer'>) {
   if (tokenizer) return tokenizer;
-  throw new ServeError('not_found', 'This model has no tokenizer.');
+  throw new ServeError(
+    'not_found',
+    'This model has no tokenizer. Send token ids to /v1/completions.',
+  );
 }

@@ -200,7 +200,7 @@ export function constraintOf(body: ConstraintFields): GivenConstraint | undefine
 export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void {
   const [first, second] = spellingsIn(body);
   if (second === undefined) return;
-  addIssue(ctx, `cannot be combined with ${first}`, { path: [second] });
+  addIssue(ctx, `cannot be combined with ${first}. Send only one of them`, { path: [second] });
 }
 
 /** The fields of a checked request that may hold a constraint. */

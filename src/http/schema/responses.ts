@@ -162,7 +162,9 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       }
       const format = body.text?.format?.given?.constraint;
       if (body.structured_outputs && format && format.kind !== 'any_text') {
-        addIssue(ctx, 'cannot be combined with text.format', { path: ['structured_outputs'] });
+        addIssue(ctx, 'cannot be combined with text.format. Send only one of them', {
+          path: ['structured_outputs'],
+        });
       }
       const functions = body.tools?.map((tool) => tool.function);
       checkTools({ tools: functions, tool_choice: body.tool_choice }, ctx);

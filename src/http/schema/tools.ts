@@ -145,7 +145,7 @@ export interface ToolFields {
 /** Adds issues for choices that do not match the tools. */
 export function checkTools(body: ToolFields, ctx: Refine): void {
   if (body.tools?.length && body.functions?.length) {
-    addIssue(ctx, 'cannot be combined with tools', { path: ['functions'] });
+    addIssue(ctx, 'cannot be combined with tools. Send only one of them', { path: ['functions'] });
   }
   for (const [list, choiceName] of [
     ['tools', 'tool_choice'],

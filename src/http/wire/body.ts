@@ -1,7 +1,9 @@
 // Reads a JSON body within limits of bytes, time and depth, and accepts only valid UTF-8. Counts the bytes that arrive, and
 // uses a Content-Length only to refuse a body early. Never decompresses. The route's schema checks the content. (Hono's
 // body-limit bounds the bytes alone: a client that sends slowly would hold its request open.)
+
 import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { formatFileSize } from '../../common/format-bytes.ts';
 import { scanJson } from '../../common/json-scan.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
 import type { HttpLimits } from './limits.ts';
@@ -28,7 +30,10 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
     return JSON.parse(text);
   } catch {
     // The parser's own message would quote the body.
-    throw new ServeError('invalid_json', 'The body is not one valid JSON value.');
+    throw new ServeError(
+      'invalid_json',
+      'The body is not one valid JSON value. Check its quotes and commas.',
+    );
   }
 }
 
@@ -45,14 +50,14 @@ export function checkMediaType(headers: Headers, type: RegExp, expected: string)
 function tooLarge(limits: HttpLimits): ServeError {
   return new ServeError(
     'payload_too_large',
-    `The body is larger than ${limits.maxBodyBytes} bytes.`,
+    `The body is larger than ${formatFileSize(limits.maxBodyBytes)}, the limit of a request. Send less, in several requests.`,
   );
 }
 
 async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
   if (!request.body) return new Uint8Array();
   const reader = request.body.getReader();
-  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs} ms to arrive.`;
+  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs / 1000} s to arrive. Send it faster, or send less.`;
   using late = deadline(limits.bodyTimeoutMs, new ServeError('request_timeout', tooSlow));
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -67,7 +72,11 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
   } catch (error) {
     reader.cancel().catch(() => {}); // the sender may already be gone
     if (error instanceof ServeError) throw error;
-    throw new ServeError('invalid_request', 'The body ended early.', { cause: error });
+    throw new ServeError(
+      'invalid_request',
+      'The body ended before its last byte. Send the request again.',
+      { cause: error },
+    );
   }
 }
 
@@ -96,7 +105,10 @@ function skipUnicodeEscape(text: string, i: number): number {
   if (unit < 0xd800 || unit > 0xdfff) return i;
   const low = text.startsWith('\\u', i + 5) ? hex4(text, i + 7) : 0;
   if (unit > 0xdbff || low < 0xdc00 || low > 0xdfff) {
-    throw new ServeError('invalid_utf8', 'A \\u escape is half of a surrogate pair.');
+    throw new ServeError(
+      'invalid_utf8',
+      'A \\u escape is half of a surrogate pair. Send the character whole, or both halves.',
+    );
   }
   return i + 10;
 }
@@ -120,7 +132,7 @@ class OuterKeys {
     }
     this.#last = key;
     if (this.#keys.has(key))
-      throw this.error('invalid_json', 'The body has the same member twice.');
+      throw this.error('invalid_json', 'The body has the same member twice. Send it once.');
     this.#keys.add(key);
   }
 

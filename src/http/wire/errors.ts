@@ -32,7 +32,10 @@ export function toServeError(error: unknown, log: Logger): ServeError {
     return new ServeError('invalid_request', error.message || 'Bad request');
   }
   log.error({ err: error }, 'request failed');
-  return new ServeError('internal_error', 'The server had an error while processing the request');
+  return new ServeError(
+    'internal_error',
+    'The server had an error while processing the request. Its log gives the reason, under the id in the header x-request-id.',
+  );
 }
 
 /** Server errors that SDKs must not retry, because only a person can fix them or the client's time is over. */

@@ -222,7 +222,11 @@ export function callerOf(c: Context<HttpEnv>): Caller {
 
 /** Throws `ServeError` (403) if the key is not an admin key. */
 export function requireAdmin(c: Context<HttpEnv>): void {
-  if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route needs an admin key.');
+  if (!c.get('tenant').isAdmin)
+    throw new ServeError(
+      'forbidden',
+      'This route needs an admin key. An operator can create one: lorikeet keys create --tenant NAME --admin',
+    );
 }
 
 /** Counts a request as running until its response is ready or, if it is streamed, until its generation ends. */

@@ -151,7 +151,7 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
 function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): RequestListener {
   const answer: FetchApp['fetch'] = (request, env) =>
     hasDotSegments((env as HttpBindings).incoming.url)
-      ? toRefusal(new ServeError('not_found', 'Unknown route.'))
+      ? toRefusal(new ServeError('not_found', 'Unknown route. /docs lists all routes.'))
       : app.fetch(request, env);
   const listener = getRequestListener(answer, {
     errorHandler: () =>
@@ -182,7 +182,13 @@ function refuseOnSocket(server: Server, { refuse }: SocketRefusal): void {
     else refuse(socket, toParserRefusal(error.code));
   });
   server.on('connect', (_request, socket) => {
-    refuse(socket, new ServeError('method_not_allowed', 'This server is not a proxy.'));
+    refuse(
+      socket,
+      new ServeError(
+        'method_not_allowed',
+        'This server is not a proxy. Send the request without CONNECT.',
+      ),
+    );
   });
   server.on('checkExpectation', ({ socket }: IncomingMessage, _response: ServerResponse) => {
     const message = 'Only Expect: 100-continue is supported.';

@@ -51,13 +51,16 @@ export function toParserRefusal(code: string | undefined): ServeError {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return new ServeError(
       'header_too_large',
-      `The headers are larger than ${MAX_HEADER_BYTES} bytes.`,
+      `The headers are larger than ${MAX_HEADER_BYTES / 1024} KiB. Send fewer or shorter ones.`,
     );
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return new ServeError('request_timeout', 'The request arrived too slowly.');
+    return new ServeError('request_timeout', 'The request arrived too slowly. Send it again.');
   }
-  return new ServeError('invalid_request', 'The request is not valid HTTP.');
+  return new ServeError(
+    'invalid_request',
+    'The request is not valid HTTP. This server speaks plain HTTP, not HTTPS.',
+  );
 }
 
 function toAnswer(error: ServeError): string {

@@ -1,5 +1,6 @@
 // Reads a multipart body with one file and streams the file to a temporary folder, so that memory does not grow with its size.
 // Bounds bytes, fields and time. The caller interprets the fields.
+
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
@@ -9,6 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
 import { diskFullError, isDiskFull, ServeError } from '../../common/errors.ts';
 import { makeFolder } from '../../common/folders.ts';
+import { formatFileSize } from '../../common/format-bytes.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
 import { checkMediaType } from './body.ts';
 
@@ -132,7 +134,7 @@ async function feed(
   parser: BusboyInstance,
   { idleTimeoutMs, maxFileBytes, signal }: PartOptions,
 ): Promise<void> {
-  const tooSlow = `No data arrived for ${idleTimeoutMs} ms.`;
+  const tooSlow = `No data arrived for ${idleTimeoutMs / 1000} s, so the upload was ended. Send the file again.`;
   using idle = deadline(idleTimeoutMs, new ServeError('request_timeout', tooSlow), { signal });
   const finished = once(parser, 'finish', { signal: idle.signal });
   finished.catch(() => {}); // awaited below, unless the form has already failed
@@ -166,7 +168,11 @@ async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array> | undef
 }
 
 function endedEarly(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body ended early.', { cause });
+  return new ServeError(
+    'invalid_request',
+    'The body ended before its last byte. Send the request again.',
+    { cause },
+  );
 }
 
 async function saveFile(
@@ -235,10 +241,14 @@ function badFile(detail: string): ServeError {
 }
 
 function tooLarge(maxBytes: number): ServeError {
-  const message = `The file is larger than ${maxBytes} bytes.`;
+  const message = `The file is larger than ${formatFileSize(maxBytes)}, the limit of this server (LORIKEET_MAX_FILE). Split it, or ask the operator to raise the limit.`;
   return new ServeError('payload_too_large', message, { param: 'file' });
 }
 
 function malformed(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body is not a valid multipart form.', { cause });
+  return new ServeError(
+    'invalid_request',
+    'The body is not a valid multipart form. Send the fields purpose and file, as curl -F does.',
+    { cause },
+  );
 }

@@ -58,7 +58,10 @@ for (const [what, bytes] of Object.entries(BAD_ALIASES)) {
     await repository.publish(ZEN, { directory: adapter(1) });
     await store.put('acme/zen/alias.json', bytes);
     for (let i = 0; i < 2; i++) {
-      await assert.rejects(repository.readAliases('acme', 'zen'), { code: 'adapter_unavailable' });
+      await assert.rejects(repository.readAliases('acme', 'zen'), {
+        code: 'adapter_unavailable',
+        message: /damaged, so .* Publish it again/,
+      });
     }
     const alerts = lines.filter(({ alert }) => alert === 'store_damaged');
     assert.equal(alerts.length, 2);

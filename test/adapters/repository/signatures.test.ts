@@ -141,7 +141,7 @@ test('key files that are missing, of another kind or no pair are refused by the 
     ],
     [
       { adapterSigningKey, adapterPublicKey: write('c', createPair().publicKey) },
-      /is not the public/,
+      /does not belong to the private key/,
     ],
   ] as const) {
     assert.match(String(faultOf(files)), fault);
