@@ -11,6 +11,7 @@ type FieldTable = Readonly<Record<string, FieldRow>>;
 
 const SHOWN: Record<Treatment, string> = {
   honoured: 'yes',
+  'default only': 'default only',
   'no effect': 'no effect',
   refused: 'refused',
   unknown: 'unknown',
