@@ -1,5 +1,5 @@
 // The faults, bad inputs, threats and invariants that lorikeet is built against, and how it handles each. A test whose name
-// begins with an id, such as 'F03: …', shows the row. docs/reliability.md is generated from both.
+// begins with an id, such as 'F03: …', shows the row. docs/evidence/reliability.md is generated from both.
 
 export const ROWS: Readonly<Record<string, string>> = {
   F01: 'The engine process is killed while idle: it is restarted, and /readyz says 503 until it is ready again.',

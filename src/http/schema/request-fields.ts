@@ -1,5 +1,5 @@
 // The table of all fields that chat and completion requests may have. The schemas, the refusals, the API's document and the
-// table in docs/api.md follow from it. A field that is missing from the table is refused by name.
+// table in docs/request-fields.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
 import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
@@ -291,7 +291,10 @@ const REFUSED_FIELDS = {
     ['adapter_id', 'adapter_source', 'lora', 'lora_path', 'lora_request'],
     refused('Use model to name an adapter'),
   ),
-  ...rows(['use_beam_search', 'early_stopping'], both(onlyValue(false), 'Beam search is not supported: only false')),
+  ...rows(
+    ['use_beam_search', 'early_stopping'],
+    both(onlyValue(false), 'Beam search is not supported: only false'),
+  ),
   length_penalty: both(onlyValue(1), 'Beam search is not supported: only 1'),
   typical_p: both(onlyValue(1), 'Only 1, which turns it off'),
   ...rows(
