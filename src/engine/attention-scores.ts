@@ -1,5 +1,5 @@
 // Chooses how attention computes several tokens of a sequence. Whole rows of scores take half of the time of tiles and do not
-// depend on where a prompt is cut, but their memory grows with the context (docs/decisions/0026-same-answers.md).
+// depend on how a prompt is cut, but their memory grows with the context (docs/decisions/0026-same-answers.md).
 import type { DecoderConfig } from '../model/config.ts';
 
 /** The tokens of a chunk, unless the operator changes it. */

@@ -159,8 +159,8 @@ export function isZeroed(row: RowResult | undefined): boolean {
 }
 
 /**
- * A single token is computed in another way than several, so no chunk leaves one over: where a prompt is cut would change its
- * completion.
+ * A single token is computed in another way than several, so no chunk leaves one over: otherwise the cuts of a prompt would
+ * change its completion.
  */
 function chunkEnd(start: number, last: number, chunkTokens: number): number {
   const end = Math.min(start + chunkTokens, last);
