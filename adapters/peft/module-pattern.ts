@@ -134,7 +134,7 @@ export interface Expression {
 }
 
 /** Why an expression cannot be used. */
-export type ExpressionFault = 'syntax' | 'size' | 'time';
+type ExpressionFault = 'syntax' | 'size' | 'time';
 
 /** All answers, or a fault. */
 export type EvaluationResult =

@@ -255,7 +255,7 @@ export interface Shaped {
 }
 
 /** The size of the pair that a linear's factors are multiplied out to: A [rank, inFeatures] and B [outFeatures, rank]. */
-export interface PairSize {
+interface PairSize {
   readonly rank: number;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -264,7 +264,7 @@ export interface PairSize {
 }
 
 /** How the factors of one type of adapter are checked and multiplied out. */
-export interface FactorKind {
+interface FactorKind {
   readonly peftType: PeftType;
   /** The kind's name in messages. */
   readonly label: string;
@@ -279,7 +279,7 @@ export interface FactorKind {
 }
 
 /** The factors of one linear, by the endings of their tensors' names. */
-export class LinearFactors<T extends Shaped> {
+class LinearFactors<T extends Shaped> {
   readonly #tensors = new Map<string, T>();
   readonly #prefix: string;
 

@@ -326,7 +326,7 @@ function createSettings(
 export type PeftType = 'LORA' | 'LOHA' | 'LOKR';
 
 /** The rank and the scaling of a module. */
-export interface LoraSetting {
+interface LoraSetting {
   readonly rank: number;
   /** alpha / r, or alpha / sqrt(r) with rsLoRA. */
   readonly scaling: number;

@@ -27,7 +27,7 @@ export interface AdmissionLimits {
 export const DEFAULT_ADMISSION: AdmissionLimits = { maxWaiting: 256 };
 
 /** The engine's slots. A sequence that fits into a free one does not wait. */
-export type Slots = Pick<EngineInfo, 'slotCount' | 'maxSeqLength'>;
+type Slots = Pick<EngineInfo, 'slotCount' | 'maxSeqLength'>;
 
 /** A waiting sequence, as the limits count it. */
 export interface Waiting {

@@ -252,7 +252,7 @@ export interface LossHeadSpec {
 }
 
 /** The trained update of a head's matrix. */
-export interface LossHeadUpdate {
+interface LossHeadUpdate {
   readonly rank: number;
   readonly scaling: number;
   /** The names of the factors that are applied first and second. */

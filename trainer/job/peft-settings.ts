@@ -180,7 +180,7 @@ function asJobFault(error: ServeError): ConfigError {
 // and the weights that they train whole.
 
 /** The fields of PEFT's configuration. */
-export interface WholeModuleFields {
+interface WholeModuleFields {
   modules_to_save: readonly string[] | null;
   ensure_weight_tying: boolean;
 }
