@@ -6,7 +6,10 @@ const [file = 'tickets.csv'] = process.argv.slice(2);
 const [, ...lines] = readFileSync(file, 'utf8').trim().split(/\r?\n/);
 for (const line of lines) {
   const comma = line.lastIndexOf(','); // the team is the last column; a message may contain commas
-  const unquoted = line.slice(0, comma).replace(/^"(.*)"$/, '$1').replaceAll('""', '"');
+  const unquoted = line
+    .slice(0, comma)
+    .replace(/^"(.*)"$/, '$1')
+    .replaceAll('""', '"');
   const messages = [
     { role: 'user', content: unquoted },
     { role: 'assistant', content: line.slice(comma + 1) },
