@@ -1,5 +1,5 @@
 // A reporter for Node's test runner that writes one line, "passed failed skipped", then a line "# file: test: message" for each
-// failure, and a line "# shown: F01 F02" with the rows of docs/reliability.md that passing tests have in their names. A file
+// failure, and a line "# shown: F01 F02" with the rows of docs/evidence/reliability.md that passing tests have in their names. A file
 // that crashes counts as failed. The runner expects a reporter as the default export.
 
 import path from 'node:path';

@@ -1,15 +1,17 @@
-// Writes the generated tables in the documents: settings, training settings, request fields, bases, kinds of adapters, layers,
-// and the tests behind docs/reliability.md. Also lowers the budget of code lines. `npm run fix` runs it; `--check` changes
-// nothing and fails if a file is out of date.
-import { readFileSync, writeFileSync } from 'node:fs';
+// Writes the generated tables in the documents: settings, training settings, routes, errors, request fields, bases, kinds of
+// adapters, decisions, layers, and the tests behind docs/evidence/reliability.md. Also lowers the budget of code lines.
+// `npm run fix` runs it; `--check` changes nothing and fails if a file is out of date.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
 import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
-import { fieldTables } from '../src/http/schema/documented-fields.ts';
+import { FIELD_PAGES, fieldTables } from '../src/http/schema/documented-fields.ts';
+import { errorTable } from '../src/http/wire/documented-errors.ts';
 import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
 import { layerTable } from '../test/architecture/rules.ts';
+import { routeTable } from '../test/http/documented-routes.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
 
 const PAGE_FIELDS_HEADER = `// The sampling parameters of the playground. Written by \`npm run fix\` from src/contracts/sampling-fields.ts.
@@ -29,16 +31,24 @@ const PAGE_FIELDS_HEADER = `// The sampling parameters of the playground. Writte
 /** @type {readonly Parameter[]} */
 `;
 
+const routes = await routeTable();
 const isCheck = process.argv.includes('--check');
 const stale = [
   rewrite('docs/configuration.md', (text) => replaceTable(text, 'settings', settingsTable())),
-  rewrite('docs/api.md', (text) => replaceTables(text, fieldTables())),
+  ...Object.entries(fieldTables()).map(([name, table]) =>
+    rewrite(`docs/${FIELD_PAGES[name as keyof typeof FIELD_PAGES]}`, (text) =>
+      replaceTable(text, name, table),
+    ),
+  ),
+  rewrite('docs/routes.md', (text) => replaceTable(text, 'routes', routes)),
+  rewrite('docs/decisions/README.md', (text) => replaceTable(text, 'decisions', decisionTable())),
+  rewrite('docs/errors.md', (text) => replaceTable(text, 'errors', errorTable())),
   rewrite('docs/bases.md', (text) => replaceTables(text, baseTables())),
   rewrite('docs/training.md', (text) =>
     replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
   rewrite('docs/adapters.md', (text) => replaceTable(text, 'kinds of adapters', kindsTable())),
-  rewrite('docs/reliability.md', (text) => replaceTables(text, reliabilityTables())),
+  rewrite('docs/evidence/reliability.md', (text) => replaceTables(text, reliabilityTables())),
   rewrite('src/pages/sampling-fields.js', () => pageFields()),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
   rewrite('test/architecture/budget.json', (text) => {
@@ -82,6 +92,24 @@ function settingsTable(): string {
       `| \`${env}\` | ${flag ? `\`${flag}\`` : ''} | ${help.replaceAll('|', '\\|')} |\n`,
   );
   return `| variable | flag | meaning |\n|---|---|---|\n${rows.join('')}`;
+}
+
+/** Returns the index of the decisions. Throws if one lacks its title or its status. */
+function decisionTable(): string {
+  const files = readdirSync('docs/decisions').filter((name) => /^\d{4}-/.test(name));
+  const rows = files.sort().map((file) => {
+    const text = readFileSync(`docs/decisions/${file}`, 'utf8');
+    const form = /^# \d{4}: (.+)\n\nStatus: (\w+) (\d{4}-\d\d-\d\d)(, .+)?\.\n/;
+    const [, title, status, date, change = ''] = form.exec(text) ?? [];
+    if (!title) {
+      throw new Error(
+        `docs/decisions/${file} does not begin like template.md: title, status, date`,
+      );
+    }
+    const shown = title[0]!.toUpperCase() + title.slice(1);
+    return `| [${Number(file.slice(0, 4))}](${file}) | ${shown} | ${status}${change} | ${date} |\n`;
+  });
+  return `| | decision | status | date |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
 /** Returns the sampling fields in the form that the playground uses. Filters without effect are off. */

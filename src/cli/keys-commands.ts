@@ -34,7 +34,7 @@ export function addKeys(program: Command, { terminal }: CommandContext): void {
   add('list', 'list the keys without their secrets').action((flags: KeysFlags) =>
     list(flags, terminal),
   );
-  add('revoke <id>', 'revoke a key; servers refuse it within 5 s').action(
+  add('revoke <id>', 'revoke a key; servers refuse it within 2 s').action(
     (id: string, flags: KeysFlags) => revoke(id, flags, terminal),
   );
 }
@@ -49,7 +49,7 @@ async function create(flags: CreateFlags, terminal: Terminal): Promise<void> {
   }
   terminal.out(`${text}\n`);
   terminal.error(
-    `Store this key now: it is not shown again. Servers that use ${file} accept it within 5 s.\n`,
+    `Store this key now: it is not shown again. Servers that use ${file} accept it within 2 s.\n`,
   );
 }
 

@@ -179,6 +179,7 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
     ortCall('AddInitializer', pointer, name, tensor.pointer);
   }
   if (options.isQuiet) ortCall('SetSessionLogSeverityLevel', pointer, LOG_FATAL);
+  ortEnvironment(); // a provider writes to the environment's log while it is added
   NATIVE_PROVIDERS[provider].append(pointer);
 }
 

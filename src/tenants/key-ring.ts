@@ -41,7 +41,7 @@ export class KeyRing {
   }
 }
 
-/** A revoked key is refused within 5 s. */
+/** A revoked key is refused within 2 s: after the next poll, and the time that reading the file takes. */
 const POLL_MS = 1000;
 /** A file that is written twice within a tick of its clock (2 s on FAT) may look unchanged, so a recent file is read again. */
 const SETTLING_MS = 2000;

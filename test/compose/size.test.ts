@@ -45,9 +45,9 @@ test('an adapter is the bytes of its float32 values, whatever its rank and targe
   }
 });
 
-test('the figures of docs/operations.md are those of SmolLM2-135M', () => {
+test('the figures of docs/sizing.md are those of SmolLM2-135M', () => {
   const size = servingSize(parseDecoderConfig(SMOLLM2), ASKED);
-  const text = readFileSync('docs/operations.md', 'utf8');
+  const text = readFileSync('docs/sizing.md', 'utf8');
   for (const [bytes, shown] of [
     [size.base, '143.0 MB'],
     [size.cacheToken, '46.1 kB'],

@@ -6,12 +6,16 @@ import { test } from 'node:test';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import { listSettings, TEST_VARIABLES } from '../../src/settings/config.ts';
 
-const FILES = [
-  'README.md',
-  ...readdirSync('docs')
+const ALL_DOCUMENTS = [
+  ...['README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
+  ...readdirSync('docs', { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md'))
     .map((name) => path.join('docs', name)),
 ];
+/** The pages for users. */
+const FILES = ALL_DOCUMENTS.filter(
+  (file) => file === 'README.md' || /^docs\/(evidence\/)?[^/]+$/.test(file),
+);
 
 /** Flags of npm, Docker, llama-server, the benchmarks and the fuzzer. */
 const OTHER_PROGRAMS = new Set([
@@ -86,7 +90,7 @@ for (const file of FILES) {
 test('npm scripts in the documents exist', () => {
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));
   let count = 0;
-  for (const file of [...FILES, 'CONTRIBUTING.md', 'CHANGELOG.md', 'ARCHITECTURE.md']) {
+  for (const file of ALL_DOCUMENTS) {
     for (const [, name] of readFileSync(file, 'utf8').matchAll(/npm run ([a-z0-9:]+)/g)) {
       assert.ok(Object.hasOwn(scripts, name!), `${file}: npm run ${name}`);
       count++;
@@ -121,12 +125,37 @@ test('flags and variables in running text exist', async () => {
 });
 
 test('links between the documents are not broken', () => {
-  for (const file of FILES) {
-    for (const [, target] of readFileSync(file, 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
-      const place = path.join(path.dirname(file), target!);
-      assert.doesNotThrow(() => readdirSync(path.dirname(place)), `${file}: ${target}`);
+  for (const file of ALL_DOCUMENTS) {
+    const links = readFileSync(file, 'utf8').matchAll(
+      /\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g,
+    );
+    for (const [link, target, anchor] of links) {
+      const place = target ? path.join(path.dirname(file), target) : file;
+      assert.doesNotThrow(() => readdirSync(path.dirname(place)), `${file}: ${link}`);
       const found = readdirSync(path.dirname(place)).includes(path.basename(place));
-      assert.ok(found, `${file}: ${target}`);
+      assert.ok(found, `${file}: ${link}`);
+      if (anchor === undefined) continue;
+      assert.ok(anchorsOf(place).has(anchor), `${file}: ${link}: no such heading`);
     }
   }
 });
+
+test('the index lists every page', () => {
+  const index = readFileSync('docs/README.md', 'utf8');
+  for (const file of FILES.filter((name) => name !== 'README.md' && name !== 'docs/README.md')) {
+    assert.ok(index.includes(`](${path.relative('docs', file)})`), file);
+  }
+});
+
+/** The anchors of a document's headings, as GitHub makes them. */
+function anchorsOf(file: string): Set<string> {
+  const headings = readFileSync(file, 'utf8').matchAll(/^#+ (.+)$/gm);
+  return new Set(
+    Array.from(headings, ([, heading]) =>
+      heading!
+        .toLowerCase()
+        .replace(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+}

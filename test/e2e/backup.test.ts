@@ -1,4 +1,4 @@
-// Backup and restore as docs/operations.md tells it, on a folder store: a copy that is taken in two passes while versions
+// Backup and restore as docs/backup.md tells it, on a folder store: a copy that is taken in two passes while versions
 // are published is whole, and what was lost is served again from it.
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';

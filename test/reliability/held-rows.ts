@@ -7,7 +7,7 @@ const TESTS = path.dirname(import.meta.dirname);
 /** A string that begins with ids, as in 'F03, I04: a run that throws…'. */
 const NAME = /(['"`])((?:[BFIT]\d\d, )*[BFIT]\d\d): ((?:(?!\1)[^\\\n]|\\.)+)\1/g;
 
-/** The sections of docs/reliability.md, by the letter of their rows. */
+/** The sections of docs/evidence/reliability.md, by the letter of their rows. */
 const SECTIONS = { faults: 'F', 'bad input': 'B', threats: 'T', invariants: 'I' };
 
 /** A test as its file names it, without its ids. `file` is relative to the repository. */
@@ -33,7 +33,7 @@ function heldRows(): Map<string, HoldingTest[]> {
   return held;
 }
 
-/** The tables of docs/reliability.md by section: id, what happens, the first test and how many more there are. */
+/** The tables of docs/evidence/reliability.md by section: id, what happens, the first test and how many more there are. */
 export function reliabilityTables(): Record<string, string> {
   const held = [...heldRows()];
   return Object.fromEntries(
@@ -49,7 +49,7 @@ export function reliabilityTables(): Record<string, string> {
 function cellOf([first, ...others]: readonly HoldingTest[]): string {
   if (!first) return 'not shown';
   const more = others.length > 0 ? ` and ${others.length} more` : '';
-  return `[${escaped(first.name)}](../${first.file})${more}`;
+  return `[${escaped(first.name)}](../../${first.file})${more}`;
 }
 
 function escaped(text: string): string {

@@ -1,5 +1,5 @@
 // The faults, bad inputs, threats and invariants that lorikeet is built against, and how it handles each. A test whose name
-// begins with an id, such as 'F03: …', shows the row. docs/reliability.md is generated from both.
+// begins with an id, such as 'F03: …', shows the row. docs/evidence/reliability.md is generated from both.
 
 export const ROWS: Readonly<Record<string, string>> = {
   F01: 'The engine process is killed while idle: it is restarted, and /readyz says 503 until it is ready again.',
@@ -155,7 +155,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   T42: 'The supply chain: the package installs and serves without running install scripts.',
   T43: 'Ambiguous paths, foreign hosts and foreign origins: refused, and never answered without a key.',
   T44: 'A constraint that is slow to match: it is refused, or its own rows sit steps out, and other tenants have a token in every step.',
-  I01: 'A sequence gets the same tokens as when it runs alone, no matter what else runs.',
+  I01: 'Without drafts and forced text, a sequence gets the same tokens as when it runs alone, no matter what else runs.',
   I02: 'A row or an adapter that is not finite changes no token of another row.',
   I03: 'A slot has one owner at most, and a move takes the data along.',
   I04: "Nothing beyond a sequence's written length is read, and a slot is zeroed after values that are not finite.",

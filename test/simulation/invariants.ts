@@ -2,7 +2,7 @@
 import { ROWS } from '../reliability/rows.ts';
 import { PLANTED_BUGS } from './planted-bugs.ts';
 
-/** An invariant of docs/reliability.md. */
+/** An invariant of docs/evidence/reliability.md. */
 export interface Invariant {
   readonly id: string;
   readonly text: string;

@@ -20,7 +20,7 @@ export interface BatchSize {
 type PlannedLossHead = Pick<LossHeadSpec, 'size' | 'isTrained'>;
 
 /** A run and its largest micro-batch. */
-export interface RunShape extends BatchSize {
+export interface EstimatedRun extends BatchSize {
   readonly method: TrainMethod;
   /** The number of trained parameters. */
   readonly trained: number;
@@ -67,7 +67,7 @@ const SAVED_HIDDEN = 3.5;
 const SAVED_FFN = 2;
 
 /** Estimates the memory of a run. */
-export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
+export function memoryOfRun(config: DecoderConfig, run: EstimatedRun): RunMemory {
   const { compute, blocksPerSegment } = run;
   const form = { isPacked: run.method === 'qlora', compute, blocksPerSegment };
   const { held, scratch } = weightBytes(config, form);
@@ -86,7 +86,7 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
 }
 
 /** @param savedLimit bytes of activations that blocks may save for their backward pass */
-function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: number): number {
+function activationBytes(config: DecoderConfig, run: EstimatedRun, savedLimit: number): number {
   const { hiddenSize, intermediateSize, headCount, layerCount } = config;
   const { batchTokens, length, blocksPerSegment, head, evaluation = NO_BATCH } = run;
   const segments = Math.ceil(layerCount / blocksPerSegment);
@@ -131,7 +131,7 @@ function workingSet(
 /** Counts the operations of training: forward, backward, and the recomputation of blocks. A multiply-add counts as two. */
 export function flopsOfTraining(
   config: DecoderConfig,
-  run: Pick<RunShape, 'method' | 'recompute' | 'head'> & {
+  run: Pick<EstimatedRun, 'method' | 'recompute' | 'head'> & {
     /** Trained parameters of the blocks. */
     readonly trained: number;
   },

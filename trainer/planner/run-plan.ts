@@ -20,12 +20,12 @@ import type { LoraSettings } from '../types.ts';
 import { gb, recommendCompute } from './method-memory.ts';
 import {
   type BatchSize,
+  type EstimatedRun,
   flopsOfEvaluation,
   flopsOfTraining,
   flopsOfWeights,
   memoryOfRun,
   type RunMemory,
-  type RunShape,
 } from './run-estimate.ts';
 
 /** The numbers of a run. */
@@ -118,7 +118,7 @@ function countValues(tensors: readonly { readonly shape: readonly number[] }[]):
 function memoryOfKind(
   config: DecoderConfig,
   lora: LoraSettings,
-): Pick<RunShape, 'kept' | 'isDora'> {
+): Pick<EstimatedRun, 'kept' | 'isDora'> {
   const tensors = adapterTensors(config, lora);
   return {
     kept: countValues(tensors.filter(({ neutral }) => neutral.kind === 'principal')),

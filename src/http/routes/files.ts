@@ -98,7 +98,7 @@ export function addFileRoutes(
   addRoute(app, {
     method: 'delete',
     path: `${PATH}/{id}`,
-    summary: 'Delete a file; jobs that already train with it go on',
+    summary: 'Delete a file; jobs that already train with it continue',
     answers: json(deletedFileSchema),
     errors: [401, 404, 503],
     async handle(c) {

@@ -1,4 +1,4 @@
-// Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
+// Writes the tables of request fields as Markdown for pages of docs/. A test compares the pages with them.
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './fields.ts';
@@ -11,6 +11,7 @@ type FieldTable = Readonly<Record<string, FieldRow>>;
 
 const SHOWN: Record<Treatment, string> = {
   honoured: 'yes',
+  'default only': 'default only',
   'no effect': 'no effect',
   refused: 'refused',
   unknown: 'unknown',
@@ -23,7 +24,16 @@ type TableName =
   | 'embedding fields'
   | 'classify fields';
 
-/** Returns the tables by the names of their markers in the page. */
+/** The page of each table in docs/. */
+export const FIELD_PAGES: Readonly<Record<TableName, string>> = {
+  fields: 'request-fields.md',
+  'message fields': 'request-fields.md',
+  'response fields': 'responses.md',
+  'embedding fields': 'embeddings.md',
+  'classify fields': 'classify.md',
+};
+
+/** Returns the tables by the names of their markers in the pages. */
 export function fieldTables(): Record<TableName, string> {
   const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
   const items = {

@@ -264,7 +264,7 @@ type FieldsOf<Table, R extends EndpointName> = {
 };
 
 /** How an endpoint treats a field, for the documentation. */
-export type Treatment = 'honoured' | 'no effect' | 'refused' | 'unknown';
+export type Treatment = 'honoured' | 'default only' | 'no effect' | 'refused' | 'unknown';
 
 const UNSUPPORTED = { code: 'unsupported_parameter' };
 
@@ -282,15 +282,20 @@ function isEmpty(value: unknown): boolean {
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 
+/** The schemas that `only` returned. */
+const DEFAULT_ONLY = new WeakSet<z.ZodType>();
+
 /** Accepts only values that request what the server does anyway. `accepted` names them in the error. */
 export function only(accepted: string, isAccepted: (value: unknown) => boolean) {
-  return z
+  const schema = z
     .unknown()
     .optional()
     .refine((value) => value === undefined || value === null || isAccepted(value), {
       message: `only ${accepted} is supported by this server`,
       params: UNSUPPORTED,
     });
+  DEFAULT_ONLY.add(schema);
+  return schema;
 }
 
 /** Accepts only this value. */
@@ -357,5 +362,6 @@ export function treatmentOf(row: FieldRow, route: EndpointName): Treatment {
   const schema = row[route];
   if (!schema) return 'unknown';
   if (schema === REFUSED) return 'refused';
+  if (DEFAULT_ONLY.has(schema)) return 'default only';
   return schema === INERT ? 'no effect' : 'honoured';
 }

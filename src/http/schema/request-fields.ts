@@ -1,5 +1,5 @@
 // The table of all fields that chat and completion requests may have. The schemas, the refusals, the API's document and the
-// table in docs/api.md follow from it. A field that is missing from the table is refused by name.
+// table in docs/request-fields.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
 import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
@@ -64,6 +64,7 @@ export function requestFields({ vocabSize, limits }: SchemaBounds) {
     ...samplingFields({ vocabSize, limits }),
     ...outputFields(),
     ...TOOL_FIELDS,
+    ...ROUTING_FIELDS,
     ...INERT_FIELDS,
     ...REFUSED_FIELDS,
   };
@@ -214,7 +215,7 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
     ),
     seed: both(
       z.int().min(0).nullish(),
-      'The same request with the same seed gets the same answer; the seeds of further choices are derived from it',
+      'Fixes the random numbers of sampling; the seeds of further choices are derived from it',
     ),
     allowed_token_ids: both(
       readBy((value, ctx) => {
@@ -257,12 +258,20 @@ function outputFields() {
   } as const satisfies Record<string, FieldRow>;
 }
 
+/** Fields that decide which version of a split alias a request gets. Values that are not strings are ignored. */
+const ROUTING_FIELDS = {
+  user: both(
+    z.unknown().optional(),
+    'Requests of one user get the same version of a split alias; never logged',
+  ),
+  prompt_cache_key: both(
+    z.unknown().optional(),
+    'Without user, requests with the same key get the same version of a split alias; never logged',
+  ),
+} as const satisfies Record<string, FieldRow>;
+
 /** Fields that clients send but that do not affect the completion. */
 const INERT_FIELDS = {
-  user: inert('Requests of one user get the same version of a split alias; never logged'),
-  prompt_cache_key: inert(
-    'Requests of one conversation get the same version of a split alias; never logged',
-  ),
   ...rows(['metadata', 'safety_identifier'], inert('Notes of the client; never logged')),
   store: inert('Nothing is stored'),
   service_tier: inert('There is only one tier'),
@@ -282,8 +291,11 @@ const REFUSED_FIELDS = {
     ['adapter_id', 'adapter_source', 'lora', 'lora_path', 'lora_request'],
     refused('Use model to name an adapter'),
   ),
-  ...rows(['use_beam_search', 'early_stopping'], both(onlyValue(false), 'Beam search')),
-  length_penalty: both(onlyValue(1), 'Beam search'),
+  ...rows(
+    ['use_beam_search', 'early_stopping'],
+    both(onlyValue(false), 'Beam search is not supported: only false'),
+  ),
+  length_penalty: both(onlyValue(1), 'Beam search is not supported: only 1'),
   typical_p: both(onlyValue(1), 'Only 1, which turns it off'),
   ...rows(
     ['logits_processors', 'logprob_token_ids', 'repetition_detection', 'thinking_token_budget'],

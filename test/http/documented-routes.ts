@@ -1,0 +1,74 @@
+// Writes the Markdown table of docs/routes.md: every route, as the app serves it. The app has all optional parts. Whether a
+// route needs a key is what the app answers without one, and with one that is not an admin's.
+import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import type { Registry } from '../../adapters/registry/registry.ts';
+import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { createLog } from '../../src/common/log.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import { createApp } from '../../src/http/app.ts';
+import type { AppOptions, JobsSide, PublishedSide } from '../../src/http/deps.ts';
+import { createAuthenticate } from '../../src/tenants/access.ts';
+
+const PAGE = 'A [web page](pages.md)';
+/** Routes that are not in the API's document. */
+const OTHER_SUMMARIES: Readonly<Record<string, string>> = {
+  '/': PAGE,
+  '/fine-tuning': PAGE,
+  '/adapters': PAGE,
+  '/status': PAGE,
+  '/docs': PAGE,
+  '/openapi.json': 'The description of the API (OpenAPI 3.1)',
+};
+
+interface ApiDocument {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly summary: string }>>>>;
+}
+
+/** Returns the table. */
+export async function routeTable(): Promise<string> {
+  const app = createApp(options());
+  const headers = { authorization: 'Bearer key' };
+  const response = await app.request('/openapi.json', { headers });
+  const document = (await response.json()) as ApiDocument;
+  const rows: string[] = [];
+  for (const { method, path } of app.routes) {
+    const shown = path.replace(/:(\w+)/g, '{$1}');
+    const summary =
+      document.paths[shown]?.[method.toLowerCase()]?.summary ?? OTHER_SUMMARIES[shown];
+    if (method === 'ALL' || shown === '/pages/{file}') continue;
+    if (summary === undefined) throw new Error(`${method} ${path} has no summary`);
+    const open = await app.request(path, { method });
+    const keyed = await app.request(path, { method, headers });
+    const key = open.status === 401 ? (keyed.status === 403 ? 'admin' : 'yes') : 'no';
+    const meaning = summary.replace(' (admin)', '').replaceAll('|', '\\|');
+    rows.push(`| \`${method} ${shown}\` | ${key} | ${meaning} |\n`);
+  }
+  return `| route | key | what it does |\n|---|---|---|\n${[...new Set(rows)].join('')}`;
+}
+
+/** Parts that no route touches before it has checked key and body. A handler that does fails, which is not looked at. */
+function options(): AppOptions {
+  return {
+    client: { state: 'ready', isProgressing: true } as AppOptions['client'],
+    registry: {} as Registry,
+    localAdapters: new LocalAdapters(),
+    loaded: {} as LoadedAdapters,
+    published: {} as PublishedSide,
+    jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
+    keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
+    tokenizer: undefined,
+    chatTemplate: undefined,
+    model: {
+      id: 'base',
+      baseDigest: '',
+      maxSeqLength: 1,
+      vocabSize: 1,
+      hiddenSize: 1,
+      eosTokenIds: [],
+    },
+    log: createLog('silent'),
+    authenticate: createAuthenticate({
+      find: (key) => (key === 'key' ? { ...LOCAL_TENANT, isAdmin: false } : undefined),
+    }),
+  };
+}
