@@ -104,7 +104,7 @@ async function startOpenVino(python: string, stage: Stage): Promise<Running> {
     const options = ['--model', checkpoint, '--task', 'text-generation-with-past'];
     await run(python, [...command, ...options, '--weight-format', 'int8', folder]);
   });
-  const driver = path.join(import.meta.dirname, 'openvino.py');
+  const driver = path.join(import.meta.dirname, 'generate_openvino.py');
   const child = spawn(python, [driver, model, String(stage.slots)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });

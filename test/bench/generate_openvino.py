@@ -1,6 +1,6 @@
 """Generates with OpenVINO GenAI in this process.
 
-openvino.py MODEL SLOTS
+generate_openvino.py MODEL SLOTS
 Prints a line when it is ready. Then reads jobs as lines of JSON, {"prompts": [a text or token ids, ...], "tokens": N}, and
 prints a line for each: {"seconds": S, "decodedPerS": R}. R counts only the steps in which all prompts generate.
 """
