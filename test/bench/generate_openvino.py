@@ -15,7 +15,7 @@ import openvino_genai
 folder, slots = sys.argv[1:]
 scheduler = openvino_genai.SchedulerConfig()
 scheduler.max_num_seqs = int(slots)
-scheduler.cache_size = 2  # GiB
+scheduler.cache_size = 1  # GiB
 scheduler.enable_prefix_caching = False
 pipeline = openvino_genai.ContinuousBatchingPipeline(folder, scheduler, "CPU")
 tokenizer = pipeline.get_tokenizer()
@@ -49,6 +49,7 @@ def generate(prompts, tokens):
     return result
 
 
+generate(["Once upon a time"], 8)  # the first run compiles kernels
 print("ready", flush=True)
 for line in sys.stdin:
     print(json.dumps(generate(**json.loads(line))), flush=True)

@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { LLAMA_SOURCES } from '../e2e/llama-cpp.ts';
@@ -31,7 +32,7 @@ export async function run(command: string, args: readonly string[], cwd?: string
   } catch (error) {
     const { stderr = '', stdout = '' } = error as { stderr?: string; stdout?: string };
     const lines = (stderr.trim() || stdout.trim() || `${error}`).split('\n');
-    throw new Error(`${path.basename(command)}: ${lines.slice(-3).join(' ')}`);
+    throw new Error(`${path.basename(command)}: ${lines.slice(-3).join(' ').replaceAll(home, '')}`);
   }
 }
 
@@ -103,8 +104,9 @@ export async function installLlama(): Promise<string> {
       ['-S', sources, '-B', 'build', ...options, libraries, ...LLAMA_FLAGS],
       building,
     );
+    const jobs = String(availableParallelism());
     const targets = ['--target', 'llama-server', '--target', 'llama-quantize'];
-    await run('cmake', ['--build', 'build', '--parallel', ...targets], building);
+    await run('cmake', ['--build', 'build', '--parallel', jobs, ...targets], building);
   });
   return path.join(folder, 'build', 'bin', 'llama-server');
 }

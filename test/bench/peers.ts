@@ -50,7 +50,7 @@ export interface Peer {
 }
 
 const THREADS = availableParallelism();
-/** llama-server keeps all adapters of a server applied to some degree, so it has few. */
+/** Each loaded adapter slows llama-server down, so it gets those of one case. */
 const LLAMA_ADAPTERS = 4;
 
 /** The peers, by column. */
@@ -79,7 +79,7 @@ export const PEERS: readonly Peer[] = [
   {
     name: 'llama-server',
     title: 'llama-server',
-    about: 'llama.cpp of llama-cpp-python 0.3.36, Q4_1',
+    about: 'llama.cpp of llama-cpp-python 0.3.36, Q4_1 (1B shape: Q4_0)',
     runsRandom: true,
     install: installLlama,
     start: startLlamaServers,
@@ -108,6 +108,7 @@ async function startOpenVino(python: string, stage: Stage): Promise<Running> {
   const child = spawn(python, [driver, model, String(stage.slots)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  const exited = onceEmitted(child, 'exit');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const nextLine = async () => {
     const { value, done } = await lines.next();
@@ -134,7 +135,7 @@ async function startOpenVino(python: string, stage: Stage): Promise<Running> {
     },
     async stop() {
       child.stdin.end();
-      await onceEmitted(child, 'exit');
+      await exited;
     },
   };
 }
@@ -157,25 +158,28 @@ async function startLlamaServers(binary: string, stage: Stage): Promise<Running>
   const given = stage.writeGguf ? undefined : process.env['LLAMA_MODEL'];
   const model = given ?? (await prepareGguf(binary, stage));
   const shared = { binary, model, slots, maxSeq, threads: THREADS, extraArgs };
-  const servers: Server[] = [await startLlama({ ...shared, loras: [] })];
+  const bare = await startLlama({ ...shared, loras: [] });
+  const servers: Server[] = [bare];
+  const stop = async () => {
+    await Promise.all(servers.map((server) => server.stop()));
+  };
   if (adapters !== undefined) {
     const shape = { shape: ALL_R16, count: LLAMA_ADAPTERS };
     const loras = writeLlamaAdapters(path.join(adapters, '.llama'), decoder, shape);
-    servers.push(await startLlama({ ...shared, loras }));
+    try {
+      servers.push(await startLlama({ ...shared, loras }));
+    } catch (error) {
+      await stop();
+      throw error;
+    }
   }
-  const [bare, withAdapters] = servers;
   return {
     ask(work, turn) {
-      if (!('streams' in work && work.adapters)) return askHttp(bare!.url, work, turn);
-      if (work.adapters.length > LLAMA_ADAPTERS || !withAdapters) return undefined;
-      return askHttp(
-        withAdapters.url,
-        work,
-        turn,
-        work.adapters.map((_, i) => i),
-      );
+      if (!('streams' in work && work.adapters)) return askHttp(bare.url, work, turn);
+      const ids = work.adapters.map((_, i) => i);
+      return ids.length > LLAMA_ADAPTERS ? undefined : askHttp(servers[1]!.url, work, turn, ids);
     },
-    stop: async () => void (await Promise.all(servers.map((server) => server.stop()))),
+    stop,
   };
 }
 
@@ -183,15 +187,14 @@ async function startLlamaServers(binary: string, stage: Stage): Promise<Running>
 async function prepareGguf(binary: string, stage: Stage): Promise<string> {
   const type = stage.writeGguf ? 'Q4_0' : 'Q4_1';
   const write = stage.writeGguf ?? (await checkpointWriter(stage));
-  const name = 'base.gguf';
   const folder = await once(`${path.basename(stage.model)}-${type}`, async (building) => {
     const wide = path.join(building, 'wide.gguf');
     write(wide);
     const tool = path.join(path.dirname(binary), 'llama-quantize');
-    await run(tool, [wide, path.join(building, name), type]);
+    await run(tool, [wide, path.join(building, 'base.gguf'), type]);
     await rm(wide);
   });
-  return path.join(folder, name);
+  return path.join(folder, 'base.gguf');
 }
 
 async function checkpointWriter(stage: Stage): Promise<(file: string) => void> {

@@ -76,7 +76,7 @@ export function startVllm({
   const environment = {
     HF_HUB_OFFLINE: '1',
     VLLM_NO_USAGE_STATS: '1',
-    VLLM_CPU_KVCACHE_SPACE: '2', // GiB
+    VLLM_CPU_KVCACHE_SPACE: '1', // GiB
     VLLM_CACHE_ROOT: path.join(path.dirname(python), '..', 'cache'),
     // By default it leaves a core to its HTTP server.
     VLLM_CPU_OMP_THREADS_BIND: `0-${availableParallelism() - 1}`,
@@ -145,7 +145,7 @@ async function untilReady(url: string, child: ChildProcess): Promise<void> {
 function stop(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     child.once('exit', () => resolve());
-    child.kill('SIGTERM');
+    if (!child.kill('SIGTERM')) resolve(); // it has ended before
   });
 }
 
