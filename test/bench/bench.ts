@@ -224,7 +224,7 @@ function peerReport(figures: readonly Figure[], skipped: ReadonlyMap<string, str
     return `${title}: ${about}${reason ? ` (not measured: ${reason})` : ''}.`;
   });
   return [
-    `${path.basename(options.model)} on ${processorLine()}, ${tokens} tokens per request, median of ${rounds}.`,
+    `${path.basename(options.model)}, medians of ${rounds} interleaved rounds of ${tokens} tokens per stream, on\n${processorLine()}.`,
     toPeerTable(figures.filter(isShown), titles),
     ...details,
   ].join('\n\n');
@@ -233,13 +233,13 @@ function peerReport(figures: readonly Figure[], skipped: ReadonlyMap<string, str
 /** Writes the report between the marks of the file of `--write`, or prints it. */
 function publish(report: string): void {
   const marks = /(<!-- peers: written by [^\n]*-->\n)[\s\S]*?(<!-- end of peers -->)/;
-  const text = options.write ? readFileSync(options.write, 'utf8') : '';
-  if (!marks.test(text)) process.stdout.write(`\n${report}\n`);
-  else
-    writeFileSync(
-      options.write!,
-      text.replace(marks, (_, start, end) => `${start}\n${report}\n\n${end}`),
-    );
+  const text = options.write && readFileSync(options.write, 'utf8');
+  if (!text || !marks.test(text)) {
+    process.stdout.write(`\n${report}\n`);
+    return;
+  }
+  const changed = text.replace(marks, (_, start, end) => `${start}\n${report}\n\n${end}`);
+  writeFileSync(options.write!, changed);
 }
 
 function say(text: string): void {

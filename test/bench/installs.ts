@@ -83,7 +83,9 @@ export function installVllm(): Promise<string> {
 }
 
 /** llama.cpp's AMX kernels end with an illegal instruction on some virtual machines. */
-const LLAMA_FLAGS = ['C', 'CXX'].map((language) => `-DCMAKE_${language}_FLAGS=-mno-amx-tile`);
+const NO_AMX = ['C', 'CXX'].map((language) => `-DCMAKE_${language}_FLAGS=-mno-amx-tile`);
+
+const isX64 = process.arch === 'x64';
 
 /** Returns llama-server: LLAMA_SERVER, else built from the sources that llama-cpp-python carries. */
 export async function installLlama(): Promise<string> {
@@ -95,15 +97,9 @@ export async function installLlama(): Promise<string> {
     const archive = readdirSync(building).find((name) => name.endsWith('.tar.gz'))!;
     await run('tar', ['xzf', archive], building);
     const sources = `${archive.slice(0, -'.tar.gz'.length)}/vendor/llama.cpp`;
-    const options = ['CURL', 'OPENSSL', 'BUILD_TESTS', 'BUILD_EXAMPLES'].map(
-      (x) => `-DLLAMA_${x}=OFF`,
-    );
-    const libraries = '-DBUILD_SHARED_LIBS=OFF';
-    await run(
-      'cmake',
-      ['-S', sources, '-B', 'build', ...options, libraries, ...LLAMA_FLAGS],
-      building,
-    );
+    const without = ['LLAMA_CURL', 'LLAMA_OPENSSL', 'LLAMA_BUILD_TESTS', 'BUILD_SHARED_LIBS'];
+    const options = [...without.map((name) => `-D${name}=OFF`), ...(isX64 ? NO_AMX : [])];
+    await run('cmake', ['-S', sources, '-B', 'build', ...options], building);
     const jobs = String(availableParallelism());
     const targets = ['--target', 'llama-server', '--target', 'llama-quantize'];
     await run('cmake', ['--build', 'build', '--parallel', jobs, ...targets], building);

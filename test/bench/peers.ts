@@ -115,23 +115,22 @@ async function startOpenVino(python: string, stage: Stage): Promise<Running> {
     if (done) throw new Error('OpenVINO ended');
     return value;
   };
+  const generate = async (prompts: readonly (string | readonly number[])[], tokens: number) => {
+    child.stdin.write(`${JSON.stringify({ prompts, tokens })}\n`);
+    return JSON.parse(await nextLine()) as { seconds: number; decodedPerS?: number };
+  };
   await nextLine();
   return {
-    async ask(work, { round, salt, tokens }) {
-      if ('streams' in work && work.adapters) return {};
-      const job =
-        'length' in work
-          ? { prompts: [promptIds(work.length, round)], tokens: 1 }
-          : {
-              prompts: Array.from({ length: work.streams }, (_, i) =>
-                promptOf(i, salt, work.words),
-              ),
-              tokens,
-            };
-      child.stdin.write(`${JSON.stringify(job)}\n`);
-      const { seconds, ...rates } = JSON.parse(await nextLine());
-      const counted = 'length' in work ? work.length : work.streams * tokens;
-      return { tokensPerS: counted / seconds, ...rates };
+    async ask(work, { round, salt, tokens: usual }) {
+      if ('length' in work) {
+        const { seconds } = await generate([promptIds(work.length, round)], 1);
+        return { tokensPerS: work.length / seconds };
+      }
+      const { streams, words, adapters, tokens = usual } = work;
+      if (adapters) return {};
+      const prompts = Array.from({ length: streams }, (_, i) => promptOf(i, salt, words));
+      const { seconds, ...rates } = await generate(prompts, tokens);
+      return { tokensPerS: (streams * tokens) / seconds, ...rates };
     },
     async stop() {
       child.stdin.end();
