@@ -84,7 +84,7 @@ export function adapterCases(qv: readonly string[], all: readonly string[]): Cas
       ),
     ),
     {
-      id: '32 streams, long',
+      id: '300 positions',
       figures: [
         {
           ...rate('32 streams at 300 positions, once all decode', [atLeast(1.7, 'before')]),
