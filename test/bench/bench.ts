@@ -1,24 +1,26 @@
-// `npm run bench`: this checkout against an earlier one and against llama-server on this machine, taking turns, medians over
-// the rounds. What is not given is not compared.
-// Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --shape llama-1b (random weights, no adapters)
+// `npm run bench`: this checkout against an earlier one and against peers on this machine, interleaved, medians over the
+// rounds. What is not given is not compared. A peer is installed in a folder outside the repository (LORIKEET_E2E_HOME) once,
+// and skipped with a reason if that fails.
+// Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --peers NAME,… (openvino, vllm, llama-server)
+//   --shape llama-1b (only that: random weights, no adapters; with llama-server it is measured after the base anyway)
 //   --only TEXT,… (cases whose id contains one of these)  --rounds N  --tokens N  --json FILE
-// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF; not needed with --shape), LLAMA_ARGS (more arguments)
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+//   --write FILE (writes the table of the peers between the file's marks)
+// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF), LLAMA_ARGS (more arguments)
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import type { DecoderConfig } from '../../src/model/config.ts';
 import { ALL_R16, QV_R8, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
-import { adapterCases, type Case, largeCases, type Values } from './cases.ts';
-import { type Figure, inTurn, SIDES, type Side, toFigure, toMarkdown } from './comparison.ts';
-import { measureEngineRate } from './engine-rate.ts';
+import { adapterCases, type Case, largeCases } from './cases.ts';
+import { type Figure, inTurn, type Side, toFigure, toMarkdown, toPeerTable } from './comparison.ts';
 import { type Fleet, type FleetOptions, serverFlags, startFleet } from './fleet.ts';
 import { measureFirstToken } from './measure.ts';
+import { PEERS } from './peers.ts';
 import { processorLine } from './processor.ts';
 import { writeRandomArtifact, writeRandomGguf } from './random-base.ts';
 import { startLorikeet } from './servers.ts';
+import type { Turn, Values } from './work.ts';
 
 const SLOTS = 32;
 const MAX_SEQ = 1280;
@@ -28,20 +30,30 @@ const { values: options } = parseArgs({
   options: {
     model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
     against: { type: 'string' },
+    peers: { type: 'string', default: '' },
     shape: { type: 'string' },
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
     json: { type: 'string' },
+    write: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds);
 const tokens = Number(options.tokens);
-const isLarge = options.shape !== undefined;
-if (isLarge && options.shape !== 'llama-1b') throw new Error('--shape: must be llama-1b');
+const peers = options.peers.split(',').filter(Boolean);
+const unknown = peers.find((name) => PEERS.every((peer) => peer.name !== name));
+if (unknown) throw new Error(`--peers: there is no ${unknown}`);
+if (![undefined, 'llama-1b'].includes(options.shape)) throw new Error('--shape: must be llama-1b');
 
-/** The folder that keeps the large base between runs: it takes a minute to write. */
-const largeFolder = path.join(tmpdir(), 'lorikeet-bench-llama-1b');
+/** Of every base. */
+const common = {
+  slots: SLOTS,
+  maxSeq: MAX_SEQ,
+  peers,
+  against: options.against && path.resolve(options.against),
+};
+
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
 try {
   await main();
@@ -50,85 +62,120 @@ try {
 }
 
 async function main(): Promise<void> {
-  const model = isLarge ? await writeLargeBase() : findModel(options.model);
+  const skipped = new Map<string, string>();
+  const base = options.shape ? await prepareLarge() : prepareSmall();
+  const figures = await measureBase(base, skipped);
+  if (isChosen('cold start')) figures.push(...(await measureColdStarts(base)));
+  if (!options.shape && peers.includes('llama-server')) {
+    const { cases, ...large } = await prepareLarge();
+    figures.push(...(await measureBase({ ...large, cases: cases.slice(0, 2) }, skipped))); // one stream
+  }
+  print(figures, skipped);
+}
+
+/** A base and what is measured with it. */
+interface Base extends FleetOptions {
+  readonly cases: readonly Case[];
+}
+
+function prepareSmall(): Base {
+  const model = findModel(options.model);
   const decoder = readDecoder(model);
-  const adapters = isLarge ? undefined : path.join(scratch, 'adapters');
-  const cases = adapters === undefined ? largeCases() : listAdapterCases(adapters, decoder);
-  const fleetOptions: FleetOptions = {
-    ...{ model, decoder, adapters, slots: SLOTS, maxSeq: MAX_SEQ },
-    against: options.against && path.resolve(options.against),
-    llama: findLlama(),
-  };
-  const chosen = cases.filter(({ id }) => isChosen(id));
-  const fleet = await startFleet(fleetOptions);
-  let figures: Figure[];
+  const adapters = path.join(scratch, 'adapters');
+  const qv = writeAdapters(adapters, decoder, { shape: QV_R8, count: SLOTS });
+  const all = writeAdapters(adapters, decoder, { shape: ALL_R16, count: SLOTS });
+  return { ...common, model, decoder, adapters, cases: adapterCases(qv, all) };
+}
+
+/** Random weights of a larger shape, kept between runs: writing them takes a minute. */
+async function prepareLarge(): Promise<Base> {
+  const model = path.join(tmpdir(), 'lorikeet-bench-llama-1b', 'llama-1b-random');
+  const tokenizerFrom = findModel(options.model);
+  if (!existsSync(model)) {
+    say(`writing a base of 1.2 billion random weights to ${model}`);
+    await writeRandomArtifact(model, tokenizerFrom);
+  }
+  const writeGguf = (file: string) => writeRandomGguf(file, tokenizerFrom);
+  const decoder = readDecoder(model);
+  return { ...common, model, decoder, adapters: undefined, writeGguf, cases: largeCases() };
+}
+
+/** @param skipped gets the titles of the peers that cannot be had, with the reasons */
+async function measureBase(base: Base, skipped: Map<string, string>): Promise<Figure[]> {
+  const chosen = base.cases.filter(({ id }) => isChosen(id));
+  if (chosen.length === 0) return [];
+  const fleet = await startFleet(base);
+  for (const [title, reason] of fleet.skipped) {
+    say(`skipped: ${title} (${reason})`);
+    skipped.set(title, reason);
+  }
   try {
-    figures = figuresOf(chosen, await measureRounds(fleet, chosen));
+    return figuresOf(chosen, await measureRounds(fleet, chosen));
   } finally {
     await fleet.stop();
   }
-  if (isChosen('cold start')) figures.push(...(await measureColdStarts(fleetOptions)));
-  if (isChosen('bare engine')) figures.push(await measureBareEngine(model));
-  print(figures);
 }
 
 function isChosen(id: string): boolean {
   return options.only.split(',').some((part) => id.includes(part));
 }
 
-function listAdapterCases(folder: string, decoder: DecoderConfig): Case[] {
-  const qv = writeAdapters(folder, decoder, { shape: QV_R8, count: SLOTS });
-  const all = writeAdapters(folder, decoder, { shape: ALL_R16, count: SLOTS });
-  return adapterCases(qv, all);
-}
-
 /** Case → side → the values of each round. */
-type Measured = ReadonlyMap<Case, Partial<Record<Side, Values[]>>>;
+type Measured = ReadonlyMap<Case, Map<Side, Values[]>>;
 
 async function measureRounds(fleet: Fleet, cases: readonly Case[]): Promise<Measured> {
-  const measured = new Map(cases.map((one) => [one, {} as Partial<Record<Side, Values[]>>]));
+  const measured = new Map(cases.map((one) => [one, new Map<Side, Values[]>()]));
+  const sides: Side[] = ['this', 'before', ...fleet.peers.keys()];
   for (let round = 0; round < rounds; round++) {
     for (const one of cases) {
       if (one.isConstant && round > 0) continue;
       const turn = { round, salt: `round ${round}`, tokens, model: fleet.model };
-      for (const side of inTurn(SIDES, round)) {
+      for (const side of inTurn(sides, round)) {
         const values = await measureSide(fleet, one, side, turn);
         if (!values) continue;
         say(`${one.id}, ${side}: ${describe(values)}`);
         const samples = measured.get(one)!;
-        samples[side] = [...(samples[side] ?? []), values];
+        samples.set(side, [...(samples.get(side) ?? []), values]);
       }
     }
   }
   return measured;
 }
 
-function measureSide(
+async function measureSide(
   fleet: Fleet,
   one: Case,
   side: Side,
-  turn: Parameters<Case['ours']>[1],
-): Promise<Values> | undefined {
-  if (side === 'llama') return fleet.llama && one.llama?.(fleet.llama, turn);
+  turn: Turn,
+): Promise<Values | undefined> {
   if (side === 'this') return one.ours(one.isInt4 ? fleet.int4 : fleet.this, turn);
-  return fleet.before && !one.isInt4 ? one.ours(fleet.before, turn) : undefined;
+  const isOnlyThis = one.isInt4 || one.isOnlyThis;
+  if (side === 'before')
+    return fleet.before && !isOnlyThis ? one.ours(fleet.before, turn) : undefined;
+  try {
+    return one.work && (await fleet.peers.get(side)!.ask(one.work, turn));
+  } catch (error) {
+    say(`${one.id}, ${side}: ${error}`);
+    return undefined;
+  }
 }
 
 function figuresOf(cases: readonly Case[], measured: Measured): Figure[] {
   return cases.flatMap((one) =>
     one.figures.map(({ metric, unit, key, goals = [] }) => {
-      const all = measured.get(one)!;
-      const ofSide = (side: Side) => (all[side] ?? []).flatMap((values) => values[key] ?? []);
-      const samples = { this: ofSide('this'), before: ofSide('before'), llama: ofSide('llama') };
-      return toFigure(metric, unit, samples, goals);
+      const samples = [...measured.get(one)!].map(([side, all]) => [
+        side,
+        all.flatMap((values) => values[key] ?? []),
+      ]);
+      return toFigure(metric, unit, Object.fromEntries(samples), goals);
     }),
   );
 }
 
 /** With warm caches: the first start, which may build them, is not counted. */
 async function measureColdStarts(fleetOptions: FleetOptions): Promise<Figure[]> {
-  const ready: Partial<Record<Side, number[]>> = {};
-  const first: Partial<Record<Side, number[]>> = {};
+  const ready: Record<Side, number[]> = {};
+  const first: Record<Side, number[]> = {};
   for (let i = 0; i <= COLD_STARTS; i++) {
     for (const [side, folder] of [
       ['this', '.'],
@@ -154,51 +201,45 @@ async function measureColdStarts(fleetOptions: FleetOptions): Promise<Figure[]> 
   ];
 }
 
-async function measureBareEngine(dir: string): Promise<Figure> {
-  const rate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
-  return toFigure('the bare engine on the work of 32 streams', 'tok/s', { this: [rate] }, []);
-}
-
-async function writeLargeBase(): Promise<string> {
-  const dir = path.join(largeFolder, 'llama-1b-random');
-  if (!existsSync(dir)) {
-    say(`writing a base of 1.2 billion random weights to ${dir}`);
-    await writeRandomArtifact(dir, findModel(options.model));
-  }
-  return dir;
-}
-
-function findLlama(): FleetOptions['llama'] {
-  const { LLAMA_SERVER: binary, LLAMA_MODEL, LLAMA_ARGS = '' } = process.env;
-  const model = isLarge && binary ? writeLargeGguf(binary) : LLAMA_MODEL;
-  if (!binary || !model) {
-    say('skipped: llama-server (LLAMA_SERVER and LLAMA_MODEL are not both set)');
-    return undefined;
-  }
-  return { binary, model, extraArgs: LLAMA_ARGS.split(' ').filter(Boolean) };
-}
-
-/** Q4_0 by the tool beside llama-server. */
-function writeLargeGguf(binary: string): string {
-  const file = path.join(largeFolder, 'llama-1b-random-Q4_0.gguf');
-  if (existsSync(file)) return file;
-  const wide = path.join(scratch, 'f16.gguf');
-  writeRandomGguf(wide, findModel(options.model));
-  const tool = path.join(path.dirname(binary), 'llama-quantize');
-  execFileSync(tool, [wide, file, 'Q4_0'], { stdio: 'ignore' });
-  rmSync(wide);
-  return file;
-}
-
 function describe(values: Values): string {
   return Object.entries(values)
     .map(([key, value]) => `${key} ${value.toFixed(value < 10 ? 3 : 1)}`)
     .join(', ');
 }
 
-function print(figures: readonly Figure[]): void {
+function print(figures: readonly Figure[], skipped: ReadonlyMap<string, string>): void {
   process.stdout.write(`${processorLine()}\n\n${toMarkdown(figures)}\n`);
   if (options.json) writeFileSync(options.json, `${JSON.stringify(figures, null, 2)}\n`);
+  if (peers.length > 0) publish(peerReport(figures, skipped));
+}
+
+/** The rates, and all else that a peer was measured for. */
+function peerReport(figures: readonly Figure[], skipped: ReadonlyMap<string, string>): string {
+  const columns = PEERS.filter(({ name }) => peers.includes(name));
+  const titles = columns.map(({ title }) => title);
+  const isShown = ({ unit, medians }: Figure) =>
+    unit === 'tok/s' || titles.some((title) => medians[title] !== undefined);
+  const details = columns.map(({ title, about }) => {
+    const reason = skipped.get(title);
+    return `${title}: ${about}${reason ? ` (not measured: ${reason})` : ''}.`;
+  });
+  return [
+    `${path.basename(options.model)}, medians of ${rounds} interleaved rounds of ${tokens} tokens per stream, on\n${processorLine()}.`,
+    toPeerTable(figures.filter(isShown), titles),
+    ...details,
+  ].join('\n\n');
+}
+
+/** Writes the report between the marks of the file of `--write`, or prints it. */
+function publish(report: string): void {
+  const marks = /(<!-- peers: written by [^\n]*-->\n)[\s\S]*?(<!-- end of peers -->)/;
+  const text = options.write && readFileSync(options.write, 'utf8');
+  if (!text || !marks.test(text)) {
+    process.stdout.write(`\n${report}\n`);
+    return;
+  }
+  const changed = text.replace(marks, (_, start, end) => `${start}\n${report}\n\n${end}`);
+  writeFileSync(options.write!, changed);
 }
 
 function say(text: string): void {

@@ -1,10 +1,7 @@
-// The servers that are compared. All are up all the time: an idle one uses no processor.
+// All that is compared. Everything is up all the time: what is idle uses no CPU.
 import { execFileSync } from 'node:child_process';
-import { availableParallelism } from 'node:os';
-import path from 'node:path';
-import type { DecoderConfig } from '../../src/model/config.ts';
-import { ALL_R16, writeLlamaAdapters } from './adapters.ts';
-import { type LlamaOptions, type Server, startLlama, startLorikeet } from './servers.ts';
+import { PEERS, type Running, type Stage } from './peers.ts';
+import { type Server, startLorikeet } from './servers.ts';
 
 /** A checkout of lorikeet with its running server. */
 export interface Checkout {
@@ -15,14 +12,7 @@ export interface Checkout {
   readonly readyMb: number;
 }
 
-/** Loaded adapters slow llama-server down for requests of the base too: those go to a server without any. */
-export interface LlamaServers {
-  readonly bare: Server;
-  /** Undefined in a comparison without adapters. */
-  readonly withAdapters: Server | undefined;
-}
-
-/** All servers of a comparison. What is undefined is not compared. */
+/** All sides of a comparison. What is absent is not compared. */
 export interface Fleet {
   /** The model's folder. */
   readonly model: string;
@@ -30,20 +20,19 @@ export interface Fleet {
   /** This checkout with `--weights int4`. */
   readonly int4: Checkout;
   readonly before: Checkout | undefined;
-  readonly llama: LlamaServers | undefined;
+  /** By title. */
+  readonly peers: ReadonlyMap<string, Running>;
+  /** Why peers are absent, by title. */
+  readonly skipped: ReadonlyMap<string, string>;
   stop(): Promise<void>;
 }
 
-export interface FleetOptions {
-  readonly model: string;
-  readonly decoder: DecoderConfig;
-  /** The folder of the adapters. Undefined: none are compared. */
-  readonly adapters: string | undefined;
-  readonly slots: number;
-  readonly maxSeq: number;
+/** What is compared, and on what. */
+export interface FleetOptions extends Stage {
   /** The folder of another checkout. */
   readonly against: string | undefined;
-  readonly llama: Pick<LlamaOptions, 'binary' | 'model' | 'extraArgs'> | undefined;
+  /** The names of peers. */
+  readonly peers: readonly string[];
 }
 
 /** The flags of a lorikeet server. */
@@ -60,47 +49,42 @@ export function serverFlags({
   ];
 }
 
-/** Starts the servers one after another. */
+/** Starts all sides, one after another. */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const { model, against } = options;
-  const started: Server[] = [];
+  const started: { stop(): Promise<void> }[] = [];
   const stop = async () => {
-    await Promise.all(started.map((server) => server.stop()));
-  };
-  const keep = (server: Server) => {
-    started.push(server);
-    return server;
+    await Promise.all(started.map((side) => side.stop()));
   };
   const checkout = async (folder: string, ...more: string[]): Promise<Checkout> => {
-    const server = keep(await startLorikeet([...serverFlags(options), ...more], folder));
+    const server = await startLorikeet([...serverFlags(options), ...more], folder);
+    started.push(server);
     return { folder, server, readyMb: server.rssMb() };
   };
+  const peers = new Map<string, Running>();
+  const skipped = new Map<string, string>();
   try {
+    for (const { name, title, runsRandom, install, start } of PEERS) {
+      if (!options.peers.includes(name) || (options.writeGguf && !runsRandom)) continue;
+      try {
+        const peer = await start(await install(), options);
+        started.push(peer);
+        peers.set(title, peer);
+      } catch (error) {
+        skipped.set(title, error instanceof Error ? error.message : `${error}`);
+      }
+    }
     return {
       model,
       this: await checkout('.'),
       before: against === undefined ? undefined : await checkout(against),
       int4: await checkout('.', '--weights=int4'),
-      llama: await startLlamaServers(options, keep),
-      stop,
+      ...{ peers, skipped, stop },
     };
   } catch (error) {
     await stop();
     throw error;
   }
-}
-
-async function startLlamaServers(
-  { llama, decoder, adapters, slots, maxSeq }: FleetOptions,
-  keep: (server: Server) => Server,
-): Promise<LlamaServers | undefined> {
-  if (!llama) return undefined;
-  const shared = { ...llama, slots, maxSeq, threads: availableParallelism() };
-  const bare = keep(await startLlama({ ...shared, loras: [] }));
-  if (adapters === undefined) return { bare, withAdapters: undefined };
-  const shape = { shape: ALL_R16, count: 4 };
-  const loras = writeLlamaAdapters(path.join(adapters, '.llama'), decoder, shape);
-  return { bare, withAdapters: keep(await startLlama({ ...shared, loras })) };
 }
 
 /** The bytes that a token takes in the KV cache, as `lorikeet size` of that checkout says. */

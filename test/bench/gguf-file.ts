@@ -11,7 +11,7 @@ import {
 /** A value of the metadata: a text, an unsigned integer, a float, or a list of texts or integers. */
 export type GgufValue = string | number | { float: number } | readonly string[] | Int32Array;
 
-/** A tensor to write; `dtype` is F32 or F16. */
+/** A tensor to write; `dtype` is F32, F16 or BF16. */
 export interface GgufTensor {
   readonly name: string;
   readonly info: TensorInfo;
@@ -19,7 +19,7 @@ export interface GgufTensor {
 }
 
 const ALIGNMENT = 32;
-const TENSOR_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1 };
+const TENSOR_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, BF16: 30 };
 const VALUE = { uint32: 4, int32: 5, float32: 6, string: 8, array: 9 } as const;
 
 /** Writes the file. Has one tensor in memory at a time. */

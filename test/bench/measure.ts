@@ -5,12 +5,17 @@ import { postJson } from '../api.ts';
 const FIRST_ID = 300;
 const ID_RANGE = 4000;
 
-/** Prompt tokens per second of one prompt of `length` tokens that no cache has seen. */
-export async function measurePrefill(url: string, length: number, seed: number): Promise<number> {
-  const prompt = Array.from(
+/** Returns a prompt of `length` token ids. Seeds differ in the first one, so that no cache has seen it. */
+export function promptIds(length: number, seed: number): number[] {
+  return Array.from(
     { length },
     (_, i) => FIRST_ID + ((i * 7919 + (seed + 1) * 104_729 + length) % ID_RANGE),
   );
+}
+
+/** Prompt tokens per second of one prompt of `length` tokens. */
+export async function measurePrefill(url: string, length: number, seed: number): Promise<number> {
+  const prompt = promptIds(length, seed);
   const startMs = performance.now();
   await complete(url, { prompt, max_tokens: 1, cache_prompt: false });
   return (length * 1000) / (performance.now() - startMs);

@@ -12,8 +12,7 @@ import { COMPANION_FILES } from '../../src/import/checkpoint.ts';
 import { writeArtifact } from '../../src/import/write-artifact.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, expectedTensors } from '../../src/model/names.ts';
-import { LLAMA_NAMES } from './adapter-gguf.ts';
-import { type GgufTensor, type GgufValue, writeGguf } from './gguf-file.ts';
+import { readTokens, writeBaseGguf } from './base-gguf.ts';
 
 /** The shape of Llama-3.2-1B, without the scaling of its rotary embedding, which costs nothing. */
 const LLAMA_1B = {
@@ -59,14 +58,10 @@ export async function writeRandomArtifact(dir: string, tokenizerFrom: string): P
   await writeArtifact(checkpoint, dir, options);
 }
 
-/** Writes the same weights in fp16 to a GGUF file. `llama-quantize` makes Q4_0 of it. */
+/** Writes the same weights in fp16 to a GGUF file. */
 export function writeRandomGguf(file: string, tokenizerFrom: string): void {
   const tokens = readTokens(tokenizerFrom);
-  const source = randomTensors(tokens.tokens.length);
-  const tensors = [...source.infos].map(
-    ([name, info]): GgufTensor => ({ name: llamaName(name), info, read: () => source.read(name) }),
-  );
-  writeGguf(file, ggufMetadata(tokens), tensors);
+  writeBaseGguf(file, { config: LLAMA_1B, tokens, tensors: randomTensors(tokens.tokens.length) });
 }
 
 /**
@@ -122,70 +117,6 @@ function toHalf(value: number): number {
   const exponent = ((bits! >>> 23) & 0xff) - 127 + 15;
   if (exponent <= 0) return (bits! >>> 31) << 15;
   return ((bits! >>> 31) << 15) | (exponent << 10) | ((bits! >>> 13) & 0x3ff);
-}
-
-interface Tokens {
-  readonly tokens: readonly string[];
-  readonly merges: readonly string[];
-  readonly controls: ReadonlySet<number>;
-}
-
-/** The vocabulary of a byte-level BPE tokenizer, by id. */
-function readTokens(dir: string): Tokens {
-  const json = JSON.parse(readFileSync(path.join(dir, 'tokenizer.json'), 'utf8'));
-  const tokens: string[] = [];
-  for (const [token, id] of Object.entries<number>(json.model.vocab)) tokens[id] = token;
-  const added: { id: number; content: string }[] = json.added_tokens ?? [];
-  for (const { id, content } of added) tokens[id] = content;
-  const merges: (string | string[])[] = json.model.merges;
-  return {
-    tokens,
-    merges: merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))),
-    controls: new Set(added.map(({ id }) => id)),
-  };
-}
-
-const TOKEN_TYPE = { normal: 1, control: 3, unused: 5 } as const;
-
-function ggufMetadata({ tokens, merges, controls }: Tokens): Record<string, GgufValue> {
-  const config = LLAMA_1B;
-  const all = Array.from({ length: config.vocab_size }, (_, i) => tokens[i] ?? `[unused${i}]`);
-  const typeOf = (id: number) =>
-    id >= tokens.length ? 'unused' : controls.has(id) ? 'control' : 'normal';
-  return {
-    'general.architecture': 'llama',
-    'general.name': 'random weights',
-    'general.file_type': 1,
-    'llama.block_count': config.num_hidden_layers,
-    'llama.context_length': config.max_position_embeddings,
-    'llama.embedding_length': config.hidden_size,
-    'llama.feed_forward_length': config.intermediate_size,
-    'llama.attention.head_count': config.num_attention_heads,
-    'llama.attention.head_count_kv': config.num_key_value_heads,
-    'llama.attention.layer_norm_rms_epsilon': { float: config.rms_norm_eps },
-    'llama.rope.dimension_count': config.head_dim,
-    'llama.rope.freq_base': { float: config.rope_theta },
-    'llama.vocab_size': config.vocab_size,
-    'tokenizer.ggml.model': 'gpt2',
-    'tokenizer.ggml.pre': 'smollm',
-    'tokenizer.ggml.tokens': all,
-    'tokenizer.ggml.token_type': Int32Array.from(all, (_, id) => TOKEN_TYPE[typeOf(id)]),
-    'tokenizer.ggml.merges': merges,
-    'tokenizer.ggml.bos_token_id': 1,
-    'tokenizer.ggml.eos_token_id': 2,
-  };
-}
-
-/** llama.cpp has the rows of q and k in another order. Random rows have none. */
-function llamaName(name: string): string {
-  const match = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name);
-  if (!match) return name === embeddingName ? 'token_embd.weight' : 'output_norm.weight';
-  const [, layer, module] = match;
-  const norms: Record<string, string> = {
-    input_layernorm: 'attn_norm',
-    post_attention_layernorm: 'ffn_norm',
-  };
-  return `blk.${layer}.${LLAMA_NAMES[module!] ?? norms[module!]!}.weight`;
 }
 
 function tryRead(file: string): Uint8Array | undefined {

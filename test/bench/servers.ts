@@ -1,5 +1,8 @@
 // The servers that are compared, as child processes: started, waited for, weighed, ended.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
 import { freePort } from '../free-port.ts';
 import { statusKb, treeOf } from '../processes.ts';
 
@@ -12,14 +15,14 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** A first start may fetch, quantize and build. */
-const READY_TIMEOUT_MS = 300_000;
+/** A first start may fetch, quantize, build and compile. */
+const READY_TIMEOUT_MS = 900_000;
 const POLL_MS = 10;
 
 /** Starts the server of a checkout. */
 export function startLorikeet(args: readonly string[], folder = '.'): Promise<Server> {
   const command = [process.execPath, 'bin/lorikeet.mjs', 'serve'];
-  return launch((port) => [...command, '--port', port, ...args], folder);
+  return launch((port) => [...command, '--port', port, ...args], { folder });
 }
 
 export interface LlamaOptions {
@@ -46,11 +49,68 @@ export function startLlama(options: LlamaOptions): Promise<Server> {
   ]);
 }
 
-async function launch(commandLine: (port: string) => string[], cwd = '.'): Promise<Server> {
+interface VllmOptions {
+  /** The interpreter of an environment with vLLM. */
+  python: string;
+  /** A Hugging Face folder. */
+  model: string;
+  slots: number;
+  maxSeq: number;
+  /** A folder of PEFT folders. Undefined: without `--enable-lora`. */
+  adapters: string | undefined;
+}
+
+/** Starts vLLM on all cores. Its first start compiles for minutes. */
+export function startVllm({
+  python,
+  model,
+  slots,
+  maxSeq,
+  adapters,
+}: VllmOptions): Promise<Server> {
+  const names =
+    adapters === undefined ? [] : readdirSync(adapters).filter((name) => !name.startsWith('.'));
+  const modules = names.map((name) => `${name}=${path.join(adapters!, name)}`);
+  const loras = ['--enable-lora', '--max-lora-rank', '16', '--max-loras', String(slots)];
+  const cached = ['--max-cpu-loras', String(names.length), '--lora-modules', ...modules];
+  const environment = {
+    HF_HUB_OFFLINE: '1',
+    VLLM_NO_USAGE_STATS: '1',
+    VLLM_CPU_KVCACHE_SPACE: '1', // GiB
+    VLLM_CACHE_ROOT: path.join(path.dirname(python), '..', 'cache'),
+    // By default it leaves a core to its HTTP server.
+    VLLM_CPU_OMP_THREADS_BIND: `0-${availableParallelism() - 1}`,
+    LD_PRELOAD: path.join(path.dirname(python), '..', 'lib', 'libiomp5.so'),
+  };
+  return launch(
+    (port) => [
+      ...[python, '-m', 'vllm.entrypoints.openai.api_server', '--host', '127.0.0.1'],
+      ...['--port', port, '--model', model, '--served-model-name', 'base', '--dtype', 'bfloat16'],
+      ...['--max-model-len', String(maxSeq), '--max-num-seqs', String(slots)],
+      '--no-enable-prefix-caching',
+      ...(names.length > 0 ? [...loras, ...cached] : []),
+    ],
+    { environment },
+  );
+}
+
+interface Place {
+  folder?: string;
+  environment?: Readonly<Record<string, string>>;
+}
+
+async function launch(
+  commandLine: (port: string) => string[],
+  { folder, environment }: Place = {},
+): Promise<Server> {
   const port = await freePort();
   const [command, ...args] = commandLine(String(port));
   const startedMs = performance.now();
-  const child = spawn(command!, args, { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(command!, args, {
+    cwd: folder,
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let log = '';
   child.stderr.on('data', (chunk) => {
     log = (log + chunk).slice(-2000);
@@ -85,7 +145,7 @@ async function untilReady(url: string, child: ChildProcess): Promise<void> {
 function stop(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     child.once('exit', () => resolve());
-    child.kill('SIGTERM');
+    if (!child.kill('SIGTERM')) resolve(); // it has ended before
   });
 }
 

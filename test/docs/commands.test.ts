@@ -22,6 +22,8 @@ const OTHER_PROGRAMS = new Set([
   '--ignore-scripts',
   '--build-arg',
   '--shape',
+  '--peers',
+  '--write',
   '--against',
   '--streams',
   '--rounds',

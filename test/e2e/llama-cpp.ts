@@ -6,7 +6,8 @@ import path from 'node:path';
 import { runPython } from './python.ts';
 import { home } from './served.ts';
 
-const SOURCES = 'llama_cpp_python==0.3.36';
+/** The release of llama-cpp-python that carries the sources of llama.cpp. */
+export const LLAMA_SOURCES = 'llama_cpp_python==0.3.36';
 const SCRIPT = 'convert_lora_to_gguf.py';
 /** The parts of the checkout that the script needs: 2 MB of 77. */
 const PARTS = [SCRIPT, 'conversion', 'gguf-py'];
@@ -34,7 +35,7 @@ function fetchSources(target: string): string | undefined {
       ...options,
       '-d',
       building,
-      SOURCES,
+      LLAMA_SOURCES,
     ]);
     const archive = readdirSync(building).find((name) => name.endsWith('.tar.gz'));
     if (status !== 0 || !archive)
