@@ -112,6 +112,16 @@ const NAMED_FAULTS: [string, Environment, RegExp][] = [
     { LORIKEET_PROVIDER: 'webgpu', LORIKEET_KV: 'int8' },
     /^LORIKEET_KV: webgpu keeps its cache in its own float type/,
   ],
+  [
+    'batch invariance in float32',
+    { LORIKEET_BATCH_INVARIANT: 'on', LORIKEET_WEIGHTS: 'f32' },
+    /^LORIKEET_BATCH_INVARIANT: holds for int8 and int4 on the CPU only/,
+  ],
+  [
+    'batch invariance with drafts',
+    { LORIKEET_BATCH_INVARIANT: 'on', LORIKEET_DRAFTS: 'ngram' },
+    /^LORIKEET_DRAFTS: completions with drafts depend on other requests/,
+  ],
   ['an unknown weights mode', { LORIKEET_WEIGHTS: 'fp8' }, /^LORIKEET_WEIGHTS: must be int8/],
   ['an unknown provider', { LORIKEET_PROVIDER: 'tpu' }, /^LORIKEET_PROVIDER: must be cpu, webgpu/],
   [

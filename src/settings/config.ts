@@ -71,6 +71,12 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
     );
   }
   const { batchInvariant } = result.data ?? {};
+  const isBitEqual = provider === 'cpu' && (weights === 'int8' || weights === 'int4');
+  if (batchInvariant === 'on' && !isBitEqual) {
+    faults.push(
+      `${sources.get('batchInvariant')}: holds for int8 and int4 on the CPU only, because other products depend on the number of rows`,
+    );
+  }
   if (batchInvariant === 'on' && result.data?.drafts === 'ngram') {
     faults.push(
       `${sources.get('drafts')}: completions with drafts depend on other requests. Use off, or leave it out`,

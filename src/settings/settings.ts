@@ -182,7 +182,7 @@ export const SETTINGS = defineSettings({
     schema: z.enum(['ngram', 'off'], 'must be ngram or off').optional(),
   },
   batchInvariant: {
-    help: 'on makes each completion depend on its request alone, to the bit: there are no drafts, steps take one token, and only prompts are cached; see docs/exactness.md (default: off)',
+    help: 'on makes each completion depend on its request alone, to the bit: there are no drafts, steps take one token, and only prompts are cached; for int8 and int4 on the CPU (default: off)',
     schema: z.enum(['on', 'off'], 'must be on or off').default('off'),
   },
   threads: {

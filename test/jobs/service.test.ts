@@ -321,7 +321,7 @@ test('uploads at the same moment do not share the room for one of them', async (
   const results = await Promise.allSettled([create(), create(), create()]);
   const outcomes = results.map(({ status }) => status);
   assert.deepEqual(outcomes, ['fulfilled', 'fulfilled', 'rejected']);
-  await assert.rejects(create(), { param: 'file', message: /use 2\d+ of 2500 bytes/ });
+  await assert.rejects(create(), { param: 'file', message: /use 2\d+ bytes of 2500 bytes/ });
 });
 
 test('a damaged job of one tenant does not stop those of others, and is logged once', async () => {

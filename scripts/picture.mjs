@@ -1,0 +1,19 @@
+// Takes README's picture of the playground: node scripts/picture.mjs URL
+// URL: a server with the default base and its demo adapters. Needs Chromium (CHROMIUM, or Debian's).
+import { chromium } from 'playwright-core';
+
+const FILE = 'docs/playground.png';
+const PROMPT = 'Book a reservation for an oyster bar';
+const [url] = process.argv.slice(2);
+if (!url) throw new Error('usage: node scripts/picture.mjs URL');
+
+const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
+const browser = await chromium.launch({ executablePath });
+const page = await browser.newPage({ viewport: { width: 1100, height: 620 }, locale: 'en-US' });
+await page.goto(`${url}/?model=intent&beside=base#temperature=0&max_tokens=48`);
+await page.locator('#prompt').fill(PROMPT);
+await page.locator('#prompt').press('Enter');
+await page.locator('.answer .facts').nth(1).filter({ hasText: 'tokens/s' }).waitFor();
+await page.screenshot({ path: FILE });
+await browser.close();
+console.log(FILE);
