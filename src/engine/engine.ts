@@ -87,6 +87,11 @@ export class Engine {
     const { kv: type = 'f32' } = options;
     checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
     const { provider = 'cpu' } = runtime;
+    if (config.attentionSoftcap && !PROVIDERS[provider].capsAttention) {
+      throw new ConfigError([
+        `--provider: ${provider} computes this base wrongly, because its attention has a soft cap. Use --provider cpu.`,
+      ]);
+    }
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const { int8Scales = 'blocks' } = model.hasPerTokenForm && isHost ? options : {};

@@ -66,3 +66,11 @@ test('a limit of processes is not blamed on the base', async () => {
     /^ConfigError: The system allows no more threads\. Raise the limit of processes/,
   );
 });
+
+test('a provider that computes a base wrongly refuses it', async (t) => {
+  const model = tinyModel({ model_type: 'gemma2', attn_logit_softcapping: 5 });
+  const servingDir = await servingFolder(t, model, 'f32');
+  const options = { servingDir, slotCount: 1, maxSeqLength: 16 };
+  const refused = Engine.create({ ...options, runtime: { provider: 'webgpu' } });
+  await assert.rejects(refused, /--provider: webgpu computes this base wrongly/);
+});
