@@ -16,4 +16,3 @@ await page.locator('#prompt').press('Enter');
 await page.locator('.answer .facts').nth(1).filter({ hasText: 'tokens/s' }).waitFor();
 await page.screenshot({ path: FILE });
 await browser.close();
-console.log(FILE);
