@@ -41,6 +41,11 @@ import {
 import type { StepPlan } from './step-plan.ts';
 import { StepRunner } from './step-runner.ts';
 
+/** Without a request for this long, the engine prepares for adapters. Doing so slows a request that comes in the meantime. */
+const QUIET_MS = 500;
+
+const noop = () => {};
+
 /** Above this temperature, tokens are too random to guess. */
 const MAX_DRAFT_TEMPERATURE = 1;
 
@@ -139,8 +144,9 @@ export class StepLoop {
       const plan = this.#scheduler.next();
       if (plan) this.#publish(await this.#runStep(plan), { ran: true });
       else {
-        this.#prepareAhead();
+        const cancel = this.#canPrepare ? this.#clock.schedule(QUIET_MS, this.#prepareAhead) : noop;
         await this.#idle();
+        cancel();
       }
       await nextTurn(); // lets messages in, even if the engine responds within this turn
     }
@@ -148,16 +154,15 @@ export class StepLoop {
     await this.#engine.release();
   }
 
-  /** While nothing runs, prepares the engine for adapters, one piece after the other. */
-  #prepareAhead(): void {
-    if (!this.#canPrepare) return;
+  /** Prepares a piece of what adapters will need from the engine. */
+  readonly #prepareAhead = (): void => {
     this.#canPrepare = false;
     const next = (isMore: boolean) => {
       this.#canPrepare = isMore;
       this.#wake();
     };
-    this.#engine.prepareAhead().then(next, () => {}); // the request that needs it will report the error
-  }
+    this.#engine.prepareAhead().then(next, noop); // the request that needs it will report the error
+  };
 
   handle(message: ToEngine): void {
     switch (message.type) {

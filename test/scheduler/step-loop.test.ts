@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '../../src/common/waiting.ts';
 import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch, SlotId } from '../../src/engine/batch.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
@@ -25,7 +26,7 @@ class Bench {
   constructor(
     limits: StepLoopOptions['limits'] = {},
     slotCount = 2,
-    create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher'> = {},
+    create: Pick<StepLoopOptions, 'createProposer' | 'createMatcher' | 'clock'> = {},
   ) {
     this.engine = new FakeEngine({ slotCount });
     const { engine, leases: adapters } = this;
@@ -447,9 +448,23 @@ test('the loop ends if a slot cannot be moved, because the engine cannot be trus
 });
 
 test('while nothing runs, the engine is prepared for adapters, and no more than once', async () => {
-  const bench = new Bench();
+  const scheduled = new Set<() => void>();
+  const clock: Clock = {
+    now: () => 0,
+    schedule(_, callback) {
+      scheduled.add(callback);
+      return () => scheduled.delete(callback);
+    },
+  };
+  const bench = new Bench({}, 2, { clock });
   const id = bench.submit(request([1, 2]));
+  assert.equal(scheduled.size, 1);
   await bench.until(() => bench.eventsOf(id).some(isTerminal));
-  for (let turn = 0; turn < 20; turn++) await nextTurn();
+  assert.equal(bench.engine.piecesAhead, 3, 'not while it has work');
+  for (let turn = 0; turn < 20; turn++) {
+    for (const callback of scheduled) callback();
+    await nextTurn();
+  }
   assert.equal(bench.engine.piecesAhead, 0);
+  assert.equal(scheduled.size, 0);
 });
