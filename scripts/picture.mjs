@@ -9,10 +9,14 @@ if (!url) throw new Error('usage: node scripts/picture.mjs URL');
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 const browser = await chromium.launch({ executablePath });
-const page = await browser.newPage({ viewport: { width: 1100, height: 620 }, locale: 'en-US' });
+const page = await browser.newPage({ viewport: { width: 1100, height: 700 }, locale: 'en-US' });
 await page.goto(`${url}/?model=intent&beside=base#temperature=0&max_tokens=48`);
 await page.locator('#prompt').fill(PROMPT);
 await page.locator('#prompt').press('Enter');
-await page.locator('.answer .facts').nth(1).filter({ hasText: 'tokens/s' }).waitFor();
+for (const column of [0, 1]) {
+  const facts = page.locator('.answer').nth(column).locator('.facts');
+  await facts.filter({ hasText: 'tokens/s' }).waitFor();
+}
+await page.evaluate('scrollTo(0, 0)');
 await page.screenshot({ path: FILE });
 await browser.close();
