@@ -6,6 +6,7 @@ import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
+import { usesPerTokenForm } from '../engine/int8-form.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { hasPerTokenForm } from '../engine/serving-folder.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
@@ -47,8 +48,7 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (requestedPlan.int8Scales === undefined || requestedPlan.int8Scales === 'blocks')
-        return undefined;
+      if (!usesPerTokenForm(requestedPlan.int8Scales)) return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
@@ -61,8 +61,9 @@ export async function prepareBase(
     );
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
-  const { int8Scales = 'blocks' } = config;
-  if (int8Scales !== 'blocks' && requestedPlan.int8Scales && !hasPerTokenForm(weights.dir)) {
+  // A chosen form is kept or refused. The default falls back to blocks.
+  const isChosen = config.int8Scales !== undefined && usesPerTokenForm(requestedPlan.int8Scales);
+  if (isChosen && !hasPerTokenForm(weights.dir)) {
     throw new ConfigError([
       `--int8-scales: ${weights.dir} has scales per block only. A base without a tokenizer cannot have others; for ` +
         'another base delete this folder, and the next start builds it again.',

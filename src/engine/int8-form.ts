@@ -27,6 +27,11 @@ const FASTEST: readonly (readonly [ProcessorFeature, Int8Scales])[] = [
  */
 const ROWS_FROM_BYTES = 1e9;
 
+/** Whether some runs, or all, use the per-token form, which must be in the serving files then. */
+export function usesPerTokenForm(int8Scales: Int8Scales | undefined): boolean {
+  return int8Scales === 'rows' || int8Scales === 'mixed';
+}
+
 /** A base as it is served. */
 interface ServedBase {
   readonly weights: WeightsMode;

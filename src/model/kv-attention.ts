@@ -194,11 +194,7 @@ export class KvAttention {
       return g.node('RotaryEmbedding', inputs, rotaryAttributes(config, heads), MICROSOFT);
     };
     const widths = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
-    const outputs = [true, true, true];
-    const [q, k, v] =
-      key && value
-        ? [query, key, value]
-        : g.nodeWithOutputs('Split', [query, g.int64(widths)], { axis: 2 }, { outputs });
+    const [q, k, v] = key && value ? [query, key, value] : g.split(query, widths, 2);
     return [rotate(q!, headCount), rotate(k!, kvHeadCount), v!];
   }
 

@@ -159,7 +159,7 @@ export class LoraGraph {
     const aDims = ['groups', 1, inFeatures, fusedRank];
     const a = g.input(LORA_INPUTS.a(layer, fused), this.#float, aDims);
     const narrow = this.#narrow(x, a);
-    const perTarget = this.#split(narrow, targets.length);
+    const perTarget = targets.length === 1 ? [narrow] : g.split(narrow, targets.length, -1);
     const deltas = targets.map((target, i) => {
       const out = TARGET_MODULES[target].outFeatures(this.#config);
       const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 1, 'rank', out]);
@@ -183,13 +183,6 @@ export class LoraGraph {
     const vectors = this.#g.input(name, this.#float, ['groups', width]);
     if (!this.#rowGroups) return vectors;
     return this.#g.node('Gather', [vectors, this.#rowGroups], { axis: 0 });
-  }
-
-  #split(fused: Value, count: number): readonly Value[] {
-    if (count === 1) return [fused];
-    const attributes = { axis: -1, num_outputs: count };
-    const outputs = Array.from({ length: count }, () => true);
-    return this.#g.nodeWithOutputs('Split', [fused], attributes, { outputs });
   }
 
   /** Multiplies x [T, in] by A [G, 1, in, R*k]: [G, n, 1, R*k] for groups, otherwise T rows in fewer or more dimensions. */

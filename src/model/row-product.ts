@@ -21,9 +21,10 @@ export interface RowInt8Weight {
 const LARGEST_LEVEL = 127;
 const ZERO_POINT = 128;
 
-/** Returns the zero points of rows, uint8 [tokens]. `ofTokens` [tokens] has one value per token. */
-export function rowZeroPoints(g: GraphBuilder, ofTokens: Value): Value {
-  return g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [ofTokens])]);
+/** Returns the zero points of rows, uint8 [tokens * groups]. `ofTokens` [tokens] has one value per token. */
+export function rowZeroPoints(g: GraphBuilder, ofTokens: Value, groups = 1): Value {
+  const ofRows = g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [ofTokens])]);
+  return groups === 1 ? ofRows : g.node('Concat', new Array(groups).fill(ofRows), { axis: 0 });
 }
 
 /**
@@ -35,23 +36,23 @@ export function quantizeRows(g: GraphBuilder, x: Value, zeroPoints?: Value): Qua
   return { codes, scales: g.node('Unsqueeze', [scales, g.int64([1])]) };
 }
 
-/** Rounds each row in `groups` groups of `width` adjacent inputs. Each group has a scale, and is multiplied by its own weight. */
+/**
+ * Rounds each row in `groups` groups of `width` adjacent inputs. Each group has a scale, and is multiplied by its own weight.
+ * `zeroPoints`: uint8 [tokens * groups].
+ */
 export function quantizeGroups(
   g: GraphBuilder,
   x: Value,
   { groups, width }: { readonly groups: number; readonly width: number },
+  zeroPoints: Value,
 ): QuantizedRows[] {
-  const rows = g.node('Reshape', [x, g.int64([-1, width])]); // [tokens * groups, width]
-  const { codes, scales } = quantizeEach(g, rows);
-  const split = (v: Value, columns: number) =>
-    g.nodeWithOutputs(
-      'Split',
-      [g.node('Reshape', [v, g.int64([-1, columns])])],
-      { axis: 1, num_outputs: groups },
-      { outputs: Array.from({ length: groups }, () => true) },
-    );
-  const groupScales = split(scales, groups);
-  return split(codes, groups * width).map((part, i) => ({ codes: part, scales: groupScales[i]! }));
+  if (groups === 1) return [quantizeRows(g, x, zeroPoints)];
+  const rows = (v: Value, columns: number) => g.node('Reshape', [v, g.int64([-1, columns])]);
+  const { codes, scales } = quantizeEach(g, rows(x, width), zeroPoints);
+  const groupScales = g.split(rows(scales, groups), groups, 1);
+  return g
+    .split(rows(codes, groups * width), groups, 1)
+    .map((part, i) => ({ codes: part, scales: groupScales[i]! }));
 }
 
 /** Rounds rows [rows, width]. Returns codes of the same shape, and scales [rows]. */
@@ -72,4 +73,14 @@ export function rowProduct(
   const operands = [codes, weight.data, g.float(1), weight.scales, g.uint8(ZERO_POINT)];
   const product = g.node('MatMulIntegerToFloat', operands, {}, MICROSOFT);
   return g.nodeWithOutputs('Mul', [product, scales], {}, { outputs: [name ?? true] })[0]!;
+}
+
+/** Multiplies each group of inputs by its weight, and adds the products: float32 [tokens, out]. */
+export function groupProduct(
+  g: GraphBuilder,
+  groups: readonly QuantizedRows[],
+  weights: readonly RowInt8Weight[],
+): Value {
+  const products = groups.map((rows, i) => rowProduct(g, rows, weights[i]!));
+  return products.length === 1 ? products[0]! : g.node('Sum', products);
 }

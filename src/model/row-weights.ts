@@ -1,5 +1,5 @@
-// The weight tensors of the per-token form: names, types and shapes. A serving graph multiplies a fused linear with them if a
-// run has many token rows. In the weights file they follow the per-block form.
+// The weight tensors of the per-token form: names, types and shapes. A serving graph of prompts, or
+// every one, multiplies its fused linears with them. In the weights file they follow the per-block form.
 import type { DecoderConfig } from './config.ts';
 import type { ServingTensor } from './serving-weights.ts';
 import {

@@ -7,7 +7,7 @@ import { type DecoderLowering, decoder, type Projection, type Residual } from '.
 import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
-import { quantizeGroups, quantizeRows, rowProduct, rowZeroPoints } from './row-product.ts';
+import { groupProduct, quantizeGroups, rowZeroPoints } from './row-product.ts';
 import { linearName, rowMatrix } from './row-weights.ts';
 import {
   BLOCK_SIZE,
@@ -124,8 +124,8 @@ class ServingLowering implements DecoderLowering {
   readonly #kv: KvAttention;
   readonly #lora: LoraGraph;
   readonly #weightInputs = new Map<string, Value>();
-  /** uint8 [T] */
-  #zeroPoints: Value | undefined;
+  /** By groups per token: uint8 [T * groups] */
+  readonly #zeroPoints = new Map<number, Value>();
   /** [T, 1] each, not finite if an input of the row's product is not. */
   readonly #rowSums: Value[] = [];
 
@@ -292,24 +292,26 @@ class ServingLowering implements DecoderLowering {
     // so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
-    this.#zeroPoints ??= rowZeroPoints(this.g, this.#inputIds);
     const smooth = this.g.node('Mul', [x, this.#weight(factors)]);
-    const [groups, width] = [values.length, values[0]!.dims[0]!];
-    const rows =
-      groups === 1
-        ? [quantizeRows(this.g, smooth, this.#zeroPoints)]
-        : quantizeGroups(this.g, smooth, { groups, width });
-    const products = rows.map((group, i) => {
-      const weight = { data: this.#weight(values[i]!), scales: this.#weight(scales) };
-      return rowProduct(this.g, group, weight);
-    });
-    let product = products.length === 1 ? products[0]! : this.g.node('Sum', products);
+    const groups = { groups: values.length, width: values[0]!.dims[0]! };
+    const zeroPoints = this.#zeroPointsOf(values.length);
+    const ofOutputs = this.#weight(scales);
+    const weights = values.map((v) => ({ data: this.#weight(v), scales: ofOutputs }));
+    let product = groupProduct(this.g, quantizeGroups(this.g, smooth, groups, zeroPoints), weights);
     if (floatInputs) {
       const taken = this.g.node('Gather', [x, this.#weight(floatInputs.indices)], { axis: 1 });
       product = this.g.node('Gemm', [taken, this.#weight(floatInputs.values), product]);
     }
     const bias = fusedBias(this.#config, layer, fused);
     return bias ? this.g.node('Add', [product, this.#weight(bias)]) : product;
+  }
+
+  /** Returns the zero points of rows in groups, which all linears with as many groups share. */
+  #zeroPointsOf(groups: number): Value {
+    const zeroPoints =
+      this.#zeroPoints.get(groups) ?? rowZeroPoints(this.g, this.#inputIds, groups);
+    this.#zeroPoints.set(groups, zeroPoints);
+    return zeroPoints;
   }
 
   #observeInputs(x: Value, layer: number, fused: FusedLinear): void {
@@ -384,9 +386,7 @@ class ServingLowering implements DecoderLowering {
   #parts(projection: Projection, fused: FusedLinear): readonly Value[] {
     if (projection.parts) return projection.parts;
     const widths = partWidths(this.#config, fused);
-    const outputs = widths.map(() => true);
-    const inputs = [projection.packed, this.g.int64(widths)];
-    return this.g.nodeWithOutputs('Split', inputs, { axis: 1 }, { outputs });
+    return this.g.split(projection.packed, widths, 1);
   }
 
   #weight({ name, type, dims }: ServingTensor): Value {

@@ -127,6 +127,15 @@ export class GraphBuilder {
     return this.nodeWithOutputs('Cast', [value], { to: DATA_TYPE[type] }, { outputs })[0]!;
   }
 
+  /** Splits a tensor along an axis into this many equal parts, or into parts of these lengths. */
+  split(value: Value, parts: number | readonly number[], axis: number): Value[] {
+    const isEqual = typeof parts === 'number';
+    const outputs = new Array<true>(isEqual ? parts : parts.length).fill(true);
+    const inputs = isEqual ? [value] : [value, this.int64(parts)];
+    const attributes = isEqual ? { axis, num_outputs: parts } : { axis };
+    return this.nodeWithOutputs('Split', inputs, attributes, { outputs });
+  }
+
   /** Adds a node with one output. */
   node(
     opType: string,

@@ -18,7 +18,7 @@ import { targetNames } from '../../model/target-modules.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { formOf, slotBytes } from '../adapters/slot-form.ts';
 import { scoresBytes } from '../attention-scores.ts';
-import { chooseInt8Scales, type Int8Scales } from '../int8-form.ts';
+import { chooseInt8Scales, type Int8Scales, usesPerTokenForm } from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
 
 /** The operator's settings. An absent one gets its default, or less if the default does not fit. */
@@ -114,7 +114,7 @@ export function planMemory(
 ): MemoryPlan {
   const byteSize = baseBytes(config, request.weights);
   const int8Scales = chooseInt8Scales({ ...request, byteSize }, features);
-  if (int8Scales !== undefined && int8Scales !== 'blocks') {
+  if (usesPerTokenForm(int8Scales)) {
     const { plan, shortfall } = planWith(config, request, { limit, int8Scales });
     const bothForms = byteSize + tensorBytes(rowTensors(config));
     const calibration = CALIBRATION_FACTOR * bothForms;
