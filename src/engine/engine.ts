@@ -143,14 +143,17 @@ export class Engine {
   }
 
   /**
-   * Creates a session that adapters on all linears need, before there is such an adapter. Resolves with whether there are more
-   * to create.
+   * Creates a session that adapters on all linears need, or those with peft's default targets, before there is such an
+   * adapter. Resolves with whether there are more to create.
    */
   async prepareAhead(): Promise<boolean> {
     const { runner, sessions, slots } = this.#parts;
     if (sessions.memory.weightsAs === 'inputs') return false;
-    const [rank, targets] = [1, targetNames(this.config)];
-    return runner.prepareOne(widerForm(slots.form, formOf([{ rank, targets, parts: [] }])));
+    const all = targetNames(this.config);
+    const likely = [all, all.slice(0, 1)].map((targets) =>
+      formOf([{ rank: 1, targets, parts: [] }]),
+    );
+    return runner.prepareOne(likely.map((form) => widerForm(slots.form, form)));
   }
 
   /** Creates the sessions that embeddings of the base or of an adapter need. */

@@ -91,11 +91,10 @@ export class ModelRunner {
     await Promise.all(this.#layoutsOf(form, head).map((layout) => this.#boundGraph(layout)));
   }
 
-  /** Like `prepare`, but creates one session only. Resolves with whether others are missing. */
-  async prepareOne(form: AdapterForm): Promise<boolean> {
-    const missing = this.#layoutsOf(form, 'logits').filter(
-      (one) => !this.#bound.has(layoutId(one)),
-    );
+  /** Creates one missing session for adapters of one of these forms. Resolves with whether others are missing. */
+  async prepareOne(forms: readonly AdapterForm[]): Promise<boolean> {
+    const layouts = forms.flatMap((form) => this.#layoutsOf(form, 'logits'));
+    const missing = layouts.filter((one) => !this.#bound.has(layoutId(one)));
     if (missing[0]) await this.#boundGraph(missing[0]);
     return missing.length > 1;
   }

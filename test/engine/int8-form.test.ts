@@ -238,14 +238,18 @@ test('a large base is served in the per-token form alone', () => {
   assert.equal(chooseInt8Scales(large, ['avx512']), 'blocks');
 });
 
-test('what is prepared ahead is what an adapter on all linears needs', async (t) => {
+test('what is prepared ahead is what adapters on all linears and on q and v need', async (t) => {
   const model = tinyModel();
-  const targets = targetNames(model.config);
-  const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets });
+  const adapters = [targetNames(model.config), ['q_proj', 'v_proj'] as const].map((targets) =>
+    tinyAdapter(model.config, { seed: 5, rank: 4, targets }),
+  );
   const [engine, other] = await Promise.all([1, 2].map(() => openEngine(t, { model }, 'mixed')));
   let pieces = 1;
   while (await engine!.prepareAhead()) pieces++;
   assert.ok(pieces > 1);
-  await other!.prepareFor(adapter);
+  for (const adapter of adapters) {
+    assert.equal(await other!.prepareAhead(), true);
+    await other!.prepareFor(adapter);
+  }
   assert.equal(await other!.prepareAhead(), false);
 });
