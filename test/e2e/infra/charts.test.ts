@@ -136,9 +136,9 @@ interface TrainerJob {
 
 /** As the runner makes it, of what the chart gives the server. */
 function trainerJob(manifests: readonly Manifest[]): TrainerJob {
-  const config = manifests.find(({ kind }) => kind === 'ConfigMap') as Manifest & {
-    readonly data: Readonly<Record<string, string>>;
-  };
+  const config = manifests.find(
+    ({ kind, metadata }) => kind === 'ConfigMap' && metadata.name.endsWith('-trainer'),
+  ) as Manifest & { readonly data: Readonly<Record<string, string>> };
   const template = parseTrainerTemplate(config.data['pod.json']!, 'pod.json');
   const prefix = 'acme/.jobs/ftjob-1/run/pods/000000001/';
   const work = { tenant: 'acme', jobId: 'ftjob-1', number: 1, prefix, memoryBytes: 2 ** 32 };
@@ -173,15 +173,61 @@ test('a misspelt field of a pod is found', (t) => {
   assert.match(output, /imag/);
 });
 
-test('a value that the chart does not know is refused', (t) => {
-  const found = tools(t, 'helm');
+/** Values that the chart refuses, and what the refusal names. */
+const REFUSED: readonly (readonly [string, RegExp])[] = [
+  ['engine.slot=3', /slot/],
+  ['image.digest=latest', /digest/],
+  ['httpRoute.enabled=true', /parentRefs/],
+  ['autoscaling.enabled=true,autoscaling.minReplicas=0', /nothing would ever start one/],
+  ['mode=knative,autoscaling.minReplicas=0', /takes its fine-tuning jobs with it/],
+];
+
+for (const [values, reason] of REFUSED) {
+  test(`the chart refuses ${values}`, (t) => {
+    const found = tools(t, 'helm');
+    if (!found) return;
+    const { code, output } = runTool(found.helm, [
+      ...['template', 'release', CHART, '--kube-version', KUBERNETES, '--set', values],
+    ]);
+    assert.notEqual(code, 0);
+    assert.match(output, reason);
+  });
+}
+
+test('every optional value reaches the pod', (t) => {
+  const found = tools(t, 'helm', 'kubernetes-validate');
   if (!found) return;
+  const digest = `sha256:${'0'.repeat(64)}`;
+  const set = {
+    image: { digest },
+    podLabels: { team: 'models' },
+    affinity: { nodeAffinity: {} },
+    priorityClassName: 'serving',
+    runtimeClassName: 'nvidia',
+    engine: { provider: 'cuda' },
+    extraVolumes: [{ name: 'certificates', configMap: { name: 'ca' } }],
+    extraVolumeMounts: [{ name: 'certificates', mountPath: '/etc/ca' }],
+    networkPolicy: { extraPorts: [4318] },
+    ingress: { enabled: true, className: 'nginx', host: 'models.example.org', tlsSecret: 'tls' },
+    gc: { enabled: true, args: ['--grace', '48'] },
+  };
   const { code, output } = runTool(found.helm, [
     ...['template', 'release', CHART, '--kube-version', KUBERNETES],
-    ...['--set', 'engine.slot=3'],
+    ...Object.entries(set).flatMap(([name, value]) => [
+      '--set-json',
+      `${name}=${JSON.stringify(value)}`,
+    ]),
   ]);
-  assert.notEqual(code, 0);
-  assert.match(output, /slot/);
+  assert.equal(code, 0, output);
+  const manifests = parse(output);
+  const verdict = validate(found['kubernetes-validate'], manifests);
+  assert.equal(verdict.code, 0, verdict.output);
+  const deployment = JSON.stringify(manifests.find(({ kind }) => kind === 'Deployment'));
+  for (const text of [digest, 'models', 'nodeAffinity', 'serving', 'nvidia', 'cuda', '/etc/ca']) {
+    assert.ok(deployment.includes(text), text);
+  }
+  assert.match(output, /port: 4318/);
+  assert.ok(['Ingress', 'CronJob'].every((kind) => manifests.some((one) => one.kind === kind)));
 });
 
 test('custom resources obey the schemas of their projects', async (t) => {
@@ -192,7 +238,7 @@ test('custom resources obey the schemas of their projects', async (t) => {
       /^(keda\.sh|serving\.knative\.dev|monitoring\.coreos\.com)\//.test(apiVersion),
   );
   const kinds = new Set(manifests.map(({ kind }) => kind));
-  assert.deepEqual([...kinds].sort(), ['ScaledObject', 'Service', 'ServiceMonitor']);
+  assert.deepEqual([...kinds].sort(), ['PrometheusRule', 'ScaledObject', 'Service', 'ServiceMonitor']);
   for (const manifest of manifests) {
     const Model = await customResource(found['kubernetes-models'], manifest);
     new Model(manifest).validate();

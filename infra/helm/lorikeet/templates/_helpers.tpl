@@ -20,7 +20,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "lorikeet.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- with .Values.image.digest }}{{ $.Values.image.repository }}@{{ . }}
+{{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{/* Settings that the server and its trainers share: the store and the base. Secrets come from Secrets only. */}}
@@ -52,6 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
 - { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
 - { name: LORIKEET_ADAPTER_CACHE, value: {{ .Values.engine.adapterCache | quote }} }
+- { name: LORIKEET_PROVIDER, value: {{ .Values.engine.provider }} }
 {{- if eq .Values.mode "deployment" }}
 - { name: LORIKEET_DRAIN_DELAY_MS, value: {{ mul .Values.drain.delaySeconds 1000 | quote }} }
 {{- end }}
@@ -117,6 +119,9 @@ volumeMounts:
   {{- else }}
   - { name: data, mountPath: /data }
   {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{- define "lorikeet.volumes" -}}
@@ -139,6 +144,9 @@ volumeMounts:
   {{- else }}
   emptyDir: { sizeLimit: {{ .Values.data.size }} }
   {{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "lorikeet.trainerAccount" -}}
