@@ -3,7 +3,7 @@
 import { chromium } from 'playwright-core';
 
 const FILE = 'docs/playground.png';
-const PROMPT = 'Book a reservation for an oyster bar';
+const PROMPT = 'book a table for two at a sushi place in Berlin';
 const [url] = process.argv.slice(2);
 if (!url) throw new Error('usage: node scripts/picture.mjs URL');
 
