@@ -135,7 +135,12 @@ export async function prepareGeneration<Body extends GenerationBody>(
     tenant: c.get('tenant'),
     model,
     choices,
-    textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
+    showsIds: body.return_token_ids ?? false,
+    textEnd: {
+      ...toTextEnd(body),
+      shownSpecials:
+        body.skip_special_tokens === false ? model.tokenizer?.specialIds : tools?.shownSpecials,
+    },
     tools,
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     logprobs,
@@ -175,7 +180,9 @@ function toChoices(
     ...(constraint && { constraint }),
     ...(badWords.length > 0 && { badWords }),
     ...(usesTokens && model.addedTokens && { addedTokens: model.addedTokens }),
-    ...(body.include_stop_str_in_output && { includesStopToken: true as const }),
+    ...((body.include_stop_str_in_output || body.return_token_ids) && {
+      includesStopToken: true as const,
+    }),
     ...(prefixScope !== undefined && { prefixScope }),
     ...(predictionIds.length > 0 && { predictionIds }),
   };

@@ -253,6 +253,14 @@ function outputFields() {
       `Scores the prompt with this many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
     ),
     return_tokens_as_token_ids: both(boolean, 'Whether logprobs name tokens as token_id:N'),
+    return_token_ids: both(
+      boolean,
+      'Whether the response has prompt_token_ids and each choice token_ids, with the token that ended it',
+    ),
+    skip_special_tokens: both(
+      boolean,
+      'Whether control tokens are left out of the text (default: true)',
+    ),
     ...CONSTRAINT_FIELDS,
     modalities: both(modalities, 'Only text'),
   } as const satisfies Record<string, FieldRow>;
@@ -305,12 +313,9 @@ const REFUSED_FIELDS = {
     ['mirostat', 'dry_multiplier', 'xtc_probability', 'top_a'],
     both(onlyValue(0), 'Only 0, which turns it off'),
   ),
+  spaces_between_special_tokens: both(onlyValue(true), 'Only true'),
   ...rows(
-    ['skip_special_tokens', 'spaces_between_special_tokens'],
-    both(onlyValue(true), 'Only true'),
-  ),
-  ...rows(
-    ['return_token_ids', 'return_prompt_text', 'return_token_offsets', 'watermarking'],
+    ['return_prompt_text', 'return_token_offsets', 'watermarking'],
     both(onlyValue(false), 'Only false'),
   ),
   priority: both(onlyValue(0), 'Only 0'),
