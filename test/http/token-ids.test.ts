@@ -100,3 +100,14 @@ test('a paused server keeps a running request, and goes on with it', async () =>
   );
   assert.equal(info.vllm_config.lora_config.max_loras, 4);
 });
+
+test('a seed may be any whole number of 64 bits, and -1 is none', async () => {
+  const served = serve({ reply: () => utf8('ok') });
+  const statusOf = async (seed: string) => {
+    const body = `{"model": "toy", "prompt": "a", "n": 2, "seed": ${seed}}`;
+    return (await served.post(COMPLETIONS, body)).status;
+  };
+  for (const seed of ['-1', '0', '8223372036854775807', '-9223372036854775808'])
+    assert.equal(await statusOf(seed), 200, seed);
+  for (const seed of ['1.5', '1e30', '"1"']) assert.equal(await statusOf(seed), 400, seed);
+});

@@ -214,8 +214,13 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
       `Token ids with a bias of -100 to 100 each, at most ${limits.maxLogitBiases}`,
     ),
     seed: both(
-      z.int().min(0).nullish(),
-      'Fixes the random numbers of sampling; the seeds of further choices are derived from it',
+      z
+        .number()
+        .min(-(2 ** 63))
+        .max(2 ** 63)
+        .refine(Number.isInteger, 'must be a whole number')
+        .nullish(),
+      'Fixes the random numbers of sampling, 64 bits; the seeds of further choices are derived from it; -1: as without one',
     ),
     allowed_token_ids: both(
       readBy((value, ctx) => {
