@@ -164,6 +164,10 @@ const promptLogprobsSchema = z
     description: 'For each token of the prompt except the first: scores by token id',
   });
 
+/** The members of requests with return_token_ids. */
+const tokenIdsSchema = z.array(z.int()).optional();
+const promptIdsShape = { prompt_token_ids: z.array(z.int()).optional() };
+
 /** The fields that all responses and chunks share. */
 const headFields = {
   id: z.string(),
@@ -204,8 +208,10 @@ export const chatCompletionSchema = z
         }),
         logprobs: chatLogprobsSchema.nullable(),
         finish_reason: chatFinishReasonSchema,
+        token_ids: tokenIdsSchema,
       }),
     ),
+    ...promptIdsShape,
     prompt_logprobs: promptLogprobsSchema.optional(),
     usage: usageSchema,
   })
@@ -236,8 +242,10 @@ export const chatChunkSchema = z
         }),
         logprobs: chatLogprobsSchema.nullable(),
         finish_reason: chatFinishReasonSchema.nullable(),
+        token_ids: tokenIdsSchema,
       }),
     ),
+    ...promptIdsShape,
     usage: usageSchema.nullable().optional(),
   })
   .openapi('ChatCompletionChunk');
@@ -260,6 +268,8 @@ const completionChoiceSchema = z.object({
   text: z.string(),
   logprobs: completionLogprobsSchema.nullable(),
   finish_reason: finishReasonSchema,
+  token_ids: tokenIdsSchema,
+  ...promptIdsShape,
   prompt_logprobs: promptLogprobsSchema.optional(),
 });
 

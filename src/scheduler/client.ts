@@ -24,6 +24,9 @@ import type { Served } from './recent-service.ts';
 import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 
+/** Long enough to write an adapter, short enough for those who wait. */
+export const MAX_PAUSE_MS = 300_000;
+
 /** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
 
@@ -91,14 +94,19 @@ export class EngineClient {
   #lastStats: EngineStats | undefined;
   #lastPrefetch = 0;
   readonly #pendingPrefetches = new Map<PrefetchId, Resolvers<Prefetched>>();
+  /** Ends a pause that nobody ends. Undefined while steps are taken. */
+  #cancelResume: (() => void) | undefined;
+  readonly #clock: Pick<Clock, 'now' | 'schedule'>;
 
   constructor(
     connect: (handlers: ChannelHandlers) => EngineChannel,
     log: Logger,
     admission: AdmissionLimits = DEFAULT_ADMISSION,
-    { now }: Pick<Clock, 'now'> = systemClock,
+    clock: Pick<Clock, 'now' | 'schedule'> = systemClock,
   ) {
+    const { now } = clock;
     this.#log = log;
+    this.#clock = clock;
     this.#now = now;
     this.quarantine = new Quarantine(now);
     this.#admission = new Admission({ limits: admission, slots: () => this.model!, now });
@@ -107,7 +115,8 @@ export class EngineClient {
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
       onLost: () => this.#onLost(),
       onCrashed: () => this.quarantine.crashed(this.#suspects),
-      isWaiting: () => [...this.#live.values()].some(({ phase }) => phase !== 'loading'),
+      isWaiting: () =>
+        !this.#cancelResume && [...this.#live.values()].some(({ phase }) => phase !== 'loading'),
     });
   }
 
@@ -231,6 +240,28 @@ export class EngineClient {
     return outcome.promise;
   }
 
+  /**
+   * Takes no step until `resume`, or for `MAX_PAUSE_MS`, so that a client that crashes does not stop the server. Running and
+   * waiting sequences keep their state; their deadlines count. Throws `ServeError` if the engine is not ready.
+   */
+  pause(): void {
+    if (this.state !== 'ready') throw this.#unavailable();
+    this.#cancelResume?.();
+    this.#cancelResume = this.#clock.schedule(MAX_PAUSE_MS, () => {
+      this.#log.warn({}, 'a pause was ended because nobody resumed in time');
+      this.resume();
+    });
+    this.#channel.send({ type: 'pause', isPaused: true });
+  }
+
+  /** Takes steps again. */
+  resume(): void {
+    if (!this.#cancelResume) return;
+    this.#cancelResume();
+    this.#cancelResume = undefined;
+    this.#channel.send({ type: 'pause', isPaused: false });
+  }
+
   /** Ends the engine and starts another. Running and waiting sequences fail with `engine_restarting`. */
   restart(reason: string): void {
     this.#channel.restart(reason);
@@ -276,6 +307,8 @@ export class EngineClient {
   }
 
   #onLost(): void {
+    this.#cancelResume?.();
+    this.#cancelResume = undefined;
     this.#lastStep = 0;
     this.#lastStats = undefined;
     this.#suspects = this.#sequencesInFailedStep();

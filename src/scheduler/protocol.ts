@@ -43,6 +43,8 @@ export type ToEngine =
       tenant: TenantShare | undefined;
     }
   | { type: 'stats' }
+  /** Takes no step from now on, or takes steps again. Sequences keep their state. */
+  | { type: 'pause'; isPaused: boolean }
   /** Ends the current run. Rows that decoded together run again, each alone; others fail. The loop continues. */
   | { type: 'terminate' }
   /** Ends the process once all sequences have ended, or after the deadline. */

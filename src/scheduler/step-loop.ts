@@ -101,6 +101,7 @@ export class StepLoop {
   #stepNumber = 0;
   readonly #runner: StepRunner;
   #isDraining = false;
+  #isPaused = false;
   #cancelDeadline = () => {};
   #wake: () => void = () => {};
 
@@ -141,7 +142,7 @@ export class StepLoop {
     post({ type: 'ready', model: this.#engine.info });
     while (!this.#isDrained()) {
       this.#changePrefixes();
-      const plan = this.#scheduler.next();
+      const plan = this.#isPaused ? undefined : this.#scheduler.next();
       if (plan) this.#publish(await this.#runStep(plan), { ran: true });
       else {
         const cancel = this.#canPrepare ? this.#clock.schedule(QUIET_MS, this.#prepareAhead) : noop;
@@ -177,6 +178,9 @@ export class StepLoop {
         break;
       case 'stats':
         this.#post({ type: 'stats', stats: this.#stats() });
+        break;
+      case 'pause':
+        this.#isPaused = message.isPaused;
         break;
       case 'terminate':
         this.#runner.terminate();
@@ -325,6 +329,7 @@ export class StepLoop {
   #drain(deadlineMs: number): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
+    this.#isPaused = false;
     this.#failAll(this.#scheduler.ids('waiting'));
     this.#cancelDeadline = this.#clock.schedule(deadlineMs, () => {
       this.#failAll(this.#scheduler.ids('live'));

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { EngineClient } from '../../src/scheduler/client.ts';
 import type { EngineChannel } from '../../src/scheduler/protocol.ts';
 import { type Served, serve } from './served.ts';
@@ -61,7 +62,10 @@ test('T31: an engine that answers nothing is asked once, and then /health waits 
   let questions = 0;
   const channel = silentEngine(() => questions++);
   const now = () => nowMs;
-  const client = new EngineClient(() => channel, createLog('silent'), undefined, { now });
+  const client = new EngineClient(() => channel, createLog('silent'), undefined, {
+    ...systemClock,
+    now,
+  });
   const served = serve({ client });
   const first = Array.from({ length: 100 }, () => served.app.request('/health'));
   await nextTurn();

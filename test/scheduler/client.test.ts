@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
+import { type EngineClient, MAX_PAUSE_MS } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
@@ -131,4 +132,28 @@ test('an engine that fails as a whole ends every sequence with an error', async 
   const ends = all.map((events) => events.at(-1)!.type);
   assert.deepEqual(ends, ['finished', 'failed', 'failed']);
   assert.equal(client.state, 'stopped');
+});
+
+test('a pause that nobody ends is ended by the client, and a drain ends it, too', async () => {
+  const due: { ms: number; callback: () => void }[] = [];
+  const schedule = (ms: number, callback: () => void) => {
+    due.push({ ms, callback });
+    return () => {};
+  };
+  const loop = new StepLoop({ engine: new FakeEngine(), adapters: new FakeLeases() });
+  const clock = { ...systemClock, schedule };
+  const client = createInProcessClient(loop, silent, undefined, clock);
+  await client.whenReady();
+  client.pause();
+  const answered = generate(client, undefined);
+  assert.deepEqual(
+    due.map(({ ms }) => ms),
+    [MAX_PAUSE_MS],
+  );
+  due[0]!.callback();
+  assert.equal((await answered).at(-1)!.type, 'finished');
+  client.pause();
+  const last = generate(client, undefined);
+  await client.drain(1000);
+  await last;
 });

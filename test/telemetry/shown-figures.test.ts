@@ -16,7 +16,7 @@ function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   observer.on({ type: 'accepted', index: 0, adapterUse: { tier: 'ram', loadMs: 0 } });
   observer.on({ type: 'admitted', index: 0, cachedTokens: 0 });
   for (let i = 0; i < 3; i++)
-    observer.on({ type: 'token', index: 0, text: '', logprob: undefined });
+    observer.on({ type: 'token', index: 0, tokenId: 1, text: '', logprob: undefined });
   observer.on({ type: 'finished', index: 0, reason: 'stop', rest: '' });
   observer.completed();
 }

@@ -14,6 +14,8 @@ export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   /** The tokens of all prompts, each prompt counted once. */
   promptTokens: number;
   logprobs: LogprobPlan;
+  /** Whether the response has the ids of the prompts and of the generated tokens, with a final stop token. */
+  showsIds?: boolean | undefined;
   /** Undefined if the response is one JSON document. */
   stream: StreamUsage | undefined;
   /** Undefined if completions are text only. */
@@ -81,6 +83,7 @@ export interface EventWriter {
 interface StreamPart extends ChoiceTokens {
   readonly text: string;
   readonly logprobs: WireLogprobs | null;
+  readonly tokenIds: readonly number[];
 }
 
 /** How many tokens the choice has so far. */

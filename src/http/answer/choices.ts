@@ -38,8 +38,8 @@ type ChunkContent =
 interface ChoiceShape {
   object: (ChatCompletion | Completion)['object'];
   chunkObject: (ChatCompletionChunk | CompletionChunk)['object'];
-  /** Whether prompt_logprobs belong to the response or to each choice, as in vLLM. */
-  promptLogprobs: 'answer' | 'choice';
+  /** Whether prompt_logprobs and prompt_token_ids belong to the response or to each choice, as in vLLM. */
+  promptMembers: 'answer' | 'choice';
   /** The members that hold a choice's text and calls in a whole response. */
   content(text: string, calls: readonly ToolCall[]): object;
   /** The content of the chunk that opens a stream. Undefined if there is no such chunk. */
@@ -69,7 +69,7 @@ const OPENING_WITH_TOOLS: ChunkContent = { delta: { role: 'assistant', content: 
 const CHAT_SHAPE: ChoiceShape = {
   object: 'chat.completion',
   chunkObject: 'chat.completion.chunk',
-  promptLogprobs: 'answer',
+  promptMembers: 'answer',
   content: (text, calls) => ({
     message: toMessage(text, calls, {
       tool_calls: calls.map(({ id, ...called }) => ({ id, type: 'function', function: called })),
@@ -116,7 +116,7 @@ function toCallDelta(part: CallPart) {
 const COMPLETION_SHAPE: ChoiceShape = {
   object: 'text_completion',
   chunkObject: 'text_completion',
-  promptLogprobs: 'choice',
+  promptMembers: 'choice',
   content: (text) => ({ text }),
   opening: undefined,
   delta: (text = '') => ({ text }),
@@ -167,7 +167,7 @@ const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
 /** Creates a writer of chunks for one response. */
 function createChunkWriter(
-  { choices, stream: usage, tools }: AnswerPlan,
+  { choices, stream: usage, tools, showsIds }: AnswerPlan,
   { head: { id, ...head }, shape }: { head: AnswerHead; shape: ChoiceShape },
 ): EventWriter {
   const usageOf = (index: number, { tokens, cachedTokens }: ChoiceTokens): Pick<Chunk, 'usage'> => {
@@ -175,22 +175,38 @@ function createChunkWriter(
     const promptTokens = choices[index]!.request.promptIds.length;
     return { usage: toUsage({ promptTokens, completionTokens: tokens, cachedTokens }) };
   };
-  const write = (written: Chunk['choices'], rest: Pick<Chunk, 'usage'>) => {
+  const write = (written: Chunk['choices'], rest: Pick<Chunk, 'usage'> & object) => {
     const chunk = { id, object: shape.chunkObject, ...head, choices: written, ...rest } as Chunk;
     return toFrame(JSON.stringify(chunk));
   };
   type Choice = Chunk['choices'][number];
+  /** The choices whose prompt's ids have been written; all choices of a chat have one prompt. */
+  const opened = new Set<number>();
+  const promptIdsOf = (index: number) => {
+    const owner = shape.promptMembers === 'answer' ? 0 : index;
+    if (!showsIds || opened.has(owner)) return {};
+    opened.add(owner);
+    return { prompt_token_ids: choices[index]!.request.promptIds };
+  };
   const writeChoice = (
     index: number,
     content: object,
     {
       logprobs = null,
       reason = null,
+      tokenIds = [],
       ...counts
-    }: ChoiceTokens & { logprobs?: Choice['logprobs']; reason?: Choice['finish_reason'] },
+    }: ChoiceTokens & {
+      logprobs?: Choice['logprobs'];
+      reason?: Choice['finish_reason'];
+      tokenIds?: readonly number[];
+    },
   ) => {
-    const choice = { index, ...content, logprobs, finish_reason: reason } as Choice;
-    return write([choice] as Chunk['choices'], usageOf(index, counts));
+    const ids = showsIds && { token_ids: tokenIds };
+    const promptIds = promptIdsOf(index);
+    const [ofAnswer, ofChoice] = shape.promptMembers === 'answer' ? [promptIds] : [{}, promptIds];
+    const choice = { index, ...content, logprobs, finish_reason: reason, ...ids, ...ofChoice };
+    return write([choice] as Chunk['choices'], { ...usageOf(index, counts), ...ofAnswer });
   };
   const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
   const opening = tools ? shape.calls?.opening : shape.opening;
@@ -205,13 +221,13 @@ function createChunkWriter(
   };
   return {
     opening: (index) => (opening ? writeChoice(index, opening, NO_TOKENS) : ''),
-    /** Writes a chunk for each part. The first chunk carries the scores of all. */
-    delta(index, { text, logprobs, ...counts }) {
+    /** Writes a chunk for each part. The first chunk carries the scores and the ids of all. */
+    delta(index, { text, logprobs, tokenIds, ...counts }) {
       const contents = readParts(index, text).map(toContent);
-      if (contents.length === 0 && logprobs) contents.push(shape.delta());
+      if (contents.length === 0 && (logprobs || tokenIds.length > 0)) contents.push(shape.delta());
       return contents
         .map((content, i) => {
-          return writeChoice(index, content, { ...counts, logprobs: i === 0 ? logprobs : null });
+          return writeChoice(index, content, i > 0 ? counts : { ...counts, logprobs, tokenIds });
         })
         .join('');
     },
@@ -234,14 +250,15 @@ function createWholeResponse(
   plan: AnswerPlan,
   { head: { id, ...head }, names, shape }: DocumentContext & { shape: ChoiceShape },
 ): DocumentWriter {
-  const choices = plan.choices.map(({ echo }) => ({
+  const choices = plan.choices.map(({ echo, request }) => ({
     text: echo,
     logprobs: plan.logprobs.isShown
       ? new LogprobsText(plan.endpoint.createLogprobs(names))
       : undefined,
     finishReason: '',
-    /** The scores of its prompt as another member, if there are any. */
-    promptScores: '',
+    tokenIds: [] as number[],
+    /** The ids and the scores of its prompt as further members, if they are shown. */
+    promptMembers: plan.showsIds ? `,"prompt_token_ids":${JSON.stringify(request.promptIds)}` : '',
   }));
   const write = ({ text, logprobs, ...choice }: (typeof choices)[number], index: number) => {
     const parser = plan.tools?.createParser();
@@ -249,11 +266,12 @@ function createWholeResponse(
     const hasCalls = calls.length > 0 && choice.finishReason === 'stop';
     const opening = JSON.stringify({ index, ...shape.content(content, calls) }).slice(0, -1);
     const reason = JSON.stringify(hasCalls ? shape.calls!.reason : choice.finishReason);
-    const scores = shape.promptLogprobs === 'choice' ? choice.promptScores : '';
+    const ids = plan.showsIds ? `,"token_ids":${JSON.stringify(choice.tokenIds)}` : '';
+    const ofPrompt = shape.promptMembers === 'choice' ? choice.promptMembers : '';
     return [
       `${index === 0 ? '' : ','}${opening},"logprobs":`,
       ...(logprobs?.toJson() ?? ['null']),
-      `,"finish_reason":${reason}${scores}}`,
+      `,"finish_reason":${reason}${ids}${ofPrompt}}`,
     ];
   };
   return {
@@ -262,6 +280,7 @@ function createWholeResponse(
       const choice = choices[event.index]!;
       if (event.type === 'token') {
         choice.text += event.text;
+        if (plan.showsIds) choice.tokenIds.push(event.tokenId);
         if (event.logprob) choice.logprobs?.add(event.logprob);
       } else if (event.type === 'finished') {
         choice.text += event.rest;
@@ -274,17 +293,17 @@ function createWholeResponse(
         }
         if (prompt === undefined) return;
         const scores = writePromptLogprobs(withTop(event.logprobs, prompt), names);
-        choice.promptScores = `,"prompt_logprobs":${scores}`;
+        choice.promptMembers += `,"prompt_logprobs":${scores}`;
       }
     },
     end(counts) {
       const opening = JSON.stringify({ id, object: shape.object, ...head }).slice(0, -1);
       const usage = JSON.stringify(toUsage(counts));
-      const scores = shape.promptLogprobs === 'answer' ? choices[0]!.promptScores : '';
+      const ofPrompt = shape.promptMembers === 'answer' ? choices[0]!.promptMembers : '';
       const parts = [
         `${opening},"choices":[`,
         ...choices.flatMap(write),
-        `],"usage":${usage}${scores}}`,
+        `],"usage":${usage}${ofPrompt}}`,
       ];
       return Buffer.concat(
         parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)),

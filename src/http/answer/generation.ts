@@ -43,7 +43,13 @@ export type GenerationEvent =
   | { type: 'embedding'; index: number; embedding: Float32Array }
   | { type: 'scores'; index: number; scores: Float32Array; labels: readonly string[] }
   /** `text` is empty after half a character, and while the text may still become a stop string. */
-  | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
+  | {
+      type: 'token';
+      index: number;
+      tokenId: number;
+      text: string;
+      logprob: TokenLogprob | undefined;
+    }
   /** `rest` is the text that the decoder was still holding back. */
   | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
 
@@ -91,6 +97,8 @@ export async function* runGeneration(
     run.end();
   }
 }
+
+const NO_TEXT = { text: '', stopped: false };
 
 /** One choice in the engine. */
 interface LiveChoice {
@@ -210,8 +218,9 @@ class GenerationRun {
         this.#emit({ ...event, index });
         return;
       case 'token': {
-        const { text, stopped } = decoder.push(event.tokenId);
-        this.#emit({ type: 'token', index, text, logprob: event.logprob });
+        const { tokenId, logprob } = event;
+        const { text, stopped } = this.#isHidden(choice, tokenId) ? NO_TEXT : decoder.push(tokenId);
+        this.#emit({ type: 'token', index, tokenId, text, logprob });
         if (!stopped) return;
         handle.abort();
         this.#finish(choice, 'stop', '');
@@ -233,6 +242,12 @@ class GenerationRun {
       default:
         assertNever(event);
     }
+  }
+
+  /** Whether the token ends the completion and is not part of its text. Responses with token ids have it, too. */
+  #isHidden({ index }: LiveChoice, tokenId: number): boolean {
+    const { choices, textEnd } = this.#plan;
+    return !textEnd.includesStop && choices[index]!.request.stopTokenIds.includes(tokenId);
   }
 
   #accept(index: number, adapterUse: AdapterUse): void {

@@ -19,6 +19,7 @@ interface Pending {
   isDue: boolean;
   logprobs: LogprobWriter<WireLogprobs> | undefined;
   hasLogprobs: boolean;
+  tokenIds: number[];
   /** How many tokens the choice has so far, sent or not. */
   tokens: number;
   /** How many tokens of its prompt came from the prefix cache. */
@@ -62,6 +63,7 @@ export class SseSink {
       isDue: false,
       logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(names) : undefined,
       hasLogprobs: false,
+      tokenIds: [],
       tokens: 0,
       cachedTokens: 0,
     }));
@@ -131,7 +133,8 @@ export class SseSink {
         pending.logprobs.add(event.logprob);
         pending.hasLogprobs = true;
       }
-      if (this.#isTextless) pending.isDue = true;
+      if (this.#plan.showsIds) pending.tokenIds.push(event.tokenId);
+      if (this.#isTextless || this.#plan.showsIds) pending.isDue = true;
       this.#add(index, event.text);
       if (!this.#stream.isFull) this.#flush(index);
     } else if (event.type === 'prompt') {
@@ -161,9 +164,11 @@ export class SseSink {
     const pending = this.#pending[index]!;
     if (!pending.isDue) return;
     const logprobs = pending.hasLogprobs ? pending.logprobs!.take() : null;
-    const { text, tokens, cachedTokens } = pending;
-    this.#stream.send(this.#writer.delta(index, { text, logprobs, tokens, cachedTokens }));
+    const { text, tokenIds, tokens, cachedTokens } = pending;
+    const part = { text, logprobs, tokenIds, tokens, cachedTokens };
+    this.#stream.send(this.#writer.delta(index, part));
     pending.text = '';
+    pending.tokenIds = [];
     pending.isDue = false;
     pending.hasLogprobs = false;
   }

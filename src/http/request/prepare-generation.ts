@@ -135,7 +135,12 @@ export async function prepareGeneration<Body extends GenerationBody>(
     tenant: c.get('tenant'),
     model,
     choices,
-    textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
+    showsIds: body.return_token_ids ?? false,
+    textEnd: {
+      ...toTextEnd(body),
+      shownSpecials:
+        body.skip_special_tokens === false ? model.tokenizer?.specialIds : tools?.shownSpecials,
+    },
     tools,
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     logprobs,
@@ -175,7 +180,9 @@ function toChoices(
     ...(constraint && { constraint }),
     ...(badWords.length > 0 && { badWords }),
     ...(usesTokens && model.addedTokens && { addedTokens: model.addedTokens }),
-    ...(body.include_stop_str_in_output && { includesStopToken: true as const }),
+    ...((body.include_stop_str_in_output || body.return_token_ids) && {
+      includesStopToken: true as const,
+    }),
     ...(prefixScope !== undefined && { prefixScope }),
     ...(predictionIds.length > 0 && { predictionIds }),
   };
@@ -190,7 +197,7 @@ function toChoices(
         ...shared,
         promptIds,
         maxTokens,
-        sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
+        sampling: isSeed(body.seed) ? { ...sampling, seed: seedOfChoice(body.seed, k) } : sampling,
         ...(isScored && { promptTopLogprobs }),
       };
       return { index, echo, request };
@@ -250,9 +257,17 @@ function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
 
 const SEED_BYTES = 6;
 
-/** The first choice uses the seed itself. Other choices use 48 bits of a hash of the seed and their index. */
+/** vLLM and llama.cpp take -1 for a random seed. */
+function isSeed(seed: number | null | undefined): seed is number {
+  return seed != null && seed !== -1;
+}
+
+/**
+ * The first choice uses the seed itself if the sampler can take it. Otherwise 48 bits of a hash of the seed and the choice's
+ * index. Seeds of more than 53 bits lose their last bits when a body is parsed.
+ */
 function seedOfChoice(seed: number, choice: number): number {
-  if (choice === 0) return seed;
+  if (choice === 0 && seed >= 0 && Number.isSafeInteger(seed)) return seed;
   return createHash('sha256').update(`${seed} ${choice}`).digest().readUIntBE(0, SEED_BYTES);
 }
 

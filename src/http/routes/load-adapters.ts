@@ -1,6 +1,7 @@
 // Loads adapters on request. POST /v1/adapters/{name}/prefetch prepares an adapter before requests name it. vLLM's
-// /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name. They exist only if the parent
-// folder is configured, and need an admin key unless the server has no keys.
+// /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name. A trainer that samples here and
+// loads each new adapter also asks /server_info, and pauses the server meanwhile. All of these exist only if the parent folder
+// is configured, and need an admin key unless the server has no keys.
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
@@ -8,6 +9,7 @@ import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
 import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
+import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
@@ -46,6 +48,20 @@ const loadBody = z
 
 const unloadBody = z.strictObject({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
 const textAnswer = { 'text/plain': { schema: z.string() } };
+
+const serverInfoSchema = z
+  .object({
+    vllm_config: z.object({
+      model_config: z.object({
+        model: z.string(),
+        dtype: z.string().openapi({ description: 'The type of activations' }),
+        max_model_len: z.int(),
+      }),
+      lora_config: z.object({ max_lora_rank: z.int(), max_loras: z.int() }),
+      parallel_config: z.object({ data_parallel_size: z.literal(1) }),
+    }),
+  })
+  .openapi('ServerInfo');
 
 /** Adds the prefetch route. */
 export function addPrefetchRoute(app: App, deps: Deps): void {
@@ -90,6 +106,7 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     const { name: id, digest } = part;
     return prefetchAdapter(deps, { kind: 'adapter', id, digest, parts: [{ ...part, weight: 1 }] });
   };
+  addTrainerRoutes(app, deps, admit);
   addRoute(app, {
     method: 'post',
     path: '/v1/load_lora_adapter',
@@ -119,6 +136,59 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
         throw new ServeError('not_found', message, { param: 'lora_name' });
       }
       return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
+    },
+  });
+}
+
+/** Adds what trainers ask of vLLM next to `/v1/load_lora_adapter`. */
+function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => void): void {
+  const { client, model } = deps;
+  addRoute(app, {
+    method: 'get',
+    path: '/server_info',
+    query: z.strictObject({ config_format: z.literal('json').optional() }),
+    summary:
+      'What a trainer asks of vLLM: the types, and how many adapters of which rank are served (admin)',
+    answers: json(serverInfoSchema),
+    admit,
+    handle: (c) =>
+      c.json({
+        vllm_config: {
+          model_config: {
+            model: model.id,
+            dtype: 'torch.float32',
+            max_model_len: model.maxSeqLength,
+          },
+          lora_config: { max_lora_rank: MAX_RANK, max_loras: client.model!.slotCount },
+          parallel_config: { data_parallel_size: 1 },
+        },
+      }),
+  });
+  addRoute(app, {
+    method: 'post',
+    path: '/pause',
+    query: z.strictObject({
+      mode: z
+        .literal('keep', 'must be keep: running requests wait, and go on after /resume')
+        .optional(),
+    }),
+    summary: 'Take no steps until /resume, at most for five minutes (admin)',
+    answers: textAnswer,
+    admit,
+    handle(c) {
+      client.pause();
+      return c.text('paused');
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: '/resume',
+    summary: 'End a pause (admin)',
+    answers: textAnswer,
+    admit,
+    handle(c) {
+      client.resume();
+      return c.text('resumed');
     },
   });
 }

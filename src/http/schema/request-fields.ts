@@ -214,8 +214,13 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
       `Token ids with a bias of -100 to 100 each, at most ${limits.maxLogitBiases}`,
     ),
     seed: both(
-      z.int().min(0).nullish(),
-      'Fixes the random numbers of sampling; the seeds of further choices are derived from it',
+      z
+        .number()
+        .min(-(2 ** 63))
+        .max(2 ** 63)
+        .refine(Number.isInteger, 'must be a whole number')
+        .nullish(),
+      'Fixes the random numbers of sampling, 64 bits; the seeds of further choices are derived from it; -1: as without one',
     ),
     allowed_token_ids: both(
       readBy((value, ctx) => {
@@ -253,6 +258,14 @@ function outputFields() {
       `Scores the prompt with this many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
     ),
     return_tokens_as_token_ids: both(boolean, 'Whether logprobs name tokens as token_id:N'),
+    return_token_ids: both(
+      boolean,
+      'Whether the response has prompt_token_ids and each choice token_ids, with the token that ended it',
+    ),
+    skip_special_tokens: both(
+      boolean,
+      'Whether control tokens are left out of the text (default: true)',
+    ),
     ...CONSTRAINT_FIELDS,
     modalities: both(modalities, 'Only text'),
   } as const satisfies Record<string, FieldRow>;
@@ -305,12 +318,9 @@ const REFUSED_FIELDS = {
     ['mirostat', 'dry_multiplier', 'xtc_probability', 'top_a'],
     both(onlyValue(0), 'Only 0, which turns it off'),
   ),
+  spaces_between_special_tokens: both(onlyValue(true), 'Only true'),
   ...rows(
-    ['skip_special_tokens', 'spaces_between_special_tokens'],
-    both(onlyValue(true), 'Only true'),
-  ),
-  ...rows(
-    ['return_token_ids', 'return_prompt_text', 'return_token_offsets', 'watermarking'],
+    ['return_prompt_text', 'return_token_offsets', 'watermarking'],
     both(onlyValue(false), 'Only false'),
   ),
   priority: both(onlyValue(0), 'Only 0'),
