@@ -82,17 +82,25 @@ export type ResponseUsage = z.infer<typeof responseUsageSchema>;
 
 /** The members that repeat the request. */
 const requestShape = {
+  frequency_penalty: z.number(),
   instructions: z.string().nullable(),
   max_output_tokens: z.int().nullable(),
+  max_tool_calls: z.int().nullable(),
   metadata: z.record(z.string(), z.string()),
   model: z.string(),
   parallel_tool_calls: z.boolean(),
+  presence_penalty: z.number(),
   previous_response_id: z.string().nullable(),
+  prompt_cache_key: z.string().nullable(),
   reasoning: z.object({ effort: z.string().nullable(), summary: z.null() }),
+  safety_identifier: z.string().nullable(),
   service_tier: z.literal('default'),
   store: z.boolean(),
   temperature: z.number(),
-  text: z.object({ format: z.looseObject({ type: z.string() }) }),
+  text: z.object({
+    format: z.looseObject({ type: z.string() }),
+    verbosity: z.enum(['low', 'medium', 'high']).optional(),
+  }),
   tool_choice: z.union([
     z.enum(['none', 'auto', 'required']),
     z.object({ type: z.literal('function'), name: z.string() }),

@@ -95,18 +95,25 @@ export function toSettings(
   body: ResponseRequest,
   { model, store }: Pick<ResponseSettings, 'model' | 'store'>,
 ): ResponseSettings {
+  const { prompt_cache_key: cacheKey } = body;
+  const { format, verbosity } = body.text ?? {};
   return {
+    frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,
+    max_tool_calls: body.max_tool_calls ?? null,
     metadata: body.metadata ?? {},
     model,
     parallel_tool_calls: body.parallel_tool_calls ?? true,
+    presence_penalty: body.presence_penalty ?? 0,
     previous_response_id: body.previous_response_id ?? null,
+    prompt_cache_key: typeof cacheKey === 'string' ? cacheKey : null,
     reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
+    safety_identifier: body.safety_identifier ?? null,
     service_tier: 'default',
     store,
     temperature: body.temperature ?? 1,
-    text: { format: body.text?.format?.shown ?? { type: 'text' } },
+    text: { format: format?.shown ?? { type: 'text' }, ...(verbosity && { verbosity }) },
     tool_choice: toShownChoice(body.tool_choice),
     tools: (body.tools ?? []).map(({ shown }) => shown),
     top_logprobs: body.top_logprobs ?? 0,

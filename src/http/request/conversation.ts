@@ -11,7 +11,7 @@ import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
-import type { InputItem } from '../schema/response-items.ts';
+import type { InputItem, ReasoningItem } from '../schema/response-items.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
 import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
@@ -30,7 +30,7 @@ interface ConversationRequest {
 }
 
 /**
- * Returns the items of the conversation. Throws `ServeError` (400) if the previous response or a referenced item is unknown,
+ * Returns the items of the conversation, without reasoning. Throws `ServeError` (400) if the previous response or a referenced item is unknown,
  * has expired or belongs to another tenant.
  */
 export async function openConversation(
@@ -38,13 +38,13 @@ export async function openConversation(
   tenantResponses: TenantResponses,
 ): Promise<ConversationItem[]> {
   const previous = previousId == null ? [] : await readPrevious(previousId, tenantResponses);
-  const items: ConversationItem[] = [...previous];
+  const items: (ConversationItem | ReasoningItem)[] = [...previous];
   const read = createItemReader(tenantResponses);
   for (const [i, item] of input.entries()) {
     items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
   }
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
-  if (orphan < 0) return items;
+  if (orphan < 0) return items.filter((item) => item.type !== 'reasoning');
   const param = `input[${orphan}].call_id`;
   throw new ServeError(
     'invalid_request',
@@ -55,7 +55,7 @@ export async function openConversation(
   );
 }
 
-function toCallMessage(item: ConversationItem): CallMessage {
+function toCallMessage(item: ConversationItem | ReasoningItem): CallMessage {
   if (item.type === 'function_call_output') return { toolCallId: item.call_id };
   return item.type === 'function_call' ? { toolCalls: [{ ...item, id: item.call_id }] } : {};
 }
@@ -204,9 +204,9 @@ export async function renderItems(
   { body, tools, ...request }: PromptRequest<ResponseRequest>,
 ): Promise<Rendered> {
   const { maxSeqLength } = request.model;
-  const effort = body.reasoning?.effort ?? null;
+  const hints = { reasoning_effort: body.reasoning?.effort, verbosity: body.text?.verbosity };
   const options = {
-    ...toRenderOptions({ ...body, reasoning_effort: effort }),
+    ...toRenderOptions({ ...body, ...hints }),
     param: 'input',
     tools,
   } as const;

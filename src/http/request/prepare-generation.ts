@@ -35,7 +35,7 @@ type SharedName = keyof ChatRequest & keyof CompletionRequest;
 /** The fields that all generation requests share. */
 type SharedFields = Pick<
   ChatRequest,
-  Exclude<SharedName, 'logprobs' | 'prediction' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
+  Exclude<SharedName, 'logprobs' | 'prediction' | 'verbosity' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
 >;
 
 /** The body of a generation request. */

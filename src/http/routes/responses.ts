@@ -6,7 +6,7 @@ import type { Deps } from '../deps.ts';
 import { keepResponse, openConversation, renderItems } from '../request/conversation.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
-import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
+import { LOGPROBS, type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
 import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** Adds the route. */
@@ -53,7 +53,8 @@ export function addResponsesRoute(app: App, deps: Deps): void {
 const SHAPE: Omit<GenerationShape<ResponseRequest>, 'prompts'> = {
   param: 'input',
   maxTokensOf: (body) => body.max_output_tokens,
-  topLogprobsOf: (body) => (body.include?.length ? (body.top_logprobs ?? 0) : undefined),
+  topLogprobsOf: (body) =>
+    body.include?.includes(LOGPROBS) ? (body.top_logprobs ?? 0) : undefined,
   formatOf: (body) => body.text?.format?.given,
   tools: {
     fieldsOf: (body) => ({ ...body, tools: body.tools?.map((tool) => tool.function) }),

@@ -91,6 +91,14 @@ const callOutputItemSchema = z
   })
   .transform(({ type, call_id, output }) => ({ type, call_id, output }));
 
+/** The reasoning of another model. Chat templates cannot show it, so its members do not matter. */
+const reasoningItemSchema = z
+  .looseObject({ type: z.literal('reasoning') })
+  .transform(({ type }) => ({ type }));
+
+/** The place of an item that the model does not see. */
+export type ReasoningItem = z.output<typeof reasoningItemSchema>;
+
 const itemReferenceSchema = z.strictObject({
   type: z.literal('item_reference'),
   id: z.string().openapi({ description: 'An item of a response that the server keeps' }),
@@ -105,7 +113,13 @@ export interface Keeping {
 export const KEEPS_NONE =
   'this server keeps no responses. Send the earlier items in input, or start the server with --store-responses';
 
-const ITEM_TYPES = ['message', 'function_call', 'function_call_output', 'item_reference'];
+const ITEM_TYPES = [
+  'message',
+  'function_call',
+  'function_call_output',
+  'reasoning',
+  'item_reference',
+];
 
 /** Returns the item with its type, which a message may leave out. Refuses types that the server lacks. */
 function withType({ keepsResponses }: Keeping) {
@@ -129,6 +143,7 @@ const anyItemSchema = z.discriminatedUnion('type', [
   messageItemSchema,
   callItemSchema,
   callOutputItemSchema,
+  reasoningItemSchema,
   itemReferenceSchema,
 ]);
 

@@ -24,7 +24,9 @@ import { checkTools } from './tools.ts';
 const responses = rowOf('responses');
 
 /** The value of `include` that asks for logprobs. */
-const LOGPROBS = 'message.output_text.logprobs';
+export const LOGPROBS = 'message.output_text.logprobs';
+/** The values of `include`. Answers contain no reasoning, so there is none to encrypt. */
+const INCLUDED = [LOGPROBS, 'reasoning.encrypted_content'];
 
 /** The fields of chat that have the same meaning here. */
 const CHAT_NAMES = [
@@ -45,7 +47,6 @@ const CHAT_NAMES = [
   'cache_prompt',
   'user',
   'prompt_cache_key',
-  'safety_identifier',
   'service_tier',
   'prompt_cache_options',
   'prompt_cache_retention',
@@ -93,34 +94,34 @@ export function responseFields(bounds: ResponseBounds) {
     include: responses(
       z
         .array(
-          z.unknown().refine((value) => value === LOGPROBS, {
-            message: `only ${JSON.stringify(LOGPROBS)} is supported by this server`,
+          z.unknown().refine((value) => INCLUDED.includes(value as string), {
+            message: `only ${INCLUDED.join(' and ')} are supported by this server`,
             params: { code: 'unsupported_parameter' },
           }),
         )
         .nullish()
-        .openapi({ type: 'array', items: { type: 'string', enum: [LOGPROBS] } }),
-      `Only \`${LOGPROBS}\``,
+        .openapi({ type: 'array', items: { type: 'string', enum: INCLUDED } }),
+      `\`${LOGPROBS}\`; \`${INCLUDED[1]}\` has no effect, because answers contain no reasoning`,
     ),
     top_logprobs: responses(
       chat.top_logprobs.chat,
       `The number of alternatives, at most 20; needs include with \`${LOGPROBS}\``,
     ),
     text: responses(
-      responseTextSchema(chat.response_format.chat),
-      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: only medium',
+      responseTextSchema(chat.response_format.chat, chat.verbosity.chat),
+      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: given to the chat template, which may not use it',
     ),
     reasoning: responses(
       z
         .strictObject({
           effort: chat.reasoning_effort.chat,
-          summary: REFUSED,
-          generate_summary: REFUSED,
+          summary: INERT,
+          generate_summary: INERT,
           context: REFUSED,
           mode: REFUSED,
         })
         .nullish(),
-      'effort: given to the chat template, which may not use it. Others are refused',
+      'effort: given to the chat template, which may not use it; summary has no effect, because answers contain no reasoning. Others are refused',
     ),
     truncation: responses(
       z.enum(['auto', 'disabled']).nullish(),
@@ -135,7 +136,11 @@ export function responseFields(bounds: ResponseBounds) {
       previousResponse(bounds),
       'The response that the input continues; only with `--store-responses`',
     ),
-    max_tool_calls: responses(INERT, 'Only affects hosted tools, which are refused'),
+    max_tool_calls: responses(
+      z.int().min(1).nullish(),
+      'Repeated in the answer; only limits hosted tools, which are refused',
+    ),
+    safety_identifier: responses(z.string().nullish(), 'Repeated in the answer; never logged'),
     background: responses(onlyValue(false), 'Only false'),
     tools: responses(
       responseToolsSchema.nullish(),
@@ -200,6 +205,9 @@ function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
     if (!TYPES.includes(type)) {
       return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
     }
+    if (type === NESTING && members['schema'] === undefined) {
+      return addIssue(ctx, 'is required', { path: ['schema'] });
+    }
     const nested = type === NESTING ? { type, [NESTING]: members } : format;
     const result = chatFormat.safeParse(nested);
     const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
@@ -217,7 +225,10 @@ function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
 }
 
 /** The schema of the field. */
-function responseTextSchema(chatFormat: z.ZodType<GivenConstraint | undefined>) {
+function responseTextSchema<Verbosity extends z.ZodType>(
+  chatFormat: z.ZodType<GivenConstraint | undefined>,
+  verbosity: Verbosity,
+) {
   const read = formatReader(chatFormat);
   const format = readBy((value, ctx) => (value == null ? undefined : read(value, ctx)), {
     type: 'object',
@@ -229,5 +240,5 @@ function responseTextSchema(chatFormat: z.ZodType<GivenConstraint | undefined>) 
     },
     required: ['type'],
   });
-  return z.strictObject({ format, verbosity: onlyValue('medium') }).nullish();
+  return z.strictObject({ format, verbosity }).nullish();
 }
