@@ -212,7 +212,11 @@ async function run(
 }
 
 /** The decoder of a model without a tokenizer. */
-const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
+const TEXTLESS = {
+  push: () => ({ text: '', stopped: false }),
+  end: () => '',
+  stopString: undefined,
+};
 
 function hasChanged(error: unknown): boolean {
   return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';

@@ -1,7 +1,7 @@
 // The endpoint that answers with a response object or OpenAI's typed events.
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
-import { toFrame } from '../wire/event-stream.ts';
+import { FrameQueue } from '../wire/event-stream.ts';
 import type {
   AnswerHead,
   AnswerPlan,
@@ -51,15 +51,9 @@ function createResponseEvents(
   options: ResponseOptions & { head: AnswerHead },
 ): EventWriter {
   let sequenceNumber = 0;
-  let frames = '';
+  const frames = new FrameQueue();
   const onEvent = (type: string, members: object) => {
-    const data = { type, sequence_number: sequenceNumber++, ...members };
-    frames += toFrame(JSON.stringify(data), type);
-  };
-  const take = () => {
-    const taken = frames;
-    frames = '';
-    return taken;
+    frames.add({ type, sequence_number: sequenceNumber++, ...members }, type);
   };
   const draft = new ResponseDraft({ ...options, parser: tools?.createParser(), onEvent });
   return {
@@ -68,24 +62,24 @@ function createResponseEvents(
       onEvent('response.created', { response });
       onEvent('response.in_progress', { response });
       draft.open();
-      return take();
+      return frames.take();
     },
     delta(_, { text, logprobs }) {
       draft.add(text, logprobs);
-      return take();
+      return frames.take();
     },
-    finish(_, reason) {
+    finish(_, { reason }) {
       draft.finish(reason);
-      return take();
+      return frames.take();
     },
     async end(counts) {
       const response = await draft.end(counts);
       onEvent(`response.${response.status}`, { response });
-      return take();
+      return frames.take();
     },
     fail(error) {
       onEvent('response.failed', { response: draft.toFailed(error) });
-      return take();
+      return frames.take();
     },
   };
 }

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
-import type { GivenConstraint } from './constraints.ts';
+import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
 import {
   addIssue,
   type FieldRow,
@@ -11,7 +11,6 @@ import {
   metadataSchema,
   onlyValue,
   REFUSED,
-  type Refine,
   readBy,
   rowOf,
   sharedRows,
@@ -183,57 +182,15 @@ export function responseRequestSchema(bounds: ResponseBounds) {
 /** A checked request. */
 export type ResponseRequest = z.output<ReturnType<typeof responseRequestSchema>>;
 
-/** A format: the constraint, if there is one, with its path in the body, and the value that the response repeats. */
-interface TextFormat {
-  readonly given: GivenConstraint | undefined;
-  readonly shown: { readonly type: string; readonly [member: string]: unknown };
-}
-
-const TYPES = ['text', 'json_object', 'json_schema'];
-/** The member of chat's format that holds the schema. */
-const NESTING = 'json_schema';
-
-/**
- * Returns a reader of formats.
- * @param chatFormat the schema of chat's `response_format`
- */
-function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
-  return (value: unknown, ctx: Refine): TextFormat | undefined => {
-    if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
-    const format = value as TextFormat['shown'];
-    const { type, ...members } = format;
-    if (!TYPES.includes(type)) {
-      return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
-    }
-    if (type === NESTING && members['schema'] === undefined) {
-      return addIssue(ctx, 'is required', { path: ['schema'] });
-    }
-    const nested = type === NESTING ? { type, [NESTING]: members } : format;
-    const result = chatFormat.safeParse(nested);
-    const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
-    if (result.success) {
-      const constraint = result.data;
-      const path = constraint?.path && ['text', 'format', ...flat(constraint.path)];
-      return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
-    }
-    for (const { path, ...issue } of result.error.issues) {
-      const placed = { ...issue, path: flat(path), input: value };
-      ctx.addIssue(placed as Parameters<Refine['addIssue']>[0]);
-    }
-    return undefined;
-  };
-}
-
 /** The schema of the field. */
 function responseTextSchema<Verbosity extends z.ZodType>(
   chatFormat: z.ZodType<GivenConstraint | undefined>,
   verbosity: Verbosity,
 ) {
-  const read = formatReader(chatFormat);
-  const format = readBy((value, ctx) => (value == null ? undefined : read(value, ctx)), {
+  const format = readBy(formatReader(chatFormat, ['text', 'format']), {
     type: 'object',
     properties: {
-      type: { enum: TYPES },
+      type: { enum: FORMAT_TYPES },
       name: { type: 'string' },
       schema: { type: 'object', additionalProperties: true },
       strict: { type: 'boolean' },

@@ -55,7 +55,7 @@ const choiceObject = z.discriminatedUnion('type', [
 ]);
 
 /** A tool choice, and the path of each name in it. */
-interface PlacedChoice extends ToolChoice {
+export interface PlacedChoice extends ToolChoice {
   readonly places: readonly PropertyKey[][];
 }
 
