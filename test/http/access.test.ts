@@ -114,6 +114,24 @@ describe('a wrong key', () => {
     });
   }
 
+  const AS_API_KEY: Record<string, Record<string, string>> = {
+    'a key of nobody as x-api-key': { 'x-api-key': makeKey('acme').text },
+    'an empty x-api-key': { 'x-api-key': '' },
+    'a scheme in x-api-key': { 'x-api-key': `Bearer ${acme.text}` },
+    'a wrong Authorization next to the right x-api-key': {
+      authorization: 'Bearer x',
+      'x-api-key': acme.text,
+    },
+  };
+  for (const [what, headers] of Object.entries(AS_API_KEY)) {
+    test(`B10: ${what} is 401 with www-authenticate`, async () => {
+      const response = await app.request('/v1/models', { headers });
+      assert.equal(response.status, 401);
+      assert.equal(response.headers.get('www-authenticate'), 'Bearer');
+      bodies.add(await response.text());
+    });
+  }
+
   test('has one answer, whatever is wrong, and none of it is logged', () => {
     assert.equal(bodies.size, 1);
     const { error } = JSON.parse([...bodies][0]!);
@@ -132,6 +150,18 @@ describe('a wrong key', () => {
 });
 
 describe('with a key', () => {
+  test('it may also be sent as x-api-key, and both forms see the same', async () => {
+    const request = async (headers: Record<string, string>) =>
+      readOk<{ id: string }>(await app.request('/v1/me', { headers }));
+    const asApiKey = await request({ 'x-api-key': acme.text });
+    assert.deepEqual(asApiKey, await request({ authorization: `Bearer ${acme.text}` }));
+    assert.equal(asApiKey.id, 'acme');
+    const { engine } = await readOk<{ engine: object | null }>(
+      await app.request('/health', { headers: { 'x-api-key': acme.text } }),
+    );
+    assert.ok(engine);
+  });
+
   test('all is answered as without a keys file', async () => {
     assert.equal((await ask('acme', '/v1/models')).status, 200);
     assert.equal((await ask('acme', '/nowhere')).status, 404);
