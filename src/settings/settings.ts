@@ -153,7 +153,7 @@ export const SETTINGS = defineSettings({
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {
-    help: "maximum length of a sequence, prompt plus completion, in tokens; longer requests get 400 (default: the model's own limit, but at most 2048, or less if memory is limited)",
+    help: "maximum length of a sequence, prompt plus completion, in tokens; longer requests get 400 (default: the model's own limit, but at most 4096, or 2048 or less if memory is limited)",
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
