@@ -80,8 +80,21 @@ const responseUsageSchema = z
 /** Token counts of a response. */
 export type ResponseUsage = z.infer<typeof responseUsageSchema>;
 
+export const conversationSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('conversation'),
+    created_at: unixSeconds,
+    metadata: z.record(z.string(), z.string()),
+  })
+  .openapi('Conversation');
+
+export const deletedConversationSchema =
+  deletedOf('conversation.deleted').openapi('DeletedConversation');
+
 /** The members that repeat the request. */
 const requestShape = {
+  conversation: z.object({ id: z.string() }).nullable(),
   frequency_penalty: z.number(),
   instructions: z.string().nullable(),
   max_output_tokens: z.int().nullable(),
@@ -148,7 +161,7 @@ export type ApiResponse = z.infer<typeof responseSchema>;
 
 const keptItem = { id: z.string(), status: z.literal('completed') };
 
-const inputItemSchema = z
+export const responseItemSchema = z
   .discriminatedUnion('type', [
     z.object({
       ...keptItem,
@@ -165,9 +178,9 @@ const inputItemSchema = z
     }),
   ])
   .openapi('ResponseItem');
-/** An item in the input of a kept response. */
-export type ResponseItem = z.infer<typeof inputItemSchema>;
+/** An item in the input of a kept response, or in a conversation. */
+export type ResponseItem = z.infer<typeof responseItemSchema>;
 
-export const inputItemListSchema = listOf(inputItemSchema).openapi('ResponseItemList');
+export const inputItemListSchema = listOf(responseItemSchema).openapi('ResponseItemList');
 
 export const deletedResponseSchema = deletedOf('response').openapi('DeletedResponse');

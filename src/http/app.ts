@@ -13,6 +13,7 @@ import { ModelTexts } from './request/model-texts.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
+import { addConversationRoutes } from './routes/conversations.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
@@ -97,6 +98,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addResponsesRoute(app, deps);
   addMessageRoutes(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
+  if (options.conversations) addConversationRoutes(app, options.conversations, limits);
   addTokenizeRoutes(app, deps);
   addPrefetchRoute(app, deps);
   addQuarantineRoutes(app, deps, { hasKeys });

@@ -283,7 +283,7 @@ export const SETTINGS = defineSettings({
   storeResponsesMs: {
     group: 'Kept responses:',
     env: 'LORIKEET_STORE_RESPONSES',
-    help: 'how long responses of POST /v1/responses are kept in the store unless a request says store: false, such as 24h; at most 30d (default: nothing is kept)',
+    help: 'how long conversations, and responses unless a request says store: false, are kept in the store, such as 24h; at most 30d (default: nothing is kept)',
     schema: duration(30).optional(),
   },
   maxResponsesBytes: {

@@ -52,6 +52,7 @@ describe('a response', () => {
       object: 'response',
       status: 'incomplete',
       background: false,
+      conversation: null,
       error: null,
       incomplete_details: { reason: 'max_output_tokens' },
       frequency_penalty: 0,

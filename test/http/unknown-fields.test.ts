@@ -7,6 +7,7 @@ import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { Conversations } from '../../src/conversations/conversations.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
@@ -24,16 +25,18 @@ import { readError, readOk } from './served.ts';
 import { filesSide } from './with-jobs.ts';
 
 const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
+const kept = {
+  store: guardStore(createMemoryStore()),
+  keepMs: 1000,
+  maxBytes: 2 ** 30,
+  now: Date.now,
+};
 const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],
   jobs: filesSide(),
-  keptResponses: new KeptResponses({
-    store: guardStore(createMemoryStore()),
-    keepMs: 1000,
-    maxBytes: 2 ** 30,
-    now: Date.now,
-  }),
+  keptResponses: new KeptResponses(kept),
+  conversations: new Conversations(kept),
   loaded,
 });
 

@@ -92,6 +92,7 @@ export function toSettings(
   const { prompt_cache_key: cacheKey } = body;
   const { format, verbosity } = body.text ?? {};
   return {
+    conversation: body.conversation ? { id: body.conversation } : null,
     frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,

@@ -1,5 +1,4 @@
-// The conversation that a response continues: the items of earlier responses that the server kept, then the request's items.
-// Renders it as a prompt. If it does not fit and the request allows it, drops the oldest turns.
+// The conversation that a response continues: the items that the server kept, then the request's items. Renders it as a prompt. If it does not fit and the request allows it, drops the oldest turns.
 import { ServeError } from '../../common/errors.ts';
 import type {
   ApiResponse,
@@ -8,6 +7,7 @@ import type {
   ResponseOutputItem,
 } from '../../contracts/responses.ts';
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
+import type { Conversation, Conversations, StoredItem } from '../../conversations/conversations.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
@@ -16,9 +16,10 @@ import type { ResponseRequest } from '../schema/responses.ts';
 import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
 
-/** A tenant's kept responses. Undefined if the server keeps none. */
+/** A tenant's kept responses and conversations. Undefined if the server keeps none. */
 interface TenantResponses {
   readonly responses: KeptResponses | undefined;
+  readonly conversations: Conversations | undefined;
   readonly tenant: string;
   readonly signal: AbortSignal;
 }
@@ -27,24 +28,42 @@ interface TenantResponses {
 interface ConversationRequest {
   readonly input: readonly InputItem[];
   readonly previous_response_id?: string | null | undefined;
+  readonly conversation?: string | null | undefined;
+}
+
+/** The items of a conversation: the kept ones, then the request's. */
+interface OpenConversation {
+  readonly items: readonly ConversationItem[];
+  /** How many of them were kept. */
+  readonly keptCount: number;
 }
 
 /**
- * Returns the items of the conversation, without reasoning. Throws `ServeError` (400) if the previous response or a referenced item is unknown,
- * has expired or belongs to another tenant.
+ * Returns the items of the conversation, without reasoning. Throws `ServeError` (400, 404) if the previous response, the
+ * conversation or a referenced item is unknown, has expired or belongs to another tenant.
  */
 export async function openConversation(
-  { input, previous_response_id: previousId }: ConversationRequest,
+  { input, previous_response_id: previousId, conversation }: ConversationRequest,
   tenantResponses: TenantResponses,
-): Promise<ConversationItem[]> {
-  const previous = previousId == null ? [] : await readPrevious(previousId, tenantResponses);
+): Promise<OpenConversation> {
+  const previous =
+    previousId != null
+      ? await readPrevious(previousId, tenantResponses)
+      : conversation != null
+        ? await readConversation(conversation, tenantResponses)
+        : [];
   const items: (ConversationItem | ReasoningItem)[] = [...previous];
   const read = createItemReader(tenantResponses);
   for (const [i, item] of input.entries()) {
     items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
   }
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
-  if (orphan < 0) return items.filter((item) => item.type !== 'reasoning');
+  if (orphan < 0) {
+    return {
+      items: items.filter((item) => item.type !== 'reasoning'),
+      keptCount: previous.length,
+    };
+  }
   const param = `input[${orphan}].call_id`;
   throw new ServeError(
     'invalid_request',
@@ -69,6 +88,20 @@ async function readPrevious(
   if (response) return [...response.input, ...response.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
   throw new ServeError('previous_response_not_found', message, { param });
+}
+
+async function readConversation(
+  id: string,
+  { conversations, tenant, signal }: TenantResponses,
+): Promise<ConversationItem[]> {
+  const kept = await conversations?.find(tenant, id, { signal, param: 'conversation' });
+  if (kept) return kept.items.map(({ item }) => item);
+  throw conversationNotFound(id);
+}
+
+function conversationNotFound(id: string): ServeError {
+  const message = `Conversation with id ${quoted(id)} not found.`;
+  return new ServeError('not_found', message, { param: 'conversation' });
 }
 
 /** Each costs a read of the store. A client that refers to every turn of a conversation needs one per turn. */
@@ -158,12 +191,32 @@ export async function keepResponse(
   input: readonly ConversationItem[],
   { responses, tenant, signal }: TenantResponses,
 ): Promise<void> {
-  // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
-  const output = response.output
-    .filter(({ type, status }) => type === 'message' || status === 'completed')
-    .map(toConversationItem);
+  const output = outputOf(response).map(({ item }) => item);
   const record = { input: [...input], output, response: JSON.stringify(response) };
   await responses!.keep(tenant, response.id, record, { signal });
+}
+
+/** Adds the items of a request and its response to their conversation, if they have one. */
+export async function continueConversation(
+  response: ApiResponse,
+  { items, keptCount }: OpenConversation,
+  { conversations, tenant, signal }: TenantResponses,
+): Promise<void> {
+  if (!response.conversation) return;
+  const { id } = response.conversation;
+  const input = items.map((item, i) => ({ id: inputIdOf(response.id, i), item })).slice(keptCount);
+  const added = [...input, ...outputOf(response)];
+  const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
+  const after = await conversations!.change(tenant, id, change, { signal, param: 'conversation' });
+  if (!after) throw conversationNotFound(id); // it was deleted meanwhile
+}
+
+/** Returns the items of a response that later prompts show. */
+function outputOf({ output }: ApiResponse): StoredItem[] {
+  // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
+  return output
+    .filter(({ type, status }) => type === 'message' || status === 'completed')
+    .map((item) => ({ id: item.id, item: toConversationItem(item) }));
 }
 
 function toConversationItem(item: ResponseOutputItem): ConversationItem {
@@ -180,13 +233,16 @@ export function toInputItems(
   responseId: string,
   items: readonly ConversationItem[],
 ): ResponseItem[] {
-  return items.map((item, i) => {
-    const common = { id: inputIdOf(responseId, i), status: 'completed' } as const;
-    if (item.type !== 'message') return { ...item, ...common };
-    const { content: text, ...message } = item;
-    const type = item.role === 'assistant' ? 'output_text' : 'input_text';
-    return { ...message, ...common, content: [{ type, text }] };
-  });
+  return items.map((item, i) => toResponseItem(inputIdOf(responseId, i), item));
+}
+
+/** Writes an item as the API does. */
+export function toResponseItem(id: string, item: ConversationItem): ResponseItem {
+  const common = { id, status: 'completed' } as const;
+  if (item.type !== 'message') return { ...item, ...common };
+  const { content: text, ...message } = item;
+  const type = item.role === 'assistant' ? 'output_text' : 'input_text';
+  return { ...message, ...common, content: [{ type, text }] };
 }
 
 /** The share of the context that stays free for the completion if old turns are dropped and the request sets no limit. */

@@ -8,7 +8,7 @@ const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
   {
     name: 'Generation',
     description: 'Chat, responses, messages and text completions by the base or an adapter',
-    paths: /^\/v1\/((chat\/)?completions|responses|messages)/,
+    paths: /^\/v1\/((chat\/)?completions|responses|conversations|messages)/,
   },
   {
     name: 'Embeddings',

@@ -1,9 +1,14 @@
 // POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
-import { type ConversationItem, responseSchema } from '../../contracts/responses.ts';
+import { responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
-import { keepResponse, openConversation, renderItems } from '../request/conversation.ts';
+import {
+  continueConversation,
+  keepResponse,
+  openConversation,
+  renderItems,
+} from '../request/conversation.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { LOGPROBS, type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
@@ -25,16 +30,16 @@ export function addResponsesRoute(app: App, deps: Deps): void {
     ),
     ...queued<ResponseRequest>(deps, ({ max_output_tokens: limit }) => limit),
     async handle(c, requestBody) {
-      const { keptResponses: responses } = deps;
-      const tenantResponses = { responses, tenant: c.get('tenant').id, signal: c.req.raw.signal };
-      let items: readonly ConversationItem[] = [];
+      const { keptResponses: responses, conversations } = deps;
+      const { id: tenant } = c.get('tenant');
+      const kept = { responses, conversations, tenant, signal: c.req.raw.signal };
+      let opened: Awaited<ReturnType<typeof openConversation>> = { items: [], keptCount: 0 };
+      let { items } = opened;
       const { plan, body } = await prepareGeneration(c, deps, requestBody, {
         ...SHAPE,
         async prompts(request) {
-          const rendered = await renderItems(
-            await openConversation(request.body, tenantResponses),
-            request,
-          );
+          opened = await openConversation(request.body, kept);
+          const rendered = await renderItems(opened.items, request);
           ({ items } = rendered);
           return [{ ids: rendered.ids, text: '' }];
         },
@@ -43,7 +48,10 @@ export function addResponsesRoute(app: App, deps: Deps): void {
       const endpoint = createResponsesEndpoint({
         settings: toSettings(body, { model: plan.model.resolved.id, store }),
         now: deps.now,
-        keep: store ? (response) => keepResponse(response, items, tenantResponses) : async () => {},
+        async keep(response) {
+          await continueConversation(response, opened, kept);
+          if (store) await keepResponse(response, items, kept);
+        },
       });
       return answer(c, deps, { ...plan, endpoint });
     },

@@ -168,3 +168,9 @@ export function inputSchema({ maxItems, ...keeping }: Keeping & { maxItems: numb
     })
     .pipe(z.array(z.unknown().transform(withType(keeping)).pipe(anyItemSchema)));
 }
+
+/** Reads a list of items, which may be references. */
+export function inputItemsSchema(maxItems: number) {
+  const item = z.unknown().transform(withType({ keepsResponses: true })).pipe(anyItemSchema);
+  return z.array(z.unknown()).min(1).max(maxItems).pipe(z.array(item));
+}

@@ -52,16 +52,19 @@ const CHAT_NAMES = [
   'moderation',
 ] as const;
 
-function previousResponse({ keepsResponses }: Keeping) {
-  const isKept = (id: unknown) => keepsResponses || id === undefined || id === null;
-  return z
-    .string()
-    .nullish()
-    .refine(isKept, {
-      message: KEEPS_NONE,
-      params: { code: 'unsupported_parameter' },
-    });
+/** Refuses a value if the server keeps no responses. */
+function ifKept<Schema extends z.ZodType>(schema: Schema, { keepsResponses }: Keeping) {
+  return schema.refine((value) => keepsResponses || value === undefined || value === null, {
+    message: KEEPS_NONE,
+    params: { code: 'unsupported_parameter' },
+  });
 }
+
+/** Returns the id of a conversation, which may be a member. */
+const conversationSchema = z
+  .union([z.string(), z.strictObject({ id: z.string() })], 'expected an id')
+  .nullish()
+  .transform((given) => (typeof given === 'object' ? given?.id : given));
 
 /** The bounds of a model and of the server, and whether it keeps responses. */
 type ResponseBounds = SchemaBounds & Keeping;
@@ -132,8 +135,12 @@ export function responseFields(bounds: ResponseBounds) {
       'Whether the response is kept (default: true with `--store-responses`; without it nothing is kept, and the answer says `store: false`)',
     ),
     previous_response_id: responses(
-      previousResponse(bounds),
+      ifKept(z.string().nullish(), bounds),
       'The response that the input continues; only with `--store-responses`',
+    ),
+    conversation: responses(
+      ifKept(conversationSchema, bounds),
+      'The conversation that input and answer are added to; only with `--store-responses`',
     ),
     max_tool_calls: responses(
       z.int().min(1).nullish(),
@@ -150,7 +157,6 @@ export function responseFields(bounds: ResponseBounds) {
       'none, auto (the default), required, a function, or allowed_tools',
     ),
     parallel_tool_calls: responses(chat.parallel_tool_calls.chat, chat.parallel_tool_calls.help),
-    conversation: responses(REFUSED, 'Conversations that the server keeps'),
     prompt: responses(REFUSED, 'Prompts that the server keeps'),
     context_management: responses(REFUSED, 'Compaction'),
   } as const satisfies Record<string, FieldRow>;
@@ -168,6 +174,11 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       if (body.structured_outputs && format && format.kind !== 'any_text') {
         addIssue(ctx, 'cannot be combined with text.format. Send only one of them', {
           path: ['structured_outputs'],
+        });
+      }
+      if (body.conversation && body.previous_response_id) {
+        addIssue(ctx, 'cannot be combined with previous_response_id. Send only one of them', {
+          path: ['conversation'],
         });
       }
       const functions = body.tools?.map((tool) => tool.function);
