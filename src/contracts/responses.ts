@@ -94,6 +94,7 @@ export const deletedConversationSchema =
 
 /** The members that repeat the request. */
 const requestShape = {
+  background: z.boolean(),
   conversation: z.object({ id: z.string() }).nullable(),
   frequency_penalty: z.number(),
   instructions: z.string().nullable(),
@@ -147,8 +148,7 @@ export const responseSchema = z
     object: z.literal('response'),
     created_at: unixSeconds,
     completed_at: unixSeconds.nullable(),
-    status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
-    background: z.literal(false),
+    status: z.enum(['in_progress', 'completed', 'incomplete', 'failed', 'cancelled']),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
     incomplete_details: z.object({ reason: z.literal('max_output_tokens') }).nullable(),
     output: z.array(z.discriminatedUnion('type', [outputMessageSchema, functionCallSchema])),

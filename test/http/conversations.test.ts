@@ -9,7 +9,7 @@ import { Conversations } from '../../src/conversations/conversations.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { startServer } from '../../src/http/wire/server.ts';
 import { serveKeyed } from './keyed.ts';
-import { readError, shownPrompt, utf8 } from './served.ts';
+import { readError, readOk, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/conversations';
 const clock = { ms: Date.now() };
@@ -99,8 +99,8 @@ test('its items are added, read and deleted one by one', async () => {
 });
 
 test('another tenant’s, an expired and a made-up conversation get the same errors', async () => {
-  const theirs = await (await ask('other', URL, {})).json();
-  const old = await (await ask('acme', URL, {})).json();
+  const theirs = await readOk<{ id: string }>(await ask('other', URL, {}));
+  const old = await readOk<{ id: string }>(await ask('acme', URL, {}));
   clock.ms += 3_600_000;
   const bodies = new Set<string>();
   for (const id of [theirs.id, old.id, `conv_${'0'.repeat(32)}`, 'conv_x', '..%2f']) {

@@ -62,6 +62,16 @@ export interface DocumentWriter {
   write(event: GenerationEvent): void;
   /** Called once, after the last event. Strings and bytes are already JSON. */
   end(counts: TokenCounts): object | string | Uint8Array<ArrayBuffer> | Promise<object>;
+  /** Absent: the client waits for the document. */
+  background?: BackgroundKeeper | undefined;
+}
+
+/** Keeps a document that is written in the background. The writer's `end` keeps the whole one. */
+export interface BackgroundKeeper {
+  /** Keeps the document before its first token, and returns it. Aborting `cancellation` ends the generation. */
+  open(cancellation: AbortController): Promise<object>;
+  /** Keeps the document of a generation that failed. */
+  fail(error: ServeError): Promise<void>;
 }
 
 /** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */

@@ -23,8 +23,10 @@ export interface ResponseOptions {
   readonly settings: ResponseSettings;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
-  /** Stores the response before its client learns that it is complete. */
+  /** Stores the response before its client learns that it is complete or, in the background, that it has failed. */
   keep(response: ApiResponse): Promise<void>;
+  /** Stores the response before its first token. Aborting `cancellation` ends it. Absent: it is not in the background. */
+  keepOpen?: ((response: ApiResponse, cancellation: AbortController) => Promise<void>) | undefined;
 }
 
 /** The id of a request's response, and how its text is read. */
@@ -113,7 +115,6 @@ export class ResponseDraft {
       object: 'response',
       created_at: head.created,
       completed_at: null,
-      background: false,
       error: null,
       incomplete_details: null,
       usage: null,

@@ -30,6 +30,7 @@ function createResponseDocument(
   { names, ...options }: ResponseOptions & DocumentContext,
 ): DocumentWriter {
   const draft = new ResponseDraft({ ...options, parser: tools?.createParser() });
+  const { keepOpen } = options;
   const logprobs = createChatLogprobs(names);
   return {
     write(event) {
@@ -42,6 +43,14 @@ function createResponseDocument(
       }
     },
     end: (counts) => draft.end(counts),
+    background: keepOpen && {
+      async open(cancellation) {
+        const response = draft.toStarted();
+        await keepOpen(response, cancellation);
+        return response;
+      },
+      fail: (error) => options.keep(draft.toFailed(error)),
+    },
   };
 }
 
@@ -92,6 +101,7 @@ export function toSettings(
   const { prompt_cache_key: cacheKey } = body;
   const { format, verbosity } = body.text ?? {};
   return {
+    background: body.background ?? false,
     conversation: body.conversation ? { id: body.conversation } : null,
     frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,

@@ -85,6 +85,10 @@ async function readPrevious(
 ): Promise<ConversationItem[]> {
   const param = 'previous_response_id';
   const response = await responses?.find(tenant, id, { signal, param });
+  if (response?.endsMs !== undefined) {
+    const message = `${param}: this response has not ended yet. Wait for it, or cancel it`;
+    throw new ServeError('invalid_request', message, { param });
+  }
   if (response) return [...response.input, ...response.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
   throw new ServeError('previous_response_not_found', message, { param });
@@ -185,15 +189,10 @@ function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
   return { role: item.role === 'developer' ? 'system' : item.role, content: item.content };
 }
 
-/** Stores a response together with the items that it answered. */
-export async function keepResponse(
-  response: ApiResponse,
-  input: readonly ConversationItem[],
-  { responses, tenant, signal }: TenantResponses,
-): Promise<void> {
+/** Returns the record of a response together with the items that it answered. */
+export function toRecord(response: ApiResponse, input: readonly ConversationItem[]): KeptResponse {
   const output = outputOf(response).map(({ item }) => item);
-  const record = { input: [...input], output, response: JSON.stringify(response) };
-  await responses!.keep(tenant, response.id, record, { signal });
+  return { input: [...input], output, response: JSON.stringify(response) };
 }
 
 /** Adds the items of a request and its response to their conversation, if they have one. */

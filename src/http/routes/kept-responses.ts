@@ -50,6 +50,18 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     },
   });
   addRoute(app, {
+    method: 'post',
+    path: `${PATH}/cancel`,
+    summary: 'Cancel a response in the background; one that has ended stays as it is',
+    answers: json(responseSchema),
+    errors: [400, 401, 404, 500, 503],
+    async handle(c) {
+      const record = await responses.cancel(c.get('tenant').id, pathParam(c, 'id'));
+      if (!record) throw notFound();
+      return c.body(record.response, 200, { 'content-type': 'application/json' });
+    },
+  });
+  addRoute(app, {
     method: 'get',
     path: `${PATH}/input_items`,
     summary: 'List the items that a kept response answered, the newest first',

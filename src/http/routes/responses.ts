@@ -5,9 +5,9 @@ import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoin
 import type { Deps } from '../deps.ts';
 import {
   continueConversation,
-  keepResponse,
   openConversation,
   renderItems,
+  toRecord,
 } from '../request/conversation.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
@@ -32,7 +32,9 @@ export function addResponsesRoute(app: App, deps: Deps): void {
     async handle(c, requestBody) {
       const { keptResponses: responses, conversations } = deps;
       const { id: tenant } = c.get('tenant');
-      const kept = { responses, conversations, tenant, signal: c.req.raw.signal };
+      // Nobody waits for a response in the background, so a client that leaves ends nothing.
+      const signal = requestBody.background ? new AbortController().signal : c.req.raw.signal;
+      const kept = { responses, conversations, tenant, signal };
       let opened: Awaited<ReturnType<typeof openConversation>> = { items: [], keptCount: 0 };
       let { items } = opened;
       const { plan, body } = await prepareGeneration(c, deps, requestBody, {
@@ -49,14 +51,26 @@ export function addResponsesRoute(app: App, deps: Deps): void {
         settings: toSettings(body, { model: plan.model.resolved.id, store }),
         now: deps.now,
         async keep(response) {
-          await continueConversation(response, opened, kept);
-          if (store) await keepResponse(response, items, kept);
+          if (response.status !== 'failed') await continueConversation(response, opened, kept);
+          const record = toRecord(response, items);
+          if (body.background) await responses!.end(tenant, response.id, record);
+          else if (store) await responses.keep(tenant, response.id, record, { signal });
         },
+        keepOpen: body.background
+          ? (response, cancellation) => {
+              const endsMs = deps.now() + c.get('time').ms + LATEST_END_MS;
+              const record = { ...toRecord(response, items), endsMs };
+              return responses!.open(tenant, response.id, record, cancellation);
+            }
+          : undefined,
       });
       return answer(c, deps, { ...plan, endpoint });
     },
   });
 }
+
+/** How long after its time limit a response in the background may still be stored. */
+const LATEST_END_MS = 60_000;
 
 const SHAPE: Omit<GenerationShape<ResponseRequest>, 'prompts'> = {
   param: 'input',

@@ -9,7 +9,6 @@ import {
   fieldsOf,
   INERT,
   metadataSchema,
-  onlyValue,
   REFUSED,
   readBy,
   rowOf,
@@ -147,7 +146,16 @@ export function responseFields(bounds: ResponseBounds) {
       'Repeated in the answer; only limits hosted tools, which are refused',
     ),
     safety_identifier: responses(z.string().nullish(), 'Repeated in the answer; never logged'),
-    background: responses(onlyValue(false), 'Only false'),
+    background: responses(
+      z
+        .boolean()
+        .nullish()
+        .refine((value) => keepsResponses || !value, {
+          message: KEEPS_NONE,
+          params: { code: 'unsupported_parameter' },
+        }),
+      'true: the answer comes before the first token, and the response is kept when it ends; only with `--store-responses`',
+    ),
     tools: responses(
       responseToolsSchema.nullish(),
       `Functions that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
@@ -179,6 +187,11 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       if (body.conversation && body.previous_response_id) {
         addIssue(ctx, 'cannot be combined with previous_response_id. Send only one of them', {
           path: ['conversation'],
+        });
+      }
+      if (body.background && (body.stream || body.store === false)) {
+        addIssue(ctx, 'cannot be combined with "stream": true or "store": false', {
+          path: ['background'],
         });
       }
       const functions = body.tools?.map((tool) => tool.function);

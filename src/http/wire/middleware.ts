@@ -27,6 +27,8 @@ export interface HttpEnv {
     time: RequestTime;
     /** Aborts when the request's time is over or its client is gone. Undefined if its time is unlimited. */
     signal: AbortSignal | undefined;
+    /** Whether its generation continues in the background after its response. */
+    isDetached: boolean | undefined;
   };
 }
 
@@ -238,7 +240,9 @@ export function requireAdmin(c: Context<HttpEnv>): void {
     );
 }
 
-/** Counts a request as running until its response is ready or, if it is streamed, until its generation ends. */
+/**
+ * Counts a request as running until its response is ready or, if it is streamed or in the background, until its generation ends.
+ */
 export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
   return async function limitRate(c, next) {
     const tenant = c.get('tenant');
@@ -250,7 +254,9 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
     try {
       await next();
     } finally {
-      if (c.res.headers.get('content-type') !== EVENT_STREAM) c.get('reservation').end();
+      const isRunning =
+        c.get('isDetached') || c.res.headers.get('content-type') === EVENT_STREAM;
+      if (!isRunning) c.get('reservation').end();
     }
   };
 }
