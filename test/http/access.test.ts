@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { describeProcessor } from '../../src/common/processor.ts';
 import { makeKey } from '../tenants/keys.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';
 
@@ -19,7 +20,11 @@ const PUBLIC = [
   '/docs',
 ];
 const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
-const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} }, loaded });
+const { app, keys, setKeys, ask, logged } = serveKeyed({
+  tenants: { acme: {} },
+  loaded,
+  ...keeping(),
+});
 const acme = keys['acme']!;
 
 /** Path parameters filled in. */
@@ -31,7 +36,9 @@ describe('without a key', () => {
   test('the walk is over all routes', () => {
     const paths = new Set(routes.map(({ path }) => path));
     const some = ['/openapi.json', '/metrics', '/v1/models', '/v1/models/x'];
-    for (const path of [...PUBLIC, ...some, '/v1/load_lora_adapter', '/v1/adapters/x/prefetch']) {
+    const others = ['/v1/load_lora_adapter', '/v1/adapters/x/prefetch'];
+    const more = ['/v1/messages', '/v1/messages/count_tokens', '/v1/conversations/x/items/x'];
+    for (const path of [...PUBLIC, ...some, ...others, ...more]) {
       assert.ok(paths.has(path), path);
     }
     assert.ok(routes.length >= 12);

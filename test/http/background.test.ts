@@ -1,30 +1,19 @@
 // Responses in the background: the client asks for them later, or cancels them.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { createLog } from '../../src/common/log.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
-import { Conversations } from '../../src/conversations/conversations.ts';
-import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { until } from '../until.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { idle, readError, readOk, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
 const clock = { ms: Date.now() };
-const store = createMemoryStore();
-const options = {
-  store: guardStore(store, createLog('silent')),
-  keepMs: 3_600_000,
-  maxBytes: 2 ** 30,
-  now: () => clock.ms,
-};
-const keptResponses = new KeptResponses(options);
+const kept = keeping({ now: () => clock.ms });
+const { keptResponses } = kept;
 const served = serveKeyed({
   tenants: { acme: { limits: { concurrentRequests: 2 } }, other: {} },
-  keptResponses,
-  conversations: new Conversations(options),
+  ...kept,
   now: () => clock.ms,
   reply: () => utf8('Hello'),
 });
@@ -92,7 +81,7 @@ test('it adds its items to its conversation', async () => {
   const first = await readOk<ApiResponse>(await ask('acme', URL, { ...request, conversation: id }));
   await until('the items', async () => {
     const items = await ask('acme', `/v1/conversations/${id}/items`, undefined, { method: 'GET' });
-    return items.status === 200 && (await readOk<{ data: [] }>(items)).data.length === 2;
+    return items.status === 200 && (await readOk<{ data: unknown[] }>(items)).data.length === 2;
   });
   await until('the end', async () => (await keptResponses.find('acme', first.id))?.endsMs === undefined);
 });

@@ -2,28 +2,17 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import OpenAI from 'openai';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { createLog } from '../../src/common/log.ts';
-import { Conversations } from '../../src/conversations/conversations.ts';
-import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { startServer } from '../../src/http/wire/server.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/conversations';
 const clock = { ms: Date.now() };
 const prompts: string[] = [];
-const options = {
-  store: guardStore(createMemoryStore(), createLog('silent')),
-  keepMs: 3_600_000,
-  maxBytes: 2 ** 30,
-  now: () => clock.ms,
-};
 const served = serveKeyed({
   tenants: { acme: {}, other: {} },
-  keptResponses: new KeptResponses(options),
-  conversations: new Conversations(options),
+  ...keeping({ now: () => clock.ms }),
   reply(promptIds) {
     prompts.push(shownPrompt(promptIds));
     return utf8('Hello');

@@ -5,10 +5,6 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { Conversations } from '../../src/conversations/conversations.ts';
-import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
 import {
@@ -20,23 +16,17 @@ import { BLOCK_FIELDS } from '../../src/http/schema/message-blocks.ts';
 import { MESSAGE_TOOL_FIELDS, messageFields } from '../../src/http/schema/messages.ts';
 import { responseFields } from '../../src/http/schema/responses.ts';
 import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
 import { filesSide } from './with-jobs.ts';
 
 const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
-const kept = {
-  store: guardStore(createMemoryStore()),
-  keepMs: 1000,
-  maxBytes: 2 ** 30,
-  now: Date.now,
-};
 const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],
   jobs: filesSide(),
-  keptResponses: new KeptResponses(kept),
-  conversations: new Conversations(kept),
+  ...keeping(),
   loaded,
 });
 

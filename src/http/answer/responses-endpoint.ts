@@ -119,7 +119,7 @@ export function toSettings(
     store,
     temperature: body.temperature ?? 1,
     text: { format: format?.shown ?? { type: 'text' }, ...(verbosity && { verbosity }) },
-    tool_choice: toShownChoice(body.tool_choice),
+    tool_choice: toShownChoice(body),
     tools: (body.tools ?? []).map(({ shown }) => shown),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,
@@ -128,9 +128,13 @@ export function toSettings(
 }
 
 /** Writes the tool choice as the request had it. */
-function toShownChoice(choice: ResponseRequest['tool_choice']): ResponseSettings['tool_choice'] {
+function toShownChoice({
+  tool_choice: choice,
+  tools: given,
+}: ResponseRequest): ResponseSettings['tool_choice'] {
   const { mode, names, isOne } = choice ?? { mode: 'auto' };
   if (!names || mode === 'none') return mode;
-  const tools = names.map((name) => ({ type: 'function' as const, name }));
+  const typeOf = (name: string) => given!.find(({ shown }) => shown.name === name)!.shown.type;
+  const tools = names.map((name) => ({ type: typeOf(name), name }));
   return isOne ? tools[0]! : { type: 'allowed_tools', mode, tools };
 }

@@ -1,18 +1,15 @@
-// The conversation that a response continues: the items that the server kept, then the request's items. Renders it as a prompt. If it does not fit and the request allows it, drops the oldest turns.
+// The conversation that a response continues: the items that the server kept, then the request's items. Renders it as a prompt.
+// If it does not fit and the request allows it, drops the oldest turns.
 import { ServeError } from '../../common/errors.ts';
-import type {
-  ApiResponse,
-  ConversationItem,
-  ResponseItem,
-  ResponseOutputItem,
-} from '../../contracts/responses.ts';
+import type { ApiResponse, ConversationItem } from '../../contracts/responses.ts';
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
-import type { Conversation, Conversations, StoredItem } from '../../conversations/conversations.ts';
+import type { Conversation, Conversations } from '../../conversations/conversations.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
 import type { InputItem, ReasoningItem } from '../schema/response-items.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
+import { outputOf } from './kept-items.ts';
 import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
 
@@ -189,12 +186,6 @@ function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
   return { role: item.role === 'developer' ? 'system' : item.role, content: item.content };
 }
 
-/** Returns the record of a response together with the items that it answered. */
-export function toRecord(response: ApiResponse, input: readonly ConversationItem[]): KeptResponse {
-  const output = outputOf(response).map(({ item }) => item);
-  return { input: [...input], output, response: JSON.stringify(response) };
-}
-
 /** Adds the items of a request and its response to their conversation, if they have one. */
 export async function continueConversation(
   response: ApiResponse,
@@ -208,40 +199,6 @@ export async function continueConversation(
   const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
   const after = await conversations!.change(tenant, id, change, { signal, param: 'conversation' });
   if (!after) throw conversationNotFound(id); // it was deleted meanwhile
-}
-
-/** Returns the items of a response that later prompts show. */
-function outputOf({ output }: ApiResponse): StoredItem[] {
-  // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
-  return output
-    .filter(({ type, status }) => type === 'message' || status === 'completed')
-    .map((item) => ({ id: item.id, item: toConversationItem(item) }));
-}
-
-function toConversationItem(item: ResponseOutputItem): ConversationItem {
-  if (item.type === 'message') {
-    const { type, role, content } = item;
-    return { type, role, content: content.map(({ text }) => text).join('') };
-  }
-  const { type, call_id, name, arguments: given } = item;
-  return { type, call_id, name, arguments: given };
-}
-
-/** Returns the items that a kept response answered, as the API writes them. */
-export function toInputItems(
-  responseId: string,
-  items: readonly ConversationItem[],
-): ResponseItem[] {
-  return items.map((item, i) => toResponseItem(inputIdOf(responseId, i), item));
-}
-
-/** Writes an item as the API does. */
-export function toResponseItem(id: string, item: ConversationItem): ResponseItem {
-  const common = { id, status: 'completed' } as const;
-  if (item.type !== 'message') return { ...item, ...common };
-  const { content: text, ...message } = item;
-  const type = item.role === 'assistant' ? 'output_text' : 'input_text';
-  return { ...message, ...common, content: [{ type, text }] };
 }
 
 /** The share of the context that stays free for the completion if old turns are dropped and the request sets no limit. */

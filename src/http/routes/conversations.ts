@@ -14,7 +14,7 @@ import {
 } from '../../contracts/responses.ts';
 import type { Conversation, Conversations, StoredItem } from '../../conversations/conversations.ts';
 import { inputIdOf, RESPONSE_PREFIX } from '../answer/response-draft.ts';
-import { toResponseItem } from '../request/conversation.ts';
+import { toResponseItem } from '../request/kept-items.ts';
 import {
   addItemsSchema,
   createConversationSchema,

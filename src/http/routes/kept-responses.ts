@@ -9,7 +9,7 @@ import {
   responseSchema,
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
-import { toInputItems } from '../request/conversation.ts';
+import { toInputItems } from '../request/kept-items.ts';
 import { orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';

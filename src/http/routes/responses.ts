@@ -7,8 +7,8 @@ import {
   continueConversation,
   openConversation,
   renderItems,
-  toRecord,
 } from '../request/conversation.ts';
+import { toRecord } from '../request/kept-items.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { LOGPROBS, type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';

@@ -54,6 +54,7 @@ export const CALL_ITEM_FIELDS = {
   call_id: responses(z.string().min(1).max(MAX_CALL_ID_LENGTH), 'Connects a call and its result'),
   name: responses(z.string().pipe(callShape.name), 'The function'),
   arguments: responses(z.string().pipe(callShape.arguments), 'The text of a JSON object'),
+  input: responses(z.string(), 'The text for a custom tool'),
   id: responses(INERT, 'As an answer had it'),
   status: responses(INERT, 'As an answer had it'),
   created_by: responses(INERT, 'As an answer had it'),
@@ -66,6 +67,7 @@ const {
   call_id,
   name,
   arguments: callArguments,
+  input,
   ...callRest
 } = fieldsOf(CALL_ITEM_FIELDS, 'responses');
 const { parsed_arguments, namespace, ...outputRest } = callRest;
@@ -90,6 +92,37 @@ const callOutputItemSchema = z
     ...outputRest,
   })
   .transform(({ type, call_id, output }) => ({ type, call_id, output }));
+
+const customCallItemSchema = z
+  .strictObject({
+    type: z.literal('custom_tool_call'),
+    call_id,
+    name,
+    input,
+    ...outputRest,
+    namespace,
+  })
+  .transform(({ call_id, name, input }) => ({
+    type: 'function_call' as const,
+    call_id,
+    name,
+    arguments: JSON.stringify({ input }),
+    isCustom: true as const,
+  }));
+
+const customOutputItemSchema = z
+  .strictObject({
+    type: z.literal('custom_tool_call_output'),
+    call_id,
+    output: textContent,
+    ...outputRest,
+  })
+  .transform(({ call_id, output }) => ({
+    type: 'function_call_output' as const,
+    call_id,
+    output,
+    isCustom: true as const,
+  }));
 
 /** The reasoning of another model. Chat templates cannot show it, so its members do not matter. */
 const reasoningItemSchema = z
@@ -117,6 +150,8 @@ const ITEM_TYPES = [
   'message',
   'function_call',
   'function_call_output',
+  'custom_tool_call',
+  'custom_tool_call_output',
   'reasoning',
   'item_reference',
 ];
@@ -143,6 +178,8 @@ const anyItemSchema = z.discriminatedUnion('type', [
   messageItemSchema,
   callItemSchema,
   callOutputItemSchema,
+  customCallItemSchema,
+  customOutputItemSchema,
   reasoningItemSchema,
   itemReferenceSchema,
 ]);
