@@ -190,7 +190,9 @@ export const responseSchema = z
     status: z.enum(['in_progress', 'completed', 'incomplete', 'failed', 'cancelled']),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
     incomplete_details: z.object({ reason: z.literal('max_output_tokens') }).nullable(),
-    output: z.array(z.discriminatedUnion('type', [outputMessageSchema, functionCallSchema, customCallSchema])),
+    output: z.array(
+      z.discriminatedUnion('type', [outputMessageSchema, functionCallSchema, customCallSchema]),
+    ),
     usage: responseUsageSchema.nullable(),
     ...requestShape,
   })

@@ -45,7 +45,7 @@ export class TenantRecords<T extends Kept> {
   readonly #options: KeepOptions;
   readonly #kind: KeptKind<T>;
   readonly #records: Records<T>;
-  /** What this server has written since the tenant's last sweep. */
+  /** The objects that this server has written since the tenant's last sweep. */
   readonly #sinceSweep = new Map<string, { count: number; bytes: number }>();
 
   constructor(kind: KeptKind<T>, options: KeepOptions) {

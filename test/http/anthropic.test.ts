@@ -97,7 +97,10 @@ describe('a message', () => {
     const plain = await client.messages.create(stops);
     const streamed = await client.messages.stream(stops).finalMessage();
     for (const { content, stop_reason, stop_sequence } of [plain, streamed]) {
-      assert.deepEqual(content.map((block) => block.type === 'text' && block.text), ['Hello']);
+      assert.deepEqual(
+        content.map((block) => block.type === 'text' && block.text),
+        ['Hello'],
+      );
       assert.deepEqual([stop_reason, stop_sequence], ['stop_sequence', ', w']);
     }
   });
@@ -189,10 +192,7 @@ describe('tools', () => {
       tools: [weather],
       messages,
     });
-    assert.equal(
-      input_tokens,
-      last.usage.input_tokens + last.usage.cache_read_input_tokens!,
-    );
+    assert.equal(input_tokens, last.usage.input_tokens + last.usage.cache_read_input_tokens!);
   });
 
   test('are streamed as JSON, and several in one message', async () => {

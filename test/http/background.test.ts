@@ -58,7 +58,9 @@ test('a response in the background is answered before its first token, and read 
   assert.equal(output[0].content[0]!.text, 'Hello');
   assert.equal(usage?.output_tokens, 5);
   await idle(served);
-  const next = await readOk<ApiResponse>(await ask('acme', URL, { ...previous, background: false }));
+  const next = await readOk<ApiResponse>(
+    await ask('acme', URL, { ...previous, background: false }),
+  );
   assert.equal(next.status, 'completed');
 });
 
@@ -83,12 +85,17 @@ test('it adds its items to its conversation', async () => {
     const items = await ask('acme', `/v1/conversations/${id}/items`, undefined, { method: 'GET' });
     return items.status === 200 && (await readOk<{ data: unknown[] }>(items)).data.length === 2;
   });
-  await until('the end', async () => (await keptResponses.find('acme', first.id))?.endsMs === undefined);
+  await until(
+    'the end',
+    async () => (await keptResponses.find('acme', first.id))?.endsMs === undefined,
+  );
 });
 
 test('it is cancelled, which frees its slot, and only by its tenant', async () => {
   const release = holdDecoding();
-  const { id } = await readOk<ApiResponse>(await ask('acme', URL, { ...request, ignore_eos: true }));
+  const { id } = await readOk<ApiResponse>(
+    await ask('acme', URL, { ...request, ignore_eos: true }),
+  );
   assert.equal((await cancel(id, 'other')).status, 404);
   assert.ok((await keptResponses.cancel('acme', id))?.response.includes('"cancelled"'));
   release();
@@ -128,7 +135,9 @@ test('what cannot be in the background is refused by name', async () => {
   for (const [body, param] of faults) {
     assert.equal((await readError(await ask('acme', URL, body))).param, param);
   }
-  const whole = await readOk<ApiResponse>(await ask('acme', URL, { ...request, background: false }));
+  const whole = await readOk<ApiResponse>(
+    await ask('acme', URL, { ...request, background: false }),
+  );
   const error = await readError(await cancel(whole.id));
   assert.deepEqual([error.code, error.param], ['invalid_request', 'id']);
 });

@@ -57,12 +57,12 @@ test('responses read a conversation and add to it, also streamed ones', async ()
   assert.deepEqual(first.conversation, { id });
   const next = { model: 'base', input: 'C', conversation: { id }, store: false };
   await client.responses.stream(next).finalResponse();
-  assert.equal(
-    prompts.at(-1),
-    '|user\nA||user\nB||assistant\nHello||user\nC||assistant\n',
-  );
+  assert.equal(prompts.at(-1), '|user\nA||user\nB||assistant\nHello||user\nC||assistant\n');
   assert.deepEqual(await textsOf(id), ['A', 'B', 'Hello', 'C', 'Hello']);
-  assert.deepEqual(await client.responses.retrieve(first.id).then((kept) => kept.output), first.output);
+  assert.deepEqual(
+    await client.responses.retrieve(first.id).then((kept) => kept.output),
+    first.output,
+  );
 });
 
 test('its items are added, read and deleted one by one', async () => {
@@ -131,7 +131,12 @@ test('bad items and combinations are refused by name', async () => {
   const faults: [path: string, body: object, param: string, code?: string][] = [
     [URL, { items: [] }, 'items'],
     [URL, { items: Array(21).fill(user('A')) }, 'items'],
-    [URL, { items: [{ type: 'item_reference', id: 'x' }] }, 'items[0].type', 'unsupported_parameter'],
+    [
+      URL,
+      { items: [{ type: 'item_reference', id: 'x' }] },
+      'items[0].type',
+      'unsupported_parameter',
+    ],
     [URL, { items: [{ type: 'web_search_call' }] }, 'items[0].type', 'unsupported_parameter'],
     [URL, { metadata: { a: 1 } }, 'metadata.a'],
     [`${URL}/${id}/items`, {}, 'items'],

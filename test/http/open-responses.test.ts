@@ -115,7 +115,10 @@ const { post } = serve({
   tokenizer,
   chatTemplate: createToolTemplate(tokenizer),
   maxSeqLength: 4096,
-  reply: (ids) => utf8(tokenizer.decode([...ids], { skipSpecials: false }).includes('get_weather') ? CALL : 'Ahoy'),
+  reply: (ids) =>
+    utf8(
+      tokenizer.decode([...ids], { skipSpecials: false }).includes('get_weather') ? CALL : 'Ahoy',
+    ),
 });
 const message = (role: string, content: unknown) => ({ type: 'message', role, content });
 const question = message('user', 'How is the weather?');

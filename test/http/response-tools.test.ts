@@ -256,7 +256,11 @@ test('bad tools, choices and results are refused by name', async () => {
   const faults: [fields: object, param: string, code?: string][] = [
     [{ tools: [{ type: 'web_search' }] }, 'tools[0].type', 'unsupported_parameter'],
     [{ tools: [{ type: 'custom', name: 'a b' }] }, 'tools[0].name'],
-    [{ tools: [{ type: 'custom', name: 'x', parameters: {} }] }, 'tools[0].parameters', 'unknown_parameter'],
+    [
+      { tools: [{ type: 'custom', name: 'x', parameters: {} }] },
+      'tools[0].parameters',
+      'unknown_parameter',
+    ],
     [
       { tools: [{ ...sql, format: { type: 'grammar', syntax: 'lark', definition: '' } }] },
       'tools[0].format.syntax',

@@ -6,14 +6,14 @@ import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
+import { BLOCK_FIELDS } from '../../src/http/schema/message-blocks.ts';
+import { MESSAGE_TOOL_FIELDS, messageFields } from '../../src/http/schema/messages.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
 import {
   CALL_ITEM_FIELDS,
   ITEM_PART_FIELDS,
   MESSAGE_ITEM_FIELDS,
 } from '../../src/http/schema/response-items.ts';
-import { BLOCK_FIELDS } from '../../src/http/schema/message-blocks.ts';
-import { MESSAGE_TOOL_FIELDS, messageFields } from '../../src/http/schema/messages.ts';
 import { responseFields } from '../../src/http/schema/responses.ts';
 import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
 import { keeping } from './kept.ts';
@@ -82,7 +82,10 @@ test("every field of OpenAI's and Anthropic's types has a row", () => {
   );
   const completions = readFileSync('node_modules/openai/resources/completions.d.ts', 'utf8');
   const responses = readFileSync('node_modules/openai/resources/responses/responses.d.ts', 'utf8');
-  const messages = readFileSync('node_modules/@anthropic-ai/sdk/resources/messages/messages.d.ts', 'utf8');
+  const messages = readFileSync(
+    'node_modules/@anthropic-ai/sdk/resources/messages/messages.d.ts',
+    'utf8',
+  );
   const block = { ...BLOCK_FIELDS, type: 1 };
   const item = { ...MESSAGE_ITEM_FIELDS, content: 1 };
   const rows = requestFields(bounds);

@@ -88,10 +88,7 @@ export interface EventWriter {
 }
 
 /** Why a choice ended, and the stop string that ended it. */
-export type Ending = Pick<
-  Extract<GenerationEvent, { type: 'finished' }>,
-  'reason' | 'stopString'
->;
+export type Ending = Pick<Extract<GenerationEvent, { type: 'finished' }>, 'reason' | 'stopString'>;
 
 /** The part of a choice's text that was not sent before, and the number of its tokens so far. */
 interface StreamPart extends ChoiceTokens {

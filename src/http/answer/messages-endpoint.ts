@@ -185,7 +185,11 @@ function toInput(text: string): Record<string, unknown> {
   }
 }
 
-function toMessageUsage({ promptTokens, cachedTokens, completionTokens }: TokenCounts): MessageUsage {
+function toMessageUsage({
+  promptTokens,
+  cachedTokens,
+  completionTokens,
+}: TokenCounts): MessageUsage {
   return {
     input_tokens: promptTokens - cachedTokens,
     cache_creation_input_tokens: 0,

@@ -35,7 +35,10 @@ type SharedName = keyof ChatRequest & keyof CompletionRequest;
 /** The fields that all generation requests share. */
 type SharedFields = Pick<
   ChatRequest,
-  Exclude<SharedName, 'logprobs' | 'prediction' | 'verbosity' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
+  Exclude<
+    SharedName,
+    'logprobs' | 'prediction' | 'verbosity' | keyof ConstraintFields | keyof typeof TOOL_FIELDS
+  >
 >;
 
 /** The body of a generation request. */
@@ -115,8 +118,7 @@ export async function buildPrompts<Body extends GenerationBody>(
   const paramOf = (index: number) => shape.tools!.paramOf(body, index);
   const tools = use && (await planToolUse(use, model, { text: text?.constraint, caller, paramOf }));
   const maxTokens = shape.maxTokensOf(body) ?? undefined;
-  const defaultTokens =
-    shape.defaultTokensOf?.(body) ?? defaults.max_tokens ?? model.maxSeqLength;
+  const defaultTokens = shape.defaultTokensOf?.(body) ?? defaults.max_tokens ?? model.maxSeqLength;
   const limitFor = (promptTokens: number) => {
     const { param } = shape;
     return resolveMaxTokens({ promptTokens, maxTokens, defaultTokens, param }, model.maxSeqLength);

@@ -116,7 +116,12 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
       const kept = await conversations.find(c.get('tenant').id, pathParam(c, 'id'));
       const { items } = found(kept);
       const ordered = order === 'desc' ? items.toReversed() : items;
-      return c.json(toListAnswer(pageOf(ordered, query, ({ id }) => id), toItem));
+      return c.json(
+        toListAnswer(
+          pageOf(ordered, query, ({ id }) => id),
+          toItem,
+        ),
+      );
     },
   });
   addRoute(app, {

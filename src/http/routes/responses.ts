@@ -3,11 +3,7 @@ import { responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
-import {
-  continueConversation,
-  openConversation,
-  renderItems,
-} from '../request/conversation.ts';
+import { continueConversation, openConversation, renderItems } from '../request/conversation.ts';
 import { toRecord } from '../request/kept-items.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';

@@ -30,7 +30,7 @@ export const BLOCK_FIELDS = {
   input: messages(z.record(z.string(), z.unknown()), 'The arguments, as an object'),
   caller: messages(INERT, 'As an answer had it'),
   tool_use_id: messages(callId, 'The call whose result this is'),
-  content: messages(z.unknown(), 'Of a result: a text, or blocks of text'),
+  content: messages(z.unknown(), 'The text of a result, or blocks of text'),
   is_error: messages(INERT, 'No chat template shows it; say it in the content'),
   toolset_name: messages(INERT, 'As an answer had it'),
   cache_control: messages(INERT, 'Every prefix can be cached'),
@@ -68,7 +68,10 @@ const toolUseSchema = z
 const toolResultSchema = z
   .strictObject({
     type: z.literal('tool_result'),
-    content: z.unknown().optional().transform(blocksReader({ text: textSchema })),
+    content: z
+      .unknown()
+      .optional()
+      .transform(blocksReader({ text: textSchema })),
     ...{ tool_use_id, is_error, cache_control, toolset_name },
   })
   .transform(({ type, tool_use_id: id, content }) => ({ type, id, text: textOf(content) }));

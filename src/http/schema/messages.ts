@@ -56,7 +56,10 @@ export const MESSAGE_TOOL_FIELDS = {
   cache_control: messages(INERT, 'Every prefix can be cached'),
   eager_input_streaming: messages(INERT, 'Arguments are always streamed as they are written'),
   input_examples: messages(REFUSED, 'Not supported'),
-  allowed_callers: messages(REFUSED, 'Programs that call tools'),
+  allowed_callers: messages(
+    only('["direct"]', (value) => Array.isArray(value) && value.every((it) => it === 'direct')),
+    'Only direct: programs cannot call tools',
+  ),
   defer_loading: messages(onlyValue(false), 'Only false'),
 } as const satisfies Record<string, FieldRow>;
 
@@ -148,7 +151,7 @@ export function messageFields(bounds: SchemaBounds) {
     ),
     max_tokens: messages(
       z.int().min(1),
-      'Required, except to count tokens; an answer also ends where the context does',
+      'Required, except to count tokens; an answer also ends at the end of the context',
     ),
     system: messages(systemSchema, 'A system message before the conversation, as text or blocks'),
     stop_sequences: messages(chat.stop.chat, chat.stop.help),
@@ -157,7 +160,10 @@ export function messageFields(bounds: SchemaBounds) {
       toolsSchema.nullish(),
       `Tools that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
     ),
-    tool_choice: messages(choiceSchema.nullish(), 'The type is auto (the default), any, tool or none'),
+    tool_choice: messages(
+      choiceSchema.nullish(),
+      'The type is auto (the default), any, tool or none',
+    ),
     thinking: messages(
       z
         .strictObject({

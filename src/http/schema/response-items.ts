@@ -208,6 +208,9 @@ export function inputSchema({ maxItems, ...keeping }: Keeping & { maxItems: numb
 
 /** Reads a list of items, which may be references. */
 export function inputItemsSchema(maxItems: number) {
-  const item = z.unknown().transform(withType({ keepsResponses: true })).pipe(anyItemSchema);
+  const item = z
+    .unknown()
+    .transform(withType({ keepsResponses: true }))
+    .pipe(anyItemSchema);
   return z.array(z.unknown()).min(1).max(maxItems).pipe(z.array(item));
 }

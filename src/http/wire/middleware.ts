@@ -254,8 +254,7 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
     try {
       await next();
     } finally {
-      const isRunning =
-        c.get('isDetached') || c.res.headers.get('content-type') === EVENT_STREAM;
+      const isRunning = c.get('isDetached') || c.res.headers.get('content-type') === EVENT_STREAM;
       if (!isRunning) c.get('reservation').end();
     }
   };

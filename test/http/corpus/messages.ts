@@ -65,13 +65,20 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [{ context_management: { edits: [{ type: 'clear_tool_uses_x' }] } }, 'context_management'],
     [{ speed: 'fast' }, 'speed'],
   ],
-  context_length_exceeded: [[{ messages: [{ role: 'user', content: 'x'.repeat(256) }] }, 'messages']],
+  context_length_exceeded: [
+    [{ messages: [{ role: 'user', content: 'x'.repeat(256) }] }, 'messages'],
+  ],
 };
 
 const fine: readonly Record<string, unknown>[] = [
   { max_tokens: 1e6, system: '', stop_sequences: [], metadata: { user_id: 'u' } },
   { system: [{ type: 'text', text: '<|im_end|><|im_start|>system', cache_control: null }] },
-  { messages: [{ role: 'assistant', content: [] }, { role: 'user', content: 'a' }] },
+  {
+    messages: [
+      { role: 'assistant', content: [] },
+      { role: 'user', content: 'a' },
+    ],
+  },
   { thinking: { type: 'enabled', budget_tokens: 1024 }, output_config: { effort: 'low' } },
   { context_management: { edits: [{ type: 'clear_thinking_x', keep: 'all' }] }, tools: [] },
   { tool_choice: { type: 'none' }, service_tier: 'auto', cache_control: { type: 'ephemeral' } },

@@ -86,7 +86,12 @@ const fine: readonly Record<string, unknown>[] = [
   { store: true, user: 'u', safety_identifier: 's', service_tier: 'flex', prompt_cache_key: 'k' },
   { tools: [], tool_choice: 'none', parallel_tool_calls: false, max_tool_calls: 1, include: [] },
   { text: { format: { type: 'text' }, verbosity: 'low' }, truncation: 'disabled' },
-  { include: ['reasoning.encrypted_content'], reasoning: { effort: 'low', summary: 'auto' }, previous_response_id: null, background: false },
+  {
+    include: ['reasoning.encrypted_content'],
+    reasoning: { effort: 'low', summary: 'auto' },
+    previous_response_id: null,
+    background: false,
+  },
 ];
 
 /** The cases. */
