@@ -296,7 +296,7 @@ async function openHttp(
     client,
     ...adapters.http,
     jobs: jobs.http,
-    keptResponses: openKeptResponses(config, {
+    ...openKeptResponses(config, {
       store: adapters.store,
       log,
       signal: leaving.signal,

@@ -2,7 +2,10 @@
 import { z } from '@hono/zod-openapi';
 import { chatTokenLogprobSchema, deletedOf, listOf, unixSeconds } from './openai.ts';
 
-/** An item of a conversation in the form that the chat template takes. Each text is one string. */
+/**
+ * An item of a conversation in the form that the chat template takes. Each text is one string. A call of a custom tool has its
+ * text as the argument `input`.
+ */
 export const conversationItemSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('message'),
@@ -14,8 +17,14 @@ export const conversationItemSchema = z.discriminatedUnion('type', [
     call_id: z.string(),
     name: z.string(),
     arguments: z.string(),
+    isCustom: z.literal(true).optional(),
   }),
-  z.object({ type: z.literal('function_call_output'), call_id: z.string(), output: z.string() }),
+  z.object({
+    type: z.literal('function_call_output'),
+    call_id: z.string(),
+    output: z.string(),
+    isCustom: z.literal(true).optional(),
+  }),
 ]);
 /** An item of a conversation. */
 export type ConversationItem = z.infer<typeof conversationItemSchema>;
@@ -61,8 +70,21 @@ const functionCallSchema = z
 /** A call that the model made. */
 export type ResponseFunctionCall = z.infer<typeof functionCallSchema>;
 
+const customCallSchema = z
+  .object({
+    type: z.literal('custom_tool_call'),
+    id: z.string(),
+    call_id: z.string(),
+    name: z.string(),
+    input: z.string().openapi({ description: 'Any text, or one that the format allows' }),
+    status: itemStatus,
+  })
+  .openapi('ResponseCustomToolCall');
+/** A call of a custom tool that the model made. */
+export type ResponseCustomCall = z.infer<typeof customCallSchema>;
+
 /** An item that the model produced. */
-export type ResponseOutputItem = ResponseOutputMessage | ResponseFunctionCall;
+export type ResponseOutputItem = ResponseOutputMessage | ResponseFunctionCall | ResponseCustomCall;
 
 const responseUsageSchema = z
   .object({
@@ -80,36 +102,75 @@ const responseUsageSchema = z
 /** Token counts of a response. */
 export type ResponseUsage = z.infer<typeof responseUsageSchema>;
 
+export const conversationSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('conversation'),
+    created_at: unixSeconds,
+    metadata: z.record(z.string(), z.string()),
+  })
+  .openapi('Conversation');
+
+export const deletedConversationSchema =
+  deletedOf('conversation.deleted').openapi('DeletedConversation');
+
+const namedToolSchema = z.object({ type: z.enum(['function', 'custom']), name: z.string() });
+
 /** The members that repeat the request. */
 const requestShape = {
+  background: z.boolean(),
+  conversation: z.object({ id: z.string() }).nullable(),
+  frequency_penalty: z.number(),
   instructions: z.string().nullable(),
   max_output_tokens: z.int().nullable(),
+  max_tool_calls: z.int().nullable(),
   metadata: z.record(z.string(), z.string()),
   model: z.string(),
   parallel_tool_calls: z.boolean(),
+  presence_penalty: z.number(),
   previous_response_id: z.string().nullable(),
+  prompt_cache_key: z.string().nullable(),
   reasoning: z.object({ effort: z.string().nullable(), summary: z.null() }),
+  safety_identifier: z.string().nullable(),
   service_tier: z.literal('default'),
   store: z.boolean(),
   temperature: z.number(),
-  text: z.object({ format: z.looseObject({ type: z.string() }) }),
+  text: z.object({
+    format: z.looseObject({ type: z.string() }),
+    verbosity: z.enum(['low', 'medium', 'high']).optional(),
+  }),
   tool_choice: z.union([
     z.enum(['none', 'auto', 'required']),
-    z.object({ type: z.literal('function'), name: z.string() }),
+    namedToolSchema,
     z.object({
       type: z.literal('allowed_tools'),
       mode: z.enum(['auto', 'required']),
-      tools: z.array(z.object({ type: z.literal('function'), name: z.string() })),
+      tools: z.array(namedToolSchema),
     }),
   ]),
   tools: z.array(
-    z.object({
-      type: z.literal('function'),
-      name: z.string(),
-      description: z.string().nullable(),
-      parameters: z.record(z.string(), z.unknown()).nullable(),
-      strict: z.boolean().nullable(),
-    }),
+    z.discriminatedUnion('type', [
+      z.object({
+        type: z.literal('function'),
+        name: z.string(),
+        description: z.string().nullable(),
+        parameters: z.record(z.string(), z.unknown()).nullable(),
+        strict: z.boolean().nullable(),
+      }),
+      z.object({
+        type: z.literal('custom'),
+        name: z.string(),
+        description: z.string().optional(),
+        format: z.discriminatedUnion('type', [
+          z.object({ type: z.literal('text') }),
+          z.object({
+            type: z.literal('grammar'),
+            syntax: z.literal('regex'),
+            definition: z.string(),
+          }),
+        ]),
+      }),
+    ]),
   ),
   top_logprobs: z.int(),
   top_p: z.number(),
@@ -126,11 +187,12 @@ export const responseSchema = z
     object: z.literal('response'),
     created_at: unixSeconds,
     completed_at: unixSeconds.nullable(),
-    status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
-    background: z.literal(false),
+    status: z.enum(['in_progress', 'completed', 'incomplete', 'failed', 'cancelled']),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
     incomplete_details: z.object({ reason: z.literal('max_output_tokens') }).nullable(),
-    output: z.array(z.discriminatedUnion('type', [outputMessageSchema, functionCallSchema])),
+    output: z.array(
+      z.discriminatedUnion('type', [outputMessageSchema, functionCallSchema, customCallSchema]),
+    ),
     usage: responseUsageSchema.nullable(),
     ...requestShape,
   })
@@ -140,7 +202,7 @@ export type ApiResponse = z.infer<typeof responseSchema>;
 
 const keptItem = { id: z.string(), status: z.literal('completed') };
 
-const inputItemSchema = z
+export const responseItemSchema = z
   .discriminatedUnion('type', [
     z.object({
       ...keptItem,
@@ -149,17 +211,18 @@ const inputItemSchema = z
       content: z.array(z.object({ type: z.enum(['input_text', 'output_text']), text: z.string() })),
     }),
     functionCallSchema.extend(keptItem),
+    customCallSchema.extend(keptItem),
     z.object({
       ...keptItem,
-      type: z.literal('function_call_output'),
+      type: z.enum(['function_call_output', 'custom_tool_call_output']),
       call_id: z.string(),
       output: z.string(),
     }),
   ])
   .openapi('ResponseItem');
-/** An item in the input of a kept response. */
-export type ResponseItem = z.infer<typeof inputItemSchema>;
+/** An item in the input of a kept response, or in a conversation. */
+export type ResponseItem = z.infer<typeof responseItemSchema>;
 
-export const inputItemListSchema = listOf(inputItemSchema).openapi('ResponseItemList');
+export const inputItemListSchema = listOf(responseItemSchema).openapi('ResponseItemList');
 
 export const deletedResponseSchema = deletedOf('response').openapi('DeletedResponse');

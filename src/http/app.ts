@@ -13,6 +13,7 @@ import { ModelTexts } from './request/model-texts.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
+import { addConversationRoutes } from './routes/conversations.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
@@ -20,6 +21,7 @@ import { addHealthRoutes } from './routes/health.ts';
 import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
 import { addMeRoute } from './routes/me.ts';
+import { addMessageRoutes } from './routes/messages.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
@@ -28,7 +30,7 @@ import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addResponsesRoute } from './routes/responses.ts';
 import { statsWithin } from './routes/stats-history.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
-import { createErrorHandler, errorHeaders, toEnvelope } from './wire/errors.ts';
+import { createErrorHandler, errorResponse } from './wire/errors.ts';
 import { DEFAULT_LIMITS } from './wire/limits.ts';
 import {
   assignRequestId,
@@ -71,7 +73,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
   app.notFound((c) =>
-    envelope(c, new ServeError('not_found', 'Unknown route. /docs lists all routes.')),
+    errorResponse(c, new ServeError('not_found', 'Unknown route. /docs lists all routes.')),
   );
   app.use(observeHttp(telemetry));
   app.use(assignRequestId());
@@ -94,7 +96,9 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addEmbeddingsRoute(app, deps);
   addClassifyRoute(app, deps);
   addResponsesRoute(app, deps);
+  addMessageRoutes(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
+  if (options.conversations) addConversationRoutes(app, options.conversations, limits);
   addTokenizeRoutes(app, deps);
   addPrefetchRoute(app, deps);
   addQuarantineRoutes(app, deps, { hasKeys });
@@ -124,9 +128,5 @@ async function readEngine({ client, limits }: Deps) {
 function refuseMethod(c: Context, methods: string[]): Response {
   const allow = methods.join(', ');
   c.header('allow', allow);
-  return envelope(c, new ServeError('method_not_allowed', `This route only allows ${allow}.`));
-}
-
-function envelope(c: Context, error: ServeError): Response {
-  return c.json(toEnvelope(error), error.status as 400, errorHeaders(error));
+  return errorResponse(c, new ServeError('method_not_allowed', `This route only allows ${allow}.`));
 }

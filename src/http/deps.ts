@@ -8,6 +8,7 @@ import type { Logger } from '../common/log.ts';
 import type { MemoryBudget } from '../common/memory-limit.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
+import type { Conversations } from '../conversations/conversations.ts';
 import type { KeptResponses } from '../conversations/kept-responses.ts';
 import type { Files } from '../jobs/files.ts';
 import type { JobRequest } from '../jobs/job.ts';
@@ -75,6 +76,8 @@ export interface AppOptions
   jobs?: JobsSide;
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
+  /** Conversations that responses continue. */
+  conversations?: Conversations | undefined;
   model: ServedModel;
   log: Logger;
   limits?: Partial<HttpLimits>;

@@ -153,7 +153,7 @@ export const SETTINGS = defineSettings({
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {
-    help: "maximum length of a sequence, prompt plus completion, in tokens; longer requests get 400 (default: the model's own limit, but at most 2048, or less if memory is limited)",
+    help: "maximum length of a sequence, prompt plus completion, in tokens; longer requests get 400 (default: the model's own limit, but at most 4096, or 2048 or less if memory is limited)",
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
@@ -283,7 +283,7 @@ export const SETTINGS = defineSettings({
   storeResponsesMs: {
     group: 'Kept responses:',
     env: 'LORIKEET_STORE_RESPONSES',
-    help: 'how long responses of POST /v1/responses are kept in the store unless a request says store: false, such as 24h; at most 30d (default: nothing is kept)',
+    help: 'how long conversations, and responses unless a request says store: false, are kept in the store, such as 24h; at most 30d (default: nothing is kept)',
     schema: duration(30).optional(),
   },
   maxResponsesBytes: {

@@ -79,7 +79,8 @@ export function createAuthenticate(keys: Pick<OpenKeys, 'find'>): Authenticate {
   return (authorization) => {
     const tenant = keys.find(BEARER.exec(authorization ?? '')?.[1] ?? '');
     if (tenant) return tenant;
-    const message = 'The API key is missing or invalid. Send one as `Authorization: Bearer KEY`.';
+    const message =
+      'The API key is missing or invalid. Send one as `Authorization: Bearer KEY` or `x-api-key: KEY`.';
     throw new ServeError('invalid_api_key', message);
   };
 }

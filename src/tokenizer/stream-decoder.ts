@@ -7,6 +7,8 @@ import type { Tokenizer } from './tokenizer.ts';
 export interface StreamDecoder {
   /** Returns the text that this token completes. After `stopped`, no more text follows. */
   push(id: number): { text: string; stopped: boolean };
+  /** The stop string that ended the text. */
+  readonly stopString: string | undefined;
   /** Returns the text that was held back. An incomplete character becomes U+FFFD. */
   end(): string;
 }
@@ -34,7 +36,7 @@ export function createStreamDecoder(
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let mayTrim = tokenizer.trimStart;
   let held = '';
-  let stopped = false;
+  let stopString: string | undefined;
   let tokens = 0;
   let position = stop.start;
 
@@ -49,8 +51,8 @@ export function createStreamDecoder(
     for (let i = 0; i < text.length; i++) {
       position = searchStep(stop.start, position, text.charCodeAt(i));
       if (position.match === undefined || tokens <= minTokens) continue;
-      stopped = true;
-      const cutLength = includesStop ? 0 : stop.lengths[position.match]!;
+      stopString = stop.strings[position.match]!;
+      const cutLength = includesStop ? 0 : stopString.length;
       return all.slice(0, held.length + i + 1 - cutLength);
     }
     const open = includesStop ? 0 : Math.min(position.depth, all.length);
@@ -59,24 +61,28 @@ export function createStreamDecoder(
   };
 
   return {
+    get stopString() {
+      return stopString;
+    },
     push(id) {
-      if (!stopped) tokens++;
+      if (stopString !== undefined) return { text: '', stopped: true };
+      tokens++;
       const isHidden = tokenizer.specialIds.has(id) && !shownSpecials?.has(id);
-      if (stopped || isHidden) return { text: '', stopped };
-      const text = trim(decoder.decode(tokenizer.tokenBytes(id), { stream: true }));
-      return { text: release(text), stopped };
+      if (isHidden) return { text: '', stopped: false };
+      const text = release(trim(decoder.decode(tokenizer.tokenBytes(id), { stream: true })));
+      return { text, stopped: stopString !== undefined };
     },
     end() {
-      if (stopped) return '';
+      if (stopString !== undefined) return '';
       const text = release(trim(decoder.decode()));
-      return stopped ? text : text + held;
+      return stopString === undefined ? text + held : text;
     },
   };
 }
 
 /** The strings that end a completion, compiled. */
 interface StopStrings {
-  readonly lengths: readonly number[];
+  readonly strings: readonly string[];
   readonly start: SearchPosition;
 }
 
@@ -85,5 +91,5 @@ export function createStopStrings(strings: readonly string[]): StopStrings {
   const units = strings.map((text) =>
     Array.from({ length: text.length }, (_, i) => text.charCodeAt(i)),
   );
-  return { lengths: strings.map(({ length }) => length), start: buildSearch(units)[0] };
+  return { strings, start: buildSearch(units)[0] };
 }

@@ -4,10 +4,8 @@ import { test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
-import {
-  KeptResponses,
-  type KeptResponsesOptions,
-} from '../../src/conversations/kept-responses.ts';
+import { KeptResponses } from '../../src/conversations/kept-responses.ts';
+import type { KeepOptions } from '../../src/conversations/tenant-records.ts';
 import { watchStore } from '../adapters/published.ts';
 
 const HOUR_MS = 3_600_000;
@@ -18,7 +16,7 @@ const kept = (content: string) => ({
   response: JSON.stringify({ id: ID, output: [{ id: 'msg_1' }] }),
 });
 
-function open(options: Partial<KeptResponsesOptions> = {}) {
+function open(options: Partial<KeepOptions> = {}) {
   const clock = { ms: 0 };
   const memory = createMemoryStore({ now: () => clock.ms });
   const store = guardStore(memory, createLog('silent'));

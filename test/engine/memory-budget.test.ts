@@ -17,8 +17,23 @@ test('with enough memory the defaults apply, without a message', () => {
   const { slots, maxSeqLength, adapterCacheBytes, reduced } = plan(32e9);
   assert.deepEqual(
     { slots, maxSeqLength, adapterCacheBytes, reduced },
-    { slots: 32, maxSeqLength: 2048, adapterCacheBytes: 2 ** 30, reduced: undefined },
+    { slots: 32, maxSeqLength: 4096, adapterCacheBytes: 2 ** 30, reduced: undefined },
   );
+});
+
+test('sequences have the usual length if all slots of the long one do not fit, without a message', () => {
+  for (const [bytes, request, expected] of [
+    [8e9, {}, [32, 2048]],
+    [8e9, { slots: 8 }, [8, 4096]],
+    [32e9, { maxSeq: 2048 }, [32, 2048]],
+    [32e9, { provider: 'cuda' }, [32, 2048]],
+  ] as const) {
+    const { slots, maxSeqLength, reduced } = plan(bytes, request);
+    assert.deepEqual([slots, maxSeqLength, reduced], [...expected, undefined]);
+  }
+  const short = parseDecoderConfig({ ...SMOLLM2, max_position_embeddings: 1024 });
+  const { maxSeqLength } = planMemory(short, DEFAULTS, { bytes: 32e9, source: 'test' }, []);
+  assert.equal(maxSeqLength, 1024);
 });
 
 for (const [slots, guests] of [

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { describeProcessor } from '../../src/common/processor.ts';
 import { makeKey } from '../tenants/keys.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';
 
@@ -19,7 +20,11 @@ const PUBLIC = [
   '/docs',
 ];
 const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
-const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} }, loaded });
+const { app, keys, setKeys, ask, logged } = serveKeyed({
+  tenants: { acme: {} },
+  loaded,
+  ...keeping(),
+});
 const acme = keys['acme']!;
 
 /** Path parameters filled in. */
@@ -31,7 +36,9 @@ describe('without a key', () => {
   test('the walk is over all routes', () => {
     const paths = new Set(routes.map(({ path }) => path));
     const some = ['/openapi.json', '/metrics', '/v1/models', '/v1/models/x'];
-    for (const path of [...PUBLIC, ...some, '/v1/load_lora_adapter', '/v1/adapters/x/prefetch']) {
+    const others = ['/v1/load_lora_adapter', '/v1/adapters/x/prefetch'];
+    const more = ['/v1/messages', '/v1/messages/count_tokens', '/v1/conversations/x/items/x'];
+    for (const path of [...PUBLIC, ...some, ...others, ...more]) {
       assert.ok(paths.has(path), path);
     }
     assert.ok(routes.length >= 12);
@@ -114,6 +121,24 @@ describe('a wrong key', () => {
     });
   }
 
+  const AS_API_KEY: Record<string, Record<string, string>> = {
+    'a key of nobody as x-api-key': { 'x-api-key': makeKey('acme').text },
+    'an empty x-api-key': { 'x-api-key': '' },
+    'a scheme in x-api-key': { 'x-api-key': `Bearer ${acme.text}` },
+    'a wrong Authorization next to the right x-api-key': {
+      authorization: 'Bearer x',
+      'x-api-key': acme.text,
+    },
+  };
+  for (const [what, headers] of Object.entries(AS_API_KEY)) {
+    test(`B10: ${what} is 401 with www-authenticate`, async () => {
+      const response = await app.request('/v1/models', { headers });
+      assert.equal(response.status, 401);
+      assert.equal(response.headers.get('www-authenticate'), 'Bearer');
+      bodies.add(await response.text());
+    });
+  }
+
   test('has one answer, whatever is wrong, and none of it is logged', () => {
     assert.equal(bodies.size, 1);
     const { error } = JSON.parse([...bodies][0]!);
@@ -132,6 +157,18 @@ describe('a wrong key', () => {
 });
 
 describe('with a key', () => {
+  test('it may also be sent as x-api-key, and both forms see the same', async () => {
+    const request = async (headers: Record<string, string>) =>
+      readOk<{ id: string }>(await app.request('/v1/me', { headers }));
+    const asApiKey = await request({ 'x-api-key': acme.text });
+    assert.deepEqual(asApiKey, await request({ authorization: `Bearer ${acme.text}` }));
+    assert.equal(asApiKey.id, 'acme');
+    const { engine } = await readOk<{ engine: object | null }>(
+      await app.request('/health', { headers: { 'x-api-key': acme.text } }),
+    );
+    assert.ok(engine);
+  });
+
   test('all is answered as without a keys file', async () => {
     assert.equal((await ask('acme', '/v1/models')).status, 200);
     assert.equal((await ask('acme', '/nowhere')).status, 404);

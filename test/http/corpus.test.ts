@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
-import { type Case, CHAT, COMPLETIONS, RESPONSES } from './corpus/case.ts';
+import { type Case, CHAT, COMPLETIONS, MESSAGES, RESPONSES } from './corpus/case.ts';
 import { FIELDS } from './corpus/fields.ts';
+import { MESSAGE_FIELDS } from './corpus/messages.ts';
 import { RESPONSE_FIELDS } from './corpus/responses.ts';
 import { TRANSPORT } from './corpus/transport.ts';
 import { END } from './scripted-engine.ts';
@@ -13,6 +14,7 @@ const GOOD = {
   [COMPLETIONS]: { model: 'base', prompt: 'a', max_tokens: 1 },
   [CHAT]: { model: 'base', messages: [{ role: 'user', content: 'a' }], max_tokens: 1 },
   [RESPONSES]: { model: 'base', input: 'a', max_output_tokens: 1 },
+  [MESSAGES]: { model: 'base', messages: [{ role: 'user', content: 'a' }], max_tokens: 1 },
 };
 
 describe('the corpus of bad input', () => {
@@ -31,7 +33,7 @@ describe('the corpus of bad input', () => {
     return app.request(path, { method, headers, ...(method === 'POST' ? { body } : {}) });
   }
 
-  for (const input of [...TRANSPORT, ...FIELDS, ...RESPONSE_FIELDS]) {
+  for (const input of [...TRANSPORT, ...FIELDS, ...RESPONSE_FIELDS, ...MESSAGE_FIELDS]) {
     test(input.name, async () => {
       const response = await answer(input);
       const [status, code, param] = input.expect;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, serve } from './served.ts';
 import { filesSide } from './with-jobs.ts';
@@ -46,7 +47,7 @@ async function codeOf(response: Response): Promise<string | null> {
 
 describe('a server without keys', () => {
   const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
-  const { app } = serve({ jobs: filesSide(), loaded });
+  const { app } = serve({ jobs: filesSide(), loaded, ...keeping() });
   const routes = stateChanging(app);
 
   test('has the state-changing routes that this test knows of, among them', () => {
@@ -59,6 +60,9 @@ describe('a server without keys', () => {
       'POST /v1/fine_tuning/jobs',
       'POST /v1/fine_tuning/jobs/x/cancel',
       'POST /v1/adapters/x/prefetch',
+      'POST /v1/messages',
+      'POST /v1/conversations',
+      'POST /v1/responses/x/cancel',
       'POST /v1/load_lora_adapter',
     ]) {
       assert.ok(names.includes(known), `${known} in ${names.join(', ')}`);

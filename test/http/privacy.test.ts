@@ -11,6 +11,7 @@ const said = (part: string) => `${CANARY}-${part}`;
 const COMPLETIONS = '/v1/completions';
 const CHAT = '/v1/chat/completions';
 const RESPONSES = '/v1/responses';
+const MESSAGES = '/v1/messages';
 const PREFETCH = '/v1/adapters/zen/prefetch';
 
 const completion = (rest: object = {}) => ({
@@ -35,6 +36,16 @@ const response = (rest: object = {}) => {
   return { ...others, input: said('message'), max_output_tokens: max_tokens, ...rest };
 };
 
+const message = (rest: object = {}) => ({
+  model: 'zen',
+  max_tokens: 3,
+  system: said('system'),
+  messages: [{ role: 'user', content: [{ type: 'text', text: said('message') }] }],
+  stop_sequences: [said('stop')],
+  metadata: { user_id: said('user') },
+  ...rest,
+});
+
 const tool = (name: string, description?: string) => ({
   type: 'function',
   function: { name, description },
@@ -53,6 +64,11 @@ const REQUESTS: [path: string, body: unknown][] = [
   [COMPLETIONS, `{"prompt": "${said('truncated')}`],
   [COMPLETIONS, completion({ model: 'broken' })],
   [COMPLETIONS, completion({ model: 'lost' })],
+  [MESSAGES, message()],
+  [MESSAGES, message({ stream: true, tools: [{ name: 'f', description: said('tool') }] })],
+  [MESSAGES, message({ messages: [{ role: said('role'), content: said('content') }] })],
+  [MESSAGES, message({ tools: [{ name: said('a tool'), input_schema: {} }] })],
+  [`${MESSAGES}/count_tokens`, message()],
   [CHAT, chat()],
   [CHAT, chat({ stream: true, n: 3 })],
   [CHAT, chat({ tools: [tool(said('tool')), tool(said('tool'))] })],

@@ -182,11 +182,94 @@ describe('the official client', () => {
   });
 });
 
+const sql = {
+  type: 'custom' as const,
+  name: 'sql',
+  description: 'Runs a query',
+  format: { type: 'grammar' as const, syntax: 'regex' as const, definition: 'SELECT "\\w+"' },
+};
+
+describe('a custom tool', () => {
+  const query = String.raw`<tool_call>
+{"name": "sql", "arguments": {"input": "SELECT \"name\""}}
+</tool_call>`;
+
+  test('is called with a text that its expression allows, streamed and not', async () => {
+    const asked = { ...request, tools: [sql, clock], tool_choice: { type: 'custom', name: 'sql' } };
+    answer = 'Not at all';
+    const forced = await respond({ ...asked, max_output_tokens: 200 });
+    const [made] = forced.output;
+    assert.ok(made?.type === 'custom_tool_call');
+    assert.match(made.input, /^SELECT "\w+"$|^$/);
+    assert.deepEqual(forced.tool_choice, asked.tool_choice);
+    assert.deepEqual(forced.tools[0], sql);
+    answer = query;
+    const stream = client.responses.stream({ ...request, tools: [sql] });
+    const types: string[] = [];
+    stream.on('event', ({ type }) => types.push(type.replace('response.', '')));
+    const { output } = await stream.finalResponse();
+    const [call] = output;
+    assert.ok(call?.type === 'custom_tool_call');
+    assert.deepEqual([call.name, call.input], ['sql', 'SELECT "name"']);
+    assert.match(call.id ?? '', /^ctc_/);
+    assert.deepEqual(types, [
+      'created',
+      'in_progress',
+      'output_item.added',
+      'custom_tool_call_input.delta',
+      'custom_tool_call_input.done',
+      'output_item.done',
+      'completed',
+    ]);
+  });
+
+  test('has results that continue the conversation, sent or kept', async () => {
+    answer = query;
+    const first = await client.responses.create({ ...request, tools: [sql] });
+    const [call] = first.output;
+    assert.ok(call?.type === 'custom_tool_call');
+    const result = {
+      type: 'custom_tool_call_output' as const,
+      call_id: call.call_id,
+      output: 'Ada',
+    };
+    answer = 'Her name is Ada.';
+    const input = [{ role: 'user' as const, content: 'Weather?' }, call, result];
+    const whole = await client.responses.create({ ...request, tools: [sql], input });
+    const next = { ...request, tools: [sql], input: [result], previous_response_id: first.id };
+    const kept = await client.responses.create(next);
+    assert.deepEqual([whole.output_text, kept.output_text], [answer, answer]);
+    const [ofWhole, ofKept] = prompts.slice(-2);
+    assert.equal(ofWhole, ofKept);
+    const items = [];
+    for await (const item of client.responses.inputItems.list(kept.id)) items.push(item);
+    assert.deepEqual(
+      items.map(({ type }) => type),
+      ['custom_tool_call_output', 'custom_tool_call', 'message'],
+    );
+    assert.ok(items[1]?.type === 'custom_tool_call' && items[1].input === 'SELECT "name"');
+  });
+});
+
 test('bad tools, choices and results are refused by name', async () => {
   const call = { type: 'function_call', call_id: 'c', name: 'clock', arguments: '{}' };
   const faults: [fields: object, param: string, code?: string][] = [
     [{ tools: [{ type: 'web_search' }] }, 'tools[0].type', 'unsupported_parameter'],
-    [{ tools: [{ type: 'custom', name: 'x' }] }, 'tools[0].type', 'unsupported_parameter'],
+    [{ tools: [{ type: 'custom', name: 'a b' }] }, 'tools[0].name'],
+    [
+      { tools: [{ type: 'custom', name: 'x', parameters: {} }] },
+      'tools[0].parameters',
+      'unknown_parameter',
+    ],
+    [
+      { tools: [{ ...sql, format: { type: 'grammar', syntax: 'lark', definition: '' } }] },
+      'tools[0].format.syntax',
+      'unsupported_parameter',
+    ],
+    [
+      { tools: [{ ...sql, format: { type: 'grammar', syntax: 'regex', definition: '(' } }] },
+      'tools[0].parameters',
+    ],
     [{ tools: [null] }, 'tools[0].type', 'unsupported_parameter'],
     [{ tools: [clock, { ...clock, name: 'a b' }] }, 'tools[1].name'],
     [{ tools: [clock, clock] }, 'tools[1].name'],

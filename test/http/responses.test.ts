@@ -9,9 +9,15 @@ const URL = '/v1/responses';
 const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature: 0 };
 
 // What we send is what the official client's types say: checked when this file is compiled. They require counts that this
-// server does not have, and list the errors and efforts of OpenAI's models. Formats are repeated as they came.
-const asOfficial = ({ usage, output, error, reasoning, text, ...response }: ApiResponse) =>
-  ({ ...response, output: [], error: null, output_text: '' }) satisfies OpenAI.Responses.Response;
+// server does not have, and list the errors and efforts of OpenAI's models. Formats and tools are repeated as they came.
+const asOfficial = ({ usage, output, error, reasoning, text, tools, ...response }: ApiResponse) =>
+  ({
+    ...response,
+    output: [],
+    tools: [],
+    error: null,
+    output_text: '',
+  }) satisfies OpenAI.Responses.Response;
 
 describe('a response', () => {
   const prompts: string[] = [];
@@ -52,15 +58,21 @@ describe('a response', () => {
       object: 'response',
       status: 'incomplete',
       background: false,
+      conversation: null,
       error: null,
       incomplete_details: { reason: 'max_output_tokens' },
+      frequency_penalty: 0,
       instructions: 'Be brief',
       max_output_tokens: 5,
+      max_tool_calls: null,
       metadata: { topic: 'greetings' },
       model: 'toy',
       parallel_tool_calls: true,
+      presence_penalty: 0,
       previous_response_id: null,
+      prompt_cache_key: null,
       reasoning: { effort: null, summary: null },
+      safety_identifier: null,
       service_tier: 'default',
       store: false,
       temperature: 0,
@@ -96,6 +108,20 @@ describe('a response', () => {
       prompts.at(-1),
       '|system\nI||system\nD||user\nU||assistant\nHello||assistant\nNo||assistant\n',
     );
+  });
+
+  test('does not show the model another model’s reasoning', async () => {
+    const input = [
+      { role: 'user', content: 'U' },
+      { type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'x' },
+      { type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'A' }] },
+      { role: 'user', content: 'V' },
+    ];
+    await readOk(await post(URL, { ...request, input }));
+    assert.equal(prompts.at(-1), '|user\nU||assistant\nA||user\nV||assistant\n');
+    const orphan = { type: 'function_call_output', call_id: 'c', output: '' };
+    const wrong = await post(URL, { ...request, input: [...input, orphan] });
+    assert.equal((await readError(wrong)).param, 'input[4].call_id');
   });
 
   test('has logprobs if they are included', async () => {

@@ -1,14 +1,13 @@
-// No route ignores an unknown field or query parameter, and every field of OpenAI's types has a row.
+// No route ignores an unknown field or query parameter, and every field of OpenAI's and Anthropic's types has a row.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
+import { BLOCK_FIELDS } from '../../src/http/schema/message-blocks.ts';
+import { MESSAGE_TOOL_FIELDS, messageFields } from '../../src/http/schema/messages.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
 import {
   CALL_ITEM_FIELDS,
@@ -17,6 +16,7 @@ import {
 } from '../../src/http/schema/response-items.ts';
 import { responseFields } from '../../src/http/schema/responses.ts';
 import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
+import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
 import { filesSide } from './with-jobs.ts';
@@ -26,12 +26,7 @@ const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],
   jobs: filesSide(),
-  keptResponses: new KeptResponses({
-    store: guardStore(createMemoryStore()),
-    keepMs: 1000,
-    maxBytes: 2 ** 30,
-    now: Date.now,
-  }),
+  ...keeping(),
   loaded,
 });
 
@@ -79,7 +74,7 @@ describe('every route', () => {
   });
 });
 
-test("every field of OpenAI's types has a row", () => {
+test("every field of OpenAI's and Anthropic's types has a row", () => {
   const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
   const chat = readFileSync(
     'node_modules/openai/resources/chat/completions/completions.d.ts',
@@ -87,6 +82,11 @@ test("every field of OpenAI's types has a row", () => {
   );
   const completions = readFileSync('node_modules/openai/resources/completions.d.ts', 'utf8');
   const responses = readFileSync('node_modules/openai/resources/responses/responses.d.ts', 'utf8');
+  const messages = readFileSync(
+    'node_modules/@anthropic-ai/sdk/resources/messages/messages.d.ts',
+    'utf8',
+  );
+  const block = { ...BLOCK_FIELDS, type: 1 };
   const item = { ...MESSAGE_ITEM_FIELDS, content: 1 };
   const rows = requestFields(bounds);
   const tables: [string, string, object, number][] = [
@@ -114,6 +114,12 @@ test("every field of OpenAI's types has a row", () => {
     [responses, 'ResponseInputText', ITEM_PART_FIELDS, 3],
     [responses, 'ResponseOutputText', ITEM_PART_FIELDS, 4],
     [responses, 'ResponseOutputRefusal', ITEM_PART_FIELDS, 2],
+    [messages, 'MessageCreateParamsBase', messageFields(bounds), 15],
+    [messages, 'MessageCountTokensParams', messageFields(bounds), 8],
+    [messages, 'TextBlockParam', block, 3],
+    [messages, 'ToolUseBlockParam', block, 5],
+    [messages, 'ToolResultBlockParam', block, 5],
+    [messages, 'Tool', MESSAGE_TOOL_FIELDS, 8],
   ];
   for (const [source, name, table, least] of tables) {
     const fields = fieldsOf(source, name);

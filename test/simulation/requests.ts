@@ -48,7 +48,11 @@ interface Sequence {
   state: 'waiting' | 'running' | 'over';
 }
 
-const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
+const TEXTLESS = {
+  push: () => ({ text: '', stopped: false }),
+  end: () => '',
+  stopString: undefined,
+};
 
 /** The requests of one server. */
 export class Requests {

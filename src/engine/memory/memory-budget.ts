@@ -58,6 +58,8 @@ export interface MemoryPlan {
 const DEFAULT_SLOTS = 32;
 const DEFAULT_ADAPTER_CACHE_BYTES = 2 ** 30;
 const DEFAULT_PREFIX_CACHE_BYTES = 2 ** 30;
+/** The default length of a slot if that leaves all slots: programs that write code begin with prompts of 2,000 tokens. */
+const LONG_MAX_SEQ = 4096;
 /** Slots with fewer positions are too short to be useful. */
 const MIN_MAX_SEQ = 256;
 /** Below this number of sequences, the default makes them shorter instead of fewer. */
@@ -163,6 +165,7 @@ function planWith(
     return Math.max(0, bytes - feedForwardBytes(config, request));
   };
   const plan = chooseSlots(config, request, {
+    knowsMemory: isHost,
     fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) + scores(maxSeq) <= left - forAdapters,
   });
   const activations = fixed.activations + scores(plan.maxSeqLength);
@@ -230,7 +233,7 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
   const layerBytes =
     KvCache.byteSize(config, {
       slotCount: 1,
-      maxSeqLength: slotPositions(config, maxSeq),
+      maxSeqLength: slotPositions(config, maxSeq ?? Math.min(config.maxPositions, LONG_MAX_SEQ)),
       type: 'f32',
     }) / config.layerCount;
   const isHost = PROVIDERS[provider].memory === 'host';
@@ -257,15 +260,27 @@ function feedForwardBytes(
   return 4 * prefillChunk * 4 * intermediateSize;
 }
 
+/** Whether a plan fits, and whether that is known: a device's memory is not counted. */
+interface SlotMemory {
+  readonly knowsMemory: boolean;
+  fits(slots: number, maxSeq: number): boolean;
+}
+
 /**
- * Returns as many sequences as fit, or shorter ones if there would be only a few. If nothing fits, returns the smallest plan.
+ * Returns long sequences if all fit, else as many as fit of the usual length, or shorter ones if there would be only a few. If
+ * nothing fits, returns the smallest plan.
  */
 function chooseSlots(
   config: DecoderConfig,
   { slots, maxSeq }: MemoryRequest,
-  { fits }: { fits: (slots: number, maxSeq: number) => boolean },
+  { knowsMemory, fits }: SlotMemory,
 ): SlotPlan {
   const longest = slotPositions(config, maxSeq);
+  if (maxSeq === undefined && knowsMemory) {
+    const maxSeqLength = Math.min(config.maxPositions, LONG_MAX_SEQ);
+    const long = { slots: slots ?? DEFAULT_SLOTS, maxSeqLength };
+    if (fits(long.slots, maxSeqLength)) return long;
+  }
   const shortest = maxSeq === undefined ? Math.min(longest, MIN_MAX_SEQ) : longest;
   const mostThatFit = (maxSeqLength: number) => {
     let count = DEFAULT_SLOTS;
@@ -288,7 +303,7 @@ function reducedDefaults(
   { plan, limit }: { plan: SlotPlan; limit: MemoryLimit },
 ): string | undefined {
   const usual = slotPositions(config, request.maxSeq);
-  if (plan.slots === (request.slots ?? DEFAULT_SLOTS) && plan.maxSeqLength === usual)
+  if (plan.slots === (request.slots ?? DEFAULT_SLOTS) && plan.maxSeqLength >= usual)
     return undefined;
   return (
     `Serving with --slots ${plan.slots} --max-seq ${plan.maxSeqLength} instead of ` +

@@ -1,6 +1,6 @@
 // The plan of a response, made before its first token: the endpoint, the model, the choices, and how the response is written.
 import type { ServeError } from '../../common/errors.ts';
-import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../../contracts/openai.ts';
+import type { ChatLogprobs, CompletionLogprobs } from '../../contracts/openai.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
 import type { RequestModel } from '../request/request-model.ts';
@@ -64,6 +64,16 @@ export interface DocumentWriter {
   write(event: GenerationEvent): void;
   /** Called once, after the last event. Strings and bytes are already JSON. */
   end(counts: TokenCounts): object | string | Uint8Array<ArrayBuffer> | Promise<object>;
+  /** Absent: the client waits for the document. */
+  background?: BackgroundKeeper | undefined;
+}
+
+/** Keeps a document that is written in the background. The writer's `end` keeps the whole one. */
+export interface BackgroundKeeper {
+  /** Keeps the document before its first token, and returns it. Aborting `cancellation` ends the generation. */
+  open(cancellation: AbortController): Promise<object>;
+  /** Keeps the document of a generation that failed. */
+  fail(error: ServeError): Promise<void>;
 }
 
 /** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */
@@ -72,12 +82,15 @@ export interface EventWriter {
   opening(index: number): string;
   delta(index: number, part: StreamPart): string;
   /** Ends a choice. */
-  finish(index: number, reason: WireFinishReason, tokens: ChoiceTokens): string;
+  finish(index: number, ending: Ending, tokens: ChoiceTokens): string;
   /** Ends a complete response. If it rejects, `fail` follows. */
   end(counts: TokenCounts): string | Promise<string>;
   /** Ends a failed response. */
   fail(error: ServeError): string;
 }
+
+/** Why a choice ended, and the stop string that ended it. */
+export type Ending = Pick<Extract<GenerationEvent, { type: 'finished' }>, 'reason' | 'stopString'>;
 
 /** The part of a choice's text that was not sent before, and the number of its tokens so far. */
 interface StreamPart extends ChoiceTokens {

@@ -22,7 +22,13 @@ import type { HttpLimits } from '../wire/limits.ts';
 import { type HttpEnv, reserveTokens } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
-import type { AnswerHead, AnswerPlan, TokenCounts } from './answer-plan.ts';
+import type {
+  AnswerHead,
+  AnswerPlan,
+  BackgroundKeeper,
+  DocumentWriter,
+  TokenCounts,
+} from './answer-plan.ts';
 import {
   ClientGone,
   type GenerationEvent,
@@ -122,10 +128,49 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   const { c, plan, head } = context;
   const names = createTokenNames(plan.model.tokenizer, plan.logprobs);
   const document = plan.endpoint.createDocument(plan, { head, names });
+  if (document.background) return answerInBackground(context, document, document.background);
   const counts = await run(context, document, c.get('signal')!);
   const body = await document.end(counts);
   const isWritten = typeof body === 'string' || body instanceof Uint8Array;
   return isWritten ? c.body(body, 200, { 'content-type': 'application/json' }) : c.json(body);
+}
+
+/** Resolves when the engine has accepted the request and its document is kept. From then on, the generation needs no client. */
+async function answerInBackground(
+  context: AnswerContext,
+  document: DocumentWriter,
+  keeper: BackgroundKeeper,
+): Promise<Response> {
+  const { c, deps } = context;
+  const cancellation = new AbortController();
+  const late = requestDeadline(c, cancellation.signal);
+  let start = () => {};
+  const started = new Promise<void>((resolve) => {
+    start = resolve;
+  });
+  const write = (event: GenerationEvent) => {
+    document.write(event);
+    if (event.type === 'started') start();
+  };
+  const ended = run(context, { write }, late.signal).finally(() => late[Symbol.dispose]());
+  ended.catch(() => {}); // an error while the document is being kept is handled below
+  let first: object;
+  try {
+    await Promise.race([started, ended]);
+    first = await keeper.open(cancellation);
+  } catch (error) {
+    cancellation.abort();
+    throw error;
+  }
+  c.set('isDetached', true);
+  ended
+    .then((counts) => document.end(counts))
+    .catch((error: unknown) => {
+      if (error instanceof ClientGone) return; // it was cancelled, and is kept as such
+      return keeper.fail(toServeError(error, deps.log));
+    })
+    .catch((error: unknown) => deps.log.error({ err: error }, 'cannot keep a response'));
+  return c.json(first);
 }
 
 /** Resolves when the status of the stream is known. The rest is written to the response's body. */
@@ -212,7 +257,11 @@ async function run(
 }
 
 /** The decoder of a model without a tokenizer. */
-const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
+const TEXTLESS = {
+  push: () => ({ text: '', stopped: false }),
+  end: () => '',
+  stopString: undefined,
+};
 
 function hasChanged(error: unknown): boolean {
   return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';

@@ -231,7 +231,7 @@ function createChunkWriter(
         })
         .join('');
     },
-    finish(index, ending, { tokens, cachedTokens }) {
+    finish(index, { reason: ending }, { tokens, cachedTokens }) {
       const counts = { tokens, cachedTokens };
       const rest = readParts(index, undefined).map(toContent);
       const hasCalls = parsers?.[index]?.hasCalls && ending === 'stop';

@@ -50,8 +50,14 @@ export type GenerationEvent =
       text: string;
       logprob: TokenLogprob | undefined;
     }
-  /** `rest` is the text that the decoder was still holding back. */
-  | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
+  /** `rest` is the text that the decoder was still holding back. `stopString` ended the choice. */
+  | {
+      type: 'finished';
+      index: number;
+      reason: 'stop' | 'length';
+      rest: string;
+      stopString?: string | undefined;
+    };
 
 /** How to run a generation. */
 interface GenerationOptions {
@@ -262,7 +268,8 @@ class GenerationRun {
   #finish(choice: LiveChoice, reason: 'stop' | 'length', rest: string): void {
     this.#live.delete(choice);
     this.#finished++;
-    this.#emit({ type: 'finished', index: choice.index, reason, rest });
+    const { index, decoder } = choice;
+    this.#emit({ type: 'finished', index, reason, rest, stopString: decoder.stopString });
     if (this.#finished === this.#plan.choices.length) this.#isOver = true;
     else this.#submitMore();
   }

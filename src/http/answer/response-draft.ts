@@ -1,4 +1,4 @@
-// A response object while it is written: its items (messages and function calls), the object in each of its states, and the
+// A response object while it is written: its items (messages and calls), the object in each of its states, and the
 // events of its changes, in the order of the API. An item's id contains the response's, so it is found without an index.
 import type { ServeError } from '../../common/errors.ts';
 import {
@@ -9,6 +9,7 @@ import {
 } from '../../contracts/openai.ts';
 import type {
   ApiResponse,
+  ResponseCustomCall,
   ResponseFunctionCall,
   ResponseOutputMessage,
   ResponseOutputText,
@@ -23,8 +24,10 @@ export interface ResponseOptions {
   readonly settings: ResponseSettings;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
-  /** Stores the response before its client learns that it is complete. */
+  /** Stores the response before its client learns that it is complete or, in the background, that it has failed. */
   keep(response: ApiResponse): Promise<void>;
+  /** Stores the response before its first token. Aborting `cancellation` ends it. Absent: it is not in the background. */
+  keepOpen?: ((response: ApiResponse, cancellation: AbortController) => Promise<void>) | undefined;
 }
 
 /** The id of a request's response, and how its text is read. */
@@ -47,7 +50,9 @@ const IN_TEXT = { content_index: 0 };
 /** Builds one response object. */
 export class ResponseDraft {
   readonly #options: DraftOptions;
-  readonly #items: (MessageItem | ResponseFunctionCall)[] = [];
+  readonly #items: (MessageItem | ResponseFunctionCall | ResponseCustomCall)[] = [];
+  /** The arguments of a custom tool's call so far. */
+  #arguments = '';
   /** Scores of text that may still become a call. Calls have no scores. */
   #logprobs: ChatTokenLogprob[] = [];
   #isCutOff = false;
@@ -113,7 +118,6 @@ export class ResponseDraft {
       object: 'response',
       created_at: head.created,
       completed_at: null,
-      background: false,
       error: null,
       incomplete_details: null,
       usage: null,
@@ -141,7 +145,11 @@ export class ResponseDraft {
   }
 
   #addArguments(text: string): void {
-    const item = this.#items.at(-1) as ResponseFunctionCall;
+    const item = this.#items.at(-1) as ResponseFunctionCall | ResponseCustomCall;
+    if (item.type === 'custom_tool_call') {
+      this.#arguments += text;
+      return;
+    }
     item.arguments += text;
     this.#report('function_call_arguments.delta', { ...this.#place(item), delta: text });
   }
@@ -169,19 +177,17 @@ export class ResponseDraft {
 
   #openCall(callId: string, name: string): void {
     this.#logprobs = [];
-    const item: ResponseFunctionCall = {
-      type: 'function_call',
-      id: this.#nextId('fc'),
-      call_id: callId,
-      name,
-      arguments: '',
-      status: 'in_progress',
-    };
+    const call = { call_id: callId, name, status: 'in_progress' as const };
+    const tool = this.#options.settings.tools.find((given) => given.name === name);
+    const item: ResponseFunctionCall | ResponseCustomCall =
+      tool?.type === 'custom'
+        ? { type: 'custom_tool_call', id: this.#nextId('ctc'), ...call, input: '' }
+        : { type: 'function_call', id: this.#nextId('fc'), ...call, arguments: '' };
     this.#open(item, item);
   }
 
   /** @param shown the item as its event shows it */
-  #open(item: MessageItem | ResponseFunctionCall, shown: object): void {
+  #open(item: MessageItem | ResponseFunctionCall | ResponseCustomCall, shown: object): void {
     this.#close('completed');
     this.#items.push(item);
     this.#report('output_item.added', { output_index: this.#items.length - 1, item: shown });
@@ -197,9 +203,14 @@ export class ResponseDraft {
       const { text, logprobs } = part;
       this.#report('output_text.done', { ...place, ...IN_TEXT, text, logprobs });
       this.#report('content_part.done', { ...place, ...IN_TEXT, part });
-    } else {
+    } else if (item.type === 'function_call') {
       const { name, arguments: text } = item;
       this.#report('function_call_arguments.done', { ...place, name, arguments: text });
+    } else {
+      item.input = inputOf(this.#arguments);
+      this.#arguments = '';
+      this.#report('custom_tool_call_input.delta', { ...place, delta: item.input });
+      this.#report('custom_tool_call_input.done', { ...place, input: item.input });
     }
     this.#report('output_item.done', { output_index: place.output_index, item });
   }
@@ -214,9 +225,18 @@ export class ResponseDraft {
   }
 
   /** Returns the id of the next item. */
-  #nextId(prefix: 'msg' | 'fc'): string {
+  #nextId(prefix: 'msg' | 'fc' | 'ctc'): string {
     const id = `${prefix}_${this.#options.head.id.slice(RESPONSE_PREFIX.length)}`;
     return this.#items.length === 0 ? id : `${id}_${this.#items.length}`;
+  }
+}
+
+/** Returns the text for a custom tool, or none if its call was cut off. */
+export function inputOf(text: string): string {
+  try {
+    return String(JSON.parse(text).input);
+  } catch {
+    return '';
   }
 }
 
@@ -234,7 +254,7 @@ function toResponseUsage(counts: TokenCounts): ResponseUsage {
 /** The prefix of a response's id. */
 export const RESPONSE_PREFIX = 'resp_';
 
-const ITEM_ID = /^(?:msg|fc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
+const ITEM_ID = /^(?:msg|fc|ctc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
 
 /** Returns the id of an item in the response's input. */
 export function inputIdOf(responseId: string, index: number): string {

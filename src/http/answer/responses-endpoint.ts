@@ -1,7 +1,7 @@
 // The endpoint that answers with a response object or OpenAI's typed events.
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
-import { toFrame } from '../wire/event-stream.ts';
+import { FrameQueue } from '../wire/event-stream.ts';
 import type {
   AnswerHead,
   AnswerPlan,
@@ -30,6 +30,7 @@ function createResponseDocument(
   { names, ...options }: ResponseOptions & DocumentContext,
 ): DocumentWriter {
   const draft = new ResponseDraft({ ...options, parser: tools?.createParser() });
+  const { keepOpen } = options;
   const logprobs = createChatLogprobs(names);
   return {
     write(event) {
@@ -42,6 +43,14 @@ function createResponseDocument(
       }
     },
     end: (counts) => draft.end(counts),
+    background: keepOpen && {
+      async open(cancellation) {
+        const response = draft.toStarted();
+        await keepOpen(response, cancellation);
+        return response;
+      },
+      fail: (error) => options.keep(draft.toFailed(error)),
+    },
   };
 }
 
@@ -51,15 +60,9 @@ function createResponseEvents(
   options: ResponseOptions & { head: AnswerHead },
 ): EventWriter {
   let sequenceNumber = 0;
-  let frames = '';
+  const frames = new FrameQueue();
   const onEvent = (type: string, members: object) => {
-    const data = { type, sequence_number: sequenceNumber++, ...members };
-    frames += toFrame(JSON.stringify(data), type);
-  };
-  const take = () => {
-    const taken = frames;
-    frames = '';
-    return taken;
+    frames.add({ type, sequence_number: sequenceNumber++, ...members }, type);
   };
   const draft = new ResponseDraft({ ...options, parser: tools?.createParser(), onEvent });
   return {
@@ -68,24 +71,24 @@ function createResponseEvents(
       onEvent('response.created', { response });
       onEvent('response.in_progress', { response });
       draft.open();
-      return take();
+      return frames.take();
     },
     delta(_, { text, logprobs }) {
       draft.add(text, logprobs);
-      return take();
+      return frames.take();
     },
-    finish(_, reason) {
+    finish(_, { reason }) {
       draft.finish(reason);
-      return take();
+      return frames.take();
     },
     async end(counts) {
       const response = await draft.end(counts);
       onEvent(`response.${response.status}`, { response });
-      return take();
+      return frames.take();
     },
     fail(error) {
       onEvent('response.failed', { response: draft.toFailed(error) });
-      return take();
+      return frames.take();
     },
   };
 }
@@ -95,19 +98,28 @@ export function toSettings(
   body: ResponseRequest,
   { model, store }: Pick<ResponseSettings, 'model' | 'store'>,
 ): ResponseSettings {
+  const { prompt_cache_key: cacheKey } = body;
+  const { format, verbosity } = body.text ?? {};
   return {
+    background: body.background ?? false,
+    conversation: body.conversation ? { id: body.conversation } : null,
+    frequency_penalty: body.frequency_penalty ?? 0,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,
+    max_tool_calls: body.max_tool_calls ?? null,
     metadata: body.metadata ?? {},
     model,
     parallel_tool_calls: body.parallel_tool_calls ?? true,
+    presence_penalty: body.presence_penalty ?? 0,
     previous_response_id: body.previous_response_id ?? null,
+    prompt_cache_key: typeof cacheKey === 'string' ? cacheKey : null,
     reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
+    safety_identifier: body.safety_identifier ?? null,
     service_tier: 'default',
     store,
     temperature: body.temperature ?? 1,
-    text: { format: body.text?.format?.shown ?? { type: 'text' } },
-    tool_choice: toShownChoice(body.tool_choice),
+    text: { format: format?.shown ?? { type: 'text' }, ...(verbosity && { verbosity }) },
+    tool_choice: toShownChoice(body),
     tools: (body.tools ?? []).map(({ shown }) => shown),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,
@@ -116,9 +128,13 @@ export function toSettings(
 }
 
 /** Writes the tool choice as the request had it. */
-function toShownChoice(choice: ResponseRequest['tool_choice']): ResponseSettings['tool_choice'] {
+function toShownChoice({
+  tool_choice: choice,
+  tools: given,
+}: ResponseRequest): ResponseSettings['tool_choice'] {
   const { mode, names, isOne } = choice ?? { mode: 'auto' };
   if (!names || mode === 'none') return mode;
-  const tools = names.map((name) => ({ type: 'function' as const, name }));
+  const typeOf = (name: string) => given!.find(({ shown }) => shown.name === name)!.shown.type;
+  const tools = names.map((name) => ({ type: typeOf(name), name }));
   return isOne ? tools[0]! : { type: 'allowed_tools', mode, tools };
 }

@@ -146,7 +146,7 @@ export class SseSink {
       this.#add(index, event.rest);
       pending.isDue ||= pending.hasLogprobs;
       this.#flush(index);
-      this.#stream.send(this.#writer.finish(index, event.reason, pending));
+      this.#stream.send(this.#writer.finish(index, event, pending));
     }
   }
 

@@ -1,24 +1,22 @@
-// The conversation that a response continues: the items of earlier responses that the server kept, then the request's items.
-// Renders it as a prompt. If it does not fit and the request allows it, drops the oldest turns.
+// The conversation that a response continues: the items that the server kept, then the request's items. Renders it as a prompt.
+// If it does not fit and the request allows it, drops the oldest turns.
 import { ServeError } from '../../common/errors.ts';
-import type {
-  ApiResponse,
-  ConversationItem,
-  ResponseItem,
-  ResponseOutputItem,
-} from '../../contracts/responses.ts';
+import type { ApiResponse, ConversationItem } from '../../contracts/responses.ts';
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
+import type { Conversation, Conversations } from '../../conversations/conversations.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
-import type { InputItem } from '../schema/response-items.ts';
+import type { InputItem, ReasoningItem } from '../schema/response-items.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
+import { outputOf } from './kept-items.ts';
 import type { PromptRequest } from './prepare-generation.ts';
 import { prepareMessages, toRenderOptions } from './prompts.ts';
 
-/** A tenant's kept responses. Undefined if the server keeps none. */
+/** A tenant's kept responses and conversations. Undefined if the server keeps none. */
 interface TenantResponses {
   readonly responses: KeptResponses | undefined;
+  readonly conversations: Conversations | undefined;
   readonly tenant: string;
   readonly signal: AbortSignal;
 }
@@ -27,24 +25,42 @@ interface TenantResponses {
 interface ConversationRequest {
   readonly input: readonly InputItem[];
   readonly previous_response_id?: string | null | undefined;
+  readonly conversation?: string | null | undefined;
+}
+
+/** The items of a conversation: the kept ones, then the request's. */
+interface OpenConversation {
+  readonly items: readonly ConversationItem[];
+  /** How many of them were kept. */
+  readonly keptCount: number;
 }
 
 /**
- * Returns the items of the conversation. Throws `ServeError` (400) if the previous response or a referenced item is unknown,
- * has expired or belongs to another tenant.
+ * Returns the items of the conversation, without reasoning. Throws `ServeError` (400, 404) if the previous response, the
+ * conversation or a referenced item is unknown, has expired or belongs to another tenant.
  */
 export async function openConversation(
-  { input, previous_response_id: previousId }: ConversationRequest,
+  { input, previous_response_id: previousId, conversation }: ConversationRequest,
   tenantResponses: TenantResponses,
-): Promise<ConversationItem[]> {
-  const previous = previousId == null ? [] : await readPrevious(previousId, tenantResponses);
-  const items: ConversationItem[] = [...previous];
+): Promise<OpenConversation> {
+  const previous =
+    previousId != null
+      ? await readPrevious(previousId, tenantResponses)
+      : conversation != null
+        ? await readConversation(conversation, tenantResponses)
+        : [];
+  const items: (ConversationItem | ReasoningItem)[] = [...previous];
   const read = createItemReader(tenantResponses);
   for (const [i, item] of input.entries()) {
     items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
   }
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
-  if (orphan < 0) return items;
+  if (orphan < 0) {
+    return {
+      items: items.filter((item) => item.type !== 'reasoning'),
+      keptCount: previous.length,
+    };
+  }
   const param = `input[${orphan}].call_id`;
   throw new ServeError(
     'invalid_request',
@@ -55,7 +71,7 @@ export async function openConversation(
   );
 }
 
-function toCallMessage(item: ConversationItem): CallMessage {
+function toCallMessage(item: ConversationItem | ReasoningItem): CallMessage {
   if (item.type === 'function_call_output') return { toolCallId: item.call_id };
   return item.type === 'function_call' ? { toolCalls: [{ ...item, id: item.call_id }] } : {};
 }
@@ -66,9 +82,27 @@ async function readPrevious(
 ): Promise<ConversationItem[]> {
   const param = 'previous_response_id';
   const response = await responses?.find(tenant, id, { signal, param });
+  if (response?.endsMs !== undefined) {
+    const message = `${param}: this response has not ended yet. Wait for it, or cancel it`;
+    throw new ServeError('invalid_request', message, { param });
+  }
   if (response) return [...response.input, ...response.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
   throw new ServeError('previous_response_not_found', message, { param });
+}
+
+async function readConversation(
+  id: string,
+  { conversations, tenant, signal }: TenantResponses,
+): Promise<ConversationItem[]> {
+  const kept = await conversations?.find(tenant, id, { signal, param: 'conversation' });
+  if (kept) return kept.items.map(({ item }) => item);
+  throw conversationNotFound(id);
+}
+
+function conversationNotFound(id: string): ServeError {
+  const message = `Conversation with id ${quoted(id)} not found.`;
+  return new ServeError('not_found', message, { param: 'conversation' });
 }
 
 /** Each costs a read of the store. A client that refers to every turn of a conversation needs one per turn. */
@@ -152,41 +186,19 @@ function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
   return { role: item.role === 'developer' ? 'system' : item.role, content: item.content };
 }
 
-/** Stores a response together with the items that it answered. */
-export async function keepResponse(
+/** Adds the items of a request and its response to their conversation, if they have one. */
+export async function continueConversation(
   response: ApiResponse,
-  input: readonly ConversationItem[],
-  { responses, tenant, signal }: TenantResponses,
+  { items, keptCount }: OpenConversation,
+  { conversations, tenant, signal }: TenantResponses,
 ): Promise<void> {
-  // A call that was cut off is the last item. Its arguments are incomplete, so no template could show them.
-  const output = response.output
-    .filter(({ type, status }) => type === 'message' || status === 'completed')
-    .map(toConversationItem);
-  const record = { input: [...input], output, response: JSON.stringify(response) };
-  await responses!.keep(tenant, response.id, record, { signal });
-}
-
-function toConversationItem(item: ResponseOutputItem): ConversationItem {
-  if (item.type === 'message') {
-    const { type, role, content } = item;
-    return { type, role, content: content.map(({ text }) => text).join('') };
-  }
-  const { type, call_id, name, arguments: given } = item;
-  return { type, call_id, name, arguments: given };
-}
-
-/** Returns the items that a kept response answered, as the API writes them. */
-export function toInputItems(
-  responseId: string,
-  items: readonly ConversationItem[],
-): ResponseItem[] {
-  return items.map((item, i) => {
-    const common = { id: inputIdOf(responseId, i), status: 'completed' } as const;
-    if (item.type !== 'message') return { ...item, ...common };
-    const { content: text, ...message } = item;
-    const type = item.role === 'assistant' ? 'output_text' : 'input_text';
-    return { ...message, ...common, content: [{ type, text }] };
-  });
+  if (!response.conversation) return;
+  const { id } = response.conversation;
+  const input = items.map((item, i) => ({ id: inputIdOf(response.id, i), item })).slice(keptCount);
+  const added = [...input, ...outputOf(response)];
+  const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
+  const after = await conversations!.change(tenant, id, change, { signal, param: 'conversation' });
+  if (!after) throw conversationNotFound(id); // it was deleted meanwhile
 }
 
 /** The share of the context that stays free for the completion if old turns are dropped and the request sets no limit. */
@@ -204,9 +216,9 @@ export async function renderItems(
   { body, tools, ...request }: PromptRequest<ResponseRequest>,
 ): Promise<Rendered> {
   const { maxSeqLength } = request.model;
-  const effort = body.reasoning?.effort ?? null;
+  const hints = { reasoning_effort: body.reasoning?.effort, verbosity: body.text?.verbosity };
   const options = {
-    ...toRenderOptions({ ...body, reasoning_effort: effort }),
+    ...toRenderOptions({ ...body, ...hints }),
     param: 'input',
     tools,
   } as const;

@@ -1,5 +1,5 @@
 // Turns the checked body of a request into a plan: the model, the constraint, the prompts, and one sequence per choice. Chat,
-// completions and responses differ only in their `GenerationShape`.
+// completions, responses and messages differ only in their `GenerationShape`.
 import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
@@ -20,7 +20,7 @@ import {
 import type { TokenFields } from '../schema/fields.ts';
 import { type TOOL_FIELDS, type ToolFields, toToolUse } from '../schema/tools.ts';
 import { callerOf, type HttpEnv } from '../wire/middleware.ts';
-import { planToolUse, usableConstraint } from './constraint-check.ts';
+import { planToolUse, type UsableConstraint, usableConstraint } from './constraint-check.ts';
 import { type Prompt, type PromptParam, resolveMaxTokens, toBadWords } from './prompts.ts';
 import {
   checkRequestDefaults,
@@ -35,7 +35,10 @@ type SharedName = keyof ChatRequest & keyof CompletionRequest;
 /** The fields that all generation requests share. */
 type SharedFields = Pick<
   ChatRequest,
-  Exclude<SharedName, 'logprobs' | 'prediction' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
+  Exclude<
+    SharedName,
+    'logprobs' | 'prediction' | 'verbosity' | keyof ConstraintFields | keyof typeof TOOL_FIELDS
+  >
 >;
 
 /** The body of a generation request. */
@@ -47,8 +50,11 @@ export interface GenerationShape<Body extends GenerationBody> {
   readonly param: PromptParam;
   /** Fields with token ids that other endpoints lack. */
   readonly ids?: TokenFields;
-  /** The max tokens of a request that sets no limit. Default: the model's limit, else the rest of the context. */
-  readonly defaultTokens?: number;
+  /**
+   * The max tokens of a request for which `maxTokensOf` returns none, if they fit the context. Default: the model's limit, else
+   * the rest of the context.
+   */
+  defaultTokensOf?(body: Body): number;
   /** The max tokens that the request asks for, if it does. */
   maxTokensOf(body: Body): number | null | undefined;
   /** How many alternatives to show for each generated token. Undefined if the tokens are not scored. */
@@ -81,19 +87,24 @@ export interface PromptRequest<Body> extends ModelRequest {
   checkFit(promptTokens: number): void;
 }
 
-/** A planned request, and its body completed by the model's sampling defaults. */
-interface PreparedGeneration<Body> {
-  readonly body: Body;
-  readonly plan: Omit<AnswerPlan, 'endpoint'>;
+/** A request whose prompts are built, and its body completed by the model's sampling defaults. */
+interface PromptedRequest<Body> extends Omit<PromptRequest<Body>, 'tools'> {
+  readonly prompts: readonly Prompt[];
+  readonly promptTokens: number;
+  readonly tools: Awaited<ReturnType<typeof planToolUse>>;
+  /** The constraint of a completion without calls. */
+  readonly text: UsableConstraint | undefined;
+  /** Returns how many tokens may follow a prompt. Throws like `checkFit`. */
+  limitFor(promptTokens: number): number;
 }
 
-/** Prepares a generation request. Throws a `ServeError` that names the field that cannot be served. */
-export async function prepareGeneration<Body extends GenerationBody>(
+/** Builds the prompts of a generation request. Throws a `ServeError` that names the field that cannot be served. */
+export async function buildPrompts<Body extends GenerationBody>(
   c: Context<HttpEnv>,
   deps: Deps,
   requestBody: Body,
   shape: GenerationShape<Body>,
-): Promise<PreparedGeneration<Body>> {
+): Promise<PromptedRequest<Body>> {
   const caller = callerOf(c);
   const { logit_bias, stop_token_ids, allowed_token_ids } = requestBody;
   const ids = { ...shape.ids, logit_bias, stop_token_ids, allowed_token_ids };
@@ -107,13 +118,32 @@ export async function prepareGeneration<Body extends GenerationBody>(
   const paramOf = (index: number) => shape.tools!.paramOf(body, index);
   const tools = use && (await planToolUse(use, model, { text: text?.constraint, caller, paramOf }));
   const maxTokens = shape.maxTokensOf(body) ?? undefined;
-  const defaultTokens = shape.defaultTokens ?? defaults.max_tokens ?? model.maxSeqLength;
+  const defaultTokens = shape.defaultTokensOf?.(body) ?? defaults.max_tokens ?? model.maxSeqLength;
   const limitFor = (promptTokens: number) => {
     const { param } = shape;
     return resolveMaxTokens({ promptTokens, maxTokens, defaultTokens, param }, model.maxSeqLength);
   };
-  const request = { deps, model, body, tools: tools?.shown, maxTokens, checkFit: limitFor };
-  const prompts = await shape.prompts(request);
+  const request = { deps, model, body, maxTokens, checkFit: limitFor };
+  const prompts = await shape.prompts({ ...request, tools: tools?.shown });
+  const promptTokens = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { ...request, prompts, promptTokens, tools, text, limitFor };
+}
+
+/** A planned request, and its body completed by the model's sampling defaults. */
+interface PreparedGeneration<Body> {
+  readonly body: Body;
+  readonly plan: Omit<AnswerPlan, 'endpoint'>;
+}
+
+/** Prepares a generation request. Throws a `ServeError` that names the field that cannot be served. */
+export async function prepareGeneration<Body extends GenerationBody>(
+  c: Context<HttpEnv>,
+  deps: Deps,
+  requestBody: Body,
+  shape: GenerationShape<Body>,
+): Promise<PreparedGeneration<Body>> {
+  const request = await buildPrompts(c, deps, requestBody, shape);
+  const { body, model, tools } = request;
   const topLogprobs = shape.topLogprobsOf(body);
   const logprobs = {
     isShown: topLogprobs !== undefined,
@@ -122,12 +152,10 @@ export async function prepareGeneration<Body extends GenerationBody>(
     prompt: body.prompt_logprobs ?? undefined,
   };
   const choices = toChoices(request, {
-    prompts,
-    limitFor,
     topLogprobs,
     promptTopLogprobs: Math.max(logprobs.echoed ?? -1, logprobs.prompt ?? -1),
     scoresEachChoice: shape.echoes !== undefined,
-    constraint: (tools ?? text)?.compiled,
+    constraint: (tools ?? request.text)?.compiled,
     prefixScope: prefixScope(c.get('tenant').id, body),
     predictionIds: (await shape.predict?.(body, request)) ?? [],
   });
@@ -142,7 +170,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
         body.skip_special_tokens === false ? model.tokenizer?.specialIds : tools?.shownSpecials,
     },
     tools,
-    promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
+    promptTokens: request.promptTokens,
     logprobs,
     stream: toStreamUsage(body),
   };
@@ -151,7 +179,6 @@ export async function prepareGeneration<Body extends GenerationBody>(
 
 /** The values that all choices of a request share. */
 interface ChoiceOptions {
-  readonly prompts: readonly Prompt[];
   readonly constraint: CompiledConstraint | undefined;
   readonly prefixScope: string | undefined;
   readonly predictionIds: readonly number[];
@@ -159,7 +186,6 @@ interface ChoiceOptions {
   /** Alternatives for each token of the prompt. Negative if the prompt is not scored. */
   readonly promptTopLogprobs: number;
   readonly scoresEachChoice: boolean;
-  limitFor(promptTokens: number): number;
 }
 
 /**
@@ -167,7 +193,7 @@ interface ChoiceOptions {
  * min_tokens exceeds max_tokens, or if no token is allowed.
  */
 function toChoices(
-  { body, model }: PromptRequest<GenerationBody>,
+  { body, model, prompts, limitFor }: PromptedRequest<GenerationBody>,
   options: ChoiceOptions,
 ): ChoicePlan[] {
   const { constraint, prefixScope, predictionIds, promptTopLogprobs, topLogprobs } = options;
@@ -187,8 +213,8 @@ function toChoices(
     ...(predictionIds.length > 0 && { predictionIds }),
   };
   const n = body.n ?? 1;
-  return options.prompts.flatMap(({ ids: promptIds, text: echo }, i) => {
-    const maxTokens = options.limitFor(promptIds.length);
+  return prompts.flatMap(({ ids: promptIds, text: echo }, i) => {
+    const maxTokens = limitFor(promptIds.length);
     checkConstraints(sampling, maxTokens);
     return Array.from({ length: n }, (_, k): ChoicePlan => {
       const index = i * n + k;

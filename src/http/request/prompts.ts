@@ -193,15 +193,17 @@ export function toRenderOptions(
     add_generation_prompt?: boolean | null | undefined;
     continue_final_message?: boolean | null | undefined;
     reasoning_effort?: string | null | undefined;
+    verbosity?: string | null | undefined;
   },
 ): RenderOptions {
   const continuesFinalMessage = body.continue_final_message ?? false;
-  const effort = body.reasoning_effort;
+  const { reasoning_effort: effort, verbosity } = body;
   return {
     addGenerationPrompt: body.add_generation_prompt ?? !continuesFinalMessage,
     continuesFinalMessage,
     variables: {
       ...(effort != null && { reasoning_effort: effort }),
+      ...(verbosity != null && { verbosity }),
       ...body.chat_template_kwargs,
     },
   };

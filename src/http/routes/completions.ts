@@ -32,7 +32,7 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
 
 const SHAPE: GenerationShape<CompletionRequest> = {
   param: 'prompt',
-  defaultTokens: DEFAULT_MAX_TOKENS,
+  defaultTokensOf: () => DEFAULT_MAX_TOKENS,
   maxTokensOf: (body) => body.max_tokens,
   topLogprobsOf: (body) => body.logprobs ?? undefined,
   echoes: (body) => body.echo ?? false,

@@ -7,8 +7,8 @@ import type { App } from '../wire/route.ts';
 const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
   {
     name: 'Generation',
-    description: 'Chat, responses and text completions by the base or an adapter',
-    paths: /^\/v1\/((chat\/)?completions|responses)/,
+    description: 'Chat, responses, messages and text completions by the base or an adapter',
+    paths: /^\/v1\/((chat\/)?completions|responses|conversations|messages)/,
   },
   {
     name: 'Embeddings',
@@ -40,6 +40,8 @@ const EXAMPLES: Readonly<Record<string, object>> = {
   '/v1/embeddings': { model: 'base', input: ['The capital of France', 'Paris'] },
   '/classify': { model: 'my-classifier', input: ['What a lovely day'] },
   '/v1/responses': { model: 'base', input: HELLO.content, max_output_tokens: 64 },
+  '/v1/messages': { model: 'base', messages: [HELLO], max_tokens: 64 },
+  '/v1/messages/count_tokens': { model: 'base', messages: [HELLO] },
   '/v1/fine_tuning/jobs': { model: 'base', training_file: 'file-…', suffix: 'my-adapter' },
   '/v1/adapters/{name}/prefetch': {},
   '/v1/adapters/{name}/aliases/{alias}': { version: 1 },

@@ -8,6 +8,7 @@ import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
+import { credentialsOf } from '../wire/middleware.ts';
 import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
 import { statsWithin } from './stats-history.ts';
 
@@ -77,7 +78,7 @@ export function addHealthRoutes(
     errors: [],
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
-      const isShown = !authenticate || hasKey(authenticate, c.req.header('authorization'));
+      const isShown = !authenticate || hasKey(authenticate, credentialsOf(c));
       const status = engineStatus(client);
       const body = {
         status,

@@ -9,7 +9,7 @@ import {
   responseSchema,
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
-import { toInputItems } from '../request/conversation.ts';
+import { toInputItems } from '../request/kept-items.ts';
 import { orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
@@ -47,6 +47,18 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
       const id = pathParam(c, 'id');
       if (!(await responses.remove(c.get('tenant').id, id))) throw notFound();
       return c.json({ id, object: 'response', deleted: true });
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: `${PATH}/cancel`,
+    summary: 'Cancel a response in the background; one that has ended stays as it is',
+    answers: json(responseSchema),
+    errors: [400, 401, 404, 500, 503],
+    async handle(c) {
+      const record = await responses.cancel(c.get('tenant').id, pathParam(c, 'id'));
+      if (!record) throw notFound();
+      return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
   });
   addRoute(app, {

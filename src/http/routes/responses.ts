@@ -1,12 +1,13 @@
 // POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
-import { type ConversationItem, responseSchema } from '../../contracts/responses.ts';
+import { responseSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
-import { keepResponse, openConversation, renderItems } from '../request/conversation.ts';
+import { continueConversation, openConversation, renderItems } from '../request/conversation.ts';
+import { toRecord } from '../request/kept-items.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
-import { type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
+import { LOGPROBS, type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
 import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
 
 /** Adds the route. */
@@ -25,16 +26,18 @@ export function addResponsesRoute(app: App, deps: Deps): void {
     ),
     ...queued<ResponseRequest>(deps, ({ max_output_tokens: limit }) => limit),
     async handle(c, requestBody) {
-      const { keptResponses: responses } = deps;
-      const tenantResponses = { responses, tenant: c.get('tenant').id, signal: c.req.raw.signal };
-      let items: readonly ConversationItem[] = [];
+      const { keptResponses: responses, conversations } = deps;
+      const { id: tenant } = c.get('tenant');
+      // Nobody waits for a response in the background, so a client that leaves ends nothing.
+      const signal = requestBody.background ? new AbortController().signal : c.req.raw.signal;
+      const kept = { responses, conversations, tenant, signal };
+      let opened: Awaited<ReturnType<typeof openConversation>> = { items: [], keptCount: 0 };
+      let { items } = opened;
       const { plan, body } = await prepareGeneration(c, deps, requestBody, {
         ...SHAPE,
         async prompts(request) {
-          const rendered = await renderItems(
-            await openConversation(request.body, tenantResponses),
-            request,
-          );
+          opened = await openConversation(request.body, kept);
+          const rendered = await renderItems(opened.items, request);
           ({ items } = rendered);
           return [{ ids: rendered.ids, text: '' }];
         },
@@ -43,17 +46,33 @@ export function addResponsesRoute(app: App, deps: Deps): void {
       const endpoint = createResponsesEndpoint({
         settings: toSettings(body, { model: plan.model.resolved.id, store }),
         now: deps.now,
-        keep: store ? (response) => keepResponse(response, items, tenantResponses) : async () => {},
+        async keep(response) {
+          if (response.status !== 'failed') await continueConversation(response, opened, kept);
+          const record = toRecord(response, items);
+          if (body.background) await responses!.end(tenant, response.id, record);
+          else if (store) await responses.keep(tenant, response.id, record, { signal });
+        },
+        keepOpen: body.background
+          ? (response, cancellation) => {
+              const endsMs = deps.now() + c.get('time').ms + LATEST_END_MS;
+              const record = { ...toRecord(response, items), endsMs };
+              return responses!.open(tenant, response.id, record, cancellation);
+            }
+          : undefined,
       });
       return answer(c, deps, { ...plan, endpoint });
     },
   });
 }
 
+/** How long after its time limit a response in the background may still be stored. */
+const LATEST_END_MS = 60_000;
+
 const SHAPE: Omit<GenerationShape<ResponseRequest>, 'prompts'> = {
   param: 'input',
   maxTokensOf: (body) => body.max_output_tokens,
-  topLogprobsOf: (body) => (body.include?.length ? (body.top_logprobs ?? 0) : undefined),
+  topLogprobsOf: (body) =>
+    body.include?.includes(LOGPROBS) ? (body.top_logprobs ?? 0) : undefined,
   formatOf: (body) => body.text?.format?.given,
   tools: {
     fieldsOf: (body) => ({ ...body, tools: body.tools?.map((tool) => tool.function) }),

@@ -148,6 +148,53 @@ const readFormat: Reader = (value, ctx) => {
   return rest['schema'] == null ? ANY_OBJECT : readSchema(rest['schema'], ctx, ['schema']);
 };
 
+/** A format: the constraint, if there is one, with its path in the body, and the value that a response repeats. */
+interface TextFormat {
+  readonly given: GivenConstraint | undefined;
+  readonly shown: { readonly type: string; readonly [member: string]: unknown };
+}
+
+/** The types of formats without nesting. */
+export const FORMAT_TYPES = ['text', 'json_object', 'json_schema'];
+/** The member of chat's format that holds the schema. */
+const NESTING = 'json_schema';
+
+/**
+ * Returns a reader of formats whose schema is not nested.
+ * @param chatFormat the schema of chat's `response_format`
+ * @param place the field's path in the body
+ */
+export function formatReader(
+  chatFormat: z.ZodType<GivenConstraint | undefined>,
+  place: readonly string[],
+) {
+  return (value: unknown, ctx: Refine): TextFormat | undefined => {
+    if (value === undefined || value === null) return undefined;
+    if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
+    const format = value as TextFormat['shown'];
+    const { type, ...members } = format;
+    if (!FORMAT_TYPES.includes(type)) {
+      return addIssue(ctx, `must be ${FORMAT_TYPES.join(', ')}`, { path: ['type'] });
+    }
+    if (type === NESTING && members['schema'] === undefined) {
+      return addIssue(ctx, 'is required', { path: ['schema'] });
+    }
+    const nested = type === NESTING ? { type, [NESTING]: members } : format;
+    const result = chatFormat.safeParse(nested);
+    const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
+    if (result.success) {
+      const constraint = result.data;
+      const path = constraint?.path && [...place, ...flat(constraint.path)];
+      return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
+    }
+    for (const { path, ...issue } of result.error.issues) {
+      const placed = { ...issue, path: flat(path), input: value };
+      ctx.addIssue(placed as Parameters<Refine['addIssue']>[0]);
+    }
+    return undefined;
+  };
+}
+
 function constraint(read: Reader, help: string, documented: object) {
   const check = (value: unknown, ctx: Refine) => (value == null ? undefined : read(value, ctx, []));
   return both(readBy(check, documented), help);

@@ -2,6 +2,8 @@
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './fields.ts';
+import { BLOCK_FIELDS } from './message-blocks.ts';
+import { MESSAGE_TOOL_FIELDS, messageFields } from './messages.ts';
 import { classifyFields, embeddingFields } from './pooled.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
 import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
@@ -21,6 +23,7 @@ type TableName =
   | 'fields'
   | 'message fields'
   | 'response fields'
+  | 'messages fields'
   | 'embedding fields'
   | 'classify fields';
 
@@ -29,6 +32,7 @@ export const FIELD_PAGES: Readonly<Record<TableName, string>> = {
   fields: 'request-fields.md',
   'message fields': 'request-fields.md',
   'response fields': 'responses.md',
+  'messages fields': 'messages.md',
   'embedding fields': 'embeddings.md',
   'classify fields': 'classify.md',
 };
@@ -50,6 +54,14 @@ export function fieldTables(): Record<TableName, string> {
     'response fields': fieldTable(
       { ...responseFields({ ...bounds, keepsResponses: true }), ...below('input[]', items) },
       'responses',
+    ),
+    'messages fields': fieldTable(
+      {
+        ...messageFields(bounds),
+        ...below('messages[].content[]', BLOCK_FIELDS),
+        ...below('tools[]', MESSAGE_TOOL_FIELDS),
+      },
+      'messages',
     ),
     'classify fields': fieldTable(classifyFields(bounds), 'classify'),
     'embedding fields': fieldTable(embeddingFields({ ...bounds, hiddenSize: 1 }), 'embeddings'),

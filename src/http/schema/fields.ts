@@ -251,7 +251,13 @@ export const metadataSchema = z.record(z.string(), z.string()).superRefine((meta
 });
 
 /** The endpoints whose requests have a table. */
-export type EndpointName = 'chat' | 'completions' | 'responses' | 'embeddings' | 'classify';
+export type EndpointName =
+  | 'chat'
+  | 'completions'
+  | 'responses'
+  | 'messages'
+  | 'embeddings'
+  | 'classify';
 
 /** A field's meaning, and its schema for each endpoint that accepts it. */
 export type FieldRow = { readonly [Name in EndpointName]?: z.ZodType } & { readonly help: string };

@@ -127,6 +127,11 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
       chat: z.string().max(32).nullish(),
       help: 'Given to the chat template, which may not use it',
     },
+    verbosity: {
+      chat: z.enum(['low', 'medium', 'high']).nullish(),
+      completions: onlyValue('medium'),
+      help: 'Given to the chat template, which may not use it; in completions only medium',
+    },
     add_special_tokens: {
       chat: onlyValue(false),
       completions: boolean,
@@ -299,7 +304,6 @@ const INERT_FIELDS = {
 const REFUSED_FIELDS = {
   ...rows(['audio', 'web_search_options', 'moderation'], refused('Services of OpenAI')),
   ...rows(['suffix', 'documents', 'chat_template'], refused('Not supported')),
-  verbosity: both(onlyValue('medium'), 'Only medium'),
   ...rows(
     ['adapter_id', 'adapter_source', 'lora', 'lora_path', 'lora_request'],
     refused('Use model to name an adapter'),

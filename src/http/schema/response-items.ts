@@ -54,6 +54,7 @@ export const CALL_ITEM_FIELDS = {
   call_id: responses(z.string().min(1).max(MAX_CALL_ID_LENGTH), 'Connects a call and its result'),
   name: responses(z.string().pipe(callShape.name), 'The function'),
   arguments: responses(z.string().pipe(callShape.arguments), 'The text of a JSON object'),
+  input: responses(z.string(), 'The text for a custom tool'),
   id: responses(INERT, 'As an answer had it'),
   status: responses(INERT, 'As an answer had it'),
   created_by: responses(INERT, 'As an answer had it'),
@@ -66,6 +67,7 @@ const {
   call_id,
   name,
   arguments: callArguments,
+  input,
   ...callRest
 } = fieldsOf(CALL_ITEM_FIELDS, 'responses');
 const { parsed_arguments, namespace, ...outputRest } = callRest;
@@ -91,6 +93,45 @@ const callOutputItemSchema = z
   })
   .transform(({ type, call_id, output }) => ({ type, call_id, output }));
 
+const customCallItemSchema = z
+  .strictObject({
+    type: z.literal('custom_tool_call'),
+    call_id,
+    name,
+    input,
+    ...outputRest,
+    namespace,
+  })
+  .transform(({ call_id, name, input }) => ({
+    type: 'function_call' as const,
+    call_id,
+    name,
+    arguments: JSON.stringify({ input }),
+    isCustom: true as const,
+  }));
+
+const customOutputItemSchema = z
+  .strictObject({
+    type: z.literal('custom_tool_call_output'),
+    call_id,
+    output: textContent,
+    ...outputRest,
+  })
+  .transform(({ call_id, output }) => ({
+    type: 'function_call_output' as const,
+    call_id,
+    output,
+    isCustom: true as const,
+  }));
+
+/** The reasoning of another model. Chat templates cannot show it, so its members do not matter. */
+const reasoningItemSchema = z
+  .looseObject({ type: z.literal('reasoning') })
+  .transform(({ type }) => ({ type }));
+
+/** The place of an item that the model does not see. */
+export type ReasoningItem = z.output<typeof reasoningItemSchema>;
+
 const itemReferenceSchema = z.strictObject({
   type: z.literal('item_reference'),
   id: z.string().openapi({ description: 'An item of a response that the server keeps' }),
@@ -105,7 +146,15 @@ export interface Keeping {
 export const KEEPS_NONE =
   'this server keeps no responses. Send the earlier items in input, or start the server with --store-responses';
 
-const ITEM_TYPES = ['message', 'function_call', 'function_call_output', 'item_reference'];
+const ITEM_TYPES = [
+  'message',
+  'function_call',
+  'function_call_output',
+  'custom_tool_call',
+  'custom_tool_call_output',
+  'reasoning',
+  'item_reference',
+];
 
 /** Returns the item with its type, which a message may leave out. Refuses types that the server lacks. */
 function withType({ keepsResponses }: Keeping) {
@@ -129,6 +178,9 @@ const anyItemSchema = z.discriminatedUnion('type', [
   messageItemSchema,
   callItemSchema,
   callOutputItemSchema,
+  customCallItemSchema,
+  customOutputItemSchema,
+  reasoningItemSchema,
   itemReferenceSchema,
 ]);
 
@@ -152,4 +204,13 @@ export function inputSchema({ maxItems, ...keeping }: Keeping & { maxItems: numb
       return value;
     })
     .pipe(z.array(z.unknown().transform(withType(keeping)).pipe(anyItemSchema)));
+}
+
+/** Reads a list of items, which may be references. */
+export function inputItemsSchema(maxItems: number) {
+  const item = z
+    .unknown()
+    .transform(withType({ keepsResponses: true }))
+    .pipe(anyItemSchema);
+  return z.array(z.unknown()).min(1).max(maxItems).pipe(z.array(item));
 }

@@ -2,16 +2,14 @@
 import { z } from '@hono/zod-openapi';
 import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
-import type { GivenConstraint } from './constraints.ts';
+import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
 import {
   addIssue,
   type FieldRow,
   fieldsOf,
   INERT,
   metadataSchema,
-  onlyValue,
   REFUSED,
-  type Refine,
   readBy,
   rowOf,
   sharedRows,
@@ -24,7 +22,9 @@ import { checkTools } from './tools.ts';
 const responses = rowOf('responses');
 
 /** The value of `include` that asks for logprobs. */
-const LOGPROBS = 'message.output_text.logprobs';
+export const LOGPROBS = 'message.output_text.logprobs';
+/** The values of `include`. Answers contain no reasoning, so there is none to encrypt. */
+const INCLUDED = [LOGPROBS, 'reasoning.encrypted_content'];
 
 /** The fields of chat that have the same meaning here. */
 const CHAT_NAMES = [
@@ -45,23 +45,25 @@ const CHAT_NAMES = [
   'cache_prompt',
   'user',
   'prompt_cache_key',
-  'safety_identifier',
   'service_tier',
   'prompt_cache_options',
   'prompt_cache_retention',
   'moderation',
 ] as const;
 
-function previousResponse({ keepsResponses }: Keeping) {
-  const isKept = (id: unknown) => keepsResponses || id === undefined || id === null;
-  return z
-    .string()
-    .nullish()
-    .refine(isKept, {
-      message: KEEPS_NONE,
-      params: { code: 'unsupported_parameter' },
-    });
+/** Refuses a value if the server keeps no responses. */
+function ifKept<Schema extends z.ZodType>(schema: Schema, { keepsResponses }: Keeping) {
+  return schema.refine((value) => keepsResponses || value === undefined || value === null, {
+    message: KEEPS_NONE,
+    params: { code: 'unsupported_parameter' },
+  });
 }
+
+/** Returns the id of a conversation, which may be a member. */
+const conversationSchema = z
+  .union([z.string(), z.strictObject({ id: z.string() })], 'expected an id')
+  .nullish()
+  .transform((given) => (typeof given === 'object' ? given?.id : given));
 
 /** The bounds of a model and of the server, and whether it keeps responses. */
 type ResponseBounds = SchemaBounds & Keeping;
@@ -93,34 +95,34 @@ export function responseFields(bounds: ResponseBounds) {
     include: responses(
       z
         .array(
-          z.unknown().refine((value) => value === LOGPROBS, {
-            message: `only ${JSON.stringify(LOGPROBS)} is supported by this server`,
+          z.unknown().refine((value) => INCLUDED.includes(value as string), {
+            message: `only ${INCLUDED.join(' and ')} are supported by this server`,
             params: { code: 'unsupported_parameter' },
           }),
         )
         .nullish()
-        .openapi({ type: 'array', items: { type: 'string', enum: [LOGPROBS] } }),
-      `Only \`${LOGPROBS}\``,
+        .openapi({ type: 'array', items: { type: 'string', enum: INCLUDED } }),
+      `\`${LOGPROBS}\`; \`${INCLUDED[1]}\` has no effect, because answers contain no reasoning`,
     ),
     top_logprobs: responses(
       chat.top_logprobs.chat,
       `The number of alternatives, at most 20; needs include with \`${LOGPROBS}\``,
     ),
     text: responses(
-      responseTextSchema(chat.response_format.chat),
-      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: only medium',
+      responseTextSchema(chat.response_format.chat, chat.verbosity.chat),
+      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: given to the chat template, which may not use it',
     ),
     reasoning: responses(
       z
         .strictObject({
           effort: chat.reasoning_effort.chat,
-          summary: REFUSED,
-          generate_summary: REFUSED,
+          summary: INERT,
+          generate_summary: INERT,
           context: REFUSED,
           mode: REFUSED,
         })
         .nullish(),
-      'effort: given to the chat template, which may not use it. Others are refused',
+      'effort: given to the chat template, which may not use it; summary has no effect, because answers contain no reasoning. Others are refused',
     ),
     truncation: responses(
       z.enum(['auto', 'disabled']).nullish(),
@@ -132,11 +134,28 @@ export function responseFields(bounds: ResponseBounds) {
       'Whether the response is kept (default: true with `--store-responses`; without it nothing is kept, and the answer says `store: false`)',
     ),
     previous_response_id: responses(
-      previousResponse(bounds),
+      ifKept(z.string().nullish(), bounds),
       'The response that the input continues; only with `--store-responses`',
     ),
-    max_tool_calls: responses(INERT, 'Only affects hosted tools, which are refused'),
-    background: responses(onlyValue(false), 'Only false'),
+    conversation: responses(
+      ifKept(conversationSchema, bounds),
+      'The conversation that input and answer are added to; only with `--store-responses`',
+    ),
+    max_tool_calls: responses(
+      z.int().min(1).nullish(),
+      'Repeated in the answer; only limits hosted tools, which are refused',
+    ),
+    safety_identifier: responses(z.string().nullish(), 'Repeated in the answer; never logged'),
+    background: responses(
+      z
+        .boolean()
+        .nullish()
+        .refine((value) => keepsResponses || !value, {
+          message: KEEPS_NONE,
+          params: { code: 'unsupported_parameter' },
+        }),
+      'true: the answer comes before the first token, and the response is kept when it ends; only with `--store-responses`',
+    ),
     tools: responses(
       responseToolsSchema.nullish(),
       `Functions that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
@@ -146,7 +165,6 @@ export function responseFields(bounds: ResponseBounds) {
       'none, auto (the default), required, a function, or allowed_tools',
     ),
     parallel_tool_calls: responses(chat.parallel_tool_calls.chat, chat.parallel_tool_calls.help),
-    conversation: responses(REFUSED, 'Conversations that the server keeps'),
     prompt: responses(REFUSED, 'Prompts that the server keeps'),
     context_management: responses(REFUSED, 'Compaction'),
   } as const satisfies Record<string, FieldRow>;
@@ -166,6 +184,16 @@ export function responseRequestSchema(bounds: ResponseBounds) {
           path: ['structured_outputs'],
         });
       }
+      if (body.conversation && body.previous_response_id) {
+        addIssue(ctx, 'cannot be combined with previous_response_id. Send only one of them', {
+          path: ['conversation'],
+        });
+      }
+      if (body.background && (body.stream || body.store === false)) {
+        addIssue(ctx, 'cannot be combined with "stream": true or "store": false', {
+          path: ['background'],
+        });
+      }
       const functions = body.tools?.map((tool) => tool.function);
       checkTools({ tools: functions, tool_choice: body.tool_choice }, ctx);
       if (body.top_logprobs != null && !body.include?.includes(LOGPROBS)) {
@@ -178,56 +206,20 @@ export function responseRequestSchema(bounds: ResponseBounds) {
 /** A checked request. */
 export type ResponseRequest = z.output<ReturnType<typeof responseRequestSchema>>;
 
-/** A format: the constraint, if there is one, with its path in the body, and the value that the response repeats. */
-interface TextFormat {
-  readonly given: GivenConstraint | undefined;
-  readonly shown: { readonly type: string; readonly [member: string]: unknown };
-}
-
-const TYPES = ['text', 'json_object', 'json_schema'];
-/** The member of chat's format that holds the schema. */
-const NESTING = 'json_schema';
-
-/**
- * Returns a reader of formats.
- * @param chatFormat the schema of chat's `response_format`
- */
-function formatReader(chatFormat: z.ZodType<GivenConstraint | undefined>) {
-  return (value: unknown, ctx: Refine): TextFormat | undefined => {
-    if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
-    const format = value as TextFormat['shown'];
-    const { type, ...members } = format;
-    if (!TYPES.includes(type)) {
-      return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
-    }
-    const nested = type === NESTING ? { type, [NESTING]: members } : format;
-    const result = chatFormat.safeParse(nested);
-    const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
-    if (result.success) {
-      const constraint = result.data;
-      const path = constraint?.path && ['text', 'format', ...flat(constraint.path)];
-      return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
-    }
-    for (const { path, ...issue } of result.error.issues) {
-      const placed = { ...issue, path: flat(path), input: value };
-      ctx.addIssue(placed as Parameters<Refine['addIssue']>[0]);
-    }
-    return undefined;
-  };
-}
-
 /** The schema of the field. */
-function responseTextSchema(chatFormat: z.ZodType<GivenConstraint | undefined>) {
-  const read = formatReader(chatFormat);
-  const format = readBy((value, ctx) => (value == null ? undefined : read(value, ctx)), {
+function responseTextSchema<Verbosity extends z.ZodType>(
+  chatFormat: z.ZodType<GivenConstraint | undefined>,
+  verbosity: Verbosity,
+) {
+  const format = readBy(formatReader(chatFormat, ['text', 'format']), {
     type: 'object',
     properties: {
-      type: { enum: TYPES },
+      type: { enum: FORMAT_TYPES },
       name: { type: 'string' },
       schema: { type: 'object', additionalProperties: true },
       strict: { type: 'boolean' },
     },
     required: ['type'],
   });
-  return z.strictObject({ format, verbosity: onlyValue('medium') }).nullish();
+  return z.strictObject({ format, verbosity }).nullish();
 }

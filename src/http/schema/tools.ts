@@ -55,19 +55,23 @@ const choiceObject = z.discriminatedUnion('type', [
 ]);
 
 /** A tool choice, and the path of each name in it. */
-interface PlacedChoice extends ToolChoice {
+export interface PlacedChoice extends ToolChoice {
   readonly places: readonly PropertyKey[][];
 }
 
-/** Returns a reader of `tool_choice`. `read` takes objects of the types function and allowed_tools. */
-export function toolChoiceReader<T>(schema: z.ZodType<T>, read: (choice: T) => PlacedChoice) {
+/** Returns a reader of `tool_choice`. `read` takes objects of these types. */
+export function toolChoiceReader<T>(
+  schema: z.ZodType<T>,
+  read: (choice: T) => PlacedChoice,
+  types: readonly unknown[] = ['function', 'allowed_tools'],
+) {
   return (value: unknown, ctx: Refine): PlacedChoice | undefined => {
     if (value === undefined || value === null) return undefined;
     if (value === 'none' || value === 'auto' || value === 'required') {
       return { mode: value, places: [] };
     }
     const isKnown = typeof value === 'object' && 'type' in value;
-    if (!isKnown || (value.type !== 'function' && value.type !== 'allowed_tools')) {
+    if (!isKnown || !types.includes(value.type)) {
       return addIssue(ctx, 'must be none, auto, required, a function, or allowed_tools');
     }
     const choice = parseInside(schema, value, ctx);

@@ -38,7 +38,7 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
   invalid_n_examples: ['A training file has fewer than ten rows', 'Add rows'],
   invalid_api_key: [
     'No key, an unknown or revoked key, or a key from another keys file or pepper',
-    'Send `Authorization: Bearer KEY`; operators see the keys with `lorikeet keys list`',
+    'Send `Authorization: Bearer KEY` or `x-api-key: KEY`; operators see the keys with `lorikeet keys list`',
   ],
   forbidden: [
     'The route, or a change of a shared adapter, needs an admin key',

@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { ServeError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
+import type { MessageError } from '../../contracts/messages.ts';
 import type { ErrorEnvelope } from '../../contracts/openai.ts';
 
 /** The `error.type` that SDKs show. Other statuses map to `invalid_request_error` or `server_error`. */
@@ -18,6 +19,35 @@ export function toEnvelope(error: ServeError): ErrorEnvelope {
   const { message, param, code, status } = error;
   const fallback = status >= 500 ? 'server_error' : 'invalid_request_error';
   return { error: { message, type: TYPE_OF_STATUS[status] ?? fallback, param, code } };
+}
+
+/** The `error.type` in Anthropic's envelope, if it differs from OpenAI's. */
+const MESSAGE_TYPE_OF_STATUS: Record<number, string> = {
+  404: 'not_found_error',
+  413: 'request_too_large',
+  503: 'overloaded_error',
+  504: 'timeout_error',
+};
+
+/** Writes the error as Anthropic's envelope. It also has the members of OpenAI's. */
+export function toMessageError(serveError: ServeError): MessageError {
+  const { status } = serveError;
+  const { error } = toEnvelope(serveError);
+  const fallback = status >= 500 ? 'api_error' : error.type;
+  return { type: 'error', error: { ...error, type: MESSAGE_TYPE_OF_STATUS[status] ?? fallback } };
+}
+
+/** Whether a path belongs to Anthropic's API. */
+export function isMessagesPath(path: string): boolean {
+  return path === '/v1/messages' || path.startsWith('/v1/messages/');
+}
+
+/** Writes the response for an error, in the envelope of the API that the request's path belongs to. */
+export function errorResponse(c: Context, error: ServeError): Response {
+  const envelope = isMessagesPath(c.req.path)
+    ? { ...toMessageError(error), request_id: c.get('requestId') }
+    : toEnvelope(error);
+  return c.json(envelope, error.status as 400, errorHeaders(error));
 }
 
 /** Returns the error that the client sees. Logs the details that it does not see. */
@@ -66,7 +96,6 @@ const CLIENT_GONE = 499;
 export function createErrorHandler(log: Logger) {
   return (error: Error, c: Context): Response => {
     if (c.req.raw.signal.aborted) return c.body(null, CLIENT_GONE as 400);
-    const serveError = toServeError(error, log);
-    return c.json(toEnvelope(serveError), serveError.status as 400, errorHeaders(serveError));
+    return errorResponse(c, toServeError(error, log));
   };
 }

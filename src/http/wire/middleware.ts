@@ -12,6 +12,7 @@ import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange, Telemetry } from '../../telemetry/telemetry.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
+import { isMessagesPath } from './errors.ts';
 import { EVENT_STREAM } from './event-stream.ts';
 
 /** The variables that middleware sets for routes. */
@@ -26,6 +27,8 @@ export interface HttpEnv {
     time: RequestTime;
     /** Aborts when the request's time is over or its client is gone. Undefined if its time is unlimited. */
     signal: AbortSignal | undefined;
+    /** Whether its generation continues in the background after its response. */
+    isDetached: boolean | undefined;
   };
 }
 
@@ -48,6 +51,7 @@ export function assignRequestId(): MiddlewareHandler<HttpEnv> {
     const id = toRequestId(c.req.header('x-request-id'));
     c.set('requestId', id);
     c.header('x-request-id', id);
+    if (isMessagesPath(c.req.path)) c.header('request-id', id); // Anthropic's clients show it
     await next();
   };
 }
@@ -138,6 +142,7 @@ const PREFLIGHT_MAX_AGE_S = 7200;
 const EXPOSED_HEADERS = [
   'retry-after',
   'x-request-id',
+  'request-id',
   'x-should-retry',
   ...['adapter', 'version', 'alias', 'tier', 'load-ms'].map((fact) => `x-lorikeet-${fact}`),
   ...['limit', 'remaining', 'reset'].flatMap((fact) =>
@@ -161,7 +166,7 @@ export function createOriginCheck(allowedOrigins: readonly string[]): IsAllowedO
 
 /**
  * Adds CORS headers for allowed origins and answers their preflights, which never carry a key. Credentials are not allowed:
- * scripts send keys in `Authorization`.
+ * scripts send keys in `Authorization` or `x-api-key`.
  */
 export function shareWithOrigins(isAllowed: IsAllowedOrigin): MiddlewareHandler {
   const share = cors({
@@ -207,10 +212,16 @@ function isOwn({ req }: Context): boolean {
   return URL.canParse(origin) && new URL(origin).host === host.toLowerCase();
 }
 
+/** Returns the credentials of a request as an `authorization` header, which wins if there is also an `x-api-key`. */
+export function credentialsOf({ req }: Context): string | undefined {
+  const key = req.header('x-api-key');
+  return req.header('authorization') ?? (key === undefined ? undefined : `Bearer ${key}`);
+}
+
 /** Sets the tenant. Throws `ServeError` (401) if the key is missing or unknown. */
 export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
   return async function tenant(c, next) {
-    c.set('tenant', authenticate(c.req.header('authorization')));
+    c.set('tenant', authenticate(credentialsOf(c)));
     await next();
   };
 }
@@ -229,7 +240,9 @@ export function requireAdmin(c: Context<HttpEnv>): void {
     );
 }
 
-/** Counts a request as running until its response is ready or, if it is streamed, until its generation ends. */
+/**
+ * Counts a request as running until its response is ready or, if it is streamed or in the background, until its generation ends.
+ */
 export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
   return async function limitRate(c, next) {
     const tenant = c.get('tenant');
@@ -241,7 +254,8 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
     try {
       await next();
     } finally {
-      if (c.res.headers.get('content-type') !== EVENT_STREAM) c.get('reservation').end();
+      const isRunning = c.get('isDetached') || c.res.headers.get('content-type') === EVENT_STREAM;
+      if (!isRunning) c.get('reservation').end();
     }
   };
 }

@@ -4,8 +4,10 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { deadlineError, type ErrorCode, ServeError } from '../../common/errors.ts';
 import { type Deadline, deadline } from '../../common/waiting.ts';
+import { messageErrorSchema } from '../../contracts/messages.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
+import { isMessagesPath } from './errors.ts';
 import type { HttpLimits } from './limits.ts';
 import type { HttpEnv } from './middleware.ts';
 
@@ -96,7 +98,7 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
     responses: {
       200: { description: route.description ?? 'The answer', content: route.answers },
       ...route.otherAnswers,
-      ...toErrorResponses(route.errors),
+      ...toErrorResponses(route),
     },
   });
   app.openAPIRegistry.registerPath(apiRoute);
@@ -145,11 +147,12 @@ function toRequest<Input>({ path, params, query, body, form }: Route<Input>) {
   };
 }
 
-function toErrorResponses(statuses: readonly ErrorStatus[] | undefined) {
+function toErrorResponses<Input>({ errors: statuses, path }: Route<Input>) {
+  const content = json(isMessagesPath(path) ? messageErrorSchema : errorEnvelopeSchema);
   const all = Object.keys(ERROR_STATUSES).map(Number) as ErrorStatus[];
   return Object.fromEntries(
     (statuses ?? all).map((status) => {
-      return [status, { description: ERROR_STATUSES[status], content: json(errorEnvelopeSchema) }];
+      return [status, { description: ERROR_STATUSES[status], content }];
     }),
   );
 }
@@ -179,10 +182,10 @@ function valueAt(body: unknown, path: readonly PropertyKey[]): unknown {
 
 const NO_QUERY = z.strictObject({});
 
-/** Checks query parameters. Without a schema, allows none. Ignores the version that Azure's clients always send. */
+/** Checks query parameters. Without a schema, allows none. Ignores what Azure's and Anthropic's clients always send. */
 function validateQuery<T>(
   schema: z.ZodType<T> | undefined,
-  { 'api-version': _, ...query }: Record<string, string>,
+  { 'api-version': _, beta: __, ...query }: Record<string, string>,
 ): T {
   return validateBody(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
 }

@@ -15,3 +15,4 @@ export interface Case {
 export const CHAT = '/v1/chat/completions';
 export const COMPLETIONS = '/v1/completions';
 export const RESPONSES = '/v1/responses';
+export const MESSAGES = '/v1/messages';

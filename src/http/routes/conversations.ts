@@ -1,0 +1,185 @@
+// /v1/conversations: items that the server keeps for later responses. A tenant sees only its own. The routes exist only if the
+// operator has enabled keeping responses.
+import { randomUUID } from 'node:crypto';
+import { z } from '@hono/zod-openapi';
+import { ServeError } from '../../common/errors.ts';
+import { pageOf } from '../../common/page.ts';
+import { toUnixSeconds } from '../../contracts/openai.ts';
+import {
+  type ConversationItem,
+  conversationSchema,
+  deletedConversationSchema,
+  inputItemListSchema,
+  responseItemSchema,
+} from '../../contracts/responses.ts';
+import type { Conversation, Conversations, StoredItem } from '../../conversations/conversations.ts';
+import { inputIdOf, RESPONSE_PREFIX } from '../answer/response-draft.ts';
+import { toResponseItem } from '../request/kept-items.ts';
+import {
+  addItemsSchema,
+  createConversationSchema,
+  updateConversationSchema,
+} from '../schema/conversations.ts';
+import { orderQuery, pageQuery } from '../schema/fields.ts';
+import type { HttpLimits } from '../wire/limits.ts';
+import type { App } from '../wire/route.ts';
+import { addRoute, json, pathParam } from '../wire/route.ts';
+import { toListAnswer } from './api-objects.ts';
+
+const PATH = '/v1/conversations';
+const ONE = `${PATH}/{id}`;
+const ITEMS = `${ONE}/items`;
+const ITEM = `${ITEMS}/{item}`;
+
+const itemsQuery = z.strictObject({ ...pageQuery(20), order: orderQuery });
+
+/** Adds the routes. */
+export function addConversationRoutes(
+  app: App,
+  conversations: Conversations,
+  limits: HttpLimits,
+): void {
+  const answers = json(conversationSchema);
+  addRoute(app, {
+    method: 'post',
+    path: PATH,
+    summary: 'Create a conversation',
+    body: { schema: createConversationSchema, limits, isOptional: true },
+    answers,
+    async handle(c, { items, metadata }) {
+      const given = { items: withIds(items ?? []), metadata: metadata ?? {} };
+      const { id, ...conversation } = await conversations.create(c.get('tenant').id, given);
+      return c.json(toConversation(id, conversation));
+    },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: ONE,
+    summary: 'Get a conversation',
+    answers,
+    errors: [401, 404, 500, 503],
+    async handle(c) {
+      const id = pathParam(c, 'id');
+      return c.json(toConversation(id, found(await conversations.find(c.get('tenant').id, id))));
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: ONE,
+    summary: 'Replace the metadata of a conversation',
+    body: { schema: updateConversationSchema, limits },
+    answers,
+    async handle(c, { metadata }) {
+      const id = pathParam(c, 'id');
+      const change = (now: Conversation) => ({ ...now, metadata });
+      const after = await conversations.change(c.get('tenant').id, id, change);
+      return c.json(toConversation(id, found(after)));
+    },
+  });
+  addRoute(app, {
+    method: 'delete',
+    path: ONE,
+    summary: 'Delete a conversation; responses keep their own copy of its items',
+    answers: json(deletedConversationSchema),
+    errors: [401, 404, 503],
+    async handle(c) {
+      const id = pathParam(c, 'id');
+      if (!(await conversations.remove(c.get('tenant').id, id))) throw notFound();
+      return c.json({ id, object: 'conversation.deleted', deleted: true });
+    },
+  });
+  addItemRoutes(app, conversations, limits);
+}
+
+function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimits): void {
+  addRoute(app, {
+    method: 'post',
+    path: ITEMS,
+    summary: 'Add items to a conversation',
+    body: { schema: addItemsSchema, limits },
+    answers: json(inputItemListSchema),
+    async handle(c, { items }) {
+      const added = withIds(items);
+      const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
+      found(await conversations.change(c.get('tenant').id, pathParam(c, 'id'), change));
+      return c.json(toListAnswer({ items: added, hasMore: false }, toItem));
+    },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: ITEMS,
+    summary: 'List the items of a conversation, the newest first',
+    query: itemsQuery,
+    answers: json(inputItemListSchema),
+    errors: [400, 401, 404, 500, 503],
+    async handle(c, { order, ...query }) {
+      const kept = await conversations.find(c.get('tenant').id, pathParam(c, 'id'));
+      const { items } = found(kept);
+      const ordered = order === 'desc' ? items.toReversed() : items;
+      return c.json(
+        toListAnswer(
+          pageOf(ordered, query, ({ id }) => id),
+          toItem,
+        ),
+      );
+    },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: ITEM,
+    summary: 'Get an item of a conversation',
+    answers: json(responseItemSchema),
+    errors: [401, 404, 500, 503],
+    async handle(c) {
+      const kept = await conversations.find(c.get('tenant').id, pathParam(c, 'id'));
+      const item = found(kept).items.find(({ id }) => id === pathParam(c, 'item'));
+      return c.json(toItem(found(item)));
+    },
+  });
+  addRoute(app, {
+    method: 'delete',
+    path: ITEM,
+    summary: 'Delete an item of a conversation',
+    answers: json(conversationSchema),
+    errors: [401, 404, 500, 503],
+    async handle(c) {
+      const id = pathParam(c, 'id');
+      const change = (now: Conversation) => {
+        const items = now.items.filter((item) => item.id !== pathParam(c, 'item'));
+        if (items.length === now.items.length) throw notFound();
+        return { ...now, items };
+      };
+      const after = await conversations.change(c.get('tenant').id, id, change);
+      return c.json(toConversation(id, found(after)));
+    },
+  });
+}
+
+/** Items that clients add get ids like the input of a response. */
+function withIds(items: readonly ConversationItem[]): StoredItem[] {
+  const part = randomUUID().replaceAll('-', '');
+  return items.map((item, i) => ({ id: inputIdOf(`${RESPONSE_PREFIX}${part}`, i), item }));
+}
+
+function toItem({ id, item }: StoredItem) {
+  return toResponseItem(id, item);
+}
+
+function toConversation(id: string, { createdMs, metadata }: Conversation) {
+  const created_at = toUnixSeconds(createdMs);
+  return { id, object: 'conversation' as const, created_at, metadata };
+}
+
+function found<T>(value: T | undefined): T {
+  if (value === undefined) throw notFound();
+  return value;
+}
+
+/** Leaves out the ids, because a client can send anything as one. */
+function notFound(): ServeError {
+  return new ServeError(
+    'not_found',
+    'No such conversation or item: it has expired, was deleted, or belongs to another tenant.',
+    { param: 'id' },
+  );
+}

@@ -1,0 +1,39 @@
+// The requests of /v1/conversations.
+import { z } from '@hono/zod-openapi';
+import type { ConversationItem } from '../../contracts/responses.ts';
+import { addIssue, metadataSchema } from './fields.ts';
+import { inputItemsSchema } from './response-items.ts';
+
+/** As in OpenAI's API. */
+const MAX_ITEMS = 20;
+
+/** Items that a client adds. They cannot refer to others. */
+const itemsSchema = inputItemsSchema(MAX_ITEMS)
+  .transform((items, ctx): ConversationItem[] =>
+    items.flatMap((item, i) => {
+      if (item.type === 'reasoning') return [];
+      if (item.type !== 'item_reference') return [item];
+      const message = 'references are only supported in the input of a response';
+      return addIssue(ctx, message, { path: [i, 'type'], code: 'unsupported_parameter' });
+    }),
+  )
+  .openapi({
+    type: 'array',
+    maxItems: MAX_ITEMS,
+    items: { $ref: '#/components/schemas/ResponseInputItem' },
+  });
+
+/** The body that creates a conversation. */
+export const createConversationSchema = z
+  .strictObject({ items: itemsSchema.nullish(), metadata: metadataSchema.nullish() })
+  .openapi('CreateConversationRequest');
+
+/** The body that replaces a conversation's metadata. */
+export const updateConversationSchema = z
+  .strictObject({ metadata: metadataSchema })
+  .openapi('UpdateConversationRequest');
+
+/** The body that adds items. */
+export const addItemsSchema = z
+  .strictObject({ items: itemsSchema })
+  .openapi('AddConversationItemsRequest');
