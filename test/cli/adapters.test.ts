@@ -152,7 +152,7 @@ test('aliases are split, rolled back and removed; versions go and their files af
   assert.equal(ambiguous.code, 2);
   assert.match(ambiguous.error, /zen@1 or zen@2/);
   await run('alias zen stable 2');
-  assert.match((await run('alias zen stable --rollback')).out, /leads to 90 % 1, 10 % 2/);
+  assert.match((await run('alias zen stable --rollback')).out, /points to 1 \(90%\), 2 \(10%\)/);
   const used = await run('rm zen@2 --yes');
   assert.equal(used.code, 1);
   assert.match(used.error, /zen@2 is in use: point latest, stable elsewhere/);

@@ -155,7 +155,7 @@ export function toStopStrings({ maxBytes }: { maxBytes: number }) {
       }
       bytes += Buffer.byteLength(stop);
       if (bytes > maxBytes)
-        return addIssue(ctx, `at most ${maxBytes} bytes are allowed, all together`);
+        return addIssue(ctx, `at most ${maxBytes} bytes are allowed in total`);
     }
     return [...new Set(stops)];
   };
