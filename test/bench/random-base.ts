@@ -51,8 +51,8 @@ const QWEN_05B = {
 } as const;
 
 /** The shapes by the names of `--shape`. */
-export const SHAPES = { 'llama-1b': LLAMA_1B, 'qwen-0.5b': QWEN_05B } as const;
-export type ShapeName = keyof typeof SHAPES;
+const SHAPES = { 'llama-1b': LLAMA_1B, 'qwen-0.5b': QWEN_05B } as const;
+type ShapeName = keyof typeof SHAPES;
 
 /** The standard deviation of the weights, as models are initialized. */
 const DEVIATION = 0.02;

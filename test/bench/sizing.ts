@@ -1,6 +1,7 @@
 // `npm run bench:sizing`: what bases of three sizes give on this machine, for docs/sizing.md. One server after the other, medians
 // over the rounds. The two larger bases are random weights of real shapes: what they say is noise, what they cost is not.
-// Arguments: --model NAME|DIR (the small base)  --rounds N  --tokens N  --write FILE (between its marks "speeds")
+// Arguments: --model NAME|DIR (the small base)  --only TEXT (bases whose titles contain it)  --rounds N  --tokens N
+//   --write FILE (between its marks "speeds")
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
@@ -17,6 +18,7 @@ import { askHttp, type Work } from './work.ts';
 const { values: options } = parseArgs({
   options: {
     model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
+    only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
     write: { type: 'string' },
@@ -28,14 +30,16 @@ const tokens = Number(options.tokens);
 const STREAMS = 32;
 const ADAPTERS = 4;
 const small = findModel(options.model);
-const BASES: readonly (readonly [title: string, folder: string])[] = [
-  ['SmolLM2-135M', small],
-  ['shape of Qwen2.5-0.5B', await randomArtifact('qwen-0.5b', small)],
-  ['shape of Llama-3.2-1B', await randomArtifact('llama-1b', small)],
+const BASES: readonly (readonly [title: string, open: () => Promise<string>])[] = [
+  ['SmolLM2-135M', async () => small],
+  ['shape of Qwen2.5-0.5B', () => randomArtifact('qwen-0.5b', small)],
+  ['shape of Llama-3.2-1B', () => randomArtifact('llama-1b', small)],
 ];
 
 const lines: string[] = [];
-for (const [title, model] of BASES) lines.push(await measure(title, model));
+for (const [title, open] of BASES) {
+  if (title.includes(options.only)) lines.push(await measure(title, await open()));
+}
 const report = `${processorLine()}, over HTTP; tokens per second, medians of ${rounds} rounds of ${tokens} tokens per stream.
 
 | | 1 / 8 / ${STREAMS} streams | ${STREAMS} streams over ${ADAPTERS} adapters | per core | a prompt of 1,024 tokens | memory of a ready server |

@@ -36,7 +36,7 @@ test('an adapter is pushed, listed, inspected, verified and pulled again, the sa
   assert.equal(pushed.code, 0, pushed.error);
   assert.match(pushed.out, /^zen@1 is published \(rank 2, q_proj v_proj, /);
   assert.match(pushed.out, /model "zen" or "zen:latest" or "zen:stable"/);
-  assert.match(pushed.error, /^push: 100 % /m);
+  assert.match(pushed.error, /^push: 100% /m);
   const [listed, versions, inspected, verified, pulled] = await Promise.all([
     run('ls'),
     run('ls zen --json'),
