@@ -61,5 +61,5 @@ test('the commands and programs of README work', { timeout: PAGE_TIMEOUT_MS }, a
     model: job.fine_tuned_model!,
     messages: [{ role: 'user', content: 'I was charged twice' }],
   });
-  assert.match(answered.model, /^ft:smollm2-135m-instruct:local:tickets:/);
+  assert.match(answered.model, /^ft:[^:]+:local:tickets:/);
 });
