@@ -45,7 +45,7 @@ const ADAPTER_KINDS = [
   {
     field: 'trainable_token_indices',
     name: 'trained token embeddings',
-    served: 'also tokens of a resized vocabulary; in a tied head, too',
+    served: 'also tokens of a resized vocabulary, and in a tied head',
   },
   {
     field: 'save_embedding_layers',

@@ -271,11 +271,16 @@ export class FolderContents {
 
   #warnOfOtherBase(name: string, baseModel: string | undefined, log: Logger | undefined) {
     const { baseNames } = this.#options;
-    const trainedOn = baseModel?.split(/[\\/]/).findLast((part) => part !== '');
-    if (trainedOn === undefined || baseNames.includes(trainedOn)) return;
+    const trainedOn = lastPart(baseModel ?? '');
+    const isKnown = (name: string) => isSameName(lastPart(name), trainedOn);
+    if (trainedOn === undefined || baseNames.some(isKnown)) return;
     log?.warn({ adapter: name, trainedOn, base: baseNames[0] }, 'adapter names another base model');
   }
 }
+
+const lastPart = (name: string) => name.split(/[\\/]/).findLast((part) => part !== '');
+/** The hub's spelling of a name has capitals, the name of an imported base has none. */
+const isSameName = (one?: string, other?: string) => one?.toLowerCase() === other?.toLowerCase();
 
 function startCheck(directory: string, signature: string): KnownCheck {
   const read = async () => {

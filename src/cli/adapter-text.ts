@@ -77,7 +77,7 @@ export function describeAlias({ name, alias, pointer, previous }: MovedAlias): s
   const back = previous
     ? `\nTo move it back to ${describePointer(previous)}: lorikeet adapters alias ${name} ${alias} --rollback`
     : '';
-  return `${name}:${alias} leads to ${describePointer(pointer!)}${back}`;
+  return `${name}:${alias} points to ${describePointer(pointer!)}${back}`;
 }
 
 /** Formats a manifest as rows. */
@@ -152,13 +152,13 @@ function describeAliasesOf(version: number, aliases: Aliases['aliases']): string
   const all = Object.entries(aliases).flatMap(([alias, pointer]) => {
     if ('version' in pointer) return pointer.version === version ? [alias] : [];
     const share = pointer.split.find((one) => one.version === version);
-    return share ? [`${alias} (${share.percent} %)`] : [];
+    return share ? [`${alias} (${share.percent}%)`] : [];
   });
   return all.join(', ');
 }
 
-/** Formats a pointer, such as `3` or `90 % 3, 10 % 4`. */
+/** Formats a pointer, such as `3` or `3 (90%), 4 (10%)`. */
 function describePointer(pointer: AliasPointer): string {
   if ('version' in pointer) return `${pointer.version}`;
-  return pointer.split.map(({ version, percent }) => `${percent} % ${version}`).join(', ');
+  return pointer.split.map(({ version, percent }) => `${version} (${percent}%)`).join(', ');
 }

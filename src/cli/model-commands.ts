@@ -33,7 +33,7 @@ export function addImport(
         .default('nf4'),
     )
     .addOption(
-      new Option('--double-quantization <boolean>', 'quantize the scales of the 4-bit blocks, too')
+      new Option('--double-quantization <boolean>', 'also quantize the scales of the 4-bit blocks')
         .choices(['true', 'false'])
         .default('true'),
     )

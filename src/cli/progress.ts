@@ -45,7 +45,7 @@ function createLines(terminal: Terminal): ProgressBar {
       const quarter = total > 0 ? Math.floor((4 * done) / total) : 0;
       if (current?.phase === phase && quarter <= current.quarter) return;
       current = { phase, quarter };
-      const line = total > 0 ? `${phase}: ${quarter * 25} % ${detail}`.trimEnd() : phase;
+      const line = total > 0 ? `${phase}: ${quarter * 25}% ${detail}`.trimEnd() : phase;
       terminal.error(`${line}\n`);
     },
     end() {

@@ -1,5 +1,5 @@
 // Finds the base that a program works with, and imports it if it is missing.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../common/errors.ts';
@@ -97,7 +97,10 @@ async function chooseRequested(requested: string, sources: BaseSources): Promise
     const imported = path.join(sources.modelsDir, requested);
     if (isArtifact(imported)) return imported;
     if (sources.catalogue.includes(requested)) {
-      await sources.importModel(requested, imported);
+      await sources.importModel(requested, imported).catch((error) => {
+        listImported(sources);
+        throw error;
+      });
       return imported;
     }
   }
@@ -105,6 +108,13 @@ async function chooseRequested(requested: string, sources: BaseSources): Promise
     ? `${folder} is not an imported model. Import it: lorikeet import ${requested} --out DIR`
     : `Neither the folder ${folder} nor the model ${path.join(sources.modelsDir, requested)} exists. Give a folder, or one of the names ${sources.catalogue.join(', ')}.`;
   throw new ConfigError([`--model: ${fault}`]);
+}
+
+/** After a failed import, names the models that need none: with no way to the hub, the server may have fetched another one. */
+function listImported({ modelsDir, notify }: BaseSources): void {
+  const names = existsSync(modelsDir) ? readdirSync(modelsDir) : [];
+  const imported = names.filter((name) => isArtifact(path.join(modelsDir, name)));
+  if (imported.length > 0) notify(`Imported already, for --model: ${imported.join(', ')}`);
 }
 
 async function chooseDefault(sources: BaseSources): Promise<string> {

@@ -62,8 +62,8 @@ const ADVICE: Record<StoreErrorKind, readonly [bucket: string, folder: string]> 
     'Check the file, and publish the adapter again.',
   ],
   conflict: [
-    'Somebody else is changing the same adapter. Run the command again.',
-    'Somebody else is changing the same adapter. Run the command again.',
+    'Someone else is changing the same adapter. Run the command again.',
+    'Someone else is changing the same adapter. Run the command again.',
   ],
 };
 

@@ -23,7 +23,7 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   bias: {
     schema: z.enum(['none', 'all', 'lora_only']),
-    help: "none, all or lora_only: which of the base's biases are trained, too",
+    help: "none, all or lora_only: which of the base's biases are also trained",
     fallback: 'none',
     api: { group: 'lorikeet', name: 'bias' },
     needs: 'adapter',
@@ -62,7 +62,7 @@ export const ADAPTER_KIND_SETTINGS = {
   },
   ensureWeightTying: {
     schema: z.boolean(),
-    help: 'what trainEmbeddings changes is the head, too, on a base that ties them',
+    help: 'if the base ties embedding and head, trainEmbeddings changes both',
     fallback: 'false',
     api: { group: 'lorikeet', name: 'ensure_weight_tying' },
     needs: 'adapter',

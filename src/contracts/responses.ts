@@ -61,7 +61,7 @@ const functionCallSchema = z
   .object({
     type: z.literal('function_call'),
     id: z.string(),
-    call_id: z.string().openapi({ description: 'The item with the result has it, too' }),
+    call_id: z.string().openapi({ description: 'The item with the result has the same one' }),
     name: z.string(),
     arguments: z.string().openapi({ description: 'The text of a JSON object' }),
     status: itemStatus,

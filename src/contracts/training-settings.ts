@@ -194,7 +194,7 @@ export const TRAINING_SETTINGS = {
   warmupSteps: {
     schema: z.int().min(0).max(MAX_STEPS),
     help: 'steps before the peak',
-    fallback: '3 % of all',
+    fallback: '3% of all',
   },
   epochs: {
     schema: count(1000),
@@ -233,7 +233,7 @@ export const TRAINING_SETTINGS = {
   },
   maxLength: {
     schema: z.int().min(2).max(1_048_576),
-    help: 'tokens of the longest example; longer ones are cut off',
+    help: 'maximum number of tokens of an example; longer ones are cut off',
     fallback: '1024',
   },
   packing: {

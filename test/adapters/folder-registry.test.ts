@@ -276,9 +276,10 @@ test('B57: another base model and files that are not used are warned of, once', 
   const { root, lines, resolve } = setUp(t);
   publish(root, 'fits', configBytes({ base_model_name_or_path: '/data/models/sample/' }));
   publish(root, 'alias', configBytes({ base_model_name_or_path: 'org/sample-alias' }));
+  publish(root, 'capitals', configBytes({ base_model_name_or_path: 'org/Sample' }));
   const other = publish(root, 'other', configBytes({ base_model_name_or_path: 'org/another' }));
   writeFileSync(path.join(other, 'chat_template.jinja'), '{{ no template }');
-  for (const name of ['fits', 'alias', 'other', 'other']) await resolve(name);
+  for (const name of ['fits', 'alias', 'capitals', 'other', 'other']) await resolve(name);
   assert.deepEqual(
     lines.map(({ msg, adapter, trainedOn, ignored }) => ({ msg, adapter, trainedOn, ignored })),
     [

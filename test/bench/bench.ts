@@ -6,7 +6,7 @@
 //   --only TEXT,… (cases whose id contains one of these)  --rounds N  --tokens N  --json FILE
 //   --write FILE (writes the table of the peers between the file's marks)
 // Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF), LLAMA_ARGS (more arguments)
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -18,7 +18,8 @@ import { type Fleet, type FleetOptions, serverFlags, startFleet } from './fleet.
 import { measureFirstToken } from './measure.ts';
 import { PEERS } from './peers.ts';
 import { processorLine } from './processor.ts';
-import { writeRandomArtifact, writeRandomGguf } from './random-base.ts';
+import { publish } from './publish.ts';
+import { randomArtifact, writeRandomGguf } from './random-base.ts';
 import { startLorikeet } from './servers.ts';
 import type { Turn, Values } from './work.ts';
 
@@ -87,14 +88,10 @@ function prepareSmall(): Base {
   return { ...common, model, decoder, adapters, cases: adapterCases(qv, all) };
 }
 
-/** Random weights of a larger shape, kept between runs: writing them takes a minute. */
+/** Random weights of a larger shape. */
 async function prepareLarge(): Promise<Base> {
-  const model = path.join(tmpdir(), 'lorikeet-bench-llama-1b', 'llama-1b-random');
   const tokenizerFrom = findModel(options.model);
-  if (!existsSync(model)) {
-    say(`writing a base of 1.2 billion random weights to ${model}`);
-    await writeRandomArtifact(model, tokenizerFrom);
-  }
+  const model = await randomArtifact('llama-1b', tokenizerFrom);
   const writeGguf = (file: string) => writeRandomGguf(file, tokenizerFrom);
   const decoder = readDecoder(model);
   return { ...common, model, decoder, adapters: undefined, writeGguf, cases: largeCases() };
@@ -210,7 +207,7 @@ function describe(values: Values): string {
 function print(figures: readonly Figure[], skipped: ReadonlyMap<string, string>): void {
   process.stdout.write(`${processorLine()}\n\n${toMarkdown(figures)}\n`);
   if (options.json) writeFileSync(options.json, `${JSON.stringify(figures, null, 2)}\n`);
-  if (peers.length > 0) publish(peerReport(figures, skipped));
+  if (peers.length > 0) publish('peers', peerReport(figures, skipped), options.write);
 }
 
 /** The rates, and all else that a peer was measured for. */
@@ -228,18 +225,6 @@ function peerReport(figures: readonly Figure[], skipped: ReadonlyMap<string, str
     toPeerTable(figures.filter(isShown), titles),
     ...details,
   ].join('\n\n');
-}
-
-/** Writes the report between the marks of the file of `--write`, or prints it. */
-function publish(report: string): void {
-  const marks = /(<!-- peers: written by [^\n]*-->\n)[\s\S]*?(<!-- end of peers -->)/;
-  const text = options.write && readFileSync(options.write, 'utf8');
-  if (!text || !marks.test(text)) {
-    process.stdout.write(`\n${report}\n`);
-    return;
-  }
-  const changed = text.replace(marks, (_, start, end) => `${start}\n${report}\n\n${end}`);
-  writeFileSync(options.write!, changed);
 }
 
 function say(text: string): void {

@@ -1,6 +1,7 @@
 // A base of a known shape with random weights, to measure sizes for which no base is at hand: an artifact for lorikeet, and
 // the same weights as GGUF for llama.cpp. What it says is noise; what it weighs and multiplies is real.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import {
   createTensorSource,
@@ -32,15 +33,40 @@ const LLAMA_1B = {
   tie_word_embeddings: true,
 } as const;
 
+/** The shape of Qwen2.5-0.5B. */
+const QWEN_05B = {
+  architectures: ['Qwen2ForCausalLM'],
+  model_type: 'qwen2',
+  hidden_size: 896,
+  intermediate_size: 4864,
+  num_hidden_layers: 24,
+  num_attention_heads: 14,
+  num_key_value_heads: 2,
+  vocab_size: 151_936,
+  max_position_embeddings: 32_768,
+  rope_theta: 1_000_000,
+  rms_norm_eps: 1e-6,
+  hidden_act: 'silu',
+  tie_word_embeddings: true,
+} as const;
+
+/** The shapes by the names of `--shape`. */
+const SHAPES = { 'llama-1b': LLAMA_1B, 'qwen-0.5b': QWEN_05B } as const;
+type ShapeName = keyof typeof SHAPES;
+
 /** The standard deviation of the weights, as models are initialized. */
 const DEVIATION = 0.02;
 const TABLE_SIZE = 4096;
 
 /**
- * Writes the artifact `dir`, quantized to NF4 by the importer. The tokenizer is that of the artifact `tokenizerFrom`,
- * which has fewer tokens: the rows of the others are almost zero, so no answer contains one.
+ * Returns the folder of an artifact, quantized to NF4 by the importer. It is kept between runs: writing it takes a minute. The
+ * tokenizer is that of the artifact `tokenizerFrom`, which has fewer tokens: the rows of the others are almost zero, so no
+ * answer contains one.
  */
-export async function writeRandomArtifact(dir: string, tokenizerFrom: string): Promise<void> {
+export async function randomArtifact(shape: ShapeName, tokenizerFrom: string): Promise<string> {
+  const dir = path.join(tmpdir(), `lorikeet-bench-${shape}`, `${shape}-random`);
+  if (existsSync(dir)) return dir;
+  const config = SHAPES[shape];
   const files = new Map(
     COMPANION_FILES.flatMap((name) => {
       const bytes = tryRead(path.join(tokenizerFrom, name));
@@ -48,28 +74,30 @@ export async function writeRandomArtifact(dir: string, tokenizerFrom: string): P
     }),
   );
   const checkpoint = {
-    configJson: LLAMA_1B,
-    configText: `${JSON.stringify(LLAMA_1B, null, 2)}\n`,
-    tensors: randomTensors(readTokens(tokenizerFrom).tokens.length),
+    configJson: config,
+    configText: `${JSON.stringify(config, null, 2)}\n`,
+    tensors: randomTensors(config, readTokens(tokenizerFrom).tokens.length),
     files,
   };
   const name = path.basename(dir);
   const options = { name, source: name, quantization: 'nf4', doubleQuantization: true } as const;
   await writeArtifact(checkpoint, dir, options);
+  return dir;
 }
 
-/** Writes the same weights in fp16 to a GGUF file. */
+/** Writes the weights of Llama-3.2-1B's shape in fp16 to a GGUF file. */
 export function writeRandomGguf(file: string, tokenizerFrom: string): void {
   const tokens = readTokens(tokenizerFrom);
-  writeBaseGguf(file, { config: LLAMA_1B, tokens, tensors: randomTensors(tokens.tokens.length) });
+  const tensors = randomTensors(LLAMA_1B, tokens.tokens.length);
+  writeBaseGguf(file, { config: LLAMA_1B, tokens, tensors });
 }
 
 /**
  * The tensors of a checkpoint, fp16 (norms: float32), made when they are read. The same name has the same values.
  * Rows of the embedding from `tokenCount` on are almost zero.
  */
-function randomTensors(tokenCount: number): TensorSource {
-  const shapes = expectedTensors(parseDecoderConfig(LLAMA_1B));
+function randomTensors(config: (typeof SHAPES)[ShapeName], tokenCount: number): TensorSource {
+  const shapes = expectedTensors(parseDecoderConfig(config));
   const infos = new Map<string, TensorInfo>(
     [...shapes].map(([name, shape]) => [
       name,

@@ -36,7 +36,7 @@ test('an adapter is pushed, listed, inspected, verified and pulled again, the sa
   assert.equal(pushed.code, 0, pushed.error);
   assert.match(pushed.out, /^zen@1 is published \(rank 2, q_proj v_proj, /);
   assert.match(pushed.out, /model "zen" or "zen:latest" or "zen:stable"/);
-  assert.match(pushed.error, /^push: 100 % /m);
+  assert.match(pushed.error, /^push: 100% /m);
   const [listed, versions, inspected, verified, pulled] = await Promise.all([
     run('ls'),
     run('ls zen --json'),
@@ -152,7 +152,7 @@ test('aliases are split, rolled back and removed; versions go and their files af
   assert.equal(ambiguous.code, 2);
   assert.match(ambiguous.error, /zen@1 or zen@2/);
   await run('alias zen stable 2');
-  assert.match((await run('alias zen stable --rollback')).out, /leads to 90 % 1, 10 % 2/);
+  assert.match((await run('alias zen stable --rollback')).out, /points to 1 \(90%\), 2 \(10%\)/);
   const used = await run('rm zen@2 --yes');
   assert.equal(used.code, 1);
   assert.match(used.error, /zen@2 is in use: point latest, stable elsewhere/);

@@ -13,5 +13,5 @@ test('without a terminal each phase is a line per quarter', () => {
   progress.update('inspect', 5, 0);
   progress.update('inspect', 6, 0);
   progress.end();
-  assert.equal(text, 'fetch: 0 %\nfetch: 25 %\nfetch: 50 %\nfetch: 75 %\nfetch: 100 %\ninspect\n');
+  assert.equal(text, 'fetch: 0%\nfetch: 25%\nfetch: 50%\nfetch: 75%\nfetch: 100%\ninspect\n');
 });

@@ -84,6 +84,9 @@ test('a request that names nothing is a fault that says what there is', async ()
   await assert.rejects(chooseBase(plain, here), /lorikeet import/);
 });
 
-test('a request whose import fails is the failure, not another model', async () => {
-  await assert.rejects(chooseBase(DEFAULT_MODELS[0], machine('failing', [])), /no network/);
+test('a request whose import fails is the failure, not another model, but others are named', async () => {
+  const here = machine('failing', []);
+  makeArtifact(path.join(here.modelsDir, DEFAULT_MODELS[1]));
+  await assert.rejects(chooseBase(DEFAULT_MODELS[0], here), /no network/);
+  assert.deepEqual(here.notices, [`Imported already, for --model: ${DEFAULT_MODELS[1]}`]);
 });

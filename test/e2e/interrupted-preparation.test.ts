@@ -95,12 +95,12 @@ async function stopAt(
 const shows = (text: string) => (error: string) => error.includes(text);
 const CALIBRATION = 'a calibration';
 const STOPS: readonly (readonly [NodeJS.Signals, moment: string])[] = [
-  ['SIGTERM', 'prepare: 0 %'],
-  ['SIGTERM', 'prepare: 25 %'],
+  ['SIGTERM', 'prepare: 0%'],
+  ['SIGTERM', 'prepare: 25%'],
   ['SIGTERM', CALIBRATION],
-  ['SIGTERM', 'prepare: 75 %'],
-  ['SIGINT', 'prepare: 25 %'],
-  ['SIGKILL', 'prepare: 25 %'],
+  ['SIGTERM', 'prepare: 75%'],
+  ['SIGINT', 'prepare: 25%'],
+  ['SIGKILL', 'prepare: 25%'],
   ['SIGKILL', CALIBRATION],
 ];
 
@@ -116,7 +116,7 @@ for (const [signal, moment] of STOPS) {
     const when = moment === CALIBRATION ? () => isCalibrating(home) : shows(moment);
     const serve = ['serve', '--port', '0', '--model', base];
     const { code, ms, error } = await stopAt(serve, home, { when, signal });
-    assert.ok(!error.includes('prepare: 100 %'), error);
+    assert.ok(!error.includes('prepare: 100%'), error);
     if (signal !== 'SIGKILL') {
       assert.equal(code, 0, error);
       assert.ok(ms < STOP_MS, `${ms} ms`);
@@ -126,7 +126,7 @@ for (const [signal, moment] of STOPS) {
   });
 }
 
-for (const moment of ['quantize: 25 %', 'write: 0 %', 'write: 75 %']) {
+for (const moment of ['quantize: 25%', 'write: 0%', 'write: 75%']) {
   test(`F24: SIGTERM at "${moment}" ends an import, which leaves nothing`, async () => {
     const out = path.join(work, moment, 'base');
     const command = ['import', source, '--out', out];

@@ -19,6 +19,7 @@ import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
+import type { ChatMessage } from '../../src/tokenizer/template-values.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { defaultServing } from '../default-serving.ts';
@@ -64,8 +65,12 @@ export async function serve(
 }
 
 /** One of the adapters trained with peft. */
-export async function trainedAdapter(name: string): Promise<AdapterSource> {
-  const directory = sharedPath('adapters', name)!;
+export function trainedAdapter(name: string): Promise<AdapterSource> {
+  return adapterIn(sharedPath('adapters', name)!);
+}
+
+/** The adapter in a folder. */
+export async function adapterIn(directory: string): Promise<AdapterSource> {
   return plainSource((await digestAdapterFiles(directory)).digest, directory);
 }
 
@@ -76,34 +81,62 @@ export interface HeldOut {
   readonly answerIds: readonly number[];
 }
 
-/** The first rows of a held-out chat file, prompt and answer tokenized apart as in training. */
-export async function heldOut(dir: string, file: string, count: number): Promise<HeldOut[]> {
+/**
+ * The first rows of a held-out chat file, prompt and answer tokenized apart as in training.
+ * @param toPrompt the messages of the prompt; the answer is not among them
+ */
+export async function heldOut(
+  dir: string,
+  file: string,
+  count: number,
+  toPrompt = (messages: ChatMessage[]) => messages,
+): Promise<HeldOut[]> {
   const tokenizer = (await loadTokenizer(dir))!;
   const template = createChatTemplate(tokenizer)!;
   const lines = readFileSync(file, 'utf8').trim().split('\n').slice(0, count);
   return lines.map((line) => {
     const { messages } = JSON.parse(line);
-    const { ids } = template.render(messages.slice(0, -1), { addGenerationPrompt: true });
+    const prompt = toPrompt(messages.slice(0, -1));
+    const { ids } = template.render(prompt, { addGenerationPrompt: true });
     const answer: string = messages.at(-1).content;
     const answerIds = [...tokenizer.encode(answer, { specials: false }), 2];
     return { promptIds: ids, answer, answerIds };
   });
 }
 
-/** The share of the rows whose greedy answer is the row's own. @param dir the base, for its tokenizer */
-export async function exactMatch(
+/** The greedy answer to each of the rows. */
+export async function greedyAnswers(
   client: EngineClient,
-  adapter: AdapterSource,
-  { dir, rows }: { readonly dir: string; readonly rows: readonly HeldOut[] },
-): Promise<number> {
+  adapter: AdapterSource | undefined,
+  { dir, rows, maxTokens }: { dir: string; rows: readonly HeldOut[]; maxTokens: number },
+): Promise<string[]> {
   const tokenizer = (await loadTokenizer(dir))!;
-  const hits = await Promise.all(
-    rows.map(async ({ promptIds, answer }) => {
-      const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens: 8 });
-      return tokenizer.decode(tokenIds, { skipSpecials: true }) === answer;
+  return Promise.all(
+    rows.map(async ({ promptIds }) => {
+      const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens });
+      return tokenizer.decode(tokenIds, { skipSpecials: true });
     }),
   );
-  return hits.filter(Boolean).length / rows.length;
+}
+
+/** The share of the answers that are their rows' own. */
+export function exactMatch(answers: readonly string[], rows: readonly HeldOut[]): number {
+  return answers.filter((answer, i) => answer === rows[i]!.answer).length / rows.length;
+}
+
+/** The mean negative log-likelihood of the rows' answers, per token. */
+export async function answerNll(
+  client: EngineClient,
+  adapter: AdapterSource | undefined,
+  rows: readonly HeldOut[],
+): Promise<number> {
+  const scores = await Promise.all(
+    rows.map(({ promptIds, answerIds }) =>
+      score(client, adapter, [...promptIds, ...answerIds], promptIds.length),
+    ),
+  );
+  const all = scores.flat();
+  return -all.reduce((sum, one) => sum + one, 0) / all.length;
 }
 
 export interface Generated {

@@ -2,7 +2,7 @@
 // the real clients against a server, with no parameter, with OpenAI's and with several of ours.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { symlinkSync, writeFileSync } from 'node:fs';
+import { symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -10,6 +10,7 @@ import { toCurl, toPython, toTypeScript } from '../../src/pages/snippets.js';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
+import { runTypeScript } from './typescript-programs.ts';
 
 const run = promisify(execFile);
 const home = temporaryFolder();
@@ -83,9 +84,7 @@ for (const [name, body] of Object.entries(BODIES)) {
 
     test(`TypeScript: ${what}`, async () => {
       const file = path.join(home, `${what.replace(/\W+/g, '-')}.mts`);
-      writeFileSync(file, `${toTypeScript(snippet())}\n`);
-      await compile(file);
-      const { stdout } = await run(process.execPath, ['--import', 'tsx', file], { env: env() });
+      const stdout = await runTypeScript(file, toTypeScript(snippet()), env());
       assert.ok(stdout.trim().length > 0 && stdout.trim() !== 'undefined', stdout);
     });
 
@@ -95,22 +94,4 @@ for (const [name, body] of Object.entries(BODIES)) {
       assert.ok(stdout.trim().length > 0 && stdout.trim() !== 'None', stdout);
     });
   }
-}
-
-/** Rejects with the compiler's words. */
-async function compile(file: string): Promise<void> {
-  const strict = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes'];
-  const options = [
-    '--ignoreConfig',
-    '--noEmit',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2022',
-    '--skipLibCheck',
-  ];
-  const tsc = path.resolve('node_modules/.bin/tsc');
-  await run(tsc, [...options, ...strict, file]).catch(({ stdout, message }) => {
-    assert.fail(stdout || message);
-  });
 }

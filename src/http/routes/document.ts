@@ -65,7 +65,7 @@ export function addDocumentRoute(app: App): void {
       info: {
         title: 'lorikeet',
         version: VERSION,
-        description: 'One base model and an adapter per request, with the API of OpenAI.',
+        description: "One base model, and an adapter for each request, with OpenAI's API.",
       },
       servers: [{ url: './' }], // relative to the document, so it also works below a base path
     });

@@ -1,5 +1,5 @@
-// /v1/fine_tuning/jobs: creates a job or only plans it, lists jobs, and shows one with its events and checkpoints, which can be
-// canceled, paused or resumed. Also refuses the fine-tuning routes of OpenAI's API that this server lacks.
+// /v1/fine_tuning/jobs: creates a job or only plans it, lists jobs, their events and checkpoints, and cancels, pauses and resumes
+// them. Also refuses the fine-tuning routes of OpenAI's API that this server lacks.
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
@@ -216,7 +216,7 @@ function addUnsupportedRoutes(app: App): void {
       handle() {
         throw new ServeError(
           'unsupported_parameter',
-          'This server does not support this route of OpenAI. /docs lists those that it supports.',
+          "This route of OpenAI's API is not supported. /docs lists the routes that are.",
         );
       },
     });

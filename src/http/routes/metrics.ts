@@ -1,5 +1,5 @@
-// GET /metrics for Prometheus and routers, and its figures as JSON for the status page: GET /metrics/status now, GET
-// /metrics/history in the last hour. All show figures of all tenants, so they are for operators.
+// GET /metrics for Prometheus and routers, and figures as JSON for the status page: GET /metrics/status for this moment, GET
+// /metrics/history for the last hour. They cover all tenants, so they are for operators.
 import os from 'node:os';
 import { z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';

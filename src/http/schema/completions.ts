@@ -13,7 +13,7 @@ export function completionRequestSchema(bounds: SchemaBounds) {
       const prompts = body.prompt.kind === 'text' ? body.prompt.texts : body.prompt.prompts;
       checkTogether(body, ctx);
       if (n * prompts.length > bounds.limits.maxSequences) {
-        addIssue(ctx, `n times the prompts is more than ${bounds.limits.maxSequences}`, {
+        addIssue(ctx, `n times the number of prompts is more than ${bounds.limits.maxSequences}`, {
           path: ['n'],
         });
       }

@@ -154,8 +154,7 @@ export function toStopStrings({ maxBytes }: { maxBytes: number }) {
         return addIssue(ctx, 'expected a string or an array of strings, none of them empty');
       }
       bytes += Buffer.byteLength(stop);
-      if (bytes > maxBytes)
-        return addIssue(ctx, `at most ${maxBytes} bytes are allowed, all together`);
+      if (bytes > maxBytes) return addIssue(ctx, `at most ${maxBytes} bytes are allowed in total`);
     }
     return [...new Set(stops)];
   };
