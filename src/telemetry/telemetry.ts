@@ -29,7 +29,6 @@ interface TelemetryOptions {
   /** The base's name. */
   readonly id: string;
   readonly baseDigest: string;
-  readonly maxSeqLength: number;
   readonly tracing?: Tracing;
   readonly maxShown?: number;
   /** Monotonic milliseconds. */
@@ -166,7 +165,7 @@ export class Telemetry {
   /** Calls `read` for the engine's figures when metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
-    const set = createEngineMetrics(this.metrics, this.#options, this.#names, nowS);
+    const set = createEngineMetrics(this.metrics, this.#options.id, this.#names, nowS);
     this.metrics.onCollect(async () => set(await read()));
   }
 
