@@ -83,12 +83,9 @@ export const metricsStatusSchema = z
       )
       .openapi({ description: 'The adapter cache; slots only have `adapters`' }),
     server: counts('memory_bytes').extend({ started_at: z.number() }),
-    attached: z
-      .array(z.string())
-      .openapi({
-        description:
-          'Names of the adapters in slots, then of the ones in memory that were used last',
-      }),
+    attached: z.array(z.string()).openapi({
+      description: 'Names of the adapters in slots, then of the ones in memory that were used last',
+    }),
     awaited: z.array(z.string()).openapi({ description: 'Adapters that requests wait for' }),
     fetching: z.int().openapi({ description: 'Fetches from the store, running or waiting' }),
     is_store_paused: z.boolean().openapi({ description: 'Whether the store does not answer' }),

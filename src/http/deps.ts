@@ -15,7 +15,7 @@ import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import type { Authenticate } from '../tenants/access.ts';
+import type { Authenticate, TenantGateway } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { ModelText, ModelTexts } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
@@ -86,6 +86,8 @@ export interface AppOptions
   allowedOrigins?: readonly string[];
   /** Absent: the server has no keys, and every request belongs to the local tenant. */
   authenticate?: Authenticate;
+  /** Absent: no gateway may name tenants. */
+  gateway?: TenantGateway | undefined;
   rateLimits?: RateLimits;
   telemetry?: Telemetry;
   /** Shown at /health. */
@@ -98,7 +100,7 @@ export interface AppOptions
   history?: StatsHistory;
   /** The engine's threads. Undefined if the runtime chooses. */
   threads?: number | undefined;
-  /** Once aborted, /readyz answers 503, so that load balancers send new requests elsewhere. Requests are still answered. */
+  /** Once aborted, /readyz and /health answer 503, so that load balancers send new requests elsewhere. Requests are still answered. */
   leaving?: AbortSignal;
   /** Returns Unix milliseconds. */
   now?: () => number;

@@ -269,6 +269,15 @@ export const INSTRUMENTS = {
   }),
 } satisfies Record<string, Instrument>;
 
+/** The metrics that routers and autoscalers read. None has the name of a tenant as a label. */
+export const ROUTER_METRICS = [
+  ...(['engineReady', 'requestsRunning', 'requestsWaiting', 'kvSlots'] as const),
+  ...(['kvCacheUsage', 'oldKvCacheUsage', 'loraRequests', 'cacheConfig'] as const),
+  ...(['promptTokens', 'generationTokens', 'requestSuccess'] as const),
+  ...(['prefixQueries', 'prefixHits', 'oldPrefixQueries', 'oldPrefixHits'] as const),
+  ...(['timeToFirstToken', 'timePerOutputToken', 'queueTime'] as const),
+] satisfies readonly InstrumentId[];
+
 /** The id of a metric. */
 export type InstrumentId = keyof typeof INSTRUMENTS;
 type IdOf<Kind> = {

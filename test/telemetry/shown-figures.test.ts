@@ -12,7 +12,8 @@ const base = { id: 'toy', baseDigest: 'b'.repeat(64) };
 
 function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   const adapter = { key: `${tenant}-${name}`, owner: tenant, name };
-  const observer = telemetry.observe(telemetry.begin(undefined), facts({ tenant, adapter }));
+  const generation = facts({ tenant, adapter, requestModel: name });
+  const observer = telemetry.observe(telemetry.begin(undefined), generation);
   observer.on({ type: 'submitted', index: 0 });
   observer.on({ type: 'accepted', index: 0, adapterUse: { tier: 'ram', loadMs: 0 } });
   observer.on({ type: 'admitted', index: 0, cachedTokens: 0 });
@@ -100,6 +101,20 @@ test('adapters in memory follow the attached ones, the one used last first, with
   assert.equal(await listed(), 'run,warm');
   maxActiveAdapters = 4;
   assert.equal(await listed(), 'old,run,run:a,warm');
+});
+
+test('the part for routers has at most 20 kB, whatever adapters are loaded and waited for', async () => {
+  const telemetry = new Telemetry(base);
+  const names = Array.from({ length: 400 }, (_, i) => `${'n'.repeat(59)}-${i}`);
+  for (const name of names) answerOne(telemetry, 'acme', name);
+  const keys = names.map((name) => `acme-${name}`);
+  const adapters = { attachedAdapters: keys, residentAdapters: keys, waitingAdapters: keys };
+  const read = { ...figures([]), ...adapters, maxActiveAdapters: 400 };
+  telemetry.watchEngine(async () => ({ isReady: true, figures: read }));
+  const text = await telemetry.routerText();
+  assert.ok(text.length > 12_000 && text.length <= 20_000, `${text.length} bytes`);
+  assert.doesNotMatch(text, /acme/);
+  assert.ok((await telemetry.text()).length > 40_000);
 });
 
 test('a router learns the blocks of the prefix cache, and older names of vLLM have the same values', async () => {

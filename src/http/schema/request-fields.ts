@@ -279,7 +279,10 @@ const INERT_FIELDS = {
     ['prompt_cache_options', 'prompt_cache_retention'],
     inert('The prefix cache keeps the prefixes that were used last'),
   ),
-  include_reasoning: inert('Reasoning is not separated from the answer'),
+  ...rows(
+    ['include_reasoning', 'separate_reasoning', 'stream_reasoning'],
+    inert('Reasoning is not separated from the answer'),
+  ),
   session_id: inert('Requests are independent'),
 } as const satisfies Record<string, FieldRow>;
 
@@ -310,7 +313,14 @@ const REFUSED_FIELDS = {
     both(onlyValue(true), 'Only true'),
   ),
   ...rows(
-    ['return_token_ids', 'return_prompt_text', 'return_token_offsets', 'watermarking'],
+    [
+      'return_token_ids',
+      'return_prompt_text',
+      'return_token_offsets',
+      'return_hidden_states',
+      'no_stop_trim',
+      'watermarking',
+    ],
     both(onlyValue(false), 'Only false'),
   ),
   priority: both(onlyValue(0), 'Only 0'),
