@@ -1,6 +1,7 @@
 // Everything that the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional
 // parts.
 import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import type { NamePage, NamePageQuery } from '../../adapters/registry/name-lists.ts';
 import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
@@ -56,6 +57,8 @@ export interface JobsSide {
 /** Dependencies of the routes for published adapters. */
 export interface PublishedSide {
   readonly repository: AdapterRepository;
+  /** Lists a page of an owner's adapters. */
+  page(owner: string, query: NamePageQuery): Promise<NamePage>;
   /** Drops what this server has cached about a name, so that the next request sees a change. */
   forget(owner: string, name: string): void;
 }

@@ -161,7 +161,7 @@ export class JobWorker {
     }
   }
 
-  /** Removes the folders of jobs that are over and, at most once an hour, the store's garbage. */
+  /** Removes the folders of jobs that are over. At most once an hour, also cleans up the store. */
   async #sweep(): Promise<void> {
     const { root, jobs, repository, collectsGarbage, now } = this.#context;
     await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
