@@ -40,6 +40,15 @@ export const tokenizedSchema = z
 /** The tokens of a prompt. */
 export type Tokenized = z.infer<typeof tokenizedSchema>;
 
+/** A prompt as a generation would get it, in vLLM's form. */
+export const renderedSchema = z
+  .object({
+    request_id: z.string(),
+    model: z.string(),
+    token_ids: z.array(z.int()),
+  })
+  .openapi('Rendered');
+
 export const detokenizedSchema = z.object({ prompt: z.string() }).openapi('Detokenized');
 
 export const tokenizerInfoSchema = z
