@@ -48,6 +48,7 @@ export class ChangeFeed {
   #sinceMs = Number.POSITIVE_INFINITY;
   #polledMs = Number.NEGATIVE_INFINITY;
   #triedMs = Number.NEGATIVE_INFINITY;
+  /** A poll under way. Resolves with it, or earlier if it takes too long. */
   #flight: Promise<void> | undefined;
   #isRemoving = false;
   #rereads = { left: REREADS_PER_S, atMs: 0 };
@@ -86,13 +87,12 @@ export class ChangeFeed {
     const isDue = nowMs - this.#triedMs > this.#options.pollMs / 2;
     if (!this.#flight && isDue) {
       this.#triedMs = nowMs;
-      this.#flight = this.#poll(nowMs).finally(() => {
+      const poll = this.#poll(nowMs).finally(() => {
         this.#flight = undefined;
       });
+      this.#flight = orAfter(poll, PATIENCE_MS, undefined, this.#clock);
     }
-    if (this.#flight && ageMs > maxAgeMs) {
-      await orAfter(this.#flight, PATIENCE_MS, undefined, this.#clock);
-    }
+    if (ageMs > maxAgeMs) await this.#flight;
   }
 
   /** Returns until when a value that was read at `readMs`, and not reported as changed, is known to be current. */

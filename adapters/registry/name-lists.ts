@@ -7,8 +7,8 @@ import type { IndexEntry, NameIndex } from '../repository/name-index.ts';
 import type { AdapterRepository } from '../repository/repository.ts';
 import type { ChangeFeed } from './change-feed.ts';
 
-/** Indexes in memory: 100,000 names with a version each take 50 to 150 MB. */
-const MAX_BYTES = 256 * 2 ** 20;
+/** Indexes in memory: 100,000 names with a version each take 50 to 150 MB. A larger index is read for each page. */
+const MAX_BYTES = 192 * 2 ** 20;
 /** How long a request waits for a slow store if an older list is at hand. */
 const PATIENCE_MS = 500;
 /** The age of a list while no changes can be read. */

@@ -1,6 +1,5 @@
 // Keeps the index of each tenant's names: reads it, builds it from the objects that it repeats, and merges changes into it by
 // compare-and-swap. A writer reads the index before the names, so a swap that succeeds never undoes a later one.
-import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { ifSound, readBody } from '../store/documents.ts';
@@ -74,10 +73,7 @@ export async function readEntry(
   return { aliases: current, previous, ...etag, versions: manifests.map(toListedVersion) };
 }
 
-/**
- * Builds a tenant's index from one list of its objects and two reads for each version. Rejects with `ServeError` if
- * announcements may have been missed meanwhile.
- */
+/** Builds a tenant's index from one list of its objects, a read for each version and one for each name's aliases. */
 export async function buildIndex(
   parts: RepositoryParts,
   tenant: string,
@@ -99,12 +95,10 @@ export async function buildIndex(
   for (let names = follower.takeChanged(); names.size > 0; names = follower.takeChanged()) {
     index = index.with(await read(names));
   }
-  if (!follower.isUnbroken()) {
-    const message =
-      'The list of adapters is not ready, because the store failed meanwhile. Try again.';
-    throw new ServeError('adapter_unavailable', message);
+  // After an interruption it may lack changes. The next list then builds another one.
+  if (isStored && follower.isUnbroken()) {
+    await storeIndex(parts, tenant, index, { ifMatch: damaged, ...call });
   }
-  if (isStored) await storeIndex(parts, tenant, index, { ifMatch: damaged, ...call });
   return index;
 }
 

@@ -116,7 +116,8 @@ export class NameIndex {
   /** Returns an entry; undefined if its line is damaged. */
   entryAt(position: number): IndexEntry | undefined {
     const line = this.#lineAt(position);
-    return entrySchema.safeParse(parseJson(line.subarray(line.indexOf(TAB) + 1))).data;
+    const entry = parseJson(line.subarray(line.indexOf(TAB) + 1));
+    return isEntry(entry) ? entry : undefined;
   }
 
   /** Returns an entry by its name; undefined if there is none. */
@@ -147,6 +148,20 @@ export class NameIndex {
   #lineAt(position: number): Buffer {
     return this.#lines.subarray(this.#starts[position], this.#starts[position + 1]! - 1);
   }
+}
+
+/** A full check of ten thousand entries takes longer than a page may. */
+function isEntry(value: unknown): value is IndexEntry {
+  const { aliases, previous, versions } = (value ?? {}) as Partial<IndexEntry>;
+  const isVersion = (one: Partial<ListedVersion> | null) =>
+    Number.isInteger(one?.version) && Array.isArray(one?.targets) && typeof one?.files === 'object';
+  return (
+    typeof aliases === 'object' &&
+    typeof previous === 'object' &&
+    Array.isArray(versions) &&
+    versions.length > 0 &&
+    versions.every(isVersion)
+  );
 }
 
 function parseJson(bytes: Buffer): unknown {
