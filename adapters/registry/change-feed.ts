@@ -1,5 +1,6 @@
 // Follows the announced changes of names with one list per poll interval, so that cached values need not be read again. The
 // list is trusted only while the polls are not interrupted: announcements are kept for longer than the longest allowed pause.
+import { createHash } from 'node:crypto';
 import { type Clock, orAfter, systemClock } from '../../src/common/waiting.ts';
 import type { Announcement, ChangeLog } from '../repository/changes.ts';
 
@@ -17,8 +18,10 @@ interface ChangeFeedOptions {
 const MAX_PAUSE_MS = 60_000;
 /** Twice that, because the server that removes an announcement may have seen it right after it was written. */
 const MIN_KEPT_MS = 120_000;
-/** Spreads the removals, so that mostly one server removes each announcement. */
+/** Each server has its own time for each tenant, so that mostly the same one settles a tenant's announcements. */
 const MAX_KEPT_MS = 300_000;
+/** Settling rewrites an index, which can be large. */
+const SETTLE_INTERVAL_MS = 30_000;
 /** The write that an intent announces has happened by then, or never will. */
 const OPEN_INTENT_MS = 60_000;
 /** Changed names to remember, 100 bytes each. */
@@ -50,12 +53,15 @@ export class ChangeFeed {
   #triedMs = Number.NEGATIVE_INFINITY;
   /** A poll under way. Resolves with it, or earlier if it takes too long. */
   #flight: Promise<void> | undefined;
-  #isRemoving = false;
+  #isSettling = false;
+  #settledMs = Number.NEGATIVE_INFINITY;
+  readonly #salt: string;
   #rereads = { left: REREADS_PER_S, atMs: 0 };
 
   constructor(options: ChangeFeedOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#salt = String(this.#clock.random?.() ?? Math.random());
   }
 
   /** Registers a listener. */
@@ -136,7 +142,7 @@ export class ChangeFeed {
     const keys = this.#see(announced, endMs);
     for (const key of keys) this.#changed.set(key, endMs);
     if (keys.size > 0) for (const listener of this.#listeners) listener(keys, beforeMs);
-    void this.#removeOld(endMs);
+    void this.#settleOld(endMs);
   }
 
   /** Returns the keys of new announcements and of open intents. */
@@ -144,12 +150,10 @@ export class ChangeFeed {
     const keys = new Set<string>();
     const seen = new Map<string, SeenAnnouncement>();
     const done = new Set(announced.flatMap(({ id, isDone }) => (isDone ? [id] : [])));
-    const { random = Math.random } = this.#clock;
     for (const one of announced) {
       const id = `${one.id}${one.isDone}`;
       const known = this.#seen.get(id);
-      const keptMs = MIN_KEPT_MS + random() * (MAX_KEPT_MS - MIN_KEPT_MS);
-      const entry = known ?? { ...one, seenMs: nowMs, removeMs: nowMs + keptMs };
+      const entry = known ?? { ...one, seenMs: nowMs, removeMs: nowMs + this.#keptMs(one.tenant) };
       seen.set(id, entry);
       const isOpen = !done.has(one.id) && nowMs - entry.seenMs < OPEN_INTENT_MS;
       if (!known || isOpen) keys.add(`${one.tenant}/${one.name}`);
@@ -158,17 +162,24 @@ export class ChangeFeed {
     return keys;
   }
 
-  async #removeOld(nowMs: number): Promise<void> {
+  #keptMs(tenant: string): number {
+    const hash = createHash('sha256').update(`${this.#salt} ${tenant}`).digest();
+    return MIN_KEPT_MS + (hash.readUInt32BE() / 2 ** 32) * (MAX_KEPT_MS - MIN_KEPT_MS);
+  }
+
+  async #settleOld(nowMs: number): Promise<void> {
     const { settle } = this.#options;
     const old = [...this.#seen.values()].filter(({ removeMs }) => removeMs < nowMs);
-    if (!settle || old.length === 0 || this.#isRemoving) return;
-    this.#isRemoving = true;
+    const isDue = nowMs - this.#settledMs > SETTLE_INTERVAL_MS;
+    if (!settle || old.length === 0 || this.#isSettling || !isDue) return;
+    this.#isSettling = true;
+    this.#settledMs = nowMs;
     try {
       await settle(old);
     } catch {
-      // The store logs it. The next poll tries again, or another server does.
+      // The store logs it. A later poll tries again, or another server does.
     } finally {
-      this.#isRemoving = false;
+      this.#isSettling = false;
     }
   }
 }

@@ -9,6 +9,8 @@ import type { ChangeFeed } from './change-feed.ts';
 
 /** Indexes in memory: 100,000 names with a version each take 50 to 150 MB. A larger index is read for each page. */
 const MAX_BYTES = 192 * 2 ** 20;
+/** An owner without names. */
+const OWNER_BYTES = 1_000;
 /** How long a request waits for a slow store if an older list is at hand. */
 const PATIENCE_MS = 500;
 /** The age of a list while no changes can be read. */
@@ -132,7 +134,7 @@ export class NameLists {
     const changed = new Set(this.#feed.announced(owner));
     const outcome = this.#load(owner, changed).then((index) => {
       const state = { index, readMs, sinceMs, changed, entries: new Map() };
-      this.#owners.set(owner, state, { size: index.byteSize + 1 });
+      this.#owners.set(owner, state, { size: index.byteSize + OWNER_BYTES });
       return state;
     });
     const flight = { changed, outcome };

@@ -57,7 +57,7 @@ export async function readIndex(
   return { index, etag: object.etag };
 }
 
-/** Reads what lists show of a name; undefined if it has no version. */
+/** Reads a name's entry; undefined if it has no version. */
 export async function readEntry(
   { versions, aliases }: RepositoryParts,
   of: AdapterName,
@@ -96,7 +96,7 @@ export async function buildIndex(
     index = index.with(await read(names));
   }
   // After an interruption it may lack changes. The next list then builds another one.
-  if (isStored && follower.isUnbroken()) {
+  if (isStored && index.size > 0 && follower.isUnbroken()) {
     await storeIndex(parts, tenant, index, { ifMatch: damaged, ...call });
   }
   return index;

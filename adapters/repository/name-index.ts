@@ -2,7 +2,7 @@
 // pages are found without parsing the other lines, and a change replaces its lines only. The index repeats what other objects
 // say, so it can be built again at any time.
 import { z } from 'zod';
-import { aliasesSchema, manifestSchema, type VersionManifest } from './manifest.ts';
+import { type Aliases, manifestSchema, type VersionManifest } from './manifest.ts';
 
 /** The part of a manifest that lists show. */
 const versionSchema = manifestSchema.pick({
@@ -18,18 +18,17 @@ const versionSchema = manifestSchema.pick({
   metrics: true,
 });
 
-const entrySchema = z.object({
-  ...aliasesSchema.pick({ aliases: true, previous: true }).shape,
-  /** The state of the aliases' object. Absent: there is none, or it is damaged. */
-  aliasesEtag: z.string().optional(),
-  /** Ascending, at least one. */
-  versions: z.array(versionSchema).min(1),
-});
-
-/** What lists show of a version. */
+/** The facts about a version that lists show. */
 export type ListedVersion = z.infer<typeof versionSchema>;
-/** What lists show of a name. */
-export type IndexEntry = z.infer<typeof entrySchema>;
+
+/** The facts about a name that lists show. */
+export interface IndexEntry extends Pick<Aliases, 'aliases' | 'previous'> {
+  /** The state of the aliases' object. Absent: there is none, or it is damaged. */
+  readonly aliasesEtag?: string;
+  /** Ascending, at least one. */
+  readonly versions: readonly ListedVersion[];
+}
+
 /** Names with their new entries; undefined removes a name. */
 export type IndexChanges = ReadonlyMap<string, IndexEntry | undefined>;
 
@@ -54,7 +53,7 @@ export function toListedVersion({ metrics, ...manifest }: VersionManifest): List
 export class NameIndex {
   readonly #tenant: string;
   readonly #lines: Buffer;
-  /** Where each line begins, and where the last one ends. */
+  /** The offset of each line, and the end of the last one. */
   readonly #starts: Uint32Array;
 
   private constructor(tenant: string, lines: Buffer) {

@@ -49,7 +49,7 @@ export function parseVersionKey(key: string): (VersionName & { file: string }) |
   return { tenant, name, version: Number(number), file };
 }
 
-/** What a list of a tenant's objects tells about a name. */
+/** A name, as a list of its tenant's objects describes it. */
 export interface SurveyedName {
   /** Ascending, at least one. */
   readonly versions: readonly number[];

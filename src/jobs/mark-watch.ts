@@ -3,7 +3,7 @@
 import { hasEnded } from './job.ts';
 import { MARK_QUIET_MS, type OpenJobMark } from './job-store.ts';
 
-/** What a server does about a job, as far as its mark tells. */
+/** The next step for a job, as far as its mark tells. */
 export type MarkVerdict =
   /** Its record has to be read: it is new here, over, or its lease holder seems to be gone. */
   | 'read'

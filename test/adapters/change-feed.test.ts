@@ -120,7 +120,7 @@ test('announcements go after minutes, when the index has their changes', async (
     return count;
   };
   assert.equal(await announced(), 4);
-  for (let i = 0; i < 130; i++) {
+  for (let i = 0; i < 340; i++) {
     server.clock.nowMs += 1000;
     await server.listed();
     for (let turn = 0; turn < 5; turn++) await settle();

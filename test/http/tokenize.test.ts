@@ -41,7 +41,7 @@ describe('POST …/render', () => {
   test('refuses what a generation refuses', async () => {
     for (const [url, body, param] of [
       ['/v1/completions/render', { model: 'base', prompt: 'x'.repeat(300) }, 'prompt'],
-      ['/v1/completions/render', { model: 'base', prompt: 'x', max_tokens: 300 }, 'max_tokens'],
+      ['/v1/completions/render', { model: 'base', prompt: 'x', logit_bias: [] }, 'logit_bias'],
       ['/v1/chat/completions/render', { model: 'none', messages }, 'model'],
     ] as const) {
       assert.equal((await readError(await post(url, body))).param, param, url);
