@@ -137,7 +137,7 @@ export class AdapterCache {
     };
   }
 
-  /** Lists the digests in memory. */
+  /** Lists the digests in memory, the one used last at the end. */
   resident(): string[] {
     return this.#memory.resident();
   }

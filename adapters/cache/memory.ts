@@ -137,7 +137,7 @@ export class AdapterMemory {
   }
 
   resident(): string[] {
-    return [...this.#leased.keys(), ...this.#idle.keys()];
+    return [...this.#idle.keys(), ...this.#leased.keys()];
   }
 
   /** Returns the current figures. Reserved memory counts as leased. */

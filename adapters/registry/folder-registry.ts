@@ -14,7 +14,8 @@ import {
   folderNames,
 } from './folders.ts';
 import { type NamedAdapter, parseModelName } from './model-name.ts';
-import type { AdapterFinder, FoundAdapter, ListedAdapter } from './registry.ts';
+import type { NamePageQuery } from './name-lists.ts';
+import type { AdapterFinder, FoundAdapter, ListedPage } from './registry.ts';
 
 const INVALID_NAME =
   'its name cannot be a model name: it must start with a letter, digit or _ and continue with these, . and -';
@@ -35,14 +36,14 @@ abstract class LocalFolders implements AdapterFinder {
   }
 
   /** Lists the servable folders, judging by their configurations and headers. */
-  async list(): Promise<ListedAdapter[]> {
-    const names = (await this.names()).slice(0, MAX_FOLDERS);
+  async list(_owner: string, { from }: Pick<NamePageQuery, 'from'>): Promise<ListedPage> {
+    const names = (await this.names()).filter((name) => name >= from).slice(0, MAX_FOLDERS);
     const found = await mapBounded(names, async (name) => {
       const folder = await this.locate(name).catch(() => undefined);
       if (!folder || (await this.contents.refusalOf(name, folder))) return [];
       return [{ name, owner: SHARED_OWNER, root: name, created: createdS(folder) }];
     });
-    return found.flat();
+    return { adapters: found.flat(), last: undefined };
   }
 
   protected abstract names(): Promise<readonly string[]>;

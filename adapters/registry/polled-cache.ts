@@ -1,9 +1,10 @@
-// A cache of values that others may change. Hits, misses and failures are remembered for a poll interval. Halfway through it a
-// value is refreshed in the background, so a value in use never makes a request wait. If the source fails, the old value is
-// still served.
+// A cache of values that others may change. Hits, misses and failures are remembered for a poll interval, or as long as a feed
+// of changes confirms them. Halfway through the interval a value is refreshed in the background, so a value in use never makes
+// a request wait. If the source fails, the old value is still served.
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { type Clock, orAfter, systemClock } from '../../src/common/waiting.ts';
+import type { ChangeFeed } from './change-feed.ts';
 
 /** The source and the limits of a polled cache. */
 interface PolledCacheOptions<T extends object> {
@@ -14,6 +15,10 @@ interface PolledCacheOptions<T extends object> {
   readonly clock?: Clock;
   /** The most values, and the most misses, to remember. Default: 10,000, at a few hundred bytes each. */
   readonly maxRemembered?: number | undefined;
+  /** Tells which names change. Absent: every value is read again after its poll interval. */
+  readonly feed?: ChangeFeed;
+  /** Returns the name (`owner/name`) that a key belongs to. Default: the key. */
+  nameOf?(key: string): string;
 }
 
 /** How urgent a read is. */
@@ -31,6 +36,8 @@ interface PolledValue<T> {
   readonly value: T | undefined;
   /** The time when its read began. */
   readonly readMs: number;
+  /** If it may have changed since: the time until when it is known to be current. */
+  readonly outdatedMs?: number;
 }
 
 interface Flight<T> {
@@ -57,14 +64,18 @@ export class PolledCache<T extends object> {
     this.#values = new LRUCache(entryLimit(max));
     this.#misses = new LRUCache(entryLimit(max));
     this.#failures = new LRUCache(entryLimit(max));
+    options.feed?.onChange((names, beforeMs) => this.#outdate(names, beforeMs));
   }
 
   /** Returns a value that is at most `maxAgeMs` old, unless the source fails. Rejects as `read` does. */
   async get(key: string, maxAgeMs = this.#options.pollMs): Promise<T | undefined> {
+    const before = this.peek(key);
+    const isYoung = before && this.#clock.now() - this.#currentMs(before) <= maxAgeMs / 2;
+    if (before && !isYoung) await this.#options.feed?.refresh(maxAgeMs);
     const known = this.peek(key);
-    const ageMs = known ? this.#clock.now() - known.readMs : Number.POSITIVE_INFINITY;
+    const ageMs = known ? this.#clock.now() - this.#currentMs(known) : Number.POSITIVE_INFINITY;
     if (known && ageMs <= maxAgeMs) {
-      if (ageMs > maxAgeMs / 2) this.#refresh(key, maxAgeMs - ageMs);
+      if (this.#isDue(known, maxAgeMs)) this.#refresh(key, maxAgeMs - ageMs);
       return known.value;
     }
     const flight = this.#refresh(key, 0);
@@ -97,6 +108,33 @@ export class PolledCache<T extends object> {
     }
   }
 
+  /** Returns until when a value is known to be current. */
+  #currentMs({ readMs, outdatedMs }: PolledValue<T>): number {
+    if (outdatedMs !== undefined) return Math.max(readMs, outdatedMs);
+    return this.#options.feed?.confirmedMs(readMs) ?? readMs;
+  }
+
+  /** Whether to refresh a value that is young enough for now. */
+  #isDue(known: PolledValue<T>, maxAgeMs: number): boolean {
+    const { feed } = this.#options;
+    if (known.outdatedMs !== undefined) return true;
+    const isHalfOld = (sinceMs: number) => this.#clock.now() - sinceMs > maxAgeMs / 2;
+    if (!isHalfOld(known.readMs)) return false;
+    return feed?.covers(known.readMs, maxAgeMs) ? feed.mayReread() : true;
+  }
+
+  #outdate(names: ReadonlySet<string>, beforeMs: number): void {
+    for (const part of [this.#values, this.#misses]) {
+      for (const [key, known] of [...part.entries()]) {
+        if (names.has(this.#nameOf(key))) part.set(key, { outdatedMs: beforeMs, ...known });
+      }
+    }
+  }
+
+  #nameOf(key: string): string {
+    return this.#options.nameOf?.(key) ?? key;
+  }
+
   #parts() {
     return [this.#values, this.#misses, this.#failures, this.#flights];
   }
@@ -124,7 +162,8 @@ export class PolledCache<T extends object> {
       if (!isCurrent()) return value;
       this.forget(key);
       const cache = value === undefined ? this.#misses : this.#values;
-      cache.set(key, { value, readMs });
+      const isOutdated = this.#options.feed?.isOutdated(this.#nameOf(key), readMs);
+      cache.set(key, { value, readMs, ...(isOutdated && { outdatedMs: readMs }) });
       return value;
     } catch (error) {
       if (isCurrent()) {

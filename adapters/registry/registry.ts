@@ -1,6 +1,7 @@
 // Resolves model names for a tenant, to the base or to adapters that it may use. Folders and stores are behind the finders.
 // Whether an adapter's tensors fit the base is checked when it is loaded.
 import { ServeError } from '../../src/common/errors.ts';
+import { type Page, type PageQuery, unknownAfter } from '../../src/common/page.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
@@ -12,6 +13,7 @@ import {
   parseModelName,
   roundWeight,
 } from './model-name.ts';
+import type { NamePageQuery } from './name-lists.ts';
 import {
   type AdapterPart,
   contentDigest,
@@ -48,8 +50,15 @@ export interface AdapterFinder {
     adapter: NamedAdapter,
     choice: ResolveChoice,
   ): Promise<FoundAdapter | undefined>;
-  /** Lists the names that can be used without a version or alias, and the fine-tuned models of each name. */
-  list(owner: string): Promise<ListedAdapter[]>;
+  /** Lists a page of the names that can be used without a version or alias, and the fine-tuned models of each name. */
+  list(owner: string, query: NamePageQuery): Promise<ListedPage>;
+}
+
+/** The adapters of a page of names. */
+export interface ListedPage {
+  readonly adapters: readonly ListedAdapter[];
+  /** The last name of the page. Undefined if no name follows. */
+  readonly last: string | undefined;
 }
 
 /** An adapter as a finder lists it. */
@@ -102,6 +111,21 @@ interface RegistryOptions {
   readonly now?: () => number;
 }
 
+/** The place of a model in a list: by name, then by its fine-tuned id. */
+type ListPlace = Pick<ListedAdapter, 'name' | 'fineTunedId'>;
+
+interface ListPart {
+  readonly from: string;
+  readonly limit: number;
+  /** Only models after this one are listed. */
+  readonly place: ListPlace | undefined;
+  /** By id. The first finder's model stays. */
+  readonly found: Map<string, ListedAdapter>;
+}
+
+/** Names that are read for a page, even if it is shorter: some are not listed, because they were trained on another base. */
+const MIN_READ_NAMES = 100;
+
 interface RequestedModel {
   /** The requested name, with `default` replaced. */
   readonly id: string;
@@ -144,24 +168,56 @@ export class Registry {
     return { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
   }
 
-  /** Lists the models that the tenant may use: the base first, then adapters by name. */
-  async list(tenant: Tenant): Promise<ModelEntry[]> {
-    const lists = await Promise.all(
-      this.#finders(tenant).map(({ finder, owner }) => finder.list(owner)),
-    );
-    const byId = new Map<string, ListedAdapter>();
-    for (const one of lists.flat()) {
-      const id = this.#listedId(one);
-      if (!byId.has(id)) byId.set(id, one);
+  /**
+   * Lists a page of the models that the tenant may use: the base first, then adapters by name, each before its fine-tuned
+   * models. `after` is the id of the last model of the page before. Throws `ServeError` (400) if it cannot be one.
+   */
+  async list(tenant: Tenant, { after, limit }: PageQuery): Promise<Page<ModelEntry>> {
+    const place = this.#placeAfter(after);
+    const found = new Map<string, ListedAdapter>();
+    for (let from = place?.name ?? ''; ; ) {
+      const end = await this.#listFrom(tenant, { from, limit, place, found });
+      if (end === undefined || found.size > limit) break;
+      from = end;
     }
-    const entries = [...byId.values()]
-      .filter(({ name }) => !this.#baseNames.has(name) && mayUseAdapter(tenant, name))
-      .filter(({ name, baseDigest }) => parseModelName(name) && this.#fits(baseDigest))
-      .map((one): ModelEntry => {
-        const { created, root, owner } = one;
-        return { id: this.#listedId(one), created, parent: this.#base.id, root, owner };
-      });
-    return [this.#baseEntry(), ...entries.sort((a, b) => (a.id < b.id ? -1 : 1))];
+    const sorted = [...found].sort(([, a], [, b]) => comparePlaces(a, b));
+    const entries = sorted.map(([id, { created, root, owner }]): ModelEntry => {
+      return { id, created, parent: this.#base.id, root, owner };
+    });
+    const items = after === undefined ? [this.#baseEntry(), ...entries] : entries;
+    return { items: items.slice(0, limit), hasMore: items.length > limit };
+  }
+
+  /** Adds models to `found`. Returns the name up to which it has all, or undefined if there are no more. */
+  async #listFrom(
+    tenant: Tenant,
+    { from, limit, place, found }: ListPart,
+  ): Promise<string | undefined> {
+    const accept = (name: string) =>
+      !this.#baseNames.has(name) && mayUseAdapter(tenant, name) && !!parseModelName(name);
+    const query = { from, limit: Math.max(limit + 1, MIN_READ_NAMES), accept };
+    const pages = await Promise.all(
+      this.#finders(tenant).map(({ finder, owner }) => finder.list(owner, query)),
+    );
+    const [end] = pages.flatMap(({ last }) => last ?? []).sort();
+    for (const one of pages.flatMap(({ adapters }) => adapters)) {
+      const isOutside = (end !== undefined && one.name > end) || !accept(one.name);
+      if (isOutside || !this.#fits(one.baseDigest)) continue;
+      if (place && comparePlaces(one, place) <= 0) continue;
+      const id = this.#listedId(one);
+      if (!found.has(id)) found.set(id, one);
+    }
+    return end;
+  }
+
+  #placeAfter(after: string | undefined): ListPlace | undefined {
+    if (after === undefined || after === this.#base.id) return undefined;
+    const named = parseModelName(after);
+    const [only, ...others] = named?.kind === 'adapters' ? named.terms : [];
+    if (!only || others.length > 0) throw unknownAfter();
+    const { name, origin, selector } = only.adapter;
+    const isModel = origin && selector.kind === 'alias';
+    return { name, ...(isModel && { fineTunedId: selector.alias }) };
   }
 
   /** Removes a name, a version or an alias that the tenant itself has published. */
@@ -241,6 +297,12 @@ export class Registry {
   #baseEntry(): ModelEntry {
     return { id: this.#base.id, created: this.#startedS, root: this.#base.id };
   }
+}
+
+function comparePlaces(a: ListPlace, b: ListPlace): number {
+  const [{ fineTunedId: idA = '' }, { fineTunedId: idB = '' }] = [a, b];
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+  return idA < idB ? -1 : Number(idA > idB);
 }
 
 function toResolved(

@@ -3,7 +3,6 @@
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
-import { mapBounded } from '../../src/common/map-bounded.ts';
 import { type Clock, deadline, orAfter, systemClock } from '../../src/common/waiting.ts';
 import {
   type Aliases,
@@ -17,11 +16,17 @@ import {
 } from '../repository/manifest.ts';
 import type { AdapterRepository } from '../repository/repository.ts';
 import { logStoreFault } from '../store/guarded-store.ts';
-import { StoreError } from '../store/store.ts';
+import { ChangeFeed } from './change-feed.ts';
 import type { NamedAdapter } from './model-name.ts';
+import { type ListedName, NameLists, type NamePage, type NamePageQuery } from './name-lists.ts';
 import { type PollCall, PolledCache } from './polled-cache.ts';
-import type { AdapterArchive, FoundAdapter, ListedAdapter, ResolveChoice } from './registry.ts';
-import { pinnedName } from './resolved.ts';
+import type {
+  AdapterArchive,
+  FoundAdapter,
+  ListedAdapter,
+  ListedPage,
+  ResolveChoice,
+} from './registry.ts';
 
 /** How adapters in a store are read. */
 export interface StoreRegistryOptions {
@@ -34,30 +39,17 @@ export interface StoreRegistryOptions {
   warm?(part: FoundAdapter['part']): Promise<void>;
   /** The number of names to remember, see `PolledCache`. */
   readonly maxRemembered?: number;
+  /** Whether to store indexes and to remove old announcements, which others may do as well. Default: true. */
+  readonly isTidy?: boolean;
   readonly log?: Logger;
   readonly clock?: Clock;
 }
 
 /** A store that takes longer than this counts as failed. */
 const READ_TIMEOUT_MS = 5_000;
-/** Each name of an owner takes one read: enough for 5000 names in a store 50 ms away. */
-const NAMES_TIMEOUT_MS = 20_000;
-/** The maximum age of a list, which takes two reads per name. */
-const LIST_AGE_MS = 30_000;
-/** The most names to list. More would take a minute from a store 50 ms away. */
-const MAX_LISTED = 10_000;
-
 /** The store did not answer in time. */
 class ReadTimeout extends Error {
   override name = 'ReadTimeout';
-}
-
-/** The state of one list. */
-interface ListCall {
-  /** Becomes infinite after a slow read: a list takes many reads, and should wait for a failing store only once. */
-  maxAgeMs: number;
-  /** The store's error for a name that was never read. */
-  outage?: unknown;
 }
 
 /** Finds, lists and removes the adapters in a store, through caches of aliases, manifests and lists. */
@@ -66,24 +58,33 @@ export class StoreAdapters implements AdapterArchive {
   readonly #options: StoreRegistryOptions;
   readonly #aliases: PolledCache<Aliases>;
   readonly #manifests: PolledCache<VersionManifest>;
-  readonly #names: PolledCache<string[]>;
+  readonly #lists: NameLists;
   readonly #clock: Clock;
 
   constructor(repository: AdapterRepository, options: StoreRegistryOptions) {
-    const { pollMs, maxRemembered, clock = systemClock } = options;
+    const { pollMs, maxRemembered, isTidy = true, clock = systemClock } = options;
     this.#clock = clock;
     this.#repository = repository;
     this.#options = options;
     const polled = { pollMs, maxRemembered, clock };
+    const feed = new ChangeFeed({
+      changes: repository.changes,
+      ...(isTidy && { settle: (old) => repository.settleChanges(old) }),
+      pollMs,
+      clock,
+    });
     this.#aliases = new PolledCache({
       ...polled,
+      feed,
       read: (key, known, call) => this.#readAliases(key, known, call),
     });
-    this.#manifests = new PolledCache({ ...polled, read: (key) => this.#readManifest(key) });
-    this.#names = new PolledCache({
+    this.#manifests = new PolledCache({
       ...polled,
-      read: (owner) => this.#reading((call) => repository.listNames(owner, call), NAMES_TIMEOUT_MS),
+      feed,
+      nameOf: (key) => key.slice(0, key.lastIndexOf('/')),
+      read: (key) => this.#readManifest(key),
     });
+    this.#lists = new NameLists(repository, { feed, pollMs, clock, isTidy });
   }
 
   async find(
@@ -111,16 +112,15 @@ export class StoreAdapters implements AdapterArchive {
     return pointerOf((await this.#aliases.renew(key))?.aliases ?? {}, alias);
   }
 
-  /** Lists earlier results if the store does not answer. Rejects if there are names but no earlier results. */
-  async list(owner: string): Promise<ListedAdapter[]> {
-    const names = (await this.#names.get(owner)) ?? [];
-    const call: ListCall = { maxAgeMs: LIST_AGE_MS };
-    const listed = await mapBounded(names.slice(0, MAX_LISTED), (name) =>
-      this.#listName(`${owner}/${name}`, call),
-    );
-    const models = listed.flat();
-    if (models.length === 0 && call.outage) throw call.outage;
-    return models;
+  /** Lists earlier results if the store does not answer. Rejects if there are none. */
+  async list(owner: string, query: NamePageQuery): Promise<ListedPage> {
+    const { names, isLast } = await this.#lists.page(owner, query);
+    return { adapters: names.flatMap(toListed), last: isLast ? undefined : names.at(-1)?.name };
+  }
+
+  /** Returns a page of names with everything that lists show of them. Rejects as `list`. */
+  page(owner: string, query: NamePageQuery): Promise<NamePage> {
+    return this.#lists.page(owner, query);
   }
 
   /** Removing an `ft:` name removes a fine-tuned model with its versions, and returns `latest` to the version before. */
@@ -130,7 +130,7 @@ export class StoreAdapters implements AdapterArchive {
     this.forget(owner, of.name);
     try {
       if (typeof adapter === 'string') {
-        if (!(await repository.listNames(owner)).includes(adapter)) return false;
+        if (!(await repository.readEntry(of))) return false;
         await repository.removeName(of);
         return true;
       }
@@ -199,26 +199,6 @@ export class StoreAdapters implements AdapterArchive {
     );
   }
 
-  async #listName(key: string, call: ListCall): Promise<ListedAdapter[]> {
-    try {
-      const aliases = (await this.#aliases.get(key, call.maxAgeMs))?.aliases ?? {};
-      const { readMs = 0 } = this.#aliases.peek(key) ?? {};
-      if (this.#clock.now() - readMs > LIST_AGE_MS) call.maxAgeMs = Number.POSITIVE_INFINITY;
-      const shown = Object.entries(aliases).filter(
-        ([alias]) => alias === LATEST || FINE_TUNED_ALIAS.test(alias),
-      );
-      const models: ListedAdapter[] = [];
-      for (const [alias, pointer] of shown) {
-        const manifest = await this.#manifestOf(`${key}/${chooseVersion(pointer, key, '')}`);
-        models.push(toListed(manifest, alias));
-      }
-      return models;
-    } catch (error) {
-      if (isOutage(error)) call.outage = error;
-      return []; // the fault is in the log, and the other names are still listed
-    }
-  }
-
   /** Reads within a time limit. The repository logs the store's own errors. */
   async #reading<T>(
     read: (call: { signal: AbortSignal }) => Promise<T>,
@@ -237,7 +217,7 @@ export class StoreAdapters implements AdapterArchive {
 
   /** Forgets a name that this server has changed. The next request reads it again. */
   forget(owner: string, name: string): void {
-    this.#names.forget(owner);
+    this.#lists.changed(owner, name);
     this.#aliases.forget(`${owner}/${name}`);
     this.#manifests.forgetAll(`${owner}/${name}/`);
   }
@@ -249,19 +229,18 @@ function toFound(manifest: VersionManifest, alias?: string): FoundAdapter {
   return { part: { owner, name, digest, location }, created };
 }
 
-function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
-  const { tenant: owner, name, created_at: created, base_digest: baseDigest } = manifest;
-  const root = pinnedName([{ ...toFound(manifest).part, weight: 1 }]);
-  const base = baseDigest === undefined ? {} : { baseDigest };
-  const model = alias === LATEST ? {} : { fineTunedId: alias };
-  return { name, owner, root, created, ...base, ...model };
-}
-
-/** Whether the store did not answer. A damaged or missing object is an answer. */
-function isOutage(error: unknown): boolean {
-  const { cause } = error as Error;
-  if (cause instanceof StoreError) return cause.kind === 'unavailable';
-  return cause instanceof ReadTimeout;
+/** Lists the forms of a name that can be used without a version. */
+function toListed({ owner, name, entry: { aliases, versions } }: ListedName): ListedAdapter[] {
+  return Object.entries(aliases).flatMap(([alias, pointer]) => {
+    if (alias !== LATEST && !FINE_TUNED_ALIAS.test(alias)) return [];
+    const version = chooseVersion(pointer, `${owner}/${name}`, '');
+    const found = versions.find((one) => one.version === version);
+    if (!found) return [];
+    const { created_at: created, base_digest: baseDigest } = found;
+    const base = baseDigest === undefined ? {} : { baseDigest };
+    const model = alias === LATEST ? {} : { fineTunedId: alias };
+    return [{ name, owner, root: `${name}@${version}`, created, ...base, ...model }];
+  });
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   updateDocument,
 } from '../store/documents.ts';
 import type { Etag, StoreCall } from '../store/store.ts';
+import type { ChangeLog, ChangeNotice } from './changes.ts';
 import {
   type AdapterName,
   type Aliases,
@@ -36,6 +37,7 @@ export interface RepositoryParts {
   readonly documents: DocumentStore;
   readonly versions: VersionStore;
   readonly aliases: AliasStore;
+  readonly changes: ChangeLog;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
   /** Absent: manifests are not signed. */
@@ -48,13 +50,15 @@ type AliasChange = (now: Aliases) => Aliases | Promise<Aliases>;
 /** Reads and changes the aliases of names. */
 export class AliasStore {
   readonly #documents: DocumentStore;
+  readonly #changes: ChangeLog;
   /** The newest state that a reader was given, by key. */
   readonly #newest = new LRUCache<string, { aliases: Aliases; etag: Etag }>(
     entryLimit(MAX_REMEMBERED),
   );
 
-  constructor(documents: DocumentStore) {
+  constructor(documents: DocumentStore, changes: ChangeLog) {
     this.#documents = documents;
+    this.#changes = changes;
   }
 
   /** Reads the aliases; undefined if there are none. Never returns an older state than before. */
@@ -85,9 +89,14 @@ export class AliasStore {
 
   /**
    * Applies a change to the newest state by compare-and-swap. The change may be called again, even on a state that already
-   * includes its effect; it must return that state then. Resolves with the state after the change.
+   * includes its effect; it must return that state then. Resolves with the state after the change, which is announced to other
+   * servers, by `notice` if it is part of a larger change.
    */
-  async change(of: AdapterName, change: AliasChange, call?: StoreCall): Promise<Aliases> {
+  async change(
+    of: AdapterName,
+    change: AliasChange,
+    { notice = this.#changes.begin(of), ...call }: StoreCall & { notice?: ChangeNotice } = {},
+  ): Promise<Aliases> {
     const { key, kind } = aliasesDocument(of);
     const written = await updateDocument(
       this.#documents,
@@ -97,10 +106,12 @@ export class AliasStore {
         const now = found ?? emptyAliases(of);
         const next = await change(now);
         if (next === now) return found;
+        await notice.intend(call);
         return aliasesSchema.parse({ ...next, revision: now.revision + 1 });
       },
       call,
     );
+    await notice.done(call);
     return written ?? emptyAliases(of);
   }
 }

@@ -19,6 +19,7 @@ import { invalidAdapter, orRefusal } from '../peft/refusal.ts';
 import { ifSound, readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
 import { type RepositoryParts, withPublished } from './aliases.ts';
+import type { ChangeNotice } from './changes.ts';
 import {
   type Content,
   describeContent,
@@ -55,6 +56,11 @@ interface PublishOptions extends VersionOrigin {
   readonly signal?: AbortSignal;
 }
 
+/** Announces the publication. */
+interface Announced {
+  readonly notice: ChangeNotice;
+}
+
 type FolderTarget = AdapterName & { readonly directory: string };
 
 const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
@@ -77,9 +83,11 @@ export async function publish(
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
   const wanted = { claim, mayExist: publicationId !== undefined };
   const { version, manifest: earlier } = await claimNumber(parts.versions, to, wanted, call);
-  const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, options));
+  const notice = parts.changes.begin(to);
+  const written = { ...options, notice };
+  const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, written));
   const led = isAside ? aliases : [LATEST, ...aliases];
-  await leadAliases(parts, manifest, led, { ...call, ...(confirm && { confirm }) });
+  await leadAliases(parts, manifest, led, { ...call, notice, ...(confirm && { confirm }) });
   return manifest;
 }
 
@@ -122,8 +130,9 @@ export async function adopt(
     await read(CONFIG_FILE, MAX_CONFIG_BYTES),
     await read(WEIGHTS_FILE, MAX_WEIGHTS_BYTES),
   );
-  const manifest = await commitVersion(parts, of, content, call);
-  await leadAliases(parts, manifest, [LATEST], call);
+  const notice = parts.changes.begin(of);
+  const manifest = await commitVersion(parts, of, content, { ...call, notice });
+  await leadAliases(parts, manifest, [LATEST], { ...call, notice });
   return manifest;
 }
 
@@ -131,7 +140,7 @@ async function writeVersion(
   parts: RepositoryParts,
   of: FolderTarget & VersionName,
   content: Content,
-  { onProgress, ...options }: PublishOptions,
+  { onProgress, ...options }: PublishOptions & Announced,
 ): Promise<VersionManifest> {
   const call = options.signal ? { signal: options.signal } : {};
   const sizes = FILES.map((file) => content.files[file].byteSize);
@@ -158,7 +167,7 @@ async function commitVersion(
   { versions, now, signatureKeys }: RepositoryParts,
   of: VersionName,
   content: Content,
-  options: PublishOptions,
+  { notice, ...options }: PublishOptions & Announced,
 ): Promise<VersionManifest> {
   const call = options.signal ? { signal: options.signal } : {};
   const unsigned = toManifest(of, content, { ...options, createdMs: now() });
@@ -168,6 +177,7 @@ async function commitVersion(
     const message = `The metrics make the manifest ${formatFileSize(bytes.length)} large; the limit is ${formatFileSize(MAX_MANIFEST_BYTES)}. Publish fewer of them.`;
     throw new ServeError('invalid_request', message, { param: 'metrics' });
   }
+  await notice.intend(call);
   const state = await versions.commit(manifest, call);
   if (state.kind === 'manifest') return state.manifest;
   const message = 'This publication was abandoned as unfinished. Publish again.';
@@ -179,8 +189,9 @@ async function leadAliases(
   { versions, aliases: store }: RepositoryParts,
   manifest: VersionManifest,
   aliases: readonly string[],
-  { confirm, ...call }: StoreCall & Pick<PublishOptions, 'confirm'>,
+  { confirm, notice, ...call }: StoreCall & Pick<PublishOptions, 'confirm'> & Announced,
 ): Promise<void> {
+  await notice.intend(call); // not between the confirmation and the write
   const written = await store.change(
     manifest,
     async (now) => {
@@ -189,7 +200,7 @@ async function leadAliases(
       // The version may have been removed meanwhile.
       return next === now || (await versions.manifest(manifest, call)) ? next : now;
     },
-    call,
+    { ...call, notice },
   );
   if (written.revision === 0) return;
   const seen = await store.read(manifest, call);

@@ -16,6 +16,7 @@ import {
   withRemoved,
   withRemoving,
 } from './aliases.ts';
+import { announceMissed, settleChanges } from './indexing.ts';
 import {
   type AdapterName,
   type Aliases,
@@ -151,12 +152,22 @@ interface VersionObjects {
   readonly objects: (ObjectInfo & { readonly file: string })[];
 }
 
-/** Deletes the files of removed versions and of unfinished publications. */
+/**
+ * Deletes the files of removed versions and of unfinished publications, and old announcements. Announces changes that nobody has
+ * announced.
+ */
 export async function collectGarbage(
   parts: RepositoryParts,
   { now, graceMs, signal }: GarbageOptions,
 ): Promise<Garbage> {
   const call = signal ? { signal } : {};
+  await announceMissed(parts, call);
+  const announced = await parts.changes.list(call);
+  await settleChanges(
+    parts,
+    announced.filter(({ modifiedMs }) => modifiedMs < now - graceMs),
+    call,
+  );
   const total = { unfinished: 0, removed: 0, bytes: 0, damaged: 0 };
   for await (const version of listObjects(parts.documents, call)) {
     const kind = garbageKind(version, now - graceMs);

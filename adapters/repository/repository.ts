@@ -6,6 +6,8 @@ import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { guardStore, logStoreFault, type StoreLog } from '../store/guarded-store.ts';
 import { type ObjectStore, type StoreCall, type StoredObject, StoreError } from '../store/store.ts';
 import { AliasStore, moveAlias, type RepositoryParts, rollback } from './aliases.ts';
+import { ChangeLog } from './changes.ts';
+import { buildIndex, readEntry, readIndex, settleChanges } from './indexing.ts';
 import {
   keys,
   NAME_PATTERN,
@@ -35,6 +37,10 @@ const OPERATIONS = {
   readManifest,
   listNames,
   listVersions,
+  readIndex,
+  buildIndex,
+  settleChanges,
+  readEntry,
   moveAlias,
   rollback,
   removeVersion,
@@ -57,6 +63,8 @@ export type AdapterRepository = {
 } & {
   /** A human-readable name of the store. */
   readonly label: string;
+  /** The announced changes of all tenants. */
+  readonly changes: Pick<ChangeLog, 'list'>;
 };
 
 /** Creates a repository in a store. */
@@ -65,13 +73,21 @@ export function createRepository(
   { log, now = Date.now, clock, signatureKeys }: RepositoryOptions = {},
 ): AdapterRepository {
   const documents = { store: guardStore(objects, log, 'adapter_unavailable'), log, clock };
-  const stores = { versions: new VersionStore(documents), aliases: new AliasStore(documents) };
-  const parts = { documents, ...stores, now, signatureKeys };
+  const changes = new ChangeLog(documents);
+  const aliases = new AliasStore(documents, changes);
+  const parts = {
+    documents,
+    versions: new VersionStore(documents),
+    aliases,
+    changes,
+    now,
+    signatureKeys,
+  };
   const bound = Object.entries(OPERATIONS).map(([name, operation]) => [
     name,
     (...args: unknown[]) => (operation as (...all: unknown[]) => unknown)(parts, ...args),
   ]);
-  return { label: objects.label, ...Object.fromEntries(bound) };
+  return { label: objects.label, changes, ...Object.fromEntries(bound) };
 }
 
 /** Reads a name's aliases; undefined if it was never published. Never returns an older state than before. */

@@ -14,7 +14,7 @@ import {
   readDocument,
   serializeDocument,
 } from '../store/documents.ts';
-import { isConflict, listFolders, type ObjectInfo, type StoreCall } from '../store/store.ts';
+import { type Etag, isConflict, listFolders, type StoreCall } from '../store/store.ts';
 import {
   type AdapterName,
   CLAIM_FILE,
@@ -49,6 +49,14 @@ export function parseVersionKey(key: string): (VersionName & { file: string }) |
   return { tenant, name, version: Number(number), file };
 }
 
+/** A name, as a list of its tenant's objects describes it. */
+export interface SurveyedName {
+  /** Ascending, at least one. */
+  readonly versions: readonly number[];
+  /** The state of its aliases. Absent: it has none. */
+  readonly aliasesEtag?: Etag;
+}
+
 /** The versions of all names, as documents. */
 export class VersionStore {
   readonly #documents: DocumentStore;
@@ -66,19 +74,34 @@ export class VersionStore {
 
   /** Lists the names that have a version, sorted. */
   async names(tenant: string, call?: StoreCall): Promise<string[]> {
-    const { store } = this.#documents;
-    const names = await listFolders(store, keys.tenant(tenant), NAME_PATTERN, call);
-    const haveVersions = await mapBounded(names, (name) => this.#hasVersion(tenant, name, call));
-    return names.filter((_, i) => haveVersions[i]).sort();
+    return [...(await this.survey(tenant, call)).keys()].sort();
   }
 
-  /** Whether a name has a version. A list suffices, because a manifest is longer than a tombstone. */
-  async #hasVersion(tenant: string, name: string, call?: StoreCall): Promise<boolean> {
-    for await (const entry of this.#documents.store.list(keys.name(tenant, name), call)) {
-      const file = entry.kind === 'object' && parseVersionKey(entry.key)?.file;
-      if (file === MANIFEST_FILE && !isTombstoneSize((entry as ObjectInfo).byteSize)) return true;
+  /**
+   * Describes all names that have a version, from one list of the tenant's objects: a manifest is longer than a tombstone, so it
+   * need not be read.
+   */
+  async survey(tenant: string, call?: StoreCall): Promise<Map<string, SurveyedName>> {
+    const all = new Map<string, { versions: number[]; aliasesEtag?: Etag }>();
+    const stateOf = (name: string) => {
+      const state = all.get(name) ?? { versions: [] };
+      all.set(name, state);
+      return state;
+    };
+    const prefix = keys.tenant(tenant);
+    for await (const entry of this.#documents.store.list(prefix, call)) {
+      if (entry.kind !== 'object') continue;
+      const [name = ''] = entry.key.slice(prefix.length).split('/');
+      if (entry.key === keys.alias(tenant, name)) stateOf(name).aliasesEtag = entry.etag;
+      const { version, file } = parseVersionKey(entry.key) ?? {};
+      const isManifest = file === MANIFEST_FILE && !isTombstoneSize(entry.byteSize);
+      if (version && isManifest) stateOf(name).versions.push(version);
     }
-    return false;
+    for (const [name, { versions }] of all) {
+      if (versions.length === 0) all.delete(name);
+      versions.sort((a, b) => a - b);
+    }
+    return all;
   }
 
   /** Reads a number's manifest or tombstone; undefined if it has neither. */
@@ -102,8 +125,11 @@ export class VersionStore {
   }
 
   /** Lists the manifests of a name, ascending. Skips damaged ones, which are logged. */
-  async manifests(of: AdapterName, call?: StoreCall): Promise<VersionManifest[]> {
-    const numbers = await this.takenNumbers(of, call);
+  async manifests(
+    of: AdapterName,
+    { numbers: known, ...call }: StoreCall & { numbers?: readonly number[] | undefined } = {},
+  ): Promise<VersionManifest[]> {
+    const numbers = known ?? (await this.takenNumbers(of, call));
     const manifests = await mapBounded(numbers, (version) =>
       ifSound(this.manifest({ ...of, version }, call)),
     );

@@ -77,6 +77,7 @@ interface ServerParts {
   adapters?: ServingAdapters;
   jobs?: ServingJobs;
   http?: RunningServer;
+  metricsHttp?: RunningServer | undefined;
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
@@ -126,6 +127,7 @@ function withoutClients(config: Config): Config {
     ...config,
     host: '127.0.0.1',
     port: 0,
+    metricsPort: undefined,
     store: 'memory:',
     preload: [],
     otelDisabled: true,
@@ -232,6 +234,7 @@ async function openServer(
   endStartPhase('adapters');
   const http = await openHttp(parts, { model, text, telemetry, adapters, jobs });
   parts.http = http;
+  parts.metricsHttp = await openMetricsHttp(config, { telemetry, log });
   endStartPhase('listen');
   const server: ReadyServer = {
     url: http.url,
@@ -310,6 +313,7 @@ async function openHttp(
     log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
+    gateway: access.gateway,
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
@@ -319,6 +323,20 @@ async function openHttp(
   });
   const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
+}
+
+/** Opens the port for routers, if there is one. */
+async function openMetricsHttp(
+  { host, metricsPort, allowedHosts }: Config,
+  options: { telemetry: Telemetry; log: Logger },
+): Promise<RunningServer | undefined> {
+  if (metricsPort === undefined) return undefined;
+  const [{ createMetricsApp }, { startServer }] = await Promise.all([
+    import('../http/app.ts'),
+    import('../http/wire/server.ts'),
+  ]);
+  const app = createMetricsApp({ ...options, allowedHosts: [host, ...allowedHosts] });
+  return startServer(app, { host, port: metricsPort, log: options.log });
 }
 
 /** Sends one request, which exercises all code that a request needs. Throws if the base does not answer. */
@@ -351,7 +369,7 @@ async function startPreloading({ config, adapters, engine, log }: ServerParts): 
 
 /** Refuses new work, lets running streams end, and closes everything that was opened. */
 async function stopServer(parts: ServerParts): Promise<void> {
-  const { access, engine, leaving, adapters, jobs, http, exports } = parts;
+  const { access, engine, leaving, adapters, jobs, http, metricsHttp, exports } = parts;
   leaving.abort();
   http?.retire();
   await http?.closeIdle();
@@ -360,7 +378,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
-  await http?.close(CLOSE_DEADLINE_MS);
+  await Promise.all([http, metricsHttp].map((one) => one?.close(CLOSE_DEADLINE_MS)));
   await Promise.all(closed);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
   access.close();

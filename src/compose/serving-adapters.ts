@@ -59,6 +59,7 @@ export async function openServingAdapters(
   });
   const storeAdapters = new StoreAdapters(repository, {
     pollMs,
+    isTidy: config.training > 0, // else it may only read
     log,
     async warm(part) {
       const { name: id, digest } = part;
@@ -84,7 +85,11 @@ export async function openServingAdapters(
         ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
       }),
       localAdapters,
-      published: { repository, forget },
+      published: {
+        repository,
+        page: (owner, query) => storeAdapters.page(owner, query),
+        forget,
+      },
       ...(loadedAdapters && { loaded: loadedAdapters }),
     },
     store,

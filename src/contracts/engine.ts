@@ -49,6 +49,7 @@ export interface EngineStats extends EngineTotals {
   prefixQueryTokens: number;
   prefixHitTokens: number;
   prefixCache: PrefixCacheStats;
+  /** Digests of the adapters in memory, the one used last at the end. */
   residentAdapters: readonly string[];
   adapterCacheBytes: number;
   /** The most distinct adapters that may run in the same step. */
@@ -62,10 +63,22 @@ export interface EngineStats extends EngineTotals {
   residentMemoryBytes: number;
 }
 
+/** The tokens of a cached block. Larger blocks cost less to copy; smaller ones leave less of a prompt to compute. */
+export const BLOCK_TOKENS = 16;
+
+/** The figures of a prefix cache that is off. */
+export const NO_PREFIX_CACHE: PrefixCacheStats = {
+  bytes: 0,
+  capacityBytes: 0,
+  capacityBlocks: 0,
+  evictions: 0,
+};
+
 /** The prefix cache now, and the blocks evicted since the engine process started. All zero if it is off. */
 export interface PrefixCacheStats {
   readonly bytes: number;
   readonly capacityBytes: number;
+  readonly capacityBlocks: number;
   readonly evictions: number;
 }
 

@@ -40,6 +40,15 @@ export const tokenizedSchema = z
 /** The tokens of a prompt. */
 export type Tokenized = z.infer<typeof tokenizedSchema>;
 
+/** A prompt as a generation would get it, in vLLM's form. */
+export const renderedSchema = z
+  .object({
+    request_id: z.string(),
+    model: z.string(),
+    token_ids: z.array(z.int()),
+  })
+  .openapi('Rendered');
+
 export const detokenizedSchema = z.object({ prompt: z.string() }).openapi('Detokenized');
 
 export const tokenizerInfoSchema = z
@@ -83,7 +92,9 @@ export const metricsStatusSchema = z
       )
       .openapi({ description: 'The adapter cache; slots only have `adapters`' }),
     server: counts('memory_bytes').extend({ started_at: z.number() }),
-    attached: z.array(z.string()).openapi({ description: 'Names of the adapters in slots' }),
+    attached: z.array(z.string()).openapi({
+      description: 'Names of the adapters in slots, then of the ones in memory that were used last',
+    }),
     awaited: z.array(z.string()).openapi({ description: 'Adapters that requests wait for' }),
     fetching: z.int().openapi({ description: 'Fetches from the store, running or waiting' }),
     is_store_paused: z.boolean().openapi({ description: 'Whether the store does not answer' }),

@@ -22,7 +22,7 @@ import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
 import { addMeRoute } from './routes/me.ts';
 import { addMessageRoutes } from './routes/messages.ts';
-import { addMetricsRoute } from './routes/metrics.ts';
+import { addMetricsRoute, addRouterMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
@@ -85,7 +85,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addHealthRoutes(app, deps, options.authenticate);
   addPageRoutes(app); // everything below needs a key, even unknown paths and methods
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
-  app.use(tenant(authenticate));
+  app.use(tenant(authenticate, options.gateway));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
   addMeRoute(app, { hasKeys }); // before the limits, so that a tenant at its limit can still ask
   app.use(limitRate(rateLimits));
@@ -109,6 +109,21 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
     addFineTuningRoutes(app, deps, options.jobs);
   }
   addDocumentRoute(app);
+  return app;
+}
+
+/** Creates the app of the metrics port, for routers and scrapers without a key. */
+export function createMetricsApp(
+  options: Required<Pick<AppOptions, 'telemetry' | 'log' | 'allowedHosts'>>,
+): OpenAPIHono<HttpEnv> {
+  const app = new OpenAPIHono<HttpEnv>();
+  app.onError(createErrorHandler(options.log));
+  app.notFound((c) =>
+    errorResponse(c, new ServeError('not_found', 'This port only serves /metrics.')),
+  );
+  app.use(secureHeaders(SECURE_HEADERS));
+  app.use(hostAllowlist(options.allowedHosts));
+  addRouterMetricsRoute(app, options);
   return app;
 }
 

@@ -1,6 +1,7 @@
 // Everything that the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional
 // parts.
 import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import type { NamePage, NamePageQuery } from '../../adapters/registry/name-lists.ts';
 import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
@@ -16,7 +17,7 @@ import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import type { Authenticate } from '../tenants/access.ts';
+import type { Authenticate, TenantGateway } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { ModelText, ModelTexts } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
@@ -57,6 +58,8 @@ export interface JobsSide {
 /** Dependencies of the routes for published adapters. */
 export interface PublishedSide {
   readonly repository: AdapterRepository;
+  /** Lists a page of an owner's adapters. */
+  page(owner: string, query: NamePageQuery): Promise<NamePage>;
   /** Drops what this server has cached about a name, so that the next request sees a change. */
   forget(owner: string, name: string): void;
 }
@@ -89,6 +92,8 @@ export interface AppOptions
   allowedOrigins?: readonly string[];
   /** Absent: the server has no keys, and every request belongs to the local tenant. */
   authenticate?: Authenticate;
+  /** Absent: no gateway may name tenants. */
+  gateway?: TenantGateway | undefined;
   rateLimits?: RateLimits;
   telemetry?: Telemetry;
   /** Shown at /health. */
@@ -101,7 +106,7 @@ export interface AppOptions
   history?: StatsHistory;
   /** The engine's threads. Undefined if the runtime chooses. */
   threads?: number | undefined;
-  /** Once aborted, /readyz answers 503, so that load balancers send new requests elsewhere. Requests are still answered. */
+  /** Once aborted, /readyz and /health answer 503, so that load balancers send new requests elsewhere. Requests are still answered. */
   leaving?: AbortSignal;
   /** Returns Unix milliseconds. */
   now?: () => number;

@@ -65,8 +65,9 @@ interface JobTiming {
   readonly leaseMs: number;
   /** Between renewals of a lease. Also the longest delay of a client action that another server accepted. */
   readonly renewMs: number;
-  /** Between scans for jobs that other servers created. */
+  /** Between scans for jobs that other servers created, and between scans while there is no job. */
   readonly pollMs: number;
+  readonly idlePollMs: number;
   /** Between a trainer's report and writing it. */
   readonly flushMs: number;
   /** Between attempts at a job that did not fit on the disk. */
@@ -77,6 +78,7 @@ const TIMING: JobTiming = {
   leaseMs: LEASE_MS,
   renewMs: 3_000,
   pollMs: 3_000,
+  idlePollMs: 20_000,
   flushMs: 500,
   diskRetryMs: 30_000,
 };

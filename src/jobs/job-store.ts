@@ -1,12 +1,16 @@
 // Jobs in the store: one record per job, changed by compare-and-swap, batches of older events, and an open-job mark per
-// unfinished job, through which servers find work. Makes no decisions about jobs.
+// unfinished job, through which servers find work and see who is alive. Makes no decisions about jobs.
 
+import { randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import { isDamage, listFolders, type StoreCall } from '../../adapters/store/store.ts';
+import { type Etag, isDamage, listFolders, type StoreCall } from '../../adapters/store/store.ts';
+import { entryLimit } from '../common/entry-limit.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
+import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import {
   eventBatchSchema,
   type JobChange,
@@ -24,12 +28,36 @@ const ACTIVE = '.active-jobs/';
 /** The longest time between writing a job's mark and its record. An older mark without a record is left over from a failure. */
 const MAX_CREATION_MS = 3_600_000;
 const SEQ_DIGITS = 9;
+/** Far more jobs than a process changes between two renewals, 100 bytes each. */
+const MAX_MARKED = 10_000;
+
+/** How often a lease holder renews its mark at most. It renews its lease every three seconds. */
+const MARK_RENEWAL_MS = 2_500;
+/** A mark without a state is shorter. */
+const MIN_MARK_BYTES = 64;
 
 /** Identifies a job in the store. */
 export interface JobName {
   readonly tenant: string;
   readonly id: string;
 }
+
+/** An unfinished job as a list shows it: without a read, others see its state and whether its lease holder is alive. */
+export interface OpenJobMark extends JobName {
+  /** Changes when the state changes, and every few seconds while the job is leased. */
+  readonly etag: Etag;
+  /** Undefined if the mark does not tell. It may be older than the record. */
+  readonly state: JobState | undefined;
+}
+
+/** The part of a job's record that its mark shows. */
+interface JobState {
+  readonly status: JobStatus;
+  readonly isLeased: boolean;
+}
+
+/** If a mark has not changed for so long, its lease holder may be gone. */
+export const MARK_QUIET_MS = 10_000;
 
 const folderOf = ({ tenant, id }: JobName) => `${tenant}/.jobs/${id}/`;
 const recordKey = (job: JobName) => `${folderOf(job)}job.json`;
@@ -48,6 +76,10 @@ export class JobStore {
   readonly #clock: Clock;
   /** When this process first saw a mark without a record. Uses this machine's clock: the store's may differ by hours. */
   readonly #recordless = new Map<string, number>();
+  /** Job → the mark that this process wrote last. */
+  readonly #marked = new LRUCache<string, { readonly code: number; readonly atMs: number }>(
+    entryLimit(MAX_MARKED),
+  );
 
   constructor(store: GuardedStore, clock: Clock = systemClock) {
     this.#store = store;
@@ -62,7 +94,7 @@ export class JobStore {
    * the job.
    */
   async create(job: JobRecord): Promise<JobRecord> {
-    await this.#store.put(activeKey(job), new Uint8Array());
+    await this.#store.put(activeKey(job), markOf(job));
     return (await this.#jobs.create(recordKey(job), job)).value;
   }
 
@@ -83,7 +115,20 @@ export class JobStore {
       const next = change(now);
       return next && this.#withRoom(now, next);
     });
-    return changed ?? notFound(name.id);
+    if (!changed) return notFound(name.id);
+    await this.#renewMark(changed);
+    return changed;
+  }
+
+  /** Shows a job's state in its mark if it has changed, or if the job is leased and the mark is old. */
+  async #renewMark(job: JobRecord): Promise<void> {
+    const nowMs = this.#clock.now();
+    const code = stateCode(job);
+    const last = this.#marked.get(job.id);
+    if (last?.code === code && (!job.lease || nowMs - last.atMs < MARK_RENEWAL_MS)) return;
+    this.#marked.set(job.id, { code, atMs: nowMs });
+    // Others then read the record, as they do if a mark is old.
+    await this.#store.put(activeKey(job), markOf(job)).catch(() => this.#marked.delete(job.id));
   }
 
   /** Lists the ids of a tenant's jobs, newest first. */
@@ -92,11 +137,13 @@ export class JobStore {
   }
 
   /**
-   * Lists all tenants' marked jobs, oldest first. Removes marks without a job. Leaves out jobs with damaged records and reports
-   * them to `onDamaged`.
+   * Reads the records of marked jobs. Removes marks without a job. Leaves out jobs with damaged records and reports them to
+   * `onDamaged`.
    */
-  async active(onDamaged: (job: JobName, error: unknown) => void = () => {}): Promise<JobRecord[]> {
-    const marks = await this.#openJobMarks();
+  async readMarked(
+    marks: readonly JobName[],
+    onDamaged: (job: JobName, error: unknown) => void = () => {},
+  ): Promise<JobRecord[]> {
     const jobs = await mapBounded(marks, async (mark) => {
       try {
         return await this.find(mark);
@@ -106,37 +153,39 @@ export class JobStore {
         return 'damaged';
       }
     });
-    await this.#removeRecordless(marks.filter((_, i) => jobs[i] === undefined));
+    for (const [i, mark] of marks.entries()) {
+      if (jobs[i] === undefined) await this.#foundRecordless(mark);
+      else this.#recordless.delete(mark.id);
+    }
     return jobs.filter((job) => job !== undefined && job !== 'damaged');
   }
 
-  async #removeRecordless(marks: readonly JobName[]): Promise<void> {
+  async #foundRecordless(mark: JobName): Promise<void> {
     const nowMs = this.#clock.now();
-    const ids = new Set(marks.map(({ id }) => id));
-    for (const id of this.#recordless.keys()) if (!ids.has(id)) this.#recordless.delete(id);
-    for (const mark of marks) {
-      const sinceMs = this.#recordless.get(mark.id) ?? nowMs;
-      this.#recordless.set(mark.id, sinceMs);
-      if (nowMs - sinceMs > MAX_CREATION_MS) await this.removeOpenJobMark(mark);
-    }
+    const sinceMs = this.#recordless.get(mark.id) ?? nowMs;
+    this.#recordless.set(mark.id, sinceMs);
+    if (nowMs - sinceMs <= MAX_CREATION_MS) return;
+    await this.removeOpenJobMark(mark);
+    this.#recordless.delete(mark.id);
   }
 
   /** Counts a tenant's unfinished jobs. */
   async countActive(tenant: string): Promise<number> {
-    return (await this.#openJobMarks()).filter((mark) => mark.tenant === tenant).length;
+    return (await this.marks()).filter((mark) => mark.tenant === tenant).length;
   }
 
   /** Returns the ids of all unfinished jobs. */
   async activeIds(): Promise<Set<string>> {
-    return new Set((await this.#openJobMarks()).map(({ id }) => id));
+    return new Set((await this.marks()).map(({ id }) => id));
   }
 
-  async #openJobMarks(): Promise<JobName[]> {
-    const marks: JobName[] = [];
+  /** Lists the marks of all tenants' unfinished jobs, oldest job first. */
+  async marks(): Promise<OpenJobMark[]> {
+    const marks: OpenJobMark[] = [];
     for await (const entry of this.#store.list(ACTIVE)) {
       const [, id, tenant] = /^([^.]+)\.(.+)$/.exec(entry.key.slice(ACTIVE.length)) ?? [];
       if (entry.kind !== 'object' || !id || !tenant) continue;
-      marks.push({ id, tenant });
+      marks.push({ id, tenant, etag: entry.etag, state: stateOfMark(entry.byteSize) });
     }
     return marks;
   }
@@ -178,6 +227,21 @@ export class JobStore {
     // Another writer may already have moved some of these events.
     return { ...next, recentEvents: next.recentEvents.slice(value.events.length) };
   }
+}
+
+/** A mark's length tells the state, because lists show it; its content only makes two marks differ. */
+function markOf(job: JobRecord): Uint8Array {
+  return Buffer.from(randomUUID().padEnd(MIN_MARK_BYTES + stateCode(job)));
+}
+
+function stateCode({ status, lease }: Pick<JobRecord, 'status' | 'lease'>): number {
+  return 2 * JOB_STATUSES.indexOf(status) + Number(lease !== undefined);
+}
+
+function stateOfMark(byteSize: number): JobState | undefined {
+  const code = byteSize - MIN_MARK_BYTES;
+  const status = JOB_STATUSES[Math.floor(code / 2)];
+  return status && { status, isLeased: code % 2 === 1 };
 }
 
 function notFound(id: string): never {

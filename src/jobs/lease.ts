@@ -7,6 +7,9 @@ import type { JobStore } from './job-store.ts';
 /** A lease that was not renewed for this many milliseconds has expired. */
 export const LEASE_MS = 30_000;
 
+/** A lease must be seen without a renewal for this long, whatever the job's mark tells. */
+const MIN_SEEN_MS = 10_000;
+
 /** Another server has taken the job, or may have. */
 export class LeaseLost extends Error {
   override name = 'LeaseLost';
@@ -130,15 +133,19 @@ export class LeaseWatch {
     this.#options = options;
   }
 
-  /** Whether nobody works on the job. An unknown owner's lease must be seen twice before it can expire. */
-  isFree({ id, lease }: Pick<JobRecord, 'id' | 'lease'>): boolean {
+  /**
+   * Whether nobody works on the job. An unknown owner's lease must be seen twice before it can expire. `quietMs` is how long the
+   * job's mark has told of no renewal. It counts up to a rest, because older servers renew no marks.
+   */
+  isFree({ id, lease }: Pick<JobRecord, 'id' | 'lease'>, quietMs = 0): boolean {
     const { now, leaseMs, isGone } = this.#options;
     if (!lease || isGone(lease.owner)) return true;
     const last = this.#seen.get(id);
     if (last?.token === lease.token && last.beat === lease.beat) {
       return now() - last.sinceMs >= leaseMs;
     }
-    this.#seen.set(id, { token: lease.token, beat: lease.beat, sinceMs: now() });
+    const countedMs = Math.max(0, Math.min(quietMs, leaseMs - MIN_SEEN_MS));
+    this.#seen.set(id, { token: lease.token, beat: lease.beat, sinceMs: now() - countedMs });
     return false;
   }
 

@@ -6,7 +6,9 @@ import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
 import { hasEnded, isWaitingForDisk, type JobRecord, withInterruption } from './job.ts';
 import { JobFolder, sweepJobFolders } from './job-folder.ts';
+import type { JobName, OpenJobMark } from './job-store.ts';
 import { JobLease, type JobLeaseOptions, LeaseWatch } from './lease.ts';
+import { MarkWatch } from './mark-watch.ts';
 import { ValidationRun } from './plan-job.ts';
 import { archiveOf } from './run-archive.ts';
 import { TrainingRun } from './training-run.ts';
@@ -37,11 +39,20 @@ const GARBAGE_GRACE_MS = 24 * 3_600_000;
 
 type Lane = 'validate' | 'train';
 
+/** The unfinished jobs that a scan has found, and the records that it has read. */
+interface ScanCount {
+  readonly jobCount: number;
+  readonly readCount: number;
+}
+
 /** Claims and runs the jobs of one server. */
 export class JobWorker {
   readonly #context: JobsContext;
   readonly #leases: JobLeaseOptions;
   readonly #watch: LeaseWatch;
+  readonly #marks: MarkWatch;
+  /** Ids of unfinished jobs for other bases. */
+  readonly #otherBases = new Set<string>();
   #collectedMs = Number.NEGATIVE_INFINITY;
   readonly #active = new Map<string, { lane: Lane; task: JobTask; ended: Promise<void> }>();
   /** Job → the monotonic time after which it may be retried. */
@@ -60,6 +71,7 @@ export class JobWorker {
     const { leaseMs } = timing;
     this.#context = context;
     this.#leases = { jobs, leaseMs, clock: clock.now };
+    this.#marks = new MarkWatch(clock.now);
     this.#watch = new LeaseWatch({ now: clock.now, leaseMs, isGone: owner.isGone });
   }
 
@@ -107,37 +119,59 @@ export class JobWorker {
     });
   }
 
-  #scanLater(jobCount: number): void {
+  #scanLater({ jobCount, readCount }: ScanCount): void {
     if (!this.#isOpen) return;
-    const delayMs = Math.max(this.#context.timing.pollMs, (jobCount / READS_PER_SECOND) * 1000);
+    const { pollMs, idlePollMs } = this.#context.timing;
+    const leastMs = jobCount > 0 ? pollMs : idlePollMs;
+    const delayMs = Math.max(leastMs, (readCount / READS_PER_SECOND) * 1000);
     this.#cancelScan = this.#context.clock.schedule(delayMs, () => this.#scanNow());
   }
 
-  /**
-   * Offers each unfinished job to this worker. Returns how many jobs have an open-job mark, or 0 if the store fails. Does not
-   * throw.
-   */
-  async #scanAll(): Promise<number> {
+  /** Offers each unfinished job to this worker. Does not throw. */
+  async #scanAll(): Promise<ScanCount> {
     this.#isScanDue = false;
     const { jobs, log } = this.#context;
-    const watch = this.#watch;
+    const count = { jobCount: 0, readCount: 0 };
     const damaged = new Map<string, unknown>();
+    const read = async (marks: readonly OpenJobMark[]) => {
+      count.readCount += marks.length;
+      return jobs.readMarked(marks, (job, error) => damaged.set(job.id, error));
+    };
     try {
-      const all = await jobs.active((job, error) => damaged.set(job.id, error));
-      this.#reportDamaged(damaged);
-      const others = all.filter(({ id }) => !this.#active.has(id));
-      watch.keep(new Set(all.map(({ id }) => id)));
-      for (const job of others) {
+      const marks = await jobs.marks();
+      count.jobCount = marks.length;
+      const verdicts = this.#marks.judge(marks);
+      for (const id of this.#otherBases) if (!verdicts.has(id)) this.#otherBases.delete(id);
+      this.#watch.keep(new Set(marks.map(({ id }) => id)));
+      const others = marks.filter(({ id }) => !this.#active.has(id));
+      const found = await read(others.filter(({ id }) => verdicts.get(id) === 'read'));
+      for (const job of found) {
         // If a server still works on an ended job, it has not noticed the end yet.
-        if (hasEnded(job) && watch.isFree(job)) await this.#cleanUp(job);
+        if (hasEnded(job) && this.#isFree(job)) await this.#cleanUp(job);
       }
-      for (const job of this.#byTurn(others)) await this.#offer(job);
+      const known = new Map(found.map((job) => [job.id, job]));
+      for (const mark of this.#byTurn(others)) {
+        const isFree = verdicts.get(mark.id) === 'free' && this.#mayClaim(mark);
+        const job = known.get(mark.id) ?? (isFree ? (await read([mark]))[0] : undefined);
+        if (job) await this.#offer(job);
+      }
+      this.#reportDamaged(damaged);
       await this.#sweep();
-      return all.length;
     } catch (error) {
       log.warn({ err: error }, 'cannot look for jobs');
-      return 0;
     }
+    return count;
+  }
+
+  #isFree(job: JobRecord): boolean {
+    return this.#watch.isFree(job, this.#marks.quietMs(job.id));
+  }
+
+  /** Whether a job without a lease is worth a read. */
+  #mayClaim(mark: OpenJobMark): boolean {
+    const lane = mark.state && laneOf(mark.state);
+    const isOurs = !this.#otherBases.has(mark.id);
+    return !!lane && isOurs && this.#hasRoom(lane) && !this.#isBackingOff(mark);
   }
 
   /** Logs each damaged job once instead of after every scan. */
@@ -161,7 +195,7 @@ export class JobWorker {
     }
   }
 
-  /** Removes the folders of jobs that are over and, at most once an hour, the store's garbage. */
+  /** Removes the folders of jobs that are over. At most once an hour, also cleans up the store. */
   async #sweep(): Promise<void> {
     const { root, jobs, repository, collectsGarbage, now } = this.#context;
     await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
@@ -171,17 +205,17 @@ export class JobWorker {
   }
 
   /** Sorts jobs by tenant, the one that has waited longest first, then by age. */
-  #byTurn(jobs: readonly JobRecord[]): JobRecord[] {
-    const lastMs = ({ tenant }: JobRecord) =>
-      this.#lastTurn.get(tenant) ?? Number.NEGATIVE_INFINITY;
+  #byTurn(jobs: readonly OpenJobMark[]): OpenJobMark[] {
+    const lastMs = ({ tenant }: JobName) => this.#lastTurn.get(tenant) ?? Number.NEGATIVE_INFINITY;
     return jobs.toSorted((a, b) => Math.sign(lastMs(a) - lastMs(b)) || (a.id < b.id ? -1 : 1));
   }
 
   async #offer(job: JobRecord): Promise<void> {
     const { owner, base } = this.#context;
     const lane = laneOf(job);
+    if (job.base.digest !== base.digest) this.#otherBases.add(job.id);
     if (!lane || job.base.digest !== base.digest) return;
-    const isFree = this.#watch.isFree(job); // comes first, because the watch must see every lease early
+    const isFree = this.#isFree(job); // comes first, because the watch must see every lease early
     if (!isFree || !this.#isOpen || !this.#hasRoom(lane) || this.#isBackingOff(job)) return;
     const lease = await JobLease.claim(job, owner.name, this.#leases);
     if (lease) this.#begin(lease, lane);
@@ -193,7 +227,7 @@ export class JobWorker {
     return count < (lane === 'train' ? maxTraining : Math.min(MAX_VALIDATING, maxTraining));
   }
 
-  #isBackingOff({ id }: JobRecord): boolean {
+  #isBackingOff({ id }: JobName): boolean {
     return this.#leases.clock() < (this.#retryAt.get(id) ?? Number.NEGATIVE_INFINITY);
   }
 
@@ -241,7 +275,7 @@ export class JobWorker {
 }
 
 /** Returns the kind of work that a job needs, or undefined if it needs none now. */
-function laneOf({ status }: JobRecord): Lane | undefined {
+function laneOf({ status }: Pick<JobRecord, 'status'>): Lane | undefined {
   if (status === 'validating_files') return 'validate';
   return status === 'queued' || status === 'running' ? 'train' : undefined;
 }

@@ -266,7 +266,7 @@ function showServer({ threads, cores, ...server }) {
 /** @param {MetricsStatus} status */
 function showAdminStatus({ attached, awaited, fetching, is_store_paused, usage }) {
   const facts = [
-    attached.length > 0 && `Attached: ${attached.join(', ')}.`,
+    attached.length > 0 && `Loaded: ${attached.join(', ')}.`,
     awaited.length > 0 && `Waiting to load: ${awaited.join(', ')}.`,
     fetching > 0 && `Downloading ${counted(fetching, 'adapter')} from the store.`,
     is_store_paused && 'The store does not answer. The server keeps trying.',

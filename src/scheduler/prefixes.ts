@@ -1,7 +1,8 @@
 // How sequences use the prefix cache, as pure policy: which prefixes are copied into a slot, which sequences wait for another
 // one's prefill, and what is kept. The engine owns the cache itself.
+import { BLOCK_TOKENS } from '../contracts/engine.ts';
 import type { SlotId } from '../engine/batch.ts';
-import { BLOCK_TOKENS, type PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sequence } from './sequence.ts';
 
 /**

@@ -6,7 +6,7 @@ import type { Lease } from '../../adapters/cache/cache.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
-import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
+import { type EngineInfo, type EngineStats, NO_PREFIX_CACHE } from '../contracts/engine.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey } from '../engine/batch.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -362,7 +362,7 @@ export class StepLoop {
       residentAdapters: this.#adapters.resident(),
       adapterCacheBytes: adapterCache.bytes,
       adapterCache,
-      prefixCache: this.#engine.prefixes?.stats() ?? { bytes: 0, capacityBytes: 0, evictions: 0 },
+      prefixCache: this.#engine.prefixes?.stats() ?? NO_PREFIX_CACHE,
       residentMemoryBytes: process.memoryUsage.rss(),
     };
   }

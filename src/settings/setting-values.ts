@@ -21,6 +21,15 @@ export const commaSeparated = text
   .transform((value) => value.split(',').map((name) => name.trim()))
   .pipe(z.array(z.string().min(1, 'contains an empty name')));
 
+/** Comma-separated IP addresses and networks in CIDR notation. */
+export const addressList = commaSeparated.pipe(
+  z.array(
+    z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], {
+      error: 'must be IP addresses and networks such as 10.0.3.7,10.1.0.0/16',
+    }),
+  ),
+);
+
 const ORIGIN =
   'must be origins such as https://app.example.org, without a path, or *. null is not accepted.';
 

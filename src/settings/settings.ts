@@ -6,6 +6,7 @@ import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import { defineSettings } from './setting.ts';
 import {
+  addressList,
   byteSize,
   byteSizeOrOff,
   commaSeparated,
@@ -98,6 +99,10 @@ export const SETTINGS = defineSettings({
       )
       .optional(),
   },
+  metricsPort: {
+    help: 'port on --host that serves the metrics for routers at /metrics without a key; it shows names of adapters and no tenants, except in names of fine-tuned models (default: none)',
+    schema: integer(1, 65_535).optional(),
+  },
   keys: {
     help: 'file with tenants and API keys (default: LORIKEET_HOME/keys.json if it exists)',
     schema: folder.optional(),
@@ -111,6 +116,17 @@ export const SETTINGS = defineSettings({
     help: 'secret that is mixed into the hashes of API keys; keys created with another pepper are invalid',
     schema: text.optional(),
     isSecret: true,
+  },
+  tenantHeader: {
+    help: 'header in which a gateway that has authenticated a client names its tenant, such as x-tenant; accepted only from --trusted-proxies, which must remove it from what clients send (default: none)',
+    schema: z
+      .string()
+      .regex(/^[a-z0-9-]{1,64}$/i, 'must be the name of a header')
+      .optional(),
+  },
+  trustedProxies: {
+    help: 'comma-separated addresses and networks, such as 10.0.3.7,10.1.0.0/16, whose --tenant-header is accepted (default: none)',
+    schema: addressList.optional(),
   },
   allowOpen: {
     help: '1 allows a --host other than loopback without a keys file; then anyone who can reach it can use the server',

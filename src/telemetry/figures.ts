@@ -4,7 +4,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import { describeProcessor } from '../common/processor.ts';
 import { standardError } from '../common/standard-error.ts';
-import type { AdapterTierStats, DiskTierStats, EngineStats } from '../contracts/engine.ts';
+import {
+  type AdapterTierStats,
+  BLOCK_TOKENS,
+  type DiskTierStats,
+  type EngineStats,
+} from '../contracts/engine.ts';
 import type { Metrics } from './metrics.ts';
 
 /** The engine's state when metrics are read. */
@@ -14,17 +19,12 @@ export interface EngineReading {
   readonly figures: EngineStats | undefined;
 }
 
-/** The base, as metrics describe it. */
-interface ServedFacts {
-  /** Its name. */
-  readonly id: string;
-  readonly maxSeqLength: number;
-}
-
 /** The most adapters whose names are remembered. Routers only read the names of adapters in slots, which are far fewer. */
 const MAX_KEYS = 4096;
 /** One adapter can be requested by its name, a version and an alias. */
 const MAX_NAMES_PER_KEY = 4;
+/** A list of names shares an answer of 20 kB with a second one and the other metrics, and pickers read it every 50 ms. */
+const MAX_LIST_LENGTH = 6_000;
 
 const NO_LOAD = { running: 0, waiting: 0, kvUsage: 0 };
 
@@ -43,19 +43,34 @@ export class AdapterNames {
     this.#names.set(key, names);
   }
 
-  /** Returns all names of the adapters, separated by commas. */
-  of(keys: readonly string[]): string {
-    return [...new Set(keys.flatMap((key) => [...(this.#names.get(key) ?? [])]))].sort().join(',');
+  /**
+   * Returns names of the adapters, separated by commas. If there are too many, leaves out the older names of each, then the last
+   * adapters.
+   */
+  of(keys: readonly string[], max: number): string {
+    const lists = keys.map((key) => [...(this.#names.get(key) ?? [])].reverse());
+    const ranked = Array.from({ length: MAX_NAMES_PER_KEY }, (_, age) =>
+      lists.flatMap((names) => names[age] ?? []),
+    );
+    const chosen: string[] = [];
+    let length = 0;
+    for (const name of new Set(ranked.flat())) {
+      length += name.length + 1;
+      if (chosen.length === max || length > MAX_LIST_LENGTH) break;
+      chosen.push(name);
+    }
+    return chosen.sort().join(',');
   }
 }
 
 /**
  * Returns a function that sets the engine's metrics. A busy engine keeps its last figures; a restarting one has no load.
+ * @param id the base's name
  * @param nowS returns Unix seconds
  */
 export function createEngineMetrics(
   metrics: Metrics,
-  { id, maxSeqLength }: ServedFacts,
+  id: string,
   names: AdapterNames,
   nowS: () => number,
 ): (reading: EngineReading) => void {
@@ -65,10 +80,13 @@ export function createEngineMetrics(
   /** There is a single series, because routers only read the latest. Its value is the time of the last change. */
   const setLoras = (figures: EngineStats) => {
     const before = JSON.stringify(loras);
+    const { attachedAdapters, residentAdapters, maxActiveAdapters: max } = figures;
+    // A resident adapter attaches within a step, so for a router it is as good as attached.
+    const loaded = [...new Set([...attachedAdapters, ...residentAdapters.toReversed()])];
     loras = {
-      max_lora: String(figures.maxActiveAdapters),
-      running_lora_adapters: names.of(figures.attachedAdapters),
-      waiting_lora_adapters: names.of(figures.waitingAdapters),
+      max_lora: String(max),
+      running_lora_adapters: names.of(loaded, max),
+      waiting_lora_adapters: names.of(figures.waitingAdapters, max),
     };
     if (JSON.stringify(loras) !== before) changedS = nowS();
     metrics.setOnly('loraRequests', loras, changedS);
@@ -79,7 +97,8 @@ export function createEngineMetrics(
     if (load) {
       metrics.set('requestsRunning', model, load.running);
       metrics.set('requestsWaiting', model, load.waiting);
-      metrics.set('kvCacheUsage', model, load.kvUsage);
+      for (const name of ['kvCacheUsage', 'oldKvCacheUsage'] as const)
+        metrics.set(name, model, load.kvUsage);
     }
     if (!figures) return;
     metrics.set('promptTokens', model, figures.promptTokens);
@@ -88,19 +107,22 @@ export function createEngineMetrics(
     metrics.set('draftTokens', model, figures.draftTokens);
     metrics.set('acceptedDraftTokens', model, figures.acceptedDraftTokens);
     metrics.set('forcedTokens', model, figures.forcedTokens);
-    metrics.set('prefixQueries', model, figures.prefixQueryTokens);
-    metrics.set('prefixHits', model, figures.prefixHitTokens);
+    for (const name of ['prefixQueries', 'oldPrefixQueries'] as const)
+      metrics.set(name, model, figures.prefixQueryTokens);
+    for (const name of ['prefixHits', 'oldPrefixHits'] as const)
+      metrics.set(name, model, figures.prefixHitTokens);
     metrics.set('prefixBytes', {}, figures.prefixCache.bytes);
     metrics.set('prefixCapacity', {}, figures.prefixCache.capacityBytes);
     metrics.set('prefixEvictions', {}, figures.prefixCache.evictions);
+    metrics.set('kvSlots', {}, figures.slotCount);
     metrics.set('steps', {}, figures.steps);
     metrics.set('nonFiniteRows', {}, figures.nonFiniteRows);
     metrics.set('engineMemory', {}, figures.residentMemoryBytes);
     metrics.set('cacheAdapters', { tier: 'slot' }, figures.attachedAdapters.length);
     setTier(metrics, 'ram', figures.adapterCache);
     const cache = {
-      block_size: String(maxSeqLength),
-      num_gpu_blocks: String(figures.slotCount),
+      block_size: String(BLOCK_TOKENS),
+      num_gpu_blocks: String(figures.prefixCache.capacityBlocks),
       cache_dtype: 'auto',
     };
     metrics.setOnly('cacheConfig', { ...model, ...cache }, 1);

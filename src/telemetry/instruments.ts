@@ -91,14 +91,18 @@ export const INSTRUMENTS = {
   }),
   ...gauges('1', MODEL, {
     kvCacheUsage: 'vllm:kv_cache_usage_perc Share of the KV cache in use, 0 to 1.',
+    oldKvCacheUsage: "vllm:gpu_cache_usage_perc The same under vLLM's former name.",
   }),
   ...gauges('s', ['max_lora', 'running_lora_adapters', 'waiting_lora_adapters'], {
     loraRequests:
-      'vllm:lora_requests_info Names of the adapters that are attached to the engine, and of the adapters that requests wait for; the value is the Unix time of the last change.',
+      'vllm:lora_requests_info Names of the adapters that are attached to the engine or were used last and are in memory, and of the adapters that requests wait for; the value is the Unix time of the last change.',
   }),
   ...gauges('1', ['model_name', 'block_size', 'num_gpu_blocks', 'cache_dtype'], {
     cacheConfig:
-      'vllm:cache_config_info Size of the KV cache; a block is a KV slot, which holds one sequence.',
+      'vllm:cache_config_info Size of the prefix cache in blocks of block_size tokens; 0 blocks if it is off.',
+  }),
+  ...gauges('1', NONE, {
+    kvSlots: 'lorikeet_kv_slots KV slots, each of which holds one sequence.',
   }),
   // Work, as counted by the engine.
   ...counters('{token}', MODEL, {
@@ -112,6 +116,8 @@ export const INSTRUMENTS = {
     prefixQueries:
       'vllm:prefix_cache_queries_total Tokens of the prompts that were looked up in the prefix cache.',
     prefixHits: 'vllm:prefix_cache_hits_total Prompt tokens that the prefix cache had.',
+    oldPrefixQueries: "vllm:gpu_prefix_cache_queries_total The queries under vLLM's former name.",
+    oldPrefixHits: "vllm:gpu_prefix_cache_hits_total The hits under vLLM's former name.",
   }),
   ...counters('{row}', MODEL, {
     drafts: 'vllm:spec_decode_num_drafts_total Drafts of several tokens that a run verified.',
@@ -262,6 +268,15 @@ export const INSTRUMENTS = {
       'lorikeet_log_lines_dropped_total Lines of the log that were dropped because their reader was too slow or gone.',
   }),
 } satisfies Record<string, Instrument>;
+
+/** The metrics that routers and autoscalers read. None has the name of a tenant as a label. */
+export const ROUTER_METRICS = [
+  ...(['engineReady', 'requestsRunning', 'requestsWaiting', 'kvSlots'] as const),
+  ...(['kvCacheUsage', 'oldKvCacheUsage', 'loraRequests', 'cacheConfig'] as const),
+  ...(['promptTokens', 'generationTokens', 'requestSuccess'] as const),
+  ...(['prefixQueries', 'prefixHits', 'oldPrefixQueries', 'oldPrefixHits'] as const),
+  ...(['timeToFirstToken', 'timePerOutputToken', 'queueTime'] as const),
+] satisfies readonly InstrumentId[];
 
 /** The id of a metric. */
 export type InstrumentId = keyof typeof INSTRUMENTS;

@@ -88,10 +88,17 @@ export class Metrics {
   /** Returns all instruments that have a value. */
   async snapshot(): Promise<MetricFamily[]> {
     await this.collect();
-    return IDS.map((id) => ({
-      instrument: INSTRUMENTS[id],
-      series: [...this.#families.get(id)!.values()],
-    })).filter(({ series }) => series.length > 0);
+    return this.families(IDS);
+  }
+
+  /** Returns the instruments that have a value, as they were set last. */
+  families(ids: readonly InstrumentId[]): MetricFamily[] {
+    return ids
+      .map((id) => ({
+        instrument: INSTRUMENTS[id],
+        series: [...this.#families.get(id)!.values()],
+      }))
+      .filter(({ series }) => series.length > 0);
   }
 
   /** Returns labels and distributions of an instrument's series with these label values. */

@@ -26,12 +26,12 @@ const TIER = {
 /** Reads the figures. */
 export async function readStatus(metrics: Metrics): Promise<MetricsStatus> {
   await metrics.collect();
-  const [cache] = metrics.find('cacheConfig');
+  const slots = metrics.sum('kvSlots');
   const loras = metrics.find('loraRequests')[0]?.labels;
   return {
     object: 'metrics.status',
     is_ready: metrics.sum('engineReady') === 1,
-    engine: cache ? { slots: Number(cache.labels.num_gpu_blocks), ...sums(metrics, ENGINE) } : null,
+    engine: slots > 0 ? { slots, ...sums(metrics, ENGINE) } : null,
     tiers: [
       { tier: 'slot', adapters: metrics.sum('cacheAdapters', { tier: 'slot' }) },
       readTier(metrics, 'ram'),

@@ -12,7 +12,7 @@ import {
   watchProcess,
 } from './figures.ts';
 import { GEN_AI } from './gen-ai.ts';
-import type { LabelsOf } from './instruments.ts';
+import { type LabelsOf, ROUTER_METRICS } from './instruments.ts';
 import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
 import { RequestObserver } from './request-observer.ts';
@@ -29,7 +29,6 @@ interface TelemetryOptions {
   /** The base's name. */
   readonly id: string;
   readonly baseDigest: string;
-  readonly maxSeqLength: number;
   readonly tracing?: Tracing;
   readonly maxShown?: number;
   /** Monotonic milliseconds. */
@@ -100,6 +99,7 @@ export class Telemetry {
   readonly #now: () => number;
   readonly #unixNow: () => number;
   readonly #names = new AdapterNames();
+  #readEngine = async () => {};
   readonly #tenants: TopLabels;
   /** The keys combine owner and name. */
   readonly #adapters: TopLabels;
@@ -166,8 +166,9 @@ export class Telemetry {
   /** Calls `read` for the engine's figures when metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
-    const set = createEngineMetrics(this.metrics, this.#options, this.#names, nowS);
-    this.metrics.onCollect(async () => set(await read()));
+    const set = createEngineMetrics(this.metrics, this.#options.id, this.#names, nowS);
+    this.#readEngine = async () => set(await read());
+    this.metrics.onCollect(this.#readEngine);
   }
 
   /** Sets the durations of the startup phases in both processes, and how the engine computes. */
@@ -193,6 +194,12 @@ export class Telemetry {
   /** Returns all metrics as text for Prometheus. */
   async text(): Promise<string> {
     return writePrometheusText(await this.metrics.snapshot());
+  }
+
+  /** Returns the metrics for routers as text, at most 20 kB. Resets nothing that is measured from one scrape to the next. */
+  async routerText(): Promise<string> {
+    await this.#readEngine();
+    return writePrometheusText(this.metrics.families(ROUTER_METRICS));
   }
 
   #labels({ tenant, adapter }: GenerationFacts) {

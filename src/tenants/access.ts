@@ -1,6 +1,6 @@
 // Decides at the start who may use this server: holders of keys, or everybody, which requires a loopback address or the
-// operator's consent. Refuses a start that would accidentally open the server to a network. The only HTTP involved is one
-// header.
+// operator's consent; and whether a gateway names the tenants. Refuses a start that would accidentally open the server to a
+// network. The only HTTP involved are two headers.
 import { BlockList, isIP } from 'node:net';
 import { ConfigError, FileError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
@@ -8,7 +8,7 @@ import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { Config } from '../settings/config.ts';
 import { createKeyDigest } from './api-key.ts';
 import { KeyRing, WatchedKeys, type WatchedKeysOptions } from './key-ring.ts';
-import { keysPath, parseKeysFile } from './keys-file.ts';
+import { keysPath, parseKeysFile, tenantIdFault } from './keys-file.ts';
 
 /** Returns the tenant of an `Authorization` header. Throws `ServeError` (401) if the key is unknown. */
 export type Authenticate = (authorization: string | undefined) => Tenant;
@@ -18,6 +18,8 @@ export interface Access {
   /** Whether it serves holders of keys, this machine, or everybody who can reach the address. */
   readonly kind: 'keys' | 'local' | 'open';
   readonly authenticate: Authenticate;
+  /** Absent: no gateway may name tenants. */
+  readonly gateway?: TenantGateway | undefined;
   /** Stops watching the keys file. */
   close(): void;
 }
@@ -30,11 +32,13 @@ const BEARER = /^Bearer +([^ ]+) *$/i;
 
 type AccessSettings = Pick<
   Config,
-  'keys' | 'keysJson' | 'keyPepper' | 'home' | 'host' | 'allowOpen' | 'allowedOrigins'
+  | ('keys' | 'keysJson' | 'keyPepper' | 'home' | 'host' | 'allowOpen' | 'allowedOrigins')
+  | ('tenantHeader' | 'trustedProxies')
 >;
 
 interface OpenKeys {
   find(key: string): Tenant | undefined;
+  named(id: string): Tenant;
   close(): void;
 }
 
@@ -45,8 +49,10 @@ interface OpenKeys {
 export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
   const { host, allowOpen, allowedOrigins } = settings;
   const keys = await openKeys(settings, log);
+  const gateway = createGateway(settings, (id) => keys?.named(id) ?? { ...LOCAL_TENANT, id });
   if (keys) {
-    return { kind: 'keys', authenticate: createAuthenticate(keys), close: () => keys.close() };
+    const authenticate = createAuthenticate(keys);
+    return { kind: 'keys', authenticate, gateway, close: () => keys.close() };
   }
   if (allowedOrigins.includes('*')) {
     throw new ConfigError([
@@ -61,7 +67,7 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
         'Create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1.',
     ]);
   }
-  return isLocal ? localAccess() : { ...localAccess(), kind: 'open' };
+  return { ...localAccess(), gateway, kind: isLocal ? 'local' : 'open' };
 }
 
 /** Serves everybody as the local tenant. */
@@ -85,10 +91,52 @@ export function createAuthenticate(keys: Pick<OpenKeys, 'find'>): Authenticate {
   };
 }
 
+/** Lets proxies name the tenant of a request in a header. */
+export interface TenantGateway {
+  /** The name of the header. */
+  readonly header: string;
+  /**
+   * Returns the tenant that the header names. Undefined if there is no header, or if the request does not come from a listed
+   * proxy. Throws `ServeError` (400) if the header is not a tenant's id.
+   */
+  tenantOf(id: string | undefined, address: string | undefined): Tenant | undefined;
+}
+
+/** Creates the gateway of the settings. Throws `ConfigError` if only one of the two is set. */
+export function createGateway(
+  { tenantHeader: header, trustedProxies }: Pick<AccessSettings, 'tenantHeader' | 'trustedProxies'>,
+  named: (id: string) => Tenant,
+): TenantGateway | undefined {
+  if ((header === undefined) !== (trustedProxies === undefined)) {
+    throw new ConfigError([
+      '--tenant-header and --trusted-proxies: set both or neither. The header is only accepted from these addresses.',
+    ]);
+  }
+  if (header === undefined || !trustedProxies) return undefined;
+  const trusted = new BlockList();
+  for (const entry of trustedProxies) {
+    const [address = '', prefix] = entry.split('/');
+    if (prefix === undefined) trusted.addAddress(address, familyOf(address));
+    else trusted.addSubnet(address, Number(prefix), familyOf(address));
+  }
+  return {
+    header,
+    tenantOf(id, address = '') {
+      if (id === undefined || !isIP(address)) return undefined;
+      if (!trusted.check(address, familyOf(address))) return undefined;
+      const fault = tenantIdFault(id);
+      if (fault) throw new ServeError('invalid_request', `${header}: ${fault}`, { param: header });
+      return named(id);
+    },
+  };
+}
+
 function isLoopback(host: string): boolean {
-  if (host === 'localhost') return true;
-  const family = isIP(host);
-  return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
+  return host === 'localhost' || (isIP(host) !== 0 && LOOPBACK.check(host, familyOf(host)));
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4';
 }
 
 /** Opens the keys that the settings name. Undefined if there are none. */
@@ -103,7 +151,7 @@ async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys
   }
   try {
     const ring = new KeyRing(parseKeysFile(keysJson), digest);
-    return { find: (key) => ring.find(key), close() {} };
+    return { find: (key) => ring.find(key), named: (id) => ring.named(id), close() {} };
   } catch (error) {
     throw toConfigError('LORIKEET_KEYS_JSON', error);
   }

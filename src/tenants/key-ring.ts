@@ -20,9 +20,11 @@ const NOBODY: KnownKey = { hash: randomBytes(32), tenant: undefined };
 /** Finds the tenant of a key. The time that a refusal takes reveals nothing about valid keys. */
 export class KeyRing {
   readonly #keys: ReadonlyMap<string, KnownKey>;
+  readonly #file: KeysFile;
   readonly #digest: KeyDigest;
 
   constructor(file: KeysFile, digest: KeyDigest) {
+    this.#file = file;
     this.#digest = digest;
     this.#keys = new Map(
       file.keys.map((entry) => {
@@ -38,6 +40,11 @@ export class KeyRing {
     if (id === undefined) return undefined;
     const { hash, tenant } = this.#keys.get(id) ?? NOBODY;
     return timingSafeEqual(this.#digest(key), hash) ? tenant : undefined;
+  }
+
+  /** Returns a tenant with its settings in the file, or with the defaults. */
+  named(id: string): Tenant {
+    return tenantOf(this.#file, { tenant: id, admin: false });
   }
 }
 
@@ -84,6 +91,11 @@ export class WatchedKeys {
   /** Returns the key's tenant. Undefined for an unknown key. */
   find(key: string): Tenant | undefined {
     return this.#ring.find(key);
+  }
+
+  /** Returns a tenant as `KeyRing.named` does. */
+  named(id: string): Tenant {
+    return this.#ring.named(id);
   }
 
   /** Reads the file again if it has changed. Never rejects. */

@@ -100,8 +100,13 @@ export function keysPath({ keys, home }: { keys?: string | undefined; home: stri
 
 /** Throws a `UsageError` that says what is wrong with the id. */
 export function checkTenantId(id: string): void {
-  const { error } = tenantId.safeParse(id);
-  if (error) throw new UsageError(`${id}: ${error.issues[0]!.message}`);
+  const fault = tenantIdFault(id);
+  if (fault) throw new UsageError(`${id}: ${fault}`);
+}
+
+/** Returns what is wrong with a tenant's id; undefined if it is valid. */
+export function tenantIdFault(id: string): string | undefined {
+  return tenantId.safeParse(id).error?.issues[0]?.message;
 }
 
 /** Parses a keys file. Throws a `FileError` that names the first field at fault and repeats no value. */
@@ -118,9 +123,13 @@ export function parseKeysFile(text: string): KeysFile {
   throw new FileError(`keys file: ${issue!.path.join('.') || 'root'}`, issue!.message);
 }
 
-/** Returns the tenant of a key in the form that requests use. */
-export function tenantOf({ tenants }: KeysFile, { tenant, admin }: KeyEntry): Tenant {
-  return { id: tenant, isAdmin: admin, ...tenants[tenant]! };
+/** Returns the tenant of a key in the form that requests use. A tenant that the file lacks has the defaults. */
+export function tenantOf(
+  { tenants }: KeysFile,
+  { tenant, admin }: Pick<KeyEntry, 'tenant' | 'admin'>,
+): Tenant {
+  const settings = Object.hasOwn(tenants, tenant) ? tenants[tenant]! : tenantSchema.parse({});
+  return { id: tenant, isAdmin: admin, ...settings };
 }
 
 /** Reads the file. Returns undefined if there is none. Throws `FileError` if it is too large or not a regular file. */

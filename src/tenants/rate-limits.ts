@@ -30,7 +30,7 @@ export interface Reservation {
 
 /** The usage of all tenants. */
 export class RateLimits {
-  /** One per tenant ever seen, so at most as many as the keys file names. */
+  /** One per tenant ever seen, so at most as many as the keys file and a trusted gateway name. */
   readonly #accounts = new Map<string, Account>();
   readonly #nowMs: () => number;
 

@@ -17,6 +17,7 @@ const WEIGHTS = serializeSafetensors(sampleTensors());
 const BASE = { id: 'sample', names: ['sample-alias'], digest: 'b'.repeat(64) };
 const MISS = { code: 'model_not_found', status: 404, param: 'model' };
 const LATER_MS = 3_600_000;
+const ALL = { limit: 1000 };
 
 /** A root with a registry whose clock is past every file's last change. */
 function setUp(t: TestContext, now = () => Date.now() + LATER_MS) {
@@ -57,7 +58,7 @@ test('the base answers to its names, whatever folders there are', async (t) => {
     assert.deepEqual(await resolve(name), { kind: 'base', id: 'sample' });
   }
   assert.deepEqual(
-    (await registry.list(LOCAL_TENANT)).map((entry) => entry.id),
+    (await registry.list(LOCAL_TENANT, ALL)).items.map((entry) => entry.id),
     ['sample'],
   );
   const local = [new FolderAdapters(undefined, { baseNames: ['sample'] })];
@@ -110,7 +111,7 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   publish(root, 'spaced name');
   const deep = new TextEncoder().encode(`{"peft_type":${'['.repeat(30_000)}${']'.repeat(30_000)}}`);
   publish(root, 'deep', deep); // parses, and then overflows whoever writes it out
-  const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
+  const list = async () => (await registry.list(LOCAL_TENANT, ALL)).items.map(({ id }) => id);
   assert.deepEqual(await list(), ['sample', 'good']);
   assert.deepEqual(await list(), ['sample', 'good']);
   const refused = await new FolderAdapters(root, { baseNames: [] }).refused();
@@ -141,7 +142,7 @@ test('an adapter that comes with the package is served until somebody uses its n
     const location = found.kind === 'adapter' ? found.parts[0]?.location : undefined;
     return location?.kind === 'folder' ? path.dirname(location.directory) : undefined;
   };
-  const names = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
+  const names = async () => (await registry.list(LOCAL_TENANT, ALL)).items.map(({ id }) => id);
   assert.equal(await folderOf(), root);
   assert.deepEqual(await names(), ['sample', 'zen']);
   publish(own, 'zen', configBytes({ lora_alpha: 2 }));
@@ -156,7 +157,7 @@ test('a list waits for no pattern, and leaves out what was refused for one', asy
   for (let i = 0; i < 4; i++) {
     publish(root, `slow-${i}`, configBytes({ rank_pattern: { [`${slow}${i}`]: 2 } }));
   }
-  const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
+  const list = async () => (await registry.list(LOCAL_TENANT, ALL)).items.map(({ id }) => id);
   const startMs = performance.now();
   assert.equal((await list()).length, 6);
   assert.ok(performance.now() - startMs < 1000);
@@ -232,7 +233,7 @@ test('folders are added, changed and removed without a restart', async (t) => {
   rmSync(folder, { recursive: true });
   await assert.rejects(resolve('a'), MISS);
   assert.deepEqual(
-    (await registry.list(LOCAL_TENANT)).map((entry) => entry.id),
+    (await registry.list(LOCAL_TENANT, ALL)).items.map((entry) => entry.id),
     ['sample'],
   );
 });
@@ -303,7 +304,7 @@ test('a folder that does not fit is refused when it is asked for, with one log l
   for (const now of [Date.now, undefined]) {
     const { root, lines, registry, resolve } = setUp(t, now);
     const folder = publish(root, 'bad', configBytes({ velora_config: { scale: 1 } }));
-    assert.equal((await registry.list(LOCAL_TENANT)).length, 1);
+    assert.equal((await registry.list(LOCAL_TENANT, ALL)).items.length, 1);
     assert.deepEqual(lines, []);
     for (let i = 0; i < 3; i++)
       await assert.rejects(resolve('bad'), { status: 422, param: 'velora_config' });
@@ -319,7 +320,7 @@ test('the list gives each adapter its base and its age', async (t) => {
   const folder = publish(root, 'b');
   publish(root, 'a');
   utimesSync(path.join(folder, 'adapter_config.json'), 1234, 1234);
-  const entries = await registry.list(LOCAL_TENANT);
+  const entries = (await registry.list(LOCAL_TENANT, ALL)).items;
   assert.deepEqual(
     entries.map((entry) => entry.id),
     ['sample', 'a', 'b'],

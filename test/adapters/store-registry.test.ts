@@ -15,6 +15,8 @@ import { createPublished, storeIsDown, watchStore } from './published.ts';
 import { configBytes, weightsNamed } from './sample.ts';
 
 const POLL_MS = 2000;
+/** More than any test publishes. */
+const ALL = { limit: 1000 };
 const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
 const MISS = { code: 'model_not_found', status: 404, param: 'model', message: /GET \/v1\/models/ };
 const tenant = (id: string, rest: Partial<Tenant> = {}): Tenant => ({
@@ -124,7 +126,7 @@ describe('a published name', () => {
     await assert.rejects(registry.resolve(acme, 'other'), mismatch);
     await assert.rejects(registry.resolve(acme, 'same+other'), mismatch);
     await resolve(acme, 'same+unsaid');
-    const ids = (await registry.list(acme)).map(({ id }) => id);
+    const ids = (await registry.list(acme, ALL)).items.map(({ id }) => id);
     assert.deepEqual(ids, ['toy', 'same', 'unsaid']);
   });
 
@@ -132,10 +134,10 @@ describe('a published name', () => {
     const { publish, registry, resolve, clock } = setUp();
     const job = '0190c0ffee00aabbccddeeff';
     await publish('acme', 'zen', { aliases: [`${job}.ckpt-step-5`], isAside: true });
-    assert.deepEqual((await registry.list(acme)).slice(1), [], 'a checkpoint alone');
+    assert.deepEqual((await registry.list(acme, ALL)).items.slice(1), [], 'a checkpoint alone');
     const digest = await publish('acme', job, { aliases: [job, 'stable'] });
     clock.nowMs += POLL_MS + 1;
-    const list = (await registry.list(acme)).map(({ id }) => id);
+    const list = (await registry.list(acme, ALL)).items.map(({ id }) => id);
     assert.deepEqual(list, ['toy', job, `ft:toy:acme::${job}`]);
     assert.equal((await resolve(acme, `ft:toy:acme::${job}`)).digest, digest);
   });
@@ -223,7 +225,7 @@ describe('tenants', () => {
     await publish('shared', 'tone-c');
     await publish('shared', 'other');
     const limited = tenant('acme', { allowedAdapters: ['zen', 'tone-*'] });
-    const ids = (await registry.list(limited)).map(({ id }) => id);
+    const ids = (await registry.list(limited, ALL)).items.map(({ id }) => id);
     assert.deepEqual(ids, ['toy', 'tone-a', 'tone-b', 'tone-c', 'zen']);
     for (const id of ids) await registry.resolve(limited, id);
     for (const model of ['tune', 'other', 'tune@1', 'zen+tune', 'tonea']) {
@@ -231,7 +233,7 @@ describe('tenants', () => {
     }
     const none = tenant('acme', { allowedAdapters: [] });
     assert.deepEqual(
-      (await registry.list(none)).map(({ id }) => id),
+      (await registry.list(none, ALL)).items.map(({ id }) => id),
       ['toy'],
     );
   });
@@ -253,7 +255,7 @@ describe('tenants', () => {
       ['version', 'folder', 'version', 'version', 'folder'],
     );
     await assert.rejects(registry.resolve(acme, 'only@1'), MISS);
-    const list = (await registry.list(acme)).slice(1);
+    const list = (await registry.list(acme, ALL)).items.slice(1);
     assert.deepEqual(
       list.map(({ id, root, owner, parent }) => [id, root, owner, parent]),
       [
@@ -353,21 +355,21 @@ describe('a list of names', () => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const { publish, registry, reading, clock } = setUp();
     for (let i = 0; i < 40; i++) await publish('acme', `zen-${i}`);
-    const before = await registry.list(acme);
+    const before = (await registry.list(acme, ALL)).items;
     assert.equal(before.length, 41);
     reading.beforeRead = storeIsDown;
     for (let minute = 0; minute < 3; minute++) {
       clock.nowMs += 60_000;
-      assert.deepEqual(await registry.list(acme), before);
+      assert.deepEqual((await registry.list(acme, ALL)).items, before);
       await settle();
     }
     reading.beforeRead = () => new Promise(() => {});
     clock.nowMs += 60_000;
     let listed: unknown;
-    void registry.list(acme).then((models) => {
-      listed = models;
+    void registry.list(acme, ALL).then(({ items }) => {
+      listed = items;
     });
-    // Its names are waited for, then the first of its aliases, and no others.
+    // The changes are waited for, then the index, and nothing else.
     for (let waits = 0; waits < 2; waits++) {
       for (let turn = 0; turn < 100; turn++) await settle();
       assert.equal(listed, undefined);
@@ -382,21 +384,21 @@ describe('a list of names', () => {
     await publish('acme', 'zen');
     const down = { code: 'adapter_unavailable', status: 503 };
     reading.beforeRead = storeIsDown;
-    await assert.rejects(registry.list(acme), down);
+    await assert.rejects(registry.list(acme, ALL), down);
     reading.beforeRead = (key) => {
       if (key.endsWith('alias.json')) storeIsDown(); // the store goes after its names were read
     };
     clock.nowMs += POLL_MS;
-    await assert.rejects(registry.list(acme), down);
+    await assert.rejects(registry.list(acme, ALL), down);
     reading.beforeRead = () => {};
     clock.nowMs += POLL_MS;
-    assert.equal((await registry.list(acme)).length, 2);
+    assert.equal((await registry.list(acme, ALL)).items.length, 2);
     await publish('acme', 'tone');
     reading.beforeRead = (key) => {
       if (key.endsWith('tone/alias.json')) storeIsDown();
     };
     clock.nowMs += POLL_MS;
-    const ids = (await registry.list(acme)).map(({ id }) => id);
+    const ids = (await registry.list(acme, ALL)).items.map(({ id }) => id);
     assert.deepEqual(ids, ['toy', 'zen'], 'what is known is listed');
   });
 });
@@ -500,7 +502,7 @@ describe('removing', () => {
     await registry.remove(acme, 'zen');
     for (const model of ['zen', 'zen@2']) await assert.rejects(registry.resolve(acme, model), MISS);
     assert.deepEqual(
-      (await registry.list(acme)).map(({ id }) => id),
+      (await registry.list(acme, ALL)).items.map(({ id }) => id),
       ['toy'],
     );
   });

@@ -9,6 +9,7 @@ import type { ZodType } from 'zod';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { AliasStore } from '../../adapters/repository/aliases.ts';
+import { ChangeLog } from '../../adapters/repository/changes.ts';
 import { keys, versionsOf } from '../../adapters/repository/manifest.ts';
 import { VersionStore } from '../../adapters/repository/versions.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
@@ -172,7 +173,9 @@ export const PARSERS: readonly Target[] = [
     async run(file) {
       const store = guardStore(createMemoryStore());
       await store.put(keys.alias(ADAPTER.tenant, ADAPTER.name), file);
-      const { aliases } = (await new AliasStore({ store }).read(ADAPTER))!;
+      const { aliases } = (await new AliasStore({ store }, new ChangeLog({ store })).read(
+        ADAPTER,
+      ))!;
       for (const pointer of Object.values(aliases.aliases))
         assert.ok(versionsOf(pointer).length > 0);
     },

@@ -239,7 +239,24 @@ describe('loading by path', () => {
     const removed = [200, "Success: LoRA adapter 'zen' removed successfully."];
     assert.deepEqual(await unload('zen'), removed);
     assert.equal(await digestOf('zen'), 404);
-    assert.deepEqual(await unload('zen'), [404, 'not_found', 'lora_name']);
+    assert.deepEqual(await unload('zen'), [400, 'invalid_request', 'lora_name']);
+  });
+
+  test('a repeated load or unload gets the error by which KubeAI sees that there is nothing to do', async () => {
+    const { post, put, load } = loading();
+    const place = put('one');
+    await load('zen', place);
+    const read = async (verb: string, body: object) => {
+      const response = await post(`/v1/${verb}_lora_adapter`, body);
+      const answer = (await response.json()) as { type: string; message: string };
+      return [response.status, answer] as const;
+    };
+    const [status, again] = await read('load', { lora_name: 'zen', lora_path: place });
+    assert.deepEqual([status, again.type], [400, 'InvalidUserInput']);
+    assert.match(again.message, /already loaded/);
+    const [unknownStatus, unknown] = await read('unload', { lora_name: 'tone' });
+    assert.deepEqual([unknownStatus, unknown.type], [400, 'InvalidUserInput']);
+    assert.match(unknown.message, /cannot be found/);
   });
 
   test('opens nothing outside the folder, and no bad one', async () => {

@@ -6,7 +6,7 @@ import { readError, serve, utf8 } from './served.ts';
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 5, stream: true };
 
-test('/readyz says 503 while requests are still answered', async () => {
+test('/readyz and /health say 503 while requests are still answered', async () => {
   const leaving = new AbortController();
   const served = serve({ leaving: leaving.signal });
   assert.equal((await served.app.request('/readyz')).status, 200);
@@ -14,6 +14,9 @@ test('/readyz says 503 while requests are still answered', async () => {
   const ready = await served.app.request('/readyz');
   assert.equal(ready.status, 503);
   assert.deepEqual(await ready.json(), { status: 'leaving' });
+  const health = await served.app.request('/health');
+  assert.equal(health.status, 503);
+  assert.equal(((await health.json()) as { status: string }).status, 'leaving');
   assert.equal((await served.app.request('/livez')).status, 200);
   const response = await served.post(URL, { ...request, stream: false });
   assert.equal(response.status, 200);

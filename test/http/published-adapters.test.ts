@@ -19,7 +19,11 @@ function open(options: Partial<KeyedOptions> = {}) {
     tenants: { acme: {}, other: {}, root: {} },
     admins: ['root'],
     registry: new Registry({ base: BASE, store: adapters }),
-    published: { repository, forget: (owner, name) => adapters.forget(owner, name) },
+    published: {
+      repository,
+      page: (owner, query) => adapters.page(owner, query),
+      forget: (owner, name) => adapters.forget(owner, name),
+    },
     ...options,
   });
   const get = async <T = Adapter>(tenant: string, path: string) =>

@@ -11,6 +11,44 @@ const END = 257;
 const messages = [{ role: 'user', content: 'Hi' }];
 const tokenize = async (body: object) => readOk<Tokenized>(await post('/tokenize', body));
 
+describe('POST …/render', () => {
+  interface Rendered {
+    model: string;
+    token_ids: number[];
+  }
+
+  test('gives the tokens of each prompt of a completion, once for all its choices', async () => {
+    const body = { model: 'alpha', prompt: ['Hé', 'a b'], n: 2, max_tokens: 3 };
+    const rendered = await readOk<Rendered[]>(await post('/v1/completions/render', body));
+    assert.deepEqual(
+      rendered.map(({ model, token_ids }) => [model, token_ids]),
+      [
+        ['alpha', utf8('Hé')],
+        ['alpha', utf8('a b')],
+      ],
+    );
+    const ids = { model: 'base', prompt: [1, 2, 3] };
+    const [same] = await readOk<Rendered[]>(await post('/v1/completions/render', ids));
+    assert.deepEqual(same!.token_ids, [1, 2, 3]);
+  });
+
+  test('gives the tokens of a chat, as they are tokenized for an answer', async () => {
+    const body = { model: 'base', messages };
+    const { token_ids } = await readOk<Rendered>(await post('/v1/chat/completions/render', body));
+    assert.deepEqual(token_ids, (await tokenize({ messages })).tokens);
+  });
+
+  test('refuses what a generation refuses', async () => {
+    for (const [url, body, param] of [
+      ['/v1/completions/render', { model: 'base', prompt: 'x'.repeat(300) }, 'prompt'],
+      ['/v1/completions/render', { model: 'base', prompt: 'x', logit_bias: [] }, 'logit_bias'],
+      ['/v1/chat/completions/render', { model: 'none', messages }, 'model'],
+    ] as const) {
+      assert.equal((await readError(await post(url, body))).param, param, url);
+    }
+  });
+});
+
 describe('POST /tokenize', () => {
   test('gives the tokens that a completion of the text has', async () => {
     const { tokens, count, max_model_len, token_strs } = await tokenize({ prompt: 'Hé <|end|>' });

@@ -74,6 +74,24 @@ describe('every route', () => {
   });
 });
 
+test('requests with the fields that vllm-router adds are served', async () => {
+  const added = {
+    ...{ stream: false, no_stop_trim: false, ignore_eos: false, skip_special_tokens: true },
+    return_hidden_states: false,
+  };
+  const ofChat = {
+    ...{ logprobs: false, continue_final_message: false, include_reasoning: true },
+    ...{ separate_reasoning: true, stream_reasoning: true },
+  };
+  const messages = [{ role: 'user', content: 'hi' }];
+  await readOk(
+    await ask('boss', '/v1/chat/completions', { messages, ...added, ...ofChat, model: 'base' }),
+  );
+  await readOk(
+    await ask('boss', '/v1/completions', { prompt: 'hi', ...added, echo: false, model: 'base' }),
+  );
+});
+
 test("every field of OpenAI's and Anthropic's types has a row", () => {
   const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
   const chat = readFileSync(

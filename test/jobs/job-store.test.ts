@@ -135,11 +135,11 @@ describe('marks', () => {
   test('lead to each job from its creation until its mark is removed', async () => {
     const { jobs, job } = await stored();
     const idsOf = (list: readonly JobRecord[]) => list.map(({ id }) => id);
-    assert.deepEqual(idsOf(await jobs.active()), [job.id]);
+    assert.deepEqual(idsOf(await jobs.readMarked(await jobs.marks())), [job.id]);
     assert.equal(await jobs.countActive('acme'), 1);
     assert.equal(await jobs.countActive('acm'), 0);
     await jobs.removeOpenJobMark(job);
-    assert.deepEqual(await jobs.active(), []);
+    assert.deepEqual(await jobs.readMarked(await jobs.marks()), []);
     assert.equal((await jobs.get(JOB)).id, job.id);
   });
 
@@ -148,10 +148,10 @@ describe('marks', () => {
     let nowMs = 0;
     const jobs = new JobStore(guardStore(store), { ...systemClock, now: () => nowMs });
     await store.put(`.active-jobs/${JOB.id}.acme`, new Uint8Array());
-    assert.deepEqual(await jobs.active(), []);
+    assert.deepEqual(await jobs.readMarked(await jobs.marks()), []);
     assert.equal(await jobs.countActive('acme'), 1);
     nowMs += 3_700_000;
-    await jobs.active();
+    await jobs.readMarked(await jobs.marks());
     assert.equal(await jobs.countActive('acme'), 0);
   });
 
@@ -159,9 +159,9 @@ describe('marks', () => {
     const store = createMemoryStore({ now: () => 0 });
     const jobs = new JobStore(guardStore(store));
     await store.put(`.active-jobs/${JOB.id}.acme`, new Uint8Array());
-    assert.deepEqual(await jobs.active(), []);
+    assert.deepEqual(await jobs.readMarked(await jobs.marks()), []);
     await jobs.create(newJob());
-    assert.equal((await jobs.active()).length, 1);
+    assert.equal((await jobs.readMarked(await jobs.marks())).length, 1);
   });
 
   test('of a damaged job stay, and are told apart from the other jobs', async () => {
@@ -173,7 +173,7 @@ describe('marks', () => {
     await store.put(`rival/.jobs/${OTHER_ID}/job.json`, Buffer.from('{"schema":1}'));
     for (const _ of [1, 2]) {
       const damaged: string[] = [];
-      const found = await jobs.active(({ id }) => void damaged.push(id));
+      const found = await jobs.readMarked(await jobs.marks(), ({ id }) => void damaged.push(id));
       assert.deepEqual([found.map(({ id }) => id), damaged], [[job.id], [OTHER_ID]]);
       nowMs += 3_700_000;
     }
@@ -185,7 +185,7 @@ describe('marks', () => {
       await store.put(`.active-jobs/${key}`, new Uint8Array());
     }
     assert.deepEqual(
-      (await jobs.active()).map(({ id }) => id),
+      (await jobs.readMarked(await jobs.marks())).map(({ id }) => id),
       [job.id],
     );
   });

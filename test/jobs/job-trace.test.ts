@@ -27,7 +27,6 @@ before(async () => {
   const telemetry = new Telemetry({
     id: 'toy',
     baseDigest: 'b'.repeat(64),
-    maxSeqLength: 256,
     tracing,
   });
   const server = startServer(createMemoryStore(), {

@@ -23,7 +23,10 @@ export const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: path.resolve('mo
 const SIMULATED = new URL('./simulated-trainer.mjs', import.meta.url);
 const log = createLog('silent');
 /** None waits: wishes and claims are seen within a few turns of the loop. */
-const TIMING = { leaseMs: 30_000, renewMs: 20, pollMs: 20, flushMs: 5, diskRetryMs: 50 };
+const TIMING = {
+  ...{ leaseMs: 30_000, renewMs: 20, pollMs: 20, idlePollMs: 20 },
+  ...{ flushMs: 5, diskRetryMs: 50 },
+};
 
 /** What the training file tells `simulated-trainer.mjs`. */
 export interface Told {

@@ -1,12 +1,8 @@
 // A prefix cache for engines without a model, whose slots hold tokens. It keeps whole sequences and compares their tokens
 // one by one.
+import { BLOCK_TOKENS } from '../../src/contracts/engine.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
-import {
-  BLOCK_TOKENS,
-  blockKey,
-  type PrefixChain,
-  rootKey,
-} from '../../src/engine/prefix/prefix-cache.ts';
+import { blockKey, type PrefixChain, rootKey } from '../../src/engine/prefix/prefix-cache.ts';
 import type { StepPrefixes } from '../../src/scheduler/step-loop.ts';
 
 export class PlainPrefixCache implements StepPrefixes {
@@ -63,6 +59,6 @@ export class PlainPrefixCache implements StepPrefixes {
   }
 
   stats() {
-    return { bytes: this.#saved.length, capacityBytes: 1000, evictions: 0 };
+    return { bytes: this.#saved.length, capacityBytes: 1000, capacityBlocks: 10, evictions: 0 };
   }
 }

@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createLog } from '../../src/common/log.ts';
 import { describeProcessor } from '../../src/common/processor.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import { createMetricsApp } from '../../src/http/app.ts';
+import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import { idle, readError, type Served, serve, utf8 } from '../http/served.ts';
 import { emptyPod, loraAffinity, scrape } from './endpoint-picker.ts';
 import { type ParsedFamily, parsePrometheusText } from './prometheus-parser.ts';
@@ -151,6 +154,22 @@ describe("a router's endpoint picker", () => {
     assert.match(changed!.labels['running_lora_adapters']!, /gamma/);
     assert.ok(changed!.value > one!.value);
     assert.ok(Math.abs(changed!.value - Date.now() / 1000) < 60, 'Unix seconds');
+  });
+
+  test('reads the same without a key from a second port, and no tenants', async () => {
+    const telemetry = new Telemetry({ id: 'toy', baseDigest: 'b'.repeat(64) });
+    const watched = serve({ adapters: ['alpha'], telemetry });
+    await (await watched.post(URL, { ...request, model: 'alpha' })).text();
+    const log = createLog('silent');
+    const app = createMetricsApp({ telemetry, log, allowedHosts: ['pod.internal'] });
+    const response = await app.request('http://pod.internal/metrics');
+    assert.equal(response.status, 200);
+    const text = await response.text();
+    assert.doesNotMatch(text, /tenant|"local"/);
+    const whole = await (await watched.app.request('/metrics')).text();
+    assert.deepEqual(scrape(text, emptyPod()), scrape(whole, emptyPod()));
+    assert.equal((await app.request('http://pod.internal/v1/models')).status, 404);
+    assert.equal((await app.request('http://rebound.example/metrics')).status, 400);
   });
 
   test('reads an engine that restarts as one without work', async () => {

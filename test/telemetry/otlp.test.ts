@@ -34,7 +34,7 @@ async function startTraced(closeMs = 10_000): Promise<Traced> {
   );
   const { tracing } = exports;
   assert.ok(tracing);
-  const base = { id: 'toy', baseDigest: 'b'.repeat(64), maxSeqLength: 256 };
+  const base = { id: 'toy', baseDigest: 'b'.repeat(64) };
   const telemetry = new Telemetry({ ...base, tracing });
   exports.send(telemetry.metrics);
   const log = createLog('info', { write }, () => tracing.logFields() ?? {});

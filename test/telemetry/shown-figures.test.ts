@@ -2,16 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { NO_PREFIX_CACHE } from '../../src/contracts/engine.ts';
 import type { EngineReading } from '../../src/telemetry/figures.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import { facts } from './facts.ts';
 import { parsePrometheusText } from './prometheus-parser.ts';
 
-const base = { id: 'toy', baseDigest: 'b'.repeat(64), maxSeqLength: 256 };
+const base = { id: 'toy', baseDigest: 'b'.repeat(64) };
 
 function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   const adapter = { key: `${tenant}-${name}`, owner: tenant, name };
-  const observer = telemetry.observe(telemetry.begin(undefined), facts({ tenant, adapter }));
+  const generation = facts({ tenant, adapter, requestModel: name });
+  const observer = telemetry.observe(telemetry.begin(undefined), generation);
   observer.on({ type: 'submitted', index: 0 });
   observer.on({ type: 'accepted', index: 0, adapterUse: { tier: 'ram', loadMs: 0 } });
   observer.on({ type: 'admitted', index: 0, cachedTokens: 0 });
@@ -76,6 +78,69 @@ test('attached adapters have the names of their last requests', async () => {
   assert.equal(sample!.labels['running_lora_adapters'], 'zen,zen:a,zen:b,zen@2');
 });
 
+test('adapters in memory follow the attached ones, the one used last first, with their last name each', async () => {
+  const telemetry = new Telemetry(base);
+  for (const [key, ...requested] of [
+    ['old'],
+    ['warm', 'warm@1', 'warm'],
+    ['run', 'run:a', 'run'],
+  ]) {
+    for (const requestModel of requested.length > 0 ? requested : [key!]) {
+      const adapter = { key: key!, owner: 'local', name: key! };
+      telemetry.observe(telemetry.begin(undefined), facts({ requestModel, adapter }));
+    }
+  }
+  const residentAdapters = ['old', 'warm', 'run'];
+  let maxActiveAdapters = 2;
+  const read = () => ({ ...figures(['run']), residentAdapters, maxActiveAdapters });
+  telemetry.watchEngine(async () => ({ isReady: true, figures: read() }));
+  const listed = async () => {
+    const families = parsePrometheusText(await telemetry.text());
+    return families.get('vllm:lora_requests_info')!.samples[0]!.labels['running_lora_adapters'];
+  };
+  assert.equal(await listed(), 'run,warm');
+  maxActiveAdapters = 4;
+  assert.equal(await listed(), 'old,run,run:a,warm');
+});
+
+test('the part for routers has at most 20 kB, whatever adapters are loaded and waited for', async () => {
+  const telemetry = new Telemetry(base);
+  const names = Array.from({ length: 400 }, (_, i) => `${'n'.repeat(59)}-${i}`);
+  for (const name of names) answerOne(telemetry, 'acme', name);
+  const keys = names.map((name) => `acme-${name}`);
+  const adapters = { attachedAdapters: keys, residentAdapters: keys, waitingAdapters: keys };
+  const read = { ...figures([]), ...adapters, maxActiveAdapters: 400 };
+  telemetry.watchEngine(async () => ({ isReady: true, figures: read }));
+  const text = await telemetry.routerText();
+  assert.ok(text.length > 12_000 && text.length <= 20_000, `${text.length} bytes`);
+  assert.doesNotMatch(text, /acme/);
+  assert.ok((await telemetry.text()).length > 40_000);
+});
+
+test('a router learns the blocks of the prefix cache, and older names of vLLM have the same values', async () => {
+  const telemetry = new Telemetry(base);
+  const prefixCache = { ...NO_PREFIX_CACHE, capacityBlocks: 1456 };
+  const read = {
+    ...figures([]),
+    prefixCache,
+    kvUsage: 0.25,
+    prefixQueryTokens: 9,
+    prefixHitTokens: 7,
+  };
+  telemetry.watchEngine(async () => ({ isReady: true, figures: read }));
+  const families = parsePrometheusText(await telemetry.text());
+  const [cache] = families.get('vllm:cache_config_info')!.samples;
+  assert.equal(cache!.labels['block_size'], '16');
+  assert.equal(cache!.labels['num_gpu_blocks'], '1456');
+  for (const [name, value] of [
+    ['gpu_cache_usage_perc', 0.25],
+    ['gpu_prefix_cache_queries_total', 9],
+    ['gpu_prefix_cache_hits_total', 7],
+  ]) {
+    assert.equal(families.get(`vllm:${name}`)!.samples[0]!.value, value);
+  }
+});
+
 test('the delay of an idle event loop is about zero, and that of a blocked one is the block', async () => {
   const telemetry = new Telemetry(base);
   const delays = async () => {
@@ -136,7 +201,7 @@ function figures(attachedAdapters: string[]) {
     forcedTokens: 0,
     prefixQueryTokens: 0,
     prefixHitTokens: 0,
-    prefixCache: { bytes: 0, capacityBytes: 0, evictions: 0 },
+    prefixCache: NO_PREFIX_CACHE,
     residentAdapters: [],
     adapterCacheBytes: 0,
     maxActiveAdapters: 4,

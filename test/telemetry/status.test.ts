@@ -68,7 +68,7 @@ test('adapters in slots have the names that requests used', async () => {
 });
 
 test('the disk tier has its counts, and says whether the store answers', async () => {
-  const telemetry = new Telemetry({ id: 'toy', baseDigest: 'b'.repeat(64), maxSeqLength: 256 });
+  const telemetry = new Telemetry({ id: 'toy', baseDigest: 'b'.repeat(64) });
   const counts = { bytes: 1, adapters: 2, hits: 3, misses: 4, evictions: 5, failed: 6 };
   telemetry.watchDisk(() => ({ ...counts, loaded: 7, fetching: 8, isPaused: true }));
   const { tiers, fetching, is_store_paused } = await readStatus(telemetry.metrics);

@@ -3,14 +3,11 @@
 
 import { createHash } from 'node:crypto';
 import { assert } from '../../common/assert.ts';
-import type { PrefixCacheStats } from '../../contracts/engine.ts';
+import { BLOCK_TOKENS, type PrefixCacheStats } from '../../contracts/engine.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../contracts/generation.ts';
 import type { SlotId } from '../batch.ts';
 import type { KvPositions } from '../kv-cache.ts';
 import { type Block, type BlockContent, BlockMemory, BlockPool } from './block-pool.ts';
-
-/** The tokens of a cached block. Larger blocks cost less to copy; smaller ones leave less of a prompt to compute. */
-export const BLOCK_TOKENS = 16;
 
 /** A prompt and the keys of its blocks. */
 export interface PrefixChain {
@@ -118,6 +115,7 @@ export class PrefixCache {
     return {
       bytes: size * blockBytes,
       capacityBytes: capacity * blockBytes,
+      capacityBlocks: capacity,
       evictions,
     };
   }

@@ -8,8 +8,7 @@ import {
   type VersionManifest,
 } from '../../../adapters/repository/manifest.ts';
 import { ServeError } from '../../common/errors.ts';
-import { mapBounded } from '../../common/map-bounded.ts';
-import { pageOf } from '../../common/page.ts';
+import { type Page, unknownAfter } from '../../common/page.ts';
 import {
   adapterListSchema,
   adapterSchema,
@@ -52,7 +51,8 @@ export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): v
   addDownload(app, side);
 }
 
-function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
+function addReading(app: App, { model }: Deps, side: PublishedSide) {
+  const { repository } = side;
   const answer = (entry: PublishedName) => toAdapter(entry, model.baseDigest);
   addRoute(app, {
     method: 'get',
@@ -62,12 +62,7 @@ function addReading(app: App, { model }: Deps, { repository }: PublishedSide) {
     answers: json(adapterListSchema),
     errors: [400, 401, 503],
     async handle(c, query) {
-      const { items, hasMore } = searchPage(await listAll(c.var.tenant, repository), query);
-      const entries = await mapBounded(items, (adapter) =>
-        readName(c.var.tenant, adapter, repository),
-      );
-      const adapters = entries.filter((one) => one !== undefined); // the others were just deleted
-      return c.json(toListAnswer({ items: adapters, hasMore }, answer));
+      return c.json(toListAnswer(await listPage(c.var.tenant, query, side), answer));
     },
   });
   addRoute(app, {
@@ -211,25 +206,32 @@ function versionIn(c: Context): number {
   return Number(text);
 }
 
-/** Returns the tenant's own adapters and then the shared ones, both by name. */
-async function listAll(
+/** Returns a page of the tenant's own adapters and then the shared ones, both by name. */
+async function listPage(
   tenant: Tenant,
-  repository: PublishedSide['repository'],
-): Promise<AdapterOfOwner[]> {
+  { search = '', after, limit }: AdapterListQuery,
+  side: PublishedSide,
+): Promise<Page<PublishedName>> {
   const owners = [...new Set([tenant.id, SHARED_OWNER])];
-  const lists = await Promise.all(owners.map((owner) => repository.listNames(owner)));
-  return owners.flatMap((owner, i) =>
-    lists[i]!.filter((name) => mayUseAdapter(tenant, name)).map((name) => ({
-      tenant: owner,
-      name,
-    })),
-  );
-}
-
-function searchPage(all: readonly AdapterOfOwner[], { search = '', ...page }: AdapterListQuery) {
+  const [afterOwner = owners[0]!, afterName = ''] = after?.split('/') ?? [];
+  const first = owners.indexOf(afterOwner);
+  if (first < 0) throw unknownAfter();
   const text = search.toLowerCase();
-  const matches = all.filter(({ name }) => name.toLowerCase().includes(text));
-  return pageOf(matches, page, ({ tenant, name }) => `${tenant}/${name}`);
+  const found: PublishedName[] = [];
+  for (const owner of owners.slice(first)) {
+    const from = owner === afterOwner ? afterName : '';
+    const accept = (name: string) =>
+      !(after !== undefined && name === from) &&
+      mayUseAdapter(tenant, name) &&
+      name.toLowerCase().includes(text);
+    const { names } = await side.page(owner, { from, limit: limit + 1 - found.length, accept });
+    for (const { name, entry } of names) {
+      const { versions, ...aliases } = entry;
+      found.push({ owner, name, isWritable: isWritable(tenant, owner), aliases, versions });
+    }
+    if (found.length > limit) break;
+  }
+  return { items: found.slice(0, limit), hasMore: found.length > limit };
 }
 
 async function readName(

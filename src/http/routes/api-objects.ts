@@ -3,8 +3,8 @@ import {
   type Aliases,
   type AliasPointer,
   pointerOf,
-  type VersionManifest,
 } from '../../../adapters/repository/manifest.ts';
+import type { ListedVersion } from '../../../adapters/repository/name-index.ts';
 import type { Page } from '../../common/page.ts';
 import { readCard } from '../../contracts/evaluation-card.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
@@ -142,7 +142,7 @@ export interface PublishedName {
   readonly isWritable: boolean;
   readonly aliases: Pick<Aliases, 'aliases' | 'previous'>;
   /** In ascending order. */
-  readonly versions: readonly VersionManifest[];
+  readonly versions: readonly ListedVersion[];
 }
 
 /** Writes a published adapter. `baseDigest` is the digest of the served base. */
@@ -168,7 +168,7 @@ export function toAdapter(
 
 /** The job and the files that made a version are shown only to tenants who may change the adapter. */
 function toVersion(
-  manifest: VersionManifest,
+  manifest: ListedVersion,
   { baseDigest, isWritable }: { baseDigest: string; isWritable: boolean },
 ): Adapter['versions'][number] {
   const { version, created_at, digest, rank, targets, files, base_digest, job, training, metrics } =

@@ -1,4 +1,5 @@
 // POST /v1/chat/completions: renders a conversation with the base's chat template and completes it.
+import { renderedSchema } from '../../contracts/management-api.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { CHAT, FUNCTION_CHAT } from '../answer/choices.ts';
@@ -11,7 +12,8 @@ import {
   toTruncation,
 } from '../request/prompts.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
-import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
+import { type App, addRoute, json, jsonOrEvents } from '../wire/route.ts';
+import { toRendered } from './render.ts';
 
 /** Adds the route. */
 export function addChatRoute(app: App, deps: Deps): void {
@@ -31,6 +33,18 @@ export function addChatRoute(app: App, deps: Deps): void {
     async handle(c, body) {
       const { plan } = await prepareGeneration(c, deps, body, SHAPE);
       return answer(c, deps, { ...plan, endpoint: hasFunctions(body) ? FUNCTION_CHAT : CHAT });
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/chat/completions/render',
+    summary: 'Turn a conversation into tokens',
+    body: { schema: chatRequestSchema({ ...model, limits }), limits },
+    answers: json(renderedSchema),
+    ...queued<ChatRequest>(deps, () => 0),
+    async handle(c, body) {
+      const { plan } = await prepareGeneration(c, deps, body, SHAPE);
+      return c.json(toRendered(c, plan, body.n)[0]!);
     },
   });
 }

@@ -1,4 +1,6 @@
 // POST /v1/completions: completes prompts, which are text or token ids.
+import { z } from '@hono/zod-openapi';
+import { renderedSchema } from '../../contracts/management-api.ts';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { COMPLETIONS } from '../answer/choices.ts';
@@ -6,7 +8,8 @@ import type { Deps } from '../deps.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { preparePrompts, toTruncation } from '../request/prompts.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
-import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
+import { type App, addRoute, json, jsonOrEvents } from '../wire/route.ts';
+import { toRendered } from './render.ts';
 
 /** OpenAI's default for max_tokens. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -26,6 +29,19 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
       const shape = { ...SHAPE, ids: { prompt: body.prompt } };
       const { plan } = await prepareGeneration(c, deps, body, shape);
       return answer(c, deps, { ...plan, endpoint: COMPLETIONS });
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/completions/render',
+    summary: 'Turn the prompts of a completion into tokens',
+    body: { schema: completionRequestSchema({ ...model, limits }), limits },
+    answers: json(z.array(renderedSchema)),
+    ...queued<CompletionRequest>(deps, () => 0),
+    async handle(c, body) {
+      const shape = { ...SHAPE, ids: { prompt: body.prompt } };
+      const { plan } = await prepareGeneration(c, deps, body, shape);
+      return c.json(toRendered(c, plan, body.n));
     },
   });
 }

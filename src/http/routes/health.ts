@@ -1,4 +1,4 @@
-// Health checks: /livez says whether the process responds, /readyz whether the engine does, and /health adds figures. None of
+// Health checks: /livez says whether the process responds, /readyz whether requests are served, and /health adds figures. None of
 // them waits long for an engine step. Exact figures reveal the activity of tenants, so they require a key on a server with
 // keys.
 import { z } from '@hono/zod-openapi';
@@ -14,7 +14,7 @@ import { statsWithin } from './stats-history.ts';
 
 const healthSchema = z
   .object({
-    status: z.enum(['starting', 'ready', 'stalled', 'restarting', 'stopped']),
+    status: z.enum(['starting', 'ready', 'stalled', 'restarting', 'stopped', 'leaving']),
     version: z.string(),
     model: z.string(),
     load: z
@@ -66,7 +66,7 @@ export function addHealthRoutes(
   deps: Deps,
   authenticate: Authenticate | undefined,
 ): void {
-  const { client, model, limits, leaving } = deps;
+  const { client, model, limits } = deps;
   addRoute(app, {
     method: 'get',
     path: '/health',
@@ -79,7 +79,7 @@ export function addHealthRoutes(
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
       const isShown = !authenticate || hasKey(authenticate, credentialsOf(c));
-      const status = engineStatus(client);
+      const status = serverStatus(deps);
       const body = {
         status,
         version: VERSION,
@@ -107,7 +107,7 @@ export function addHealthRoutes(
     otherAnswers: notReady(statusSchema),
     errors: [],
     handle(c) {
-      const status = leaving?.aborted ? 'leaving' : engineStatus(client);
+      const status = serverStatus(deps);
       return status === 'ready' ? c.json({ status }) : c.json({ status }, 503, RETRY_SOON);
     },
   });
@@ -124,7 +124,8 @@ export function addHealthRoutes(
 }
 
 function notReady(schema: z.ZodType) {
-  const description = 'The engine is starting, restarting, stalled or stopped';
+  const description =
+    'The engine is starting, restarting, stalled or stopped, or the server gets no more requests';
   return { 503: { description, content: json(schema) } };
 }
 
@@ -133,8 +134,13 @@ function processorBody() {
   return { model, cores, features: features ? [...features] : null };
 }
 
-/** `stalled`: the engine process is stopped, or a run takes far longer than usual. Requests are still queued. */
-function engineStatus({ state, isProgressing }: EngineClient): EngineClient['state'] | 'stalled' {
+/**
+ * `leaving`: balancers should send requests elsewhere. `stalled`: the engine process is stopped, or a run takes far longer than
+ * usual. Requests are still accepted.
+ */
+function serverStatus({ leaving, client }: Pick<Deps, 'leaving' | 'client'>) {
+  const { state, isProgressing }: EngineClient = client;
+  if (leaving?.aborted) return 'leaving';
   return state === 'ready' && !isProgressing ? 'stalled' : state;
 }
 

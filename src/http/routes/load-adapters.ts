@@ -13,6 +13,7 @@ import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
+import { toEnvelope } from '../wire/errors.ts';
 import { type HttpEnv, requireAdmin } from '../wire/middleware.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 
@@ -117,7 +118,7 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     async handle(c, { lora_name: name, lora_path: folder, load_inplace: mayReplace }) {
       if (loaded.has(name) && !mayReplace) {
         const message = 'lora_name: is already loaded; set load_inplace to replace it';
-        throw new ServeError('invalid_request', message, { param: 'lora_name' });
+        return answerInvalidInput(c, message);
       }
       await loaded.load(name, folder, check);
       return c.text(`Success: LoRA adapter '${name}' added successfully.`);
@@ -132,8 +133,10 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     admit,
     handle(c, { lora_name: name }) {
       if (!loaded.unload(name)) {
-        const message = 'lora_name: no adapter of that name was loaded by path';
-        throw new ServeError('not_found', message, { param: 'lora_name' });
+        return answerInvalidInput(
+          c,
+          'lora_name: cannot be found among the adapters loaded by path',
+        );
       }
       return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
     },
@@ -191,6 +194,13 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
       return c.text('resumed');
     },
   });
+}
+
+/** Adds vLLM's form of the error, by which operators like KubeAI see that a repeated load or unload has nothing to do. */
+function answerInvalidInput(c: Context<HttpEnv>, message: string): Response {
+  const error = new ServeError('invalid_request', message, { param: 'lora_name' });
+  const ofVllm = { object: 'error', message, type: 'InvalidUserInput', param: null, code: 400 };
+  return c.json({ ...ofVllm, ...toEnvelope(error) }, 400);
 }
 
 function toKeepWarmMs(untilS: number, nowMs: number): number {

@@ -1,5 +1,6 @@
-// GET /metrics for Prometheus and routers, and figures as JSON for the status page: GET /metrics/status for this moment, GET
-// /metrics/history for the last hour. They cover all tenants, so they are for operators.
+// GET /metrics for Prometheus, its part for routers on the metrics port, and figures as JSON for the status page:
+// GET /metrics/status for this moment, GET /metrics/history for the last hour. All but the routers' part cover all tenants, so
+// they are for operators.
 import os from 'node:os';
 import { z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
@@ -17,6 +18,7 @@ import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
 import type { LoadSample } from './stats-history.ts';
 
 const NO_STORE = { 'cache-control': 'no-store' };
+const TEXT_HEADERS = { 'content-type': PROMETHEUS_CONTENT_TYPE, ...NO_STORE };
 
 /** Adds the routes. With access `admin`, they must be added after the middleware that finds the tenant. */
 export function addMetricsRoute(
@@ -35,8 +37,7 @@ export function addMetricsRoute(
     errors: [401, 403, 500],
     admit,
     async handle(c) {
-      const headers = { 'content-type': PROMETHEUS_CONTENT_TYPE, ...NO_STORE };
-      return c.text(await telemetry.text(), 200, headers);
+      return c.text(await telemetry.text(), 200, TEXT_HEADERS);
     },
   });
   addRoute(app, {
@@ -74,6 +75,20 @@ export function addMetricsRoute(
         },
       };
       return c.json(answer, 200, NO_STORE);
+    },
+  });
+}
+
+/** Adds the route of the metrics port. It needs no key, so it shows no tenants. */
+export function addRouterMetricsRoute(app: App, { telemetry }: Pick<Deps, 'telemetry'>): void {
+  addRoute(app, {
+    method: 'get',
+    path: '/metrics',
+    summary: 'The metrics that routers read',
+    query: ANY_QUERY,
+    answers: { 'text/plain': { schema: z.string() } },
+    async handle(c) {
+      return c.text(await telemetry.routerText(), 200, TEXT_HEADERS);
     },
   });
 }

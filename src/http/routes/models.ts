@@ -1,4 +1,6 @@
 // /v1/models and /v1/models/{id}: the base and the adapters that a tenant may name. A tenant can delete its own.
+
+import { z } from '@hono/zod-openapi';
 import type { ModelEntry } from '../../../adapters/registry/registry.ts';
 import {
   deletedModelSchema,
@@ -8,10 +10,14 @@ import {
 } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
 import { generationConfigOf, requestDefaultsOf } from '../request/request-model.ts';
+import { pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/models/{id}';
+/** Clients expect all models in one answer. This many take 2 MB. */
+const MAX_MODELS = 10_000;
+const modelListQuery = z.strictObject(pageQuery(MAX_MODELS, MAX_MODELS));
 
 /** Adds the routes. */
 export function addModelRoutes(app: App, deps: Deps): void {
@@ -21,12 +27,12 @@ export function addModelRoutes(app: App, deps: Deps): void {
     method: 'get',
     path: '/v1/models',
     summary: 'List the base and the adapters that may be named',
+    query: modelListQuery,
     answers: json(modelListSchema),
-    description: 'The base, then adapters by name',
-    errors: [401, 500, 503],
-    async handle(c) {
-      const items = await registry.list(c.get('tenant'));
-      return c.json(toListAnswer({ items, hasMore: false }, toModel));
+    description: 'The base, then adapters by name; further ones while has_more is true',
+    errors: [400, 401, 500, 503],
+    async handle(c, query) {
+      return c.json(toListAnswer(await registry.list(c.get('tenant'), query), toModel));
     },
   });
   addRoute(app, {

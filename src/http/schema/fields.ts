@@ -222,7 +222,7 @@ export function pageQuery(limit: number, maxLimit = 100) {
   return {
     after: z
       .string()
-      .max(128)
+      .max(512)
       .optional()
       .openapi({ description: 'The id of the last item of the previous page' }),
     limit: integerText(1, maxLimit).default(limit),

@@ -297,7 +297,10 @@ const INERT_FIELDS = {
     ['prompt_cache_options', 'prompt_cache_retention'],
     inert('The prefix cache keeps the prefixes that were used last'),
   ),
-  include_reasoning: inert('Reasoning is not separated from the answer'),
+  ...rows(
+    ['include_reasoning', 'separate_reasoning', 'stream_reasoning'],
+    inert('Reasoning is not separated from the answer'),
+  ),
   session_id: inert('Requests are independent'),
 } as const satisfies Record<string, FieldRow>;
 
@@ -324,7 +327,13 @@ const REFUSED_FIELDS = {
   ),
   spaces_between_special_tokens: both(onlyValue(true), 'Only true'),
   ...rows(
-    ['return_prompt_text', 'return_token_offsets', 'watermarking'],
+    [
+      'return_prompt_text',
+      'return_token_offsets',
+      'return_hidden_states',
+      'no_stop_trim',
+      'watermarking',
+    ],
     both(onlyValue(false), 'Only false'),
   ),
   priority: both(onlyValue(0), 'Only 0'),

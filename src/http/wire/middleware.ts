@@ -2,6 +2,7 @@
 // it, refuses web pages that may not use this server, finds the tenant of its key, and applies the tenant's limits.
 import { randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
+import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import { cors } from 'hono/cors';
 import { matchedRoutes } from 'hono/route';
@@ -10,7 +11,7 @@ import type { Caller } from '../../common/turn-queue.ts';
 import type { RequestTime } from '../../contracts/generation.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange, Telemetry } from '../../telemetry/telemetry.ts';
-import type { Authenticate } from '../../tenants/access.ts';
+import type { Authenticate, TenantGateway } from '../../tenants/access.ts';
 import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
 import { isMessagesPath } from './errors.ts';
 import { EVENT_STREAM } from './event-stream.ts';
@@ -218,12 +219,21 @@ export function credentialsOf({ req }: Context): string | undefined {
   return req.header('authorization') ?? (key === undefined ? undefined : `Bearer ${key}`);
 }
 
-/** Sets the tenant. Throws `ServeError` (401) if the key is missing or unknown. */
-export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
+/** Sets the tenant: the one that a trusted gateway names, or else the key's. Throws `ServeError` (401) if the key is unknown. */
+export function tenant(
+  authenticate: Authenticate,
+  gateway: TenantGateway | undefined,
+): MiddlewareHandler<HttpEnv> {
   return async function tenant(c, next) {
-    c.set('tenant', authenticate(credentialsOf(c)));
+    const named = gateway?.tenantOf(c.req.header(gateway.header), addressOf(c));
+    c.set('tenant', named ?? authenticate(credentialsOf(c)));
     await next();
   };
+}
+
+/** Returns the address of the connection's other end; undefined if the request did not come through a socket. */
+function addressOf(c: Context): string | undefined {
+  return (c.env as Partial<HttpBindings> | undefined)?.incoming?.socket.remoteAddress;
 }
 
 /** Returns the caller on whose behalf another process works. */

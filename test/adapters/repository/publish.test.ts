@@ -86,18 +86,22 @@ test('T41: other words about the origin of a version do not make a new one', asy
   assert.deepEqual([again.version, again.training], [1, ORIGIN]);
 });
 
-test('the claim comes first, the manifest after the files, the aliases last', async (t) => {
+test('the claim comes first, the manifest after the files, the aliases last, between two announcements', async (t) => {
   const { store, open, adapter } = shelf(t);
   const counted = countedStore(store);
   await open(counted).publish(ZEN, { directory: adapter(1) }, { aliases: ['stable'] });
   assert.deepEqual(
-    counted.calls.filter((call) => call.startsWith('put')),
+    counted.calls
+      .filter((call) => call.startsWith('put'))
+      .map((call) => call.replace(/[0-9a-f]{16}/, 'ID')),
     [
       'put acme/zen/1/publishing.json',
       'put acme/zen/1/adapter_config.json',
       'put acme/zen/1/adapter_model.safetensors',
+      'put .changes/ID.begun.acme..zen',
       'put acme/zen/1/manifest.json',
       'put acme/zen/alias.json',
+      'put .changes/ID.done.acme..zen',
     ],
   );
 });

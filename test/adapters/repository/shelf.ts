@@ -142,8 +142,9 @@ export function meetingStore(
 }
 
 /** Every key of the store. */
+/** All keys but the ones of announcements, which go by themselves. */
 export async function keysOf(store: ObjectStore): Promise<string[]> {
   const keys: string[] = [];
-  for await (const { key } of store.list('')) keys.push(key);
+  for await (const { key } of store.list('')) if (!key.startsWith('.changes/')) keys.push(key);
   return keys;
 }

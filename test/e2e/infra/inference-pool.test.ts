@@ -22,7 +22,9 @@ interface Deployment {
   readonly spec: {
     readonly template: {
       readonly metadata: { readonly labels: Readonly<Record<string, string>> };
-      readonly spec: { readonly containers: { ports: { containerPort: number }[] }[] };
+      readonly spec: {
+        readonly containers: { ports: { name: string; containerPort: number }[] }[];
+      };
     };
   };
 }
@@ -44,8 +46,12 @@ test('the pool is one by its own types, of the pods that the chart deploys', (t)
   }
   assert.deepEqual(
     spec.targetPorts.map(({ number }) => number),
-    pod.containers[0]!.ports.map(({ containerPort }) => containerPort),
+    pod.containers[0]!.ports.filter(({ name }) => name === 'http').map(
+      (port) => port.containerPort,
+    ),
   );
+  const metricsPort = pod.containers[0]!.ports.find(({ name }) => name === 'metrics');
+  assert.equal(metricsPort?.containerPort, 9090);
   const misspelt = text.replace('targetPorts', 'targetPort');
   assert.throws(() => runPicker(picker.file, ['pool'], misspelt), /targetPort/);
 });

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { BLOCK_TOKENS } from '../../../src/contracts/engine.ts';
 import type { AdapterSource } from '../../../src/contracts/generation.ts';
 import type { SlotId } from '../../../src/engine/batch.ts';
 import { KvCache } from '../../../src/engine/kv-cache.ts';
-import { BLOCK_TOKENS, PrefixCache } from '../../../src/engine/prefix/prefix-cache.ts';
+import { PrefixCache } from '../../../src/engine/prefix/prefix-cache.ts';
 import { plainSource } from '../../adapters/sources.ts';
 import { seededRandom, tinyModel } from '../../fixtures.ts';
 import { PlainPrefixes } from './plain-prefixes.ts';

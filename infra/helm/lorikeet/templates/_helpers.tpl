@@ -56,6 +56,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_PROVIDER, value: {{ .Values.engine.provider }} }
 {{- if eq .Values.mode "deployment" }}
 - { name: LORIKEET_DRAIN_DELAY_MS, value: {{ mul .Values.drain.delaySeconds 1000 | quote }} }
+{{- if .Values.inferencePool.enabled }}
+- { name: LORIKEET_METRICS_PORT, value: {{ .Values.inferencePool.metricsPort | quote }} }
+{{- end }}
 {{- end }}
 {{- if .Values.engine.threads }}
 - { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
@@ -95,6 +98,9 @@ envFrom:
 ports:
   - name: {{ ternary "http1" "http" (eq .Values.mode "knative") }}
     containerPort: 8080
+  {{- if and .Values.inferencePool.enabled (eq .Values.mode "deployment") }}
+  - { name: metrics, containerPort: {{ .Values.inferencePool.metricsPort }} }
+  {{- end }}
 readinessProbe:
   httpGet: { path: /readyz, port: 8080 }
   periodSeconds: 2

@@ -1,0 +1,72 @@
+// The index of a tenant's names: changes of lines against a map of all names, and what damage does.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { type IndexEntry, NameIndex } from '../../../adapters/repository/name-index.ts';
+
+const entryOf = (version: number): IndexEntry => ({
+  aliases: { latest: { version } },
+  previous: {},
+  versions: [
+    {
+      version,
+      digest: 'd'.repeat(64),
+      files: {
+        'adapter_config.json': { sha256: 'e'.repeat(64), byteSize: 1 },
+        'adapter_model.safetensors': { sha256: 'f'.repeat(64), byteSize: 2 },
+      },
+      created_at: 1,
+      rank: 8,
+      targets: ['q_proj'],
+    },
+  ],
+});
+
+const contentOf = (index: NameIndex) =>
+  Array.from({ length: index.size }, (_, i) => [index.nameAt(i), index.entryAt(i)]);
+
+test('any changes give what a map of all names gives, also after the index was stored', () => {
+  const name = fc.stringMatching(/^[A-Za-z0-9_][a-c.-]{0,3}$/);
+  const changes = fc.array(fc.tuple(name, fc.option(fc.nat(9), { nil: undefined })));
+  const property = fc.property(fc.array(changes, { maxLength: 6 }), (rounds) => {
+    const plain = new Map<string, IndexEntry>();
+    let index = NameIndex.empty('acme');
+    for (const round of rounds) {
+      const entries = round.map(([one, version]) => {
+        return [one, version === undefined ? undefined : entryOf(version + 1)] as const;
+      });
+      for (const [one, entry] of new Map(entries)) {
+        if (entry) plain.set(one, entry);
+        else plain.delete(one);
+      }
+      index = NameIndex.parse('acme', index.with(new Map(entries)).serialize())!;
+      assert.deepEqual(
+        contentOf(index),
+        [...plain].sort(([a], [b]) => (a < b ? -1 : 1)),
+      );
+      for (const [one, entry] of entries) {
+        assert.deepEqual(index.find(one), plain.get(one), `${one} ${entry?.versions[0]?.version}`);
+      }
+    }
+  });
+  fc.assert(property);
+});
+
+test('a cut, foreign or overwritten index is none, and a damaged line is no entry', () => {
+  const index = NameIndex.empty('acme').with(
+    new Map([
+      ['a', entryOf(1)],
+      ['b', entryOf(2)],
+    ]),
+  );
+  const bytes = Buffer.from(index.serialize());
+  assert.equal(NameIndex.parse('other', bytes), undefined);
+  for (const end of [0, 1, 40, bytes.length - 1]) {
+    assert.equal(NameIndex.parse('acme', bytes.subarray(0, end)), undefined, `${end}`);
+  }
+  assert.equal(NameIndex.parse('acme', Buffer.from('<html>')), undefined);
+  const flipped = Buffer.from(bytes.toString().replace('"rank":8', '"rank":x'));
+  const damaged = NameIndex.parse('acme', flipped)!;
+  assert.equal(damaged.find('a'), undefined);
+  assert.deepEqual(damaged.find('b'), entryOf(2));
+});

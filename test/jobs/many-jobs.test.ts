@@ -1,0 +1,61 @@
+// A thousand unfinished jobs: what a scan asks of the store, and how soon a job is taken over whose server has died.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { JobStore } from '../../src/jobs/job-store.ts';
+import { JobLease } from '../../src/jobs/lease.ts';
+import { watchStore } from '../adapters/published.ts';
+import { VirtualClock } from '../adapters/tiers/virtual-clock.ts';
+import { newJob } from './sample-jobs.ts';
+import { BASE, openServer } from './simulated.ts';
+
+const settle = async () => {
+  for (let turn = 0; turn < 400; turn++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+const idOf = (i: number) => `ftjob-${String(i).padStart(24, '0')}`;
+
+test('records are read once, then only the ones of silent servers, and a dead one is replaced in 36 s', async () => {
+  const inner = createMemoryStore();
+  const clock = new VirtualClock();
+  const advance = async () => {
+    clock.advance(3_000);
+    await settle();
+  };
+  const holder = new JobStore(guardStore(inner), clock);
+  const foreign = { ...newJob(), base: { name: 'other', digest: 'f'.repeat(64) } };
+  for (let i = 0; i < 900; i++) await holder.create({ ...foreign, id: idOf(i), status: 'queued' });
+  const options = { jobs: holder, leaseMs: 30_000, clock: clock.now };
+  const leases: JobLease[] = [];
+  for (let i = 900; i < 1000; i++) {
+    const base = i === 999 ? { name: BASE.name, digest: BASE.digest } : foreign.base;
+    const job = await holder.create({ ...newJob({ id: idOf(i) }), status: 'running', base });
+    leases.push((await JobLease.claim(job, 'other', options))!);
+  }
+  const store = watchStore(inner);
+  const timing = { leaseMs: 30_000, renewMs: 3_000, pollMs: 3_000, idlePollMs: 20_000 };
+  const server = openServer(store, { clock, timing: { ...timing, flushMs: 500, diskRetryMs: 50 } });
+  server.worker.start();
+  await settle();
+  assert.equal(store.reads.filter((key) => key.endsWith('job.json')).length, 1000);
+  for (let i = 0; i < 40; i++) {
+    for (const lease of leases) await lease.change();
+    await advance(); // the first scan is followed by a pause for its reads
+  }
+  store.reads.length = 0;
+  for (let i = 0; i < 20; i++) {
+    for (const lease of leases) await lease.change();
+    await advance();
+  }
+  assert.ok(store.reads.length <= 60, `${store.reads.length} requests in a minute`);
+
+  const { token } = leases.pop()!;
+  const diedMs = clock.now();
+  while ((await holder.get({ tenant: 'acme', id: idOf(999) })).token === token) {
+    for (const lease of leases) await lease.change();
+    await advance();
+    assert.ok(clock.now() - diedMs <= 36_000, 'too late');
+  }
+  assert.ok(clock.now() - diedMs >= 30_000, 'too early');
+});
