@@ -40,22 +40,19 @@ export function newAnswer(model) {
   };
 }
 
-/** Whether later prompts may see this answer. A model would imitate a failed or empty one. @param {Answer} answer */
-export function isUsable(answer) {
-  const isEnded = answer.state === 'done' || answer.state === 'stopped';
-  return isEnded && (answer.text !== '' || answer.calls.some(isComplete));
+/** Whether later prompts may see this answer, which may have been cut off. A model would imitate an empty one. @param {Answer} answer */
+export function isUsable({ state, text, calls }) {
+  return state !== 'running' && (text !== '' || calls.some(isComplete));
 }
 
 /** Whether an answer has text or calls. @param {Answer} answer */
-function hasContent({ text, calls }) {
+export function hasContent({ text, calls }) {
   return text !== '' || calls.length > 0;
 }
 
-/** Whether no model gave an answer to this turn. @param {Turn} turn */
+/** Whether no model gave any answer to this turn. @param {Turn} turn */
 export function hasFailed({ answers }) {
-  return answers.every(
-    (answer) => answer.state === 'failed' || (answer.state === 'stopped' && !hasContent(answer)),
-  );
+  return answers.every((answer) => !hasContent(answer) && /failed|stopped/.test(answer.state));
 }
 
 /**

@@ -50,7 +50,7 @@ byId('settings', HTMLDetailsElement).open = matchMedia('(min-width: 60rem)').mat
 const list = new TurnList({
   isPlain: () => plain.checked,
   onSend: (text, index) => void send(text, index),
-  onRun: (view, answers) => void (list.isRunning || run(view, answers)),
+  onRun: (view, answers) => void run(view, answers),
   onChange() {
     byId('empty').hidden = list.count > 0;
     showChatButtons();

@@ -1,7 +1,7 @@
-// The turns on the page, each a prompt with its actions and the answers side by side: adds and removes them, brings removed ones back, and scrolls with the newest answer while the
-// user is at the end of the page. Sends nothing itself.
+// The turns on the page, each a prompt with its actions and the answers side by side: adds and removes them, brings removed ones
+// back, and scrolls with the newest answer while the user is at the end of the page. Sends nothing itself.
 import { AnswerView } from './answer-view.js';
-import { hasFailed } from './chat.js';
+import { hasContent, hasFailed } from './chat.js';
 import { byId, el, fill, setText } from './dom.js';
 
 /** @typedef {import('./chat.js').Turn} Turn */
@@ -65,12 +65,13 @@ export class TurnList {
   }
 
   /**
-   * Puts a turn at an index. Removes the turns after it and the failed ones before it.
+   * Puts a turn at an index. Removes the turn there, the turns after it, and the failed ones before it. Answers can be restored.
    * @param {Turn} turn
    * @param {number} index
    */
   put(turn, index) {
     if (index < this.count - 1) this.#offerUndo('Later turns removed.');
+    else if (this.turns[index]?.answers.some(hasContent)) this.#offerUndo('Answer replaced.');
     else this.#hideUndo();
     const before = this.turns.slice(0, index).filter((one) => !hasFailed(one));
     this.show([...before, turn]);
@@ -100,7 +101,11 @@ export class TurnList {
       isPlain: isPlain(),
       onRetry: () => onSend(turn.prompt, this.#views.indexOf(view)),
       onEdit: (text) => onSend(text, this.#views.indexOf(view)),
-      onRetryAnswer: (answer) => onRun(view, [answer]),
+      onRetryAnswer: (answer) => {
+        if (this.#isRunning) return;
+        if (hasContent(answer.answer)) this.#offerUndo('Answer replaced.');
+        onRun(view, [answer]);
+      },
       onDelete: () => {
         if (this.#isRunning) return;
         this.#offerUndo('Turn removed.');
@@ -113,7 +118,7 @@ export class TurnList {
 
   /** @param {string} text says what was removed */
   #offerUndo(text) {
-    const removedFrom = this.turns;
+    const removedFrom = structuredClone(this.turns); // a retry changes them
     this.#undo = () => {
       if (this.#isRunning) return;
       this.#hideUndo();

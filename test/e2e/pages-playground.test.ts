@@ -563,6 +563,36 @@ test('no text is lost if the server dies, and the chat continues when it is back
   );
 });
 
+test('the part of an answer that arrived before the connection broke off is kept', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const answers = await scriptAnswers(page);
+  const send = async (prompt: string, text: string) => {
+    await page.evaluate('delete globalThis.answer');
+    await page.locator('#prompt').fill(prompt);
+    await page.locator('#prompt').press('Enter');
+    await answers.push(text);
+  };
+  await send('One', 'The first half');
+  await answers.breakOff();
+  await page.locator('.answer .problem', { hasText: 'broke off' }).waitFor();
+  await send('Two', 'Whole');
+  await answers.finish();
+  await page.locator('#send-button').waitFor();
+  const shown = () => page.locator('.answer .text').allTextContents();
+  assert.deepEqual(await shown(), ['The first half', 'Whole']);
+  await page.evaluate('delete globalThis.answer');
+  await page.getByRole('button', { name: 'Retry: toy' }).click();
+  await answers.push('New');
+  await answers.finish();
+  await page.locator('#send-button').waitFor();
+  await page.locator('#undo-button').click();
+  assert.deepEqual(await shown(), ['The first half', 'Whole']);
+  await page.reload();
+  assert.deepEqual(await shown(), ['The first half', 'Whole']);
+});
+
 test('two answers are side by side, and stacked on a phone', {
   skip,
 }, async (t) => {
