@@ -114,9 +114,7 @@ export class JobList {
     byId('more-jobs').hidden = !this.#hasMore;
     const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
     setText(byId('jobs-help'), matches.length === 0 ? none : '');
-    const focused = document.activeElement?.id;
     this.#showRows(matches.map((job) => this.#row(job)));
-    if (focused?.startsWith('compare-ftjob')) document.getElementById(focused)?.focus();
     this.#allowCompare();
   }
 
