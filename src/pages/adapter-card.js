@@ -2,6 +2,7 @@
 
 import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
+import { accuracyOf } from './job-facts.js';
 import { actionButton, copyButton, dangerButton, downloadFile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
@@ -118,14 +119,10 @@ function summaryOf({ versions }, latest) {
 /** Summarizes a version's evaluation; empty if there is none. @param {Version} version */
 function evaluationText({ evaluation }) {
   if (!evaluation) return '';
-  const {
-    validation_token_accuracy: accuracy,
-    base_validation_token_accuracy: baseAccuracy,
-    validation_loss: loss,
-    base_validation_loss: baseLoss,
-  } = evaluation;
-  if (typeof accuracy === 'number' && typeof baseAccuracy === 'number') {
-    return `validation accuracy ${percent(baseAccuracy)} → ${percent(accuracy)}`;
+  const { validation_loss: loss, base_validation_loss: baseLoss } = evaluation;
+  const { base, adapter } = accuracyOf(evaluation);
+  if (typeof adapter === 'number' && typeof base === 'number') {
+    return `validation accuracy ${percent(base)} → ${percent(adapter)}`;
   }
   if (typeof loss === 'number' && typeof baseLoss === 'number') {
     return `validation loss ${figure(baseLoss)} → ${figure(loss)}`;

@@ -3,6 +3,7 @@ import { ApiError, errorText, requestJson } from './api.js';
 import { byId, el, setText } from './dom.js';
 import { dateAndTime, duration, figure, percent } from './format.js';
 import {
+  accuracyOf,
   evaluationOf,
   formatted,
   jobName,
@@ -139,7 +140,7 @@ export class JobList {
         progress !== '' && el('small.help', ` ${progress}`),
       ),
       formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
-      formatted(card['validation_token_accuracy'], percent),
+      formatted(accuracyOf(card).adapter, percent),
       formatted(runSeconds(job, nowS), duration),
       job.model,
       dateAndTime(job.created_at),

@@ -38,7 +38,7 @@ export function watchJob(id) {
   charts ??= {
     loss: new Chart(byId('loss-chart'), { name: 'Loss by step', lines: LINES }),
     accuracy: new Chart(byId('accuracy-chart'), {
-      name: 'Token accuracy by step',
+      name: 'Accuracy by step',
       lines: LINES,
       format: percent,
     }),

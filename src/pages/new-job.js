@@ -27,7 +27,7 @@ export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop a JSONL file here: {"messages": […]} or {"prompt": …, "completion": …}',
+    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, or {"text": …, "label": …} for a classifier',
     onChange: () => this.#changed(),
   });
   #validation = new FileField(byId('validation-drop'), {

@@ -1,5 +1,5 @@
 // The playground: a chat with one model, or with up to four side by side, each of which sees its own answers.
-import { errorText, requestJson } from './api.js';
+import { errorText, readModel, requestJson } from './api.js';
 import {
   examplesFor,
   hasExamples,
@@ -32,6 +32,8 @@ import { copyAndReport, saveBlob } from './widgets.js';
 const prompt = byId('prompt', HTMLTextAreaElement);
 const system = byId('system', HTMLTextAreaElement);
 const plain = byId('plain', HTMLInputElement);
+/** The classes that are named above an empty chat. */
+const MAX_LABELS = 12;
 
 /** After signing out nothing is stored. */
 let isSignedOut = false;
@@ -39,6 +41,8 @@ let isSignedOut = false;
 let areModelsChosen = false;
 /** Resolves when the list of models is loaded. */
 let loading = Promise.resolve();
+/** The last requested model, and whether it is a classifier. Responses for other models are ignored. */
+let firstModel = { name: '', isClassifier: false };
 
 const fields = new ModelFields(() => {
   areModelsChosen = true;
@@ -169,7 +173,23 @@ function onSettings() {
       ? 'Ask an adapter and its base the same question, and see what the adapter has learned.'
       : 'Ask something, or start with one of these.',
   );
-  void showDefaults(/** @type {string} */ (models[0]));
+  void showModel(/** @type {string} */ (models[0]));
+}
+
+/** Shows the defaults of the first model, or its classes if it is a classifier. @param {string} name */
+async function showModel(name) {
+  firstModel = { name, isClassifier: false };
+  const model = await readModel(name);
+  if (firstModel.name !== name) return;
+  const { labels } = model;
+  firstModel.isClassifier = labels !== undefined;
+  showDefaults(model);
+  prompt.placeholder = labels ? 'Text to classify' : 'Message';
+  if (!labels) return;
+  const names = labels.slice(0, MAX_LABELS).join(', ');
+  const more = labels.length > MAX_LABELS ? `, and ${labels.length - MAX_LABELS} more` : '';
+  setText(byId('lead'), `${name} sorts a text into a class${names && `: ${names}${more}`}.`);
+  fill(byId('examples'));
 }
 
 /** The address of the current settings with this prompt. @param {string} text */
@@ -211,7 +231,7 @@ async function run(view, answers) {
     toBody(before, { column: columns.indexOf(answer), model: answer.model, prompt: text }),
   );
   showRunning(true);
-  await Promise.all(answers.map((answer, i) => answer.run(bodies[i] ?? {})));
+  await Promise.all(answers.map((answer, i) => answer.run(bodies[i] ?? { messages: [] })));
   showRunning(false);
   view.showOutcome();
   showRefusals(answers.map(({ answer }) => answer));
@@ -272,5 +292,6 @@ function readSnippet() {
   const model = /** @type {string} */ (fields.models[0]);
   const request = { column: 0, model, prompt: last ?? 'Hello!' };
   const url = new URL('v1', document.baseURI).href;
-  return { url, hasKeys: apiKey() !== undefined, body: { model, ...toBody(usable, request) } };
+  const body = firstModel.isClassifier ? { input: request.prompt } : toBody(usable, request);
+  return { url, hasKeys: apiKey() !== undefined, body: { model, ...body } };
 }

@@ -1,4 +1,5 @@
-// Writes a chat request as code: curl, TypeScript or Python. A key is never part of it; the code reads OPENAI_API_KEY.
+// Writes a request as code: curl, TypeScript or Python. A request with `messages` is a chat, one with `input` asks a classifier,
+// which OpenAI's clients have no method for. A key is never part of the code, which reads OPENAI_API_KEY.
 
 import { SAMPLING_FIELDS } from './sampling-fields.js';
 
@@ -19,7 +20,7 @@ export const LANGUAGES = { curl: toCurl, TypeScript: toTypeScript, Python: toPyt
 export function toCurl({ url, hasKeys, body }) {
   const quoted = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
   return [
-    `curl ${shellQuoted(`${url}/chat/completions`)} \\`,
+    `curl ${shellQuoted(isClassify(body) ? classifyUrl(url) : `${url}/chat/completions`)} \\`,
     ...(hasKeys ? ['  -H "authorization: Bearer $OPENAI_API_KEY" \\'] : []),
     "  -H 'content-type: application/json' \\",
     `  -d '${quoted}'`,
@@ -28,6 +29,7 @@ export function toCurl({ url, hasKeys, body }) {
 
 /** Writes TypeScript for OpenAI's client. @param {Snippet} snippet */
 export function toTypeScript({ url, hasKeys, body }) {
+  if (isClassify(body)) return classifyInTypeScript({ url, hasKeys, body });
   const key = hasKeys ? '' : ", apiKey: 'none'";
   const { openAi, ours } = split(body);
   const members = openAi.map(([name, value]) => `  ${name}: ${literal(value, '  ')},`);
@@ -46,6 +48,7 @@ export function toTypeScript({ url, hasKeys, body }) {
 
 /** Writes Python for OpenAI's client. @param {Snippet} snippet */
 export function toPython({ url, hasKeys, body }) {
+  if (isClassify(body)) return classifyInPython({ url, hasKeys, body });
   const key = hasKeys ? '' : ', api_key="none"';
   const { openAi, ours } = split(body);
   const members = openAi.map(
@@ -62,6 +65,52 @@ export function toPython({ url, hasKeys, body }) {
     ...members,
     ')',
     `print(answer.choices[0].${partOf(body)})`,
+  ].join('\n');
+}
+
+/** @param {Readonly<Record<string, unknown>>} body */
+function isClassify(body) {
+  return 'input' in body;
+}
+
+/** @param {string} url of the API */
+function classifyUrl(url) {
+  return url.replace(/v1$/, 'classify');
+}
+
+/** @param {Snippet} snippet */
+function classifyInTypeScript({ url, hasKeys, body }) {
+  return [
+    `const response = await fetch(${JSON.stringify(classifyUrl(url))}, {`,
+    "  method: 'POST',",
+    '  headers: {',
+    "    'content-type': 'application/json',",
+    ...(hasKeys ? ["    authorization: 'Bearer ' + process.env.OPENAI_API_KEY,"] : []),
+    '  },',
+    `  body: JSON.stringify(${literal(body, '  ')}),`,
+    '});',
+    'const { data } = await response.json();',
+    'console.log(data[0].label, data[0].probs);',
+  ].join('\n');
+}
+
+/** @param {Snippet} snippet */
+function classifyInPython({ url, hasKeys, body }) {
+  const key = '    "authorization": f"Bearer {os.environ[\'OPENAI_API_KEY\']}",';
+  return [
+    'import json',
+    ...(hasKeys ? ['import os'] : []),
+    'from urllib.request import Request, urlopen',
+    '',
+    `body = ${pythonOf(body)}`,
+    'headers = {',
+    '    "content-type": "application/json",',
+    ...(hasKeys ? [key] : []),
+    '}',
+    `request = Request(${JSON.stringify(classifyUrl(url))}, json.dumps(body).encode(), headers)`,
+    'with urlopen(request) as response:',
+    '    [result] = json.load(response)["data"]',
+    'print(result["label"], result["probs"])',
   ].join('\n');
 }
 

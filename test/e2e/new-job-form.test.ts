@@ -150,6 +150,19 @@ test('the form shows what a typed name becomes', { skip }, async (t) => {
   await cancelJob(page);
 });
 
+test('the plan of a classifier shows its classes and the class of each text', {
+  skip,
+}, async (t) => {
+  const page = await openForm(t);
+  const lines = numberRows(12).map((_, i) =>
+    JSON.stringify({ text: `Number ${i}`, label: i % 2 ? 'odd' : 'even' }),
+  );
+  await page.locator('#training-file').setInputFiles(file('kinds.jsonl', lines));
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor();
+  for (const text of await page.locator('#plan pre').allTextContents())
+    assert.match(text, /[02468] → even$|[13579] → odd$/);
+});
+
 test('of 500 invalid lines the first ten are shown', { skip }, async (t) => {
   const page = await openForm(t);
   const bad = Array.from({ length: 500 }, (_, i) => `{"bad": ${i}}`);

@@ -466,6 +466,30 @@ test("an adapter's own format gets a verdict as a typed one does", { skip }, asy
   assert.deepEqual(await page.locator('.validity').allTextContents(), ['incomplete JSON', '']);
 });
 
+test('a classifier shows its classes, and gets texts instead of a chat', { skip }, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  const labels = ['bad', 'good'];
+  await page.route('**/v1/models/zebra', (route) =>
+    route.fulfill({ json: { id: 'zebra', object: 'model', labels } }),
+  );
+  const inputs: string[] = [];
+  await page.route('**/classify', (route) => {
+    inputs.push(route.request().postDataJSON().input);
+    const data = [{ index: 0, label: 'good', probs: [0.25, 0.75], num_classes: 2 }];
+    return route.fulfill({ json: { object: 'list', data } });
+  });
+  await page.goto(`${pages.server.url}/?model=zebra`);
+  await page.locator('#lead', { hasText: 'a class: bad, good.' }).waitFor();
+  await chat(page, 'What a day');
+  await chat(page, 'And night');
+  assert.deepEqual(inputs, ['What a day', 'And night']);
+  const last = page.locator('.answer').last();
+  assert.equal(await last.locator('.text').textContent(), 'good');
+  assert.deepEqual(await last.locator('.alternatives p').allTextContents(), ['good75%', 'bad25%']);
+  assert.deepEqual(await accessFaults(page), []);
+  assert.match(await readCode(page, 'curl'), /\/classify .*"input": "And night"/s);
+});
+
 test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   const called = { name: 'get_weather', arguments: '{"city":"Oslo"}' };

@@ -238,7 +238,12 @@ test('custom resources obey the schemas of their projects', async (t) => {
       /^(keda\.sh|serving\.knative\.dev|monitoring\.coreos\.com)\//.test(apiVersion),
   );
   const kinds = new Set(manifests.map(({ kind }) => kind));
-  assert.deepEqual([...kinds].sort(), ['PrometheusRule', 'ScaledObject', 'Service', 'ServiceMonitor']);
+  assert.deepEqual([...kinds].sort(), [
+    'PrometheusRule',
+    'ScaledObject',
+    'Service',
+    'ServiceMonitor',
+  ]);
   for (const manifest of manifests) {
     const Model = await customResource(found['kubernetes-models'], manifest);
     new Model(manifest).validate();
