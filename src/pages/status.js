@@ -15,7 +15,13 @@ import {
 } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { keyHeaders } from './key.js';
-import { latencyBetween, ratePoints, ratesBetween, statusOfHealth } from './server-stats.js';
+import {
+  adapterFacts,
+  latencyBetween,
+  ratePoints,
+  ratesBetween,
+  statusOfHealth,
+} from './server-stats.js';
 import { createTable, number, tile } from './widgets.js';
 
 /** @typedef {import('./server-stats.js').MetricsStatus} MetricsStatus */
@@ -211,10 +217,10 @@ function prefixTile(engine) {
   return tile('Prefix cache', share, `of prompt tokens; ${size(engine.prefix_bytes)} in use`);
 }
 
-/** @param {string} name @param {{ median: number, p95: number } | undefined} times */
+/** @param {string} name @param {{ median: string, p95: string } | undefined} times */
 function latencyTile(name, times) {
   if (!times) return tile(name, '–', 'no requests in the last minute');
-  return tile(name, duration(times.median), `median; p95 ${duration(times.p95)}`);
+  return tile(name, times.median, `median; p95 ${times.p95}`);
 }
 
 /** Shows a cell per slot, or a bar if there are many slots. @param {number} running @param {number} slots */
@@ -264,14 +270,8 @@ function showServer({ threads, cores, ...server }) {
 }
 
 /** @param {MetricsStatus} status */
-function showAdminStatus({ attached, awaited, fetching, is_store_paused, usage }) {
-  const facts = [
-    attached.length > 0 && `Attached: ${attached.join(', ')}.`,
-    awaited.length > 0 && `Waiting to load: ${awaited.join(', ')}.`,
-    fetching > 0 && `Downloading ${counted(fetching, 'adapter')} from the store.`,
-    is_store_paused && 'The store does not answer. The server keeps trying.',
-  ];
-  setText(byId('attached'), facts.filter(Boolean).join(' '));
+function showAdminStatus({ usage, ...status }) {
+  setText(byId('attached'), adapterFacts(status).join(' '));
   byId('busiest-section').hidden = false;
   showBusiest(
     usage
