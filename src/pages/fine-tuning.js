@@ -45,6 +45,7 @@ function showView(isMoved) {
 async function repeat(id) {
   try {
     await newJob.repeat(await requestJson(`v1/fine_tuning/jobs/${id}`));
+    history.replaceState(null, '', '#all'); // a reload keeps the user's changes
   } catch (error) {
     showProblemIn(byId('start-problem'), errorText(error));
   }

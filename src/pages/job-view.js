@@ -13,6 +13,7 @@ import {
   progressText,
   statusWord,
 } from './job-facts.js';
+import { confirmAction } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
@@ -23,6 +24,13 @@ const MAX_EVENTS = 300;
 
 const LOSSES = ['train_loss', 'full_valid_loss'];
 const ACCURACIES = ['train_mean_token_accuracy', 'full_valid_mean_token_accuracy'];
+
+const CANCEL = {
+  title: 'Cancel this job?',
+  text: 'It cannot be resumed, but its checkpoints are kept.',
+  action: 'Cancel job',
+  no: 'Keep it running',
+};
 
 /** @type {readonly import('./chart.js').Line[]} */
 const LINES = [
@@ -170,8 +178,7 @@ class JobView {
 
   /** @param {string} action */
   async #act(action) {
-    const question = 'Cancel this job? It cannot be resumed, but its checkpoints are kept.';
-    if (action === 'cancel' && !confirm(question)) return;
+    if (action === 'cancel' && !(await confirmAction(CANCEL))) return;
     try {
       this.#refusal = '';
       this.#job = await this.#get(`/${action}`, { method: 'POST' });

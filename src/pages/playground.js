@@ -25,7 +25,7 @@ import {
   typedParameters,
   writeParameters,
 } from './parameters.js';
-import { isStructureReady, showRefusals } from './structured-fields.js';
+import { showRefusals, structureFault } from './structured-fields.js';
 import { TurnList } from './turn-list.js';
 import { copyAndReport, saveBlob } from './widgets.js';
 
@@ -107,6 +107,11 @@ function listen() {
   addEventListener('signout', () => {
     isSignedOut = true;
   });
+  addEventListener('hashchange', () => {
+    if (!location.hash.includes('=')) return; // the link to the content
+    applyLink(parseAddress(location.search + location.hash, PARAMETER_NAMES));
+    onSettings();
+  });
   addEventListener('signin', () => {
     loading = loadModels();
   });
@@ -121,10 +126,8 @@ function restore() {
   const isLink = location.search !== '' || location.hash.includes('=');
   const address = isLink ? location.search + location.hash : (chat?.link ?? '');
   const link = parseAddress(address, PARAMETER_NAMES);
-  fields.models = link.models;
-  system.value = link.system;
-  writeParameters(link.parameters);
-  prompt.value = link.prompt || (chat?.draft ?? '');
+  applyLink(link);
+  if (link.prompt === '') prompt.value = chat?.draft ?? '';
   const turns = chat?.turns.filter((turn) => !hasFailed(turn)) ?? [];
   list.show(turns);
   const before = parseAddress(chat?.link ?? '', PARAMETER_NAMES).models;
@@ -132,6 +135,14 @@ function restore() {
     list.clear('This link starts a new chat.');
   }
   return link.models.length > 0;
+}
+
+/** Fills the fields; without a prompt, a typed message stays. @param {import('./chat.js').Link} link */
+function applyLink({ models, system: systemPrompt, parameters, prompt: text }) {
+  fields.models = models;
+  system.value = systemPrompt;
+  writeParameters(parameters);
+  if (text !== '') prompt.value = text;
 }
 
 /** Loads the list of models. If none is chosen, chooses an adapter and, next to it, its base. */
@@ -208,7 +219,10 @@ function addressWith(text) {
  * @param {number} [index]
  */
 async function send(text, index = list.count) {
-  if (text === '' || list.isRunning || !isStructureReady()) return;
+  if (text === '' || list.isRunning) return;
+  const fault = structureFault();
+  showProblemIn(byId('problem'), fault ?? '');
+  if (fault !== undefined) return;
   if (!areModelsChosen) {
     showRunning(true);
     await loading;

@@ -157,8 +157,8 @@ test('a job is repeated with changes', { skip }, async (t) => {
   assert.equal(body.training_file, jobs[0]!.training_file);
   assert.equal(body.method.supervised.hyperparameters.batch_size, 10);
   await page.locator('#job-actions button', { hasText: 'Cancel' }).waitFor();
-  page.once('dialog', (dialog) => dialog.accept());
   await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
+  await page.locator('#confirm-yes', { hasText: 'Cancel job' }).click();
   await page.locator('#job-name .cancelled').waitFor();
 });
 

@@ -291,6 +291,12 @@ test('a link contains models, settings and the prompt, and no server gets what w
     ['0.7', '0.9', '7', 'Balanced', 'Answer & rhyme.', 'Why #1?'],
   );
   assert.ok(asked.every((url) => !/rhyme|Why/.test(url.split('#')[0]!)));
+  await other.evaluate("location.hash = 'system=Shout.&seed=5'");
+  await other.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
+  await untilTrue(other, "document.getElementById('seed').value === '5'");
+  assert.deepEqual(await Promise.all(['system', 'max_tokens', 'prompt'].map(value)), [
+    ...['Shout.', '', 'Why #1?'],
+  ]);
 });
 
 test('a link to other models starts a new chat, and the previous one can be restored', {
@@ -436,6 +442,7 @@ test('a schema is checked as typed, and the reason of the server is beside it', 
   await page.locator('#prompt').fill('Hello');
   await page.locator('#prompt').press('Enter');
   assert.equal(await page.evaluate('document.activeElement.id'), 'response_format');
+  await page.locator('#problem', { hasText: 'not sent: the response format' }).waitFor();
   assert.equal(bodies.length, 0);
   const schema = { type: 'string', minLength: 3, maxLength: 1 };
   await page.locator('#response_format').fill(JSON.stringify(schema));

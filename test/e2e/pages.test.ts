@@ -120,8 +120,8 @@ test('a job is paused, resumed and cancelled, as the list and the status page sh
   await page.locator('#job-name .running').waitFor({ timeout: 60_000 });
   // Checkpoints appear while the job runs.
   await page.locator('#results a').first().waitFor({ timeout: 60_000 });
-  page.once('dialog', (dialog) => dialog.accept());
   await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
+  await page.locator('#confirm-yes', { hasText: 'Cancel job' }).click();
   await page.locator('#job-name .cancelled').waitFor();
   assert.equal(await page.locator('#job-actions button').count(), 0);
   const id = new URL(page.url()).hash.slice(1);
