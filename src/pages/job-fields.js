@@ -223,7 +223,9 @@ async function findModel(name) {
   try {
     return await requestJson(`v1/models/${encodeURIComponent(name)}`, { isQuiet: true });
   } catch (error) {
-    return error instanceof ApiError && error.status === 404 ? undefined : /** @type {Error} */ (error);
+    return error instanceof ApiError && error.status === 404
+      ? undefined
+      : /** @type {Error} */ (error);
   }
 }
 
@@ -231,7 +233,8 @@ async function findModel(name) {
 function replacedText(name, model) {
   if (model instanceof Error) return `It is unknown whether ${name} is in use. ${model.message}`;
   const { parent, root } = model;
-  if (parent === undefined) return `${name} is the base’s name. Requests for it will not get the adapter.`;
+  if (parent === undefined)
+    return `${name} is the base’s name. Requests for it will not get the adapter.`;
   return `In use: requests for ${name} now get ${root}. If the job succeeds, they get the new adapter instead.`;
 }
 

@@ -18,13 +18,32 @@ export const LANGUAGES = { curl: toCurl, TypeScript: toTypeScript, Python: toPyt
 
 /** Writes a curl command. @param {Snippet} snippet */
 export function toCurl({ url, hasKeys, body }) {
-  const quoted = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
-  return [
-    `curl ${shellQuoted(isClassify(body) ? classifyUrl(url) : `${url}/chat/completions`)} \\`,
-    ...(hasKeys ? ['  -H "authorization: Bearer $OPENAI_API_KEY" \\'] : []),
-    "  -H 'content-type: application/json' \\",
-    `  -d '${quoted}'`,
-  ].join('\n');
+  return curlCommand({
+    method: 'POST',
+    url: isClassify(body) ? classifyUrl(url) : `${url}/chat/completions`,
+    hasKeys,
+    body: JSON.stringify(body, null, 2),
+  });
+}
+
+/**
+ * Writes a curl command.
+ * @param {object} request
+ * @param {string} request.method
+ * @param {string} request.url
+ * @param {boolean} request.hasKeys
+ * @param {string | undefined} [request.body] JSON
+ * @param {readonly (readonly [name: string, text: string])[]} [request.parts] of a multipart form
+ */
+export function curlCommand({ method, url, hasKeys, body, parts = [] }) {
+  const isPost = body !== undefined || parts.length > 0; // curl's own choice
+  const lines = [
+    `curl ${isPost || method === 'GET' ? '' : `-X ${method} `}${shellQuoted(url)}`,
+    ...(hasKeys ? ['-H "authorization: Bearer $OPENAI_API_KEY"'] : []),
+    ...(body === undefined ? [] : ["-H 'content-type: application/json'", `-d ${quoted(body)}`]),
+    ...parts.map(([name, text]) => `-F ${quoted(`${name}=${text}`)}`),
+  ];
+  return lines.join(' \\\n  ');
 }
 
 /** Writes TypeScript for OpenAI's client. @param {Snippet} snippet */
@@ -163,5 +182,10 @@ function indented(text, by) {
 
 /** @param {string} text */
 function shellQuoted(text) {
-  return /^[\w:/.@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[\w:/.@%+=-]+$/.test(text) ? text : quoted(text);
+}
+
+/** @param {string} text */
+function quoted(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

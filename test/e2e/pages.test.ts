@@ -229,7 +229,7 @@ test('on a server with keys a page asks for one, keeps it for the tab, and works
     // With keys there is one slot beside --slots, for tenants with less than their share.
     if (name === 'Status') await page.locator('#tiles dd', { hasText: '0 of 3' }).waitFor();
   }
-  await page.locator('.opblock-summary', { hasText: '/v1/chat/completions' }).first().waitFor();
+  await page.locator('.operation', { hasText: '/v1/chat/completions' }).first().waitFor();
   assert.ok(!(keyed.output.out + keyed.output.error).includes(key));
 });
 
