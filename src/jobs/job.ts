@@ -82,7 +82,7 @@ const planSchema = z.looseObject({
   seconds: z.number(),
   secondsRange: z.tuple([z.number(), z.number()]).readonly().optional(),
   memoryBytes: z.number().optional(),
-  /** Of a classifier. */
+  /** The number of classes, if the job trains a classifier. */
   classCount: z.int().optional(),
 });
 

@@ -2,7 +2,7 @@
 
 import { createAdapterCard, createFolderCard, isReleased } from './adapter-card.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
-import { byId, el, fill, keepFocus, setText, showProblemIn } from './dom.js';
+import { byId, el, fill, keepFocus, setText, showLoaded, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
 import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
@@ -40,8 +40,8 @@ byId('more-adapters').addEventListener(
   () => void loadAdapters([...adapters.keys()].at(-1)),
 );
 byId('more-files').addEventListener('click', () => void loadFiles(files.at(-1)?.id));
-void loadUsages().then(() => loadAdapters());
-void loadFiles();
+await Promise.all([loadUsages().then(() => loadAdapters()), loadFiles()]);
+showLoaded();
 
 /** Needs an admin key. Without one, the cards do not show who uses an adapter. */
 async function loadUsages() {

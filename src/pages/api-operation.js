@@ -32,7 +32,7 @@ export function createOperation(endpoint, schemas) {
   const summary = [
     el('span', { className: `method ${method}` }, method.toUpperCase()),
     el('code', path),
-    el('span.help', operation.summary),
+    el('span.help', ...marked(operation.summary)),
   ];
   const section = openedOnce('details.panel.operation', summary, () => [
     new OperationForm(endpoint, schemas, section.id).element,

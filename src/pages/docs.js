@@ -1,7 +1,7 @@
 // The API docs: the operations of the server's OpenAPI document by group, with a search field. The fragment opens an operation.
 import { errorText, requestJson } from './api.js';
 import { createOperation } from './api-operation.js';
-import { byId, el, fill, setText } from './dom.js';
+import { byId, el, fill, setText, showLoaded } from './dom.js';
 
 /** @typedef {import('./api-operation.js').Operation} Operation */
 
@@ -23,6 +23,7 @@ try {
 } catch (error) {
   setText(byId('api-help'), errorText(error));
 }
+showLoaded();
 
 /** @param {ApiDocument} document */
 function show({ info, tags, paths, components }) {

@@ -84,6 +84,11 @@ export function showProblemIn(element, text) {
   setText(element, text);
 }
 
+/** Shows a part of the page whose first content is there, by default all of it. @param {string} [id] */
+export function showLoaded(id = 'main') {
+  byId(id).classList.remove('loading');
+}
+
 /**
  * Rebuilds a part of the page. If it had the focus, the new element with the same name gets it, else the fallback.
  * @param {HTMLElement} area

@@ -1,7 +1,7 @@
 // Compares jobs: results and settings in a table, loss curves in shared charts.
 import { errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, problemText } from './dom.js';
+import { byId, el, fill, problemText, showLoaded } from './dom.js';
 import { duration, figure, percent } from './format.js';
 import { EventLog, overlayCurves } from './job-events.js';
 import {
@@ -60,6 +60,8 @@ export function compareJobs(ids) {
     } catch (error) {
       fill(byId('compared-problem'), problemText(errorText(error)));
       return undefined;
+    } finally {
+      showLoaded('comparison');
     }
   });
   return () => {

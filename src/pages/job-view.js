@@ -1,7 +1,7 @@
 // A job's page: result, curves, warnings, events and checkpoints, refreshed while the job runs.
 import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, problemText, setText } from './dom.js';
+import { byId, el, fill, problemText, setText, showLoaded } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
 import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
@@ -79,6 +79,7 @@ class JobView {
     this.#id = id;
     this.#charts = charts;
     setText(byId('job-name'), id);
+    byId('job').classList.add('loading');
     const parts = ['actions', 'progress', 'problems'].map((part) => `job-${part}`);
     for (const part of [...parts, 'outcome', 'events', 'downloads']) fill(byId(part));
     byId('job-actions').dataset['actions'] = '-';
@@ -104,12 +105,13 @@ class JobView {
         ({ data: this.#checkpoints } = await this.#get('/checkpoints?limit=10'));
         this.#checkpointsAt = this.#log.count;
       }
-      this.#show(job, '');
+      await this.#show(job, '');
       if (isFinished(job)) return 'done';
     } catch (error) {
       if (this.#isLeft) return 'done';
-      if (this.#job) this.#show(this.#job, errorText(error));
+      if (this.#job) await this.#show(this.#job, errorText(error));
       else fill(byId('job-problems'), problemText(errorText(error)));
+      showLoaded('job');
       if (!(error instanceof ApiError)) return;
       return error.status === 404 ? 'done' : error.retryAfterS * 1000;
     }
@@ -121,7 +123,8 @@ class JobView {
   }
 
   /** @param {Job} job @param {string} problem */
-  #show(job, problem) {
+  async #show(job, problem) {
+    await showSettings(job);
     if (this.#isLeft) return;
     fill(
       byId('job-name'),
@@ -146,7 +149,7 @@ class JobView {
     this.#showEvents();
     showCheckpoints(job, this.#checkpoints, keptMetrics);
     showGates(job);
-    void showSettings(job);
+    showLoaded('job');
   }
 
   /** @param {Job} job */
@@ -185,7 +188,7 @@ class JobView {
     } catch (error) {
       this.#refusal = errorText(error);
     }
-    if (this.#job) this.#show(this.#job, '');
+    if (this.#job) await this.#show(this.#job, '');
   }
 
   #showCurves() {

@@ -14,7 +14,7 @@ import {
   toMessages,
 } from './chat.js';
 import { createCodeDialog } from './code-dialog.js';
-import { byId, el, fill, setText, showProblemIn } from './dom.js';
+import { byId, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import { apiKey } from './key.js';
 import { ModelFields } from './model-fields.js';
 import {
@@ -64,6 +64,8 @@ const list = new TurnList({
 });
 listen();
 areModelsChosen = restore();
+if (areModelsChosen) showLoaded('settings');
+showLoaded();
 if (!byId('account-dialog', HTMLDialogElement).open) prompt.focus();
 loading = loadModels();
 await loading;
@@ -168,6 +170,7 @@ async function loadModels() {
   } catch (error) {
     showProblemIn(byId('problem'), errorText(error));
   }
+  for (const id of ['settings', 'empty']) showLoaded(id);
 }
 
 function onSettings() {

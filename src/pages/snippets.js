@@ -48,16 +48,27 @@ export function curlCommand({ method, url, hasKeys, body, parts = [] }) {
 
 /** Writes TypeScript for OpenAI's client. @param {Snippet} snippet */
 export function toTypeScript({ url, hasKeys, body }) {
-  if (isClassify(body)) return classifyInTypeScript({ url, hasKeys, body });
   const key = hasKeys ? '' : ", apiKey: 'none'";
+  const head = [
+    "import OpenAI from 'openai';",
+    '',
+    `const client = new OpenAI({ baseURL: ${JSON.stringify(url)}${key} });`,
+  ];
+  if (isClassify(body)) {
+    return [
+      ...head,
+      `const answer = await client.post(${JSON.stringify(classifyUrl(url))}, {`,
+      `  body: ${literal(body, '  ')},`,
+      '});',
+      'console.log(JSON.stringify(answer, null, 2));',
+    ].join('\n');
+  }
   const { openAi, ours } = split(body);
   const members = openAi.map(([name, value]) => `  ${name}: ${literal(value, '  ')},`);
   // Types of OpenAI's client know no further parameters; in a spread object they are not checked.
   if (ours.length > 0) members.push(`  ...${literal(Object.fromEntries(ours), '  ')},`);
   return [
-    "import OpenAI from 'openai';",
-    '',
-    `const client = new OpenAI({ baseURL: ${JSON.stringify(url)}${key} });`,
+    ...head,
     'const answer = await client.chat.completions.create({',
     ...members,
     '});',
@@ -95,22 +106,6 @@ function isClassify(body) {
 /** @param {string} url of the API */
 function classifyUrl(url) {
   return url.replace(/v1$/, 'classify');
-}
-
-/** @param {Snippet} snippet */
-function classifyInTypeScript({ url, hasKeys, body }) {
-  return [
-    `const response = await fetch(${JSON.stringify(classifyUrl(url))}, {`,
-    "  method: 'POST',",
-    '  headers: {',
-    "    'content-type': 'application/json',",
-    ...(hasKeys ? ["    authorization: 'Bearer ' + process.env.OPENAI_API_KEY,"] : []),
-    '  },',
-    `  body: JSON.stringify(${literal(body, '  ')}),`,
-    '});',
-    'const { data } = await response.json();',
-    'console.log(data[0].label, data[0].probs);',
-  ].join('\n');
 }
 
 /** @param {Snippet} snippet */

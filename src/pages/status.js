@@ -2,7 +2,7 @@
 // last figures and marks them as old.
 import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, definitions, el, fill, setText, showProblemIn } from './dom.js';
+import { byId, definitions, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import {
   compact,
   count,
@@ -30,6 +30,7 @@ import { createTable, number, tile } from './widgets.js';
 
 const POLL_MS = 2_000;
 const JOBS_POLL_MS = 10_000;
+const JOBS_WAIT_MS = 1_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 /** The time span of the latencies. In a shorter one a single slow request would dominate. */
@@ -70,12 +71,22 @@ const showJobs = createTable(byId('jobs'), {
   columns: ['Job', 'Status', 'Progress', 'Created'],
 });
 
-poll(POLL_MS, refresh);
-let stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+/** Resolves when the jobs are shown. */
+let jobs = Promise.resolve();
+let stopJobs = pollJobs();
+poll(POLL_MS, () => refresh().finally(showLoaded));
 addEventListener('signin', () => {
   stopJobs();
-  stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+  stopJobs = pollJobs();
 });
+
+function pollJobs() {
+  return poll(JOBS_POLL_MS, () => {
+    const refreshing = refreshJobs();
+    jobs = refreshing.then(() => {});
+    return refreshing;
+  });
+}
 
 /** Stops if the user declines to sign in. Signing in later reloads the page. */
 async function refresh() {
@@ -87,6 +98,10 @@ async function refresh() {
     readings.push({ at: Date.now() / 1000, prompt_tokens, generated_tokens, status });
     if (readings.length > MAX_READINGS) readings.shift();
     showProblemIn(byId('problem'), '');
+    // Everything appears together, unless the jobs take long.
+    if (readings.length === 1) {
+      await Promise.race([jobs, new Promise((resolve) => setTimeout(resolve, JOBS_WAIT_MS))]);
+    }
     byId('figures').hidden = false;
     byId('figures').classList.remove('stale');
     show(status);

@@ -394,7 +394,7 @@ test('the page follows the answer only while the user is at its end', { skip }, 
     await answers.push('a line\n\n'.repeat(10));
     await untilTrue(page, `document.documentElement.scrollHeight > ${before}`);
   };
-  const isAtEnd = 'document.documentElement.scrollHeight - innerHeight - scrollY <= 1';
+  const isAtEnd = "document.getElementById('talk').getBoundingClientRect().bottom - innerHeight <= 1";
   for (let i = 0; i < 3; i++) {
     await grow();
     await untilTrue(page, isAtEnd);
@@ -413,6 +413,14 @@ test('the page follows the answer only while the user is at its end', { skip }, 
   await page.locator('#send-button').waitFor();
 });
 
+test('a short answer moves nothing, and the page has no button to its end', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  await chat(page, 'Hello');
+  await page.locator('#response_format-editor summary').click();
+  assert.equal(await page.evaluate('scrollY'), 0);
+  assert.ok(await page.locator('#end-button').isHidden());
+});
+
 test('the code is the current chat, and runs when copied', { skip }, async (t) => {
   const { page, context } = await open(t, '/?model=parrot');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
@@ -422,6 +430,7 @@ test('the code is the current chat, and runs when copied', { skip }, async (t) =
   await page.keyboard.press('ArrowLeft');
   assert.match((await page.locator('#code').textContent()) ?? '', /import OpenAI/);
   await page.keyboard.press('ArrowLeft');
+  await tabTo(page, 'code');
   await page.locator('#copy-button').click();
   await page.locator('#copied', { hasText: 'Copied' }).waitFor();
   const copied = await page.evaluate<string>('navigator.clipboard.readText()');

@@ -7,6 +7,7 @@ import type { Page } from 'playwright-core';
 import { postJson } from '../api.ts';
 import {
   accessFaults,
+  layoutShifts,
   openPage,
   overhang,
   PHONE,
@@ -147,6 +148,19 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
   assert.match((await page.locator('#tiers').textContent()) ?? '', /Slots.*Memory.*Disk/s);
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
 });
+
+for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
+  test(`nothing moves while the pages load on a ${name}`, { skip }, async (t) => {
+    const { page } = await open(t, '/pages/icon.svg', options);
+    const { data } = await (await fetch(`${pages.server.url}/v1/fine_tuning/jobs`)).json();
+    const paths = ['/', '/fine-tuning', `/fine-tuning#${data[0].id}`, '/adapters', '/status', '/docs'];
+    const shifts = await layoutShifts(
+      page,
+      paths.map((where) => `${pages.server.url}${where}`),
+    );
+    for (const [i, shift] of shifts.entries()) assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
+  });
+}
 
 /** Page → how to show all of its parts. */
 const STATES: Record<string, (page: Page) => Promise<void>> = {
