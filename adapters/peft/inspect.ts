@@ -8,7 +8,7 @@ import type { AdapterFiles } from './files.ts';
 import { tokensOf } from './own-vocabulary.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
 import type { AdapterConfig } from './peft-config.ts';
-import { parseAdapterConfig } from './peft-config.ts';
+import { labelsOfConfig, parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
 import { checkedValues } from './tensors.ts';
@@ -24,6 +24,8 @@ export interface AdapterSummary {
   readonly moduleCount: number;
   /** `base_model_name_or_path`, as its trainer wrote it. */
   readonly baseModel: string | undefined;
+  /** The names of a classifier's classes. Undefined: it generates text. */
+  readonly labels: readonly string[] | undefined;
 }
 
 /** A module such as `model.layers.3.self_attn.q_proj`. */
@@ -76,6 +78,7 @@ export async function inspectAdapter(
     vocabSize,
     moduleCount: targetOfModule.size,
     baseModel: config.baseModel,
+    labels: labelsOfConfig(config),
   };
 }
 

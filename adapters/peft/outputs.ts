@@ -6,7 +6,7 @@ import { outputVector, type VectorName } from '../../src/model/adapter-vectors.t
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
-import type { AdapterConfig } from './peft-config.ts';
+import { type AdapterConfig, classNames } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { CLASSIFIER_NAMES, presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
@@ -145,11 +145,6 @@ export function readClassifier({
     throw invalidAdapter(name, `has ${count} labels; the limit is ${MAX_LABELS}`);
   const weight = expectValues(tensors, name, [count, model.hiddenSize]);
   return { labels: classNames(count, config.labels), weight };
-}
-
-/** Returns the names of all classes. A class without a name gets the one that transformers would give it. */
-export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
-  return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);
 }
 
 /** The weights of the base with the values that adapters are trained on: NF4 dequantized. */

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/json-scan.ts';
-import { MAX_LABEL_LENGTH, MAX_RANK } from '../../src/contracts/training-settings.ts';
+import { MAX_LABEL_LENGTH, MAX_LABELS, MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { REFUSED_FIELDS } from './kinds.ts';
 import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
@@ -364,4 +364,20 @@ export interface AdapterConfig {
   readonly tiesWeights: boolean;
   /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */
   settingOf(moduleName: string): LoraSetting;
+}
+
+/** Returns the names of all classes. A class without a name gets the one that transformers would give it. */
+export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
+  return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);
+}
+
+/** Returns the names of a classifier's classes up to the last one with a name; undefined for other adapters. */
+export function labelsOfConfig({
+  classifies,
+  labels,
+}: Pick<AdapterConfig, 'classifies' | 'labels'>): readonly string[] | undefined {
+  if (!classifies) return undefined;
+  const numbers = Object.keys(labels).map(Number);
+  const count = Math.max(0, ...numbers.filter((n) => n < MAX_LABELS).map((n) => n + 1));
+  return classNames(count, labels);
 }

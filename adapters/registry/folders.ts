@@ -18,7 +18,7 @@ import {
   readAdapterConfig,
   WEIGHTS_FILE,
 } from '../peft/files.ts';
-import { openAdapterConfig, parseAdapterConfig } from '../peft/peft-config.ts';
+import { labelsOfConfig, openAdapterConfig, parseAdapterConfig } from '../peft/peft-config.ts';
 import { orRefusal } from '../peft/refusal.ts';
 import type { AdapterLocation } from './resolved.ts';
 
@@ -118,6 +118,14 @@ export async function readAdapterRequestDefaults(
 /** Reads request_defaults.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
 export function readFolderRequestDefaults(directory: string) {
   return orRefusal(readRequestDefaults(directory));
+}
+
+/** Returns the names of a classifier's classes, from its manifest or its configuration; undefined for other adapters. */
+export async function readAdapterLabels(
+  location: AdapterLocation,
+): Promise<readonly string[] | undefined> {
+  if (location.kind === 'version') return location.manifest.labels;
+  return labelsOfConfig(openAdapterConfig(await readAdapterConfig(location.directory)).config);
 }
 
 /** How folders are read. */

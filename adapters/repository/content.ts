@@ -83,6 +83,7 @@ export function toManifest(
     ...(requestDefaults && { request_defaults: requestDefaults }),
     ...(content.summary.vocabSize !== undefined && { vocab_size: content.summary.vocabSize }),
     ...(addedTokens && { added_tokens: addedTokens }),
+    ...(content.summary.labels && { labels: content.summary.labels }),
   });
 }
 

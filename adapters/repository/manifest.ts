@@ -87,6 +87,8 @@ export const manifestSchema = z.object({
   vocab_size: z.int().positive().optional(),
   /** The tokens that it adds to the base, from the tokenizer in its folder. */
   added_tokens: addedTokensSchema.optional(),
+  /** The names of a classifier's classes, as far as it has any. Absent: it generates text, or an older version published it. */
+  labels: z.array(z.string()).optional(),
   /** Ed25519 signature over all other fields, in base64. Absent: it was published without a signing key. */
   signature: z.string().max(128).optional(),
 });

@@ -251,11 +251,16 @@ export const fineTuningPlanSchema = z
       .array(z.number())
       .openapi({ description: 'Seconds on an idle machine, and next to a busy server' }),
     warnings: z.array(z.object({ code: z.string(), message: z.string() })),
+    labels: z
+      .array(z.string())
+      .optional()
+      .openapi({ description: 'For a classifier: the names of its classes' }),
     first_batch: z
       .array(
         z.object({
           text: z.string(),
           spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
+          label: z.string().optional().openapi({ description: 'For a classifier: its class' }),
         }),
       )
       .openapi({

@@ -36,6 +36,10 @@ export const modelSchema = z
     request_defaults: requestDefaultsSchema.optional().openapi({
       description: 'Fields that the adapter gives to requests which leave them out',
     }),
+    labels: z.array(z.string()).optional().openapi({
+      description:
+        'For a classifier, if a single model is requested: the names of its classes, as far as it has any',
+    }),
     max_model_len: z.int().openapi({ description: 'Maximum tokens of prompt and answer together' }),
   })
   .openapi('Model');

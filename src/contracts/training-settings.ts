@@ -106,7 +106,7 @@ export const TRAINING_SETTINGS = {
     schema: count(MAX_RANK),
     help: "the adapter's rank",
     fallback: String(DEFAULT_RANK),
-    api: { group: 'lorikeet', name: 'rank' },
+    api: { group: 'lorikeet', name: 'rank', schema: z.int().min(1) }, // --max-job-rank is the limit
     needs: 'adapter',
   },
   alpha: {

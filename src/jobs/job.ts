@@ -82,6 +82,8 @@ const planSchema = z.looseObject({
   seconds: z.number(),
   secondsRange: z.tuple([z.number(), z.number()]).readonly().optional(),
   memoryBytes: z.number().optional(),
+  /** The number of classes, if the job trains a classifier. */
+  classCount: z.int().optional(),
 });
 
 /** The stored record. Its keys are a file format: old records must stay readable. */

@@ -64,7 +64,8 @@ export function toAdapterName(suffix: string | undefined, jobId: string): string
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, '-')
     .replace(/^[^a-z0-9_]+/, '')
-    .slice(0, MAX_NAME_LENGTH);
+    .slice(0, MAX_NAME_LENGTH)
+    .replace(/-+$/, '');
   if (SUFFIX.test(suffix) && NAME_PATTERN.test(name) && !RESERVED_NAMES.has(name)) return name;
   const message =
     'suffix must have 1 to 64 characters with at least one letter or digit. It must not contain / \\ : or .. and must not be a reserved name.';

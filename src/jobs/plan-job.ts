@@ -88,7 +88,8 @@ export class ValidationRun implements JobTask {
       const after = outcome.kind === 'refused' ? withFault : withInterruption;
       return this.#lease.release((now) => after(now, outcome.error, nowMs));
     }
-    const { firstBatch: _text, warnings, ...plan } = outcome.plan;
+    const { firstBatch: _text, warnings, labels, ...plan } = outcome.plan;
+    const classes = labels && { classCount: labels.length };
     const events: NewEvent[] = [
       ...warnings.map(({ code, message }) =>
         messageEvent(message, { level: 'warn', data: { code } }),
@@ -97,7 +98,7 @@ export class ValidationRun implements JobTask {
     ];
     await this.#lease.release((now) => {
       const next = advance(now, 'validate', { nowMs, events });
-      return next && { ...next, plan, setbacks: 0 };
+      return next && { ...next, plan: { ...plan, ...classes }, setbacks: 0 };
     });
   }
 }

@@ -46,7 +46,6 @@ async function showUser() {
 /** @param {string} text */
 function showButton(text) {
   setText(byId('account-name'), text);
-  button.hidden = false;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
+import { accuracyOf } from './job-facts.js';
 import { actionButton, copyButton, dangerButton, downloadFile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
@@ -22,29 +23,39 @@ import { actionButton, copyButton, dangerButton, downloadFile, tryLink } from '.
 const MADE_BY_JOBS = /^[0-9a-f]{24}(?:\.ckpt-step-(\d+))?$/;
 const FILES = ['adapter_config.json', 'adapter_model.safetensors'];
 
+/** Whether the adapter's name alone is a model: the alias `latest` exists. @param {Adapter} adapter */
+export function isReleased({ aliases }) {
+  return aliases.some(({ alias }) => alias === 'latest');
+}
+
 /** Creates the card of a published adapter. @param {Adapter} adapter @param {CardOptions} options */
 export function createAdapterCard(adapter, options) {
   const { name, owner, versions, aliases, id, is_writable: isWritable } = adapter;
   const latest = versionOf(adapter, 'latest') ?? versions[0];
+  const isOfOther = latest?.base === 'other';
   const userAliases = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
   return el(
     'li.panel.adapter',
+    { id: `adapter-${id}` },
     el(
       'div.head',
       el(
         'h2',
+        { tabIndex: -1 },
         name,
         isWritable ? null : el('span.pill', `${owner}, read only`),
-        latest?.base === 'other' && el('span.pill.paused', 'for another base'),
+        isOfOther && el('span.pill.paused', 'for another base'),
+        !isReleased(adapter) && el('span.pill.paused', 'not released'),
       ),
       el(
         'div.row',
-        copyNameButton(name),
-        latest?.base !== 'other' && tryLink('a.button.small', { model: name }),
+        isReleased(adapter) && copyNameButton(name),
+        isReleased(adapter) && !isOfOther && tryLink('a.button.small', { model: name }),
         isWritable && deleteButton(adapter, options),
       ),
     ),
     el('p.lead', summaryOf(adapter, latest)),
+    !isReleased(adapter) && el('p.warning', ...unreleasedText(adapter)),
     usageLine(options.usages),
     el('ul.aliases', ...userAliases.map((alias) => aliasRow(adapter, alias, options))),
     el(
@@ -54,6 +65,22 @@ export function createAdapterCard(adapter, options) {
       el('ul.versions', ...versions.map((version) => versionRow(adapter, version, options))),
     ),
   );
+}
+
+/** Says why the name alone is not a model, and what to do. @param {Adapter} adapter */
+function unreleasedText({ versions }) {
+  const isOfJob = versions[0]?.job != null;
+  const why = isOfJob
+    ? [
+        'Its ',
+        jobLink(versions[0]?.job ?? null, 'job'),
+        ' has not succeeded: it is still running, or its result failed a gate. ',
+      ]
+    : [];
+  return [
+    ...why,
+    'No version is called latest, so requests for the name alone get 404. Try a version, or promote one.',
+  ];
 }
 
 /** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
@@ -92,14 +119,10 @@ function summaryOf({ versions }, latest) {
 /** Summarizes a version's evaluation; empty if there is none. @param {Version} version */
 function evaluationText({ evaluation }) {
   if (!evaluation) return '';
-  const {
-    validation_token_accuracy: accuracy,
-    base_validation_token_accuracy: baseAccuracy,
-    validation_loss: loss,
-    base_validation_loss: baseLoss,
-  } = evaluation;
-  if (typeof accuracy === 'number' && typeof baseAccuracy === 'number') {
-    return `validation accuracy ${percent(baseAccuracy)} → ${percent(accuracy)}`;
+  const { validation_loss: loss, base_validation_loss: baseLoss } = evaluation;
+  const { base, adapter } = accuracyOf(evaluation);
+  if (typeof adapter === 'number' && typeof base === 'number') {
+    return `validation accuracy ${percent(base)} → ${percent(adapter)}`;
   }
   if (typeof loss === 'number' && typeof baseLoss === 'number') {
     return `validation loss ${figure(baseLoss)} → ${figure(loss)}`;
@@ -170,10 +193,11 @@ function versionRow(adapter, version, options) {
       el('strong', `Version ${number}`),
       ...leading.map(aliasPill),
       el('p.help', facts.filter(Boolean).join(' · ')),
-      el('p.help', el('code', version.digest.slice(0, 12)), ' ', jobLink(job)),
+      el('p.help', el('code', version.digest.slice(0, 12)), ' ', jobLink(job, 'Job')),
     ),
     el(
       'div.row',
+      version.base !== 'other' && tryLink('a.button.small', { model: `${name}@${number}` }),
       actionButton('Download', ` ${name}@${number}`, download),
       isWritable && promoteButton(adapter, number, options),
       isWritable && deleteVersionButton(adapter, version, options),
@@ -181,18 +205,23 @@ function versionRow(adapter, version, options) {
   );
 }
 
-/** @param {string | null} job */
-function jobLink(job) {
-  return job === null ? null : el('a', { href: `fine-tuning#${job}` }, 'Job');
+/** @param {string | null} job @param {string} text */
+function jobLink(job, text) {
+  return job === null ? null : el('a', { href: `fine-tuning#${job}` }, text);
 }
 
 /** @param {Adapter} adapter @param {number} version @param {CardOptions} options */
 function promoteButton(adapter, version, { change }) {
-  const latest = versionOf(adapter, 'latest')?.version;
-  if (latest === version) return null;
-  return actionButton('Promote', ` ${adapter.name}@${version} to latest`, () =>
-    change({ path: '/aliases/latest', json: { version } }),
-  );
+  const { name } = adapter;
+  const latest = adapter.aliases.find(({ alias }) => alias === 'latest')?.leads_to;
+  if (latest?.length === 1 && latest[0]?.version === version) return null;
+  const promote = () => change({ path: '/aliases/latest', json: { version } });
+  return actionButton('Promote', ` ${name}@${version} to latest`, promote, {
+    title: `Promote ${name}@${version}?`,
+    text: `Requests for ${name} get version ${version}${latest ? ` instead of ${sharesText(latest)}` : ''}.`,
+    action: 'Promote',
+    no: 'Cancel',
+  });
 }
 
 /** @param {Alias} alias */

@@ -1,8 +1,8 @@
 // The adapters page: published adapters, adapters in local folders, and uploaded files.
 
-import { createAdapterCard, createFolderCard } from './adapter-card.js';
+import { createAdapterCard, createFolderCard, isReleased } from './adapter-card.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
-import { byId, el, fill, setText, showProblemIn } from './dom.js';
+import { byId, el, fill, keepFocus, setText, showLoaded, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
 import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
@@ -40,8 +40,8 @@ byId('more-adapters').addEventListener(
   () => void loadAdapters([...adapters.keys()].at(-1)),
 );
 byId('more-files').addEventListener('click', () => void loadFiles(files.at(-1)?.id));
-void loadUsages().then(() => loadAdapters());
-void loadFiles();
+await Promise.all([loadUsages().then(() => loadAdapters()), loadFiles()]);
+showLoaded();
 
 /** Needs an admin key. Without one, the cards do not show who uses an adapter. */
 async function loadUsages() {
@@ -85,8 +85,11 @@ function showAdapters() {
   const query = search.value.trim().toLowerCase();
   const shownFolders = folders.filter(({ id }) => id.toLowerCase().includes(query));
   const usagesOf = (/** @type {string} */ name) => usages.filter(({ model }) => model === name);
+  const releasedFirst = [...adapters.values()].sort(
+    (a, b) => Number(isReleased(b)) - Number(isReleased(a)),
+  );
   const cards = [
-    ...[...adapters.values()].map((adapter) =>
+    ...releasedFirst.map((adapter) =>
       createAdapterCard(adapter, {
         usages: usagesOf(adapter.name),
         change: (...changes) => change(adapter, changes),
@@ -96,7 +99,14 @@ function showAdapters() {
     ...shownFolders.map((model) => createFolderCard(model, usagesOf(model.id))),
   ];
   keepOpen(cards);
-  fill(byId('adapters'), ...cards);
+  const list = byId('adapters');
+  const card = document.activeElement?.closest('.adapter')?.id ?? '';
+  const rebuild = () => fill(list, ...cards);
+  keepFocus(
+    list,
+    rebuild,
+    () => document.getElementById(card)?.querySelector('h2') ?? byId('title'),
+  );
   const none =
     query === ''
       ? 'No adapters yet. Train one on the fine-tuning page, or publish one with lorikeet adapters push.'

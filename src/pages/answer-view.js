@@ -1,11 +1,11 @@
 // One model's answer to one turn: streams it, shows it, and shows its speed and origin at the end.
 import { ApiError, errorText, isAbort, readEventStream, readModel, request } from './api.js';
-import { newAnswer } from './chat.js';
+import { likelyClasses, newAnswer } from './chat.js';
 import { el, fill, setText, showProblemIn } from './dom.js';
 import { counted, duration } from './format.js';
 import { MarkdownView } from './markdown.js';
 import { addCallDeltas, argumentsOf, checkAnswer, isJsonFormat } from './structured.js';
-import { createTokenView } from './token-view.js';
+import { createTokenView, shareRow } from './token-view.js';
 import { copyButton } from './widgets.js';
 
 /** @typedef {import('./chat.js').Answer} Answer */
@@ -25,6 +25,7 @@ export class AnswerView {
   #running;
   #text = el('div.text');
   #calls = el('div.calls');
+  #classes = el('div.alternatives', { hidden: true });
   #problem = el('p.problem', { role: 'alert', hidden: true });
   #validity = el('p.validity', { hidden: true });
   #facts = el('p.facts');
@@ -50,6 +51,7 @@ export class AnswerView {
       el('div.answer-head', el('h3', answer.model), this.#actions),
       this.#text,
       this.#calls,
+      this.#classes,
       this.#validity,
       this.#problem,
       this.#facts,
@@ -75,17 +77,20 @@ export class AnswerView {
     this.#running?.abort();
   }
 
-  /** Streams the answer. Resolves when it has ended, failed or was stopped. @param {Readonly<Record<string, unknown>>} body */
+  /** Streams the answer. Resolves when it has ended, failed or was stopped. @param {import('./chat.js').ChatBody} body */
   async run(body) {
     const { answer } = this;
     Object.assign(answer, newAnswer(answer.model));
     this.#running = new AbortController();
     this.#showState();
     try {
-      const format = body['response_format'] ?? (await ownFormat(answer.model));
-      answer.isJson = isJsonFormat(format);
+      const { signal } = this.#running;
+      const { labels, request_defaults: defaults } = await readModel(answer.model);
+      answer.isJson = !labels && isJsonFormat(body['response_format'] ?? defaults?.response_format);
       this.setPlain(this.#isPlain);
-      const facts = await this.#stream(body, this.#running.signal);
+      const facts = labels
+        ? await this.#classify(body, labels, signal)
+        : await this.#stream(body, signal);
       Object.assign(answer, { state: 'done', facts, validity: checkAnswer(answer) });
     } catch (error) {
       if (isAbort(error)) Object.assign(answer, { state: 'stopped', facts: ['stopped'] });
@@ -99,7 +104,31 @@ export class AnswerView {
     this.#showState();
   }
 
-  /** @param {Readonly<Record<string, unknown>>} body @param {AbortSignal} signal @returns {Promise<string[]>} facts */
+  /**
+   * Sorts the prompt into a class. A classifier sees no earlier turns.
+   * @param {import('./chat.js').ChatBody} body
+   * @param {readonly string[]} labels
+   * @param {AbortSignal} signal
+   * @returns {Promise<string[]>} facts
+   */
+  async #classify({ messages }, labels, signal) {
+    const { answer } = this;
+    const json = { model: answer.model, input: messages.at(-1)?.content };
+    const startMs = performance.now();
+    const response = await request('classify', { json, signal });
+    /** @type {import('../contracts/openai.ts').ClassificationList} */
+    const { data } = await response.json();
+    const [result] = data;
+    answer.classes = result ? likelyClasses(result, labels) : [];
+    answer.text = answer.classes[0]?.label ?? '';
+    return [
+      counted(result?.num_classes ?? 0, 'class', 'classes'),
+      `after ${duration((performance.now() - startMs) / 1000)}`,
+      ...originOf(response.headers),
+    ];
+  }
+
+  /** @param {import('./chat.js').ChatBody} body @param {AbortSignal} signal @returns {Promise<string[]>} facts */
   async #stream(body, signal) {
     const { answer } = this;
     const stream = { stream: true, stream_options: { include_usage: true } };
@@ -138,8 +167,11 @@ export class AnswerView {
   }
 
   #showContent() {
-    const { text, calls } = this.answer;
+    const { text, calls, classes } = this.answer;
     this.#showText(text);
+    this.#classes.hidden = classes.length === 0;
+    const rows = classes.map(({ label, share }, i) => shareRow(label, share, i === 0));
+    fill(this.#classes, ...rows);
     this.#text.hidden = text === '' && calls.length > 0;
     fill(
       this.#calls,
@@ -198,9 +230,4 @@ function originOf(headers) {
   const version = headers.get('x-lorikeet-version');
   const tier = headers.get('x-lorikeet-tier');
   return [...(version ? [version] : []), ...(tier ? [`adapter from ${TIERS[tier] ?? tier}`] : [])];
-}
-
-/** Resolves with the format that a model gives to requests without one. @param {string} model */
-async function ownFormat(model) {
-  return (await readModel(model)).request_defaults?.response_format;
 }

@@ -6,6 +6,7 @@ import { isComplete } from './structured.js';
 /** @typedef {{ id: string, type: 'function', function: { name: string, arguments: string } }} SentCall */
 /** @typedef {{ role: 'system' | 'user' | 'assistant', content: string | null, tool_calls?: SentCall[] }} Message */
 /** @typedef {import('../contracts/openai.ts').ChatTokenLogprob} TokenLogprob */
+/** A class and its probability. @typedef {{ label: string, share: number }} ClassShare */
 
 /**
  * One model's answer to one prompt.
@@ -20,7 +21,10 @@ import { isComplete } from './structured.js';
  * @property {string} problem why it failed
  * @property {string} param the field of the request that the server refused, or empty
  * @property {TokenLogprob[]} logprobs one per token, if they were requested
+ * @property {readonly ClassShare[]} classes a classifier's, most likely first; the text is the first one's label
  */
+
+/** The body of a request, without the model. @typedef {{ messages: readonly Message[], [parameter: string]: unknown }} ChatBody */
 
 /** A prompt and its answers, one in each column. @typedef {{ prompt: string, answers: readonly Answer[] }} Turn */
 
@@ -37,25 +41,23 @@ export function newAnswer(model) {
     problem: '',
     param: '',
     logprobs: [],
+    classes: [],
   };
 }
 
-/** Whether later prompts may see this answer. A model would imitate a failed or empty one. @param {Answer} answer */
-export function isUsable(answer) {
-  const isEnded = answer.state === 'done' || answer.state === 'stopped';
-  return isEnded && (answer.text !== '' || answer.calls.some(isComplete));
+/** Whether later prompts may see this answer, which may have been cut off. A model would imitate an empty one. @param {Answer} answer */
+export function isUsable({ state, text, calls }) {
+  return state !== 'running' && (text !== '' || calls.some(isComplete));
 }
 
 /** Whether an answer has text or calls. @param {Answer} answer */
-function hasContent({ text, calls }) {
+export function hasContent({ text, calls }) {
   return text !== '' || calls.length > 0;
 }
 
-/** Whether no model gave an answer to this turn. @param {Turn} turn */
+/** Whether no model gave any answer to this turn. @param {Turn} turn */
 export function hasFailed({ answers }) {
-  return answers.every(
-    (answer) => answer.state === 'failed' || (answer.state === 'stopped' && !hasContent(answer)),
-  );
+  return answers.every((answer) => !hasContent(answer) && /failed|stopped/.test(answer.state));
 }
 
 /**
@@ -180,6 +182,19 @@ export function parseAddress(address, names) {
     parameters,
   };
 }
+
+/**
+ * Returns the most likely classes of a text, at most ten.
+ * @param {import('../contracts/openai.ts').ClassificationList['data'][number]} result
+ * @param {readonly string[]} labels the names of the classes; those without a name are called as in transformers
+ * @returns {ClassShare[]}
+ */
+export function likelyClasses({ probs }, labels) {
+  const shares = probs.map((share, i) => ({ label: labels[i] ?? `LABEL_${i}`, share }));
+  return shares.sort((a, b) => b.share - a.share).slice(0, MAX_CLASSES);
+}
+
+const MAX_CLASSES = 10;
 
 /** Example prompts for the demo adapters. @type {Readonly<Record<string, readonly string[]>>} */
 const EXAMPLES = {

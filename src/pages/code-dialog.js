@@ -55,7 +55,6 @@ function createTabs(onSelect) {
     select(/** @type {string} */ (names[next]));
     tabs[next]?.focus();
   });
-  panel.tabIndex = 0; // it scrolls
   fill(list, ...tabs);
   return select;
 }

@@ -1,66 +1,71 @@
-// The API docs: Swagger UI with the user's key. The key is only in the requests; the curl commands on the page have a shell
-// variable in its place.
-import { askForKey } from './account.js';
-import { byId } from './dom.js';
-import { apiKey, keyHeaders } from './key.js';
+// The API docs: the operations of the server's OpenAPI document by group, with a search field. The fragment opens an operation.
+import { errorText, requestJson } from './api.js';
+import { createOperation } from './api-operation.js';
+import { byId, el, fill, setText, showLoaded } from './dom.js';
 
-/** OpenAI's clients read the same variable. */
-const PLACEHOLDER = 'Bearer $OPENAI_API_KEY';
+/** @typedef {import('./api-operation.js').Operation} Operation */
 
-/** @typedef {{ headers: Record<string, string>, userFetch?: typeof fetch }} SwaggerRequest */
+/**
+ * The parts of an OpenAPI document that this page shows.
+ * @typedef {object} ApiDocument
+ * @property {{ description: string }} info
+ * @property {readonly { name: string, description: string }[]} tags
+ * @property {Readonly<Record<string, Readonly<Record<string, Operation>>>>} paths
+ * @property {{ schemas: import('./api-schema.js').Schemas }} components
+ */
 
-const SwaggerUIBundle = Reflect.get(globalThis, 'SwaggerUIBundle');
-const toCurl = SwaggerUIBundle.plugins.RequestSnippets().fn.requestSnippetGenerator_curl_bash;
+const search = byId('search', HTMLInputElement);
+search.addEventListener('input', narrow);
+addEventListener('hashchange', openTarget);
 
-const darkScheme = matchMedia('(prefers-color-scheme: dark)');
-const showScheme = () => document.documentElement.classList.toggle('dark-mode', darkScheme.matches);
-darkScheme.addEventListener('change', showScheme);
-showScheme();
-new MutationObserver(addAccessibility).observe(byId('swagger-ui'), {
-  childList: true,
-  subtree: true,
-});
-
-const probe = await fetch('openapi.json', { headers: keyHeaders() });
-if (probe.status !== 401 || (await askForKey({ isUserAction: false }))) show();
-else byId('swagger-ui').append('The API docs need an API key. Sign in at the top right.');
-addEventListener('signin', show);
-
-function show() {
-  SwaggerUIBundle({
-    url: 'openapi.json',
-    dom_id: '#swagger-ui',
-    validatorUrl: null,
-    defaultModelsExpandDepth: 0,
-    syntaxHighlight: false, // its colors have too little contrast
-    requestSnippetsEnabled: true,
-    requestSnippets: { languages: ['curl_bash'] },
-    requestInterceptor: withPlaceholder,
-    plugins: [{ fn: { requestSnippetGenerator_curl_bash: toRunnableCurl } }],
-  });
+try {
+  show(await requestJson('openapi.json'));
+} catch (error) {
+  setText(byId('api-help'), errorText(error));
 }
+showLoaded();
 
-/** Shows a request with the placeholder, and sends it with the current key. @param {SwaggerRequest} request */
-function withPlaceholder(request) {
-  if (apiKey() === undefined) return request;
-  request.headers['authorization'] = PLACEHOLDER;
-  request.userFetch = (input, options) =>
-    fetch(input, { ...options, headers: { ...request.headers, ...keyHeaders() } });
-  return request;
-}
-
-/** Puts the header into double quotes, in which the shell replaces the variable. @param {unknown} request */
-function toRunnableCurl(request) {
-  return toCurl(request).replace(
-    `'authorization: ${PLACEHOLDER}'`,
-    `"authorization: ${PLACEHOLDER}"`,
+/** @param {ApiDocument} document */
+function show({ info, tags, paths, components }) {
+  setText(byId('api-help'), info.description);
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
   );
+  const groups = tags.map(({ name, description }) =>
+    el(
+      'section',
+      { 'aria-label': name },
+      el('h2', name),
+      el('p.help.group-help', description),
+      ...operations
+        .filter(({ operation }) => operation.tags.includes(name))
+        .map((one) => createOperation(one, components.schemas)),
+    ),
+  );
+  fill(byId('api'), ...groups);
+  narrow();
+  openTarget();
 }
 
-/** Adds the labels that Swagger UI leaves out, and lets keys reach the parts that scroll. */
-function addAccessibility() {
-  for (const field of document.querySelectorAll('textarea.body-param__text'))
-    field.setAttribute('aria-label', 'Request body');
-  for (const code of document.querySelectorAll('.microlight'))
-    if (!code.hasAttribute('tabindex')) code.setAttribute('tabindex', '0');
+/** Hides the operations that lack a searched word, and groups without any. */
+function narrow() {
+  const words = search.value.toLowerCase().split(/\s+/);
+  for (const group of byId('api').children) {
+    const operations = [...group.querySelectorAll('details.operation')];
+    for (const operation of operations) {
+      const text = operation.querySelector('summary')?.textContent?.toLowerCase() ?? '';
+      operation.toggleAttribute('hidden', !words.every((word) => text.includes(word)));
+    }
+    group.toggleAttribute(
+      'hidden',
+      operations.every((operation) => operation.hasAttribute('hidden')),
+    );
+  }
+}
+
+function openTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  if (!(target instanceof HTMLDetailsElement)) return;
+  target.open = true;
+  target.scrollIntoView();
 }

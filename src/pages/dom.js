@@ -84,6 +84,34 @@ export function showProblemIn(element, text) {
   setText(element, text);
 }
 
+/** Shows a part of the page whose first content is there, by default all of it. @param {string} [id] */
+export function showLoaded(id = 'main') {
+  byId(id).classList.remove('loading');
+}
+
+/**
+ * Rebuilds a part of the page. If it had the focus, the new element with the same name gets it, else the fallback.
+ * @param {HTMLElement} area
+ * @param {() => void} rebuild
+ * @param {() => HTMLElement | null | undefined} fallback
+ */
+export function keepFocus(area, rebuild, fallback) {
+  const focused = area.contains(document.activeElement) ? document.activeElement : null;
+  rebuild();
+  if (!focused || focused.isConnected) return;
+  const name = nameOf(focused);
+  const controls = [...area.querySelectorAll('button:enabled, a, input:enabled, summary')];
+  const same = /** @type {HTMLElement | undefined} */ (
+    controls.find((one) => nameOf(one) === name)
+  );
+  (same ?? fallback())?.focus();
+}
+
+/** @param {Element} element */
+function nameOf(element) {
+  return element.id || (element.ariaLabel ?? element.getAttribute('href') ?? element.textContent);
+}
+
 /**
  * Creates a paragraph that also reports a problem to screen readers.
  * @param {string} text

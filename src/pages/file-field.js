@@ -12,9 +12,12 @@ import { size } from './format.js';
  * @property {number} byteSize
  * @property {string} id the server's, once it is ready
  * @property {string} problem why the upload failed
- * @property {File} [file] absent if the file was on the server before
+ * @property {boolean} isOwn whether the upload belongs to this form alone, so that it is deleted with its place there
+ * @property {File} [file] absent if the file was on the server before the page was opened
  * @property {AbortController} upload aborted when the user removes the file
  */
+
+/** A file as this tab stores it. @typedef {Pick<ChosenFile, 'id' | 'name' | 'byteSize' | 'isOwn'>} StoredFile */
 
 /** @type {Readonly<Record<ChosenFile['state'], string>>} */
 const STATE_NOTES = { uploading: 'uploading …', ready: 'uploaded', failed: 'not uploaded' };
@@ -69,13 +72,30 @@ export class FileField {
 
   /** Chooses a file that is on the server already. @param {{ id: string, filename: string, bytes: number }} file */
   chooseUploaded({ id, filename, bytes }) {
-    const upload = new AbortController();
-    this.#replace({ state: 'ready', name: filename, byteSize: bytes, id, problem: '', upload });
+    this.restore({ id, name: filename, byteSize: bytes, isOwn: false });
   }
 
-  /** Repeats a failed upload. */
-  retry() {
-    if (this.#entry?.state === 'failed' && this.#entry.file) this.#choose(this.#entry.file);
+  /** Chooses a file from before the page was opened. Without an id its upload has not ended. @param {StoredFile} file */
+  restore({ id, ...file }) {
+    const isReady = id !== '';
+    this.#replace({
+      ...file,
+      id,
+      state: isReady ? 'ready' : 'failed',
+      problem: isReady ? '' : 'The page was left during the upload. Choose the file again.',
+      upload: new AbortController(),
+    });
+  }
+
+  /** Repeats a failed upload; undefined if the user must choose the file again. @returns {(() => void) | undefined} */
+  get retry() {
+    const { state, file } = this.#entry ?? {};
+    return state === 'failed' && file ? () => this.#choose(file) : undefined;
+  }
+
+  /** Keeps the upload when the file is removed or replaced, because a job needs it. */
+  keepUpload() {
+    if (this.#entry) this.#entry.isOwn = false;
   }
 
   /** Returns the file's bytes; undefined if it is not uploaded. @returns {Promise<Blob | undefined>} */
@@ -110,6 +130,7 @@ export class FileField {
       byteSize: file.size,
       id: '',
       problem: '',
+      isOwn: true,
       file,
       upload: new AbortController(),
     };
@@ -154,9 +175,9 @@ export class FileField {
   }
 }
 
-/** Deletes an unused upload. A file that was on the server before stays. @param {ChosenFile} entry */
-async function deleteUpload({ id, file }) {
-  if (id === '' || !file) return;
+/** Deletes an upload that nothing else uses. @param {ChosenFile} entry */
+async function deleteUpload({ id, isOwn }) {
+  if (id === '' || !isOwn) return;
   await request(`v1/files/${id}`, { method: 'DELETE' }).catch(() => {});
 }
 

@@ -1,6 +1,6 @@
 // The fine-tuning page. The fragment of the address selects a view: the form and the list, one job, or a comparison.
 import { errorText, poll, requestJson } from './api.js';
-import { byId, showProblemIn } from './dom.js';
+import { byId, showLoaded, showProblemIn } from './dom.js';
 import { compareJobs } from './job-comparison.js';
 import { JobList } from './job-list.js';
 import { watchJob } from './job-view.js';
@@ -22,6 +22,7 @@ const list = new JobList((ids) => {
 });
 addEventListener('hashchange', () => showView(true));
 showView(false);
+showLoaded();
 
 /** @param {boolean} isMoved whether the user came from another view; then the focus also moves */
 function showView(isMoved) {
@@ -34,7 +35,8 @@ function showView(isMoved) {
   document.title = `${id === '' ? 'Fine-tuning' : id} · lorikeet`;
   if (view === 'job') stop = watchJob(id);
   else if (view === 'comparison') stop = compareJobs(compared.split(','));
-  else stop = poll(POLL_MS, () => list.refresh());
+  else stop = poll(POLL_MS, () => list.refresh().finally(() => showLoaded('jobs-section')));
+  if (view !== 'overview') showLoaded('jobs-section');
   if (repeated !== '') void repeat(repeated);
   if (!isMoved) return;
   byId({ job: 'job-name', comparison: 'comparison-title', overview: 'main' }[view]).focus();
@@ -45,6 +47,7 @@ function showView(isMoved) {
 async function repeat(id) {
   try {
     await newJob.repeat(await requestJson(`v1/fine_tuning/jobs/${id}`));
+    history.replaceState(null, '', '#all'); // a reload keeps the user's changes
   } catch (error) {
     showProblemIn(byId('start-problem'), errorText(error));
   }

@@ -1,10 +1,18 @@
 // Compares jobs: results and settings in a table, loss curves in shared charts.
 import { errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, problemText } from './dom.js';
+import { byId, el, fill, problemText, showLoaded } from './dom.js';
 import { duration, figure, percent } from './format.js';
 import { EventLog, overlayCurves } from './job-events.js';
-import { evaluationOf, formatted, jobName, runSeconds, SETTINGS, statusWord } from './job-facts.js';
+import {
+  accuracyOf,
+  evaluationOf,
+  formatted,
+  jobName,
+  runSeconds,
+  SETTINGS,
+  statusWord,
+} from './job-facts.js';
 import { createTable } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
@@ -18,10 +26,7 @@ const CHARTS = [
 /** The rows of the table. @type {readonly (readonly [name: string, read: (job: Job) => string])[]} */
 const ROWS = [
   ['Status', statusWord],
-  [
-    'Validation accuracy',
-    (job) => formatted(evaluationOf(job)['validation_token_accuracy'], percent),
-  ],
+  ['Validation accuracy', (job) => formatted(accuracyOf(evaluationOf(job)).adapter, percent)],
   [
     'Validation loss',
     (job) => formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
@@ -29,7 +34,8 @@ const ROWS = [
   ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
   ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
   ...SETTINGS.map(
-    ([name, read]) => /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job))]),
+    ([name, read]) =>
+      /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job) ?? '–')]),
   ),
 ];
 
@@ -54,6 +60,8 @@ export function compareJobs(ids) {
     } catch (error) {
       fill(byId('compared-problem'), problemText(errorText(error)));
       return undefined;
+    } finally {
+      showLoaded('comparison');
     }
   });
   return () => {

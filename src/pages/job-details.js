@@ -2,7 +2,15 @@
 import { errorText, requestJson } from './api.js';
 import { byId, definitions, el, fill, setText } from './dom.js';
 import { count, counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
-import { evaluationOf, formatted, plannedRange, runSeconds, SETTINGS } from './job-facts.js';
+import {
+  accuracyOf,
+  classCountOf,
+  evaluationOf,
+  formatted,
+  plannedRange,
+  runSeconds,
+  SETTINGS,
+} from './job-facts.js';
 import { copyButton, createTable, downloadFile, number, tile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
@@ -17,13 +25,15 @@ import { copyButton, createTable, downloadFile, number, tile, tryLink } from './
 export function showResult(job, last, validated) {
   const card = evaluationOf(job);
   const missing = job.validation_file === null ? 'needs a validation file' : 'not measured yet';
-  const accuracy = last?.['train_mean_token_accuracy'];
+  const training = last?.['train_mean_token_accuracy'];
+  const { base, adapter } = accuracyOf(card);
+  const isClassifier = classCountOf(job) !== undefined;
   const tiles = [
     comparisonTile('Validation accuracy', {
-      base: card['base_validation_token_accuracy'],
-      adapter: card['validation_token_accuracy'] ?? validated?.['full_valid_mean_token_accuracy'],
+      base,
+      adapter: adapter ?? validated?.['full_valid_mean_token_accuracy'],
       format: percent,
-      help: 'share of validation tokens predicted correctly',
+      help: `share of validation ${isClassifier ? 'texts classified' : 'tokens predicted'} correctly`,
       missing,
     }),
     comparisonTile('Validation loss', {
@@ -36,7 +46,7 @@ export function showResult(job, last, validated) {
     tile(
       'Training loss',
       formatted(last?.['train_loss'] ?? job.lorikeet['train_loss'], figure),
-      typeof accuracy === 'number' ? `${percent(accuracy)} token accuracy` : 'not measured yet',
+      typeof training === 'number' ? `${percent(training)} accuracy` : 'not measured yet',
     ),
     durationTile(job),
   ];
@@ -79,7 +89,8 @@ function durationTile(job) {
 }
 
 /** @param {Job} job */
-function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
+function modelLine(job) {
+  const { fine_tuned_model: model, lorikeet } = job;
   if (model === null) return null;
   const name = String(lorikeet['adapter']);
   return el(
@@ -93,9 +104,14 @@ function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
     el(
       'div.row',
       copyButton(() => model, 'the model name'),
-      tryLink('a.button.primary', { model, beside: base }),
+      tryLink('a.button.primary', queryOf(job, model)),
     ),
   );
+}
+
+/** A model of the job, next to the base; a base does not classify. @param {Job} job @param {string} model */
+function queryOf(job, model) {
+  return classCountOf(job) === undefined ? { model, beside: job.model } : { model };
 }
 
 /** @type {Readonly<Record<string, string>>} */
@@ -196,7 +212,7 @@ export function showCheckpoints(job, checkpoints, keptMetrics) {
     caption: 'Checkpoints',
     columns: [
       'Step',
-      ...['Training loss', 'Token accuracy', 'Validation loss', 'Validation accuracy'].map(number),
+      ...['Training loss', 'Accuracy', 'Validation loss', 'Validation accuracy'].map(number),
       'Model',
     ],
   });
@@ -228,7 +244,7 @@ function row(metrics, { model, job, isKept }) {
     formatted(metrics['train_mean_token_accuracy'], percent),
     formatted(metrics['full_valid_loss'], figure),
     formatted(metrics['full_valid_mean_token_accuracy'], percent),
-    tryLink('a', { model, beside: job.model }),
+    tryLink('a', queryOf(job, model)),
   ];
 }
 

@@ -28,11 +28,25 @@ export const SETTINGS = [
   ['Learning rate multiplier', ({ hyperparameters }) => hyperparameters.learning_rate_multiplier],
   ['LoRA rank', ({ lorikeet }) => lorikeet['rank'] ?? 'default'],
   ['Seed', ({ seed }) => seed],
+  ['Classes', classCountOf],
 ];
 
 /** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Readonly<Record<string, unknown>>} */
 export function evaluationOf({ lorikeet }) {
   return /** @type {Record<string, unknown> | undefined} */ (lorikeet['evaluation']) ?? {};
+}
+
+/** Returns the validation accuracy of the base and the adapter: of classes for a classifier, else of tokens. @param {Readonly<Record<string, unknown>>} card */
+export function accuracyOf(card) {
+  return {
+    base: card['base_accuracy'] ?? card['base_validation_token_accuracy'],
+    adapter: card['accuracy'] ?? card['validation_token_accuracy'],
+  };
+}
+
+/** Returns the number of classes; undefined if the job does not train a classifier. @param {Job} job */
+export function classCountOf({ lorikeet }) {
+  return /** @type {number | undefined} */ (lorikeet['num_classes']);
 }
 
 /** Formats a number; anything else is shown as a dash. @param {unknown} value @param {(value: number) => string} format */

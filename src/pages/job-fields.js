@@ -1,5 +1,6 @@
 // The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
 // what a name becomes (src/jobs/names.ts); a test compares the two.
+import { ApiError, requestJson } from './api.js';
 import { byId, fill, setText } from './dom.js';
 import { choiceField, numberField } from './widgets.js';
 
@@ -30,7 +31,7 @@ const FIELDS = [
     min: 0,
     parent: 'hyperparameters',
   },
-  { id: 'rank', label: 'LoRA rank', min: 1, max: 512, isInteger: true, parent: 'lorikeet' },
+  { id: 'rank', label: 'LoRA rank', min: 1, isInteger: true, parent: 'lorikeet' },
   { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
   { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, parent: 'lorikeet' },
   { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
@@ -79,6 +80,20 @@ export function hyperparameterFault() {
   return undefined;
 }
 
+/** Returns the fields as typed, and the arithmetic if somebody has chosen it. @returns {Record<string, string>} */
+export function typedHyperparameters() {
+  const ids = [...FIELDS.map(({ id }) => id), ...(isComputeChosen ? ['compute'] : [])];
+  const typed = ids.map((id) => [id, /** @type {HTMLInputElement} */ (byId(id)).value]);
+  return Object.fromEntries(typed.filter(([, value]) => value !== ''));
+}
+
+/** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
+export function restoreHyperparameters(typed) {
+  for (const { id } of FIELDS) byId(id, HTMLInputElement).value = typed[id] ?? '';
+  isComputeChosen = typed['compute'] !== undefined;
+  if (typed['compute']) byId('compute', HTMLSelectElement).value = typed['compute'];
+}
+
 /**
  * Fills the fields with a job's settings.
  * @param {import('../contracts/openai.ts').FineTuningJob} job
@@ -87,13 +102,10 @@ export function hyperparameterFault() {
 export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {
   /** @type {Record<string, unknown>} */
   const values = { ...hyperparameters, ...lorikeet, seed };
-  for (const { id } of FIELDS) {
-    const value = values[id];
-    byId(id, HTMLInputElement).value = typeof value === 'number' ? String(value) : '';
-  }
-  // A job that names none was trained in float32.
-  byId('compute', HTMLSelectElement).value = String(lorikeet['compute'] ?? 'float32');
-  isComputeChosen = true;
+  const numbers = Object.entries(values).filter(([, value]) => typeof value === 'number');
+  const typed = Object.fromEntries(numbers.map(([id, value]) => [id, String(value)]));
+  // A job that names no arithmetic was trained in float32.
+  restoreHyperparameters({ ...typed, compute: String(lorikeet['compute'] ?? 'float32') });
   const fieldIds = new Set(['compute', ...FIELDS.map(({ id }) => id)]);
   const others = REPEATED.filter((key) => !fieldIds.has(key) && lorikeet[key] !== undefined);
   return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
@@ -119,6 +131,8 @@ export function readHyperparameters() {
   };
 }
 
+/** The server is asked for a name this long after the last key press. */
+const TYPING_MS = 300;
 const MAX_TYPED = 64;
 const MAX_NAME = 63;
 const RESERVED = new Set(['base', 'default', 'ft']);
@@ -133,24 +147,29 @@ export function adapterName(typed) {
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, '-')
     .replace(/^[^a-z0-9_]+/, '')
-    .slice(0, MAX_NAME);
+    .slice(0, MAX_NAME)
+    .replace(/-+$/, '');
   const length = [...typed].length;
   const isRefused = length > MAX_TYPED || /[/\\:\p{C}]/u.test(typed) || typed.includes('..');
   if (isRefused || name === '' || name === '__proto__' || name.includes('..')) return undefined;
   return RESERVED.has(name) ? undefined : name;
 }
 
-/** The field for the adapter's name. A line below it says what the name will be. */
+/** The field for the adapter's name. A line below it says what the name will be, and what it replaces. */
 export class NameField {
   #input;
   #onChange;
+  /** Whether the server has said which model has the name now. */
+  #isChecked = true;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #typing;
 
   /** @param {HTMLInputElement} input @param {() => void} onChange */
   constructor(input, onChange) {
     this.#input = input;
     this.#onChange = onChange;
     input.addEventListener('input', () => this.#changed());
-    this.#show();
+    this.#show(nameHelp(''));
   }
 
   /** As typed. If empty, the server uses the job's id. */
@@ -163,19 +182,60 @@ export class NameField {
     this.#changed();
   }
 
-  get isValid() {
+  /** Whether a job can get the name, and the user can see what it replaces. */
+  get isReady() {
+    return this.#isChecked && this.#isNameOrEmpty;
+  }
+
+  get #isNameOrEmpty() {
     return this.value === '' || adapterName(this.value) !== undefined;
   }
 
   #changed() {
-    this.#show();
+    clearTimeout(this.#typing);
+    const name = adapterName(this.value);
+    this.#isChecked = name === undefined;
+    if (name !== undefined) this.#typing = setTimeout(() => void this.#check(name), TYPING_MS);
+    this.#show(nameHelp(this.value));
     this.#onChange();
   }
 
-  #show() {
-    setText(byId(`${this.#input.id}-help`), nameHelp(this.value));
-    this.#input.setAttribute('aria-invalid', String(!this.isValid));
+  /** Asks which model has the name now. @param {string} name */
+  async #check(name) {
+    const model = await findModel(name);
+    if (adapterName(this.value) !== name) return;
+    this.#isChecked = true;
+    if (model) this.#show(replacedText(name, model), 'warning');
+    this.#onChange();
   }
+
+  /** @param {string} text @param {string} [className] */
+  #show(text, className = 'help') {
+    const help = byId(`${this.#input.id}-help`);
+    help.className = className;
+    setText(help, text);
+    this.#input.setAttribute('aria-invalid', String(!this.#isNameOrEmpty));
+  }
+}
+
+/** The model of a name, or what the server answers instead; undefined if there is none. @param {string} name @returns {Promise<import('../contracts/openai.ts').Model | Error | undefined>} */
+async function findModel(name) {
+  try {
+    return await requestJson(`v1/models/${encodeURIComponent(name)}`, { isQuiet: true });
+  } catch (error) {
+    return error instanceof ApiError && error.status === 404
+      ? undefined
+      : /** @type {Error} */ (error);
+  }
+}
+
+/** Says which requests a successful job will change. @param {string} name @param {import('../contracts/openai.ts').Model | Error} model */
+function replacedText(name, model) {
+  if (model instanceof Error) return `It is unknown whether ${name} is in use. ${model.message}`;
+  const { parent, root } = model;
+  if (parent === undefined)
+    return `${name} is the base’s name. Requests for it will not get the adapter.`;
+  return `In use: requests for ${name} now get ${root}. If the job succeeds, they get the new adapter instead.`;
 }
 
 /** @param {string} typed */

@@ -3,6 +3,7 @@ import { ApiError, errorText, requestJson } from './api.js';
 import { byId, el, setText } from './dom.js';
 import { dateAndTime, duration, figure, percent } from './format.js';
 import {
+  accuracyOf,
   evaluationOf,
   formatted,
   jobName,
@@ -114,9 +115,7 @@ export class JobList {
     byId('more-jobs').hidden = !this.#hasMore;
     const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
     setText(byId('jobs-help'), matches.length === 0 ? none : '');
-    const focused = document.activeElement?.id;
     this.#showRows(matches.map((job) => this.#row(job)));
-    if (focused?.startsWith('compare-ftjob')) document.getElementById(focused)?.focus();
     this.#allowCompare();
   }
 
@@ -141,7 +140,7 @@ export class JobList {
         progress !== '' && el('small.help', ` ${progress}`),
       ),
       formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
-      formatted(card['validation_token_accuracy'], percent),
+      formatted(accuracyOf(card).adapter, percent),
       formatted(runSeconds(job, nowS), duration),
       job.model,
       dateAndTime(job.created_at),

@@ -1,7 +1,7 @@
 // A job's page: result, curves, warnings, events and checkpoints, refreshed while the job runs.
 import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, problemText, setText } from './dom.js';
+import { byId, el, fill, problemText, setText, showLoaded } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
 import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
@@ -13,6 +13,7 @@ import {
   progressText,
   statusWord,
 } from './job-facts.js';
+import { confirmAction } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
@@ -23,6 +24,13 @@ const MAX_EVENTS = 300;
 
 const LOSSES = ['train_loss', 'full_valid_loss'];
 const ACCURACIES = ['train_mean_token_accuracy', 'full_valid_mean_token_accuracy'];
+
+const CANCEL = {
+  title: 'Cancel this job?',
+  text: 'It cannot be resumed, but its checkpoints are kept.',
+  action: 'Cancel job',
+  no: 'Keep it running',
+};
 
 /** @type {readonly import('./chart.js').Line[]} */
 const LINES = [
@@ -38,7 +46,7 @@ export function watchJob(id) {
   charts ??= {
     loss: new Chart(byId('loss-chart'), { name: 'Loss by step', lines: LINES }),
     accuracy: new Chart(byId('accuracy-chart'), {
-      name: 'Token accuracy by step',
+      name: 'Accuracy by step',
       lines: LINES,
       format: percent,
     }),
@@ -71,6 +79,7 @@ class JobView {
     this.#id = id;
     this.#charts = charts;
     setText(byId('job-name'), id);
+    byId('job').classList.add('loading');
     const parts = ['actions', 'progress', 'problems'].map((part) => `job-${part}`);
     for (const part of [...parts, 'outcome', 'events', 'downloads']) fill(byId(part));
     byId('job-actions').dataset['actions'] = '-';
@@ -96,12 +105,13 @@ class JobView {
         ({ data: this.#checkpoints } = await this.#get('/checkpoints?limit=10'));
         this.#checkpointsAt = this.#log.count;
       }
-      this.#show(job, '');
+      await this.#show(job, '');
       if (isFinished(job)) return 'done';
     } catch (error) {
       if (this.#isLeft) return 'done';
-      if (this.#job) this.#show(this.#job, errorText(error));
+      if (this.#job) await this.#show(this.#job, errorText(error));
       else fill(byId('job-problems'), problemText(errorText(error)));
+      showLoaded('job');
       if (!(error instanceof ApiError)) return;
       return error.status === 404 ? 'done' : error.retryAfterS * 1000;
     }
@@ -113,7 +123,8 @@ class JobView {
   }
 
   /** @param {Job} job @param {string} problem */
-  #show(job, problem) {
+  async #show(job, problem) {
+    await showSettings(job);
     if (this.#isLeft) return;
     fill(
       byId('job-name'),
@@ -138,7 +149,7 @@ class JobView {
     this.#showEvents();
     showCheckpoints(job, this.#checkpoints, keptMetrics);
     showGates(job);
-    void showSettings(job);
+    showLoaded('job');
   }
 
   /** @param {Job} job */
@@ -170,15 +181,14 @@ class JobView {
 
   /** @param {string} action */
   async #act(action) {
-    const question = 'Cancel this job? It cannot be resumed, but its checkpoints are kept.';
-    if (action === 'cancel' && !confirm(question)) return;
+    if (action === 'cancel' && !(await confirmAction(CANCEL))) return;
     try {
       this.#refusal = '';
       this.#job = await this.#get(`/${action}`, { method: 'POST' });
     } catch (error) {
       this.#refusal = errorText(error);
     }
-    if (this.#job) this.#show(this.#job, '');
+    if (this.#job) await this.#show(this.#job, '');
   }
 
   #showCurves() {

@@ -7,8 +7,6 @@ import { copyButton } from './widgets.js';
 /** A token of marked. Each type has its own fields. @typedef {any} Token */
 
 const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
-/** An answer is below a heading of level 3. */
-const HEADINGS = /** @type {const} */ (['h4', 'h5', 'h6']);
 
 /** Renders a growing text. Finished blocks keep their elements, and with them the user's selection. */
 export class MarkdownView {
@@ -46,8 +44,8 @@ function blocksOf(text) {
 /** @type {Readonly<Record<string, (token: Token) => Node>>} */
 const RENDERERS = {
   paragraph: ({ tokens }) => el('p', ...toNodes(tokens)),
-  heading: ({ depth, tokens }) =>
-    el(HEADINGS[Math.min(depth, HEADINGS.length) - 1] ?? 'h6', {}, ...toNodes(tokens)),
+  // An answer is below a heading of level 3. Models skip levels, so all headings get the same one.
+  heading: ({ tokens }) => el('h4', ...toNodes(tokens)),
   blockquote: ({ tokens }) => el('blockquote', ...toNodes(tokens)),
   list: ({ ordered, start, items }) =>
     ordered ? el('ol', { start: Number(start) }, ...toNodes(items)) : el('ul', ...toNodes(items)),

@@ -6,12 +6,15 @@ import { Combobox } from './combobox.js';
 import { byId, el, fill, problemText, showProblemIn } from './dom.js';
 import { FileField } from './file-field.js';
 import { size } from './format.js';
+import { loadDraft, saveDraft } from './job-draft.js';
 import {
   createHyperparameterFields,
   hyperparameterFault,
   NameField,
   preselectCompute,
   readHyperparameters,
+  restoreHyperparameters,
+  typedHyperparameters,
   writeHyperparameters,
 } from './job-fields.js';
 import { parseLineFaults, readInvalidLines, showFault, showPlan } from './plan-view.js';
@@ -27,7 +30,7 @@ export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop a JSONL file here: {"messages": […]} or {"prompt": …, "completion": …}',
+    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, or {"text": …, "label": …} for a classifier',
     onChange: () => this.#changed(),
   });
   #validation = new FileField(byId('validation-drop'), {
@@ -45,8 +48,10 @@ export class NewJobForm {
   #startButton = byId('start-button', HTMLButtonElement);
   #planArea = byId('plan');
   #empty = [...byId('plan').childNodes];
-  /** Settings of a repeated job that have no field. @type {Record<string, unknown>} */
+  /** Settings of a repeated job that have no field. @type {Readonly<Record<string, unknown>>} */
   #carried = {};
+  /** Until the stored form is restored, nothing is stored. */
+  #isRestored = false;
   /** The plan that is being made. @type {{ key: string, controller: AbortController } | undefined} */
   #planning;
   /** The body of the plan on the page. Start sends this. @type {{ key: string, body: Body } | undefined} */
@@ -63,6 +68,7 @@ export class NewJobForm {
     this.#onStarted = onStarted;
     fill(byId('start-field'), ...this.#model.parts);
     createHyperparameterFields();
+    this.#restore();
     const fields = byId('hyperparameters');
     fields.addEventListener('input', () => this.#typed());
     fields.addEventListener('change', () => this.#changed());
@@ -71,6 +77,39 @@ export class NewJobForm {
       void this.#start();
     });
     void this.#loadModels();
+  }
+
+  get #files() {
+    return [this.#training, this.#validation];
+  }
+
+  /** Fills the form with what the user had entered before leaving the page. */
+  #restore() {
+    const draft = loadDraft();
+    if (draft) {
+      this.#carried = draft.carried;
+      this.#model.value = draft.model;
+      restoreHyperparameters(draft.typed);
+      for (const [i, file] of draft.files.entries()) if (file) this.#files[i]?.restore(file);
+      this.#name.value = draft.suffix;
+    }
+    this.#isRestored = true;
+    this.#changed();
+  }
+
+  #save() {
+    if (!this.#isRestored) return;
+    saveDraft({
+      model: this.#model.value,
+      suffix: this.#name.value,
+      typed: typedHyperparameters(),
+      carried: this.#carried,
+      files: this.#files.map(({ entry }) => {
+        if (!entry) return null;
+        const { id, name, byteSize, isOwn } = entry;
+        return { id, name, byteSize, isOwn };
+      }),
+    });
   }
 
   /** Fills the form with the files and settings of another job. @param {Job} job */
@@ -83,7 +122,7 @@ export class NewJobForm {
     this.#carried = writeHyperparameters(job);
     this.#model.value = job.model;
     this.#name.value = job.user_provided_suffix ?? '';
-    for (const [i, field] of [this.#training, this.#validation].entries()) {
+    for (const [i, field] of this.#files.entries()) {
       if (files[i]) field.chooseUploaded(files[i]);
     }
     this.#changed();
@@ -137,12 +176,11 @@ export class NewJobForm {
 
   /** Returns what to show instead of a plan; undefined if the job can be planned. @returns {Node[] | undefined} */
   #obstacle() {
-    const fields = [this.#training, this.#validation];
-    const failed = fields.find(({ entry }) => entry?.state === 'failed');
-    const uploading = fields.find(({ entry }) => entry?.state === 'uploading')?.entry;
+    const failed = this.#files.find(({ entry }) => entry?.state === 'failed');
+    const uploading = this.#files.find(({ entry }) => entry?.state === 'uploading')?.entry;
     if (failed?.entry) {
       const { name, problem } = failed.entry;
-      return this.#problem(`${name} was not uploaded: ${problem}`, () => failed.retry());
+      return this.#problem(`${name} was not uploaded: ${problem}`, failed.retry);
     }
     if (uploading) {
       const text = `Uploading ${uploading.name}, ${size(uploading.byteSize)} …`;
@@ -153,9 +191,10 @@ export class NewJobForm {
     return fault === undefined ? undefined : [el('p.problem', fault)];
   }
 
-  /** @param {string} text @param {() => void} retry @returns {Node[]} */
+  /** @param {string} text @param {(() => void) | undefined} retry @returns {Node[]} */
   #problem(text, retry) {
-    return [problemText(text), el('div.row.end', el('button', { onclick: retry }, 'Try again'))];
+    const button = retry && el('div.row.end', el('button', { onclick: retry }, 'Try again'));
+    return [problemText(text), ...(button ? [button] : [])];
   }
 
   /** @param {string} key @param {Body} body */
@@ -181,13 +220,14 @@ export class NewJobForm {
     else this.#allowStart();
   }
 
-  /** Enables Start if the plan on the page describes the form's settings. */
+  /** Stores the form, and enables Start if the plan on the page describes its settings. */
   #allowStart() {
+    this.#save();
     const isPlanned =
       this.#planned !== undefined &&
       this.#obstacle() === undefined &&
       this.#planned.key === JSON.stringify(this.#body());
-    this.#startButton.disabled = !isPlanned || !this.#name.isValid || this.#isStarting;
+    this.#startButton.disabled = !isPlanned || !this.#name.isReady || this.#isStarting;
   }
 
   async #start() {
@@ -203,6 +243,7 @@ export class NewJobForm {
       /** @type {Job} */
       const job = await requestJson('v1/fine_tuning/jobs', { json, headers });
       this.#request = undefined;
+      for (const field of this.#files) field.keepUpload();
       this.#onStarted(job.id);
     } catch (error) {
       const text = `The job was not started: ${errorText(error)}`;

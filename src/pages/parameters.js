@@ -1,7 +1,6 @@
 // The playground's sampling parameters. A request contains only those that the user set; empty fields show the model's
 // defaults as placeholders.
 
-import { readModel } from './api.js';
 import { byId, el, fill } from './dom.js';
 import { SAMPLING_FIELDS } from './sampling-fields.js';
 import {
@@ -85,19 +84,10 @@ function inputOf(name) {
   return byId(name, HTMLInputElement);
 }
 
-/** The last requested model. Responses for other models are ignored. */
-let requestedModel = '';
-
-/**
- * Shows a model's defaults in the empty fields, or the standard ones if the model cannot be read.
- * @param {string} model
- */
-export async function showDefaults(model) {
-  requestedModel = model;
-  const { generation_config: config } = await readModel(model);
+/** Shows a model's defaults in the empty fields, or the standard ones. @param {Partial<import('../contracts/openai.ts').Model>} model */
+export function showDefaults({ generation_config: config }) {
   /** @type {Readonly<Record<string, unknown>>} */
   const defaults = config ?? {};
-  if (requestedModel !== model) return;
   for (const { name, standard } of PARAMETERS) {
     inputOf(name).placeholder = String(defaults[name] ?? standard);
   }

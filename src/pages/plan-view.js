@@ -10,13 +10,15 @@ const METHODS = { qlora: 'QLoRA', lora: 'LoRA', full: 'Full fine-tuning' };
 
 /** A batch may have 256 examples. */
 const MAX_EXAMPLES = 4;
+/** A classifier may have 1,024 classes. */
+const MAX_CLASSES = 20;
 /** The characters shown of a long line. */
 const MAX_LINE = 400;
 const LINE_FAULT = /Line (\d+): ([\s\S]*?)(?=\.? Line \d+: |\.?$)/g;
 
 /** Shows a plan. @param {HTMLElement} parent @param {Plan} plan */
 export function showPlan(parent, plan) {
-  const { first_batch: examples, warnings } = plan;
+  const { first_batch: examples, warnings, labels } = plan;
   fill(
     parent,
     el(
@@ -31,12 +33,14 @@ export function showPlan(parent, plan) {
     examples.length > 0 && el('h3', 'What the model learns from the first examples'),
     ...examples.slice(0, MAX_EXAMPLES).map(toExample),
     examples.length > 0 &&
-      el(
-        'p.help',
-        'The model is trained on ',
-        el('mark', 'marked'),
-        ' tokens. The rest is context.',
-      ),
+      (labels
+        ? el('p.help', 'The model learns the ', el('mark', 'marked'), ' class of each text.')
+        : el(
+            'p.help',
+            'The model is trained on ',
+            el('mark', 'marked'),
+            ' tokens. The rest is context.',
+          )),
   );
   scrollToMarks(parent);
 }
@@ -57,17 +61,20 @@ function scrollToMarks(parent) {
 
 /** @param {Plan} plan */
 function toFigures(plan) {
-  const { truncated, duplicates, validation_examples: validation } = plan;
+  const { truncated, duplicates, validation_examples: validation, labels } = plan;
   const method = METHODS[plan.method] ?? plan.method;
   /** @type {[name: string, text: string][]} */
   const figures = [
     ['Steps', `${count(plan.total_steps)}, ${count(plan.steps_per_epoch)} per epoch`],
     [
       'Tokens',
-      `${count(plan.tokens)} per epoch, ${percent(1 - plan.masked_share)} of them trained on`,
+      labels
+        ? `${count(plan.tokens)} per epoch`
+        : `${count(plan.tokens)} per epoch, ${percent(1 - plan.masked_share)} of them trained on`,
     ],
     ['Max length', counted(plan.max_length, 'token')],
   ];
+  if (labels) figures.push(['Classes', classesText(labels)]);
   if (truncated > 0) figures.push(['Truncated', counted(truncated, 'example')]);
   if (duplicates > 0) figures.push(['Duplicates', counted(duplicates, 'example')]);
   figures.push(
@@ -79,13 +86,26 @@ function toFigures(plan) {
   return figures;
 }
 
+/** @param {readonly string[]} labels */
+function classesText(labels) {
+  const more =
+    labels.length > MAX_CLASSES ? `, and ${count(labels.length - MAX_CLASSES)} more` : '';
+  return `${count(labels.length)}: ${labels.slice(0, MAX_CLASSES).join(', ')}${more}`;
+}
+
 /** @param {Plan['first_batch'][number]} example */
-function toExample({ text, spans }) {
+function toExample({ text, spans, label }) {
   const parts = spans.map(({ start, end, is_learned: isLearned }) => {
     const part = text.slice(start, end);
     return isLearned ? el('mark', part) : part;
   });
-  return el('pre.example', { tabIndex: 0, role: 'group', 'aria-label': 'An example' }, ...parts);
+  return el(
+    'pre.example',
+    { tabIndex: 0, role: 'group', 'aria-label': 'An example' },
+    ...parts,
+    label !== undefined && ' → ',
+    label !== undefined && el('mark', label),
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 // The playground: a chat with one model, or with up to four side by side, each of which sees its own answers.
-import { errorText, requestJson } from './api.js';
+import { errorText, readModel, requestJson } from './api.js';
 import {
   examplesFor,
   hasExamples,
@@ -14,7 +14,7 @@ import {
   toMessages,
 } from './chat.js';
 import { createCodeDialog } from './code-dialog.js';
-import { byId, el, fill, setText, showProblemIn } from './dom.js';
+import { byId, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import { apiKey } from './key.js';
 import { ModelFields } from './model-fields.js';
 import {
@@ -25,13 +25,15 @@ import {
   typedParameters,
   writeParameters,
 } from './parameters.js';
-import { isStructureReady, showRefusals } from './structured-fields.js';
+import { showRefusals, structureFault } from './structured-fields.js';
 import { TurnList } from './turn-list.js';
 import { copyAndReport, saveBlob } from './widgets.js';
 
 const prompt = byId('prompt', HTMLTextAreaElement);
 const system = byId('system', HTMLTextAreaElement);
 const plain = byId('plain', HTMLInputElement);
+/** The classes that are named above an empty chat. */
+const MAX_LABELS = 12;
 
 /** After signing out nothing is stored. */
 let isSignedOut = false;
@@ -39,6 +41,8 @@ let isSignedOut = false;
 let areModelsChosen = false;
 /** Resolves when the list of models is loaded. */
 let loading = Promise.resolve();
+/** The last requested model, and whether it is a classifier. Responses for other models are ignored. */
+let firstModel = { name: '', isClassifier: false };
 
 const fields = new ModelFields(() => {
   areModelsChosen = true;
@@ -50,7 +54,7 @@ byId('settings', HTMLDetailsElement).open = matchMedia('(min-width: 60rem)').mat
 const list = new TurnList({
   isPlain: () => plain.checked,
   onSend: (text, index) => void send(text, index),
-  onRun: (view, answers) => void (list.isRunning || run(view, answers)),
+  onRun: (view, answers) => void run(view, answers),
   onChange() {
     byId('empty').hidden = list.count > 0;
     showChatButtons();
@@ -60,6 +64,8 @@ const list = new TurnList({
 });
 listen();
 areModelsChosen = restore();
+if (areModelsChosen) showLoaded('settings');
+showLoaded();
 if (!byId('account-dialog', HTMLDialogElement).open) prompt.focus();
 loading = loadModels();
 await loading;
@@ -103,6 +109,11 @@ function listen() {
   addEventListener('signout', () => {
     isSignedOut = true;
   });
+  addEventListener('hashchange', () => {
+    if (!location.hash.includes('=')) return; // the link to the content
+    applyLink(parseAddress(location.search + location.hash, PARAMETER_NAMES));
+    onSettings();
+  });
   addEventListener('signin', () => {
     loading = loadModels();
   });
@@ -117,10 +128,8 @@ function restore() {
   const isLink = location.search !== '' || location.hash.includes('=');
   const address = isLink ? location.search + location.hash : (chat?.link ?? '');
   const link = parseAddress(address, PARAMETER_NAMES);
-  fields.models = link.models;
-  system.value = link.system;
-  writeParameters(link.parameters);
-  prompt.value = link.prompt || (chat?.draft ?? '');
+  applyLink(link);
+  if (link.prompt === '') prompt.value = chat?.draft ?? '';
   const turns = chat?.turns.filter((turn) => !hasFailed(turn)) ?? [];
   list.show(turns);
   const before = parseAddress(chat?.link ?? '', PARAMETER_NAMES).models;
@@ -128,6 +137,14 @@ function restore() {
     list.clear('This link starts a new chat.');
   }
   return link.models.length > 0;
+}
+
+/** Fills the fields; without a prompt, a typed message stays. @param {import('./chat.js').Link} link */
+function applyLink({ models, system: systemPrompt, parameters, prompt: text }) {
+  fields.models = models;
+  system.value = systemPrompt;
+  writeParameters(parameters);
+  if (text !== '') prompt.value = text;
 }
 
 /** Loads the list of models. If none is chosen, chooses an adapter and, next to it, its base. */
@@ -153,6 +170,7 @@ async function loadModels() {
   } catch (error) {
     showProblemIn(byId('problem'), errorText(error));
   }
+  for (const id of ['settings', 'empty']) showLoaded(id);
 }
 
 function onSettings() {
@@ -169,7 +187,23 @@ function onSettings() {
       ? 'Ask an adapter and its base the same question, and see what the adapter has learned.'
       : 'Ask something, or start with one of these.',
   );
-  void showDefaults(/** @type {string} */ (models[0]));
+  void showModel(/** @type {string} */ (models[0]));
+}
+
+/** Shows the defaults of the first model, or its classes if it is a classifier. @param {string} name */
+async function showModel(name) {
+  firstModel = { name, isClassifier: false };
+  const model = await readModel(name);
+  if (firstModel.name !== name) return;
+  const { labels } = model;
+  firstModel.isClassifier = labels !== undefined;
+  showDefaults(model);
+  prompt.placeholder = labels ? 'Text to classify' : 'Message';
+  if (!labels) return;
+  const names = labels.slice(0, MAX_LABELS).join(', ');
+  const more = labels.length > MAX_LABELS ? `, and ${labels.length - MAX_LABELS} more` : '';
+  setText(byId('lead'), `${name} sorts a text into a class${names && `: ${names}${more}`}.`);
+  fill(byId('examples'));
 }
 
 /** The address of the current settings with this prompt. @param {string} text */
@@ -188,7 +222,10 @@ function addressWith(text) {
  * @param {number} [index]
  */
 async function send(text, index = list.count) {
-  if (text === '' || list.isRunning || !isStructureReady()) return;
+  if (text === '' || list.isRunning) return;
+  const fault = structureFault();
+  showProblemIn(byId('problem'), fault ?? '');
+  if (fault !== undefined) return;
   if (!areModelsChosen) {
     showRunning(true);
     await loading;
@@ -211,7 +248,7 @@ async function run(view, answers) {
     toBody(before, { column: columns.indexOf(answer), model: answer.model, prompt: text }),
   );
   showRunning(true);
-  await Promise.all(answers.map((answer, i) => answer.run(bodies[i] ?? {})));
+  await Promise.all(answers.map((answer, i) => answer.run(bodies[i] ?? { messages: [] })));
   showRunning(false);
   view.showOutcome();
   showRefusals(answers.map(({ answer }) => answer));
@@ -272,5 +309,6 @@ function readSnippet() {
   const model = /** @type {string} */ (fields.models[0]);
   const request = { column: 0, model, prompt: last ?? 'Hello!' };
   const url = new URL('v1', document.baseURI).href;
-  return { url, hasKeys: apiKey() !== undefined, body: { model, ...toBody(usable, request) } };
+  const body = firstModel.isClassifier ? { input: request.prompt } : toBody(usable, request);
+  return { url, hasKeys: apiKey() !== undefined, body: { model, ...body } };
 }

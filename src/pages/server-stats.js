@@ -1,5 +1,7 @@
 // The figures of the status page, from /metrics/status, or from /health without an admin key, and their rates over time.
 
+import { counted, duration } from './format.js';
+
 /** @typedef {import('../contracts/management-api.ts').MetricsStatus} MetricsStatus */
 /** The part that every key may see. @typedef {Pick<MetricsStatus, 'is_ready' | 'engine' | 'tiers'>} PublicStatus */
 /** @typedef {MetricsStatus | PublicStatus} ServerStatus */
@@ -33,6 +35,18 @@ export function statusOfHealth({ status, engine }) {
       { tier: 'ram', ...engine.adapterCache },
     ],
   };
+}
+
+/** Returns what the server does with adapters, one sentence each. @param {Pick<MetricsStatus, 'attached' | 'awaited' | 'fetching' | 'is_store_paused'>} status */
+export function adapterFacts({ attached, awaited, fetching, is_store_paused: isPaused }) {
+  // Requests also wait for adapters in slots: for a free KV slot.
+  const loading = awaited.filter((name) => !attached.includes(name));
+  return [
+    attached.length > 0 && `Attached: ${attached.join(', ')}.`,
+    loading.length > 0 && `Waiting to load: ${loading.join(', ')}.`,
+    fetching > 0 && `Downloading ${counted(fetching, 'adapter')} from the store.`,
+    isPaused && 'The store does not answer. The server keeps trying.',
+  ].filter((fact) => fact !== false);
 }
 
 /** The time span of the chart. */
@@ -76,7 +90,7 @@ export function ratePoints(history, readings, now) {
 }
 
 /**
- * Returns the median and the 95th percentile of a latency between two readings; undefined if nothing was counted.
+ * Returns the median and the 95th percentile of a latency between two readings as text; undefined if nothing was counted.
  * @param {'time_to_first_token' | 'inter_token_latency'} name
  * @param {MetricsStatus | undefined} before absent for everything since the start
  * @param {MetricsStatus} after
@@ -92,16 +106,18 @@ export function latencyBetween(name, before, after) {
 }
 
 /**
- * Estimates a quantile as Prometheus does: values are spread evenly in a bucket.
+ * Estimates a quantile as Prometheus does: values are spread evenly in a bucket. Of the last bucket only the lower bound is
+ * known.
  * @param {readonly { bound: number, count: number }[]} buckets cumulative, and not empty
  * @param {number} quantile
+ * @returns {string}
  */
 function quantileOf(buckets, quantile) {
   const rank = quantile * (buckets.at(-1)?.count ?? 0);
   const i = buckets.findIndex(({ count }) => count >= rank);
   const { bound = 0, count = 0 } = buckets[i] ?? {};
   const below = buckets[i - 1] ?? { bound: 0, count: 0 };
-  if (bound === Number.POSITIVE_INFINITY) return below.bound;
+  if (bound === Number.POSITIVE_INFINITY) return `> ${duration(below.bound)}`;
   const share = count === below.count ? 1 : (rank - below.count) / (count - below.count);
-  return below.bound + (bound - below.bound) * share;
+  return duration(below.bound + (bound - below.bound) * share);
 }

@@ -1,4 +1,5 @@
-// Writes a chat request as code: curl, TypeScript or Python. A key is never part of it; the code reads OPENAI_API_KEY.
+// Writes a request as code: curl, TypeScript or Python. A request with `messages` is a chat, one with `input` asks a classifier,
+// which OpenAI's clients have no method for. A key is never part of the code, which reads OPENAI_API_KEY.
 
 import { SAMPLING_FIELDS } from './sampling-fields.js';
 
@@ -17,26 +18,57 @@ export const LANGUAGES = { curl: toCurl, TypeScript: toTypeScript, Python: toPyt
 
 /** Writes a curl command. @param {Snippet} snippet */
 export function toCurl({ url, hasKeys, body }) {
-  const quoted = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
-  return [
-    `curl ${shellQuoted(`${url}/chat/completions`)} \\`,
-    ...(hasKeys ? ['  -H "authorization: Bearer $OPENAI_API_KEY" \\'] : []),
-    "  -H 'content-type: application/json' \\",
-    `  -d '${quoted}'`,
-  ].join('\n');
+  return curlCommand({
+    method: 'POST',
+    url: isClassify(body) ? classifyUrl(url) : `${url}/chat/completions`,
+    hasKeys,
+    body: JSON.stringify(body, null, 2),
+  });
+}
+
+/**
+ * Writes a curl command.
+ * @param {object} request
+ * @param {string} request.method
+ * @param {string} request.url
+ * @param {boolean} request.hasKeys
+ * @param {string | undefined} [request.body] JSON
+ * @param {readonly (readonly [name: string, text: string])[]} [request.parts] of a multipart form
+ */
+export function curlCommand({ method, url, hasKeys, body, parts = [] }) {
+  const isPost = body !== undefined || parts.length > 0; // curl's own choice
+  const lines = [
+    `curl ${isPost || method === 'GET' ? '' : `-X ${method} `}${shellQuoted(url)}`,
+    ...(hasKeys ? ['-H "authorization: Bearer $OPENAI_API_KEY"'] : []),
+    ...(body === undefined ? [] : ["-H 'content-type: application/json'", `-d ${quoted(body)}`]),
+    ...parts.map(([name, text]) => `-F ${quoted(`${name}=${text}`)}`),
+  ];
+  return lines.join(' \\\n  ');
 }
 
 /** Writes TypeScript for OpenAI's client. @param {Snippet} snippet */
 export function toTypeScript({ url, hasKeys, body }) {
   const key = hasKeys ? '' : ", apiKey: 'none'";
+  const head = [
+    "import OpenAI from 'openai';",
+    '',
+    `const client = new OpenAI({ baseURL: ${JSON.stringify(url)}${key} });`,
+  ];
+  if (isClassify(body)) {
+    return [
+      ...head,
+      `const answer = await client.post(${JSON.stringify(classifyUrl(url))}, {`,
+      `  body: ${literal(body, '  ')},`,
+      '});',
+      'console.log(JSON.stringify(answer, null, 2));',
+    ].join('\n');
+  }
   const { openAi, ours } = split(body);
   const members = openAi.map(([name, value]) => `  ${name}: ${literal(value, '  ')},`);
   // Types of OpenAI's client know no further parameters; in a spread object they are not checked.
   if (ours.length > 0) members.push(`  ...${literal(Object.fromEntries(ours), '  ')},`);
   return [
-    "import OpenAI from 'openai';",
-    '',
-    `const client = new OpenAI({ baseURL: ${JSON.stringify(url)}${key} });`,
+    ...head,
     'const answer = await client.chat.completions.create({',
     ...members,
     '});',
@@ -46,6 +78,7 @@ export function toTypeScript({ url, hasKeys, body }) {
 
 /** Writes Python for OpenAI's client. @param {Snippet} snippet */
 export function toPython({ url, hasKeys, body }) {
+  if (isClassify(body)) return classifyInPython({ url, hasKeys, body });
   const key = hasKeys ? '' : ', api_key="none"';
   const { openAi, ours } = split(body);
   const members = openAi.map(
@@ -62,6 +95,36 @@ export function toPython({ url, hasKeys, body }) {
     ...members,
     ')',
     `print(answer.choices[0].${partOf(body)})`,
+  ].join('\n');
+}
+
+/** @param {Readonly<Record<string, unknown>>} body */
+function isClassify(body) {
+  return 'input' in body;
+}
+
+/** @param {string} url of the API */
+function classifyUrl(url) {
+  return url.replace(/v1$/, 'classify');
+}
+
+/** @param {Snippet} snippet */
+function classifyInPython({ url, hasKeys, body }) {
+  const key = '    "authorization": f"Bearer {os.environ[\'OPENAI_API_KEY\']}",';
+  return [
+    'import json',
+    ...(hasKeys ? ['import os'] : []),
+    'from urllib.request import Request, urlopen',
+    '',
+    `body = ${pythonOf(body)}`,
+    'headers = {',
+    '    "content-type": "application/json",',
+    ...(hasKeys ? [key] : []),
+    '}',
+    `request = Request(${JSON.stringify(classifyUrl(url))}, json.dumps(body).encode(), headers)`,
+    'with urlopen(request) as response:',
+    '    [result] = json.load(response)["data"]',
+    'print(result["label"], result["probs"])',
   ].join('\n');
 }
 
@@ -114,5 +177,10 @@ function indented(text, by) {
 
 /** @param {string} text */
 function shellQuoted(text) {
-  return /^[\w:/.@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[\w:/.@%+=-]+$/.test(text) ? text : quoted(text);
+}
+
+/** @param {string} text */
+function quoted(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -2,7 +2,7 @@
 // last figures and marks them as old.
 import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, definitions, el, fill, setText, showProblemIn } from './dom.js';
+import { byId, definitions, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import {
   compact,
   count,
@@ -15,7 +15,13 @@ import {
 } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { keyHeaders } from './key.js';
-import { latencyBetween, ratePoints, ratesBetween, statusOfHealth } from './server-stats.js';
+import {
+  adapterFacts,
+  latencyBetween,
+  ratePoints,
+  ratesBetween,
+  statusOfHealth,
+} from './server-stats.js';
 import { createTable, number, tile } from './widgets.js';
 
 /** @typedef {import('./server-stats.js').MetricsStatus} MetricsStatus */
@@ -24,6 +30,7 @@ import { createTable, number, tile } from './widgets.js';
 
 const POLL_MS = 2_000;
 const JOBS_POLL_MS = 10_000;
+const JOBS_WAIT_MS = 1_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 /** The time span of the latencies. In a shorter one a single slow request would dominate. */
@@ -64,12 +71,22 @@ const showJobs = createTable(byId('jobs'), {
   columns: ['Job', 'Status', 'Progress', 'Created'],
 });
 
-poll(POLL_MS, refresh);
-let stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+/** Resolves when the jobs are shown. */
+let jobs = Promise.resolve();
+let stopJobs = pollJobs();
+poll(POLL_MS, () => refresh().finally(showLoaded));
 addEventListener('signin', () => {
   stopJobs();
-  stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+  stopJobs = pollJobs();
 });
+
+function pollJobs() {
+  return poll(JOBS_POLL_MS, () => {
+    const refreshing = refreshJobs();
+    jobs = refreshing.then(() => {});
+    return refreshing;
+  });
+}
 
 /** Stops if the user declines to sign in. Signing in later reloads the page. */
 async function refresh() {
@@ -81,6 +98,10 @@ async function refresh() {
     readings.push({ at: Date.now() / 1000, prompt_tokens, generated_tokens, status });
     if (readings.length > MAX_READINGS) readings.shift();
     showProblemIn(byId('problem'), '');
+    // Everything appears together, unless the jobs take long.
+    if (readings.length === 1) {
+      await Promise.race([jobs, new Promise((resolve) => setTimeout(resolve, JOBS_WAIT_MS))]);
+    }
     byId('figures').hidden = false;
     byId('figures').classList.remove('stale');
     show(status);
@@ -211,10 +232,10 @@ function prefixTile(engine) {
   return tile('Prefix cache', share, `of prompt tokens; ${size(engine.prefix_bytes)} in use`);
 }
 
-/** @param {string} name @param {{ median: number, p95: number } | undefined} times */
+/** @param {string} name @param {{ median: string, p95: string } | undefined} times */
 function latencyTile(name, times) {
   if (!times) return tile(name, '–', 'no requests in the last minute');
-  return tile(name, duration(times.median), `median; p95 ${duration(times.p95)}`);
+  return tile(name, times.median, `median; p95 ${times.p95}`);
 }
 
 /** Shows a cell per slot, or a bar if there are many slots. @param {number} running @param {number} slots */
@@ -264,14 +285,8 @@ function showServer({ threads, cores, ...server }) {
 }
 
 /** @param {MetricsStatus} status */
-function showAdminStatus({ attached, awaited, fetching, is_store_paused, usage }) {
-  const facts = [
-    attached.length > 0 && `Loaded: ${attached.join(', ')}.`,
-    awaited.length > 0 && `Waiting to load: ${awaited.join(', ')}.`,
-    fetching > 0 && `Downloading ${counted(fetching, 'adapter')} from the store.`,
-    is_store_paused && 'The store does not answer. The server keeps trying.',
-  ];
-  setText(byId('attached'), facts.filter(Boolean).join(' '));
+function showAdminStatus({ usage, ...status }) {
+  setText(byId('attached'), adapterFacts(status).join(' '));
   byId('busiest-section').hidden = false;
   showBusiest(
     usage

@@ -6,6 +6,7 @@ import { readFormat, readTools } from './structured.js';
 /**
  * @typedef {object} Editor
  * @property {string} name as in the API, and the id of the text field
+ * @property {string} title
  * @property {(text: string) => import('./structured.js').Reading} read
  * @property {string} help while the field is empty
  * @property {unknown} example
@@ -15,6 +16,7 @@ import { readFormat, readTools } from './structured.js';
 const EDITORS = [
   {
     name: 'response_format',
+    title: 'the response format',
     read: readFormat,
     help: 'With a schema the answer is always JSON that satisfies it.',
     example: {
@@ -29,6 +31,7 @@ const EDITORS = [
   },
   {
     name: 'tools',
+    title: 'the list of tools',
     read: readTools,
     help: 'A list of functions. Their calls are shown, and not run.',
     example: [
@@ -91,13 +94,13 @@ export function readStructure() {
   return { ...body, ...('tools' in body && choice !== '' && { [CHOICE]: choice }) };
 }
 
-/** Whether all fields can be sent. Otherwise opens the first one that cannot, and moves the focus there. */
-export function isStructureReady() {
+/** Returns why the fields cannot be sent, after moving the focus to the first one at fault; undefined if they can. */
+export function structureFault() {
   const bad = EDITORS.find((editor) => editor.read(fieldOf(editor).value).problem !== '');
-  if (!bad) return true;
+  if (!bad) return undefined;
   open(bad);
   fieldOf(bad).focus();
-  return false;
+  return `The message was not sent: ${bad.title} under Settings is not valid. Correct or clear it.`;
 }
 
 /**

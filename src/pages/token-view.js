@@ -44,16 +44,20 @@ export function createTokenView(tokens) {
 function alternativesOf({ token, logprob, top_logprobs: top }) {
   const isListed = top.some((one) => one.token === token);
   const rows = [...(isListed ? [] : [{ token, logprob }]), ...top];
-  return rows.map((one) => {
-    const share = Math.exp(one.logprob);
-    return el(
-      'p',
-      { className: one.token === token ? 'chosen' : '' },
-      el('code', visible(one.token)),
-      el('meter', { max: 1, value: share, 'aria-hidden': 'true' }),
-      el('span', percent(share)),
-    );
-  });
+  return rows.map((one) =>
+    shareRow(visible(one.token), Math.exp(one.logprob), one.token === token),
+  );
+}
+
+/** Creates a line with a probability. @param {string} name @param {number} share @param {boolean} isChosen */
+export function shareRow(name, share, isChosen) {
+  return el(
+    'p',
+    { className: isChosen ? 'chosen' : '' },
+    el('code', name),
+    el('meter', { max: 1, value: share, 'aria-hidden': 'true' }),
+    el('span', percent(share)),
+  );
 }
 
 /** @param {TokenLogprob} token */

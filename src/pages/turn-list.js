@@ -1,7 +1,7 @@
-// The turns on the page, each a prompt with its actions and the answers side by side: adds and removes them, brings removed ones back, and scrolls with the newest answer while the
-// user is at the end of the page. Sends nothing itself.
+// The turns on the page, each a prompt with its actions and the answers side by side: adds and removes them, brings removed ones
+// back, and scrolls with the newest answer while the user is at the end of the page. Sends nothing itself.
 import { AnswerView } from './answer-view.js';
-import { hasFailed } from './chat.js';
+import { hasContent, hasFailed } from './chat.js';
 import { byId, el, fill, setText } from './dom.js';
 
 /** @typedef {import('./chat.js').Turn} Turn */
@@ -32,7 +32,7 @@ export class TurnList {
   /** @param {TurnListOptions} options */
   constructor(options) {
     this.#options = options;
-    this.#scrollToEnd = followEnd(this.#log, byId('end-button'));
+    this.#scrollToEnd = followEnd(byId('talk'), byId('end-button'));
     byId('undo-button').addEventListener('click', () => this.#undo());
   }
 
@@ -65,12 +65,13 @@ export class TurnList {
   }
 
   /**
-   * Puts a turn at an index. Removes the turns after it and the failed ones before it.
+   * Puts a turn at an index. Removes the turn there, the turns after it, and the failed ones before it. Answers can be restored.
    * @param {Turn} turn
    * @param {number} index
    */
   put(turn, index) {
     if (index < this.count - 1) this.#offerUndo('Later turns removed.');
+    else if (this.turns[index]?.answers.some(hasContent)) this.#offerUndo('Answer replaced.');
     else this.#hideUndo();
     const before = this.turns.slice(0, index).filter((one) => !hasFailed(one));
     this.show([...before, turn]);
@@ -90,6 +91,7 @@ export class TurnList {
     this.#views = turns.map((turn) => viewByTurn.get(turn) ?? this.#createView(turn));
     for (const view of viewByTurn.values()) if (!this.#views.includes(view)) view.element.remove();
     for (const { element } of this.#views) if (!element.isConnected) this.#log.append(element);
+    for (const [i, view] of this.#views.entries()) view.setNumber(i + 1);
     this.#options.onChange();
   }
 
@@ -100,7 +102,11 @@ export class TurnList {
       isPlain: isPlain(),
       onRetry: () => onSend(turn.prompt, this.#views.indexOf(view)),
       onEdit: (text) => onSend(text, this.#views.indexOf(view)),
-      onRetryAnswer: (answer) => onRun(view, [answer]),
+      onRetryAnswer: (answer) => {
+        if (this.#isRunning) return;
+        if (hasContent(answer.answer)) this.#offerUndo('Answer replaced.');
+        onRun(view, [answer]);
+      },
       onDelete: () => {
         if (this.#isRunning) return;
         this.#offerUndo('Turn removed.');
@@ -113,7 +119,7 @@ export class TurnList {
 
   /** @param {string} text says what was removed */
   #offerUndo(text) {
-    const removedFrom = this.turns;
+    const removedFrom = structuredClone(this.turns); // a retry changes them
     this.#undo = () => {
       if (this.#isRunning) return;
       this.#hideUndo();
@@ -133,21 +139,21 @@ export class TurnList {
 }
 
 /**
- * Keeps the end of a growing log in view while the user is there.
- * @param {HTMLElement} log
+ * Keeps the end of a growing element in view while the user is there. Scrolls only as far as that needs.
+ * @param {HTMLElement} area
  * @param {HTMLElement} button scrolls to the end; shown while the user is elsewhere
  * @returns {() => void} scrolls to the end and follows it from there
  */
-function followEnd(log, button) {
+function followEnd(area, button) {
   let isFollowing = true;
   let lastY = scrollY;
-  const distanceToEnd = () => document.documentElement.scrollHeight - innerHeight - scrollY;
+  const distanceToEnd = () => area.getBoundingClientRect().bottom - innerHeight;
   const showButton = () => {
     button.hidden = isFollowing || distanceToEnd() < NEAR_PX;
   };
   const scrollToEnd = () => {
     isFollowing = true;
-    scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+    scrollBy({ top: Math.max(0, distanceToEnd()), behavior: 'instant' });
     showButton();
   };
   addEventListener(
@@ -167,7 +173,7 @@ function followEnd(log, button) {
   new ResizeObserver(() => {
     if (isFollowing) scrollToEnd();
     else showButton();
-  }).observe(log);
+  }).observe(area);
   button.addEventListener('click', scrollToEnd);
   return scrollToEnd;
 }
@@ -182,6 +188,7 @@ function followEnd(log, button) {
 
 /** A turn on the page. */
 export class TurnView {
+  #heading = el('h2.hidden');
   #prompt = el('div.said-row');
   #note = el('p.help.note', { hidden: true });
   #actions;
@@ -197,13 +204,19 @@ export class TurnView {
     });
     this.element = el(
       'section.turn',
-      { 'aria-label': 'Turn' },
+      this.#heading,
       this.#prompt,
       el('div.answers', ...this.answers.map(({ element }) => element)),
       this.#note,
     );
     this.#showPrompt();
     this.showOutcome();
+  }
+
+  /** @param {number} number its place in the conversation, from 1 */
+  setNumber(number) {
+    setText(this.#heading, `Turn ${number}`);
+    this.element.setAttribute('aria-label', `Turn ${number}`);
   }
 
   /** Marks the turn if no model answered it. */

@@ -1,6 +1,6 @@
 // Small parts that several pages use: tables, copy buttons, downloads and the confirmation dialog.
 import { request } from './api.js';
-import { byId, el, fill, setText } from './dom.js';
+import { byId, el, fill, keepFocus, setText } from './dom.js';
 
 /** @typedef {import('./dom.js').Child} Child */
 /** A column's heading. @typedef {Child | { number: string }} Column */
@@ -23,7 +23,8 @@ export function createTable(parent, { caption, columns }) {
   const table = el('table', el('caption.hidden', caption), el('thead', el('tr', ...heads)), body);
   // Wide tables scroll. They take the focus, because only a focused element can be scrolled with keys.
   const scroller = { className: 'wide-table', tabIndex: 0, role: 'group', 'aria-label': caption };
-  fill(parent, el('div', scroller, table));
+  const area = el('div', scroller, table);
+  fill(parent, area);
   return (rows) => {
     const elements = rows.map((cells) =>
       el(
@@ -36,7 +37,11 @@ export function createTable(parent, { caption, columns }) {
         }),
       ),
     );
-    fill(body, ...elements);
+    keepFocus(
+      body,
+      () => fill(body, ...elements),
+      () => area,
+    );
   };
 }
 
@@ -85,23 +90,19 @@ export function moveByArrows(list, buttons, onMove) {
  * Creates a small button whose name for screen readers says what it acts on.
  * @param {string} label
  * @param {string} target follows the label in that name
- * @param {() => void} onclick
- */
-export function actionButton(label, target, onclick) {
-  return el('button.small', { onclick, 'aria-label': `${label}${target}` }, label);
-}
-
-/**
- * Creates an action button for something that cannot be undone.
- * @param {string} label
- * @param {string} target
  * @param {() => void} act
  * @param {Question} [question] asked first
  */
-export function dangerButton(label, target, act, question) {
-  const button = actionButton(label, target, async () => {
+export function actionButton(label, target, act, question) {
+  const onclick = async () => {
     if (!question || (await confirmAction(question))) act();
-  });
+  };
+  return el('button.small', { onclick, 'aria-label': `${label}${target}` }, label);
+}
+
+/** Creates an action button for something that cannot be undone. @param {Parameters<typeof actionButton>} args */
+export function dangerButton(...args) {
+  const button = actionButton(...args);
   button.classList.add('danger');
   return button;
 }
@@ -206,18 +207,19 @@ export function saveBlob(blob, name) {
   URL.revokeObjectURL(link.href);
 }
 
-/** @typedef {{ title: string, text: string, action: string }} Question */
+/** `no`: the button that changes nothing; default: Keep. @typedef {{ title: string, text: string, action: string, no?: string }} Question */
 
 /**
- * Asks the user to confirm an action that cannot be undone. The page has the dialog `confirm-dialog`.
+ * Asks the user to confirm an action.
  * @param {Question} question
  * @returns {Promise<boolean>}
  */
-function confirmAction({ title, text, action }) {
+export function confirmAction({ title, text, action, no = 'Keep' }) {
   const dialog = byId('confirm-dialog', HTMLDialogElement);
   setText(byId('confirm-title'), title);
   setText(byId('confirm-text'), text);
   setText(byId('confirm-yes'), action);
+  setText(byId('confirm-no'), no);
   dialog.returnValue = '';
   dialog.showModal();
   return new Promise((resolve) => {

@@ -65,7 +65,11 @@ function describe<Id extends string, Shared>(rows: Rows<Id>, shared: Shared) {
 const LATENCY_S = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160,
 ];
-const PER_TOKEN_S = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5];
+/** A large model on a few cores takes seconds for a token. The largest bounds are vLLM's. */
+const PER_TOKEN_S = [
+  ...[0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5],
+  ...[5, 7.5, 10, 20, 40, 80],
+];
 /** The buckets that OpenTelemetry's conventions recommend. */
 const GEN_AI_DURATION_S = Array.from({ length: 14 }, (_, i) => 2 ** i / 100);
 const GEN_AI_FIRST_TOKEN_S = [

@@ -1,10 +1,15 @@
 // Adapters with a classification head: what is read, and what is refused by name.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import { readAdapterLabels } from '../../adapters/registry/folders.ts';
+import { describeContent, toManifest } from '../../adapters/repository/content.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { adapterBytes, configBytes, filled, MODEL, sampleTensors } from './sample.ts';
 
 const SEQ_CLS = { task_type: 'SEQ_CLS', modules_to_save: ['classifier', 'score'] };
@@ -33,6 +38,26 @@ test('a head is read with its labels, under either name', async () => {
     assert.equal(byteSize - plain, 3 * hiddenSize * 4);
   }
   assert.equal((await parse({}, {})).classifier, undefined);
+});
+
+test('its manifest and a folder name its classes; other adapters have none', async (t) => {
+  const labelsOf = async (changes: object, heads: Readonly<Record<string, Tensor>>) => {
+    const config = configBytes({ ...changes });
+    const weights = serializeSafetensors(new Map([...sampleTensors(), ...Object.entries(heads)]));
+    const content = await describeContent(config, weights);
+    const manifest = toManifest({ tenant: 'acme', name: 'a', version: 1 }, content, {
+      createdMs: 0,
+    });
+    const directory = temporaryFolder(t);
+    writeFileSync(path.join(directory, 'adapter_config.json'), config);
+    const folder = await readAdapterLabels({ kind: 'folder', directory, rank: 4 });
+    assert.deepEqual(folder, await readAdapterLabels({ kind: 'version', manifest }));
+    return folder;
+  };
+  const named = { ...SEQ_CLS, id2label: { 0: 'bad', 2: 'good' } };
+  assert.deepEqual(await labelsOf(named, { [SCORE]: head(3) }), ['bad', 'LABEL_1', 'good']);
+  assert.deepEqual(await labelsOf(SEQ_CLS, { [SCORE]: head(3) }), []);
+  assert.equal(await labelsOf({}, {}), undefined);
 });
 
 const REFUSED: Readonly<Record<string, [object, Readonly<Record<string, Tensor>>, string]>> = {

@@ -146,6 +146,27 @@ export async function slowDown(page: Page, latencyMs: number): Promise<void> {
   });
 }
 
+/**
+ * Opens pages one after the other with a slow connection, and returns how much each one moved while it loaded (the sum of
+ * Chromium's layout shifts).
+ */
+export async function layoutShifts(page: Page, urls: readonly string[]): Promise<number[]> {
+  await page.addInitScript(`
+    globalThis.shift = 0;
+    new PerformanceObserver((list) => {
+      for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) shift += value;
+    }).observe({ type: 'layout-shift', buffered: true });
+  `);
+  await slowDown(page, 50);
+  const shifts: number[] = [];
+  for (const url of urls) {
+    await page.goto(url, { waitUntil: 'networkidle' });
+    await page.locator('.loading:visible').waitFor({ state: 'detached' });
+    shifts.push(await page.evaluate<number>('shift'));
+  }
+  return shifts;
+}
+
 /** Returns how many pixels the page is wider than its window. */
 export function overhang(page: Page): Promise<number> {
   return page.evaluate('document.documentElement.scrollWidth - innerWidth');
@@ -159,12 +180,12 @@ interface AxeFault {
   nodes: { html: string; failureSummary: string }[];
 }
 
-/** Returns axe's serious and critical findings for the page as it is now. */
+/** Returns axe's findings for the page as it is now, without minor ones. */
 export async function accessFaults(page: Page): Promise<string[]> {
   await page.evaluate(axe);
   const { violations } = await page.evaluate<{ violations: AxeFault[] }>('axe.run(document)');
   return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .filter(({ impact }) => impact !== 'minor')
     .flatMap(({ id, nodes }) =>
       nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`),
     );

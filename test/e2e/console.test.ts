@@ -157,8 +157,8 @@ test('a job is repeated with changes', { skip }, async (t) => {
   assert.equal(body.training_file, jobs[0]!.training_file);
   assert.equal(body.method.supervised.hyperparameters.batch_size, 10);
   await page.locator('#job-actions button', { hasText: 'Cancel' }).waitFor();
-  page.once('dialog', (dialog) => dialog.accept());
   await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
+  await page.locator('#confirm-yes', { hasText: 'Cancel job' }).click();
   await page.locator('#job-name .cancelled').waitFor();
 });
 
@@ -183,8 +183,13 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   assert.match(saved.suggestedFilename(), /^adapter_/);
   const oldest = (await versions.last().locator('strong').textContent())!.toLowerCase();
   await versions.last().locator('button', { hasText: 'Promote' }).click();
+  await page
+    .locator('#confirm-text', { hasText: /get version \d+ instead of version \d+\./ })
+    .waitFor();
+  await page.locator('#confirm-yes').click();
   await latest.locator('div', { hasText: new RegExp(`→ ${oldest}$`) }).waitFor();
   assert.ok(await versions.first().isVisible(), 'what was open stays open');
+  assert.equal(await page.evaluate('document.activeElement.tagName'), 'H2');
   await latest.locator('button', { hasText: 'Roll back' }).click();
   await latest.locator('div', { hasText: before }).first().waitFor();
   // Deleting needs a confirmation.
@@ -193,6 +198,30 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   assert.equal(await card.count(), 1);
   await page.locator('#search').fill('no such');
   await page.locator('#adapters-help', { hasText: 'No adapter matches' }).waitFor();
+});
+
+test('an adapter without a released version is marked and comes last, and its versions are tried', {
+  skip,
+}, async (t) => {
+  const page = await open(t, '/pages/icon.svg');
+  await page.route(/\/v1\/adapters\?/, async (route) => {
+    const response = await route.fetch();
+    const list = await response.json();
+    const [{ versions, ...released }] = list.data;
+    const version = { ...versions[0], version: 1, job: 'ftjob-1' };
+    const refused = { ...released, id: 'local/a', name: 'a', aliases: [], versions: [version] };
+    await route.fulfill({ response, json: { ...list, data: [refused, ...list.data] } });
+  });
+  await page.goto(`${pages.server.url}/adapters`);
+  const cards = page.locator('.adapter', { has: page.locator('details') });
+  await cards.nth(1).waitFor();
+  assert.match((await cards.first().textContent()) ?? '', /^numbers/);
+  const last = cards.last();
+  await last.locator('.pill', { hasText: 'not released' }).waitFor();
+  assert.equal(await last.locator('.warning a').getAttribute('href'), 'fine-tuning#ftjob-1');
+  assert.equal(await last.locator('.head a').count(), 0);
+  await last.locator('summary').click();
+  assert.equal(await last.getByText('Try it').getAttribute('href'), './?model=a%401');
 });
 
 test('an uploaded file is deleted', { skip }, async (t) => {

@@ -139,15 +139,54 @@ test('the form shows what a typed name becomes', { skip }, async (t) => {
   await page.locator('#start-button:enabled').waitFor();
   const suffix = page.locator('#suffix');
   await suffix.fill('My Model (v2)');
-  await page.locator('#suffix-help', { hasText: 'my-model-v2-' }).waitFor();
-  assert.ok(await page.locator('#start-button').isEnabled());
+  await page.locator('#suffix-help', { hasText: 'called my-model-v2.' }).waitFor();
+  await page.locator('#start-button:enabled').waitFor();
   await suffix.fill('a/b');
   assert.ok(await page.locator('#start-button').isDisabled());
   assert.equal(await suffix.getAttribute('aria-invalid'), 'true');
   await suffix.fill('My Model (v2)');
   await pressStart(page);
-  await page.locator('#job-facts', { hasText: 'my-model-v2-' }).waitFor();
+  await page.locator('#job-facts', { hasText: 'my-model-v2' }).waitFor();
   await cancelJob(page);
+});
+
+test('the plan of a classifier shows its classes and the class of each text', {
+  skip,
+}, async (t) => {
+  const page = await openForm(t);
+  const lines = numberRows(12).map((_, i) =>
+    JSON.stringify({ text: `Number ${i}`, label: i % 2 ? 'odd' : 'even' }),
+  );
+  await page.locator('#training-file').setInputFiles(file('kinds.jsonl', lines));
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor();
+  for (const text of await page.locator('#plan pre').allTextContents())
+    assert.match(text, /[02468] → even$|[13579] → odd$/);
+});
+
+test('a draft and its files survive another page, and a name in use says what it replaces', {
+  skip,
+}, async (t) => {
+  const page = await openForm(t);
+  await page.route('**/v1/models/taken', (route) =>
+    route.fulfill({ json: { id: 'taken', object: 'model', parent: 'toy', root: 'taken@3' } }),
+  );
+  await page.locator('#suffix').fill('Taken');
+  await page.locator('#suffix-help.warning', { hasText: 'now get taken@3. If' }).waitFor();
+  await page.locator('#rank').fill('999');
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#plan .problem', { hasText: /rank 999 is over the limit of 64/ }).waitFor();
+  await page.locator('#rank').fill('4');
+  await page.locator('#start-button:enabled').waitFor();
+  await slowUploads(page);
+  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('nav a', { hasText: 'Status' }).click();
+  await page.locator('nav a', { hasText: 'Fine-tuning' }).click();
+  await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
+  await page.locator('#plan .problem', { hasText: 'held-out.jsonl was not uploaded' }).waitFor();
+  await page.getByRole('button', { name: 'Remove: Validation file' }).click();
+  await page.locator('#start-button:enabled').waitFor();
+  assert.equal(await page.locator('#suffix').inputValue(), 'Taken');
+  assert.equal(await page.locator('#rank').inputValue(), '4');
 });
 
 test('of 500 invalid lines the first ten are shown', { skip }, async (t) => {

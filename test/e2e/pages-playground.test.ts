@@ -291,6 +291,12 @@ test('a link contains models, settings and the prompt, and no server gets what w
     ['0.7', '0.9', '7', 'Balanced', 'Answer & rhyme.', 'Why #1?'],
   );
   assert.ok(asked.every((url) => !/rhyme|Why/.test(url.split('#')[0]!)));
+  await other.evaluate("location.hash = 'system=Shout.&seed=5'");
+  await other.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
+  await untilTrue(other, "document.getElementById('seed').value === '5'");
+  assert.deepEqual(await Promise.all(['system', 'max_tokens', 'prompt'].map(value)), [
+    ...['Shout.', '', 'Why #1?'],
+  ]);
 });
 
 test('a link to other models starts a new chat, and the previous one can be restored', {
@@ -388,7 +394,8 @@ test('the page follows the answer only while the user is at its end', { skip }, 
     await answers.push('a line\n\n'.repeat(10));
     await untilTrue(page, `document.documentElement.scrollHeight > ${before}`);
   };
-  const isAtEnd = 'document.documentElement.scrollHeight - innerHeight - scrollY <= 1';
+  const isAtEnd =
+    "document.getElementById('talk').getBoundingClientRect().bottom - innerHeight <= 1";
   for (let i = 0; i < 3; i++) {
     await grow();
     await untilTrue(page, isAtEnd);
@@ -407,6 +414,14 @@ test('the page follows the answer only while the user is at its end', { skip }, 
   await page.locator('#send-button').waitFor();
 });
 
+test('a short answer moves nothing, and the page has no button to its end', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  await chat(page, 'Hello');
+  await page.locator('#response_format-editor summary').click();
+  assert.equal(await page.evaluate('scrollY'), 0);
+  assert.ok(await page.locator('#end-button').isHidden());
+});
+
 test('the code is the current chat, and runs when copied', { skip }, async (t) => {
   const { page, context } = await open(t, '/?model=parrot');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
@@ -416,6 +431,7 @@ test('the code is the current chat, and runs when copied', { skip }, async (t) =
   await page.keyboard.press('ArrowLeft');
   assert.match((await page.locator('#code').textContent()) ?? '', /import OpenAI/);
   await page.keyboard.press('ArrowLeft');
+  await tabTo(page, 'code');
   await page.locator('#copy-button').click();
   await page.locator('#copied', { hasText: 'Copied' }).waitFor();
   const copied = await page.evaluate<string>('navigator.clipboard.readText()');
@@ -436,6 +452,7 @@ test('a schema is checked as typed, and the reason of the server is beside it', 
   await page.locator('#prompt').fill('Hello');
   await page.locator('#prompt').press('Enter');
   assert.equal(await page.evaluate('document.activeElement.id'), 'response_format');
+  await page.locator('#problem', { hasText: 'not sent: the response format' }).waitFor();
   assert.equal(bodies.length, 0);
   const schema = { type: 'string', minLength: 3, maxLength: 1 };
   await page.locator('#response_format').fill(JSON.stringify(schema));
@@ -464,6 +481,30 @@ test("an adapter's own format gets a verdict as a typed one does", { skip }, asy
   await page.goto(`${pages.server.url}/?model=zebra&beside=parrot`);
   await chat(page, 'Hello');
   assert.deepEqual(await page.locator('.validity').allTextContents(), ['incomplete JSON', '']);
+});
+
+test('a classifier shows its classes, and gets texts instead of a chat', { skip }, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  const labels = ['bad', 'good'];
+  await page.route('**/v1/models/zebra', (route) =>
+    route.fulfill({ json: { id: 'zebra', object: 'model', labels } }),
+  );
+  const inputs: string[] = [];
+  await page.route('**/classify', (route) => {
+    inputs.push(route.request().postDataJSON().input);
+    const data = [{ index: 0, label: 'good', probs: [0.25, 0.75], num_classes: 2 }];
+    return route.fulfill({ json: { object: 'list', data } });
+  });
+  await page.goto(`${pages.server.url}/?model=zebra`);
+  await page.locator('#lead', { hasText: 'a class: bad, good.' }).waitFor();
+  await chat(page, 'What a day');
+  await chat(page, 'And night');
+  assert.deepEqual(inputs, ['What a day', 'And night']);
+  const last = page.locator('.answer').last();
+  assert.equal(await last.locator('.text').textContent(), 'good');
+  assert.deepEqual(await last.locator('.alternatives p').allTextContents(), ['good75%', 'bad25%']);
+  assert.deepEqual(await accessFaults(page), []);
+  assert.match(await readCode(page, 'curl'), /\/classify .*"input": "And night"/s);
 });
 
 test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {
@@ -561,6 +602,36 @@ test('no text is lost if the server dies, and the chat continues when it is back
     bodies[0]!.messages.map(({ role }) => role),
     ['user', 'assistant', 'user'],
   );
+});
+
+test('the part of an answer that arrived before the connection broke off is kept', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const answers = await scriptAnswers(page);
+  const send = async (prompt: string, text: string) => {
+    await page.evaluate('delete globalThis.answer');
+    await page.locator('#prompt').fill(prompt);
+    await page.locator('#prompt').press('Enter');
+    await answers.push(text);
+  };
+  await send('One', 'The first half');
+  await answers.breakOff();
+  await page.locator('.answer .problem', { hasText: 'broke off' }).waitFor();
+  await send('Two', 'Whole');
+  await answers.finish();
+  await page.locator('#send-button').waitFor();
+  const shown = () => page.locator('.answer .text').allTextContents();
+  assert.deepEqual(await shown(), ['The first half', 'Whole']);
+  await page.evaluate('delete globalThis.answer');
+  await page.getByRole('button', { name: 'Retry: toy' }).click();
+  await answers.push('New');
+  await answers.finish();
+  await page.locator('#send-button').waitFor();
+  await page.locator('#undo-button').click();
+  assert.deepEqual(await shown(), ['The first half', 'Whole']);
+  await page.reload();
+  assert.deepEqual(await shown(), ['The first half', 'Whole']);
 });
 
 test('two answers are side by side, and stacked on a phone', {

@@ -7,6 +7,7 @@ import type { Page } from 'playwright-core';
 import { postJson } from '../api.ts';
 import {
   accessFaults,
+  layoutShifts,
   openPage,
   overhang,
   PHONE,
@@ -120,8 +121,8 @@ test('a job is paused, resumed and cancelled, as the list and the status page sh
   await page.locator('#job-name .running').waitFor({ timeout: 60_000 });
   // Checkpoints appear while the job runs.
   await page.locator('#results a').first().waitFor({ timeout: 60_000 });
-  page.once('dialog', (dialog) => dialog.accept());
   await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
+  await page.locator('#confirm-yes', { hasText: 'Cancel job' }).click();
   await page.locator('#job-name .cancelled').waitFor();
   assert.equal(await page.locator('#job-actions button').count(), 0);
   const id = new URL(page.url()).hash.slice(1);
@@ -147,6 +148,26 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
   assert.match((await page.locator('#tiers').textContent()) ?? '', /Slots.*Memory.*Disk/s);
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
 });
+
+for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
+  test(`nothing moves while the pages load on a ${name}`, { skip }, async (t) => {
+    const { page } = await open(t, '/pages/icon.svg', options);
+    const { data } = await (await fetch(`${pages.server.url}/v1/fine_tuning/jobs`)).json();
+    const paths = [
+      '/',
+      '/fine-tuning',
+      `/fine-tuning#${data[0].id}`,
+      '/adapters',
+      '/status',
+      '/docs',
+    ];
+    const shifts = await layoutShifts(
+      page,
+      paths.map((where) => `${pages.server.url}${where}`),
+    );
+    for (const [i, shift] of shifts.entries()) assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
+  });
+}
 
 /** Page → how to show all of its parts. */
 const STATES: Record<string, (page: Page) => Promise<void>> = {
@@ -229,7 +250,7 @@ test('on a server with keys a page asks for one, keeps it for the tab, and works
     // With keys there is one slot beside --slots, for tenants with less than their share.
     if (name === 'Status') await page.locator('#tiles dd', { hasText: '0 of 3' }).waitFor();
   }
-  await page.locator('.opblock-summary', { hasText: '/v1/chat/completions' }).first().waitFor();
+  await page.locator('.operation', { hasText: '/v1/chat/completions' }).first().waitFor();
   assert.ok(!(keyed.output.out + keyed.output.error).includes(key));
 });
 

@@ -59,6 +59,9 @@ export async function scriptAnswers(page: Page) {
       await untilTrue(page, 'globalThis.answer !== undefined');
       await page.evaluate(`frame(${JSON.stringify(frame)})`);
     },
+    async breakOff() {
+      await page.evaluate("answer.error(new TypeError('network error'))");
+    },
     async finish() {
       const frame = JSON.stringify({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] });
       await page.evaluate(`frame(${JSON.stringify(frame)}); frame('[DONE]'); answer.close()`);

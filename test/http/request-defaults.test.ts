@@ -1,6 +1,6 @@
 // An adapter's own response_format and tools, for requests that leave them out.
 import assert from 'node:assert/strict';
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
@@ -25,6 +25,15 @@ function writeAdapter(name: string, defaults: object): void {
   cpSync(sampleFolder({ name }), folder, { recursive: true });
   writeFileSync(path.join(folder, 'request_defaults.json'), JSON.stringify(defaults));
 }
+
+const moods = path.join(root, 'moods');
+cpSync(sampleFolder({ name: 'moods' }), moods, { recursive: true });
+const config = path.join(moods, 'adapter_config.json');
+const classifier = { task_type: 'SEQ_CLS', id2label: { 0: 'bad' } };
+writeFileSync(
+  config,
+  JSON.stringify({ ...JSON.parse(readFileSync(config, 'utf8')), ...classifier }),
+);
 
 const call = '<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>';
 let reply = 'Hello';
@@ -75,6 +84,11 @@ test('GET /v1/models/{id} shows them', async () => {
     (await readOk<Model>(await app.request('/v1/models/base'))).request_defaults,
     undefined,
   );
+});
+
+test('GET /v1/models/{id} of a classifier names its classes', async () => {
+  assert.deepEqual((await readOk<Model>(await app.request('/v1/models/moods'))).labels, ['bad']);
+  assert.equal((await readOk<Model>(await app.request('/v1/models/tooled'))).labels, undefined);
 });
 
 test('faulty ones are a refusal of the adapter that names the field', async () => {

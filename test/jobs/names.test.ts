@@ -19,7 +19,8 @@ describe('the name of an adapter', () => {
   test('is its suffix in the letters that names have', () => {
     for (const [suffix, name] of [
       ['Colours', 'colours'],
-      ['My Model (v2)', 'my-model-v2-'],
+      ['My Model (v2)', 'my-model-v2'],
+      ['Snips Demo!', 'snips-demo'],
       ['a.b_c-d', 'a.b_c-d'],
       ['--zen', 'zen'],
       ['Zürich', 'z-rich'],

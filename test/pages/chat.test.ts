@@ -20,17 +20,19 @@ const answer = (model: string, text: string, state: Answer['state'] = 'done'): A
 const contents = (...args: Parameters<typeof toMessages>) =>
   toMessages(...args).map(({ content }) => content);
 
-test('failed and empty answers are left out with their prompts; stopped ones stay', () => {
+test('empty answers are left out with their prompts; partial ones stay, even if they failed', () => {
   const turns = [
     { prompt: 'one', answers: [answer('a', 'A1')] },
-    { prompt: 'failed', answers: [answer('a', 'half', 'failed')] },
+    { prompt: 'failed', answers: [answer('a', '', 'failed')] },
+    { prompt: 'broken', answers: [answer('a', 'half', 'failed')] },
     { prompt: 'empty', answers: [answer('a', '')] },
     { prompt: 'stopped', answers: [answer('a', 'A2', 'stopped')] },
   ];
   const request = { column: 0, model: 'a', system: ' ', prompt: 'next' };
-  assert.deepEqual(contents(turns, request), ['one', 'A1', 'stopped', 'A2', 'next']);
+  const seen = ['one', 'A1', 'broken', 'half', 'stopped', 'A2', 'next'];
+  assert.deepEqual(contents(turns, request), seen);
   assert.deepEqual(contents([], { ...request, system: 'Be brief.' }), ['Be brief.', 'next']);
-  assert.deepEqual(turns.map(hasFailed), [false, true, false, false]);
+  assert.deepEqual(turns.map(hasFailed), [false, true, false, false, false]);
 });
 
 test('a model sees its earlier calls; one that was cut off is left out', () => {

@@ -1,12 +1,13 @@
 // Runs the code that the playground shows, and checks what it sends.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { promisify } from 'node:util';
 import { toCurl, toPython, toTypeScript } from '../../src/pages/snippets.js';
 import { temporaryFolder } from '../fixtures.ts';
 
@@ -74,6 +75,35 @@ test("TypeScript: OpenAI's client sends the body unchanged, with the key from th
 });
 
 const python = ['python3', 'python'].find((name) => spawnSync(name, ['--version']).status === 0);
+
+test('a request to a classifier goes to its route, in each language', async () => {
+  const asked: [string | undefined, string | undefined, unknown][] = [];
+  const server = createServer(async (request, response) => {
+    const chunks = await request.toArray();
+    const { authorization } = request.headers;
+    asked.push([request.url, authorization, JSON.parse(Buffer.concat(chunks).toString())]);
+    const answer = { data: [{ label: 'good', probs: [0.25, 0.75] }] };
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
+  }).listen(0, '127.0.0.1');
+  after(() => server.close());
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const input = 'It\'s "good" \\ \u2603';
+  const snippet = {
+    url: `http://127.0.0.1:${port}/a/v1`,
+    hasKeys: true,
+    body: { model: 'm', input },
+  };
+  const env = { ...process.env, OPENAI_API_KEY: 'a-key', PYTHONIOENCODING: 'utf-8' };
+  const run = promisify(execFile);
+  const shown = [
+    run(process.execPath, ['--input-type=module', '-e', toTypeScript(snippet)], { env }),
+    run('bash', ['-c', toCurl(snippet)], { env }),
+    ...(python ? [run(python, ['-c', toPython(snippet)], { env })] : []),
+  ];
+  for (const { stdout } of await Promise.all(shown)) assert.match(stdout, /good.*0\.25,\s*0\.75/s);
+  for (const one of asked) assert.deepEqual(one, ['/a/classify', 'Bearer a-key', snippet.body]);
+});
 
 test('Python: the client gets the body; parameters that it does not have are in extra_body', {
   skip: python === undefined && 'there is no Python',

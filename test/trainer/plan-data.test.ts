@@ -68,6 +68,25 @@ test('a plan counts what will be trained, and shows the first batch with what is
   );
 });
 
+test('the plan of a classifier names the classes, and shows the class of each text', async (t) => {
+  const data = rows(t, [
+    { text: 'red', label: 'colour' },
+    { text: 'rice', label: 'food' },
+    { text: 'blue', label: 'colour' },
+  ]);
+  const { labels, firstBatch } = await planOf({ data, shuffle: false, batchSize: 4 });
+  assert.deepEqual(labels, ['colour', 'food']);
+  const shown = firstBatch.map(({ text, label }) => [text.replace(/<\/?\w+>/g, '').trim(), label]);
+  assert.deepEqual(shown.sort(), [
+    ['blue', 'colour'],
+    ['red', 'colour'],
+    ['rice', 'food'],
+  ]);
+  const plain = await planOf({ data: rows(t, [{ text: 'a text' }]) });
+  assert.equal(plain.labels, undefined);
+  assert.equal(plain.firstBatch[0]!.label, undefined);
+});
+
 test('the text of an example is that of its tokens, wherever a character is cut', async () => {
   const language = (await readLanguage(TOY))!;
   const { tokenizer } = language;

@@ -1,7 +1,7 @@
 // The tensors of an adapter in training, as one table. Each row gives the name in PEFT's file, the graph input, the shape, and
 // the values at which the tensor changes nothing. Parameters, result files, planner and evaluation follow this table.
 
-import { classNames } from '../../adapters/peft/outputs.ts';
+import { classNames } from '../../adapters/peft/peft-config.ts';
 import {
   CLASSIFIER_NAMES,
   EMBEDDING,

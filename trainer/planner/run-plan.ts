@@ -10,7 +10,7 @@ import { hostTensor } from '../../src/ort/tensor.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import type { Language } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
-import { countTrained, type Example } from '../data/example.ts';
+import { classOf, countTrained, type Example } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
 import { lossHeadOf } from '../graph/loss-head-graph.ts';
@@ -29,7 +29,7 @@ import {
 } from './run-estimate.ts';
 
 /** The numbers of a run. */
-export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'firstBatch'> {
+export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'labels' | 'firstBatch'> {
   readonly memory: RunMemory;
 }
 
@@ -283,6 +283,7 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
   const lengths = train.examples.map(({ ids }) => ids.length);
   const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
   const shown = firstWindow.flat(2).slice(0, MAX_SHOWN);
+  const labels = prepared.adapter?.lora.classes;
   return {
     ...counts,
     method: settings.method,
@@ -293,7 +294,12 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
     learningRate: settings.schedule.peak,
     memoryBytes: memory.total,
     warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
-    firstBatch: shown.map((index) => toPlannedExample(train.examples[index]!, language)),
+    ...(labels && { labels }),
+    firstBatch: shown.map((index) => {
+      const example = train.examples[index]!;
+      const label = labels?.[classOf(example) ?? -1];
+      return { ...toPlannedExample(example, language), ...(label !== undefined && { label }) };
+    }),
   };
 }
 

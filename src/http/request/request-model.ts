@@ -5,6 +5,7 @@ import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import {
   readAdapterGenerationConfig,
+  readAdapterLabels,
   readAdapterRequestDefaults,
 } from '../../../adapters/registry/folders.ts';
 import {
@@ -197,4 +198,9 @@ export async function checkRequestDefaults(
 export async function requestDefaultsOf(model: ResolvedModel): Promise<RequestDefaults> {
   if (model.kind === 'base' || model.parts.length > 1) return {};
   return (await readAdapterRequestDefaults(model.parts[0]!.location)) ?? {};
+}
+
+/** Returns the names of a classifier's classes; undefined if the model generates text. */
+export async function labelsOf(model: ResolvedModel): Promise<readonly string[] | undefined> {
+  return model.kind === 'base' ? undefined : readAdapterLabels(model.parts[0]!.location);
 }

@@ -83,6 +83,7 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
     ...(result && progress && { kept_step: best?.step ?? step }),
     ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
     ...(plan?.secondsRange && { planned_seconds_range: plan.secondsRange }),
+    ...(plan?.classCount !== undefined && { num_classes: plan.classCount }),
     ...(card && { evaluation: card }),
   };
 }

@@ -1,7 +1,11 @@
 // GET /openapi.json: the API's document, with grouped operations and example bodies that work unchanged. The routes describe
 // themselves; `pages.ts` serves the page that shows the document.
+import { lazy } from '../../common/lazy.ts';
 import { VERSION } from '../../common/version.ts';
 import type { App } from '../wire/route.ts';
+import { sendFile, toStaticFile } from '../wire/static-file.ts';
+
+const JSON_TYPE = 'application/json';
 
 /** The groups in the order of the page. An operation belongs to the first group whose pattern matches its path. */
 const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
@@ -59,27 +63,33 @@ interface Operation {
 
 /** Adds the route. It must come after all others. */
 export function addDocumentRoute(app: App): void {
-  app.get('/openapi.json', (c) => {
-    const document = app.getOpenAPI31Document({
-      openapi: '3.1.0',
-      info: {
-        title: 'lorikeet',
-        version: VERSION,
-        description: "One base model, and an adapter for each request, with OpenAI's API.",
-      },
-      servers: [{ url: './' }], // relative to the document, so it also works below a base path
-    });
-    const groups = new Set<string>();
-    for (const [path, operations] of Object.entries(document.paths ?? {})) {
-      const { name } = TAGS.find(({ paths }) => paths.test(path))!;
-      groups.add(name);
-      for (const operation of Object.values(operations) as Operation[]) {
-        operation.tags = [name];
-        const body = operation.requestBody?.content?.['application/json'];
-        if (body && EXAMPLES[path]) body.example = EXAMPLES[path];
-      }
-    }
-    const tags = TAGS.filter(({ name }) => groups.has(name));
-    return c.json({ ...document, tags: tags.map(({ paths, ...tag }) => tag) });
+  // The routes are complete when the first request arrives.
+  const file = lazy(async () =>
+    toStaticFile(Buffer.from(JSON.stringify(describe(app))), JSON_TYPE),
+  );
+  app.get('/openapi.json', async (c) => sendFile(c, await file.get()));
+}
+
+function describe(app: App): object {
+  const document = app.getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: {
+      title: 'lorikeet',
+      version: VERSION,
+      description: "One base model, and an adapter for each request, with OpenAI's API.",
+    },
+    servers: [{ url: './' }], // relative to the document, so it also works below a base path
   });
+  const groups = new Set<string>();
+  for (const [path, operations] of Object.entries(document.paths ?? {})) {
+    const { name } = TAGS.find(({ paths }) => paths.test(path))!;
+    groups.add(name);
+    for (const operation of Object.values(operations) as Operation[]) {
+      operation.tags = [name];
+      const body = operation.requestBody?.content?.['application/json'];
+      if (body && EXAMPLES[path]) body.example = EXAMPLES[path];
+    }
+  }
+  const tags = TAGS.filter(({ name }) => groups.has(name));
+  return { ...document, tags: tags.map(({ paths, ...tag }) => tag) };
 }

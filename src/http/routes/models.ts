@@ -9,7 +9,7 @@ import {
   modelSchema,
 } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import { generationConfigOf, requestDefaultsOf } from '../request/request-model.ts';
+import { generationConfigOf, labelsOf, requestDefaultsOf } from '../request/request-model.ts';
 import { pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
@@ -50,10 +50,12 @@ export function addModelRoutes(app: App, deps: Deps): void {
       const generation_config = await generationConfigOf(deps, resolved);
       const request_defaults = await requestDefaultsOf(resolved);
       const hasDefaults = Object.keys(request_defaults).length > 0;
+      const labels = await labelsOf(resolved);
       return c.json({
         ...toModel(entry),
         generation_config,
         ...(hasDefaults && { request_defaults }),
+        ...(labels && { labels }),
       });
     },
   });

@@ -2,15 +2,14 @@
 // need no key; they call the API with the reader's key. Their content policy forbids inline code and content from other
 // servers. Their paths are relative, so they work below any base path.
 
-import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Context } from 'hono';
 import { lazy } from '../../common/lazy.ts';
 import { VERSION } from '../../common/version.ts';
 import type { App } from '../wire/route.ts';
+import { type StaticFile, sendFile, toStaticFile } from '../wire/static-file.ts';
 
 interface PageRoute {
   readonly path: string;
@@ -20,8 +19,6 @@ interface PageRoute {
   readonly file: string;
   /** A style sheet in addition to the common one. */
   readonly style?: string;
-  /** Default: `POLICY`. */
-  readonly policy?: string;
 }
 
 /** Trusted types keep text from a model or a file from becoming markup or code. */
@@ -29,32 +26,27 @@ const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
   "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/** Swagger UI writes its own styles and markup. */
-const DOCS_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
-  "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
-
 const PAGES: readonly PageRoute[] = [
   { path: '/', name: 'Playground', file: 'playground' },
   { path: '/fine-tuning', name: 'Fine-tuning', file: 'fine-tuning', style: 'uplot.css' },
   { path: '/adapters', name: 'Adapters', file: 'adapters' },
   { path: '/status', name: 'Status', file: 'status', style: 'uplot.css' },
-  { path: '/docs', name: 'API docs', file: 'docs', style: 'swagger-ui.css', policy: DOCS_POLICY },
+  { path: '/docs', name: 'API docs', file: 'docs' },
 ];
 
 interface PageFiles {
   /** Pages by path. */
-  readonly pages: ReadonlyMap<string, PageFile>;
+  readonly pages: ReadonlyMap<string, StaticFile>;
   /** Scripts, styles and images by name. */
-  readonly files: ReadonlyMap<string, PageFile>;
+  readonly files: ReadonlyMap<string, StaticFile>;
 }
 
 /** Adds the pages. They must be added before the middleware that requires a key. */
 export function addPageRoutes(app: App): void {
   const content = lazy(readFiles); // nothing is read at start
-  for (const { path, policy = POLICY } of PAGES) {
+  for (const { path } of PAGES) {
     app.get(path, async (c) => {
-      c.header('content-security-policy', policy);
+      c.header('content-security-policy', POLICY);
       c.header('cross-origin-opener-policy', 'same-origin');
       return sendFile(c, (await content.get()).pages.get(path)!);
     });
@@ -69,25 +61,9 @@ async function readFiles(): Promise<PageFiles> {
   const layout = await readMarkup('layout');
   const pages = PAGES.map(async (page) => {
     const html = render(layout, page, await readMarkup(page.file));
-    return [page.path, toPageFile(Buffer.from(html), 'text/html; charset=utf-8')] as const;
+    return [page.path, toStaticFile(Buffer.from(html), 'text/html; charset=utf-8')] as const;
   });
   return { pages: new Map(await Promise.all(pages)), files: await readPageFiles() };
-}
-
-/**
- * Browsers revalidate each time and get a 304 if nothing changed, so that a page never mixes modules of two server versions.
- */
-function sendFile(c: Context, { bytes, type, etag }: PageFile): Response {
-  c.header('etag', etag);
-  c.header('cache-control', 'no-cache');
-  if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304);
-  return c.body(bytes, 200, { 'content-type': type });
-}
-
-/** Compares weakly, because a proxy that compresses weakens tags. */
-function matches(header: string | undefined, etag: string): boolean {
-  const tags = header?.split(',').map((tag) => tag.trim().replace(/^W\//, '')) ?? [];
-  return tags.includes(etag) || tags.includes('*');
 }
 
 /** Fills in the layout's `{{…}}`. All values come from this server, so none is escaped. */
@@ -109,14 +85,6 @@ function render(layout: string, page: PageRoute, main: string): string {
   return layout.replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => parts[name]!);
 }
 
-/** A file in the form in which it is served. */
-interface PageFile {
-  readonly bytes: Buffer<ArrayBuffer>;
-  readonly type: string;
-  /** A strong tag from the digest of the bytes. */
-  readonly etag: string;
-}
-
 const FOLDER = fileURLToPath(new URL('../../pages', import.meta.url));
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -130,12 +98,10 @@ const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: strin
   'marked.js': ['marked', 'marked.esm.js'],
   'uplot.js': ['uplot', 'uPlot.esm.js'],
   'uplot.css': ['uplot', 'uPlot.min.css'],
-  'swagger-ui.js': ['swagger-ui-dist', 'swagger-ui-bundle.js'],
-  'swagger-ui.css': ['swagger-ui-dist', 'swagger-ui.css'],
 };
 
 /** Returns all files by their served names, without the pages' markup. */
-async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
+async function readPageFiles(): Promise<ReadonlyMap<string, StaticFile>> {
   const { resolve } = createRequire(import.meta.url);
   const localFiles = (await readdir(FOLDER))
     .filter((name) => path.extname(name) in TYPES)
@@ -147,16 +113,10 @@ async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
     await Promise.all(
       [...localFiles, ...packageFiles].map(
         async ([name, file]) =>
-          [name, toPageFile(await readFile(file), TYPES[path.extname(name)]!)] as const,
+          [name, toStaticFile(await readFile(file), TYPES[path.extname(name)]!)] as const,
       ),
     ),
   );
-}
-
-/** Adds the tag and the type to a file's bytes. */
-function toPageFile(bytes: Buffer<ArrayBuffer>, type: string): PageFile {
-  const digest = createHash('sha256').update(bytes).digest('base64url');
-  return { bytes, type, etag: `"${digest.slice(0, 22)}"` };
 }
 
 /** Returns the text of a page's markup. */
