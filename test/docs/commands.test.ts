@@ -19,6 +19,7 @@ const FILES = ALL_DOCUMENTS.filter(
 
 /** Flags of npm, Docker, llama-server, the benchmarks and the fuzzer. */
 const OTHER_PROGRAMS = new Set([
+  '--model-server-metrics-port',
   '--ignore-scripts',
   '--build-arg',
   '--shape',

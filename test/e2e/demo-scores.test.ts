@@ -1,4 +1,5 @@
-// What the demo adapters are worth: scores on held-out rows, next to the base's. The cards in models/demo show the same numbers.
+// What the demo adapters are worth: scores on held-out rows, next to the base's. The card of an adapter, written after
+// scripts/demo-card.md, shows the same numbers.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
