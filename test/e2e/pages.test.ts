@@ -152,11 +152,12 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
 for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
   test(`nothing moves while the pages load on a ${name}`, { skip }, async (t) => {
     const { page } = await open(t, '/pages/icon.svg', options);
-    const { data } = await (await fetch(`${pages.server.url}/v1/fine_tuning/jobs`)).json();
+    const listed = await fetch(`${pages.server.url}/v1/fine_tuning/jobs`);
+    const { data } = (await listed.json()) as { data: { id: string }[] };
     const paths = [
       '/',
       '/fine-tuning',
-      `/fine-tuning#${data[0].id}`,
+      `/fine-tuning#${data[0]!.id}`,
       '/adapters',
       '/status',
       '/docs',
