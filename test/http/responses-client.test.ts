@@ -1,6 +1,8 @@
 // The official client's Responses API, unmodified, against a listening server.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { createOpenAI } from '@ai-sdk/openai';
+import { generateText } from 'ai';
 import OpenAI from 'openai';
 import { startServer } from '../../src/http/wire/server.ts';
 import { idle, serve, utf8 } from './served.ts';
@@ -82,6 +84,39 @@ test('gets an ordinary error if nothing was sent yet', async () => {
     status: 404,
     code: 'model_not_found',
   });
+});
+
+test('the AI SDK sends hints, and the thoughts of other models', async () => {
+  const openai = createOpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything' });
+  const { text } = await generateText({
+    model: openai.responses('alpha'),
+    messages: [
+      { role: 'user', content: 'Hi' },
+      {
+        role: 'assistant',
+        content: [
+          {
+            type: 'reasoning',
+            text: 'A greeting',
+            providerOptions: { openai: { itemId: 'rs_1', reasoningEncryptedContent: 'x' } },
+          },
+          { type: 'text', text: 'Hello' },
+        ],
+      },
+      { role: 'user', content: 'Again' },
+    ],
+    providerOptions: {
+      openai: {
+        store: false,
+        forceReasoning: true,
+        reasoningEffort: 'low',
+        reasoningSummary: 'auto',
+        textVerbosity: 'low',
+        include: ['reasoning.encrypted_content'],
+      },
+    },
+  });
+  assert.equal(text, 'Hello, world');
 });
 
 test('that aborts a stream frees the slot', async () => {
