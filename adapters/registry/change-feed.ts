@@ -11,6 +11,8 @@ interface ChangeFeedOptions {
   settle?(announcements: readonly Announcement[]): Promise<void>;
   /** How often to look at most, in milliseconds. */
   readonly pollMs: number;
+  /** Values to read again every second although no change was announced: older versions of this program announce nothing. */
+  readonly rereadsPerS?: number | undefined;
   readonly clock?: Clock;
 }
 
@@ -28,7 +30,7 @@ const OPEN_INTENT_MS = 60_000;
 const MAX_CHANGED = 10_000;
 /** How long a request waits for a slow poll. */
 const PATIENCE_MS = 500;
-/** Values to read again every second although no change was announced, as older versions of this program do not announce. */
+/** By default. */
 const REREADS_PER_S = 2;
 
 interface SeenAnnouncement extends Announcement {
@@ -56,7 +58,7 @@ export class ChangeFeed {
   #isSettling = false;
   #settledMs = Number.NEGATIVE_INFINITY;
   readonly #salt: string;
-  #rereads = { left: REREADS_PER_S, atMs: 0 };
+  #rereads = { left: 0, atMs: 0 };
 
   constructor(options: ChangeFeedOptions) {
     this.#options = options;
@@ -119,8 +121,9 @@ export class ChangeFeed {
   /** Whether a value may be read again now although nothing was announced. */
   mayReread(): boolean {
     const nowMs = this.#clock.now();
-    const gained = ((nowMs - this.#rereads.atMs) * REREADS_PER_S) / 1000;
-    const left = Math.min(REREADS_PER_S, this.#rereads.left + gained);
+    const { rereadsPerS = REREADS_PER_S } = this.#options;
+    const gained = ((nowMs - this.#rereads.atMs) * rereadsPerS) / 1000;
+    const left = Math.min(rereadsPerS, this.#rereads.left + gained);
     this.#rereads = { left: left >= 1 ? left - 1 : left, atMs: nowMs };
     return left >= 1;
   }

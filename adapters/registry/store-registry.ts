@@ -39,6 +39,8 @@ export interface StoreRegistryOptions {
   warm?(part: FoundAdapter['part']): Promise<void>;
   /** The number of names to remember, see `PolledCache`. */
   readonly maxRemembered?: number;
+  /** See `ChangeFeed`. */
+  readonly rereadsPerS?: number;
   /** Whether to store indexes and to remove old announcements, which others may do as well. Default: true. */
   readonly isTidy?: boolean;
   readonly log?: Logger;
@@ -71,6 +73,7 @@ export class StoreAdapters implements AdapterArchive {
       changes: repository.changes,
       ...(isTidy && { settle: (old) => repository.settleChanges(old) }),
       pollMs,
+      rereadsPerS: options.rereadsPerS,
       clock,
     });
     this.#aliases = new PolledCache({

@@ -14,13 +14,14 @@ const ALL = { from: '', limit: 1000 };
 const named = (name: string) => ({ name, selector: { kind: 'alias', alias: 'latest' } }) as const;
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A server over a store that counts what this server asks of it. */
-function openServer(inner: ObjectStore) {
+/** A server over a store that counts what this server asks of it. Without rereads it depends on announcements alone. */
+function openServer(inner: ObjectStore, rereadsPerS = 0) {
   const clock = { nowMs: 0 };
   const store = watchStore(inner);
   const { repository } = createPublished(store);
   const adapters = new StoreAdapters(repository, {
     pollMs: POLL_MS,
+    rereadsPerS,
     clock: { ...systemClock, now: () => clock.nowMs, random: () => 0 },
   });
   const versionOf = async (name: string) => {
@@ -40,7 +41,7 @@ test('a busy server asks the store less than five times a second for any number 
   const { publish, repository } = createPublished(watchStore(inner));
   const names = Array.from({ length: 60 }, (_, i) => `name-${i}`);
   for (const name of names) await publish('acme', name);
-  const { clock, store, versionOf } = openServer(inner);
+  const { clock, store, versionOf } = openServer(inner, 2);
   const useAll = async (seconds: number) => {
     for (let s = 0; s < seconds; s++) {
       clock.nowMs += 1000;
@@ -132,6 +133,28 @@ test('announcements go after minutes, when the index has their changes', async (
     ['tone', 'zen'],
   );
   assert.deepEqual(late.store.reads, ['.changes/', 'acme/.index/names']);
+});
+
+test('a server that paused while another one removed an announcement reads the value again', async () => {
+  const inner = createMemoryStore();
+  const { publish } = createPublished(watchStore(inner));
+  await publish('acme', 'zen');
+  const paused = openServer(inner);
+  for (let i = 0; i < 4; i++) {
+    assert.equal(await paused.versionOf('zen'), 1);
+    paused.clock.nowMs += POLL_MS;
+    await settle();
+  }
+  await publish('acme', 'zen');
+  const other = openServer(inner);
+  for (let i = 0; i < 340; i++) {
+    other.clock.nowMs += 1000;
+    await other.listed();
+    for (let turn = 0; turn < 5; turn++) await settle();
+  }
+  for await (const { key } of inner.list('.changes/')) assert.fail(`${key} is still there`);
+  paused.clock.nowMs += 340_000;
+  assert.equal(await paused.versionOf('zen'), 2);
 });
 
 /** What several writers do, each with a store that may fail. */
