@@ -4,7 +4,7 @@ import {
   choice,
   EMPTY,
   GrammarError,
-  type GraphEdge,
+  type PatternEdge,
   repeat,
   sequence,
   type TextPattern,
@@ -105,7 +105,7 @@ function arrayPattern<State>({ start, keyOf, canEnd, next }: ItemRules<State>): 
     return states.push(state) - 1;
   };
   enter(start, true);
-  const nodes: { isEnd: boolean; edges: GraphEdge[] }[] = [];
+  const nodes: { isEnd: boolean; edges: PatternEdge[] }[] = [];
   for (const [i, state] of states.entries()) {
     const edges = next(state).map(({ item, to }) => ({
       item: i > 0 ? sequence(COMMA, item) : item,

@@ -1,5 +1,5 @@
 // Counts to large numbers with few nodes: a repeat becomes blocks of repeats, which share their nodes.
-import { type GraphNode, repeat, sequence, shared, type TextPattern } from './text-pattern.ts';
+import { type PatternNode, repeat, sequence, shared, type TextPattern } from './text-pattern.ts';
 
 /** A count is divided into this many blocks, and each block again if it is large. */
 const BLOCKS = 128;
@@ -31,7 +31,7 @@ function upTo(item: TextPattern, count: number): TextPattern {
   const blocks = Math.floor(count / size);
   const block = shared(exactly(item, size));
   const part = shared(upTo(item, size - 1));
-  const nodes: GraphNode[] = [];
+  const nodes: PatternNode[] = [];
   const end = blocks + 1;
   for (let i = 0; i < blocks; i++) {
     nodes.push({

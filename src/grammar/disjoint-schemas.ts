@@ -21,7 +21,7 @@ import { ContradictionError, GrammarError } from './text-pattern.ts';
 /** Members that distinguish schemas are at most this deep inside them. */
 const MAX_DEPTH = 4;
 
-/** What a comparison asks of a converter. */
+/** The questions that a comparison asks a converter. */
 interface FactSource {
   readonly reading: SchemaReading;
   gather(parts: readonly Part[]): Facts;

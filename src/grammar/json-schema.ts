@@ -151,9 +151,11 @@ class SchemaConverter implements MemberSource {
     if (above.includes(part.schema)) throw cycle(part.path);
     if (above.length > MAX_DEPTH)
       throw new GrammarError(`there are more than ${MAX_DEPTH} schemas within schemas`, part.path);
-    const { parts, hasPartsFirst, ...own } = this.#reader.read(part);
+    const read = this.#reader.read(part);
+    const { parts, hasPartsFirst } = read;
+    const own = parts.length === 0 ? read : new Facts({ ...read, parts: [], hasPartsFirst: false });
     const inside = [...above, part.schema];
-    const addOwn = (sum: Facts) => combine(sum, new Facts(own), part.path);
+    const addOwn = (sum: Facts) => combine(sum, own, part.path);
     const addParts = (sum: Facts) =>
       parts.reduce((all, inner) => this.#add(all, inner, inside), sum);
     return hasPartsFirst ? addOwn(addParts(facts)) : addParts(addOwn(facts));

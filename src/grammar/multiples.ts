@@ -6,9 +6,9 @@ import {
   ContradictionError,
   choice,
   GrammarError,
-  type GraphEdge,
-  type GraphNode,
   optional,
+  type PatternEdge,
+  type PatternNode,
   sequence,
   type TextPattern,
   text,
@@ -91,7 +91,7 @@ function digits(divisor: number, decimals: number): TextPattern {
   const isMultiple = ({ remainder, decimals: missing }: Progress) =>
     (remainder * 10 ** missing) % divisor === 0;
   const digit = (value: number, to: Progress) => ({ item: text(String(value)), to: enter(to) });
-  const edges = (state: Progress): GraphEdge[] => {
+  const edges = (state: Progress): PatternEdge[] => {
     const { remainder, left, where } = state;
     const isFraction = where === 'point' || where === 'fraction';
     const first = where === 'start' ? 1 : 0;
@@ -110,7 +110,7 @@ function digits(divisor: number, decimals: number): TextPattern {
     return [...following, { item: text('.'), to: enter(point) }];
   };
   enter({ remainder: 0, left: most, decimals, where: 'start' });
-  const nodes: GraphNode[] = [];
+  const nodes: PatternNode[] = [];
   for (const state of states) {
     const isEnd = state.where !== 'start' && state.where !== 'point' && isMultiple(state);
     nodes.push({ isEnd, edges: edges(state) });

@@ -7,7 +7,7 @@ import { findSingleUses } from './single-uses.ts';
 import {
   ContradictionError,
   GrammarError,
-  type GraphNode,
+  type PatternNode,
   type PatternRule,
   type TextPattern,
 } from './text-pattern.ts';
@@ -209,7 +209,7 @@ class NetworkBuilder {
     }
   }
 
-  #graph(nodes: readonly GraphNode[], from: number, to: number): void {
+  #graph(nodes: readonly PatternNode[], from: number, to: number): void {
     const own = nodes.map(() => this.#node());
     this.#nodes[from]!.skips.push(own[0]!);
     for (const [i, { isEnd, edges }] of nodes.entries()) {

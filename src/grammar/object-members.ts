@@ -2,11 +2,13 @@
 import type { SchemaReading } from '../contracts/generation.ts';
 import { ANY_STRING, insideString } from './json-text.ts';
 import type { ObjectShape } from './object-pattern.ts';
+import { complement } from './regex.ts';
 import { memberParts } from './schema-check.ts';
 import type { Facts, Part } from './schema-facts.ts';
 import { boundsOf, regexParts } from './schema-strings.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
 import {
+  type CharRange,
   ContradictionError,
   choice,
   GrammarError,
@@ -15,7 +17,7 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** What the collection of members asks of a converter. */
+/** The part of a converter that the collection of members needs. */
 export interface MemberSource {
   readonly reading: SchemaReading;
   /** Returns the pattern of a value that satisfies all of these. */
@@ -121,7 +123,7 @@ function nameKey(
 ): TextPattern {
   if (names.length > 0 && facts.names.length > 0)
     return quoted(nameLanguage(facts, names, [], path, source).pattern(insideString));
-  if (names.length > 0) return quoted(new TextLanguage([except(names)]).pattern(insideString));
+  if (names.length > 0) return quoted(textExcept(names));
   if (facts.names.length === 0) return ANY_STRING;
   return source.convert([...facts.names, TEXT]);
 }
@@ -164,6 +166,35 @@ function nameLanguage(
   if (own.strings.some(({ keyword }) => keyword === 'format'))
     throw new GrammarError('cannot combine a format with properties or patternProperties', place);
   return located(path, () => new TextLanguage(rules, boundsOf(own, 'Length')));
+}
+
+/** Matches a text that differs from all of these: a tree of their characters, and a node for texts that left it. */
+function textExcept(texts: readonly string[]): TextPattern {
+  const tree: Map<number, number>[] = [new Map()];
+  const ends = new Set<number>();
+  for (const one of texts) {
+    let at = 0;
+    for (const character of one) {
+      const point = character.codePointAt(0)!;
+      const next = tree[at]!.get(point) ?? tree.push(new Map()) - 1;
+      tree[at]!.set(point, next);
+      at = next;
+    }
+    ends.add(at);
+  }
+  const other = tree.length;
+  const nodes = [...tree, new Map<number, number>()].map((children, i) => {
+    const points = [...children].map(([point, to]): [CharRange, number] => [[point, point], to]);
+    const rest = complement(points.map(([range]) => range));
+    return {
+      isEnd: !ends.has(i),
+      edges: [
+        ...points.map(([range, to]) => ({ item: insideString([range]), to })),
+        { item: insideString(rest), to: other },
+      ],
+    };
+  });
+  return { kind: 'graph', nodes };
 }
 
 function except(names: readonly string[]): TextRule {

@@ -4,8 +4,8 @@ import {
   choice,
   EMPTY,
   GrammarError,
-  type GraphEdge,
-  type GraphNode,
+  type PatternEdge,
+  type PatternNode,
   repeat,
   sequence,
   shared,
@@ -42,7 +42,7 @@ export interface ObjectShape {
 /** A schema with 1,000 properties needs 2,000. */
 const MAX_NODES = 10_000;
 
-/** What matters of the members that were written or left out so far. */
+/** The members so far, as far as they matter for the next ones. */
 interface Progress {
   /** The next member. */
   readonly next: number;
@@ -52,32 +52,42 @@ interface Progress {
   readonly written: readonly number[];
 }
 
-/** Up to this many members come in any order, which takes 2 ** n nodes. */
-const MAX_UNORDERED = 5;
+/** In any order, this many members are told apart, which takes 2 ** n nodes. */
+const MAX_TRACKED = 5;
 
 /**
- * Matches an object. Other members may repeat a name, so they count as one towards the least number. If there are too many
- * members for any order, they come in the given one or with the required ones first.
+ * Matches an object. Other members may repeat a name, so they count as one towards the least number. If the members come in
+ * any order and are more than `MAX_TRACKED`, optional ones may be repeated as well.
  */
 export function objectPattern(shape: ObjectShape): TextPattern {
   const items = shape.members.map(({ name, value }) =>
     shared(member(text(JSON.stringify(name)), value)),
   );
-  const { others, members, isUnordered, max } = shape;
+  const { others } = shape;
   const other =
     others.length === 0
       ? undefined
       : shared(choice(...others.map(({ key, value }) => member(key, value))));
   const parts = { items, other };
-  const isCounted = other !== undefined && Number.isFinite(max);
-  const options =
-    isUnordered && !isCounted && members.length <= MAX_UNORDERED
-      ? [unorderedMembers(shape, parts)]
-      : ordersOf(shape).map((order) => {
-          const [own, ownItems] = reordered(shape, parts.items, order);
-          return new MembersGraph(own, { ...parts, items: ownItems }).pattern();
-        });
+  const tracked = trackedMembers(shape);
+  const options = tracked
+    ? [unorderedMembers(shape, parts, tracked)]
+    : ordersOf(shape).map((order) => {
+        const [own, ownItems] = reordered(shape, parts.items, order);
+        return new MembersGraph(own, { ...parts, items: ownItems }).pattern();
+      });
   return sequence(text('{'), choice(...options), text('}'));
+}
+
+/** Returns the members of which any order has to know whether they were written. Undefined if they are too many. */
+function trackedMembers(shape: ObjectShape): number[] | undefined {
+  const { members, dependents, min, max, others, isUnordered } = shape;
+  const all = members.map((_, i) => i);
+  const needed = all.filter((i) => members[i]!.isRequired || dependents.flat().includes(i));
+  const isCounted = min > 1 || max < members.length || (others.length > 0 && Number.isFinite(max));
+  const tracked = members.length <= MAX_TRACKED || isCounted ? all : needed;
+  const isPossible = isUnordered && tracked.length <= MAX_TRACKED;
+  return isPossible && !(others.length > 0 && Number.isFinite(max)) ? tracked : undefined;
 }
 
 /** Returns the orders of members, as their indices. */
@@ -106,31 +116,31 @@ interface MemberPatterns {
   readonly other: TextPattern | undefined;
 }
 
-/** Matches members in any order, each at most once. A node is a set of written members, and whether others were. */
+/** Matches members in any order. A node is a set of tracked members that were written, and whether others were. */
 function unorderedMembers(
   { members, dependents, min, max }: ObjectShape,
   { items, other }: MemberPatterns,
+  tracked: readonly number[],
 ): TextPattern {
-  const sets = 2 ** members.length;
-  const has = (set: number, i: number) => i >= 0 && ((set >> i) & 1) === 1;
-  const node = (index: number): GraphNode => {
+  const sets = 2 ** tracked.length;
+  const bits = members.map((_, i) => (tracked.includes(i) ? 2 ** tracked.indexOf(i) : 0));
+  const node = (index: number): PatternNode => {
     const set = index % sets;
-    const hasOther = index >= sets;
-    const count = items.filter((_, i) => has(set, i)).length;
-    const after = (item: TextPattern) => (index > 0 ? sequence(COMMA, item) : item);
+    const has = (i: number) => i >= 0 && (set & bits[i]!) !== 0;
+    const count = tracked.filter(has).length;
+    const next = (item: TextPattern) => (index > 0 ? sequence(COMMA, item) : item);
     const edges = items.flatMap((item, i) =>
-      has(set, i) || count >= max ? [] : [{ item: after(item), to: index + 2 ** i }],
+      has(i) || count >= max
+        ? []
+        : [{ item: next(item), to: bits[i] ? index + bits[i] : set + sets }],
     );
-    if (other) edges.push({ item: after(other), to: set + sets });
+    if (other) edges.push({ item: next(other), to: set + sets });
     const isComplete =
-      members.every(({ isRequired }, i) => !isRequired || has(set, i)) &&
-      dependents.every(([a, b]) => !has(set, a) || has(set, b));
-    return { isEnd: isComplete && count + Number(hasOther) >= min, edges };
+      members.every(({ isRequired }, i) => !isRequired || has(i)) &&
+      dependents.every(([a, b]) => !has(a) || has(b));
+    return { isEnd: isComplete && count + Number(index >= sets) >= min, edges };
   };
-  return {
-    kind: 'graph',
-    nodes: Array.from({ length: other ? 2 * sets : sets }, (_, i) => node(i)),
-  };
+  return { kind: 'graph', nodes: Array.from({ length: 2 * sets }, (_, i) => node(i)) };
 }
 
 class MembersGraph {
@@ -158,7 +168,7 @@ class MembersGraph {
 
   pattern(): TextPattern {
     this.#enter({ next: 0, count: 0, written: [] });
-    const nodes: { isEnd: boolean; edges: GraphEdge[] }[] = [];
+    const nodes: { isEnd: boolean; edges: PatternEdge[] }[] = [];
     for (const progress of this.#progress)
       nodes.push({ isEnd: false, edges: this.#edges(progress) });
     // Tails lead to one more node, the end.
@@ -179,7 +189,7 @@ class MembersGraph {
     return this.#progress.push(progress) - 1;
   }
 
-  #edges({ next, count, written }: Progress): GraphEdge[] {
+  #edges({ next, count, written }: Progress): PatternEdge[] {
     const { members, dependents } = this.#shape;
     const following = members[next];
     if (!following) return this.#tail(count);
@@ -189,7 +199,7 @@ class MembersGraph {
       );
     const lacks = dependents.some(([a, b]) => a === next && b < next && !written.includes(b));
     const isNeeded = dependents.some(([a, b]) => b === next && written.includes(a));
-    const edges: GraphEdge[] = [];
+    const edges: PatternEdge[] = [];
     if (!lacks && count < this.#max) {
       const item = this.#items[next]!;
       edges.push({
@@ -207,7 +217,7 @@ class MembersGraph {
   }
 
   /** Returns the edge of the members after the declared ones. */
-  #tail(count: number): GraphEdge[] {
+  #tail(count: number): PatternEdge[] {
     const missing = Math.max(0, this.#shape.min - count);
     const left = this.#max - count;
     if (missing > (this.#other ? 1 : 0) || missing > left) return [];

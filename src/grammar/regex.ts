@@ -102,13 +102,16 @@ export function parseCounts(
 const START: TextPattern = { kind: 'choice', options: [] };
 const END: TextPattern = { kind: 'choice', options: [] };
 
-/** What may come before and after a part of an expression. Undefined: the part is not at that end. */
+/** The patterns that may come before and after a part of an expression. Undefined: the part is not at that end. */
 interface Surroundings {
   readonly before?: TextPattern | undefined;
   readonly after?: TextPattern | undefined;
 }
 
-/** Puts what may come before and after where no anchor forbids it. Anchors may only be at the ends of the whole expression. */
+/**
+ * Adds the surroundings of an expression, unless an anchor forbids them. Anchors may only be at the ends of the whole
+ * expression.
+ */
 function anchored(pattern: TextPattern, { before, after }: Surroundings): TextPattern {
   if (pattern === START || pattern === END || pattern.kind === 'sequence') {
     const items = pattern.kind === 'sequence' ? [...pattern.items] : [pattern];

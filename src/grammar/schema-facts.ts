@@ -1,4 +1,4 @@
-// What a value must satisfy, gathered from one schema or from several that all apply.
+// The facts that a value must satisfy, gathered from one schema or from several that all apply.
 import type { SchemaReading } from '../contracts/generation.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { ContradictionError } from './text-pattern.ts';
@@ -152,6 +152,7 @@ export const NO_FACTS = new Facts({});
 
 /** Returns the facts of values that satisfy both. Throws `ContradictionError` if the types or the constants have nothing in common. */
 export function combine(one: Facts, other: Facts, path: string): Facts {
+  if (one === NO_FACTS) return other;
   const types = combineTypes(one.types, other.types);
   if (types?.length === 0)
     throw new ContradictionError('allows none of the types that the schemas beside it do', path);

@@ -1,4 +1,4 @@
-// What a value must satisfy to violate a schema: at least one of several facts, each the opposite of one keyword.
+// The opposite of a schema: facts of which a value satisfies at least one, each the opposite of one keyword.
 import {
   type ArrayRule,
   Facts,

@@ -4,7 +4,7 @@ import { GrammarError } from './text-pattern.ts';
 
 /** The address of a schema without `$id`. Others are relative to it. */
 const ROOT_ADDRESS = 'schema:///';
-/** What a value is: a schema or a list of schemas, schemas by name, or something without addresses. */
+/** A schema or a list of schemas, schemas by name, or data without addresses. */
 type Kind = 'schema' | 'byName' | 'data';
 /** Keywords that hold schemas. */
 const KINDS = new Map<string, Kind>([

@@ -5,7 +5,7 @@ import {
   type CharRange,
   ContradictionError,
   GrammarError,
-  type GraphEdge,
+  type PatternEdge,
   sequence,
   type TextPattern,
 } from './text-pattern.ts';
@@ -46,7 +46,7 @@ export class TextLanguage {
     const parts = rules.flatMap((rule) => rule.parts.map((part) => ({ ...part, rule })));
     const machines = parts.map(({ pattern }) => new TextMachine(pattern));
     const labelled = rules.filter(({ use }) => use === 'label');
-    // Counting stops where no bound distinguishes lengths.
+    // Counting stops once no bound distinguishes lengths.
     const lastCount = length.max === Number.POSITIVE_INFINITY ? length.min : length.max + 1;
     const known = new Map<string, number>();
     const open: { ids: readonly number[]; count: number; index: number }[] = [];
@@ -131,7 +131,7 @@ export class TextLanguage {
       return {
         isEnd: own === labels,
         edges: kept.map(
-          ({ ranges, to }): GraphEdge => ({ item: itemOf(ranges), to: indexOf.get(to)! }),
+          ({ ranges, to }): PatternEdge => ({ item: itemOf(ranges), to: indexOf.get(to)! }),
         ),
       };
     });

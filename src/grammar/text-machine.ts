@@ -1,5 +1,10 @@
 // Matches characters against one expression, as a deterministic automaton that is built state by state.
-import { type CharRange, GrammarError, type GraphNode, type TextPattern } from './text-pattern.ts';
+import {
+  type CharRange,
+  GrammarError,
+  type PatternNode,
+  type TextPattern,
+} from './text-pattern.ts';
 
 const MAX_NFA_NODES = 20_000;
 
@@ -127,7 +132,7 @@ class Nfa {
     return to;
   }
 
-  #graph(nodes: readonly GraphNode[], from: number): number {
+  #graph(nodes: readonly PatternNode[], from: number): number {
     const own = nodes.map(() => this.#node());
     const end = this.#node();
     this.#skip(from, own[0]!);

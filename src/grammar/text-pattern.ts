@@ -19,7 +19,7 @@ export type TextPattern =
   | { kind: 'repeat'; item: TextPattern; min: number; max: number }
   | { kind: 'rule'; rule: PatternRule }
   /** The texts along the paths from the first node to an end. */
-  | { kind: 'graph'; nodes: readonly GraphNode[] }
+  | { kind: 'graph'; nodes: readonly PatternNode[] }
   /** Any text up to the first occurrence of an exit's text, that text, and then `next`. */
   | { kind: 'until'; exits: readonly { text: string; next: TextPattern }[] }
   /** Any text that contains none of these texts. */
@@ -31,13 +31,13 @@ export type TextPattern =
   | { kind: 'spaced'; item: TextPattern };
 
 /** A node of a graph of patterns. */
-export interface GraphNode {
+export interface PatternNode {
   readonly isEnd: boolean;
-  readonly edges: readonly GraphEdge[];
+  readonly edges: readonly PatternEdge[];
 }
 
 /** Matches the item, then continues at the node `to`. */
-export interface GraphEdge {
+export interface PatternEdge {
   readonly item: TextPattern;
   readonly to: number;
 }

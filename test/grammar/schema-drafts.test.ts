@@ -93,13 +93,26 @@ const ROWS: readonly Row[] = [
     { isUnordered: true },
   ],
   [
-    'of many members, the required ones may come first',
+    'many members come in any order, and optional ones may be repeated',
     object(Object.fromEntries([...'abcdefg'].map((name) => [name, true])), { required: ['f'] }),
     [
       { a: 1, f: 1 },
       { f: 1, a: 1 },
+      { g: 1, f: 1, b: 1 },
     ],
-    [{ a: 1 }, { b: 1, a: 1, f: 1 }],
+    [{ a: 1 }, { f: 1, h: 1 }],
+    { isUnordered: true },
+  ],
+  [
+    'many required members come in the order of the schema or before the others',
+    object(Object.fromEntries([...'abcdefgh'].map((name) => [name, true])), {
+      required: [...'cdefgh'],
+    }),
+    [
+      { a: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1 },
+      { c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, a: 1 },
+    ],
+    [{ d: 1, c: 1, e: 1, f: 1, g: 1, h: 1 }, { a: 1 }],
     { isUnordered: true },
   ],
   ['a missing type is that of the keywords', { maxLength: 2 }, ['ab'], ['abc', 1, null]],
