@@ -75,6 +75,7 @@ function memberNames({ objects, required, dependents }: Facts, hasMore: boolean)
     if (hasMore) names.add(name);
     if (names.has(name)) for (const other of others) names.add(other);
   }
+  if (names.size > MAX_MEMBERS) throw new GrammarError(`has more than ${MAX_MEMBERS} properties`);
   return [...names];
 }
 
@@ -127,6 +128,9 @@ function nameKey(
   if (facts.names.length === 0) return ANY_STRING;
   return source.convert([...facts.names, TEXT]);
 }
+
+/** A schema with 1,000 properties takes about 30,000 nodes. */
+const MAX_MEMBERS = 5000;
 
 /** Names are strings. */
 const TEXT: Part = { schema: { type: 'string' }, path: '#' };
