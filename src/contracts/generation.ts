@@ -18,8 +18,7 @@ export interface SamplingParams extends NumericParams {
 
 /** The texts that a completion may have. Constraints can be nested. */
 export type Constraint =
-  /** JSON that a JSON Schema allows, either compact or spaced as Python writes it. `schema` is an object or a boolean. */
-  | { readonly kind: 'json_schema'; readonly schema: unknown; readonly isSpaced?: true }
+  | SchemaConstraint
   /** A regular expression that matches the whole text. */
   | { readonly kind: 'regex'; readonly pattern: string }
   /** A grammar in llama.cpp's notation, starting at the rule `root`. */
@@ -34,6 +33,28 @@ export type Constraint =
   /** One or more times, with the separator between. */
   | { readonly kind: 'repeat'; readonly item: Constraint; readonly separator: string }
   | TagsConstraint;
+
+/** JSON that a JSON Schema allows. */
+interface SchemaConstraint extends SchemaReading {
+  readonly kind: 'json_schema';
+  /** An object or a boolean. */
+  readonly schema: unknown;
+  /** Whether it is spaced as Python writes it. Default: compact. */
+  readonly isSpaced?: true;
+}
+
+/** How much of what a schema allows may be written. By default the least, because models add what is not wanted. */
+export interface SchemaReading {
+  /**
+   * Whether objects may have members that the schema does not declare. Default: only if `additionalProperties` or
+   * `patternProperties` asks for them, or nothing is declared.
+   */
+  readonly isOpen?: boolean;
+  /** Whether members may come in another order than in the schema. */
+  readonly isUnordered?: boolean;
+  /** Whether a schema without `type` allows all types. Default: those that its keywords are about. */
+  readonly isUntyped?: boolean;
+}
 
 /** Text with tags, such as tool calls, whose content is constrained. */
 interface TagsConstraint {

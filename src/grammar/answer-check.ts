@@ -28,8 +28,9 @@ export function createAnswerCheck(constraint: Constraint): AnswerCheck {
   };
 }
 
-function compact({ kind, schema }: Extract<Constraint, { kind: 'json_schema' }>): Constraint {
-  return { kind, schema };
+function compact(constraint: Extract<Constraint, { kind: 'json_schema' }>): Constraint {
+  const { isSpaced: _, ...rest } = constraint;
+  return rest;
 }
 
 /**

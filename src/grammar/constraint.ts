@@ -77,7 +77,7 @@ export function rootPath({ kind }: Constraint): string {
 function patternOf(constraint: Constraint): TextPattern {
   switch (constraint.kind) {
     case 'json_schema': {
-      const pattern = schemaPattern(constraint.schema);
+      const pattern = schemaPattern(constraint.schema, constraint);
       return constraint.isSpaced ? { kind: 'spaced', item: pattern } : pattern;
     }
     case 'regex':

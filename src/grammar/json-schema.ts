@@ -1,22 +1,27 @@
-// Converts a JSON Schema to a pattern of compact JSON. Members come in the order of `properties`, and undeclared members only
-// if the schema asks for them. Every text that matches the pattern is valid. A keyword that cannot be enforced is refused by
-// name.
+// Converts a JSON Schema to a pattern of compact JSON. Members come in the order of `properties`, then others. Every text that
+// matches the pattern is valid. A keyword that cannot be enforced is refused by name.
 
+import type { SchemaReading } from '../contracts/generation.ts';
+import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
-import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
-import { findCycle } from './network.ts';
-import { mapPattern, objectPattern } from './object-pattern.ts';
+import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
+import { buildNetwork } from './network.ts';
+import { type MemberSource, objectShape } from './object-members.ts';
+import { objectPattern } from './object-pattern.ts';
+import { canonical, satisfies } from './schema-check.ts';
 import {
-  checkKeywords,
+  type Alternatives,
   combine,
-  enforcedKeywords,
-  isObject,
-  type JsonType,
-  type Schema,
+  Facts,
+  includesType,
+  NO_FACTS,
+  type Part,
   typesOf,
-} from './schema-keywords.ts';
-import { SchemaTree, toPointer } from './schema-tree.ts';
-import { counts, literals, numberPattern, stringPattern, tuple } from './schema-values.ts';
+} from './schema-facts.ts';
+import { type JsonType, TYPES } from './schema-keywords.ts';
+import { SchemaReader } from './schema-reader.ts';
+import { boundsOf, StringPatterns } from './schema-strings.ts';
+import { numberPattern } from './schema-values.ts';
 import {
   ContradictionError,
   choice,
@@ -24,305 +29,327 @@ import {
   GrammarError,
   located,
   type PatternRule,
-  sequence,
   type TextPattern,
   text,
 } from './text-pattern.ts';
 
-const MAP_KEYWORDS = ['propertyNames', 'minProperties', 'maxProperties'];
-
-/** A typical schema has fewer than 100. */
+/** A typical schema has fewer than 100. Alternatives count once per combination. */
 const MAX_SCHEMAS = 5000;
-/** The depth of nested schemas. It restarts at a reference. */
+/** The depth of schemas that apply to the same value. */
 const MAX_DEPTH = 64;
-/** The options are compared in pairs. */
+/** The options of oneOf are compared in pairs. */
 const MAX_OPTIONS = 256;
 
+const NOTHING = choice();
+
 /** Returns the pattern of the JSON values that a schema allows. Throws `GrammarError` with the path inside the schema. */
-export function schemaPattern(schema: unknown): TextPattern {
-  return new SchemaConverter(schema).run();
+export function schemaPattern(schema: unknown, reading: SchemaReading = {}): TextPattern {
+  return new SchemaConverter(schema, reading).run();
 }
 
-/** A schema's position inside the whole schema. */
-interface Position {
-  readonly path: string;
-  readonly depth: number;
-  /** The rule whose texts start with this schema's. Absent: something comes before them. */
-  readonly rule?: PatternRule | undefined;
-  /** Whether the schema was combined from several ones, which share no paths below this point. */
-  readonly isCombined?: boolean;
-}
-
-const START: Position = { path: '#', depth: 0 };
-
-/** Returns the position of a schema for the same value. */
-function within({ path, depth, rule, isCombined = false }: Position, name: string): Position {
-  return { path: isCombined ? path : `${path}/${name}`, depth: depth + 1, rule, isCombined };
-}
-
-/** Returns the position of the schema of a member or an item. */
-function below(position: Position, name: string): Position {
-  return { ...within(position, name), rule: undefined };
-}
-
-class SchemaConverter {
-  readonly #tree: SchemaTree;
-  /** The targets of references. They are rules, because they can contain themselves. */
-  readonly #targets = new Map<Schema, PatternRule>();
-  /** Schemas combined from several ones. They are rules as well, because they can contain themselves. */
-  readonly #combined = new Map<Schema, PatternRule>();
-  /** Rules without a body yet. A chain of references may be longer than the stack is deep. */
+class SchemaConverter implements MemberSource {
+  readonly reading: SchemaReading;
+  readonly #root: Part;
+  readonly #reader: SchemaReader;
+  readonly #disjoint: DisjointSchemas;
+  readonly #strings = new StringPatterns();
+  /** The rule of each list of schemas that apply together. Schemas can contain themselves. */
+  readonly #rules = new Map<string, PatternRule>();
+  /** Rules without a body yet. A chain of schemas may be longer than the stack is deep. */
   readonly #open: (() => void)[] = [];
-  /** For each rule, the rules that its texts may start with. */
-  readonly #begins = new Map<PatternRule, { rule: PatternRule; path: string }[]>();
+  readonly #built = new Set<PatternRule>();
+  readonly #ids = new Map<unknown, number>();
+  /** The rules whose bodies begin with the one that is being built. */
+  readonly #current = new Set<PatternRule>();
+  /** Why parts of the schema allow nothing. */
+  readonly #faults: ContradictionError[] = [];
   #count = 0;
 
-  constructor(root: unknown) {
-    this.#tree = new SchemaTree(root);
+  constructor(root: unknown, reading: SchemaReading) {
+    this.reading = reading;
+    this.#root = { schema: root, path: '#' };
+    this.#reader = new SchemaReader(root);
+    this.#disjoint = new DisjointSchemas(this);
   }
 
   run(): TextPattern {
-    const { root } = this.#tree;
-    if (root === false) throw new ContradictionError('allows no value', '#');
-    const pattern = isObject(root)
-      ? this.#rule(this.#targets, [root, START], (rule) => this.#convert(root, { ...START, rule }))
-      : this.#convert(root, START);
+    const pattern = this.convert([this.#root]);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
-    this.#refuseCycles();
+    if (this.#faults.length > 0) this.#refuseNothing(pattern);
     return pattern;
   }
 
-  /** Returns a reference to a schema's rule. `convert` builds the body later. */
-  #rule(
-    rules: Map<Schema, PatternRule>,
-    [schema, position]: [Schema, Position],
-    convert: (rule: PatternRule) => TextPattern,
-  ): TextPattern {
-    const existing = rules.get(schema);
-    const rule = existing ?? { body: EMPTY };
-    if (position.rule) this.#begins.get(position.rule)!.push({ rule, path: position.path });
-    if (!existing) {
-      rules.set(schema, rule);
-      this.#begins.set(rule, []);
-      this.#open.push(() => {
-        rule.body = convert(rule);
-      });
-    }
+  convert(parts: readonly Part[]): TextPattern {
+    const all = parts.filter(({ schema }) => schema !== true);
+    if (all.length === 0) return ANY_VALUE;
+    if (all.some(({ schema }) => schema === false))
+      return this.#nothing(all.find(({ schema }) => schema === false)!.path);
+    const [rule, isNew] = this.#ruleOf(all);
+    if (isNew) this.#open.push(() => this.#build(rule, all));
     return { kind: 'rule', rule };
   }
 
-  #convert(schema: unknown, { path: near, depth, rule }: Position): TextPattern {
-    if (schema === true) return ANY_VALUE;
-    if (schema === false) return choice();
-    const path = this.#tree.pathOf(schema, near);
-    const position = { path, depth, rule, isCombined: !this.#tree.has(schema) };
-    if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
+  gather(parts: readonly Part[]): Facts {
+    return parts.reduce((facts, part) => this.#add(facts, part, []), NO_FACTS);
+  }
+
+  satisfies(value: unknown, part: Part): boolean {
+    return satisfies(value, part, (inner) => this.#reader.read(inner));
+  }
+
+  #nothing(path: string): TextPattern {
+    this.#faults.push(new ContradictionError('allows no value', path));
+    return NOTHING;
+  }
+
+  #ruleOf(parts: readonly Part[]): [rule: PatternRule, isNew: boolean] {
+    const ids = parts.map(({ schema }) => {
+      const id = this.#ids.get(schema) ?? this.#ids.size;
+      this.#ids.set(schema, id);
+      return id;
+    });
+    const key = [...new Set(ids)].join();
+    const known = this.#rules.get(key);
+    if (known) return [known, false];
+    const rule = { body: EMPTY };
+    this.#rules.set(key, rule);
+    return [rule, true];
+  }
+
+  #build(rule: PatternRule, parts: readonly Part[]): void {
+    if (this.#built.has(rule)) return;
+    this.#built.add(rule);
+    this.#current.add(rule);
+    rule.body = this.#unless(() => this.#resolve(this.gather(parts), parts[0]!.path, []));
+    this.#current.delete(rule);
+  }
+
+  /** Converts a schema of the same value now, so that a schema that begins with itself is found. */
+  #convertNow(part: Part): TextPattern {
+    if (part.schema === true) return ANY_VALUE;
+    if (part.schema === false) return this.#nothing(part.path);
+    const [rule] = this.#ruleOf([part]);
+    if (this.#current.has(rule)) throw cycle(part.path);
+    this.#build(rule, [part]);
+    return { kind: 'rule', rule };
+  }
+
+  /** Returns a pattern of nothing if there is a contradiction. */
+  #unless(run: () => TextPattern): TextPattern {
+    try {
+      return run();
+    } catch (error) {
+      if (!(error instanceof ContradictionError)) throw error;
+      this.#faults.push(error);
+      return NOTHING;
+    }
+  }
+
+  /** Adds the facts of a schema and of those that it consists of. */
+  #add(facts: Facts, part: Part, above: readonly unknown[]): Facts {
+    if (part.schema === true) return facts;
+    if (above.includes(part.schema)) throw cycle(part.path);
+    if (above.length > MAX_DEPTH)
+      throw new GrammarError(`there are more than ${MAX_DEPTH} schemas within schemas`, part.path);
+    const read = this.#reader.read(part);
+    const { parts, hasPartsFirst } = read;
+    const own = parts.length === 0 ? read : new Facts({ ...read, parts: [], hasPartsFirst: false });
+    const inside = [...above, part.schema];
+    const addOwn = (sum: Facts) => combine(sum, own, part.path);
+    const addParts = (sum: Facts) =>
+      parts.reduce((all, inner) => this.#add(all, inner, inside), sum);
+    return hasPartsFirst ? addOwn(addParts(facts)) : addParts(addOwn(facts));
+  }
+
+  /** Returns the pattern of the values that satisfy the facts. `done`: alternatives that the facts already decide. */
+  #resolve(facts: Facts, path: string, done: readonly Alternatives[]): TextPattern {
     if (++this.#count > MAX_SCHEMAS)
-      throw new GrammarError(`there are more than ${MAX_SCHEMAS} schemas`, path);
-    if (depth > MAX_DEPTH)
-      throw new GrammarError(`there are more than ${MAX_DEPTH} schemas within schemas`, path);
-    checkKeywords(schema, path);
-    const { $ref, allOf, anyOf, oneOf, ...rest } = schema;
-    if ($ref !== undefined) return this.#reference(schema, position);
-    if (allOf) return this.#allOf(schema, position);
-    if (anyOf) {
-      const beside = oneOf === undefined ? rest : { ...rest, oneOf };
-      return this.#anyOf(anyOf as unknown[], beside, this.#within(position, 'anyOf', anyOf));
-    }
-    if (oneOf) {
-      const options = this.#within(position, 'oneOf', oneOf);
-      this.#checkDisjoint(oneOf as unknown[], options.path);
-      return this.#anyOf(oneOf as unknown[], rest, options);
-    }
-    return this.#plain(schema, position);
-  }
-
-  /** Returns the position of a keyword's value, which may come from another schema. */
-  #within(position: Position, name: string, value: unknown): Position {
-    const here = within(position, name);
-    const isCombined = !this.#tree.has(value);
-    return { ...here, path: this.#tree.pathOf(value, here.path), isCombined };
-  }
-
-  #plain(schema: Schema, position: Position): TextPattern {
-    if ('const' in schema || schema['enum']) return literals(schema, position.path);
-    const types = typesOf(schema);
-    if (!types) return ANY_VALUE;
-    return choice(...types.map((type) => this.#ofType(type, schema, position)));
-  }
-
-  #ofType(type: JsonType, schema: Schema, position: Position): TextPattern {
-    switch (type) {
-      case 'object':
-        return this.#object(schema, position);
-      case 'array':
-        return this.#array(schema, position);
-      case 'string':
-        return stringPattern(schema, position.path);
-      case 'boolean':
-        return choice(text('true'), text('false'));
-      case 'null':
-        return text('null');
-      default:
-        return numberPattern(type, schema, position.path);
-    }
-  }
-
-  #object(schema: Schema, position: Position): TextPattern {
-    const mapKeyword = MAP_KEYWORDS.find((keyword) => schema[keyword] !== undefined);
-    if (mapKeyword) return this.#map(schema, mapKeyword, position);
-    const { additionalProperties } = schema as { additionalProperties?: boolean | Schema };
-    const properties = (schema['properties'] ?? {}) as Schema;
-    const required = new Set(schema['required'] as string[] | undefined);
-    const declared = Object.keys(properties);
-    // If properties are declared, others are allowed only if the schema says so.
-    const more = additionalProperties ?? declared.length === 0;
-    if (declared.length === 0 && required.size === 0 && more === true) return ANY_OBJECT;
-    const names = [...new Set([...declared, ...required])];
-    const members = names.map((name) => {
-      const isDeclared = Object.hasOwn(properties, name);
-      const isRequired = required.has(name);
-      const inner = isDeclared ? properties[name] : (additionalProperties ?? true);
-      if (inner === false && isRequired) {
-        const message = `"${name}" is required, but no value of it is allowed`;
-        throw new ContradictionError(message, `${position.path}/required`);
-      }
-      const keyword = isDeclared ? `properties/${toPointer(name)}` : 'additionalProperties';
-      return { name, isRequired, value: this.#convert(inner, below(position, keyword)) };
-    });
-    const others =
-      more === false ? undefined : this.#convert(more, below(position, 'additionalProperties'));
-    return located(position.path, () => objectPattern(members, others));
-  }
-
-  /** Matches an object with bounds on its names or on their number. */
-  #map(schema: Schema, keyword: string, position: Position): TextPattern {
-    const { properties, required, propertyNames = true, additionalProperties = true } = schema;
-    if (properties || required) {
-      const message = 'is supported only without properties and required';
-      throw new GrammarError(message, `${position.path}/${keyword}`);
-    }
-    const { min, max } = counts(schema, 'minProperties', 'maxProperties', position.path);
-    if (min > 1) {
-      const message = 'must be at most 1, because a completion may repeat a name';
-      throw new GrammarError(message, `${position.path}/minProperties`);
-    }
-    const anyName = { type: 'string' };
-    const names = propertyNames === true ? anyName : { allOf: [propertyNames, anyName] };
-    return mapPattern(
-      this.#convert(names, below(position, 'propertyNames')),
-      this.#convert(additionalProperties, below(position, 'additionalProperties')),
-      { min, max },
-    );
-  }
-
-  #array(schema: Schema, position: Position): TextPattern {
-    const { prefixItems = [], items = true } = schema as {
-      prefixItems?: unknown[];
-      items?: unknown;
-    };
-    const { min, max } = counts(schema, 'minItems', 'maxItems', position.path);
-    if (schema['uniqueItems'] === true && max > 1)
-      throw new GrammarError('is not supported', `${position.path}/uniqueItems`);
-    if (prefixItems.length === 0 && items === true && min === 0 && max === Number.POSITIVE_INFINITY)
-      return ANY_ARRAY;
-    const item = this.#convert(items, below(position, 'items'));
-    const first = prefixItems.map((inner, i) =>
-      this.#convert(inner, below(position, `prefixItems/${i}`)),
-    );
-    if (first.length === 0) return sequence(text('['), commaSeparated(item, min, max), text(']'));
-    return sequence(text('['), tuple(first, item, { min, max }), text(']'));
-  }
-
-  /** A reference without sibling keywords is the rule of its target. */
-  #reference(schema: Schema, position: Position): TextPattern {
-    const { $ref, ...beside } = schema;
-    const here = within(position, '$ref');
-    const target = this.#tree.resolve($ref as string, here.path);
-    if (target === false) throw new ContradictionError('allows no value', here.path);
-    if (target === true) return this.#convert(beside, within(position, ''));
-    if (enforcedKeywords(beside).length > 0) {
-      return this.#rule(this.#combined, [schema, here], (rule) => {
-        return this.#convert(this.#tree.expand(schema, position.path), {
-          ...here,
-          path: position.path,
-          rule,
-        });
-      });
-    }
-    return this.#rule(this.#targets, [target, here], (rule) => {
-      return this.#convert(target, { path: $ref as string, depth: 0, rule });
-    });
-  }
-
-  /** Returns a rule, unless `allOf` only wraps its single part. */
-  #allOf(schema: Schema, position: Position): TextPattern {
-    const { allOf, ...beside } = schema;
-    const parts = allOf as unknown[];
-    const here = this.#within(position, 'allOf', allOf);
-    if (parts.length === 1 && enforcedKeywords(beside).length === 0)
-      return this.#convert(parts[0], within(here, '0'));
-    return this.#rule(this.#combined, [schema, here], (rule) => {
-      let all = beside;
-      for (const [i, part] of parts.entries()) {
-        const path = this.#tree.pathOf(part, within(here, String(i)).path);
-        const expanded = this.#tree.expand(part, path);
-        if (expanded === false) throw new ContradictionError('allows no value', path);
-        if (expanded !== true) all = combine(all, expanded, path);
-      }
-      return this.#convert(all, { ...position, depth: here.depth, rule });
-    });
-  }
-
-  /** Keywords next to `anyOf` apply to each option. Options that contradict them are left out. */
-  #anyOf(options: readonly unknown[], beside: Schema, position: Position): TextPattern {
-    if (enforcedKeywords(beside).length === 0) {
-      if (options.every((option) => option === false))
-        throw new ContradictionError('allows no value', position.path);
-      return choice(
-        ...options.map((option, i) => this.#convert(option, within(position, String(i)))),
+      throw new GrammarError(
+        `there are more than ${MAX_SCHEMAS} schemas and combinations of them`,
+        path,
       );
-    }
-    const faults: ContradictionError[] = [];
-    const patterns = options.flatMap((option, i) => {
-      const here = within(position, String(i));
-      const schema = this.#tree.expand(option, here.path);
-      if (schema === false) return [];
-      try {
-        const both = schema === true ? beside : combine(schema, beside, here.path);
-        return [this.#convert(both, here)];
-      } catch (error) {
-        if (!(error instanceof ContradictionError)) throw error;
-        faults.push(error);
-        return [];
-      }
-    });
-    if (patterns.length === 0)
-      throw faults[0] ?? new ContradictionError('allows no value', position.path);
-    return choice(...patterns);
+    if (facts.values) return this.#literals(facts, facts.values.value, facts.values.path);
+    const [next, ...others] = facts.alternatives;
+    if (!next) return this.#ofTypes(facts, path);
+    if (done.includes(next)) throw cycle(next.path);
+    const base = new Facts({ ...facts, alternatives: others });
+    const options = next.isExclusive
+      ? this.#exclusive(next, base)
+      : next.options.map((option) => [option]);
+    if (options.length === 0) throw new ContradictionError('allows no value', next.path);
+    const isAlone = saysNothing(base);
+    return choice(
+      ...options.map((option) =>
+        isAlone && option.length === 1
+          ? this.#convertNow(option[0]!)
+          : this.#unless(() => {
+              const all = option.reduce((sum, part) => this.#add(sum, part, []), base);
+              return this.#resolve(all, option[0]!.path, [...done, next]);
+            }),
+      ),
+    );
   }
 
-  /** Exactly one option of oneOf may match. That is guaranteed if no value matches two of them. */
-  #checkDisjoint(options: readonly unknown[], path: string): void {
+  /** Returns the options of oneOf, each with the opposites of those that its values may match. */
+  #exclusive({ options, path }: Alternatives, base: Facts): Part[][] {
     if (options.length > MAX_OPTIONS) {
       throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
     }
-    const schemas = options.map((option, i) => this.#tree.expand(option, `${path}/${i}`));
-    const disjoint = new DisjointSchemas((schema) => this.#tree.expand(schema, path));
-    for (const [i, one] of schemas.entries()) {
-      for (const other of schemas.slice(i + 1)) {
-        if (disjoint.areDisjoint(one, other)) continue;
-        const message =
-          'is supported only if no value matches two of its schemas: give them different types, or a required property with different constants. Or use anyOf';
-        throw new GrammarError(message, path);
-      }
+    const facts = options.map((option) => this.#disjoint.factsOf(base, option));
+    return options.flatMap((option, i) => {
+      const own = facts[i];
+      if (!own) return [];
+      const overlapping = options.filter(
+        (_, j) => j !== i && facts[j] && !this.#disjoint.areDisjoint(own, facts[j]),
+      );
+      return [
+        [option, ...overlapping.map((other) => ({ ...other, schema: this.#reader.negate(other) }))],
+      ];
+    });
+  }
+
+  #literals(facts: Facts, values: readonly unknown[], path: string): TextPattern {
+    const whole: Part = { schema: facts, path };
+    const allowed = values.filter((value) => this.satisfies(value, whole));
+    if (allowed.length === 0) throw new ContradictionError('no value of it is allowed', path);
+    return choice(...allowed.map((value) => text(JSON.stringify(value))));
+  }
+
+  #ofTypes(facts: Facts, path: string): TextPattern {
+    const types = typesOf(facts, this.reading);
+    if (!types && saysNothing(facts)) return ANY_VALUE;
+    const all = types ?? TYPES.filter((type) => type !== 'integer');
+    return choice(...all.map((type) => this.#unless(() => this.#ofType(type, facts, path))));
+  }
+
+  #ofType(type: JsonType, facts: Facts, path: string): TextPattern {
+    const unsupported = facts.unsupported.find(
+      ({ types }) =>
+        types.length === 0 ||
+        includesType(types, type) ||
+        (type === 'number' && types.includes('integer')),
+    );
+    if (unsupported) throw new GrammarError(unsupported.message, unsupported.path);
+    switch (type) {
+      case 'object':
+        return this.#object(facts, path);
+      case 'array':
+        return this.#array(facts, path);
+      case 'string':
+        return this.#strings.of(facts, path);
+      case 'boolean':
+        return this.#constants([true, false], facts, path);
+      case 'null':
+        return this.#constants([null], facts, path);
+      default:
+        return numberPattern(type, facts, path);
     }
   }
 
-  /** A rule that starts with itself matches nothing. */
-  #refuseCycles(): void {
-    const beginsOf = (rule: PatternRule) => this.#begins.get(rule)!;
-    const cycle = findCycle(this.#begins.keys(), beginsOf, ({ rule }) => rule);
-    if (cycle) throw new GrammarError('refers to itself, with nothing in between', cycle.path);
+  #constants(values: readonly unknown[], { excluded }: Facts, path: string): TextPattern {
+    const allowed = values.filter((value) => !excluded.includes(value));
+    if (allowed.length === 0) throw new ContradictionError('allows no value', path);
+    return choice(...allowed.map((value) => text(JSON.stringify(value))));
   }
+
+  #object(facts: Facts, path: string): TextPattern {
+    this.#refuseExcluded('object', facts, path);
+    const isPlain =
+      facts.objects.length +
+        facts.required.length +
+        facts.names.length +
+        facts.dependents.length ===
+      0;
+    if (isPlain && !facts.limits.minProperties && !facts.limits.maxProperties) return ANY_OBJECT;
+    return located(path, () => objectPattern(objectShape(facts, path, this)));
+  }
+
+  #array(facts: Facts, path: string): TextPattern {
+    this.#refuseExcluded('array', facts, path);
+    const bounds = boundsOf(facts, 'Items');
+    const { arrays, unique, contains } = facts;
+    const itemAt = (i: number) => arrays.flatMap(({ first, others }) => first[i] ?? others ?? []);
+    const length = Math.max(0, ...arrays.map(({ first }) => first.length));
+    const rest = arrays.flatMap(({ others }) => others ?? []);
+    if (unique && bounds.max > 1) return this.#set(rest, facts, bounds);
+    if (contains.length > 0) {
+      if (length > 0 || contains.length > 1)
+        throw new GrammarError(
+          'cannot be combined with a list of items or another contains',
+          contains[0]!.path,
+        );
+      return located(path, () =>
+        containingPattern(this.convert(rest), this.convert([...rest, ...contains]), bounds),
+      );
+    }
+    if (length > 0)
+      return tuplePattern(
+        Array.from({ length }, (_, i) => this.convert(itemAt(i))),
+        this.convert(rest),
+        bounds,
+      );
+    if (rest.length === 0 && bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY)
+      return ANY_ARRAY;
+    return listPattern(this.convert(rest), bounds);
+  }
+
+  /** Matches an array of different items. */
+  #set(items: readonly Part[], facts: Facts, bounds: { min: number; max: number }): TextPattern {
+    const { path } = facts.unique!;
+    const isPlain =
+      facts.contains.length === 0 && facts.arrays.every(({ first }) => first.length === 0);
+    const values = isPlain ? this.#valuesOf(items) : undefined;
+    if (!values)
+      throw new GrammarError('is supported only if items have an enum, or for a single item', path);
+    return located(path, () =>
+      setPattern(
+        values.map((value) => text(JSON.stringify(value))),
+        bounds,
+      ),
+    );
+  }
+
+  /** Returns the values that satisfy these, if they are listed. */
+  #valuesOf(parts: readonly Part[]): unknown[] | undefined {
+    const facts = this.gather(parts);
+    const isBoolean = facts.types?.every((type) => type === 'boolean' || type === 'null');
+    const listed = facts.values?.value ?? (isBoolean ? [true, false, null] : undefined);
+    const known = new Map(listed?.map((value) => [canonical(value), value]));
+    return (
+      listed &&
+      [...known.values()].filter((value) => this.satisfies(value, { schema: facts, path: '#' }))
+    );
+  }
+
+  #refuseExcluded(type: 'object' | 'array', { excluded }: Facts, path: string): void {
+    const isOfType = (value: unknown) =>
+      typeof value === 'object' && value !== null && Array.isArray(value) === (type === 'array');
+    if (excluded.some(isOfType))
+      throw new GrammarError(`excludes an ${type}, which is not supported`, path);
+  }
+
+  /** Throws the first contradiction if the pattern matches nothing. */
+  #refuseNothing(pattern: TextPattern): void {
+    try {
+      buildNetwork(pattern);
+    } catch (error) {
+      if (error instanceof ContradictionError) throw this.#faults[0]!;
+      throw error;
+    }
+  }
+}
+
+function cycle(path: string): GrammarError {
+  return new GrammarError('refers to itself, with nothing in between', path);
+}
+
+/** Whether facts allow every value. */
+function saysNothing(facts: Facts): boolean {
+  return Object.entries(facts).every(
+    ([name, value]) =>
+      value === undefined ||
+      value === false ||
+      name === 'about' ||
+      (Array.isArray(value) ? value.length === 0 : Object.keys(value).length === 0),
+  );
 }

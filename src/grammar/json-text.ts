@@ -13,8 +13,10 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** Every integer with at most this many digits is safe. The limit also keeps a model from emitting digits forever. */
+/** Readers keep at least this many digits of a number. The limit also keeps a model from emitting digits forever. */
 export const MAX_DIGITS = 15;
+/** The digits of a number without bounds, before and after the point. They may be rounded. Python writes up to 17. */
+const MAX_FREE_DIGITS = 20;
 
 export const DIGIT = chars('09');
 const HEX = chars('09afAF');
@@ -60,18 +62,30 @@ export function stringOfLength(min: number, max: number): TextPattern {
   return sequence(text('"'), repeat(CHARACTER, min, max), text('"'));
 }
 
+/** All characters outside of ASCII. Most sets contain all of them or none, so they share nodes. */
+const WIDE: readonly CharRange[] = [[0x80, MAX_CODE_POINT]];
+const ANY_WIDE = shared({ kind: 'chars', ranges: WIDE });
+const ANY_ESCAPE = shared(choice(...[...ESCAPES.values()].map((letter) => text(`\\${letter}`))));
+
 /**
  * Matches one character from these ranges as it appears in a JSON string. Control characters without a short escape are left
  * out.
  */
 export function insideString(ranges: readonly CharRange[]): TextPattern {
   const plain = intersect(ranges, PLAIN);
+  const wide = intersect(plain, WIDE);
+  const hasAllWide = wide.some(([first, last]) => first === 0x80 && last === MAX_CODE_POINT);
   const escaped = [...ESCAPES].filter(([point]) => {
     return ranges.some(([first, last]) => first <= point && point <= last);
   });
+  const escapes =
+    escaped.length === ESCAPES.size
+      ? [ANY_ESCAPE]
+      : escaped.map(([, letter]) => text(`\\${letter}`));
   return choice(
-    { kind: 'chars', ranges: plain },
-    ...escaped.map(([, letter]) => text(`\\${letter}`)),
+    { kind: 'chars', ranges: hasAllWide ? intersect(plain, [[0, 0x7f]]) : plain },
+    ...(hasAllWide ? [ANY_WIDE] : []),
+    ...escapes,
   );
 }
 
@@ -89,7 +103,7 @@ function intersect(one: readonly CharRange[], other: readonly CharRange[]): Char
 export const ANY_INTEGER: TextPattern = shared(
   sequence(
     optional(text('-')),
-    choice(text('0'), sequence(chars('19'), repeat(DIGIT, 0, MAX_DIGITS - 1))),
+    choice(text('0'), sequence(chars('19'), repeat(DIGIT, 0, MAX_FREE_DIGITS - 1))),
   ),
 );
 
@@ -97,7 +111,7 @@ export const ANY_INTEGER: TextPattern = shared(
 export const ANY_NUMBER: TextPattern = shared(
   sequence(
     ANY_INTEGER,
-    optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS))),
+    optional(sequence(text('.'), repeat(DIGIT, 1, MAX_FREE_DIGITS))),
     optional(sequence(chars('eeEE'), optional(chars('++--')), repeat(DIGIT, 1, 2))),
   ),
 );

@@ -3,11 +3,12 @@
 import { MAX_DIGITS } from './json-text.ts';
 import { type Bounds, decimalDigits, MAX_DECIMALS } from './number-ranges.ts';
 import {
+  ContradictionError,
   choice,
-  EMPTY,
   GrammarError,
   optional,
-  recursive,
+  type PatternEdge,
+  type PatternNode,
   sequence,
   type TextPattern,
   text,
@@ -21,26 +22,22 @@ const MIN_DIGITS = 4;
 const MAX_LISTED = 1000;
 
 /**
- * Matches the multiples of a number. Between two bounds they are listed if they are few. Throws `GrammarError` if this takes
- * too many states.
+ * Returns the pattern of the multiples of a number. Between two bounds they are listed if they are few, and `isBounded` is true.
+ * Otherwise the bounds remain to be checked. Throws `GrammarError` if this takes too many states.
  */
 export function multiplesOf(
   step: number,
   { min, max }: Bounds,
   type: 'number' | 'integer',
-): TextPattern {
+): { pattern: TextPattern; isBounded: boolean } {
   const [whole, fraction] = decimalDigits(step);
   if (Number(`${whole}.${fraction}`) !== step)
     throw new GrammarError(`must have at most ${MAX_DECIMALS} decimals`);
   const scale = 10 ** fraction.length;
   const divisor = Number(`${whole}${fraction}`);
-  if (min || max) {
-    if (!min || !max)
-      throw new GrammarError('is not supported with a single bound. Give a minimum and a maximum');
-    const first = Math.ceil((min.value * scale) / divisor);
-    const last = Math.floor((max.value * scale) / divisor);
-    if (last - first > MAX_LISTED)
-      throw new GrammarError(`has more than ${MAX_LISTED} values between the bounds`);
+  const first = min && Math.ceil((min.value * scale) / divisor);
+  const last = max && Math.floor((max.value * scale) / divisor);
+  if (first !== undefined && last !== undefined && last - first <= MAX_LISTED) {
     const values = Array.from(
       { length: Math.max(0, last - first + 1) },
       (_, i) => ((first + i) * divisor) / scale,
@@ -48,17 +45,29 @@ export function multiplesOf(
     const allowed = values.filter(
       (value) =>
         (type === 'number' || Number.isInteger(value)) &&
-        !(min.isExclusive && value <= min.value) &&
-        !(max.isExclusive && value >= max.value),
+        !(min!.isExclusive && value <= min!.value) &&
+        !(max!.isExclusive && value >= max!.value),
     );
-    if (allowed.length === 0) throw new GrammarError('has no value between the bounds');
-    return choice(...allowed.map((value) => text(JSON.stringify(value))));
+    if (allowed.length === 0) throw new ContradictionError('has no value between the bounds');
+    return {
+      pattern: choice(...allowed.map((value) => text(JSON.stringify(value)))),
+      isBounded: true,
+    };
   }
   if (divisor > MAX_DIVISOR)
-    throw new GrammarError(`must have at most ${MAX_DIVISOR} as its digits, or bounds`);
+    throw new GrammarError(`must have at most ${MAX_DIVISOR} as its digits, or closer bounds`);
   if (type === 'integer' && fraction !== '')
     throw new GrammarError('of an integer must be a whole number');
-  return sequence(optional(text('-')), digits(divisor, fraction.length));
+  const graph = digits(divisor, fraction.length);
+  return { pattern: sequence(optional(text('-')), graph), isBounded: false };
+}
+
+/** The digits so far: their remainder, how many more may follow before the point, and how many after it. */
+interface Progress {
+  readonly remainder: number;
+  readonly left: number;
+  readonly decimals: number;
+  readonly where: 'start' | 'whole' | 'zero' | 'point' | 'fraction';
 }
 
 /**
@@ -70,51 +79,41 @@ function digits(divisor: number, decimals: number): TextPattern {
     MAX_DIGITS - decimals,
     Math.max(MIN_DIGITS, Math.floor(MAX_STATES / divisor)),
   );
-  const tail = fractionTails(divisor, decimals);
-  const rules = new Map<string, TextPattern>();
-  /** Returns the pattern after digits with this remainder, with at most `left` more before the point. */
-  const after = (remainder: number, left: number): TextPattern => {
-    return ruleOf(rules, `${remainder} ${left}`, () =>
-      choice(tail(remainder), ...(left > 0 ? more(remainder, left, 0) : [])),
+  const indexOf = new Map<string, number>();
+  const states: Progress[] = [];
+  const enter = (state: Progress): number => {
+    const key = Object.values(state).join();
+    const index = indexOf.get(key) ?? states.push(state) - 1;
+    indexOf.set(key, index);
+    return index;
+  };
+  /** Trailing zeros may be left out. */
+  const isMultiple = ({ remainder, decimals: missing }: Progress) =>
+    (remainder * 10 ** missing) % divisor === 0;
+  const digit = (value: number, to: Progress) => ({ item: text(String(value)), to: enter(to) });
+  const edges = (state: Progress): PatternEdge[] => {
+    const { remainder, left, where } = state;
+    const isFraction = where === 'point' || where === 'fraction';
+    const first = where === 'start' ? 1 : 0;
+    const more = (isFraction ? state.decimals : left) > 0 && where !== 'zero';
+    const following = Array.from({ length: more ? 10 - first : 0 }, (_, i) =>
+      digit(first + i, {
+        remainder: (remainder * 10 + first + i) % divisor,
+        left: isFraction ? 0 : left - 1,
+        decimals: isFraction ? state.decimals - 1 : decimals,
+        where: isFraction ? 'fraction' : 'whole',
+      }),
     );
+    if (where === 'start') return [digit(0, { ...state, where: 'zero' }), ...following];
+    if (isFraction || decimals === 0) return following;
+    const point: Progress = { remainder, left: 0, decimals, where: 'point' };
+    return [...following, { item: text('.'), to: enter(point) }];
   };
-  const more = (remainder: number, left: number, first: number): TextPattern[] =>
-    Array.from({ length: 10 - first }, (_, i) =>
-      sequence(text(String(first + i)), after((remainder * 10 + first + i) % divisor, left - 1)),
-    );
-  return choice(sequence(text('0'), tail(0)), ...more(0, most, 1));
-}
-
-/** Returns the patterns that may follow the digits before the point, by their remainder. Trailing zeros may be left out. */
-function fractionTails(divisor: number, decimals: number): (remainder: number) => TextPattern {
-  const rules = new Map<string, TextPattern>();
-  const isMultiple = (remainder: number, left: number) => (remainder * 10 ** left) % divisor === 0;
-  const more = (remainder: number, left: number): TextPattern =>
-    choice(
-      ...Array.from({ length: 10 }, (_, digit) =>
-        sequence(text(String(digit)), tail((remainder * 10 + digit) % divisor, left - 1)),
-      ),
-    );
-  const tail = (remainder: number, left: number): TextPattern => {
-    const end = isMultiple(remainder, left) ? EMPTY : choice();
-    if (left === 0) return end;
-    return ruleOf(rules, `${remainder} ${left}`, () => choice(end, more(remainder, left)));
-  };
-  return (remainder) => {
-    const end = isMultiple(remainder, decimals) ? EMPTY : choice();
-    return decimals === 0 ? end : choice(end, sequence(text('.'), more(remainder, decimals)));
-  };
-}
-
-/** Returns the rule of a key. It is registered before its body is built, because the body may refer to it. */
-function ruleOf(
-  rules: Map<string, TextPattern>,
-  key: string,
-  body: () => TextPattern,
-): TextPattern {
-  const define = (self: TextPattern) => {
-    rules.set(key, self);
-    return body();
-  };
-  return rules.get(key) ?? recursive(define);
+  enter({ remainder: 0, left: most, decimals, where: 'start' });
+  const nodes: PatternNode[] = [];
+  for (const state of states) {
+    const isEnd = state.where !== 'start' && state.where !== 'point' && isMultiple(state);
+    nodes.push({ isEnd, edges: edges(state) });
+  }
+  return { kind: 'graph', nodes };
 }

@@ -1,7 +1,16 @@
 // Turns a grammar into a network of nodes. An edge consumes a byte, is empty, or calls a rule and returns. Nodes that cannot
 // reach the end of a finite text are removed, so every match that has started can be completed.
 import { buildSearch, searchStep } from '../common/text-search.ts';
-import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
+import { inBlocks } from './counted-repeat.ts';
+import { refuseLeftRecursion, removeDeadEnds } from './network-checks.ts';
+import { findSingleUses } from './single-uses.ts';
+import {
+  ContradictionError,
+  GrammarError,
+  type PatternNode,
+  type PatternRule,
+  type TextPattern,
+} from './text-pattern.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 /** Consumes a byte in [first, last]. */
@@ -40,13 +49,18 @@ export interface Network {
 const MAX_NODES = 30_000;
 const TOO_LARGE = `is too large: it needs more than ${MAX_NODES} nodes. Lower the counts in patterns, maxItems and maxLength, or use fewer properties and constants`;
 
+/** More copies of a pattern are counted in blocks. */
+const MAX_COPIES = 256;
+/** Building is recursive. */
+const MAX_INLINE_DEPTH = 100;
+
 /** Builds the network. Throws `GrammarError` if the pattern is too large, left-recursive, or matches no finite text. */
 export function buildNetwork(pattern: TextPattern): Network {
   const network = new NetworkBuilder().build(pattern);
   removeDeadEnds(network);
   const { start, end } = network.rules[0]!;
   if (start !== end && isBare(network.nodes[start]!))
-    throw new GrammarError('matches no finite text');
+    throw new ContradictionError('matches no finite text');
   refuseLeftRecursion(network);
   return network;
 }
@@ -60,8 +74,12 @@ class NetworkBuilder {
   readonly #open: { pattern: TextPattern; rule: NetworkRule; isSpaced: boolean }[] = [];
   /** Whether the pattern that is being built is inside of a `spaced` one. */
   #isSpaced = false;
+  /** Rules that are referred to once. Their nodes become part of the rule that refers to them. */
+  #single: ReadonlySet<PatternRule> = new Set();
+  #depth = 0;
 
   build(root: TextPattern): Network {
+    this.#single = findSingleUses(root);
     this.#rule(root, root);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) {
       this.#isSpaced = next.isSpaced;
@@ -111,9 +129,16 @@ class NetworkBuilder {
         return;
       case 'rule': {
         const { rule } = pattern;
-        this.#nodes[from]!.calls.push({ rule: this.#rule(rule, rule.body), to });
+        if (this.#single.has(rule) && this.#depth < MAX_INLINE_DEPTH) {
+          this.#depth++;
+          this.#emit(rule.body, from, to);
+          this.#depth--;
+        } else this.#nodes[from]!.calls.push({ rule: this.#rule(rule, rule.body), to });
         return;
       }
+      case 'graph':
+        this.#graph(pattern.nodes, from, to);
+        return;
       case 'until':
         this.#search(
           pattern.exits.map(({ text }) => text),
@@ -184,8 +209,22 @@ class NetworkBuilder {
     }
   }
 
-  #repeat({ item, min, max }: Extract<TextPattern, { kind: 'repeat' }>, from: number, to: number) {
+  #graph(nodes: readonly PatternNode[], from: number, to: number): void {
+    const own = nodes.map(() => this.#node());
+    this.#nodes[from]!.skips.push(own[0]!);
+    for (const [i, { isEnd, edges }] of nodes.entries()) {
+      for (const edge of edges) this.#emit(edge.item, own[i]!, own[edge.to]!);
+      if (isEnd) this.#nodes[own[i]!]!.skips.push(to);
+    }
+  }
+
+  #repeat(pattern: Extract<TextPattern, { kind: 'repeat' }>, from: number, to: number) {
+    const { item, min, max } = pattern;
     const copies = max === Number.POSITIVE_INFINITY ? min + 1 : max;
+    if (copies > MAX_COPIES) {
+      this.#emit(inBlocks(pattern), from, to);
+      return;
+    }
     const emit = (start: number, end: number) => {
       if (copies <= 1) this.#emit(item, start, end);
       else this.#nodes[start]!.calls.push({ rule: this.#rule(item, item), to: end });
@@ -237,109 +276,4 @@ class NetworkBuilder {
 
 function isBare({ bytes, skips, calls }: NetworkNode): boolean {
   return bytes.length + skips.length + calls.length === 0;
-}
-
-/** Removes edges to nodes that cannot reach the end of their rule with a finite text. */
-function removeDeadEnds({ nodes, rules }: Network): void {
-  const { backward, callers } = backwardEdges({ nodes, rules });
-  const isAlive = new Uint8Array(nodes.length);
-  const ruleOfStart = new Map(rules.map(({ start }, i) => [start, i]));
-  const queue = rules.map(({ end }) => end);
-  for (let node = queue.pop(); node !== undefined; node = queue.pop()) {
-    if (isAlive[node]) continue;
-    isAlive[node] = 1;
-    for (const { from, rule } of backward[node]!) {
-      if (rule === undefined || isAlive[rules[rule]!.start]) queue.push(from);
-    }
-    const started = ruleOfStart.get(node);
-    if (started === undefined) continue;
-    for (const { from, to } of callers[started]!) if (isAlive[to]) queue.push(from);
-  }
-  for (const node of nodes) {
-    node.bytes = node.bytes.filter(({ to }) => isAlive[to]);
-    node.skips = node.skips.filter((to) => isAlive[to]);
-    node.calls = node.calls.filter(({ rule, to }) => isAlive[to] && isAlive[rules[rule]!.start]);
-  }
-}
-
-function backwardEdges({ nodes, rules }: Network) {
-  const backward: { from: number; rule?: number }[][] = nodes.map(() => []);
-  const callers: { from: number; to: number }[][] = rules.map(() => []);
-  for (const [from, { bytes, skips, calls }] of nodes.entries()) {
-    for (const { to } of bytes) backward[to]!.push({ from });
-    for (const to of skips) backward[to]!.push({ from });
-    for (const { rule, to } of calls) {
-      backward[to]!.push({ from, rule });
-      callers[rule]!.push({ from, to });
-    }
-  }
-  return { backward, callers };
-}
-
-/** A rule that can start with itself would be expanded forever. */
-function refuseLeftRecursion(network: Network): void {
-  const canBeEmpty = findEmptyRules(network);
-  const firstCallsOf = (rule: number) => firstCalls(network, rule, canBeEmpty);
-  if (findCycle(network.rules.keys(), firstCallsOf, (rule) => rule) !== undefined)
-    throw new GrammarError('a rule begins with itself (left recursion)');
-}
-
-/** Returns an edge that closes a cycle; undefined if there is no cycle. Paths may be longer than the stack is deep. */
-export function findCycle<Node, Edge>(
-  nodes: Iterable<Node>,
-  edgesOf: (node: Node) => Iterable<Edge>,
-  targetOf: (edge: Edge) => Node,
-): Edge | undefined {
-  const isOnPath = new Map<Node, boolean>(); // of the nodes that were entered
-  for (const first of nodes) {
-    const path: { node: Node; edges: Iterator<Edge> }[] = [];
-    const enter = (node: Node) => {
-      if (isOnPath.has(node)) return;
-      isOnPath.set(node, true);
-      path.push({ node, edges: edgesOf(node)[Symbol.iterator]() });
-    };
-    enter(first);
-    for (let last = path.at(-1); last; last = path.at(-1)) {
-      const next = last.edges.next();
-      if (next.done) {
-        isOnPath.set(last.node, false);
-        path.pop();
-      } else if (isOnPath.get(targetOf(next.value))) return next.value;
-      else enter(targetOf(next.value));
-    }
-  }
-  return undefined;
-}
-
-function findEmptyRules(network: Network): Uint8Array {
-  const canBeEmpty = new Uint8Array(network.rules.length);
-  for (let changed = true; changed; ) {
-    changed = false;
-    // Rules come before the rules that they call, so this order needs few rounds.
-    for (let rule = network.rules.length - 1; rule >= 0; rule--) {
-      const { end } = network.rules[rule]!;
-      if (canBeEmpty[rule] || !freeNodes(network, rule, canBeEmpty).has(end)) continue;
-      canBeEmpty[rule] = 1;
-      changed = true;
-    }
-  }
-  return canBeEmpty;
-}
-
-/** Returns the nodes of a rule that can be reached without a byte. */
-function freeNodes({ nodes, rules }: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
-  const reached = new Set([rules[rule]!.start]);
-  for (const node of reached) {
-    for (const to of nodes[node]!.skips) reached.add(to);
-    for (const call of nodes[node]!.calls) if (canBeEmpty[call.rule]) reached.add(call.to);
-  }
-  return reached;
-}
-
-function firstCalls(network: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
-  const calls = new Set<number>();
-  for (const node of freeNodes(network, rule, canBeEmpty)) {
-    for (const call of network.nodes[node]!.calls) calls.add(call.rule);
-  }
-  return calls;
 }

@@ -1,12 +1,11 @@
-// The patterns of JSON objects: with declared members in a fixed order, or with arbitrary members.
-
-import { ANY_STRING, COMMA, commaSeparated, member } from './json-text.ts';
-import { complement } from './regex.ts';
+// The patterns of JSON objects: declared members in a fixed order, then others in any order.
+import { COMMA, commaSeparated, member } from './json-text.ts';
 import {
-  type CharRange,
   choice,
   EMPTY,
   GrammarError,
+  type PatternEdge,
+  type PatternNode,
   repeat,
   sequence,
   shared,
@@ -21,88 +20,213 @@ interface Member {
   readonly value: TextPattern;
 }
 
+/** Members with other names. */
+interface OtherMembers {
+  readonly key: TextPattern;
+  readonly value: TextPattern;
+}
+
+/** The members of an object. */
+export interface ObjectShape {
+  readonly members: readonly Member[];
+  readonly others: readonly OtherMembers[];
+  /** The bounds on the number of members. */
+  readonly min: number;
+  readonly max: number;
+  /** Pairs of indices of members: the first one requires the second one. */
+  readonly dependents: readonly (readonly [number, number])[];
+  /** Whether members may come in other orders as well. */
+  readonly isUnordered: boolean;
+}
+
+/** A schema with 1,000 properties needs 2,000. */
+const MAX_NODES = 10_000;
+
+/** The members so far, as far as they matter for the next ones. */
+interface Progress {
+  /** The next member. */
+  readonly next: number;
+  /** The number of members, as far as it matters. */
+  readonly count: number;
+  /** The written members that a later one requires, or that require a later one. */
+  readonly written: readonly number[];
+}
+
+/** In any order, this many members are told apart, which takes 2 ** n nodes. */
+const MAX_TRACKED = 5;
+
 /**
- * Matches an object with these members. `others` is the value of members with other names, which come last. Undefined: there
- * are none.
+ * Matches an object. Other members may repeat a name, so they count as one towards the least number. If the members come in
+ * any order and are more than `MAX_TRACKED`, optional ones may be repeated as well.
  */
-export function objectPattern(
-  members: readonly Member[],
-  others: TextPattern | undefined,
-): TextPattern {
-  const parts = members.map(({ name, value }) => member(text(JSON.stringify(name)), value));
-  const keys = members.map(({ name }) => name);
-  const other = others && member(keys.length > 0 ? keyExcept(keys) : ANY_STRING, others);
-  // Built from the last member to the first: the patterns that may follow once a member has been written, and before.
-  let after: TextPattern = other ? repeat(sequence(COMMA, other), 0) : EMPTY;
-  let before: TextPattern = other ? choice(EMPTY, sequence(other, after)) : EMPTY;
-  for (let i = parts.length - 1; i >= 0; i--) {
-    const rest = after === EMPTY ? EMPTY : shared(after);
-    const part = parts[i]!;
-    const { isRequired } = members[i]!;
-    const continued = sequence(COMMA, part, rest);
-    const begun = sequence(part, rest);
-    before = isRequired ? begun : choice(begun, before);
-    after = isRequired ? continued : choice(continued, rest);
-  }
-  return sequence(text('{'), before, text('}'));
+export function objectPattern(shape: ObjectShape): TextPattern {
+  const items = shape.members.map(({ name, value }) =>
+    shared(member(text(JSON.stringify(name)), value)),
+  );
+  const { others } = shape;
+  const other =
+    others.length === 0
+      ? undefined
+      : shared(choice(...others.map(({ key, value }) => member(key, value))));
+  const parts = { items, other };
+  const tracked = trackedMembers(shape);
+  const options = tracked
+    ? [unorderedMembers(shape, parts, tracked)]
+    : ordersOf(shape).map((order) => {
+        const [own, ownItems] = reordered(shape, parts.items, order);
+        return new MembersGraph(own, { ...parts, items: ownItems }).pattern();
+      });
+  return sequence(text('{'), choice(...options), text('}'));
 }
 
-/** Matches an object whose members may come in any order, even repeated. */
-export function mapPattern(
-  name: TextPattern,
-  value: TextPattern,
-  { min, max }: { min: number; max: number },
-): TextPattern {
-  return sequence(text('{'), commaSeparated(member(name, value), min, max), text('}'));
+/** Returns the members of which any order has to know whether they were written. Undefined if they are too many. */
+function trackedMembers(shape: ObjectShape): number[] | undefined {
+  const { members, dependents, min, max, others, isUnordered } = shape;
+  const all = members.map((_, i) => i);
+  const needed = all.filter((i) => members[i]!.isRequired || dependents.flat().includes(i));
+  const isCounted = min > 1 || max < members.length || (others.length > 0 && Number.isFinite(max));
+  const tracked = members.length <= MAX_TRACKED || isCounted ? all : needed;
+  const isPossible = isUnordered && tracked.length <= MAX_TRACKED;
+  return isPossible && !(others.length > 0 && Number.isFinite(max)) ? tracked : undefined;
 }
 
-/** The names that other names must differ from become a tree, as deep as the names are long. */
-const MAX_NAMES = { length: 1000, total: 20_000 };
+/** Returns the orders of members, as their indices. */
+function ordersOf({ members, isUnordered }: ObjectShape): number[][] {
+  const given = members.map((_, i) => i);
+  const rank = (i: number) => (members[i]!.isRequired ? 0 : 1);
+  const requiredFirst = given.toSorted((a, b) => rank(a) - rank(b));
+  return isUnordered && requiredFirst.join() !== given.join() ? [given, requiredFirst] : [given];
+}
 
-/** Matches a string that is none of these names. It contains no escapes. */
-function keyExcept(names: readonly string[]): TextPattern {
-  const total = names.reduce((sum, { length }) => sum + length, 0);
-  if (total > MAX_NAMES.total || names.some(({ length }) => length > MAX_NAMES.length)) {
-    throw new GrammarError(
-      `has properties with names of more than ${MAX_NAMES.length} characters, or ${MAX_NAMES.total} in all. Set additionalProperties to false`,
+function reordered(
+  shape: ObjectShape,
+  items: readonly TextPattern[],
+  order: readonly number[],
+): [ObjectShape, TextPattern[]] {
+  const dependents = shape.dependents.map(
+    ([a, b]) => [order.indexOf(a), order.indexOf(b)] as const,
+  );
+  const members = order.map((i) => shape.members[i]!);
+  return [{ ...shape, members, dependents }, order.map((i) => items[i]!)];
+}
+
+/** The patterns of the members, and of one other member. */
+interface MemberPatterns {
+  readonly items: readonly TextPattern[];
+  readonly other: TextPattern | undefined;
+}
+
+/** Matches members in any order. A node is a set of tracked members that were written, and whether others were. */
+function unorderedMembers(
+  { members, dependents, min, max }: ObjectShape,
+  { items, other }: MemberPatterns,
+  tracked: readonly number[],
+): TextPattern {
+  const sets = 2 ** tracked.length;
+  const bits = members.map((_, i) => (tracked.includes(i) ? 2 ** tracked.indexOf(i) : 0));
+  const node = (index: number): PatternNode => {
+    const set = index % sets;
+    const has = (i: number) => i >= 0 && (set & bits[i]!) !== 0;
+    const count = tracked.filter(has).length;
+    const next = (item: TextPattern) => (index > 0 ? sequence(COMMA, item) : item);
+    const edges = items.flatMap((item, i) =>
+      has(i) || count >= max
+        ? []
+        : [{ item: next(item), to: bits[i] ? index + bits[i] : set + sets }],
+    );
+    if (other) edges.push({ item: next(other), to: set + sets });
+    const isComplete =
+      members.every(({ isRequired }, i) => !isRequired || has(i)) &&
+      dependents.every(([a, b]) => !has(a) || has(b));
+    return { isEnd: isComplete && count + Number(index >= sets) >= min, edges };
+  };
+  return { kind: 'graph', nodes: Array.from({ length: 2 * sets }, (_, i) => node(i)) };
+}
+
+class MembersGraph {
+  readonly #shape: ObjectShape;
+  readonly #items: readonly TextPattern[];
+  readonly #other: TextPattern | undefined;
+  readonly #max: number;
+  readonly #lastCount: number;
+  readonly #indexOf = new Map<string, number>();
+  readonly #progress: Progress[] = [];
+
+  constructor(shape: ObjectShape, { items, other }: MemberPatterns) {
+    const { members, others, min, max } = shape;
+    this.#shape = shape;
+    this.#items = items;
+    this.#other = other;
+    const isBinding = others.length > 0 || max < members.length;
+    this.#max = isBinding ? max : Number.POSITIVE_INFINITY;
+    this.#lastCount = Math.max(
+      1,
+      min,
+      Number.isFinite(this.#max) ? Math.min(this.#max, members.length) : 0,
     );
   }
-  return sequence(text('"'), textExcept(names.map((name) => [...name])), text('"'));
-}
 
-/**
- * Matches a text that differs from all of these, starting at this position. Before it, all of them have the same characters.
- */
-function textExcept(texts: readonly (readonly string[])[], at = 0): TextPattern {
-  const next = new Map<string, (readonly string[])[]>();
-  for (const characters of texts) {
-    const first = characters[at];
-    if (first === undefined) continue;
-    const alternatives = next.get(first);
-    if (alternatives) alternatives.push(characters);
-    else next.set(first, [characters]);
+  pattern(): TextPattern {
+    this.#enter({ next: 0, count: 0, written: [] });
+    const nodes: { isEnd: boolean; edges: PatternEdge[] }[] = [];
+    for (const progress of this.#progress)
+      nodes.push({ isEnd: false, edges: this.#edges(progress) });
+    // Tails lead to one more node, the end.
+    const end = nodes.length;
+    for (const { edges } of nodes) {
+      for (const [i, edge] of edges.entries()) if (edge.to < 0) edges[i] = { ...edge, to: end };
+    }
+    return { kind: 'graph', nodes: [...nodes, { isEnd: true, edges: [] }] };
   }
-  const initials = [...next.keys()].map((character): CharRange => {
-    const point = character.codePointAt(0)!;
-    return [point, point];
-  });
-  const anything = repeat(plainCharacter(complement([])), 0);
-  // A quote or a backslash in a name would need an escape, and escapes are not generated.
-  const usable = [...next].filter(([first]) => !/["\\\p{Cc}]/u.test(first));
-  const options = usable.map(([first, rest]) => sequence(text(first), textExcept(rest, at + 1)));
-  return choice(
-    ...(texts.some(({ length }) => length === at) ? [] : [EMPTY]),
-    sequence(plainCharacter(complement(initials)), anything),
-    ...options,
-  );
-}
 
-const QUOTED: readonly CharRange[] = [
-  [0, 0x1f],
-  [0x22, 0x22],
-  [0x5c, 0x5c],
-];
+  #enter(progress: Progress): number {
+    const key = `${progress.next} ${progress.count} ${progress.written.join()}`;
+    const known = this.#indexOf.get(key);
+    if (known !== undefined) return known;
+    if (this.#progress.length >= MAX_NODES)
+      throw new GrammarError('has too many combinations of members');
+    this.#indexOf.set(key, this.#progress.length);
+    return this.#progress.push(progress) - 1;
+  }
 
-function plainCharacter(ranges: readonly CharRange[]): TextPattern {
-  return { kind: 'chars', ranges: complement([...complement(ranges), ...QUOTED]) };
+  #edges({ next, count, written }: Progress): PatternEdge[] {
+    const { members, dependents } = this.#shape;
+    const following = members[next];
+    if (!following) return this.#tail(count);
+    const after = (more: readonly number[]) =>
+      [...written, ...more].filter((one) =>
+        dependents.some(([a, b]) => (a === one && b > next) || (b === one && a > next)),
+      );
+    const lacks = dependents.some(([a, b]) => a === next && b < next && !written.includes(b));
+    const isNeeded = dependents.some(([a, b]) => b === next && written.includes(a));
+    const edges: PatternEdge[] = [];
+    if (!lacks && count < this.#max) {
+      const item = this.#items[next]!;
+      edges.push({
+        item: count > 0 ? sequence(COMMA, item) : item,
+        to: this.#enter({
+          next: next + 1,
+          count: Math.min(count + 1, this.#lastCount),
+          written: after([next]),
+        }),
+      });
+    }
+    if (!following.isRequired && !isNeeded)
+      edges.push({ item: EMPTY, to: this.#enter({ next: next + 1, count, written: after([]) }) });
+    return edges;
+  }
+
+  /** Returns the edge of the members after the declared ones. */
+  #tail(count: number): PatternEdge[] {
+    const missing = Math.max(0, this.#shape.min - count);
+    const left = this.#max - count;
+    if (missing > (this.#other ? 1 : 0) || missing > left) return [];
+    const other = this.#other;
+    if (!other) return [{ item: EMPTY, to: -1 }];
+    const item =
+      count > 0
+        ? repeat(sequence(COMMA, other), missing, left)
+        : commaSeparated(other, missing, left);
+    return [{ item, to: -1 }];
+  }
 }

@@ -66,7 +66,7 @@ export function parseRegex(source: string, options: RegexOptions = {}): TextPatt
       throw new GrammarError('is not a regular expression');
     }
   }
-  return new RegexParser(source, options).alternatives();
+  return new RegexParser(source, options).parse();
 }
 
 /** Returns all characters that are not in these ranges. */
@@ -98,12 +98,98 @@ export function parseCounts(
   };
 }
 
+/** Anchors, until `anchored` replaces them. */
+const START: TextPattern = { kind: 'choice', options: [] };
+const END: TextPattern = { kind: 'choice', options: [] };
+
+/** The patterns that may come before and after a part of an expression. Undefined: the part is not at that end. */
+interface Surroundings {
+  readonly before?: TextPattern | undefined;
+  readonly after?: TextPattern | undefined;
+}
+
+/**
+ * Adds the surroundings of an expression, unless an anchor forbids them. Anchors may only be at the ends of the whole
+ * expression.
+ */
+function anchored(pattern: TextPattern, { before, after }: Surroundings): TextPattern {
+  if (pattern === START || pattern === END || pattern.kind === 'sequence') {
+    const items = pattern.kind === 'sequence' ? [...pattern.items] : [pattern];
+    const isStart = before !== undefined && items[0] === START;
+    if (isStart) items.shift();
+    const isEnd = after !== undefined && items.at(-1) === END;
+    if (isEnd) items.pop();
+    const last = items.length - 1;
+    const inner = items.map((item, i) => {
+      if (!hasAnchor(item)) return item;
+      if (item === START || item === END) throw unsupported('an anchor inside');
+      return anchored(item, {
+        before: i === 0 && !isStart ? before : undefined,
+        after: i === last && !isEnd ? after : undefined,
+      });
+    });
+    const isOpen = (item: TextPattern | undefined, anchor: TextPattern) =>
+      !item || !hasAnchor(item, anchor);
+    return sequence(
+      before && !isStart && isOpen(items[0], START) ? before : EMPTY,
+      ...inner,
+      after && !isEnd && isOpen(items[last], END) ? after : EMPTY,
+    );
+  }
+  if (pattern.kind === 'choice' && hasAnchor(pattern))
+    return choice(...pattern.options.map((option) => anchored(option, { before, after })));
+  if (hasAnchor(pattern)) throw unsupported('an anchor inside');
+  return sequence(before ?? EMPTY, pattern, after ?? EMPTY);
+}
+
+function hasAnchor(pattern: TextPattern, anchor?: TextPattern): boolean {
+  if (pattern === START || pattern === END) return anchor === undefined || pattern === anchor;
+  if (pattern.kind === 'sequence') return pattern.items.some((item) => hasAnchor(item, anchor));
+  if (pattern.kind === 'choice') return pattern.options.some((item) => hasAnchor(item, anchor));
+  return pattern.kind === 'repeat' && hasAnchor(pattern.item, anchor);
+}
+
+/** An expression, and whether texts must not match it. */
+export interface RegexPart {
+  readonly source: string;
+  readonly isExcluded: boolean;
+}
+
+/** Splits an expression that begins with lookaheads into expressions for the same text. */
+export function splitLookaheads(source: string): RegexPart[] {
+  const start = /^\^\(\?([=!])/.exec(source);
+  const end = start ? endOfGroup(source, start[0].length) : undefined;
+  if (!start || end === undefined) return [{ source, isExcluded: false }];
+  const inner = {
+    source: `^(?:${source.slice(start[0].length, end)})`,
+    isExcluded: start[1] === '!',
+  };
+  return [inner, ...splitLookaheads(`^${source.slice(end + 1)}`)];
+}
+
+/** Returns the position of the parenthesis that closes a group. Undefined if alternatives follow the group. */
+function endOfGroup(source: string, from: number): number | undefined {
+  let depth = 1;
+  let end: number | undefined;
+  for (let at = from; at < source.length; at++) {
+    const next = source[at]!;
+    if (next === '\\') at++;
+    else if (next === '[') {
+      for (at++; at < source.length && source[at] !== ']'; at++) if (source[at] === '\\') at++;
+    } else if (next === '(') depth++;
+    else if (next === ')' && --depth === 0) end ??= at;
+    else if (next === '|' && depth === 0) return undefined;
+  }
+  return end;
+}
+
 class RegexParser {
   readonly #source: readonly string[];
   readonly #toPattern: (ranges: readonly CharRange[]) => TextPattern;
   readonly #isSearch: boolean;
   #at = 0;
   #depth = 0;
+  #hasAnchors = false;
 
   constructor(source: string, { toPattern, isSearch = false }: RegexOptions) {
     this.#source = [...source];
@@ -111,39 +197,32 @@ class RegexParser {
     this.#isSearch = isSearch;
   }
 
-  alternatives(): TextPattern {
+  /** Returns the pattern of the whole expression. */
+  parse(): TextPattern {
+    const pattern = this.#alternatives();
+    const anything = this.#isSearch ? repeat(this.#toPattern(ANYTHING), 0) : EMPTY;
+    return this.#hasAnchors
+      ? anchored(pattern, { before: anything, after: anything })
+      : sequence(anything, pattern, anything);
+  }
+
+  #alternatives(): TextPattern {
     if (++this.#depth > MAX_DEPTH)
       throw new GrammarError(`has more than ${MAX_DEPTH} nested groups`);
-    const isWhole = this.#depth === 1;
-    const options = [this.#items(isWhole)];
-    while (this.#take('|')) options.push(this.#items(isWhole));
+    const options = [this.#items()];
+    while (this.#take('|')) options.push(this.#items());
     this.#depth--;
     return choice(...options);
   }
 
-  /** Parses one alternative. Anchors may only be at the ends of the whole expression. */
-  #items(isWhole: boolean): TextPattern {
-    const isAnchored = { start: isWhole && this.#take('^'), end: false };
+  /** Parses one alternative. */
+  #items(): TextPattern {
     const items: TextPattern[] = [];
     for (let next = this.#peek(); next !== undefined && next !== '|'; next = this.#peek()) {
-      if (next === ')' && !isWhole) break;
-      if (next === '$') {
-        this.#at++;
-        const after = this.#peek();
-        if (!isWhole || (after !== undefined && after !== '|'))
-          throw unsupported('an anchor inside');
-        isAnchored.end = true;
-        break;
-      }
+      if (next === ')' && this.#depth > 1) break;
       items.push(this.#quantified(this.#item()));
     }
-    if (!isWhole || !this.#isSearch) return sequence(...items);
-    const anything = repeat(this.#toPattern(ANYTHING), 0);
-    return sequence(
-      isAnchored.start ? EMPTY : anything,
-      ...items,
-      isAnchored.end ? EMPTY : anything,
-    );
+    return sequence(...items);
   }
 
   #item(): TextPattern {
@@ -152,7 +231,10 @@ class RegexParser {
     if (next === '[') return this.#toPattern(this.#class());
     if (next === '.') return this.#toPattern(complement(LINE_ENDS));
     if (next === '\\') return this.#toPattern(this.#escape(false));
-    if (next === '^') throw unsupported('an anchor inside');
+    if (next === '^' || next === '$') {
+      this.#hasAnchors = true;
+      return next === '^' ? START : END;
+    }
     const point = next.codePointAt(0)!;
     return this.#toPattern([[point, point]]);
   }
@@ -164,7 +246,7 @@ class RegexParser {
         while (this.#source[this.#at++] !== '>');
       } else if (kind !== ':') throw unsupported('a lookahead, a lookbehind or flags in a group');
     }
-    const inner = this.alternatives();
+    const inner = this.#alternatives();
     this.#at++; // the library has verified that the group is closed
     return inner;
   }

@@ -1,52 +1,71 @@
 // A JSON Schema as the user wrote it: the targets of its references, and the path of each part.
-import { checkKeywords, combine, isObject, isSchema, type Schema } from './schema-keywords.ts';
+import { type Draft, isObject, isSchema, type Schema } from './schema-keywords.ts';
 import { GrammarError } from './text-pattern.ts';
 
-/** The length of a chain of references. */
-const MAX_DEPTH = 64;
+/** The address of a schema without `$id`. Others are relative to it. */
+const ROOT_ADDRESS = 'schema:///';
+/** A schema or a list of schemas, schemas by name, or data without addresses. */
+type Kind = 'schema' | 'byName' | 'data';
+/** Keywords that hold schemas. */
+const KINDS = new Map<string, Kind>([
+  ...[
+    'properties',
+    'patternProperties',
+    'dependencies',
+    'dependentSchemas',
+    '$defs',
+    'definitions',
+  ].map((name) => [name, 'byName'] as const),
+  ...['allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', 'items', 'prefixItems'].map(
+    (name) => [name, 'schema'] as const,
+  ),
+  ...['additionalItems', 'additionalProperties', 'contains', 'propertyNames'].map(
+    (name) => [name, 'schema'] as const,
+  ),
+]);
+
+const FIRST_WITH_DOLLAR_ID: Draft = 6;
+const FIRST_WITH_ANCHORS: Draft = 2019;
+/** From this draft on, keywords next to `$ref` count. */
+export const FIRST_WITH_SIBLINGS: Draft = 2019;
+
+/** A schema's place in the whole. */
+interface Place {
+  readonly path: string;
+  /** The address of the nearest schema with one. */
+  readonly base: string;
+}
 
 /** A schema and all its subschemas. */
 export class SchemaTree {
-  readonly root: unknown;
-  readonly #paths: ReadonlyMap<object, string>;
+  readonly #draft: Draft;
+  readonly #places = new Map<object, Place>();
+  /** Schemas by their addresses, with an anchor after #. */
+  readonly #addresses = new Map<string, unknown>();
 
-  constructor(root: unknown) {
-    this.root = root;
-    this.#paths = pathsOf(root);
+  constructor(root: unknown, draft: Draft) {
+    this.#draft = draft;
+    this.#addresses.set(ROOT_ADDRESS, root);
+    this.#walk(root);
   }
 
-  /** Returns the path of a schema that the user wrote, or `near` for a schema that was combined from several ones. */
+  /** Returns the path of a schema that the user wrote, or `near` for another one. */
   pathOf(schema: unknown, near: string): string {
-    return this.#paths.get(schema as object) ?? near;
+    return this.#places.get(schema as object)?.path ?? near;
   }
 
-  /** Whether the user wrote this object or array. */
-  has(schema: unknown): boolean {
-    return this.#paths.has(schema as object);
-  }
-
-  /** Replaces a schema that is a reference by its target. */
-  expand(schema: unknown, near: string, depth = 0): boolean | Schema {
-    if (typeof schema === 'boolean') return schema;
-    const path = this.pathOf(schema, near);
-    if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
-    checkKeywords(schema, path);
-    const { $ref, ...beside } = schema;
-    if ($ref === undefined) return schema;
-    const here = `${path}/$ref`;
-    if (depth > MAX_DEPTH) throw new GrammarError('refers to itself', here);
-    const target = this.expand(this.resolve($ref as string, here), here, depth + 1);
-    if (typeof target === 'boolean') return target ? beside : false;
-    return combine(target, beside, path);
-  }
-
-  /** Returns the target of a reference. `path` is the reference's own position. */
-  resolve(ref: string, path: string): boolean | Schema {
-    if (ref !== '#' && !ref.startsWith('#/')) {
-      throw new GrammarError('must be a reference within this schema, such as #/$defs/name', path);
+  /** Returns the target of a schema's reference. `path` is the reference's own position. */
+  resolve(schema: object, ref: string, path: string): boolean | Schema {
+    const address = toAddress(ref, this.#places.get(schema)?.base ?? ROOT_ADDRESS);
+    const [resource = '', fragment = ''] = address?.split('#') ?? [];
+    const isPointer = fragment === '' || fragment.startsWith('/');
+    const found = this.#addresses.get(isPointer ? resource : `${resource}#${fragment}`);
+    if (address === undefined || found === undefined) {
+      const message = 'must be a reference within this schema, such as #/$defs/name';
+      throw new GrammarError(message, path);
     }
-    let target = this.root;
-    for (const part of ref.split('/').slice(1)) {
+    let target: unknown = found;
+    for (const part of isPointer ? fragment.split('/').slice(1) : []) {
       const name = fromPointer(part);
       if (name === undefined) throw new GrammarError('is not a reference: a % must be %25', path);
       const isThere = typeof target === 'object' && target !== null && Object.hasOwn(target, name);
@@ -56,20 +75,47 @@ export class SchemaTree {
     if (!isSchema(target)) throw new GrammarError(`${ref} is not a schema`, path);
     return target;
   }
+
+  /** Records the places and addresses of all objects and arrays. */
+  #walk(root: unknown): void {
+    const open: [value: unknown, place: Place, kind: Kind][] = [
+      [root, { path: '#', base: ROOT_ADDRESS }, 'schema'],
+    ];
+    for (let next = open.pop(); next; next = open.pop()) {
+      const [value, { path, base: outer }, kind] = next;
+      if (typeof value !== 'object' || value === null) continue;
+      const isOne = kind === 'schema' && isObject(value);
+      const base = isOne ? this.#addressOf(value, outer) : outer;
+      this.#places.set(value, { path, base });
+      for (const [name, inner] of Object.entries(value)) {
+        const below = isOne ? (KINDS.get(name) ?? 'data') : kind === 'data' ? 'data' : 'schema';
+        open.push([inner, { path: `${path}/${toPointer(name)}`, base }, below]);
+      }
+    }
+  }
+
+  /** Records the addresses of a schema. Returns the one that references inside of it are relative to. */
+  #addressOf(schema: Schema, outer: string): string {
+    const hasSiblings = this.#draft >= FIRST_WITH_SIBLINGS || schema['$ref'] === undefined;
+    const id = hasSiblings && schema[this.#draft < FIRST_WITH_DOLLAR_ID ? 'id' : '$id'];
+    const address = typeof id === 'string' ? toAddress(id, outer) : undefined;
+    const [resource = outer, anchor] = address?.split('#') ?? [];
+    if (address !== undefined) this.#addresses.set(anchor ? address : resource, schema);
+    const base = anchor ? outer : resource;
+    for (const name of ['$anchor', '$dynamicAnchor']) {
+      const own = this.#draft < FIRST_WITH_ANCHORS ? undefined : schema[name];
+      if (typeof own === 'string') this.#addresses.set(`${base}#${own}`, schema);
+    }
+    return base;
+  }
 }
 
-/** Returns the paths of all objects and arrays in a schema. */
-function pathsOf(root: unknown): Map<object, string> {
-  const paths = new Map<object, string>();
-  const open: [value: unknown, path: string][] = [[root, '#']];
-  for (let next = open.pop(); next; next = open.pop()) {
-    const [value, path] = next;
-    if (typeof value !== 'object' || value === null) continue;
-    paths.set(value, path);
-    for (const [name, inner] of Object.entries(value))
-      open.push([inner, `${path}/${toPointer(name)}`]);
+function toAddress(reference: string, base: string): string | undefined {
+  try {
+    return new URL(reference, base).href;
+  } catch {
+    return undefined;
   }
-  return paths;
 }
 
 /** Returns the name that a part of a reference stands for. Undefined if it is not encoded as in a URI. */

@@ -18,6 +18,8 @@ export type TextPattern =
   /** `max` may be Infinity. */
   | { kind: 'repeat'; item: TextPattern; min: number; max: number }
   | { kind: 'rule'; rule: PatternRule }
+  /** The texts along the paths from the first node to an end. */
+  | { kind: 'graph'; nodes: readonly PatternNode[] }
   /** Any text up to the first occurrence of an exit's text, that text, and then `next`. */
   | { kind: 'until'; exits: readonly { text: string; next: TextPattern }[] }
   /** Any text that contains none of these texts. */
@@ -27,6 +29,18 @@ export type TextPattern =
    * JSON.
    */
   | { kind: 'spaced'; item: TextPattern };
+
+/** A node of a graph of patterns. */
+export interface PatternNode {
+  readonly isEnd: boolean;
+  readonly edges: readonly PatternEdge[];
+}
+
+/** Matches the item, then continues at the node `to`. */
+export interface PatternEdge {
+  readonly item: TextPattern;
+  readonly to: number;
+}
 
 /** A pattern that may refer to itself. */
 export interface PatternRule {
@@ -55,7 +69,9 @@ export function located<T>(path: string, run: () => T): T {
     return run();
   } catch (error) {
     if (!(error instanceof GrammarError) || error.path !== '') throw error;
-    throw new GrammarError(error.message, path);
+    throw error instanceof ContradictionError
+      ? new ContradictionError(error.message, path)
+      : new GrammarError(error.message, path);
   }
 }
 

@@ -1,6 +1,6 @@
 // The conventions of the grammar, written into a schema: keywords imply the type that they are about, and objects with declared
 // properties have no others.
-import { isObject, typesOf } from '../../src/grammar/schema-keywords.ts';
+import { isObject, typesAbout } from '../../src/grammar/schema-keywords.ts';
 
 /** Keywords whose values are data, not schemas. */
 const DATA: ReadonlySet<string> = new Set(['const', 'enum', 'default', 'examples', 'required']);
@@ -16,10 +16,11 @@ export function closeSchema(schema: unknown): unknown {
     if (!BY_NAME.has(name) || !isObject(value)) return [name, closeSchema(value)];
     return [name, closeEach(value)];
   });
-  const types = 'const' in schema || 'enum' in schema ? undefined : typesOf(schema);
+  const about = typesAbout(Object.keys(schema));
+  const hasTypes = ['type', 'const', 'enum'].some((name) => name in schema) || about.length === 0;
   return {
     ...Object.fromEntries(closed),
-    ...(types && { type: types }),
+    ...(!hasTypes && { type: about }),
     ...('properties' in schema &&
       !('additionalProperties' in schema) && { additionalProperties: false }),
   };

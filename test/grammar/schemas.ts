@@ -84,7 +84,19 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
     ['123e4567-e89b-12d3-a456-426614174000'],
     ['123e4567-e89b-12d3-a456-42661417400'],
   ),
-  uri: format('uri', ['https://example.com/a/b?c=d#e', 'http://localhost:8080'], ['example.com']),
+  uri: format(
+    'uri',
+    ['https://example.com/a/b?c=d#e', 'http://localhost:8080', 'urn:isbn:1', 'file:///a/b'],
+    ['example.com', 'a b:c'],
+  ),
+  'uri-reference': format(
+    'uri-reference',
+    ['/a/b?c', '#d', 'a/b', 'https://example.com'],
+    ['a b', '\\a'],
+  ),
+  'json-pointer': format('json-pointer', ['', '/a/0', '/~0~1'], ['a', '/~2']),
+  regex: format('regex', ['^a+(b|c)*$', '[a-z]{3}', ''], ['(', '[', 'a**']),
+  byte: format('byte', ['', 'YWI=', 'YWJj'], ['Y', 'YW=']),
   integer: [{ type: 'integer' }, [0, -5, 123456789], [1.5, '1']],
   'integer range': [
     { type: 'integer', minimum: -12, maximum: 1305 },
@@ -328,6 +340,170 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
     { type: 'array', prefixItems: [{ type: 'integer' }], items: { type: 'null' } },
     [[], [1], [1, null, null]],
     [[null], [1, 1]],
+  ],
+  'patterns of names': [
+    {
+      type: 'object',
+      properties: { id: { type: 'integer' } },
+      patternProperties: { '^a': { type: 'integer' }, b: { maximum: 5 } },
+      additionalProperties: false,
+    },
+    [{}, { id: 9, ac: 7 }, { ab: 5, cb: 1 }],
+    [{ ac: 'x' }, { ab: 6 }, { y: 1 }],
+  ],
+  'names that a pattern excludes': [
+    {
+      type: 'object',
+      patternProperties: { '^(?!a)[a-c]+$': { type: 'null' } },
+      additionalProperties: { type: 'integer' },
+    },
+    [{ ba: null, a: 1 }],
+    [{ ba: 1 }, { a: null }],
+  ],
+  'names of declared and other members': [
+    {
+      type: 'object',
+      properties: { ab: { type: 'integer' }, abc: { type: 'integer' } },
+      propertyNames: { pattern: '^a', maxLength: 3 },
+      additionalProperties: { type: 'null' },
+    },
+    [{ ab: 1, aa: null }, { abc: 1 }],
+    [{ ab: null }, { b: null }, { aaaa: null }],
+  ],
+  'a number of members next to properties': [
+    { ...closed({ a: true, b: true, c: true }, ['b']), minProperties: 2, maxProperties: 2 },
+    [
+      { a: 1, b: 1 },
+      { b: 1, c: 1 },
+    ],
+    [{ b: 1 }, { a: 1, b: 1, c: 1 }],
+  ],
+  'members that others require': [
+    { ...closed({ a: true, b: true, c: true }, []), dependentRequired: { a: ['c'], c: ['b'] } },
+    [{}, { b: 1 }, { b: 1, c: 1 }, { a: 1, b: 1, c: 1 }],
+    [{ a: 1 }, { c: 1 }, { a: 1, b: 1 }, { a: 1, c: 1 }],
+  ],
+  'a member that brings a schema': [
+    {
+      ...closed({ a: true, b: { type: 'integer' } }, []),
+      dependentSchemas: { a: { properties: { b: { minimum: 3 } } } },
+    },
+    [{ b: 1 }, { a: 1, b: 3 }, { a: 1 }],
+    [{ a: 1, b: 1 }],
+  ],
+  'an optional property that nothing satisfies': [
+    closed({ a: { type: 'string', enum: [1] }, b: { not: {} }, c: { type: 'null' } }, []),
+    [{}, { c: null }],
+    [{ a: 1 }, { b: 1 }],
+  ],
+  'oneOf by required members of closed objects': [
+    { oneOf: [closed({ a: true, c: true }, ['a']), closed({ b: true, c: true }, ['b'])] },
+    [{ a: 1 }, { b: 1, c: 2 }],
+    [{ c: 1 }, { a: 1, b: 1 }],
+  ],
+  'oneOf of overlapping schemas': [
+    {
+      ...closed({ a: true, b: true }, []),
+      oneOf: [{ required: ['a'] }, { required: ['b'] }],
+    },
+    [{ a: 1 }, { b: 1 }],
+    [{}, { a: 1, b: 1 }],
+  ],
+  'oneOf of overlapping numbers': [
+    {
+      type: 'integer',
+      oneOf: [
+        { minimum: 1, maximum: 5 },
+        { minimum: 4, maximum: 9 },
+      ],
+    },
+    [1, 3, 6, 9],
+    [0, 4, 5, 10],
+  ],
+  'a condition': [
+    {
+      ...closed({ kind: { enum: ['a', 'b'] }, n: { type: 'integer' } }, ['kind']),
+      if: { properties: { kind: { const: 'a' } } },
+      // biome-ignore lint/suspicious/noThenProperty: it is a keyword
+      then: { required: ['n'] },
+      else: { properties: { n: { minimum: 5 } } },
+    },
+    [{ kind: 'a', n: 1 }, { kind: 'b' }, { kind: 'b', n: 5 }],
+    [{ kind: 'a' }, { kind: 'b', n: 4 }],
+  ],
+  'excluded constants': [
+    { type: ['string', 'integer', 'boolean'], not: { enum: ['ab', 3, true] } },
+    ['', 'a', 'abc', 'x', 2, 4, 33, false],
+    ['ab', 3, true, null],
+  ],
+  'an excluded pattern': [
+    { type: 'string', not: { pattern: 'b' }, minLength: 1 },
+    ['a', 'ca'],
+    ['', 'b', 'abc'],
+  ],
+  'an excluded item': [
+    { type: 'array', items: { enum: [1, 2] }, not: { items: { const: 1 } } },
+    [[2], [1, 2, 1]],
+    [[], [1], [1, 1], [3]],
+  ],
+  'an item that must occur': [
+    { type: 'array', contains: { const: 'x' }, items: { type: 'string' }, maxItems: 2 },
+    [['x'], ['a', 'x']],
+    [[], ['a'], ['a', 'b', 'x'], ['x', 1]],
+  ],
+  'different items': [
+    { type: 'array', items: { enum: ['a', 'b', 'c'] }, uniqueItems: true, minItems: 1 },
+    [['a'], ['c', 'a'], ['b', 'c', 'a']],
+    [[], ['a', 'a'], ['a', 'b', 'a'], ['d']],
+  ],
+  'many different items': [
+    { type: 'array', items: { enum: [...'abcdefghijkl'] }, uniqueItems: true, maxItems: 3 },
+    [[], ['a', 'c'], ['a', 'k', 'l']],
+    [
+      ['a', 'a'],
+      ['a', 'b', 'c', 'd'],
+    ],
+  ],
+  'a pattern and a length': [
+    { type: 'string', pattern: '^(ab|c)+$', minLength: 2, maxLength: 4 },
+    ['ab', 'cc', 'abab', 'cabc'],
+    ['c', 'abcab', 'aa'],
+  ],
+  'two patterns': [
+    { allOf: [{ type: 'string', pattern: '^[ab]+$' }, { pattern: '^a' }] },
+    ['a', 'ab'],
+    ['b', 'ba', 'ac'],
+  ],
+  'a pattern with anchors in groups': [
+    { type: 'string', pattern: '(^a$)|(^b|c)c?"?$' },
+    ['a', 'bc', 'xc', 'xc"'],
+    ['ab', 'xb', 'ca'],
+  ],
+  'a format and a length': [
+    { type: 'string', format: 'email', maxLength: 20 },
+    ['a@example.com', 'a.b@x.example.org'],
+    ['a', 'abcdefghij@example.com'],
+  ],
+  'a format and a pattern': [
+    { type: 'string', format: 'uri', pattern: '^https://' },
+    ['https://example.com/a?b=c'],
+    ['http://example.com', 'https'],
+  ],
+  'an unknown format': [{ type: 'string', format: 'colour' }, ['', 'red'], [1]],
+  'a very long bound': [
+    { type: 'string', minLength: 2, maxLength: 70_000 },
+    ['aa', 'a'.repeat(600)],
+    ['', 'a'],
+  ],
+  'multiples from 0': [
+    { type: 'number', multipleOf: 0.01, minimum: 0 },
+    [0, 0.01, 12.5],
+    [-0.01, 0.005],
+  ],
+  'multiples of two numbers': [
+    { allOf: [{ type: 'integer', multipleOf: 4 }, { multipleOf: 6 }] },
+    [0, 12, -24],
+    [4, 6, 8],
   ],
 };
 

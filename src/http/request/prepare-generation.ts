@@ -16,6 +16,7 @@ import {
   type ConstraintFields,
   constraintOf,
   type GivenConstraint,
+  withExtension,
 } from '../schema/constraints.ts';
 import type { TokenFields } from '../schema/fields.ts';
 import { type TOOL_FIELDS, type ToolFields, toToolUse } from '../schema/tools.ts';
@@ -112,7 +113,7 @@ export async function buildPrompts<Body extends GenerationBody>(
   const modelDefaults = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
   const defaults = await generationConfigOf(deps, model.resolved);
   const body = withSamplingDefaults(requestBody, defaults);
-  const format = constraintOf(body) ?? shape.formatOf?.(body);
+  const format = withExtension(constraintOf(body) ?? shape.formatOf?.(body), body.lorikeet);
   const text = (await usableConstraint(format, caller)) ?? modelDefaults.constraint;
   const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), modelDefaults.tools);
   const paramOf = (index: number) => shape.tools!.paramOf(body, index);

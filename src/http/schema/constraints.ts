@@ -2,7 +2,7 @@
 // which `constraint-check.ts` compiles once the request has its queue entry.
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/json-scan.ts';
-import type { Constraint } from '../../contracts/generation.ts';
+import type { Constraint, SchemaReading } from '../../contracts/generation.ts';
 import {
   addIssue,
   both,
@@ -226,9 +226,22 @@ const SPELLINGS = {
   ...rows(['guided_grammar'], constraint(readGrammar, 'The older spelling of vLLM', text)),
 };
 
+/** How JSON Schemas are read. */
+const extension = z
+  .strictObject({
+    additional_properties: z.enum(['closed', 'schema']).nullish(),
+    property_order: z.enum(['schema', 'any']).nullish(),
+    missing_type: z.enum(['keywords', 'any']).nullish(),
+  })
+  .nullish();
+
 /** The constraints' rows of the table of fields. */
 export const CONSTRAINT_FIELDS = {
   ...SPELLINGS,
+  lorikeet: both(
+    extension,
+    'How JSON Schemas are read: additional_properties (closed or schema), property_order (schema or any), missing_type (keywords or any); the first ones are the defaults',
+  ),
   guided_decoding_backend: both(INERT, 'There is only one'),
   guided_whitespace_pattern: both(REFUSED, 'JSON has no white space between its tokens'),
 };
@@ -241,6 +254,41 @@ export function constraintOf(body: ConstraintFields): GivenConstraint | undefine
   const [field = 'response_format'] = spellingsIn(body);
   const given = body[field];
   return given && { ...given, path: [field, ...(given.path ?? [])] };
+}
+
+/** Returns the constraint with the settings of its request. */
+export function withExtension(
+  given: GivenConstraint | undefined,
+  settings: z.infer<typeof extension>,
+): GivenConstraint | undefined {
+  if (!given || !settings) return given;
+  const reading: SchemaReading = {
+    ...(settings.additional_properties === 'schema' && { isOpen: true }),
+    ...(settings.property_order === 'any' && { isUnordered: true }),
+    ...(settings.missing_type === 'any' && { isUntyped: true }),
+  };
+  return { ...given, constraint: withReading(given.constraint, reading) };
+}
+
+/** Returns the constraint with all its JSON Schemas read in this way. */
+function withReading(constraint: Constraint, reading: SchemaReading): Constraint {
+  const inside = (inner: Constraint) => withReading(inner, reading);
+  switch (constraint.kind) {
+    case 'json_schema':
+      return { ...constraint, ...reading };
+    case 'sequence':
+      return { ...constraint, parts: constraint.parts.map(inside) };
+    case 'any_of':
+      return { ...constraint, options: constraint.options.map(inside) };
+    case 'repeat':
+      return { ...constraint, item: inside(constraint.item) };
+    case 'tags': {
+      const tags = constraint.tags.map((tag) => ({ ...tag, content: inside(tag.content) }));
+      return { ...constraint, tags };
+    }
+    default:
+      return constraint;
+  }
 }
 
 /** Adds an issue if a request has two constraints. */

@@ -33,6 +33,7 @@ const CHAT_NAMES = [
   'seed',
   'allowed_token_ids',
   'structured_outputs',
+  'lorikeet',
   'bad_words',
   'min_tokens',
   'stop',

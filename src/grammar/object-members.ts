@@ -1,0 +1,210 @@
+// Collects the members of an object from the schemas that apply to it: the declared ones, and the names and values of others.
+import type { SchemaReading } from '../contracts/generation.ts';
+import { ANY_STRING, insideString } from './json-text.ts';
+import type { ObjectShape } from './object-pattern.ts';
+import { complement } from './regex.ts';
+import { memberParts } from './schema-check.ts';
+import type { Facts, Part } from './schema-facts.ts';
+import { boundsOf, regexParts } from './schema-strings.ts';
+import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
+import {
+  type CharRange,
+  ContradictionError,
+  choice,
+  GrammarError,
+  located,
+  type TextPattern,
+  text,
+} from './text-pattern.ts';
+
+/** The part of a converter that the collection of members needs. */
+export interface MemberSource {
+  readonly reading: SchemaReading;
+  /** Returns the pattern of a value that satisfies all of these. */
+  convert(parts: readonly Part[]): TextPattern;
+  /** Returns the facts of these together. */
+  gather(parts: readonly Part[]): Facts;
+  satisfies(value: unknown, part: Part): boolean;
+}
+
+/** Whether members may have names that no schema declares. */
+export function hasOthers({ objects }: Facts, { isOpen = false }: SchemaReading): boolean {
+  const declares = objects.some(
+    ({ properties, patterns, isDerived }) => !isDerived && properties.size + patterns.length > 0,
+  );
+  return isOpen || !declares || objects.some(({ others }) => others !== undefined);
+}
+
+/** Returns the members of the objects that satisfy the facts. Throws `ContradictionError` if there are none. */
+export function objectShape(facts: Facts, path: string, source: MemberSource): ObjectShape {
+  const { min, max } = boundsOf(facts, 'Properties');
+  const hasMore = hasOthers(facts, source.reading);
+  const required = new Set(facts.required.map(({ value }) => value));
+  const names = memberNames(facts, hasMore);
+  const members = names.flatMap((name) => {
+    const isRequired = required.has(name);
+    const parts = facts.objects.flatMap((rule) => memberParts(rule, name));
+    const isAllowed =
+      parts.every(({ schema }) => schema !== false) &&
+      facts.names.every((part) => source.satisfies(name, part));
+    if (isAllowed) return [{ name, isRequired, value: source.convert(parts) }];
+    if (!isRequired) return [];
+    const place = facts.required.find(({ value }) => value === name)!.path;
+    throw new ContradictionError(`"${name}" is required, but no value of it is allowed`, place);
+  });
+  const indexOf = new Map(members.map(({ name }, i) => [name, i]));
+  const dependents = facts.dependents.flatMap(([name, others]) => {
+    const index = indexOf.get(name);
+    // An index of -1 is never written.
+    return index === undefined
+      ? []
+      : others.map((other) => [index, indexOf.get(other) ?? -1] as const);
+  });
+  const others = otherMembers(facts, names, hasMore, path, source);
+  const { isUnordered = false } = source.reading;
+  return { members, others, min, max, dependents, isUnordered };
+}
+
+/** Returns the names that come first, in the order of the schemas. */
+function memberNames({ objects, required, dependents }: Facts, hasMore: boolean): string[] {
+  const names = new Set([
+    ...objects.flatMap(({ properties }) => [...properties.keys()]),
+    ...required.map(({ value }) => value),
+  ]);
+  for (const [name, others] of dependents) {
+    if (hasMore) names.add(name);
+    if (names.has(name)) for (const other of others) names.add(other);
+  }
+  if (names.size > MAX_MEMBERS) throw new GrammarError(`has more than ${MAX_MEMBERS} properties`);
+  return [...names];
+}
+
+/** Returns the names and values of members that are not declared. Names that match the same patterns have the same values. */
+function otherMembers(
+  facts: Facts,
+  names: readonly string[],
+  hasMore: boolean,
+  path: string,
+  source: MemberSource,
+): ObjectShape['others'] {
+  const patterns = facts.objects.flatMap((rule) => rule.patterns);
+  const sources = [...new Set(patterns.map(({ source: expression }) => expression))];
+  if (sources.length > MAX_LABELS)
+    throw new GrammarError(`has more than ${MAX_LABELS} patterns`, `${path}/patternProperties`);
+  /** Returns the schemas of a name that matches these patterns. Undefined: it is not allowed. */
+  const partsOf = (matching: ReadonlySet<string>): Part[] | undefined => {
+    const parts = facts.objects.flatMap((rule) => {
+      const own = rule.patterns.filter(({ source: expression }) => matching.has(expression));
+      return own.length > 0 ? own.map(({ part }) => part) : (rule.others ?? []);
+    });
+    const isForbidden =
+      parts.some(({ schema }) => schema === false) || (matching.size === 0 && !hasMore);
+    return isForbidden ? undefined : parts;
+  };
+  if (sources.length === 0) {
+    const parts = partsOf(new Set());
+    if (!parts) return [];
+    return [{ key: nameKey(facts, names, path, source), value: source.convert(parts) }];
+  }
+  const language = nameLanguage(facts, names, sources, path, source);
+  return [...language.labels].flatMap((labels) => {
+    const parts = partsOf(new Set(sources.filter((_, bit) => (labels >> bit) & 1)));
+    return parts
+      ? [{ key: quoted(language.pattern(insideString, labels)), value: source.convert(parts) }]
+      : [];
+  });
+}
+
+/** Returns the pattern of names that no pattern of the schema distinguishes. */
+function nameKey(
+  facts: Facts,
+  names: readonly string[],
+  path: string,
+  source: MemberSource,
+): TextPattern {
+  if (names.length > 0 && facts.names.length > 0)
+    return quoted(nameLanguage(facts, names, [], path, source).pattern(insideString));
+  if (names.length > 0) return quoted(textExcept(names));
+  if (facts.names.length === 0) return ANY_STRING;
+  return source.convert([...facts.names, TEXT]);
+}
+
+/** A schema with 1,000 properties takes about 30,000 nodes. */
+const MAX_MEMBERS = 5000;
+
+/** Names are strings. */
+const TEXT: Part = { schema: { type: 'string' }, path: '#' };
+
+/** Returns the language of the names other than these, labelled with the patterns that they match. */
+function nameLanguage(
+  facts: Facts,
+  names: readonly string[],
+  sources: readonly string[],
+  path: string,
+  source: MemberSource,
+): TextLanguage {
+  const own = source.gather([...facts.names, TEXT]);
+  const place = `${path}/propertyNames`;
+  if (own.alternatives.length > 0)
+    throw new GrammarError('cannot be combined with properties or patternProperties', place);
+  const regex = (expression: string) =>
+    located(`${path}/patternProperties`, () => regexParts(expression));
+  const allowed = own.values?.value.filter((value): value is string => typeof value === 'string');
+  const rules: TextRule[] = [
+    ...sources.map((expression): TextRule => ({ parts: regex(expression), use: 'label' })),
+    ...own.strings
+      .filter(({ keyword }) => keyword === 'pattern')
+      .map(
+        ({ value, isExcluded }): TextRule => ({
+          parts: regex(value),
+          use: isExcluded ? 'exclude' : 'match',
+        }),
+      ),
+    ...(names.length > 0 ? [except(names)] : []),
+    ...(allowed
+      ? [{ parts: [{ pattern: choice(...allowed.map(text)) }], use: 'match' as const }]
+      : []),
+  ];
+  const excluded = own.excluded.filter((value) => typeof value === 'string');
+  if (excluded.length > 0) rules.push(except(excluded));
+  if (own.strings.some(({ keyword }) => keyword === 'format'))
+    throw new GrammarError('cannot combine a format with properties or patternProperties', place);
+  return located(path, () => new TextLanguage(rules, boundsOf(own, 'Length')));
+}
+
+/** Matches a text that differs from all of these: a tree of their characters, and a node for texts that left it. */
+function textExcept(texts: readonly string[]): TextPattern {
+  const tree: Map<number, number>[] = [new Map()];
+  const ends = new Set<number>();
+  for (const one of texts) {
+    let at = 0;
+    for (const character of one) {
+      const point = character.codePointAt(0)!;
+      const next = tree[at]!.get(point) ?? tree.push(new Map()) - 1;
+      tree[at]!.set(point, next);
+      at = next;
+    }
+    ends.add(at);
+  }
+  const other = tree.length;
+  const nodes = [...tree, new Map<number, number>()].map((children, i) => {
+    const points = [...children].map(([point, to]): [CharRange, number] => [[point, point], to]);
+    const rest = complement(points.map(([range]) => range));
+    return {
+      isEnd: !ends.has(i),
+      edges: [
+        ...points.map(([range, to]) => ({ item: insideString([range]), to })),
+        { item: insideString(rest), to: other },
+      ],
+    };
+  });
+  return { kind: 'graph', nodes };
+}
+
+function except(names: readonly string[]): TextRule {
+  return { parts: [{ pattern: choice(...names.map(text)) }], use: 'exclude' };
+}
+
+function quoted(key: TextPattern): TextPattern {
+  return { kind: 'sequence', items: [text('"'), key, text('"')] };
+}

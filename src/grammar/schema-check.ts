@@ -1,0 +1,149 @@
+// Checks a constant against a schema, by the meaning that the specification gives it.
+import { isOfFormat } from './formats.ts';
+import type { Facts, LimitName, ObjectRule, Part } from './schema-facts.ts';
+import { isObject, type JsonType } from './schema-keywords.ts';
+import { GrammarError } from './text-pattern.ts';
+
+/** References may be nested this deep without a value in between. */
+const MAX_DEPTH = 64;
+
+/** Whether a value satisfies a schema. Throws `GrammarError` if that cannot be decided. */
+export function satisfies(
+  value: unknown,
+  part: Part,
+  read: (part: Part) => Facts,
+  depth = 0,
+): boolean {
+  if (part.schema === false) return false;
+  if (depth > MAX_DEPTH) throw new GrammarError('refers to itself', part.path);
+  const facts = read(part);
+  const holds = (inner: Part) => satisfies(value, inner, read, depth + 1);
+  const below = (item: unknown, inner: Part) => satisfies(item, inner, read);
+  const hasType = (type: JsonType) => isOfType(value, type);
+  if (facts.types && !facts.types.some(hasType)) return false;
+  const text = canonical(value);
+  if (facts.values && !facts.values.value.some((other) => canonical(other) === text)) return false;
+  if (facts.excluded.some((other) => canonical(other) === text)) return false;
+  if (
+    !Object.entries(facts.limits).every(([name, { value: limit }]) =>
+      isWithin(value, name as LimitName, limit),
+    )
+  )
+    return false;
+  const unsupported = facts.unsupported.find(
+    ({ types }) => types.length === 0 || types.some(hasType),
+  );
+  if (unsupported) throw new GrammarError(unsupported.message, unsupported.path);
+  if (!facts.parts.every(holds)) return false;
+  if (
+    typeof value === 'number' &&
+    !facts.multiples.every(({ value: step }) => Number.isInteger(value / step))
+  )
+    return false;
+  if (
+    typeof value === 'string' &&
+    !facts.strings.every((rule) =>
+      rule.keyword === 'format'
+        ? isOfFormat(value, rule.value)
+        : matches(value, rule.value, rule.path) !== (rule.isExcluded ?? false),
+    )
+  )
+    return false;
+  if (isObject(value) && !objectSatisfies(value, facts, below)) return false;
+  if (Array.isArray(value) && !arraySatisfies(value, facts, below)) return false;
+  return facts.alternatives.every(({ options, isExclusive }) => {
+    const count = options.filter(holds).length;
+    return isExclusive ? count === 1 : count > 0;
+  });
+}
+
+/** Returns the JSON of a value. Equal values have the same. */
+export function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  if (!isObject(value)) return JSON.stringify(value);
+  const names = Object.keys(value).sort();
+  return `{${names.map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`).join()}}`;
+}
+
+/** Whether a text matches an expression, which may match a part of it. */
+export function matches(text: string, source: string, path: string): boolean {
+  try {
+    return regexOf(source).test(text);
+  } catch {
+    throw new GrammarError('is not a regular expression', path);
+  }
+}
+
+/** Returns the schemas that a rule gives to a member. */
+export function memberParts({ properties, patterns, others }: ObjectRule, name: string): Part[] {
+  const own = properties.get(name);
+  const matching = patterns
+    .filter(({ source, part }) => matches(name, source, part.path))
+    .map(({ part }) => part);
+  const parts = own ? [own, ...matching] : matching;
+  return parts.length === 0 && others ? [others] : parts;
+}
+
+function regexOf(source: string): RegExp {
+  try {
+    return new RegExp(source, 'u');
+  } catch {
+    return new RegExp(source);
+  }
+}
+
+function isOfType(value: unknown, type: JsonType): boolean {
+  if (type === 'null') return value === null;
+  if (type === 'array') return Array.isArray(value);
+  if (type === 'object') return isObject(value);
+  if (type === 'integer') return Number.isInteger(value);
+  return typeof value === type;
+}
+
+/** A value satisfies bounds of other types. */
+function isWithin(value: unknown, name: LimitName, limit: number): boolean {
+  const measure = measureOf(value, name);
+  if (measure === undefined) return true;
+  if (name === 'exclusiveMinimum') return measure > limit;
+  if (name === 'exclusiveMaximum') return measure < limit;
+  return name.startsWith('min') ? measure >= limit : measure <= limit;
+}
+
+function measureOf(value: unknown, name: LimitName): number | undefined {
+  if (name.endsWith('Length')) return typeof value === 'string' ? [...value].length : undefined;
+  if (name.endsWith('Items')) return Array.isArray(value) ? value.length : undefined;
+  if (name.endsWith('Properties')) return isObject(value) ? Object.keys(value).length : undefined;
+  return typeof value === 'number' ? value : undefined;
+}
+
+type Below = (item: unknown, part: Part) => boolean;
+
+function objectSatisfies(
+  value: Readonly<Record<string, unknown>>,
+  facts: Facts,
+  below: Below,
+): boolean {
+  const has = (name: string) => Object.hasOwn(value, name);
+  return (
+    facts.required.every(({ value: name }) => has(name)) &&
+    facts.dependents.every(([name, others]) => !has(name) || others.every(has)) &&
+    Object.entries(value).every(
+      ([name, member]) =>
+        facts.names.every((part) => below(name, part)) &&
+        facts.objects.every((rule) => memberParts(rule, name).every((part) => below(member, part))),
+    )
+  );
+}
+
+function arraySatisfies(value: readonly unknown[], facts: Facts, below: Below): boolean {
+  return (
+    !(facts.unique && new Set(value.map(canonical)).size < value.length) &&
+    facts.contains.every((part) => value.some((item) => below(item, part))) &&
+    facts.arrays.every(({ first, others }) =>
+      value.every((item, i) => {
+        const part = first[i] ?? others;
+        return part === undefined || below(item, part);
+      }),
+    )
+  );
+}

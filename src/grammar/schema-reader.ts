@@ -1,0 +1,305 @@
+// Reads schemas as facts, by the rules of their draft.
+import {
+  type Alternatives,
+  type ArrayRule,
+  Facts,
+  LIMITS,
+  type Located,
+  NO_FACTS,
+  type ObjectRule,
+  type Part,
+  type StringRule,
+  type Unsupported,
+} from './schema-facts.ts';
+import {
+  draftOf,
+  isSchema,
+  type JsonType,
+  readKeywords,
+  type Schema,
+  typesAbout,
+} from './schema-keywords.ts';
+import { absentMember, negations, notSupported } from './schema-negation.ts';
+import { FIRST_WITH_SIBLINGS, SchemaTree, toPointer } from './schema-tree.ts';
+import { ContradictionError, GrammarError } from './text-pattern.ts';
+
+/** Keywords that cannot be enforced, and those without which they mean nothing. */
+const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [
+  ['$dynamicRef'],
+  ['$recursiveRef'],
+  ['unevaluatedProperties'],
+  ['unevaluatedItems'],
+  ['minContains', 'contains'],
+  ['maxContains', 'contains'],
+  ['contentMediaType'],
+];
+
+/** Reads the parts of one schema. The same schema has the same facts. */
+export class SchemaReader {
+  readonly #tree: SchemaTree;
+  readonly #draft: number;
+  readonly #facts = new Map<unknown, Facts>();
+  readonly #negated = new Map<unknown, Facts>();
+  /** The schemas whose opposites are these facts. */
+  readonly #originals = new Map<unknown, Part>();
+
+  constructor(root: unknown) {
+    this.#draft = draftOf(root);
+    this.#tree = new SchemaTree(root, this.#draft);
+  }
+
+  /** Returns the facts of a schema, without those of its parts. Throws `ContradictionError` if it allows no value. */
+  read({ schema, path: near }: Part): Facts {
+    if (schema instanceof Facts) return schema;
+    if (schema === true) return NO_FACTS;
+    if (schema === false) throw new ContradictionError('allows no value', near);
+    const known = this.#facts.get(schema);
+    if (known) return known;
+    const path = this.#tree.pathOf(schema, near);
+    if (!isSchema(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
+    const facts = this.#readReference(schema as Schema, path);
+    this.#facts.set(schema, facts);
+    return facts;
+  }
+
+  /** Returns the facts of all values that a schema does not allow. */
+  negate(part: Part): Facts {
+    const known = this.#negated.get(part.schema);
+    if (known) return known;
+    // A schema that contains itself is not negated for ever.
+    this.#negated.set(
+      part.schema,
+      notSupported({ types: [], path: part.path, message: 'refers to itself inside of not' }),
+    );
+    const original = this.#originals.get(part.schema);
+    const facts = original ? new Facts({ parts: [original] }) : this.#negate(part);
+    this.#negated.set(part.schema, facts);
+    this.#originals.set(facts, part);
+    return facts;
+  }
+
+  #readReference(schema: Schema, path: string): Facts {
+    const { $ref, ...beside } = readKeywords(schema, this.#draft, path);
+    if (typeof $ref !== 'string') return this.#readObject(beside, path);
+    const target = {
+      schema: this.#tree.resolve(schema, $ref, `${path}/$ref`),
+      path: `${path}/$ref`,
+    };
+    if (this.#draft < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
+    const facts = this.#readObject(beside, path);
+    return new Facts({ ...facts, parts: [target, ...facts.parts], hasPartsFirst: true });
+  }
+
+  #readObject(schema: Schema, path: string): Facts {
+    const at = <T>(name: string, value = schema[name] as T): Located<T> => ({
+      value,
+      path: `${path}/${name}`,
+    });
+    const list = <T>(name: string) => (schema[name] === undefined ? [] : [schema[name] as T]);
+    const part = (name: string, inner: unknown = schema[name]): Part => ({
+      schema: inner,
+      path: `${path}/${name}`,
+    });
+    const partIf = (name: string) => (schema[name] === undefined ? [] : [part(name)]);
+    const values =
+      'const' in schema
+        ? at('const', [schema['const']])
+        : schema['enum']
+          ? at<unknown[]>('enum')
+          : undefined;
+    return new Facts({
+      types: list<JsonType | JsonType[]>('type').flat(2),
+      ...(schema['type'] === undefined && { types: undefined }),
+      about: typesAbout(Object.keys(schema)),
+      values,
+      limits: limitsOf(schema, path),
+      multiples: list<number>('multipleOf').map((value) => at('multipleOf', value)),
+      strings: stringRules(schema, path),
+      objects: objectRules(schema, path),
+      required: list<string[]>('required')
+        .flat()
+        .map((name) => at('required', name)),
+      names: partIf('propertyNames'),
+      dependents: dependentsOf(schema),
+      arrays: arrayRules(schema, path),
+      unique: schema['uniqueItems'] === true ? at('uniqueItems', true as const) : undefined,
+      contains: partIf('contains'),
+      parts: [
+        ...list<unknown[]>('allOf')
+          .flat()
+          .map((inner, i) => part(`allOf/${i}`, inner)),
+        // A constant has to satisfy the list as well.
+        ...('const' in schema && schema['enum']
+          ? [part('enum', new Facts({ values: at('enum') }))]
+          : []),
+        ...partIf('not').map((inner) => ({ ...inner, schema: this.negate(inner) })),
+      ],
+      hasPartsFirst:
+        Object.keys(schema).find((name) => name === 'allOf' || name === 'properties') === 'allOf',
+      alternatives: this.#alternatives(schema, path),
+      unsupported: unsupportedKeywords(schema, path),
+    });
+  }
+
+  #alternatives(schema: Schema, path: string): Alternatives[] {
+    const options = (name: string) =>
+      ((schema[name] ?? []) as unknown[]).map((option, i) => ({
+        schema: option,
+        path: `${path}/${name}/${i}`,
+      }));
+    const alternatives: Alternatives[] = [];
+    if (schema['anyOf']) alternatives.push({ options: options('anyOf'), path: `${path}/anyOf` });
+    if (schema['oneOf'])
+      alternatives.push({ options: options('oneOf'), isExclusive: true, path: `${path}/oneOf` });
+    if (schema['if'] !== undefined) alternatives.push(...this.#conditional(schema, path));
+    const schemas = {
+      ...(schema['dependentSchemas'] as Schema),
+      ...(schema['dependencies'] as Schema),
+    };
+    for (const [name, inner] of Object.entries(schemas)) {
+      if (Array.isArray(inner)) continue;
+      const keyword = Object.hasOwn((schema['dependencies'] as Schema) ?? {}, name)
+        ? 'dependencies'
+        : 'dependentSchemas';
+      const here = `${path}/${keyword}/${toPointer(name)}`;
+      const absent = new Facts({ about: ['object'], objects: [absentMember(name, here)] });
+      const present = new Facts({
+        about: ['object'],
+        required: [{ value: name, path: here }],
+        parts: [{ schema: inner, path: here }],
+      });
+      alternatives.push({
+        options: [
+          { schema: absent, path: here },
+          { schema: present, path: here },
+        ],
+        path: here,
+      });
+    }
+    return alternatives;
+  }
+
+  /** `then` applies if a value matches `if`, and `else` if it does not. */
+  #conditional(schema: Schema, path: string): Alternatives[] {
+    const [condition, then, otherwise] = ['if', 'then', 'else'].map((name) => ({
+      schema: schema[name] ?? true,
+      path: `${path}/${name}`,
+    })) as [Part, Part, Part];
+    if (then.schema === true && otherwise.schema === true) return [];
+    const not = { ...condition, schema: this.negate(condition) };
+    const options = [
+      [condition, then],
+      [not, otherwise],
+    ].map((parts) => ({ schema: new Facts({ parts }), path: condition.path }));
+    return [{ options, path: condition.path }];
+  }
+
+  #negate(part: Part): Facts {
+    if (part.schema === true || part.schema === false) {
+      return part.schema ? noValue(part.path) : NO_FACTS;
+    }
+    const facts = this.read(part);
+    const options = negations(facts, part.path, (inner) => ({
+      ...inner,
+      schema: this.negate(inner),
+    }));
+    return new Facts({
+      alternatives: [
+        { options: options.map((schema) => ({ schema, path: part.path })), path: part.path },
+      ],
+    });
+  }
+}
+
+/** Returns the facts of no value. */
+function noValue(path: string): Facts {
+  return new Facts({ alternatives: [{ options: [], path }] });
+}
+
+function unsupportedKeywords(schema: Schema, path: string): Unsupported[] {
+  return UNSUPPORTED.filter(([name, needed]) => {
+    const isSet = schema[name] !== undefined && schema[name] !== true;
+    return isSet && (needed === undefined || schema[needed] !== undefined);
+  }).map(([name]) => ({
+    types: typesAbout([name]),
+    path: `${path}/${name}`,
+    message: 'is not supported',
+  }));
+}
+
+/** Until draft 7, an encoding is enforced like a format. */
+function stringRules(schema: Schema, path: string): StringRule[] {
+  const rule = (name: string, keyword: StringRule['keyword'], value: unknown) =>
+    value === undefined ? [] : [{ keyword, value: value as string, path: `${path}/${name}` }];
+  const { pattern, format, contentEncoding } = schema;
+  return [
+    ...rule('pattern', 'pattern', pattern),
+    ...rule('format', 'format', format),
+    ...rule('contentEncoding', 'format', contentEncoding),
+  ];
+}
+
+/** Returns the bounds. In draft 4, `exclusiveMinimum` and `exclusiveMaximum` make the other bound exclusive. */
+function limitsOf(schema: Schema, path: string): Facts['limits'] {
+  const limits: Record<string, Located<number>> = {};
+  for (const name of LIMITS) {
+    const value = schema[name];
+    const strict = { minimum: 'exclusiveMinimum', maximum: 'exclusiveMaximum' }[name as string];
+    const isStrict = strict !== undefined && schema[strict] === true;
+    if (typeof value === 'number')
+      limits[isStrict ? strict : name] = { value, path: `${path}/${name}` };
+  }
+  return limits;
+}
+
+function objectRules(schema: Schema, path: string): ObjectRule[] {
+  const { properties, patternProperties, additionalProperties } = schema;
+  if (
+    properties === undefined &&
+    patternProperties === undefined &&
+    additionalProperties === undefined
+  )
+    return [];
+  const parts = (name: string) =>
+    Object.entries((schema[name] ?? {}) as Schema).map(
+      ([key, inner]) =>
+        [key, { schema: inner, path: `${path}/${name}/${toPointer(key)}` }] as const,
+    );
+  return [
+    {
+      properties: new Map(parts('properties')),
+      patterns: parts('patternProperties').map(([source, part]) => ({ source, part })),
+      others:
+        additionalProperties === undefined
+          ? undefined
+          : { schema: additionalProperties, path: `${path}/additionalProperties` },
+      path,
+    },
+  ];
+}
+
+/** An array of `items` lists the first items, as `prefixItems` does in later drafts. */
+function arrayRules(schema: Schema, path: string): ArrayRule[] {
+  const { items, prefixItems, additionalItems } = schema;
+  const isTuple = Array.isArray(items);
+  const name = isTuple ? 'items' : 'prefixItems';
+  const rest = isTuple ? 'additionalItems' : 'items';
+  const others = isTuple ? additionalItems : items;
+  if (items === undefined && prefixItems === undefined) return [];
+  return [
+    {
+      first: ((schema[name] ?? []) as unknown[]).map((inner, i) => ({
+        schema: inner,
+        path: `${path}/${name}/${i}`,
+      })),
+      others: others === undefined ? undefined : { schema: others, path: `${path}/${rest}` },
+    },
+  ];
+}
+
+function dependentsOf(schema: Schema): [string, string[]][] {
+  const all = { ...(schema['dependentRequired'] as Schema), ...(schema['dependencies'] as Schema) };
+  return Object.entries(all).filter((entry): entry is [string, string[]] =>
+    Array.isArray(entry[1]),
+  );
+}

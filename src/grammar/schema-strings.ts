@@ -1,0 +1,156 @@
+// The patterns of JSON strings: with bounds of the length, expressions and formats, alone or together.
+import { isKnownFormat, shortTextOfFormat, stringOfFormat, textOfFormat } from './formats.ts';
+import { ANY_STRING, insideString, stringOfLength } from './json-text.ts';
+import { parseRegex, splitLookaheads } from './regex.ts';
+import type { Facts, Located, StringRule } from './schema-facts.ts';
+import { lengthsOf, TextLanguage, type TextLength, type TextRule } from './text-language.ts';
+import {
+  type CharRange,
+  ContradictionError,
+  choice,
+  located,
+  repeat,
+  sequence,
+  shared,
+  type TextPattern,
+  text,
+} from './text-pattern.ts';
+
+/** The states of a string whose length is counted along with an expression. Longer strings are left out. */
+const MAX_COUNTED_STATES = 3000;
+
+/** Returns the patterns of strings. Equal strings share one. */
+export class StringPatterns {
+  readonly #patterns = new Map<string, TextPattern>();
+
+  /** Returns the pattern of the strings that satisfy the facts. Throws `GrammarError`, and `ContradictionError` if there are none. */
+  of(facts: Facts, path: string): TextPattern {
+    const length = boundsOf(facts, 'Length');
+    const excluded = facts.excluded.filter((value) => typeof value === 'string');
+    const rules = facts.strings.filter((rule, i, all) => {
+      const isKnown = rule.keyword === 'pattern' || isKnownFormat(rule.value);
+      const first = all.findIndex(
+        ({ value, keyword, isExcluded }) =>
+          value === rule.value && keyword === rule.keyword && isExcluded === rule.isExcluded,
+      );
+      return isKnown && first === i;
+    });
+    if (rules.length + excluded.length === 0)
+      return length.min === 0 && length.max === Number.POSITIVE_INFINITY
+        ? ANY_STRING
+        : stringOfLength(length.min, length.max);
+    const key = JSON.stringify([
+      rules.map(({ keyword, value, isExcluded }) => [keyword, value, isExcluded]),
+      length.min,
+      String(length.max),
+      excluded,
+    ]);
+    const known = this.#patterns.get(key);
+    const pattern =
+      known ?? shared(located(rules[0]?.path ?? path, () => build(rules, length, excluded)));
+    this.#patterns.set(key, pattern);
+    return pattern;
+  }
+}
+
+function build(
+  rules: readonly StringRule[],
+  length: TextLength,
+  excluded: readonly string[],
+): TextPattern {
+  const [rule] = rules;
+  const isAlone = rules.length === 1 && excluded.length === 0 && !rule!.isExcluded;
+  const all = rules.map((one) => toTextRule(one));
+  const [part, second] = all[0]?.parts ?? [];
+  const single = isAlone && !second ? part!.pattern : undefined;
+  if (single && isImplied(length, single)) {
+    if (rule!.keyword === 'format') return stringOfFormat(rule!.value)!;
+    return quoted(parseRegex(rule!.value, { toPattern: insideString, isSearch: true }));
+  }
+  if (isAlone && rule!.keyword === 'format') {
+    const [short, bounds] = shortRule(rule!, length);
+    return quoted(counted([short], bounds).pattern(insideString));
+  }
+  const repeated = single && repeatedCharacter(single);
+  if (repeated) {
+    const [min, max] = [Math.max(length.min, repeated.min), Math.min(length.max, repeated.max)];
+    if (min > max) throw new ContradictionError('allows no string of these lengths');
+    return quoted(repeat(insideString(repeated.ranges), min, max));
+  }
+  if (excluded.length > 0)
+    all.push({ parts: [{ pattern: choice(...excluded.map(text)) }], use: 'exclude' });
+  return quoted(counted(all, length).pattern(insideString));
+}
+
+/** Returns a format as a rule, with the lengths that it may have. */
+function shortRule(rule: StringRule, length: TextLength): [TextRule, TextLength] {
+  const { pattern, max } = shortTextOfFormat(rule.value);
+  return [
+    { parts: [{ pattern }], use: 'match' },
+    { ...length, max: Math.min(length.max, max) },
+  ];
+}
+
+/** Returns the texts of these lengths. If they need too many states, the longest texts are left out. */
+function counted(rules: readonly TextRule[], length: TextLength): TextLanguage {
+  const isLengthImplied = ({ parts, use }: TextRule) =>
+    use === 'match' &&
+    parts.some(({ pattern, isExcluded }) => !isExcluded && isImplied(length, pattern));
+  if (rules.some(isLengthImplied)) return new TextLanguage(rules);
+  const { size } = new TextLanguage(rules);
+  const max = Math.max(length.min, Math.floor(MAX_COUNTED_STATES / size));
+  const isBounded = length.max < Number.POSITIVE_INFINITY;
+  return new TextLanguage(rules, {
+    min: length.min,
+    max: isBounded ? Math.min(length.max, max) : length.max,
+  });
+}
+
+/** Whether all texts of a pattern have such a length. */
+function isImplied(length: TextLength, pattern: TextPattern): boolean {
+  if (length.min === 0 && length.max === Number.POSITIVE_INFINITY) return true;
+  const { min, max } = lengthsOf(pattern);
+  return min >= length.min && max <= length.max;
+}
+
+/** Returns the repeat that a pattern consists of, if it repeats one set of characters. */
+function repeatedCharacter(
+  pattern: TextPattern,
+): { ranges: readonly CharRange[]; min: number; max: number } | undefined {
+  if (pattern.kind === 'repeat' && pattern.item.kind === 'chars')
+    return { ...pattern, ranges: pattern.item.ranges };
+  if (pattern.kind === 'chars') return { ranges: pattern.ranges, min: 1, max: 1 };
+  if (pattern.kind !== 'sequence') return undefined;
+  const items = pattern.items.filter((item) => item.kind !== 'sequence' || item.items.length > 0);
+  return items.length === 1 ? repeatedCharacter(items[0]!) : undefined;
+}
+
+/** Returns the texts of a rule. Throws `GrammarError` if its expression is not supported. */
+export function toTextRule({ keyword, value, isExcluded = false, path }: StringRule): TextRule {
+  const parts =
+    keyword === 'format'
+      ? [{ pattern: textOfFormat(value)! }]
+      : located(path, () => regexParts(value));
+  return { parts, use: isExcluded ? 'exclude' : 'match' };
+}
+
+/** Returns the patterns of an expression that may match a part of a text. Throws `GrammarError` if it is not supported. */
+export function regexParts(source: string): TextRule['parts'] {
+  return splitLookaheads(source).map(({ source: part, isExcluded }) => ({
+    pattern: parseRegex(part, { isSearch: true }),
+    isExcluded,
+  }));
+}
+
+function quoted(inner: TextPattern): TextPattern {
+  return sequence(text('"'), inner, text('"'));
+}
+
+/** Returns the bounds of a length or of a number. Throws `ContradictionError` if the lower one is above the upper one. */
+export function boundsOf({ limits }: Facts, what: 'Length' | 'Items' | 'Properties'): TextLength {
+  const low: Located<number> | undefined = limits[`min${what}`];
+  const max = limits[`max${what}`]?.value ?? Number.POSITIVE_INFINITY;
+  if (low && low.value > max)
+    throw new ContradictionError(`is above max${what}, which is ${max}`, low.path);
+  return { min: low?.value ?? 0, max };
+}

@@ -1,0 +1,27 @@
+// Finds rules of a pattern that need no nodes of their own.
+import type { PatternRule, TextPattern } from './text-pattern.ts';
+
+/** Returns the rules that a pattern refers to once. They do not contain themselves. */
+export function findSingleUses(root: TextPattern): Set<PatternRule> {
+  const once = new Set<PatternRule>();
+  const known = new Set<PatternRule>();
+  const open: TextPattern[] = [root];
+  for (let pattern = open.pop(); pattern; pattern = open.pop()) {
+    if (pattern.kind === 'sequence') open.push(...pattern.items);
+    else if (pattern.kind === 'choice') open.push(...pattern.options);
+    else if (pattern.kind === 'repeat' || pattern.kind === 'spaced') open.push(pattern.item);
+    else if (pattern.kind === 'until') open.push(...pattern.exits.map(({ next }) => next));
+    else if (pattern.kind === 'graph') {
+      for (const { edges } of pattern.nodes) for (const { item } of edges) open.push(item);
+    } else if (pattern.kind === 'rule') {
+      const { rule } = pattern;
+      if (known.has(rule)) once.delete(rule);
+      else {
+        known.add(rule);
+        once.add(rule);
+        open.push(rule.body);
+      }
+    }
+  }
+  return once;
+}
