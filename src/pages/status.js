@@ -1,6 +1,7 @@
-// The status page: slots, queue, speed, adapter cache, traffic and jobs. If the server stops answering, the page keeps the
-// last figures and marks them as old.
+// The status page: slots, queue, speed, adapter cache, traffic, jobs and batches. If the server stops answering, the page keeps
+// the last figures and marks them as old.
 import { ApiError, errorText, poll, requestJson } from './api.js';
+import { refreshBatches } from './batch-list.js';
 import { Chart } from './chart.js';
 import { byId, definitions, el, fill, setText, showProblemIn } from './dom.js';
 import {
@@ -23,7 +24,7 @@ import { createTable, number, tile } from './widgets.js';
 /** @typedef {import('./server-stats.js').TokenReading & { status: ServerStatus }} Reading */
 
 const POLL_MS = 2_000;
-const JOBS_POLL_MS = 10_000;
+const LISTS_POLL_MS = 10_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 /** The time span of the latencies. In a shorter one a single slow request would dominate. */
@@ -65,10 +66,12 @@ const showJobs = createTable(byId('jobs'), {
 });
 
 poll(POLL_MS, refresh);
-let stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+const pollLists = () =>
+  [refreshJobs, refreshBatches].map((refreshList) => poll(LISTS_POLL_MS, refreshList));
+let stopLists = pollLists();
 addEventListener('signin', () => {
-  stopJobs();
-  stopJobs = poll(JOBS_POLL_MS, refreshJobs);
+  for (const stop of stopLists) stop();
+  stopLists = pollLists();
 });
 
 /** Stops if the user declines to sign in. Signing in later reloads the page. */

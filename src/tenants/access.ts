@@ -18,6 +18,8 @@ export interface Access {
   /** Whether it serves holders of keys, this machine, or everybody who can reach the address. */
   readonly kind: 'keys' | 'local' | 'open';
   readonly authenticate: Authenticate;
+  /** Returns a tenant whose request is in the store. Undefined if it has no key any more. */
+  readonly tenantOf: (id: string) => Tenant | undefined;
   /** Stops watching the keys file. */
   close(): void;
 }
@@ -33,8 +35,7 @@ type AccessSettings = Pick<
   'keys' | 'keysJson' | 'keyPepper' | 'home' | 'host' | 'allowOpen' | 'allowedOrigins'
 >;
 
-interface OpenKeys {
-  find(key: string): Tenant | undefined;
+interface OpenKeys extends Pick<KeyRing, 'find' | 'tenant'> {
   close(): void;
 }
 
@@ -46,7 +47,12 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
   const { host, allowOpen, allowedOrigins } = settings;
   const keys = await openKeys(settings, log);
   if (keys) {
-    return { kind: 'keys', authenticate: createAuthenticate(keys), close: () => keys.close() };
+    return {
+      kind: 'keys',
+      authenticate: createAuthenticate(keys),
+      tenantOf: (id) => keys.tenant(id),
+      close: () => keys.close(),
+    };
   }
   if (allowedOrigins.includes('*')) {
     throw new ConfigError([
@@ -66,7 +72,8 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
 
 /** Serves everybody as the local tenant. */
 export function localAccess(): Access {
-  return { kind: 'local', authenticate: authenticateAsLocal, close() {} };
+  const tenantOf = (id: string) => (id === LOCAL_TENANT.id ? LOCAL_TENANT : undefined);
+  return { kind: 'local', authenticate: authenticateAsLocal, tenantOf, close() {} };
 }
 
 /** Accepts any key: without a keys file there is one tenant. */
@@ -102,7 +109,7 @@ async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys
   }
   try {
     const ring = new KeyRing(parseKeysFile(keysJson), digest);
-    return { find: (key) => ring.find(key), close() {} };
+    return { find: (key) => ring.find(key), tenant: (id) => ring.tenant(id), close() {} };
   } catch (error) {
     throw toConfigError('LORIKEET_KEYS_JSON', error);
   }

@@ -20,10 +20,15 @@ const NOBODY: KnownKey = { hash: randomBytes(32), tenant: undefined };
 /** Finds the tenant of a key. The time that a refusal takes reveals nothing about valid keys. */
 export class KeyRing {
   readonly #keys: ReadonlyMap<string, KnownKey>;
+  /** The tenants that have keys, by id, without admin rights. */
+  readonly #tenants: ReadonlyMap<string, Tenant>;
   readonly #digest: KeyDigest;
 
   constructor(file: KeysFile, digest: KeyDigest) {
     this.#digest = digest;
+    this.#tenants = new Map(
+      file.keys.map((key) => [key.tenant, tenantOf(file, { ...key, admin: false })]),
+    );
     this.#keys = new Map(
       file.keys.map((entry) => {
         const hash = Buffer.from(entry.sha256, 'hex');
@@ -38,6 +43,11 @@ export class KeyRing {
     if (id === undefined) return undefined;
     const { hash, tenant } = this.#keys.get(id) ?? NOBODY;
     return timingSafeEqual(this.#digest(key), hash) ? tenant : undefined;
+  }
+
+  /** Returns a tenant, without admin rights. Undefined if it has no key. */
+  tenant(id: string): Tenant | undefined {
+    return this.#tenants.get(id);
   }
 }
 
@@ -84,6 +94,11 @@ export class WatchedKeys {
   /** Returns the key's tenant. Undefined for an unknown key. */
   find(key: string): Tenant | undefined {
     return this.#ring.find(key);
+  }
+
+  /** Returns a tenant, without admin rights. Undefined if it has no key. */
+  tenant(id: string): Tenant | undefined {
+    return this.#ring.tenant(id);
   }
 
   /** Reads the file again if it has changed. Never rejects. */

@@ -151,7 +151,7 @@ describe('idle sequences, under random arrivals', () => {
     fc.assert(property, { seed: 20261129, numRuns: 400 });
   });
 
-  test('change no step of the others', () => {
+  test('I25: change no step of the others', () => {
     const property = fc.property(arrivals, (all) => {
       const both = new Harness();
       const alone = new Harness();
