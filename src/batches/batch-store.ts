@@ -22,7 +22,7 @@ const BATCHES: RecordKind<BatchRecord> = {
 };
 
 /** The files that a batch's results go to. */
-export const RESULT_KINDS = ['output', 'errors'] as const;
+const RESULT_KINDS = ['output', 'errors'] as const;
 /** One of the files that a batch's results go to. */
 export type ResultKind = (typeof RESULT_KINDS)[number];
 

@@ -84,7 +84,7 @@ export type BatchRecord = z.infer<typeof batchSchema>;
 export type NewBatch = Pick<BatchRecord, 'endpoint' | 'inputFile' | 'metadata' | 'keepMs'>;
 
 /** How long a batch may take: OpenAI's only window. */
-export const WINDOW_MS = 24 * 3_600_000;
+const WINDOW_MS = 24 * 3_600_000;
 
 /** Returns the state of a new batch. */
 export function newBatch(

@@ -18,7 +18,7 @@ export interface Task {
 
 /** One kind of work. Records are in lanes, which have separate limits. */
 export interface WorkKind<R extends LeasedRecord, Lane extends string> {
-  /** What log lines call a record. */
+  /** The name of a record in log lines. */
   readonly noun: string;
   readonly records: RecordStore<R>;
   /** The most tasks that this server runs in each lane. */

@@ -8,10 +8,12 @@ import type { Sequence } from './sequence.ts';
 import type { SlotMove } from './step-plan.ts';
 
 /**
- * The part of the time that idle sequences take while others run, so that a batch makes progress on a busy server. At most one
- * step in twenty is then longer for the others, which leaves the p95 of their inter-token latency as it is.
+ * The part of the time that idle sequences take while others run, so that a batch makes progress on a busy server. Few enough
+ * steps are then longer for the others to leave the p95 of their inter-token latency almost as it is.
  */
-const IDLE_SHARE = 0.05;
+const IDLE_SHARE = 0.03;
+/** The part of the slots that may be taken when an idle sequence starts next to others. Later arrivals find the rest free. */
+const SHARED_SLOTS = 0.5;
 
 /** A queue in which idle sequences come after all others. Both kinds are fair between tenants. */
 export class IdleLastQueue implements WaitingQueue {
@@ -78,6 +80,12 @@ export class IdleSequences {
   /** Whether idle sequences take part in the current step. */
   get takesPart(): boolean {
     return this.#takesPart;
+  }
+
+  /** How many slots may be taken when an idle sequence starts in the current step. */
+  get slotLimit(): number {
+    if (!this.#takesPart) return 0;
+    return this.#limits.slotCount * (this.#hadOthers ? SHARED_SLOTS : 1);
   }
 
   /** Begins a step. Pauses or resumes the idle ones of the running sequences, and returns the sequences that run. */

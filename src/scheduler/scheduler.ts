@@ -255,7 +255,7 @@ export class Scheduler {
   }
 
   #admitting() {
-    return { step: this.#totals.steps, admitsIdle: this.#idle.takesPart };
+    return { step: this.#totals.steps, idleSlots: this.#idle.slotLimit };
   }
 
   /** Pauses or resumes idle sequences. Evicts one whose prompt is unfinished if others run; its chunks are in the prefix cache. */

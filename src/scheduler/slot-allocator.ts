@@ -25,8 +25,8 @@ interface Admitting {
   readonly budget: number;
   /** Counts the steps. */
   readonly step: number;
-  /** Whether idle sequences may start. */
-  readonly admitsIdle: boolean;
+  /** Idle sequences may start while fewer slots than this are taken. */
+  readonly idleSlots: number;
   /** Whether only a prompt that ends in this step may start, because another one is unfinished. */
   readonly wholeOnly?: boolean;
   /** If set, only tenants with no more service than this sequence's tenant may start one. */
@@ -51,7 +51,7 @@ export class SlotAllocator {
   takeAhead(
     unfinished: Sequence,
     running: readonly Sequence[],
-    now: Pick<Admitting, 'step' | 'admitsIdle'>,
+    now: Pick<Admitting, 'step' | 'idleSlots'>,
   ): Sequence[] {
     const { prefillChunk, queue } = this.#options;
     const wasPassedOver = this.#passedOver === unfinished;
@@ -94,11 +94,14 @@ export class SlotAllocator {
   }
 
   #mayStart(sequence: Sequence, admitting: Admitting): boolean {
-    const { started, budget, wholeOnly, aheadOf, admitsIdle } = admitting;
+    const { started, budget, wholeOnly, aheadOf, idleSlots } = admitting;
     const { slotCount, reservedSlots, prefillChunk, queue, prefixes } = this.#options;
     const openSlots = slotCount - reservedSlots;
     // An idle sequence gives any slot back within a step, so it may also take a reserved one.
-    if (sequence.isIdle ? !admitsIdle : !mayTakeSlot(sequence, started, openSlots)) return false;
+    const mayStart = sequence.isIdle
+      ? started.length < idleSlots
+      : mayTakeSlot(sequence, started, openSlots);
+    if (!mayStart) return false;
     if (aheadOf && !queue.isBefore(sequence, aheadOf)) return false;
     if (!wholeOnly) return true;
     const isWhole = sequence.adapterFrom === 0 && prefixes.isOneChunk(sequence, prefillChunk);

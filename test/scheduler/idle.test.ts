@@ -230,7 +230,7 @@ describe('an idle sequence', () => {
     assert.deepEqual(harness.takesPart(plan), { idle: 0, others: 1 });
   });
 
-  test('takes a twentieth of the time next to a stream without end', () => {
+  test('takes 3% of the time next to a stream without end', () => {
     const harness = new Harness({ maxSeqLength: 3000 });
     harness.submit(1, idle({ maxTokens: 2000 }));
     for (let i = 0; i < 3; i++) harness.step();
@@ -238,6 +238,6 @@ describe('an idle sequence', () => {
     const together = Array.from({ length: 1000 }, () => harness.takesPart(harness.step().plan));
     assert.ok(together.every(({ others }) => others === 1));
     const count = together.filter(({ idle }) => idle > 0).length;
-    assert.ok(count >= 45 && count <= 50, `${count} of 1000 steps`);
+    assert.ok(count >= 27 && count <= 30, `${count} of 1000 steps`);
   });
 });
