@@ -192,7 +192,8 @@ export class BatchRun implements Task {
       if (signal.aborted) return;
       if (tries >= triesFor(response)) {
         this.#results.add(line, response);
-        if (this.#results.isDue) await this.#results.commit();
+        // After a failure the results stay for the next commit. A store that is away for longer costs the lease.
+        if (this.#results.isDue) await this.refresh();
         return;
       }
       const { clock } = this.#context;
