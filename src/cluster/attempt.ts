@@ -11,7 +11,8 @@ import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { faultSchema, type TrainerMessage } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
-import { type JobName, runPrefix } from '../jobs/job-store.ts';
+import { runPrefix } from '../jobs/job-store.ts';
+import type { RecordName } from '../jobs/record-store.ts';
 import { describePath, holdsRun, RunArchive, storedFileSchema } from '../jobs/run-archive.ts';
 import type { RunEnd, RunRequest } from '../jobs/runner.ts';
 
@@ -103,15 +104,15 @@ export function isAttemptPrefix(text: string): boolean {
   return /^[\w.-]+\/\.jobs\/ftjob-[A-Za-z0-9]+\/run\/pods\/\d{9}\/$/.test(text);
 }
 
-const attemptsPrefix = (job: JobName) => `${runPrefix(job)}pods/`;
+const attemptsPrefix = (job: RecordName) => `${runPrefix(job)}pods/`;
 /** The key of an input. It depends only on the content, so the attempts of a job share it. */
-export const inputKey = (job: JobName, sha256: string): string =>
+export const inputKey = (job: RecordName, sha256: string): string =>
   `${runPrefix(job)}inputs/${sha256}`;
 
 /** Lists the numbers of a job's attempts, newest last. */
 export async function attemptNumbers(
   store: GuardedStore,
-  job: JobName,
+  job: RecordName,
   call: StoreCall,
 ): Promise<number[]> {
   return (await listFolders(store, attemptsPrefix(job), /^\d{9}$/, call)).map(Number);
@@ -120,7 +121,7 @@ export async function attemptNumbers(
 /** Removes attempts with lower numbers. They are closed, and their results have been stored elsewhere. */
 async function removeAttempts(
   store: GuardedStore,
-  job: JobName,
+  job: RecordName,
   { before, call }: { readonly before: number; readonly call: StoreCall },
 ): Promise<void> {
   for (const number of await attemptNumbers(store, job, call)) {
@@ -139,7 +140,7 @@ export class Attempt {
   readonly #batches: Records<BatchRecord>;
 
   /** @param number the token of the lease that started it */
-  static of(store: GuardedStore, job: JobName, number: number): Attempt {
+  static of(store: GuardedStore, job: RecordName, number: number): Attempt {
     return new Attempt(store, `${attemptsPrefix(job)}${padded(number)}/`);
   }
 

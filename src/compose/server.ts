@@ -4,16 +4,16 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Batches } from '../batches/create-batches.ts';
 import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
 import { withResolvers } from '../common/waiting.ts';
-import type { ServedModel } from '../http/deps.ts';
+import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/wire/server.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
-import { chooseExports } from '../telemetry/export-choice.ts';
 import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
@@ -23,6 +23,7 @@ import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.t
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
+import { createTelemetry, openTelemetryExports } from './serving-telemetry.ts';
 import type { ServingWeights } from './serving-weights.ts';
 
 /** How long streams may take to end. Orchestrators usually kill after 30 s. */
@@ -76,6 +77,7 @@ interface ServerParts {
   exports?: Exports | undefined;
   adapters?: ServingAdapters;
   jobs?: ServingJobs;
+  batches?: Batches;
   http?: RunningServer;
   metricsHttp?: RunningServer | undefined;
 }
@@ -191,6 +193,7 @@ async function runServer(
     onReady(server);
     if (isPrewarm) return;
     parts.jobs?.worker.start();
+    parts.batches?.worker.start();
     void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
     await startPreloading(parts);
   }
@@ -256,24 +259,6 @@ function modelSetting(dir: string, { home }: Config): string {
   return path.dirname(dir) === path.join(home, 'models') ? path.basename(dir) : dir;
 }
 
-async function openTelemetryExports(config: Config, log: Logger): Promise<Exports | undefined> {
-  const choice = chooseExports(config);
-  if (!choice) return undefined;
-  const otel = await import('../telemetry/otel/open.ts');
-  return otel.openOtelExports(choice, log);
-}
-
-async function createTelemetry(
-  model: ServedModel,
-  exports: Exports | undefined,
-): Promise<Telemetry> {
-  const { Telemetry } = await import('../telemetry/telemetry.ts');
-  const tracing = exports?.tracing;
-  const telemetry = new Telemetry({ ...model, ...(tracing && { tracing }) });
-  exports?.send(telemetry.metrics);
-  return telemetry;
-}
-
 interface HttpParts {
   readonly model: ServedModel;
   readonly text: BaseText;
@@ -283,22 +268,43 @@ interface HttpParts {
 }
 
 async function openHttp(
-  { config, access, log, base, engine: { client }, leaving }: ServerParts,
+  parts: ServerParts,
   { model, text, telemetry, adapters, jobs }: HttpParts,
 ): Promise<RunningServer> {
-  const [{ createApp }, { openKeptResponses }, { startServer }, { StatsHistory }] =
-    await Promise.all([
-      import('../http/app.ts'),
-      import('./kept-responses.ts'),
-      import('../http/wire/server.ts'),
-      import('../http/routes/stats-history.ts'),
-    ]);
+  const { config, access, log, base, leaving } = parts;
+  const { client } = parts.engine;
+  const [
+    http,
+    { createLineApp },
+    { openKeptResponses },
+    { openServingBatches },
+    { startServer },
+    { StatsHistory },
+  ] = await Promise.all([
+    import('../http/app.ts'),
+    import('../http/lines.ts'),
+    import('./kept-responses.ts'),
+    import('./serving-batches.ts'),
+    import('../http/wire/server.ts'),
+    import('../http/routes/stats-history.ts'),
+  ]);
   const history = new StatsHistory(client);
   history.start();
-  const app = createApp({
+  const batches = await openServingBatches(config, {
+    store: adapters.store,
+    files: jobs.http.files,
+    base: base.artifact.info.digest,
+    client,
+    log,
+    tenantOf: access.tenantOf,
+    answer: (line) => answerLine(line), // the worker starts later
+  });
+  parts.batches = batches;
+  const options: AppOptions = {
     client,
     ...adapters.http,
     jobs: jobs.http,
+    batches: batches.service,
     ...openKeptResponses(config, {
       store: adapters.store,
       log,
@@ -320,7 +326,10 @@ async function openHttp(
     limits: { requestTimeoutMs: config.requestTimeoutMs },
     leaving: leaving.signal,
     memory: base.plan.budget,
-  });
+  };
+  const deps = http.createDeps(options);
+  const answerLine = createLineApp(deps);
+  const app = http.createApp(options, deps);
   const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
 }
@@ -369,12 +378,16 @@ async function startPreloading({ config, adapters, engine, log }: ServerParts): 
 
 /** Refuses new work, lets running streams end, and closes everything that was opened. */
 async function stopServer(parts: ServerParts): Promise<void> {
-  const { access, engine, leaving, adapters, jobs, http, metricsHttp, exports } = parts;
+  const { access, engine, leaving, adapters, jobs, batches, http, metricsHttp, exports } = parts;
   leaving.abort();
   http?.retire();
   await http?.closeIdle();
   // Requests that wait for an adapter's files are refused like requests that wait for a slot.
-  const closed = [adapters?.http.localAdapters.close(), jobs?.worker.close(CHECKPOINT_DEADLINE_MS)];
+  const closed = [
+    adapters?.http.localAdapters.close(),
+    jobs?.worker.close(CHECKPOINT_DEADLINE_MS),
+    batches?.worker.close(CHECKPOINT_DEADLINE_MS),
+  ];
   // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset

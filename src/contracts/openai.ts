@@ -1,5 +1,6 @@
 // The responses of OpenAI's API. One schema per object defines both its type and its part of the published document.
 import { z } from '@hono/zod-openapi';
+import { FILE_PURPOSES } from './file-purposes.ts';
 import { generationConfigSchema } from './generation-config.ts';
 import { JOB_STATUSES } from './job-status.ts';
 import { requestDefaultsSchema } from './request-defaults.ts';
@@ -307,7 +308,7 @@ export const fileObjectSchema = z
     created_at: unixSeconds,
     expires_at: unixSeconds.optional(),
     filename: z.string(),
-    purpose: z.enum(['fine-tune', 'fine-tune-results']),
+    purpose: z.enum(FILE_PURPOSES),
     status: z
       .literal('processed')
       .openapi({ description: 'Always processed, because some clients wait for it' }),

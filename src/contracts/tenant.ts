@@ -14,6 +14,8 @@ export interface Tenant {
   readonly weight: number;
   readonly adapterCache?: AdapterCacheShare | undefined;
   readonly limits: TenantLimits;
+  /** Set for work that nobody waits for, such as batches: it only uses slots and time that no other request wants. */
+  readonly isIdle?: true | undefined;
 }
 
 /** A tenant's part of the adapter cache, as fractions of it. */
@@ -25,7 +27,7 @@ export interface AdapterCacheShare {
 }
 
 /** The part of a tenant that fair queues and caches need. */
-export type TenantShare = Pick<Tenant, 'id' | 'weight' | 'adapterCache'>;
+export type TenantShare = Pick<Tenant, 'id' | 'weight' | 'adapterCache' | 'isIdle'>;
 
 /** A tenant's limits. An absent one means unlimited. */
 export interface TenantLimits {

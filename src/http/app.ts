@@ -11,6 +11,7 @@ import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
 import { ModelTexts } from './request/model-texts.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
+import { addBatchRoutes } from './routes/batches.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addConversationRoutes } from './routes/conversations.ts';
@@ -56,18 +57,26 @@ const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
   xXssProtection: false,
 };
 
+/** Fills in the defaults of what all routes share. */
+export function createDeps(options: AppOptions): Deps {
+  const { allowedHosts: _, allowedOrigins: __, authenticate: ___, ...given } = options;
+  const { tokenizer, chatTemplate, longPrompts } = options;
+  return {
+    ...given,
+    now: options.now ?? Date.now,
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    telemetry: options.telemetry ?? new Telemetry(options.model),
+    texts: tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts }),
+  };
+}
+
 /** Creates the app. Requests can be sent to it in-process, or by `server.ts`. */
-export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
-  const { allowedHosts, allowedOrigins, ...rest } = options;
-  const { authenticate = authenticateAsLocal, now = Date.now, ...given } = rest;
+export function createApp(options: AppOptions, deps = createDeps(options)): OpenAPIHono<HttpEnv> {
+  const { allowedHosts, allowedOrigins, authenticate = authenticateAsLocal } = options;
   const hasKeys = options.authenticate !== undefined;
   const { hasOpenMetrics = !hasKeys } = options;
   const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const telemetry = options.telemetry ?? new Telemetry(options.model);
-  const { tokenizer, chatTemplate, longPrompts } = options;
-  const texts = tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts });
-  const deps: Deps = { ...given, now, limits, telemetry, texts };
+  const { telemetry } = deps;
   telemetry.watchEngine(() => readEngine(deps));
   telemetry.watchDisk(() => deps.localAdapters.stats());
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
@@ -98,7 +107,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addResponsesRoute(app, deps);
   addMessageRoutes(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
-  if (options.conversations) addConversationRoutes(app, options.conversations, limits);
+  if (options.conversations) addConversationRoutes(app, options.conversations, deps.limits);
   addTokenizeRoutes(app, deps);
   addPrefetchRoute(app, deps);
   addQuarantineRoutes(app, deps, { hasKeys });
@@ -108,6 +117,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
     addFileRoutes(app, options.jobs);
     addFineTuningRoutes(app, deps, options.jobs);
   }
+  if (options.batches) addBatchRoutes(app, deps, options.batches);
   addDocumentRoute(app);
   return app;
 }

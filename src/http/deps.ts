@@ -5,6 +5,7 @@ import type { NamePage, NamePageQuery } from '../../adapters/registry/name-lists
 import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import type { BatchService } from '../batches/batch-service.ts';
 import type { Logger } from '../common/log.ts';
 import type { MemoryBudget } from '../common/memory-limit.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
@@ -77,6 +78,8 @@ export interface AppOptions
   published?: PublishedSide;
   /** Fine-tuning jobs and their files. */
   jobs?: JobsSide;
+  /** Batches of requests. */
+  batches?: BatchService;
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
   /** Conversations that responses continue. */

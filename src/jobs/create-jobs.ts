@@ -13,7 +13,7 @@ import { type CreateId, createIds } from './names.ts';
 import { DryRuns } from './plan-job.ts';
 import type { JobRunner } from './runner.ts';
 import type { RunObserver } from './training-run.ts';
-import { JobWorker } from './worker.ts';
+import { createJobWorker, type JobWorker } from './worker.ts';
 
 /** Settings of `createJobs`. */
 export interface JobsOptions {
@@ -111,7 +111,7 @@ export function createJobs(options: JobsOptions): Jobs {
   const jobs = new JobStore(store, clock);
   const timing = { ...TIMING, ...options.timing };
   const context = { ...options, now, clock, store, createId, files, jobs, timing };
-  const worker = new JobWorker(context);
+  const worker = createJobWorker(context);
   const service = new JobService(context, (jobId) => worker.wake(jobId));
   return { files, worker, service, dryRuns: new DryRuns(context) };
 }

@@ -14,6 +14,7 @@ import { ServeError } from '../common/errors.ts';
 import { formatFileSize } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
+import { FILE_PURPOSES, isUploadPurpose } from '../contracts/file-purposes.ts';
 import type { JobsContext } from './create-jobs.ts';
 import { isIdBefore } from './names.ts';
 
@@ -22,7 +23,7 @@ const metaSchema = z.object({
   id: z.string(),
   byteSize: z.int().min(0),
   filename: z.string(),
-  purpose: z.enum(['fine-tune', 'fine-tune-results']),
+  purpose: z.enum(FILE_PURPOSES),
   /** Unix milliseconds. */
   createdMs: z.int(),
   expiresMs: z.int().optional(),
@@ -91,7 +92,7 @@ export class Files {
     const earlier = [...this.#uploads].filter((other) => other.tenant === tenant);
     this.#uploads.add(upload);
     try {
-      if (purpose === 'fine-tune') await this.#checkRoom(upload, earlier, call);
+      if (isUploadPurpose(purpose)) await this.#checkRoom(upload, earlier, call);
       await store.put(keyOf(tenant, id, 'content'), source, call);
       const createdMs = now();
       const expiry = expiresAfterMs === undefined ? {} : { expiresMs: createdMs + expiresAfterMs };

@@ -143,8 +143,6 @@ export const jobSchema = z.object({
 
 /** A job in the store. */
 export type JobRecord = z.infer<typeof jobSchema>;
-/** Returns a job's next state, or undefined to leave the job unchanged. */
-export type JobChange = (now: JobRecord) => JobRecord | undefined;
 
 /** Action → status before → status after. Both clients and workers take actions. */
 const TRANSITIONS = {

@@ -1,70 +1,76 @@
-// Leases on jobs. A server changes a job only through its lease, so a server that was away for too long can change nothing any
-// more. Each server judges by its own monotonic clock whether another server's lease has expired, so clocks that differ or jump
-// cannot take a job away from its owner.
-import type { JobChange, JobRecord } from './job.ts';
-import type { JobStore } from './job-store.ts';
+// Leases on records of long work. A server changes a record only through its lease, so a server that was away for too long can
+// change nothing any more. Each server judges by its own monotonic clock whether another server's lease has expired, so clocks
+// that differ or jump cannot take work away from its owner.
+import type { JobRecord } from './job.ts';
+import type { LeasedRecord, RecordStore } from './record-store.ts';
 
 /** A lease that was not renewed for this many milliseconds has expired. */
 export const LEASE_MS = 30_000;
 
-/** A lease must be seen without a renewal for this long, whatever the job's mark tells. */
+/** A lease must be seen without a renewal for this long, whatever the record's mark tells. */
 const MIN_SEEN_MS = 10_000;
 
-/** Another server has taken the job, or may have. */
+/** Another server has taken the work, or may have. */
 export class LeaseLost extends Error {
   override name = 'LeaseLost';
 }
 
-/** The options that all leases of a server share. */
-export interface JobLeaseOptions {
-  readonly jobs: JobStore;
+/** A change of a record: its next state, or undefined to leave it unchanged. */
+export type RecordChange<R> = (now: R) => R | undefined;
+
+/** The options that all leases of a server on one kind of records share. */
+export interface LeaseOptionsOf<R extends LeasedRecord> {
+  readonly records: Pick<RecordStore<R>, 'change'>;
   readonly leaseMs: number;
   /** Monotonic milliseconds. */
   readonly clock: () => number;
 }
 
-/** This server's lease on a job. */
-export class JobLease {
+/** This server's lease on a fine-tuning job. */
+export type JobLease = RecordLease<JobRecord>;
+
+/** This server's lease on a record. */
+export class RecordLease<R extends LeasedRecord> {
   readonly token: number;
-  readonly #options: JobLeaseOptions;
+  readonly #options: LeaseOptionsOf<R>;
   readonly #lost = new AbortController();
-  #job: JobRecord;
+  #record: R;
   /** When the last successful change started. */
   #renewedMs: number;
   /** Changes run one at a time, so that the newest state wins. */
   #changing: Promise<unknown> = Promise.resolve();
 
-  private constructor(job: JobRecord, renewedMs: number, options: JobLeaseOptions) {
-    this.#job = job;
+  private constructor(record: R, renewedMs: number, options: LeaseOptionsOf<R>) {
+    this.#record = record;
     this.#renewedMs = renewedMs;
     this.#options = options;
-    this.token = job.token;
+    this.token = record.token;
   }
 
-  /** Claims a job whose lease has expired. Returns undefined if the job has changed meanwhile. */
-  static async claim(
-    job: JobRecord,
+  /** Claims a record whose lease has expired. Returns undefined if the record has changed meanwhile. */
+  static async claim<R extends LeasedRecord>(
+    record: R,
     owner: string,
-    options: JobLeaseOptions,
-  ): Promise<JobLease | undefined> {
+    options: LeaseOptionsOf<R>,
+  ): Promise<RecordLease<R> | undefined> {
     const renewedMs = options.clock();
-    const now = await options.jobs.change(job, (state) => {
+    const now = await options.records.change(record, (state) => {
       const isSame =
-        state.status === job.status &&
-        state.lease?.token === job.lease?.token &&
-        state.lease?.beat === job.lease?.beat;
+        state.status === record.status &&
+        state.lease?.token === record.lease?.token &&
+        state.lease?.beat === record.lease?.beat;
       if (!isSame) return undefined;
       const token = state.token + 1; // ends all earlier leases
       return { ...state, token, lease: { owner, token, beat: 0 } };
     });
-    return now.lease?.owner === owner && now.token > job.token
-      ? new JobLease(now, renewedMs, options)
+    return now.lease?.owner === owner && now.token > record.token
+      ? new RecordLease(now, renewedMs, options)
       : undefined;
   }
 
-  /** The job as this server last saw it. */
-  get job(): JobRecord {
-    return this.#job;
+  /** The record as this server last saw it. */
+  get record(): R {
+    return this.#record;
   }
 
   /** Aborts when the lease is lost. */
@@ -72,18 +78,18 @@ export class JobLease {
     return this.#lost.signal;
   }
 
-  /** Changes the job and renews the lease. Without a change, only renews it. Throws `LeaseLost` or the store's error. */
-  change(change: JobChange = () => undefined): Promise<void> {
+  /** Changes the record and renews the lease. Without a change, only renews it. Throws `LeaseLost` or the store's error. */
+  change(change: RecordChange<R> = () => undefined): Promise<void> {
     const changed = this.#changing.then(() => this.#change(change));
     this.#changing = changed.catch(() => {});
     return changed;
   }
 
-  async #change(change: JobChange): Promise<void> {
+  async #change(change: RecordChange<R>): Promise<void> {
     const beginMs = this.#options.clock();
     try {
       this.#lost.signal.throwIfAborted();
-      this.#job = await this.#options.jobs.change(this.#job, (now) => {
+      this.#record = await this.#options.records.change(this.#record, (now) => {
         if (now.lease?.token !== this.token) throw new LeaseLost('another server has the lease');
         const next = change(now) ?? now;
         const beat = now.lease.beat + 1;
@@ -97,12 +103,9 @@ export class JobLease {
     }
   }
 
-  /** Makes a final change and frees the job for other servers. */
-  release(change: JobChange = () => undefined): Promise<void> {
-    return this.change((now) => {
-      const { lease: _lease, ...free } = change(now) ?? now;
-      return free;
-    });
+  /** Makes a final change and frees the record for other servers. */
+  release(change: RecordChange<R> = () => undefined): Promise<void> {
+    return this.change((now) => ({ ...(change(now) ?? now), lease: undefined }));
   }
 
   #loseIfExpired(): void {
@@ -134,10 +137,10 @@ export class LeaseWatch {
   }
 
   /**
-   * Whether nobody works on the job. An unknown owner's lease must be seen twice before it can expire. `quietMs` is how long the
-   * job's mark has told of no renewal. It counts up to a rest, because older servers renew no marks.
+   * Whether nobody works on the record. An unknown owner's lease must be seen twice before it can expire. `quietMs` is how long
+   * the record's mark has told of no renewal. It counts up to a rest, because older servers renew no marks.
    */
-  isFree({ id, lease }: Pick<JobRecord, 'id' | 'lease'>, quietMs = 0): boolean {
+  isFree({ id, lease }: Pick<LeasedRecord, 'id' | 'lease'>, quietMs = 0): boolean {
     const { now, leaseMs, isGone } = this.#options;
     if (!lease || isGone(lease.owner)) return true;
     const last = this.#seen.get(id);
@@ -149,7 +152,7 @@ export class LeaseWatch {
     return false;
   }
 
-  /** Forgets every other job. */
+  /** Forgets every other record. */
   keep(ids: ReadonlySet<string>): void {
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
   }

@@ -16,8 +16,8 @@ import {
 } from './job.ts';
 import { InputFault, JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
+import type { Task } from './lease-worker.ts';
 import type { JobRunner, PlanOutcome } from './runner.ts';
-import type { JobTask } from './worker.ts';
 
 /** Fetches the job's files and plans its run. Throws the signal's reason or the store's error. */
 async function planJob(
@@ -35,7 +35,7 @@ async function planJob(
 }
 
 /** The validation of one job, after which the job is queued or failed. If it is interrupted, another server starts over. */
-export class ValidationRun implements JobTask {
+export class ValidationRun implements Task {
   readonly #lease: JobLease;
   readonly #context: JobsContext;
   readonly #end = new AbortController();
@@ -49,7 +49,7 @@ export class ValidationRun implements JobTask {
   async run(): Promise<void> {
     const { runner, timing, clock } = this.#context;
     const endRenewal = every(timing.renewMs, () => void this.refresh(), clock);
-    const { job } = this.#lease;
+    const { record: job } = this.#lease;
     try {
       const parts = { runner, folder: new JobFolder(job, this.#context) };
       await this.#finish(await planJob(job, parts, this.#end.signal));
@@ -68,7 +68,7 @@ export class ValidationRun implements JobTask {
   async refresh(): Promise<void> {
     try {
       await this.#lease.change();
-      if (this.#lease.job.status !== 'validating_files') this.kill();
+      if (this.#lease.record.status !== 'validating_files') this.kill();
     } catch (error) {
       if (!(error instanceof LeaseLost)) this.#context.log.warn({ err: error }, 'job not written');
     }

@@ -33,8 +33,8 @@ import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.
 import type { Clock } from '../common/waiting.ts';
 import { isWholeCheckpoint, listSteps, RUN_FILES, stepFolder } from '../contracts/run-folder.ts';
 import type { JobsContext } from './create-jobs.ts';
-import type { JobName } from './job-store.ts';
 import { runPrefix } from './job-store.ts';
+import type { RecordName } from './record-store.ts';
 import type { TrainerJob } from './runner.ts';
 
 // Stores local files as objects: hashes them, and restores them byte for byte or not at all.
@@ -325,6 +325,6 @@ function isMissing(error: unknown): boolean {
 }
 
 /** Returns the archive of a job's run. */
-export function archiveOf(job: JobName, { store, clock }: Pick<JobsContext, 'store' | 'clock'>) {
+export function archiveOf(job: RecordName, { store, clock }: Pick<JobsContext, 'store' | 'clock'>) {
   return new RunArchive(store, runPrefix(job), clock);
 }

@@ -47,7 +47,7 @@ export class RunResults {
   async publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
     const { log, now } = this.#context;
     const { step, metrics } = snapshot;
-    const { job } = this.#lease;
+    const { record: job } = this.#lease;
     const isKnown = job.checkpoints.some((known) => known.step >= step);
     if (isKnown) return; // a resumed run repeats snapshots
     try {
@@ -69,7 +69,7 @@ export class RunResults {
 
   /** Removes checkpoints that newer ones have replaced. After a failure, the next call tries again. */
   async removeOldCheckpoints(): Promise<void> {
-    const { job } = this.#lease;
+    const { record: job } = this.#lease;
     if (job.dropped.length === 0) return;
     try {
       await this.#publication.trim(job);
@@ -85,7 +85,7 @@ export class RunResults {
     { directory, resultFile, totalSteps, trainedTokens }: TrainedMessage,
     card: EvaluationCard | undefined,
   ): Promise<PublishedResult> {
-    const { job } = this.#lease;
+    const { record: job } = this.#lease;
     const metrics = { steps: totalSteps, ...(card && { evaluation: card }) };
     const { version, digest } = await this.#publication.result(job, { directory, metrics });
     const resultFiles = [await this.#saveTable(job, resultFile)];
@@ -115,7 +115,7 @@ export class RunResults {
   /** Runs just before an alias moves, to check that the lease is still held and the job has not ended. */
   async #confirm(): Promise<void> {
     await this.#lease.change();
-    if (this.#lease.job.status !== 'running') throw new LeaseLost('the job has ended');
+    if (this.#lease.record.status !== 'running') throw new LeaseLost('the job has ended');
   }
 }
 

@@ -22,12 +22,12 @@ import {
 } from './job.ts';
 import { InputFault, JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
+import type { Task } from './lease-worker.ts';
 import type { RunArchive } from './run-archive.ts';
 import { archiveOf } from './run-archive.ts';
 import { RunJournal, runEvent } from './run-journal.ts';
 import { RunResults } from './run-results.ts';
 import { type RunEnd, type RunRequest, RunStop } from './runner.ts';
-import type { JobTask } from './worker.ts';
 
 /** A part of a run that an observer measures. */
 type RunPhase = 'prepare' | 'checkpoint' | 'archive' | 'publish';
@@ -52,7 +52,7 @@ const UNOBSERVED: RunObserver = {
 };
 
 /** One run of a job on this server. */
-export class TrainingRun implements JobTask {
+export class TrainingRun implements Task {
   readonly #lease: JobLease;
   readonly #context: JobsContext;
   readonly #folder: JobFolder;
@@ -67,7 +67,7 @@ export class TrainingRun implements JobTask {
   #trained: TrainedMessage | undefined;
 
   constructor(lease: JobLease, context: JobsContext) {
-    const { job } = lease;
+    const { record: job } = lease;
     this.#lease = lease;
     this.#context = context;
     this.#folder = new JobFolder(job, context);
@@ -97,7 +97,7 @@ export class TrainingRun implements JobTask {
     } finally {
       endRenewal();
       this.#journal.close();
-      const { job, lost } = this.#lease;
+      const { record: job, lost } = this.#lease;
       this.#observer.ended(job.status, lost.aborted ? 'lease_lost' : job.error?.code);
     }
   }
@@ -122,16 +122,16 @@ export class TrainingRun implements JobTask {
     const { now } = this.#context;
     const { lost } = this.#lease;
     const { job, isResume } = await this.#observer.during('prepare', async () => ({
-      job: await this.#folder.prepare(this.#lease.job, lost),
+      job: await this.#folder.prepare(this.#lease.record, lost),
       isResume: await this.#folder.restoreRun(this.#archive, lost),
     }));
-    const isFirst = this.#lease.job.status === 'queued' && !this.#lease.job.progress;
+    const isFirst = this.#lease.record.status === 'queued' && !this.#lease.record.progress;
     const events = isFirst ? [messageEvent('Fine-tuning job started')] : [];
     await this.#lease.change((state) => {
       const started = advance(state, 'start', { nowMs: now(), events });
       return started && { ...started, isPublishing: false };
     });
-    const { id: jobId, status, tenant, token, request, plan } = this.#lease.job;
+    const { id: jobId, status, tenant, token, request, plan } = this.#lease.record;
     if (status !== 'running') return undefined;
     const { gate = {} } = request.settings;
     const { runDir } = this.#folder;
@@ -141,7 +141,7 @@ export class TrainingRun implements JobTask {
   /** Passes client actions on to the run. A job that was paused and resumed between two writes also starts again. */
   #obeyRecord(): void {
     if (!this.#hasStarted) return;
-    const { status } = this.#lease.job;
+    const { status } = this.#lease.record;
     if (status === 'cancelled') this.#stop.request('cancel');
     if (status === 'paused' || status === 'queued') this.#stop.request('pause');
   }
@@ -174,7 +174,7 @@ export class TrainingRun implements JobTask {
   }
 
   async #save(): Promise<void> {
-    const { job, lost: signal } = this.#lease;
+    const { record: job, lost: signal } = this.#lease;
     // The trainer is ahead of its messages: its newest checkpoint may be later than snapshots that have not been published yet.
     const publishedStep = job.checkpoints.at(-1)?.step ?? 0;
     try {
@@ -187,11 +187,11 @@ export class TrainingRun implements JobTask {
   }
 
   async #finish(end: RunEnd): Promise<void> {
-    const { id } = this.#lease.job;
+    const { id } = this.#lease.record;
     if (this.#lease.lost.aborted)
       return this.#context.log.warn({ job: id }, 'lost the lease of a job');
     await this.#journal.write();
-    if (this.#lease.job.status !== 'running') return this.#leave();
+    if (this.#lease.record.status !== 'running') return this.#leave();
     if (end.kind === 'succeeded') return this.#succeed();
     if (end.kind === 'failed') return this.#fail(end.error);
     if (end.kind === 'lost' && !this.#isServerStopping) return this.#interrupt(end.error);
@@ -203,7 +203,7 @@ export class TrainingRun implements JobTask {
 
   /** Stops after a client cancelled or paused the job. The record already says so. */
   async #leave(): Promise<void> {
-    if (this.#lease.job.status !== 'cancelled') await this.#save();
+    if (this.#lease.record.status !== 'cancelled') await this.#save();
     await this.#lease.release();
   }
 
@@ -225,7 +225,7 @@ export class TrainingRun implements JobTask {
       return this.#fail({ code: 'training_failed', message, param: null });
     }
     await this.#journal.write((job) => ({ ...job, isPublishing: true }));
-    if (this.#lease.job.status !== 'running') return this.#leave();
+    if (this.#lease.record.status !== 'running') return this.#leave();
     await this.#results.removeOldCheckpoints();
     try {
       const { result, events } = await this.#observer.during('publish', () =>

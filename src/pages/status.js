@@ -1,6 +1,7 @@
-// The status page: slots, queue, speed, adapter cache, traffic and jobs. If the server stops answering, the page keeps the
-// last figures and marks them as old.
+// The status page: slots, queue, speed, adapter cache, traffic, jobs and batches. If the server stops answering, the page keeps
+// the last figures and marks them as old.
 import { ApiError, errorText, poll, requestJson } from './api.js';
+import { refreshBatches } from './batch-list.js';
 import { Chart } from './chart.js';
 import { byId, definitions, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import {
@@ -29,7 +30,7 @@ import { createTable, number, tile } from './widgets.js';
 /** @typedef {import('./server-stats.js').TokenReading & { status: ServerStatus }} Reading */
 
 const POLL_MS = 2_000;
-const JOBS_POLL_MS = 10_000;
+const LISTS_POLL_MS = 10_000;
 const JOBS_WAIT_MS = 1_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
@@ -73,19 +74,20 @@ const showJobs = createTable(byId('jobs'), {
 
 /** Resolves when the jobs are shown. */
 let jobs = Promise.resolve();
-let stopJobs = pollJobs();
+let stopLists = pollLists();
 poll(POLL_MS, () => refresh().finally(showLoaded));
 addEventListener('signin', () => {
-  stopJobs();
-  stopJobs = pollJobs();
+  for (const stop of stopLists) stop();
+  stopLists = pollLists();
 });
 
-function pollJobs() {
-  return poll(JOBS_POLL_MS, () => {
+function pollLists() {
+  const pollJobs = () => {
     const refreshing = refreshJobs();
     jobs = refreshing.then(() => {});
     return refreshing;
-  });
+  };
+  return [pollJobs, refreshBatches].map((refreshList) => poll(LISTS_POLL_MS, refreshList));
 }
 
 /** Stops if the user declines to sign in. Signing in later reloads the page. */

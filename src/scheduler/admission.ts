@@ -26,6 +26,9 @@ export interface AdmissionLimits {
 /** The default limits. */
 export const DEFAULT_ADMISSION: AdmissionLimits = { maxWaiting: 256 };
 
+/** The limits of idle sequences. A batch limits its own requests, and each may have up to 64 sequences in the engine. */
+export const IDLE_ADMISSION: AdmissionLimits = { maxWaiting: 8192 };
+
 /** The engine's slots. A sequence that fits into a free one does not wait. */
 type Slots = Pick<EngineInfo, 'slotCount' | 'maxSeqLength'>;
 
@@ -34,6 +37,8 @@ export interface Waiting {
   readonly tenant: string;
   /** The tenant's share relative to other tenants. */
   readonly weight: number;
+  /** Whether it only uses slots that no other sequence wants. */
+  readonly isIdle?: true | undefined;
   readonly promptTokens: number;
   /** The max tokens that it may generate. Absent if not known. */
   readonly maxTokens?: number | undefined;

@@ -8,7 +8,13 @@ import { type Clock, type Resolvers, systemClock, withResolvers } from '../commo
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
 import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
-import { Admission, type AdmissionLimits, DEFAULT_ADMISSION, type Waiting } from './admission.ts';
+import {
+  Admission,
+  type AdmissionLimits,
+  DEFAULT_ADMISSION,
+  IDLE_ADMISSION,
+  type Waiting,
+} from './admission.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
@@ -32,7 +38,7 @@ export type EngineListener = (event: EngineEvent) => void;
 
 /** The known facts about a request that has no sequences yet. */
 interface QueueEntry extends Pick<Waiting, 'maxTokens' | 'time'> {
-  readonly tenant: Pick<TenantShare, 'id' | 'weight'>;
+  readonly tenant: Pick<TenantShare, 'id' | 'weight' | 'isIdle'>;
 }
 
 /** A submitted sequence. */
@@ -81,6 +87,8 @@ export class EngineClient {
   readonly #log: Logger;
   readonly #now: () => number;
   readonly #admission: Admission;
+  /** Idle sequences are counted separately, because others never wait for them. */
+  readonly #idleAdmission: Admission;
   readonly #live = new Map<SequenceId, LiveSequence>();
   #lastId = 0;
   /** The sequences of the engine's current run. Empty while the engine is idle. */
@@ -109,7 +117,9 @@ export class EngineClient {
     this.#clock = clock;
     this.#now = now;
     this.quarantine = new Quarantine(now);
-    this.#admission = new Admission({ limits: admission, slots: () => this.model!, now });
+    const slots = () => this.model!;
+    this.#admission = new Admission({ limits: admission, slots, now });
+    this.#idleAdmission = new Admission({ limits: IDLE_ADMISSION, slots, now });
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
@@ -156,11 +166,12 @@ export class EngineClient {
   reserve(entry: QueueEntry): Disposable {
     this.requireRoom(entry);
     const waiting = toWaiting(entry);
-    this.#admission.enter(waiting);
+    const admission = this.#admissionOf(waiting);
+    admission.enter(waiting);
     let isHeld = true;
     return {
       [Symbol.dispose]: () => {
-        if (isHeld) this.#admission.leave(waiting);
+        if (isHeld) admission.leave(waiting);
         isHeld = false;
       },
     };
@@ -189,7 +200,7 @@ export class EngineClient {
     this.#live.set(id, { ...suspect, ...waiting, listener, ...progress, isAdmitted: !refusal });
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
-      this.#admission.enter(waiting);
+      this.#admissionOf(waiting).enter(waiting);
       const tenant = pickShare(payer);
       this.#channel.send({ type: 'submit', id, tenant, ...(adapter && { adapter }), request });
     }
@@ -293,7 +304,7 @@ export class EngineClient {
   /** Ends waiting sequences whose time is over before the next step gives them slots. */
   #endLate(): void {
     for (const [id, live] of this.#live) {
-      if (live.phase !== 'waiting' || !this.#admission.isLate(live)) continue;
+      if (live.phase !== 'waiting' || !this.#admissionOf(live).isLate(live)) continue;
       this.#channel.send({ type: 'abort', id });
       this.#fail(id, deadlineError(live.time!));
     }
@@ -319,6 +330,7 @@ export class EngineClient {
     this.#pendingPrefetches.clear();
     for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
     this.#admission.restarted();
+    this.#idleAdmission.restarted();
   }
 
   /** The sequences of the current run. If the engine was idle, only a load can have failed. */
@@ -338,7 +350,11 @@ export class EngineClient {
   /** Returns the reason that the engine cannot take a sequence now, if there is one. */
   #refusal(waiting: Waiting): ServeError | undefined {
     if (this.state !== 'ready') return this.#unavailable();
-    return this.#admission.refusal(waiting);
+    return this.#admissionOf(waiting).refusal(waiting);
+  }
+
+  #admissionOf({ isIdle }: Pick<Waiting, 'isIdle'>): Admission {
+    return isIdle ? this.#idleAdmission : this.#admission;
   }
 
   #unavailable(): ServeError {
@@ -377,8 +393,9 @@ export class EngineClient {
   #updatePhase(live: LiveSequence, event: EngineEvent): void {
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
-      if (hasSlot(live.phase)) this.#admission.end(live.tenant, this.#served(live, event));
-      else if (live.isAdmitted) this.#admission.leave(live);
+      const admission = this.#admissionOf(live);
+      if (hasSlot(live.phase)) admission.end(live.tenant, this.#served(live, event));
+      else if (live.isAdmitted) admission.leave(live);
       const isServed = event.type === 'finished' && live.phase === 'running';
       if (isServed && live.adapter !== undefined) this.quarantine.served(live.adapter);
     } else if (event.type === 'token') {
@@ -387,7 +404,7 @@ export class EngineClient {
     } else {
       if (event.type === 'admitted') {
         live.startedAtMs = this.#now();
-        this.#admission.start(live);
+        this.#admissionOf(live).start(live);
       }
       live.phase = event.type === 'accepted' ? 'waiting' : 'joining';
     }
@@ -395,12 +412,13 @@ export class EngineClient {
 }
 
 /** Picks the parts of a tenant that the engine needs. */
-function pickShare({ id, weight, adapterCache }: TenantShare): TenantShare {
-  return { id, weight, adapterCache };
+function pickShare({ id, weight, adapterCache, isIdle }: TenantShare): TenantShare {
+  return { id, weight, adapterCache, isIdle };
 }
 
-function toWaiting({ tenant: { id, weight }, ...rest }: QueueEntry, promptTokens = 1): Waiting {
-  return { tenant: id, weight, promptTokens, ...rest };
+function toWaiting({ tenant, ...rest }: QueueEntry, promptTokens = 1): Waiting {
+  const { id, weight, isIdle } = tenant;
+  return { tenant: id, weight, isIdle, promptTokens, ...rest };
 }
 
 function hasSlot(phase: Phase): boolean {

@@ -13,7 +13,7 @@ import type { Sequence } from './sequence.ts';
 const COSTS = { promptTokens: 1, generatedTokens: 2, matchedPositions: 1 / 5000 };
 
 /** The tenant that pays for a service. */
-export type Payer = Pick<Sequence, 'tenant' | 'weight'>;
+export type Payer = Pick<Sequence, 'tenant' | 'weight' | 'isIdle'>;
 
 /** Decides the order in which sequences get slots. */
 export type WaitingQueue = Pick<FairQueue, 'push' | 'remove' | 'find' | 'isBefore' | 'charge'>;

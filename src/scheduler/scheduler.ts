@@ -2,7 +2,7 @@
 // and the clock is an argument. Works on token ids, slots and digests, never on tensors or text.
 
 import { assert } from '../common/assert.ts';
-import type { ServeError } from '../common/errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { noTotals } from '../contracts/engine.ts';
 import type {
   AdapterKey,
@@ -13,8 +13,10 @@ import type {
   SlotId,
 } from '../engine/batch.ts';
 import { AdapterLimit } from './adapter-limit.ts';
-import { FairQueue, MatchingShares, type WaitingQueue } from './fair-queue.ts';
-import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
+import { MatchingShares } from './fair-queue.ts';
+import { IdleSequences } from './idle.ts';
+import { type SchedulerOptions, withDefaults } from './options.ts';
+import { copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 import type { AdapterStart } from './sequence.ts';
 import {
@@ -40,58 +42,35 @@ import {
   type StepPlan,
 } from './step-plan.ts';
 
-/** The limits of a scheduler. */
-export interface SchedulerOptions {
-  /** KV slots: the most sequences that can be in prefill or running. */
-  slotCount: number;
-  /** How many slots are reserved for tenants below their share of the others. Default: 0. */
-  reservedSlots?: number;
-  /** Positions of a KV slot. */
-  maxSeqLength: number;
-  /** The token budget for prefill: the prompt tokens of one step, which delay the next token of running rows. */
-  prefillChunk?: number;
-  /** The most distinct adapters in one step. Default: the number of slots, which means no limit. */
-  maxActiveAdapters?: number;
-  /** Whether the weights of these adapters fit together. Default: always. Called often; must be fast. */
-  canAttach?: (adapters: readonly AdapterKey[]) => boolean;
-  /** Looks up the prefix cache. Default: nothing is cached. */
-  countCachedTokens?: CountCachedTokens;
-  /** Returns monotonic milliseconds. Default: the process's clock. */
-  now?: () => number;
-  /** Default: fair between tenants. */
-  queue?: WaitingQueue;
-}
-
 /** Admits sequences, plans steps and applies their results. */
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
   readonly #allocator: SlotAllocator;
   readonly #prefixes: Prefixes;
   readonly #matching = new MatchingShares();
+  readonly #idle: IdleSequences;
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
   /** The adapters in the engine's slots once the planned step has run. */
   readonly #attached = new Set<AdapterKey>();
   /** Row i owns slot i, except between a step's results and the next step. */
   #running: Sequence[] = [];
-  /** These own the slots after the running rows, in order. Between steps there is at most one, whose prompt is unfinished. */
+  /**
+   * These own the slots after the running rows, in order. Between steps there is at most one, whose prompt is unfinished. Paused
+   * idle sequences own later slots.
+   */
   #prefilling: Sequence[] = [];
   #inFlight: StepInFlight | undefined;
   readonly #totals = noTotals();
 
   constructor(options: SchedulerOptions) {
-    this.#options = {
-      reservedSlots: 0,
-      prefillChunk: 256,
-      maxActiveAdapters: options.slotCount,
-      canAttach: () => true,
-      countCachedTokens: () => 0,
-      now: () => performance.now(),
-      queue: new FairQueue(),
-      ...options,
-    };
+    this.#options = withDefaults(options);
     const { maxActiveAdapters: maxActive, prefillChunk, canAttach, queue } = this.#options;
-    const isWanted = (key: AdapterKey) => !!queue.find(({ adapter }) => adapter === key);
+    this.#idle = new IdleSequences(this.#options);
+    const isWanted = (key: AdapterKey) =>
+      !!queue.find(({ adapter, isIdle }) => {
+        return adapter === key && (!isIdle || this.#idle.takesPart);
+      });
     const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach, isWanted });
     const prefixes = new Prefixes(this.#options.countCachedTokens);
     this.#prefixes = prefixes;
@@ -135,10 +114,13 @@ export class Scheduler {
   /** Plans the next step. Returns undefined if there is nothing to run. Call `applyResults` before the next call. */
   next(): StepPlan | undefined {
     assert(!this.#inFlight, 'one step at a time');
+    const cutOff = this.#beginIdle();
     const [unfinished] = this.#prefilling;
-    const { steps: step } = this.#totals;
+    const taken = new Set([...this.#running, ...this.#prefilling].map(({ slot }) => slot));
     this.#matching.begin(this.#options.now(), [...this.#running, ...this.#prefilling]);
-    const ahead = unfinished ? this.#allocator.takeAhead(unfinished, this.#running, step) : [];
+    const ahead = unfinished
+      ? this.#allocator.takeAhead(unfinished, this.#running, this.#admitting())
+      : [];
     this.#prefilling = [...ahead, ...this.#prefilling];
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
@@ -147,7 +129,10 @@ export class Scheduler {
     const admitted = this.#prefilling.filter((sequence) => sequence !== unfinished);
     for (const { cachedTokens } of admitted) this.#totals.promptTokens += cachedTokens;
     if (batches.length === 0 && rows.length === 0) return undefined;
-    const detach = detachUnused(this.#attached, [...this.#running, ...this.#prefilling]);
+    const active = [...rows, ...this.#prefilling];
+    const room = this.#idle.makeRoom(active, taken);
+    const evicted = [...cutOff, ...room.evicted.flatMap((sequence) => this.#evict(sequence))];
+    const detach = detachUnused(this.#attached, [...active, ...this.#idle.paused]);
     const prefills = batches.map((batch, i) => {
       const sequence = this.#prefilling[i]!;
       const isNew = sequence !== unfinished && batch.pastLength > 0;
@@ -157,7 +142,8 @@ export class Scheduler {
     const decoded = isReady ? rows : [];
     const decode = isReady ? ({ kind: 'decode', rows: toDecodeRows(rows) } as const) : undefined;
     const decodeIds = decoded.map(({ id }) => id);
-    const plan = { admitted, moves, detach, prefills, decode, decodeIds };
+    const allMoves = [...room.moves, ...moves];
+    const plan = { evicted, admitted, moves: allMoves, detach, prefills, decode, decodeIds };
     this.#inFlight = { plan, prefilled: this.#prefilling, decoded, appliedPrefills: 0 };
     return plan;
   }
@@ -198,8 +184,10 @@ export class Scheduler {
     this.#inFlight = undefined;
     if (plan.decode || plan.prefills.length > 0) this.#totals.steps++;
     const events = plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : [];
-    events.push(...[...step.prefilled, ...this.#running].flatMap((one) => this.#endLate(one)));
+    const owners = [...step.prefilled, ...this.#running, ...this.#idle.paused];
+    events.push(...owners.flatMap((sequence) => this.#endLate(sequence)));
     this.#matching.end(this.#options.now(), this.#options.queue);
+    this.#idle.end([...step.prefilled, ...step.decoded], this.#options.now());
     return events;
   }
 
@@ -234,7 +222,7 @@ export class Scheduler {
       ...this.#totals,
       ...this.#prefixes.totals,
       running: live.length - waiting.length,
-      waiting: waiting.length,
+      waiting: waiting.filter(({ isIdle }) => !isIdle).length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
       attachedAdapters: [...this.#attached],
@@ -266,12 +254,34 @@ export class Scheduler {
     }
   }
 
+  #admitting() {
+    return { step: this.#totals.steps, idleSlots: this.#idle.slotLimit };
+  }
+
+  /** Pauses or resumes idle sequences. Evicts one whose prompt is unfinished if others run; its chunks are in the prefix cache. */
+  #beginIdle(): EngineEvent[] {
+    const isOther = ({ isIdle }: Sequence) => !isIdle;
+    const others = {
+      run: this.#running.some(isOther),
+      wait: this.#prefilling.some(isOther) || !!this.#options.queue.find(isOther),
+    };
+    this.#running = this.#idle.begin(this.#running, others, this.#options.now());
+    if (this.#idle.takesPart) return [];
+    return this.#prefilling
+      .filter(({ isIdle }) => isIdle)
+      .flatMap((sequence) => this.#evict(sequence));
+  }
+
+  #evict(sequence: Sequence): EngineEvent[] {
+    const error = new ServeError('overloaded', 'Another request needs the slot. Try again.');
+    return this.#conclude(sequence, [failedEvent(sequence, error)]);
+  }
+
   /** Starts the next waiting sequence, if one may start. */
   #admit(budget: number): Sequence | undefined {
     const prefilling = this.#prefilling;
     const started = [...this.#running, ...prefilling];
-    const { steps: step } = this.#totals;
-    const sequence = this.#allocator.take({ started, prefilling, budget, step });
+    const sequence = this.#allocator.take({ ...this.#admitting(), started, prefilling, budget });
     if (!sequence) return undefined;
     sequence.slot = started.length as SlotId;
     this.#prefilling = [...prefilling, sequence];
@@ -378,6 +388,7 @@ export class Scheduler {
     if (sequence.state === 'waiting') this.#options.queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
+    this.#idle.remove(sequence);
     this.#live.delete(sequence.id);
     sequence.state = 'finished';
     sequence.slot = undefined;

@@ -43,6 +43,8 @@ interface SequenceInit {
   readonly tenant: string;
   /** The tenant's share when the sequence was submitted. */
   readonly weight: number;
+  /** Whether it only uses slots and time that no other sequence wants. */
+  readonly isIdle?: true | undefined;
   /** Undefined for the base. */
   readonly adapter: AdapterKey | undefined;
   readonly request: GenerationRequest;

@@ -2,8 +2,8 @@
 // prefixes and the step's token budget allow. Runs nothing.
 import type { AdapterLimit } from './adapter-limit.ts';
 import type { Payer } from './fair-queue.ts';
+import type { SchedulerOptions } from './options.ts';
 import { copyCost, type Prefixes } from './prefixes.ts';
-import type { SchedulerOptions } from './scheduler.ts';
 import { type Sequence, toPrefillBatch } from './sequence.ts';
 
 /** The limits of an allocator, and the policies that it consults. */
@@ -25,6 +25,8 @@ interface Admitting {
   readonly budget: number;
   /** Counts the steps. */
   readonly step: number;
+  /** Idle sequences may start while fewer slots than this are taken. */
+  readonly idleSlots: number;
   /** Whether only a prompt that ends in this step may start, because another one is unfinished. */
   readonly wholeOnly?: boolean;
   /** If set, only tenants with no more service than this sequence's tenant may start one. */
@@ -46,7 +48,11 @@ export class SlotAllocator {
    * service than the unfinished prompt's tenant. If they leave too few tokens for the chunk, others may use the rest, and the
    * next step begins with the chunk. Otherwise one short prompt per step would keep it from ever running.
    */
-  takeAhead(unfinished: Sequence, running: readonly Sequence[], step: number): Sequence[] {
+  takeAhead(
+    unfinished: Sequence,
+    running: readonly Sequence[],
+    now: Pick<Admitting, 'step' | 'idleSlots'>,
+  ): Sequence[] {
     const { prefillChunk, queue } = this.#options;
     const wasPassedOver = this.#passedOver === unfinished;
     this.#passedOver = undefined;
@@ -57,7 +63,7 @@ export class SlotAllocator {
       const prefilling = [...ahead, unfinished];
       const started = [...running, ...prefilling];
       const aheadOf = chunk <= budget ? unfinished : undefined;
-      const sequence = this.take({ started, prefilling, step, budget, wholeOnly: true, aheadOf });
+      const sequence = this.take({ ...now, started, prefilling, budget, wholeOnly: true, aheadOf });
       if (!sequence) {
         if (chunk > budget) this.#passedOver = unfinished;
         return ahead;
@@ -87,16 +93,24 @@ export class SlotAllocator {
     return sequence;
   }
 
-  #mayStart(sequence: Sequence, { started, budget, wholeOnly, aheadOf }: Admitting): boolean {
+  #mayStart(sequence: Sequence, admitting: Admitting): boolean {
+    const { started, budget, wholeOnly, aheadOf, idleSlots } = admitting;
     const { slotCount, reservedSlots, prefillChunk, queue, prefixes } = this.#options;
     const openSlots = slotCount - reservedSlots;
-    if (started.length >= openSlots && !hasLessThanItsShare(sequence, started, openSlots))
-      return false;
+    // An idle sequence gives any slot back within a step, so it may also take a reserved one.
+    const mayStart = sequence.isIdle
+      ? started.length < idleSlots
+      : mayTakeSlot(sequence, started, openSlots);
+    if (!mayStart) return false;
     if (aheadOf && !queue.isBefore(sequence, aheadOf)) return false;
     if (!wholeOnly) return true;
     const isWhole = sequence.adapterFrom === 0 && prefixes.isOneChunk(sequence, prefillChunk);
     return isWhole && prefixes.firstChunkCost(sequence, prefillChunk) <= budget;
   }
+}
+
+function mayTakeSlot(sequence: Payer, started: readonly Payer[], openSlots: number): boolean {
+  return started.length < openSlots || hasLessThanItsShare(sequence, started, openSlots);
 }
 
 /** Whether a sequence's tenant stays within its share of the slots by weight, this sequence included. */

@@ -16,6 +16,7 @@ import { createSampler } from '../engine/sampling/sampler.ts';
 import type { Proposer } from './drafter.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
+import type { SchedulerOptions } from './options.ts';
 import type {
   EngineEvent,
   FromEngine,
@@ -24,7 +25,7 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import { Scheduler, type SchedulerOptions } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 import {
   type AdapterStart,
   adapterStart,
@@ -204,7 +205,7 @@ export class StepLoop {
       if (!adapter) checkTokens(request, this.#engine.info.vocabSize);
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
-      const tenant = { tenant: payer.id, weight: payer.weight };
+      const tenant = { tenant: payer.id, weight: payer.weight, isIdle: payer.isIdle };
       const tools = { sampler, drafter, prefix, pooler };
       const isInvariant = this.#isInvariant;
       const init = { id, ...tenant, adapter: adapter?.digest, request, isInvariant, ...tools };
@@ -303,9 +304,10 @@ export class StepLoop {
   }
 
   async #runStep(plan: StepPlan): Promise<EngineEvent[]> {
-    this.#publish(
-      plan.admitted.map(({ id, cachedTokens }) => ({ type: 'admitted', id, cachedTokens })),
+    const admitted = plan.admitted.map(
+      ({ id, cachedTokens }) => ({ type: 'admitted', id, cachedTokens }) as const,
     );
+    this.#publish([...plan.evicted, ...admitted]);
     for (const { from, to, length } of plan.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of plan.detach) await this.#engine.detachAdapter(key);
     for (const prefill of plan.prefills) {

@@ -9,7 +9,7 @@ import type {
   SlotId,
 } from '../engine/batch.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
-import type { SequenceId } from './protocol.ts';
+import type { EngineEvent, SequenceId } from './protocol.ts';
 import type { Sequence } from './sequence.ts';
 
 /** A prompt chunk, and the preparations before it runs. */
@@ -23,6 +23,8 @@ export interface StepPrefill {
 
 /** The engine's next step, in this order: moves, detach, prefills, decode. */
 export interface StepPlan {
+  /** The ends of idle sequences that lost their slots. */
+  readonly evicted: readonly EngineEvent[];
   /** Sequences whose prefill begins in this step. */
   readonly admitted: readonly Pick<Sequence, 'id' | 'cachedTokens'>[];
   readonly moves: readonly SlotMove[];

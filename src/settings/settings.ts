@@ -296,6 +296,21 @@ export const SETTINGS = defineSettings({
     isVariableOnly: true,
     schema: byteSize.default(512 * 2 ** 20),
   },
+  batches: {
+    group: 'Batches:',
+    help: 'maximum number of batches that this server works on at the same time; 0 leaves batches to other servers (default: 4)',
+    schema: integer(0, 64).default(4),
+  },
+  maxBatches: {
+    help: 'maximum number of unfinished batches per tenant; further ones get 429 (default: 20)',
+    isVariableOnly: true,
+    schema: integer(1, 10_000).default(20),
+  },
+  maxBatchRequests: {
+    help: 'maximum number of requests in a batch; batches with more fail (default: 50000)',
+    isVariableOnly: true,
+    schema: integer(1, 1_000_000).default(50_000),
+  },
   storeResponsesMs: {
     group: 'Kept responses:',
     env: 'LORIKEET_STORE_RESPONSES',

@@ -21,7 +21,7 @@ type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } 
 
 /** The dependencies of an observer. */
 interface RequestObserverOptions {
-  readonly metrics: Metrics;
+  readonly metrics: Pick<Metrics, 'add' | 'observe'>;
   readonly facts: Pick<TracedRequest, 'operation' | 'tenant' | 'promptTokens'>;
   readonly modelName: string;
   /** Called once, at the end, because the set of shown names may have changed since the start. */

@@ -39,6 +39,8 @@ interface TelemetryOptions {
 
 /** The facts about a generation that metrics and traces show. */
 export interface GenerationFacts extends TracedRequest {
+  /** Whether nobody waits for it. */
+  readonly isIdle?: true | undefined;
   /** Absent for the base. */
   readonly adapter?: ShownAdapter;
 }
@@ -141,7 +143,7 @@ export class Telemetry {
     exchange.nameSpan(`${facts.operation} ${facts.requestModel}`);
     exchange.hold();
     return new RequestObserver({
-      metrics: this.metrics,
+      metrics: facts.isIdle ? this.#countsOnly : this.metrics,
       facts,
       modelName: this.#options.id,
       toLabels: () => this.#labels(facts),
@@ -150,6 +152,11 @@ export class Telemetry {
       now: this.#now,
       onEnd: () => exchange.release(),
     });
+  }
+
+  /** For idle sequences: nobody waits for them, so their times would only distort the histograms. */
+  get #countsOnly(): Pick<Metrics, 'add' | 'observe'> {
+    return { add: this.metrics.add.bind(this.metrics), observe() {} };
   }
 
   /** Starts the trace of a training run. Undefined if traces are not collected. */

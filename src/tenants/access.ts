@@ -20,6 +20,8 @@ export interface Access {
   readonly authenticate: Authenticate;
   /** Absent: no gateway may name tenants. */
   readonly gateway?: TenantGateway | undefined;
+  /** Returns a tenant whose request is in the store. Undefined if it has no key any more. */
+  readonly tenantOf: (id: string) => Tenant | undefined;
   /** Stops watching the keys file. */
   close(): void;
 }
@@ -36,9 +38,7 @@ type AccessSettings = Pick<
   | ('tenantHeader' | 'trustedProxies')
 >;
 
-interface OpenKeys {
-  find(key: string): Tenant | undefined;
-  named(id: string): Tenant;
+interface OpenKeys extends Pick<KeyRing, 'find' | 'tenant' | 'named'> {
   close(): void;
 }
 
@@ -51,8 +51,14 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
   const keys = await openKeys(settings, log);
   const gateway = createGateway(settings, (id) => keys?.named(id) ?? { ...LOCAL_TENANT, id });
   if (keys) {
-    const authenticate = createAuthenticate(keys);
-    return { kind: 'keys', authenticate, gateway, close: () => keys.close() };
+    return {
+      kind: 'keys',
+      authenticate: createAuthenticate(keys),
+      gateway,
+      // A gateway may name tenants that have no key.
+      tenantOf: (id) => (gateway ? keys.named(id) : keys.tenant(id)),
+      close: () => keys.close(),
+    };
   }
   if (allowedOrigins.includes('*')) {
     throw new ConfigError([
@@ -72,7 +78,8 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
 
 /** Serves everybody as the local tenant. */
 export function localAccess(): Access {
-  return { kind: 'local', authenticate: authenticateAsLocal, close() {} };
+  const tenantOf = (id: string) => (id === LOCAL_TENANT.id ? LOCAL_TENANT : undefined);
+  return { kind: 'local', authenticate: authenticateAsLocal, tenantOf, close() {} };
 }
 
 /** Accepts any key: without a keys file there is one tenant. */
@@ -151,7 +158,12 @@ async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys
   }
   try {
     const ring = new KeyRing(parseKeysFile(keysJson), digest);
-    return { find: (key) => ring.find(key), named: (id) => ring.named(id), close() {} };
+    return {
+      find: (key) => ring.find(key),
+      tenant: (id) => ring.tenant(id),
+      named: (id) => ring.named(id),
+      close() {},
+    };
   } catch (error) {
     throw toConfigError('LORIKEET_KEYS_JSON', error);
   }

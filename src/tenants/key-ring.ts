@@ -21,11 +21,16 @@ const NOBODY: KnownKey = { hash: randomBytes(32), tenant: undefined };
 export class KeyRing {
   readonly #keys: ReadonlyMap<string, KnownKey>;
   readonly #file: KeysFile;
+  /** The tenants that have keys, by id, without admin rights. */
+  readonly #tenants: ReadonlyMap<string, Tenant>;
   readonly #digest: KeyDigest;
 
   constructor(file: KeysFile, digest: KeyDigest) {
     this.#file = file;
     this.#digest = digest;
+    this.#tenants = new Map(
+      file.keys.map((key) => [key.tenant, tenantOf(file, { ...key, admin: false })]),
+    );
     this.#keys = new Map(
       file.keys.map((entry) => {
         const hash = Buffer.from(entry.sha256, 'hex');
@@ -45,6 +50,11 @@ export class KeyRing {
   /** Returns a tenant with its settings in the file, or with the defaults. */
   named(id: string): Tenant {
     return tenantOf(this.#file, { tenant: id, admin: false });
+  }
+
+  /** Returns a tenant, without admin rights. Undefined if it has no key. */
+  tenant(id: string): Tenant | undefined {
+    return this.#tenants.get(id);
   }
 }
 
@@ -96,6 +106,11 @@ export class WatchedKeys {
   /** Returns a tenant as `KeyRing.named` does. */
   named(id: string): Tenant {
     return this.#ring.named(id);
+  }
+
+  /** Returns a tenant, without admin rights. Undefined if it has no key. */
+  tenant(id: string): Tenant | undefined {
+    return this.#ring.tenant(id);
   }
 
   /** Reads the file again if it has changed. Never rejects. */

@@ -30,6 +30,7 @@ export const LAYERS: readonly Layer[] = [
       'http request',
       'http wire',
       'cluster',
+      'batches',
       'jobs',
       'conversations',
       'scheduler client',
@@ -91,6 +92,8 @@ export const LAYERS: readonly Layer[] = [
   { name: 'http wire', files: /^src\/http\/wire\//, may: [] },
   // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
   { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'store'] },
+  // Answers requests from files, by the function that answers single ones.
+  { name: 'batches', files: /^src\/batches\//, may: ['jobs', 'store', 'rows'] },
   // Talks to the trainer by messages only, because the trainer is a program of its own.
   { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   // Responses that the server keeps for later requests.

@@ -55,6 +55,7 @@ function options(): AppOptions {
     loaded: {} as LoadedAdapters,
     published: {} as PublishedSide,
     jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
+    batches: {} as NonNullable<AppOptions['batches']>,
     keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
     conversations: {} as NonNullable<AppOptions['conversations']>,
     tokenizer: undefined,

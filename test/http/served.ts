@@ -11,8 +11,9 @@ import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-import { createApp } from '../../src/http/app.ts';
+import { createApp, createDeps } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
+import { type AnswerLine, createLineApp } from '../../src/http/lines.ts';
 import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import { type StepEngine, StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
@@ -80,6 +81,8 @@ export interface Served {
   client: AppOptions['client'];
   engine: ScriptedEngine;
   leases: FakeLeases;
+  /** Answers the lines of batches. */
+  answerLine: AnswerLine;
   /** Lines that were logged. */
   logged: string[];
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
@@ -112,7 +115,7 @@ export function serve(options: ServedOptions = {}): Served {
   const client = options.client ?? createInProcessClient(loop, log, options.admission);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-  const app = createApp({
+  const appOptions: AppOptions = {
     client,
     registry: new Registry({
       base,
@@ -131,7 +134,10 @@ export function serve(options: ServedOptions = {}): Served {
     },
     log,
     ...rest,
-  });
+  };
+  const deps = createDeps(appOptions);
+  const app = createApp(appOptions, deps);
+  const answerLine = createLineApp(deps);
   const post = async (url: string, body: unknown, init: RequestInit = {}) =>
     app.request(url, {
       method: 'POST',
@@ -139,7 +145,7 @@ export function serve(options: ServedOptions = {}): Served {
       body: typeof body === 'string' ? body : JSON.stringify(body),
       ...init,
     });
-  return { app, client, engine, leases, logged, post };
+  return { app, client, engine, leases, answerLine, logged, post };
 }
 
 function writeAdapters(names: readonly string[]): string {

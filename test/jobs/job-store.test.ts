@@ -138,7 +138,7 @@ describe('marks', () => {
     assert.deepEqual(idsOf(await jobs.readMarked(await jobs.marks())), [job.id]);
     assert.equal(await jobs.countActive('acme'), 1);
     assert.equal(await jobs.countActive('acm'), 0);
-    await jobs.removeOpenJobMark(job);
+    await jobs.removeMark(job);
     assert.deepEqual(await jobs.readMarked(await jobs.marks()), []);
     assert.equal((await jobs.get(JOB)).id, job.id);
   });

@@ -11,7 +11,7 @@ import { isOwnerGone } from '../../src/common/file-lock.ts';
 import { createOwner } from '../../src/common/process-id.ts';
 import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
+import { LeaseLost, LeaseWatch, RecordLease } from '../../src/jobs/lease.ts';
 import { JOB, messagesOf, newJob } from './sample-jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
@@ -57,9 +57,9 @@ describe('a lease', () => {
 async function claimedJob(store: ObjectStore = createMemoryStore()) {
   let nowMs = 0;
   const jobs = new JobStore(guardStore(store));
-  const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
+  const options = { records: jobs, leaseMs: 30_000, clock: () => nowMs };
   const job = await jobs.create(newJob({ status: 'queued' }));
-  const mine = await JobLease.claim(job, 'me', options);
+  const mine = await RecordLease.claim(job, 'me', options);
   assert.ok(mine);
   return { jobs, mine, job, options, wait: (ms: number) => (nowMs += ms) };
 }
@@ -68,9 +68,9 @@ describe('a leased job', () => {
   test('is claimed by one of many', async () => {
     const jobs = new JobStore(guardStore(createMemoryStore()));
     const job = await jobs.create(newJob({ status: 'queued' }));
-    const options = { jobs, leaseMs: 30_000, clock: () => 0 };
+    const options = { records: jobs, leaseMs: 30_000, clock: () => 0 };
     const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);
-    const claims = await Promise.all(owners.map((owner) => JobLease.claim(job, owner, options)));
+    const claims = await Promise.all(owners.map((owner) => RecordLease.claim(job, owner, options)));
     const won = claims.filter((claim) => claim !== undefined);
     assert.equal(won.length, 1);
     assert.equal(won[0]!.token, 1);
@@ -78,7 +78,7 @@ describe('a leased job', () => {
 
   test('F27: that another server has taken cannot be changed, and the lease is lost', async () => {
     const { jobs, mine, options } = await claimedJob();
-    const taken = await JobLease.claim(mine.job, 'other', options);
+    const taken = await RecordLease.claim(mine.record, 'other', options);
     assert.equal(taken?.token, 2);
     const change = mine.change((now) => withEvents(now, [messageEvent('late')], 1));
     await assert.rejects(change, LeaseLost);
@@ -124,6 +124,6 @@ describe('a leased job', () => {
       messagesOf(await jobs.get(JOB)).map(Number),
       Array.from({ length: 30 }, (_, i) => i),
     );
-    assert.equal(mine.job.lease?.beat, 30);
+    assert.equal(mine.record.lease?.beat, 30);
   });
 });

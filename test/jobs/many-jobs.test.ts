@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { JobLease } from '../../src/jobs/lease.ts';
+import { type JobLease, RecordLease } from '../../src/jobs/lease.ts';
 import { watchStore } from '../adapters/published.ts';
 import { VirtualClock } from '../adapters/tiers/virtual-clock.ts';
 import { newJob } from './sample-jobs.ts';
@@ -26,12 +26,12 @@ test('records are read once, then only the ones of silent servers, and a dead on
   const holder = new JobStore(guardStore(inner), clock);
   const foreign = { ...newJob(), base: { name: 'other', digest: 'f'.repeat(64) } };
   for (let i = 0; i < 900; i++) await holder.create({ ...foreign, id: idOf(i), status: 'queued' });
-  const options = { jobs: holder, leaseMs: 30_000, clock: clock.now };
+  const options = { records: holder, leaseMs: 30_000, clock: clock.now };
   const leases: JobLease[] = [];
   for (let i = 900; i < 1000; i++) {
     const base = i === 999 ? { name: BASE.name, digest: BASE.digest } : foreign.base;
     const job = await holder.create({ ...newJob({ id: idOf(i) }), status: 'running', base });
-    leases.push((await JobLease.claim(job, 'other', options))!);
+    leases.push((await RecordLease.claim(job, 'other', options))!);
   }
   const store = watchStore(inner);
   const timing = { leaseMs: 30_000, renewMs: 3_000, pollMs: 3_000, idlePollMs: 20_000 };

@@ -41,6 +41,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   F37: "A row's logits are not finite: this row alone ends, with an error, and its slot is zeroed.",
   F38: 'Messages of the engine process are lost or out of order: step numbers show it, and the process is replaced.',
   F39: 'A run is terminated in the middle of a step: its rows run again, each alone, and get the same tokens. Only one that is terminated again ends with an error.',
+  F40: 'A server is killed at any point of a batch: each line has one result.',
   B01: 'An empty, truncated or doubled JSON body: 400 with invalid_json.',
   B02: 'A body that is not an object: 400.',
   B03: 'A body of great depth or with very many keys: 400 or 413, without blocking the server.',
@@ -179,4 +180,5 @@ export const ROWS: Readonly<Record<string, string>> = {
   I22: 'Nothing is admitted after SIGTERM, and everything ends by the deadline.',
   I23: 'A prefix is reused only for the same tenant, base, adapter and tokens.',
   I24: 'No minute, wherever it begins, has more requests or used tokens than its limit, and what remains is shown.',
+  I25: 'Idle sequences change no step of the others.',
 };

@@ -157,3 +157,24 @@ test('a pause that nobody ends is ended by the client, and a drain ends it, too'
   await client.drain(1000);
   await last;
 });
+
+test('idle sequences take no place in the queue of others, and none of them is refused because of it', async () => {
+  const loop = new StepLoop({ engine: new FakeEngine(), adapters: new FakeLeases() });
+  const client = createInProcessClient(loop, silent, { maxWaiting: 1 });
+  const idle = { ...LOCAL_TENANT, isIdle: true as const };
+  const of = request([1, 2], { maxTokens: 50 });
+  const ends = Array.from({ length: 40 }, () => {
+    return new Promise<EngineEvent>((resolve) => {
+      client.submit(idle, undefined, of, (event) => isTerminal(event) && resolve(event));
+    });
+  });
+  client.requireRoom({ tenant: LOCAL_TENANT, maxTokens: 5 });
+  const events = await generate(client, undefined);
+  assert.equal(events.at(-1)?.type, 'finished');
+  for (const end of await Promise.all(ends)) {
+    assert.ok(
+      end.type === 'finished' || (end.type === 'failed' && end.error.code === 'overloaded'),
+    );
+  }
+  await client.drain(1000);
+});

@@ -1,8 +1,9 @@
 // A scheduler and a fake engine for tests. A step takes as long as the test says, on a virtual clock.
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Sampler } from '../../src/engine/sampling/sampler.ts';
+import type { SchedulerOptions } from '../../src/scheduler/options.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
+import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
 import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine } from './fake-engine.ts';

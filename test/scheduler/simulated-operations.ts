@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
-import type { SchedulerOptions } from '../../src/scheduler/scheduler.ts';
+import type { SchedulerOptions } from '../../src/scheduler/options.ts';
 import { POISON, referenceTokens } from './fake-engine.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
 

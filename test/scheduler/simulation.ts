@@ -3,8 +3,9 @@
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import type { BatchResult } from '../../src/engine/batch.ts';
+import type { SchedulerOptions } from '../../src/scheduler/options.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import type { Scheduler, SchedulerOptions } from '../../src/scheduler/scheduler.ts';
+import type { Scheduler } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal } from '../../src/scheduler/sequence.ts';
 import type { DecodeOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
 import { check, checkStream, type Tracked } from './checked-stream.ts';

@@ -126,3 +126,15 @@ test('the scheme is Bearer, in any case', async () => {
   assert.equal(new Set(messages).size, 1, 'one answer for all');
   assert.match(messages[0]!, /^401 invalid_api_key /);
 });
+
+test('a tenant is known as long as it has a key, and never as an admin', async () => {
+  const admin = makeKey('ops', true);
+  const keysJson = JSON.stringify(keysFileOf([admin], { ops: { weight: 3 }, keyless: {} }));
+  const access = await openAccess(settings({ keysJson }), log);
+  const tenant = access.tenantOf('ops');
+  assert.deepEqual([tenant?.id, tenant?.weight, tenant?.isAdmin], ['ops', 3, false]);
+  assert.equal(access.tenantOf('keyless'), undefined);
+  assert.equal((await withKeys()).tenantOf('acme')?.id, 'acme');
+  const local = await openAccess(settings(), log);
+  assert.deepEqual([local.tenantOf('local')?.id, local.tenantOf('acme')], ['local', undefined]);
+});

@@ -335,6 +335,7 @@ function observe(
   return telemetry.observe(c.get('exchange'), {
     operation: endpoint.operation,
     tenant: c.get('tenant').id,
+    isIdle: c.get('tenant').isIdle,
     requestModel: model.id,
     responseModel: isAdapter ? `${base.id}+${model.digest.slice(0, 12)}` : base.id,
     ...(isAdapter ? { adapterDigest: model.digest, adapter: toShownAdapter(model) } : {}),

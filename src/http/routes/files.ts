@@ -1,6 +1,11 @@
-// /v1/files: uploads of training data, and files that jobs produced. A tenant sees only its own.
+// /v1/files: uploads for jobs and batches, and the files that these produced. A tenant sees only its own.
 import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
+import {
+  isUploadPurpose,
+  UPLOAD_PURPOSES,
+  type UploadPurpose,
+} from '../../contracts/file-purposes.ts';
 import {
   deletedFileSchema,
   type FileObject,
@@ -16,17 +21,18 @@ import { type UploadForm, withUpload } from '../wire/upload.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/files';
-/** OpenAI's other purposes belong to features that this server lacks. */
-const UPLOAD_PURPOSE = 'fine-tune';
 const HOUR_S = 3600;
 const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
 const MAX_LIMIT = 10_000;
 
 /** The form's fields as clients send them. */
 const uploadFields = z.strictObject({
-  purpose: z.unknown().refine((value) => value === UPLOAD_PURPOSE, {
+  // OpenAI's other purposes belong to features that this server lacks.
+  purpose: z.custom<UploadPurpose>(isUploadPurpose, {
     error: ({ input }) =>
-      input === undefined ? 'is required' : 'must be fine-tune; files have no other use here',
+      input === undefined
+        ? 'is required'
+        : 'must be fine-tune or batch; files have no other use here',
   }),
   'expires_after[anchor]': z.literal('created_at').optional(),
   'expires_after[seconds]': integerText(HOUR_S, MAX_EXPIRY_S).optional(),
@@ -36,7 +42,7 @@ const uploadFields = z.strictObject({
 const uploadForm = z
   .object({
     file: z.string().openapi({ format: 'binary', description: 'JSON lines' }),
-    purpose: z.literal(UPLOAD_PURPOSE),
+    purpose: z.enum(UPLOAD_PURPOSES),
     expires_after: z
       .strictObject({
         anchor: z.literal('created_at'),
@@ -60,7 +66,7 @@ export function addFileRoutes(
   addRoute(app, {
     method: 'post',
     path: PATH,
-    summary: 'Upload a file of JSON lines; a job that uses it checks its rows',
+    summary: 'Upload a file of JSON lines; the job or batch that uses it checks them',
     form: uploadForm,
     answers: json(fileObjectSchema),
     description: 'The file',
@@ -131,7 +137,7 @@ async function toNewFile({ fields, file }: UploadForm) {
     source: { file: file.path },
     byteSize: file.byteSize,
     filename: file.filename,
-    purpose: UPLOAD_PURPOSE as 'fine-tune',
+    purpose: values.purpose,
     ...(seconds !== undefined && { expiresAfterMs: seconds * 1000 }),
   };
 }

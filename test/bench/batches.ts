@@ -1,0 +1,178 @@
+// `npm run bench:batches`: how fast an idle server works on a batch, compared with the same requests in as many streams as it has
+// slots, and what a batch costs those who are served next to it. Rounds alternate. For a quiet machine.
+// Arguments: --model DIR  --rounds N  --slots N  --lines N  --tokens N  --streams N  --rest SHARE
+// --rest: the share of the time in which an interactive stream rests between two requests
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import OpenAI, { toFile } from 'openai';
+import { postJson } from '../api.ts';
+import { startServing } from '../e2e/program.ts';
+import { fetchBase } from '../e2e/served.ts';
+import { until } from '../until.ts';
+import { quantile } from './quantile.ts';
+import { stream } from './tiers/stream.ts';
+
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string' },
+    rounds: { type: 'string', default: '3' },
+    slots: { type: 'string', default: '32' },
+    lines: { type: 'string', default: '256' },
+    tokens: { type: 'string', default: '64' },
+    streams: { type: 'string', default: '1' },
+    rest: { type: 'string', default: '0.3' },
+  },
+});
+const [rounds, slots, lines, tokens, streams] = (
+  ['rounds', 'slots', 'lines', 'tokens', 'streams'] as const
+).map((name) => Number(values[name])) as [number, number, number, number, number];
+const restShare = Number(values.rest);
+const TARGETS = { throughput: 0.95, p95: 1.15 };
+/** Of an interactive stream, in each round. */
+const REQUESTS = 12;
+const MODELS = ['base', 'zen', 'intent', 'wordnet'];
+const ENDPOINT = '/v1/completions';
+
+const FIGURES: Readonly<Record<string, (served: Served) => readonly number[]>> = {
+  'between tokens': ({ gapsMs }) => gapsMs,
+  'first token': ({ firstTokensMs }) => firstTokensMs,
+  'whole response': ({ answersMs }) => answersMs,
+};
+
+const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-batches-'));
+const args = ['--model', await findModel(), '--slots', `${slots}`];
+const server = await startServing(args, path.join(scratch, 'home'));
+const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 });
+try {
+  await answerInStreams(); // warm
+  const speeds: { streams: number; batch: number }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    speeds.push({ streams: await timeOf(answerInStreams), batch: await timeOf(answerInBatch) });
+  }
+  report(
+    'tokens per second in streams',
+    speeds.map((one) => one.streams),
+  );
+  report(
+    'tokens per second in a batch',
+    speeds.map((one) => one.batch),
+  );
+  const ratios = speeds.map((one) => one.batch / one.streams);
+  report(`batch to streams (target ${TARGETS.throughput})`, ratios);
+  const alone: Served[] = [];
+  const beside: Served[] = [];
+  for (let round = 0; round < rounds; round++) {
+    alone.push(await serveStreams());
+    beside.push(await nextToBatch(serveStreams));
+  }
+  for (const [name, pick] of Object.entries(FIGURES)) {
+    const [before, after] = [alone, beside].map((all) => quantile(all.flatMap(pick), 0.95));
+    report(`${name}, p95, ms: alone, with a batch`, [before!, after!]);
+    report(`${name}: ratio (target ${TARGETS.p95})`, [after! / before!]);
+  }
+} finally {
+  server.child.kill('SIGKILL');
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+async function findModel(): Promise<string> {
+  if (values.model !== undefined) return values.model;
+  const base = await fetchBase();
+  if ('reason' in base) throw new Error(base.reason);
+  return base.dir;
+}
+
+function bodies(count: number) {
+  return Array.from({ length: count }, (_, i) => ({
+    model: MODELS[i % MODELS.length]!,
+    prompt: `Question ${i}: what do you know about the number ${i * i}?`,
+    max_tokens: tokens,
+    temperature: 0,
+    ignore_eos: true,
+  }));
+}
+
+/** Tokens per second. */
+async function timeOf(work: () => Promise<void>): Promise<number> {
+  const startMs = performance.now();
+  await work();
+  return (lines * tokens) / ((performance.now() - startMs) / 1000);
+}
+
+async function answerInStreams(): Promise<void> {
+  const waiting = bodies(lines).values();
+  const work = async () => {
+    for (const body of waiting) {
+      const response = await postJson(`${server.url}${ENDPOINT}`, body);
+      if (response.status !== 200) throw new Error(await response.text());
+      await response.json();
+    }
+  };
+  await Promise.all(Array.from({ length: slots }, work));
+}
+
+async function createBatch(count: number): Promise<string> {
+  const text = bodies(count).map((body, i) => {
+    return JSON.stringify({ custom_id: `${i}`, method: 'POST', url: ENDPOINT, body });
+  });
+  const file = await toFile(Buffer.from(text.join('\n')), 'lines.jsonl');
+  const { id: input } = await client.files.create({ file, purpose: 'batch' });
+  const window = { completion_window: '24h' } as const;
+  const batch = { input_file_id: input, endpoint: ENDPOINT, ...window } as const;
+  return (await client.batches.create(batch)).id;
+}
+
+/** From the creation of the batch to its end. */
+async function answerInBatch(): Promise<void> {
+  const id = await createBatch(lines);
+  const hasEnded = async () => (await client.batches.retrieve(id)).status === 'completed';
+  await until('the end of the batch', hasEnded, { deadlineMs: 3_600_000, pollMs: 100 });
+}
+
+/** Runs a batch that is long enough to last during the work. */
+async function nextToBatch<T>(work: () => Promise<T>): Promise<T> {
+  const id = await createBatch(10_000);
+  const hasBegun = async () => (await client.batches.retrieve(id)).status === 'in_progress';
+  await until('the batch to begin', hasBegun);
+  await setTimeout(3000); // all slots are in use
+  try {
+    return await work();
+  } finally {
+    await client.batches.cancel(id);
+    const isOver = async () => (await client.batches.retrieve(id)).status === 'cancelled';
+    await until('the end of the batch', isOver);
+  }
+}
+
+interface Served {
+  readonly gapsMs: readonly number[];
+  readonly firstTokensMs: readonly number[];
+  readonly answersMs: readonly number[];
+}
+
+async function serveStreams(): Promise<Served> {
+  const gapsMs: number[] = [];
+  const firstTokensMs: number[] = [];
+  const answersMs: number[] = [];
+  const ask = async (_: unknown, i: number) => {
+    for (let asked = 0; asked < REQUESTS; asked++) {
+      const startMs = performance.now();
+      const request = { model: 'base', maxTokens: tokens, seed: i * REQUESTS + asked + 1 };
+      const answer = await stream(server.url, request);
+      const tookMs = performance.now() - startMs;
+      gapsMs.push(...answer.gapsMs);
+      firstTokensMs.push(answer.firstTokenMs);
+      answersMs.push(tookMs);
+      await setTimeout((tookMs * restShare) / (1 - restShare));
+    }
+  };
+  await Promise.all(Array.from({ length: streams }, ask));
+  return { gapsMs, firstTokensMs, answersMs };
+}
+
+function report(name: string, figures: readonly number[]): void {
+  process.stdout.write(`${name}: ${figures.map((figure) => figure.toFixed(2)).join(', ')}\n`);
+}
