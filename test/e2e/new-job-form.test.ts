@@ -13,6 +13,9 @@ import { numberRows } from './rows.ts';
 /** The delay of a slow response. */
 const SLOW_MS = 3_000;
 
+/** A busy machine takes seconds for each of two plans: the first one recommends the arithmetic of the second one. */
+const PLANNED = { timeout: 60_000 };
+
 const FLAGS = ['--slots', '2', '--weights', 'f32'];
 const pages = servePages(() => FLAGS);
 
@@ -158,7 +161,7 @@ test('the plan of a classifier shows its classes and the class of each text', {
     JSON.stringify({ text: `Number ${i}`, label: i % 2 ? 'odd' : 'even' }),
   );
   await page.locator('#training-file').setInputFiles(file('kinds.jsonl', lines));
-  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor();
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
   for (const text of await page.locator('#plan pre').allTextContents())
     assert.match(text, /[02468] → even$|[13579] → odd$/);
 });
@@ -176,7 +179,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#plan .problem', { hasText: /rank 999 is over the limit of 64/ }).waitFor();
   await page.locator('#rank').fill('4');
-  await page.locator('#start-button:enabled').waitFor();
+  await page.locator('#start-button:enabled').waitFor(PLANNED);
   await slowUploads(page);
   await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
   await page.locator('nav a', { hasText: 'Status' }).click();
@@ -184,7 +187,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
   await page.locator('#plan .problem', { hasText: 'held-out.jsonl was not uploaded' }).waitFor();
   await page.getByRole('button', { name: 'Remove: Validation file' }).click();
-  await page.locator('#start-button:enabled').waitFor();
+  await page.locator('#start-button:enabled').waitFor(PLANNED);
   assert.equal(await page.locator('#suffix').inputValue(), 'Taken');
   assert.equal(await page.locator('#rank').inputValue(), '4');
 });
