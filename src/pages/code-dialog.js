@@ -10,6 +10,7 @@ import { copyText, moveByArrows } from './widgets.js';
 export function createCodeDialog(read) {
   const dialog = byId('code-dialog', HTMLDialogElement);
   const code = byId('code');
+  code.tabIndex = 0; // the keyboard scrolls it
   const status = byId('copied');
   let language = 'curl';
   const select = createTabs((name) => {
