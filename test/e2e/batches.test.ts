@@ -59,7 +59,7 @@ interface Plan {
 }
 
 async function runPlan(t: TestContext, { adapters, lines: count, kills }: Plan): Promise<void> {
-  const folder = temporaryFolder(t);
+  const folder = temporaryFolder(); // outlives the server
   const names = Array.from({ length: adapters }, (_, i) => `adapter-${i}`);
   for (const [i, name] of names.entries()) writeToyAdapter(path.join(folder, 'all', name), i + 1);
   const home = path.join(folder, 'home');
