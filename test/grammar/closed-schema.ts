@@ -21,7 +21,7 @@ export function closeSchema(schema: unknown): unknown {
   return {
     ...Object.fromEntries(closed),
     ...(!hasTypes && { type: about }),
-    ...('properties' in schema &&
+    ...(('properties' in schema || 'patternProperties' in schema) &&
       !('additionalProperties' in schema) && { additionalProperties: false }),
   };
 }
