@@ -245,6 +245,10 @@ export const fineTuningPlanSchema = z
         z.object({
           text: z.string(),
           spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
+          side: z
+            .enum(['preferred', 'non_preferred'])
+            .optional()
+            .openapi({ description: 'Which output of a pair this is' }),
         }),
       )
       .openapi({
