@@ -2,6 +2,7 @@
 
 import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
+import { accuraciesOf } from './job-facts.js';
 import { actionButton, copyButton, dangerButton, downloadFile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
@@ -92,12 +93,8 @@ function summaryOf({ versions }, latest) {
 /** Summarizes a version's evaluation; empty if there is none. @param {Version} version */
 function evaluationText({ evaluation }) {
   if (!evaluation) return '';
-  const {
-    validation_token_accuracy: accuracy,
-    base_validation_token_accuracy: baseAccuracy,
-    validation_loss: loss,
-    base_validation_loss: baseLoss,
-  } = evaluation;
+  const { validation_loss: loss, base_validation_loss: baseLoss } = evaluation;
+  const { base: baseAccuracy, adapter: accuracy } = accuraciesOf(evaluation);
   if (typeof accuracy === 'number' && typeof baseAccuracy === 'number') {
     return `validation accuracy ${percent(baseAccuracy)} → ${percent(accuracy)}`;
   }

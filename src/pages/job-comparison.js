@@ -4,7 +4,15 @@ import { Chart } from './chart.js';
 import { byId, el, fill, problemText } from './dom.js';
 import { duration, figure, percent } from './format.js';
 import { EventLog, overlayCurves } from './job-events.js';
-import { evaluationOf, formatted, jobName, runSeconds, SETTINGS, statusWord } from './job-facts.js';
+import {
+  accuraciesOf,
+  evaluationOf,
+  formatted,
+  jobName,
+  runSeconds,
+  SETTINGS,
+  statusWord,
+} from './job-facts.js';
 import { createTable } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
@@ -18,10 +26,7 @@ const CHARTS = [
 /** The rows of the table. @type {readonly (readonly [name: string, read: (job: Job) => string])[]} */
 const ROWS = [
   ['Status', statusWord],
-  [
-    'Validation accuracy',
-    (job) => formatted(evaluationOf(job)['validation_token_accuracy'], percent),
-  ],
+  ['Validation accuracy', (job) => formatted(accuraciesOf(evaluationOf(job)).adapter, percent)],
   [
     'Validation loss',
     (job) => formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
@@ -29,7 +34,7 @@ const ROWS = [
   ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
   ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
   ...SETTINGS.map(
-    ([name, read]) => /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job))]),
+    ([name, read]) => /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job) ?? '–')]),
   ),
 ];
 

@@ -2,7 +2,15 @@
 import { errorText, requestJson } from './api.js';
 import { byId, definitions, el, fill, setText } from './dom.js';
 import { count, counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
-import { evaluationOf, formatted, plannedRange, runSeconds, SETTINGS } from './job-facts.js';
+import {
+  accuraciesOf,
+  evaluationOf,
+  formatted,
+  learnsPairs,
+  plannedRange,
+  runSeconds,
+  SETTINGS,
+} from './job-facts.js';
 import { copyButton, createTable, downloadFile, number, tile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
@@ -18,12 +26,14 @@ export function showResult(job, last, validated) {
   const card = evaluationOf(job);
   const missing = job.validation_file === null ? 'needs a validation file' : 'not measured yet';
   const accuracy = last?.['train_mean_token_accuracy'];
+  const accuracies = accuraciesOf(card);
+  const counted = learnsPairs(job) ? 'pair' : 'token';
   const tiles = [
     comparisonTile('Validation accuracy', {
-      base: card['base_validation_token_accuracy'],
-      adapter: card['validation_token_accuracy'] ?? validated?.['full_valid_mean_token_accuracy'],
+      base: accuracies.base,
+      adapter: accuracies.adapter ?? validated?.['full_valid_mean_token_accuracy'],
       format: percent,
-      help: 'share of validation tokens predicted correctly',
+      help: `share of validation ${counted}s predicted correctly`,
       missing,
     }),
     comparisonTile('Validation loss', {
@@ -36,7 +46,9 @@ export function showResult(job, last, validated) {
     tile(
       'Training loss',
       formatted(last?.['train_loss'] ?? job.lorikeet['train_loss'], figure),
-      typeof accuracy === 'number' ? `${percent(accuracy)} token accuracy` : 'not measured yet',
+      typeof accuracy === 'number'
+        ? `${percent(accuracy)} ${counted} accuracy`
+        : 'not measured yet',
     ),
     durationTile(job),
   ];
@@ -196,7 +208,9 @@ export function showCheckpoints(job, checkpoints, keptMetrics) {
     caption: 'Checkpoints',
     columns: [
       'Step',
-      ...['Training loss', 'Token accuracy', 'Validation loss', 'Validation accuracy'].map(number),
+      ...['Training loss', 'Training accuracy', 'Validation loss', 'Validation accuracy'].map(
+        number,
+      ),
       'Model',
     ],
   });

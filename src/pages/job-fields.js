@@ -1,6 +1,7 @@
 // The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
 // what a name becomes (src/jobs/names.ts); a test compares the two.
 import { byId, fill, setText } from './dom.js';
+import { hyperparametersOf } from './job-facts.js';
 import { choiceField, numberField } from './widgets.js';
 
 /**
@@ -11,6 +12,7 @@ import { choiceField, numberField } from './widgets.js';
  * @property {number} [max]
  * @property {true} [isInteger]
  * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
+ * @property {true} [isOfPairs] whether only jobs that learn from pairs have it
  */
 
 /** @type {readonly Field[]} */
@@ -30,12 +32,18 @@ const FIELDS = [
     min: 0,
     parent: 'hyperparameters',
   },
+  { id: 'beta', label: 'Beta', min: 0, max: 2, parent: 'hyperparameters', isOfPairs: true },
   { id: 'rank', label: 'LoRA rank', min: 1, max: 512, isInteger: true, parent: 'lorikeet' },
   { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
   { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, parent: 'lorikeet' },
   { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
 ];
 
+/** @type {readonly (readonly [string, string])[]} */
+const METHODS = [
+  ['supervised', 'Supervised: from examples'],
+  ['dpo', 'DPO: from pairs of outputs'],
+];
 /** @type {readonly (readonly [string, string])[]} */
 const COMPUTES = [
   ['float32', 'float32 (as peft)'],
@@ -48,11 +56,12 @@ let isComputeChosen = false;
 const REPEATED = [
   ...['method', 'rank', 'alpha', 'targets', 'rslora', 'dora', 'lora_bias', 'bias', 'init', 'alora'],
   ...['train_head', 'train_embeddings', 'ensure_weight_tying', 'modules_to_save'],
-  ...['dropout', 'compute', 'gate'],
+  ...['loss', 'label_smoothing', 'dropout', 'compute', 'gate'],
 ];
 
 /** Puts the fields on the page. */
 export function createHyperparameterFields() {
+  fill(byId('method-field'), choiceField({ id: 'method', label: 'Method', options: METHODS }));
   fill(
     byId('hyperparameters'),
     ...FIELDS.map(({ parent, ...field }) =>
@@ -60,9 +69,29 @@ export function createHyperparameterFields() {
     ),
     choiceField({ id: 'compute', label: 'Arithmetic', options: COMPUTES }),
   );
+  byId('method').addEventListener('change', showFieldsOfMethod);
+  showFieldsOfMethod();
   byId('compute').addEventListener('change', () => {
     isComputeChosen = true;
   });
+}
+
+/** The fields that the chosen method has. */
+function fieldsOfMethod() {
+  const isPaired = chosenMethod() === 'dpo';
+  return FIELDS.filter(({ isOfPairs }) => !isOfPairs || isPaired);
+}
+
+function chosenMethod() {
+  return byId('method', HTMLSelectElement).value;
+}
+
+function showFieldsOfMethod() {
+  const shown = new Set(fieldsOfMethod());
+  for (const field of FIELDS) {
+    const box = byId(field.id).closest('.field');
+    if (box instanceof HTMLElement) box.hidden = !shown.has(field);
+  }
 }
 
 /** Takes the arithmetic that a plan recommends, unless somebody has chosen one. @param {string} compute */
@@ -72,7 +101,7 @@ export function preselectCompute(compute) {
 
 /** Returns what is wrong with the first invalid field. Browsers also report text that is not a number as invalid. */
 export function hyperparameterFault() {
-  for (const { id, label } of FIELDS) {
+  for (const { id, label } of fieldsOfMethod()) {
     const field = byId(id, HTMLInputElement);
     if (!field.validity.valid) return `${label}: ${field.validationMessage}`;
   }
@@ -84,9 +113,11 @@ export function hyperparameterFault() {
  * @param {import('../contracts/openai.ts').FineTuningJob} job
  * @returns {Record<string, unknown>} the `lorikeet` settings without a field
  */
-export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {
+export function writeHyperparameters({ method, lorikeet, seed }) {
   /** @type {Record<string, unknown>} */
-  const values = { ...hyperparameters, ...lorikeet, seed };
+  const values = { ...hyperparametersOf({ method }), ...lorikeet, seed };
+  byId('method', HTMLSelectElement).value = method.type;
+  showFieldsOfMethod();
   for (const { id } of FIELDS) {
     const value = values[id];
     byId(id, HTMLInputElement).value = typeof value === 'number' ? String(value) : '';
@@ -104,17 +135,18 @@ export function readHyperparameters() {
   /** @param {Field['parent']} wanted @returns {Record<string, number>} */
   const filled = (wanted) =>
     Object.fromEntries(
-      FIELDS.filter(({ parent }) => parent === wanted)
+      fieldsOfMethod()
+        .filter(({ parent }) => parent === wanted)
         .map(({ id }) => /** @type {const} */ ([id, byId(id, HTMLInputElement).value]))
         .filter(([, value]) => value !== '')
         .map(([id, value]) => [id, Number(value)]),
     );
   const hyperparameters = filled('hyperparameters');
+  const type = chosenMethod();
+  const isPlain = type === 'supervised' && Object.keys(hyperparameters).length === 0;
   return {
     ...filled('job'),
-    ...(Object.keys(hyperparameters).length > 0 && {
-      method: { type: 'supervised', supervised: { hyperparameters } },
-    }),
+    ...(!isPlain && { method: { type, [type]: { hyperparameters } } }),
     lorikeet: { ...filled('lorikeet'), compute: byId('compute', HTMLSelectElement).value },
   };
 }

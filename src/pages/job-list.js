@@ -3,6 +3,7 @@ import { ApiError, errorText, requestJson } from './api.js';
 import { byId, el, setText } from './dom.js';
 import { dateAndTime, duration, figure, percent } from './format.js';
 import {
+  accuraciesOf,
   evaluationOf,
   formatted,
   jobName,
@@ -141,7 +142,7 @@ export class JobList {
         progress !== '' && el('small.help', ` ${progress}`),
       ),
       formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
-      formatted(card['validation_token_accuracy'], percent),
+      formatted(accuraciesOf(card).adapter, percent),
       formatted(runSeconds(job, nowS), duration),
       job.model,
       dateAndTime(job.created_at),

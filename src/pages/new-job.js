@@ -27,7 +27,7 @@ export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop a JSONL file here: {"messages": […]} or {"prompt": …, "completion": …}',
+    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, or pairs for DPO',
     onChange: () => this.#changed(),
   });
   #validation = new FileField(byId('validation-drop'), {
@@ -65,7 +65,9 @@ export class NewJobForm {
     createHyperparameterFields();
     const fields = byId('hyperparameters');
     fields.addEventListener('input', () => this.#typed());
-    fields.addEventListener('change', () => this.#changed());
+    for (const part of [fields, byId('method')]) {
+      part.addEventListener('change', () => this.#changed());
+    }
     byId('new-job').addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#start();
