@@ -34,7 +34,8 @@ const ROWS = [
   ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
   ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
   ...SETTINGS.map(
-    ([name, read]) => /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job) ?? '–')]),
+    ([name, read]) =>
+      /** @type {const} */ ([name, (/** @type {Job} */ job) => String(read(job) ?? '–')]),
   ),
 ];
 

@@ -122,7 +122,10 @@ async function compareSteps(
     assert.ok(difference < LIMIT, `${name}, step ${step}: ${sums.loss / PAIRS}, TRL has ${loss}`);
     for (const [metric, value] of Object.entries(expected.metrics[step]!)) {
       const own = meanMetrics(sums)[metric as keyof PairMetrics]!;
-      assert.ok(Math.abs(own - value) < 10 * LIMIT, `${name}, step ${step}, ${metric}: ${own}, ${value}`);
+      assert.ok(
+        Math.abs(own - value) < 10 * LIMIT,
+        `${name}, step ${step}, ${metric}: ${own}, ${value}`,
+      );
     }
     if (step === 0) {
       for (const { name, grad } of parameters) {

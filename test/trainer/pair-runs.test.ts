@@ -81,7 +81,7 @@ async function evaluateFolder(folder: string, data: string): Promise<EvaluationC
   return card;
 }
 
-test('I20: the reference of a job that continues an adapter is that adapter, even after a kill', async (t) => {
+test('the reference of a job that continues an adapter is that adapter, even after a kill', async (t) => {
   const rows = rowsOf(t);
   const first = await runToy(t, { ...rows, ...DPO, epochs: 1 });
   const initAdapter = path.join(first.dir, 'adapter');

@@ -136,7 +136,7 @@ test('a run starts at the reference, and ends with all pairs in order', async (t
   assert.equal(line!.split(',').length, columns.length);
 });
 
-test('I20: a killed run of pairs continues to the same bytes and the same curve', async (t) => {
+test('a killed run of pairs continues to the same bytes and the same curve', async (t) => {
   const root = temporaryFolder(t);
   const whole = await runLinear(runDir(root, 'whole'), { ...RUN, job: JOB });
   const bytesOf = ({ model }: typeof whole) =>

@@ -62,7 +62,7 @@ export class LossHead {
       [...this.#graph.gradients].map(([name, output]) => [output, trained.get(name)!.grad]),
     );
     const into = gradient.data.fill(0);
-    const weights = weigh && weigh(await this.score(batch, hidden));
+    const weights = weigh?.(await this.score(batch, hidden));
     const runChunk = async (chunk: Chunk) => {
       const shape = [chunk.rows.length, spec.config.hiddenSize];
       const rowGradient = workspace.tensor('head.gradient', 'float32', shape);
