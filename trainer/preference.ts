@@ -60,6 +60,9 @@ export function lossOfReference(preference: Preference): number {
   return LOSSES[preference.loss].at(0, preference).loss;
 }
 
+/** A smaller margin, in nats, is the rounding of the sums. The pair is then a tie, as all are at the first step. */
+const TIE = 1e-3;
+
 /** Computes the losses of pairs. */
 export function comparePairs(
   { sums, reference, counts }: PairScores,
@@ -77,7 +80,7 @@ export function comparePairs(
     // A token's loss is its negative log-probability.
     weights[chosen] = -slope / sizes[0];
     weights[rejected] = slope / sizes[1];
-    const isRight = rises[0] > rises[1];
+    const isRight = rises[0] - rises[1] > TIE;
     total.loss += loss;
     total.weight++;
     total.count++;
