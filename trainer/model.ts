@@ -77,12 +77,15 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
       dropoutStep = { step, microBatch };
     },
 
-    async accumulate(batch) {
+    async accumulate(batch, weigh) {
       const shape = begin(batch);
       const { step, microBatch } = dropoutStep;
       masks?.draw(step, microBatch, batch.rows * batch.length * widest);
       const hidden = await segments.forward(shape);
-      const sums = await head.accumulate(batch, hidden, segments.lastGradient(shape));
+      const sums = await head.accumulate(batch, hidden, {
+        gradient: segments.lastGradient(shape),
+        weigh,
+      });
       const gradient = await segments.backward(shape);
       embedding.accumulate(batch.inputIds, gradient.data);
       return sums;

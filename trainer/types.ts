@@ -1,6 +1,7 @@
 // The contract between the model, which computes gradients, and the training loop, which has data and optimizer. Neither ONNX
 // nor files appear in it.
 import type { Tensor } from '../src/common/tensor.ts';
+import type { PairMetrics } from '../src/contracts/preference-settings.ts';
 
 /** A padded micro-batch: N sequences (rows) of T positions. */
 export interface MicroBatch {
@@ -48,7 +49,15 @@ export interface LossSums {
   readonly count: number;
   /** How many of these targets have the largest logit. */
   readonly hits: number;
+  /** Sums over pairs. If present, weight, count and hits also count pairs. */
+  readonly pairs?: PairMetrics;
 }
+
+/**
+ * Returns the loss weights of the targets in the loss, given their log-probabilities, both in the batch's order. A weight is
+ * the derivative of the loss with respect to the token's loss, so it may be negative.
+ */
+export type WeighTargets = (logProbs: readonly number[]) => Float32Array;
 
 /** Computes the losses and gradients of micro-batches, in place. */
 export interface TrainModel {
@@ -56,20 +65,21 @@ export interface TrainModel {
   /**
    * Runs forward and backward, and adds d(sum of weighted token losses)/d(parameter) to each `grad`. Dropout masks depend only
    * on the seed, the arguments of `setDropoutStep`, the module and the batch's shape.
+   * @param weigh replaces the batch's loss weights between the forward and the backward pass
    */
-  accumulate(batch: MicroBatch): Promise<LossSums>;
+  accumulate(batch: MicroBatch, weigh?: WeighTargets): Promise<LossSums>;
   /** Runs forward without dropout. */
   evaluate(batch: MicroBatch): Promise<LossSums>;
+  /** Returns the log-probabilities of the targets in the loss, in the batch's order. Runs forward without dropout. */
+  score(batch: MicroBatch): Promise<number[]>;
   /** Selects the masks of the next `accumulate`: optimizer step and micro-batch within it, both counted from 0. */
   setDropoutStep(step: number, microBatch: number): void;
   /** Frees the sessions. The parameters stay readable. */
   release(): Promise<void>;
 }
 
-/** A model that also scores and predicts single tokens, without dropout. */
+/** A model that also predicts single tokens, without dropout. */
 export interface ProbedModel extends TrainModel {
-  /** Returns the log-probabilities of the targets in the loss, in the batch's order. */
-  score(batch: MicroBatch): Promise<number[]>;
   /** Returns the most likely token, or class, after each row's last token: [N]. */
   predict(batch: MicroBatch): Promise<number[]>;
 }

@@ -34,12 +34,15 @@ export function createTrainerDisplay(
 
 /** @param validationLoss the last known one */
 function describeStep(
-  { loss, learningRate, tokensPerSecond }: StepMessage,
+  { loss, learningRate, tokensPerSecond, ...step }: StepMessage,
   validationLoss: number | undefined,
 ): string {
   const validation =
     validationLoss === undefined ? '' : ` | validation ${validationLoss.toFixed(4)}`;
-  return `loss ${loss.toFixed(4)}${validation} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
+  const margin = step['rewards/margins'];
+  const accuracy = `${Math.round(100 * step.tokenAccuracy)}%`;
+  const pairs = margin === undefined ? '' : ` | accuracy ${accuracy} | margin ${margin.toFixed(3)}`;
+  return `loss ${loss.toFixed(4)}${validation}${pairs} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
 }
 
 // A text-mode loss curve: redrawn after each step on a terminal, drawn once per quarter of the run in a log or a pipe.

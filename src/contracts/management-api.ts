@@ -261,6 +261,10 @@ export const fineTuningPlanSchema = z
           text: z.string(),
           spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
           label: z.string().optional().openapi({ description: 'For a classifier: its class' }),
+          side: z
+            .enum(['preferred', 'non_preferred'])
+            .optional()
+            .openapi({ description: 'Which output of a pair this is' }),
         }),
       )
       .openapi({

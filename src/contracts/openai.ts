@@ -3,6 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { FILE_PURPOSES } from './file-purposes.ts';
 import { generationConfigSchema } from './generation-config.ts';
 import { JOB_STATUSES } from './job-status.ts';
+import { OBJECTIVES } from './preference-settings.ts';
 import { requestDefaultsSchema } from './request-defaults.ts';
 
 export const unixSeconds = z.int();
@@ -327,9 +328,12 @@ export const hyperparametersSchema = z.object({
   n_epochs: hyperparameter,
   batch_size: hyperparameter,
   learning_rate_multiplier: hyperparameter,
+  beta: hyperparameter.optional().openapi({ description: 'Only for dpo' }),
 });
 /** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
+
+const ofMethod = z.object({ hyperparameters: hyperparametersSchema });
 
 export const fineTuningJobSchema = z
   .object({
@@ -342,12 +346,14 @@ export const fineTuningJobSchema = z
     fine_tuned_model: z.string().nullable(),
     organization_id: z.string(),
     status: z.enum(JOB_STATUSES),
-    hyperparameters: hyperparametersSchema.openapi({
-      description: 'Validation of the files replaces `auto` by numbers',
+    hyperparameters: hyperparametersSchema.partial().openapi({
+      description:
+        'Those of a supervised job, as in `method`. Validation of the files replaces `auto` by numbers',
     }),
     method: z.object({
-      type: z.literal('supervised'),
-      supervised: z.object({ hyperparameters: hyperparametersSchema }),
+      type: z.enum(OBJECTIVES),
+      supervised: ofMethod.optional(),
+      dpo: ofMethod.optional(),
     }),
     training_file: z.string(),
     validation_file: z.string().nullable(),

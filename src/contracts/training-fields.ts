@@ -1,6 +1,7 @@
 // The table of training settings in the forms that its users need: the keys of a job file, the flags of the command line,
 // and the fields of the fine-tuning API.
 import { z } from 'zod';
+import type { Objective } from './preference-settings.ts';
 import type { JobSource } from './training-messages.ts';
 import type { FlagKind, TrainingSetting } from './training-setting.ts';
 import { TRAINING_SETTINGS } from './training-settings.ts';
@@ -49,6 +50,8 @@ export interface Hyperparameter {
   readonly rule: string;
   /** The value that `auto` stands for. */
   readonly default: number;
+  /** Whether only objectives that learn from preferences have it. */
+  readonly isOfPreferences: boolean;
 }
 
 type ExtensionKey = KeysWith<{ api: { group: 'lorikeet' } }>;
@@ -84,15 +87,23 @@ export function jobShape(): JobShape {
 
 /** The numbers of the API's `hyperparameters`. */
 export const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
-  ([key, { api, default: auto }]) => ({
+  ([key, { api, default: auto, needs }]) => ({
     key,
     name: api!.name,
     field: toCamelCase(api!.name),
     schema: api!.schema,
     rule: api!.rule,
-    default: auto,
+    default: api!.auto ?? auto,
+    isOfPreferences: needs === 'preferences',
   }),
 ) as readonly Hyperparameter[];
+
+/** Returns the hyperparameters of an objective. */
+export function hyperparametersOf(
+  objective: Objective | undefined = 'supervised',
+): readonly Hyperparameter[] {
+  return HYPERPARAMETERS.filter(({ isOfPreferences }) => !isOfPreferences || objective === 'dpo');
+}
 
 /** Returns the schemas of the API's `lorikeet` object, all optional; keys are in camel case. */
 export function extensionShape(): ExtensionShape {

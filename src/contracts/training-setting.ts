@@ -13,6 +13,8 @@ interface ApiField {
   readonly schema?: z.ZodType;
   /** Completes "must be auto or …". */
   readonly rule?: string;
+  /** The number that `auto` stands for. Absent: the setting's default. */
+  readonly auto?: number;
 }
 
 /** A setting; its key in the table is its key in a job file. */
@@ -30,8 +32,8 @@ export interface TrainingSetting {
   readonly flag?: FlagKind | 'none';
   /** Absent: the API cannot set it. */
   readonly api?: ApiField;
-  /** Refused without adapters, or without validation rows, because the setting would have no effect. */
-  readonly needs?: 'adapter' | 'validation';
+  /** Refused without adapters, validation rows or preferences, because the setting would have no effect. */
+  readonly needs?: 'adapter' | 'validation' | 'preferences';
   /** False: runs that differ in the setting may share a checkpoint. The contents of files are compared, not their paths. */
   readonly isHashed?: false;
 }

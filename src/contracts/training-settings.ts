@@ -2,6 +2,7 @@
 // derive from it. The table defines names and values; the trainer gives them their effect.
 import { z } from 'zod';
 import { ADAPTER_KIND_SETTINGS } from './adapter-kind-settings.ts';
+import { PREFERENCE_SETTINGS } from './preference-settings.ts';
 import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 import type { TrainingSetting } from './training-setting.ts';
 
@@ -70,7 +71,7 @@ export const TRAINING_SETTINGS = {
   data: {
     schema: text,
     isRequired: true,
-    help: 'JSONL file: messages, prompt and completion, text, text and label, or input_ids and labels',
+    help: 'JSONL file: messages, prompt and completion, text, text and label, input_ids and labels, or pairs (dpo)',
     api: { name: 'training_file' },
     isHashed: false,
   },
@@ -102,6 +103,7 @@ export const TRAINING_SETTINGS = {
     fallback: 'qlora on an NF4 base, else lora',
     api: { group: 'lorikeet', name: 'method', schema: z.enum(['qlora', 'lora']) },
   },
+  ...PREFERENCE_SETTINGS,
   rank: {
     schema: count(MAX_RANK),
     help: "the adapter's rank",
@@ -184,7 +186,7 @@ export const TRAINING_SETTINGS = {
     // A rate above 1 diverges with every optimizer.
     schema: z.number().positive().max(1),
     help: 'the peak of the learning rate',
-    fallback: "by the model's width",
+    fallback: "by the model's width; a twentieth of that for dpo",
   },
   schedule: {
     schema: z.enum(['cosine', 'linear', 'constant']),
@@ -209,7 +211,7 @@ export const TRAINING_SETTINGS = {
   batchSize: {
     schema: count(1024),
     default: 8,
-    help: 'sequences of a micro-batch',
+    help: 'sequences (or pairs) of a micro-batch',
     api: { group: 'hyperparameters', name: 'batch_size', ...wholeNumber(256) },
   },
   gradAccumulation: {

@@ -4,6 +4,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, deadline } from '../common/waiting.ts';
+import type { Objective } from '../contracts/preference-settings.ts';
 import {
   BadLines,
   badLinesDetail,
@@ -14,7 +15,12 @@ import {
   tooFewDetail,
 } from '../rows/file-fault.ts';
 import { type Line, splitLines } from '../rows/lines.ts';
-import { orRowError, parseRow, TrainingRowError } from '../rows/row-schema.ts';
+import {
+  orRowError,
+  parseRow,
+  refuseOtherObjective,
+  TrainingRowError,
+} from '../rows/row-schema.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { FileMeta, Files } from './files.ts';
 
@@ -44,6 +50,17 @@ interface RowCheckResult {
   isWhole: boolean;
 }
 
+/** How a job uses a file. */
+interface RowUse {
+  readonly param: DatasetParam;
+  readonly objective: Objective;
+}
+
+interface RowFile extends Pick<RowUse, 'objective'> {
+  readonly tenant: string;
+  readonly id: string;
+}
+
 /** Checks training files, one at a time. */
 export class RowChecks {
   readonly #files: Files;
@@ -65,9 +82,9 @@ export class RowChecks {
    * Throws `ServeError` (400, `invalid_training_file` or `invalid_n_examples`) if the file has bad lines or too few. Resolves
    * if the check finds no fault within its limits.
    */
-  async check(tenant: string, meta: FileMeta, param: DatasetParam): Promise<void> {
+  async check(tenant: string, meta: FileMeta, { param, objective }: RowUse): Promise<void> {
     const endMs = this.#clock.now() + this.#limits.timeMs;
-    const result = this.#last.then(() => this.#read(tenant, meta.id, endMs));
+    const result = this.#last.then(() => this.#read({ tenant, id: meta.id, objective }, endMs));
     this.#last = result.catch(() => {});
     const wrong = judge(await result, param);
     if (!wrong) return;
@@ -75,7 +92,7 @@ export class RowChecks {
     throw new ServeError(wrong.code, message, { param });
   }
 
-  async #read(tenant: string, id: string, endMs: number): Promise<RowCheckResult> {
+  async #read({ tenant, id, objective }: RowFile, endMs: number): Promise<RowCheckResult> {
     const result: RowCheckResult = { badLines: new BadLines(), examples: 0, isWhole: true };
     const leftMs = endMs - this.#clock.now();
     if (leftMs <= 0) return { ...result, isWhole: false };
@@ -86,7 +103,7 @@ export class RowChecks {
       const lines = splitLines(bounded(body, this.#limits.maxBytes), MAX_LINE_BYTES);
       let sliceEndMs = this.#clock.now() + SLICE_MS;
       for await (const line of lines) {
-        addLine(result, line);
+        addLine(result, line, objective);
         const nowMs = this.#clock.now();
         if (nowMs >= endMs) return { ...result, isWhole: false };
         if (nowMs < sliceEndMs) continue;
@@ -101,12 +118,19 @@ export class RowChecks {
   }
 }
 
-function addLine(result: RowCheckResult, { number, text, fault, isTooLong }: Line): void {
+function addLine(
+  result: RowCheckResult,
+  { number, text, fault, isTooLong }: Line,
+  objective: Objective,
+): void {
   result.examples++;
   if (isTooLong) result.isWhole = false;
   if (isTooLong) return;
-  const row = text === undefined ? undefined : orRowError(() => parseRow(text));
-  const message = row instanceof TrainingRowError ? row.message : fault;
+  const error =
+    text === undefined
+      ? undefined
+      : orRowError(() => refuseOtherObjective(parseRow(text), objective));
+  const message = error instanceof TrainingRowError ? error.message : fault;
   if (message !== undefined) result.badLines.add(number, message);
 }
 

@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { ServeError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
-import { HYPERPARAMETERS, type HyperparameterField } from '../contracts/training-fields.ts';
+import { type HyperparameterField, hyperparametersOf } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { JobRecord, JobRequest } from './job.ts';
@@ -147,18 +147,19 @@ const MAX_MICRO_BATCH = 8;
 const MAX_SINGLE_BATCH = 16;
 
 /** A job's hyperparameters as numbers, by their key in its record. */
-type ResolvedHyperparameters = Record<HyperparameterField, number>;
+type ResolvedHyperparameters = Partial<Record<HyperparameterField, number>>;
 
 /** Replaces `auto` with the trainer's defaults. */
-export function resolveHyperparameters(
-  requested: JobRequest['hyperparameters'],
-): ResolvedHyperparameters {
+export function resolveHyperparameters({
+  objective,
+  hyperparameters,
+}: Pick<JobRequest, 'objective' | 'hyperparameters'>): ResolvedHyperparameters {
   return Object.fromEntries(
-    HYPERPARAMETERS.map(({ field, default: auto }) => {
-      const value = requested[field];
+    hyperparametersOf(objective).map(({ field, default: auto }) => {
+      const { [field]: value = 'auto' } = hyperparameters;
       return [field, value === 'auto' ? auto : value];
     }),
-  ) as ResolvedHyperparameters;
+  );
 }
 
 /** The local paths that a job reads. */
@@ -172,15 +173,18 @@ interface JobInputs {
 
 /** Returns the trainer's job: the requested settings under their job-file keys, and the local files. */
 export function toTrainerJob(request: JobRequest, inputs: JobInputs): TrainerJob {
-  const resolved = resolveHyperparameters(request.hyperparameters);
-  const numbers = HYPERPARAMETERS.map(({ key, field }) => [key, resolved[field]]);
+  const resolved = resolveHyperparameters(request);
   const { gate: _gate, ...settings } = request.settings;
+  const { objective, seed } = request;
   return {
     ...inputs,
     ...settings,
-    seed: request.seed,
-    ...Object.fromEntries(numbers),
-    ...splitBatch(resolved.batchSize),
+    seed,
+    ...(objective && { objective }),
+    ...Object.fromEntries(
+      hyperparametersOf(objective).map(({ key, field }) => [key, resolved[field]]),
+    ),
+    ...splitBatch(resolved.batchSize!),
   };
 }
 

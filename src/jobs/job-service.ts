@@ -83,7 +83,10 @@ export class JobService {
   }
 
   /** Throws `ServeError` if the tenant may not use the name or a file, or if the quick check finds wrong rows. */
-  async check(owner: Tenant, { suffix, trainingFile, validationFile }: NewJob): Promise<void> {
+  async check(
+    owner: Tenant,
+    { suffix, trainingFile, validationFile, objective = 'supervised' }: NewJob,
+  ): Promise<void> {
     const { id: tenant } = owner;
     checkName(owner, suffix, this.#context.createId('ftjob'));
     const named = [
@@ -94,7 +97,9 @@ export class JobService {
     for (const [param, id] of named) {
       if (id !== undefined) uploads.push([param, await this.#findUpload(tenant, id, param)]);
     }
-    for (const [param, meta] of uploads) await this.#rowChecks.check(tenant, meta, param);
+    for (const [param, meta] of uploads) {
+      await this.#rowChecks.check(tenant, meta, { param, objective });
+    }
   }
 
   /** Throws `ServeError` if the file does not exist or is not for training. */

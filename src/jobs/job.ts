@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
+import { OBJECTIVES, PREFERENCE_METRICS } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
@@ -14,12 +15,11 @@ const unixMs = z.int();
 
 const orAuto = (schema: z.ZodType<number>) => z.union([z.literal('auto'), schema]);
 
-/** Hyperparameters as requested. `auto` becomes a number when the job starts. */
+/** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
-  Object.fromEntries(HYPERPARAMETERS.map(({ field, schema }) => [field, orAuto(schema)])) as Record<
-    HyperparameterField,
-    ReturnType<typeof orAuto>
-  >,
+  Object.fromEntries(
+    HYPERPARAMETERS.map(({ field, schema }) => [field, orAuto(schema).exactOptional()]),
+  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orAuto>>>,
 );
 
 /** The API's `lorikeet` object. The table's bounds may widen but never narrow, because stored jobs must stay readable. */
@@ -33,6 +33,8 @@ const requestSchema = z.object({
   validationFile: z.string().optional(),
   suffix: z.string().optional(),
   seed: z.int(),
+  /** Absent: supervised. */
+  objective: z.enum(OBJECTIVES).exactOptional(),
   hyperparameters: hyperparametersSchema,
   settings: settingsSchema,
   metadata: z.record(z.string(), z.string()).optional(),
@@ -61,6 +63,11 @@ export type NewEvent = Pick<JobEvent, 'level' | 'message' | 'type' | 'data'>;
 /** Older events, moved out of the record. */
 export const eventBatchSchema = z.object({ events: z.array(eventSchema) });
 
+const measured = z.number().exactOptional();
+const preferenceMetrics = Object.fromEntries(
+  PREFERENCE_METRICS.map((name) => [name, measured]),
+) as Record<(typeof PREFERENCE_METRICS)[number], typeof measured>;
+
 const checkpointSchema = z.object({
   step: z.int(),
   version: z.int(),
@@ -69,8 +76,9 @@ const checkpointSchema = z.object({
   metrics: z.object({
     trainLoss: z.number(),
     trainTokenAccuracy: z.number(),
-    validationLoss: z.number().exactOptional(),
-    validationTokenAccuracy: z.number().exactOptional(),
+    validationLoss: measured,
+    validationTokenAccuracy: measured,
+    ...preferenceMetrics,
   }),
 });
 

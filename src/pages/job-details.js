@@ -7,6 +7,7 @@ import {
   classCountOf,
   evaluationOf,
   formatted,
+  learnsPairs,
   plannedRange,
   runSeconds,
   SETTINGS,
@@ -27,13 +28,18 @@ export function showResult(job, last, validated) {
   const missing = job.validation_file === null ? 'needs a validation file' : 'not measured yet';
   const training = last?.['train_mean_token_accuracy'];
   const { base, adapter } = accuracyOf(card);
-  const isClassifier = classCountOf(job) !== undefined;
+  const counted =
+    classCountOf(job) !== undefined
+      ? 'texts classified'
+      : learnsPairs(job)
+        ? 'pairs ordered'
+        : 'tokens predicted';
   const tiles = [
     comparisonTile('Validation accuracy', {
       base,
       adapter: adapter ?? validated?.['full_valid_mean_token_accuracy'],
       format: percent,
-      help: `share of validation ${isClassifier ? 'texts classified' : 'tokens predicted'} correctly`,
+      help: `share of validation ${counted} correctly`,
       missing,
     }),
     comparisonTile('Validation loss', {
@@ -212,7 +218,9 @@ export function showCheckpoints(job, checkpoints, keptMetrics) {
     caption: 'Checkpoints',
     columns: [
       'Step',
-      ...['Training loss', 'Accuracy', 'Validation loss', 'Validation accuracy'].map(number),
+      ...['Training loss', 'Training accuracy', 'Validation loss', 'Validation accuracy'].map(
+        number,
+      ),
       'Model',
     ],
   });

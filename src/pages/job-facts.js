@@ -23,20 +23,34 @@ export function jobName({ user_provided_suffix: suffix, id }) {
 /** A job's base model and hyperparameters, as the comparison and the job's page name them. @type {readonly (readonly [name: string, read: (job: Job) => unknown])[]} */
 export const SETTINGS = [
   ['Base model', ({ model }) => model],
-  ['Epochs', ({ hyperparameters }) => hyperparameters.n_epochs],
-  ['Batch size', ({ hyperparameters }) => hyperparameters.batch_size],
-  ['Learning rate multiplier', ({ hyperparameters }) => hyperparameters.learning_rate_multiplier],
+  ['Method', (job) => (learnsPairs(job) ? 'DPO' : 'Supervised')],
+  ['Beta', (job) => hyperparametersOf(job).beta],
+  ['Epochs', (job) => hyperparametersOf(job).n_epochs],
+  ['Batch size', (job) => hyperparametersOf(job).batch_size],
+  ['Learning rate multiplier', (job) => hyperparametersOf(job).learning_rate_multiplier],
   ['LoRA rank', ({ lorikeet }) => lorikeet['rank'] ?? 'default'],
   ['Seed', ({ seed }) => seed],
   ['Classes', classCountOf],
 ];
+
+/** Whether a job learns from pairs of outputs. Its accuracies then count pairs instead of tokens. @param {Pick<Job, 'method'>} job */
+export function learnsPairs({ method }) {
+  return method.type === 'dpo';
+}
+
+/** Returns a job's hyperparameters, which depend on its method. @param {Pick<Job, 'method'>} job */
+export function hyperparametersOf({ method }) {
+  /** @type {Partial<import('../contracts/openai.ts').JobHyperparameters>} */
+  const none = {};
+  return method[method.type]?.hyperparameters ?? none;
+}
 
 /** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Readonly<Record<string, unknown>>} */
 export function evaluationOf({ lorikeet }) {
   return /** @type {Record<string, unknown> | undefined} */ (lorikeet['evaluation']) ?? {};
 }
 
-/** Returns the validation accuracy of the base and the adapter: of classes for a classifier, else of tokens. @param {Readonly<Record<string, unknown>>} card */
+/** Returns the validation accuracy of the base and the adapter: of classes for a classifier, of pairs for DPO, else of tokens. @param {Readonly<Record<string, unknown>>} card */
 export function accuracyOf(card) {
   return {
     base: card['base_accuracy'] ?? card['base_validation_token_accuracy'],

@@ -2,6 +2,7 @@
 // what a name becomes (src/jobs/names.ts); a test compares the two.
 import { ApiError, requestJson } from './api.js';
 import { byId, fill, setText } from './dom.js';
+import { hyperparametersOf } from './job-facts.js';
 import { choiceField, numberField } from './widgets.js';
 
 /**
@@ -12,6 +13,7 @@ import { choiceField, numberField } from './widgets.js';
  * @property {number} [max]
  * @property {true} [isInteger]
  * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
+ * @property {true} [isOfPairs] whether only jobs that learn from pairs have it
  */
 
 /** @type {readonly Field[]} */
@@ -31,12 +33,18 @@ const FIELDS = [
     min: 0,
     parent: 'hyperparameters',
   },
+  { id: 'beta', label: 'Beta', min: 0, max: 2, parent: 'hyperparameters', isOfPairs: true },
   { id: 'rank', label: 'LoRA rank', min: 1, isInteger: true, parent: 'lorikeet' },
   { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
   { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, parent: 'lorikeet' },
   { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
 ];
 
+/** @type {readonly (readonly [string, string])[]} */
+const METHODS = [
+  ['supervised', 'Supervised: from examples'],
+  ['dpo', 'DPO: from pairs of outputs'],
+];
 /** @type {readonly (readonly [string, string])[]} */
 const COMPUTES = [
   ['float32', 'float32 (as peft)'],
@@ -49,11 +57,12 @@ let isComputeChosen = false;
 const REPEATED = [
   ...['method', 'rank', 'alpha', 'targets', 'rslora', 'dora', 'lora_bias', 'bias', 'init', 'alora'],
   ...['train_head', 'train_embeddings', 'ensure_weight_tying', 'modules_to_save'],
-  ...['dropout', 'compute', 'gate'],
+  ...['loss', 'label_smoothing', 'dropout', 'compute', 'gate'],
 ];
 
 /** Puts the fields on the page. */
 export function createHyperparameterFields() {
+  fill(byId('method-field'), choiceField({ id: 'method', label: 'Method', options: METHODS }));
   fill(
     byId('hyperparameters'),
     ...FIELDS.map(({ parent, ...field }) =>
@@ -61,9 +70,29 @@ export function createHyperparameterFields() {
     ),
     choiceField({ id: 'compute', label: 'Arithmetic', options: COMPUTES }),
   );
+  byId('method').addEventListener('change', showFieldsOfMethod);
+  showFieldsOfMethod();
   byId('compute').addEventListener('change', () => {
     isComputeChosen = true;
   });
+}
+
+/** The fields that the chosen method has. */
+function fieldsOfMethod() {
+  const isPaired = chosenMethod() === 'dpo';
+  return FIELDS.filter(({ isOfPairs }) => !isOfPairs || isPaired);
+}
+
+function chosenMethod() {
+  return byId('method', HTMLSelectElement).value;
+}
+
+function showFieldsOfMethod() {
+  const shown = new Set(fieldsOfMethod());
+  for (const field of FIELDS) {
+    const box = byId(field.id).closest('.field');
+    if (box instanceof HTMLElement) box.hidden = !shown.has(field);
+  }
 }
 
 /** Takes the arithmetic that a plan recommends, unless somebody has chosen one. @param {string} compute */
@@ -73,16 +102,16 @@ export function preselectCompute(compute) {
 
 /** Returns what is wrong with the first invalid field. Browsers also report text that is not a number as invalid. */
 export function hyperparameterFault() {
-  for (const { id, label } of FIELDS) {
+  for (const { id, label } of fieldsOfMethod()) {
     const field = byId(id, HTMLInputElement);
     if (!field.validity.valid) return `${label}: ${field.validationMessage}`;
   }
   return undefined;
 }
 
-/** Returns the fields as typed, and the arithmetic if somebody has chosen it. @returns {Record<string, string>} */
+/** Returns the fields as typed, the method, and the arithmetic if somebody has chosen it. @returns {Record<string, string>} */
 export function typedHyperparameters() {
-  const ids = [...FIELDS.map(({ id }) => id), ...(isComputeChosen ? ['compute'] : [])];
+  const ids = ['method', ...FIELDS.map(({ id }) => id), ...(isComputeChosen ? ['compute'] : [])];
   const typed = ids.map((id) => [id, /** @type {HTMLInputElement} */ (byId(id)).value]);
   return Object.fromEntries(typed.filter(([, value]) => value !== ''));
 }
@@ -90,6 +119,8 @@ export function typedHyperparameters() {
 /** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
 export function restoreHyperparameters(typed) {
   for (const { id } of FIELDS) byId(id, HTMLInputElement).value = typed[id] ?? '';
+  if (typed['method']) byId('method', HTMLSelectElement).value = typed['method'];
+  showFieldsOfMethod();
   isComputeChosen = typed['compute'] !== undefined;
   if (typed['compute']) byId('compute', HTMLSelectElement).value = typed['compute'];
 }
@@ -99,13 +130,14 @@ export function restoreHyperparameters(typed) {
  * @param {import('../contracts/openai.ts').FineTuningJob} job
  * @returns {Record<string, unknown>} the `lorikeet` settings without a field
  */
-export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {
+export function writeHyperparameters({ method, lorikeet, seed }) {
   /** @type {Record<string, unknown>} */
-  const values = { ...hyperparameters, ...lorikeet, seed };
+  const values = { ...hyperparametersOf({ method }), ...lorikeet, seed };
   const numbers = Object.entries(values).filter(([, value]) => typeof value === 'number');
   const typed = Object.fromEntries(numbers.map(([id, value]) => [id, String(value)]));
   // A job that names no arithmetic was trained in float32.
-  restoreHyperparameters({ ...typed, compute: String(lorikeet['compute'] ?? 'float32') });
+  const compute = String(lorikeet['compute'] ?? 'float32');
+  restoreHyperparameters({ ...typed, method: method.type, compute });
   const fieldIds = new Set(['compute', ...FIELDS.map(({ id }) => id)]);
   const others = REPEATED.filter((key) => !fieldIds.has(key) && lorikeet[key] !== undefined);
   return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
@@ -116,17 +148,18 @@ export function readHyperparameters() {
   /** @param {Field['parent']} wanted @returns {Record<string, number>} */
   const filled = (wanted) =>
     Object.fromEntries(
-      FIELDS.filter(({ parent }) => parent === wanted)
+      fieldsOfMethod()
+        .filter(({ parent }) => parent === wanted)
         .map(({ id }) => /** @type {const} */ ([id, byId(id, HTMLInputElement).value]))
         .filter(([, value]) => value !== '')
         .map(([id, value]) => [id, Number(value)]),
     );
   const hyperparameters = filled('hyperparameters');
+  const type = chosenMethod();
+  const isPlain = type === 'supervised' && Object.keys(hyperparameters).length === 0;
   return {
     ...filled('job'),
-    ...(Object.keys(hyperparameters).length > 0 && {
-      method: { type: 'supervised', supervised: { hyperparameters } },
-    }),
+    ...(!isPlain && { method: { type, [type]: { hyperparameters } } }),
     lorikeet: { ...filled('lorikeet'), compute: byId('compute', HTMLSelectElement).value },
   };
 }

@@ -9,6 +9,7 @@ import {
   formatted,
   isFinished,
   jobName,
+  learnsPairs,
   progressOf,
   progressText,
   statusWord,
@@ -24,6 +25,7 @@ const MAX_EVENTS = 300;
 
 const LOSSES = ['train_loss', 'full_valid_loss'];
 const ACCURACIES = ['train_mean_token_accuracy', 'full_valid_mean_token_accuracy'];
+const REWARDS = ['rewards/chosen', 'rewards/rejected', 'rewards/margins'];
 
 const CANCEL = {
   title: 'Cancel this job?',
@@ -38,7 +40,16 @@ const LINES = [
   { label: 'Validation', color: '--second', isDashed: true, isSparse: true },
 ];
 
-/** The page's charts, created once. @type {{ loss: Chart, accuracy: Chart } | undefined} */
+/** @type {readonly import('./chart.js').Line[]} */
+const REWARD_LINES = [
+  { label: 'Preferred', color: '--accent' },
+  { label: 'Non-preferred', color: '--second' },
+  { label: 'Margin', color: '--ink', isDashed: true },
+];
+
+/** @typedef {{ loss: Chart, accuracy: Chart, rewards: Chart }} Charts */
+
+/** The page's charts, created once. @type {Charts | undefined} */
 let charts;
 
 /** Shows a job and follows it. Returns a function that stops it. @param {string} id */
@@ -50,6 +61,7 @@ export function watchJob(id) {
       lines: LINES,
       format: percent,
     }),
+    rewards: new Chart(byId('rewards-chart'), { name: 'Rewards by step', lines: REWARD_LINES }),
   };
   const view = new JobView(id, charts);
   const stop = poll(POLL_MS, () => view.refresh());
@@ -74,7 +86,7 @@ class JobView {
   /** Late responses are dropped once the page shows something else. */
   #isLeft = false;
 
-  /** @param {string} id @param {{ loss: Chart, accuracy: Chart }} charts */
+  /** @param {string} id @param {Charts} charts */
   constructor(id, charts) {
     this.#id = id;
     this.#charts = charts;
@@ -201,6 +213,13 @@ class JobView {
       ? `step ${last['step']}, ${formatted(last['train_mean_token_accuracy'], percent)}`
       : 'no step yet';
     this.#charts.accuracy.show(this.#log.points(ACCURACIES), accuracy);
+    const isPaired = this.#job !== undefined && learnsPairs(this.#job);
+    setText(byId('accuracy-title'), isPaired ? 'Pair accuracy' : 'Token accuracy');
+    byId('rewards-section').hidden = !isPaired;
+    const margin = last
+      ? `step ${last['step']}, margin ${formatted(last['rewards/margins'], figure)}`
+      : 'no step yet';
+    this.#charts.rewards.show(this.#log.points(REWARDS), margin);
   }
 
   #showEvents() {

@@ -30,7 +30,7 @@ export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, or {"text": …, "label": …} for a classifier',
+    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, {"text": …, "label": …} for a classifier, or pairs for DPO',
     onChange: () => this.#changed(),
   });
   #validation = new FileField(byId('validation-drop'), {
@@ -71,7 +71,9 @@ export class NewJobForm {
     this.#restore();
     const fields = byId('hyperparameters');
     fields.addEventListener('input', () => this.#typed());
-    fields.addEventListener('change', () => this.#changed());
+    for (const part of [fields, byId('method')]) {
+      part.addEventListener('change', () => this.#changed());
+    }
     byId('new-job').addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#start();

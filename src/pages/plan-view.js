@@ -94,18 +94,28 @@ function classesText(labels) {
 }
 
 /** @param {Plan['first_batch'][number]} example */
-function toExample({ text, spans, label }) {
+function toExample({ text, spans, label, side }) {
   const parts = spans.map(({ start, end, is_learned: isLearned }) => {
     const part = text.slice(start, end);
     return isLearned ? el('mark', part) : part;
   });
+  const name = side === undefined ? 'An example' : SIDES[side];
   return el(
     'pre.example',
-    { tabIndex: 0, role: 'group', 'aria-label': 'An example' },
+    { tabIndex: 0, role: 'group', 'aria-label': name },
+    ...heading(side),
     ...parts,
     label !== undefined && ' → ',
     label !== undefined && el('mark', label),
   );
+}
+
+/** @type {Readonly<Record<NonNullable<Plan['first_batch'][number]['side']>, string>>} */
+const SIDES = { preferred: 'Preferred', non_preferred: 'Non-preferred' };
+
+/** @param {Plan['first_batch'][number]['side']} side of a pair */
+function heading(side) {
+  return side === undefined ? [] : [el('strong', `${SIDES[side]}\n`)];
 }
 
 /**

@@ -1,7 +1,9 @@
-// Parses a row of a training file. There are five kinds of rows, distinguished by their keys. Every fault names its field.
+// Parses a row of a training file. There are six kinds of rows, distinguished by their keys. Every fault names its field.
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { toPrintable } from '../common/errors.ts';
 import { describeIssue } from '../common/schema-errors.ts';
+import type { Objective } from '../contracts/preference-settings.ts';
 import { findOrphan, toolCallsSchema, toolsSchema } from '../contracts/tools.ts';
 import { MAX_LABEL_LENGTH } from '../contracts/training-settings.ts';
 
@@ -45,32 +47,88 @@ const messageSchema = z
     ...(id !== undefined && { toolCallId: id }),
   }));
 
+const conversation = {
+  messages: z.array(messageSchema, 'must be a list of messages').min(1, 'is empty'),
+  tools: toolsSchema.nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+};
+
 const chatSchema = z
   .strictObject({
-    messages: z
-      .array(messageSchema, 'must be a list of messages')
-      .min(1, 'is empty')
-      .refine((messages) => messages.some(({ role }) => role === 'assistant'), {
-        message: 'has no assistant message',
-      }),
-    tools: toolsSchema.nullish(),
-    parallel_tool_calls: z.boolean().nullish(),
+    ...conversation,
+    messages: conversation.messages.refine(
+      (messages) => messages.some(({ role }) => role === 'assistant'),
+      { message: 'has no assistant message' },
+    ),
   })
-  .superRefine(({ messages, tools, parallel_tool_calls: isParallel }, ctx) => {
-    const refuse = (message: string, ...path: PropertyKey[]) =>
-      ctx.addIssue({ code: 'custom', message, path: ['messages', ...path] });
-    const orphan = findOrphan(messages);
-    if (orphan >= 0) refuse('no earlier message has a call with this id', orphan, 'tool_call_id');
-    const names = new Set(tools?.map(({ name }) => name));
-    for (const [i, { toolCalls = [] }] of messages.entries()) {
-      const unknown = toolCalls.findIndex(({ name }) => !names.has(name));
-      if (unknown >= 0) {
-        refuse('tools has no function of this name', i, 'tool_calls', unknown, 'function', 'name');
-      }
-      if (isParallel === false && toolCalls.length > 1) {
-        refuse('has several calls, but parallel_tool_calls is false', i, 'tool_calls');
-      }
+  .superRefine((row, ctx) => {
+    checkCalls(row, (message, index, ...path) =>
+      ctx.addIssue({ code: 'custom', message, path: ['messages', index, ...path] }),
+    );
+  });
+
+/** Refuses results without a call, calls of unknown functions, and parallel calls if they are excluded. */
+function checkCalls(
+  { messages, tools, parallel_tool_calls: isParallel }: z.infer<z.ZodObject<typeof conversation>>,
+  refuse: (message: string, index: number, ...path: PropertyKey[]) => void,
+): void {
+  const orphan = findOrphan(messages);
+  if (orphan >= 0) refuse('no earlier message has a call with this id', orphan, 'tool_call_id');
+  const names = new Set(tools?.map(({ name }) => name));
+  for (const [i, { toolCalls = [] }] of messages.entries()) {
+    const unknown = toolCalls.findIndex(({ name }) => !names.has(name));
+    if (unknown >= 0) {
+      refuse('tools has no function of this name', i, 'tool_calls', unknown, 'function', 'name');
     }
+    if (isParallel === false && toolCalls.length > 1) {
+      refuse('has several calls, but parallel_tool_calls is false', i, 'tool_calls');
+    }
+  }
+}
+
+const OUTPUTS = ['preferred_output', 'non_preferred_output'] as const;
+
+const unweightedSchema = messageSchema.refine(({ weight }) => weight === undefined, {
+  path: ['weight'],
+  message: 'does not apply to pairs',
+});
+
+const outputSchema = z
+  .array(unweightedSchema, 'must be a list of messages')
+  .min(1, 'is empty')
+  .refine((messages) => messages.every(({ role }) => role === 'assistant'), {
+    message: 'has a message that is not from the assistant',
+  });
+
+const pairSchema = z
+  .strictObject({
+    input: z.strictObject({
+      ...conversation,
+      messages: z.array(unweightedSchema, 'must be a list of messages').min(1, 'is empty'),
+    }),
+    preferred_output: outputSchema,
+    non_preferred_output: outputSchema,
+  })
+  .superRefine(({ input, ...outputs }, ctx) => {
+    const count = input.messages.length;
+    for (const output of OUTPUTS) {
+      const messages = [...input.messages, ...outputs[output]];
+      checkCalls({ ...input, messages }, (message, index, ...rest) => {
+        const path = index < count ? ['input', 'messages', index] : [output, index - count];
+        ctx.addIssue({ code: 'custom', message, path: [...path, ...rest] });
+      });
+    }
+    if (!isDeepStrictEqual(outputs.preferred_output, outputs.non_preferred_output)) return;
+    const message = 'equals preferred_output: there is nothing to learn';
+    ctx.addIssue({ code: 'custom', message, path: ['non_preferred_output'] });
+  })
+  .transform(({ input, preferred_output: chosen, non_preferred_output: rejected }) => {
+    // Only the outputs are learned.
+    const context = input.messages.map((message) =>
+      message.role === 'assistant' ? { ...message, weight: 0 } : message,
+    );
+    const withOutput = (output: typeof chosen) => ({ ...input, messages: [...context, ...output] });
+    return { chosen: withOutput(chosen), rejected: withOutput(rejected) };
   });
 
 const completionSchema = z.strictObject({
@@ -109,6 +167,7 @@ export type ChatRow = z.infer<typeof chatSchema>;
 /** A row that fits its schema. */
 export type TrainingRow =
   | ({ kind: 'chat' } & ChatRow)
+  | ({ kind: 'pair' } & z.infer<typeof pairSchema>)
   | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
   | ({ kind: 'text' } & z.infer<typeof textSchema>)
   | ({ kind: 'labelled' } & z.infer<typeof labelledSchema>)
@@ -145,12 +204,23 @@ export function parseRow(line: string): TrainingRow {
     throw new TrainingRowError('is not a JSON object');
   }
   if ('messages' in json) return { kind: 'chat', ...check(chatSchema, json) };
+  if (OUTPUTS.some((key) => key in json)) return { kind: 'pair', ...check(pairSchema, json) };
   if ('prompt' in json) return { kind: 'completion', ...check(completionSchema, json) };
   if ('label' in json) return { kind: 'labelled', ...check(labelledSchema, json) };
   if ('text' in json) return { kind: 'text', ...check(textSchema, json) };
   if ('input_ids' in json) return { kind: 'tokens', ...check(tokensSchema, json) };
   throw new TrainingRowError(
-    'has neither messages, prompt and completion, text, text and label nor input_ids and labels',
+    'has neither messages, prompt and completion, text, text and label, input_ids and labels nor preferred_output and non_preferred_output',
+  );
+}
+
+/** Checks that a row is of the objective's kind. @throws TrainingRowError naming the missing or superfluous field */
+export function refuseOtherObjective(row: TrainingRow, objective: Objective): void {
+  if ((row.kind === 'pair') === (objective === 'dpo')) return;
+  throw new TrainingRowError(
+    objective === 'dpo'
+      ? 'preferred_output: is missing, but dpo learns from pairs of outputs'
+      : 'preferred_output: is only for dpo, which learns from pairs of outputs',
   );
 }
 

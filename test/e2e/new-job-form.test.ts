@@ -114,6 +114,28 @@ test('Start waits for the plan of the typed settings', { skip }, async (t) => {
   assert.ok(await page.locator('#start-button').isDisabled());
 });
 
+test('a file of pairs asks for DPO, and its plan shows both outputs', { skip }, async (t) => {
+  const page = await openForm(t);
+  const output = (content: string) => [{ role: 'assistant', content }];
+  const pairs = Array.from({ length: 16 }, (_, i) =>
+    JSON.stringify({
+      input: { messages: [{ role: 'user', content: `What is ${i}?` }] },
+      preferred_output: output('Blue.'),
+      non_preferred_output: output('Red.'),
+    }),
+  );
+  await page.locator('#training-file').setInputFiles(file('pairs.jsonl', pairs));
+  await page.locator('#plan li', { hasText: 'is only for dpo' }).first().waitFor();
+  assert.ok(await page.locator('#beta').isHidden());
+  await page.locator('#method').selectOption('dpo');
+  await page.locator('#plan pre', { hasText: 'Non-preferred' }).first().waitFor();
+  await page.locator('#beta').fill('0.3');
+  await page.locator('#beta').blur();
+  const body = await pressStart(page);
+  assert.deepEqual(body.method, { type: 'dpo', dpo: { hyperparameters: { beta: 0.3 } } });
+  await cancelJob(page);
+});
+
 test('an upload that fails because the server dies can be retried', { skip }, async (t) => {
   const port = await freePort();
   const ownHome = path.join(pages.home, 'dies');

@@ -26,6 +26,8 @@ const supervised = (hyperparameters: object) => ({
   method: { type: 'supervised', supervised: { hyperparameters } },
 });
 
+const dpo = (hyperparameters: object) => ({ method: { type: 'dpo', dpo: { hyperparameters } } });
+
 /** Body → code and field. */
 const BAD: [body: object, code: string, param: string][] = [
   [{ model: undefined }, 'invalid_request', 'model'],
@@ -75,13 +77,24 @@ const BAD: [body: object, code: string, param: string][] = [
     'invalid_request',
     'hyperparameters',
   ],
-  [{ method: { type: 'dpo' } }, 'unsupported_parameter', 'method.type'],
+  [supervised({ beta: 1 }), 'unknown_parameter', 'method.supervised.hyperparameters.beta'],
+  ...[0, 2.5, '1'].map((beta): [object, string, string] => [
+    dpo({ beta }),
+    'invalid_request',
+    'method.dpo.hyperparameters.beta',
+  ]),
+  [{ ...dpo({ beta: 1 }), hyperparameters: {} }, 'invalid_request', 'hyperparameters'],
+  [{ method: { type: 'dpo' }, hyperparameters: {} }, 'invalid_request', 'hyperparameters'],
+  [{ method: { type: 'dpo', supervised: {} } }, 'invalid_request', 'method.supervised'],
+  [{ method: { type: 'supervised', dpo: {} } }, 'invalid_request', 'method.dpo'],
+  [{ method: { type: 'dpo', dpo: { beta: 1 } } }, 'unknown_parameter', 'method.dpo.beta'],
+  [{ lorikeet: { loss: 'hinge' } }, 'invalid_request', 'lorikeet.loss'],
+  [{ lorikeet: { loss: 'ipo' } }, 'invalid_request', 'lorikeet.loss'],
   [
-    { method: { type: 'dpo', dpo: { hyperparameters: { beta: 1 } } } },
-    'unsupported_parameter',
-    'method.type',
+    { ...dpo({}), lorikeet: { label_smoothing: 0.1 } },
+    'invalid_request',
+    'lorikeet.label_smoothing',
   ],
-  [{ method: { type: 'supervised', dpo: { beta: 1 } } }, 'unsupported_parameter', 'method.dpo'],
   [{ method: { type: 'supervised', x: 1 } }, 'unknown_parameter', 'method.x'],
   [{ method: { type: 'reinforcement' } }, 'unsupported_parameter', 'method.type'],
   [{ method: { type: 'magic' } }, 'invalid_request', 'method.type'],

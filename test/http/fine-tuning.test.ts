@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import { startServer } from '../../src/http/wire/server.ts';
-import { gates, type Told, toldRows } from '../jobs/simulated.ts';
+import { gates, type Told, toldPairs, toldRows } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
 import { sayingOf } from './published.ts';
 import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
@@ -15,10 +15,10 @@ async function listen(options: ServedJobsOptions = {}) {
   after(() => server.close(0));
   const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
   const { jobs } = client.fineTuning;
-  const upload = async (told: Told = {}) =>
+  const upload = async (told: Told = {}, rowsOf = toldRows) =>
     (
       await client.files.create({
-        file: await toFile(toldRows(told), 'rows.jsonl'),
+        file: await toFile(rowsOf(told), 'rows.jsonl'),
         purpose: 'fine-tune',
       })
     ).id;
@@ -168,6 +168,52 @@ test('the official client trains a model and talks with it', async () => {
     });
     assert.equal(answer.choices[0]!.message.content, await sayingFor(served, alias));
   }
+});
+
+test('a job of pairs has the hyperparameters and the metrics of DPO', async () => {
+  const { api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const training_file = await upload({ steps: 2, perEpoch: 1 }, toldPairs);
+  const hyperparameters = { beta: 0.5, n_epochs: 'auto' as const };
+  const body = { model: 'toy', training_file, lorikeet: { loss: 'ipo' } };
+  const made = await api.create({ ...body, method: { type: 'dpo', dpo: { hyperparameters } } });
+  assert.deepEqual(made.hyperparameters, {});
+  const job = await ended(made.id);
+  const resolved = { n_epochs: 3, batch_size: 8, learning_rate_multiplier: 1, beta: 0.5 };
+  assert.deepEqual(job.method, { type: 'dpo', dpo: { hyperparameters: resolved } });
+  const { lorikeet } = job as unknown as { lorikeet: { loss: string } };
+  assert.equal(lorikeet.loss, 'ipo');
+  const [, step] = (await collect(api.listEvents(made.id)))
+    .filter(({ type }) => type === 'metrics')
+    .reverse();
+  assert.equal((step!.data as Record<string, number>)['rewards/margins'], 1);
+  const [checkpoint] = await collect(api.checkpoints.list(made.id));
+  assert.deepEqual(checkpoint!.metrics, {
+    step: 2,
+    train_loss: 2,
+    train_mean_token_accuracy: 0.5,
+    'rewards/margins': 1,
+  });
+  const auto = await api.create({ model: 'toy', training_file, method: { type: 'dpo' } });
+  assert.equal(auto.method?.dpo?.hyperparameters?.beta, 'auto');
+  assert.equal((await ended(auto.id)).method?.dpo?.hyperparameters?.beta, 0.1);
+});
+
+test('a file of pairs is only for DPO, and DPO is only for pairs', async () => {
+  const { api, upload } = await listen();
+  const refused = async (rowsOf: typeof toldRows, type: 'supervised' | 'dpo', message: RegExp) => {
+    const training_file = await upload({}, rowsOf);
+    await assert.rejects(
+      api.create({ model: 'toy', training_file, method: { type } }),
+      (error: InstanceType<typeof OpenAI.BadRequestError>) => {
+        assert.deepEqual([error.code, error.param], ['invalid_training_file', 'training_file']);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
+  };
+  await refused(toldPairs, 'supervised', /Line 1: preferred_output: is only for dpo/);
+  await refused(toldRows, 'dpo', /Line 1: preferred_output: is missing/);
 });
 
 test('a deleted model answers under none of its names', async () => {

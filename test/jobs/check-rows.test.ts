@@ -15,7 +15,7 @@ async function checks(text: string, limits: Partial<RowCheckLimits> = {}) {
   const facts = { filename: 'rows.jsonl', purpose: 'fine-tune' as const };
   const meta = await files.create('acme', { source, byteSize: source.length, ...facts });
   const check = new RowChecks({ files, clock: systemClock }, limits);
-  return () => check.check('acme', meta, 'training_file');
+  return () => check.check('acme', meta, { param: 'training_file', objective: 'supervised' });
 }
 
 test('rows beyond the byte limit are left to the job, and so is the row at the limit', async () => {

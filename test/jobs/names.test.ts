@@ -110,7 +110,7 @@ describe('the trainer’s job', () => {
       batchSize: 8,
       gradAccumulation: 4,
     });
-    assert.deepEqual(resolveHyperparameters(request.hyperparameters), {
+    assert.deepEqual(resolveHyperparameters(request), {
       nEpochs: 3,
       batchSize: 8,
       learningRateMultiplier: 1,

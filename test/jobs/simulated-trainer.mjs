@@ -27,7 +27,8 @@ const request = await new Promise((resolve) => {
 const dir = request.outDir ?? request.runDir;
 const job = request.job?.overrides ?? JSON.parse(readFileSync(path.join(dir, 'job.json'), 'utf8'));
 const [firstRow] = readFileSync(job.data, 'utf8').split('\n');
-const told = JSON.parse(JSON.parse(firstRow).prompt);
+const { prompt, input } = JSON.parse(firstRow);
+const told = JSON.parse(prompt ?? input.messages[0].content);
 const { steps = 4, perEpoch = 2 } = told;
 const send = (message) => new Promise((resolve) => process.send(message, resolve));
 const event = (code, message) => send({ type: 'event', level: 'info', code, message });
@@ -94,7 +95,11 @@ function writeAdapter(folder, step) {
   writeFileSync(path.join(folder, 'adapter_model.safetensors'), bytes);
 }
 
-const metricsOf = (step) => ({ trainLoss: 4 / step, trainTokenAccuracy: 1 - 1 / step });
+const metricsOf = (step) => ({
+  trainLoss: 4 / step,
+  trainTokenAccuracy: 1 - 1 / step,
+  ...(job.objective === 'dpo' && { 'rewards/margins': job.beta * step }),
+});
 
 function tellSnapshot(step) {
   const directory = path.join(dir, 'snapshots', `step-${step}`);
@@ -133,10 +138,10 @@ async function run() {
 }
 
 async function tellStep(step) {
-  const { trainLoss: loss, trainTokenAccuracy: tokenAccuracy } = metricsOf(step);
+  const { trainLoss: loss, trainTokenAccuracy: tokenAccuracy, ...others } = metricsOf(step);
   appendFileSync(path.join(dir, 'metrics.jsonl'), `${JSON.stringify({ step, loss })}\n`);
   const rates = { learningRate: 0.001, tokensPerSecond: 100 };
-  await send({ type: 'step', step, totalSteps: steps, loss, tokenAccuracy, ...rates });
+  await send({ type: 'step', step, totalSteps: steps, loss, tokenAccuracy, ...others, ...rates });
 }
 
 async function finish() {

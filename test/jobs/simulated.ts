@@ -132,9 +132,20 @@ export function request(trainingFile: string): JobRequest {
 
 /** A training file that tells it. */
 export function toldRows(told: Told): Buffer {
-  const row = JSON.stringify({ prompt: JSON.stringify(told), completion: 'x' });
-  return Buffer.from(`${row}\n`.repeat(10));
+  return repeated({ prompt: JSON.stringify(told), completion: 'x' });
 }
+
+/** The same of pairs. */
+export function toldPairs(told: Told): Buffer {
+  const output = (content: string) => [{ role: 'assistant', content }];
+  return repeated({
+    input: { messages: [{ role: 'user', content: JSON.stringify(told) }] },
+    preferred_output: output('x'),
+    non_preferred_output: output('y'),
+  });
+}
+
+const repeated = (row: object) => Buffer.from(`${JSON.stringify(row)}\n`.repeat(10));
 
 export async function upload(files: Jobs['files'], told: Told, tenant = ACME.id): Promise<string> {
   const source = toldRows(told);

@@ -6,7 +6,7 @@ import { examineCurves, examineData, type RunContext } from '../../trainer/run/c
 import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { linearModel } from './linear-model.ts';
-import { dataset, runDir, runLinear } from './runs.ts';
+import { dataset, pairDataset, runDir, runLinear } from './runs.ts';
 
 function curve(losses: readonly number[], validations: Record<number, number> = {}): StepMetrics[] {
   return losses.map((loss, i) => ({
@@ -149,6 +149,31 @@ const RUNS: readonly (readonly [learningRate: number, batchSize: number, codes: 
   [1, 2, ['overfitting', 'rate_too_high']],
   [0.05, 8, ['overfitting']],
 ];
+
+test('preferred outputs of twice the length speak; similar ones are silent', () => {
+  const codes = (trim: number) => {
+    const pairs = pairDataset(20).examples.map(({ rejected, ...chosen }) => {
+      const labels = rejected!.labels.map((label, t) => (t < trim ? -1 : label));
+      return { ...chosen, rejected: { ...rejected!, labels } };
+    });
+    return examineData(describeExamples(pairs, 0), undefined).map(({ code }) => code);
+  };
+  assert.deepEqual(codes(2), []);
+  assert.ok(codes(6).includes('unequal_lengths'));
+});
+
+test('preferred outputs that become much less likely speak; a small fall is silent', () => {
+  const codes = (last: number) => {
+    const rows = curve(healthy).map((row, i, { length }) => ({
+      ...row,
+      'logps/chosen': -50 + ((last + 50) * i) / length,
+    }));
+    const context = { vocabSize: undefined, totalSteps: rows.length, peakRate: 1e-3, rank: 16 };
+    return examineCurves(rows, { ...context, baseTextLoss: undefined }).map(({ code }) => code);
+  };
+  assert.deepEqual(codes(-60), []);
+  assert.deepEqual(codes(-120), ['preferred_unlikely']);
+});
 
 test('whole runs are warned of what their rate does to them, and a fitting one is left in peace', async (t) => {
   const root = temporaryFolder(t);

@@ -8,8 +8,12 @@ import { toFloat32 } from '../../src/common/tensor.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
+import type { Example } from '../../trainer/data/example.ts';
+import { describeExamples } from '../../trainer/data/load-dataset.ts';
+import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
+import { createObjective } from '../../trainer/run/objective.ts';
 import type { LoraSettings, MicroBatch, TrainMethod, TrainModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, temporaryFolder } from '../fixtures.ts';
@@ -89,6 +93,67 @@ for (const [name, { method, quantization }] of Object.entries(CASES)) {
       assert.ok(difference < 2e-4, `${name}: final weights off by ${difference}`);
     }
   });
+}
+
+test('DPO: log-probabilities, loss and gradients are those of the reference', {
+  skip,
+}, async (t) => {
+  const folder = path.join(golden!, 'train', 'dpo');
+  const expected = readJson(folder, 'dpo.json') as {
+    beta: number;
+    loss: number;
+    accuracy: number;
+  } & Record<`reference_${'chosen' | 'rejected'}_logps`, number[]>;
+  const adapter = await readAdapter(path.join(folder, 'initial'));
+  const model = await openModel(t, { method: 'lora', quantization: 'none', adapter });
+  const train = describeExamples(readPairs(path.join(folder, 'batch.safetensors')), 0);
+  const options = { train, validation: undefined, batchSize: 4, classifies: false };
+  const preference = { loss: 'sigmoid', beta: expected.beta, labelSmoothing: 0 } as const;
+  const objective = createObjective({ model, ...options, preference });
+  await withoutAdapter(model.parameters, () => objective.prepare()); // B does not start at 0
+  const [reference] = objective.saved;
+  for (const [pair, chosen] of expected.reference_chosen_logps.entries()) {
+    const sums = [chosen, expected.reference_rejected_logps[pair]!];
+    const own = reference!.data.subarray(2 * pair, 2 * pair + 2);
+    assert.ok(
+      worstDifference(own, Float32Array.from(sums)) < 2e-4,
+      `pair ${pair}: ${own}, ${sums}`,
+    );
+  }
+  const { loss, weight, hits } = await objective.accumulate(train.examples.map((_, i) => [i]));
+  assert.ok(Math.abs(loss / weight - expected.loss) < 1e-5, `${loss / weight}, ${expected.loss}`);
+  assert.equal(hits / weight, expected.accuracy);
+  const gradients = readTensors(path.join(folder, 'grads.safetensors'));
+  assert.equal(gradients.size, model.parameters.length);
+  for (const { name, grad } of model.parameters) {
+    const mean = grad.map((g) => g / weight);
+    const difference = worstDifference(mean, toFloat32(gradients.get(name)!));
+    assert.ok(difference < 3e-5, `${name}: gradient off by ${difference}`);
+  }
+});
+
+/** Pairs of [count, length] padded rows. */
+function readPairs(file: string): Example[] {
+  const tensors = readTensors(file);
+  const rows = (name: string) => {
+    const { shape, data } = tensors.get(name)!;
+    const values = Array.from(new BigInt64Array(new Uint8Array(data).buffer), Number);
+    const [count, length] = shape as [number, number];
+    return Array.from({ length: count }, (_, i) => values.slice(i * length, (i + 1) * length));
+  };
+  const side = (name: string): Example[] => {
+    const [ids, labels, mask] = ['input_ids', 'labels', 'attention_mask'].map((part) =>
+      rows(`${name}_${part}`),
+    );
+    return ids!.map((row, i) => {
+      const length = mask![i]!.reduce((sum, seen) => sum + seen, 0);
+      const own = labels![i]!.slice(0, length).map((label) => Math.max(label, -1));
+      const weights = undefined;
+      return { ids: Int32Array.from(row.slice(0, length)), labels: Int32Array.from(own), weights };
+    });
+  };
+  const rejected = side('rejected');
+  return side('chosen').map((chosen, i) => ({ ...chosen, rejected: rejected[i]! }));
 }
 
 async function openModel(

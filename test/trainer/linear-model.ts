@@ -1,5 +1,11 @@
 // A model for the loop's tests, small enough to be followed by hand: logits = table[input] (a bigram model), with a bias.
-import type { LossSums, MicroBatch, Parameter, TrainModel } from '../../trainer/types.ts';
+import type {
+  LossSums,
+  MicroBatch,
+  Parameter,
+  TrainModel,
+  WeighTargets,
+} from '../../trainer/types.ts';
 import { seededRandom } from '../fixtures.ts';
 
 export const LINEAR_VOCAB = 16;
@@ -19,17 +25,25 @@ export function linearModel(seed = 1): LinearModel {
   const table = parameter('table.weight', [LINEAR_VOCAB, LINEAR_VOCAB], true);
   const bias = parameter('table.bias', [LINEAR_VOCAB], false);
   const drawn: string[] = [];
-  const run = (batch: MicroBatch, isTraining: boolean): LossSums => {
+  const lossAt = (batch: MicroBatch, i: number) => {
+    const base = batch.inputIds[i]! * LINEAR_VOCAB;
+    const logits = Array.from(bias.data, (b, v) => b + table.data[base + v]!);
+    const largest = Math.max(...logits);
+    const total = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
+    const loss = Math.log(total) + largest - logits[batch.targets[i]!]!;
+    return { base, logits, largest, total, loss };
+  };
+  const countedIn = ({ targets }: MicroBatch) =>
+    [...targets.keys()].filter((i) => targets[i]! >= 0);
+  const score = (batch: MicroBatch) => countedIn(batch).map((i) => -lossAt(batch, i).loss);
+  const run = (batch: MicroBatch, isTraining: boolean, weigh?: WeighTargets): LossSums => {
     const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
-    for (let i = 0; i < batch.inputIds.length; i++) {
+    const weights = weigh?.(score(batch));
+    for (const [n, i] of countedIn(batch).entries()) {
       const target = batch.targets[i]!;
-      if (target < 0) continue;
-      const base = batch.inputIds[i]! * LINEAR_VOCAB;
-      const weight = batch.weights[i]!;
-      const logits = Array.from(bias.data, (b, v) => b + table.data[base + v]!);
-      const largest = Math.max(...logits);
-      const total = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
-      sums.loss += weight * (Math.log(total) + largest - logits[target]!);
+      const weight = weights?.[n] ?? batch.weights[i]!;
+      const { base, logits, largest, total, loss } = lossAt(batch, i);
+      sums.loss += weight * loss;
       sums.weight += weight;
       sums.count++;
       if (logits.indexOf(largest) === target) sums.hits++;
@@ -45,8 +59,9 @@ export function linearModel(seed = 1): LinearModel {
   return {
     parameters: [table, bias],
     drawn,
-    accumulate: async (batch) => run(batch, true),
+    accumulate: async (batch, weigh) => run(batch, true, weigh),
     evaluate: async (batch) => run(batch, false),
+    score: async (batch) => score(batch),
     setDropoutStep: (step, microBatch) => drawn.push(`${step}/${microBatch}`),
     release: async () => {},
   };

@@ -27,6 +27,16 @@ export function dataset(count: number, seed = 5): Dataset {
   return describeExamples(examples, 0);
 }
 
+/** Pairs of rows with the same first token. */
+export function pairDataset(count: number, seed = 5): Dataset {
+  const [chosen, rejected] = [dataset(count, seed), dataset(count, seed + 1)];
+  const pairs = chosen.examples.map((example, i) => ({
+    ...example,
+    rejected: rejected.examples[i]!,
+  }));
+  return describeExamples(pairs, 0);
+}
+
 export interface LinearRun {
   outcome: Outcome;
   folder: RunFolder;

@@ -23,6 +23,7 @@ import { toQuestion } from '../data/questions.ts';
 import { type AnswerModel, measureAnswers } from '../evaluation/answers.ts';
 import { evaluateAdapter } from '../evaluation/card.ts';
 import { SAFETY_GATES } from '../evaluation/gates.ts';
+import { preferenceOf } from '../evaluation/pairs.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
 import { MAX_DEFAULT_LENGTH } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
@@ -155,7 +156,8 @@ async function measure(
     const { maxPositions } = artifact.config;
     const { invocation, classes } = adapter;
     const rows = { validation, examples: validation?.examples ?? [], batchSize: BATCH_SIZE };
-    const kind = { invocation, classifies: classes !== undefined };
+    const preference = validation && preferenceOf(validation);
+    const kind = { invocation, classifies: classes !== undefined, preference };
     const subject = { model, language, maxPositions, ...kind, ...rows };
     return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {

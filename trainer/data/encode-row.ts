@@ -3,8 +3,14 @@
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
+import type { Objective } from '../../src/contracts/preference-settings.ts';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
-import { type ChatRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
+import {
+  type ChatRow,
+  refuseOtherObjective,
+  type TrainingRow,
+  TrainingRowError,
+} from '../../src/rows/row-schema.ts';
 import {
   loadTokenizer,
   newTokens,
@@ -27,6 +33,8 @@ interface RowEncoderOptions {
   readonly vocabSize: number;
   /** The classes of labeled rows. If given, every row must have a label. */
   readonly classes?: Classes | undefined;
+  /** What the rows are for. Absent: the first row's kind decides. */
+  readonly objective?: Objective;
 }
 
 /** Creates the encoder of a model's rows. */
@@ -35,24 +43,34 @@ export function createRowEncoder({
   template,
   vocabSize,
   classes,
+  objective,
 }: RowEncoderOptions): RowEncoder {
+  let wanted = objective;
   const needTokenizer = (): Tokenizer => {
     if (tokenizer) return tokenizer;
     throw new TrainingRowError('the model has no tokenizer: rows must be input_ids and labels');
   };
   const endIds = tokenizer ? endOfText(tokenizer) : [];
+  const needTemplate = (field: string, cure = ''): ToolTemplate => {
+    needTokenizer();
+    if (template) return template;
+    throw new TrainingRowError(`${field}: the model has no chat template${cure}`);
+  };
   return (row) => {
+    wanted ??= row.kind === 'pair' ? 'dpo' : 'supervised';
+    refuseOtherObjective(row, wanted);
     if (classes && row.kind !== 'labelled') {
       throw new TrainingRowError('label: is missing: the rows of a classifier have text and label');
     }
     switch (row.kind) {
-      case 'chat': {
-        needTokenizer();
-        if (!template)
-          throw new TrainingRowError(
-            'messages: the model has no chat template. Use prompt and completion instead',
-          );
-        return encodeChat(row, template);
+      case 'chat':
+        return encodeChat(row, needTemplate('messages', '. Use prompt and completion instead'));
+      case 'pair': {
+        const shown = needTemplate('input.messages');
+        return {
+          ...encodeChat(row.chosen, shown),
+          rejected: encodeChat(row.rejected, shown),
+        };
       }
       case 'completion': {
         const { encode } = needTokenizer();

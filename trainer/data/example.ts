@@ -14,10 +14,33 @@ export interface Example {
   readonly labels: Int32Array;
   /** [T]: the loss weight of each label. Absent: all 1. */
   readonly weights: Float32Array | undefined;
+  /** The same prompt with the output to which this example's output is preferred. Absent: the example is not a pair. */
+  readonly rejected?: Example | undefined;
 }
 
-/** Counts the trained tokens. */
-export function countTrained({ labels, weights }: Example): number {
+/** Returns the sequences that an example is trained on: itself, and for a pair the rejected one after it. */
+export function sequencesOf(example: Example): readonly Example[] {
+  return example.rejected ? [example, example.rejected] : [example];
+}
+
+/** Returns the lengths by which examples are grouped and planned. A pair is as long as its longer sequence. */
+export function lengthsOf(examples: readonly Example[]): number[] {
+  return examples.map(({ ids, rejected }) => Math.max(ids.length, rejected?.ids.length ?? 0));
+}
+
+/** Counts the tokens of an example, or of both sequences of a pair. */
+export function countTokens(example: Example): number {
+  return sequencesOf(example).reduce((sum, { ids }) => sum + ids.length, 0);
+}
+
+/** Counts the trained tokens. A pair has none if one of its outputs was cut off, because the other one alone teaches nothing. */
+export function countTrained(example: Example): number {
+  const counts = sequencesOf(example).map(countLabels);
+  return counts.includes(0) ? 0 : counts.reduce((sum, count) => sum + count, 0);
+}
+
+/** Counts the trained tokens of a single sequence. */
+export function countLabels({ labels, weights }: Example): number {
   let trained = 0;
   for (let t = 1; t < labels.length; t++) {
     if (labels[t]! >= 0 && (weights?.[t] ?? 1) > 0) trained++;
@@ -32,20 +55,25 @@ export function classOf({ ids, labels }: Example): number | undefined {
 
 /** Keeps the first `maxLength` tokens and the class. */
 export function truncateExample(example: Example, maxLength: number): Example {
-  const { ids, labels, weights } = example;
-  if (ids.length <= maxLength) return example;
+  const { ids, labels, weights, rejected } = example;
+  if (sequencesOf(example).every((sequence) => sequence.ids.length <= maxLength)) return example;
   const kept = labels.slice(0, maxLength);
   return {
     ids: ids.slice(0, maxLength),
     labels: Int32Array.from([...kept, ...labels.subarray(ids.length)]),
     weights: weights?.slice(0, maxLength),
+    ...(rejected && { rejected: truncateExample(rejected, maxLength) }),
   };
 }
 
 /** Returns a hash that is the same exactly for equal examples. */
-export function fingerprint({ ids, labels, weights }: Example): string {
+export function fingerprint(example: Example): string {
   const hash = createHash('sha1');
-  for (const array of [ids, labels, weights]) {
+  for (const array of sequencesOf(example).flatMap(({ ids, labels, weights }) => [
+    ids,
+    labels,
+    weights,
+  ])) {
     if (array) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
   }
   return hash.digest('base64');

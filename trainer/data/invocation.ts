@@ -58,5 +58,6 @@ function maskBefore(example: Example, invocation: readonly number[]): Example {
   const start = lastInvocation(ids, invocation);
   const labels = example.labels.slice();
   labels.fill(-1, 0, start < 0 ? ids.length : start + 1);
-  return { ...example, labels };
+  const { rejected } = example;
+  return { ...example, labels, ...(rejected && { rejected: maskBefore(rejected, invocation) }) };
 }

@@ -10,6 +10,7 @@ import { type Line, splitLines } from '../../src/rows/lines.ts';
 import { orRowError, parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import {
+  countTokens,
   countTrained,
   DatasetError,
   type Example,
@@ -72,7 +73,7 @@ export async function loadDataset(
     if (whole instanceof TrainingRowError || badLines.count > 0) continue;
     const example = truncateExample(whole, maxLength);
     if (example !== whole) truncated++;
-    tokens += example.ids.length;
+    tokens += countTokens(example);
     examples.push(example);
     if (examples.length > MAX_EXAMPLES || tokens > MAX_TOKENS) {
       const limit = `${MAX_EXAMPLES} examples or ${MAX_TOKENS} tokens`;
@@ -98,7 +99,7 @@ export function describeExamples(examples: readonly Example[], truncated: number
     fingerprints,
     counts: {
       examples: examples.length,
-      tokens: sum(examples.map(({ ids }) => ids.length)),
+      tokens: sum(examples.map(countTokens)),
       trainedTokens: sum(trained),
       truncated,
       masked: trained.filter((count) => count === 0).length,

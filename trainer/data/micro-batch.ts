@@ -2,7 +2,7 @@
 // positions from 0. Targets are shifted only here.
 import type { MicroBatch } from '../types.ts';
 import type { MicroBatchPlan } from './epoch-plan.ts';
-import type { Example } from './example.ts';
+import { countLabels, type Example, sequencesOf } from './example.ts';
 import { balanceRows } from './packing.ts';
 
 /**
@@ -18,11 +18,36 @@ export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan
  * dropped, and short examples share a row if that is cheaper than padding.
  */
 export function assembleTightBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
+  return assembleSequences(examples, plan).batch;
+}
+
+/** A micro-batch, and the sequences to which its targets belong. */
+interface SequenceBatch {
+  readonly batch: MicroBatch;
+  /**
+   * [targets in the loss]: the number of the sequence that a target belongs to, in the batch's order. Sequences are counted in
+   * the plan's order; those of pair p are 2p (chosen) and 2p + 1 (rejected).
+   */
+  readonly sequences: Int32Array;
+}
+
+/** Assembles a tight batch, and tells which sequence each of its targets belongs to. */
+export function assembleSequences(
+  examples: readonly Example[],
+  plan: MicroBatchPlan,
+): SequenceBatch {
   const all = plan
     .flat()
-    .map((index) => trimmed(examples[index]!, trainedLength(examples[index]!)));
+    .flatMap((index) => sequencesOf(examples[index]!))
+    .map((sequence) => trimmed(sequence, trainedLength(sequence)));
   const rows = balanceRows(all.map(({ length }) => length));
-  return fillRows(rows.map((row) => row.map((index) => all[index]!)));
+  const counted = rows
+    .flat()
+    .flatMap((number) => new Array<number>(countLabels(all[number]!.example)).fill(number));
+  return {
+    batch: fillRows(rows.map((row) => row.map((index) => all[index]!))),
+    sequences: Int32Array.from(counted),
+  };
 }
 
 /** Counts the positions up to the one that predicts the last trained label; at least one. */

@@ -1,10 +1,11 @@
 // Makes an adapter's evaluation card: how much it changes, how much it gains on validation rows and forgets, whether it can
 // still answer, and the gates' verdicts. The model and the examples are arguments.
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { countTrained, type Example } from '../data/example.ts';
+import { countTrained, type Example, lengthsOf } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
@@ -17,6 +18,7 @@ import {
   probeExample,
   withoutAdapter,
 } from './losses.ts';
+import { guessPairs, measureAgainstBase } from './pairs.ts';
 
 /** An adapter to evaluate. */
 interface Subject {
@@ -32,6 +34,8 @@ interface Subject {
   readonly invocation: readonly number[] | undefined;
   /** Whether the adapter is a classifier, and the examples are labeled with classes. */
   readonly classifies: boolean;
+  /** Present if the validation rows are pairs. */
+  readonly preference: Preference | undefined;
   /** Validation results that are already known. */
   readonly known?: Comparison<Validation> | undefined;
 }
@@ -51,7 +55,7 @@ export async function evaluateAdapter(
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
     const figures = { ...weights, ...unmeasured, text: undefined };
-    return { ...judgeGates(figures, settings), ...onlyFinite(toFigures(figures)) };
+    return { ...judgeGates(figures, settings), ...onlyFinite(toFigures(figures, subject)) };
   }
   const validated = await compareValidation(subject);
   const text = probeExample(subject);
@@ -79,16 +83,17 @@ export async function evaluateAdapter(
   const counts = { validation_examples: validation?.examples.length };
   return {
     ...judgeGates(figures, settings),
-    ...onlyFinite({ ...counts, ...toFigures(figures, validated), macro_f1: macroF1 }),
+    ...onlyFinite({ ...counts, ...toFigures(figures, subject, validated), macro_f1: macroF1 }),
   };
 }
 
 /** Returns the figures in a manifest's spelling. */
 function toFigures(
-  { largestWeight, change, text, classifies }: Figures,
+  { largestWeight, change, text }: Figures,
+  { classifies, preference }: Pick<Subject, 'classifies' | 'preference'>,
   validated?: Comparison<Validation>,
 ): Record<string, number | undefined> {
-  const accuracy = classifies ? 'accuracy' : 'validation_token_accuracy';
+  const accuracy = classifies || preference ? 'accuracy' : 'validation_token_accuracy';
   return {
     base_validation_loss: validated?.base.validationLoss,
     validation_loss: validated?.adapter.validationLoss,
@@ -120,8 +125,12 @@ function measureWeights({ model }: Subject): Pick<Figures, 'nonFinite' | 'larges
 }
 
 async function compareValidation(subject: Subject): Promise<Comparison<Validation> | undefined> {
-  const { model, validation, batchSize, known } = subject;
+  const { model, validation, batchSize, known, preference } = subject;
   if (known || !validation) return known;
+  if (preference) {
+    const adapter = await measureAgainstBase(model, validation, { preference, batchSize });
+    return { base: guessPairs(preference), adapter };
+  }
   const adapter = await measureValidation(model, validation, batchSize);
   const base = subject.classifies
     ? guessClasses(validation)
@@ -152,7 +161,7 @@ async function scoreAll(
   examples: readonly Example[],
   batchSize: number,
 ): Promise<number[]> {
-  const lengths = examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(examples);
   const scores: number[] = [];
   for (const plan of planValidation(lengths, batchSize)) {
     scores.push(...(await model.score(assembleTightBatch(examples, plan))));

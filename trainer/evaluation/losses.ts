@@ -3,9 +3,10 @@
 import { assert } from '../../src/common/assert.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { classOf, type Example } from '../data/example.ts';
+import { classOf, type Example, lengthsOf } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
+import { addMetrics } from '../preference.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { LossSums, Parameter, ProbedModel, TrainModel } from '../types.ts';
 
@@ -16,27 +17,25 @@ interface BaseLosses {
   readonly textLoss: number | null;
 }
 
-/** The data to measure the base on. */
+/** What the base is measured on. */
 interface BaseProbes {
-  readonly validation: Dataset | undefined;
+  /** Takes the place of a validation. */
+  readonly guessed: Validation | undefined;
+  /** Measures the validation rows; null if there are none. */
+  validate(): Promise<Validation | null>;
   /** The fixed text. Undefined if the model has no tokenizer, or for a classifier. */
   readonly text: Example | undefined;
-  readonly batchSize: number;
-  /** Whether the rows are labeled with classes. The base has no head for them, so guessing takes its place. */
-  readonly classifies: boolean;
 }
 
 /** Measures the base's losses. The model's weights are unchanged afterwards. */
 export function measureBase(
   model: Pick<TrainModel, 'parameters' | 'evaluate'>,
-  { validation, text, batchSize, classifies }: BaseProbes,
+  { guessed, validate, text }: BaseProbes,
 ): Promise<BaseLosses> {
-  const guessed = validation && classifies ? guessClasses(validation) : undefined;
   return withoutAdapter(model.parameters, async () => {
     const sums = text && (await model.evaluate(assembleTightBatch([text], [[0]])));
     return {
-      validation:
-        guessed ?? (validation ? await measureValidation(model, validation, batchSize) : null),
+      validation: guessed ?? (await validate()),
       textLoss: sums ? sums.loss / sums.weight : null,
     };
   });
@@ -48,10 +47,10 @@ export async function measureValidation(
   { examples }: Dataset,
   batchSize: number,
 ): Promise<Validation> {
-  const lengths = examples.map(({ ids }) => ids.length);
-  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  const lengths = lengthsOf(examples);
+  let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
   for (const plan of planValidation(lengths, batchSize)) {
-    addLossSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
+    sums = addLossSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
   }
   return {
     validationLoss: sums.loss / sums.weight,
@@ -59,15 +58,15 @@ export async function measureValidation(
   };
 }
 
-/** Adds a micro-batch's sums to the totals. */
-export function addLossSums(
-  sums: { -readonly [K in keyof LossSums]: number },
-  more: LossSums,
-): void {
-  sums.loss += more.loss;
-  sums.weight += more.weight;
-  sums.count += more.count;
-  sums.hits += more.hits;
+/** Returns the totals with a micro-batch's sums added. */
+export function addLossSums(sums: LossSums, more: LossSums): LossSums {
+  return {
+    loss: sums.loss + more.loss,
+    weight: sums.weight + more.weight,
+    count: sums.count + more.count,
+    hits: sums.hits + more.hits,
+    ...(more.pairs && { pairs: addMetrics(sums.pairs, more.pairs) }),
+  };
 }
 
 /** Runs `work` on the base: during the call the adapter's weights change nothing. They are restored afterwards. */
@@ -137,7 +136,7 @@ export async function measureMacroF1(
     tallies.set(number, tally);
     return tally;
   };
-  const lengths = examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(examples);
   for (const plan of planValidation(lengths, batchSize)) {
     const predicted = await model.predict(assembleBatch(examples, plan));
     for (const [i, index] of plan.flat().entries()) {

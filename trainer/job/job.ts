@@ -24,6 +24,7 @@ export type TrainJob = z.infer<typeof jobSchema>;
 
 const ADAPTER_KEYS = keysOf(({ needs }) => needs === 'adapter');
 const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
+const PREFERENCE_KEYS = keysOf(({ needs }) => needs === 'preferences');
 
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, naming the key */
 export function parseJob(json: unknown): TrainJob {
@@ -51,7 +52,7 @@ function contradictions(job: TrainJob): string[] {
   if (job.adapters !== undefined && job.name === undefined) {
     faults.push('adapters: needs name, because only named adapters are published');
   }
-  faults.push(...contradictoryKinds(job), ...wholeModuleFaults(job));
+  faults.push(...contradictoryKinds(job), ...wholeModuleFaults(job), ...preferenceFaults(job));
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
@@ -63,6 +64,19 @@ function contradictions(job: TrainJob): string[] {
     if (job.gate) faults.push('gate: does not apply, because method is full');
     if (job.name !== undefined)
       faults.push('name: does not apply, because method is full and only adapters are published');
+  }
+  return faults;
+}
+
+function preferenceFaults(job: TrainJob): string[] {
+  if (job.objective !== 'dpo') {
+    const given = PREFERENCE_KEYS.filter((key) => job[key] !== undefined);
+    return given.map((key) => `${key}: is only for dpo`);
+  }
+  const faults: string[] = [];
+  if (job.packing) faults.push('packing: is not for dpo');
+  if (job.labelSmoothing !== undefined && job.loss !== 'robust') {
+    faults.push('labelSmoothing: is only for the loss robust');
   }
   return faults;
 }

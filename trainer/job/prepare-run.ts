@@ -4,12 +4,14 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { ConfigError } from '../../src/common/errors.ts';
 import { VERSION } from '../../src/common/version.ts';
+import { DEFAULT_PREFERENCE, type Preference } from '../../src/contracts/preference-settings.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
+import { lengthsOf } from '../data/example.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -29,6 +31,8 @@ export interface PreparedRun {
   readonly adapter: AdapterPlan | undefined;
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
+  /** Present if the run learns from pairs. */
+  readonly preference: Preference | undefined;
   /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;
   readonly warnings: readonly Warning[];
@@ -51,7 +55,8 @@ export async function prepareRun(
 ): Promise<PreparedRun> {
   const method = resolveMethod(job, artifact.info);
   const maxLength = resolveMaxLength(job, artifact.config);
-  const ofRows = await readClasses(job.data);
+  const { objective = 'supervised' } = job;
+  const ofRows = objective === 'supervised' ? await readClasses(job.data) : undefined;
   if (ofRows && method === 'full') {
     throw new ConfigError(['method: full trains no classifier, but the rows of data have a label']);
   }
@@ -63,7 +68,7 @@ export async function prepareRun(
   };
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact, properties);
   const classes = classesOf(job, adapter, ofRows);
-  const encodeWhole = createRowEncoder({ ...language, vocabSize, classes });
+  const encodeWhole = createRowEncoder({ ...language, vocabSize, classes, objective });
   const encode = learnFromInvocation(encodeWhole, adapter?.lora.invocation);
   const rows = await loadRows(job, { encode, maxLength, minExamples });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
@@ -95,7 +100,7 @@ export function prepareRows(
   { method, maxLength, adapter, rows, language }: RunInputs,
 ): PreparedRun {
   const train = job.shuffle ? dropMasked(rows.train) : rows.train;
-  const lengths = train.examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(train.examples);
   const settings = resolveSettings(job, artifact.config, {
     method,
     maxLength,
@@ -109,6 +114,7 @@ export function prepareRows(
     adapter,
     train,
     validation: rows.validation,
+    preference: preferenceOf(job),
     language,
     warnings: examineData(rows.train, rows.validation),
     origin: {
@@ -117,6 +123,16 @@ export function prepareRows(
       ...(adapter?.initDigest !== undefined && { init_adapter: adapter.initDigest }),
     },
     configHash: hashConfig(settled, artifact.info.digest, [train, rows.validation]),
+  };
+}
+
+function preferenceOf({ objective, beta, loss, labelSmoothing }: TrainJob): Preference | undefined {
+  if (objective !== 'dpo') return undefined;
+  const defaults = DEFAULT_PREFERENCE;
+  return {
+    loss: loss ?? defaults.loss,
+    beta: beta ?? defaults.beta,
+    labelSmoothing: labelSmoothing ?? defaults.labelSmoothing,
   };
 }
 
@@ -204,13 +220,21 @@ export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
   ]);
 }
 
+/** The ratio of TRL's defaults: 1e-6 for DPO, 2e-5 for supervised training. */
+const DPO_RATE = 1 / 20;
+
 /**
  * Thinking Machines' estimate (tinker-cookbook): wide models need smaller rates, and LoRA needs ten times the rate of full
  * training.
  */
-function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number {
+function defaultLearningRate(
+  { objective }: TrainJob,
+  method: TrainMethod,
+  model: DecoderConfig,
+): number {
   const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
-  const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * (method === 'full' ? 1 : 10);
+  const share = (method === 'full' ? 1 : 10) * (objective === 'dpo' ? DPO_RATE : 1);
+  const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * share;
   return Number(rate.toPrecision(2));
 }
 
@@ -234,7 +258,8 @@ export function resolveSettings(
     order: orderOptions(job, maxLength),
     schedule: {
       name: job.schedule,
-      peak: job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(method, model)),
+      peak:
+        job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(job, method, model)),
       warmupSteps: job.warmupSteps ?? Math.floor(DEFAULT_WARMUP_SHARE * totalSteps),
       totalSteps,
     },

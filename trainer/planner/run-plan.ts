@@ -1,5 +1,6 @@
 // Plans a run before it starts: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
 import { elementCount } from '../../src/common/tensor.ts';
+import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -10,10 +11,10 @@ import { hostTensor } from '../../src/ort/tensor.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import type { Language } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
-import { classOf, countTrained, type Example } from '../data/example.ts';
+import { classOf, countLabels, type Example, lengthsOf, sequencesOf } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
-import { lossHeadOf } from '../graph/loss-head-graph.ts';
+import { type LossHeadSpec, lossHeadOf } from '../graph/loss-head-graph.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
 import type { LoraSettings } from '../types.ts';
@@ -57,7 +58,7 @@ const CLOSING_PASSES = 14;
 
 /** Estimates memory and time of a prepared run. @param speed the machine's speed */
 export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: Speed): RunPlan {
-  const { train, validation, settings, adapter, job } = prepared;
+  const { train, validation, settings, adapter, job, preference } = prepared;
   const { counts } = train;
   const tensors = adapter
     ? adapterTensors(config, adapter.lora)
@@ -73,16 +74,20 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
   const evaluation = validationWorkload(prepared);
   const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
   const epochs = totalSteps / stepsPerEpoch;
-  // The base is validated once, before the first step.
+  // The base (or the reference of pairs) is validated once, before the first step.
   const validations = Math.ceil(totalSteps / evalEvery) + 1;
   const weights = flopsOfWeights(config, {
     method: settings.method,
     compute,
-    passes: 2 * epochs * epoch.batches + validations * evaluation.batches + CLOSING_PASSES,
+    passes:
+      (2 * epochs + (preference ? 1 : 0)) * epoch.batches +
+      validations * evaluation.batches +
+      CLOSING_PASSES,
   });
   const products =
     (epochs * flopsOfTraining(config, { ...shape, trained: countValues(ofBlocks) }, epoch) +
-      validations * flopsOfEvaluation(config, head, evaluation)) /
+      validations * flopsOfEvaluation(config, head, evaluation) +
+      (preference ? flopsOfPreferences(config, head, { epoch, epochs }) : 0)) /
       SPEEDUP[compute] +
     weights.merging;
   // On an idle machine, weights are unpacked while the runtime computes.
@@ -108,6 +113,16 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
     secondsRange,
   };
+}
+
+/** Counts what pairs need in addition: the reference's pass over them, and the logits of each step before its weights. */
+function flopsOfPreferences(
+  config: DecoderConfig,
+  head: LossHeadSpec,
+  { epoch, epochs }: { epoch: Workload; epochs: number },
+): number {
+  const logits = flopsOfEvaluation(config, head, { positions: 0, targets: epoch.targets });
+  return flopsOfEvaluation(config, head, epoch) + epochs * logits;
 }
 
 function countValues(tensors: readonly { readonly shape: readonly number[] }[]): number {
@@ -144,12 +159,12 @@ const NOTHING: Workload = {
 /** Counts positions including padding, arranged as by `assembleTightBatch`. */
 function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Workload {
   return plans.reduce(({ batches, positions, targets, largest }, plan) => {
-    const own = plan.flat().map((index) => examples[index]!);
+    const own = plan.flat().flatMap((index) => sequencesOf(examples[index]!));
     const lengths = own.map(trainedLength);
     const rows = balanceRows(lengths).map((row) => row.reduce((sum, i) => sum + lengths[i]!, 0));
     const length = Math.max(...rows);
     const batchTokens = rows.length * length;
-    const counted = own.reduce((sum, example) => sum + countTrained(example), 0);
+    const counted = own.reduce((sum, sequence) => sum + countLabels(sequence), 0);
     return {
       batches: batches + 1,
       positions: positions + batchTokens,
@@ -161,19 +176,20 @@ function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan
 }
 
 function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload {
-  const lengths = examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(examples);
   return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
 }
 
 function validationWorkload({ validation, settings }: PreparedRun): Workload {
   if (!validation) return NOTHING;
-  const lengths = validation.examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(validation.examples);
   return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
 /** Formats the plan as text. */
 export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifact): string {
-  const { settings, adapter, job } = prepared;
+  const { settings, adapter, job, preference } = prepared;
+  const [rows, sequences] = preference ? ['pairs', 'pairs'] : ['examples', 'sequences'];
   const number = (value: number) => value.toLocaleString('en-US');
   const ranks = [...new Set([...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank))];
   const { batchSize, gradAccumulation } = settings.order;
@@ -186,10 +202,10 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
       'Base',
       `${artifact.info.name} (${artifact.info.quantization === 'nf4' ? 'NF4' : 'unquantized'})`,
     ],
-    ['Rows', `${number(plan.examples)} examples${validation}, ${plan.duplicates} duplicates`],
+    ['Rows', `${number(plan.examples)} ${rows}${validation}, ${plan.duplicates} duplicates`],
     [
       'Tokens',
-      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%); cut at ${settings.order.maxLength}: ${plan.truncated} examples`,
+      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%); cut at ${settings.order.maxLength}: ${plan.truncated} ${rows}`,
     ],
     [
       'Method',
@@ -197,6 +213,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
         ? `${settings.method}, rank ${ranks.join(', ')} on ${adapter.lora.modules.size} linears`
         : 'full',
     ],
+    ...(preference ? [['Loss', describePreference(preference)]] : []),
     ['Compute', job.compute],
     [
       'Trained',
@@ -204,7 +221,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ],
     [
       'Steps',
-      `${number(plan.totalSteps)} of ${window} sequences, ${number(settings.stepsPerEpoch)} per epoch`,
+      `${number(plan.totalSteps)} of ${window} ${sequences}, ${number(settings.stepsPerEpoch)} per epoch`,
     ],
     [
       'Memory',
@@ -214,6 +231,11 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
   ]
     .map(([name, text]) => `${name!.padEnd(8)} ${text}`)
     .join('\n');
+}
+
+function describePreference({ loss, beta, labelSmoothing }: Preference): string {
+  const smoothing = loss === 'robust' ? `, label smoothing ${labelSmoothing}` : '';
+  return `dpo, loss ${loss}, beta ${beta}${smoothing}`;
 }
 
 function duration(seconds: number): string {
@@ -280,7 +302,7 @@ const MAX_SHOWN = 16;
 export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
   const { settings, train, language, warnings } = prepared;
   const { memory, ...counts } = run;
-  const lengths = train.examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(train.examples);
   const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
   const shown = firstWindow.flat(2).slice(0, MAX_SHOWN);
   const labels = prepared.adapter?.lora.classes;
@@ -295,12 +317,23 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
     memoryBytes: memory.total,
     warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
     ...(labels && { labels }),
-    firstBatch: shown.map((index) => {
+    firstBatch: shown.flatMap((index) => {
       const example = train.examples[index]!;
       const label = labels?.[classOf(example) ?? -1];
-      return { ...toPlannedExample(example, language), ...(label !== undefined && { label }) };
+      const shownLabel = label !== undefined && { label };
+      return toPlannedExamples(example, language).map((part) => ({ ...part, ...shownLabel }));
     }),
   };
+}
+
+/** Returns an example as it is shown; a pair as two. */
+function toPlannedExamples(example: Example, language: Language | undefined): PlannedExample[] {
+  const [first, second] = sequencesOf(example).map((one) => toPlannedExample(one, language));
+  if (!second) return [first!];
+  return [
+    { ...first!, side: 'preferred' },
+    { ...second, side: 'non_preferred' },
+  ];
 }
 
 type Span = PlannedExample['spans'][number];

@@ -49,11 +49,20 @@ const stateSchema = z.object({
 /** The state of a run between two steps. */
 export type RunState = z.infer<typeof stateSchema>;
 
+/** An array that a checkpoint saves and restores in place. */
+export interface SavedArray {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
 /** The tensors that a checkpoint saves and restores in place. */
 interface TrainedState {
   readonly parameters: readonly Parameter[];
   /** One pair for each parameter. */
   readonly moments: readonly Moments[];
+  /** The values that the objective measured before the first step. */
+  readonly saved: readonly SavedArray[];
 }
 
 /** The number of checkpoints that are kept. */
@@ -118,10 +127,11 @@ export async function loadCheckpoint(
   return undefined;
 }
 
-function arraysOf({ parameters, moments }: TrainedState) {
-  return parameters.flatMap(({ name, shape, data }, i) => [
+function arraysOf({ parameters, moments, saved }: TrainedState): SavedArray[] {
+  const trained = parameters.flatMap(({ name, shape, data }, i) => [
     { name, shape, data },
     { name: `adam.first.${name}`, shape, data: moments[i]!.first },
     { name: `adam.second.${name}`, shape, data: moments[i]!.second },
   ]);
+  return [...trained, ...saved];
 }

@@ -1,4 +1,5 @@
 // Finds problems in a run's data and curves. Each warning gives a cause and a remedy. Pure; the run itself is not affected.
+import { countLabels, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import type { StepMetrics } from './metrics.ts';
 
@@ -12,7 +13,9 @@ type WarningCode =
   | 'rate_too_high'
   | 'rate_too_low'
   | 'rank_too_small'
-  | 'overfitting';
+  | 'overfitting'
+  | 'unequal_lengths'
+  | 'preferred_unlikely';
 
 /** A problem and its remedy. */
 export interface Warning {
@@ -51,6 +54,11 @@ const AMPLE_RANK = 16;
 /** The share of repeated examples that causes a warning. */
 const MANY_DUPLICATES = 0.05;
 
+/** From this ratio of the outputs' lengths on, DPO's sums tell the outputs apart by length alone. */
+const UNEQUAL_LENGTHS = 2;
+/** If the preferred outputs have lost this share of their log-probability, the model has moved to other texts than both outputs. */
+const UNLIKELY = 0.5;
+
 /** Finds problems in the rows before training starts. */
 export function examineData(train: Dataset, validation: Dataset | undefined): Warning[] {
   const { examples, masked, duplicates } = train.counts;
@@ -79,12 +87,29 @@ export function examineData(train: Dataset, validation: Dataset | undefined): Wa
     const cause = `${leaked} of ${validation?.counts.examples} validation examples are also trained on: the validation loss looks better than it is`;
     add('validation_leak', cause, 'remove them from one of the two files');
   }
+  const ratio = lengthRatio(train.examples);
+  if (Math.max(ratio, 1 / ratio) >= UNEQUAL_LENGTHS) {
+    const cause = `the preferred outputs have ${rounded(ratio)} times the tokens of the others: the model may learn their length`;
+    add('unequal_lengths', cause, 'balance the lengths, or set loss to ipo, which compares means');
+  }
   return warnings;
+}
+
+/** Returns the length of all chosen outputs, as a multiple of the rejected ones'; 1 if the examples are not pairs. */
+function lengthRatio(examples: readonly Example[]): number {
+  let [chosen, others] = [0, 0];
+  for (const example of examples) {
+    if (!example.rejected) return 1;
+    chosen += countLabels(example);
+    others += countLabels(example.rejected);
+  }
+  return chosen / others;
 }
 
 /** Finds problems in the curves so far. `rows` contains all steps until now. */
 export function examineCurves(rows: readonly StepMetrics[], context: RunContext): Warning[] {
-  const checks = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
+  const ofLosses = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
+  const checks = [...ofLosses, preferredUnlikely];
   return checks.flatMap((check) => check(rows, context) ?? []);
 }
 
@@ -168,6 +193,20 @@ const overfitting: CurveCheck = (rows) => {
     code: 'overfitting',
     cause: `the validation loss was ${rounded(best.validationLoss!)} at step ${best.step} and is ${rounded(now.validationLoss!)}, while the training loss is falling`,
     cure: `stop earlier (patience), or use fewer epochs, more data or dropout; the run keeps the adapter of step ${best.step}`,
+  };
+};
+
+/** DPO can widen the margin by making both outputs less likely. */
+const preferredUnlikely: CurveCheck = (rows) => {
+  if (rows.length < MIN_STEPS) return undefined;
+  const [first, last] = [rows.slice(0, SPAN), rows.slice(-SPAN)].map(
+    (span) => span.reduce((sum, row) => sum + (row['logps/chosen'] ?? 0), 0) / span.length,
+  ) as [number, number];
+  if (last >= (1 + UNLIKELY) * first) return undefined;
+  return {
+    code: 'preferred_unlikely',
+    cause: `the log-probability of the preferred outputs has fallen from ${rounded(first)} to ${rounded(last)}`,
+    cure: 'raise beta, lower learningRate, or use fewer epochs; train on the preferred outputs first',
   };
 };
 

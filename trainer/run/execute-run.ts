@@ -5,6 +5,7 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import { preferenceMetricsOf } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -114,7 +115,7 @@ function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOption
 
 /** Returns the loop's inputs from a prepared run. The caller adds the model and the folder. */
 export function toTrainRun(
-  { job, settings, adapter, train, validation, language, configHash }: PreparedRun,
+  { job, settings, adapter, train, validation, language, configHash, preference }: PreparedRun,
   { vocabSize, maxPositions }: DecoderConfig,
 ): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
@@ -127,10 +128,11 @@ export function toTrainRun(
     patience: job.patience,
     train,
     validation,
+    preference,
     text: probeExample({ language, classifies, maxPositions, invocation }),
     classifies,
     context: {
-      vocabSize: classifies ? undefined : vocabSize,
+      vocabSize: classifies || preference ? undefined : vocabSize,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
       rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
@@ -161,12 +163,13 @@ function reportsOf(
 ): Pick<TrainHooks, 'onStep' | 'onSnapshot'> {
   return {
     onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
-    onSnapshot({ step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy }) {
+    onSnapshot({ step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy, ...row }) {
       const metrics = {
         trainLoss: loss,
         trainTokenAccuracy: tokenAccuracy,
         ...(validationLoss !== undefined && { validationLoss }),
         ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
+        ...preferenceMetricsOf(row),
       };
       send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
     },
@@ -227,7 +230,7 @@ async function publish(
 
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 async function evaluateRun(
-  { adapter, job, settings, train, validation, language }: PreparedRun,
+  { adapter, job, settings, train, validation, language, preference }: PreparedRun,
   { model, artifact, folder, state, gate }: FinishOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
@@ -241,6 +244,7 @@ async function evaluateRun(
       examples: (validation ?? train).examples,
       invocation: adapter!.lora.invocation,
       classifies: adapter!.lora.classes !== undefined,
+      preference,
       known: knownValidation(state, folder),
     },
     gate || {},

@@ -2,9 +2,13 @@
 // events.
 
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import {
+  PREFERENCE_METRICS,
+  type PreferenceMetrics,
+} from '../../src/contracts/preference-settings.ts';
 
-/** The result of a validation. */
-export interface Validation {
+/** The result of a validation. For pairs, it also has their metrics. */
+export interface Validation extends PreferenceMetrics {
   /** Weighted mean over the trained tokens of the validation rows, in nats. */
   readonly validationLoss: number;
   readonly validationTokenAccuracy: number;
@@ -45,19 +49,22 @@ export function serializeMetrics(rows: readonly StepMetrics[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 
-/** Returns OpenAI's result table. The validation cells are empty for steps without a validation. */
+/** OpenAI's columns. */
+const COLUMNS = {
+  step: 'step',
+  train_loss: 'loss',
+  train_accuracy: 'tokenAccuracy',
+  valid_loss: 'validationLoss',
+  valid_mean_token_accuracy: 'validationTokenAccuracy',
+} as const satisfies Record<string, keyof StepMetrics>;
+
+/** Returns OpenAI's result table, with further columns for pairs. A cell is empty if its metric was not measured in the step. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
-  const header = 'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n';
-  const lines = rows.map((row) =>
-    [
-      row.step,
-      row.loss,
-      row.tokenAccuracy,
-      row.validationLoss ?? '',
-      row.validationTokenAccuracy ?? '',
-    ].join(','),
-  );
-  return header + lines.map((line) => `${line}\n`).join('');
+  const measured = PREFERENCE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
+  const keys = [...Object.values(COLUMNS), ...measured];
+  const header = [...Object.keys(COLUMNS), ...measured].join();
+  const lines = rows.map((row) => keys.map((key) => row[key] ?? '').join());
+  return [header, ...lines].map((line) => `${line}\n`).join('');
 }
 
 // Plots a run's training loss, validation loss and learning rate as one SVG. It needs no external fonts, scripts or styles.
@@ -172,7 +179,16 @@ const SCALARS = {
   'train/tokens_per_second': 'tokensPerSecond',
   'validation/loss': 'validationLoss',
   'validation/token_accuracy': 'validationTokenAccuracy',
+  ...(Object.fromEntries(PREFERENCE_METRICS.map((name) => [scalarOf(name), name])) as Record<
+    string,
+    (typeof PREFERENCE_METRICS)[number]
+  >),
 } as const satisfies Record<string, keyof StepMetrics>;
+
+/** Returns the scalar of a metric: `train/rewards/chosen` of `rewards/chosen`, `validation/…` of `eval_…`. */
+function scalarOf(name: string): string {
+  return name.startsWith('eval_') ? name.replace('eval_', 'validation/') : `train/${name}`;
+}
 
 /** Returns the first frame of a file. */
 export function fileVersionRecord(wallTimeS: number): Uint8Array {

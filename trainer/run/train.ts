@@ -1,11 +1,11 @@
 // The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. The model and the
 // rows are arguments.
 
+import type { Preference } from '../../src/contracts/preference-settings.ts';
 import { type MicroBatchPlan, planEpoch, type StepBatches } from '../data/epoch-plan.ts';
-import type { Example } from '../data/example.ts';
+import { countTokens, type Example, lengthsOf } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import { assembleTightBatch } from '../data/micro-batch.ts';
-import { addLossSums, measureBase, measureValidation } from '../evaluation/losses.ts';
+import { addLossSums, measureBase } from '../evaluation/losses.ts';
 import type { RunSettings } from '../job/prepare-run.ts';
 import {
   type AdamWOptions,
@@ -14,16 +14,20 @@ import {
   globalNorm,
   learningRateAt,
 } from '../optimizer.ts';
+import { meanMetrics } from '../preference.ts';
 import type { Compute, LossSums, TrainModel } from '../types.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { examineCurves, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
+import { createObjective, type RunObjective } from './objective.ts';
 import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 
 /** The inputs of the training loop. */
-export interface TrainRun extends StepRun {
+export interface TrainRun extends Omit<StepRun, 'objective'> {
+  /** Present if the rows are pairs. */
+  readonly preference: Preference | undefined;
   readonly patience: number | undefined;
   /** The fixed text that measures the base. Undefined for a classifier, and if the model has no tokenizer. */
   readonly text: Example | undefined;
@@ -65,13 +69,16 @@ const EXAMINATIONS = 100;
 export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResult> {
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
-  const trained = { parameters: model.parameters, moments: optimizer.moments };
+  const objective = createObjective({ ...run, batchSize: settings.order.batchSize });
+  const { saved } = objective;
+  const trained = { parameters: model.parameters, moments: optimizer.moments, saved };
   const checkpoint = await loadCheckpoint(folder.checkpointsDir, trained, run);
   let state = checkpoint ?? initialState(run);
   await folder.rewind(state.step);
   if (checkpoint) await hooks.onEvent('resumed', `Resumed after step ${checkpoint.step}`);
+  else if (!(await objective.prepare(hooks.signal))) return { outcome: 'paused', state };
   await resendSnapshots(run, hooks);
-  state = await compareBase(run, state, hooks);
+  state = await compareBase({ ...run, objective }, state, hooks);
   let savedStep = state.step;
   const save = async () => {
     await saveCheckpoint(folder.checkpointsDir, state, trained);
@@ -84,7 +91,8 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
       if (savedStep !== state.step || state.step === 0) await save();
       return { outcome: 'paused', state };
     }
-    const metrics = await trainStep(run, state.step, planOf(state.step), optimizer.step);
+    const plans = planOf(state.step);
+    const metrics = await trainStep({ ...run, objective }, state.step, plans, optimizer.step);
     state = advanceState(run, state, metrics);
     if (state.best?.step === state.step) await run.saveResult();
     await folder.addMetrics(metrics);
@@ -107,14 +115,18 @@ async function resendSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHook
 }
 
 /** Measures the base once per run, for comparison with the adapter. */
-async function compareBase(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
-  const { model, validation, text, classifies, settings, snapshots } = run;
+async function compareBase(
+  { model, validation, text, objective, snapshots }: TrainRun & StepRun,
+  state: RunState,
+  hooks: TrainHooks,
+): Promise<RunState> {
   if (!snapshots || state.base) return state;
-  const { batchSize } = settings.order;
-  const base = await measureBase(model, { validation, text, classifies, batchSize });
+  const { guessed } = objective;
+  const validate = validation ? () => objective.validate() : async () => null;
+  const base = await measureBase(model, { guessed, text, validate });
   refuseBroken([base.validation?.validationLoss, base.textLoss]);
   if (base.validation) {
-    const who = classifies ? 'guessing' : 'the base';
+    const who = guessed ? 'guessing' : 'the base';
     const message = `Validation loss of ${who}: ${base.validation.validationLoss.toFixed(4)}`;
     await hooks.onEvent('evaluated', message, { ...base.validation });
   }
@@ -152,7 +164,7 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
 
 /** Returns a function that maps a step to its micro-batches. Each epoch is planned once. */
 function createStepBatches({ train, settings }: TrainRun): (step: number) => StepBatches {
-  const lengths = train.examples.map(({ ids }) => ids.length);
+  const lengths = lengthsOf(train.examples);
   let planned: { epoch: number; steps: StepBatches[] } | undefined;
   return (step) => {
     const epoch = Math.floor(step / settings.stepsPerEpoch);
@@ -207,6 +219,7 @@ async function addWarnings(run: TrainRun, state: RunState, hooks: TrainHooks): P
 /** The inputs of every step of a run. */
 interface StepRun {
   readonly model: TrainModel;
+  readonly objective: RunObjective;
   readonly settings: RunSettings;
   readonly optimizer: AdamWOptions & { readonly maxGradNorm: number };
   readonly train: Dataset;
@@ -220,15 +233,15 @@ async function trainStep(
   plans: StepBatches,
   update: (step: number, learningRate: number, gradScale: number) => void,
 ): Promise<StepMetrics> {
-  const { model, settings, optimizer, train } = run;
+  const { model, objective, settings, optimizer, train } = run;
   const startMs = performance.now();
   for (const { grad } of model.parameters) grad.fill(0);
-  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
   let tokens = 0;
   for (const [index, plan] of plans.entries()) {
     model.setDropoutStep(step, index);
-    addLossSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
-    tokens += countTokens(train, plan);
+    sums = addLossSums(sums, await objective.accumulate(plan));
+    tokens += tokensOf(train, plan);
   }
   const loss = sums.loss / sums.weight;
   const gradNorm = globalNorm(model.parameters.map(({ grad }) => grad)) / sums.weight;
@@ -246,16 +259,17 @@ async function trainStep(
     tokens,
     tokensPerSecond: tokens / seconds,
     tokenAccuracy: sums.hits / sums.count,
+    ...meanMetrics(sums),
     ...(isValidationDue(settings, step + 1) && (await validateStep(run, step + 1))),
   };
 }
 
 async function validateStep(
-  { model, validation, settings }: StepRun,
+  { validation, objective }: StepRun,
   step: number,
 ): Promise<Partial<Validation>> {
   if (!validation) return {};
-  const validated = await measureValidation(model, validation, settings.order.batchSize);
+  const validated = await objective.validate();
   refuseNonFinite(step, validated.validationLoss, 'validation loss');
   return validated;
 }
@@ -276,8 +290,8 @@ function refuseNonFinite(step: number, value: number, what: string): void {
   );
 }
 
-function countTokens({ examples }: Dataset, plan: MicroBatchPlan): number {
-  return plan.flat().reduce((sum, index) => sum + examples[index]!.ids.length, 0);
+function tokensOf({ examples }: Dataset, plan: MicroBatchPlan): number {
+  return plan.flat().reduce((sum, index) => sum + countTokens(examples[index]!), 0);
 }
 
 function isValidationDue({ evalEvery, totalSteps }: RunSettings, step: number): boolean {

@@ -11,7 +11,7 @@ import {
   logitsGraph,
   lossHeadGraph,
 } from '../graph/loss-head-graph.ts';
-import type { LossSums, MicroBatch } from '../types.ts';
+import type { LossSums, MicroBatch, WeighTargets } from '../types.ts';
 import {
   createGraphRun,
   type GraphRun,
@@ -54,7 +54,7 @@ export class LossHead {
   async accumulate(
     batch: MicroBatch,
     hidden: OrtTensor<'float32'>,
-    gradient: OrtTensor<'float32'>,
+    { gradient, weigh }: { gradient: OrtTensor<'float32'>; weigh: WeighTargets | undefined },
   ): Promise<LossSums> {
     const { workspace, trained, spec } = this.#options;
     const graph = await this.#training.get();
@@ -62,7 +62,8 @@ export class LossHead {
       [...this.#graph.gradients].map(([name, output]) => [output, trained.get(name)!.grad]),
     );
     const into = gradient.data.fill(0);
-    return this.#overChunks(batch, hidden, async (chunk) => {
+    const weights = weigh?.(await this.score(batch, hidden));
+    const runChunk = async (chunk: Chunk) => {
       const shape = [chunk.rows.length, spec.config.hiddenSize];
       const rowGradient = workspace.tensor('head.gradient', 'float32', shape);
       await graph.run(chunk.input, (name, dims) =>
@@ -71,7 +72,8 @@ export class LossHead {
           : (gradOf.get(name) ?? chunk.output(name, dims)),
       );
       scatterRows(rowGradient.data, chunk.rows, into);
-    });
+    };
+    return this.#overChunks(batch, hidden, runChunk, weights);
   }
 
   /** Returns the log-probabilities of the trained targets. */
@@ -121,19 +123,23 @@ export class LossHead {
     return logits.data.slice();
   }
 
+  /** @param weights of the targets in the loss. Default: the batch's */
   async #overChunks(
-    { targets, weights }: MicroBatch,
+    { targets, weights: ofPositions }: MicroBatch,
     hidden: OrtTensor<'float32'>,
     run: (chunk: Chunk) => Promise<void>,
+    weights?: Float32Array,
   ): Promise<LossSums> {
     const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
-    const counting = countingRows(targets, weights);
+    const counting = countingRows(targets, ofPositions);
+    const ofTargets = weights ?? Float32Array.from(counting, (row) => ofPositions[row]!);
     for (let start = 0; start < counting.length; start += CHUNK_ROWS) {
       const rows = counting.subarray(start, start + CHUNK_ROWS);
-      const chunk = this.#chunk(rows, hidden.data, { targets, weights });
+      const chunkWeights = ofTargets.subarray(start, start + CHUNK_ROWS);
+      const chunk = this.#chunk(rows, hidden.data, { targets, weights: chunkWeights });
       await run(chunk);
       for (let i = 0; i < rows.length; i++) {
-        const weight = weights[rows[i]!]!;
+        const weight = chunkWeights[i]!;
         sums.loss += weight * chunk.loss.data[i]!;
         sums.weight += weight;
         if (chunk.margin.data[i] === 0) sums.hits++;
@@ -143,6 +149,7 @@ export class LossHead {
     return sums;
   }
 
+  /** @param batch the targets of all positions, and the weights of the chunk's rows */
   #chunk(
     rows: Int32Array,
     hidden: Float32Array,
@@ -158,7 +165,7 @@ export class LossHead {
     const weightTensor = workspace.tensor(LOSS_HEAD.weights, 'float32', [count, 1]);
     gatherRows(hidden, rows, rowTensor.data);
     targetTensor.data.set(BigInt64Array.from(rows, (row) => BigInt(targets[row]!)));
-    weightTensor.data.set(Float32Array.from(rows, (row) => weights[row]!));
+    weightTensor.data.set(weights);
     const loss = workspace.tensor(LOSS_HEAD.loss, 'float32', [count, 1]);
     const margin = workspace.tensor(LOSS_HEAD.margin, 'float32', [count, 1]);
     const inputs = new Map<string, OrtTensor>([

@@ -42,6 +42,7 @@ export function toListAnswer<T, Wire extends { id: string }>(
 export function toJob(job: JobRecord): FineTuningJob {
   const { request, result, progress } = job;
   const hyperparameters = toHyperparameters(request, job.plan !== undefined);
+  const { objective = 'supervised' } = request;
   const { estimatedFinishMs } = progress ?? {};
   const isRunning = job.status === 'running' && estimatedFinishMs !== undefined;
   return {
@@ -54,8 +55,9 @@ export function toJob(job: JobRecord): FineTuningJob {
     fine_tuned_model: result ? fineTunedModel(job) : null,
     organization_id: job.tenant,
     status: job.status,
-    hyperparameters,
-    method: { type: 'supervised', supervised: { hyperparameters } },
+    // OpenAI shows them here only for supervised jobs.
+    hyperparameters: objective === 'supervised' ? hyperparameters : {},
+    method: { type: objective, [objective]: { hyperparameters } },
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
     result_files: result?.resultFiles ?? [],
@@ -90,9 +92,8 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
 
 /** If `isResolved`, writes the number that `auto` stands for. */
 function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
-  const { hyperparameters } = request;
   return toWire(
-    isResolved ? resolveHyperparameters(hyperparameters) : hyperparameters,
+    isResolved ? resolveHyperparameters(request) : request.hyperparameters,
   ) as JobHyperparameters;
 }
 

@@ -11,7 +11,8 @@ import {
   fineTuningJobListSchema,
   fineTuningJobSchema,
 } from '../../contracts/openai.ts';
-import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
+import type { Objective } from '../../contracts/preference-settings.ts';
+import { fromWire, hyperparametersOf } from '../../contracts/training-fields.ts';
 import type { ClientAction, JobRequest, JobSettings } from '../../jobs/job.ts';
 import { type NewJob, withSeed } from '../../jobs/job-service.ts';
 import type { Deps, JobsSide } from '../deps.ts';
@@ -105,7 +106,8 @@ function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank 
 }
 
 function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
-  const inMethod = body.method?.supervised?.hyperparameters;
+  const objective = body.method?.type ?? 'supervised';
+  const inMethod = body.method?.[objective]?.hyperparameters;
   const { validation_file: validationFile, suffix, metadata } = body;
   return {
     ...toModel(body.model, model),
@@ -113,7 +115,8 @@ function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
     ...(validationFile != null && { validationFile }),
     ...(suffix != null && { suffix }),
     seed: body.seed ?? undefined,
-    hyperparameters: toHyperparameters(inMethod ?? body.hyperparameters ?? {}),
+    ...(objective !== 'supervised' && { objective }),
+    hyperparameters: toHyperparameters(objective, inMethod ?? body.hyperparameters ?? {}),
     settings: body.lorikeet ? toSettings(body.lorikeet) : {},
     ...(metadata != null && { metadata }),
   };
@@ -132,10 +135,13 @@ function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'in
   return { model: name, initAdapter: { tenant: owner, name: part!.name, version } };
 }
 
-function toHyperparameters(requested: Hyperparameters): NewJob['hyperparameters'] {
+function toHyperparameters(
+  objective: Objective,
+  requested: Hyperparameters,
+): NewJob['hyperparameters'] {
   return Object.fromEntries(
-    HYPERPARAMETERS.map(({ name, field }) => [field, requested[name] ?? 'auto']),
-  ) as NewJob['hyperparameters'];
+    hyperparametersOf(objective).map(({ name, field }) => [field, requested[name] ?? 'auto']),
+  );
 }
 
 function toSettings({ dry_run: _, ...settings }: Extension): JobSettings {

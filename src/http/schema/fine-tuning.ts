@@ -2,10 +2,11 @@
 // is refused by name.
 import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
+import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.ts';
 import {
   extensionFields,
-  HYPERPARAMETERS,
   type Hyperparameter,
+  hyperparametersOf,
 } from '../../contracts/training-fields.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import type { MetadataFilter } from '../../jobs/job-service.ts';
@@ -24,34 +25,42 @@ function autoOr({ schema, rule }: Hyperparameter) {
   return z.union([z.literal('auto'), schema], { error: `must be auto or ${rule}` }).nullish();
 }
 
-const hyperparametersSchema = z
-  .strictObject(
-    Object.fromEntries(HYPERPARAMETERS.map((row) => [row.name, autoOr(row)])) as Record<
-      Hyperparameter['name'],
-      ReturnType<typeof autoOr>
-    >,
-  )
-  .openapi('FineTuningHyperparameters');
+function hyperparametersSchemaOf(objective: Objective, name: string) {
+  const fields = hyperparametersOf(objective).map((row) => [row.name, autoOr(row)]);
+  return z
+    .strictObject(
+      Object.fromEntries(fields) as Record<Hyperparameter['name'], ReturnType<typeof autoOr>>,
+    )
+    .openapi(name);
+}
+
+const hyperparametersSchema = hyperparametersSchemaOf('supervised', 'FineTuningHyperparameters');
+const dpoHyperparametersSchema = hyperparametersSchemaOf('dpo', 'DpoHyperparameters');
 
 /** The hyperparameters of a request; absent, null and `auto` mean the same. */
-export type Hyperparameters = z.infer<typeof hyperparametersSchema>;
+export type Hyperparameters = z.infer<typeof dpoHyperparametersSchema>;
 
-const METHODS = ['supervised', 'dpo', 'reinforcement'];
+const isObjective = (type: unknown): type is Objective => OBJECTIVES.includes(type as Objective);
 
 const methodSchema = z
   .strictObject({
-    type: z
-      .unknown()
-      .superRefine((type, ctx) => {
-        if (type === 'supervised') return;
-        if (typeof type !== 'string') addIssue(ctx, 'must be supervised');
-        const isKnown = METHODS.includes(type as string);
-        addIssue(ctx, 'only supervised is supported', isKnown ? { code: UNSUPPORTED } : {});
-      })
-      .openapi({ type: 'string', enum: ['supervised'] }),
+    type: readBy(
+      (type, ctx): Objective => {
+        if (isObjective(type)) return type;
+        const isKnown = type === 'reinforcement';
+        return addIssue(ctx, 'must be supervised or dpo', isKnown ? { code: UNSUPPORTED } : {});
+      },
+      { type: 'string', enum: [...OBJECTIVES] },
+    ),
     supervised: z.strictObject({ hyperparameters: hyperparametersSchema.nullish() }).nullish(),
-    dpo: REFUSED,
+    dpo: z.strictObject({ hyperparameters: dpoHyperparametersSchema.nullish() }).nullish(),
     reinforcement: REFUSED,
+  })
+  .superRefine((method, ctx) => {
+    for (const objective of OBJECTIVES) {
+      if (objective === method.type || !method[objective]) continue;
+      addIssue(ctx, `does not apply, because type is ${method.type}`, { path: [objective] });
+    }
   })
   .openapi('FineTuningMethod');
 
@@ -109,8 +118,11 @@ export const createJobSchema = z
     lorikeet: extensionSchema.nullish(),
   })
   .superRefine(({ method, hyperparameters }, ctx) => {
-    if (!method?.supervised?.hyperparameters || !hyperparameters) return;
-    addIssue(ctx, 'are already given in method', { path: ['hyperparameters'] });
+    if (!hyperparameters || !method) return;
+    const isGiven = method[method.type]?.hyperparameters;
+    if (isGiven) addIssue(ctx, 'are already given in method', { path: ['hyperparameters'] });
+    if (isGiven || method.type === 'supervised') return;
+    addIssue(ctx, `must be given in method.${method.type}`, { path: ['hyperparameters'] });
   })
   .openapi('CreateFineTuningJobRequest');
 

@@ -295,3 +295,61 @@ test("with SmolLM2's own template each turn trains once, its end token included"
   assert.equal(text, 'cd<|im_end|>f<|im_end|>');
   assert.ok([...labels].every((label, t) => label < 0 || label === ids[t]));
 });
+
+const say = (content: string, role = 'assistant') => ({ role, content });
+const PAIR = {
+  input: { messages: [say('ab', 'user'), say('cd'), say('e', 'user')] },
+  preferred_output: [say('f')],
+  non_preferred_output: [say('gh')],
+};
+const ofPairs = () => {
+  const options = { tokenizer: named, template, vocabSize: named.vocabSize };
+  return createRowEncoder({ ...options, objective: 'dpo' });
+};
+
+test('of a pair, each output and its end is learned after the same input', () => {
+  const chosen = ofPairs()(parseRow(JSON.stringify(PAIR)));
+  const shown = ({ ids, labels }: typeof chosen) =>
+    [...ids]
+      .map((id, t) => (labels[t]! < 0 ? '·' : named.decode([id], { skipSpecials: false })))
+      .join('');
+  const [prefix, output] = shown(chosen).split(/(?<=·)(?!·)/);
+  assert.equal(output, 'f<eos>');
+  assert.equal(shown(chosen.rejected!), `${prefix}gh<eos>`);
+  const row = { messages: [...PAIR.input.messages, ...PAIR.preferred_output] };
+  assert.deepEqual([...chosen.ids], [...encodeRow(row).ids]);
+});
+
+test('a bad pair is refused with its field, and so are other rows among pairs', () => {
+  const encodePair = ofPairs();
+  const calls = [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{}' } }];
+  for (const [row, message] of [
+    [{ ...PAIR, preferred_output: undefined }, 'preferred_output: is missing'],
+    [{ ...PAIR, input: undefined }, 'input: is missing'],
+    [{ ...PAIR, input: { messages: [] } }, 'input.messages: is empty'],
+    [{ ...PAIR, non_preferred_output: [] }, 'non_preferred_output: is empty'],
+    [
+      { ...PAIR, non_preferred_output: [say('f')] },
+      'non_preferred_output: equals preferred_output: there is nothing to learn',
+    ],
+    [
+      { ...PAIR, preferred_output: [say('f', 'user')] },
+      'preferred_output: has a message that is not from the assistant',
+    ],
+    [
+      { ...PAIR, preferred_output: [{ ...say('f'), weight: 1 }] },
+      'preferred_output[0].weight: does not apply to pairs',
+    ],
+    [
+      { ...PAIR, preferred_output: [{ role: 'assistant', tool_calls: calls }] },
+      'preferred_output[0].tool_calls[0].function.name: tools has no function of this name',
+    ],
+    [{ ...PAIR, note: 'x' }, 'note: is not a known key'],
+    [
+      { prompt: 'a', completion: 'b' },
+      'preferred_output: is missing, but dpo learns from pairs of outputs',
+    ],
+  ] as const) {
+    assert.throws(() => encodePair(parseRow(JSON.stringify(row))), { message });
+  }
+});

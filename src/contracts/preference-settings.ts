@@ -1,0 +1,95 @@
+// The training settings of an objective that learns from preferences, and the names of its metrics, which are TRL's.
+import { z } from 'zod';
+import type { TrainingSetting } from './training-setting.ts';
+
+/** The objectives of a run, by OpenAI's names of the methods. */
+export const OBJECTIVES = ['supervised', 'dpo'] as const;
+/** One of the objectives. */
+export type Objective = (typeof OBJECTIVES)[number];
+
+/** The losses of DPO, by TRL's names. */
+export const PREFERENCE_LOSSES = ['sigmoid', 'ipo', 'robust'] as const;
+
+/** What a run of DPO minimizes. */
+export interface Preference {
+  readonly loss: (typeof PREFERENCE_LOSSES)[number];
+  /** How strongly the model is kept near the reference. */
+  readonly beta: number;
+  /** The assumed share of pairs whose outputs are swapped. Only for `robust`. */
+  readonly labelSmoothing: number;
+}
+
+/** TRL's defaults. */
+export const DEFAULT_PREFERENCE: Preference = { loss: 'sigmoid', beta: 0.1, labelSmoothing: 0 };
+
+/** The settings. */
+export const PREFERENCE_SETTINGS = {
+  objective: {
+    schema: z.enum(OBJECTIVES),
+    help: 'supervised, or dpo: learn from pairs of a preferred and a non-preferred output',
+    fallback: 'supervised',
+    api: { name: 'method.type' },
+  },
+  beta: {
+    schema: z.number().positive(),
+    help: 'dpo: how strongly the model is kept near the one it starts from',
+    fallback: String(DEFAULT_PREFERENCE.beta),
+    api: {
+      group: 'hyperparameters',
+      name: 'beta',
+      schema: z.number().positive().max(2),
+      rule: 'a number above 0, at most 2',
+      auto: DEFAULT_PREFERENCE.beta,
+    },
+    needs: 'preferences',
+  },
+  loss: {
+    schema: z.enum(PREFERENCE_LOSSES),
+    help: 'dpo: sigmoid, ipo, or robust (to swapped pairs)',
+    fallback: DEFAULT_PREFERENCE.loss,
+    api: { group: 'lorikeet', name: 'loss' },
+    needs: 'preferences',
+  },
+  labelSmoothing: {
+    schema: z.number().min(0).lt(0.5),
+    help: 'dpo with loss robust: the assumed share of swapped pairs',
+    fallback: String(DEFAULT_PREFERENCE.labelSmoothing),
+    api: { group: 'lorikeet', name: 'label_smoothing' },
+    needs: 'preferences',
+  },
+} as const satisfies Record<string, TrainingSetting>;
+
+/** TRL's names of the metrics: means over the pairs of a step. */
+const PAIR_METRICS = [
+  'rewards/chosen',
+  'rewards/rejected',
+  'rewards/margins',
+  'rewards/accuracies',
+  'logps/chosen',
+  'logps/rejected',
+] as const;
+
+/** Means over pairs. A reward is beta times the rise of an output's log-probability over the reference. */
+export type PairMetrics = Readonly<Record<(typeof PAIR_METRICS)[number], number>>;
+
+/** The metrics of a training step and, with `eval_` before their names, of the validation after it. */
+export const PREFERENCE_METRICS = [
+  ...PAIR_METRICS,
+  ...PAIR_METRICS.map((name) => `eval_${name}` as const),
+] as const;
+
+/** The measured ones of these metrics. */
+export type PreferenceMetrics = {
+  readonly [Name in (typeof PREFERENCE_METRICS)[number]]?: number;
+};
+
+/** Returns the metrics of a validation under their names. */
+export function evalMetrics(metrics: PairMetrics): PreferenceMetrics {
+  return Object.fromEntries(Object.entries(metrics).map(([name, mean]) => [`eval_${name}`, mean]));
+}
+
+/** Returns only the preference metrics of an object. */
+export function preferenceMetricsOf(metrics: PreferenceMetrics): PreferenceMetrics {
+  const known = PREFERENCE_METRICS.filter((name) => metrics[name] !== undefined);
+  return Object.fromEntries(known.map((name) => [name, metrics[name]]));
+}
