@@ -348,7 +348,7 @@ export const fineTuningJobSchema = z
     status: z.enum(JOB_STATUSES),
     hyperparameters: hyperparametersSchema.partial().openapi({
       description:
-        'Those of a supervised job, as in `method`. Validation of the files replaces `auto` by numbers',
+        'Empty unless the method is supervised. Validation of the files replaces `auto` by numbers',
     }),
     method: z.object({
       type: z.enum(OBJECTIVES),

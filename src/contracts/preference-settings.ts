@@ -10,7 +10,7 @@ export type Objective = (typeof OBJECTIVES)[number];
 /** The losses of DPO, by TRL's names. */
 export const PREFERENCE_LOSSES = ['sigmoid', 'ipo', 'robust'] as const;
 
-/** What a run of DPO minimizes. */
+/** The loss of a run of DPO. */
 export interface Preference {
   readonly loss: (typeof PREFERENCE_LOSSES)[number];
   /** How strongly the model is kept near the reference. */

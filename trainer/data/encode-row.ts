@@ -33,7 +33,7 @@ interface RowEncoderOptions {
   readonly vocabSize: number;
   /** The classes of labeled rows. If given, every row must have a label. */
   readonly classes?: Classes | undefined;
-  /** What the rows are for. Absent: the first row's kind decides. */
+  /** The objective of the run. Absent: the first row's kind decides. */
   readonly objective?: Objective;
 }
 

@@ -17,7 +17,7 @@ interface BaseLosses {
   readonly textLoss: number | null;
 }
 
-/** What the base is measured on. */
+/** The data to measure the base on. */
 interface BaseProbes {
   /** Takes the place of a validation. */
   readonly guessed: Validation | undefined;

@@ -1,4 +1,4 @@
-// What a run minimizes: the loss of tokens (or classes), or that of preferences between two sequences.
+// The objective of a run: the loss of its tokens (or classes), or the loss of preferences between two sequences.
 import { assert } from '../../src/common/assert.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan } from '../data/epoch-plan.ts';
