@@ -394,7 +394,8 @@ test('the page follows the answer only while the user is at its end', { skip }, 
     await answers.push('a line\n\n'.repeat(10));
     await untilTrue(page, `document.documentElement.scrollHeight > ${before}`);
   };
-  const isAtEnd = "document.getElementById('talk').getBoundingClientRect().bottom - innerHeight <= 1";
+  const isAtEnd =
+    "document.getElementById('talk').getBoundingClientRect().bottom - innerHeight <= 1";
   for (let i = 0; i < 3; i++) {
     await grow();
     await untilTrue(page, isAtEnd);

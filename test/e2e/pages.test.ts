@@ -154,7 +154,14 @@ for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
     const { page } = await open(t, '/pages/icon.svg', options);
     const listed = await fetch(`${pages.server.url}/v1/fine_tuning/jobs`);
     const { data } = (await listed.json()) as { data: { id: string }[] };
-    const paths = ['/', '/fine-tuning', `/fine-tuning#${data[0]!.id}`, '/adapters', '/status', '/docs'];
+    const paths = [
+      '/',
+      '/fine-tuning',
+      `/fine-tuning#${data[0]!.id}`,
+      '/adapters',
+      '/status',
+      '/docs',
+    ];
     const shifts = await layoutShifts(
       page,
       paths.map((where) => `${pages.server.url}${where}`),
