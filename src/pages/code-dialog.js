@@ -10,7 +10,9 @@ import { copyText, moveByArrows } from './widgets.js';
 export function createCodeDialog(read) {
   const dialog = byId('code-dialog', HTMLDialogElement);
   const code = byId('code');
-  code.tabIndex = 0; // the keyboard scrolls it
+  code.tabIndex = 0; // it scrolls, so keys must reach it
+  code.role = 'group';
+  code.ariaLabel = 'Code';
   const status = byId('copied');
   let language = 'curl';
   const select = createTabs((name) => {
