@@ -66,7 +66,7 @@ export function canonical(value: unknown): string {
 }
 
 /** Whether a text matches an expression, which may match a part of it. */
-export function matches(text: string, source: string, path: string): boolean {
+function matches(text: string, source: string, path: string): boolean {
   try {
     return regexOf(source).test(text);
   } catch {

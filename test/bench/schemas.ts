@@ -17,10 +17,12 @@ import { type Instance, parseCase } from './maskbench-case.ts';
 import { processorLine } from './processor.ts';
 import { quantile } from './quantile.ts';
 
+const TOY = path.dirname(fileURLToPath(import.meta.resolve('#models/toy/lorikeet.json')));
+
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    model: { type: 'string', default: fileURLToPath(import.meta.resolve('#models/toy')) },
+    model: { type: 'string', default: TOY },
     every: { type: 'string', default: '1' },
     closed: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
