@@ -1,6 +1,6 @@
 // lorikeet serve: one flag per setting, and the greeting of a ready server.
 import { type Command, Option } from 'commander';
-import type { ReadyServer } from '../compose/server.ts';
+import type { ReadyServer } from '../compose/context.ts';
 import { type Flags, listSettings, loadConfig, redactConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';
 import { openStartBar } from './start-display.ts';

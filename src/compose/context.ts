@@ -1,6 +1,7 @@
-// The context that a program runs in: its settings, the signal that ends it, and its reports. The command line shows the
-// reports on the terminal; the trainer sends them to its parent.
+// The context that a program runs in: its settings, the signal that ends it, its reports, and a server that became ready. The
+// command line shows the reports on the terminal; the trainer sends them to its parent.
 import type { Config } from '../settings/config.ts';
+import type { Access } from '../tenants/access.ts';
 
 /** A progress display. The caller chooses the unit of `done` and `total`. */
 export interface ProgressBar {
@@ -24,4 +25,21 @@ export interface ProgramContext {
   /** Aborted to end the program. */
   readonly signal: AbortSignal;
   readonly reporter: Reporter;
+}
+
+/** A server that has just become ready, described for the user who started it. */
+export interface ReadyServer {
+  readonly url: string;
+  /** The base's name. */
+  readonly name: string;
+  /** The base as `--model` names it. */
+  readonly model: string;
+  /** Whether the base has a chat template. */
+  readonly canChat: boolean;
+  /** The folder of adapters, and whether it exists. It may be created later. */
+  readonly adapters: { readonly folder: string; readonly exists: boolean } | undefined;
+  /** The names of the served demo adapters. */
+  readonly demos: readonly string[];
+  /** Which clients the server accepts. */
+  readonly access: Access['kind'];
 }

@@ -11,8 +11,8 @@ import { MAX_RANK } from '../contracts/training-settings.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { NgramProposer } from '../scheduler/drafter.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
+import type { StepLoopOptions } from '../scheduler/options.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
-import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 
 /** The options of an engine process, as plain JSON. */
 export interface EngineHostOptions {

@@ -17,7 +17,7 @@ import type { Config } from '../settings/config.ts';
 import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
-import type { ProgramContext } from './context.ts';
+import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
 import type { BaseText } from './served-model.ts';
@@ -39,23 +39,6 @@ const ENGINE_PROGRAM = new URL(
   `../engine-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
   import.meta.url,
 );
-
-/** A server that has just become ready, described for the user who started it. */
-export interface ReadyServer {
-  readonly url: string;
-  /** The base's name. */
-  readonly name: string;
-  /** The base as `--model` names it. */
-  readonly model: string;
-  /** Whether the base has a chat template. */
-  readonly canChat: boolean;
-  /** The folder of adapters, and whether it exists. It may be created later. */
-  readonly adapters: { readonly folder: string; readonly exists: boolean } | undefined;
-  /** The names of the served demo adapters. */
-  readonly demos: readonly string[];
-  /** Which clients the server accepts. */
-  readonly access: Access['kind'];
-}
 
 /** How a server runs. */
 export interface ServeOptions {

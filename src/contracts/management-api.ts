@@ -1,6 +1,7 @@
 // The responses of routes that OpenAI's API lacks: tenants, tokens, published adapters, plans of jobs, and load.
 import { z } from '@hono/zod-openapi';
-import { deletedOf, hyperparametersSchema, listOf, unixSeconds } from './openai.ts';
+import { hyperparametersSchema } from './fine-tuning-api.ts';
+import { deletedOf, listOf, unixSeconds } from './openai.ts';
 
 export const meSchema = z
   .object({

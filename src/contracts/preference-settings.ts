@@ -8,7 +8,7 @@ export const OBJECTIVES = ['supervised', 'dpo'] as const;
 export type Objective = (typeof OBJECTIVES)[number];
 
 /** The losses of DPO, by TRL's names. */
-export const PREFERENCE_LOSSES = ['sigmoid', 'ipo', 'robust'] as const;
+const PREFERENCE_LOSSES = ['sigmoid', 'ipo', 'robust'] as const;
 
 /** The loss of a run of DPO. */
 export interface Preference {

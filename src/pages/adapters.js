@@ -7,7 +7,7 @@ import { counted, dateAndTime, size } from './format.js';
 import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
-/** @typedef {import('../contracts/openai.ts').FileObject} FileObject */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FileObject} FileObject */
 
 const PAGE_SIZE = 20;
 const TYPING_MS = 300;

@@ -15,7 +15,7 @@ import {
 } from './job-facts.js';
 import { createTable } from './widgets.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
 const POLL_MS = 5_000;
 const COLORS = ['--accent', '--second', '--third', '--ink'];

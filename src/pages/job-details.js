@@ -14,7 +14,7 @@ import {
 } from './job-facts.js';
 import { copyButton, createTable, downloadFile, number, tile, tryLink } from './widgets.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 /** @typedef {import('./job-events.js').Metrics} Metrics */
 
 /**
@@ -196,7 +196,7 @@ export async function showSettings(job) {
   fill(byId('job-facts'), ...definitions(entries.map(([name, value]) => [name, String(value)])));
 }
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJobCheckpoint} Checkpoint */
 
 /** @type {((rows: readonly (readonly import('./dom.js').Child[])[]) => void) | undefined} */
 let showRows;

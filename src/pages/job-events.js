@@ -1,7 +1,7 @@
 // A job's events: read page by page, kept once each, and turned into curves and warnings.
 import { requestJson } from './api.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJobEvent} JobEvent */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJobEvent} JobEvent */
 /** @typedef {Readonly<Record<string, unknown>>} Metrics */
 
 /** Events in one request. */

@@ -1,7 +1,7 @@
 // Short facts about a fine-tuning job, as several pages show them. Pure: touches no element.
 import { durationRange, percent } from './format.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
 const ENDED = new Set(['succeeded', 'failed', 'cancelled']);
 
@@ -40,7 +40,7 @@ export function learnsPairs({ method }) {
 
 /** Returns a job's hyperparameters, which depend on its method. @param {Pick<Job, 'method'>} job */
 export function hyperparametersOf({ method }) {
-  /** @type {Partial<import('../contracts/openai.ts').JobHyperparameters>} */
+  /** @type {Partial<import('../contracts/fine-tuning-api.ts').JobHyperparameters>} */
   const none = {};
   return method[method.type]?.hyperparameters ?? none;
 }

@@ -127,7 +127,7 @@ export function restoreHyperparameters(typed) {
 
 /**
  * Fills the fields with a job's settings.
- * @param {import('../contracts/openai.ts').FineTuningJob} job
+ * @param {import('../contracts/fine-tuning-api.ts').FineTuningJob} job
  * @returns {Record<string, unknown>} the `lorikeet` settings without a field
  */
 export function writeHyperparameters({ method, lorikeet, seed }) {

@@ -13,7 +13,7 @@ import {
 } from './job-facts.js';
 import { createTable, number } from './widgets.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
 const PAGE_SIZE = 20;
 /** A search reads at most this many jobs. */

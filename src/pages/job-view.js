@@ -16,8 +16,8 @@ import {
 } from './job-facts.js';
 import { confirmAction } from './widgets.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
-/** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJobCheckpoint} Checkpoint */
 
 const POLL_MS = 1_500;
 /** The most events shown. Older ones are only in the API. */

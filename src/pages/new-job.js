@@ -19,7 +19,7 @@ import {
 } from './job-fields.js';
 import { parseLineFaults, readInvalidLines, showFault, showPlan } from './plan-view.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 /** The body of a request to create a job. @typedef {Record<string, unknown> & { lorikeet: Record<string, unknown> }} Body */
 
 /** The job is planned this long after the last key press. */

@@ -304,7 +304,7 @@ function showAdminStatus({ usage, ...status }) {
 /** Hides the section on a server without fine-tuning, and without a key that the server needs. */
 async function refreshJobs() {
   try {
-    /** @type {{ data: import('../contracts/openai.ts').FineTuningJob[] }} */
+    /** @type {{ data: import('../contracts/fine-tuning-api.ts').FineTuningJob[] }} */
     const { data } = await requestJson('v1/fine_tuning/jobs?limit=10', { isQuiet: true });
     byId('jobs-section').hidden = false;
     byId('jobs').hidden = data.length === 0;

@@ -15,6 +15,7 @@ import {
   IDLE_ADMISSION,
   type Waiting,
 } from './admission.ts';
+import { Pause } from './pause.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
@@ -29,9 +30,6 @@ import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { Served } from './recent-service.ts';
 import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
-
-/** Long enough to write an adapter, short enough for those who wait. */
-export const MAX_PAUSE_MS = 300_000;
 
 /** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
@@ -57,11 +55,6 @@ export function createProcessClient({
   return new EngineClient(connect, options.log, admission, options.clock);
 }
 
-/** A pending request for the engine's figures. */
-interface StatsQuestion extends Resolvers<EngineStats> {
-  readonly askedMs: number;
-}
-
 /** A sequence that has not ended. */
 interface LiveSequence extends Suspect, Waiting {
   readonly listener: EngineListener;
@@ -83,6 +76,7 @@ type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 export class EngineClient {
   /** Adapters and requests that are refused because the engine crashed while running them. */
   readonly quarantine: Quarantine;
+  readonly pause: Pause;
   readonly #channel: EngineChannel;
   readonly #log: Logger;
   readonly #now: () => number;
@@ -98,13 +92,10 @@ export class EngineClient {
   /** The current engine's last step. A gap means that events were lost. */
   #lastStep = 0;
   /** All callers share one pending question, so that a silent engine costs no memory. */
-  #statsQuestion: StatsQuestion | undefined;
+  #statsQuestion: (Resolvers<EngineStats> & { readonly askedMs: number }) | undefined;
   #lastStats: EngineStats | undefined;
   #lastPrefetch = 0;
   readonly #pendingPrefetches = new Map<PrefetchId, Resolvers<Prefetched>>();
-  /** Ends a pause that nobody ends. Undefined while steps are taken. */
-  #cancelResume: (() => void) | undefined;
-  readonly #clock: Pick<Clock, 'now' | 'schedule'>;
 
   constructor(
     connect: (handlers: ChannelHandlers) => EngineChannel,
@@ -114,19 +105,23 @@ export class EngineClient {
   ) {
     const { now } = clock;
     this.#log = log;
-    this.#clock = clock;
     this.#now = now;
     this.quarantine = new Quarantine(now);
     const slots = () => this.model!;
     this.#admission = new Admission({ limits: admission, slots, now });
     this.#idleAdmission = new Admission({ limits: IDLE_ADMISSION, slots, now });
+    this.pause = new Pause(
+      (isPaused) => this.#channel.send({ type: 'pause', isPaused }),
+      clock,
+      log,
+    );
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
       onLost: () => this.#onLost(),
       onCrashed: () => this.quarantine.crashed(this.#suspects),
       isWaiting: () =>
-        !this.#cancelResume && [...this.#live.values()].some(({ phase }) => phase !== 'loading'),
+        !this.pause.isOn && [...this.#live.values()].some(({ phase }) => phase !== 'loading'),
     });
   }
 
@@ -251,28 +246,6 @@ export class EngineClient {
     return outcome.promise;
   }
 
-  /**
-   * Takes no step until `resume`, or for `MAX_PAUSE_MS`, so that a client that crashes does not stop the server. Running and
-   * waiting sequences keep their state; their deadlines count. Throws `ServeError` if the engine is not ready.
-   */
-  pause(): void {
-    if (this.state !== 'ready') throw this.#unavailable();
-    this.#cancelResume?.();
-    this.#cancelResume = this.#clock.schedule(MAX_PAUSE_MS, () => {
-      this.#log.warn({}, 'a pause was ended because nobody resumed in time');
-      this.resume();
-    });
-    this.#channel.send({ type: 'pause', isPaused: true });
-  }
-
-  /** Takes steps again. */
-  resume(): void {
-    if (!this.#cancelResume) return;
-    this.#cancelResume();
-    this.#cancelResume = undefined;
-    this.#channel.send({ type: 'pause', isPaused: false });
-  }
-
   /** Ends the engine and starts another. Running and waiting sequences fail with `engine_restarting`. */
   restart(reason: string): void {
     this.#channel.restart(reason);
@@ -318,8 +291,7 @@ export class EngineClient {
   }
 
   #onLost(): void {
-    this.#cancelResume?.();
-    this.#cancelResume = undefined;
+    this.pause.forget();
     this.#lastStep = 0;
     this.#lastStats = undefined;
     this.#suspects = this.#sequencesInFailedStep();

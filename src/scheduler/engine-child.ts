@@ -3,8 +3,9 @@
 import { ConfigError, FileError } from '../common/errors.ts';
 import { startPhases } from '../common/start-phases.ts';
 import { startHeartbeat } from './liveness.ts';
+import type { StepLoopOptions } from './options.ts';
 import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
-import { StepLoop, type StepLoopOptions } from './step-loop.ts';
+import { StepLoop } from './step-loop.ts';
 
 /**
  * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0. `createHost` gets the

@@ -9,14 +9,12 @@ import { type Clock, systemClock } from '../common/waiting.ts';
 import { type EngineInfo, type EngineStats, NO_PREFIX_CACHE } from '../contracts/engine.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey } from '../engine/batch.ts';
-import type { Engine } from '../engine/engine.ts';
 import { Pooler } from '../engine/pooler.ts';
-import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import type { Proposer } from './drafter.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
-import type { SchedulerOptions } from './options.ts';
+import type { StepEngine, StepLoopOptions } from './options.ts';
 import type {
   EngineEvent,
   FromEngine,
@@ -29,8 +27,6 @@ import { Scheduler } from './scheduler.ts';
 import {
   type AdapterStart,
   adapterStart,
-  type CreateBan,
-  type CreateMatcher,
   checkTokens,
   createSequence,
   isTerminal,
@@ -49,37 +45,6 @@ const noop = () => {};
 
 /** Above this temperature, tokens are too random to guess. */
 const MAX_DRAFT_TEMPERATURE = 1;
-
-/** The part of the engine that the loop uses. The loop waits for promises, so an engine for tests can take its time. */
-export interface StepEngine
-  extends Pick<Engine, 'info' | 'run' | 'terminate' | 'release'>,
-    Pick<Engine, 'zeroSlot' | 'moveSlot' | 'canAttach' | 'attachAdapter' | 'detachAdapter'>,
-    Pick<Engine, 'prepareFor' | 'prepareEmbeddings' | 'prepareAhead'> {
-  /** Absent if prefixes are not cached. */
-  readonly prefixes?: StepPrefixes | undefined;
-}
-
-/** The part of the prefix cache that the loop uses. */
-export type StepPrefixes = Pick<
-  PrefixCache,
-  'chainOf' | 'cachedTokens' | 'restore' | 'save' | 'forget' | 'stats'
->;
-
-/** An engine, its adapter cache, and the limits of the scheduler. */
-export interface StepLoopOptions {
-  engine: StepEngine;
-  adapters: AdapterLeases;
-  limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach' | 'countCachedTokens'>;
-  /** See `Sequence`. Default: false. */
-  isInvariant?: boolean;
-  /** Creates the proposer of a sequence's drafts. Absent if nothing drafts. */
-  createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
-  /** Creates the matcher of a sequence with a constraint. Absent if constraints are not supported. */
-  createMatcher?: CreateMatcher | undefined;
-  /** Creates the ban of a sequence's words. Absent if banned words are not supported. */
-  createBan?: CreateBan | undefined;
-  clock?: Clock;
-}
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 /** A sequence that cannot run yet, and what it waits for. */

@@ -12,8 +12,8 @@ import {
   type RowResult,
   type SlotId,
 } from '../engine/batch.ts';
+import type { StepEngine } from './options.ts';
 import type { FromEngine, RunSize, SequenceId } from './protocol.ts';
-import type { StepEngine } from './step-loop.ts';
 import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
 
 /** After this many rows whose separate runs were also terminated, the machine is at fault. All rows wait 15 s for each. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { greet, suggest } from '../../src/cli/serve-command.ts';
 import { openStartBar } from '../../src/cli/start-display.ts';
-import type { ReadyServer } from '../../src/compose/server.ts';
+import type { ReadyServer } from '../../src/compose/context.ts';
 
 const ready: ReadyServer = {
   url: 'http://127.0.0.1:8080',

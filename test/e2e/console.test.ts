@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
-import type { FineTuningJob } from '../../src/contracts/openai.ts';
+import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
 import {

@@ -5,7 +5,7 @@ import { after, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import OpenAI, { toFile } from 'openai';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import type { FileObject } from '../../src/contracts/openai.ts';
+import type { FileObject } from '../../src/contracts/fine-tuning-api.ts';
 import { startServer } from '../../src/http/wire/server.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk, serve } from './served.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import type { FineTuningJob } from '../../src/contracts/openai.ts';
+import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { ACME, openServer, upload } from '../jobs/simulated.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';

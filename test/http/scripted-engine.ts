@@ -13,7 +13,7 @@ import type {
   SlotId,
   TokenSource,
 } from '../../src/engine/batch.ts';
-import type { StepEngine } from '../../src/scheduler/step-loop.ts';
+import type { StepEngine } from '../../src/scheduler/options.ts';
 
 /** Token ids after a prompt; past its end the reply is `END`. */
 export type Reply = (promptIds: readonly number[], adapter: AdapterKey | undefined) => number[];

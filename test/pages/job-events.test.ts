@@ -1,7 +1,7 @@
 // A job's events become curves, no matter in which pages of the list they were read.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { FineTuningJobEvent } from '../../src/contracts/openai.ts';
+import type { FineTuningJobEvent } from '../../src/contracts/fine-tuning-api.ts';
 import { EventLog } from '../../src/pages/job-events.js';
 
 function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJobEvent {

@@ -4,7 +4,8 @@ import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { type EngineClient, MAX_PAUSE_MS } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/scheduler/client.ts';
+import { MAX_PAUSE_MS } from '../../src/scheduler/pause.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
@@ -144,7 +145,7 @@ test('a pause that nobody ends is ended by the client, and a drain ends it, too'
   const clock = { ...systemClock, schedule };
   const client = createInProcessClient(loop, silent, undefined, clock);
   await client.whenReady();
-  client.pause();
+  client.pause.begin();
   const answered = generate(client, undefined);
   assert.deepEqual(
     due.map(({ ms }) => ms),
@@ -152,7 +153,7 @@ test('a pause that nobody ends is ended by the client, and a drain ends it, too'
   );
   due[0]!.callback();
   assert.equal((await answered).at(-1)!.type, 'finished');
-  client.pause();
+  client.pause.begin();
   const last = generate(client, undefined);
   await client.drain(1000);
   await last;

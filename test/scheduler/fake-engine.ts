@@ -22,7 +22,7 @@ import {
   type SlotId,
 } from '../../src/engine/batch.ts';
 import type { AdapterLeases } from '../../src/scheduler/leases.ts';
-import type { StepEngine, StepPrefixes } from '../../src/scheduler/step-loop.ts';
+import type { StepEngine, StepPrefixes } from '../../src/scheduler/options.ts';
 
 const VOCAB_SIZE = 50;
 /** The digest of an adapter whose rows are never finite. */

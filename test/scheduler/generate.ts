@@ -6,10 +6,10 @@ import type { TokenBan, TokenMatcher } from '../../src/engine/sampling/constrain
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import type { Proposer } from '../../src/scheduler/drafter.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
+import type { StepEngine } from '../../src/scheduler/options.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
-import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 
 export interface Generation {
   request: GenerationRequest;

@@ -3,7 +3,7 @@
 import { BLOCK_TOKENS } from '../../src/contracts/engine.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { blockKey, type PrefixChain, rootKey } from '../../src/engine/prefix/prefix-cache.ts';
-import type { StepPrefixes } from '../../src/scheduler/step-loop.ts';
+import type { StepPrefixes } from '../../src/scheduler/options.ts';
 
 export class PlainPrefixCache implements StepPrefixes {
   /** False: nothing is kept, as in a cache that is too small. */

@@ -16,7 +16,7 @@ import type {
 } from '../../src/engine/batch.ts';
 import type { KvPositions } from '../../src/engine/kv-cache.ts';
 import { PrefixCache, type PrefixChain } from '../../src/engine/prefix/prefix-cache.ts';
-import type { StepEngine, StepPrefixes } from '../../src/scheduler/step-loop.ts';
+import type { StepEngine, StepPrefixes } from '../../src/scheduler/options.ts';
 import { codeOfWeights } from './adapters.ts';
 import type { Machine } from './clock.ts';
 import type { Reporter } from './parts.ts';

@@ -12,8 +12,8 @@ import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { sleep } from '../../src/common/waiting.ts';
 import type { BatchResult, SlotId } from '../../src/engine/batch.ts';
+import type { StepEngine } from '../../src/scheduler/options.ts';
 import type { FromEngine, ToEngine } from '../../src/scheduler/protocol.ts';
-import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 import { RateLimits } from '../../src/tenants/rate-limits.ts';
 import { type Bug, replaced } from './parts.ts';
 

@@ -24,7 +24,7 @@ export function sequencesOf(example: Example): readonly Example[] {
 }
 
 /** Returns the lengths by which examples are grouped and planned. A pair is as long as its longer sequence. */
-export function lengthsOf(examples: readonly Example[]): number[] {
+export function sequenceLengths(examples: readonly Example[]): number[] {
   return examples.map(({ ids, rejected }) => Math.max(ids.length, rejected?.ids.length ?? 0));
 }
 

@@ -5,7 +5,7 @@ import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { countTrained, type Example, lengthsOf } from '../data/example.ts';
+import { countTrained, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
@@ -161,7 +161,7 @@ async function scoreAll(
   examples: readonly Example[],
   batchSize: number,
 ): Promise<number[]> {
-  const lengths = lengthsOf(examples);
+  const lengths = sequenceLengths(examples);
   const scores: number[] = [];
   for (const plan of planValidation(lengths, batchSize)) {
     scores.push(...(await model.score(assembleTightBatch(examples, plan))));

@@ -3,7 +3,7 @@
 import { assert } from '../../src/common/assert.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { classOf, type Example, lengthsOf } from '../data/example.ts';
+import { classOf, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
 import { addMetrics } from '../preference.ts';
@@ -47,7 +47,7 @@ export async function measureValidation(
   { examples }: Dataset,
   batchSize: number,
 ): Promise<Validation> {
-  const lengths = lengthsOf(examples);
+  const lengths = sequenceLengths(examples);
   let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
   for (const plan of planValidation(lengths, batchSize)) {
     sums = addLossSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
@@ -136,7 +136,7 @@ export async function measureMacroF1(
     tallies.set(number, tally);
     return tally;
   };
-  const lengths = lengthsOf(examples);
+  const lengths = sequenceLengths(examples);
   for (const plan of planValidation(lengths, batchSize)) {
     const predicted = await model.predict(assembleBatch(examples, plan));
     for (const [i, index] of plan.flat().entries()) {

@@ -11,7 +11,7 @@ import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
-import { lengthsOf } from '../data/example.ts';
+import { sequenceLengths } from '../data/example.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -100,7 +100,7 @@ export function prepareRows(
   { method, maxLength, adapter, rows, language }: RunInputs,
 ): PreparedRun {
   const train = job.shuffle ? dropMasked(rows.train) : rows.train;
-  const lengths = lengthsOf(train.examples);
+  const lengths = sequenceLengths(train.examples);
   const settings = resolveSettings(job, artifact.config, {
     method,
     maxLength,

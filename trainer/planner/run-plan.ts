@@ -11,7 +11,13 @@ import { hostTensor } from '../../src/ort/tensor.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import type { Language } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
-import { classOf, countLabels, type Example, lengthsOf, sequencesOf } from '../data/example.ts';
+import {
+  classOf,
+  countLabels,
+  type Example,
+  sequenceLengths,
+  sequencesOf,
+} from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
 import { type LossHeadSpec, lossHeadOf } from '../graph/loss-head-graph.ts';
@@ -176,13 +182,13 @@ function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan
 }
 
 function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload {
-  const lengths = lengthsOf(examples);
+  const lengths = sequenceLengths(examples);
   return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
 }
 
 function validationWorkload({ validation, settings }: PreparedRun): Workload {
   if (!validation) return NOTHING;
-  const lengths = lengthsOf(validation.examples);
+  const lengths = sequenceLengths(validation.examples);
   return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
@@ -302,7 +308,7 @@ const MAX_SHOWN = 16;
 export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
   const { settings, train, language, warnings } = prepared;
   const { memory, ...counts } = run;
-  const lengths = lengthsOf(train.examples);
+  const lengths = sequenceLengths(train.examples);
   const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
   const shown = firstWindow.flat(2).slice(0, MAX_SHOWN);
   const labels = prepared.adapter?.lora.classes;

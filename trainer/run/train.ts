@@ -3,7 +3,7 @@
 
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import { type MicroBatchPlan, planEpoch, type StepBatches } from '../data/epoch-plan.ts';
-import { countTokens, type Example, lengthsOf } from '../data/example.ts';
+import { countTokens, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { addLossSums, measureBase } from '../evaluation/losses.ts';
 import type { RunSettings } from '../job/prepare-run.ts';
@@ -164,7 +164,7 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
 
 /** Returns a function that maps a step to its micro-batches. Each epoch is planned once. */
 function createStepBatches({ train, settings }: TrainRun): (step: number) => StepBatches {
-  const lengths = lengthsOf(train.examples);
+  const lengths = sequenceLengths(train.examples);
   let planned: { epoch: number; steps: StepBatches[] } | undefined;
   return (step) => {
     const epoch = Math.floor(step / settings.stepsPerEpoch);

@@ -7,14 +7,14 @@ import {
 import type { ListedVersion } from '../../../adapters/repository/name-index.ts';
 import type { Page } from '../../common/page.ts';
 import { readCard } from '../../contracts/evaluation-card.ts';
+import type {
+  FineTuningJob,
+  FineTuningJobCheckpoint,
+  FineTuningJobEvent,
+  JobHyperparameters,
+} from '../../contracts/fine-tuning-api.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
-import {
-  type FineTuningJob,
-  type FineTuningJobCheckpoint,
-  type FineTuningJobEvent,
-  type JobHyperparameters,
-  toUnixSeconds,
-} from '../../contracts/openai.ts';
+import { toUnixSeconds } from '../../contracts/openai.ts';
 import { toWire } from '../../contracts/training-fields.ts';
 import type { JobPlan } from '../../contracts/training-messages.ts';
 import type { FileDigest, TrainingOrigin } from '../../contracts/training-origin.ts';

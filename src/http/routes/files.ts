@@ -11,8 +11,8 @@ import {
   type FileObject,
   fileListSchema,
   fileObjectSchema,
-  toUnixSeconds,
-} from '../../contracts/openai.ts';
+} from '../../contracts/fine-tuning-api.ts';
+import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
 import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';

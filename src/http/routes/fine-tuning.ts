@@ -3,14 +3,14 @@
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
-import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
 import {
-  errorEnvelopeSchema,
   fineTuningCheckpointListSchema,
   fineTuningEventListSchema,
   fineTuningJobListSchema,
   fineTuningJobSchema,
-} from '../../contracts/openai.ts';
+} from '../../contracts/fine-tuning-api.ts';
+import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
+import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import type { Objective } from '../../contracts/preference-settings.ts';
 import { fromWire, hyperparametersOf } from '../../contracts/training-fields.ts';
 import type { ClientAction, JobRequest, JobSettings } from '../../jobs/job.ts';

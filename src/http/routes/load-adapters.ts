@@ -179,7 +179,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
     answers: textAnswer,
     admit,
     handle(c) {
-      client.pause();
+      client.pause.begin();
       return c.text('paused');
     },
   });
@@ -190,7 +190,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
     answers: textAnswer,
     admit,
     handle(c) {
-      client.resume();
+      client.pause.end();
       return c.text('resumed');
     },
   });

@@ -1,0 +1,116 @@
+// Files and fine-tuning jobs as OpenAI's API shows them.
+import { z } from '@hono/zod-openapi';
+import { FILE_PURPOSES } from './file-purposes.ts';
+import { JOB_STATUSES } from './job-status.ts';
+import { deletedOf, listOf, unixSeconds } from './openai.ts';
+import { OBJECTIVES } from './preference-settings.ts';
+
+export const fileObjectSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('file'),
+    bytes: z.int(),
+    created_at: unixSeconds,
+    expires_at: unixSeconds.optional(),
+    filename: z.string(),
+    purpose: z.enum(FILE_PURPOSES),
+    status: z
+      .literal('processed')
+      .openapi({ description: 'Always processed, because some clients wait for it' }),
+  })
+  .openapi('File');
+/** An uploaded file or a result file. */
+export type FileObject = z.infer<typeof fileObjectSchema>;
+
+export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
+
+export const deletedFileSchema = deletedOf('file').openapi('DeletedFile');
+
+const hyperparameter = z.union([z.literal('auto'), z.number()]);
+
+export const hyperparametersSchema = z.object({
+  n_epochs: hyperparameter,
+  batch_size: hyperparameter,
+  learning_rate_multiplier: hyperparameter,
+  beta: hyperparameter.optional().openapi({ description: 'Only for dpo' }),
+});
+/** Hyperparameters of a fine-tuning job. */
+export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
+
+const ofMethod = z.object({ hyperparameters: hyperparametersSchema });
+
+export const fineTuningJobSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('fine_tuning.job'),
+    created_at: unixSeconds,
+    finished_at: unixSeconds.nullable(),
+    estimated_finish: unixSeconds.nullable(),
+    model: z.string(),
+    fine_tuned_model: z.string().nullable(),
+    organization_id: z.string(),
+    status: z.enum(JOB_STATUSES),
+    hyperparameters: hyperparametersSchema.partial().openapi({
+      description:
+        'Empty unless the method is supervised. Validation of the files replaces `auto` by numbers',
+    }),
+    method: z.object({
+      type: z.enum(OBJECTIVES),
+      supervised: ofMethod.optional(),
+      dpo: ofMethod.optional(),
+    }),
+    training_file: z.string(),
+    validation_file: z.string().nullable(),
+    result_files: z.array(z.string()),
+    trained_tokens: z.int().nullable(),
+    seed: z.int(),
+    error: z
+      .object({ code: z.string(), message: z.string(), param: z.string().nullable() })
+      .nullable(),
+    integrations: z.array(z.unknown()),
+    metadata: z.record(z.string(), z.string()).nullable(),
+    user_provided_suffix: z.string().nullable(),
+    lorikeet: z
+      .record(z.string(), z.unknown())
+      .openapi({ description: 'Settings of this server, plan, progress and evaluation' }),
+  })
+  .openapi('FineTuningJob');
+/** A fine-tuning job. */
+export type FineTuningJob = z.infer<typeof fineTuningJobSchema>;
+
+export const fineTuningJobListSchema = listOf(fineTuningJobSchema).openapi('FineTuningJobList');
+
+const fineTuningEventSchema = z
+  .object({
+    object: z.literal('fine_tuning.job.event'),
+    id: z.string(),
+    created_at: unixSeconds,
+    level: z.enum(['info', 'warn', 'error']),
+    message: z.string(),
+    type: z.enum(['message', 'metrics']),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .openapi('FineTuningJobEvent');
+/** An event of a fine-tuning job. */
+export type FineTuningJobEvent = z.infer<typeof fineTuningEventSchema>;
+
+export const fineTuningEventListSchema =
+  listOf(fineTuningEventSchema).openapi('FineTuningJobEventList');
+
+const fineTuningCheckpointSchema = z
+  .object({
+    object: z.literal('fine_tuning.job.checkpoint'),
+    id: z.string(),
+    created_at: unixSeconds,
+    fine_tuned_model_checkpoint: z.string(),
+    fine_tuning_job_id: z.string(),
+    step_number: z.int(),
+    metrics: z.record(z.string(), z.number()),
+  })
+  .openapi('FineTuningJobCheckpoint');
+/** A checkpoint of a fine-tuning job. */
+export type FineTuningJobCheckpoint = z.infer<typeof fineTuningCheckpointSchema>;
+
+export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema).openapi(
+  'FineTuningJobCheckpointList',
+);
