@@ -232,6 +232,7 @@ test('an uploaded file is deleted', { skip }, async (t) => {
   await page.locator('#confirm-yes').click();
   await page.locator('#files-help', { hasText: 'Deleted to-delete.jsonl' }).waitFor();
   assert.equal(await row.count(), 0);
+  assert.notEqual(await page.evaluate('document.activeElement.tagName'), 'BODY');
   assert.equal((await fetch(`${pages.server.url}/v1/files/${id}`)).status, 404);
 });
 
