@@ -385,7 +385,7 @@ export class EngineClient {
 
 /** Picks the parts of a tenant that the engine needs. */
 function pickShare({ id, weight, adapterCache, isIdle }: TenantShare): TenantShare {
-  return { id, weight, adapterCache, isIdle };
+  return { id, weight, adapterCache, ...(isIdle && { isIdle }) };
 }
 
 function toWaiting({ tenant, ...rest }: QueueEntry, promptTokens = 1): Waiting {

@@ -29,6 +29,7 @@ test('rank, targets and modules are those that the loader finds with the model',
     rank: loaded.rank,
     targets: loaded.targets,
     vocabSize: undefined,
+    labels: undefined,
     moduleCount: 6,
     baseModel: 'sample',
   });

@@ -197,8 +197,6 @@ for (const [field, value] of Object.entries({
   typical_p: 0.5,
   logits_processors: ['x'],
   documents: [{}],
-  return_token_ids: true,
-  skip_special_tokens: false,
   priority: 1,
 })) {
   test(`${field} is refused by name`, async () => {

@@ -276,6 +276,7 @@ const choice = (name: string) => ({ type: 'function', function: { name } });
 const contradictory = {
   type: 'object',
   properties: { a: { type: 'string', minLength: 2, maxLength: 1 } },
+  required: ['a'],
 };
 const REFUSED: [why: string, fields: object, param: string][] = [
   ['a name twice', { tools: [clock, weather, clock] }, 'tools[2].function.name'],
@@ -392,6 +393,9 @@ describe('a request about tools is refused for', () => {
   test('parameters that refer to themselves, at the place of the reference', async () => {
     const body = { ...request, tools: [tool({ parameters: { $ref: '#' } })] };
     const { message } = await readError(await post(URL, body));
-    assert.equal(message, 'tools[0].function.parameters: #/$ref refers to itself');
+    assert.equal(
+      message,
+      'tools[0].function.parameters: #/$ref refers to itself, with nothing in between',
+    );
   });
 });

@@ -61,8 +61,16 @@ test('if a server dies at any call, the next one removes the rest, once', async 
     const place = shelf(t);
     const job = await withFour(place);
     const dying = place.open(countedStore(place.store, (n) => (n >= k ? DEAD : undefined)));
-    await assert.rejects(publicationOver(dying).trim(job), { code: 'adapter_unavailable' });
+    const end = await publicationOver(dying)
+      .trim(job)
+      .then(
+        () => 'done',
+        ({ code }) => code,
+      );
     const repository = place.open();
+    // Announcing a removal may fail without harm, when all is removed.
+    if (end === 'done') assert.deepEqual(await versionsIn(repository), [2, 3, 4], `call ${k}`);
+    else assert.equal(end, 'adapter_unavailable');
     await publicationOver(repository).trim(job);
     await publicationOver(repository).trim(job);
     assert.deepEqual(await versionsIn(repository), [2, 3, 4], `call ${k}`);

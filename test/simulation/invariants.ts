@@ -39,6 +39,7 @@ const WORLD: Readonly<Record<string, readonly string[]>> = {
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   I13: ['../scheduler/simulation.test.ts'],
   I14: ['../scheduler/simulation.test.ts'],
+  I25: ['../scheduler/idle.test.ts'],
 };
 
 /** All invariants, in order. */
