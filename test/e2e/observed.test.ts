@@ -118,9 +118,10 @@ test('a router that reads it by its own code sees the same, and prefers it for w
   assert.deepEqual(new Set(Object.keys(ActiveModels)), pod.activeModels);
   assert.deepEqual(new Set(Object.keys(WaitingModels)), pod.waitingModels);
   assert.equal(MaxActiveModels, 32);
-  assert.equal(seen.Metrics.CacheNumBlocks, 32);
-  assert.ok(seen.Metrics.CacheBlockSize > 0);
-  assert.deepEqual([...pod.activeModels], ['qv-r8-0']);
+  assert.equal(seen.Metrics.CacheBlockSize, 16);
+  assert.ok(seen.Metrics.CacheNumBlocks > 1000, 'the prefix cache, not the slots');
+  // What runs, and what else is in memory.
+  assert.ok(pod.activeModels.has('qv-r8-0') && !pod.activeModels.has('of-another-server'));
   for (const model of models) {
     assert.equal(seen.Affinity[model], loraAffinity(model, pod), model);
     assert.equal(seen.Affinity[model], pod.activeModels.has(model) ? 1 : 0.8, model);

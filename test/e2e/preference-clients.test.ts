@@ -98,11 +98,10 @@ function check({ status, method, hyperparameters, events, metrics, answer }: See
 }
 
 describe('a job of pairs', () => {
+  const folder = temporaryFolder();
+  const file = writePairs(path.join(folder, 'pairs.jsonl'), 32);
   let server: Serving;
-  let file: string;
   before(async () => {
-    const folder = temporaryFolder();
-    file = writePairs(path.join(folder, 'pairs.jsonl'), 32);
     server = await startServing(['--model', path.resolve('models/toy')], folder);
   });
   after(() => server.stop());
