@@ -3,7 +3,7 @@
 // and skipped with a reason if that fails.
 // Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --peers NAME,… (openvino, vllm, llama-server)
 //   --shape llama-1b (only that: random weights, no adapters; with llama-server it is measured after the base anyway)
-//   --only TEXT,… (cases whose id contains one of these)  --rounds N  --tokens N  --json FILE
+//   --only TEXT,… (cases whose id begins with one of these)  --rounds N  --tokens N  --json FILE
 //   --write FILE (writes the table of the peers between the file's marks)
 // Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF), LLAMA_ARGS (more arguments)
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -67,9 +67,12 @@ async function main(): Promise<void> {
   const base = options.shape ? await prepareLarge() : prepareSmall();
   const figures = await measureBase(base, skipped);
   if (isChosen('cold start')) figures.push(...(await measureColdStarts(base)));
-  if (!options.shape && peers.includes('llama-server')) {
-    const { cases, ...large } = await prepareLarge();
-    figures.push(...(await measureBase({ ...large, cases: cases.slice(0, 2) }, skipped))); // one stream
+  const ofOneStream = largeCases().slice(0, 2);
+  const comparesLarge = !options.shape && peers.includes('llama-server');
+  if (comparesLarge && ofOneStream.some(({ id }) => isChosen(id))) {
+    figures.push(
+      ...(await measureBase({ ...(await prepareLarge()), cases: ofOneStream }, skipped)),
+    );
   }
   print(figures, skipped);
 }
@@ -114,7 +117,7 @@ async function measureBase(base: Base, skipped: Map<string, string>): Promise<Fi
 }
 
 function isChosen(id: string): boolean {
-  return options.only.split(',').some((part) => id.includes(part));
+  return options.only.split(',').some((part) => id.startsWith(part));
 }
 
 /** Case → side → the values of each round. */

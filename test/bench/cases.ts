@@ -153,6 +153,7 @@ export function largeCases(): Case[] {
   ];
   return cases.map((one) => ({
     ...one,
+    id: `1B, ${one.id}`,
     figures: one.figures.map((row) => ({ ...row, metric: `1B shape, ${row.metric}` })),
   }));
 }

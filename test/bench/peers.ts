@@ -72,7 +72,7 @@ export const PEERS: readonly Peer[] = [
   {
     name: 'vllm',
     title: 'vLLM with LoRA',
-    about: 'the same with `--enable-lora`',
+    about: 'the same, started for adapters',
     install: installVllm,
     start: startVllmServer,
   },
