@@ -1,7 +1,6 @@
 // Client actions on batches: create, list and cancel. Changes the store and wakes the worker.
 import { ServeError } from '../common/errors.ts';
-import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
-import { readPage } from '../jobs/files.ts';
+import type { Page, PageQuery } from '../common/page.ts';
 import { type BatchRecord, cancelBatch, type NewBatch, newBatch } from './batch.ts';
 import type { BatchesContext } from './create-batches.ts';
 
@@ -60,12 +59,8 @@ export class BatchService {
   }
 
   /** Lists batches, newest first. Leaves out damaged ones. */
-  async list(tenant: string, { after, limit }: PageQuery): Promise<Page<BatchRecord>> {
-    const { batches } = this.#context;
-    const all = await batches.ids(tenant);
-    if (after !== undefined && !all.includes(after)) throw unknownAfter();
-    const ids = after === undefined ? all : all.slice(all.indexOf(after) + 1);
-    return readPage(ids, limit, (id) => batches.find({ tenant, id }));
+  list(tenant: string, query: PageQuery): Promise<Page<BatchRecord>> {
+    return this.#context.batches.page(tenant, query);
   }
 
   /** Cancels a batch. Lines that are answered stay in its output. Throws `ServeError` if the batch has ended. */

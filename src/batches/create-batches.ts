@@ -1,14 +1,19 @@
 // Assembles a server's batches: their records, client actions, and the worker that answers their lines.
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { ServeError } from '../common/errors.ts';
 import { systemClock } from '../common/waiting.ts';
 import type { BatchEndpoint } from '../contracts/batch-status.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 import type { JobsOptions } from '../jobs/create-jobs.ts';
 import type { Files } from '../jobs/files.ts';
-import { LEASE_MS } from '../jobs/lease.ts';
-import { LeaseWorker, type WorkKind } from '../jobs/lease-worker.ts';
+import {
+  interruptionText,
+  LEASE_TIMING,
+  type LeaseTiming,
+  LeaseWorker,
+  retryMs,
+  type WorkKind,
+} from '../jobs/lease-worker.ts';
 import { type CreateId, createIds } from '../jobs/names.ts';
 import { type BatchRecord, hasBatchEnded, interruptBatch } from './batch.ts';
 import type { LineResponse } from './batch-results.ts';
@@ -45,26 +50,8 @@ export interface BatchesOptions extends Pick<JobsOptions, 'owner' | 'log' | 'now
   readonly answer: (line: LineRequest) => Promise<LineResponse>;
   /** Returns a tenant. Undefined if it has no key any more. */
   readonly tenantOf: (id: string) => Tenant | undefined;
-  readonly timing?: Partial<BatchTiming>;
+  readonly timing?: Partial<LeaseTiming>;
 }
-
-/** Intervals in milliseconds. */
-interface BatchTiming {
-  /** A lease that is not renewed for this long has expired. */
-  readonly leaseMs: number;
-  /** Between renewals of a lease. Also the longest delay of a cancellation that another server accepted. */
-  readonly renewMs: number;
-  /** Between scans for batches that other servers created, and between scans while there is no batch. */
-  readonly pollMs: number;
-  readonly idlePollMs: number;
-}
-
-const TIMING: BatchTiming = {
-  leaseMs: LEASE_MS,
-  renewMs: 3_000,
-  pollMs: 3_000,
-  idlePollMs: 20_000,
-};
 
 /** Everything that the parts of a server's batches share. */
 export interface BatchesContext
@@ -72,7 +59,7 @@ export interface BatchesContext
     Required<Pick<BatchesOptions, 'now' | 'clock'>> {
   readonly batches: BatchStore;
   readonly createId: CreateId;
-  readonly timing: BatchTiming;
+  readonly timing: LeaseTiming;
 }
 
 /** A server's batches. */
@@ -81,15 +68,12 @@ export interface Batches {
   readonly worker: LeaseWorker<BatchRecord, 'batch'>;
 }
 
-/** The wait after the first interruption. Each consecutive one waits four times as long. */
-const RETRY_MS = 5_000;
-
 /** Creates a server's batches. The caller starts the worker. */
 export function createBatches(options: BatchesOptions): Batches {
   const { now = Date.now, clock = systemClock } = options;
   const store = guardStore(options.store, options.log);
   const batches = new BatchStore(store, clock);
-  const timing = { ...TIMING, ...options.timing };
+  const timing = { ...LEASE_TIMING, ...options.timing };
   const context = { ...options, now, clock, batches, createId: createIds(now), timing };
   const worker = new LeaseWorker(workOf(context), context);
   return { worker, service: new BatchService(context, (id) => worker.wake(id)) };
@@ -106,14 +90,10 @@ function workOf(context: BatchesContext): WorkKind<BatchRecord, 'batch'> {
     isOurs: (batch) => batch.base === base,
     begin: (lease) => new BatchRun(lease, context),
     restMs: () => 0,
-    interrupted({ setbacks }, error) {
-      const message =
-        error instanceof ServeError
-          ? error.message
-          : 'The server failed. Its log gives the reason.';
-      const change = (state: BatchRecord) => interruptBatch(state, message, now());
-      return { waitMs: RETRY_MS * 4 ** setbacks, change };
-    },
+    interrupted: ({ setbacks }, error) => ({
+      waitMs: retryMs(setbacks),
+      change: (state) => interruptBatch(state, interruptionText(error), now()),
+    }),
     cleanUp: (batch) => batches.removeParts(batch),
     sweep: async () => {},
   };

@@ -109,7 +109,10 @@ export interface AppOptions
   history?: StatsHistory;
   /** The engine's threads. Undefined if the runtime chooses. */
   threads?: number | undefined;
-  /** Once aborted, /readyz and /health answer 503, so that load balancers send new requests elsewhere. Requests are still answered. */
+  /**
+   * Once aborted, /readyz and /health answer 503, so that load balancers send new requests elsewhere. Requests are still
+   * answered.
+   */
   leaving?: AbortSignal;
   /** Returns Unix milliseconds. */
   now?: () => number;

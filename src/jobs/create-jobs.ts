@@ -8,7 +8,7 @@ import { Files } from './files.ts';
 import type { JobRecord } from './job.ts';
 import { JobService } from './job-service.ts';
 import { JobStore } from './job-store.ts';
-import { LEASE_MS } from './lease.ts';
+import { LEASE_TIMING, type LeaseTiming } from './lease-worker.ts';
 import { type CreateId, createIds } from './names.ts';
 import { DryRuns } from './plan-job.ts';
 import type { JobRunner } from './runner.ts';
@@ -60,28 +60,14 @@ interface LeaseOwner {
 }
 
 /** Intervals in milliseconds. */
-interface JobTiming {
-  /** A lease that is not renewed for this long has expired. */
-  readonly leaseMs: number;
-  /** Between renewals of a lease. Also the longest delay of a client action that another server accepted. */
-  readonly renewMs: number;
-  /** Between scans for jobs that other servers created, and between scans while there is no job. */
-  readonly pollMs: number;
-  readonly idlePollMs: number;
+interface JobTiming extends LeaseTiming {
   /** Between a trainer's report and writing it. */
   readonly flushMs: number;
   /** Between attempts at a job that did not fit on the disk. */
   readonly diskRetryMs: number;
 }
 
-const TIMING: JobTiming = {
-  leaseMs: LEASE_MS,
-  renewMs: 3_000,
-  pollMs: 3_000,
-  idlePollMs: 20_000,
-  flushMs: 500,
-  diskRetryMs: 30_000,
-};
+const TIMING: JobTiming = { ...LEASE_TIMING, flushMs: 500, diskRetryMs: 30_000 };
 
 /** Everything that the parts of a server's training share. */
 export interface JobsContext

@@ -9,7 +9,7 @@ import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import { RowChecks } from './check-rows.ts';
 import type { JobsContext } from './create-jobs.ts';
-import { type FileMeta, readPage } from './files.ts';
+import type { FileMeta } from './files.ts';
 import {
   applyClientAction,
   type ClientAction,
@@ -128,19 +128,8 @@ export class JobService {
   }
 
   /** Lists jobs, newest first. Leaves out damaged ones. */
-  async list(
-    tenant: string,
-    { after, limit }: PageQuery,
-    filter?: MetadataFilter,
-  ): Promise<Page<JobRecord>> {
-    const { jobs } = this.#context;
-    const all = await jobs.ids(tenant);
-    if (after !== undefined && !all.includes(after)) throw unknownAfter();
-    const ids = after === undefined ? all : all.slice(all.indexOf(after) + 1);
-    return readPage(ids, limit, async (id) => {
-      const job = await jobs.find({ tenant, id });
-      return job && fits(job, filter) ? job : undefined;
-    });
+  list(tenant: string, query: PageQuery, filter?: MetadataFilter): Promise<Page<JobRecord>> {
+    return this.#context.jobs.page(tenant, query, (job) => fits(job, filter));
   }
 
   /** Cancels, pauses or resumes a job. Throws `ServeError` if the job's status does not allow it. */

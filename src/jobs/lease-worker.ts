@@ -1,7 +1,14 @@
 // Finds records that nobody works on, claims them and works on them, and cleans up after those that are over. Any number of
 // servers may do this on one store. The kind of work is an argument.
+import { ServeError } from '../common/errors.ts';
 import type { JobsContext } from './create-jobs.ts';
-import { type LeaseOptionsOf, LeaseWatch, type RecordChange, RecordLease } from './lease.ts';
+import {
+  LEASE_MS,
+  type LeaseOptionsOf,
+  LeaseWatch,
+  type RecordChange,
+  RecordLease,
+} from './lease.ts';
 import { MarkWatch } from './mark-watch.ts';
 import type { LeasedRecord, OpenMark, RecordName, RecordStore } from './record-store.ts';
 
@@ -40,9 +47,42 @@ export interface WorkKind<R extends LeasedRecord, Lane extends string> {
   sweep(): Promise<void>;
 }
 
+/** Intervals in milliseconds. */
+export interface LeaseTiming {
+  /** A lease that is not renewed for this long has expired. */
+  readonly leaseMs: number;
+  /** Between renewals of a lease. Also the longest delay of a client action that another server accepted. */
+  readonly renewMs: number;
+  /** Between scans for records that other servers created, and between scans while there is none. */
+  readonly pollMs: number;
+  readonly idlePollMs: number;
+}
+
+export const LEASE_TIMING: LeaseTiming = {
+  leaseMs: LEASE_MS,
+  renewMs: 3_000,
+  pollMs: 3_000,
+  idlePollMs: 20_000,
+};
+
+/** The wait after the first interruption. Each consecutive one waits four times as long. */
+const RETRY_MS = 5_000;
+
+/** Returns how long a record rests after these earlier interruptions and one more, in ms. */
+export function retryMs(setbacks: number): number {
+  return RETRY_MS * 4 ** setbacks;
+}
+
+/** Says to the owner of a record why the work on it was interrupted. */
+export function interruptionText(error: unknown): string {
+  return error instanceof ServeError
+    ? error.message
+    : 'The server failed. Its log gives the reason.';
+}
+
 /** The part of a server's context that workers use. */
 type WorkerContext = Pick<JobsContext, 'clock' | 'owner' | 'log'> & {
-  readonly timing: Pick<JobsContext['timing'], 'leaseMs' | 'pollMs' | 'idlePollMs'>;
+  readonly timing: LeaseTiming;
 };
 
 /** Limits the reads of a worker that finds many records. */

@@ -9,7 +9,9 @@ import { type Etag, isDamage, listFolders, type StoreCall } from '../../adapters
 import { entryLimit } from '../common/entry-limit.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
+import { readPage } from './files.ts';
 
 /** Identifies a record in the store. */
 export interface RecordName {
@@ -147,6 +149,24 @@ export class RecordStore<R extends LeasedRecord> {
   async ids(tenant: string): Promise<string[]> {
     const { folder, idPattern } = this.#kind;
     return (await listFolders(this.store, `${tenant}/${folder}/`, idPattern)).reverse();
+  }
+
+  /**
+   * Lists a tenant's records, newest first. Leaves out damaged ones, and those that are not accepted. Throws `ServeError` (400)
+   * if there is no record `after`.
+   */
+  async page(
+    tenant: string,
+    { after, limit }: PageQuery,
+    accepts: (record: R) => boolean = () => true,
+  ): Promise<Page<R>> {
+    const all = await this.ids(tenant);
+    if (after !== undefined && !all.includes(after)) throw unknownAfter();
+    const ids = after === undefined ? all : all.slice(all.indexOf(after) + 1);
+    return readPage(ids, limit, async (id) => {
+      const record = await this.find({ tenant, id });
+      return record && accepts(record) ? record : undefined;
+    });
   }
 
   /**

@@ -1,19 +1,17 @@
 // The work on fine-tuning jobs: validates and trains them, retries after interruptions, and cleans up after jobs that are over.
 import path from 'node:path';
-import { isDiskFull, ServeError } from '../common/errors.ts';
+import { isDiskFull } from '../common/errors.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
 import { hasEnded, isWaitingForDisk, type JobRecord, withInterruption } from './job.ts';
 import { JobFolder, sweepJobFolders } from './job-folder.ts';
-import { LeaseWorker, type WorkKind } from './lease-worker.ts';
+import { interruptionText, LeaseWorker, retryMs, type WorkKind } from './lease-worker.ts';
 import { ValidationRun } from './plan-job.ts';
 import { archiveOf } from './run-archive.ts';
 import { TrainingRun } from './training-run.ts';
 
 /** A validation occupies a core and, briefly, the memory of a model. */
 const MAX_VALIDATING = 1;
-/** The wait after the first interruption. Each consecutive one waits four times as long. */
-const RETRY_MS = 5_000;
 
 /** A garbage collection lists every version in the store. */
 const GARBAGE_INTERVAL_MS = 3_600_000;
@@ -41,13 +39,10 @@ export function createJobWorker(context: JobsContext): JobWorker {
     /** Counts an interruption, unless the store is unavailable, which is not the job's fault. */
     interrupted(job, error) {
       const isFull = isDiskFull(error);
-      const message =
-        error instanceof ServeError
-          ? error.message
-          : 'The server failed. Its log gives the reason.';
+      const message = interruptionText(error);
       const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
       return {
-        waitMs: isFull ? timing.diskRetryMs : RETRY_MS * 4 ** job.setbacks,
+        waitMs: isFull ? timing.diskRetryMs : retryMs(job.setbacks),
         change: (state) => withInterruption(state, fault, now()),
       };
     },

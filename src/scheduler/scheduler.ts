@@ -232,7 +232,8 @@ export class Scheduler {
 
   /**
    * Returns the step's prompt chunks within the token budget: first of the sequences `ahead`, then of the unfinished one, then
-   * of newly admitted ones. No chunk is cut to fit, so other prompts do not decide how a prompt is cut. Only the last prompt may stay unfinished.
+   * of newly admitted ones. No chunk is cut to fit, so other prompts do not decide how a prompt is cut. Only the last prompt may
+   * stay unfinished.
    */
   #prefillBatches(ahead: readonly Sequence[]): PrefillBatch[] {
     const { prefillChunk, queue } = this.#options;

@@ -21,16 +21,11 @@ const NOBODY: KnownKey = { hash: randomBytes(32), tenant: undefined };
 export class KeyRing {
   readonly #keys: ReadonlyMap<string, KnownKey>;
   readonly #file: KeysFile;
-  /** The tenants that have keys, by id, without admin rights. */
-  readonly #tenants: ReadonlyMap<string, Tenant>;
   readonly #digest: KeyDigest;
 
   constructor(file: KeysFile, digest: KeyDigest) {
     this.#file = file;
     this.#digest = digest;
-    this.#tenants = new Map(
-      file.keys.map((key) => [key.tenant, tenantOf(file, { ...key, admin: false })]),
-    );
     this.#keys = new Map(
       file.keys.map((entry) => {
         const hash = Buffer.from(entry.sha256, 'hex');
@@ -54,7 +49,7 @@ export class KeyRing {
 
   /** Returns a tenant, without admin rights. Undefined if it has no key. */
   tenant(id: string): Tenant | undefined {
-    return this.#tenants.get(id);
+    return this.#file.keys.some(({ tenant }) => tenant === id) ? this.named(id) : undefined;
   }
 }
 

@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { createKey, type Serving, startServing } from '../e2e/program.ts';
-import { fetchBase } from '../e2e/served.ts';
+import { givenOrFetched } from '../e2e/served.ts';
 import { writeAdapters } from './adapters.ts';
 import {
   ATTACKS,
@@ -54,7 +54,7 @@ const uploads = path.join(scratch, 'cache', 'uploads');
 const hasSmallDisk = mountSmallDisk();
 try {
   const attacks = chooseAttacks();
-  const base = await findModel();
+  const base = await givenOrFetched(model && path.resolve(model));
   const keyOf = async (tenant: string) => (await createKey(tenant, scratch)).key;
   const [goodKey, key] = [await keyOf('good'), await keyOf('attacker')];
   const adapters = writeAttackAdapters(base);
@@ -89,13 +89,6 @@ function mountSmallDisk(): boolean {
   mkdirSync(uploads, { recursive: true });
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_BYTES}`, 'tmpfs', uploads]);
   return true;
-}
-
-async function findModel(): Promise<string> {
-  if (model !== undefined) return path.resolve(model);
-  const base = await fetchBase();
-  if ('reason' in base) throw new Error(base.reason);
-  return base.dir;
 }
 
 /** One adapter of the largest rank, and many whose settings are costly to read. */

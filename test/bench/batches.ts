@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import OpenAI, { toFile } from 'openai';
 import { postJson } from '../api.ts';
 import { startServing } from '../e2e/program.ts';
-import { fetchBase } from '../e2e/served.ts';
+import { givenOrFetched } from '../e2e/served.ts';
 import { until } from '../until.ts';
 import { quantile } from './quantile.ts';
 import { stream } from './tiers/stream.ts';
@@ -43,7 +43,7 @@ const FIGURES: Readonly<Record<string, (served: Served) => readonly number[]>> =
 };
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-batches-'));
-const args = ['--model', await findModel(), '--slots', `${slots}`];
+const args = ['--model', await givenOrFetched(values.model), '--slots', `${slots}`];
 const server = await startServing(args, path.join(scratch, 'home'));
 const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 });
 try {
@@ -76,13 +76,6 @@ try {
 } finally {
   server.child.kill('SIGKILL');
   rmSync(scratch, { recursive: true, force: true });
-}
-
-async function findModel(): Promise<string> {
-  if (values.model !== undefined) return values.model;
-  const base = await fetchBase();
-  if ('reason' in base) throw new Error(base.reason);
-  return base.dir;
 }
 
 function bodies(count: number) {

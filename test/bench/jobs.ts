@@ -9,7 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { postJson } from '../api.ts';
 import { type Serving, startServing } from '../e2e/program.ts';
-import { fetchBase } from '../e2e/served.ts';
+import { givenOrFetched } from '../e2e/served.ts';
 import { until } from '../until.ts';
 import { quantile } from './quantile.ts';
 import { stream } from './tiers/stream.ts';
@@ -68,7 +68,7 @@ const FIGURES: Readonly<Record<string, (round: Round) => number>> = {
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-jobs-'));
 const stages: Stage[] = [];
 try {
-  const base = await findModel();
+  const base = await givenOrFetched(values.model);
   for (const priority of values.priority.split(',')) {
     const args = ['--model', base, '--train-priority', priority, '--slots', `${streams}`];
     stages.push({ priority, server: await startServing(args, path.join(scratch, priority)) });
@@ -80,13 +80,6 @@ try {
     server.child.kill('SIGKILL');
   }
   rmSync(scratch, { recursive: true, force: true });
-}
-
-async function findModel(): Promise<string> {
-  if (values.model !== undefined) return values.model;
-  const base = await fetchBase();
-  if ('reason' in base) throw new Error(base.reason);
-  return base.dir;
 }
 
 /** By what is measured: `solo` (the job without streams), `alone` (the streams without a job), and each priority. */

@@ -43,6 +43,14 @@ export async function fetchBase(): Promise<{ dir: string } | { reason: string }>
   }
 }
 
+/** Returns the folder or the name of the given base, else the folder of the real one. Throws if it cannot be had. */
+export async function givenOrFetched(model: string | undefined): Promise<string> {
+  if (model !== undefined) return model;
+  const base = await fetchBase();
+  if ('reason' in base) throw new Error(base.reason);
+  return base.dir;
+}
+
 export async function serve(
   t: TestContext,
   artifactDir: string,
