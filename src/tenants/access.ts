@@ -49,15 +49,17 @@ interface OpenKeys extends Pick<KeyRing, 'find' | 'tenant' | 'named'> {
 export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
   const { host, allowOpen, allowedOrigins } = settings;
   const keys = await openKeys(settings, log);
-  const gateway = createGateway(settings, (id) => keys?.named(id) ?? { ...LOCAL_TENANT, id });
+  const named = (id: string) => keys?.named(id) ?? { ...LOCAL_TENANT, id };
+  const gateway = createGateway(settings, named);
+  // A gateway may name tenants that have no key.
+  const ofGateway = gateway && { gateway, tenantOf: named };
   if (keys) {
     return {
       kind: 'keys',
       authenticate: createAuthenticate(keys),
-      gateway,
-      // A gateway may name tenants that have no key.
-      tenantOf: (id) => (gateway ? keys.named(id) : keys.tenant(id)),
+      tenantOf: (id) => keys.tenant(id),
       close: () => keys.close(),
+      ...ofGateway,
     };
   }
   if (allowedOrigins.includes('*')) {
@@ -73,7 +75,7 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
         'Create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1.',
     ]);
   }
-  return { ...localAccess(), gateway, kind: isLocal ? 'local' : 'open' };
+  return { ...localAccess(), ...ofGateway, kind: isLocal ? 'local' : 'open' };
 }
 
 /** Serves everybody as the local tenant. */

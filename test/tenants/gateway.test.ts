@@ -1,11 +1,13 @@
 // A gateway names the tenants of its requests in a header, which only the listed proxies may send.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createLog } from '../../src/common/log.ts';
 import type { Tenant } from '../../src/contracts/tenant.ts';
 import { loadConfig } from '../../src/settings/config.ts';
-import { createGateway } from '../../src/tenants/access.ts';
+import { createGateway, openAccess } from '../../src/tenants/access.ts';
 import { createKeyDigest } from '../../src/tenants/api-key.ts';
 import { KeyRing } from '../../src/tenants/key-ring.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { serveKeyed } from '../http/keyed.ts';
 import { keysFileOf, makeKey } from './keys.ts';
 
@@ -70,4 +72,17 @@ test('the header and the proxies are set together, and proxies are addresses', (
     const env = { LORIKEET_TRUSTED_PROXIES: proxies };
     assert.throws(() => loadConfig({}, env), /LORIKEET_TRUSTED_PROXIES: must be IP addresses/);
   }
+});
+
+test('the lines of a batch find a tenant that a gateway has named, with and without a keys file', async () => {
+  const home = temporaryFolder();
+  const ofFile = { ...loadConfig({}, {}), ...config, home };
+  const keysJson = JSON.stringify(keysFileOf([key], {}));
+  for (const settings of [ofFile, { ...ofFile, keysJson }]) {
+    const access = await openAccess(settings, createLog('silent'));
+    assert.equal(access.tenantOf('zeta')!.id, 'zeta');
+    access.close();
+  }
+  const access = await openAccess({ ...loadConfig({}, {}), home }, createLog('silent'));
+  assert.equal(access.tenantOf('zeta'), undefined);
 });
