@@ -2,11 +2,11 @@
 // table in docs/request-fields.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
+import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
-  addIssue,
   both,
   type FieldRow,
   fieldsOf,
@@ -14,7 +14,6 @@ import {
   only,
   onlyValue,
   REFUSED,
-  type Refine,
   readBy,
   refused,
   rows,

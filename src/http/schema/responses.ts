@@ -1,10 +1,10 @@
 // The request of `POST /v1/responses`. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { addIssue } from '../../common/schema-issues.ts';
 import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
 import {
-  addIssue,
   type FieldRow,
   fieldsOf,
   INERT,
