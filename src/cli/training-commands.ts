@@ -8,6 +8,7 @@ import { helpOf, listTrainingFlags } from '../contracts/training-fields.ts';
 import type { EvalRequest, JobSource, TrainerRequest } from '../contracts/training-messages.ts';
 import type { FlagKind } from '../contracts/training-setting.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../contracts/training-settings.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { loadConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';
 import { listenForInterrupt } from './terminal.ts';
@@ -22,6 +23,7 @@ const PLACEHOLDERS: Readonly<Record<FlagKind, string>> = {
   boolean: '[true|false]',
   names: '<names>',
   numbers: '<numbers>',
+  file: '<file>',
 };
 
 /** Adds the commands. The trainer's exit code becomes the command's. */
@@ -208,8 +210,19 @@ function parseValue(value: string, kind: FlagKind): unknown {
       return value.split(',').map(asNumber);
     case 'names':
       return value !== 'all-linear' && /^[\w.,]+$/.test(value) ? value.split(',') : value;
+    case 'file':
+      return readJsonFlag(value);
     case 'text':
       return value;
+  }
+}
+
+function readJsonFlag(file: string): unknown {
+  try {
+    return JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString());
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new UsageError(`${file}: is not JSON`);
+    throw error;
   }
 }
 

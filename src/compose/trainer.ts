@@ -223,7 +223,15 @@ class TrainerProgram {
     const { signal } = this.#channel;
     const send = (message: TrainerMessage) => this.#sendOfRun(message);
     try {
-      const outcome = await executeRun(prepared, { ...parts, signal, send });
+      const outcome = await executeRun(prepared, {
+        ...parts,
+        signal,
+        send,
+        withSampler: async (work) => {
+          const { withSampler } = await import('./answer-engine.ts');
+          return withSampler(this.#contextOf(prepared.job.model), work);
+        },
+      });
       if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));
     } catch (error) {
       if (error instanceof GateError) this.#note(describeRefusal(prepared, folder));

@@ -128,6 +128,7 @@ export const LAYERS: readonly Layer[] = [
       'tools',
       'grammar',
       'formats',
+      'graders',
     ],
   },
   {

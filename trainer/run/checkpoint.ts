@@ -31,7 +31,7 @@ const stateSchema = z.object({
   base: z
     .object({
       validation: z
-        .object({ validationLoss: z.number(), validationTokenAccuracy: z.number() })
+        .object({ validationLoss: z.number(), validationTokenAccuracy: z.number().exactOptional() })
         .nullable(),
       textLoss: z.number().nullable(),
     })

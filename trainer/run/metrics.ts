@@ -7,11 +7,12 @@ import {
   type PreferenceMetrics,
 } from '../../src/contracts/preference-settings.ts';
 
-/** The result of a validation. For pairs, it also has their metrics. */
+/** The result of a validation. For pairs and rewards, it also has their metrics. */
 export interface Validation extends PreferenceMetrics {
-  /** Weighted mean over the trained tokens of the validation rows, in nats. */
+  /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
   readonly validationLoss: number;
-  readonly validationTokenAccuracy: number;
+  /** Absent for rewards. */
+  readonly validationTokenAccuracy?: number;
 }
 
 /** One line of `metrics.jsonl`. */
