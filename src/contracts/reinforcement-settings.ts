@@ -2,8 +2,16 @@
 import { z } from 'zod';
 import type { TrainingSetting } from './training-setting.ts';
 
+/** How completions are sampled. */
+export interface Sampling {
+  /** Completions of a prompt. */
+  readonly completions: number;
+  /** The most tokens of a completion. */
+  readonly completionLength: number;
+}
+
 /** TRL's defaults. */
-export const DEFAULT_SAMPLING = { completions: 8, completionLength: 512 };
+export const DEFAULT_SAMPLING: Sampling = { completions: 8, completionLength: 512 };
 
 /** More completions of one prompt say little more about it. */
 const MAX_COMPLETIONS = 64;

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { ConfigError } from '../../src/common/errors.ts';
 import { VERSION } from '../../src/common/version.ts';
 import { DEFAULT_PREFERENCE, type Preference } from '../../src/contracts/preference-settings.ts';
+import { DEFAULT_SAMPLING, type Sampling } from '../../src/contracts/reinforcement-settings.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
@@ -34,6 +35,8 @@ export interface PreparedRun {
   readonly validation: Dataset | undefined;
   /** Present if the run learns from pairs. */
   readonly preference: Preference | undefined;
+  /** Present if the run learns from rewards. */
+  readonly sampling: Sampling | undefined;
   /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;
   readonly warnings: readonly Warning[];
@@ -131,6 +134,7 @@ export function prepareRows(
     train,
     validation: rows.validation,
     preference: preferenceOf(job),
+    sampling: samplingOf(job),
     language,
     warnings: examineData(rows.train, rows.validation),
     origin: {
@@ -149,6 +153,14 @@ function preferenceOf({ objective, beta, loss, labelSmoothing }: TrainJob): Pref
     loss: loss ?? defaults.loss,
     beta: beta ?? defaults.beta,
     labelSmoothing: labelSmoothing ?? defaults.labelSmoothing,
+  };
+}
+
+function samplingOf({ objective, completions, completionLength }: TrainJob): Sampling | undefined {
+  if (objective !== 'reinforcement') return undefined;
+  return {
+    completions: completions ?? DEFAULT_SAMPLING.completions,
+    completionLength: completionLength ?? DEFAULT_SAMPLING.completionLength,
   };
 }
 

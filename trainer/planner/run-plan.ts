@@ -1,6 +1,7 @@
 // Plans a run before it starts: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
+import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -181,21 +182,43 @@ function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan
   }, NOTHING);
 }
 
-function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload {
-  const lengths = sequenceLengths(examples);
-  return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
+function epochWorkload({ train: { examples }, settings, sampling }: PreparedRun): Workload {
+  const { order } = settings;
+  const plans = planEpoch(sequenceLengths(examples), 0, order).flat();
+  if (!sampling) return workloadOf(examples, plans);
+  const { completions, completionLength } = sampling;
+  const answered = examples.map(({ ids: { length } }) =>
+    longestAnswer(length, Math.min(length + completionLength, order.maxLength)),
+  );
+  const one = workloadOf(answered, plans);
+  return {
+    ...one,
+    batches: completions * one.batches,
+    positions: completions * one.positions,
+    targets: completions * one.targets,
+  };
 }
 
-function validationWorkload({ validation, settings }: PreparedRun): Workload {
-  if (!validation) return NOTHING;
+/** Stands for a prompt with its completion, which is not sampled yet. */
+function longestAnswer(promptLength: number, length: number): Example {
+  const labels = new Int32Array(length).fill(-1, 0, promptLength);
+  return { ids: new Int32Array(length), labels, weights: undefined };
+}
+
+function validationWorkload({ validation, settings, sampling }: PreparedRun): Workload {
+  if (!validation || sampling) return NOTHING;
   const lengths = sequenceLengths(validation.examples);
   return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
 /** Formats the plan as text. */
 export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifact): string {
-  const { settings, adapter, job, preference } = prepared;
-  const [rows, sequences] = preference ? ['pairs', 'pairs'] : ['examples', 'sequences'];
+  const { settings, adapter, job, preference, sampling } = prepared;
+  const [rows, sequences] = preference
+    ? ['pairs', 'pairs']
+    : sampling
+      ? ['prompts', 'prompts']
+      : ['examples', 'sequences'];
   const number = (value: number) => value.toLocaleString('en-US');
   const ranks = [...new Set([...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank))];
   const { batchSize, gradAccumulation } = settings.order;
@@ -220,6 +243,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
         : 'full',
     ],
     ...(preference ? [['Loss', describePreference(preference)]] : []),
+    ...(sampling ? [['Samples', describeSampling(sampling)]] : []),
     ['Compute', job.compute],
     [
       'Trained',
@@ -242,6 +266,10 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
 function describePreference({ loss, beta, labelSmoothing }: Preference): string {
   const smoothing = loss === 'robust' ? `, label smoothing ${labelSmoothing}` : '';
   return `dpo, loss ${loss}, beta ${beta}${smoothing}`;
+}
+
+function describeSampling({ completions, completionLength }: Sampling): string {
+  return `${completions} completions of a prompt, of up to ${completionLength} tokens; the time does not include them`;
 }
 
 function duration(seconds: number): string {

@@ -6,7 +6,6 @@ import { assert } from '../../src/common/assert.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { preferenceMetricsOf } from '../../src/contracts/preference-settings.ts';
-import { DEFAULT_SAMPLING } from '../../src/contracts/reinforcement-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -102,15 +101,14 @@ function withRewards<T>(
   options: ExecuteOptions & { readonly model: ProbedModel },
   work: (reinforcement: Reinforcement | undefined) => Promise<T>,
 ): Promise<T> {
-  const { job, settings, language } = prepared;
-  if (job.objective !== 'reinforcement') return work(undefined);
+  const { job, settings, language, sampling } = prepared;
+  if (!sampling) return work(undefined);
   const { withSampler, folder, model, artifact } = options;
   assert(withSampler && language, 'a run that learns from rewards has an engine and a tokenizer');
   const written = writtenOf(prepared, model, artifact)!;
   return withSampler((sampler) =>
     work({
-      completions: job.completions ?? DEFAULT_SAMPLING.completions,
-      completionLength: job.completionLength ?? DEFAULT_SAMPLING.completionLength,
+      ...sampling,
       maxLength: settings.order.maxLength,
       seed: job.seed,
       sampler,
@@ -273,11 +271,11 @@ async function publish(
 
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 async function evaluateRun(
-  { adapter, job, settings, train, validation, language, preference }: PreparedRun,
+  { adapter, job, settings, train, validation, language, preference, sampling }: PreparedRun,
   { model, artifact, folder, state, gate }: FinishOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
-  const isRewarded = job.objective === 'reinforcement'; // its rows have no outputs to measure
+  const isRewarded = sampling !== undefined; // its rows have no outputs to measure
   const card = await evaluateAdapter(
     {
       model,

@@ -2,6 +2,7 @@
 // their tokens by how much better they are than the others of their prompt.
 import { assert } from '../../src/common/assert.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
+import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -44,11 +45,7 @@ export interface Reward {
 }
 
 /** How a run samples and rewards. */
-export interface Reinforcement {
-  /** Completions of a prompt. */
-  readonly completions: number;
-  /** The most tokens of a completion. */
-  readonly completionLength: number;
+export interface Reinforcement extends Sampling {
   /** The most tokens of a prompt and its completion. */
   readonly maxLength: number;
   readonly seed: number;
@@ -130,8 +127,10 @@ export class Rewards implements RunObjective {
     return sums;
   }
 
-  metrics({ weight }: LossSums): RewardMetrics {
+  /** Adds the sampled tokens to those of the prompts. */
+  metrics({ weight }: LossSums): RewardMetrics & { readonly tokens: number } {
     return {
+      tokens: weight,
       ...this.#metrics,
       'sampling/sampling_logp_difference/mean': this.#drift / weight,
     };
