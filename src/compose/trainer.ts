@@ -229,7 +229,9 @@ class TrainerProgram {
         send,
         withSampler: async (work) => {
           const { withSampler } = await import('./answer-engine.ts');
-          return withSampler(this.#contextOf(prepared.job.model), work);
+          const { model, threads = this.#config.threads } = prepared.job;
+          const context = this.#contextOf(model);
+          return withSampler({ ...context, config: { ...context.config, threads } }, work);
         },
       });
       if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));

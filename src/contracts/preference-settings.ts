@@ -92,7 +92,7 @@ const REWARD_METRICS = [
 export type RewardMetrics = { readonly [Name in (typeof REWARD_METRICS)[number]]?: number };
 
 /** The metrics of a training step and, with `eval_` before their names, of the validation after it. */
-export const PREFERENCE_METRICS = [
+export const OBJECTIVE_METRICS = [
   ...PAIR_METRICS,
   ...REWARD_METRICS,
   'eval_reward',
@@ -100,17 +100,17 @@ export const PREFERENCE_METRICS = [
 ] as const;
 
 /** The measured ones of these metrics. */
-export type PreferenceMetrics = {
-  readonly [Name in (typeof PREFERENCE_METRICS)[number]]?: number;
+export type ObjectiveMetrics = {
+  readonly [Name in (typeof OBJECTIVE_METRICS)[number]]?: number;
 };
 
 /** Returns the metrics of a validation under their names. */
-export function evalMetrics(metrics: PairMetrics): PreferenceMetrics {
+export function evalMetrics(metrics: PairMetrics): ObjectiveMetrics {
   return Object.fromEntries(Object.entries(metrics).map(([name, mean]) => [`eval_${name}`, mean]));
 }
 
-/** Returns only the preference metrics of an object. */
-export function preferenceMetricsOf(metrics: PreferenceMetrics): PreferenceMetrics {
-  const known = PREFERENCE_METRICS.filter((name) => metrics[name] !== undefined);
+/** Returns only these metrics of an object. */
+export function objectiveMetricsOf(metrics: ObjectiveMetrics): ObjectiveMetrics {
+  const known = OBJECTIVE_METRICS.filter((name) => metrics[name] !== undefined);
   return Object.fromEntries(known.map((name) => [name, metrics[name]]));
 }

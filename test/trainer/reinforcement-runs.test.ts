@@ -87,7 +87,7 @@ test('the reward rises, and the metrics describe the samples', async (t) => {
   const mean = (values: readonly number[]) =>
     values.reduce((sum, value) => sum + value, 0) / values.length;
   const [first, last] = [mean(rewards.slice(0, 6)), mean(rewards.slice(-6))];
-  assert.ok(last > first + 0.3, `${first} ${last}`);
+  assert.ok(last > first + 0.2, `${first} ${last}`);
   const row = metrics.at(-1)!;
   assert.equal(row.validationLoss, -row.eval_reward!);
   assert.ok(row['completions/mean_length']! >= 1 && row['completions/mean_length']! <= 6);

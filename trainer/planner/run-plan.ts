@@ -226,6 +226,9 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
   const validation =
     plan.validationExamples > 0 ? `, ${plan.validationExamples} for validation` : '';
   const { memory } = plan;
+  const learned = sampling
+    ? ''
+    : `; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%)`;
   return [
     [
       'Base',
@@ -234,7 +237,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ['Rows', `${number(plan.examples)} ${rows}${validation}, ${plan.duplicates} duplicates`],
     [
       'Tokens',
-      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%); cut at ${settings.order.maxLength}: ${plan.truncated} ${rows}`,
+      `${number(plan.tokens)}${learned}; cut at ${settings.order.maxLength}: ${plan.truncated} ${rows}`,
     ],
     [
       'Method',
@@ -269,7 +272,7 @@ function describePreference({ loss, beta, labelSmoothing }: Preference): string 
 }
 
 function describeSampling({ completions, completionLength }: Sampling): string {
-  return `${completions} completions of a prompt, of up to ${completionLength} tokens; the time does not include them`;
+  return `${completions} completions of a prompt, of up to ${completionLength} tokens; time and memory do not include the engine`;
 }
 
 function duration(seconds: number): string {

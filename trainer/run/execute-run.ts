@@ -1,11 +1,12 @@
 // Executes a prepared run: trains from the first step or the last checkpoint, evaluates the result, publishes it if it has a
 // name, and reports its progress as messages.
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import { preferenceMetricsOf } from '../../src/contracts/preference-settings.ts';
+import { objectiveMetricsOf } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -106,20 +107,21 @@ function withRewards<T>(
   const { withSampler, folder, model, artifact } = options;
   assert(withSampler && language, 'a run that learns from rewards has an engine and a tokenizer');
   const written = writtenOf(prepared, model, artifact)!;
-  return withSampler((sampler) =>
+  const directory = path.join(folder.dir, 'sampling');
+  const result = withSampler((sampler) =>
     work({
       ...sampling,
       maxLength: settings.order.maxLength,
       seed: job.seed,
       sampler,
       async writeAdapter() {
-        const directory = path.join(folder.dir, 'sampling');
         await writeAdapter(directory, { ...written, dtype: 'F32' });
         return directory;
       },
       reward: createReward(job.grader, language),
     }),
   );
+  return result.finally(() => rm(directory, { recursive: true, force: true }));
 }
 
 function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOptions): TrainRun {
@@ -210,7 +212,7 @@ function reportsOf(
         trainTokenAccuracy: tokenAccuracy,
         ...(validationLoss !== undefined && { validationLoss }),
         ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
-        ...preferenceMetricsOf(row),
+        ...objectiveMetricsOf(row),
       };
       send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
     },

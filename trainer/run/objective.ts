@@ -1,7 +1,7 @@
 // The objective of a run: the loss of its tokens (or classes), the loss of preferences between two
 // sequences, or the loss of rewarded samples (`reinforcement.ts`).
 import { assert } from '../../src/common/assert.ts';
-import type { Preference, PreferenceMetrics } from '../../src/contracts/preference-settings.ts';
+import type { Preference, ObjectiveMetrics } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences, assembleTightBatch } from '../data/micro-batch.ts';
@@ -46,7 +46,7 @@ export interface RunObjective {
   /** Adds the gradients of a micro-batch's loss. */
   accumulate(plan: MicroBatchPlan): Promise<LossSums>;
   /** Returns further metrics of the step, and the tokens that its rows lack. @param sums of all its micro-batches */
-  metrics(sums: LossSums): PreferenceMetrics & { readonly tokens?: number };
+  metrics(sums: LossSums): ObjectiveMetrics & { readonly tokens?: number };
   /** Measures the validation rows, which the run must have. */
   validate(): Promise<Validation>;
 }
@@ -119,7 +119,7 @@ class Preferences implements RunObjective {
 
   async begin(): Promise<void> {}
 
-  metrics(sums: LossSums): PreferenceMetrics {
+  metrics(sums: LossSums): ObjectiveMetrics {
     return meanMetrics(sums);
   }
 
