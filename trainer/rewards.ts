@@ -16,10 +16,7 @@ const NO_CALLS: GraderCalls = {
 };
 
 /** Creates the function that rewards completions. @param grader as the job states it, and checked */
-export function createReward(
-  grader: unknown,
-  { tokenizer }: Language,
-): Reinforcement['reward'] {
+export function createReward(grader: unknown, { tokenizer }: Language): Reinforcement['reward'] {
   const parsed = graderSchema.parse(grader);
   return async (ids, item) => {
     const text = tokenizer.decode(ids, { skipSpecials: true });

@@ -2,13 +2,13 @@
 // the keys, so a wrong value gets the same message in a file and in a flag.
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import { TOOL_FORMAT_NAMES, type ToolFormatName } from '../contracts/tool-format.ts';
 import { helpOf, listTrainingFlags } from '../contracts/training-fields.ts';
 import type { EvalRequest, JobSource, TrainerRequest } from '../contracts/training-messages.ts';
 import type { FlagKind } from '../contracts/training-setting.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../contracts/training-settings.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { loadConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';
 import { listenForInterrupt } from './terminal.ts';

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
-import { OBJECTIVES, OBJECTIVE_METRICS } from '../contracts/preference-settings.ts';
+import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,

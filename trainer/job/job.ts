@@ -54,7 +54,12 @@ function contradictions(job: TrainJob): string[] {
   if (job.adapters !== undefined && job.name === undefined) {
     faults.push('adapters: needs name, because only named adapters are published');
   }
-  faults.push(...contradictoryKinds(job), ...wholeModuleFaults(job), ...preferenceFaults(job), ...rewardFaults(job));
+  faults.push(
+    ...contradictoryKinds(job),
+    ...wholeModuleFaults(job),
+    ...preferenceFaults(job),
+    ...rewardFaults(job),
+  );
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
@@ -92,7 +97,8 @@ function rewardFaults(job: TrainJob): string[] {
   if (job.packing) faults.push('packing: is not for reinforcement');
   if (job.dropout > 0) faults.push('dropout: is not for reinforcement');
   if (job.alora !== undefined) faults.push('alora: is not for reinforcement');
-  if (job.method === 'full') faults.push('method: must not be full, because samples need an adapter');
+  if (job.method === 'full')
+    faults.push('method: must not be full, because samples need an adapter');
   if (job.grader === undefined) return [...faults, 'grader: is missing'];
   const { error, data } = graderSchema.safeParse(job.grader, { error: describeIssue });
   for (const { path, message } of error?.issues ?? []) {

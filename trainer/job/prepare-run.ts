@@ -11,7 +11,12 @@ import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TrainingRowError } from '../../src/rows/row-schema.ts';
-import { createRowEncoder, type Language, type RowEncoder, readLanguage } from '../data/encode-row.ts';
+import {
+  createRowEncoder,
+  type Language,
+  type RowEncoder,
+  readLanguage,
+} from '../data/encode-row.ts';
 import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
 import { sequenceLengths } from '../data/example.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
@@ -73,10 +78,7 @@ export async function prepareRun(
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact, properties);
   const classes = classesOf(job, adapter, ofRows);
   const encodeWhole = createRowEncoder({ ...language, vocabSize, classes, objective });
-  const encode = leaveRoom(
-    learnFromInvocation(encodeWhole, adapter?.lora.invocation),
-    maxLength,
-  );
+  const encode = leaveRoom(learnFromInvocation(encodeWhole, adapter?.lora.invocation), maxLength);
   const rows = await loadRows(job, { encode, maxLength, minExamples, objective });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
@@ -261,7 +263,9 @@ function defaultLearningRate(
   model: DecoderConfig,
 ): number {
   const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
-  const share = (method === 'full' ? 1 : 10) * (objective === undefined || objective === 'supervised' ? 1 : PREFERENCE_RATE);
+  const share =
+    (method === 'full' ? 1 : 10) *
+    (objective === undefined || objective === 'supervised' ? 1 : PREFERENCE_RATE);
   const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * share;
   return Number(rate.toPrecision(2));
 }

@@ -1,7 +1,7 @@
 // The objective of a run: the loss of its tokens (or classes), the loss of preferences between two
 // sequences, or the loss of rewarded samples (`reinforcement.ts`).
 import { assert } from '../../src/common/assert.ts';
-import type { Preference, ObjectiveMetrics } from '../../src/contracts/preference-settings.ts';
+import type { ObjectiveMetrics, Preference } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences, assembleTightBatch } from '../data/micro-batch.ts';
