@@ -25,7 +25,7 @@ export interface SampledTokens {
   readonly logProbs: ArrayLike<number>;
   /** Under the engine that sampled them, whose arithmetic may differ. */
   readonly sampled: ArrayLike<number>;
-  /** Of the tokens' completions. */
+  /** Each token has its completion's. */
   readonly advantages: ArrayLike<number>;
 }
 

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { ServedAdapter } from '../../trainer/commands/eval.ts';
 import type { AnswerModel, AnswerRequest } from '../../trainer/evaluation/answers.ts';
-import type { Sampler } from '../../trainer/run/reinforcement.ts';
+import type { CompletionSampler } from '../../trainer/run/reinforcement.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import {
@@ -53,7 +53,7 @@ export async function withAnswerModel<T>(
  */
 export function withSampler<T>(
   context: ProgramContext,
-  work: (sampler: Sampler) => Promise<T>,
+  work: (sampler: CompletionSampler) => Promise<T>,
 ): Promise<T> {
   return withEngine({ context, isInvariant: true }, (engine) => work(new SamplingEngine(engine)));
 }
@@ -197,7 +197,7 @@ class AnswerEngine implements AnswerModel {
 const PURE: SamplingParams = { ...GREEDY, ...toNumericParams({}), topLogprobs: 0 };
 
 /** Samples completions. */
-class SamplingEngine implements Sampler {
+class SamplingEngine implements CompletionSampler {
   readonly #engine: LocalEngine;
 
   constructor(engine: LocalEngine) {
@@ -209,7 +209,7 @@ class SamplingEngine implements Sampler {
     this.#engine.adapter = toSource(digest, directory);
   }
 
-  async sample({ promptIds, maxTokens, seed }: Parameters<Sampler['sample']>[0]) {
+  async sample({ promptIds, maxTokens, seed }: Parameters<CompletionSampler['sample']>[0]) {
     const room = this.#engine.roomAfter(promptIds);
     if (room < 1) {
       throw new ConfigError([

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Example } from '../../trainer/data/example.ts';
 import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
-import type { Reinforcement, Reward, Sampler } from '../../trainer/run/reinforcement.ts';
+import type { CompletionSampler, Reinforcement, Reward } from '../../trainer/run/reinforcement.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { LINEAR_VOCAB, type LinearModel, linearModel } from './linear-model.ts';
@@ -31,7 +31,7 @@ const prompts = (count: number, from = 0): Dataset =>
   );
 
 /** Draws each token from the probabilities of the model. */
-function plainSampler({ parameters: [table, bias] }: TrainModel): Sampler {
+function plainSampler({ parameters: [table, bias] }: TrainModel): CompletionSampler {
   const logProbsAfter = (id: number) => {
     const logits = Array.from(bias!.data, (b, v) => b + table!.data[id * LINEAR_VOCAB + v]!);
     const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);

@@ -22,7 +22,7 @@ import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { GateError, toFault } from './faults.ts';
 import type { Validation } from './metrics.ts';
-import type { Reinforcement, Sampler } from './reinforcement.ts';
+import type { CompletionSampler, Reinforcement } from './reinforcement.ts';
 import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
@@ -38,7 +38,7 @@ export interface ExecuteOptions {
   readonly publisher: Publisher | undefined;
   send(message: TrainerMessage): void;
   /** Runs the work with an engine that samples completions. Only reinforcement needs it. */
-  withSampler?<T>(work: (sampler: Sampler) => Promise<T>): Promise<T>;
+  withSampler?<T>(work: (sampler: CompletionSampler) => Promise<T>): Promise<T>;
 }
 
 /** Resolves when the run has ended or is paused. A failure is also reported as an event. @throws GateError, TrainError */

@@ -26,7 +26,7 @@ export interface Sample {
 }
 
 /** Samples completions with a server's engine. Any number may be in flight. */
-export interface Sampler {
+export interface CompletionSampler {
   /** Uses the adapter of this PEFT folder from now on. */
   use(directory: string): Promise<void>;
   /** The same seed, prompt and adapter give the same tokens. */
@@ -49,7 +49,7 @@ export interface Reinforcement extends Sampling {
   /** The most tokens of a prompt and its completion. */
   readonly maxLength: number;
   readonly seed: number;
-  readonly sampler: Sampler;
+  readonly sampler: CompletionSampler;
   /** Writes the current adapter, and returns its PEFT folder. */
   writeAdapter(): Promise<string>;
   reward(ids: readonly number[], item: unknown): Promise<Reward>;
