@@ -4,7 +4,7 @@
 /** The smallest standard deviation counts as this much more, so equal rewards give no advantage. */
 const EPSILON = 1e-4;
 /** The largest importance weight of a token, as in TRL. */
-export const MAX_IMPORTANCE = 3;
+const MAX_IMPORTANCE = 3;
 
 /** Returns the advantages of completions of one prompt: their rewards, standardized. */
 export function advantagesOf(rewards: readonly number[]): number[] {

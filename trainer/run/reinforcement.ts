@@ -16,7 +16,7 @@ import type { Validation } from './metrics.ts';
 import type { RunObjective } from './objective.ts';
 
 /** A completion of a prompt. */
-export interface Sample {
+interface Sample {
   /** Its tokens, with the one that ended it. */
   readonly ids: readonly number[];
   /** Their log-probabilities under the engine. */
