@@ -7,11 +7,10 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { startServer } from '../../src/http/wire/server.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { serve, utf8 } from '../http/served.ts';
 import { type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, preparedHome } from './served.ts';
 
 const run = promisify(execFile);
 const python = await pythonWith(path.resolve('test/e2e/python-clients.txt'));
@@ -100,11 +99,10 @@ const base = await fetchBase();
 describe('structured output and tools', {
   skip: skip || ('reason' in base ? base.reason : false),
 }, () => {
-  const folder = temporaryFolder({ after });
   let serving: Serving;
   before(async () => {
     assert.ok('dir' in base);
-    serving = await startServing(['--model', base.dir], folder);
+    serving = await startServing(['--model', base.dir], await preparedHome(base.dir, { after }));
   });
   after(() => serving.stop());
 

@@ -9,9 +9,8 @@ import { generateText, type ModelMessage, Output, stepCountIs, tool } from 'ai';
 import OpenAI from 'openai';
 import { zodFunction, zodResponseFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
-import { temporaryFolder } from '../fixtures.ts';
 import { type Serving, startServing } from './program.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, preparedHome } from './served.ts';
 
 const base = await fetchBase();
 const QUESTION = 'What is the weather in Paris?';
@@ -68,11 +67,10 @@ function createWeather() {
 }
 
 describe('agents of TypeScript', { skip: 'reason' in base ? base.reason : false }, () => {
-  const folder = temporaryFolder({ after });
   let serving: Serving;
   before(async () => {
     assert.ok('dir' in base);
-    serving = await startServing(['--model', base.dir], folder);
+    serving = await startServing(['--model', base.dir], await preparedHome(base.dir, { after }));
   });
   after(() => serving.stop());
   const access = () => ({ baseURL: `${serving.url}/v1`, apiKey: 'none' });

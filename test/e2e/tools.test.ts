@@ -7,9 +7,8 @@ import { generateObject, generateText, streamObject, streamText, tool } from 'ai
 import OpenAI from 'openai';
 import { zodFunction, zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
-import { temporaryFolder } from '../fixtures.ts';
 import { type Serving, startServing } from './program.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, preparedHome } from './served.ts';
 
 const base = await fetchBase();
 const QUESTION = 'What is the weather in Paris?';
@@ -32,11 +31,10 @@ function checkHistory(history: readonly OpenAI.Chat.ChatCompletionMessageParam[]
 }
 
 describe('clients of TypeScript', { skip: 'reason' in base ? base.reason : false }, () => {
-  const folder = temporaryFolder({ after });
   let serving: Serving;
   before(async () => {
     assert.ok('dir' in base);
-    serving = await startServing(['--model', base.dir], folder);
+    serving = await startServing(['--model', base.dir], await preparedHome(base.dir, { after }));
   });
   after(() => serving.stop());
   const access = () => ({ baseURL: `${serving.url}/v1`, apiKey: 'none' });
