@@ -5,7 +5,7 @@ import type { SchemaReading } from '../contracts/generation.ts';
 import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
-import { buildNetwork } from './network.ts';
+import { buildNetwork } from './network-builder.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
 import { canonical, satisfies } from './schema-check.ts';

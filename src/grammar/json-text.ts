@@ -1,8 +1,11 @@
 // The patterns of JSON values. There is no white space between tokens, because small models would otherwise emit blanks
 // forever.
+import { LRUCache } from 'lru-cache';
 import {
   type CharRange,
   chars,
+  complement,
+  MAX_CODE_POINT,
   choice,
   optional,
   recursive,
@@ -20,7 +23,6 @@ const MAX_FREE_DIGITS = 20;
 
 export const DIGIT = chars('09');
 const HEX = chars('09afAF');
-const MAX_CODE_POINT = 0x10ffff;
 
 /** Characters that a JSON string may contain unescaped: not the quote, not the backslash, no control character. */
 const PLAIN: readonly CharRange[] = [
@@ -87,6 +89,25 @@ export function insideString(ranges: readonly CharRange[]): TextPattern {
     ...(hasAllWide ? [ANY_WIDE] : []),
     ...escapes,
   );
+}
+
+/** Most names consist of few characters. */
+const ascii = Array.from({ length: 128 }, (_, point) => insideString([[point, point]]));
+const exceptions = new LRUCache<string, TextPattern>({ max: 1000 });
+
+/** Matches this character in a JSON string. */
+export function oneCharacter(point: number): TextPattern {
+  return ascii[point] ?? insideString([[point, point]]);
+}
+
+/** Matches one character in a JSON string other than these. */
+export function characterExcept(points: readonly number[]): TextPattern {
+  const key = points.join();
+  const known = exceptions.get(key);
+  if (known) return known;
+  const pattern = insideString(complement(points.map((point) => [point, point])));
+  exceptions.set(key, pattern);
+  return pattern;
 }
 
 /** Returns the ranges that both sets contain. */

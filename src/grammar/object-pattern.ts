@@ -83,7 +83,8 @@ export function objectPattern(shape: ObjectShape): TextPattern {
 function trackedMembers(shape: ObjectShape): number[] | undefined {
   const { members, dependents, min, max, others, isUnordered } = shape;
   const all = members.map((_, i) => i);
-  const needed = all.filter((i) => members[i]!.isRequired || dependents.flat().includes(i));
+  const linked = new Set(dependents.flat());
+  const needed = all.filter((i) => members[i]!.isRequired || linked.has(i));
   const isCounted = min > 1 || max < members.length || (others.length > 0 && Number.isFinite(max));
   const tracked = members.length <= MAX_TRACKED || isCounted ? all : needed;
   const isPossible = isUnordered && tracked.length <= MAX_TRACKED;
@@ -116,7 +117,10 @@ interface MemberPatterns {
   readonly other: TextPattern | undefined;
 }
 
-/** Matches members in any order. A node is a set of tracked members that were written, and whether others were. */
+/**
+ * Matches members in any order. A node is a set of tracked members that were written, and whether others were. Before all but the
+ * first member, a second node follows the comma.
+ */
 function unorderedMembers(
   { members, dependents, min, max }: ObjectShape,
   { items, other }: MemberPatterns,
@@ -124,23 +128,27 @@ function unorderedMembers(
 ): TextPattern {
   const sets = 2 ** tracked.length;
   const bits = members.map((_, i) => (tracked.includes(i) ? 2 ** tracked.indexOf(i) : 0));
-  const node = (index: number): PatternNode => {
+  const untracked = [...items.filter((_, i) => !bits[i]), ...(other ? [other] : [])];
+  const length = untracked.length > 0 ? 2 * sets : sets;
+  const any = shared(choice(...untracked));
+  const nodes: PatternNode[] = [];
+  const afterComma: PatternNode[] = [];
+  for (let index = 0; index < length; index++) {
     const set = index % sets;
     const has = (i: number) => i >= 0 && (set & bits[i]!) !== 0;
     const count = tracked.filter(has).length;
-    const next = (item: TextPattern) => (index > 0 ? sequence(COMMA, item) : item);
-    const edges = items.flatMap((item, i) =>
-      has(i) || count >= max
-        ? []
-        : [{ item: next(item), to: bits[i] ? index + bits[i] : set + sets }],
-    );
-    if (other) edges.push({ item: next(other), to: set + sets });
+    const missing = count >= max ? [] : tracked.filter((i) => !has(i));
+    const edges = missing.map((i) => ({ item: items[i]!, to: index + bits[i]! }));
+    if (untracked.length > 0) edges.push({ item: any, to: set + sets });
     const isComplete =
       members.every(({ isRequired }, i) => !isRequired || has(i)) &&
       dependents.every(([a, b]) => !has(a) || has(b));
-    return { isEnd: isComplete && count + Number(index >= sets) >= min, edges };
-  };
-  return { kind: 'graph', nodes: Array.from({ length: 2 * sets }, (_, i) => node(i)) };
+    const isEnd = isComplete && count + Number(index >= sets) >= min;
+    const comma = { item: COMMA, to: length + index - 1 };
+    nodes.push({ isEnd, edges: index > 0 ? [comma] : edges });
+    if (index > 0) afterComma.push({ isEnd: false, edges });
+  }
+  return { kind: 'graph', nodes: [...nodes, ...afterComma] };
 }
 
 class MembersGraph {

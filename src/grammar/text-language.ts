@@ -5,6 +5,7 @@ import {
   type CharRange,
   ContradictionError,
   GrammarError,
+  MAX_CODE_POINT,
   type PatternEdge,
   sequence,
   type TextPattern,
@@ -28,7 +29,6 @@ export interface TextLength {
 const MAX_STATES = 4000;
 /** A label is a bit of a number. */
 export const MAX_LABELS = 30;
-const MAX_CODE_POINT = 0x10ffff;
 const ANY_LENGTH: TextLength = { min: 0, max: Number.POSITIVE_INFINITY };
 
 interface LanguageState {
