@@ -61,8 +61,8 @@ class SchemaConverter implements MemberSource {
   readonly #ids = new Map<unknown, number>();
   /** The rules whose bodies begin with the one that is being built. */
   readonly #current = new Set<PatternRule>();
-  /** Why parts of the schema allow nothing. */
-  readonly #faults: ContradictionError[] = [];
+  /** Why the first part of the schema that allows nothing does not. */
+  #fault: ContradictionError | undefined;
   #count = 0;
 
   constructor(root: unknown, reading: SchemaReading) {
@@ -75,7 +75,7 @@ class SchemaConverter implements MemberSource {
   run(): TextPattern {
     const pattern = this.convert([this.#root]);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
-    if (this.#faults.length > 0) this.#refuseNothing(pattern);
+    if (this.#fault) this.#refuseNothing(pattern, this.#fault);
     return pattern;
   }
 
@@ -98,7 +98,7 @@ class SchemaConverter implements MemberSource {
   }
 
   #nothing(path: string): TextPattern {
-    this.#faults.push(new ContradictionError('allows no value', path));
+    this.#fault ??= new ContradictionError('allows no value', path);
     return NOTHING;
   }
 
@@ -140,7 +140,7 @@ class SchemaConverter implements MemberSource {
       return run();
     } catch (error) {
       if (!(error instanceof ContradictionError)) throw error;
-      this.#faults.push(error);
+      this.#fault ??= error;
       return NOTHING;
     }
   }
@@ -328,13 +328,12 @@ class SchemaConverter implements MemberSource {
       throw new GrammarError(`excludes an ${type}, which is not supported`, path);
   }
 
-  /** Throws the first contradiction if the pattern matches nothing. */
-  #refuseNothing(pattern: TextPattern): void {
+  /** Throws the fault if the pattern matches nothing. */
+  #refuseNothing(pattern: TextPattern, fault: ContradictionError): void {
     try {
       buildNetwork(pattern);
     } catch (error) {
-      if (error instanceof ContradictionError) throw this.#faults[0]!;
-      throw error;
+      throw error instanceof ContradictionError ? fault : error;
     }
   }
 }

@@ -67,7 +67,8 @@ export function stringOfLength(min: number, max: number): TextPattern {
 /** All characters outside of ASCII. Most sets contain all of them or none, so they share nodes. */
 const WIDE: readonly CharRange[] = [[0x80, MAX_CODE_POINT]];
 const ANY_WIDE = shared({ kind: 'chars', ranges: WIDE });
-const ANY_ESCAPE = shared(choice(...[...ESCAPES.values()].map((letter) => text(`\\${letter}`))));
+const ANY_ESCAPE = choice(...[...ESCAPES.values()].map((letter) => text(`\\${letter}`)));
+const ANY_OTHER = shared(choice({ kind: 'chars', ranges: WIDE }, ANY_ESCAPE));
 
 /**
  * Matches one character from these ranges as it appears in a JSON string. Control characters without a short escape are left
@@ -80,14 +81,15 @@ export function insideString(ranges: readonly CharRange[]): TextPattern {
   const escaped = [...ESCAPES].filter(([point]) => {
     return ranges.some(([first, last]) => first <= point && point <= last);
   });
-  const escapes =
-    escaped.length === ESCAPES.size
-      ? [ANY_ESCAPE]
-      : escaped.map(([, letter]) => text(`\\${letter}`));
+  const own: TextPattern = {
+    kind: 'chars',
+    ranges: hasAllWide ? intersect(plain, [[0, 0x7f]]) : plain,
+  };
+  if (hasAllWide && escaped.length === ESCAPES.size) return choice(own, ANY_OTHER);
   return choice(
-    { kind: 'chars', ranges: hasAllWide ? intersect(plain, [[0, 0x7f]]) : plain },
+    own,
     ...(hasAllWide ? [ANY_WIDE] : []),
-    ...escapes,
+    ...escaped.map(([, letter]) => text(`\\${letter}`)),
   );
 }
 

@@ -14,6 +14,8 @@ import {
 } from './text-pattern.ts';
 import { type ByteRange, controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
+type Text = Extract<TextPattern, { kind: 'text' }>;
+
 /** Building a network of this size takes 50 ms. A schema with 100 properties has 2,000 nodes. */
 const MAX_NODES = 30_000;
 const TOO_LARGE = `is too large: it needs more than ${MAX_NODES} nodes. Lower the counts in patterns, maxItems and maxLength, or use fewer properties and constants`;
@@ -157,7 +159,7 @@ class NetworkBuilder {
     }
   }
 
-  #bytesOf({ text, spaced = text }: Extract<TextPattern, { kind: 'text' }>): Uint8Array {
+  #bytesOf({ text, spaced = text }: Text): Uint8Array {
     return Buffer.from(this.#isSpaced ? spaced : text);
   }
 
@@ -181,10 +183,15 @@ class NetworkBuilder {
 
   /** Texts with a common prefix share nodes, because an enum may contain thousands of texts. */
   #options(options: readonly TextPattern[], from: number, to: number): void {
+    const texts = options.filter((option) => option.kind === 'text');
+    if (texts.length > 0) this.#texts(texts, from, to);
+    for (const option of options) if (option.kind !== 'text') this.#emit(option, from, to);
+  }
+
+  #texts(texts: readonly Text[], from: number, to: number): void {
     const children = new Map<number, number>(); // node · 256 + byte → node
-    for (const option of options) {
-      if (option.kind !== 'text') continue;
-      const bytes = this.#bytesOf(option);
+    for (const text of texts) {
+      const bytes = this.#bytesOf(text);
       let at = from;
       for (const byte of bytes.subarray(0, -1)) {
         const key = at * 256 + byte;
@@ -195,7 +202,6 @@ class NetworkBuilder {
       }
       this.#text(bytes.subarray(-1), at, to);
     }
-    for (const option of options) if (option.kind !== 'text') this.#emit(option, from, to);
   }
 
   #sequence(items: readonly TextPattern[], from: number, to: number): void {

@@ -131,18 +131,20 @@ function unorderedMembers(
   const untracked = [...items.filter((_, i) => !bits[i]), ...(other ? [other] : [])];
   const length = untracked.length > 0 ? 2 * sets : sets;
   const any = shared(choice(...untracked));
+  const bitOf = (i: number) => (i < 0 ? 0 : bits[i]!);
+  const required = members.reduce((set, { isRequired }, i) => set | (isRequired ? bits[i]! : 0), 0);
   const nodes: PatternNode[] = [];
   const afterComma: PatternNode[] = [];
   for (let index = 0; index < length; index++) {
     const set = index % sets;
-    const has = (i: number) => i >= 0 && (set & bits[i]!) !== 0;
-    const count = tracked.filter(has).length;
-    const missing = count >= max ? [] : tracked.filter((i) => !has(i));
-    const edges = missing.map((i) => ({ item: items[i]!, to: index + bits[i]! }));
+    const missing = tracked.filter((i) => (set & bits[i]!) === 0);
+    const count = tracked.length - missing.length;
+    const next = count >= max ? [] : missing;
+    const edges = next.map((i) => ({ item: items[i]!, to: index + bits[i]! }));
     if (untracked.length > 0) edges.push({ item: any, to: set + sets });
     const isComplete =
-      members.every(({ isRequired }, i) => !isRequired || has(i)) &&
-      dependents.every(([a, b]) => !has(a) || has(b));
+      (set & required) === required &&
+      dependents.every(([a, b]) => (set & bitOf(a)) === 0 || (set & bitOf(b)) > 0);
     const isEnd = isComplete && count + Number(index >= sets) >= min;
     const comma = { item: COMMA, to: length + index - 1 };
     nodes.push({ isEnd, edges: index > 0 ? [comma] : edges });

@@ -110,7 +110,7 @@ export class SchemaReader {
     return new Facts({
       types: list<JsonType | JsonType[]>('type').flat(2),
       ...(schema['type'] === undefined && { types: undefined }),
-      about: typesAbout(Object.keys(schema)),
+      about: schema['type'] === undefined ? typesAbout(Object.keys(schema)) : [],
       values,
       limits: limitsOf(schema, path),
       multiples: list<number>('multipleOf').map((value) => at('multipleOf', value)),
