@@ -3,11 +3,12 @@ import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
-import { schemaPattern } from './json-schema.ts';
+import { convertSchema } from './json-schema.ts';
 import { type Network, packNetwork, unpackNetwork } from './network.ts';
 import { buildNetwork } from './network-builder.ts';
 import { parseRegex } from './regex.ts';
 import {
+  ContradictionError,
   choice,
   EMPTY,
   GrammarError,
@@ -57,7 +58,11 @@ function probe(automaton: Automaton): void {
 
 /** Returns the network of a constraint, which may be too ambiguous to be matched. Throws `GrammarError` if there is none. */
 export function constraintNetwork(constraint: Constraint): Network {
-  return located(rootPath(constraint), () => buildNetwork(patternOf(constraint)));
+  return located(rootPath(constraint), () =>
+    constraint.kind === 'json_schema'
+      ? schemaNetwork(constraint)
+      : buildNetwork(patternOf(constraint)),
+  );
 }
 
 /** Returns the automaton of a compiled constraint. */
@@ -75,11 +80,29 @@ export function rootPath({ kind }: Constraint): string {
   return kind === 'json_schema' ? '#' : '';
 }
 
+type JsonSchema = Extract<Constraint, { kind: 'json_schema' }>;
+
+/** Throws `GrammarError` if the schema allows no value. */
+function schemaNetwork(constraint: JsonSchema): Network {
+  const { pattern, fault } = toPattern(constraint);
+  try {
+    return buildNetwork(pattern);
+  } catch (error) {
+    throw error instanceof ContradictionError && fault ? fault : error;
+  }
+}
+
+function toPattern(constraint: JsonSchema): ReturnType<typeof convertSchema> {
+  const { pattern, fault } = convertSchema(constraint.schema, constraint);
+  return { pattern: constraint.isSpaced ? { kind: 'spaced', item: pattern } : pattern, fault };
+}
+
 function patternOf(constraint: Constraint): TextPattern {
   switch (constraint.kind) {
     case 'json_schema': {
-      const pattern = schemaPattern(constraint.schema, constraint);
-      return constraint.isSpaced ? { kind: 'spaced', item: pattern } : pattern;
+      const { pattern, fault } = toPattern(constraint);
+      if (fault) schemaNetwork(constraint);
+      return pattern;
     }
     case 'regex':
       return parseRegex(constraint.pattern);

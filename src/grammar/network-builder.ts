@@ -6,13 +6,14 @@ import { byteEdge, callEdge, type Network } from './network.ts';
 import { type NetworkEdges, refuseLeftRecursion, withoutDeadEnds } from './network-checks.ts';
 import { findSingleUses } from './single-uses.ts';
 import {
+  type CharRange,
   ContradictionError,
   GrammarError,
   type PatternNode,
   type PatternRule,
   type TextPattern,
 } from './text-pattern.ts';
-import { type ByteRange, controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
+import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 type Text = Extract<TextPattern, { kind: 'text' }>;
 
@@ -112,9 +113,7 @@ class NetworkBuilder {
         this.#text(controlTokenBytes(pattern.id), from, to);
         return;
       case 'chars':
-        for (const range of pattern.ranges) {
-          for (const bytes of toByteRanges(range)) this.#chain(bytes, from, to);
-        }
+        this.#chars(pattern.ranges, from, to);
         return;
       case 'sequence':
         this.#sequence(pattern.items, from, to);
@@ -163,21 +162,26 @@ class NetworkBuilder {
     return Buffer.from(this.#isSpaced ? spaced : text);
   }
 
-  #text(bytes: Iterable<number>, from: number, to: number): void {
-    this.#chain(
-      Array.from(bytes, (byte) => [byte, byte] as const),
-      from,
-      to,
-    );
-  }
-
-  #chain(bytes: readonly ByteRange[], from: number, to: number): void {
+  #text(bytes: readonly number[] | Uint8Array, from: number, to: number): void {
     if (bytes.length === 0) this.#skip(from, to);
     let at = from;
     for (let i = 0; i < bytes.length; i++) {
       const next = i === bytes.length - 1 ? to : this.#node();
-      this.#byte(at, bytes[i]![0], bytes[i]![1], next);
+      this.#byte(at, bytes[i]!, bytes[i]!, next);
       at = next;
+    }
+  }
+
+  #chars(ranges: readonly CharRange[], from: number, to: number): void {
+    for (const range of ranges) {
+      for (const bytes of toByteRanges(range)) {
+        let at = from;
+        for (const [i, [first, last]] of bytes.entries()) {
+          const next = i === bytes.length - 1 ? to : this.#node();
+          this.#byte(at, first, last, next);
+          at = next;
+        }
+      }
     }
   }
 

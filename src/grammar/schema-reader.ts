@@ -244,10 +244,10 @@ function limitsOf(schema: Schema, path: string): Facts['limits'] {
   const limits: Record<string, Located<number>> = {};
   for (const name of LIMITS) {
     const value = schema[name];
+    if (typeof value !== 'number') continue;
     const strict = { minimum: 'exclusiveMinimum', maximum: 'exclusiveMaximum' }[name as string];
     const isStrict = strict !== undefined && schema[strict] === true;
-    if (typeof value === 'number')
-      limits[isStrict ? strict : name] = { value, path: `${path}/${name}` };
+    limits[isStrict ? strict : name] = { value, path: `${path}/${name}` };
   }
   return limits;
 }

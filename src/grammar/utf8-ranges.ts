@@ -2,7 +2,7 @@
 import type { CharRange } from './text-pattern.ts';
 
 /** The first and the last value of one byte. */
-export type ByteRange = readonly [first: number, last: number];
+type ByteRange = readonly [first: number, last: number];
 
 /** Code points whose encodings have the same length. Surrogates have none. */
 const LENGTHS: readonly CharRange[] = [

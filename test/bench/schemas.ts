@@ -2,8 +2,10 @@
 // of github.com/guidance-ai/jsonschemabench. A schema passes if every valid instance can be written and no invalid one can.
 // Prints the table next to MaskBench's own results of other engines, and the reasons of refusals. Arguments:
 // --model DIR (its tokenizer; default: the toy base's)  --every N (each Nth schema)  --closed (undeclared properties are left
-// out, as without `lorikeet.additional_properties`)  --quick (byte by byte, without masks)  --out FILE (one line per schema)
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+// out, as without `lorikeet.additional_properties`)  --quick (byte by byte, without masks)  --out FILE (one line per schema; a
+// run that was stopped continues there)  --minutes N (stops then, after a random part of the schemas)
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -27,6 +29,7 @@ const { values: options, positionals } = parseArgs({
     closed: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     out: { type: 'string' },
+    minutes: { type: 'string' },
   },
 });
 
@@ -124,12 +127,23 @@ function quantiles(values: readonly number[]): string {
   return [0.5, 0.95, 0.99, 1].map((share) => `${quantile(values, share).toFixed(2)}`).join(' | ');
 }
 
-const names = readdirSync(folder)
+const all = readdirSync(folder)
   .filter((name) => name.endsWith('.json'))
-  .sort();
-const outcomes = names.filter((_, i) => i % Number(options.every) === 0).map(judge);
-if (options.out) {
-  writeFileSync(options.out, outcomes.map((outcome) => `${JSON.stringify(outcome)}\n`).join(''));
+  .sort()
+  .filter((_, i) => i % Number(options.every) === 0);
+/** In this order, any first part of the schemas is a random one. */
+const rank = (name: string) => createHash('sha256').update(name).digest('hex');
+const names = all.map((name) => [rank(name), name]).sort().map(([, name]) => name!);
+const before =
+  options.out && existsSync(options.out) ? readFileSync(options.out, 'utf8').split('\n') : [];
+const outcomes = before.filter(Boolean).map((line) => JSON.parse(line) as Outcome);
+const isKnown = new Set(outcomes.map(({ name }) => name));
+const deadline = Date.now() + Number(options.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
+for (const name of names.filter((one) => !isKnown.has(one))) {
+  if (Date.now() > deadline) break;
+  const outcome = judge(name);
+  outcomes.push(outcome);
+  if (options.out) appendFileSync(options.out, `${JSON.stringify(outcome)}\n`);
 }
 const count = (kind: Outcome['kind']) => outcomes.filter((outcome) => outcome.kind === kind).length;
 const ours = [count('passed'), count('refused'), count('rejected'), count('accepted')];
@@ -141,7 +155,7 @@ for (const { kind, detail } of outcomes) {
 }
 const compileMs = outcomes.flatMap((outcome) => outcome.compileMs ?? []);
 const lines = [
-  `${processorLine()}, ${outcomes.length} schemas`,
+  `${processorLine()}, ${outcomes.length} of ${names.length} schemas`,
   '',
   '| engine | passed | refused | a valid instance rejected | an invalid one accepted |',
   '|---|---:|---:|---:|---:|',
