@@ -4,9 +4,9 @@ import { LRUCache } from 'lru-cache';
 import {
   type CharRange,
   chars,
+  choice,
   complement,
   MAX_CODE_POINT,
-  choice,
   optional,
   recursive,
   repeat,

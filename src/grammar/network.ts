@@ -88,7 +88,10 @@ export function packNetwork({ nodes, bytes, skips, calls, starts, ends }: Networ
 /** Returns the network that was packed, which uses the same memory. */
 export function unpackNetwork(packed: Uint32Array): Network {
   let at = 0;
-  const take = (length: number) => packed.subarray(at, (at += length));
+  const take = (length: number) => {
+    at += length;
+    return packed.subarray(at - length, at);
+  };
   const [nodes = 0, rules = 0, ...edgeCounts] = take(5);
   const [starts, ends] = [take(rules), take(rules)];
   const [bytes, skips, calls] = edgeCounts.map((count) => ({

@@ -133,7 +133,10 @@ const all = readdirSync(folder)
   .filter((_, i) => i % Number(options.every) === 0);
 /** In this order, any first part of the schemas is a random one. */
 const rank = (name: string) => createHash('sha256').update(name).digest('hex');
-const names = all.map((name) => [rank(name), name]).sort().map(([, name]) => name!);
+const names = all
+  .map((name) => [rank(name), name])
+  .sort()
+  .map(([, name]) => name!);
 const before =
   options.out && existsSync(options.out) ? readFileSync(options.out, 'utf8').split('\n') : [];
 const outcomes = before.filter(Boolean).map((line) => JSON.parse(line) as Outcome);
