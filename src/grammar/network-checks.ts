@@ -19,16 +19,17 @@ export interface NetworkEdges extends Pick<Network, 'nodes' | 'starts' | 'ends'>
 export function withoutDeadEnds(network: NetworkEdges): Network {
   const { nodes, starts, ends, bytes, skips, calls } = network;
   const isAlive = findAlive(network);
-  const group = ({ from, edges }: EdgeList, isKept: (edge: number) => boolean) =>
-    groupEdges(edges, from, nodes, isKept);
   const leadsOn = (edge: number) => isAlive[targetOf(edge)] === 1;
+  const isUseful = (call: number) => leadsOn(call) && isAlive[starts[ruleOf(call)]!] === 1;
+  const group = ({ from, edges }: EdgeList, isKept: (edge: number) => boolean) =>
+    isAlive.includes(0) ? groupEdges(edges, from, nodes, isKept) : groupEdges(edges, from, nodes);
   return {
     nodes,
     starts,
     ends,
     bytes: group(bytes, leadsOn),
     skips: group(skips, leadsOn),
-    calls: group(calls, (edge) => leadsOn(edge) && isAlive[starts[ruleOf(edge)]!] === 1),
+    calls: group(calls, isUseful),
   };
 }
 

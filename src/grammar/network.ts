@@ -60,14 +60,15 @@ export function groupEdges(
   edges: readonly number[],
   by: readonly number[],
   groups: number,
-  isKept: (edge: number) => boolean = () => true,
+  isKept?: (edge: number) => boolean,
 ): GroupedEdges {
   const at = new Uint32Array(groups + 1);
-  for (const [i, edge] of edges.entries()) if (isKept(edge)) at[by[i]! + 1]!++;
+  for (let i = 0; i < edges.length; i++) if (!isKept || isKept(edges[i]!)) at[by[i]! + 1]!++;
   for (let i = 0; i < groups; i++) at[i + 1]! += at[i]!;
   const next = at.slice();
   const grouped = new Uint32Array(at[groups]!);
-  for (const [i, edge] of edges.entries()) if (isKept(edge)) grouped[next[by[i]!]!++] = edge;
+  for (let i = 0; i < edges.length; i++)
+    if (!isKept || isKept(edges[i]!)) grouped[next[by[i]!]!++] = edges[i]!;
   return { at, edges: grouped };
 }
 

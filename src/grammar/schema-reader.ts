@@ -79,14 +79,15 @@ export class SchemaReader {
   }
 
   #readReference(schema: Schema, path: string): Facts {
-    const { $ref, ...beside } = readKeywords(schema, this.#draft, path);
-    if (typeof $ref !== 'string') return this.#readObject(beside, path);
+    const keywords = readKeywords(schema, this.#draft, path);
+    const { $ref } = keywords;
+    if (typeof $ref !== 'string') return this.#readObject(keywords, path);
     const target = {
       schema: this.#tree.resolve(schema, $ref, `${path}/$ref`),
       path: `${path}/$ref`,
     };
     if (this.#draft < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
-    const facts = this.#readObject(beside, path);
+    const facts = this.#readObject(keywords, path);
     return new Facts({ ...facts, parts: [target, ...facts.parts], hasPartsFirst: true });
   }
 
