@@ -38,7 +38,9 @@ export type VisitDifference = (id: number, isRefused: boolean) => void;
 
 /** The steps of a walk that cost as much as one visited position, if the automaton knows their states. */
 const STEPS_PER_VISIT = 16;
-/** The nodes of a subtree without a choice that take as long as a step. */
+/** Smaller subtrees are walked node by node. */
+const MAX_SMALL_SUBTREE = 16;
+/** The nodes of a subtree that is allowed as a whole that take as long as a step. */
 const NODES_PER_STEP = 8;
 /** The steps after which a walk may pause even if the automaton knows their states. They take 20 us. */
 const MAX_FREE_STEPS = 1024;
@@ -55,11 +57,19 @@ const ALL_GROUPS = 2 ** (GROUP_STARTS.length + 1) - 1;
 interface Walk {
   readonly automaton: Automaton;
   readonly state: State;
-  /** The groups of bytes after which `state` is the same. */
-  readonly loops: number;
   readonly work: Work;
   readonly from: number;
   readonly to: number;
+}
+
+/** The position of a walk. */
+interface Cursor {
+  node: number;
+  /** The states before the node, by depth. */
+  readonly states: State[];
+  /** A state whose loops have to be found, and the last node for which that was so. */
+  entered?: State | undefined;
+  asked?: number;
 }
 
 /** Called with nodes whose tokens are allowed, in [from, to). Returns whether the walk continues. */
@@ -74,8 +84,10 @@ export class Vocabulary {
   readonly #depths: Uint16Array;
   /** The node after each node's subtree. */
   readonly #ends: Int32Array;
-  /** The groups of the bytes of each node and its subtree. */
-  readonly #groups: Uint32Array;
+  /** The groups of the bytes below each node. */
+  readonly #groupsBelow: Uint32Array;
+  /** The groups of bytes after which a state is the same. */
+  readonly #loops = new WeakMap<State, number>();
   /** All tokens, in the order of their nodes, and the number of those before each node. */
   readonly #tokens: Int32Array;
   readonly #before: Int32Array;
@@ -100,7 +112,7 @@ export class Vocabulary {
     this.#bytes = new Uint8Array(total);
     this.#depths = new Uint16Array(total);
     this.#ends = new Int32Array(total);
-    this.#groups = new Uint32Array(total);
+    this.#groupsBelow = new Uint32Array(total);
     this.#tokens = Int32Array.from(tokens, ({ id }) => id);
     this.#before = new Int32Array(total + 1);
     this.#nodes = new Int32Array(size).fill(-1);
@@ -118,8 +130,7 @@ export class Vocabulary {
   /** Finds the tokens that may follow a state. Throws `GrammarError` if the grammar is too ambiguous. */
   *allowed(automaton: Automaton, state: State, work: Work): Search<TokenSet> {
     const allowed = new Uint32Array(Math.ceil(this.size / 32));
-    const loops = yield* findLoops(automaton, state, work);
-    const walk = { automaton, state, loops, work, from: 0, to: this.#bytes.length };
+    const walk = { automaton, state, work, from: 0, to: this.#bytes.length };
     yield* this.#walk(walk, (from, to) => {
       for (let i = this.#before[from]!; i < this.#before[to]!; i++) {
         const id = this.#tokens[i]!;
@@ -135,7 +146,7 @@ export class Vocabulary {
     const node = this.#nodes[id]!;
     if (node < 0) return false;
     let isFound = false;
-    const walk = { automaton, state, loops: 0, work, from: node + 1, to: this.#ends[node]! };
+    const walk = { automaton, state, work, from: node + 1, to: this.#ends[node]! };
     yield* this.#walk(walk, (from, to) => {
       isFound = this.#before[to]! > this.#before[from]!;
       return !isFound;
@@ -182,17 +193,20 @@ export class Vocabulary {
     const states: State[] = new Array(this.#maxDepth + 1);
     if (walk.from >= walk.to) return;
     states[this.#depths[walk.from]!] = walk.state;
-    const cursor = { node: walk.from, states };
+    const cursor: Cursor = { node: walk.from, states };
     // A plain function visits the nodes, because generators are slow.
-    while (this.#walkOn(walk, cursor, visit)) yield* pause(walk.work);
+    while (this.#walkOn(walk, cursor, visit)) {
+      if (cursor.entered) this.#loops.set(cursor.entered, yield* findLoops(walk, cursor.entered));
+      cursor.entered = undefined;
+      yield* pause(walk.work);
+    }
   }
 
-  /** Visits nodes until a state has to be computed while the work is at its limit. Returns whether more nodes are left. */
-  #walkOn(
-    { automaton, state, loops, work, to }: Walk,
-    cursor: { node: number; readonly states: State[] },
-    visit: Visit,
-  ): boolean {
+  /**
+   * Visits nodes until a state has to be computed while the work is at its limit, or until the loops of a state are needed.
+   * Returns whether more nodes are left.
+   */
+  #walkOn({ automaton, work, to }: Walk, cursor: Cursor, visit: Visit): boolean {
     const { states } = cursor;
     let { node } = cursor;
     let steps = 0;
@@ -203,13 +217,22 @@ export class Vocabulary {
         if (isAtLimit(work)) break;
         next = automaton.step(states[depth]!, this.#bytes[node]!, work);
       }
+      let end = this.#ends[node]!;
       if (!next) {
-        node = this.#ends[node]!;
+        node = end;
         continue;
       }
       states[depth + 1] = next;
-      const isLoop = next === state && (this.#groups[node]! & ~loops) === 0;
-      const end = isLoop ? this.#ends[node]! : node + 1;
+      if (end - node > MAX_SMALL_SUBTREE) {
+        const loops = this.#loops.get(next);
+        if (loops === undefined && cursor.asked !== node) {
+          cursor.entered = next;
+          cursor.asked = node;
+          break;
+        }
+        // The automaton may have forgotten the state since then.
+        if ((this.#groupsBelow[node]! & ~(loops ?? 0)) !== 0) end = node + 1;
+      } else end = node + 1;
       steps += (end - node) / NODES_PER_STEP;
       node = visit(node, end) ? end : to;
     }
@@ -244,16 +267,14 @@ export class Vocabulary {
 
   #groupSubtrees(): void {
     for (let node = this.#bytes.length - 1; node >= 0; node--) {
-      let groups = GROUPS[this.#bytes[node]!]!;
       for (let child = node + 1; child < this.#ends[node]!; child = this.#ends[child]!)
-        groups |= this.#groups[child]!;
-      this.#groups[node] = groups;
+        this.#groupsBelow[node]! |= GROUPS[this.#bytes[child]!]! | this.#groupsBelow[child]!;
     }
   }
 }
 
 /** Returns the groups of bytes after which the state is the same, as in a string of any length. */
-function* findLoops(automaton: Automaton, state: State, work: Work): Search<number> {
+function* findLoops({ automaton, work }: Walk, state: State): Search<number> {
   let loops = ALL_GROUPS;
   for (let byte = 0; byte < GROUPS.length && loops !== 0; byte++) {
     if (automaton.known(state, byte) === undefined) yield* pause(work);
