@@ -8,6 +8,17 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Routers have their own labels, so that the servers' Service sends them no requests. */}}
+{{- define "lorikeet.routerSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-router
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The Service that takes requests. */}}
+{{- define "lorikeet.entry" -}}
+{{ include "lorikeet.name" . }}{{ if .Values.modelRouter.enabled }}-router{{ end }}
+{{- end }}
+
 {{- define "lorikeet.labels" -}}
 {{ include "lorikeet.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
