@@ -53,7 +53,10 @@ export interface RouterPorts {
 /** Opens the ports for routers that the settings choose. Throws `ConfigError` if a router would follow a cache that is off. */
 export async function openRouterPorts(config: Config, server: RoutedServer): Promise<RouterPorts> {
   const events = await openKvEvents(config, server);
-  const metrics = await openMetricsPort(config, server);
+  const metrics = await openMetricsPort(config, server).catch(async (error) => {
+    await events?.close(); // an open port would keep the process alive
+    throw error;
+  });
   return {
     publish: (changes) => events?.publish(changes),
     async close(deadlineMs) {

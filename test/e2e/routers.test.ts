@@ -103,7 +103,11 @@ const prefixOf = (group: number) =>
   `${'abcdef'[group]}${group} ${'the quick brown fox jumps over the lazy dog and '.repeat(4)}`;
 
 /** Requests to twelve adapters that nobody has used: the mean share on an adapter's top server, and the loads. */
-async function ofAdapters(url: string, servers: readonly Server[], first: number, clients: number) {
+async function ofAdapters(
+  url: string,
+  servers: readonly Server[],
+  { first, clients }: { first: number; clients: number },
+) {
   const models = Array.from({ length: ADAPTERS }, (_, i) => `${QV_R8.label}-${first + i}`);
   const loads = async () =>
     sum(await read(servers, 'lorikeet_adapter_cache_loads_total', { tier: 'ram', outcome: 'ok' }));
@@ -133,13 +137,13 @@ interface Figures {
 
 async function measure(t: TestContext, url: string, servers: readonly Server[]): Promise<Figures> {
   const prefixes = await sharedPrefixes(url, servers);
-  const one = await ofAdapters(url, servers, 0, 1);
-  const nine = await ofAdapters(url, servers, ADAPTERS, 9);
+  const one = await ofAdapters(url, servers, { first: 0, clients: 1 });
+  const nine = await ofAdapters(url, servers, { first: ADAPTERS, clients: 9 });
   t.diagnostic(JSON.stringify({ prefixes, one, nine }));
   return { prefixes, one, nine };
 }
 
-/** Starts a router. Resolves with its first line that `url` matches, once it answers. */
+/** Starts a router, and collects what it prints. */
 function start(t: TestContext, command: string, args: readonly string[]) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(async () => {
@@ -152,10 +156,7 @@ function start(t: TestContext, command: string, args: readonly string[]) {
       output.text += chunk;
     });
   }
-  return {
-    output,
-    isOver: () => child.exitCode !== null,
-  };
+  return { output, isOver: () => child.exitCode !== null };
 }
 
 async function answers(url: string): Promise<boolean> {

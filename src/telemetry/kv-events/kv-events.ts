@@ -7,6 +7,9 @@ import { type PublisherAddress, ZmqPublisher } from './zmq-publisher.ts';
 /** Routers weigh caches by their medium. vLLM gives the first one this name on CPUs too. */
 const MEDIUM = 'GPU';
 
+/** The number of the engine among those that share a server's work: there is one. */
+const RANK = 0;
+
 /** The topic of a server's events. */
 interface KvEventsTopic {
   /** The server, as routers name it: usually its address and port. */
@@ -54,7 +57,7 @@ export class KvEvents {
     const sequence = Buffer.alloc(8);
     sequence.writeBigUInt64BE(this.#sequence++);
     const rows = events.map((event) => toRow(event, this.#nameOf));
-    const batch = encode([this.#unixNow() / 1000, rows], { useBigInt64: true });
+    const batch = encode([this.#unixNow() / 1000, rows, RANK], { useBigInt64: true });
     this.#publisher.send(this.#topic, sequence, batch);
   }
 

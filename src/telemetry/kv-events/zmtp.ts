@@ -18,7 +18,7 @@ export const GREETING_BYTES = 64;
 const MAX_FRAME_BYTES = 4096;
 
 /** The bytes of a peer break the protocol, or are of a version that is not spoken here. */
-export class ZmtpError extends Error {
+class ZmtpError extends Error {
   override name = 'ZmtpError';
 }
 

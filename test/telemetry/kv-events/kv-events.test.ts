@@ -68,15 +68,15 @@ for (const asCommand of [true, false]) {
     assert.deepEqual(await subscriber.next(), {
       topic: TOPIC_TEXT,
       sequence: 1n,
-      batch: [seconds, [stored, ['BlockStored', ...further]]],
+      batch: [seconds, [stored, ['BlockStored', ...further]], 0],
     });
     const removed = ['BlockRemoved', [9n, 7n], 'GPU'];
     assert.deepEqual(await subscriber.next(), {
       topic: TOPIC_TEXT,
       sequence: 2n,
-      batch: [seconds, [removed]],
+      batch: [seconds, [removed], 0],
     });
-    assert.deepEqual((await subscriber.next()).batch, [seconds, [['AllBlocksCleared']]]);
+    assert.deepEqual((await subscriber.next()).batch, [seconds, [['AllBlocksCleared']], 0]);
   });
 }
 

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { decode } from '@msgpack/msgpack';
 
 /** A message's topic, sequence number, and batch of events. */
-export interface KvMessage {
+interface KvMessage {
   readonly topic: string;
   readonly sequence: bigint;
   readonly batch: unknown;
