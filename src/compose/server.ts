@@ -13,6 +13,7 @@ import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/wire/server.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
+import type { SupervisorOptions } from '../scheduler/supervisor.ts';
 import type { Config } from '../settings/config.ts';
 import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -23,7 +24,12 @@ import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.t
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
-import { createTelemetry, openTelemetryExports } from './serving-telemetry.ts';
+import {
+  createTelemetry,
+  openRouterPorts,
+  openTelemetryExports,
+  type RouterPorts,
+} from './serving-telemetry.ts';
 import type { ServingWeights } from './serving-weights.ts';
 
 /** How long streams may take to end. Orchestrators usually kill after 30 s. */
@@ -62,7 +68,7 @@ interface ServerParts {
   jobs?: ServingJobs;
   batches?: Batches;
   http?: RunningServer;
-  metricsHttp?: RunningServer | undefined;
+  routerPorts?: RouterPorts;
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
@@ -88,7 +94,9 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   });
   if (!base) return;
   endStartPhase('base');
-  const engine = startEngine(base, { config, access, log });
+  const engine = startEngine(base, { config, access, log }, (events) =>
+    parts?.routerPorts?.publish(events),
+  );
   parts = { config, access, log, base, engine, leaving: new AbortController() };
   try {
     await runServer(parts, signal, options);
@@ -113,6 +121,7 @@ function withoutClients(config: Config): Config {
     host: '127.0.0.1',
     port: 0,
     metricsPort: undefined,
+    kvEvents: undefined,
     store: 'memory:',
     preload: [],
     otelDisabled: true,
@@ -129,6 +138,7 @@ interface RunningEngine {
 function startEngine(
   base: PreparedBase,
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
+  onPrefixes: NonNullable<SupervisorOptions['onPrefixes']>,
 ): RunningEngine {
   const { maxWaiting, maxWaitingTokens, prefillChunk } = config;
   const { artifact, plan, prepareFiles } = base;
@@ -154,7 +164,8 @@ function startEngine(
     maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
     reservedSlots: plan.reservedSlots,
   };
-  const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart, admission };
+  const callbacks = { onFatal, onPrefixes, prepareRestart };
+  const options = { entry: ENGINE_PROGRAM, hostOptions, log, admission, ...callbacks };
   return { client: createProcessClient(options), fatal };
 }
 
@@ -220,7 +231,8 @@ async function openServer(
   endStartPhase('adapters');
   const http = await openHttp(parts, { model, text, telemetry, adapters, jobs });
   parts.http = http;
-  parts.metricsHttp = await openMetricsHttp(config, { telemetry, log });
+  const shown = { url: http.url, model: name, hasPrefixCache: plan.prefixCacheBytes > 0 };
+  parts.routerPorts = await openRouterPorts(config, { ...shown, telemetry, log });
   endStartPhase('listen');
   const server: ReadyServer = {
     url: http.url,
@@ -317,20 +329,6 @@ async function openHttp(
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
 }
 
-/** Opens the port for routers, if there is one. */
-async function openMetricsHttp(
-  { host, metricsPort, allowedHosts }: Config,
-  options: { telemetry: Telemetry; log: Logger },
-): Promise<RunningServer | undefined> {
-  if (metricsPort === undefined) return undefined;
-  const [{ createMetricsApp }, { startServer }] = await Promise.all([
-    import('../http/app.ts'),
-    import('../http/wire/server.ts'),
-  ]);
-  const app = createMetricsApp({ ...options, allowedHosts: [host, ...allowedHosts] });
-  return startServer(app, { host, port: metricsPort, log: options.log });
-}
-
 /** Sends one request, which exercises all code that a request needs. Throws if the base does not answer. */
 async function requestOnce(url: string): Promise<void> {
   const response = await fetch(`${url}/v1/completions`, {
@@ -361,7 +359,7 @@ async function startPreloading({ config, adapters, engine, log }: ServerParts): 
 
 /** Refuses new work, lets running streams end, and closes everything that was opened. */
 async function stopServer(parts: ServerParts): Promise<void> {
-  const { access, engine, leaving, adapters, jobs, batches, http, metricsHttp, exports } = parts;
+  const { access, engine, leaving, adapters, jobs, batches, http, routerPorts, exports } = parts;
   leaving.abort();
   http?.retire();
   await http?.closeIdle();
@@ -374,7 +372,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
-  await Promise.all([http, metricsHttp].map((one) => one?.close(CLOSE_DEADLINE_MS)));
+  await Promise.all([http, routerPorts].map((one) => one?.close(CLOSE_DEADLINE_MS)));
   await Promise.all(closed);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
   access.close();

@@ -290,6 +290,8 @@ export class StepLoop {
       if (change.type === 'save') prefixes?.save(change.prefix, change.tokenIds, change.slot);
       else prefixes?.forget(change.prefix);
     }
+    const events = prefixes?.takeEvents() ?? [];
+    if (events.length > 0) this.#post({ type: 'prefixes', events });
   }
 
   /** Refuses waiting sequences, and gives running ones until the deadline. */

@@ -7,6 +7,7 @@ import { PROVIDER_NAMES } from './provider.ts';
 import { defineSettings } from './setting.ts';
 import {
   addressList,
+  bindAddress,
   byteSize,
   byteSizeOrOff,
   commaSeparated,
@@ -102,6 +103,18 @@ export const SETTINGS = defineSettings({
   metricsPort: {
     help: 'port on --host that serves the metrics for routers at /metrics without a key; it shows names of adapters and no tenants, except in names of fine-tuned models (default: none)',
     schema: integer(1, 65_535).optional(),
+  },
+  kvEvents: {
+    help: "address such as tcp://127.0.0.1:5557 of a ZeroMQ PUB socket that tells routers what the prefix cache holds; its events contain all tenants' prompts as token ids (default: none)",
+    schema: bindAddress.optional(),
+  },
+  kvEventsPod: {
+    help: 'name of this server in the topic of --kv-events, as routers know it (default: its address and port)',
+    isVariableOnly: true,
+    schema: z
+      .string()
+      .regex(/^[^@\p{Cc}]{1,253}$/u, 'must have 1 to 253 characters without @')
+      .optional(),
   },
   keys: {
     help: 'file with tenants and API keys (default: LORIKEET_HOME/keys.json if it exists)',

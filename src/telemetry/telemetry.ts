@@ -170,6 +170,11 @@ export class Telemetry {
     this.metrics.add('httpResponses', labels);
   }
 
+  /** Returns the last name in requests of an adapter's key, or the key, which no request names. */
+  nameOf(key: string): string {
+    return this.#names.of([key], 1) || key;
+  }
+
   /** Calls `read` for the engine's figures when metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;

@@ -179,6 +179,7 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['image.digest=latest', /digest/],
   ['httpRoute.enabled=true', /parentRefs/],
   ['autoscaling.enabled=true,autoscaling.minReplicas=0', /nothing would ever start one/],
+  ['modelRouter.enabled=true,inferencePool.enabled=true', /Use one of them/],
   ['mode=knative,autoscaling.minReplicas=0', /takes its fine-tuning jobs with it/],
 ];
 
@@ -228,6 +229,33 @@ test('every optional value reaches the pod', (t) => {
   }
   assert.match(output, /port: 4318/);
   assert.ok(['Ingress', 'CronJob'].every((kind) => manifests.some((one) => one.kind === kind)));
+});
+
+test("the router's configuration is the project's own, with the pods as its servers", (t) => {
+  const found = tools(t, 'helm', 'kubernetes-validate', 'haproxy');
+  if (!found) return;
+  const { code, output } = runTool(found.helm, [
+    ...['template', 'release', CHART, '--kube-version', KUBERNETES],
+    ...['--set', 'modelRouter.enabled=true,ingress.enabled=true'],
+  ]);
+  assert.equal(code, 0, output);
+  const manifests = parse(output);
+  const verdict = validate(found['kubernetes-validate'], manifests);
+  assert.equal(verdict.code, 0, verdict.output);
+  assert.match(JSON.stringify(manifests.find(({ kind }) => kind === 'Ingress')), /-router"/);
+  const isRouter = ({ kind, metadata }: Manifest) =>
+    kind === 'ConfigMap' && metadata.name.endsWith('-router');
+  const { data } = manifests.find(isRouter) as Manifest & { data: Record<string, string> };
+  const text = data['haproxy.cfg']!;
+  const original = readFileSync('infra/haproxy/haproxy.cfg', 'utf8');
+  assert.ok(text.startsWith(original.slice(0, original.indexOf('\n  server '))));
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'router-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, 'haproxy.cfg');
+  // Debian's HAProxy is older than this word.
+  writeFileSync(file, text.replace(' hash-key addr', ''));
+  const check = runTool(found.haproxy, ['-c', '-f', file]);
+  assert.equal(check.code, 0, check.output);
 });
 
 test('custom resources obey the schemas of their projects', async (t) => {
