@@ -31,3 +31,8 @@ export async function pythonWith(
     return { reason: `no Python with ${path.basename(requirements)}: ${error}` };
   }
 }
+
+/** The environment of a program in `bin`: without settings of the user, and without a look at LiteLLM's prices in the network. */
+export function clientEnvironment(bin: string): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'], LITELLM_LOCAL_MODEL_COST_MAP: 'True', HOME: bin };
+}
