@@ -32,7 +32,8 @@ export async function pythonWith(
   }
 }
 
-/** The environment of a program in `bin`: without settings of the user, and without a look at LiteLLM's prices in the network. */
+/** The environment of a program in `bin`: no settings of the user, and no look-up of prices by LiteLLM. */
 export function clientEnvironment(bin: string): NodeJS.ProcessEnv {
-  return { PATH: process.env['PATH'], LITELLM_LOCAL_MODEL_COST_MAP: 'True', HOME: bin };
+  const settings = { LITELLM_LOCAL_MODEL_COST_MAP: 'True', PYTHONDONTWRITEBYTECODE: '1' };
+  return { PATH: process.env['PATH'], HOME: bin, ...settings };
 }

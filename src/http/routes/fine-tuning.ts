@@ -172,8 +172,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       summary,
       answers: json(fineTuningJobSchema),
       errors: [400, 401, 404, 500, 503],
-      handle: async (c) =>
-        c.json(toJob(await service.act(...ownId(c), action))),
+      handle: async (c) => c.json(toJob(await service.act(...ownId(c), action))),
     });
   }
   addRoute(app, {

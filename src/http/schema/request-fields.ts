@@ -2,7 +2,11 @@
 // table in docs/request-fields.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
-import { mapSamplingFields, SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
+import {
+  mapSamplingFields,
+  SAMPLING_FIELDS,
+  type SamplingFieldName,
+} from '../../contracts/sampling-fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {

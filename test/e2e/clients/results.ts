@@ -34,17 +34,18 @@ const APIS: Readonly<Record<string, string>> = {
   messages: '[messages](messages.md)',
 };
 
-/** Returns the table of docs/clients.md. Throws if a client has no result of the pinned version. */
+/** Returns the table of docs/clients.md. Throws if the result of a client is of another version than the pinned one. */
 export function clientTable(): string {
   const results = readResults();
   const rows = CLIENTS.flatMap((client) => {
-    const result = results[rowName(client)];
     const pinned = pinnedVersion(client);
-    if (result?.version !== pinned) {
+    const shown = `\`${client.package}\` | ${pinned} | ${PINS[client.pins].language}`;
+    const result = results[rowName(client)];
+    if (!result) return [`| ${shown} | | | not run yet |\n`];
+    if (result.version !== pinned) {
       const command = 'LORIKEET_E2E_LONG=1 node --import tsx --test test/e2e/clients.test.ts';
       throw new Error(`no result of ${client.package} ${pinned}: run ${command}`);
     }
-    const shown = `\`${client.package}\` | ${pinned} | ${PINS[client.pins].language}`;
     return Object.entries(result.ways).map(
       ([api, ways]) =>
         `| ${shown} | ${APIS[api]} | ${Object.keys(ways).join(', ')} | ${summary(ways)} |\n`,

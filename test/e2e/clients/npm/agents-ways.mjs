@@ -69,7 +69,7 @@ function waysOf({ runner, make, withWeather }) {
     },
     async handoff() {
       const expert = make();
-      const first = Agent.create({ ...make({ toolChoice: 'required' }), handoffs: [expert] });
+      const first = make({ toolChoice: 'required', handoffs: [expert] });
       assert.equal((await runner.run(first, QUESTION)).lastAgent, expert);
     },
   };

@@ -10,7 +10,7 @@ const callOnce = createMiddleware({
   name: 'call once',
   wrapModelCall(request, handler) {
     const hasResult = ToolMessage.isInstance(request.messages.at(-1));
-    return handler({ ...request, toolChoice: hasResult ? 'none' : 'any' });
+    return handler({ ...request, toolChoice: hasResult ? 'none' : 'required' });
   },
 });
 

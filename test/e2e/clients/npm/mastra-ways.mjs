@@ -5,13 +5,17 @@ import { createTool } from '@mastra/core/tools';
 import { City, createWeather, QUESTION, Report, WEATHER } from './ways.ts';
 
 /** Returns the ways to ask a server. */
-export function createWays({ baseURL, apiKey }) {
+export function createWays(access) {
+  return { chat: waysOf(access, 'chat'), responses: waysOf(access, 'responses') };
+}
+
+function waysOf({ baseURL, apiKey }, api) {
   const make = (tools = {}) =>
     new Agent({
       id: 'weather',
       name: 'weather',
       instructions: 'Answer briefly.',
-      model: { providerId: 'lorikeet', modelId: 'base', url: baseURL, apiKey },
+      model: { providerId: 'lorikeet', modelId: 'base', url: baseURL, apiKey, api },
       tools,
     });
   const options = { modelSettings: { temperature: 0, maxOutputTokens: 60, maxRetries: 0 } };
@@ -27,16 +31,13 @@ export function createWays({ baseURL, apiKey }) {
     return cities[0];
   };
   return {
-    chat: {
-      tools: () =>
-        callOnce(async (agent, request) => (await agent.generate(QUESTION, request)).text),
-      'streamed tools': () =>
-        callOnce(async (agent, request) => (await agent.stream(QUESTION, request)).text),
-      async output() {
-        const structuredOutput = { schema: Report };
-        const { object } = await make().generate(QUESTION, { ...options, structuredOutput });
-        return object.city;
-      },
+    tools: () => callOnce(async (agent, request) => (await agent.generate(QUESTION, request)).text),
+    'streamed tools': () =>
+      callOnce(async (agent, request) => (await agent.stream(QUESTION, request)).text),
+    async output() {
+      const structuredOutput = { schema: Report };
+      const { object } = await make().generate(QUESTION, { ...options, structuredOutput });
+      return object.city;
     },
   };
 }
