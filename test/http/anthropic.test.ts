@@ -231,6 +231,21 @@ describe('tools', () => {
     assert.ok(content[0]?.type === 'text');
     assert.deepEqual(JSON.parse(content[0].text), { a: 1 });
   });
+
+  test('read schemas as the field lorikeet says', async () => {
+    reply = '{"b":2,"a":1}';
+    const properties = { a: { const: 1 }, b: { const: 2 } };
+    const schema = { type: 'object', properties, required: ['a', 'b'] };
+    const output_config = { format: { type: 'json_schema' as const, schema } };
+    for (const [lorikeet, expected] of [
+      [{}, '{"a":1,"b":2}'],
+      [{ property_order: 'any' }, reply],
+    ] as const) {
+      const body = { ...request, output_config, ...{ lorikeet } };
+      const [block] = (await client.messages.create(body)).content;
+      assert.equal(block?.type === 'text' && block.text, expected);
+    }
+  });
 });
 
 describe('errors', () => {

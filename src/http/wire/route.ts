@@ -118,6 +118,11 @@ export function pathParam(c: Context<HttpEnv>, name: string): string {
   return c.req.param(name)!;
 }
 
+/** Returns the request's tenant and the id in its path, which together name an object. */
+export function ownId(c: Context<HttpEnv>): readonly [tenant: string, id: string] {
+  return [c.get('tenant').id, pathParam(c, 'id')];
+}
+
 async function readCheckedBody<Input>(
   request: Request,
   { schema, limits, isOptional }: JsonBody<Input>,
