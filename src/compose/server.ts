@@ -20,6 +20,7 @@ import { type Access, localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
+import type { ServingLimits } from './rate-limits.ts';
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
@@ -63,6 +64,7 @@ interface ServerParts {
   batches?: Batches;
   http?: RunningServer;
   metricsHttp?: RunningServer | undefined;
+  limits?: ServingLimits;
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
@@ -116,6 +118,7 @@ function withoutClients(config: Config): Config {
     store: 'memory:',
     preload: [],
     otelDisabled: true,
+    ledger: undefined,
     storeResponsesMs: undefined,
   };
 }
@@ -260,6 +263,7 @@ async function openHttp(
     http,
     { createLineApp },
     { openKeptResponses },
+    { openServingLimits },
     { openServingBatches },
     { startServer },
     { StatsHistory },
@@ -267,6 +271,7 @@ async function openHttp(
     import('../http/app.ts'),
     import('../http/lines.ts'),
     import('./kept-responses.ts'),
+    import('./rate-limits.ts'),
     import('./serving-batches.ts'),
     import('../http/wire/server.ts'),
     import('../http/routes/stats-history.ts'),
@@ -283,6 +288,8 @@ async function openHttp(
     answer: (line) => answerLine(line), // the worker starts later
   });
   parts.batches = batches;
+  const limits = await openServingLimits(config, { log, telemetry });
+  parts.limits = limits;
   const options: AppOptions = {
     client,
     ...adapters.http,
@@ -303,6 +310,7 @@ async function openHttp(
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
     gateway: access.gateway,
+    rateLimits: limits.rateLimits,
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
@@ -376,6 +384,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
   await Promise.all([http, metricsHttp].map((one) => one?.close(CLOSE_DEADLINE_MS)));
   await Promise.all(closed);
+  parts.limits?.close();
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
   access.close();
 }

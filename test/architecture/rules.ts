@@ -177,6 +177,8 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^@hono\/zod-openapi$/, /^src\/(http|contracts)\//],
   [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/http\//],
   [/^(commander|cli-progress)$/, /^src\/cli\//],
+  // Loading it takes time: only with --limits.
+  [/^@redis\//, /^src\/tenants\/redis-ledger\.ts$/],
   [/^pino$/, /^src\/common\/log\.ts$/],
   // Loading it takes 0.2 s: only behind the door of src/telemetry/otel/open.ts.
   [/^@opentelemetry\//, /^src\/telemetry\/otel\//],

@@ -19,7 +19,7 @@ import type { Deps } from '../deps.ts';
 import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
-import { type HttpEnv, reserveTokens } from '../wire/middleware.ts';
+import { admitRequest, type HttpEnv } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
 import type {
@@ -41,7 +41,8 @@ import { SseSink } from './sse-sink.ts';
 /** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   checkScores(plan, deps.limits);
-  reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // checked before any of its files are fetched
+  const { limitField } = plan.endpoint;
+  await admitRequest(c, { tokens: maxTokens(plan), limitField }); // before any of its files are fetched
   try {
     return await answerOnce(c, deps, plan);
   } catch (error) {

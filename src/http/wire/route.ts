@@ -9,7 +9,7 @@ import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import { isMessagesPath } from './errors.ts';
 import type { HttpLimits } from './limits.ts';
-import type { HttpEnv } from './middleware.ts';
+import { admitRequest, type HttpEnv } from './middleware.ts';
 
 /** The app that routes are added to. */
 export type App = OpenAPIHono<HttpEnv>;
@@ -109,6 +109,8 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
     const checkedQuery = validateQuery(query, c.req.query());
     const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
     using _entered = route.enter?.(c, input);
+    // A generation is admitted together with its tokens. Routes before the limits have no reservation.
+    if (!route.enter && c.get('reservation')) await admitRequest(c, { tokens: 0 });
     return await route.handle(c, input);
   });
 }
