@@ -20,11 +20,11 @@ import { type Access, localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
-import type { ServingLimits } from './rate-limits.ts';
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
 import { createTelemetry, openTelemetryExports } from './serving-telemetry.ts';
+import type { ServingTenants } from './serving-tenants.ts';
 import type { ServingWeights } from './serving-weights.ts';
 
 /** How long streams may take to end. Orchestrators usually kill after 30 s. */
@@ -64,7 +64,7 @@ interface ServerParts {
   batches?: Batches;
   http?: RunningServer;
   metricsHttp?: RunningServer | undefined;
-  limits?: ServingLimits;
+  tenants?: ServingTenants;
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
@@ -263,16 +263,16 @@ async function openHttp(
     http,
     { createLineApp },
     { openKeptResponses },
-    { openServingLimits },
     { openServingBatches },
+    { openServingTenants },
     { startServer },
     { StatsHistory },
   ] = await Promise.all([
     import('../http/app.ts'),
     import('../http/lines.ts'),
     import('./kept-responses.ts'),
-    import('./rate-limits.ts'),
     import('./serving-batches.ts'),
+    import('./serving-tenants.ts'),
     import('../http/wire/server.ts'),
     import('../http/routes/stats-history.ts'),
   ]);
@@ -288,8 +288,8 @@ async function openHttp(
     answer: (line) => answerLine(line), // the worker starts later
   });
   parts.batches = batches;
-  const limits = await openServingLimits(config, { log, telemetry });
-  parts.limits = limits;
+  const tenants = await openServingTenants(config, { store: adapters.store, telemetry, log });
+  parts.tenants = tenants;
   const options: AppOptions = {
     client,
     ...adapters.http,
@@ -310,7 +310,7 @@ async function openHttp(
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
     gateway: access.gateway,
-    rateLimits: limits.rateLimits,
+    ...tenants.http,
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
@@ -383,8 +383,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
   await Promise.all([http, metricsHttp].map((one) => one?.close(CLOSE_DEADLINE_MS)));
-  await Promise.all(closed);
-  parts.limits?.close();
+  await Promise.all([...closed, parts.tenants?.close()]);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
   access.close();
 }

@@ -33,6 +33,7 @@ export const LAYERS: readonly Layer[] = [
       'batches',
       'jobs',
       'conversations',
+      'usage',
       'scheduler client',
       'scheduler',
       'trainer',
@@ -98,6 +99,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   // Responses that the server keeps for later requests.
   { name: 'conversations', files: /^src\/conversations\//, may: ['store'] },
+  { name: 'usage', files: /^src\/usage\//, may: ['store'] },
   {
     // All that the server process sees of the engine.
     name: 'scheduler client',

@@ -253,6 +253,7 @@ async function run(
       c.get('reservation').end(promptTokens + completionTokens);
       const counts = { promptTokens, cachedTokens: cachedTokens(), completionTokens };
       logUsage(c, deps, { plan, counts, tier: adapterUse.tier });
+      recordUsage(c, deps, { plan, counts });
     }
   }
 }
@@ -322,6 +323,24 @@ function logUsage(
   const adapter = resolved.kind === 'adapter' ? resolved.digest : null;
   const requestId = c.get('requestId');
   log.info({ requestId, tenant: plan.tenant.id, adapter, tier, ...counts }, 'usage');
+}
+
+/** Adds the request to the usage of its tenant and model. */
+function recordUsage(
+  c: Context<HttpEnv>,
+  { usage, model: base }: Deps,
+  { plan, counts }: { plan: AnswerPlan; counts: TokenCounts },
+): void {
+  const { resolved } = plan.model;
+  const { promptTokens: inputTokens, completionTokens: outputTokens, cachedTokens } = counts;
+  usage?.recorder.add({
+    tenant: c.get('tenant').id,
+    model: resolved.kind === 'adapter' ? toShownAdapter(resolved).name : base.id,
+    isBatch: c.get('tenant').isIdle === true,
+    inputTokens,
+    cachedTokens,
+    outputTokens,
+  });
 }
 
 /** Starts to observe the response. Telemetry gets names, counts and settings, never the text of a prompt or completion. */
