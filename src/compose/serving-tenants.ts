@@ -72,16 +72,30 @@ async function openLimits(
 
 function openUsage(store: ObjectStore, log: Logger) {
   const now = Date.now;
-  const archive = new UsageArchive({ store: guardStore(store, log), log }, now);
-  const recorder = new UsageRecorder({ archive, server: randomUUID().replaceAll('-', ''), now });
-  // The store logs a failure, and the next write includes what this one did not.
-  const write = () => recorder.flush().catch(() => {});
-  const stop = every(WRITE_INTERVAL_MS, () => void write());
+  const archive = (storeLog?: Logger) => {
+    return new UsageArchive({ store: guardStore(store, storeLog), log: storeLog }, now);
+  };
+  // Servers that may only read the store are no reason for an alert.
+  const server = randomUUID().replaceAll('-', '');
+  const recorder = new UsageRecorder({ archive: archive(), server, now });
+  let isFailing = false;
+  const flush = async () => {
+    try {
+      await recorder.flush();
+      isFailing = false;
+    } catch (error) {
+      const reason = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+      if (!isFailing) log.warn({ err: reason }, 'usage was not written; it is tried again');
+      isFailing = true;
+    }
+  };
+  const stop = every(WRITE_INTERVAL_MS, () => void flush());
+  const add = recorder.add.bind(recorder);
   return {
-    http: { recorder, archive, now },
+    http: { recorder: { add, flush }, archive: archive(log), now },
     async close() {
       stop();
-      await orAfter(write(), LAST_WRITE_MS, undefined);
+      await orAfter(flush(), LAST_WRITE_MS, undefined);
     },
   };
 }

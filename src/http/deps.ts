@@ -69,6 +69,7 @@ export interface PublishedSide {
 
 /** What tenants use, over all servers. */
 export interface UsageSide {
+  /** `flush` never rejects. */
   readonly recorder: Pick<UsageRecorder, 'add' | 'flush'>;
   readonly archive: Pick<UsageArchive, 'read'>;
   /** Returns Unix milliseconds. */

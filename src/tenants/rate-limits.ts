@@ -111,7 +111,8 @@ export class RateLimits {
   #createReservation(account: Account): Reservation {
     let usage = 0;
     let remainder = 0;
-    let isUndecided = this.#isShared(account);
+    const isShared = this.#isShared(account);
+    let isUndecided = isShared;
     let undecidedTokens = 0;
     let hasEnded = false;
     const release = (tokens: number) => {
@@ -137,7 +138,7 @@ export class RateLimits {
         isUndecided = false;
         undecidedTokens = 0;
         const isAsked = ask.requests > 0 || ask.tokens > 0;
-        if (isAsked && this.#isShared(account)) await this.#ask(account, ask);
+        if (isAsked && isShared) await this.#ask(account, ask);
       },
       use,
       end: (usedTokens = 0) => {
@@ -149,7 +150,7 @@ export class RateLimits {
         if (isUndecided) this.#count(account, 1);
         const { tokensPerMinute, concurrentRequests } = account.tenant.limits;
         const isAwaited = (tokensPerMinute ?? concurrentRequests) !== undefined;
-        if (isAwaited && this.#ledger) void this.#exchange(account);
+        if (isAwaited && isShared) void this.#exchange(account);
       },
       headers: () => this.headers(account.tenant),
     };

@@ -55,8 +55,9 @@ export function openRedisLedger(
   let state: 'up' | 'down' | 'unknown' = 'unknown';
   let servers = 1;
   let reason: unknown;
+  let isClosed = false;
   const mark = (next: 'up' | 'down') => {
-    if (state === next) return;
+    if (state === next || isClosed) return;
     if (next === 'down')
       log.warn(
         { redis: host, err: reason, servers },
@@ -82,8 +83,8 @@ export function openRedisLedger(
   client.on('error', (error: unknown) => {
     reason = error;
   });
-  const connected = client.connect().then(probe, () => {});
-  const stop = every(PROBE_INTERVAL_MS, () => void connected.then(probe));
+  client.connect().then(probe, () => {}); // it only rejects if it is closed first
+  const stop = every(PROBE_INTERVAL_MS, () => void probe());
   return {
     get isUp() {
       return state === 'up';
@@ -99,6 +100,7 @@ export function openRedisLedger(
       return reply === undefined ? undefined : toFleetUse(reply, nowMs());
     },
     close() {
+      isClosed = true;
       stop();
       client.destroy();
     },

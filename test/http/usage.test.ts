@@ -45,7 +45,7 @@ async function openServed() {
   const tenant = { id: 'beta', isAdmin: false, weight: 1, limits: {}, isIdle: true } as const;
   const line = {
     tenant,
-    url: '/v1/completions',
+    url: '/v1/completions' as const,
     timeoutMs: 10_000,
     signal: AbortSignal.timeout(10_000),
   };
@@ -109,8 +109,12 @@ test('groups by tenant, model and batch, in OpenAI’s form', async () => {
     has_more: false,
     next_page: null,
   });
-  const some = { start_time: DAY, models: ['zen'], batch: false } as const;
-  const { data } = await client('ops').completions({ ...some, end_time: DAY + 2 * DAY_S });
+  const { data } = await client('ops').completions({
+    start_time: DAY,
+    end_time: DAY + 2 * DAY_S,
+    models: ['zen'],
+    batch: false,
+  });
   assert.deepEqual(
     data.map(({ results }) => results.length),
     [0, 1],
