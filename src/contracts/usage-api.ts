@@ -4,7 +4,7 @@ import { unixSeconds } from './openai.ts';
 
 const tokens = z.int();
 
-export const usageResultSchema = z
+const usageResultSchema = z
   .object({
     object: z.literal('organization.usage.completions.result'),
     input_tokens: tokens.openapi({ description: 'Prompt tokens, cached ones included' }),

@@ -29,7 +29,7 @@ const script = (SCRIPT: string) =>
 const REFUSALS = [undefined, 'requestsPerMinute', 'concurrentRequests', 'tokensPerMinute'] as const;
 
 /** A ledger, and how to leave it. */
-export interface RedisLedger extends LimitLedger {
+interface RedisLedger extends LimitLedger {
   close(): void;
 }
 

@@ -39,7 +39,7 @@ const SUM: DocumentKind<z.infer<typeof dailySumSchema>> = {
 };
 
 /** A day's usage. */
-export interface UsageDay {
+interface UsageDay {
   /** Unix milliseconds. */
   readonly startMs: number;
   readonly rows: readonly UsageRow[];

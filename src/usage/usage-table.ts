@@ -5,7 +5,7 @@ import { z } from 'zod';
 const COUNTS = ['requests', 'inputTokens', 'cachedTokens', 'outputTokens'] as const;
 
 /** Requests and tokens. Input tokens include cached ones. */
-export type UsageCounts = Record<(typeof COUNTS)[number], number>;
+type UsageCounts = Record<(typeof COUNTS)[number], number>;
 
 /** A row of a table. */
 export interface UsageRow extends Readonly<UsageCounts> {

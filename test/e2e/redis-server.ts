@@ -9,7 +9,7 @@ const tool = findTool('redis-server');
 /** For `skip`: false if Redis is installed, else the reason. */
 export const skipWithoutRedis: string | false = 'reason' in tool ? tool.reason : false;
 
-export interface RedisServer {
+interface RedisServer {
   readonly url: string;
   /** Starts it empty, at the same address. */
   start(): Promise<void>;

@@ -19,17 +19,19 @@ import { type Machine, VirtualTime } from './clock.ts';
 
 const POLL_MS = 2000;
 const TENANTS = 10;
+/** S3 lists this many keys per request. */
+const PAGE_KEYS = 1000;
 const log = createLog('silent');
 
 /** Calls by the classes of S3's price list. */
-export interface Calls {
+interface Calls {
   /** PUT and LIST. */
   writes: number;
   /** GET and HEAD. DELETE is free. */
   reads: number;
 }
 
-export interface FleetSize {
+interface FleetSize {
   readonly servers: number;
   /** Names that each server uses every second. */
   readonly names: number;
@@ -38,7 +40,7 @@ export interface FleetSize {
   readonly changeMs: number;
 }
 
-export interface FleetCost {
+interface FleetCost {
   /** Calls of a server per second, on average. */
   readonly perServer: Calls;
   /** The longest time from a move of an alias until a server that uses it follows. */
@@ -56,7 +58,14 @@ function counted(inner: ObjectStore, calls: Calls): ObjectStore {
     head: (key, call) => count('reads').head(key, call),
     put: (key, source, options) => count('writes').put(key, source, options),
     delete: (key, call) => inner.delete(key, call),
-    list: (prefix, options) => count('writes').list(prefix, options),
+    async *list(prefix, options) {
+      let keys = 0;
+      for await (const entry of count('writes').list(prefix, options)) {
+        if (keys > 0 && keys % PAGE_KEYS === 0) count('writes');
+        keys++;
+        yield entry;
+      }
+    },
   };
 }
 
