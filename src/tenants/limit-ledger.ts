@@ -3,6 +3,12 @@
 import type { TenantLimits } from '../contracts/tenant.ts';
 import type { WindowEntry } from './window-sum.ts';
 
+/** A request or none, and tokens to reserve. */
+export interface LimitAsk {
+  readonly requests: number;
+  readonly tokens: number;
+}
+
 /** What a server reports about a tenant. */
 export interface LimitReport {
   readonly tenant: string;
@@ -10,17 +16,17 @@ export interface LimitReport {
   /** Requests and used tokens that it has not reported yet. */
   readonly requests: number;
   readonly tokens: number;
-  /** Its running requests and reserved tokens now, including the ones that it asks for. */
+  /** Its running requests and reserved tokens, without the ones that it asks for. */
   readonly running: number;
   readonly reserved: number;
-  /** What it asks for: a request or none, and tokens to reserve. */
-  readonly ask?: { readonly requests: number; readonly tokens: number } | undefined;
+  /** What it asks for. The ledger decides in this order, and counts what it grants as running and reserved. */
+  readonly asks: readonly LimitAsk[];
 }
 
 /** The use of a tenant's limits by all servers, after a report. */
 export interface FleetUse {
-  /** The limit that refuses what was asked for. A request that `tokensPerMinute` refuses is counted. */
-  readonly refusedBy: keyof TenantLimits | undefined;
+  /** For each question the limit that refuses it. A request that `tokensPerMinute` refuses is counted. */
+  readonly refusals: readonly (keyof TenantLimits | undefined)[];
   /** The requests and used tokens of the last minute. */
   readonly requests: WindowEntry[];
   readonly tokens: WindowEntry[];

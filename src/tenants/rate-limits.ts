@@ -3,8 +3,19 @@
 // of the headers.
 import { ServeError } from '../common/errors.ts';
 import type { Tenant, TenantLimits } from '../contracts/tenant.ts';
-import type { FleetUse, LimitLedger, LimitReport } from './limit-ledger.ts';
+import type { LimitAsk, LimitLedger } from './limit-ledger.ts';
 import { WINDOW_MS, WindowSum } from './window-sum.ts';
+
+/** A request that waits for the decision about it and its tokens. */
+interface Question {
+  readonly ask: LimitAsk;
+  /** Takes the request back. */
+  refuse(): void;
+  answer(refusal: ServeError | undefined): void;
+}
+
+/** Questions in one exchange: under load, one round trip answers many. */
+const MAX_QUESTIONS = 500;
 
 interface Account {
   /** As of the last request, because limits change. */
@@ -18,8 +29,13 @@ interface Account {
   reservedByOthers: number;
   /** Requests in progress. */
   running: number;
-  /** The ones among them that are not in `requests` yet, because the ledger has not decided about them. */
-  undecided: number;
+  /** The ones among them that the ledger has not decided about, so `requests` lacks them, and their reserved tokens. */
+  readonly undecided: { requests: number; tokens: number };
+  /** Questions for the next exchange with the ledger. */
+  readonly questions: Question[];
+  /** Whether there is something to exchange after the exchange in progress. */
+  isDue: boolean;
+  isExchanging: boolean;
   /** The parts of `requests` and `tokens` that the ledger was told. */
   readonly reported: { requests: number; tokens: number };
 }
@@ -53,7 +69,7 @@ const WORDS = {
 } as const satisfies Record<keyof TenantLimits, string>;
 
 type LimitName = keyof TenantLimits;
-/** What a request asks for, beyond what is counted. */
+/** What a request needs of limits, beyond what is counted. */
 type Demand = Readonly<Partial<Record<LimitName, number>>>;
 
 /** The usage of all tenants. */
@@ -77,7 +93,7 @@ export class RateLimits {
     const account = this.#accountOf(tenant);
     this.#require(account, { requestsPerMinute: 1, concurrentRequests: 1 });
     account.running++;
-    if (this.#isShared(account)) account.undecided++;
+    if (this.#isShared(account)) account.undecided.requests++;
     else account.requests.add(1, this.#nowMs());
     return this.#createReservation(account);
   }
@@ -104,16 +120,16 @@ export class RateLimits {
     for (const account of this.#accounts.values()) {
       const { requests, tokens, reported, running } = account;
       const hasNews = requests.added > reported.requests || tokens.added > reported.tokens;
-      if ((hasNews || running > 0) && this.#isShared(account)) void this.#exchange(account);
+      if ((hasNews || running > 0) && this.#isShared(account)) this.#exchange(account);
     }
   }
 
   #createReservation(account: Account): Reservation {
+    const isShared = this.#isShared(account);
+    const undecided = { requests: Number(isShared), tokens: 0 };
     let usage = 0;
     let remainder = 0;
-    const isShared = this.#isShared(account);
-    let isUndecided = isShared;
-    let undecidedTokens = 0;
+    let isRunning = true;
     let hasEnded = false;
     const release = (tokens: number) => {
       remainder -= tokens;
@@ -125,87 +141,115 @@ export class RateLimits {
       release(Math.min(remainder, usedTokens - usage));
       usage = usedTokens;
     };
+    const leave = () => {
+      release(remainder);
+      if (isRunning) account.running--;
+      isRunning = false;
+    };
     return {
       reserve: (tokens, limitField = 'max_tokens') => {
         requirePossible(account.tenant, tokens, limitField);
         this.#require(account, { tokensPerMinute: tokens });
         account.reserved += tokens;
         remainder += tokens;
-        undecidedTokens += tokens;
+        if (!isShared) return;
+        undecided.tokens += tokens;
+        account.undecided.tokens += tokens;
       },
       admit: async () => {
-        const ask = { requests: Number(isUndecided), tokens: undecidedTokens };
-        isUndecided = false;
-        undecidedTokens = 0;
-        const isAsked = ask.requests > 0 || ask.tokens > 0;
-        if (isAsked && isShared) await this.#ask(account, ask);
+        const ask = { ...undecided };
+        Object.assign(undecided, { requests: 0, tokens: 0 });
+        if (ask.requests + ask.tokens === 0) return;
+        const refusal = await new Promise<ServeError | undefined>((answer) => {
+          account.questions.push({ ask, refuse: leave, answer });
+          this.#exchange(account);
+        });
+        if (refusal) throw refusal;
       },
       use,
       end: (usedTokens = 0) => {
         if (hasEnded) return;
         use(usedTokens);
-        release(remainder);
-        account.running--;
+        leave();
         hasEnded = true;
-        if (isUndecided) this.#count(account, 1);
+        this.#decide(account, undecided, undecided.requests);
         const { tokensPerMinute, concurrentRequests } = account.tenant.limits;
         const isAwaited = (tokensPerMinute ?? concurrentRequests) !== undefined;
-        if (isAwaited && isShared) void this.#exchange(account);
+        if (isAwaited && isShared) this.#exchange(account);
       },
       headers: () => this.headers(account.tenant),
     };
   }
 
-  /** Has the ledger decide about a request that is counted here, or decides by this server's share. */
-  async #ask(account: Account, ask: NonNullable<LimitReport['ask']>): Promise<void> {
-    const use = await this.#exchange(account, ask);
-    const demand = {
-      requestsPerMinute: 0,
-      concurrentRequests: 0,
-      ...(ask.tokens > 0 && { tokensPerMinute: 0 }),
-    };
-    const refusal = use ? use.refusedBy : this.#exceeded(account, demand);
-    const error = refusal && this.#error(account, refusal, 0);
-    const isCounted = refusal === undefined || refusal === 'tokensPerMinute';
-    this.#count(account, ask.requests, use || !isCounted ? 0 : ask.requests);
-    if (error) throw error;
+  /** Ends the time of a request as an undecided one. `counted` are the requests that the ledger does not count. */
+  #decide({ undecided, requests }: Account, ask: LimitAsk, counted: number): void {
+    undecided.requests -= ask.requests;
+    undecided.tokens -= ask.tokens;
+    requests.add(counted, this.#nowMs());
   }
 
-  /** Ends the time of undecided requests, and counts those that the ledger does not. */
-  #count(account: Account, requests: number, counted = requests): void {
-    account.undecided -= requests;
-    account.requests.add(counted, this.#nowMs());
+  /** Reports to the ledger and asks it, now or after the exchange in progress. */
+  #exchange(account: Account): void {
+    account.isDue = true;
+    if (!account.isExchanging) void this.#exchangeAll(account);
   }
 
-  /** Reports to the ledger, and learns what the other servers reported. */
-  async #exchange(account: Account, ask?: LimitReport['ask']): Promise<FleetUse | undefined> {
-    const { requests, tokens, reported, tenant, running, reserved } = account;
+  async #exchangeAll(account: Account): Promise<void> {
+    account.isExchanging = true;
+    while (account.isDue) {
+      account.isDue = account.questions.length > MAX_QUESTIONS;
+      await this.#exchangeOnce(account, account.questions.splice(0, MAX_QUESTIONS));
+    }
+    account.isExchanging = false;
+  }
+
+  async #exchangeOnce(account: Account, questions: readonly Question[]): Promise<void> {
+    const { requests, tokens, reported, tenant, undecided } = account;
     const added = { requests: requests.added, tokens: tokens.added };
-    const news = {
-      requests: added.requests - reported.requests,
-      tokens: added.tokens - reported.tokens,
-    };
-    Object.assign(reported, added);
     const nowMs = this.#nowMs();
     const use = await this.#ledger!.exchange({
       tenant: tenant.id,
       limits: tenant.limits,
       // After an interruption, only the last minute counts.
-      requests: Math.min(news.requests, requests.ownTotal(nowMs)),
-      tokens: Math.min(news.tokens, tokens.ownTotal(nowMs)),
-      running,
-      reserved,
-      ask,
+      requests: Math.min(added.requests - reported.requests, requests.ownTotal(nowMs)),
+      tokens: Math.min(added.tokens - reported.tokens, tokens.ownTotal(nowMs)),
+      running: account.running - undecided.requests,
+      reserved: account.reserved - undecided.tokens,
+      asks: questions.map(({ ask }) => ask),
     });
     if (use) {
+      Object.assign(reported, added);
       requests.tell(use.requests, added.requests, this.#nowMs());
       tokens.tell(use.tokens, added.tokens, this.#nowMs());
       account.reservedByOthers = use.reservedByOthers;
-    } else {
-      reported.requests -= news.requests;
-      reported.tokens -= news.tokens;
     }
-    return use;
+    for (const [i, question] of questions.entries()) {
+      this.#answer(account, question, use ? { refusedBy: use.refusals[i] } : undefined);
+    }
+  }
+
+  /** @param verdict the ledger's; undefined if it does not answer, so this server's share decides */
+  #answer(
+    account: Account,
+    { ask, refuse, answer }: Question,
+    verdict: { readonly refusedBy: LimitName | undefined } | undefined,
+  ): void {
+    this.#decide(account, ask, 0);
+    const refusedBy = verdict ? verdict.refusedBy : this.#exceededByDecided(account, ask);
+    const isCounted = refusedBy === undefined || refusedBy === 'tokensPerMinute';
+    if (!verdict && isCounted) account.requests.add(ask.requests, this.#nowMs());
+    if (refusedBy) refuse();
+    const demand = refusedBy === 'tokensPerMinute' ? ask.tokens : 1;
+    answer(refusedBy && this.#error(account, refusedBy, demand));
+  }
+
+  /** Returns the limit that a request exceeds together with all that are decided, which include its tokens and itself. */
+  #exceededByDecided(account: Account, ask: LimitAsk): LimitName | undefined {
+    const { requests, tokens } = account.undecided;
+    return this.#exceeded(account, {
+      ...(ask.requests > 0 && { requestsPerMinute: 1 - requests, concurrentRequests: -requests }),
+      ...(ask.tokens > 0 && { tokensPerMinute: -tokens }),
+    });
   }
 
   /** Throws `ServeError` (429) if a limit, as far as this server knows, has no room. */
@@ -248,7 +292,7 @@ export class RateLimits {
     const nowMs = this.#nowMs();
     if (name === 'concurrentRequests') return sharers * running;
     return name === 'requestsPerMinute'
-      ? requests.total(nowMs, sharers) + sharers * undecided
+      ? requests.total(nowMs, sharers) + sharers * undecided.requests
       : tokens.total(nowMs, sharers) + sharers * reserved;
   }
 
@@ -275,7 +319,10 @@ export class RateLimits {
         reserved: 0,
         reservedByOthers: 0,
         running: 0,
-        undecided: 0,
+        undecided: { requests: 0, tokens: 0 },
+        questions: [],
+        isDue: false,
+        isExchanging: false,
         reported: { requests: 0, tokens: 0 },
       };
       this.#accounts.set(tenant.id, account);

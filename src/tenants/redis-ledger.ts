@@ -108,28 +108,18 @@ export function openRedisLedger(
 }
 
 /** The arguments of the script after the server. */
-function numbersOf({ limits, ask, ...report }: LimitReport): number[] {
-  const { requests, tokens, running, reserved } = report;
-  const {
-    requestsPerMinute = NO_LIMIT,
-    tokensPerMinute = NO_LIMIT,
-    concurrentRequests = NO_LIMIT,
-  } = limits;
-  const asked = [ask?.requests ?? 0, ask?.tokens ?? 0];
+function numbersOf({ limits, asks, ...report }: LimitReport): number[] {
+  const { requestsPerMinute, tokensPerMinute, concurrentRequests } = limits;
+  const most = [requestsPerMinute, tokensPerMinute, concurrentRequests];
   return [
-    requests,
-    tokens,
-    running,
-    reserved,
-    ...asked,
-    requestsPerMinute,
-    tokensPerMinute,
-    concurrentRequests,
+    ...[report.requests, report.tokens, report.running, report.reserved],
+    ...most.map((limit = NO_LIMIT) => limit),
+    ...asks.flatMap(({ requests, tokens }) => [requests, tokens]),
   ];
 }
 
 type Reply = [
-  refusal: number,
+  refusals: number[],
   ms: number,
   reservedByOthers: number,
   requests: number[],
@@ -137,9 +127,9 @@ type Reply = [
 ];
 
 function toFleetUse(reply: unknown, nowMs: number): FleetUse {
-  const [refusal, ms, reservedByOthers, requests, tokens] = reply as Reply;
+  const [refusals, ms, reservedByOthers, requests, tokens] = reply as Reply;
   return {
-    refusedBy: REFUSALS[refusal],
+    refusals: refusals.map((refusal) => REFUSALS[refusal]),
     requests: toEntries(requests, nowMs - ms),
     tokens: toEntries(tokens, nowMs - ms),
     reservedByOthers,

@@ -7,13 +7,14 @@ const SILENT_SERVER_MS = 5000;
 /**
  * Adds a report, and decides about what it asks for. The tenant's hash has a field for the requests (`r` and the second) and one
  * for the used tokens (`t`) of each second, and one per server (`s` and its id) with its running requests, its reserved tokens
- * and the time of its last report. Returns the limit that refuses (0: none), the milliseconds since the current second began,
- * the tokens that other servers reserved, and for requests and tokens a flat list of ages in seconds and amounts.
+ * and the time of its last report. Returns per question the limit that refuses (0: none), the milliseconds since the current
+ * second began, the tokens that other servers reserved, and for requests and tokens a flat list of ages in seconds and amounts.
  */
 export const DECIDE_SCRIPT = `
 local key, server, arg = KEYS[1], ARGV[1], {}
 for i = 2, #ARGV do arg[i - 1] = tonumber(ARGV[i]) end
-local requests, tokens, running, reserved, askedRequests, askedTokens, requestLimit, tokenLimit, runningLimit = unpack(arg)
+local requests, tokens, running, reserved = arg[1], arg[2], arg[3], arg[4]
+local requestLimit, tokenLimit, runningLimit = arg[5], arg[6], arg[7]
 local time = redis.call('TIME')
 local second, ms = tonumber(time[1]), math.floor(time[2] / 1000)
 local function count(kind, amount)
@@ -46,28 +47,36 @@ for i = 1, #all, 2 do
     end
   end
 end
-local refusal = 0
-if askedRequests > 0 and sums.r + askedRequests > requestLimit then
-  refusal = 1
-elseif askedRequests > 0 and othersRunning + running > runningLimit then
-  refusal = 2
-else
-  count('r', askedRequests)
-  if askedRequests > 0 then
-    table.insert(lists.r, 0)
-    table.insert(lists.r, askedRequests)
+local refusals, granted = {}, 0
+for i = 8, #arg, 2 do
+  local askedRequests, askedTokens, refusal = arg[i], arg[i + 1], 0
+  if askedRequests > 0 and sums.r + granted + askedRequests > requestLimit then
+    refusal = 1
+  elseif askedRequests > 0 and othersRunning + running + askedRequests > runningLimit then
+    refusal = 2
+  else
+    granted = granted + askedRequests
+    if askedTokens > 0 and sums.t + othersReserved + reserved + askedTokens > tokenLimit then
+      refusal = 3
+    else
+      running = running + askedRequests
+      reserved = reserved + askedTokens
+    end
   end
-  if askedTokens > 0 and sums.t + othersReserved + reserved > tokenLimit then refusal = 3 end
+  table.insert(refusals, refusal)
 end
-if refusal > 0 then reserved = reserved - askedTokens end
-if refusal > 0 and askedRequests > 0 then running = running - askedRequests end
+if granted > 0 then
+  count('r', granted)
+  table.insert(lists.r, 0)
+  table.insert(lists.r, granted)
+end
 if running > 0 or reserved > 0 then
   redis.call('HSET', key, 's' .. server, string.format('%d %d %d', running, reserved, second * 1000 + ms))
 else
   redis.call('HDEL', key, 's' .. server)
 end
 redis.call('EXPIRE', key, 122)
-return { refusal, ms, othersReserved, lists.r, lists.t }
+return { refusals, ms, othersReserved, lists.r, lists.t }
 `;
 
 /** Registers a server, forgets silent ones, and returns how many there are. */

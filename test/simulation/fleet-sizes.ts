@@ -38,6 +38,8 @@ interface FleetSize {
   readonly seconds: number;
   /** Time between two moves of an alias, anywhere in the fleet. */
   readonly changeMs: number;
+  /** Time before the calls are counted. */
+  readonly warmUpMs?: number;
 }
 
 interface FleetCost {
@@ -131,12 +133,13 @@ async function use(server: Server, tenant: string, name: string): Promise<number
   return location?.kind === 'version' ? location.manifest.version : undefined;
 }
 
-/** Runs a fleet for a minute to warm up, then counts. Without names, its servers are idle. */
+/** Runs a fleet, and counts its calls after a while. Without names, its servers are idle. */
 export async function simulateFleet({
   servers: count,
   names,
   seconds,
   changeMs,
+  warmUpMs = 60_000,
 }: FleetSize): Promise<FleetCost> {
   const time = new VirtualTime();
   const store = createMemoryStore({ now: () => time.date });
@@ -186,7 +189,7 @@ export async function simulateFleet({
       operator,
     );
   }
-  await time.runFor(60_000);
+  await time.runFor(warmUpMs);
   for (const { calls } of servers) Object.assign(calls, { writes: 0, reads: 0 });
   slowestMs = 0;
   await time.runFor(seconds * 1000);

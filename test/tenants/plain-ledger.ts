@@ -1,5 +1,4 @@
 // The plain twin of the script in Redis: a log of everything that was counted, on a clock of the test's own.
-import type { TenantLimits } from '../../src/contracts/tenant.ts';
 import type { FleetUse, LimitLedger, LimitReport } from '../../src/tenants/limit-ledger.ts';
 
 const MINUTE_MS = 60_000;
@@ -38,23 +37,33 @@ export class PlainLedger {
     };
   }
 
-  decide(server: string, report: LimitReport): FleetUse {
-    const { tenant, limits, ask = { requests: 0, tokens: 0 } } = report;
+  decide(server: string, { tenant, limits, asks, ...report }: LimitReport): FleetUse {
     this.#count(tenant, 'requests', report.requests);
     this.#count(tenant, 'tokens', report.tokens);
-    const levels = [...this.#levels].filter(([key]) => key.startsWith(`${tenant} `));
-    const others = levels
-      .filter(([key]) => key !== `${tenant} ${server}`)
-      .map(([, level]) => level);
-    const running = others.reduce((sum, level) => sum + level.running, report.running);
-    const reservedByOthers = others.reduce((sum, level) => sum + level.reserved, 0);
-    const refusedBy = this.#refusal(limits, { ...report, ask, running, reservedByOthers });
-    if (refusedBy === undefined || refusedBy === 'tokensPerMinute') {
-      this.#count(tenant, 'requests', ask.requests);
-    }
-    this.#levels.set(`${tenant} ${server}`, {
-      running: report.running - (refusedBy ? ask.requests : 0),
-      reserved: report.reserved - (refusedBy ? ask.tokens : 0),
+    const own = { running: report.running, reserved: report.reserved };
+    this.#levels.set(`${tenant} ${server}`, own);
+    const others = [...this.#levels].filter(
+      ([key]) => key.startsWith(`${tenant} `) && key !== `${tenant} ${server}`,
+    );
+    const runningElsewhere = others.reduce((sum, [, level]) => sum + level.running, 0);
+    const reservedByOthers = others.reduce((sum, [, level]) => sum + level.reserved, 0);
+    const {
+      requestsPerMinute = Infinity,
+      tokensPerMinute = Infinity,
+      concurrentRequests = Infinity,
+    } = limits;
+    const refusals = asks.map(({ requests, tokens }) => {
+      const isRequest = requests > 0;
+      if (isRequest && this.#sum(tenant, 'requests') + requests > requestsPerMinute)
+        return 'requestsPerMinute';
+      if (isRequest && runningElsewhere + own.running + requests > concurrentRequests)
+        return 'concurrentRequests';
+      this.#count(tenant, 'requests', requests);
+      const reserved = this.#sum(tenant, 'tokens') + reservedByOthers + own.reserved;
+      if (tokens > 0 && reserved + tokens > tokensPerMinute) return 'tokensPerMinute';
+      own.running += requests;
+      own.reserved += tokens;
+      return undefined;
     });
     const entries = (kind: Counted['kind']) =>
       this.#recent(tenant, kind).map(({ amount, atMs }) => ({
@@ -62,39 +71,11 @@ export class PlainLedger {
         lastMs: atMs,
         amount,
       }));
-    return {
-      refusedBy,
-      requests: entries('requests'),
-      tokens: entries('tokens'),
-      reservedByOthers,
-    };
+    return { refusals, requests: entries('requests'), tokens: entries('tokens'), reservedByOthers };
   }
 
-  #refusal(
-    limits: TenantLimits,
-    {
-      tenant,
-      ask,
-      running,
-      reserved,
-      reservedByOthers,
-    }: Pick<LimitReport, 'tenant' | 'running' | 'reserved'> & {
-      ask: { requests: number; tokens: number };
-      reservedByOthers: number;
-    },
-  ): keyof TenantLimits | undefined {
-    const {
-      requestsPerMinute = Infinity,
-      tokensPerMinute = Infinity,
-      concurrentRequests = Infinity,
-    } = limits;
-    const sum = (kind: Counted['kind']) =>
-      this.#recent(tenant, kind).reduce((total, { amount }) => total + amount, 0);
-    if (ask.requests > 0 && sum('requests') + ask.requests > requestsPerMinute)
-      return 'requestsPerMinute';
-    if (ask.requests > 0 && running > concurrentRequests) return 'concurrentRequests';
-    const tokens = sum('tokens') + reserved + reservedByOthers;
-    return ask.tokens > 0 && tokens > tokensPerMinute ? 'tokensPerMinute' : undefined;
+  #sum(tenant: string, kind: Counted['kind']): number {
+    return this.#recent(tenant, kind).reduce((total, { amount }) => total + amount, 0);
   }
 
   #count(tenant: string, kind: Counted['kind'], amount: number): void {
