@@ -17,7 +17,10 @@ describe('clients', { skip: 'reason' in base ? base.reason : false }, () => {
     assert.ok('dir' in base);
     // The prompts of coding assistants have several thousand tokens.
     const options = ['--slots', '4', '--max-seq', '8192', '--store-responses', '1h'];
-    serving = await startServing(['--model', base.dir, ...options], await preparedHome(base.dir, { after }));
+    serving = await startServing(
+      ['--model', base.dir, ...options],
+      await preparedHome(base.dir, { after }),
+    );
   });
   after(() => serving.stop());
 
