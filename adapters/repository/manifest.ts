@@ -165,7 +165,7 @@ export const aliasesSchema = z.object({
   previous: pointers.default({}),
   /** Versions that are being removed. No alias may be pointed to them. */
   removing: z.array(z.int().positive()).default([]),
-  /** What its owner says about the adapter. Absent: nothing. */
+  /** The owner's text about the adapter. Absent: there is none. */
   about: adapterAboutSchema.optional(),
 });
 

@@ -1,4 +1,4 @@
-// What an adapter's owner says about it: a description, tags and example prompts. It belongs to the name, and may change while
+// The owner's text about an adapter: a description, tags and example prompts. It belongs to the name, and may change while
 // versions never do.
 import { z } from 'zod';
 
@@ -11,6 +11,9 @@ const MAX_EXAMPLE = 500;
 /** A tag is a word or a few. */
 const TAG = /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,31}$/u;
 
+/** Forms have one line for each, and terminals print them. */
+const ONE_LINE = /^\P{Cc}*$/u;
+
 const isUnique = (values: readonly string[]) => new Set(values).size === values.length;
 
 /** The parts that its owner writes. */
@@ -21,7 +24,7 @@ export const aboutFields = {
   description: z
     .string()
     .max(MAX_DESCRIPTION)
-    .regex(/^\P{Cc}*$/u, 'must be one line')
+    .regex(ONE_LINE, 'must be one line')
     .describe('What the adapter does, in a sentence or two'),
   tags: z
     .array(z.string().regex(TAG, 'must be up to 32 letters, digits, spaces, dots, _ or -'))
@@ -29,7 +32,7 @@ export const aboutFields = {
     .refine(isUnique, 'contains a tag twice')
     .describe('Words to find it by'),
   examples: z
-    .array(z.string().min(1).max(MAX_EXAMPLE))
+    .array(z.string().min(1).max(MAX_EXAMPLE).regex(ONE_LINE, 'must be one line'))
     .max(MAX_EXAMPLES)
     .refine(isUnique, 'contains a prompt twice')
     .describe('Prompts that show what it does'),
