@@ -54,8 +54,10 @@ function errorOf(error) {
 
 /** @param {string} model @param {string} prompt @param {AbortSignal} signal @returns {Promise<string>} */
 async function chat(model, prompt, signal) {
+  const { max_model_len: context = 2 * MAX_TOKENS } = await readModel(model);
+  const limit = Math.min(MAX_TOKENS, Math.floor(context / 2)); // the prompt needs room
   const messages = [{ role: 'user', content: prompt }];
-  const json = { model, messages, temperature: 0, max_tokens: MAX_TOKENS };
+  const json = { model, messages, temperature: 0, max_tokens: limit };
   /** @type {import('../contracts/openai.ts').ChatCompletion} */
   const { choices } = await requestJson('v1/chat/completions', { json, signal });
   const message = choices[0]?.message;

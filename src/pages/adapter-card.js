@@ -8,7 +8,7 @@ import { createVersions } from './adapter-versions.js';
 import { requestJson } from './api.js';
 import { definitions, el, fill, setText } from './dom.js';
 import { counted } from './format.js';
-import { SETTINGS } from './job-facts.js';
+import { SETTINGS, statusWord } from './job-facts.js';
 import { copyButton, dangerButton, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
@@ -91,8 +91,8 @@ async function explainJob(id, parent) {
   fill(parent, 'Its ', link, ' has not succeeded. ');
   const job = await readJob(id);
   if (!job) return;
-  const reason = job.error ? `: ${job.error.message} ` : '. ';
-  fill(parent, 'Its ', link, ` is ${job.status}${reason}`);
+  const outcome = job.error ? `failed: ${job.error.message}` : `is ${statusWord(job)}`;
+  fill(parent, 'Its ', link, ` ${outcome}. `);
 }
 
 /** Job id → the job; undefined if it is gone. @type {Map<string, Promise<Job | undefined>>} */

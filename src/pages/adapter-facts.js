@@ -82,7 +82,7 @@ export function cardFacts(adapter, { base, usages, nowS }) {
     ['Base', { served: base, other: 'another base', unknown: 'not recorded' }[current.base]],
     [
       'Version',
-      `${current.version} of ${dateAndTime(current.created_at)}, rank ${current.rank}, ${size(current.bytes)}`,
+      `${current.version}, ${dateAndTime(current.created_at)}, rank ${current.rank}, ${size(current.bytes)}`,
     ],
     ['Size', versions.length > 1 ? `${size(bytes)} in ${versions.length} versions` : ''],
     ['Classes', current.classes ? String(current.classes) : ''],

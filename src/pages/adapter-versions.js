@@ -20,19 +20,17 @@ export function createVersions(adapter, options) {
   const list = (/** @type {readonly Version[]} */ all) =>
     el('ul.versions', ...all.map((version) => versionRow(adapter, version, options)));
   const others = versions.filter((version) => !isCheckpoint(version));
-  return el(
-    'details.more',
-    { id: `versions-${id}` },
-    el('summary', counted(others.length, 'version')),
-    list(others),
-    checkpoints.length > 0 &&
-      el(
-        'details.more',
-        { id: `checkpoints-${id}` },
-        el('summary', counted(checkpoints.length, 'checkpoint')),
-        list(checkpoints),
-      ),
-  );
+  const folded = (
+    /** @type {string} */ part,
+    /** @type {string} */ title,
+    /** @type {HTMLElement[]} */ ...content
+  ) => el('details.more', { id: `${part}-${id}` }, el('summary', title), ...content);
+  const ofSteps =
+    checkpoints.length > 0
+      ? [folded('checkpoints', counted(checkpoints.length, 'checkpoint'), list(checkpoints))]
+      : [];
+  if (others.length === 0) return ofSteps[0] ?? null;
+  return folded('versions', counted(others.length, 'version'), list(others), ...ofSteps);
 }
 
 /** @param {Adapter} adapter @param {Version} version @param {CardOptions} options */

@@ -79,13 +79,13 @@ export class FileField {
     this.#reuseButton = el(
       'button.quiet.small',
       {
-        'aria-label': `Choose an uploaded file: ${label}`,
+        'aria-label': `Use an uploaded file: ${label}`,
         onclick: async () => {
           const chosen = await chooseUpload();
           if (chosen) this.chooseUploaded(chosen);
         },
       },
-      'Uploaded …',
+      'Use an uploaded file',
     );
     const text = el('label', { htmlFor: id }, el('strong', label), this.#note, this.#bar);
     fill(zone, input, text, this.#reuseButton, this.#removeButton);

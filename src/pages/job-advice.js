@@ -40,9 +40,8 @@ const BY_GATE = {
   weights: (job) => lowerRate(job, 'Some weights are too large'),
   forgetting: (job) => lowerRate(job, 'The adapter has forgotten what the base knew'),
   generation: (job) => lowerRate(job, 'The adapter no longer writes answers'),
-  applied: (job) => moreEpochs(job, 'The adapter changes too little'),
-  validation: (job) =>
-    moreEpochs(job, 'The adapter does not beat its base on the validation rows'),
+  applied: raiseRate,
+  validation: (job) => moreEpochs(job, 'The adapter does not beat its base on the validation rows'),
 };
 
 /** Returns what to try; undefined if the job has not failed, or nobody knows. @param {Job} job @returns {Advice | undefined} */
@@ -70,6 +69,17 @@ function lowerRate(job, cause) {
   const next = Number((now * RATE_FACTOR).toPrecision(2));
   return {
     text: `${cause}: lower the learning rate multiplier from ${now} to ${next}.`,
+    changes: { [name]: String(next) },
+  };
+}
+
+/** @param {Job} job @returns {Advice} */
+function raiseRate(job) {
+  const name = 'learning_rate_multiplier';
+  const now = numberOf(hyperparametersOf(job)[name], 1);
+  const next = Math.max(1, Number((now / RATE_FACTOR).toPrecision(2)));
+  return {
+    text: `The adapter changes too little: raise the learning rate multiplier from ${now} to ${next}.`,
     changes: { [name]: String(next) },
   };
 }

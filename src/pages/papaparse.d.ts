@@ -1,4 +1,5 @@
 // The page loads the package's own file as a classic script, which defines this global.
+import 'papaparse';
 
 interface PapaOptions {
   skipEmptyLines: 'greedy';
@@ -9,4 +10,6 @@ interface PapaOptions {
   error(error: { message: string }): void;
 }
 
-declare const Papa: { parse(file: File, options: PapaOptions): void };
+declare global {
+  const Papa: { parse(file: File, options: PapaOptions): void };
+}

@@ -55,7 +55,13 @@ export async function convertTable(file) {
 }
 
 /** Reads all cells, and says what is wrong with them. @param {File} file @returns {Promise<{ rows: string[][], problem: string }>} */
-function readTable(file) {
+async function readTable(file) {
+  if (document.readyState !== 'complete') {
+    await new Promise((resolve) => addEventListener('load', resolve, { once: true }));
+  }
+  if (!('Papa' in globalThis)) {
+    return { rows: [], problem: 'The reader of tables was not loaded. Reload the page.' };
+  }
   return new Promise((resolve) => {
     Papa.parse(file, {
       skipEmptyLines: 'greedy',

@@ -79,14 +79,17 @@ export const FORMS = [
   },
 ];
 
-/** Guesses what the columns are: the first form whose columns all have a known name, else questions and answers in order. @param {readonly string[]} columns @returns {{ form: Form, mapping: Mapping }} */
+/** Guesses what the columns are: the first form whose columns all have a known name, else questions and answers. @param {readonly string[]} columns @returns {{ form: Form, mapping: Mapping }} */
 export function guessForm(columns) {
   for (const form of FORMS) {
     const mapping = guessMapping(form, columns);
     if (isComplete(form, mapping)) return { form, mapping };
   }
   const form = /** @type {Form} */ (FORMS.find(({ id }) => id === 'chat'));
-  return { form, mapping: { prompt: 0, completion: columns.length > 1 ? 1 : -1, system: -1 } };
+  const { prompt = -1, completion = -1, system = -1 } = guessMapping(form, columns);
+  const left = columns.map((_, i) => i).filter((i) => ![prompt, completion, system].includes(i));
+  const take = (/** @type {number} */ known) => (known < 0 ? (left.shift() ?? -1) : known);
+  return { form, mapping: { prompt: take(prompt), completion: take(completion), system } };
 }
 
 /** Finds the columns of a form by their names. @param {Form} form @param {readonly string[]} columns @returns {Mapping} */

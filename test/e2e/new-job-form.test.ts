@@ -251,7 +251,7 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
 
   await page.goto(`${pages.server.url}/fine-tuning`);
   await page.getByRole('button', { name: 'Remove: Training file' }).click();
-  await page.getByRole('button', { name: 'Choose an uploaded file: Training file' }).click();
+  await page.getByRole('button', { name: 'Use an uploaded file: Training file' }).click();
   await page.getByRole('button', { name: 'Use quiz.jsonl' }).click();
   await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
   await page.locator('#plan dd', { hasText: '5 examples' }).waitFor(PLANNED);

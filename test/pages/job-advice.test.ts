@@ -20,7 +20,8 @@ for (const [code, hyperparameters, lorikeet, changes] of [
   ['out_of_memory', { batch_size: 8 }, {}, { batch_size: '4' }],
   ['out_of_memory', { batch_size: 1 }, { rank: 16 }, { rank: '8' }],
   ['gate_failed', { n_epochs: 3 }, gates('validation'), { n_epochs: '6' }],
-  ['gate_failed', { n_epochs: 50 }, gates('applied'), { n_epochs: '50' }],
+  ['gate_failed', {}, gates('applied', 'validation'), { learning_rate_multiplier: '3.3' }],
+  ['gate_failed', { n_epochs: 50 }, gates('validation'), { n_epochs: '50' }],
   ['gate_failed', {}, gates('forgetting'), { learning_rate_multiplier: '0.3' }],
   ['nothing_to_learn', {}, {}, {}],
 ] as const) {

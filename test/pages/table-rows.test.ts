@@ -17,6 +17,7 @@ for (const [columns, id] of [
   [['prompt', 'chosen', 'rejected'], 'pairs'],
   [['id', 'text'], 'text'],
   [['a', 'b'], 'chat'],
+  [['id', 'question', 'kind'], 'chat'],
 ] as const) {
   test(`${columns.join(', ')} are columns of the form ${id}`, () => {
     const { form, mapping } = guessForm(columns);
