@@ -1,5 +1,6 @@
 // The responses of routes that OpenAI's API lacks: tenants, tokens, published adapters, plans of jobs, and load.
 import { z } from '@hono/zod-openapi';
+import { adapterAboutSchema } from './adapter-about.ts';
 import { hyperparametersSchema } from './fine-tuning-api.ts';
 import { deletedOf, listOf, unixSeconds } from './openai.ts';
 
@@ -181,6 +182,9 @@ const adapterVersionSchema = z.object({
   rank: z.int(),
   targets: z.array(z.string()),
   bytes: z.int().openapi({ description: 'Size of its two files' }),
+  classes: z.int().nullable().openapi({
+    description: "The number of a classifier's named classes; null if it generates text",
+  }),
   base: z
     .enum(['served', 'other', 'unknown'])
     .openapi({ description: 'Whether it was trained for the base that this server serves' }),
@@ -199,6 +203,11 @@ export const adapterSchema = z
     name: z.string(),
     owner: z.string(),
     is_writable: z.boolean().openapi({ description: 'Whether the key may change it' }),
+    about: adapterAboutSchema,
+    last_used_at: unixSeconds.nullable().openapi({
+      description:
+        'The newest request to this server; null if there is none, or the key may not change the adapter',
+    }),
     aliases: z.array(
       z.object({
         alias: z.string(),

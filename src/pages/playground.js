@@ -177,10 +177,7 @@ function onSettings() {
   const { models } = fields;
   history.replaceState(null, '', addressWith(''));
   setText(byId('chosen'), models.join(', '));
-  const buttons = examplesFor(models).map((text) =>
-    el('button.example', { onclick: () => void send(text) }, text),
-  );
-  fill(byId('examples'), ...buttons);
+  showExamples(examplesFor(models));
   setText(
     byId('lead'),
     models.length > 1
@@ -190,20 +187,30 @@ function onSettings() {
   void showModel(/** @type {string} */ (models[0]));
 }
 
+/** @param {readonly string[]} texts */
+function showExamples(texts) {
+  const buttons = texts.map((text) =>
+    el('button.example', { onclick: () => void send(text) }, text),
+  );
+  fill(byId('examples'), ...buttons);
+}
+
 /** Shows the defaults of the first model, or its classes if it is a classifier. @param {string} name */
 async function showModel(name) {
   firstModel = { name, isClassifier: false };
   const model = await readModel(name);
   if (firstModel.name !== name) return;
-  const { labels } = model;
+  const { labels, examples = [], description } = model;
   firstModel.isClassifier = labels !== undefined;
   showDefaults(model);
+  if (examples.length > 0) showExamples(examples);
+  if (description) setText(byId('lead'), description);
   prompt.placeholder = labels ? 'Text to classify' : 'Message';
   if (!labels) return;
   const names = labels.slice(0, MAX_LABELS).join(', ');
   const more = labels.length > MAX_LABELS ? `, and ${labels.length - MAX_LABELS} more` : '';
   setText(byId('lead'), `${name} sorts a text into a class${names && `: ${names}${more}`}.`);
-  fill(byId('examples'));
+  showExamples(examples);
 }
 
 /** The address of the current settings with this prompt. @param {string} text */

@@ -45,6 +45,9 @@ export interface GenerationFacts extends TracedRequest {
   readonly adapter?: ShownAdapter;
 }
 
+/** Adapters whose last use is remembered, 200 bytes each. */
+const MAX_LAST_USES = 10_000;
+
 /** An adapter, as metrics show it. */
 export interface ShownAdapter {
   /** The engine's key. */
@@ -105,6 +108,7 @@ export class Telemetry {
   readonly #tenants: TopLabels;
   /** The keys combine owner and name. */
   readonly #adapters: TopLabels;
+  readonly #lastUses = new LRUCache<string, number>({ max: MAX_LAST_USES });
 
   constructor(options: TelemetryOptions) {
     const { metrics } = this;
@@ -138,7 +142,10 @@ export class Telemetry {
    */
   observe(exchange: Exchange, facts: GenerationFacts): RequestObserver {
     const { adapter } = facts;
-    if (adapter) this.#names.remember(adapter.key, facts.requestModel);
+    if (adapter) {
+      this.#names.remember(adapter.key, facts.requestModel);
+      this.#lastUses.set(`${adapter.owner}${SEPARATOR}${adapter.name}`, this.#unixNow());
+    }
     const { span, startMs } = exchange;
     exchange.nameSpan(`${facts.operation} ${facts.requestModel}`);
     exchange.hold();
@@ -152,6 +159,11 @@ export class Telemetry {
       now: this.#now,
       onEnd: () => exchange.release(),
     });
+  }
+
+  /** Returns when the newest request with an adapter began, in Unix milliseconds; undefined if none is remembered. */
+  lastUseOf(owner: string, name: string): number | undefined {
+    return this.#lastUses.peek(`${owner}${SEPARATOR}${name}`);
   }
 
   /** For idle sequences: nobody waits for them, so their times would only distort the histograms. */

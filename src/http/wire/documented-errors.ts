@@ -61,6 +61,10 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
     'The request line, headers or body arrived too slowly',
     'Send the request without pauses; check the network',
   ],
+  precondition_failed: [
+    'Somebody else has changed what the request changes since the revision that it names',
+    'Read it again, and repeat the change',
+  ],
   payload_too_large: [
     'The body or the uploaded file is larger than its limit, which the message states',
     'Send less; operators can raise `LORIKEET_MAX_FILE` for uploads',
