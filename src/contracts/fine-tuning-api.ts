@@ -114,3 +114,26 @@ export type FineTuningJobCheckpoint = z.infer<typeof fineTuningCheckpointSchema>
 export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema).openapi(
   'FineTuningJobCheckpointList',
 );
+
+/** The answer to a valid grader: the grader itself. */
+export const validatedGraderSchema = z
+  .object({ grader: z.record(z.string(), z.unknown()) })
+  .openapi('ValidatedGrader');
+
+/** The result of a grader. */
+export const graderRunSchema = z
+  .object({
+    reward: z.number(),
+    sub_rewards: z.record(z.string(), z.number()),
+    model_grader_token_usage_per_model: z.record(z.string(), z.int()),
+    metadata: z.object({
+      name: z.string(),
+      type: z.string(),
+      errors: z.record(z.string(), z.union([z.boolean(), z.string(), z.null()])),
+      execution_time: z.number().openapi({ description: 'Seconds' }),
+      scores: z.record(z.string(), z.number()),
+      token_usage: z.int().nullable(),
+      sampled_model_name: z.string().nullable(),
+    }),
+  })
+  .openapi('GraderRun');

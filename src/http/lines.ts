@@ -1,5 +1,5 @@
-// Answers the lines of batches with the routes that answer single requests. A line comes from this process, so it has a tenant
-// instead of a key, and needs none of the checks of the network.
+// Answers the lines of batches, and the questions of graders, with the routes that answer single requests. A line comes from this
+// process, so it has a tenant instead of a key, and needs none of the checks of the network.
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { LineResponse } from '../batches/batch-results.ts';
 import type { LineRequest } from '../batches/create-batches.ts';

@@ -71,6 +71,7 @@ export const LAYERS: readonly Layer[] = [
       'http answer',
       'http schema',
       'http wire',
+      'graders',
       'jobs',
       'registry',
       'repository',
@@ -89,7 +90,8 @@ export const LAYERS: readonly Layer[] = [
     files: /^src\/http\/answer\//,
     may: ['http wire', 'registry', 'tokenizer', 'tools'],
   },
-  { name: 'http schema', files: /^src\/http\/schema\//, may: ['http wire'] },
+  { name: 'http schema', files: /^src\/http\/schema\//, may: ['http wire', 'graders'] },
+  { name: 'graders', files: /^src\/graders\//, may: [] },
   { name: 'http wire', files: /^src\/http\/wire\//, may: [] },
   // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
   { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'store'] },

@@ -1,8 +1,8 @@
-// DPO through OpenAI's official clients for Node and Python, on a server of the built program with the toy base: upload pairs, create
-// the job, follow its events, use what it trained. Only the base URL is not OpenAI's.
+// DPO and graders through OpenAI's official clients for Node and Python, on a server of the built program with the toy base: upload
+// pairs, create the job, follow its events, use what it trained, grade its answer. Only the base URL is not OpenAI's.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { createReadStream, writeFileSync } from 'node:fs';
+import { createReadStream, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -16,6 +16,9 @@ const run = promisify(execFile);
 const python = await pythonWith(path.resolve('test/e2e/python-clients.txt'));
 const PREFERRED = 'Blue.';
 
+/** Half by similarity, half for any answer. */
+const GRADER = JSON.parse(readFileSync('test/e2e/data/grader.json', 'utf8'));
+
 /** What a client has seen. */
 interface Seen {
   readonly status: string;
@@ -24,6 +27,7 @@ interface Seen {
   readonly events: readonly string[];
   readonly metrics: Readonly<Record<string, number>>;
   readonly answer: string;
+  readonly graded: { readonly reward: number; readonly errors: Readonly<Record<string, unknown>> };
 }
 
 function writePairs(file: string, count: number): string {
@@ -66,13 +70,21 @@ async function withNode(baseURL: string, file: string): Promise<Seen> {
     max_tokens: 8,
     temperature: 0,
   });
+  const answer = choices[0]!.message.content!;
+  const { grader } = await client.fineTuning.alpha.graders.validate({ grader: GRADER });
+  const { reward, metadata } = await client.fineTuning.alpha.graders.run({
+    grader: grader!,
+    model_sample: answer,
+    item: { wanted: PREFERRED },
+  });
   return {
     status: job.status,
     method: job.method,
     hyperparameters: job.hyperparameters,
     events: events.map(({ message }) => message),
     metrics: metrics?.data as Record<string, number>,
-    answer: choices[0]!.message.content!,
+    answer,
+    graded: { reward, errors: { ...metadata.errors } },
   };
 }
 
@@ -84,7 +96,7 @@ async function withPython(baseUrl: string, file: string): Promise<Seen> {
   return JSON.parse(stdout) as Seen;
 }
 
-function check({ status, method, hyperparameters, events, metrics, answer }: Seen): void {
+function check({ status, method, hyperparameters, events, metrics, ...seen }: Seen): void {
   assert.equal(status, 'succeeded', events.join('\n'));
   const resolved = { n_epochs: 8, batch_size: 8, learning_rate_multiplier: 20, beta: 0.5 };
   assert.deepEqual(method, { type: 'dpo', dpo: { hyperparameters: resolved } });
@@ -94,7 +106,10 @@ function check({ status, method, hyperparameters, events, metrics, answer }: See
   assert.equal(metrics['rewards/accuracies'], 1);
   assert.equal(metrics['eval_rewards/accuracies'], 1);
   assert.ok(metrics['rewards/margins']! > 1);
-  assert.ok(answer.length > 0);
+  assert.ok(seen.answer.length > 0);
+  const errors = Object.entries(seen.graded.errors).filter(([, error]) => error);
+  assert.deepEqual(errors, []);
+  assert.ok(seen.graded.reward > 0.5 && seen.graded.reward <= 1);
 }
 
 describe('a job of pairs', () => {

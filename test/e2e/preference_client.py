@@ -1,7 +1,7 @@
-"""Trains on pairs with OpenAI's client, and uses the result. The Python version of `withNode` in preference-clients.test.ts.
+"""Trains on pairs with OpenAI's client, uses the result and grades it. The Python version of `withNode` in preference-clients.test.ts.
 
 usage: preference_client.py FILE
-Prints a line of JSON: status, method, hyperparameters, events, metrics, answer.
+Prints a line of JSON: status, method, hyperparameters, events, metrics, answer, graded.
 """
 
 import json
@@ -40,6 +40,12 @@ answer = client.chat.completions.create(
     max_tokens=8,
     temperature=0,
 )
+graders = client.fine_tuning.alpha.graders
+with open("test/e2e/data/grader.json", encoding="utf-8") as file:
+    grader = graders.validate(grader=json.load(file)).grader.model_dump(exclude_none=True)
+graded = graders.run(
+    grader=grader, model_sample=answer.choices[0].message.content, item={"wanted": "Blue."}
+)
 print(
     json.dumps(
         {
@@ -49,6 +55,7 @@ print(
             "events": [event.message for event in events],
             "metrics": next(event.data for event in events if event.type == "metrics"),
             "answer": answer.choices[0].message.content,
+            "graded": {"reward": graded.reward, "errors": graded.metadata.errors.model_dump()},
         }
     )
 )

@@ -214,8 +214,6 @@ test('unsupported routes and fields are refused by name', async () => {
     ['POST', permissions],
     ['GET', permissions],
     ['DELETE', `${permissions}/cp_1`],
-    ['POST', '/v1/fine_tuning/alpha/graders/run'],
-    ['POST', '/v1/fine_tuning/alpha/graders/validate'],
   ] as const) {
     const response = await app.request(path, { method });
     assert.equal(response.status, 400);

@@ -205,8 +205,6 @@ const UNSUPPORTED = [
   ['post', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
   ['get', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
   ['delete', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{id}'],
-  ['post', '/v1/fine_tuning/alpha/graders/run'],
-  ['post', '/v1/fine_tuning/alpha/graders/validate'],
 ] as const;
 
 /** Refuses these routes by name, so that clients see that they did not misspell the path. */

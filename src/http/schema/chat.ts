@@ -1,9 +1,10 @@
 // The request of `POST /v1/chat/completions` and the fields of its messages. Content is text, as one string or in parts. A
 // client can send back an assistant message unchanged, whether it comes from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
+import { addIssue } from '../../common/schema-issues.ts';
 import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { addIssue, type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf } from './fields.ts';
+import { type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 import { checkTools, connectCalls } from './tools.ts';
 

@@ -1,6 +1,7 @@
 // The request of `POST /v1/completions`.
 import { z } from '@hono/zod-openapi';
-import { addIssue, fieldsOf } from './fields.ts';
+import { addIssue } from '../../common/schema-issues.ts';
+import { fieldsOf } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
 /** The schema of a completion request, within a model's bounds. */

@@ -2,17 +2,9 @@
 // which `constraint-check.ts` compiles once the request has its queue entry.
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/json-scan.ts';
+import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import type { Constraint, SchemaReading } from '../../contracts/generation.ts';
-import {
-  addIssue,
-  both,
-  INERT,
-  parseInside,
-  REFUSED,
-  type Refine,
-  readBy,
-  rows,
-} from './fields.ts';
+import { both, INERT, REFUSED, readBy, rows } from './fields.ts';
 import { structuralTagSchema } from './structural-tag.ts';
 
 /** A request's constraint, and its path within its field. */

@@ -1,5 +1,5 @@
 // Reads the content of messages: text, as one string or in parts.
-import { addIssue, type Refine } from './fields.ts';
+import { addIssue, type Refine } from '../../common/schema-issues.ts';
 
 /** The content parts that a route's messages may have. */
 export interface PartForms {

@@ -1,7 +1,8 @@
 // The requests of /v1/conversations.
 import { z } from '@hono/zod-openapi';
+import { addIssue } from '../../common/schema-issues.ts';
 import type { ConversationItem } from '../../contracts/responses.ts';
-import { addIssue, metadataSchema } from './fields.ts';
+import { metadataSchema } from './fields.ts';
 import { inputItemsSchema } from './response-items.ts';
 
 /** As in OpenAI's API. */

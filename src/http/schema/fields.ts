@@ -2,42 +2,13 @@
 // follow from the rows, which are in `request-fields.ts` and its neighbours. The checks here are faster or stricter than the
 // schema library's: they bound their cost before they read any item, and their issues name the item at fault.
 import { z } from '@hono/zod-openapi';
-import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { ServeError } from '../../common/errors.ts';
+import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
-
-/** Collects the issues of a check. */
-export type Refine = z.RefinementCtx;
-
-/** The details of an issue. */
-interface IssueOptions {
-  /** The path below the checked value. */
-  path?: PropertyKey[];
-  code?: ErrorCode;
-}
-
-/** Adds an issue. The library then drops the transform's result. */
-export function addIssue(
-  ctx: Refine,
-  message: string,
-  { path = [], code }: IssueOptions = {},
-): never {
-  ctx.addIssue({ code: 'custom', message, path, ...(code ? { params: { code } } : {}) });
-  return undefined as never;
-}
 
 /** The schema of an optional field that a check reads. `form` documents it. */
 export function readBy<T>(check: (value: unknown, ctx: Refine) => T, form: object) {
   return z.unknown().optional().transform(check).openapi(form);
-}
-
-/** Parses with a schema inside a check, so that its issues keep their paths. */
-export function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  for (const issue of result.error.issues) {
-    ctx.addIssue({ ...issue, input: value } as Parameters<Refine['addIssue']>[0]);
-  }
-  return undefined;
 }
 
 /** An adapter may have more tokens than its base, so the schema allows more. `checkTokenIds` knows the model's number. */

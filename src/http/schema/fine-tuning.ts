@@ -2,6 +2,7 @@
 // is refused by name.
 import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
+import { addIssue } from '../../common/schema-issues.ts';
 import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.ts';
 import {
   extensionFields,
@@ -10,14 +11,7 @@ import {
 } from '../../contracts/training-fields.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import type { MetadataFilter } from '../../jobs/job-service.ts';
-import {
-  addIssue,
-  MAX_METADATA_PAIRS,
-  metadataSchema,
-  pageQuery,
-  REFUSED,
-  readBy,
-} from './fields.ts';
+import { MAX_METADATA_PAIRS, metadataSchema, pageQuery, REFUSED, readBy } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
 

@@ -1,16 +1,9 @@
 // The messages of `POST /v1/messages`: content is text, or blocks of text, calls and results. A client can send back a message
 // unchanged. The result is what the chat template takes.
 import { z } from '@hono/zod-openapi';
+import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import { calledFunctionSchema, type ToolCall } from '../../contracts/tools.ts';
-import {
-  addIssue,
-  type FieldRow,
-  fieldsOf,
-  INERT,
-  parseInside,
-  type Refine,
-  rowOf,
-} from './fields.ts';
+import { type FieldRow, fieldsOf, INERT, rowOf } from './fields.ts';
 
 const messages = rowOf('messages');
 

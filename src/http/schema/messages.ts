@@ -1,5 +1,6 @@
 // The request of `POST /v1/messages` and of its token count. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import {
   type FunctionTool,
   functionSchema,
@@ -8,15 +9,12 @@ import {
 } from '../../contracts/tools.ts';
 import { formatReader } from './constraints.ts';
 import {
-  addIssue,
   type FieldRow,
   fieldsOf,
   INERT,
   only,
   onlyValue,
-  parseInside,
   REFUSED,
-  type Refine,
   readBy,
   rowOf,
   rows,

@@ -2,6 +2,7 @@
 // table in docs/request-fields.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
+import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import {
   mapSamplingFields,
   SAMPLING_FIELDS,
@@ -10,7 +11,6 @@ import {
 import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
-  addIssue,
   both,
   type FieldRow,
   fieldsOf,
@@ -18,7 +18,6 @@ import {
   only,
   onlyValue,
   REFUSED,
-  type Refine,
   readBy,
   refused,
   rows,

@@ -1,9 +1,10 @@
 // The input of `POST /v1/responses`: a text, or items. A client can send back the items of a response unchanged, whether they
 // come from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
+import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import { calledFunctionSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { addIssue, type FieldRow, fieldsOf, INERT, REFUSED, type Refine, rowOf } from './fields.ts';
+import { type FieldRow, fieldsOf, INERT, REFUSED, rowOf } from './fields.ts';
 
 /** As in chat. */
 const MAX_CALL_ID_LENGTH = 256;

@@ -1,6 +1,7 @@
 // The tool fields of `POST /v1/responses`. Functions are the same as in chat, without the nesting. A custom tool takes a text:
 // the model sees a function with the argument `input`.
 import { z } from '@hono/zod-openapi';
+import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import {
   calledFunctionSchema,
@@ -9,7 +10,7 @@ import {
   MAX_TOOLS,
   refuseTwins,
 } from '../../contracts/tools.ts';
-import { addIssue, parseInside, type Refine, readBy } from './fields.ts';
+import { readBy } from './fields.ts';
 import { CHOICE_FORM, FUNCTION_FORM, toolChoiceReader } from './tools.ts';
 
 /** A function, and its tool as the response repeats it. */

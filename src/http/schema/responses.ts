@@ -1,9 +1,9 @@
 // The request of `POST /v1/responses`. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { addIssue } from '../../common/schema-issues.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
 import {
-  addIssue,
   type FieldRow,
   fieldsOf,
   INERT,

@@ -1,7 +1,8 @@
 // The requests of vLLM's `POST /tokenize` and `POST /detokenize`. Fields that generation requests share come from their table.
 import { z } from '@hono/zod-openapi';
+import { addIssue } from '../../common/schema-issues.ts';
 import { chatMessagesSchema } from './chat.ts';
-import { addIssue, toTokenIds } from './fields.ts';
+import { toTokenIds } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
 const model = z.string().nullish().openapi({ description: 'Default: the base' });

@@ -1,6 +1,7 @@
 // The tool fields of chat requests: definitions, the choice between them, and their older spelling as functions. Templates
 // decide how a model sees them.
 import { z } from '@hono/zod-openapi';
+import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import {
   type FunctionTool,
   findOrphan,
@@ -9,16 +10,7 @@ import {
   toolsSchema,
 } from '../../contracts/tools.ts';
 import type { ToolChoice, ToolUse } from '../../tools/tool-plan.ts';
-import {
-  addIssue,
-  type FieldRow,
-  INERT,
-  onlyValue,
-  parseInside,
-  REFUSED,
-  type Refine,
-  readBy,
-} from './fields.ts';
+import { type FieldRow, INERT, onlyValue, REFUSED, readBy } from './fields.ts';
 
 function chatOnly<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, completions: REFUSED, help };

@@ -1,0 +1,188 @@
+// Runs graders on one output. Models and embeddings are arguments. A grader that fails scores 0, and its error is reported.
+import { setImmediate } from 'node:timers/promises';
+import { parseFormula } from './formula.ts';
+import type { Grader, SingleGrader } from './schema.ts';
+import { fillTemplate, type GradedValues, GraderError } from './template.ts';
+import { type TextMetric, textSimilarity } from './text-similarity.ts';
+
+type Kind<Type extends SingleGrader['type']> = Extract<SingleGrader, { type: Type }>;
+
+/** A request to a model: messages whose templates are filled in. */
+export interface ModelQuestion extends Omit<Kind<'score_model'>, 'input'> {
+  readonly messages: readonly { readonly role: string; readonly content: string }[];
+}
+
+/** The calls that some graders make. They throw `ModelCallError`. */
+export interface GraderCalls {
+  /** Returns a vector per text. */
+  embed(texts: readonly string[]): Promise<readonly (readonly number[])[]>;
+  /** Returns the model's answer: JSON with `result`, unless it was cut off. */
+  ask(question: ModelQuestion): Promise<{ readonly text: string; readonly tokens: number }>;
+}
+
+/** A model or the embeddings did not answer. */
+export class ModelCallError extends Error {
+  override name = 'ModelCallError';
+}
+
+/** The errors of a run, by OpenAI's names. */
+interface GradingErrors {
+  formula_parse_error: boolean;
+  sample_parse_error: boolean;
+  truncated_observation_error: boolean;
+  unresponsive_reward_error: boolean;
+  invalid_variable_error: boolean;
+  other_error: boolean;
+  python_grader_server_error: boolean;
+  python_grader_server_error_type: string | null;
+  python_grader_runtime_error: boolean;
+  python_grader_runtime_error_details: string | null;
+  model_grader_server_error: boolean;
+  model_grader_refusal_error: boolean;
+  model_grader_parse_error: boolean;
+  model_grader_server_error_details: string | null;
+}
+
+const NO_ERRORS: GradingErrors = {
+  formula_parse_error: false,
+  sample_parse_error: false,
+  truncated_observation_error: false,
+  unresponsive_reward_error: false,
+  invalid_variable_error: false,
+  other_error: false,
+  python_grader_server_error: false,
+  python_grader_server_error_type: null,
+  python_grader_runtime_error: false,
+  python_grader_runtime_error_details: null,
+  model_grader_server_error: false,
+  model_grader_refusal_error: false,
+  model_grader_parse_error: false,
+  model_grader_server_error_details: null,
+};
+
+/** The result of a grader. */
+export interface Graded {
+  readonly reward: number;
+  /** The scores of the graders of `multi`, by name; of another grader, its own. */
+  readonly scores: Readonly<Record<string, number>>;
+  readonly errors: GradingErrors;
+  /** Tokens by model. */
+  readonly tokens: Readonly<Record<string, number>>;
+}
+
+/** Grades an output. */
+export async function grade(
+  grader: Grader,
+  values: GradedValues,
+  calls: GraderCalls,
+): Promise<Graded> {
+  const run = new Grading(values, calls);
+  if (grader.type !== 'multi') {
+    const reward = await run.score(grader);
+    return { reward, scores: { [grader.name]: reward }, ...run.report() };
+  }
+  const scored: [name: string, score: number][] = [];
+  for (const [name, part] of Object.entries(grader.graders)) {
+    scored.push([name, await run.score(part)]);
+    await setImmediate(); // a comparison of long texts blocks the event loop for milliseconds
+  }
+  const scores: Readonly<Record<string, number>> = Object.fromEntries(scored);
+  const reward = parseFormula(grader.calculate_output, new Set(Object.keys(scores)))(scores);
+  if (!Number.isFinite(reward)) run.errors.other_error = true;
+  return { reward: Number.isFinite(reward) ? reward : 0, scores, ...run.report() };
+}
+
+class Grading {
+  readonly #values: GradedValues;
+  readonly #calls: GraderCalls;
+  readonly errors = { ...NO_ERRORS };
+  readonly #tokens: Record<string, number> = {};
+
+  constructor(values: GradedValues, calls: GraderCalls) {
+    this.#values = values;
+    this.#calls = calls;
+  }
+
+  report(): Pick<Graded, 'errors' | 'tokens'> {
+    return { errors: this.errors, tokens: this.#tokens };
+  }
+
+  async score(grader: SingleGrader): Promise<number> {
+    try {
+      return await this.#score(grader);
+    } catch (error) {
+      if (error instanceof GraderError) this.errors[error.kind] = true;
+      else if (error instanceof ModelCallError) {
+        this.errors.model_grader_server_error = true;
+        this.errors.model_grader_server_error_details = `${grader.name}: ${error.message}`;
+      } else throw error;
+      return 0;
+    }
+  }
+
+  async #score(grader: SingleGrader): Promise<number> {
+    switch (grader.type) {
+      case 'string_check':
+        return OPERATIONS[grader.operation](this.#fill(grader.input), this.#fill(grader.reference))
+          ? 1
+          : 0;
+      case 'text_similarity':
+        return this.#similarity(grader);
+      case 'score_model':
+        return this.#ask(grader);
+    }
+  }
+
+  #fill(template: string): string {
+    return fillTemplate(template, this.#values);
+  }
+
+  async #similarity(grader: Kind<'text_similarity'>): Promise<number> {
+    const { evaluation_metric: metric } = grader;
+    const [text, reference] = [this.#fill(grader.input), this.#fill(grader.reference)];
+    if (metric !== 'cosine') return textSimilarity(metric as TextMetric, text, reference);
+    const [a, b] = await this.#calls.embed([text, reference]);
+    return cosine(a!, b!);
+  }
+
+  async #ask({ input, ...grader }: Kind<'score_model'>): Promise<number> {
+    const messages = input.map(({ role, content }) => ({ role, content: this.#fill(content) }));
+    const { text, tokens } = await this.#calls.ask({ ...grader, messages });
+    this.#tokens[grader.model] = (this.#tokens[grader.model] ?? 0) + tokens;
+    const result = resultOf(text);
+    if (result === undefined) {
+      this.errors.model_grader_parse_error = true;
+      return 0;
+    }
+    const [low, high] = grader.range ?? DEFAULT_RANGE;
+    return Math.min(high, Math.max(low, result));
+  }
+}
+
+/** OpenAI's. */
+const DEFAULT_RANGE = [0, 1] as const;
+
+const OPERATIONS: Readonly<
+  Record<Kind<'string_check'>['operation'], (text: string, reference: string) => boolean>
+> = {
+  eq: (text, reference) => text === reference,
+  ne: (text, reference) => text !== reference,
+  like: (text, reference) => text.includes(reference),
+  ilike: (text, reference) => text.toLowerCase().includes(reference.toLowerCase()),
+};
+
+function resultOf(text: string): number | undefined {
+  try {
+    const { result } = JSON.parse(text) as { result?: unknown };
+    return typeof result === 'number' && Number.isFinite(result) ? result : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function cosine(a: readonly number[], b: readonly number[]): number {
+  const dot = (x: readonly number[], y: readonly number[]) =>
+    x.reduce((sum, value, i) => sum + value * y[i]!, 0);
+  const lengths = Math.sqrt(dot(a, a) * dot(b, b));
+  return lengths === 0 ? 0 : dot(a, b) / lengths;
+}

@@ -1,0 +1,157 @@
+// The schema of graders. Kinds that this server lacks are refused by name.
+import { z } from 'zod';
+import { addIssue, parseInside, type Refine } from '../common/schema-issues.ts';
+import { parseFormula } from './formula.ts';
+import { checkTemplate, GraderError, MAX_GRADED_TEXT } from './template.ts';
+import { TEXT_METRICS } from './text-similarity.ts';
+
+/** OpenAI's examples have up to five. */
+const MAX_GRADERS = 32;
+const MAX_MESSAGES = 64;
+
+/** Runs a check, and reports its error at the field. */
+function checked(ctx: Refine, check: () => unknown, path: PropertyKey[] = []): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof GraderError)) throw error;
+    addIssue(ctx, error.message, { path });
+  }
+}
+
+const template = z
+  .string()
+  .max(MAX_GRADED_TEXT)
+  .superRefine((text, ctx) => checked(ctx, () => checkTemplate(text)));
+
+const common = {
+  name: z.string().min(1).max(256),
+  /** From evaluations. A reward has no threshold. */
+  pass_threshold: z.number().nullish(),
+};
+
+const stringCheckSchema = z.strictObject({
+  ...common,
+  type: z.literal('string_check'),
+  input: template,
+  reference: template,
+  operation: z.enum(['eq', 'ne', 'like', 'ilike']),
+});
+
+const textSimilaritySchema = z.strictObject({
+  ...common,
+  type: z.literal('text_similarity'),
+  input: template,
+  reference: template,
+  evaluation_metric: z.enum([...TEXT_METRICS, 'cosine']),
+});
+
+const textPart = z.strictObject({ type: z.enum(['input_text', 'output_text']), text: template });
+
+const messageSchema = z.strictObject({
+  type: z.literal('message').optional(),
+  role: z.enum(['user', 'assistant', 'system', 'developer']),
+  content: z
+    .union([template, textPart, z.array(z.union([template, textPart])).max(MAX_MESSAGES)])
+    .transform((content) =>
+      [content]
+        .flat()
+        .map((part) => (typeof part === 'string' ? part : part.text))
+        .join('\n'),
+    ),
+});
+
+const scoreModelSchema = z.strictObject({
+  ...common,
+  type: z.literal('score_model'),
+  model: z.string().min(1).max(512),
+  input: z.array(messageSchema).min(1).max(MAX_MESSAGES),
+  range: z
+    .tuple([z.number(), z.number()])
+    .refine(([low, high]) => low < high, { message: 'must be a lower and a higher number' })
+    .nullish(),
+  sampling_params: z
+    .strictObject({
+      temperature: z.number().nullish(),
+      top_p: z.number().nullish(),
+      seed: z.int().nullish(),
+      max_completions_tokens: z.int().min(1).nullish(),
+      reasoning_effort: z.string().nullish(),
+    })
+    .nullish(),
+});
+
+const singleSchema = z.discriminatedUnion('type', [
+  stringCheckSchema,
+  textSimilaritySchema,
+  scoreModelSchema,
+]);
+
+/** A grader other than `multi`. */
+export type SingleGrader = z.infer<typeof singleSchema>;
+
+/** The kinds that OpenAI's API has and this server lacks. */
+const LACKING: ReadonlySet<unknown> = new Set(['python', 'label_model']);
+
+/** Reads a grader, and refuses a kind that this server lacks. */
+function readGrader<T>(schema: z.ZodType<T>, grader: unknown, ctx: Refine): T {
+  const { type } = (grader ?? {}) as { type?: unknown };
+  if (LACKING.has(type)) {
+    const message = `${type} graders are not supported by this server`;
+    return addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
+  }
+  return parseInside(schema, grader, ctx) ?? z.NEVER;
+}
+
+const partSchema = z
+  .unknown()
+  .transform((grader, ctx): SingleGrader => readGrader(singleSchema, grader, ctx));
+
+const listSchema = z
+  .array(partSchema)
+  .min(1)
+  .max(MAX_GRADERS)
+  .refine((graders) => new Set(graders.map(({ name }) => name)).size === graders.length, {
+    message: 'must have different names',
+  })
+  .transform((graders) => Object.fromEntries(graders.map((grader) => [grader.name, grader])));
+
+const namedSchema = z
+  .record(z.string().regex(/^[A-Za-z_]\w*$/), partSchema)
+  .refine((graders) => Object.keys(graders).length <= MAX_GRADERS, {
+    message: `must have at most ${MAX_GRADERS} graders`,
+  });
+
+/** Graders by the names that formulas use: of a list, of a single grader, or by their keys. */
+const partsSchema = z
+  .unknown()
+  .transform((graders, ctx): Readonly<Record<string, SingleGrader>> => {
+    const isSingle = typeof (graders as { type?: unknown } | null)?.type === 'string';
+    const list = isSingle ? [graders] : graders;
+    const schema: z.ZodType<Record<string, SingleGrader>> = Array.isArray(list)
+      ? listSchema
+      : namedSchema;
+    return parseInside(schema, list, ctx) ?? z.NEVER;
+  });
+
+const multiSchema = z
+  .strictObject({
+    ...common,
+    type: z.literal('multi'),
+    graders: partsSchema,
+    calculate_output: z.string().max(MAX_GRADED_TEXT),
+  })
+  .superRefine(({ graders, calculate_output: formula }, ctx) => {
+    const names = new Set(Object.keys(graders));
+    checked(ctx, () => parseFormula(formula, names), ['calculate_output']);
+  });
+
+/** A checked grader. */
+export type Grader = SingleGrader | z.infer<typeof multiSchema>;
+
+/** The schema of a grader. */
+export const graderSchema = z.unknown().transform((grader, ctx): Grader => {
+  const isMulti = (grader as { type?: unknown } | null)?.type === 'multi';
+  const schema: z.ZodType<Grader> = isMulti ? multiSchema : singleSchema;
+  return readGrader(schema, grader, ctx);
+});

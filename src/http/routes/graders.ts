@@ -1,0 +1,76 @@
+// /v1/fine_tuning/alpha/graders: checks a grader, or runs it on one output. What a grader asks of a model goes to this server's
+// own routes, as requests of the same tenant.
+import type { Context } from 'hono';
+import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
+import { type Graded, grade, ModelCallError } from '../../graders/grade.ts';
+import { type Ask, callsOf } from '../../graders/model-calls.ts';
+import type { Grader } from '../../graders/schema.ts';
+import { toSample } from '../../graders/template.ts';
+import type { Deps } from '../deps.ts';
+import type { AnswerLine } from '../lines.ts';
+import { runGraderSchema, validateGraderSchema } from '../schema/graders.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
+
+const PATH = '/v1/fine_tuning/alpha/graders';
+
+/** Adds the routes. */
+export function addGraderRoutes(
+  app: App,
+  { limits, model }: Pick<Deps, 'limits' | 'model'>,
+  answer: AnswerLine,
+): void {
+  addRoute(app, {
+    method: 'post',
+    path: `${PATH}/validate`,
+    summary: 'Check a grader',
+    body: { schema: validateGraderSchema, limits },
+    answers: json(validatedGraderSchema),
+    handle: (c, { grader }) => c.json({ grader }),
+  });
+  addRoute(app, {
+    method: 'post',
+    path: `${PATH}/run`,
+    summary: 'Run a grader on one output',
+    body: { schema: runGraderSchema, limits },
+    answers: json(graderRunSchema),
+    async handle(c, { grader, model_sample: output, item }) {
+      const startMs = performance.now();
+      const values = { item, sample: toSample(output) };
+      const calls = callsOf(askFor(c, answer, limits.requestTimeoutMs), model.id);
+      const graded = await grade(grader, values, calls);
+      return c.json(toAnswer(grader, graded, (performance.now() - startMs) / 1000));
+    },
+  });
+}
+
+function toAnswer(grader: Grader, { reward, scores, errors, tokens }: Graded, seconds: number) {
+  const models = Object.keys(tokens);
+  const total = Object.values(tokens).reduce((sum, count) => sum + count, 0);
+  return {
+    reward,
+    sub_rewards: grader.type === 'multi' ? scores : {},
+    model_grader_token_usage_per_model: tokens,
+    metadata: {
+      name: grader.name,
+      type: grader.type,
+      errors,
+      execution_time: seconds,
+      scores,
+      token_usage: models.length > 0 ? total : null,
+      sampled_model_name: models[0] ?? null,
+    },
+  };
+}
+
+/** Returns a function that sends requests to this server's routes for the tenant of a request. */
+function askFor(c: Context<HttpEnv>, answer: AnswerLine, timeoutMs: number): Ask {
+  return async (url, body) => {
+    const { tenant, signal = c.req.raw.signal } = c.var;
+    const line = { tenant, url, body: JSON.stringify(body), timeoutMs, signal };
+    const { body: text } = await answer(line);
+    const answered = JSON.parse(text) as { error?: { message: string } };
+    if (answered.error) throw new ModelCallError(answered.error.message);
+    return answered;
+  };
+}

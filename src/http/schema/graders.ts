@@ -1,0 +1,29 @@
+// The requests that check and run graders.
+import { z } from '@hono/zod-openapi';
+import { parseInside } from '../../common/schema-issues.ts';
+import { graderSchema } from '../../graders/schema.ts';
+import { MAX_GRADED_TEXT } from '../../graders/template.ts';
+
+const form = {
+  type: 'object',
+  description: 'A grader: string_check, text_similarity, score_model or multi',
+} as const;
+
+/** The body that checks a grader, which stays as it was sent. */
+export const validateGraderSchema = z
+  .strictObject({
+    grader: z
+      .unknown()
+      .superRefine((grader, ctx) => void parseInside(graderSchema, grader, ctx))
+      .openapi(form),
+  })
+  .openapi('ValidateGraderRequest');
+
+/** The body that runs a grader on one output. */
+export const runGraderSchema = z
+  .strictObject({
+    grader: graderSchema.openapi(form),
+    model_sample: z.string().max(MAX_GRADED_TEXT),
+    item: z.unknown().optional(),
+  })
+  .openapi('RunGraderRequest');

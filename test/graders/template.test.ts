@@ -1,0 +1,55 @@
+// Templates of graders: the values they name, and what is refused.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkTemplate, fillTemplate, toSample } from '../../src/graders/template.ts';
+
+const item = { answer: 'blue', nested: { list: [1, { x: null }] } };
+const calls = [{ function: { name: 'paint', arguments: '{}' } }];
+
+test('places take values of the item and the sample', () => {
+  const values = { item, sample: toSample('{"x": {"y": 2}}', calls) };
+  for (const [template, text] of [
+    ['plain', 'plain'],
+    ['{{item.answer}}', 'blue'],
+    ['is {{ item.answer }}!{{item.answer}}', 'is blue!blue'],
+    ['{{item.nested.list[0]}}', '1'],
+    ['{{item.nested.list[1].x}}', 'null'],
+    ['{{item.nested}}', '{"list":[1,{"x":null}]}'],
+    ['{{sample.output_text}}', '{"x": {"y": 2}}'],
+    ['{{sample.output_json.x.y}}', '2'],
+    ['{{sample.output_tools[0].function.name}}', 'paint'],
+    ['{{sample.choices[0].message.role}}', 'assistant'],
+    ['{ {item.answer} }', '{ {item.answer} }'],
+  ] as const) {
+    assert.equal(fillTemplate(template, values), text);
+  }
+});
+
+test('a value that does not exist, or is inherited, is an error', () => {
+  const values = { item, sample: toSample('no JSON') };
+  for (const template of [
+    '{{item.other}}',
+    '{{item.answer.length}}',
+    '{{item.constructor}}',
+    '{{item.nested.list[7]}}',
+  ]) {
+    checkTemplate(template);
+    assert.throws(() => fillTemplate(template, values), { kind: 'invalid_variable_error' });
+  }
+  assert.throws(() => fillTemplate('{{sample.output_json.x}}', values), {
+    kind: 'sample_parse_error',
+  });
+  for (const template of ['{{answer}}', '{{item.}}', '{{item[x]}}', '{{}}', '{{items.a}}']) {
+    assert.throws(() => checkTemplate(template), { kind: 'invalid_variable_error' });
+  }
+});
+
+test('a filled template has a limit, and odd braces take linear time', () => {
+  const values = { item: { long: 'x'.repeat(2500) }, sample: toSample('') };
+  assert.equal(fillTemplate('{{item.long}}'.repeat(3), values).length, 7500);
+  assert.throws(() => fillTemplate('{{item.long}}'.repeat(4), values), { kind: 'other_error' });
+  for (const template of ['{'.repeat(8192), `{{${' '.repeat(8000)}`]) {
+    checkTemplate(template);
+    assert.equal(fillTemplate(template, values), template);
+  }
+});

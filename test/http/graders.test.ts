@@ -1,0 +1,146 @@
+// Graders through OpenAI's own client: every kind that this server has, errors of a run, and what is refused by name.
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import OpenAI from 'openai';
+import { startServer } from '../../src/http/wire/server.ts';
+import { readError, serve, utf8 } from './served.ts';
+
+const GRADED = '{"steps":[],"result":0.7}';
+const served = serve({ adapters: ['alpha'], maxSeqLength: 512, reply: () => utf8(GRADED) });
+const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
+after(() => server.close(0));
+const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+const { graders } = client.fineTuning.alpha;
+
+const check = {
+  type: 'string_check',
+  name: 'colour',
+  input: '{{sample.output_text}}',
+  reference: '{{item.colour}}',
+  operation: 'eq',
+} as const;
+const similar = {
+  type: 'text_similarity',
+  name: 'alike',
+  input: '{{sample.output_text}}',
+  reference: '{{item.colour}}',
+  evaluation_metric: 'fuzzy_match',
+} as const;
+const judge = {
+  type: 'score_model',
+  name: 'judge',
+  model: 'alpha',
+  input: [{ role: 'user', content: 'Is {{sample.output_text}} {{item.colour}}?' }],
+} satisfies OpenAI.Graders.ScoreModelGrader;
+const item = { colour: 'blue' };
+
+test('a valid grader is answered as it was sent', async () => {
+  for (const grader of [check, similar, judge]) {
+    assert.deepEqual(await graders.validate({ grader }), { grader });
+  }
+  const listed = { type: 'multi', name: 'all', graders: [check], calculate_output: 'colour' };
+  const grader = listed as unknown as OpenAI.Graders.MultiGrader;
+  assert.deepEqual(await graders.validate({ grader }), { grader });
+});
+
+describe('a run', () => {
+  test('of a string check is 1 or 0', async () => {
+    for (const [operation, output, reward] of [
+      ['eq', 'blue', 1],
+      ['eq', 'Blue', 0],
+      ['ne', 'Blue', 1],
+      ['like', 'a blue one', 1],
+      ['like', 'a Blue one', 0],
+      ['ilike', 'a Blue one', 1],
+    ] as const) {
+      const grader = { ...check, operation };
+      const run = await graders.run({ grader, item, model_sample: output });
+      assert.equal(run.reward, reward, `${operation} ${output}`);
+      assert.deepEqual(run.metadata.scores, { colour: reward });
+      assert.deepEqual([run.metadata.name, run.metadata.type], ['colour', 'string_check']);
+      assert.ok(Object.values(run.metadata.errors).every((error) => !error));
+    }
+  });
+
+  test('of a similarity is between 0 and 1, also of embeddings', async () => {
+    const near = await graders.run({ grader: similar, item, model_sample: 'blues' });
+    assert.equal(near.reward, 8 / 9);
+    const cosine = { ...similar, evaluation_metric: 'cosine' } as const;
+    const same = await graders.run({ grader: cosine, item, model_sample: 'blue' });
+    assert.ok(Math.abs(same.reward - 1) < 1e-6);
+    const other = await graders.run({ grader: cosine, item, model_sample: 'zzzz' });
+    assert.ok(other.reward < 1);
+  });
+
+  test('of a model is its result within the range, with its tokens', async () => {
+    const run = await graders.run({ grader: judge, item, model_sample: 'sky' });
+    assert.equal(run.reward, 0.7);
+    assert.equal(run.metadata.sampled_model_name, 'alpha');
+    assert.ok(run.metadata.token_usage! > GRADED.length);
+    assert.deepEqual(run.model_grader_token_usage_per_model, { alpha: run.metadata.token_usage });
+    const clamped = { ...judge, range: [2, 5] };
+    const low = await graders.run({ grader: clamped, item, model_sample: 'sky' });
+    assert.equal(low.reward, 2);
+  });
+
+  test('of several is their formula', async () => {
+    const parts = { a: check, b: similar, c: judge };
+    const grader = {
+      type: 'multi',
+      name: 'all',
+      graders: parts as unknown as typeof check,
+      calculate_output: '(a + b + c) / 3',
+    } as const;
+    const run = await graders.run({ grader, item, model_sample: 'blue' });
+    assert.ok(Math.abs(run.reward - 2.7 / 3) < 1e-12);
+    assert.deepEqual(run.sub_rewards, { a: 1, b: 1, c: 0.7 });
+    const list = { ...grader, graders: [check, similar] as unknown as typeof check };
+    const named = { ...list, calculate_output: 'min(colour, alike)' };
+    assert.equal((await graders.run({ grader: named, item, model_sample: 'blue' })).reward, 1);
+  });
+
+  test('with an error scores 0 and reports it', async () => {
+    const missing = await graders.run({ grader: check, item: {}, model_sample: 'blue' });
+    assert.equal(missing.reward, 0);
+    assert.equal(missing.metadata.errors.invalid_variable_error, true);
+    const unknown = { ...judge, model: 'nobody' };
+    const run = await graders.run({ grader: unknown, item, model_sample: 'blue' });
+    assert.equal(run.metadata.errors.model_grader_server_error, true);
+    assert.match(
+      run.metadata.errors.model_grader_server_error_details!,
+      /^judge: The model does not exist/,
+    );
+    const json = { ...check, input: '{{sample.output_json.x}}' };
+    const unparsed = await graders.run({ grader: json, item, model_sample: 'blue' });
+    assert.equal(unparsed.metadata.errors.sample_parse_error, true);
+    const cut = { ...judge, sampling_params: { max_completions_tokens: 3 } };
+    const short = await graders.run({ grader: cut, item, model_sample: 'blue' });
+    assert.equal(short.metadata.errors.model_grader_parse_error, true);
+  });
+});
+
+test('a wrong grader is refused with its field', async () => {
+  const multi = { type: 'multi', name: 'all', graders: { a: check }, calculate_output: 'a' };
+  for (const [grader, code, param] of [
+    [{ ...check, operation: 'is' }, 'invalid_request', 'grader.operation'],
+    [{ ...check, input: '{{answer}}' }, 'invalid_request', 'grader.input'],
+    [{ ...check, note: 1 }, 'unknown_parameter', 'grader.note'],
+    [{ ...similar, evaluation_metric: 'x' }, 'invalid_request', 'grader.evaluation_metric'],
+    [{ ...judge, range: [1, 0] }, 'invalid_request', 'grader.range'],
+    [{ type: 'python', name: 'p', source: '' }, 'unsupported_parameter', 'grader.type'],
+    [{ type: 'magic' }, 'invalid_request', 'grader.type'],
+    [{ ...multi, calculate_output: 'a + b' }, 'invalid_request', 'grader.calculate_output'],
+    [{ ...multi, graders: [check, check] }, 'invalid_request', 'grader.graders'],
+    [{ ...multi, graders: {} }, 'invalid_request', 'grader.calculate_output'],
+    [
+      { ...multi, graders: { a: { type: 'python' } } },
+      'unsupported_parameter',
+      'grader.graders.a.type',
+    ],
+    [{ ...multi, graders: [multi] }, 'invalid_request', 'grader.graders[0].type'],
+  ] as const) {
+    const response = await served.post('/v1/fine_tuning/alpha/graders/validate', { grader });
+    const error = await readError(response);
+    assert.deepEqual([error.code, error.param], [code, param], error.message);
+  }
+});
