@@ -3,7 +3,16 @@
 import { z } from '@hono/zod-openapi';
 import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { addIssue, type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf, rows } from './fields.ts';
+import {
+  addIssue,
+  type FieldRow,
+  fieldsOf,
+  INERT,
+  REFUSED,
+  readBy,
+  rowOf,
+  rows,
+} from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 import { checkTools, connectCalls } from './tools.ts';
 
