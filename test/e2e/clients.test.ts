@@ -32,7 +32,10 @@ describe('clients', { skip: 'reason' in base ? base.reason : false }, () => {
       const access = { baseURL: `${serving.url}/v1`, apiKey: 'none' };
       const result = await runClient(client, installed.bin, access);
       if (isLong) recordResult(rowName(client), result);
-      assert.deepEqual(result, readResults()[rowName(client)]);
+      const recorded = readResults()[rowName(client)];
+      const outcomes = Object.values(result.ways).flatMap((ways) => Object.values(ways));
+      if (recorded) assert.deepEqual(result, recorded);
+      else assert.deepEqual(new Set(outcomes), new Set(['ok']), JSON.stringify(result.ways));
     });
   }
 });

@@ -48,7 +48,7 @@ describe('a message', () => {
       type: 'message',
       role: 'assistant',
       model: 'alpha',
-      content: [{ type: 'text', text: 'Hello, world', citations: null }],
+      content: [{ type: 'text', text: 'Hello, world' }],
       stop_reason: 'end_turn',
       stop_sequence: null,
       usage: {

@@ -15,9 +15,9 @@ export function anthropicWays({ baseURL, apiKey }: Access): Ways {
   return {
     messages: {
       async text() {
-        const streamed = await client.messages.stream(ASK).finalText();
+        assert.match(await client.messages.stream(ASK).finalText(), /\w/);
         const [block] = (await client.messages.create(ASK)).content;
-        assert.ok(block?.type === 'text' && block.text === streamed);
+        assert.ok(block?.type === 'text' && /\w/.test(block.text));
       },
       tools: async () => answerCall(client, await client.messages.create(FORCED)),
       'streamed tools': async () =>

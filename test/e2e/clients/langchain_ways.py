@@ -18,10 +18,13 @@ from ways import (
 )
 
 
-@wrap_model_call
-def call_once(request, handler):
-    has_result = isinstance(request.messages[-1], ToolMessage)
-    return handler(request.override(tool_choice="none" if has_result else "any"))
+def call_once(no_call):
+    @wrap_model_call
+    def choose(request, handler):
+        has_result = isinstance(request.messages[-1], ToolMessage)
+        return handler(request.override(tool_choice=no_call if has_result else "any"))
+
+    return choose
 
 
 def openai(**options):
@@ -42,9 +45,9 @@ def streamed(chat):
     return call["args"]["city"]
 
 
-def agent(chat):
+def agent(chat, no_call):
     weather = Weather()
-    made = create_agent(chat, tools=[weather.get_weather], middleware=[call_once])
+    made = create_agent(chat, tools=[weather.get_weather], middleware=[call_once(no_call)])
     assert made.invoke({"messages": MESSAGES})["messages"][-1].text
     return weather.cities[0]
 
@@ -66,12 +69,13 @@ def chooses(chat):
     check_agent(output, weather)
 
 
-def ways(chat):
+def ways(chat, no_call="none"):
+    """`no_call` is the choice of no tool, as the package for an API takes it."""
     return {
         "tools": lambda: structured(chat, "function_calling"),
         "output": lambda: structured(chat, "json_schema"),
         "streamed tools": lambda: streamed(chat),
-        "agent with a call": lambda: agent(chat),
+        "agent with a call": lambda: agent(chat, no_call),
     }
 
 

@@ -20,7 +20,7 @@ export const PROGRAMS: Readonly<Record<string, (bin: string) => (access: Access)
         const quiet = ['--no-git', '--yes-always', '--no-check-update', '--no-show-model-warnings'];
         const model = ['--model', 'openai/base', '--chat-mode', 'ask', '--analytics-disable'];
         const args = [...server, ...quiet, ...model, ...options, '--message', QUESTION];
-        const { stdout } = await runIn(folder, path.join(bin, 'aider'), args);
+        const { stdout } = await runIn(folder, path.join(bin, 'python'), ['-m', 'aider', ...args]);
         assert.match(stdout, /Tokens: .* sent, .* received/);
       });
     return { chat: { text: () => ask('--no-stream'), 'streamed text': () => ask('--stream') } };

@@ -79,9 +79,10 @@ function keptWays(access) {
   const { runner, make, withWeather } = createMakers(access, true);
   return {
     async 'previous response'() {
-      const first = await runner.run(make(), QUESTION);
+      const agent = make({ outputType: Report });
+      const first = await runner.run(agent, QUESTION);
       const previousResponseId = first.lastResponseId;
-      const second = await runner.run(make(), [AGAIN], { previousResponseId });
+      const second = await runner.run(agent, [AGAIN], { previousResponseId });
       const [before, after] = [first, second].map((run) => run.rawResponses[0].usage);
       assert.ok(after.inputTokens > before.totalTokens);
     },
