@@ -24,6 +24,7 @@ import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
 import { createTelemetry, openTelemetryExports } from './serving-telemetry.ts';
+import type { ServingTenants } from './serving-tenants.ts';
 import type { ServingWeights } from './serving-weights.ts';
 
 /** How long streams may take to end. Orchestrators usually kill after 30 s. */
@@ -63,6 +64,7 @@ interface ServerParts {
   batches?: Batches;
   http?: RunningServer;
   metricsHttp?: RunningServer | undefined;
+  tenants?: ServingTenants;
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
@@ -116,6 +118,7 @@ function withoutClients(config: Config): Config {
     store: 'memory:',
     preload: [],
     otelDisabled: true,
+    ledger: undefined,
     storeResponsesMs: undefined,
   };
 }
@@ -261,6 +264,7 @@ async function openHttp(
     { createLineApp },
     { openKeptResponses },
     { openServingBatches },
+    { openServingTenants },
     { startServer },
     { StatsHistory },
   ] = await Promise.all([
@@ -268,6 +272,7 @@ async function openHttp(
     import('../http/lines.ts'),
     import('./kept-responses.ts'),
     import('./serving-batches.ts'),
+    import('./serving-tenants.ts'),
     import('../http/wire/server.ts'),
     import('../http/routes/stats-history.ts'),
   ]);
@@ -283,6 +288,8 @@ async function openHttp(
     answer: (line) => answerLine(line), // the worker starts later
   });
   parts.batches = batches;
+  const tenants = await openServingTenants(config, { store: adapters.store, telemetry, log });
+  parts.tenants = tenants;
   const options: AppOptions = {
     client,
     ...adapters.http,
@@ -303,6 +310,7 @@ async function openHttp(
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
     gateway: access.gateway,
+    ...tenants.http,
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
@@ -375,7 +383,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
   await Promise.all([http, metricsHttp].map((one) => one?.close(CLOSE_DEADLINE_MS)));
-  await Promise.all(closed);
+  await Promise.all([...closed, parts.tenants?.close()]);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
   access.close();
 }

@@ -31,6 +31,7 @@ import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addResponsesRoute } from './routes/responses.ts';
 import { statsWithin } from './routes/stats-history.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
+import { addUsageRoute } from './routes/usage.ts';
 import { createErrorHandler, errorResponse } from './wire/errors.ts';
 import { DEFAULT_LIMITS } from './wire/limits.ts';
 import {
@@ -118,6 +119,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
     addFineTuningRoutes(app, deps, options.jobs);
   }
   if (options.batches) addBatchRoutes(app, deps, options.batches);
+  if (options.usage) addUsageRoute(app, options.usage, { hasKeys });
   addDocumentRoute(app);
   return app;
 }

@@ -20,6 +20,8 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate, TenantGateway } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
+import type { UsageArchive } from '../usage/usage-archive.ts';
+import type { UsageRecorder } from '../usage/usage-recorder.ts';
 import type { ModelText, ModelTexts } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
 import type { HttpLimits } from './wire/limits.ts';
@@ -65,6 +67,15 @@ export interface PublishedSide {
   forget(owner: string, name: string): void;
 }
 
+/** The usage of tenants, over all servers. */
+export interface UsageSide {
+  /** `flush` never rejects. */
+  readonly recorder: Pick<UsageRecorder, 'add' | 'flush'>;
+  readonly archive: Pick<UsageArchive, 'read'>;
+  /** Returns Unix milliseconds. */
+  readonly now: () => number;
+}
+
 /** How to create the app. Routes of an optional part exist only if the part is given. */
 export interface AppOptions
   extends Omit<ModelText, 'longPrompts'>,
@@ -78,6 +89,8 @@ export interface AppOptions
   published?: PublishedSide;
   /** Fine-tuning jobs and their files. */
   jobs?: JobsSide;
+  /** Usage by day. */
+  usage?: UsageSide;
   /** Batches of requests. */
   batches?: BatchService;
   /** Responses that are kept for later requests. */

@@ -90,6 +90,12 @@ export const storeLocation = text
   )
   .transform((value) => (/^(?:memory:|s3:\/\/)/.test(value) ? value : path.resolve(value)));
 
+/** The URL of a Redis-compatible server. It may contain a password. */
+export const redisUrl = z.url({
+  protocol: /^rediss?$/,
+  error: 'must be a URL such as redis://10.0.3.7:6379 or rediss://USER:PASSWORD@HOST:PORT/0',
+});
+
 /** The URL of a collector. It may contain credentials. */
 export const otlpUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })

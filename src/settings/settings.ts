@@ -14,6 +14,7 @@ import {
   folder,
   integer,
   originList,
+  redisUrl,
   storeLocation,
   text,
   yes,
@@ -127,6 +128,13 @@ export const SETTINGS = defineSettings({
   trustedProxies: {
     help: 'comma-separated addresses and networks, such as 10.0.3.7,10.1.0.0/16, whose --tenant-header is accepted (default: none)',
     schema: addressList.optional(),
+  },
+  ledger: {
+    env: 'LORIKEET_LIMITS',
+    flag: '--limits',
+    help: 'redis:// or rediss:// URL of a Redis-compatible server, in which servers share the limits of tenants (default: each server counts for itself)',
+    schema: redisUrl.optional(),
+    isSecret: true, // it may contain a password
   },
   allowOpen: {
     help: '1 allows a --host other than loopback without a keys file; then anyone who can reach it can use the server',

@@ -225,6 +225,10 @@ export const INSTRUMENTS = {
     loadDuration:
       'lorikeet_adapter_load_duration_seconds Time until a request had its adapter in memory, by the tier that had it.',
   }),
+  ...gauges('1', NONE, {
+    limitsShared:
+      'lorikeet_limits_shared Whether servers share the limits of tenants; 0 while the ledger of --limits does not answer.',
+  }),
   // The HTTP server.
   ...counters('{request}', ['method', 'route', 'status', 'code'], {
     httpResponses: 'lorikeet_http_responses_total HTTP responses, by route, status and error code.',

@@ -33,6 +33,7 @@ export const LAYERS: readonly Layer[] = [
       'batches',
       'jobs',
       'conversations',
+      'usage',
       'scheduler client',
       'scheduler',
       'trainer',
@@ -98,6 +99,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   // Responses that the server keeps for later requests.
   { name: 'conversations', files: /^src\/conversations\//, may: ['store'] },
+  { name: 'usage', files: /^src\/usage\//, may: ['store'] },
   {
     // All that the server process sees of the engine.
     name: 'scheduler client',
@@ -177,6 +179,8 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^@hono\/zod-openapi$/, /^src\/(http|contracts)\//],
   [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/http\//],
   [/^(commander|cli-progress)$/, /^src\/cli\//],
+  // Loading it takes time: only with --limits.
+  [/^@redis\//, /^src\/tenants\/redis-ledger\.ts$/],
   [/^pino$/, /^src\/common\/log\.ts$/],
   // Loading it takes 0.2 s: only behind the door of src/telemetry/otel/open.ts.
   [/^@opentelemetry\//, /^src\/telemetry\/otel\//],
