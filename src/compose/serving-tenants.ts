@@ -18,7 +18,7 @@ const WRITE_INTERVAL_MS = 30_000;
 /** How long a stopping server waits for its last write. */
 const LAST_WRITE_MS = 3000;
 
-/** What tenants may use, and what they used. */
+/** The limits and the usage of tenants. */
 export interface ServingTenants {
   /** The part that the HTTP side uses. */
   readonly http: Required<Pick<AppOptions, 'rateLimits' | 'usage'>>;

@@ -67,7 +67,7 @@ export interface PublishedSide {
   forget(owner: string, name: string): void;
 }
 
-/** What tenants use, over all servers. */
+/** The usage of tenants, over all servers. */
 export interface UsageSide {
   /** `flush` never rejects. */
   readonly recorder: Pick<UsageRecorder, 'add' | 'flush'>;

@@ -1,5 +1,5 @@
-// What servers tell each other about the use of their tenants' limits. A ledger adds it up and decides, so that a limit holds
-// for all servers together.
+// The interface of a ledger, which adds up how servers use the limits of tenants, and decides. A limit then holds for all servers
+// together.
 import type { TenantLimits } from '../contracts/tenant.ts';
 import type { WindowEntry } from './window-sum.ts';
 
@@ -9,7 +9,7 @@ export interface LimitAsk {
   readonly tokens: number;
 }
 
-/** What a server reports about a tenant. */
+/** A server's report about a tenant. */
 export interface LimitReport {
   readonly tenant: string;
   readonly limits: TenantLimits;
@@ -19,7 +19,7 @@ export interface LimitReport {
   /** Its running requests and reserved tokens, without the ones that it asks for. */
   readonly running: number;
   readonly reserved: number;
-  /** What it asks for. The ledger decides in this order, and counts what it grants as running and reserved. */
+  /** Its questions. The ledger decides in this order, and counts what it grants as running and reserved. */
   readonly asks: readonly LimitAsk[];
 }
 

@@ -69,7 +69,7 @@ const WORDS = {
 } as const satisfies Record<keyof TenantLimits, string>;
 
 type LimitName = keyof TenantLimits;
-/** What a request needs of limits, beyond what is counted. */
+/** A request's needs by limit, beyond what is counted. */
 type Demand = Readonly<Partial<Record<LimitName, number>>>;
 
 /** The usage of all tenants. */

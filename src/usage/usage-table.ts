@@ -1,7 +1,7 @@
 // Requests and tokens by tenant, model and kind of request: a table that adds rows with equal labels up.
 import { z } from 'zod';
 
-/** What is counted. */
+/** The counts of a row. */
 const COUNTS = ['requests', 'inputTokens', 'cachedTokens', 'outputTokens'] as const;
 
 /** Requests and tokens. Input tokens include cached ones. */

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { integerText } from './fields.ts';
 
-/** What results can be grouped by. A project is a tenant. */
+/** The fields that results can be grouped by. A project is a tenant. */
 const USAGE_GROUPS = ['project_id', 'model', 'batch'] as const;
 /** OpenAI's limits of a page of days. */
 const DEFAULT_DAYS = 7;
