@@ -25,6 +25,8 @@ const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-observed-'));
 const skipPromtool = missing('promtool');
 const skipPrometheus = missing('prometheus');
 
+/** Found first: if it has to be built, this process does nothing else for minutes, and connections get old. */
+const picker = findPicker();
 const kvEvents = `tcp://127.0.0.1:${await freePort()}`;
 let server: Serving;
 let receiver: OtlpReceiver;
@@ -111,7 +113,6 @@ test('a router sees the adapters in slots, and counts come from the engine proce
 });
 
 test('a router that reads it by its own code sees the same, and prefers it for what is there', async (t) => {
-  const picker = findPicker();
   if ('reason' in picker) return t.skip(picker.reason);
   assert.equal(await complete('qv-r8-0'), 200); // it stays in its slot
   const text = await readMetrics();

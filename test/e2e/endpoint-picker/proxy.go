@@ -63,6 +63,7 @@ schedulingProfiles:
 
 // How often the picker reads metrics.
 const pollInterval = 50 * time.Millisecond
+const maxFirstTries = 200
 
 func registerPlugins() {
 	plugin.Register(queuedepth.QueueScorerType, queuedepth.QueueScorerFactory)
@@ -194,12 +195,20 @@ func pollMetrics(ctx context.Context, endpoints []fwkdl.Endpoint) error {
 		return plugin.(*extractor.Extractor).Extract(ctx, families, endpoint)
 	}
 	for _, endpoint := range endpoints {
-		if err := read(endpoint); err != nil {
-			return err
+		// A busy server leaves out figures, and shows them the next time.
+		for tries := 0; ; tries++ {
+			err := read(endpoint)
+			if err == nil {
+				break
+			}
+			if tries == maxFirstTries {
+				return err
+			}
+			time.Sleep(pollInterval)
 		}
 		go func() {
 			for range time.Tick(pollInterval) {
-				_ = read(endpoint) // a busy server answers the next time
+				_ = read(endpoint)
 			}
 		}()
 	}
