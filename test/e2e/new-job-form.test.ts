@@ -228,10 +228,9 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   const table = file('quiz.csv', ['id,question,kind', ...rows, '20,No answer?,']);
   await page.locator('#training-file').setInputFiles(table);
   const count = page.locator('#table-count');
-  await count.filter({ hasText: '20 rows. 1 row without a value' }).waitFor();
+  await count.filter({ hasText: '21 rows.' }).waitFor();
   assert.equal(await page.locator('#table-rows tbody tr').count(), 5);
-  await page.locator('#role-completion').selectOption('id');
-  await page.locator('#role-prompt').selectOption('question');
+  assert.equal(await page.locator('#role-prompt option:checked').textContent(), 'question');
   await page.locator('#table-first pre', { hasText: '"content": "What, 0?"' }).waitFor();
   await page.locator('#role-completion').selectOption('question');
   await count.filter({ hasText: 'Choose a different column' }).waitFor();
@@ -239,6 +238,7 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   await page.locator('#table-form').selectOption('classifier');
   await page.locator('#role-text').selectOption('question');
   await page.locator('#role-label').selectOption('kind');
+  await count.filter({ hasText: '20 rows. 1 row without a value' }).waitFor();
   assert.deepEqual(await accessFaults(page), []);
   await page.locator('#table-yes').click();
   await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
