@@ -1,5 +1,4 @@
-// A chat as plain data: its turns, the messages that a model gets, its storage in this tab, its address, and example
-// prompts. Pure: touches no element.
+// A chat as plain data: its turns, the messages that a model gets, its address, and example prompts. Pure: touches no element.
 import { isComplete } from './structured.js';
 
 /** @typedef {import('./structured.js').Call} Call */
@@ -88,54 +87,6 @@ function toMessage({ text, calls }) {
     function: called,
   }));
   return { role: 'assistant', content: text || null, tool_calls: sentCalls };
-}
-
-/**
- * A chat as this tab stores it.
- * @typedef {object} StoredChat
- * @property {string} link the settings, in the form of the address
- * @property {string} draft the message that is typed and not sent
- * @property {readonly Turn[]} turns
- */
-
-const ITEM = 'lorikeet.chat';
-
-/** Stores the chat in this tab. One that exceeds the browser's limit is not stored. @param {StoredChat} chat */
-export function saveChat(chat) {
-  try {
-    sessionStorage.setItem(ITEM, JSON.stringify(chat));
-  } catch {
-    sessionStorage.removeItem(ITEM); // otherwise an older chat would come back
-  }
-}
-
-/** Loads this tab's chat. Answers that were running when the page closed are stopped. @returns {StoredChat | undefined} */
-export function loadChat() {
-  /** @type {StoredChat | null} */
-  const chat = JSON.parse(sessionStorage.getItem(ITEM) ?? 'null');
-  if (!chat) return undefined;
-  const turns = chat.turns.map((turn) => ({
-    ...turn,
-    answers: turn.answers.map((answer) => ({
-      ...newAnswer(answer.model), // an older version of the page stored fewer members
-      ...answer,
-      ...(answer.state === 'running' && { state: /** @type {const} */ ('stopped') }),
-    })),
-  }));
-  return { ...chat, turns };
-}
-
-/**
- * Returns the chat as JSON: a request body of the API for each column of the last turn.
- * @param {readonly Turn[]} turns
- * @param {{ system: string, parameters: Readonly<Record<string, unknown>> }} settings
- */
-export function toExport(turns, { system, parameters }) {
-  const chats = (turns.at(-1)?.answers ?? []).map(({ model }, column) => {
-    const messages = toMessages(turns, { column, model, system, prompt: '' }).slice(0, -1);
-    return { model, ...parameters, messages };
-  });
-  return JSON.stringify({ exported_at: new Date().toISOString(), chats }, null, 2);
 }
 
 /**
