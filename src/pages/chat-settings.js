@@ -1,7 +1,14 @@
 // The playground's settings: models, system prompt and parameters, as fields and in the address. Shows what the first model
 // is, and example prompts for an empty chat.
 import { errorText, readModel, requestJson } from './api.js';
-import { examplesFor, hasExamples, parseAddress, toAddress, toMessages } from './chat.js';
+import {
+  describeDemos,
+  examplesFor,
+  hasExamples,
+  parseAddress,
+  toAddress,
+  toMessages,
+} from './chat.js';
 import { byId, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import { ModelFields } from './model-fields.js';
 import {
@@ -94,6 +101,8 @@ export class ChatSettings {
           note: parent === undefined ? 'base' : owner,
         })),
       );
+      const demos = describeDemos(data.map(({ id }) => id));
+      setText(byId('demos'), demos.length > 0 ? `The demos: ${demos.join('; ')}.` : '');
       if (!this.areModelsChosen) {
         const base = data.find(({ parent }) => parent === undefined)?.id ?? 'base';
         const adapters = data.filter(({ parent }) => parent !== undefined).map(({ id }) => id);

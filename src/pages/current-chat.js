@@ -113,7 +113,7 @@ export class CurrentChat {
 
   /** Keeps the chat when the page closes, or is hidden and may be closed without notice. */
   keep() {
-    if (this.#isUnsaved) this.#store?.keep(this.#withTexts());
+    if (this.#isUnsaved || this.#isBusy) this.#store?.keep(this.#withTexts());
   }
 
   async #save() {

@@ -233,8 +233,8 @@ function showMerged() {
   const lost = current.chat;
   void openChat(createChat());
   offerUndo('This chat was deleted in another tab.', () => {
-    void openChat({ ...lost, removals: lost.removals + 1 });
-    current.touch();
+    const restored = { ...lost, removals: lost.removals + 1 };
+    void openChat(restored).then(() => current.touch());
   });
 }
 

@@ -318,7 +318,7 @@ test('a closed tab loses no part of an answer, and two tabs lose nothing of each
   await page.locator('#prompt').fill('One');
   await page.locator('#prompt').press('Enter');
   await answers.push('The first half');
-  await page.close({ runBeforeUnload: true });
+  await Promise.all([page.waitForEvent('close'), page.close({ runBeforeUnload: true })]);
   const [first, second] = [await context.newPage(), await context.newPage()];
   for (const tab of [first, second]) {
     await tab.goto(`${pages.server.url}/?model=toy`);
@@ -401,6 +401,22 @@ test('a link to other models starts a new chat, and the previous one is in the l
   await page.locator('.chat').click();
   assert.equal(await page.locator('.said').textContent(), 'Hello');
   assert.deepEqual(await models(page), ['toy']);
+});
+
+test('an answer that has not begun says what it waits for', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const answers = await scriptAnswers(page);
+  const queued = { state: 'queued', reason: 'no_slot', prompt_tokens: 9 };
+  await page.route('**/v1/requests?id=*', (route) =>
+    route.fulfill({ json: { object: 'list', data: [queued], is_training: false } }),
+  );
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  const facts = page.locator('.answer .facts');
+  await facts.filter({ hasText: /^queued: all slots are taken · \d+ m?s$/ }).waitFor();
+  await answers.push('Hi');
+  await facts.filter({ hasText: /^$/ }).waitFor({ state: 'attached' });
+  await answers.finish();
 });
 
 test('tokens are shown with their probabilities', { skip }, async (t) => {
@@ -782,5 +798,8 @@ for (const [name, show] of Object.entries(STATES)) {
     await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
     await show(page);
     assert.equal(await overhang(page), 0);
+    await page.locator('nav a', { hasText: 'API docs' }).waitFor();
+    const edge = "document.querySelector('nav li:last-child').getBoundingClientRect().right";
+    assert.ok((await page.evaluate<number>(edge)) <= 360);
   });
 }
