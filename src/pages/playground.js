@@ -59,7 +59,7 @@ const list = new TurnList({
 });
 listen();
 showLoaded();
-if (!byId('account-dialog', HTMLDialogElement).open) prompt.focus();
+if (!byId('account-dialog', HTMLDialogElement).open) prompt.focus({ preventScroll: true });
 loading = settings.load(openStore());
 await loading;
 

@@ -30,7 +30,7 @@ export class TurnList {
   /** @param {TurnActions & { isPlain: () => boolean }} options isPlain: whether new answers are shown as plain text */
   constructor(options) {
     this.#options = options;
-    this.scrollToEnd = followEnd(byId('talk'), byId('end-button'));
+    this.scrollToEnd = followEnd(byId('talk'), byId('end-button'), () => this.count > 0);
   }
 
   get count() {
@@ -95,17 +95,19 @@ function byLabel(area, label) {
  * Keeps the end of a growing element in view while the user is there. Scrolls only as far as that needs.
  * @param {HTMLElement} area
  * @param {HTMLElement} button scrolls to the end; shown while the user is elsewhere
+ * @param {() => boolean} isGrowing an empty chat stays at its top, however small the window is
  * @returns {() => void} scrolls to the end and follows it from there
  */
-function followEnd(area, button) {
+function followEnd(area, button, isGrowing) {
   let isFollowing = true;
   let lastY = scrollY;
   const distanceToEnd = () => area.getBoundingClientRect().bottom - innerHeight;
   const showButton = () => {
-    button.hidden = isFollowing || distanceToEnd() < NEAR_PX;
+    button.hidden = isFollowing || !isGrowing() || distanceToEnd() < NEAR_PX;
   };
   const scrollToEnd = () => {
     isFollowing = true;
+    if (!isGrowing()) return;
     scrollBy({ top: Math.max(0, distanceToEnd()), behavior: 'instant' });
     showButton();
   };

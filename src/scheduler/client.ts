@@ -30,7 +30,7 @@ import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { Served } from './recent-service.ts';
 import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
-import { hasSlot, type Phase, type WaitReason, waitReason } from './wait-reason.ts';
+import { hasSlot, type SequencePhase, type WaitReason, waitReason } from './wait-reason.ts';
 
 /** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
@@ -61,7 +61,7 @@ interface LiveSequence extends Suspect, Waiting {
   readonly listener: EngineListener;
   /** Whether it has been sent to the engine. */
   readonly isAdmitted: boolean;
-  phase: Phase;
+  phase: SequencePhase;
   /** When it got its slot, in monotonic milliseconds. */
   startedAtMs: number;
   tokens: number;

@@ -12,17 +12,16 @@ export type WaitReason = 'paused' | 'no_slot' | 'tenant_share' | 'next_step';
  * The phase of a sequence. `loading`: its adapter or grammar is being loaded while steps run. `joining`: it owns a slot but
  * has no token yet. `prefilled`: it has a token, but no step has decoded it yet.
  */
-export type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
+export type SequencePhase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 
 /** Whether a sequence in this phase has a KV slot. */
-export function hasSlot(phase: Phase): boolean {
+export function hasSlot(phase: SequencePhase): boolean {
   return phase !== 'loading' && phase !== 'waiting';
 }
 
 /** A sequence that has not ended. */
-interface Live extends Pick<Payer, 'tenant' | 'weight'> {
-  readonly phase: Phase;
-  readonly isIdle?: boolean | undefined;
+interface Live extends Payer {
+  readonly phase: SequencePhase;
 }
 
 /** Returns why a sequence of this tenant waits, if one does. Idle sequences do not count: they give their slots back. */

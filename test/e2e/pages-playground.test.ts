@@ -766,6 +766,7 @@ test('two answers are side by side, and stacked on a phone', {
 const STATES: Record<string, (page: Page) => Promise<void>> = {
   'an empty chat': async (page) => {
     await page.locator('.example').first().waitFor();
+    assert.equal(await page.evaluate('scrollY'), 0);
   },
   'a chat with every setting open': async (page) => {
     await chat(page, `Hello ${'a'.repeat(80)}`);

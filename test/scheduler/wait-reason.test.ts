@@ -11,7 +11,7 @@ test('a lone tenant waits for a slot, or starts in a next step', () => {
   assert.equal(waitReason('a', [live('a'), live('a'), waiting], 2), 'no_slot');
   assert.equal(waitReason('a', [live('a'), waiting], 2), 'next_step');
   assert.equal(waitReason('a', [waiting], 2), 'next_step');
-  const idle = { ...live('b'), isIdle: true };
+  const idle = { ...live('b'), isIdle: true } as const;
   assert.equal(waitReason('a', [idle, idle, waiting], 2), 'next_step');
 });
 
