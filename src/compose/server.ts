@@ -288,7 +288,7 @@ async function openHttp(
     import('../http/wire/server.ts'),
     import('../http/routes/stats-history.ts'),
   ]);
-  const history = new StatsHistory(client);
+  const history = new StatsHistory(client, telemetry.metrics);
   history.start();
   const batches = await openServingBatches(config, {
     store: adapters.store,

@@ -59,8 +59,9 @@ export interface EngineStats extends EngineTotals {
   /** Digests of the adapters of sequences without a KV slot. */
   waitingAdapters: readonly string[];
   adapterCache: AdapterTierStats;
-  /** Resident memory of the engine process. */
+  /** Resident memory of the engine process, and the CPU time that it has used. */
   residentMemoryBytes: number;
+  cpuSeconds: number;
 }
 
 /** The tokens of a cached block. Larger blocks cost less to copy; smaller ones leave less of a prompt to compute. */

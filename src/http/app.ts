@@ -30,6 +30,7 @@ import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
+import { addRequestsRoute } from './routes/requests.ts';
 import { addResponsesRoute } from './routes/responses.ts';
 import { statsWithin } from './routes/stats-history.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
@@ -99,7 +100,8 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate, options.gateway));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
-  addMeRoute(app, { hasKeys }); // before the limits, so that a tenant at its limit can still ask
+  addMeRoute(app, { hasKeys }); // these two before the limits, so that a tenant at its limit can still ask
+  addRequestsRoute(app, deps);
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);

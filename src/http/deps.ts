@@ -50,6 +50,8 @@ export interface JobsSide {
   readonly uploads: UploadOptions;
   readonly service: JobService;
   readonly dryRuns: DryRuns;
+  /** The CPU time of the trainers that run on this machine now, in ms; undefined if there are none. */
+  trainerCpuMs(): number | undefined;
   /** How the served base can be trained. */
   readonly method: 'qlora' | 'lora';
   /** The highest rank that a job may train. */

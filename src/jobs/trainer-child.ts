@@ -42,6 +42,15 @@ const MAX_STDERR_CHARS = 4096;
 /** How many messages a consumer may lag behind (four minutes at one per second) before steps are dropped. */
 const MAX_WAITING_STEPS = 256;
 
+/** The ids of the trainers that run on this machine now. */
+const alive = new Set<number>();
+
+/** Returns the CPU time of these trainers since their start, in ms; undefined if there are none. */
+export function trainerCpuMs(): number | undefined {
+  const times = [...alive].map((pid) => readCpuTime(pid)?.runMs ?? 0);
+  return times.length === 0 ? undefined : times.reduce((sum, ms) => sum + ms, 0);
+}
+
 /** A trainer in a child process with low priority. */
 export class TrainerChild {
   /** Completes when the process is gone. */
@@ -69,7 +78,12 @@ export class TrainerChild {
     this.#log = options.log;
     this.#fields = { job: jobId, pid: this.#process.pid };
     this.#log.info({ ...this.#fields, command: request.command }, 'trainer started');
-    this.death = this.#watch().finally(() => this.messages.close());
+    const { pid } = this.#process;
+    if (pid !== undefined) alive.add(pid);
+    this.death = this.#watch().finally(() => {
+      if (pid !== undefined) alive.delete(pid);
+      this.messages.close();
+    });
     if (priority === 'idle') this.#endIfStarved(options.starvation);
   }
 

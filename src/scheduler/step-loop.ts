@@ -325,6 +325,7 @@ export class StepLoop {
 
   #stats(): EngineStats {
     const adapterCache = this.#adapters.stats();
+    const cpu = process.cpuUsage();
     return {
       ...this.#scheduler.stats(),
       slotCount: this.#engine.info.slotCount,
@@ -333,6 +334,7 @@ export class StepLoop {
       adapterCache,
       prefixCache: this.#engine.prefixes?.stats() ?? NO_PREFIX_CACHE,
       residentMemoryBytes: process.memoryUsage.rss(),
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
     };
   }
 

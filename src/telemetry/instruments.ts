@@ -236,6 +236,9 @@ export const INSTRUMENTS = {
   ...gauges('1', NONE, {
     engineReady: 'lorikeet_engine_ready Whether the engine process is ready.',
   }),
+  ...counters('s', NONE, {
+    engineCpu: 'lorikeet_engine_cpu_seconds_total CPU time of the engine process.',
+  }),
   ...gauges('By', NONE, {
     engineMemory: 'lorikeet_engine_resident_memory_bytes Resident memory of the engine process.',
   }),

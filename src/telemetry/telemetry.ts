@@ -15,6 +15,7 @@ import { GEN_AI } from './gen-ai.ts';
 import { type LabelsOf, ROUTER_METRICS } from './instruments.ts';
 import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
+import { RequestLog } from './request-log.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
 import type { SpanAttributes, TraceSpan, Tracing } from './tracing.ts';
@@ -39,6 +40,8 @@ interface TelemetryOptions {
 
 /** The facts about a generation that metrics and traces show. */
 export interface GenerationFacts extends TracedRequest {
+  /** Its `x-request-id`. */
+  readonly requestId: string;
   /** Whether nobody waits for it. */
   readonly isIdle?: true | undefined;
   /** Absent for the base. */
@@ -100,6 +103,7 @@ export class Exchange {
 /** Counts and traces what this server does. */
 export class Telemetry {
   readonly metrics = new Metrics();
+  readonly requests = new RequestLog();
   readonly #options: TelemetryOptions;
   readonly #now: () => number;
   readonly #unixNow: () => number;
@@ -141,23 +145,34 @@ export class Telemetry {
    * Returns an observer that adds a generation to metrics and trace. The observer holds the exchange until the generation ends.
    */
   observe(exchange: Exchange, facts: GenerationFacts): RequestObserver {
-    const { adapter } = facts;
+    const { adapter, tenant, requestId, promptTokens, requestModel } = facts;
     if (adapter) {
-      this.#names.remember(adapter.key, facts.requestModel);
+      this.#names.remember(adapter.key, requestModel);
       this.#lastUses.set(`${adapter.owner}${SEPARATOR}${adapter.name}`, this.#unixNow());
     }
     const { span, startMs } = exchange;
     exchange.nameSpan(`${facts.operation} ${facts.requestModel}`);
     exchange.hold();
+    const record = this.requests.begin({
+      id: requestId,
+      tenant,
+      model: requestModel,
+      hasAdapter: adapter !== undefined,
+      promptTokens,
+      startMs,
+    });
     return new RequestObserver({
       metrics: facts.isIdle ? this.#countsOnly : this.metrics,
       facts,
       modelName: this.#options.id,
       toLabels: () => this.#labels(facts),
       trace: span && new RequestTrace(span, facts, startMs),
-      startMs,
+      record,
       now: this.#now,
-      onEnd: () => exchange.release(),
+      onEnd: (end) => {
+        this.requests.end(record, end);
+        exchange.release();
+      },
     });
   }
 
@@ -175,6 +190,11 @@ export class Telemetry {
   observeRun(run: TracedRun): JobTrace | undefined {
     const { tracing } = this.#options;
     return tracing && new JobTrace(tracing, run);
+  }
+
+  /** Monotonic milliseconds, as in the records of requests. */
+  get nowMs(): number {
+    return this.#now();
   }
 
   /** Counts an HTTP response. */

@@ -147,6 +147,10 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
   await page.locator('#busiest tr', { hasText: 'zebra' }).waitFor();
   assert.match((await page.locator('#tiers').textContent()) ?? '', /Slots.*Memory.*Disk/s);
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
+  const request = page.locator('#requests tr', { hasText: 'zebra' });
+  assert.match((await request.first().textContent()) ?? '', /^zebralocalok\d+50/);
+  await page.locator('#reasons li', { hasText: 'Nothing waits' }).waitFor();
+  await page.locator('#hours tbody tr').first().waitFor();
 });
 
 for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {

@@ -218,6 +218,7 @@ function figures(attachedAdapters: string[]) {
     attachedAdapters,
     waitingAdapters: [],
     residentMemoryBytes: 1,
+    cpuSeconds: 1,
     adapterCache: {
       bytes: 0,
       adapters: 0,

@@ -354,6 +354,7 @@ function observe(
   const { sampling, maxTokens, pooling } = choices[0]!.request;
   return telemetry.observe(c.get('exchange'), {
     operation: endpoint.operation,
+    requestId: c.get('requestId'),
     tenant: c.get('tenant').id,
     isIdle: c.get('tenant').isIdle,
     requestModel: model.id,
