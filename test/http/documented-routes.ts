@@ -56,6 +56,7 @@ function options(): AppOptions {
     published: {} as PublishedSide,
     jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
     batches: {} as NonNullable<AppOptions['batches']>,
+    tinker: {} as NonNullable<AppOptions['tinker']>,
     keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
     conversations: {} as NonNullable<AppOptions['conversations']>,
     tokenizer: undefined,
