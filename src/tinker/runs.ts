@@ -171,11 +171,7 @@ export class Runs {
   /** Removes a checkpoint. Throws `ServeError` (404). */
   async remove(tenant: string, path: CheckpointPath): Promise<void> {
     const { checkpoint } = await this.checkpoint(tenant, path);
-    await this.#removeContent(tenant, path, checkpoint);
-    await this.#change(tenant, path.run, (run) => ({
-      ...run,
-      checkpoints: run.checkpoints.filter((one) => !isAt(one, path)),
-    }));
+    await this.#remove(tenant, path.run, checkpoint);
   }
 
   /** Removes a version of a run's adapter, if it still exists. */
@@ -185,18 +181,19 @@ export class Runs {
     this.#options.onPublished(tenant, name);
   }
 
-  async #removeContent(
-    tenant: string,
-    path: CheckpointPath,
-    { version }: RunCheckpoint,
-  ): Promise<void> {
+  async #remove(tenant: string, run: string, one: RunCheckpoint): Promise<void> {
     const { store, repository } = this.#options;
-    const name = adapterOfRun(path.run)!;
+    const path = { run, folder: one.folder, name: one.name };
+    const name = adapterOfRun(run)!;
     await repository
       .moveAlias({ tenant, name }, aliasOfCheckpoint(path), undefined)
       .catch(ignoreMissing);
-    await this.removeVersion(tenant, path.run, version);
-    await store.delete(this.#momentsKey(tenant, path));
+    await this.removeVersion(tenant, run, one.version);
+    if (one.folder === 'weights') await store.delete(this.#momentsKey(tenant, path));
+    await this.#change(tenant, run, (now) => ({
+      ...now,
+      checkpoints: now.checkpoints.filter((other) => !isAt(other, path)),
+    }));
   }
 
   #change(tenant: string, id: string, change: (run: RunRecord) => RunRecord) {
@@ -206,8 +203,8 @@ export class Runs {
   #withoutExpired(run: RunRecord): RunRecord {
     const now = this.#nowS();
     const expired = run.checkpoints.filter(({ expires }) => expires !== null && expires <= now);
-    for (const { folder, name } of expired) {
-      void this.remove(run.tenant, { run: run.id, folder, name }).catch(() => {}); // the next reader tries again
+    for (const one of expired) {
+      void this.#remove(run.tenant, run.id, one).catch(() => {}); // the next reader tries again
     }
     return { ...run, checkpoints: run.checkpoints.filter((one) => !expired.includes(one)) };
   }

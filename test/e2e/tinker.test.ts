@@ -36,7 +36,10 @@ interface Understood {
 
 const ALIAS = 'meta-llama/Llama-3.2-1B';
 
-async function trainWithClient(model: string, home: string): Promise<Understood> {
+async function trainWithClient(
+  model: string,
+  { tokens, home }: { tokens: readonly number[]; home: string },
+): Promise<Understood> {
   assert.ok('python' in python);
   const { key } = await createKey('acme', home, '--prefix', 'tml-');
   assert.match(key, /^tml-lorikeet_/);
@@ -44,14 +47,22 @@ async function trainWithClient(model: string, home: string): Promise<Understood>
   const server = await startServing(args, home, { LORIKEET_KEYS: path.join(home, 'keys.json') });
   try {
     const script = path.resolve('test/e2e/tinker_client.py');
-    const { stdout } = await run(python.python, [script, server.url, key, ALIAS, '8'], {
-      env: { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home },
-    });
+    const { stdout } = await run(
+      python.python,
+      [script, server.url, key, ALIAS, JSON.stringify(tokens)],
+      {
+        env: { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home },
+      },
+    );
     const understood = JSON.parse(stdout.trim().split('\n').at(-1)!) as Understood;
     const response = await fetch(`${server.url}/v1/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-      body: JSON.stringify({ model: understood.weights, prompt: [5, 6, 7], max_tokens: 3 }),
+      body: JSON.stringify({
+        model: understood.weights,
+        prompt: tokens.slice(0, 3),
+        max_tokens: 3,
+      }),
     });
     assert.equal(response.status, 200, 'a saved path answers as a model');
     return understood;
@@ -60,16 +71,27 @@ async function trainWithClient(model: string, home: string): Promise<Understood>
   }
 }
 
-for (const { what, base, needsTime } of [
-  { what: 'the toy base', base: async () => ({ dir: 'models/toy' }), needsTime: false },
-  { what: 'SmolLM2-135M', base: fetchBase, needsTime: true },
+for (const { what, base, tokens, needsTime } of [
+  {
+    what: 'the toy base',
+    base: async () => ({ dir: 'models/toy' }),
+    tokens: [5, 6, 7, 8, 9, 10, 11, 12],
+    needsTime: false,
+  },
+  // The capital of France is Paris, not
+  {
+    what: 'SmolLM2-135M',
+    base: fetchBase,
+    tokens: [504, 3575, 282, 4649, 314, 7042, 28, 441],
+    needsTime: true,
+  },
 ] as const) {
   test(`Tinker's client trains, samples, saves and resumes on ${what}`, {
     skip: skip || (needsTime && !isLong && 'LORIKEET_E2E_LONG is not set'),
   }, async (t) => {
     const model = await base();
     if ('reason' in model) return t.skip(model.reason);
-    const result = await trainWithClient(model.dir, temporaryFolder(t));
+    const result = await trainWithClient(model.dir, { tokens, home: temporaryFolder(t) });
     assert.ok(result.names.includes(ALIAS));
     assert.ok(result.losses.at(-1)! < result.losses[0]! / 2, `${result.losses}`);
     assert.equal(result.lengths[0], result.lengths[1]);

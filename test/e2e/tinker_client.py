@@ -1,6 +1,6 @@
 """A training loop with Tinker's own client: trains, samples, saves, resumes, lists, and is refused.
 
-usage: tinker_client.py BASE_URL KEY BASE_MODEL STEPS
+usage: tinker_client.py BASE_URL KEY BASE_MODEL TOKENS, as JSON, at least eight
 Prints one line of JSON: what the client understood.
 """
 
@@ -13,8 +13,8 @@ import tinker
 from tinker import types
 
 warnings.simplefilter("ignore")
-base_url, key, base_model, steps = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-TOKENS = [5, 6, 7, 8, 9, 10, 11, 12]
+base_url, key, base_model, TOKENS = *sys.argv[1:4], json.loads(sys.argv[4])
+STEPS = 8
 ADAM = types.AdamParams(learning_rate=1e-3, eps=1e-8)
 
 
@@ -39,7 +39,7 @@ rest = tinker.RestClient(base_url=base_url, api_key=key)
 names = [model.model_name for model in rest.get_server_capabilities().result().supported_models]
 client = service.create_lora_training_client(base_model=base_model, rank=8, seed=1).result()
 data = [datum(TOKENS), datum(TOKENS[:5])]
-losses = [step(client, data).metrics["loss:sum"] for _ in range(steps)]
+losses = [step(client, data).metrics["loss:sum"] for _ in range(STEPS)]
 
 sampler = client.save_weights_and_get_sampling_client().result()
 prompt = types.ModelInput.from_ints(TOKENS[:3])
