@@ -10,6 +10,7 @@ import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
 import { withResolvers } from '../common/waiting.ts';
 import type { AppOptions, ServedModel } from '../http/deps.ts';
+import type { AnswerLine } from '../http/lines.ts';
 import type { RunningServer } from '../http/wire/server.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
@@ -18,6 +19,7 @@ import type { Config } from '../settings/config.ts';
 import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
+import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
@@ -68,6 +70,7 @@ interface ServerParts {
   adapters?: ServingAdapters;
   jobs?: ServingJobs;
   batches?: Batches;
+  tinker?: TinkerService | undefined;
   http?: RunningServer;
   routerPorts?: RouterPorts;
   tenants?: ServingTenants;
@@ -216,7 +219,7 @@ async function openServer(
   const demoDir = hasDemos ? demoFolder(artifact.info.source) : undefined;
   const { name, digest } = artifact.info;
   const adapters = await openServingAdapters(config, {
-    base: { id: name, names: [], digest },
+    base: { id: name, names: config.baseAlias, digest },
     demoDir,
     client: engine.client,
     log,
@@ -279,6 +282,7 @@ async function openHttp(
     { openServingTenants },
     { startServer },
     { StatsHistory },
+    { openServingTinker },
   ] = await Promise.all([
     import('../http/app.ts'),
     import('../http/lines.ts'),
@@ -287,9 +291,11 @@ async function openHttp(
     import('./serving-tenants.ts'),
     import('../http/wire/server.ts'),
     import('../http/routes/stats-history.ts'),
+    import('./serving-tinker.ts'),
   ]);
   const history = new StatsHistory(client, telemetry.metrics);
   history.start();
+  const answer: AnswerLine = (line) => answerLine(line); // nothing is answered before the start
   const batches = await openServingBatches(config, {
     store: adapters.store,
     files: jobs.http.files,
@@ -297,16 +303,19 @@ async function openHttp(
     client,
     log,
     tenantOf: access.tenantOf,
-    answer: (line) => answerLine(line), // the worker starts later
+    answer,
   });
   parts.batches = batches;
   const tenants = await openServingTenants(config, { store: adapters.store, telemetry, log });
   parts.tenants = tenants;
+  const served = { artifact: base.artifact, model, client, log };
+  parts.tinker = await openServingTinker(config, { ...adapters, ...served, answer });
   const options: AppOptions = {
     client,
     ...adapters.http,
     jobs: jobs.http,
     batches: batches.service,
+    tinker: parts.tinker,
     ...openKeptResponses(config, {
       store: adapters.store,
       log,
@@ -377,6 +386,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
     jobs?.worker.close(CHECKPOINT_DEADLINE_MS),
     batches?.worker.close(CHECKPOINT_DEADLINE_MS),
   ];
+  parts.tinker?.close();
   // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset

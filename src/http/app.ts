@@ -33,6 +33,7 @@ import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addRequestsRoute } from './routes/requests.ts';
 import { addResponsesRoute } from './routes/responses.ts';
 import { statsWithin } from './routes/stats-history.ts';
+import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { addUsageRoute } from './routes/usage.ts';
 import { createErrorHandler, errorResponse } from './wire/errors.ts';
@@ -69,6 +70,7 @@ export function createDeps(options: AppOptions): Deps {
     ...given,
     now: options.now ?? Date.now,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
+    rateLimits: options.rateLimits ?? new RateLimits(() => performance.now()),
     telemetry: options.telemetry ?? new Telemetry(options.model),
     texts: tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts }),
   };
@@ -79,8 +81,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   const { allowedHosts, allowedOrigins, authenticate = authenticateAsLocal } = options;
   const hasKeys = options.authenticate !== undefined;
   const { hasOpenMetrics = !hasKeys } = options;
-  const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
-  const { telemetry } = deps;
+  const { telemetry, rateLimits } = deps;
   telemetry.watchEngine(() => readEngine(deps));
   telemetry.watchDisk(() => deps.localAdapters.stats());
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
@@ -125,6 +126,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   }
   if (options.batches) addBatchRoutes(app, deps, options.batches);
   if (options.usage) addUsageRoute(app, options.usage, { hasKeys });
+  if (options.tinker) addTinkerRoutes(app, deps, options.tinker);
   addDocumentRoute(app);
   return app;
 }

@@ -20,6 +20,7 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate, TenantGateway } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
+import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { UsageArchive } from '../usage/usage-archive.ts';
 import type { UsageRecorder } from '../usage/usage-recorder.ts';
 import type { ModelText, ModelTexts } from './request/model-texts.ts';
@@ -95,6 +96,8 @@ export interface AppOptions
   usage?: UsageSide;
   /** Batches of requests. */
   batches?: BatchService;
+  /** Training loops that run elsewhere. */
+  tinker?: TinkerService | undefined;
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
   /** Conversations that responses continue. */
@@ -134,9 +137,9 @@ export interface AppOptions
 }
 
 /** The options that routes get, with all defaults filled in. */
-export interface Deps
-  extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
+export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate'> {
   limits: HttpLimits;
+  rateLimits: RateLimits;
   telemetry: Telemetry;
   /** Undefined if the base has no tokenizer. */
   texts: ModelTexts | undefined;

@@ -10,6 +10,7 @@ import type {
   Fault,
   PauseMessage,
   RequestMessage,
+  TaskMessage,
   TrainerMessage,
   TrainerRequest,
   TrainPriority,
@@ -26,6 +27,8 @@ export interface TrainerChildOptions {
   readonly priority?: TrainPriority;
   /** How to watch a trainer of priority idle. Tests use other figures. */
   readonly starvation?: Partial<StarvationOptions>;
+  /** For a trainer that serves: messages contain typed arrays. */
+  readonly serialization?: 'advanced';
 }
 
 interface StarvationOptions {
@@ -66,7 +69,7 @@ export class TrainerChild {
   #hasStarved = false;
 
   constructor(request: TrainerRequest, jobId: string, options: TrainerChildOptions) {
-    const { entry, priority } = options;
+    const { entry, priority, serialization } = options;
     this.#countOomKills = options.countOomKills ?? countOomKills;
     this.#oomKillsBefore = this.#countOomKills();
     this.#process = forkTrainer(request, {
@@ -74,6 +77,7 @@ export class TrainerChild {
       stderr: 'pipe',
       ...(entry && { entry }),
       ...(priority && { priority }),
+      ...(serialization && { serialization }),
     });
     this.#log = options.log;
     this.#fields = { job: jobId, pid: this.#process.pid };
@@ -97,6 +101,11 @@ export class TrainerChild {
     if (this.#process.connected) {
       this.#process.send({ type: 'pause' } satisfies PauseMessage, () => {}); // it may just have ended
     }
+  }
+
+  /** Sends a task to a trainer that serves. */
+  send(message: TaskMessage): void {
+    this.#process.send(message, () => {}); // if it has just ended, its death reports it
   }
 
   kill(): void {
@@ -265,6 +274,8 @@ interface ForkOptions {
   readonly stderr?: 'inherit' | 'pipe';
   /** The program. Tests use a different one. */
   readonly entry?: URL;
+  /** `advanced`: messages contain typed arrays, as tasks do. */
+  readonly serialization?: 'advanced';
 }
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -276,9 +287,10 @@ const TRAINER = new URL(`../../trainer/main.${EXTENSION}`, import.meta.url);
  */
 export function forkTrainer(
   request: TrainerRequest,
-  { niceness = 0, priority, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
+  { niceness = 0, priority, stderr = 'inherit', entry = TRAINER, ...options }: ForkOptions = {},
 ): ChildProcess {
-  const child = forkProgram(entry, [], { niceness, stdio: ['inherit', 'inherit', stderr, 'ipc'] });
+  const stdio = ['inherit', 'inherit', stderr, 'ipc'] as const;
+  const child = forkProgram(entry, [], { ...options, niceness, stdio: [...stdio] });
   // If the child cannot start or dies early, its own events report it.
   const message: RequestMessage = { type: 'request', request, ...(priority && { priority }) };
   child.send(message, () => {});

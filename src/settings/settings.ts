@@ -29,6 +29,10 @@ export const SETTINGS = defineSettings({
     help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
     schema: text.optional(),
   },
+  baseAlias: {
+    help: 'comma-separated further names of the base, such as meta-llama/Llama-3.2-1B, for clients that know only some names',
+    schema: commaSeparated.default([]),
+  },
   adapters: {
     help: "folder with one PEFT adapter per subfolder; the subfolder's name is the model name in requests",
     schema: folder.optional(),

@@ -57,6 +57,10 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
     '`GET /v1/models` lists the names; [model names](models.md) explains their forms',
   ],
   method_not_allowed: ['The route has other methods', 'Use one that the header `allow` lists'],
+  expired: [
+    "A session or a result of Tinker's protocol that has ended or was dropped",
+    'Send the request again, or continue from a saved path ([Tinker](tinker.md))',
+  ],
   request_timeout: [
     'The request line, headers or body arrived too slowly',
     'Send the request without pauses; check the network',
