@@ -35,6 +35,8 @@ import { createTable, number, tile } from './widgets.js';
 const POLL_MS = 2_000;
 const LISTS_POLL_MS = 10_000;
 const JOBS_WAIT_MS = 1_000;
+/** A new half hour appears this late at most. */
+const HISTORY_MS = 600_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 /** The time span of the latencies. In a shorter one a single slow request would dominate. */
@@ -49,6 +51,8 @@ const readings = [];
 let isPublicOnly = false;
 /** The server's own readings from before the page was opened. @type {readonly import('./server-stats.js').TokenReading[]} */
 let history = [];
+/** When they were read. */
+let historyMs = 0;
 /** Its totals of latencies and errors. @type {import('../contracts/management-api.ts').MetricsHistory['hours']} */
 let hours = [];
 /** The machine's cores. @type {number | undefined} */
@@ -112,7 +116,8 @@ function pollLists() {
 async function refresh() {
   try {
     const status = await readStatus();
-    if (awaySinceMs !== undefined || readings.length === 0) await refreshHistory();
+    const isOld = Date.now() - historyMs > HISTORY_MS;
+    if (awaySinceMs !== undefined || isOld) await refreshHistory();
     awaySinceMs = undefined;
     const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
     readings.push({ at: Date.now() / 1000, prompt_tokens, generated_tokens, status });
@@ -137,8 +142,9 @@ async function refresh() {
   }
 }
 
-/** Called at the start, and when the server responds again, since it may be a new process. */
+/** Called now and then, and when the server responds again, since it may be a new process. */
 async function refreshHistory() {
+  historyMs = Date.now();
   if (isPublicOnly) return;
   try {
     /** @type {import('../contracts/management-api.ts').MetricsHistory} */

@@ -72,6 +72,7 @@ export class StatsHistory {
 
   /** Starts sampling. The timer does not keep the process alive. */
   start(): void {
+    void this.sample();
     setInterval(() => void this.sample(), INTERVAL_MS).unref();
   }
 
