@@ -35,7 +35,7 @@ export interface ModelEntry {
   readonly root: string;
   /** The tenant that owns it. Absent for the base. */
   readonly owner?: string;
-  /** What its owner says about it. Absent: nothing. */
+  /** The owner's text about it. Absent: there is none. */
   readonly about?: AdapterAbout | undefined;
 }
 

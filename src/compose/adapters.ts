@@ -79,7 +79,7 @@ export interface AdapterListing {
   /** The rank of the latest version, and when it was published (Unix seconds). */
   readonly rank: number;
   readonly created_at: number;
-  /** What its owner says about it; empty if nothing. */
+  /** The owner's description; empty if there is none. */
   readonly description: string;
 }
 
