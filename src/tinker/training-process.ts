@@ -57,6 +57,11 @@ export class TrainingProcess {
     this.#running = undefined;
   }
 
+  /** Ends the process in the middle of a task, which may take minutes. */
+  kill(): void {
+    this.#running?.child.kill();
+  }
+
   #start(): Running {
     const { request, child: options } = this.#options;
     const child = new TrainerChild(request, 'tinker', { ...options, serialization: 'advanced' });
