@@ -1,5 +1,6 @@
 // Wires the trainer process: for each request, opens the base, the run folder and the publisher, and hands them to the
 // trainer's own modules. Replies with messages.
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
@@ -186,7 +187,7 @@ class TrainerProgram {
         .then((result) => send({ type: 'done', id, result }))
         .catch((error) => send({ type: 'refused', id, fault: toFault(error) }));
     });
-    await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    if (!signal.aborted) await once(signal, 'abort');
     await last;
   }
 

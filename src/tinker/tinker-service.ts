@@ -263,7 +263,7 @@ export class TinkerService {
   /** Ends the trainer. */
   close(): void {
     this.#stopChecks();
-    this.#options.process.end();
+    this.#options.process.kill();
   }
 
   /** Adds a model and starts its first work, unless its client repeats the request. A model that fails is removed. */

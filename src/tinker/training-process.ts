@@ -51,10 +51,15 @@ export class TrainingProcess {
     return reply.promise as Promise<ServiceCalls[K]['result']>;
   }
 
-  /** Ends the process. The next task starts another one. */
+  /** Ends the process after its task. The next task starts another one. */
   end(): void {
-    this.#running?.child.kill();
+    this.#running?.child.pause();
     this.#running = undefined;
+  }
+
+  /** Ends the process in the middle of a task, which may take minutes. */
+  kill(): void {
+    this.#running?.child.kill();
   }
 
   #start(): Running {
