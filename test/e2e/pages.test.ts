@@ -143,7 +143,10 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
   const body = { model: 'zebra', prompt: 'Hello', max_tokens: 50, ignore_eos: true };
   await postJson(`${pages.server.url}/v1/completions`, body);
   await page.locator('#rate [role=img][aria-label*="generated"]').waitFor();
-  await tile('First token').locator('dd', { hasText: /\d m?s/ }).first().waitFor();
+  await tile('First token')
+    .locator('dd', { hasText: /\d m?s/ })
+    .first()
+    .waitFor();
   await page.locator('#busiest tr', { hasText: 'zebra' }).waitFor();
   assert.match((await page.locator('#tiers').textContent()) ?? '', /Slots.*Memory.*Disk/s);
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
