@@ -19,6 +19,7 @@ import {
   checkAgent,
   createWeather,
   EXAMPLE,
+  firstOf,
   QUESTION,
   Report,
   type Ways,
@@ -100,7 +101,7 @@ async function callOnce(
   const { cities, tools } = weatherTool();
   assert.ok(await ask(onceOptions(tools)));
   assert.equal(cities.length, 1);
-  return cities[0];
+  return firstOf(cities);
 }
 
 /** Lets the model choose between calls and the answer. */

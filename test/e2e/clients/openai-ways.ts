@@ -9,6 +9,7 @@ import {
   checkAgent,
   createWeather,
   EXAMPLE,
+  firstOf,
   QUESTION,
   RESULT,
   Report,
@@ -98,7 +99,7 @@ async function runTool(client: OpenAI): Promise<string | undefined> {
   const [answer] = (await client.chat.completions.create(after)).choices;
   assert.match(answer!.message.content!, /\w/);
   assert.ok(!answer!.message.tool_calls);
-  return cities[0];
+  return firstOf(cities);
 }
 
 /** A question, a call with valid arguments, and its result. */

@@ -39,6 +39,12 @@ export function createWeather() {
   return { cities, getWeather };
 }
 
+/** Returns the city of the first call. Throws if there was none. */
+export function firstOf(cities: readonly string[]): string {
+  assert.ok(cities[0], 'no call');
+  return cities[0];
+}
+
 /** Checks what an agent did that chooses between a call and the answer in every step. A small model does not always choose the call. */
 export function checkAgent(output: unknown, cities: readonly string[]): void {
   assert.ok(Report.safeParse(output).success, JSON.stringify(output));

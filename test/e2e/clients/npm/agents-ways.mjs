@@ -8,7 +8,7 @@ import {
   tool,
   user,
 } from '@openai/agents';
-import { City, createWeather, QUESTION, RESULT, Report, WEATHER } from './ways.ts';
+import { City, createWeather, firstOf, QUESTION, RESULT, Report, WEATHER } from './ways.ts';
 
 const AGAIN = user('And in Rome?');
 
@@ -43,7 +43,7 @@ function waysOf({ runner, make, withWeather }) {
     async tools() {
       const { cities, agent } = withWeather();
       assert.ok((await runner.run(agent, QUESTION)).finalOutput);
-      return cities[0];
+      return firstOf(cities);
     },
     async 'streamed tools'() {
       const { cities, agent } = withWeather();
@@ -55,14 +55,14 @@ function waysOf({ runner, make, withWeather }) {
       await streamed.completed;
       assert.deepEqual(names.slice(0, 2), ['tool_called', 'tool_output']);
       assert.ok(streamed.finalOutput);
-      return cities[0];
+      return firstOf(cities);
     },
     async 'several turns'() {
       const { cities, agent } = withWeather();
       const { history } = await runner.run(agent, QUESTION);
       assert.ok(history.some((item) => JSON.stringify(item).includes(RESULT)));
       assert.ok((await runner.run(make(), [...history, AGAIN])).finalOutput);
-      return cities[0];
+      return firstOf(cities);
     },
     async output() {
       return (await runner.run(make({ outputType: Report }), QUESTION)).finalOutput.city;
@@ -95,7 +95,7 @@ function keptWays(access) {
         items.map(({ type }) => type),
         ['message', 'function_call', 'function_call_result', 'message'],
       );
-      return cities[0];
+      return firstOf(cities);
     },
   };
 }

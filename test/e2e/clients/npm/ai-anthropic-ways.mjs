@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { generateText, Output, stepCountIs, streamText, tool } from 'ai';
-import { City, createWeather, QUESTION, Report, WEATHER } from './ways.ts';
+import { City, createWeather, firstOf, QUESTION, Report, WEATHER } from './ways.ts';
 
 const OPTIONS = { temperature: 0, maxOutputTokens: 60, maxRetries: 0, prompt: QUESTION };
 
@@ -19,7 +19,7 @@ export function createWays(access) {
     });
     const request = { ...OPTIONS, model, tools, prepareStep, stopWhen: stepCountIs(2) };
     assert.equal((await ask(request)).length, 2);
-    return cities[0];
+    return firstOf(cities);
   };
   return {
     messages: {

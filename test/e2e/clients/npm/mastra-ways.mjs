@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { Agent } from '@mastra/core/agent';
 import { createTool } from '@mastra/core/tools';
-import { City, createWeather, QUESTION, Report, WEATHER } from './ways.ts';
+import { City, createWeather, firstOf, QUESTION, Report, WEATHER } from './ways.ts';
 
 /** Returns the ways to ask a server. */
 export function createWays(access) {
@@ -28,7 +28,7 @@ function waysOf({ baseURL, apiKey }, api) {
       toolChoice: stepNumber === 0 ? 'required' : 'none',
     });
     assert.ok(await ask(make({ weather }), { ...options, maxSteps: 2, prepareStep }));
-    return cities[0];
+    return firstOf(cities);
   };
   return {
     tools: () => callOnce(async (agent, request) => (await agent.generate(QUESTION, request)).text),
