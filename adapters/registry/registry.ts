@@ -36,7 +36,7 @@ export interface ModelEntry {
   /** The tenant that owns it. Absent for the base. */
   readonly owner?: string;
   /** The owner's text about it. Absent: there is none. */
-  readonly about?: AdapterAbout | undefined;
+  readonly about?: AdapterAbout;
 }
 
 /** Chooses among the versions of a split alias. */
@@ -76,7 +76,7 @@ export interface ListedAdapter {
   readonly baseDigest?: string;
   /** The last part of a fine-tuned model's name, if the entry is one. */
   readonly fineTunedId?: string;
-  readonly about?: AdapterAbout | undefined;
+  readonly about?: AdapterAbout;
 }
 
 /** An adapter as a finder finds it. */
@@ -173,7 +173,8 @@ export class Registry {
     const [{ owner, name, location }] = parts as [AdapterPart];
     const isPublished = parts.length === 1 && location.kind === 'version';
     const about = isPublished ? await this.#options.store?.about(owner, name) : undefined;
-    return { id, created, parent: this.#base.id, root: pinnedName(parts), owner, about };
+    const entry = { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
+    return { ...entry, ...(about && { about }) };
   }
 
   /**
@@ -190,7 +191,7 @@ export class Registry {
     }
     const sorted = [...found].sort(([, a], [, b]) => comparePlaces(a, b));
     const entries = sorted.map(([id, { created, root, owner, about }]): ModelEntry => {
-      return { id, created, parent: this.#base.id, root, owner, about };
+      return { id, created, parent: this.#base.id, root, owner, ...(about && { about }) };
     });
     const items = after === undefined ? [this.#baseEntry(), ...entries] : entries;
     return { items: items.slice(0, limit), hasMore: items.length > limit };

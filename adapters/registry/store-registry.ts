@@ -251,7 +251,8 @@ function toListed({
     const { created_at: created, base_digest: baseDigest } = found;
     const base = baseDigest === undefined ? {} : { baseDigest };
     const model = alias === LATEST ? {} : { fineTunedId: alias };
-    return [{ name, owner, root: `${name}@${version}`, created, about, ...base, ...model }];
+    const text = about && { about };
+    return [{ name, owner, root: `${name}@${version}`, created, ...text, ...base, ...model }];
   });
 }
 
