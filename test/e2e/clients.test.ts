@@ -9,6 +9,7 @@ import { type Serving, startServing } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
 const base = await fetchBase();
+const home = 'dir' in base ? await preparedHome(base.dir) : '';
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 
 describe('clients', { skip: 'reason' in base ? base.reason : false }, () => {
@@ -17,10 +18,7 @@ describe('clients', { skip: 'reason' in base ? base.reason : false }, () => {
     assert.ok('dir' in base);
     // The prompts of coding assistants have several thousand tokens.
     const options = ['--slots', '4', '--max-seq', '8192', '--store-responses', '1h'];
-    serving = await startServing(
-      ['--model', base.dir, ...options],
-      await preparedHome(base.dir, { after }),
-    );
+    serving = await startServing(['--model', base.dir, ...options], home);
   });
   after(() => serving.stop());
 
