@@ -16,6 +16,7 @@ import { fetchBase, preparedHome } from './served.ts';
 
 const fetched = await fetchCases();
 const base = await fetchBase();
+const home = 'dir' in base ? await preparedHome(base.dir) : '';
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const ajv = new Ajv({ strict: false });
 /** Of each of five categories. */
@@ -67,7 +68,7 @@ describe('cases of BFCL', { skip: 'reason' in fetched ? fetched.reason : false }
     let serving: Serving;
     before(async () => {
       assert.ok('dir' in base);
-      serving = await startServing(['--model', base.dir], await preparedHome(base.dir, { after }));
+      serving = await startServing(['--model', base.dir], home);
     });
     after(() => serving.stop());
 

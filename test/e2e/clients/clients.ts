@@ -7,6 +7,8 @@ interface Client {
   readonly pins: keyof typeof PINS;
   /** A function, a file or a program, which depends on where the package is installed. */
   readonly ways: string;
+  /** Whether it runs with LORIKEET_E2E_LONG only, though its packages are there: it sends what others send, and takes long. */
+  readonly isLong?: true;
 }
 
 /** The files with pinned versions. The packages of the long ones are installed with LORIKEET_E2E_LONG only. */
@@ -33,9 +35,9 @@ export const CLIENTS: readonly Client[] = [
   { package: '@ai-sdk/openai-compatible', pins: 'package.json', ways: 'aiCompatible' },
   { package: '@ai-sdk/anthropic', ...NPM, ways: 'ai-anthropic-ways.mjs' },
   { package: 'langchain', ...NPM, ways: 'langchain-ways.mjs' },
-  { package: 'langchain-openai', ...PYTHON, ways: 'langchain_ways' },
+  { package: 'langchain-openai', ...PYTHON, ways: 'langchain_ways', isLong: true },
   { package: 'langchain-anthropic', ...LONG_PYTHON, ways: 'langchain_anthropic_ways' },
-  { package: 'litellm', ...PYTHON, ways: 'litellm_ways' },
+  { package: 'litellm', ...PYTHON, ways: 'litellm_ways', isLong: true },
   { package: 'pydantic-ai-slim', ...PYTHON, ways: 'pydantic_ai_ways' },
   { package: 'pydantic-ai-slim', ...LONG_PYTHON, ways: 'pydantic_ai_anthropic_ways' },
   { package: 'instructor', ...PYTHON, ways: 'instructor_ways' },
