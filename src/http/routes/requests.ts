@@ -10,7 +10,7 @@ import { durationsOf, type RequestRecord, stateOf } from '../../telemetry/reques
 import type { Deps } from '../deps.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
 
-const querySchema = z.object({
+const querySchema = z.strictObject({
   id: z.string().optional().openapi({ description: 'The x-request-id of a single request' }),
 });
 
