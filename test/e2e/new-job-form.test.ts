@@ -85,7 +85,7 @@ test('both files are uploaded in parallel, and the plan covers both', { skip }, 
   assert.match((await page.locator('#training-drop').textContent()) ?? '', /uploaded/);
   assert.ok(await page.locator('#start-button').isEnabled());
   // A removed file is neither in the plan nor sent.
-  await page.locator('#validation-drop button').click();
+  await page.getByRole('button', { name: 'Remove: Validation file' }).click();
   assert.ok(await page.locator('#start-button').isDisabled());
   await page.locator('#plan dd', { hasText: 'none' }).waitFor();
   const body = await pressStart(page);

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
 import { parseAllDocuments } from 'yaml';
 import { parseTrainerTemplate, trainerManifest } from '../../../src/cluster/kubernetes-job.ts';
 import { loadConfig } from '../../../src/settings/config.ts';
 import { findTool, runTool, type Verdict } from './tools.ts';
 
+const require = createRequire(import.meta.url);
 const CHART = 'infra/helm/lorikeet';
 /** The oldest version that the chart says it works on is 1.27; the validator's newest schemas are stricter. */
 const KUBERNETES = '1.33';
@@ -258,7 +259,7 @@ test("the router's configuration is the project's own, with the pods as its serv
   assert.equal(check.code, 0, check.output);
 });
 
-test('custom resources obey the schemas of their projects', async (t) => {
+test('custom resources obey the schemas of their projects', (t) => {
   const found = tools(t, 'helm', 'kubernetes-models');
   if (!found) return;
   const manifests = VALUES.flatMap((values) => render(found.helm, values)).filter(
@@ -273,14 +274,14 @@ test('custom resources obey the schemas of their projects', async (t) => {
     'ServiceMonitor',
   ]);
   for (const manifest of manifests) {
-    const Model = await customResource(found['kubernetes-models'], manifest);
+    const Model = customResource(found['kubernetes-models'], manifest);
     new Model(manifest).validate();
   }
 });
 
 type Model = new (manifest: object) => { validate(): void };
 
-async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Promise<Model> {
+function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Model {
   const group = apiVersion.split('/')[0]!;
   const packages: Record<string, string> = {
     'keda.sh': 'keda',
@@ -289,7 +290,7 @@ async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest
   };
   const folder = path.join(path.dirname(kedaFolder), packages[group]!);
   const file = path.join(folder, apiVersion, `${kind}.js`);
-  return (await import(pathToFileURL(file).href))[kind];
+  return require(file)[kind];
 }
 
 test('plain manifests for KServe, Kueue and Cloud Run hold valid pods', (t) => {
