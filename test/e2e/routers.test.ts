@@ -1,8 +1,10 @@
-// Three servers behind the endpoint picker of the Gateway API Inference Extension, whose own code chooses a server for each
-// request from the servers' metrics: it finds prefixes and adapters where they are.
+// Three servers behind routers that people use, unchanged: no request is lost, and the ones that look for what a server holds
+// find it. The endpoint picker of the Gateway API Inference Extension reads metrics; vllm-router and LiteLLM's proxy read
+// nothing.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readArtifact } from '../../src/import/artifact.ts';
@@ -14,6 +16,7 @@ import { parsePrometheusText } from '../telemetry/prometheus-parser.ts';
 import { until } from '../until.ts';
 import { findPicker } from './endpoint-picker/picker.ts';
 import { type Serving, startServing } from './program.ts';
+import { pythonWith } from './python-venv.ts';
 
 const skip = process.env['LORIKEET_E2E_LONG'] ? false : 'takes minutes; set LORIKEET_E2E_LONG=1';
 const TOY = path.resolve('models/toy');
@@ -46,10 +49,14 @@ async function startServers(t: TestContext): Promise<readonly Server[]> {
   return servers;
 }
 
+/** LiteLLM's proxy starts only with a key. */
+const KEY = `sk-${'0123456789abcdef'.repeat(4)}`;
+const headers = { authorization: `Bearer ${KEY}` };
+
 async function complete(url: string, model: string, prompt: string): Promise<void> {
   const body = { model, prompt, max_tokens: 4, temperature: 0 };
   const signal = AbortSignal.timeout(60_000);
-  const response = await postJson(`${url}/v1/completions`, body, { signal });
+  const response = await postJson(`${url}/v1/completions`, body, { headers, signal });
   const text = await response.text();
   assert.equal(response.status, 200, text);
 }
@@ -142,7 +149,10 @@ async function measure(t: TestContext, url: string, servers: readonly Server[]):
 
 /** Starts a router, and collects what it prints. */
 function start(t: TestContext, command: string, args: readonly string[]) {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LITELLM_MASTER_KEY: KEY, LITELLM_LOCAL_MODEL_COST_MAP: 'True' },
+  });
   t.after(async () => {
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
@@ -154,6 +164,12 @@ function start(t: TestContext, command: string, args: readonly string[]) {
     });
   }
   return { output, isOver: () => child.exitCode !== null };
+}
+
+async function answers(url: string): Promise<boolean> {
+  const response = await fetch(url).catch(() => undefined);
+  await response?.arrayBuffer();
+  return response?.ok === true;
 }
 
 test('the endpoint picker sends prompts to their prefixes, and requests to their adapters', {
@@ -173,6 +189,54 @@ test('the endpoint picker sends prompts to their prefixes, and requests to their
   const { prefixes, one, nine } = await measure(t, url, servers);
   assert.ok(prefixes.share >= 0.99 && prefixes.cached >= 0.7);
   assert.ok(one.share >= 0.99 && one.loads === ADAPTERS);
-  // With a queue at the top server, the picker weighs it against the adapter. A busy machine has longer queues.
   assert.ok(nine.share >= 0.6);
+});
+
+test('vllm-router keeps shared prefixes together, and loses nothing', { skip }, async (t) => {
+  const python = await pythonWith(path.resolve('test/e2e/vllm-router.txt'));
+  if ('reason' in python) return t.skip(python.reason);
+  const servers = await startServers(t);
+  const port = await freePort();
+  const urls = servers.map(({ serving }) => serving.url);
+  const args = ['--host', '127.0.0.1', '--port', `${port}`, '--worker-urls', ...urls];
+  const program = ['-m', 'vllm_router.launch_router', ...args];
+  const router = start(t, python.python, program);
+  const url = `http://127.0.0.1:${port}`;
+  await until('vllm-router', async () => {
+    assert.ok(!router.isOver(), router.output.text);
+    return answers(`${url}/readiness`);
+  });
+  const { prefixes } = await measure(t, url, servers);
+  assert.ok(prefixes.share >= 0.9);
+});
+
+test("LiteLLM's proxy finds every adapter on every server, and retries away from a dead one", {
+  skip,
+}, async (t) => {
+  const python = await pythonWith(path.resolve('test/e2e/litellm-proxy.txt'));
+  if ('reason' in python) return t.skip(python.reason);
+  const servers = await startServers(t);
+  const port = await freePort();
+  const config = path.join(temporaryFolder(t), 'config.json'); // JSON is YAML
+  const deployments = servers.map(({ serving }) => ({
+    model_name: '*',
+    litellm_params: {
+      model: 'text-completion-openai/*',
+      api_base: `${serving.url}/v1`,
+      api_key: 'none',
+    },
+  }));
+  const router_settings = { num_retries: 3, allowed_fails: 1, cooldown_time: 60 };
+  writeFileSync(config, JSON.stringify({ model_list: deployments, router_settings }));
+  const program = 'from litellm import run_server; run_server()';
+  const args = ['--config', config, '--host', '127.0.0.1', '--port', `${port}`];
+  const router = start(t, python.python, ['-c', program, ...args]);
+  const url = `http://127.0.0.1:${port}`;
+  await until('LiteLLM', async () => {
+    assert.ok(!router.isOver(), router.output.text);
+    return answers(`${url}/health/liveliness`);
+  });
+  await measure(t, url, servers);
+  servers[0]!.serving.child.kill('SIGKILL');
+  for (let n = 0; n < 30; n++) await complete(url, `${QV_R8.label}-${n % ADAPTERS}`, `again ${n}`);
 });
