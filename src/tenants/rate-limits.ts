@@ -61,6 +61,15 @@ export interface Reservation {
   headers(): Record<string, string>;
 }
 
+/** The reservation of a request that no limit is for. */
+const UNCOUNTED: Reservation = {
+  reserve() {},
+  async admit() {},
+  use() {},
+  end() {},
+  headers: () => ({}),
+};
+
 /** Limits in words, for messages. */
 const WORDS = {
   requestsPerMinute: 'requests per minute',
@@ -88,8 +97,12 @@ export class RateLimits {
     this.#ledger = ledger;
   }
 
-  /** Begins a request. Throws `ServeError` (429) if the tenant may not start one now, as far as this server knows. */
+  /**
+   * Begins a request. Throws `ServeError` (429) if the tenant may not start one now, as far as this server knows. Requests in
+   * idle time are not counted: their tenant's limits are for the others.
+   */
   begin(tenant: Tenant): Reservation {
+    if (tenant.isIdle) return UNCOUNTED;
     const account = this.#accountOf(tenant);
     this.#require(account, { requestsPerMinute: 1, concurrentRequests: 1 });
     account.running++;
@@ -100,6 +113,7 @@ export class RateLimits {
 
   /** Returns OpenAI's headers for the limits that the tenant has. */
   headers(tenant: Tenant): Record<string, string> {
+    if (tenant.isIdle) return UNCOUNTED.headers();
     const account = this.#accountOf(tenant);
     const headers: Record<string, string> = {};
     for (const what of ['requests', 'tokens'] as const) {
