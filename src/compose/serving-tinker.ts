@@ -1,6 +1,5 @@
 // Wires Tinker's protocol: a trainer process of the server's base, the store, and the completions route, which draws samples.
 import { randomUUID } from 'node:crypto';
-import os from 'node:os';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
@@ -11,6 +10,7 @@ import { createOwner } from '../common/process-id.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { AnswerLine } from '../http/lines.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
+import { threadsOrDefault } from '../jobs/trainer-child.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { TinkerService } from '../tinker/tinker-service.ts';
@@ -53,7 +53,6 @@ export async function openServingTinker(
   const processOptions = { owner, isGone: isOwnerGone, log };
   const directory = await openProcessFolder(path.join(home, 'cache', 'tinker'), processOptions);
   const { info, dir } = artifact;
-  const threads = trainThreads ?? Math.max(1, Math.floor(os.availableParallelism() / 2));
   return new TinkerService({
     store,
     repository,
@@ -67,7 +66,7 @@ export async function openServingTinker(
         command: 'serve',
         model: path.resolve(dir),
         directory: path.join(directory, 'parked'),
-        threads,
+        threads: threadsOrDefault(trainThreads),
       },
       child: { log, priority: 'nice' },
     }),

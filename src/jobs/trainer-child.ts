@@ -1,6 +1,7 @@
 // One trainer process from start to end: its messages as a stream, and the reason for its death.
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { type CpuTime, readCpuTime } from '../common/cpu-time.ts';
 import { forkProgram } from '../common/fork-program.ts';
@@ -29,6 +30,11 @@ export interface TrainerChildOptions {
   readonly starvation?: Partial<StarvationOptions>;
   /** For a trainer that serves: messages contain typed arrays. */
   readonly serialization?: 'advanced';
+}
+
+/** Returns the threads of a trainer: the given number, or half the cores. */
+export function threadsOrDefault(given: number | undefined): number {
+  return given ?? Math.max(1, Math.floor(availableParallelism() / 2));
 }
 
 interface StarvationOptions {
