@@ -47,6 +47,6 @@ function isSame(a: AdapterAbout, b: AdapterAbout): boolean {
 
 function changedMeanwhile(): ServeError {
   const message =
-    'Somebody else has changed this text since you read it. Read it again, and repeat your change.';
+    'Someone else has changed this text since you read it. Read it again, and repeat your change.';
   return new ServeError('precondition_failed', message, { param: 'revision' });
 }

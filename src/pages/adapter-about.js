@@ -57,7 +57,7 @@ export function createAboutForm(adapter, { send, show }) {
       `v1/adapters/${encodeURIComponent(name)}?owner=${adapter.owner}`,
     );
     revision = newest.revision;
-    return `Somebody else has written meanwhile: “${newest.description}”. Save again to replace it.`;
+    return `Someone else has written meanwhile: “${newest.description}”. Save again to replace it.`;
   }
   return el(
     'details.more',

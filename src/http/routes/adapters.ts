@@ -98,7 +98,7 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
     answers: json(adapterSchema),
     otherAnswers: {
       412: {
-        description: 'Somebody else has changed it since the revision in the body',
+        description: 'Someone else has changed it since the revision in the body',
         content: json(errorEnvelopeSchema),
       },
     },

@@ -66,7 +66,7 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
     'Send the request without pauses; check the network',
   ],
   precondition_failed: [
-    'Somebody else has changed what the request changes since the revision that it names',
+    'Someone else has changed what the request changes since the revision that it names',
     'Read it again, and repeat the change',
   ],
   payload_too_large: [
