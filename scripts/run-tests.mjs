@@ -1,12 +1,13 @@
 #!/usr/bin/env node
-// Runs Node's test runner on every *.test.ts below a folder, because Node 20 neither expands globs nor finds .ts files. If Node
-// strips types itself, that takes a third less time than tsx. `test` skips test/e2e and test/bench, which have separate
-// commands. The argument may also be a single file. Fails if there are no tests. TEST_COUNTS=FILE also writes "passed failed
-// skipped" and the failures to a file, for callers that add up runs.
+// Runs Node's test runner on every *.test.ts below a folder, because Node 20 neither expands globs nor finds .ts files. Node runs
+// the sources if it strips types, and bundles otherwise. `test` skips test/e2e and test/bench, which have separate commands. The
+// argument may also be a single file. Fails if there are no tests. TEST_COUNTS=FILE also writes "passed failed skipped" and the
+// failures to a file, for callers that add up runs.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { bundleSources } from './bundle-sources.mjs';
 
 const [folder = 'test', ...args] = process.argv.slice(2);
 const separate = ['test/e2e', 'test/bench'];
@@ -27,11 +28,11 @@ const reporters = [
 ];
 // On two cores, Node by default runs one file at a time, although tests often wait. Benchmarks are measured alone.
 const atOnce = folder.startsWith('test/bench') ? 1 : Math.max(availableParallelism() - 1, 2);
-const types = process.features.typescript ? [] : ['--import', 'tsx'];
-const options = ['--expose-gc', ...types, '--test', `--test-concurrency=${atOnce}`];
+const tests = process.features.typescript ? files : await bundleSources(files);
+const options = ['--expose-gc', '--enable-source-maps', '--test', `--test-concurrency=${atOnce}`];
 const { status } = spawnSync(
   process.execPath,
-  [...options, ...(counts ? reporters : []), ...args, ...files],
+  [...options, ...(counts ? reporters : []), ...args, ...tests],
   { stdio: 'inherit' },
 );
 process.exit(status ?? 1);

@@ -1,5 +1,5 @@
-// Writes the generated tables in the documents: settings, training settings, routes, errors, request fields, bases, kinds of
-// adapters, decisions, layers, and the tests behind docs/evidence/reliability.md. Also lowers the budget of code lines.
+// Writes the generated tables in the documents: settings, training settings, routes, errors, request fields, clients, bases,
+// kinds of adapters, decisions, layers, and the tests behind docs/evidence/reliability.md. Also lowers the budget of code lines.
 // `npm run fix` runs it; `--check` changes nothing and fails if a file is out of date.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
@@ -11,6 +11,7 @@ import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
 import { layerTable } from '../test/architecture/rules.ts';
+import { clientTable } from '../test/e2e/clients/results.ts';
 import { routeTable } from '../test/http/documented-routes.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
 
@@ -43,6 +44,7 @@ const stale = [
   rewrite('docs/routes.md', (text) => replaceTable(text, 'routes', routes)),
   rewrite('docs/decisions/README.md', (text) => replaceTable(text, 'decisions', decisionTable())),
   rewrite('docs/errors.md', (text) => replaceTable(text, 'errors', errorTable())),
+  rewrite('docs/clients.md', (text) => replaceTable(text, 'clients', clientTable())),
   rewrite('docs/bases.md', (text) => replaceTables(text, baseTables())),
   rewrite('docs/training.md', (text) =>
     replaceTable(text, 'training settings', trainingSettingsTable()),

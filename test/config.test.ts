@@ -51,6 +51,20 @@ test('the prefix cache has a size, or is off', () => {
   assert.throws(() => bytes('none'), /--prefix-cache.*must be off, or a size of at least 1M/);
 });
 
+test('a socket for events has an address and a port', () => {
+  const address = (value: string) => loadConfig({ kvEvents: value }, HOME).kvEvents;
+  assert.deepEqual(address('tcp://127.0.0.1:5557'), { host: '127.0.0.1', port: 5557 });
+  assert.deepEqual(address('tcp://*:5557'), { host: '::', port: 5557 });
+  assert.deepEqual(address('tcp://[::1]:1'), { host: '::1', port: 1 });
+  for (const wrong of ['5557', 'tcp://*', 'tcp://:5557', 'ipc:///tmp/x', 'tcp://a:70000']) {
+    assert.throws(() => address(wrong), /--kv-events: must (be tcp|have a port)/);
+  }
+  const pod = { LORIKEET_KV_EVENTS_POD: 'a@b' };
+  assert.deepEqual(faultsOf(pod), [
+    'LORIKEET_KV_EVENTS_POD: must have 1 to 253 characters without @',
+  ]);
+});
+
 test('responses are kept for a time, at most 30 days', () => {
   const ms = (value: string) => loadConfig({ storeResponsesMs: value }, HOME).storeResponsesMs;
   assert.deepEqual([ms('30m'), ms('24h'), ms('7d')], [1_800_000, 86_400_000, 604_800_000]);

@@ -100,7 +100,7 @@ export const SMOLLM2 = {
 /** Creates a temporary folder that is removed when the test `t` ends, or the file if there is none. */
 export function temporaryFolder(t: { after(fn: () => void): void } = { after }): string {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-test-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  t.after(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }));
   return dir;
 }
 

@@ -1,10 +1,11 @@
-// The trainer's entry point: handles one request, the first message from its parent, and exits. A pause message pauses the run.
+// The trainer's entry point: handles one request, the first message from its parent, and exits. A pause message pauses the run;
+// the request to serve is followed by tasks.
 import { UsageError } from '../src/common/errors.ts';
 import { describeFailure, EXIT } from '../src/common/failure.ts';
 import { handleRequest } from '../src/compose/trainer.ts';
 import type {
-  PauseMessage,
-  RequestMessage,
+  TaskMessage,
+  ToTrainer,
   TrainerMessage,
   TrainerRequest,
 } from '../src/contracts/training-messages.ts';
@@ -15,13 +16,20 @@ const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
 /** Without its parent a run would continue unseen. Another trainer can resume the run from its checkpoint. */
 const abandon = () => process.exit(EXIT.failed);
+/** Tasks that came before anybody listened, and the listener. */
+const tasks: TaskMessage[] = [];
+let onTask = (message: TaskMessage): unknown => tasks.push(message);
+const listen = (listener: (message: TaskMessage) => void) => {
+  onTask = listener;
+  for (const message of tasks.splice(0)) listener(message);
+};
 /** Messages are sent in order: when this resolves, all have been sent. */
 let lastSent: Promise<unknown> = Promise.resolve();
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, requestPause);
 process.on('disconnect', abandon);
 try {
-  await handleRequest(await receiveRequest(), { send, signal: pause.signal });
+  await handleRequest(await receiveRequest(), { send, listen, signal: pause.signal });
 } catch (error) {
   process.exitCode = reportFailure(error);
 }
@@ -33,8 +41,9 @@ if (process.connected) process.disconnect();
 function receiveRequest(): Promise<TrainerRequest> {
   if (!process.send) throw new UsageError('The trainer is started by lorikeet train.');
   return new Promise((resolve) => {
-    process.on('message', (message: RequestMessage | PauseMessage) => {
-      if (message.type !== 'request') return requestPause();
+    process.on('message', (message: ToTrainer) => {
+      if (message.type === 'pause') return requestPause();
+      if (message.type === 'task') return void onTask(message);
       if (message.priority === 'idle') enterIdleClass();
       resolve(message.request);
     });

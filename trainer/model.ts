@@ -36,7 +36,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
   const spec = lossHeadOf(config, compute, adapter);
-  const base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec });
+  const { base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec }) } = options;
   const trained = adapter
     ? adapterParameters({ artifact, base }, adapter)
     : fullParameters(config, base);

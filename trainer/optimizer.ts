@@ -29,12 +29,13 @@ interface AdamW {
 /**
  * Creates AdamW (Loshchilov and Hutter): weight decay is separate from the gradient, moments are bias-corrected, and epsilon
  * is added after the square root.
+ * @param moments of earlier steps, which are continued in place
  */
-export function createAdamW(parameters: readonly Parameter[], options: AdamWOptions): AdamW {
-  const moments = parameters.map(({ data }) => ({
-    first: new Float32Array(data.length),
-    second: new Float32Array(data.length),
-  }));
+export function createAdamW(
+  parameters: readonly Parameter[],
+  options: AdamWOptions,
+  moments: readonly Moments[] = createMoments(parameters),
+): AdamW {
   const [beta1, beta2] = options.betas;
   return {
     moments,
@@ -50,6 +51,14 @@ export function createAdamW(parameters: readonly Parameter[], options: AdamWOpti
       }
     },
   };
+}
+
+/** Returns the moments before the first step. */
+export function createMoments(parameters: readonly Parameter[]): Moments[] {
+  return parameters.map(({ data }) => ({
+    first: new Float32Array(data.length),
+    second: new Float32Array(data.length),
+  }));
 }
 
 interface UpdateScales {

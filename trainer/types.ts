@@ -2,6 +2,7 @@
 // nor files appear in it.
 import type { Tensor } from '../src/common/tensor.ts';
 import type { PairMetrics } from '../src/contracts/preference-settings.ts';
+import type { BaseWeights } from './step/base-weights.ts';
 
 /** A padded micro-batch: N sequences (rows) of T positions. */
 export interface MicroBatch {
@@ -128,6 +129,8 @@ export interface TrainModelOptions {
   readonly method: TrainMethod;
   /** Required for `lora` and `qlora`. */
   readonly adapter: LoraSettings | undefined;
+  /** The base's weights, which models with the same head can share. Absent: the model reads its own. */
+  readonly base?: BaseWeights;
   /** The probability that an element of a LoRA input is dropped. */
   readonly dropout: number;
   readonly compute: Compute;

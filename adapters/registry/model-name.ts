@@ -1,5 +1,10 @@
 // Parses a request's `model`: the base, the tenant's default, or terms that name adapters. Pure: whether a name exists is up to
 // the registry.
+import {
+  adapterOfRun,
+  aliasOfCheckpoint,
+  parseTinkerPath,
+} from '../../src/contracts/tinker-path.ts';
 import { LATEST, NAME_PATTERN, RESERVED_NAMES } from '../repository/manifest.ts';
 
 /** A version by number or by alias. */
@@ -69,6 +74,11 @@ export function roundWeight(weight: number): number {
 
 function parseNamedAdapter(text: string): NamedAdapter | undefined {
   if (text.startsWith(FINE_TUNED)) return parseFineTuned(text.slice(FINE_TUNED.length));
+  const path = parseTinkerPath(text);
+  if (path) {
+    const selector = { kind: 'alias', alias: aliasOfCheckpoint(path) } as const;
+    return { name: adapterOfRun(path.run)!, selector };
+  }
   const [, name, separator, selected] = /^([^@:]*)(?:([@:])(.*))?$/s.exec(text) ?? [];
   if (!name || !SEGMENT.test(name) || RESERVED_NAMES.has(name)) return undefined;
   if (separator === '@') {

@@ -2,6 +2,7 @@
 // Whether an adapter's tensors fit the base is checked when it is loaded.
 import { ServeError } from '../../src/common/errors.ts';
 import { type Page, type PageQuery, unknownAfter } from '../../src/common/page.ts';
+import type { AdapterAbout } from '../../src/contracts/adapter-about.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
@@ -34,6 +35,8 @@ export interface ModelEntry {
   readonly root: string;
   /** The tenant that owns it. Absent for the base. */
   readonly owner?: string;
+  /** The owner's text about it. Absent: there is none. */
+  readonly about?: AdapterAbout;
 }
 
 /** Chooses among the versions of a split alias. */
@@ -73,6 +76,7 @@ export interface ListedAdapter {
   readonly baseDigest?: string;
   /** The last part of a fine-tuned model's name, if the entry is one. */
   readonly fineTunedId?: string;
+  readonly about?: AdapterAbout;
 }
 
 /** An adapter as a finder finds it. */
@@ -84,6 +88,8 @@ export interface FoundAdapter {
 
 /** A finder whose adapters can be removed. */
 export interface AdapterArchive extends AdapterFinder {
+  /** Returns what the owner says about a name; undefined if it says nothing. */
+  about(owner: string, name: string): Promise<AdapterAbout | undefined>;
   /** Removes a name, a version or an alias. Resolves with false if it does not exist. */
   remove(owner: string, adapter: NamedAdapter | string): Promise<boolean>;
 }
@@ -164,8 +170,11 @@ export class Registry {
     const adapters = await this.#findAll(tenant, terms, {});
     const { parts } = toResolved(id, terms, adapters);
     const created = Math.max(...adapters.map((one) => one.created));
-    const { owner } = parts[0]!;
-    return { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
+    const [{ owner, name, location }] = parts as [AdapterPart];
+    const isPublished = parts.length === 1 && location.kind === 'version';
+    const about = isPublished ? await this.#options.store?.about(owner, name) : undefined;
+    const entry = { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
+    return { ...entry, ...(about && { about }) };
   }
 
   /**
@@ -181,8 +190,8 @@ export class Registry {
       from = end;
     }
     const sorted = [...found].sort(([, a], [, b]) => comparePlaces(a, b));
-    const entries = sorted.map(([id, { created, root, owner }]): ModelEntry => {
-      return { id, created, parent: this.#base.id, root, owner };
+    const entries = sorted.map(([id, { created, root, owner, about }]): ModelEntry => {
+      return { id, created, parent: this.#base.id, root, owner, ...(about && { about }) };
     });
     const items = after === undefined ? [this.#baseEntry(), ...entries] : entries;
     return { items: items.slice(0, limit), hasMore: items.length > limit };

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { type Clock, deadline, orAfter, systemClock } from '../../src/common/waiting.ts';
+import type { AdapterAbout } from '../../src/contracts/adapter-about.ts';
 import {
   type Aliases,
   type AliasPointer,
@@ -126,6 +127,10 @@ export class StoreAdapters implements AdapterArchive {
     return this.#lists.page(owner, query);
   }
 
+  async about(owner: string, name: string): Promise<AdapterAbout | undefined> {
+    return (await this.#aliases.get(`${owner}/${name}`))?.about;
+  }
+
   /** Removing an `ft:` name removes a fine-tuned model with its versions, and returns `latest` to the version before. */
   async remove(owner: string, adapter: NamedAdapter | string): Promise<boolean> {
     const repository = this.#repository;
@@ -233,7 +238,11 @@ function toFound(manifest: VersionManifest, alias?: string): FoundAdapter {
 }
 
 /** Lists the forms of a name that can be used without a version. */
-function toListed({ owner, name, entry: { aliases, versions } }: ListedName): ListedAdapter[] {
+function toListed({
+  owner,
+  name,
+  entry: { aliases, versions, about },
+}: ListedName): ListedAdapter[] {
   return Object.entries(aliases).flatMap(([alias, pointer]) => {
     if (alias !== LATEST && !FINE_TUNED_ALIAS.test(alias)) return [];
     const version = chooseVersion(pointer, `${owner}/${name}`, '');
@@ -242,7 +251,8 @@ function toListed({ owner, name, entry: { aliases, versions } }: ListedName): Li
     const { created_at: created, base_digest: baseDigest } = found;
     const base = baseDigest === undefined ? {} : { baseDigest };
     const model = alias === LATEST ? {} : { fineTunedId: alias };
-    return [{ name, owner, root: `${name}@${version}`, created, ...base, ...model }];
+    const text = about && { about };
+    return [{ name, owner, root: `${name}@${version}`, created, ...text, ...base, ...model }];
   });
 }
 

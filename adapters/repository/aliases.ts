@@ -287,12 +287,13 @@ export function withRemoved(now: Aliases, versions: readonly number[]): Aliases 
   return removing.length === now.removing.length ? now : { ...now, removing };
 }
 
-/** Removes all aliases of a name. Its revision continues. */
+/** Removes all aliases of a name, and the text about it. Its revision continues. */
 export function withoutAll(now: Aliases, versions: readonly number[]): Aliases {
-  const isEmpty = Object.keys({ ...now.aliases, ...now.previous }).length === 0;
+  const { about, ...others } = now;
+  const isEmpty = !about && Object.keys({ ...now.aliases, ...now.previous }).length === 0;
   if (isEmpty && versions.every((version) => now.removing.includes(version))) return now;
   const removing = [...new Set([...now.removing, ...versions])];
-  return { ...now, aliases: {}, previous: {}, removing };
+  return { ...others, aliases: {}, previous: {}, removing };
 }
 
 /** Whether an alias leads to the version. */

@@ -68,9 +68,9 @@ export async function readEntry(
     ifSound(aliases.read(of, call)),
   ]);
   if (manifests.length === 0) return undefined;
-  const { aliases: current = {}, previous = {} } = state?.aliases ?? {};
-  const etag = state && { aliasesEtag: state.etag };
-  return { aliases: current, previous, ...etag, versions: manifests.map(toListedVersion) };
+  const { aliases: current = {}, previous = {}, about } = state?.aliases ?? {};
+  const optional = { ...(state && { aliasesEtag: state.etag }), ...(about && { about }) };
+  return { aliases: current, previous, ...optional, versions: manifests.map(toListedVersion) };
 }
 
 /** Builds a tenant's index from one list of its objects, a read for each version and one for each name's aliases. */

@@ -4,6 +4,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
 import { ServeError } from '../../src/common/errors.ts';
+import { adapterAboutSchema } from '../../src/contracts/adapter-about.ts';
 import { addedTokensSchema } from '../../src/contracts/added-tokens.ts';
 import { generationConfigSchema } from '../../src/contracts/generation-config.ts';
 import { requestDefaultsSchema } from '../../src/contracts/request-defaults.ts';
@@ -42,8 +43,8 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', '
 
 /** A manifest with 4,096 targets and generous metrics takes 100 KB. lorikeet refuses to write a longer one. */
 export const MAX_MANIFEST_BYTES = 1024 * 1024;
-/** The largest document that the schema allows, with two pointers of 200 bytes per alias. */
-export const MAX_ALIASES_BYTES = 512 * 1024;
+/** The largest document that the schema allows, with two pointers of 200 bytes per alias, and text of 6 bytes a character. */
+export const MAX_ALIASES_BYTES = 576 * 1024;
 /** Each training job of a name keeps one alias, and its checkpoints three. Every poll reads all of them. */
 const MAX_ALIASES = 1000;
 
@@ -164,6 +165,8 @@ export const aliasesSchema = z.object({
   previous: pointers.default({}),
   /** Versions that are being removed. No alias may be pointed to them. */
   removing: z.array(z.int().positive()).default([]),
+  /** The owner's text about the adapter. Absent: there is none. */
+  about: adapterAboutSchema.optional(),
 });
 
 /** The aliases of a name. */

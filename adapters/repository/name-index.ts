@@ -5,24 +5,29 @@ import { z } from 'zod';
 import { type Aliases, manifestSchema, type VersionManifest } from './manifest.ts';
 
 /** The part of a manifest that lists show. */
-const versionSchema = manifestSchema.pick({
-  version: true,
-  digest: true,
-  files: true,
-  base_digest: true,
-  created_at: true,
-  rank: true,
-  targets: true,
-  job: true,
-  training: true,
-  metrics: true,
-});
+const versionSchema = manifestSchema
+  .pick({
+    version: true,
+    digest: true,
+    files: true,
+    base_digest: true,
+    created_at: true,
+    rank: true,
+    targets: true,
+    job: true,
+    training: true,
+    metrics: true,
+  })
+  .extend({
+    /** The number of a classifier's named classes. Absent: it generates text, or an older program wrote the entry. */
+    class_count: z.int().nonnegative().optional(),
+  });
 
 /** The facts about a version that lists show. */
 export type ListedVersion = z.infer<typeof versionSchema>;
 
 /** The facts about a name that lists show. */
-export interface IndexEntry extends Pick<Aliases, 'aliases' | 'previous'> {
+export interface IndexEntry extends Pick<Aliases, 'aliases' | 'previous' | 'about'> {
   /** The state of the aliases' object. Absent: there is none, or it is damaged. */
   readonly aliasesEtag?: string;
   /** Ascending, at least one. */
@@ -43,10 +48,13 @@ const NEWLINE = 0x0a;
 const TAB = 0x09;
 
 /** Returns the part of a manifest that lists show. Of the metrics, they show the evaluation only. */
-export function toListedVersion({ metrics, ...manifest }: VersionManifest): ListedVersion {
+export function toListedVersion({ metrics, labels, ...manifest }: VersionManifest): ListedVersion {
   const evaluation = metrics?.['evaluation'];
-  const shown = evaluation === undefined ? manifest : { ...manifest, metrics: { evaluation } };
-  return versionSchema.parse(shown);
+  return versionSchema.parse({
+    ...manifest,
+    ...(evaluation !== undefined && { metrics: { evaluation } }),
+    ...(labels && { class_count: labels.length }),
+  });
 }
 
 /** The names of a tenant at one time. */

@@ -5,6 +5,7 @@ import type { Clock } from '../../src/common/waiting.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { guardStore, logStoreFault, type StoreLog } from '../store/guarded-store.ts';
 import { type ObjectStore, type StoreCall, type StoredObject, StoreError } from '../store/store.ts';
+import { changeAbout } from './about.ts';
 import { AliasStore, moveAlias, type RepositoryParts, rollback } from './aliases.ts';
 import { ChangeLog } from './changes.ts';
 import { buildIndex, readEntry, readIndex, settleChanges } from './indexing.ts';
@@ -43,6 +44,7 @@ const OPERATIONS = {
   readEntry,
   moveAlias,
   rollback,
+  changeAbout,
   removeVersion,
   removeModel,
   removeName,

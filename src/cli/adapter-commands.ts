@@ -4,10 +4,11 @@ import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { formatBytes } from '../common/format-bytes.ts';
-import type { PublishedAdapters, Removal } from '../compose/adapters.ts';
+import type { AboutChange, PublishedAdapters, Removal } from '../compose/adapters.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import { loadConfig } from '../settings/config.ts';
 import {
+  describeAbout,
   describeAdapters,
   describeAlias,
   describeManifest,
@@ -57,6 +58,7 @@ export function addAdapters(program: Command, { terminal, reporter }: CommandCon
     terminal.out(`${json ? JSON.stringify(value) : text}\n`);
   };
   addPublishing(add, run);
+  addAbout(add, run);
   addQueries(add, run, terminal);
   addRemoving(add, run);
 }
@@ -120,6 +122,27 @@ function addPublishing(add: AddCommand, run: RunCommand): void {
           const movedAlias = await adapters.moveAlias(name, alias, target);
           return [movedAlias, describeAlias(movedAlias)];
         }),
+    );
+}
+
+interface AboutFlags extends AdaptersFlags, AboutChange {
+  readonly tag?: readonly string[];
+  readonly example?: readonly string[];
+}
+
+function addAbout(add: AddCommand, run: RunCommand): void {
+  add('about <name>', 'show or change what an adapter is for, as pages and /v1/models show it')
+    .option('--description <text>', 'a sentence or two')
+    .option('--kind <kind>', 'chat or embedding; classifiers are recognized')
+    .option('--tag <word>', 'replaces all tags; may be repeated, "" for none', append)
+    .option('--example <prompt>', 'replaces all example prompts; may be repeated', append)
+    .addHelpText('after', ABOUT_EXAMPLES)
+    .action((name: string, { kind, description, tag, example, ...flags }: AboutFlags) =>
+      run(flags, async (adapters) => {
+        const [tags, examples] = [tag, example].map((words) => words?.filter(Boolean));
+        const about = await adapters.about(name, { kind, description, tags, examples });
+        return [{ name, ...about }, describeAbout(about)];
+      }),
     );
 }
 
@@ -205,7 +228,7 @@ function parseHours(text: string): number {
   throw new UsageError('--grace: must be a number of hours');
 }
 
-function append(value: string, values: readonly string[]): string[] {
+function append(value: string, values: readonly string[] = []): string[] {
   return [...values, value];
 }
 
@@ -233,6 +256,12 @@ Examples:
   lorikeet adapters push ./run/adapter --name zen --base smollm2-135m-instruct --alias stable
   lorikeet adapters push ./zen --name zen --tenant acme --store s3://models/adapters
   lorikeet adapters push ./intent --name intent --response-format intent-format.json
+`;
+
+const ABOUT_EXAMPLES = `
+Examples:
+  lorikeet adapters about zen
+  lorikeet adapters about zen --description "Answers like a monk." --tag style --example "What is time?"
 `;
 
 const ADOPT_EXAMPLES = `

@@ -2,6 +2,7 @@
 import { UsageError } from '../common/errors.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import type {
+  AdapterAbout,
   AdapterListing,
   Aliases,
   AliasPointer,
@@ -120,9 +121,19 @@ function metricRows(key: string, value: unknown): TextRow[] {
   return cardRows(card).map(([name, text], i) => [i === 0 ? key : '', `${name}: ${text}`]);
 }
 
+/** Formats what an owner says about an adapter as rows. */
+export function describeAbout({ kind, description, tags, examples }: AdapterAbout): string {
+  return formatRows([
+    ['kind', kind],
+    ['description', description || 'none'],
+    ['tags', tags.join(', ') || 'none'],
+    ...examples.map((example): TextRow => ['example', example]),
+  ]);
+}
+
 /** Formats a tenant's adapters as a table. */
 export function describeAdapters(adapters: readonly AdapterListing[]): string {
-  const rows = adapters.map(({ name, versions, aliases, rank, created_at }) => [
+  const rows = adapters.map(({ name, versions, aliases, rank, created_at, description }) => [
     name,
     `${versions.length}`,
     `${rank}`,
@@ -130,8 +141,12 @@ export function describeAdapters(adapters: readonly AdapterListing[]): string {
     Object.entries(aliases)
       .map(([alias, pointer]) => `${alias} → ${describePointer(pointer)}`)
       .join(', '),
+    description,
   ]);
-  return formatTable([['NAME', 'VERSIONS', 'RANK', 'PUBLISHED', 'ALIASES'], ...rows]);
+  return formatTable([
+    ['NAME', 'VERSIONS', 'RANK', 'PUBLISHED', 'ALIASES', 'DESCRIPTION'],
+    ...rows,
+  ]);
 }
 
 /** Formats the versions of a name as a table. */

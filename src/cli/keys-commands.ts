@@ -14,6 +14,7 @@ interface CreateFlags extends KeysFlags {
   readonly tenant: string;
   readonly name?: string;
   readonly admin?: true;
+  readonly prefix?: string;
 }
 
 /** Adds the commands. */
@@ -29,6 +30,7 @@ export function addKeys(program: Command, { terminal }: CommandContext): void {
     .requiredOption('--tenant <id>', 'the tenant; a new one has no limits')
     .option('--name <text>', 'a note that tells keys apart')
     .option('--admin', 'may use the admin routes')
+    .option('--prefix <text>', "the key's beginning, which some clients check: tml- for Tinker's")
     .addHelpText('after', CREATE_EXAMPLES)
     .action((flags: CreateFlags) => create(flags, terminal));
   add('list', 'list the keys without their secrets').action((flags: KeysFlags) =>
@@ -41,8 +43,8 @@ export function addKeys(program: Command, { terminal }: CommandContext): void {
 
 async function create(flags: CreateFlags, terminal: Terminal): Promise<void> {
   const { createKey } = await import('../compose/keys.ts');
-  const { tenant, name, admin: isAdmin = false } = flags;
-  const { entry, text, file } = await createKey(configOf(flags), { tenant, name, isAdmin });
+  const { tenant, name, admin: isAdmin = false, prefix } = flags;
+  const { entry, text, file } = await createKey(configOf(flags), { tenant, name, isAdmin, prefix });
   if (flags.json) {
     terminal.out(`${JSON.stringify({ ...entry, key: text, file })}\n`);
     return;

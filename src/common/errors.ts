@@ -19,6 +19,8 @@ const STATUS_OF_CODE = {
   model_not_found: 404,
   method_not_allowed: 405,
   request_timeout: 408,
+  precondition_failed: 412,
+  expired: 410,
   payload_too_large: 413,
   unsupported_media_type: 415,
   expectation_failed: 417,

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { z } from 'zod';
 import {
   type AdapterFiles,
   CONFIG_FILE,
@@ -16,6 +17,7 @@ import {
   readFolderGenerationConfig,
   readFolderRequestDefaults,
 } from '../../adapters/registry/folders.ts';
+import type { AboutChange } from '../../adapters/repository/about.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import {
   type Aliases,
@@ -34,6 +36,7 @@ import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { type AdapterAbout, aboutFields, NO_ABOUT } from '../contracts/adapter-about.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { loadTokenizer, newTokens } from '../tokenizer/tokenizer.ts';
 import { type DefaultSources, readAdapterDefaults } from './adapter-defaults.ts';
@@ -47,7 +50,7 @@ import {
   parseReference,
 } from './repository.ts';
 
-export type { Aliases, AliasPointer, Garbage, VersionManifest };
+export type { AboutChange, AdapterAbout, Aliases, AliasPointer, Garbage, VersionManifest };
 
 /** An adapter folder to publish. */
 interface PushRequest extends Omit<DefaultSources, 'own'> {
@@ -76,6 +79,8 @@ export interface AdapterListing {
   /** The rank of the latest version, and when it was published (Unix seconds). */
   readonly rank: number;
   readonly created_at: number;
+  /** The owner's description; empty if there is none. */
+  readonly description: string;
 }
 
 /** An adapter name with all its versions. */
@@ -101,6 +106,19 @@ export interface Removal {
   /** The number of versions that it removes. */
   readonly versionCount: number;
   apply(): Promise<void>;
+}
+
+const aboutChange = z.object(aboutFields).partial();
+
+/** Throws `UsageError` if a part is too long or has a wrong form. */
+function parseAbout(change: AboutChange): AboutChange {
+  const { data, error } = aboutChange.safeParse(change);
+  if (data) return data;
+  const {
+    path: [field],
+    message,
+  } = error.issues[0]!;
+  throw new UsageError(`--${String(field).replace(/s$/, '')}: ${message}`);
 }
 
 /** Runs `work` on a tenant's adapters. Adds the reason and advice to a store's error. */
@@ -218,17 +236,28 @@ export class PublishedAdapters {
     };
   }
 
+  /** Returns what the owner says about a name, after a change of the parts that are given. */
+  async about(name: string, change: AboutChange): Promise<AdapterAbout> {
+    const repository = this.#repository;
+    const of = { tenant: this.#tenant, name };
+    await this.#versionsOf(name);
+    const { about = NO_ABOUT } = await repository.changeAbout(of, parseAbout(change), this.#call);
+    return about;
+  }
+
   /** Lists the tenant's adapters. */
   async list(): Promise<AdapterListing[]> {
     const names = await this.#repository.listNames(this.#tenant, this.#call);
     return mapBounded(names, async (name) => {
       const versions = await this.#repository.listVersions(this.#tenant, name, this.#call);
-      const aliases = await this.#aliasesOf(name);
+      const { aliases, about } = await this.#stateOf(name);
       const newest = versions.at(-1)!;
       const [latest] = versionsOf(pointerOf(aliases, LATEST) ?? { version: newest.version });
       const shown = versions.find(({ version }) => version === latest) ?? newest;
       const { rank, created_at } = shown;
-      return { name, versions: versions.map(({ version }) => version), aliases, rank, created_at };
+      const { description } = about ?? NO_ABOUT;
+      const numbers = versions.map(({ version }) => version);
+      return { name, versions: numbers, aliases, rank, created_at, description };
     });
   }
 
@@ -334,7 +363,11 @@ export class PublishedAdapters {
   }
 
   async #aliasesOf(name: string): Promise<Aliases['aliases']> {
+    return (await this.#stateOf(name)).aliases;
+  }
+
+  async #stateOf(name: string): Promise<Pick<Aliases, 'aliases' | 'about'>> {
     const found = await this.#repository.readAliases(this.#tenant, name, this.#call);
-    return found?.aliases.aliases ?? {};
+    return found?.aliases ?? { aliases: {} };
   }
 }

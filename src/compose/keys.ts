@@ -1,7 +1,7 @@
 // Creates, lists and revokes API keys in the keys file that the settings name.
 import { UsageError } from '../common/errors.ts';
 import type { Config } from '../settings/config.ts';
-import { createApiKey, createKeyDigest } from '../tenants/api-key.ts';
+import { createApiKey, createKeyDigest, KEY_PREFIX } from '../tenants/api-key.ts';
 import {
   checkTenantId,
   type KeyEntry,
@@ -30,15 +30,22 @@ interface KeyRequest {
   /** A note that tells keys apart. */
   readonly name: string | undefined;
   readonly isAdmin: boolean;
+  /** The beginning of the key, which some clients check. */
+  readonly prefix?: string | undefined;
 }
 
-/** Adds a key to the keys file. Throws `UsageError` if the tenant's id is invalid. */
+/** Adds a key to the keys file. Throws `UsageError` if the tenant's id or the prefix is invalid. */
 export async function createKey(
   config: Config,
-  { tenant, name, isAdmin }: KeyRequest,
+  { tenant, name, isAdmin, prefix = '' }: KeyRequest,
 ): Promise<CreatedKey> {
   checkTenantId(tenant);
-  const { id, text } = createApiKey();
+  if (!KEY_PREFIX.test(prefix)) {
+    throw new UsageError(
+      '--prefix: must be up to 16 letters and digits and a hyphen, such as tml-',
+    );
+  }
+  const { id, text } = createApiKey(prefix);
   const created = new Date().toISOString();
   const entry = { id, tenant, ...(name !== undefined && { name }), admin: isAdmin, created };
   const sha256 = createKeyDigest(config.keyPepper)(text).toString('hex');

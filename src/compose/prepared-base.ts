@@ -109,6 +109,7 @@ export function engineOptions(
     kv,
     adapterSlotBytes: plan.adapterSlotBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
+    recordsPrefixes: config.kvEvents !== undefined,
     ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
     ...(plan.int8Scales && { int8Scales: plan.int8Scales }),
     runtime: { provider: config.provider, ...runtimeOptions(config) },

@@ -4,26 +4,21 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Batches } from '../batches/create-batches.ts';
 import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
 import { withResolvers } from '../common/waiting.ts';
-import type { AppOptions, ServedModel } from '../http/deps.ts';
-import type { RunningServer } from '../http/wire/server.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
+import type { SupervisorOptions } from '../scheduler/supervisor.ts';
 import type { Config } from '../settings/config.ts';
-import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { type Access, localAccess, openAccess } from '../tenants/access.ts';
+import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
-import type { BaseText } from './served-model.ts';
-import type { ServingAdapters } from './serving-adapters.ts';
-import type { ServingJobs } from './serving-jobs.ts';
-import { createTelemetry, openTelemetryExports } from './serving-telemetry.ts';
+import { openHttp, type RunningEngine, type ServerParts } from './serving-http.ts';
+import { createTelemetry, openRouterPorts, openTelemetryExports } from './serving-telemetry.ts';
 import type { ServingWeights } from './serving-weights.ts';
 
 /** How long streams may take to end. Orchestrators usually kill after 30 s. */
@@ -46,23 +41,6 @@ export interface ServeOptions {
   readonly isPrewarm: boolean;
   /** Called once the server answers requests. */
   onReady(server: ReadyServer): void;
-}
-
-/** The parts of a server process. Parts that are opened during the start are optional. */
-interface ServerParts {
-  readonly config: Config;
-  readonly access: Access;
-  readonly log: Logger;
-  readonly base: PreparedBase;
-  readonly engine: RunningEngine;
-  /** Aborted when the server should get no more requests. */
-  readonly leaving: AbortController;
-  exports?: Exports | undefined;
-  adapters?: ServingAdapters;
-  jobs?: ServingJobs;
-  batches?: Batches;
-  http?: RunningServer;
-  metricsHttp?: RunningServer | undefined;
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
@@ -88,7 +66,9 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   });
   if (!base) return;
   endStartPhase('base');
-  const engine = startEngine(base, { config, access, log });
+  const engine = startEngine(base, { config, access, log }, (events) =>
+    parts?.routerPorts?.publish(events),
+  );
   parts = { config, access, log, base, engine, leaving: new AbortController() };
   try {
     await runServer(parts, signal, options);
@@ -113,22 +93,19 @@ function withoutClients(config: Config): Config {
     host: '127.0.0.1',
     port: 0,
     metricsPort: undefined,
+    kvEvents: undefined,
     store: 'memory:',
     preload: [],
     otelDisabled: true,
+    ledger: undefined,
     storeResponsesMs: undefined,
   };
-}
-
-interface RunningEngine {
-  readonly client: EngineClient;
-  /** Rejects when the engine will not recover. */
-  readonly fatal: Promise<never>;
 }
 
 function startEngine(
   base: PreparedBase,
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
+  onPrefixes: NonNullable<SupervisorOptions['onPrefixes']>,
 ): RunningEngine {
   const { maxWaiting, maxWaitingTokens, prefillChunk } = config;
   const { artifact, plan, prepareFiles } = base;
@@ -154,7 +131,8 @@ function startEngine(
     maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
     reservedSlots: plan.reservedSlots,
   };
-  const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart, admission };
+  const callbacks = { onFatal, onPrefixes, prepareRestart };
+  const options = { entry: ENGINE_PROGRAM, hostOptions, log, admission, ...callbacks };
   return { client: createProcessClient(options), fatal };
 }
 
@@ -202,7 +180,7 @@ async function openServer(
   const demoDir = hasDemos ? demoFolder(artifact.info.source) : undefined;
   const { name, digest } = artifact.info;
   const adapters = await openServingAdapters(config, {
-    base: { id: name, names: [], digest },
+    base: { id: name, names: config.baseAlias, digest },
     demoDir,
     client: engine.client,
     log,
@@ -220,7 +198,8 @@ async function openServer(
   endStartPhase('adapters');
   const http = await openHttp(parts, { model, text, telemetry, adapters, jobs });
   parts.http = http;
-  parts.metricsHttp = await openMetricsHttp(config, { telemetry, log });
+  const shown = { url: http.url, model: name, hasPrefixCache: plan.prefixCacheBytes > 0 };
+  parts.routerPorts = await openRouterPorts(config, { ...shown, telemetry, log });
   endStartPhase('listen');
   const server: ReadyServer = {
     url: http.url,
@@ -240,95 +219,6 @@ async function openServer(
 /** Returns the name of an imported base, or its folder if it is not among the models in the data folder. */
 function modelSetting(dir: string, { home }: Config): string {
   return path.dirname(dir) === path.join(home, 'models') ? path.basename(dir) : dir;
-}
-
-interface HttpParts {
-  readonly model: ServedModel;
-  readonly text: BaseText;
-  readonly telemetry: Telemetry;
-  readonly adapters: ServingAdapters;
-  readonly jobs: ServingJobs;
-}
-
-async function openHttp(
-  parts: ServerParts,
-  { model, text, telemetry, adapters, jobs }: HttpParts,
-): Promise<RunningServer> {
-  const { config, access, log, base, leaving } = parts;
-  const { client } = parts.engine;
-  const [
-    http,
-    { createLineApp },
-    { openKeptResponses },
-    { openServingBatches },
-    { startServer },
-    { StatsHistory },
-  ] = await Promise.all([
-    import('../http/app.ts'),
-    import('../http/lines.ts'),
-    import('./kept-responses.ts'),
-    import('./serving-batches.ts'),
-    import('../http/wire/server.ts'),
-    import('../http/routes/stats-history.ts'),
-  ]);
-  const history = new StatsHistory(client);
-  history.start();
-  const batches = await openServingBatches(config, {
-    store: adapters.store,
-    files: jobs.http.files,
-    base: base.artifact.info.digest,
-    client,
-    log,
-    tenantOf: access.tenantOf,
-    answer: (line) => answerLine(line), // the worker starts later
-  });
-  parts.batches = batches;
-  const options: AppOptions = {
-    client,
-    ...adapters.http,
-    jobs: jobs.http,
-    batches: batches.service,
-    ...openKeptResponses(config, {
-      store: adapters.store,
-      log,
-      signal: leaving.signal,
-    }),
-    ...text,
-    model,
-    telemetry,
-    history,
-    threads: config.threads,
-    ...(config.metricsOpen && { hasOpenMetrics: true }),
-    log,
-    ...(access.kind === 'keys' && { authenticate: access.authenticate }),
-    ...(access.kind === 'local' && { hasOpenAdmin: true }),
-    gateway: access.gateway,
-    allowedHosts: [config.host, ...config.allowedHosts],
-    allowedOrigins: config.allowedOrigins,
-    basePath: config.basePath,
-    limits: { requestTimeoutMs: config.requestTimeoutMs },
-    leaving: leaving.signal,
-    memory: base.plan.budget,
-  };
-  const deps = http.createDeps(options);
-  const answerLine = createLineApp(deps);
-  const app = http.createApp(options, deps);
-  const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
-  return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
-}
-
-/** Opens the port for routers, if there is one. */
-async function openMetricsHttp(
-  { host, metricsPort, allowedHosts }: Config,
-  options: { telemetry: Telemetry; log: Logger },
-): Promise<RunningServer | undefined> {
-  if (metricsPort === undefined) return undefined;
-  const [{ createMetricsApp }, { startServer }] = await Promise.all([
-    import('../http/app.ts'),
-    import('../http/wire/server.ts'),
-  ]);
-  const app = createMetricsApp({ ...options, allowedHosts: [host, ...allowedHosts] });
-  return startServer(app, { host, port: metricsPort, log: options.log });
 }
 
 /** Sends one request, which exercises all code that a request needs. Throws if the base does not answer. */
@@ -361,7 +251,7 @@ async function startPreloading({ config, adapters, engine, log }: ServerParts): 
 
 /** Refuses new work, lets running streams end, and closes everything that was opened. */
 async function stopServer(parts: ServerParts): Promise<void> {
-  const { access, engine, leaving, adapters, jobs, batches, http, metricsHttp, exports } = parts;
+  const { access, engine, leaving, adapters, jobs, batches, http, routerPorts, exports } = parts;
   leaving.abort();
   http?.retire();
   await http?.closeIdle();
@@ -371,11 +261,12 @@ async function stopServer(parts: ServerParts): Promise<void> {
     jobs?.worker.close(CHECKPOINT_DEADLINE_MS),
     batches?.worker.close(CHECKPOINT_DEADLINE_MS),
   ];
+  parts.tinker?.close();
   // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
   await engine.client.drain(DRAIN_DEADLINE_MS);
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
-  await Promise.all([http, metricsHttp].map((one) => one?.close(CLOSE_DEADLINE_MS)));
-  await Promise.all(closed);
+  await Promise.all([http, routerPorts].map((one) => one?.close(CLOSE_DEADLINE_MS)));
+  await Promise.all([...closed, parts.tenants?.close()]);
   if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
   access.close();
 }

@@ -17,6 +17,7 @@ import { createChildRunner } from '../jobs/child-runner.ts';
 import { createJobs } from '../jobs/create-jobs.ts';
 import { toTrainerJob } from '../jobs/job-folder.ts';
 import type { JobRunner } from '../jobs/runner.ts';
+import { trainerCpuMs } from '../jobs/trainer-child.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -78,7 +79,8 @@ export async function openServingJobs(
   const method = info.quantization === 'nf4' ? 'qlora' : 'lora';
   const { maxJobRank: maxRank } = config;
   const checkSettings = createJobCheck(dir);
-  return { http: { files, uploads, service, dryRuns, method, maxRank, checkSettings }, worker };
+  const ofTrainers = { method, maxRank, checkSettings, trainerCpuMs } as const;
+  return { http: { files, uploads, service, dryRuns, ...ofTrainers }, worker };
 }
 
 /**

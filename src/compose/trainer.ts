@@ -1,5 +1,6 @@
 // Wires the trainer process: for each request, opens the base, the run folder and the publisher, and hands them to the
 // trainer's own modules. Replies with messages.
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
@@ -13,7 +14,7 @@ import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
-import { GateError, withNames } from '../../trainer/run/faults.ts';
+import { GateError, toFault, withNames } from '../../trainer/run/faults.ts';
 import {
   createFolderPublisher,
   createStorePublisher,
@@ -26,13 +27,16 @@ import {
   type RunFolder,
   refuseUsedFolder,
 } from '../../trainer/run/run-folder.ts';
+import { TrainService } from '../../trainer/service/train-service.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
+import { makeFolder } from '../common/folders.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
 import type { RequestDefaults } from '../contracts/request-defaults.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import { sourceNames } from '../contracts/training-fields.ts';
 import type {
   GateSettings,
+  TaskMessage,
   TrainerMessage,
   TrainerRequest,
 } from '../contracts/training-messages.ts';
@@ -46,6 +50,8 @@ import { explainStoreError, findVersion, openRepository } from './repository.ts'
 /** How the trainer process communicates with its parent. */
 interface TrainerChannel {
   send(message: TrainerMessage): void;
+  /** Calls back for each task, including those that have already come. */
+  listen(listener: (message: TaskMessage) => void): void;
   /** Aborted to pause a run after its step. */
   readonly signal: AbortSignal;
 }
@@ -79,6 +85,8 @@ function dispatch(request: TrainerRequest, channel: TrainerChannel): Promise<voi
       return trainer.merge(request);
     case 'eval':
       return trainer.evaluateRequest(request);
+    case 'serve':
+      return trainer.serve(request);
   }
 }
 
@@ -164,6 +172,23 @@ class TrainerProgram {
     this.#result(request.isJson ? JSON.stringify(card) : text);
     const failures = sayFailures(card);
     if (failures.length > 0) throw new GateError(failures.join('; '), card);
+  }
+
+  /** Performs tasks in the order in which they come, until the parent asks for a pause. */
+  async serve({ model, directory, threads }: Request<'serve'>): Promise<void> {
+    const { send, signal, listen } = this.#channel;
+    using artifact = await this.#openBase(model);
+    const service = new TrainService({ artifact, directory, threads });
+    await makeFolder(directory);
+    let last: Promise<void> = Promise.resolve();
+    listen(({ id, task }) => {
+      last = last
+        .then(() => service.perform(task))
+        .then((result) => send({ type: 'done', id, result }))
+        .catch((error) => send({ type: 'refused', id, fault: toFault(error) }));
+    });
+    if (!signal.aborted) await once(signal, 'abort');
+    await last;
   }
 
   #note(text: string): void {

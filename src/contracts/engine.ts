@@ -59,8 +59,9 @@ export interface EngineStats extends EngineTotals {
   /** Digests of the adapters of sequences without a KV slot. */
   waitingAdapters: readonly string[];
   adapterCache: AdapterTierStats;
-  /** Resident memory of the engine process. */
+  /** Resident memory of the engine process, and the CPU time that it has used. */
   residentMemoryBytes: number;
+  cpuSeconds: number;
 }
 
 /** The tokens of a cached block. Larger blocks cost less to copy; smaller ones leave less of a prompt to compute. */
@@ -81,6 +82,22 @@ export interface PrefixCacheStats {
   readonly capacityBlocks: number;
   readonly evictions: number;
 }
+
+/** A change of the prefix cache. Routers follow these changes to find the server that has computed a prompt's prefix. */
+export type PrefixEvent =
+  | {
+      readonly type: 'stored';
+      /** The keys of cached blocks that follow each other. */
+      readonly keys: string[];
+      /** The key of the block before them. Absent at the start of a prompt. */
+      readonly parent: string | undefined;
+      readonly tokenIds: number[];
+      /** The digest of the adapter that computed them. Absent for the base. */
+      readonly adapter: string | undefined;
+    }
+  | { readonly type: 'removed'; readonly keys: string[] }
+  /** The whole cache is gone, together with its process. */
+  | { readonly type: 'cleared' };
 
 /** One tier of the adapter caches (memory or disk) now, and totals since its process started. */
 export interface AdapterTierStats {

@@ -85,7 +85,7 @@ export interface CompiledConstraint {
   readonly kind: Constraint['kind'];
   /** Constraints that allow the same texts in the same way have the same. */
   readonly digest: string;
-  /** Its network (`src/grammar/constraint.ts`). */
+  /** Its network (`src/grammar/network.ts`). */
   readonly network: Uint32Array;
 }
 

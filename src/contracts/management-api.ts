@@ -1,5 +1,6 @@
 // The responses of routes that OpenAI's API lacks: tenants, tokens, published adapters, plans of jobs, and load.
 import { z } from '@hono/zod-openapi';
+import { adapterAboutSchema } from './adapter-about.ts';
 import { hyperparametersSchema } from './fine-tuning-api.ts';
 import { deletedOf, listOf, unixSeconds } from './openai.ts';
 
@@ -66,6 +67,17 @@ const bucketsSchema = z
   .array(counts('count').extend({ le: z.number().nullable() }))
   .openapi({ description: 'Cumulative counts up to `le` seconds, which is null for infinity' });
 
+const cpuSeconds = z.number().openapi({ description: 'CPU time used so far, in seconds' });
+
+/** Totals since the server started. */
+const totals = {
+  time_to_first_token: bucketsSchema,
+  inter_token_latency: bucketsSchema,
+  errors: z
+    .array(counts('count').extend({ code: z.string() }))
+    .openapi({ description: 'Refused and failed requests by code, most first' }),
+};
+
 export const metricsStatusSchema = z
   .object({
     object: z.literal('metrics.status'),
@@ -82,7 +94,10 @@ export const metricsStatusSchema = z
       'prefix_bytes',
       'prefix_capacity_bytes',
     )
-      .extend({ kv_usage: z.number().openapi({ description: 'Share of the KV cache, 0 to 1' }) })
+      .extend({
+        kv_usage: z.number().openapi({ description: 'Share of the KV cache, 0 to 1' }),
+        cpu_s: cpuSeconds,
+      })
       .nullable()
       .openapi({ description: 'Totals since the engine started; null until it has answered' }),
     tiers: z
@@ -92,7 +107,10 @@ export const metricsStatusSchema = z
           .extend({ tier: z.enum(['slot', 'ram', 'disk']), adapters: z.int() }),
       )
       .openapi({ description: 'The adapter cache; slots only have `adapters`' }),
-    server: counts('memory_bytes').extend({ started_at: z.number() }),
+    server: counts('memory_bytes').extend({ started_at: z.number(), cpu_s: cpuSeconds }),
+    trainer_cpu_s: cpuSeconds
+      .nullable()
+      .openapi({ description: 'The trainers on this machine; null if there are none' }),
     attached: z.array(z.string()).openapi({
       description: 'Names of the adapters in slots, then of the ones in memory that were used last',
     }),
@@ -107,8 +125,7 @@ export const metricsStatusSchema = z
         }),
       )
       .openapi({ description: 'The base, then the adapters, most tokens first' }),
-    time_to_first_token: bucketsSchema,
-    inter_token_latency: bucketsSchema,
+    ...totals,
   })
   .openapi('MetricsStatus');
 /** The figures of the status page. */
@@ -130,6 +147,9 @@ export const metricsHistorySchema = z
     samples: z
       .array(loadSampleSchema)
       .openapi({ description: 'Samples of the last hour, oldest first' }),
+    hours: z
+      .array(z.object({ at: z.number(), ...totals }))
+      .openapi({ description: 'Latencies and errors of the last six hours, oldest first' }),
     server: z.object({
       version: z.string(),
       model: z.string(),
@@ -156,6 +176,46 @@ export const metricsHistorySchema = z
 /** The load of the last hour. */
 export type MetricsHistory = z.infer<typeof metricsHistorySchema>;
 
+const requestSchema = z
+  .object({
+    id: z.string().openapi({ description: 'Its x-request-id' }),
+    object: z.literal('request'),
+    tenant: z.string(),
+    model: z.string(),
+    state: z.enum(['loading', 'queued', 'prefill', 'decode', 'ended']).openapi({
+      description: 'loading: its adapter or its constraint; prefill: the prompt is read',
+    }),
+    reason: z.enum(['no_slot', 'tenant_share', 'next_step', 'paused']).nullable().openapi({
+      description:
+        'Why it is queued. no_slot: all slots are taken; tenant_share: the tenant has its share of them, or the free ones are for others; next_step: it starts with one of the next steps',
+    }),
+    outcome: z
+      .string()
+      .nullable()
+      .openapi({ description: 'ok, aborted or the code of an error; null while it runs' }),
+    prompt_tokens: z.int(),
+    output_tokens: z.int(),
+    arrived_at: z.number().openapi({ description: 'Unix seconds' }),
+    waiting_ms: z.int().openapi({ description: 'Until it got a slot, loading included' }),
+    prefill_ms: z.int().nullable(),
+    decode_ms: z.int().nullable(),
+  })
+  .openapi('Request');
+/** A generation, as its tenant and operators see it. */
+export type Request = z.infer<typeof requestSchema>;
+
+export const requestListSchema = z
+  .object({
+    object: z.literal('list'),
+    data: z.array(requestSchema),
+    is_training: z
+      .boolean()
+      .openapi({ description: "Whether a fine-tuning job uses this machine's cores" }),
+  })
+  .openapi('RequestList');
+/** The running requests and the last ones. */
+export type RequestList = z.infer<typeof requestListSchema>;
+
 const sharesSchema = z
   .array(z.object({ version: z.int(), percent: z.number() }))
   .openapi({ description: 'One version at 100 percent, or a split' });
@@ -181,6 +241,9 @@ const adapterVersionSchema = z.object({
   rank: z.int(),
   targets: z.array(z.string()),
   bytes: z.int().openapi({ description: 'Size of its two files' }),
+  classes: z.int().nullable().openapi({
+    description: "The number of a classifier's named classes; null if it generates text",
+  }),
   base: z
     .enum(['served', 'other', 'unknown'])
     .openapi({ description: 'Whether it was trained for the base that this server serves' }),
@@ -199,6 +262,11 @@ export const adapterSchema = z
     name: z.string(),
     owner: z.string(),
     is_writable: z.boolean().openapi({ description: 'Whether the key may change it' }),
+    about: adapterAboutSchema,
+    last_used_at: unixSeconds.nullable().openapi({
+      description:
+        'The newest request to this server; null if there is none, or the key may not change the adapter',
+    }),
     aliases: z.array(
       z.object({
         alias: z.string(),

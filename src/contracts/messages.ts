@@ -4,7 +4,6 @@ import { z } from '@hono/zod-openapi';
 const textBlockSchema = z.object({
   type: z.literal('text'),
   text: z.string(),
-  citations: z.null(),
 });
 
 const toolUseBlockSchema = z.object({

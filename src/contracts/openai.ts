@@ -1,5 +1,6 @@
 // The responses of OpenAI's API. One schema per object defines both its type and its part of the published document.
 import { z } from '@hono/zod-openapi';
+import { aboutFields } from './adapter-about.ts';
 import { generationConfigSchema } from './generation-config.ts';
 import { requestDefaultsSchema } from './request-defaults.ts';
 
@@ -38,6 +39,12 @@ export const modelSchema = z
     labels: z.array(z.string()).optional().openapi({
       description:
         'For a classifier, if a single model is requested: the names of its classes, as far as it has any',
+    }),
+    description: aboutFields.description.optional(),
+    tags: aboutFields.tags.optional(),
+    kind: aboutFields.kind.optional(),
+    examples: aboutFields.examples.optional().openapi({
+      description: 'If a single adapter is requested: prompts that show what it does',
     }),
     max_model_len: z.int().openapi({ description: 'Maximum tokens of prompt and answer together' }),
   })

@@ -5,6 +5,7 @@ import type { FineTuningPlan } from './management-api.ts';
 import type { ObjectiveMetrics } from './preference-settings.ts';
 import type { ToolFormatName } from './tool-format.ts';
 import type { FromWire } from './training-fields.ts';
+import type { ServiceResult, ServiceTask } from './training-service.ts';
 import type { gateSchema } from './training-settings.ts';
 
 /** A job file, and values that override its keys. */
@@ -36,6 +37,15 @@ interface MergeRequest {
   readonly outDir: string;
   /** The type of the merged weights. Absent: the base's own. */
   readonly dtype: string | undefined;
+}
+
+/** A request to perform tasks until the parent ends the trainer. */
+interface ServeRequest {
+  /** The folder of the base. */
+  readonly model: string;
+  /** A folder for adapters that wait for their turn. */
+  readonly directory: string;
+  readonly threads: number | undefined;
 }
 
 /** The folder in which a named run publishes its adapter. Absent: the job's, or else the store. */
@@ -89,7 +99,8 @@ export type TrainerRequest =
   | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Gated)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest)
-  | ({ readonly command: 'eval' } & EvalRequest);
+  | ({ readonly command: 'eval' } & EvalRequest)
+  | ({ readonly command: 'serve' } & ServeRequest);
 
 /**
  * The first message to the trainer: its command. An argument would not do, because arguments are limited (to 128 KiB each on
@@ -106,6 +117,17 @@ export interface RequestMessage {
 export interface PauseMessage {
   readonly type: 'pause';
 }
+
+/** A task for a trainer that serves. */
+export interface TaskMessage {
+  readonly type: 'task';
+  /** Repeated in the reply. */
+  readonly id: number;
+  readonly task: ServiceTask;
+}
+
+/** A message to the trainer. */
+export type ToTrainer = RequestMessage | PauseMessage | TaskMessage;
 
 /** The metrics of a step. For a run that is not trained on tokens, accuracies are shares of its rows. */
 export interface StepMessage extends ObjectiveMetrics {
@@ -224,4 +246,7 @@ export type TrainerMessage =
   /** A progress line for the user. */
   | { readonly type: 'note'; readonly text: string }
   /** The output of the command. */
-  | { readonly type: 'result'; readonly text: string };
+  | { readonly type: 'result'; readonly text: string }
+  /** The replies to a task. */
+  | { readonly type: 'done'; readonly id: number; readonly result: ServiceResult }
+  | { readonly type: 'refused'; readonly id: number; readonly fault: Fault };

@@ -86,6 +86,7 @@ export const TRAINING_SETTINGS = {
     schema: z.number().min(0).max(0.5),
     default: 0,
     help: 'share of the rows that is held out for validation',
+    api: { group: 'lorikeet', name: 'validation_split' },
   },
   name: {
     schema: z.string(),

@@ -49,6 +49,8 @@ export interface EngineOptions {
   readonly adapterSlotBytes?: number;
   /** Memory for the prefix cache, in bytes. Default: 0, no cache. On a device there is no prefix cache. */
   readonly prefixCacheBytes?: number;
+  /** Whether changes of the prefix cache are recorded. Default: false. */
+  readonly recordsPrefixes?: boolean;
   /** How steps are taken, as far as it may change tokens. The fingerprint covers it. */
   readonly decoding?: string;
   /** The scales of int8 linears, if the folder has the per-token form. Default: `blocks`. */
@@ -118,7 +120,7 @@ export class Engine {
       int8Scales: model.weights === 'int8' && isHost ? int8Scales : null,
       fingerprint: hash('sha256', `${forms} ${options.decoding}`).slice(0, 8),
     };
-    const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);
+    const prefixes = openPrefixCache(cache, model.identity, options);
     return new Engine({ config, info, sessions, cache, slots, runner, prefixes });
   }
 
@@ -235,10 +237,10 @@ export class Engine {
 function openPrefixCache(
   { positions }: KvCache,
   served: string,
-  capacityBytes: number,
+  { prefixCacheBytes: capacityBytes = 0, recordsPrefixes: recordsEvents }: EngineOptions,
 ): PrefixCache | undefined {
   if (!positions || capacityBytes === 0) return undefined;
-  return new PrefixCache({ positions, served, capacityBytes });
+  return new PrefixCache({ positions, served, capacityBytes, recordsEvents });
 }
 
 function scorePrompt(

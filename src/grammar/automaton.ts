@@ -2,7 +2,14 @@
 // return to. States and their transitions are computed on demand and remembered.
 
 import { assert } from '../common/assert.ts';
-import type { Network } from './network.ts';
+import {
+  firstByte,
+  type GroupedEdges,
+  lastByte,
+  type Network,
+  ruleOf,
+  targetOf,
+} from './network.ts';
 import { GrammarError } from './text-pattern.ts';
 import { LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
@@ -81,8 +88,11 @@ export const TOO_AMBIGUOUS =
 /** The automaton of a network. */
 export class Automaton {
   readonly start: State;
+  /** One byte of each class that edges distinguish. */
+  readonly representatives: readonly number[];
   readonly #network: Network;
-  readonly #endOf: ReadonlySet<number>;
+  /** Nodes at which a rule ends. */
+  readonly #isEnd: Uint8Array;
   /** Nodes from which only the end of their rule can be reached. */
   readonly #isReturn: Uint8Array;
   readonly #classOf = new Uint8Array(256);
@@ -95,10 +105,11 @@ export class Automaton {
 
   constructor(network: Network) {
     this.#network = network;
-    this.#endOf = new Set(network.rules.map(({ end }) => end));
-    this.#isReturn = findReturns(network, this.#endOf);
-    this.#classifyBytes();
-    const first = { node: network.rules[0]!.start, stack: undefined };
+    this.#isEnd = new Uint8Array(network.nodes);
+    for (const end of network.ends) this.#isEnd[end] = 1;
+    this.#isReturn = findReturns(network, this.#isEnd);
+    this.representatives = this.#classifyBytes();
+    const first = { node: network.starts[0]!, stack: undefined };
     this.start = this.#close([first], { visits: 0 });
   }
 
@@ -130,17 +141,20 @@ export class Automaton {
   }
 
   #compute(state: State, byte: number, work: Work): State | null {
+    const { at, edges } = this.#network.bytes;
     const targets: Position[] = [];
-    let edges = 0;
+    let tried = 0;
     for (const { node, stack } of state.positions) {
-      const { bytes } = this.#network.nodes[node]!;
-      edges += bytes.length;
-      for (const { first, last, to } of bytes) {
-        if (byte >= first && byte <= last) targets.push({ node: to, stack });
+      const end = at[node + 1]!;
+      tried += end - at[node]!;
+      for (let i = at[node]!; i < end; i++) {
+        const edge = edges[i]!;
+        if (byte >= firstByte(edge) && byte <= lastByte(edge))
+          targets.push({ node: targetOf(edge), stack });
       }
     }
-    if (edges > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
-    work.visits += state.positions.length + edges / EDGES_PER_VISIT;
+    if (tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+    work.visits += state.positions.length + tried / EDGES_PER_VISIT;
     const next = targets.length === 0 ? null : this.#close(targets, work);
     state.next[this.#classOf[byte]!] = next;
     this.#linked.add(state);
@@ -149,33 +163,34 @@ export class Automaton {
 
   /** Returns the state of all positions that can be reached without a byte. */
   #close(positions: readonly Position[], work: Work): State {
-    const { nodes, rules } = this.#network;
+    const { nodes, starts, bytes, skips, calls } = this.#network;
     const open = [...positions];
     const visited = new Set<number>();
     const byKey = new Map<number, Position>();
     let canEnd = false;
-    let edges = 0;
+    let tried = 0;
     for (let position = open.pop(); position; position = open.pop()) {
       const { node, stack } = position;
-      const key = (stack?.id ?? 0) * nodes.length + node;
+      const key = (stack?.id ?? 0) * nodes + node;
       if (visited.has(key)) continue;
       visited.add(key);
-      const { bytes, skips, calls } = nodes[node]!;
-      edges += skips.length + calls.length;
-      if (visited.size > MAX_POSITIONS || edges > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
-      if (bytes.length > 0) byKey.set(key, position);
-      for (const to of skips) open.push({ node: to, stack });
-      for (const { rule, to } of calls) {
+      const [lastSkip, lastCall] = [skips.at[node + 1]!, calls.at[node + 1]!];
+      tried += lastSkip - skips.at[node]! + lastCall - calls.at[node]!;
+      if (visited.size > MAX_POSITIONS || tried > MAX_EDGES) throw new GrammarError(TOO_AMBIGUOUS);
+      if (bytes.at[node]! < bytes.at[node + 1]!) byKey.set(key, position);
+      for (let i = skips.at[node]!; i < lastSkip; i++) open.push({ node: skips.edges[i]!, stack });
+      for (let i = calls.at[node]!; i < lastCall; i++) {
+        const [rule, to] = [ruleOf(calls.edges[i]!), targetOf(calls.edges[i]!)];
         open.push({
-          node: rules[rule]!.start,
+          node: starts[rule]!,
           stack: this.#isReturn[to] ? stack : this.#push(to, stack),
         });
       }
-      if (!this.#endOf.has(node)) continue;
+      if (!this.#isEnd[node]) continue;
       if (stack) open.push({ node: stack.node, stack: stack.rest });
       else canEnd = true;
     }
-    work.visits += visited.size + edges / EDGES_PER_VISIT;
+    work.visits += visited.size + tried / EDGES_PER_VISIT;
     return this.#intern(byKey, canEnd);
   }
 
@@ -206,7 +221,7 @@ export class Automaton {
   }
 
   #push(node: number, rest: Stack | undefined): Stack {
-    const key = (rest?.id ?? 0) * this.#network.nodes.length + node;
+    const key = (rest?.id ?? 0) * this.#network.nodes + node;
     const known = this.#stacks.get(key);
     if (known) return known;
     this.#remembered++;
@@ -217,10 +232,12 @@ export class Automaton {
 
   #forcedByte(positions: readonly Position[], canEnd: boolean): number {
     if (canEnd) return -1;
+    const { at, edges } = this.#network.bytes;
     let forced = -1;
     for (const { node } of positions) {
-      for (const { first, last } of this.#network.nodes[node]!.bytes) {
-        const isText = first === last && first <= LAST_TEXT_BYTE;
+      for (let i = at[node]!; i < at[node + 1]!; i++) {
+        const first = firstByte(edges[i]!);
+        const isText = first === lastByte(edges[i]!) && first <= LAST_TEXT_BYTE;
         if (!isText || (forced !== -1 && forced !== first)) return -1;
         forced = first;
       }
@@ -229,36 +246,36 @@ export class Automaton {
   }
 
   /** Bytes that no edge distinguishes share a class, which keeps the transition tables short. */
-  #classifyBytes(): void {
+  #classifyBytes(): number[] {
     const isStart = new Uint8Array(257);
-    for (const { bytes } of this.#network.nodes) {
-      for (const { first, last } of bytes) {
-        isStart[first] = 1;
-        isStart[last + 1] = 1;
-      }
+    for (const edge of this.#network.bytes.edges) {
+      isStart[firstByte(edge)] = 1;
+      isStart[lastByte(edge) + 1] = 1;
     }
-    let current = 0;
+    const representatives: number[] = [];
     for (let byte = 0; byte < 256; byte++) {
-      if (byte > 0 && isStart[byte]) current++;
-      this.#classOf[byte] = current;
+      if (byte === 0 || isStart[byte]) representatives.push(byte);
+      this.#classOf[byte] = representatives.length - 1;
     }
+    return representatives;
   }
 }
 
 /** A call that returns to such a node needs no stack. Recursion at the end of a rule therefore needs none either. */
-function findReturns({ nodes }: Network, ends: ReadonlySet<number>): Uint8Array {
-  const isReturn = new Uint8Array(nodes.length);
-  const isKnown = new Uint8Array(nodes.length);
-  for (let start = 0; start < nodes.length; start++) {
+function findReturns({ nodes, bytes, skips, calls }: Network, isRuleEnd: Uint8Array): Uint8Array {
+  const isReturn = new Uint8Array(nodes);
+  const isKnown = new Uint8Array(nodes);
+  const has = ({ at }: GroupedEdges, node: number) => at[node + 1]! > at[node]!;
+  for (let start = 0; start < nodes; start++) {
     const way: number[] = [];
     let node = start;
-    for (; !isKnown[node]; node = nodes[node]!.skips[0]!) {
+    for (; !isKnown[node]; node = skips.edges[skips.at[node]!]!) {
       isKnown[node] = 1;
       way.push(node);
-      const { bytes, skips, calls } = nodes[node]!;
-      const isEnd = bytes.length + calls.length + skips.length === 0 && ends.has(node);
-      isReturn[node] = Number(isEnd);
-      if (bytes.length + calls.length > 0 || skips.length !== 1 || ends.has(node)) break;
+      const isFree = !has(bytes, node) && !has(calls, node);
+      const isEnd = isRuleEnd[node] === 1;
+      isReturn[node] = Number(isFree && isEnd && !has(skips, node));
+      if (!isFree || isEnd || skips.at[node + 1]! - skips.at[node]! !== 1) break;
     }
     for (const passed of way) isReturn[passed] = isReturn[node]!;
   }

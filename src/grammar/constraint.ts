@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
-import { schemaPattern } from './json-schema.ts';
-import { buildNetwork, type Network, type NetworkNode } from './network.ts';
+import { convertSchema } from './json-schema.ts';
+import { type Network, packNetwork, unpackNetwork } from './network.ts';
+import { buildNetwork } from './network-builder.ts';
 import { parseRegex } from './regex.ts';
 import {
+  ContradictionError,
   choice,
   EMPTY,
   GrammarError,
@@ -42,7 +44,7 @@ function probe(automaton: Automaton): void {
   const work = { visits: 0 };
   let state = automaton.start;
   for (let read = 0, choices = 0; choices < PROBE_BYTES && read < MAX_PROBE_BYTES; read++) {
-    const next = Array.from({ length: 256 }, (_, byte) => automaton.step(state, byte, work));
+    const next = automaton.representatives.map((byte) => automaton.step(state, byte, work));
     if (work.visits > MAX_PROBE_WORK) throw new GrammarError(TOO_AMBIGUOUS);
     const open = [...new Set(next)].filter((found) => found !== null);
     if (open.length === 0) return;
@@ -56,7 +58,11 @@ function probe(automaton: Automaton): void {
 
 /** Returns the network of a constraint, which may be too ambiguous to be matched. Throws `GrammarError` if there is none. */
 export function constraintNetwork(constraint: Constraint): Network {
-  return located(rootPath(constraint), () => buildNetwork(patternOf(constraint)));
+  return located(rootPath(constraint), () =>
+    constraint.kind === 'json_schema'
+      ? schemaNetwork(constraint)
+      : buildNetwork(patternOf(constraint)),
+  );
 }
 
 /** Returns the automaton of a compiled constraint. */
@@ -74,11 +80,29 @@ export function rootPath({ kind }: Constraint): string {
   return kind === 'json_schema' ? '#' : '';
 }
 
+type JsonSchema = Extract<Constraint, { kind: 'json_schema' }>;
+
+/** Throws `GrammarError` if the schema allows no value. */
+function schemaNetwork(constraint: JsonSchema): Network {
+  const { pattern, fault } = toPattern(constraint);
+  try {
+    return buildNetwork(pattern);
+  } catch (error) {
+    throw error instanceof ContradictionError && fault ? fault : error;
+  }
+}
+
+function toPattern(constraint: JsonSchema): ReturnType<typeof convertSchema> {
+  const { pattern, fault } = convertSchema(constraint.schema, constraint);
+  return { pattern: constraint.isSpaced ? { kind: 'spaced', item: pattern } : pattern, fault };
+}
+
 function patternOf(constraint: Constraint): TextPattern {
   switch (constraint.kind) {
     case 'json_schema': {
-      const pattern = schemaPattern(constraint.schema, constraint);
-      return constraint.isSpaced ? { kind: 'spaced', item: pattern } : pattern;
+      const { pattern, fault } = toPattern(constraint);
+      if (fault) schemaNetwork(constraint);
+      return pattern;
     }
     case 'regex':
       return parseRegex(constraint.pattern);
@@ -139,56 +163,4 @@ function contentPattern({ content, end }: Tags['tags'][number]): TextPattern {
     return { kind: 'until', exits: [{ text: end, next: EMPTY }] };
   }
   return sequence(patternOf(content), text(end));
-}
-
-// A network crosses to another process as an array of numbers, in a tenth of the time that its objects would take.
-
-/** The bits of a node and of a rule: a network has at most 30,000 of either. */
-const INDEX_BITS = 16;
-const INDEX_MASK = 0xffff;
-
-/**
- * Packs a network: the number of rules and their starts and ends, then for each node the number of its edges of each kind, and the
- * edges.
- */
-export function packNetwork({ nodes, rules }: Network): Uint32Array {
-  const numbers = [rules.length];
-  for (const { start, end } of rules) numbers.push(start, end);
-  for (const { bytes, skips, calls } of nodes) {
-    numbers.push(bytes.length, skips.length, calls.length);
-    for (const { first, last, to } of bytes) numbers.push((first << 24) | (last << 16) | to);
-    for (const to of skips) numbers.push(to);
-    for (const { rule, to } of calls) numbers.push((rule << INDEX_BITS) | to);
-  }
-  return Uint32Array.from(numbers, (number) => number >>> 0);
-}
-
-/** Returns the network that was packed. */
-export function unpackNetwork(packed: Uint32Array): Network {
-  let at = 0;
-  const next = () => packed[at++]!;
-  const list = <T>(length: number, read: () => T) => {
-    const items: T[] = [];
-    for (let i = 0; i < length; i++) items.push(read());
-    return items;
-  };
-  const byteEdge = () => {
-    const edge = next();
-    return { first: edge >>> 24, last: (edge >>> 16) & 0xff, to: edge & INDEX_MASK };
-  };
-  const callEdge = () => {
-    const edge = next();
-    return { rule: edge >>> INDEX_BITS, to: edge & INDEX_MASK };
-  };
-  const rules = list(next(), () => ({ start: next(), end: next() }));
-  const nodes: NetworkNode[] = [];
-  while (at < packed.length) {
-    const [bytes, skips, calls] = [next(), next(), next()];
-    nodes.push({
-      bytes: list(bytes, byteEdge),
-      skips: list(skips, next),
-      calls: list(calls, callEdge),
-    });
-  }
-  return { nodes, rules };
 }

@@ -1,9 +1,10 @@
 // Parses grammars in the notation of llama.cpp (GBNF) and XGrammar: `root ::= "yes" | "no"`, with # comments.
 
-import { complement, parseCounts } from './regex.ts';
+import { parseCounts } from './regex.ts';
 import {
   type CharRange,
   choice,
+  complement,
   EMPTY,
   GrammarError,
   type PatternRule,

@@ -5,7 +5,6 @@ import type { SchemaReading } from '../contracts/generation.ts';
 import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
-import { buildNetwork } from './network.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
 import { canonical, satisfies } from './schema-check.ts';
@@ -42,8 +41,14 @@ const MAX_OPTIONS = 256;
 
 const NOTHING = choice();
 
-/** Returns the pattern of the JSON values that a schema allows. Throws `GrammarError` with the path inside the schema. */
-export function schemaPattern(schema: unknown, reading: SchemaReading = {}): TextPattern {
+/** The pattern of the values that a schema allows, and why a part of it allows none. */
+interface ConvertedSchema {
+  readonly pattern: TextPattern;
+  readonly fault: ContradictionError | undefined;
+}
+
+/** Converts a schema. Throws `GrammarError` with the path inside the schema. */
+export function convertSchema(schema: unknown, reading: SchemaReading = {}): ConvertedSchema {
   return new SchemaConverter(schema, reading).run();
 }
 
@@ -61,8 +66,8 @@ class SchemaConverter implements MemberSource {
   readonly #ids = new Map<unknown, number>();
   /** The rules whose bodies begin with the one that is being built. */
   readonly #current = new Set<PatternRule>();
-  /** Why parts of the schema allow nothing. */
-  readonly #faults: ContradictionError[] = [];
+  /** Why the first part of the schema that allows nothing does not. */
+  #fault: ContradictionError | undefined;
   #count = 0;
 
   constructor(root: unknown, reading: SchemaReading) {
@@ -72,11 +77,10 @@ class SchemaConverter implements MemberSource {
     this.#disjoint = new DisjointSchemas(this);
   }
 
-  run(): TextPattern {
+  run(): ConvertedSchema {
     const pattern = this.convert([this.#root]);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
-    if (this.#faults.length > 0) this.#refuseNothing(pattern);
-    return pattern;
+    return { pattern, fault: this.#fault };
   }
 
   convert(parts: readonly Part[]): TextPattern {
@@ -98,7 +102,7 @@ class SchemaConverter implements MemberSource {
   }
 
   #nothing(path: string): TextPattern {
-    this.#faults.push(new ContradictionError('allows no value', path));
+    this.#fault ??= new ContradictionError('allows no value', path);
     return NOTHING;
   }
 
@@ -140,7 +144,7 @@ class SchemaConverter implements MemberSource {
       return run();
     } catch (error) {
       if (!(error instanceof ContradictionError)) throw error;
-      this.#faults.push(error);
+      this.#fault ??= error;
       return NOTHING;
     }
   }
@@ -209,7 +213,8 @@ class SchemaConverter implements MemberSource {
   }
 
   #literals(facts: Facts, values: readonly unknown[], path: string): TextPattern {
-    const whole: Part = { schema: facts, path };
+    const others = new Facts({ ...facts, values: undefined });
+    const whole: Part = { schema: others, path };
     const allowed = values.filter((value) => this.satisfies(value, whole));
     if (allowed.length === 0) throw new ContradictionError('no value of it is allowed', path);
     return choice(...allowed.map((value) => text(JSON.stringify(value))));
@@ -326,16 +331,6 @@ class SchemaConverter implements MemberSource {
       typeof value === 'object' && value !== null && Array.isArray(value) === (type === 'array');
     if (excluded.some(isOfType))
       throw new GrammarError(`excludes an ${type}, which is not supported`, path);
-  }
-
-  /** Throws the first contradiction if the pattern matches nothing. */
-  #refuseNothing(pattern: TextPattern): void {
-    try {
-      buildNetwork(pattern);
-    } catch (error) {
-      if (error instanceof ContradictionError) throw this.#faults[0]!;
-      throw error;
-    }
   }
 }
 

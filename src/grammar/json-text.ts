@@ -1,9 +1,12 @@
 // The patterns of JSON values. There is no white space between tokens, because small models would otherwise emit blanks
 // forever.
+import { LRUCache } from 'lru-cache';
 import {
   type CharRange,
   chars,
   choice,
+  complement,
+  MAX_CODE_POINT,
   optional,
   recursive,
   repeat,
@@ -20,7 +23,6 @@ const MAX_FREE_DIGITS = 20;
 
 export const DIGIT = chars('09');
 const HEX = chars('09afAF');
-const MAX_CODE_POINT = 0x10ffff;
 
 /** Characters that a JSON string may contain unescaped: not the quote, not the backslash, no control character. */
 const PLAIN: readonly CharRange[] = [
@@ -65,7 +67,8 @@ export function stringOfLength(min: number, max: number): TextPattern {
 /** All characters outside of ASCII. Most sets contain all of them or none, so they share nodes. */
 const WIDE: readonly CharRange[] = [[0x80, MAX_CODE_POINT]];
 const ANY_WIDE = shared({ kind: 'chars', ranges: WIDE });
-const ANY_ESCAPE = shared(choice(...[...ESCAPES.values()].map((letter) => text(`\\${letter}`))));
+const ANY_ESCAPE = choice(...[...ESCAPES.values()].map((letter) => text(`\\${letter}`)));
+const ANY_OTHER = shared(choice({ kind: 'chars', ranges: WIDE }, ANY_ESCAPE));
 
 /**
  * Matches one character from these ranges as it appears in a JSON string. Control characters without a short escape are left
@@ -78,15 +81,35 @@ export function insideString(ranges: readonly CharRange[]): TextPattern {
   const escaped = [...ESCAPES].filter(([point]) => {
     return ranges.some(([first, last]) => first <= point && point <= last);
   });
-  const escapes =
-    escaped.length === ESCAPES.size
-      ? [ANY_ESCAPE]
-      : escaped.map(([, letter]) => text(`\\${letter}`));
+  const own: TextPattern = {
+    kind: 'chars',
+    ranges: hasAllWide ? intersect(plain, [[0, 0x7f]]) : plain,
+  };
+  if (hasAllWide && escaped.length === ESCAPES.size) return choice(own, ANY_OTHER);
   return choice(
-    { kind: 'chars', ranges: hasAllWide ? intersect(plain, [[0, 0x7f]]) : plain },
+    own,
     ...(hasAllWide ? [ANY_WIDE] : []),
-    ...escapes,
+    ...escaped.map(([, letter]) => text(`\\${letter}`)),
   );
+}
+
+/** Most names consist of few characters. */
+const ascii = Array.from({ length: 128 }, (_, point) => insideString([[point, point]]));
+const exceptions = new LRUCache<string, TextPattern>({ max: 1000 });
+
+/** Matches this character in a JSON string. */
+export function oneCharacter(point: number): TextPattern {
+  return ascii[point] ?? insideString([[point, point]]);
+}
+
+/** Matches one character in a JSON string other than these. */
+export function characterExcept(points: readonly number[]): TextPattern {
+  const key = points.join();
+  const known = exceptions.get(key);
+  if (known) return known;
+  const pattern = insideString(complement(points.map((point) => [point, point])));
+  exceptions.set(key, pattern);
+  return pattern;
 }
 
 /** Returns the ranges that both sets contain. */

@@ -1,62 +1,82 @@
 // Removes what no text passes from a network, and finds rules that begin with themselves.
-import type { Network } from './network.ts';
+import { groupEdges, type Network, ruleOf, targetOf } from './network.ts';
 import { GrammarError } from './text-pattern.ts';
 
-/** Removes edges to nodes that cannot reach the end of their rule with a finite text. */
-export function removeDeadEnds({ nodes, rules }: Network): void {
-  const { backward, callers } = backwardEdges({ nodes, rules });
-  const isAlive = new Uint8Array(nodes.length);
-  const ruleOfStart = new Map(rules.map(({ start }, i) => [start, i]));
-  const queue = rules.map(({ end }) => end);
+/** Edges in any order, and the node that each one leaves. */
+interface EdgeList {
+  readonly from: readonly number[];
+  readonly edges: readonly number[];
+}
+
+/** A network whose edges are not grouped yet. */
+export interface NetworkEdges extends Pick<Network, 'nodes' | 'starts' | 'ends'> {
+  readonly bytes: EdgeList;
+  readonly skips: EdgeList;
+  readonly calls: EdgeList;
+}
+
+/** Returns the network without edges to nodes that cannot reach the end of their rule with a finite text. */
+export function withoutDeadEnds(network: NetworkEdges): Network {
+  const { nodes, starts, ends, bytes, skips, calls } = network;
+  const isAlive = findAlive(network);
+  const leadsOn = (edge: number) => isAlive[targetOf(edge)] === 1;
+  const isUseful = (call: number) => leadsOn(call) && isAlive[starts[ruleOf(call)]!] === 1;
+  const group = ({ from, edges }: EdgeList, isKept: (edge: number) => boolean) =>
+    isAlive.includes(0) ? groupEdges(edges, from, nodes, isKept) : groupEdges(edges, from, nodes);
+  return {
+    nodes,
+    starts,
+    ends,
+    bytes: group(bytes, leadsOn),
+    skips: group(skips, leadsOn),
+    calls: group(calls, isUseful),
+  };
+}
+
+/** Returns whether each node can reach the end of its rule. */
+function findAlive({ nodes, starts, ends, bytes, skips, calls }: NetworkEdges): Uint8Array {
+  const backward = [bytes, skips].map(({ from, edges }) =>
+    groupEdges(from, edges.map(targetOf), nodes),
+  );
+  const indices = [...calls.edges.keys()];
+  const returns = groupEdges(indices, calls.edges.map(targetOf), nodes);
+  const callers = groupEdges(indices, calls.edges.map(ruleOf), starts.length);
+  const isAlive = new Uint8Array(nodes);
+  const ruleAt = new Map([...starts].map((start, rule) => [start, rule]));
+  const queue = [...ends];
   for (let node = queue.pop(); node !== undefined; node = queue.pop()) {
     if (isAlive[node]) continue;
     isAlive[node] = 1;
-    for (const { from, rule } of backward[node]!) {
-      if (rule === undefined || isAlive[rules[rule]!.start]) queue.push(from);
+    for (const { at, edges } of backward)
+      for (let i = at[node]!; i < at[node + 1]!; i++) queue.push(edges[i]!);
+    for (let i = returns.at[node]!; i < returns.at[node + 1]!; i++) {
+      const call = returns.edges[i]!;
+      if (isAlive[starts[ruleOf(calls.edges[call]!)]!]) queue.push(calls.from[call]!);
     }
-    const started = ruleOfStart.get(node);
-    if (started === undefined) continue;
-    for (const { from, to } of callers[started]!) if (isAlive[to]) queue.push(from);
-  }
-  for (const node of nodes) {
-    node.bytes = node.bytes.filter(({ to }) => isAlive[to]);
-    node.skips = node.skips.filter((to) => isAlive[to]);
-    node.calls = node.calls.filter(({ rule, to }) => isAlive[to] && isAlive[rules[rule]!.start]);
-  }
-}
-
-function backwardEdges({ nodes, rules }: Network) {
-  const backward: { from: number; rule?: number }[][] = nodes.map(() => []);
-  const callers: { from: number; to: number }[][] = rules.map(() => []);
-  for (const [from, { bytes, skips, calls }] of nodes.entries()) {
-    for (const { to } of bytes) backward[to]!.push({ from });
-    for (const to of skips) backward[to]!.push({ from });
-    for (const { rule, to } of calls) {
-      backward[to]!.push({ from, rule });
-      callers[rule]!.push({ from, to });
+    const rule = ruleAt.get(node);
+    if (rule === undefined) continue;
+    for (let i = callers.at[rule]!; i < callers.at[rule + 1]!; i++) {
+      const call = callers.edges[i]!;
+      if (isAlive[targetOf(calls.edges[call]!)]) queue.push(calls.from[call]!);
     }
   }
-  return { backward, callers };
+  return isAlive;
 }
 
 /** A rule that can start with itself would be expanded forever. */
 export function refuseLeftRecursion(network: Network): void {
   const canBeEmpty = findEmptyRules(network);
   const firstCallsOf = (rule: number) => firstCalls(network, rule, canBeEmpty);
-  if (findCycle(network.rules.keys(), firstCallsOf, (rule) => rule) !== undefined)
+  if (hasCycle(network.starts.length, firstCallsOf))
     throw new GrammarError('a rule begins with itself (left recursion)');
 }
 
-/** Returns an edge that closes a cycle; undefined if there is no cycle. Paths may be longer than the stack is deep. */
-function findCycle<Node, Edge>(
-  nodes: Iterable<Node>,
-  edgesOf: (node: Node) => Iterable<Edge>,
-  targetOf: (edge: Edge) => Node,
-): Edge | undefined {
-  const isOnPath = new Map<Node, boolean>(); // of the nodes that were entered
-  for (const first of nodes) {
-    const path: { node: Node; edges: Iterator<Edge> }[] = [];
-    const enter = (node: Node) => {
+/** Whether edges between nodes close a cycle. Paths may be longer than the stack is deep. */
+function hasCycle(nodes: number, edgesOf: (node: number) => Iterable<number>): boolean {
+  const isOnPath = new Map<number, boolean>(); // of the nodes that were entered
+  for (let first = 0; first < nodes; first++) {
+    const path: { node: number; edges: Iterator<number> }[] = [];
+    const enter = (node: number) => {
       if (isOnPath.has(node)) return;
       isOnPath.set(node, true);
       path.push({ node, edges: edgesOf(node)[Symbol.iterator]() });
@@ -67,21 +87,21 @@ function findCycle<Node, Edge>(
       if (next.done) {
         isOnPath.set(last.node, false);
         path.pop();
-      } else if (isOnPath.get(targetOf(next.value))) return next.value;
-      else enter(targetOf(next.value));
+      } else if (isOnPath.get(next.value)) return true;
+      else enter(next.value);
     }
   }
-  return undefined;
+  return false;
 }
 
 function findEmptyRules(network: Network): Uint8Array {
-  const canBeEmpty = new Uint8Array(network.rules.length);
+  const canBeEmpty = new Uint8Array(network.starts.length);
   for (let changed = true; changed; ) {
     changed = false;
     // Rules come before the rules that they call, so this order needs few rounds.
-    for (let rule = network.rules.length - 1; rule >= 0; rule--) {
-      const { end } = network.rules[rule]!;
-      if (canBeEmpty[rule] || !freeNodes(network, rule, canBeEmpty).has(end)) continue;
+    for (let rule = network.starts.length - 1; rule >= 0; rule--) {
+      if (canBeEmpty[rule] || !freeNodes(network, rule, canBeEmpty).has(network.ends[rule]!))
+        continue;
       canBeEmpty[rule] = 1;
       changed = true;
     }
@@ -90,19 +110,24 @@ function findEmptyRules(network: Network): Uint8Array {
 }
 
 /** Returns the nodes of a rule that can be reached without a byte. */
-function freeNodes({ nodes, rules }: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
-  const reached = new Set([rules[rule]!.start]);
+function freeNodes(network: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
+  const { starts, skips, calls } = network;
+  const reached = new Set([starts[rule]!]);
   for (const node of reached) {
-    for (const to of nodes[node]!.skips) reached.add(to);
-    for (const call of nodes[node]!.calls) if (canBeEmpty[call.rule]) reached.add(call.to);
+    for (let i = skips.at[node]!; i < skips.at[node + 1]!; i++) reached.add(skips.edges[i]!);
+    for (let i = calls.at[node]!; i < calls.at[node + 1]!; i++) {
+      const call = calls.edges[i]!;
+      if (canBeEmpty[ruleOf(call)]) reached.add(targetOf(call));
+    }
   }
   return reached;
 }
 
 function firstCalls(network: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
-  const calls = new Set<number>();
+  const { at, edges } = network.calls;
+  const rules = new Set<number>();
   for (const node of freeNodes(network, rule, canBeEmpty)) {
-    for (const call of network.nodes[node]!.calls) calls.add(call.rule);
+    for (let i = at[node]!; i < at[node + 1]!; i++) rules.add(ruleOf(edges[i]!));
   }
-  return calls;
+  return rules;
 }

@@ -1,14 +1,12 @@
 // Collects the members of an object from the schemas that apply to it: the declared ones, and the names and values of others.
 import type { SchemaReading } from '../contracts/generation.ts';
-import { ANY_STRING, insideString } from './json-text.ts';
+import { ANY_STRING, characterExcept, insideString, oneCharacter } from './json-text.ts';
 import type { ObjectShape } from './object-pattern.ts';
-import { complement } from './regex.ts';
 import { memberParts } from './schema-check.ts';
 import type { Facts, Part } from './schema-facts.ts';
 import { boundsOf, regexParts } from './schema-strings.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
 import {
-  type CharRange,
   ContradictionError,
   choice,
   GrammarError,
@@ -188,15 +186,9 @@ function textExcept(texts: readonly string[]): TextPattern {
   }
   const other = tree.length;
   const nodes = [...tree, new Map<number, number>()].map((children, i) => {
-    const points = [...children].map(([point, to]): [CharRange, number] => [[point, point], to]);
-    const rest = complement(points.map(([range]) => range));
-    return {
-      isEnd: !ends.has(i),
-      edges: [
-        ...points.map(([range, to]) => ({ item: insideString([range]), to })),
-        { item: insideString(rest), to: other },
-      ],
-    };
+    const edges = Array.from(children, ([point, to]) => ({ item: oneCharacter(point), to }));
+    edges.push({ item: characterExcept([...children.keys()]), to: other });
+    return { isEnd: !ends.has(i), edges };
   });
   return { kind: 'graph', nodes };
 }

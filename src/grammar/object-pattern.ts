@@ -52,8 +52,9 @@ interface Progress {
   readonly written: readonly number[];
 }
 
-/** In any order, this many members are told apart, which takes 2 ** n nodes. */
+/** In any order, all of this many members are told apart, or this many required ones. That takes 2 ** n nodes. */
 const MAX_TRACKED = 5;
+const MAX_REQUIRED = 7;
 
 /**
  * Matches an object. Other members may repeat a name, so they count as one towards the least number. If the members come in
@@ -83,10 +84,11 @@ export function objectPattern(shape: ObjectShape): TextPattern {
 function trackedMembers(shape: ObjectShape): number[] | undefined {
   const { members, dependents, min, max, others, isUnordered } = shape;
   const all = members.map((_, i) => i);
-  const needed = all.filter((i) => members[i]!.isRequired || dependents.flat().includes(i));
+  const linked = new Set(dependents.flat());
+  const needed = all.filter((i) => members[i]!.isRequired || linked.has(i));
   const isCounted = min > 1 || max < members.length || (others.length > 0 && Number.isFinite(max));
   const tracked = members.length <= MAX_TRACKED || isCounted ? all : needed;
-  const isPossible = isUnordered && tracked.length <= MAX_TRACKED;
+  const isPossible = isUnordered && tracked.length <= MAX_REQUIRED;
   return isPossible && !(others.length > 0 && Number.isFinite(max)) ? tracked : undefined;
 }
 
@@ -116,7 +118,10 @@ interface MemberPatterns {
   readonly other: TextPattern | undefined;
 }
 
-/** Matches members in any order. A node is a set of tracked members that were written, and whether others were. */
+/**
+ * Matches members in any order. A node is a set of tracked members that were written, and whether others were, if that counts.
+ * Before all but the first member, a second node follows the comma.
+ */
 function unorderedMembers(
   { members, dependents, min, max }: ObjectShape,
   { items, other }: MemberPatterns,
@@ -124,23 +129,32 @@ function unorderedMembers(
 ): TextPattern {
   const sets = 2 ** tracked.length;
   const bits = members.map((_, i) => (tracked.includes(i) ? 2 ** tracked.indexOf(i) : 0));
-  const node = (index: number): PatternNode => {
-    const set = index % sets;
-    const has = (i: number) => i >= 0 && (set & bits[i]!) !== 0;
-    const count = tracked.filter(has).length;
-    const next = (item: TextPattern) => (index > 0 ? sequence(COMMA, item) : item);
-    const edges = items.flatMap((item, i) =>
-      has(i) || count >= max
-        ? []
-        : [{ item: next(item), to: bits[i] ? index + bits[i] : set + sets }],
-    );
-    if (other) edges.push({ item: next(other), to: set + sets });
+  const bitOf = (i: number) => (i < 0 ? 0 : bits[i]!);
+  const required = members.reduce((set, { isRequired }, i) => set | (isRequired ? bits[i]! : 0), 0);
+  const untracked = [...items.filter((_, i) => !bits[i]), ...(other ? [other] : [])];
+  const any = shared(choice(...untracked));
+  // The nodes before any others were written. If none are counted, only the first one differs.
+  const before = min > 1 ? sets : 1;
+  const length = before > 1 && untracked.length === 0 ? sets : before + sets;
+  const nodes: PatternNode[] = [];
+  const afterComma: PatternNode[] = [];
+  for (let index = 0; index < length; index++) {
+    const isAfter = index >= before;
+    const set = isAfter ? index - before : index;
+    const missing = tracked.filter((i) => (set & bits[i]!) === 0);
+    const count = tracked.length - missing.length;
+    const layer = isAfter || before === 1 ? before : 0;
+    const next = count >= max ? [] : missing;
+    const edges = next.map((i) => ({ item: items[i]!, to: layer + set + bits[i]! }));
+    if (untracked.length > 0) edges.push({ item: any, to: before + set });
     const isComplete =
-      members.every(({ isRequired }, i) => !isRequired || has(i)) &&
-      dependents.every(([a, b]) => !has(a) || has(b));
-    return { isEnd: isComplete && count + Number(index >= sets) >= min, edges };
-  };
-  return { kind: 'graph', nodes: Array.from({ length: 2 * sets }, (_, i) => node(i)) };
+      (set & required) === required &&
+      dependents.every(([a, b]) => (set & bitOf(a)) === 0 || (set & bitOf(b)) > 0);
+    const isEnd = isComplete && count + Number(isAfter) >= min;
+    nodes.push({ isEnd, edges: index > 0 ? [{ item: COMMA, to: length + index - 1 }] : edges });
+    if (index > 0) afterComma.push({ isEnd: false, edges });
+  }
+  return { kind: 'graph', nodes: [...nodes, ...afterComma] };
 }
 
 class MembersGraph {

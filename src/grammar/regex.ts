@@ -2,8 +2,10 @@
 import {
   type CharRange,
   choice,
+  complement,
   EMPTY,
   GrammarError,
+  MAX_CODE_POINT,
   repeat,
   sequence,
   type TextPattern,
@@ -20,7 +22,6 @@ interface RegexOptions {
 /** Useful expressions are not nested deeper. */
 const MAX_DEPTH = 100;
 const MAX_LENGTH = 20_000;
-const MAX_CODE_POINT = 0x10ffff;
 const ANYTHING: readonly CharRange[] = [[0, MAX_CODE_POINT]];
 
 const CLASSES: Readonly<Record<string, readonly CharRange[]>> = {
@@ -67,19 +68,6 @@ export function parseRegex(source: string, options: RegexOptions = {}): TextPatt
     }
   }
   return new RegexParser(source, options).parse();
-}
-
-/** Returns all characters that are not in these ranges. */
-export function complement(ranges: readonly CharRange[]): CharRange[] {
-  const sorted = [...ranges].sort(([a], [b]) => a - b);
-  const rest: CharRange[] = [];
-  let next = 0;
-  for (const [first, last] of sorted) {
-    if (first > next) rest.push([next, first - 1]);
-    next = Math.max(next, last + 1);
-  }
-  if (next <= MAX_CODE_POINT) rest.push([next, MAX_CODE_POINT]);
-  return rest;
 }
 
 /** Parses the quantifier that a text begins with, such as `*` or `{2,5}`. Undefined if there is none. */

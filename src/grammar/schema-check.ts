@@ -77,6 +77,7 @@ function matches(text: string, source: string, path: string): boolean {
 /** Returns the schemas that a rule gives to a member. */
 export function memberParts({ properties, patterns, others }: ObjectRule, name: string): Part[] {
   const own = properties.get(name);
+  if (patterns.length === 0) return own ? [own] : others ? [others] : [];
   const matching = patterns
     .filter(({ source, part }) => matches(name, source, part.path))
     .map(({ part }) => part);

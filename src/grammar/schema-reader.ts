@@ -79,14 +79,15 @@ export class SchemaReader {
   }
 
   #readReference(schema: Schema, path: string): Facts {
-    const { $ref, ...beside } = readKeywords(schema, this.#draft, path);
-    if (typeof $ref !== 'string') return this.#readObject(beside, path);
+    const keywords = readKeywords(schema, this.#draft, path);
+    const { $ref } = keywords;
+    if (typeof $ref !== 'string') return this.#readObject(keywords, path);
     const target = {
       schema: this.#tree.resolve(schema, $ref, `${path}/$ref`),
       path: `${path}/$ref`,
     };
     if (this.#draft < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
-    const facts = this.#readObject(beside, path);
+    const facts = this.#readObject(keywords, path);
     return new Facts({ ...facts, parts: [target, ...facts.parts], hasPartsFirst: true });
   }
 
@@ -110,7 +111,7 @@ export class SchemaReader {
     return new Facts({
       types: list<JsonType | JsonType[]>('type').flat(2),
       ...(schema['type'] === undefined && { types: undefined }),
-      about: typesAbout(Object.keys(schema)),
+      about: schema['type'] === undefined ? typesAbout(Object.keys(schema)) : [],
       values,
       limits: limitsOf(schema, path),
       multiples: list<number>('multipleOf').map((value) => at('multipleOf', value)),
@@ -244,10 +245,10 @@ function limitsOf(schema: Schema, path: string): Facts['limits'] {
   const limits: Record<string, Located<number>> = {};
   for (const name of LIMITS) {
     const value = schema[name];
+    if (typeof value !== 'number') continue;
     const strict = { minimum: 'exclusiveMinimum', maximum: 'exclusiveMaximum' }[name as string];
     const isStrict = strict !== undefined && schema[strict] === true;
-    if (typeof value === 'number')
-      limits[isStrict ? strict : name] = { value, path: `${path}/${name}` };
+    limits[isStrict ? strict : name] = { value, path: `${path}/${name}` };
   }
   return limits;
 }

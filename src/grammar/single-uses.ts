@@ -7,6 +7,7 @@ export function findSingleUses(root: TextPattern): Set<PatternRule> {
   const known = new Set<PatternRule>();
   const open: TextPattern[] = [root];
   for (let pattern = open.pop(); pattern; pattern = open.pop()) {
+    if (pattern.kind === 'text' || pattern.kind === 'chars') continue;
     if (pattern.kind === 'sequence') open.push(...pattern.items);
     else if (pattern.kind === 'choice') open.push(...pattern.options);
     else if (pattern.kind === 'repeat' || pattern.kind === 'spaced') open.push(pattern.item);

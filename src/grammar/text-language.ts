@@ -1,10 +1,11 @@
 // Sets of strings that several regular expressions define together: all match, none of some match, and the length is bounded. They
 // become one deterministic automaton over characters. Expressions without such company do not need it.
-import { DEAD, START, TextMachine } from './text-machine.ts';
+import { DEAD, type Move, machineOf, START } from './text-machine.ts';
 import {
   type CharRange,
   ContradictionError,
   GrammarError,
+  MAX_CODE_POINT,
   type PatternEdge,
   sequence,
   type TextPattern,
@@ -28,7 +29,6 @@ export interface TextLength {
 const MAX_STATES = 4000;
 /** A label is a bit of a number. */
 export const MAX_LABELS = 30;
-const MAX_CODE_POINT = 0x10ffff;
 const ANY_LENGTH: TextLength = { min: 0, max: Number.POSITIVE_INFINITY };
 
 interface LanguageState {
@@ -44,7 +44,7 @@ export class TextLanguage {
   /** Throws `GrammarError` if it needs too many states. */
   constructor(rules: readonly TextRule[], length: TextLength = ANY_LENGTH) {
     const parts = rules.flatMap((rule) => rule.parts.map((part) => ({ ...part, rule })));
-    const machines = parts.map(({ pattern }) => new TextMachine(pattern));
+    const machines = parts.map(({ pattern }) => machineOf(pattern));
     const labelled = rules.filter(({ use }) => use === 'label');
     // Counting stops once no bound distinguishes lengths.
     const lastCount = length.max === Number.POSITIVE_INFINITY ? length.min : length.max + 1;
@@ -84,8 +84,7 @@ export class TextLanguage {
       const nextCount = Math.min(count + 1, lastCount);
       if (nextCount > length.max) continue;
       const targets = new Map<number, CharRange[]>();
-      for (const range of partition(ids.flatMap((id, i) => machines[i]!.boundaries(id)))) {
-        const moved = ids.map((id, i) => machines[i]!.step(id, range[0]));
+      for (const [range, moved] of commonMoves(ids.map((id, i) => machines[i]!.moves(id)))) {
         const isDead = (id: number, i: number) =>
           id === DEAD && !parts[i]!.isExcluded && parts[i]!.rule.use === 'match';
         if (moved.some(isDead)) continue;
@@ -182,9 +181,15 @@ export function lengthsOf(pattern: TextPattern): TextLength {
   }
 }
 
-/** Splits all characters at these boundaries. */
-function partition(boundaries: readonly number[]): CharRange[] {
-  const starts = [...new Set([0, ...boundaries])].sort((a, b) => a - b);
-  const last = starts.filter((start) => start <= MAX_CODE_POINT);
-  return last.map((start, i) => [start, (last[i + 1] ?? MAX_CODE_POINT + 1) - 1]);
+/** Yields ranges of all characters, and the state that each of the machines enters with them. */
+function* commonMoves(lists: readonly (readonly Move[])[]): Generator<[CharRange, number[]]> {
+  const at = lists.map(() => 0);
+  for (let first = 0; first <= MAX_CODE_POINT; ) {
+    const states = lists.map((moves, i) => moves[at[i]!]!.to);
+    const ends = lists.map((moves, i) => moves[at[i]! + 1]?.first ?? MAX_CODE_POINT + 1);
+    const next = Math.min(MAX_CODE_POINT + 1, ...ends);
+    yield [[first, next - 1], states];
+    for (const [i, end] of ends.entries()) if (end === next) at[i]!++;
+    first = next;
+  }
 }

@@ -2,6 +2,7 @@
 import {
   type CharRange,
   GrammarError,
+  MAX_CODE_POINT,
   type PatternNode,
   type TextPattern,
 } from './text-pattern.ts';
@@ -13,11 +14,27 @@ export const DEAD = 0;
 /** The state before any text. */
 export const START = 1;
 
+/** The state after the characters from `first` up to the first of the next move. */
+export interface Move {
+  readonly first: number;
+  readonly to: number;
+}
+
+const machines = new WeakMap<TextPattern, TextMachine>();
+
+/** Returns the machine of a pattern. The same pattern has the same one. */
+export function machineOf(pattern: TextPattern): TextMachine {
+  const machine = machines.get(pattern) ?? new TextMachine(pattern);
+  machines.set(pattern, machine);
+  return machine;
+}
+
 /** One expression, determinized state by state. A state is a set of nodes of the nondeterministic automaton. */
-export class TextMachine {
+class TextMachine {
   readonly #nfa: Nfa;
   readonly #sets: (readonly number[])[] = [[]];
   readonly #known = new Map<string, number>([['', DEAD]]);
+  readonly #moves: (readonly Move[])[] = [];
 
   constructor(pattern: TextPattern) {
     this.#nfa = new Nfa(pattern);
@@ -29,14 +46,21 @@ export class TextMachine {
     return this.#sets[state]!.includes(this.#nfa.end);
   }
 
-  /** Returns the characters at which the next state may change. */
-  boundaries(state: number): number[] {
-    return this.#sets[state]!.flatMap((node) => this.#nfa.boundaries(node));
+  /** Returns the next states. The first move begins at character 0. */
+  moves(state: number): readonly Move[] {
+    this.#moves[state] ??= this.#findMoves(this.#sets[state]!);
+    return this.#moves[state];
   }
 
-  /** Returns the state after another character. */
-  step(state: number, point: number): number {
-    return this.#enter(this.#sets[state]!.flatMap((node) => this.#nfa.step(node, point)));
+  #findMoves(nodes: readonly number[]): Move[] {
+    const starts = new Set([0, ...nodes.flatMap((node) => this.#nfa.boundaries(node))]);
+    const moves: Move[] = [];
+    for (const first of [...starts].sort((a, b) => a - b)) {
+      if (first > MAX_CODE_POINT) break;
+      const to = this.#enter(nodes.flatMap((node) => this.#nfa.step(node, first)));
+      if (moves.at(-1)?.to !== to) moves.push({ first, to });
+    }
+    return moves;
   }
 
   #enter(nodes: readonly number[]): number {

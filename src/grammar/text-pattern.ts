@@ -4,6 +4,9 @@ import { toPrintable } from '../common/errors.ts';
 /** A range of code points, including both ends. */
 export type CharRange = readonly [first: number, last: number];
 
+/** The largest code point. */
+export const MAX_CODE_POINT = 0x10ffff;
+
 /** A pattern of text, as a tree. */
 export type TextPattern =
   /** Exactly this text. `spaced` is the text within a `spaced` pattern, if it differs. */
@@ -126,4 +129,17 @@ export function chars(pairs: string): TextPattern {
   const ranges: CharRange[] = [];
   for (let i = 0; i < points.length; i += 2) ranges.push([points[i]!, points[i + 1]!]);
   return { kind: 'chars', ranges };
+}
+
+/** Returns all characters that are not in these ranges. */
+export function complement(ranges: readonly CharRange[]): CharRange[] {
+  const sorted = [...ranges].sort(([a], [b]) => a - b);
+  const rest: CharRange[] = [];
+  let next = 0;
+  for (const [first, last] of sorted) {
+    if (first > next) rest.push([next, first - 1]);
+    next = Math.max(next, last + 1);
+  }
+  if (next <= MAX_CODE_POINT) rest.push([next, MAX_CODE_POINT]);
+  return rest;
 }

@@ -26,11 +26,12 @@ export function isControlToken(bytes: Uint8Array): boolean {
   return bytes.length === 4 && bytes[0] === 0xff;
 }
 
-/** Yields sequences of byte ranges that together match the UTF-8 encodings of exactly these code points. */
-export function* toByteRanges([first, last]: CharRange): Generator<ByteRange[]> {
-  for (const [from, to] of LENGTHS) {
-    if (first <= to && last >= from) yield* split(Math.max(first, from), Math.min(last, to));
-  }
+/** Returns sequences of byte ranges that together match the UTF-8 encodings of exactly these code points. */
+export function toByteRanges([first, last]: CharRange): ByteRange[][] {
+  if (last <= 0x7f) return [[[first, last]]];
+  return LENGTHS.flatMap(([from, to]) =>
+    first <= to && last >= from ? [...split(Math.max(first, from), Math.min(last, to))] : [],
+  );
 }
 
 /** Splits a range until all bytes after the first differing one cover their full range. */
@@ -49,6 +50,10 @@ function* split(first: number, last: number): Generator<ByteRange[]> {
   yield low.map((byte, i) => [byte, high[i]!]);
 }
 
-function encode(codePoint: number): number[] {
-  return [...Buffer.from(String.fromCodePoint(codePoint))];
+function encode(point: number): number[] {
+  if (point <= 0x7f) return [point];
+  const rest = (shift: number) => 0x80 | ((point >> shift) & 0x3f);
+  if (point <= 0x7ff) return [0xc0 | (point >> 6), rest(0)];
+  if (point <= 0xffff) return [0xe0 | (point >> 12), rest(6), rest(0)];
+  return [0xf0 | (point >> 18), rest(12), rest(6), rest(0)];
 }

@@ -30,9 +30,12 @@ import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
+import { addRequestsRoute } from './routes/requests.ts';
 import { addResponsesRoute } from './routes/responses.ts';
 import { statsWithin } from './routes/stats-history.ts';
+import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
+import { addUsageRoute } from './routes/usage.ts';
 import { createErrorHandler, errorResponse } from './wire/errors.ts';
 import { DEFAULT_LIMITS } from './wire/limits.ts';
 import {
@@ -67,6 +70,7 @@ export function createDeps(options: AppOptions): Deps {
     ...given,
     now: options.now ?? Date.now,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
+    rateLimits: options.rateLimits ?? new RateLimits(() => performance.now()),
     telemetry: options.telemetry ?? new Telemetry(options.model),
     texts: tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts }),
   };
@@ -77,8 +81,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   const { allowedHosts, allowedOrigins, authenticate = authenticateAsLocal } = options;
   const hasKeys = options.authenticate !== undefined;
   const { hasOpenMetrics = !hasKeys } = options;
-  const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
-  const { telemetry } = deps;
+  const { telemetry, rateLimits } = deps;
   telemetry.watchEngine(() => readEngine(deps));
   telemetry.watchDisk(() => deps.localAdapters.stats());
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
@@ -98,7 +101,8 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate, options.gateway));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
-  addMeRoute(app, { hasKeys }); // before the limits, so that a tenant at its limit can still ask
+  addMeRoute(app, { hasKeys }); // these two before the limits, so that a tenant at its limit can still ask
+  addRequestsRoute(app, deps);
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);
@@ -121,6 +125,8 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
     addFineTuningRoutes(app, deps, options.jobs);
   }
   if (options.batches) addBatchRoutes(app, deps, options.batches);
+  if (options.usage) addUsageRoute(app, options.usage, { hasKeys });
+  if (options.tinker) addTinkerRoutes(app, deps, options.tinker);
   addDocumentRoute(app);
   return app;
 }

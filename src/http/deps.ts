@@ -20,6 +20,9 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate, TenantGateway } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
+import type { TinkerService } from '../tinker/tinker-service.ts';
+import type { UsageArchive } from '../usage/usage-archive.ts';
+import type { UsageRecorder } from '../usage/usage-recorder.ts';
 import type { ModelText, ModelTexts } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
 import type { HttpLimits } from './wire/limits.ts';
@@ -48,6 +51,8 @@ export interface JobsSide {
   readonly uploads: UploadOptions;
   readonly service: JobService;
   readonly dryRuns: DryRuns;
+  /** The CPU time of the trainers that run on this machine now, in ms; undefined if there are none. */
+  trainerCpuMs(): number | undefined;
   /** How the served base can be trained. */
   readonly method: 'qlora' | 'lora';
   /** The highest rank that a job may train. */
@@ -65,6 +70,15 @@ export interface PublishedSide {
   forget(owner: string, name: string): void;
 }
 
+/** The usage of tenants, over all servers. */
+export interface UsageSide {
+  /** `flush` never rejects. */
+  readonly recorder: Pick<UsageRecorder, 'add' | 'flush'>;
+  readonly archive: Pick<UsageArchive, 'read'>;
+  /** Returns Unix milliseconds. */
+  readonly now: () => number;
+}
+
 /** How to create the app. Routes of an optional part exist only if the part is given. */
 export interface AppOptions
   extends Omit<ModelText, 'longPrompts'>,
@@ -78,8 +92,12 @@ export interface AppOptions
   published?: PublishedSide;
   /** Fine-tuning jobs and their files. */
   jobs?: JobsSide;
+  /** Usage by day. */
+  usage?: UsageSide;
   /** Batches of requests. */
   batches?: BatchService;
+  /** Training loops that run elsewhere. */
+  tinker?: TinkerService | undefined;
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
   /** Conversations that responses continue. */
@@ -119,9 +137,9 @@ export interface AppOptions
 }
 
 /** The options that routes get, with all defaults filled in. */
-export interface Deps
-  extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
+export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate'> {
   limits: HttpLimits;
+  rateLimits: RateLimits;
   telemetry: Telemetry;
   /** Undefined if the base has no tokenizer. */
   texts: ModelTexts | undefined;

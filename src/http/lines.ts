@@ -1,9 +1,8 @@
-// Answers the lines of batches, and the questions of graders, with the routes that answer single requests. A line comes from this
-// process, so it has a tenant instead of a key, and needs none of the checks of the network.
+// Answers the lines of batches, the questions of graders and the samples of training loops with the routes that answer single
+// requests. A line comes from this process, so it has a tenant instead of a key, and needs none of the checks of the network.
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { LineResponse } from '../batches/batch-results.ts';
 import type { LineRequest } from '../batches/create-batches.ts';
-import { RateLimits } from '../tenants/rate-limits.ts';
 import type { Deps } from './deps.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
@@ -40,7 +39,7 @@ function createRoutes(deps: Deps): OpenAPIHono<HttpEnv> {
     c.set('tenant', (c.env as Pick<LineRequest, 'tenant'>).tenant);
     await next();
   });
-  app.use(limitRate(new RateLimits(() => performance.now())));
+  app.use(limitRate(deps.rateLimits));
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
   addEmbeddingsRoute(app, deps);

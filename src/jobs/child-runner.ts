@@ -1,7 +1,6 @@
 // Runs a server's jobs as child processes with low priority, on some of the cores. Reads no job records and decides no job
 // states.
 import { rm } from 'node:fs/promises';
-import os from 'node:os';
 import { assert } from '../common/assert.ts';
 import { isDiskFull } from '../common/errors.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
@@ -22,7 +21,12 @@ import type {
   StopSignals,
   TrainerJob,
 } from './runner.ts';
-import { lostTrainer, TrainerChild, type TrainerChildOptions } from './trainer-child.ts';
+import {
+  lostTrainer,
+  TrainerChild,
+  type TrainerChildOptions,
+  threadsOrDefault,
+} from './trainer-child.ts';
 
 /** Settings of the child runner. */
 export interface ChildRunnerOptions extends TrainerChildOptions {
@@ -34,7 +38,8 @@ export interface ChildRunnerOptions extends TrainerChildOptions {
 
 /** Creates a runner whose trainers are child processes of this one. */
 export function createChildRunner(options: ChildRunnerOptions): JobRunner {
-  const { threads = Math.max(1, Math.floor(os.availableParallelism() / 2)), toolFormat } = options;
+  const { toolFormat } = options;
+  const threads = threadsOrDefault(options.threads);
   const withDefaults = (job: TrainerJob) => ({
     threads,
     ...(toolFormat && { toolFormat }),

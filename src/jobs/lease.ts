@@ -4,8 +4,11 @@
 import type { JobRecord } from './job.ts';
 import type { LeasedRecord, RecordStore } from './record-store.ts';
 
-/** A lease that was not renewed for this many milliseconds has expired. */
-export const LEASE_MS = 30_000;
+/**
+ * A lease that was not renewed for this many milliseconds has expired. Another server notices the last renewal up to one scan
+ * late, and the expiry too, which makes 28 s in total.
+ */
+export const LEASE_MS = 22_000;
 
 /** A lease must be seen without a renewal for this long, whatever the record's mark tells. */
 const MIN_SEEN_MS = 10_000;

@@ -1,6 +1,7 @@
 // One trainer process from start to end: its messages as a stream, and the reason for its death.
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { type CpuTime, readCpuTime } from '../common/cpu-time.ts';
 import { forkProgram } from '../common/fork-program.ts';
@@ -10,6 +11,7 @@ import type {
   Fault,
   PauseMessage,
   RequestMessage,
+  TaskMessage,
   TrainerMessage,
   TrainerRequest,
   TrainPriority,
@@ -26,6 +28,13 @@ export interface TrainerChildOptions {
   readonly priority?: TrainPriority;
   /** How to watch a trainer of priority idle. Tests use other figures. */
   readonly starvation?: Partial<StarvationOptions>;
+  /** For a trainer that serves: messages contain typed arrays. */
+  readonly serialization?: 'advanced';
+}
+
+/** Returns the threads of a trainer: the given number, or half the cores. */
+export function threadsOrDefault(given: number | undefined): number {
+  return given ?? Math.max(1, Math.floor(availableParallelism() / 2));
 }
 
 interface StarvationOptions {
@@ -42,6 +51,15 @@ const MAX_STDERR_CHARS = 4096;
 /** How many messages a consumer may lag behind (four minutes at one per second) before steps are dropped. */
 const MAX_WAITING_STEPS = 256;
 
+/** The ids of the trainers that run on this machine now. */
+const alive = new Set<number>();
+
+/** Returns the CPU time of these trainers since their start, in ms; undefined if there are none. */
+export function trainerCpuMs(): number | undefined {
+  const times = [...alive].map((pid) => readCpuTime(pid)?.runMs ?? 0);
+  return times.length === 0 ? undefined : times.reduce((sum, ms) => sum + ms, 0);
+}
+
 /** A trainer in a child process with low priority. */
 export class TrainerChild {
   /** Completes when the process is gone. */
@@ -57,7 +75,7 @@ export class TrainerChild {
   #hasStarved = false;
 
   constructor(request: TrainerRequest, jobId: string, options: TrainerChildOptions) {
-    const { entry, priority } = options;
+    const { entry, priority, serialization } = options;
     this.#countOomKills = options.countOomKills ?? countOomKills;
     this.#oomKillsBefore = this.#countOomKills();
     this.#process = forkTrainer(request, {
@@ -65,11 +83,17 @@ export class TrainerChild {
       stderr: 'pipe',
       ...(entry && { entry }),
       ...(priority && { priority }),
+      ...(serialization && { serialization }),
     });
     this.#log = options.log;
     this.#fields = { job: jobId, pid: this.#process.pid };
     this.#log.info({ ...this.#fields, command: request.command }, 'trainer started');
-    this.death = this.#watch().finally(() => this.messages.close());
+    const { pid } = this.#process;
+    if (pid !== undefined) alive.add(pid);
+    this.death = this.#watch().finally(() => {
+      if (pid !== undefined) alive.delete(pid);
+      this.messages.close();
+    });
     if (priority === 'idle') this.#endIfStarved(options.starvation);
   }
 
@@ -83,6 +107,11 @@ export class TrainerChild {
     if (this.#process.connected) {
       this.#process.send({ type: 'pause' } satisfies PauseMessage, () => {}); // it may just have ended
     }
+  }
+
+  /** Sends a task to a trainer that serves. */
+  send(message: TaskMessage): void {
+    this.#process.send(message, () => {}); // if it has just ended, its death reports it
   }
 
   kill(): void {
@@ -251,6 +280,8 @@ interface ForkOptions {
   readonly stderr?: 'inherit' | 'pipe';
   /** The program. Tests use a different one. */
   readonly entry?: URL;
+  /** `advanced`: messages contain typed arrays, as tasks do. */
+  readonly serialization?: 'advanced';
 }
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -262,9 +293,10 @@ const TRAINER = new URL(`../../trainer/main.${EXTENSION}`, import.meta.url);
  */
 export function forkTrainer(
   request: TrainerRequest,
-  { niceness = 0, priority, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
+  { niceness = 0, priority, stderr = 'inherit', entry = TRAINER, ...options }: ForkOptions = {},
 ): ChildProcess {
-  const child = forkProgram(entry, [], { niceness, stdio: ['inherit', 'inherit', stderr, 'ipc'] });
+  const stdio = ['inherit', 'inherit', stderr, 'ipc'] as const;
+  const child = forkProgram(entry, [], { ...options, niceness, stdio: [...stdio] });
   // If the child cannot start or dies early, its own events report it.
   const message: RequestMessage = { type: 'request', request, ...(priority && { priority }) };
   child.send(message, () => {});

@@ -22,15 +22,21 @@ button.addEventListener('click', async () => {
   if (await openDialog('')) location.reload();
 });
 byId('account-close').addEventListener('click', () => dialog.close());
-byId('account-sign-out').addEventListener('click', () => {
-  signOut();
+byId('account-sign-out').addEventListener('click', async () => {
+  await signOut();
   location.replace(location.pathname); // the address may contain the tenant's settings
 });
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   void signIn(input.value.trim());
 });
-void showUser();
+/** Resolves when it is known who the user is. */
+export const identified = showUser();
+
+/** Returns the user's tenant; undefined without a key that the server needs, or if it did not answer. */
+export function currentUser() {
+  return me;
+}
 
 async function showUser() {
   const key = apiKey();
@@ -116,7 +122,7 @@ function identityText() {
     'You are signed in as ',
     tenant,
     me.is_admin ? ' with an admin key.' : '.',
-    ' Signing out removes the key and your chat from this tab.',
+    ' Signing out removes the key from this tab. Your chats stay in this browser for your next visit.',
   ];
 }
 

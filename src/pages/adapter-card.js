@@ -1,253 +1,167 @@
-// An adapter on the adapters page: its aliases, its versions with their evaluations, its traffic, and their actions.
-
-import { el } from './dom.js';
-import { count, counted, dateAndTime, figure, percent, size } from './format.js';
-import { accuracyOf } from './job-facts.js';
-import { actionButton, copyButton, dangerButton, downloadFile, tryLink } from './widgets.js';
+// An adapter on the adapters page: its purpose and origin, its names, and its folded parts: a panel to try it, the
+// form of its description, its training and its versions.
+import { createAboutForm } from './adapter-about.js';
+import { cardFacts, currentVersion, isReleased, KINDS, kindOf } from './adapter-facts.js';
+import { createAliases } from './adapter-releases.js';
+import { createTryPanel } from './adapter-try.js';
+import { createVersions } from './adapter-versions.js';
+import { requestJson } from './api.js';
+import { definitions, el, fill, setText } from './dom.js';
+import { counted } from './format.js';
+import { SETTINGS, statusWord } from './job-facts.js';
+import { copyButton, dangerButton, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
-/** @typedef {Adapter['versions'][number]} Version */
-/** @typedef {Adapter['aliases'][number]} Alias */
 /** @typedef {import('./server-stats.js').Usage} Usage */
+/** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
 /**
  * @typedef {object} CardOptions
+ * @property {string} base the name of the served base
  * @property {readonly Usage[]} usages of this adapter, by tenant
  * @property {(...changes: Change[]) => Promise<void>} change sends the requests in order and shows the adapter's new state
+ * @property {(change: Change) => Promise<Adapter>} send sends one request, and returns the new state without showing it
+ * @property {(adapter: Adapter) => void} show shows a new state
  * @property {(error: unknown) => void} fail shows an error
  */
 
 /** A request below the adapter's path. @typedef {{ path: string, method?: string, json?: object }} Change */
 
-/** The aliases that jobs create: of a fine-tuned model and of its checkpoints. */
-const MADE_BY_JOBS = /^[0-9a-f]{24}(?:\.ckpt-step-(\d+))?$/;
-const FILES = ['adapter_config.json', 'adapter_model.safetensors'];
-
-/** Whether the adapter's name alone is a model: the alias `latest` exists. @param {Adapter} adapter */
-export function isReleased({ aliases }) {
-  return aliases.some(({ alias }) => alias === 'latest');
-}
-
 /** Creates the card of a published adapter. @param {Adapter} adapter @param {CardOptions} options */
 export function createAdapterCard(adapter, options) {
-  const { name, owner, versions, aliases, id, is_writable: isWritable } = adapter;
-  const latest = versionOf(adapter, 'latest') ?? versions[0];
-  const isOfOther = latest?.base === 'other';
-  const userAliases = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
+  const { name, id, about, is_writable: isWritable } = adapter;
+  const kind = kindOf(adapter);
+  const nowS = Date.now() / 1000;
+  const current = currentVersion(adapter);
+  const isUsable = current !== undefined && current.base !== 'other';
+  const isChat = isReleased(adapter) && isUsable && kind === 'chat';
   return el(
     'li.panel.adapter',
     { id: `adapter-${id}` },
     el(
       'div.head',
-      el(
-        'h2',
-        { tabIndex: -1 },
-        name,
-        isWritable ? null : el('span.pill', `${owner}, read only`),
-        isOfOther && el('span.pill.paused', 'for another base'),
-        !isReleased(adapter) && el('span.pill.paused', 'not released'),
-      ),
+      el('h2', { tabIndex: -1 }, name, ...pills(adapter)),
       el(
         'div.row',
         isReleased(adapter) && copyNameButton(name),
-        isReleased(adapter) && !isOfOther && tryLink('a.button.small', { model: name }),
+        isChat && tryLink('a.button.small', { model: name, beside: options.base }),
         isWritable && deleteButton(adapter, options),
       ),
     ),
-    el('p.lead', summaryOf(adapter, latest)),
-    !isReleased(adapter) && el('p.warning', ...unreleasedText(adapter)),
-    usageLine(options.usages),
-    el('ul.aliases', ...userAliases.map((alias) => aliasRow(adapter, alias, options))),
-    el(
-      'details',
-      { id: `versions-${id}`, className: 'more' },
-      el('summary', counted(versions.length, 'version')),
-      el('ul.versions', ...versions.map((version) => versionRow(adapter, version, options))),
-    ),
+    el(`p.${about.description === '' ? 'help' : 'lead'}`, about.description || 'No description.'),
+    about.tags.length > 0 && el('p.tags', ...about.tags.map((tag) => el('span.pill', tag))),
+    !isReleased(adapter) && unreleasedNote(adapter),
+    el('dl.pairs', ...definitions(cardFacts(adapter, { ...options, nowS }))),
+    createAliases(adapter, options),
+    isUsable && kind !== 'chat' && createTryPanel(adapter, kind, options.base),
+    isWritable && createAboutForm(adapter, options),
+    isWritable && current?.job != null && trainingPart(id, current.job),
+    createVersions(adapter, options),
   );
 }
 
-/** Says why the name alone is not a model, and what to do. @param {Adapter} adapter */
-function unreleasedText({ versions }) {
-  const isOfJob = versions[0]?.job != null;
-  const why = isOfJob
-    ? [
-        'Its ',
-        jobLink(versions[0]?.job ?? null, 'job'),
-        ' has not succeeded: it is still running, or its result failed a gate. ',
-      ]
-    : [];
+/** @param {Adapter} adapter */
+function pills(adapter) {
+  const isOfOther = currentVersion(adapter)?.base === 'other';
   return [
-    ...why,
-    'No version is called latest, so requests for the name alone get 404. Try a version, or promote one.',
+    el('span.pill', KINDS[kindOf(adapter)]),
+    adapter.is_writable ? null : el('span.pill', `${adapter.owner}, read only`),
+    isOfOther && el('span.pill.paused', 'for another base'),
+    isReleased(adapter)
+      ? el('span.pill.succeeded', 'published')
+      : el('span.pill.paused', 'not released'),
   ];
+}
+
+/** Says why the name alone is not a model, and what to do. @param {Adapter} adapter */
+function unreleasedNote({ versions }) {
+  const job = versions[0]?.job ?? null;
+  const why = el('span');
+  if (job !== null) void explainJob(job, why);
+  return el(
+    'p.warning',
+    why,
+    'No version is called latest, so requests for the name alone get 404. Try a version, or promote one.',
+  );
+}
+
+/** @param {string} id @param {HTMLElement} parent */
+async function explainJob(id, parent) {
+  const link = el('a', { href: `fine-tuning#${id}` }, 'job');
+  fill(parent, 'Its ', link, ' has not succeeded. ');
+  const job = await readJob(id);
+  if (!job) return;
+  const outcome = job.error ? `failed: ${job.error.message}` : `is ${statusWord(job)}`;
+  fill(parent, 'Its ', link, ` ${outcome}. `);
+}
+
+/** Job id → the job; undefined if it is gone. @type {Map<string, Promise<Job | undefined>>} */
+const jobs = new Map();
+
+/** Requests each job once. @param {string} id */
+function readJob(id) {
+  const reading =
+    jobs.get(id) ??
+    requestJson(`v1/fine_tuning/jobs/${id}`, { isQuiet: true }).catch(() => undefined);
+  jobs.set(id, reading);
+  return reading;
+}
+
+/** The data and the settings of the job, which are read when the part is opened. @param {string} id @param {string} jobId */
+function trainingPart(id, jobId) {
+  const facts = el('dl.pairs');
+  const help = el('p.help', { role: 'status' }, 'Loading …');
+  const onOpen = async () => {
+    const job = await readJob(jobId);
+    setText(help, job ? '' : 'The job has been deleted.');
+    if (!job) return;
+    const [trained, held] = await Promise.all([
+      fileName(job.training_file),
+      fileName(job.validation_file),
+    ]);
+    const settings = SETTINGS.map(([name, read]) => /** @type {const} */ ([name, read(job)]));
+    const entries = [
+      .../** @type {const} */ ([
+        ['Training file', trained],
+        ['Validation file', held],
+      ]),
+      ...settings,
+    ].filter(([, value]) => value !== undefined);
+    fill(facts, ...definitions(entries.map(([name, value]) => [name, String(value)])));
+  };
+  return el(
+    'details.more',
+    { id: `training-${id}`, ontoggle: onOpen },
+    el('summary', 'Training'),
+    facts,
+    help,
+    el('p', el('a', { href: `fine-tuning#${jobId}` }, 'The job, with its curves')),
+  );
+}
+
+/** @param {string | null} id */
+async function fileName(id) {
+  if (id === null) return undefined;
+  /** @type {{ filename: string }} */
+  const { filename } = await requestJson(`v1/files/${id}`, { isQuiet: true }).catch(() => ({
+    filename: 'deleted',
+  }));
+  return filename;
 }
 
 /** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
 export function createFolderCard({ id }, usages) {
-  const heading = el('h2', id, el('span.pill', 'local folder'));
+  const requests = usages.reduce((sum, usage) => sum + usage.requests, 0);
+  const used = requests > 0 ? ` ${counted(requests, 'request')} since the server started.` : '';
   return el(
     'li.panel.adapter',
     el(
       'div.head',
-      heading,
+      el('h2', id, el('span.pill', 'local folder')),
       el('div.row', copyNameButton(id), tryLink('a.button.small', { model: id })),
     ),
-    el('p.lead', 'In the server’s adapter folder. It has no versions.'),
-    usageLine(usages),
+    el('p.help', `In the server’s adapter folder. It has no versions.${used}`),
   );
-}
-
-/** @param {Adapter} adapter @param {string} name */
-function versionOf({ aliases, versions }, name) {
-  const leadsTo = aliases.find(({ alias }) => alias === name)?.leads_to[0]?.version;
-  return versions.find(({ version }) => version === leadsTo);
-}
-
-/** @param {Adapter} adapter @param {Version | undefined} latest */
-function summaryOf({ versions }, latest) {
-  const bytes = versions.reduce((sum, version) => sum + version.bytes, 0);
-  const facts = [
-    latest && `Version ${latest.version}, ${dateAndTime(latest.created_at)}`,
-    latest && `rank ${latest.rank}`,
-    versions.length > 1 ? `${size(bytes)} in total` : size(bytes),
-    latest && evaluationText(latest),
-  ];
-  return facts.filter(Boolean).join(' · ');
-}
-
-/** Summarizes a version's evaluation; empty if there is none. @param {Version} version */
-function evaluationText({ evaluation }) {
-  if (!evaluation) return '';
-  const { validation_loss: loss, base_validation_loss: baseLoss } = evaluation;
-  const { base, adapter } = accuracyOf(evaluation);
-  if (typeof adapter === 'number' && typeof base === 'number') {
-    return `validation accuracy ${percent(base)} → ${percent(adapter)}`;
-  }
-  if (typeof loss === 'number' && typeof baseLoss === 'number') {
-    return `validation loss ${figure(baseLoss)} → ${figure(loss)}`;
-  }
-  return '';
-}
-
-/** @param {readonly Usage[]} usages */
-function usageLine(usages) {
-  if (usages.length === 0) return null;
-  const tenants = usages
-    .toSorted((a, b) => b.requests - a.requests)
-    .map(({ tenant, requests }) => `${tenant} ${count(requests)}`);
-  return el('p.help', `Requests since the server started: ${tenants.join(', ')}`);
-}
-
-/** @param {Adapter} adapter @param {Alias} alias @param {CardOptions} options */
-function aliasRow({ name, is_writable: isWritable }, { alias, leads_to, previous }, { change }) {
-  const path = `/aliases/${encodeURIComponent(alias)}`;
-  return el(
-    'li',
-    el('div', el('code', alias), ' → ', sharesText(leads_to)),
-    isWritable &&
-      el(
-        'div.row',
-        previous &&
-          actionButton(`Roll back to ${sharesText(previous)}`, `: ${name}:${alias}`, () =>
-            change({ path: `${path}/rollback` }),
-          ),
-        alias !== 'latest' &&
-          dangerButton('Delete alias', ` ${name}:${alias}`, () =>
-            change({ path, method: 'DELETE' }),
-          ),
-      ),
-  );
-}
-
-/** @param {Alias['leads_to']} shares */
-function sharesText(shares) {
-  if (shares.length === 1) return `version ${shares[0]?.version}`;
-  return shares.map(({ version, percent: share }) => `${share}% version ${version}`).join(', ');
-}
-
-/** @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
-function versionRow(adapter, version, options) {
-  const { name, owner, aliases, is_writable: isWritable } = adapter;
-  const { version: number, bytes, rank, created_at: createdS, job, targets } = version;
-  const leading = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === number));
-  const facts = [
-    dateAndTime(createdS),
-    size(bytes),
-    `rank ${rank}`,
-    counted(targets.length, 'target module'),
-    evaluationText(version),
-  ];
-  const files = `v1/adapters/${encodeURIComponent(name)}/versions/${number}/files`;
-  const download = async () => {
-    try {
-      for (const file of FILES) await downloadFile(`${files}/${file}?owner=${owner}`, file);
-    } catch (error) {
-      options.fail(error);
-    }
-  };
-  return el(
-    'li',
-    el(
-      'div',
-      el('strong', `Version ${number}`),
-      ...leading.map(aliasPill),
-      el('p.help', facts.filter(Boolean).join(' · ')),
-      el('p.help', el('code', version.digest.slice(0, 12)), ' ', jobLink(job, 'Job')),
-    ),
-    el(
-      'div.row',
-      version.base !== 'other' && tryLink('a.button.small', { model: `${name}@${number}` }),
-      actionButton('Download', ` ${name}@${number}`, download),
-      isWritable && promoteButton(adapter, number, options),
-      isWritable && deleteVersionButton(adapter, version, options),
-    ),
-  );
-}
-
-/** @param {string | null} job @param {string} text */
-function jobLink(job, text) {
-  return job === null ? null : el('a', { href: `fine-tuning#${job}` }, text);
-}
-
-/** @param {Adapter} adapter @param {number} version @param {CardOptions} options */
-function promoteButton(adapter, version, { change }) {
-  const { name } = adapter;
-  const latest = adapter.aliases.find(({ alias }) => alias === 'latest')?.leads_to;
-  if (latest?.length === 1 && latest[0]?.version === version) return null;
-  const promote = () => change({ path: '/aliases/latest', json: { version } });
-  return actionButton('Promote', ` ${name}@${version} to latest`, promote, {
-    title: `Promote ${name}@${version}?`,
-    text: `Requests for ${name} get version ${version}${latest ? ` instead of ${sharesText(latest)}` : ''}.`,
-    action: 'Promote',
-    no: 'Cancel',
-  });
-}
-
-/** @param {Alias} alias */
-function aliasPill({ alias }) {
-  const match = MADE_BY_JOBS.exec(alias);
-  if (!match) return el('span.pill.running', alias);
-  const step = match[1];
-  return el('span.pill', step ? `checkpoint, step ${step}` : 'fine-tuned model');
-}
-
-/** Deletes a version with the aliases that its job created. @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
-function deleteVersionButton({ name, aliases }, { version }, { change }) {
-  const pointing = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === version));
-  const jobAliases = pointing.filter(({ alias }) => MADE_BY_JOBS.test(alias));
-  const paths = [...jobAliases.map(({ alias }) => `/aliases/${alias}`), `/versions/${version}`];
-  const remove = () => change(...paths.map((path) => ({ path, method: 'DELETE' })));
-  const button = dangerButton('Delete', ` ${name}@${version}`, remove, {
-    title: `Delete ${name}@${version}?`,
-    text: 'Running requests finish. If a job created this version, its ft: name is also deleted.',
-    action: 'Delete version',
-  });
-  if (pointing.length > jobAliases.length) {
-    button.disabled = true;
-    button.title = 'An alias points to this version. Move the alias first.';
-  }
-  return button;
 }
 
 /** @param {Adapter} adapter @param {CardOptions} options */

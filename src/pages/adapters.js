@@ -1,12 +1,14 @@
 // The adapters page: published adapters, adapters in local folders, and uploaded files.
 
-import { createAdapterCard, createFolderCard, isReleased } from './adapter-card.js';
+import { createAdapterCard, createFolderCard } from './adapter-card.js';
+import { isReleased } from './adapter-facts.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
 import { byId, el, fill, keepFocus, setText, showLoaded, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
 import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
+/** @typedef {import('../contracts/openai.ts').Model} Model */
 /** @typedef {import('../contracts/fine-tuning-api.ts').FileObject} FileObject */
 
 const PAGE_SIZE = 20;
@@ -14,7 +16,11 @@ const TYPING_MS = 300;
 
 /** Published adapters by id, in the order of the list. @type {Map<string, Adapter>} */
 const adapters = new Map();
-/** Adapters in the server's local folder. @type {readonly import('../contracts/openai.ts').Model[]} */
+/** The cards that are shown. One with the same state stays, with everything that was typed there. @type {WeakMap<Adapter, HTMLElement>} */
+const cardOf = new WeakMap();
+/** The name of the served base. */
+let base = 'base';
+/** Adapters in the server's local folder. @type {readonly Model[]} */
 let folders = [];
 /** Traffic by adapter; empty without an admin key. @type {readonly import('./server-stats.js').Usage[]} */
 let usages = [];
@@ -67,7 +73,11 @@ async function loadAdapters(after) {
     if (searchNumber !== latestSearch) return;
     if (after === undefined) adapters.clear();
     for (const adapter of /** @type {Adapter[]} */ (page.data)) adapters.set(adapter.id, adapter);
-    if (models) folders = models.data.filter(isFolder);
+    if (models) {
+      folders = models.data.filter(isFolder);
+      base =
+        models.data.find((/** @type {Model} */ { parent }) => parent === undefined)?.id ?? base;
+    }
     byId('more-adapters').hidden = !page.has_more;
     showProblemIn(byId('problem'), '');
     showAdapters();
@@ -76,7 +86,7 @@ async function loadAdapters(after) {
   }
 }
 
-/** Whether a model is an adapter in a local folder: the root of a published one contains a version. @param {import('../contracts/openai.ts').Model} model */
+/** Whether a model is an adapter in a local folder: the root of a published one contains a version. @param {Model} model */
 function isFolder({ id, parent, root }) {
   return parent !== undefined && !root?.includes('@') && !id.startsWith('ft:');
 }
@@ -89,13 +99,7 @@ function showAdapters() {
     (a, b) => Number(isReleased(b)) - Number(isReleased(a)),
   );
   const cards = [
-    ...releasedFirst.map((adapter) =>
-      createAdapterCard(adapter, {
-        usages: usagesOf(adapter.name),
-        change: (...changes) => change(adapter, changes),
-        fail: showProblem,
-      }),
-    ),
+    ...releasedFirst.map((adapter) => cardFor(adapter, usagesOf(adapter.name))),
     ...shownFolders.map((model) => createFolderCard(model, usagesOf(model.id))),
   ];
   keepOpen(cards);
@@ -115,6 +119,25 @@ function showAdapters() {
   byId('adapters-help').hidden = cards.length > 0;
 }
 
+/** @param {Adapter} adapter @param {readonly import('./server-stats.js').Usage[]} usages */
+function cardFor(adapter, usages) {
+  const card =
+    cardOf.get(adapter) ??
+    createAdapterCard(adapter, {
+      base,
+      usages,
+      change: (...changes) => change(adapter, changes),
+      send: (one) => send(adapter, one),
+      show(state) {
+        adapters.set(state.id, state);
+        showAdapters();
+      },
+      fail: showProblem,
+    });
+  cardOf.set(adapter, card);
+  return card;
+}
+
 /** Opens the sections that are open on the page now. @param {readonly HTMLElement[]} cards */
 function keepOpen(cards) {
   const open = new Set([...byId('adapters').querySelectorAll('details[open]')].map(({ id }) => id));
@@ -130,24 +153,34 @@ function keepOpen(cards) {
  * @param {Adapter} adapter
  * @param {readonly import('./adapter-card.js').Change[]} changes
  */
-async function change({ id, name, owner }, changes) {
-  const below = `v1/adapters/${encodeURIComponent(name)}`;
+async function change(adapter, changes) {
+  const { id, name, owner } = adapter;
   showProblemIn(byId('problem'), '');
   try {
-    for (const { path, method = 'POST', json } of changes) {
-      if (method === 'POST') await request(`${below}${path}`, { json: { owner, ...json } });
-      else await request(`${below}${path}?owner=${owner}`, { method });
-    }
+    for (const one of changes) await send(adapter, one);
   } catch (error) {
     showProblem(error);
   }
   try {
-    adapters.set(id, await requestJson(`${below}?owner=${owner}`));
+    adapters.set(id, await requestJson(`v1/adapters/${encodeURIComponent(name)}?owner=${owner}`));
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) adapters.delete(id);
     else showProblem(error);
   }
   showAdapters();
+}
+
+/**
+ * Sends a request that changes an adapter.
+ * @param {Adapter} adapter
+ * @param {import('./adapter-card.js').Change} change
+ * @returns {Promise<Adapter>} its new state, unless the request deletes
+ */
+async function send({ name, owner }, { path, method = 'POST', json }) {
+  const below = `v1/adapters/${encodeURIComponent(name)}${path}`;
+  return method === 'POST'
+    ? requestJson(below, { json: { owner, ...json } })
+    : requestJson(`${below}?owner=${owner}`, { method });
 }
 
 /** @param {unknown} error */

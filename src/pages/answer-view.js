@@ -4,6 +4,7 @@ import { likelyClasses, newAnswer } from './chat.js';
 import { el, fill, setText, showProblemIn } from './dom.js';
 import { counted, duration } from './format.js';
 import { MarkdownView } from './markdown.js';
+import { watchRequest } from './request-state.js';
 import { addCallDeltas, argumentsOf, checkAnswer, isJsonFormat } from './structured.js';
 import { createTokenView, shareRow } from './token-view.js';
 import { copyButton } from './widgets.js';
@@ -134,13 +135,31 @@ export class AnswerView {
     const stream = { stream: true, stream_options: { include_usage: true } };
     const json = { ...body, model: answer.model, ...stream };
     const startMs = performance.now();
-    const response = await request('v1/chat/completions', { json, signal });
+    const watch = watchRequest((text) => setText(this.#facts, text));
+    try {
+      const { headers } = watch;
+      const response = await request('v1/chat/completions', { json, headers, signal });
+      return await this.#read(response, { startMs, onFirst: watch.stop });
+    } finally {
+      watch.stop();
+    }
+  }
+
+  /**
+   * Reads a stream into the answer.
+   * @param {Response} response
+   * @param {{ startMs: number, onFirst: () => void }} options
+   * @returns {Promise<string[]>} facts
+   */
+  async #read(response, { startMs, onFirst }) {
+    const { answer } = this;
     let firstMs = 0;
     let reason = '';
     let tokens = 0;
     for await (const { choices, usage } of readEventStream(/** @type {any} */ (response.body))) {
       const { content: piece, tool_calls: calls } = choices[0]?.delta ?? {};
       if (piece || calls) {
+        if (firstMs === 0) this.#showFirst(onFirst);
         firstMs ||= performance.now();
         answer.text += piece ?? '';
         answer.calls = addCallDeltas(answer.calls, calls ?? []);
@@ -158,6 +177,12 @@ export class AnswerView {
       FINISH_REASONS[reason] ?? reason,
       ...originOf(response.headers),
     ];
+  }
+
+  /** The answer begins, so it waits no more. @param {() => void} onFirst */
+  #showFirst(onFirst) {
+    onFirst();
+    setText(this.#facts, '');
   }
 
   /** Shows text and calls once per frame, because tokens can come faster than the screen refreshes. */

@@ -29,6 +29,7 @@ export class ApiError extends Error {
  * @property {Readonly<Record<string, string>>} [headers]
  * @property {AbortSignal | undefined} [signal]
  * @property {boolean} [isQuiet] fails without a key instead of asking for one
+ * @property {(share: number) => void} [onProgress] called while the body is sent, with the part that was sent, 0 to 1
  */
 
 /**
@@ -40,10 +41,11 @@ export class ApiError extends Error {
  * @throws {ApiError}
  */
 export async function request(path, options = {}) {
-  const { json, form, headers, signal, isQuiet = false } = options;
+  const { json, form, headers, signal, isQuiet = false, onProgress } = options;
   const hasBody = json !== undefined || form !== undefined;
   const method = options.method ?? (hasBody ? 'POST' : 'GET');
-  const response = await fetch(path, {
+  const send = onProgress ? sendWithProgress(onProgress) : fetch;
+  const response = await send(path, {
     method,
     headers: {
       ...headers,
@@ -64,6 +66,35 @@ export async function request(path, options = {}) {
   const { askForKey } = await import('./account.js');
   if (await askForKey({ isUserAction: method !== 'GET' })) return request(path, options);
   throw error;
+}
+
+/**
+ * Makes a function that sends a request as `fetch` does, and reports how much of the body was sent, which `fetch` cannot.
+ * @param {(share: number) => void} onProgress
+ * @returns {(path: string, init: Omit<RequestInit, 'headers'> & { headers: Readonly<Record<string, string>> }) => Promise<Response>}
+ */
+function sendWithProgress(onProgress) {
+  return (path, { method = 'GET', headers, body, signal }) =>
+    new Promise((resolve, reject) => {
+      const call = new XMLHttpRequest();
+      call.open(method, path);
+      for (const [name, value] of Object.entries(headers)) call.setRequestHeader(name, value);
+      call.upload.onprogress = ({ loaded, total }) => onProgress(loaded / Math.max(1, total));
+      call.onload = () => {
+        const retryAfter = call.getResponseHeader('retry-after');
+        const { status, responseText } = call;
+        resolve(
+          new Response(responseText, {
+            status,
+            headers: retryAfter ? { 'retry-after': retryAfter } : {},
+          }),
+        );
+      };
+      call.onerror = () => reject(new TypeError('The request failed.'));
+      call.onabort = () => reject(new DOMException('The request was aborted.', 'AbortError'));
+      signal?.addEventListener('abort', () => call.abort());
+      call.send(/** @type {XMLHttpRequestBodyInit} */ (body));
+    });
 }
 
 /**

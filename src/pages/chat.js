@@ -1,5 +1,4 @@
-// A chat as plain data: its turns, the messages that a model gets, its storage in this tab, its address, and example
-// prompts. Pure: touches no element.
+// A chat as plain data: its turns, the messages that a model gets, its address, and example prompts. Pure: touches no element.
 import { isComplete } from './structured.js';
 
 /** @typedef {import('./structured.js').Call} Call */
@@ -91,54 +90,6 @@ function toMessage({ text, calls }) {
 }
 
 /**
- * A chat as this tab stores it.
- * @typedef {object} StoredChat
- * @property {string} link the settings, in the form of the address
- * @property {string} draft the message that is typed and not sent
- * @property {readonly Turn[]} turns
- */
-
-const ITEM = 'lorikeet.chat';
-
-/** Stores the chat in this tab. One that exceeds the browser's limit is not stored. @param {StoredChat} chat */
-export function saveChat(chat) {
-  try {
-    sessionStorage.setItem(ITEM, JSON.stringify(chat));
-  } catch {
-    sessionStorage.removeItem(ITEM); // otherwise an older chat would come back
-  }
-}
-
-/** Loads this tab's chat. Answers that were running when the page closed are stopped. @returns {StoredChat | undefined} */
-export function loadChat() {
-  /** @type {StoredChat | null} */
-  const chat = JSON.parse(sessionStorage.getItem(ITEM) ?? 'null');
-  if (!chat) return undefined;
-  const turns = chat.turns.map((turn) => ({
-    ...turn,
-    answers: turn.answers.map((answer) => ({
-      ...newAnswer(answer.model), // an older version of the page stored fewer members
-      ...answer,
-      ...(answer.state === 'running' && { state: /** @type {const} */ ('stopped') }),
-    })),
-  }));
-  return { ...chat, turns };
-}
-
-/**
- * Returns the chat as JSON: a request body of the API for each column of the last turn.
- * @param {readonly Turn[]} turns
- * @param {{ system: string, parameters: Readonly<Record<string, unknown>> }} settings
- */
-export function toExport(turns, { system, parameters }) {
-  const chats = (turns.at(-1)?.answers ?? []).map(({ model }, column) => {
-    const messages = toMessages(turns, { column, model, system, prompt: '' }).slice(0, -1);
-    return { model, ...parameters, messages };
-  });
-  return JSON.stringify({ exported_at: new Date().toISOString(), chats }, null, 2);
-}
-
-/**
  * The playground's settings in its address. Models are in the query. Text that the user typed is in the fragment, which
  * browsers do not send to a server.
  * @typedef {object} Link
@@ -196,19 +147,28 @@ export function likelyClasses({ probs }, labels) {
 
 const MAX_CLASSES = 10;
 
-/** Example prompts for the demo adapters. @type {Readonly<Record<string, readonly string[]>>} */
-const EXAMPLES = {
-  zen: ['How was your day?', 'I have too much to do.', 'What makes you happy?'],
-  intent: [
-    'Play some jazz by Miles Davis',
-    'Book a table for four in Lisbon tomorrow at eight',
-    'Will it rain in Oslo this weekend?',
-  ],
-  wordnet: [
-    'a small domesticated animal that purrs',
-    'a sweet baked dessert made with fruit',
-    'someone who repairs shoes',
-  ],
+/** The demo adapters: what each does, and example prompts. @type {Readonly<Record<string, { about: string, prompts: readonly string[] }>>} */
+const DEMOS = {
+  zen: {
+    about: 'answers in a calm tone',
+    prompts: ['How was your day?', 'I have too much to do.', 'What makes you happy?'],
+  },
+  intent: {
+    about: 'turns a request into JSON',
+    prompts: [
+      'Play some jazz by Miles Davis',
+      'Book a table for four in Lisbon tomorrow at eight',
+      'Will it rain in Oslo this weekend?',
+    ],
+  },
+  wordnet: {
+    about: 'sorts a definition into one of eight kinds',
+    prompts: [
+      'a small domesticated animal that purrs',
+      'a sweet baked dessert made with fruit',
+      'someone who repairs shoes',
+    ],
+  },
 };
 
 const GENERAL_EXAMPLES = [
@@ -219,13 +179,21 @@ const GENERAL_EXAMPLES = [
 
 /** Whether there are examples for this model. @param {string} model a name in any form */
 export function hasExamples(model) {
-  return Object.hasOwn(EXAMPLES, plainName(model));
+  return Object.hasOwn(DEMOS, plainName(model));
+}
+
+/** Describes the demo adapters among these models: `zen answers in a calm tone`. @param {readonly string[]} models */
+export function describeDemos(models) {
+  return models.flatMap((model) => {
+    const demo = hasExamples(model) && DEMOS[plainName(model)];
+    return demo ? [`${model} ${demo.about}`] : [];
+  });
 }
 
 /** Returns the examples of the first model that has some, else general ones. @param {readonly string[]} models */
 export function examplesFor(models) {
   const model = models.find(hasExamples);
-  return (model !== undefined && EXAMPLES[plainName(model)]) || GENERAL_EXAMPLES;
+  return (model !== undefined && DEMOS[plainName(model)]?.prompts) || GENERAL_EXAMPLES;
 }
 
 /** Removes version, alias and further adapters from a model name. @param {string} model */

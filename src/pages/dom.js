@@ -96,9 +96,11 @@ export function showLoaded(id = 'main') {
  * @param {() => HTMLElement | null | undefined} fallback
  */
 export function keepFocus(area, rebuild, fallback) {
-  const focused = area.contains(document.activeElement) ? document.activeElement : null;
+  const { activeElement } = document;
+  const focused = area.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement) : null;
   rebuild();
-  if (!focused || focused.isConnected) return;
+  if (!focused) return;
+  if (focused.isConnected) return focused.focus(); // it was moved, which takes the focus away
   const name = nameOf(focused);
   const controls = [...area.querySelectorAll('button:enabled, a, input:enabled, summary')];
   const same = /** @type {HTMLElement | undefined} */ (

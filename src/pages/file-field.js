@@ -3,6 +3,7 @@
 import { errorText, isAbort, request, requestJson } from './api.js';
 import { el, fill } from './dom.js';
 import { size } from './format.js';
+import { chooseUpload } from './upload-dialog.js';
 
 /**
  * The chosen file.
@@ -19,6 +20,18 @@ import { size } from './format.js';
 
 /** A file as this tab stores it. @typedef {Pick<ChosenFile, 'id' | 'name' | 'byteSize' | 'isOwn'>} StoredFile */
 
+/**
+ * @typedef {object} FileFieldOptions
+ * @property {string} id
+ * @property {string} label
+ * @property {string} help
+ * @property {() => void} onChange
+ * @property {(file: File) => Promise<File | undefined>} convert makes a JSONL file of a table; undefined if the user does not
+ *   want it
+ */
+
+const TABLE = /\.(?:csv|tsv)$/i;
+
 /** @type {Readonly<Record<ChosenFile['state'], string>>} */
 const STATE_NOTES = { uploading: 'uploading …', ready: 'uploaded', failed: 'not uploaded' };
 
@@ -28,10 +41,12 @@ export class FileField {
   #entry;
   #zone;
   #note;
+  #bar = el('progress', { hidden: true, max: 1, 'aria-label': 'Upload' });
+  #reuseButton;
   #removeButton;
   #options;
 
-  /** @param {HTMLElement} zone @param {{ id: string, label: string, help: string, onChange: () => void }} options */
+  /** @param {HTMLElement} zone @param {FileFieldOptions} options */
   constructor(zone, options) {
     const { id, label, help } = options;
     this.#zone = zone;
@@ -40,13 +55,13 @@ export class FileField {
     const input = el('input', {
       id,
       type: 'file',
-      accept: '.jsonl,.json,application/jsonl',
+      accept: '.jsonl,.json,.csv,.tsv,application/jsonl,text/csv,text/tab-separated-values',
       className: 'hidden',
       'aria-describedby': `${id}-help`,
       onchange: () => {
         const file = input.files?.[0];
         input.value = ''; // so that choosing the same file again, once it is corrected, is a change
-        if (file) this.#choose(file);
+        if (file) void this.#take(file);
       },
     });
     this.#removeButton = el(
@@ -61,8 +76,19 @@ export class FileField {
       },
       'Remove',
     );
-    const text = el('label', { htmlFor: id }, el('strong', label), this.#note);
-    fill(zone, input, text, this.#removeButton);
+    this.#reuseButton = el(
+      'button.quiet.small',
+      {
+        'aria-label': `Use an uploaded file: ${label}`,
+        onclick: async () => {
+          const chosen = await chooseUpload();
+          if (chosen) this.chooseUploaded(chosen);
+        },
+      },
+      'Use an uploaded file',
+    );
+    const text = el('label', { htmlFor: id }, el('strong', label), this.#note, this.#bar);
+    fill(zone, input, text, this.#reuseButton, this.#removeButton);
     this.#acceptDrops();
   }
 
@@ -117,8 +143,14 @@ export class FileField {
       event.preventDefault();
       zone.classList.remove('over');
       const file = event.dataTransfer?.files[0];
-      if (file) this.#choose(file);
+      if (file) void this.#take(file);
     });
+  }
+
+  /** Takes a file that the user has chosen. A table becomes JSONL first. @param {File} file */
+  async #take(file) {
+    const rows = TABLE.test(file.name) ? await this.#options.convert(file) : file;
+    if (rows) this.#choose(rows);
   }
 
   /** @param {File} file */
@@ -144,7 +176,11 @@ export class FileField {
     form.append('purpose', 'fine-tune');
     form.append('file', file);
     try {
-      const { id } = await requestJson('v1/files', { form, signal: entry.upload.signal });
+      const { signal } = entry.upload;
+      const onProgress = (/** @type {number} */ share) => {
+        if (this.#entry === entry) this.#bar.value = share;
+      };
+      const { id } = await requestJson('v1/files', { form, signal, onProgress });
       entry.id = id;
       entry.state = 'ready';
     } catch (error) {
@@ -170,6 +206,9 @@ export class FileField {
     const note = entry && `${entry.name}, ${size(entry.byteSize)}, ${STATE_NOTES[entry.state]}`;
     fill(this.#note, note ?? this.#options.help);
     this.#removeButton.hidden = !entry;
+    this.#reuseButton.hidden = entry !== undefined;
+    this.#bar.hidden = entry?.state !== 'uploading';
+    if (entry?.state !== 'uploading') this.#bar.value = 0;
     this.#zone.classList.toggle('full', entry !== undefined);
     this.#options.onChange();
   }

@@ -8,7 +8,7 @@ import { NewJobForm } from './new-job.js';
 
 const POLL_MS = 5_000;
 const JOB = /^#(ftjob-\w+)$/;
-const REPEATED = /^#repeat-(ftjob-\w+)$/;
+const REPEATED = /^#repeat-(ftjob-\w+)(?:&(.*))?$/;
 const COMPARED = /^#compare=(ftjob-\w+(?:,ftjob-\w+)+)$/;
 
 /** Stops following what the page shows. */
@@ -29,7 +29,7 @@ function showView(isMoved) {
   stop();
   const [, id = ''] = JOB.exec(location.hash) ?? [];
   const [, compared = ''] = COMPARED.exec(location.hash) ?? [];
-  const [, repeated = ''] = REPEATED.exec(location.hash) ?? [];
+  const [, repeated = '', changes = ''] = REPEATED.exec(location.hash) ?? [];
   const view = id !== '' ? 'job' : compared !== '' ? 'comparison' : 'overview';
   for (const name of ['job', 'comparison', 'overview']) byId(name).hidden = name !== view;
   document.title = `${id === '' ? 'Fine-tuning' : id} · lorikeet`;
@@ -37,16 +37,16 @@ function showView(isMoved) {
   else if (view === 'comparison') stop = compareJobs(compared.split(','));
   else stop = poll(POLL_MS, () => list.refresh().finally(() => showLoaded('jobs-section')));
   if (view !== 'overview') showLoaded('jobs-section');
-  if (repeated !== '') void repeat(repeated);
+  if (repeated !== '') void repeat(repeated, Object.fromEntries(new URLSearchParams(changes)));
   if (!isMoved) return;
   byId({ job: 'job-name', comparison: 'comparison-title', overview: 'main' }[view]).focus();
   scrollTo(0, 0);
 }
 
-/** Fills the form with another job's files and settings. @param {string} id */
-async function repeat(id) {
+/** Fills the form with another job's files and settings, some of them changed. @param {string} id @param {Readonly<Record<string, string>>} changes by field */
+async function repeat(id, changes) {
   try {
-    await newJob.repeat(await requestJson(`v1/fine_tuning/jobs/${id}`));
+    await newJob.repeat(await requestJson(`v1/fine_tuning/jobs/${id}`), changes);
     history.replaceState(null, '', '#all'); // a reload keeps the user's changes
   } catch (error) {
     showProblemIn(byId('start-problem'), errorText(error));

@@ -56,6 +56,12 @@ export function duration(seconds) {
   return `${Math.round(minutes / 60 / 24)} days`;
 }
 
+/** Formats how long ago something was: 3 min ago. @param {number} seconds */
+export function ago(seconds) {
+  if (seconds < 60) return 'less than a minute ago';
+  return `${duration(Math.round(seconds / 60) * 60)} ago`;
+}
+
 /** The units of a range, largest first. `from`: the shortest range in this unit; `step`: what it is rounded to. */
 const RANGE_UNITS = [
   { unit: 'days', seconds: 86_400, from: 2 * 86_400, step: 0.5 },

@@ -25,7 +25,8 @@ import { copyButton, createTable, downloadFile, number, tile, tryLink } from './
  */
 export function showResult(job, last, validated) {
   const card = evaluationOf(job);
-  const missing = job.validation_file === null ? 'needs a validation file' : 'not measured yet';
+  const isValidated = job.validation_file !== null || job.lorikeet['validation_split'];
+  const missing = isValidated ? 'not measured yet' : 'needs validation rows';
   const training = last?.['train_mean_token_accuracy'];
   const { base, adapter } = accuracyOf(card);
   const counted =

@@ -6,6 +6,7 @@
  * @property {string} suffix as typed
  * @property {Readonly<Record<string, string>>} typed hyperparameters
  * @property {Readonly<Record<string, unknown>>} carried settings of a repeated job that have no field
+ * @property {number} [heldOut] percent of the training file; absent in older drafts
  * @property {readonly (import('./file-field.js').StoredFile | null)[]} files the training file and the validation file
  */
 

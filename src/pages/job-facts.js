@@ -31,6 +31,12 @@ export const SETTINGS = [
   ['LoRA rank', ({ lorikeet }) => lorikeet['rank'] ?? 'default'],
   ['Seed', ({ seed }) => seed],
   ['Classes', classCountOf],
+  [
+    'Held out',
+    ({ lorikeet }) =>
+      lorikeet['validation_split'] &&
+      `${percent(Number(lorikeet['validation_split']))} of the file`,
+  ],
 ];
 
 /** Whether a job learns from pairs of outputs. Its accuracies then count pairs instead of tokens. @param {Pick<Job, 'method'>} job */

@@ -83,6 +83,12 @@ function fieldsOfMethod() {
   return FIELDS.filter(({ isOfPairs }) => !isOfPairs || isPaired);
 }
 
+/** @param {'supervised' | 'dpo'} method */
+export function chooseMethod(method) {
+  byId('method', HTMLSelectElement).value = method;
+  showFieldsOfMethod();
+}
+
 function chosenMethod() {
   return byId('method', HTMLSelectElement).value;
 }
@@ -119,8 +125,7 @@ export function typedHyperparameters() {
 /** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
 export function restoreHyperparameters(typed) {
   for (const { id } of FIELDS) byId(id, HTMLInputElement).value = typed[id] ?? '';
-  if (typed['method']) byId('method', HTMLSelectElement).value = typed['method'];
-  showFieldsOfMethod();
+  chooseMethod(typed['method'] === 'dpo' ? 'dpo' : 'supervised');
   isComputeChosen = typed['compute'] !== undefined;
   if (typed['compute']) byId('compute', HTMLSelectElement).value = typed['compute'];
 }
@@ -128,16 +133,20 @@ export function restoreHyperparameters(typed) {
 /**
  * Fills the fields with a job's settings.
  * @param {import('../contracts/fine-tuning-api.ts').FineTuningJob} job
+ * @param {Readonly<Record<string, string>>} changes by field
  * @returns {Record<string, unknown>} the `lorikeet` settings without a field
  */
-export function writeHyperparameters({ method, lorikeet, seed }) {
+export function writeHyperparameters({ method, lorikeet, seed }, changes) {
   /** @type {Record<string, unknown>} */
   const values = { ...hyperparametersOf({ method }), ...lorikeet, seed };
   const numbers = Object.entries(values).filter(([, value]) => typeof value === 'number');
   const typed = Object.fromEntries(numbers.map(([id, value]) => [id, String(value)]));
   // A job that names no arithmetic was trained in float32.
   const compute = String(lorikeet['compute'] ?? 'float32');
-  restoreHyperparameters({ ...typed, method: method.type, compute });
+  restoreHyperparameters({ ...typed, method: method.type, compute, ...changes });
+  // Changed settings are worth a look.
+  const details = byId('hyperparameters').closest('details');
+  if (details && Object.keys(changes).length > 0) details.open = true;
   const fieldIds = new Set(['compute', ...FIELDS.map(({ id }) => id)]);
   const others = REPEATED.filter((key) => !fieldIds.has(key) && lorikeet[key] !== undefined);
   return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
@@ -268,7 +277,7 @@ function replacedText(name, model) {
   const { parent, root } = model;
   if (parent === undefined)
     return `${name} is the base’s name. Requests for it will not get the adapter.`;
-  return `In use: requests for ${name} now get ${root}. If the job succeeds, they get the new adapter instead.`;
+  return `In use: requests for ${name} now get ${root}. If the job succeeds, its result becomes the next version and moves latest: they get the new adapter instead.`;
 }
 
 /** @param {string} typed */

@@ -3,6 +3,7 @@ import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
 import { byId, el, fill, problemText, setText, showLoaded } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
+import { adviceFor } from './job-advice.js';
 import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
 import {
@@ -152,6 +153,7 @@ class JobView {
       problem !== '' && problemText(problem),
       this.#refusal !== '' && problemText(this.#refusal),
       error && el('p.problem', error.message),
+      adviceNote(job),
       ...this.#log.warnings().map(({ message }) => el('p.warning', message)),
     );
     const keptStep = job.lorikeet['kept_step'];
@@ -239,6 +241,15 @@ class JobView {
         el('li', `${count(this.#log.count - shownCount)} older events`),
     );
   }
+}
+
+/** Says what to try next after a failure, with a link to a job that tries it. @param {Job} job */
+function adviceNote(job) {
+  const advice = adviceFor(job);
+  if (!advice) return null;
+  const changes = new URLSearchParams(advice.changes).toString();
+  const href = `#repeat-${job.id}${changes && `&${changes}`}`;
+  return el('p.notice', advice.text, ' ', el('a', { href }, 'Try this'));
 }
 
 /** @param {Job} job */

@@ -54,7 +54,7 @@ export function keyFault(text) {
 export function storeKey(key, { id }) {
   const owner = sessionStorage.getItem(TENANT);
   const isOther = owner !== null && owner !== id;
-  if (isOther) signOut();
+  if (isOther) forgetTab();
   sessionStorage.setItem(KEY, key);
   sessionStorage.setItem(TENANT, id);
   return isOther;
@@ -65,9 +65,17 @@ export function dropKey() {
   sessionStorage.removeItem(KEY);
 }
 
-/** Removes everything that the pages stored in this tab. The event `signout` tells pages to store nothing more. */
-export function signOut() {
-  dispatchEvent(new Event('signout'));
+/** Signs out: removes everything that the pages stored in this tab, once they have saved the chat. */
+export async function signOut() {
+  await Promise.all(forgetTab());
+}
+
+/** The event `signout` tells pages to store nothing more in the tab. Its detail takes promises of what is still being saved. */
+function forgetTab() {
+  /** @type {Promise<void>[]} */
+  const saving = [];
+  dispatchEvent(new CustomEvent('signout', { detail: saving }));
   const names = Array.from({ length: sessionStorage.length }, (_, i) => sessionStorage.key(i));
   for (const name of names) if (name?.startsWith(PREFIX)) sessionStorage.removeItem(name);
+  return saving;
 }

@@ -8,6 +8,7 @@ import { FileField } from './file-field.js';
 import { size } from './format.js';
 import { loadDraft, saveDraft } from './job-draft.js';
 import {
+  chooseMethod,
   createHyperparameterFields,
   hyperparameterFault,
   NameField,
@@ -18,6 +19,8 @@ import {
   writeHyperparameters,
 } from './job-fields.js';
 import { parseLineFaults, readInvalidLines, showFault, showPlan } from './plan-view.js';
+import { SplitField } from './split-field.js';
+import { convertTable } from './table-dialog.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 /** The body of a request to create a job. @typedef {Record<string, unknown> & { lorikeet: Record<string, unknown> }} Body */
@@ -30,15 +33,18 @@ export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, {"text": …, "label": …} for a classifier, or pairs for DPO',
+    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, {"text": …, "label": …} for a classifier, or pairs for DPO. A CSV or TSV table is converted',
     onChange: () => this.#changed(),
+    convert: (file) => this.#convert(file),
   });
   #validation = new FileField(byId('validation-drop'), {
     id: 'validation-file',
     label: 'Validation file (optional)',
     help: 'Held-out examples show whether the model learns or memorizes',
     onChange: () => this.#changed(),
+    convert: (file) => this.#convert(file),
   });
+  #split = new SplitField(() => this.#changed());
   #model = new Combobox({
     id: 'start-model',
     label: 'Start from',
@@ -93,6 +99,7 @@ export class NewJobForm {
       this.#model.value = draft.model;
       restoreHyperparameters(draft.typed);
       for (const [i, file] of draft.files.entries()) if (file) this.#files[i]?.restore(file);
+      this.#split.percent = draft.heldOut ?? 0;
       this.#name.value = draft.suffix;
     }
     this.#isRestored = true;
@@ -106,6 +113,7 @@ export class NewJobForm {
       suffix: this.#name.value,
       typed: typedHyperparameters(),
       carried: this.#carried,
+      heldOut: this.#split.percent,
       files: this.#files.map(({ entry }) => {
         if (!entry) return null;
         const { id, name, byteSize, isOwn } = entry;
@@ -114,14 +122,26 @@ export class NewJobForm {
     });
   }
 
-  /** Fills the form with the files and settings of another job. @param {Job} job */
-  async repeat(job) {
+  /** Makes rows of a table. Pairs are for DPO. @param {File} table */
+  async #convert(table) {
+    const converted = await convertTable(table);
+    if (converted) chooseMethod(converted.form.id === 'pairs' ? 'dpo' : 'supervised');
+    return converted?.file;
+  }
+
+  /**
+   * Fills the form with the files and settings of another job.
+   * @param {Job} job
+   * @param {Readonly<Record<string, string>>} changes of its settings, by field
+   */
+  async repeat(job, changes) {
     const files = await Promise.all(
       [job.training_file, job.validation_file].map((id) =>
         id === null ? null : requestJson(`v1/files/${id}`).catch(() => undefined),
       ),
     );
-    this.#carried = writeHyperparameters(job);
+    this.#carried = writeHyperparameters(job, changes);
+    this.#split.percent = 100 * Number(job.lorikeet['validation_split'] ?? 0);
     this.#model.value = job.model;
     this.#name.value = job.user_provided_suffix ?? '';
     for (const [i, field] of this.#files.entries()) {
@@ -162,6 +182,7 @@ export class NewJobForm {
   /** Plans the job again if a setting has changed. */
   #changed() {
     clearTimeout(this.#typing);
+    this.#split.isHidden = this.#validation.entry !== undefined;
     const fault = this.#obstacle();
     const body = fault === undefined ? this.#body() : undefined;
     const key = body && JSON.stringify(body);
@@ -279,12 +300,14 @@ export class NewJobForm {
   #body() {
     const { lorikeet, ...rest } = readHyperparameters();
     const validation = this.#validation.entry;
+    const { percent } = this.#split;
+    const heldOut = !validation && percent > 0 && { validation_split: percent / 100 };
     return {
       model: this.#model.value || 'base',
       training_file: this.#training.entry?.id,
       ...(validation && { validation_file: validation.id }),
       ...rest,
-      lorikeet: { ...this.#carried, ...lorikeet },
+      lorikeet: { ...this.#carried, ...lorikeet, ...heldOut },
     };
   }
 }

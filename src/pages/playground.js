@@ -1,73 +1,66 @@
 // The playground: a chat with one model, or with up to four side by side, each of which sees its own answers.
-import { errorText, readModel, requestJson } from './api.js';
-import {
-  examplesFor,
-  hasExamples,
-  hasFailed,
-  isUsable,
-  loadChat,
-  newAnswer,
-  parseAddress,
-  saveChat,
-  toAddress,
-  toExport,
-  toMessages,
-} from './chat.js';
+import { currentUser, identified } from './account.js';
+import { errorText } from './api.js';
+import { hasContent, hasFailed, isUsable, newAnswer, parseAddress } from './chat.js';
+import { ChatList, saveChats } from './chat-list.js';
+import { ChatSettings } from './chat-settings.js';
+import { ChatStore } from './chat-store.js';
+import { addTurn, chooseTurn, createId, isRemoved, toggleTurn } from './chat-tree.js';
 import { createCodeDialog } from './code-dialog.js';
-import { byId, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
+import { CurrentChat, createChat } from './current-chat.js';
+import { byId, fill, showLoaded, showProblemIn } from './dom.js';
 import { apiKey } from './key.js';
-import { ModelFields } from './model-fields.js';
-import {
-  createParameterFields,
-  PARAMETER_NAMES,
-  readParameters,
-  showDefaults,
-  typedParameters,
-  writeParameters,
-} from './parameters.js';
 import { showRefusals, structureFault } from './structured-fields.js';
 import { TurnList } from './turn-list.js';
-import { copyAndReport, saveBlob } from './widgets.js';
+import { hideUndo, offerUndo } from './undo.js';
+import { confirmAction, copyAndReport } from './widgets.js';
+
+/** @typedef {import('./chat-tree.js').TurnNode} TurnNode */
 
 const prompt = byId('prompt', HTMLTextAreaElement);
-const system = byId('system', HTMLTextAreaElement);
 const plain = byId('plain', HTMLInputElement);
-/** The classes that are named above an empty chat. */
-const MAX_LABELS = 12;
+/** How often a growing answer is saved. */
+const SAVE_MS = 500;
 
-/** After signing out nothing is stored. */
-let isSignedOut = false;
-/** Whether the models are known: from the user, a link, the stored chat or the list. */
-let areModelsChosen = false;
+/** The question before a chat is closed that could not be saved. */
+const LOSS = {
+  title: 'Discard this chat?',
+  text: 'It could not be saved. Export it first to keep a copy.',
+  action: 'Discard',
+};
+
+/** The tenant whose chats are open. @type {string | undefined} */
+let storeTenant;
 /** Resolves when the list of models is loaded. */
 let loading = Promise.resolve();
-/** The last requested model, and whether it is a classifier. Responses for other models are ignored. */
-let firstModel = { name: '', isClassifier: false };
+/** Resolves when no answer is being generated. */
+let running = Promise.resolve();
 
-const fields = new ModelFields(() => {
-  areModelsChosen = true;
-  onSettings();
-});
-createParameterFields(onSettings);
+const settings = new ChatSettings((text) => void send(text));
 // Wide windows have room for the settings next to the chat; on narrow ones they would push it down.
-byId('settings', HTMLDetailsElement).open = matchMedia('(min-width: 60rem)').matches;
+for (const id of ['chats', 'settings']) {
+  byId(id, HTMLDetailsElement).open = matchMedia('(min-width: 60rem)').matches;
+}
+const current = new CurrentChat({
+  read: () => ({ draft: prompt.value, settings: settings.addressWith('') }),
+  onSaved: (error) => {
+    showStorageProblem(error);
+    void chats.refresh();
+  },
+  onMerge: showMerged,
+});
+const chats = new ChatList(current, openChat);
 const list = new TurnList({
   isPlain: () => plain.checked,
-  onSend: (text, index) => void send(text, index),
-  onRun: (view, answers) => void run(view, answers),
-  onChange() {
-    byId('empty').hidden = list.count > 0;
-    showChatButtons();
-    save();
-  },
-  onRemove: () => prompt.focus(),
+  onSend: (turn, text) => void send(text, turn),
+  onRetryAnswer: (turn, column) => void retryAnswer(turn, column),
+  onDelete: deleteTurn,
+  onChoose: ({ id }) => changeChat(chooseTurn(current.chat, id)),
 });
 listen();
-areModelsChosen = restore();
-if (areModelsChosen) showLoaded('settings');
 showLoaded();
-if (!byId('account-dialog', HTMLDialogElement).open) prompt.focus();
-loading = loadModels();
+if (!byId('account-dialog', HTMLDialogElement).open) prompt.focus({ preventScroll: true });
+loading = settings.load(openStore());
 await loading;
 
 function listen() {
@@ -89,171 +82,196 @@ function listen() {
     for (const answer of list.answers) answer.setPlain(plain.checked);
   });
   byId('stop-button').addEventListener('click', stop);
-  byId('clear-button').addEventListener('click', () => {
-    list.clear('Chat cleared.');
+  byId('new-button').addEventListener('click', async () => {
+    await openChat(createChat());
     prompt.focus();
   });
-  byId('export-button').addEventListener('click', () => {
-    const settings = { system: system.value, parameters: readParameters() };
-    const json = toExport(list.turns, settings);
-    saveBlob(new Blob([json], { type: 'application/json' }), 'lorikeet-chat.json');
-  });
+  byId('export-button').addEventListener('click', () => saveChats([current.chat]));
   byId('link-button').addEventListener('click', () => {
-    const text = prompt.value.trim() || (list.turns.at(-1)?.prompt ?? '');
-    const url = new URL(addressWith(text), location.href).href;
+    const text = prompt.value.trim() || (current.path.at(-1)?.turn.prompt ?? '');
+    const url = new URL(settings.addressWith(text), location.href).href;
     const labels = { label: 'Copy link', success: 'Link copied' };
     void copyAndReport(byId('link-button'), url, labels);
   });
   byId('code-button').addEventListener('click', createCodeDialog(readSnippet));
-  addEventListener('pagehide', save);
-  addEventListener('signout', () => {
-    isSignedOut = true;
+  prompt.addEventListener('input', () => current.touch());
+  addEventListener('pagehide', () => current.keep());
+  addEventListener('visibilitychange', () => void current.flush());
+  addEventListener('beforeunload', (event) => {
+    if (current.isUnsaved && !byId('storage-problem').hidden) event.preventDefault();
   });
-  addEventListener('hashchange', () => {
-    if (!location.hash.includes('=')) return; // the link to the content
-    applyLink(parseAddress(location.search + location.hash, PARAMETER_NAMES));
-    onSettings();
+  addEventListener('signout', (event) => {
+    /** @type {CustomEvent<Promise<void>[]>} */ (event).detail.push(current.close());
   });
   addEventListener('signin', () => {
-    loading = loadModels();
+    loading = settings.load(openStore());
   });
 }
 
 /**
- * Restores the settings from the address and the chat from this tab. A link to other models starts a new chat.
- * @returns {boolean} whether models are chosen
+ * Opens the storage of the user's chats, and shows the chat that this tab showed before, unless a link names other models.
+ * Without storage the page works, and says that the chat will not last.
  */
-function restore() {
-  const chat = loadChat();
-  const isLink = location.search !== '' || location.hash.includes('=');
-  const address = isLink ? location.search + location.hash : (chat?.link ?? '');
-  const link = parseAddress(address, PARAMETER_NAMES);
-  applyLink(link);
-  if (link.prompt === '') prompt.value = chat?.draft ?? '';
-  const turns = chat?.turns.filter((turn) => !hasFailed(turn)) ?? [];
-  list.show(turns);
-  const before = parseAddress(chat?.link ?? '', PARAMETER_NAMES).models;
-  if (isLink && turns.length > 0 && link.models.join() !== before.join()) {
-    list.clear('This link starts a new chat.');
-  }
-  return link.models.length > 0;
-}
-
-/** Fills the fields; without a prompt, a typed message stays. @param {import('./chat.js').Link} link */
-function applyLink({ models, system: systemPrompt, parameters, prompt: text }) {
-  fields.models = models;
-  system.value = systemPrompt;
-  writeParameters(parameters);
-  if (text !== '') prompt.value = text;
-}
-
-/** Loads the list of models. If none is chosen, chooses an adapter and, next to it, its base. */
-async function loadModels() {
+async function openStore() {
+  await identified;
+  const tenant = currentUser()?.id;
+  if (tenant === undefined || tenant === storeTenant) return;
+  storeTenant = tenant;
   try {
-    /** @type {import('../contracts/openai.ts').ModelList} */
-    const { data } = await requestJson('v1/models');
-    fields.setItems(
-      data.map(({ id, parent, owned_by: owner }) => ({
-        value: id,
-        note: parent === undefined ? 'base' : owner,
-      })),
-    );
-    if (!areModelsChosen) {
-      const base = data.find(({ parent }) => parent === undefined)?.id ?? 'base';
-      const adapters = data.filter(({ parent }) => parent !== undefined).map(({ id }) => id);
-      const adapter = adapters.find(hasExamples) ?? adapters[0];
-      fields.models = adapter === undefined ? [base] : [adapter, base];
+    const store = await ChatStore.open(tenant);
+    const id = CurrentChat.lastId;
+    const last = id === undefined || list.count > 0 ? undefined : await store.load(id);
+    if (last && !isRemoved(last) && fitsAddress(last)) {
+      await current.open(last);
+      if (!settings.isLink) settings.apply(last.settings.value);
+      prompt.value ||= last.draft.value; // the user may have typed already
+      showPath();
     }
-    areModelsChosen = true;
-    showProblemIn(byId('problem'), '');
-    onSettings();
+    current.attach(store);
+    chats.attach(store);
   } catch (error) {
-    showProblemIn(byId('problem'), errorText(error));
+    showStorageProblem(error);
   }
-  for (const id of ['settings', 'empty']) showLoaded(id);
 }
 
-function onSettings() {
-  const { models } = fields;
-  history.replaceState(null, '', addressWith(''));
-  setText(byId('chosen'), models.join(', '));
-  const buttons = examplesFor(models).map((text) =>
-    el('button.example', { onclick: () => void send(text) }, text),
-  );
-  fill(byId('examples'), ...buttons);
-  setText(
-    byId('lead'),
-    models.length > 1
-      ? 'Ask an adapter and its base the same question, and see what the adapter has learned.'
-      : 'Ask something, or start with one of these.',
-  );
-  void showModel(/** @type {string} */ (models[0]));
+/** Whether the address names no models, or those of this chat. @param {import('./chat-tree.js').Chat} chat */
+function fitsAddress(chat) {
+  const models = (/** @type {string} */ address) => parseAddress(address, []).models.join();
+  return !settings.isLink || models(location.search) === models(chat.settings.value);
 }
 
-/** Shows the defaults of the first model, or its classes if it is a classifier. @param {string} name */
-async function showModel(name) {
-  firstModel = { name, isClassifier: false };
-  const model = await readModel(name);
-  if (firstModel.name !== name) return;
-  const { labels } = model;
-  firstModel.isClassifier = labels !== undefined;
-  showDefaults(model);
-  prompt.placeholder = labels ? 'Text to classify' : 'Message';
-  if (!labels) return;
-  const names = labels.slice(0, MAX_LABELS).join(', ');
-  const more = labels.length > MAX_LABELS ? `, and ${labels.length - MAX_LABELS} more` : '';
-  setText(byId('lead'), `${name} sorts a text into a class${names && `: ${names}${more}`}.`);
-  fill(byId('examples'));
-}
-
-/** The address of the current settings with this prompt. @param {string} text */
-function addressWith(text) {
-  return toAddress({
-    models: fields.models,
-    system: system.value,
-    prompt: text,
-    parameters: typedParameters(),
-  });
+/** Shows another chat instead of the current one, whose answers stop. @param {import('./chat-tree.js').Chat} chat */
+async function openChat(chat) {
+  stop();
+  await running;
+  await current.flush();
+  if (current.isUnsaved && !(await confirmAction(LOSS))) return;
+  await current.open(chat);
+  settings.apply(chat.settings.value);
+  prompt.value = chat.draft.value;
+  showPath();
+  list.scrollToEnd();
+  await chats.refresh();
 }
 
 /**
- * Sends a prompt as the turn with this index.
+ * Sends a prompt as the next turn, or as another version of a turn.
  * @param {string} text
- * @param {number} [index]
+ * @param {TurnNode} [before] the turn whose prompt is edited or sent again
  */
-async function send(text, index = list.count) {
+async function send(text, before) {
   if (text === '' || list.isRunning) return;
   const fault = structureFault();
   showProblemIn(byId('problem'), fault ?? '');
   if (fault !== undefined) return;
-  if (!areModelsChosen) {
+  if (!settings.areModelsChosen) {
     showRunning(true);
     await loading;
     showRunning(false);
   }
   if (prompt.value.trim() === text) prompt.value = '';
-  const view = list.put({ prompt: text, answers: fields.models.map(newAnswer) }, index);
-  await run(view, view.answers);
+  await sendTurn({ before, prompt: text, answers: settings.models.map(newAnswer) });
+}
+
+/** Generates one answer again, next to the others of its turn. @param {TurnNode} turn @param {number} column */
+async function retryAnswer(turn, column) {
+  const { prompt: text, answers } = turn;
+  const view = list.view(turn.id);
+  const retried = /** @type {import('./chat.js').Answer} */ (answers[column]);
+  if (!hasContent(retried)) return run(view, view.answers.slice(column, column + 1));
+  const others = structuredClone(answers); // a view writes into the objects
+  const again = others.map((answer, i) => (i === column ? newAnswer(answer.model) : answer));
+  await sendTurn({ before: turn, prompt: text, answers: again });
 }
 
 /**
- * Generates answers of a turn.
+ * Adds a turn and generates its answers that have not ended. Failed turns leave the chat.
+ * @param {{ before: TurnNode | undefined, prompt: string, answers: import('./chat.js').Answer[] }} turn
+ */
+async function sendTurn({ before, ...turn }) {
+  hideUndo();
+  const path = current.path.map((step) => step.turn);
+  const kept = before ? path.slice(0, path.indexOf(before)) : path;
+  const failed = [...kept, ...(before ? [before] : [])].filter(hasFailed);
+  const cleaned = failed.reduce((chat, { id }) => toggleTurn(chat, id), current.chat);
+  const parent = kept.findLast((one) => !hasFailed(one))?.id ?? '';
+  const id = createId();
+  changeChat(addTurn(cleaned, { id, parent, ...turn }));
+  list.scrollToEnd();
+  const view = list.view(id);
+  const open = view.answers.filter(({ answer }) => answer.state === 'running');
+  await run(view, open);
+}
+
+/** Removes a turn, and offers to restore it. @param {TurnNode} turn */
+function deleteTurn({ id }) {
+  const { chat } = current;
+  changeChat(toggleTurn(chat, id));
+  offerUndo('Turn removed.', () => {
+    if (current.chat.id === chat.id) changeChat(toggleTurn(current.chat, id));
+    prompt.focus();
+  });
+  prompt.focus();
+}
+
+/** Replaces the chat by a changed copy. @param {import('./chat-tree.js').Chat} chat */
+function changeChat(chat) {
+  current.change(chat);
+  showPath();
+}
+
+function showPath() {
+  const { path } = current;
+  list.show(path);
+  byId('empty').hidden = path.length > 0;
+  showChatButtons();
+}
+
+/** Shows what another tab has changed. */
+function showMerged() {
+  if (!isRemoved(current.chat)) return showPath();
+  const lost = current.chat;
+  void openChat(createChat());
+  offerUndo('This chat was deleted in another tab.', () => {
+    const restored = { ...lost, removals: lost.removals + 1 };
+    void openChat(restored).then(() => current.touch());
+  });
+}
+
+/** @param {unknown} error undefined: there is none */
+function showStorageProblem(error) {
+  const isFull = error instanceof DOMException && error.name === 'QuotaExceededError';
+  const reason = isFull
+    ? 'The room for chats in this browser is used up'
+    : `This browser cannot save chats (${errorText(error)})`;
+  const text = `${reason}. This chat is only in this tab: export it, or delete older ones.`;
+  showProblemIn(byId('storage-problem'), error === undefined ? '' : text);
+}
+
+/**
+ * Generates answers of a turn, and saves what has arrived while they grow.
  * @param {import('./turn-list.js').TurnView} view
  * @param {readonly import('./answer-view.js').AnswerView[]} answers
  */
 async function run(view, answers) {
-  const before = list.before(view);
+  const path = current.path.map(({ turn }) => turn);
+  const before = path.slice(0, path.indexOf(view.turn));
   const { prompt: text, answers: columns } = view.turn;
   const bodies = answers.map(({ answer }) =>
-    toBody(before, { column: columns.indexOf(answer), model: answer.model, prompt: text }),
+    settings.toBody(before, { column: columns.indexOf(answer), model: answer.model, prompt: text }),
   );
   showRunning(true);
-  await Promise.all(answers.map((answer, i) => answer.run(bodies[i] ?? { messages: [] })));
+  const saver = setInterval(() => current.touch(), SAVE_MS);
+  const ended = Promise.all(answers.map((one, i) => one.run(bodies[i] ?? { messages: [] })));
+  running = ended.then(() => {});
+  await ended;
+  clearInterval(saver);
+  current.change(current.chat);
   showRunning(false);
   view.showOutcome();
   showRefusals(answers.map(({ answer }) => answer));
   if (hasFailed(view.turn) && prompt.value === '') prompt.value = text;
-  save();
+  await current.flush();
   // Screen readers get whole answers; single tokens would interrupt each other.
   const spoken = answers.map(({ answer }) => `${answer.model}: ${spokenOf(answer)}`);
   fill(byId('spoken'), spoken.join('\n'));
@@ -272,6 +290,7 @@ function stop() {
 /** @param {boolean} isOn */
 function showRunning(isOn) {
   list.isRunning = isOn;
+  current.isBusy = isOn;
   byId('send-button').hidden = isOn;
   byId('stop-button').hidden = !isOn;
   showChatButtons();
@@ -283,32 +302,19 @@ function showRunning(isOn) {
 }
 
 function showChatButtons() {
-  for (const id of ['clear-button', 'export-button']) {
+  for (const id of ['new-button', 'export-button']) {
     byId(id, HTMLButtonElement).disabled = list.isRunning || list.count === 0;
   }
 }
 
-function save() {
-  if (!isSignedOut) saveChat({ link: addressWith(''), draft: prompt.value, turns: list.turns });
-}
-
-/**
- * The body of a chat request, without the model.
- * @param {readonly import('./chat.js').Turn[]} before
- * @param {{ column: number, model: string, prompt: string }} request
- */
-function toBody(before, request) {
-  const messages = toMessages(before, { ...request, system: system.value });
-  return { messages, ...readParameters() };
-}
-
 function readSnippet() {
   const draft = prompt.value.trim();
-  const usable = list.turns.filter(({ answers }) => answers.some(isUsable));
+  const turns = current.path.map(({ turn }) => turn);
+  const usable = turns.filter(({ answers }) => answers.some(isUsable));
   const last = draft === '' ? usable.pop()?.prompt : draft;
-  const model = /** @type {string} */ (fields.models[0]);
+  const model = /** @type {string} */ (settings.models[0]);
   const request = { column: 0, model, prompt: last ?? 'Hello!' };
   const url = new URL('v1', document.baseURI).href;
-  const body = firstModel.isClassifier ? { input: request.prompt } : toBody(usable, request);
+  const body = settings.isClassifier ? { input: request.prompt } : settings.toBody(usable, request);
   return { url, hasKeys: apiKey() !== undefined, body: { model, ...body } };
 }

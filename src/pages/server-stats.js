@@ -1,9 +1,12 @@
 // The figures of the status page, from /metrics/status, or from /health without an admin key, and their rates over time.
 
-import { counted, duration } from './format.js';
+import { counted, duration, figure } from './format.js';
 
 /** @typedef {import('../contracts/management-api.ts').MetricsStatus} MetricsStatus */
-/** The part that every key may see. @typedef {Pick<MetricsStatus, 'is_ready' | 'engine' | 'tiers'>} PublicStatus */
+/** @typedef {import('../contracts/management-api.ts').RequestList} RequestList */
+/** The figures that every key may see. CPU times are for operators. @typedef {{ is_ready: boolean, engine: Omit<NonNullable<MetricsStatus['engine']>, 'cpu_s'> | null, tiers: MetricsStatus['tiers'] }} PublicStatus */
+/** CPU seconds per second, by process; undefined if unknown. @typedef {Readonly<Record<'server' | 'engine' | 'trainer', number | undefined>>} CpuUse */
+/** The engine's load, and the use of the CPU if it is known. @typedef {{ engine: PublicStatus['engine'], cpu?: CpuUse | undefined, cores?: number | undefined }} Load */
 /** @typedef {MetricsStatus | PublicStatus} ServerStatus */
 /** @typedef {MetricsStatus['usage'][number]} Usage */
 /** @typedef {import('../contracts/engine.ts').EngineStats} EngineStats */
@@ -49,6 +52,89 @@ export function adapterFacts({ attached, awaited, fetching, is_store_paused: isP
   ].filter((fact) => fact !== false);
 }
 
+/**
+ * Returns how many cores each process used between two readings; undefined if there are not two.
+ * @param {{ at: number, status: ServerStatus } | undefined} before
+ * @param {{ at: number, status: ServerStatus } | undefined} after
+ * @returns {CpuUse | undefined}
+ */
+export function cpuBetween(before, after) {
+  if (!before || !after || !('server' in before.status) || !('server' in after.status))
+    return undefined;
+  const seconds = after.at - before.at;
+  const [a, b] = [before.status, after.status];
+  /** A process that ended or started between the readings has no rate. @param {number | null | undefined} from @param {number | null | undefined} to */
+  const rate = (from, to) =>
+    from == null || to == null || to < from ? undefined : (to - from) / seconds;
+  return {
+    server: rate(a.server.cpu_s, b.server.cpu_s),
+    engine: rate(a.engine?.cpu_s, b.engine?.cpu_s),
+    trainer: rate(a.trainer_cpu_s, b.trainer_cpu_s),
+  };
+}
+
+/**
+ * Returns why requests are slow now, one sentence each; at least one.
+ * @param {RequestList} list
+ * @param {Load} load
+ * @returns {string[]}
+ */
+export function reasonsOf({ data, is_training: isTraining }, { engine, cpu, cores }) {
+  /** @param {string} text @param {(request: RequestList['data'][number]) => boolean} test */
+  const ofRequests = (text, test) => {
+    const matches = data.filter(test).length;
+    return matches > 0 && `${counted(matches, 'request')}: ${text}`;
+  };
+  const full = engine && engine.running >= engine.slots && engine.waiting > 0;
+  const used = Object.values(cpu ?? {}).reduce(
+    (/** @type {number} */ sum, one) => sum + (one ?? 0),
+    0,
+  );
+  const reasons = [
+    full &&
+      `All ${counted(engine.slots, 'slot')} are taken, with ${counted(engine.waiting, 'request')} in the queue.`,
+    ofRequests('the adapter is being loaded.', ({ state }) => state === 'loading'),
+    ofRequests('the tenant has its share of the slots.', ({ reason }) => reason === 'tenant_share'),
+    ofRequests(
+      'a prompt of more than 1,000 tokens is being read.',
+      ({ state, prompt_tokens: tokens }) => state === 'prefill' && tokens > 1_000,
+    ),
+    data.some(({ reason }) => reason === 'paused') && 'The server is paused.',
+    isTraining &&
+      `A fine-tuning job uses the same cores${cpu?.trainer ? `: ${figure(cpu.trainer)} of them` : ''}.`,
+    cores !== undefined &&
+      used > 0.9 * cores &&
+      `The CPU is busy: ${figure(used)} of ${counted(cores, 'core')}.`,
+  ].filter((reason) => typeof reason === 'string');
+  return reasons.length > 0 ? reasons : ['Nothing waits, and no fine-tuning job runs.'];
+}
+
+/**
+ * Returns the latencies and errors of each half hour, the newest first.
+ * @param {import('../contracts/management-api.ts').MetricsHistory['hours']} hours totals, oldest first
+ * @param {MetricsStatus} now
+ * @param {number} nowS Unix seconds
+ */
+export function halfHours(hours, now, nowS) {
+  const points = [...hours, { at: nowS, ...now }];
+  const spans = points.slice(1).map((after, i) => {
+    const before = /** @type {typeof after} */ (points[i]);
+    return {
+      from: before.at,
+      to: after.at,
+      first: latencyBetween('time_to_first_token', before, after),
+      next: latencyBetween('inter_token_latency', before, after),
+      errors: total(after.errors) - total(before.errors),
+    };
+  });
+  return spans.reverse();
+}
+
+/** @param {MetricsStatus['errors']} errors */
+function total(errors) {
+  return errors.reduce((sum, { count }) => sum + count, 0);
+}
+
 /** The time span of the chart. */
 const SPAN_S = 3_600;
 
@@ -92,8 +178,8 @@ export function ratePoints(history, readings, now) {
 /**
  * Returns the median and the 95th percentile of a latency between two readings as text; undefined if nothing was counted.
  * @param {'time_to_first_token' | 'inter_token_latency'} name
- * @param {MetricsStatus | undefined} before absent for everything since the start
- * @param {MetricsStatus} after
+ * @param {Pick<MetricsStatus, 'time_to_first_token' | 'inter_token_latency'> | undefined} before absent for everything since the start
+ * @param {Pick<MetricsStatus, 'time_to_first_token' | 'inter_token_latency'>} after
  */
 export function latencyBetween(name, before, after) {
   const earlier = before?.[name] ?? [];

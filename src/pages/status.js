@@ -16,8 +16,11 @@ import {
 } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { keyHeaders } from './key.js';
+import { refreshRequests } from './request-list.js';
 import {
   adapterFacts,
+  cpuBetween,
+  halfHours,
   latencyBetween,
   ratePoints,
   ratesBetween,
@@ -32,6 +35,8 @@ import { createTable, number, tile } from './widgets.js';
 const POLL_MS = 2_000;
 const LISTS_POLL_MS = 10_000;
 const JOBS_WAIT_MS = 1_000;
+/** A new half hour appears this late at most. */
+const HISTORY_MS = 600_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 /** The time span of the latencies. In a shorter one a single slow request would dominate. */
@@ -46,6 +51,12 @@ const readings = [];
 let isPublicOnly = false;
 /** The server's own readings from before the page was opened. @type {readonly import('./server-stats.js').TokenReading[]} */
 let history = [];
+/** When they were read. */
+let historyMs = 0;
+/** Its totals of latencies and errors. @type {import('../contracts/management-api.ts').MetricsHistory['hours']} */
+let hours = [];
+/** The machine's cores. @type {number | undefined} */
+let cores;
 /** When the server stopped answering. @type {number | undefined} */
 let awaySinceMs;
 
@@ -66,6 +77,17 @@ const showTiers = createTable(byId('tiers'), {
 const showBusiest = createTable(byId('busiest'), {
   caption: 'Traffic by model since the server started',
   columns: ['Model', 'Tenant', ...['Requests', 'Prompt tokens', 'Generated tokens'].map(number)],
+});
+const showHours = createTable(byId('hours'), {
+  caption: 'Latencies and errors by half hour',
+  columns: [
+    'Time',
+    ...['First token: median', 'p95', 'Next token: median', 'p95', 'Errors'].map(number),
+  ],
+});
+const showErrors = createTable(byId('errors'), {
+  caption: 'Refused and failed requests since the server started',
+  columns: ['Error', number('Requests')],
 });
 const showJobs = createTable(byId('jobs'), {
   caption: 'Your fine-tuning jobs',
@@ -94,7 +116,8 @@ function pollLists() {
 async function refresh() {
   try {
     const status = await readStatus();
-    if (awaySinceMs !== undefined || readings.length === 0) await refreshHistory();
+    const isOld = Date.now() - historyMs > HISTORY_MS;
+    if (awaySinceMs !== undefined || isOld) await refreshHistory();
     awaySinceMs = undefined;
     const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
     readings.push({ at: Date.now() / 1000, prompt_tokens, generated_tokens, status });
@@ -104,6 +127,8 @@ async function refresh() {
     if (readings.length === 1) {
       await Promise.race([jobs, new Promise((resolve) => setTimeout(resolve, JOBS_WAIT_MS))]);
     }
+    const cpu = cpuBetween(readings.at(-2), readings.at(-1));
+    await refreshRequests({ engine: status.engine, cpu, cores });
     byId('figures').hidden = false;
     byId('figures').classList.remove('stale');
     show(status);
@@ -117,13 +142,16 @@ async function refresh() {
   }
 }
 
-/** Called at the start, and when the server responds again, since it may be a new process. */
+/** Called now and then, and when the server responds again, since it may be a new process. */
 async function refreshHistory() {
+  historyMs = Date.now();
   if (isPublicOnly) return;
   try {
     /** @type {import('../contracts/management-api.ts').MetricsHistory} */
     const answer = await requestJson('metrics/history', { isQuiet: true });
     history = answer.samples;
+    hours = answer.hours;
+    cores = answer.server.cores;
     showServer(answer.server);
   } catch {
     history = []; // the page's own readings are enough
@@ -184,7 +212,7 @@ function show(status) {
   fill(
     byId('tiles'),
     ...(engine ? engineTiles(engine, admin) : []),
-    ...(admin ? latencyTiles(admin) : []),
+    ...(admin ? [cpuTile(), ...latencyTiles(admin)] : []),
   );
   showRate();
   showTiers(
@@ -212,6 +240,15 @@ function engineTiles(engine, admin) {
     prefixTile(engine),
     tile('Memory', size(engine.memory_bytes), `engine${server}`),
   ];
+}
+
+function cpuTile() {
+  const use = cpuBetween(readings.at(-2), readings.at(-1));
+  const text = (/** @type {number | undefined} */ one) =>
+    one === undefined ? '–' : one.toFixed(1);
+  const trainer = use?.trainer === undefined ? '' : `, trainer ${text(use.trainer)}`;
+  const of = cores === undefined ? '' : ` of ${counted(cores, 'core')}`;
+  return tile('CPU', text(use?.engine), `engine, server ${text(use?.server)}${trainer}${of}`);
 }
 
 /** @param {MetricsStatus} status */
@@ -288,6 +325,18 @@ function showServer({ threads, cores, ...server }) {
 
 /** @param {MetricsStatus} status */
 function showAdminStatus({ usage, ...status }) {
+  byId('hours-section').hidden = false;
+  showHours(
+    halfHours(hours, { usage, ...status }, Date.now() / 1000).map(
+      ({ from, to, first, next, errors }) => [
+        `${timeOfDay(from)} to ${timeOfDay(to)}`,
+        ...[first?.median, first?.p95, next?.median, next?.p95].map((text) => text ?? '–'),
+        count(errors),
+      ],
+    ),
+  );
+  byId('errors').hidden = status.errors.length === 0;
+  showErrors(status.errors.map(({ code, count: n }) => [code.replaceAll('_', ' '), count(n)]));
   setText(byId('attached'), adapterFacts(status).join(' '));
   byId('busiest-section').hidden = false;
   showBusiest(

@@ -1,21 +1,22 @@
-// The turns on the page, each a prompt with its actions and the answers side by side: adds and removes them, brings removed ones
-// back, and scrolls with the newest answer while the user is at the end of the page. Sends nothing itself.
+// The chosen path of a chat on the page: turns, each a prompt with its actions and the answers side by side. Scrolls with the
+// newest answer while the user is at the end of the page. Changes no chat and sends nothing itself.
 import { AnswerView } from './answer-view.js';
-import { hasContent, hasFailed } from './chat.js';
+import { hasFailed } from './chat.js';
 import { byId, el, fill, setText } from './dom.js';
 
-/** @typedef {import('./chat.js').Turn} Turn */
+/** @typedef {import('./chat-tree.js').TurnNode} TurnNode */
+/** @typedef {import('./chat-tree.js').Step} Step */
 
 /** The user is at the end if the distance is less than this, about a line of text. */
 const NEAR_PX = 32;
 
 /**
- * @typedef {object} TurnListOptions
- * @property {() => boolean} isPlain whether new answers are shown as plain text
- * @property {(prompt: string, index: number) => void} onSend sends a prompt as the turn with this index
- * @property {(view: TurnView, answers: readonly AnswerView[]) => void} onRun generates these answers again
- * @property {() => void} onChange after turns were added or removed
- * @property {() => void} onRemove after the user has removed turns or restored them
+ * Called when the user acts on a turn, unless answers are being generated.
+ * @typedef {object} TurnActions
+ * @property {(turn: TurnNode, prompt: string) => void} onSend sends an edited prompt, or the same one again
+ * @property {(turn: TurnNode, column: number) => void} onRetryAnswer generates one answer again
+ * @property {(turn: TurnNode) => void} onDelete
+ * @property {(turn: TurnNode) => void} onChoose shows this turn instead of the one in its place
  */
 
 /** The conversation. */
@@ -24,27 +25,19 @@ export class TurnList {
   #views = [];
   #log = byId('turns');
   #options;
-  #scrollToEnd;
-  /** Restores the turns that were removed last. */
-  #undo = () => {};
   #isRunning = false;
 
-  /** @param {TurnListOptions} options */
+  /** @param {TurnActions & { isPlain: () => boolean }} options isPlain: whether new answers are shown as plain text */
   constructor(options) {
     this.#options = options;
-    this.#scrollToEnd = followEnd(byId('talk'), byId('end-button'));
-    byId('undo-button').addEventListener('click', () => this.#undo());
-  }
-
-  get turns() {
-    return this.#views.map(({ turn }) => turn);
+    this.scrollToEnd = followEnd(byId('talk'), byId('end-button'), () => this.count > 0);
   }
 
   get count() {
     return this.#views.length;
   }
 
-  /** Turns cannot be removed or restored while answers are generated. */
+  /** While answers are generated, the turns' actions are hidden. */
   get isRunning() {
     return this.#isRunning;
   }
@@ -59,100 +52,62 @@ export class TurnList {
     return this.#views.flatMap(({ answers }) => answers);
   }
 
-  /** The turns before this one. @param {TurnView} view */
-  before(view) {
-    return this.turns.slice(0, this.#views.indexOf(view));
+  /** Returns the view of a turn that is shown. @param {string} id */
+  view(id) {
+    return /** @type {TurnView} */ (this.#views.find(({ turn }) => turn.id === id));
   }
 
-  /**
-   * Puts a turn at an index. Removes the turn there, the turns after it, and the failed ones before it. Answers can be restored.
-   * @param {Turn} turn
-   * @param {number} index
-   */
-  put(turn, index) {
-    if (index < this.count - 1) this.#offerUndo('Later turns removed.');
-    else if (this.turns[index]?.answers.some(hasContent)) this.#offerUndo('Answer replaced.');
-    else this.#hideUndo();
-    const before = this.turns.slice(0, index).filter((one) => !hasFailed(one));
-    this.show([...before, turn]);
-    this.#scrollToEnd();
-    return /** @type {TurnView} */ (this.#views.at(-1));
-  }
-
-  /** Removes all turns, and offers to restore them. @param {string} text says why */
-  clear(text) {
-    this.#offerUndo(text);
-    this.show([]);
-  }
-
-  /** Shows exactly these turns. Those that are on the page already keep their elements. @param {readonly Turn[]} turns */
-  show(turns) {
+  /** Shows exactly these turns. Those that are on the page already keep their elements. @param {readonly Step[]} path */
+  show(path) {
     const viewByTurn = new Map(this.#views.map((view) => [view.turn, view]));
-    this.#views = turns.map((turn) => viewByTurn.get(turn) ?? this.#createView(turn));
-    for (const view of viewByTurn.values()) if (!this.#views.includes(view)) view.element.remove();
-    for (const { element } of this.#views) if (!element.isConnected) this.#log.append(element);
-    for (const [i, view] of this.#views.entries()) view.setNumber(i + 1);
-    this.#options.onChange();
+    this.#views = path.map(({ turn }) => viewByTurn.get(turn) ?? this.#createView(turn));
+    const elements = this.#views.map(({ element }) => element);
+    const focused = document.activeElement?.closest('.switcher') && document.activeElement;
+    const wanted = new Set(/** @type {Element[]} */ (elements));
+    for (const one of [...this.#log.children]) if (!wanted.has(one)) one.remove();
+    for (const [i, one] of elements.entries()) {
+      if (this.#log.children[i] !== one) this.#log.insertBefore(one, this.#log.children[i] ?? null);
+    }
+    for (const [i, step] of path.entries()) this.#views[i]?.showPlace(i + 1, step);
+    if (focused) byLabel(this.#log, focused.ariaLabel ?? '')?.focus();
   }
 
-  /** @param {Turn} turn */
+  /** @param {TurnNode} turn */
   #createView(turn) {
-    const { onSend, onRun, onRemove, isPlain } = this.#options;
-    const view = new TurnView(turn, {
-      isPlain: isPlain(),
-      onRetry: () => onSend(turn.prompt, this.#views.indexOf(view)),
-      onEdit: (text) => onSend(text, this.#views.indexOf(view)),
-      onRetryAnswer: (answer) => {
-        if (this.#isRunning) return;
-        if (hasContent(answer.answer)) this.#offerUndo('Answer replaced.');
-        onRun(view, [answer]);
-      },
-      onDelete: () => {
-        if (this.#isRunning) return;
-        this.#offerUndo('Turn removed.');
-        this.show(this.turns.filter((one) => one !== turn));
-        onRemove();
-      },
-    });
-    return view;
-  }
-
-  /** @param {string} text says what was removed */
-  #offerUndo(text) {
-    const removedFrom = structuredClone(this.turns); // a retry changes them
-    this.#undo = () => {
-      if (this.#isRunning) return;
-      this.#hideUndo();
-      fill(this.#log); // the order may differ
-      this.#views = [];
-      this.show(removedFrom);
-      this.#scrollToEnd();
-      this.#options.onRemove();
+    const { isPlain, ...actions } = this.#options;
+    /** @type {TurnActions} */
+    const idle = {
+      onSend: (...args) => this.#isRunning || actions.onSend(...args),
+      onRetryAnswer: (...args) => this.#isRunning || actions.onRetryAnswer(...args),
+      onDelete: (...args) => this.#isRunning || actions.onDelete(...args),
+      onChoose: (...args) => this.#isRunning || actions.onChoose(...args),
     };
-    setText(byId('undo-text'), text);
-    byId('undo').hidden = false;
+    return new TurnView(turn, { isPlain: isPlain(), ...idle });
   }
+}
 
-  #hideUndo() {
-    byId('undo').hidden = true;
-  }
+/** @param {HTMLElement} area @param {string} label @returns {HTMLElement | undefined} */
+function byLabel(area, label) {
+  return [...area.querySelectorAll('button')].find(({ ariaLabel }) => ariaLabel === label);
 }
 
 /**
  * Keeps the end of a growing element in view while the user is there. Scrolls only as far as that needs.
  * @param {HTMLElement} area
  * @param {HTMLElement} button scrolls to the end; shown while the user is elsewhere
+ * @param {() => boolean} isGrowing an empty chat stays at its top, however small the window is
  * @returns {() => void} scrolls to the end and follows it from there
  */
-function followEnd(area, button) {
+function followEnd(area, button, isGrowing) {
   let isFollowing = true;
   let lastY = scrollY;
   const distanceToEnd = () => area.getBoundingClientRect().bottom - innerHeight;
   const showButton = () => {
-    button.hidden = isFollowing || distanceToEnd() < NEAR_PX;
+    button.hidden = isFollowing || !isGrowing() || distanceToEnd() < NEAR_PX;
   };
   const scrollToEnd = () => {
     isFollowing = true;
+    if (!isGrowing()) return;
     scrollBy({ top: Math.max(0, distanceToEnd()), behavior: 'instant' });
     showButton();
   };
@@ -178,45 +133,69 @@ function followEnd(area, button) {
   return scrollToEnd;
 }
 
-/**
- * @typedef {object} TurnActions
- * @property {() => void} onRetry generates all answers again
- * @property {(answer: AnswerView) => void} onRetryAnswer generates one answer again
- * @property {(prompt: string) => void} onEdit replaces the prompt
- * @property {() => void} onDelete
- */
-
 /** A turn on the page. */
 export class TurnView {
   #heading = el('h2.hidden');
   #prompt = el('div.said-row');
+  #branches = el('div.switcher');
+  #variants = el('div.switcher');
   #note = el('p.help.note', { hidden: true });
   #actions;
 
-  /** @param {Turn} turn @param {TurnActions & { isPlain: boolean }} options */
+  /** @param {TurnNode} turn @param {TurnActions & { isPlain: boolean }} options */
   constructor(turn, { isPlain, ...actions }) {
     this.turn = turn;
     this.#actions = actions;
-    this.answers = turn.answers.map((answer) => {
-      /** @type {AnswerView} */
-      const view = new AnswerView(answer, { isPlain, onRetry: () => actions.onRetryAnswer(view) });
-      return view;
-    });
+    this.answers = turn.answers.map(
+      (answer, i) =>
+        new AnswerView(answer, { isPlain, onRetry: () => actions.onRetryAnswer(turn, i) }),
+    );
     this.element = el(
       'section.turn',
       this.#heading,
       this.#prompt,
       el('div.answers', ...this.answers.map(({ element }) => element)),
+      this.#variants,
       this.#note,
     );
     this.#showPrompt();
     this.showOutcome();
   }
 
-  /** @param {number} number its place in the conversation, from 1 */
-  setNumber(number) {
+  /** Shows the turn's number and its arrows. @param {number} number from 1 @param {Step} step */
+  showPlace(number, { variants, branches }) {
     setText(this.#heading, `Turn ${number}`);
     this.element.setAttribute('aria-label', `Turn ${number}`);
+    this.#showSwitcher(this.#branches, branches, `version of prompt ${number}`);
+    this.#showSwitcher(this.#variants, variants, `answer to prompt ${number}`);
+  }
+
+  /**
+   * Shows which of several turns this is, with arrows to the others.
+   * @param {HTMLElement} area hidden if there is only this one
+   * @param {readonly TurnNode[]} turns
+   * @param {string} what
+   */
+  #showSwitcher(area, turns, what) {
+    const index = turns.indexOf(this.turn);
+    area.hidden = turns.length < 2;
+    /** @param {string} sign @param {string} label @param {TurnNode | undefined} turn */
+    const arrow = (sign, label, turn) =>
+      el(
+        'button.quiet.small',
+        {
+          'aria-label': `${label} ${what}`,
+          'aria-disabled': String(!turn), // a disabled button would lose the focus
+          onclick: () => turn && this.#actions.onChoose(turn),
+        },
+        sign,
+      );
+    fill(
+      area,
+      arrow('‹', 'Previous', turns[index - 1]),
+      el('span', `${index + 1} of ${turns.length}`),
+      arrow('›', 'Next', turns[index + 1]),
+    );
   }
 
   /** Marks the turn if no model answered it. */
@@ -228,15 +207,19 @@ export class TurnView {
   }
 
   #showPrompt() {
-    const { onRetry, onDelete } = this.#actions;
+    const { onSend, onDelete } = this.#actions;
     fill(
       this.#prompt,
       el('p.said', this.turn.prompt),
       el(
-        'div.turn-actions',
-        button('Edit', () => this.#edit()),
-        button('Retry', onRetry),
-        button('Delete', onDelete),
+        'div.said-below',
+        this.#branches,
+        el(
+          'div.turn-actions',
+          button('Edit', () => this.#edit()),
+          button('Retry', () => onSend(this.turn, this.turn.prompt)),
+          button('Delete', () => onDelete(this.turn)),
+        ),
       ),
     );
   }
@@ -255,7 +238,7 @@ export class TurnView {
     const save = () => {
       const prompt = field.value.trim();
       if (prompt === '') cancel();
-      else this.#actions.onEdit(prompt);
+      else this.#actions.onSend(this.turn, prompt);
     };
     field.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') cancel();

@@ -33,7 +33,7 @@ export function createTable(parent, { caption, columns }) {
           const className = classOf(i);
           return i === 0
             ? el('th', { scope: 'row', className }, cell)
-            : el('td', { className }, cell);
+            : el('td', { className, 'data-name': nameOfColumn(columns[i]) }, cell);
         }),
       ),
     );
@@ -43,6 +43,12 @@ export function createTable(parent, { caption, columns }) {
       () => area,
     );
   };
+}
+
+/** The heading as text; undefined if it is an element. @param {Column | undefined} column */
+function nameOfColumn(column) {
+  const head = column !== undefined && isNumber(column) ? column.number : column;
+  return typeof head === 'string' ? head : undefined;
 }
 
 /** Makes a heading of a column of numbers. @param {string} name @returns {{ number: string }} */

@@ -30,6 +30,7 @@ import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { Served } from './recent-service.ts';
 import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
+import { hasSlot, type SequencePhase, type WaitReason, waitReason } from './wait-reason.ts';
 
 /** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
@@ -60,17 +61,11 @@ interface LiveSequence extends Suspect, Waiting {
   readonly listener: EngineListener;
   /** Whether it has been sent to the engine. */
   readonly isAdmitted: boolean;
-  phase: Phase;
+  phase: SequencePhase;
   /** When it got its slot, in monotonic milliseconds. */
   startedAtMs: number;
   tokens: number;
 }
-
-/**
- * `loading`: its adapter or grammar is being loaded while steps run. `joining`: it owns a slot but has no token yet.
- * `prefilled`: it has a token, but no step has decoded it yet.
- */
-type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 
 /** Submits sequences over a channel and delivers their events. */
 export class EngineClient {
@@ -205,6 +200,12 @@ export class EngineClient {
         if (!refusal && this.#live.has(id)) this.#channel.send({ type: 'abort', id });
       },
     };
+  }
+
+  /** Returns why a sequence of this tenant waits for a slot, if one does. */
+  waitReason(tenant: string): WaitReason {
+    if (this.pause.isOn) return 'paused';
+    return waitReason(tenant, [...this.#live.values()], this.model?.slotCount ?? 0);
   }
 
   /** The latest figures that the current engine has reported. */
@@ -391,8 +392,4 @@ function pickShare({ id, weight, adapterCache, isIdle }: TenantShare): TenantSha
 function toWaiting({ tenant, ...rest }: QueueEntry, promptTokens = 1): Waiting {
   const { id, weight, isIdle } = tenant;
   return { tenant: id, weight, isIdle, promptTokens, ...rest };
-}
-
-function hasSlot(phase: Phase): boolean {
-  return phase !== 'loading' && phase !== 'waiting';
 }

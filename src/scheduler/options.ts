@@ -23,7 +23,7 @@ export interface StepEngine
 /** The part of the prefix cache that the loop uses. */
 export type StepPrefixes = Pick<
   PrefixCache,
-  'chainOf' | 'cachedTokens' | 'restore' | 'save' | 'forget' | 'stats'
+  'chainOf' | 'cachedTokens' | 'restore' | 'save' | 'forget' | 'takeEvents' | 'stats'
 >;
 
 /** An engine, its adapter cache, and the limits of the scheduler. */

@@ -2,7 +2,7 @@
 // data: token ids, slots and digests.
 
 import type { PlainError } from '../common/errors.ts';
-import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
+import type { EngineInfo, EngineStats, PrefixEvent } from '../contracts/engine.ts';
 import type {
   AdapterSource,
   FinishReason,
@@ -71,6 +71,8 @@ export type FromEngine =
   /** The sequences and the size of the run that begins, sent if they changed since the last run. Empty: the engine is idle. */
   | { type: 'running'; ids: readonly SequenceId[]; size?: RunSize }
   | { type: 'prefetched'; id: PrefetchId; outcome: PrefetchOutcome }
+  /** Changes of the prefix cache, in order, if the engine records them. */
+  | { type: 'prefixes'; events: readonly PrefixEvent[] }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;
 

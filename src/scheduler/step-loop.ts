@@ -290,6 +290,8 @@ export class StepLoop {
       if (change.type === 'save') prefixes?.save(change.prefix, change.tokenIds, change.slot);
       else prefixes?.forget(change.prefix);
     }
+    const events = prefixes?.takeEvents() ?? [];
+    if (events.length > 0) this.#post({ type: 'prefixes', events });
   }
 
   /** Refuses waiting sequences, and gives running ones until the deadline. */
@@ -323,6 +325,7 @@ export class StepLoop {
 
   #stats(): EngineStats {
     const adapterCache = this.#adapters.stats();
+    const cpu = process.cpuUsage();
     return {
       ...this.#scheduler.stats(),
       slotCount: this.#engine.info.slotCount,
@@ -331,6 +334,7 @@ export class StepLoop {
       adapterCache,
       prefixCache: this.#engine.prefixes?.stats() ?? NO_PREFIX_CACHE,
       residentMemoryBytes: process.memoryUsage.rss(),
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
     };
   }
 

@@ -6,7 +6,7 @@ import { ConfigError, ServeError } from '../common/errors.ts';
 import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, systemClock, withResolvers } from '../common/waiting.ts';
-import type { EngineInfo } from '../contracts/engine.ts';
+import type { EngineInfo, PrefixEvent } from '../contracts/engine.ts';
 import {
   HEARTBEAT_FD,
   RunTimes,
@@ -44,6 +44,8 @@ export interface SupervisorOptions extends Partial<WatchdogLimits> {
   log: Logger;
   /** Called if the supervisor gave up or the process refused its options. Nothing will be served any more. */
   onFatal: (error: Error) => void;
+  /** Called with the changes of the prefix cache, if the engine records them, and when the cache is lost with its process. */
+  onPrefixes?: (events: readonly PrefixEvent[]) => void;
   restartDelaysMs?: readonly number[];
   /** How long a process must have been ready for a kill from outside not to count as a crash. */
   stableMs?: number;
@@ -81,6 +83,7 @@ export class Supervisor implements EngineChannel {
       graceMs: 15_000,
       terminationMs: 2_000,
       silenceBudgetMs: 15_000,
+      onPrefixes: () => {},
       restartDelaysMs: RESTART_DELAYS_MS,
       stableMs: STABLE_MS,
       prepareRestart: async () => {},
@@ -176,6 +179,9 @@ export class Supervisor implements EngineChannel {
       case 'refused':
         this.#giveUp(new ConfigError([message.message]));
         break;
+      case 'prefixes':
+        this.#options.onPrefixes(message.events);
+        break;
       case 'log':
         this.#options.log[message.level](message.fields ?? {}, message.message);
         break;
@@ -224,6 +230,7 @@ export class Supervisor implements EngineChannel {
       this.#ready = withResolvers();
     }
     this.#handlers.onLost();
+    this.#options.onPrefixes([{ type: 'cleared' }]);
     if (this.#state !== 'stopped') child.kill('SIGKILL'); // it is useless without a channel
   }
 

@@ -30,6 +30,20 @@ export const addressList = commaSeparated.pipe(
   ),
 );
 
+/** The address of a ZeroMQ socket that listens, as { host, port }. `*` stands for all addresses, IPv6 is in brackets. */
+export const bindAddress = z
+  .string()
+  .regex(
+    /^tcp:\/\/(?:\*|\[[\da-f:.]+\]|[\w.-]+):[1-9]\d{0,4}$/i,
+    'must be tcp://HOST:PORT such as tcp://127.0.0.1:5557, or tcp://*:5557 for all addresses',
+  )
+  .transform((value) => {
+    const end = value.lastIndexOf(':');
+    const host = value.slice('tcp://'.length, end).replace(/^\[|\]$/g, '');
+    return { host: host === '*' ? '::' : host, port: Number(value.slice(end + 1)) };
+  })
+  .refine(({ port }) => port <= 65_535, 'must have a port from 1 to 65535');
+
 const ORIGIN =
   'must be origins such as https://app.example.org, without a path, or *. null is not accepted.';
 
@@ -89,6 +103,12 @@ export const storeLocation = text
     'must be a folder, s3://bucket/prefix or memory:',
   )
   .transform((value) => (/^(?:memory:|s3:\/\/)/.test(value) ? value : path.resolve(value)));
+
+/** The URL of a Redis-compatible server. It may contain a password. */
+export const redisUrl = z.url({
+  protocol: /^rediss?$/,
+  error: 'must be a URL such as redis://10.0.3.7:6379 or rediss://USER:PASSWORD@HOST:PORT/0',
+});
 
 /** The URL of a collector. It may contain credentials. */
 export const otlpUrl = z

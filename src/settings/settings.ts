@@ -7,6 +7,7 @@ import { PROVIDER_NAMES } from './provider.ts';
 import { defineSettings } from './setting.ts';
 import {
   addressList,
+  bindAddress,
   byteSize,
   byteSizeOrOff,
   commaSeparated,
@@ -14,6 +15,7 @@ import {
   folder,
   integer,
   originList,
+  redisUrl,
   storeLocation,
   text,
   yes,
@@ -26,6 +28,10 @@ export const SETTINGS = defineSettings({
     group: 'Model and adapters:',
     help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
     schema: text.optional(),
+  },
+  baseAlias: {
+    help: 'comma-separated further names of the base, such as meta-llama/Llama-3.2-1B, for clients that know only some names',
+    schema: commaSeparated.default([]),
   },
   adapters: {
     help: "folder with one PEFT adapter per subfolder; the subfolder's name is the model name in requests",
@@ -103,6 +109,18 @@ export const SETTINGS = defineSettings({
     help: 'port on --host that serves the metrics for routers at /metrics without a key; it shows names of adapters and no tenants, except in names of fine-tuned models (default: none)',
     schema: integer(1, 65_535).optional(),
   },
+  kvEvents: {
+    help: "address such as tcp://127.0.0.1:5557 of a ZeroMQ PUB socket that tells routers what the prefix cache holds; its events contain all tenants' prompts as token ids (default: none)",
+    schema: bindAddress.optional(),
+  },
+  kvEventsPod: {
+    help: 'name of this server in the topic of --kv-events, as routers know it (default: its address and port)',
+    isVariableOnly: true,
+    schema: z
+      .string()
+      .regex(/^[^@\p{Cc}]{1,253}$/u, 'must have 1 to 253 characters without @')
+      .optional(),
+  },
   keys: {
     help: 'file with tenants and API keys (default: LORIKEET_HOME/keys.json if it exists)',
     schema: folder.optional(),
@@ -127,6 +145,13 @@ export const SETTINGS = defineSettings({
   trustedProxies: {
     help: 'comma-separated addresses and networks, such as 10.0.3.7,10.1.0.0/16, whose --tenant-header is accepted (default: none)',
     schema: addressList.optional(),
+  },
+  ledger: {
+    env: 'LORIKEET_LIMITS',
+    flag: '--limits',
+    help: 'redis:// or rediss:// URL of a Redis-compatible server, in which servers share the limits of tenants (default: each server counts for itself)',
+    schema: redisUrl.optional(),
+    isSecret: true, // it may contain a password
   },
   allowOpen: {
     help: '1 allows a --host other than loopback without a keys file; then anyone who can reach it can use the server',

@@ -118,6 +118,7 @@ export function createEngineMetrics(
     metrics.set('steps', {}, figures.steps);
     metrics.set('nonFiniteRows', {}, figures.nonFiniteRows);
     metrics.set('engineMemory', {}, figures.residentMemoryBytes);
+    metrics.set('engineCpu', {}, figures.cpuSeconds);
     metrics.set('cacheAdapters', { tier: 'slot' }, figures.attachedAdapters.length);
     setTier(metrics, 'ram', figures.adapterCache);
     const cache = {

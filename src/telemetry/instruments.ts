@@ -225,12 +225,19 @@ export const INSTRUMENTS = {
     loadDuration:
       'lorikeet_adapter_load_duration_seconds Time until a request had its adapter in memory, by the tier that had it.',
   }),
+  ...gauges('1', NONE, {
+    limitsShared:
+      'lorikeet_limits_shared Whether servers share the limits of tenants; 0 while the ledger of --limits does not answer.',
+  }),
   // The HTTP server.
   ...counters('{request}', ['method', 'route', 'status', 'code'], {
     httpResponses: 'lorikeet_http_responses_total HTTP responses, by route, status and error code.',
   }),
   ...gauges('1', NONE, {
     engineReady: 'lorikeet_engine_ready Whether the engine process is ready.',
+  }),
+  ...counters('s', NONE, {
+    engineCpu: 'lorikeet_engine_cpu_seconds_total CPU time of the engine process.',
   }),
   ...gauges('By', NONE, {
     engineMemory: 'lorikeet_engine_resident_memory_bytes Resident memory of the engine process.',

@@ -4,6 +4,7 @@ import { ServeError } from '../common/errors.ts';
 import type { GenerationEvent } from '../http/answer/generation.ts';
 import { GEN_AI, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
+import type { RequestRecord } from './request-log.ts';
 import type { AdapterUse, RequestTrace, SequenceTimes, TracedRequest } from './request-trace.ts';
 
 /** The labels of a generation. */
@@ -27,12 +28,11 @@ interface RequestObserverOptions {
   /** Called once, at the end, because the set of shown names may have changed since the start. */
   toLabels(): RequestLabels;
   readonly trace: RequestTrace | undefined;
-  /** The arrival of the request, in monotonic milliseconds. */
-  readonly startMs: number;
+  readonly record: RequestRecord;
   /** Returns monotonic milliseconds. */
   readonly now: () => number;
   /** Called once. */
-  onEnd(): void;
+  onEnd(end: NonNullable<RequestRecord['end']>): void;
 }
 
 /** Observes one generation: its events, then exactly one of `completed`, `failed` and `abandoned`. */
@@ -40,12 +40,12 @@ export class RequestObserver {
   readonly #options: RequestObserverOptions;
   readonly #live = new Map<number, ObservedTimes>();
   #acquireMs = 0;
-  #firstTokenMs: number | undefined;
-  #tokens = 0;
+  readonly #record: RequestRecord;
   readonly #finishReasons: string[] = [];
 
   constructor(options: RequestObserverOptions) {
     this.#options = options;
+    this.#record = options.record;
   }
 
   /** Loads the adapter's files. If that fails, the generation is reported as failed or abandoned. */
@@ -78,7 +78,7 @@ export class RequestObserver {
         this.#accepted(this.#live.get(event.index)!, event.adapterUse);
         return;
       case 'admitted':
-        this.#live.get(event.index)!.admittedMs = this.#options.now();
+        this.#admitted(this.#live.get(event.index)!);
         return;
       case 'token':
         this.#token(this.#live.get(event.index)!);
@@ -91,6 +91,7 @@ export class RequestObserver {
 
   #accepted(times: ObservedTimes, adapterUse: AdapterUse): void {
     times.acceptedMs = this.#options.now();
+    this.#record.readyMs ??= times.acceptedMs;
     times.adapterUse = adapterUse;
     const { tier } = adapterUse;
     if (tier === undefined) return;
@@ -98,25 +99,32 @@ export class RequestObserver {
     this.#options.metrics.observe('loadDuration', { tier }, loadMs / 1000);
   }
 
+  #admitted(times: ObservedTimes): void {
+    times.admittedMs = this.#options.now();
+    this.#record.admittedMs ??= times.admittedMs;
+  }
+
   #token(times: ObservedTimes): void {
     const nowMs = this.#options.now();
-    const { metrics, startMs } = this.#options;
+    const { metrics } = this.#options;
+    const { startMs } = this.#record;
     const model = this.#model;
     if (times.lastTokenMs === undefined) {
       times.firstTokenMs = nowMs;
-      this.#firstTokenMs ??= nowMs;
+      this.#record.firstTokenMs ??= nowMs;
       metrics.observe('timeToFirstToken', model, (nowMs - startMs) / 1000);
     } else {
       metrics.observe('timePerOutputToken', model, (nowMs - times.lastTokenMs) / 1000);
     }
     times.lastTokenMs = nowMs;
     times.tokens++;
-    this.#tokens++;
+    this.#record.tokens++;
   }
 
   #finished(index: number, reason: string): void {
     const times = this.#live.get(index)!;
-    const { metrics, startMs, now } = this.#options;
+    const { metrics, now } = this.#options;
+    const { startMs } = this.#record;
     const model = this.#model;
     const endMs = now();
     this.#finishReasons.push(reason);
@@ -134,15 +142,15 @@ export class RequestObserver {
 
   /** Every sequence has finished. */
   completed(): void {
-    const { metrics, facts, startMs, now } = this.#options;
+    const { metrics, facts, now } = this.#options;
     const shownLabels = this.#options.toLabels();
     const labels = this.#genAi(shownLabels);
     const endMs = now();
-    const tokens = this.#tokens;
-    if (this.#firstTokenMs !== undefined) {
-      metrics.observe('genAiFirstToken', labels, (this.#firstTokenMs - startMs) / 1000);
+    const { startMs, firstTokenMs, tokens } = this.#record;
+    if (firstTokenMs !== undefined) {
+      metrics.observe('genAiFirstToken', labels, (firstTokenMs - startMs) / 1000);
       if (tokens > 1) {
-        const perToken = (endMs - this.#firstTokenMs) / (tokens - 1);
+        const perToken = (endMs - firstTokenMs) / (tokens - 1);
         metrics.observe('genAiPerToken', labels, perToken / 1000);
       }
     }
@@ -168,7 +176,8 @@ export class RequestObserver {
   }
 
   #end(outcome: string, endMs: number, shownLabels = this.#options.toLabels()): void {
-    const { metrics, facts, trace, startMs } = this.#options;
+    const { metrics, facts, trace } = this.#options;
+    const { startMs, firstTokenMs, tokens } = this.#record;
     for (const [index, times] of this.#live) this.#close(index, times, endMs);
     const error = { [GEN_AI.errorType]: outcome === 'ok' ? '' : outcome };
     metrics.observe(
@@ -179,19 +188,19 @@ export class RequestObserver {
     const { tenant, adapter } = shownLabels;
     metrics.add('tenantRequests', { tenant, outcome });
     metrics.add('tenantTokens', { tenant, type: 'input' }, facts.promptTokens);
-    metrics.add('tenantTokens', { tenant, type: 'output' }, this.#tokens);
+    metrics.add('tenantTokens', { tenant, type: 'output' }, tokens);
     if (adapter) {
       metrics.add('adapterRequests', { ...adapter, outcome });
       metrics.add('adapterTokens', { ...adapter, type: 'input' }, facts.promptTokens);
-      metrics.add('adapterTokens', { ...adapter, type: 'output' }, this.#tokens);
+      metrics.add('adapterTokens', { ...adapter, type: 'output' }, tokens);
     }
     trace?.end({
       outcome,
-      outputTokens: this.#tokens,
+      outputTokens: tokens,
       finishReasons: this.#finishReasons,
-      firstTokenMs: this.#firstTokenMs,
+      firstTokenMs,
     });
-    this.#options.onEnd();
+    this.#options.onEnd({ atMs: endMs, outcome });
   }
 
   /** Moves an ended sequence to the trace. */

@@ -10,6 +10,7 @@ const ENGINE = {
   prompt_tokens: 'promptTokens',
   generated_tokens: 'generationTokens',
   memory_bytes: 'engineMemory',
+  cpu_s: 'engineCpu',
   prefix_query_tokens: 'prefixQueries',
   prefix_hit_tokens: 'prefixHits',
   prefix_bytes: 'prefixBytes',
@@ -23,8 +24,8 @@ const TIER = {
   evictions: 'cacheEvictions',
 } as const;
 
-/** Reads the figures. */
-export async function readStatus(metrics: Metrics): Promise<MetricsStatus> {
+/** Reads the figures. Trainers are not among the metrics. */
+export async function readStatus(metrics: Metrics): Promise<Omit<MetricsStatus, 'trainer_cpu_s'>> {
   await metrics.collect();
   const slots = metrics.sum('kvSlots');
   const loras = metrics.find('loraRequests')[0]?.labels;
@@ -37,15 +38,42 @@ export async function readStatus(metrics: Metrics): Promise<MetricsStatus> {
       readTier(metrics, 'ram'),
       readTier(metrics, 'disk'),
     ],
-    server: sums(metrics, { memory_bytes: 'residentMemory', started_at: 'startTime' }),
+    server: sums(metrics, {
+      memory_bytes: 'residentMemory',
+      started_at: 'startTime',
+      cpu_s: 'cpu',
+    }),
     attached: splitNames(loras?.running_lora_adapters),
     awaited: splitNames(loras?.waiting_lora_adapters),
     fetching: metrics.sum('fetches'),
     is_store_paused: metrics.sum('storePaused') === 1,
     usage: readUsage(metrics),
+    ...readTotals(metrics),
+  };
+}
+
+/** Reads the latencies and errors since the server started. */
+export function readTotals(
+  metrics: Metrics,
+): Pick<MetricsStatus, 'time_to_first_token' | 'inter_token_latency' | 'errors'> {
+  return {
     time_to_first_token: readBuckets(metrics, 'timeToFirstToken'),
     inter_token_latency: readBuckets(metrics, 'timePerOutputToken'),
+    errors: readErrors(metrics),
   };
+}
+
+const MAX_ERRORS = 20;
+
+/** Returns the refused and failed requests by code, the most frequent first. */
+function readErrors(metrics: Metrics): MetricsStatus['errors'] {
+  const codes = new Set(metrics.find('httpResponses').map(({ labels }) => labels.code));
+  codes.delete('');
+  const errors = [...codes].map((code) => ({
+    code,
+    count: metrics.sum('httpResponses', { code }),
+  }));
+  return errors.sort((a, b) => b.count - a.count).slice(0, MAX_ERRORS);
 }
 
 /** Reads one total for each name. */

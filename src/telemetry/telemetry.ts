@@ -15,6 +15,7 @@ import { GEN_AI } from './gen-ai.ts';
 import { type LabelsOf, ROUTER_METRICS } from './instruments.ts';
 import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
+import { RequestLog } from './request-log.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
 import type { SpanAttributes, TraceSpan, Tracing } from './tracing.ts';
@@ -39,11 +40,16 @@ interface TelemetryOptions {
 
 /** The facts about a generation that metrics and traces show. */
 export interface GenerationFacts extends TracedRequest {
+  /** Its `x-request-id`. */
+  readonly requestId: string;
   /** Whether nobody waits for it. */
   readonly isIdle?: true | undefined;
   /** Absent for the base. */
   readonly adapter?: ShownAdapter;
 }
+
+/** Adapters whose last use is remembered, 200 bytes each. */
+const MAX_LAST_USES = 10_000;
 
 /** An adapter, as metrics show it. */
 export interface ShownAdapter {
@@ -97,6 +103,7 @@ export class Exchange {
 /** Counts and traces what this server does. */
 export class Telemetry {
   readonly metrics = new Metrics();
+  readonly requests = new RequestLog();
   readonly #options: TelemetryOptions;
   readonly #now: () => number;
   readonly #unixNow: () => number;
@@ -105,6 +112,7 @@ export class Telemetry {
   readonly #tenants: TopLabels;
   /** The keys combine owner and name. */
   readonly #adapters: TopLabels;
+  readonly #lastUses = new LRUCache<string, number>({ max: MAX_LAST_USES });
 
   constructor(options: TelemetryOptions) {
     const { metrics } = this;
@@ -137,21 +145,40 @@ export class Telemetry {
    * Returns an observer that adds a generation to metrics and trace. The observer holds the exchange until the generation ends.
    */
   observe(exchange: Exchange, facts: GenerationFacts): RequestObserver {
-    const { adapter } = facts;
-    if (adapter) this.#names.remember(adapter.key, facts.requestModel);
+    const { adapter, tenant, requestId, promptTokens, requestModel } = facts;
+    if (adapter) {
+      this.#names.remember(adapter.key, requestModel);
+      this.#lastUses.set(`${adapter.owner}${SEPARATOR}${adapter.name}`, this.#unixNow());
+    }
     const { span, startMs } = exchange;
     exchange.nameSpan(`${facts.operation} ${facts.requestModel}`);
     exchange.hold();
+    const record = this.requests.begin({
+      id: requestId,
+      tenant,
+      model: requestModel,
+      hasAdapter: adapter !== undefined,
+      promptTokens,
+      startMs,
+    });
     return new RequestObserver({
       metrics: facts.isIdle ? this.#countsOnly : this.metrics,
       facts,
       modelName: this.#options.id,
       toLabels: () => this.#labels(facts),
       trace: span && new RequestTrace(span, facts, startMs),
-      startMs,
+      record,
       now: this.#now,
-      onEnd: () => exchange.release(),
+      onEnd: (end) => {
+        this.requests.end(record, end);
+        exchange.release();
+      },
     });
+  }
+
+  /** Returns when the newest request with an adapter began, in Unix milliseconds; undefined if none is remembered. */
+  lastUseOf(owner: string, name: string): number | undefined {
+    return this.#lastUses.peek(`${owner}${SEPARATOR}${name}`);
   }
 
   /** For idle sequences: nobody waits for them, so their times would only distort the histograms. */
@@ -165,9 +192,19 @@ export class Telemetry {
     return tracing && new JobTrace(tracing, run);
   }
 
+  /** Monotonic milliseconds, as in the records of requests. */
+  get nowMs(): number {
+    return this.#now();
+  }
+
   /** Counts an HTTP response. */
   countResponse(labels: LabelsOf<'httpResponses'>): void {
     this.metrics.add('httpResponses', labels);
+  }
+
+  /** Returns the last name in requests of an adapter's key, or the key, which no request names. */
+  nameOf(key: string): string {
+    return this.#names.of([key], 1) || key;
   }
 
   /** Calls `read` for the engine's figures when metrics are read. */

@@ -1,11 +1,13 @@
-// API keys, `lorikeet_{id}_{secret}`: a prefix for secret scanners, an id that may be shown, and 256 random bits that are shown
+// API keys, `lorikeet_{id}_{secret}`: a prefix for secret scanners (before it another one, if a client demands it), an id that may be shown, and 256 random bits that are shown
 // once. Creates and parses keys; does not store them.
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 
 /** A key's id: 48 random bits in hex. Keys are looked up and revoked by it. */
 export const KEY_ID_PATTERN = /^[0-9a-f]{12}$/;
 
-const API_KEY = /^lorikeet_([0-9a-f]{12})_[A-Za-z0-9_-]{43}$/;
+const API_KEY = /^(?:[A-Za-z0-9]{1,16}-)?lorikeet_([0-9a-f]{12})_[A-Za-z0-9_-]{43}$/;
+/** A prefix that a client's keys must have, such as `tml-`. */
+export const KEY_PREFIX = /^(?:[A-Za-z0-9]{1,16}-)?$/;
 const ID_BYTES = 6;
 const SECRET_BYTES = 32;
 
@@ -16,10 +18,10 @@ interface ApiKey {
   readonly text: string;
 }
 
-/** Makes a random key. */
-export function createApiKey(): ApiKey {
+/** Makes a random key. @param prefix matches `KEY_PREFIX` */
+export function createApiKey(prefix = ''): ApiKey {
   const id = randomBytes(ID_BYTES).toString('hex');
-  return { id, text: `lorikeet_${id}_${randomBytes(SECRET_BYTES).toString('base64url')}` };
+  return { id, text: `${prefix}lorikeet_${id}_${randomBytes(SECRET_BYTES).toString('base64url')}` };
 }
 
 /** Returns the id of a key. Undefined if the text does not look like a key. */

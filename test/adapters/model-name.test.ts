@@ -20,6 +20,7 @@ const tuned = (origin: [base: string, tenant: string], adapter: NamedAdapter): N
   origin: { base: origin[0], tenant: origin[1] },
 });
 const X256 = 'x'.repeat(256);
+const RUN = 'tinker-0123456789abcdef01234567';
 
 describe('a model', () => {
   const forms: [text: string, ...terms: (NamedAdapter | [weight: number, NamedAdapter])[]][] = [
@@ -37,6 +38,12 @@ describe('a model', () => {
     ['ft:llama3:8b:acme:zen:j', tuned(['llama3:8b', 'acme'], alias('zen', 'j'))],
     ['ft:toy:acme:zen:j:ckpt-step-20', tuned(['toy', 'acme'], alias('zen', 'j.ckpt-step-20'))],
     ['ft:toy:acme::j:ckpt-step-1', tuned(['toy', 'acme'], alias('j', 'j.ckpt-step-1'))],
+    [`tinker://${RUN}:train:3/weights/step-2`, alias(`${RUN}-3`, 'training.step-2')],
+    [
+      `tinker://${RUN}:train:0/sampler_weights/final+0.5*zen`,
+      alias(`${RUN}-0`, 'sampler.final'),
+      [0.5, alias('zen')],
+    ],
     ['a+b', alias('a'), alias('b')],
     ['a+0.5*b', alias('a'), [0.5, alias('b')]],
     ['0.5*a', [0.5, alias('a')]],

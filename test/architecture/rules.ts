@@ -32,7 +32,9 @@ export const LAYERS: readonly Layer[] = [
       'cluster',
       'batches',
       'jobs',
+      'tinker',
       'conversations',
+      'usage',
       'scheduler client',
       'scheduler',
       'trainer',
@@ -72,6 +74,7 @@ export const LAYERS: readonly Layer[] = [
       'http wire',
       'graders',
       'jobs',
+      'tinker',
       'registry',
       'repository',
       'telemetry',
@@ -98,8 +101,11 @@ export const LAYERS: readonly Layer[] = [
   { name: 'batches', files: /^src\/batches\//, may: ['jobs', 'store', 'rows'] },
   // Talks to the trainer by messages only, because the trainer is a program of its own.
   { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
+  // Training loops of clients: trains by messages, samples by the function that answers single requests.
+  { name: 'tinker', files: /^src\/tinker\//, may: ['jobs', 'repository', 'peft', 'store'] },
   // Responses that the server keeps for later requests.
   { name: 'conversations', files: /^src\/conversations\//, may: ['store'] },
+  { name: 'usage', files: /^src\/usage\//, may: ['store'] },
   {
     // All that the server process sees of the engine.
     name: 'scheduler client',
@@ -173,13 +179,15 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^onnxruntime/, /^src\/ort\//],
   [/^@aws-sdk\//, /^adapters\/store\/s3\.ts$/],
   // ONNX models, and the event files of TensorBoard.
-  [/^@bufbuild\//, /^(src\/onnx\/|trainer\/run\/metrics\.ts$)/],
+  [/^@bufbuild\//, /^(src\/onnx\/|src\/tinker\/|trainer\/run\/metrics\.ts$)/],
   [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
   [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
   // The contracts use the schema library that comes with hono's package.
   [/^@hono\/zod-openapi$/, /^src\/(http|contracts)\//],
   [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/http\//],
   [/^(commander|cli-progress)$/, /^src\/cli\//],
+  // Loading it takes time: only with --limits.
+  [/^@redis\//, /^src\/tenants\/redis-ledger\.ts$/],
   [/^pino$/, /^src\/common\/log\.ts$/],
   // Loading it takes 0.2 s: only behind the door of src/telemetry/otel/open.ts.
   [/^@opentelemetry\//, /^src\/telemetry\/otel\//],

@@ -126,10 +126,15 @@ type Measured = ReadonlyMap<Case, Map<Side, Values[]>>;
 async function measureRounds(fleet: Fleet, cases: readonly Case[]): Promise<Measured> {
   const measured = new Map(cases.map((one) => [one, new Map<Side, Values[]>()]));
   const sides: Side[] = ['this', 'before', ...fleet.peers.keys()];
+  const turnOf = (round: number): Turn => {
+    return { round, salt: `round ${round}`, tokens, model: fleet.model };
+  };
+  // Servers that are ready still prepare graphs and pages of memory, and would slow down what is measured first.
+  for (const side of sides) await measureSide(fleet, cases[0]!, side, turnOf(rounds));
   for (let round = 0; round < rounds; round++) {
+    const turn = turnOf(round);
     for (const one of cases) {
       if (one.isConstant && round > 0) continue;
-      const turn = { round, salt: `round ${round}`, tokens, model: fleet.model };
       for (const side of inTurn(sides, round)) {
         const values = await measureSide(fleet, one, side, turn);
         if (!values) continue;

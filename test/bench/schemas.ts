@@ -2,8 +2,10 @@
 // of github.com/guidance-ai/jsonschemabench. A schema passes if every valid instance can be written and no invalid one can.
 // Prints the table next to MaskBench's own results of other engines, and the reasons of refusals. Arguments:
 // --model DIR (its tokenizer; default: the toy base's)  --every N (each Nth schema)  --closed (undeclared properties are left
-// out, as without `lorikeet.additional_properties`)  --quick (byte by byte, without masks)  --out FILE (one line per schema)
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+// out, as without `lorikeet.additional_properties`)  --quick (byte by byte, without masks)  --out FILE (one line per schema; a
+// run that was stopped continues there)  --minutes N (stops then, after a random part of the schemas)
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -27,6 +29,7 @@ const { values: options, positionals } = parseArgs({
     closed: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     out: { type: 'string' },
+    minutes: { type: 'string' },
   },
 });
 
@@ -52,17 +55,22 @@ if (folder === undefined) throw new Error('Name the folder maskbench/data of a c
 const tokenizer = await loadTokenizer(options.model);
 if (!tokenizer) throw new Error(`${options.model} has no tokenizer.`);
 const grammars = new Grammars(tokenizer, tokenizer.vocabSize);
-const maskMs: number[] = [];
+/** The time of each mask: of a new schema, and of a text that was written before. */
+const maskMs = { first: [] as number[], again: [] as number[] };
 
 /** Whether an instance can be written. Measures its masks. */
 function canWrite(compiled: CompiledConstraint, { text }: Instance): boolean {
   if (options.quick) return writable(compiled, text) > text.length;
+  return followMasks(compiled, text, maskMs.first) && followMasks(compiled, text, maskMs.again);
+}
+
+function followMasks(compiled: CompiledConstraint, text: string, times: number[]): boolean {
   const matcher = grammars.createMatcher(compiled);
   for (const id of tokenizer!.encodeInside(text)) {
     const before = process.cpuUsage();
     const allowed = matcher.allowed();
     const { user, system } = process.cpuUsage(before);
-    maskMs.push((user + system) / 1000);
+    times.push((user + system) / 1000);
     if (((allowed[id >> 5]! >>> (id & 31)) & 1) === 0) return false;
     matcher.accept(id);
   }
@@ -121,15 +129,31 @@ function reasonOf(detail = ''): string {
 
 function quantiles(values: readonly number[]): string {
   if (values.length === 0) return 'not measured';
-  return [0.5, 0.95, 0.99, 1].map((share) => `${quantile(values, share).toFixed(2)}`).join(' | ');
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const shares = [0.5, 0.95, 0.99, 1].map((share) => quantile(values, share));
+  return [mean, ...shares].map((value) => value.toFixed(2)).join(' | ');
 }
 
-const names = readdirSync(folder)
+const all = readdirSync(folder)
   .filter((name) => name.endsWith('.json'))
-  .sort();
-const outcomes = names.filter((_, i) => i % Number(options.every) === 0).map(judge);
-if (options.out) {
-  writeFileSync(options.out, outcomes.map((outcome) => `${JSON.stringify(outcome)}\n`).join(''));
+  .sort()
+  .filter((_, i) => i % Number(options.every) === 0);
+/** In this order, any first part of the schemas is a random one. */
+const rank = (name: string) => createHash('sha256').update(name).digest('hex');
+const names = all
+  .map((name) => [rank(name), name])
+  .sort()
+  .map(([, name]) => name!);
+const before =
+  options.out && existsSync(options.out) ? readFileSync(options.out, 'utf8').split('\n') : [];
+const outcomes = before.filter(Boolean).map((line) => JSON.parse(line) as Outcome);
+const isKnown = new Set(outcomes.map(({ name }) => name));
+const deadline = Date.now() + Number(options.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
+for (const name of names.filter((one) => !isKnown.has(one))) {
+  if (Date.now() > deadline) break;
+  const outcome = judge(name);
+  outcomes.push(outcome);
+  if (options.out) appendFileSync(options.out, `${JSON.stringify(outcome)}\n`);
 }
 const count = (kind: Outcome['kind']) => outcomes.filter((outcome) => outcome.kind === kind).length;
 const ours = [count('passed'), count('refused'), count('rejected'), count('accepted')];
@@ -141,7 +165,7 @@ for (const { kind, detail } of outcomes) {
 }
 const compileMs = outcomes.flatMap((outcome) => outcome.compileMs ?? []);
 const lines = [
-  `${processorLine()}, ${outcomes.length} schemas`,
+  `${processorLine()}, ${outcomes.length} of ${names.length} schemas`,
   '',
   '| engine | passed | refused | a valid instance rejected | an invalid one accepted |',
   '|---|---:|---:|---:|---:|',
@@ -150,10 +174,11 @@ const lines = [
       `| ${engine} | ${counts.map((n) => n.toLocaleString('en')).join(' | ')} |`,
   ),
   '',
-  '| ms of CPU time | p50 | p95 | p99 | max |',
-  '|---|---:|---:|---:|---:|',
+  '| ms of CPU time | mean | p50 | p95 | p99 | max |',
+  '|---|---:|---:|---:|---:|---:|',
   `| compile | ${quantiles(compileMs)} |`,
-  `| mask | ${quantiles(maskMs)} |`,
+  `| mask | ${quantiles(maskMs.first)} |`,
+  `| mask of a text written before | ${quantiles(maskMs.again)} |`,
   '',
   '| reason of a refusal | schemas |',
   '|---|---:|',

@@ -44,7 +44,7 @@ test('an adapter is pushed, listed, inspected, verified and pulled again, the sa
     run('verify zen'),
     run(`pull zen@1 --out ${path.join(home, 'copy')}`),
   ]);
-  assert.match(listed.out, /^zen {2}.* latest → 1, stable → 1$/m);
+  assert.match(listed.out, /^zen {2}.* latest → 1, stable → 1\b/m);
   const { aliases } = JSON.parse(versions.out);
   assert.deepEqual(aliases, { latest: { version: 1 }, stable: { version: 1 } });
   const manifest = JSON.parse(inspected.out);
@@ -60,6 +60,21 @@ test('an adapter is pushed, listed, inspected, verified and pulled again, the sa
     const bytes = readFileSync(path.join(home, 'copy', file));
     assert.ok(bytes.equals(readFileSync(path.join(directory, file))));
   }
+});
+
+test('an adapter is described, and the description is listed', async (t) => {
+  const { adapter, run } = shop(t);
+  await run(`push ${adapter(1)} --name zen`);
+  assert.match((await run('about zen')).out, /^description {2}none$/m);
+  const said = await run('about zen --description Quiet. --tag style --tag short --example Hi?');
+  assert.match(said.out, /^description {2}Quiet\.\ntags {9}style, short\nexample {6}Hi\?$/m);
+  const { revision, tags } = JSON.parse((await run('about zen --kind embedding --json')).out);
+  assert.deepEqual([revision, tags], [2, ['style', 'short']]);
+  assert.match((await run('ls')).out, /^zen .* latest → 1 {2} *Quiet\.$/m);
+  const refused = await run('about zen --tag a/b');
+  assert.match(refused.error, /--tag: must be up to 32 letters/);
+  assert.equal(refused.code, 2);
+  assert.equal((await run('about nothing')).code, 1);
 });
 
 test('sampling defaults beside the files travel in the manifest, and others are another version', async (t) => {

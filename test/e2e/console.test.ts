@@ -1,8 +1,11 @@
 // Jobs, adapters and status in a real browser, on the toy base, also on a slow network and with a dead server.
 import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { createRepository } from '../../adapters/repository/repository.ts';
+import { createFsStore } from '../../adapters/store/fs.ts';
 import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
@@ -17,7 +20,7 @@ import {
 } from './browser.ts';
 import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
-import { writeToyAdapter } from './toy-adapter.ts';
+import { writeToyAdapter, writeToyClassifier } from './toy-adapter.ts';
 
 /** The delay of a slow response. */
 const SLOW_MS = 3_000;
@@ -26,8 +29,18 @@ const TRAINED_MS = 180_000;
 const FLAGS = ['--slots', '2', '--weights', 'f32'];
 /** Two jobs with the same name, whose adapter therefore has several versions. */
 let jobs: FineTuningJob[] = [];
-const pages = servePages((home) => {
+const pages = servePages(async (home) => {
   writeToyAdapter(path.join(home, 'adapters', 'parrot'), 1);
+  const store = path.join(home, 'store');
+  mkdirSync(store);
+  const repository = createRepository(createFsStore(store));
+  const publish = (name: string, directory: string) =>
+    repository.publish({ tenant: 'local', name }, { directory });
+  await publish('sentiment', writeToyClassifier(path.join(home, 'mood'), 2, ['glad', 'sad']));
+  for (const seed of [3, 4]) {
+    const directory = writeToyAdapter(path.join(home, `toy-${seed}`), seed);
+    for (const name of ['poems', 'vectors']) await publish(name, directory);
+  }
   return [...FLAGS, '--adapters', path.join(home, 'adapters')];
 }, trainJobs);
 
@@ -162,6 +175,31 @@ test('a job is repeated with changes', { skip }, async (t) => {
   await page.locator('#job-name .cancelled').waitFor();
 });
 
+test('a job that failed says what to try, and the form is filled with it', { skip }, async (t) => {
+  const { training_file, validation_file } = jobs[0]!;
+  const hyperparameters = { n_epochs: 1, learning_rate_multiplier: 1e-9 };
+  const request = { model: 'base', training_file, validation_file, hyperparameters };
+  const failed = await ended((await post('/v1/fine_tuning/jobs', request)).id);
+  assert.equal(failed.error?.code, 'gate_failed');
+  const page = await open(t, `/fine-tuning#${failed.id}`);
+  await page.locator('.notice', { hasText: 'from 1e-9 to 1.' }).waitFor();
+  await page.locator('.notice a').click();
+  await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
+  assert.equal(await page.locator('#learning_rate_multiplier').inputValue(), '1');
+  assert.ok(await page.locator('#learning_rate_multiplier').isVisible());
+});
+
+test('on a phone a job takes two or three lines', { skip }, async (t) => {
+  const page = await open(t, '/fine-tuning', PHONE);
+  const row = page.locator('#jobs tbody tr', { hasText: 'Numbers' }).first();
+  await row.waitFor();
+  assert.equal(await overhang(page), 0);
+  const { height = 0, width = 0 } = (await row.boundingBox()) ?? {};
+  assert.ok(height < 110, `${height} px`);
+  assert.ok(width <= 360, `${width} px`);
+  await row.locator('input').check();
+});
+
 test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip }, async (t) => {
   const page = await open(t, '/adapters');
   await slow(page);
@@ -172,8 +210,8 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   const card = page.locator('.adapter', { has: page.locator('h2', { hasText: 'numbers' }) });
   const latest = card.locator('.aliases li', { hasText: 'latest' });
   const before = (await latest.locator('div').first().textContent())!;
-  await card.locator('summary').click();
-  const versions = card.locator('.versions li');
+  await card.locator('summary', { hasText: /^\d+ versions$/ }).click();
+  const versions = card.locator('[id^=versions] > .versions li');
   const count = await versions.count();
   assert.ok(count >= 2);
   const [saved] = await Promise.all([
@@ -184,9 +222,9 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   const oldest = (await versions.last().locator('strong').textContent())!.toLowerCase();
   await versions.last().locator('button', { hasText: 'Promote' }).click();
   await page
-    .locator('#confirm-text', { hasText: /get version \d+ instead of version \d+\./ })
+    .locator('#release-says', { hasText: /get version \d+ instead of version \d+\./ })
     .waitFor();
-  await page.locator('#confirm-yes').click();
+  await page.locator('#release-yes').click();
   await latest.locator('div', { hasText: new RegExp(`→ ${oldest}$`) }).waitFor();
   assert.ok(await versions.first().isVisible(), 'what was open stays open');
   assert.equal(await page.evaluate('document.activeElement.tagName'), 'H2');
@@ -215,13 +253,86 @@ test('an adapter without a released version is marked and comes last, and its ve
   await page.goto(`${pages.server.url}/adapters`);
   const cards = page.locator('.adapter', { has: page.locator('details') });
   await cards.nth(1).waitFor();
-  assert.match((await cards.first().textContent()) ?? '', /^numbers/);
-  const last = cards.last();
+  const last = page.locator('[id="adapter-local/a"]');
+  const ids = await cards.evaluateAll((all) => all.map(({ id }) => id));
+  assert.ok(ids.indexOf('adapter-local/a') > ids.indexOf('adapter-local/vectors'), ids.join());
   await last.locator('.pill', { hasText: 'not released' }).waitFor();
   assert.equal(await last.locator('.warning a').getAttribute('href'), 'fine-tuning#ftjob-1');
   assert.equal(await last.locator('.head a').count(), 0);
-  await last.locator('summary').click();
+  await last.locator('summary', { hasText: '1 version' }).click();
   assert.equal(await last.getByText('Try it').getAttribute('href'), './?model=a%401');
+});
+
+test('a classifier sorts a text, an embedding adapter compares two, and both are described', {
+  skip,
+}, async (t) => {
+  const page = await open(t, '/adapters');
+  const cardOf = (name: string) =>
+    page.locator('.adapter', { has: page.locator('h2', { hasText: name }) });
+  const classifier = cardOf('sentiment');
+  await classifier.locator('.pill', { hasText: 'classifier' }).waitFor();
+  await classifier.locator('summary', { hasText: 'Classify a text' }).click();
+  await classifier.getByLabel('Text', { exact: true }).fill('What a day');
+  await classifier.locator('button', { hasText: 'Classify' }).click();
+  await classifier.locator('.alternatives p').nth(1).waitFor();
+  const classes = await classifier.locator('.alternatives code').allTextContents();
+  assert.deepEqual(classes.sort(), ['glad', 'sad']);
+
+  const card = cardOf('vectors');
+  await card.locator('summary', { hasText: 'Describe' }).click();
+  await card.getByLabel('Description').fill('Places similar texts close together.');
+  await card.getByLabel('Tags').fill('search, short texts');
+  await card.getByLabel('Example prompts').fill('a parcel\na parcel');
+  await card.getByLabel('Used for').selectOption('embedding');
+  await card.locator('button', { hasText: 'Save' }).click();
+  await card.locator('.problem', { hasText: 'contains a prompt twice' }).waitFor();
+  await card.getByLabel('Example prompts').fill('a parcel\na letter');
+  const others = { description: 'Other words.', revision: 0 };
+  await postJson(`${pages.server.url}/v1/adapters/vectors`, others);
+  await card.locator('button', { hasText: 'Save' }).click();
+  await card.locator('.problem', { hasText: '“Other words.”' }).waitFor();
+  await card.locator('button', { hasText: 'Save' }).click();
+  await card.locator('p.lead', { hasText: 'Places similar texts' }).waitFor();
+  assert.deepEqual(await card.locator('.tags .pill').allTextContents(), ['search', 'short texts']);
+  await card.locator('summary', { hasText: 'Compare two texts' }).click();
+  assert.equal(await card.getByLabel('First text').inputValue(), 'a parcel');
+  await card.getByLabel('Second text').fill('a parcel');
+  await card.locator('button', { hasText: 'Compare' }).click();
+  await card.locator('.alternatives span').nth(1).waitFor();
+  assert.deepEqual(await card.locator('.alternatives span').allTextContents(), ['1.000', '1.000']);
+  assert.deepEqual(await accessFaults(page), []);
+  await page.goto(`${pages.server.url}/?model=vectors`);
+  await page.locator('.example', { hasText: 'a letter' }).waitFor();
+});
+
+test('a version gets a share of an alias after a look at its answers, and goes back', {
+  skip,
+}, async (t) => {
+  const page = await open(t, '/adapters');
+  const card = page.locator('.adapter', { has: page.locator('h2', { hasText: 'poems' }) });
+  await card.locator('button', { hasText: 'Release…' }).click();
+  const says = page.locator('#release-says');
+  await says.locator('text=That is how it is now.').waitFor();
+  assert.ok(await page.locator('#release-yes').isDisabled());
+  await page.locator('#release-alias').fill('canary');
+  await says.locator('text=New name: requests for poems:canary get version 2.').waitFor();
+  await page.locator('#release-alias').fill('latest');
+  await page.locator('#release-version').selectOption('1');
+  await page.locator('#release-share').fill('10');
+  await says.locator('text=then 90% version 2, 10% version 1').waitFor();
+  await page.locator('#release-figures th', { hasText: 'Version 2' }).waitFor();
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('summary', { hasText: 'Compare answers' }).click();
+  await page.locator('#prompts').fill('Hello');
+  await page.locator('#compare-answers').click();
+  const answers = page.locator('.answer-cell');
+  await answers.filter({ hasNotText: '…' }).nth(1).waitFor();
+  for (const text of await answers.allTextContents()) assert.doesNotMatch(text, /^Failed/);
+  await page.locator('#release-yes').click();
+  const latest = card.locator('.aliases li', { hasText: 'latest' });
+  await latest.locator('div', { hasText: '→ 90% version 2, 10% version 1' }).first().waitFor();
+  await latest.locator('button', { hasText: 'Roll back to version 2' }).click();
+  await latest.locator('div', { hasText: /→ version 2$/ }).waitFor();
 });
 
 test('an uploaded file is deleted', { skip }, async (t) => {

@@ -12,7 +12,7 @@ import { temporaryFolder } from '../fixtures.ts';
 import { type Controlled, controlJob } from './control-job.ts';
 import { startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, preparedHome } from './served.ts';
 
 const run = promisify(execFile);
 const EXAMPLE = path.resolve('examples/train-then-serve');
@@ -69,7 +69,10 @@ async function runExample(t: TestContext, client: Client): Promise<void> {
   }
   // Nobody else is served meanwhile: the trainer may have all of the cores.
   const threads = `--train-threads=${availableParallelism()}`;
-  const server = await startServing(['--model', base.dir, threads], temporaryFolder(t));
+  const server = await startServing(
+    ['--model', base.dir, threads],
+    await preparedHome(base.dir, t),
+  );
   t.after(() => server.stop());
   const baseUrl = `${server.url}/v1`;
   const env = { ...process.env, OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };

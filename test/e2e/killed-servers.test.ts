@@ -247,6 +247,7 @@ function litter(home: string, flows: readonly Flow[]): string[] {
         tenant === 'adapters' && /^adapter_(config\.json|model\.safetensors)$/.test(name);
       return !(isAdapter || /^\w+-int8-v\d+$/.test(tenant!));
     }
+    if (tenant === '.usage') return false; // of each server that was started
     if (kind === '.idempotency') return !isKey.has(id); // for a day
     if (kind === '.files') return !isWhole(folder, ['content', 'meta.json']);
     if (kind === '.jobs') return !isJob.has(id) || name !== 'job.json';

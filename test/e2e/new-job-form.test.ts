@@ -6,7 +6,13 @@ import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { recommendCompute } from '../../trainer/planner/method-memory.ts';
 import { freePort } from '../free-port.ts';
-import { openPage, servePages, skipWithoutBrowser as skip, TOY_MODEL } from './browser.ts';
+import {
+  accessFaults,
+  openPage,
+  servePages,
+  skipWithoutBrowser as skip,
+  TOY_MODEL,
+} from './browser.ts';
 import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 
@@ -79,7 +85,7 @@ test('both files are uploaded in parallel, and the plan covers both', { skip }, 
   assert.match((await page.locator('#training-drop').textContent()) ?? '', /uploaded/);
   assert.ok(await page.locator('#start-button').isEnabled());
   // A removed file is neither in the plan nor sent.
-  await page.locator('#validation-drop button').click();
+  await page.getByRole('button', { name: 'Remove: Validation file' }).click();
   assert.ok(await page.locator('#start-button').isDisabled());
   await page.locator('#plan dd', { hasText: 'none' }).waitFor();
   const body = await pressStart(page);
@@ -212,6 +218,62 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#start-button:enabled').waitFor(PLANNED);
   assert.equal(await page.locator('#suffix').inputValue(), 'Taken');
   assert.equal(await page.locator('#rank').inputValue(), '4');
+});
+
+test('a table is converted, a part of it is held out, and its rows are chosen again', {
+  skip,
+}, async (t) => {
+  const page = await openForm(t);
+  const rows = Array.from({ length: 20 }, (_, i) => `${i},"What, ${i}?",${i % 2 ? 'odd' : 'even'}`);
+  const table = file('quiz.csv', ['id,question,kind', ...rows, '20,No answer?,']);
+  await page.locator('#training-file').setInputFiles(table);
+  const count = page.locator('#table-count');
+  await count.filter({ hasText: '21 rows.' }).waitFor();
+  assert.equal(await page.locator('#table-rows tbody tr').count(), 5);
+  assert.equal(await page.locator('#role-prompt option:checked').textContent(), 'question');
+  await page.locator('#table-first pre', { hasText: '"content": "What, 0?"' }).waitFor();
+  await page.locator('#role-completion').selectOption('question');
+  await count.filter({ hasText: 'Choose a different column' }).waitFor();
+  assert.ok(await page.locator('#table-yes').isDisabled());
+  await page.locator('#table-form').selectOption('classifier');
+  await page.locator('#role-text').selectOption('question');
+  await page.locator('#role-label').selectOption('kind');
+  await count.filter({ hasText: '20 rows. 1 row without a value' }).waitFor();
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('#table-yes').click();
+  await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
+  await page.locator('#split').fill('25');
+  await page.locator('#plan dd', { hasText: '5 examples' }).waitFor(PLANNED);
+  const body = await pressStart(page);
+  assert.equal(body.lorikeet.validation_split, 0.25);
+  await cancelJob(page);
+
+  await page.goto(`${pages.server.url}/fine-tuning`);
+  await page.getByRole('button', { name: 'Remove: Training file' }).click();
+  await page.getByRole('button', { name: 'Use an uploaded file: Training file' }).click();
+  await page.getByRole('button', { name: 'Use quiz.jsonl' }).click();
+  await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
+  await page.locator('#plan dd', { hasText: '5 examples' }).waitFor(PLANNED);
+});
+
+test('an upload shows how far it is', { skip }, async (t) => {
+  const page = await openForm(t);
+  const session = await page.context().newCDPSession(page);
+  await session.send('Network.emulateNetworkConditions', {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput: 200_000,
+  });
+  const lines = numberRows(40).map((row) => row.replace('}', `}${' '.repeat(10_000)}`));
+  await page.locator('#training-file').setInputFiles(file('long.jsonl', lines));
+  const value = () =>
+    page.evaluate<number>("document.querySelector('#training-drop progress').value");
+  let share = 0;
+  while (share === 0) share = await value();
+  assert.ok(share > 0 && share < 1, String(share));
+  await page.locator('#training-drop progress').waitFor({ state: 'hidden' });
 });
 
 test('of 500 invalid lines the first ten are shown', { skip }, async (t) => {

@@ -1,13 +1,14 @@
-// A server in its own processes as operators watch it: Prometheus's own tools over /metrics, the alerts and the
-// dashboard, and a collector for OTLP.
+// A server in its own processes as operators and routers watch it: Prometheus's own tools over /metrics, the alerts and the
+// dashboard, libzmq for KV events, and a collector for OTLP.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
-import { readArtifact } from '../../src/import/artifact.ts';
+import { readArtifact, readArtifactInfo } from '../../src/import/artifact.ts';
 import { postJson } from '../api.ts';
 import { QV_R8, writeAdapters } from '../bench/adapters.ts';
 import { freePort } from '../free-port.ts';
@@ -17,12 +18,16 @@ import { type OtlpReceiver, startOtlpReceiver } from '../telemetry/otlp-receiver
 import { until } from '../until.ts';
 import { findPicker, runPicker, type SeenEndpoint } from './endpoint-picker/picker.ts';
 import { type Serving, startServing } from './program.ts';
+import { pythonWith } from './python-venv.ts';
 
 const TOY = path.resolve('models/toy');
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-observed-'));
 const skipPromtool = missing('promtool');
 const skipPrometheus = missing('prometheus');
 
+/** Found first: if it has to be built, this process does nothing else for minutes, and connections get old. */
+const picker = findPicker();
+const kvEvents = `tcp://127.0.0.1:${await freePort()}`;
 let server: Serving;
 let receiver: OtlpReceiver;
 
@@ -37,7 +42,8 @@ before(async () => {
   const { config } = readArtifact(TOY);
   const adapters = path.join(home, 'local');
   writeAdapters(adapters, config, { shape: QV_R8, count: 2 });
-  server = await startServing(['--model', TOY, '--adapters', adapters], home);
+  const args = ['--model', TOY, '--adapters', adapters, '--kv-events', kvEvents];
+  server = await startServing(args, home);
   for (const model of ['qv-r8-0', 'qv-r8-1', 'qv-r8-0', 'base', 'nobody']) {
     assert.equal(await complete(model), model === 'nobody' ? 404 : 200);
   }
@@ -50,10 +56,10 @@ after(async () => {
 });
 
 /** The status of a completion of eight tokens. */
-async function complete(model: string): Promise<number> {
+async function complete(model: string, prompt: string | number[] = 'A bird'): Promise<number> {
   const response = await postJson(`${server.url}/v1/completions`, {
     model,
-    prompt: 'A bird',
+    prompt,
     max_tokens: 8,
     ignore_eos: true,
   });
@@ -107,7 +113,6 @@ test('a router sees the adapters in slots, and counts come from the engine proce
 });
 
 test('a router that reads it by its own code sees the same, and prefers it for what is there', async (t) => {
-  const picker = findPicker();
   if ('reason' in picker) return t.skip(picker.reason);
   assert.equal(await complete('qv-r8-0'), 200); // it stays in its slot
   const text = await readMetrics();
@@ -127,6 +132,57 @@ test('a router that reads it by its own code sees the same, and prefers it for w
     assert.equal(seen.Affinity[model], pod.activeModels.has(model) ? 1 : 0.8, model);
   }
 });
+
+test('a subscriber with libzmq learns which blocks an adapter has computed', async (t) => {
+  const python = await pythonWith(path.resolve('test/e2e/kv-events.txt'));
+  if ('reason' in python) return t.skip(python.reason);
+  const child = spawn(python.python, [path.resolve('test/e2e/kv_events.py'), kvEvents]);
+  t.after(() => child.kill('SIGKILL'));
+  const messages: [topic: string, sequence: number, batch: [number, KvRow[]]][] = [];
+  createInterface(child.stdout).on('line', (line) => messages.push(JSON.parse(line)));
+  const promptFrom = (first: number) =>
+    Array.from({ length: 40 }, (_, i) => ((first + i) % 90) + 3);
+  let first = 0;
+  // A subscription takes effect some time after the subscriber's start.
+  await until('the first event', async () => {
+    await complete('base', promptFrom(first++));
+    return messages.length > 0;
+  });
+  const prompt = promptFrom(first);
+  const rows = () => messages.flatMap(([, , [, all]]) => all);
+  const ofAdapter = () => rows().filter((row) => row[7] === 'qv-r8-1');
+  assert.equal(await complete('qv-r8-1', prompt), 200);
+  await until('the last block', () => ofAdapter().flatMap((row) => row[1]).length === 2);
+  const [stored] = ofAdapter();
+  const [name, hashes, parent, tokenIds, blockSize, loraId, medium] = stored!;
+  assert.deepEqual(
+    [name, parent, blockSize, loraId, medium],
+    ['BlockStored', null, 16, null, 'GPU'],
+  );
+  assert.equal(hashes.length * 16, tokenIds.length);
+  assert.deepEqual(
+    ofAdapter().flatMap((row) => row[3]),
+    prompt.slice(0, 32),
+  );
+  assert.equal(messages[0]![0], `kv@${new URL(server.url).host}@${readArtifactInfo(TOY).name}`);
+  const numbers = messages.map(([, sequence]) => sequence);
+  assert.deepEqual(
+    numbers,
+    numbers.map((_, i) => numbers[0]! + i),
+  );
+});
+
+/** A BlockStored event. */
+type KvRow = [
+  name: string,
+  hashes: (number | string)[],
+  parent: number | string | null,
+  tokenIds: number[],
+  blockSize: number,
+  loraId: null,
+  medium: string,
+  loraName: string | null,
+];
 
 test('Prometheus scrapes it; every alert is evaluated and every panel answered', {
   skip: skipPrometheus,

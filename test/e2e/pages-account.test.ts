@@ -133,16 +133,37 @@ test('a rejected key is not stored, and an invalid character is named', {
   await problem.filter({ hasText: 'does not answer' }).waitFor();
 });
 
-test("another tenant's key removes what the previous tenant stored", { skip }, async (t) => {
+test("another tenant's key hides the previous tenant's chats, and removes the rest", {
+  skip,
+}, async (t) => {
   const { page } = await open(t, '/');
-  await signIn(page, keys['acme']!.key);
-  await waitForName(page, 'acme');
+  const useKey = async (tenant: string) => {
+    await signIn(page, keys[tenant]!.key);
+    await waitForName(page, tenant);
+  };
+  await useKey('acme');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await chat(page, 'of acme');
+  await page.locator('.chat', { hasText: 'of acme' }).waitFor();
   await page.evaluate("sessionStorage.setItem('lorikeet.other', 'of acme')");
   await page.locator('#account-button').click();
   assert.match((await page.locator('#account-submit').textContent()) ?? '', /Change key/);
-  await signIn(page, keys['globex']!.key);
-  await waitForName(page, 'globex');
+  await useKey('globex');
+  await page.locator('#chats-help', { hasText: 'No chats yet' }).waitFor();
+  assert.ok(!(await page.locator('body').textContent())!.includes('of acme'));
   assert.ok(!Object.values(await stored(page)).includes('of acme'));
+  await page.locator('#account-button').click();
+  await useKey('acme');
+  await page.locator('.chat', { hasText: 'of acme' }).click();
+  await page.locator('.said', { hasText: 'of acme' }).waitFor();
+  const records = await page.evaluate<string>(`new Promise((resolve) => {
+    const opening = indexedDB.open('lorikeet /', 1);
+    opening.onsuccess = () => {
+      const all = opening.result.transaction('chats').objectStore('chats').getAll();
+      all.onsuccess = () => resolve(JSON.stringify(all.result));
+    };
+  })`);
+  assert.ok(records.includes('of acme') && !records.includes('lorikeet_'));
 });
 
 test('a key that is revoked while pages are open is removed, and the dialog opens', {

@@ -123,19 +123,21 @@ test('if one of two models fails, it forgets the turn and the other remembers it
   assert.deepEqual(roles, { toy: ['user', 'assistant', 'user'], nobody: ['user'] });
 });
 
-test('a turn is retried, edited and deleted, and removed turns are restored', {
+test('a retry adds a variant and an edit a branch, and a removed turn is restored', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   const said = () => page.locator('.said').allTextContents();
   for (const text of ['One', 'Two', 'Three']) await chat(page, text);
-  await page.locator('.turn').nth(2).getByRole('button', { name: 'Retry' }).click();
+  const turn = (i: number) => page.locator('.turn').nth(i);
+  await turn(2).getByRole('button', { name: 'Retry' }).click();
   await page.locator('#send-button').waitFor();
   assert.deepEqual(await said(), ['One', 'Two', 'Three']);
+  await turn(2).locator('.switcher', { hasText: '2 of 2' }).waitFor();
 
   const bodies = sentBodies(page);
-  await page.locator('.turn').nth(1).hover();
-  await page.locator('.turn').nth(1).getByRole('button', { name: 'Edit' }).click();
+  await turn(1).hover();
+  await turn(1).getByRole('button', { name: 'Edit' }).click();
   await page.keyboard.type(' and a half');
   await page.keyboard.press('Enter');
   await page.locator('.said', { hasText: 'Two and a half' }).waitFor();
@@ -148,11 +150,16 @@ test('a turn is retried, edited and deleted, and removed turns are restored', {
       .map(({ content }) => content),
     ['One', 'Two and a half'],
   );
-  await page.locator('#undo-button').click();
+  await page.getByRole('button', { name: 'Previous version of prompt 2' }).press('Enter');
   assert.deepEqual(await said(), ['One', 'Two', 'Three']);
+  const label = 'document.activeElement.ariaLabel';
+  assert.equal(await page.evaluate(label), 'Previous version of prompt 2');
+  await page.getByRole('button', { name: 'Previous answer to prompt 3' }).click();
+  await turn(2).locator('.switcher', { hasText: '1 of 2' }).waitFor();
+  assert.deepEqual(await accessFaults(page), []);
 
-  await page.locator('.turn').first().hover();
-  await page.locator('.turn').first().getByRole('button', { name: 'Delete' }).click();
+  await turn(0).hover();
+  await turn(0).getByRole('button', { name: 'Delete' }).click();
   assert.deepEqual(await said(), ['Two', 'Three']);
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
   await page.locator('#undo-button').click();
@@ -224,7 +231,7 @@ test('models are picked from the list or typed', { skip }, async (t) => {
   assert.equal(new URL(page.url()).searchParams.get('model'), 'zebra');
 });
 
-test('the chat survives a reload and other pages, and is exported, cleared and restored', {
+test('the chat survives a reload and other pages, and is exported, left and opened again', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
@@ -248,20 +255,104 @@ test('the chat survives a reload and other pages, and is exported, cleared and r
     page.waitForEvent('download'),
     page.locator('#export-button').click(),
   ]);
-  const { chats } = JSON.parse(readFileSync(await file.path(), 'utf8'));
-  assert.equal(chats[0].model, 'toy');
-  assert.deepEqual(
-    chats[0].messages.map(({ role }: { role: string }) => role),
-    ['system', 'user', 'assistant', 'user', 'assistant'],
-  );
+  const text = readFileSync(await file.path(), 'utf8');
+  const [{ title, chat: exported }] = JSON.parse(text);
+  assert.deepEqual([title, exported.models], ['One', ['toy']]);
 
-  await page.locator('#clear-button').click();
-  assert.equal(await page.locator('.turn').count(), 0);
-  await page.locator('#undo-button').click();
+  await page.locator('#new-button').click();
+  await page.locator('.turn').first().waitFor({ state: 'detached' });
+  assert.equal(await page.locator('#prompt').inputValue(), '');
+  await page.locator('#system').fill('');
+  await page.locator('.chat', { hasText: 'One' }).click();
+  await page.locator('.answer').nth(1).waitFor();
   assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
-  await page.locator('#clear-button').click();
+  assert.equal(await page.locator('#system').inputValue(), 'Be brief.');
+
+  // A new browser without any chat reads the file.
+  const other = (await open(t, '/')).page;
+  const buffer = Buffer.from(text);
+  await other
+    .locator('#chat-file')
+    .setInputFiles({ name: 'chats.json', mimeType: 'application/json', buffer });
+  await other.locator('.chat', { hasText: 'One' }).click();
+  await other.locator('.answer').nth(1).waitFor();
+  assert.deepEqual(await other.locator('.answer .text').allTextContents(), shown);
+});
+
+test('chats are searched, renamed and deleted, and a deleted one is restored', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const titles = () => page.locator('.chat span').allTextContents();
+  await chat(page, 'About Lyon');
+  await page.locator('#new-button').click();
+  await chat(page, 'About Oslo');
+  await page.locator('.chat[aria-current]', { hasText: 'Oslo' }).waitFor();
+  assert.deepEqual(await titles(), ['About Oslo', 'About Lyon']);
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('#chat-search').fill('LYON');
+  await page.locator('.chat', { hasText: 'Oslo' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Rename: About Lyon' }).press('Enter');
+  await page.keyboard.type('France');
+  await page.keyboard.press('Enter');
+  await page.locator('.chat', { hasText: 'France' }).waitFor();
+  assert.equal(await page.evaluate('document.activeElement.ariaLabel'), 'Rename: France');
+  await page.locator('#chat-search').fill('');
+  await page.getByRole('button', { name: 'Delete: About Oslo' }).press('Enter');
+  await page.locator('.turn').waitFor({ state: 'detached' });
   await page.reload();
-  assert.equal(await page.locator('.turn').count(), 0);
+  await page.locator('.chat').waitFor();
+  assert.deepEqual(await titles(), ['France']);
+  await page.getByRole('button', { name: 'Delete: France' }).press('Enter');
+  await page.locator('.chat').waitFor({ state: 'detached' });
+  await page.locator('#undo-button').click();
+  await page.locator('.chat', { hasText: 'France' }).click();
+  await page.locator('.said', { hasText: 'About Lyon' }).waitFor();
+});
+
+test('a closed tab loses no part of an answer, and two tabs lose nothing of each other', {
+  skip,
+}, async (t) => {
+  const { page, context } = await open(t, '/?model=toy');
+  const answers = await scriptAnswers(page);
+  await page.locator('#prompt').fill('One');
+  await page.locator('#prompt').press('Enter');
+  await answers.push('The first half');
+  await Promise.all([page.waitForEvent('close'), page.close({ runBeforeUnload: true })]);
+  const [first, second] = [await context.newPage(), await context.newPage()];
+  for (const tab of [first, second]) {
+    await tab.goto(`${pages.server.url}/?model=toy`);
+    await tab.locator('.chat', { hasText: 'One' }).click();
+    await tab.locator('.answer .text', { hasText: 'The first half' }).waitFor();
+  }
+  await chat(first, 'Two');
+  await second.locator('.said', { hasText: 'Two' }).waitFor();
+  await Promise.all([chat(first, 'Three'), chat(second, 'Four')]);
+  for (const tab of [first, second]) {
+    await tab.locator('.switcher', { hasText: 'of 2' }).waitFor();
+    assert.equal(await tab.locator('.turn').count(), 3);
+  }
+  await first.getByRole('button', { name: /^Delete: One/ }).press('Enter');
+  await second.locator('#undo-text', { hasText: 'deleted in another tab' }).waitFor();
+  await second.locator('#undo-button').click();
+  await first.locator('.chat', { hasText: 'One' }).waitFor();
+});
+
+test('a chat for which the browser has no room stays in its tab', { skip }, async (t) => {
+  const { page, context } = await open(t, '/?model=toy');
+  const session = await context.newCDPSession(page);
+  const { origin } = new URL(page.url());
+  await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1 });
+  await chat(page, 'Hello');
+  await page.locator('#storage-problem', { hasText: 'is used up' }).waitFor();
+  await page.locator('#new-button').click();
+  await page.locator('#confirm-no').click();
+  assert.equal(await page.locator('.said').textContent(), 'Hello');
+  await session.send('Storage.overrideQuotaForOrigin', { origin });
+  await chat(page, 'Again');
+  await page.locator('#storage-problem').waitFor({ state: 'hidden' });
+  await page.reload();
+  await page.locator('.said', { hasText: 'Again' }).waitFor();
 });
 
 test('a link contains models, settings and the prompt, and no server gets what was typed', {
@@ -299,15 +390,33 @@ test('a link contains models, settings and the prompt, and no server gets what w
   ]);
 });
 
-test('a link to other models starts a new chat, and the previous one can be restored', {
+test('a link to other models starts a new chat, and the previous one is in the list', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   await page.goto(`${pages.server.url}/?model=zebra&beside=toy`);
+  await page.locator('.chat', { hasText: 'Hello' }).waitFor();
   assert.equal(await page.locator('.turn').count(), 0);
-  await page.locator('#undo-button').click();
+  await page.locator('.chat').click();
   assert.equal(await page.locator('.said').textContent(), 'Hello');
+  assert.deepEqual(await models(page), ['toy']);
+});
+
+test('an answer that has not begun says what it waits for', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const answers = await scriptAnswers(page);
+  const queued = { state: 'queued', reason: 'no_slot', prompt_tokens: 9 };
+  await page.route('**/v1/requests?id=*', (route) =>
+    route.fulfill({ json: { object: 'list', data: [queued], is_training: false } }),
+  );
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  const facts = page.locator('.answer .facts');
+  await facts.filter({ hasText: /^queued: all slots are taken · \d+ m?s$/ }).waitFor();
+  await answers.push('Hi');
+  await facts.filter({ hasText: /^$/ }).waitFor({ state: 'attached' });
+  await answers.finish();
 });
 
 test('tokens are shown with their probabilities', { skip }, async (t) => {
@@ -628,9 +737,11 @@ test('the part of an answer that arrived before the connection broke off is kept
   await answers.push('New');
   await answers.finish();
   await page.locator('#send-button').waitFor();
-  await page.locator('#undo-button').click();
+  assert.deepEqual(await shown(), ['New']);
+  await page.getByRole('button', { name: 'Previous answer to prompt 1' }).click();
   assert.deepEqual(await shown(), ['The first half', 'Whole']);
   await page.reload();
+  await page.locator('.answer').nth(1).waitFor();
   assert.deepEqual(await shown(), ['The first half', 'Whole']);
 });
 
@@ -655,6 +766,7 @@ test('two answers are side by side, and stacked on a phone', {
 const STATES: Record<string, (page: Page) => Promise<void>> = {
   'an empty chat': async (page) => {
     await page.locator('.example').first().waitFor();
+    assert.equal(await page.evaluate('scrollY'), 0);
   },
   'a chat with every setting open': async (page) => {
     await chat(page, `Hello ${'a'.repeat(80)}`);
@@ -687,5 +799,8 @@ for (const [name, show] of Object.entries(STATES)) {
     await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
     await show(page);
     assert.equal(await overhang(page), 0);
+    await page.locator('nav a', { hasText: 'API docs' }).waitFor();
+    const edge = "document.querySelector('nav li:last-child').getBoundingClientRect().right";
+    assert.ok((await page.evaluate<number>(edge)) <= 360);
   });
 }

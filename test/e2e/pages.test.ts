@@ -143,10 +143,17 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
   const body = { model: 'zebra', prompt: 'Hello', max_tokens: 50, ignore_eos: true };
   await postJson(`${pages.server.url}/v1/completions`, body);
   await page.locator('#rate [role=img][aria-label*="generated"]').waitFor();
-  await tile('First token').locator('dd', { hasText: 'ms' }).first().waitFor();
+  await tile('First token')
+    .locator('dd', { hasText: /\d m?s/ })
+    .first()
+    .waitFor();
   await page.locator('#busiest tr', { hasText: 'zebra' }).waitFor();
   assert.match((await page.locator('#tiers').textContent()) ?? '', /Slots.*Memory.*Disk/s);
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
+  const request = page.locator('#requests tr', { hasText: 'zebra' });
+  assert.match((await request.first().textContent()) ?? '', /^zebralocalok\d+50/);
+  await page.locator('#reasons li', { hasText: 'Nothing waits' }).waitFor();
+  await page.locator('#hours tbody tr').first().waitFor();
 });
 
 for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {

@@ -1,17 +1,14 @@
 // Clients of Python that people use, unchanged, each in a process of its own: what they send is taken, an answer can be sent
-// back as they keep it, and they know the error of a conversation that is too long. Their structured output and their tools
-// end tasks on the real base.
+// back as they keep it, and they know the error of a conversation that is too long. What they do on the real base
+// is in clients.test.ts.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, test } from 'node:test';
 import { promisify } from 'node:util';
 import { startServer } from '../../src/http/wire/server.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { serve, utf8 } from '../http/served.ts';
-import { type Serving, startServing } from './program.ts';
-import { pythonWith } from './python-venv.ts';
-import { fetchBase } from './served.ts';
+import { clientEnvironment, pythonWith } from './python-venv.ts';
 
 const run = promisify(execFile);
 const python = await pythonWith(path.resolve('test/e2e/python-clients.txt'));
@@ -33,20 +30,15 @@ const { app } = serve({
 const server = await startServer(app, { host: '127.0.0.1', port: 0 });
 after(() => server.close(0));
 
-/** Resolves to the line of JSON that a script prints at its end. */
-async function runScript(name: string, client: string, url: string, model: string) {
+/** Resolves to the line of JSON that the script prints at its end. */
+async function talk(client: string) {
   assert.ok('python' in python);
-  const script = path.resolve('test/e2e', name);
-  const { stdout } = await run(python.python, [script, client, `${url}/v1`, model], {
-    env: {
-      PATH: process.env['PATH'],
-      LITELLM_LOCAL_MODEL_COST_MAP: 'True',
-      HOME: path.dirname(python.python),
-    },
+  const script = path.resolve('test/e2e/python_clients.py');
+  const { stdout } = await run(python.python, [script, client, `${server.url}/v1`, 'alpha'], {
+    env: clientEnvironment(path.dirname(python.python)),
   });
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as unknown;
 }
-const talk = (client: string) => runScript('python_clients.py', client, server.url, 'alpha');
 
 const LONG = 'context_length_exceeded';
 
@@ -93,55 +85,4 @@ test('clients get an object, asking for JSON in words', { skip }, async () => {
     'pydantic-ai prompted': 'Hello',
     'langchain json_mode': 'Hello',
   });
-});
-
-const base = await fetchBase();
-
-describe('structured output and tools', {
-  skip: skip || ('reason' in base ? base.reason : false),
-}, () => {
-  const folder = temporaryFolder({ after });
-  let serving: Serving;
-  before(async () => {
-    assert.ok('dir' in base);
-    serving = await startServing(['--model', base.dir], folder);
-  });
-  after(() => serving.stop());
-
-  const paris = (...ways: string[]) => Object.fromEntries(ways.map((way) => [way, 'Paris']));
-  for (const [client, ended] of Object.entries({
-    openai: paris(
-      'parse',
-      'stream',
-      'stream_tools',
-      'responses_parse',
-      'responses_stream',
-      'responses_create',
-    ),
-    instructor: paris('TOOLS', 'TOOLS_STRICT', 'JSON_SCHEMA'),
-    'pydantic-ai': {
-      ...paris('tools', 'native', 'responses tools', 'responses native'),
-      'agent auto': 'Report',
-      'responses agent auto': 'Report',
-    },
-    'openai-agents': {
-      'agent auto': 'Report',
-      ...paris('tools', 'output', 'responses tools', 'responses output'),
-      handoff: 'expert',
-      'responses handoff': 'expert',
-    },
-    langchain: {
-      'agent auto': 'Report',
-      ...paris('tools', 'schema', 'responses tools', 'responses schema'),
-      ...paris('bind_tools', 'responses bind_tools', 'agent'),
-    },
-    'llama-index': paris('tools', 'schema', 'agent'),
-  })) {
-    test(`${client} ends a task in each of its ways`, async () => {
-      assert.deepEqual(
-        await runScript('structured_clients.py', client, serving.url, 'base'),
-        ended,
-      );
-    });
-  }
 });

@@ -31,3 +31,9 @@ export async function pythonWith(
     return { reason: `no Python with ${path.basename(requirements)}: ${error}` };
   }
 }
+
+/** The environment of a program in `bin`: no settings of the user, and no look-up of prices by LiteLLM. */
+export function clientEnvironment(bin: string): NodeJS.ProcessEnv {
+  const settings = { LITELLM_LOCAL_MODEL_COST_MAP: 'True', PYTHONDONTWRITEBYTECODE: '1' };
+  return { PATH: process.env['PATH'], HOME: bin, ...settings };
+}

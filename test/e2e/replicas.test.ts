@@ -134,6 +134,29 @@ test('replicas that are restarted one after the other cost a client that never r
   assert.ok(answers.length > 120);
 });
 
+const KILLS = 10;
+
+test('ten replicas that are killed one after the other cost a client that never retries nothing', {
+  skip: skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'set LORIKEET_E2E_LONG=1'),
+}, async (t) => {
+  const { fleet, golden } = await openFleet(t, 'ten');
+  const load = startLoad(
+    Array.from({ length: 12 }, (_, i) => (n: number) => {
+      return complete(fleet.url, { model: MODELS[(i + n) % MODELS.length]! });
+    }),
+  );
+  for (let kill = 0; kill < KILLS; kill++) {
+    await load.after(25);
+    await fleet.end(kill % REPLICAS, 'SIGKILL');
+    await load.after(25);
+    await fleet.start(kill % REPLICAS);
+  }
+  const answers = await load.end();
+  assertGolden(answers, golden);
+  assert.ok(answers.length > 50 * KILLS);
+  t.diagnostic(`${KILLS} kills, ${answers.length} answers, none lost`);
+});
+
 test('replicas that are killed at random: a retrying client loses nothing, and a broken stream says that it is', {
   skip,
 }, async (t) => {

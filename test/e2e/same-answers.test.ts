@@ -5,12 +5,11 @@ import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
 import { postJson } from '../api.ts';
 import { canServe } from '../default-serving.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, preparedHome } from './served.ts';
 
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
-const [COUNT, TOKENS] = isLong ? [200, 64] : [16, 16];
+const [COUNT, TOKENS] = isLong ? [200, 64] : [16, 10];
 const TOGETHER = 16;
 /** The models of the server: the base and the demo adapters, which adapt different linears. */
 const MODELS = ['base', 'intent', 'wordnet', 'zen'];
@@ -29,9 +28,9 @@ const requests = Array.from({ length: COUNT }, (_, i): Request => {
 });
 
 const base = await fetchBase();
-const home = temporaryFolder();
+const home = 'dir' in base ? await preparedHome(base.dir) : '';
 
-/** The forms of int8 weights. `rows` comes first: it builds files with both forms. */
+/** The forms of int8 weights. */
 const FORMS = isLong ? (['rows', 'mixed', 'blocks'] as const) : (["this CPU's form"] as const);
 
 for (const form of FORMS) {

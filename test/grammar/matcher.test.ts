@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Constraint } from '../../src/contracts/generation.ts';
+import { found } from '../../src/grammar/automaton.ts';
+import { constraintAutomaton } from '../../src/grammar/constraint.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { compiled } from './compiled.ts';
 import { idsOf, vocabularyOf } from './written.ts';
@@ -122,6 +124,37 @@ test('a character may be cut between two tokens', () => {
   assert.deepEqual(idsOf(matcher.allowed()), [1]);
   matcher.accept(1);
   assert.ok(matcher.isComplete);
+});
+
+test('whole subtrees of tokens are allowed only if each of them is', () => {
+  const letters = ['a', 'b', 'z', ' ', '0', '9', '"', '\\', 'ä', '\n', ',', 'A', '~', '!'];
+  const texts = letters.flatMap((one) => letters.flatMap((two) => [one + two, `a${one}${two}a`]));
+  const tokenizer = vocabularyOf(texts);
+  const grammars = new Grammars(tokenizer, tokenizer.vocabSize);
+  const constraints: Constraint[] = [
+    { kind: 'json_schema', schema: { type: 'string' } },
+    { kind: 'any_text' },
+    ...['[a-z0-9 ]*', '[b-z]*"?', '[^z]*', '[ -~]*ä'].map((pattern): Constraint => {
+      return { kind: 'regex', pattern };
+    }),
+  ];
+  for (const constraint of constraints) {
+    const automaton = constraintAutomaton(constraint);
+    for (const bytes of ['', '"', '"b', 'b'].map((before) => Buffer.from(before))) {
+      const start = found(automaton.stepAll(automaton.start, bytes, { visits: 0 }));
+      if (!start) continue;
+      const matcher = grammars.createMatcher(compiled(constraint));
+      for (const byte of bytes) matcher.accept(byte);
+      const expected = Array.from({ length: tokenizer.vocabSize }, (_, id) => id).filter((id) =>
+        found(automaton.stepAll(start, tokenizer.tokenBytes(id), { visits: 0 })),
+      );
+      assert.deepEqual(
+        idsOf(matcher.allowed()),
+        expected,
+        `${JSON.stringify(constraint)} ${bytes}`,
+      );
+    }
+  }
 });
 
 test('control tokens are never allowed, even if their text is', () => {

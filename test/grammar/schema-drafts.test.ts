@@ -104,15 +104,37 @@ const ROWS: readonly Row[] = [
     { isUnordered: true },
   ],
   [
-    'many required members come in the order of the schema or before the others',
+    'seven required members come in any order',
     object(Object.fromEntries([...'abcdefgh'].map((name) => [name, true])), {
-      required: [...'cdefgh'],
+      required: [...'bcdefgh'],
     }),
     [
-      { a: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1 },
-      { c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, a: 1 },
+      { h: 1, b: 1, g: 1, c: 1, f: 1, d: 1, e: 1 },
+      { h: 1, b: 1, a: 1, g: 1, c: 1, f: 1, d: 1, e: 1 },
     ],
-    [{ d: 1, c: 1, e: 1, f: 1, g: 1, h: 1 }, { a: 1 }],
+    [{ h: 1, b: 1, g: 1, c: 1, f: 1, d: 1 }],
+    { isUnordered: true },
+  ],
+  [
+    'the least number of members counts in any order',
+    object({ a: true, b: true }, { minProperties: 2, additionalProperties: true }),
+    [
+      { b: 1, a: 1 },
+      { c: 1, b: 1 },
+    ],
+    [{ b: 1 }, { c: 1 }, {}],
+    { isUnordered: true },
+  ],
+  [
+    'many required members come in the order of the schema or before the others',
+    object(Object.fromEntries([...'abcdefghij'].map((name) => [name, true])), {
+      required: [...'cdefghij'],
+    }),
+    [
+      { a: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1, j: 1 },
+      { c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1, j: 1, a: 1 },
+    ],
+    [{ d: 1, c: 1, e: 1, f: 1, g: 1, h: 1, i: 1, j: 1 }, { a: 1 }],
     { isUnordered: true },
   ],
   ['a missing type is that of the keywords', { maxLength: 2 }, ['ab'], ['abc', 1, null]],

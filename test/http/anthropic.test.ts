@@ -48,7 +48,7 @@ describe('a message', () => {
       type: 'message',
       role: 'assistant',
       model: 'alpha',
-      content: [{ type: 'text', text: 'Hello, world', citations: null }],
+      content: [{ type: 'text', text: 'Hello, world' }],
       stop_reason: 'end_turn',
       stop_sequence: null,
       usage: {
@@ -230,6 +230,21 @@ describe('tools', () => {
     const { content } = await client.messages.create({ ...request, output_config });
     assert.ok(content[0]?.type === 'text');
     assert.deepEqual(JSON.parse(content[0].text), { a: 1 });
+  });
+
+  test('read schemas as the field lorikeet says', async () => {
+    reply = '{"b":2,"a":1}';
+    const properties = { a: { const: 1 }, b: { const: 2 } };
+    const schema = { type: 'object', properties, required: ['a', 'b'] };
+    const output_config = { format: { type: 'json_schema' as const, schema } };
+    for (const [lorikeet, expected] of [
+      [{}, '{"a":1,"b":2}'],
+      [{ property_order: 'any' }, reply],
+    ] as const) {
+      const body = { ...request, output_config, ...{ lorikeet } };
+      const [block] = (await client.messages.create(body)).content;
+      assert.equal(block?.type === 'text' && block.text, expected);
+    }
   });
 });
 

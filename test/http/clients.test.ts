@@ -89,6 +89,12 @@ describe('the official client', () => {
       const answer = await client.chat.completions.create({ model: 'alpha', messages: turns });
       assert.equal(answer.choices[0]!.message.content, 'Hello, world');
     }
+    // The Agents SDK repeats the message's other fields in the part.
+    const { content, ...others } = first.choices[0]!.message;
+    const part = { type: 'text' as const, text: content!, ...others };
+    const repeated = { role: 'assistant' as const, content: [part] };
+    const again = [...messages, repeated, ...messages];
+    await client.chat.completions.create({ model: 'alpha', messages: again });
     const long = [{ role: 'user' as const, content: 'x'.repeat(300) }];
     await assert.rejects(client.chat.completions.create({ model: 'base', messages: long }), {
       code: 'context_length_exceeded',

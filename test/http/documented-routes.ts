@@ -56,6 +56,8 @@ function options(): AppOptions {
     published: {} as PublishedSide,
     jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
     batches: {} as NonNullable<AppOptions['batches']>,
+    usage: {} as NonNullable<AppOptions['usage']>,
+    tinker: {} as NonNullable<AppOptions['tinker']>,
     keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
     conversations: {} as NonNullable<AppOptions['conversations']>,
     tokenizer: undefined,

@@ -33,7 +33,7 @@ const REFUSED: readonly [what: string, url: string, body: unknown, message: RegE
     { model: 'base', input: [{ type: 'function_call_output', call_id: 'c', output: 'x' }] },
     /Send the function_call item before its output/,
   ],
-  ['a route of OpenAI that is missing', '/v1/fine_tuning/alpha/graders/run', {}, /docs lists/],
+  ['a route of OpenAI that is missing', '/v1/images/generations', {}, /docs lists/],
 ];
 
 for (const [what, url, body, expected] of REFUSED) {

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MetricsHistory } from '../../src/contracts/management-api.ts';
 import { StatsHistory } from '../../src/http/routes/stats-history.ts';
+import { Metrics } from '../../src/telemetry/metrics.ts';
 import { serveKeyed } from './keyed.ts';
 import { readOk, serve } from './served.ts';
 
 test('samples hold totals, oldest first, with a description of the host', async () => {
   const inner = serve();
   let nowMs = 1_000;
-  const history = new StatsHistory(inner.client, () => nowMs);
+  const history = new StatsHistory(inner.client, new Metrics(), () => nowMs);
   const { app } = serve({ history, threads: 3 });
   await history.sample();
   await inner.post('/v1/completions', { model: 'base', prompt: 'abc', max_tokens: 4 });
@@ -36,7 +37,7 @@ test('samples hold totals, oldest first, with a description of the host', async 
 test('an hour is remembered and no more; an engine that is gone leaves samples without figures', async () => {
   const { client } = serve();
   let nowMs = 0;
-  const history = new StatsHistory(client, () => nowMs);
+  const history = new StatsHistory(client, new Metrics(), () => nowMs);
   for (; nowMs < 365; nowMs++) await history.sample();
   assert.deepEqual([history.samples.length, history.samples[0]!.atMs], [360, 5]);
   await client.drain(0);

@@ -174,7 +174,7 @@ describe('Open Responses', () => {
     assert.equal(last.output[0]!.type, 'function_call');
   });
 
-  test('shows images, which this server refuses by name', async () => {
+  test('skips image input: bases read only text, so it is refused by name', async () => {
     const image = { type: 'input_image', image_url: 'data:image/png;base64,' };
     const error = await readError(await respond([message('user', [image])]));
     assert.deepEqual(

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import type { Adapter, AdapterList } from '../../src/contracts/management-api.ts';
+import type { Model, ModelList } from '../../src/contracts/openai.ts';
 import { createPublished, sampleFolder } from '../adapters/published.ts';
 import { ORIGIN, writeOrigin } from '../adapters/repository/shelf.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
@@ -150,6 +151,81 @@ describe('aliases', () => {
     ];
     assert.equal((await readError(await ask('acme', path, { split: half }))).param, 'split');
     assert.equal((await ask('acme', `${path}/rollback`, {})).status, 400);
+  });
+});
+
+describe('the text about an adapter', () => {
+  const ABOUT = '/v1/adapters/zen';
+  const written = {
+    kind: 'embedding',
+    description: 'Answers like a monk.',
+    tags: ['style', 'short answers'],
+    examples: ['What is time?'],
+  };
+
+  test('is changed in parts, and shown by the adapter, the model and the list of models', async () => {
+    const { publish, get, ask } = open();
+    await publish('acme', 'zen');
+    const { about: none } = await get('acme', '/zen');
+    assert.deepEqual(none, { kind: 'chat', description: '', tags: [], examples: [], revision: 0 });
+    const first = await readOk<Adapter>(await ask('acme', ABOUT, { ...written, revision: 0 }));
+    assert.deepEqual(first.about, { ...written, revision: 1 });
+    const second = await readOk<Adapter>(await ask('acme', ABOUT, { tags: [] }));
+    assert.deepEqual(second.about, { ...written, tags: [], revision: 2 });
+    const [listed] = (await get<AdapterList>('acme', '')).data;
+    assert.deepEqual(listed?.about, second.about);
+    const { kind, description, examples } = written;
+    for (const name of ['zen', 'zen@1']) {
+      const model = await readOk<Model>(await ask('acme', `/v1/models/${name}`));
+      assert.deepEqual(
+        [model.kind, model.description, model.tags, model.examples],
+        [kind, description, [], examples],
+      );
+    }
+    const { data } = await readOk<ModelList>(await ask('acme', '/v1/models'));
+    assert.equal(data.find(({ id }) => id === 'zen')?.description, description);
+  });
+
+  test('is not overwritten by somebody who has read an older one', async () => {
+    const { publish, get, ask } = open();
+    await publish('acme', 'zen');
+    await readOk(await ask('acme', ABOUT, { description: 'A', revision: 0 }));
+    const late = await ask('acme', ABOUT, { description: 'B', revision: 0 });
+    assert.equal(late.status, 412);
+    const { code, param } = await readError(late);
+    assert.deepEqual([code, param], ['precondition_failed', 'revision']);
+    // The same text again is a repeated request.
+    await readOk(await ask('acme', ABOUT, { description: 'A', revision: 0 }));
+    const { about } = await get('acme', '/zen');
+    assert.deepEqual([about.description, about.revision], ['A', 1]);
+  });
+
+  test('is limited, belongs to its tenant, and goes with the name', async () => {
+    const { publish, get, ask, remove } = open();
+    await publish('acme', 'zen');
+    for (const [param, body] of [
+      ['description', { description: 'x'.repeat(501) }],
+      ['description', { description: 'two\nlines' }],
+      ['tags', { tags: Array.from({ length: 11 }, (_, i) => `t${i}`) }],
+      ['tags[0]', { tags: ['a/b'] }],
+      ['tags', { tags: ['a', 'a'] }],
+      ['examples', { examples: ['1', '2', '3', '4', '5', '6'] }],
+      ['examples[0]', { examples: ['x'.repeat(501)] }],
+      ['kind', { kind: 'image' }],
+      ['descripton', { descripton: 'x' }],
+    ] as const) {
+      const refused = await ask('acme', ABOUT, body);
+      assert.deepEqual([refused.status, (await readError(refused)).param], [400, param]);
+    }
+    assert.equal((await ask('other', ABOUT, { owner: 'acme', tags: [] })).status, 404);
+    assert.equal((await ask('acme', '/v1/adapters/nothing', { tags: [] })).status, 404);
+    await publish('shared', 'all');
+    const shared = { owner: 'shared', description: 'x' };
+    assert.equal((await ask('acme', '/v1/adapters/all', shared)).status, 403);
+    await readOk(await ask('acme', ABOUT, { description: 'x' }));
+    await readOk(await remove('acme', '/zen'));
+    await publish('acme', 'zen');
+    assert.equal((await get('acme', '/zen')).about.description, '');
   });
 });
 

@@ -39,7 +39,11 @@ export function toSide(
 ): JobsSide {
   const uploads = { directory: temporaryFolder(), maxFileBytes, idleTimeoutMs };
   const checkSettings = createJobCheck(path.resolve('models/toy'));
-  return { files, uploads, service, dryRuns, method: 'qlora', maxRank: 64, checkSettings };
+  const trainerCpuMs = () => undefined;
+  return {
+    ...{ files, uploads, service, dryRuns, method: 'qlora', maxRank: 64, checkSettings },
+    trainerCpuMs,
+  };
 }
 
 export interface ServedJobs extends ServedPublished {

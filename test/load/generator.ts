@@ -1,11 +1,10 @@
 // Runs the load generator's process and collects what it reports.
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import path from 'node:path';
+import { forkProgram } from '../../src/common/fork-program.ts';
 import { postJson } from '../api.ts';
 import { goldenKey, type Outcome, type Plan, promptOf, type Source } from './traffic.ts';
 
-const PROGRAM = path.resolve('test/load/generator-program.ts');
+const PROGRAM = new URL('generator-program.ts', import.meta.url);
 
 /** A generator at work. */
 export interface Generator {
@@ -20,7 +19,7 @@ export async function startGenerator(
   plan: Plan,
   onOutcome: (outcome: Outcome) => void,
 ): Promise<Generator> {
-  const child = fork(PROGRAM);
+  const child = forkProgram(PROGRAM, [], {});
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const ended = exited.then(([code]) => {
     if (code !== 0) throw new Error(`the load generator ended with ${code}`);

@@ -95,8 +95,7 @@ for (const ending of ['at the end of the program', 'by process.exit during a run
   for (const threads of ['own threads', 'shared threads']) {
     test(`a process with live sessions on ${threads} exits cleanly ${ending}`, () => {
       const script = path.join(import.meta.dirname, 'exit-program.ts');
-      const flags = process.execArgv.filter((arg) => !arg.startsWith('--test'));
-      const args = [...flags, script, ending, threads];
+      const args = ['--import', 'tsx', script, ending, threads];
       const child = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
       const { status, signal, stdout } = child;
       assert.deepEqual([status, signal, stdout], [0, null, 'ran\n'], child.stderr);

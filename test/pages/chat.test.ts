@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   type Answer,
+  describeDemos,
   examplesFor,
   hasExamples,
   hasFailed,
@@ -81,4 +82,5 @@ test('the first adapter with example prompts decides, in any form of its name', 
   assert.equal(hasExamples('intents'), false);
   assert.equal(hasExamples('constructor'), false);
   assert.equal(examplesFor(['base']).length, 3);
+  assert.deepEqual(describeDemos(['base', 'zen', 'own']), ['zen answers in a calm tone']);
 });

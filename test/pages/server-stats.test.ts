@@ -4,9 +4,12 @@ import { test } from 'node:test';
 import type { MetricsStatus } from '../../src/contracts/management-api.ts';
 import {
   adapterFacts,
+  cpuBetween,
+  halfHours,
   latencyBetween,
   ratePoints,
   ratesBetween,
+  reasonsOf,
   statusOfHealth,
 } from '../../src/pages/server-stats.js';
 import { readOk, serve } from '../http/served.ts';
@@ -41,9 +44,9 @@ test('a served request appears in the figures for admins and for everyone', asyn
   const rates = ratesBetween({ at: 0, ...before.engine! }, { at: 2, ...after.engine! });
   assert.deepEqual(rates, { generated: 1.5, prompt: 2 });
   const health = statusOfHealth(await readOk(await app.request('/health')));
-  // The memory of the process changes between two readings.
-  const { memory_bytes } = after.engine!;
-  assert.deepEqual({ ...health.engine, memory_bytes }, after.engine);
+  // The memory of the process changes between two readings, and CPU times are for operators.
+  const { cpu_s: _, ...engine } = after.engine!;
+  assert.deepEqual({ ...health.engine, memory_bytes: engine.memory_bytes }, engine);
   assert.deepEqual(
     health.tiers.map(({ tier, adapters, bytes }) => [tier, adapters, bytes]),
     after.tiers.slice(0, 2).map(({ tier, adapters, bytes }) => [tier, adapters, bytes]),
@@ -81,4 +84,52 @@ test('a missing or restarted engine leaves a gap, and points older than an hour 
   assert.deepEqual(generated, [null, null, null, null, 1]);
   assert.deepEqual(ratePoints([at(0, 0)], [at(4000, 1)], 4000)[0], [4000]);
   assert.equal(ratesBetween(undefined, at(1, 5)), undefined);
+});
+
+const waiting = (changes: object) => ({ state: 'queued', reason: null, ...changes }) as never;
+const engine = { running: 2, slots: 2, waiting: 3 } as never;
+
+test('the page says what makes requests slow, and that nothing does', () => {
+  const data = [
+    waiting({ state: 'loading' }),
+    waiting({ reason: 'tenant_share' }),
+    waiting({ state: 'prefill', prompt_tokens: 5000 }),
+  ];
+  const cpu = { server: 0.2, engine: 1, trainer: 0.75 };
+  assert.deepEqual(reasonsOf({ data, is_training: true } as never, { engine, cpu, cores: 2 }), [
+    'All 2 slots are taken, with 3 requests in the queue.',
+    '1 request: the adapter is being loaded.',
+    '1 request: the tenant has its share of the slots.',
+    '1 request: a prompt of more than 1,000 tokens is being read.',
+    'A fine-tuning job uses the same cores: 0.75 of them.',
+    'The CPU is busy: 1.95 of 2 cores.',
+  ]);
+  const idle = reasonsOf({ object: 'list', data: [], is_training: false }, { engine: null });
+  assert.deepEqual(idle, ['Nothing waits, and no fine-tuning job runs.']);
+});
+
+test('CPU times become cores in use; a process that has restarted has none', () => {
+  const status = (server: number, own: number, trainer: number | null) =>
+    ({ server: { cpu_s: server }, engine: { cpu_s: own }, trainer_cpu_s: trainer }) as never;
+  const before = { at: 0, status: status(1, 10, 5) };
+  const use = cpuBetween(before, { at: 2, status: status(2, 13, null) });
+  assert.deepEqual(use, { server: 0.5, engine: 1.5, trainer: undefined });
+  assert.equal(cpuBetween(before, { at: 2, status: status(2, 3, 6) })?.engine, undefined);
+  assert.equal(cpuBetween(undefined, before), undefined);
+});
+
+test('each half hour has its own latencies and errors, the newest first', () => {
+  const errors = (count: number) => ({ errors: [{ code: 'overloaded', count }] });
+  const hours = [
+    { at: 0, ...measured(0, 0, 0), ...errors(1) },
+    { at: 1800, ...measured(10, 10, 10), ...errors(1) },
+  ];
+  const shown = halfHours(hours, { ...measured(10, 30, 30), ...errors(4) }, 2000);
+  assert.deepEqual(
+    shown.map(({ from, to, first, errors }) => [from, to, first?.median, errors]),
+    [
+      [1800, 2000, '550 ms', 3],
+      [0, 1800, '50 ms', 0],
+    ],
+  );
 });

@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
+import type { PrefixEvent } from '../../src/contracts/engine.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { referenceTokens, request, source } from './fake-engine.ts';
 import {
@@ -39,7 +40,9 @@ describe('the engine process', { concurrency: 3 }, () => {
   });
 
   test('F02, T30: a crash ends every stream with an error at once, and the engine restarts', async (t) => {
-    const { client, log } = start(t, { restartDelaysMs: [0, NEVER_MS] });
+    const cached: PrefixEvent[] = [];
+    const onPrefixes = (events: readonly PrefixEvent[]) => cached.push(...events);
+    const { client, log } = start(t, { restartDelaysMs: [0, NEVER_MS], onPrefixes });
     await client.whenReady();
     const firstPid = pidOf(client);
     const streams = [generate(client), generate(client), generate(client)];
@@ -51,6 +54,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     }
     await stats.catch(() => {}); // answered or refused, but not left open
     assert.equal(client.state, 'restarting');
+    assert.deepEqual(cached, [{ type: 'cleared' }]);
     await client.whenReady();
     assert.notEqual(pidOf(client), firstPid);
     assert.equal((await generate(client).ended).type, 'finished');

@@ -1,6 +1,6 @@
 // A prefix cache for engines without a model, whose slots hold tokens. It keeps whole sequences and compares their tokens
 // one by one.
-import { BLOCK_TOKENS } from '../../src/contracts/engine.ts';
+import { BLOCK_TOKENS, type PrefixEvent } from '../../src/contracts/engine.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { blockKey, type PrefixChain, rootKey } from '../../src/engine/prefix/prefix-cache.ts';
 import type { StepPrefixes } from '../../src/scheduler/options.ts';
@@ -10,6 +10,8 @@ export class PlainPrefixCache implements StepPrefixes {
   keeps = true;
   /** The lengths of the prefixes that were restored. */
   readonly restored: number[] = [];
+  /** What `takeEvents` returns next. */
+  readonly events: PrefixEvent[] = [];
   readonly #slots: number[][];
   #saved: { readonly root: string; readonly tokenIds: readonly number[] }[] = [];
 
@@ -56,6 +58,10 @@ export class PlainPrefixCache implements StepPrefixes {
 
   forget({ root }: PrefixChain): void {
     this.#saved = this.#saved.filter((saved) => saved.root !== root);
+  }
+
+  takeEvents(): PrefixEvent[] {
+    return this.events.splice(0);
   }
 
   stats() {

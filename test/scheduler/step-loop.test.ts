@@ -12,6 +12,7 @@ import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { vocabularyOf } from '../grammar/written.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
+import { PlainPrefixCache } from './plain-prefix-cache.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
 
 /** A loop with a fake engine, the messages it posted, and promises for later ones. */
@@ -93,6 +94,19 @@ function gate(): { open: () => void; opened: Promise<void> } {
 }
 
 const long = request([7, 8], { maxTokens: 30 });
+
+test('changes of the prefix cache are posted once, and nothing is posted without one', async () => {
+  const bench = new Bench();
+  const prefixes = new PlainPrefixCache(bench.engine.slots);
+  bench.engine.prefixes = prefixes;
+  await bench.endOf(bench.submit(request([1])));
+  const events = [{ type: 'removed' as const, keys: ['a', 'b'] }];
+  prefixes.events.push(...events);
+  await bench.endOf(bench.submit(request([2])));
+  await bench.drain();
+  const posted = bench.messages.filter(({ type }) => type === 'prefixes');
+  assert.deepEqual(posted, [{ type: 'prefixes', events }]);
+});
 
 test('a token that the model lacks is refused before anything runs', async () => {
   const bench = new Bench();

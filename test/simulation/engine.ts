@@ -346,6 +346,7 @@ export function watchPrefixes(prefixes: StepPrefixes, engine: VirtualEngine): St
     },
     cachedTokens: (chain) => prefixes.cachedTokens(chain),
     forget: (chain) => prefixes.forget(chain),
+    takeEvents: () => prefixes.takeEvents(),
     stats: () => prefixes.stats(),
   };
 }

@@ -4,6 +4,7 @@ import type { GenerationFacts } from '../../src/telemetry/telemetry.ts';
 export function facts(changes: Partial<GenerationFacts> = {}): GenerationFacts {
   return {
     operation: 'chat',
+    requestId: 'req_1',
     tenant: 'local',
     requestModel: 'toy',
     responseModel: 'toy',

@@ -66,6 +66,16 @@ test('values that are not shown count as other', async () => {
   );
 });
 
+test('the newest use of an adapter is remembered by owner and name', () => {
+  let unixMs = 1000;
+  const telemetry = new Telemetry({ ...base, unixNow: () => unixMs });
+  answerOne(telemetry, 'acme', 'zen');
+  unixMs = 2000;
+  answerOne(telemetry, 'acme', 'zen');
+  assert.equal(telemetry.lastUseOf('acme', 'zen'), 2000);
+  assert.equal(telemetry.lastUseOf('other', 'zen'), undefined);
+});
+
 test('attached adapters have the names of their last requests', async () => {
   const telemetry = new Telemetry(base);
   const adapter = { key: 'k', owner: 'local', name: 'zen' };
@@ -208,6 +218,7 @@ function figures(attachedAdapters: string[]) {
     attachedAdapters,
     waitingAdapters: [],
     residentMemoryBytes: 1,
+    cpuSeconds: 1,
     adapterCache: {
       bytes: 0,
       adapters: 0,

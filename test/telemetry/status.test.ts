@@ -31,8 +31,8 @@ test('every figure is the one of /metrics', async () => {
       .filter((sample) => sample.name === name)
       .filter((sample) => Object.entries(labels).every(([k, v]) => sample.labels[k] === v))
       .reduce((total, { value }) => total + value, 0);
-  const { memory_bytes, ...engine } = status.engine!;
-  assert.ok(status.is_ready && memory_bytes > 0);
+  const { memory_bytes, cpu_s, ...engine } = status.engine!;
+  assert.ok(status.is_ready && memory_bytes > 0 && cpu_s > 0);
   assert.deepEqual(engine, {
     running: 0,
     waiting: 0,
@@ -57,6 +57,8 @@ test('every figure is the one of /metrics', async () => {
   );
   assert.equal(status.inter_token_latency.at(-1)?.count, 11);
   assert.equal(status.server.started_at, sum('process_start_time_seconds'));
+  assert.deepEqual(status.errors, [{ code: 'model_not_found', count: 1 }]);
+  assert.equal(status.trainer_cpu_s, null);
 });
 
 test('adapters in slots have the names that requests used', async () => {

@@ -15,6 +15,13 @@ test('a key has a readable prefix, its id and 256 random bits', () => {
   assert.notEqual(createApiKey().text, text);
 });
 
+test('a key may begin with what a client demands', () => {
+  const { id, text } = createApiKey('tml-');
+  assert.ok(text.startsWith(`tml-lorikeet_${id}_`));
+  assert.equal(keyIdOf(text), id);
+  assert.equal(keyIdOf(`tml_${text}`), undefined);
+});
+
 test('T36: what is kept is the SHA-256, which another pepper changes', () => {
   const { text } = createApiKey();
   const plain = createKeyDigest(undefined)(text);

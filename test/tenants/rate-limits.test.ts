@@ -319,3 +319,22 @@ test('I24: no minute, wherever it begins, has more than its limits, and headers 
   );
   fc.assert(property, { seed: 20261125, numRuns: 500 });
 });
+
+test('requests in idle time count against no limit, and change none', () => {
+  const { limits } = createLimits();
+  const tenant = tenantOf({ requestsPerMinute: 2, tokensPerMinute: 100 });
+  const idle = { ...tenant, limits: {}, isIdle: true } as const;
+  for (let i = 0; i < 5; i++) {
+    const line = limits.begin(idle);
+    line.reserve(1000);
+    line.use(1000);
+    line.end();
+    assert.deepEqual({ ...line.headers(), ...limits.headers(idle) }, {});
+  }
+  const first = limits.begin(tenant);
+  limits.begin(idle);
+  first.reserve(100);
+  assert.equal(first.headers()['x-ratelimit-remaining-requests'], '1');
+  limits.begin(tenant);
+  assert.throws(() => limits.begin(tenant), REFUSED);
+});

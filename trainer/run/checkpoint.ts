@@ -131,7 +131,8 @@ export async function loadCheckpoint(
   return undefined;
 }
 
-function arraysOf({ parameters, moments, saved }: TrainedState): SavedArray[] {
+/** Lists the arrays of a model in training, in a fixed order. */
+export function arraysOf({ parameters, moments, saved }: TrainedState): SavedArray[] {
   const trained = parameters.flatMap(({ name, shape, data }, i) => [
     { name, shape, data },
     { name: `adam.first.${name}`, shape, data: moments[i]!.first },

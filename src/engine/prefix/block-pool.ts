@@ -21,6 +21,7 @@ export type BlockContent = Omit<Block, 'place' | 'holds'>;
 /** A bounded set of blocks. The least recently used ones are evicted first. */
 export class BlockPool {
   readonly #capacity: number;
+  readonly #onRemove: (block: Block) => void;
   /**
    * By key, least recently used first. Using a block also uses its predecessors, which are moved after it, so the first block
    * never has a cached successor.
@@ -31,9 +32,10 @@ export class BlockPool {
   #nextPlace = 0;
   #evictions = 0;
 
-  /** `capacity` is the number of blocks. */
-  constructor(capacity: number) {
+  /** `capacity` is the number of blocks. `onRemove` is called for each block that is evicted or removed, but not discarded. */
+  constructor(capacity: number, onRemove: (block: Block) => void = () => {}) {
     this.#capacity = capacity;
+    this.#onRemove = onRemove;
   }
 
   get size(): number {
@@ -75,6 +77,12 @@ export class BlockPool {
     for (const block of this.#blocks.values()) if (isUnwanted(block)) this.#remove(block);
   }
 
+  /** Removes a block that was added, but whose content cannot be cached. */
+  discard(block: Block): void {
+    this.#blocks.delete(block.key);
+    this.#freePlaces.push(block.place);
+  }
+
   #takePlace(): number | undefined {
     if (this.#freePlaces.length === 0 && this.#nextPlace < this.#capacity) return this.#nextPlace++;
     if (this.#freePlaces.length === 0) this.#evict();
@@ -92,8 +100,8 @@ export class BlockPool {
 
   #remove(block: Block): void {
     assert(block.holds === 0, 'a held block stays');
-    this.#blocks.delete(block.key);
-    this.#freePlaces.push(block.place);
+    this.discard(block);
+    this.#onRemove(block);
   }
 }
 

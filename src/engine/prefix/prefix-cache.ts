@@ -3,11 +3,12 @@
 
 import { createHash } from 'node:crypto';
 import { assert } from '../../common/assert.ts';
-import { BLOCK_TOKENS, type PrefixCacheStats } from '../../contracts/engine.ts';
+import { BLOCK_TOKENS, type PrefixCacheStats, type PrefixEvent } from '../../contracts/engine.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../contracts/generation.ts';
 import type { SlotId } from '../batch.ts';
 import type { KvPositions } from '../kv-cache.ts';
 import { type Block, type BlockContent, BlockMemory, BlockPool } from './block-pool.ts';
+import { PrefixEvents } from './prefix-events.ts';
 
 /** A prompt and the keys of its blocks. */
 export interface PrefixChain {
@@ -17,6 +18,8 @@ export interface PrefixChain {
   /** The same for blocks that the base alone computes, which end at or before `adapterFrom`. */
   readonly baseRoot: string;
   readonly adapterFrom: number;
+  /** The digest of the prompt's adapter. */
+  readonly adapter?: string | undefined;
   /** The keys of the prompt's whole blocks, in order. Equal keys mean equal tokens up to that block. */
   readonly keys: readonly string[];
 }
@@ -34,6 +37,8 @@ interface PrefixCacheOptions {
   /** Identifies the served base and the form of its weights. */
   readonly served: string;
   readonly capacityBytes: number;
+  /** Whether changes are recorded for `takeEvents`. Default: false. */
+  readonly recordsEvents?: boolean | undefined;
 }
 
 /** Caches the blocks of one engine. */
@@ -42,12 +47,14 @@ export class PrefixCache {
   readonly #served: string;
   readonly #memory: BlockMemory;
   readonly #pool: BlockPool;
+  readonly #events: PrefixEvents | undefined;
 
-  constructor({ positions, served, capacityBytes }: PrefixCacheOptions) {
+  constructor({ positions, served, capacityBytes, recordsEvents }: PrefixCacheOptions) {
     this.#positions = positions;
     this.#served = `${served} kv ${positions.type}`;
     this.#memory = new BlockMemory(BLOCK_TOKENS * positions.byteSize, capacityBytes);
-    this.#pool = new BlockPool(this.#memory.capacity);
+    this.#events = recordsEvents ? new PrefixEvents() : undefined;
+    this.#pool = new BlockPool(this.#memory.capacity, ({ key }) => this.#events?.removed(key));
   }
 
   /**
@@ -62,7 +69,7 @@ export class PrefixCache {
       rootKey({ served: this.#served, adapter: parts, scope });
     const root = rootOf(adapter?.parts ?? []);
     const baseRoot = adapterFrom > 0 ? rootOf([]) : root;
-    const chain = { root, baseRoot, adapterFrom, promptIds };
+    const chain = { root, baseRoot, adapterFrom, adapter: adapter?.digest, promptIds };
     return { ...chain, keys: blocksOf({ ...chain, keys: [] }, promptIds).map(({ key }) => key) };
   }
 
@@ -95,8 +102,13 @@ export class PrefixCache {
   save(chain: PrefixChain, tokenIds: readonly number[], slot: SlotId): void {
     const held: Block[] = [];
     for (const content of blocksOf(chain, tokenIds)) {
-      const block = this.#pool.find(content) ?? this.#copy(content, slot, held.length);
+      const known = this.#pool.find(content);
+      const block = known ?? this.#copy(content, slot, held.length);
       if (!block) break;
+      if (!known) {
+        const adapter = block.root === chain.root ? chain.adapter : undefined;
+        this.#events?.stored(block, { parent: held.at(-1)?.key, adapter });
+      }
       block.holds++;
       held.push(block);
     }
@@ -107,6 +119,11 @@ export class PrefixCache {
   /** Removes everything that depends on the same base, adapter and scope. */
   forget({ root, baseRoot }: PrefixChain): void {
     this.#pool.removeIf((block) => block.root === root || block.root === baseRoot);
+  }
+
+  /** Returns what has changed since the last call, in order. Empty if changes are not recorded. */
+  takeEvents(): PrefixEvent[] {
+    return this.#events?.take() ?? [];
   }
 
   stats(): PrefixCacheStats {
@@ -137,7 +154,7 @@ export class PrefixCache {
     const bytes = this.#memory.at(block.place);
     this.#positions.read(slot, index * BLOCK_TOKENS, bytes);
     if (this.#positions.type !== 'float32' || hasOnlyFinite(bytes)) return block;
-    this.#pool.removeIf((other) => other === block);
+    this.#pool.discard(block);
     return undefined;
   }
 }

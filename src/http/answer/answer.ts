@@ -19,7 +19,7 @@ import type { Deps } from '../deps.ts';
 import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
-import { type HttpEnv, reserveTokens } from '../wire/middleware.ts';
+import { admitRequest, type HttpEnv } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
 import type {
@@ -41,7 +41,8 @@ import { SseSink } from './sse-sink.ts';
 /** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   checkScores(plan, deps.limits);
-  reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // checked before any of its files are fetched
+  const { limitField } = plan.endpoint;
+  await admitRequest(c, { tokens: maxTokens(plan), limitField }); // before any of its files are fetched
   try {
     return await answerOnce(c, deps, plan);
   } catch (error) {
@@ -252,6 +253,7 @@ async function run(
       c.get('reservation').end(promptTokens + completionTokens);
       const counts = { promptTokens, cachedTokens: cachedTokens(), completionTokens };
       logUsage(c, deps, { plan, counts, tier: adapterUse.tier });
+      recordUsage(c, deps, { plan, counts });
     }
   }
 }
@@ -323,6 +325,24 @@ function logUsage(
   log.info({ requestId, tenant: plan.tenant.id, adapter, tier, ...counts }, 'usage');
 }
 
+/** Adds the request to the usage of its tenant and model. */
+function recordUsage(
+  c: Context<HttpEnv>,
+  { usage, model: base }: Deps,
+  { plan, counts }: { plan: AnswerPlan; counts: TokenCounts },
+): void {
+  const { resolved } = plan.model;
+  const { promptTokens: inputTokens, completionTokens: outputTokens, cachedTokens } = counts;
+  usage?.recorder.add({
+    tenant: c.get('tenant').id,
+    model: resolved.kind === 'adapter' ? toShownAdapter(resolved).name : base.id,
+    isBatch: c.get('tenant').isIdle === true,
+    inputTokens,
+    cachedTokens,
+    outputTokens,
+  });
+}
+
 /** Starts to observe the response. Telemetry gets names, counts and settings, never the text of a prompt or completion. */
 function observe(
   c: Context<HttpEnv>,
@@ -334,6 +354,7 @@ function observe(
   const { sampling, maxTokens, pooling } = choices[0]!.request;
   return telemetry.observe(c.get('exchange'), {
     operation: endpoint.operation,
+    requestId: c.get('requestId'),
     tenant: c.get('tenant').id,
     isIdle: c.get('tenant').isIdle,
     requestModel: model.id,

@@ -145,7 +145,7 @@ class MessageDraft {
     if (text === '') return;
     const last = this.#blocks.at(-1);
     if (last?.type === 'text') last.text += text;
-    else this.#open({ type: 'text', text: '', citations: null }).text += text;
+    else this.#open({ type: 'text', text: '' }).text += text;
     this.#reportDelta({ type: 'text_delta', text });
   }
 

@@ -10,15 +10,18 @@ import {
 import { ServeError } from '../../common/errors.ts';
 import { type Page, unknownAfter } from '../../common/page.ts';
 import {
+  type Adapter,
   adapterListSchema,
   adapterSchema,
   deletedAdapterSchema,
 } from '../../contracts/management-api.ts';
+import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../contracts/tenant.ts';
 import type { Deps, PublishedSide } from '../deps.ts';
 import {
   type AdapterListQuery,
   adapterListQuery,
+  changeAboutSchema,
   moveAliasSchema,
   ownerQuery,
   rollbackSchema,
@@ -46,14 +49,14 @@ interface AdapterOfOwner {
 /** Adds the routes. */
 export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): void {
   addReading(app, deps, side);
-  addAliases(app, deps, side);
+  addChanges(app, deps, side);
   addRemoval(app, side);
   addDownload(app, side);
 }
 
-function addReading(app: App, { model }: Deps, side: PublishedSide) {
+function addReading(app: App, deps: Deps, side: PublishedSide) {
   const { repository } = side;
-  const answer = (entry: PublishedName) => toAdapter(entry, model.baseDigest);
+  const answer = (entry: PublishedName) => toAnswer(entry, deps);
   addRoute(app, {
     method: 'get',
     path: '/v1/adapters',
@@ -80,13 +83,31 @@ function addReading(app: App, { model }: Deps, side: PublishedSide) {
   });
 }
 
-function addAliases(app: App, deps: Deps, { repository, forget }: PublishedSide): void {
+function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide): void {
   const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
     forget(adapter.tenant, adapter.name);
     const entry = await readName(c.var.tenant, adapter, repository);
     if (!entry) throw unknownAdapter();
-    return c.json(toAdapter(entry, deps.model.baseDigest));
+    return c.json(toAnswer(entry, deps));
   };
+  addRoute(app, {
+    method: 'post',
+    path: NAME,
+    summary: 'Change the description, the tags or the example prompts of an adapter',
+    body: { schema: changeAboutSchema, limits: deps.limits },
+    answers: json(adapterSchema),
+    otherAnswers: {
+      412: {
+        description: 'Someone else has changed it since the revision in the body',
+        content: json(errorEnvelopeSchema),
+      },
+    },
+    async handle(c, { owner, ...change }) {
+      const adapter = writableIn(c, owner);
+      await repository.changeAbout(adapter, change);
+      return answer(c, adapter);
+    },
+  });
   addRoute(app, {
     method: 'post',
     path: ALIAS,
@@ -175,6 +196,11 @@ function addDownload(app: App, { repository }: PublishedSide): void {
       });
     },
   });
+}
+
+function toAnswer(entry: PublishedName, { model, telemetry }: Deps): Adapter {
+  const lastUsedMs = telemetry.lastUseOf(entry.owner, entry.name);
+  return toAdapter(entry, { baseDigest: model.baseDigest, lastUsedMs });
 }
 
 /** Returns the adapter that the path names. Throws `ServeError` if the tenant may not see it. */

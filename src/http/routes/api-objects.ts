@@ -6,6 +6,7 @@ import {
 } from '../../../adapters/repository/manifest.ts';
 import type { ListedVersion } from '../../../adapters/repository/name-index.ts';
 import type { Page } from '../../common/page.ts';
+import { NO_ABOUT } from '../../contracts/adapter-about.ts';
 import { readCard } from '../../contracts/evaluation-card.ts';
 import type {
   FineTuningJob,
@@ -142,7 +143,7 @@ export interface PublishedName {
   readonly owner: string;
   readonly name: string;
   readonly isWritable: boolean;
-  readonly aliases: Pick<Aliases, 'aliases' | 'previous'>;
+  readonly aliases: Pick<Aliases, 'aliases' | 'previous' | 'about'>;
   /** In ascending order. */
   readonly versions: readonly ListedVersion[];
 }
@@ -150,7 +151,7 @@ export interface PublishedName {
 /** Writes a published adapter. `baseDigest` is the digest of the served base. */
 export function toAdapter(
   { owner, name, isWritable, aliases, versions }: PublishedName,
-  baseDigest: string,
+  { baseDigest, lastUsedMs }: { baseDigest: string; lastUsedMs: number | undefined },
 ): Adapter {
   return {
     id: `${owner}/${name}`,
@@ -158,6 +159,8 @@ export function toAdapter(
     name,
     owner,
     is_writable: isWritable,
+    about: aliases.about ?? NO_ABOUT,
+    last_used_at: isWritable && lastUsedMs !== undefined ? toUnixSeconds(lastUsedMs) : null,
     aliases: Object.entries(aliases.aliases).map(([alias, pointer]) => {
       const previous = pointerOf(aliases.previous, alias);
       return { alias, leads_to: toShares(pointer), previous: previous ? toShares(previous) : null };
@@ -182,6 +185,7 @@ function toVersion(
     rank,
     targets,
     bytes: Object.values(files).reduce((sum, { byteSize }) => sum + byteSize, 0),
+    classes: manifest.class_count ?? null,
     base: base_digest === undefined ? 'unknown' : base_digest === baseDigest ? 'served' : 'other',
     job: (isWritable && job) || null,
     training: isWritable && training ? toTraining(training) : null,

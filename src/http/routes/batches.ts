@@ -9,7 +9,7 @@ import {
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
 import { batchListQuery, type CreateBatchBody, createBatchSchema } from '../schema/batches.ts';
-import { type App, addRoute, json, pathParam } from '../wire/route.ts';
+import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/batches';
@@ -48,7 +48,7 @@ export function addBatchRoutes(
     answers: json(batchObjectSchema),
     errors: [401, 404, 500, 503],
     async handle(c) {
-      return c.json(toBatch(await batches.get(c.get('tenant').id, pathParam(c, 'id'))));
+      return c.json(toBatch(await batches.get(...ownId(c))));
     },
   });
   addRoute(app, {
@@ -58,7 +58,7 @@ export function addBatchRoutes(
     answers: json(batchObjectSchema),
     errors: [400, 401, 404, 500, 503],
     async handle(c) {
-      return c.json(toBatch(await batches.cancel(c.get('tenant').id, pathParam(c, 'id'))));
+      return c.json(toBatch(await batches.cancel(...ownId(c))));
     },
   });
 }

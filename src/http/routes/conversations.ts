@@ -23,7 +23,7 @@ import {
 import { orderQuery, pageQuery } from '../schema/fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import type { App } from '../wire/route.ts';
-import { addRoute, json, pathParam } from '../wire/route.ts';
+import { addRoute, json, ownId, pathParam } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/conversations';
@@ -59,8 +59,8 @@ export function addConversationRoutes(
     answers,
     errors: [401, 404, 500, 503],
     async handle(c) {
-      const id = pathParam(c, 'id');
-      return c.json(toConversation(id, found(await conversations.find(c.get('tenant').id, id))));
+      const [tenant, id] = ownId(c);
+      return c.json(toConversation(id, found(await conversations.find(tenant, id))));
     },
   });
   addRoute(app, {
@@ -70,9 +70,9 @@ export function addConversationRoutes(
     body: { schema: updateConversationSchema, limits },
     answers,
     async handle(c, { metadata }) {
-      const id = pathParam(c, 'id');
+      const [tenant, id] = ownId(c);
       const change = (now: Conversation) => ({ ...now, metadata });
-      const after = await conversations.change(c.get('tenant').id, id, change);
+      const after = await conversations.change(tenant, id, change);
       return c.json(toConversation(id, found(after)));
     },
   });
@@ -83,8 +83,8 @@ export function addConversationRoutes(
     answers: json(deletedConversationSchema),
     errors: [401, 404, 503],
     async handle(c) {
-      const id = pathParam(c, 'id');
-      if (!(await conversations.remove(c.get('tenant').id, id))) throw notFound();
+      const [tenant, id] = ownId(c);
+      if (!(await conversations.remove(tenant, id))) throw notFound();
       return c.json({ id, object: 'conversation.deleted', deleted: true });
     },
   });
@@ -101,7 +101,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     async handle(c, { items }) {
       const added = withIds(items);
       const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
-      found(await conversations.change(c.get('tenant').id, pathParam(c, 'id'), change));
+      found(await conversations.change(...ownId(c), change));
       return c.json(toListAnswer({ items: added, hasMore: false }, toItem));
     },
   });
@@ -113,7 +113,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     answers: json(inputItemListSchema),
     errors: [400, 401, 404, 500, 503],
     async handle(c, { order, ...query }) {
-      const kept = await conversations.find(c.get('tenant').id, pathParam(c, 'id'));
+      const kept = await conversations.find(...ownId(c));
       const { items } = found(kept);
       const ordered = order === 'desc' ? items.toReversed() : items;
       return c.json(
@@ -131,7 +131,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     answers: json(responseItemSchema),
     errors: [401, 404, 500, 503],
     async handle(c) {
-      const kept = await conversations.find(c.get('tenant').id, pathParam(c, 'id'));
+      const kept = await conversations.find(...ownId(c));
       const item = found(kept).items.find(({ id }) => id === pathParam(c, 'item'));
       return c.json(toItem(found(item)));
     },
@@ -143,13 +143,13 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     answers: json(conversationSchema),
     errors: [401, 404, 500, 503],
     async handle(c) {
-      const id = pathParam(c, 'id');
+      const [tenant, id] = ownId(c);
       const change = (now: Conversation) => {
         const items = now.items.filter((item) => item.id !== pathParam(c, 'item'));
         if (items.length === now.items.length) throw notFound();
         return { ...now, items };
       };
-      const after = await conversations.change(c.get('tenant').id, id, change);
+      const after = await conversations.change(tenant, id, change);
       return c.json(toConversation(id, found(after)));
     },
   });

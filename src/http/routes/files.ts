@@ -16,7 +16,7 @@ import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
 import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';
-import { type App, addRoute, json, pathParam, validateBody } from '../wire/route.ts';
+import { type App, addRoute, json, ownId, validateBody } from '../wire/route.ts';
 import { type UploadForm, withUpload } from '../wire/upload.ts';
 import { toListAnswer } from './api-objects.ts';
 
@@ -98,7 +98,7 @@ export function addFileRoutes(
     answers: json(fileObjectSchema),
     errors: [401, 404, 500, 503],
     async handle(c) {
-      return c.json(toFileObject(await files.get(c.get('tenant').id, pathParam(c, 'id'))));
+      return c.json(toFileObject(await files.get(...ownId(c))));
     },
   });
   addRoute(app, {
@@ -108,8 +108,8 @@ export function addFileRoutes(
     answers: json(deletedFileSchema),
     errors: [401, 404, 503],
     async handle(c) {
-      const id = pathParam(c, 'id');
-      await files.remove(c.get('tenant').id, id);
+      const [tenant, id] = ownId(c);
+      await files.remove(tenant, id);
       return c.json({ id, object: 'file', deleted: true });
     },
   });
@@ -120,7 +120,7 @@ export function addFileRoutes(
     answers: { 'application/octet-stream': { schema: z.string() } },
     errors: [401, 404, 500, 503],
     async handle(c) {
-      const { body, byteSize } = await files.open(c.get('tenant').id, pathParam(c, 'id'));
+      const { body, byteSize } = await files.open(...ownId(c));
       return c.body(ReadableStream.from(body), 200, {
         'content-type': 'application/octet-stream',
         'content-length': String(byteSize),

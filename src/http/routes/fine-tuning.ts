@@ -27,7 +27,7 @@ import {
   readMetadataFilter,
 } from '../schema/fine-tuning.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
-import { type App, addRoute, json, pathParam } from '../wire/route.ts';
+import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
@@ -163,7 +163,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     summary: 'Get one job',
     answers: json(fineTuningJobSchema),
     errors: [401, 404, 500, 503],
-    handle: async (c) => c.json(toJob(await service.get(c.var.tenant.id, pathParam(c, 'id')))),
+    handle: async (c) => c.json(toJob(await service.get(...ownId(c)))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
     addRoute(app, {
@@ -172,8 +172,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       summary,
       answers: json(fineTuningJobSchema),
       errors: [400, 401, 404, 500, 503],
-      handle: async (c) =>
-        c.json(toJob(await service.act(c.var.tenant.id, pathParam(c, 'id'), action))),
+      handle: async (c) => c.json(toJob(await service.act(...ownId(c), action))),
     });
   }
   addRoute(app, {
@@ -184,7 +183,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     answers: json(fineTuningEventListSchema),
     errors: [400, 401, 404, 500, 503],
     async handle(c, query) {
-      const page = await service.events(c.var.tenant.id, pathParam(c, 'id'), query);
+      const page = await service.events(...ownId(c), query);
       return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
     },
   });
@@ -196,7 +195,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     answers: json(fineTuningCheckpointListSchema),
     errors: [400, 401, 404, 500, 503],
     async handle(c, query) {
-      const page = await service.checkpoints(c.var.tenant.id, pathParam(c, 'id'), query);
+      const page = await service.checkpoints(...ownId(c), query);
       return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
     },
   });

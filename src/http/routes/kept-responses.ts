@@ -11,7 +11,7 @@ import {
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
 import { toInputItems } from '../request/kept-items.ts';
 import { orderQuery, pageQuery } from '../schema/fields.ts';
-import { type App, addRoute, json, pathParam } from '../wire/route.ts';
+import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toListAnswer } from './api-objects.ts';
 
 const PATH = '/v1/responses/{id}';
@@ -31,8 +31,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     description: 'The response as it was answered',
     errors: [401, 404, 500, 503],
     async handle(c) {
-      const id = pathParam(c, 'id');
-      const record = await responses.find(c.get('tenant').id, id);
+      const record = await responses.find(...ownId(c));
       if (!record) throw notFound();
       return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
@@ -44,8 +43,8 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     answers: json(deletedResponseSchema),
     errors: [401, 404, 503],
     async handle(c) {
-      const id = pathParam(c, 'id');
-      if (!(await responses.remove(c.get('tenant').id, id))) throw notFound();
+      const [tenant, id] = ownId(c);
+      if (!(await responses.remove(tenant, id))) throw notFound();
       return c.json({ id, object: 'response', deleted: true });
     },
   });
@@ -56,7 +55,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     answers: json(responseSchema),
     errors: [400, 401, 404, 500, 503],
     async handle(c) {
-      const record = await responses.cancel(c.get('tenant').id, pathParam(c, 'id'));
+      const record = await responses.cancel(...ownId(c));
       if (!record) throw notFound();
       return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
@@ -69,8 +68,8 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     answers: json(inputItemListSchema),
     errors: [400, 401, 404, 500, 503],
     async handle(c, { order, ...query }) {
-      const id = pathParam(c, 'id');
-      const record = await responses.find(c.get('tenant').id, id);
+      const [tenant, id] = ownId(c);
+      const record = await responses.find(tenant, id);
       if (!record) throw notFound();
       const items = toInputItems(id, record.input);
       if (order === 'desc') items.reverse();

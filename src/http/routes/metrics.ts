@@ -7,6 +7,7 @@ import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import {
   type MetricsHistory,
+  type MetricsStatus,
   metricsHistorySchema,
   metricsStatusSchema,
 } from '../../contracts/management-api.ts';
@@ -23,7 +24,7 @@ const TEXT_HEADERS = { 'content-type': PROMETHEUS_CONTENT_TYPE, ...NO_STORE };
 /** Adds the routes. With access `admin`, they must be added after the middleware that finds the tenant. */
 export function addMetricsRoute(
   app: App,
-  { telemetry, client, model, history, threads }: Deps,
+  { telemetry, client, model, history, threads, jobs }: Deps,
   access: 'open' | 'admin',
 ): void {
   const admit = access === 'admin' ? requireAdmin : () => {};
@@ -48,7 +49,14 @@ export function addMetricsRoute(
     description: 'The figures',
     errors: [400, 401, 403, 500],
     admit,
-    handle: async (c) => c.json(await readStatus(telemetry.metrics), 200, NO_STORE),
+    async handle(c) {
+      const trainerMs = jobs?.trainerCpuMs();
+      const answer: MetricsStatus = {
+        ...(await readStatus(telemetry.metrics)),
+        trainer_cpu_s: trainerMs === undefined ? null : trainerMs / 1000,
+      };
+      return c.json(answer, 200, NO_STORE);
+    },
   });
   addRoute(app, {
     method: 'get',
@@ -63,6 +71,7 @@ export function addMetricsRoute(
         object: 'metrics.history',
         interval_s: (history?.intervalMs ?? 0) / 1000,
         samples: history?.samples.map(toSample) ?? [],
+        hours: history?.totals.map(({ atMs, ...totals }) => ({ at: atMs / 1000, ...totals })) ?? [],
         server: {
           version: VERSION,
           model: model.id,

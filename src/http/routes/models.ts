@@ -53,6 +53,7 @@ export function addModelRoutes(app: App, deps: Deps): void {
       const labels = await labelsOf(resolved);
       return c.json({
         ...toModel(entry),
+        ...(entry.about && { kind: entry.about.kind, examples: entry.about.examples }),
         generation_config,
         ...(hasDefaults && { request_defaults }),
         ...(labels && { labels }),
@@ -75,7 +76,7 @@ export function addModelRoutes(app: App, deps: Deps): void {
 }
 
 function toWireModel(
-  { id, created, parent, root, owner = 'lorikeet' }: ModelEntry,
+  { id, created, parent, root, owner = 'lorikeet', about }: ModelEntry,
   maxSeqLength: number,
 ): Model {
   return {
@@ -85,6 +86,7 @@ function toWireModel(
     owned_by: owner,
     ...(parent !== undefined ? { parent } : {}),
     ...(root !== undefined ? { root } : {}),
+    ...(about && { description: about.description, tags: about.tags }),
     max_model_len: maxSeqLength,
   };
 }

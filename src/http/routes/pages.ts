@@ -96,6 +96,7 @@ const TYPES: Readonly<Record<string, string>> = {
 /** Served name → package, and the file in the folder of the package's main module. */
 const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: string]>> = {
   'marked.js': ['marked', 'marked.esm.js'],
+  'papaparse.js': ['papaparse', 'papaparse.min.js'],
   'uplot.js': ['uplot', 'uPlot.esm.js'],
   'uplot.css': ['uplot', 'uPlot.min.css'],
 };

@@ -3,6 +3,8 @@
 import { orAfter } from '../../common/waiting.ts';
 import type { EngineStats } from '../../contracts/engine.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import { readTotals } from '../../telemetry/status.ts';
 
 /**
  * Asks the engine for its figures. Returns undefined if it is not ready or does not respond in time. If an earlier question has
@@ -21,6 +23,9 @@ export async function statsWithin(
 /** One hour: 360 samples of about 100 bytes. */
 const CAPACITY = 360;
 const INTERVAL_MS = 10_000;
+/** Half an hour between the totals of latencies and errors, of which six hours are kept: 13 of about 5 kB. */
+const SAMPLES_PER_TOTAL = 180;
+const MAX_TOTALS = 13;
 /** An engine in a long step does not respond. The sample then says only that it is ready. */
 const STATS_TIMEOUT_MS = 2_000;
 
@@ -35,16 +40,23 @@ export interface LoadSample {
     | undefined;
 }
 
-/** Samples of the last hour. */
+/** The totals of latencies and errors at one moment. */
+export type TotalsSample = { readonly atMs: number } & ReturnType<typeof readTotals>;
+
+/** Samples of the last hour, and of latencies and errors of the last six. */
 export class StatsHistory {
   readonly intervalMs = INTERVAL_MS;
   readonly #client: EngineClient;
   readonly #now: () => number;
+  readonly #metrics: Metrics;
   readonly #samples: LoadSample[] = [];
+  readonly #totals: TotalsSample[] = [];
+  #taken = 0;
 
   /** @param now returns Unix milliseconds */
-  constructor(client: EngineClient, now: () => number = Date.now) {
+  constructor(client: EngineClient, metrics: Metrics, now: () => number = Date.now) {
     this.#client = client;
+    this.#metrics = metrics;
     this.#now = now;
   }
 
@@ -53,8 +65,14 @@ export class StatsHistory {
     return this.#samples;
   }
 
+  /** The totals of latencies and errors, oldest first. */
+  get totals(): readonly TotalsSample[] {
+    return this.#totals;
+  }
+
   /** Starts sampling. The timer does not keep the process alive. */
   start(): void {
+    void this.sample();
     setInterval(() => void this.sample(), INTERVAL_MS).unref();
   }
 
@@ -69,5 +87,8 @@ export class StatsHistory {
     };
     this.#samples.push({ atMs: this.#now(), isReady: this.#client.state === 'ready', load });
     if (this.#samples.length > CAPACITY) this.#samples.shift();
+    if (this.#taken++ % SAMPLES_PER_TOTAL !== 0) return;
+    this.#totals.push({ atMs: this.#now(), ...readTotals(this.#metrics) });
+    if (this.#totals.length > MAX_TOTALS) this.#totals.shift();
   }
 }

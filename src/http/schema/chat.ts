@@ -4,7 +4,7 @@ import { z } from '@hono/zod-openapi';
 import { addIssue } from '../../common/schema-issues.ts';
 import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf } from './fields.ts';
+import { type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf, rows } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 import { checkTools, connectCalls } from './tools.ts';
 
@@ -71,6 +71,10 @@ export const PART_FIELDS = {
   annotations: chat(INERT, 'Sources that an answer cited'),
   cache_control: chat(INERT, 'Every prefix can be cached'),
   prompt_cache_breakpoint: chat(INERT, 'Every prefix can be cached'),
+  ...rows(
+    ['role', 'refusal', 'tool_calls'],
+    chat(INERT, 'Repeated from the message by the OpenAI Agents SDK for Node'),
+  ),
 } as const satisfies Record<string, FieldRow>;
 
 const PARTS: PartForms = { textOf: { text: 'text' }, fields: PART_FIELDS };

@@ -1,7 +1,6 @@
 // The request of `POST /v1/messages` and of its token count. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
 import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
-import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import {
   type FunctionTool,
   functionSchema,
@@ -22,27 +21,10 @@ import {
   sharedRows,
 } from './fields.ts';
 import { messagesSchema, systemSchema } from './message-blocks.ts';
-import { requestFields, type SchemaBounds } from './request-fields.ts';
+import { GENERATION_NAMES, requestFields, type SchemaBounds } from './request-fields.ts';
 import { checkTools, FUNCTION_FORM, type PlacedChoice } from './tools.ts';
 
 const messages = rowOf('messages');
-
-/** The fields of chat that have the same meaning here. */
-const CHAT_NAMES = [
-  ...(Object.keys(SAMPLING_FIELDS) as SamplingFieldName[]),
-  'logit_bias',
-  'seed',
-  'allowed_token_ids',
-  'structured_outputs',
-  'bad_words',
-  'min_tokens',
-  'stop_token_ids',
-  'ignore_eos',
-  'chat_template_kwargs',
-  'cache_salt',
-  'cache_prompt',
-  'service_tier',
-] as const;
 
 /** The fields of a tool. */
 export const MESSAGE_TOOL_FIELDS = {
@@ -176,7 +158,7 @@ export function messageFields(bounds: SchemaBounds) {
       z.strictObject({ effort: chat.reasoning_effort.chat, format }).nullish(),
       'effort: given to the chat template as reasoning_effort, which may not use it; format: a JSON Schema that the answer satisfies',
     ),
-    ...sharedRows(chat, CHAT_NAMES, 'chat', 'messages'),
+    ...sharedRows(chat, GENERATION_NAMES, 'chat', 'messages'),
     metadata: messages(
       z.strictObject({ user_id: z.string().nullish() }).nullish(),
       'user_id: requests of one user get the same version of a split alias; never logged',

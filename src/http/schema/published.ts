@@ -1,5 +1,6 @@
 // The requests for managing published adapters.
 import { z } from '@hono/zod-openapi';
+import { aboutFields, adapterAboutSchema } from '../../contracts/adapter-about.ts';
 import { pageQuery } from './fields.ts';
 
 const MAX_SEARCH = 64;
@@ -18,6 +19,18 @@ export type AdapterListQuery = z.infer<typeof adapterListQuery>;
 
 /** The query that selects an adapter's owner. */
 export const ownerQuery = z.object({ owner });
+
+/** The body that changes the text about an adapter. */
+export const changeAboutSchema = z
+  .strictObject({
+    owner,
+    ...z.object(aboutFields).partial().shape,
+    revision: adapterAboutSchema.shape.revision.optional().openapi({
+      description:
+        'The revision that you have read; if it is not the newest, nothing changes (412)',
+    }),
+  })
+  .openapi('ChangeAdapterRequest');
 
 /** The body that moves an alias. */
 export const moveAliasSchema = z

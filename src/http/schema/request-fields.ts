@@ -3,7 +3,11 @@
 
 import { z } from '@hono/zod-openapi';
 import { addIssue, type Refine } from '../../common/schema-issues.ts';
-import { mapSamplingFields, SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
+import {
+  mapSamplingFields,
+  SAMPLING_FIELDS,
+  type SamplingFieldName,
+} from '../../contracts/sampling-fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
@@ -53,6 +57,24 @@ const boolean = z.boolean().nullish();
 const text = { type: 'string' } as const;
 const texts = { type: 'array', items: text } as const;
 const ids = { type: 'array', items: { type: 'integer' } } as const;
+
+/** The fields that mean the same in every request that generates text. */
+export const GENERATION_NAMES = [
+  ...(Object.keys(SAMPLING_FIELDS) as SamplingFieldName[]),
+  'logit_bias',
+  'seed',
+  'allowed_token_ids',
+  'structured_outputs',
+  'lorikeet',
+  'bad_words',
+  'min_tokens',
+  'stop_token_ids',
+  'ignore_eos',
+  'chat_template_kwargs',
+  'cache_salt',
+  'cache_prompt',
+  'service_tier',
+] as const;
 
 /** Returns the table with the bounds of this server's model. */
 export function requestFields({ vocabSize, limits }: SchemaBounds) {

@@ -213,5 +213,5 @@ export function inputItemsSchema(maxItems: number) {
     .unknown()
     .transform(withType({ keepsResponses: true }))
     .pipe(anyItemSchema);
-  return z.array(z.unknown()).min(1).max(maxItems).pipe(z.array(item));
+  return z.array(z.unknown()).max(maxItems).pipe(z.array(item));
 }

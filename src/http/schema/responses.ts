@@ -1,7 +1,6 @@
 // The request of `POST /v1/responses`. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
 import { addIssue } from '../../common/schema-issues.ts';
-import { SAMPLING_FIELDS, type SamplingFieldName } from '../../contracts/sampling-fields.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
 import {
@@ -14,7 +13,7 @@ import {
   rowOf,
   sharedRows,
 } from './fields.ts';
-import { requestFields, type SchemaBounds } from './request-fields.ts';
+import { GENERATION_NAMES, requestFields, type SchemaBounds } from './request-fields.ts';
 import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
 import { responseToolChoiceSchema, responseToolsSchema } from './response-tools.ts';
 import { checkTools } from './tools.ts';
@@ -28,25 +27,12 @@ const INCLUDED = [LOGPROBS, 'reasoning.encrypted_content'];
 
 /** The fields of chat that have the same meaning here. */
 const CHAT_NAMES = [
-  ...(Object.keys(SAMPLING_FIELDS) as SamplingFieldName[]),
-  'logit_bias',
-  'seed',
-  'allowed_token_ids',
-  'structured_outputs',
-  'lorikeet',
-  'bad_words',
-  'min_tokens',
+  ...GENERATION_NAMES,
   'stop',
-  'stop_token_ids',
   'include_stop_str_in_output',
-  'ignore_eos',
   'return_tokens_as_token_ids',
-  'chat_template_kwargs',
-  'cache_salt',
-  'cache_prompt',
   'user',
   'prompt_cache_key',
-  'service_tier',
   'prompt_cache_options',
   'prompt_cache_retention',
   'moderation',

@@ -37,6 +37,18 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
   }
 }
 
+/** Returns the bytes of a body of this type. Throws `ServeError` (400, 408, 413 or 415). */
+export async function readBytesOfType(
+  request: Request,
+  type: string,
+  limits: HttpLimits,
+): Promise<Uint8Array> {
+  const expected = `The body must be ${type}. Set Content-Type to it.`;
+  checkMediaType(request.headers, new RegExp(`^${type.replaceAll('.', '\\.')}$`), expected);
+  if (Number(request.headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
+  return readBytes(request, limits);
+}
+
 /** Throws `ServeError` (415) for a body of another type, and for a compressed one. */
 export function checkMediaType(headers: Headers, type: RegExp, expected: string): void {
   if (!type.test(headers.get('content-type') ?? '')) {

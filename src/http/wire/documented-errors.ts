@@ -57,9 +57,17 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
     '`GET /v1/models` lists the names; [model names](models.md) explains their forms',
   ],
   method_not_allowed: ['The route has other methods', 'Use one that the header `allow` lists'],
+  expired: [
+    "A session or a result of Tinker's protocol that has ended or was dropped",
+    'Send the request again, or continue from a saved path ([Tinker](tinker.md))',
+  ],
   request_timeout: [
     'The request line, headers or body arrived too slowly',
     'Send the request without pauses; check the network',
+  ],
+  precondition_failed: [
+    'Someone else has changed what the request changes since the revision that it names',
+    'Read it again, and repeat the change',
   ],
   payload_too_large: [
     'The body or the uploaded file is larger than its limit, which the message states',

@@ -270,11 +270,18 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
   };
 }
 
-/** Reserves the most tokens that a generation can use. Throws `ServeError` if they exceed the limit. */
-export function reserveTokens(c: Context<HttpEnv>, tokens: number, limitField: string): void {
+/**
+ * Lets a request have an effect, and reserves the most tokens that it can use. Rejects with `ServeError` if that exceeds a limit
+ * of its tenant.
+ */
+export async function admitRequest(
+  c: Context<HttpEnv>,
+  { tokens, limitField }: { tokens: number; limitField?: string },
+): Promise<void> {
   const reservation = c.get('reservation');
   try {
-    reservation.reserve(tokens, limitField);
+    if (tokens > 0) reservation.reserve(tokens, limitField);
+    await reservation.admit();
   } finally {
     setHeaders(c, reservation.headers());
   }

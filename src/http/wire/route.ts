@@ -9,7 +9,7 @@ import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import { isMessagesPath } from './errors.ts';
 import type { HttpLimits } from './limits.ts';
-import type { HttpEnv } from './middleware.ts';
+import { admitRequest, type HttpEnv } from './middleware.ts';
 
 /** The app that routes are added to. */
 export type App = OpenAPIHono<HttpEnv>;
@@ -106,16 +106,33 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
     route.admit?.(c);
     using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
     c.set('signal', late?.signal);
-    const checkedQuery = validateQuery(query, c.req.query());
+    const checkedQuery = validateQuery(query, readQuery(c));
     const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
     using _entered = route.enter?.(c, input);
+    // A generation is admitted together with its tokens. Routes before the limits have no reservation.
+    if (!route.enter && c.get('reservation')) await admitRequest(c, { tokens: 0 });
     return await route.handle(c, input);
   });
+}
+
+/** Returns the query. A list may be repeated or have brackets (`a[]=1&a[]=2`), and becomes `1,2`. */
+function readQuery(c: Context<HttpEnv>): Record<string, string> {
+  const query: Record<string, string> = {};
+  for (const [name, values] of Object.entries(c.req.queries())) {
+    const plain = name.replace(/\[\]$/, '');
+    query[plain] = [query[plain] ?? [], ...values].flat().join(',');
+  }
+  return query;
 }
 
 /** Returns the id, name or other parameter in the request's path. */
 export function pathParam(c: Context<HttpEnv>, name: string): string {
   return c.req.param(name)!;
+}
+
+/** Returns the request's tenant and the id in its path, which together name an object. */
+export function ownId(c: Context<HttpEnv>): readonly [tenant: string, id: string] {
+  return [c.get('tenant').id, pathParam(c, 'id')];
 }
 
 async function readCheckedBody<Input>(

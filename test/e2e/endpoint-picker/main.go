@@ -2,6 +2,7 @@
 //
 //	metrics MODEL…   reads /metrics from standard input; prints the endpoint as it is known to the picker's plugins,
 //	                 and by its LoRA affinity how well it suits each model
+//	proxy SERVER…    forwards requests to the servers that the picker's director chooses (proxy.go)
 //	pool             reads an InferencePool from standard input, strictly; prints it as it was understood
 package main
 
@@ -38,9 +39,11 @@ func main() {
 
 func run(args []string, input io.Reader) error {
 	if len(args) == 0 {
-		return errors.New("metrics MODEL… or pool")
+		return errors.New("metrics MODEL…, proxy SERVER… or pool")
 	}
 	switch args[0] {
+	case "proxy":
+		return serveProxy(args[1:])
 	case "metrics":
 		endpoint, err := readMetrics(input, args[1:])
 		if err != nil {

@@ -26,7 +26,7 @@ export interface SeenEndpoint {
 /** The program's file, or why it can't be had. Builds it the first time, which takes minutes. */
 export function findPicker(): { file: string } | { reason: string } {
   const digest = createHash('sha256');
-  for (const name of ['main.go', 'go.mod', 'go.sum']) {
+  for (const name of ['main.go', 'proxy.go', 'go.mod', 'go.sum']) {
     digest.update(readFileSync(path.join(SOURCES, name)));
   }
   const name = `endpoint-picker-${digest.digest('hex').slice(0, 12)}`;

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
 import { parseAllDocuments } from 'yaml';
 import { parseTrainerTemplate, trainerManifest } from '../../../src/cluster/kubernetes-job.ts';
 import { loadConfig } from '../../../src/settings/config.ts';
 import { findTool, runTool, type Verdict } from './tools.ts';
 
+const require = createRequire(import.meta.url);
 const CHART = 'infra/helm/lorikeet';
 /** The oldest version that the chart says it works on is 1.27; the validator's newest schemas are stricter. */
 const KUBERNETES = '1.33';
@@ -179,6 +180,7 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['image.digest=latest', /digest/],
   ['httpRoute.enabled=true', /parentRefs/],
   ['autoscaling.enabled=true,autoscaling.minReplicas=0', /nothing would ever start one/],
+  ['modelRouter.enabled=true,inferencePool.enabled=true', /Use one of them/],
   ['mode=knative,autoscaling.minReplicas=0', /takes its fine-tuning jobs with it/],
 ];
 
@@ -230,7 +232,34 @@ test('every optional value reaches the pod', (t) => {
   assert.ok(['Ingress', 'CronJob'].every((kind) => manifests.some((one) => one.kind === kind)));
 });
 
-test('custom resources obey the schemas of their projects', async (t) => {
+test("the router's configuration is the project's own, with the pods as its servers", (t) => {
+  const found = tools(t, 'helm', 'kubernetes-validate', 'haproxy');
+  if (!found) return;
+  const { code, output } = runTool(found.helm, [
+    ...['template', 'release', CHART, '--kube-version', KUBERNETES],
+    ...['--set', 'modelRouter.enabled=true,ingress.enabled=true'],
+  ]);
+  assert.equal(code, 0, output);
+  const manifests = parse(output);
+  const verdict = validate(found['kubernetes-validate'], manifests);
+  assert.equal(verdict.code, 0, verdict.output);
+  assert.match(JSON.stringify(manifests.find(({ kind }) => kind === 'Ingress')), /-router"/);
+  const isRouter = ({ kind, metadata }: Manifest) =>
+    kind === 'ConfigMap' && metadata.name.endsWith('-router');
+  const { data } = manifests.find(isRouter) as Manifest & { data: Record<string, string> };
+  const text = data['haproxy.cfg']!;
+  const original = readFileSync('infra/haproxy/haproxy.cfg', 'utf8');
+  assert.ok(text.startsWith(original.slice(0, original.indexOf('\n  server '))));
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'router-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, 'haproxy.cfg');
+  // Debian's HAProxy is older than this word.
+  writeFileSync(file, text.replace(' hash-key addr', ''));
+  const check = runTool(found.haproxy, ['-c', '-f', file]);
+  assert.equal(check.code, 0, check.output);
+});
+
+test('custom resources obey the schemas of their projects', (t) => {
   const found = tools(t, 'helm', 'kubernetes-models');
   if (!found) return;
   const manifests = VALUES.flatMap((values) => render(found.helm, values)).filter(
@@ -245,14 +274,14 @@ test('custom resources obey the schemas of their projects', async (t) => {
     'ServiceMonitor',
   ]);
   for (const manifest of manifests) {
-    const Model = await customResource(found['kubernetes-models'], manifest);
+    const Model = customResource(found['kubernetes-models'], manifest);
     new Model(manifest).validate();
   }
 });
 
 type Model = new (manifest: object) => { validate(): void };
 
-async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Promise<Model> {
+function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Model {
   const group = apiVersion.split('/')[0]!;
   const packages: Record<string, string> = {
     'keda.sh': 'keda',
@@ -261,7 +290,7 @@ async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest
   };
   const folder = path.join(path.dirname(kedaFolder), packages[group]!);
   const file = path.join(folder, apiVersion, `${kind}.js`);
-  return (await import(pathToFileURL(file).href))[kind];
+  return require(file)[kind];
 }
 
 test('plain manifests for KServe, Kueue and Cloud Run hold valid pods', (t) => {

@@ -57,6 +57,7 @@ const TOOLS = {
   etcd: debianTool('/usr/bin/etcd', 'etcd-server'),
   promtool: debianTool('/usr/bin/promtool', 'prometheus'),
   haproxy: debianTool('/usr/sbin/haproxy'),
+  'redis-server': debianTool('/usr/bin/redis-server'),
   debootstrap: debianTool('/usr/sbin/debootstrap'),
   /** Schemas of custom resources; their own packages want a newer Node than we do, so they are no dependency. */
   'kubernetes-models': {

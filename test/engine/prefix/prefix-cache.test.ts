@@ -33,7 +33,7 @@ class Bench {
   constructor(blocks: number) {
     const positions = this.kv.positions!;
     const capacityBytes = blocks * BLOCK_TOKENS * positions.byteSize;
-    this.cache = new PrefixCache({ positions, served: 'base', capacityBytes });
+    this.cache = new PrefixCache({ positions, served: 'base', capacityBytes, recordsEvents: true });
   }
 
   /** Saves tokens as if a slot had computed them. */
@@ -176,6 +176,68 @@ test('a prefix that is not cached any more is not restored', () => {
   assert.throws(() => bench.cache.restore(chain, 2 * BLOCK_TOKENS, OTHER_SLOT), /still cached/);
 });
 
+/** What a router knows of the cache: the tokens and the adapter of each cached block, by key. */
+class Follower {
+  readonly blocks = new Map<string, { tokenIds: readonly number[]; adapter: string | undefined }>();
+
+  follow(cache: PrefixCache): void {
+    for (const event of cache.takeEvents()) {
+      assert(event.type !== 'cleared');
+      if (event.type === 'removed') {
+        for (const key of event.keys) assert.ok(this.blocks.delete(key), 'it was cached');
+        continue;
+      }
+      const { keys, parent, tokenIds, adapter } = event;
+      assert.ok(parent === undefined || this.blocks.has(parent), 'its predecessor is cached');
+      assert.equal(tokenIds.length, keys.length * BLOCK_TOKENS);
+      for (const [i, key] of keys.entries()) {
+        assert.ok(!this.blocks.has(key), 'it was not cached');
+        const start = i * BLOCK_TOKENS;
+        this.blocks.set(key, { tokenIds: tokenIds.slice(start, start + BLOCK_TOKENS), adapter });
+      }
+    }
+  }
+
+  /** Returns how many tokens at the start of the prompt are cached. */
+  cachedTokens(cache: PrefixCache, user: User, promptIds: readonly number[]): number {
+    const { keys } = cache.chainOf(user, promptIds);
+    const missing = keys.findIndex((key) => !this.blocks.has(key));
+    const found = missing < 0 ? keys : keys.slice(0, missing);
+    for (const [i, key] of found.entries()) {
+      const tokenIds = promptIds.slice(i * BLOCK_TOKENS, (i + 1) * BLOCK_TOKENS);
+      assert.deepEqual(this.blocks.get(key), { tokenIds, adapter: user.adapter?.digest });
+    }
+    return found.length * BLOCK_TOKENS;
+  }
+}
+
+test('the events of an aLoRA name the adapter from its first block on', () => {
+  const bench = new Bench(20);
+  const prompt = promptOf(4 * BLOCK_TOKENS);
+  const activated = { adapter: plainSource('a'), scope: 's', adapterFrom: 40 };
+  const chain = bench.cache.chainOf(activated, prompt);
+  bench.cache.save(chain, prompt, SLOT);
+  const [first, second, third, fourth] = chain.keys as [string, string, string, string];
+  const shared = { type: 'stored', keys: [first, second], parent: undefined, adapter: undefined };
+  const own = { type: 'stored', keys: [third, fourth], parent: second, adapter: chain.adapter };
+  assert.deepEqual(bench.cache.takeEvents(), [
+    { ...shared, tokenIds: prompt.slice(0, 32) },
+    { ...own, tokenIds: prompt.slice(32) },
+  ]);
+  bench.cache.forget(chain);
+  const keys = [fourth, third, second, first];
+  assert.deepEqual(bench.cache.takeEvents(), [{ type: 'removed', keys }]);
+  assert.deepEqual(bench.cache.takeEvents(), []);
+});
+
+test('a block that is not kept has no event', () => {
+  const bench = new Bench(20);
+  bench.fill(BASE, promptOf(BLOCK_TOKENS));
+  bench.poison(3, 0, Number.NaN);
+  bench.cache.save(bench.cache.chainOf(BASE, promptOf(20)), promptOf(20), SLOT);
+  assert.deepEqual(bench.cache.takeEvents(), []);
+});
+
 const user = fc.record({
   adapter: fc.constantFrom(undefined, plainSource('x'), plainSource('y')),
   scope: fc.constantFrom('a', 'b'),
@@ -202,12 +264,13 @@ test('with room for all, exactly as much is cached as whole sequences would give
   fc.assert(random, { seed: 20261126, numRuns: 60 });
 });
 
-test('with little room, never more is cached than was saved, and values are right', () => {
+test('with little room, never more is cached than was saved, values are right, and events tell what is cached', () => {
   const operation = fc.record({ user, prompt });
   const operations = fc.array(operation, { maxLength: 12 });
   const random = fc.property(fc.integer({ min: 1, max: 7 }), operations, (blocks, all) => {
     const bench = new Bench(blocks);
     const plain = new PlainPrefixes(BLOCK_TOKENS);
+    const follower = new Follower();
     for (const { user, prompt } of all) {
       assert.ok(bench.restore(user, prompt) <= plain.cachedTokens(rootOf(user), prompt));
       bench.save(user, prompt);
@@ -215,7 +278,15 @@ test('with little room, never more is cached than was saved, and values are righ
       const longer = [...prompt, 0, 0];
       const room = Math.min(blocks, Math.floor(prompt.length / BLOCK_TOKENS));
       assert.ok(bench.cachedTokens(user, longer) >= room * BLOCK_TOKENS, 'the last one stays');
-      assert.ok(bench.cache.stats().bytes <= bench.cache.stats().capacityBytes);
+      const { bytes, capacityBytes } = bench.cache.stats();
+      assert.ok(bytes <= capacityBytes);
+      follower.follow(bench.cache);
+      assert.equal(follower.blocks.size, (blocks * bytes) / capacityBytes);
+      for (const other of all) {
+        const promptIds = [...other.prompt, 0, 0];
+        const isCached = follower.cachedTokens(bench.cache, other.user, promptIds);
+        assert.equal(isCached, bench.cachedTokens(other.user, promptIds));
+      }
     }
   });
   fc.assert(random, { seed: 20261126, numRuns: 60 });

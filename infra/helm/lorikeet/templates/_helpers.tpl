@@ -8,6 +8,17 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Routers have their own labels, so that the servers' Service sends them no requests. */}}
+{{- define "lorikeet.routerSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-router
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The Service that takes requests. */}}
+{{- define "lorikeet.entry" -}}
+{{ include "lorikeet.name" . }}{{ if .Values.modelRouter.enabled }}-router{{ end }}
+{{- end }}
+
 {{- define "lorikeet.labels" -}}
 {{ include "lorikeet.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -58,6 +69,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_DRAIN_DELAY_MS, value: {{ mul .Values.drain.delaySeconds 1000 | quote }} }
 {{- if .Values.inferencePool.enabled }}
 - { name: LORIKEET_METRICS_PORT, value: {{ .Values.inferencePool.metricsPort | quote }} }
+{{- with .Values.inferencePool.kvEventsPort }}
+- { name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }
+- { name: LORIKEET_KV_EVENTS, value: "tcp://*:{{ . }}" }
+- { name: LORIKEET_KV_EVENTS_POD, value: "$(POD_IP):8080" }
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .Values.engine.threads }}
@@ -100,6 +116,9 @@ ports:
     containerPort: 8080
   {{- if and .Values.inferencePool.enabled (eq .Values.mode "deployment") }}
   - { name: metrics, containerPort: {{ .Values.inferencePool.metricsPort }} }
+  {{- with .Values.inferencePool.kvEventsPort }}
+  - { name: kv-events, containerPort: {{ . }} }
+  {{- end }}
   {{- end }}
 readinessProbe:
   httpGet: { path: /readyz, port: 8080 }

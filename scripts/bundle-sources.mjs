@@ -1,0 +1,47 @@
+// Bundles programs and tests of this project for the versions of Node that do not strip types. A process then loads a few files
+// instead of hundreds, and its functions are not wrapped as tsx does, which takes a fifth of a simulation's time.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import process from 'node:process';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+import { ownAddresses } from './own-addresses.mjs';
+
+const root = path.resolve(import.meta.dirname, '..');
+
+/** Each module keeps its address, so workers start from source. */
+const sourceAddresses = ownAddresses((file) => ({
+  url: JSON.stringify(pathToFileURL(file).href),
+  dirname: JSON.stringify(path.dirname(file)),
+  filename: JSON.stringify(file),
+}));
+
+/**
+ * Bundles TypeScript files below the root, with source maps, into a folder that is removed when this process exits.
+ * @param {readonly string[]} entries relative to the root
+ * @returns {Promise<string[]>} the path of each entry's bundle
+ */
+export async function bundleSources(entries) {
+  const cache = path.join(root, '.cache'); // inside this package, so that imports of other packages resolve
+  await mkdir(cache, { recursive: true });
+  const outdir = mkdtempSync(path.join(cache, 'bundle-'));
+  process.once('exit', () => rmSync(outdir, { recursive: true, force: true }));
+  await build({
+    absWorkingDir: root,
+    entryPoints: [...entries],
+    outdir,
+    outbase: '.',
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    packages: 'external',
+    sourcemap: 'linked',
+    plugins: [sourceAddresses],
+    logLevel: 'warning',
+  });
+  return entries.map((entry) => path.join(outdir, entry.replace(/\.ts$/, '.mjs')));
+}

@@ -1,0 +1,87 @@
+// Wires Tinker's protocol: a trainer process of the server's base, the store, and the completions route, which draws samples.
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import { isOwnerGone } from '../common/file-lock.ts';
+import type { Logger } from '../common/log.ts';
+import { openProcessFolder } from '../common/process-folder.ts';
+import { createOwner } from '../common/process-id.ts';
+import type { ServedModel } from '../http/deps.ts';
+import type { AnswerLine } from '../http/lines.ts';
+import type { ArtifactDescription } from '../import/artifact.ts';
+import { threadsOrDefault } from '../jobs/trainer-child.ts';
+import type { EngineClient } from '../scheduler/client.ts';
+import type { Config } from '../settings/config.ts';
+import { TinkerService } from '../tinker/tinker-service.ts';
+import { TrainingProcess } from '../tinker/training-process.ts';
+
+/** The parts of a server that the protocol needs. */
+interface ServingTinkerOptions {
+  readonly artifact: ArtifactDescription;
+  readonly store: ObjectStore;
+  readonly repository: AdapterRepository;
+  /** Drops what this server has cached about a name. */
+  readonly forget: (tenant: string, name: string) => void;
+  readonly client: Pick<EngineClient, 'model'>;
+  readonly log: Logger;
+  readonly model: Pick<ServedModel, 'maxSeqLength'>;
+  readonly answer: AnswerLine;
+}
+
+/** The longest sequence of a pass. The attention of a longer one takes gigabytes. */
+const MAX_LENGTH = 2048;
+const REQUESTS_PER_SLOT = 2;
+/** Samples wait for slots, and nobody waits for a connection. */
+const SAMPLE_TIMEOUT_MS = 3_600_000;
+
+/** Opens the protocol, unless this server leaves training to others. The trainer starts with the first model. */
+export async function openServingTinker(
+  {
+    home,
+    training,
+    trainRunner,
+    trainThreads,
+    maxJobs: maxModels,
+    maxJobRank: maxRank,
+    ...config
+  }: Config,
+  { artifact, forget, client, log, model, answer, store, repository }: ServingTinkerOptions,
+): Promise<TinkerService | undefined> {
+  if (training === 0 || trainRunner !== 'process') return undefined;
+  const owner = createOwner(randomUUID());
+  const processOptions = { owner, isGone: isOwnerGone, log };
+  const directory = await openProcessFolder(path.join(home, 'cache', 'tinker'), processOptions);
+  const { info, dir } = artifact;
+  return new TinkerService({
+    store,
+    repository,
+    base: { digest: info.digest, names: config.baseAlias },
+    bounds: {
+      vocabSize: artifact.config.vocabSize,
+      maxLength: Math.min(MAX_LENGTH, model.maxSeqLength, artifact.config.maxPositions),
+    },
+    process: new TrainingProcess({
+      request: {
+        command: 'serve',
+        model: path.resolve(dir),
+        directory: path.join(directory, 'parked'),
+        threads: threadsOrDefault(trainThreads),
+      },
+      child: { log, priority: 'nice' },
+    }),
+    directory,
+    limits: { maxModels, maxRank },
+    onPublished: forget,
+    now: Date.now,
+    answer: (tenant, body) =>
+      answer({
+        tenant,
+        url: '/v1/completions',
+        body,
+        timeoutMs: SAMPLE_TIMEOUT_MS,
+        signal: new AbortController().signal,
+      }),
+    maxSampling: () => REQUESTS_PER_SLOT * (client.model?.slotCount ?? 1),
+  });
+}

@@ -1,0 +1,47 @@
+// The responses of the usage route, in the form of OpenAI's API. A project is a tenant.
+import { z } from '@hono/zod-openapi';
+import { unixSeconds } from './openai.ts';
+
+const tokens = z.int();
+
+const usageResultSchema = z
+  .object({
+    object: z.literal('organization.usage.completions.result'),
+    input_tokens: tokens.openapi({ description: 'Prompt tokens, cached ones included' }),
+    input_cached_tokens: tokens,
+    output_tokens: tokens,
+    input_audio_tokens: z.literal(0),
+    output_audio_tokens: z.literal(0),
+    num_model_requests: z.int(),
+    project_id: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The tenant, with group_by=project_id' }),
+    model: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The base or an adapter, with group_by=model' }),
+    batch: z.boolean().nullable(),
+    user_id: z.null(),
+    api_key_id: z.null(),
+    service_tier: z.null(),
+  })
+  .openapi('UsageResult');
+/** The sums of a group. */
+export type UsageResult = z.infer<typeof usageResultSchema>;
+
+export const usagePageSchema = z
+  .object({
+    object: z.literal('page'),
+    data: z.array(
+      z.object({
+        object: z.literal('bucket'),
+        start_time: unixSeconds,
+        end_time: unixSeconds,
+        results: z.array(usageResultSchema),
+      }),
+    ),
+    has_more: z.boolean(),
+    next_page: z.string().nullable(),
+  })
+  .openapi('UsagePage');

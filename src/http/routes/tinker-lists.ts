@@ -1,0 +1,169 @@
+// The lists of Tinker's protocol: capabilities, training runs and their checkpoints, sessions and samplers.
+import { z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { ServeError } from '../../common/errors.ts';
+import { parseTinkerPath, toTinkerPath } from '../../contracts/tinker-path.ts';
+import type { RunCheckpoint, RunRecord } from '../../tinker/runs.ts';
+import type { TinkerService } from '../../tinker/tinker-service.ts';
+import type { Deps } from '../deps.ts';
+import { pageQuery, weightsInfoBody } from '../schema/tinker.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { ANY_QUERY, type App, addRoute, json, pathParam } from '../wire/route.ts';
+
+const PREFIX = '/api/v1';
+const objectSchema = z.looseObject({}).openapi('TinkerObject');
+
+/** Adds the routes. */
+export function addTinkerLists(app: App, deps: Deps, tinker: TinkerService): void {
+  addServerRoutes(app, deps, tinker);
+  addRunRoutes(app, deps, tinker);
+  addSessionLists(app, tinker);
+}
+
+/** Adds a GET route. `handle` returns the answer. */
+function addGet(
+  app: App,
+  path: string,
+  summary: string,
+  handle: (c: Context<HttpEnv>) => object | Promise<object>,
+): void {
+  addRoute(app, {
+    method: 'get',
+    path: `${PREFIX}/${path}`,
+    summary: `Tinker: ${summary}`,
+    query: ANY_QUERY,
+    answers: json(objectSchema),
+    handle: async (c) => c.json(await handle(c)),
+  });
+}
+
+function addServerRoutes(app: App, { model }: Deps, tinker: TinkerService): void {
+  const { baseNames, bounds } = tinker;
+  addGet(app, 'healthz', 'whether the server answers', () => ({ status: 'ok' }));
+  addGet(app, 'get_server_capabilities', 'the base, by all its names', () => ({
+    supported_models: [model.id, ...baseNames].map((model_name) => ({
+      model_name,
+      max_context_length: bounds.maxLength,
+      trainable: true,
+      sampleable: true,
+    })),
+  }));
+}
+
+function addRunRoutes(app: App, { limits }: Deps, { runs }: TinkerService): void {
+  addGet(app, 'training_runs', 'list your training runs, the newest first', async (c) => {
+    const all = await runs.list(c.var.tenant.id);
+    const { items, cursor } = pageOf(c, all);
+    return { training_runs: items.map(toRun), cursor };
+  });
+  addGet(app, 'training_runs/{id}', 'describe a training run', async (c) =>
+    toRun(await runs.find(c.var.tenant.id, pathParam(c, 'id'))),
+  );
+  addGet(app, 'training_runs/{id}/checkpoints', "list a run's checkpoints", async (c) => {
+    const run = await runs.find(c.var.tenant.id, pathParam(c, 'id'));
+    return { checkpoints: run.checkpoints.map((one) => toCheckpoint(run, one)), cursor: null };
+  });
+  addGet(app, 'checkpoints', 'list all your checkpoints, the newest first', async (c) => {
+    const all = (await runs.list(c.var.tenant.id))
+      .flatMap((run) => run.checkpoints.map((one) => ({ run, one })))
+      .sort((a, b) => b.one.created - a.one.created);
+    const { items, cursor } = pageOf(c, all);
+    return { checkpoints: items.map(({ run, one }) => toCheckpoint(run, one)), cursor };
+  });
+  addRoute(app, {
+    method: 'delete',
+    path: `${PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}`,
+    summary: 'Tinker: remove a checkpoint',
+    answers: json(objectSchema),
+    async handle(c) {
+      const parts = ['id', 'folder', 'name'].map((name) => pathParam(c, name));
+      await runs.remove(c.var.tenant.id, requirePath(`tinker://${parts.join('/')}`));
+      return c.json({});
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: `${PREFIX}/weights_info`,
+    summary: 'Tinker: describe the weights of a path',
+    body: { schema: weightsInfoBody, limits },
+    answers: json(objectSchema),
+    async handle(c, { tinker_path }) {
+      const { run } = await runs.checkpoint(c.var.tenant.id, requirePath(tinker_path));
+      return c.json({ base_model: run.base_model, is_lora: true, lora_rank: run.rank });
+    },
+  });
+}
+
+function addSessionLists(app: App, { sessions }: TinkerService): void {
+  addGet(app, 'sessions', 'list your sessions, the newest first', (c) => ({
+    sessions: pageOf(c, sessions.of(c.var.tenant.id)).items.map(({ id }) => id),
+  }));
+  addGet(app, 'sessions/{id}', 'describe a session', (c) => {
+    const { models, samplers, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
+    return {
+      training_run_ids: [...models.keys()],
+      sampler_ids: [...samplers.keys()],
+      user_metadata: metadata,
+    };
+  });
+  addGet(app, 'samplers/{id}', 'describe a sampler', (c) => {
+    const { id, baseModel, modelPath } = sessions.sampler(c.var.tenant.id, pathParam(c, 'id'));
+    return { sampler_id: id, base_model: baseModel, model_path: modelPath ?? null };
+  });
+}
+
+function pageOf<T>(c: Context<HttpEnv>, all: readonly T[]) {
+  const { limit, offset } = pageQuery.parse(c.req.query());
+  const items = all.slice(offset, offset + limit);
+  return { items, cursor: { offset, limit, total_count: all.length } };
+}
+
+function requirePath(text: string) {
+  const path = parseTinkerPath(text);
+  if (path) return path;
+  throw new ServeError('not_found', 'Unknown checkpoint.');
+}
+
+function toRun(run: RunRecord) {
+  const last = (folder: RunCheckpoint['folder']) => {
+    const found = run.checkpoints.findLast((one) => one.folder === folder);
+    return found ? toCheckpoint(run, found) : null;
+  };
+  return {
+    training_run_id: run.id,
+    base_model: run.base_model,
+    model_owner: run.tenant,
+    is_lora: true,
+    lora_rank: run.rank,
+    last_request_time: toTime(run.changed),
+    last_checkpoint: last('weights'),
+    last_sampler_checkpoint: last('sampler_weights'),
+    user_metadata: toTexts(run.metadata),
+  };
+}
+
+function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint) {
+  const { folder, name, bytes, created, expires, metadata } = one;
+  return {
+    checkpoint_id: `${folder}/${name}`,
+    checkpoint_type: folder === 'weights' ? 'training' : 'sampler',
+    time: toTime(created),
+    tinker_path: toTinkerPath({ run, folder, name }),
+    size_bytes: bytes,
+    public: false,
+    user_metadata: toTexts(metadata),
+    expires_at: expires === null ? null : toTime(expires),
+  };
+}
+
+const toTime = (unixS: number) => new Date(unixS * 1000).toISOString();
+
+/** Clients accept only texts here, although they send other values. */
+function toTexts(metadata: RunRecord['metadata']) {
+  if (!metadata) return null;
+  const texts = Object.entries(metadata).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? value : JSON.stringify(value),
+  ]);
+  return Object.fromEntries(texts);
+}

@@ -1,0 +1,306 @@
+// /api/v1: the protocol of Tinker's client, for training loops that run elsewhere. Requests that compute answer with an id;
+// `retrieve_future` waits for its result.
+
+import { z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { ServeError } from '../../common/errors.ts';
+import type { Tenant } from '../../contracts/tenant.ts';
+import { adapterOfRun, parseTinkerPath } from '../../contracts/tinker-path.ts';
+import type { TinkerService } from '../../tinker/tinker-service.ts';
+import { parsePassRequest } from '../../tinker/wire.ts';
+import type { Deps } from '../deps.ts';
+import * as bodies from '../schema/tinker.ts';
+import { readBytesOfType } from '../wire/body.ts';
+import { toServeError } from '../wire/errors.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json } from '../wire/route.ts';
+import { addTinkerLists } from './tinker-lists.ts';
+
+/** The routes' common prefix. */
+const TINKER_PREFIX = '/api/v1';
+const PROTOBUF = 'application/x-protobuf';
+/** A client sends larger batches in parts of this size, which fit into the limit of a body. */
+const PART_BYTES = 400_000;
+/** The answer of a request whose result comes later. */
+const futureSchema = z.object({ request_id: z.string() }).openapi('TinkerFuture');
+const objectSchema = z.looseObject({}).openapi('TinkerObject');
+
+/** Adds the routes. */
+export function addTinkerRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+  addSessionRoutes(app, deps, tinker);
+  addTrainingRoutes(app, deps, tinker);
+  addWeightRoutes(app, deps, tinker);
+  addSamplingRoutes(app, deps, tinker);
+  addFutureRoutes(app, deps, tinker);
+  addTinkerLists(app, deps, tinker);
+}
+
+/** Adds a POST route. `handle` returns the answer. */
+function addPost<Body>(
+  app: App,
+  { limits }: Deps,
+  name: string,
+  route: {
+    readonly summary: string;
+    readonly schema: z.ZodType<Body>;
+    readonly answers?: z.ZodType;
+    handle(c: Context<HttpEnv>, body: Body): object | Promise<object>;
+  },
+): void {
+  const { summary, schema, answers = objectSchema, handle } = route;
+  addRoute(app, {
+    method: 'post',
+    path: `${TINKER_PREFIX}/${name}`,
+    summary: `Tinker: ${summary}`,
+    body: { schema, limits },
+    answers: json(answers),
+    handle: async (c, body) => c.json(await handle(c, body)),
+  });
+}
+
+function addSessionRoutes(app: App, deps: Deps, { sessions }: TinkerService): void {
+  addPost(app, deps, 'client/config', {
+    summary: 'the settings of clients',
+    schema: bodies.anyBody,
+    handle: () => ({ fwdbwd_max_chunk_bytes_count: PART_BYTES }),
+  });
+  addPost(app, deps, 'client/dynamic_config', {
+    summary: 'the settings of clients that may change',
+    schema: bodies.anyBody,
+    handle: () => ({}),
+  });
+  addPost(app, deps, 'telemetry', {
+    summary: 'accepts telemetry and drops it',
+    schema: bodies.anyBody,
+    handle: () => ({ status: 'accepted' }),
+  });
+  addPost(app, deps, 'create_session', {
+    summary: 'begin a session',
+    schema: bodies.createSessionBody,
+    handle(c, { user_metadata: metadata = null }) {
+      const { id } = sessions.begin(c.var.tenant.id, metadata);
+      return { type: 'create_session', session_id: id };
+    },
+  });
+  addPost(app, deps, 'session_heartbeat', {
+    summary: 'keep a session; without heartbeats it ends after 10 minutes',
+    schema: bodies.heartbeatBody,
+    handle(c, { session_id: id }) {
+      sessions.find(c.var.tenant.id, id);
+      return { type: 'session_heartbeat' };
+    },
+  });
+  addPost(app, deps, 'sessions/{id}/finish', {
+    summary: 'end a session; what it saved stays',
+    schema: bodies.anyBody,
+    handle(c) {
+      sessions.end(c.var.tenant.id, c.req.param('id')!);
+      return {};
+    },
+  });
+}
+
+function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+  addPost(app, deps, 'create_model', {
+    summary: 'create a model with a new adapter',
+    schema: bodies.createModelBody,
+    answers: futureSchema,
+    async handle(c, { session_id, model_seq_id, base_model, lora_config: lora, ...body }) {
+      await requireBase(deps, c.var.tenant, base_model);
+      const { rank, seed = null, train_mlp, train_attn, train_unembed } = lora;
+      const request_id = tinker.createModel(c.var.tenant.id, {
+        sessionId: session_id,
+        number: model_seq_id,
+        baseModel: base_model,
+        adapter: {
+          rank,
+          seed,
+          trainsMlp: train_mlp,
+          trainsAttention: train_attn,
+          trainsHead: train_unembed,
+        },
+        metadata: body.user_metadata ?? null,
+      });
+      return { request_id };
+    },
+  });
+  addPost(app, deps, 'get_info', {
+    summary: 'describe a model',
+    schema: bodies.modelBody,
+    handle(c, { model_id }) {
+      const { run } = tinker.sessions.model(c.var.tenant.id, model_id);
+      if (!run) throw new ServeError('not_found', 'model_id: is still being created');
+      return {
+        type: 'get_info',
+        model_id,
+        model_data: { arch: null, model_name: run.base_model, tokenizer_id: null },
+        is_lora: true,
+        lora_rank: run.rank,
+        model_name: run.base_model,
+      };
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: `${TINKER_PREFIX}/forward_backward`,
+    summary: 'Tinker: compute a loss and add its gradients; the body is a protobuf message',
+    answers: json(futureSchema),
+    async handle(c) {
+      const bytes = await readBytesOfType(c.req.raw, PROTOBUF, deps.limits);
+      return c.json({ request_id: tinker.pass(c.var.tenant.id, parsePassRequest(bytes)) });
+    },
+  });
+  addPost(app, deps, 'optim_step', {
+    summary: 'update a model by its gradients and clear them',
+    schema: bodies.optimStepBody,
+    answers: futureSchema,
+    handle(c, { model_id, seq_id, adam_params }) {
+      const params = adam_params ?? bodies.DEFAULT_ADAM;
+      const adam = {
+        learningRate: params.learning_rate,
+        betas: [params.beta1, params.beta2] as const,
+        epsilon: params.eps,
+        weightDecay: params.weight_decay,
+        maxGradNorm: params.grad_clip_norm,
+      };
+      return { request_id: tinker.step(c.var.tenant.id, model_id, { seq: seq_id, adam }) };
+    },
+  });
+}
+
+function addWeightRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+  addPost(app, deps, 'save_weights', {
+    summary: 'save a model and the state of its optimizer',
+    schema: bodies.saveWeightsBody,
+    answers: futureSchema,
+    handle(c, { model_id, seq_id: seq, path: name, ttl_seconds, overwrite, user_metadata }) {
+      const saved = { folder: 'weights', ttlS: ttl_seconds ?? null, overwrite } as const;
+      const request = { ...saved, seq, name, metadata: user_metadata ?? null };
+      return { request_id: tinker.save(c.var.tenant.id, model_id, request) };
+    },
+  });
+  addPost(app, deps, 'save_weights_for_sampler', {
+    summary: 'save a model for sampling',
+    schema: bodies.saveForSamplerBody,
+    answers: futureSchema,
+    handle(c, { model_id, seq_id: seq, path: name, sampling_session_seq_id, ...body }) {
+      const { id } = c.var.tenant;
+      if (name == null) {
+        const sampler = sampling_session_seq_id!;
+        return { request_id: tinker.sampleFrom(id, model_id, { seq, sampler }) };
+      }
+      const saved = { folder: 'sampler_weights', overwrite: true } as const;
+      const { ttl_seconds: ttlS = null, user_metadata: metadata = null } = body;
+      return { request_id: tinker.save(id, model_id, { ...saved, seq, name, ttlS, metadata }) };
+    },
+  });
+  addPost(app, deps, 'load_weights', {
+    summary: 'create a model from a checkpoint, or load one into a model',
+    schema: bodies.loadWeightsBody,
+    answers: futureSchema,
+    handle(c, body) {
+      const { id } = c.var.tenant;
+      const { path, optimizer: withOptimizer } = body;
+      if ('model_id' in body) {
+        const request = { seq: body.seq_id, path, withOptimizer };
+        return { request_id: tinker.loadInto(id, body.model_id, request) };
+      }
+      const { session_id: sessionId, model_seq_id: number, user_metadata: metadata = null } = body;
+      const request = { sessionId, number, path, withOptimizer, metadata };
+      return { request_id: tinker.createFrom(id, request) };
+    },
+  });
+}
+
+function addSamplingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+  const { sessions } = tinker;
+  addPost(app, deps, 'create_sampling_session', {
+    summary: 'create a sampler of a checkpoint or of the base',
+    schema: bodies.samplerBody,
+    async handle(c, { session_id, sampling_session_seq_id: number, ...named }) {
+      const session = sessions.find(c.var.tenant.id, session_id);
+      const source = await sourceOf(deps, tinker, c.var.tenant, named);
+      const { id } = sessions.addSampler(session, number, source);
+      return { type: 'create_sampling_session', sampling_session_id: id };
+    },
+  });
+  addPost(app, deps, 'join_sampling_session', {
+    summary: 'number a copy of a sampler',
+    schema: bodies.samplerIdBody,
+    handle(c, { sampling_session_id: id }) {
+      const sampler = sessions.sampler(c.var.tenant.id, id);
+      return { type: 'join_sampling_session', client_counter: ++sampler.clones };
+    },
+  });
+  addPost(app, deps, 'asample', {
+    summary: 'draw samples',
+    schema: bodies.sampleBody,
+    answers: futureSchema,
+    async handle(c, { sampling_session_id: samplerId, seq_id, ...body }) {
+      const { tenant } = c.var;
+      const { model } =
+        samplerId == null
+          ? await sourceOf(deps, tinker, tenant, body)
+          : sessions.sampler(tenant.id, samplerId);
+      const id = samplerId == null ? c.get('requestId') : `${samplerId}:${seq_id ?? 0}`;
+      const request_id = tinker.sample(tenant, id, model, body);
+      const ids = Array.from({ length: body.num_samples }, (_, i) => `${request_id}:${i}`);
+      return { request_id, sample_sequence_ids: ids };
+    },
+  });
+}
+
+function addFutureRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+  addRoute(app, {
+    method: 'post',
+    path: `${TINKER_PREFIX}/retrieve_future`,
+    summary: 'Tinker: wait for a result, at most 20 s',
+    body: { schema: bodies.retrieveBody, limits: deps.limits },
+    answers: json(objectSchema),
+    async handle(c, { request_id }) {
+      const outcome = await tinker.wait(c.var.tenant.id, request_id);
+      switch (outcome.kind) {
+        case 'pending':
+          return c.json({ type: 'try_again', request_id, queue_state: 'active' });
+        case 'failed': {
+          const { message, status } = toServeError(outcome.error, deps.log);
+          return c.json({ error: message, category: status < 500 ? 'user' : 'server' });
+        }
+        case 'done':
+          return outcome.value instanceof Uint8Array
+            ? c.body(new Uint8Array(outcome.value), 200, { 'content-type': PROTOBUF })
+            : c.json(outcome.value);
+      }
+    },
+  });
+}
+
+/** Throws `ServeError` unless the name is the base's. */
+async function requireBase({ registry, model }: Deps, tenant: Tenant, name: string): Promise<void> {
+  const resolved = await registry.resolve(tenant, name).catch(() => undefined);
+  if (resolved?.kind === 'base') return;
+  const param = 'base_model';
+  const message = `${param}: this server trains ${model.id}. Use that name, or ask the operator for an alias (--base-alias).`;
+  throw new ServeError('model_not_found', message, { param });
+}
+
+/** Returns the model that a sampler's request names. */
+async function sourceOf(
+  deps: Deps,
+  { runs }: TinkerService,
+  tenant: Tenant,
+  { model_path, base_model }: Pick<z.output<typeof bodies.sampleBody>, 'model_path' | 'base_model'>,
+) {
+  if (model_path == null) {
+    await requireBase(deps, tenant, base_model ?? '');
+    return { model: 'base', baseModel: base_model!, modelPath: undefined };
+  }
+  const path = parseTinkerPath(model_path);
+  if (!path) {
+    const param = 'model_path';
+    throw new ServeError('invalid_request', `${param}: is not a path of a checkpoint`, { param });
+  }
+  const { run, checkpoint } = await runs.checkpoint(tenant.id, path);
+  const model = `${adapterOfRun(path.run)}@${checkpoint.version}`;
+  return { model, baseModel: run.base_model, modelPath: model_path };
+}

@@ -1,0 +1,160 @@
+// The JSON bodies of Tinker's protocol. Clients of other versions send more fields: those that would change a result are refused
+// if they are set, all others are ignored.
+import { z } from '@hono/zod-openapi';
+
+const id = z.string().max(128);
+const number = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1);
+/** Within one model, the first request has number 1. */
+const seq = z
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1);
+const metadata = z.record(z.string().max(256), z.unknown()).nullish();
+/** One hour to ten years. */
+const ttl = z.int().min(3600).max(315_360_000).nullish();
+const path = z.string().min(1).max(256);
+const adam = z.literal('adamw', 'must be adamw; this server has no other optimizer');
+const optimizer = z.object({ type: adam }).nullish();
+const token = z.string().nullish();
+
+export const createSessionBody = z.object({ user_metadata: metadata }).openapi('TinkerSession');
+export const heartbeatBody = z.object({ session_id: id }).openapi('TinkerHeartbeat');
+export const anyBody = z.looseObject({});
+
+const loraSchema = z.object({
+  rank: z.int().min(1).openapi({ description: 'Adapters are scaled by 32 / rank' }),
+  seed: z.int().nullish(),
+  train_unembed: z.boolean().default(true),
+  train_mlp: z.boolean().default(true),
+  train_attn: z.boolean().default(true),
+});
+
+export const createModelBody = z
+  .object({
+    session_id: id,
+    model_seq_id: number,
+    base_model: z.string().openapi({ description: "The base, by its name or an operator's alias" }),
+    user_metadata: metadata,
+    lora_config: loraSchema,
+    optimizer_config: optimizer,
+  })
+  .openapi('TinkerModel');
+
+export const modelBody = z.object({ model_id: id }).openapi('TinkerModelId');
+
+const adamParams = z.object({
+  learning_rate: z.number().min(0).default(1e-4),
+  beta1: z.number().min(0).lt(1).default(0.9),
+  beta2: z.number().min(0).lt(1).default(0.95),
+  eps: z.number().min(0).default(1e-12),
+  weight_decay: z.number().min(0).default(0),
+  grad_clip_norm: z.number().default(0).openapi({ description: '0: gradients are not clipped' }),
+});
+
+export const optimStepBody = z
+  .object({
+    model_id: id,
+    seq_id: seq,
+    adam_params: adamParams.optional(),
+    optimizer_params: z.object({ type: adam }).nullish(),
+  })
+  .openapi('TinkerStep');
+
+export const saveWeightsBody = z
+  .object({
+    model_id: id,
+    seq_id: seq,
+    path,
+    ttl_seconds: ttl,
+    overwrite: z.boolean().default(false),
+    user_metadata: metadata,
+  })
+  .openapi('TinkerSave');
+
+export const saveForSamplerBody = z
+  .object({
+    model_id: id,
+    seq_id: seq,
+    path: path.nullish().openapi({ description: 'Absent: only the new sampler uses the weights' }),
+    sampling_session_seq_id: number.nullish(),
+    ttl_seconds: ttl,
+    user_metadata: metadata,
+  })
+  .refine(
+    ({ path: name, sampling_session_seq_id: sampler }) => name != null || sampler != null,
+    'path or sampling_session_seq_id is required',
+  )
+  .openapi('TinkerSaveForSampler');
+
+export const loadWeightsBody = z
+  .union([
+    z.object({
+      session_id: id,
+      model_seq_id: number,
+      path,
+      optimizer: z.boolean(),
+      user_metadata: metadata,
+      optimizer_config: optimizer,
+      weights_access_token: token,
+    }),
+    z.object({ model_id: id, seq_id: seq, path, optimizer: z.boolean() }),
+  ])
+  .openapi('TinkerLoad');
+
+export const samplerBody = z
+  .object({
+    session_id: id,
+    sampling_session_seq_id: number,
+    base_model: z.string().nullish(),
+    model_path: path.nullish(),
+  })
+  .openapi('TinkerSampler');
+
+export const samplerIdBody = z.object({ sampling_session_id: id }).openapi('TinkerSamplerId');
+
+const chunk = z.object(
+  { type: z.literal('encoded_text').default('encoded_text'), tokens: z.array(z.int().min(0)) },
+  'must be encoded_text; this base reads only text',
+);
+const prompt = z.object({ chunks: z.array(chunk).min(1) });
+const stop = z.union([z.string(), z.array(z.string()), z.array(z.int().min(0))]).nullish();
+/** As many as the completions route allows. */
+const MAX_TOP = 20;
+
+export const sampleBody = z
+  .object({
+    sampling_session_id: id.nullish(),
+    seq_id: z.int().min(0).nullish(),
+    base_model: z.string().nullish(),
+    model_path: path.nullish(),
+    num_samples: z.int().min(1).default(1),
+    prompt,
+    sampling_params: z.object({
+      max_tokens: z.int().min(1).nullish(),
+      seed: z.int().nullish(),
+      stop: stop.openapi({ description: 'Absent: the end token; an empty list: no stop at all' }),
+      temperature: z.number().min(0).default(1),
+      top_k: z.int().default(-1),
+      top_p: z.number().default(1),
+    }),
+    prompt_logprobs: z.boolean().nullish(),
+    topk_prompt_logprobs: z.int().min(0).max(MAX_TOP).default(0),
+    topk_sample_logprobs: z.int().min(0).max(MAX_TOP).default(0),
+    prompt_logprobs_last_n: z.int().min(1).nullish(),
+    target_prompt_logprobs: z.null('is not supported').optional(),
+    prompt_alt_tokens_k: z.literal(0, 'is not supported').default(0),
+  })
+  .openapi('TinkerSample');
+
+export const retrieveBody = z.object({ request_id: id }).openapi('TinkerRetrieve');
+export const weightsInfoBody = z.object({ tinker_path: path }).openapi('TinkerWeightsInfo');
+
+const text = (what: number) => z.coerce.number().int().min(0).max(1_000_000).default(what);
+/** Clients send more parameters, which have no meaning on one server. */
+export const pageQuery = z.looseObject({ limit: text(20), offset: text(0) });
+
+/** The parameters of a step that sets none. */
+export const DEFAULT_ADAM = adamParams.parse({});

@@ -1,0 +1,149 @@
+// Samples of Tinker's protocol: translates a request to a completion, which the completions route answers, and its response back.
+import { create, toBinary } from '@bufbuild/protobuf';
+import { ServeError } from '../common/errors.ts';
+import { asBytes } from '../common/tensor.ts';
+import type { Completion } from '../contracts/openai.ts';
+import { SampleResponseSchema, StopReason } from './proto/tinker_pb.js';
+
+/** A request for samples, after its schema was checked. */
+export interface SampleRequest {
+  readonly num_samples: number;
+  readonly prompt: { readonly chunks: readonly { readonly tokens: readonly number[] }[] };
+  readonly sampling_params: {
+    readonly max_tokens?: number | null | undefined;
+    readonly seed?: number | null | undefined;
+    readonly stop?: string | readonly string[] | readonly number[] | null | undefined;
+    readonly temperature: number;
+    readonly top_k: number;
+    readonly top_p: number;
+  };
+  readonly prompt_logprobs?: boolean | null | undefined;
+  readonly topk_prompt_logprobs: number;
+  readonly topk_sample_logprobs: number;
+  readonly prompt_logprobs_last_n?: number | null | undefined;
+}
+
+/** Returns the body of a completion. */
+export function toCompletionBody(
+  model: string,
+  request: SampleRequest,
+  { maxLength }: { readonly maxLength: number },
+): object {
+  const { num_samples: n, sampling_params: params, topk_prompt_logprobs: topPrompt } = request;
+  const prompt = request.prompt.chunks.flatMap(({ tokens }) => tokens);
+  const scoresPrompt = request.prompt_logprobs || topPrompt > 0;
+  return {
+    model,
+    prompt,
+    n,
+    max_tokens: params.max_tokens ?? Math.max(1, maxLength - prompt.length),
+    temperature: params.temperature,
+    top_p: params.top_p,
+    top_k: params.top_k,
+    // The base's own sampling defaults do not apply.
+    min_p: 0,
+    repetition_penalty: 1,
+    presence_penalty: 0,
+    frequency_penalty: 0,
+    ...(params.seed != null && { seed: params.seed }),
+    ...stopFields(params.stop),
+    logprobs: request.topk_sample_logprobs,
+    return_token_ids: true,
+    return_tokens_as_token_ids: true,
+    ...(scoresPrompt && { prompt_logprobs: topPrompt }),
+  };
+}
+
+/** No list keeps the end token; an empty one ends nothing. */
+function stopFields(stop: SampleRequest['sampling_params']['stop']): object {
+  if (stop == null) return {};
+  const list: readonly (string | number)[] = typeof stop === 'string' ? [stop] : stop;
+  if (list.length === 0) return { ignore_eos: true };
+  const strings = list.filter((one) => typeof one === 'string');
+  const stop_token_ids = list.filter((one) => typeof one === 'number');
+  return { ...(strings.length > 0 && { stop: strings }), stop_token_ids };
+}
+
+/** Writes the response to a request for samples. */
+export function writeSamples(
+  { choices, usage }: Pick<Completion, 'choices' | 'usage'>,
+  { topk_sample_logprobs: topK, topk_prompt_logprobs: topPrompt, ...request }: SampleRequest,
+): Uint8Array {
+  const scores = choices[0]!.prompt_logprobs?.map((one, i) => {
+    const first =
+      choices[0]!.prompt_logprobs!.length - (request.prompt_logprobs_last_n ?? Infinity);
+    return i < first ? null : one;
+  });
+  const promptIds = request.prompt.chunks.flatMap(({ tokens }) => tokens);
+  return toBinary(
+    SampleResponseSchema,
+    create(SampleResponseSchema, {
+      sequences: choices.map(({ finish_reason, token_ids = [], logprobs }) => ({
+        stopReason: finish_reason === 'length' ? StopReason.LENGTH : StopReason.STOP,
+        tokens: asBytes(Int32Array.from(token_ids)),
+        logprobs: asBytes(
+          Float32Array.from(logprobs?.token_logprobs ?? [], (one) => one ?? Number.NaN),
+        ),
+        ...(topK > 0 && {
+          topkSampledLogprobs: toTopK(
+            (logprobs?.top_logprobs ?? []).map((one) => fromNamed(one ?? {})),
+            topK,
+          ),
+        }),
+      })),
+      ...(scores && {
+        promptLogprobs: asBytes(
+          Float32Array.from(scores, (one, i) => one?.[String(promptIds[i])]?.logprob ?? Number.NaN),
+        ),
+      }),
+      ...(scores &&
+        topPrompt > 0 && {
+          topkPromptLogprobs: toTopK(
+            scores.map((one) => fromRanked(one ?? {}, topPrompt)),
+            topPrompt,
+          ),
+        }),
+      promptCacheHitTokens: usage?.prompt_tokens_details.cached_tokens ?? 0,
+    }),
+  );
+}
+
+type Scored = readonly { readonly id: number; readonly logprob: number }[];
+
+/** Reads `{"token_id:5": -0.1}`. */
+function fromNamed(named: Readonly<Record<string, number>>): Scored {
+  return Object.entries(named).map(([name, logprob]) => ({
+    id: Number(name.slice(name.indexOf(':') + 1)),
+    logprob,
+  }));
+}
+
+/** Reads the alternatives of a prompt's token, without the token itself if it is not among them. */
+function fromRanked(
+  ranked: Readonly<Record<string, { readonly logprob: number; readonly rank: number }>>,
+  k: number,
+): Scored {
+  return Object.entries(ranked)
+    .filter(([, { rank }]) => rank <= k)
+    .map(([id, { logprob }]) => ({ id: Number(id), logprob }));
+}
+
+/** Writes k alternatives for each token, the best first. Missing ones are -1. */
+function toTopK(rows: readonly Scored[], k: number) {
+  const tokenIds = new Int32Array(rows.length * k).fill(-1);
+  const logprobs = new Float32Array(rows.length * k).fill(Number.NaN);
+  for (const [row, scored] of rows.entries()) {
+    const best = [...scored].sort((a, b) => b.logprob - a.logprob).slice(0, k);
+    for (const [i, { id, logprob }] of best.entries()) {
+      tokenIds[row * k + i] = id;
+      logprobs[row * k + i] = logprob;
+    }
+  }
+  return { tokenIds: asBytes(tokenIds), logprobs: asBytes(logprobs), k, length: rows.length };
+}
+
+/** Returns the error of a completion that was refused. */
+export function toSampleError(status: number, body: string): ServeError {
+  const { error } = JSON.parse(body) as { error: { message: string } };
+  return new ServeError(status < 500 ? 'invalid_request' : 'internal_error', error.message);
+}

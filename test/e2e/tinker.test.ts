@@ -1,0 +1,110 @@
+// Tinker's own Python client against a server, unchanged but for its URL: it trains, samples, saves, resumes and lists. With
+// LORIKEET_E2E_LONG: on the real base.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { temporaryFolder } from '../fixtures.ts';
+import { createKey, startServing } from './program.ts';
+import { pythonWith } from './python-venv.ts';
+import { fetchBase } from './served.ts';
+
+const run = promisify(execFile);
+const python = await pythonWith(path.resolve('test/e2e/tinker.txt'));
+const skip = 'reason' in python ? python.reason : false;
+const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
+
+interface Understood {
+  names: string[];
+  losses: number[];
+  lengths: number[];
+  sameSamples: boolean;
+  difference: number;
+  continued: [number, number];
+  after: [number, number];
+  baseOfSampler: string;
+  sameAfterSave: boolean;
+  refused: string;
+  checkpoints: string[];
+  left: string[];
+  rank: number;
+  runs: string[];
+  models: [string, string];
+  weights: string;
+}
+
+const ALIAS = 'meta-llama/Llama-3.2-1B';
+
+async function trainWithClient(
+  model: string,
+  { tokens, home }: { tokens: readonly number[]; home: string },
+): Promise<Understood> {
+  assert.ok('python' in python);
+  const { key } = await createKey('acme', home, '--prefix', 'tml-');
+  assert.match(key, /^tml-lorikeet_/);
+  const args = ['--model', model, '--slots', '4', '--base-alias', ALIAS];
+  const server = await startServing(args, home, { LORIKEET_KEYS: path.join(home, 'keys.json') });
+  try {
+    const script = path.resolve('test/e2e/tinker_client.py');
+    const { stdout } = await run(
+      python.python,
+      [script, server.url, key, ALIAS, JSON.stringify(tokens)],
+      {
+        env: { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home },
+      },
+    );
+    const understood = JSON.parse(stdout.trim().split('\n').at(-1)!) as Understood;
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
+      body: JSON.stringify({
+        model: understood.weights,
+        prompt: tokens.slice(0, 3),
+        max_tokens: 3,
+      }),
+    });
+    assert.equal(response.status, 200, 'a saved path answers as a model');
+    return understood;
+  } finally {
+    await server.stop();
+  }
+}
+
+for (const { what, base, tokens, needsTime } of [
+  {
+    what: 'the toy base',
+    base: async () => ({ dir: 'models/toy' }),
+    tokens: [5, 6, 7, 8, 9, 10, 11, 12],
+    needsTime: false,
+  },
+  // The capital of France is Paris, not
+  {
+    what: 'SmolLM2-135M',
+    base: fetchBase,
+    tokens: [504, 3575, 282, 4649, 314, 7042, 28, 441],
+    needsTime: true,
+  },
+] as const) {
+  test(`Tinker's client trains, samples, saves and resumes on ${what}`, {
+    skip: skip || (needsTime && !isLong && 'LORIKEET_E2E_LONG is not set'),
+  }, async (t) => {
+    const model = await base();
+    if ('reason' in model) return t.skip(model.reason);
+    const result = await trainWithClient(model.dir, { tokens, home: temporaryFolder(t) });
+    assert.ok(result.names.includes(ALIAS));
+    assert.ok(result.losses.at(-1)! < result.losses[0]! / 2, `${result.losses}`);
+    assert.equal(result.lengths[0], result.lengths[1]);
+    assert.ok(result.sameSamples && result.sameAfterSave);
+    // The engine's weights have 8 bits.
+    assert.ok(result.difference < 0.1, `sampled and trained differ by ${result.difference}`);
+    assert.equal(result.continued[0], result.continued[1]);
+    assert.equal(result.after[0], result.after[1], 'weights and moments are restored exactly');
+    assert.equal(result.baseOfSampler, ALIAS);
+    assert.match(result.refused, /stable_reinforce|has no public formula/);
+    assert.deepEqual(result.checkpoints, ['sampler_weights/middle', 'weights/middle']);
+    assert.deepEqual(result.left, ['sampler_weights/middle']);
+    assert.equal(result.rank, 8);
+    assert.deepEqual(result.runs.sort(), [...result.models].sort());
+  });
+}

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { withResolvers } from '../../src/common/waiting.ts';
+import { Futures } from '../../src/tinker/futures.ts';
+
+test('a request that is repeated is not started again', async () => {
+  const futures = new Futures();
+  let count = 0;
+  const start = () => futures.start('one', 'acme', async () => ({ count: ++count }));
+  start();
+  start();
+  assert.deepEqual(await futures.wait('one', 'acme', 1000), { kind: 'done', value: { count: 1 } });
+});
+
+test('a result that is not ready is pending, and then it is there', async () => {
+  const futures = new Futures();
+  const result = withResolvers<object>();
+  futures.start('one', 'acme', () => result.promise);
+  assert.deepEqual(await futures.wait('one', 'acme', 0), { kind: 'pending' });
+  result.resolve({});
+  assert.deepEqual(await futures.wait('one', 'acme', 1000), { kind: 'done', value: {} });
+});
+
+test('a result of another tenant is unknown', async () => {
+  const futures = new Futures();
+  futures.start('one', 'acme', async () => ({}));
+  await assert.rejects(futures.wait('one', 'other', 0), { code: 'expired' });
+  await assert.rejects(futures.wait('two', 'acme', 0), { code: 'expired' });
+});
+
+test('beyond the limit the oldest result goes, and unfinished work stays', async () => {
+  const futures = new Futures(2);
+  futures.start('slow', 'acme', () => new Promise(() => {}));
+  futures.start('old', 'acme', async () => ({}));
+  await futures.wait('old', 'acme', 1000);
+  futures.start('new', 'acme', () => new Promise(() => {}));
+  await assert.rejects(futures.wait('old', 'acme', 0), { code: 'expired' });
+  assert.deepEqual(await futures.wait('slow', 'acme', 0), { kind: 'pending' });
+  assert.throws(() => futures.start('more', 'acme', async () => ({})), {
+    code: 'rate_limit_exceeded',
+  });
+});

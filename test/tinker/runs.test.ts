@@ -1,0 +1,110 @@
+// Training runs in a store: their checkpoints are versions with an alias, belong to one tenant, and go when they expire.
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { createRepository } from '../../adapters/repository/repository.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { Runs } from '../../src/tinker/runs.ts';
+import { sampleFolder } from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+const ID = 'tinker-0123456789abcdef01234567:train:0';
+const NAME = 'tinker-0123456789abcdef01234567-0';
+const NEW = {
+  id: ID,
+  tenant: 'acme',
+  base_model: 'toy',
+  base_digest: 'a'.repeat(64),
+  rank: 4,
+  metadata: null,
+};
+
+async function start() {
+  const store = createMemoryStore();
+  const repository = createRepository(store);
+  const time = { ms: 1_000_000 };
+  const published: string[] = [];
+  const runs = new Runs({
+    store: guardStore(store),
+    repository,
+    onPublished: (_, name) => published.push(name),
+    now: () => time.ms,
+  });
+  await runs.create(NEW);
+  const run = await runs.find('acme', ID);
+  const save = (
+    folder: 'weights' | 'sampler_weights',
+    name: string,
+    more: { expires?: number; config?: object } = {},
+  ) =>
+    runs.save(
+      run,
+      { folder, name, expires: more.expires ?? null, metadata: null },
+      {
+        directory: sampleFolder({ ...more.config }),
+        momentsFile: folder === 'weights' ? momentsFile : undefined,
+        publicationId: `${folder} ${name} ${JSON.stringify(more)}`,
+      },
+    );
+  return { runs, repository, save, time, published };
+}
+
+const momentsFile = path.join(temporaryFolder(), 'moments.safetensors');
+writeFileSync(momentsFile, 'moments');
+const at = (folder: 'weights' | 'sampler_weights', name: string) => ({ run: ID, folder, name });
+
+test("a checkpoint is a version of the run's adapter, under an alias", async () => {
+  const { runs, repository, save, published } = await start();
+  await save('sampler_weights', 'final');
+  const aliases = await repository.readAliases('acme', NAME);
+  assert.deepEqual(aliases?.aliases.aliases['sampler.final'], { version: 1 });
+  assert.deepEqual(published, [NAME]);
+  const { checkpoint } = await runs.checkpoint('acme', at('sampler_weights', 'final'));
+  assert.equal(checkpoint.version, 1);
+  assert.deepEqual(
+    (await runs.list('acme')).map(({ id }) => id),
+    [ID],
+  );
+});
+
+test('another tenant has neither the run nor its checkpoint', async () => {
+  const { runs, save } = await start();
+  await save('weights', 'a');
+  await assert.rejects(runs.find('other', ID), { code: 'not_found' });
+  await assert.rejects(runs.checkpoint('other', at('weights', 'a')), { code: 'not_found' });
+  assert.deepEqual(await runs.list('other'), []);
+  await assert.rejects(runs.find('acme', '../acme'), { code: 'not_found' });
+});
+
+test('a checkpoint that is saved again replaces the one of its name, and removes its version', async () => {
+  const { runs, repository, save } = await start();
+  await save('weights', 'a');
+  await save('weights', 'a', { config: { lora_alpha: 3 } });
+  const { run, checkpoint } = await runs.checkpoint('acme', at('weights', 'a'));
+  assert.deepEqual([run.checkpoints.length, checkpoint.version], [1, 2]);
+  assert.equal(await repository.readManifest('acme', NAME, 1), undefined);
+});
+
+test('what is removed or expires is gone, with its moments', async () => {
+  const { runs, repository, save, time } = await start();
+  await save('weights', 'a');
+  await save('sampler_weights', 'b', { expires: 2000 });
+  assert.ok(await runs.openMoments('acme', at('weights', 'a')));
+  await runs.remove('acme', at('weights', 'a'));
+  assert.equal(await runs.openMoments('acme', at('weights', 'a')), undefined);
+  assert.equal(await repository.readManifest('acme', NAME, 1), undefined);
+  await runs.checkpoint('acme', at('sampler_weights', 'b'));
+  time.ms = 2_000_000;
+  await assert.rejects(runs.checkpoint('acme', at('sampler_weights', 'b')), { code: 'not_found' });
+});
+
+test('weights of a sampler have a number and no alias', async () => {
+  const { runs, repository } = await start();
+  const run = await runs.find('acme', ID);
+  const options = { directory: sampleFolder(), publicationId: 'one' };
+  assert.deepEqual(await runs.saveAside(run, options), { model: `${NAME}@1`, version: 1 });
+  const aliases = await repository.readAliases('acme', NAME);
+  assert.deepEqual(aliases?.aliases.aliases ?? {}, {});
+});
