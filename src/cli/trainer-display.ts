@@ -37,12 +37,14 @@ function describeStep(
   { loss, learningRate, tokensPerSecond, ...step }: StepMessage,
   validationLoss: number | undefined,
 ): string {
-  const validation =
-    validationLoss === undefined ? '' : ` | validation ${validationLoss.toFixed(4)}`;
+  const { reward } = step;
+  const shown = reward === undefined ? validationLoss : validationLoss && -validationLoss;
+  const validation = shown === undefined ? '' : ` | validation ${shown.toFixed(4)}`;
+  const rewards = reward === undefined ? '' : ` | reward ${reward.toFixed(3)}`;
   const margin = step['rewards/margins'];
   const accuracy = `${Math.round(100 * step.tokenAccuracy)}%`;
   const pairs = margin === undefined ? '' : ` | accuracy ${accuracy} | margin ${margin.toFixed(3)}`;
-  return `loss ${loss.toFixed(4)}${validation}${pairs} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
+  return `loss ${loss.toFixed(4)}${rewards}${validation}${pairs} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
 }
 
 // A text-mode loss curve: redrawn after each step on a terminal, drawn once per quarter of the run in a log or a pipe.

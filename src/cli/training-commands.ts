@@ -2,6 +2,7 @@
 // the keys, so a wrong value gets the same message in a file and in a flag.
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import { TOOL_FORMAT_NAMES, type ToolFormatName } from '../contracts/tool-format.ts';
 import { helpOf, listTrainingFlags } from '../contracts/training-fields.ts';
@@ -22,6 +23,7 @@ const PLACEHOLDERS: Readonly<Record<FlagKind, string>> = {
   boolean: '[true|false]',
   names: '<names>',
   numbers: '<numbers>',
+  file: '<file>',
 };
 
 /** Adds the commands. The trainer's exit code becomes the command's. */
@@ -208,8 +210,19 @@ function parseValue(value: string, kind: FlagKind): unknown {
       return value.split(',').map(asNumber);
     case 'names':
       return value !== 'all-linear' && /^[\w.,]+$/.test(value) ? value.split(',') : value;
+    case 'file':
+      return readJsonFlag(value);
     case 'text':
       return value;
+  }
+}
+
+function readJsonFlag(file: string): unknown {
+  try {
+    return JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString());
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new UsageError(`${file}: is not JSON`);
+    throw error;
   }
 }
 

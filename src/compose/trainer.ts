@@ -248,7 +248,17 @@ class TrainerProgram {
     const { signal } = this.#channel;
     const send = (message: TrainerMessage) => this.#sendOfRun(message);
     try {
-      const outcome = await executeRun(prepared, { ...parts, signal, send });
+      const outcome = await executeRun(prepared, {
+        ...parts,
+        signal,
+        send,
+        withSampler: async (work) => {
+          const { withSampler } = await import('./answer-engine.ts');
+          const { model, threads = this.#config.threads } = prepared.job;
+          const context = this.#contextOf(model);
+          return withSampler({ ...context, config: { ...context.config, threads } }, work);
+        },
+      });
       if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));
     } catch (error) {
       if (error instanceof GateError) this.#note(describeRefusal(prepared, folder));

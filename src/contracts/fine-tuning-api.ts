@@ -58,6 +58,7 @@ export const fineTuningJobSchema = z
       type: z.enum(OBJECTIVES),
       supervised: ofMethod.optional(),
       dpo: ofMethod.optional(),
+      reinforcement: ofMethod.optional(),
     }),
     training_file: z.string(),
     validation_file: z.string().nullable(),

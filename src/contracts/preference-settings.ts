@@ -1,9 +1,10 @@
-// The training settings of an objective that learns from preferences, and the names of its metrics, which are TRL's.
+// The objectives of a run, the training settings of one that learns from preferences, and the names of their metrics, which are
+// TRL's.
 import { z } from 'zod';
 import type { TrainingSetting } from './training-setting.ts';
 
 /** The objectives of a run, by OpenAI's names of the methods. */
-export const OBJECTIVES = ['supervised', 'dpo'] as const;
+export const OBJECTIVES = ['supervised', 'dpo', 'reinforcement'] as const;
 /** One of the objectives. */
 export type Objective = (typeof OBJECTIVES)[number];
 
@@ -26,7 +27,7 @@ export const DEFAULT_PREFERENCE: Preference = { loss: 'sigmoid', beta: 0.1, labe
 export const PREFERENCE_SETTINGS = {
   objective: {
     schema: z.enum(OBJECTIVES),
-    help: 'supervised, or dpo: learn from pairs of a preferred and a non-preferred output',
+    help: 'supervised; dpo: learn from pairs of a preferred and a non-preferred output; reinforcement: from rewards of sampled outputs',
     fallback: 'supervised',
     api: { name: 'method.type' },
   },
@@ -72,24 +73,44 @@ const PAIR_METRICS = [
 /** Means over pairs. A reward is beta times the rise of an output's log-probability over the reference. */
 export type PairMetrics = Readonly<Record<(typeof PAIR_METRICS)[number], number>>;
 
+/** TRL's names of the metrics of reinforcement. */
+const REWARD_METRICS = [
+  'reward',
+  'reward_std',
+  'frac_reward_zero_std',
+  'completions/mean_length',
+  'completions/clipped_ratio',
+  'sampling/sampling_logp_difference/mean',
+  'profiling/sampling',
+  'profiling/grading',
+] as const;
+
+/**
+ * Means over the completions of a step; the deviation and the share of constant rewards are those of the completions of one prompt.
+ * The profile is in seconds.
+ */
+export type RewardMetrics = { readonly [Name in (typeof REWARD_METRICS)[number]]?: number };
+
 /** The metrics of a training step and, with `eval_` before their names, of the validation after it. */
-export const PREFERENCE_METRICS = [
+export const OBJECTIVE_METRICS = [
   ...PAIR_METRICS,
+  ...REWARD_METRICS,
+  'eval_reward',
   ...PAIR_METRICS.map((name) => `eval_${name}` as const),
 ] as const;
 
 /** The measured ones of these metrics. */
-export type PreferenceMetrics = {
-  readonly [Name in (typeof PREFERENCE_METRICS)[number]]?: number;
+export type ObjectiveMetrics = {
+  readonly [Name in (typeof OBJECTIVE_METRICS)[number]]?: number;
 };
 
 /** Returns the metrics of a validation under their names. */
-export function evalMetrics(metrics: PairMetrics): PreferenceMetrics {
+export function evalMetrics(metrics: PairMetrics): ObjectiveMetrics {
   return Object.fromEntries(Object.entries(metrics).map(([name, mean]) => [`eval_${name}`, mean]));
 }
 
-/** Returns only the preference metrics of an object. */
-export function preferenceMetricsOf(metrics: PreferenceMetrics): PreferenceMetrics {
-  const known = PREFERENCE_METRICS.filter((name) => metrics[name] !== undefined);
+/** Returns only these metrics of an object. */
+export function objectiveMetricsOf(metrics: ObjectiveMetrics): ObjectiveMetrics {
+  const known = OBJECTIVE_METRICS.filter((name) => metrics[name] !== undefined);
   return Object.fromEntries(known.map((name) => [name, metrics[name]]));
 }

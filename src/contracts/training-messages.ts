@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
 import type { FineTuningPlan } from './management-api.ts';
-import type { PreferenceMetrics } from './preference-settings.ts';
+import type { ObjectiveMetrics } from './preference-settings.ts';
 import type { ToolFormatName } from './tool-format.ts';
 import type { FromWire } from './training-fields.ts';
 import type { ServiceResult, ServiceTask } from './training-service.ts';
@@ -130,7 +130,7 @@ export interface TaskMessage {
 export type ToTrainer = RequestMessage | PauseMessage | TaskMessage;
 
 /** The metrics of a step. For a run that is not trained on tokens, accuracies are shares of its rows. */
-export interface StepMessage extends PreferenceMetrics {
+export interface StepMessage extends ObjectiveMetrics {
   readonly type: 'step';
   /** Starts at 1. */
   readonly step: number;
@@ -165,7 +165,7 @@ export interface SnapshotMessage {
 }
 
 /** Losses in nats per trained token, and shares of correctly predicted tokens. */
-export interface SnapshotMetrics extends PreferenceMetrics {
+export interface SnapshotMetrics extends ObjectiveMetrics {
   readonly trainLoss: number;
   readonly trainTokenAccuracy: number;
   readonly validationLoss?: number;

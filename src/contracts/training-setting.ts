@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 
 /** How the command line reads the text of a flag. */
-export type FlagKind = 'text' | 'number' | 'boolean' | 'names' | 'numbers';
+export type FlagKind = 'text' | 'number' | 'boolean' | 'names' | 'numbers' | 'file';
 
 /** A field of a request of the fine-tuning API. */
 interface ApiField {
@@ -32,8 +32,8 @@ export interface TrainingSetting {
   readonly flag?: FlagKind | 'none';
   /** Absent: the API cannot set it. */
   readonly api?: ApiField;
-  /** Refused without adapters, validation rows or preferences, because the setting would have no effect. */
-  readonly needs?: 'adapter' | 'validation' | 'preferences';
+  /** Refused without adapters, validation rows, preferences or rewards, because the setting would have no effect. */
+  readonly needs?: 'adapter' | 'validation' | 'preferences' | 'rewards';
   /** False: runs that differ in the setting may share a checkpoint. The contents of files are compared, not their paths. */
   readonly isHashed?: false;
 }

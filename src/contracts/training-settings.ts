@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { ADAPTER_KIND_SETTINGS } from './adapter-kind-settings.ts';
 import { PREFERENCE_SETTINGS } from './preference-settings.ts';
+import { REINFORCEMENT_SETTINGS } from './reinforcement-settings.ts';
 import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 import type { TrainingSetting } from './training-setting.ts';
 
@@ -71,7 +72,7 @@ export const TRAINING_SETTINGS = {
   data: {
     schema: text,
     isRequired: true,
-    help: 'JSONL file: messages, prompt and completion, text, text and label, input_ids and labels, or pairs (dpo)',
+    help: 'JSONL file: messages, prompt and completion, text, text and label, input_ids and labels, pairs (dpo), or messages to answer (reinforcement)',
     api: { name: 'training_file' },
     isHashed: false,
   },
@@ -105,6 +106,7 @@ export const TRAINING_SETTINGS = {
     api: { group: 'lorikeet', name: 'method', schema: z.enum(['qlora', 'lora']) },
   },
   ...PREFERENCE_SETTINGS,
+  ...REINFORCEMENT_SETTINGS,
   rank: {
     schema: count(MAX_RANK),
     help: "the adapter's rank",
@@ -187,7 +189,7 @@ export const TRAINING_SETTINGS = {
     // A rate above 1 diverges with every optimizer.
     schema: z.number().positive().max(1),
     help: 'the peak of the learning rate',
-    fallback: "by the model's width; a twentieth of that for dpo",
+    fallback: "by the model's width; a twentieth of that for dpo and reinforcement",
   },
   schedule: {
     schema: z.enum(['cosine', 'linear', 'constant']),
@@ -212,7 +214,7 @@ export const TRAINING_SETTINGS = {
   batchSize: {
     schema: count(1024),
     default: 8,
-    help: 'sequences (or pairs) of a micro-batch',
+    help: 'sequences (pairs, prompts) of a micro-batch',
     api: { group: 'hyperparameters', name: 'batch_size', ...wholeNumber(256) },
   },
   gradAccumulation: {

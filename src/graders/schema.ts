@@ -149,6 +149,16 @@ const multiSchema = z
 /** A checked grader. */
 export type Grader = SingleGrader | z.infer<typeof multiSchema>;
 
+/** Whether a grader asks a model, or for embeddings. */
+export function asksModels(grader: Grader): boolean {
+  const parts = grader.type === 'multi' ? Object.values(grader.graders) : [grader];
+  return parts.some(
+    (part) =>
+      part.type === 'score_model' ||
+      (part.type === 'text_similarity' && part.evaluation_metric === 'cosine'),
+  );
+}
+
 /** The schema of a grader. */
 export const graderSchema = z.unknown().transform((grader, ctx): Grader => {
   const isMulti = (grader as { type?: unknown } | null)?.type === 'multi';

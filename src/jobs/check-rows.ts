@@ -129,7 +129,7 @@ function addLine(
   const error =
     text === undefined
       ? undefined
-      : orRowError(() => refuseOtherObjective(parseRow(text), objective));
+      : orRowError(() => refuseOtherObjective(parseRow(text, objective), objective));
   const message = error instanceof TrainingRowError ? error.message : fault;
   if (message !== undefined) result.badLines.add(number, message);
 }

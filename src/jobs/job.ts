@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
-import { OBJECTIVES, PREFERENCE_METRICS } from '../contracts/preference-settings.ts';
+import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
@@ -65,8 +65,8 @@ export const eventBatchSchema = z.object({ events: z.array(eventSchema) });
 
 const measured = z.number().exactOptional();
 const preferenceMetrics = Object.fromEntries(
-  PREFERENCE_METRICS.map((name) => [name, measured]),
-) as Record<(typeof PREFERENCE_METRICS)[number], typeof measured>;
+  OBJECTIVE_METRICS.map((name) => [name, measured]),
+) as Record<(typeof OBJECTIVE_METRICS)[number], typeof measured>;
 
 const checkpointSchema = z.object({
   step: z.int(),

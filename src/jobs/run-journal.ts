@@ -1,7 +1,7 @@
 // Collects what a run reports and writes it into the job's record a moment later. Each write renews the lease. Reports whose
 // write failed stay for the next one.
 
-import { preferenceMetricsOf } from '../contracts/preference-settings.ts';
+import { objectiveMetricsOf } from '../contracts/preference-settings.ts';
 import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
 import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
@@ -181,6 +181,6 @@ export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Recor
     ...(validationTokenAccuracy !== undefined && {
       full_valid_mean_token_accuracy: validationTokenAccuracy,
     }),
-    ...preferenceMetricsOf(metrics),
+    ...objectiveMetricsOf(metrics),
   };
 }

@@ -1,4 +1,4 @@
-// Parses a row of a training file. There are six kinds of rows, distinguished by their keys. Every fault names its field.
+// Parses a row of a training file. There are seven kinds of rows, distinguished by their keys and, for prompts, by the objective. Every fault names its field.
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { toPrintable } from '../common/errors.ts';
@@ -161,6 +161,23 @@ const tokensSchema = z
     message: 'must be as long as input_ids',
   });
 
+const promptSchema = z
+  .looseObject({
+    messages: z
+      .array(unweightedSchema, 'must be a list of messages')
+      .min(1, 'is empty')
+      .refine((messages) => messages.at(-1)?.role !== 'assistant', {
+        message: 'end with the assistant, who answers them',
+      }),
+    tools: toolsSchema.nullish(),
+  })
+  .superRefine((row, ctx) => {
+    checkCalls({ ...row, parallel_tool_calls: null }, (message, index, ...path) =>
+      ctx.addIssue({ code: 'custom', message, path: ['messages', index, ...path] }),
+    );
+  })
+  .transform(({ messages, tools, ...item }) => ({ messages, tools, item }));
+
 /** A conversation. */
 export type ChatRow = z.infer<typeof chatSchema>;
 
@@ -168,6 +185,7 @@ export type ChatRow = z.infer<typeof chatSchema>;
 export type TrainingRow =
   | ({ kind: 'chat' } & ChatRow)
   | ({ kind: 'pair' } & z.infer<typeof pairSchema>)
+  | ({ kind: 'prompt' } & z.infer<typeof promptSchema>)
   | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
   | ({ kind: 'text' } & z.infer<typeof textSchema>)
   | ({ kind: 'labelled' } & z.infer<typeof labelledSchema>)
@@ -192,8 +210,11 @@ export function orRowError<T>(work: () => T): T | TrainingRowError {
   }
 }
 
-/** Parses a line. @throws TrainingRowError naming the first field at fault */
-export function parseRow(line: string): TrainingRow {
+/**
+ * Parses a line. For reinforcement, every row is a prompt, whose other keys the grader gets.
+ * @throws TrainingRowError naming the first field at fault
+ */
+export function parseRow(line: string, objective?: Objective): TrainingRow {
   let json: unknown;
   try {
     json = JSON.parse(line);
@@ -203,6 +224,7 @@ export function parseRow(line: string): TrainingRow {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new TrainingRowError('is not a JSON object');
   }
+  if (objective === 'reinforcement') return { kind: 'prompt', ...check(promptSchema, json) };
   if ('messages' in json) return { kind: 'chat', ...check(chatSchema, json) };
   if (OUTPUTS.some((key) => key in json)) return { kind: 'pair', ...check(pairSchema, json) };
   if ('prompt' in json) return { kind: 'completion', ...check(completionSchema, json) };

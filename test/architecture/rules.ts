@@ -134,6 +134,7 @@ export const LAYERS: readonly Layer[] = [
       'tools',
       'grammar',
       'formats',
+      'graders',
     ],
   },
   {

@@ -7,6 +7,7 @@ import { prepareRows } from '../../trainer/job/prepare-run.ts';
 import type { RunState } from '../../trainer/run/checkpoint.ts';
 import { toTrainRun } from '../../trainer/run/execute-run.ts';
 import type { StepMetrics } from '../../trainer/run/metrics.ts';
+import type { Reinforcement } from '../../trainer/run/reinforcement.ts';
 import { createRunFolder, openRunFolder, type RunFolder } from '../../trainer/run/run-folder.ts';
 import { type Outcome, train } from '../../trainer/run/train.ts';
 import type { TrainModel } from '../../trainer/types.ts';
@@ -51,6 +52,7 @@ export interface LinearRunOptions {
   rows?: Dataset;
   validation?: Dataset;
   model?: TrainModel;
+  reinforcement?: Reinforcement;
   /** Ends the run as SIGTERM does, after this step. */
   stopAfter?: number;
   /** Ends the run as SIGKILL does: throws after this step's metrics. */
@@ -60,7 +62,7 @@ export interface LinearRunOptions {
 
 /** Goes on where the folder holds a run. */
 export async function runLinear(dir: string, options: LinearRunOptions = {}): Promise<LinearRun> {
-  const { validation } = options;
+  const { validation, reinforcement } = options;
   const job = parseJob({
     ...{ model: 'm', data: 'd', batchSize: 2, learningRate: 0.05 },
     ...(validation && { validation: 'v' }),
@@ -88,6 +90,7 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
       {
         ...toTrainRun(prepared, { ...config, vocabSize: LINEAR_VOCAB }),
         model,
+        reinforcement,
         folder,
         snapshots: undefined,
         saveResult: async () => options.saveResult?.(model, folder),

@@ -9,6 +9,7 @@ import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
 import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
+import { measureFlops } from '../planner/machine-speed.ts';
 import {
   gb,
   matrixSaving,
@@ -17,13 +18,7 @@ import {
   recommendCompute,
 } from '../planner/method-memory.ts';
 import { type ModelSize, sizeOfConfig, sizeOfText } from '../planner/model-size.ts';
-import {
-  describeRun,
-  measureFlops,
-  planText,
-  type RunPlan,
-  toJobPlan,
-} from '../planner/run-plan.ts';
+import { describeRun, planText, type RunPlan, toJobPlan } from '../planner/run-plan.ts';
 
 /** The job of a request, and how to find its model. */
 interface PlanSources {

@@ -72,6 +72,8 @@ export function createRowEncoder({
           rejected: encodeChat(row.rejected, shown),
         };
       }
+      case 'prompt':
+        return encodePrompt(row, needTemplate('messages'));
       case 'completion': {
         const { encode } = needTokenizer();
         const prompt = encode(row.prompt, { specials: false, affixes: true });
@@ -118,23 +120,47 @@ function classExample(tokens: readonly number[], classNumber: number): Example {
   return { ids: Int32Array.from(tokens), labels, weights: undefined };
 }
 
-/** Labels the assistant's text and calls, and the token that ends its turn, with the message's weight. */
-function encodeChat({ messages, tools }: ChatRow, template: ToolTemplate): Example {
-  const turns = messages.map(({ role, name, weight, ...message }) => ({
+/** Renders a conversation up to the assistant's answer. Nothing is labeled. */
+function encodePrompt(
+  { messages, tools, item }: Extract<TrainingRow, { kind: 'prompt' }>,
+  template: ToolTemplate,
+): Example {
+  const { ids } = rendered(() =>
+    template.render(toTurns(messages), { tools: tools ?? [], addGenerationPrompt: true }),
+  );
+  return {
+    ids: Int32Array.from(ids),
+    labels: new Int32Array(ids.length).fill(-1),
+    weights: undefined,
+    item,
+  };
+}
+
+function toTurns(messages: ChatRow['messages']) {
+  return messages.map(({ role, name, weight, ...message }) => ({
     ...message,
     role: role === 'developer' ? 'system' : role,
     ...(name !== undefined && { name }),
   }));
-  let rendered: ReturnType<ToolTemplate['renderWithSpans']>;
+}
+
+function rendered<T>(render: () => T): T {
   try {
-    rendered = template.renderWithSpans(turns, { tools: tools ?? [] });
+    return render();
   } catch (error) {
     throw error instanceof ServeError ? new TrainingRowError(error.message) : error;
   }
-  const ids = Int32Array.from(rendered.ids);
+}
+
+/** Labels the assistant's text and calls, and the token that ends its turn, with the message's weight. */
+function encodeChat({ messages, tools }: ChatRow, template: ToolTemplate): Example {
+  const { spans, ...chat } = rendered(() =>
+    template.renderWithSpans(toTurns(messages), { tools: tools ?? [] }),
+  );
+  const ids = Int32Array.from(chat.ids);
   const labels = new Int32Array(ids.length).fill(-1);
   const weights = new Float32Array(ids.length);
-  for (const { messageIndex, start, end } of rendered.spans) {
+  for (const { messageIndex, start, end } of spans) {
     const weight = messages[messageIndex]!.weight ?? 1;
     if (weight === 0) continue;
     labels.set(ids.subarray(start, end), start);

@@ -16,6 +16,8 @@ export interface Example {
   readonly weights: Float32Array | undefined;
   /** The same prompt with the output to which this example's output is preferred. Absent: the example is not a pair. */
   readonly rejected?: Example | undefined;
+  /** The values for the grader. Present if the example is a prompt, whose completions are sampled. */
+  readonly item?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** Returns the sequences that an example is trained on: itself, and for a pair the rejected one after it. */
@@ -33,8 +35,9 @@ export function countTokens(example: Example): number {
   return sequencesOf(example).reduce((sum, { ids }) => sum + ids.length, 0);
 }
 
-/** Counts the trained tokens. A pair has none if one of its outputs was cut off, because the other one alone teaches nothing. */
+/** Counts the trained tokens. A prompt has one, because its completions have some. A pair has none if one of its outputs was cut off, because the other one alone teaches nothing. */
 export function countTrained(example: Example): number {
+  if (example.item) return 1;
   const counts = sequencesOf(example).map(countLabels);
   return counts.includes(0) ? 0 : counts.reduce((sum, count) => sum + count, 0);
 }
@@ -76,6 +79,7 @@ export function fingerprint(example: Example): string {
   ])) {
     if (array) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
   }
+  if (example.item) hash.update(JSON.stringify(example.item));
   return hash.digest('base64');
 }
 

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import type { Objective } from '../../src/contracts/preference-settings.ts';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
 import { BadLines, badLinesDetail, NO_EXAMPLES_DETAIL } from '../../src/rows/file-fault.ts';
 import { type Line, splitLines } from '../../src/rows/lines.ts';
@@ -49,6 +50,8 @@ export interface FileDataset extends Dataset {
 export interface LoadOptions {
   readonly encode: RowEncoder;
   readonly maxLength: number;
+  /** Absent: rows are parsed by their keys. */
+  readonly objective?: Objective | undefined;
 }
 
 /** An example takes about 700 bytes of memory in addition to its tokens. */
@@ -59,7 +62,7 @@ const MAX_TOKENS = 2 ** 28;
 /** Loads a file. @throws DatasetError with the first ten bad lines, or if the file has no examples or too many */
 export async function loadDataset(
   file: string,
-  { encode, maxLength }: LoadOptions,
+  { encode, maxLength, objective }: LoadOptions,
 ): Promise<FileDataset> {
   const name = path.basename(file);
   const badLines = new BadLines();
@@ -68,7 +71,7 @@ export async function loadDataset(
   let tokens = 0;
   const read = new ReadBytes();
   for await (const line of readLines(file, read)) {
-    const whole = encodeLine(line, encode);
+    const whole = encodeLine(line, encode, objective);
     if (whole instanceof TrainingRowError) badLines.add(line.number, whole.message);
     if (whole instanceof TrainingRowError || badLines.count > 0) continue;
     const example = truncateExample(whole, maxLength);
@@ -108,9 +111,13 @@ export function describeExamples(examples: readonly Example[], truncated: number
   };
 }
 
-function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | TrainingRowError {
+function encodeLine(
+  { text, fault }: Line,
+  encode: RowEncoder,
+  objective: Objective | undefined,
+): Example | TrainingRowError {
   if (text === undefined) return new TrainingRowError(fault ?? 'cannot be read');
-  return orRowError(() => encode(parseRow(text)));
+  return orRowError(() => encode(parseRow(text, objective)));
 }
 
 // Reads the lines of a training file.

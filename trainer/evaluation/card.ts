@@ -94,9 +94,12 @@ function toFigures(
   validated?: Comparison<Validation>,
 ): Record<string, number | undefined> {
   const accuracy = classifies || preference ? 'accuracy' : 'validation_token_accuracy';
+  const isRewarded = validated?.adapter.eval_reward !== undefined;
   return {
-    base_validation_loss: validated?.base.validationLoss,
-    validation_loss: validated?.adapter.validationLoss,
+    base_reward: validated?.base.eval_reward,
+    reward: validated?.adapter.eval_reward,
+    base_validation_loss: isRewarded ? undefined : validated?.base.validationLoss,
+    validation_loss: isRewarded ? undefined : validated?.adapter.validationLoss,
     [`base_${accuracy}`]: validated?.base.validationTokenAccuracy,
     [accuracy]: validated?.adapter.validationTokenAccuracy,
     base_text_loss: text?.base,

@@ -8,6 +8,7 @@ import { describeIssue } from '../../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 import type { JobSource } from '../../src/contracts/training-messages.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
+import { asksModels, graderSchema } from '../../src/graders/schema.ts';
 import { wholeModuleFaults } from './peft-settings.ts';
 
 const jobSchema = z.strictObject({
@@ -25,6 +26,7 @@ export type TrainJob = z.infer<typeof jobSchema>;
 const ADAPTER_KEYS = keysOf(({ needs }) => needs === 'adapter');
 const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
 const PREFERENCE_KEYS = keysOf(({ needs }) => needs === 'preferences');
+const REWARD_KEYS = keysOf(({ needs }) => needs === 'rewards');
 
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, naming the key */
 export function parseJob(json: unknown): TrainJob {
@@ -52,7 +54,12 @@ function contradictions(job: TrainJob): string[] {
   if (job.adapters !== undefined && job.name === undefined) {
     faults.push('adapters: needs name, because only named adapters are published');
   }
-  faults.push(...contradictoryKinds(job), ...wholeModuleFaults(job), ...preferenceFaults(job));
+  faults.push(
+    ...contradictoryKinds(job),
+    ...wholeModuleFaults(job),
+    ...preferenceFaults(job),
+    ...rewardFaults(job),
+  );
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
@@ -77,6 +84,28 @@ function preferenceFaults(job: TrainJob): string[] {
   if (job.packing) faults.push('packing: is not for dpo');
   if (job.labelSmoothing !== undefined && job.loss !== 'robust') {
     faults.push('labelSmoothing: is only for the loss robust');
+  }
+  return faults;
+}
+
+function rewardFaults(job: TrainJob): string[] {
+  if (job.objective !== 'reinforcement') {
+    const given = REWARD_KEYS.filter((key) => job[key] !== undefined);
+    return given.map((key) => `${key}: is only for reinforcement`);
+  }
+  const faults: string[] = [];
+  if (job.packing) faults.push('packing: is not for reinforcement');
+  if (job.dropout > 0) faults.push('dropout: is not for reinforcement');
+  if (job.alora !== undefined) faults.push('alora: is not for reinforcement');
+  if (job.method === 'full')
+    faults.push('method: must not be full, because samples need an adapter');
+  if (job.grader === undefined) return [...faults, 'grader: is missing'];
+  const { error, data } = graderSchema.safeParse(job.grader, { error: describeIssue });
+  for (const { path, message } of error?.issues ?? []) {
+    faults.push(`${['grader', ...path].join('.')}: ${message}`);
+  }
+  if (data && asksModels(data)) {
+    faults.push('grader: asks a model (score_model, cosine), which training cannot do');
   }
   return faults;
 }

@@ -5,11 +5,18 @@ import path from 'node:path';
 import { ConfigError } from '../../src/common/errors.ts';
 import { VERSION } from '../../src/common/version.ts';
 import { DEFAULT_PREFERENCE, type Preference } from '../../src/contracts/preference-settings.ts';
+import { DEFAULT_SAMPLING, type Sampling } from '../../src/contracts/reinforcement-settings.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
+import { TrainingRowError } from '../../src/rows/row-schema.ts';
+import {
+  createRowEncoder,
+  type Language,
+  type RowEncoder,
+  readLanguage,
+} from '../data/encode-row.ts';
 import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
 import { sequenceLengths } from '../data/example.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
@@ -33,6 +40,8 @@ export interface PreparedRun {
   readonly validation: Dataset | undefined;
   /** Present if the run learns from pairs. */
   readonly preference: Preference | undefined;
+  /** Present if the run learns from rewards. */
+  readonly sampling: Sampling | undefined;
   /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;
   readonly warnings: readonly Warning[];
@@ -69,9 +78,21 @@ export async function prepareRun(
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact, properties);
   const classes = classesOf(job, adapter, ofRows);
   const encodeWhole = createRowEncoder({ ...language, vocabSize, classes, objective });
-  const encode = learnFromInvocation(encodeWhole, adapter?.lora.invocation);
-  const rows = await loadRows(job, { encode, maxLength, minExamples });
+  const encode = leaveRoom(learnFromInvocation(encodeWhole, adapter?.lora.invocation), maxLength);
+  const rows = await loadRows(job, { encode, maxLength, minExamples, objective });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
+}
+
+/** Refuses prompts that leave no room for a completion. */
+function leaveRoom(encode: RowEncoder, maxLength: number): RowEncoder {
+  return (row) => {
+    const example = encode(row);
+    const { length } = example.ids;
+    if (!example.item || length < maxLength) return example;
+    throw new TrainingRowError(
+      `messages: have ${length} tokens, which leave no room for a completion within maxLength (${maxLength})`,
+    );
+  };
 }
 
 /** Returns the classes for encoding rows. A classifier that is continued keeps its classes. */
@@ -115,6 +136,7 @@ export function prepareRows(
     train,
     validation: rows.validation,
     preference: preferenceOf(job),
+    sampling: samplingOf(job),
     language,
     warnings: examineData(rows.train, rows.validation),
     origin: {
@@ -133,6 +155,14 @@ function preferenceOf({ objective, beta, loss, labelSmoothing }: TrainJob): Pref
     loss: loss ?? defaults.loss,
     beta: beta ?? defaults.beta,
     labelSmoothing: labelSmoothing ?? defaults.labelSmoothing,
+  };
+}
+
+function samplingOf({ objective, completions, completionLength }: TrainJob): Sampling | undefined {
+  if (objective !== 'reinforcement') return undefined;
+  return {
+    completions: completions ?? DEFAULT_SAMPLING.completions,
+    completionLength: completionLength ?? DEFAULT_SAMPLING.completionLength,
   };
 }
 
@@ -220,8 +250,8 @@ export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
   ]);
 }
 
-/** The ratio of TRL's defaults: 1e-6 for DPO, 2e-5 for supervised training. */
-const DPO_RATE = 1 / 20;
+/** The ratio of TRL's defaults: 1e-6 for DPO and GRPO, 2e-5 for supervised training. */
+const PREFERENCE_RATE = 1 / 20;
 
 /**
  * Thinking Machines' estimate (tinker-cookbook): wide models need smaller rates, and LoRA needs ten times the rate of full
@@ -233,7 +263,9 @@ function defaultLearningRate(
   model: DecoderConfig,
 ): number {
   const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
-  const share = (method === 'full' ? 1 : 10) * (objective === 'dpo' ? DPO_RATE : 1);
+  const share =
+    (method === 'full' ? 1 : 10) *
+    (objective === undefined || objective === 'supervised' ? 1 : PREFERENCE_RATE);
   const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * share;
   return Number(rate.toPrecision(2));
 }

@@ -1,13 +1,11 @@
 // Plans a run before it starts: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
+import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
-import { createSession } from '../../src/ort/session.ts';
-import { hostTensor } from '../../src/ort/tensor.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import type { Language } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
@@ -24,6 +22,7 @@ import { type LossHeadSpec, lossHeadOf } from '../graph/loss-head-graph.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
 import type { LoraSettings } from '../types.ts';
+import type { Speed } from './machine-speed.ts';
 import { gb, recommendCompute } from './method-memory.ts';
 import {
   type BatchSize,
@@ -181,21 +180,43 @@ function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan
   }, NOTHING);
 }
 
-function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload {
-  const lengths = sequenceLengths(examples);
-  return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
+function epochWorkload({ train: { examples }, settings, sampling }: PreparedRun): Workload {
+  const { order } = settings;
+  const plans = planEpoch(sequenceLengths(examples), 0, order).flat();
+  if (!sampling) return workloadOf(examples, plans);
+  const { completions, completionLength } = sampling;
+  const answered = examples.map(({ ids: { length } }) =>
+    longestAnswer(length, Math.min(length + completionLength, order.maxLength)),
+  );
+  const one = workloadOf(answered, plans);
+  return {
+    ...one,
+    batches: completions * one.batches,
+    positions: completions * one.positions,
+    targets: completions * one.targets,
+  };
 }
 
-function validationWorkload({ validation, settings }: PreparedRun): Workload {
-  if (!validation) return NOTHING;
+/** Stands for a prompt with its completion, which is not sampled yet. */
+function longestAnswer(promptLength: number, length: number): Example {
+  const labels = new Int32Array(length).fill(-1, 0, promptLength);
+  return { ids: new Int32Array(length), labels, weights: undefined };
+}
+
+function validationWorkload({ validation, settings, sampling }: PreparedRun): Workload {
+  if (!validation || sampling) return NOTHING;
   const lengths = sequenceLengths(validation.examples);
   return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
 /** Formats the plan as text. */
 export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifact): string {
-  const { settings, adapter, job, preference } = prepared;
-  const [rows, sequences] = preference ? ['pairs', 'pairs'] : ['examples', 'sequences'];
+  const { settings, adapter, job, preference, sampling } = prepared;
+  const [rows, sequences] = preference
+    ? ['pairs', 'pairs']
+    : sampling
+      ? ['prompts', 'prompts']
+      : ['examples', 'sequences'];
   const number = (value: number) => value.toLocaleString('en-US');
   const ranks = [...new Set([...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank))];
   const { batchSize, gradAccumulation } = settings.order;
@@ -203,6 +224,9 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
   const validation =
     plan.validationExamples > 0 ? `, ${plan.validationExamples} for validation` : '';
   const { memory } = plan;
+  const learned = sampling
+    ? ''
+    : `; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%)`;
   return [
     [
       'Base',
@@ -211,7 +235,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ['Rows', `${number(plan.examples)} ${rows}${validation}, ${plan.duplicates} duplicates`],
     [
       'Tokens',
-      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%); cut at ${settings.order.maxLength}: ${plan.truncated} ${rows}`,
+      `${number(plan.tokens)}${learned}; cut at ${settings.order.maxLength}: ${plan.truncated} ${rows}`,
     ],
     [
       'Method',
@@ -220,6 +244,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
         : 'full',
     ],
     ...(preference ? [['Loss', describePreference(preference)]] : []),
+    ...(sampling ? [['Samples', describeSampling(sampling)]] : []),
     ['Compute', job.compute],
     [
       'Trained',
@@ -244,59 +269,14 @@ function describePreference({ loss, beta, labelSmoothing }: Preference): string 
   return `dpo, loss ${loss}, beta ${beta}${smoothing}`;
 }
 
+function describeSampling({ completions, completionLength }: Sampling): string {
+  return `${completions} completions of a prompt, of up to ${completionLength} tokens; time and memory do not include the engine`;
+}
+
 function duration(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toPrecision(2)} h`;
-}
-
-// Measures how fast this machine multiplies matrices, for time estimates.
-
-/** Tokens, inputs and outputs of the measured linear. */
-const [M, K, N] = [512, 1024, 1024];
-/**
- * The minimum number and duration of trials. A shorter measurement may catch a moment of turbo or of another process's load.
- */
-const TRIALS = 8;
-const TRIAL_MS = 300;
-/** A slower median only shows that the machine is busy right now, which says little about the hours of a run. */
-const MAX_SLOWDOWN = 2;
-
-/** Operations per second; a multiply-add counts as two. */
-interface Speed {
-  readonly best: number;
-  /** The trials' median, but at least half of the best trial. */
-  readonly typical: number;
-}
-
-/** Measures this machine's speed. */
-export async function measureFlops(threads: number | undefined): Promise<Speed> {
-  const g = new GraphBuilder();
-  const a = g.input('a', 'float32', [M, K]);
-  const b = g.input('b', 'float32', [K, N]);
-  const c = g.node('MatMul', [a, b]);
-  g.output(c, 'float32', [M, N]);
-  const settings = threads === undefined ? {} : { intraOpThreads: threads };
-  using session = await createSession(g.toBytes(), { ...settings, allowSpinning: false });
-  using binding = session.createBinding();
-  using left = hostTensor('float32', [M, K]);
-  using right = hostTensor('float32', [K, N]);
-  using out = hostTensor('float32', [M, N]);
-  binding.bindInput('a', left);
-  binding.bindInput('b', right);
-  binding.bindOutput(c, out);
-  const times: number[] = [];
-  const endMs = performance.now() + TRIAL_MS;
-  while (times.length < TRIALS || performance.now() < endMs) {
-    const startMs = performance.now();
-    await binding.run();
-    times.push(performance.now() - startMs);
-  }
-  times.sort((x, y) => x - y);
-  const perSecond = (ms: number) => (2 * M * K * N) / (ms / 1000);
-  const best = perSecond(times[0]!);
-  const median = perSecond(times[Math.floor(times.length / 2)]!);
-  return { best, typical: Math.max(median, best / MAX_SLOWDOWN) };
 }
 
 // A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing it.

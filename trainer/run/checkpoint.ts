@@ -31,7 +31,11 @@ const stateSchema = z.object({
   base: z
     .object({
       validation: z
-        .object({ validationLoss: z.number(), validationTokenAccuracy: z.number() })
+        .object({
+          validationLoss: z.number(),
+          validationTokenAccuracy: z.number().exactOptional(),
+          eval_reward: z.number().exactOptional(),
+        })
         .nullable(),
       textLoss: z.number().nullable(),
     })

@@ -1,4 +1,5 @@
 // Finds problems in a run's data and curves. Each warning gives a cause and a remedy. Pure; the run itself is not affected.
+import type { Objective } from '../../src/contracts/preference-settings.ts';
 import { countLabels, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import type { StepMetrics } from './metrics.ts';
@@ -28,6 +29,8 @@ export interface Warning {
 export interface RunContext {
   /** Undefined for a classifier, whose new head always guesses at first. */
   readonly vocabSize: number | undefined;
+  /** Absent: supervised. */
+  readonly objective?: Objective;
   readonly totalSteps: number;
   readonly peakRate: number;
   /** The adapter's smallest rank; undefined for `full`. */
@@ -108,6 +111,7 @@ function lengthRatio(examples: readonly Example[]): number {
 
 /** Finds problems in the curves so far. `rows` contains all steps until now. */
 export function examineCurves(rows: readonly StepMetrics[], context: RunContext): Warning[] {
+  if (context.objective === 'reinforcement') return []; // its loss says nothing
   const ofLosses = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
   const checks = [...ofLosses, preferredUnlikely];
   return checks.flatMap((check) => check(rows, context) ?? []);

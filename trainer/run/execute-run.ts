@@ -1,11 +1,12 @@
 // Executes a prepared run: trains from the first step or the last checkpoint, evaluates the result, publishes it if it has a
 // name, and reports its progress as messages.
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import { preferenceMetricsOf } from '../../src/contracts/preference-settings.ts';
+import { objectiveMetricsOf } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -16,10 +17,12 @@ import { sayFailures } from '../evaluation/gates.ts';
 import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
+import { createReward } from '../rewards.ts';
 import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { GateError, toFault } from './faults.ts';
 import type { Validation } from './metrics.ts';
+import type { CompletionSampler, Reinforcement } from './reinforcement.ts';
 import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
@@ -34,6 +37,8 @@ export interface ExecuteOptions {
   /** Present if the run has a name. */
   readonly publisher: Publisher | undefined;
   send(message: TrainerMessage): void;
+  /** Runs the work with an engine that samples completions. Only reinforcement needs it. */
+  withSampler?<T>(work: (sampler: CompletionSampler) => Promise<T>): Promise<T>;
 }
 
 /** Resolves when the run has ended or is paused. A failure is also reported as an event. @throws GateError, TrainError */
@@ -50,11 +55,10 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
       }
     }
     const run = toRun(prepared, model, options);
-    const { outcome, state } = await train(run, {
-      signal,
-      onEvent: reportEvent,
-      ...reportsOf(run, options),
-    });
+    const hooks = { signal, onEvent: reportEvent, ...reportsOf(run, options) };
+    const { outcome, state } = await withRewards(prepared, { model, ...options }, (reinforcement) =>
+      train({ ...run, reinforcement }, hooks),
+    );
     await folder.writeReports(prepared.job.name ?? artifact.info.name);
     if (outcome === 'succeeded') await finish(prepared, { model, state, reportEvent, ...options });
     else await reportEvent('paused', `Paused. Resume it: lorikeet train --resume ${folder.dir}`);
@@ -92,17 +96,37 @@ function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact
   });
 }
 
+/** Runs the work with the sampler and the grader of a run that learns from rewards. */
+function withRewards<T>(
+  prepared: PreparedRun,
+  options: ExecuteOptions & { readonly model: ProbedModel },
+  work: (reinforcement: Reinforcement | undefined) => Promise<T>,
+): Promise<T> {
+  const { job, settings, language, sampling } = prepared;
+  if (!sampling) return work(undefined);
+  const { withSampler, folder, model, artifact } = options;
+  assert(withSampler && language, 'a run that learns from rewards has an engine and a tokenizer');
+  const written = writtenOf(prepared, model, artifact)!;
+  const directory = path.join(folder.dir, 'sampling');
+  const result = withSampler((sampler) =>
+    work({
+      ...sampling,
+      maxLength: settings.order.maxLength,
+      seed: job.seed,
+      sampler,
+      async writeAdapter() {
+        await writeAdapter(directory, { ...written, dtype: 'F32' });
+        return directory;
+      },
+      reward: createReward(job.grader, language),
+    }),
+  );
+  return result.finally(() => rm(directory, { recursive: true, force: true }));
+}
+
 function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOptions): TrainRun {
   const { artifact, folder } = options;
-  const { parameters } = model;
-  const { adapter, job, origin } = prepared;
-  const written = adapter && {
-    parameters,
-    peft: adapter.peft,
-    baseName: artifact.info.source,
-    dtype: job.saveDtype === 'float16' ? ('F16' as const) : ('F32' as const),
-    origin,
-  };
+  const written = writtenOf(prepared, model, artifact);
   return {
     ...toTrainRun(prepared, artifact.config),
     model,
@@ -113,14 +137,32 @@ function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOption
   };
 }
 
+/** Returns the adapter in training as it is written. Undefined if the method is `full`. */
+function writtenOf(
+  { adapter, job, origin }: PreparedRun,
+  { parameters }: ProbedModel,
+  { info }: Artifact,
+) {
+  return (
+    adapter && {
+      parameters,
+      peft: adapter.peft,
+      baseName: info.source,
+      dtype: job.saveDtype === 'float16' ? ('F16' as const) : ('F32' as const),
+      origin,
+    }
+  );
+}
+
 /** Returns the loop's inputs from a prepared run. The caller adds the model and the folder. */
 export function toTrainRun(
   { job, settings, adapter, train, validation, language, configHash, preference }: PreparedRun,
   { vocabSize, maxPositions }: DecoderConfig,
-): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult'> {
+): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult' | 'reinforcement'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
   const { classes, invocation } = adapter?.lora ?? {};
   const classifies = classes !== undefined;
+  const { objective = 'supervised' } = job;
   const { betas, epsilon, weightDecay, maxGradNorm } = job;
   return {
     settings,
@@ -132,7 +174,8 @@ export function toTrainRun(
     text: probeExample({ language, classifies, maxPositions, invocation }),
     classifies,
     context: {
-      vocabSize: classifies || preference ? undefined : vocabSize,
+      vocabSize: classifies || objective !== 'supervised' ? undefined : vocabSize,
+      objective,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
       rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
@@ -169,7 +212,7 @@ function reportsOf(
         trainTokenAccuracy: tokenAccuracy,
         ...(validationLoss !== undefined && { validationLoss }),
         ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
-        ...preferenceMetricsOf(row),
+        ...objectiveMetricsOf(row),
       };
       send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
     },
@@ -230,18 +273,19 @@ async function publish(
 
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 async function evaluateRun(
-  { adapter, job, settings, train, validation, language, preference }: PreparedRun,
+  { adapter, job, settings, train, validation, language, preference, sampling }: PreparedRun,
   { model, artifact, folder, state, gate }: FinishOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
+  const isRewarded = sampling !== undefined; // its rows have no outputs to measure
   const card = await evaluateAdapter(
     {
       model,
       language,
       maxPositions: artifact.config.maxPositions,
       batchSize: settings.order.batchSize,
-      validation,
-      examples: (validation ?? train).examples,
+      validation: isRewarded ? undefined : validation,
+      examples: isRewarded ? [] : (validation ?? train).examples,
       invocation: adapter!.lora.invocation,
       classifies: adapter!.lora.classes !== undefined,
       preference,
@@ -269,6 +313,5 @@ function knownValidation(
 ): { base: Validation; adapter: Validation } | undefined {
   const row = metrics.find(({ step }) => step === best?.step);
   if (!base?.validation || row?.validationLoss === undefined) return undefined;
-  const { validationLoss, validationTokenAccuracy = 0 } = row;
-  return { base: base.validation, adapter: { validationLoss, validationTokenAccuracy } };
+  return { base: base.validation, adapter: { ...row, validationLoss: row.validationLoss } };
 }

@@ -3,15 +3,16 @@
 
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import {
-  PREFERENCE_METRICS,
-  type PreferenceMetrics,
+  OBJECTIVE_METRICS,
+  type ObjectiveMetrics,
 } from '../../src/contracts/preference-settings.ts';
 
-/** The result of a validation. For pairs, it also has their metrics. */
-export interface Validation extends PreferenceMetrics {
-  /** Weighted mean over the trained tokens of the validation rows, in nats. */
+/** The result of a validation. For pairs and rewards, it also has their metrics. */
+export interface Validation extends ObjectiveMetrics {
+  /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
   readonly validationLoss: number;
-  readonly validationTokenAccuracy: number;
+  /** Absent for rewards. */
+  readonly validationTokenAccuracy?: number;
 }
 
 /** One line of `metrics.jsonl`. */
@@ -60,7 +61,7 @@ const COLUMNS = {
 
 /** Returns OpenAI's result table, with further columns for pairs. A cell is empty if its metric was not measured in the step. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
-  const measured = PREFERENCE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
+  const measured = OBJECTIVE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
   const keys = [...Object.values(COLUMNS), ...measured];
   const header = [...Object.keys(COLUMNS), ...measured].join();
   const lines = rows.map((row) => keys.map((key) => row[key] ?? '').join());
@@ -179,9 +180,9 @@ const SCALARS = {
   'train/tokens_per_second': 'tokensPerSecond',
   'validation/loss': 'validationLoss',
   'validation/token_accuracy': 'validationTokenAccuracy',
-  ...(Object.fromEntries(PREFERENCE_METRICS.map((name) => [scalarOf(name), name])) as Record<
+  ...(Object.fromEntries(OBJECTIVE_METRICS.map((name) => [scalarOf(name), name])) as Record<
     string,
-    (typeof PREFERENCE_METRICS)[number]
+    (typeof OBJECTIVE_METRICS)[number]
   >),
 } as const satisfies Record<string, keyof StepMetrics>;
 

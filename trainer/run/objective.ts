@@ -1,7 +1,8 @@
-// The objective of a run: the loss of its tokens (or classes), or the loss of preferences between two sequences.
+// The objective of a run: the loss of its tokens (or classes), the loss of preferences between two
+// sequences, or the loss of rewarded samples (`reinforcement.ts`).
 import { assert } from '../../src/common/assert.ts';
-import type { Preference } from '../../src/contracts/preference-settings.ts';
-import type { MicroBatchPlan } from '../data/epoch-plan.ts';
+import type { ObjectiveMetrics, Preference } from '../../src/contracts/preference-settings.ts';
+import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences, assembleTightBatch } from '../data/micro-batch.ts';
 import { guessClasses, measureValidation } from '../evaluation/losses.ts';
@@ -12,10 +13,11 @@ import {
   sumBySequence,
   sumPairs,
 } from '../evaluation/pairs.ts';
-import { comparePairs } from '../preference.ts';
+import { comparePairs, meanMetrics } from '../preference.ts';
 import type { LossSums, TrainModel } from '../types.ts';
 import type { SavedArray } from './checkpoint.ts';
 import type { Validation } from './metrics.ts';
+import { type Reinforcement, Rewards } from './reinforcement.ts';
 
 /** The data and the model of an objective. */
 interface ObjectiveOptions {
@@ -27,6 +29,8 @@ interface ObjectiveOptions {
   readonly classifies: boolean;
   /** Present if the rows are pairs. */
   readonly preference: Preference | undefined;
+  /** Present if the rows are prompts. */
+  readonly reinforcement?: Reinforcement | undefined;
 }
 
 /** The objective of a run. */
@@ -37,15 +41,20 @@ export interface RunObjective {
   readonly guessed: Validation | undefined;
   /** Measures the saved values. The model must have its initial weights. Resolves with false if the signal stopped it. */
   prepare(signal?: AbortSignal): Promise<boolean>;
+  /** Prepares a step. */
+  begin(step: number, plans: StepBatches): Promise<void>;
   /** Adds the gradients of a micro-batch's loss. */
   accumulate(plan: MicroBatchPlan): Promise<LossSums>;
+  /** Returns further metrics of the step, and the tokens that its rows lack. @param sums of all its micro-batches */
+  metrics(sums: LossSums): ObjectiveMetrics & { readonly tokens?: number };
   /** Measures the validation rows, which the run must have. */
   validate(): Promise<Validation>;
 }
 
 /** Creates the objective of a run. */
 export function createObjective(options: ObjectiveOptions): RunObjective {
-  const { preference } = options;
+  const { preference, reinforcement } = options;
+  if (reinforcement) return new Rewards(options, reinforcement);
   return preference ? new Preferences(options, preference) : supervised(options);
 }
 
@@ -60,6 +69,8 @@ function supervised({
     saved: [],
     guessed: validation && classifies ? guessClasses(validation) : undefined,
     prepare: async () => true,
+    begin: async () => {},
+    metrics: () => ({}),
     accumulate: (plan) => model.accumulate(assembleTightBatch(train.examples, plan)),
     validate() {
       assert(validation, 'the run has validation rows');
@@ -104,6 +115,12 @@ class Preferences implements RunObjective {
       reference.set(sums);
     }
     return true;
+  }
+
+  async begin(): Promise<void> {}
+
+  metrics(sums: LossSums): ObjectiveMetrics {
+    return meanMetrics(sums);
   }
 
   async accumulate(plan: MicroBatchPlan): Promise<LossSums> {

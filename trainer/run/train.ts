@@ -14,13 +14,13 @@ import {
   globalNorm,
   learningRateAt,
 } from '../optimizer.ts';
-import { meanMetrics } from '../preference.ts';
 import type { Compute, LossSums, TrainModel } from '../types.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { examineCurves, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
 import { createObjective, type RunObjective } from './objective.ts';
+import type { Reinforcement } from './reinforcement.ts';
 import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 
@@ -28,6 +28,8 @@ import type { EventType, RunFolder } from './run-folder.ts';
 export interface TrainRun extends Omit<StepRun, 'objective'> {
   /** Present if the rows are pairs. */
   readonly preference: Preference | undefined;
+  /** Present if the rows are prompts. */
+  readonly reinforcement?: Reinforcement | undefined;
   readonly patience: number | undefined;
   /** The fixed text that measures the base. Undefined for a classifier, and if the model has no tokenizer. */
   readonly text: Example | undefined;
@@ -127,7 +129,9 @@ async function compareBase(
   refuseBroken([base.validation?.validationLoss, base.textLoss]);
   if (base.validation) {
     const who = guessed ? 'guessing' : 'the base';
-    const message = `Validation loss of ${who}: ${base.validation.validationLoss.toFixed(4)}`;
+    const { validationLoss, eval_reward: reward } = base.validation;
+    const [what, value] = reward === undefined ? ['loss', validationLoss] : ['reward', reward];
+    const message = `Validation ${what} of ${who}: ${value.toFixed(4)}`;
     await hooks.onEvent('evaluated', message, { ...base.validation });
   }
   return { ...state, base };
@@ -238,11 +242,13 @@ async function trainStep(
   for (const { grad } of model.parameters) grad.fill(0);
   let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
   let tokens = 0;
+  await objective.begin(step, plans);
   for (const [index, plan] of plans.entries()) {
     model.setDropoutStep(step, index);
     sums = addLossSums(sums, await objective.accumulate(plan));
     tokens += tokensOf(train, plan);
   }
+  const { tokens: sampled = 0, ...measured } = objective.metrics(sums);
   const loss = sums.loss / sums.weight;
   const gradNorm = globalNorm(model.parameters.map(({ grad }) => grad)) / sums.weight;
   refuseNothing(step + 1, sums);
@@ -256,10 +262,10 @@ async function trainStep(
     loss,
     gradNorm,
     learningRate,
-    tokens,
-    tokensPerSecond: tokens / seconds,
+    tokens: tokens + sampled,
+    tokensPerSecond: (tokens + sampled) / seconds,
     tokenAccuracy: sums.hits / sums.count,
-    ...meanMetrics(sums),
+    ...measured,
     ...(isValidationDue(settings, step + 1) && (await validateStep(run, step + 1))),
   };
 }

@@ -34,24 +34,29 @@ const dpoHyperparametersSchema = hyperparametersSchemaOf('dpo', 'DpoHyperparamet
 /** The hyperparameters of a request; absent, null and `auto` mean the same. */
 export type Hyperparameters = z.infer<typeof dpoHyperparametersSchema>;
 
-const isObjective = (type: unknown): type is Objective => OBJECTIVES.includes(type as Objective);
+/** The objectives of jobs. Reinforcement is only for `lorikeet train`. */
+type JobObjective = Exclude<Objective, 'reinforcement'>;
+const JOB_OBJECTIVES = OBJECTIVES.filter((name): name is JobObjective => name !== 'reinforcement');
+
+const isObjective = (type: unknown): type is JobObjective =>
+  JOB_OBJECTIVES.includes(type as JobObjective);
 
 const methodSchema = z
   .strictObject({
     type: readBy(
-      (type, ctx): Objective => {
+      (type, ctx): JobObjective => {
         if (isObjective(type)) return type;
         const isKnown = type === 'reinforcement';
         return addIssue(ctx, 'must be supervised or dpo', isKnown ? { code: UNSUPPORTED } : {});
       },
-      { type: 'string', enum: [...OBJECTIVES] },
+      { type: 'string', enum: JOB_OBJECTIVES },
     ),
     supervised: z.strictObject({ hyperparameters: hyperparametersSchema.nullish() }).nullish(),
     dpo: z.strictObject({ hyperparameters: dpoHyperparametersSchema.nullish() }).nullish(),
     reinforcement: REFUSED,
   })
   .superRefine((method, ctx) => {
-    for (const objective of OBJECTIVES) {
+    for (const objective of JOB_OBJECTIVES) {
       if (objective === method.type || !method[objective]) continue;
       addIssue(ctx, `does not apply, because type is ${method.type}`, { path: [objective] });
     }

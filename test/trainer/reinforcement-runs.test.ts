@@ -1,0 +1,120 @@
+// Runs of the linear model that learn from rewards: the reward rises, a resumed run samples the same completions, and runs that
+// cannot learn end.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { Example } from '../../trainer/data/example.ts';
+import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
+import type { CompletionSampler, Reinforcement, Reward } from '../../trainer/run/reinforcement.ts';
+import type { TrainModel } from '../../trainer/types.ts';
+import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { LINEAR_VOCAB, type LinearModel, linearModel } from './linear-model.ts';
+import { type LinearRunOptions, runLinear } from './runs.ts';
+
+const END = 0;
+const WANTED = 7;
+const GRADER = {
+  type: 'string_check',
+  name: 'any',
+  input: '{{sample.output_text}}',
+  reference: 'x',
+  operation: 'eq',
+};
+
+const prompts = (count: number, from = 0): Dataset =>
+  describeExamples(
+    Array.from({ length: count }, (_, i): Example => {
+      const ids = Int32Array.from([1 + ((from + i) % 5), 1 + ((from + i) % 11)]);
+      return { ids, labels: ids.map(() => -1), weights: undefined, item: { number: i } };
+    }),
+    0,
+  );
+
+/** Draws each token from the probabilities of the model. */
+function plainSampler({ parameters: [table, bias] }: TrainModel): CompletionSampler {
+  const logProbsAfter = (id: number) => {
+    const logits = Array.from(bias!.data, (b, v) => b + table!.data[id * LINEAR_VOCAB + v]!);
+    const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+    return logits.map((logit) => logit - Math.log(total));
+  };
+  return {
+    async use() {},
+    async sample({ promptIds, maxTokens, seed }) {
+      const random = seededRandom(seed);
+      const [ids, logProbs]: [number[], number[]] = [[], []];
+      while (ids.length < maxTokens && ids.at(-1) !== END) {
+        const all = logProbsAfter(ids.at(-1) ?? promptIds.at(-1)!);
+        let rest = (random() + 1) / 2;
+        const drawn = all.findIndex((logProb) => {
+          rest -= Math.exp(logProb);
+          return rest < 0;
+        });
+        const id = drawn < 0 ? END : drawn;
+        ids.push(id);
+        logProbs.push(all[id]!);
+      }
+      return { ids, logProbs, isWhole: ids.at(-1) === END };
+    },
+  };
+}
+
+const shareOfWanted = async (ids: readonly number[]): Promise<Reward> => ({
+  value: ids.filter((id) => id === WANTED).length / ids.length,
+});
+
+function run(
+  t: TestContext,
+  options: LinearRunOptions & { reward?: Reinforcement['reward']; dir?: string } = {},
+) {
+  const { reward = shareOfWanted, dir = path.join(temporaryFolder(t), 'run'), ...rest } = options;
+  const model: LinearModel = linearModel();
+  const reinforcement: Reinforcement = {
+    completions: 4,
+    completionLength: 6,
+    maxLength: 64,
+    seed: 3,
+    sampler: plainSampler(model),
+    writeAdapter: async () => dir,
+    reward,
+  };
+  const job = { objective: 'reinforcement', grader: GRADER, epochs: 8, ...rest.job };
+  return runLinear(dir, { rows: prompts(12), ...rest, model, reinforcement, job });
+}
+
+test('the reward rises, and the metrics describe the samples', async (t) => {
+  const { metrics } = await run(t, { validation: prompts(6, 3) });
+  const rewards = metrics.map(({ reward }) => reward!);
+  const mean = (values: readonly number[]) =>
+    values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [first, last] = [mean(rewards.slice(0, 6)), mean(rewards.slice(-6))];
+  assert.ok(last > first + 0.2, `${first} ${last}`);
+  const row = metrics.at(-1)!;
+  assert.equal(row.validationLoss, -row.eval_reward!);
+  assert.ok(row['completions/mean_length']! >= 1 && row['completions/mean_length']! <= 6);
+  assert.ok(row['sampling/sampling_logp_difference/mean']! < 1e-6);
+  const length = row['completions/mean_length']!;
+  assert.equal(row.tokens, 2 * 2 + Math.round(length * 2 * 4));
+});
+
+test('a run that was killed resumes to the same weights', async (t) => {
+  const job = { checkpointEvery: 2 };
+  const whole = await run(t, { job });
+  const dir = path.join(temporaryFolder(t), 'run');
+  await assert.rejects(run(t, { job, dir, killAfter: 5 }), /killed/);
+  const resumed = await run(t, { job, dir });
+  for (const [i, { data }] of whole.model.parameters.entries()) {
+    assert.deepEqual(resumed.model.parameters[i]!.data, data);
+  }
+});
+
+test('a run ends if its grader fails, or if rewards never differ', async (t) => {
+  const failing = async () => ({ value: 0, fault: 'invalid_variable_error' });
+  await assert.rejects(run(t, { reward: failing }), {
+    code: 'grader_fails',
+    message: /invalid_variable_error/,
+  });
+  await assert.rejects(run(t, { reward: async () => ({ value: 0.5 }) }), {
+    code: 'reward_constant',
+    message: /for 10 steps \(now 0.5\)/,
+  });
+});

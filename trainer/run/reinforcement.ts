@@ -1,0 +1,253 @@
+// Reinforcement: before each step, completions of its prompts are sampled with the current adapter and rewarded. The loss weighs
+// their tokens by how much better they are than the others of their prompt.
+import { assert } from '../../src/common/assert.ts';
+import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
+import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
+import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
+import type { Example } from '../data/example.ts';
+import type { Dataset } from '../data/load-dataset.ts';
+import { assembleSequences } from '../data/micro-batch.ts';
+import { addLossSums } from '../evaluation/losses.ts';
+import { advantagesOf, meanOf, standardDeviation, weighPolicy } from '../policy.ts';
+import { streamSeed } from '../random.ts';
+import type { LossSums, TrainModel } from '../types.ts';
+import { TrainError } from './faults.ts';
+import type { Validation } from './metrics.ts';
+import type { RunObjective } from './objective.ts';
+
+/** A completion of a prompt. */
+interface Sample {
+  /** Its tokens, with the one that ended it. */
+  readonly ids: readonly number[];
+  /** Their log-probabilities under the engine. */
+  readonly logProbs: readonly number[];
+  /** Whether it ended by itself. */
+  readonly isWhole: boolean;
+}
+
+/** Samples completions with a server's engine. Any number may be in flight. */
+export interface CompletionSampler {
+  /** Uses the adapter of this PEFT folder from now on. */
+  use(directory: string): Promise<void>;
+  /** The same seed, prompt and adapter give the same tokens. */
+  sample(request: {
+    readonly promptIds: readonly number[];
+    readonly maxTokens: number;
+    readonly seed: number;
+  }): Promise<Sample>;
+}
+
+/** The reward of a completion. */
+export interface Reward {
+  readonly value: number;
+  /** The reason if the grader failed. The value is then 0. */
+  readonly fault?: string | undefined;
+}
+
+/** How a run samples and rewards. */
+export interface Reinforcement extends Sampling {
+  /** The most tokens of a prompt and its completion. */
+  readonly maxLength: number;
+  readonly seed: number;
+  readonly sampler: CompletionSampler;
+  /** Writes the current adapter, and returns its PEFT folder. */
+  writeAdapter(): Promise<string>;
+  reward(ids: readonly number[], item: unknown): Promise<Reward>;
+}
+
+/** The data and the model of the objective. */
+interface ReinforcementOptions {
+  readonly model: TrainModel;
+  readonly train: Dataset;
+  readonly validation: Dataset | undefined;
+  /** Sequences of a forward pass. */
+  readonly batchSize: number;
+}
+
+/** A rewarded completion. */
+interface Rewarded extends Sample {
+  readonly prompt: Example;
+  readonly reward: Reward;
+  /** Against the others of its prompt. */
+  readonly advantage: number;
+}
+
+/** Completions of one prompt. */
+type Group = readonly Rewarded[];
+
+/** If no reward differs from the others of its prompt for this many steps, the run ends: it cannot learn. */
+const CONSTANT_STEPS = 10;
+
+/** The objective of a run that learns from rewards. Every sample is used for one update. */
+export class Rewards implements RunObjective {
+  readonly saved = [];
+  readonly guessed = undefined;
+  readonly #options: ReinforcementOptions;
+  readonly #how: Reinforcement;
+  /** The samples of the current step, by their prompt's index. */
+  #groups: ReadonlyMap<number, Group> = new Map();
+  #metrics: RewardMetrics = {};
+  /** The summed differences between the log-probabilities of trainer and engine. */
+  #drift = 0;
+  #constantSteps = 0;
+
+  constructor(options: ReinforcementOptions, how: Reinforcement) {
+    this.#options = options;
+    this.#how = how;
+  }
+
+  async prepare(): Promise<boolean> {
+    return true;
+  }
+
+  /** Samples and rewards the completions of all prompts of a step. @throws TrainError if the rewards teach nothing */
+  async begin(step: number, plans: StepBatches): Promise<void> {
+    const { completions } = this.#how;
+    const indices = plans.flat(2);
+    const prompts = indices.map((index) => this.#options.train.examples[index]!);
+    const { groups, ...seconds } = await this.#sample(prompts, completions, `step ${step}`);
+    const isConstant = groups.every((group) => deviationOf(group) === 0);
+    this.#constantSteps = isConstant ? this.#constantSteps + 1 : 0;
+    refuseFailure(groups);
+    refuseConstant(this.#constantSteps, groups);
+    this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
+    this.#metrics = { ...describe(groups), ...seconds };
+    this.#drift = 0;
+  }
+
+  async accumulate(plan: MicroBatchPlan): Promise<LossSums> {
+    const { model, batchSize } = this.#options;
+    const samples = plan.flat().flatMap((index) => this.#groups.get(index)!);
+    let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
+    for (let start = 0; start < samples.length; start += batchSize) {
+      const added = await accumulateSamples(model, samples.slice(start, start + batchSize));
+      this.#drift += added.drift;
+      sums = addLossSums(sums, added);
+    }
+    return sums;
+  }
+
+  /** Adds the sampled tokens to those of the prompts. */
+  metrics({ weight }: LossSums): RewardMetrics & { readonly tokens: number } {
+    return {
+      tokens: weight,
+      ...this.#metrics,
+      'sampling/sampling_logp_difference/mean': this.#drift / weight,
+    };
+  }
+
+  /** The loss is the negative reward, so the lowest is the best. */
+  async validate(): Promise<Validation> {
+    const { validation } = this.#options;
+    assert(validation, 'the run has validation rows');
+    const { groups } = await this.#sample(validation.examples, 1, 'validation');
+    const reward = meanOf(rewardsOf(groups.flat()));
+    return { validationLoss: -reward, eval_reward: reward };
+  }
+
+  /** Samples and rewards completions. All of them are in flight at the same time. */
+  async #sample(prompts: readonly Example[], count: number, stream: string) {
+    const { sampler, completionLength, maxLength, seed, writeAdapter, reward } = this.#how;
+    const startMs = performance.now();
+    await sampler.use(await writeAdapter());
+    const draw = ({ ids }: Example, p: number) =>
+      Array.from({ length: count }, (_, k) =>
+        sampler.sample({
+          promptIds: [...ids],
+          maxTokens: Math.min(completionLength, maxLength - ids.length),
+          seed: streamSeed(seed, `${stream} ${p} ${k}`),
+        }),
+      );
+    const sampled = await Promise.all(prompts.map((prompt, p) => Promise.all(draw(prompt, p))));
+    const gradingMs = performance.now();
+    const groups: Group[] = [];
+    for (const [p, prompt] of prompts.entries()) {
+      const rewards: Reward[] = [];
+      for (const { ids } of sampled[p]!) rewards.push(await reward(ids, prompt.item));
+      const advantages = advantagesOf(rewards.map(({ value }) => value));
+      groups.push(
+        sampled[p]!.map((sample, k) => ({
+          ...sample,
+          prompt,
+          reward: rewards[k]!,
+          advantage: advantages[k]!,
+        })),
+      );
+    }
+    return {
+      groups,
+      'profiling/sampling': (gradingMs - startMs) / 1000,
+      'profiling/grading': (performance.now() - gradingMs) / 1000,
+    };
+  }
+}
+
+/** Adds the gradients of some samples. The weight of the sums is the number of their tokens. */
+async function accumulateSamples(
+  model: TrainModel,
+  samples: readonly Rewarded[],
+): Promise<LossSums & { readonly drift: number }> {
+  const examples = samples.map(toExample);
+  const { batch, sequences } = assembleSequences(
+    examples,
+    examples.map((_, index) => [index]),
+  );
+  const next = samples.map(() => 0);
+  const sampled = Array.from(sequences, (s) => samples[s]!.logProbs[next[s]!++]!);
+  const advantages = Array.from(sequences, (s) => samples[s]!.advantage);
+  let [loss, drift] = [0, 0];
+  const { count, hits } = await model.accumulate(batch, (logProbs) => {
+    const { weights, ...sums } = weighPolicy({ logProbs, sampled, advantages });
+    ({ loss, drift } = sums);
+    return weights;
+  });
+  return { loss, weight: sequences.length, count, hits, drift };
+}
+
+function toExample({ prompt, ids }: Rewarded): Example {
+  const labels = [...prompt.labels, ...ids];
+  return {
+    ids: Int32Array.from([...prompt.ids, ...ids]),
+    labels: Int32Array.from(labels),
+    weights: undefined,
+  };
+}
+
+const rewardsOf = (samples: readonly Rewarded[]) => samples.map(({ reward }) => reward.value);
+
+function deviationOf(group: Group): number {
+  return standardDeviation(rewardsOf(group));
+}
+
+function describe(groups: readonly Group[]): RewardMetrics {
+  const all = groups.flat();
+  const share = (count: number, total: number) => count / total;
+  return {
+    reward: meanOf(rewardsOf(all)),
+    reward_std: meanOf(groups.map(deviationOf)),
+    frac_reward_zero_std: share(
+      groups.filter((group) => deviationOf(group) === 0).length,
+      groups.length,
+    ),
+    'completions/mean_length': meanOf(all.map(({ ids }) => ids.length)),
+    'completions/clipped_ratio': share(all.filter(({ isWhole }) => !isWhole).length, all.length),
+  };
+}
+
+function refuseFailure(groups: readonly Group[]): void {
+  const faults = groups.flat().map(({ reward }) => reward.fault);
+  if (faults.some((fault) => fault === undefined)) return;
+  throw new TrainError(
+    'grader_fails',
+    `the grader failed for all completions of a step (${faults[0]}). Try it on a row: POST /v1/fine_tuning/alpha/graders/run`,
+  );
+}
+
+function refuseConstant(steps: number, groups: readonly Group[]): void {
+  if (steps < CONSTANT_STEPS) return;
+  const [reward] = rewardsOf(groups[0]!);
+  throw new TrainError(
+    'reward_constant',
+    `the completions of each prompt have had equal rewards for ${steps} steps (now ${reward}), so there is nothing to learn from. Use a grader that tells good from bad, or easier prompts.`,
+  );
+}
