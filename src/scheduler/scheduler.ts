@@ -62,6 +62,8 @@ export class Scheduler {
   #prefilling: Sequence[] = [];
   #inFlight: StepInFlight | undefined;
   readonly #totals = noTotals();
+  /** How often a step was planned. */
+  #plans = 0;
 
   constructor(options: SchedulerOptions) {
     this.#options = withDefaults(options);
@@ -114,6 +116,7 @@ export class Scheduler {
   /** Plans the next step. Returns undefined if there is nothing to run. Call `applyResults` before the next call. */
   next(): StepPlan | undefined {
     assert(!this.#inFlight, 'one step at a time');
+    this.#plans++;
     const cutOff = this.#beginIdle();
     const [unfinished] = this.#prefilling;
     const taken = new Set([...this.#running, ...this.#prefilling].map(({ slot }) => slot));
@@ -222,7 +225,7 @@ export class Scheduler {
       ...this.#totals,
       ...this.#prefixes.totals,
       running: live.length - waiting.length,
-      waiting: waiting.filter(({ isIdle }) => !isIdle).length,
+      waiting: waiting.filter((sequence) => !sequence.isIdle && !this.#isNew(sequence)).length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
       attachedAdapters: [...this.#attached],
@@ -301,8 +304,14 @@ export class Scheduler {
     return this.#conclude(sequence, [{ type: 'finished', id, reason: 'stop' }]);
   }
 
+  /** Whether a sequence was queued during the current step. It may get a slot in the next one, so vLLM does not call it waiting. */
+  #isNew({ state, queuedInPlan }: Sequence): boolean {
+    return state === 'waiting' && queuedInPlan === this.#plans;
+  }
+
   #enqueue(sequence: Sequence): void {
     sequence.waitingSinceMs = this.#options.now();
+    sequence.queuedInPlan = this.#plans;
     this.#options.queue.push(sequence);
   }
 

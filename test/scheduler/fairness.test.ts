@@ -200,6 +200,19 @@ test('T15: alone, a tenant has no guest slot; beside another one it has its shar
   assert.equal(running(), 5);
 });
 
+test('a sequence that arrives during a step waits only if the next step has no slot for it', () => {
+  const bench = new Bench({ slotCount: 1 });
+  const waiting = () => bench.scheduler.stats().waiting;
+  bench.submit(request([1], { maxTokens: 4 }));
+  assert.equal(waiting(), 0);
+  const step = bench.scheduler.next()!;
+  bench.submit(request([1]));
+  assert.equal(waiting(), 0);
+  bench.run(step);
+  bench.step();
+  assert.equal(waiting(), 1);
+});
+
 test('I14: a long prompt lets short ones of tenants go first that were not served more, and no token of a step is lost', () => {
   const bench = new Bench({ slotCount: 8, prefillChunk: 8 });
   const submit = (tenant: string, length: number) =>

@@ -210,6 +210,7 @@ test('every optional value reaches the pod', (t) => {
     extraVolumes: [{ name: 'certificates', configMap: { name: 'ca' } }],
     extraVolumeMounts: [{ name: 'certificates', mountPath: '/etc/ca' }],
     networkPolicy: { extraPorts: [4318] },
+    limits: { urlSecret: { name: 'redis' }, port: 6380 },
     ingress: { enabled: true, className: 'nginx', host: 'models.example.org', tlsSecret: 'tls' },
     gc: { enabled: true, args: ['--grace', '48'] },
   };
@@ -225,10 +226,11 @@ test('every optional value reaches the pod', (t) => {
   const verdict = validate(found['kubernetes-validate'], manifests);
   assert.equal(verdict.code, 0, verdict.output);
   const deployment = JSON.stringify(manifests.find(({ kind }) => kind === 'Deployment'));
-  for (const text of [digest, 'models', 'nodeAffinity', 'serving', 'nvidia', 'cuda', '/etc/ca']) {
+  const inPod = [digest, 'models', 'nodeAffinity', 'serving', 'nvidia', 'cuda', '/etc/ca'];
+  for (const text of [...inPod, '"LORIKEET_LIMITS"', '{"name":"redis","key":"url"}']) {
     assert.ok(deployment.includes(text), text);
   }
-  assert.match(output, /port: 4318/);
+  for (const port of [4318, 6380]) assert.match(output, new RegExp(`port: ${port}`));
   assert.ok(['Ingress', 'CronJob'].every((kind) => manifests.some((one) => one.kind === kind)));
 });
 

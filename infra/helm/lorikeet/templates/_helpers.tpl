@@ -76,6 +76,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if .Values.limits.urlSecret.name }}
+- name: LORIKEET_LIMITS
+  valueFrom: { secretKeyRef: { name: {{ .Values.limits.urlSecret.name }}, key: {{ .Values.limits.urlSecret.key }} } }
+{{- else if .Values.limits.url }}
+- { name: LORIKEET_LIMITS, value: {{ .Values.limits.url | quote }} }
+{{- end }}
 {{- if .Values.engine.threads }}
 - { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
 {{- end }}
