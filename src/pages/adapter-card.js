@@ -55,7 +55,7 @@ export function createAdapterCard(adapter, options) {
     createAliases(adapter, options),
     isUsable && kind !== 'chat' && createTryPanel(adapter, kind, options.base),
     isWritable && createAboutForm(adapter, options),
-    isWritable && current?.job != null && trainingPart(id, current.job),
+    isWritable && current?.job != null && !isRun(current.job) && trainingPart(id, current.job),
     createVersions(adapter, options),
   );
 }
@@ -73,11 +73,18 @@ function pills(adapter) {
   ];
 }
 
+/** Whether the maker of a version is a training loop, not a job. @param {string} id */
+function isRun(id) {
+  return id.startsWith('tinker-');
+}
+
 /** Says why the name alone is not a model, and what to do. @param {Adapter} adapter */
 function unreleasedNote({ versions }) {
   const job = versions[0]?.job ?? null;
   const why = el('span');
-  if (job !== null) void explainJob(job, why);
+  if (job !== null && isRun(job)) {
+    fill(why, 'Made by a ', el('a', { href: `fine-tuning#${job}` }, 'training loop'), '. ');
+  } else if (job !== null) void explainJob(job, why);
   return el(
     'p.warning',
     why,

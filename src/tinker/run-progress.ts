@@ -1,11 +1,11 @@
 // How far a training run is: by its model while it is in training, else by its record.
+import type { TrainingRun } from '../contracts/tinker-runs.ts';
 import type { RunRecord } from './runs.ts';
 import type { TrainedModel } from './sessions.ts';
 
 /** How far a run is. */
 export interface RunProgress extends Pick<RunRecord, 'curve' | 'changed'> {
-  /** lost: its trainer has died. ended: its session has ended. */
-  readonly state: 'training' | 'lost' | 'ended';
+  readonly state: TrainingRun['lorikeet']['state'];
 }
 
 /** Returns how far a run is. @param model absent if its session has ended @param holder the trainer process, if there is one */
