@@ -48,8 +48,7 @@ export function createAdapterCard(adapter, options) {
         isWritable && deleteButton(adapter, options),
       ),
     ),
-    el(`p.${about.description === '' ? 'help' : 'lead'}`, about.description || 'No description.'),
-    about.tags.length > 0 && el('p.tags', ...about.tags.map((tag) => el('span.pill', tag))),
+    ...purpose(about.description, about.tags),
     !isReleased(adapter) && unreleasedNote(adapter),
     el('dl.pairs', ...definitions(cardFacts(adapter, { ...options, nowS }))),
     createAliases(adapter, options),
@@ -156,8 +155,8 @@ async function fileName(id) {
   return filename;
 }
 
-/** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
-export function createFolderCard({ id }, usages) {
+/** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {string} base @param {readonly Usage[]} usages */
+export function createFolderCard({ id, description, tags = [] }, base, usages) {
   const requests = usages.reduce((sum, usage) => sum + usage.requests, 0);
   const used = requests > 0 ? ` ${counted(requests, 'request')} since the server started.` : '';
   return el(
@@ -165,10 +164,19 @@ export function createFolderCard({ id }, usages) {
     el(
       'div.head',
       el('h2', id, el('span.pill', 'local folder')),
-      el('div.row', copyNameButton(id), tryLink('a.button.small', { model: id })),
+      el('div.row', copyNameButton(id), tryLink('a.button.small', { model: id, beside: base })),
     ),
+    ...purpose(description, tags),
     el('p.help', `In the server’s adapter folder. It has no versions.${used}`),
   );
+}
+
+/** @param {string | undefined} description @param {readonly string[]} tags */
+function purpose(description, tags) {
+  return [
+    el(`p.${description ? 'lead' : 'help'}`, description || 'No description.'),
+    tags.length > 0 && el('p.tags', ...tags.map((tag) => el('span.pill', tag))),
+  ];
 }
 
 /** @param {Adapter} adapter @param {CardOptions} options */
