@@ -12,6 +12,7 @@ import {
   findFolder,
   findFolderAt,
   folderNames,
+  showFolderAbout,
 } from './folders.ts';
 import { type NamedAdapter, parseModelName } from './model-name.ts';
 import type { NamePageQuery } from './name-lists.ts';
@@ -41,7 +42,9 @@ abstract class LocalFolders implements AdapterFinder {
     const found = await mapBounded(names, async (name) => {
       const folder = await this.locate(name).catch(() => undefined);
       if (!folder || (await this.contents.refusalOf(name, folder))) return [];
-      return [{ name, owner: SHARED_OWNER, root: name, created: createdS(folder) }];
+      const about = await showFolderAbout(folder.directory);
+      const listed = { name, owner: SHARED_OWNER, root: name, created: createdS(folder) };
+      return [{ ...listed, ...(about && { about }) }];
     });
     return { adapters: found.flat(), last: undefined };
   }

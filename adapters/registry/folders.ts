@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import { type AdapterAbout, NO_ABOUT, readAbout } from '../../src/contracts/adapter-about.ts';
 import {
   type GenerationConfig,
   readGenerationConfig,
@@ -118,6 +119,19 @@ export async function readAdapterRequestDefaults(
 /** Reads request_defaults.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
 export function readFolderRequestDefaults(directory: string) {
   return orRefusal(readRequestDefaults(directory));
+}
+
+/** Reads about.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
+export function readFolderAbout(directory: string) {
+  return orRefusal(readAbout(directory));
+}
+
+/** Returns the text about an adapter in its folder. If the file is invalid, the text says so: the adapter works without it. */
+export function showFolderAbout(directory: string): Promise<AdapterAbout | undefined> {
+  return readAbout(directory).catch(({ message }: Error) => ({
+    ...NO_ABOUT,
+    description: `The description cannot be read: ${message}`,
+  }));
 }
 
 /** Returns the names of a classifier's classes, from its manifest or its configuration; undefined for other adapters. */

@@ -7,6 +7,7 @@ import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/te
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
+import { showFolderAbout } from './folders.ts';
 import {
   MAX_TERM_WEIGHT,
   type NamedAdapter,
@@ -171,8 +172,12 @@ export class Registry {
     const { parts } = toResolved(id, terms, adapters);
     const created = Math.max(...adapters.map((one) => one.created));
     const [{ owner, name, location }] = parts as [AdapterPart];
-    const isPublished = parts.length === 1 && location.kind === 'version';
-    const about = isPublished ? await this.#options.store?.about(owner, name) : undefined;
+    const about =
+      parts.length > 1
+        ? undefined
+        : location.kind === 'folder'
+          ? await showFolderAbout(location.directory)
+          : await this.#options.store?.about(owner, name);
     const entry = { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
     return { ...entry, ...(about && { about }) };
   }

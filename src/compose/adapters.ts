@@ -14,6 +14,7 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { readAddedTokens } from '../../adapters/registry/added-tokens.ts';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import {
+  readFolderAbout,
   readFolderGenerationConfig,
   readFolderRequestDefaults,
 } from '../../adapters/registry/folders.ts';
@@ -32,7 +33,7 @@ import type { Garbage } from '../../adapters/repository/removal.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { adaptedBaseOf } from '../adapted-base/adapted-base.ts';
-import { UsageError } from '../common/errors.ts';
+import { ServeError, UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
@@ -162,6 +163,7 @@ export class PublishedAdapters {
     const baseDigest = base === undefined ? undefined : await this.#checkOnBase(files, base);
     const addedTokens = await this.#addedTokens(directory, base);
     const generationConfig = await readFolderGenerationConfig(directory);
+    const about = await readFolderAbout(directory);
     const ownDefaults = await readFolderRequestDefaults(directory);
     const requestDefaults = (await readAdapterDefaults({ ...request, own: ownDefaults }))?.fields;
     const facts = {
@@ -184,8 +186,19 @@ export class PublishedAdapters {
         },
       ),
     );
+    await this.#adoptAbout(name, about);
     const isNew = before.every(({ version }) => version !== manifest.version);
     return { manifest, isNew, aliases: await this.#aliasesOf(name) };
+  }
+
+  /** Uses the text from a folder, unless the name has one already. */
+  async #adoptAbout(name: string, about: AdapterAbout | undefined): Promise<void> {
+    if (!about) return;
+    try {
+      await this.#repository.changeAbout({ tenant: this.#tenant, name }, about, this.#call);
+    } catch (error) {
+      if (!(error instanceof ServeError && error.code === 'precondition_failed')) throw error;
+    }
   }
 
   /** Returns the tokens that an adapter adds to its base, if its folder contains a tokenizer. */

@@ -1,6 +1,7 @@
 // The owner's text about an adapter: a description, tags and example prompts. It belongs to the name, and may change while
-// versions never do.
+// versions never do. An adapter in a local folder has it in a file there.
 import { z } from 'zod';
+import { loadJsonFile } from '../common/schema-errors.ts';
 
 /** Lists show it for every adapter, so it is as long as a paragraph. */
 const MAX_DESCRIPTION = 500;
@@ -54,3 +55,18 @@ export const NO_ABOUT: AdapterAbout = {
   examples: [],
   revision: 0,
 };
+
+const folderSchema = z.strictObject({
+  kind: aboutFields.kind.default('chat'),
+  description: aboutFields.description.default(''),
+  tags: aboutFields.tags.default([]),
+  examples: aboutFields.examples.default([]),
+});
+/** Five examples and a description take 12 kB if each character has four bytes. */
+const FOLDER_FILE = { name: 'about.json', maxBytes: 64 * 1024 };
+
+/** Reads the text in an adapter's folder. Undefined if it has none. Throws a `FileError` that names the invalid field. */
+export async function readAbout(directory: string): Promise<AdapterAbout | undefined> {
+  const about = await loadJsonFile(folderSchema, directory, FOLDER_FILE);
+  return about && { ...about, revision: 0 };
+}

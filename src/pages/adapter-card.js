@@ -48,14 +48,13 @@ export function createAdapterCard(adapter, options) {
         isWritable && deleteButton(adapter, options),
       ),
     ),
-    el(`p.${about.description === '' ? 'help' : 'lead'}`, about.description || 'No description.'),
-    about.tags.length > 0 && el('p.tags', ...about.tags.map((tag) => el('span.pill', tag))),
+    ...purpose(about.description, about.tags),
     !isReleased(adapter) && unreleasedNote(adapter),
     el('dl.pairs', ...definitions(cardFacts(adapter, { ...options, nowS }))),
     createAliases(adapter, options),
     isUsable && kind !== 'chat' && createTryPanel(adapter, kind, options.base),
     isWritable && createAboutForm(adapter, options),
-    isWritable && current?.job != null && trainingPart(id, current.job),
+    isWritable && current?.job != null && !isRun(current.job) && trainingPart(id, current.job),
     createVersions(adapter, options),
   );
 }
@@ -73,11 +72,18 @@ function pills(adapter) {
   ];
 }
 
+/** Whether the maker of a version is a training loop, not a job. @param {string} id */
+function isRun(id) {
+  return id.startsWith('tinker-');
+}
+
 /** Says why the name alone is not a model, and what to do. @param {Adapter} adapter */
 function unreleasedNote({ versions }) {
   const job = versions[0]?.job ?? null;
   const why = el('span');
-  if (job !== null) void explainJob(job, why);
+  if (job !== null && isRun(job)) {
+    fill(why, 'Made by a ', el('a', { href: `fine-tuning#${job}` }, 'training loop'), '. ');
+  } else if (job !== null) void explainJob(job, why);
   return el(
     'p.warning',
     why,
@@ -149,8 +155,8 @@ async function fileName(id) {
   return filename;
 }
 
-/** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
-export function createFolderCard({ id }, usages) {
+/** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {string} base @param {readonly Usage[]} usages */
+export function createFolderCard({ id, description, tags = [] }, base, usages) {
   const requests = usages.reduce((sum, usage) => sum + usage.requests, 0);
   const used = requests > 0 ? ` ${counted(requests, 'request')} since the server started.` : '';
   return el(
@@ -158,10 +164,19 @@ export function createFolderCard({ id }, usages) {
     el(
       'div.head',
       el('h2', id, el('span.pill', 'local folder')),
-      el('div.row', copyNameButton(id), tryLink('a.button.small', { model: id })),
+      el('div.row', copyNameButton(id), tryLink('a.button.small', { model: id, beside: base })),
     ),
+    ...purpose(description, tags),
     el('p.help', `In the server’s adapter folder. It has no versions.${used}`),
   );
+}
+
+/** @param {string | undefined} description @param {readonly string[]} tags */
+function purpose(description, tags) {
+  return [
+    el(`p.${description ? 'lead' : 'help'}`, description || 'No description.'),
+    tags.length > 0 && el('p.tags', ...tags.map((tag) => el('span.pill', tag))),
+  ];
 }
 
 /** @param {Adapter} adapter @param {CardOptions} options */

@@ -100,7 +100,7 @@ function showAdapters() {
   );
   const cards = [
     ...releasedFirst.map((adapter) => cardFor(adapter, usagesOf(adapter.name))),
-    ...shownFolders.map((model) => createFolderCard(model, usagesOf(model.id))),
+    ...shownFolders.map((model) => createFolderCard(model, base, usagesOf(model.id))),
   ];
   keepOpen(cards);
   const list = byId('adapters');

@@ -1,14 +1,7 @@
 // The playground's settings: models, system prompt and parameters, as fields and in the address. Shows what the first model
 // is, and example prompts for an empty chat.
 import { errorText, readModel, requestJson } from './api.js';
-import {
-  describeDemos,
-  examplesFor,
-  hasExamples,
-  parseAddress,
-  toAddress,
-  toMessages,
-} from './chat.js';
+import { parseAddress, toAddress, toMessages } from './chat.js';
 import { byId, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
 import { ModelFields } from './model-fields.js';
 import {
@@ -24,6 +17,14 @@ const prompt = byId('prompt', HTMLTextAreaElement);
 const system = byId('system', HTMLTextAreaElement);
 /** The classes that are named above an empty chat. */
 const MAX_LABELS = 12;
+
+/** The adapters that are described above an empty chat. */
+const MAX_DESCRIBED = 3;
+const GENERAL_EXAMPLES = [
+  'What is the capital of France?',
+  'Explain photosynthesis in two sentences.',
+  'Write a Python function that reverses a string.',
+];
 
 /** The settings of the chat on the page. */
 export class ChatSettings {
@@ -101,36 +102,34 @@ export class ChatSettings {
           note: parent === undefined ? 'base' : owner,
         })),
       );
-      const demos = describeDemos(data.map(({ id }) => id));
-      setText(byId('demos'), demos.length > 0 ? `The demos: ${demos.join('; ')}.` : '');
+      const described = data.filter(({ description }) => description);
+      fill(byId('described'), ...described.slice(0, MAX_DESCRIBED).map(toDescription));
       if (!this.areModelsChosen) {
         const base = data.find(({ parent }) => parent === undefined)?.id ?? 'base';
-        const adapters = data.filter(({ parent }) => parent !== undefined).map(({ id }) => id);
-        const adapter = adapters.find(hasExamples) ?? adapters[0];
-        this.#fields.models = adapter === undefined ? [base] : [adapter, base];
+        const adapter = described[0] ?? data.find(({ parent }) => parent !== undefined);
+        this.#fields.models = adapter ? [adapter.id, base] : [base];
       }
       this.areModelsChosen = true;
       showProblemIn(byId('problem'), '');
-      this.show();
+      await this.show();
     } catch (error) {
       showProblemIn(byId('problem'), errorText(error));
     }
     for (const id of ['settings', 'empty']) showLoaded(id);
   }
 
-  /** Shows the settings in the address, and what fits them on the page. */
-  show() {
+  /** Shows the settings in the address, and what fits them on the page. Resolves when the model's own text is shown, too. */
+  async show() {
     const { models } = this;
     history.replaceState(null, '', this.addressWith(''));
     setText(byId('chosen'), models.join(', '));
-    this.#showExamples(examplesFor(models));
     setText(
       byId('lead'),
       models.length > 1
         ? 'Ask an adapter and its base the same question, and see what the adapter has learned.'
         : 'Ask something, or start with one of these.',
     );
-    void this.#showModel(/** @type {string} */ (models[0]));
+    await this.#showModel(/** @type {string} */ (models[0]));
   }
 
   /** @param {readonly string[]} texts */
@@ -149,14 +148,13 @@ export class ChatSettings {
     const { labels, examples = [], description } = model;
     this.#first.isClassifier = labels !== undefined;
     showDefaults(model);
-    if (examples.length > 0) this.#showExamples(examples);
+    this.#showExamples(examples.length > 0 || labels ? examples : GENERAL_EXAMPLES);
     if (description) setText(byId('lead'), description);
     prompt.placeholder = labels ? 'Text to classify' : 'Message';
     if (!labels) return;
     const names = labels.slice(0, MAX_LABELS).join(', ');
     const more = labels.length > MAX_LABELS ? `, and ${labels.length - MAX_LABELS} more` : '';
     setText(byId('lead'), `${name} sorts a text into a class${names && `: ${names}${more}`}.`);
-    this.#showExamples(examples);
   }
 
   /**
@@ -168,4 +166,9 @@ export class ChatSettings {
     const messages = toMessages(before, { ...request, system: system.value });
     return { messages, ...readParameters() };
   }
+}
+
+/** @param {import('../contracts/openai.ts').Model} model */
+function toDescription({ id, description = '' }) {
+  return el('li', el('strong', id), ` ${description}`);
 }

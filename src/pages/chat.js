@@ -1,4 +1,4 @@
-// A chat as plain data: its turns, the messages that a model gets, its address, and example prompts. Pure: touches no element.
+// A chat as plain data: its turns, the messages that a model gets, its address. Pure: touches no element.
 import { isComplete } from './structured.js';
 
 /** @typedef {import('./structured.js').Call} Call */
@@ -146,57 +146,3 @@ export function likelyClasses({ probs }, labels) {
 }
 
 const MAX_CLASSES = 10;
-
-/** The demo adapters: what each does, and example prompts. @type {Readonly<Record<string, { about: string, prompts: readonly string[] }>>} */
-const DEMOS = {
-  zen: {
-    about: 'answers in a calm tone',
-    prompts: ['How was your day?', 'I have too much to do.', 'What makes you happy?'],
-  },
-  intent: {
-    about: 'turns a request into JSON',
-    prompts: [
-      'Play some jazz by Miles Davis',
-      'Book a table for four in Lisbon tomorrow at eight',
-      'Will it rain in Oslo this weekend?',
-    ],
-  },
-  wordnet: {
-    about: 'sorts a definition into one of eight kinds',
-    prompts: [
-      'a small domesticated animal that purrs',
-      'a sweet baked dessert made with fruit',
-      'someone who repairs shoes',
-    ],
-  },
-};
-
-const GENERAL_EXAMPLES = [
-  'What is the capital of France?',
-  'Explain photosynthesis in two sentences.',
-  'Write a Python function that reverses a string.',
-];
-
-/** Whether there are examples for this model. @param {string} model a name in any form */
-export function hasExamples(model) {
-  return Object.hasOwn(DEMOS, plainName(model));
-}
-
-/** Describes the demo adapters among these models: `zen answers in a calm tone`. @param {readonly string[]} models */
-export function describeDemos(models) {
-  return models.flatMap((model) => {
-    const demo = hasExamples(model) && DEMOS[plainName(model)];
-    return demo ? [`${model} ${demo.about}`] : [];
-  });
-}
-
-/** Returns the examples of the first model that has some, else general ones. @param {readonly string[]} models */
-export function examplesFor(models) {
-  const model = models.find(hasExamples);
-  return (model !== undefined && DEMOS[plainName(model)]?.prompts) || GENERAL_EXAMPLES;
-}
-
-/** Removes version, alias and further adapters from a model name. @param {string} model */
-function plainName(model) {
-  return /^[\w.-]*/.exec(model)?.[0] ?? '';
-}

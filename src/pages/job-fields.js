@@ -1,6 +1,6 @@
 // The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
 // what a name becomes (src/jobs/names.ts); a test compares the two.
-import { ApiError, requestJson } from './api.js';
+import { ApiError, errorText, requestJson } from './api.js';
 import { byId, fill, setText } from './dom.js';
 import { hyperparametersOf } from './job-facts.js';
 import { choiceField, numberField } from './widgets.js';
@@ -244,10 +244,10 @@ export class NameField {
 
   /** Asks which model has the name now. @param {string} name */
   async #check(name) {
-    const model = await findModel(name);
+    const text = await replacedText(name);
     if (adapterName(this.value) !== name) return;
     this.#isChecked = true;
-    if (model) this.#show(replacedText(name, model), 'warning');
+    if (text !== '') this.#show(text, 'warning');
     this.#onChange();
   }
 
@@ -260,24 +260,34 @@ export class NameField {
   }
 }
 
-/** The model of a name, or what the server answers instead; undefined if there is none. @param {string} name @returns {Promise<import('../contracts/openai.ts').Model | Error | undefined>} */
-async function findModel(name) {
+/** Says which requests a successful job will change; empty if the name is not in use. @param {string} name */
+async function replacedText(name) {
   try {
-    return await requestJson(`v1/models/${encodeURIComponent(name)}`, { isQuiet: true });
+    /** @type {import('../contracts/openai.ts').Model | undefined} */
+    const model = await readIfPresent(`v1/models/${encodeURIComponent(name)}`);
+    if (!model) return '';
+    if (model.parent === undefined)
+      return `${name} is the base’s name. Requests for it will not get the adapter.`;
+    /** @type {import('../contracts/management-api.ts').Adapter | undefined} */
+    const own = await readIfPresent(`v1/adapters/${encodeURIComponent(name)}`);
+    const [newest] = own?.versions ?? [];
+    if (!newest)
+      return `In use: requests for ${name} now get a shared adapter. If the job succeeds, yours get the new one instead.`;
+    // Checkpoints are versions, too, and are published before the result.
+    return `In use: requests for ${name} now get ${model.root}. If the job succeeds, its result becomes version ${newest.version + 1} (later after checkpoints) and moves latest: they get the new adapter instead.`;
   } catch (error) {
-    return error instanceof ApiError && error.status === 404
-      ? undefined
-      : /** @type {Error} */ (error);
+    return `It is unknown whether ${name} is in use. ${errorText(error)}`;
   }
 }
 
-/** Says which requests a successful job will change. @param {string} name @param {import('../contracts/openai.ts').Model | Error} model */
-function replacedText(name, model) {
-  if (model instanceof Error) return `It is unknown whether ${name} is in use. ${model.message}`;
-  const { parent, root } = model;
-  if (parent === undefined)
-    return `${name} is the base’s name. Requests for it will not get the adapter.`;
-  return `In use: requests for ${name} now get ${root}. If the job succeeds, its result becomes the next version and moves latest: they get the new adapter instead.`;
+/** @template T @param {string} path @returns {Promise<T | undefined>} */
+async function readIfPresent(path) {
+  try {
+    return await requestJson(path, { isQuiet: true });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return undefined;
+    throw error;
+  }
 }
 
 /** @param {string} typed */

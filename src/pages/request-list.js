@@ -1,9 +1,9 @@
 // The table of running and recent requests on the status page, and what makes them slow. Operators see those of all tenants.
 import { requestJson } from './api.js';
-import { byId, el, fill } from './dom.js';
+import { byId, el, fill, setText } from './dom.js';
 import { count, duration, timeOfDay } from './format.js';
 import { stateText } from './request-state.js';
-import { reasonsOf } from './server-stats.js';
+import { reasonsOf, recentText } from './server-stats.js';
 import { createTable, number } from './widgets.js';
 
 /** @typedef {import('./request-state.js').RequestList} RequestList */
@@ -33,6 +33,7 @@ export async function refreshRequests(load) {
   showRequests(list.data.slice(0, MAX_SHOWN).map((request) => toRow(request, list.is_training)));
   const reasons = reasonsOf(list, load);
   fill(byId('reasons'), ...reasons.map((text) => el('li', text)));
+  setText(byId('recent'), recentText(list.data));
 }
 
 /** @param {ServerRequest} request @param {boolean} isTraining */

@@ -110,6 +110,35 @@ export function reasonsOf({ data, is_training: isTraining }, { engine, cpu, core
 }
 
 /**
+ * Sums up the requests that have ended lately, for users without the server's own figures; empty if there are none.
+ * @param {RequestList['data']} requests
+ */
+export function recentText(requests) {
+  const ended = requests.filter(({ outcome }) => outcome !== null);
+  if (ended.length === 0) return '';
+  const failed = ended.filter(({ outcome }) => outcome !== 'ok' && outcome !== 'aborted').length;
+  const answered = ended.filter(({ decode_ms: decodeMs }) => decodeMs !== null);
+  const first = answered.map(
+    ({ waiting_ms: waiting, prefill_ms: prefill }) => waiting + (prefill ?? 0),
+  );
+  const next = answered
+    .filter(({ output_tokens: tokens }) => tokens > 1)
+    .map(({ decode_ms: decode, output_tokens: tokens }) => (decode ?? 0) / (tokens - 1));
+  const count = `${counted(ended.length, 'recent request')}${failed > 0 ? `, ${failed} failed` : ''}.`;
+  return [count, spreadText('First token', first), spreadText('Each further token', next)]
+    .filter(Boolean)
+    .join(' ');
+}
+
+/** @param {string} name @param {readonly number[]} valuesMs */
+function spreadText(name, valuesMs) {
+  if (valuesMs.length === 0) return '';
+  const sorted = valuesMs.toSorted((a, b) => a - b);
+  const [median = 0, p95 = 0] = [0.5, 0.95].map((q) => sorted[Math.ceil(q * sorted.length) - 1]);
+  return `${name}: median ${duration(median / 1000)}, p95 ${duration(p95 / 1000)}.`;
+}
+
+/**
  * Returns the latencies and errors of each half hour, the newest first.
  * @param {import('../contracts/management-api.ts').MetricsHistory['hours']} hours totals, oldest first
  * @param {MetricsStatus} now

@@ -1,5 +1,5 @@
 // The generations that are running, and the last ones that have ended: names, counts and times, never text. Tenants and operators
-// see why a request is slow.
+// see why a request is slow. A line of a batch is only listed while it runs: thousands of them would push out all others.
 
 /** The facts about a generation at its start. */
 export interface RequestFacts {
@@ -9,6 +9,8 @@ export interface RequestFacts {
   /** As the request names it. */
   readonly model: string;
   readonly hasAdapter: boolean;
+  /** Whether it is a line of a batch. */
+  readonly isIdle: boolean;
   readonly promptTokens: number;
   /** In monotonic milliseconds, as all times here. */
   readonly startMs: number;
@@ -47,6 +49,7 @@ export class RequestLog {
   end(record: RequestRecord, end: NonNullable<RequestRecord['end']>): void {
     record.end = end;
     this.#running.delete(record);
+    if (record.isIdle) return;
     this.#ended.push(record);
     if (this.#ended.length > MAX_ENDED) this.#ended.shift();
   }

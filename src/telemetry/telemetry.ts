@@ -158,6 +158,7 @@ export class Telemetry {
       tenant,
       model: requestModel,
       hasAdapter: adapter !== undefined,
+      isIdle: facts.isIdle ?? false,
       promptTokens,
       startMs,
     });

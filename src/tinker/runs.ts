@@ -13,6 +13,7 @@ import {
   type CheckpointPath,
   toTinkerPath,
 } from '../contracts/tinker-path.ts';
+import { type LossCurveData, lossCurveSchema } from './loss-curve.ts';
 
 /** Metadata that a client gives to a run or a checkpoint. */
 const metadataSchema = z.record(z.string().max(256), z.unknown());
@@ -39,8 +40,10 @@ const runSchema = z.object({
   base_model: z.string(),
   base_digest: z.string(),
   rank: z.int().positive(),
-  /** Unix seconds of the last checkpoint, or of the start. */
+  /** Unix seconds of the last request that is recorded. */
   changed: z.int(),
+  /** Up to then. */
+  curve: lossCurveSchema.default({ steps: 0, points: [] }),
   metadata: metadataSchema.nullable(),
   checkpoints: z.array(checkpointSchema),
 });
@@ -74,8 +77,9 @@ export class Runs {
   }
 
   /** Adds a run. */
-  async create(run: Omit<RunRecord, 'schema' | 'changed' | 'checkpoints'>): Promise<void> {
-    const record = { ...run, schema: 1 as const, changed: this.#nowS(), checkpoints: [] };
+  async create(run: Omit<RunRecord, 'schema' | 'changed' | 'curve' | 'checkpoints'>) {
+    const curve = { steps: 0, points: [] };
+    const record = { ...run, schema: 1 as const, changed: this.#nowS(), curve, checkpoints: [] };
     await this.#records.create(this.#keyOf(run.tenant, run.id), record);
   }
 
@@ -148,6 +152,12 @@ export class Runs {
     onPublished(tenant, name);
     if (replaced && replaced.version !== version)
       await this.removeVersion(tenant, id, replaced.version);
+  }
+
+  /** Records how far a run is. @param changedMs the time of its last request, in Unix milliseconds */
+  async note(tenant: string, id: string, curve: LossCurveData, changedMs: number): Promise<void> {
+    const changed = Math.floor(changedMs / 1000);
+    await this.#change(tenant, id, (run) => ({ ...run, changed, curve }));
   }
 
   /** Publishes a PEFT folder under its number alone. Returns the model's name. */

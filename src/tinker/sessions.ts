@@ -3,6 +3,7 @@
 import { ServeError } from '../common/errors.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { createIds } from '../jobs/names.ts';
+import { LossCurve } from './loss-curve.ts';
 import { OrderedWork } from './ordered-work.ts';
 import type { RunRecord } from './runs.ts';
 
@@ -16,6 +17,9 @@ export interface TrainedModel {
   holder?: object | undefined;
   /** Versions that only its samplers use, the oldest first. */
   readonly aside: number[];
+  readonly curve: LossCurve;
+  /** The time of its last request, in Unix milliseconds. */
+  usedMs: number;
 }
 
 /** A client's source of samples. */
@@ -98,12 +102,22 @@ export class Sessions {
     return session;
   }
 
-  /** Finds a model by its id. Throws `ServeError` (410) if its session has ended, 404 if the session has no such model. */
+  /** Finds a model for a request, by its id. Throws `ServeError` (410) if its session has ended, 404 if the session has no such model. */
   model(tenant: string, id: string): TrainedModel {
     const session = this.find(tenant, sessionOf(id));
     const model = session.models.get(id);
-    if (model) return model;
+    if (model) {
+      model.usedMs = session.heardMs;
+      return model;
+    }
     throw new ServeError('not_found', 'model_id: is unknown', { param: 'model_id' });
+  }
+
+  /** Finds a model without noting that its client is alive; undefined if its session has ended. */
+  peekModel(tenant: string, id: string): TrainedModel | undefined {
+    this.endSilent();
+    const session = this.#sessions.get(sessionOf(id));
+    return session?.tenant === tenant ? session.models.get(id) : undefined;
   }
 
   /** Finds a sampler by its id. Throws as `model`. */
@@ -144,7 +158,8 @@ export class Sessions {
       const message = `You have ${count} models in training, the limit of this server (LORIKEET_MAX_JOBS). End a session first.`;
       throw new ServeError('rate_limit_exceeded', message);
     }
-    const model: TrainedModel = { id, work: new OrderedWork(), aside: [] };
+    const [work, curve] = [new OrderedWork(), new LossCurve()];
+    const model: TrainedModel = { id, work, aside: [], curve, usedMs: this.#now() };
     session.models.set(id, model);
     return model;
   }

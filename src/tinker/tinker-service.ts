@@ -11,6 +11,7 @@ import type { AdamStep, NewAdapter, ServiceTask } from '../contracts/training-se
 import { CheckpointFiles, type ModelFiles } from './checkpoint-files.ts';
 import { type FutureOutcome, Futures, type FutureValue } from './futures.ts';
 import type { ForwardBackwardRequest } from './proto/tinker_pb.js';
+import { progressOf, type RunProgress } from './run-progress.ts';
 import { type RunRecord, Runs, type RunsOptions } from './runs.ts';
 import { type SampleRequest, toCompletionBody, toSampleError, writeSamples } from './samples.ts';
 import { Sessions, type TrainedModel } from './sessions.ts';
@@ -108,6 +109,12 @@ export class TinkerService {
     return this.#options.bounds;
   }
 
+  /** Returns how far a run is. */
+  progressOf(run: RunRecord): RunProgress {
+    const model = this.sessions.peekModel(run.tenant, run.id);
+    return progressOf(run, model, this.#options.process.holder);
+  }
+
   /** Waits for the result of a request for some seconds. */
   wait(tenant: string, requestId: string): Promise<FutureOutcome> {
     return this.#futures.wait(requestId, tenant, WAIT_MS);
@@ -160,9 +167,9 @@ export class TinkerService {
     const model = this.sessions.model(tenant, request.modelId);
     return this.#inOrder(tenant, model, request.seqId, async () => {
       const pass = toPass(request, this.#options.bounds);
-      return writePassResult(
-        await this.#perform(tenant, { kind: 'pass', model: model.id, ...pass }),
-      );
+      const result = await this.#perform(tenant, { kind: 'pass', model: model.id, ...pass });
+      if (!pass.isForwardOnly) model.curve.addPass(pass, result.loss);
+      return writePassResult(result);
     });
   }
 
@@ -176,6 +183,7 @@ export class TinkerService {
     return this.#inOrder(tenant, model, seq, async () => {
       const task = { kind: 'step', model: model.id, adam } as const;
       const { gradNorm } = await this.#perform(tenant, task);
+      model.curve.addStep();
       return { metrics: { 'grad_norm:mean': gradNorm } };
     });
   }
@@ -358,8 +366,15 @@ export class TinkerService {
   ): Promise<T> {
     return this.#files.within(withOptimizer, async (files) => {
       await this.#perform(tenant, { kind: 'save', model: model.id, ...files });
-      return use(files);
+      const used = await use(files);
+      await this.#note(tenant, model);
+      return used;
     });
+  }
+
+  /** Records how far a model is. If that fails, the next checkpoint does it. */
+  async #note(tenant: string, { id, curve, usedMs }: TrainedModel): Promise<void> {
+    await this.runs.note(tenant, id, curve.data, usedMs).catch(() => {});
   }
 
   async #drop(tenant: string, model: TrainedModel): Promise<void> {
@@ -370,6 +385,7 @@ export class TinkerService {
           await this.#perform(tenant, { kind: 'drop', model: model.id });
         }
         if (this.sessions.isEmpty) process.end(); // frees the base's memory
+        await this.#note(tenant, model);
         for (const version of model.aside) await this.runs.removeVersion(tenant, model.id, version);
       })
       .catch(() => {}); // what is left behind only takes space

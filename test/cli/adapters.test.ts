@@ -77,6 +77,18 @@ test('an adapter is described, and the description is listed', async (t) => {
   assert.equal((await run('about nothing')).code, 1);
 });
 
+test('a folder brings its own description, which replaces no other one', async (t) => {
+  const { adapter, run } = shop(t);
+  const directory = adapter(1);
+  writeFileSync(path.join(directory, 'about.json'), '{"description": "Rhymes."}');
+  await run(`push ${directory} --name zen`);
+  assert.match((await run('about zen')).out, /^description {2}Rhymes\.$/m);
+  await run('about zen --description Quiet.');
+  const again = await run(`push ${directory} --name zen`);
+  assert.equal(again.code, 0, again.error);
+  assert.match((await run('about zen')).out, /^description {2}Quiet\.$/m);
+});
+
 test('sampling defaults beside the files travel in the manifest, and others are another version', async (t) => {
   const { adapter, run } = shop(t);
   const directory = adapter(1);

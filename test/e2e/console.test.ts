@@ -6,7 +6,11 @@ import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createFsStore } from '../../adapters/store/fs.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
+import { readArtifactInfo } from '../../src/import/artifact.ts';
+import { Runs } from '../../src/tinker/runs.ts';
 import { postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
 import {
@@ -18,6 +22,7 @@ import {
   skipWithoutBrowser as skip,
   TOY_MODEL,
 } from './browser.ts';
+import { chat } from './playground-page.ts';
 import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 import { writeToyAdapter, writeToyClassifier } from './toy-adapter.ts';
@@ -33,7 +38,8 @@ const pages = servePages(async (home) => {
   writeToyAdapter(path.join(home, 'adapters', 'parrot'), 1);
   const store = path.join(home, 'store');
   mkdirSync(store);
-  const repository = createRepository(createFsStore(store));
+  const files = createFsStore(store);
+  const repository = createRepository(files);
   const publish = (name: string, directory: string) =>
     repository.publish({ tenant: 'local', name }, { directory });
   await publish('sentiment', writeToyClassifier(path.join(home, 'mood'), 2, ['glad', 'sad']));
@@ -41,8 +47,28 @@ const pages = servePages(async (home) => {
     const directory = writeToyAdapter(path.join(home, `toy-${seed}`), seed);
     for (const name of ['poems', 'vectors']) await publish(name, directory);
   }
+  await saveRun(files, writeToyAdapter(path.join(home, 'toy-loop'), 5));
   return [...FLAGS, '--adapters', path.join(home, 'adapters')];
 }, trainJobs);
+
+/** The run of a training loop whose client has left. */
+const RUN = `tinker-${'0123456789ab'.repeat(2)}:train:0`;
+
+async function saveRun(files: ObjectStore, directory: string): Promise<void> {
+  const repository = createRepository(files);
+  const store = guardStore(files);
+  const runs = new Runs({ store, repository, onPublished() {}, now: () => Date.now() - 90_000 });
+  const { digest } = readArtifactInfo(path.resolve('models/toy'));
+  const run = { id: RUN, tenant: 'local', base_model: 'toy', base_digest: digest, rank: 4 };
+  await runs.create({ ...run, metadata: { recipe: 'rhymes' } });
+  const points = Array.from({ length: 40 }, (_, i): [number, number] => [i + 1, 3 - i / 20]);
+  await runs.note('local', RUN, { steps: 40, points }, Date.now() - 90_000);
+  await runs.save(
+    await runs.find('local', RUN),
+    { folder: 'sampler_weights', name: 'final', expires: null, metadata: null },
+    { directory, momentsFile: undefined, publicationId: 'final' },
+  );
+}
 
 async function trainJobs(): Promise<void> {
   const [training_file, validation_file] = [await upload('train', 40), await upload('held-out', 8)];
@@ -187,6 +213,23 @@ test('a job that failed says what to try, and the form is filled with it', { ski
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
   assert.equal(await page.locator('#learning_rate_multiplier').inputValue(), '1');
   assert.ok(await page.locator('#learning_rate_multiplier').isVisible());
+});
+
+test("a training loop's run shows its losses and its checkpoints, which can be tried", {
+  skip,
+}, async (t) => {
+  const page = await open(t, '/fine-tuning');
+  const row = page.locator('#runs tbody tr');
+  assert.match((await row.textContent()) ?? '', /ended1.05404toy/);
+  await row.locator('a').click();
+  await page.locator('#run-chart [role=img][aria-label*="step 40, loss 1.05"]').waitFor();
+  await page.locator('#run-facts', { hasText: 'rhymes' }).waitFor();
+  const checkpoint = page.locator('#run-checkpoints li');
+  const text = (await checkpoint.textContent()) ?? '';
+  assert.ok(text.includes(`tinker://${RUN}/sampler_weights/final`), text);
+  await checkpoint.locator('a', { hasText: 'Try it' }).click();
+  assert.match(await page.locator('#model').inputValue(), /^tinker-.*-0:sampler\.final$/);
+  await chat(page, 'Hello');
 });
 
 test('on a phone a job takes two or three lines', { skip }, async (t) => {
@@ -377,6 +420,10 @@ const STATES: Record<string, () => { where: string; show: (page: Page) => Promis
   'a job': () => ({
     where: `/fine-tuning#${jobs[0]!.id}`,
     show: (page) => page.locator('#results .kept').waitFor(),
+  }),
+  "a training loop's run": () => ({
+    where: `/fine-tuning#${RUN}`,
+    show: (page) => page.locator('#run-checkpoints li').waitFor(),
   }),
   'a comparison': () => ({
     where: `/fine-tuning#compare=${jobs.map(({ id }) => id).join()}`,

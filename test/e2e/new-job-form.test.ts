@@ -201,8 +201,12 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.route('**/v1/models/taken', (route) =>
     route.fulfill({ json: { id: 'taken', object: 'model', parent: 'toy', root: 'taken@3' } }),
   );
+  await page.route('**/v1/adapters/taken', (route) =>
+    route.fulfill({ json: { id: 'local/taken', versions: [{ version: 7 }, { version: 3 }] } }),
+  );
   await page.locator('#suffix').fill('Taken');
-  await page.locator('#suffix-help.warning', { hasText: 'now get taken@3. If' }).waitFor();
+  const replaced = page.locator('#suffix-help.warning', { hasText: 'now get taken@3. If' });
+  await replaced.filter({ hasText: 'becomes version 8 ' }).waitFor();
   await page.locator('#rank').fill('999');
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#plan .problem', { hasText: /rank 999 is over the limit of 64/ }).waitFor();

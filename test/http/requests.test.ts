@@ -57,9 +57,10 @@ test('a tenant sees what its requests wait for, operators see all, and no text i
   assert.equal(list.is_training, false);
 });
 
-test('only the last 200 ended requests are kept', () => {
+test('only the last 200 ended requests are kept, and no ended lines of batches', () => {
   const log = new RequestLog();
-  const facts = { tenant: 'a', model: 'm', hasAdapter: true, promptTokens: 1, startMs: 0 };
+  const given = { tenant: 'a', model: 'm', hasAdapter: true, promptTokens: 1, startMs: 0 };
+  const facts = { ...given, isIdle: false };
   for (let i = 0; i < 250; i++) {
     const record = log.begin({ ...facts, id: String(i) });
     assert.equal(stateOf(record), 'loading');
@@ -69,4 +70,8 @@ test('only the last 200 ended requests are kept', () => {
     [log.list('a').length, log.list('a')[0]!.id, log.list('b').length],
     [200, '249', 0],
   );
+  const line = log.begin({ ...facts, id: 'line', isIdle: true });
+  assert.equal(log.list('a')[0]!.id, 'line', 'it is listed while it runs');
+  log.end(line, { atMs: 250, outcome: 'ok' });
+  assert.deepEqual([log.list('a').length, log.list('a')[0]!.id], [200, '249']);
 });

@@ -3,9 +3,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   type Answer,
-  describeDemos,
-  examplesFor,
-  hasExamples,
   hasFailed,
   newAnswer,
   parseAddress,
@@ -72,15 +69,4 @@ test('a link restores its settings and ignores unknown parameters', () => {
   assert.deepEqual(parseAddress(address, ['temperature', 'stop', 'seed']), link);
   assert.deepEqual(parseAddress(`${address}&other=1`, []).parameters, {});
   assert.deepEqual(parseAddress('', []).models, []);
-});
-
-test('the first adapter with example prompts decides, in any form of its name', () => {
-  for (const name of ['intent', 'intent@2', 'intent:stable', 'intent+0.5*zen']) {
-    assert.ok(hasExamples(name), name);
-    assert.deepEqual(examplesFor(['base', name]), examplesFor(['intent']));
-  }
-  assert.equal(hasExamples('intents'), false);
-  assert.equal(hasExamples('constructor'), false);
-  assert.equal(examplesFor(['base']).length, 3);
-  assert.deepEqual(describeDemos(['base', 'zen', 'own']), ['zen answers in a calm tone']);
 });

@@ -10,6 +10,7 @@ import {
   ratePoints,
   ratesBetween,
   reasonsOf,
+  recentText,
   statusOfHealth,
 } from '../../src/pages/server-stats.js';
 import { readOk, serve } from '../http/served.ts';
@@ -106,6 +107,22 @@ test('the page says what makes requests slow, and that nothing does', () => {
   ]);
   const idle = reasonsOf({ object: 'list', data: [], is_training: false }, { engine: null });
   assert.deepEqual(idle, ['Nothing waits, and no fine-tuning job runs.']);
+});
+
+test('the last requests are summed up, without those that run', () => {
+  const of = (outcome: string | null, [waiting_ms, prefill_ms, decode_ms]: (number | null)[]) =>
+    ({ outcome, waiting_ms, prefill_ms, decode_ms, output_tokens: 11 }) as never;
+  assert.equal(recentText([of(null, [5, null, null])]), '');
+  const ended = [
+    ...Array.from({ length: 18 }, () => of('ok', [20, 80, 200])),
+    of('aborted', [500, 1500, 1000]),
+    of('overloaded', [0, null, null]),
+  ];
+  assert.equal(
+    recentText([of(null, [5, null, null]), ...ended]),
+    '20 recent requests, 1 failed. First token: median 100 ms, p95 2 s. Each further token: median 20 ms, p95 100 ms.',
+  );
+  assert.equal(recentText([of('aborted', [0, null, null])]), '1 recent request.');
 });
 
 test('CPU times become cores in use; a process that has restarted has none', () => {

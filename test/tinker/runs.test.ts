@@ -69,6 +69,16 @@ test("a checkpoint is a version of the run's adapter, under an alias", async () 
   );
 });
 
+test('a run keeps how far it was, and its checkpoints', async () => {
+  const { runs, save } = await start();
+  assert.deepEqual((await runs.find('acme', ID)).curve, { steps: 0, points: [] });
+  const curve = { steps: 3, points: [[3, 0.5]] as [number, number][] };
+  await runs.note('acme', ID, curve, 2_000_500);
+  await save('weights', 'a');
+  const run = await runs.find('acme', ID);
+  assert.deepEqual([run.curve, run.checkpoints.length], [curve, 1]);
+});
+
 test('another tenant has neither the run nor its checkpoint', async () => {
   const { runs, save } = await start();
   await save('weights', 'a');

@@ -2,7 +2,14 @@
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
-import { parseTinkerPath, toTinkerPath } from '../../contracts/tinker-path.ts';
+import {
+  adapterOfRun,
+  aliasOfCheckpoint,
+  parseTinkerPath,
+  toTinkerPath,
+} from '../../contracts/tinker-path.ts';
+import type { Checkpoint, TrainingRun } from '../../contracts/tinker-runs.ts';
+import type { RunProgress } from '../../tinker/run-progress.ts';
 import type { RunCheckpoint, RunRecord } from '../../tinker/runs.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
 import type { Deps } from '../deps.ts';
@@ -50,15 +57,19 @@ function addServerRoutes(app: App, { model }: Deps, tinker: TinkerService): void
   }));
 }
 
-function addRunRoutes(app: App, { limits }: Deps, { runs }: TinkerService): void {
+function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
+  const { runs } = tinker;
   addGet(app, 'training_runs', 'list your training runs, the newest first', async (c) => {
     const all = await runs.list(c.var.tenant.id);
     const { items, cursor } = pageOf(c, all);
-    return { training_runs: items.map(toRun), cursor };
+    return { training_runs: items.map((run) => toRun(run, tinker.progressOf(run))), cursor };
   });
-  addGet(app, 'training_runs/{id}', 'describe a training run', async (c) =>
-    toRun(await runs.find(c.var.tenant.id, pathParam(c, 'id'))),
-  );
+  addGet(app, 'training_runs/{id}', 'describe a training run, with its losses', async (c) => {
+    const run = await runs.find(c.var.tenant.id, pathParam(c, 'id'));
+    const progress = tinker.progressOf(run);
+    const { lorikeet, ...described } = toRun(run, progress);
+    return { ...described, lorikeet: { ...lorikeet, losses: progress.curve.points } };
+  });
   addGet(app, 'training_runs/{id}/checkpoints', "list a run's checkpoints", async (c) => {
     const run = await runs.find(c.var.tenant.id, pathParam(c, 'id'));
     return { checkpoints: run.checkpoints.map((one) => toCheckpoint(run, one)), cursor: null };
@@ -124,7 +135,7 @@ function requirePath(text: string) {
   throw new ServeError('not_found', 'Unknown checkpoint.');
 }
 
-function toRun(run: RunRecord) {
+function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TrainingRun {
   const last = (folder: RunCheckpoint['folder']) => {
     const found = run.checkpoints.findLast((one) => one.folder === folder);
     return found ? toCheckpoint(run, found) : null;
@@ -135,15 +146,16 @@ function toRun(run: RunRecord) {
     model_owner: run.tenant,
     is_lora: true,
     lora_rank: run.rank,
-    last_request_time: toTime(run.changed),
+    last_request_time: toTime(changed),
     last_checkpoint: last('weights'),
     last_sampler_checkpoint: last('sampler_weights'),
     user_metadata: toTexts(run.metadata),
+    lorikeet: { state, steps: curve.steps, loss: curve.points.at(-1)?.[1] ?? null },
   };
 }
 
-function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint) {
-  const { folder, name, bytes, created, expires, metadata } = one;
+function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint): Checkpoint {
+  const { folder, name, version, bytes, created, expires, metadata } = one;
   return {
     checkpoint_id: `${folder}/${name}`,
     checkpoint_type: folder === 'weights' ? 'training' : 'sampler',
@@ -153,6 +165,7 @@ function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint) {
     public: false,
     user_metadata: toTexts(metadata),
     expires_at: expires === null ? null : toTime(expires),
+    lorikeet: { model: `${adapterOfRun(run)}:${aliasOfCheckpoint({ folder, name })}`, version },
   };
 }
 
