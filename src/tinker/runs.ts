@@ -27,6 +27,8 @@ const checkpointSchema = z.object({
   /** Unix seconds; null: never. */
   expires: z.int().nullable(),
   metadata: metadataSchema.nullable(),
+  /** The number of the request that saved it. */
+  request: z.int().optional(),
 });
 /** A checkpoint, as its run's record lists it. */
 export type RunCheckpoint = z.infer<typeof checkpointSchema>;
@@ -116,7 +118,7 @@ export class Runs {
    */
   async save(
     { tenant, id, base_digest: baseDigest }: RunRecord,
-    checkpoint: Pick<RunCheckpoint, 'folder' | 'name' | 'expires' | 'metadata'>,
+    checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
     files: { directory: string; momentsFile: string | undefined; publicationId: string },
   ): Promise<void> {
     const { store, repository, onPublished } = this.#options;
