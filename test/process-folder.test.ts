@@ -33,6 +33,17 @@ test('what a process of another machine left goes after a day', async (t) => {
   assert.deepEqual(readdirSync(root), []);
 });
 
+test('what an ended process leaves for its successor moves to this process', async (t) => {
+  const root = temporaryFolder(t);
+  for (const owner of ['host:1', 'host:2']) {
+    mkdirSync(path.join(leave(root, owner), 'kept', `of ${owner}`), { recursive: true });
+  }
+  const isGone = (owner: string) => owner === 'host:1';
+  const own = await openProcessFolder(root, { owner: 'host:3', isGone, log, inherits: 'kept' });
+  assert.deepEqual(readdirSync(path.join(own, 'kept')), ['of host:1']);
+  assert.deepEqual(readdirSync(root).map(decodeURIComponent).sort(), ['host:2', 'host:3']);
+});
+
 test('a folder that is not there yet holds nothing', async (t) => {
   const root = path.join(temporaryFolder(t), 'none');
   const opened = await openProcessFolder(root, { owner: 'host:3', isGone: () => true, log });

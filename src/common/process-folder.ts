@@ -1,7 +1,8 @@
 // Keeps files that only one server process needs, such as uploads while they arrive, in a folder per process. On start, a
 // server can then remove what a killed one left, without touching the files of a server that is still running.
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolder } from './folders.ts';
 import type { Logger } from './log.ts';
 
 /** The process that owns the folder, and how to tell that others have ended. */
@@ -11,6 +12,8 @@ interface ProcessFolderOptions {
   /** Whether the process of that name has certainly ended. */
   readonly isGone: (owner: string) => boolean;
   readonly log: Pick<Logger, 'warn'>;
+  /** The folder, within those of ended processes, whose entries move to this process's folder instead. */
+  readonly inherits?: string;
 }
 
 /** Whether processes on other machines have ended is unknown, but nothing that is kept here takes this long. */
@@ -19,28 +22,42 @@ const FOREIGN_AGE_MS = 86_400_000;
 /** Returns the path of this process's folder below `root`, and removes the folders of processes that have ended. */
 export async function openProcessFolder(
   root: string,
-  { owner, isGone, log }: ProcessFolderOptions,
+  { owner, isGone, log, inherits }: ProcessFolderOptions,
 ): Promise<string> {
   const ownName = encodeURIComponent(owner);
+  const own = path.join(root, ownName);
   try {
     for (const name of await namesIn(root)) {
       const entry = path.join(root, name);
       if (name === ownName || !(isGone(decodeURIComponent(name)) || (await isOld(entry)))) continue;
+      if (inherits) await moveEntries(path.join(entry, inherits), path.join(own, inherits));
       await rm(entry, { recursive: true, force: true });
     }
   } catch (error) {
     log.warn({ err: error }, 'the files of ended servers could not be removed'); // it only takes space
   }
-  return path.join(root, ownName);
+  return own;
+}
+
+async function moveEntries(from: string, to: string): Promise<void> {
+  for (const name of await namesIn(from)) {
+    await makeFolder(to);
+    // Another process may inherit it first.
+    await rename(path.join(from, name), path.join(to, name)).catch(ignoreMissing);
+  }
 }
 
 async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
+    ignoreMissing(error);
+    return [];
   }
+}
+
+function ignoreMissing(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
 }
 
 async function isOld(entry: string): Promise<boolean> {

@@ -16,6 +16,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
+import { createOwnProcess } from './own-process.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
 import { openHttp, type RunningEngine, type ServerParts } from './serving-http.ts';
 import { createTelemetry, openRouterPorts, openTelemetryExports } from './serving-telemetry.ts';
@@ -69,7 +70,8 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   const engine = startEngine(base, { config, access, log }, (events) =>
     parts?.routerPorts?.publish(events),
   );
-  parts = { config, access, log, base, engine, leaving: new AbortController() };
+  const own = createOwnProcess(config, log);
+  parts = { config, access, log, own, base, engine, leaving: new AbortController() };
   try {
     await runServer(parts, signal, options);
   } finally {
@@ -168,7 +170,7 @@ async function runServer(
 async function openServer(
   parts: ServerParts,
 ): Promise<{ server: ReadyServer; telemetry: Telemetry }> {
-  const { config, access, log, base, engine } = parts;
+  const { config, access, log, own, base, engine } = parts;
   const { artifact, plan } = base;
   parts.exports = await openTelemetryExports(config, log);
   const { describeServedModel, loadBaseText } = await import('./served-model.ts');
@@ -192,7 +194,7 @@ async function openServer(
   const telemetry = await createTelemetry(model, parts.exports);
   const { openServingJobs } = await import('./serving-jobs.ts');
   const { store, repository, forget: onPublished } = adapters;
-  const jobsOptions = { artifact, store, repository, onPublished, telemetry, log };
+  const jobsOptions = { artifact, store, repository, onPublished, telemetry, own, log };
   const jobs = await openServingJobs(config, jobsOptions);
   parts.jobs = jobs;
   endStartPhase('adapters');

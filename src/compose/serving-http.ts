@@ -10,6 +10,7 @@ import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Access } from '../tenants/access.ts';
 import type { TinkerService } from '../tinker/tinker-service.ts';
+import type { OwnProcess } from './own-process.ts';
 import type { PreparedBase } from './prepared-base.ts';
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
@@ -29,6 +30,7 @@ export interface ServerParts {
   readonly config: Config;
   readonly access: Access;
   readonly log: Logger;
+  readonly own: OwnProcess;
   readonly base: PreparedBase;
   readonly engine: RunningEngine;
   /** Aborted when the server should get no more requests. */
@@ -56,7 +58,7 @@ export async function openHttp(
   parts: ServerParts,
   { model, text, telemetry, adapters, jobs }: HttpParts,
 ): Promise<RunningServer> {
-  const { config, access, log, base, leaving } = parts;
+  const { config, access, log, own, base, leaving } = parts;
   const { client } = parts.engine;
   const [
     http,
@@ -85,6 +87,7 @@ export async function openHttp(
     files: jobs.http.files,
     base: base.artifact.info.digest,
     client,
+    own,
     log,
     tenantOf: access.tenantOf,
     answer,
@@ -92,7 +95,7 @@ export async function openHttp(
   parts.batches = batches;
   const tenants = await openServingTenants(config, { store: adapters.store, telemetry, log });
   parts.tenants = tenants;
-  const served = { artifact: base.artifact, model, client, log };
+  const served = { artifact: base.artifact, model, client, own, log };
   parts.tinker = await openServingTinker(config, { ...adapters, ...served, answer });
   const options: AppOptions = {
     client,

@@ -1,14 +1,10 @@
 // Wires a server's fine-tuning: files and jobs in its store, folders on its disk, and the runner of its trainers.
-import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
-import { isOwnerGone } from '../common/file-lock.ts';
 import type { Logger } from '../common/log.ts';
-import { openProcessFolder } from '../common/process-folder.ts';
-import { createOwner } from '../common/process-id.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { apiPathOf } from '../contracts/training-fields.ts';
 import type { JobsSide } from '../http/deps.ts';
@@ -21,6 +17,7 @@ import { trainerCpuMs } from '../jobs/trainer-child.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { OwnProcess } from './own-process.ts';
 
 /** A server's fine-tuning. */
 export interface ServingJobs {
@@ -37,6 +34,7 @@ interface ServingJobsOptions {
   /** Called when a job has published a version. */
   readonly onPublished: (tenant: string, name: string) => void;
   readonly telemetry: Pick<Telemetry, 'observeRun'>;
+  readonly own: OwnProcess;
   readonly log: Logger;
 }
 
@@ -48,31 +46,27 @@ export async function openServingJobs(
   config: Config,
   options: ServingJobsOptions,
 ): Promise<ServingJobs> {
-  const { artifact, store, repository, onPublished, telemetry, log } = options;
+  const { artifact, store, repository, onPublished, telemetry, own, log } = options;
   const { info, dir } = artifact;
-  const cacheDir = path.join(config.home, 'cache');
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
   const { maxJobs: maxActive, training: maxTraining } = config;
-  const owner = createOwner(randomUUID());
-  const processOptions = { owner, isGone: isOwnerGone, log };
-  const ownFolder = (name: string) => openProcessFolder(path.join(cacheDir, name), processOptions);
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
     runner: await openRunner(config, { store, baseDigest: info.digest, log }),
     base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
-    root: path.join(cacheDir, 'jobs'),
-    dryRunRoot: await ownFolder('dry-runs'),
+    root: path.join(config.home, 'cache', 'jobs'),
+    dryRunRoot: await own.openFolder('dry-runs'),
     limits: { maxFiles, maxFilesBytes, maxActive, maxTraining },
     log,
-    owner: { name: owner, isGone: isOwnerGone },
+    owner: own.owner,
     onPublished,
     // The operator of a bucket collects its garbage, so servers do not need the right to delete adapters.
     collectsGarbage: !config.store?.startsWith('s3:'),
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });
   const uploads = {
-    directory: await ownFolder('uploads'),
+    directory: await own.openFolder('uploads'),
     maxFileBytes,
     idleTimeoutMs: UPLOAD_IDLE_MS,
   };

@@ -1,20 +1,17 @@
 // Wires Tinker's protocol: a trainer process of the server's base, the store, and the completions route, which draws samples.
-import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { isOwnerGone } from '../common/file-lock.ts';
 import type { Logger } from '../common/log.ts';
-import { openProcessFolder } from '../common/process-folder.ts';
-import { createOwner } from '../common/process-id.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { AnswerLine } from '../http/lines.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
-import { TinkerService } from '../tinker/tinker-service.ts';
+import { SESSIONS_FOLDER, TinkerService } from '../tinker/tinker-service.ts';
 import { TrainingProcess } from '../tinker/training-process.ts';
+import type { OwnProcess } from './own-process.ts';
 
 /** The parts of a server that the protocol needs. */
 interface ServingTinkerOptions {
@@ -24,6 +21,7 @@ interface ServingTinkerOptions {
   /** Drops what this server has cached about a name. */
   readonly forget: (tenant: string, name: string) => void;
   readonly client: Pick<EngineClient, 'model'>;
+  readonly own: OwnProcess;
   readonly log: Logger;
   readonly model: Pick<ServedModel, 'maxSeqLength'>;
   readonly answer: AnswerLine;
@@ -38,22 +36,20 @@ const SAMPLE_TIMEOUT_MS = 3_600_000;
 /** Opens the protocol, unless this server leaves training to others. The trainer starts with the first model. */
 export async function openServingTinker(
   {
-    home,
     training,
     trainRunner,
     trainThreads,
+    trainPriority: priority,
     maxJobs: maxModels,
     maxJobRank: maxRank,
     ...config
   }: Config,
-  { artifact, forget, client, log, model, answer, store, repository }: ServingTinkerOptions,
+  { artifact, forget, client, own, log, model, answer, store, repository }: ServingTinkerOptions,
 ): Promise<TinkerService | undefined> {
   if (training === 0 || trainRunner !== 'process') return undefined;
-  const owner = createOwner(randomUUID());
-  const processOptions = { owner, isGone: isOwnerGone, log };
-  const directory = await openProcessFolder(path.join(home, 'cache', 'tinker'), processOptions);
+  const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;
-  return new TinkerService({
+  return TinkerService.open({
     store,
     repository,
     base: { digest: info.digest, names: config.baseAlias },
@@ -68,7 +64,7 @@ export async function openServingTinker(
         directory: path.join(directory, 'parked'),
         threads: threadsOrDefault(trainThreads),
       },
-      child: { log, priority: 'nice' },
+      child: { log, priority },
     }),
     directory,
     limits: { maxModels, maxRank },

@@ -33,8 +33,8 @@ export interface TrainingRun {
   readonly last_sampler_checkpoint: Checkpoint | null;
   readonly user_metadata: Readonly<Record<string, string>> | null;
   readonly lorikeet: {
-    /** lost: its trainer has died. ended: its session has ended. */
-    readonly state: 'training' | 'lost' | 'ended';
+    /** ended: its session has ended. */
+    readonly state: 'training' | 'ended';
     readonly steps: number;
     /** The newest mean loss per token. */
     readonly loss: number | null;

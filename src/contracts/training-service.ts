@@ -87,9 +87,13 @@ export interface ServiceCalls {
     readonly task: { readonly adam: AdamStep };
     readonly result: { readonly gradNorm: number };
   };
-  /** Writes the adapter as a PEFT folder, and its moments to a file if one is named. */
+  /** Writes the adapter as a PEFT folder, and to a file, if one is named, its moments and perhaps its gradients. */
   save: {
-    readonly task: { readonly directory: string; readonly momentsFile: string | undefined };
+    readonly task: {
+      readonly directory: string;
+      readonly momentsFile: string | undefined;
+      readonly withGradients: boolean;
+    };
     readonly result: null;
   };
   /** Forgets a model. */

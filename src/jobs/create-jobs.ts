@@ -53,7 +53,7 @@ interface JobLimits {
 }
 
 /** The owner of this server's leases. */
-interface LeaseOwner {
+export interface LeaseOwner {
   readonly name: string;
   /** Whether the owner of a lease is known to be gone for good. */
   readonly isGone: (owner: string) => boolean;

@@ -17,7 +17,6 @@ const RUNS = 'api/v1/training_runs';
 /** State → its class and what it means. @type {Readonly<Record<Run['lorikeet']['state'], readonly [className: string, help: string]>>} */
 const STATES = {
   training: ['running', 'Its client is connected.'],
-  lost: ['failed', 'Its trainer has died. The client can continue from the last checkpoint.'],
   ended: ['', 'Its client has left. A new run can continue from a checkpoint.'],
 };
 

@@ -5,23 +5,37 @@ import type { Pass } from './wire.ts';
 
 export const lossCurveSchema = z.object({
   steps: z.int().nonnegative(),
+  /** The number of the request that ended the last of them. */
+  seq: z.int().default(-1),
   /** Oldest first: a step's number and its mean loss per token. */
   points: z.array(z.tuple([z.int(), z.number()])),
 });
 /** The steps of a run so far, and their losses. */
 export type LossCurveData = z.infer<typeof lossCurveSchema>;
 
+/** A run that has not begun. */
+export const NO_STEPS: LossCurveData = { steps: 0, seq: -1, points: [] };
+
 /** They take 10 kB of a run's record. Charts have about as many pixels. */
 const MAX_POINTS = 512;
 
 /** Gathers the losses of a model. */
 export class LossCurve {
-  #data: LossCurveData = { steps: 0, points: [] };
+  #data: LossCurveData;
   /** The number of steps that share a point. */
-  #stride = 1;
+  #stride: number;
+  /** The number of the last request that counts. Later ones count once, although a new trainer may repeat them. */
+  #seq: number;
   /** Of the passes since the last point. */
   #loss = 0;
   #tokens = 0;
+
+  /** @param data what is known of the run's earlier steps */
+  constructor(data: LossCurveData = NO_STEPS) {
+    this.#data = { ...data, points: [...data.points] };
+    this.#stride = data.points[0]?.[0] ?? 1;
+    this.#seq = data.seq;
+  }
 
   /** The curve so far. */
   get data(): LossCurveData {
@@ -29,24 +43,32 @@ export class LossCurve {
   }
 
   /** Adds a pass that has gradients. @param loss summed over its tokens */
-  addPass({ data }: Pick<Pass, 'data'>, loss: number): void {
+  addPass(seq: number, { data }: Pick<Pass, 'data'>, loss: number): void {
+    if (!this.#isNew(seq)) return;
     this.#loss += loss;
     this.#tokens += data.reduce((sum, datum) => sum + countTokens(datum), 0);
   }
 
   /** Ends a step. */
-  addStep(): void {
+  addStep(seq: number): void {
+    if (!this.#isNew(seq)) return;
     const steps = this.#data.steps + 1;
     const { points } = this.#data;
-    this.#data = { steps, points };
+    this.#data = { steps, seq, points };
     if (steps % this.#stride !== 0) return;
     const loss = this.#loss / this.#tokens;
     if (Number.isFinite(loss)) points.push([steps, loss]);
     this.#loss = 0;
     this.#tokens = 0;
     if (points.length < MAX_POINTS) return;
-    this.#data = { steps, points: halved(points) };
+    this.#data = { steps, seq, points: halved(points) };
     this.#stride *= 2;
+  }
+
+  #isNew(seq: number): boolean {
+    if (seq <= this.#seq) return false;
+    this.#seq = seq;
+    return true;
   }
 }
 

@@ -8,13 +8,8 @@ export interface RunProgress extends Pick<RunRecord, 'curve' | 'changed'> {
   readonly state: TrainingRun['lorikeet']['state'];
 }
 
-/** Returns how far a run is. @param model absent if its session has ended @param holder the trainer process, if there is one */
-export function progressOf(
-  run: RunRecord,
-  model: TrainedModel | undefined,
-  holder: object | undefined,
-): RunProgress {
+/** Returns how far a run is. @param model absent if its session has ended */
+export function progressOf(run: RunRecord, model: TrainedModel | undefined): RunProgress {
   if (!model) return { ...run, state: 'ended' };
-  const state = model.holder === holder ? 'training' : 'lost';
-  return { state, curve: model.curve.data, changed: Math.floor(model.usedMs / 1000) };
+  return { state: 'training', curve: model.curve.data, changed: Math.floor(model.usedMs / 1000) };
 }

@@ -13,7 +13,7 @@ import {
   type CheckpointPath,
   toTinkerPath,
 } from '../contracts/tinker-path.ts';
-import { type LossCurveData, lossCurveSchema } from './loss-curve.ts';
+import { type LossCurveData, lossCurveSchema, NO_STEPS } from './loss-curve.ts';
 
 /** Metadata that a client gives to a run or a checkpoint. */
 const metadataSchema = z.record(z.string().max(256), z.unknown());
@@ -28,6 +28,8 @@ const checkpointSchema = z.object({
   /** Unix seconds; null: never. */
   expires: z.int().nullable(),
   metadata: metadataSchema.nullable(),
+  /** The number of the request that saved it. */
+  request: z.int().optional(),
 });
 /** A checkpoint, as its run's record lists it. */
 export type RunCheckpoint = z.infer<typeof checkpointSchema>;
@@ -43,7 +45,7 @@ const runSchema = z.object({
   /** Unix seconds of the last request that is recorded. */
   changed: z.int(),
   /** Up to then. */
-  curve: lossCurveSchema.default({ steps: 0, points: [] }),
+  curve: lossCurveSchema.default(NO_STEPS),
   metadata: metadataSchema.nullable(),
   checkpoints: z.array(checkpointSchema),
 });
@@ -78,8 +80,8 @@ export class Runs {
 
   /** Adds a run. */
   async create(run: Omit<RunRecord, 'schema' | 'changed' | 'curve' | 'checkpoints'>) {
-    const curve = { steps: 0, points: [] };
-    const record = { ...run, schema: 1 as const, changed: this.#nowS(), curve, checkpoints: [] };
+    const changed = this.#nowS();
+    const record = { ...run, schema: 1 as const, changed, curve: NO_STEPS, checkpoints: [] };
     await this.#records.create(this.#keyOf(run.tenant, run.id), record);
   }
 
@@ -120,7 +122,7 @@ export class Runs {
    */
   async save(
     { tenant, id, base_digest: baseDigest }: RunRecord,
-    checkpoint: Pick<RunCheckpoint, 'folder' | 'name' | 'expires' | 'metadata'>,
+    checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
     files: { directory: string; momentsFile: string | undefined; publicationId: string },
   ): Promise<void> {
     const { store, repository, onPublished } = this.#options;

@@ -3,42 +3,42 @@
 import { ServeError } from '../common/errors.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { createIds } from '../jobs/names.ts';
+import { type Metadata, type SamplerFacts, type SessionFacts, SessionJournal } from './journal.ts';
 import { LossCurve } from './loss-curve.ts';
 import { OrderedWork } from './ordered-work.ts';
-import type { RunRecord } from './runs.ts';
 
 /** A model in training. */
 export interface TrainedModel {
   readonly id: string;
+  /** Its number within the session. */
+  readonly number: number;
   readonly work: OrderedWork;
-  /** Set once it can be trained. */
-  run?: RunRecord;
-  /** The trainer process that has it. If that process is gone, so is the model. */
+  /** Whether its run exists. */
+  isCreated: boolean;
+  /** The trainer process that has it. If that process is gone, the next request rebuilds the model. */
   holder?: object | undefined;
+  /** The last request that is done. */
+  done: number;
+  /** The trainer's time since the last state in the journal. */
+  computedMs: number;
   /** Versions that only its samplers use, the oldest first. */
   readonly aside: number[];
-  readonly curve: LossCurve;
+  curve: LossCurve;
   /** The time of its last request, in Unix milliseconds. */
   usedMs: number;
 }
 
 /** A client's source of samples. */
-export interface SamplingSession {
+export interface SamplingSession extends SamplerFacts {
   readonly id: string;
-  /** The name of the model that answers. */
-  readonly model: string;
-  /** The base, by the name that the client used. */
-  readonly baseModel: string;
-  /** The checkpoint's path, if it has one. */
-  readonly modelPath: string | undefined;
-  clones: number;
 }
 
 /** A session. */
 export interface TinkerSession {
   readonly id: string;
   readonly tenant: string;
-  readonly metadata: Readonly<Record<string, unknown>> | null;
+  readonly metadata: Metadata;
+  readonly journal: SessionJournal;
   readonly models: Map<string, TrainedModel>;
   readonly samplers: Map<string, SamplingSession>;
   /** Unix milliseconds. */
@@ -47,34 +47,66 @@ export interface TinkerSession {
 
 /** The client sends a heartbeat every 10 s, and warns after two minutes without an answer. */
 const SILENCE_MS = 10 * 60_000;
+const OTHER_BASE_MS = 86_400_000;
 /** A client has one session. */
 const MAX_SESSIONS = 100;
 const MAX_SAMPLERS = 10_000;
 
+/** Settings of `Sessions`. */
+interface SessionsOptions {
+  /** Returns Unix milliseconds. */
+  readonly now: () => number;
+  /** The base's digest. */
+  readonly base: string;
+  /** The folder of the journals. */
+  readonly root: string;
+  /** Called when a session has ended. */
+  readonly onEnd: (session: TinkerSession) => void;
+}
+
 /** The sessions of all tenants. */
 export class Sessions {
+  readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, TinkerSession>();
-  readonly #now: () => number;
   readonly #createId: (prefix: string) => string;
-  readonly #onEnd: (session: TinkerSession) => void;
 
-  /** @param now Unix milliseconds @param onEnd called when a session has ended */
-  constructor(now: () => number, onEnd: (session: TinkerSession) => void) {
-    this.#now = now;
-    this.#createId = createIds(now);
-    this.#onEnd = onEnd;
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#createId = createIds(options.now);
   }
 
   /** Begins a session. Throws `ServeError` (429) if the tenant has too many. */
-  begin(tenant: string, metadata: TinkerSession['metadata']): TinkerSession {
+  async begin(tenant: string, metadata: Metadata): Promise<TinkerSession> {
     this.endSilent();
     if (this.of(tenant).length >= MAX_SESSIONS) {
       const message = `You have ${MAX_SESSIONS} sessions. End some: they end 10 minutes after their clients.`;
       throw new ServeError('rate_limit_exceeded', message);
     }
-    const id = this.#createId('tinker');
+    const { base, root } = this.#options;
+    const facts = { id: this.#createId('tinker'), tenant, base, metadata };
+    return this.#add(facts, await SessionJournal.create(root, facts));
+  }
+
+  /** Continues the sessions of this base that an earlier server has left. Sessions of other bases wait for theirs, for a day. */
+  async reopen(): Promise<TinkerSession[]> {
+    const { base, root, now } = this.#options;
+    const sessions: TinkerSession[] = [];
+    for (const { facts, journal } of await SessionJournal.openAll(root)) {
+      if (facts.base === base) {
+        const session = this.#add(facts, journal);
+        for (const [number, sampler] of await journal.samplers()) {
+          this.#keepSampler(session, { ...sampler, id: samplerId(session, number) });
+        }
+        sessions.push(session);
+      } else if (now() - (await journal.changedMs()) > OTHER_BASE_MS) await journal.remove();
+    }
+    return sessions;
+  }
+
+  #add({ id, tenant, metadata }: SessionFacts, journal: SessionJournal): TinkerSession {
     const [models, samplers] = [new Map(), new Map()];
-    const session = { id, tenant, metadata, models, samplers, heardMs: this.#now() };
+    const heardMs = this.#options.now();
+    const session = { id, tenant, metadata, journal, models, samplers, heardMs };
     this.#sessions.set(id, session);
     return session;
   }
@@ -94,11 +126,10 @@ export class Sessions {
     this.endSilent();
     const session = this.#sessions.get(id);
     if (session?.tenant !== tenant) {
-      const message =
-        'The session has ended, or the server was restarted. Continue from a saved path.';
+      const message = 'The session has ended. Continue from a saved path.';
       throw new ServeError('expired', message, { param: 'session_id' });
     }
-    session.heardMs = this.#now();
+    session.heardMs = this.#options.now();
     return session;
   }
 
@@ -129,24 +160,38 @@ export class Sessions {
   }
 
   /** Adds a sampler, unless the client repeats its request. */
-  addSampler(
+  async addSampler(
     session: TinkerSession,
     number: number,
-    source: Omit<SamplingSession, 'id' | 'clones'>,
-  ): SamplingSession {
-    const id = `${session.id}:sample:${number}`;
+    source: Omit<SamplerFacts, 'clones'>,
+  ): Promise<SamplingSession> {
+    const id = samplerId(session, number);
     const known = session.samplers.get(id);
     if (known) return known;
+    await session.journal.writeSampler(number, { ...source, clones: 0 });
+    return this.#keepSampler(session, { ...source, id, clones: 0 });
+  }
+
+  /** Numbers a copy of a sampler, from 1. Throws as `model`. */
+  async joinSampler(tenant: string, id: string): Promise<number> {
+    const { id: _, ...facts } = this.sampler(tenant, id);
+    const session = this.find(tenant, sessionOf(id));
+    const joined = { ...facts, clones: facts.clones + 1 };
+    session.samplers.set(id, { ...joined, id });
+    await session.journal.writeSampler(Number(id.slice(id.lastIndexOf(':') + 1)), joined);
+    return joined.clones;
+  }
+
+  #keepSampler(session: TinkerSession, sampler: SamplingSession): SamplingSession {
     const [oldest] = session.samplers.keys();
     if (session.samplers.size >= MAX_SAMPLERS) session.samplers.delete(oldest!);
-    const sampler = { ...source, id, clones: 0 };
-    session.samplers.set(id, sampler);
+    session.samplers.set(sampler.id, sampler);
     return sampler;
   }
 
-  /** Adds a model in training, unless the client repeats its request. */
+  /** Adds a model in training, unless the client repeats its request. Throws `ServeError` (429) if the tenant has too many. */
   addModel(session: TinkerSession, number: number, maxModels: number): TrainedModel {
-    const id = `${session.id}:train:${number}`;
+    const id = modelId(session, number);
     const known = session.models.get(id);
     if (known) return known;
     if (adapterOfRun(id) === undefined) {
@@ -158,8 +203,16 @@ export class Sessions {
       const message = `You have ${count} models in training, the limit of this server (LORIKEET_MAX_JOBS). End a session first.`;
       throw new ServeError('rate_limit_exceeded', message);
     }
-    const [work, curve] = [new OrderedWork(), new LossCurve()];
-    const model: TrainedModel = { id, work, aside: [], curve, usedMs: this.#now() };
+    return this.reopenModel(session, number, -1);
+  }
+
+  /** Adds a model whose requests are done up to a number. */
+  reopenModel(session: TinkerSession, number: number, done: number): TrainedModel {
+    const id = modelId(session, number);
+    const work = new OrderedWork(done + 1);
+    const progress = { isCreated: false, done, computedMs: 0, usedMs: this.#options.now() };
+    const curve = new LossCurve();
+    const model: TrainedModel = { id, number, work, ...progress, aside: [], curve };
     session.models.set(id, model);
     return model;
   }
@@ -169,16 +222,24 @@ export class Sessions {
     const session = this.#sessions.get(id);
     if (session?.tenant !== tenant) return;
     this.#sessions.delete(id);
-    this.#onEnd(session);
+    this.#options.onEnd(session);
   }
 
   /** Ends the sessions whose clients have been silent too long. */
   endSilent(): void {
-    const since = this.#now() - SILENCE_MS;
+    const since = this.#options.now() - SILENCE_MS;
     for (const { tenant, id, heardMs } of this.#sessions.values()) {
       if (heardMs < since) this.end(tenant, id);
     }
   }
+}
+
+function samplerId({ id }: TinkerSession, number: number): string {
+  return `${id}:sample:${number}`;
+}
+
+function modelId({ id }: TinkerSession, number: number): string {
+  return `${id}:train:${number}`;
 }
 
 function sessionOf(id: string): string {

@@ -1,5 +1,5 @@
 // The trainer process that serves: sends tasks, and matches replies to them. Starts with the first task; if it dies, its models
-// are gone, and the next task starts another one.
+// are gone, and the next task starts another one. One that got no CPU time in the idle class is followed by one with a low priority.
 import { ServeError } from '../common/errors.ts';
 import { type Resolvers, withResolvers } from '../common/waiting.ts';
 import type { Fault, TrainerRequest } from '../contracts/training-messages.ts';
@@ -23,11 +23,20 @@ interface Running {
   readonly pending: Map<number, Resolvers<ServiceResult>>;
 }
 
+/** The trainer ended during a task, or before it. */
+export class TrainerLost extends ServeError {
+  constructor(message = 'The trainer has ended.') {
+    super('internal_error', message);
+  }
+}
+
 /** A trainer that performs tasks. */
 export class TrainingProcess {
   readonly #options: TrainingProcessOptions;
   #running: Running | undefined;
   #lastId = 0;
+  #isClosed = false;
+  #hasStarved = false;
 
   constructor(options: TrainingProcessOptions) {
     this.#options = options;
@@ -38,10 +47,11 @@ export class TrainingProcess {
     return this.#running;
   }
 
-  /** Performs a task. Rejects with `ServeError` if the trainer refuses it or ends. */
+  /** Performs a task. Rejects with `ServeError` if the trainer refuses it, and with `TrainerLost` if it ends. */
   perform<K extends ServiceCall>(
     task: Extract<ServiceTask, { kind: K }>,
   ): Promise<ServiceCalls[K]['result']> {
+    if (this.#isClosed) return Promise.reject(new TrainerLost());
     this.#running ??= this.#start();
     const { child, pending } = this.#running;
     const id = ++this.#lastId;
@@ -55,16 +65,22 @@ export class TrainingProcess {
   end(): void {
     this.#running?.child.pause();
     this.#running = undefined;
+    this.#hasStarved = false;
   }
 
-  /** Ends the process in the middle of a task, which may take minutes. */
+  /** Ends the process for good, in the middle of a task, which may take minutes. */
   kill(): void {
+    this.#isClosed = true;
     this.#running?.child.kill();
   }
 
   #start(): Running {
     const { request, child: options } = this.#options;
-    const child = new TrainerChild(request, 'tinker', { ...options, serialization: 'advanced' });
+    const child = new TrainerChild(request, 'tinker', {
+      ...options,
+      serialization: 'advanced',
+      ...(this.#hasStarved && { priority: 'nice' as const }),
+    });
     const running = { child, pending: new Map<number, Resolvers<ServiceResult>>() };
     void this.#receive(running);
     return running;
@@ -82,7 +98,8 @@ export class TrainingProcess {
       else reply?.reject(toError(message.fault));
     }
     if (this.#running === running) this.#running = undefined;
-    const error = toError(fault ?? (await child.death));
+    this.#hasStarved ||= child.hasStarved;
+    const error = new TrainerLost((fault ?? (await child.death)).message);
     for (const { reject } of pending.values()) reject(error);
   }
 }

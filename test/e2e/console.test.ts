@@ -62,7 +62,7 @@ async function saveRun(files: ObjectStore, directory: string): Promise<void> {
   const run = { id: RUN, tenant: 'local', base_model: 'toy', base_digest: digest, rank: 4 };
   await runs.create({ ...run, metadata: { recipe: 'rhymes' } });
   const points = Array.from({ length: 40 }, (_, i): [number, number] => [i + 1, 3 - i / 20]);
-  await runs.note('local', RUN, { steps: 40, points }, Date.now() - 90_000);
+  await runs.note('local', RUN, { steps: 40, seq: 80, points }, Date.now() - 90_000);
   await runs.save(
     await runs.find('local', RUN),
     { folder: 'sampler_weights', name: 'final', expires: null, metadata: null },

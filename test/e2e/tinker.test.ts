@@ -1,10 +1,15 @@
 // Tinker's own Python client against a server, unchanged but for its URL: it trains, samples, saves, resumes and lists. With
 // LORIKEET_E2E_LONG: on the real base.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { createKey, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
@@ -106,5 +111,92 @@ for (const { what, base, tokens, needsTime } of [
     assert.deepEqual(result.left, ['sampler_weights/middle']);
     assert.equal(result.rank, 8);
     assert.deepEqual(result.runs.sort(), [...result.models].sort());
+  });
+}
+
+interface Survived {
+  readonly losses: number[];
+  readonly norms: number[];
+  readonly samples: number[];
+  readonly path: string;
+}
+
+/** Starts a server that can be killed in the middle of its trainer's work, and started again on its port. */
+async function startKillable(model: string, home: string) {
+  const start = (port: string) => {
+    const args = ['--model', model, '--slots', '2', '--store', home, '--port', port];
+    return startServing(args, home, { LOG_LEVEL: 'info' });
+  };
+  let server = await start('0');
+  const killTrainer = () => {
+    const started = [...server.output.error.matchAll(/.*"pid":(\d+).*trainer started/g)];
+    process.kill(Number(started.at(-1)![1]), 'SIGKILL');
+  };
+  return {
+    url: server.url,
+    killTrainer,
+    async killServer() {
+      const closed = once(server.child, 'close');
+      server.child.kill('SIGKILL');
+      killTrainer(); // it would end after its task
+      await closed;
+      server = await start(new URL(server.url).port);
+    },
+    stop: () => server.stop(),
+  };
+}
+
+const STEPS = 12;
+
+/** Trains twice with a client, and calls back when these steps are done. */
+async function train(
+  url: string,
+  { home, tokens }: { readonly home: string; readonly tokens: readonly number[] },
+  callbacks: Readonly<Record<string, () => unknown>>,
+): Promise<[Survived, Survived]> {
+  assert.ok('python' in python);
+  const script = path.resolve('test/e2e/tinker_survivor.py');
+  const args = [script, url, 'tml-none', 'base', JSON.stringify(tokens), `${STEPS}`, '4'];
+  const client = spawn(python.python, args, {
+    env: { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let last = '';
+  for await (const line of createInterface({ input: client.stdout })) {
+    last = line;
+    await callbacks[line]?.();
+  }
+  return JSON.parse(last);
+}
+
+/** Reads the weights that a client has saved after those of its first sampler. */
+function readWeights(home: string, { path: name }: Survived): Buffer {
+  const [, session, number] = /^tinker:\/\/(.*):train:(\d+)\//.exec(name)!;
+  const version = path.join(home, LOCAL_TENANT.id, `${session}-${number}`, '2');
+  return readFileSync(path.join(version, WEIGHTS_FILE));
+}
+
+for (const { what, base, count, needsTime } of [
+  { what: 'the toy base', base: async () => ({ dir: 'models/toy' }), count: 24, needsTime: false },
+  { what: 'SmolLM2-135M', base: fetchBase, count: 64, needsTime: true },
+] as const) {
+  test(`a client continues after kill -9 of the trainer and of the server, to the same bytes, on ${what}`, {
+    skip: skip || (needsTime && !isLong && 'LORIKEET_E2E_LONG is not set'),
+  }, async (t) => {
+    const model = await base();
+    if ('reason' in model) return t.skip(model.reason);
+    const home = temporaryFolder(t);
+    const server = await startKillable(model.dir, home);
+    try {
+      const tokens = Array.from({ length: count }, (_, i) => 5 + ((i * 7) % 50));
+      const kills = { 1: server.killTrainer, 4: server.killServer };
+      const [killed, undisturbed] = await train(server.url, { home, tokens }, kills);
+      assert.deepEqual({ ...killed, path: '' }, { ...undisturbed, path: '' });
+      const [bytes, expected] = [killed, undisturbed].map((one) => readWeights(home, one));
+      assert.ok(bytes!.equals(expected!), 'the weights are the same to the byte');
+      assert.ok(killed.losses.at(-1)! < killed.losses[0]!);
+    } finally {
+      await server.stop();
+    }
   });
 }

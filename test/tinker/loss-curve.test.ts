@@ -12,21 +12,33 @@ const datum = (inputs: Record<string, number[]>) => ({
 
 test("a step's loss is the mean over the tokens that count in all its passes", () => {
   const curve = new LossCurve();
-  curve.addPass({ data: [datum({ weights: [0, 1] }), datum({ weights: [-0.5, 1] })] }, 6);
-  curve.addPass({ data: [datum({ logprobs: [0, -1], advantages: [0, 2] })] }, 2);
-  curve.addStep();
-  curve.addStep();
-  curve.addPass({ data: [datum({ weights: [0, 0] })] }, 0);
-  curve.addStep();
+  curve.addPass(1, { data: [datum({ weights: [0, 1] }), datum({ weights: [-0.5, 1] })] }, 6);
+  curve.addPass(2, { data: [datum({ logprobs: [0, -1], advantages: [0, 2] })] }, 2);
+  curve.addStep(3);
+  curve.addStep(4);
+  curve.addPass(5, { data: [datum({ weights: [0, 0] })] }, 0);
+  curve.addStep(6);
   const points = [[1, 2]];
-  assert.deepEqual(curve.data, { steps: 3, points }, 'steps without tokens have no loss');
+  assert.deepEqual(curve.data, { steps: 3, seq: 6, points }, 'steps without tokens have no loss');
+});
+
+test('requests that another trainer repeats count once, and a curve goes on from what is recorded', () => {
+  const pass = { data: [datum({ weights: [0, 1] })] };
+  const curve = new LossCurve({ steps: 1, seq: 2, points: [[1, 9]] });
+  for (const seq of [1, 3, 3]) curve.addPass(seq, pass, 5);
+  for (const seq of [2, 4, 4]) curve.addStep(seq);
+  const points = [
+    [1, 9],
+    [2, 5],
+  ];
+  assert.deepEqual(curve.data, { steps: 2, seq: 4, points });
 });
 
 test('a long run keeps few points, of its whole course', () => {
   const curve = new LossCurve();
   for (let step = 1; step <= 10_000; step++) {
-    curve.addPass({ data: [datum({ weights: [0, 1] })] }, step);
-    curve.addStep();
+    curve.addPass(2 * step, { data: [datum({ weights: [0, 1] })] }, step);
+    curve.addStep(2 * step + 1);
   }
   const { steps, points } = curve.data;
   assert.equal(steps, 10_000);

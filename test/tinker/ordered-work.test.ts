@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { OrderedWork } from '../../src/tinker/ordered-work.ts';
 
 test('requests run in the order of their numbers, one at a time, however they arrive', async () => {
-  const work = new OrderedWork();
+  const work = new OrderedWork(1);
   const log: string[] = [];
   const run = (number: number) =>
     work.runInOrder(number, async () => {
@@ -21,7 +21,7 @@ test('requests run in the order of their numbers, one at a time, however they ar
 });
 
 test('a request that fails does not stop the next one, and its number cannot be used again', async () => {
-  const work = new OrderedWork();
+  const work = new OrderedWork(1);
   const failed = work.runInOrder(1, async () => {
     throw new Error('no');
   });
@@ -31,7 +31,7 @@ test('a request that fails does not stop the next one, and its number cannot be 
 });
 
 test('the first work of a model comes before its numbered requests', async () => {
-  const work = new OrderedWork();
+  const work = new OrderedWork(1);
   const log: string[] = [];
   const first = work.run(async () => {
     await Promise.resolve();
@@ -42,7 +42,7 @@ test('the first work of a model comes before its numbered requests', async () =>
 });
 
 test('a client that never sends a number cannot make the server keep everything after it', () => {
-  const work = new OrderedWork();
+  const work = new OrderedWork(1);
   const send = (number: number) => void work.runInOrder(number, async () => {}).catch(() => {});
   for (let number = 2; number < 258; number++) send(number);
   assert.throws(() => send(258), { code: 'rate_limit_exceeded', param: 'seq_id' });

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -71,8 +72,8 @@ test("a checkpoint is a version of the run's adapter, under an alias", async () 
 
 test('a run keeps how far it was, and its checkpoints', async () => {
   const { runs, save } = await start();
-  assert.deepEqual((await runs.find('acme', ID)).curve, { steps: 0, points: [] });
-  const curve = { steps: 3, points: [[3, 0.5]] as [number, number][] };
+  assert.deepEqual((await runs.find('acme', ID)).curve, NO_STEPS);
+  const curve = { steps: 3, seq: 6, points: [[3, 0.5]] as [number, number][] };
   await runs.note('acme', ID, curve, 2_000_500);
   await save('weights', 'a');
   const run = await runs.find('acme', ID);

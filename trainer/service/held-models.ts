@@ -29,10 +29,13 @@ const PARKED_BYTES = 512 * 2 ** 20;
 /** Each seat has buffers of its own for a batch's tensors, so few stay. */
 const MAX_SEATS = 2;
 
+/** The prefix of gradients' names. */
+export const GRADIENTS = 'gradient.';
+
 /** An adapter's arrays by name, in float32. A missing one is zero. */
 type Arrays = ReadonlyMap<string, Float32Array>;
 
-/** The moments of AdamW by name, and the steps that made them. */
+/** The moments of AdamW and the gradients by name, and the steps so far. */
 export interface OptimizerState {
   readonly moments: Arrays;
   readonly steps: number;
@@ -61,7 +64,7 @@ interface Seat {
 }
 
 /** A model whose turn it is. It stays seated until another one takes its seat. */
-export interface SeatedModel extends Pick<Seat, 'model' | 'moments'> {
+export interface SeatedModel extends Pick<Seat, 'model' | 'moments' | 'arrays'> {
   readonly plan: AdapterPlan;
   /** The steps so far, which the caller counts. */
   readonly counter: { steps: number };
@@ -107,7 +110,8 @@ export class HeldModels {
       this.#held.delete(id); // it comes after the others
       this.#held.set(id, held);
     }
-    return { model: seat.model, moments: seat.moments, plan: held.plan, counter: held };
+    const { model, moments, arrays } = seat;
+    return { model, moments, arrays, plan: held.plan, counter: held };
   }
 
   /** Forgets a model. */
@@ -151,7 +155,7 @@ export class HeldModels {
     const { parameters } = model;
     const moments = createMoments(parameters);
     const saved = parameters.map(({ name, shape, grad }) => ({
-      name: `gradient.${name}`,
+      name: `${GRADIENTS}${name}`,
       shape,
       data: grad,
     }));

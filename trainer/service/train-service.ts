@@ -15,10 +15,10 @@ import { planAdapter } from '../job/adapter-plan.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
 import { resolveMethod } from '../job/prepare-run.ts';
 import { clipFactor, createAdamW, globalNorm } from '../optimizer.ts';
-import { arraysOf } from '../run/checkpoint.ts';
 import { TrainError } from '../run/faults.ts';
 import { writeAdapter } from '../run/result-files.ts';
 import {
+  GRADIENTS,
   HeldModels,
   type OptimizerState,
   readArrays,
@@ -62,10 +62,11 @@ export class TrainService {
       this.#add(model, { initAdapter: directory }, momentsFile),
     pass: async ({ model, ...pass }) => runPass((await this.#models.seat(model)).model, pass),
     step: async ({ model, adam }) => step(await this.#models.seat(model), adam),
-    save: async ({ model, directory, momentsFile }) => {
+    save: async ({ model, directory, momentsFile, withGradients }) => {
       const seated = await this.#models.seat(model);
       await this.#save(seated, directory);
-      if (momentsFile !== undefined) await saveMoments(seated, momentsFile);
+      const kept = withGradients ? [MOMENTS, GRADIENTS] : [MOMENTS];
+      if (momentsFile !== undefined) await saveState(seated, momentsFile, kept);
       return null;
     },
     drop: async ({ model }) => {
@@ -152,10 +153,16 @@ async function step(
 
 const MOMENTS = 'adam.';
 
-async function saveMoments(seated: SeatedModel, file: string): Promise<void> {
-  const { model, moments, counter } = seated;
-  const all = arraysOf({ parameters: model.parameters, moments, saved: [] });
-  const kept = all.filter(({ name }) => name.startsWith(MOMENTS));
+/** Writes the arrays whose names have one of the prefixes, except zeros: those are what a missing array stands for. */
+async function saveState(
+  { arrays: all, counter }: SeatedModel,
+  file: string,
+  prefixes: readonly string[],
+): Promise<void> {
+  const kept = all.filter(
+    ({ name, data }) =>
+      prefixes.some((prefix) => name.startsWith(prefix)) && data.some((value) => value !== 0),
+  );
   const arrays = new Map(kept.map(({ name, data }) => [name, data]));
   await writeArrays(file, arrays, { [STEPS]: String(counter.steps) });
 }

@@ -77,8 +77,8 @@ function addSessionRoutes(app: App, deps: Deps, { sessions }: TinkerService): vo
   addPost(app, deps, 'create_session', {
     summary: 'begin a session',
     schema: bodies.createSessionBody,
-    handle(c, { user_metadata: metadata = null }) {
-      const { id } = sessions.begin(c.var.tenant.id, metadata);
+    async handle(c, { user_metadata }) {
+      const { id } = await sessions.begin(c.var.tenant.id, user_metadata ?? null);
       return { type: 'create_session', session_id: id };
     },
   });
@@ -108,9 +108,8 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
     async handle(c, { session_id, model_seq_id, base_model, lora_config: lora, ...body }) {
       await requireBase(deps, c.var.tenant, base_model);
       const { rank, seed = null, train_mlp, train_attn, train_unembed } = lora;
-      const request_id = tinker.createModel(c.var.tenant.id, {
-        sessionId: session_id,
-        number: model_seq_id,
+      const to = { tenant: c.var.tenant.id, sessionId: session_id, number: model_seq_id };
+      const request_id = await tinker.createModel(to, {
         baseModel: base_model,
         adapter: {
           rank,
@@ -127,9 +126,10 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
   addPost(app, deps, 'get_info', {
     summary: 'describe a model',
     schema: bodies.modelBody,
-    handle(c, { model_id }) {
-      const { run } = tinker.sessions.model(c.var.tenant.id, model_id);
-      if (!run) throw new ServeError('not_found', 'model_id: is still being created');
+    async handle(c, { model_id }) {
+      const { isCreated } = tinker.sessions.model(c.var.tenant.id, model_id);
+      if (!isCreated) throw new ServeError('not_found', 'model_id: is still being created');
+      const run = await tinker.runs.find(c.var.tenant.id, model_id);
       return {
         type: 'get_info',
         model_id,
@@ -147,14 +147,16 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
     answers: json(futureSchema),
     async handle(c) {
       const bytes = await readBytesOfType(c.req.raw, PROTOBUF, deps.limits);
-      return c.json({ request_id: tinker.pass(c.var.tenant.id, parsePassRequest(bytes)) });
+      const { modelId, seqId: seq } = parsePassRequest(bytes);
+      const to = { tenant: c.var.tenant.id, modelId, seq };
+      return c.json({ request_id: await tinker.submit(to, { kind: 'pass', bytes }) });
     },
   });
   addPost(app, deps, 'optim_step', {
     summary: 'update a model by its gradients and clear them',
     schema: bodies.optimStepBody,
     answers: futureSchema,
-    handle(c, { model_id, seq_id, adam_params }) {
+    async handle(c, { adam_params, ...body }) {
       const params = adam_params ?? bodies.DEFAULT_ADAM;
       const adam = {
         learningRate: params.learning_rate,
@@ -163,7 +165,7 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
         weightDecay: params.weight_decay,
         maxGradNorm: params.grad_clip_norm,
       };
-      return { request_id: tinker.step(c.var.tenant.id, model_id, { seq: seq_id, adam }) };
+      return { request_id: await tinker.submit(targetOf(c, body), { kind: 'step', adam }) };
     },
   });
 }
@@ -173,41 +175,40 @@ function addWeightRoutes(app: App, deps: Deps, tinker: TinkerService): void {
     summary: 'save a model and the state of its optimizer',
     schema: bodies.saveWeightsBody,
     answers: futureSchema,
-    handle(c, { model_id, seq_id: seq, path: name, ttl_seconds, overwrite, user_metadata }) {
-      const saved = { folder: 'weights', ttlS: ttl_seconds ?? null, overwrite } as const;
-      const request = { ...saved, seq, name, metadata: user_metadata ?? null };
-      return { request_id: tinker.save(c.var.tenant.id, model_id, request) };
+    async handle(c, { path: name, ttl_seconds, overwrite, user_metadata, ...body }) {
+      const saved = { kind: 'save', folder: 'weights', name, overwrite } as const;
+      const request = { ...saved, ttlS: ttl_seconds ?? null, metadata: user_metadata ?? null };
+      return { request_id: await tinker.submit(targetOf(c, body), request) };
     },
   });
   addPost(app, deps, 'save_weights_for_sampler', {
     summary: 'save a model for sampling',
     schema: bodies.saveForSamplerBody,
     answers: futureSchema,
-    handle(c, { model_id, seq_id: seq, path: name, sampling_session_seq_id, ...body }) {
-      const { id } = c.var.tenant;
+    async handle(c, { path: name, sampling_session_seq_id, ...body }) {
+      const to = targetOf(c, body);
       if (name == null) {
         const sampler = sampling_session_seq_id!;
-        return { request_id: tinker.sampleFrom(id, model_id, { seq, sampler }) };
+        return { request_id: await tinker.submit(to, { kind: 'sampler', sampler }) };
       }
-      const saved = { folder: 'sampler_weights', overwrite: true } as const;
+      const saved = { kind: 'save', folder: 'sampler_weights', name, overwrite: true } as const;
       const { ttl_seconds: ttlS = null, user_metadata: metadata = null } = body;
-      return { request_id: tinker.save(id, model_id, { ...saved, seq, name, ttlS, metadata }) };
+      return { request_id: await tinker.submit(to, { ...saved, ttlS, metadata }) };
     },
   });
   addPost(app, deps, 'load_weights', {
     summary: 'create a model from a checkpoint, or load one into a model',
     schema: bodies.loadWeightsBody,
     answers: futureSchema,
-    handle(c, body) {
-      const { id } = c.var.tenant;
+    async handle(c, body) {
       const { path, optimizer: withOptimizer } = body;
       if ('model_id' in body) {
-        const request = { seq: body.seq_id, path, withOptimizer };
-        return { request_id: tinker.loadInto(id, body.model_id, request) };
+        const request = { kind: 'load', path, withOptimizer, metadata: null } as const;
+        return { request_id: await tinker.submit(targetOf(c, body), request) };
       }
       const { session_id: sessionId, model_seq_id: number, user_metadata: metadata = null } = body;
-      const request = { sessionId, number, path, withOptimizer, metadata };
-      return { request_id: tinker.createFrom(id, request) };
+      const to = { tenant: c.var.tenant.id, sessionId, number };
+      return { request_id: await tinker.createFrom(to, { path, withOptimizer, metadata }) };
     },
   });
 }
@@ -220,16 +221,16 @@ function addSamplingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
     async handle(c, { session_id, sampling_session_seq_id: number, ...named }) {
       const session = sessions.find(c.var.tenant.id, session_id);
       const source = await sourceOf(deps, tinker, c.var.tenant, named);
-      const { id } = sessions.addSampler(session, number, source);
+      const { id } = await sessions.addSampler(session, number, source);
       return { type: 'create_sampling_session', sampling_session_id: id };
     },
   });
   addPost(app, deps, 'join_sampling_session', {
     summary: 'number a copy of a sampler',
     schema: bodies.samplerIdBody,
-    handle(c, { sampling_session_id: id }) {
-      const sampler = sessions.sampler(c.var.tenant.id, id);
-      return { type: 'join_sampling_session', client_counter: ++sampler.clones };
+    async handle(c, { sampling_session_id: id }) {
+      const client_counter = await sessions.joinSampler(c.var.tenant.id, id);
+      return { type: 'join_sampling_session', client_counter };
     },
   });
   addPost(app, deps, 'asample', {
@@ -248,6 +249,14 @@ function addSamplingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
       return { request_id, sample_sequence_ids: ids };
     },
   });
+}
+
+/** Returns the model that a request names. */
+function targetOf(
+  c: Context<HttpEnv>,
+  { model_id: modelId, seq_id: seq }: { readonly model_id: string; readonly seq_id: number },
+) {
+  return { tenant: c.var.tenant.id, modelId, seq };
 }
 
 function addFutureRoutes(app: App, deps: Deps, tinker: TinkerService): void {

@@ -1,0 +1,305 @@
+// Performs the requests to models: the trainer computes, the store keeps what is saved. If the trainer ends, another one rebuilds a
+// model from its last state and the requests since, and the request that was cut off runs again.
+import path from 'node:path';
+import { ServeError } from '../common/errors.ts';
+import { TurnQueue } from '../common/turn-queue.ts';
+import { toTinkerPath } from '../contracts/tinker-path.ts';
+import type { ServiceCall, ServiceCalls, ServiceTask } from '../contracts/training-service.ts';
+import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
+import type { FutureValue } from './futures.ts';
+import type { LoadRequest, ModelRequest, ModelRequests, SaveRequest } from './journal.ts';
+import type { RunRecord, Runs } from './runs.ts';
+import type { Sessions, TinkerSession, TrainedModel } from './sessions.ts';
+import { TrainerLost, type TrainingProcess } from './training-process.ts';
+import { type DatumBounds, parsePassRequest, toPass, writePassResult } from './wire.ts';
+
+/** The parts of a server that the requests to models need. */
+interface ModelWorkOptions {
+  readonly base: { readonly digest: string };
+  readonly bounds: DatumBounds;
+  readonly process: TrainingProcess;
+  readonly files: CheckpointFiles;
+  readonly runs: Runs;
+  readonly sessions: Sessions;
+  /** Returns Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** A request to a model, at its turn. */
+interface Turn {
+  readonly session: TinkerSession;
+  readonly model: TrainedModel;
+  readonly seq: number;
+}
+
+type Handlers = {
+  readonly [K in keyof ModelRequests]: (
+    turn: Turn,
+    request: ModelRequests[K],
+  ) => Promise<FutureValue>;
+};
+
+/** The versions that only samplers use and that are kept of each model: samples of the last steps may still run. */
+export const KEPT_ASIDE = 4;
+/** A request that ends the trainer again and again is refused. */
+const MAX_TRIES = 3;
+/** The most computing that is repeated after a trainer ended. Saving a state takes some tenths of a second. */
+const STATE_AFTER_MS = 30_000;
+/** The number of unfinished requests is bounded by `Futures`. */
+const UNBOUNDED = { maxWaiting: Infinity, maxPerTenant: Infinity };
+
+const NEVER = new Promise<never>(() => {});
+
+/** Performs requests. */
+export class ModelWork {
+  readonly #options: ModelWorkOptions;
+  readonly #training = new TurnQueue(UNBOUNDED);
+  #isClosed = false;
+  readonly #handlers: Handlers = {
+    create: async (turn, { baseModel, adapter, metadata }) => {
+      const { rank } = await this.#take(turn, { kind: 'create', model: turn.model.id, adapter });
+      await this.#addRun(turn, { base_model: baseModel, rank, metadata });
+      return { type: 'create_model', model_id: turn.model.id };
+    },
+    load: (turn, request) => this.#load(turn, request),
+    pass: async (turn, { bytes }) => {
+      const pass = toPass(parsePassRequest(bytes), this.#options.bounds);
+      const task = { kind: 'pass', model: turn.model.id, ...pass } as const;
+      const result = await this.#take(turn, task);
+      if (!pass.isForwardOnly) turn.model.curve.addPass(turn.seq, pass, result.loss);
+      return writePassResult(result);
+    },
+    step: async (turn, { adam }) => {
+      const task = { kind: 'step', model: turn.model.id, adam } as const;
+      const { gradNorm } = await this.#take(turn, task);
+      turn.model.curve.addStep(turn.seq);
+      return { metrics: { 'grad_norm:mean': gradNorm } };
+    },
+    save: (turn, request) => this.#save(turn, request),
+    sampler: (turn, { sampler }) => this.#addSampler(turn, sampler),
+  };
+
+  constructor(options: ModelWorkOptions) {
+    this.#options = options;
+  }
+
+  /** Performs a request from the journal, and keeps its result there. */
+  async perform(session: TinkerSession, model: TrainedModel, seq: number): Promise<FutureValue> {
+    const { journal } = session;
+    const turn = { session, model, seq };
+    const outcome = await journal
+      .readRequest(model.number, seq)
+      .then((request) => this.#try(turn, request))
+      .then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error }),
+      );
+    if (this.#isClosed) return NEVER; // the next server performs it
+    model.done = seq;
+    const result = 'value' in outcome ? outcome : { error: toPlain(outcome.error) };
+    await journal.addResult(model.number, seq, result);
+    if ('error' in outcome) {
+      if (seq === 0) session.models.delete(model.id);
+      throw outcome.error;
+    }
+    if (model.computedMs >= STATE_AFTER_MS) this.#keepStateLater(session, model);
+    return outcome.value;
+  }
+
+  /** Forgets a model after its current request. */
+  async drop(session: TinkerSession, model: TrainedModel, isLast: () => boolean): Promise<void> {
+    const { process, runs } = this.#options;
+    await model.work
+      .run(async () => {
+        if (this.#isHeld(model)) {
+          const turn = { session, model, seq: model.done };
+          await this.#take(turn, { kind: 'drop', model: model.id });
+        }
+        if (isLast()) process.end(); // frees the base's memory
+        await this.#note(session, model);
+        for (const version of model.aside) {
+          await runs.removeVersion(session.tenant, model.id, version);
+        }
+      })
+      .catch(() => {}); // what is left behind only takes space
+  }
+
+  /** Ends the trainer. Requests that it has not done stay in their journals. */
+  close(): void {
+    this.#isClosed = true;
+    this.#options.process.kill();
+  }
+
+  async #try(turn: Turn, { kind, ...request }: ModelRequest): Promise<FutureValue> {
+    const handle = this.#handlers[kind] as (turn: Turn, request: object) => Promise<FutureValue>;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        if (turn.seq > 0) await this.#requireHeld(turn);
+        return await handle(turn, request);
+      } catch (error) {
+        if (!(error instanceof TrainerLost) || attempt === MAX_TRIES) throw error;
+      }
+    }
+  }
+
+  #isHeld({ holder }: TrainedModel): boolean {
+    return holder !== undefined && holder === this.#options.process.holder;
+  }
+
+  /** Has the trainer perform a task when it is the tenant's turn. */
+  #take<K extends ServiceCall>(
+    { session, model }: Turn,
+    task: Extract<ServiceTask, { kind: K }>,
+  ): Promise<ServiceCalls[K]['result']> {
+    const { process } = this.#options;
+    return this.#training.take({ tenant: session.tenant }, async () => {
+      const isNew = task.kind === 'create' || task.kind === 'load';
+      if (!isNew && !this.#isHeld(model)) throw new TrainerLost();
+      const begin = performance.now();
+      const result = await process.perform<K>(task);
+      model.computedMs += performance.now() - begin;
+      if (isNew) model.holder = process.holder;
+      return result;
+    });
+  }
+
+  /** Rebuilds the model if the trainer lacks it. */
+  async #requireHeld(turn: Turn): Promise<void> {
+    const { session, model } = turn;
+    if (!model.isCreated) throw new ServeError('internal_error', 'The model could not be created.');
+    if (this.#isHeld(model)) return;
+    const { journal } = session;
+    const { state, request } = (await journal.entries()).get(model.number)!;
+    const from = state.at(-1);
+    if (from !== undefined) {
+      const files = stateFiles(journal.stateFolder(model.number, from));
+      await this.#take(turn, { kind: 'load', model: model.id, ...files });
+    }
+    for (const seq of request) {
+      if (seq > (from ?? -1) && seq < turn.seq) await this.#repeat({ session, model, seq });
+    }
+  }
+
+  /** Repeats what a request that is done has changed. */
+  async #repeat(turn: Turn): Promise<void> {
+    const { session, model, seq } = turn;
+    const result = await session.journal.readResult(model.number, seq);
+    if ('error' in result && result.error.code === 'internal_error') return; // it ended the trainer
+    const request = await session.journal.readRequest(model.number, seq);
+    if (request.kind === 'create') {
+      await this.#take(turn, { kind: 'create', model: model.id, adapter: request.adapter });
+    } else if (request.kind === 'step' || (request.kind === 'pass' && addsGradients(request))) {
+      await this.#handlers[request.kind](turn, request as never).catch((error) => {
+        if (error instanceof TrainerLost || 'value' in result) throw error;
+      });
+    }
+  }
+
+  #keepStateLater(session: TinkerSession, model: TrainedModel): void {
+    model.computedMs = 0;
+    void model.work.run(() => this.#keepState({ session, model, seq: model.done })).catch(() => {}); // the requests are still there
+  }
+
+  async #keepState(turn: Turn): Promise<void> {
+    const { session, model, seq } = turn;
+    await this.#note(session, model);
+    await session.journal.addState(model.number, seq, async (folder) => {
+      const task = { kind: 'save', model: model.id, withGradients: true } as const;
+      await this.#take(turn, { ...task, ...stateFiles(folder) });
+    });
+  }
+
+  async #addRun(
+    { session: { tenant }, model }: Turn,
+    facts: Pick<RunRecord, 'base_model' | 'rank' | 'metadata'>,
+  ): Promise<void> {
+    const { runs, base } = this.#options;
+    await runs.create({ id: model.id, tenant, base_digest: base.digest, ...facts });
+    model.isCreated = true;
+  }
+
+  async #load(turn: Turn, { metadata, ...from }: LoadRequest): Promise<FutureValue> {
+    const { session, model } = turn;
+    await this.#options.files.fetch(session.tenant, from, async ({ base_model }, files) => {
+      const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
+      if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
+    });
+    await this.#keepState(turn); // the checkpoint may be removed
+    return { type: 'load_weights', path: from.path, model_id: model.id };
+  }
+
+  async #save(turn: Turn, { folder, name, ttlS, overwrite, metadata }: SaveRequest) {
+    const { runs, now } = this.#options;
+    const { session, model, seq } = turn;
+    const to = { run: model.id, folder, name };
+    const run = await runs.find(session.tenant, model.id);
+    const taken = run.checkpoints.find((one) => one.folder === folder && one.name === name);
+    if (taken && taken.request !== seq && !overwrite) {
+      const message = `path: there is a checkpoint ${toTinkerPath(to)}. Choose another name, or set overwrite.`;
+      throw new ServeError('invalid_request', message, { param: 'path' });
+    }
+    const expires = ttlS === null ? null : Math.floor(now() / 1000) + ttlS;
+    await this.#write(turn, folder === 'weights', (files) =>
+      runs.save(
+        run,
+        { folder, name, expires, metadata, request: seq },
+        { ...files, publicationId: `${model.id}:${seq}` },
+      ),
+    );
+    const type = folder === 'weights' ? 'save_weights' : 'save_weights_for_sampler';
+    return { type, path: toTinkerPath(to) };
+  }
+
+  async #addSampler(turn: Turn, number: number): Promise<FutureValue> {
+    const { runs, sessions } = this.#options;
+    const { session, model, seq } = turn;
+    const run = await runs.find(session.tenant, model.id);
+    const publicationId = `${model.id}:${seq}`;
+    const saved = await this.#write(turn, false, ({ directory }) =>
+      runs.saveAside(run, { directory, publicationId }),
+    );
+    const source = { model: saved.model, baseModel: run.base_model, modelPath: undefined };
+    const { id } = await sessions.addSampler(session, number, source);
+    if (!model.aside.includes(saved.version)) model.aside.push(saved.version);
+    while (model.aside.length > KEPT_ASIDE) {
+      await runs.removeVersion(session.tenant, model.id, model.aside.shift()!);
+    }
+    return { type: 'save_weights_for_sampler', path: null, sampling_session_id: id };
+  }
+
+  /** Has the trainer write a model, and hands its files on. */
+  #write<T>(
+    turn: Turn,
+    withOptimizer: boolean,
+    use: (files: ModelFiles) => Promise<T>,
+  ): Promise<T> {
+    return this.#options.files.within(withOptimizer, async (files) => {
+      const task = { kind: 'save', model: turn.model.id, withGradients: false } as const;
+      await this.#take(turn, { ...task, ...files });
+      const used = await use(files);
+      await this.#note(turn.session, turn.model);
+      return used;
+    });
+  }
+
+  /** Records how far a model is. If that fails, the next checkpoint does it. */
+  async #note({ tenant }: TinkerSession, { id, curve, usedMs }: TrainedModel): Promise<void> {
+    await this.#options.runs.note(tenant, id, curve.data, usedMs).catch(() => {});
+  }
+}
+
+function addsGradients({ bytes }: ModelRequests['pass']): boolean {
+  return !parsePassRequest(bytes).forwardOnly;
+}
+
+function stateFiles(folder: string): ModelFiles {
+  return {
+    directory: path.join(folder, 'adapter'),
+    momentsFile: path.join(folder, 'moments.safetensors'),
+  };
+}
+
+function toPlain(error: unknown) {
+  if (error instanceof ServeError) return error.toPlain();
+  return new ServeError('internal_error', 'The server failed. Its log gives the reason.').toPlain();
+}

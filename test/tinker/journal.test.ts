@@ -1,0 +1,105 @@
+// What a session keeps on the disk, until it is no longer needed: requests, results and states of its models.
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type SessionFacts, SessionJournal } from '../../src/tinker/journal.ts';
+import { Sessions } from '../../src/tinker/sessions.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+const FACTS = { tenant: 'acme', base: 'b'.repeat(64), metadata: { why: 'test' } };
+const pass = (size: number) => ({ kind: 'pass', bytes: new Uint8Array(size).fill(7) }) as const;
+
+async function begin(t: TestContext, facts: Partial<SessionFacts> = {}) {
+  const root = temporaryFolder(t);
+  const journal = await SessionJournal.create(root, { id: 'one', ...FACTS, ...facts });
+  return { root, journal };
+}
+
+async function reopen(root: string) {
+  const [opened] = await SessionJournal.openAll(root);
+  return opened!;
+}
+
+test('a journal that is opened again has its requests and results, and none that was cut off', async (t) => {
+  const { root, journal } = await begin(t);
+  await journal.addRequest(0, 1, pass(3));
+  await journal.addResult(0, 1, { value: new Uint8Array([1, 2]) });
+  const error = { code: 'invalid_request', message: 'no', param: 'data' } as const;
+  await journal.addResult(0, 2, { error });
+  await journal.addRequest(12, 3, { kind: 'sampler', sampler: 4 });
+  writeFileSync(path.join(root, 'one', '0-3.request.tmp'), 'cut off');
+  mkdirSync(path.join(root, 'two')); // its server was killed before the session had begun
+  const { journal: again, facts } = await reopen(root);
+  assert.deepEqual(facts, { id: 'one', ...FACTS });
+  assert.deepEqual(await again.entries(), await journal.entries());
+  assert.deepEqual(
+    [...(await again.entries())],
+    [
+      [0, { request: [1], result: [1, 2], state: [] }],
+      [12, { request: [3], result: [], state: [] }],
+    ],
+  );
+  assert.deepEqual(await again.readRequest(0, 1), pass(3));
+  assert.deepEqual(await again.readResult(0, 1), { value: new Uint8Array([1, 2]) });
+  assert.deepEqual(await again.readResult(0, 2), { error });
+});
+
+test('a state replaces the requests before it, and the results before the state before it', async (t) => {
+  const { journal } = await begin(t);
+  const state = (seq: number) => journal.addState(0, seq, async () => {});
+  for (let seq = 0; seq < 6; seq++) {
+    await journal.addRequest(0, seq, pass(1));
+    await journal.addResult(0, seq, { value: {} });
+    if (seq === 2 || seq === 4) await state(seq);
+  }
+  assert.deepEqual((await journal.entries()).get(0), {
+    request: [5],
+    result: [3, 4, 5],
+    state: [4],
+  });
+});
+
+test('a state that is cut off changes nothing', async (t) => {
+  const { journal } = await begin(t);
+  await journal.addRequest(0, 0, pass(1));
+  const before = await journal.entries();
+  const failed = journal.addState(0, 0, async () => {
+    throw new Error('killed');
+  });
+  await assert.rejects(failed, /killed/);
+  assert.deepEqual(await journal.entries(), before);
+});
+
+test('requests that are not done have a limit, which a state frees', async (t) => {
+  const { root, journal } = await begin(t);
+  const file = path.join(root, 'one', '0-1.request');
+  writeFileSync(file, '');
+  truncateSync(file, 2 ** 30 + 1); // takes no space
+  const { journal: full } = await reopen(root);
+  await assert.rejects(full.addRequest(0, 2, pass(1)), { code: 'rate_limit_exceeded' });
+  await full.addState(0, 1, async () => {});
+  await full.addRequest(0, 2, pass(1));
+  assert.deepEqual((await journal.entries()).get(0)!.request, [2]);
+});
+
+test('sessions of this base continue with their samplers; those of others wait for a day', async (t) => {
+  const { root, journal } = await begin(t, { id: 'one' });
+  const sampler = { model: 'one-0@1', baseModel: 'base', modelPath: undefined, clones: 2 };
+  await journal.writeSampler(7, sampler);
+  for (const id of ['old', 'new']) {
+    await SessionJournal.create(root, { id, ...FACTS, base: 'c'.repeat(64) });
+  }
+  const now = Date.now();
+  utimesSync(path.join(root, 'old'), now / 1000 - 90_000, now / 1000 - 90_000);
+  const sessions = new Sessions({ now: () => now, base: FACTS.base, root, onEnd: () => {} });
+  const reopened = await sessions.reopen();
+  assert.deepEqual(
+    reopened.map(({ id }) => id),
+    ['one'],
+  );
+  assert.deepEqual(readdirSync(root).sort(), ['new', 'one']);
+  assert.deepEqual(sessions.sampler('acme', 'one:sample:7'), { ...sampler, id: 'one:sample:7' });
+  assert.equal(await sessions.joinSampler('acme', 'one:sample:7'), 3);
+  assert.equal((await journal.samplers())[0]![1].clones, 3);
+});
