@@ -104,7 +104,10 @@ describe('training loops of others', { skip }, () => {
     skip: withoutTrl,
   }, async (t) => {
     const checkpoint = path.join(temporaryFolder(t), 'checkpoint');
-    await importModel('smollm2-135m-instruct-q4', checkpoint, { quantization: 'none', doubleQuantization: false });
+    await importModel('smollm2-135m-instruct-q4', checkpoint, {
+      quantization: 'none',
+      doubleQuantization: false,
+    });
     const script = path.resolve('test/e2e/trl_async_grpo.py');
     const out = path.join(logs, 'trl');
     const { stdout } = await runPython([script, server.url, checkpoint, '10', out]);
