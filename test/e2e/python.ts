@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 
-const python = process.env['LORIKEET_PYTHON'] ?? 'python3';
+/** The interpreter. */
+export const pythonPath = process.env['LORIKEET_PYTHON'] ?? 'python3';
 
 /** For `skip`: why Python cannot import these modules here, or false. */
 export function skipWithout(...modules: string[]): string | false {
-  const probe = spawnSync(python, ['-c', `import ${modules.join(', ')}`]);
+  const probe = spawnSync(pythonPath, ['-c', `import ${modules.join(', ')}`]);
   if (probe.status === 0) return false;
-  return `${python} has not all of ${modules.join(', ')} (LORIKEET_PYTHON names another)`;
+  return `${pythonPath} has not all of ${modules.join(', ')} (LORIKEET_PYTHON names another)`;
 }
 
 /** Runs Python to its end. Returns what it printed. */
@@ -17,7 +18,7 @@ export function runPython(args: readonly string[]): {
   out: string;
   error: string;
 } {
-  const { status, stdout, stderr, error } = spawnSync(python, args, { encoding: 'utf8' });
+  const { status, stdout, stderr, error } = spawnSync(pythonPath, args, { encoding: 'utf8' });
   return { status, out: stdout ?? '', error: stderr ?? String(error) };
 }
 

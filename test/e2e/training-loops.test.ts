@@ -1,0 +1,121 @@
+// Other people's training loops on the real base, unchanged but for the URL: recipes of Tinker's cookbook, and TRL's trainer that
+// samples here. They take half an hour. LORIKEET_PYTHON needs tinker-cookbook 0.6.1 with its extra math-rl, and trl 1.16 with vllm.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { importModel } from '../../src/import/import-model.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { type Serving, startServing } from './program.ts';
+import { pythonPath, skipWithout } from './python.ts';
+import { RECIPE_BASE, writeRecipeFolder } from './recipe-folder.ts';
+import { readLines } from './rows.ts';
+import { fetchBase, preparedHome } from './served.ts';
+
+const run = promisify(execFile);
+const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
+const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
+const skip =
+  'reason' in base ? base.reason : skipWithout('tinker_cookbook', 'math_verify', 'torch');
+const STEPS = 20;
+
+describe('training loops of others', { skip }, () => {
+  assert.ok('dir' in base);
+  const { dir } = base;
+  const logs = temporaryFolder();
+  const folder = writeRecipeFolder(temporaryFolder(), dir);
+  let server: Serving;
+  before(async () => {
+    const names = ['--base-alias', RECIPE_BASE, '--loadable-adapters', logs];
+    server = await startServing(['--model', dir, '--no-demo', ...names], await preparedHome(dir));
+  });
+  after(() => server.stop());
+
+  const runPython = (args: readonly string[]) =>
+    run(pythonPath, args, {
+      cwd: folder,
+      env: {
+        PATH: process.env['PATH'],
+        HOME: folder,
+        HF_HUB_OFFLINE: '1',
+        TINKER_API_KEY: 'tml-none',
+        TINKER_TELEMETRY: '0',
+      },
+      maxBuffer: 2 ** 26,
+    });
+
+  /** Runs a recipe. Returns the metrics of its steps. */
+  async function runRecipe(recipe: string, log: string, settings: Record<string, unknown>) {
+    const common = {
+      base_url: server.url,
+      model_name: RECIPE_BASE,
+      log_path: path.join(logs, log),
+    };
+    const args = Object.entries({ ...common, max_steps: STEPS, ...settings });
+    await runPython([
+      ...['-m', `tinker_cookbook.recipes.${recipe}`],
+      ...args.map(([name, value]) => `${name}=${value}`),
+    ]);
+    return {
+      metrics: readLines(path.join(logs, log, 'metrics.jsonl')) as Record<string, number>[],
+      checkpoints: readLines(path.join(logs, log, 'checkpoints.jsonl')),
+    };
+  }
+  test('the recipes sl_loop and rl_loop improve, the second from a checkpoint of the first', async () => {
+    const own = { lora_rank: 8, save_every: 10 };
+    const supervised = { ...own, batch_size: 4, max_length: 128, learning_rate: 5e-4 };
+    const first = await runRecipe('sl_loop', 'sl', supervised);
+    assert.equal(first.metrics.length, STEPS);
+    const [start, end] = [first.metrics[0]!, first.metrics.at(-1)!];
+    assert.ok(end['train_mean_nll']! < start['train_mean_nll']! / 5, JSON.stringify(first.metrics));
+    assert.deepEqual(
+      first.checkpoints.map(({ name }) => name),
+      ['000010', 'final'],
+    );
+
+    const warm = { name: 'warm', batch: 0, state_path: first.checkpoints.at(-1)!['state_path'] };
+    mkdirSync(path.join(logs, 'rl'));
+    writeFileSync(path.join(logs, 'rl', 'checkpoints.jsonl'), `${JSON.stringify(warm)}\n`);
+    const sampled = { batch_size: 1, group_size: 4, max_tokens: 8 };
+    const loss = { loss_fn: 'importance_sampling', learning_rate: 5e-4 };
+    const second = await runRecipe('rl_loop', 'rl', { ...own, ...sampled, ...loss });
+    assert.equal(second.metrics.length, STEPS);
+    const rewards = second.metrics.map((row) => row['reward/total']!);
+    const reached = rewards.slice(-5).reduce((sum, one) => sum + one, 0) / 5;
+    assert.ok(rewards[0]! < 0.8 && reached > 0.9, rewards.join());
+  });
+
+  test('the DPO recipe, whose loss runs in torch in the client, learns the preference', async () => {
+    const { metrics } = await runRecipe('preference.dpo.train', 'dpo', {
+      ...{ dataset: 'hhh', batch_size: 2, max_length: 128, max_steps: 10 },
+      ...{ learning_rate: 3e-4, behavior_if_log_dir_exists: 'delete' },
+    });
+    assert.equal(metrics.length, 10);
+    const [start, end] = [metrics[0]!, metrics.at(-1)!];
+    // The reference has 8-bit weights, so the first loss is only near log 2.
+    assert.ok(Math.abs(start['dpo_loss']! - Math.log(2)) < 0.1, JSON.stringify(start));
+    assert.ok(end['dpo_loss']! < start['dpo_loss']! / 2, JSON.stringify(metrics));
+  });
+
+  const withoutTrl = skipWithout('trl', 'vllm', 'peft');
+  test("TRL's AsyncGRPOTrainer trains in torch on samples of the adapters that it loads here", {
+    skip: withoutTrl,
+  }, async (t) => {
+    const checkpoint = path.join(temporaryFolder(t), 'checkpoint');
+    await importModel('smollm2-135m-instruct-q4', checkpoint, {
+      quantization: 'none',
+      doubleQuantization: false,
+    });
+    const script = path.resolve('test/e2e/trl_async_grpo.py');
+    const out = path.join(logs, 'trl');
+    const { stdout } = await runPython([script, server.url, checkpoint, '10', out]);
+    const { logged, version } = JSON.parse(stdout.trim().split('\n').at(-1)!) as {
+      logged: Record<string, number>[];
+      version: number;
+    };
+    assert.equal(logged.length, 10);
+    assert.equal(version, 11); // one before the first step
+  });
+});
