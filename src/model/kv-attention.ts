@@ -234,8 +234,8 @@ export class KvAttention {
 }
 
 /**
- * Returns the factor of a layer's queries and keys over a float cache. Where the rotary embedding covers all channels, its
- * tables multiply both by the root of the scores' scale. The runtime reads the keys of a single query in place only if it does
+ * Returns the factor of a layer's queries and keys over a float cache. If the rotary embedding covers all channels, its tables
+ * multiply both by the root of the scores' scale. The runtime reads the keys of a single query in place only if it does
  * not scale their product (docs/decisions/0035-scores-scaled-by-rotation.md).
  */
 export function keyFactor(
