@@ -2,6 +2,7 @@
 // the largest inputs of the fused linears, for their per-token form.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
+import { keyFactor } from '../model/kv-attention.ts';
 import type { KvMaxima } from '../model/kv-scales.ts';
 import { type Observed, observation } from '../model/serving-graph.ts';
 import {
@@ -49,7 +50,7 @@ export async function measureKvMaxima(
   await readWindows(served, reading, {
     afterWindow: (cache) => {
       cache.range(0, 1).forEach((layer, i) => {
-        raise(layers[i]!, layer, config);
+        raise(layers[i]!, layer, { config, factor: keyFactor(config, config.layers[i]!.rope) });
       });
     },
   });
@@ -181,8 +182,12 @@ function emptyMaxima({ kvHeadCount, headDim }: DecoderConfig): KvMaxima {
   return { key: new Float32Array(width), value: new Float32Array(width) };
 }
 
-/** Raises the maxima to the magnitudes of a full slot [1, kvHeads, positions, headDim]. */
-function raise(maxima: KvMaxima, layer: KvLayer, config: DecoderConfig): void {
+/** Raises the maxima to the magnitudes of a full slot [1, kvHeads, positions, headDim], whose keys have a factor. */
+function raise(
+  maxima: KvMaxima,
+  layer: KvLayer,
+  { config, factor }: { readonly config: DecoderConfig; readonly factor: number },
+): void {
   const { kvHeadCount, headDim, rotaryDim } = config;
   const keys = layer.key.data as Float32Array;
   const values = layer.value.data as Float32Array;
@@ -192,7 +197,7 @@ function raise(maxima: KvMaxima, layer: KvLayer, config: DecoderConfig): void {
     const channel = Math.floor(i / perHead) * headDim + element;
     const partner = i + (element < rotaryDim / 2 ? rotaryDim / 2 : -rotaryDim / 2);
     const length = element < rotaryDim ? Math.hypot(keys[i]!, keys[partner]!) : Math.abs(keys[i]!);
-    maxima.key[channel] = Math.max(maxima.key[channel]!, length);
+    maxima.key[channel] = Math.max(maxima.key[channel]!, length / factor);
     maxima.value[channel] = Math.max(maxima.value[channel]!, Math.abs(values[i]!));
   }
 }

@@ -31,6 +31,9 @@ import { tryBase } from './trial-run.ts';
 /** The rest holds the base, the cache and, while slots are being widened, the old slots. */
 const ADAPTER_SLOTS_SHARE = 0.5;
 
+/** The fingerprint covers it. Raise it if a change of the graphs can change tokens. */
+const ARITHMETIC = 2;
+
 const FLOAT_NAMES: Readonly<Record<FloatType, string>> = { float32: 'f32', float16: 'f16' };
 
 /** The model and the limits of an engine. */
@@ -118,7 +121,7 @@ export class Engine {
       weights: model.weights,
       kv,
       int8Scales: model.weights === 'int8' && isHost ? int8Scales : null,
-      fingerprint: hash('sha256', `${forms} ${options.decoding}`).slice(0, 8),
+      fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);
     return new Engine({ config, info, sessions, cache, slots, runner, prefixes });

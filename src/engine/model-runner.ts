@@ -2,7 +2,7 @@
 // the hidden states. Bindings are kept between runs, so a decode step that resembles the last one binds nothing.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../model/config.ts';
-import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
+import { KV_HALVES, KV_INPUTS, type KvForm, keyFactor } from '../model/kv-attention.ts';
 import { type AdapterForm, COLUMNS_AT_ONCE, hasVectors, LORA_INPUTS } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { type HeadForm, SERVING } from '../model/serving-graph.ts';
@@ -62,7 +62,7 @@ export class ModelRunner {
   readonly #logits: LogitsOutputs;
   readonly #hidden: HiddenOutputs;
   readonly #vocabulary: ChangedVocabulary;
-  /** Cosines and sines of each rotary embedding, [maxSeq, rotaryDim / 2] each. */
+  /** Cosines and sines of each rotary embedding, which also scale the scores, [maxSeq, rotaryDim / 2] each. */
   readonly #ropes: readonly { cos: OrtTensor; sin: OrtTensor }[];
 
   constructor(parts: RunnerParts) {
@@ -78,7 +78,8 @@ export class ModelRunner {
     this.#vocabulary = new ChangedVocabulary(config, parts.sessions);
     const shape = [cache.maxSeqLength, config.rotaryDim / 2];
     this.#ropes = config.ropes.map((rope) => {
-      const { cos, sin } = ropeTables(rope, cache.maxSeqLength);
+      const magnitude = rope.magnitude * (cache.scales ? 1 : keyFactor(config, rope));
+      const { cos, sin } = ropeTables({ ...rope, magnitude }, cache.maxSeqLength);
       return {
         cos: memory.upload(hostTensor('float32', shape, cos)),
         sin: memory.upload(hostTensor('float32', shape, sin)),

@@ -4,6 +4,7 @@
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
+import type { Rope } from './rope.ts';
 
 /** The formats of the KV cache: the graph's float type, or 8 bits with fixed scales. */
 const KV_TYPES = ['int8', 'f32'] as const;
@@ -218,17 +219,30 @@ export class KvAttention {
   }
 
   #attributes(layer: number) {
-    const { headCount, kvHeadCount, attentionScale, attentionSoftcap, layers } =
-      this.#options.config;
-    const { slidingWindow } = layers[layer]!;
+    const { config, form } = this.#options;
+    const { headCount, kvHeadCount, attentionScale, attentionSoftcap } = config;
+    const { slidingWindow, rope } = config.layers[layer]!;
+    const isScaled = form === 'float' && keyFactor(config, rope) !== 1;
     return {
       num_heads: headCount,
       kv_num_heads: kvHeadCount,
-      scale: { float: attentionScale },
+      scale: { float: isScaled ? 1 : attentionScale },
       ...(attentionSoftcap ? { softcap: { float: attentionSoftcap } } : {}),
       ...(slidingWindow ? { local_window_size: slidingWindow } : {}),
     };
   }
+}
+
+/**
+ * Returns the factor of a layer's queries and keys over a float cache. If the rotary embedding covers all channels, its tables
+ * multiply both by the root of the scores' scale. The runtime reads the keys of a single query in place only if it does
+ * not scale their product (docs/decisions/0035-scores-scaled-by-rotation.md).
+ */
+export function keyFactor(
+  { headDim, rotaryDim, attentionScale }: DecoderConfig,
+  rope: Rope | undefined,
+): number {
+  return rope && rotaryDim === headDim ? Math.sqrt(attentionScale) : 1;
 }
 
 /** Returns the attributes of a `RotaryEmbedding` over this many heads. */
