@@ -4,6 +4,7 @@ import { FILE_PURPOSES } from './file-purposes.ts';
 import { JOB_STATUSES } from './job-status.ts';
 import { deletedOf, listOf, unixSeconds } from './openai.ts';
 import { OBJECTIVES } from './preference-settings.ts';
+import { stepSamplesSchema } from './step-samples.ts';
 
 export const fileObjectSchema = z
   .object({
@@ -114,6 +115,19 @@ export type FineTuningJobCheckpoint = z.infer<typeof fineTuningCheckpointSchema>
 
 export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema).openapi(
   'FineTuningJobCheckpointList',
+);
+
+const fineTuningSamplesSchema = stepSamplesSchema
+  .extend({
+    object: z.literal('fine_tuning.job.samples'),
+    id: z.string().openapi({ description: 'The number of the step' }),
+  })
+  .openapi('FineTuningJobSamples');
+/** Recorded samples of a step of a fine-tuning job. */
+export type FineTuningJobSamples = z.infer<typeof fineTuningSamplesSchema>;
+
+export const fineTuningSamplesListSchema = listOf(fineTuningSamplesSchema).openapi(
+  'FineTuningJobSamplesList',
 );
 
 /** The answer to a valid grader: the grader itself. */

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
 import type { FineTuningPlan } from './management-api.ts';
 import type { ObjectiveMetrics } from './preference-settings.ts';
+import type { StepSamples } from './step-samples.ts';
 import type { ToolFormatName } from './tool-format.ts';
 import type { FromWire } from './training-fields.ts';
 import type { ServiceResult, ServiceTask } from './training-service.ts';
@@ -145,6 +146,11 @@ export interface StepMessage extends ObjectiveMetrics {
   readonly validationTokenAccuracy?: number;
 }
 
+/** Samples of a step of reinforcement. A resumed run may send the same step again. */
+export interface SamplesMessage extends StepSamples {
+  readonly type: 'samples';
+}
+
 /** A line of the run's `events.jsonl`. */
 export interface EventMessage {
   readonly type: 'event';
@@ -235,6 +241,7 @@ export type TrainerMessage =
   | ProgressMessage
   | StepMessage
   | EventMessage
+  | SamplesMessage
   | SnapshotMessage
   /** Sent at the end, even if gates fail. */
   | { readonly type: 'card'; readonly card: EvaluationCard }

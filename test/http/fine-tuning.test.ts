@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
+import type { FineTuningJobSamples } from '../../src/contracts/fine-tuning-api.ts';
 import { startServer } from '../../src/http/wire/server.ts';
 import { gates, type Told, toldPairs, toldRows } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
@@ -337,6 +338,8 @@ describe('lists', () => {
       [`/${id}/events`, `after=${beyond}`, 'after'],
       [`/${id}/events`, `after=${ofOther}`, 'after'],
       [`/${id}/checkpoints`, 'after=nonsense', 'after'],
+      [`/${id}/samples`, 'after=nonsense', 'after'],
+      [`/${id}/samples`, 'step=3', 'step'],
       ['', 'after=nonsense', 'after'],
       ['', `after=ftjob-${'f'.repeat(24)}`, 'after'],
     ]) {
@@ -345,6 +348,39 @@ describe('lists', () => {
       assert.deepEqual([response.status, error?.param], [400, param], `${list}?${query}`);
     }
   });
+});
+
+test('the samples of a job are listed by step, once each, even if its trainer dies', async () => {
+  const { app, api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const training_file = await upload({ steps: 6, perEpoch: 2, samples: 0.1, dieAfter: [3, 5] });
+  const { id } = await api.create({ model: 'toy', training_file });
+  await ended(id);
+  const list = async (query: string) => {
+    const response = await app.request(`/v1/fine_tuning/jobs/${id}/samples?${query}`);
+    return (await response.json()) as { data: FineTuningJobSamples[] };
+  };
+  const all = await list('limit=100');
+  assert.deepEqual(
+    all.data.map(({ step }) => step),
+    [6, 5, 4, 3, 2, 1],
+  );
+  const sample = { text: 'Blue.', tokens: 2, finish: 'stop', reward: 0.5, parts: { alike: 5 } };
+  assert.deepEqual(await list('after=6'), {
+    object: 'list',
+    data: [
+      {
+        object: 'fine_tuning.job.samples',
+        id: '5',
+        step: 5,
+        prompts: [{ text: 'Which?', completions: [sample] }],
+      },
+    ],
+    first_id: '5',
+    last_id: '5',
+    has_more: true,
+  });
+  assert.equal((await list('after=1')).data.length, 0);
 });
 
 test('a job keeps the arithmetic that its request names, and names none otherwise', async () => {

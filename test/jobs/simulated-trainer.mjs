@@ -1,7 +1,7 @@
 // Simulates the trainer: it has the run folder, messages, signals and determinism of the real one, and learns nothing. The
 // prompts of the training file's rows hold a JSON object that says what it does:
 // `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
-// `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
+// `samples` (the reward of a sample of each step), `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
 // (the first planning ends without a word), `needsRoom` (a file: until it is there, the disk is full after the first epoch).
 import {
   appendFileSync,
@@ -138,6 +138,12 @@ async function run() {
 }
 
 async function tellStep(step) {
+  if (told.samples) {
+    const [reward, parts] = [told.samples * step, { alike: step }];
+    const sample = { text: 'Blue.', tokens: 2, finish: 'stop', reward, parts };
+    const prompts = [{ text: 'Which?', completions: [sample] }];
+    await send({ type: 'samples', step, prompts });
+  }
   const { trainLoss: loss, trainTokenAccuracy: tokenAccuracy, ...others } = metricsOf(step);
   appendFileSync(path.join(dir, 'metrics.jsonl'), `${JSON.stringify({ step, loss })}\n`);
   const rates = { learningRate: 0.001, tokensPerSecond: 100 };

@@ -33,6 +33,7 @@ export interface Told {
   steps?: number;
   perEpoch?: number;
   plan?: Partial<JobPlan>;
+  samples?: number;
   refusal?: Partial<Fault>;
   fault?: Partial<Fault>;
   card?: Record<string, unknown>;

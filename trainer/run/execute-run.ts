@@ -25,6 +25,7 @@ import type { Validation } from './metrics.ts';
 import type { CompletionSampler, Reinforcement } from './reinforcement.ts';
 import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
+import { isRecorded, toStepSamples } from './samples.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 
 /** The run's environment. */
@@ -104,7 +105,7 @@ function withRewards<T>(
 ): Promise<T> {
   const { job, settings, language, sampling } = prepared;
   if (!sampling) return work(undefined);
-  const { withSampler, folder, model, artifact } = options;
+  const { withSampler, folder, model, artifact, send } = options;
   assert(withSampler && language, 'a run that learns from rewards has an engine and a tokenizer');
   const written = writtenOf(prepared, model, artifact)!;
   const directory = path.join(folder.dir, 'sampling');
@@ -119,6 +120,12 @@ function withRewards<T>(
         return directory;
       },
       reward: createReward(job.grader, language),
+      async record(step, groups) {
+        if (!isRecorded(step, settings.totalSteps)) return;
+        const samples = toStepSamples(step, groups, language.tokenizer);
+        await folder.addSamples(samples);
+        send({ type: 'samples', ...samples });
+      },
     }),
   );
   return result.finally(() => rm(directory, { recursive: true, force: true }));

@@ -15,10 +15,14 @@ export interface Validation extends ObjectiveMetrics {
   readonly validationTokenAccuracy?: number;
 }
 
-/** One line of `metrics.jsonl`. */
-export interface StepMetrics extends Partial<Validation> {
+/** A line about a step. */
+export interface Step {
   /** Counted from 1. */
   readonly step: number;
+}
+
+/** One line of `metrics.jsonl`. */
+export interface StepMetrics extends Step, Partial<Validation> {
   /** Weighted mean over the step's tokens, in nats. */
   readonly loss: number;
   /** The gradient's norm before clipping. */
@@ -31,12 +35,12 @@ export interface StepMetrics extends Partial<Validation> {
   readonly tokenAccuracy: number;
 }
 
-/** Parses the metrics up to `lastStep`. A crash may have torn the file's last line. */
-export function parseMetrics(text: string, lastStep: number): StepMetrics[] {
-  const rows: StepMetrics[] = [];
+/** Parses JSON lines about the steps up to `lastStep`. A crash may have torn the last line. */
+export function parseSteps<T extends Step>(text: string, lastStep: number): T[] {
+  const rows: T[] = [];
   for (const line of text.split('\n')) {
     try {
-      const row: StepMetrics = JSON.parse(line);
+      const row: T = JSON.parse(line);
       if (row.step <= lastStep) rows.push(row);
     } catch {
       // a torn or empty line
@@ -45,8 +49,8 @@ export function parseMetrics(text: string, lastStep: number): StepMetrics[] {
   return rows;
 }
 
-/** Serializes metrics as JSON lines. */
-export function serializeMetrics(rows: readonly StepMetrics[]): string {
+/** Serializes steps as JSON lines. */
+export function serializeSteps(rows: readonly Step[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 

@@ -40,6 +40,8 @@ export interface CompletionSampler {
 /** The reward of a completion. */
 export interface Reward {
   readonly value: number;
+  /** The scores of the graders of `multi`, by name. */
+  readonly parts?: Readonly<Record<string, number>>;
   /** The reason if the grader failed. The value is then 0. */
   readonly fault?: string | undefined;
 }
@@ -53,6 +55,8 @@ export interface Reinforcement extends Sampling {
   /** Writes the current adapter, and returns its PEFT folder. */
   writeAdapter(): Promise<string>;
   reward(ids: readonly number[], item: unknown): Promise<Reward>;
+  /** Keeps samples for the user. @param step counted from 1 */
+  record(step: number, groups: readonly Group[]): Promise<void>;
 }
 
 /** The data and the model of the objective. */
@@ -73,7 +77,7 @@ interface Rewarded extends Sample {
 }
 
 /** Completions of one prompt. */
-type Group = readonly Rewarded[];
+export type Group = readonly Rewarded[];
 
 /** If no reward differs from the others of its prompt for this many steps, the run ends: it cannot learn. */
 const CONSTANT_STEPS = 10;
@@ -107,6 +111,7 @@ export class Rewards implements RunObjective {
     const prompts = indices.map((index) => this.#options.train.examples[index]!);
     const { groups, ...seconds } = await this.#sample(prompts, completions, `step ${step}`);
     const isConstant = groups.every((group) => deviationOf(group) === 0);
+    await this.#how.record(step + 1, groups);
     this.#constantSteps = isConstant ? this.#constantSteps + 1 : 0;
     refuseFailure(groups);
     refuseConstant(this.#constantSteps, groups);

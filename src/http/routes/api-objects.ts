@@ -12,10 +12,12 @@ import type {
   FineTuningJob,
   FineTuningJobCheckpoint,
   FineTuningJobEvent,
+  FineTuningJobSamples,
   JobHyperparameters,
 } from '../../contracts/fine-tuning-api.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
+import type { StepSamples } from '../../contracts/step-samples.ts';
 import { toWire } from '../../contracts/training-fields.ts';
 import type { JobPlan } from '../../contracts/training-messages.ts';
 import type { FileDigest, TrainingOrigin } from '../../contracts/training-origin.ts';
@@ -124,6 +126,11 @@ export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTun
     step_number: step,
     metrics: checkpointMetrics(step, metrics),
   };
+}
+
+/** Writes samples of a step. */
+export function toSamples(samples: StepSamples): FineTuningJobSamples {
+  return { object: 'fine_tuning.job.samples', id: String(samples.step), ...samples };
 }
 
 /** Writes the plan of a dry run. */

@@ -8,6 +8,7 @@ import {
   fineTuningEventListSchema,
   fineTuningJobListSchema,
   fineTuningJobSchema,
+  fineTuningSamplesListSchema,
 } from '../../contracts/fine-tuning-api.ts';
 import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
@@ -25,10 +26,11 @@ import {
   type Hyperparameters,
   jobListQuery,
   readMetadataFilter,
+  samplesListQuery,
 } from '../schema/fine-tuning.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
-import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan } from './api-objects.ts';
+import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan, toSamples } from './api-objects.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
 /** The usual maximum in other APIs. */
@@ -186,6 +188,16 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       const page = await service.events(...ownId(c), query);
       return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
     },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: `${JOB}/samples`,
+    summary: 'List recorded samples of a reinforcement job by step, the newest first',
+    query: samplesListQuery,
+    answers: json(fineTuningSamplesListSchema),
+    errors: [400, 401, 404, 500, 503],
+    handle: async (c, query) =>
+      c.json(toListAnswer(await service.samples(...ownId(c), query), toSamples)),
   });
   addRoute(app, {
     method: 'get',

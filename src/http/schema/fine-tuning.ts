@@ -140,6 +140,9 @@ export const jobListQuery = z.looseObject(pageQuery(20)).superRefine((query, ctx
 /** The query that lists events. */
 export const eventListQuery = z.strictObject(pageQuery(20));
 
+/** The query that lists samples, by default those of one step. */
+export const samplesListQuery = z.strictObject(pageQuery(1));
+
 /** The query that lists checkpoints. */
 export const checkpointListQuery = z.strictObject(pageQuery(10));
 
