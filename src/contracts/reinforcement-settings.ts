@@ -24,6 +24,13 @@ export const REINFORCEMENT_SETTINGS = {
     help: "reinforcement: JSON file with the grader that rewards completions, in OpenAI's format",
     needs: 'rewards',
   },
+  responseFormat: {
+    schema: z.record(z.string(), z.unknown()),
+    flag: 'file',
+    help: "reinforcement: JSON file with OpenAI's response_format, which constrains completions",
+    fallback: 'text',
+    needs: 'rewards',
+  },
   completions: {
     schema: z.int().min(2).max(MAX_COMPLETIONS),
     help: 'reinforcement: completions that are sampled for a prompt and compared',

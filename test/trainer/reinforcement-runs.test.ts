@@ -39,6 +39,9 @@ function plainSampler({ parameters: [table, bias] }: TrainModel): CompletionSamp
   };
   return {
     async use() {},
+    async post() {
+      throw new Error('the reward asks no model');
+    },
     async sample({ promptIds, maxTokens, seed }) {
       const random = seededRandom(seed);
       const [ids, logProbs]: [number[], number[]] = [[], []];
@@ -75,6 +78,7 @@ function run(
     seed: 3,
     sampler: plainSampler(model),
     writeAdapter: async () => dir,
+    constraintOf: () => undefined,
     reward,
   };
   const job = { objective: 'reinforcement', grader: GRADER, epochs: 8, ...rest.job };

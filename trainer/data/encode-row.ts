@@ -133,6 +133,7 @@ function encodePrompt(
     labels: new Int32Array(ids.length).fill(-1),
     weights: undefined,
     item,
+    ...(tools && { tools }),
   };
 }
 
