@@ -20,8 +20,12 @@ export function createReward(grader: unknown, { tokenizer }: Language): Reinforc
   const parsed = graderSchema.parse(grader);
   return async (ids, item) => {
     const text = tokenizer.decode(ids, { skipSpecials: true });
-    const { reward, errors } = await grade(parsed, { item, sample: toSample(text) }, NO_CALLS);
+    const { reward, errors, parts } = await grade(
+      parsed,
+      { item, sample: toSample(text) },
+      NO_CALLS,
+    );
     const fault = Object.entries(errors).find(([, isSet]) => isSet)?.[0];
-    return { value: reward, fault };
+    return { value: reward, fault, graded: parts };
   };
 }
