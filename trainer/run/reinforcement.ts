@@ -100,6 +100,7 @@ export class Rewards implements RunObjective {
   /** The summed differences between the log-probabilities of trainer and engine. */
   #drift = 0;
   #constantSteps = 0;
+  #trainingMs = 0;
 
   constructor(options: ReinforcementOptions, how: Reinforcement) {
     this.#options = options;
@@ -123,6 +124,7 @@ export class Rewards implements RunObjective {
     this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
     this.#metrics = { ...describe(groups), ...seconds };
     this.#drift = 0;
+    this.#trainingMs = performance.now();
   }
 
   async accumulate(plan: MicroBatchPlan): Promise<LossSums> {
@@ -142,6 +144,7 @@ export class Rewards implements RunObjective {
     return {
       tokens: weight,
       ...this.#metrics,
+      'profiling/training': (performance.now() - this.#trainingMs) / 1000,
       'sampling/sampling_logp_difference/mean': this.#drift / weight,
     };
   }
