@@ -54,7 +54,7 @@ export const PATH_KEYS = ['directory', 'resultFile'] as const;
 
 const storedMessageSchema = z.object({
   message: z.looseObject({
-    type: z.enum(['step', 'event', 'snapshot', 'card', 'trained', 'fault']),
+    type: z.enum(['step', 'samples', 'event', 'snapshot', 'card', 'trained', 'fault']),
   }),
   /** The files behind the message's paths. Each path gets its own folder. */
   files: z

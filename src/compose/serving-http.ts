@@ -61,7 +61,8 @@ export async function openHttp(
   const { config, access, log, own, base, leaving } = parts;
   const { client } = parts.engine;
   const [
-    http,
+    { createApp },
+    { createDeps },
     { createLineApp },
     { openKeptResponses },
     { openServingBatches },
@@ -71,6 +72,7 @@ export async function openHttp(
     { openServingTinker },
   ] = await Promise.all([
     import('../http/app.ts'),
+    import('../http/deps.ts'),
     import('../http/lines.ts'),
     import('./kept-responses.ts'),
     import('./serving-batches.ts'),
@@ -126,9 +128,9 @@ export async function openHttp(
     leaving: leaving.signal,
     memory: base.plan.budget,
   };
-  const deps = http.createDeps(options);
+  const deps = createDeps(options);
   const answerLine = createLineApp(deps);
-  const app = http.createApp(options, deps);
+  const app = createApp(options, deps);
   const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
 }

@@ -4,6 +4,7 @@ import { FILE_PURPOSES } from './file-purposes.ts';
 import { JOB_STATUSES } from './job-status.ts';
 import { deletedOf, listOf, unixSeconds } from './openai.ts';
 import { OBJECTIVES } from './preference-settings.ts';
+import { stepSamplesSchema } from './step-samples.ts';
 
 export const fileObjectSchema = z
   .object({
@@ -27,12 +28,18 @@ export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
 export const deletedFileSchema = deletedOf('file').openapi('DeletedFile');
 
 const hyperparameter = z.union([z.literal('auto'), z.number()]);
+const ofRewards = hyperparameter.optional().openapi({ description: 'Only for reinforcement' });
+const jsonObject = z.record(z.string(), z.unknown());
 
 export const hyperparametersSchema = z.object({
   n_epochs: hyperparameter,
   batch_size: hyperparameter,
   learning_rate_multiplier: hyperparameter,
   beta: hyperparameter.optional().openapi({ description: 'Only for dpo' }),
+  compute_multiplier: ofRewards,
+  eval_interval: ofRewards,
+  eval_samples: ofRewards,
+  reasoning_effort: z.string().optional().openapi({ description: 'Only for reinforcement' }),
 });
 /** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
@@ -58,7 +65,9 @@ export const fineTuningJobSchema = z
       type: z.enum(OBJECTIVES),
       supervised: ofMethod.optional(),
       dpo: ofMethod.optional(),
-      reinforcement: ofMethod.optional(),
+      reinforcement: ofMethod
+        .extend({ grader: jsonObject, response_format: jsonObject.optional() })
+        .optional(),
     }),
     training_file: z.string(),
     validation_file: z.string().nullable(),
@@ -116,12 +125,24 @@ export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema)
   'FineTuningJobCheckpointList',
 );
 
+const fineTuningSamplesSchema = stepSamplesSchema
+  .extend({
+    object: z.literal('fine_tuning.job.samples'),
+    id: z.string().openapi({ description: 'The number of the step' }),
+  })
+  .openapi('FineTuningJobSamples');
+/** Recorded samples of a step of a fine-tuning job. */
+export type FineTuningJobSamples = z.infer<typeof fineTuningSamplesSchema>;
+
+export const fineTuningSamplesListSchema = listOf(fineTuningSamplesSchema).openapi(
+  'FineTuningJobSamplesList',
+);
+
 /** The answer to a valid grader: the grader itself. */
 export const validatedGraderSchema = z
   .object({ grader: z.record(z.string(), z.unknown()) })
   .openapi('ValidatedGrader');
 
-/** The result of a grader. */
 export const graderRunSchema = z
   .object({
     reward: z.number(),
@@ -138,3 +159,5 @@ export const graderRunSchema = z
     }),
   })
   .openapi('GraderRun');
+/** The result of a grader. */
+export type GraderRun = z.infer<typeof graderRunSchema>;

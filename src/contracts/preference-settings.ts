@@ -41,6 +41,7 @@ export const PREFERENCE_SETTINGS = {
       schema: z.number().positive().max(2),
       rule: 'a number above 0, at most 2',
       auto: DEFAULT_PREFERENCE.beta,
+      objective: 'dpo',
     },
     needs: 'preferences',
   },
@@ -78,16 +79,18 @@ const REWARD_METRICS = [
   'reward',
   'reward_std',
   'frac_reward_zero_std',
+  'entropy',
   'completions/mean_length',
   'completions/clipped_ratio',
   'sampling/sampling_logp_difference/mean',
   'profiling/sampling',
   'profiling/grading',
+  'profiling/training',
 ] as const;
 
 /**
  * Means over the completions of a step; the deviation and the share of constant rewards are those of the completions of one prompt.
- * The profile is in seconds.
+ * The entropy of a token, in nats, is estimated from the samples. The profile is in seconds.
  */
 export type RewardMetrics = { readonly [Name in (typeof REWARD_METRICS)[number]]?: number };
 

@@ -1,8 +1,10 @@
 // Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
 import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
+import type { StepGrading } from './grading-summary.ts';
 import type { FineTuningPlan } from './management-api.ts';
 import type { ObjectiveMetrics } from './preference-settings.ts';
+import type { StepSamples } from './step-samples.ts';
 import type { ToolFormatName } from './tool-format.ts';
 import type { FromWire } from './training-fields.ts';
 import type { ServiceResult, ServiceTask } from './training-service.ts';
@@ -56,6 +58,11 @@ interface Publishing {
 /** Limits of the gates. A gate whose limit is absent uses its default. */
 export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 
+/** The owner of a run, whose adapters its grader may ask. Absent: the local tenant. */
+interface Owned {
+  readonly tenant?: string;
+}
+
 /** The gates of a run. Absent: the job's. False: failing gates only cause warnings. */
 interface Gated {
   readonly gate?: GateSettings | false;
@@ -95,8 +102,9 @@ export type TrainerRequest =
       readonly job: JobSource;
       readonly outDir: string | undefined;
     } & Publishing &
+      Owned &
       Gated)
-  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Gated)
+  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Owned & Gated)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest)
   | ({ readonly command: 'eval' } & EvalRequest)
@@ -130,7 +138,7 @@ export interface TaskMessage {
 export type ToTrainer = RequestMessage | PauseMessage | TaskMessage;
 
 /** The metrics of a step. For a run that is not trained on tokens, accuracies are shares of its rows. */
-export interface StepMessage extends ObjectiveMetrics {
+export interface StepMessage extends ObjectiveMetrics, StepGrading {
   readonly type: 'step';
   /** Starts at 1. */
   readonly step: number;
@@ -145,6 +153,11 @@ export interface StepMessage extends ObjectiveMetrics {
   readonly validationTokenAccuracy?: number;
 }
 
+/** Samples of a step of reinforcement. A resumed run may send the same step again. */
+export interface SamplesMessage extends StepSamples {
+  readonly type: 'samples';
+}
+
 /** A line of the run's `events.jsonl`. */
 export interface EventMessage {
   readonly type: 'event';
@@ -155,11 +168,11 @@ export interface EventMessage {
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
-/** The adapter at the end of an epoch. A resumed run may send the same step again. */
+/** The adapter at the end of an epoch, or after a validation of rewards. A resumed run may send the same step again. */
 export interface SnapshotMessage {
   readonly type: 'snapshot';
   readonly step: number;
-  /** A PEFT folder. It is kept until three newer ones exist. */
+  /** A PEFT folder. It is kept until three newer ones exist, and three with higher rewards if rewards are measured. */
   readonly directory: string;
   readonly metrics: SnapshotMetrics;
 }
@@ -235,6 +248,7 @@ export type TrainerMessage =
   | ProgressMessage
   | StepMessage
   | EventMessage
+  | SamplesMessage
   | SnapshotMessage
   /** Sent at the end, even if gates fail. */
   | { readonly type: 'card'; readonly card: EvaluationCard }

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { Records } from '../../adapters/store/documents.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Page, type PageQuery, pageOf, unknownAfter } from '../common/page.ts';
+import type { StepSamples } from '../contracts/step-samples.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import { RowChecks } from './check-rows.ts';
@@ -153,6 +154,19 @@ export class JobService {
     if (seq === undefined) throw unknownAfter();
     const events = await this.#context.jobs.events(job, seq, limit + 1);
     return { job, items: events.slice(0, limit), hasMore: events.length > limit };
+  }
+
+  /** Lists recorded samples of a job's steps, newest first. `after` is the number of a step. */
+  async samples(
+    tenant: string,
+    id: string,
+    { after, limit }: PageQuery,
+  ): Promise<Page<StepSamples>> {
+    const job = await this.get(tenant, id);
+    const step = after === undefined ? Number.POSITIVE_INFINITY : Number(after);
+    if (Number.isNaN(step)) throw unknownAfter();
+    const samples = await this.#context.jobs.samples(job, step, limit + 1);
+    return { items: samples.slice(0, limit), hasMore: samples.length > limit };
   }
 
   /** Lists a job's checkpoints, newest first. */

@@ -3,24 +3,28 @@
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
+import { keptSteps } from '../contracts/kept-checkpoints.ts';
 import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
+  type Hyperparameter,
   type HyperparameterField,
 } from '../contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault, faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
-const orAuto = (schema: z.ZodType<number>) => z.union([z.literal('auto'), schema]);
+const orDefault = ({ absent, schema }: Hyperparameter) => z.union([z.literal(absent), schema]);
 
 /** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
   Object.fromEntries(
-    HYPERPARAMETERS.map(({ field, schema }) => [field, orAuto(schema).exactOptional()]),
-  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orAuto>>>,
+    HYPERPARAMETERS.map((row) => [row.field, orDefault(row).exactOptional()]),
+  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orDefault>>>,
 );
+
+const jsonObject = z.record(z.string(), z.unknown());
 
 /** The API's `lorikeet` object. The table's bounds may widen but never narrow, because stored jobs must stay readable. */
 const settingsSchema = z.object(extensionShape());
@@ -36,6 +40,9 @@ const requestSchema = z.object({
   /** Absent: supervised. */
   objective: z.enum(OBJECTIVES).exactOptional(),
   hyperparameters: hyperparametersSchema,
+  /** The grader of reinforcement, as the client sent it. */
+  grader: jsonObject.exactOptional(),
+  responseFormat: jsonObject.exactOptional(),
   settings: settingsSchema,
   metadata: z.record(z.string(), z.string()).optional(),
 });
@@ -90,6 +97,8 @@ const planSchema = z.looseObject({
   seconds: z.number(),
   secondsRange: z.tuple([z.number(), z.number()]).readonly().optional(),
   memoryBytes: z.number().optional(),
+  stepsPerEpoch: z.int().optional(),
+  validationExamples: z.int().optional(),
   /** The number of classes, if the job trains a classifier. */
   classCount: z.int().optional(),
 });
@@ -123,7 +132,7 @@ export const jobSchema = z.object({
       best: z.object({ step: z.int(), validationLoss: z.number() }).optional(),
     })
     .optional(),
-  /** The newest three, oldest first. */
+  /** The kept ones, oldest first. */
   checkpoints: z.array(checkpointSchema),
   /** Versions of replaced checkpoints that have not been removed yet. */
   dropped: z.array(z.object({ step: z.int(), version: z.int() })).default([]),
@@ -255,14 +264,24 @@ export function withFault(job: JobRecord, fault: Fault, nowMs: number): JobRecor
   return failed && { ...failed, error: { code, message, param } };
 }
 
-/** How many checkpoints of a job can still be called. */
-const MAX_CHECKPOINTS = 3;
+type Measured = Pick<JobCheckpoint, 'step'> & {
+  readonly metrics: Pick<JobCheckpoint['metrics'], 'eval_reward'>;
+};
+
+const toKept = ({ step, metrics }: Measured) => ({ step, reward: metrics.eval_reward });
+
+/** Whether a checkpoint is new, and would be kept. */
+export function isWanted({ checkpoints }: JobRecord, checkpoint: Measured): boolean {
+  if (checkpoints.some(({ step }) => step === checkpoint.step)) return false;
+  return keptSteps([...checkpoints, checkpoint].map(toKept)).includes(checkpoint.step);
+}
 
 /** Adds a checkpoint. It replaces an earlier checkpoint of the same step. */
 export function withCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): JobRecord {
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
-  const checkpoints = all.slice(-MAX_CHECKPOINTS);
+  const kept = new Set(keptSteps(all.map(toKept)));
+  const checkpoints = all.filter(({ step }) => kept.has(step));
   const versions = new Set(checkpoints.map(({ version }) => version));
   const replaced = [...job.checkpoints, checkpoint].filter(({ version }) => !versions.has(version));
   const dropped = [...job.dropped, ...replaced.map(({ step, version }) => ({ step, version }))];

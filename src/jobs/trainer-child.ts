@@ -205,9 +205,10 @@ export class MessageBuffer implements AsyncIterable<TrainerMessage> {
   }
 }
 
-/** Whether the message is a step without a validation. These may be dropped, because the run folder keeps every step. */
+/** Whether the message is a step without a validation, or its samples. These may be dropped: the run folder keeps all of them. */
 function isPlainStep(message: TrainerMessage): boolean {
-  return message.type === 'step' && message.validationLoss === undefined;
+  const isStep = message.type === 'step' && message.validationLoss === undefined;
+  return isStep || message.type === 'samples';
 }
 
 /** The file with the count, by version of cgroups. */

@@ -152,6 +152,8 @@ export class TrainingRun implements Task {
       if (message.type === 'step') await this.#journal.addStep(message);
       else if (message.type === 'event') await this.#onEvent(message);
       else if (message.type === 'snapshot') await this.#onSnapshot(message);
+      else if (message.type === 'samples')
+        await this.#context.jobs.addSamples(this.#lease.record, message);
       else if (message.type === 'card') this.#card = message.card;
       else if (message.type === 'trained') this.#trained = message;
     } catch (error) {

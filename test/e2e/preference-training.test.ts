@@ -19,7 +19,7 @@ import type { TrainModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { writeDense } from './dense-checkpoint.ts';
+import { writeDense } from './dense-model.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
@@ -55,9 +55,7 @@ for (const quantization of QUANTIZATIONS) {
       const artifact = readArtifact(dir);
       t.after(() => artifact.tensors.close());
       const model =
-        quantization === 'none'
-          ? source!
-          : await writeDense(artifact, { source: source!, folder: temporaryFolder(t) });
+        quantization === 'none' ? source! : await writeDense(artifact, source!, temporaryFolder(t));
       const folder = temporaryFolder(t);
       const rows = drawPairs();
       const settings = { rows, pairs: PAIRS, rate: RATE, start, preferences: PREFERENCES };

@@ -17,7 +17,7 @@ import { TrainService } from '../../trainer/service/train-service.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { writeDense } from './dense-checkpoint.ts';
+import { writeDense } from './dense-model.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
@@ -39,9 +39,7 @@ for (const quantization of ['none', 'nf4'] as const) {
     const artifact = readArtifact(dir);
     t.after(() => artifact.tensors.close());
     const model =
-      quantization === 'none'
-        ? source!
-        : await writeDense(artifact, { source: source!, folder: temporaryFolder(t) });
+      quantization === 'none' ? source! : await writeDense(artifact, source!, temporaryFolder(t));
     const folder = temporaryFolder(t);
     const data = drawData();
     const script = path.resolve('test/e2e/token_losses.py');

@@ -78,6 +78,23 @@ describe('events', () => {
     assert.equal(new Set(texts).size, 96);
   });
 
+  test('are apart from samples, which are listed newest first, once per step', async () => {
+    const { jobs, job } = await stored();
+    const samplesOf = (step: number, reward: number) => {
+      const sample = { text: 'Blue.', tokens: 2, finish: 'stop' as const, reward, parts: {} };
+      return { step, prompts: [{ text: 'Which?', completions: [sample] }] };
+    };
+    for (const step of [1, 2, 10, 11, 10]) await jobs.addSamples(job, samplesOf(step, step / 10));
+    await jobs.addSamples(job, samplesOf(2, 0.9)); // sent again by a resumed run
+    const all = await jobs.samples(job, Number.POSITIVE_INFINITY, 9);
+    assert.deepEqual(
+      all,
+      [11, 10, 2, 1].map((step) => samplesOf(step, step / 10)),
+    );
+    assert.deepEqual(await jobs.samples(job, 10, 1), [samplesOf(2, 0.2)]);
+    assert.equal((await jobs.events(job, 9, 9)).length, 0);
+  });
+
   test('whose write had no answer are told once', async () => {
     let count = 0;
     const store = losingAnswers(createMemoryStore(), () => ++count % 3 === 0);

@@ -1,15 +1,21 @@
 // Runs of the linear model that learn from rewards: the reward rises, a resumed run samples the same completions, and runs that
 // cannot learn end.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { StepSamples } from '../../src/contracts/step-samples.ts';
+import type { GradedPart } from '../../src/graders/grade.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
+import { parseSteps } from '../../trainer/run/metrics.ts';
 import type { CompletionSampler, Reinforcement, Reward } from '../../trainer/run/reinforcement.ts';
+import type { RunFolder } from '../../trainer/run/run-folder.ts';
+import { isRecorded, toStepSamples } from '../../trainer/run/samples.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { LINEAR_VOCAB, type LinearModel, linearModel } from './linear-model.ts';
-import { type LinearRunOptions, runLinear } from './runs.ts';
+import { type LinearRun, type LinearRunOptions, runLinear } from './runs.ts';
 
 const END = 0;
 const WANTED = 7;
@@ -39,6 +45,9 @@ function plainSampler({ parameters: [table, bias] }: TrainModel): CompletionSamp
   };
   return {
     async use() {},
+    async post() {
+      throw new Error('the reward asks no model');
+    },
     async sample({ promptIds, maxTokens, seed }) {
       const random = seededRandom(seed);
       const [ids, logProbs]: [number[], number[]] = [[], []];
@@ -58,6 +67,8 @@ function plainSampler({ parameters: [table, bias] }: TrainModel): CompletionSamp
   };
 }
 
+const PLAIN_TEXT = { decode: (ids: readonly number[]) => ids.join(' ') };
+
 const shareOfWanted = async (ids: readonly number[]): Promise<Reward> => ({
   value: ids.filter((id) => id === WANTED).length / ids.length,
 });
@@ -68,15 +79,17 @@ function run(
 ) {
   const { reward = shareOfWanted, dir = path.join(temporaryFolder(t), 'run'), ...rest } = options;
   const model: LinearModel = linearModel();
-  const reinforcement: Reinforcement = {
+  const reinforcement = (folder: RunFolder): Reinforcement => ({
     completions: 4,
     completionLength: 6,
     maxLength: 64,
     seed: 3,
     sampler: plainSampler(model),
     writeAdapter: async () => dir,
+    constraintOf: () => undefined,
     reward,
-  };
+    record: (step, groups) => folder.addSamples(toStepSamples(step, groups, PLAIN_TEXT)),
+  });
   const job = { objective: 'reinforcement', grader: GRADER, epochs: 8, ...rest.job };
   return runLinear(dir, { rows: prompts(12), ...rest, model, reinforcement, job });
 }
@@ -96,15 +109,66 @@ test('the reward rises, and the metrics describe the samples', async (t) => {
   assert.equal(row.tokens, 2 * 2 + Math.round(length * 2 * 4));
 });
 
-test('a run that was killed resumes to the same weights', async (t) => {
+test('a run that was killed resumes to the same weights and the same samples', async (t) => {
   const job = { checkpointEvery: 2 };
   const whole = await run(t, { job });
+  const samplesOf = ({ folder }: LinearRun) =>
+    readFileSync(path.join(folder.dir, 'samples.jsonl'), 'utf8');
   const dir = path.join(temporaryFolder(t), 'run');
   await assert.rejects(run(t, { job, dir, killAfter: 5 }), /killed/);
   const resumed = await run(t, { job, dir });
   for (const [i, { data }] of whole.model.parameters.entries()) {
     assert.deepEqual(resumed.model.parameters[i]!.data, data);
   }
+  assert.equal(samplesOf(resumed), samplesOf(whole));
+  const steps = parseSteps<StepSamples>(samplesOf(resumed), Number.POSITIVE_INFINITY);
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    whole.metrics.map(({ step }) => step),
+  );
+  const rewards = steps[0]!.prompts.flatMap(({ completions }) => completions);
+  const mean = rewards.reduce((sum, { reward }) => sum + reward, 0) / rewards.length;
+  assert.ok(Math.abs(mean - whole.metrics[0]!.reward!) < 1e-12);
+});
+
+test('of many completions and long texts some are recorded', () => {
+  const sample = { logProbs: [], isWhole: false, advantage: 0 };
+  const [prompt] = prompts(1).examples;
+  const part = { name: 'a', score: 1 } as GradedPart;
+  const group = (k: number) =>
+    Array.from({ length: 12 }, () => ({
+      ...sample,
+      prompt: { ...prompt!, ids: new Int32Array(3000).fill(k) },
+      ids: new Array<number>(3000).fill(5),
+      reward: { value: k, graded: [part], fault: 'other_error' },
+    }));
+  const { prompts: kept, step } = toStepSamples(3, [0, 1, 2, 3].map(group), PLAIN_TEXT);
+  assert.deepEqual([step, kept.length], [3, 2]);
+  assert.equal(kept[1]!.completions.length, 12);
+  assert.ok(kept[1]!.text.length === 2000 && kept[1]!.text.endsWith(' 1'));
+  const { text, ...rest } = kept[1]!.completions[11]!;
+  assert.equal(text.length, 2000);
+  const reward = { reward: 1, parts: { a: 1 }, error: 'other_error' };
+  assert.deepEqual(rest, { tokens: 3000, finish: 'length', ...reward });
+  const recorded = (total: number) =>
+    Array.from({ length: total }, (_, i) => i + 1).filter((step) => isRecorded(step, total));
+  assert.equal(recorded(500).length, 500);
+  assert.deepEqual(recorded(1501).slice(0, 3), [1, 4, 8]);
+  assert.ok(recorded(1501).length <= 502 && recorded(1501).at(-1) === 1501);
+});
+
+test('the rewards of a step are asked for together', async (t) => {
+  const waiting: (() => void)[] = [];
+  const reward = async (ids: readonly number[]) => {
+    await new Promise<void>((resolve) => {
+      waiting.push(resolve);
+      if (waiting.length === 2 * 4) for (const answer of waiting.splice(0)) answer();
+    });
+    return shareOfWanted(ids);
+  };
+  const { metrics } = await run(t, { reward, job: { maxSteps: 2 } });
+  assert.equal(metrics.length, 2);
+  assert.ok(metrics[0]!.entropy! > 0);
 });
 
 test('a run ends if its grader fails, or if rewards never differ', async (t) => {

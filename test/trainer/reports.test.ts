@@ -7,10 +7,10 @@ import { createLossPlot, drawLoss } from '../../src/cli/trainer-display.ts';
 import {
   crc32c,
   EVENT_FILE,
-  parseMetrics,
+  parseSteps,
   plotSvg,
   type StepMetrics,
-  serializeMetrics,
+  serializeSteps,
   toResultCsv,
 } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -77,11 +77,11 @@ test("the result table has OpenAI's header, and empty cells where nothing was ev
 });
 
 test('metrics come back from their lines up to a step, without a torn end', () => {
-  const text = serializeMetrics(ROWS);
-  assert.deepEqual(parseMetrics(text, 3), ROWS);
-  assert.deepEqual(parseMetrics(text, 1), ROWS.slice(0, 1));
-  assert.deepEqual(parseMetrics(text.slice(0, -9), 9), ROWS.slice(0, 2));
-  assert.deepEqual(parseMetrics('', 3), []);
+  const text = serializeSteps(ROWS);
+  assert.deepEqual(parseSteps(text, 3), ROWS);
+  assert.deepEqual(parseSteps(text, 1), ROWS.slice(0, 1));
+  assert.deepEqual(parseSteps(text.slice(0, -9), 9), ROWS.slice(0, 2));
+  assert.deepEqual(parseSteps('', 3), []);
 });
 
 test('the picture has a curve per loss, and stands for one step too', () => {

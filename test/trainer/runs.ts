@@ -52,7 +52,7 @@ export interface LinearRunOptions {
   rows?: Dataset;
   validation?: Dataset;
   model?: TrainModel;
-  reinforcement?: Reinforcement;
+  reinforcement?: (folder: RunFolder) => Reinforcement;
   /** Ends the run as SIGTERM does, after this step. */
   stopAfter?: number;
   /** Ends the run as SIGKILL does: throws after this step's metrics. */
@@ -90,7 +90,7 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
       {
         ...toTrainRun(prepared, { ...config, vocabSize: LINEAR_VOCAB }),
         model,
-        reinforcement,
+        reinforcement: reinforcement?.(folder),
         folder,
         snapshots: undefined,
         saveResult: async () => options.saveResult?.(model, folder),

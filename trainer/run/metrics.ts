@@ -2,23 +2,28 @@
 // events.
 
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
   OBJECTIVE_METRICS,
   type ObjectiveMetrics,
 } from '../../src/contracts/preference-settings.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export interface Validation extends ObjectiveMetrics {
+export interface Validation extends ObjectiveMetrics, Pick<StepGrading, 'validGrading'> {
   /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
   readonly validationLoss: number;
   /** Absent for rewards. */
   readonly validationTokenAccuracy?: number;
 }
 
-/** One line of `metrics.jsonl`. */
-export interface StepMetrics extends Partial<Validation> {
+/** A line about a step. */
+export interface Step {
   /** Counted from 1. */
   readonly step: number;
+}
+
+/** One line of `metrics.jsonl`. */
+export interface StepMetrics extends Step, Partial<Validation>, StepGrading {
   /** Weighted mean over the step's tokens, in nats. */
   readonly loss: number;
   /** The gradient's norm before clipping. */
@@ -31,12 +36,12 @@ export interface StepMetrics extends Partial<Validation> {
   readonly tokenAccuracy: number;
 }
 
-/** Parses the metrics up to `lastStep`. A crash may have torn the file's last line. */
-export function parseMetrics(text: string, lastStep: number): StepMetrics[] {
-  const rows: StepMetrics[] = [];
+/** Parses JSON lines about the steps up to `lastStep`. A crash may have torn the last line. */
+export function parseSteps<T extends Step>(text: string, lastStep: number): T[] {
+  const rows: T[] = [];
   for (const line of text.split('\n')) {
     try {
-      const row: StepMetrics = JSON.parse(line);
+      const row: T = JSON.parse(line);
       if (row.step <= lastStep) rows.push(row);
     } catch {
       // a torn or empty line
@@ -45,8 +50,8 @@ export function parseMetrics(text: string, lastStep: number): StepMetrics[] {
   return rows;
 }
 
-/** Serializes metrics as JSON lines. */
-export function serializeMetrics(rows: readonly StepMetrics[]): string {
+/** Serializes steps as JSON lines. */
+export function serializeSteps(rows: readonly Step[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 
@@ -59,11 +64,21 @@ const COLUMNS = {
   valid_mean_token_accuracy: 'validationTokenAccuracy',
 } as const satisfies Record<string, keyof StepMetrics>;
 
+/** OpenAI's names in the events of reinforcement. */
+const REWARD_COLUMNS = {
+  step: 'step',
+  train_mean_reward: 'reward',
+  full_valid_mean_reward: 'eval_reward',
+  completion_tokens_mean: 'completions/mean_length',
+} as const satisfies Record<string, keyof StepMetrics>;
+
 /** Returns OpenAI's result table, with further columns for pairs. A cell is empty if its metric was not measured in the step. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
   const measured = OBJECTIVE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
-  const keys = [...Object.values(COLUMNS), ...measured];
-  const header = [...Object.keys(COLUMNS), ...measured].join();
+  const isRewarded = rows[0]?.reward !== undefined;
+  const columns: Record<string, keyof (typeof rows)[0]> = isRewarded ? REWARD_COLUMNS : COLUMNS;
+  const keys = [...Object.values(columns), ...measured];
+  const header = [...Object.keys(columns), ...measured].join();
   const lines = rows.map((row) => keys.map((key) => row[key] ?? '').join());
   return [header, ...lines].map((line) => `${line}\n`).join('');
 }

@@ -1,8 +1,12 @@
 // Reinforcement: before each step, completions of its prompts are sampled with the current adapter and rewarded. The loss weighs
 // their tokens by how much better they are than the others of their prompt.
 import { assert } from '../../src/common/assert.ts';
+import type { Constraint } from '../../src/contracts/generation.ts';
+import type { GradingSummary, StepGrading } from '../../src/contracts/grading-summary.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
+import type { GradedPart } from '../../src/graders/grade.ts';
+import type { Post } from '../../src/graders/model-calls.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -12,6 +16,7 @@ import { advantagesOf, meanOf, standardDeviation, weighPolicy } from '../policy.
 import { streamSeed } from '../random.ts';
 import type { LossSums, TrainModel } from '../types.ts';
 import { TrainError } from './faults.ts';
+import { summarizeGraders } from './grading-summary.ts';
 import type { Validation } from './metrics.ts';
 import type { RunObjective } from './objective.ts';
 
@@ -25,16 +30,23 @@ interface Sample {
   readonly isWhole: boolean;
 }
 
+/** A request for a completion. */
+export interface SampleRequest {
+  readonly promptIds: readonly number[];
+  readonly maxTokens: number;
+  readonly seed: number;
+  /** Absent: any text. */
+  readonly constraint: Constraint | undefined;
+}
+
 /** Samples completions with a server's engine. Any number may be in flight. */
 export interface CompletionSampler {
   /** Uses the adapter of this PEFT folder from now on. */
   use(directory: string): Promise<void>;
   /** The same seed, prompt and adapter give the same tokens. */
-  sample(request: {
-    readonly promptIds: readonly number[];
-    readonly maxTokens: number;
-    readonly seed: number;
-  }): Promise<Sample>;
+  sample(request: SampleRequest): Promise<Sample>;
+  /** Sends a request of a grader to a server's route. */
+  readonly post: Post;
 }
 
 /** The reward of a completion. */
@@ -42,6 +54,8 @@ export interface Reward {
   readonly value: number;
   /** The reason if the grader failed. The value is then 0. */
   readonly fault?: string | undefined;
+  /** The graders of `multi`, or the grader itself. */
+  readonly graded?: readonly GradedPart[];
 }
 
 /** How a run samples and rewards. */
@@ -52,7 +66,10 @@ export interface Reinforcement extends Sampling {
   readonly sampler: CompletionSampler;
   /** Writes the current adapter, and returns its PEFT folder. */
   writeAdapter(): Promise<string>;
-  reward(ids: readonly number[], item: unknown): Promise<Reward>;
+  constraintOf(prompt: Example): Constraint | undefined;
+  reward(ids: readonly number[], prompt: Example): Promise<Reward>;
+  /** Keeps samples for the user. Absent: none are kept. @param step counted from 1 */
+  record?(step: number, groups: readonly Group[]): Promise<void>;
 }
 
 /** The data and the model of the objective. */
@@ -73,7 +90,7 @@ interface Rewarded extends Sample {
 }
 
 /** Completions of one prompt. */
-type Group = readonly Rewarded[];
+export type Group = readonly Rewarded[];
 
 /** If no reward differs from the others of its prompt for this many steps, the run ends: it cannot learn. */
 const CONSTANT_STEPS = 10;
@@ -86,10 +103,11 @@ export class Rewards implements RunObjective {
   readonly #how: Reinforcement;
   /** The samples of the current step, by their prompt's index. */
   #groups: ReadonlyMap<number, Group> = new Map();
-  #metrics: RewardMetrics = {};
+  #metrics: RewardMetrics & StepGrading = {};
   /** The summed differences between the log-probabilities of trainer and engine. */
   #drift = 0;
   #constantSteps = 0;
+  #trainingMs = 0;
 
   constructor(options: ReinforcementOptions, how: Reinforcement) {
     this.#options = options;
@@ -107,12 +125,14 @@ export class Rewards implements RunObjective {
     const prompts = indices.map((index) => this.#options.train.examples[index]!);
     const { groups, ...seconds } = await this.#sample(prompts, completions, `step ${step}`);
     const isConstant = groups.every((group) => deviationOf(group) === 0);
+    await this.#how.record?.(step + 1, groups);
     this.#constantSteps = isConstant ? this.#constantSteps + 1 : 0;
     refuseFailure(groups);
     refuseConstant(this.#constantSteps, groups);
     this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
-    this.#metrics = { ...describe(groups), ...seconds };
+    this.#metrics = { ...describe(groups), ...seconds, trainGrading: summarize(groups) };
     this.#drift = 0;
+    this.#trainingMs = performance.now();
   }
 
   async accumulate(plan: MicroBatchPlan): Promise<LossSums> {
@@ -128,10 +148,11 @@ export class Rewards implements RunObjective {
   }
 
   /** Adds the sampled tokens to those of the prompts. */
-  metrics({ weight }: LossSums): RewardMetrics & { readonly tokens: number } {
+  metrics({ weight }: LossSums): RewardMetrics & StepGrading & { readonly tokens: number } {
     return {
       tokens: weight,
       ...this.#metrics,
+      'profiling/training': (performance.now() - this.#trainingMs) / 1000,
       'sampling/sampling_logp_difference/mean': this.#drift / weight,
     };
   }
@@ -140,40 +161,45 @@ export class Rewards implements RunObjective {
   async validate(): Promise<Validation> {
     const { validation } = this.#options;
     assert(validation, 'the run has validation rows');
+    const startMs = performance.now();
     const { groups } = await this.#sample(validation.examples, 1, 'validation');
     const reward = meanOf(rewardsOf(groups.flat()));
-    return { validationLoss: -reward, eval_reward: reward };
+    const seconds = (performance.now() - startMs) / 1000;
+    const validGrading = { ...summarize(groups), seconds };
+    return { validationLoss: -reward, eval_reward: reward, validGrading };
   }
 
-  /** Samples and rewards completions. All of them are in flight at the same time. */
+  /** Samples and rewards completions. All of them, and then all requests of graders, are in flight at the same time. */
   async #sample(prompts: readonly Example[], count: number, stream: string) {
-    const { sampler, completionLength, maxLength, seed, writeAdapter, reward } = this.#how;
+    const { sampler, completionLength, maxLength, seed } = this.#how;
     const startMs = performance.now();
-    await sampler.use(await writeAdapter());
-    const draw = ({ ids }: Example, p: number) =>
-      Array.from({ length: count }, (_, k) =>
-        sampler.sample({
-          promptIds: [...ids],
-          maxTokens: Math.min(completionLength, maxLength - ids.length),
+    await sampler.use(await this.#how.writeAdapter());
+    const draws = prompts.flatMap((prompt, p) =>
+      Array.from({ length: count }, async (_, k) => ({
+        prompt,
+        ...(await sampler.sample({
+          promptIds: [...prompt.ids],
+          maxTokens: Math.min(completionLength, maxLength - prompt.ids.length),
           seed: streamSeed(seed, `${stream} ${p} ${k}`),
-        }),
-      );
-    const sampled = await Promise.all(prompts.map((prompt, p) => Promise.all(draw(prompt, p))));
-    const gradingMs = performance.now();
-    const groups: Group[] = [];
-    for (const [p, prompt] of prompts.entries()) {
-      const rewards: Reward[] = [];
-      for (const { ids } of sampled[p]!) rewards.push(await reward(ids, prompt.item));
-      const advantages = advantagesOf(rewards.map(({ value }) => value));
-      groups.push(
-        sampled[p]!.map((sample, k) => ({
-          ...sample,
-          prompt,
-          reward: rewards[k]!,
-          advantage: advantages[k]!,
+          constraint: this.#how.constraintOf(prompt),
         })),
-      );
-    }
+      })),
+    );
+    const samples = await Promise.all(draws);
+    const gradingMs = performance.now();
+    const rewards = await Promise.all(
+      samples.map(({ ids, prompt }) => this.#how.reward(ids, prompt)),
+    );
+    const groups = prompts.map((_, p): Group => {
+      const [from, to] = [p * count, (p + 1) * count];
+      const own = rewards.slice(from, to);
+      const advantages = advantagesOf(own.map(({ value }) => value));
+      return samples.slice(from, to).map((sample, k) => ({
+        ...sample,
+        reward: own[k]!,
+        advantage: advantages[k]!,
+      }));
+    });
     return {
       groups,
       'profiling/sampling': (gradingMs - startMs) / 1000,
@@ -215,6 +241,10 @@ function toExample({ prompt, ids }: Rewarded): Example {
 
 const rewardsOf = (samples: readonly Rewarded[]) => samples.map(({ reward }) => reward.value);
 
+function summarize(groups: readonly Group[]): GradingSummary {
+  return summarizeGraders(groups.flat().map(({ reward }) => reward.graded ?? []));
+}
+
 function deviationOf(group: Group): number {
   return standardDeviation(rewardsOf(group));
 }
@@ -229,6 +259,7 @@ function describe(groups: readonly Group[]): RewardMetrics {
       groups.filter((group) => deviationOf(group) === 0).length,
       groups.length,
     ),
+    entropy: -meanOf(all.flatMap(({ logProbs }) => logProbs)),
     'completions/mean_length': meanOf(all.map(({ ids }) => ids.length)),
     'completions/clipped_ratio': share(all.filter(({ isWhole }) => !isWhole).length, all.length),
   };

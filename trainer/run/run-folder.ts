@@ -8,21 +8,23 @@ import { acquireLock, LockHeld } from '../../src/common/file-lock.ts';
 import { makeFolder, syncFolder } from '../../src/common/folders.ts';
 import { loadIfPresent, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { RUN_FILES } from '../../src/contracts/run-folder.ts';
+import type { StepSamples } from '../../src/contracts/step-samples.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
 import {
   EVENT_FILE,
   fileVersionRecord,
-  parseMetrics,
+  parseSteps,
   plotSvg,
+  type Step,
   type StepMetrics,
-  serializeMetrics,
+  serializeSteps,
   stepRecord,
   toResultCsv,
 } from './metrics.ts';
 
 const LOCK_FILE = 'lock';
-/** Enough for a million steps. */
-const MAX_METRICS_BYTES = 256 * 2 ** 20;
+/** Enough for the metrics of a million steps, and for the longest samples. */
+const MAX_STEPS_BYTES = 256 * 2 ** 20;
 /** A killed process is gone within this time. */
 const LOCK_WAIT = { waitMs: 10_000, pollMs: 100, isPidEnough: true };
 
@@ -62,11 +64,12 @@ export interface RunFolder {
   /** The metrics of the steps so far, oldest first. */
   readonly metrics: readonly StepMetrics[];
   /**
-   * Drops the metrics after a step and rewrites the files that contain them. Called when a run resumes from that step's
+   * Drops the metrics and samples after a step and rewrites the files that contain them. Called when a run resumes from that step's
    * checkpoint.
    */
   rewind(step: number): Promise<void>;
   addMetrics(row: StepMetrics): Promise<void>;
+  addSamples(samples: StepSamples): Promise<void>;
   addEvent(event: RunEvent): Promise<void>;
   /** Writes `resultFile` and `plot.svg`. */
   writeReports(title: string): Promise<void>;
@@ -120,16 +123,18 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
       return metrics;
     },
     async rewind(step) {
-      const text = await loadIfPresent(file('metrics.jsonl'), MAX_METRICS_BYTES);
-      metrics = parseMetrics(text?.toString() ?? '', step);
-      await writeFileDurably(file('metrics.jsonl'), serializeMetrics(metrics));
+      metrics = await rewindSteps(file('metrics.jsonl'), step);
+      await rewindSteps(file('samples.jsonl'), step);
       const records = metrics.map((row) => stepRecord(row, nowS()));
       await writeFile(file(EVENT_FILE), Buffer.concat([fileVersionRecord(nowS()), ...records]));
     },
     async addMetrics(row) {
       metrics.push(row);
-      await appendFile(file('metrics.jsonl'), serializeMetrics([row]));
+      await appendFile(file('metrics.jsonl'), serializeSteps([row]));
       await appendFile(file(EVENT_FILE), stepRecord(row, nowS()));
+    },
+    async addSamples(samples) {
+      await appendFile(file('samples.jsonl'), serializeSteps([samples]));
     },
     async addEvent(event) {
       const line = { time: new Date().toISOString(), ...event };
@@ -143,6 +148,14 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
       await rm(file(LOCK_FILE), { force: true });
     },
   };
+}
+
+/** Drops what a file of steps says about those after `lastStep`, and returns the others. */
+async function rewindSteps<T extends Step>(file: string, lastStep: number): Promise<T[]> {
+  const text = await loadIfPresent(file, MAX_STEPS_BYTES);
+  const rows = parseSteps<T>(text?.toString() ?? '', lastStep);
+  if (text) await writeFileDurably(file, serializeSteps(rows));
+  return rows;
 }
 
 /**

@@ -12,16 +12,19 @@ import type {
   FineTuningJob,
   FineTuningJobCheckpoint,
   FineTuningJobEvent,
+  FineTuningJobSamples,
   JobHyperparameters,
 } from '../../contracts/fine-tuning-api.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
+import type { StepSamples } from '../../contracts/step-samples.ts';
 import { toWire } from '../../contracts/training-fields.ts';
 import type { JobPlan } from '../../contracts/training-messages.ts';
 import type { FileDigest, TrainingOrigin } from '../../contracts/training-origin.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/job.ts';
 import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
+import { shownData } from '../../jobs/reward-events.ts';
 import { checkpointMetrics } from '../../jobs/run-journal.ts';
 
 /** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
@@ -42,8 +45,8 @@ export function toListAnswer<T, Wire extends { id: string }>(
 /** Writes a fine-tuning job. */
 export function toJob(job: JobRecord): FineTuningJob {
   const { request, result, progress } = job;
-  const hyperparameters = toHyperparameters(request, job.plan !== undefined);
-  const { objective = 'supervised' } = request;
+  const hyperparameters = toHyperparameters(request, job.plan);
+  const { objective = 'supervised', grader, responseFormat } = request;
   const { estimatedFinishMs } = progress ?? {};
   const isRunning = job.status === 'running' && estimatedFinishMs !== undefined;
   return {
@@ -58,7 +61,14 @@ export function toJob(job: JobRecord): FineTuningJob {
     status: job.status,
     // OpenAI shows them here only for supervised jobs.
     hyperparameters: objective === 'supervised' ? hyperparameters : {},
-    method: { type: objective, [objective]: { hyperparameters } },
+    method: {
+      type: objective,
+      [objective]: {
+        ...(grader && { grader }),
+        ...(responseFormat && { response_format: responseFormat }),
+        hyperparameters,
+      },
+    },
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
     result_files: result?.resultFiles ?? [],
@@ -75,6 +85,7 @@ export function toJob(job: JobRecord): FineTuningJob {
 /** The fields that OpenAI's object lacks. */
 function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
   const { step, totalSteps, trainLoss, best } = progress ?? {};
+  const isRewarded = request.objective === 'reinforcement'; // its loss is the negative reward
   return {
     ...toWire(request.settings),
     adapter: name,
@@ -82,7 +93,8 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
     ...(startedMs !== undefined && { started_at: toUnixSeconds(startedMs) }),
     ...(progress && { step, total_steps: totalSteps }),
     ...(trainLoss !== undefined && { train_loss: trainLoss }),
-    ...(best && { valid_loss: best.validationLoss }),
+    ...(best &&
+      (isRewarded ? { valid_reward: -best.validationLoss } : { valid_loss: best.validationLoss })),
     ...(result && progress && { kept_step: best?.step ?? step }),
     ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
     ...(plan?.secondsRange && { planned_seconds_range: plan.secondsRange }),
@@ -91,10 +103,12 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
   };
 }
 
-/** If `isResolved`, writes the number that `auto` stands for. */
-function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
+type Planned = Parameters<typeof resolveHyperparameters>[1];
+
+/** Once there is a plan, writes the number that `auto` stands for. */
+function toHyperparameters(request: JobRequest, plan: Planned): JobHyperparameters {
   return toWire(
-    isResolved ? resolveHyperparameters(request) : request.hyperparameters,
+    plan ? resolveHyperparameters(request, plan) : request.hyperparameters,
   ) as JobHyperparameters;
 }
 
@@ -107,7 +121,7 @@ export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
     level: event.level,
     message: event.message,
     type: event.type,
-    data: event.data ?? {},
+    data: shownData(event.data ?? {}),
   };
 }
 
@@ -126,6 +140,11 @@ export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTun
   };
 }
 
+/** Writes samples of a step. */
+export function toSamples(samples: StepSamples): FineTuningJobSamples {
+  return { object: 'fine_tuning.job.samples', id: String(samples.step), ...samples };
+}
+
 /** Writes the plan of a dry run. */
 export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
   return {
@@ -133,7 +152,7 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
     model: request.model,
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
-    hyperparameters: toHyperparameters(request, true),
+    hyperparameters: toHyperparameters(request, plan),
     ...toWire(plan),
   } as FineTuningPlan;
 }

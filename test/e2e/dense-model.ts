@@ -1,4 +1,4 @@
-// The weights that an artifact computes with, as a checkpoint for transformers: quantized ones are dequantized.
+// The weights of an artifact as a transformers folder in float32, for peers that compute NF4 in 16 bits.
 import { cpSync } from 'node:fs';
 import path from 'node:path';
 import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
@@ -7,10 +7,11 @@ import { type Artifact, denseValues, readLinear } from '../../src/import/artifac
 import { expectedTensors, weightName } from '../../src/model/names.ts';
 import { linearsOf, moduleName } from '../../src/model/target-modules.ts';
 
-/** Writes the artifact's weights as a transformers folder in float32. @param source the checkpoint that it was imported from */
+/** Writes the artifact's weights, with the config of its source, into a folder. Returns the folder. */
 export async function writeDense(
   artifact: Artifact,
-  { source, folder }: { readonly source: string; readonly folder: string },
+  source: string,
+  folder: string,
 ): Promise<string> {
   const { config, tensors } = artifact;
   const modules = new Map(
