@@ -7,6 +7,7 @@ import { adviceFor } from './job-advice.js';
 import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
 import {
+  accuracyName,
   formatted,
   isFinished,
   jobName,
@@ -61,6 +62,7 @@ export function watchJob(id) {
       name: 'Accuracy by step',
       lines: LINES,
       format: percent,
+      isShare: true,
     }),
     rewards: new Chart(byId('rewards-chart'), { name: 'Rewards by step', lines: REWARD_LINES }),
   };
@@ -216,7 +218,7 @@ class JobView {
       : 'no step yet';
     this.#charts.accuracy.show(this.#log.points(ACCURACIES), accuracy);
     const isPaired = this.#job !== undefined && learnsPairs(this.#job);
-    setText(byId('accuracy-title'), isPaired ? 'Pair accuracy' : 'Token accuracy');
+    setText(byId('accuracy-title'), accuracyName(this.#job));
     byId('rewards-section').hidden = !isPaired;
     const margin = last
       ? `step ${last['step']}, margin ${formatted(last['rewards/margins'], figure)}`
