@@ -54,7 +54,7 @@ export function createAdapterCard(adapter, options) {
     createAliases(adapter, options),
     isUsable && kind !== 'chat' && createTryPanel(adapter, kind, options.base),
     isWritable && createAboutForm(adapter, options),
-    isWritable && current?.job != null && !isRun(current.job) && trainingPart(id, current.job),
+    isWritable && current?.job != null && trainingPart(id, current.job),
     createVersions(adapter, options),
   );
 }
@@ -113,8 +113,14 @@ function readJob(id) {
   return reading;
 }
 
+/** @param {string} id of a training loop */
+function runLink(id) {
+  return el('p', el('a', { href: `fine-tuning#${id}` }, 'The training loop, with its curve'));
+}
+
 /** The data and the settings of the job, which are read when the part is opened. @param {string} id @param {string} jobId */
 function trainingPart(id, jobId) {
+  if (isRun(jobId)) return runLink(jobId);
   const facts = el('dl.pairs');
   const help = el('p.help', { role: 'status' }, 'Loading …');
   const onOpen = async () => {
@@ -190,5 +196,5 @@ function deleteButton({ name, versions, aliases }, { change }) {
 
 /** @param {string} name */
 function copyNameButton(name) {
-  return copyButton(() => name, `the model name ${name}`);
+  return copyButton(() => name, name, 'Copy name');
 }

@@ -14,6 +14,8 @@ import uPlot from './uplot.js';
 /** The x values, then the values of each line; null: not measured. @typedef {[number[], ...(number | null)[][]]} Points */
 
 const HEIGHT = 260;
+/** Room for half of the label below the last point. */
+const LABEL_MARGIN = 36;
 
 /** Tick distances of an axis with whole numbers, and of one with seconds. */
 const WHOLE = [1, 2, 5]
@@ -34,8 +36,8 @@ export class Chart {
 
   /**
    * @param {HTMLElement} parent
-   * @param {{ lines: readonly Line[], isTime?: boolean, startsAtZero?: boolean, name: string, format?: (value: number) => string }} options
-   *   isTime: x is in Unix seconds, else in steps
+   * @param {{ lines: readonly Line[], isTime?: boolean, startsAtZero?: boolean, isShare?: boolean, name: string, format?: (value: number) => string }} options
+   *   isTime: x is in Unix seconds, else in steps; isShare: y is 0 to 1
    */
   constructor(parent, options) {
     this.#options = options;
@@ -71,7 +73,7 @@ export class Chart {
 
   #draw() {
     this.#plot?.destroy();
-    const { isTime = false, startsAtZero = false, lines, format = figure } = this.#options;
+    const { isTime, startsAtZero, isShare, lines, format = figure } = this.#options;
     const ink = color('--muted');
     const axis = { stroke: ink, font: `12px ${color('--sans')}`, ticks: { show: false } };
     const grid = { stroke: color('--line'), width: 1 };
@@ -80,9 +82,10 @@ export class Chart {
         width: Math.max(this.#element.clientWidth, 200),
         height: HEIGHT,
         scales: {
-          x: { time: isTime, ...(isTime && { range: toMinutes }) },
-          y: startsAtZero ? { range: fromZero } : {},
+          x: { time: isTime === true, ...(isTime && { range: toMinutes }) },
+          y: isShare ? { range: [0, 1] } : startsAtZero ? { range: fromZero } : {},
         },
+        padding: [null, LABEL_MARGIN, null, null],
         cursor: { drag: { x: false, y: false }, points: { size: 8 } },
         axes: [
           {

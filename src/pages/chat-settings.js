@@ -32,6 +32,8 @@ export class ChatSettings {
   #onExample;
   /** The last requested model, and whether it is a classifier. Responses for other models are ignored. */
   #first = { name: '', isClassifier: false };
+  /** The models with a description. @type {readonly import('../contracts/openai.ts').Model[]} */
+  #described = [];
   /** Whether the models are known: from the user, a link, the stored chat or the list. */
   areModelsChosen = false;
 
@@ -40,13 +42,13 @@ export class ChatSettings {
     this.#onExample = onExample;
     this.#fields = new ModelFields(() => {
       this.areModelsChosen = true;
-      this.show();
+      void this.show();
     });
-    createParameterFields(() => this.show());
+    createParameterFields(() => void this.show());
     addEventListener('hashchange', () => {
       if (!location.hash.includes('=')) return; // the link to the content
       this.#fill(location.search + location.hash);
-      this.show();
+      void this.show();
     });
     if (this.isLink) this.#fill(location.search + location.hash);
     if (this.areModelsChosen) showLoaded('settings');
@@ -77,7 +79,7 @@ export class ChatSettings {
   apply(address) {
     if (address === '') return;
     this.#fill(address);
-    this.show();
+    void this.show();
   }
 
   /** Fills the fields; without a prompt, a typed message stays. @param {string} address */
@@ -102,11 +104,10 @@ export class ChatSettings {
           note: parent === undefined ? 'base' : owner,
         })),
       );
-      const described = data.filter(({ description }) => description);
-      fill(byId('described'), ...described.slice(0, MAX_DESCRIBED).map(toDescription));
+      this.#described = data.filter(({ description }) => description);
       if (!this.areModelsChosen) {
         const base = data.find(({ parent }) => parent === undefined)?.id ?? 'base';
-        const adapter = described[0] ?? data.find(({ parent }) => parent !== undefined);
+        const adapter = this.#described[0] ?? data.find(({ parent }) => parent !== undefined);
         this.#fields.models = adapter ? [adapter.id, base] : [base];
       }
       this.areModelsChosen = true;
@@ -140,6 +141,16 @@ export class ChatSettings {
     fill(byId('examples'), ...buttons);
   }
 
+  /** Describes the chosen model and others. @param {string} name @param {string | undefined} description */
+  #showDescriptions(name, description) {
+    const chosen = description ? [{ id: name, description }] : [];
+    const all = [...chosen, ...this.#described.filter(({ id }) => id !== name)];
+    const items = all
+      .slice(0, MAX_DESCRIBED)
+      .map(({ id, description }) => el('li', el('strong', id), ` ${description}`));
+    fill(byId('described'), ...items);
+  }
+
   /** Shows the defaults of the first model, or its classes if it is a classifier. @param {string} name */
   async #showModel(name) {
     this.#first = { name, isClassifier: false };
@@ -149,7 +160,7 @@ export class ChatSettings {
     this.#first.isClassifier = labels !== undefined;
     showDefaults(model);
     this.#showExamples(examples.length > 0 || labels ? examples : GENERAL_EXAMPLES);
-    if (description) setText(byId('lead'), description);
+    this.#showDescriptions(name, description);
     prompt.placeholder = labels ? 'Text to classify' : 'Message';
     if (!labels) return;
     const names = labels.slice(0, MAX_LABELS).join(', ');
@@ -166,9 +177,4 @@ export class ChatSettings {
     const messages = toMessages(before, { ...request, system: system.value });
     return { messages, ...readParameters() };
   }
-}
-
-/** @param {import('../contracts/openai.ts').Model} model */
-function toDescription({ id, description = '' }) {
-  return el('li', el('strong', id), ` ${description}`);
 }

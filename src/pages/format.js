@@ -94,6 +94,11 @@ export function timeOfDay(unixS) {
   return new Date(unixS * 1000).toLocaleTimeString();
 }
 
+/** Formats a time of day without seconds. @param {number} unixS */
+export function hourAndMinute(unixS) {
+  return new Date(unixS * 1000).toLocaleTimeString(undefined, { timeStyle: 'short' });
+}
+
 /** Formats a date and time in the user's time zone. @param {number} unixS */
 export function dateAndTime(unixS) {
   return new Date(unixS * 1000).toLocaleString(undefined, {

@@ -2,7 +2,7 @@
 import { Chart } from './chart.js';
 import { byId, el, fill, setText } from './dom.js';
 import { figure, percent } from './format.js';
-import { formatted, learnsPairs, learnsRewards } from './job-facts.js';
+import { accuracyName, formatted, learnsPairs, learnsRewards } from './job-facts.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
@@ -14,6 +14,7 @@ import { formatted, learnsPairs, learnsRewards } from './job-facts.js';
  * @property {string} summary names the first metric for screen readers
  * @property {readonly import('./chart.js').Line[]} [lines] default: training and validation
  * @property {(value: number) => string} [format]
+ * @property {boolean} [isShare] from 0 to 1
  */
 
 /** @type {readonly import('./chart.js').Line[]} */
@@ -37,10 +38,11 @@ const CURVES = [
   },
   {
     id: 'accuracy',
-    title: (job) => (isRewarded(job) ? '' : isPaired(job) ? 'Pair accuracy' : 'Token accuracy'),
+    title: (job) => (isRewarded(job) ? '' : accuracyName(job)),
     keys: ['train_mean_token_accuracy', 'full_valid_mean_token_accuracy'],
     summary: 'accuracy',
     format: percent,
+    isShare: true,
   },
   {
     id: 'rewards',
@@ -75,12 +77,12 @@ export class JobCharts {
 
   constructor() {
     this.#parts = CURVES.map((curves) => {
-      const { id, lines = TRAINED_AND_VALIDATED, format } = curves;
+      const { id, lines = TRAINED_AND_VALIDATED, format, isShare = false } = curves;
       const title = el('h2', { id: `${id}-title` });
       const area = el('div', { id: `${id}-chart` });
       const section = el('section.panel', { 'aria-labelledby': title.id }, title, area);
       const name = `${curves.title(undefined) || curves.summary} by step`;
-      return { curves, section, title, area, options: { name, lines, ...(format && { format }) } };
+      return { curves, section, title, area, options: { name, lines, isShare, ...(format && { format }) } };
     }).map(({ area, options, ...part }) => ({ ...part, chart: new Chart(area, options) }));
     fill(byId('curves'), ...this.#parts.map(({ section }) => section));
   }

@@ -51,6 +51,7 @@ export function showResult(job, last, validated) {
       format: percent,
       help: `share of validation ${counted} correctly`,
       missing,
+      isBetter: (to, from) => to > from,
     }),
     comparisonTile('Validation loss', {
       base: card['base_validation_loss'],
@@ -58,6 +59,7 @@ export function showResult(job, last, validated) {
       format: figure,
       help: 'lower is better',
       missing,
+      isBetter: (to, from) => to < from,
     }),
     tile(
       'Training loss',
@@ -92,11 +94,12 @@ function rewardTiles(job, last, validated, missing) {
 
 /**
  * @param {string} name
- * @param {{ base: unknown, adapter: unknown, format: (value: number) => string, help: string, missing: string }} options
+ * @param {{ base: unknown, adapter: unknown, format: (value: number) => string, help: string, missing: string, isBetter: (to: number, from: number) => boolean }} options
  *   missing: shown if neither value is known
  */
-function comparisonTile(name, { base, adapter, format, help, missing }) {
+function comparisonTile(name, { base, adapter, format, help, missing, isBetter }) {
   if (typeof base !== 'number' && typeof adapter !== 'number') return tile(name, '–', missing);
+  const gains = typeof base === 'number' && typeof adapter === 'number' && isBetter(adapter, base);
   /** @param {unknown} value @param {string} label @param {string} className */
   const side = (value, label, className) =>
     el('span', { className }, el('strong', formatted(value, format)), el('small', label));
@@ -107,7 +110,7 @@ function comparisonTile(name, { base, adapter, format, help, missing }) {
       'dd.versus',
       side(base, 'base', ''),
       el('span', { 'aria-hidden': 'true', className: 'arrow' }, '→'),
-      side(adapter, 'adapter', 'better'),
+      side(adapter, 'adapter', gains ? 'better' : ''),
     ),
     el('dd.help', help),
   );

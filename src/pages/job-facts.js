@@ -78,6 +78,12 @@ export function accuracyOf(card) {
   };
 }
 
+/** Names the accuracy that a job measures. @param {Job | undefined} job */
+export function accuracyName(job) {
+  if (!job || classCountOf(job) !== undefined) return 'Accuracy';
+  return learnsPairs(job) ? 'Pair accuracy' : 'Token accuracy';
+}
+
 /** Returns the number of classes; undefined if the job does not train a classifier. @param {Job} job */
 export function classCountOf({ lorikeet }) {
   return /** @type {number | undefined} */ (lorikeet['num_classes']);

@@ -10,6 +10,7 @@ import {
   counted,
   dateAndTime,
   duration,
+  hourAndMinute,
   percent,
   size,
   timeOfDay,
@@ -329,7 +330,7 @@ function showAdminStatus({ usage, ...status }) {
   showHours(
     halfHours(hours, { usage, ...status }, Date.now() / 1000).map(
       ({ from, to, first, next, errors }) => [
-        `${timeOfDay(from)} to ${timeOfDay(to)}`,
+        `${hourAndMinute(from)} to ${hourAndMinute(to)}`,
         ...[first?.median, first?.p95, next?.median, next?.p95].map((text) => text ?? '–'),
         count(errors),
       ],

@@ -125,7 +125,7 @@ export function watchRun(id) {
 function showRun(run, checkpoints) {
   const { training_run_id: id, lorikeet } = run;
   const { losses = [], loss, steps, state } = lorikeet;
-  fill(byId('run-name'), nameOf(run), statePill(run));
+  fill(byId('run-name'), nameOf(run), ' ', statePill(run));
   document.title = `${nameOf(run)} · lorikeet`;
   setText(byId('run-help'), STATES[state][1]);
   const points = /** @type {import('./chart.js').Points} */ ([
@@ -133,7 +133,7 @@ function showRun(run, checkpoints) {
     losses.map(([, value]) => value),
   ]);
   chart?.show(points, `step ${steps}, loss ${formatted(loss, figure)}`);
-  const metadata = Object.entries(run.user_metadata ?? {});
+  const metadata = Object.entries(run.user_metadata ?? {}).filter(([name]) => name !== 'name');
   fill(
     byId('run-facts'),
     ...definitions([
@@ -142,7 +142,7 @@ function showRun(run, checkpoints) {
       ['Base model', run.base_model],
       ['Rank', count(run.lora_rank)],
       ['Last request', activity(run)],
-      ['Id', el('code', id)],
+      ['Run ID', el('code', id)],
       ...metadata,
     ]),
   );
@@ -167,13 +167,15 @@ function toItem({ tinker_path: path, checkpoint_type: type, lorikeet: { model },
   const facts = [toDate(time), size(bytes), expires !== null && `expires ${toDate(expires)}`];
   /** @param {string} name @param {string} text */
   const copied = (name, text) =>
-    el(
-      'p.help',
-      `${name} `,
-      el('code', text),
-      ' ',
-      copyButton(() => text, `the ${name}`),
-    );
+    /** @type {const} */ ([
+      name,
+      el(
+        'span',
+        el('code', text),
+        ' ',
+        copyButton(() => text, `the ${name}`),
+      ),
+    ]);
   return el(
     'li',
     el(
@@ -181,8 +183,7 @@ function toItem({ tinker_path: path, checkpoint_type: type, lorikeet: { model },
       el('strong', path.slice(path.lastIndexOf('/') + 1)),
       el('span.pill', type === 'training' ? 'continues training' : 'weights only'),
       el('p.help', facts.filter(Boolean).join(' · ')),
-      copied('path', path),
-      copied('model', model),
+      el('dl.pairs', ...definitions([copied('Path', path), copied('Model', model)])),
     ),
     el('div.row', tryLink('a.button.small', { model })),
   );

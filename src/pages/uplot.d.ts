@@ -1,4 +1,4 @@
-// The server serves the package's own file as uplot.js.
+// The server serves the package's minified file as uplot.js.
 import uPlot from 'uplot';
 
 export default uPlot;

@@ -170,10 +170,11 @@ function copyByCommand(text) {
  * Creates a small button that copies a text and confirms it for a moment.
  * @param {() => string} read returns the text
  * @param {string} what for screen readers, such as "the code"
+ * @param {string} [text]
  */
-export function copyButton(read, what) {
-  const label = el('span', 'Copy');
-  const onclick = () => copyAndReport(label, read());
+export function copyButton(read, what, text = 'Copy') {
+  const label = el('span', text);
+  const onclick = () => copyAndReport(label, read(), { label: text, success: 'Copied' });
   return el('button.quiet.small', { onclick }, label, el('span.hidden', ` ${what}`));
 }
 

@@ -134,37 +134,50 @@ export async function tabTo(page: Page, id: string): Promise<void> {
   assert.fail(`#${id} is not reached by Tab`);
 }
 
-/** Delays every response from now on. */
-export async function slowDown(page: Page, latencyMs: number): Promise<void> {
+/** Delays every response from now on, and limits the bytes per second. A slow connection also has an empty cache. */
+export async function slowDown(page: Page, latencyMs: number, bytesPerS = -1): Promise<void> {
   const session = await page.context().newCDPSession(page);
   await session.send('Network.enable');
+  await session.send('Network.setCacheDisabled', { cacheDisabled: bytesPerS > 0 });
   await session.send('Network.emulateNetworkConditions', {
     offline: false,
     latency: latencyMs,
-    downloadThroughput: -1,
-    uploadThroughput: -1,
+    downloadThroughput: bytesPerS,
+    uploadThroughput: bytesPerS,
   });
 }
 
-/**
- * Opens pages one after the other with a slow connection, and returns how much each one moved while it loaded (the sum of
- * Chromium's layout shifts).
- */
-export async function layoutShifts(page: Page, urls: readonly string[]): Promise<number[]> {
+interface Load {
+  /** The sum of Chromium's layout shifts. */
+  readonly shift: number;
+  /** Until everything that was requested first is shown. */
+  readonly ms: number;
+}
+
+/** Opens pages one after the other with a slow connection, and measures how each one loads. */
+export async function measureLoads(
+  page: Page,
+  urls: readonly string[],
+  bytesPerS?: number,
+): Promise<Load[]> {
   await page.addInitScript(`
     globalThis.shift = 0;
     new PerformanceObserver((list) => {
       for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) shift += value;
     }).observe({ type: 'layout-shift', buffered: true });
   `);
-  await slowDown(page, 50);
-  const shifts: number[] = [];
+  await slowDown(page, 50, bytesPerS);
+  const loads: Load[] = [];
   for (const url of urls) {
-    await page.goto(url, { waitUntil: 'networkidle' });
-    await page.locator('.loading:visible').waitFor({ state: 'detached' });
-    shifts.push(await page.evaluate<number>('shift'));
+    await page.goto('about:blank'); // else another fragment of the same page would not load it again
+    const start = performance.now();
+    await page.goto(url);
+    while ((await page.locator('.loading:visible').count()) > 0);
+    const ms = performance.now() - start;
+    await page.waitForLoadState('networkidle');
+    loads.push({ shift: await page.evaluate<number>('shift'), ms });
   }
-  return shifts;
+  return loads;
 }
 
 /** Returns how many pixels the page is wider than its window. */

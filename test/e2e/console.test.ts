@@ -15,6 +15,7 @@ import { postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
 import {
   accessFaults,
+  measureLoads,
   openPage,
   overhang,
   PHONE,
@@ -201,6 +202,51 @@ test('a job is repeated with changes', { skip }, async (t) => {
   await page.locator('#job-name .cancelled').waitFor();
 });
 
+test("a classifier's accuracy counts texts, in the list and on its page", { skip }, async (t) => {
+  const page = await open(t, '/pages/icon.svg');
+  await page.route(/fine_tuning\/jobs(\/[^/]*)?(\?.*)?$/, async (route) => {
+    const response = await route.fetch();
+    const body = await response.json();
+    for (const job of body.data ?? [body]) {
+      const {
+        base_validation_token_accuracy: _,
+        validation_token_accuracy: __,
+        ...rest
+      } = job.lorikeet.evaluation ?? {};
+      const evaluation = { ...rest, base_accuracy: 0.5, accuracy: 0.9 };
+      job.lorikeet = { ...job.lorikeet, num_classes: 2, evaluation };
+    }
+    await route.fulfill({ response, json: body });
+  });
+  await page.goto(`${pages.server.url}/fine-tuning`);
+  const row = page.locator('#jobs tbody tr', { hasText: 'Numbers' }).first();
+  assert.equal(await row.locator('[data-name=Accuracy]').textContent(), '90%');
+  await row.locator('a').click();
+  const tile = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
+  await tile.locator('dd', { hasText: 'texts classified correctly' }).waitFor();
+  assert.deepEqual(await tile.locator('strong').allTextContents(), ['50%', '90%']);
+  assert.equal(await page.locator('#accuracy-title').textContent(), 'Accuracy');
+});
+
+test('a latency above the last bound is shown as such, and attached adapters do not wait', {
+  skip,
+}, async (t) => {
+  const page = await open(t, '/pages/icon.svg');
+  await page.route('**/metrics/status', async (route) => {
+    const response = await route.fetch();
+    const status = await response.json();
+    status.inter_token_latency = [2.5, 10, null].map((le) => ({ le, count: le === null ? 9 : 0 }));
+    status.attached = ['poems'];
+    status.awaited = ['poems', 'vectors'];
+    await route.fulfill({ response, json: status });
+  });
+  await page.goto(`${pages.server.url}/status`);
+  const tile = page.locator('#tiles > div', { hasText: 'Inter-token latency' });
+  await tile.locator('dd', { hasText: '> 10 s' }).first().waitFor();
+  const facts = await page.locator('#attached').textContent();
+  assert.equal(facts, 'Attached: poems. Waiting to load: vectors.');
+});
+
 test('a job that failed says what to try, and the form is filled with it', { skip }, async (t) => {
   const { training_file, validation_file } = jobs[0]!;
   const hyperparameters = { n_epochs: 1, learning_rate_multiplier: 1e-9 };
@@ -378,6 +424,36 @@ test('a version gets a share of an alias after a look at its answers, and goes b
   await latest.locator('div', { hasText: /→ version 2$/ }).waitFor();
 });
 
+test('a version is released and rolled back with the keyboard alone', { skip }, async (t) => {
+  const page = await open(t, '/adapters');
+  const focused = () => page.evaluate<string>('document.activeElement.textContent');
+  const tab = async (text: string) => {
+    for (let i = 0; i < 100 && (await focused()) !== text; i++) await page.keyboard.press('Tab');
+    assert.equal(await focused(), text);
+  };
+  await page.locator('#search').fill('poems');
+  await page.locator('.adapter').nth(1).waitFor({ state: 'detached' });
+  await page.locator('#search').focus();
+  await tab('Release…');
+  await page.keyboard.press('Enter');
+  await page.locator('#release-dialog').waitFor();
+  assert.equal(await page.evaluate('document.activeElement.id'), 'release-version');
+  await page.keyboard.press('ArrowDown');
+  await page.locator('#release-says', { hasText: 'poems get version 1' }).waitFor();
+  await tab('Release');
+  await page.keyboard.press('Enter');
+  const latest = page.locator('.aliases li', { hasText: 'latest' });
+  await latest.locator('div', { hasText: /→ version 1$/ }).waitFor();
+  assert.equal(await focused(), 'Release…', 'the dialog gives the focus back');
+  await tab('Roll back to version 2');
+  await page.keyboard.press('Enter');
+  await latest.locator('div', { hasText: /→ version 2$/ }).waitFor();
+  assert.match(await focused(), /^poems/);
+  await tab('2 versions');
+  await page.keyboard.press('Enter');
+  await page.locator('.versions li').nth(1).waitFor();
+});
+
 test('an uploaded file is deleted', { skip }, async (t) => {
   const id = await upload('to-delete', 3);
   const page = await open(t, '/adapters');
@@ -442,15 +518,35 @@ const STATES: Record<string, () => { where: string; show: (page: Page) => Promis
   }),
 };
 for (const [name, state] of Object.entries(STATES)) {
-  test(`${name} passes axe in both themes and fits a phone`, { skip }, async (t) => {
+  test(`${name} passes axe in both themes, and fits a phone and a zoom of 200%`, {
+    skip,
+  }, async (t) => {
     const { where, show } = state();
     for (const colorScheme of ['light', 'dark'] as const) {
       const page = await open(t, where, { colorScheme });
       await show(page);
       assert.deepEqual(await accessFaults(page), [], colorScheme);
+      await page.setViewportSize({ width: 640, height: 400 }); // a laptop's, at a zoom of 200%
+      assert.equal(await overhang(page), 0, 'at 200%');
     }
     const phone = await open(t, where, PHONE);
     await show(phone);
     assert.equal(await overhang(phone), 0);
   });
 }
+
+test('at 50 kB/s the pages are usable within 5 s, and nothing moves', {
+  skip: skip || (!process.env['LORIKEET_E2E_LONG'] && 'LORIKEET_E2E_LONG is not set'),
+}, async (t) => {
+  const paths = ['/', '/fine-tuning', ...Object.values(STATES).map((state) => state().where)];
+  for (const options of [{}, PHONE]) {
+    const page = await open(t, '/pages/icon.svg', options);
+    const urls = paths.map((where) => `${pages.server.url}${where}`);
+    const loads = await measureLoads(page, urls, 50_000);
+    for (const [i, { ms, shift }] of loads.entries()) {
+      t.diagnostic(`${paths[i]}: ${Math.round(ms)} ms, ${shift.toFixed(3)} moved`);
+      assert.ok(ms < 5_000, `${paths[i]}: ${ms} ms`);
+      assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
+    }
+  }
+});

@@ -613,7 +613,12 @@ test('a classifier shows its classes, and gets texts instead of a chat', { skip 
   assert.equal(await last.locator('.text').textContent(), 'good');
   assert.deepEqual(await last.locator('.alternatives p').allTextContents(), ['good75%', 'bad25%']);
   assert.deepEqual(await accessFaults(page), []);
+  const turns = page.locator('.turn');
+  assert.deepEqual(await turns.evaluateAll((all) => all.map((one) => one.ariaLabel)), [
+    ...['Turn 1', 'Turn 2'],
+  ]);
   assert.match(await readCode(page, 'curl'), /\/classify .*"input": "And night"/s);
+  await tabTo(page, 'code'); // which scrolls with keys
 });
 
 test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {

@@ -93,11 +93,16 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** Served name → package, and the file in the folder of the package's main module. */
-const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: string]>> = {
+/**
+ * Served name → package, the file in the folder of its main module, and a line that makes a module of a script: uPlot's own
+ * module is not minified, and three times as large.
+ */
+const FROM_PACKAGES: Readonly<
+  Record<string, readonly [name: string, file: string, ending?: string]>
+> = {
   'marked.js': ['marked', 'marked.esm.js'],
   'papaparse.js': ['papaparse', 'papaparse.min.js'],
-  'uplot.js': ['uplot', 'uPlot.esm.js'],
+  'uplot.js': ['uplot', 'uPlot.iife.min.js', 'export default uPlot;'],
   'uplot.css': ['uplot', 'uPlot.min.css'],
 };
 
@@ -106,16 +111,16 @@ async function readPageFiles(): Promise<ReadonlyMap<string, StaticFile>> {
   const { resolve } = createRequire(import.meta.url);
   const localFiles = (await readdir(FOLDER))
     .filter((name) => path.extname(name) in TYPES)
-    .map((name) => [name, path.join(FOLDER, name)] as const);
-  const packageFiles = Object.entries(FROM_PACKAGES).map(
-    ([name, [from, file]]) => [name, path.join(path.dirname(resolve(from)), file)] as const,
-  );
+    .map((name) => [name, path.join(FOLDER, name), ''] as const);
+  const packageFiles = Object.entries(FROM_PACKAGES).map(([name, [from, file, ending = '']]) => {
+    return [name, path.join(path.dirname(resolve(from)), file), ending] as const;
+  });
   return new Map(
     await Promise.all(
-      [...localFiles, ...packageFiles].map(
-        async ([name, file]) =>
-          [name, toStaticFile(await readFile(file), TYPES[path.extname(name)]!)] as const,
-      ),
+      [...localFiles, ...packageFiles].map(async ([name, file, ending]) => {
+        const content = Buffer.concat([await readFile(file), Buffer.from(ending)]);
+        return [name, toStaticFile(content, TYPES[path.extname(name)]!)] as const;
+      }),
     ),
   );
 }
