@@ -33,10 +33,13 @@ test('a journal that is opened again has its requests and results, and none that
   const { journal: again, facts } = await reopen(root);
   assert.deepEqual(facts, { id: 'one', ...FACTS });
   assert.deepEqual(await again.entries(), await journal.entries());
-  assert.deepEqual([...(await again.entries())], [
-    [0, { request: [1], result: [1, 2], state: [] }],
-    [12, { request: [3], result: [], state: [] }],
-  ]);
+  assert.deepEqual(
+    [...(await again.entries())],
+    [
+      [0, { request: [1], result: [1, 2], state: [] }],
+      [12, { request: [3], result: [], state: [] }],
+    ],
+  );
   assert.deepEqual(await again.readRequest(0, 1), pass(3));
   assert.deepEqual(await again.readResult(0, 1), { value: new Uint8Array([1, 2]) });
   assert.deepEqual(await again.readResult(0, 2), { error });
