@@ -82,7 +82,13 @@ export class JobCharts {
       const area = el('div', { id: `${id}-chart` });
       const section = el('section.panel', { 'aria-labelledby': title.id }, title, area);
       const name = `${curves.title(undefined) || curves.summary} by step`;
-      return { curves, section, title, area, options: { name, lines, isShare, ...(format && { format }) } };
+      return {
+        curves,
+        section,
+        title,
+        area,
+        options: { name, lines, isShare, ...(format && { format }) },
+      };
     }).map(({ area, options, ...part }) => ({ ...part, chart: new Chart(area, options) }));
     fill(byId('curves'), ...this.#parts.map(({ section }) => section));
   }

@@ -82,6 +82,7 @@ function rewardTiles(job, last, validated, missing) {
       format: figure,
       help: 'mean over the validation rows',
       missing,
+      isBetter: (to, from) => to > from,
     }),
     tile(
       'Training reward',

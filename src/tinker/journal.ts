@@ -1,6 +1,6 @@
-// A session on this machine's disk: each request before it is acknowledged, each result, and states of its models. A server that
-// inherits the folder of a killed one continues the session. A file is complete or absent. Files are not forced to the disk, so a
-// machine that loses its power may lose the last ones.
+// A session on this machine's disk: each request before it is acknowledged, each result, and states of its models. A server
+// that inherits the folder of a killed one continues the session. A file is complete or absent. Files are not forced to the
+// disk, so a machine that loses its power may lose the last ones.
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -149,8 +149,8 @@ export class SessionJournal {
   }
 
   /**
-   * Keeps a model's state after a request, and removes what it replaces: earlier requests, and the results before the last state,
-   * whose clients have had the time between two states to ask for them.
+   * Keeps a model's state after a request, and removes what it replaces: earlier requests, and the results before the last
+   * state, whose clients have had the time between two states to ask for them.
    */
   async addState(
     model: number,

@@ -1,5 +1,5 @@
-// Performs the requests to models: the trainer computes, the store keeps what is saved. If the trainer ends, another one rebuilds a
-// model from its last state and the requests since, and the request that was cut off runs again.
+// Performs the requests to models: the trainer computes, the store keeps what is saved. If the trainer ends, another one rebuilds
+// a model from its last state and the requests since, and the request that was cut off runs again.
 import path from 'node:path';
 import { ServeError } from '../common/errors.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
@@ -63,11 +63,11 @@ export class ModelWork {
     },
     load: (turn, request) => this.#load(turn, request),
     pass: async (turn, { bytes }) => {
-      const pass = toPass(parsePassRequest(bytes), this.#options.bounds);
+      const { columns, ...pass } = toPass(parsePassRequest(bytes), this.#options.bounds);
       const task = { kind: 'pass', model: turn.model.id, ...pass } as const;
       const result = await this.#take(turn, task);
       if (!pass.isForwardOnly) turn.model.curve.addPass(turn.seq, pass, result.loss);
-      return writePassResult(result);
+      return writePassResult(result, columns);
     },
     step: async (turn, { adam }) => {
       const task = { kind: 'step', model: turn.model.id, adam } as const;

@@ -180,6 +180,16 @@ export class Runs {
     return (await this.#options.store.get(this.#momentsKey(tenant, path)))?.body;
   }
 
+  /** Sets when a checkpoint expires. Throws `ServeError` (404). @param ttlS seconds from now; null: never */
+  async expire(tenant: string, path: CheckpointPath, ttlS: number | null): Promise<void> {
+    await this.checkpoint(tenant, path);
+    const expires = ttlS === null ? null : this.#nowS() + ttlS;
+    await this.#change(tenant, path.run, (run) => ({
+      ...run,
+      checkpoints: run.checkpoints.map((one) => (isAt(one, path) ? { ...one, expires } : one)),
+    }));
+  }
+
   /** Removes a checkpoint. Throws `ServeError` (404). */
   async remove(tenant: string, path: CheckpointPath): Promise<void> {
     const { checkpoint } = await this.checkpoint(tenant, path);

@@ -1,5 +1,5 @@
 // The trainer process that serves: sends tasks, and matches replies to them. Starts with the first task; if it dies, its models
-// are gone, and the next task starts another one. One that got no CPU time in the idle class is followed by one with a low priority.
+// are gone, and the next task starts another one. If it got no CPU time in the idle class, the next one has a low priority.
 import { ServeError } from '../common/errors.ts';
 import { type Resolvers, withResolvers } from '../common/waiting.ts';
 import type { Fault, TrainerRequest } from '../contracts/training-messages.ts';

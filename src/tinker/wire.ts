@@ -16,8 +16,8 @@ import {
   ForwardBackwardOutputSchema,
   type ForwardBackwardRequest,
   ForwardBackwardRequestSchema,
-  type Tensor,
 } from './proto/tinker_pb.js';
+import { invalid, readMatrix, toArray } from './tensors.ts';
 
 /** The bounds of a sequence. */
 export interface DatumBounds {
@@ -28,7 +28,10 @@ export interface DatumBounds {
 
 /** The work of a pass. */
 export interface Pass {
+  /** A sequence with several targets per token is as many sequences with one. */
   readonly data: readonly TokenDatum[];
+  /** The targets per token of each sequence of the request. */
+  readonly columns: readonly number[];
   readonly loss: TokenLossChoice;
   readonly isForwardOnly: boolean;
 }
@@ -65,12 +68,19 @@ export function toPass(request: ForwardBackwardRequest, bounds: DatumBounds): Pa
     if (!Object.hasOwn(parameters, name)) throw invalid(param, `is not a parameter of ${lossFn}`);
     if (!Number.isFinite(value)) throw invalid(param, 'is not finite');
   }
+  const sequences = data.map((datum, i) => {
+    const missing = inputs.find((name) => !Object.hasOwn(datum.lossFnInputs, name));
+    if (missing) throw invalid(`data[${i}].${missing}`, `is required by ${lossFn}`);
+    const columns = toData(datum, `data[${i}]`, bounds);
+    if (columns.length === 1 || lossFn === 'cross_entropy') return columns;
+    throw invalid(
+      `data[${i}].${TARGETS}`,
+      `may have several targets per token only for cross_entropy`,
+    );
+  });
   return {
-    data: data.map((datum, i) => {
-      const missing = inputs.find((name) => !Object.hasOwn(datum.lossFnInputs, name));
-      if (missing) throw invalid(`data[${i}].${missing}`, `is required by ${lossFn}`);
-      return toDatum(datum, `data[${i}]`, bounds);
-    }),
+    data: sequences.flat(),
+    columns: sequences.map(({ length }) => length),
     loss: { name: lossFn, config },
     isForwardOnly,
   };
@@ -82,7 +92,8 @@ function isLoss(name: string): name is TokenLossName {
 
 const TARGETS = 'target_tokens';
 
-function toDatum(datum: Datum, param: string, { vocabSize, maxLength }: DatumBounds): TokenDatum {
+/** Reads a sequence: one datum for each column of its targets. */
+function toData(datum: Datum, param: string, { vocabSize, maxLength }: DatumBounds): TokenDatum[] {
   const inputIds = readTokens(datum, `${param}.model_input`);
   const { length } = inputIds;
   if (length === 0) throw invalid(`${param}.model_input`, 'has no tokens');
@@ -90,14 +101,17 @@ function toDatum(datum: Datum, param: string, { vocabSize, maxLength }: DatumBou
     throw invalid(`${param}.model_input`, `has ${length} tokens; the limit is ${maxLength}`);
   }
   const { [TARGETS]: given, ...rest } = datum.lossFnInputs;
-  const inputs: Record<string, Float32Array> = {};
-  for (const [name, tensor] of Object.entries(rest)) {
-    inputs[name] = Float32Array.from(readNumbers(tensor, `${param}.${name}`, length));
-    if (!inputs[name].every(Number.isFinite)) throw invalid(`${param}.${name}`, 'is not finite');
-  }
   if (!given) throw invalid(`${param}.${TARGETS}`, 'is required');
-  const targets = Int32Array.from(readNumbers(given, `${param}.${TARGETS}`, length));
-  for (const [name, ids] of Object.entries({ model_input: inputIds, [TARGETS]: targets })) {
+  const targets = readMatrix(given, `${param}.${TARGETS}`, length);
+  const { columns } = targets;
+  const inputs = Object.entries(rest).map(([name, tensor]) => {
+    const matrix = readMatrix(tensor, `${param}.${name}`, length);
+    if (!matrix.values.every(Number.isFinite)) throw invalid(`${param}.${name}`, 'is not finite');
+    if (matrix.columns === columns) return [name, matrix] as const;
+    const fault = `has ${matrix.columns} values per token, but ${TARGETS} has ${columns}`;
+    throw invalid(`${param}.${name}`, fault);
+  });
+  for (const [name, ids] of Object.entries({ model_input: inputIds, [TARGETS]: targets.values })) {
     const foreign = ids.find((id) => id < 0 || id >= vocabSize);
     if (foreign === undefined) continue;
     throw invalid(
@@ -105,7 +119,16 @@ function toDatum(datum: Datum, param: string, { vocabSize, maxLength }: DatumBou
       `${foreign} is not a token of the base (0 to ${vocabSize - 1})`,
     );
   }
-  return { inputIds, targets, inputs };
+  return Array.from({ length: columns }, (_, column) => ({
+    inputIds,
+    targets: Int32Array.from({ length }, (_, t) => targets.values[t * columns + column]!),
+    inputs: Object.fromEntries(
+      inputs.map(([name, { values }]) => [
+        name,
+        Float32Array.from({ length }, (_, t) => values[t * columns + column]!),
+      ]),
+    ),
+  }));
 }
 
 function readTokens({ modelInput }: Datum, param: string): Int32Array {
@@ -116,65 +139,52 @@ function readTokens({ modelInput }: Datum, param: string): Int32Array {
   return Int32Array.from(parts.flatMap((part) => [...part]));
 }
 
-/** Reads a dense tensor [length]. */
-function readNumbers({ layout, dtype, shape }: Tensor, param: string, length: number): number[] {
-  if (layout.case !== 'dense' || shape.length > 1) {
-    throw invalid(param, 'must be dense and have one dimension: one value for each token');
-  }
-  const values = decode(dtype, layout.value, param);
-  if (values.length === length) return values;
-  throw invalid(param, `has ${values.length} values for ${length} tokens of model_input`);
-}
-
-function decode(dtype: DType, bytes: Uint8Array, param: string): number[] {
-  switch (dtype) {
-    case DType.DTYPE_FLOAT32:
-      return [...toArray(Float32Array, bytes, param)];
-    case DType.DTYPE_INT32:
-      return [...toArray(Int32Array, bytes, param)];
-    case DType.DTYPE_INT64:
-      return Array.from(toArray(BigInt64Array, bytes, param), Number);
-    default:
-      throw invalid(param, 'must have the type float32, int32 or int64');
-  }
-}
-
-/** Copies little-endian bytes, which need not be aligned. */
-function toArray<A extends Float32Array | Int32Array | BigInt64Array>(
-  type: { new (buffer: ArrayBuffer): A; readonly BYTES_PER_ELEMENT: number },
-  bytes: Uint8Array,
-  param: string,
-): A {
-  if (bytes.length % type.BYTES_PER_ELEMENT !== 0) throw invalid(param, 'ends inside a value');
-  return new type(new Uint8Array(bytes).buffer);
-}
-
-function invalid(param: string, fault: string): ServeError {
-  return new ServeError('invalid_request', `${param}: ${fault}`, { param });
-}
-
-/** Writes the result of a pass. */
-export function writePassResult({ logProbs, loss }: PassResult): Uint8Array {
-  const offsets = new BigInt64Array(logProbs.length + 1);
-  for (const [i, { byteLength }] of logProbs.entries())
-    offsets[i + 1] = offsets[i]! + BigInt(byteLength);
+/** Writes the result of a pass. @param columns as in `Pass` */
+export function writePassResult(
+  { logProbs, loss }: PassResult,
+  columns: readonly number[],
+): Uint8Array {
+  let first = 0;
+  const sequences = columns.map((count) => toRows(logProbs.slice(first, (first += count))));
   return toBinary(
     ForwardBackwardOutputSchema,
     create(ForwardBackwardOutputSchema, {
       lossFnOutputType: 'TorchLossReturn',
-      lossFnOutputs: [
-        {
-          numDatums: logProbs.length,
-          fields: {
-            logprobs: {
-              data: new Uint8Array(Buffer.concat(logProbs.map(asBytes))),
-              offsets: asBytes(offsets),
-              dtype: DType.DTYPE_FLOAT32,
-            },
-          },
-        },
-      ],
+      lossFnOutputs: runsOf(columns).map(({ begin, end }) =>
+        toRecord(sequences.slice(begin, end), columns[begin]!),
+      ),
       metrics: { 'loss:sum': loss },
     }),
   );
+}
+
+/** Interleaves columns of the same length. */
+function toRows(columns: readonly Float32Array[]): Float32Array {
+  const count = columns.length;
+  return Float32Array.from({ length: columns[0]!.length * count }, (_, i) => {
+    return columns[i % count]![Math.floor(i / count)]!;
+  });
+}
+
+/** Finds the runs of equal numbers: the sequences of a record have the same shape but for their lengths. */
+function runsOf(numbers: readonly number[]): { readonly begin: number; readonly end: number }[] {
+  const begins = numbers.flatMap((number, i) => (number === numbers[i - 1] ? [] : [i]));
+  return begins.map((begin, i) => ({ begin, end: begins[i + 1] ?? numbers.length }));
+}
+
+function toRecord(sequences: readonly Float32Array[], columns: number) {
+  const offsets = new BigInt64Array(sequences.length + 1);
+  for (const [i, { byteLength }] of sequences.entries())
+    offsets[i + 1] = offsets[i]! + BigInt(byteLength);
+  return {
+    numDatums: sequences.length,
+    fields: {
+      logprobs: {
+        data: new Uint8Array(Buffer.concat(sequences.map(asBytes))),
+        offsets: asBytes(offsets),
+        dtype: DType.DTYPE_FLOAT32,
+        trailingShape: columns === 1 ? [] : [BigInt(columns)],
+      },
+    },
+  };
 }

@@ -1,5 +1,5 @@
-// The losses of Tinker's protocol next to torch's autograd: the same values, log-probabilities and gradients. The NF4 base is compared
-// in its dequantized weights, because bitsandbytes computes in 16 bits.
+// The losses of Tinker's protocol next to torch's autograd: the same values, log-probabilities and gradients. The NF4 base is
+// compared in its dequantized weights, because bitsandbytes computes in 16 bits.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';

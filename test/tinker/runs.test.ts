@@ -119,3 +119,18 @@ test('weights of a sampler have a number and no alias', async () => {
   const aliases = await repository.readAliases('acme', NAME);
   assert.deepEqual(aliases?.aliases.aliases ?? {}, {});
 });
+
+test('a checkpoint expires when its owner says so later, or no longer', async () => {
+  const { runs, save, time } = await start();
+  await save('sampler_weights', 'brief');
+  await save('sampler_weights', 'kept', { expires: 1_010 });
+  await runs.expire('acme', at('sampler_weights', 'brief'), 5);
+  await runs.expire('acme', at('sampler_weights', 'kept'), null);
+  time.ms += 60_000;
+  const { checkpoints } = await runs.find('acme', ID);
+  assert.deepEqual(
+    checkpoints.map(({ name }) => name),
+    ['kept'],
+  );
+  await assert.rejects(runs.expire('acme', at('weights', 'none'), 5), { code: 'not_found' });
+});

@@ -6,6 +6,7 @@ import {
   DType,
   ForwardBackwardOutputSchema,
   ForwardBackwardRequestSchema,
+  SparseCsrSchema,
 } from '../../src/tinker/proto/tinker_pb.js';
 import { parsePassRequest, toPass, writePassResult } from '../../src/tinker/wire.ts';
 
@@ -18,6 +19,18 @@ const ids = (...values: number[]) => ({
   layout: { case: 'dense' as const, value: asBytes(BigInt64Array.from(values, BigInt)) },
   dtype: DType.DTYPE_INT64,
 });
+/** Two values for each token. */
+const two = <T extends object>(tensor: T) => ({ ...tensor, shape: [2n, 2n] });
+const int64s = (values: readonly number[]) => asBytes(BigInt64Array.from(values, BigInt));
+/** Two rows in CSR. */
+function sparse({ values, begins, places }: Record<'values' | 'begins' | 'places', number[]>) {
+  const [crowIndices, colIndices] = [int64s(begins), int64s(places)];
+  const value = { values: asBytes(Float32Array.from(values)), crowIndices, colIndices };
+  return two({
+    layout: { case: 'sparseCsr' as const, value: create(SparseCsrSchema, value) },
+    dtype: DType.DTYPE_FLOAT32,
+  });
+}
 const text = (...tokens: number[]) => ({
   chunk: { case: 'encodedText' as const, value: { tokens: asBytes(Int32Array.from(tokens)) } },
 });
@@ -42,9 +55,24 @@ test('a sequence of several chunks is read, with weights below zero', () => {
         inputs: { weights: Float32Array.of(1, -0.5) },
       },
     ],
+    columns: [1],
     loss: { name: 'cross_entropy', config: {} },
     isForwardOnly: true,
   });
+});
+
+test('a sequence with several targets per token becomes one for each, and sparse weights are zero elsewhere', () => {
+  const lossFnInputs = {
+    target_tokens: two(ids(2, 3, 4, 5)),
+    weights: sparse({ values: [0.5, 2], begins: [0, 1, 2], places: [1, 0] }),
+  };
+  const { data, columns } = toPass(request({ lossFnInputs }), BOUNDS);
+  assert.deepEqual(columns, [2]);
+  const inputIds = Int32Array.of(1, 2);
+  assert.deepEqual(data, [
+    { inputIds, targets: Int32Array.of(2, 4), inputs: { weights: Float32Array.of(0, 2) } },
+    { inputIds, targets: Int32Array.of(3, 5), inputs: { weights: Float32Array.of(0.5, 0) } },
+  ]);
 });
 
 test('bytes that are no message are refused', () => {
@@ -96,10 +124,41 @@ const REFUSED: Readonly<Record<string, readonly [datum: object, rest: object, me
     {},
     /^data\[0\]\.weights: has 1 values for 2 tokens/,
   ],
-  'several targets for each token': [
-    { lossFnInputs: { target_tokens: { ...ids(2, 3), shape: [1n, 2n] }, weights: floats(1, 1) } },
+  'several targets for each token, with one weight for all': [
+    { lossFnInputs: { target_tokens: two(ids(2, 3, 4, 5)), weights: floats(1, 1) } },
     {},
-    /^data\[0\]\.target_tokens: must be dense and have one dimension/,
+    /^data\[0\]\.weights: has 1 values per token, but target_tokens has 2/,
+  ],
+  'several targets for each token in a loss of samples': [
+    {
+      lossFnInputs: {
+        target_tokens: two(ids(2, 3, 4, 5)),
+        logprobs: two(floats(1, 1, 1, 1)),
+        advantages: two(floats(1, 1, 1, 1)),
+      },
+    },
+    { lossFn: 'ppo' },
+    /^data\[0\]\.target_tokens: may have several targets per token only for cross_entropy/,
+  ],
+  'more targets than the limit': [
+    { lossFnInputs: { ...TARGETS, weights: { ...floats(1), shape: [2n, 129n] } } },
+    {},
+    /^data\[0\]\.weights: has 129 values per token; the limit is 128/,
+  ],
+  'three dimensions': [
+    { lossFnInputs: { ...TARGETS, weights: { ...floats(1, 1), shape: [2n, 1n, 1n] } } },
+    {},
+    /^data\[0\]\.weights: must have one value, or one row of values/,
+  ],
+  'sparse values outside of their rows': [
+    {
+      lossFnInputs: {
+        ...TARGETS,
+        weights: sparse({ values: [1], begins: [0, 1, 1], places: [2] }),
+      },
+    },
+    {},
+    /^data\[0\]\.weights: has indices that do not fit its values/,
   ],
   'a token of another vocabulary': [
     { lossFnInputs: { ...TARGETS, target_tokens: ids(2, 10), weights: floats(1, 1) } },
@@ -121,7 +180,10 @@ for (const [what, [datum, rest, message]] of Object.entries(REFUSED)) {
 
 test('a result has the log-probabilities of each sequence, and the loss', () => {
   const logProbs = [Float32Array.of(-1, -2), Float32Array.of(-3)];
-  const output = fromBinary(ForwardBackwardOutputSchema, writePassResult({ logProbs, loss: 6 }));
+  const output = fromBinary(
+    ForwardBackwardOutputSchema,
+    writePassResult({ logProbs, loss: 6 }, [1, 1]),
+  );
   const [record] = output.lossFnOutputs;
   const { data, offsets, dtype } = record!.fields['logprobs']!;
   assert.deepEqual([...new Float32Array(data.slice().buffer)], [-1, -2, -3]);
@@ -130,4 +192,20 @@ test('a result has the log-probabilities of each sequence, and the loss', () => 
     { dtype, count: record!.numDatums, metrics: output.metrics },
     { dtype: DType.DTYPE_FLOAT32, count: 2, metrics: { 'loss:sum': 6 } },
   );
+});
+
+test('a result has a row for each token with several targets, and a record for each width', () => {
+  const logProbs = [[-1, -2], [-3, -4], [-5, -6], [-7]].map((values) => Float32Array.from(values));
+  const bytes = writePassResult({ logProbs, loss: 0 }, [1, 2, 1]);
+  const records = fromBinary(ForwardBackwardOutputSchema, bytes).lossFnOutputs.map(
+    ({ fields, numDatums }) => {
+      const { data, trailingShape } = fields['logprobs']!;
+      return { values: [...new Float32Array(data.slice().buffer)], trailingShape, numDatums };
+    },
+  );
+  assert.deepEqual(records, [
+    { values: [-1, -2], trailingShape: [], numDatums: 1 },
+    { values: [-3, -5, -4, -6], trailingShape: [2n], numDatums: 1 },
+    { values: [-7], trailingShape: [], numDatums: 1 },
+  ]);
 });

@@ -1,6 +1,7 @@
 // A trainer that serves several adapters: whether they share their base, wait in memory or on the disk, or are saved and loaded,
 // each gets the bytes that it gets alone.
 import assert from 'node:assert/strict';
+import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AdamStep, ServiceTask, TokenDatum } from '../../src/contracts/training-service.ts';
@@ -26,10 +27,8 @@ function sequence(first: number, weights: readonly number[]): TokenDatum {
 }
 const DATA = [sequence(1, [1, 1, 1, 1]), sequence(5, [0, -0.5, 1])];
 
-function start(t: TestContext, parkedBytes?: number): TrainService {
-  const directory = temporaryFolder(t);
-  const limit = parkedBytes === undefined ? {} : { parkedBytes };
-  return new TrainService({ artifact, threads: 1, directory, ...limit });
+function start(t: TestContext): TrainService {
+  return new TrainService({ artifact, threads: 1, directory: temporaryFolder(t) });
 }
 
 const create = (model: string, rank: number): ServiceTask => ({
@@ -59,12 +58,37 @@ async function train(service: TrainService, ranks: readonly number[]): Promise<u
   return models.map(({ results }) => results);
 }
 
-test('models of three ranks in turns compute what each computes alone, in memory and on disk', async (t) => {
-  const ranks = [2, 4, 2, 3];
+test('twelve models of three ranks in turns compute what each computes alone, in memory and on disk', async (t) => {
+  const ranks = Array.from({ length: 12 }, (_, i) => 2 + (i % 3));
   const alone: unknown[] = [];
-  for (const rank of ranks) alone.push(...(await train(start(t), [rank])));
-  assert.deepEqual(await train(start(t), ranks), alone);
-  assert.deepEqual(await train(start(t, 0), ranks), alone, 'with all that wait on the disk');
+  for (const rank of ranks.slice(0, 3)) alone.push(...(await train(start(t), [rank])));
+  const expected = ranks.map((_, i) => alone[i % 3]);
+  assert.deepEqual(await train(start(t), ranks), expected);
+  const directory = temporaryFolder(t);
+  const service = new TrainService({ artifact, threads: 1, directory, parkedBytes: 0 });
+  assert.deepEqual(await train(service, ranks), expected, 'with all that wait on the disk');
+  // Two seats hold models; the others wait.
+  assert.equal(readdirSync(directory).length, 10);
+  for (let i = 0; i < 12; i++) await service.perform({ kind: 'drop', model: `m${i}` });
+  assert.deepEqual(readdirSync(directory), []);
+});
+
+/** Gives some models gradients. Returns the files of those that wait on the disk. */
+async function park(t: TestContext, ids: readonly string[], parkedBytes: number) {
+  const directory = temporaryFolder(t);
+  const service = new TrainService({ artifact, threads: 1, directory, parkedBytes });
+  for (const id of ids) {
+    await service.perform(create(id, 2));
+    await service.perform(pass(id));
+  }
+  return readdirSync(directory).map((name) => path.join(directory, name));
+}
+
+test('models move to the disk only beyond the limit, the one that waited longest first', async (t) => {
+  const [file] = await park(t, ['a', 'b'], 0);
+  const twoModels = 2.5 * statSync(file!).size;
+  const files = await park(t, ['a', 'b', 'c', 'd', 'e'], twoModels);
+  assert.deepEqual(files.map((name) => path.basename(name, '.safetensors')).sort(), ['a', 'b']);
 });
 
 test('a saved model continues exactly, and without its moments it starts its optimizer anew', async (t) => {

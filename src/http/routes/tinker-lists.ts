@@ -13,7 +13,7 @@ import type { RunProgress } from '../../tinker/run-progress.ts';
 import type { RunCheckpoint, RunRecord } from '../../tinker/runs.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
 import type { Deps } from '../deps.ts';
-import { pageQuery, weightsInfoBody } from '../schema/tinker.ts';
+import { pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { ANY_QUERY, type App, addRoute, json, pathParam } from '../wire/route.ts';
 
@@ -87,8 +87,18 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     summary: 'Tinker: remove a checkpoint',
     answers: json(objectSchema),
     async handle(c) {
-      const parts = ['id', 'folder', 'name'].map((name) => pathParam(c, name));
-      await runs.remove(c.var.tenant.id, requirePath(`tinker://${parts.join('/')}`));
+      await runs.remove(c.var.tenant.id, checkpointOf(c));
+      return c.json({});
+    },
+  });
+  addRoute(app, {
+    method: 'put',
+    path: `${PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}/ttl`,
+    summary: 'Tinker: set when a checkpoint expires',
+    body: { schema: ttlBody, limits },
+    answers: json(objectSchema),
+    async handle(c, { ttl_seconds = null }) {
+      await runs.expire(c.var.tenant.id, checkpointOf(c), ttl_seconds);
       return c.json({});
     },
   });
@@ -127,6 +137,12 @@ function pageOf<T>(c: Context<HttpEnv>, all: readonly T[]) {
   const { limit, offset } = pageQuery.parse(c.req.query());
   const items = all.slice(offset, offset + limit);
   return { items, cursor: { offset, limit, total_count: all.length } };
+}
+
+/** Returns the checkpoint in a route's path. */
+function checkpointOf(c: Context<HttpEnv>) {
+  const parts = ['id', 'folder', 'name'].map((name) => pathParam(c, name));
+  return requirePath(`tinker://${parts.join('/')}`);
 }
 
 function requirePath(text: string) {

@@ -149,6 +149,13 @@ export const sampleBody = z
   })
   .openapi('TinkerSample');
 
+export const ttlBody = z
+  .object({
+    ttl_seconds: ttl.openapi({
+      description: 'Seconds from now, an hour to ten years; null: never',
+    }),
+  })
+  .openapi('TinkerTtl');
 export const retrieveBody = z.object({ request_id: id }).openapi('TinkerRetrieve');
 export const weightsInfoBody = z.object({ tinker_path: path }).openapi('TinkerWeightsInfo');
 

@@ -37,7 +37,7 @@ type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
 
 /** A route: its documentation, the input that it accepts, and its handler. `Input` is the checked query or body. */
 export interface Route<Input> {
-  readonly method: 'get' | 'post' | 'delete';
+  readonly method: 'get' | 'post' | 'put' | 'delete';
   /** Parameters are written as `{name}`. */
   readonly path: string;
   readonly summary: string;

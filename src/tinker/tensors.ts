@@ -1,0 +1,80 @@
+// Tensors in Tinker's protobuf messages: dense, or sparse rows in CSR, whose other values are zeros.
+import { ServeError } from '../common/errors.ts';
+import { DType, type SparseCsr, type Tensor } from './proto/tinker_pb.js';
+
+/** A matrix [rows, columns], row by row. */
+export interface Matrix {
+  readonly values: readonly number[];
+  readonly columns: number;
+}
+
+/** Each column costs as much as another sequence. */
+const MAX_COLUMNS = 128;
+
+/** Reads a tensor [rows] or [rows, columns]. Throws `ServeError` that names the field. */
+export function readMatrix({ layout, dtype, shape }: Tensor, param: string, rows: number): Matrix {
+  const columns = shape.length === 2 ? Number(shape[1]) : 1;
+  if (shape.length > 2 || layout.case === undefined) {
+    throw invalid(param, 'must have one value, or one row of values, for each token');
+  }
+  if (columns < 1 || columns > MAX_COLUMNS) {
+    throw invalid(param, `has ${columns} values per token; the limit is ${MAX_COLUMNS}`);
+  }
+  const values =
+    layout.case === 'dense'
+      ? decode(dtype, layout.value, param)
+      : fromRows(layout.value, decode(dtype, layout.value.values, param), { param, columns });
+  if (values.length === rows * columns) return { values, columns };
+  const count = values.length / columns;
+  throw invalid(param, `has ${count} values for ${rows} tokens of model_input`);
+}
+
+function fromRows(
+  { crowIndices, colIndices }: SparseCsr,
+  values: readonly number[],
+  { param, columns }: { readonly param: string; readonly columns: number },
+): number[] {
+  const begins = decode(DType.DTYPE_INT64, crowIndices, param);
+  const places = decode(DType.DTYPE_INT64, colIndices, param);
+  const isGrowing = begins.every((begin, row) => begin >= (begins[row - 1] ?? 0));
+  const isWhole = begins[0] === 0 && begins.at(-1) === values.length;
+  const isWithin = places.every((place) => place >= 0 && place < columns);
+  if (!isGrowing || !isWhole || !isWithin || places.length !== values.length) {
+    throw invalid(param, 'has indices that do not fit its values');
+  }
+  const dense = new Array<number>((begins.length - 1) * columns).fill(0);
+  for (let row = 0; row + 1 < begins.length; row++) {
+    for (let i = begins[row]!; i < begins[row + 1]!; i++) {
+      dense[row * columns + places[i]!] = values[i]!;
+    }
+  }
+  return dense;
+}
+
+function decode(dtype: DType, bytes: Uint8Array, param: string): number[] {
+  switch (dtype) {
+    case DType.DTYPE_FLOAT32:
+      return [...toArray(Float32Array, bytes, param)];
+    case DType.DTYPE_INT32:
+      return [...toArray(Int32Array, bytes, param)];
+    case DType.DTYPE_INT64:
+      return Array.from(toArray(BigInt64Array, bytes, param), Number);
+    default:
+      throw invalid(param, 'must have the type float32, int32 or int64');
+  }
+}
+
+/** Copies little-endian bytes, which need not be aligned. Throws `ServeError` if they end inside a value. */
+export function toArray<A extends Float32Array | Int32Array | BigInt64Array>(
+  type: { new (buffer: ArrayBuffer): A; readonly BYTES_PER_ELEMENT: number },
+  bytes: Uint8Array,
+  param: string,
+): A {
+  if (bytes.length % type.BYTES_PER_ELEMENT !== 0) throw invalid(param, 'ends inside a value');
+  return new type(new Uint8Array(bytes).buffer);
+}
+
+/** Returns the error for a field. */
+export function invalid(param: string, fault: string): ServeError {
+  return new ServeError('invalid_request', `${param}: ${fault}`, { param });
+}
