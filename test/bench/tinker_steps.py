@@ -1,13 +1,16 @@
-"""Seconds per training step of servers of Tinker's protocol, and of torch + peft on the same machine, interleaved.
+"""Time per training step of servers of Tinker's protocol, and of torch + peft on the same machine, interleaved.
 
-usage: tinker_steps.py CHECKPOINT ROUNDS NAME=MODEL@BASE_URL …
-CHECKPOINT: the base as a transformers folder, which torch trains. A step is a pass over a batch and an update of LoRA of rank 8 on all
-linears of the decoder blocks. Prints the median of each, and its range.
+usage: tinker_steps.py CHECKPOINT ROUNDS NAME=MODEL@BASE_URL@PID … skyrl=PYTHON
+CHECKPOINT: the base as a transformers folder, which torch trains. PID: the server. PYTHON has skyrl[tinker,jax]. A step is a pass over a batch and an update of LoRA
+of rank 8 on all linears of the decoder blocks. Prints medians and ranges of seconds, and of CPU seconds, which other work on the
+machine affects less. Linux only.
 """
 
+import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 
@@ -26,6 +29,25 @@ torch.set_num_threads(THREADS)
 def draw(count, length):
     random.seed(1)
     return [[random.randrange(100, 40000) for _ in range(length + 1)] for _ in range(count)]
+
+
+def cpu_seconds(root):
+    """CPU seconds of a process and its descendants that live."""
+    parents, ticks = {}, {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue  # it has just ended
+        parents[int(entry)], ticks[int(entry)] = int(fields[1]), int(fields[11]) + int(fields[12])
+
+    def belongs(pid):
+        while pid and pid != root:
+            pid = parents.get(pid)
+        return pid == root
+
+    return sum(ticks[pid] for pid in ticks if belongs(pid)) / os.sysconf("SC_CLK_TCK")
 
 
 def step_of_server(model, base_url):
@@ -66,21 +88,54 @@ def step_of_torch(checkpoint):
     return step
 
 
+def step_of_skyrl(python, checkpoint):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "skyrl_steps.py")
+    process = subprocess.Popen(
+        [python, script, checkpoint, str(RANK)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def wait_for(word):
+        for line in process.stdout:
+            if line.strip() == word:
+                return
+        raise SystemExit("skyrl has ended")
+
+    def step(rows):
+        print(json.dumps(rows), file=process.stdin, flush=True)
+        wait_for("done")
+
+    wait_for("ready")
+    return step, process.pid
+
+
+def show(values):
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 checkpoint, rounds, *servers = sys.argv[1:]
-steps = {"torch + peft": step_of_torch(checkpoint)}
+steps = {"torch + peft": (step_of_torch(checkpoint), os.getpid())}
 for server in servers:
     name, where = server.split("=", 1)
-    steps[name] = step_of_server(*where.split("@", 1))
+    if name == "skyrl":
+        steps[name] = step_of_skyrl(where, checkpoint)
+        continue
+    model, base_url, pid = where.split("@")
+    steps[name] = (step_of_server(model, base_url), int(pid))
 for title, shape in BATCHES.items():
     rows = draw(*shape)
-    seconds = {name: [] for name in steps}
+    measured = {name: [] for name in steps}
     for turn in range(int(rounds) + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
+        for name, (step, pid) in steps.items():
+            before, start = cpu_seconds(pid), time.perf_counter()
             step(rows)
             if turn > 0:  # the first one starts processes and compiles
-                seconds[name].append(time.perf_counter() - start)
+                measured[name].append((time.perf_counter() - start, cpu_seconds(pid) - before))
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"{title} ({rounds} steps each, {THREADS} threads, load {load})")
-    for name, all in seconds.items():
-        print(f"  {name}: {statistics.median(all):.2f} s ({min(all):.2f} to {max(all):.2f})", flush=True)
+    for name, pairs in measured.items():
+        seconds, cpu = zip(*pairs)
+        print(f"  {name}: {show(seconds)} s, {show(cpu)} CPU s", flush=True)

@@ -1,12 +1,11 @@
-// Other people's training loops on the real base, unchanged but for the URL: recipes of Tinker's cookbook, and TRL's trainer that
-// samples here. They take half an hour. LORIKEET_PYTHON needs tinker-cookbook 0.6.1 with its extra math-rl, and trl 1.16 with vllm.
+// Recipes of Tinker's cookbook on the real base, unchanged but for the URL. They take some minutes, on a busy machine half an hour.
+// LORIKEET_PYTHON needs tinker-cookbook 0.6.1 with its extra math-rl; its dependency tml-renderers is not used.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { type Serving, startServing } from './program.ts';
 import { pythonPath, skipWithout } from './python.ts';
@@ -20,31 +19,20 @@ const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not se
 const skip =
   'reason' in base ? base.reason : skipWithout('tinker_cookbook', 'math_verify', 'torch');
 const STEPS = 20;
+/** The recipes print a table for each step. */
+const MAX_OUTPUT = 2 ** 26;
 
-describe('training loops of others', { skip }, () => {
+describe('recipes of the cookbook', { skip }, () => {
   assert.ok('dir' in base);
   const { dir } = base;
   const logs = temporaryFolder();
   const folder = writeRecipeFolder(temporaryFolder(), dir);
   let server: Serving;
   before(async () => {
-    const names = ['--base-alias', RECIPE_BASE, '--loadable-adapters', logs];
-    server = await startServing(['--model', dir, '--no-demo', ...names], await preparedHome(dir));
+    const args = ['--model', dir, '--no-demo', '--base-alias', RECIPE_BASE];
+    server = await startServing(args, await preparedHome(dir));
   });
   after(() => server.stop());
-
-  const runPython = (args: readonly string[]) =>
-    run(pythonPath, args, {
-      cwd: folder,
-      env: {
-        PATH: process.env['PATH'],
-        HOME: folder,
-        HF_HUB_OFFLINE: '1',
-        TINKER_API_KEY: 'tml-none',
-        TINKER_TELEMETRY: '0',
-      },
-      maxBuffer: 2 ** 26,
-    });
 
   /** Runs a recipe. Returns the metrics of its steps. */
   async function runRecipe(recipe: string, log: string, settings: Record<string, unknown>) {
@@ -54,15 +42,19 @@ describe('training loops of others', { skip }, () => {
       log_path: path.join(logs, log),
     };
     const args = Object.entries({ ...common, max_steps: STEPS, ...settings });
-    await runPython([
-      ...['-m', `tinker_cookbook.recipes.${recipe}`],
-      ...args.map(([name, value]) => `${name}=${value}`),
-    ]);
+    const words = args.map(([name, value]) => `${name}=${value}`);
+    const client = { TINKER_API_KEY: 'tml-none', TINKER_TELEMETRY: '0', HF_HUB_OFFLINE: '1' };
+    await run(pythonPath, ['-m', `tinker_cookbook.recipes.${recipe}`, ...words], {
+      cwd: folder,
+      env: { PATH: process.env['PATH'], HOME: folder, ...client },
+      maxBuffer: MAX_OUTPUT,
+    });
     return {
       metrics: readLines(path.join(logs, log, 'metrics.jsonl')) as Record<string, number>[],
       checkpoints: readLines(path.join(logs, log, 'checkpoints.jsonl')),
     };
   }
+
   test('the recipes sl_loop and rl_loop improve, the second from a checkpoint of the first', async () => {
     const own = { lora_rank: 8, save_every: 10 };
     const supervised = { ...own, batch_size: 4, max_length: 128, learning_rate: 5e-4 };
@@ -97,25 +89,5 @@ describe('training loops of others', { skip }, () => {
     // The reference has 8-bit weights, so the first loss is only near log 2.
     assert.ok(Math.abs(start['dpo_loss']! - Math.log(2)) < 0.1, JSON.stringify(start));
     assert.ok(end['dpo_loss']! < start['dpo_loss']! / 2, JSON.stringify(metrics));
-  });
-
-  const withoutTrl = skipWithout('trl', 'vllm', 'peft');
-  test("TRL's AsyncGRPOTrainer trains in torch on samples of the adapters that it loads here", {
-    skip: withoutTrl,
-  }, async (t) => {
-    const checkpoint = path.join(temporaryFolder(t), 'checkpoint');
-    await importModel('smollm2-135m-instruct-q4', checkpoint, {
-      quantization: 'none',
-      doubleQuantization: false,
-    });
-    const script = path.resolve('test/e2e/trl_async_grpo.py');
-    const out = path.join(logs, 'trl');
-    const { stdout } = await runPython([script, server.url, checkpoint, '10', out]);
-    const { logged, version } = JSON.parse(stdout.trim().split('\n').at(-1)!) as {
-      logged: Record<string, number>[];
-      version: number;
-    };
-    assert.equal(logged.length, 10);
-    assert.equal(version, 11); // one before the first step
   });
 });
