@@ -7,7 +7,7 @@ import { toTinkerPath } from '../contracts/tinker-path.ts';
 import type { ServiceCall, ServiceCalls, ServiceTask } from '../contracts/training-service.ts';
 import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
 import type { FutureValue } from './futures.ts';
-import type { LoadRequest, ModelRequest, ModelRequests, SaveRequest } from './journal.ts';
+import type { JournaledRequest, JournaledRequests, LoadRequest, SaveRequest } from './journal.ts';
 import type { RunRecord, Runs } from './runs.ts';
 import type { Sessions, TinkerSession, TrainedModel } from './sessions.ts';
 import { TrainerLost, type TrainingProcess } from './training-process.ts';
@@ -33,9 +33,9 @@ interface Turn {
 }
 
 type Handlers = {
-  readonly [K in keyof ModelRequests]: (
+  readonly [K in keyof JournaledRequests]: (
     turn: Turn,
-    request: ModelRequests[K],
+    request: JournaledRequests[K],
   ) => Promise<FutureValue>;
 };
 
@@ -126,7 +126,7 @@ export class ModelWork {
     this.#options.process.kill();
   }
 
-  async #try(turn: Turn, { kind, ...request }: ModelRequest): Promise<FutureValue> {
+  async #try(turn: Turn, { kind, ...request }: JournaledRequest): Promise<FutureValue> {
     const handle = this.#handlers[kind] as (turn: Turn, request: object) => Promise<FutureValue>;
     for (let attempt = 1; ; attempt++) {
       try {
@@ -276,7 +276,7 @@ export class ModelWork {
   }
 }
 
-function addsGradients({ bytes }: ModelRequests['pass']): boolean {
+function addsGradients({ bytes }: JournaledRequests['pass']): boolean {
   return !parsePassRequest(bytes).forwardOnly;
 }
 
