@@ -161,9 +161,17 @@ export class ModelWork {
 
   /** Rebuilds the model if the trainer lacks it. */
   async #requireHeld(turn: Turn): Promise<void> {
-    const { session, model } = turn;
+    const { model } = turn;
     if (!model.isCreated) throw new ServeError('internal_error', 'The model could not be created.');
     if (this.#isHeld(model)) return;
+    await this.#rebuild(turn).catch((error) => {
+      model.holder = undefined; // a part of it is not the model
+      throw error;
+    });
+  }
+
+  async #rebuild(turn: Turn): Promise<void> {
+    const { session, model } = turn;
     const { journal } = session;
     const { state, request } = (await journal.entries()).get(model.number)!;
     const from = state.at(-1);
@@ -219,7 +227,11 @@ export class ModelWork {
       const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
       if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
     });
-    await this.#keepState(turn); // the checkpoint may be removed
+    // The checkpoint may be removed, so the journal needs its own copy. Without one the model stays as it was.
+    await this.#keepState(turn).catch((error) => {
+      model.holder = undefined;
+      throw error;
+    });
     return { type: 'load_weights', path: from.path, model_id: model.id };
   }
 
