@@ -10,7 +10,7 @@ import type { CheckpointPath } from '../contracts/tinker-path.ts';
 import type { AdamStep, NewAdapter } from '../contracts/training-service.ts';
 import type { FutureValue } from './futures.ts';
 
-/** What a session begins with. */
+/** The facts of a session that never change. */
 export interface SessionFacts {
   readonly id: string;
   readonly tenant: string;
@@ -26,7 +26,7 @@ export type Metadata = Readonly<Record<string, unknown>> | null;
 export interface LoadRequest {
   readonly path: string;
   readonly withOptimizer: boolean;
-  /** Of a new model. */
+  /** The metadata of a new model. */
   readonly metadata: Metadata;
 }
 
@@ -48,7 +48,7 @@ export interface CreateRequest {
 }
 
 /** The requests to models, by kind. */
-export interface ModelRequests {
+export interface JournaledRequests {
   create: CreateRequest;
   /** Creates a model from a checkpoint, or replaces a model by one. */
   load: LoadRequest;
@@ -61,9 +61,9 @@ export interface ModelRequests {
 }
 
 /** A request to a model. */
-export type ModelRequest = {
-  [K in keyof ModelRequests]: { readonly kind: K } & ModelRequests[K];
-}[keyof ModelRequests];
+export type JournaledRequest = {
+  [K in keyof JournaledRequests]: { readonly kind: K } & JournaledRequests[K];
+}[keyof JournaledRequests];
 
 /** A request's result. */
 export type JournaledResult = { readonly value: FutureValue } | { readonly error: PlainError };
@@ -123,7 +123,7 @@ export class SessionJournal {
   }
 
   /** Keeps a request. Throws `ServeError` (429) if those that are not done take too much space. */
-  async addRequest(model: number, seq: number, request: ModelRequest): Promise<void> {
+  async addRequest(model: number, seq: number, request: JournaledRequest): Promise<void> {
     if (this.#requestBytes > MAX_REQUEST_BYTES) {
       const message = 'Too many requests are unfinished. Wait for their results.';
       throw new ServeError('rate_limit_exceeded', message);
@@ -131,7 +131,7 @@ export class SessionJournal {
     this.#requestBytes += await this.#write(`${model}-${seq}.request`, request);
   }
 
-  readRequest(model: number, seq: number): Promise<ModelRequest> {
+  readRequest(model: number, seq: number): Promise<JournaledRequest> {
     return this.#read(`${model}-${seq}.request`);
   }
 

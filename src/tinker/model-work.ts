@@ -7,7 +7,7 @@ import { toTinkerPath } from '../contracts/tinker-path.ts';
 import type { ServiceCall, ServiceCalls, ServiceTask } from '../contracts/training-service.ts';
 import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
 import type { FutureValue } from './futures.ts';
-import type { LoadRequest, ModelRequest, ModelRequests, SaveRequest } from './journal.ts';
+import type { JournaledRequest, JournaledRequests, LoadRequest, SaveRequest } from './journal.ts';
 import type { RunRecord, Runs } from './runs.ts';
 import type { Sessions, TinkerSession, TrainedModel } from './sessions.ts';
 import { TrainerLost, type TrainingProcess } from './training-process.ts';
@@ -33,9 +33,9 @@ interface Turn {
 }
 
 type Handlers = {
-  readonly [K in keyof ModelRequests]: (
+  readonly [K in keyof JournaledRequests]: (
     turn: Turn,
-    request: ModelRequests[K],
+    request: JournaledRequests[K],
   ) => Promise<FutureValue>;
 };
 
@@ -130,7 +130,7 @@ export class ModelWork {
     this.#options.process.kill();
   }
 
-  async #try(turn: Turn, { kind, ...request }: ModelRequest): Promise<FutureValue> {
+  async #try(turn: Turn, { kind, ...request }: JournaledRequest): Promise<FutureValue> {
     const handle = this.#handlers[kind] as (turn: Turn, request: object) => Promise<FutureValue>;
     for (let attempt = 1; ; attempt++) {
       try {
@@ -165,9 +165,17 @@ export class ModelWork {
 
   /** Rebuilds the model if the trainer lacks it. */
   async #requireHeld(turn: Turn): Promise<void> {
-    const { session, model } = turn;
+    const { model } = turn;
     if (!model.isCreated) throw new ServeError('internal_error', 'The model could not be created.');
     if (this.#isHeld(model)) return;
+    await this.#rebuild(turn).catch((error) => {
+      model.holder = undefined; // a part of it is not the model
+      throw error;
+    });
+  }
+
+  async #rebuild(turn: Turn): Promise<void> {
+    const { session, model } = turn;
     const { journal } = session;
     const { state, request } = (await journal.entries()).get(model.number)!;
     const from = state.at(-1);
@@ -224,7 +232,11 @@ export class ModelWork {
       const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
       if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
     });
-    await this.#keepState(turn); // the checkpoint may be removed
+    // The checkpoint may be removed, so the journal needs its own copy. Without one the model stays as it was.
+    await this.#keepState(turn).catch((error) => {
+      model.holder = undefined;
+      throw error;
+    });
     return { type: 'load_weights', path: from.path, model_id: model.id };
   }
 
@@ -288,7 +300,7 @@ export class ModelWork {
   }
 }
 
-function addsGradients({ bytes }: ModelRequests['pass']): boolean {
+function addsGradients({ bytes }: JournaledRequests['pass']): boolean {
   return !parsePassRequest(bytes).forwardOnly;
 }
 

@@ -3,7 +3,7 @@ import { ServeError } from '../common/errors.ts';
 import { DType, type SparseCsr, type Tensor } from './proto/tinker_pb.js';
 
 /** A matrix [rows, columns], row by row. */
-export interface Matrix {
+interface Columns {
   readonly values: readonly number[];
   readonly columns: number;
 }
@@ -12,7 +12,7 @@ export interface Matrix {
 const MAX_COLUMNS = 128;
 
 /** Reads a tensor [rows] or [rows, columns]. Throws `ServeError` that names the field. */
-export function readMatrix({ layout, dtype, shape }: Tensor, param: string, rows: number): Matrix {
+export function readMatrix({ layout, dtype, shape }: Tensor, param: string, rows: number): Columns {
   const columns = shape.length === 2 ? Number(shape[1]) : 1;
   if (shape.length > 2 || layout.case === undefined) {
     throw invalid(param, 'must have one value, or one row of values, for each token');

@@ -11,7 +11,7 @@ import { adapterOfRun, isCheckpointName } from '../contracts/tinker-path.ts';
 import type { NewAdapter } from '../contracts/training-service.ts';
 import { CheckpointFiles } from './checkpoint-files.ts';
 import { type FutureOutcome, Futures } from './futures.ts';
-import type { CreateRequest, LoadRequest, ModelRequest } from './journal.ts';
+import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts';
 import { LossCurve } from './loss-curve.ts';
 import { KEPT_ASIDE, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
@@ -146,7 +146,7 @@ export class TinkerService {
   }
 
   /** Starts a request to a model. Returns the request's id. */
-  submit({ tenant, modelId, seq }: ModelTarget, request: ModelRequest): Promise<string> {
+  submit({ tenant, modelId, seq }: ModelTarget, request: JournaledRequest): Promise<string> {
     if (request.kind === 'save' && !isCheckpointName(request.name)) {
       const message = 'path: must be 1 to 54 of A-Z a-z 0-9 . _ -';
       throw new ServeError('invalid_request', message, { param: 'path' });
@@ -186,7 +186,7 @@ export class TinkerService {
     this.#models.close();
   }
 
-  #begin({ tenant, sessionId, number }: NewModel, request: ModelRequest): Promise<string> {
+  #begin({ tenant, sessionId, number }: NewModel, request: JournaledRequest): Promise<string> {
     const session = this.sessions.find(tenant, sessionId);
     const id = `${session.id}:train:${number}:0`;
     if (this.#futures.has(id)) return Promise.resolve(id);
@@ -198,7 +198,7 @@ export class TinkerService {
   async #accept(
     session: TinkerSession,
     model: TrainedModel,
-    { seq, request }: { readonly seq: number; readonly request: ModelRequest },
+    { seq, request }: { readonly seq: number; readonly request: JournaledRequest },
   ): Promise<string> {
     const id = `${model.id}:${seq}`;
     if (this.#futures.has(id)) return id;

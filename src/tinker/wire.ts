@@ -144,8 +144,12 @@ export function writePassResult(
   { logProbs, loss }: PassResult,
   columns: readonly number[],
 ): Uint8Array {
+  const sequences: Float32Array[] = [];
   let first = 0;
-  const sequences = columns.map((count) => toRows(logProbs.slice(first, (first += count))));
+  for (const count of columns) {
+    sequences.push(toRows(logProbs.slice(first, first + count)));
+    first += count;
+  }
   return toBinary(
     ForwardBackwardOutputSchema,
     create(ForwardBackwardOutputSchema, {
