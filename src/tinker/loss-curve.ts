@@ -19,7 +19,7 @@ export class LossCurve {
   #data: LossCurveData = { steps: 0, points: [] };
   /** The number of steps that share a point. */
   #stride = 1;
-  /** Of the passes since the last point. */
+  /** The loss and tokens of the passes since the last point. */
   #loss = 0;
   #tokens = 0;
 
