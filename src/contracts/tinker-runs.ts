@@ -2,7 +2,7 @@
 // `lorikeet`.
 
 /** A checkpoint of a run. */
-export interface Checkpoint {
+export interface TinkerCheckpoint {
   /** `{folder}/{name}` */
   readonly checkpoint_id: string;
   readonly checkpoint_type: 'training' | 'sampler';
@@ -22,15 +22,15 @@ export interface Checkpoint {
 }
 
 /** A training run. */
-export interface TrainingRun {
+export interface TinkerRun {
   readonly training_run_id: string;
   readonly base_model: string;
   readonly model_owner: string;
   readonly is_lora: true;
   readonly lora_rank: number;
   readonly last_request_time: string;
-  readonly last_checkpoint: Checkpoint | null;
-  readonly last_sampler_checkpoint: Checkpoint | null;
+  readonly last_checkpoint: TinkerCheckpoint | null;
+  readonly last_sampler_checkpoint: TinkerCheckpoint | null;
   readonly user_metadata: Readonly<Record<string, string>> | null;
   readonly lorikeet: {
     /** ended: its session has ended. */

@@ -7,8 +7,8 @@ import { ago, count, dateAndTime, figure, size } from './format.js';
 import { formatted } from './job-facts.js';
 import { copyButton, createTable, number, tryLink } from './widgets.js';
 
-/** @typedef {import('../contracts/tinker-runs.ts').TrainingRun} Run */
-/** @typedef {import('../contracts/tinker-runs.ts').Checkpoint} Checkpoint */
+/** @typedef {import('../contracts/tinker-runs.ts').TinkerRun} Run */
+/** @typedef {import('../contracts/tinker-runs.ts').TinkerCheckpoint} Checkpoint */
 
 const POLL_MS = 2_000;
 const PAGE_SIZE = 20;

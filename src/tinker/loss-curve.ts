@@ -26,7 +26,7 @@ export class LossCurve {
   #stride: number;
   /** The number of the last request that counts. Later ones count once, although a new trainer may repeat them. */
   #seq: number;
-  /** Of the passes since the last point. */
+  /** The loss and tokens of the passes since the last point. */
   #loss = 0;
   #tokens = 0;
 

@@ -1,11 +1,11 @@
 // How far a training run is: by its model while it is in training, else by its record.
-import type { TrainingRun } from '../contracts/tinker-runs.ts';
+import type { TinkerRun } from '../contracts/tinker-runs.ts';
 import type { RunRecord } from './runs.ts';
 import type { TrainedModel } from './sessions.ts';
 
 /** How far a run is. */
 export interface RunProgress extends Pick<RunRecord, 'curve' | 'changed'> {
-  readonly state: TrainingRun['lorikeet']['state'];
+  readonly state: TinkerRun['lorikeet']['state'];
 }
 
 /** Returns how far a run is. @param model absent if its session has ended */

@@ -8,7 +8,7 @@ import {
   parseTinkerPath,
   toTinkerPath,
 } from '../../contracts/tinker-path.ts';
-import type { Checkpoint, TrainingRun } from '../../contracts/tinker-runs.ts';
+import type { TinkerCheckpoint, TinkerRun } from '../../contracts/tinker-runs.ts';
 import type { RunProgress } from '../../tinker/run-progress.ts';
 import type { RunCheckpoint, RunRecord } from '../../tinker/runs.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
@@ -151,7 +151,7 @@ function requirePath(text: string) {
   throw new ServeError('not_found', 'Unknown checkpoint.');
 }
 
-function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TrainingRun {
+function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TinkerRun {
   const last = (folder: RunCheckpoint['folder']) => {
     const found = run.checkpoints.findLast((one) => one.folder === folder);
     return found ? toCheckpoint(run, found) : null;
@@ -170,7 +170,7 @@ function toRun(run: RunRecord, { state, curve, changed }: RunProgress): Training
   };
 }
 
-function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint): Checkpoint {
+function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint): TinkerCheckpoint {
   const { folder, name, version, bytes, created, expires, metadata } = one;
   return {
     checkpoint_id: `${folder}/${name}`,
