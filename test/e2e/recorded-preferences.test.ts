@@ -60,9 +60,11 @@ test('zen is preferred over childish on held-out prompts', { skip }, async (t) =
     writeLines(path.join(folder, `${name}.jsonl`), rows);
   const pairs = styledRows('train').filter(isShort).slice(0, PAIRS);
   const data = write('pairs', pairs.map(toPair));
-  const dpo = await trainRecorded(t, path.join(folder, 'dpo'), [
-    ...['--objective', 'dpo', '--data', data, '--epochs', '1'],
-  ]);
+  const args = ['--objective', 'dpo', '--data', data, '--epochs', '1'];
+  const adapters = {
+    slow: await trainRecorded(t, path.join(folder, 'slow'), args),
+    fast: await trainRecorded(t, path.join(folder, 'fast'), [...args, '--learning-rate', '2e-4']),
+  };
 
   const tested = styledRows('test');
   const rowsOf = (style: keyof Styles) => {
@@ -75,7 +77,7 @@ test('zen is preferred over childish on held-out prompts', { skip }, async (t) =
   const rows = { zen: await rowsOf('zen'), childish: await rowsOf('childish') };
   const windows = await neutralWindows();
   const reference: Sums[] = [];
-  const { base, dpo: tuned } = await compare(t, { dpo }, async (client, adapter) => {
+  const scores = await compare(t, adapters, async (client, adapter) => {
     const sums = await pairSums(client, adapter, rows);
     if (!adapter) reference.push(...sums);
     return {
@@ -84,8 +86,11 @@ test('zen is preferred over childish on held-out prompts', { skip }, async (t) =
       'excited answers': await excitement(client, adapter, rows.zen),
     };
   });
-  assert.ok(tuned['accuracy']! >= 0.9);
-  assert.ok(tuned['neutral NLL']! - base['neutral NLL']! < 0.1);
+  for (const tuned of [scores.slow, scores.fast]) {
+    assert.ok(tuned['accuracy']! >= 0.9);
+    assert.ok(tuned['neutral NLL']! - scores.base['neutral NLL']! < 0.1);
+    assert.ok(tuned['zen NLL']! < scores.base['zen NLL']!);
+  }
 });
 
 /** The log-probability of both answers to a prompt, summed over their tokens. */
