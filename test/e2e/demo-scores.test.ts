@@ -15,6 +15,7 @@ import {
   type HeldOut,
   heldOut,
   serve,
+  slotF1,
 } from './served.ts';
 
 /** Other CPUs round differently: at most this much of a difference from the card. */
@@ -90,36 +91,4 @@ for (const { name, file, measure, maxTokens, minimum } of DEMOS) {
       assert.ok(Math.abs(Number(shown?.[2]) - after[score]!) <= TOLERANCE, `${score}, adapter`);
     }
   });
-}
-
-/** The micro F1 over pairs of slot and value, whatever the intent. An answer that is not JSON has none. */
-function slotF1(answers: readonly string[], rows: readonly HeldOut[]): number {
-  let found = 0;
-  let correct = 0;
-  let wanted = 0;
-  for (const [i, { answer }] of rows.entries()) {
-    const want = pairsOf(answer);
-    const got = pairsOf(answers[i]!);
-    wanted += want.length;
-    found += got.length;
-    for (const pair of got) {
-      const at = want.indexOf(pair);
-      if (at < 0) continue;
-      want.splice(at, 1);
-      correct++;
-    }
-  }
-  return (2 * correct) / (found + wanted);
-}
-
-function pairsOf(answer: string): string[] {
-  let slots: unknown;
-  try {
-    ({ slots } = JSON.parse(answer));
-  } catch {
-    return [];
-  }
-  return Object.entries(slots ?? {}).flatMap(([slot, value]) =>
-    [value].flat().map((one) => JSON.stringify([slot, one])),
-  );
 }

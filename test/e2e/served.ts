@@ -149,6 +149,38 @@ export function exactMatch(answers: readonly string[], rows: readonly HeldOut[])
   return answers.filter((answer, i) => answer === rows[i]!.answer).length / rows.length;
 }
 
+/** The micro F1 over pairs of slot and value, whatever the intent. An answer that is not JSON has none. */
+export function slotF1(answers: readonly string[], rows: readonly HeldOut[]): number {
+  let found = 0;
+  let correct = 0;
+  let wanted = 0;
+  for (const [i, { answer }] of rows.entries()) {
+    const want = pairsOf(answer);
+    const got = pairsOf(answers[i]!);
+    wanted += want.length;
+    found += got.length;
+    for (const pair of got) {
+      const at = want.indexOf(pair);
+      if (at < 0) continue;
+      want.splice(at, 1);
+      correct++;
+    }
+  }
+  return (2 * correct) / (found + wanted);
+}
+
+function pairsOf(answer: string): string[] {
+  let slots: unknown;
+  try {
+    ({ slots } = JSON.parse(answer));
+  } catch {
+    return [];
+  }
+  return Object.entries(slots ?? {}).flatMap(([slot, value]) =>
+    [value].flat().map((one) => JSON.stringify([slot, one])),
+  );
+}
+
 /** The mean negative log-likelihood of the rows' answers, per token. */
 export async function answerNll(
   client: EngineClient,
