@@ -30,7 +30,7 @@ configs:
 `;
 
 /**
- * Writes the data of three recipes. `sl_loop` learns to answer with 1 to 4 in a box, `rl_loop` then gets rewards for 3, and the DPO
+ * Writes the data of three recipes. `sl_loop` learns to answer with 2 or 3 in a box, `rl_loop` then gets rewards for 3, and the DPO
  * recipe prefers sums to refusals.
  * @returns the folder
  */
@@ -50,7 +50,7 @@ export function writeRecipeFolder(folder: string, baseDir: string): string {
   writeRows('HuggingFaceH4/no_robots/train.jsonl', ROWS, (i) => ({
     messages: [
       { role: 'user', content: `${question(i)} ${FORM}` },
-      { role: 'assistant', content: `\\boxed{${1 + (Math.floor(i / WORDS.length) % 4)}}` },
+      { role: 'assistant', content: `\\boxed{${2 + (Math.floor(i / WORDS.length) % 2)}}` },
     ],
   }));
   write('openai/gsm8k/README.md', MATH_CARD);

@@ -76,7 +76,7 @@ describe('recipes of the cookbook', { skip }, () => {
     assert.equal(second.metrics.length, STEPS);
     const rewards = second.metrics.map((row) => row['reward/total']!);
     const reached = rewards.slice(-5).reduce((sum, one) => sum + one, 0) / 5;
-    assert.ok(rewards[0]! < 0.8 && reached > 0.9, rewards.join());
+    assert.ok(Math.min(...rewards.slice(0, 5)) < 0.8 && reached > 0.9, rewards.join());
   });
 
   test('the DPO recipe, whose loss runs in torch in the client, learns the preference', async () => {
