@@ -62,8 +62,8 @@ export class Scheduler {
   #prefilling: Sequence[] = [];
   #inFlight: StepInFlight | undefined;
   readonly #totals = noTotals();
-  /** How often a step was planned. */
-  #plans = 0;
+  /** When the last step was planned. Sequences that arrived later may get a slot in the next one, so they do not wait yet. */
+  #plannedMs = 0;
 
   constructor(options: SchedulerOptions) {
     this.#options = withDefaults(options);
@@ -116,11 +116,11 @@ export class Scheduler {
   /** Plans the next step. Returns undefined if there is nothing to run. Call `applyResults` before the next call. */
   next(): StepPlan | undefined {
     assert(!this.#inFlight, 'one step at a time');
-    this.#plans++;
+    this.#plannedMs = this.#options.now();
     const cutOff = this.#beginIdle();
     const [unfinished] = this.#prefilling;
     const taken = new Set([...this.#running, ...this.#prefilling].map(({ slot }) => slot));
-    this.#matching.begin(this.#options.now(), [...this.#running, ...this.#prefilling]);
+    this.#matching.begin(this.#plannedMs, [...this.#running, ...this.#prefilling]);
     const ahead = unfinished
       ? this.#allocator.takeAhead(unfinished, this.#running, this.#admitting())
       : [];
@@ -209,9 +209,8 @@ export class Scheduler {
 
   /** Returns the ids of the accepted sequences: all of them, or only the ones without a slot. */
   ids(which: 'live' | 'waiting'): SequenceId[] {
-    const all = [...this.#live.values()];
-    const sequences = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
-    return sequences.map(({ id }) => id);
+    const isMeant = ({ slot }: Sequence) => which === 'live' || slot === undefined;
+    return [...this.#live.values()].filter(isMeant).map(({ id }) => id);
   }
 
   /** Returns the figures of the queue, the slots and the adapters. */
@@ -225,7 +224,7 @@ export class Scheduler {
       ...this.#totals,
       ...this.#prefixes.totals,
       running: live.length - waiting.length,
-      waiting: waiting.filter((sequence) => !sequence.isIdle && !this.#isNew(sequence)).length,
+      waiting: waiting.filter((s) => !s.isIdle && s.waitingSinceMs < this.#plannedMs).length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
       attachedAdapters: [...this.#attached],
@@ -304,14 +303,8 @@ export class Scheduler {
     return this.#conclude(sequence, [{ type: 'finished', id, reason: 'stop' }]);
   }
 
-  /** Whether a sequence was queued during the current step. It may get a slot in the next one, so vLLM does not call it waiting. */
-  #isNew({ state, queuedInPlan }: Sequence): boolean {
-    return state === 'waiting' && queuedInPlan === this.#plans;
-  }
-
   #enqueue(sequence: Sequence): void {
     sequence.waitingSinceMs = this.#options.now();
-    sequence.queuedInPlan = this.#plans;
     this.#options.queue.push(sequence);
   }
 

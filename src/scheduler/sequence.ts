@@ -66,8 +66,6 @@ class Progress {
   adapterFrom = 0;
   /** When it started to wait for a slot, in monotonic milliseconds. */
   waitingSinceMs = 0;
-  /** How many steps had been planned then. */
-  queuedInPlan = 0;
   /** The KV slot that it owns during prefill and decoding. */
   slot: SlotId | undefined;
   /** How many of its tokens are in the KV cache. */
