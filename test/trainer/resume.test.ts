@@ -5,9 +5,11 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { hashFile } from '../../src/common/regular-file.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
+import { parseJob } from '../../trainer/job/job.ts';
+import { prepareRows } from '../../trainer/job/prepare-run.ts';
 import type { TrainModel } from '../../trainer/types.ts';
-import { temporaryFolder } from '../fixtures.ts';
-import { dataset, runDir, runLinear } from './runs.ts';
+import { temporaryFolder, tinyModel } from '../fixtures.ts';
+import { dataset, NO_FILES, runDir, runLinear } from './runs.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 
 const JOB = { epochs: 3, checkpointEvery: 4, weightDecay: 0.01, gradAccumulation: 2, seed: 3 };
@@ -119,4 +121,18 @@ test('the three newest checkpoints stay, and nothing half written', async (t) =>
   await runLinear(dir, { job: { ...JOB, checkpointEvery: 1 }, rows: dataset(20) });
   const names = readdirSync(path.join(dir, 'checkpoints')).sort();
   assert.deepEqual(names, ['step-13', 'step-14', 'step-15']);
+});
+
+test('the job that a run saves prepares the same run again, even with a multiplier of its rate', () => {
+  const { artifact } = tinyModel();
+  const options = {
+    ...({ method: 'lora', maxLength: 64, adapter: undefined } as const),
+    rows: { train: dataset(12), validation: undefined, files: NO_FILES },
+  };
+  const job = parseJob({ model: 'm', data: 'd', learningRateMultiplier: 20 });
+  const first = prepareRows(job, artifact, options);
+  const saved = parseJob(JSON.parse(JSON.stringify(first.job)));
+  const second = prepareRows(saved, artifact, options);
+  assert.equal(second.configHash, first.configHash);
+  assert.deepEqual(second.settings, first.settings);
 });

@@ -191,6 +191,7 @@ function resolveJob(job: TrainJob, settings: RunSettings, artifact: Artifact): T
     method,
     maxLength: order.maxLength,
     learningRate: schedule.peak,
+    learningRateMultiplier: 1, // the peak contains it
     warmupSteps: schedule.warmupSteps,
     ...(evalEvery !== undefined && { evalEvery }),
     checkpointEvery,
