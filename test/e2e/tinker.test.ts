@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import type { TinkerRun } from '../../src/contracts/tinker-runs.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { createKey, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
@@ -32,6 +33,8 @@ interface Understood {
   runs: string[];
   models: [string, string];
   weights: string;
+  /** Its first run, as pages read it. */
+  run: TinkerRun['lorikeet'];
 }
 
 const ALIAS = 'meta-llama/Llama-3.2-1B';
@@ -65,7 +68,11 @@ async function trainWithClient(
       }),
     });
     assert.equal(response.status, 200, 'a saved path answers as a model');
-    return understood;
+    const [id] = understood.models;
+    const described = await fetch(`${server.url}/api/v1/training_runs/${id}`, {
+      headers: { 'x-api-key': key },
+    });
+    return { ...understood, run: ((await described.json()) as TinkerRun).lorikeet };
   } finally {
     await server.stop();
   }
@@ -105,6 +112,10 @@ for (const { what, base, tokens, needsTime } of [
     assert.deepEqual(result.checkpoints, ['sampler_weights/middle', 'weights/middle']);
     assert.deepEqual(result.left, ['sampler_weights/middle']);
     assert.equal(result.rank, 8);
+    assert.equal(result.run.steps, 9);
+    const [[, first] = []] = result.run.losses ?? [];
+    const trainedTokens = 7 + 4;
+    assert.ok(Math.abs(first! * trainedTokens - result.losses[0]!) < 1e-3, String(first));
     assert.deepEqual(result.runs.sort(), [...result.models].sort());
   });
 }
