@@ -10,6 +10,7 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import type { TinkerRun } from '../../src/contracts/tinker-runs.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { createKey, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
@@ -37,6 +38,8 @@ interface Understood {
   runs: string[];
   models: [string, string];
   weights: string;
+  /** Its first run, as pages read it. */
+  run: TinkerRun['lorikeet'];
 }
 
 const ALIAS = 'meta-llama/Llama-3.2-1B';
@@ -70,7 +73,11 @@ async function trainWithClient(
       }),
     });
     assert.equal(response.status, 200, 'a saved path answers as a model');
-    return understood;
+    const [id] = understood.models;
+    const described = await fetch(`${server.url}/api/v1/training_runs/${id}`, {
+      headers: { 'x-api-key': key },
+    });
+    return { ...understood, run: ((await described.json()) as TinkerRun).lorikeet };
   } finally {
     await server.stop();
   }
@@ -110,6 +117,10 @@ for (const { what, base, tokens, needsTime } of [
     assert.deepEqual(result.checkpoints, ['sampler_weights/middle', 'weights/middle']);
     assert.deepEqual(result.left, ['sampler_weights/middle']);
     assert.equal(result.rank, 8);
+    assert.equal(result.run.steps, 9);
+    const [[, first] = []] = result.run.losses ?? [];
+    const trainedTokens = 7 + 4;
+    assert.ok(Math.abs(first! * trainedTokens - result.losses[0]!) < 1e-3, String(first));
     assert.deepEqual(result.runs.sort(), [...result.models].sort());
   });
 }
