@@ -55,7 +55,9 @@ export async function trainRecorded(
   const { code, error } = await runLorikeet(['train', ...common, ...args], home);
   assert.equal(code, 0, error);
   const minutes = ((performance.now() - startMs) / 60_000).toFixed(1);
-  t.diagnostic(`${path.basename(out)}: ${minutes} minutes\n${error}`);
+  const ended = readLines(path.join(out, 'events.jsonl')).at(-1)!;
+  const { peakBytes } = ended['data'] as { peakBytes: number };
+  t.diagnostic(`${path.basename(out)}: ${minutes} minutes, ${(peakBytes / 1e9).toFixed(1)} GB`);
   return adapterIn(path.join(out, 'adapter'));
 }
 
