@@ -135,7 +135,6 @@ export const validatedGraderSchema = z
   .object({ grader: z.record(z.string(), z.unknown()) })
   .openapi('ValidatedGrader');
 
-/** The result of a grader. */
 export const graderRunSchema = z
   .object({
     reward: z.number(),
@@ -152,3 +151,5 @@ export const graderRunSchema = z
     }),
   })
   .openapi('GraderRun');
+/** The result of a grader. */
+export type GraderRun = z.infer<typeof graderRunSchema>;

@@ -131,6 +131,15 @@ export class FileField {
     return entry.file ?? (await request(`v1/files/${entry.id}/content`)).blob();
   }
 
+  /** Opens the file's bytes, of which a reader may take a part; undefined if it is not uploaded. @returns {Promise<ReadableStream<Uint8Array> | undefined>} */
+  async open() {
+    const entry = this.#entry;
+    if (entry?.state !== 'ready') return undefined;
+    return (
+      entry.file?.stream() ?? (await request(`v1/files/${entry.id}/content`)).body ?? undefined
+    );
+  }
+
   #acceptDrops() {
     const zone = this.#zone;
     zone.addEventListener('dragover', (event) => {

@@ -5,6 +5,8 @@ import { byId, fill, setText } from './dom.js';
 import { hyperparametersOf } from './job-facts.js';
 import { choiceField, numberField } from './widgets.js';
 
+/** @typedef {'supervised' | 'dpo' | 'reinforcement'} Method */
+
 /**
  * @typedef {object} Field
  * @property {string} id
@@ -13,8 +15,16 @@ import { choiceField, numberField } from './widgets.js';
  * @property {number} [max]
  * @property {true} [isInteger]
  * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
- * @property {true} [isOfPairs] whether only jobs that learn from pairs have it
+ * @property {readonly Method[]} [methods] whose jobs have it; default: all
  */
+
+/** @type {readonly Field[]} */
+const REWARD_FIELDS = [
+  { id: 'completions', label: 'Completions per prompt', min: 2, max: 64, parent: 'lorikeet' },
+  { id: 'completion_length', label: 'Tokens per completion', min: 1, parent: 'lorikeet' },
+  { id: 'eval_interval', label: 'Validate after steps', min: 1, parent: 'hyperparameters' },
+  { id: 'eval_samples', label: 'Rows per validation', min: 1, parent: 'hyperparameters' },
+].map((field) => /** @type {Field} */ ({ ...field, isInteger: true, methods: ['reinforcement'] }));
 
 /** @type {readonly Field[]} */
 const FIELDS = [
@@ -33,17 +43,26 @@ const FIELDS = [
     min: 0,
     parent: 'hyperparameters',
   },
-  { id: 'beta', label: 'Beta', min: 0, max: 2, parent: 'hyperparameters', isOfPairs: true },
+  { id: 'beta', label: 'Beta', min: 0, max: 2, parent: 'hyperparameters', methods: ['dpo'] },
+  ...REWARD_FIELDS,
   { id: 'rank', label: 'LoRA rank', min: 1, isInteger: true, parent: 'lorikeet' },
   { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
-  { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, parent: 'lorikeet' },
+  {
+    id: 'dropout',
+    label: 'LoRA dropout',
+    min: 0,
+    max: 0.99,
+    parent: 'lorikeet',
+    methods: ['supervised', 'dpo'],
+  },
   { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
 ];
 
-/** @type {readonly (readonly [string, string])[]} */
+/** @type {readonly (readonly [Method, string])[]} */
 const METHODS = [
   ['supervised', 'Supervised: from examples'],
   ['dpo', 'DPO: from pairs of outputs'],
+  ['reinforcement', 'Reinforcement: from rewards'],
 ];
 /** @type {readonly (readonly [string, string])[]} */
 const COMPUTES = [
@@ -79,18 +98,19 @@ export function createHyperparameterFields() {
 
 /** The fields that the chosen method has. */
 function fieldsOfMethod() {
-  const isPaired = chosenMethod() === 'dpo';
-  return FIELDS.filter(({ isOfPairs }) => !isOfPairs || isPaired);
+  const method = chosenMethod();
+  return FIELDS.filter(({ methods }) => methods?.includes(method) ?? true);
 }
 
-/** @param {'supervised' | 'dpo'} method */
+/** @param {Method} method */
 export function chooseMethod(method) {
   byId('method', HTMLSelectElement).value = method;
   showFieldsOfMethod();
 }
 
-function chosenMethod() {
-  return byId('method', HTMLSelectElement).value;
+/** The method of the job. */
+export function chosenMethod() {
+  return /** @type {Method} */ (byId('method', HTMLSelectElement).value);
 }
 
 function showFieldsOfMethod() {
@@ -99,6 +119,7 @@ function showFieldsOfMethod() {
     const box = byId(field.id).closest('.field');
     if (box instanceof HTMLElement) box.hidden = !shown.has(field);
   }
+  byId('grader-section').hidden = chosenMethod() !== 'reinforcement';
 }
 
 /** Takes the arithmetic that a plan recommends, unless somebody has chosen one. @param {string} compute */
@@ -125,7 +146,7 @@ export function typedHyperparameters() {
 /** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
 export function restoreHyperparameters(typed) {
   for (const { id } of FIELDS) byId(id, HTMLInputElement).value = typed[id] ?? '';
-  chooseMethod(typed['method'] === 'dpo' ? 'dpo' : 'supervised');
+  chooseMethod(METHODS.find(([method]) => method === typed['method'])?.[0] ?? 'supervised');
   isComputeChosen = typed['compute'] !== undefined;
   if (typed['compute']) byId('compute', HTMLSelectElement).value = typed['compute'];
 }
@@ -152,8 +173,11 @@ export function writeHyperparameters({ method, lorikeet, seed }, changes) {
   return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
 }
 
-/** Returns the members of a request to create a job. Empty fields are left out; the server checks the rest. */
-export function readHyperparameters() {
+/**
+ * Returns the members of a request to create a job. Empty fields are left out; the server checks the rest.
+ * @param {unknown} grader for a job that learns from rewards
+ */
+export function readHyperparameters(grader) {
   /** @param {Field['parent']} wanted @returns {Record<string, number>} */
   const filled = (wanted) =>
     Object.fromEntries(
@@ -166,9 +190,10 @@ export function readHyperparameters() {
   const hyperparameters = filled('hyperparameters');
   const type = chosenMethod();
   const isPlain = type === 'supervised' && Object.keys(hyperparameters).length === 0;
+  const graded = type === 'reinforcement' && { grader };
   return {
     ...filled('job'),
-    ...(!isPlain && { method: { type, [type]: { hyperparameters } } }),
+    ...(!isPlain && { method: { type, [type]: { ...graded, hyperparameters } } }),
     lorikeet: { ...filled('lorikeet'), compute: byId('compute', HTMLSelectElement).value },
   };
 }

@@ -6,9 +6,11 @@ import { Combobox } from './combobox.js';
 import { byId, el, fill, problemText, showProblemIn } from './dom.js';
 import { FileField } from './file-field.js';
 import { size } from './format.js';
+import { GraderEditor } from './grader-editor.js';
 import { loadDraft, saveDraft } from './job-draft.js';
 import {
   chooseMethod,
+  chosenMethod,
   createHyperparameterFields,
   hyperparameterFault,
   NameField,
@@ -33,8 +35,11 @@ export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, {"text": …, "label": …} for a classifier, or pairs for DPO. A CSV or TSV table is converted',
-    onChange: () => this.#changed(),
+    help: 'Drop a JSONL file here: {"messages": […]}, {"prompt": …, "completion": …}, {"text": …, "label": …} for a classifier, pairs for DPO, or prompts for rewards. A CSV or TSV table is converted',
+    onChange: () => {
+      this.#showRow();
+      this.#changed();
+    },
     convert: (file) => this.#convert(file),
   });
   #validation = new FileField(byId('validation-drop'), {
@@ -49,6 +54,11 @@ export class NewJobForm {
     id: 'start-model',
     label: 'Start from',
     onChange: () => this.#changed(),
+  });
+  #grader = new GraderEditor({
+    onChange: () => this.#changed(),
+    openRows: () => this.#training.open(),
+    model: () => this.#model.value || 'base',
   });
   #name = new NameField(byId('suffix', HTMLInputElement), () => this.#allowStart());
   #startButton = byId('start-button', HTMLButtonElement);
@@ -80,6 +90,7 @@ export class NewJobForm {
     for (const part of [fields, byId('method')]) {
       part.addEventListener('change', () => this.#changed());
     }
+    byId('method').addEventListener('change', () => this.#showRow());
     byId('new-job').addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#start();
@@ -101,6 +112,7 @@ export class NewJobForm {
       for (const [i, file] of draft.files.entries()) if (file) this.#files[i]?.restore(file);
       this.#split.percent = draft.heldOut ?? 0;
       this.#name.value = draft.suffix;
+      this.#grader.text = draft.grader ?? '';
     }
     this.#isRestored = true;
     this.#changed();
@@ -114,6 +126,7 @@ export class NewJobForm {
       typed: typedHyperparameters(),
       carried: this.#carried,
       heldOut: this.#split.percent,
+      grader: this.#grader.text,
       files: this.#files.map(({ entry }) => {
         if (!entry) return null;
         const { id, name, byteSize, isOwn } = entry;
@@ -144,6 +157,8 @@ export class NewJobForm {
     this.#split.percent = 100 * Number(job.lorikeet['validation_split'] ?? 0);
     this.#model.value = job.model;
     this.#name.value = job.user_provided_suffix ?? '';
+    const grader = job.method.reinforcement?.grader;
+    if (grader) this.#grader.text = JSON.stringify(grader, null, 2);
     for (const [i, field] of this.#files.entries()) {
       if (files[i]) field.chooseUploaded(files[i]);
     }
@@ -153,6 +168,11 @@ export class NewJobForm {
       message: 'A file of that job has been deleted. Choose it again.',
       lines: [],
     });
+  }
+
+  /** Shows the grader's row, which nobody sees while another method is chosen. */
+  #showRow() {
+    if (isRewarded()) void this.#grader.rowsChanged();
   }
 
   /** Loads the models that a job can start from. */
@@ -210,7 +230,7 @@ export class NewJobForm {
       return [el('p.empty.busy', text)];
     }
     if (!this.#training.entry) return this.#empty;
-    const fault = hyperparameterFault();
+    const fault = hyperparameterFault() ?? (isRewarded() ? this.#grader.fault : undefined);
     return fault === undefined ? undefined : [el('p.problem', fault)];
   }
 
@@ -298,7 +318,7 @@ export class NewJobForm {
 
   /** @returns {Body} */
   #body() {
-    const { lorikeet, ...rest } = readHyperparameters();
+    const { lorikeet, ...rest } = readHyperparameters(this.#grader.value);
     const validation = this.#validation.entry;
     const { percent } = this.#split;
     const heldOut = !validation && percent > 0 && { validation_split: percent / 100 };
@@ -310,6 +330,10 @@ export class NewJobForm {
       lorikeet: { ...this.#carried, ...lorikeet, ...heldOut },
     };
   }
+}
+
+function isRewarded() {
+  return chosenMethod() === 'reinforcement';
 }
 
 /** The server makes few plans at a time, and needs a moment to stop those that a change has outdated. */
