@@ -28,12 +28,18 @@ export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
 export const deletedFileSchema = deletedOf('file').openapi('DeletedFile');
 
 const hyperparameter = z.union([z.literal('auto'), z.number()]);
+const ofRewards = hyperparameter.optional().openapi({ description: 'Only for reinforcement' });
+const jsonObject = z.record(z.string(), z.unknown());
 
 export const hyperparametersSchema = z.object({
   n_epochs: hyperparameter,
   batch_size: hyperparameter,
   learning_rate_multiplier: hyperparameter,
   beta: hyperparameter.optional().openapi({ description: 'Only for dpo' }),
+  compute_multiplier: ofRewards,
+  eval_interval: ofRewards,
+  eval_samples: ofRewards,
+  reasoning_effort: z.string().optional().openapi({ description: 'Only for reinforcement' }),
 });
 /** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
@@ -59,7 +65,9 @@ export const fineTuningJobSchema = z
       type: z.enum(OBJECTIVES),
       supervised: ofMethod.optional(),
       dpo: ofMethod.optional(),
-      reinforcement: ofMethod.optional(),
+      reinforcement: ofMethod
+        .extend({ grader: jsonObject, response_format: jsonObject.optional() })
+        .optional(),
     }),
     training_file: z.string(),
     validation_file: z.string().nullable(),

@@ -41,6 +41,7 @@ export const PREFERENCE_SETTINGS = {
       schema: z.number().positive().max(2),
       rule: 'a number above 0, at most 2',
       auto: DEFAULT_PREFERENCE.beta,
+      objective: 'dpo',
     },
     needs: 'preferences',
   },

@@ -13,8 +13,10 @@ export interface Sampling {
 /** TRL's defaults. */
 export const DEFAULT_SAMPLING: Sampling = { completions: 8, completionLength: 512 };
 
-/** More completions of one prompt say little more about it. */
-const MAX_COMPLETIONS = 64;
+/** Fewer cannot be compared. More completions of one prompt say little more about it. */
+export const COMPLETIONS_RANGE = [2, 64] as const;
+/** The most rows of each file that OpenAI's API takes. */
+export const MAX_PROMPTS = { training_file: 50_000, validation_file: 1_000 } as const;
 
 /** The settings. */
 export const REINFORCEMENT_SETTINGS = {
@@ -22,18 +24,67 @@ export const REINFORCEMENT_SETTINGS = {
     schema: z.record(z.string(), z.unknown()),
     flag: 'file',
     help: "reinforcement: JSON file with the grader that rewards completions, in OpenAI's format",
+    api: { name: 'method.reinforcement.grader' },
+    needs: 'rewards',
+  },
+  responseFormat: {
+    schema: z.record(z.string(), z.unknown()),
+    flag: 'file',
+    help: 'reinforcement: JSON file with the response_format that completions must match',
+    api: { name: 'method.reinforcement.response_format' },
     needs: 'rewards',
   },
   completions: {
-    schema: z.int().min(2).max(MAX_COMPLETIONS),
+    schema: z.int().min(COMPLETIONS_RANGE[0]).max(COMPLETIONS_RANGE[1]),
     help: 'reinforcement: completions that are sampled for a prompt and compared',
     fallback: String(DEFAULT_SAMPLING.completions),
+    api: { group: 'lorikeet', name: 'completions' },
+    needs: 'rewards',
+  },
+  computeMultiplier: {
+    schema: z.number().gt(1e-5).max(10),
+    flag: 'none',
+    help: `reinforcement: factor for the number of completions, which stays between ${COMPLETIONS_RANGE.join(' and ')}`,
+    fallback: '1',
+    api: {
+      group: 'hyperparameters',
+      name: 'compute_multiplier',
+      rule: 'a number above 0.00001, at most 10',
+      auto: 1,
+      objective: 'reinforcement',
+    },
     needs: 'rewards',
   },
   completionLength: {
     schema: z.int().min(1).max(65_536),
     help: 'reinforcement: maximum number of tokens of a completion',
     fallback: String(DEFAULT_SAMPLING.completionLength),
+    api: { group: 'lorikeet', name: 'completion_length' },
+    needs: 'rewards',
+  },
+  evalSamples: {
+    schema: z.int().min(1).max(1_000_000),
+    help: 'reinforcement: rows of a validation, drawn once per run',
+    fallback: 'all',
+    api: {
+      group: 'hyperparameters',
+      name: 'eval_samples',
+      rule: 'a whole number of at least 1',
+      auto: 'validationExamples',
+      objective: 'reinforcement',
+    },
+    needs: 'rewards',
+  },
+  reasoningEffort: {
+    schema: z.enum(['low', 'medium', 'high']),
+    help: 'reinforcement: low, medium or high, given to the chat template, which may not use it',
+    api: {
+      group: 'hyperparameters',
+      name: 'reasoning_effort',
+      rule: 'low, medium or high',
+      absent: 'default',
+      objective: 'reinforcement',
+    },
     needs: 'rewards',
   },
 } as const satisfies Record<string, TrainingSetting>;

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { Objective } from './preference-settings.ts';
 import type { JobSource } from './training-messages.ts';
-import type { FlagKind, TrainingSetting } from './training-setting.ts';
+import type { FlagKind, PlannedFigure, TrainingSetting } from './training-setting.ts';
 import { TRAINING_SETTINGS } from './training-settings.ts';
 
 type Table = typeof TRAINING_SETTINGS;
@@ -40,18 +40,20 @@ export type FromWire<Value> = Value extends readonly (infer Item)[]
 /** A hyperparameter's key in the record of a job. */
 export type HyperparameterField = CamelCase<HyperparameterName>;
 
-/** A number that OpenAI's API takes as a hyperparameter. */
+/** A value that OpenAI's API takes as a hyperparameter. */
 export interface Hyperparameter {
   readonly key: HyperparameterKey;
   readonly name: HyperparameterName;
   readonly field: HyperparameterField;
-  readonly schema: z.ZodType<number>;
+  readonly schema: z.ZodType<number | string>;
+  /** Stands for the default, mostly `auto`. */
+  readonly absent: string;
   /** Completes "must be auto or …". */
   readonly rule: string;
-  /** The value that `auto` stands for. */
-  readonly default: number;
-  /** Whether only objectives that learn from preferences have it. */
-  readonly isOfPreferences: boolean;
+  /** The number that `auto` stands for, or the figure of a plan. Undefined: `absent` is shown. */
+  readonly default: number | PlannedFigure | undefined;
+  /** The only objective that has it. Absent: all have. */
+  readonly objective: Objective | undefined;
 }
 
 type ExtensionKey = KeysWith<{ api: { group: 'lorikeet' } }>;
@@ -85,16 +87,17 @@ export function jobShape(): JobShape {
   ) as JobShape;
 }
 
-/** The numbers of the API's `hyperparameters`. */
+/** The values of the API's `hyperparameters`. */
 export const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
-  ([key, { api, default: auto, needs }]) => ({
+  ([key, { api, schema, default: auto }]) => ({
     key,
     name: api!.name,
     field: toCamelCase(api!.name),
-    schema: api!.schema,
+    schema: api!.schema ?? schema,
+    absent: api!.absent ?? 'auto',
     rule: api!.rule,
     default: api!.auto ?? auto,
-    isOfPreferences: needs === 'preferences',
+    objective: api!.objective,
   }),
 ) as readonly Hyperparameter[];
 
@@ -102,7 +105,7 @@ export const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hype
 export function hyperparametersOf(
   objective: Objective | undefined = 'supervised',
 ): readonly Hyperparameter[] {
-  return HYPERPARAMETERS.filter(({ isOfPreferences }) => !isOfPreferences || objective === 'dpo');
+  return HYPERPARAMETERS.filter((row) => (row.objective ?? objective) === objective);
 }
 
 /** Returns the schemas of the API's `lorikeet` object, all optional; keys are in camel case. */
@@ -136,7 +139,8 @@ export type SettingNames = (key: string) => string;
 export const apiPathOf: SettingNames = (key) => {
   const api = rowOf(key)?.api;
   if (!api) return key;
-  return api.group ? `${api.group}.${api.name}` : api.name;
+  const method = api.objective ? `method.${api.objective}.` : '';
+  return api.group ? `${method}${api.group}.${api.name}` : api.name;
 };
 
 /** Returns the names of settings in a command line, a job file or the API. */

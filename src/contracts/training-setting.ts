@@ -1,5 +1,6 @@
 // A setting of a training run: a row of the tables in `training-settings.ts` and `adapter-kind-settings.ts`.
 import type { z } from 'zod';
+import type { Objective } from './preference-settings.ts';
 
 /** How the command line reads the text of a flag. */
 export type FlagKind = 'text' | 'number' | 'boolean' | 'names' | 'numbers' | 'file';
@@ -13,9 +14,16 @@ interface ApiField {
   readonly schema?: z.ZodType;
   /** Completes "must be auto or …". */
   readonly rule?: string;
-  /** The number that `auto` stands for. Absent: the setting's default. */
-  readonly auto?: number;
+  /** The number that `auto` stands for, or the figure of the job's plan. Absent: the setting's default. */
+  readonly auto?: number | PlannedFigure;
+  /** The value that stands for the default. Absent: `auto`. */
+  readonly absent?: string;
+  /** The only objective whose hyperparameters have it. */
+  readonly objective?: Objective;
 }
+
+/** The figures of a plan that `auto` can stand for. */
+export type PlannedFigure = 'stepsPerEpoch' | 'validationExamples';
 
 /** A setting; its key in the table is its key in a job file. */
 export interface TrainingSetting {

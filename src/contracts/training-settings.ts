@@ -282,6 +282,14 @@ export const TRAINING_SETTINGS = {
     schema: count(MAX_STEPS),
     help: 'steps between validations',
     fallback: 'an epoch',
+    // OpenAI's API has it only for this objective.
+    api: {
+      group: 'hyperparameters',
+      name: 'eval_interval',
+      rule: 'a whole number of at least 1',
+      auto: 'stepsPerEpoch',
+      objective: 'reinforcement',
+    },
     needs: 'validation',
   },
   patience: {

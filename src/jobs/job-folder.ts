@@ -10,6 +10,7 @@ import { ServeError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
 import { type HyperparameterField, hyperparametersOf } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
+import type { PlannedFigure } from '../contracts/training-setting.ts';
 import type { JobsContext } from './create-jobs.ts';
 import type { JobRecord, JobRequest } from './job.ts';
 import { JOB_ID } from './names.ts';
@@ -146,18 +147,20 @@ const MAX_MICRO_BATCH = 8;
 /** A prime batch size cannot be split. Up to this size it runs in one forward pass. */
 const MAX_SINGLE_BATCH = 16;
 
-/** A job's hyperparameters as numbers, by their key in its record. */
-type ResolvedHyperparameters = Partial<Record<HyperparameterField, number>>;
+/** A job's hyperparameters by their key in its record. `auto` remains if only a plan has the number. */
+type ResolvedHyperparameters = Partial<Record<HyperparameterField, number | string>>;
 
-/** Replaces `auto` with the trainer's defaults. */
-export function resolveHyperparameters({
-  objective,
-  hyperparameters,
-}: Pick<JobRequest, 'objective' | 'hyperparameters'>): ResolvedHyperparameters {
+/** Replaces `auto` with the trainer's defaults and the figures of the plan. */
+export function resolveHyperparameters(
+  { objective, hyperparameters }: Pick<JobRequest, 'objective' | 'hyperparameters'>,
+  plan: Partial<Record<PlannedFigure, unknown>> = {},
+): ResolvedHyperparameters {
   return Object.fromEntries(
-    hyperparametersOf(objective).map(({ field, default: auto }) => {
-      const { [field]: value = 'auto' } = hyperparameters;
-      return [field, value === 'auto' ? auto : value];
+    hyperparametersOf(objective).map(({ field, absent, default: auto }) => {
+      const { [field]: value = absent } = hyperparameters;
+      if (value !== absent) return [field, value];
+      const figure = typeof auto === 'string' ? plan[auto] : auto;
+      return [field, typeof figure === 'number' && figure > 0 ? figure : absent];
     }),
   );
 }
@@ -175,16 +178,19 @@ interface JobInputs {
 export function toTrainerJob(request: JobRequest, inputs: JobInputs): TrainerJob {
   const resolved = resolveHyperparameters(request);
   const { gate: _gate, ...settings } = request.settings;
-  const { objective, seed } = request;
+  const { objective, seed, grader, responseFormat } = request;
+  const given = hyperparametersOf(objective).filter(
+    ({ field, absent }) => resolved[field] !== absent,
+  );
   return {
     ...inputs,
     ...settings,
     seed,
     ...(objective && { objective }),
-    ...Object.fromEntries(
-      hyperparametersOf(objective).map(({ key, field }) => [key, resolved[field]]),
-    ),
-    ...splitBatch(resolved.batchSize!),
+    ...(grader && { grader }),
+    ...(responseFormat && { responseFormat }),
+    ...Object.fromEntries(given.map(({ key, field }) => [key, resolved[field]])),
+    ...splitBatch(Number(resolved.batchSize)),
   };
 }
 

@@ -7,20 +7,23 @@ import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.
 import {
   extensionShape,
   HYPERPARAMETERS,
+  type Hyperparameter,
   type HyperparameterField,
 } from '../contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault, faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
-const orAuto = (schema: z.ZodType<number>) => z.union([z.literal('auto'), schema]);
+const orDefault = ({ absent, schema }: Hyperparameter) => z.union([z.literal(absent), schema]);
 
 /** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
   Object.fromEntries(
-    HYPERPARAMETERS.map(({ field, schema }) => [field, orAuto(schema).exactOptional()]),
-  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orAuto>>>,
+    HYPERPARAMETERS.map((row) => [row.field, orDefault(row).exactOptional()]),
+  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orDefault>>>,
 );
+
+const jsonObject = z.record(z.string(), z.unknown());
 
 /** The API's `lorikeet` object. The table's bounds may widen but never narrow, because stored jobs must stay readable. */
 const settingsSchema = z.object(extensionShape());
@@ -36,6 +39,9 @@ const requestSchema = z.object({
   /** Absent: supervised. */
   objective: z.enum(OBJECTIVES).exactOptional(),
   hyperparameters: hyperparametersSchema,
+  /** The grader of reinforcement, as the client sent it. */
+  grader: jsonObject.exactOptional(),
+  responseFormat: jsonObject.exactOptional(),
   settings: settingsSchema,
   metadata: z.record(z.string(), z.string()).optional(),
 });
@@ -90,6 +96,8 @@ const planSchema = z.looseObject({
   seconds: z.number(),
   secondsRange: z.tuple([z.number(), z.number()]).readonly().optional(),
   memoryBytes: z.number().optional(),
+  stepsPerEpoch: z.int().optional(),
+  validationExamples: z.int().optional(),
   /** The number of classes, if the job trains a classifier. */
   classCount: z.int().optional(),
 });

@@ -28,6 +28,75 @@ const supervised = (hyperparameters: object) => ({
 
 const dpo = (hyperparameters: object) => ({ method: { type: 'dpo', dpo: { hyperparameters } } });
 
+const GRADER = {
+  ...{ type: 'string_check', name: 'equal', operation: 'eq' },
+  ...{ input: '{{sample.output_text}}', reference: '{{item.wanted}}' },
+};
+const rewarded = (hyperparameters: object, settings: object = {}) => ({
+  validation_file: undefined,
+  method: {
+    type: 'reinforcement',
+    reinforcement: { grader: GRADER, hyperparameters, ...settings },
+  },
+});
+
+/** Hyperparameters → field. */
+const BAD_HYPERPARAMETERS: [hyperparameters: object, field: string][] = [
+  [{ batch_size: 257 }, 'batch_size'],
+  [{ n_epochs: 51 }, 'n_epochs'],
+  [{ compute_multiplier: 1e-5 }, 'compute_multiplier'],
+  [{ compute_multiplier: 10.5 }, 'compute_multiplier'],
+  [{ eval_interval: 0 }, 'eval_interval'],
+  [{ eval_samples: 1.5 }, 'eval_samples'],
+  [{ reasoning_effort: 'auto' }, 'reasoning_effort'],
+  // Without validation rows, they would have no effect.
+  [{ eval_interval: 2 }, 'eval_interval'],
+  [{ eval_samples: 2 }, 'eval_samples'],
+];
+
+const inReinforcement = (field: string) => `method.reinforcement.${field}`;
+
+/** The same as `BAD` for jobs that learn from rewards. */
+const REINFORCEMENT: [body: object, code: string, param: string][] = [
+  [{ method: { type: 'reinforcement' } }, 'invalid_request', 'method.reinforcement'],
+  [rewarded({}, { grader: undefined }), 'invalid_request', inReinforcement('grader')],
+  [
+    rewarded({}, { grader: { ...GRADER, operation: 'is' } }),
+    'invalid_request',
+    inReinforcement('grader.operation'),
+  ],
+  [
+    rewarded({}, { grader: { ...GRADER, input: '{{answer.x}}' } }),
+    'invalid_request',
+    inReinforcement('grader.input'),
+  ],
+  [
+    rewarded({}, { grader: { type: 'python', name: 'p', source: '' } }),
+    'unsupported_parameter',
+    inReinforcement('grader.type'),
+  ],
+  [
+    rewarded({}, { response_format: { type: 'xml' } }),
+    'invalid_request',
+    inReinforcement('response_format.type'),
+  ],
+  [
+    rewarded(
+      {},
+      { response_format: { type: 'json_schema', json_schema: { schema: { $ref: '#/no' } } } },
+    ),
+    'invalid_request',
+    inReinforcement('response_format.json_schema.schema'),
+  ],
+  [rewarded({ beta: 1 }), 'unknown_parameter', inReinforcement('hyperparameters.beta')],
+  ...BAD_HYPERPARAMETERS.map(([hyperparameters, field]): [object, string, string] => [
+    rewarded(hyperparameters),
+    'invalid_request',
+    inReinforcement(`hyperparameters.${field}`),
+  ]),
+  [{ lorikeet: { completions: 4 } }, 'invalid_request', 'lorikeet.completions'],
+];
+
 /** Body → code and field. */
 const BAD: [body: object, code: string, param: string][] = [
   [{ model: undefined }, 'invalid_request', 'model'],
@@ -96,7 +165,7 @@ const BAD: [body: object, code: string, param: string][] = [
     'lorikeet.label_smoothing',
   ],
   [{ method: { type: 'supervised', x: 1 } }, 'unknown_parameter', 'method.x'],
-  [{ method: { type: 'reinforcement' } }, 'unsupported_parameter', 'method.type'],
+  ...REINFORCEMENT,
   [{ method: { type: 'magic' } }, 'invalid_request', 'method.type'],
   [{ method: {} }, 'invalid_request', 'method.type'],
   [

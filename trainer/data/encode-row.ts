@@ -35,6 +35,8 @@ interface RowEncoderOptions {
   readonly classes?: Classes | undefined;
   /** The objective of the run. Absent: the first row's kind decides. */
   readonly objective?: Objective;
+  /** For the chat template of prompts. */
+  readonly reasoningEffort?: string | undefined;
 }
 
 /** Creates the encoder of a model's rows. */
@@ -44,8 +46,10 @@ export function createRowEncoder({
   vocabSize,
   classes,
   objective,
+  reasoningEffort,
 }: RowEncoderOptions): RowEncoder {
   let wanted = objective;
+  const variables = reasoningEffort === undefined ? {} : { reasoning_effort: reasoningEffort };
   const needTokenizer = (): Tokenizer => {
     if (tokenizer) return tokenizer;
     throw new TrainingRowError('the model has no tokenizer: rows must be input_ids and labels');
@@ -73,7 +77,7 @@ export function createRowEncoder({
         };
       }
       case 'prompt':
-        return encodePrompt(row, needTemplate('messages'));
+        return encodePrompt(row, needTemplate('messages'), variables);
       case 'completion': {
         const { encode } = needTokenizer();
         const prompt = encode(row.prompt, { specials: false, affixes: true });
@@ -124,10 +128,10 @@ function classExample(tokens: readonly number[], classNumber: number): Example {
 function encodePrompt(
   { messages, tools, item }: Extract<TrainingRow, { kind: 'prompt' }>,
   template: ToolTemplate,
+  variables: Readonly<Record<string, string>>,
 ): Example {
-  const { ids } = rendered(() =>
-    template.render(toTurns(messages), { tools: tools ?? [], addGenerationPrompt: true }),
-  );
+  const options = { tools: tools ?? [], addGenerationPrompt: true, variables };
+  const { ids } = rendered(() => template.render(toTurns(messages), options));
   return {
     ids: Int32Array.from(ids),
     labels: new Int32Array(ids.length).fill(-1),

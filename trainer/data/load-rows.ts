@@ -27,6 +27,8 @@ interface TrainingRowFiles {
   /** The share of `data` that is held out for validation. */
   readonly validationSplit: number;
   readonly seed: number;
+  /** The most validation rows, drawn by the seed. Absent: all. */
+  readonly evalSamples?: number | undefined;
 }
 
 /** Options of the conversion from rows to examples, and the required number of examples. */
@@ -37,13 +39,14 @@ interface LoadRowsOptions extends LoadOptions {
 
 /** Loads the rows of a run. @throws DatasetError */
 export async function loadRows(
-  { data, validation, validationSplit, seed }: TrainingRowFiles,
+  { data, validation, validationSplit, seed, evalSamples }: TrainingRowFiles,
   { minExamples, ...options }: LoadRowsOptions,
 ): Promise<TrainingRows> {
   const all = await loadDataset(data, options);
   refuseFew(data, all, minExamples);
   const held = validation === undefined ? undefined : await loadValidation(validation, options);
-  const rows = splitDataset(all, validationSplit, seed) ?? { train: all, validation: held };
+  const split = splitDataset(all, validationSplit, seed) ?? { train: all, validation: held };
+  const rows = { ...split, validation: drawRows(split.validation, evalSamples, seed) };
   refuseMasked(data, rows.train);
   if (rows.validation && validation === undefined) refuseMasked(data, rows.validation);
   return { ...rows, files: { data: all.file, ...(held && { validation: held.file }) } };
@@ -87,14 +90,30 @@ export function splitDataset(
   if (share === 0 || examples.length < 2) return undefined;
   const wanted = Math.round(share * examples.length);
   const count = Math.min(Math.max(1, wanted), examples.length - 1);
-  const order = shuffle([...examples.keys()], seededRandom(streamSeed(seed, 'validation split')));
-  const taken = new Set(order.slice(0, count));
+  const taken = draw(dataset, count, streamSeed(seed, 'validation split'));
   const part = (isValidation: boolean) =>
     describeExamples(
       examples.filter((_, index) => taken.has(index) === isValidation),
       counts.truncated,
     );
   return { train: part(false), validation: part(true) };
+}
+
+/** Draws `count` indices of a dataset. */
+function draw({ examples }: Dataset, count: number, seed: number): ReadonlySet<number> {
+  return new Set(shuffle([...examples.keys()], seededRandom(seed)).slice(0, count));
+}
+
+/** Draws rows, which keep their order. */
+function drawRows(
+  dataset: Dataset | undefined,
+  count: number | undefined,
+  seed: number,
+): Dataset | undefined {
+  if (!dataset || count === undefined || count >= dataset.examples.length) return dataset;
+  const taken = draw(dataset, count, streamSeed(seed, 'evalSamples'));
+  const examples = dataset.examples.filter((_, index) => taken.has(index));
+  return describeExamples(examples, dataset.counts.truncated);
 }
 
 /** Returns the dataset without examples that have no trained token. The counts still include them. */

@@ -5,7 +5,11 @@ import path from 'node:path';
 import { ConfigError } from '../../src/common/errors.ts';
 import { VERSION } from '../../src/common/version.ts';
 import { DEFAULT_PREFERENCE, type Preference } from '../../src/contracts/preference-settings.ts';
-import { DEFAULT_SAMPLING, type Sampling } from '../../src/contracts/reinforcement-settings.ts';
+import {
+  COMPLETIONS_RANGE,
+  DEFAULT_SAMPLING,
+  type Sampling,
+} from '../../src/contracts/reinforcement-settings.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
@@ -77,7 +81,11 @@ export async function prepareRun(
   };
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact, properties);
   const classes = classesOf(job, adapter, ofRows);
-  const encodeWhole = createRowEncoder({ ...language, vocabSize, classes, objective });
+  const { reasoningEffort } = job;
+  const encodeWhole = createRowEncoder({
+    ...language,
+    ...{ vocabSize, classes, objective, reasoningEffort },
+  });
   const encode = leaveRoom(learnFromInvocation(encodeWhole, adapter?.lora.invocation), maxLength);
   const rows = await loadRows(job, { encode, maxLength, minExamples, objective });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
@@ -158,11 +166,14 @@ function preferenceOf({ objective, beta, loss, labelSmoothing }: TrainJob): Pref
   };
 }
 
-function samplingOf({ objective, completions, completionLength }: TrainJob): Sampling | undefined {
-  if (objective !== 'reinforcement') return undefined;
+function samplingOf(job: TrainJob): Sampling | undefined {
+  if (job.objective !== 'reinforcement') return undefined;
+  const { completions, completionLength } = DEFAULT_SAMPLING;
+  const [fewest, most] = COMPLETIONS_RANGE;
+  const wanted = Math.round((job.completions ?? completions) * (job.computeMultiplier ?? 1));
   return {
-    completions: completions ?? DEFAULT_SAMPLING.completions,
-    completionLength: completionLength ?? DEFAULT_SAMPLING.completionLength,
+    completions: Math.min(Math.max(wanted, fewest), most),
+    completionLength: job.completionLength ?? completionLength,
   };
 }
 

@@ -44,8 +44,8 @@ export function toListAnswer<T, Wire extends { id: string }>(
 /** Writes a fine-tuning job. */
 export function toJob(job: JobRecord): FineTuningJob {
   const { request, result, progress } = job;
-  const hyperparameters = toHyperparameters(request, job.plan !== undefined);
-  const { objective = 'supervised' } = request;
+  const hyperparameters = toHyperparameters(request, job.plan);
+  const { objective = 'supervised', grader, responseFormat } = request;
   const { estimatedFinishMs } = progress ?? {};
   const isRunning = job.status === 'running' && estimatedFinishMs !== undefined;
   return {
@@ -60,7 +60,14 @@ export function toJob(job: JobRecord): FineTuningJob {
     status: job.status,
     // OpenAI shows them here only for supervised jobs.
     hyperparameters: objective === 'supervised' ? hyperparameters : {},
-    method: { type: objective, [objective]: { hyperparameters } },
+    method: {
+      type: objective,
+      [objective]: {
+        ...(grader && { grader }),
+        ...(responseFormat && { response_format: responseFormat }),
+        hyperparameters,
+      },
+    },
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
     result_files: result?.resultFiles ?? [],
@@ -93,10 +100,12 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
   };
 }
 
-/** If `isResolved`, writes the number that `auto` stands for. */
-function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
+type Planned = Parameters<typeof resolveHyperparameters>[1];
+
+/** Once there is a plan, writes the number that `auto` stands for. */
+function toHyperparameters(request: JobRequest, plan: Planned): JobHyperparameters {
   return toWire(
-    isResolved ? resolveHyperparameters(request) : request.hyperparameters,
+    plan ? resolveHyperparameters(request, plan) : request.hyperparameters,
   ) as JobHyperparameters;
 }
 
@@ -140,7 +149,7 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
     model: request.model,
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
-    hyperparameters: toHyperparameters(request, true),
+    hyperparameters: toHyperparameters(request, plan),
     ...toWire(plan),
   } as FineTuningPlan;
 }

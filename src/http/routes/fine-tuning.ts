@@ -17,6 +17,7 @@ import { fromWire, hyperparametersOf } from '../../contracts/training-fields.ts'
 import type { ClientAction, JobRequest, JobSettings } from '../../jobs/job.ts';
 import { type NewJob, withSeed } from '../../jobs/job-service.ts';
 import type { Deps, JobsSide } from '../deps.ts';
+import { usableConstraint } from '../request/constraint-check.ts';
 import {
   type CreateJobBody,
   checkpointListQuery,
@@ -52,6 +53,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       checkRank(body, model, jobs);
       const newJob = toNewJob(body, model);
       await jobs.checkSettings(withSeed(newJob));
+      await checkFormat(c, body);
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
@@ -97,6 +99,15 @@ function checkMethod(extension: Extension | null | undefined, { method }: JobsSi
   throw new ServeError('unsupported_parameter', message, { param: 'lorikeet.method' });
 }
 
+/** Throws `ServeError` if completions cannot be made to match the format. */
+async function checkFormat(c: Context<HttpEnv>, { method }: CreateJobBody): Promise<void> {
+  const given = method?.reinforcement?.response_format?.given;
+  if (!given) return;
+  const path = ['method', 'reinforcement', 'response_format', ...(given.path ?? [])];
+  const caller = { tenant: c.var.tenant.id, signal: c.req.raw.signal };
+  await usableConstraint({ ...given, path }, caller);
+}
+
 /** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */
 function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank }: JobsSide): void {
   const continued = model.kind === 'adapter' ? Math.max(...model.parts.map(rankOfPart)) : 0;
@@ -110,6 +121,7 @@ function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank 
 function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
   const objective = body.method?.type ?? 'supervised';
   const inMethod = body.method?.[objective]?.hyperparameters;
+  const { grader, response_format: format } = body.method?.reinforcement ?? {};
   const { validation_file: validationFile, suffix, metadata } = body;
   return {
     ...toModel(body.model, model),
@@ -119,6 +131,8 @@ function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
     seed: body.seed ?? undefined,
     ...(objective !== 'supervised' && { objective }),
     hyperparameters: toHyperparameters(objective, inMethod ?? body.hyperparameters ?? {}),
+    ...(grader !== undefined && { grader: grader as Record<string, unknown> }),
+    ...(format && { responseFormat: format.json }),
     settings: body.lorikeet ? toSettings(body.lorikeet) : {},
     ...(metadata != null && { metadata }),
   };
@@ -142,7 +156,10 @@ function toHyperparameters(
   requested: Hyperparameters,
 ): NewJob['hyperparameters'] {
   return Object.fromEntries(
-    hyperparametersOf(objective).map(({ name, field }) => [field, requested[name] ?? 'auto']),
+    hyperparametersOf(objective).map(({ name, field, absent }) => [
+      field,
+      requested[name] ?? absent,
+    ]),
   );
 }
 

@@ -2,7 +2,7 @@
 // is refused by name.
 import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
-import { addIssue } from '../../common/schema-issues.ts';
+import { addIssue, parseInside } from '../../common/schema-issues.ts';
 import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.ts';
 import {
   extensionFields,
@@ -11,12 +11,14 @@ import {
 } from '../../contracts/training-fields.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import type { MetadataFilter } from '../../jobs/job-service.ts';
-import { MAX_METADATA_PAIRS, metadataSchema, pageQuery, REFUSED, readBy } from './fields.ts';
+import { CONSTRAINT_FIELDS } from './constraints.ts';
+import { MAX_METADATA_PAIRS, metadataSchema, pageQuery, readBy } from './fields.ts';
+import { checkedGraderSchema } from './graders.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
 
-function autoOr({ schema, rule }: Hyperparameter) {
-  return z.union([z.literal('auto'), schema], { error: `must be auto or ${rule}` }).nullish();
+function autoOr({ schema, absent, rule }: Hyperparameter) {
+  return z.union([z.literal(absent), schema], { error: `must be ${absent} or ${rule}` }).nullish();
 }
 
 function hyperparametersSchemaOf(objective: Objective, name: string) {
@@ -30,36 +32,49 @@ function hyperparametersSchemaOf(objective: Objective, name: string) {
 
 const hyperparametersSchema = hyperparametersSchemaOf('supervised', 'FineTuningHyperparameters');
 const dpoHyperparametersSchema = hyperparametersSchemaOf('dpo', 'DpoHyperparameters');
+const reinforcementHyperparametersSchema = hyperparametersSchemaOf(
+  'reinforcement',
+  'ReinforcementHyperparameters',
+);
 
 /** The hyperparameters of a request; absent, null and `auto` mean the same. */
 export type Hyperparameters = z.infer<typeof dpoHyperparametersSchema>;
 
-/** The objectives of jobs. Reinforcement is only for `lorikeet train`. */
-type JobObjective = Exclude<Objective, 'reinforcement'>;
-const JOB_OBJECTIVES = OBJECTIVES.filter((name): name is JobObjective => name !== 'reinforcement');
+/** As for graders in Python at OpenAI. Every step's server and trainer read it with the job. */
+const MAX_GRADER_BYTES = 256 * 1024;
 
-const isObjective = (type: unknown): type is JobObjective =>
-  JOB_OBJECTIVES.includes(type as JobObjective);
+/** A format of completions, as it was sent and as it is enforced. */
+const responseFormatSchema = readBy(
+  (json, ctx) => {
+    const given = parseInside(CONSTRAINT_FIELDS.response_format.chat, json, ctx);
+    return json == null ? undefined : { json: json as Record<string, unknown>, given };
+  },
+  { type: 'object', description: 'As in chat completions; the samples match it' },
+);
+
+const reinforcementSchema = z.strictObject({
+  grader: checkedGraderSchema.refine(
+    (grader) => JSON.stringify(grader ?? null).length <= MAX_GRADER_BYTES,
+    { message: `must have at most ${MAX_GRADER_BYTES} characters` },
+  ),
+  response_format: responseFormatSchema,
+  hyperparameters: reinforcementHyperparametersSchema.nullish(),
+});
 
 const methodSchema = z
   .strictObject({
-    type: readBy(
-      (type, ctx): JobObjective => {
-        if (isObjective(type)) return type;
-        const isKnown = type === 'reinforcement';
-        return addIssue(ctx, 'must be supervised or dpo', isKnown ? { code: UNSUPPORTED } : {});
-      },
-      { type: 'string', enum: JOB_OBJECTIVES },
-    ),
+    type: z.enum(OBJECTIVES),
     supervised: z.strictObject({ hyperparameters: hyperparametersSchema.nullish() }).nullish(),
     dpo: z.strictObject({ hyperparameters: dpoHyperparametersSchema.nullish() }).nullish(),
-    reinforcement: REFUSED,
+    reinforcement: reinforcementSchema.nullish(),
   })
   .superRefine((method, ctx) => {
-    for (const objective of JOB_OBJECTIVES) {
+    for (const objective of OBJECTIVES) {
       if (objective === method.type || !method[objective]) continue;
       addIssue(ctx, `does not apply, because type is ${method.type}`, { path: [objective] });
     }
+    if (method.type !== 'reinforcement' || method.reinforcement) return;
+    addIssue(ctx, 'is required: it has the grader', { path: ['reinforcement'] });
   })
   .openapi('FineTuningMethod');
 

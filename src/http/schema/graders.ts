@@ -9,14 +9,15 @@ const form = {
   description: 'A grader: string_check, text_similarity, score_model or multi',
 } as const;
 
-/** The body that checks a grader, which stays as it was sent. */
+/** A grader that is checked, and stays as it was sent. */
+export const checkedGraderSchema = z
+  .unknown()
+  .superRefine((grader, ctx) => void parseInside(graderSchema, grader, ctx))
+  .openapi(form);
+
+/** The body that checks a grader. */
 export const validateGraderSchema = z
-  .strictObject({
-    grader: z
-      .unknown()
-      .superRefine((grader, ctx) => void parseInside(graderSchema, grader, ctx))
-      .openapi(form),
-  })
+  .strictObject({ grader: checkedGraderSchema })
   .openapi('ValidateGraderRequest');
 
 /** The body that runs a grader on one output. */
