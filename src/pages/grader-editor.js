@@ -1,5 +1,5 @@
 // The editor of a job's grader: JSON that the server checks as it is typed, and a trial of it on a row of the training file.
-import { errorText, isAbort, requestJson } from './api.js';
+import { ApiError, errorText, isAbort, requestJson } from './api.js';
 import { byId, definitions, el, fill, problemText, setText } from './dom.js';
 import { figure } from './format.js';
 import { faultsOf, missingNames, readLine, readRow, TEMPLATES, writeTemplate } from './grader.js';
@@ -167,17 +167,15 @@ export class GraderEditor {
   /** Has the model complete the row's prompt, and grades the completion. */
   async #sample() {
     const { messages, tools } = this.#shown ?? {};
+    const model = this.#options.model();
+    const json = { model, messages, ...(tools !== undefined && { tools }), temperature: 1 };
     const maxTokens = Number(byId('completion_length', HTMLInputElement).value) || SAMPLE_TOKENS;
-    const json = {
-      model: this.#options.model(),
-      messages,
-      ...(tools !== undefined && { tools }),
-      max_completion_tokens: maxTokens,
-      temperature: 1,
-    };
     await this.#try('Sampling …', async () => {
-      /** @type {import('../contracts/openai.ts').ChatCompletion} */
-      const { choices } = await requestJson('v1/chat/completions', { json });
+      const { choices } = await complete({ ...json, max_tokens: maxTokens }).catch((error) => {
+        const isLong = error instanceof ApiError && error.code === 'context_length_exceeded';
+        if (isLong) return complete(json); // up to the end of the context, as in training
+        throw error;
+      });
       this.#output.value = choices[0]?.message.content ?? '';
       return this.#run();
     });
@@ -203,6 +201,11 @@ export class GraderEditor {
       fill(this.#result, el('p.problem', errorText(error)));
     }
   }
+}
+
+/** @param {unknown} json @returns {Promise<import('../contracts/openai.ts').ChatCompletion>} */
+function complete(json) {
+  return requestJson('v1/chat/completions', { json });
 }
 
 /** @param {HTMLElement} area @param {GraderRun} run */

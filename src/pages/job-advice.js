@@ -28,6 +28,14 @@ const BY_CODE = {
     changes: {},
   }),
   invalid_n_examples: () => ({ text: 'Add rows until there are at least ten.', changes: {} }),
+  grader_fails: () => ({
+    text: 'The grader fails on every completion. Try it on a row of the file, and correct what it names.',
+    changes: {},
+  }),
+  reward_constant: () => ({
+    text: 'The grader does not tell the completions apart. Let it give partial credit, for example by how alike two texts are, or start from an adapter that sometimes succeeds.',
+    changes: {},
+  }),
   trainer_lost: () => ({
     text: 'The trainer ended without a reason. The last events say what it did; start the job again once the machine has room.',
     changes: {},

@@ -8,6 +8,7 @@ import {
   evaluationOf,
   formatted,
   learnsPairs,
+  learnsRewards,
   plannedRange,
   runSeconds,
   SETTINGS,
@@ -27,6 +28,14 @@ export function showResult(job, last, validated) {
   const card = evaluationOf(job);
   const isValidated = job.validation_file !== null || job.lorikeet['validation_split'];
   const missing = isValidated ? 'not measured yet' : 'needs validation rows';
+  if (learnsRewards(job)) {
+    fill(
+      byId('outcome'),
+      el('dl.tiles', ...rewardTiles(job, last, validated, missing)),
+      modelLine(job),
+    );
+    return;
+  }
   const training = last?.['train_mean_token_accuracy'];
   const { base, adapter } = accuracyOf(card);
   const counted =
@@ -58,6 +67,27 @@ export function showResult(job, last, validated) {
     durationTile(job),
   ];
   fill(byId('outcome'), el('dl.tiles', ...tiles), modelLine(job));
+}
+
+/** @param {Job} job @param {Metrics | undefined} last @param {Metrics | undefined} validated @param {string} missing */
+function rewardTiles(job, last, validated, missing) {
+  const card = evaluationOf(job);
+  const length = last?.['completions/mean_length'];
+  return [
+    comparisonTile('Validation reward', {
+      base: card['base_reward'],
+      adapter: card['reward'] ?? validated?.['eval_reward'],
+      format: figure,
+      help: 'mean over the validation rows',
+      missing,
+    }),
+    tile(
+      'Training reward',
+      formatted(last?.['reward'], figure),
+      typeof length === 'number' ? `${figure(length)} tokens per completion` : 'not measured yet',
+    ),
+    durationTile(job),
+  ];
 }
 
 /**
@@ -139,16 +169,24 @@ export function showGates(job) {
   byId('card-section').hidden = !card.gates;
   fill(
     byId('gates'),
-    ...(card.gates ?? []).map(({ gate, passed, value, limit, relation }) =>
-      gateLine(passed ? 'Passed' : 'Failed', gate, {
-        className: passed ? 'passed' : 'refused',
-        detail: `${figure(value)} (must be ${relation} ${figure(limit)})`,
+    ...(card.gates ?? []).map((verdict) =>
+      gateLine(verdict.passed ? 'Passed' : 'Failed', verdict.gate, {
+        className: verdict.passed ? 'passed' : 'refused',
+        detail: gateDetail(job, verdict),
       }),
     ),
     ...(card.skipped ?? []).map(({ gate, reason }) =>
       gateLine('Skipped', gate, { className: '', detail: reason }),
     ),
   );
+}
+
+/** @param {Job} job @param {import('../contracts/evaluation-card.ts').GateVerdict} verdict */
+function gateDetail(job, { gate, value, limit, relation }) {
+  // The loss of a job that learns from rewards is the negative reward.
+  return learnsRewards(job) && gate === 'validation'
+    ? `reward ${figure(-value)} (must be > ${figure(-limit)})`
+    : `${figure(value)} (must be ${relation} ${figure(limit)})`;
 }
 
 /** @param {string} verdict @param {string} gate @param {{ className: string, detail: string }} options */
@@ -199,8 +237,18 @@ export async function showSettings(job) {
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJobCheckpoint} Checkpoint */
 
-/** @type {((rows: readonly (readonly import('./dom.js').Child[])[]) => void) | undefined} */
-let showRows;
+/** Heading → the metric. @type {Readonly<Record<string, string>>} */
+const LOSSES = {
+  'Training loss': 'train_loss',
+  'Training accuracy': 'train_mean_token_accuracy',
+  'Validation loss': 'full_valid_loss',
+  'Validation accuracy': 'full_valid_mean_token_accuracy',
+};
+/** @type {Readonly<Record<string, string>>} */
+const REWARDS = { 'Training reward': 'reward', 'Validation reward': 'eval_reward' };
+
+/** The table on the page. @type {{ columns: Readonly<Record<string, string>>, showRows: ReturnType<typeof createTable> } | undefined} */
+let shownTable;
 
 /**
  * Shows the checkpoints and the downloads.
@@ -215,23 +263,21 @@ export function showCheckpoints(job, checkpoints, keptMetrics) {
   const key = JSON.stringify([model, keptMetrics, others.map(({ id }) => id)]);
   if (table.dataset['shown'] === key) return; // rebuilding would lose the focus
   table.dataset['shown'] = key;
-  showRows ??= createTable(table, {
-    caption: 'Checkpoints',
-    columns: [
-      'Step',
-      ...['Training loss', 'Training accuracy', 'Validation loss', 'Validation accuracy'].map(
-        number,
-      ),
-      'Model',
-    ],
-  });
+  const columns = learnsRewards(job) ? REWARDS : LOSSES;
+  if (shownTable?.columns !== columns) {
+    const showRows = createTable(table, {
+      caption: 'Checkpoints',
+      columns: ['Step', ...Object.keys(columns).map(number), 'Model'],
+    });
+    shownTable = { columns, showRows };
+  }
   const rows = [
     ...(model === null ? [] : [row(keptMetrics ?? {}, { model, job, isKept: true })]),
     ...others.map(({ fine_tuned_model_checkpoint: name, step_number: step, metrics }) =>
       row({ ...metrics, step }, { model: name, job, isKept: false }),
     ),
   ];
-  showRows(rows);
+  shownTable.showRows(rows);
   table.hidden = rows.length === 0;
   setText(
     byId('results-help'),
@@ -249,10 +295,9 @@ function row(metrics, { model, job, isKept }) {
       typeof step === 'number' ? count(step) : 'Last',
       isKept && el('span.pill.running.kept', 'kept'),
     ),
-    formatted(metrics['train_loss'], figure),
-    formatted(metrics['train_mean_token_accuracy'], percent),
-    formatted(metrics['full_valid_loss'], figure),
-    formatted(metrics['full_valid_mean_token_accuracy'], percent),
+    ...Object.values(learnsRewards(job) ? REWARDS : LOSSES).map((key) =>
+      formatted(metrics[key], key.includes('accuracy') ? percent : figure),
+    ),
     tryLink('a', queryOf(job, model)),
   ];
 }

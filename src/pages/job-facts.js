@@ -20,10 +20,14 @@ export function jobName({ user_provided_suffix: suffix, id }) {
   return suffix ?? id;
 }
 
+/** @type {Readonly<Record<Job['method']['type'], string>>} */
+const METHODS = { supervised: 'Supervised', dpo: 'DPO', reinforcement: 'Reinforcement' };
+
 /** A job's base model and hyperparameters, as the comparison and the job's page name them. @type {readonly (readonly [name: string, read: (job: Job) => unknown])[]} */
 export const SETTINGS = [
   ['Base model', ({ model }) => model],
-  ['Method', (job) => (learnsPairs(job) ? 'DPO' : 'Supervised')],
+  ['Method', ({ method }) => METHODS[method.type]],
+  ['Grader', ({ method }) => method.reinforcement?.grader['type']],
   ['Beta', (job) => hyperparametersOf(job).beta],
   ['Epochs', (job) => hyperparametersOf(job).n_epochs],
   ['Batch size', (job) => hyperparametersOf(job).batch_size],
@@ -42,6 +46,18 @@ export const SETTINGS = [
 /** Whether a job learns from pairs of outputs. Its accuracies then count pairs instead of tokens. @param {Pick<Job, 'method'>} job */
 export function learnsPairs({ method }) {
   return method.type === 'dpo';
+}
+
+/** Whether a job learns from rewards. It has no accuracy, and its loss says little. @param {Pick<Job, 'method'>} job */
+export function learnsRewards({ method }) {
+  return method.type === 'reinforcement';
+}
+
+/** Returns the mean reward on the validation rows; undefined if there was no validation. @param {Job} job */
+export function rewardOf(job) {
+  const { reward } = evaluationOf(job);
+  const { valid_loss: loss } = job.lorikeet;
+  return reward ?? (typeof loss === 'number' ? -loss : undefined);
 }
 
 /** Returns a job's hyperparameters, which depend on its method. @param {Pick<Job, 'method'>} job */

@@ -7,7 +7,9 @@ import {
   evaluationOf,
   formatted,
   jobName,
+  learnsRewards,
   progressText,
+  rewardOf,
   runSeconds,
   statusWord,
 } from './job-facts.js';
@@ -139,7 +141,9 @@ export class JobList {
         el('span', { className: `pill ${job.status}` }, statusWord(job)),
         progress !== '' && el('small.help', ` ${progress}`),
       ),
-      formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
+      learnsRewards(job)
+        ? `reward ${formatted(rewardOf(job), figure)}`
+        : formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
       formatted(accuracyOf(card).adapter, percent),
       formatted(runSeconds(job, nowS), duration),
       job.model,

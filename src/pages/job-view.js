@@ -1,20 +1,20 @@
 // A job's page: result, curves, warnings, events and checkpoints, refreshed while the job runs.
 import { ApiError, errorText, poll, requestJson } from './api.js';
-import { Chart } from './chart.js';
 import { byId, el, fill, problemText, setText, showLoaded } from './dom.js';
-import { count, figure, percent, timeOfDay } from './format.js';
+import { count, timeOfDay } from './format.js';
 import { adviceFor } from './job-advice.js';
+import { JobCharts } from './job-charts.js';
 import { showCheckpoints, showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
 import {
-  formatted,
   isFinished,
   jobName,
-  learnsPairs,
+  learnsRewards,
   progressOf,
   progressText,
   statusWord,
 } from './job-facts.js';
+import { SampleBrowser } from './job-samples.js';
 import { confirmAction } from './widgets.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
@@ -24,10 +24,6 @@ const POLL_MS = 1_500;
 /** The most events shown. Older ones are only in the API. */
 const MAX_EVENTS = 300;
 
-const LOSSES = ['train_loss', 'full_valid_loss'];
-const ACCURACIES = ['train_mean_token_accuracy', 'full_valid_mean_token_accuracy'];
-const REWARDS = ['rewards/chosen', 'rewards/rejected', 'rewards/margins'];
-
 const CANCEL = {
   title: 'Cancel this job?',
   text: 'It cannot be resumed, but its checkpoints are kept.',
@@ -35,35 +31,12 @@ const CANCEL = {
   no: 'Keep it running',
 };
 
-/** @type {readonly import('./chart.js').Line[]} */
-const LINES = [
-  { label: 'Training', color: '--accent' },
-  { label: 'Validation', color: '--second', isDashed: true, isSparse: true },
-];
-
-/** @type {readonly import('./chart.js').Line[]} */
-const REWARD_LINES = [
-  { label: 'Preferred', color: '--accent' },
-  { label: 'Non-preferred', color: '--second' },
-  { label: 'Margin', color: '--ink', isDashed: true },
-];
-
-/** @typedef {{ loss: Chart, accuracy: Chart, rewards: Chart }} Charts */
-
-/** The page's charts, created once. @type {Charts | undefined} */
+/** The page's charts, created once. @type {JobCharts | undefined} */
 let charts;
 
 /** Shows a job and follows it. Returns a function that stops it. @param {string} id */
 export function watchJob(id) {
-  charts ??= {
-    loss: new Chart(byId('loss-chart'), { name: 'Loss by step', lines: LINES }),
-    accuracy: new Chart(byId('accuracy-chart'), {
-      name: 'Accuracy by step',
-      lines: LINES,
-      format: percent,
-    }),
-    rewards: new Chart(byId('rewards-chart'), { name: 'Rewards by step', lines: REWARD_LINES }),
-  };
+  charts ??= new JobCharts();
   const view = new JobView(id, charts);
   const stop = poll(POLL_MS, () => view.refresh());
   return () => {
@@ -76,6 +49,7 @@ class JobView {
   #id;
   #charts;
   #log = new EventLog();
+  #samples;
   /** @type {Checkpoint[]} */
   #checkpoints = [];
   /** The number of events when the checkpoints were read. */
@@ -87,9 +61,10 @@ class JobView {
   /** Late responses are dropped once the page shows something else. */
   #isLeft = false;
 
-  /** @param {string} id @param {Charts} charts */
+  /** @param {string} id @param {JobCharts} charts */
   constructor(id, charts) {
     this.#id = id;
+    this.#samples = new SampleBrowser(id);
     this.#charts = charts;
     setText(byId('job-name'), id);
     byId('job').classList.add('loading');
@@ -100,11 +75,12 @@ class JobView {
     byId('results').dataset['shown'] = '';
     byId('results').hidden = true;
     byId('events').tabIndex = 0; // it scrolls
-    this.#showCurves();
+    this.#charts.show(undefined, this.#log);
   }
 
   leave() {
     this.#isLeft = true;
+    this.#samples.leave();
   }
 
   /** @returns {Promise<'done' | number | void>} */
@@ -118,6 +94,7 @@ class JobView {
         ({ data: this.#checkpoints } = await this.#get('/checkpoints?limit=10'));
         this.#checkpointsAt = this.#log.count;
       }
+      if (learnsRewards(job)) await this.#samples.update();
       await this.#show(job, '');
       if (isFinished(job)) return 'done';
     } catch (error) {
@@ -159,7 +136,7 @@ class JobView {
     const keptStep = job.lorikeet['kept_step'];
     const keptMetrics = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
     showResult(job, this.#log.last(), keptMetrics ?? this.#log.lastValidated());
-    this.#showCurves();
+    this.#charts.show(job, this.#log);
     this.#showEvents();
     showCheckpoints(job, this.#checkpoints, keptMetrics);
     showGates(job);
@@ -203,25 +180,6 @@ class JobView {
       this.#refusal = errorText(error);
     }
     if (this.#job) await this.#show(this.#job, '');
-  }
-
-  #showCurves() {
-    const last = this.#log.last();
-    const loss = last
-      ? `step ${last['step']}, training loss ${formatted(last['train_loss'], figure)}`
-      : 'no step yet';
-    this.#charts.loss.show(this.#log.points(LOSSES), loss);
-    const accuracy = last
-      ? `step ${last['step']}, ${formatted(last['train_mean_token_accuracy'], percent)}`
-      : 'no step yet';
-    this.#charts.accuracy.show(this.#log.points(ACCURACIES), accuracy);
-    const isPaired = this.#job !== undefined && learnsPairs(this.#job);
-    setText(byId('accuracy-title'), isPaired ? 'Pair accuracy' : 'Token accuracy');
-    byId('rewards-section').hidden = !isPaired;
-    const margin = last
-      ? `step ${last['step']}, margin ${formatted(last['rewards/margins'], figure)}`
-      : 'no step yet';
-    this.#charts.rewards.show(this.#log.points(REWARDS), margin);
   }
 
   #showEvents() {

@@ -30,9 +30,14 @@ export function showPlan(parent, plan) {
     el('dl.pairs', ...definitions(toFigures(plan))),
     warnings.length > 0 && el('h3', 'Before you start'),
     ...warnings.map(({ message }) => el('p.warning', message)),
-    examples.length > 0 && el('h3', 'What the model learns from the first examples'),
+    examples.length > 0 &&
+      el(
+        'h3',
+        isRewarded(plan) ? 'The first prompts' : 'What the model learns from the first examples',
+      ),
     ...examples.slice(0, MAX_EXAMPLES).map(toExample),
     examples.length > 0 &&
+      !isRewarded(plan) &&
       (labels
         ? el('p.help', 'The model learns the ', el('mark', 'marked'), ' class of each text.')
         : el(
@@ -43,6 +48,11 @@ export function showPlan(parent, plan) {
           )),
   );
   scrollToMarks(parent);
+}
+
+/** Whether the examples are prompts, of which the model learns nothing by themselves. @param {Plan} plan */
+function isRewarded({ hyperparameters }) {
+  return hyperparameters.compute_multiplier !== undefined;
 }
 
 /** @param {Plan} plan */
@@ -70,7 +80,9 @@ function toFigures(plan) {
       'Tokens',
       labels
         ? `${count(plan.tokens)} per epoch`
-        : `${count(plan.tokens)} per epoch, ${percent(1 - plan.masked_share)} of them trained on`,
+        : isRewarded(plan)
+          ? `${count(plan.tokens)} in the prompts of an epoch`
+          : `${count(plan.tokens)} per epoch, ${percent(1 - plan.masked_share)} of them trained on`,
     ],
     ['Max length', counted(plan.max_length, 'token')],
   ];

@@ -9,6 +9,7 @@ import { freePort } from '../free-port.ts';
 import {
   accessFaults,
   openPage,
+  overhang,
   servePages,
   skipWithoutBrowser as skip,
   TOY_MODEL,
@@ -139,6 +140,76 @@ test('a file of pairs asks for DPO, and its plan shows both outputs', { skip }, 
   await page.locator('#beta').blur();
   const body = await pressStart(page);
   assert.deepEqual(body.method, { type: 'dpo', dpo: { hyperparameters: { beta: 0.3 } } });
+  await cancelJob(page);
+});
+
+test('a grader is corrected and tried on a row, and the samples of its job are read with keys', {
+  skip,
+}, async (t) => {
+  const page = await openForm(t);
+  const prompts = Array.from({ length: 10 }, (_, i) =>
+    JSON.stringify({ messages: [{ role: 'user', content: `What is ${i}?` }], wanted: 'Blue.' }),
+  );
+  await page.locator('#method').selectOption('reinforcement');
+  await page.locator('#training-file').setInputFiles(file('prompts.jsonl', prompts));
+  await page.locator('summary', { hasText: 'Try it on a row' }).click();
+  await page.locator('#trial-item pre', { hasText: 'item.wanted: Blue.' }).waitFor();
+  const [grader, verdict] = [page.locator('#grader'), page.locator('#grader-verdict')];
+  await page.locator('#grader-template').selectOption('multi');
+  const template = await grader.inputValue();
+  assert.match(template, /"\{\{item.wanted\}\}"/);
+  for (const [from, to, reason] of [
+    ['}', '', 'Not JSON'],
+    ['0.7 * equal', 'equals', '"equals" is not one of the graders'],
+    ['item.wanted', 'item.answer', 'row 1 lacks item.answer. It has wanted.'],
+  ] as const) {
+    await grader.fill(template.replace(from, to));
+    await verdict.filter({ hasText: reason }).waitFor();
+    assert.equal(await grader.getAttribute('aria-invalid'), String(!reason.includes('row 1')));
+  }
+  await grader.fill(template.replace('0.7 * equal', '0.5 * equal'));
+  await verdict.filter({ hasText: /^Valid$/ }).waitFor();
+  await page.locator('#trial-output').fill('Blue.');
+  await page.locator('#trial-run').click();
+  await page.locator('#trial-result', { hasText: 'Reward0.8equal1alike1' }).waitFor();
+  await page.locator('#trial-sample').click();
+  await page.locator('#trial-result', { hasText: /Reward0\.[0-2]/ }).waitFor();
+  assert.notEqual(await page.locator('#trial-output').inputValue(), 'Blue.');
+  assert.deepEqual(await accessFaults(page), []);
+
+  for (const [id, value] of [
+    ['n_epochs', '1'],
+    ['batch_size', '5'],
+    ['completions', '4'],
+    ['completion_length', '4'],
+  ] as const) {
+    await page.locator(`#${id}`).fill(value);
+  }
+  await page.locator('#completions').blur();
+  await page.locator('#plan h3', { hasText: 'The first prompts' }).waitFor(PLANNED);
+  const { method, lorikeet } = await pressStart(page);
+  assert.equal(method.reinforcement.grader.calculate_output, '0.5 * equal + 0.3 * alike');
+  assert.deepEqual([lorikeet.completions, lorikeet.completion_length], [4, 4]);
+  await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor(PLANNED);
+  await page.locator('#sample-step').press('ArrowLeft');
+  await page.locator('#sample-label', { hasText: 'Step 1 of 2' }).waitFor();
+  await page.locator('#sample-prompt-4').press('Enter');
+  const samples = page.locator('#samples details', { hasText: 'Prompt 5' }).locator('li');
+  const rewards = (await samples.locator('strong').allTextContents()).map(Number);
+  assert.deepEqual(
+    rewards,
+    rewards.toSorted((a, b) => b - a),
+  );
+  assert.match(
+    (await samples.first().textContent()) ?? '',
+    /equal 0 · alike 0\.\d+ · [1-4] tokens/,
+  );
+  const label = await page.locator('#reward-chart [role=img]').getAttribute('aria-label');
+  assert.match(label ?? '', /step [12], mean reward 0\.\d+/);
+  assert.ok(await page.locator('#loss-chart').isHidden());
+  assert.deepEqual(await accessFaults(page), []);
+  await page.setViewportSize({ width: 360, height: 740 });
+  assert.equal(await overhang(page), 0);
   await cancelJob(page);
 });
 
