@@ -26,6 +26,6 @@ export function createReward(grader: unknown, { tokenizer }: Language): Reinforc
       NO_CALLS,
     );
     const fault = Object.entries(errors).find(([, isSet]) => isSet)?.[0];
-    return { value: reward, fault, ...(parsed.type === 'multi' && { parts: scores }) };
+    return { value: reward, fault, scores };
   };
 }

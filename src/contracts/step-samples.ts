@@ -10,11 +10,13 @@ const sampleSchema = z.object({
   reward: z.number(),
   parts: z
     .record(z.string(), z.number())
-    .openapi({ description: 'The scores of the graders of `multi`, by name' }),
+    .openapi({
+      description: 'The scores of the graders of `multi`, by name; of another grader, its own',
+    }),
   error: z
     .string()
     .optional()
-    .openapi({ description: 'Why the grader failed, by the name in `metadata.errors`' }),
+    .openapi({ description: 'Why the grader failed: the name in `metadata.errors`, and details' }),
 });
 
 /** The samples of a step. Long texts are cut. */

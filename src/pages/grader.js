@@ -91,9 +91,10 @@ const FAULTS = {
   unresponsive_reward_error: 'The completion is empty.',
 };
 
-/** Returns an error of a grader in words. @param {string} name the API's */
-export function faultText(name) {
-  return FAULTS[name] ?? name;
+/** Returns an error of a grader in words. @param {string} fault its name in the API, which details may follow after a colon */
+export function faultText(fault) {
+  const [name = '', ...details] = fault.split(': ');
+  return [FAULTS[name] ?? name, details.join(': ')].join(' ').trim();
 }
 
 /** Returns the errors of a grader's run in words. @param {import('../contracts/fine-tuning-api.ts').GraderRun} run */

@@ -23,7 +23,7 @@ const SLOW_MS = 3_000;
 /** A busy machine takes seconds for each of two plans: the first one recommends the arithmetic of the second one. */
 const PLANNED = { timeout: 60_000 };
 
-const FLAGS = ['--slots', '2', '--weights', 'f32'];
+const FLAGS = ['--slots', '2', '--weights', 'f32', '--train-priority', 'nice'];
 const pages = servePages(() => FLAGS);
 
 function file(name: string, lines: readonly string[]) {
@@ -159,7 +159,7 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   const template = await grader.inputValue();
   assert.match(template, /"\{\{item.wanted\}\}"/);
   for (const [from, to, reason] of [
-    ['}', '', 'Not JSON'],
+    ['{', '', 'Not JSON'],
     ['0.7 * equal', 'equals', '"equals" is not one of the graders'],
     ['item.wanted', 'item.answer', 'row 1 lacks item.answer. It has wanted.'],
   ] as const) {

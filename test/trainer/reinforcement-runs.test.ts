@@ -134,7 +134,7 @@ test('of many completions and long texts some are recorded', () => {
       ...sample,
       prompt: { ...prompt!, ids: new Int32Array(3000).fill(k) },
       ids: new Array<number>(3000).fill(5),
-      reward: { value: k, parts: { a: 1 }, fault: 'other_error' },
+      reward: { value: k, scores: { a: 1 }, fault: 'other_error' },
     }));
   const { prompts: kept, step } = toStepSamples(3, [0, 1, 2, 3].map(group), PLAIN_TEXT);
   assert.deepEqual([step, kept.length], [3, 2]);

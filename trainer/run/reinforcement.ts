@@ -40,8 +40,8 @@ export interface CompletionSampler {
 /** The reward of a completion. */
 export interface Reward {
   readonly value: number;
-  /** The scores of the graders of `multi`, by name. */
-  readonly parts?: Readonly<Record<string, number>>;
+  /** The scores of the graders of `multi`, by name; of another grader, its own. */
+  readonly scores?: Readonly<Record<string, number>>;
   /** The reason if the grader failed. The value is then 0. */
   readonly fault?: string | undefined;
 }
