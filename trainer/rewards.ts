@@ -1,31 +1,60 @@
-// Rewards completions with a job's grader.
-import { AssertionError } from '../src/common/assert.ts';
-import { type GraderCalls, grade } from '../src/graders/grade.ts';
-import { graderSchema } from '../src/graders/schema.ts';
+// Constrains and rewards completions: with a job's response format and the tools of its rows, and by its grader.
+import type { Constraint } from '../src/contracts/generation.ts';
+import { type Graded, grade } from '../src/graders/grade.ts';
+import { callsOf, type Post } from '../src/graders/model-calls.ts';
+import { graderSchema, modelsOf } from '../src/graders/schema.ts';
 import { toSample } from '../src/graders/template.ts';
+import { type CompletionRules, completionRules } from './data/completion-rules.ts';
 import type { Language } from './data/encode-row.ts';
+import type { Example } from './data/example.ts';
+import type { TrainJob } from './job/job.ts';
 import type { Reinforcement } from './run/reinforcement.ts';
 
-function refuse(): never {
-  throw new AssertionError('a job whose grader asks a model is refused');
+/** What a grader needs. */
+interface GradingOptions {
+  readonly language: Language;
+  /** The response format. Absent: any text. */
+  readonly format: Constraint | undefined;
+  /** Sends requests to the base and to published adapters. */
+  readonly post: Post;
+  /** The base's name. */
+  readonly base: string;
+  readonly seed: number;
 }
 
-const NO_CALLS: GraderCalls = {
-  embed: refuse,
-  ask: refuse,
-};
+/** Returns the names of the models that a job's grader asks. The job is checked. */
+export function askedModels({ grader }: Pick<TrainJob, 'grader'>): readonly string[] {
+  return grader === undefined ? [] : modelsOf(graderSchema.parse(grader));
+}
 
-/** Creates the function that rewards completions. @param grader as the job states it, and checked */
-export function createReward(grader: unknown, { tokenizer }: Language): Reinforcement['reward'] {
+/** Creates the functions that constrain and reward completions. @param grader as the job states it, and checked */
+export function createGrading(
+  grader: unknown,
+  { language, format, post, base, seed }: GradingOptions,
+): Pick<Reinforcement, 'constraintOf' | 'reward'> {
   const parsed = graderSchema.parse(grader);
-  return async (ids, item) => {
-    const text = tokenizer.decode(ids, { skipSpecials: true });
-    const { reward, scores, errors } = await grade(
-      parsed,
-      { item, sample: toSample(text) },
-      NO_CALLS,
-    );
-    const fault = Object.entries(errors).find(([, isSet]) => isSet)?.[0];
-    return { value: reward, fault, scores };
+  const calls = callsOf(post, { base, seed });
+  const known = new Map<string, CompletionRules>(); // most rows have the same tools
+  const rulesOf = ({ tools = [] }: Example): CompletionRules => {
+    const key = JSON.stringify(tools);
+    const rules = known.get(key) ?? completionRules(language, { tools, isParallel: true, format });
+    known.set(key, rules);
+    return rules;
   };
+  return {
+    constraintOf: (prompt) => rulesOf(prompt).constraint,
+    async reward(ids, prompt) {
+      const { read, toText } = rulesOf(prompt);
+      const { content, calls: made } = read(toText(ids));
+      const called = made.map(({ id, ...called }) => ({ id, type: 'function', function: called }));
+      const sample = toSample(content, called);
+      const { reward, scores, errors } = await grade(parsed, { item: prompt.item, sample }, calls);
+      return { value: reward, fault: faultOf(errors), scores };
+    },
+  };
+}
+
+function faultOf({ model_grader_server_error_details: details, ...errors }: Graded['errors']) {
+  const fault = Object.entries(errors).find(([, isSet]) => isSet)?.[0];
+  return fault && details ? `${fault}: ${details}` : fault;
 }

@@ -174,10 +174,8 @@ async function openServer(
   const { describeServedModel, loadBaseText } = await import('./served-model.ts');
   const text = await loadBaseText(artifact.dir, config.toolFormat);
   endStartPhase('tokenizer');
-  const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
-  // With keys, a tenant has only the adapters that the operator grants it.
-  const hasDemos = !config.noDemo && access.kind !== 'keys';
-  const demoDir = hasDemos ? demoFolder(artifact.info.source) : undefined;
+  const { openServingAdapters, servedDemos, demoNames } = await import('./serving-adapters.ts');
+  const demoDir = servedDemos(config, access.kind, artifact.info.source);
   const { name, digest } = artifact.info;
   const adapters = await openServingAdapters(config, {
     base: { id: name, names: config.baseAlias, digest },

@@ -16,6 +16,7 @@ import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/request/prefetch.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
+import type { Access } from '../tenants/access.ts';
 import { readSignatureKeys } from './repository.ts';
 
 /** The sources of the base that the demo adapters were trained for. An artifact records its source. */
@@ -105,6 +106,16 @@ export async function openServingAdapters(
 async function warnOfRefused(adapters: FolderAdapters, log: Logger): Promise<void> {
   const refused = await adapters.refused().catch(() => []);
   for (const fields of refused) log.warn(fields, 'adapter folder not served');
+}
+
+/** Returns the folder of the demo adapters. Undefined if they are not served. */
+export function servedDemos(
+  { noDemo }: Pick<Config, 'noDemo'>,
+  access: Access['kind'],
+  baseSource: string,
+): string | undefined {
+  // With keys, a tenant has only the adapters that the operator grants it.
+  return noDemo || access === 'keys' ? undefined : demoFolder(baseSource);
 }
 
 /** Returns the folder of the demo adapters. Undefined if they were trained for another base. */

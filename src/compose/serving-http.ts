@@ -59,7 +59,8 @@ export async function openHttp(
   const { config, access, log, base, leaving } = parts;
   const { client } = parts.engine;
   const [
-    http,
+    { createApp },
+    { createDeps },
     { createLineApp },
     { openKeptResponses },
     { openServingBatches },
@@ -69,6 +70,7 @@ export async function openHttp(
     { openServingTinker },
   ] = await Promise.all([
     import('../http/app.ts'),
+    import('../http/deps.ts'),
     import('../http/lines.ts'),
     import('./kept-responses.ts'),
     import('./serving-batches.ts'),
@@ -123,9 +125,9 @@ export async function openHttp(
     leaving: leaving.signal,
     memory: base.plan.budget,
   };
-  const deps = http.createDeps(options);
+  const deps = createDeps(options);
   const answerLine = createLineApp(deps);
-  const app = http.createApp(options, deps);
+  const app = createApp(options, deps);
   const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
 }

@@ -9,10 +9,12 @@ import { readFolderRequestDefaults } from '../../adapters/registry/folders.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
-import { makePlan, planRun } from '../../trainer/commands/plan.ts';
+import { makePlan, type PlanMachine, planRun } from '../../trainer/commands/plan.ts';
 import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
+import { samplerSize } from '../../trainer/planner/sampler-size.ts';
+import { askedModels } from '../../trainer/rewards.ts';
 import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
 import { GateError, toFault, withNames } from '../../trainer/run/faults.ts';
 import {
@@ -30,7 +32,9 @@ import {
 import { TrainService } from '../../trainer/service/train-service.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
+import { memoryLimit } from '../common/memory-limit.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
+import type { Constraint } from '../contracts/generation.ts';
 import type { RequestDefaults } from '../contracts/request-defaults.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import { sourceNames } from '../contracts/training-fields.ts';
@@ -46,6 +50,7 @@ import { readAdapterDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext, Reporter } from './context.ts';
 import { explainStoreError, findVersion, openRepository } from './repository.ts';
+import { samplerBytes, samplerConfig } from './sampler-plan.ts';
 
 /** How the trainer process communicates with its parent. */
 interface TrainerChannel {
@@ -109,25 +114,30 @@ class TrainerProgram {
     const job = withAdaptersFolder(parsed, adapters);
     const dir = path.resolve(request.outDir ?? defaultRunDir(job, this.#config));
     await refuseUsedFolder(dir); // comes first, because reading the rows may take a while
+    const format = await formatOf(job);
     using artifact = await this.#openBase(job.model);
     const prepared = await prepareRun(job, artifact);
-    const plan = await planRun(prepared, artifact);
+    const machine = { limit: memoryLimit(), samplerBytes: this.#samplerBytes };
+    const plan = await planRun(prepared, artifact, machine);
     this.#note(`${plan.text}\nFolder   ${dir}`);
     const publisher = await this.#openPublisher(prepared, artifact);
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
-    await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
+    const gate = gateOf(request, job);
+    await this.#run(prepared, { artifact, folder, publisher, gate, format }, request.tenant);
   }
 
   async resume(request: Request<'resume'>): Promise<void> {
     const { folder, job: saved } = await openRunFolder(path.resolve(request.runDir));
     const job = withAdaptersFolder(saved, request.adaptersDir ?? saved.adapters);
     try {
+      const format = await formatOf(job);
       using artifact = await this.#openBase(job.model);
       const prepared = await prepareRun(job, artifact);
       const publisher = await this.#openPublisher(prepared, artifact);
-      await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
+      const gate = gateOf(request, job);
+      await this.#run(prepared, { artifact, folder, publisher, gate, format }, request.tenant);
     } finally {
       await folder.close();
     }
@@ -135,7 +145,12 @@ class TrainerProgram {
 
   async plan(request: Request<'plan'>): Promise<void> {
     const findModel = (requested: string) => this.#findBase(requested);
-    const { job, json, text } = await makePlan(request, { json: readJob(request.job), findModel });
+    const { job, json, text } = await makePlan(request, {
+      json: readJob(request.job),
+      findModel,
+      checkJob: formatOf,
+      samplerBytes: this.#samplerBytes,
+    });
     if (job) this.#channel.send({ type: 'plan', plan: job });
     this.#result(request.isJson ? JSON.stringify(json) : text);
   }
@@ -243,8 +258,15 @@ class TrainerProgram {
     };
   }
 
-  async #run(prepared: PreparedRun, parts: TrainerRunParts): Promise<void> {
-    const { folder, publisher } = parts;
+  readonly #samplerBytes: PlanMachine['samplerBytes'] = (decoder, engine) =>
+    samplerBytes(this.#config, decoder, engine);
+
+  async #run(
+    prepared: PreparedRun,
+    parts: TrainerRunParts,
+    tenant = LOCAL_TENANT.id,
+  ): Promise<void> {
+    const { folder, publisher, artifact } = parts;
     const { signal } = this.#channel;
     const send = (message: TrainerMessage) => this.#sendOfRun(message);
     try {
@@ -253,10 +275,14 @@ class TrainerProgram {
         signal,
         send,
         withSampler: async (work) => {
-          const { withSampler } = await import('./answer-engine.ts');
-          const { model, threads = this.#config.threads } = prepared.job;
-          const context = this.#contextOf(model);
-          return withSampler({ ...context, config: { ...context.config, threads } }, work);
+          const { withSampler } = await import('./sampling-engine.ts');
+          const { job } = prepared;
+          const { config, ...context } = this.#contextOf(job.model);
+          const { threads = config.threads } = job;
+          const size = samplerSize(prepared, artifact.config)!;
+          const sized = samplerConfig({ ...config, threads }, artifact.config, size);
+          const asked = { tenant, models: askedModels(job) };
+          return withSampler(asked, { ...context, config: sized }, work);
         },
       });
       if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));
@@ -313,6 +339,13 @@ async function readAnswerDefaults(
 ): Promise<Pick<NamedAdapterFiles, 'format' | 'tools'>> {
   const defaults = await readAdapterDefaults({ own, responseFormatFile });
   return { format: defaults?.checked.constraint?.constraint, tools: defaults?.checked.tools };
+}
+
+/** Returns the constraint of a run's samples. Absent: any text. Throws `ServeError` if it cannot be enforced. */
+async function formatOf({ responseFormat }: TrainJob): Promise<Constraint | undefined> {
+  const own = responseFormat && { response_format: responseFormat };
+  const constraint = (await readAdapterDefaults({ own }))?.checked.constraint?.constraint;
+  return constraint?.kind === 'any_text' ? undefined : constraint;
 }
 
 type TrainerRunParts = Omit<ExecuteOptions, 'signal' | 'send'>;

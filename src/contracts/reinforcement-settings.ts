@@ -30,7 +30,8 @@ export const REINFORCEMENT_SETTINGS = {
   responseFormat: {
     schema: z.record(z.string(), z.unknown()),
     flag: 'file',
-    help: 'reinforcement: JSON file with the response_format that completions must match',
+    help: "reinforcement: JSON file with OpenAI's response_format, which constrains completions",
+    fallback: 'text',
     api: { name: 'method.reinforcement.response_format' },
     needs: 'rewards',
   },

@@ -8,11 +8,9 @@ const sampleSchema = z.object({
     .enum(['stop', 'length'])
     .openapi({ description: 'Whether it ended by itself, or was cut off at the most tokens' }),
   reward: z.number(),
-  parts: z
-    .record(z.string(), z.number())
-    .openapi({
-      description: 'The scores of the graders of `multi`, by name; of another grader, its own',
-    }),
+  parts: z.record(z.string(), z.number()).openapi({
+    description: 'The scores of the graders of `multi`, by name; of another grader, its own',
+  }),
   error: z
     .string()
     .optional()

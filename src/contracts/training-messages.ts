@@ -57,6 +57,11 @@ interface Publishing {
 /** Limits of the gates. A gate whose limit is absent uses its default. */
 export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 
+/** The owner of a run, whose adapters its grader may ask. Absent: the local tenant. */
+interface Owned {
+  readonly tenant?: string;
+}
+
 /** The gates of a run. Absent: the job's. False: failing gates only cause warnings. */
 interface Gated {
   readonly gate?: GateSettings | false;
@@ -96,8 +101,9 @@ export type TrainerRequest =
       readonly job: JobSource;
       readonly outDir: string | undefined;
     } & Publishing &
+      Owned &
       Gated)
-  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Gated)
+  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Owned & Gated)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest)
   | ({ readonly command: 'eval' } & EvalRequest)

@@ -1,14 +1,27 @@
 // The requests of graders to models: chats whose answer is a score, and embeddings.
-import type { GraderCalls, ModelQuestion } from './grade.ts';
+import { type GraderCalls, ModelCallError, type ModelQuestion } from './grade.ts';
 
-/** Sends a request to a route. Throws `ModelCallError` if the response is an error. */
-export type Ask = (
+/** Sends a request of JSON to a route. Resolves with the body of the response. */
+export type Post = (
   url: '/v1/chat/completions' | '/v1/embeddings',
-  body: object,
-) => Promise<unknown>;
+  body: string,
+) => Promise<string>;
 
-/** Returns the calls of graders, with the embeddings of a base. */
-export function callsOf(ask: Ask, base: string): GraderCalls {
+/** How graders ask. */
+interface CallOptions {
+  /** The base, whose embeddings are compared. */
+  readonly base: string;
+  /** The seed of questions without one. Absent: random. */
+  readonly seed?: number;
+}
+
+/** Returns the calls of graders. */
+export function callsOf(post: Post, { base, seed }: CallOptions): GraderCalls {
+  const ask = async (url: Parameters<Post>[0], body: object): Promise<unknown> => {
+    const answered = JSON.parse(await post(url, JSON.stringify(body)));
+    if (answered.error) throw new ModelCallError(answered.error.message);
+    return answered;
+  };
   return {
     async embed(input) {
       const body = { model: base, input, encoding_format: 'float' };
@@ -16,7 +29,10 @@ export function callsOf(ask: Ask, base: string): GraderCalls {
       return data.map(({ embedding }) => embedding);
     },
     async ask(question) {
-      const answer = (await ask('/v1/chat/completions', toChatRequest(question))) as ChatAnswer;
+      const answer = (await ask(
+        '/v1/chat/completions',
+        toChatRequest(question, seed),
+      )) as ChatAnswer;
       const [choice] = answer.choices;
       return { text: choice?.message.content ?? '', tokens: answer.usage?.total_tokens ?? 0 };
     },
@@ -56,14 +72,19 @@ const SCORE_SCHEMA = {
   additionalProperties: false,
 };
 
-function toChatRequest({ model, messages, sampling_params: params }: ModelQuestion): object {
+function toChatRequest(
+  { model, messages, sampling_params: params }: ModelQuestion,
+  seed: number | undefined,
+): object {
   const { max_completions_tokens: max_completion_tokens, ...sampling } = params ?? {};
   const given = Object.entries({ ...sampling, max_completion_tokens });
+  const own = Object.fromEntries(given.filter(([, value]) => value != null));
   const json_schema = { name: 'score', strict: true, schema: SCORE_SCHEMA };
   return {
     model,
     messages,
-    ...Object.fromEntries(given.filter(([, value]) => value != null)),
+    ...(seed !== undefined && { seed }),
+    ...own,
     response_format: { type: 'json_schema', json_schema },
   };
 }

@@ -149,10 +149,20 @@ const multiSchema = z
 /** A checked grader. */
 export type Grader = SingleGrader | z.infer<typeof multiSchema>;
 
+/** Returns the graders of a grader. */
+function partsOf(grader: Grader): readonly SingleGrader[] {
+  return grader.type === 'multi' ? Object.values(grader.graders) : [grader];
+}
+
+/** Returns the names of the models that a grader asks. */
+export function modelsOf(grader: Grader): readonly string[] {
+  const names = partsOf(grader).map((part) => (part.type === 'score_model' ? part.model : []));
+  return [...new Set(names.flat())];
+}
+
 /** Whether a grader asks a model, or for embeddings. */
 export function asksModels(grader: Grader): boolean {
-  const parts = grader.type === 'multi' ? Object.values(grader.graders) : [grader];
-  return parts.some(
+  return partsOf(grader).some(
     (part) =>
       part.type === 'score_model' ||
       (part.type === 'text_similarity' && part.evaluation_metric === 'cosine'),

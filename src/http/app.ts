@@ -5,12 +5,9 @@ import { methodNotAllowed } from 'hono/method-not-allowed';
 import { secureHeaders } from 'hono/secure-headers';
 import { getPath } from 'hono/utils/url';
 import { ServeError } from '../common/errors.ts';
-import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
-import { RateLimits } from '../tenants/rate-limits.ts';
-import type { AppOptions, Deps } from './deps.ts';
+import { type AppOptions, createDeps, type Deps } from './deps.ts';
 import { createLineApp } from './lines.ts';
-import { ModelTexts } from './request/model-texts.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addBatchRoutes } from './routes/batches.ts';
 import { addChatRoute } from './routes/chat.ts';
@@ -37,7 +34,6 @@ import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { addUsageRoute } from './routes/usage.ts';
 import { createErrorHandler, errorResponse } from './wire/errors.ts';
-import { DEFAULT_LIMITS } from './wire/limits.ts';
 import {
   assignRequestId,
   createOriginCheck,
@@ -61,20 +57,6 @@ const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
   xPermittedCrossDomainPolicies: false,
   xXssProtection: false,
 };
-
-/** Fills in the defaults of what all routes share. */
-export function createDeps(options: AppOptions): Deps {
-  const { allowedHosts: _, allowedOrigins: __, authenticate: ___, ...given } = options;
-  const { tokenizer, chatTemplate, longPrompts } = options;
-  return {
-    ...given,
-    now: options.now ?? Date.now,
-    limits: { ...DEFAULT_LIMITS, ...options.limits },
-    rateLimits: options.rateLimits ?? new RateLimits(() => performance.now()),
-    telemetry: options.telemetry ?? new Telemetry(options.model),
-    texts: tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts }),
-  };
-}
 
 /** Creates the app. Requests can be sent to it in-process, or by `server.ts`. */
 export function createApp(options: AppOptions, deps = createDeps(options)): OpenAPIHono<HttpEnv> {

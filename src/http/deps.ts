@@ -17,15 +17,15 @@ import type { JobRequest } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
 import type { EngineClient } from '../scheduler/client.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate, TenantGateway } from '../tenants/access.ts';
-import type { RateLimits } from '../tenants/rate-limits.ts';
+import { RateLimits } from '../tenants/rate-limits.ts';
 import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { UsageArchive } from '../usage/usage-archive.ts';
 import type { UsageRecorder } from '../usage/usage-recorder.ts';
-import type { ModelText, ModelTexts } from './request/model-texts.ts';
+import { type ModelText, ModelTexts } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
-import type { HttpLimits } from './wire/limits.ts';
+import { DEFAULT_LIMITS, type HttpLimits } from './wire/limits.ts';
 import type { UploadOptions } from './wire/upload.ts';
 
 /** The served base. */
@@ -144,4 +144,18 @@ export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins'
   /** Undefined if the base has no tokenizer. */
   texts: ModelTexts | undefined;
   now: () => number;
+}
+
+/** Fills in the defaults of what all routes share. */
+export function createDeps(options: AppOptions): Deps {
+  const { allowedHosts: _, allowedOrigins: __, authenticate: ___, ...given } = options;
+  const { tokenizer, chatTemplate, longPrompts } = options;
+  return {
+    ...given,
+    now: options.now ?? Date.now,
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    rateLimits: options.rateLimits ?? new RateLimits(() => performance.now()),
+    telemetry: options.telemetry ?? new Telemetry(options.model),
+    texts: tokenizer && new ModelTexts({ tokenizer, chatTemplate, longPrompts }),
+  };
 }

@@ -147,8 +147,9 @@ function reportedEnd(message: TrainerMessage): RunEnd | undefined {
 }
 
 /** Resumes the run in the folder. If a killed trainer left a folder without a run, starts a new one. */
-async function prepare({ runDir, job, gate, isResume }: RunRequest): Promise<TrainerRequest> {
-  const publishing = { adaptersDir: undefined, gate };
+async function prepare(request: RunRequest): Promise<TrainerRequest> {
+  const { runDir, job, gate, tenant, isResume } = request;
+  const publishing = { adaptersDir: undefined, gate, tenant };
   if (isResume && holdsRun(runDir)) {
     await relocateRun(runDir, job);
     return { command: 'resume', runDir, ...publishing };

@@ -8,6 +8,7 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource, Pooling } from '../../src/contracts/generation.ts';
 import { createProcessClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
@@ -15,7 +16,6 @@ import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { plainHidden } from '../model/plain-decoder.ts';
 import { request } from '../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { adapterFolder, generate, hostOptions, model } from './tiny-host.ts';
 
 const log = createLog('silent');

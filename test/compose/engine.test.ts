@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { createProcessClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { servingFolder, tinyModel, writeKvScales } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
 import { tokensOf } from '../scheduler/generate.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { adapterFolder, generate, hostOptions, model } from './tiny-host.ts';
 
 const log = createLog('silent');

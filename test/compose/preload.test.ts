@@ -7,12 +7,12 @@ import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { preloadAdapters } from '../../src/compose/serving-adapters.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { configBytes, weightsNamed } from '../adapters/sample.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { FakeEngine, FakeLeases } from '../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 
 class RecordingLeases extends FakeLeases {
   readonly kept: (number | undefined)[] = [];

@@ -7,6 +7,7 @@ import type { TestContext } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {
   type GenerationRequest,
@@ -24,7 +25,6 @@ import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { defaultServing } from '../default-serving.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { sharedPath } from '../shared.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { createLog } from '../../src/common/log.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { NgramProposer, type Proposer } from '../../src/scheduler/drafter.ts';
@@ -12,7 +13,6 @@ import { plainSource } from '../adapters/sources.ts';
 import { ownVocabulary, servingFolder, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 import { ForcedLeases } from '../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 
 const model = tinyModel();
 const V = model.config.vocabSize;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { createLog } from '../../src/common/log.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import {
   type GenerationRequest,
   GREEDY,
@@ -20,7 +21,6 @@ import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { servingFolder, tinyAdapter, tinyModel, writeKvScales } from '../fixtures.ts';
 import { ForcedLeases } from '../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { runLogits, runnerOf } from './runner.ts';
 
 const VALUES = { NaN: Number.NaN, 'an infinity': Number.POSITIVE_INFINITY, '1e38': 1e38 };

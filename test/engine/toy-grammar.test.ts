@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { type Constraint, type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { PartialDecode } from '../../src/engine/batch.ts';
@@ -19,7 +20,6 @@ import { temporaryFolder } from '../fixtures.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { ScriptedProposer, spoil } from '../scheduler/proposers.ts';
 
 const TOY = 'models/toy';

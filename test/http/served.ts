@@ -9,10 +9,12 @@ import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-import { createApp, createDeps } from '../../src/http/app.ts';
+import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
+import { createDeps } from '../../src/http/deps.ts';
 import { type AnswerLine, createLineApp } from '../../src/http/lines.ts';
 import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import type { StepEngine, StepLoopOptions } from '../../src/scheduler/options.ts';
@@ -22,7 +24,6 @@ import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { weightsNamed } from '../adapters/sample.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
 
 /** A byte is a token; ids as the byte's value. Three control tokens follow. */

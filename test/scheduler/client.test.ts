@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import type { EngineClient } from '../../src/scheduler/client.ts';
@@ -10,7 +11,6 @@ import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
-import { createInProcessClient } from './in-process-client.ts';
 
 const silent = createLog('silent');
 

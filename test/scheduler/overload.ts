@@ -1,6 +1,7 @@
 // Offers a server more than it can serve, on a virtual clock: the real client, loop and scheduler on the fake engine. Requests
 // arrive at random with a fixed mean rate, and each is aborted when its time is over.
 import { createLog } from '../../src/common/log.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import type { EngineClient } from '../../src/scheduler/client.ts';
@@ -8,7 +9,6 @@ import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { type Machine, VirtualTime } from '../simulation/clock.ts';
 import { FakeEngine, FakeLeases, request } from './fake-engine.ts';
-import { createInProcessClient } from './in-process-client.ts';
 
 /** The time of a step: that of an engine on a CPU, which is slower with more rows. */
 const STEP_MS = 20;

@@ -30,7 +30,12 @@ const chat = (...contents: string[]) => ({
 
 async function planOf(json: Record<string, unknown>): Promise<JobPlan> {
   const request = { job: { file: undefined, overrides: {} }, size: undefined };
-  const sources = { json: { model: TOY, ...json }, findModel: async (name: string) => name };
+  const sources = {
+    json: { model: TOY, ...json },
+    findModel: async (name: string) => name,
+    checkJob: async () => {},
+    samplerBytes: () => 0,
+  };
   const plan = await makePlan({ ...request, configFile: undefined, memory: undefined }, sources);
   return plan.job!;
 }

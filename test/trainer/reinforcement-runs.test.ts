@@ -44,6 +44,9 @@ function plainSampler({ parameters: [table, bias] }: TrainModel): CompletionSamp
   };
   return {
     async use() {},
+    async post() {
+      throw new Error('the reward asks no model');
+    },
     async sample({ promptIds, maxTokens, seed }) {
       const random = seededRandom(seed);
       const [ids, logProbs]: [number[], number[]] = [[], []];
@@ -82,6 +85,7 @@ function run(
     seed: 3,
     sampler: plainSampler(model),
     writeAdapter: async () => dir,
+    constraintOf: () => undefined,
     reward,
     record: (step, groups) => folder.addSamples(toStepSamples(step, groups, PLAIN_TEXT)),
   });

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
+import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import type { EngineClient } from '../../src/scheduler/client.ts';
@@ -28,7 +29,6 @@ import {
   tinyModel,
 } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { NO_FILES } from './runs.ts';
 import { argmaxOver, type Continuation, evaluateHits } from './teacher-forced.ts';
 import { trainModel } from './tiny-training.ts';

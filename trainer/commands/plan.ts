@@ -1,12 +1,12 @@
 // `lorikeet plan`: compares the memory of full training, LoRA and QLoRA, recommends a method that fits, and estimates a job's
 // memory and time.
-import { FileError } from '../../src/common/errors.ts';
-import { memoryLimit } from '../../src/common/memory-limit.ts';
+import { ConfigError, FileError } from '../../src/common/errors.ts';
+import { type MemoryLimit, memoryLimit } from '../../src/common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import type { JobPlan, PlanRequest } from '../../src/contracts/training-messages.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import { parseDecoderConfig } from '../../src/model/config.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
 import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
 import { measureFlops } from '../planner/machine-speed.ts';
@@ -19,9 +19,22 @@ import {
 } from '../planner/method-memory.ts';
 import { type ModelSize, sizeOfConfig, sizeOfText } from '../planner/model-size.ts';
 import { describeRun, planText, type RunPlan, toJobPlan } from '../planner/run-plan.ts';
+import { type SamplerSize, samplerSize } from '../planner/sampler-size.ts';
 
-/** The job of a request, and how to find its model. */
-interface PlanSources {
+/** The memory of a machine. */
+export interface PlanMachine {
+  readonly limit: MemoryLimit;
+  /** Returns the bytes of an engine that samples. Throws `ConfigError` if it does not even fit alone. */
+  samplerBytes(
+    config: DecoderConfig,
+    engine: { readonly size: SamplerSize; readonly limit: MemoryLimit },
+  ): number;
+}
+
+/** The job of a request, how to find its model, and how to check what the trainer cannot. */
+interface PlanSources extends Pick<PlanMachine, 'samplerBytes'> {
+  /** Rejects if a setting of the job is at fault. */
+  checkJob(job: TrainJob): Promise<unknown>;
   /** The job file's keys, overridden by flags. */
   readonly json: Readonly<Record<string, unknown>>;
   /** Resolves with a model's folder. */
@@ -38,7 +51,11 @@ export interface Plan {
 
 /** Makes a plan. @throws UsageError, ConfigError or FileError naming the fault in the request */
 export async function makePlan(request: PlanRequest, sources: PlanSources): Promise<Plan> {
-  const memory = request.memory ?? memoryLimit().bytes;
+  const limit =
+    request.memory === undefined
+      ? memoryLimit()
+      : { bytes: request.memory, source: 'the plan’s memory' };
+  const memory = limit.bytes;
   if (request.size !== undefined) return planSize(sizeOfText(request.size), { memory, ...sources });
   if (request.configFile !== undefined) {
     const config = parseDecoderConfig(readConfig(request.configFile));
@@ -48,8 +65,10 @@ export async function makePlan(request: PlanRequest, sources: PlanSources): Prom
   try {
     const size = sizeOfConfig(artifact.config);
     if (sources.json['data'] === undefined) return planSize(size, { memory, ...sources });
+    const job = parseJob(sources.json);
+    await sources.checkJob(job);
     const { minExamples } = request;
-    return await planJobRun(parseJob(sources.json), artifact, { memory, minExamples });
+    return await planJobRun(job, artifact, { ...sources, limit, minExamples });
   } finally {
     artifact.tensors.close();
   }
@@ -92,13 +111,13 @@ function planSize(
 async function planJobRun(
   job: TrainJob,
   artifact: Artifact,
-  { memory, ...options }: PrepareOptions & { readonly memory: number },
+  { minExamples, ...machine }: PrepareOptions & PlanMachine,
 ): Promise<Plan> {
-  const prepared = await prepareRun(job, artifact, options);
-  const { run, text } = await planRun(prepared, artifact);
+  const prepared = await prepareRun(job, artifact, { minExamples });
+  const { run, text } = await planRun(prepared, artifact, machine);
   const { trainedTokens } = run;
   const bySize = planSize(sizeOfConfig(artifact.config), {
-    memory,
+    memory: machine.limit.bytes,
     json: { ...job },
     trainedTokens,
   });
@@ -110,11 +129,20 @@ async function planJobRun(
   };
 }
 
-/** Plans one run on this machine, whose speed it measures. */
+/** Plans one run on this machine, whose speed it measures. @throws ConfigError if the run needs an engine and does not fit */
 export async function planRun(
   prepared: PreparedRun,
   artifact: Artifact,
+  { limit, samplerBytes }: PlanMachine,
 ): Promise<{ run: RunPlan; text: string }> {
-  const run = describeRun(prepared, artifact, await measureFlops(prepared.job.threads));
+  const speed = await measureFlops(prepared.job.threads);
+  const size = samplerSize(prepared, artifact.config);
+  const sampler = size ? samplerBytes(artifact.config, { size, limit }) : 0;
+  const run = describeRun(prepared, artifact, { speed, samplerBytes: sampler });
+  if (size && run.memory.total > limit.bytes) {
+    throw new ConfigError([
+      `completions: training takes about ${gb(run.memory.total)} with the engine that samples ${size.slots} completions of up to ${size.maxSeqLength} tokens together, and there are ${gb(limit.bytes)} (${limit.source}). Lower completions, completionLength or batchSize, or raise the memory limit.`,
+    ]);
+  }
   return { run, text: planText(run, prepared, artifact) };
 }

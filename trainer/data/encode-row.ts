@@ -137,6 +137,7 @@ function encodePrompt(
     labels: new Int32Array(ids.length).fill(-1),
     weights: undefined,
     item,
+    ...(tools && { tools }),
   };
 }
 

@@ -1,6 +1,7 @@
 // Training examples as token ids and labels, and the error for a file that cannot be used for training.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/common/errors.ts';
+import type { FunctionTool } from '../../src/contracts/tools.ts';
 import type { FileFault } from '../../src/rows/file-fault.ts';
 
 /** T tokens and their labels. */
@@ -18,6 +19,8 @@ export interface Example {
   readonly rejected?: Example | undefined;
   /** The values for the grader. Present if the example is a prompt, whose completions are sampled. */
   readonly item?: Readonly<Record<string, unknown>> | undefined;
+  /** The tools that completions of the prompt may call. Absent: none. */
+  readonly tools?: readonly FunctionTool[] | undefined;
 }
 
 /** Returns the sequences that an example is trained on: itself, and for a pair the rejected one after it. */

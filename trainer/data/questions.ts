@@ -6,8 +6,7 @@ import { createAnswerCheck } from '../../src/grammar/answer-check.ts';
 import { GrammarError } from '../../src/grammar/text-pattern.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import { argumentsOf } from '../../src/tools/call-constraint.ts';
-import { parseAnswer } from '../../src/tools/call-parser.ts';
-import { callingModel, planTools, type ToolPlan } from '../../src/tools/tool-plan.ts';
+import { type CompletionRules, completionRules } from './completion-rules.ts';
 import type { Language } from './encode-row.ts';
 
 /** A prompt and its answer. */
@@ -47,21 +46,14 @@ export function toQuestion(row: TrainingRow, options: QuestionOptions): Question
   const format = formatOf(answer, options.format);
   if (answer.calls.length === 0 && !format) return undefined;
   if (turns && !template) return undefined;
-  const model = template && tools.length > 0 ? callingModel(template.format, tokenizer) : undefined;
-  const use = { tools, choice: { mode: 'auto' as const }, isParallel: asked.isParallel };
-  const plan = model && planTools(model, use, format);
-  const constraint = plan?.constraint ?? format;
+  const { isParallel } = asked;
+  const rules = completionRules(options.language, { tools, isParallel, format });
+  const { constraint, toText } = rules;
   if (!constraint) return undefined;
   const promptIds = turns
-    ? template!.render(turns, { tools: plan?.shown, addGenerationPrompt: true }).ids
+    ? template!.render(turns, { tools: rules.callable, addGenerationPrompt: true }).ids
     : tokenizer.encode(asked.prompt, { specials: false, affixes: true });
-  const shown = new Set(model?.tagIds.values());
-  const toText = (ids: readonly number[]) =>
-    tokenizer.decode(
-      ids.filter((id) => !tokenizer.specialIds.has(id) || shown.has(id)),
-      { skipSpecials: false },
-    );
-  const readAnswer = createReader(format, plan && { plan, open: model.format.open });
+  const readAnswer = createReader(format, rules);
   const answerTokens = tokenizer.encode(answer.text, { specials: false }).length;
   return {
     promptIds,
@@ -141,22 +133,20 @@ function parseJson(text: string): unknown {
 /** Returns a function that parses the text of an answer. */
 function createReader(
   format: Constraint | undefined,
-  tools: { readonly plan: ToolPlan; readonly open: string } | undefined,
+  { callable, open, read }: CompletionRules,
 ): (text: string) => unknown {
   const isInFormat = format && checkOf(format, 'response_format');
   const checks = new Map(
-    tools?.plan.callable.map((tool) => [tool.name, checkOf(argumentsOf(tool), tool.name)]),
+    callable.map((tool) => [tool.name, checkOf(argumentsOf(tool), tool.name)]),
   );
   return (text) => {
-    const { content, calls } = tools
-      ? parseAnswer(tools.plan.createParser(), text)
-      : { content: text, calls: [] };
+    const { content, calls } = read(text);
     if (calls.length > 0) {
       const areValid = calls.every((call) => checks.get(call.name)?.(call.arguments));
       return areValid ? calls.map(toValue) : undefined;
     }
     if (isInFormat) return isInFormat(content) ? answerValue(content, format) : undefined;
-    const isBroken = tools !== undefined && content.includes(tools.open);
+    const isBroken = open !== undefined && content.includes(open);
     return isBroken ? undefined : content;
   };
 }

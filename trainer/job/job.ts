@@ -8,7 +8,7 @@ import { describeIssue } from '../../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 import type { JobSource } from '../../src/contracts/training-messages.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
-import { asksModels, graderSchema } from '../../src/graders/schema.ts';
+import { graderSchema } from '../../src/graders/schema.ts';
 import { wholeModuleFaults } from './peft-settings.ts';
 
 const jobSchema = z.strictObject({
@@ -103,12 +103,9 @@ function rewardFaults(job: TrainJob): string[] {
     faults.push('evalSamples: needs validation or validationSplit');
   }
   if (job.grader === undefined) return [...faults, 'grader: is missing'];
-  const { error, data } = graderSchema.safeParse(job.grader, { error: describeIssue });
+  const { error } = graderSchema.safeParse(job.grader, { error: describeIssue });
   for (const { path, message } of error?.issues ?? []) {
     faults.push(`${['grader', ...path].join('.')}: ${message}`);
-  }
-  if (data && asksModels(data)) {
-    faults.push('grader: asks a model (score_model, cosine), which training cannot do');
   }
   return faults;
 }

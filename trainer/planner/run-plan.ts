@@ -36,7 +36,8 @@ import {
 
 /** The numbers of a run. */
 export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'labels' | 'firstBatch'> {
-  readonly memory: RunMemory;
+  /** With the engine that samples for the run. */
+  readonly memory: RunMemory & { readonly sampler: number };
 }
 
 /** The parts of a plan that follow from the prepared run without an estimate. */
@@ -61,8 +62,19 @@ const START_SECONDS = [3, 15] as const;
 /** Evaluations of short texts before and after training: the base, the adapter, the probes, and eight tokens of each answer. */
 const CLOSING_PASSES = 14;
 
-/** Estimates memory and time of a prepared run. @param speed the machine's speed */
-export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: Speed): RunPlan {
+/** The machine of a run. */
+interface RunMachine {
+  readonly speed: Speed;
+  /** Bytes of the engine that samples for the run; 0 if none does. */
+  readonly samplerBytes: number;
+}
+
+/** Estimates memory and time of a prepared run. The time does not include sampling. */
+export function describeRun(
+  prepared: PreparedRun,
+  { config }: Artifact,
+  { speed, samplerBytes }: RunMachine,
+): RunPlan {
   const { train, validation, settings, adapter, job, preference } = prepared;
   const { counts } = train;
   const tensors = adapter
@@ -100,6 +112,11 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     START_SECONDS[0] + products / (EFFICIENCY.alone * speed.best),
     START_SECONDS[1] + (products + weights.unpacking) / (EFFICIENCY.beside * speed.typical),
   ];
+  const memory = memoryOfRun(config, {
+    ...shape,
+    ...epoch.largest,
+    evaluation: validation && evaluation.largest,
+  });
   return {
     examples: train.examples.length,
     validationExamples: validation?.examples.length ?? 0,
@@ -110,11 +127,7 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     duplicates: counts.duplicates,
     trainedParameters: trained,
     totalSteps,
-    memory: memoryOfRun(config, {
-      ...shape,
-      ...epoch.largest,
-      evaluation: validation && evaluation.largest,
-    }),
+    memory: { ...memory, sampler: samplerBytes, total: memory.total + samplerBytes },
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
     secondsRange,
   };
@@ -224,6 +237,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
   const validation =
     plan.validationExamples > 0 ? `, ${plan.validationExamples} for validation` : '';
   const { memory } = plan;
+  const sampler = sampling ? `, sampling ${gb(memory.sampler)}` : '';
   const learned = sampling
     ? ''
     : `; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)}%)`;
@@ -256,7 +270,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ],
     [
       'Memory',
-      `about ${gb(memory.total)} (weights ${gb(memory.weights)}, training ${gb(memory.training)}, activations ${gb(memory.activations)})`,
+      `about ${gb(memory.total)} (weights ${gb(memory.weights)}, training ${gb(memory.training)}, activations ${gb(memory.activations)}${sampler})`,
     ],
     ['Time', plan.secondsRange.map(duration).join(' to ')],
   ]
@@ -270,7 +284,7 @@ function describePreference({ loss, beta, labelSmoothing }: Preference): string 
 }
 
 function describeSampling({ completions, completionLength }: Sampling): string {
-  return `${completions} completions of a prompt, of up to ${completionLength} tokens; time and memory do not include the engine`;
+  return `${completions} completions of a prompt, of up to ${completionLength} tokens; the time is without them`;
 }
 
 function duration(seconds: number): string {

@@ -6,6 +6,7 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import type { Constraint } from '../../src/contracts/generation.ts';
 import { objectiveMetricsOf } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
@@ -17,7 +18,7 @@ import { sayFailures } from '../evaluation/gates.ts';
 import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
-import { createReward } from '../rewards.ts';
+import { createGrading } from '../rewards.ts';
 import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { GateError, toFault } from './faults.ts';
@@ -38,6 +39,8 @@ export interface ExecuteOptions {
   /** Present if the run has a name. */
   readonly publisher: Publisher | undefined;
   send(message: TrainerMessage): void;
+  /** The response format of samples. Absent: any text. */
+  readonly format?: Constraint | undefined;
   /** Runs the work with an engine that samples completions. Only reinforcement needs it. */
   withSampler?<T>(work: (sampler: CompletionSampler) => Promise<T>): Promise<T>;
 }
@@ -105,7 +108,7 @@ function withRewards<T>(
 ): Promise<T> {
   const { job, settings, language, sampling } = prepared;
   if (!sampling) return work(undefined);
-  const { withSampler, folder, model, artifact, send } = options;
+  const { withSampler, folder, model, artifact, format, send } = options;
   assert(withSampler && language, 'a run that learns from rewards has an engine and a tokenizer');
   const written = writtenOf(prepared, model, artifact)!;
   const directory = path.join(folder.dir, 'sampling');
@@ -119,7 +122,13 @@ function withRewards<T>(
         await writeAdapter(directory, { ...written, dtype: 'F32' });
         return directory;
       },
-      reward: createReward(job.grader, language),
+      ...createGrading(job.grader, {
+        language,
+        format,
+        post: sampler.post,
+        base: artifact.info.name,
+        seed: job.seed,
+      }),
       async record(step, groups) {
         if (!isRecorded(step, settings.totalSteps)) return;
         const samples = toStepSamples(step, groups, language.tokenizer);

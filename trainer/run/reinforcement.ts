@@ -1,8 +1,10 @@
 // Reinforcement: before each step, completions of its prompts are sampled with the current adapter and rewarded. The loss weighs
 // their tokens by how much better they are than the others of their prompt.
 import { assert } from '../../src/common/assert.ts';
+import type { Constraint } from '../../src/contracts/generation.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
+import type { Post } from '../../src/graders/model-calls.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -25,16 +27,23 @@ interface Sample {
   readonly isWhole: boolean;
 }
 
+/** A request for a completion. */
+export interface SampleRequest {
+  readonly promptIds: readonly number[];
+  readonly maxTokens: number;
+  readonly seed: number;
+  /** Absent: any text. */
+  readonly constraint: Constraint | undefined;
+}
+
 /** Samples completions with a server's engine. Any number may be in flight. */
 export interface CompletionSampler {
   /** Uses the adapter of this PEFT folder from now on. */
   use(directory: string): Promise<void>;
   /** The same seed, prompt and adapter give the same tokens. */
-  sample(request: {
-    readonly promptIds: readonly number[];
-    readonly maxTokens: number;
-    readonly seed: number;
-  }): Promise<Sample>;
+  sample(request: SampleRequest): Promise<Sample>;
+  /** Sends a request of a grader to a server's route. */
+  readonly post: Post;
 }
 
 /** The reward of a completion. */
@@ -54,7 +63,8 @@ export interface Reinforcement extends Sampling {
   readonly sampler: CompletionSampler;
   /** Writes the current adapter, and returns its PEFT folder. */
   writeAdapter(): Promise<string>;
-  reward(ids: readonly number[], item: unknown): Promise<Reward>;
+  constraintOf(prompt: Example): Constraint | undefined;
+  reward(ids: readonly number[], prompt: Example): Promise<Reward>;
   /** Keeps samples for the user. @param step counted from 1 */
   record(step: number, groups: readonly Group[]): Promise<void>;
 }
@@ -150,35 +160,37 @@ export class Rewards implements RunObjective {
     return { validationLoss: -reward, eval_reward: reward };
   }
 
-  /** Samples and rewards completions. All of them are in flight at the same time. */
+  /** Samples and rewards completions. All of them, and then all requests of graders, are in flight at the same time. */
   async #sample(prompts: readonly Example[], count: number, stream: string) {
-    const { sampler, completionLength, maxLength, seed, writeAdapter, reward } = this.#how;
+    const { sampler, completionLength, maxLength, seed } = this.#how;
     const startMs = performance.now();
-    await sampler.use(await writeAdapter());
-    const draw = ({ ids }: Example, p: number) =>
-      Array.from({ length: count }, (_, k) =>
-        sampler.sample({
-          promptIds: [...ids],
-          maxTokens: Math.min(completionLength, maxLength - ids.length),
+    await sampler.use(await this.#how.writeAdapter());
+    const draws = prompts.flatMap((prompt, p) =>
+      Array.from({ length: count }, async (_, k) => ({
+        prompt,
+        ...(await sampler.sample({
+          promptIds: [...prompt.ids],
+          maxTokens: Math.min(completionLength, maxLength - prompt.ids.length),
           seed: streamSeed(seed, `${stream} ${p} ${k}`),
-        }),
-      );
-    const sampled = await Promise.all(prompts.map((prompt, p) => Promise.all(draw(prompt, p))));
-    const gradingMs = performance.now();
-    const groups: Group[] = [];
-    for (const [p, prompt] of prompts.entries()) {
-      const rewards: Reward[] = [];
-      for (const { ids } of sampled[p]!) rewards.push(await reward(ids, prompt.item));
-      const advantages = advantagesOf(rewards.map(({ value }) => value));
-      groups.push(
-        sampled[p]!.map((sample, k) => ({
-          ...sample,
-          prompt,
-          reward: rewards[k]!,
-          advantage: advantages[k]!,
+          constraint: this.#how.constraintOf(prompt),
         })),
-      );
-    }
+      })),
+    );
+    const samples = await Promise.all(draws);
+    const gradingMs = performance.now();
+    const rewards = await Promise.all(
+      samples.map(({ ids, prompt }) => this.#how.reward(ids, prompt)),
+    );
+    const groups = prompts.map((_, p): Group => {
+      const [from, to] = [p * count, (p + 1) * count];
+      const own = rewards.slice(from, to);
+      const advantages = advantagesOf(own.map(({ value }) => value));
+      return samples.slice(from, to).map((sample, k) => ({
+        ...sample,
+        reward: own[k]!,
+        advantage: advantages[k]!,
+      }));
+    });
     return {
       groups,
       'profiling/sampling': (gradingMs - startMs) / 1000,

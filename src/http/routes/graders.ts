@@ -2,8 +2,8 @@
 // own routes, as requests of the same tenant.
 import type { Context } from 'hono';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
-import { type Graded, grade, ModelCallError } from '../../graders/grade.ts';
-import { type Ask, callsOf } from '../../graders/model-calls.ts';
+import { type Graded, grade } from '../../graders/grade.ts';
+import { callsOf, type Post } from '../../graders/model-calls.ts';
 import type { Grader } from '../../graders/schema.ts';
 import { toSample } from '../../graders/template.ts';
 import type { Deps } from '../deps.ts';
@@ -37,7 +37,8 @@ export function addGraderRoutes(
     async handle(c, { grader, model_sample: output, item }) {
       const startMs = performance.now();
       const values = { item, sample: toSample(output) };
-      const calls = callsOf(askFor(c, answer, limits.requestTimeoutMs), model.id);
+      const post = postFor(c, answer, limits.requestTimeoutMs);
+      const calls = callsOf(post, { base: model.id });
       const graded = await grade(grader, values, calls);
       return c.json(toAnswer(grader, graded, (performance.now() - startMs) / 1000));
     },
@@ -64,13 +65,9 @@ function toAnswer(grader: Grader, { reward, scores, errors, tokens }: Graded, se
 }
 
 /** Returns a function that sends requests to this server's routes for the tenant of a request. */
-function askFor(c: Context<HttpEnv>, answer: AnswerLine, timeoutMs: number): Ask {
+function postFor(c: Context<HttpEnv>, answer: AnswerLine, timeoutMs: number): Post {
   return async (url, body) => {
     const { tenant, signal = c.req.raw.signal } = c.var;
-    const line = { tenant, url, body: JSON.stringify(body), timeoutMs, signal };
-    const { body: text } = await answer(line);
-    const answered = JSON.parse(text) as { error?: { message: string } };
-    if (answered.error) throw new ModelCallError(answered.error.message);
-    return answered;
+    return (await answer({ tenant, url, body, timeoutMs, signal })).body;
   };
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { createLog } from '../../../src/common/log.ts';
+import { createInProcessClient } from '../../../src/compose/in-process-client.ts';
 import { type GenerationRequest, GREEDY } from '../../../src/contracts/generation.ts';
 import type { PrefillBatch, SlotId } from '../../../src/engine/batch.ts';
 import { Engine } from '../../../src/engine/engine.ts';
@@ -12,7 +13,6 @@ import { StepLoop } from '../../../src/scheduler/step-loop.ts';
 import { plainSource } from '../../adapters/sources.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../../fixtures.ts';
 import { FakeLeases } from '../../scheduler/fake-engine.ts';
-import { createInProcessClient } from '../../scheduler/in-process-client.ts';
 import { worstDifference } from '../runner.ts';
 
 const PROMPT = Array.from({ length: 40 }, (_, i) => (7 * i + 3) % 90);

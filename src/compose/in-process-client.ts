@@ -1,20 +1,20 @@
-// The engine in this process, for tests: the same loop and the same messages as function calls. It has no second engine
-// to start: one that fails stays stopped.
+// An engine in this process: the same loop and the same messages as function calls. It has no second engine to start: one that fails
+// stays stopped.
 
-import { ServeError } from '../../src/common/errors.ts';
-import type { Logger } from '../../src/common/log.ts';
-import type { Clock } from '../../src/common/waiting.ts';
-import type { EngineInfo } from '../../src/contracts/engine.ts';
-import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
-import { EngineClient } from '../../src/scheduler/client.ts';
+import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import type { Clock } from '../common/waiting.ts';
+import type { EngineInfo } from '../contracts/engine.ts';
+import type { AdmissionLimits } from '../scheduler/admission.ts';
+import { EngineClient } from '../scheduler/client.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
   EngineState,
   FromEngine,
   ToEngine,
-} from '../../src/scheduler/protocol.ts';
-import type { StepLoop } from '../../src/scheduler/step-loop.ts';
+} from '../scheduler/protocol.ts';
+import type { StepLoop } from '../scheduler/step-loop.ts';
 
 /** Starts the loop and returns a client of it. */
 export function createInProcessClient(
