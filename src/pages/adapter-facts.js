@@ -47,6 +47,10 @@ export function evaluationText({ evaluation }) {
   if (typeof adapter === 'number' && typeof base === 'number') {
     return `validation accuracy ${percent(base)} → ${percent(adapter)}${gates}`;
   }
+  const { reward, base_reward: baseReward } = evaluation;
+  if (typeof reward === 'number' && typeof baseReward === 'number') {
+    return `reward ${figure(baseReward)} → ${figure(reward)}${gates}`;
+  }
   if (typeof loss === 'number' && typeof baseLoss === 'number') {
     return `validation loss ${figure(baseLoss)} → ${figure(loss)}${gates}`;
   }

@@ -1,7 +1,7 @@
 // Compares jobs: results and settings in a table, loss curves in shared charts.
 import { errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, problemText, showLoaded } from './dom.js';
+import { byId, el, fill, problemText, setText, showLoaded } from './dom.js';
 import { duration, figure, percent } from './format.js';
 import { EventLog, overlayCurves } from './job-events.js';
 import {
@@ -9,6 +9,8 @@ import {
   evaluationOf,
   formatted,
   jobName,
+  learnsRewards,
+  rewardOf,
   runSeconds,
   SETTINGS,
   statusWord,
@@ -19,17 +21,22 @@ import { createTable } from './widgets.js';
 
 const POLL_MS = 5_000;
 const COLORS = ['--accent', '--second', '--third', '--ink'];
+/** The loss; the reward if all jobs learn from rewards. */
 const CHARTS = [
-  { id: 'compared-training', key: 'train_loss', name: 'Training loss' },
-  { id: 'compared-validation', key: 'full_valid_loss', name: 'Validation loss' },
+  { id: 'compared-training', loss: 'train_loss', reward: 'reward', name: 'Training' },
+  { id: 'compared-validation', loss: 'full_valid_loss', reward: 'eval_reward', name: 'Validation' },
 ];
 /** The rows of the table. @type {readonly (readonly [name: string, read: (job: Job) => string])[]} */
 const ROWS = [
   ['Status', statusWord],
   ['Validation accuracy', (job) => formatted(accuracyOf(evaluationOf(job)).adapter, percent)],
+  ['Validation reward', (job) => (learnsRewards(job) ? formatted(rewardOf(job), figure) : '–')],
   [
     'Validation loss',
-    (job) => formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
+    (job) =>
+      learnsRewards(job)
+        ? '–'
+        : formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
   ],
   ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
   ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
@@ -52,8 +59,8 @@ export function compareJobs(ids) {
       await Promise.all(ids.map((id, i) => logs[i]?.update(id)));
       charts ??= drawCharts(jobs);
       showTable(jobs);
-      for (const [i, { key }] of CHARTS.entries()) {
-        charts[i]?.show(overlayCurves(logs, key), `${jobs.length} jobs`);
+      for (const [i, chart] of CHARTS.entries()) {
+        charts[i]?.show(overlayCurves(logs, chart[measureOf(jobs)]), `${jobs.length} jobs`);
       }
       fill(byId('compared-problem'));
       return jobs.every(({ finished_at: finishedS }) => finishedS !== null) ? 'done' : undefined;
@@ -77,15 +84,22 @@ function labelOf(job, jobs) {
   return isUnique ? name : `${name} …${job.id.slice(-4)}`;
 }
 
+/** @param {readonly Job[]} jobs @returns {'loss' | 'reward'} */
+function measureOf(jobs) {
+  return jobs.every(learnsRewards) ? 'reward' : 'loss';
+}
+
 /** @param {readonly Job[]} jobs */
 function drawCharts(jobs) {
-  return CHARTS.map(({ id, name }, i) => {
+  return CHARTS.map((chart, i) => {
+    const name = `${chart.name} ${measureOf(jobs)}`;
+    setText(byId(`${chart.id}-title`), name);
     const lines = jobs.map((job, j) => ({
       label: labelOf(job, jobs),
       color: COLORS[j] ?? '--muted',
       isSparse: i === 1,
     }));
-    return new Chart(byId(id), { name: `${name} by step`, lines });
+    return new Chart(byId(chart.id), { name: `${name} by step`, lines });
   });
 }
 

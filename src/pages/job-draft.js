@@ -7,6 +7,7 @@
  * @property {Readonly<Record<string, string>>} typed hyperparameters
  * @property {Readonly<Record<string, unknown>>} carried settings of a repeated job that have no field
  * @property {number} [heldOut] percent of the training file; absent in older drafts
+ * @property {unknown} [format] the response format of a repeated job that learns from rewards
  * @property {string} [grader] as typed; empty: a template
  * @property {readonly (import('./file-field.js').StoredFile | null)[]} files the training file and the validation file
  */

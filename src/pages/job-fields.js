@@ -13,7 +13,7 @@ import { choiceField, numberField } from './widgets.js';
  * @property {string} label
  * @property {number} min
  * @property {number} [max]
- * @property {true} [isInteger]
+ * @property {boolean} [isInteger]
  * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
  * @property {readonly Method[]} [methods] whose jobs have it; default: all
  */
@@ -22,9 +22,13 @@ import { choiceField, numberField } from './widgets.js';
 const REWARD_FIELDS = [
   { id: 'completions', label: 'Completions per prompt', min: 2, max: 64, parent: 'lorikeet' },
   { id: 'completion_length', label: 'Tokens per completion', min: 1, parent: 'lorikeet' },
+  { id: 'compute_multiplier', label: 'Compute multiplier', min: 0, parent: 'hyperparameters' },
   { id: 'eval_interval', label: 'Validate after steps', min: 1, parent: 'hyperparameters' },
   { id: 'eval_samples', label: 'Rows per validation', min: 1, parent: 'hyperparameters' },
-].map((field) => /** @type {Field} */ ({ ...field, isInteger: true, methods: ['reinforcement'] }));
+].map((field) => {
+  const isInteger = field.id !== 'compute_multiplier';
+  return /** @type {Field} */ ({ ...field, isInteger, methods: ['reinforcement'] });
+});
 
 /** @type {readonly Field[]} */
 const FIELDS = [
@@ -175,9 +179,9 @@ export function writeHyperparameters({ method, lorikeet, seed }, changes) {
 
 /**
  * Returns the members of a request to create a job. Empty fields are left out; the server checks the rest.
- * @param {unknown} grader for a job that learns from rewards
+ * @param {Readonly<Record<string, unknown>>} reinforcement the other settings of a job that learns from rewards
  */
-export function readHyperparameters(grader) {
+export function readHyperparameters(reinforcement) {
   /** @param {Field['parent']} wanted @returns {Record<string, number>} */
   const filled = (wanted) =>
     Object.fromEntries(
@@ -190,10 +194,10 @@ export function readHyperparameters(grader) {
   const hyperparameters = filled('hyperparameters');
   const type = chosenMethod();
   const isPlain = type === 'supervised' && Object.keys(hyperparameters).length === 0;
-  const graded = type === 'reinforcement' && { grader };
+  const others = type === 'reinforcement' && reinforcement;
   return {
     ...filled('job'),
-    ...(!isPlain && { method: { type, [type]: { ...graded, hyperparameters } } }),
+    ...(!isPlain && { method: { type, [type]: { ...others, hyperparameters } } }),
     lorikeet: { ...filled('lorikeet'), compute: byId('compute', HTMLSelectElement).value },
   };
 }

@@ -66,6 +66,8 @@ export class NewJobForm {
   #empty = [...byId('plan').childNodes];
   /** Settings of a repeated job that have no field. @type {Readonly<Record<string, unknown>>} */
   #carried = {};
+  /** The response format of a repeated job. @type {unknown} */
+  #format;
   /** Until the stored form is restored, nothing is stored. */
   #isRestored = false;
   /** The plan that is being made. @type {{ key: string, controller: AbortController } | undefined} */
@@ -107,6 +109,7 @@ export class NewJobForm {
     const draft = loadDraft();
     if (draft) {
       this.#carried = draft.carried;
+      this.#format = draft.format;
       this.#model.value = draft.model;
       restoreHyperparameters(draft.typed);
       for (const [i, file] of draft.files.entries()) if (file) this.#files[i]?.restore(file);
@@ -125,6 +128,7 @@ export class NewJobForm {
       suffix: this.#name.value,
       typed: typedHyperparameters(),
       carried: this.#carried,
+      format: this.#format,
       heldOut: this.#split.percent,
       grader: this.#grader.text,
       files: this.#files.map(({ entry }) => {
@@ -157,8 +161,9 @@ export class NewJobForm {
     this.#split.percent = 100 * Number(job.lorikeet['validation_split'] ?? 0);
     this.#model.value = job.model;
     this.#name.value = job.user_provided_suffix ?? '';
-    const grader = job.method.reinforcement?.grader;
+    const { grader, response_format: format } = job.method.reinforcement ?? {};
     if (grader) this.#grader.text = JSON.stringify(grader, null, 2);
+    this.#format = format;
     for (const [i, field] of this.#files.entries()) {
       if (files[i]) field.chooseUploaded(files[i]);
     }
@@ -318,7 +323,10 @@ export class NewJobForm {
 
   /** @returns {Body} */
   #body() {
-    const { lorikeet, ...rest } = readHyperparameters(this.#grader.value);
+    const { lorikeet, ...rest } = readHyperparameters({
+      grader: this.#grader.value,
+      ...(this.#format !== undefined && { response_format: this.#format }),
+    });
     const validation = this.#validation.entry;
     const { percent } = this.#split;
     const heldOut = !validation && percent > 0 && { validation_split: percent / 100 };

@@ -24,6 +24,8 @@ for (const [code, hyperparameters, lorikeet, changes] of [
   ['gate_failed', { n_epochs: 50 }, gates('validation'), { n_epochs: '50' }],
   ['gate_failed', {}, gates('forgetting'), { learning_rate_multiplier: '0.3' }],
   ['nothing_to_learn', {}, {}, {}],
+  ['grader_fails', {}, {}, {}],
+  ['reward_constant', {}, {}, {}],
 ] as const) {
   test(`${code} ${JSON.stringify([hyperparameters, lorikeet])}`, () => {
     const advice = adviceFor(failed(code, hyperparameters, lorikeet));
