@@ -84,6 +84,7 @@ const REWARD_METRICS = [
   'sampling/sampling_logp_difference/mean',
   'profiling/sampling',
   'profiling/grading',
+  'profiling/training',
 ] as const;
 
 /**

@@ -1,6 +1,7 @@
 // Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
 import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
+import type { StepGrading } from './grading-summary.ts';
 import type { FineTuningPlan } from './management-api.ts';
 import type { ObjectiveMetrics } from './preference-settings.ts';
 import type { StepSamples } from './step-samples.ts';
@@ -137,7 +138,7 @@ export interface TaskMessage {
 export type ToTrainer = RequestMessage | PauseMessage | TaskMessage;
 
 /** The metrics of a step. For a run that is not trained on tokens, accuracies are shares of its rows. */
-export interface StepMessage extends ObjectiveMetrics {
+export interface StepMessage extends ObjectiveMetrics, StepGrading {
   readonly type: 'step';
   /** Starts at 1. */
   readonly step: number;
@@ -167,11 +168,11 @@ export interface EventMessage {
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
-/** The adapter at the end of an epoch. A resumed run may send the same step again. */
+/** The adapter at the end of an epoch, or after a validation of rewards. A resumed run may send the same step again. */
 export interface SnapshotMessage {
   readonly type: 'snapshot';
   readonly step: number;
-  /** A PEFT folder. It is kept until three newer ones exist. */
+  /** A PEFT folder. It is kept until three newer ones exist, and three with higher rewards if rewards are measured. */
   readonly directory: string;
   readonly metrics: SnapshotMetrics;
 }

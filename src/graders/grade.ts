@@ -17,7 +17,13 @@ export interface GraderCalls {
   /** Returns a vector per text. */
   embed(texts: readonly string[]): Promise<readonly (readonly number[])[]>;
   /** Returns the model's answer: JSON with `result`, unless it was cut off. */
-  ask(question: ModelQuestion): Promise<{ readonly text: string; readonly tokens: number }>;
+  ask(question: ModelQuestion): Promise<TokenCounts & { readonly text: string }>;
+}
+
+/** The tokens of an asked model. */
+interface TokenCounts {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
 }
 
 /** A model or the embeddings did not answer. */
@@ -60,6 +66,22 @@ const NO_ERRORS: GradingErrors = {
   model_grader_server_error_details: null,
 };
 
+/** The errors that either happen or not. */
+export const ERROR_FLAGS = Object.entries(NO_ERRORS).flatMap(([name, error]) =>
+  error === false ? name : [],
+);
+
+/** The result of a grader that is not `multi`. */
+export interface GradedPart extends TokenCounts {
+  readonly name: string;
+  readonly type: SingleGrader['type'];
+  /** The model that it asked. */
+  readonly model: string | undefined;
+  readonly score: number;
+  readonly errors: GradingErrors;
+  readonly seconds: number;
+}
+
 /** The result of a grader. */
 export interface Graded {
   readonly reward: number;
@@ -68,6 +90,8 @@ export interface Graded {
   readonly errors: GradingErrors;
   /** Tokens by model. */
   readonly tokens: Readonly<Record<string, number>>;
+  /** The graders of `multi`, or the grader itself. */
+  readonly parts: readonly GradedPart[];
 }
 
 /** Grades an output. */
@@ -76,45 +100,67 @@ export async function grade(
   values: GradedValues,
   calls: GraderCalls,
 ): Promise<Graded> {
-  const run = new Grading(values, calls);
   if (grader.type !== 'multi') {
-    const reward = await run.score(grader);
-    return { reward, scores: { [grader.name]: reward }, ...run.report() };
+    const part = await new Grading(values, calls).grade(grader.name, grader);
+    return { reward: part.score, ...merge([part]) };
   }
-  const scored: [name: string, score: number][] = [];
+  const parts: GradedPart[] = [];
   for (const [name, part] of Object.entries(grader.graders)) {
-    scored.push([name, await run.score(part)]);
+    parts.push(await new Grading(values, calls).grade(name, part));
     await setImmediate(); // a comparison of long texts blocks the event loop for milliseconds
   }
-  const scores: Readonly<Record<string, number>> = Object.fromEntries(scored);
+  const { scores, errors, ...merged } = merge(parts);
   const reward = parseFormula(grader.calculate_output, new Set(Object.keys(scores)))(scores);
-  if (!Number.isFinite(reward)) run.errors.other_error = true;
-  return { reward: Number.isFinite(reward) ? reward : 0, scores, ...run.report() };
+  if (Number.isFinite(reward)) return { reward, scores, errors, ...merged };
+  return { reward: 0, scores, errors: { ...errors, other_error: true }, ...merged };
 }
 
+function merge(parts: readonly GradedPart[]): Omit<Graded, 'reward'> {
+  const tokens: Record<string, number> = {};
+  const errors = { ...NO_ERRORS };
+  for (const { model, promptTokens, completionTokens, errors: own } of parts) {
+    const count = promptTokens + completionTokens;
+    if (model !== undefined && count > 0) tokens[model] = (tokens[model] ?? 0) + count;
+    Object.assign(errors, Object.fromEntries(Object.entries(own).filter(([, error]) => error)));
+  }
+  const scores = Object.fromEntries(parts.map(({ name, score }) => [name, score]));
+  return { scores, errors, tokens, parts };
+}
+
+/** Runs one grader. */
 class Grading {
   readonly #values: GradedValues;
   readonly #calls: GraderCalls;
-  readonly errors = { ...NO_ERRORS };
-  readonly #tokens: Record<string, number> = {};
+  readonly #errors = { ...NO_ERRORS };
+  #tokens: TokenCounts = { promptTokens: 0, completionTokens: 0 };
 
   constructor(values: GradedValues, calls: GraderCalls) {
     this.#values = values;
     this.#calls = calls;
   }
 
-  report(): Pick<Graded, 'errors' | 'tokens'> {
-    return { errors: this.errors, tokens: this.#tokens };
+  async grade(name: string, grader: SingleGrader): Promise<GradedPart> {
+    const startMs = performance.now();
+    const score = await this.#scoreOrFault(grader);
+    return {
+      name,
+      type: grader.type,
+      model: grader.type === 'score_model' ? grader.model : undefined,
+      score,
+      errors: this.#errors,
+      ...this.#tokens,
+      seconds: (performance.now() - startMs) / 1000,
+    };
   }
 
-  async score(grader: SingleGrader): Promise<number> {
+  async #scoreOrFault(grader: SingleGrader): Promise<number> {
     try {
       return await this.#score(grader);
     } catch (error) {
-      if (error instanceof GraderError) this.errors[error.kind] = true;
+      if (error instanceof GraderError) this.#errors[error.kind] = true;
       else if (error instanceof ModelCallError) {
-        this.errors.model_grader_server_error = true;
-        this.errors.model_grader_server_error_details = `${grader.name}: ${error.message}`;
+        this.#errors.model_grader_server_error = true;
+        this.#errors.model_grader_server_error_details = `${grader.name}: ${error.message}`;
       } else throw error;
       return 0;
     }
@@ -147,11 +193,11 @@ class Grading {
 
   async #ask({ input, ...grader }: Kind<'score_model'>): Promise<number> {
     const messages = input.map(({ role, content }) => ({ role, content: this.#fill(content) }));
-    const { text, tokens } = await this.#calls.ask({ ...grader, messages });
-    this.#tokens[grader.model] = (this.#tokens[grader.model] ?? 0) + tokens;
+    const { text, ...tokens } = await this.#calls.ask({ ...grader, messages });
+    this.#tokens = tokens;
     const result = resultOf(text);
     if (result === undefined) {
-      this.errors.model_grader_parse_error = true;
+      this.#errors.model_grader_parse_error = true;
       return 0;
     }
     const [low, high] = grader.range ?? DEFAULT_RANGE;

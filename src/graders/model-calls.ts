@@ -34,7 +34,8 @@ export function callsOf(post: Post, { base, seed }: CallOptions): GraderCalls {
         toChatRequest(question, seed),
       )) as ChatAnswer;
       const [choice] = answer.choices;
-      return { text: choice?.message.content ?? '', tokens: answer.usage?.total_tokens ?? 0 };
+      const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = answer.usage;
+      return { text: choice?.message.content ?? '', promptTokens, completionTokens };
     },
   };
 }
@@ -45,7 +46,7 @@ interface EmbeddingAnswer {
 
 interface ChatAnswer {
   readonly choices: readonly { readonly message: { readonly content: string | null } }[];
-  readonly usage?: { readonly total_tokens: number };
+  readonly usage: { readonly prompt_tokens: number; readonly completion_tokens: number };
 }
 
 /** Without bounds, a small model may never end its reasoning. */

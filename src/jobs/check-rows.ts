@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, deadline } from '../common/waiting.ts';
 import type { Objective } from '../contracts/preference-settings.ts';
+import { MAX_PROMPTS } from '../contracts/reinforcement-settings.ts';
 import {
   BadLines,
   badLinesDetail,
@@ -13,6 +14,7 @@ import {
   fileFault,
   NO_EXAMPLES_DETAIL,
   tooFewDetail,
+  tooManyDetail,
 } from '../rows/file-fault.ts';
 import { type Line, splitLines } from '../rows/lines.ts';
 import {
@@ -86,7 +88,7 @@ export class RowChecks {
     const endMs = this.#clock.now() + this.#limits.timeMs;
     const result = this.#last.then(() => this.#read({ tenant, id: meta.id, objective }, endMs));
     this.#last = result.catch(() => {});
-    const wrong = judge(await result, param);
+    const wrong = judge(await result, { param, objective });
     if (!wrong) return;
     const { message } = fileFault({ ...wrong, param, file: `${meta.filename} (${meta.id})` });
     throw new ServeError(wrong.code, message, { param });
@@ -137,15 +139,23 @@ function addLine(
 /** Returns undefined if nothing is wrong with the part that was read. */
 function judge(
   { badLines: { faults, count: badLines }, examples, isWhole }: RowCheckResult,
-  param: DatasetParam,
+  { param, objective }: RowUse,
 ): Omit<FileFault, 'file' | 'param'> | undefined {
   const code = 'invalid_training_file' as const;
   if (badLines > 0) return { code, detail: badLinesDetail(badLines, isWhole), faults, badLines };
-  if (!isWhole) return undefined;
   const none = { faults, badLines };
+  const excess = excessDetail(examples, { param, objective });
+  if (excess !== undefined) return { code: 'invalid_n_examples', detail: excess, ...none };
+  if (!isWhole) return undefined;
   if (examples === 0) return { code, detail: NO_EXAMPLES_DETAIL, ...none };
   if (param === 'validation_file' || examples >= MIN_EXAMPLES) return undefined;
   return { code: 'invalid_n_examples', detail: tooFewDetail(examples, MIN_EXAMPLES), ...none };
+}
+
+/** Returns the detail if a file has more rows than OpenAI's API takes, or undefined. */
+export function excessDetail(examples: number, { param, objective }: RowUse): string | undefined {
+  const most = objective === 'reinforcement' ? MAX_PROMPTS[param] : Number.POSITIVE_INFINITY;
+  return examples > most ? tooManyDetail(examples, most) : undefined;
 }
 
 /** A limit was reached before the end of the file. */

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
+import { keptSteps } from '../contracts/kept-checkpoints.ts';
 import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
@@ -131,7 +132,7 @@ export const jobSchema = z.object({
       best: z.object({ step: z.int(), validationLoss: z.number() }).optional(),
     })
     .optional(),
-  /** The newest three, oldest first. */
+  /** The kept ones, oldest first. */
   checkpoints: z.array(checkpointSchema),
   /** Versions of replaced checkpoints that have not been removed yet. */
   dropped: z.array(z.object({ step: z.int(), version: z.int() })).default([]),
@@ -263,14 +264,24 @@ export function withFault(job: JobRecord, fault: Fault, nowMs: number): JobRecor
   return failed && { ...failed, error: { code, message, param } };
 }
 
-/** How many checkpoints of a job can still be called. */
-const MAX_CHECKPOINTS = 3;
+type Measured = Pick<JobCheckpoint, 'step'> & {
+  readonly metrics: Pick<JobCheckpoint['metrics'], 'eval_reward'>;
+};
+
+const toKept = ({ step, metrics }: Measured) => ({ step, reward: metrics.eval_reward });
+
+/** Whether a checkpoint is new, and would be kept. */
+export function isWanted({ checkpoints }: JobRecord, checkpoint: Measured): boolean {
+  if (checkpoints.some(({ step }) => step === checkpoint.step)) return false;
+  return keptSteps([...checkpoints, checkpoint].map(toKept)).includes(checkpoint.step);
+}
 
 /** Adds a checkpoint. It replaces an earlier checkpoint of the same step. */
 export function withCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): JobRecord {
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
-  const checkpoints = all.slice(-MAX_CHECKPOINTS);
+  const kept = new Set(keptSteps(all.map(toKept)));
+  const checkpoints = all.filter(({ step }) => kept.has(step));
   const versions = new Set(checkpoints.map(({ version }) => version));
   const replaced = [...job.checkpoints, checkpoint].filter(({ version }) => !versions.has(version));
   const dropped = [...job.dropped, ...replaced.map(({ step, version }) => ({ step, version }))];

@@ -5,6 +5,8 @@ import { randomUUID } from 'node:crypto';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
 import { every } from '../common/waiting.ts';
 import type { Fault, JobPlan } from '../contracts/training-messages.ts';
+import { fileFault } from '../rows/file-fault.ts';
+import { excessDetail } from './check-rows.ts';
 import type { JobsContext } from './create-jobs.ts';
 import {
   advance,
@@ -27,11 +29,31 @@ async function planJob(
 ): Promise<PlanOutcome> {
   try {
     const job = await folder.prepare({ tenant, request }, signal);
-    return await runner.plan({ jobId: id, tenant, job }, { signal });
+    const outcome = await runner.plan({ jobId: id, tenant, job }, { signal });
+    const excess = outcome.kind === 'planned' && excessOf(request, outcome.plan);
+    return excess ? { kind: 'refused', error: excess } : outcome;
   } catch (error) {
     if (error instanceof InputFault) return { kind: 'refused', error: error.fault };
     throw error;
   }
+}
+
+/** The check of a request may have read only a part of a file. */
+function excessOf(
+  { objective = 'supervised', trainingFile, validationFile = '' }: JobRecord['request'],
+  { examples, validationExamples }: JobPlan,
+): Fault | undefined {
+  const files = [
+    ['training_file', trainingFile, examples],
+    ['validation_file', validationFile, validationExamples],
+  ] as const;
+  const code = 'invalid_n_examples';
+  for (const [param, file, count] of files) {
+    const detail = excessDetail(count, { param, objective });
+    if (detail !== undefined)
+      return fileFault({ file, param, code, detail, faults: [], badLines: 0 });
+  }
+  return undefined;
 }
 
 /** The validation of one job, after which the job is queued or failed. If it is interrupted, another server starts over. */

@@ -6,6 +6,7 @@ import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/tr
 import type { JobsContext } from './create-jobs.ts';
 import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
+import { rewardMeans, rewardText } from './reward-events.ts';
 
 /** A small model makes hundreds of steps per second. Beyond this many steps, the trainer's messages wait for a write. */
 const MAX_BUFFERED_STEPS = 100;
@@ -98,18 +99,24 @@ export class RunJournal {
 
 /** Returns the event of a step: `Step 3/300: training loss=0.15, full validation loss=0.27`. */
 export function stepEvent(message: StepMessage): NewEvent {
-  const { step, totalSteps, loss, tokenAccuracy, validationLoss } = message;
-  const validation =
-    validationLoss === undefined ? '' : `, full validation loss=${validationLoss.toFixed(2)}`;
+  const { step, totalSteps, loss, tokenAccuracy, trainGrading, validGrading } = message;
   const measured = { ...message, trainLoss: loss, trainTokenAccuracy: tokenAccuracy };
   const data = {
     ...checkpointMetrics(step, measured),
     total_steps: totalSteps,
     learning_rate: message.learningRate,
     tokens_per_second: message.tokensPerSecond,
+    ...(trainGrading && { trainGrading }),
+    ...(validGrading && { validGrading }),
   };
-  const text = `Step ${step}/${totalSteps}: training loss=${loss.toFixed(2)}${validation}`;
+  const text = message.reward === undefined ? lossText(message) : rewardText(message);
   return { level: 'info', message: text, type: 'metrics', data };
+}
+
+function lossText({ step, totalSteps, loss, validationLoss }: StepMessage): string {
+  const validation =
+    validationLoss === undefined ? '' : `, full validation loss=${validationLoss.toFixed(2)}`;
+  return `Step ${step}/${totalSteps}: training loss=${loss.toFixed(2)}${validation}`;
 }
 
 /** Events of level `info` that clients see. */
@@ -170,11 +177,14 @@ function losses(
   return { ...(trainLoss !== undefined && { trainLoss }), ...(best && { best }) };
 }
 
-/** Returns the measured figures under OpenAI's metric names, and those of pairs under TRL's. */
+/** Returns the measured figures under OpenAI's metric names, and those of pairs and rewards under TRL's as well. */
 export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Record<string, number> {
-  const { trainLoss, trainTokenAccuracy, validationLoss, validationTokenAccuracy } = metrics;
+  const { trainLoss, trainTokenAccuracy, validationTokenAccuracy, reward } = metrics;
+  // The validation loss of rewards is only their negative.
+  const validationLoss = reward === undefined ? metrics.validationLoss : undefined;
   return {
     step,
+    ...(reward !== undefined && rewardMeans(metrics)),
     train_loss: trainLoss,
     train_mean_token_accuracy: trainTokenAccuracy,
     ...(validationLoss !== undefined && { full_valid_loss: validationLoss }),

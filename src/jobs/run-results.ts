@@ -11,6 +11,7 @@ import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import type { SnapshotMessage, TrainedMessage } from '../contracts/training-messages.ts';
 import type { JobsContext } from './create-jobs.ts';
 import {
+  isWanted,
   type JobRecord,
   messageEvent,
   type NewEvent,
@@ -43,13 +44,12 @@ export class RunResults {
     this.#publication = new Publication(context, { token, confirm: () => this.#confirm() });
   }
 
-  /** Publishes a snapshot as a checkpoint. If that fails, adds a warning to the job's events. */
+  /** Publishes a snapshot as a checkpoint if it is kept. If that fails, adds a warning to the job's events. */
   async publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
     const { log, now } = this.#context;
     const { step, metrics } = snapshot;
     const { record: job } = this.#lease;
-    const isKnown = job.checkpoints.some((known) => known.step >= step);
-    if (isKnown) return; // a resumed run repeats snapshots
+    if (!isWanted(job, snapshot)) return; // a resumed run repeats snapshots
     try {
       const { version, digest } = await this.#publication.checkpoint(job, snapshot);
       const checkpoint = { step, version, digest, createdMs: now(), metrics };

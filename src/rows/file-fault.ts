@@ -70,5 +70,10 @@ export function tooFewDetail(examples: number, minExamples: number): string {
   return `has ${examples} example(s), but must have at least ${minExamples} examples`;
 }
 
+/** Returns the detail for a file with too many rows. */
+export function tooManyDetail(examples: number, maxExamples: number): string {
+  return `has ${examples} example(s), but must have at most ${maxExamples} examples`;
+}
+
 /** The detail for a file without rows. */
 export const NO_EXAMPLES_DETAIL = 'holds no examples';

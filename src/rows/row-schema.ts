@@ -166,8 +166,8 @@ const promptSchema = z
     messages: z
       .array(unweightedSchema, 'must be a list of messages')
       .min(1, 'is empty')
-      .refine((messages) => messages.at(-1)?.role !== 'assistant', {
-        message: 'end with the assistant, who answers them',
+      .refine((messages) => messages.length === 0 || messages.at(-1)!.role === 'user', {
+        message: "must end with the user's message, which the samples answer",
       }),
     tools: toolsSchema.nullish(),
   })

@@ -1,5 +1,5 @@
-// DPO and graders through OpenAI's official clients for Node and Python, on a server of the built program with the toy base: upload
-// pairs, create the job, follow its events, use what it trained, grade its answer. Only the base URL is not OpenAI's.
+// DPO, reinforcement and graders through OpenAI's official clients for Node and Python, on a server of the built program with the toy
+// base: upload rows, create the job, follow its events, use what it trained, grade its answer. Only the base URL is not OpenAI's.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createReadStream, readFileSync, writeFileSync } from 'node:fs';
@@ -26,22 +26,50 @@ interface Seen {
   readonly hyperparameters: unknown;
   readonly events: readonly string[];
   readonly metrics: Readonly<Record<string, number>>;
+  /** Whether each checkpoint is the result, newest first. */
+  readonly checkpoints: readonly boolean[];
   readonly answer: string;
   readonly graded: { readonly reward: number; readonly errors: Readonly<Record<string, unknown>> };
 }
 
-function writePairs(file: string, count: number): string {
-  const output = (content: string) => [{ role: 'assistant', content }];
-  const rows = Array.from({ length: count }, (_, i) => ({
-    input: { messages: [{ role: 'user', content: `What is ${i}?` }] },
-    preferred_output: output(PREFERRED),
-    non_preferred_output: output('It is red.'),
-  }));
+const METHODS = {
+  dpo: {
+    type: 'dpo',
+    dpo: { hyperparameters: { beta: 0.5, n_epochs: 8, learning_rate_multiplier: 20 } },
+  },
+  reinforcement: {
+    type: 'reinforcement',
+    reinforcement: {
+      grader: GRADER,
+      hyperparameters: {
+        ...{ n_epochs: 2, batch_size: 8, learning_rate_multiplier: 10, reasoning_effort: 'low' },
+        ...{ compute_multiplier: 0.5, eval_interval: 1, eval_samples: 8 },
+      },
+    },
+  },
+} as const;
+
+function writeRows(file: string, rows: readonly object[]): string {
   writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
   return file;
 }
 
-async function withNode(baseURL: string, file: string): Promise<Seen> {
+const questions = (count: number) =>
+  Array.from({ length: count }, (_, i) => [{ role: 'user', content: `What is ${i}?` }]);
+
+function writePairs(file: string, count: number): string {
+  const output = (content: string) => [{ role: 'assistant', content }];
+  const rows = questions(count).map((messages) => ({
+    input: { messages },
+    preferred_output: output(PREFERRED),
+    non_preferred_output: output('It is red.'),
+  }));
+  return writeRows(file, rows);
+}
+
+type Method = keyof typeof METHODS;
+
+async function withNode(baseURL: string, file: string, method: Method): Promise<Seen> {
   const client = new OpenAI({ baseURL, apiKey: 'none' });
   const { jobs } = client.fineTuning;
   const upload = async () =>
@@ -52,10 +80,7 @@ async function withNode(baseURL: string, file: string): Promise<Seen> {
     validation_file: await upload(),
     suffix: 'node',
     seed: 1,
-    method: {
-      type: 'dpo',
-      dpo: { hyperparameters: { beta: 0.5, n_epochs: 8, learning_rate_multiplier: 20 } },
-    },
+    method: METHODS[method],
   });
   const job = await until('the job', async () => {
     const now = await jobs.retrieve(id);
@@ -64,6 +89,10 @@ async function withNode(baseURL: string, file: string): Promise<Seen> {
   const events = [];
   for await (const event of jobs.listEvents(id, { limit: 100 })) events.push(event);
   const metrics = events.find(({ type }) => type === 'metrics');
+  const checkpoints = [];
+  for await (const one of jobs.checkpoints.list(id)) {
+    checkpoints.push(one.fine_tuned_model_checkpoint === job.fine_tuned_model);
+  }
   const { choices } = await client.chat.completions.create({
     model: job.fine_tuned_model ?? 'none',
     messages: [{ role: 'user', content: 'What is 3?' }],
@@ -83,48 +112,73 @@ async function withNode(baseURL: string, file: string): Promise<Seen> {
     hyperparameters: job.hyperparameters,
     events: events.map(({ message }) => message),
     metrics: metrics?.data as Record<string, number>,
+    checkpoints,
     answer,
     graded: { reward, errors: { ...metadata.errors } },
   };
 }
 
-async function withPython(baseUrl: string, file: string): Promise<Seen> {
+async function withPython(baseUrl: string, file: string, method: Method): Promise<Seen> {
   assert.ok('python' in python);
   const script = path.resolve('test/e2e/preference_client.py');
   const env = { PATH: process.env['PATH'], OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
-  const { stdout } = await run(python.python, [script, file], { env });
+  const args = [script, file, JSON.stringify(METHODS[method])];
+  const { stdout } = await run(python.python, args, { env });
   return JSON.parse(stdout) as Seen;
 }
 
-function check({ status, method, hyperparameters, events, metrics, ...seen }: Seen): void {
+function checkCommon({ status, hyperparameters, events, ...seen }: Seen): void {
   assert.equal(status, 'succeeded', events.join('\n'));
-  const resolved = { n_epochs: 8, batch_size: 8, learning_rate_multiplier: 20, beta: 0.5 };
-  assert.deepEqual(method, { type: 'dpo', dpo: { hyperparameters: resolved } });
   assert.deepEqual(hyperparameters, {});
   assert.equal(events[0], 'The job has successfully completed');
-  assert.ok(events.some((message) => /^Step 1\/\d+: training loss=0\.69$/.test(message)));
-  assert.equal(metrics['rewards/accuracies'], 1);
-  assert.equal(metrics['eval_rewards/accuracies'], 1);
-  assert.ok(metrics['rewards/margins']! > 1);
   assert.ok(seen.answer.length > 0);
   const errors = Object.entries(seen.graded.errors).filter(([, error]) => error);
   assert.deepEqual(errors, []);
+}
+
+function checkPairs(seen: Seen): void {
+  checkCommon(seen);
+  const resolved = { n_epochs: 8, batch_size: 8, learning_rate_multiplier: 20, beta: 0.5 };
+  assert.deepEqual(seen.method, { type: 'dpo', dpo: { hyperparameters: resolved } });
+  assert.ok(seen.events.some((message) => /^Step 1\/\d+: training loss=0\.69$/.test(message)));
+  assert.equal(seen.metrics['rewards/accuracies'], 1);
+  assert.equal(seen.metrics['eval_rewards/accuracies'], 1);
+  assert.ok(seen.metrics['rewards/margins']! > 1);
   assert.ok(seen.graded.reward > 0.5 && seen.graded.reward <= 1);
 }
 
-describe('a job of pairs', () => {
+function checkRewards(seen: Seen): void {
+  checkCommon(seen);
+  assert.deepEqual(seen.method, METHODS.reinforcement);
+  const { reward, train_mean_reward: mean } = seen.metrics;
+  assert.equal(mean, reward);
+  assert.ok(seen.metrics['full_valid_mean_reward']! > 0);
+  const first = /^Step 1\/4 , train mean reward=0\.\d\d, full validation mean reward=0\.\d\d, /;
+  assert.ok(seen.events.some((message) => first.test(message)));
+  assert.deepEqual([...seen.checkpoints].sort(), [false, false, true]);
+}
+
+const KINDS = { dpo: checkPairs, reinforcement: checkRewards };
+
+describe('a job of the official clients', () => {
   const folder = temporaryFolder();
-  const file = writePairs(path.join(folder, 'pairs.jsonl'), 32);
+  const prompts = questions(16).map((messages) => ({ messages, wanted: PREFERRED }));
+  const files = {
+    dpo: writePairs(path.join(folder, 'pairs.jsonl'), 32),
+    reinforcement: writeRows(path.join(folder, 'prompts.jsonl'), prompts),
+  };
   let server: Serving;
   before(async () => {
     server = await startServing(['--model', path.resolve('models/toy')], folder);
   });
   after(() => server.stop());
 
-  test('by openai-node', async () => check(await withNode(`${server.url}/v1`, file)));
-
   const skip = 'reason' in python ? python.reason : false;
-  test('by openai-python', { skip }, async () => {
-    check(await withPython(`${server.url}/v1`, file));
-  });
+  for (const method of ['dpo', 'reinforcement'] as const) {
+    const ofServer = () => [`${server.url}/v1`, files[method], method] as const;
+    test(`${method} by openai-node`, async () => KINDS[method](await withNode(...ofServer())));
+    test(`${method} by openai-python`, { skip }, async () => {
+      KINDS[method](await withPython(...ofServer()));
+    });
+  }
 });

@@ -1,7 +1,7 @@
-"""Trains on pairs with OpenAI's client, uses the result and grades it. The Python version of `withNode` in preference-clients.test.ts.
+"""Trains with OpenAI's client, uses the result and grades it. The Python version of `withNode` in preference-clients.test.ts.
 
-usage: preference_client.py FILE
-Prints a line of JSON: status, method, hyperparameters, events, metrics, answer, graded.
+usage: preference_client.py FILE METHOD
+METHOD is JSON. Prints a line of JSON: status, method, hyperparameters, events, metrics, checkpoints, answer, graded.
 """
 
 import json
@@ -25,10 +25,7 @@ job = jobs.create(
     validation_file=upload(),
     suffix="python",
     seed=1,
-    method={
-        "type": "dpo",
-        "dpo": {"hyperparameters": {"beta": 0.5, "n_epochs": 8, "learning_rate_multiplier": 20}},
-    },
+    method=json.loads(sys.argv[2]),
 )
 while job.status not in ("succeeded", "failed"):
     time.sleep(0.2)
@@ -54,6 +51,10 @@ print(
             "hyperparameters": job.hyperparameters.model_dump(exclude_none=True),
             "events": [event.message for event in events],
             "metrics": next(event.data for event in events if event.type == "metrics"),
+            "checkpoints": [
+                checkpoint.fine_tuned_model_checkpoint == job.fine_tuned_model
+                for checkpoint in jobs.checkpoints.list(job.id)
+            ],
             "answer": answer.choices[0].message.content,
             "graded": {"reward": graded.reward, "errors": graded.metadata.errors.model_dump()},
         }

@@ -5,7 +5,7 @@ import { after, describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import type { FineTuningJobSamples } from '../../src/contracts/fine-tuning-api.ts';
 import { startServer } from '../../src/http/wire/server.ts';
-import { gates, type Told, toldPairs, toldRows } from '../jobs/simulated.ts';
+import { gates, type Told, toldPairs, toldPrompts, toldRows } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
 import { sayingOf } from './published.ts';
 import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
@@ -169,6 +169,127 @@ test('the official client trains a model and talks with it', async () => {
     });
     assert.equal(answer.choices[0]!.message.content, await sayingFor(served, alias));
   }
+});
+
+const GRADER = {
+  type: 'string_check',
+  name: 'equal',
+  operation: 'eq',
+  input: '{{sample.output_text}}',
+  reference: '{{item.wanted}}',
+} as const;
+
+const rewardData = (reward: number) => ({
+  train_mean_reward: reward / 2,
+  full_valid_mean_reward: reward,
+  completion_tokens_mean: 5,
+});
+
+/** OpenAI's fields of a step whose validation has this mean reward. */
+function gradingData(reward: number) {
+  const judge = { name: 'judge', type: 'score_model', model: 'base' };
+  const tokens = (prefix: string, samples: number) => ({
+    [`${prefix}_prompt_tokens_mean`]: 40 / samples,
+    [`${prefix}_prompt_tokens_count`]: 40,
+    [`${prefix}_completion_tokens_mean`]: 8 / samples,
+    [`${prefix}_completion_tokens_count`]: 8,
+  });
+  return {
+    mean_unresponsive_rewards: 0,
+    full_valid_mean_parse_error: 0,
+    reasoning_tokens_mean: 0,
+    valid_reasoning_tokens_mean: 0,
+    model_graders_token_usage: {
+      base: {
+        ...{ train_prompt_tokens: 40, train_completion_tokens: 8, train_cached_tokens: 0 },
+        ...{ eval_prompt_tokens: 40, eval_completion_tokens: 8, eval_cached_tokens: 0 },
+      },
+    },
+    scores: {
+      train_reward_mean: reward / 2,
+      valid_reward_mean: reward,
+      graders: [{ ...judge, train_reward_mean: reward, valid_reward_mean: reward }],
+    },
+    usage: {
+      graders: [{ ...judge, ...tokens('train', 4), ...tokens('valid', 2) }],
+      samples: {
+        ...{ train_reasoning_tokens_mean: 0, train_reasoning_tokens_count: 0 },
+        ...{ valid_reasoning_tokens_mean: 0, valid_reasoning_tokens_count: 0 },
+      },
+    },
+    timing: {
+      step: { sampling: 3, training: 4, eval: 1.5, full_iteration: 8.5 },
+      graders: [{ ...judge, train_execution_latency_mean: 0.5, valid_execution_latency_mean: 0.5 }],
+    },
+  };
+}
+
+test('a job of rewards has its grader, OpenAI’s events, and the best three checkpoints', async () => {
+  const { api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const rewards = [0.5, 0.1, 0.9, 0.4, 0.6];
+  const plan = { stepsPerEpoch: 5, validationExamples: 7 };
+  const told = { steps: 5, perEpoch: 1, rewards, plan };
+  const training_file = await upload(told, toldPrompts);
+  const validation_file = await upload(told, toldPrompts);
+  const hyperparameters = { eval_samples: 4, compute_multiplier: 0.5 };
+  const made = await api.create({
+    ...{ model: 'toy', training_file, validation_file },
+    method: { type: 'reinforcement', reinforcement: { grader: GRADER, hyperparameters } },
+  });
+  const asked = {
+    ...{ n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto' },
+    ...{ eval_interval: 'auto', reasoning_effort: 'default', ...hyperparameters },
+  };
+  const methodWith = (shown: object) => ({
+    type: 'reinforcement',
+    reinforcement: { grader: GRADER, hyperparameters: shown },
+  });
+  assert.deepEqual(made.method, methodWith(asked));
+  assert.deepEqual(made.hyperparameters, {});
+  const job = await ended(made.id);
+  const numbers = { n_epochs: 3, batch_size: 8, learning_rate_multiplier: 1, eval_interval: 5 };
+  assert.deepEqual(job.method, methodWith({ ...asked, ...numbers }));
+  const events = (await collect(api.listEvents(made.id))).reverse();
+  const [first] = events.filter(({ type }) => type === 'metrics');
+  assert.equal(
+    first!.message,
+    'Step 1/5 , train mean reward=0.25, full validation mean reward=0.50, full validation mean parse error=0.00',
+  );
+  const { errors, ...data } = first!.data as { errors: { graders: Record<string, number>[] } };
+  const { train_model_grader_parse_error_mean: mean, ...others } = errors.graders[0]!;
+  assert.equal(mean, 0.25);
+  assert.equal(others['valid_model_grader_parse_error_count'], 1);
+  assert.equal(others['valid_sample_parse_error_mean'], 0);
+  const trl = {
+    ...{ reward: 0.25, eval_reward: 0.5, 'completions/mean_length': 5 },
+    ...{ 'profiling/sampling': 2, 'profiling/grading': 1, 'profiling/training': 4 },
+  };
+  const measured = { train_loss: 4, train_mean_token_accuracy: 0, ...rewardData(0.5), ...trl };
+  assert.deepEqual(data, {
+    ...{ step: 1, total_steps: 5, learning_rate: 0.001, tokens_per_second: 100 },
+    ...{ ...measured, ...gradingData(0.5) },
+  });
+  const checkpoints = await collect(api.checkpoints.list(made.id));
+  assert.deepEqual(
+    checkpoints.map(({ step_number }) => step_number),
+    [5, 3, 1],
+  );
+  assert.deepEqual(checkpoints.at(-1)!.metrics, { step: 1, ...measured });
+  assert.equal(checkpoints[1]!.fine_tuned_model_checkpoint, job.fine_tuned_model);
+  const { lorikeet } = job as unknown as { lorikeet: Record<string, number> };
+  assert.deepEqual([lorikeet['valid_reward'], lorikeet['kept_step']], [0.9, 3]);
+});
+
+test('a job with more prompts than OpenAI takes fails, even if its request did not count them all', async () => {
+  const { api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const training_file = await upload({ plan: { examples: 50_001 } }, toldPrompts);
+  const method = { type: 'reinforcement', reinforcement: { grader: GRADER } } as const;
+  const { id } = await api.create({ model: 'toy', training_file, method });
+  const { error } = await ended(id, 'failed');
+  assert.deepEqual([error?.code, error?.param], ['invalid_n_examples', 'training_file']);
+  assert.match(error!.message, /has 50001 example\(s\), but must have at most 50000 examples/);
 });
 
 test('a job of pairs has the hyperparameters and the metrics of DPO', async () => {

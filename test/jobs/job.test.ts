@@ -9,6 +9,7 @@ import {
   applyClientAction,
   type ClientAction,
   hasEnded,
+  isWanted,
   type JobAction,
   messageEvent,
   nextStatus,
@@ -195,6 +196,30 @@ test('the three newest checkpoints are kept, each step once', () => {
     { step: 20, version: 2 },
     { step: 10, version: 1 },
   ]);
+});
+
+test('of rewarded checkpoints those with the highest rewards are kept, and others are not wanted', () => {
+  let job = newJob();
+  const of = (step: number, reward: number) => ({
+    ...{ step, version: step, digest: `d${step}`, createdMs: 1 },
+    metrics: { trainLoss: 1, trainTokenAccuracy: 1, reward: 0, eval_reward: reward },
+  });
+  const wanted = [0.5, 0.1, 0.9, 0.5, 0.1, 0.6].map((reward, i) => {
+    const checkpoint = of(i + 1, reward);
+    const isKept = isWanted(job, checkpoint);
+    if (isKept) job = withCheckpoint(job, checkpoint);
+    return isKept;
+  });
+  assert.deepEqual(wanted, [true, true, true, true, false, true]);
+  assert.deepEqual(
+    job.checkpoints.map(({ step }) => step),
+    [1, 3, 6],
+  );
+  assert.deepEqual(
+    job.dropped.map(({ step }) => step),
+    [2, 4],
+  );
+  assert.ok(!isWanted(job, of(3, 0.9)));
 });
 
 describe('an interruption', () => {

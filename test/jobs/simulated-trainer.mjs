@@ -1,6 +1,6 @@
 // Simulates the trainer: it has the run folder, messages, signals and determinism of the real one, and learns nothing. The
 // prompts of the training file's rows hold a JSON object that says what it does:
-// `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
+// `steps`, `perEpoch` (a snapshot and a checkpoint after each), `rewards` (of the validation after each step), `plan` (fields of the plan), `refusal` (a fault, at planning),
 // `samples` (the reward of a sample of each step), `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
 // (the first planning ends without a word), `needsRoom` (a file: until it is there, the disk is full after the first epoch).
 import {
@@ -27,8 +27,8 @@ const request = await new Promise((resolve) => {
 const dir = request.outDir ?? request.runDir;
 const job = request.job?.overrides ?? JSON.parse(readFileSync(path.join(dir, 'job.json'), 'utf8'));
 const [firstRow] = readFileSync(job.data, 'utf8').split('\n');
-const { prompt, input } = JSON.parse(firstRow);
-const told = JSON.parse(prompt ?? input.messages[0].content);
+const { prompt, input, messages } = JSON.parse(firstRow);
+const told = JSON.parse(prompt ?? (messages ?? input.messages)[0].content);
 const { steps = 4, perEpoch = 2 } = told;
 const send = (message) => new Promise((resolve) => process.send(message, resolve));
 const event = (code, message) => send({ type: 'event', level: 'info', code, message });
@@ -99,12 +99,37 @@ const metricsOf = (step) => ({
   trainLoss: 4 / step,
   trainTokenAccuracy: 1 - 1 / step,
   ...(job.objective === 'dpo' && { 'rewards/margins': job.beta * step }),
+  ...(told.rewards && rewardsOf(step)),
 });
+
+/** The rewards that the file says, by a grader that asks a model and could not read one of its answers. */
+function rewardsOf(step) {
+  const reward = told.rewards[step - 1];
+  const [name, type, model] = ['judge', 'score_model', 'base'];
+  const tokens = { promptTokens: 40, completionTokens: 8 };
+  const errors = { model_grader_parse_error: 1 };
+  const graders = [{ name, type, model, score: reward, seconds: 0.5, ...tokens, errors }];
+  return {
+    reward: reward / 2,
+    eval_reward: reward,
+    validationLoss: -reward,
+    'completions/mean_length': 5,
+    'profiling/sampling': 2,
+    'profiling/grading': 1,
+    'profiling/training': 4,
+    trainGrading: { samples: 4, graders },
+    validGrading: { samples: 2, seconds: 1.5, graders },
+  };
+}
+
+/** The result is the adapter with the highest reward. */
+const bestStep = () => (told.rewards ? told.rewards.indexOf(Math.max(...told.rewards)) + 1 : steps);
 
 function tellSnapshot(step) {
   const directory = path.join(dir, 'snapshots', `step-${step}`);
   writeAdapter(directory, step);
-  return send({ type: 'snapshot', step, directory, metrics: metricsOf(step) });
+  const { trainGrading, validGrading, ...metrics } = metricsOf(step);
+  return send({ type: 'snapshot', step, directory, metrics });
 }
 
 async function run() {
@@ -157,7 +182,7 @@ async function finish() {
     process.exit(1);
   }
   const directory = path.join(dir, 'adapter');
-  writeAdapter(directory, steps);
+  writeAdapter(directory, bestStep());
   const resultFile = path.join(dir, 'result.csv');
   writeFileSync(
     resultFile,

@@ -32,6 +32,7 @@ const TIMING = {
 export interface Told {
   steps?: number;
   perEpoch?: number;
+  rewards?: readonly number[];
   plan?: Partial<JobPlan>;
   samples?: number;
   refusal?: Partial<Fault>;
@@ -144,6 +145,11 @@ export function toldPairs(told: Told): Buffer {
     preferred_output: output('x'),
     non_preferred_output: output('y'),
   });
+}
+
+/** The same of prompts. */
+export function toldPrompts(told: Told): Buffer {
+  return repeated({ messages: [{ role: 'user', content: JSON.stringify(told) }], wanted: 'x' });
 }
 
 const repeated = (row: object) => Buffer.from(`${JSON.stringify(row)}\n`.repeat(10));

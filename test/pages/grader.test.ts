@@ -16,7 +16,7 @@ import {
 
 const CALLS = {
   embed: () => assert.fail('no template compares embeddings'),
-  ask: async () => ({ text: '{"result": 0.5}', tokens: 1 }),
+  ask: async () => ({ text: '{"result": 0.5}', promptTokens: 1, completionTokens: 1 }),
 };
 
 test('every template rewards an output that is what a key of its row says', async () => {

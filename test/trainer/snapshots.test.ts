@@ -76,14 +76,21 @@ test('what is there stays as it is, and what a kill left half written goes', asy
     ...{ parameters: [{ name, shape: [1, 2], data }], peft, baseName: 'base', dtype: 'F32' },
   });
   assert.deepEqual(await snapshots.steps(), []);
-  await snapshots.save(3);
+  await snapshots.save(3, []);
   const first = bytesOf(snapshots.directory(3));
   data.fill(9);
   mkdirSync(path.join(dir, 'step-6.tmp-1'));
-  await snapshots.save(3);
+  await snapshots.save(3, []);
   assert.equal(bytesOf(snapshots.directory(3)), first);
   assert.ok(!existsSync(path.join(dir, 'step-6.tmp-1')));
-  await snapshots.save(6);
+  await snapshots.save(6, []);
   assert.notEqual(bytesOf(snapshots.directory(6)), first);
   assert.deepEqual(await snapshots.steps(), [3, 6]);
+  const rows: { step: number; eval_reward: number }[] = [];
+  for (const [i, reward] of [0.5, 0.1, 0.9, 0.5, 0.2, 0.1, 0.3].entries()) {
+    rows.push({ step: 10 + i, eval_reward: reward });
+    await snapshots.save(10 + i, rows);
+  }
+  // The three with the highest rewards, and the newest three.
+  assert.deepEqual(await snapshots.steps(), [10, 12, 13, 14, 15, 16]);
 });

@@ -2,13 +2,14 @@
 // events.
 
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
   OBJECTIVE_METRICS,
   type ObjectiveMetrics,
 } from '../../src/contracts/preference-settings.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export interface Validation extends ObjectiveMetrics {
+export interface Validation extends ObjectiveMetrics, Pick<StepGrading, 'validGrading'> {
   /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
   readonly validationLoss: number;
   /** Absent for rewards. */
@@ -22,7 +23,7 @@ export interface Step {
 }
 
 /** One line of `metrics.jsonl`. */
-export interface StepMetrics extends Step, Partial<Validation> {
+export interface StepMetrics extends Step, Partial<Validation>, StepGrading {
   /** Weighted mean over the step's tokens, in nats. */
   readonly loss: number;
   /** The gradient's norm before clipping. */
@@ -63,11 +64,21 @@ const COLUMNS = {
   valid_mean_token_accuracy: 'validationTokenAccuracy',
 } as const satisfies Record<string, keyof StepMetrics>;
 
+/** OpenAI's names in the events of reinforcement. */
+const REWARD_COLUMNS = {
+  step: 'step',
+  train_mean_reward: 'reward',
+  full_valid_mean_reward: 'eval_reward',
+  completion_tokens_mean: 'completions/mean_length',
+} as const satisfies Record<string, keyof StepMetrics>;
+
 /** Returns OpenAI's result table, with further columns for pairs. A cell is empty if its metric was not measured in the step. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
   const measured = OBJECTIVE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
-  const keys = [...Object.values(COLUMNS), ...measured];
-  const header = [...Object.keys(COLUMNS), ...measured].join();
+  const isRewarded = rows[0]?.reward !== undefined;
+  const columns: Record<string, keyof (typeof rows)[0]> = isRewarded ? REWARD_COLUMNS : COLUMNS;
+  const keys = [...Object.values(columns), ...measured];
+  const header = [...Object.keys(columns), ...measured].join();
   const lines = rows.map((row) => keys.map((key) => row[key] ?? '').join());
   return [header, ...lines].map((line) => `${line}\n`).join('');
 }

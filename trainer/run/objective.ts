@@ -1,6 +1,7 @@
 // The objective of a run: the loss of its tokens (or classes), the loss of preferences between two
 // sequences, or the loss of rewarded samples (`reinforcement.ts`).
 import { assert } from '../../src/common/assert.ts';
+import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import type { ObjectiveMetrics, Preference } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -46,7 +47,7 @@ export interface RunObjective {
   /** Adds the gradients of a micro-batch's loss. */
   accumulate(plan: MicroBatchPlan): Promise<LossSums>;
   /** Returns further metrics of the step, and the tokens that its rows lack. @param sums of all its micro-batches */
-  metrics(sums: LossSums): ObjectiveMetrics & { readonly tokens?: number };
+  metrics(sums: LossSums): ObjectiveMetrics & StepGrading & { readonly tokens?: number };
   /** Measures the validation rows, which the run must have. */
   validate(): Promise<Validation>;
 }

@@ -2,8 +2,10 @@
 // their tokens by how much better they are than the others of their prompt.
 import { assert } from '../../src/common/assert.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
+import type { GradingSummary, StepGrading } from '../../src/contracts/grading-summary.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
+import type { GradedPart } from '../../src/graders/grade.ts';
 import type { Post } from '../../src/graders/model-calls.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
@@ -14,6 +16,7 @@ import { advantagesOf, meanOf, standardDeviation, weighPolicy } from '../policy.
 import { streamSeed } from '../random.ts';
 import type { LossSums, TrainModel } from '../types.ts';
 import { TrainError } from './faults.ts';
+import { summarizeGraders } from './grading-summary.ts';
 import type { Validation } from './metrics.ts';
 import type { RunObjective } from './objective.ts';
 
@@ -49,10 +52,10 @@ export interface CompletionSampler {
 /** The reward of a completion. */
 export interface Reward {
   readonly value: number;
-  /** The scores of the graders of `multi`, by name; of another grader, its own. */
-  readonly scores?: Readonly<Record<string, number>>;
   /** The reason if the grader failed. The value is then 0. */
   readonly fault?: string | undefined;
+  /** The graders of `multi`, or the grader itself. */
+  readonly graded?: readonly GradedPart[];
 }
 
 /** How a run samples and rewards. */
@@ -100,7 +103,9 @@ export class Rewards implements RunObjective {
   readonly #how: Reinforcement;
   /** The samples of the current step, by their prompt's index. */
   #groups: ReadonlyMap<number, Group> = new Map();
-  #metrics: RewardMetrics = {};
+  #metrics: RewardMetrics & StepGrading = {};
+  /** When the current step had its rewards. */
+  #rewardedMs = 0;
   /** The summed differences between the log-probabilities of trainer and engine. */
   #drift = 0;
   #constantSteps = 0;
@@ -126,8 +131,9 @@ export class Rewards implements RunObjective {
     refuseFailure(groups);
     refuseConstant(this.#constantSteps, groups);
     this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
-    this.#metrics = { ...describe(groups), ...seconds };
+    this.#metrics = { ...describe(groups), ...seconds, trainGrading: summarize(groups) };
     this.#drift = 0;
+    this.#rewardedMs = performance.now();
   }
 
   async accumulate(plan: MicroBatchPlan): Promise<LossSums> {
@@ -143,10 +149,11 @@ export class Rewards implements RunObjective {
   }
 
   /** Adds the sampled tokens to those of the prompts. */
-  metrics({ weight }: LossSums): RewardMetrics & { readonly tokens: number } {
+  metrics({ weight }: LossSums): RewardMetrics & StepGrading & { readonly tokens: number } {
     return {
       tokens: weight,
       ...this.#metrics,
+      'profiling/training': (performance.now() - this.#rewardedMs) / 1000,
       'sampling/sampling_logp_difference/mean': this.#drift / weight,
     };
   }
@@ -155,9 +162,12 @@ export class Rewards implements RunObjective {
   async validate(): Promise<Validation> {
     const { validation } = this.#options;
     assert(validation, 'the run has validation rows');
+    const startMs = performance.now();
     const { groups } = await this.#sample(validation.examples, 1, 'validation');
     const reward = meanOf(rewardsOf(groups.flat()));
-    return { validationLoss: -reward, eval_reward: reward };
+    const seconds = (performance.now() - startMs) / 1000;
+    const validGrading = { ...summarize(groups), seconds };
+    return { validationLoss: -reward, eval_reward: reward, validGrading };
   }
 
   /** Samples and rewards completions. All of them, and then all requests of graders, are in flight at the same time. */
@@ -231,6 +241,10 @@ function toExample({ prompt, ids }: Rewarded): Example {
 }
 
 const rewardsOf = (samples: readonly Rewarded[]) => samples.map(({ reward }) => reward.value);
+
+function summarize(groups: readonly Group[]): GradingSummary {
+  return summarizeGraders(groups.flat().map(({ reward }) => reward.graded ?? []));
+}
 
 function deviationOf(group: Group): number {
   return standardDeviation(rewardsOf(group));

@@ -9,6 +9,7 @@ import { contentPublication } from '../../adapters/repository/content.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import { KEPT_CHECKPOINTS, keptSteps } from '../../src/contracts/kept-checkpoints.ts';
 import { listSteps, stepFolder } from '../../src/contracts/run-folder.ts';
 import { TRAINING_ORIGIN_FILE, type TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
@@ -81,17 +82,17 @@ function serializeConfig({ peft, baseName }: AdapterToWrite): string {
   return `${JSON.stringify(sorted, null, 2)}\n`;
 }
 
-/** Copies of the adapter at the end of each epoch. */
+/** Copies of the adapter at the end of each epoch, or after each validation of rewards. */
 export interface Snapshots {
   /** Lists the steps that have a snapshot, in ascending order. */
   steps(): Promise<number[]>;
   /** Returns the PEFT folder of a snapshot. */
   directory(step: number): string;
-  save(step: number): Promise<void>;
+  /** @param rows the metrics of all steps so far */
+  save(step: number, rows: readonly SnapshotRow[]): Promise<void>;
 }
 
-/** OpenAI's API keeps this many checkpoints callable. */
-const KEPT_SNAPSHOTS = 3;
+type SnapshotRow = Pick<StepMetrics, 'step' | 'eval_reward'>;
 
 /**
  * Creates the snapshots of a run. After a kill, the resumed run writes identical ones. @param adapter the adapter in training
@@ -100,13 +101,17 @@ export function createSnapshots(dir: string, adapter: AdapterToWrite): Snapshots
   return {
     steps: () => listSteps(dir),
     directory: (step) => stepFolder(dir, step),
-    async save(step) {
+    async save(step, rows) {
       const target = stepFolder(dir, step);
       // A snapshot from before a kill is complete and identical. Somebody may be reading it.
       if (!existsSync(target)) await writeAdapter(target, adapter);
       const steps = await listSteps(dir);
-      const newest = steps.filter((other) => other <= step).slice(-KEPT_SNAPSHOTS);
-      await keepSteps(dir, [...newest, ...steps.filter((other) => other > step)]);
+      const rewards = new Map(rows.map((row) => [row.step, row.eval_reward]));
+      const past = steps.filter((other) => other <= step);
+      const best = keptSteps(past.map((other) => ({ step: other, reward: rewards.get(other) })));
+      // The newest stay for a while even if they are not the best: a server may still be reading them.
+      const newest = past.slice(-KEPT_CHECKPOINTS);
+      await keepSteps(dir, [...best, ...newest, ...steps.filter((other) => other > step)]);
     },
   };
 }

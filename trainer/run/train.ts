@@ -100,8 +100,8 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
     await folder.addMetrics(metrics);
     state = await addWarnings(run, state, hooks);
     hooks.onStep(metrics, state);
-    if (snapshots && (state.step % settings.stepsPerEpoch === 0 || isDone(run, state))) {
-      await snapshots.save(state.step); // before the checkpoint: a run that resumes from it then finds the snapshot
+    if (snapshots && (isSnapshotDue(run, metrics) || isDone(run, state))) {
+      await snapshots.save(state.step, folder.metrics); // before the checkpoint: a run that resumes from it then finds the snapshot
       hooks.onSnapshot(metrics);
     }
     if (state.step % settings.checkpointEvery === 0 || isDone(run, state)) await save();
@@ -134,7 +134,11 @@ async function compareBase(
     const message = `Validation ${what} of ${who}: ${value.toFixed(4)}`;
     await hooks.onEvent('evaluated', message, { ...base.validation });
   }
-  return { ...state, base };
+  return { ...state, base: { ...base, validation: base.validation && toSaved(base.validation) } };
+}
+
+function toSaved({ validGrading: _, ...validation }: Validation): Validation {
+  return validation;
 }
 
 function refuseBroken(losses: readonly (number | null | undefined)[]): void {
@@ -164,6 +168,12 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
     state.step >= settings.totalSteps ||
     (patience !== undefined && state.staleValidations >= patience)
   );
+}
+
+/** Whether an epoch has ended, or rewards have been validated. */
+function isSnapshotDue({ settings, validation, reinforcement }: TrainRun, row: StepMetrics) {
+  const isOfEpoch = !validation || !reinforcement;
+  return isOfEpoch ? row.step % settings.stepsPerEpoch === 0 : row.eval_reward !== undefined;
 }
 
 /** Returns a function that maps a step to its micro-batches. Each epoch is planned once. */

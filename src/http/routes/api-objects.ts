@@ -24,6 +24,7 @@ import type { FileDigest, TrainingOrigin } from '../../contracts/training-origin
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/job.ts';
 import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
+import { shownData } from '../../jobs/reward-events.ts';
 import { checkpointMetrics } from '../../jobs/run-journal.ts';
 
 /** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
@@ -84,6 +85,7 @@ export function toJob(job: JobRecord): FineTuningJob {
 /** The fields that OpenAI's object lacks. */
 function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
   const { step, totalSteps, trainLoss, best } = progress ?? {};
+  const isRewarded = request.objective === 'reinforcement'; // its loss is the negative reward
   return {
     ...toWire(request.settings),
     adapter: name,
@@ -91,7 +93,8 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
     ...(startedMs !== undefined && { started_at: toUnixSeconds(startedMs) }),
     ...(progress && { step, total_steps: totalSteps }),
     ...(trainLoss !== undefined && { train_loss: trainLoss }),
-    ...(best && { valid_loss: best.validationLoss }),
+    ...(best &&
+      (isRewarded ? { valid_reward: -best.validationLoss } : { valid_loss: best.validationLoss })),
     ...(result && progress && { kept_step: best?.step ?? step }),
     ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
     ...(plan?.secondsRange && { planned_seconds_range: plan.secondsRange }),
@@ -118,7 +121,7 @@ export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
     level: event.level,
     message: event.message,
     type: event.type,
-    data: event.data ?? {},
+    data: shownData(event.data ?? {}),
   };
 }
 

@@ -1,0 +1,35 @@
+// The graders of a step of reinforcement, summed over its completions. The trainer sends it, and the job keeps it in this form,
+// because OpenAI's has dozens of fields per grader.
+
+/** One grader's results. */
+interface GraderSummary {
+  readonly name: string;
+  readonly type: string;
+  /** The model that it asks. */
+  readonly model?: string | undefined;
+  /** The mean. */
+  readonly score: number;
+  /** The mean. */
+  readonly seconds: number;
+  /** All tokens of the model's prompts and answers. */
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** The number of completions by OpenAI's names of the errors that happened. */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+/** The graders of a set of completions: those of a step, or of the validation rows. */
+export interface GradingSummary {
+  /** The number of completions. */
+  readonly samples: number;
+  /** Seconds to sample, grade and measure a validation. Absent: a step, whose profile is in its metrics. */
+  readonly seconds?: number;
+  readonly graders: readonly GraderSummary[];
+}
+
+/** The summaries of a step. */
+export interface StepGrading {
+  readonly trainGrading?: GradingSummary;
+  /** Present if a validation followed the step. */
+  readonly validGrading?: GradingSummary;
+}
