@@ -95,13 +95,13 @@ export async function openRunner(
     log,
   }: Pick<ServingJobsOptions, 'store' | 'log'> & { readonly baseDigest: string },
 ): Promise<JobRunner> {
-  const childRunner = createChildRunner({
+  const childOptions = {
     log,
     threads: config.trainThreads,
     priority: config.trainPriority,
     toolFormat: config.toolFormat,
-  });
-  if (config.trainRunner === 'process') return childRunner;
+  };
+  if (config.trainRunner === 'process') return createChildRunner(childOptions);
   const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
     await Promise.all([
       import('../cluster/api-client.ts'),
@@ -112,7 +112,8 @@ export async function openRunner(
   return createKubernetesRunner({
     store: guardStore(store, log),
     api: new ApiClient(await findCluster()),
-    planner: childRunner,
+    // A pod gets the memory that its plan asks for.
+    planner: createChildRunner({ ...childOptions, planMemory: Number.MAX_SAFE_INTEGER }),
     template,
     queue: config.trainQueue,
     baseDigest,

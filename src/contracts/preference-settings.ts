@@ -79,6 +79,7 @@ const REWARD_METRICS = [
   'reward',
   'reward_std',
   'frac_reward_zero_std',
+  'entropy',
   'completions/mean_length',
   'completions/clipped_ratio',
   'sampling/sampling_logp_difference/mean',
@@ -89,7 +90,7 @@ const REWARD_METRICS = [
 
 /**
  * Means over the completions of a step; the deviation and the share of constant rewards are those of the completions of one prompt.
- * The profile is in seconds.
+ * The entropy of a token, in nats, is estimated from the samples. The profile is in seconds.
  */
 export type RewardMetrics = { readonly [Name in (typeof REWARD_METRICS)[number]]?: number };
 

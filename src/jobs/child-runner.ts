@@ -34,11 +34,13 @@ export interface ChildRunnerOptions extends TrainerChildOptions {
   readonly threads?: number | undefined;
   /** The format of tool calls, if the server's settings choose one. Jobs train with the same format. */
   readonly toolFormat?: ToolFormatName | undefined;
+  /** Bytes of memory for which jobs are planned. Default: this machine's. */
+  readonly planMemory?: number;
 }
 
 /** Creates a runner whose trainers are child processes of this one. */
 export function createChildRunner(options: ChildRunnerOptions): JobRunner {
-  const { toolFormat } = options;
+  const { toolFormat, planMemory } = options;
   const threads = threadsOrDefault(options.threads);
   const withDefaults = (job: TrainerJob) => ({
     threads,
@@ -53,7 +55,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
         job: { file: undefined, overrides: withDefaults(job), isFromApi: true },
         size: undefined,
         configFile: undefined,
-        memory: undefined,
+        memory: planMemory,
         isJson: true,
         minExamples: MIN_EXAMPLES,
       };

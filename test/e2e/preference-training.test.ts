@@ -1,16 +1,12 @@
 // DPO step by step next to TRL with peft: the same losses and first gradients, and the same adapters after five steps. The NF4 base is
 // compared in its dequantized weights, because bitsandbytes computes in 16 bits.
 import assert from 'node:assert/strict';
-import { cpSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { toFloat32 } from '../../src/common/tensor.ts';
 import type { PairMetrics, Preference } from '../../src/contracts/preference-settings.ts';
-import { memorySource, writeSafetensors } from '../../src/formats/safetensors.ts';
-import { type Artifact, denseValues, readArtifact, readLinear } from '../../src/import/artifact.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import { expectedTensors, weightName } from '../../src/model/names.ts';
-import { linearsOf, moduleName } from '../../src/model/target-modules.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { planAdapter } from '../../trainer/job/adapter-plan.ts';
@@ -23,6 +19,7 @@ import type { TrainModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
+import { writeDense } from './dense-model.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
@@ -58,7 +55,7 @@ for (const quantization of QUANTIZATIONS) {
       const artifact = readArtifact(dir);
       t.after(() => artifact.tensors.close());
       const model =
-        quantization === 'none' ? source! : await writeDense(artifact, temporaryFolder(t));
+        quantization === 'none' ? source! : await writeDense(artifact, source!, temporaryFolder(t));
       const folder = temporaryFolder(t);
       const rows = drawPairs();
       const settings = { rows, pairs: PAIRS, rate: RATE, start, preferences: PREFERENCES };
@@ -164,24 +161,4 @@ function toExample({ prompt, chosen, rejected }: DrawnPair): Example {
     return { ids, labels, weights: undefined };
   };
   return { ...side(chosen), rejected: side(rejected) };
-}
-
-/** Writes the artifact's weights as a transformers folder in float32. */
-async function writeDense(artifact: Artifact, folder: string): Promise<string> {
-  const { config, tensors } = artifact;
-  const modules = new Map(
-    linearsOf(config).map(([layer, of]) => [weightName(layer, of), moduleName(layer, of)]),
-  );
-  const dense = new Map<string, Tensor>();
-  for (const [name, shape] of expectedTensors(config)) {
-    const module = modules.get(name);
-    const values = module
-      ? denseValues(readLinear(artifact, module))
-      : toFloat32(tensors.read(name));
-    dense.set(name, fromFloat32(values, shape, 'F32'));
-  }
-  cpSync(path.join(source!, 'config.json'), path.join(folder, 'config.json'));
-  const metadata = { format: 'pt' };
-  await writeSafetensors(path.join(folder, 'model.safetensors'), memorySource(dense), { metadata });
-  return folder;
 }

@@ -175,6 +175,24 @@ test('preferred outputs that become much less likely speak; a small fall is sile
   assert.deepEqual(codes(-120), ['preferred_unlikely']);
 });
 
+test('rewarded samples that become short, or all alike, speak; the loss is not looked at', () => {
+  const codes = (length: number, entropy: number) => {
+    const rows = curve(steps(20, (s) => s)).map((row, i) => ({
+      ...row,
+      'completions/mean_length': 40 + ((length - 40) * i) / 19,
+      entropy: 2 + ((entropy - 2) * i) / 19,
+    }));
+    const context = { vocabSize: undefined, totalSteps: rows.length, peakRate: 1e-3, rank: 16 };
+    const objective = 'reinforcement' as const;
+    return examineCurves(rows, { ...context, objective, baseTextLoss: undefined }).map(
+      ({ code }) => code,
+    );
+  };
+  assert.deepEqual(codes(20, 1), []);
+  assert.deepEqual(codes(1, 1), ['length_collapse']);
+  assert.deepEqual(codes(40, 0), ['entropy_collapse']);
+});
+
 test('whole runs are warned of what their rate does to them, and a fitting one is left in peace', async (t) => {
   const root = temporaryFolder(t);
   for (const [learningRate, batchSize, codes] of RUNS) {

@@ -28,15 +28,18 @@ const chat = (...contents: string[]) => ({
   messages: contents.map((content, i) => ({ role: i % 2 === 0 ? 'user' : 'assistant', content })),
 });
 
-async function planOf(json: Record<string, unknown>): Promise<JobPlan> {
+async function planOf(
+  json: Record<string, unknown>,
+  { memory, samplerBytes = 0 }: { memory?: number; samplerBytes?: number } = {},
+): Promise<JobPlan> {
   const request = { job: { file: undefined, overrides: {} }, size: undefined };
   const sources = {
     json: { model: TOY, ...json },
     findModel: async (name: string) => name,
     checkJob: async () => {},
-    samplerBytes: () => 0,
+    samplerBytes: () => samplerBytes,
   };
-  const plan = await makePlan({ ...request, configFile: undefined, memory: undefined }, sources);
+  const plan = await makePlan({ ...request, configFile: undefined, memory }, sources);
   return plan.job!;
 }
 
@@ -208,4 +211,25 @@ test('a message names settings as the user gave them: fields, flags, or keys of 
     names({ file: undefined, overrides: {} }),
     /^--modules-to-save\[1\].* --train-head /m,
   );
+});
+
+test('a run that learns from rewards counts the engine that samples, and is refused if they do not fit together', async (t) => {
+  const data = rows(
+    t,
+    Array.from({ length: 12 }, () => ({ messages: [{ role: 'user', content: 'Hi' }] })),
+  );
+  const grader = {
+    ...{ type: 'string_check', name: 'short', operation: 'eq' },
+    ...{ input: '{{sample.output_text}}', reference: 'Hi' },
+  };
+  const job = { data, objective: 'reinforcement', grader, completionLength: 16 };
+  const [alone, together] = [await planOf(job), await planOf(job, { samplerBytes: 1e9 })];
+  assert.equal(together.memoryBytes, alone.memoryBytes + 1e9);
+  const memory = alone.memoryBytes + 5e8;
+  assert.equal((await planOf(job, { memory })).memoryBytes, alone.memoryBytes);
+  await assert.rejects(planOf(job, { memory, samplerBytes: 1e9 }), {
+    name: 'ConfigError',
+    message:
+      /^completions: training takes about .* samples 64 completions of up to \d+ tokens together/,
+  });
 });

@@ -157,6 +157,20 @@ test('of many completions and long texts some are recorded', () => {
   assert.ok(recorded(1501).length <= 502 && recorded(1501).at(-1) === 1501);
 });
 
+test('the rewards of a step are asked for together', async (t) => {
+  const waiting: (() => void)[] = [];
+  const reward = async (ids: readonly number[]) => {
+    await new Promise<void>((resolve) => {
+      waiting.push(resolve);
+      if (waiting.length === 2 * 4) for (const answer of waiting.splice(0)) answer();
+    });
+    return shareOfWanted(ids);
+  };
+  const { metrics } = await run(t, { reward, job: { maxSteps: 2 } });
+  assert.equal(metrics.length, 2);
+  assert.ok(metrics[0]!.entropy! > 0);
+});
+
 test('a run ends if its grader fails, or if rewards never differ', async (t) => {
   const failing = async () => ({ value: 0, fault: 'invalid_variable_error' });
   await assert.rejects(run(t, { reward: failing }), {

@@ -16,7 +16,9 @@ type WarningCode =
   | 'rank_too_small'
   | 'overfitting'
   | 'unequal_lengths'
-  | 'preferred_unlikely';
+  | 'preferred_unlikely'
+  | 'length_collapse'
+  | 'entropy_collapse';
 
 /** A problem and its remedy. */
 export interface Warning {
@@ -61,6 +63,8 @@ const MANY_DUPLICATES = 0.05;
 const UNEQUAL_LENGTHS = 2;
 /** If the preferred outputs have lost this share of their log-probability, the model has moved to other texts than both outputs. */
 const UNLIKELY = 0.5;
+/** If the length or the entropy of samples has fallen below this share of its start, all of them are about to be alike. */
+const COLLAPSED = 0.25;
 
 /** Finds problems in the rows before training starts. */
 export function examineData(train: Dataset, validation: Dataset | undefined): Warning[] {
@@ -111,9 +115,10 @@ function lengthRatio(examples: readonly Example[]): number {
 
 /** Finds problems in the curves so far. `rows` contains all steps until now. */
 export function examineCurves(rows: readonly StepMetrics[], context: RunContext): Warning[] {
-  if (context.objective === 'reinforcement') return []; // its loss says nothing
   const ofLosses = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
-  const checks = [...ofLosses, preferredUnlikely];
+  // The loss of rewarded samples says nothing.
+  const isRewarded = context.objective === 'reinforcement';
+  const checks = isRewarded ? [lengthCollapse, entropyCollapse] : [...ofLosses, preferredUnlikely];
   return checks.flatMap((check) => check(rows, context) ?? []);
 }
 
@@ -203,9 +208,7 @@ const overfitting: CurveCheck = (rows) => {
 /** DPO can widen the margin by making both outputs less likely. */
 const preferredUnlikely: CurveCheck = (rows) => {
   if (rows.length < MIN_STEPS) return undefined;
-  const [first, last] = [rows.slice(0, SPAN), rows.slice(-SPAN)].map(
-    (span) => span.reduce((sum, row) => sum + (row['logps/chosen'] ?? 0), 0) / span.length,
-  ) as [number, number];
+  const [first, last] = ends(rows, 'logps/chosen');
   if (last >= (1 + UNLIKELY) * first) return undefined;
   return {
     code: 'preferred_unlikely',
@@ -213,6 +216,31 @@ const preferredUnlikely: CurveCheck = (rows) => {
     cure: 'raise beta, lower learningRate, or use fewer epochs; train on the preferred outputs first',
   };
 };
+
+const lengthCollapse = collapse('completions/mean_length', {
+  code: 'length_collapse',
+  what: 'the mean length of completions',
+  cure: 'check that the grader does not reward short outputs in themselves, or lower learningRate',
+});
+
+const entropyCollapse = collapse('entropy', {
+  code: 'entropy_collapse',
+  what: 'the entropy of the sampled tokens',
+  cure: 'lower learningRate or use fewer epochs: completions that are all alike teach nothing more',
+});
+
+/** Returns a check that a metric has not fallen to a small part of its start. */
+function collapse(
+  metric: 'completions/mean_length' | 'entropy',
+  { code, what, cure }: Pick<Warning, 'code' | 'cure'> & { readonly what: string },
+): CurveCheck {
+  return (rows) => {
+    if (rows.length < 2 * SPAN) return undefined;
+    const [first, last] = ends(rows, metric);
+    if (last >= COLLAPSED * first) return undefined;
+    return { code, cause: `${what} has fallen from ${rounded(first)} to ${rounded(last)}`, cure };
+  };
+}
 
 /** Returns the means of SPAN consecutive losses. */
 function movingMeans(rows: readonly StepMetrics[]): number[] {
@@ -236,12 +264,18 @@ function lossAround(rows: readonly StepMetrics[], step: number): number {
   return mean(rows.slice(Math.max(0, end - SPAN), end));
 }
 
-function ends(rows: readonly StepMetrics[]): [first: number, last: number] {
-  return [mean(rows.slice(0, SPAN)), mean(rows.slice(-SPAN))];
+type CurveMetric = 'loss' | 'logps/chosen' | 'completions/mean_length' | 'entropy';
+
+/** Returns the means of a metric over the first steps, and over the last ones. */
+function ends(
+  rows: readonly StepMetrics[],
+  metric: CurveMetric = 'loss',
+): [first: number, last: number] {
+  return [mean(rows.slice(0, SPAN), metric), mean(rows.slice(-SPAN), metric)];
 }
 
-function mean(rows: readonly StepMetrics[]): number {
-  return rows.reduce((sum, { loss }) => sum + loss, 0) / rows.length;
+function mean(rows: readonly StepMetrics[], metric: CurveMetric = 'loss'): number {
+  return rows.reduce((sum, row) => sum + (row[metric] ?? 0), 0) / rows.length;
 }
 
 function rounded(value: number): string {

@@ -260,6 +260,7 @@ function describe(groups: readonly Group[]): RewardMetrics {
       groups.filter((group) => deviationOf(group) === 0).length,
       groups.length,
     ),
+    entropy: -meanOf(all.flatMap(({ logProbs }) => logProbs)),
     'completions/mean_length': meanOf(all.map(({ ids }) => ids.length)),
     'completions/clipped_ratio': share(all.filter(({ isWhole }) => !isWhole).length, all.length),
   };

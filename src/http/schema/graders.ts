@@ -23,7 +23,7 @@ export const validateGraderSchema = z
 /** The body that runs a grader on one output. */
 export const runGraderSchema = z
   .strictObject({
-    grader: graderSchema.openapi(form),
+    grader: z.unknown().pipe(graderSchema).openapi(form),
     model_sample: z.string().max(MAX_GRADED_TEXT),
     item: z.unknown().optional(),
   })

@@ -1,0 +1,95 @@
+// From the tokens of a completion to its reward: tools and formats constrain it as on a server, and its JSON and its calls reach the
+// grader. The questions of graders go to the models.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseRow } from '../../src/rows/row-schema.ts';
+import { createToolTemplate } from '../../src/tools/tool-template.ts';
+import { createRowEncoder } from '../../trainer/data/encode-row.ts';
+import { createGrading } from '../../trainer/rewards.ts';
+import { createByteTokenizer } from '../http/served.ts';
+import { PLAIN } from '../tools/templates.ts';
+
+const tokenizer = createByteTokenizer(PLAIN);
+const language = { tokenizer, template: createToolTemplate(tokenizer) };
+const encode = (text: string) => tokenizer.encode(text, { specials: true });
+const parameters = { type: 'object', properties: { color: { type: 'string' } } };
+const PROMPT = { messages: [{ role: 'user', content: 'Paint it.' }], color: 'red' };
+const TOOLS = [{ type: 'function', function: { name: 'paint', parameters } }];
+
+function promptOf(row: object) {
+  const encodeRow = createRowEncoder({
+    ...language,
+    vocabSize: 256,
+    objective: 'reinforcement',
+  });
+  return encodeRow(parseRow(JSON.stringify(row), 'reinforcement'));
+}
+
+/** The grader is right if this part of the sample equals the row's color. */
+const equalsColor = (input: string) => ({
+  ...{ type: 'string_check', name: 'color', operation: 'eq' },
+  ...{ input, reference: '{{item.color}}' },
+});
+
+function gradingOf(grader: object, options: Partial<Parameters<typeof createGrading>[1]> = {}) {
+  const post = async () => {
+    throw new Error('the grader asks no model');
+  };
+  const defaults = { language, format: undefined, post, base: 'base', seed: 5 };
+  return createGrading(grader, { ...defaults, ...options });
+}
+
+test('calls of a row’s tools are constrained, and reach the grader', async () => {
+  const called = equalsColor('{{sample.output_tools[0].function.name}}');
+  const { constraintOf, reward } = gradingOf({ ...called, reference: 'paint' });
+  const prompt = promptOf({ ...PROMPT, tools: TOOLS });
+  assert.ok(constraintOf(prompt));
+  assert.equal(constraintOf(promptOf(PROMPT)), undefined);
+  const call = '<tool_call>\n{"name": "paint", "arguments": {"color": "red"}}\n</tool_call>';
+  assert.deepEqual(await reward(encode(call), prompt), { value: 1, fault: undefined });
+  const none = { value: 0, fault: 'invalid_variable_error' };
+  assert.deepEqual(await reward(encode(call.replace('paint', 'draw')), prompt), none);
+  assert.deepEqual(await reward(encode(call), promptOf(PROMPT)), none);
+});
+
+test('a format constrains completions, whose JSON reaches the grader', async () => {
+  const format = { kind: 'json_schema', schema: { type: 'object' } } as const;
+  const grading = gradingOf(equalsColor('{{sample.output_json.color}}'), { format });
+  const prompt = promptOf(PROMPT);
+  assert.equal(grading.constraintOf(prompt), format);
+  const rewards = ['{"color":"red"}', '{"color":"blue"}', '{"color":"r'].map((text) =>
+    grading.reward(encode(text), prompt),
+  );
+  assert.deepEqual(await Promise.all(rewards), [
+    { value: 1, fault: undefined },
+    { value: 0, fault: undefined },
+    { value: 0, fault: 'sample_parse_error' },
+  ]);
+});
+
+test('a question has the seed of the run unless it sets one, and the reason of a failure is reported', async () => {
+  const bodies: { seed: number }[] = [];
+  const question = {
+    ...{ type: 'score_model', name: 'judge', model: 'judge@2' },
+    input: [{ role: 'user', content: 'Is {{sample.output_text}} red?' }],
+  };
+  const answered = { choices: [{ message: { content: '{"steps":[],"result":0.5}' } }] };
+  const answering = {
+    async post(_: string, body: string) {
+      bodies.push(JSON.parse(body));
+      return JSON.stringify(answered);
+    },
+  };
+  const seeded = { ...question, sampling_params: { seed: 9 } };
+  for (const grader of [question, seeded]) {
+    const reward = await gradingOf(grader, answering).reward(encode('Rose'), promptOf(PROMPT));
+    assert.deepEqual(reward, { value: 0.5, fault: undefined });
+  }
+  assert.deepEqual(
+    bodies.map(({ seed }) => seed),
+    [5, 9],
+  );
+  const post = async () => JSON.stringify({ error: { message: 'No such model.' } });
+  const { fault } = await gradingOf(question, { post }).reward(encode('Rose'), promptOf(PROMPT));
+  assert.equal(fault, 'model_grader_server_error: judge: No such model.');
+});
