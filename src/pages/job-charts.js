@@ -56,13 +56,13 @@ const CURVES = [
   {
     id: 'reward',
     title: (job) => (isRewarded(job) ? 'Mean reward' : ''),
-    keys: ['reward', 'eval_reward'],
+    keys: ['train_mean_reward', 'full_valid_mean_reward'],
     summary: 'mean reward',
   },
   {
     id: 'length',
     title: (job) => (isRewarded(job) ? 'Length of completions' : ''),
-    keys: ['completions/mean_length'],
+    keys: ['completion_tokens_mean'],
     summary: 'mean number of tokens',
     lines: [{ label: 'Mean tokens', color: '--accent' }],
   },

@@ -23,8 +23,13 @@ const POLL_MS = 5_000;
 const COLORS = ['--accent', '--second', '--third', '--ink'];
 /** The loss; the reward if all jobs learn from rewards. */
 const CHARTS = [
-  { id: 'compared-training', loss: 'train_loss', reward: 'reward', name: 'Training' },
-  { id: 'compared-validation', loss: 'full_valid_loss', reward: 'eval_reward', name: 'Validation' },
+  { id: 'compared-training', loss: 'train_loss', reward: 'train_mean_reward', name: 'Training' },
+  {
+    id: 'compared-validation',
+    loss: 'full_valid_loss',
+    reward: 'full_valid_mean_reward',
+    name: 'Validation',
+  },
 ];
 /** The rows of the table. @type {readonly (readonly [name: string, read: (job: Job) => string])[]} */
 const ROWS = [

@@ -72,18 +72,18 @@ export function showResult(job, last, validated) {
 /** @param {Job} job @param {Metrics | undefined} last @param {Metrics | undefined} validated @param {string} missing */
 function rewardTiles(job, last, validated, missing) {
   const card = evaluationOf(job);
-  const length = last?.['completions/mean_length'];
+  const length = last?.['completion_tokens_mean'];
   return [
     comparisonTile('Validation reward', {
       base: card['base_reward'],
-      adapter: card['reward'] ?? validated?.['eval_reward'],
+      adapter: card['reward'] ?? validated?.['full_valid_mean_reward'],
       format: figure,
       help: 'mean over the validation rows',
       missing,
     }),
     tile(
       'Training reward',
-      formatted(last?.['reward'], figure),
+      formatted(last?.['train_mean_reward'], figure),
       typeof length === 'number' ? `${figure(length)} tokens per completion` : 'not measured yet',
     ),
     durationTile(job),
@@ -245,7 +245,10 @@ const LOSSES = {
   'Validation accuracy': 'full_valid_mean_token_accuracy',
 };
 /** @type {Readonly<Record<string, string>>} */
-const REWARDS = { 'Training reward': 'reward', 'Validation reward': 'eval_reward' };
+const REWARDS = {
+  'Training reward': 'train_mean_reward',
+  'Validation reward': 'full_valid_mean_reward',
+};
 
 /** The table on the page. @type {{ columns: Readonly<Record<string, string>>, showRows: ReturnType<typeof createTable> } | undefined} */
 let shownTable;

@@ -55,9 +55,7 @@ export function learnsRewards({ method }) {
 
 /** Returns the mean reward on the validation rows; undefined if there was no validation. @param {Job} job */
 export function rewardOf(job) {
-  const { reward } = evaluationOf(job);
-  const { valid_loss: loss } = job.lorikeet;
-  return reward ?? (typeof loss === 'number' ? -loss : undefined);
+  return evaluationOf(job)['reward'] ?? job.lorikeet['valid_reward'];
 }
 
 /** Returns a job's hyperparameters, which depend on its method. @param {Pick<Job, 'method'>} job */

@@ -20,6 +20,14 @@ function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJ
 const step = (seq: number, n: number, more: object = {}) =>
   event(seq, { type: 'metrics', data: { step: n, train_loss: 10 / n, ...more } });
 
+test('the newest validation is found by its loss or its reward', () => {
+  for (const measured of [{ full_valid_loss: 4 }, { full_valid_mean_reward: 0.5 }]) {
+    const log = new EventLog();
+    log.add([step(1, 1, measured), step(2, 2, measured), step(3, 3)]);
+    assert.equal(log.lastValidated()?.['step'], 2);
+  }
+});
+
 test('overlapping pages in any order give each step and event once', () => {
   const events = [
     event(0),

@@ -12,9 +12,9 @@ test('the accuracy of a classifier counts classes, that of other adapters tokens
   assert.deepEqual(accuracyOf({}), { base: undefined, adapter: undefined });
 });
 
-test('the reward is the evaluated one, or the negative of the lowest validation loss so far', () => {
+test('the reward is the evaluated one, or the best of the validations so far', () => {
   const rewardIn = (lorikeet: object) => rewardOf({ lorikeet } as FineTuningJob);
-  assert.equal(rewardIn({ valid_loss: -0.4, evaluation: { reward: 0.5 } }), 0.5);
-  assert.equal(rewardIn({ valid_loss: -0.4 }), 0.4);
+  assert.equal(rewardIn({ valid_reward: 0.4, evaluation: { reward: 0.5 } }), 0.5);
+  assert.equal(rewardIn({ valid_reward: 0.4 }), 0.4);
   assert.equal(rewardIn({}), undefined);
 });

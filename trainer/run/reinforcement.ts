@@ -68,8 +68,8 @@ export interface Reinforcement extends Sampling {
   writeAdapter(): Promise<string>;
   constraintOf(prompt: Example): Constraint | undefined;
   reward(ids: readonly number[], prompt: Example): Promise<Reward>;
-  /** Keeps samples for the user. @param step counted from 1 */
-  record(step: number, groups: readonly Group[]): Promise<void>;
+  /** Keeps samples for the user. Absent: none are kept. @param step counted from 1 */
+  record?(step: number, groups: readonly Group[]): Promise<void>;
 }
 
 /** The data and the model of the objective. */
@@ -126,7 +126,7 @@ export class Rewards implements RunObjective {
     const prompts = indices.map((index) => this.#options.train.examples[index]!);
     const { groups, ...seconds } = await this.#sample(prompts, completions, `step ${step}`);
     const isConstant = groups.every((group) => deviationOf(group) === 0);
-    await this.#how.record(step + 1, groups);
+    await this.#how.record?.(step + 1, groups);
     this.#constantSteps = isConstant ? this.#constantSteps + 1 : 0;
     refuseFailure(groups);
     refuseConstant(this.#constantSteps, groups);
