@@ -50,6 +50,8 @@ class JobView {
   #charts;
   #log = new EventLog();
   #samples;
+  /** The newest step when the samples were read. @type {unknown} */
+  #sampledAt;
   /** @type {Checkpoint[]} */
   #checkpoints = [];
   /** The number of events when the checkpoints were read. */
@@ -94,7 +96,7 @@ class JobView {
         ({ data: this.#checkpoints } = await this.#get('/checkpoints?limit=10'));
         this.#checkpointsAt = this.#log.count;
       }
-      if (learnsRewards(job)) await this.#samples.update();
+      if (learnsRewards(job)) await this.#updateSamples(job);
       await this.#show(job, '');
       if (isFinished(job)) return 'done';
     } catch (error) {
@@ -105,6 +107,14 @@ class JobView {
       if (!(error instanceof ApiError)) return;
       return error.status === 404 ? 'done' : error.retryAfterS * 1000;
     }
+  }
+
+  /** The samples of a step come before its event. @param {Job} job */
+  async #updateSamples(job) {
+    const step = this.#log.last()?.['step'] ?? 0;
+    if (step === this.#sampledAt && !isFinished(job)) return;
+    await this.#samples.update();
+    this.#sampledAt = step;
   }
 
   /** @template T @param {string} rest @param {import('./api.js').RequestOptions} [call] @returns {Promise<T>} */

@@ -22,6 +22,8 @@ const SLOW_MS = 3_000;
 
 /** A busy machine takes seconds for each of two plans: the first one recommends the arithmetic of the second one. */
 const PLANNED = { timeout: 60_000 };
+/** A trainer starts, with an engine that samples. */
+const TRAINED = { timeout: 120_000 };
 
 const FLAGS = ['--slots', '2', '--weights', 'f32', '--train-priority', 'nice'];
 const pages = servePages(() => FLAGS);
@@ -190,7 +192,7 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   const { method, lorikeet } = await pressStart(page);
   assert.equal(method.reinforcement.grader.calculate_output, '0.5 * equal + 0.3 * alike');
   assert.deepEqual([lorikeet.completions, lorikeet.completion_length], [4, 4]);
-  await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor(PLANNED);
+  await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor(TRAINED);
   await page.locator('#sample-step').press('ArrowLeft');
   await page.locator('#sample-label', { hasText: 'Step 1 of 2' }).waitFor();
   await page.locator('#sample-prompt-4').press('Enter');
