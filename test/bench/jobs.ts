@@ -1,6 +1,7 @@
 // `npm run bench:jobs`: what a running fine-tuning job costs those who are served beside it, by the job's priority: the time
 // between tokens and to the first one, alone and beside a job, in rounds that take turns, and how fast the job is meanwhile.
 // On Linux, for a quiet machine. Arguments: --model DIR  --rounds N  --streams N  --tokens N  --priority idle,nice
+// --method supervised|reinforcement: what the job learns from
 // --rest SHARE: the share of the time in which a stream rests between two answers (0.5 loads the machine by half)
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     streams: { type: 'string', default: '4' },
     tokens: { type: 'string', default: '96' },
     priority: { type: 'string', default: 'idle,nice' },
+    method: { type: 'string', default: 'supervised' },
     rest: { type: 'string', default: '0' },
   },
 });
@@ -30,6 +32,12 @@ const [rounds, streams, tokens] = [values.rounds, values.streams, values.tokens]
   number,
 ];
 const restShare = Number(values.rest);
+const isRewarded = values.method === 'reinforcement';
+const hyperparameters = { n_epochs: 50, batch_size: 2 };
+const GRADER = {
+  ...{ type: 'text_similarity', name: 'alike', evaluation_metric: 'fuzzy_match' },
+  ...{ input: '{{sample.output_text}}', reference: '{{item.answer}}' },
+};
 /** Of the p95 between tokens. */
 const TARGET = 1.2;
 const ROWS = 400;
@@ -169,11 +177,13 @@ async function createJob(url: string): Promise<void> {
   const words = 'river stone light morning garden bridge window market winter paper'.split(' ');
   const rows = Array.from({ length: ROWS }, (_, i) => {
     const [a, b, c] = [words[i % 10], words[(i * 3) % 10], words[(i * 7) % 10]];
-    const messages = [
-      { role: 'user', content: `What do ${a} and ${b} have to do with ${c} number ${i}?` },
-      { role: 'assistant', content: `The ${a} is by the ${b}, and the ${c} is the one of ${i}.` },
-    ];
-    return JSON.stringify({ messages });
+    const question = `What do ${a} and ${b} have to do with ${c} number ${i}?`;
+    const answer = `The ${a} is by the ${b}, and the ${c} is the one of ${i}.`;
+    const asked = [{ role: 'user', content: question }];
+    const row = isRewarded
+      ? { messages: asked, answer }
+      : { messages: [...asked, { role: 'assistant', content: answer }] };
+    return JSON.stringify(row);
   });
   const form = new FormData();
   form.set('purpose', 'fine-tune');
@@ -186,9 +196,10 @@ async function createJob(url: string): Promise<void> {
     model: 'base',
     training_file: file,
     method: {
-      type: 'supervised',
-      supervised: { hyperparameters: { n_epochs: 50, batch_size: 2 } },
+      type: values.method,
+      [values.method]: { ...(isRewarded && { grader: GRADER }), hyperparameters },
     },
+    ...(isRewarded && { lorikeet: { completion_length: 32 } }),
   };
   const { id } = await post<{ id: string }>(`${url}/v1/fine_tuning/jobs`, body);
   await until('its first step', async () => (await stepOf(url, id)) > 0);

@@ -160,6 +160,23 @@ describe('a job with a fault', () => {
     assert.ok(messages.includes('Resumed after step 2'));
   });
 
+  test('that learns from rewards publishes each of the best checkpoints once, even if its trainer dies', async () => {
+    const server = startServer(createMemoryStore());
+    const rewards = [0.5, 0.1, 0.9, 0.4, 0.2, 0.6];
+    const told = { steps: 6, perEpoch: 1, rewards, dieAfter: [4, 6] };
+    const job = await server.until(await server.create(told), 'succeeded');
+    const messages = await server.messages(job);
+    const made = messages.flatMap((text) => /^Checkpoint created at step (\d)/.exec(text)?.[1] ?? []);
+    assert.deepEqual(made, ['1', '2', '3', '4', '6']);
+    const kept = job.checkpoints.map(({ step, digest }) => [step, digest === job.result!.digest]);
+    assert.deepEqual(kept, [
+      [1, false],
+      [3, true],
+      [6, false],
+    ]);
+    assert.deepEqual(job.progress?.best, { step: 3, validationLoss: -0.9 });
+  });
+
   test('whose trainer dies at the same step again and again fails with a reason', async () => {
     const server = startServer(createMemoryStore());
     const job = await server.until(await server.create({ steps: 4, diesBefore: 3 }), 'failed');
