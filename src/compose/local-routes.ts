@@ -1,4 +1,5 @@
 // The routes of a server, for requests of this process to an engine in it: the same models, prompts and constraints as over HTTP.
+import { ConfigError, ServeError } from '../common/errors.ts';
 import { createLog } from '../common/log.ts';
 import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { Post } from '../graders/model-calls.ts';
@@ -63,9 +64,14 @@ export class LocalRoutes {
     return new LocalRoutes({ access, adapters, answer: createLineApp(deps), tenant, signal });
   }
 
-  /** Throws `ServeError` if the tenant may not use a model of this name, or there is none. */
+  /** Checks a model that a grader asks. Throws `ConfigError` if there is none that the tenant may use, else as the registry does. */
   async check(model: string): Promise<void> {
-    await this.#parts.adapters.http.registry.resolve(this.#parts.tenant, model);
+    try {
+      await this.#parts.adapters.http.registry.resolve(this.#parts.tenant, model);
+    } catch (error) {
+      if (!(error instanceof ServeError) || error.code !== 'model_not_found') throw error;
+      throw new ConfigError([`grader: asks ${model}. ${error.message}`]);
+    }
   }
 
   /** Resolves with the body of the response, which may be an error. */

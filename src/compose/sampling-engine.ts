@@ -19,7 +19,7 @@ interface GraderModels {
 
 /**
  * Runs the work with an engine of the configured base that samples completions. A completion depends on its request alone, so a
- * resumed run samples the same ones. Throws `ServeError` if the tenant may not use one of the models.
+ * resumed run samples the same ones. Throws `ConfigError` if the tenant may not use one of the models.
  */
 export function withSampler<T>(
   { tenant, models }: GraderModels,

@@ -1,5 +1,5 @@
-// Reinforcement by the command, on the toy base: completions come from a server's engine in the trainer's process, and a grader
-// rewards how alike they are to an answer.
+// Reinforcement by the command, on the toy base: completions and embeddings come from a server's engine in the trainer's process, and
+// a grader rewards how alike they are to an answer.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,15 +13,25 @@ const home = temporaryFolder();
 const at = (name: string) => path.join(home, name);
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 
+const compared = (name: string, metric: string) => ({
+  ...{ type: 'text_similarity', name, evaluation_metric: metric },
+  ...{ input: '{{sample.output_text}}', reference: '{{item.wanted}}' },
+});
+
+/** The embeddings come from the engine that samples. */
 const GRADER = {
-  type: 'text_similarity',
-  name: 'alike',
-  input: '{{sample.output_text}}',
-  reference: '{{item.wanted}}',
-  evaluation_metric: 'fuzzy_match',
+  type: 'multi',
+  name: 'close',
+  graders: { alike: compared('alike', 'fuzzy_match'), meaning: compared('meaning', 'cosine') },
+  calculate_output: 'alike + 0.01 * meaning',
 };
 
-function writeInputs(): string[] {
+const JUDGE = {
+  ...{ type: 'score_model', name: 'judge', model: 'unknown-judge' },
+  input: [{ role: 'user', content: 'Is {{sample.output_text}} a color?' }],
+};
+
+function writeInputs(grader: object): string[] {
   const rows = (count: number, from: number) =>
     Array.from({ length: count }, (_, i) => ({
       messages: [{ role: 'user', content: `What is ${from + i}?` }],
@@ -34,13 +44,13 @@ function writeInputs(): string[] {
   return [
     ...['--data', write('rows.jsonl', rows(16, 0))],
     ...['--validation', write('held-out.jsonl', rows(8, 100))],
-    ...['--grader', write('grader.json', [GRADER])],
+    ...['--grader', write('grader.json', [grader])],
   ];
 }
 
-const trainArgs = (out: string) => [
+const trainArgs = (out: string, grader: object = GRADER) => [
   ...['train', '--model', path.resolve('models/toy'), '--objective', 'reinforcement'],
-  ...[...writeInputs(), '--out', at(out), '--completion-length', '8', '--batch-size', '8'],
+  ...[...writeInputs(grader), '--out', at(out), '--completion-length', '8', '--batch-size', '8'],
   ...['--epochs', '4', '--learning-rate', '1e-2', '--rank', '4', '--threads', '1'],
 ];
 
@@ -65,6 +75,13 @@ describe('a run that learns from rewards', () => {
     for (const step of metrics) assert.ok(step['sampling/sampling_logp_difference/mean']! < 0.1);
     assert.match(`${out}${error}`, /reward +0\.\d/);
     assert.ok(!existsSync(path.join(at('run'), 'sampling')));
+  });
+
+  test('does not start if its grader asks a model that does not exist', async () => {
+    const { code, error } = await runLorikeet(trainArgs('judged', JUDGE), home);
+    assert.equal(code, 78);
+    assert.match(error, /--grader: asks unknown-judge\. The model does not exist/);
+    assert.ok(!existsSync(path.join(at('judged'), 'metrics.jsonl')));
   });
 
   const skip = isLong ? false : 'LORIKEET_E2E_LONG is not set';

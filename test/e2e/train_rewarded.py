@@ -1,10 +1,11 @@
 """Trains an adapter on given completions and rewards with TRL's GRPOTrainer and peft.
 
 usage: train_rewarded.py MODEL SETTINGS FOLDER
-SETTINGS is JSON: rows ({prompt: token ids, samples: [{ids, logProbs, reward}]}), prompts (of a step), rate, start (base or continued).
-The log-probabilities are those of the sampler, which TRL weighs as if vLLM had sampled. Saves the adapter before the first step to
-FOLDER/initial, after the last one to FOLDER/final, and the gradients of the first step to FOLDER/grads.safetensors. A continued adapter
-has a random B. Prints a line of JSON: the losses, and the mean reward of each step.
+SETTINGS is JSON: rows ({prompt: token ids, samples: [{ids, logProbs, reward}]}), prompts (of a step), rate, start (base or
+continued). The log-probabilities are those of the sampler, which TRL weighs as if vLLM had sampled. Saves the adapter before
+the first step to FOLDER/initial, after the last one to FOLDER/final, and the gradients of the first step to
+FOLDER/grads.safetensors. A continued adapter has a random B. Prints a line of JSON: the losses, and the mean reward of each
+step.
 """
 
 import json

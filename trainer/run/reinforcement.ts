@@ -104,11 +104,10 @@ export class Rewards implements RunObjective {
   /** The samples of the current step, by their prompt's index. */
   #groups: ReadonlyMap<number, Group> = new Map();
   #metrics: RewardMetrics & StepGrading = {};
-  /** When the current step had its rewards. */
-  #rewardedMs = 0;
   /** The summed differences between the log-probabilities of trainer and engine. */
   #drift = 0;
   #constantSteps = 0;
+  #trainingMs = 0;
 
   constructor(options: ReinforcementOptions, how: Reinforcement) {
     this.#options = options;
@@ -133,7 +132,7 @@ export class Rewards implements RunObjective {
     this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
     this.#metrics = { ...describe(groups), ...seconds, trainGrading: summarize(groups) };
     this.#drift = 0;
-    this.#rewardedMs = performance.now();
+    this.#trainingMs = performance.now();
   }
 
   async accumulate(plan: MicroBatchPlan): Promise<LossSums> {
@@ -153,7 +152,7 @@ export class Rewards implements RunObjective {
     return {
       tokens: weight,
       ...this.#metrics,
-      'profiling/training': (performance.now() - this.#rewardedMs) / 1000,
+      'profiling/training': (performance.now() - this.#trainingMs) / 1000,
       'sampling/sampling_logp_difference/mean': this.#drift / weight,
     };
   }
