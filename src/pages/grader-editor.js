@@ -37,7 +37,7 @@ export class GraderEditor {
   #output = byId('trial-output', HTMLTextAreaElement);
   #row = byId('trial-row', HTMLInputElement);
   #result = byId('trial-result');
-  /** What a template wrote. It follows the rows until the user edits it. */
+  /** The text of a template. It follows the rows until the user edits it. */
   #pristine = '';
   /** The row on the page. @type {PromptRow | undefined} */
   #shown;

@@ -75,7 +75,7 @@ export class SampleBrowser {
     if (this.#shown) await this.#choose(this.#shown.step - 1);
   }
 
-  /** Of a long job only every n-th step is recorded, so the next one is looked for further and further away. */
+  /** Looks for the next step further and further away, because only every n-th step of a long job is recorded. */
   async #later() {
     const from = this.#shown?.step ?? 0;
     for (let gap = 1; this.#shown?.step === from && from < this.#newest; gap *= 2) {
