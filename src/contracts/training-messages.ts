@@ -154,7 +154,7 @@ export interface StepMessage extends ObjectiveMetrics, StepGrading {
 }
 
 /** Samples of a step of reinforcement. A resumed run may send the same step again. */
-export interface SamplesMessage extends StepSamples {
+interface SamplesMessage extends StepSamples {
   readonly type: 'samples';
 }
 

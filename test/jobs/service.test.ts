@@ -166,7 +166,9 @@ describe('a job with a fault', () => {
     const told = { steps: 6, perEpoch: 1, rewards, dieAfter: [4, 6] };
     const job = await server.until(await server.create(told), 'succeeded');
     const messages = await server.messages(job);
-    const made = messages.flatMap((text) => /^Checkpoint created at step (\d)/.exec(text)?.[1] ?? []);
+    const made = messages.flatMap(
+      (text) => /^Checkpoint created at step (\d)/.exec(text)?.[1] ?? [],
+    );
     assert.deepEqual(made, ['1', '2', '3', '4', '6']);
     const kept = job.checkpoints.map(({ step, digest }) => [step, digest === job.result!.digest]);
     assert.deepEqual(kept, [
