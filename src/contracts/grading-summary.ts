@@ -1,6 +1,21 @@
 // The graders of a step of reinforcement, summed over its completions. The trainer sends it, and the job keeps it in this form,
 // because OpenAI's has dozens of fields per grader.
 
+/** The errors of a grader that either happen or not, by OpenAI's names. */
+export const GRADING_ERRORS = [
+  'formula_parse_error',
+  'sample_parse_error',
+  'truncated_observation_error',
+  'unresponsive_reward_error',
+  'invalid_variable_error',
+  'other_error',
+  'python_grader_server_error',
+  'python_grader_runtime_error',
+  'model_grader_server_error',
+  'model_grader_refusal_error',
+  'model_grader_parse_error',
+] as const;
+
 /** One grader's results. */
 interface GraderSummary {
   readonly name: string;

@@ -1,5 +1,6 @@
 // Runs graders on one output. Models and embeddings are arguments. A grader that fails scores 0, and its error is reported.
 import { setImmediate } from 'node:timers/promises';
+import { GRADING_ERRORS } from '../contracts/grading-summary.ts';
 import { parseFormula } from './formula.ts';
 import type { Grader, SingleGrader } from './schema.ts';
 import { fillTemplate, type GradedValues, GraderError } from './template.ts';
@@ -31,45 +32,22 @@ export class ModelCallError extends Error {
   override name = 'ModelCallError';
 }
 
-/** The errors of a run, by OpenAI's names. */
-interface GradingErrors {
-  formula_parse_error: boolean;
-  sample_parse_error: boolean;
-  truncated_observation_error: boolean;
-  unresponsive_reward_error: boolean;
-  invalid_variable_error: boolean;
-  other_error: boolean;
-  python_grader_server_error: boolean;
+/** The errors of a run, by OpenAI's names, and their details. */
+interface GradingErrors extends Record<(typeof GRADING_ERRORS)[number], boolean> {
   python_grader_server_error_type: string | null;
-  python_grader_runtime_error: boolean;
   python_grader_runtime_error_details: string | null;
-  model_grader_server_error: boolean;
-  model_grader_refusal_error: boolean;
-  model_grader_parse_error: boolean;
   model_grader_server_error_details: string | null;
 }
 
 const NO_ERRORS: GradingErrors = {
-  formula_parse_error: false,
-  sample_parse_error: false,
-  truncated_observation_error: false,
-  unresponsive_reward_error: false,
-  invalid_variable_error: false,
-  other_error: false,
-  python_grader_server_error: false,
+  ...(Object.fromEntries(GRADING_ERRORS.map((name) => [name, false])) as Record<
+    (typeof GRADING_ERRORS)[number],
+    boolean
+  >),
   python_grader_server_error_type: null,
-  python_grader_runtime_error: false,
   python_grader_runtime_error_details: null,
-  model_grader_server_error: false,
-  model_grader_refusal_error: false,
-  model_grader_parse_error: false,
   model_grader_server_error_details: null,
 };
-
-/** The errors that either happen or not. */
-export const ERROR_FLAGS = Object.entries(NO_ERRORS).flatMap(([name, error]) =>
-  error === false ? name : [],
-);
 
 /** The result of a grader that is not `multi`. */
 export interface GradedPart extends TokenCounts {

@@ -1,8 +1,11 @@
 // The metrics events of reinforcement, in the wording and with the fields of OpenAI's API. Pure.
-import type { GradingSummary, StepGrading } from '../contracts/grading-summary.ts';
+import {
+  GRADING_ERRORS,
+  type GradingSummary,
+  type StepGrading,
+} from '../contracts/grading-summary.ts';
 import type { RewardMetrics } from '../contracts/preference-settings.ts';
 import type { StepMessage } from '../contracts/training-messages.ts';
-import { ERROR_FLAGS } from '../graders/grade.ts';
 
 type Rewards = RewardMetrics & { readonly eval_reward?: number };
 
@@ -97,7 +100,7 @@ function usageFields({ graders, samples }: GradingSummary, g: number): Record<st
 
 function errorFields({ graders, samples }: GradingSummary, g: number): Record<string, number> {
   const { errors } = graders[g]!;
-  const fields = ERROR_FLAGS.map((name): [string, number][] => {
+  const fields = GRADING_ERRORS.map((name): [string, number][] => {
     const count = errors[name] ?? 0;
     return [
       [`${name}_mean`, count / samples],

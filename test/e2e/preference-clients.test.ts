@@ -42,8 +42,13 @@ const METHODS = {
     reinforcement: {
       grader: GRADER,
       hyperparameters: {
-        ...{ n_epochs: 2, batch_size: 5, learning_rate_multiplier: 20, reasoning_effort: 'low' },
-        ...{ compute_multiplier: 0.5, eval_interval: 1, eval_samples: 8 },
+        n_epochs: 2,
+        batch_size: 5,
+        learning_rate_multiplier: 20,
+        reasoning_effort: 'low',
+        compute_multiplier: 0.5,
+        eval_interval: 1,
+        eval_samples: 8,
       },
     },
   },
