@@ -10,7 +10,7 @@ import type { Example } from './data/example.ts';
 import type { TrainJob } from './job/job.ts';
 import type { Reinforcement } from './run/reinforcement.ts';
 
-/** What a grader needs. */
+/** The language, the format and the models of a grader. */
 interface GradingOptions {
   readonly language: Language;
   /** The response format. Absent: any text. */

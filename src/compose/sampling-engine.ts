@@ -1,6 +1,6 @@
 // Samples completions of an adapter in training, by an engine in the trainer's process, and answers the questions of graders.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
-import type { CompletionSampler, SampleRequest } from '../../trainer/run/reinforcement.ts';
+import type { CompletionSampler, SampledPrompt } from '../../trainer/run/reinforcement.ts';
 import { ConfigError } from '../common/errors.ts';
 import { lazy } from '../common/lazy.ts';
 import { type CompiledConstraint, GREEDY, type SamplingParams } from '../contracts/generation.ts';
@@ -57,7 +57,7 @@ class SamplingEngine implements CompletionSampler {
     this.#engine.adapter = toSource(digest, directory);
   }
 
-  async sample({ promptIds, maxTokens, seed, constraint: given }: SampleRequest) {
+  async sample({ promptIds, maxTokens, seed, constraint: given }: SampledPrompt) {
     const room = this.#engine.roomAfter(promptIds);
     if (room < 1) {
       throw new ConfigError([
@@ -77,7 +77,7 @@ class SamplingEngine implements CompletionSampler {
 }
 
 async function compile(
-  constraint: NonNullable<SampleRequest['constraint']>,
+  constraint: NonNullable<SampledPrompt['constraint']>,
 ): Promise<CompiledConstraint> {
   try {
     return await constraintCompiler.compile(constraint);

@@ -119,7 +119,7 @@ export function servedDemos(
 }
 
 /** Returns the folder of the demo adapters. Undefined if they were trained for another base. */
-export function demoFolder(baseSource: string): string | undefined {
+function demoFolder(baseSource: string): string | undefined {
   if (!DEMO_BASES.includes(baseSource)) return undefined;
   return path.dirname(fileURLToPath(import.meta.resolve('#models/demo/README.md')));
 }

@@ -5,7 +5,7 @@ import { parseAnswer } from '../../src/tools/call-parser.ts';
 import { callingModel, planTools } from '../../src/tools/tool-plan.ts';
 import type { Language } from './encode-row.ts';
 
-/** What may be in a completion. */
+/** The parts that a completion may have. */
 interface CompletionKind {
   readonly tools: readonly FunctionTool[];
   /** Whether there may be several calls. */

@@ -1,12 +1,13 @@
 // The size of the engine that samples for a run: it holds one step, and nothing that only a server needs. Pure.
 import { elementCount } from '../../src/common/tensor.ts';
 import { BLOCK_TOKENS } from '../../src/contracts/engine.ts';
+import { asksModels, graderSchema } from '../../src/graders/schema.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { askedModels } from '../rewards.ts';
 
-/** What the engine must hold. */
+/** The contents of the engine. */
 export interface SamplerSize {
   /** Sequences that run together. */
   readonly slots: number;
@@ -19,7 +20,7 @@ export interface SamplerSize {
   readonly adapters: number;
 }
 
-/** More rows hardly raise the throughput of a CPU, and each takes memory. */
+/** As many sequences as a request may have in a server's engine. Each slot takes memory for its full length. */
 const MAX_SLOTS = 64;
 /** A question with an output of 512 tokens, a rubric, and an answer with its steps. */
 const QUESTION_LENGTH = 2048;
@@ -35,8 +36,8 @@ export function samplerSize(
   const prompts = Math.min(batchSize * gradAccumulation, train.examples.length);
   const lengths = [...train.examples, ...(validation?.examples ?? [])].map(({ ids }) => ids.length);
   const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
-  const asked = askedModels(job);
-  const questionLength = asked.length > 0 ? Math.min(QUESTION_LENGTH, config.maxPositions) : 0;
+  const asks = asksModels(graderSchema.parse(job.grader));
+  const questionLength = asks ? Math.min(QUESTION_LENGTH, config.maxPositions) : 0;
   const values = adapterTensors(config, adapter.lora).map(({ shape }) => elementCount(shape));
   return {
     slots: Math.min(prompts * sampling.completions, MAX_SLOTS),
@@ -47,6 +48,6 @@ export function samplerSize(
     promptTokens: prompts * (longest + BLOCK_TOKENS),
     adapterBytes: FLOAT * values.reduce((sum, count) => sum + count, 0),
     // The adapter in training, and for a moment its predecessor.
-    adapters: 2 + asked.length,
+    adapters: 2 + askedModels(job).length,
   };
 }

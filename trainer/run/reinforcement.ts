@@ -31,7 +31,7 @@ interface Sample {
 }
 
 /** A request for a completion. */
-export interface SampleRequest {
+export interface SampledPrompt {
   readonly promptIds: readonly number[];
   readonly maxTokens: number;
   readonly seed: number;
@@ -44,7 +44,7 @@ export interface CompletionSampler {
   /** Uses the adapter of this PEFT folder from now on. */
   use(directory: string): Promise<void>;
   /** The same seed, prompt and adapter give the same tokens. */
-  sample(request: SampleRequest): Promise<Sample>;
+  sample(request: SampledPrompt): Promise<Sample>;
   /** Sends a request of a grader to a server's route. */
   readonly post: Post;
 }
