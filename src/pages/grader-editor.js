@@ -71,6 +71,8 @@ export class GraderEditor {
   set text(text) {
     if (text === '') this.#pristine = this.#template();
     this.#field.value = text || this.#pristine;
+    const { type } = /** @type {{ type?: unknown }} */ (this.value ?? {});
+    if (TEMPLATES.some(({ id }) => id === type)) this.#templates.value = String(type);
     void this.#check();
   }
 

@@ -20,7 +20,7 @@ export interface SamplerSize {
   readonly adapters: number;
 }
 
-/** More rows hardly raise the throughput of a CPU, and each takes memory. */
+/** As many sequences as a request may have in a server's engine. Each slot takes memory for its full length. */
 const MAX_SLOTS = 64;
 /** A question with an output of 512 tokens, a rubric, and an answer with its steps. */
 const QUESTION_LENGTH = 2048;
