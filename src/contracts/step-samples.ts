@@ -1,20 +1,20 @@
 // Some samples of a step of reinforcement, in the form that the run folder, the job's part of the store and the API share.
-import { z } from '@hono/zod-openapi';
+import { z } from 'zod';
 
 const sampleSchema = z.object({
   text: z.string(),
   tokens: z.int(),
   finish: z
     .enum(['stop', 'length'])
-    .openapi({ description: 'Whether it ended by itself, or was cut off at the most tokens' }),
+    .describe('Whether it ended by itself, or was cut off at the most tokens'),
   reward: z.number(),
-  parts: z.record(z.string(), z.number()).openapi({
-    description: 'The scores of the graders of `multi`, by name; of another grader, its own',
-  }),
+  parts: z
+    .record(z.string(), z.number())
+    .describe('The scores of the graders of `multi`, by name; of another grader, its own'),
   error: z
     .string()
     .optional()
-    .openapi({ description: 'Why the grader failed: the name in `metadata.errors`, and details' }),
+    .describe('Why the grader failed: the name in `metadata.errors`, and details'),
 });
 
 /** The samples of a step. Long texts are cut. */

@@ -62,7 +62,7 @@ export class Scheduler {
   #prefilling: Sequence[] = [];
   #inFlight: StepInFlight | undefined;
   readonly #totals = noTotals();
-  /** When the last step was planned. Sequences that arrived later may get a slot in the next one, so they do not wait yet. */
+  /** When the last step was planned, in monotonic milliseconds. */
   #plannedMs = 0;
 
   constructor(options: SchedulerOptions) {
@@ -70,13 +70,11 @@ export class Scheduler {
     const { maxActiveAdapters: maxActive, prefillChunk, canAttach, queue } = this.#options;
     this.#idle = new IdleSequences(this.#options);
     const isWanted = (key: AdapterKey) =>
-      !!queue.find(({ adapter, isIdle }) => {
-        return adapter === key && (!isIdle || this.#idle.takesPart);
-      });
+      !!queue.find((s) => s.adapter === key && (!s.isIdle || this.#idle.takesPart));
     const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach, isWanted });
-    const prefixes = new Prefixes(this.#options.countCachedTokens);
-    this.#prefixes = prefixes;
-    this.#allocator = new SlotAllocator({ ...this.#options, adapterLimit, prefixes });
+    this.#prefixes = new Prefixes(this.#options.countCachedTokens);
+    const parts = { adapterLimit, prefixes: this.#prefixes };
+    this.#allocator = new SlotAllocator({ ...this.#options, ...parts });
   }
 
   /** Accepts a sequence. The caller limits how many wait. */
@@ -213,22 +211,24 @@ export class Scheduler {
     return [...this.#live.values()].filter(isMeant).map(({ id }) => id);
   }
 
-  /** Returns the figures of the queue, the slots and the adapters. */
+  /** Returns the figures of the queue, the slots and the adapters. An arrival does not wait if the next step has a slot for it. */
   stats() {
     const { slotCount, maxSeqLength } = this.#options;
     const live = [...this.#live.values()];
     const waiting = live.filter(({ slot }) => slot === undefined);
-    const waitingAdapters = new Set(waiting.flatMap(({ adapter }) => adapter ?? []));
+    const running = live.length - waiting.length;
+    const queued = waiting.filter(({ isIdle }) => !isIdle);
+    const passedOver = queued.filter((s) => s.waitingSinceMs < this.#plannedMs);
     const positions = live.reduce((sum, { pastLength }) => sum + pastLength, 0);
     return {
       ...this.#totals,
       ...this.#prefixes.totals,
-      running: live.length - waiting.length,
-      waiting: waiting.filter((s) => !s.isIdle && s.waitingSinceMs < this.#plannedMs).length,
+      running,
+      waiting: Math.max(passedOver.length, queued.length - (slotCount - running)),
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
       attachedAdapters: [...this.#attached],
-      waitingAdapters: [...waitingAdapters],
+      waitingAdapters: [...new Set(waiting.flatMap(({ adapter }) => adapter ?? []))],
     };
   }
 

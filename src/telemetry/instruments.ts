@@ -92,7 +92,7 @@ export const INSTRUMENTS = {
   ...gauges('{request}', MODEL, {
     requestsRunning: 'vllm:num_requests_running Sequences that have a KV slot.',
     requestsWaiting:
-      'vllm:num_requests_waiting Sequences that wait for a KV slot or an adapter. Those that arrived during the current step do not count.',
+      'vllm:num_requests_waiting Sequences that wait for a KV slot or an adapter. Those that arrived during a step do not count if a slot is free.',
   }),
   ...gauges('1', MODEL, {
     kvCacheUsage: 'vllm:kv_cache_usage_perc Share of the KV cache in use, 0 to 1.',

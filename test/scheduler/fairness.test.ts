@@ -201,13 +201,15 @@ test('T15: alone, a tenant has no guest slot; beside another one it has its shar
 });
 
 test('a sequence that arrives during a step waits only if the next step has no slot for it', () => {
-  const bench = new Bench({ slotCount: 1 });
+  const bench = new Bench({ slotCount: 2 });
   const waiting = () => bench.scheduler.stats().waiting;
-  bench.submit(request([1], { maxTokens: 4 }));
-  assert.equal(waiting(), 0);
+  const submit = () => bench.submit(request([1], { maxTokens: 4 }));
+  submit();
   const step = bench.scheduler.next()!;
-  bench.submit(request([1]));
-  assert.equal(waiting(), 0);
+  submit();
+  assert.equal(waiting(), 0, 'there is a slot for it');
+  submit();
+  assert.equal(waiting(), 1);
   bench.run(step);
   bench.step();
   assert.equal(waiting(), 1);
