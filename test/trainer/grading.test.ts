@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { parseRow } from '../../src/rows/row-schema.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
+import type { Example } from '../../trainer/data/example.ts';
 import { createGrading } from '../../trainer/rewards.ts';
 import { createByteTokenizer } from '../http/served.ts';
 import { PLAIN } from '../tools/templates.ts';
@@ -36,7 +37,19 @@ function gradingOf(grader: object, options: Partial<Parameters<typeof createGrad
     throw new Error('the grader asks no model');
   };
   const defaults = { language, format: undefined, post, base: 'base', seed: 5 };
-  return createGrading(grader, { ...defaults, ...options });
+  const { constraintOf, reward } = createGrading(grader, { ...defaults, ...options });
+  return {
+    constraintOf,
+    /** Also checks that a part of the reward is reported for each grader. */
+    async reward(text: string, prompt: Example) {
+      const { graded = [], ...rest } = await reward(encode(text), prompt);
+      assert.deepEqual(
+        graded.map(({ name, score }) => [name, score]),
+        [[(grader as { name: string }).name, rest.value]],
+      );
+      return rest;
+    },
+  };
 }
 
 test('calls of a row’s tools are constrained, and reach the grader', async () => {
@@ -46,10 +59,10 @@ test('calls of a row’s tools are constrained, and reach the grader', async () 
   assert.ok(constraintOf(prompt));
   assert.equal(constraintOf(promptOf(PROMPT)), undefined);
   const call = '<tool_call>\n{"name": "paint", "arguments": {"color": "red"}}\n</tool_call>';
-  assert.deepEqual(await reward(encode(call), prompt), { value: 1, fault: undefined });
+  assert.deepEqual(await reward(call, prompt), { value: 1, fault: undefined });
   const none = { value: 0, fault: 'invalid_variable_error' };
-  assert.deepEqual(await reward(encode(call.replace('paint', 'draw')), prompt), none);
-  assert.deepEqual(await reward(encode(call), promptOf(PROMPT)), none);
+  assert.deepEqual(await reward(call.replace('paint', 'draw'), prompt), none);
+  assert.deepEqual(await reward(call, promptOf(PROMPT)), none);
 });
 
 test('a format constrains completions, whose JSON reaches the grader', async () => {
@@ -58,7 +71,7 @@ test('a format constrains completions, whose JSON reaches the grader', async () 
   const prompt = promptOf(PROMPT);
   assert.equal(grading.constraintOf(prompt), format);
   const rewards = ['{"color":"red"}', '{"color":"blue"}', '{"color":"r'].map((text) =>
-    grading.reward(encode(text), prompt),
+    grading.reward(text, prompt),
   );
   assert.deepEqual(await Promise.all(rewards), [
     { value: 1, fault: undefined },
@@ -73,7 +86,10 @@ test('a question has the seed of the run unless it sets one, and the reason of a
     ...{ type: 'score_model', name: 'judge', model: 'judge@2' },
     input: [{ role: 'user', content: 'Is {{sample.output_text}} red?' }],
   };
-  const answered = { choices: [{ message: { content: '{"steps":[],"result":0.5}' } }] };
+  const answered = {
+    choices: [{ message: { content: '{"steps":[],"result":0.5}' } }],
+    usage: { prompt_tokens: 9, completion_tokens: 7 },
+  };
   const answering = {
     async post(_: string, body: string) {
       bodies.push(JSON.parse(body));
@@ -82,7 +98,7 @@ test('a question has the seed of the run unless it sets one, and the reason of a
   };
   const seeded = { ...question, sampling_params: { seed: 9 } };
   for (const grader of [question, seeded]) {
-    const reward = await gradingOf(grader, answering).reward(encode('Rose'), promptOf(PROMPT));
+    const reward = await gradingOf(grader, answering).reward('Rose', promptOf(PROMPT));
     assert.deepEqual(reward, { value: 0.5, fault: undefined });
   }
   assert.deepEqual(
@@ -90,6 +106,6 @@ test('a question has the seed of the run unless it sets one, and the reason of a
     [5, 9],
   );
   const post = async () => JSON.stringify({ error: { message: 'No such model.' } });
-  const { fault } = await gradingOf(question, { post }).reward(encode('Rose'), promptOf(PROMPT));
+  const { fault } = await gradingOf(question, { post }).reward('Rose', promptOf(PROMPT));
   assert.equal(fault, 'model_grader_server_error: judge: No such model.');
 });
