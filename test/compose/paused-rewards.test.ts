@@ -25,7 +25,7 @@ test('the questions of graders are answered after a pause, and the run can be re
   await handleRequest(
     {
       ...{ command: 'train', outDir: path.join(temporaryFolder(t), 'run'), tenant: 'local' },
-      ...{ job: { file: undefined, overrides: settings }, adaptersDir: undefined, gate: undefined },
+      ...{ job: { file: undefined, overrides: settings }, adaptersDir: undefined },
     },
     {
       signal: pause.signal,

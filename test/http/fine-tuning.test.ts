@@ -256,7 +256,10 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
     first!.message,
     'Step 1/5 , train mean reward=0.25, full validation mean reward=0.50, full validation mean parse error=0.00',
   );
-  const { errors, ...data } = first!.data as { errors: { graders: Record<string, number>[] } };
+  const { errors, ...data } = first!.data as {
+    errors: { graders: Record<string, number>[]; train_other_error_mean: number };
+  };
+  assert.equal(errors.train_other_error_mean, 0.5);
   const { train_model_grader_parse_error_mean: mean, ...others } = errors.graders[0]!;
   assert.equal(mean, 0.25);
   assert.equal(others['valid_model_grader_parse_error_count'], 1);

@@ -7,6 +7,7 @@ import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { createGrading } from '../../trainer/rewards.ts';
+import { summarizeGraders } from '../../trainer/run/grading-summary.ts';
 import { createByteTokenizer } from '../http/served.ts';
 import { PLAIN } from '../tools/templates.ts';
 
@@ -42,11 +43,8 @@ function gradingOf(grader: object, options: Partial<Parameters<typeof createGrad
     constraintOf,
     /** Also checks that a part of the reward is reported for each grader. */
     async reward(text: string, prompt: Example) {
-      const { graded = [], ...rest } = await reward(encode(text), prompt);
-      assert.deepEqual(
-        graded.map(({ name, score }) => [name, score]),
-        [[(grader as { name: string }).name, rest.value]],
-      );
+      const { graded, ...rest } = await reward(encode(text), prompt);
+      assert.deepEqual(graded?.scores, { [(grader as { name: string }).name]: rest.value });
       return rest;
     },
   };
@@ -108,4 +106,33 @@ test('a question has the seed of the run unless it sets one, and the reason of a
   const post = async () => JSON.stringify({ error: { message: 'No such model.' } });
   const { fault } = await gradingOf(question, { post }).reward('Rose', promptOf(PROMPT));
   assert.equal(fault, 'model_grader_server_error: judge: No such model.');
+});
+
+test('a summary counts the errors of each grader, and those of the formula', async () => {
+  const { reward } = createGrading(
+    {
+      ...{ type: 'multi', name: 'both', calculate_output: '1 / color + 0 * json' },
+      graders: [
+        equalsColor('{{sample.output_text}}'),
+        { ...equalsColor('{{sample.output_json.color}}'), name: 'json' },
+      ],
+    },
+    { language, format: undefined, post: () => assert.fail(), base: 'base', seed: 5 },
+  );
+  const rewards = await Promise.all(
+    ['red', 'blue', '{"color":"red"}'].map((text) => reward(encode(text), promptOf(PROMPT))),
+  );
+  assert.deepEqual(
+    rewards.map(({ value }) => value),
+    [1, 0, 0],
+  );
+  const { samples, errors, graders } = summarizeGraders(rewards.map(({ graded }) => graded!));
+  assert.deepEqual([samples, errors], [3, { sample_parse_error: 2, other_error: 2 }]);
+  assert.deepEqual(
+    graders.map((grader) => [grader.name, grader.score, grader.errors]),
+    [
+      ['color', 1 / 3, {}],
+      ['json', 1 / 3, { sample_parse_error: 2 }],
+    ],
+  );
 });
