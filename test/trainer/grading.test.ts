@@ -6,10 +6,12 @@ import { parseRow } from '../../src/rows/row-schema.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
 import type { Example } from '../../trainer/data/example.ts';
+import { loadDataset } from '../../trainer/data/load-dataset.ts';
 import { createGrading } from '../../trainer/rewards.ts';
 import { summarizeGraders } from '../../trainer/run/grading-summary.ts';
 import { createByteTokenizer } from '../http/served.ts';
 import { PLAIN } from '../tools/templates.ts';
+import { writeRows } from './toy-runs.ts';
 
 const tokenizer = createByteTokenizer(PLAIN);
 const language = { tokenizer, template: createToolTemplate(tokenizer) };
@@ -18,14 +20,9 @@ const parameters = { type: 'object', properties: { color: { type: 'string' } } }
 const PROMPT = { messages: [{ role: 'user', content: 'Paint it.' }], color: 'red' };
 const TOOLS = [{ type: 'function', function: { name: 'paint', parameters } }];
 
-function promptOf(row: object) {
-  const encodeRow = createRowEncoder({
-    ...language,
-    vocabSize: 256,
-    objective: 'reinforcement',
-  });
-  return encodeRow(parseRow(JSON.stringify(row), 'reinforcement'));
-}
+const objective = 'reinforcement' as const;
+const encodeRow = createRowEncoder({ ...language, vocabSize: 256, objective });
+const promptOf = (row: object) => encodeRow(parseRow(JSON.stringify(row), objective));
 
 /** The grader is right if this part of the sample equals the row's color. */
 const equalsColor = (input: string) => ({
@@ -61,6 +58,21 @@ test('calls of a row’s tools are constrained, and reach the grader', async () 
   const none = { value: 0, fault: 'invalid_variable_error' };
   assert.deepEqual(await reward(call.replace('paint', 'draw'), prompt), none);
   assert.deepEqual(await reward(call, promptOf(PROMPT)), none);
+});
+
+test('a tool that cannot be enforced is a fault of its line', async (t) => {
+  const wrong = { properties: { color: { type: 'string', pattern: '(?<=a)b' } } };
+  const other = { type: 'function', function: { name: 'draw', parameters: wrong } };
+  const lines = [TOOLS, [...TOOLS, other], TOOLS].map((tools) => ({ ...PROMPT, tools }));
+  const loading = loadDataset(writeRows(t, lines), {
+    encode: encodeRow,
+    maxLength: 999,
+    objective,
+  });
+  await assert.rejects(loading, {
+    name: 'DatasetError',
+    message: /has a bad line.*line 2: tools\[1\]\.function\.parameters: #\/properties\/color/s,
+  });
 });
 
 test('a format constrains completions, whose JSON reaches the grader', async () => {
