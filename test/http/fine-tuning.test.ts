@@ -287,12 +287,21 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
 test('a job with more prompts than OpenAI takes fails, even if its request did not count them all', async () => {
   const { api, upload, ended, jobs } = await listen();
   jobs.worker.start();
-  const training_file = await upload({ plan: { examples: 50_001 } }, toldPrompts);
   const method = { type: 'reinforcement', reinforcement: { grader: GRADER } } as const;
-  const { id } = await api.create({ model: 'toy', training_file, method });
-  const { error } = await ended(id, 'failed');
-  assert.deepEqual([error?.code, error?.param], ['invalid_n_examples', 'training_file']);
-  assert.match(error!.message, /has 50001 example\(s\), but must have at most 50000 examples/);
+  const create = async (plan: object, lorikeet = {}) => {
+    const training_file = await upload({ plan }, toldPrompts);
+    const { id } = await api.create({ model: 'toy', training_file, method, ...lorikeet });
+    return id;
+  };
+  const split = { lorikeet: { validation_split: 0.1 } };
+  for (const id of [
+    await create({ examples: 50_001 }),
+    await create({ examples: 45_000, validationExamples: 5_001 }, split),
+  ]) {
+    const { error } = await ended(id, 'failed');
+    assert.deepEqual([error?.code, error?.param], ['invalid_n_examples', 'training_file']);
+    assert.match(error!.message, /has 50001 example\(s\), but must have at most 50000 examples/);
+  }
 });
 
 test('a job of pairs has the hyperparameters and the metrics of DPO', async () => {
