@@ -172,11 +172,13 @@ test('the rewards of a step are asked for together', async (t) => {
 });
 
 test('a run ends if its grader fails, or if rewards never differ', async (t) => {
-  const failing = async () => ({ value: 0, fault: 'invalid_variable_error' });
-  await assert.rejects(run(t, { reward: failing }), {
+  const failing = (fault: string) => async () => ({ value: 0, fault });
+  await assert.rejects(run(t, { reward: failing('invalid_variable_error') }), {
     code: 'grader_fails',
     message: /invalid_variable_error/,
   });
+  const notJson = failing('sample_parse_error'); // the model may learn to write JSON
+  await assert.rejects(run(t, { reward: notJson }), { code: 'reward_constant' });
   await assert.rejects(run(t, { reward: async () => ({ value: 0.5 }) }), {
     code: 'reward_constant',
     message: /for 10 steps \(now 0.5\)/,

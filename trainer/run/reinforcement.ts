@@ -264,9 +264,10 @@ function describe(groups: readonly Group[]): RewardMetrics {
   };
 }
 
+/** Completions that are not JSON yet are not the grader's fault. */
 function refuseFailure(groups: readonly Group[]): void {
   const faults = groups.flat().map(({ reward }) => reward.fault);
-  if (faults.some((fault) => fault === undefined)) return;
+  if (faults.some((fault) => fault === undefined || fault === 'sample_parse_error')) return;
   throw new TrainError(
     'grader_fails',
     `the grader failed for all completions of a step (${faults[0]}). Try it on a row: POST /v1/fine_tuning/alpha/graders/run`,
