@@ -18,7 +18,7 @@ import {
   fingerprint,
   truncateExample,
 } from './example.ts';
-import { checkTools } from './tool-check.ts';
+import { refuseUnusableTools } from './row-tools.ts';
 
 /** Counts of a file. */
 interface DatasetCounts {
@@ -120,7 +120,7 @@ async function encodeLine(
   if (text === undefined) return new TrainingRowError(fault ?? 'cannot be read');
   try {
     const example = encode(parseRow(text, objective));
-    await checkTools(example);
+    await refuseUnusableTools(example);
     return example;
   } catch (error) {
     if (error instanceof TrainingRowError) return error;
