@@ -5,7 +5,7 @@ import { TrainingRowError } from '../../src/rows/row-schema.ts';
 import { argumentsOf } from '../../src/tools/call-constraint.ts';
 import type { Example } from './example.ts';
 
-/** Rejects with `TrainingRowError` if the arguments of a tool cannot be constrained. The compiler remembers other rows' tools. */
+/** Rejects with `TrainingRowError` if the arguments of a tool cannot be constrained. The compiler remembers earlier ones. */
 export async function refuseUnusableTools({ tools = [] }: Pick<Example, 'tools'>): Promise<void> {
   for (const [i, tool] of tools.entries()) {
     await constraintCompiler.compile(argumentsOf(tool)).catch((error) => {
