@@ -48,8 +48,8 @@ export function createGrading(
       const { content, calls: made } = read(toText(ids));
       const called = made.map(({ id, ...called }) => ({ id, type: 'function', function: called }));
       const sample = toSample(content, called);
-      const { reward, errors, parts } = await grade(parsed, { item: prompt.item, sample }, calls);
-      return { value: reward, fault: faultOf(errors), graded: parts };
+      const graded = await grade(parsed, { item: prompt.item, sample }, calls);
+      return { value: graded.reward, fault: faultOf(graded.errors), graded };
     },
   };
 }

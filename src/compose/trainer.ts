@@ -282,7 +282,8 @@ class TrainerProgram {
           const size = samplerSize(prepared, artifact.config)!;
           const sized = samplerConfig({ ...config, threads }, artifact.config, size);
           const asked = { tenant, models: askedModels(job) };
-          return withSampler(asked, { ...context, config: sized }, work);
+          const unpaused = new AbortController().signal; // a pause waits for the step, and a step for its engine
+          return withSampler(asked, { ...context, config: sized, signal: unpaused }, work);
         },
       });
       if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));

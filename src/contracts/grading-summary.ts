@@ -29,9 +29,11 @@ interface GraderSummary {
   /** All tokens of the model's prompts and answers. */
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** The number of completions by OpenAI's names of the errors that happened. */
-  readonly errors: Readonly<Record<string, number>>;
+  readonly errors: ErrorCounts;
 }
+
+/** The number of completions by OpenAI's names of the errors that happened. */
+export type ErrorCounts = Readonly<Record<string, number>>;
 
 /** The graders of a set of completions: those of a step, or of the validation rows. */
 export interface GradingSummary {
@@ -39,6 +41,8 @@ export interface GradingSummary {
   readonly samples: number;
   /** Seconds to sample, grade and measure a validation. Absent: a step, whose profile is in its metrics. */
   readonly seconds?: number;
+  /** Errors of any grader, and of the formula of `multi`. */
+  readonly errors: ErrorCounts;
   readonly graders: readonly GraderSummary[];
 }
 

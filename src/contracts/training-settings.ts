@@ -9,6 +9,8 @@ import type { TrainingSetting } from './training-setting.ts';
 
 /** The largest rank of an adapter. Beyond it, the full weights of most layers are smaller. */
 export const MAX_RANK = 512;
+/** A rate above it diverges with every optimizer. */
+export const MAX_LEARNING_RATE = 1;
 /** The rank of an adapter if the job sets none. */
 export const DEFAULT_RANK = 16;
 /** The most classes of a classifier: enough for every intent data set, and a bound on the response. */
@@ -186,8 +188,7 @@ export const TRAINING_SETTINGS = {
     isHashed: false,
   },
   learningRate: {
-    // A rate above 1 diverges with every optimizer.
-    schema: z.number().positive().max(1),
+    schema: z.number().positive().max(MAX_LEARNING_RATE),
     help: 'the peak of the learning rate',
     fallback: "by the model's width; a twentieth of that for dpo and reinforcement",
   },

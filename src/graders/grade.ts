@@ -50,7 +50,7 @@ const NO_ERRORS: GradingErrors = {
 };
 
 /** The result of a grader that is not `multi`. */
-export interface GradedPart extends TokenCounts {
+interface GradedPart extends TokenCounts {
   readonly name: string;
   readonly type: SingleGrader['type'];
   /** The model that it asked. */

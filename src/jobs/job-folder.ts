@@ -150,17 +150,18 @@ const MAX_SINGLE_BATCH = 16;
 /** A job's hyperparameters by their key in its record. `auto` remains if only a plan has the number. */
 type ResolvedHyperparameters = Partial<Record<HyperparameterField, number | string>>;
 
-/** Replaces `auto` with the trainer's defaults and the figures of the plan. */
+/** Replaces `auto` with the trainer's defaults and the figures of the plan, which are all of validations. */
 export function resolveHyperparameters(
   { objective, hyperparameters }: Pick<JobRequest, 'objective' | 'hyperparameters'>,
   plan: Partial<Record<PlannedFigure, unknown>> = {},
 ): ResolvedHyperparameters {
+  const figures = plan.validationExamples ? plan : {};
   return Object.fromEntries(
     hyperparametersOf(objective).map(({ field, absent, default: auto }) => {
       const { [field]: value = absent } = hyperparameters;
       if (value !== absent) return [field, value];
-      const figure = typeof auto === 'string' ? plan[auto] : auto;
-      return [field, typeof figure === 'number' && figure > 0 ? figure : absent];
+      const figure = typeof auto === 'string' ? figures[auto] : auto;
+      return [field, typeof figure === 'number' ? figure : absent];
     }),
   );
 }

@@ -40,12 +40,13 @@ async function planJob(
 
 /** The check of a request may have read only a part of a file. */
 function excessOf(
-  { objective = 'supervised', trainingFile, validationFile = '' }: JobRecord['request'],
+  { objective = 'supervised', trainingFile, validationFile }: JobRecord['request'],
   { examples, validationExamples }: JobPlan,
 ): Fault | undefined {
+  const heldOut = validationFile === undefined ? validationExamples : 0; // of the training file
   const files = [
-    ['training_file', trainingFile, examples],
-    ['validation_file', validationFile, validationExamples],
+    ['training_file', trainingFile, examples + heldOut],
+    ['validation_file', validationFile ?? '', validationExamples - heldOut],
   ] as const;
   const code = 'invalid_n_examples';
   for (const [param, file, count] of files) {

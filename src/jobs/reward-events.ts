@@ -1,5 +1,6 @@
 // The metrics events of reinforcement, in the wording and with the fields of OpenAI's API. Pure.
 import {
+  type ErrorCounts,
   GRADING_ERRORS,
   type GradingSummary,
   type StepGrading,
@@ -68,7 +69,10 @@ function gradingFields(data: Rewards, summaries: Summaries) {
         reasoning_tokens_count: 0,
       })),
     },
-    errors: { graders: byGrader((set, g) => errorFields(set, g)) },
+    errors: {
+      ...withPrefixes(summaries, ({ errors, samples }) => errorFields(errors, samples)),
+      graders: byGrader(({ graders, samples }, g) => errorFields(graders[g]!.errors, samples)),
+    },
     timing: {
       step: timing(data, valid),
       graders: byGrader(({ graders }, g) => ({ execution_latency_mean: graders[g]!.seconds })),
@@ -98,8 +102,7 @@ function usageFields({ graders, samples }: GradingSummary, g: number): Record<st
   };
 }
 
-function errorFields({ graders, samples }: GradingSummary, g: number): Record<string, number> {
-  const { errors } = graders[g]!;
+function errorFields(errors: ErrorCounts, samples: number): Record<string, number> {
   const fields = GRADING_ERRORS.map((name): [string, number][] => {
     const count = errors[name] ?? 0;
     return [
@@ -110,9 +113,9 @@ function errorFields({ graders, samples }: GradingSummary, g: number): Record<st
   return Object.fromEntries(fields.flat());
 }
 
-/** Returns the share of completions for which a grader reported the error. The grader with the most counts. */
-function errorMean({ graders, samples }: GradingSummary, name: string): number {
-  return Math.max(0, ...graders.map(({ errors }) => errors[name] ?? 0)) / samples;
+/** Returns the share of completions with the error. */
+function errorMean({ errors, samples }: GradingSummary, name: string): number {
+  return (errors[name] ?? 0) / samples;
 }
 
 /** Sums the tokens of each asked model. */

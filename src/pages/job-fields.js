@@ -11,12 +11,16 @@ import { choiceField, numberField } from './widgets.js';
  * @typedef {object} Field
  * @property {string} id
  * @property {string} label
- * @property {number} min
+ * @property {number} [min] default: 0
  * @property {number} [max]
  * @property {boolean} [isInteger]
+ * @property {readonly (readonly [string, string])[]} [options] absent: a number
  * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
  * @property {readonly Method[]} [methods] whose jobs have it; default: all
  */
+
+/** @type {readonly (readonly [string, string])[]} */
+const EFFORTS = ['', 'low', 'medium', 'high'].map((effort) => [effort, effort || 'default']);
 
 /** @type {readonly Field[]} */
 const REWARD_FIELDS = [
@@ -49,6 +53,13 @@ const FIELDS = [
   },
   { id: 'beta', label: 'Beta', min: 0, max: 2, parent: 'hyperparameters', methods: ['dpo'] },
   ...REWARD_FIELDS,
+  {
+    id: 'reasoning_effort',
+    label: 'Reasoning effort',
+    options: EFFORTS,
+    parent: 'hyperparameters',
+    methods: ['reinforcement'],
+  },
   { id: 'rank', label: 'LoRA rank', min: 1, isInteger: true, parent: 'lorikeet' },
   { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
   {
@@ -83,14 +94,22 @@ const REPEATED = [
   ...['loss', 'label_smoothing', 'dropout', 'compute', 'gate'],
 ];
 
+/** @param {Field} field */
+function inputOf({ id, options }) {
+  return options ? byId(id, HTMLSelectElement) : byId(id, HTMLInputElement);
+}
+
 /** Puts the fields on the page. */
 export function createHyperparameterFields() {
   fill(byId('method-field'), choiceField({ id: 'method', label: 'Method', options: METHODS }));
   fill(
     byId('hyperparameters'),
-    ...FIELDS.map(({ parent, ...field }) =>
-      numberField({ ...field, placeholder: parent === 'hyperparameters' ? 'auto' : 'default' }),
-    ),
+    ...FIELDS.map(({ parent, options, min = 0, ...field }) => {
+      const placeholder = parent === 'hyperparameters' ? 'auto' : 'default';
+      return options
+        ? choiceField({ ...field, options })
+        : numberField({ ...field, min, placeholder });
+    }),
     choiceField({ id: 'compute', label: 'Arithmetic', options: COMPUTES }),
   );
   byId('method').addEventListener('change', showFieldsOfMethod);
@@ -133,9 +152,9 @@ export function preselectCompute(compute) {
 
 /** Returns what is wrong with the first invalid field. Browsers also report text that is not a number as invalid. */
 export function hyperparameterFault() {
-  for (const { id, label } of fieldsOfMethod()) {
-    const field = byId(id, HTMLInputElement);
-    if (!field.validity.valid) return `${label}: ${field.validationMessage}`;
+  for (const field of fieldsOfMethod()) {
+    const { validity, validationMessage } = inputOf(field);
+    if (!validity.valid) return `${field.label}: ${validationMessage}`;
   }
   return undefined;
 }
@@ -149,7 +168,7 @@ export function typedHyperparameters() {
 
 /** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
 export function restoreHyperparameters(typed) {
-  for (const { id } of FIELDS) byId(id, HTMLInputElement).value = typed[id] ?? '';
+  for (const field of FIELDS) inputOf(field).value = typed[field.id] ?? '';
   chooseMethod(METHODS.find(([method]) => method === typed['method'])?.[0] ?? 'supervised');
   isComputeChosen = typed['compute'] !== undefined;
   if (typed['compute']) byId('compute', HTMLSelectElement).value = typed['compute'];
@@ -164,8 +183,12 @@ export function restoreHyperparameters(typed) {
 export function writeHyperparameters({ method, lorikeet, seed }, changes) {
   /** @type {Record<string, unknown>} */
   const values = { ...hyperparametersOf({ method }), ...lorikeet, seed };
-  const numbers = Object.entries(values).filter(([, value]) => typeof value === 'number');
-  const typed = Object.fromEntries(numbers.map(([id, value]) => [id, String(value)]));
+  const given = FIELDS.map(({ id, options = [] }) => {
+    const value = values[id];
+    const isKnown = typeof value === 'number' || options.some(([option]) => option === value);
+    return [id, isKnown ? String(value) : ''];
+  });
+  const typed = Object.fromEntries(given);
   // A job that names no arithmetic was trained in float32.
   const compute = String(lorikeet['compute'] ?? 'float32');
   restoreHyperparameters({ ...typed, method: method.type, compute, ...changes });
@@ -182,14 +205,15 @@ export function writeHyperparameters({ method, lorikeet, seed }, changes) {
  * @param {Readonly<Record<string, unknown>>} reinforcement the other settings of a job that learns from rewards
  */
 export function readHyperparameters(reinforcement) {
-  /** @param {Field['parent']} wanted @returns {Record<string, number>} */
+  /** @param {Field['parent']} wanted @returns {Record<string, number | string>} */
   const filled = (wanted) =>
     Object.fromEntries(
       fieldsOfMethod()
-        .filter(({ parent }) => parent === wanted)
-        .map(({ id }) => /** @type {const} */ ([id, byId(id, HTMLInputElement).value]))
-        .filter(([, value]) => value !== '')
-        .map(([id, value]) => [id, Number(value)]),
+        .filter((field) => field.parent === wanted && inputOf(field).value !== '')
+        .map((field) => {
+          const { value } = inputOf(field);
+          return [field.id, field.options ? value : Number(value)];
+        }),
     );
   const hyperparameters = filled('hyperparameters');
   const type = chosenMethod();

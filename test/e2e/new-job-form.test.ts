@@ -187,10 +187,11 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   ] as const) {
     await page.locator(`#${id}`).fill(value);
   }
-  await page.locator('#completions').blur();
+  await page.locator('#reasoning_effort').selectOption('low');
   await page.locator('#plan h3', { hasText: 'The first prompts' }).waitFor(PLANNED);
   const { method, lorikeet } = await pressStart(page);
   assert.equal(method.reinforcement.grader.calculate_output, '0.5 * equal + 0.3 * alike');
+  assert.equal(method.reinforcement.hyperparameters.reasoning_effort, 'low');
   assert.deepEqual([lorikeet.completions, lorikeet.completion_length], [4, 4]);
   await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor(TRAINED);
   await page.locator('#sample-step').press('ArrowLeft');
@@ -212,6 +213,17 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   assert.deepEqual(await accessFaults(page), []);
   await page.setViewportSize({ width: 360, height: 740 });
   assert.equal(await overhang(page), 0);
+  await cancelJob(page);
+  await page.locator('#job-actions a', { hasText: 'Repeat' }).click();
+  await page.waitForFunction('document.querySelector("#compute_multiplier").value === "1"');
+  await page.locator('#start-button:enabled').waitFor(PLANNED);
+  const repeated = await pressStart(page);
+  const shown = { compute_multiplier: 1, learning_rate_multiplier: 1 }; // for `auto`
+  assert.deepEqual(repeated.method.reinforcement, {
+    ...method.reinforcement,
+    hyperparameters: { ...shown, ...method.reinforcement.hyperparameters },
+  });
+  assert.deepEqual(repeated.lorikeet, lorikeet);
   await cancelJob(page);
 });
 

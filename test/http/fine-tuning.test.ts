@@ -256,7 +256,10 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
     first!.message,
     'Step 1/5 , train mean reward=0.25, full validation mean reward=0.50, full validation mean parse error=0.00',
   );
-  const { errors, ...data } = first!.data as { errors: { graders: Record<string, number>[] } };
+  const { errors, ...data } = first!.data as {
+    errors: { graders: Record<string, number>[]; train_other_error_mean: number };
+  };
+  assert.equal(errors.train_other_error_mean, 0.5);
   const { train_model_grader_parse_error_mean: mean, ...others } = errors.graders[0]!;
   assert.equal(mean, 0.25);
   assert.equal(others['valid_model_grader_parse_error_count'], 1);
@@ -284,12 +287,21 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
 test('a job with more prompts than OpenAI takes fails, even if its request did not count them all', async () => {
   const { api, upload, ended, jobs } = await listen();
   jobs.worker.start();
-  const training_file = await upload({ plan: { examples: 50_001 } }, toldPrompts);
   const method = { type: 'reinforcement', reinforcement: { grader: GRADER } } as const;
-  const { id } = await api.create({ model: 'toy', training_file, method });
-  const { error } = await ended(id, 'failed');
-  assert.deepEqual([error?.code, error?.param], ['invalid_n_examples', 'training_file']);
-  assert.match(error!.message, /has 50001 example\(s\), but must have at most 50000 examples/);
+  const create = async (plan: object, lorikeet = {}) => {
+    const training_file = await upload({ plan }, toldPrompts);
+    const { id } = await api.create({ model: 'toy', training_file, method, ...lorikeet });
+    return id;
+  };
+  const split = { lorikeet: { validation_split: 0.1 } };
+  for (const id of [
+    await create({ examples: 50_001 }),
+    await create({ examples: 45_000, validationExamples: 5_001 }, split),
+  ]) {
+    const { error } = await ended(id, 'failed');
+    assert.deepEqual([error?.code, error?.param], ['invalid_n_examples', 'training_file']);
+    assert.match(error!.message, /has 50001 example\(s\), but must have at most 50000 examples/);
+  }
 });
 
 test('a job of pairs has the hyperparameters and the metrics of DPO', async () => {

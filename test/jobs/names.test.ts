@@ -116,4 +116,14 @@ describe('the trainer’s job', () => {
       learningRateMultiplier: 1,
     });
   });
+
+  test('shows the figures of validations only if there are some, so a shown job can be repeated', () => {
+    const request = { objective: 'reinforcement', hyperparameters: {} } as const;
+    const shown = (validationExamples: number) => {
+      const resolved = resolveHyperparameters(request, { stepsPerEpoch: 5, validationExamples });
+      return [resolved.evalInterval, resolved.evalSamples];
+    };
+    assert.deepEqual(shown(7), [5, 7]);
+    assert.deepEqual(shown(0), ['auto', 'auto']);
+  });
 });

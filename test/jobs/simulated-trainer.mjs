@@ -117,8 +117,8 @@ function rewardsOf(step) {
     'profiling/sampling': 2,
     'profiling/grading': 1,
     'profiling/training': 4,
-    trainGrading: { samples: 4, graders },
-    validGrading: { samples: 2, seconds: 1.5, graders },
+    trainGrading: { samples: 4, errors: { ...errors, other_error: 2 }, graders },
+    validGrading: { samples: 2, seconds: 1.5, errors, graders },
   };
 }
 

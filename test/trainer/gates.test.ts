@@ -55,8 +55,8 @@ type Bad = readonly [
 
 const BAD: readonly Bad[] = [
   [
-    'a rate of 1e3',
-    (t) => ({ ...good(t), learningRate: 1, learningRateMultiplier: 1e3 }),
+    'a rate of 1 and no memory of gradients',
+    (t) => ({ ...good(t), learningRate: 1, betas: [0.9, 0] }),
     ['weights'],
     /^gate weights: the largest weight is [\d.e+]+, the limit is 1000$/,
   ],

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { StepSamples } from '../../src/contracts/step-samples.ts';
-import type { GradedPart } from '../../src/graders/grade.ts';
+import type { Graded } from '../../src/graders/grade.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
 import { parseSteps } from '../../trainer/run/metrics.ts';
@@ -134,13 +134,13 @@ test('a run that was killed resumes to the same weights and the same samples', a
 test('of many completions and long texts some are recorded', () => {
   const sample = { logProbs: [], isWhole: false, advantage: 0 };
   const [prompt] = prompts(1).examples;
-  const part = { name: 'a', score: 1 } as GradedPart;
+  const graded = { scores: { a: 1 } } as unknown as Graded;
   const group = (k: number) =>
     Array.from({ length: 12 }, () => ({
       ...sample,
       prompt: { ...prompt!, ids: new Int32Array(3000).fill(k) },
       ids: new Array<number>(3000).fill(5),
-      reward: { value: k, graded: [part], fault: 'other_error' },
+      reward: { value: k, graded, fault: 'other_error' },
     }));
   const { prompts: kept, step } = toStepSamples(3, [0, 1, 2, 3].map(group), PLAIN_TEXT);
   assert.deepEqual([step, kept.length], [3, 2]);
@@ -172,11 +172,13 @@ test('the rewards of a step are asked for together', async (t) => {
 });
 
 test('a run ends if its grader fails, or if rewards never differ', async (t) => {
-  const failing = async () => ({ value: 0, fault: 'invalid_variable_error' });
-  await assert.rejects(run(t, { reward: failing }), {
+  const failing = (fault: string) => async () => ({ value: 0, fault });
+  await assert.rejects(run(t, { reward: failing('invalid_variable_error') }), {
     code: 'grader_fails',
     message: /invalid_variable_error/,
   });
+  const notJson = failing('sample_parse_error'); // the model may learn to write JSON
+  await assert.rejects(run(t, { reward: notJson }), { code: 'reward_constant' });
   await assert.rejects(run(t, { reward: async () => ({ value: 0.5 }) }), {
     code: 'reward_constant',
     message: /for 10 steps \(now 0.5\)/,

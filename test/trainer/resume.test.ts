@@ -135,4 +135,9 @@ test('the job that a run saves prepares the same run again, even with a multipli
   const second = prepareRows(saved, artifact, options);
   assert.equal(second.configHash, first.configHash);
   assert.deepEqual(second.settings, first.settings);
+  const tooFast = { ...job, learningRate: 0.1 }; // saved as a rate of 2, which no job may have
+  assert.throws(() => prepareRows(tooFast, artifact, options), {
+    name: 'ConfigError',
+    message: /^learningRateMultiplier: makes the learning rate 2, but it must be at most 1$/,
+  });
 });

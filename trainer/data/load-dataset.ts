@@ -8,7 +8,7 @@ import type { Objective } from '../../src/contracts/preference-settings.ts';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
 import { BadLines, badLinesDetail, NO_EXAMPLES_DETAIL } from '../../src/rows/file-fault.ts';
 import { type Line, splitLines } from '../../src/rows/lines.ts';
-import { orRowError, parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
+import { parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import {
   countTokens,
@@ -18,6 +18,7 @@ import {
   fingerprint,
   truncateExample,
 } from './example.ts';
+import { refuseUnusableTools } from './row-tools.ts';
 
 /** Counts of a file. */
 interface DatasetCounts {
@@ -71,7 +72,7 @@ export async function loadDataset(
   let tokens = 0;
   const read = new ReadBytes();
   for await (const line of readLines(file, read)) {
-    const whole = encodeLine(line, encode, objective);
+    const whole = await encodeLine(line, encode, objective);
     if (whole instanceof TrainingRowError) badLines.add(line.number, whole.message);
     if (whole instanceof TrainingRowError || badLines.count > 0) continue;
     const example = truncateExample(whole, maxLength);
@@ -111,13 +112,20 @@ export function describeExamples(examples: readonly Example[], truncated: number
   };
 }
 
-function encodeLine(
+async function encodeLine(
   { text, fault }: Line,
   encode: RowEncoder,
   objective: Objective | undefined,
-): Example | TrainingRowError {
+): Promise<Example | TrainingRowError> {
   if (text === undefined) return new TrainingRowError(fault ?? 'cannot be read');
-  return orRowError(() => encode(parseRow(text, objective)));
+  try {
+    const example = encode(parseRow(text, objective));
+    await refuseUnusableTools(example);
+    return example;
+  } catch (error) {
+    if (error instanceof TrainingRowError) return error;
+    throw error;
+  }
 }
 
 // Reads the lines of a training file.

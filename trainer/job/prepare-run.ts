@@ -12,6 +12,7 @@ import {
 } from '../../src/contracts/reinforcement-settings.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
+import { MAX_LEARNING_RATE } from '../../src/contracts/training-settings.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TrainingRowError } from '../../src/rows/row-schema.ts';
@@ -282,6 +283,16 @@ function defaultLearningRate(
   return Number(rate.toPrecision(2));
 }
 
+/** Returns the peak of the learning rate. @throws ConfigError if it is too high */
+function peakRate(job: TrainJob, method: TrainMethod, model: DecoderConfig): number {
+  const peak =
+    job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(job, method, model));
+  if (peak <= MAX_LEARNING_RATE) return peak;
+  throw new ConfigError([
+    `learningRateMultiplier: makes the learning rate ${Number(peak.toPrecision(2))}, but it must be at most ${MAX_LEARNING_RATE}`,
+  ]);
+}
+
 /** The properties of model and rows that settings depend on. */
 interface ResolveOptions {
   readonly method: TrainMethod;
@@ -302,8 +313,7 @@ export function resolveSettings(
     order: orderOptions(job, maxLength),
     schedule: {
       name: job.schedule,
-      peak:
-        job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(job, method, model)),
+      peak: peakRate(job, method, model),
       warmupSteps: job.warmupSteps ?? Math.floor(DEFAULT_WARMUP_SHARE * totalSteps),
       totalSteps,
     },

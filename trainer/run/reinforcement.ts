@@ -5,7 +5,7 @@ import type { Constraint } from '../../src/contracts/generation.ts';
 import type { GradingSummary, StepGrading } from '../../src/contracts/grading-summary.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
-import type { GradedPart } from '../../src/graders/grade.ts';
+import type { Graded } from '../../src/graders/grade.ts';
 import type { Post } from '../../src/graders/model-calls.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
@@ -54,8 +54,7 @@ export interface Reward {
   readonly value: number;
   /** The reason if the grader failed. The value is then 0. */
   readonly fault?: string | undefined;
-  /** The graders of `multi`, or the grader itself. */
-  readonly graded?: readonly GradedPart[];
+  readonly graded?: Pick<Graded, 'scores' | 'errors' | 'parts'>;
 }
 
 /** How a run samples and rewards. */
@@ -242,7 +241,7 @@ function toExample({ prompt, ids }: Rewarded): Example {
 const rewardsOf = (samples: readonly Rewarded[]) => samples.map(({ reward }) => reward.value);
 
 function summarize(groups: readonly Group[]): GradingSummary {
-  return summarizeGraders(groups.flat().map(({ reward }) => reward.graded ?? []));
+  return summarizeGraders(groups.flat().flatMap(({ reward }) => reward.graded ?? []));
 }
 
 function deviationOf(group: Group): number {
@@ -265,9 +264,10 @@ function describe(groups: readonly Group[]): RewardMetrics {
   };
 }
 
+/** Completions that are not JSON yet are not the grader's fault. */
 function refuseFailure(groups: readonly Group[]): void {
   const faults = groups.flat().map(({ reward }) => reward.fault);
-  if (faults.some((fault) => fault === undefined)) return;
+  if (faults.some((fault) => fault === undefined || fault === 'sample_parse_error')) return;
   throw new TrainError(
     'grader_fails',
     `the grader failed for all completions of a step (${faults[0]}). Try it on a row: POST /v1/fine_tuning/alpha/graders/run`,

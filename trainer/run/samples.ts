@@ -27,12 +27,12 @@ export function toStepSamples(
     step,
     prompts: recorded.map((group) => ({
       text: tokenizer.decode([...group[0]!.prompt.ids], { skipSpecials: false }).slice(-MAX_TEXT),
-      completions: group.map(({ ids, isWhole, reward: { value, graded = [], fault } }) => ({
+      completions: group.map(({ ids, isWhole, reward: { value, graded, fault } }) => ({
         text: tokenizer.decode(ids, { skipSpecials: true }).slice(0, MAX_TEXT),
         tokens: ids.length,
         finish: isWhole ? 'stop' : 'length',
         reward: value,
-        parts: Object.fromEntries(graded.map(({ name, score }) => [name, score])),
+        parts: graded?.scores ?? {},
         ...(fault !== undefined && { error: fault }),
       })),
     })),
