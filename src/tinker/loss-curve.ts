@@ -58,7 +58,9 @@ export class LossCurve {
     }
     const next = tokens > 0 ? [...points, [steps, loss / tokens] as [number, number]] : points;
     const isFull = next.length >= MAX_POINTS;
-    const thinned = isFull ? { stride: 2 * stride, points: halved(next) } : { stride, points: next };
+    const thinned = isFull
+      ? { stride: 2 * stride, points: halved(next) }
+      : { stride, points: next };
     this.#data = { steps, seq, loss: 0, tokens: 0, ...thinned };
   }
 }
