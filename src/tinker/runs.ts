@@ -251,8 +251,10 @@ export class Runs {
   }
 }
 
-function isAt(one: Pick<RunCheckpoint, 'folder' | 'name'>, path: CheckpointPath): boolean {
-  return one.folder === path.folder && one.name === path.name;
+type Place = Pick<CheckpointPath, 'folder' | 'name'>;
+
+function isAt(one: Place, { folder, name }: Place): boolean {
+  return one.folder === folder && one.name === name;
 }
 
 /** A version that is gone or in use is left as it is. */
