@@ -107,14 +107,17 @@ export class Runs {
     throw new ServeError('not_found', `Unknown checkpoint ${toTinkerPath(path)}.`);
   }
 
-  /** Lists a tenant's runs, the newest first. */
-  async list(tenant: string): Promise<RunRecord[]> {
+  /** Lists a page of a tenant's runs, the newest first, and counts all. Reads only those of the page. */
+  async list(
+    tenant: string,
+    { offset, limit }: { readonly offset: number; readonly limit: number },
+  ): Promise<{ readonly runs: RunRecord[]; readonly count: number }> {
     const prefix = `${tenant}/${FOLDER}/`;
     const names = await listFolders(this.#options.store, prefix, RUN_FOLDER);
-    const runs = await mapBounded(names.reverse(), (name) =>
-      this.#records.read(`${prefix}${name}/run.json`),
-    );
-    return runs.flatMap((run) => (run ? [this.#withoutExpired(run)] : []));
+    const page = names.reverse().slice(offset, offset + limit);
+    const runs = await mapBounded(page, (name) => this.#records.read(`${prefix}${name}/run.json`));
+    const found = runs.flatMap((run) => (run ? [this.#withoutExpired(run)] : []));
+    return { runs: found, count: names.length };
   }
 
   /**

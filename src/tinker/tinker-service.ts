@@ -1,6 +1,7 @@
 // Sessions of Tinker's protocol: models in training, samplers, and the futures of their requests. A trainer process computes, the
 // completions route samples, and the store keeps what is saved.
 import { randomInt } from 'node:crypto';
+import { utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
@@ -72,6 +73,7 @@ export class TinkerService {
   readonly #options: TinkerOptions;
   readonly #futures = new Futures();
   readonly #models: ModelWork;
+  readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
   readonly #stopChecks: () => void;
   #sampling: TurnQueue | undefined;
   readonly runs: Runs;
@@ -90,7 +92,11 @@ export class TinkerService {
     });
     const files = new CheckpointFiles({ ...options, runs: this.runs });
     this.#models = new ModelWork({ ...options, files, runs: this.runs, sessions: this.sessions });
-    this.#stopChecks = every(CHECK_MS, () => this.sessions.endSilent());
+    this.#stopChecks = every(CHECK_MS, () => {
+      this.sessions.endSilent();
+      // Servers on other machines remove folders that have not changed for a day.
+      void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
+    });
   }
 
   /** Serves the protocol, and continues the sessions in the folder. */
@@ -203,7 +209,9 @@ export class TinkerService {
     const id = `${model.id}:${seq}`;
     if (this.#futures.has(id)) return id;
     model.work.check(seq);
-    await session.journal.addRequest(model.number, seq, request);
+    const write = () => session.journal.addRequest(model.number, seq, request);
+    // A client that repeats a request may not have waited until it was written.
+    await this.#writing.take({ tenant: session.tenant }, write, id);
     if (!this.#futures.has(id)) this.#start(session, model, seq);
     return id;
   }

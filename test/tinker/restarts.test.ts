@@ -1,93 +1,27 @@
 // What a session's models compute does not depend on when a server or a trainer ends, or on a disk that is full.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
-import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { asBytes } from '../../src/common/tensor.ts';
-import type { ServiceCalls, ServiceTask } from '../../src/contracts/training-service.ts';
 import type { JournaledRequest } from '../../src/tinker/journal.ts';
 import { DType, ForwardBackwardRequestSchema } from '../../src/tinker/proto/tinker_pb.js';
-import { SESSIONS_FOLDER, TinkerService } from '../../src/tinker/tinker-service.ts';
-import { type Trainer, TrainerLost } from '../../src/tinker/training-process.ts';
-import { TrainService } from '../../trainer/service/train-service.ts';
-import { temporaryFolder, tinyModel } from '../fixtures.ts';
+import type { TinkerService } from '../../src/tinker/tinker-service.ts';
 import { until } from '../until.ts';
+import { ADAPTER, type Server, startMachine, TENANT } from './machine.ts';
 
-const { artifact } = tinyModel();
-const TENANT = 'acme';
-const ADAPTER = { rank: 2, seed: 1, trainsMlp: true, trainsAttention: true, trainsHead: true };
 const NEW = { baseModel: 'tiny', adapter: ADAPTER, metadata: null };
-
-/** A trainer without a process of its own. `end` and `kill` forget its models, as if it had been killed. */
-class LocalTrainer implements Trainer {
-  readonly performed: string[] = [];
-  readonly #directory: string;
-  #isClosed = false;
-  holder: TrainService | undefined;
-
-  constructor(t: TestContext) {
-    this.#directory = temporaryFolder(t);
-  }
-
-  async perform<K extends keyof ServiceCalls>(task: Extract<ServiceTask, { kind: K }>) {
-    if (this.#isClosed) throw new TrainerLost();
-    this.holder ??= new TrainService({ artifact, threads: 1, directory: this.#directory });
-    this.performed.push(task.kind);
-    return (await this.holder.perform(task)) as ServiceCalls[K]['result'];
-  }
-
-  end() {
-    this.holder = undefined;
-  }
-
-  kill() {
-    this.#isClosed = true;
-    this.end();
-  }
-}
-
-interface Server {
-  readonly service: TinkerService;
-  readonly trainer: LocalTrainer;
-  readonly warnings: string[];
-}
-
-/** A machine on which servers follow each other. */
-function startMachine(t: TestContext) {
-  const directory = temporaryFolder(t);
-  const store = createMemoryStore();
-  let last: Server | undefined;
-  t.after(() => last?.service.close());
-  return {
-    store,
-    folderOf: (session: string) => path.join(directory, SESSIONS_FOLDER, session),
-    /** Starts a server after the last one was killed. */
-    async serve(objects = store): Promise<Server> {
-      last?.service.close();
-      const trainer = new LocalTrainer(t);
-      const warnings: string[] = [];
-      const service = await TinkerService.open({
-        store: objects,
-        repository: createRepository(objects),
-        onPublished() {},
-        now: Date.now,
-        base: { digest: 'b'.repeat(64), names: [] },
-        bounds: { vocabSize: 96, maxLength: 32 },
-        log: { warn: (_: object, text: string) => warnings.push(text) } as never,
-        process: trainer,
-        directory,
-        limits: { maxModels: 4, maxRank: 8 },
-        answer: () => assert.fail('nothing is sampled'),
-        maxSampling: () => 1,
-      });
-      last = { service, trainer, warnings };
-      return last;
-    },
-  };
-}
 
 function pass(...tokens: number[]): JournaledRequest {
   const ids = asBytes(BigInt64Array.from(tokens, BigInt));
@@ -209,6 +143,28 @@ test('a result that a full disk has lost fails, and the model goes on', async (t
   assert.deepEqual(await send(second, model, rest), await undisturbed(t));
 });
 
+test('a request that is repeated while it is written is performed once', async (t) => {
+  const machine = startMachine(t);
+  const { service, trainer } = await machine.serve();
+  const { modelId } = await begin({ service } as Server);
+  const submit = () => service.submit({ tenant: TENANT, modelId, seq: 1 }, pass(1, 2));
+  const [id, again] = await Promise.all([submit(), submit()]);
+  assert.equal(id, again);
+  await done(service, Promise.resolve(id));
+  assert.deepEqual(trainer.performed, ['create', 'pass']);
+});
+
+test('the folder of a server is never old for servers of other machines', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const machine = startMachine(t);
+  const { sessionId } = await begin(await machine.serve());
+  const directory = path.join(machine.folderOf(sessionId), '..', '..');
+  utimesSync(directory, 1, 1);
+  t.mock.timers.tick(60_000);
+  t.mock.timers.reset();
+  await until('a new time', () => statSync(directory).mtimeMs > 1_000_000);
+});
+
 test('a state is kept before the next request, not after all that wait', async (t) => {
   const machine = startMachine(t);
   const { service } = await machine.serve();
@@ -228,7 +184,7 @@ test('a server starts with damaged sessions, and with a store that has lost the 
   await send(first, sound, FIRST);
   first.service.close();
   writeFileSync(path.join(machine.folderOf(damaged.sessionId), 'session'), '');
-  const second = await machine.serve(createMemoryStore());
+  const second = await machine.serve({ objects: createMemoryStore() });
   assert.equal(second.warnings.length, 1);
   assert.deepEqual(await send(second, sound, REST), await undisturbed(t));
   await assert.rejects(send(second, damaged, FIRST), { code: 'expired' });

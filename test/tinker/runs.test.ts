@@ -13,6 +13,7 @@ import { temporaryFolder } from '../fixtures.ts';
 import { until } from '../until.ts';
 
 const ID = 'tinker-0123456789abcdef01234567:train:0';
+const ALL = { offset: 0, limit: Infinity };
 const NAME = 'tinker-0123456789abcdef01234567-0';
 const NEW = {
   id: ID,
@@ -28,8 +29,17 @@ async function start() {
   const repository = createRepository(store);
   const time = { ms: 1_000_000 };
   const published: string[] = [];
+  const reads: string[] = [];
+  const guarded = guardStore(store);
+  const counted: typeof guarded = {
+    ...guarded,
+    get(key, call) {
+      reads.push(key);
+      return guarded.get(key, call);
+    },
+  };
   const runs = new Runs({
-    store: guardStore(store),
+    store: counted,
     repository,
     onPublished: (_, name) => published.push(name),
     now: () => time.ms,
@@ -50,7 +60,7 @@ async function start() {
         publicationId: `${folder} ${name} ${JSON.stringify(more)}`,
       },
     );
-  return { runs, repository, save, time, published };
+  return { runs, repository, save, time, published, reads };
 }
 
 const momentsFile = path.join(temporaryFolder(), 'moments.safetensors');
@@ -65,10 +75,15 @@ test("a checkpoint is a version of the run's adapter, under an alias", async () 
   assert.deepEqual(published, [NAME]);
   const { checkpoint } = await runs.checkpoint('acme', at('sampler_weights', 'final'));
   assert.equal(checkpoint.version, 1);
-  assert.deepEqual(
-    (await runs.list('acme')).map(({ id }) => id),
-    [ID],
-  );
+});
+
+test('a page of runs has the newest first, and reads no others', async () => {
+  const { runs, reads } = await start();
+  for (const number of [1, 2, 3]) await runs.create({ ...NEW, id: ID.replace(/0$/, `${number}`) });
+  reads.length = 0;
+  const { runs: page, count } = await runs.list('acme', { offset: 1, limit: 2 });
+  assert.deepEqual([page.map(({ id }) => id.slice(-1)), count], [['2', '1'], 4]);
+  assert.equal(reads.length, 2);
 });
 
 test('a run keeps how far it was, and its checkpoints', async () => {
@@ -86,7 +101,7 @@ test('another tenant has neither the run nor its checkpoint', async () => {
   await save('weights', 'a');
   await assert.rejects(runs.find('other', ID), { code: 'not_found' });
   await assert.rejects(runs.checkpoint('other', at('weights', 'a')), { code: 'not_found' });
-  assert.deepEqual(await runs.list('other'), []);
+  assert.deepEqual(await runs.list('other', ALL), { runs: [], count: 0 });
   await assert.rejects(runs.find('acme', '../acme'), { code: 'not_found' });
 });
 
