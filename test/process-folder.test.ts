@@ -44,6 +44,32 @@ test('what an ended process leaves for its successor moves to this process', asy
   assert.deepEqual(readdirSync(root).map(decodeURIComponent).sort(), ['host:2', 'host:3']);
 });
 
+test('what cannot be moved stays, and keeps no others from their successor', async (t) => {
+  const root = temporaryFolder(t);
+  for (const [owner, kept] of [
+    ['a', 'same'],
+    ['b', 'same'],
+    ['c', 'other'],
+  ] as const) {
+    mkdirSync(path.join(leave(root, owner), 'kept', kept, owner), { recursive: true });
+  }
+  const options = { owner: 'd', isGone: () => true, log, inherits: 'kept' };
+  const own = await openProcessFolder(root, options);
+  assert.deepEqual(readdirSync(path.join(own, 'kept')).sort(), ['other', 'same']);
+  assert.deepEqual(readdirSync(root).sort(), ['b', 'd']);
+});
+
+test('what a process of another machine left goes after a day and is not inherited', async (t) => {
+  const root = temporaryFolder(t);
+  const folder = leave(root, 'elsewhere:1');
+  mkdirSync(path.join(folder, 'kept', 'old'), { recursive: true });
+  const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
+  utimesSync(folder, twoDaysAgo, twoDaysAgo);
+  const options = { owner: 'host:3', isGone: () => false, log, inherits: 'kept' };
+  await openProcessFolder(root, options);
+  assert.deepEqual(readdirSync(root), []);
+});
+
 test('a folder that is not there yet holds nothing', async (t) => {
   const root = path.join(temporaryFolder(t), 'none');
   const opened = await openProcessFolder(root, { owner: 'host:3', isGone: () => true, log });

@@ -12,11 +12,11 @@ interface ProcessFolderOptions {
   /** Whether the process of that name has certainly ended. */
   readonly isGone: (owner: string) => boolean;
   readonly log: Pick<Logger, 'warn'>;
-  /** The folder, within those of ended processes, whose entries move to this process's folder instead. */
+  /** The folder, within those of ended processes on this machine, whose entries move to this process's folder instead. */
   readonly inherits?: string;
 }
 
-/** Whether processes on other machines have ended is unknown, but nothing that is kept here takes this long. */
+/** Whether processes on other machines have ended is unknown, but a folder that is in use changes more often. */
 const FOREIGN_AGE_MS = 86_400_000;
 
 /** Returns the path of this process's folder below `root`, and removes the folders of processes that have ended. */
@@ -26,15 +26,19 @@ export async function openProcessFolder(
 ): Promise<string> {
   const ownName = encodeURIComponent(owner);
   const own = path.join(root, ownName);
-  try {
-    for (const name of await namesIn(root)) {
-      const entry = path.join(root, name);
-      if (name === ownName || !(isGone(decodeURIComponent(name)) || (await isOld(entry)))) continue;
-      if (inherits) await moveEntries(path.join(entry, inherits), path.join(own, inherits));
+  for (const name of await namesIn(root)) {
+    if (name === ownName) continue;
+    const entry = path.join(root, name);
+    try {
+      const hasEnded = isGone(decodeURIComponent(name));
+      if (!hasEnded && !(await isOld(entry))) continue;
+      if (inherits && hasEnded) {
+        await moveEntries(path.join(entry, inherits), path.join(own, inherits));
+      }
       await rm(entry, { recursive: true, force: true });
+    } catch (error) {
+      log.warn({ err: error }, 'the files of an ended server could not be removed'); // they only take space
     }
-  } catch (error) {
-    log.warn({ err: error }, 'the files of ended servers could not be removed'); // it only takes space
   }
   return own;
 }

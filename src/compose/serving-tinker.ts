@@ -67,6 +67,7 @@ export async function openServingTinker(
       child: { log, priority },
     }),
     directory,
+    log,
     limits: { maxModels, maxRank },
     onPublished: forget,
     now: Date.now,

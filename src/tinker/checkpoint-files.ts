@@ -77,7 +77,7 @@ export class CheckpointFiles {
       await writeFile(path.join(files.directory, CONFIG_FILE), configBytes);
       await writeFile(path.join(files.directory, WEIGHTS_FILE), weightsBytes);
       if (files.momentsFile !== undefined) {
-        const moments = await runs.openMoments(tenant, from);
+        const moments = await runs.openMoments(run, checkpoint);
         if (!moments) throw new ServeError('not_found', `The moments of ${text} are gone.`);
         await pipeline(moments, createWriteStream(files.momentsFile));
       }

@@ -18,16 +18,21 @@ interface Future {
   readonly settled: Promise<void>;
 }
 
-/** Results of a few thousand tokens are tens of kilobytes. A client fetches each within seconds. */
+/** A client fetches each result within seconds. */
 const MAX_FUTURES = 10_000;
+/** Results of a few thousand tokens are tens of kilobytes; with the best alternatives of each token, megabytes. */
+const MAX_BYTES = 256 * 2 ** 20;
 
 /** Keeps the newest results. */
 export class Futures {
   readonly #futures = new Map<string, Future>();
   readonly #max: number;
+  readonly #maxBytes: number;
+  #bytes = 0;
 
-  constructor(max = MAX_FUTURES) {
+  constructor(max = MAX_FUTURES, maxBytes = MAX_BYTES) {
     this.#max = max;
+    this.#maxBytes = maxBytes;
   }
 
   /** Whether this work was started. */
@@ -43,6 +48,7 @@ export class Futures {
     const settled = work().then(
       (value) => {
         future.outcome = { kind: 'done', value };
+        this.#bytes += sizeOf(future.outcome);
       },
       (error: unknown) => {
         future.outcome = { kind: 'failed', error };
@@ -61,17 +67,23 @@ export class Futures {
     return future.outcome;
   }
 
-  /** Removes the oldest result. */
+  /** Removes the oldest results. */
   #makeRoom(): void {
-    if (this.#futures.size < this.#max) return;
     for (const [id, { outcome }] of this.#futures) {
+      if (this.#futures.size < this.#max && this.#bytes <= this.#maxBytes) return;
       if (outcome.kind === 'pending') continue;
       this.#futures.delete(id);
-      return;
+      this.#bytes -= sizeOf(outcome);
     }
+    if (this.#futures.size < this.#max) return;
     throw new ServeError(
       'rate_limit_exceeded',
       'Too many requests are unfinished. Try again later.',
     );
   }
+}
+
+/** Objects are small. */
+function sizeOf(outcome: FutureOutcome): number {
+  return outcome.kind === 'done' && outcome.value instanceof Uint8Array ? outcome.value.length : 0;
 }

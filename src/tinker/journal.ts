@@ -110,16 +110,20 @@ export class SessionJournal {
     return journal;
   }
 
-  /** Opens the journals below a folder, the oldest session first. */
-  static async openAll(root: string): Promise<{ journal: SessionJournal; facts: SessionFacts }[]> {
-    const opened = [];
-    for (const name of existsSync(root) ? (await readdir(root)).sort() : []) {
-      const journal = new SessionJournal(path.join(root, name));
-      if (!existsSync(journal.#pathOf(FACTS))) continue; // killed before the session had begun
-      await journal.#countBytes();
-      opened.push({ journal, facts: await journal.#read<SessionFacts>(FACTS) });
+  /** Finds the journals below a folder, the oldest session first. `open` has to follow. */
+  static async findAll(root: string): Promise<SessionJournal[]> {
+    const names = existsSync(root) ? (await readdir(root)).sort() : [];
+    return names.map((name) => new SessionJournal(path.join(root, name)));
+  }
+
+  /** Removes what was cut off. Resolves with the session's facts; rejects if they are missing or damaged. */
+  async open(): Promise<SessionFacts> {
+    for (const name of await readdir(this.#directory)) {
+      const file = this.#pathOf(name);
+      if (name.endsWith('.tmp')) await rm(file, { recursive: true, force: true });
+      else if (name.endsWith('.request')) this.#requestBytes += (await stat(file)).size;
     }
-    return opened;
+    return this.#read(FACTS);
   }
 
   /** Keeps a request. Throws `ServeError` (429) if those that are not done take too much space. */
@@ -139,8 +143,14 @@ export class SessionJournal {
     await this.#write(`${model}-${seq}.result`, result);
   }
 
-  readResult(model: number, seq: number): Promise<JournaledResult> {
-    return this.#read(`${model}-${seq}.result`);
+  /** Returns undefined if the result was not kept, for lack of space, or if it is damaged. */
+  readResult(model: number, seq: number): Promise<JournaledResult | undefined> {
+    return this.#read<JournaledResult>(`${model}-${seq}.result`).catch(() => undefined);
+  }
+
+  /** Whether a model's state after a request is kept. */
+  hasState(model: number, seq: number): boolean {
+    return existsSync(this.stateFolder(model, seq));
   }
 
   /** Returns the folder of a model's state after a request. */
@@ -149,25 +159,29 @@ export class SessionJournal {
   }
 
   /**
-   * Keeps a model's state after a request, and removes what it replaces: earlier requests, and the results before the last
-   * state, whose clients have had the time between two states to ask for them.
+   * Keeps a model's state after a request, and removes what it replaces: requests that have a result, and the results before the
+   * last state, whose clients have had the time between two states to ask for them.
    */
   async addState(
     model: number,
     seq: number,
     fill: (directory: string) => Promise<unknown>,
   ): Promise<void> {
-    const folder = this.stateFolder(model, seq);
-    const temporary = `${folder}.tmp`;
-    await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary);
-    await fill(temporary);
-    await rm(folder, { recursive: true, force: true });
-    await rename(temporary, folder);
-    const entries = (await this.entries()).get(model)!;
-    const earlier = entries.state.filter((one) => one < seq);
-    await this.#remove(model, 'request', entries.request, seq);
-    await this.#remove(model, 'result', entries.result, earlier.at(-1) ?? -1);
+    const temporary = `${this.stateFolder(model, seq)}.tmp`;
+    try {
+      await mkdir(temporary);
+      await fill(temporary);
+      await rename(temporary, this.stateFolder(model, seq));
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true }); // a full disk needs the space
+      throw error;
+    }
+    const { request, result, state } = (await this.entries()).get(model)!;
+    const earlier = state.filter((one) => one < seq);
+    const answered = new Set(result);
+    const replaced = request.filter((one) => answered.has(one));
+    await this.#remove(model, 'request', replaced, seq);
+    await this.#remove(model, 'result', result, earlier.at(-1) ?? -1);
     await this.#remove(model, 'state', earlier, seq);
   }
 
@@ -210,7 +224,8 @@ export class SessionJournal {
 
   /** Removes the session. */
   async remove(): Promise<void> {
-    await rm(this.#directory, { recursive: true, force: true });
+    // A request that is being written may come in between.
+    await rm(this.#directory, { recursive: true, force: true, maxRetries: 3 });
   }
 
   async #remove(
@@ -225,12 +240,6 @@ export class SessionJournal {
       if (kind === 'request') this.#requestBytes -= (await stat(file)).size;
       await rm(file, { recursive: true, force: true });
     }
-  }
-
-  async #countBytes(): Promise<void> {
-    const names = (await readdir(this.#directory)).filter((name) => name.endsWith('.request'));
-    const sizes = await Promise.all(names.map((name) => stat(this.#pathOf(name))));
-    this.#requestBytes = sizes.reduce((sum, { size }) => sum + size, 0);
   }
 
   async #write(name: string, value: unknown): Promise<number> {

@@ -5,8 +5,13 @@ import type { Pass } from './wire.ts';
 
 export const lossCurveSchema = z.object({
   steps: z.int().nonnegative(),
-  /** The number of the request that ended the last of them. */
+  /** The number of the last request that counts. Later ones count once, although a new trainer may repeat them. */
   seq: z.int().default(-1),
+  /** The number of steps that share a point. */
+  stride: z.int().positive().default(1),
+  /** The loss and the tokens of the passes since the last point. */
+  loss: z.number().default(0),
+  tokens: z.int().default(0),
   /** Oldest first: a step's number and its mean loss per token. */
   points: z.array(z.tuple([z.int(), z.number()])),
 });
@@ -14,7 +19,7 @@ export const lossCurveSchema = z.object({
 export type LossCurveData = z.infer<typeof lossCurveSchema>;
 
 /** A run that has not begun. */
-export const NO_STEPS: LossCurveData = { steps: 0, seq: -1, points: [] };
+export const NO_STEPS: LossCurveData = lossCurveSchema.parse({ steps: 0, points: [] });
 
 /** They take 10 kB of a run's record. Charts have about as many pixels. */
 const MAX_POINTS = 512;
@@ -22,19 +27,10 @@ const MAX_POINTS = 512;
 /** Gathers the losses of a model. */
 export class LossCurve {
   #data: LossCurveData;
-  /** The number of steps that share a point. */
-  #stride: number;
-  /** The number of the last request that counts. Later ones count once, although a new trainer may repeat them. */
-  #seq: number;
-  /** The loss and tokens of the passes since the last point. */
-  #loss = 0;
-  #tokens = 0;
 
   /** @param data what is known of the run's earlier steps */
   constructor(data: LossCurveData = NO_STEPS) {
-    this.#data = { ...data, points: [...data.points] };
-    this.#stride = data.points[0]?.[0] ?? 1;
-    this.#seq = data.seq;
+    this.#data = data;
   }
 
   /** The curve so far. */
@@ -42,33 +38,30 @@ export class LossCurve {
     return this.#data;
   }
 
-  /** Adds a pass that has gradients. @param loss summed over its tokens */
+  /** Adds a pass that has gradients. One whose loss is not finite does not count. @param loss summed over its tokens */
   addPass(seq: number, { data }: Pick<Pass, 'data'>, loss: number): void {
-    if (!this.#isNew(seq)) return;
-    this.#loss += loss;
-    this.#tokens += data.reduce((sum, datum) => sum + countTokens(datum), 0);
+    const now = this.#data;
+    if (seq <= now.seq) return;
+    const tokens = data.reduce((sum, datum) => sum + countTokens(datum), now.tokens);
+    const counts = Number.isFinite(now.loss + loss);
+    this.#data = { ...now, seq, ...(counts && { loss: now.loss + loss, tokens }) };
   }
 
   /** Ends a step. */
   addStep(seq: number): void {
-    if (!this.#isNew(seq)) return;
-    const steps = this.#data.steps + 1;
-    const { points } = this.#data;
-    this.#data = { steps, seq, points };
-    if (steps % this.#stride !== 0) return;
-    const loss = this.#loss / this.#tokens;
-    if (Number.isFinite(loss)) points.push([steps, loss]);
-    this.#loss = 0;
-    this.#tokens = 0;
-    if (points.length < MAX_POINTS) return;
-    this.#data = { steps, seq, points: halved(points) };
-    this.#stride *= 2;
-  }
-
-  #isNew(seq: number): boolean {
-    if (seq <= this.#seq) return false;
-    this.#seq = seq;
-    return true;
+    if (seq <= this.#data.seq) return;
+    const { loss, tokens, stride, points, ...now } = this.#data;
+    const steps = now.steps + 1;
+    if (steps % stride !== 0) {
+      this.#data = { ...this.#data, steps, seq };
+      return;
+    }
+    const next = tokens > 0 ? [...points, [steps, loss / tokens] as [number, number]] : points;
+    const isFull = next.length >= MAX_POINTS;
+    const thinned = isFull
+      ? { stride: 2 * stride, points: halved(next) }
+      : { stride, points: next };
+    this.#data = { steps, seq, loss: 0, tokens: 0, ...thinned };
   }
 }
 

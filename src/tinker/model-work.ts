@@ -8,16 +8,17 @@ import type { ServiceCall, ServiceCalls, ServiceTask } from '../contracts/traini
 import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
 import type { FutureValue } from './futures.ts';
 import type { JournaledRequest, JournaledRequests, LoadRequest, SaveRequest } from './journal.ts';
+import { LossCurve } from './loss-curve.ts';
 import type { RunRecord, Runs } from './runs.ts';
-import type { Sessions, TinkerSession, TrainedModel } from './sessions.ts';
-import { TrainerLost, type TrainingProcess } from './training-process.ts';
+import { type Sessions, sessionEnded, type TinkerSession, type TrainedModel } from './sessions.ts';
+import { type Trainer, TrainerLost } from './training-process.ts';
 import { type DatumBounds, parsePassRequest, toPass, writePassResult } from './wire.ts';
 
 /** The parts of a server that the requests to models need. */
 interface ModelWorkOptions {
   readonly base: { readonly digest: string };
   readonly bounds: DatumBounds;
-  readonly process: TrainingProcess;
+  readonly process: Trainer;
   readonly files: CheckpointFiles;
   readonly runs: Runs;
   readonly sessions: Sessions;
@@ -45,15 +46,14 @@ export const KEPT_ASIDE = 4;
 const MAX_TRIES = 3;
 /** The most computing that is repeated after a trainer ended. Saving a state takes some tenths of a second. */
 const STATE_AFTER_MS = 30_000;
-/** The number of unfinished requests is bounded by `Futures`. */
-const UNBOUNDED = { maxWaiting: Infinity, maxPerTenant: Infinity };
 
 const NEVER = new Promise<never>(() => {});
 
 /** Performs requests. */
 export class ModelWork {
   readonly #options: ModelWorkOptions;
-  readonly #training = new TurnQueue(UNBOUNDED);
+  /** `Futures` bounds the number of unfinished requests. */
+  readonly #training = new TurnQueue({ maxWaiting: Infinity });
   #isClosed = false;
   readonly #handlers: Handlers = {
     create: async (turn, { baseModel, adapter, metadata }) => {
@@ -66,13 +66,13 @@ export class ModelWork {
       const { columns, ...pass } = toPass(parsePassRequest(bytes), this.#options.bounds);
       const task = { kind: 'pass', model: turn.model.id, ...pass } as const;
       const result = await this.#take(turn, task);
-      if (!pass.isForwardOnly) turn.model.curve.addPass(turn.seq, pass, result.loss);
+      if (!pass.isForwardOnly) turn.model.curve?.addPass(turn.seq, pass, result.loss);
       return writePassResult(result, columns);
     },
     step: async (turn, { adam }) => {
       const task = { kind: 'step', model: turn.model.id, adam } as const;
       const { gradNorm } = await this.#take(turn, task);
-      turn.model.curve.addStep(turn.seq);
+      turn.model.curve?.addStep(turn.seq);
       return { metrics: { 'grad_norm:mean': gradNorm } };
     },
     save: (turn, request) => this.#save(turn, request),
@@ -86,6 +86,9 @@ export class ModelWork {
   /** Performs a request from the journal, and keeps its result there. */
   async perform(session: TinkerSession, model: TrainedModel, seq: number): Promise<FutureValue> {
     const { journal } = session;
+    if (model.computedMs >= STATE_AFTER_MS) {
+      await this.#keepState({ session, model, seq: model.done }).catch(() => {}); // the requests are still there
+    }
     const turn = { session, model, seq };
     const outcome = await journal
       .readRequest(model.number, seq)
@@ -95,27 +98,26 @@ export class ModelWork {
         (error: unknown) => ({ error }),
       );
     if (this.#isClosed) return NEVER; // the next server performs it
-    model.done = seq;
     const result = 'value' in outcome ? outcome : { error: toPlain(outcome.error) };
-    await journal.addResult(model.number, seq, result);
-    if ('error' in outcome) {
-      if (seq === 0) session.models.delete(model.id);
-      throw outcome.error;
-    }
-    if (model.computedMs >= STATE_AFTER_MS) this.#keepStateLater(session, model);
-    return outcome.value;
+    await journal.addResult(model.number, seq, result).catch((error) => {
+      model.holder = undefined; // the next state must not contain a request without a result
+      throw error;
+    });
+    model.done = seq;
+    if ('value' in outcome) return outcome.value;
+    if (seq === 0) session.models.delete(model.id);
+    throw outcome.error;
   }
 
   /** Forgets a model after its current request. */
-  async drop(session: TinkerSession, model: TrainedModel, isLast: () => boolean): Promise<void> {
-    const { process, runs } = this.#options;
+  async drop(session: TinkerSession, model: TrainedModel): Promise<void> {
+    const { runs } = this.#options;
     await model.work
       .run(async () => {
         if (this.#isHeld(model)) {
           const turn = { session, model, seq: model.done };
           await this.#take(turn, { kind: 'drop', model: model.id });
         }
-        if (isLast()) process.end(); // frees the base's memory
         await this.#note(session, model);
         for (const version of model.aside) {
           await runs.removeVersion(session.tenant, model.id, version);
@@ -133,6 +135,7 @@ export class ModelWork {
   async #try(turn: Turn, { kind, ...request }: JournaledRequest): Promise<FutureValue> {
     const handle = this.#handlers[kind] as (turn: Turn, request: object) => Promise<FutureValue>;
     for (let attempt = 1; ; attempt++) {
+      if (turn.session.hasEnded) throw sessionEnded();
       try {
         if (turn.seq > 0) await this.#requireHeld(turn);
         return await handle(turn, request);
@@ -177,6 +180,11 @@ export class ModelWork {
   async #rebuild(turn: Turn): Promise<void> {
     const { session, model } = turn;
     const { journal } = session;
+    // Without it, the record stays as it is.
+    model.curve ??= await this.#options.runs.find(session.tenant, model.id).then(
+      ({ curve }) => new LossCurve(curve),
+      () => undefined,
+    );
     const { state, request } = (await journal.entries()).get(model.number)!;
     const from = state.at(-1);
     if (from !== undefined) {
@@ -192,24 +200,21 @@ export class ModelWork {
   async #repeat(turn: Turn): Promise<void> {
     const { session, model, seq } = turn;
     const result = await session.journal.readResult(model.number, seq);
-    if ('error' in result && result.error.code === 'internal_error') return; // it ended the trainer
+    const hasFailed = result !== undefined && 'error' in result;
+    if (hasFailed && result.error.code === 'internal_error') return; // it ended the trainer
     const request = await session.journal.readRequest(model.number, seq);
     if (request.kind === 'create') {
       await this.#take(turn, { kind: 'create', model: model.id, adapter: request.adapter });
     } else if (request.kind === 'step' || (request.kind === 'pass' && addsGradients(request))) {
       await this.#handlers[request.kind](turn, request as never).catch((error) => {
-        if (error instanceof TrainerLost || 'value' in result) throw error;
+        if (error instanceof TrainerLost || (result && !hasFailed)) throw error;
       });
     }
   }
 
-  #keepStateLater(session: TinkerSession, model: TrainedModel): void {
-    model.computedMs = 0;
-    void model.work.run(() => this.#keepState({ session, model, seq: model.done })).catch(() => {}); // the requests are still there
-  }
-
   async #keepState(turn: Turn): Promise<void> {
     const { session, model, seq } = turn;
+    model.computedMs = 0;
     await this.#note(session, model);
     await session.journal.addState(model.number, seq, async (folder) => {
       const task = { kind: 'save', model: model.id, withGradients: true } as const;
@@ -227,7 +232,9 @@ export class ModelWork {
   }
 
   async #load(turn: Turn, { metadata, ...from }: LoadRequest): Promise<FutureValue> {
-    const { session, model } = turn;
+    const { session, model, seq } = turn;
+    const loaded = { type: 'load_weights', path: from.path, model_id: model.id };
+    if (session.journal.hasState(model.number, seq)) return loaded; // its server was killed before it had kept the result
     await this.#options.files.fetch(session.tenant, from, async ({ base_model }, files) => {
       const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
       if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
@@ -237,7 +244,7 @@ export class ModelWork {
       model.holder = undefined;
       throw error;
     });
-    return { type: 'load_weights', path: from.path, model_id: model.id };
+    return loaded;
   }
 
   async #save(turn: Turn, { folder, name, ttlS, overwrite, metadata }: SaveRequest) {
@@ -296,7 +303,7 @@ export class ModelWork {
 
   /** Records how far a model is. If that fails, the next checkpoint does it. */
   async #note({ tenant }: TinkerSession, { id, curve, usedMs }: TrainedModel): Promise<void> {
-    await this.#options.runs.note(tenant, id, curve.data, usedMs).catch(() => {});
+    if (curve) await this.#options.runs.note(tenant, id, curve.data, usedMs).catch(() => {});
   }
 }
 

@@ -11,5 +11,6 @@ export interface RunProgress extends Pick<RunRecord, 'curve' | 'changed'> {
 /** Returns how far a run is. @param model absent if its session has ended */
 export function progressOf(run: RunRecord, model: TrainedModel | undefined): RunProgress {
   if (!model) return { ...run, state: 'ended' };
-  return { state: 'training', curve: model.curve.data, changed: Math.floor(model.usedMs / 1000) };
+  const curve = model.curve?.data ?? run.curve;
+  return { state: 'training', curve, changed: Math.floor(model.usedMs / 1000) };
 }

@@ -1,6 +1,7 @@
 // Training runs in the store: one record each, which lists the run's checkpoints. A checkpoint is a version of the run's adapter,
 // and a file of moments if it continues training. Records outlive sessions and servers.
 import { z } from 'zod';
+import { LATEST, pointerOf, versionsOf } from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { type DocumentKind, Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
@@ -106,14 +107,17 @@ export class Runs {
     throw new ServeError('not_found', `Unknown checkpoint ${toTinkerPath(path)}.`);
   }
 
-  /** Lists a tenant's runs, the newest first. */
-  async list(tenant: string): Promise<RunRecord[]> {
+  /** Lists a page of a tenant's runs, the newest first, and counts all. Reads only those of the page. */
+  async list(
+    tenant: string,
+    { offset, limit }: { readonly offset: number; readonly limit: number },
+  ): Promise<{ readonly runs: RunRecord[]; readonly count: number }> {
     const prefix = `${tenant}/${FOLDER}/`;
     const names = await listFolders(this.#options.store, prefix, RUN_FOLDER);
-    const runs = await mapBounded(names.reverse(), (name) =>
-      this.#records.read(`${prefix}${name}/run.json`),
-    );
-    return runs.flatMap((run) => (run ? [this.#withoutExpired(run)] : []));
+    const page = names.reverse().slice(offset, offset + limit);
+    const runs = await mapBounded(page, (name) => this.#records.read(`${prefix}${name}/run.json`));
+    const found = runs.flatMap((run) => (run ? [this.#withoutExpired(run)] : []));
+    return { runs: found, count: names.length };
   }
 
   /**
@@ -128,21 +132,20 @@ export class Runs {
     const { store, repository, onPublished } = this.#options;
     const { directory, momentsFile, publicationId } = files;
     const name = adapterOfRun(id)!;
-    const path = { ...checkpoint, run: id };
-    const aliases = [aliasOfCheckpoint(path)];
+    const aliases = [aliasOfCheckpoint(checkpoint)];
     const manifest = await repository.publish(
       { tenant, name },
       { directory },
       { baseDigest, job: id, aliases, publicationId },
     );
+    const { version } = manifest;
     if (momentsFile !== undefined)
-      await store.put(this.#momentsKey(tenant, path), { file: momentsFile });
+      await store.put(this.#momentsKey(tenant, id, version), { file: momentsFile });
     const sizes = Object.values(manifest.files).map(({ byteSize }) => byteSize);
     const bytes = sizes.reduce((sum, size) => sum + size, 0);
-    const { version } = manifest;
     let replaced: RunCheckpoint | undefined;
     await this.#change(tenant, id, (run) => {
-      replaced = run.checkpoints.find((one) => isAt(one, path));
+      replaced = run.checkpoints.find((one) => isAt(one, checkpoint));
       const created = this.#nowS();
       const rest = run.checkpoints.filter((one) => one !== replaced);
       return {
@@ -176,8 +179,8 @@ export class Runs {
   }
 
   /** Opens a checkpoint's moments; undefined if it has none. */
-  async openMoments(tenant: string, path: CheckpointPath) {
-    return (await this.#options.store.get(this.#momentsKey(tenant, path)))?.body;
+  async openMoments({ tenant, id }: RunRecord, { version }: RunCheckpoint) {
+    return (await this.#options.store.get(this.#momentsKey(tenant, id, version)))?.body;
   }
 
   /** Sets when a checkpoint expires. Throws `ServeError` (404). @param ttlS seconds from now; null: never */
@@ -192,29 +195,35 @@ export class Runs {
 
   /** Removes a checkpoint. Throws `ServeError` (404). */
   async remove(tenant: string, path: CheckpointPath): Promise<void> {
-    const { checkpoint } = await this.checkpoint(tenant, path);
-    await this.#remove(tenant, path.run, checkpoint);
+    const { run, checkpoint } = await this.checkpoint(tenant, path);
+    await this.#remove(run, checkpoint);
   }
 
-  /** Removes a version of a run's adapter, if it still exists. */
+  /** Removes a version's moments, and the version itself unless an alias that the tenant has added points to it. */
   async removeVersion(tenant: string, id: string, version: number): Promise<void> {
+    const { store, repository, onPublished } = this.#options;
     const name = adapterOfRun(id)!;
-    await this.#options.repository.removeVersion({ tenant, name }, version).catch(ignoreMissing);
-    this.#options.onPublished(tenant, name);
+    await repository.removeVersion({ tenant, name }, version).catch(ignoreRefusal);
+    await store.delete(this.#momentsKey(tenant, id, version));
+    onPublished(tenant, name);
   }
 
-  async #remove(tenant: string, run: string, one: RunCheckpoint): Promise<void> {
-    const { store, repository } = this.#options;
-    const path = { run, folder: one.folder, name: one.name };
-    const name = adapterOfRun(run)!;
-    await repository
-      .moveAlias({ tenant, name }, aliasOfCheckpoint(path), undefined)
-      .catch(ignoreMissing);
-    await this.removeVersion(tenant, run, one.version);
-    if (one.folder === 'weights') await store.delete(this.#momentsKey(tenant, path));
-    await this.#change(tenant, run, (now) => ({
+  async #remove({ tenant, id, checkpoints }: RunRecord, removed: RunCheckpoint): Promise<void> {
+    const { repository } = this.#options;
+    const of = { tenant, name: adapterOfRun(id)! };
+    const left = checkpoints.findLast((one) => one.version !== removed.version);
+    const aliases = (await repository.readAliases(tenant, of.name))?.aliases.aliases ?? {};
+    const next = { [aliasOfCheckpoint(removed)]: undefined, [LATEST]: left };
+    for (const [alias, to] of Object.entries(next)) {
+      const pointer = pointerOf(aliases, alias);
+      // A new checkpoint of this name may have the alias already.
+      if (!pointer || !versionsOf(pointer).includes(removed.version)) continue;
+      await repository.moveAlias(of, alias, to && { version: to.version });
+    }
+    await this.removeVersion(tenant, id, removed.version);
+    await this.#change(tenant, id, (now) => ({
       ...now,
-      checkpoints: now.checkpoints.filter((other) => !isAt(other, path)),
+      checkpoints: now.checkpoints.filter(({ version }) => version !== removed.version),
     }));
   }
 
@@ -225,18 +234,19 @@ export class Runs {
   #withoutExpired(run: RunRecord): RunRecord {
     const now = this.#nowS();
     const expired = run.checkpoints.filter(({ expires }) => expires !== null && expires <= now);
+    const left = { ...run, checkpoints: run.checkpoints.filter((one) => !expired.includes(one)) };
     for (const one of expired) {
-      void this.#remove(run.tenant, run.id, one).catch(() => {}); // the next reader tries again
+      void this.#remove(left, one).catch(() => {}); // the next reader tries again
     }
-    return { ...run, checkpoints: run.checkpoints.filter((one) => !expired.includes(one)) };
+    return left;
   }
 
   #keyOf(tenant: string, id: string): string {
     return `${tenant}/${FOLDER}/${adapterOfRun(id)}/run.json`;
   }
 
-  #momentsKey(tenant: string, path: CheckpointPath): string {
-    return `${tenant}/${FOLDER}/${adapterOfRun(path.run)}/moments/${path.name}.safetensors`;
+  #momentsKey(tenant: string, id: string, version: number): string {
+    return `${tenant}/${FOLDER}/${adapterOfRun(id)}/moments/${version}.safetensors`;
   }
 
   #nowS(): number {
@@ -244,10 +254,14 @@ export class Runs {
   }
 }
 
-function isAt(one: Pick<RunCheckpoint, 'folder' | 'name'>, path: CheckpointPath): boolean {
-  return one.folder === path.folder && one.name === path.name;
+type Place = Pick<CheckpointPath, 'folder' | 'name'>;
+
+function isAt(one: Place, { folder, name }: Place): boolean {
+  return one.folder === folder && one.name === name;
 }
 
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof ServeError && error.code === 'not_found')) throw error;
+/** A version that is gone or in use is left as it is. */
+function ignoreRefusal(error: unknown): void {
+  const isRefusal = error instanceof ServeError && error.status < 500;
+  if (!isRefusal) throw error;
 }

@@ -1,6 +1,7 @@
 // The sessions of Tinker's protocol: who is connected, with which models in training and which samplers. A session ends when its
 // client finishes it or is no longer heard.
 import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { createIds } from '../jobs/names.ts';
 import { type Metadata, type SamplerFacts, type SessionFacts, SessionJournal } from './journal.ts';
@@ -23,7 +24,8 @@ export interface TrainedModel {
   computedMs: number;
   /** Versions that only its samplers use, the oldest first. */
   readonly aside: number[];
-  curve: LossCurve;
+  /** Undefined in a new server until the model is rebuilt. */
+  curve: LossCurve | undefined;
   /** The time of its last request, in Unix milliseconds. */
   usedMs: number;
 }
@@ -43,11 +45,12 @@ export interface TinkerSession {
   readonly samplers: Map<string, SamplingSession>;
   /** Unix milliseconds. */
   heardMs: number;
+  hasEnded: boolean;
 }
 
 /** The client sends a heartbeat every 10 s, and warns after two minutes without an answer. */
 const SILENCE_MS = 10 * 60_000;
-const OTHER_BASE_MS = 86_400_000;
+const LEFT_MS = 86_400_000;
 /** A client has one session. */
 const MAX_SESSIONS = 100;
 const MAX_SAMPLERS = 10_000;
@@ -60,6 +63,7 @@ interface SessionsOptions {
   readonly base: string;
   /** The folder of the journals. */
   readonly root: string;
+  readonly log: Pick<Logger, 'warn'>;
   /** Called when a session has ended. */
   readonly onEnd: (session: TinkerSession) => void;
 }
@@ -87,26 +91,35 @@ export class Sessions {
     return this.#add(facts, await SessionJournal.create(root, facts));
   }
 
-  /** Continues the sessions of this base that an earlier server has left. Sessions of other bases wait for theirs, for a day. */
+  /** Continues the sessions of this base that an earlier server has left. All others stay for a day: their base may come back. */
   async reopen(): Promise<TinkerSession[]> {
-    const { base, root, now } = this.#options;
+    const { root, now, log } = this.#options;
     const sessions: TinkerSession[] = [];
-    for (const { facts, journal } of await SessionJournal.openAll(root)) {
-      if (facts.base === base) {
-        const session = this.#add(facts, journal);
-        for (const [number, sampler] of await journal.samplers()) {
-          this.#keepSampler(session, { ...sampler, id: samplerId(session, number) });
-        }
-        sessions.push(session);
-      } else if (now() - (await journal.changedMs()) > OTHER_BASE_MS) await journal.remove();
+    for (const journal of await SessionJournal.findAll(root)) {
+      const session = await this.#reopen(journal).catch((error) => {
+        log.warn({ err: error }, 'a session of a training loop is damaged and has ended');
+      });
+      if (session) sessions.push(session);
+      else if (now() - (await journal.changedMs()) > LEFT_MS) await journal.remove();
     }
     return sessions;
+  }
+
+  async #reopen(journal: SessionJournal): Promise<TinkerSession | undefined> {
+    const facts = await journal.open();
+    if (facts.base !== this.#options.base) return undefined;
+    const samplers = await journal.samplers();
+    const session = this.#add(facts, journal);
+    for (const [number, sampler] of samplers) {
+      this.#keepSampler(session, { ...sampler, id: samplerId(session, number) });
+    }
+    return session;
   }
 
   #add({ id, tenant, metadata }: SessionFacts, journal: SessionJournal): TinkerSession {
     const [models, samplers] = [new Map(), new Map()];
     const heardMs = this.#options.now();
-    const session = { id, tenant, metadata, journal, models, samplers, heardMs };
+    const session = { id, tenant, metadata, journal, models, samplers, heardMs, hasEnded: false };
     this.#sessions.set(id, session);
     return session;
   }
@@ -125,10 +138,7 @@ export class Sessions {
   find(tenant: string, id: string): TinkerSession {
     this.endSilent();
     const session = this.#sessions.get(id);
-    if (session?.tenant !== tenant) {
-      const message = 'The session has ended. Continue from a saved path.';
-      throw new ServeError('expired', message, { param: 'session_id' });
-    }
+    if (session?.tenant !== tenant) throw sessionEnded();
     session.heardMs = this.#options.now();
     return session;
   }
@@ -211,7 +221,7 @@ export class Sessions {
     const id = modelId(session, number);
     const work = new OrderedWork(done + 1);
     const progress = { isCreated: false, done, computedMs: 0, usedMs: this.#options.now() };
-    const curve = new LossCurve();
+    const curve = done < 0 ? new LossCurve() : undefined;
     const model: TrainedModel = { id, number, work, ...progress, aside: [], curve };
     session.models.set(id, model);
     return model;
@@ -222,6 +232,7 @@ export class Sessions {
     const session = this.#sessions.get(id);
     if (session?.tenant !== tenant) return;
     this.#sessions.delete(id);
+    session.hasEnded = true;
     this.#options.onEnd(session);
   }
 
@@ -232,6 +243,12 @@ export class Sessions {
       if (heardMs < since) this.end(tenant, id);
     }
   }
+}
+
+/** Returns the error for a request of a session that has ended. */
+export function sessionEnded(): ServeError {
+  const message = 'The session has ended. Continue from a saved path.';
+  return new ServeError('expired', message, { param: 'session_id' });
 }
 
 function samplerId({ id }: TinkerSession, number: number): string {

@@ -1,9 +1,11 @@
 // Sessions of Tinker's protocol: models in training, samplers, and the futures of their requests. A trainer process computes, the
 // completions route samples, and the store keeps what is saved.
 import { randomInt } from 'node:crypto';
+import { utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { type Backoff, backoffMs, every, sleep } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
@@ -12,13 +14,12 @@ import type { NewAdapter } from '../contracts/training-service.ts';
 import { CheckpointFiles } from './checkpoint-files.ts';
 import { type FutureOutcome, Futures } from './futures.ts';
 import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts';
-import { LossCurve } from './loss-curve.ts';
 import { KEPT_ASIDE, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
 import { type RunRecord, Runs, type RunsOptions } from './runs.ts';
 import { type SampleRequest, toCompletionBody, toSampleError, writeSamples } from './samples.ts';
 import { Sessions, type TinkerSession, type TrainedModel } from './sessions.ts';
-import type { TrainingProcess } from './training-process.ts';
+import type { Trainer } from './training-process.ts';
 import type { DatumBounds } from './wire.ts';
 
 /** The parts of a server that the protocol needs. */
@@ -30,7 +31,8 @@ export interface TinkerOptions extends Omit<RunsOptions, 'store'> {
     readonly names: readonly string[];
   };
   readonly bounds: DatumBounds;
-  readonly process: TrainingProcess;
+  readonly log: Pick<Logger, 'warn'>;
+  readonly process: Trainer;
   /** A folder for sessions, and for files that are on their way to the store. */
   readonly directory: string;
   readonly limits: { readonly maxModels: number; readonly maxRank: number };
@@ -63,8 +65,6 @@ const CHECK_MS = 60_000;
 const WAIT_MS = 20_000;
 const MAX_SEED = 2 ** 31;
 
-/** The number of unfinished requests is bounded by `Futures`. */
-const UNBOUNDED = { maxWaiting: Infinity, maxPerTenant: Infinity };
 const SAMPLE_TRIES = 12;
 const SAMPLE_BACKOFF: Backoff = { firstMs: 500, longestMs: 30_000 };
 
@@ -73,6 +73,7 @@ export class TinkerService {
   readonly #options: TinkerOptions;
   readonly #futures = new Futures();
   readonly #models: ModelWork;
+  readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
   readonly #stopChecks: () => void;
   #sampling: TurnQueue | undefined;
   readonly runs: Runs;
@@ -80,17 +81,22 @@ export class TinkerService {
 
   private constructor(options: TinkerOptions) {
     this.#options = options;
-    const { base, directory, now } = options;
+    const { base, directory, now, log } = options;
     this.runs = new Runs({ ...options, store: guardStore(options.store) });
     this.sessions = new Sessions({
       now,
       base: base.digest,
       root: path.join(directory, SESSIONS_FOLDER),
-      onEnd: (session) => void this.#forget(session),
+      log,
+      onEnd: (session) => void this.#forget(session).catch(() => {}), // what is left behind only takes space
     });
     const files = new CheckpointFiles({ ...options, runs: this.runs });
     this.#models = new ModelWork({ ...options, files, runs: this.runs, sessions: this.sessions });
-    this.#stopChecks = every(CHECK_MS, () => this.sessions.endSilent());
+    this.#stopChecks = every(CHECK_MS, () => {
+      this.sessions.endSilent();
+      // Servers on other machines remove folders that have not changed for a day.
+      void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
+    });
   }
 
   /** Serves the protocol, and continues the sessions in the folder. */
@@ -159,7 +165,7 @@ export class TinkerService {
   /** Draws samples. Returns the request's id. @param model the name of the model that answers */
   sample(tenant: Tenant, id: string, model: string, request: SampleRequest): string {
     const { bounds, maxSampling } = this.#options;
-    this.#sampling ??= new TurnQueue({ ...UNBOUNDED, maxParallel: maxSampling() });
+    this.#sampling ??= new TurnQueue({ maxWaiting: Infinity, maxParallel: maxSampling() });
     const body = JSON.stringify(toCompletionBody(model, request, bounds));
     this.#futures.start(id, tenant.id, () =>
       this.#sampling!.take({ tenant: tenant.id }, async () =>
@@ -203,7 +209,9 @@ export class TinkerService {
     const id = `${model.id}:${seq}`;
     if (this.#futures.has(id)) return id;
     model.work.check(seq);
-    await session.journal.addRequest(model.number, seq, request);
+    const write = () => session.journal.addRequest(model.number, seq, request);
+    // A client that repeats a request may not have waited until it was written.
+    await this.#writing.take({ tenant: session.tenant }, write, id);
     if (!this.#futures.has(id)) this.#start(session, model, seq);
     return id;
   }
@@ -218,29 +226,27 @@ export class TinkerService {
   async #reopenModels(session: TinkerSession): Promise<void> {
     const { journal, tenant } = session;
     for (const [number, { request, result, state }] of await journal.entries()) {
-      const done = Math.max(-1, ...result, ...state);
+      const done = Math.max(-1, ...result);
       const model = this.sessions.reopenModel(session, number, done);
       model.isCreated = state.length > 0;
       model.aside.push(...versionsAside(session, model));
       for (const seq of result) {
         const kept = await journal.readResult(number, seq);
-        model.isCreated ||= seq === 0 && 'value' in kept;
+        model.isCreated ||= seq === 0 && kept !== undefined && 'value' in kept;
         this.#futures.start(`${model.id}:${seq}`, tenant, async () => {
-          if ('value' in kept) return kept.value;
-          throw ServeError.fromPlain(kept.error);
+          if (kept && 'value' in kept) return kept.value;
+          throw kept ? ServeError.fromPlain(kept.error) : new Error('a result is damaged');
         });
       }
       for (const seq of request) if (seq > done) this.#start(session, model, seq);
-      if (model.isCreated) {
-        model.curve = new LossCurve((await this.runs.find(tenant, model.id)).curve);
-      } else if (done >= 0) session.models.delete(model.id);
+      if (!model.isCreated && done >= 0) session.models.delete(model.id);
     }
   }
 
   async #forget(session: TinkerSession): Promise<void> {
-    const isLast = () => this.sessions.isEmpty;
     const models = [...session.models.values()];
-    await Promise.all(models.map((model) => this.#models.drop(session, model, isLast)));
+    await Promise.all(models.map((model) => this.#models.drop(session, model)));
+    if (this.sessions.isEmpty) this.#options.process.end(); // frees the base's memory
     await session.journal.remove();
   }
 }

@@ -30,7 +30,10 @@ export class TrainerLost extends ServeError {
   }
 }
 
-/** A trainer that performs tasks. */
+/** A trainer, as the protocol sees it. */
+export type Trainer = Pick<TrainingProcess, 'holder' | 'perform' | 'end' | 'kill'>;
+
+/** A trainer in a process. */
 export class TrainingProcess {
   readonly #options: TrainingProcessOptions;
   #running: Running | undefined;

@@ -10,6 +10,7 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { readArtifactInfo } from '../../src/import/artifact.ts';
+import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
 import { postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
@@ -63,7 +64,7 @@ async function saveRun(files: ObjectStore, directory: string): Promise<void> {
   const run = { id: RUN, tenant: 'local', base_model: 'toy', base_digest: digest, rank: 4 };
   await runs.create({ ...run, metadata: { recipe: 'rhymes' } });
   const points = Array.from({ length: 40 }, (_, i): [number, number] => [i + 1, 3 - i / 20]);
-  await runs.note('local', RUN, { steps: 40, seq: 80, points }, Date.now() - 90_000);
+  await runs.note('local', RUN, { ...NO_STEPS, steps: 40, seq: 80, points }, Date.now() - 90_000);
   await runs.save(
     await runs.find('local', RUN),
     { folder: 'sampler_weights', name: 'final', expires: null, metadata: null },

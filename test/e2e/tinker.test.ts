@@ -108,8 +108,8 @@ for (const { what, base, tokens, needsTime } of [
     assert.ok(result.losses.at(-1)! < result.losses[0]! / 2, `${result.losses}`);
     assert.equal(result.lengths[0], result.lengths[1]);
     assert.ok(result.sameSamples && result.sameAfterSave);
-    // The engine's weights have 8 bits.
-    assert.ok(result.difference < 0.1, `sampled and trained differ by ${result.difference}`);
+    // The engine's weights have 8 bits; with 32 the difference is 2e-6.
+    assert.ok(result.difference < 0.15, `sampled and trained differ by ${result.difference}`);
     assert.equal(result.continued[0], result.continued[1]);
     assert.equal(result.after[0], result.after[1], 'weights and moments are restored exactly');
     assert.equal(result.baseOfSampler, ALIAS);

@@ -40,3 +40,14 @@ test('beyond the limit the oldest result goes, and unfinished work stays', async
     code: 'rate_limit_exceeded',
   });
 });
+
+test('beyond the limit of bytes the oldest results go', async () => {
+  const futures = new Futures(10, 100);
+  for (const id of ['a', 'b', 'c']) {
+    futures.start(id, 'acme', async () => new Uint8Array(60));
+    await futures.wait(id, 'acme', 1000);
+  }
+  assert.ok(!futures.has('a') && futures.has('b') && futures.has('c'));
+  futures.start('d', 'acme', async () => ({}));
+  assert.ok(!futures.has('b') && futures.has('c'), 'until the others fit');
+});

@@ -17,8 +17,8 @@ async function begin(t: TestContext, facts: Partial<SessionFacts> = {}) {
 }
 
 async function reopen(root: string) {
-  const [opened] = await SessionJournal.openAll(root);
-  return opened!;
+  const [journal] = await SessionJournal.findAll(root);
+  return { journal: journal!, facts: await journal!.open() };
 }
 
 test('a journal that is opened again has its requests and results, and none that was cut off', async (t) => {
@@ -60,15 +60,30 @@ test('a state replaces the requests before it, and the results before the state 
   });
 });
 
-test('a state that is cut off changes nothing', async (t) => {
-  const { journal } = await begin(t);
+test('a state that is cut off changes nothing and takes no space', async (t) => {
+  const { root, journal } = await begin(t);
   await journal.addRequest(0, 0, pass(1));
   const before = await journal.entries();
-  const failed = journal.addState(0, 0, async () => {
-    throw new Error('killed');
+  const failed = journal.addState(0, 0, async (folder) => {
+    writeFileSync(path.join(folder, 'weights'), 'half');
+    throw new Error('the disk is full');
   });
-  await assert.rejects(failed, /killed/);
+  await assert.rejects(failed, /full/);
   assert.deepEqual(await journal.entries(), before);
+  const files = ['0-0.request', 'session'];
+  assert.deepEqual(readdirSync(path.join(root, 'one')).sort(), files);
+  mkdirSync(path.join(root, 'one', '0-0.state.tmp')); // its server was killed
+  await reopen(root);
+  assert.deepEqual(readdirSync(path.join(root, 'one')).sort(), files);
+});
+
+test('a state keeps a request whose result is not written yet', async (t) => {
+  const { journal } = await begin(t);
+  await journal.addRequest(0, 1, pass(1));
+  await journal.addResult(0, 1, { value: {} });
+  await journal.addRequest(0, 2, pass(1));
+  await journal.addState(0, 2, async () => {});
+  assert.deepEqual((await journal.entries()).get(0), { request: [2], result: [1], state: [2] });
 });
 
 test('requests that are not done have a limit, which a state frees', async (t) => {
@@ -76,6 +91,7 @@ test('requests that are not done have a limit, which a state frees', async (t) =
   const file = path.join(root, 'one', '0-1.request');
   writeFileSync(file, '');
   truncateSync(file, 2 ** 30 + 1); // takes no space
+  await journal.addResult(0, 1, { value: {} });
   const { journal: full } = await reopen(root);
   await assert.rejects(full.addRequest(0, 2, pass(1)), { code: 'rate_limit_exceeded' });
   await full.addState(0, 1, async () => {});
@@ -92,7 +108,9 @@ test('sessions of this base continue with their samplers; those of others wait f
   }
   const now = Date.now();
   utimesSync(path.join(root, 'old'), now / 1000 - 90_000, now / 1000 - 90_000);
-  const sessions = new Sessions({ now: () => now, base: FACTS.base, root, onEnd: () => {} });
+  const log = { warn: () => {} };
+  const onEnd = () => {};
+  const sessions = new Sessions({ now: () => now, base: FACTS.base, root, log, onEnd });
   const reopened = await sessions.reopen();
   assert.deepEqual(
     reopened.map(({ id }) => id),

@@ -10,8 +10,10 @@ import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { until } from '../until.ts';
 
 const ID = 'tinker-0123456789abcdef01234567:train:0';
+const ALL = { offset: 0, limit: Infinity };
 const NAME = 'tinker-0123456789abcdef01234567-0';
 const NEW = {
   id: ID,
@@ -27,8 +29,17 @@ async function start() {
   const repository = createRepository(store);
   const time = { ms: 1_000_000 };
   const published: string[] = [];
+  const reads: string[] = [];
+  const guarded = guardStore(store);
+  const counted: typeof guarded = {
+    ...guarded,
+    get(key, call) {
+      reads.push(key);
+      return guarded.get(key, call);
+    },
+  };
   const runs = new Runs({
-    store: guardStore(store),
+    store: counted,
     repository,
     onPublished: (_, name) => published.push(name),
     now: () => time.ms,
@@ -49,7 +60,7 @@ async function start() {
         publicationId: `${folder} ${name} ${JSON.stringify(more)}`,
       },
     );
-  return { runs, repository, save, time, published };
+  return { runs, repository, save, time, published, reads };
 }
 
 const momentsFile = path.join(temporaryFolder(), 'moments.safetensors');
@@ -64,16 +75,21 @@ test("a checkpoint is a version of the run's adapter, under an alias", async () 
   assert.deepEqual(published, [NAME]);
   const { checkpoint } = await runs.checkpoint('acme', at('sampler_weights', 'final'));
   assert.equal(checkpoint.version, 1);
-  assert.deepEqual(
-    (await runs.list('acme')).map(({ id }) => id),
-    [ID],
-  );
+});
+
+test('a page of runs has the newest first, and reads no others', async () => {
+  const { runs, reads } = await start();
+  for (const number of [1, 2, 3]) await runs.create({ ...NEW, id: ID.replace(/0$/, `${number}`) });
+  reads.length = 0;
+  const { runs: page, count } = await runs.list('acme', { offset: 1, limit: 2 });
+  assert.deepEqual([page.map(({ id }) => id.slice(-1)), count], [['2', '1'], 4]);
+  assert.equal(reads.length, 2);
 });
 
 test('a run keeps how far it was, and its checkpoints', async () => {
   const { runs, save } = await start();
   assert.deepEqual((await runs.find('acme', ID)).curve, NO_STEPS);
-  const curve = { steps: 3, seq: 6, points: [[3, 0.5]] as [number, number][] };
+  const curve = { ...NO_STEPS, steps: 3, seq: 6, points: [[3, 0.5]] as [number, number][] };
   await runs.note('acme', ID, curve, 2_000_500);
   await save('weights', 'a');
   const run = await runs.find('acme', ID);
@@ -85,7 +101,7 @@ test('another tenant has neither the run nor its checkpoint', async () => {
   await save('weights', 'a');
   await assert.rejects(runs.find('other', ID), { code: 'not_found' });
   await assert.rejects(runs.checkpoint('other', at('weights', 'a')), { code: 'not_found' });
-  assert.deepEqual(await runs.list('other'), []);
+  assert.deepEqual(await runs.list('other', ALL), { runs: [], count: 0 });
   await assert.rejects(runs.find('acme', '../acme'), { code: 'not_found' });
 });
 
@@ -102,13 +118,51 @@ test('what is removed or expires is gone, with its moments', async () => {
   const { runs, repository, save, time } = await start();
   await save('weights', 'a');
   await save('sampler_weights', 'b', { expires: 2000 });
-  assert.ok(await runs.openMoments('acme', at('weights', 'a')));
+  const { run, checkpoint } = await runs.checkpoint('acme', at('weights', 'a'));
+  assert.ok(await runs.openMoments(run, checkpoint));
   await runs.remove('acme', at('weights', 'a'));
-  assert.equal(await runs.openMoments('acme', at('weights', 'a')), undefined);
+  assert.equal(await runs.openMoments(run, checkpoint), undefined);
   assert.equal(await repository.readManifest('acme', NAME, 1), undefined);
   await runs.checkpoint('acme', at('sampler_weights', 'b'));
   time.ms = 2_000_000;
   await assert.rejects(runs.checkpoint('acme', at('sampler_weights', 'b')), { code: 'not_found' });
+});
+
+test('the newest checkpoint can be removed, and the last one', async () => {
+  const { runs, repository, save } = await start();
+  await save('weights', 'a');
+  await save('weights', 'b');
+  const latest = async () =>
+    (await repository.readAliases('acme', NAME))?.aliases.aliases['latest'];
+  assert.deepEqual(await latest(), { version: 2 });
+  await runs.remove('acme', at('weights', 'b'));
+  assert.deepEqual(await latest(), { version: 1 });
+  await runs.remove('acme', at('weights', 'a'));
+  assert.equal(await latest(), undefined);
+  assert.deepEqual((await runs.find('acme', ID)).checkpoints, []);
+});
+
+test('the removal of an expired checkpoint leaves the new one of its name alone', async () => {
+  const { runs, repository, save, time } = await start();
+  await save('weights', 'a', { expires: 1001 });
+  time.ms += 10_000;
+  // Both at the same time: reading removes what has expired.
+  await Promise.all([runs.find('acme', ID), save('weights', 'a', { config: { lora_alpha: 3 } })]);
+  await until('the removal', async () => !(await repository.readManifest('acme', NAME, 1)));
+  const { run, checkpoint } = await runs.checkpoint('acme', at('weights', 'a'));
+  assert.equal(checkpoint.version, 2);
+  assert.ok(await runs.openMoments(run, checkpoint));
+  const { aliases } = (await repository.readAliases('acme', NAME))!.aliases;
+  assert.deepEqual(aliases['training.a'], { version: 2 });
+});
+
+test('a version that its tenant has aliased stays when its checkpoint is saved again', async () => {
+  const { runs, repository, save } = await start();
+  await save('weights', 'a');
+  await repository.moveAlias({ tenant: 'acme', name: NAME }, 'prod', { version: 1 });
+  await save('weights', 'a', { config: { lora_alpha: 3 } });
+  assert.equal((await runs.checkpoint('acme', at('weights', 'a'))).checkpoint.version, 2);
+  assert.ok(await repository.readManifest('acme', NAME, 1));
 });
 
 test('weights of a sampler have a number and no alias', async () => {

@@ -15,10 +15,12 @@ import type { TinkerService } from '../../tinker/tinker-service.ts';
 import type { Deps } from '../deps.ts';
 import { pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
-import { ANY_QUERY, type App, addRoute, json, pathParam } from '../wire/route.ts';
+import { ANY_QUERY, type App, addRoute, json, pathParam, validateBody } from '../wire/route.ts';
 
-const PREFIX = '/api/v1';
-const objectSchema = z.looseObject({}).openapi('TinkerObject');
+/** The routes' common prefix. */
+export const TINKER_PREFIX = '/api/v1';
+/** An object that clients know. */
+export const objectSchema = z.looseObject({}).openapi('TinkerObject');
 
 /** Adds the routes. */
 export function addTinkerLists(app: App, deps: Deps, tinker: TinkerService): void {
@@ -36,7 +38,7 @@ function addGet(
 ): void {
   addRoute(app, {
     method: 'get',
-    path: `${PREFIX}/${path}`,
+    path: `${TINKER_PREFIX}/${path}`,
     summary: `Tinker: ${summary}`,
     query: ANY_QUERY,
     answers: json(objectSchema),
@@ -60,9 +62,10 @@ function addServerRoutes(app: App, { model }: Deps, tinker: TinkerService): void
 function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
   const { runs } = tinker;
   addGet(app, 'training_runs', 'list your training runs, the newest first', async (c) => {
-    const all = await runs.list(c.var.tenant.id);
-    const { items, cursor } = pageOf(c, all);
-    return { training_runs: items.map((run) => toRun(run, tinker.progressOf(run))), cursor };
+    const page = pageOf(c);
+    const found = await runs.list(c.var.tenant.id, page);
+    const described = found.runs.map((run) => toRun(run, tinker.progressOf(run)));
+    return { training_runs: described, cursor: { ...page, total_count: found.count } };
   });
   addGet(app, 'training_runs/{id}', 'describe a training run, with its losses', async (c) => {
     const run = await runs.find(c.var.tenant.id, pathParam(c, 'id'));
@@ -75,15 +78,17 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     return { checkpoints: run.checkpoints.map((one) => toCheckpoint(run, one)), cursor: null };
   });
   addGet(app, 'checkpoints', 'list all your checkpoints, the newest first', async (c) => {
-    const all = (await runs.list(c.var.tenant.id))
+    const page = pageOf(c);
+    const found = await runs.list(c.var.tenant.id, { offset: 0, limit: Infinity });
+    const all = found.runs
       .flatMap((run) => run.checkpoints.map((one) => ({ run, one })))
       .sort((a, b) => b.one.created - a.one.created);
-    const { items, cursor } = pageOf(c, all);
-    return { checkpoints: items.map(({ run, one }) => toCheckpoint(run, one)), cursor };
+    const items = inPage(all, page).map(({ run, one }) => toCheckpoint(run, one));
+    return { checkpoints: items, cursor: { ...page, total_count: all.length } };
   });
   addRoute(app, {
     method: 'delete',
-    path: `${PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}`,
+    path: `${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}`,
     summary: 'Tinker: remove a checkpoint',
     answers: json(objectSchema),
     async handle(c) {
@@ -93,7 +98,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
   });
   addRoute(app, {
     method: 'put',
-    path: `${PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}/ttl`,
+    path: `${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}/ttl`,
     summary: 'Tinker: set when a checkpoint expires',
     body: { schema: ttlBody, limits },
     answers: json(objectSchema),
@@ -104,7 +109,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
   });
   addRoute(app, {
     method: 'post',
-    path: `${PREFIX}/weights_info`,
+    path: `${TINKER_PREFIX}/weights_info`,
     summary: 'Tinker: describe the weights of a path',
     body: { schema: weightsInfoBody, limits },
     answers: json(objectSchema),
@@ -117,7 +122,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
 
 function addSessionLists(app: App, { sessions }: TinkerService): void {
   addGet(app, 'sessions', 'list your sessions, the newest first', (c) => ({
-    sessions: pageOf(c, sessions.of(c.var.tenant.id)).items.map(({ id }) => id),
+    sessions: inPage(sessions.of(c.var.tenant.id), pageOf(c)).map(({ id }) => id),
   }));
   addGet(app, 'sessions/{id}', 'describe a session', (c) => {
     const { models, samplers, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
@@ -133,10 +138,16 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
   });
 }
 
-function pageOf<T>(c: Context<HttpEnv>, all: readonly T[]) {
-  const { limit, offset } = pageQuery.parse(c.req.query());
-  const items = all.slice(offset, offset + limit);
-  return { items, cursor: { offset, limit, total_count: all.length } };
+type Page = z.output<typeof pageQuery>;
+
+/** Returns the page that a request asks for. */
+function pageOf(c: Context<HttpEnv>): Pick<Page, 'offset' | 'limit'> {
+  const { offset, limit } = validateBody(pageQuery, c.req.query());
+  return { offset, limit };
+}
+
+function inPage<T>(all: readonly T[], { offset, limit }: Pick<Page, 'offset' | 'limit'>): T[] {
+  return all.slice(offset, offset + limit);
 }
 
 /** Returns the checkpoint in a route's path. */

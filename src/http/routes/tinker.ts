@@ -1,6 +1,6 @@
 // /api/v1: the protocol of Tinker's client, for training loops that run elsewhere. Requests that compute answer with an id;
 // `retrieve_future` waits for its result.
-
+import { randomUUID } from 'node:crypto';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
@@ -14,16 +14,13 @@ import { readBytesOfType } from '../wire/body.ts';
 import { toServeError } from '../wire/errors.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
-import { addTinkerLists } from './tinker-lists.ts';
+import { addTinkerLists, objectSchema, TINKER_PREFIX } from './tinker-lists.ts';
 
-/** The routes' common prefix. */
-const TINKER_PREFIX = '/api/v1';
 const PROTOBUF = 'application/x-protobuf';
 /** A client sends larger batches in parts of this size, which fit into the limit of a body. */
 const PART_BYTES = 400_000;
 /** The answer of a request whose result comes later. */
 const futureSchema = z.object({ request_id: z.string() }).openapi('TinkerFuture');
-const objectSchema = z.looseObject({}).openapi('TinkerObject');
 
 /** Adds the routes. */
 export function addTinkerRoutes(app: App, deps: Deps, tinker: TinkerService): void {
@@ -243,7 +240,9 @@ function addSamplingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
         samplerId == null
           ? await sourceOf(deps, tinker, tenant, body)
           : sessions.sampler(tenant.id, samplerId);
-      const id = samplerId == null ? c.get('requestId') : `${samplerId}:${seq_id ?? 0}`;
+      // Without both it cannot be repeated. A client chooses the id of its HTTP request, so that is no unique name.
+      const id =
+        samplerId == null || seq_id == null ? `sample:${randomUUID()}` : `${samplerId}:${seq_id}`;
       const request_id = tinker.sample(tenant, id, model, body);
       const ids = Array.from({ length: body.num_samples }, (_, i) => `${request_id}:${i}`);
       return { request_id, sample_sequence_ids: ids };

@@ -1,0 +1,41 @@
+// The routes of training loops: what repeats a request, and what is refused.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { startMachine } from '../tinker/machine.ts';
+import { readError, readOk, serve } from './served.ts';
+
+async function start(t: TestContext) {
+  const answer = async () => ({ status: 400, body: JSON.stringify({ error: { message: 'no' } }) });
+  const { service } = await startMachine(t).serve({ answer });
+  return serve({ tinker: service });
+}
+
+const SAMPLE = { prompt: { chunks: [{ tokens: [1, 2] }] }, sampling_params: { max_tokens: 1 } };
+
+test('only a request for samples with a number in its sampler is a repetition', async (t) => {
+  const { post } = await start(t);
+  const session = await readOk<{ session_id: string }>(await post('/api/v1/create_session', {}));
+  const sampler = await readOk<{ sampling_session_id: string }>(
+    await post('/api/v1/create_sampling_session', {
+      ...session,
+      ...{ sampling_session_seq_id: 0, base_model: 'toy' },
+    }),
+  );
+  const ids = async (body: object) => {
+    const headers = { 'content-type': 'application/json', 'x-request-id': 'always-the-same' };
+    const both = [0, 1].map(() => post('/api/v1/asample', { ...SAMPLE, ...body }, { headers }));
+    const answers = await Promise.all(both);
+    const found = await Promise.all(answers.map((one) => readOk<{ request_id: string }>(one)));
+    return new Set(found.map(({ request_id }) => request_id)).size;
+  };
+  assert.equal(await ids({ ...sampler, seq_id: 3 }), 1);
+  assert.equal(await ids(sampler), 2);
+  assert.equal(await ids({ base_model: 'toy' }), 2);
+});
+
+test('a page that is not a number is refused, and names the parameter', async (t) => {
+  const { app } = await start(t);
+  const response = await app.request('/api/v1/training_runs?limit=many');
+  assert.equal(response.status, 400);
+  assert.equal((await readError(response)).param, 'limit');
+});

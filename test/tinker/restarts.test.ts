@@ -1,0 +1,207 @@
+// What a session's models compute does not depend on when a server or a trainer ends, or on a disk that is full.
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { asBytes } from '../../src/common/tensor.ts';
+import type { JournaledRequest } from '../../src/tinker/journal.ts';
+import { DType, ForwardBackwardRequestSchema } from '../../src/tinker/proto/tinker_pb.js';
+import type { TinkerService } from '../../src/tinker/tinker-service.ts';
+import { until } from '../until.ts';
+import { ADAPTER, type Server, startMachine, TENANT } from './machine.ts';
+
+const NEW = { baseModel: 'tiny', adapter: ADAPTER, metadata: null };
+
+function pass(...tokens: number[]): JournaledRequest {
+  const ids = asBytes(BigInt64Array.from(tokens, BigInt));
+  const ones = asBytes(new Float32Array(tokens.length).fill(1));
+  const text = { tokens: asBytes(Int32Array.from(tokens)) };
+  const message = create(ForwardBackwardRequestSchema, {
+    lossFn: 'cross_entropy',
+    data: [
+      {
+        modelInput: [{ chunk: { case: 'encodedText', value: text } }],
+        lossFnInputs: {
+          target_tokens: { layout: { case: 'dense', value: ids }, dtype: DType.DTYPE_INT64 },
+          weights: { layout: { case: 'dense', value: ones }, dtype: DType.DTYPE_FLOAT32 },
+        },
+      },
+    ],
+  });
+  return { kind: 'pass', bytes: toBinary(ForwardBackwardRequestSchema, message) };
+}
+
+const ADAM = { betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0, maxGradNorm: 0 } as const;
+const STEP: JournaledRequest = { kind: 'step', adam: { learningRate: 0.01, ...ADAM } };
+const SAVE: JournaledRequest = {
+  ...{ kind: 'save', folder: 'weights', name: 'a', ttlS: null, overwrite: false, metadata: null },
+};
+
+async function begin({ service }: Server) {
+  const { id: sessionId } = await service.sessions.begin(TENANT, null);
+  const to = { tenant: TENANT, sessionId, number: 0 };
+  await done(service, service.createModel(to, NEW));
+  return { sessionId, modelId: `${sessionId}:train:0` };
+}
+
+async function done(service: TinkerService, request: Promise<string>): Promise<unknown> {
+  const outcome = await service.wait(TENANT, await request);
+  if (outcome.kind === 'failed') throw outcome.error;
+  assert.ok(outcome.kind === 'done');
+  return outcome.value;
+}
+
+/** Sends requests, the first of which has this number, and returns the result of the last one. */
+async function send(
+  { service }: Server,
+  { modelId }: { readonly modelId: string },
+  { from, requests }: { readonly from: number; readonly requests: readonly JournaledRequest[] },
+): Promise<unknown> {
+  let last: unknown;
+  for (const [i, request] of requests.entries()) {
+    last = await done(service, service.submit({ tenant: TENANT, modelId, seq: from + i }, request));
+  }
+  return last;
+}
+
+const FIRST = { from: 1, requests: [pass(1, 2, 3), pass(4, 5), STEP] };
+const REST = { from: 4, requests: [pass(6, 7), STEP, pass(1, 2, 3)] };
+
+async function undisturbed(t: TestContext): Promise<unknown> {
+  const server = await startMachine(t).serve();
+  const model = await begin(server);
+  await send(server, model, FIRST);
+  return send(server, model, REST);
+}
+
+test('models continue to the same bytes in another trainer and in another server', async (t) => {
+  const machine = startMachine(t);
+  const first = await machine.serve();
+  const model = await begin(first);
+  await send(first, model, { ...FIRST, requests: FIRST.requests.slice(0, 2) });
+  first.trainer.end();
+  await send(first, model, { from: 3, requests: [STEP] });
+  const second = await machine.serve();
+  assert.deepEqual(await send(second, model, REST), await undisturbed(t));
+  const { curve } = second.service.progressOf(
+    await second.service.runs.find(TENANT, model.modelId),
+  );
+  assert.equal(curve.steps, 2);
+});
+
+for (const { what, isNew } of [
+  { what: 'a new model', isNew: true },
+  { what: 'a model that has been trained', isNew: false },
+]) {
+  test(`a checkpoint that is loaded into ${what} has its result if the server is killed before it is written`, async (t) => {
+    const machine = startMachine(t);
+    const first = await machine.serve();
+    const { sessionId, modelId } = await begin(first);
+    await send(first, { modelId }, FIRST);
+    await send(first, { modelId }, { from: 4, requests: [SAVE, pass(6, 7), STEP] });
+    const from = { path: `tinker://${modelId}/weights/a`, withOptimizer: true, metadata: null };
+    const number = isNew ? 1 : 0;
+    const target = { tenant: TENANT, sessionId, number };
+    const load = isNew
+      ? first.service.createFrom(target, from)
+      : first.service.submit({ tenant: TENANT, modelId, seq: 7 }, { kind: 'load', ...from });
+    const loaded = await done(first.service, load);
+    const id = await load;
+    first.service.close();
+    rmSync(path.join(machine.folderOf(sessionId), `${number}-${isNew ? 0 : 7}.result`));
+    const second = await machine.serve();
+    assert.deepEqual(await done(second.service, Promise.resolve(id)), loaded);
+    const requests = { ...REST, from: isNew ? 1 : 8 };
+    const model = { modelId: `${sessionId}:train:${number}` };
+    assert.deepEqual(await send(second, model, requests), await undisturbed(t));
+  });
+}
+
+test('a result that a full disk has lost fails, and the model goes on', async (t) => {
+  const machine = startMachine(t);
+  const server = await machine.serve();
+  const model = await begin(server);
+  await send(server, model, { ...FIRST, requests: FIRST.requests.slice(0, 2) });
+  const blocked = path.join(machine.folderOf(model.sessionId), '0-3.result.tmp');
+  mkdirSync(blocked); // writing the result fails
+  await assert.rejects(send(server, model, { from: 3, requests: [STEP] }), { code: 'EISDIR' });
+  rmdirSync(blocked);
+  await send(server, model, { from: 4, requests: REST.requests.slice(0, 1) });
+  const second = await machine.serve();
+  const rest = { from: 5, requests: REST.requests.slice(1) };
+  assert.deepEqual(await send(second, model, rest), await undisturbed(t));
+});
+
+test('a request that is repeated while it is written is performed once', async (t) => {
+  const machine = startMachine(t);
+  const { service, trainer } = await machine.serve();
+  const { modelId } = await begin({ service } as Server);
+  const submit = () => service.submit({ tenant: TENANT, modelId, seq: 1 }, pass(1, 2));
+  const [id, again] = await Promise.all([submit(), submit()]);
+  assert.equal(id, again);
+  await done(service, Promise.resolve(id));
+  assert.deepEqual(trainer.performed, ['create', 'pass']);
+});
+
+test('the folder of a server is never old for servers of other machines', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const machine = startMachine(t);
+  const { sessionId } = await begin(await machine.serve());
+  const directory = path.join(machine.folderOf(sessionId), '..', '..');
+  utimesSync(directory, 1, 1);
+  t.mock.timers.tick(60_000);
+  t.mock.timers.reset();
+  await until('a new time', () => statSync(directory).mtimeMs > 1_000_000);
+});
+
+test('a state is kept before the next request, not after all that wait', async (t) => {
+  const machine = startMachine(t);
+  const { service } = await machine.serve();
+  const { modelId, sessionId } = await begin({ service } as Server);
+  service.sessions.peekModel(TENANT, modelId)!.computedMs = 30_000;
+  const to = { tenant: TENANT, modelId };
+  const ids = [2, 3, 1].map((seq) => service.submit({ ...to, seq }, pass(1, 2)));
+  for (const id of ids) await done(service, id);
+  const states = readdirSync(machine.folderOf(sessionId)).filter((name) => name.endsWith('.state'));
+  assert.deepEqual(states, ['0-0.state']);
+});
+
+test('a server starts with damaged sessions, and with a store that has lost the runs', async (t) => {
+  const machine = startMachine(t);
+  const first = await machine.serve();
+  const [sound, damaged] = [await begin(first), await begin(first)];
+  await send(first, sound, FIRST);
+  first.service.close();
+  writeFileSync(path.join(machine.folderOf(damaged.sessionId), 'session'), '');
+  const second = await machine.serve({ objects: createMemoryStore() });
+  assert.equal(second.warnings.length, 1);
+  assert.deepEqual(await send(second, sound, REST), await undisturbed(t));
+  await assert.rejects(send(second, damaged, FIRST), { code: 'expired' });
+});
+
+test('when a session ends, its waiting requests are not performed, and the trainer ends', async (t) => {
+  const machine = startMachine(t);
+  const { service, trainer } = await machine.serve();
+  const { modelId, sessionId } = await begin({ service } as Server);
+  const submit = (seq: number) => service.submit({ tenant: TENANT, modelId, seq }, pass(1, 2));
+  const late = [submit(2), submit(3), submit(4)];
+  await Promise.all(late);
+  const first = submit(1);
+  await first;
+  service.sessions.end(TENANT, sessionId);
+  await until('the end', () => trainer.holder === undefined);
+  await until('the removal', () => !existsSync(machine.folderOf(sessionId)));
+  assert.ok(trainer.performed.filter((kind) => kind === 'pass').length <= 1);
+  await assert.rejects(done(service, late[2]!), { code: 'expired' });
+});
