@@ -2,6 +2,7 @@
 // grader. The questions of graders go to the models.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PythonError, type RunPython } from '../../src/graders/grade.ts';
 import { parseRow } from '../../src/rows/row-schema.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
@@ -92,4 +93,13 @@ test('a question has the seed of the run unless it sets one, and the reason of a
   const post = async () => JSON.stringify({ error: { message: 'No such model.' } });
   const { fault } = await gradingOf(question, { post }).reward(encode('Rose'), promptOf(PROMPT));
   assert.equal(fault, 'model_grader_server_error: judge: No such model.');
+});
+
+test('the reason why Python failed is reported', async () => {
+  const runPython: RunPython = async () => {
+    throw new PythonError('runtime', 'division by zero');
+  };
+  const python = { type: 'python', name: 'p', source: 'grade = len' };
+  const failed = await gradingOf(python, { runPython }).reward(encode('Rose'), promptOf(PROMPT));
+  assert.equal(failed.fault, 'python_grader_runtime_error: p: division by zero');
 });
