@@ -1,8 +1,8 @@
 // Constrains and rewards completions: with a job's response format and the tools of its rows, and by its grader.
 import type { Constraint } from '../src/contracts/generation.ts';
-import { type Graded, grade } from '../src/graders/grade.ts';
+import { type Graded, grade, type RunPython } from '../src/graders/grade.ts';
 import { callsOf, type Post } from '../src/graders/model-calls.ts';
-import { graderSchema, modelsOf } from '../src/graders/schema.ts';
+import { graderSchema, modelsOf, pythonField } from '../src/graders/schema.ts';
 import { toSample } from '../src/graders/template.ts';
 import { type CompletionRules, completionRules } from './data/completion-rules.ts';
 import type { Language } from './data/encode-row.ts';
@@ -20,6 +20,8 @@ interface GradingOptions {
   /** The base's name. */
   readonly base: string;
   readonly seed: number;
+  /** Absent: the grader is not in Python. */
+  readonly runPython?: RunPython | undefined;
 }
 
 /** Returns the names of the models that a job's grader asks. The job is checked. */
@@ -27,13 +29,18 @@ export function askedModels({ grader }: Pick<TrainJob, 'grader'>): readonly stri
   return grader === undefined ? [] : modelsOf(graderSchema.parse(grader));
 }
 
+/** Whether a job's grader is in Python. The job is checked. */
+export function usesPython({ grader }: Pick<TrainJob, 'grader'>): boolean {
+  return grader !== undefined && pythonField(graderSchema.parse(grader)) !== undefined;
+}
+
 /** Creates the functions that constrain and reward completions. @param grader as the job states it, and checked */
 export function createGrading(
   grader: unknown,
-  { language, format, post, base, seed }: GradingOptions,
+  { language, format, post, ...options }: GradingOptions,
 ): Pick<Reinforcement, 'constraintOf' | 'reward'> {
   const parsed = graderSchema.parse(grader);
-  const calls = callsOf(post, { base, seed });
+  const calls = callsOf(post, options);
   const known = new Map<string, CompletionRules>(); // most rows have the same tools
   const rulesOf = ({ tools = [] }: Example): CompletionRules => {
     const key = JSON.stringify(tools);
@@ -54,7 +61,13 @@ export function createGrading(
   };
 }
 
-function faultOf({ model_grader_server_error_details: details, ...errors }: Graded['errors']) {
+function faultOf({
+  model_grader_server_error_details: ofModel,
+  python_grader_server_error_type: ofServer,
+  python_grader_runtime_error_details: ofPython,
+  ...errors
+}: Graded['errors']) {
+  const details = ofModel ?? ofServer ?? ofPython;
   const fault = Object.entries(errors).find(([, isSet]) => isSet)?.[0];
   return fault && details ? `${fault}: ${details}` : fault;
 }

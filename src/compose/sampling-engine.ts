@@ -5,6 +5,8 @@ import { ConfigError } from '../common/errors.ts';
 import { lazy } from '../common/lazy.ts';
 import { type CompiledConstraint, GREEDY, type SamplingParams } from '../contracts/generation.ts';
 import { toNumericParams } from '../contracts/sampling-fields.ts';
+import type { RunPython } from '../graders/grade.ts';
+import { PythonGraders } from '../graders/python.ts';
 import { constraintCompiler } from '../grammar/compiler.ts';
 import { GrammarError } from '../grammar/text-pattern.ts';
 import type { ProgramContext } from './context.ts';
@@ -15,14 +17,16 @@ import { LocalRoutes } from './local-routes.ts';
 interface GraderModels {
   readonly tenant: string;
   readonly models: readonly string[];
+  readonly usesPython: boolean;
 }
 
 /**
  * Runs the work with an engine of the configured base that samples completions. A completion depends on its request alone, so a
- * resumed run samples the same ones. Throws `ConfigError` if the tenant may not use one of the models.
+ * resumed run samples the same ones. Throws `ConfigError` if the tenant may not use one of the models, or if
+ * Python is needed and does not run.
  */
 export function withSampler<T>(
-  { tenant, models }: GraderModels,
+  { tenant, models, usesPython }: GraderModels,
   context: ProgramContext,
   work: (sampler: CompletionSampler) => Promise<T>,
 ): Promise<T> {
@@ -30,13 +34,21 @@ export function withSampler<T>(
     const routes = lazy(() => LocalRoutes.open(engine, { tenant, context }));
     try {
       for (const model of models) await (await routes.get()).check(model);
+      const python = usesPython ? await openPython(context.config) : undefined;
+      const runPython: RunPython | undefined =
+        python && ((source, values) => python.run(source, values));
       const post: CompletionSampler['post'] = async (url, body) =>
         (await routes.get()).post(url, body);
-      return await work(new SamplingEngine(engine, post));
+      return await work(new SamplingEngine(engine, { post, runPython }));
     } finally {
       await (await routes.peek())?.close();
     }
   });
+}
+
+async function openPython({ pythonGraders }: ProgramContext['config']): Promise<PythonGraders> {
+  if (pythonGraders !== undefined) return PythonGraders.open(pythonGraders);
+  throw new ConfigError(['grader: is in Python, which needs LORIKEET_PYTHON_GRADERS']);
 }
 
 /** Temperature 1 and nothing else, so a token is drawn with the probability that the model gives it. */
@@ -46,10 +58,15 @@ const PURE: SamplingParams = { ...GREEDY, ...toNumericParams({}), topLogprobs: 0
 class SamplingEngine implements CompletionSampler {
   readonly #engine: LocalEngine;
   readonly post: CompletionSampler['post'];
+  readonly runPython: CompletionSampler['runPython'];
 
-  constructor(engine: LocalEngine, post: CompletionSampler['post']) {
+  constructor(
+    engine: LocalEngine,
+    { post, runPython }: Pick<CompletionSampler, 'post' | 'runPython'>,
+  ) {
     this.#engine = engine;
     this.post = post;
+    this.runPython = runPython;
   }
 
   async use(directory: string): Promise<void> {

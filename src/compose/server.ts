@@ -56,6 +56,7 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
     () => parts?.exports?.tracing?.logFields() ?? {},
   );
   checkStoreFolder(config);
+  const python = await openPython(config);
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
   const hasReservedSlots = access.kind === 'keys';
@@ -71,7 +72,7 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
     parts?.routerPorts?.publish(events),
   );
   const own = createOwnProcess(config, log);
-  parts = { config, access, log, own, base, engine, leaving: new AbortController() };
+  parts = { config, access, log, own, base, engine, python, leaving: new AbortController() };
   try {
     await runServer(parts, signal, options);
   } finally {
@@ -88,6 +89,13 @@ function checkStoreFolder({ store }: Config): void {
   ]);
 }
 
+/** Throws `ConfigError` if graders in Python cannot run here. */
+async function openPython({ pythonGraders }: Config): Promise<ServerParts['python']> {
+  if (pythonGraders === undefined) return undefined;
+  const { PythonGraders } = await import('../graders/python.ts');
+  return PythonGraders.open(pythonGraders);
+}
+
 /** Returns the settings of a server that no client can reach. */
 function withoutClients(config: Config): Config {
   return {
@@ -101,6 +109,7 @@ function withoutClients(config: Config): Config {
     otelDisabled: true,
     ledger: undefined,
     storeResponsesMs: undefined,
+    pythonGraders: undefined,
   };
 }
 

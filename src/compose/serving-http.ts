@@ -33,6 +33,7 @@ export interface ServerParts {
   readonly own: OwnProcess;
   readonly base: PreparedBase;
   readonly engine: RunningEngine;
+  readonly python: AppOptions['python'];
   /** Aborted when the server should get no more requests. */
   readonly leaving: AbortController;
   exports?: Exports | undefined;
@@ -58,7 +59,7 @@ export async function openHttp(
   parts: ServerParts,
   { model, text, telemetry, adapters, jobs }: HttpParts,
 ): Promise<RunningServer> {
-  const { config, access, log, own, base, leaving } = parts;
+  const { config, access, log, own, base, leaving, python } = parts;
   const { client } = parts.engine;
   const [
     { createApp },
@@ -100,6 +101,7 @@ export async function openHttp(
   const served = { artifact: base.artifact, model, client, own, log };
   parts.tinker = await openServingTinker(config, { ...adapters, ...served, answer });
   const options: AppOptions = {
+    python,
     client,
     ...adapters.http,
     jobs: jobs.http,

@@ -7,6 +7,7 @@ import { ConfigError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { apiPathOf } from '../contracts/training-fields.ts';
+import { graderSchema, PYTHON_OFF, refusePython } from '../graders/schema.ts';
 import type { JobsSide } from '../http/deps.ts';
 import { type ArtifactDescription, readArtifact } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
@@ -72,7 +73,7 @@ export async function openServingJobs(
   };
   const method = info.quantization === 'nf4' ? 'qlora' : 'lora';
   const { maxJobRank: maxRank } = config;
-  const checkSettings = createJobCheck(dir);
+  const checkSettings = createJobCheck(dir, config);
   const ofTrainers = { method, maxRank, checkSettings, trainerCpuMs } as const;
   return { http: { files, uploads, service, dryRuns, ...ofTrainers }, worker };
 }
@@ -94,6 +95,7 @@ export async function openRunner(
     threads: config.trainThreads,
     priority: config.trainPriority,
     toolFormat: config.toolFormat,
+    pythonGraders: config.pythonGraders,
   };
   if (config.trainRunner === 'process') return createChildRunner(childOptions);
   const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
@@ -126,8 +128,16 @@ function readPod(file: string | undefined): string {
   }
 }
 
+const NOT_IN_PODS =
+  'python graders are not for jobs of this server, because its trainers run in pods (--train-runner kubernetes).';
+
 /** Returns a function that checks jobs for the base in this folder. The trainer's code is loaded for the first job. */
-export function createJobCheck(dir: string): JobsSide['checkSettings'] {
+export function createJobCheck(
+  dir: string,
+  { pythonGraders, trainRunner }: Pick<Config, 'pythonGraders' | 'trainRunner'>,
+): JobsSide['checkSettings'] {
+  const isOff = pythonGraders === undefined;
+  const refusal = isOff ? PYTHON_OFF : trainRunner === 'kubernetes' ? NOT_IN_PODS : undefined;
   return async ({ initAdapter, ...request }) => {
     const [{ checkAdapter }, { parseJob }, { toFault, withNames }] = await Promise.all([
       import('../../trainer/job/adapter-plan.ts'),
@@ -143,7 +153,11 @@ export function createJobCheck(dir: string): JobsSide['checkSettings'] {
     };
     using artifact = readArtifact(dir);
     try {
-      await checkAdapter(parseJob(toTrainerJob(request, inputs)), artifact.config);
+      const job = parseJob(toTrainerJob(request, inputs));
+      if (job.grader !== undefined && refusal !== undefined) {
+        refusePython(graderSchema.parse(job.grader), apiPathOf('grader'), refusal);
+      }
+      await checkAdapter(job, artifact.config);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const { message, param } = toFault(withNames(error, apiPathOf));

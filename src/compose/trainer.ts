@@ -14,7 +14,7 @@ import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { samplerSize } from '../../trainer/planner/sampler-size.ts';
-import { askedModels } from '../../trainer/rewards.ts';
+import { askedModels, usesPython } from '../../trainer/rewards.ts';
 import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
 import { GateError, toFault, withNames } from '../../trainer/run/faults.ts';
 import {
@@ -45,7 +45,7 @@ import type {
   TrainerRequest,
 } from '../contracts/training-messages.ts';
 import { type Artifact, readArtifact, verifyArtifact } from '../import/artifact.ts';
-import { type Config, loadConfig } from '../settings/config.ts';
+import { type Config, type Flags, loadConfig } from '../settings/config.ts';
 import { readAdapterDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext, Reporter } from './context.ts';
@@ -76,8 +76,8 @@ export async function handleRequest(
 }
 
 function dispatch(request: TrainerRequest, channel: TrainerChannel): Promise<void> {
-  const store = 'store' in request ? request.store : undefined;
-  const config = loadConfig(store === undefined ? {} : { store });
+  const { store, pythonGraders }: Flags = request as Flags;
+  const config = loadConfig({ store, pythonGraders });
   const trainer = new TrainerProgram(config, channel);
   switch (request.command) {
     case 'train':
@@ -281,7 +281,7 @@ class TrainerProgram {
           const { threads = config.threads } = job;
           const size = samplerSize(prepared, artifact.config)!;
           const sized = samplerConfig({ ...config, threads }, artifact.config, size);
-          const asked = { tenant, models: askedModels(job) };
+          const asked = { tenant, models: askedModels(job), usesPython: usesPython(job) };
           const unpaused = new AbortController().signal; // a pause waits for the step, and a step for its engine
           return withSampler(asked, { ...context, config: sized, signal: unpaused }, work);
         },

@@ -61,6 +61,8 @@ export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 /** The owner of a run, whose adapters its grader may ask. Absent: the local tenant. */
 interface Owned {
   readonly tenant?: string;
+  /** The Python that runs its grader. Absent: the setting. */
+  readonly pythonGraders?: string | undefined;
 }
 
 /** The gates of a run. Absent: the job's. False: failing gates only cause warnings. */

@@ -1,5 +1,6 @@
-// Runs graders on one output. Models and embeddings are arguments. A grader that fails scores 0, and its error is reported.
+// Runs graders on one output. Models, embeddings and Python are arguments. A grader that fails scores 0, and its error is reported.
 import { setImmediate } from 'node:timers/promises';
+import { assert } from '../common/assert.ts';
 import { GRADING_ERRORS } from '../contracts/grading-summary.ts';
 import { parseFormula } from './formula.ts';
 import type { Grader, SingleGrader } from './schema.ts';
@@ -19,7 +20,12 @@ export interface GraderCalls {
   embed(texts: readonly string[]): Promise<readonly (readonly number[])[]>;
   /** Returns the model's answer: JSON with `result`, unless it was cut off. */
   ask(question: ModelQuestion): Promise<TokenCounts & { readonly text: string }>;
+  /** Returns the score of a source in Python. Throws `PythonError`. Absent: no grader is in Python. */
+  readonly runPython?: RunPython | undefined;
 }
+
+/** Runs the source of a grader on an output. */
+export type RunPython = (source: string, values: GradedValues) => Promise<number>;
 
 /** The tokens of an asked model. */
 interface TokenCounts {
@@ -30,6 +36,17 @@ interface TokenCounts {
 /** A model or the embeddings did not answer. */
 export class ModelCallError extends Error {
   override name = 'ModelCallError';
+}
+
+/** The code of a grader failed (`runtime`), or could not be run (`server`). */
+export class PythonError extends Error {
+  override name = 'PythonError';
+  readonly kind: 'runtime' | 'server';
+
+  constructor(kind: PythonError['kind'], message: string) {
+    super(message);
+    this.kind = kind;
+  }
 }
 
 /** The errors of a run, by OpenAI's names, and their details. */
@@ -139,6 +156,13 @@ class Grading {
       else if (error instanceof ModelCallError) {
         this.#errors.model_grader_server_error = true;
         this.#errors.model_grader_server_error_details = `${grader.name}: ${error.message}`;
+      } else if (error instanceof PythonError) {
+        const key =
+          error.kind === 'server'
+            ? 'python_grader_server_error_type'
+            : 'python_grader_runtime_error_details';
+        this.#errors[`python_grader_${error.kind}_error`] = true;
+        this.#errors[key] = `${grader.name}: ${error.message}`;
       } else throw error;
       return 0;
     }
@@ -154,6 +178,11 @@ class Grading {
         return this.#similarity(grader);
       case 'score_model':
         return this.#ask(grader);
+      case 'python': {
+        const { runPython } = this.#calls;
+        assert(runPython, 'graders in Python are refused before');
+        return runPython(grader.source, this.#values);
+      }
     }
   }
 

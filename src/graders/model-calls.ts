@@ -1,5 +1,5 @@
 // The requests of graders to models: chats whose answer is a score, and embeddings.
-import { type GraderCalls, ModelCallError, type ModelQuestion } from './grade.ts';
+import { type GraderCalls, ModelCallError, type ModelQuestion, type RunPython } from './grade.ts';
 
 /** Sends a request of JSON to a route. Resolves with the body of the response. */
 export type Post = (
@@ -13,16 +13,19 @@ interface CallOptions {
   readonly base: string;
   /** The seed of questions without one. Absent: random. */
   readonly seed?: number;
+  /** Absent: no grader is in Python. */
+  readonly runPython?: RunPython | undefined;
 }
 
 /** Returns the calls of graders. */
-export function callsOf(post: Post, { base, seed }: CallOptions): GraderCalls {
+export function callsOf(post: Post, { base, seed, runPython }: CallOptions): GraderCalls {
   const ask = async (url: Parameters<Post>[0], body: object): Promise<unknown> => {
     const answered = JSON.parse(await post(url, JSON.stringify(body)));
     if (answered.error) throw new ModelCallError(answered.error.message);
     return answered;
   };
   return {
+    runPython,
     async embed(input) {
       const body = { model: base, input, encoding_format: 'float' };
       const { data } = (await ask('/v1/embeddings', body)) as EmbeddingAnswer;

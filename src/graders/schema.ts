@@ -1,5 +1,6 @@
-// The schema of graders. Kinds that this server lacks are refused by name.
+// The schema of graders. `label_model` is refused by name; `python` is refused separately, because it depends on a setting.
 import { z } from 'zod';
+import { ServeError } from '../common/errors.ts';
 import { addIssue, parseInside, type Refine } from '../common/schema-issues.ts';
 import { parseFormula } from './formula.ts';
 import { checkTemplate, GraderError, MAX_GRADED_TEXT } from './template.ts';
@@ -8,6 +9,8 @@ import { TEXT_METRICS } from './text-similarity.ts';
 /** OpenAI's examples have up to five. */
 const MAX_GRADERS = 32;
 const MAX_MESSAGES = 64;
+/** OpenAI's. */
+const MAX_SOURCE_CHARS = 256_000;
 
 /** Runs a check, and reports its error at the field. */
 function checked(ctx: Refine, check: () => unknown, path: PropertyKey[] = []): void {
@@ -81,23 +84,29 @@ const scoreModelSchema = z.strictObject({
     .nullish(),
 });
 
+const pythonSchema = z.strictObject({
+  ...common,
+  type: z.literal('python'),
+  source: z.string().min(1).max(MAX_SOURCE_CHARS),
+  /** Names an image of OpenAI's. The packages are those of the operator's Python. */
+  image_tag: z.string().nullish(),
+});
+
 const singleSchema = z.discriminatedUnion('type', [
   stringCheckSchema,
   textSimilaritySchema,
   scoreModelSchema,
+  pythonSchema,
 ]);
 
 /** A grader other than `multi`. */
 export type SingleGrader = z.infer<typeof singleSchema>;
 
-/** The kinds that OpenAI's API has and this server lacks. */
-const LACKING: ReadonlySet<unknown> = new Set(['python', 'label_model']);
-
-/** Reads a grader, and refuses a kind that this server lacks. */
+/** Reads a grader, and refuses the kind of OpenAI's that this server lacks. */
 function readGrader<T>(schema: z.ZodType<T>, grader: unknown, ctx: Refine): T {
   const { type } = (grader ?? {}) as { type?: unknown };
-  if (LACKING.has(type)) {
-    const message = `${type} graders are not supported by this server`;
+  if (type === 'label_model') {
+    const message = 'label_model graders are not supported by this server';
     return addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
   }
   return parseInside(schema, grader, ctx) ?? z.NEVER;
@@ -167,6 +176,25 @@ export function asksModels(grader: Grader): boolean {
       part.type === 'score_model' ||
       (part.type === 'text_similarity' && part.evaluation_metric === 'cosine'),
   );
+}
+
+/** Returns the field that says that a grader is in Python, such as `type` or `graders.a.type`. */
+export function pythonField(grader: Grader): string | undefined {
+  if (grader.type !== 'multi') return grader.type === 'python' ? 'type' : undefined;
+  const part = Object.entries(grader.graders).find(([, { type }]) => type === 'python');
+  return part && `graders.${part[0]}.type`;
+}
+
+/** Why graders in Python are refused by default. */
+export const PYTHON_OFF =
+  'python graders are off on this server. Its operator can allow them with --python-graders.';
+
+/** Throws `ServeError` if a grader is in Python. @param field of the request, which has the grader */
+export function refusePython(grader: Grader, field: string, reason = PYTHON_OFF): void {
+  const inside = pythonField(grader);
+  if (inside === undefined) return;
+  const param = `${field}.${inside}`;
+  throw new ServeError('unsupported_parameter', `${param}: ${reason}`, { param });
 }
 
 /** The schema of a grader. */

@@ -12,6 +12,7 @@ import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { Conversations } from '../conversations/conversations.ts';
 import type { KeptResponses } from '../conversations/kept-responses.ts';
+import type { PythonGraders } from '../graders/python.ts';
 import type { Files } from '../jobs/files.ts';
 import type { JobRequest } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
@@ -96,6 +97,8 @@ export interface AppOptions
   usage?: UsageSide;
   /** Batches of requests. */
   batches?: BatchService;
+  /** Runs graders in Python. Absent: they are refused. */
+  python?: Pick<PythonGraders, 'run'> | undefined;
   /** Training loops that run elsewhere. */
   tinker?: TinkerService | undefined;
   /** Responses that are kept for later requests. */

@@ -34,6 +34,8 @@ export interface ChildRunnerOptions extends TrainerChildOptions {
   readonly threads?: number | undefined;
   /** The format of tool calls, if the server's settings choose one. Jobs train with the same format. */
   readonly toolFormat?: ToolFormatName | undefined;
+  /** The Python that runs graders. Absent: the trainer's own setting. */
+  readonly pythonGraders?: string | undefined;
   /** Bytes of memory for which jobs are planned. Default: this machine's. */
   readonly planMemory?: number;
 }
@@ -115,7 +117,7 @@ async function* runTrainer(
   stop: StopSignals,
   options: ChildRunnerOptions,
 ): AsyncGenerator<TrainerMessage, RunEnd | { readonly kind: 'starved' }> {
-  const command = await prepare(request).catch(toLost);
+  const command = await prepare(request, options).catch(toLost);
   if ('kind' in command) return command;
   if (stop.cancel.aborted) return { kind: 'cancelled' };
   if (stop.pause.aborted || stop.detach.aborted) return { kind: 'paused' };
@@ -149,9 +151,12 @@ function reportedEnd(message: TrainerMessage): RunEnd | undefined {
 }
 
 /** Resumes the run in the folder. If a killed trainer left a folder without a run, starts a new one. */
-async function prepare(request: RunRequest): Promise<TrainerRequest> {
+async function prepare(
+  request: RunRequest,
+  { pythonGraders }: ChildRunnerOptions,
+): Promise<TrainerRequest> {
   const { runDir, job, gate, tenant, isResume } = request;
-  const publishing = { adaptersDir: undefined, gate, tenant };
+  const publishing = { adaptersDir: undefined, gate, tenant, pythonGraders };
   if (isResume && holdsRun(runDir)) {
     await relocateRun(runDir, job);
     return { command: 'resume', runDir, ...publishing };

@@ -24,7 +24,7 @@ export type Config = Readonly<
   Settings & { [N in 'weights' | 'kv' | 'drafts']: NonNullable<Settings[N]> }
 >;
 /** The command line's flags, by setting. */
-export type Flags = Partial<Record<SettingName, string>>;
+export type Flags = { [N in SettingName]?: string | undefined };
 /** Environment variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 

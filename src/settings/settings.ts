@@ -276,6 +276,10 @@ export const SETTINGS = defineSettings({
     help: 'maximum rank of a fine-tuning job that is created over the API (default: 64)',
     schema: integer(DEFAULT_RANK, MAX_RANK).default(64),
   },
+  pythonGraders: {
+    help: 'Python 3 program, such as python3, that runs python graders in a sandbox; only for tenants that you trust, on Linux, and for jobs with --train-runner process (default: none, they are refused)',
+    schema: text.optional(),
+  },
   trainThreads: {
     help: 'number of threads per fine-tuning job (default: half of the cores)',
     schema: integer(1, 1024).optional(),

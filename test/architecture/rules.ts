@@ -51,6 +51,7 @@ export const LAYERS: readonly Layer[] = [
       'calibration',
       'adapted base',
       'model',
+      'graders',
       'grammar',
       'tokenizer',
       'tools',

@@ -71,7 +71,7 @@ const REINFORCEMENT: [body: object, code: string, param: string][] = [
     inReinforcement('grader.input'),
   ],
   [
-    rewarded({}, { grader: { type: 'python', name: 'p', source: '' } }),
+    rewarded({}, { grader: { type: 'python', name: 'p', source: 'grade = len' } }),
     'unsupported_parameter',
     inReinforcement('grader.type'),
   ],

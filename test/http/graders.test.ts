@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import OpenAI from 'openai';
+import type { GraderRun } from '../../src/contracts/fine-tuning-api.ts';
+import { PythonGraders } from '../../src/graders/python.ts';
 import { startServer } from '../../src/http/wire/server.ts';
 import { readError, serve, utf8 } from './served.ts';
 
@@ -119,6 +121,55 @@ describe('a run', () => {
   });
 });
 
+const python = {
+  type: 'python',
+  name: 'p',
+  source: 'def grade(sample, item):\n    return sample["output_text"].count(item["colour"]) / 4',
+  image_tag: '2025-05-08',
+} as const;
+const opened = await PythonGraders.open('python3').catch((error: Error) => error);
+const skip = opened instanceof Error && opened.message;
+
+test('a grader in Python runs if the operator allows it', { skip }, async () => {
+  const allowing = serve({ python: opened as PythonGraders });
+  const path = '/v1/fine_tuning/alpha/graders';
+  const validated = await allowing.post(`${path}/validate`, { grader: python });
+  assert.deepEqual(await validated.json(), { grader: python });
+  const run = async (grader: object) => {
+    const response = await allowing.post(`${path}/run`, { grader, model_sample: 'blue', item });
+    assert.equal(response.status, 200);
+    return (await response.json()) as GraderRun;
+  };
+  const { reward, metadata } = await run(python);
+  assert.deepEqual([reward, metadata.type], [0.25, 'python']);
+  assert.ok(Object.values(metadata.errors).every((error) => !error));
+  const failed = await run({ ...python, source: 'def grade(sample, item):\n    return item["x"]' });
+  assert.equal(failed.reward, 0);
+  assert.equal(failed.metadata.errors['python_grader_runtime_error'], true);
+  const details = "p: KeyError: 'x' (line 2)";
+  assert.equal(failed.metadata.errors['python_grader_runtime_error_details'], details);
+});
+
+test('a grader in Python is refused by default, and the message names the setting', async () => {
+  const listed = { type: 'multi', name: 'all', graders: [check, python], calculate_output: 'p' };
+  for (const [grader, param] of [
+    [python, 'grader.type'],
+    [listed, 'grader.graders.p.type'],
+  ] as const) {
+    for (const [action, sample] of [
+      ['validate', {}],
+      ['run', { model_sample: 'blue', item }],
+    ] as const) {
+      const body = { grader, ...sample };
+      const error = await readError(
+        await served.post(`/v1/fine_tuning/alpha/graders/${action}`, body),
+      );
+      assert.deepEqual([error.code, error.param], ['unsupported_parameter', param]);
+      assert.match(error.message, /--python-graders/);
+    }
+  }
+});
+
 test('a wrong grader is refused with its field', async () => {
   const multi = { type: 'multi', name: 'all', graders: { a: check }, calculate_output: 'a' };
   for (const [grader, code, param] of [
@@ -127,13 +178,14 @@ test('a wrong grader is refused with its field', async () => {
     [{ ...check, note: 1 }, 'unknown_parameter', 'grader.note'],
     [{ ...similar, evaluation_metric: 'x' }, 'invalid_request', 'grader.evaluation_metric'],
     [{ ...judge, range: [1, 0] }, 'invalid_request', 'grader.range'],
-    [{ type: 'python', name: 'p', source: '' }, 'unsupported_parameter', 'grader.type'],
+    [{ ...python, source: '' }, 'invalid_request', 'grader.source'],
+    [{ type: 'label_model', name: 'l' }, 'unsupported_parameter', 'grader.type'],
     [{ type: 'magic' }, 'invalid_request', 'grader.type'],
     [{ ...multi, calculate_output: 'a + b' }, 'invalid_request', 'grader.calculate_output'],
     [{ ...multi, graders: [check, check] }, 'invalid_request', 'grader.graders'],
     [{ ...multi, graders: {} }, 'invalid_request', 'grader.calculate_output'],
     [
-      { ...multi, graders: { a: { type: 'python' } } },
+      { ...multi, graders: { a: { type: 'label_model' } } },
       'unsupported_parameter',
       'grader.graders.a.type',
     ],

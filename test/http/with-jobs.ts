@@ -38,7 +38,10 @@ export function toSide(
   { maxFileBytes = 2 ** 20, idleTimeoutMs = 10_000 }: FilesSideOptions = {},
 ): JobsSide {
   const uploads = { directory: temporaryFolder(), maxFileBytes, idleTimeoutMs };
-  const checkSettings = createJobCheck(path.resolve('models/toy'));
+  const checkSettings = createJobCheck(path.resolve('models/toy'), {
+    pythonGraders: undefined,
+    trainRunner: 'process',
+  });
   const trainerCpuMs = () => undefined;
   return {
     ...{ files, uploads, service, dryRuns, method: 'qlora', maxRank: 64, checkSettings },

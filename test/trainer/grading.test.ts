@@ -2,6 +2,7 @@
 // grader. The questions of graders go to the models.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PythonError, type RunPython } from '../../src/graders/grade.ts';
 import { parseRow } from '../../src/rows/row-schema.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
@@ -147,4 +148,13 @@ test('a summary counts the errors of each grader, and those of the formula', asy
       ['json', 1 / 3, { sample_parse_error: 2 }],
     ],
   );
+});
+
+test('the reason why Python failed is reported', async () => {
+  const runPython: RunPython = async () => {
+    throw new PythonError('runtime', 'division by zero');
+  };
+  const python = { type: 'python', name: 'p', source: 'grade = len' };
+  const failed = await gradingOf(python, { runPython }).reward('Rose', promptOf(PROMPT));
+  assert.equal(failed.fault, 'python_grader_runtime_error: p: division by zero');
 });

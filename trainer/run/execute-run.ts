@@ -126,6 +126,7 @@ function withRewards<T>(
         language,
         format,
         post: sampler.post,
+        runPython: sampler.runPython,
         base: artifact.info.name,
         seed: job.seed,
       }),

@@ -5,7 +5,7 @@ import type { Constraint } from '../../src/contracts/generation.ts';
 import type { GradingSummary, StepGrading } from '../../src/contracts/grading-summary.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
-import type { Graded } from '../../src/graders/grade.ts';
+import type { Graded, RunPython } from '../../src/graders/grade.ts';
 import type { Post } from '../../src/graders/model-calls.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
@@ -47,6 +47,8 @@ export interface CompletionSampler {
   sample(request: SampledPrompt): Promise<Sample>;
   /** Sends a request of a grader to a server's route. */
   readonly post: Post;
+  /** Absent: the grader is not in Python. */
+  readonly runPython?: RunPython | undefined;
 }
 
 /** The reward of a completion. */

@@ -2,9 +2,9 @@
 // own routes, as requests of the same tenant.
 import type { Context } from 'hono';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
-import { type Graded, grade } from '../../graders/grade.ts';
+import { type Graded, grade, type RunPython } from '../../graders/grade.ts';
 import { callsOf, type Post } from '../../graders/model-calls.ts';
-import type { Grader } from '../../graders/schema.ts';
+import { type Grader, graderSchema, refusePython } from '../../graders/schema.ts';
 import { toSample } from '../../graders/template.ts';
 import type { Deps } from '../deps.ts';
 import type { AnswerLine } from '../lines.ts';
@@ -17,7 +17,7 @@ const PATH = '/v1/fine_tuning/alpha/graders';
 /** Adds the routes. */
 export function addGraderRoutes(
   app: App,
-  { limits, model }: Pick<Deps, 'limits' | 'model'>,
+  { limits, model, python }: Pick<Deps, 'limits' | 'model' | 'python'>,
   answer: AnswerLine,
 ): void {
   addRoute(app, {
@@ -26,7 +26,10 @@ export function addGraderRoutes(
     summary: 'Check a grader',
     body: { schema: validateGraderSchema, limits },
     answers: json(validatedGraderSchema),
-    handle: (c, { grader }) => c.json({ grader }),
+    handle(c, { grader }) {
+      if (!python) refusePython(graderSchema.parse(grader), 'grader');
+      return c.json({ grader });
+    },
   });
   addRoute(app, {
     method: 'post',
@@ -35,10 +38,15 @@ export function addGraderRoutes(
     body: { schema: runGraderSchema, limits },
     answers: json(graderRunSchema),
     async handle(c, { grader, model_sample: output, item }) {
+      if (!python) refusePython(grader, 'grader');
       const startMs = performance.now();
       const values = { item, sample: toSample(output) };
       const post = postFor(c, answer, limits.requestTimeoutMs);
-      const calls = callsOf(post, { base: model.id });
+      const { tenant, signal = c.req.raw.signal } = c.var;
+      const caller = { tenant: tenant.id, signal };
+      const runPython: RunPython | undefined =
+        python && ((source, graded) => python.run(source, graded, caller));
+      const calls = callsOf(post, { base: model.id, runPython });
       const graded = await grade(grader, values, calls);
       return c.json(toAnswer(grader, graded, (performance.now() - startMs) / 1000));
     },

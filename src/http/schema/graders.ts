@@ -6,7 +6,7 @@ import { MAX_GRADED_TEXT } from '../../graders/template.ts';
 
 const form = {
   type: 'object',
-  description: 'A grader: string_check, text_similarity, score_model or multi',
+  description: 'A grader: string_check, text_similarity, score_model, python or multi',
 } as const;
 
 /** A grader that is checked, and stays as it was sent. */
