@@ -108,7 +108,7 @@ describe('a grader in Python', { skip: isMissing && opened.message }, () => {
       const graders = await PythonGraders.open(${JSON.stringify(PYTHON)});
       void graders.run('def grade(s, i):\\n while True: pass', { item: 1, sample: {} });
       console.log('runs');`;
-    const module = import.meta.resolve('../../src/graders/python.ts');
+    const { href: module } = new URL('../../src/graders/python.ts', import.meta.url);
     const options = ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', program];
     const server = spawn(process.execPath, [...options, module]);
     await once(server.stdout, 'data');
