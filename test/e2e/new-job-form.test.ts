@@ -14,6 +14,7 @@ import {
   skipWithoutBrowser as skip,
   TOY_MODEL,
 } from './browser.ts';
+import { untilTrue } from './playground-page.ts';
 import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 
@@ -215,7 +216,7 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   assert.equal(await overhang(page), 0);
   await cancelJob(page);
   await page.locator('#job-actions a', { hasText: 'Repeat' }).click();
-  await page.waitForFunction('document.querySelector("#compute_multiplier").value === "1"');
+  await untilTrue(page, 'document.querySelector("#compute_multiplier")?.value === "1"');
   await page.locator('#start-button:enabled').waitFor(PLANNED);
   const repeated = await pressStart(page);
   const shown = { compute_multiplier: 1, learning_rate_multiplier: 1 }; // for `auto`

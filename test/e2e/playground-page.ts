@@ -12,7 +12,7 @@ export async function chat(page: Page, text: string): Promise<void> {
   );
 }
 
-/** Waits untilTrue an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
+/** Waits until an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
 export async function untilTrue(page: Page, expression: string): Promise<void> {
   const deadline = performance.now() + 60_000;
   while (!(await page.evaluate(expression))) {
