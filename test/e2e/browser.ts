@@ -118,6 +118,8 @@ export async function openPage(
     if (!policy.includes("default-src 'none'; script-src 'self'")) faults.push('no policy');
   });
   t.after(async () => {
+    // A request may still be delayed by a test's route.
+    if (!page.isClosed()) await page.unrouteAll({ behavior: 'ignoreErrors' });
     await context.close();
     assert.deepEqual(faults, []);
   });
