@@ -184,7 +184,15 @@ export async function measureLoads(
 
 /** Returns how many pixels the page is wider than its window. */
 export function overhang(page: Page): Promise<number> {
-  return page.evaluate('document.documentElement.scrollWidth - innerWidth');
+  return page.evaluate(`new Promise((resolve) => {
+    const end = performance.now() + 2_000; // charts are drawn again after a change of size
+    const look = () => {
+      const over = document.documentElement.scrollWidth - innerWidth;
+      if (over <= 0 || performance.now() > end) resolve(over);
+      else requestAnimationFrame(look);
+    };
+    look();
+  })`);
 }
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
