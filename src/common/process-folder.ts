@@ -12,7 +12,7 @@ interface ProcessFolderOptions {
   /** Whether the process of that name has certainly ended. */
   readonly isGone: (owner: string) => boolean;
   readonly log: Pick<Logger, 'warn'>;
-  /** The folder, within those of ended processes on this machine, whose entries move to this process's folder instead. */
+  /** A folder's name: its entries in the folders of processes that have ended on this machine move to this process's folder. */
   readonly inherits?: string;
 }
 

@@ -35,7 +35,7 @@ interface GraderSummary {
 /** The number of completions by OpenAI's names of the errors that happened. */
 export type ErrorCounts = Readonly<Record<string, number>>;
 
-/** The graders of a set of completions: those of a step, or of the validation rows. */
+/** The graders of the completions of a step, or of the validation rows. */
 export interface GradingSummary {
   /** The number of completions. */
   readonly samples: number;

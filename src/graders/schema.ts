@@ -88,7 +88,7 @@ const pythonSchema = z.strictObject({
   ...common,
   type: z.literal('python'),
   source: z.string().min(1).max(MAX_SOURCE_CHARS),
-  /** Names an image of OpenAI's. The packages are those of the operator's Python. */
+  /** Names an image of OpenAI's. The operator's Python decides which packages there are. */
   image_tag: z.string().nullish(),
 });
 

@@ -107,7 +107,7 @@ export class Runs {
     throw new ServeError('not_found', `Unknown checkpoint ${toTinkerPath(path)}.`);
   }
 
-  /** Lists a page of a tenant's runs, the newest first, and counts all. Reads only those of the page. */
+  /** Lists a page of a tenant's runs, the newest first, and counts all. Reads no other records. */
   async list(
     tenant: string,
     { offset, limit }: { readonly offset: number; readonly limit: number },

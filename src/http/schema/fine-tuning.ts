@@ -155,7 +155,7 @@ export const jobListQuery = z.looseObject(pageQuery(20)).superRefine((query, ctx
 /** The query that lists events. */
 export const eventListQuery = z.strictObject(pageQuery(20));
 
-/** The query that lists samples, by default those of one step. */
+/** The query that lists samples, by default of one step. */
 export const samplesListQuery = z.strictObject(pageQuery(1));
 
 /** The query that lists checkpoints. */
