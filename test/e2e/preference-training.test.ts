@@ -1,29 +1,18 @@
-// DPO step by step next to TRL with peft: the same losses and first gradients, and the same adapters after five steps. The NF4 base is
-// compared in its dequantized weights, because bitsandbytes computes in 16 bits.
+// DPO step by step next to TRL with peft: the same losses and first gradients, and the same adapters after five steps.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import { toFloat32 } from '../../src/common/tensor.ts';
 import type { PairMetrics, Preference } from '../../src/contracts/preference-settings.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
-import { planAdapter } from '../../trainer/job/adapter-plan.ts';
-import { parseJob } from '../../trainer/job/job.ts';
-import { createTrainModel } from '../../trainer/model.ts';
-import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { meanMetrics } from '../../trainer/preference.ts';
 import { createObjective } from '../../trainer/run/objective.ts';
 import type { TrainModel } from '../../trainer/types.ts';
-import { worstDifference } from '../engine/runner.ts';
-import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
+import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { writeDense } from './dense-model.ts';
 import { pythonJson, skipWithout } from './python.ts';
+import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
-const LIMIT = 1e-4;
-const RATE = 1e-3;
 const [STEPS, PAIRS] = [5, 3];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
@@ -37,7 +26,6 @@ const PREFERENCES: readonly Preference[] = [
   { loss: 'robust', beta: 0.1, labelSmoothing: 0.2 },
 ];
 const STARTS = ['base', 'continued'] as const;
-const QUANTIZATIONS = ['none', 'nf4'] as const;
 
 /** What `train_pairs.py` prints for a preference. */
 interface Trained {
@@ -50,12 +38,7 @@ for (const quantization of QUANTIZATIONS) {
     test(`DPO on ${quantization}, ${start}: losses, gradients and adapters are those of TRL`, {
       skip,
     }, async (t) => {
-      const dir = path.join(temporaryFolder(t), 'artifact');
-      await importModel(source!, dir, { quantization, doubleQuantization: true });
-      const artifact = readArtifact(dir);
-      t.after(() => artifact.tensors.close());
-      const model =
-        quantization === 'none' ? source! : await writeDense(artifact, source!, temporaryFolder(t));
+      const { artifact, model } = await importPeers(t, source!, quantization);
       const folder = temporaryFolder(t);
       const rows = drawPairs();
       const settings = { rows, pairs: PAIRS, rate: RATE, start, preferences: PREFERENCES };
@@ -68,16 +51,9 @@ for (const quantization of QUANTIZATIONS) {
       ]);
       for (const preference of PREFERENCES) {
         const own = path.join(folder, preference.loss);
-        const initAdapter = path.join(own, 'initial');
-        const job = parseJob({ model: 'm', data: 'd', initAdapter });
-        const { lora } = await planAdapter(job, artifact);
-        const trained = createTrainModel(artifact, {
-          ...{ method: quantization === 'nf4' ? 'qlora' : 'lora', adapter: lora, dropout: 0 },
-          ...{ compute: 'float32', recompute: true, blocksPerSegment: 1, threads: 1, seed: 0 },
-        });
-        t.after(() => trained.release());
+        const trained = await createPeer(t, artifact, { quantization, folder: own });
         const of = { rows, preference, expected: expected[preference.loss], folder: own };
-        await compareSteps(trained, of);
+        await comparePreferred(trained, of);
       }
     });
   }
@@ -97,21 +73,17 @@ interface Comparison {
   readonly folder: string;
 }
 
-async function compareSteps(
+async function comparePreferred(
   model: TrainModel,
   { rows, preference, expected, folder }: Comparison,
 ): Promise<void> {
-  const { parameters } = model;
   const train = describeExamples(rows.map(toExample), 0);
   const { loss: name } = preference;
   const options = { train, validation: undefined, batchSize: PAIRS, classifies: false };
   const objective = createObjective({ model, ...options, preference });
   await objective.prepare();
-  const adam = { betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0 } as const;
-  const optimizer = createAdamW(parameters, adam);
-  const gradients = readTensors(path.join(folder, 'grads.safetensors'));
-  for (const [step, loss] of expected.losses.entries()) {
-    for (const { grad } of parameters) grad.fill(0);
+  await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
+    const loss = expected.losses[step]!;
     const plan = Array.from({ length: PAIRS }, (_, i) => [step * PAIRS + i]);
     const sums = await objective.accumulate(plan);
     // ipo's losses are near 25, where float32 has a step of 2e-6 and the sums have 1e-5.
@@ -124,22 +96,8 @@ async function compareSteps(
         `${name}, step ${step}, ${metric}: ${own}, ${value}`,
       );
     }
-    if (step === 0) {
-      for (const { name, grad } of parameters) {
-        const mean = grad.map((value) => value / PAIRS);
-        const worst = worstDifference(mean, toFloat32(gradients.get(name)!));
-        assert.ok(worst < LIMIT, `${name}: gradient off by ${worst}`);
-      }
-    }
-    const norm = globalNorm(parameters.map(({ grad }) => grad)) / PAIRS;
-    optimizer.step(step + 1, RATE, clipFactor(norm, 1) / PAIRS);
-  }
-  const final = readTensors(path.join(folder, 'final', 'adapter_model.safetensors'));
-  assert.equal(final.size, parameters.length);
-  for (const { name, data } of parameters) {
-    const worst = worstDifference(data, toFloat32(final.get(name)!));
-    assert.ok(worst < LIMIT, `${name} is off by ${worst}`);
-  }
+    return PAIRS;
+  });
 }
 
 /** Pairs of different lengths. */

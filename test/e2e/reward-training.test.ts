@@ -1,27 +1,17 @@
 // GRPO step by step next to TRL with peft, on given samples and rewards: the same losses and first gradients, and the same adapters
-// after five steps. The NF4 base is compared in its dequantized weights, because bitsandbytes computes in 16 bits.
+// after five steps.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import { toFloat32 } from '../../src/common/tensor.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
-import { planAdapter } from '../../trainer/job/adapter-plan.ts';
-import { parseJob } from '../../trainer/job/job.ts';
-import { createTrainModel } from '../../trainer/model.ts';
-import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { createObjective } from '../../trainer/run/objective.ts';
 import type { Reinforcement } from '../../trainer/run/reinforcement.ts';
 import type { TrainModel } from '../../trainer/types.ts';
-import { worstDifference } from '../engine/runner.ts';
-import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
+import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { writeDense } from './dense-model.ts';
 import { pythonJson, skipWithout } from './python.ts';
+import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
-const LIMIT = 1e-4;
-const RATE = 1e-3;
 const [STEPS, PROMPTS, SAMPLES] = [5, 2, 4];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
@@ -35,33 +25,19 @@ interface Trained {
   readonly rewards: readonly number[];
 }
 
-for (const quantization of ['none', 'nf4'] as const) {
+for (const quantization of QUANTIZATIONS) {
   for (const start of ['base', 'continued'] as const) {
     test(`GRPO on ${quantization}, ${start}: losses, gradients and adapters are those of TRL`, {
       skip,
     }, async (t) => {
-      const dir = path.join(temporaryFolder(t), 'artifact');
-      await importModel(source!, dir, { quantization, doubleQuantization: true });
-      const artifact = readArtifact(dir);
-      t.after(() => artifact.tensors.close());
-      const model =
-        quantization === 'none' ? source! : await writeDense(artifact, source!, temporaryFolder(t));
+      const { artifact, model } = await importPeers(t, source!, quantization);
       const folder = temporaryFolder(t);
       const rows = drawRows();
       const settings = JSON.stringify({ rows, prompts: PROMPTS, rate: RATE, start });
       const script = path.resolve('test/e2e/train_rewarded.py');
       const expected = pythonJson<Trained>([script, model, settings, folder]);
-      const initAdapter = path.join(folder, 'initial');
-      const { lora } = await planAdapter(
-        parseJob({ model: 'm', data: 'd', initAdapter }),
-        artifact,
-      );
-      const trained = createTrainModel(artifact, {
-        ...{ method: quantization === 'nf4' ? 'qlora' : 'lora', adapter: lora, dropout: 0 },
-        ...{ compute: 'float32', recompute: true, blocksPerSegment: 1, threads: 1, seed: 0 },
-      });
-      t.after(() => trained.release());
-      await compareSteps(trained, { rows, expected, folder });
+      const trained = await createPeer(t, artifact, { quantization, folder });
+      await compareRewarded(trained, { rows, expected, folder });
     });
   }
 }
@@ -132,11 +108,10 @@ interface Comparison {
   readonly folder: string;
 }
 
-async function compareSteps(
+async function compareRewarded(
   model: TrainModel,
   { rows, expected, folder }: Comparison,
 ): Promise<void> {
-  const { parameters } = model;
   const examples = rows.map(({ prompt }) => {
     const ids = Int32Array.from(prompt);
     return { ids, labels: ids.map(() => -1), weights: undefined, item: {} };
@@ -145,10 +120,8 @@ async function compareSteps(
     ...{ model, train: describeExamples(examples, 0), validation: undefined },
     ...{ batchSize: 3, classifies: false, preference: undefined, reinforcement: given(rows) },
   });
-  const optimizer = createAdamW(parameters, { betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0 });
-  const gradients = readTensors(path.join(folder, 'grads.safetensors'));
-  for (const [step, loss] of expected.losses.entries()) {
-    for (const { grad } of parameters) grad.fill(0);
+  await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
+    const loss = expected.losses[step]!;
     const plan = Array.from({ length: PROMPTS }, (_, i) => [step * PROMPTS + i]);
     await objective.begin(step, [plan]);
     const sums = await objective.accumulate(plan);
@@ -156,20 +129,6 @@ async function compareSteps(
     assert.ok(Math.abs(own - loss) < LIMIT, `step ${step}: ${own}, TRL has ${loss}`);
     const { reward } = objective.metrics(sums);
     assert.ok(Math.abs(reward! - expected.rewards[step]!) < LIMIT, `step ${step}: ${reward}`);
-    if (step === 0) {
-      for (const { name, grad } of parameters) {
-        const mean = grad.map((value) => value / sums.weight);
-        const worst = worstDifference(mean, toFloat32(gradients.get(name)!));
-        assert.ok(worst < LIMIT, `${name}: gradient off by ${worst}`);
-      }
-    }
-    const norm = globalNorm(parameters.map(({ grad }) => grad)) / sums.weight;
-    optimizer.step(step + 1, RATE, clipFactor(norm, 1) / sums.weight);
-  }
-  const final = readTensors(path.join(folder, 'final', 'adapter_model.safetensors'));
-  assert.equal(final.size, parameters.length);
-  for (const { name, data } of parameters) {
-    const worst = worstDifference(data, toFloat32(final.get(name)!));
-    assert.ok(worst < LIMIT, `${name} is off by ${worst}`);
-  }
+    return sums.weight;
+  });
 }

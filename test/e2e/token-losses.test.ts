@@ -1,5 +1,4 @@
-// The losses of Tinker's protocol next to torch's autograd: the same values, log-probabilities and gradients. The NF4 base is
-// compared in its dequantized weights, because bitsandbytes computes in 16 bits.
+// The losses of Tinker's protocol next to torch's autograd: the same values, log-probabilities and gradients.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -11,16 +10,13 @@ import {
   type TokenDatum,
   type TokenLossName,
 } from '../../src/contracts/training-service.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { TrainService } from '../../trainer/service/train-service.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { writeDense } from './dense-model.ts';
 import { pythonJson, skipWithout } from './python.ts';
+import { importPeers, LIMIT, QUANTIZATIONS } from './torch-peer.ts';
 
-const LIMIT = 1e-4;
 const LENGTHS = [19, 7, 12];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
@@ -30,16 +26,11 @@ const skip =
 
 type Expected = Record<TokenLossName, { loss: number; logprobs: number[][] }>;
 
-for (const quantization of ['none', 'nf4'] as const) {
+for (const quantization of QUANTIZATIONS) {
   test(`gradients of each of Tinker's losses on ${quantization} are those of torch`, {
     skip,
   }, async (t) => {
-    const dir = path.join(temporaryFolder(t), 'artifact');
-    await importModel(source!, dir, { quantization, doubleQuantization: true });
-    const artifact = readArtifact(dir);
-    t.after(() => artifact.tensors.close());
-    const model =
-      quantization === 'none' ? source! : await writeDense(artifact, source!, temporaryFolder(t));
+    const { artifact, model } = await importPeers(t, source!, quantization);
     const folder = temporaryFolder(t);
     const data = drawData();
     const script = path.resolve('test/e2e/token_losses.py');
