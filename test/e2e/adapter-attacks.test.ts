@@ -28,7 +28,7 @@ const MAX_RATIO = 3;
 /** All of them. A server that compiled the patterns itself would stand still for longer. */
 const MAX_MS = 5000;
 /** Refusals that are waited for: they take turns, a second and a new worker each. */
-const AWAITED = 3;
+const AWAITED = 2;
 
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-attacks-'));
 const adapters = path.join(home, 'adapters');
@@ -158,7 +158,7 @@ describe('costly adapters', { skip }, () => {
       home,
     );
     await stream(server.url, { model: 'fine', maxTokens: 20, key: good });
-    alone = await watch(delay(5000));
+    alone = await watch(delay(3000));
   });
   after(async () => {
     if (server) assert.equal(await server.stop(), 0);

@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
-import { seededRandom } from '../fixtures.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { prepareS3Server, startS3Server } from './s3-server.ts';
@@ -20,7 +19,11 @@ const ROWS = 40;
 const EPOCHS = 5;
 const BATCH = 4;
 const STEPS = (ROWS / BATCH) * EPOCHS;
-const KILLS = 4;
+/** Who is killed may tell its successor, or leave it to find out. */
+const SIGNALS = (['SIGTERM', 'SIGKILL', 'SIGTERM', 'SIGTERM'] as const).slice(
+  0,
+  process.env['LORIKEET_E2E_LONG'] === undefined ? 2 : 4,
+);
 /** Between two kills, more than a checkpoint's distance apart at times and less at others. */
 const STEPS_APART = 9;
 
@@ -85,11 +88,10 @@ test('a job whose servers are killed one after the other is made once, trained o
 
 /** Each time it has told more steps; the server comes back by itself. */
 async function killWhoeverTrains(fleet: Fleet, client: OpenAI, id: string): Promise<string[]> {
-  const random = seededRandom(5);
   const signals: string[] = [];
   const starting: Promise<void>[] = [];
   let told = 0;
-  while (signals.length < KILLS) {
+  while (signals.length < SIGNALS.length) {
     const count = (await stepsOf(client, id)).length;
     assert.ok(count < STEPS, `it is over after ${signals.length} kills`);
     const replica = await fleet.findProcess('trainer/main');
@@ -98,7 +100,7 @@ async function killWhoeverTrains(fleet: Fleet, client: OpenAI, id: string): Prom
       continue;
     }
     told = count;
-    const signal = random() < 0.3 ? 'SIGKILL' : 'SIGTERM';
+    const signal = SIGNALS[signals.length]!;
     await fleet.end(replica, signal);
     starting.push(fleet.start(replica));
     signals.push(`${signal} at step ${count}`);

@@ -9,7 +9,7 @@ import { startServing } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
-const [COUNT, TOKENS] = isLong ? [200, 64] : [16, 10];
+const [COUNT, TOKENS] = isLong ? [200, 64] : [12, 10];
 const TOGETHER = 16;
 /** The models of the server: the base and the demo adapters, which adapt different linears. */
 const MODELS = ['base', 'intent', 'wordnet', 'zen'];

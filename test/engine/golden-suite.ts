@@ -70,15 +70,10 @@ export interface GoldenOptions {
   readonly skip?: string | false;
   /** The forms of the base that are tested. Default: all. */
   readonly forms?: readonly Form[];
-  /** The models whose greedy ids are tested. Default: all. */
-  readonly greedy?: readonly string[];
 }
 
 /** Declares a test per model and form, per model for greedy ids, per adapter, and one for a mixed batch. */
-export function goldenSuite(
-  name: string,
-  { provider, skip, forms = FORMS, greedy = [...models.keys()] }: GoldenOptions,
-): void {
+export function goldenSuite(name: string, { provider, skip, forms = FORMS }: GoldenOptions): void {
   const options = { skip: skipUnless(sharedPath('golden')) || skip || false };
   const golden = goldenOn(provider);
   const optionsOf = (model: string) => {
@@ -93,7 +88,6 @@ export function goldenSuite(
         testLogits(t, golden, { model, form }),
       );
     }
-    if (!greedy.includes(model)) continue;
     test(`${name}, ${model}: greedy ids equal transformers'`, optionsOf(model), (t) =>
       testGreedy(t, golden, model),
     );
