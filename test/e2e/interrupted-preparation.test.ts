@@ -94,14 +94,19 @@ async function stopAt(
 
 const shows = (text: string) => (error: string) => error.includes(text);
 const CALIBRATION = 'a calibration';
+const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const STOPS: readonly (readonly [NodeJS.Signals, moment: string])[] = [
   ['SIGTERM', 'prepare: 0%'],
-  ['SIGTERM', 'prepare: 25%'],
   ['SIGTERM', CALIBRATION],
-  ['SIGTERM', 'prepare: 75%'],
   ['SIGINT', 'prepare: 25%'],
-  ['SIGKILL', 'prepare: 25%'],
   ['SIGKILL', CALIBRATION],
+  ...(isLong
+    ? ([
+        ['SIGTERM', 'prepare: 25%'],
+        ['SIGTERM', 'prepare: 75%'],
+        ['SIGKILL', 'prepare: 25%'],
+      ] as const)
+    : []),
 ];
 
 const served = { weights: 'int8', provider: 'cpu', byteSize: 0 } as const;

@@ -20,9 +20,11 @@ export async function pythonWith(
   const building = `${folder}.tmp-${process.pid}`;
   try {
     await mkdir(path.dirname(folder), { recursive: true });
-    await run('python3', ['-m', 'venv', building]);
-    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
-    await run(path.join(building, 'bin', 'python'), [...pip, '-r', requirements]);
+    // Without a pip of its own, which takes longer to install than some of the packages.
+    await run('python3', ['-m', 'venv', '--without-pip', building]);
+    const pip = ['-m', 'pip', '--python', path.join(building, 'bin', 'python')];
+    const quietly = ['--quiet', '--disable-pip-version-check'];
+    await run('python3', [...pip, 'install', ...quietly, '-r', requirements]);
     // Its scripts name the folder that they were made in; its interpreter does not.
     await rename(building, folder);
     return { python };

@@ -1,4 +1,5 @@
 // The row check when a job is created: it leaves slow work to the job and does not block the event loop.
+// Runs alone: it counts turns of the event loop.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
@@ -62,5 +63,5 @@ test('checks of several large files do not block the event loop', async () => {
   await Promise.all([check(), check(), check()]);
   isOver = true;
   await others;
-  assert.ok(turns > 8, `${turns} turns`);
+  assert.ok(turns > 4, `${turns} turns`); // one per file, if each blocked
 });
