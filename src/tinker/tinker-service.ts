@@ -3,9 +3,8 @@
 import { randomInt } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import path from 'node:path';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { guardStore, type StoreLog } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { type Backoff, backoffMs, every, sleep } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
@@ -31,7 +30,7 @@ export interface TinkerOptions extends Omit<RunsOptions, 'store'> {
     readonly names: readonly string[];
   };
   readonly bounds: DatumBounds;
-  readonly log: Pick<Logger, 'warn'>;
+  readonly log: StoreLog;
   readonly process: Trainer;
   /** A folder for sessions, and for files that are on their way to the store. */
   readonly directory: string;
@@ -82,7 +81,7 @@ export class TinkerService {
   private constructor(options: TinkerOptions) {
     this.#options = options;
     const { base, directory, now, log } = options;
-    this.runs = new Runs({ ...options, store: guardStore(options.store) });
+    this.runs = new Runs({ ...options, store: guardStore(options.store, log) });
     this.sessions = new Sessions({
       now,
       base: base.digest,
