@@ -166,6 +166,7 @@ export class TinkerService {
     const { bounds, maxSampling } = this.#options;
     this.#sampling ??= new TurnQueue({ maxWaiting: Infinity, maxParallel: maxSampling() });
     const body = JSON.stringify(toCompletionBody(model, request, bounds));
+    if (!this.#futures.has(id)) this.#futures.requireRoom(tenant.id);
     this.#futures.start(id, tenant.id, () =>
       this.#sampling!.take({ tenant: tenant.id }, async () =>
         writeSamples(JSON.parse(await this.#complete(tenant, body)), request),
@@ -207,6 +208,7 @@ export class TinkerService {
   ): Promise<string> {
     const id = `${model.id}:${seq}`;
     if (this.#futures.has(id)) return id;
+    this.#futures.requireRoom(session.tenant);
     model.work.check(seq);
     const write = () => session.journal.addRequest(model.number, seq, request);
     // A client that repeats a request may not have waited until it was written.

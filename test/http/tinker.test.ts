@@ -1,13 +1,17 @@
 // The routes of training loops: what repeats a request, and what is refused.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import { sampleBody } from '../../src/http/schema/tinker.ts';
+import type { TinkerOptions } from '../../src/tinker/tinker-service.ts';
 import { startMachine } from '../tinker/machine.ts';
 import { readError, readOk, serve } from './served.ts';
 
-async function start(t: TestContext) {
-  const answer = async () => ({ status: 400, body: JSON.stringify({ error: { message: 'no' } }) });
+const refuse = async () => ({ status: 400, body: JSON.stringify({ error: { message: 'no' } }) });
+
+async function start(t: TestContext, answer: TinkerOptions['answer'] = refuse) {
   const { service } = await startMachine(t).serve({ answer });
-  return serve({ tinker: service });
+  return { service, ...serve({ tinker: service }) };
 }
 
 const SAMPLE = { prompt: { chunks: [{ tokens: [1, 2] }] }, sampling_params: { max_tokens: 1 } };
@@ -38,4 +42,16 @@ test('a page that is not a number is refused, and names the parameter', async (t
   const response = await app.request('/api/v1/training_runs?limit=many');
   assert.equal(response.status, 400);
   assert.equal((await readError(response)).param, 'limit');
+});
+
+test('a tenant with its share of unfinished requests waits, and others continue', async (t) => {
+  const { service, post } = await start(t, () => new Promise(() => {}));
+  const request = sampleBody.parse(SAMPLE);
+  for (let i = 0; i < 2500; i++) service.sample(LOCAL_TENANT, `${i}`, 'base', request);
+  const refused = await post('/api/v1/asample', { ...SAMPLE, base_model: 'toy' });
+  assert.equal(refused.status, 429);
+  assert.equal(refused.headers.get('retry-after'), '1');
+  assert.equal((await readError(refused)).code, 'rate_limit_exceeded');
+  service.sample(LOCAL_TENANT, '0', 'base', request); // a repetition
+  service.sample({ ...LOCAL_TENANT, id: 'other' }, 'first', 'base', request);
 });
