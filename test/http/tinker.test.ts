@@ -55,3 +55,26 @@ test('a tenant with its share of unfinished requests waits, and others continue'
   service.sample(LOCAL_TENANT, '0', 'base', request); // a repetition
   service.sample({ ...LOCAL_TENANT, id: 'other' }, 'first', 'base', request);
 });
+
+test('metadata that is too large or too deep is refused by each request that has some', async (t) => {
+  const { post } = await start(t);
+  const created = { session_id: 's', model_seq_id: 0 };
+  const saved = { model_id: 'm', seq_id: 1, path: 'a' };
+  const bodies = {
+    create_session: {},
+    create_model: { ...created, base_model: 'toy', lora_config: { rank: 1 } },
+    load_weights: { ...created, path: 'a', optimizer: false },
+    save_weights: saved,
+    save_weights_for_sampler: saved,
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    const send = (note: unknown) => post(`/api/v1/${name}`, { ...body, user_metadata: { note } });
+    const nested = (levels: number) => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
+    for (const note of ['x'.repeat(20_000), nested(40)]) {
+      const { param, message } = await readError(await send(note));
+      assert.deepEqual([param, /16 kB.* 32 levels/.test(message)], ['user_metadata', true], name);
+    }
+    for (const note of ['x'.repeat(10_000), nested(20)])
+      assert.notEqual((await send(note)).status, 400, name);
+  }
+});

@@ -12,7 +12,17 @@ const seq = z
   .int()
   .min(1)
   .max(2 ** 31 - 1);
-const metadata = z.record(z.string().max(256), z.unknown()).nullish();
+/** A run's record has room for the metadata of the run and of its checkpoints. */
+const MAX_METADATA_BYTES = 16 * 1024;
+/** A record of more than 64 levels is not read again. */
+const DEEPER_THAN_32 = /^ {66}/m;
+const metadata = z
+  .record(z.string().max(256), z.unknown())
+  .refine((value) => {
+    const text = JSON.stringify(value, null, 2);
+    return Buffer.byteLength(text) <= MAX_METADATA_BYTES && !DEEPER_THAN_32.test(text);
+  }, 'must take at most 16 kB as indented JSON, with 32 levels')
+  .nullish();
 /** One hour to ten years. */
 const ttl = z.int().min(3600).max(315_360_000).nullish();
 const path = z.string().min(1).max(256);
