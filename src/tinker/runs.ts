@@ -53,6 +53,12 @@ const runSchema = z.object({
 /** A training run. */
 export type RunRecord = z.infer<typeof runSchema>;
 
+/** A checkpoint and its run. */
+export interface FoundCheckpoint {
+  readonly run: RunRecord;
+  readonly checkpoint: RunCheckpoint;
+}
+
 /** Enough for 1,000 checkpoints, which is also the limit of an adapter's aliases. */
 const MAX_RECORD_BYTES = 1024 * 1024;
 /** The curve, and the numbers of a checkpoint that is being saved. */
@@ -99,10 +105,7 @@ export class Runs {
   }
 
   /** Finds a checkpoint. Throws `ServeError` (404). */
-  async checkpoint(
-    tenant: string,
-    path: CheckpointPath,
-  ): Promise<{ readonly run: RunRecord; readonly checkpoint: RunCheckpoint }> {
+  async checkpoint(tenant: string, path: CheckpointPath): Promise<FoundCheckpoint> {
     const run = await this.find(tenant, path.run);
     const checkpoint = run.checkpoints.find((one) => isAt(one, path));
     if (checkpoint) return { run, checkpoint };

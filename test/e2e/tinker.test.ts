@@ -31,6 +31,8 @@ interface Understood {
   after: [number, number];
   baseOfSampler: string;
   sameAfterSave: boolean;
+  copied: string;
+  sameAfterCopy: boolean;
   refused: string;
   checkpoints: string[];
   left: string[];
@@ -107,7 +109,8 @@ for (const { what, base, tokens, needsTime } of [
     assert.ok(result.names.includes(ALIAS));
     assert.ok(result.losses.at(-1)! < result.losses[0]! / 2, `${result.losses}`);
     assert.equal(result.lengths[0], result.lengths[1]);
-    assert.ok(result.sameSamples && result.sameAfterSave);
+    assert.ok(result.sameSamples && result.sameAfterSave && result.sameAfterCopy);
+    const runOfCopy = /^tinker:\/\/(.*)\/sampler_weights\/middle$/.exec(result.copied)?.[1];
     // The engine's weights have 8 bits; with 32 the difference is 2e-6.
     assert.ok(result.difference < 0.15, `sampled and trained differ by ${result.difference}`);
     assert.equal(result.continued[0], result.continued[1]);
@@ -121,7 +124,7 @@ for (const { what, base, tokens, needsTime } of [
     const [[, first] = []] = result.run.losses ?? [];
     const trainedTokens = 7 + 4;
     assert.ok(Math.abs(first! * trainedTokens - result.losses[0]!) < 1e-3, String(first));
-    assert.deepEqual(result.runs.sort(), [...result.models].sort());
+    assert.deepEqual(result.runs.sort(), [...result.models, runOfCopy].sort());
   });
 }
 

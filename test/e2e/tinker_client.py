@@ -76,6 +76,9 @@ try:
     refused = None
 except tinker.RequestFailedError as error:
     refused = str(error)
+copied = rest.copy_weights(weights, "any-project").result()
+copy = service.create_sampling_client(model_path=copied).result()
+sampled_copy = copy.sample(prompt, 1, greedy).result().sequences[0]
 checkpoints = rest.list_checkpoints(client.model_id).result().checkpoints
 rest.delete_checkpoint_from_tinker_path(state).result()
 left = rest.list_checkpoints(client.model_id).result().checkpoints
@@ -92,6 +95,8 @@ print(
             "after": after,
             "baseOfSampler": other.get_base_model(),
             "sameAfterSave": list(again.tokens) == list(sequence.tokens),
+            "copied": copied,
+            "sameAfterCopy": list(sampled_copy.tokens) == list(sequence.tokens),
             "refused": refused,
             "checkpoints": sorted(one.checkpoint_id for one in checkpoints),
             "left": [one.checkpoint_id for one in left],

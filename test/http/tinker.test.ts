@@ -78,3 +78,19 @@ test('metadata that is too large or too deep is refused by each request that has
       assert.notEqual((await send(note)).status, 400, name);
   }
 });
+
+test('a copy with a token, or into a session of its own choice, is refused by the name of the field', async (t) => {
+  const { post } = await start(t);
+  const send = (body: object, headers = {}) =>
+    post(
+      '/api/v1/copy_weights',
+      { source_path: 'tinker://a', ...body },
+      { headers: { 'content-type': 'application/json', ...headers } },
+    );
+  for (const field of ['session_id', 'weights_access_token']) {
+    assert.equal((await readError(await send({ [field]: 'x' }))).param, field);
+  }
+  const withToken = await send({}, { 'x-tinker-weights-access-token': 'x' });
+  assert.equal((await readError(withToken)).param, 'weights_access_token');
+  assert.equal((await readError(await send({}))).param, 'source_path');
+});

@@ -28,7 +28,8 @@ const ttl = z.int().min(3600).max(315_360_000).nullish();
 const path = z.string().min(1).max(256);
 const adam = z.literal('adamw', 'must be adamw; this server has no other optimizer');
 const optimizer = z.object({ type: adam }).nullish();
-const token = z.string().nullish();
+/** Tenants cannot read each other's checkpoints. */
+const token = z.null('is not supported').optional();
 
 export const createSessionBody = z.object({ user_metadata: metadata }).openapi('TinkerSession');
 export const heartbeatBody = z.object({ session_id: id }).openapi('TinkerHeartbeat');
@@ -113,6 +114,21 @@ export const loadWeightsBody = z
     z.object({ model_id: id, seq_id: seq, path, optimizer: z.boolean() }),
   ])
   .openapi('TinkerLoad');
+
+const noSession = z.null('is not supported: a copy has its own session').optional();
+
+export const copyWeightsBody = z
+  .object({
+    source_path: path,
+    destination_project_id: z.string().nullish().openapi({
+      description: 'Ignored: there are no projects, and the copy belongs to the same tenant',
+    }),
+    session_id: noSession,
+    model_seq_id: noSession,
+    ttl_seconds: ttl,
+    weights_access_token: token,
+  })
+  .openapi('TinkerCopy');
 
 export const samplerBody = z
   .object({
