@@ -255,12 +255,18 @@ function openPrefixCache(
 
 function scorePrompt(
   rows: readonly LogitsRow[],
-  { nextIds, topLogprobs }: NonNullable<PrefillBatch['scoring']>,
+  { nextIds, topLogprobs, targetIds }: NonNullable<PrefillBatch['scoring']>,
 ): TokenLogprob[] {
   const scores: TokenLogprob[] = [];
   nextIds.forEach((id, i) => {
     if (id === undefined) return;
-    scores.push({ ...scoreToken(rows[i]!, id, topLogprobs), rank: tokenRank(rows[i]!, id) });
+    const row = rows[i]!;
+    const targets = targetIds?.[i]?.map((target) => {
+      const { logprob } = scoreToken(row, target, 0);
+      return { id: target, logprob, rank: tokenRank(row, target) };
+    });
+    const scored = { ...scoreToken(row, id, topLogprobs), rank: tokenRank(row, id) };
+    scores.push({ ...scored, ...(targets && { targets }) });
   });
   return scores;
 }

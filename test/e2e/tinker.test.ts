@@ -31,6 +31,7 @@ interface Understood {
   after: [number, number];
   baseOfSampler: string;
   sameAfterSave: boolean;
+  targets: Readonly<Record<'dense' | 'sparse' | 'expected', number[]>>;
   copied: string;
   sameAfterCopy: boolean;
   refused: string;
@@ -113,6 +114,12 @@ for (const { what, base, tokens, needsTime } of [
     const runOfCopy = /^tinker:\/\/(.*)\/sampler_weights\/middle$/.exec(result.copied)?.[1];
     // The engine's weights have 8 bits; with 32 the difference is 2e-6.
     assert.ok(result.difference < 0.15, `sampled and trained differ by ${result.difference}`);
+    const { dense, sparse, expected } = result.targets;
+    assert.deepEqual(
+      dense,
+      expected.flatMap((one) => [one, 0]),
+    );
+    assert.deepEqual(sparse, [expected[1]]);
     assert.equal(result.continued[0], result.continued[1]);
     assert.equal(result.after[0], result.after[1], 'weights and moments are restored exactly');
     assert.equal(result.baseOfSampler, ALIAS);

@@ -150,6 +150,19 @@ const stop = z.union([z.string(), z.array(z.string()), z.array(z.int().min(0))])
 /** As many as the completions route allows. */
 const MAX_TOP = 20;
 
+const indices = z.array(z.int().min(0)).nullish();
+const targets = z
+  .object({
+    data: z.array(z.int().min(-1)),
+    dtype: z.literal('int64'),
+    shape: z.array(z.int().min(0)).length(2),
+    sparse_crow_indices: indices,
+    sparse_col_indices: indices,
+  })
+  .openapi({
+    description: `At most ${MAX_TOP} tokens to score in place of each token of the prompt but the first; -1 asks for nothing`,
+  });
+
 export const sampleBody = z
   .object({
     sampling_session_id: id.nullish(),
@@ -170,7 +183,7 @@ export const sampleBody = z
     topk_prompt_logprobs: z.int().min(0).max(MAX_TOP).default(0),
     topk_sample_logprobs: z.int().min(0).max(MAX_TOP).default(0),
     prompt_logprobs_last_n: z.int().min(1).nullish(),
-    target_prompt_logprobs: z.null('is not supported').optional(),
+    target_prompt_logprobs: targets.nullish(),
     prompt_alt_tokens_k: z.literal(0, 'is not supported').default(0),
   })
   .openapi('TinkerSample');
