@@ -11,7 +11,7 @@ import { withResolvers } from '../common/waiting.ts';
 import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
 import type { SupervisorOptions } from '../scheduler/supervisor.ts';
-import type { Config } from '../settings/config.ts';
+import { type Config, servesTinker } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
@@ -123,7 +123,7 @@ function startEngine(
   // One tenant must not fill the queue, unless it is the only one.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
-    engine: engineOptions(base, config),
+    engine: { ...engineOptions(base, config), expectsHeads: servesTinker(config) },
     artifactDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
     maxAdapterRank: config.maxAdapterRank,

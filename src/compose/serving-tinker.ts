@@ -8,7 +8,7 @@ import type { AnswerLine } from '../http/lines.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
 import type { EngineClient } from '../scheduler/client.ts';
-import type { Config } from '../settings/config.ts';
+import { type Config, servesTinker } from '../settings/config.ts';
 import { SESSIONS_FOLDER, TinkerService } from '../tinker/tinker-service.ts';
 import { TrainingProcess } from '../tinker/training-process.ts';
 import type { OwnProcess } from './own-process.ts';
@@ -33,20 +33,13 @@ const REQUESTS_PER_SLOT = 2;
 /** Samples wait for slots, and nobody waits for a connection. */
 const SAMPLE_TIMEOUT_MS = 3_600_000;
 
-/** Opens the protocol, unless this server leaves training to others. The trainer starts with the first model. */
+/** Opens the protocol if the server has it. The trainer starts with the first model. */
 export async function openServingTinker(
-  {
-    training,
-    trainRunner,
-    trainThreads,
-    trainPriority: priority,
-    maxJobs: maxModels,
-    maxJobRank: maxRank,
-    ...config
-  }: Config,
+  config: Config,
   { artifact, forget, client, own, log, model, answer, store, repository }: ServingTinkerOptions,
 ): Promise<TinkerService | undefined> {
-  if (training === 0 || trainRunner !== 'process') return undefined;
+  if (!servesTinker(config)) return undefined;
+  const { trainThreads, trainPriority: priority, maxJobs: maxModels, maxJobRank: maxRank } = config;
   const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;
   return TinkerService.open({

@@ -115,6 +115,8 @@ export interface GenerationRequest {
   predictionIds?: readonly number[];
   /** How many alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
   promptTopLogprobs?: number;
+  /** Tokens to score in place of each prompt token after the first. Needs `promptTopLogprobs`. Absent: none. */
+  promptTargetIds?: readonly (readonly number[])[];
   /** Reports the prompt's embedding instead of tokens. Needs `maxTokens` 0, and the prompt is not scored. Absent: none. */
   pooling?: Pooling;
   /** Reports the scores of the adapter's classifier instead of the embedding. Needs `pooling`. */
@@ -134,6 +136,8 @@ export interface TokenLogprob {
   top: readonly { id: number; logprob: number }[];
   /** For prompt tokens only: 1 for the most likely token. */
   rank?: number;
+  /** For prompt tokens only: the tokens that were asked for. */
+  targets?: readonly Readonly<Required<Pick<TokenLogprob, 'id' | 'logprob' | 'rank'>>>[];
 }
 
 /** The reason that a sequence ended. */

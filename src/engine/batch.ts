@@ -26,9 +26,16 @@ export interface PrefillBatch {
   forcedIds?: readonly number[];
   /**
    * Set if the prompt is scored. `nextIds[i]` is the token after `tokenIds[i]`, undefined after the last token of the
-   * prompt. `topLogprobs` is the number of alternatives to report.
+   * prompt. `topLogprobs` is the number of alternatives to report, and `targetIds[i]` are tokens to score instead of
+   * `nextIds[i]`.
    */
-  scoring: { nextIds: readonly (number | undefined)[]; topLogprobs: number } | undefined;
+  scoring:
+    | {
+        nextIds: readonly (number | undefined)[];
+        topLogprobs: number;
+        targetIds?: readonly (readonly number[] | undefined)[] | undefined;
+      }
+    | undefined;
   /** Receives the hidden states of the chunk. If set, nothing is sampled or scored. */
   pooler?: Pooler | undefined;
 }

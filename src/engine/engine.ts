@@ -34,6 +34,9 @@ const ADAPTER_SLOTS_SHARE = 0.5;
 /** The fingerprint covers it. Raise it if a change of the graphs can change tokens. */
 const ARITHMETIC = 2;
 
+/** Sessions do not depend on ranks. */
+const LORA = { rank: 1, parts: [] } as const;
+
 const FLOAT_NAMES: Readonly<Record<FloatType, string>> = { float32: 'f32', float16: 'f16' };
 
 /** The model and the limits of an engine. */
@@ -58,6 +61,8 @@ export interface EngineOptions {
   readonly decoding?: string;
   /** The scales of int8 linears, if the folder has the per-token form. Default: `blocks`. */
   readonly int8Scales?: Int8Scales;
+  /** Whether adapters that change the output head are likely, as training loops make them. Default: false. */
+  readonly expectsHeads?: boolean;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -69,6 +74,7 @@ interface EngineParts {
   readonly slots: AdapterSlots;
   readonly runner: ModelRunner;
   readonly prefixes: PrefixCache | undefined;
+  readonly expectsHeads: boolean;
 }
 
 /** A base model with its KV cache and its attached adapters. */
@@ -124,7 +130,9 @@ export class Engine {
       fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);
-    return new Engine({ config, info, sessions, cache, slots, runner, prefixes });
+    // A head whose logits are capped cannot be changed.
+    const expectsHeads = options.expectsHeads === true && config.logitsSoftcap === undefined;
+    return new Engine({ config, info, sessions, cache, slots, runner, prefixes, expectsHeads });
   }
 
   private constructor(parts: EngineParts) {
@@ -148,17 +156,16 @@ export class Engine {
   }
 
   /**
-   * Creates a session that adapters on all linears need, or those with peft's default targets, before there is such an
-   * adapter. Resolves with whether there are more to create.
+   * Creates a session that likely adapters need, before there is one: on all linears, with peft's default targets, and with the
+   * head if heads are expected. Resolves with whether there are more to create.
    */
   async prepareAhead(): Promise<boolean> {
-    const { runner, sessions, slots } = this.#parts;
+    const { runner, sessions, slots, expectsHeads } = this.#parts;
     if (sessions.memory.weightsAs === 'inputs') return false;
     const all = targetNames(this.config);
-    const likely = [all, all.slice(0, 1)].map((targets) =>
-      formOf([{ rank: 1, targets, parts: [] }]),
-    );
-    return runner.prepareOne(likely.map((form) => widerForm(slots.form, form)));
+    const likely: AdapterShape[] = [all, all.slice(0, 1)].map((targets) => ({ ...LORA, targets }));
+    if (expectsHeads) likely.push({ ...LORA, targets: all, parts: ['head'] });
+    return runner.prepareOne(likely.map((shape) => widerForm(slots.form, formOf([shape]))));
   }
 
   /** Creates the sessions that embeddings of the base or of an adapter need. */
@@ -248,12 +255,18 @@ function openPrefixCache(
 
 function scorePrompt(
   rows: readonly LogitsRow[],
-  { nextIds, topLogprobs }: NonNullable<PrefillBatch['scoring']>,
+  { nextIds, topLogprobs, targetIds }: NonNullable<PrefillBatch['scoring']>,
 ): TokenLogprob[] {
   const scores: TokenLogprob[] = [];
   nextIds.forEach((id, i) => {
     if (id === undefined) return;
-    scores.push({ ...scoreToken(rows[i]!, id, topLogprobs), rank: tokenRank(rows[i]!, id) });
+    const row = rows[i]!;
+    const targets = targetIds?.[i]?.map((target) => {
+      const { logprob } = scoreToken(row, target, 0);
+      return { id: target, logprob, rank: tokenRank(row, target) };
+    });
+    const scored = { ...scoreToken(row, id, topLogprobs), rank: tokenRank(row, id) };
+    scores.push({ ...scored, ...(targets && { targets }) });
   });
   return scores;
 }

@@ -97,6 +97,7 @@ export class ModelRunner {
     const layouts = forms.flatMap((form) => this.#layoutsOf(form, 'logits'));
     const missing = layouts.filter((one) => !this.#bound.has(layoutId(one)));
     if (missing[0]) await this.#boundGraph(missing[0]);
+    if (forms.some(({ parts }) => parts.includes('head'))) await this.#vocabulary.prepareUpdate();
     return missing.length > 1;
   }
 

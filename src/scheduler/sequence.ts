@@ -171,7 +171,7 @@ function chunkEnd(start: number, last: number, chunkTokens: number): number {
 
 /** Returns the next chunk of the prompt, at most `chunkTokens` tokens. */
 export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
-  const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;
+  const { promptIds, maxTokens, promptTopLogprobs, promptTargetIds } = sequence.request;
   const { slot, pastLength, adapterFrom } = sequence;
   assert(slot !== undefined, 'a prefilling sequence owns a slot');
   const isBase = pastLength < adapterFrom;
@@ -196,6 +196,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
         : {
             nextIds: tokenIds.map((_, i) => promptIds[pastLength + i + 1]),
             topLogprobs: promptTopLogprobs,
+            ...(promptTargetIds && { targetIds: promptTargetIds.slice(pastLength, end) }),
           },
   };
 }

@@ -99,6 +99,14 @@ export function redactConfig(config: Config): Record<string, unknown> {
   );
 }
 
+/** Whether a server has Tinker's protocol. One that leaves training to others does not. */
+export function servesTinker({
+  training,
+  trainRunner,
+}: Pick<Config, 'training' | 'trainRunner'>): boolean {
+  return training > 0 && trainRunner === 'process';
+}
+
 /** Lists all settings for help texts and documents. */
 export function listSettings(): readonly (Omit<Setting, 'schema'> & { name: SettingName })[] {
   return NAMES.map((name) => ({ name, ...(SETTINGS[name] as Setting) }));

@@ -8,8 +8,9 @@ import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { ServeError } from '../common/errors.ts';
-import { adapterOfRun, parseTinkerPath } from '../contracts/tinker-path.ts';
-import type { RunRecord, Runs } from './runs.ts';
+import { adapterOfRun, parseTinkerPath, toTinkerPath } from '../contracts/tinker-path.ts';
+import type { FoundCheckpoint, Runs } from './runs.ts';
+import { invalid } from './tensors.ts';
 
 /** The places of a model's files. */
 export interface ModelFiles {
@@ -17,6 +18,13 @@ export interface ModelFiles {
   readonly directory: string;
   /** The moments of its optimizer. Undefined: without them. */
   readonly momentsFile: string | undefined;
+}
+
+/** A checkpoint to fetch. */
+interface CheckpointChoice {
+  readonly path: string;
+  readonly withOptimizer: boolean;
+  readonly param?: string;
 }
 
 /** The parts of a server that have checkpoints. */
@@ -51,26 +59,26 @@ export class CheckpointFiles {
 
   /**
    * Fetches a checkpoint, and gives `use` its run and files. Throws `ServeError` if there is none, if it was trained on another
-   * base, or if it lacks the state of the optimizer.
+   * base, or if it lacks the state of the optimizer. @param param the field with the path, for errors
    */
   async fetch(
     tenant: string,
-    { path: text, withOptimizer }: { readonly path: string; readonly withOptimizer: boolean },
-    use: (run: RunRecord, files: ModelFiles) => Promise<void>,
+    { path: text, withOptimizer, param = 'path' }: CheckpointChoice,
+    use: (found: FoundCheckpoint, files: ModelFiles) => Promise<void>,
   ): Promise<void> {
     const { runs, repository, base } = this.#options;
     const from = parseTinkerPath(text);
-    if (!from) throw invalidPath('is not a path of a checkpoint');
+    if (!from) throw invalid(param, 'is not a path of a checkpoint');
     const { run, checkpoint } = await runs.checkpoint(tenant, from);
     if (run.base_digest !== base.digest) {
-      const message = `path: was trained on another base, which the run calls ${run.base_model}`;
-      throw new ServeError('base_mismatch', message, { param: 'path' });
+      const message = `${param}: was trained on another base, which the run calls ${run.base_model}`;
+      throw new ServeError('base_mismatch', message, { param });
     }
     const name = adapterOfRun(from.run)!;
     const manifest = await repository.readManifest(tenant, name, checkpoint.version);
     if (!manifest) throw new ServeError('not_found', `The weights of ${text} are gone.`);
     if (withOptimizer && from.folder !== 'weights') {
-      throw invalidPath('has no state of an optimizer, because it was saved for sampling');
+      throw invalid(param, 'has no state of an optimizer, because it was saved for sampling');
     }
     await this.within(withOptimizer, async (files) => {
       const { configBytes, weightsBytes } = await fetchVersion(repository, manifest);
@@ -81,11 +89,30 @@ export class CheckpointFiles {
         if (!moments) throw new ServeError('not_found', `The moments of ${text} are gone.`);
         await pipeline(moments, createWriteStream(files.momentsFile));
       }
-      await use(run, files);
+      await use({ run, checkpoint }, files);
     });
   }
-}
 
-function invalidPath(fault: string): ServeError {
-  return new ServeError('invalid_request', `path: ${fault}`, { param: 'path' });
+  /** Copies a checkpoint into a new run, which is not in training. Resolves with the path of the copy. Throws as `fetch`. */
+  async copy(
+    tenant: string,
+    { path: text, to, expires }: { path: string; to: string; expires: number | null },
+  ): Promise<string> {
+    const { runs } = this.#options;
+    const withOptimizer = parseTinkerPath(text)?.folder === 'weights';
+    const from = { path: text, withOptimizer, param: 'source_path' };
+    let copied = '';
+    await this.fetch(tenant, from, async ({ run, checkpoint }, files) => {
+      const { base_model, base_digest, rank, metadata } = run;
+      await runs.create({ id: to, tenant, base_model, base_digest, rank, metadata });
+      const { folder, name } = checkpoint;
+      await runs.save(
+        await runs.find(tenant, to),
+        { folder, name, expires, metadata: checkpoint.metadata },
+        { ...files, publicationId: to },
+      );
+      copied = toTinkerPath({ run: to, folder, name });
+    });
+    return copied;
+  }
 }

@@ -19,20 +19,37 @@ interface Future {
 }
 
 /** A client fetches each result within seconds. */
-const MAX_FUTURES = 10_000;
+const MAX_RESULTS = 10_000;
+/** A step of reinforcement draws some thousands of samples in parallel. */
+const MAX_UNFINISHED = 10_000;
+/** No tenant has more than a quarter of the unfinished requests, even if it is alone: others can begin without a wait. */
+const MIN_SHARES = 4;
 /** Results of a few thousand tokens are tens of kilobytes; with the best alternatives of each token, megabytes. */
 const MAX_BYTES = 256 * 2 ** 20;
 
-/** Keeps the newest results. */
+/** The most that `Futures` keeps. */
+interface FuturesLimits {
+  readonly maxResults?: number;
+  readonly maxBytes?: number;
+  /** The tenants share them. */
+  readonly maxUnfinished?: number;
+}
+
+/** Keeps unfinished work and the newest results. */
 export class Futures {
   readonly #futures = new Map<string, Future>();
-  readonly #max: number;
-  readonly #maxBytes: number;
+  /** The number of a tenant's unfinished futures, if there are any. */
+  readonly #unfinished = new Map<string, number>();
+  readonly #limits: Required<FuturesLimits>;
+  #results = 0;
   #bytes = 0;
 
-  constructor(max = MAX_FUTURES, maxBytes = MAX_BYTES) {
-    this.#max = max;
-    this.#maxBytes = maxBytes;
+  constructor({
+    maxResults = MAX_RESULTS,
+    maxBytes = MAX_BYTES,
+    maxUnfinished = MAX_UNFINISHED,
+  }: FuturesLimits = {}) {
+    this.#limits = { maxResults, maxBytes, maxUnfinished };
   }
 
   /** Whether this work was started. */
@@ -40,19 +57,35 @@ export class Futures {
     return this.#futures.has(id);
   }
 
-  /** Starts work, unless it was started before. Throws `ServeError` (429) if too much is unfinished. */
+  /**
+   * Throws `ServeError` (429) if a tenant has as much unfinished work as it may. The more tenants have some, the smaller is the
+   * share of each, but a new tenant always has one.
+   */
+  requireRoom(tenant: string): void {
+    const own = this.#unfinished.get(tenant) ?? 0;
+    const tenants = this.#unfinished.size + (own === 0 ? 1 : 0);
+    const share = Math.ceil(this.#limits.maxUnfinished / Math.max(MIN_SHARES, tenants));
+    if (own < share) return;
+    const message = `You have ${own} unfinished requests; your share of this server is ${share}. Wait for results.`;
+    throw new ServeError('rate_limit_exceeded', message);
+  }
+
+  /** Starts work, unless it was started before. */
   start(id: string, tenant: string, work: () => Promise<FutureValue>): void {
     if (this.#futures.has(id)) return;
     this.#makeRoom();
     const future = { tenant, outcome: { kind: 'pending' } as FutureOutcome };
-    const settled = work().then(
-      (value) => {
-        future.outcome = { kind: 'done', value };
-        this.#bytes += sizeOf(future.outcome);
-      },
-      (error: unknown) => {
-        future.outcome = { kind: 'failed', error };
-      },
+    const result = work(); // may refuse
+    this.#count(tenant, 1);
+    const settle = (outcome: FutureOutcome) => {
+      future.outcome = outcome;
+      this.#count(tenant, -1);
+      this.#results++;
+      this.#bytes += sizeOf(outcome);
+    };
+    const settled = result.then(
+      (value) => settle({ kind: 'done', value }),
+      (error: unknown) => settle({ kind: 'failed', error }),
     );
     this.#futures.set(id, Object.assign(future, { settled }));
   }
@@ -67,19 +100,22 @@ export class Futures {
     return future.outcome;
   }
 
+  #count(tenant: string, change: number): void {
+    const count = (this.#unfinished.get(tenant) ?? 0) + change;
+    if (count === 0) this.#unfinished.delete(tenant);
+    else this.#unfinished.set(tenant, count);
+  }
+
   /** Removes the oldest results. */
   #makeRoom(): void {
+    const { maxResults, maxBytes } = this.#limits;
     for (const [id, { outcome }] of this.#futures) {
-      if (this.#futures.size < this.#max && this.#bytes <= this.#maxBytes) return;
+      if (this.#results < maxResults && this.#bytes <= maxBytes) return;
       if (outcome.kind === 'pending') continue;
       this.#futures.delete(id);
+      this.#results--;
       this.#bytes -= sizeOf(outcome);
     }
-    if (this.#futures.size < this.#max) return;
-    throw new ServeError(
-      'rate_limit_exceeded',
-      'Too many requests are unfinished. Try again later.',
-    );
   }
 }
 

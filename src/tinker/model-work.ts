@@ -235,10 +235,14 @@ export class ModelWork {
     const { session, model, seq } = turn;
     const loaded = { type: 'load_weights', path: from.path, model_id: model.id };
     if (session.journal.hasState(model.number, seq)) return loaded; // its server was killed before it had kept the result
-    await this.#options.files.fetch(session.tenant, from, async ({ base_model }, files) => {
-      const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
-      if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
-    });
+    await this.#options.files.fetch(
+      session.tenant,
+      from,
+      async ({ run: { base_model } }, files) => {
+        const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
+        if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
+      },
+    );
     // The checkpoint may be removed, so the journal needs its own copy. Without one the model stays as it was.
     await this.#keepState(turn).catch((error) => {
       model.holder = undefined;

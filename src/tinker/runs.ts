@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { LATEST, pointerOf, versionsOf } from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { type DocumentKind, Records } from '../../adapters/store/documents.ts';
+import { type DocumentKind, Records, serializeDocument } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { listFolders } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
@@ -53,8 +53,16 @@ const runSchema = z.object({
 /** A training run. */
 export type RunRecord = z.infer<typeof runSchema>;
 
+/** A checkpoint and its run. */
+export interface FoundCheckpoint {
+  readonly run: RunRecord;
+  readonly checkpoint: RunCheckpoint;
+}
+
 /** Enough for 1,000 checkpoints, which is also the limit of an adapter's aliases. */
 const MAX_RECORD_BYTES = 1024 * 1024;
+/** The curve, and the numbers of a checkpoint that is being saved. */
+const RESERVED_BYTES = 32 * 1024;
 const RUN_KIND: DocumentKind<RunRecord> = { schema: runSchema, maxBytes: MAX_RECORD_BYTES };
 const FOLDER = '.tinker';
 const RUN_FOLDER = /^tinker-[0-9a-f]{24}-\d{1,6}$/;
@@ -97,10 +105,7 @@ export class Runs {
   }
 
   /** Finds a checkpoint. Throws `ServeError` (404). */
-  async checkpoint(
-    tenant: string,
-    path: CheckpointPath,
-  ): Promise<{ readonly run: RunRecord; readonly checkpoint: RunCheckpoint }> {
+  async checkpoint(tenant: string, path: CheckpointPath): Promise<FoundCheckpoint> {
     const run = await this.find(tenant, path.run);
     const checkpoint = run.checkpoints.find((one) => isAt(one, path));
     if (checkpoint) return { run, checkpoint };
@@ -121,16 +126,19 @@ export class Runs {
   }
 
   /**
-   * Publishes a PEFT folder as a checkpoint, and keeps its moments if there is a file.
+   * Publishes a PEFT folder as a checkpoint, and keeps its moments if there is a file. Throws `ServeError` if the run's record
+   * is full.
    * @param publicationId the same for repeated tries
    */
   async save(
-    { tenant, id, base_digest: baseDigest }: RunRecord,
+    before: RunRecord,
     checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
     files: { directory: string; momentsFile: string | undefined; publicationId: string },
   ): Promise<void> {
     const { store, repository, onPublished } = this.#options;
     const { directory, momentsFile, publicationId } = files;
+    const { tenant, id, base_digest: baseDigest } = before;
+    requireSpace(before, checkpoint);
     const name = adapterOfRun(id)!;
     const aliases = [aliasOfCheckpoint(checkpoint)];
     const manifest = await repository.publish(
@@ -252,6 +260,18 @@ export class Runs {
   #nowS(): number {
     return Math.floor(this.#options.now() / 1000);
   }
+}
+
+function requireSpace(
+  run: RunRecord,
+  checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
+) {
+  const rest = run.checkpoints.filter((one) => !isAt(one, checkpoint));
+  const next = { ...run, curve: NO_STEPS, checkpoints: [...rest, checkpoint] };
+  if (serializeDocument(next).length <= MAX_RECORD_BYTES - RESERVED_BYTES) return;
+  const param = 'user_metadata';
+  const message = `${param}: the metadata of all checkpoints of a run may take 1 MB. Send less, or remove checkpoints.`;
+  throw new ServeError('payload_too_large', message, { param });
 }
 
 type Place = Pick<CheckpointPath, 'folder' | 'name'>;

@@ -3,7 +3,8 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { ServeError } from '../common/errors.ts';
 import { asBytes } from '../common/tensor.ts';
 import type { Completion } from '../contracts/openai.ts';
-import { SampleResponseSchema, StopReason } from './proto/tinker_pb.js';
+import { DType, SampleResponseSchema, StopReason } from './proto/tinker_pb.js';
+import { invalid } from './tensors.ts';
 
 /** A request for samples, after its schema was checked. */
 export interface SampleRequest {
@@ -21,6 +22,15 @@ export interface SampleRequest {
   readonly topk_prompt_logprobs: number;
   readonly topk_sample_logprobs: number;
   readonly prompt_logprobs_last_n?: number | null | undefined;
+  readonly target_prompt_logprobs?: TargetTensor | null | undefined;
+}
+
+/** Token ids [prompt - 1, K], dense or in CSR. Cells of -1 ask for nothing. */
+interface TargetTensor {
+  readonly data: readonly number[];
+  readonly shape: readonly number[];
+  readonly sparse_crow_indices?: readonly number[] | null | undefined;
+  readonly sparse_col_indices?: readonly number[] | null | undefined;
 }
 
 /** Returns the body of a completion. */
@@ -31,7 +41,8 @@ export function toCompletionBody(
 ): object {
   const { num_samples: n, sampling_params: params, topk_prompt_logprobs: topPrompt } = request;
   const prompt = request.prompt.chunks.flatMap(({ tokens }) => tokens);
-  const scoresPrompt = request.prompt_logprobs || topPrompt > 0;
+  const targets = request.target_prompt_logprobs ?? undefined;
+  const scoresPrompt = request.prompt_logprobs || topPrompt > 0 || targets;
   return {
     model,
     prompt,
@@ -51,8 +62,33 @@ export function toCompletionBody(
     return_token_ids: true,
     return_tokens_as_token_ids: true,
     ...(scoresPrompt && { prompt_logprobs: topPrompt }),
+    ...(targets && { prompt_logprob_token_ids: targetRows(targets, prompt.length - 1) }),
   };
 }
+
+/** Lists the cells of each row that ask for a token. Throws `ServeError` if the tensor does not fit the prompt. */
+function targetRows({ data, shape, ...sparse }: TargetTensor, rows: number): number[][] {
+  const [count, columns] = shape;
+  if (shape.length !== 2 || count !== rows) {
+    throw invalid(TARGETS, `must have the shape [${rows}, K] for this prompt`);
+  }
+  const { sparse_crow_indices: begins, sparse_col_indices: places } = sparse;
+  const all = begins ?? Array.from({ length: rows + 1 }, (_, row) => row * columns!);
+  const isGrowing = all.every((begin, row) => begin >= (all[row - 1] ?? 0));
+  const isWhole = all.length === rows + 1 && all[0] === 0 && all[rows] === data.length;
+  if (!isWhole || !isGrowing || (begins && places?.length !== data.length)) {
+    throw invalid(TARGETS, 'has data that does not fit its shape');
+  }
+  const lists = Array.from({ length: rows }, (_, row) =>
+    [...new Set(data.slice(all[row], all[row + 1]))].filter((id) => id >= 0),
+  );
+  if (lists.every(({ length }) => length <= MAX_TARGETS)) return lists;
+  throw invalid(TARGETS, `may ask for at most ${MAX_TARGETS} tokens at each position`);
+}
+
+/** As many as the completions route allows. */
+const MAX_TARGETS = 20;
+const TARGETS = 'target_prompt_logprobs';
 
 /** No list keeps the end token; an empty one ends nothing. */
 function stopFields(stop: SampleRequest['sampling_params']['stop']): object {
@@ -69,11 +105,9 @@ export function writeSamples(
   { choices, usage }: Pick<Completion, 'choices' | 'usage'>,
   { topk_sample_logprobs: topK, topk_prompt_logprobs: topPrompt, ...request }: SampleRequest,
 ): Uint8Array {
-  const scores = choices[0]!.prompt_logprobs?.map((one, i) => {
-    const first =
-      choices[0]!.prompt_logprobs!.length - (request.prompt_logprobs_last_n ?? Infinity);
-    return i < first ? null : one;
-  });
+  const { prompt_logprobs: all } = choices[0]!;
+  const first = (all?.length ?? 0) - (request.prompt_logprobs_last_n ?? Infinity);
+  const scores = all?.map((one, i) => (i < first ? null : one));
   const promptIds = request.prompt.chunks.flatMap(({ tokens }) => tokens);
   return toBinary(
     SampleResponseSchema,
@@ -103,11 +137,39 @@ export function writeSamples(
             topPrompt,
           ),
         }),
+      ...(all &&
+        request.target_prompt_logprobs && {
+          targetPromptLogprobs: toTargets(request.target_prompt_logprobs, all),
+        }),
       promptCacheHitTokens: usage?.prompt_tokens_details.cached_tokens ?? 0,
     }),
   );
 }
 
+/** Writes the scores of targets in their layout. Cells that asked for nothing are 0. */
+function toTargets({ data, shape, ...sparse }: TargetTensor, scores: readonly PromptScores[]) {
+  const { sparse_crow_indices: begins, sparse_col_indices: places } = sparse;
+  let row = 0;
+  const values = Float32Array.from(data, (id, i) => {
+    if (begins) while (i >= begins[row + 1]!) row++;
+    else row = Math.floor(i / shape[1]!);
+    return id < 0 ? 0 : (scores[row + 1]?.[String(id)]?.logprob ?? Number.NEGATIVE_INFINITY);
+  });
+  const toBytes = (indices: readonly number[]) => asBytes(BigInt64Array.from(indices, BigInt));
+  const layout = begins
+    ? {
+        case: 'sparseCsr' as const,
+        value: {
+          values: asBytes(values),
+          crowIndices: toBytes(begins),
+          colIndices: toBytes(places ?? []),
+        },
+      }
+    : { case: 'dense' as const, value: asBytes(values) };
+  return { layout, dtype: DType.DTYPE_FLOAT32, shape: shape.map(BigInt) };
+}
+
+type PromptScores = NonNullable<Completion['choices'][number]['prompt_logprobs']>[number];
 type Scored = readonly { readonly id: number; readonly logprob: number }[];
 
 /** Reads `{"token_id:5": -0.1}`. */

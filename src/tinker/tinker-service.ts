@@ -3,14 +3,14 @@
 import { randomInt } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import path from 'node:path';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { guardStore, type StoreLog } from '../../adapters/store/guarded-store.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { type Backoff, backoffMs, every, sleep } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 import { adapterOfRun, isCheckpointName } from '../contracts/tinker-path.ts';
 import type { NewAdapter } from '../contracts/training-service.ts';
+import { createIds } from '../jobs/names.ts';
 import { CheckpointFiles } from './checkpoint-files.ts';
 import { type FutureOutcome, Futures } from './futures.ts';
 import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts';
@@ -31,7 +31,7 @@ export interface TinkerOptions extends Omit<RunsOptions, 'store'> {
     readonly names: readonly string[];
   };
   readonly bounds: DatumBounds;
-  readonly log: Pick<Logger, 'warn'>;
+  readonly log: StoreLog;
   readonly process: Trainer;
   /** A folder for sessions, and for files that are on their way to the store. */
   readonly directory: string;
@@ -65,6 +65,9 @@ const CHECK_MS = 60_000;
 const WAIT_MS = 20_000;
 const MAX_SEED = 2 ** 31;
 
+/** A client repeats a request within minutes. */
+const MAX_COPIES = 1000;
+
 const SAMPLE_TRIES = 12;
 const SAMPLE_BACKOFF: Backoff = { firstMs: 500, longestMs: 30_000 };
 
@@ -72,7 +75,11 @@ const SAMPLE_BACKOFF: Backoff = { firstMs: 500, longestMs: 30_000 };
 export class TinkerService {
   readonly #options: TinkerOptions;
   readonly #futures = new Futures();
+  readonly #files: CheckpointFiles;
   readonly #models: ModelWork;
+  /** The newest copies, by tenant and key. */
+  readonly #copies = new Map<string, Promise<string>>();
+  readonly #createId: ReturnType<typeof createIds>;
   readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
   readonly #stopChecks: () => void;
   #sampling: TurnQueue | undefined;
@@ -82,7 +89,7 @@ export class TinkerService {
   private constructor(options: TinkerOptions) {
     this.#options = options;
     const { base, directory, now, log } = options;
-    this.runs = new Runs({ ...options, store: guardStore(options.store) });
+    this.runs = new Runs({ ...options, store: guardStore(options.store, log) });
     this.sessions = new Sessions({
       now,
       base: base.digest,
@@ -91,6 +98,8 @@ export class TinkerService {
       onEnd: (session) => void this.#forget(session).catch(() => {}), // what is left behind only takes space
     });
     const files = new CheckpointFiles({ ...options, runs: this.runs });
+    this.#files = files;
+    this.#createId = createIds(now);
     this.#models = new ModelWork({ ...options, files, runs: this.runs, sessions: this.sessions });
     this.#stopChecks = every(CHECK_MS, () => {
       this.sessions.endSilent();
@@ -167,12 +176,32 @@ export class TinkerService {
     const { bounds, maxSampling } = this.#options;
     this.#sampling ??= new TurnQueue({ maxWaiting: Infinity, maxParallel: maxSampling() });
     const body = JSON.stringify(toCompletionBody(model, request, bounds));
+    if (!this.#futures.has(id)) this.#futures.requireRoom(tenant.id);
     this.#futures.start(id, tenant.id, () =>
       this.#sampling!.take({ tenant: tenant.id }, async () =>
         writeSamples(JSON.parse(await this.#complete(tenant, body)), request),
       ),
     );
     return id;
+  }
+
+  /** Copies a checkpoint, once for each key of a tenant. Resolves with the path of the copy. @param ttlS seconds; null: it stays */
+  copy(
+    tenant: string,
+    key: string,
+    { path: from, ttlS }: { readonly path: string; readonly ttlS: number | null },
+  ): Promise<string> {
+    const id = `${tenant} ${key}`;
+    const known = this.#copies.get(id);
+    if (known) return known;
+    const expires = ttlS === null ? null : Math.floor(this.#options.now() / 1000) + ttlS;
+    const to = `${this.#createId('tinker')}:train:0`;
+    const copy = this.#files.copy(tenant, { path: from, to, expires });
+    this.#copies.set(id, copy);
+    copy.catch(() => this.#copies.delete(id)); // another try may succeed
+    const [oldest] = this.#copies.keys();
+    if (this.#copies.size > MAX_COPIES) this.#copies.delete(oldest!);
+    return copy;
   }
 
   /** Answers a completion, again while the server is busy. */
@@ -208,6 +237,7 @@ export class TinkerService {
   ): Promise<string> {
     const id = `${model.id}:${seq}`;
     if (this.#futures.has(id)) return id;
+    this.#futures.requireRoom(session.tenant);
     model.work.check(seq);
     const write = () => session.journal.addRequest(model.number, seq, request);
     // A client that repeats a request may not have waited until it was written.

@@ -31,6 +31,9 @@ interface Understood {
   after: [number, number];
   baseOfSampler: string;
   sameAfterSave: boolean;
+  targets: Readonly<Record<'dense' | 'sparse' | 'expected', number[]>>;
+  copied: string;
+  sameAfterCopy: boolean;
   refused: string;
   checkpoints: string[];
   left: string[];
@@ -107,9 +110,16 @@ for (const { what, base, tokens, needsTime } of [
     assert.ok(result.names.includes(ALIAS));
     assert.ok(result.losses.at(-1)! < result.losses[0]! / 2, `${result.losses}`);
     assert.equal(result.lengths[0], result.lengths[1]);
-    assert.ok(result.sameSamples && result.sameAfterSave);
+    assert.ok(result.sameSamples && result.sameAfterSave && result.sameAfterCopy);
+    const runOfCopy = /^tinker:\/\/(.*)\/sampler_weights\/middle$/.exec(result.copied)?.[1];
     // The engine's weights have 8 bits; with 32 the difference is 2e-6.
     assert.ok(result.difference < 0.15, `sampled and trained differ by ${result.difference}`);
+    const { dense, sparse, expected } = result.targets;
+    assert.deepEqual(
+      dense,
+      expected.flatMap((one) => [one, 0]),
+    );
+    assert.deepEqual(sparse, [expected[1]]);
     assert.equal(result.continued[0], result.continued[1]);
     assert.equal(result.after[0], result.after[1], 'weights and moments are restored exactly');
     assert.equal(result.baseOfSampler, ALIAS);
@@ -121,7 +131,7 @@ for (const { what, base, tokens, needsTime } of [
     const [[, first] = []] = result.run.losses ?? [];
     const trainedTokens = 7 + 4;
     assert.ok(Math.abs(first! * trainedTokens - result.losses[0]!) < 1e-3, String(first));
-    assert.deepEqual(result.runs.sort(), [...result.models].sort());
+    assert.deepEqual(result.runs.sort(), [...result.models, runOfCopy].sort());
   });
 }
 

@@ -49,6 +49,28 @@ scored = sampler.compute_logprobs(types.ModelInput.from_ints(TOKENS)).result()
 trained = client.forward([datum(TOKENS)], "cross_entropy").result().loss_fn_outputs[0]["logprobs"]
 difference = max(abs(a - b) for a, b in zip(scored[1:], trained.data))
 
+# The tokens of the prompt as targets, dense and sparse, have its own scores.
+own = np.array(TOKENS[1:], dtype=np.int64).reshape(-1, 1)
+with_none = np.concatenate([own, np.full_like(own, -1)], axis=1)
+sparse = types.TensorData(
+    data=[TOKENS[2]],
+    dtype="int64",
+    shape=[len(TOKENS) - 1, 3],
+    sparse_crow_indices=[0, 0] + [1] * (len(TOKENS) - 2),
+    sparse_col_indices=[2],
+)
+one = types.SamplingParams(max_tokens=1)
+targets = [
+    sampler.sample(types.ModelInput.from_ints(TOKENS), 1, one, target_prompt_logprobs=target).result()
+    for target in (types.TensorData.from_numpy(with_none), sparse)
+]
+dense_scores, sparse_scores = (response.target_prompt_logprobs for response in targets)
+target_scores = {
+    "dense": list(dense_scores.data),
+    "sparse": list(sparse_scores.data),
+    "expected": scored[1:],
+}
+
 # Policy gradients on the samples: chunks of other losses run in the same model.
 sequence = sampled.sequences[0]
 ids = TOKENS[:3] + list(sequence.tokens)
@@ -76,6 +98,9 @@ try:
     refused = None
 except tinker.RequestFailedError as error:
     refused = str(error)
+copied = rest.copy_weights(weights, "any-project").result()
+copy = service.create_sampling_client(model_path=copied).result()
+sampled_copy = copy.sample(prompt, 1, greedy).result().sequences[0]
 checkpoints = rest.list_checkpoints(client.model_id).result().checkpoints
 rest.delete_checkpoint_from_tinker_path(state).result()
 left = rest.list_checkpoints(client.model_id).result().checkpoints
@@ -92,6 +117,9 @@ print(
             "after": after,
             "baseOfSampler": other.get_base_model(),
             "sameAfterSave": list(again.tokens) == list(sequence.tokens),
+            "targets": target_scores,
+            "copied": copied,
+            "sameAfterCopy": list(sampled_copy.tokens) == list(sequence.tokens),
             "refused": refused,
             "checkpoints": sorted(one.checkpoint_id for one in checkpoints),
             "left": [one.checkpoint_id for one in left],

@@ -18,6 +18,8 @@ const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
 const skip =
   'reason' in base ? base.reason : skipWithout('tinker_cookbook', 'math_verify', 'torch');
+// In a hook, it would be removed at the end of the hook.
+const home = 'dir' in base && !skip ? await preparedHome(base.dir) : '';
 const STEPS = 20;
 /** The recipes print a table for each step. */
 const MAX_OUTPUT = 2 ** 26;
@@ -30,7 +32,7 @@ describe('recipes of the cookbook', { skip }, () => {
   let server: Serving;
   before(async () => {
     const args = ['--model', dir, '--no-demo', '--base-alias', RECIPE_BASE];
-    server = await startServing(args, await preparedHome(dir));
+    server = await startServing(args, home);
   });
   after(() => server.stop());
 

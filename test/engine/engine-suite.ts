@@ -387,15 +387,25 @@ const CASES: Record<string, Case> = {
       tokenIds: prompt,
       pastLength: 0,
       sampler: undefined,
-      scoring: { nextIds: [9, 27, 81, undefined], topLogprobs: 2 },
+      scoring: {
+        nextIds: [9, 27, 81, undefined],
+        topLogprobs: 2,
+        targetIds: [[], [5, 9], [40]],
+      },
     });
     const rows = plainLogits(model.config, model.weights, prompt);
     assert.equal(promptLogprobs.length, 3);
-    promptLogprobs.forEach(({ id, logprob, top }, i) => {
+    const asked = promptLogprobs.map(({ targets }) => targets!.map((one) => one.id));
+    assert.deepEqual(asked, [[], [5, 9], [40]]);
+    promptLogprobs.forEach(({ id, logprob, top, targets = [] }, i) => {
       const row = rows[i]!;
       const logSum = Math.log(row.reduce((sum, v) => sum + Math.exp(v), 0));
       assert.equal(id, prompt[i + 1]);
       assert.ok(Math.abs(logprob - (row[id]! - logSum)) < limit);
+      for (const target of targets) {
+        assert.ok(Math.abs(target.logprob - (row[target.id]! - logSum)) < limit);
+        assert.equal(target.rank, 1 + row.filter((logit) => logit > row[target.id]!).length);
+      }
       assert.equal(top.length, 2);
       assert.ok(Math.abs(top[0]!.logprob - (Math.max(...row) - logSum)) < limit);
     });

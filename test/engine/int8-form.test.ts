@@ -6,12 +6,13 @@ import type { ProcessorFeature } from '../../src/common/processor.ts';
 import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
-import { Engine } from '../../src/engine/engine.ts';
+import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import { chooseInt8Scales, type Int8Scales } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
-import { TARGETS_OF, targetNames } from '../../src/model/target-modules.ts';
+import { TARGETS_OF, type TargetName, targetNames } from '../../src/model/target-modules.ts';
+import type { TableChange } from '../../src/model/vocabulary-changes.ts';
 import {
   type TinyModel,
   temporaryFolder,
@@ -38,6 +39,7 @@ async function openEngine(
   t: TestContext,
   { model, hasPerTokenForm = true }: Served,
   int8Scales: Int8Scales,
+  more: Partial<EngineOptions> = {},
 ): Promise<Engine> {
   const servingDir = await ensureServingFiles(model.artifact, {
     weights: 'int8',
@@ -49,6 +51,7 @@ async function openEngine(
     slotCount: 6,
     maxSeqLength: 32,
     int8Scales,
+    ...more,
   });
   t.after(() => engine.release());
   return engine;
@@ -238,18 +241,29 @@ test('a large base is served in the per-token form alone', () => {
   assert.equal(chooseInt8Scales(large, ['avx512']), 'blocks');
 });
 
-test('what is prepared ahead is what adapters on all linears and on q and v need', async (t) => {
+test('what is prepared ahead is what adapters on all linears, with a head if one is expected, and on q and v need', async (t) => {
   const model = tinyModel();
-  const adapters = [targetNames(model.config), ['q_proj', 'v_proj'] as const].map((targets) =>
-    tinyAdapter(model.config, { seed: 5, rank: 4, targets }),
-  );
-  const [engine, other] = await Promise.all([1, 2].map(() => openEngine(t, { model }, 'mixed')));
-  let pieces = 1;
-  while (await engine!.prepareAhead()) pieces++;
-  assert.ok(pieces > 1);
-  for (const adapter of adapters) {
-    assert.equal(await other!.prepareAhead(), true);
-    await other!.prepareFor(adapter);
+  const { vocabSize, hiddenSize } = model.config;
+  const all = targetNames(model.config);
+  const onTargets = (targets: readonly TargetName[], changes = {}) =>
+    tinyAdapter(model.config, { seed: 5, rank: 4, targets, changes });
+  const update: TableChange = {
+    ...{ kind: 'update', weight: 1, rank: 1 },
+    ...{ a: new Float32Array(vocabSize), b: new Float32Array(hiddenSize) },
+  };
+  const withHead = onTargets(all, { vocabulary: { embedding: [], head: [update] } });
+  const plain = [onTargets(all), onTargets(['q_proj', 'v_proj'])];
+  for (const expectsHeads of [false, true]) {
+    const adapters = expectsHeads ? [...plain, withHead] : plain;
+    const open = () => openEngine(t, { model }, 'mixed', { expectsHeads });
+    const [engine, other] = await Promise.all([open(), open()]);
+    let pieces = 1;
+    while (await engine.prepareAhead()) pieces++;
+    assert.ok(pieces > 1);
+    for (const adapter of adapters) {
+      assert.equal(await other.prepareAhead(), true);
+      await other.prepareFor(adapter);
+    }
+    assert.equal(await other.prepareAhead(), false);
   }
-  assert.equal(await other!.prepareAhead(), false);
 });

@@ -136,6 +136,19 @@ describe('the prompt', () => {
       assert.deepEqual(Object.keys(third!), ['7', '99']);
       assert.deepEqual(third!['7'], { logprob: -0.25, rank: 1, decoded_token: '\u0007' });
     }
+    const ids = { prompt_logprob_token_ids: [[98, 5], [7]] };
+    const asked = await complete({ prompt: 'abc', prompt_logprobs: 0, ...ids });
+    const shown = asked.choices[0]!.prompt_logprobs!.map((one) => Object.keys(one ?? {}));
+    assert.deepEqual(shown, [[], ['5', '98'], ['7', '99']]);
+    for (const body of [
+      { prompt: 'abc', ...ids },
+      { prompt: 'abcd', prompt_logprobs: 0, ...ids },
+      { prompt: ['abc', 'abc'], prompt_logprobs: 0, ...ids },
+      { prompt: 'abc', prompt_logprobs: 0, prompt_logprob_token_ids: [[1e6], []] },
+    ]) {
+      const wanted = ['invalid_request', 'prompt_logprob_token_ids'];
+      assert.deepEqual(await fault('/v1/completions', body), wanted);
+    }
     const answer = await chat({ prompt_logprobs: 0, n: 2 });
     assert.equal(answer.prompt_logprobs!.length, answer.usage.prompt_tokens);
     assert.deepEqual(await fault(CHAT, { prompt_logprobs: 1, stream: true }), [

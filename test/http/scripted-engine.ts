@@ -81,9 +81,12 @@ export class ScriptedEngine implements StepEngine {
     pooler?.add(pooler.rowsOf(tokenIds.length).map((row) => hiddenOf(tokenIds[row]!)));
     const before = pastLength === 0 ? [] : this.#slots.get(slot)!.promptIds;
     this.#slots.set(slot, { promptIds: [...before, ...tokenIds], said: 0 });
-    const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id): TokenLogprob[] =>
-      id === undefined ? [] : [{ id, logprob: -id / 1000, top: [{ id: 7, logprob: -0.25 }] }],
-    );
+    const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id, i): TokenLogprob[] => {
+      const score = (one: number) => ({ id: one, logprob: -one / 1000 });
+      const targets = scoring?.targetIds?.[i]?.map((one) => ({ ...score(one), rank: 1 }));
+      const top = [{ id: 7, logprob: -0.25 }];
+      return id === undefined ? [] : [{ ...score(id), top, ...(targets && { targets }) }];
+    });
     const rows = sampler ? [this.#decode(slot, { adapter, sampler, forcedIds })] : [];
     return { rows, promptLogprobs };
   }

@@ -29,20 +29,48 @@ test('a result of another tenant is unknown', async () => {
 });
 
 test('beyond the limit the oldest result goes, and unfinished work stays', async () => {
-  const futures = new Futures(2);
+  const futures = new Futures({ maxResults: 1 });
   futures.start('slow', 'acme', () => new Promise(() => {}));
   futures.start('old', 'acme', async () => ({}));
   await futures.wait('old', 'acme', 1000);
   futures.start('new', 'acme', () => new Promise(() => {}));
   await assert.rejects(futures.wait('old', 'acme', 0), { code: 'expired' });
   assert.deepEqual(await futures.wait('slow', 'acme', 0), { kind: 'pending' });
-  assert.throws(() => futures.start('more', 'acme', async () => ({})), {
-    code: 'rate_limit_exceeded',
-  });
+});
+
+test('a tenant has at most a quarter of the unfinished work, and less among many tenants', async () => {
+  const futures = new Futures({ maxUnfinished: 8 });
+  const never = () => new Promise<object>(() => {});
+  const result = withResolvers<object>();
+  const refusal = { status: 429, retryAfterS: 1, message: /2 unfinished .* share .* is 2/ };
+  futures.start('a1', 'a', () => result.promise);
+  futures.requireRoom('a');
+  futures.start('a2', 'a', never);
+  assert.throws(() => futures.requireRoom('a'), refusal);
+  for (const tenant of ['b', 'c', 'd', 'e', 'f', 'g']) {
+    futures.requireRoom(tenant);
+    futures.start(tenant, tenant, never);
+  }
+  futures.requireRoom('b');
+  futures.start('h', 'h', never);
+  assert.throws(() => futures.requireRoom('b'), { code: 'rate_limit_exceeded' });
+  futures.requireRoom('i');
+  result.resolve({});
+  await futures.wait('a1', 'a', 1000);
+  assert.throws(() => futures.requireRoom('a'), { message: /1 unfinished .* share .* is 1/ });
+});
+
+test('unfinished work beyond the limit of results drops no new result', async () => {
+  const futures = new Futures({ maxResults: 2 });
+  for (const id of ['a', 'b', 'c']) futures.start(id, 'acme', () => new Promise(() => {}));
+  futures.start('done', 'acme', async () => ({}));
+  await futures.wait('done', 'acme', 1000);
+  futures.start('d', 'acme', () => new Promise(() => {}));
+  assert.ok(futures.has('done'));
 });
 
 test('beyond the limit of bytes the oldest results go', async () => {
-  const futures = new Futures(10, 100);
+  const futures = new Futures({ maxBytes: 100 });
   for (const id of ['a', 'b', 'c']) {
     futures.start(id, 'acme', async () => new Uint8Array(60));
     await futures.wait(id, 'acme', 1000);

@@ -81,7 +81,7 @@ export function startMachine(t: TestContext) {
         now: Date.now,
         base: { digest: 'b'.repeat(64), names: [] },
         bounds: { vocabSize: 96, maxLength: 32 },
-        log: { warn: (_: object, text: string) => warnings.push(text) } as never,
+        log: { warn: (_: object, text: string) => warnings.push(text), error() {} } as never,
         process: trainer,
         directory,
         limits: { maxModels: 4, maxRank: 8 },

@@ -49,15 +49,20 @@ async function start() {
   const save = (
     folder: 'weights' | 'sampler_weights',
     name: string,
-    more: { expires?: number; config?: object } = {},
+    more: { expires?: number; config?: object; note?: string } = {},
   ) =>
     runs.save(
       run,
-      { folder, name, expires: more.expires ?? null, metadata: null },
+      {
+        folder,
+        name,
+        expires: more.expires ?? null,
+        metadata: more.note ? { note: more.note } : null,
+      },
       {
         directory: sampleFolder({ ...more.config }),
         momentsFile: folder === 'weights' ? momentsFile : undefined,
-        publicationId: `${folder} ${name} ${JSON.stringify(more)}`,
+        publicationId: `${folder} ${name} ${JSON.stringify(more.config)}`,
       },
     );
   return { runs, repository, save, time, published, reads };
@@ -154,6 +159,20 @@ test('the removal of an expired checkpoint leaves the new one of its name alone'
   assert.ok(await runs.openMoments(run, checkpoint));
   const { aliases } = (await repository.readAliases('acme', NAME))!.aliases;
   assert.deepEqual(aliases['training.a'], { version: 2 });
+});
+
+test('metadata that the record of its run cannot hold is refused before anything is published', async () => {
+  const { repository, save, runs } = await start();
+  await assert.rejects(save('weights', 'a', { note: 'x'.repeat(1 << 20) }), {
+    status: 413,
+    param: 'user_metadata',
+  });
+  assert.equal(await repository.readManifest('acme', NAME, 1), undefined);
+  await save('weights', 'a', { note: 'x'.repeat(1000 * 1000) });
+  const points = Array.from({ length: 511 }, (_, i): [number, number] => [1e6 + i, Math.PI]);
+  await runs.note('acme', ID, { ...NO_STEPS, points }, 1000);
+  const run = await runs.find('acme', ID);
+  assert.deepEqual([run.checkpoints.length, run.curve.points.length], [1, 511]);
 });
 
 test('a version that its tenant has aliased stays when its checkpoint is saved again', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Completion } from '../../src/contracts/openai.ts';
-import { SampleResponseSchema, StopReason } from '../../src/tinker/proto/tinker_pb.js';
+import { DType, SampleResponseSchema, StopReason } from '../../src/tinker/proto/tinker_pb.js';
 import {
   type SampleRequest,
   toCompletionBody,
@@ -99,6 +99,48 @@ test('alternatives come best first, and missing ones are -1', () => {
   });
   assert.deepEqual(ids(sequences[0]!.topkSampledLogprobs!.tokenIds), [5, 7, 6, -1]);
   assert.deepEqual(ids(topkPromptLogprobs!.tokenIds), [-1, 9, 3]);
+});
+
+const DENSE = { data: [9, -1, 3, 2], shape: [2, 2] };
+const SPARSE = {
+  ...{ data: [9], shape: [2, 4] },
+  ...{ sparse_crow_indices: [0, 1, 1], sparse_col_indices: [3] },
+};
+
+test('the tokens to score are listed for each token of the prompt but the first', () => {
+  const idsOf = (target_prompt_logprobs: SampleRequest['target_prompt_logprobs']) => {
+    const request = { ...REQUEST, target_prompt_logprobs };
+    const body = toCompletionBody('base', request, { maxLength: 10 });
+    return body as Record<string, unknown>;
+  };
+  assert.deepEqual(idsOf(DENSE)['prompt_logprob_token_ids'], [[9], [3, 2]]);
+  assert.equal(idsOf(DENSE)['prompt_logprobs'], 0);
+  assert.deepEqual(idsOf(SPARSE)['prompt_logprob_token_ids'], [[9], []]);
+  for (const wrong of [
+    { ...DENSE, shape: [3, 2] },
+    { ...DENSE, shape: [2, 3] },
+    { ...SPARSE, sparse_crow_indices: [0, 2, 1] },
+    { ...SPARSE, sparse_crow_indices: [0, 1] },
+    { ...SPARSE, sparse_col_indices: [] },
+    { data: Array.from({ length: 42 }, (_, i) => i), shape: [2, 21] },
+  ]) {
+    assert.throws(() => idsOf(wrong), { param: 'target_prompt_logprobs' });
+  }
+});
+
+test('the scores of tokens that were asked for have the shape and layout of the request', () => {
+  const scoresOf = (target_prompt_logprobs: SampleRequest['target_prompt_logprobs']) =>
+    readSamples({ target_prompt_logprobs, prompt_logprobs_last_n: 1 }).targetPromptLogprobs!;
+  const dense = scoresOf({ data: [9, -1, 3, -1], shape: [2, 2] });
+  assert.ok(dense.layout.case === 'dense');
+  assert.deepEqual(rounded(floats(dense.layout.value)), [-0.1, 0, -0.2, 0]);
+  const sparse = scoresOf(SPARSE);
+  assert.ok(sparse.layout.case === 'sparseCsr');
+  const { values, crowIndices, colIndices } = sparse.layout.value;
+  assert.deepEqual(rounded(floats(values)), [-0.1]);
+  const longs = (bytes: Uint8Array) => [...new BigInt64Array(bytes.slice().buffer)].map(Number);
+  assert.deepEqual([longs(crowIndices), longs(colIndices)], [[0, 1, 1], [3]]);
+  assert.deepEqual([sparse.dtype, ...sparse.shape.map(Number)], [DType.DTYPE_FLOAT32, 2, 4]);
 });
 
 test('a refused completion is the fault of the client, or of the server', () => {

@@ -57,6 +57,11 @@ export class ChangedVocabulary {
     if (changesHead(weights)) await this.#sessionOf(weights);
   }
 
+  /** Creates the session that rows of LoRA on the head need. */
+  async prepareUpdate(): Promise<void> {
+    await this.#sessions.changedHead(['update'], 'same');
+  }
+
   #sessionOf(weights: AdapterWeights): Promise<Session> {
     const { head, own } = weights.vocabulary;
     const { vocabSize } = this.#config;

@@ -278,8 +278,15 @@ function maxTokens({ promptTokens, choices }: AnswerPlan): number {
 function checkScores({ choices, logprobs, endpoint }: AnswerPlan, limits: HttpLimits): void {
   let [ofPrompts, ofAnswers] = [0, 0];
   for (const { request } of choices) {
-    const { promptIds, promptTopLogprobs = -1, maxTokens, sampling } = request;
+    const {
+      promptIds,
+      promptTopLogprobs = -1,
+      promptTargetIds = [],
+      maxTokens,
+      sampling,
+    } = request;
     ofPrompts += promptIds.length * (1 + promptTopLogprobs);
+    ofPrompts += promptTargetIds.reduce((sum, ids) => sum + ids.length, 0);
     ofAnswers += maxTokens * (1 + (sampling.topLogprobs ?? -1));
   }
   const { maxPromptLogprobs, maxAnswerLogprobs } = limits;

@@ -106,7 +106,7 @@ export function withTop(logprobs: readonly TokenLogprob[], count: number): Token
 }
 
 /**
- * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token and its alternatives by id. Building objects
+ * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token, its alternatives and what was asked for by id. Building objects
  * with integer keys would take five times as long.
  */
 export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: TokenNames): string {
@@ -118,11 +118,15 @@ export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: To
   };
   const entry = (id: number, logprob: number, rank: number) =>
     `"${id}":{"logprob":${Number.isFinite(logprob) ? logprob : null},"rank":${rank},"decoded_token":${nameOf(id)}}`;
-  const tokens = logprobs.map(({ id, logprob, rank = 0, top }) => {
+  const tokens = logprobs.map(({ id, logprob, rank = 0, top, targets = [] }) => {
     const entries = top.map((other, i) =>
       other.id === id ? entry(id, logprob, rank) : entry(other.id, other.logprob, i + 1),
     );
-    if (!top.some((other) => other.id === id)) entries.push(entry(id, logprob, rank));
+    const seen = new Set(top.map((other) => other.id));
+    for (const other of [{ id, logprob, rank }, ...targets]) {
+      if (!seen.has(other.id)) entries.push(entry(other.id, other.logprob, other.rank));
+      seen.add(other.id);
+    }
     return `{${entries.join()}}`;
   });
   return `[${['null', ...tokens].join()}]`;

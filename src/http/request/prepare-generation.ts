@@ -64,6 +64,8 @@ export interface GenerationShape<Body extends GenerationBody> {
   echoes?(body: Body): boolean;
   /** The response format, from a field that only this endpoint has. */
   formatOf?(body: Body): GivenConstraint | undefined;
+  /** Tokens to score in place of those of the only prompt. */
+  readonly promptTargets?: readonly (readonly number[])[] | undefined;
   /** Absent: the endpoint has no tools. */
   readonly tools?: ToolShape<Body>;
   /** Turns the request into prompts. */
@@ -155,6 +157,7 @@ export async function prepareGeneration<Body extends GenerationBody>(
   const choices = toChoices(request, {
     topLogprobs,
     promptTopLogprobs: Math.max(logprobs.echoed ?? -1, logprobs.prompt ?? -1),
+    promptTargetIds: checkTargets(shape.promptTargets, request),
     scoresEachChoice: shape.echoes !== undefined,
     constraint: (tools ?? request.text)?.compiled,
     prefixScope: prefixScope(c.get('tenant').id, body),
@@ -186,6 +189,7 @@ interface ChoiceOptions {
   readonly topLogprobs: number | undefined;
   /** Alternatives for each token of the prompt. Negative if the prompt is not scored. */
   readonly promptTopLogprobs: number;
+  readonly promptTargetIds: readonly (readonly number[])[] | undefined;
   readonly scoresEachChoice: boolean;
 }
 
@@ -197,7 +201,8 @@ function toChoices(
   { body, model, prompts, limitFor }: PromptedRequest<GenerationBody>,
   options: ChoiceOptions,
 ): ChoicePlan[] {
-  const { constraint, prefixScope, predictionIds, promptTopLogprobs, topLogprobs } = options;
+  const { constraint, prefixScope, predictionIds, topLogprobs } = options;
+  const { promptTopLogprobs, promptTargetIds } = options;
   const badWords = toBadWords(body.bad_words, model);
   const usesTokens = constraint !== undefined || badWords.length > 0;
   const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
@@ -226,10 +231,31 @@ function toChoices(
         maxTokens,
         sampling: isSeed(body.seed) ? { ...sampling, seed: seedOfChoice(body.seed, k) } : sampling,
         ...(isScored && { promptTopLogprobs }),
+        ...(isScored && promptTargetIds && { promptTargetIds }),
       };
       return { index, echo, request };
     });
   });
+}
+
+/** Throws `ServeError` if tokens to score do not belong to the tokens of one scored prompt. */
+function checkTargets(
+  targets: readonly (readonly number[])[] | undefined,
+  { body, prompts }: PromptedRequest<GenerationBody>,
+) {
+  if (!targets) return undefined;
+  const [prompt] = prompts;
+  const expected = prompt!.ids.length - 1;
+  const fault =
+    body.prompt_logprobs == null
+      ? 'needs prompt_logprobs'
+      : prompts.length > 1
+        ? 'needs a single prompt'
+        : targets.length !== expected &&
+          `needs ${expected} lists, one for each token but the first`;
+  if (!fault) return targets;
+  const param = 'prompt_logprob_token_ids';
+  throw new ServeError('invalid_request', `${param}: ${fault}`, { param });
 }
 
 /**

@@ -26,7 +26,7 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
     answers: jsonOrEvents(completionSchema, 'Events with a CompletionChunk each, then `[DONE]`'),
     ...queued<CompletionRequest>(deps, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
     async handle(c, body) {
-      const shape = { ...SHAPE, ids: { prompt: body.prompt } };
+      const shape = shapeOf(body);
       const { plan } = await prepareGeneration(c, deps, body, shape);
       return answer(c, deps, { ...plan, endpoint: COMPLETIONS });
     },
@@ -39,11 +39,17 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
     answers: json(z.array(renderedSchema)),
     ...queued<CompletionRequest>(deps, () => 0),
     async handle(c, body) {
-      const shape = { ...SHAPE, ids: { prompt: body.prompt } };
+      const shape = shapeOf(body);
       const { plan } = await prepareGeneration(c, deps, body, shape);
       return c.json(toRendered(c, plan, body.n));
     },
   });
+}
+
+function shapeOf(body: CompletionRequest): GenerationShape<CompletionRequest> {
+  const targets = body.prompt_logprob_token_ids ?? undefined;
+  const ids = { prompt: body.prompt, prompt_logprob_token_ids: targets?.flat() };
+  return { ...SHAPE, ids, promptTargets: targets };
 }
 
 const SHAPE: GenerationShape<CompletionRequest> = {

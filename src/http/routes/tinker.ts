@@ -27,6 +27,7 @@ export function addTinkerRoutes(app: App, deps: Deps, tinker: TinkerService): vo
   addSessionRoutes(app, deps, tinker);
   addTrainingRoutes(app, deps, tinker);
   addWeightRoutes(app, deps, tinker);
+  addCopyRoute(app, deps, tinker);
   addSamplingRoutes(app, deps, tinker);
   addFutureRoutes(app, deps, tinker);
   addTinkerLists(app, deps, tinker);
@@ -206,6 +207,23 @@ function addWeightRoutes(app: App, deps: Deps, tinker: TinkerService): void {
       const { session_id: sessionId, model_seq_id: number, user_metadata: metadata = null } = body;
       const to = { tenant: c.var.tenant.id, sessionId, number };
       return { request_id: await tinker.createFrom(to, { path, withOptimizer, metadata }) };
+    },
+  });
+}
+
+function addCopyRoute(app: App, deps: Deps, tinker: TinkerService): void {
+  addPost(app, deps, 'copy_weights', {
+    summary: 'copy a checkpoint into a new run',
+    schema: bodies.copyWeightsBody,
+    async handle(c, { source_path, ttl_seconds: ttlS = null }) {
+      if (c.req.header('x-tinker-weights-access-token') !== undefined) {
+        throw new ServeError('unsupported_parameter', 'weights_access_token: is not supported', {
+          param: 'weights_access_token',
+        });
+      }
+      const key = c.req.header('x-idempotency-key') ?? randomUUID();
+      const copied = await tinker.copy(c.var.tenant.id, key, { path: source_path, ttlS });
+      return { tinker_path: copied };
     },
   });
 }

@@ -283,6 +283,10 @@ function outputFields() {
       z.int().min(0).max(MAX_LOGPROBS).nullish(),
       `Scores the prompt with this many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
     ),
+    prompt_logprob_token_ids: {
+      completions: z.array(z.array(z.int().min(0)).max(MAX_LOGPROBS)).nullish(),
+      help: `For each token of the prompt but the first, at most ${MAX_LOGPROBS} tokens to score in its place; needs prompt_logprobs, and one prompt`,
+    },
     return_tokens_as_token_ids: both(boolean, 'Whether logprobs name tokens as token_id:N'),
     return_token_ids: both(
       boolean,

@@ -12,13 +12,24 @@ const seq = z
   .int()
   .min(1)
   .max(2 ** 31 - 1);
-const metadata = z.record(z.string().max(256), z.unknown()).nullish();
+/** A run's record has room for the metadata of the run and of its checkpoints. */
+const MAX_METADATA_BYTES = 16 * 1024;
+/** A record of more than 64 levels is not read again. */
+const DEEPER_THAN_32 = /^ {66}/m;
+const metadata = z
+  .record(z.string().max(256), z.unknown())
+  .refine((value) => {
+    const text = JSON.stringify(value, null, 2);
+    return Buffer.byteLength(text) <= MAX_METADATA_BYTES && !DEEPER_THAN_32.test(text);
+  }, 'must take at most 16 kB as indented JSON, with 32 levels')
+  .nullish();
 /** One hour to ten years. */
 const ttl = z.int().min(3600).max(315_360_000).nullish();
 const path = z.string().min(1).max(256);
 const adam = z.literal('adamw', 'must be adamw; this server has no other optimizer');
 const optimizer = z.object({ type: adam }).nullish();
-const token = z.string().nullish();
+/** Tenants cannot read each other's checkpoints. */
+const token = z.null('is not supported').optional();
 
 export const createSessionBody = z.object({ user_metadata: metadata }).openapi('TinkerSession');
 export const heartbeatBody = z.object({ session_id: id }).openapi('TinkerHeartbeat');
@@ -104,6 +115,21 @@ export const loadWeightsBody = z
   ])
   .openapi('TinkerLoad');
 
+const noSession = z.null('is not supported: a copy has its own session').optional();
+
+export const copyWeightsBody = z
+  .object({
+    source_path: path,
+    destination_project_id: z.string().nullish().openapi({
+      description: 'Ignored: there are no projects, and the copy belongs to the same tenant',
+    }),
+    session_id: noSession,
+    model_seq_id: noSession,
+    ttl_seconds: ttl,
+    weights_access_token: token,
+  })
+  .openapi('TinkerCopy');
+
 export const samplerBody = z
   .object({
     session_id: id,
@@ -123,6 +149,19 @@ const prompt = z.object({ chunks: z.array(chunk).min(1) });
 const stop = z.union([z.string(), z.array(z.string()), z.array(z.int().min(0))]).nullish();
 /** As many as the completions route allows. */
 const MAX_TOP = 20;
+
+const indices = z.array(z.int().min(0)).nullish();
+const targets = z
+  .object({
+    data: z.array(z.int().min(-1)),
+    dtype: z.literal('int64'),
+    shape: z.array(z.int().min(0)).length(2),
+    sparse_crow_indices: indices,
+    sparse_col_indices: indices,
+  })
+  .openapi({
+    description: `At most ${MAX_TOP} tokens to score in place of each token of the prompt but the first; -1 asks for nothing`,
+  });
 
 export const sampleBody = z
   .object({
@@ -144,7 +183,7 @@ export const sampleBody = z
     topk_prompt_logprobs: z.int().min(0).max(MAX_TOP).default(0),
     topk_sample_logprobs: z.int().min(0).max(MAX_TOP).default(0),
     prompt_logprobs_last_n: z.int().min(1).nullish(),
-    target_prompt_logprobs: z.null('is not supported').optional(),
+    target_prompt_logprobs: targets.nullish(),
     prompt_alt_tokens_k: z.literal(0, 'is not supported').default(0),
   })
   .openapi('TinkerSample');

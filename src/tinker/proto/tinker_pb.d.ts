@@ -315,6 +315,13 @@ export declare type SampleResponse = Message<"tinker.SampleResponse"> & {
    * @generated from field: int32 prompt_cache_hit_tokens = 4;
    */
   promptCacheHitTokens: number;
+
+  /**
+   * of the request's shape and layout
+   *
+   * @generated from field: tinker.Tensor target_prompt_logprobs = 5;
+   */
+  targetPromptLogprobs?: Tensor | undefined;
 };
 
 /**
