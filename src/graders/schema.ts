@@ -1,9 +1,9 @@
 // The schema of graders. `label_model` is refused by name; `python` is refused separately, because it depends on a setting.
 import { z } from 'zod';
-import { ServeError } from '../common/errors.ts';
+import { ConfigError, ServeError } from '../common/errors.ts';
 import { addIssue, parseInside, type Refine } from '../common/schema-issues.ts';
 import { parseFormula } from './formula.ts';
-import { checkTemplate, GraderError, MAX_GRADED_TEXT } from './template.ts';
+import { checkTemplate, GraderError, MAX_GRADED_TEXT, unknownName } from './template.ts';
 import { TEXT_METRICS } from './text-similarity.ts';
 
 /** OpenAI's examples have up to five. */
@@ -167,6 +167,21 @@ function partsOf(grader: Grader): readonly SingleGrader[] {
 export function modelsOf(grader: Grader): readonly string[] {
   const names = partsOf(grader).map((part) => (part.type === 'score_model' ? part.model : []));
   return [...new Set(names.flat())];
+}
+
+function templatesOf(grader: SingleGrader): readonly string[] {
+  if (grader.type === 'python') return [];
+  if (grader.type === 'score_model') return grader.input.map(({ content }) => content);
+  return [grader.input, grader.reference];
+}
+
+/** Throws `ConfigError` if the templates of a job's grader name a value that none of its rows has. */
+export function refuseUnknownItem(grader: Grader, items: readonly unknown[]): void {
+  for (const template of partsOf(grader).flatMap(templatesOf)) {
+    const name = unknownName(template, items);
+    if (name !== undefined)
+      throw new ConfigError([`grader: names {{${name}}}, which no training row has`]);
+  }
 }
 
 /** Whether a grader asks a model, or for embeddings. */

@@ -266,10 +266,12 @@ function describe(groups: readonly Group[]): RewardMetrics {
   };
 }
 
-/** Completions that are not JSON yet are not the grader's fault. */
+/** Completions without JSON or a call, and rows without a value, are not the grader's fault. */
+const NOT_GRADERS: ReadonlySet<string> = new Set(['sample_parse_error', 'invalid_variable_error']);
+
 function refuseFailure(groups: readonly Group[]): void {
   const faults = groups.flat().map(({ reward }) => reward.fault);
-  if (faults.some((fault) => fault === undefined || fault === 'sample_parse_error')) return;
+  if (faults.some((fault) => fault === undefined || NOT_GRADERS.has(fault))) return;
   throw new TrainError(
     'grader_fails',
     `the grader failed for all completions of a step (${faults[0]}). Try it on a row: POST /v1/fine_tuning/alpha/graders/run`,
@@ -278,9 +280,10 @@ function refuseFailure(groups: readonly Group[]): void {
 
 function refuseConstant(steps: number, groups: readonly Group[]): void {
   if (steps < CONSTANT_STEPS) return;
-  const [reward] = rewardsOf(groups[0]!);
+  const { value, fault } = groups[0]![0]!.reward;
+  const now = fault === undefined ? value : `${value}, ${fault}`;
   throw new TrainError(
     'reward_constant',
-    `the completions of each prompt have had equal rewards for ${steps} steps (now ${reward}), so there is nothing to learn from. Use a grader that tells good from bad, or easier prompts.`,
+    `the completions of each prompt have had equal rewards for ${steps} steps (now ${now}), so there is nothing to learn from. Use a grader that tells good from bad, or easier prompts.`,
   );
 }
