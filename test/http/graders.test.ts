@@ -186,6 +186,12 @@ test('a wrong grader is refused with its field', async () => {
     [{ ...check, input: '{{sample.answer}}' }, 'invalid_request', 'grader.input'],
     [{ ...check, note: 1 }, 'unknown_parameter', 'grader.note'],
     [{ ...similar, evaluation_metric: 'x' }, 'invalid_request', 'grader.evaluation_metric'],
+    [{ ...judge, model: 'nobody' }, 'invalid_request', 'grader.model'],
+    [
+      { ...multi, graders: { a: judge, b: { ...judge, model: 'alpha@7' } } },
+      'invalid_request',
+      'grader.graders.b.model',
+    ],
     [{ ...judge, range: [1, 0] }, 'invalid_request', 'grader.range'],
     [{ ...python, source: '' }, 'invalid_request', 'grader.source'],
     [{ type: 'label_model', name: 'l' }, 'unsupported_parameter', 'grader.type'],
