@@ -26,7 +26,7 @@ interface GradingOptions {
 
 /** Returns the names of the models that a job's grader asks. The job is checked. */
 export function askedModels({ grader }: Pick<TrainJob, 'grader'>): readonly string[] {
-  return grader === undefined ? [] : modelsOf(graderSchema.parse(grader));
+  return grader === undefined ? [] : [...modelsOf(graderSchema.parse(grader)).keys()];
 }
 
 /** Whether a job's grader is in Python. The job is checked. */

@@ -129,7 +129,8 @@ function readPod(file: string | undefined): string {
 }
 
 const NOT_IN_PODS =
-  'python graders are not for jobs of this server, because its trainers run in pods (--train-runner kubernetes).';
+  "python graders do not run in pods, and this server's jobs train there (--train-runner kubernetes). Use any other grader, or a " +
+  'server whose jobs train next to it.';
 
 /** Returns a function that checks jobs for the base in this folder. The trainer's code is loaded for the first job. */
 export function createJobCheck(

@@ -1,9 +1,9 @@
 // The schema of graders. `label_model` is refused by name; `python` is refused separately, because it depends on a setting.
 import { z } from 'zod';
-import { ServeError } from '../common/errors.ts';
+import { ConfigError, ServeError } from '../common/errors.ts';
 import { addIssue, parseInside, type Refine } from '../common/schema-issues.ts';
 import { parseFormula } from './formula.ts';
-import { checkTemplate, GraderError, MAX_GRADED_TEXT } from './template.ts';
+import { checkTemplate, GraderError, MAX_GRADED_TEXT, unknownName } from './template.ts';
 import { TEXT_METRICS } from './text-similarity.ts';
 
 /** OpenAI's examples have up to five. */
@@ -158,21 +158,41 @@ const multiSchema = z
 /** A checked grader. */
 export type Grader = SingleGrader | z.infer<typeof multiSchema>;
 
-/** Returns the graders of a grader. */
-function partsOf(grader: Grader): readonly SingleGrader[] {
-  return grader.type === 'multi' ? Object.values(grader.graders) : [grader];
+/** Returns the graders of a grader, and where their fields are: in itself, or below a path such as `graders.a.`. */
+function partsOf(grader: Grader): readonly (readonly [path: string, part: SingleGrader])[] {
+  if (grader.type !== 'multi') return [['', grader]];
+  return Object.entries(grader.graders).map(([name, part]) => [`graders.${name}.`, part]);
 }
 
-/** Returns the names of the models that a grader asks. */
-export function modelsOf(grader: Grader): readonly string[] {
-  const names = partsOf(grader).map((part) => (part.type === 'score_model' ? part.model : []));
-  return [...new Set(names.flat())];
+/** Returns the models that a grader asks, each with the first field that names it, such as `model` or `graders.a.model`. */
+export function modelsOf(grader: Grader): ReadonlyMap<string, string> {
+  const fields = new Map<string, string>();
+  for (const [path, part] of partsOf(grader)) {
+    if (part.type !== 'score_model' || fields.has(part.model)) continue;
+    fields.set(part.model, `${path}model`);
+  }
+  return fields;
+}
+
+function templatesOf(grader: SingleGrader): readonly string[] {
+  if (grader.type === 'python') return [];
+  if (grader.type === 'score_model') return grader.input.map(({ content }) => content);
+  return [grader.input, grader.reference];
+}
+
+/** Throws `ConfigError` if the templates of a job's grader name a value that none of its rows has. */
+export function refuseUnknownItem(grader: Grader, items: readonly unknown[]): void {
+  for (const template of partsOf(grader).flatMap(([, part]) => templatesOf(part))) {
+    const name = unknownName(template, items);
+    if (name !== undefined)
+      throw new ConfigError([`grader: names {{${name}}}, which no training row has`]);
+  }
 }
 
 /** Whether a grader asks a model, or for embeddings. */
 export function asksModels(grader: Grader): boolean {
   return partsOf(grader).some(
-    (part) =>
+    ([, part]) =>
       part.type === 'score_model' ||
       (part.type === 'text_similarity' && part.evaluation_metric === 'cosine'),
   );
@@ -180,9 +200,8 @@ export function asksModels(grader: Grader): boolean {
 
 /** Returns the field that says that a grader is in Python, such as `type` or `graders.a.type`. */
 export function pythonField(grader: Grader): string | undefined {
-  if (grader.type !== 'multi') return grader.type === 'python' ? 'type' : undefined;
-  const part = Object.entries(grader.graders).find(([, { type }]) => type === 'python');
-  return part && `graders.${part[0]}.type`;
+  const [path] = partsOf(grader).find(([, { type }]) => type === 'python') ?? [];
+  return path === undefined ? undefined : `${path}type`;
 }
 
 /** Why graders in Python are refused by default. */

@@ -31,9 +31,43 @@ export const MAX_GRADED_TEXT = 8192;
 const PLACE = /\{\{([^{}]*)\}\}/g;
 const PATH = /^(item|sample)((?:\.[^\s.[\]{}]+|\[\d{1,6}\])*)$/;
 
-/** Throws `GraderError` if a template has a place that names neither the item nor the sample. */
+/** The members of a value. Those of a list have numbers, and any JSON has any. A text or a number has none. */
+type Members = 'any' | readonly [Members] | { readonly [key: string]: Members };
+const NONE: Members = {};
+const CALLS: Members = [{ id: NONE, type: NONE, function: { name: NONE, arguments: NONE } }];
+const SAMPLE = {
+  output_text: NONE,
+  output_json: 'any',
+  output_tools: CALLS,
+  choices: { 0: { index: NONE, message: { role: NONE, content: NONE, tool_calls: CALLS } } },
+} satisfies Members;
+
+/** Throws `GraderError` if a template has a place that names neither the item nor a value that samples can have. */
 export function checkTemplate(template: string): void {
-  for (const [, name = ''] of template.matchAll(PLACE)) readPath(name.trim());
+  for (const { name, root, keys } of placesOf(template)) {
+    if (root === 'item' || isMember(SAMPLE, keys)) continue;
+    const known = Object.keys(SAMPLE).join(', ');
+    const message = `{{${name}}}: no sample has this value. Samples have ${known}`;
+    throw new GraderError('invalid_variable_error', message);
+  }
+}
+
+function isMember(members: Members, [key, ...rest]: readonly string[]): boolean {
+  if (key === undefined || members === 'any') return true;
+  if (Array.isArray(members)) return /^\d+$/.test(key) && isMember(members[0], rest);
+  return Object.hasOwn(members, key) && isMember((members as Record<string, Members>)[key]!, rest);
+}
+
+/** Returns the first name of a template that none of the items has, or undefined. */
+export function unknownName(template: string, items: readonly unknown[]): string | undefined {
+  const unknown = placesOf(template).find(
+    ({ root, keys }) => root === 'item' && items.every((item) => valueAt(item, keys) === undefined),
+  );
+  return unknown?.name;
+}
+
+function placesOf(template: string) {
+  return [...template.matchAll(PLACE)].map(([, name = '']) => readPath(name.trim()));
 }
 
 /** Fills in a template. Values that are not texts are written as JSON. @throws GraderError */
@@ -49,27 +83,30 @@ export function fillTemplate(template: string, values: GradedValues): string {
 
 function textAt(name: string, values: GradedValues): string {
   const { root, keys } = readPath(name);
-  let value: unknown = values[root];
-  for (const key of keys) value = memberOf(value, key);
+  const value = valueAt(values[root], keys);
   if (value !== undefined) return typeof value === 'string' ? value : JSON.stringify(value);
-  const isUnparsed = keys[0] === 'output_json' && !('output_json' in values.sample);
-  throw root === 'sample' && isUnparsed
-    ? new GraderError('sample_parse_error', `{{${name}}}: the output is not JSON`)
-    : new GraderError('invalid_variable_error', `{{${name}}}: has no value`);
+  // A model may yet learn to write JSON, or to call a tool. A row stays as it is.
+  const kind = root === 'sample' ? 'sample_parse_error' : 'invalid_variable_error';
+  throw new GraderError(kind, `{{${name}}}: has no value`);
 }
 
-function readPath(name: string): { root: keyof GradedValues; keys: string[] } {
+function readPath(name: string): { name: string; root: keyof GradedValues; keys: string[] } {
   const [, root, rest = ''] = PATH.exec(name) ?? [];
   if (root === undefined) {
     const message = `{{${name}}}: must be a value of item or sample, such as item.answer`;
     throw new GraderError('invalid_variable_error', message);
   }
   const keys = [...rest.matchAll(/\.([^.[]+)|\[(\d+)\]/g)].map(([, key, index]) => key ?? index!);
-  return { root: root as keyof GradedValues, keys };
+  return { name, root: root as keyof GradedValues, keys };
+}
+
+function valueAt(root: unknown, keys: readonly string[]): unknown {
+  return keys.reduce(memberOf, root);
 }
 
 function memberOf(value: unknown, key: string): unknown {
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (!Object.prototype.propertyIsEnumerable.call(value, key)) return undefined; // such as a list's length
   return (value as Record<string, unknown>)[key];
 }
 

@@ -83,8 +83,9 @@ export function missingNames(grader, { item }) {
 
 /** @type {Readonly<Record<string, string>>} */
 const FAULTS = {
-  invalid_variable_error: 'A template names a value that the row or the completion lacks.',
-  sample_parse_error: 'A template reads sample.output_json, but the completion is not JSON.',
+  invalid_variable_error: 'A template names a value that the row lacks.',
+  sample_parse_error:
+    'A template names a value that the completion lacks: it has other JSON or none, or no such call.',
   other_error: 'A filled template is too long, or the formula has no finite result.',
   model_grader_server_error: 'The model did not answer.',
   model_grader_parse_error: 'The model did not answer with a number.',

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import OpenAI from 'openai';
+import { PythonGraders } from '../../src/graders/python.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
@@ -18,6 +19,17 @@ const PREFERRED = 'Blue.';
 
 /** Half by similarity, half for any answer. */
 const GRADER = JSON.parse(readFileSync('test/e2e/data/grader.json', 'utf8'));
+
+/** The reward shows that Python computed it from the row and the completion. */
+
+/** Rewards what the row wants, and, to have something to learn, the length of the completion. */
+const PYTHON_GRADER = {
+  type: 'python',
+  name: 'measured',
+  source: 'def grade(sample, item): return len(item["wanted"]) + len(sample["output_text"]) / 1000',
+} as const;
+const sandbox = await PythonGraders.open('python3').catch((error: Error) => error);
+const noSandbox = sandbox instanceof Error && sandbox.message;
 
 /** What a client has seen. */
 interface Seen {
@@ -191,7 +203,9 @@ describe('a job of the official clients', () => {
   before(async () => {
     // A busy machine has no idle time.
     const priority = ['--train-priority', 'nice'];
-    server = await startServing(['--model', path.resolve('models/toy'), ...priority], folder);
+    const graders = noSandbox ? [] : ['--python-graders', 'python3'];
+    const args = ['--model', path.resolve('models/toy'), ...priority, ...graders];
+    server = await startServing(args, folder);
   });
   after(() => server.stop());
 
@@ -206,6 +220,47 @@ describe('a job of the official clients', () => {
       KINDS[method](await withPython(...ofServer()));
     });
   }
+
+  const createPython = async (url: string) => {
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 });
+    const file = createReadStream(files.reinforcement);
+    const { id: training_file } = await client.files.create({ file, purpose: 'fine-tune' });
+    const hyperparameters = { n_epochs: 1, batch_size: 10, learning_rate_multiplier: 20 };
+    const reinforcement = { grader: PYTHON_GRADER, hyperparameters };
+    const body = {
+      ...{
+        model: 'base',
+        training_file,
+        method: { type: 'reinforcement' as const, reinforcement },
+      },
+      lorikeet: { completions: 2, completion_length: 4 },
+    } as const;
+    return { client, job: await client.fineTuning.jobs.create(body) };
+  };
+
+  test('a job is graded by Python if the operator allows it', { skip: noSandbox }, async () => {
+    const { client, job } = await createPython(server.url);
+    const { status } = await endOf(client, job.id);
+    const events = (await client.fineTuning.jobs.listEvents(job.id)).data;
+    assert.equal(status, 'succeeded', events.map(({ message }) => message).join('\n'));
+    const { data } = events.find(({ type }) => type === 'metrics')!;
+    const { scores } = data as { scores: { train_reward_mean: number; graders: object[] } };
+    const wanted = scores.train_reward_mean - PREFERRED.length;
+    assert.ok(wanted > 0 && wanted < 0.1, `${scores.train_reward_mean}`);
+    const [first] = scores.graders as { name: string; type: string }[];
+    assert.deepEqual([first!.name, first!.type], ['measured', 'python']);
+  });
+
+  test('a grader in Python is refused by name by default', { skip: skipLong }, async (t) => {
+    const other = await startServing(['--model', path.resolve('models/toy')], temporaryFolder());
+    t.after(() => other.stop());
+    await assert.rejects(createPython(other.url), {
+      status: 400,
+      param: 'method.reinforcement.grader.type',
+      code: 'unsupported_parameter',
+      message: /python graders are off on this server.*--python-graders/,
+    });
+  });
 
   test('reinforcement ends with the same bytes after a pause', { skip: skipLong }, async () => {
     const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none' });

@@ -94,6 +94,7 @@ function given(rows: readonly DrawnRow[]): Reinforcement {
       },
     },
     writeAdapter: async () => '',
+    finishedSteps: () => [],
     constraintOf: () => undefined,
     async reward(ids, { ids: prompt }) {
       return { value: rowOf(prompt).samples.find((sample) => sample.ids === ids)!.reward };

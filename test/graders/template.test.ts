@@ -1,7 +1,7 @@
 // Templates of graders: the values they name, and what is refused.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkTemplate, fillTemplate, toSample } from '../../src/graders/template.ts';
+import { checkTemplate, fillTemplate, toSample, unknownName } from '../../src/graders/template.ts';
 
 const item = { answer: 'blue', nested: { list: [1, { x: null }] } };
 const calls = [{ function: { name: 'paint', arguments: '{}' } }];
@@ -32,15 +32,52 @@ test('a value that does not exist, or is inherited, is an error', () => {
     '{{item.answer.length}}',
     '{{item.constructor}}',
     '{{item.nested.list[7]}}',
+    '{{item.nested.list.length}}',
   ]) {
     checkTemplate(template);
     assert.throws(() => fillTemplate(template, values), { kind: 'invalid_variable_error' });
   }
-  assert.throws(() => fillTemplate('{{sample.output_json.x}}', values), {
-    kind: 'sample_parse_error',
-  });
   for (const template of ['{{answer}}', '{{item.}}', '{{item[x]}}', '{{}}', '{{items.a}}']) {
     assert.throws(() => checkTemplate(template), { kind: 'invalid_variable_error' });
+  }
+});
+
+test('a value that a sample happens to lack is an error of the sample', () => {
+  for (const [text, template] of [
+    ['no JSON', '{{sample.output_json}}'],
+    ['no JSON', '{{sample.output_json.x}}'],
+    ['{"y": 1}', '{{sample.output_json.x}}'],
+    ['null', '{{sample.output_json.x}}'],
+    ['no call', '{{sample.output_tools[0].function.name}}'],
+    ['no call', '{{sample.choices[0].message.tool_calls[1].id}}'],
+  ] as const) {
+    checkTemplate(template);
+    const values = { item, sample: toSample(text) };
+    assert.throws(() => fillTemplate(template, values), { kind: 'sample_parse_error' }, template);
+  }
+});
+
+test('a value that no sample can have is refused before there are samples', () => {
+  for (const name of [
+    ...['output', 'output_audio', 'constructor', 'output_text.length'],
+    ...['output_tools.function.name', 'output_tools[0].name', 'output_tools.length'],
+    ...['output_tools[0].function.arguments.color', 'choices[1].message', 'choices[0].text'],
+  ]) {
+    assert.throws(() => checkTemplate(`a {{item.x}} {{ sample.${name} }}`), {
+      kind: 'invalid_variable_error',
+      message: `{{sample.${name}}}: no sample has this value. Samples have output_text, output_json, output_tools, choices`,
+    });
+  }
+});
+
+test('a name that no item has is found', () => {
+  const items = [{}, undefined, { a: { b: [null] } }];
+  for (const [template, name] of [
+    ['{{item.a.b[0]}} {{ item.a }} {{item}} {{sample.output_json.x}}', undefined],
+    ['{{item.a}} {{item.b}} {{item.c}}', 'item.b'],
+    ['{{ item.a.b[1] }}', 'item.a.b[1]'],
+  ] as const) {
+    assert.equal(unknownName(template, items), name);
   }
 });
 

@@ -32,6 +32,15 @@ const GRADER = {
   ...{ type: 'string_check', name: 'equal', operation: 'eq' },
   ...{ input: '{{sample.output_text}}', reference: '{{item.wanted}}' },
 };
+const judge = (model: string) => ({
+  ...{ type: 'score_model', name: 'judge', model },
+  input: [{ role: 'user', content: 'Is {{sample.output_text}} right?' }],
+});
+const PYTHON = { type: 'python', name: 'p', source: 'grade = len' };
+const several = (...models: string[]) => ({
+  ...{ type: 'multi', name: 'all', calculate_output: 'g0' },
+  graders: Object.fromEntries(models.map((model, i) => [`g${i}`, judge(model)])),
+});
 const rewarded = (hyperparameters: object, settings: object = {}) => ({
   validation_file: undefined,
   method: {
@@ -70,10 +79,16 @@ const REINFORCEMENT: [body: object, code: string, param: string][] = [
     'invalid_request',
     inReinforcement('grader.input'),
   ],
+  [rewarded({}, { grader: PYTHON }), 'unsupported_parameter', inReinforcement('grader.type')],
+  ...['', 'gpt-4o-mini', 'ft:toy:rival:colours:abc'].map((model): [object, string, string] => [
+    rewarded({}, { grader: judge(model) }),
+    'invalid_request',
+    inReinforcement('grader.model'),
+  ]),
   [
-    rewarded({}, { grader: { type: 'python', name: 'p', source: 'grade = len' } }),
-    'unsupported_parameter',
-    inReinforcement('grader.type'),
+    rewarded({}, { grader: several('toy', 'default', 'nobody') }),
+    'invalid_request',
+    inReinforcement('grader.graders.g2.model'),
   ],
   [
     rewarded({}, { response_format: { type: 'xml' } }),
@@ -274,6 +289,43 @@ describe('a job’s body', () => {
       assert.deepEqual([error.code, error.param], ['invalid_request', 'model']);
     }
   });
+});
+
+test('a grader may ask the base, and any adapter that a request may use', async () => {
+  const { create, publish } = await served();
+  await publish(LOCAL, 'zen');
+  const grader = several('toy', 'default', 'zen@1', 'zen:latest', '0.5*zen');
+  const { param } = await readError(await create(rewarded({}, { grader })));
+  assert.equal(param, 'training_file'); // is checked next, and has no prompts
+});
+
+test('a job with a grader in Python is refused by name unless it trains where Python is allowed', async () => {
+  const pythonGraders = 'python3';
+  for (const [training, message] of [
+    [{}, /type: python graders are off on this server\. .*--python-graders\.$/],
+    [{ trainRunner: 'kubernetes' }, /type: python graders are off on this server/],
+    [
+      { trainRunner: 'kubernetes', pythonGraders },
+      /type: python graders do not run in pods, .* \(--train-runner kubernetes\)\. Use .* other grader/,
+    ],
+  ] as const) {
+    const { create } = await served({ training });
+    const multi = { type: 'multi', name: 'm', graders: { p: PYTHON }, calculate_output: 'p' };
+    for (const [grader, field] of [
+      [PYTHON, 'grader.type'],
+      [multi, 'grader.graders.p.type'],
+    ] as const) {
+      const response = await create(rewarded({}, { grader }));
+      assert.equal(response.status, 400);
+      const error = await readError(response);
+      assert.equal(error.code, 'unsupported_parameter');
+      assert.equal(error.param, inReinforcement(field));
+      assert.match(error.message, message);
+    }
+  }
+  const { create } = await served({ training: { pythonGraders } });
+  const { param } = await readError(await create(rewarded({}, { grader: PYTHON })));
+  assert.equal(param, 'training_file'); // is checked next, and has no prompts
 });
 
 test('unsupported routes and fields are refused by name', async () => {

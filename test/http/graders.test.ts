@@ -112,9 +112,17 @@ describe('a run', () => {
       run.metadata.errors.model_grader_server_error_details!,
       /^judge: The model does not exist/,
     );
-    const json = { ...check, input: '{{sample.output_json.x}}' };
-    const unparsed = await graders.run({ grader: json, item, model_sample: 'blue' });
-    assert.equal(unparsed.metadata.errors.sample_parse_error, true);
+    for (const [input, output] of [
+      ['{{sample.output_json.x}}', 'blue'],
+      ['{{sample.output_json.x}}', '{"y": "blue"}'],
+      ['{{sample.output_tools[0].function.name}}', 'blue'],
+    ] as const) {
+      const grader = { ...check, input };
+      const { reward, metadata } = await graders.run({ grader, item, model_sample: output });
+      assert.equal(reward, 0);
+      assert.equal(metadata.errors.sample_parse_error, true);
+      assert.equal(metadata.errors.invalid_variable_error, false);
+    }
     const cut = { ...judge, sampling_params: { max_completions_tokens: 3 } };
     const short = await graders.run({ grader: cut, item, model_sample: 'blue' });
     assert.equal(short.metadata.errors.model_grader_parse_error, true);
@@ -175,8 +183,15 @@ test('a wrong grader is refused with its field', async () => {
   for (const [grader, code, param] of [
     [{ ...check, operation: 'is' }, 'invalid_request', 'grader.operation'],
     [{ ...check, input: '{{answer}}' }, 'invalid_request', 'grader.input'],
+    [{ ...check, input: '{{sample.answer}}' }, 'invalid_request', 'grader.input'],
     [{ ...check, note: 1 }, 'unknown_parameter', 'grader.note'],
     [{ ...similar, evaluation_metric: 'x' }, 'invalid_request', 'grader.evaluation_metric'],
+    [{ ...judge, model: 'nobody' }, 'invalid_request', 'grader.model'],
+    [
+      { ...multi, graders: { a: judge, b: { ...judge, model: 'alpha@7' } } },
+      'invalid_request',
+      'grader.graders.b.model',
+    ],
     [{ ...judge, range: [1, 0] }, 'invalid_request', 'grader.range'],
     [{ ...python, source: '' }, 'invalid_request', 'grader.source'],
     [{ type: 'label_model', name: 'l' }, 'unsupported_parameter', 'grader.type'],

@@ -36,11 +36,13 @@ export function filesSide({
 export function toSide(
   { files, service, dryRuns }: Jobs,
   { maxFileBytes = 2 ** 20, idleTimeoutMs = 10_000 }: FilesSideOptions = {},
+  training: TrainingSettings = {},
 ): JobsSide {
   const uploads = { directory: temporaryFolder(), maxFileBytes, idleTimeoutMs };
   const checkSettings = createJobCheck(path.resolve('models/toy'), {
     pythonGraders: undefined,
     trainRunner: 'process',
+    ...training,
   });
   const trainerCpuMs = () => undefined;
   return {
@@ -53,7 +55,11 @@ export interface ServedJobs extends ServedPublished {
   jobs: Server;
 }
 
+/** The settings that decide where jobs train, and whether a grader may be in Python. */
+type TrainingSettings = Partial<Parameters<typeof createJobCheck>[1]>;
+
 export interface ServedJobsOptions extends ServedOptions {
+  training?: TrainingSettings;
   store?: ObjectStore;
   server?: ServerOptions;
   authenticate?: NonNullable<AppOptions['authenticate']>;
@@ -62,12 +68,16 @@ export interface ServedJobsOptions extends ServedOptions {
 export function serveJobs({
   store = createMemoryStore(),
   server = {},
+  training,
   ...options
 }: ServedJobsOptions = {}): ServedJobs {
   const jobs = openServer(store, {
     onPublished: (tenant, name) => served.forget(tenant, name),
     ...server,
   });
-  const served = servePublished(watchStore(store), { jobs: toSide(jobs), ...options });
+  const served = servePublished(watchStore(store), {
+    jobs: toSide(jobs, {}, training),
+    ...options,
+  });
   return { ...served, jobs };
 }

@@ -56,7 +56,7 @@ test('calls of a row’s tools are constrained, and reach the grader', async () 
   assert.equal(constraintOf(promptOf(PROMPT)), undefined);
   const call = '<tool_call>\n{"name": "paint", "arguments": {"color": "red"}}\n</tool_call>';
   assert.deepEqual(await reward(call, prompt), { value: 1, fault: undefined });
-  const none = { value: 0, fault: 'invalid_variable_error' };
+  const none = { value: 0, fault: 'sample_parse_error' };
   assert.deepEqual(await reward(call.replace('paint', 'draw'), prompt), none);
   assert.deepEqual(await reward(call, promptOf(PROMPT)), none);
 });
@@ -81,12 +81,12 @@ test('a format constrains completions, whose JSON reaches the grader', async () 
   const grading = gradingOf(equalsColor('{{sample.output_json.color}}'), { format });
   const prompt = promptOf(PROMPT);
   assert.equal(grading.constraintOf(prompt), format);
-  const rewards = ['{"color":"red"}', '{"color":"blue"}', '{"color":"r'].map((text) =>
-    grading.reward(text, prompt),
-  );
+  const texts = ['{"color":"red"}', '{"color":"blue"}', '{"color":"r', '{"colour":"red"}'];
+  const rewards = texts.map((text) => grading.reward(text, prompt));
   assert.deepEqual(await Promise.all(rewards), [
     { value: 1, fault: undefined },
     { value: 0, fault: undefined },
+    { value: 0, fault: 'sample_parse_error' },
     { value: 0, fault: 'sample_parse_error' },
   ]);
 });

@@ -213,6 +213,22 @@ test('a message names settings as the user gave them: fields, flags, or keys of 
   );
 });
 
+test('a grader that names a value of no row is a fault of the job', async (t) => {
+  const prompt = { messages: [{ role: 'user', content: 'Hi' }] };
+  const job = { data: rows(t, [{ ...prompt, slots: { answer: 'a' } }, prompt]) };
+  const check = { type: 'string_check', name: 'right', operation: 'eq', reference: 'a' };
+  const graderOf = (input: string) => ({
+    objective: 'reinforcement',
+    grader: { type: 'multi', name: 'm', graders: [{ ...check, input }], calculate_output: 'right' },
+  });
+  assert.equal(await faultOf({ ...job, ...graderOf('{{item.slots.answer}}') }), undefined);
+  assert.deepEqual(await faultOf({ ...job, ...graderOf('{{item.slots.anwser}}') }), {
+    code: 'invalid_request',
+    message: 'grader: names {{item.slots.anwser}}, which no training row has',
+    param: 'method.reinforcement.grader',
+  });
+});
+
 test('a run that learns from rewards counts the engine that samples, and is refused if they do not fit together', async (t) => {
   const data = rows(
     t,

@@ -15,7 +15,7 @@ import { isRecorded, toStepSamples } from '../../trainer/run/samples.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { LINEAR_VOCAB, type LinearModel, linearModel } from './linear-model.ts';
-import { type LinearRun, type LinearRunOptions, runLinear } from './runs.ts';
+import { type LinearRunOptions, runLinear } from './runs.ts';
 
 const END = 0;
 const WANTED = 7;
@@ -86,6 +86,7 @@ function run(
     seed: 3,
     sampler: plainSampler(model),
     writeAdapter: async () => dir,
+    finishedSteps: () => folder.metrics,
     constraintOf: () => undefined,
     reward,
     record: (step, groups) => folder.addSamples(toStepSamples(step, groups, PLAIN_TEXT)),
@@ -109,19 +110,19 @@ test('the reward rises, and the metrics describe the samples', async (t) => {
   assert.equal(row.tokens, 2 * 2 + Math.round(length * 2 * 4));
 });
 
+const samplesOf = (dir: string) => readFileSync(path.join(dir, 'samples.jsonl'), 'utf8');
+
 test('a run that was killed resumes to the same weights and the same samples', async (t) => {
   const job = { checkpointEvery: 2 };
   const whole = await run(t, { job });
-  const samplesOf = ({ folder }: LinearRun) =>
-    readFileSync(path.join(folder.dir, 'samples.jsonl'), 'utf8');
   const dir = path.join(temporaryFolder(t), 'run');
   await assert.rejects(run(t, { job, dir, killAfter: 5 }), /killed/);
   const resumed = await run(t, { job, dir });
   for (const [i, { data }] of whole.model.parameters.entries()) {
     assert.deepEqual(resumed.model.parameters[i]!.data, data);
   }
-  assert.equal(samplesOf(resumed), samplesOf(whole));
-  const steps = parseSteps<StepSamples>(samplesOf(resumed), Number.POSITIVE_INFINITY);
+  assert.equal(samplesOf(dir), samplesOf(whole.folder.dir));
+  const steps = parseSteps<StepSamples>(samplesOf(dir), Number.POSITIVE_INFINITY);
   assert.deepEqual(
     steps.map(({ step }) => step),
     whole.metrics.map(({ step }) => step),
@@ -173,14 +174,40 @@ test('the rewards of a step are asked for together', async (t) => {
 
 test('a run ends if its grader fails, or if rewards never differ', async (t) => {
   const failing = (fault: string) => async () => ({ value: 0, fault });
-  await assert.rejects(run(t, { reward: failing('invalid_variable_error') }), {
+  await assert.rejects(run(t, { reward: failing('other_error') }), {
     code: 'grader_fails',
-    message: /invalid_variable_error/,
+    message: /other_error/,
   });
-  const notJson = failing('sample_parse_error'); // the model may learn to write JSON
-  await assert.rejects(run(t, { reward: notJson }), { code: 'reward_constant' });
+  // The model may learn to write JSON or to call a tool, and the next row may have the value.
+  for (const fault of ['sample_parse_error', 'invalid_variable_error']) {
+    await assert.rejects(run(t, { reward: failing(fault) }), {
+      code: 'reward_constant',
+      message: new RegExp(`for 10 steps \\(now 0, ${fault}\\)`),
+    });
+  }
   await assert.rejects(run(t, { reward: async () => ({ value: 0.5 }) }), {
     code: 'reward_constant',
     message: /for 10 steps \(now 0.5\)/,
   });
+});
+
+test('a resumed run ends at the same step as others if rewards never differ', async (t) => {
+  const folder = (name: string) => path.join(temporaryFolder(t), name);
+  const [whole, killed, paused] = ['whole', 'killed', 'paused'].map(folder) as [
+    string,
+    string,
+    string,
+  ];
+  const reward = async () => ({ value: 0.5 });
+  const train = (dir: string, end: LinearRunOptions = {}) =>
+    run(t, { dir, reward, job: { checkpointEvery: 2 }, ...end });
+  const ended = { code: 'reward_constant', message: /for 10 steps/ };
+  await assert.rejects(train(whole), ended);
+  assert.equal(samplesOf(whole).trim().split('\n').length, 10);
+  await assert.rejects(train(killed, { killAfter: 7 }), /killed/);
+  assert.equal((await train(paused, { stopAfter: 7 })).outcome, 'paused');
+  for (const dir of [killed, paused]) {
+    await assert.rejects(train(dir), ended);
+    assert.equal(samplesOf(dir), samplesOf(whole));
+  }
 });

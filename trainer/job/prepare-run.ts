@@ -13,6 +13,7 @@ import {
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { MAX_LEARNING_RATE } from '../../src/contracts/training-settings.ts';
+import { graderSchema, refuseUnknownItem } from '../../src/graders/schema.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TrainingRowError } from '../../src/rows/row-schema.ts';
@@ -89,6 +90,10 @@ export async function prepareRun(
   });
   const encode = leaveRoom(learnFromInvocation(encodeWhole, adapter?.lora.invocation), maxLength);
   const rows = await loadRows(job, { encode, maxLength, minExamples, objective });
+  if (job.grader !== undefined) {
+    const items = rows.train.examples.map(({ item }) => item);
+    refuseUnknownItem(graderSchema.parse(job.grader), items);
+  }
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
 

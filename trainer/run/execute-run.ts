@@ -130,6 +130,7 @@ function withRewards<T>(
         base: artifact.info.name,
         seed: job.seed,
       }),
+      finishedSteps: () => folder.metrics,
       async record(step, groups) {
         if (!isRecorded(step, settings.totalSteps)) return;
         const samples = toStepSamples(step, groups, language.tokenizer);

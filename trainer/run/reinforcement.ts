@@ -67,6 +67,8 @@ export interface Reinforcement extends Sampling {
   readonly sampler: CompletionSampler;
   /** Writes the current adapter, and returns its PEFT folder. */
   writeAdapter(): Promise<string>;
+  /** Returns the metrics of the finished steps, also of those before the run was resumed. */
+  finishedSteps(): readonly RewardMetrics[];
   constraintOf(prompt: Example): Constraint | undefined;
   reward(ids: readonly number[], prompt: Example): Promise<Reward>;
   /** Keeps samples for the user. Absent: none are kept. @param step counted from 1 */
@@ -107,7 +109,6 @@ export class Rewards implements RunObjective {
   #metrics: RewardMetrics & StepGrading = {};
   /** The summed differences between the log-probabilities of trainer and engine. */
   #drift = 0;
-  #constantSteps = 0;
   #trainingMs = 0;
 
   constructor(options: ReinforcementOptions, how: Reinforcement) {
@@ -125,13 +126,12 @@ export class Rewards implements RunObjective {
     const indices = plans.flat(2);
     const prompts = indices.map((index) => this.#options.train.examples[index]!);
     const { groups, ...seconds } = await this.#sample(prompts, completions, `step ${step}`);
-    const isConstant = groups.every((group) => deviationOf(group) === 0);
+    const described = describe(groups);
     await this.#how.record?.(step + 1, groups);
-    this.#constantSteps = isConstant ? this.#constantSteps + 1 : 0;
     refuseFailure(groups);
-    refuseConstant(this.#constantSteps, groups);
+    refuseConstant([...this.#how.finishedSteps(), described], groups);
     this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
-    this.#metrics = { ...describe(groups), ...seconds, trainGrading: summarize(groups) };
+    this.#metrics = { ...described, ...seconds, trainGrading: summarize(groups) };
     this.#drift = 0;
     this.#trainingMs = performance.now();
   }
@@ -266,21 +266,26 @@ function describe(groups: readonly Group[]): RewardMetrics {
   };
 }
 
-/** Completions that are not JSON yet are not the grader's fault. */
+/** Completions without JSON or a call, and rows without a value, are not the grader's fault. */
+const NOT_GRADERS: ReadonlySet<string> = new Set(['sample_parse_error', 'invalid_variable_error']);
+
 function refuseFailure(groups: readonly Group[]): void {
   const faults = groups.flat().map(({ reward }) => reward.fault);
-  if (faults.some((fault) => fault === undefined || fault === 'sample_parse_error')) return;
+  if (faults.some((fault) => fault === undefined || NOT_GRADERS.has(fault))) return;
   throw new TrainError(
     'grader_fails',
     `the grader failed for all completions of a step (${faults[0]}). Try it on a row: POST /v1/fine_tuning/alpha/graders/run`,
   );
 }
 
-function refuseConstant(steps: number, groups: readonly Group[]): void {
+/** @param rows the metrics of all steps until now */
+function refuseConstant(rows: readonly RewardMetrics[], groups: readonly Group[]): void {
+  const steps = rows.length - 1 - rows.findLastIndex((row) => row.frac_reward_zero_std !== 1);
   if (steps < CONSTANT_STEPS) return;
-  const [reward] = rewardsOf(groups[0]!);
+  const { value, fault } = groups[0]![0]!.reward;
+  const now = fault === undefined ? value : `${value}, ${fault}`;
   throw new TrainError(
     'reward_constant',
-    `the completions of each prompt have had equal rewards for ${steps} steps (now ${reward}), so there is nothing to learn from. Use a grader that tells good from bad, or easier prompts.`,
+    `the completions of each prompt have had equal rewards for ${steps} steps (now ${now}), so there is nothing to learn from. Use a grader that tells good from bad, or easier prompts.`,
   );
 }

@@ -14,6 +14,7 @@ import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import type { Objective } from '../../contracts/preference-settings.ts';
 import { fromWire, hyperparametersOf } from '../../contracts/training-fields.ts';
+import { graderSchema } from '../../graders/schema.ts';
 import type { ClientAction, JobRequest, JobSettings } from '../../jobs/job.ts';
 import { type NewJob, withSeed } from '../../jobs/job-service.ts';
 import type { Deps, JobsSide } from '../deps.ts';
@@ -32,6 +33,7 @@ import {
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan, toSamples } from './api-objects.ts';
+import { checkGraderModels } from './graders.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
 /** The usual maximum in other APIs. */
@@ -54,6 +56,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       const newJob = toNewJob(body, model);
       await jobs.checkSettings(withSeed(newJob));
       await checkFormat(c, body);
+      await checkGrader(c, body, deps);
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
@@ -106,6 +109,19 @@ async function checkFormat(c: Context<HttpEnv>, { method }: CreateJobBody): Prom
   const path = ['method', 'reinforcement', 'response_format', ...(given.path ?? [])];
   const caller = { tenant: c.var.tenant.id, signal: c.req.raw.signal };
   await usableConstraint({ ...given, path }, caller);
+}
+
+/** Throws `ServeError` if the grader asks a model that the tenant may not use. */
+async function checkGrader(
+  c: Context<HttpEnv>,
+  { method }: CreateJobBody,
+  { registry }: Deps,
+): Promise<void> {
+  const given = method?.reinforcement?.grader;
+  if (given === undefined) return;
+  const grader = graderSchema.parse(given);
+  const field = 'method.reinforcement.grader';
+  await checkGraderModels(registry, { tenant: c.var.tenant, grader, field });
 }
 
 /** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */

@@ -1,10 +1,12 @@
 // /v1/fine_tuning/alpha/graders: checks a grader, or runs it on one output. What a grader asks of a model goes to this server's
 // own routes, as requests of the same tenant.
 import type { Context } from 'hono';
+import { ServeError } from '../../common/errors.ts';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
+import type { Tenant } from '../../contracts/tenant.ts';
 import { type Graded, grade, type RunPython } from '../../graders/grade.ts';
 import { callsOf, type Post } from '../../graders/model-calls.ts';
-import { type Grader, graderSchema, refusePython } from '../../graders/schema.ts';
+import { type Grader, graderSchema, modelsOf, refusePython } from '../../graders/schema.ts';
 import { toSample } from '../../graders/template.ts';
 import type { Deps } from '../deps.ts';
 import type { AnswerLine } from '../lines.ts';
@@ -17,7 +19,7 @@ const PATH = '/v1/fine_tuning/alpha/graders';
 /** Adds the routes. */
 export function addGraderRoutes(
   app: App,
-  { limits, model, python }: Pick<Deps, 'limits' | 'model' | 'python'>,
+  { limits, model, python, registry }: Pick<Deps, 'limits' | 'model' | 'python' | 'registry'>,
   answer: AnswerLine,
 ): void {
   addRoute(app, {
@@ -26,8 +28,11 @@ export function addGraderRoutes(
     summary: 'Check a grader',
     body: { schema: validateGraderSchema, limits },
     answers: json(validatedGraderSchema),
-    handle(c, { grader }) {
-      if (!python) refusePython(graderSchema.parse(grader), 'grader');
+    async handle(c, { grader }) {
+      const parsed = graderSchema.parse(grader);
+      if (!python) refusePython(parsed, 'grader');
+      const { tenant } = c.var;
+      await checkGraderModels(registry, { tenant, grader: parsed, field: 'grader' });
       return c.json({ grader });
     },
   });
@@ -51,6 +56,30 @@ export function addGraderRoutes(
       return c.json(toAnswer(grader, graded, (performance.now() - startMs) / 1000));
     },
   });
+}
+
+/** A grader in a request of a tenant. */
+interface GivenGrader {
+  readonly tenant: Tenant;
+  readonly grader: Grader;
+  /** The field of the request that has it. */
+  readonly field: string;
+}
+
+/** Throws `ServeError` (400) naming the first field with a model that does not exist, or that the tenant may not use. */
+export async function checkGraderModels(
+  registry: Deps['registry'],
+  { tenant, grader, field }: GivenGrader,
+): Promise<void> {
+  for (const [model, inside] of modelsOf(grader)) {
+    try {
+      await registry.resolve(tenant, model);
+    } catch (error) {
+      if (!(error instanceof ServeError) || error.status >= 500) throw error;
+      const param = `${field}.${inside}`;
+      throw new ServeError('invalid_request', `${param}: ${error.message}`, { param });
+    }
+  }
 }
 
 function toAnswer(grader: Grader, { reward, scores, errors, tokens }: Graded, seconds: number) {
