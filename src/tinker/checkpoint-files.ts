@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { adapterOfRun, parseTinkerPath } from '../contracts/tinker-path.ts';
 import type { RunRecord, Runs } from './runs.ts';
 
@@ -60,7 +60,7 @@ export class CheckpointFiles {
   ): Promise<void> {
     const { runs, repository, base } = this.#options;
     const from = parseTinkerPath(text);
-    if (!from) throw invalidPath('is not a path of a checkpoint');
+    if (!from) throw fieldError('path', 'is not a path of a checkpoint');
     const { run, checkpoint } = await runs.checkpoint(tenant, from);
     if (run.base_digest !== base.digest) {
       const message = `path: was trained on another base, which the run calls ${run.base_model}`;
@@ -70,7 +70,7 @@ export class CheckpointFiles {
     const manifest = await repository.readManifest(tenant, name, checkpoint.version);
     if (!manifest) throw new ServeError('not_found', `The weights of ${text} are gone.`);
     if (withOptimizer && from.folder !== 'weights') {
-      throw invalidPath('has no state of an optimizer, because it was saved for sampling');
+      throw fieldError('path', 'has no state of an optimizer, because it was saved for sampling');
     }
     await this.within(withOptimizer, async (files) => {
       const { configBytes, weightsBytes } = await fetchVersion(repository, manifest);
@@ -84,8 +84,4 @@ export class CheckpointFiles {
       await use(run, files);
     });
   }
-}
-
-function invalidPath(fault: string): ServeError {
-  return new ServeError('invalid_request', `path: ${fault}`, { param: 'path' });
 }
