@@ -8,16 +8,14 @@ import { createObjective } from '../../trainer/run/objective.ts';
 import type { Reinforcement } from '../../trainer/run/reinforcement.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
 const [STEPS, PROMPTS, SAMPLES] = [5, 2, 4];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
-  (process.env['LORIKEET_E2E_LONG'] === undefined && 'LORIKEET_E2E_LONG is not set') ||
-  skipUnless(source) ||
-  skipWithout('torch', 'transformers', 'peft', 'trl');
+  skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft', 'trl');
 
 /** What `train_rewarded.py` prints. */
 interface Trained {
