@@ -79,7 +79,7 @@ async function comparePreferred(
   const { loss: name } = preference;
   const options = { train, validation: undefined, batchSize: PAIRS, classifies: false };
   const objective = createObjective({ model, ...options, preference });
-  await objective.prepare();
+  await objective.prepare!();
   await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
     const loss = expected.losses[step]!;
     const plan = Array.from({ length: PAIRS }, (_, i) => [step * PAIRS + i]);

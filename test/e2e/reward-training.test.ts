@@ -121,7 +121,7 @@ async function compareRewarded(
   await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
     const loss = expected.losses[step]!;
     const plan = Array.from({ length: PROMPTS }, (_, i) => [step * PROMPTS + i]);
-    await objective.begin(step, [plan]);
+    await objective.begin!(step, [plan]);
     const sums = await objective.accumulate(plan);
     const own = sums.loss / sums.weight;
     assert.ok(Math.abs(own - loss) < LIMIT, `step ${step}: ${own}, TRL has ${loss}`);

@@ -110,7 +110,7 @@ test('DPO: log-probabilities, loss and gradients are those of the reference', {
   const options = { train, validation: undefined, batchSize: 4, classifies: false };
   const preference = { loss: 'sigmoid', beta: expected.beta, labelSmoothing: 0 } as const;
   const objective = createObjective({ model, ...options, preference });
-  await withoutAdapter(model.parameters, () => objective.prepare()); // B does not start at 0
+  await withoutAdapter(model.parameters, () => objective.prepare!()); // B does not start at 0
   const [reference] = objective.saved;
   for (const [pair, chosen] of expected.reference_chosen_logps.entries()) {
     const sums = [chosen, expected.reference_rejected_logps[pair]!];

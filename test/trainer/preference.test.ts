@@ -93,7 +93,7 @@ test('gradients of packed pairs are the differences of their losses', async () =
     const model = linearModel();
     const options = { train, validation: undefined, batchSize: 4, classifies: false, preference };
     const objective = createObjective({ model, ...options });
-    await objective.prepare();
+    await objective.prepare!();
     const [, reference] = model.parameters;
     for (const { data } of model.parameters) data.set(data.map((x, i) => x + 0.1 * Math.sin(i)));
     const lossOf = async () => {
