@@ -14,3 +14,8 @@ export function sharedPath(...parts: string[]): string | undefined {
 export function skipUnless(found: string | undefined): string | false {
   return found ? false : 'shared reference data not found. Set LORIKEET_SHARED to its folder.';
 }
+
+/** False if long tests are to run, otherwise the reason to skip. */
+export const skipUnlessLong = process.env['LORIKEET_E2E_LONG']
+  ? false
+  : 'it takes minutes, and LORIKEET_E2E_LONG is not set';

@@ -1,6 +1,6 @@
 // Finds adapters by name in local folders: those below a root, which is read on each request and so needs no restart and no
 // watcher, and folders that an operator has loaded by path. They belong to everybody and have no versions.
-import { ServeError } from '../../src/common/errors.ts';
+import { fieldError, ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
 import { LATEST } from '../repository/manifest.ts';
@@ -113,9 +113,9 @@ export class LoadedAdapters extends LocalFolders {
     check?: (found: FoundAdapter) => Promise<unknown>,
   ): Promise<void> {
     if (this.#baseNames.includes(name) || !isFreeName(name)) {
-      const message =
-        'lora_name: must start with a letter, a digit or _, continue with these, . and -, and not be a name of the base';
-      throw new ServeError('invalid_request', message, { param: 'lora_name' });
+      const fault =
+        'must start with a letter, a digit or _, continue with these, . and -, and not be a name of the base';
+      throw fieldError('lora_name', fault);
     }
     if (this.#paths.size >= MAX_FOLDERS) {
       const message = `${MAX_FOLDERS} adapters are already loaded by path, which is the limit. Unload one first: POST /v1/unload_lora_adapter`;

@@ -1,6 +1,6 @@
 // Resolves model names for a tenant, to the base or to adapters that it may use. Folders and stores are behind the finders.
 // Whether an adapter's tensors fit the base is checked when it is loaded.
-import { ServeError } from '../../src/common/errors.ts';
+import { fieldError, ServeError } from '../../src/common/errors.ts';
 import { type Page, type PageQuery, unknownAfter } from '../../src/common/page.ts';
 import type { AdapterAbout } from '../../src/contracts/adapter-about.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
@@ -345,8 +345,8 @@ function addEqual(parts: readonly AdapterPart[]): AdapterPart[] {
 function checkWeight(part: AdapterPart): AdapterPart {
   const { name, weight } = part;
   if (Math.abs(weight) <= MAX_TERM_WEIGHT) return part;
-  const message = `model: the weights of ${name} add up to ${weight}; the limit is ${MAX_TERM_WEIGHT}`;
-  throw new ServeError('invalid_request', message, { param: 'model' });
+  const fault = `the weights of ${name} add up to ${weight}; the limit is ${MAX_TERM_WEIGHT}`;
+  throw fieldError('model', fault);
 }
 
 /** Returns the same error for unknown names, malformed names and other tenants' names. */

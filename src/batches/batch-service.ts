@@ -1,5 +1,5 @@
 // Client actions on batches: create, list and cancel. Changes the store and wakes the worker.
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import type { Page, PageQuery } from '../common/page.ts';
 import { type BatchRecord, cancelBatch, type NewBatch, newBatch } from './batch.ts';
 import type { BatchesContext } from './create-batches.ts';
@@ -49,8 +49,8 @@ export class BatchService {
       throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
     });
     if (meta.purpose === 'batch') return;
-    const message = `${param}: the file has the purpose ${meta.purpose}. Upload it again with the purpose batch.`;
-    throw new ServeError('invalid_request', message, { param });
+    const fault = `the file has the purpose ${meta.purpose}. Upload it again with the purpose batch.`;
+    throw fieldError(param, fault);
   }
 
   /** Throws `ServeError` (404) if the batch is unknown. */

@@ -89,6 +89,11 @@ export class ServeError extends Error {
   }
 }
 
+/** Returns the error for a wrong field of a request (400). Its message begins with the field. */
+export function fieldError(param: string, fault: string, cause?: unknown): ServeError {
+  return new ServeError('invalid_request', `${param}: ${fault}`, { param, cause });
+}
+
 /** Returns the error for a request whose time is over (504). */
 export function deadlineError({ ms }: { readonly ms: number }): ServeError {
   const message =

@@ -1,5 +1,5 @@
 // Pages of lists, in the style of OpenAI's API: a page begins after the last item of the previous one.
-import { ServeError } from './errors.ts';
+import { fieldError, type ServeError } from './errors.ts';
 
 /** A part of a longer list. */
 export interface Page<T> {
@@ -27,6 +27,5 @@ export function pageOf<T>(
 
 /** Returns the error for a page after an item that is not in the list (400). */
 export function unknownAfter(): ServeError {
-  const message = 'after: is not the id of an item of this list.';
-  return new ServeError('invalid_request', message, { param: 'after' });
+  return fieldError('after', 'is not the id of an item of this list.');
 }

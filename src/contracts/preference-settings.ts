@@ -94,6 +94,13 @@ const REWARD_METRICS = [
  */
 export type RewardMetrics = { readonly [Name in (typeof REWARD_METRICS)[number]]?: number };
 
+/** OpenAI's names of metrics of reinforcement. */
+export const OPENAI_REWARDS = {
+  train_mean_reward: 'reward',
+  full_valid_mean_reward: 'eval_reward',
+  completion_tokens_mean: 'completions/mean_length',
+} as const;
+
 /** The metrics of a training step and, with `eval_` before their names, of the validation after it. */
 export const OBJECTIVE_METRICS = [
   ...PAIR_METRICS,

@@ -3,7 +3,7 @@
 import { createHash, randomInt } from 'node:crypto';
 import { z } from 'zod';
 import { Records } from '../../adapters/store/documents.ts';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { type Page, type PageQuery, pageOf, unknownAfter } from '../common/page.ts';
 import type { StepSamples } from '../contracts/step-samples.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
@@ -185,8 +185,7 @@ export class JobService {
 function checkName(tenant: Tenant, suffix: string | undefined, id: string): void {
   const name = toAdapterName(suffix, id);
   if (mayUseAdapter(tenant, name)) return;
-  const message = `suffix: this API key may not use an adapter with the name ${name}`;
-  throw new ServeError('invalid_request', message, { param: 'suffix' });
+  throw fieldError('suffix', `this API key may not use an adapter with the name ${name}`);
 }
 
 interface NewJobState extends Pick<JobRecord, 'tenant' | 'id' | 'base' | 'request'> {

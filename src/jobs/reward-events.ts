@@ -5,18 +5,15 @@ import {
   type GradingSummary,
   type StepGrading,
 } from '../contracts/grading-summary.ts';
-import type { RewardMetrics } from '../contracts/preference-settings.ts';
+import { OPENAI_REWARDS, type RewardMetrics } from '../contracts/preference-settings.ts';
 import type { StepMessage } from '../contracts/training-messages.ts';
 
 type Rewards = RewardMetrics & { readonly eval_reward?: number };
 
 /** Returns the means under OpenAI's names. */
-export function rewardMeans({ reward, eval_reward: valid, ...metrics }: Rewards) {
-  return {
-    train_mean_reward: reward,
-    ...(valid !== undefined && { full_valid_mean_reward: valid }),
-    completion_tokens_mean: metrics['completions/mean_length'],
-  };
+export function rewardMeans(metrics: Rewards): Record<string, number> {
+  const means = Object.entries(OPENAI_REWARDS).map(([name, metric]) => [name, metrics[metric]]);
+  return Object.fromEntries(means.filter(([, mean]) => mean !== undefined));
 }
 
 /** Returns a step's message: `Step 10/20 , train mean reward=0.42, full validation mean reward=0.68, …`. */

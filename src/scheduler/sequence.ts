@@ -2,7 +2,7 @@
 // engine.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type {
   CompiledConstraint,
@@ -110,9 +110,8 @@ export function matchClassifier(
     if (!classifier) throw new ServeError('invalid_request', message, { param: 'model' });
     pooler?.classifyBy(classifier);
   } else if (classifier && !pooler) {
-    const message =
-      'model: this adapter classifies text and cannot generate it. Use POST /classify.';
-    throw new ServeError('invalid_request', message, { param: 'model' });
+    const fault = 'this adapter classifies text and cannot generate it. Use POST /classify.';
+    throw fieldError('model', fault);
   }
 }
 

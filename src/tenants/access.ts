@@ -2,7 +2,7 @@
 // operator's consent; and whether a gateway names the tenants. Refuses a start that would accidentally open the server to a
 // network. The only HTTP involved are two headers.
 import { BlockList, isIP } from 'node:net';
-import { ConfigError, FileError, ServeError } from '../common/errors.ts';
+import { ConfigError, FileError, fieldError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { Config } from '../settings/config.ts';
@@ -134,7 +134,7 @@ export function createGateway(
       if (id === undefined || !isIP(address)) return undefined;
       if (!trusted.check(address, familyOf(address))) return undefined;
       const fault = tenantIdFault(id);
-      if (fault) throw new ServeError('invalid_request', `${header}: ${fault}`, { param: header });
+      if (fault) throw fieldError(header, fault);
       return named(id);
     },
   };

@@ -7,10 +7,9 @@ import { pipeline } from 'node:stream/promises';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { adapterOfRun, parseTinkerPath, toTinkerPath } from '../contracts/tinker-path.ts';
 import type { FoundCheckpoint, Runs } from './runs.ts';
-import { invalid } from './tensors.ts';
 
 /** The places of a model's files. */
 export interface ModelFiles {
@@ -68,7 +67,7 @@ export class CheckpointFiles {
   ): Promise<void> {
     const { runs, repository, base } = this.#options;
     const from = parseTinkerPath(text);
-    if (!from) throw invalid(param, 'is not a path of a checkpoint');
+    if (!from) throw fieldError(param, 'is not a path of a checkpoint');
     const { run, checkpoint } = await runs.checkpoint(tenant, from);
     if (run.base_digest !== base.digest) {
       const message = `${param}: was trained on another base, which the run calls ${run.base_model}`;
@@ -78,7 +77,7 @@ export class CheckpointFiles {
     const manifest = await repository.readManifest(tenant, name, checkpoint.version);
     if (!manifest) throw new ServeError('not_found', `The weights of ${text} are gone.`);
     if (withOptimizer && from.folder !== 'weights') {
-      throw invalid(param, 'has no state of an optimizer, because it was saved for sampling');
+      throw fieldError(param, 'has no state of an optimizer, because it was saved for sampling');
     }
     await this.within(withOptimizer, async (files) => {
       const { configBytes, weightsBytes } = await fetchVersion(repository, manifest);

@@ -1,7 +1,7 @@
 // Performs the requests to models: the trainer computes, the store keeps what is saved. If the trainer ends, another one rebuilds
 // a model from its last state and the requests since, and the request that was cut off runs again.
 import path from 'node:path';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { toTinkerPath } from '../contracts/tinker-path.ts';
 import type { ServiceCall, ServiceCalls, ServiceTask } from '../contracts/training-service.ts';
@@ -258,8 +258,8 @@ export class ModelWork {
     const run = await runs.find(session.tenant, model.id);
     const taken = run.checkpoints.find((one) => one.folder === folder && one.name === name);
     if (taken && taken.request !== seq && !overwrite) {
-      const message = `path: there is a checkpoint ${toTinkerPath(to)}. Choose another name, or set overwrite.`;
-      throw new ServeError('invalid_request', message, { param: 'path' });
+      const fault = `there is a checkpoint ${toTinkerPath(to)}. Choose another name, or set overwrite.`;
+      throw fieldError('path', fault);
     }
     const expires = ttlS === null ? null : Math.floor(now() / 1000) + ttlS;
     await this.#write(turn, folder === 'weights', (files) =>

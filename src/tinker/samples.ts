@@ -1,10 +1,9 @@
 // Samples of Tinker's protocol: translates a request to a completion, which the completions route answers, and its response back.
 import { create, toBinary } from '@bufbuild/protobuf';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { asBytes } from '../common/tensor.ts';
 import type { Completion } from '../contracts/openai.ts';
 import { DType, SampleResponseSchema, StopReason } from './proto/tinker_pb.js';
-import { invalid } from './tensors.ts';
 
 /** A request for samples, after its schema was checked. */
 export interface SampleRequest {
@@ -70,20 +69,20 @@ export function toCompletionBody(
 function targetRows({ data, shape, ...sparse }: TargetTensor, rows: number): number[][] {
   const [count, columns] = shape;
   if (shape.length !== 2 || count !== rows) {
-    throw invalid(TARGETS, `must have the shape [${rows}, K] for this prompt`);
+    throw fieldError(TARGETS, `must have the shape [${rows}, K] for this prompt`);
   }
   const { sparse_crow_indices: begins, sparse_col_indices: places } = sparse;
   const all = begins ?? Array.from({ length: rows + 1 }, (_, row) => row * columns!);
   const isGrowing = all.every((begin, row) => begin >= (all[row - 1] ?? 0));
   const isWhole = all.length === rows + 1 && all[0] === 0 && all[rows] === data.length;
   if (!isWhole || !isGrowing || (begins && places?.length !== data.length)) {
-    throw invalid(TARGETS, 'has data that does not fit its shape');
+    throw fieldError(TARGETS, 'has data that does not fit its shape');
   }
   const lists = Array.from({ length: rows }, (_, row) =>
     [...new Set(data.slice(all[row], all[row + 1]))].filter((id) => id >= 0),
   );
   if (lists.every(({ length }) => length <= MAX_TARGETS)) return lists;
-  throw invalid(TARGETS, `may ask for at most ${MAX_TARGETS} tokens at each position`);
+  throw fieldError(TARGETS, `may ask for at most ${MAX_TARGETS} tokens at each position`);
 }
 
 /** As many as the completions route allows. */

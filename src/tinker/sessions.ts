@@ -1,6 +1,6 @@
 // The sessions of Tinker's protocol: who is connected, with which models in training and which samplers. A session ends when its
 // client finishes it or is no longer heard.
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { createIds } from '../jobs/names.ts';
@@ -204,10 +204,7 @@ export class Sessions {
     const id = modelId(session, number);
     const known = session.models.get(id);
     if (known) return known;
-    if (adapterOfRun(id) === undefined) {
-      const param = 'model_seq_id';
-      throw new ServeError('invalid_request', `${param}: is too large`, { param });
-    }
+    if (adapterOfRun(id) === undefined) throw fieldError('model_seq_id', 'is too large');
     const count = this.of(session.tenant).reduce((sum, { models }) => sum + models.size, 0);
     if (count >= maxModels) {
       const message = `You have ${count} models in training, the limit of this server (LORIKEET_MAX_JOBS). End a session first.`;

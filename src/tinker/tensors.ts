@@ -1,5 +1,5 @@
 // Tensors in Tinker's protobuf messages: dense, or sparse rows in CSR, whose other values are zeros.
-import { ServeError } from '../common/errors.ts';
+import { fieldError } from '../common/errors.ts';
 import { DType, type SparseCsr, type Tensor } from './proto/tinker_pb.js';
 
 /** A matrix [rows, columns], row by row. */
@@ -15,10 +15,10 @@ const MAX_COLUMNS = 128;
 export function readMatrix({ layout, dtype, shape }: Tensor, param: string, rows: number): Columns {
   const columns = shape.length === 2 ? Number(shape[1]) : 1;
   if (shape.length > 2 || layout.case === undefined) {
-    throw invalid(param, 'must have one value, or one row of values, for each token');
+    throw fieldError(param, 'must have one value, or one row of values, for each token');
   }
   if (columns < 1 || columns > MAX_COLUMNS) {
-    throw invalid(param, `has ${columns} values per token; the limit is ${MAX_COLUMNS}`);
+    throw fieldError(param, `has ${columns} values per token; the limit is ${MAX_COLUMNS}`);
   }
   const values =
     layout.case === 'dense'
@@ -26,7 +26,7 @@ export function readMatrix({ layout, dtype, shape }: Tensor, param: string, rows
       : fromRows(layout.value, decode(dtype, layout.value.values, param), { param, columns });
   if (values.length === rows * columns) return { values, columns };
   const count = values.length / columns;
-  throw invalid(param, `has ${count} values for ${rows} tokens of model_input`);
+  throw fieldError(param, `has ${count} values for ${rows} tokens of model_input`);
 }
 
 function fromRows(
@@ -40,7 +40,7 @@ function fromRows(
   const isWhole = begins[0] === 0 && begins.at(-1) === values.length;
   const isWithin = places.every((place) => place >= 0 && place < columns);
   if (!isGrowing || !isWhole || !isWithin || places.length !== values.length) {
-    throw invalid(param, 'has indices that do not fit its values');
+    throw fieldError(param, 'has indices that do not fit its values');
   }
   const dense = new Array<number>((begins.length - 1) * columns).fill(0);
   for (let row = 0; row + 1 < begins.length; row++) {
@@ -60,7 +60,7 @@ function decode(dtype: DType, bytes: Uint8Array, param: string): number[] {
     case DType.DTYPE_INT64:
       return Array.from(toArray(BigInt64Array, bytes, param), Number);
     default:
-      throw invalid(param, 'must have the type float32, int32 or int64');
+      throw fieldError(param, 'must have the type float32, int32 or int64');
   }
 }
 
@@ -70,11 +70,6 @@ export function toArray<A extends Float32Array | Int32Array | BigInt64Array>(
   bytes: Uint8Array,
   param: string,
 ): A {
-  if (bytes.length % type.BYTES_PER_ELEMENT !== 0) throw invalid(param, 'ends inside a value');
+  if (bytes.length % type.BYTES_PER_ELEMENT !== 0) throw fieldError(param, 'ends inside a value');
   return new type(new Uint8Array(bytes).buffer);
-}
-
-/** Returns the error for a field. */
-export function invalid(param: string, fault: string): ServeError {
-  return new ServeError('invalid_request', `${param}: ${fault}`, { param });
 }

@@ -4,7 +4,7 @@ import { randomInt } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { guardStore, type StoreLog } from '../../adapters/store/guarded-store.ts';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { type Backoff, backoffMs, every, sleep } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
@@ -147,9 +147,7 @@ export class TinkerService {
   ): Promise<string> {
     const { maxRank } = this.#options.limits;
     if (adapter.rank > maxRank) {
-      const param = 'lora_config.rank';
-      const message = `${param}: is over the limit of ${maxRank} (--max-job-rank)`;
-      throw new ServeError('invalid_request', message, { param });
+      throw fieldError('lora_config.rank', `is over the limit of ${maxRank} (--max-job-rank)`);
     }
     const seed = Math.abs(adapter.seed ?? randomInt(MAX_SEED)) % MAX_SEED;
     return this.#begin(to, { kind: 'create', adapter: { ...adapter, seed }, ...request });
@@ -163,8 +161,7 @@ export class TinkerService {
   /** Starts a request to a model. Returns the request's id. */
   submit({ tenant, modelId, seq }: ModelTarget, request: JournaledRequest): Promise<string> {
     if (request.kind === 'save' && !isCheckpointName(request.name)) {
-      const message = 'path: must be 1 to 54 of A-Z a-z 0-9 . _ -';
-      throw new ServeError('invalid_request', message, { param: 'path' });
+      throw fieldError('path', 'must be 1 to 54 of A-Z a-z 0-9 . _ -');
     }
     const model = this.sessions.model(tenant, modelId);
     const session = this.sessions.find(tenant, modelId.slice(0, modelId.indexOf(':')));

@@ -1,6 +1,6 @@
 // Tinker's protobuf messages: reads the sequences of a pass, and writes results. Checks everything that a client sends.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { asBytes } from '../common/tensor.ts';
 import {
   type PassResult,
@@ -17,7 +17,7 @@ import {
   type ForwardBackwardRequest,
   ForwardBackwardRequestSchema,
 } from './proto/tinker_pb.js';
-import { invalid, readMatrix, toArray } from './tensors.ts';
+import { readMatrix, toArray } from './tensors.ts';
 
 /** The bounds of a sequence. */
 export interface DatumBounds {
@@ -56,27 +56,24 @@ const OTHER_LOSSES: Readonly<Record<string, string>> = {
 export function toPass(request: ForwardBackwardRequest, bounds: DatumBounds): Pass {
   const { lossFn, data, lossFnConfig: config, forwardOnly: isForwardOnly } = request;
   if (!isLoss(lossFn)) {
-    throw invalid(
-      'loss_fn',
-      OTHER_LOSSES[lossFn] ?? `must be one of ${TOKEN_LOSS_NAMES.join(', ')}`,
-    );
+    const fault = OTHER_LOSSES[lossFn] ?? `must be one of ${TOKEN_LOSS_NAMES.join(', ')}`;
+    throw fieldError('loss_fn', fault);
   }
-  if (data.length === 0) throw invalid('data', 'is empty');
+  if (data.length === 0) throw fieldError('data', 'is empty');
   const { inputs, parameters } = TOKEN_LOSS_SHAPES[lossFn];
   for (const [name, value] of Object.entries(config)) {
     const param = `loss_fn_config.${name.slice(0, 64)}`;
-    if (!Object.hasOwn(parameters, name)) throw invalid(param, `is not a parameter of ${lossFn}`);
-    if (!Number.isFinite(value)) throw invalid(param, 'is not finite');
+    if (!Object.hasOwn(parameters, name))
+      throw fieldError(param, `is not a parameter of ${lossFn}`);
+    if (!Number.isFinite(value)) throw fieldError(param, 'is not finite');
   }
   const sequences = data.map((datum, i) => {
     const missing = inputs.find((name) => !Object.hasOwn(datum.lossFnInputs, name));
-    if (missing) throw invalid(`data[${i}].${missing}`, `is required by ${lossFn}`);
+    if (missing) throw fieldError(`data[${i}].${missing}`, `is required by ${lossFn}`);
     const columns = toData(datum, `data[${i}]`, bounds);
     if (columns.length === 1 || lossFn === 'cross_entropy') return columns;
-    throw invalid(
-      `data[${i}].${TARGETS}`,
-      `may have several targets per token only for cross_entropy`,
-    );
+    const fault = `may have several targets per token only for cross_entropy`;
+    throw fieldError(`data[${i}].${TARGETS}`, fault);
   });
   return {
     data: sequences.flat(),
@@ -96,28 +93,27 @@ const TARGETS = 'target_tokens';
 function toData(datum: Datum, param: string, { vocabSize, maxLength }: DatumBounds): TokenDatum[] {
   const inputIds = readTokens(datum, `${param}.model_input`);
   const { length } = inputIds;
-  if (length === 0) throw invalid(`${param}.model_input`, 'has no tokens');
+  if (length === 0) throw fieldError(`${param}.model_input`, 'has no tokens');
   if (length > maxLength) {
-    throw invalid(`${param}.model_input`, `has ${length} tokens; the limit is ${maxLength}`);
+    throw fieldError(`${param}.model_input`, `has ${length} tokens; the limit is ${maxLength}`);
   }
   const { [TARGETS]: given, ...rest } = datum.lossFnInputs;
-  if (!given) throw invalid(`${param}.${TARGETS}`, 'is required');
+  if (!given) throw fieldError(`${param}.${TARGETS}`, 'is required');
   const targets = readMatrix(given, `${param}.${TARGETS}`, length);
   const { columns } = targets;
   const inputs = Object.entries(rest).map(([name, tensor]) => {
     const matrix = readMatrix(tensor, `${param}.${name}`, length);
-    if (!matrix.values.every(Number.isFinite)) throw invalid(`${param}.${name}`, 'is not finite');
+    if (!matrix.values.every(Number.isFinite))
+      throw fieldError(`${param}.${name}`, 'is not finite');
     if (matrix.columns === columns) return [name, matrix] as const;
     const fault = `has ${matrix.columns} values per token, but ${TARGETS} has ${columns}`;
-    throw invalid(`${param}.${name}`, fault);
+    throw fieldError(`${param}.${name}`, fault);
   });
   for (const [name, ids] of Object.entries({ model_input: inputIds, [TARGETS]: targets.values })) {
     const foreign = ids.find((id) => id < 0 || id >= vocabSize);
     if (foreign === undefined) continue;
-    throw invalid(
-      `${param}.${name}`,
-      `${foreign} is not a token of the base (0 to ${vocabSize - 1})`,
-    );
+    const fault = `${foreign} is not a token of the base (0 to ${vocabSize - 1})`;
+    throw fieldError(`${param}.${name}`, fault);
   }
   return Array.from({ length: columns }, (_, column) => ({
     inputIds,
@@ -134,7 +130,7 @@ function toData(datum: Datum, param: string, { vocabSize, maxLength }: DatumBoun
 function readTokens({ modelInput }: Datum, param: string): Int32Array {
   const parts = modelInput.map(({ chunk }) => {
     if (chunk.case === 'encodedText') return toArray(Int32Array, chunk.value.tokens, param);
-    throw invalid(param, 'contains a chunk that is not text; this base reads only text');
+    throw fieldError(param, 'contains a chunk that is not text; this base reads only text');
   });
   return Int32Array.from(parts.flatMap((part) => [...part]));
 }

@@ -2,7 +2,7 @@
 // content of a message is always plain text, even if it looks like a control token. `tool-template.ts` handles templates that
 // cannot show tools.
 import { Template } from '@huggingface/jinja';
-import { FileError, ServeError } from '../common/errors.ts';
+import { FileError, fieldError, type ServeError } from '../common/errors.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
 import type { Section } from './encoder.ts';
 import {
@@ -219,7 +219,7 @@ function cutAfterLast(
 }
 
 function templateError(reason: string, cause?: unknown): ServeError {
-  return new ServeError('invalid_request', `messages: ${reason}`, { param: 'messages', cause });
+  return fieldError('messages', reason, cause);
 }
 
 function parseTemplate(source: string): Template {

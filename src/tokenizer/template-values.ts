@@ -1,7 +1,7 @@
 // Builds the values for a chat template: messages, tools and variables, with all texts quoted.
 
 import { randomBytes } from 'node:crypto';
-import { ServeError } from '../common/errors.ts';
+import { fieldError } from '../common/errors.ts';
 import type { FunctionTool, ToolCall } from '../contracts/tools.ts';
 import type { MessageRange } from './chat-template.ts';
 import { alternatives } from './encoder.ts';
@@ -93,9 +93,7 @@ export function quoteVariables(
   const entries = Object.entries(variables).map(([name, value]) => {
     if (RESERVED_VARIABLES.has(name.toLowerCase()) || Object.hasOwn(namedTokens, name)) {
       const param = `chat_template_kwargs.${name}`;
-      throw new ServeError('invalid_request', `${param}: this name is reserved. Use another one.`, {
-        param,
-      });
+      throw fieldError(param, 'this name is reserved. Use another one.');
     }
     return [name, typeof value === 'string' ? quote(value) : value] as const;
   });

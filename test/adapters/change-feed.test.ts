@@ -8,6 +8,7 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { systemClock, withResolvers } from '../../src/common/waiting.ts';
 import { createPublished, sampleFolder, watchStore } from './published.ts';
+import { wrapStore } from './store/wrapped-store.ts';
 
 const POLL_MS = 2000;
 const ALL = { from: '', limit: 1000 };
@@ -83,11 +84,7 @@ test('a change whose writer dies between its writes is seen within the poll time
   const begun = withResolvers<void>();
   const open = withResolvers<void>();
   const dying = createRepository({
-    ...inner,
-    get: (key, call) => inner.get(key, call),
-    head: (key, call) => inner.head(key, call),
-    list: (prefix, options) => inner.list(prefix, options),
-    delete: (key, call) => inner.delete(key, call),
+    ...wrapStore(inner),
     async put(key, source, options) {
       if (key.includes('.done.')) return new Promise(() => {}); // it is gone
       if (key.endsWith('alias.json')) {
@@ -215,20 +212,9 @@ test('whatever writers do and whatever fails, a reader has the state of the stor
 /** Fails call `k`, before or after it is done, and every later one: the process is gone. */
 function failing(inner: ObjectStore, k: number, isLost: boolean): ObjectStore {
   let calls = 0;
-  const around = async <T>(work: () => Promise<T>): Promise<T> => {
+  return wrapStore(inner, async (work) => {
     if (++calls < k) return work();
     if (calls === k && isLost) await work();
     throw new StoreError('unavailable', 'the process is gone');
-  };
-  return {
-    label: 'failing',
-    get: (key, call) => around(() => inner.get(key, call)),
-    head: (key, call) => around(() => inner.head(key, call)),
-    put: (key, source, options) => around(() => inner.put(key, source, options)),
-    delete: (key, call) => around(() => inner.delete(key, call)),
-    async *list(prefix, options) {
-      await around(async () => {});
-      yield* inner.list(prefix, options);
-    },
-  };
+  });
 }

@@ -8,6 +8,7 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { createPublished, sampleFolder, watchStore } from './published.ts';
+import { listKeys } from './store/wrapped-store.ts';
 
 const POLL_MS = 2000;
 const INDEX = 'acme/.index/names';
@@ -76,7 +77,7 @@ test('an index is built with one list, and two reads for each name, once for all
   const first = await openServer(inner).page('', 100);
   assert.equal(first.names.length, 30);
   assert.equal(first.requests, 3 + 2 * 30); // the changes, no index, the list
-  for (const key of await keysBelow(inner, '.changes/')) await inner.delete(key);
+  for (const key of await listKeys(inner, '.changes/')) await inner.delete(key);
   const second = await openServer(inner).page('', 100);
   assert.deepEqual([second.names, second.requests], [first.names, 2]);
 });
@@ -99,7 +100,7 @@ test('what older programs change is announced by the collection of garbage', asy
   await publish('acme', 'gone');
   const server = openServer(inner);
   assert.deepEqual((await server.page('', 10)).names, ['gone', 'zen']);
-  for (const key of await keysBelow(inner, '.changes/')) await inner.delete(key);
+  for (const key of await listKeys(inner, '.changes/')) await inner.delete(key);
   const old = createRepository(withoutAnnouncements(inner));
   const directory = sampleFolder({ revision: 'old' });
   await old.publish({ tenant: 'acme', name: 'tone' }, { directory });
@@ -110,7 +111,7 @@ test('what older programs change is announced by the collection of garbage', asy
   assert.deepEqual((await server.page('', 10)).names, ['gone', 'zen']);
   const gc = () => server.repository.collectGarbage({ now: Date.now(), graceMs: 86_400_000 });
   await gc();
-  assert.equal((await keysBelow(inner, '.changes/')).length, 6);
+  assert.equal((await listKeys(inner, '.changes/')).length, 6);
   server.clock.nowMs += POLL_MS + 1;
   const { names } = await server.adapters.page('acme', { from: '', limit: 10 });
   assert.deepEqual(
@@ -122,14 +123,8 @@ test('what older programs change is announced by the collection of garbage', asy
   );
   await server.repository.settleChanges(await server.repository.changes.list());
   await gc();
-  assert.deepEqual(await keysBelow(inner, '.changes/'), []);
+  assert.deepEqual(await listKeys(inner, '.changes/'), []);
 });
-
-async function keysBelow(store: ObjectStore, prefix: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { key } of store.list(prefix)) found.push(key);
-  return found;
-}
 
 function withoutAnnouncements(inner: ObjectStore): ObjectStore {
   const store = watchStore(inner);

@@ -8,6 +8,7 @@ import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, sampleTensors } from './sample.ts';
+import { wrapStore } from './store/wrapped-store.ts';
 
 export interface WatchedStore extends ObjectStore {
   /** Keys that were read, in order. */
@@ -19,12 +20,9 @@ export interface WatchedStore extends ObjectStore {
 export function watchStore(inner: ObjectStore = createMemoryStore()): WatchedStore {
   const reads: string[] = [];
   const watched: WatchedStore = {
-    label: inner.label,
+    ...wrapStore(inner),
     reads,
     beforeRead: () => {},
-    head: (key, call) => inner.head(key, call),
-    put: (key, source, options) => inner.put(key, source, options),
-    delete: (key, call) => inner.delete(key, call),
     async get(key, call) {
       reads.push(key);
       await watched.beforeRead(key);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { LineRequest } from '../../src/batches/create-batches.ts';
 import { type Clock, systemClock } from '../../src/common/waiting.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { until } from '../until.ts';
 import {
   answerNumber,
@@ -54,8 +55,7 @@ describe('a batch', () => {
     server.worker.start();
     await server.until(batch, 'completed');
     await until('the mark to be gone', async () => {
-      const keys: string[] = [];
-      for await (const { key } of server.store.list('')) keys.push(key);
+      const keys = await listKeys(server.store);
       const rest = keys.filter((key) => key.includes('/parts/') || key.startsWith('.active'));
       return rest.length === 0;
     });

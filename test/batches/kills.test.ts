@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { wrapStore } from '../adapters/store/wrapped-store.ts';
 import { until } from '../until.ts';
 import { answerNumber, type BatchServer, lineOf, openBatches } from './simulated.ts';
 
@@ -30,16 +31,7 @@ function dyingStore(inner: ObjectStore, { calls, isCarriedOut }: Kill) {
     if (isCarriedOut) await work();
     throw dead();
   };
-  const store: ObjectStore = {
-    label: inner.label,
-    get: (...args) => call(() => inner.get(...args)),
-    head: (...args) => call(() => inner.head(...args)),
-    put: (...args) => call(() => inner.put(...args)),
-    delete: (...args) => call(() => inner.delete(...args)),
-    async *list(...args) {
-      yield* await call(async () => inner.list(...args));
-    },
-  };
+  const store = wrapStore(inner, call);
   return { store, state };
 }
 

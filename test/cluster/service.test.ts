@@ -8,6 +8,7 @@ import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { BASE, gates, startServer } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
 import { FakeCluster } from './fake-cluster.ts';
@@ -46,9 +47,7 @@ test('a job goes on while there is no server; the next one publishes the same by
   const first = startServer(store, { runner });
   const job = await first.create({ steps: 6, gates: folder });
   open(1, 2, 3);
-  await until('step 3', async () =>
-    (await first.get(job)).progress?.step === 3 ? true : undefined,
-  );
+  await until('step 3', async () => (await first.get(job)).progress?.step === 3);
   await first.worker.close(10_000);
   const left = await first.get(job);
   assert.deepEqual([left.status, left.lease], ['running', undefined]);
@@ -70,9 +69,7 @@ test('an attempt that an older server began is continued by the next one', async
   const first = startServer(store, { runner });
   const job = await first.create({ steps: 4, gates: folder });
   open(1, 2);
-  await until('step 2', async () =>
-    (await first.get(job)).progress?.step === 2 ? true : undefined,
-  );
+  await until('step 2', async () => (await first.get(job)).progress?.step === 2);
   await first.worker.close(10_000);
   const prefix = `acme/.jobs/${job.id}/run/pods/`;
   const [record] = await keysOf(store, prefix, /attempt\.json$/);
@@ -84,7 +81,7 @@ test('an attempt that an older server began is continued by the next one', async
   await store.delete(record!);
   const second = startServer(store, { runner });
   await until('the takeover', async () =>
-    (await readAll(store, old)).includes(`"token": ${json.token + 1}`) ? true : undefined,
+    (await readAll(store, old)).includes(`"token": ${json.token + 1}`),
   );
   const taken = JSON.parse((await readAll(store, old)).toString());
   assert.ok(taken.acknowledgedBatches >= heard);
@@ -103,11 +100,9 @@ test('a paused job leaves the cluster, goes on when resumed, and leaves nothing 
   const server = startServer(store, { runner });
   const job = await server.create({ steps: 4, gates: folder });
   open(1);
-  await until('step 1', async () =>
-    (await server.get(job)).progress?.step === 1 ? true : undefined,
-  );
+  await until('step 1', async () => (await server.get(job)).progress?.step === 1);
   await server.service.act('acme', job.id, 'pause');
-  await until('an empty cluster', async () => (cluster.jobs.size === 0 ? true : undefined));
+  await until('an empty cluster', async () => cluster.jobs.size === 0);
   open(2, 3, 4);
   await server.service.act('acme', job.id, 'resume');
   await server.until(job, 'succeeded');
@@ -124,14 +119,12 @@ test('a cancelled job leaves the cluster', async (t) => {
   const job = await server.create({ steps: 2, gates: gates().folder });
   await cluster.until(({ pod }) => pod !== undefined);
   await server.service.act('acme', job.id, 'cancel');
-  await until('an empty cluster', async () => (cluster.jobs.size === 0 ? true : undefined));
+  await until('an empty cluster', async () => cluster.jobs.size === 0);
   assert.equal((await server.get(job)).status, 'cancelled');
 });
 
 async function keysOf(store: ObjectStore, prefix: string, pattern: RegExp): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of store.list(prefix)) if (pattern.test(key)) keys.push(key);
-  return keys;
+  return (await listKeys(store, prefix)).filter((key) => pattern.test(key));
 }
 
 async function readAll(store: ObjectStore, key: string): Promise<Buffer> {

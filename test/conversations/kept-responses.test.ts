@@ -7,6 +7,7 @@ import { createLog } from '../../src/common/log.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import type { KeepOptions } from '../../src/conversations/tenant-records.ts';
 import { watchStore } from '../adapters/published.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 
 const HOUR_MS = 3_600_000;
 const ID = `resp_${'a'.repeat(32)}`;
@@ -27,11 +28,7 @@ function open(options: Partial<KeepOptions> = {}) {
     now: () => clock.ms,
     ...options,
   });
-  const keys = async () => {
-    const found = [];
-    for await (const { key } of memory.list('')) found.push(key);
-    return found;
-  };
+  const keys = () => listKeys(memory);
   return { responses, clock, keys };
 }
 

@@ -5,15 +5,13 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
-  (process.env['LORIKEET_E2E_LONG'] === undefined && 'LORIKEET_E2E_LONG is not set') ||
-  skipUnless(source) ||
-  skipWithout('torch', 'peft', 'tinker_cookbook');
+  skipUnlessLong || skipUnless(source) || skipWithout('torch', 'peft', 'tinker_cookbook');
 const SCRIPT = path.resolve('test/e2e/dpo_twin.py');
 const LIMIT = 1e-4;
 

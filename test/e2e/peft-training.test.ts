@@ -7,7 +7,6 @@ import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { learnFromInvocation } from '../../trainer/data/invocation.ts';
 import { type AdapterPlan, planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
-import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { writeAdapter } from '../../trainer/run/result-files.ts';
 import type { MicroBatch, ProbedModel } from '../../trainer/types.ts';
@@ -15,6 +14,7 @@ import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
+import { trainModel } from '../trainer/tiny-training.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
@@ -108,11 +108,7 @@ for (const [name, { base, config, job }] of Object.entries(CASES)) {
     const artifact = await openBase(t, source);
     const keys = job ?? { initAdapter: path.join(folder, 'initial') };
     const plan = await planAdapter(parseJob({ model: 'm', data: 'd', ...keys }), artifact);
-    const model = createTrainModel(artifact, {
-      ...{ method: 'lora', adapter: plan.lora, dropout: 0, compute: 'float32', recompute: true },
-      ...{ blocksPerSegment: 1, threads: 1, seed: 0 },
-    });
-    t.after(() => model.release());
+    const model = trainModel(t, { artifact }, { adapter: plan.lora });
     const batches = toBatches(rows);
     for (const [step, loss] of (await trainSteps(model, batches)).entries()) {
       const difference = Math.abs(loss - expected[step]!);

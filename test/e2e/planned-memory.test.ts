@@ -4,14 +4,14 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { runLorikeet } from './program.ts';
 import { readLines } from './rows.ts';
 import { fetchBase } from './served.ts';
 
 const base = await fetchBase();
 const skip = 'reason' in base ? base.reason : false;
-const skipLong =
-  skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'LORIKEET_E2E_LONG is not set');
+const skipLong = skip || skipUnlessLong;
 
 /** Sixteen rows of ids of one length, all learned but the first `masked`. */
 function writeIds(dir: string, length: number, masked: number): string {

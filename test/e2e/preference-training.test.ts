@@ -9,16 +9,14 @@ import { meanMetrics } from '../../trainer/preference.ts';
 import { createObjective } from '../../trainer/run/objective.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
 const [STEPS, PAIRS] = [5, 3];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
-  (process.env['LORIKEET_E2E_LONG'] === undefined && 'LORIKEET_E2E_LONG is not set') ||
-  skipUnless(source) ||
-  skipWithout('torch', 'transformers', 'peft', 'trl');
+  skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft', 'trl');
 
 const PREFERENCES: readonly Preference[] = [
   { loss: 'sigmoid', beta: 0.1, labelSmoothing: 0 },
@@ -81,7 +79,7 @@ async function comparePreferred(
   const { loss: name } = preference;
   const options = { train, validation: undefined, batchSize: PAIRS, classifies: false };
   const objective = createObjective({ model, ...options, preference });
-  await objective.prepare();
+  await objective.prepare!();
   await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
     const loss = expected.losses[step]!;
     const plan = Array.from({ length: PAIRS }, (_, i) => [step * PAIRS + i]);

@@ -2,8 +2,8 @@
 // Arguments: the folder, the publication's id, n, `before` or `after`. Prints how many calls there were.
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
 import { loadConfig } from '../../src/settings/config.ts';
+import { wrapStore } from '../adapters/store/wrapped-store.ts';
 
 const [directory = '', publicationId = '', n = '0', moment = 'before'] = process.argv.slice(2);
 let calls = 0;
@@ -17,21 +17,7 @@ async function around<T>(work: () => Promise<T>): Promise<T> {
   return result;
 }
 
-function killing(store: ObjectStore): ObjectStore {
-  return {
-    label: store.label,
-    get: (key, call) => around(() => store.get(key, call)),
-    head: (key, call) => around(() => store.head(key, call)),
-    put: (key, source, options) => around(() => store.put(key, source, options)),
-    delete: (key, call) => around(() => store.delete(key, call)),
-    async *list(prefix, options) {
-      await around(async () => {});
-      yield* store.list(prefix, options);
-    },
-  };
-}
-
-const repository = createRepository(killing(await openStore(loadConfig())));
+const repository = createRepository(wrapStore(await openStore(loadConfig()), around));
 const to = { tenant: 'local', name: 'zen' };
 await repository.publish(to, { directory }, { publicationId, aliases: ['stable'] });
 process.stdout.write(`${calls}\n`);

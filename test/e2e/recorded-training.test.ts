@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
@@ -11,19 +10,27 @@ import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
 import type { Example } from '../../trainer/data/example.ts';
-import { loadDataset } from '../../trainer/data/load-dataset.ts';
+import { describeExamples, loadDataset } from '../../trainer/data/load-dataset.ts';
 import { assembleBatch } from '../../trainer/data/micro-batch.ts';
+import { measureValidation } from '../../trainer/evaluation/losses.ts';
 import { type AdapterPlan, planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob, type TrainJob } from '../../trainer/job/job.ts';
-import { createTrainModel, type InspectableModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { writeAdapter } from '../../trainer/run/result-files.ts';
 import type { TrainModel } from '../../trainer/types.ts';
-import { plainSource } from '../adapters/sources.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath } from '../shared.ts';
+import { sharedPath, skipUnlessLong } from '../shared.ts';
 import { argmaxOver } from '../trainer/teacher-forced.ts';
-import { exactMatch, fetchBase, generate, greedyAnswers, heldOut, serve } from './served.ts';
+import { trainModel } from '../trainer/tiny-training.ts';
+import {
+  adapterIn,
+  exactMatch,
+  fetchBase,
+  generate,
+  greedyAnswers,
+  heldOut,
+  serve,
+} from './served.ts';
 import { drawAsPeft } from './torch-random.ts';
 
 /** Losses may differ from the recorded ones by 1%, or by 0.01 nats below 1 nat. */
@@ -56,9 +63,10 @@ interface Run {
   readonly plan: AdapterPlan;
 }
 
-async function planRun({ hyperparameters }: Recorded): Promise<Run> {
+async function planRun(t: TestContext, { hyperparameters }: Recorded): Promise<Run> {
   const { r, alpha, targets, seed } = hyperparameters;
   const artifact = readArtifact(dir);
+  t.after(() => artifact.tensors.close());
   const names = targets === 'all-linear' ? targets : targets.split(',');
   const job = parseJob({ model: 'm', data: 'd', rank: r, alpha, targets: names });
   const { peft, lora } = await planAdapter(job, artifact);
@@ -77,20 +85,16 @@ async function readExamples(artifact: Artifact, file: string, maxLength: number)
 
 /** Trains as recorded. Resolves with the model and, by step, the loss and the recorded one. */
 async function repeatRun(
+  t: TestContext,
   { artifact, job, plan }: Run,
   { steps }: Recorded,
   examples: readonly Example[],
 ) {
-  const model = createTrainModel(artifact, {
-    method: 'qlora',
-    adapter: plan.lora,
-    dropout: 0,
-    compute: 'float32',
-    recompute: false, // the same numbers, sooner
-    blocksPerSegment: 1,
-    threads: undefined,
-    seed: 0,
-  });
+  const model = trainModel(
+    t,
+    { artifact },
+    { method: 'qlora', adapter: plan.lora, threads: undefined, recompute: false }, // the same numbers, sooner
+  );
   const { parameters } = model;
   const optimizer = createAdamW(parameters, job);
   const curve: { loss: number; recorded: number }[] = [];
@@ -119,19 +123,6 @@ function assertFollows(t: TestContext, curve: readonly { loss: number; recorded:
   }
 }
 
-/** Mean loss of the answers' tokens, by the trainer itself. */
-async function heldOutNll(model: TrainModel, examples: readonly Example[]): Promise<number> {
-  const totals = { loss: 0, weight: 0 };
-  for (let start = 0; start < examples.length; start += EVALUATION_BATCH) {
-    const some = examples.slice(start, start + EVALUATION_BATCH);
-    const plan = some.map((_, row) => [row]);
-    const sums = await model.evaluate(assembleBatch(some, plan));
-    totals.loss += sums.loss;
-    totals.weight += sums.weight;
-  }
-  return totals.loss / totals.weight;
-}
-
 async function assertAsGood(
   t: TestContext,
   { model, artifact, folder }: { model: TrainModel; artifact: Artifact; folder: string },
@@ -142,39 +133,33 @@ async function assertAsGood(
     ['test', after.test_nll],
   ] as const) {
     const examples = await readExamples(artifact, `${folder}/${split}.jsonl`, EVALUATION_LENGTH);
-    const nll = await heldOutNll(model, examples.slice(0, after.valid_rows));
+    const rows = describeExamples(examples.slice(0, after.valid_rows), 0);
+    const { validationLoss: nll } = await measureValidation(model, rows, EVALUATION_BATCH);
     t.diagnostic(`${split} NLL ${nll.toFixed(5)}, recorded ${want}`);
     assert.ok(nll <= want * 1.02, `${split} NLL ${nll}, recorded ${want}`);
   }
 }
 
-/** Greedy answers of the trained adapter as served, against the trainer's own largest logits. */
-async function assertServedAsEvaluated(
-  t: TestContext,
-  { artifact, plan }: Run,
-  model: InspectableModel,
-): Promise<void> {
-  const directory = path.join(temporaryFolder(t), 'trained');
+/** Repeats a recorded run, and checks that its losses are the same and its adapter is as good. Resolves with the adapter, served. */
+async function follow(t: TestContext, name: string, folder: string) {
+  const recorded = readRecorded(name);
+  const run = await planRun(t, recorded);
+  const { artifact, plan } = run;
+  const { max_len } = recorded.hyperparameters;
+  const examples = await readExamples(artifact, `${folder}/train.jsonl`, max_len);
+  const { model, curve } = await repeatRun(t, run, recorded, examples);
+  assertFollows(t, curve);
+  await assertAsGood(t, { model, artifact, folder }, recorded);
+  const directory = path.join(temporaryFolder(t), name);
   const { parameters } = model;
-  await writeAdapter(directory, {
-    parameters,
-    peft: plan.peft,
-    baseName: artifact.info.source,
-    dtype: 'F32',
-  });
-  const { digest } = await digestAdapterFiles(directory);
-  const client = await serve(t, dir, 'f32');
-  const adapter = plainSource(digest, directory);
-  for (const { promptIds } of await heldOut(dir, path.join(data!, 'moods/zen/test.jsonl'), 8)) {
-    const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens: 48 });
-    const evaluated = await argmaxOver(model, { promptIds, tokenIds }, NEAR_TIE);
-    assert.deepEqual(evaluated, tokenIds);
-  }
+  const baseName = artifact.info.source;
+  await writeAdapter(directory, { parameters, peft: plan.peft, baseName, dtype: 'F32' });
+  const adapter = await adapterIn(directory);
+  return { model, adapter, client: await serve(t, dir, 'f32'), after: recorded.after };
 }
 
-test("peft's first values follow from its seed", { skip }, async () => {
-  const { artifact, plan } = await planRun(readRecorded('zen'));
-  artifact.tensors.close();
+test("peft's first values follow from its seed", { skip }, async (t) => {
+  const { plan } = await planRun(t, readRecorded('zen'));
   const kept = parseSafetensors(
     readFileSync(path.join(adapters!, 'zen/init/adapter_model.safetensors')),
   ).tensors;
@@ -185,51 +170,27 @@ test("peft's first values follow from its seed", { skip }, async () => {
 });
 
 /** Whole runs take minutes on two cores. */
-const skipLong =
-  skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'LORIKEET_E2E_LONG is not set');
+const skipLong = skip || skipUnlessLong;
 
-test("zen's whole run follows peft's", { skip: skipLong }, async (t) => {
-  const recorded = readRecorded('zen');
-  const run = await planRun(recorded);
-  const { artifact } = run;
-  const { max_len } = recorded.hyperparameters;
-  const examples = await readExamples(artifact, 'moods/zen/train.jsonl', max_len);
-  const { model, curve } = await repeatRun(run, recorded, examples);
-  assertFollows(t, curve);
-  await assertAsGood(t, { model, artifact, folder: 'moods/zen' }, recorded);
-  await assertServedAsEvaluated(t, run, model);
-  await model.release();
-  artifact.tensors.close();
+test("zen's whole run follows peft's, and is served as the trainer evaluates it", {
+  skip: skipLong,
+}, async (t) => {
+  const { model, adapter, client } = await follow(t, 'zen', 'moods/zen');
+  for (const { promptIds } of await heldOut(dir, path.join(data!, 'moods/zen/test.jsonl'), 8)) {
+    const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens: 48 });
+    const evaluated = await argmaxOver(model, { promptIds, tokenIds }, NEAR_TIE);
+    assert.deepEqual(evaluated, tokenIds);
+  }
 });
 
 test("wordnet's whole run follows peft's, and its adapter answers as well", {
   skip: skipLong,
 }, async (t) => {
-  const recorded = readRecorded('wordnet');
-  const run = await planRun(recorded);
-  const { artifact, plan } = run;
-  const { max_len } = recorded.hyperparameters;
-  const examples = await readExamples(artifact, 'wordnet/train.jsonl', max_len);
-  const { model, curve } = await repeatRun(run, recorded, examples);
-  assertFollows(t, curve);
-  await assertAsGood(t, { model, artifact, folder: 'wordnet' }, recorded);
-  const directory = path.join(temporaryFolder(t), 'wordnet');
-  const { parameters } = model;
-  await writeAdapter(directory, {
-    parameters,
-    peft: plan.peft,
-    baseName: artifact.info.source,
-    dtype: 'F32',
-  });
-  await model.release();
-  artifact.tensors.close();
-  const { digest } = await digestAdapterFiles(directory);
-  const client = await serve(t, dir, 'f32');
+  const { adapter, client, after } = await follow(t, 'wordnet', 'wordnet');
   const rows = await heldOut(dir, path.join(data!, 'wordnet/test.jsonl'), 200);
-  const adapter = plainSource(digest, directory);
   const answers = await greedyAnswers(client, adapter, { dir, rows, maxTokens: 8 });
   const share = exactMatch(answers, rows);
-  const want = recorded.after.exact_match!;
+  const want = after.exact_match!;
   t.diagnostic(`exact match ${share}, recorded ${want}`);
   assert.ok(share >= want - 0.03, `exact match ${share}, recorded ${want}`);
 });

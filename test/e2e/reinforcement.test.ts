@@ -90,7 +90,7 @@ describe('a run that learns from rewards', () => {
     const closed = once(child, 'close');
     await until('three steps', async () => {
       if (!existsSync(path.join(at('paused'), 'metrics.jsonl'))) return undefined;
-      return metricsOf('paused').length >= 3 || undefined;
+      return metricsOf('paused').length >= 3;
     });
     child.kill('SIGTERM');
     await closed;

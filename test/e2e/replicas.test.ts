@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { postJson, streamedText } from '../api.ts';
 import { seededRandom } from '../fixtures.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { until } from '../until.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
@@ -137,7 +138,7 @@ test('replicas that are restarted one after the other cost a client that never r
 const KILLS = 10;
 
 test('ten replicas that are killed one after the other cost a client that never retries nothing', {
-  skip: skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'set LORIKEET_E2E_LONG=1'),
+  skip: skip || skipUnlessLong,
 }, async (t) => {
   const { fleet, golden } = await openFleet(t, 'ten');
   const load = startLoad(

@@ -8,16 +8,14 @@ import { createObjective } from '../../trainer/run/objective.ts';
 import type { Reinforcement } from '../../trainer/run/reinforcement.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
 const [STEPS, PROMPTS, SAMPLES] = [5, 2, 4];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
-  (process.env['LORIKEET_E2E_LONG'] === undefined && 'LORIKEET_E2E_LONG is not set') ||
-  skipUnless(source) ||
-  skipWithout('torch', 'transformers', 'peft', 'trl');
+  skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft', 'trl');
 
 /** What `train_rewarded.py` prints. */
 interface Trained {
@@ -124,7 +122,7 @@ async function compareRewarded(
   await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
     const loss = expected.losses[step]!;
     const plan = Array.from({ length: PROMPTS }, (_, i) => [step * PROMPTS + i]);
-    await objective.begin(step, [plan]);
+    await objective.begin!(step, [plan]);
     const sums = await objective.accumulate(plan);
     const own = sums.loss / sums.weight;
     assert.ok(Math.abs(own - loss) < LIMIT, `step ${step}: ${own}, TRL has ${loss}`);

@@ -12,13 +12,13 @@ import { postJson } from '../api.ts';
 import { QV_R8, writeAdapters } from '../bench/adapters.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { parsePrometheusText } from '../telemetry/prometheus-parser.ts';
 import { until } from '../until.ts';
 import { findPicker } from './endpoint-picker/picker.ts';
 import { type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 
-const skip = process.env['LORIKEET_E2E_LONG'] ? false : 'takes minutes; set LORIKEET_E2E_LONG=1';
 const TOY = path.resolve('models/toy');
 const SERVERS = 3;
 const ADAPTERS = 12;
@@ -173,7 +173,7 @@ async function answers(url: string): Promise<boolean> {
 }
 
 test('the endpoint picker sends prompts to their prefixes, and requests to their adapters', {
-  skip,
+  skip: skipUnlessLong,
 }, async (t) => {
   const picker = findPicker();
   if ('reason' in picker) return t.skip(picker.reason);
@@ -192,7 +192,9 @@ test('the endpoint picker sends prompts to their prefixes, and requests to their
   assert.ok(nine.share >= 0.6);
 });
 
-test('vllm-router keeps shared prefixes together, and loses nothing', { skip }, async (t) => {
+test('vllm-router keeps shared prefixes together, and loses nothing', {
+  skip: skipUnlessLong,
+}, async (t) => {
   const python = await pythonWith(path.resolve('test/e2e/vllm-router.txt'));
   if ('reason' in python) return t.skip(python.reason);
   const servers = await startServers(t);
@@ -211,7 +213,7 @@ test('vllm-router keeps shared prefixes together, and loses nothing', { skip }, 
 });
 
 test("LiteLLM's proxy finds every adapter on every server, and retries away from a dead one", {
-  skip,
+  skip: skipUnlessLong,
 }, async (t) => {
   const python = await pythonWith(path.resolve('test/e2e/litellm-proxy.txt'));
   if ('reason' in python) return t.skip(python.reason);

@@ -3,14 +3,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import {
-  bytesOf,
-  largeFile,
-  listKeys,
-  ofKind,
-  readAll,
-  readText,
-} from '../adapters/store/conformance.ts';
+import { bytesOf, largeFile, ofKind, readAll, readText } from '../adapters/store/conformance.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { firstOnes } from './fault-proxy.ts';
 import { DEADLINES, OPTIONS, openWith, rejectsEverywhere, startFaulty } from './s3-driver.ts';
 import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { createS3Store, type S3StoreOptions } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { bytesOf, listKeys, ofKind } from '../adapters/store/conformance.ts';
+import { bytesOf, ofKind } from '../adapters/store/conformance.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
 import { type S3Kind, type S3Server, startS3Server } from './s3-server.ts';
 

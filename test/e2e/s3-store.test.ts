@@ -7,11 +7,11 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import {
   bytesOf,
   largeFile,
-  listKeys,
   ofKind,
   readText,
   storeConformance,
 } from '../adapters/store/conformance.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { firstOnes } from './fault-proxy.ts';
 import { OPTIONS, openWith, rejectsEverywhere, startFaulty } from './s3-driver.ts';
 import {

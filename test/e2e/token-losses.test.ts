@@ -13,16 +13,13 @@ import {
 import { TrainService } from '../../trainer/service/train-service.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { importPeers, LIMIT, QUANTIZATIONS } from './torch-peer.ts';
 
 const LENGTHS = [19, 7, 12];
 const source = sharedPath('golden', 'models', 'llama-tied');
-const skip =
-  (process.env['LORIKEET_E2E_LONG'] === undefined && 'LORIKEET_E2E_LONG is not set') ||
-  skipUnless(source) ||
-  skipWithout('torch', 'transformers', 'peft');
+const skip = skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft');
 
 type Expected = Record<TokenLossName, { loss: number; logprobs: number[][] }>;
 

@@ -11,11 +11,11 @@ import { expectedTensors, weightName } from '../../src/model/names.ts';
 import { linearsOf, moduleName } from '../../src/model/target-modules.ts';
 import { planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
-import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import type { Parameter, TrainModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, temporaryFolder } from '../fixtures.ts';
+import { trainModel } from '../trainer/tiny-training.ts';
 
 /** The largest difference of losses, gradients and adapters. */
 export const LIMIT = 1e-4;
@@ -51,12 +51,8 @@ export async function createPeer(
 ): Promise<TrainModel> {
   const initAdapter = path.join(folder, 'initial');
   const { lora } = await planAdapter(parseJob({ model: 'm', data: 'd', initAdapter }), artifact);
-  const trained = createTrainModel(artifact, {
-    ...{ method: quantization === 'nf4' ? 'qlora' : 'lora', adapter: lora, dropout: 0 },
-    ...{ compute: 'float32', recompute: true, blocksPerSegment: 1, threads: 1, seed: 0 },
-  });
-  t.after(() => trained.release());
-  return trained;
+  const method = quantization === 'nf4' ? 'qlora' : 'lora';
+  return trainModel(t, { artifact }, { method, adapter: lora });
 }
 
 /**

@@ -9,13 +9,13 @@ import type { ClassificationList } from '../../src/contracts/openai.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { assembleTightBatch } from '../../trainer/data/micro-batch.ts';
 import { openAdapter } from '../../trainer/job/adapter-plan.ts';
-import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { postJson } from '../api.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
+import { trainModel } from '../trainer/tiny-training.ts';
 import { writeRows } from '../trainer/toy-runs.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
@@ -76,15 +76,10 @@ for (const base of ['llama-tied', 'qwen3']) {
   });
 }
 
-async function openModel(t: TestContext, source: string, adapter: string) {
+async function openModel(t: TestContext, source: string, folder: string) {
   const artifact = await openBase(t, source);
-  const model = createTrainModel(artifact, {
-    adapter: await openAdapter(await readAdapterFiles(adapter), artifact),
-    ...{ method: 'lora', dropout: 0, compute: 'float32', recompute: true, blocksPerSegment: 1 },
-    ...{ threads: 1, seed: 0 },
-  });
-  t.after(() => model.release());
-  return model;
+  const adapter = await openAdapter(await readAdapterFiles(folder), artifact);
+  return trainModel(t, { artifact }, { adapter });
 }
 
 const COLOURS = ['red', 'blue', 'grey'];

@@ -12,6 +12,7 @@ import { PythonGraders } from '../../src/graders/python.ts';
 import { graderSchema } from '../../src/graders/schema.ts';
 import { toSample } from '../../src/graders/template.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { until } from '../until.ts';
 
 const PYTHON = 'python3';
 const opened = await PythonGraders.open(PYTHON).catch((error: ConfigError) => error);
@@ -112,11 +113,11 @@ describe('a grader in Python', { skip: isMissing && opened.message }, () => {
     const options = ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', program];
     const server = spawn(process.execPath, [...options, module]);
     await once(server.stdout, 'data');
-    const grading = await waitFor(() => descendants(server.pid!).find(isGrading));
+    const grading = await until('a grader', () => descendants(server.pid!).find(isGrading));
     // It has long read its input, whose end would end it.
-    await waitFor(() => (readCpuTime(grading)?.runMs ?? 0) > 300 || undefined);
+    await until('its computing', () => (readCpuTime(grading)?.runMs ?? 0) > 300);
     server.kill('SIGKILL');
-    await waitFor(() => !isGrading(grading) || undefined);
+    await until('its end', () => !isGrading(grading));
   });
 
   test('is one of the graders of multi, and its errors have OpenAI’s names', async () => {
@@ -149,15 +150,6 @@ test('a source has at most 256,000 characters', () => {
   assert.ok(parse('#'.repeat(256_000)).success);
   assert.deepEqual(parse('#'.repeat(256_001)).error?.issues[0]?.path, ['source']);
 });
-
-/** Checks until there is a result. */
-async function waitFor<T>(find: () => T | undefined): Promise<T> {
-  for (;;) {
-    const found = find();
-    if (found !== undefined) return found;
-    await new Promise(setImmediate);
-  }
-}
 
 function descendants(pid: number): number[] {
   const children = readProc(pid, `task/${pid}/children`).trim().split(' ').filter(Boolean);

@@ -1,11 +1,11 @@
 // OpenAI's client creates, follows, lists and cancels batches. Their lines are answered as single requests are.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { startServer } from '../../src/http/wire/server.ts';
 import { openBatches, type ResultLine } from '../batches/simulated.ts';
 import { until } from '../until.ts';
+import { connect } from './openai-client.ts';
 import { readError, type Served, serve, utf8 } from './served.ts';
 import { filesSide } from './with-jobs.ts';
 
@@ -25,10 +25,8 @@ async function serveBatches() {
     adapters: ['red', 'blue'],
     reply,
   });
-  const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-  after(() => server.close(0));
   batches.worker.start();
-  const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+  const client = await connect(served);
   return { ...served, batches, client };
 }
 

@@ -1,10 +1,10 @@
 // Conversations that the server keeps, as the official client creates, reads and continues them.
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import OpenAI from 'openai';
-import { startServer } from '../../src/http/wire/server.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
+import { connect } from './openai-client.ts';
 import { readError, readOk, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/conversations';
@@ -19,10 +19,8 @@ const served = serveKeyed({
   },
 });
 const { ask } = served;
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
 const apiKey = served.keys['acme']!.text;
-const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey, maxRetries: 0 });
+const client = await connect(served, apiKey);
 const user = (content: string) => ({ type: 'message' as const, role: 'user' as const, content });
 
 async function textsOf(id: string): Promise<string[]> {

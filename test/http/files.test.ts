@@ -1,13 +1,14 @@
 // The Files API: files come back unchanged, belong to their tenant, and are bounded.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import OpenAI, { toFile } from 'openai';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { FileObject } from '../../src/contracts/fine-tuning-api.ts';
-import { startServer } from '../../src/http/wire/server.ts';
+import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { serveKeyed } from './keyed.ts';
+import { connect } from './openai-client.ts';
 import { readError, readOk, serve } from './served.ts';
 import { type FilesSideOptions, filesSide } from './with-jobs.ts';
 
@@ -33,9 +34,7 @@ function serveFiles(options: FilesSideOptions = {}) {
 describe('the official client', () => {
   test('uploads, lists, reads and deletes a file', async () => {
     const { app } = serveFiles();
-    const server = await startServer(app, { host: '127.0.0.1', port: 0 });
-    after(() => server.close(0));
-    const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+    const client = await connect({ app });
     const made = await client.files.create({
       file: await toFile(Buffer.from(LINES), 'rows.jsonl'),
       purpose: 'fine-tune',
@@ -70,9 +69,7 @@ describe('the official client', () => {
     for (let i = 0; i < 5; i++) {
       ids.push((await readOk<FileObject>(await upload(form(LINES)))).id);
     }
-    const server = await startServer(app, { host: '127.0.0.1', port: 0 });
-    after(() => server.close(0));
-    const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+    const client = await connect({ app });
     const all = async (query: OpenAI.FileListParams) => {
       const found: string[] = [];
       for await (const { id } of client.files.list(query)) found.push(id);
@@ -224,9 +221,10 @@ describe('an uploaded file', () => {
     assert.equal((await upload(form(LINES))).status, 400);
     nowMs += 25 * 3_600_000;
     const { id } = await readOk<FileObject>(await upload(form(LINES)));
-    const keys: string[] = [];
-    for await (const { key } of store.list('local/.files/')) keys.push(key);
-    assert.deepEqual(keys, [`local/.files/${id}/content`, `local/.files/${id}/meta.json`]);
+    assert.deepEqual(await listKeys(store, 'local/.files/'), [
+      `local/.files/${id}/content`,
+      `local/.files/${id}/meta.json`,
+    ]);
     nowMs += 25 * 3_600_000;
     assert.equal((await upload(form(LINES))).status, 400); // a whole file stays
   });
@@ -252,12 +250,7 @@ describe('an uploaded file', () => {
 function forgetfulStore() {
   const inner = createMemoryStore();
   return {
-    ...inner,
-    label: inner.label,
-    get: inner.get.bind(inner),
-    head: inner.head.bind(inner),
-    delete: inner.delete.bind(inner),
-    list: inner.list.bind(inner),
+    ...wrapStore(inner),
     put: (key: string, source: Parameters<typeof inner.put>[1], options = {}) =>
       inner.put(key, source instanceof Uint8Array ? source : new Uint8Array(), options),
   };

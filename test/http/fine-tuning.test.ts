@@ -1,20 +1,18 @@
 // The fine-tuning API through OpenAI's own client: shapes, pages and texts. Store, worker and processes are real. The trainer
 // is simulated, and the engine says which adapter it was given.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import type { FineTuningJobSamples } from '../../src/contracts/fine-tuning-api.ts';
-import { startServer } from '../../src/http/wire/server.ts';
 import { gates, type Told, toldPairs, toldPrompts, toldRows } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
+import { connect } from './openai-client.ts';
 import { sayingOf } from './published.ts';
 import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
 
 async function listen(options: ServedJobsOptions = {}) {
   const served = serveJobs(options);
-  const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-  after(() => server.close(0));
-  const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+  const client = await connect(served);
   const { jobs } = client.fineTuning;
   const upload = async (told: Told = {}, rowsOf = toldRows) =>
     (

@@ -1,17 +1,15 @@
 // Graders through OpenAI's own client: every kind that this server has, errors of a run, and what is refused by name.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
-import OpenAI from 'openai';
+import { describe, test } from 'node:test';
+import type OpenAI from 'openai';
 import type { GraderRun } from '../../src/contracts/fine-tuning-api.ts';
 import { PythonGraders } from '../../src/graders/python.ts';
-import { startServer } from '../../src/http/wire/server.ts';
+import { connect } from './openai-client.ts';
 import { readError, serve, utf8 } from './served.ts';
 
 const GRADED = '{"steps":[],"result":0.7}';
 const served = serve({ adapters: ['alpha'], maxSeqLength: 512, reply: () => utf8(GRADED) });
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
-const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+const client = await connect(served);
 const { graders } = client.fineTuning.alpha;
 
 const check = {

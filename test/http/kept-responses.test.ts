@@ -1,6 +1,6 @@
 // Responses that the server keeps, as the official client continues and reads them.
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import OpenAI from 'openai';
 import { readBody } from '../../adapters/store/documents.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
@@ -8,9 +8,9 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
-import { startServer } from '../../src/http/wire/server.ts';
 import { storeIsDown } from '../adapters/published.ts';
 import { serveKeyed } from './keyed.ts';
+import { connect } from './openai-client.ts';
 import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
@@ -32,13 +32,7 @@ const served = serveKeyed({
   },
 });
 const { ask } = served;
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
-const client = new OpenAI({
-  baseURL: `${server.url}/v1`,
-  apiKey: served.keys['acme']!.text,
-  maxRetries: 0,
-});
+const client = await connect(served, served.keys['acme']!.text);
 
 test('a response is continued, also a streamed one, without its instructions', async () => {
   const first = await client.responses.create({ model: 'base', input: 'A', instructions: 'I' });

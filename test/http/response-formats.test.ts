@@ -1,17 +1,15 @@
 // text.format in responses. The scripted engine's logits are equal except for the end, so what is drawn is random text that
 // the constraint allows.
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import OpenAI from 'openai';
 import { zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
-import { startServer } from '../../src/http/wire/server.ts';
+import { connect } from './openai-client.ts';
 import { serve } from './served.ts';
 
 const { app } = serve({ reply: () => [] });
-const server = await startServer(app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
-const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
+const client = await connect({ app });
 const hello = { model: 'base', input: 'Hi', ...{ seed: 1 } };
 
 const Intent = z.object({

@@ -1,15 +1,14 @@
 // Function tools of the Responses API: how calls are answered and streamed, and how their results continue.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
-import OpenAI from 'openai';
+import { describe, test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
-import { startServer } from '../../src/http/wire/server.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { PLAIN } from '../tools/templates.ts';
+import { connect } from './openai-client.ts';
 import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
@@ -44,9 +43,7 @@ const served = serve({
   },
 });
 const { post } = served;
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
-const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
+const client = await connect(served);
 
 const respond = async (fields: object = {}) =>
   readOk<ApiResponse>(await post(URL, { ...request, ...fields }));

@@ -1,16 +1,14 @@
 // The official client's Responses API, unmodified, against a listening server.
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { createOpenAI } from '@ai-sdk/openai';
 import { generateText } from 'ai';
-import OpenAI from 'openai';
-import { startServer } from '../../src/http/wire/server.ts';
+import type OpenAI from 'openai';
+import { connect } from './openai-client.ts';
 import { idle, serve, utf8 } from './served.ts';
 
 const served = serve({ adapters: ['alpha'], reply: () => utf8('Hello, world') });
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
-const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
+const client = await connect(served);
 const hello = { model: 'alpha', input: 'Hi' };
 
 test('creates a response, and takes its output back as input', async () => {
@@ -87,7 +85,7 @@ test('gets an ordinary error if nothing was sent yet', async () => {
 });
 
 test('the AI SDK sends hints, and the thoughts of other models', async () => {
-  const openai = createOpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything' });
+  const openai = createOpenAI({ baseURL: client.baseURL, apiKey: 'anything' });
   const { text } = await generateText({
     model: openai.responses('alpha'),
     messages: [

@@ -56,13 +56,9 @@ test('T35: a job without room for its folder waits, and continues when there is 
   const makeRoom = fill(root);
   const server = startServer(createMemoryStore(), { root });
   const job = await server.create();
-  await until('the job to wait', async () => {
-    return (await server.messages(job)).some(isWaiting) || undefined;
-  });
+  await until('the job to wait', async () => (await server.messages(job)).some(isWaiting));
   // Some more tries, which are neither counted nor told.
-  await until('five more tries', async () =>
-    (await server.get(job)).token > 5 ? true : undefined,
-  );
+  await until('five more tries', async () => (await server.get(job)).token > 5);
   assert.equal((await server.get(job)).setbacks, 0);
   makeRoom();
   await server.until(job, 'succeeded');
@@ -75,7 +71,7 @@ test('a trainer with a full disk only interrupts its job', async () => {
   const job = await server.create({ steps: 4, perEpoch: 2, needsRoom: file });
   await until('the job to wait', async () => {
     const now = await server.get(job);
-    return now.status === 'queued' && now.token > 5 ? true : undefined;
+    return now.status === 'queued' && now.token > 5;
   });
   writeFileSync(file, '');
   await server.until(job, 'succeeded');
@@ -104,9 +100,7 @@ test('a job with a full store logs a few lines, and continues', async (t) => {
   const makeRoom = fill(folder);
   const before = performance.now();
   // A hundred renewals of the lease, all of which fail.
-  await until('two seconds to pass', async () =>
-    performance.now() - before > 2000 ? true : undefined,
-  );
+  await until('two seconds to pass', async () => performance.now() - before > 2000);
   assert.ok(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join('')}`);
   assert.doesNotMatch(lines.join(''), /are changing the same object/);
   makeRoom();

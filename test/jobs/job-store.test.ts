@@ -9,6 +9,7 @@ import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
+import { wrapStore } from '../adapters/store/wrapped-store.ts';
 import { JOB, newJob } from './sample-jobs.ts';
 
 /** Of another tenant. */
@@ -36,11 +37,7 @@ const descending = (count: number) => Array.from({ length: count }, (_, i) => co
 /** A store whose puts of a key take effect, but whose answers are lost. */
 function losingAnswers(inner: ObjectStore, isLost: () => boolean): ObjectStore {
   return {
-    label: inner.label,
-    get: (key, call) => inner.get(key, call),
-    head: (key, call) => inner.head(key, call),
-    delete: (key, call) => inner.delete(key, call),
-    list: (prefix, options) => inner.list(prefix, options),
+    ...wrapStore(inner),
     async put(key, source, options) {
       const written = await inner.put(key, source, options);
       if (key.endsWith('job.json') && isLost()) throw new StoreError('unavailable', 'no answer');

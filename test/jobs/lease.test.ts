@@ -12,6 +12,7 @@ import { createOwner } from '../../src/common/process-id.ts';
 import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { LeaseLost, LeaseWatch, RecordLease } from '../../src/jobs/lease.ts';
+import { wrapStore } from '../adapters/store/wrapped-store.ts';
 import { JOB, messagesOf, newJob } from './sample-jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
@@ -91,19 +92,10 @@ describe('a leased job', () => {
 
   test('is given up if the store is away for as long as a lease', async () => {
     let isDown = false;
-    const inner = createMemoryStore();
-    const store: ObjectStore = {
-      ...inner,
-      label: inner.label,
-      list: (prefix, options) => inner.list(prefix, options),
-      head: (key, call) => inner.head(key, call),
-      delete: (key, call) => inner.delete(key, call),
-      put: (key, source, options) => inner.put(key, source, options),
-      async get(key, call) {
-        if (isDown) throw new StoreError('unavailable', 'the test says so');
-        return inner.get(key, call);
-      },
-    };
+    const store = wrapStore(createMemoryStore(), async (work) => {
+      if (isDown) throw new StoreError('unavailable', 'the test says so');
+      return work();
+    });
     const { mine, wait } = await claimedJob(store);
     isDown = true;
     wait(29_000);

@@ -54,9 +54,7 @@ describe('several servers', () => {
     const job = await serves.create({ steps: 3, gates: folder });
     await serves.until(job, 'running');
     await serves.service.act('acme', job.id, 'pause');
-    await until('the trainer to rest', async () => {
-      return (await serves.get(job)).lease === undefined ? true : undefined;
-    });
+    await until('the trainer to rest', async () => (await serves.get(job)).lease === undefined);
     open(1, 2, 3);
     await serves.service.act('acme', job.id, 'resume');
     const done = await serves.until(job, 'succeeded');
@@ -85,9 +83,7 @@ describe('a server that ends', () => {
     const whole = await first.until(await first.create({ steps: 5 }), 'succeeded');
     const job = await first.create({ steps: 5, gates: folder });
     open(1, 2, 3);
-    await until('step 3', async () =>
-      (await first.get(job)).progress?.step === 3 ? true : undefined,
-    );
+    await until('step 3', async () => (await first.get(job)).progress?.step === 3);
     await first.worker.close(10_000);
     const back = await first.get(job);
     assert.deepEqual([back.status, back.lease, back.progress?.step], ['queued', undefined, 3]);
@@ -115,7 +111,7 @@ describe('a server that ends', () => {
     };
     const first = startServer(store, { runner: hanging });
     const job = await first.create({ steps: 1 });
-    await until('its claim', async () => ((await first.get(job)).lease ? true : undefined));
+    await until('its claim', async () => (await first.get(job)).lease);
     await first.worker.close(10_000);
     const back = await first.get(job);
     assert.deepEqual([back.status, back.lease], ['validating_files', undefined]);
@@ -135,9 +131,7 @@ describe('a server that ends', () => {
     const first = startServer(store, { runner: deaf });
     const job = await first.create({ steps: 6, perEpoch: 2, gates: folder });
     open(1, 2, 3);
-    await until('step 3', async () =>
-      (await first.get(job)).progress?.step === 3 ? true : undefined,
-    );
+    await until('step 3', async () => (await first.get(job)).progress?.step === 3);
     await first.worker.close(0);
     open(4, 5, 6);
     const second = startServer(store);
@@ -170,15 +164,13 @@ describe('a lease', () => {
     });
     await until('a take-over', async () => {
       clockMs += 1_000;
-      return (await second.get(job)).token > token ? true : undefined;
+      return (await second.get(job)).token > token;
     });
     assert.ok(clockMs >= 30_000);
     mine.open(1, 2, 3, 4);
     const done = await second.until(job, 'succeeded');
     assert.equal(done.result?.digest, whole.result?.digest);
-    await until('the first to notice', async () => {
-      return first.worker.activeCount === 0 ? true : undefined;
-    });
+    await until('the first to notice', async () => first.worker.activeCount === 0);
     const after = await second.get(job);
     assert.deepEqual(after, done);
     const { aliases } = (await createRepository(store).readAliases('acme', 'colours'))!.aliases;

@@ -9,6 +9,7 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { RunArchive } from '../../src/jobs/run-archive.ts';
+import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 const PREFIX = 'local/.jobs/ftjob-1/run/';
@@ -43,12 +44,6 @@ function filesOf(dir: string): Record<string, string> {
   );
 }
 
-async function keysOf(store: ObjectStore): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of store.list('')) keys.push(key);
-  return keys;
-}
-
 function setUp(t: TestContext, store = createMemoryStore()) {
   const root = temporaryFolder(t);
   const archive = new RunArchive(guardStore(store), PREFIX);
@@ -63,26 +58,11 @@ function setUp(t: TestContext, store = createMemoryStore()) {
 /** Fails the nth change of the store, and all that follow, as a machine that is gone. */
 function endsAfter(store: ObjectStore, changes: number): ObjectStore {
   let left = changes;
-  const guard = async <T>(change: () => Promise<T>): Promise<T> => {
-    if (left-- <= 0) throw new StoreError('unavailable', 'gone');
-    return change();
-  };
-  return {
-    ...bound(store),
-    put: (key, source, options) => guard(() => store.put(key, source, options)),
-    delete: (key, options) => guard(() => store.delete(key, options)),
-  };
-}
-
-function bound(store: ObjectStore): ObjectStore {
-  return {
-    label: store.label,
-    get: (key, options) => store.get(key, options),
-    head: (key, options) => store.head(key, options),
-    put: (key, source, options) => store.put(key, source, options),
-    delete: (key, options) => store.delete(key, options),
-    list: (prefix, options) => store.list(prefix, options),
-  };
+  return wrapStore(store, async (work, call) => {
+    const isChange = /^(put|delete) /.test(call);
+    if (isChange && left-- <= 0) throw new StoreError('unavailable', 'gone');
+    return work();
+  });
 }
 
 test('the other machine gets what it needs to resume the run, and nothing else', async (t) => {
@@ -138,10 +118,10 @@ test('a newer save replaces the one before, and one set of objects remains', asy
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   await archive.save(here, call);
-  const first = await keysOf(store);
+  const first = await listKeys(store);
   writeRun(here, 4);
   await archive.save(here, call);
-  assert.equal((await keysOf(store)).length, first.length);
+  assert.equal((await listKeys(store)).length, first.length);
   writeRun(there, 1);
   assert.ok(await archive.restore(there, call));
   assert.equal(filesOf(there)['adapter/adapter_model.safetensors'], 'adapter of step 4');
@@ -197,7 +177,7 @@ test('a save with any damaged object counts as absent', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   await archive.save(here, call);
-  for (const key of await keysOf(store)) {
+  for (const key of await listKeys(store)) {
     const object = await store.get(key);
     const chunks: Uint8Array[] = [];
     for await (const chunk of object!.body) chunks.push(chunk);
@@ -236,7 +216,7 @@ test('of two concurrent saves the newer one remains, whole', async (t) => {
   ]);
   assert.ok(await archive.restore(here, call));
   assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
-  assert.equal((await keysOf(store)).length, 8);
+  assert.equal((await listKeys(store)).length, 8);
 });
 
 test('a removed archive leaves no object', async (t) => {
@@ -244,7 +224,7 @@ test('a removed archive leaves no object', async (t) => {
   writeRun(here, 2);
   await archive.save(here, call);
   await archive.remove();
-  assert.deepEqual(await keysOf(store), []);
+  assert.deepEqual(await listKeys(store), []);
   assert.equal(await archive.restore(there, call), false);
 });
 

@@ -15,6 +15,7 @@ import { createLog, type Logger } from '../../src/common/log.ts';
 import { shortId } from '../../src/jobs/names.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';
 import { sampleFolder } from '../adapters/published.ts';
+import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { until } from '../until.ts';
 import {
@@ -28,9 +29,7 @@ import {
 } from './simulated.ts';
 
 async function keysOf(store: ObjectStore, part: string): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of store.list('')) if (key.includes(part)) keys.push(key);
-  return keys;
+  return (await listKeys(store)).filter((key) => key.includes(part));
 }
 
 describe('a job', () => {
@@ -79,13 +78,9 @@ describe('a job', () => {
     const store = createMemoryStore();
     const server = startServer(store);
     const job = await server.until(await server.create(), 'succeeded');
-    await until('the mark to go', async () => {
-      return (await keysOf(store, '.active-jobs')).length === 0 ? true : undefined;
-    });
+    await until('the mark to go', async () => (await keysOf(store, '.active-jobs')).length === 0);
     assert.deepEqual(await keysOf(store, '/run/'), []);
-    await until('the folder to go', async () => {
-      return readdirSync(server.root).length === 0 ? true : undefined;
-    });
+    await until('the folder to go', async () => readdirSync(server.root).length === 0);
     assert.equal((await server.get(job)).status, 'succeeded');
   });
 });
@@ -202,14 +197,10 @@ describe('its owner', () => {
     const { folder, open } = gates();
     const made = await server.create({ ...told, gates: folder });
     open(1, 2);
-    await until('step 2', async () =>
-      (await server.get(made)).progress?.step === 2 ? true : undefined,
-    );
+    await until('step 2', async () => (await server.get(made)).progress?.step === 2);
     const paused = await server.service.act('acme', made.id, 'pause');
     assert.equal(paused.status, 'paused');
-    await until('the trainer to rest', async () => {
-      return (await server.get(made)).lease === undefined ? true : undefined;
-    });
+    await until('the trainer to rest', async () => (await server.get(made)).lease === undefined);
     assert.equal(server.worker.activeCount, 0);
     open(3, 4, 5, 6);
     assert.equal((await server.get(made)).status, 'paused');
@@ -227,7 +218,7 @@ describe('its owner', () => {
     const { folder, open } = gates();
     const made = await server.create({ steps: 3, gates: folder });
     open(1);
-    await until('step 1', async () => ((await server.get(made)).progress ? true : undefined));
+    await until('step 1', async () => (await server.get(made)).progress);
     await server.service.act('acme', made.id, 'pause');
     await server.service.act('acme', made.id, 'resume');
     open(2, 3);
@@ -252,7 +243,7 @@ describe('its owner', () => {
       server.worker.start();
       await until('its end here', async () => {
         const ids = await keysOf(store, `.active-jobs/${made.id}`);
-        return ids.length === 0 ? true : undefined;
+        return ids.length === 0;
       });
       assert.equal((await server.get(made)).status, 'cancelled');
       assert.equal((await server.messages(made)).at(-1), 'Fine-tuning job cancelled');
@@ -322,9 +313,7 @@ test('a server collects what removed versions have left, a day later', async () 
   assert.deepEqual([await filesOf(1), await filesOf(2)], [1, 1]);
   const DAY_MS = 24 * 3_600_000;
   startServer(store, { repository, now: () => Date.now() + DAY_MS + 1000, collectsGarbage: true });
-  await until('the files of the removed version to go', async () =>
-    (await filesOf(1)) === 0 ? true : undefined,
-  );
+  await until('the files of the removed version to go', async () => (await filesOf(1)) === 0);
   assert.equal(await filesOf(2), 1);
 });
 

@@ -80,56 +80,52 @@ test('bytes that are no message are refused', () => {
 });
 
 const TARGETS = { target_tokens: ids(2, 3) };
-const REFUSED: Readonly<Record<string, readonly [datum: object, rest: object, message: RegExp]>> = {
+type Refused = readonly [message: RegExp, datum?: object, rest?: object];
+const REFUSED: Readonly<Record<string, Refused>> = {
   'a loss without a public formula': [
+    /^loss_fn: has no public/,
     {},
     { lossFn: 'stable_reinforce' },
-    /^loss_fn: has no public/,
   ],
-  'an unknown loss': [{}, { lossFn: 'l2' }, /^loss_fn: must be one of cross_entropy/],
+  'an unknown loss': [/^loss_fn: must be one of cross_entropy/, {}, { lossFn: 'l2' }],
   'a parameter that is not a number': [
+    /^loss_fn_config\.beta: is not finite/,
     {},
     { lossFn: 'dro', lossFnConfig: { beta: Number.NaN } },
-    /^loss_fn_config\.beta: is not finite/,
   ],
   'a parameter of another loss': [
+    /^loss_fn_config\.beta: is not a parameter of cross_entropy/,
     {},
     { lossFnConfig: { beta: 1 } },
-    /^loss_fn_config\.beta: is not a parameter of cross_entropy/,
   ],
-  'no sequences': [{}, { data: [] }, /^data: is empty/],
-  'a sequence without tokens': [{ modelInput: [] }, {}, /^data\[0\]\.model_input: has no tokens/],
+  'no sequences': [/^data: is empty/, {}, { data: [] }],
+  'a sequence without tokens': [/^data\[0\]\.model_input: has no tokens/, { modelInput: [] }],
   'a picture': [
-    { modelInput: [{ chunk: { case: 'image', value: {} } }] },
-    {},
     /^data\[0\]\.model_input: contains a chunk that is not text/,
+    { modelInput: [{ chunk: { case: 'image', value: {} } }] },
   ],
   'a long sequence': [
-    { modelInput: [text(1, 1, 1, 1, 1)] },
-    {},
     /^data\[0\]\.model_input: has 5 tokens; the limit is 4/,
+    { modelInput: [text(1, 1, 1, 1, 1)] },
   ],
   'no targets': [
-    { lossFnInputs: { weights: floats(1, 1) } },
-    {},
     /^data\[0\]\.target_tokens: is required/,
+    { lossFnInputs: { weights: floats(1, 1) } },
   ],
   'an input that the loss needs and nobody sent': [
-    { lossFnInputs: TARGETS },
-    {},
     /^data\[0\]\.weights: is required by cross_entropy/,
+    { lossFnInputs: TARGETS },
   ],
   'too few values': [
-    { lossFnInputs: { ...TARGETS, weights: floats(1) } },
-    {},
     /^data\[0\]\.weights: has 1 values for 2 tokens/,
+    { lossFnInputs: { ...TARGETS, weights: floats(1) } },
   ],
   'several targets for each token, with one weight for all': [
-    { lossFnInputs: { target_tokens: two(ids(2, 3, 4, 5)), weights: floats(1, 1) } },
-    {},
     /^data\[0\]\.weights: has 1 values per token, but target_tokens has 2/,
+    { lossFnInputs: { target_tokens: two(ids(2, 3, 4, 5)), weights: floats(1, 1) } },
   ],
   'several targets for each token in a loss of samples': [
+    /^data\[0\]\.target_tokens: may have several targets per token only for cross_entropy/,
     {
       lossFnInputs: {
         target_tokens: two(ids(2, 3, 4, 5)),
@@ -138,41 +134,35 @@ const REFUSED: Readonly<Record<string, readonly [datum: object, rest: object, me
       },
     },
     { lossFn: 'ppo' },
-    /^data\[0\]\.target_tokens: may have several targets per token only for cross_entropy/,
   ],
   'more targets than the limit': [
-    { lossFnInputs: { ...TARGETS, weights: { ...floats(1), shape: [2n, 129n] } } },
-    {},
     /^data\[0\]\.weights: has 129 values per token; the limit is 128/,
+    { lossFnInputs: { ...TARGETS, weights: { ...floats(1), shape: [2n, 129n] } } },
   ],
   'three dimensions': [
-    { lossFnInputs: { ...TARGETS, weights: { ...floats(1, 1), shape: [2n, 1n, 1n] } } },
-    {},
     /^data\[0\]\.weights: must have one value, or one row of values/,
+    { lossFnInputs: { ...TARGETS, weights: { ...floats(1, 1), shape: [2n, 1n, 1n] } } },
   ],
   'sparse values outside of their rows': [
+    /^data\[0\]\.weights: has indices that do not fit its values/,
     {
       lossFnInputs: {
         ...TARGETS,
         weights: sparse({ values: [1], begins: [0, 1, 1], places: [2] }),
       },
     },
-    {},
-    /^data\[0\]\.weights: has indices that do not fit its values/,
   ],
   'a token of another vocabulary': [
-    { lossFnInputs: { ...TARGETS, target_tokens: ids(2, 10), weights: floats(1, 1) } },
-    {},
     /^data\[0\]\.target_tokens: 10 is not a token/,
+    { lossFnInputs: { ...TARGETS, target_tokens: ids(2, 10), weights: floats(1, 1) } },
   ],
   'an infinite advantage': [
-    { lossFnInputs: { ...TARGETS, weights: floats(1, Number.POSITIVE_INFINITY) } },
-    {},
     /^data\[0\]\.weights: is not finite/,
+    { lossFnInputs: { ...TARGETS, weights: floats(1, Number.POSITIVE_INFINITY) } },
   ],
 };
 
-for (const [what, [datum, rest, message]] of Object.entries(REFUSED)) {
+for (const [what, [message, datum, rest]] of Object.entries(REFUSED)) {
   test(`${what} is refused by the name of its field`, () => {
     assert.throws(() => toPass(request(datum, rest), BOUNDS), { code: 'invalid_request', message });
   });

@@ -9,13 +9,12 @@ import type { Constraint } from '../../src/contracts/generation.ts';
 import { parseRow } from '../../src/rows/row-schema.ts';
 import { loadConfig } from '../../src/settings/config.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
-import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { type QuestionOptions, toQuestion } from '../../trainer/data/questions.ts';
 import { measureAnswers } from '../../trainer/evaluation/answers.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { createByteTokenizer } from '../http/served.ts';
 import { PLAIN } from '../tools/templates.ts';
-import { runToy, TOY, turns, writeRows } from './toy-runs.ts';
+import { evaluateFiles, runToy, turns, writeRows } from './toy-runs.ts';
 
 /** The toy base's vocabulary has no quotation marks. */
 const tokenizer = createByteTokenizer(PLAIN);
@@ -149,22 +148,13 @@ test('eval: what was learned is right in both ways; what was not is valid with t
     return { kind: 'json_schema', schema: { type: 'array', items: { enum: [1, 2] }, ...bounds } };
   };
   const evaluate = async (format?: Constraint) => {
-    const { card } = await evaluateRequest(
-      {
-        ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
-        ...{ data, responseFormatFile: undefined, toolFormat: undefined, gate: {} },
+    const { card } = await evaluateFiles(files, {
+      ...{ data, format },
+      withAnswers: ({ modelDir, ...served }, work) => {
+        const context = { config: { ...config, model: modelDir }, signal, reporter };
+        return withAnswerModel(served, context, work);
       },
-      {
-        findModel: async (requested) => requested!,
-        readAdapter: async () => ({ label: 'it', files, baseDigest: undefined, format }),
-        withAnswers: ({ modelDir, ...served }, work) =>
-          withAnswerModel(
-            served,
-            { config: { ...config, model: modelDir }, signal, reporter },
-            work,
-          ),
-      },
-    );
+    });
     const names = ['answers', 'valid_without_mask', 'exact_match_without_mask'];
     const masked = ['valid_with_mask', 'exact_match_with_mask', 'field_f1_with_mask'];
     return [...names, ...masked].map((name) => card[name]);

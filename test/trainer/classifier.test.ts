@@ -4,16 +4,14 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type AdapterFiles, CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { hashFile } from '../../src/common/regular-file.ts';
 import { VERSION } from '../../src/common/version.ts';
-import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { drawClassificationHead } from '../../trainer/adapter/tensors.ts';
-import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
 import { worstDifference } from '../engine/runner.ts';
@@ -26,7 +24,7 @@ import {
   padRows,
   trainModel,
 } from './tiny-training.ts';
-import { runToy, TOY, type ToyRun, writeRows } from './toy-runs.ts';
+import { cardOf, evaluateFiles, runToy, stepsOf, TOY, writeRows } from './toy-runs.ts';
 
 const KINDS = { animal: ['cat', 'dog', 'cow'], colour: ['red', 'blue', 'grey'], food: ['rice'] };
 const NAMES = Object.keys(KINDS).sort();
@@ -45,22 +43,6 @@ const good = (t: TestContext) => ({
   validation: writeRows(t, rows(14, 100)),
   epochs: 12,
 });
-
-function cardOf({ messages }: ToyRun): EvaluationCard {
-  return messages.flatMap((message) => (message.type === 'card' ? message.card : []))[0]!;
-}
-
-function evaluateFiles(files: AdapterFiles, data: string) {
-  const request = {
-    ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
-    ...{ responseFormatFile: undefined, toolFormat: undefined, data, gate: {} },
-  };
-  return evaluateRequest(request, {
-    findModel: async (requested) => requested!,
-    readAdapter: async () => ({ label: 'it', files, baseDigest: undefined }),
-    withAnswers: () => assert.fail('a classifier gives no answers'),
-  });
-}
 
 test('a run on texts with labels makes a classifier, which its card and eval measure', async (t) => {
   const job = good(t);
@@ -81,8 +63,7 @@ test('a run on texts with labels makes a classifier, which its card and eval mea
     card.skipped.map(({ gate }) => gate),
     ['generation', 'forgetting'],
   );
-  const steps = run.messages.flatMap((message) => (message.type === 'step' ? message : []));
-  assert.equal(steps.at(-1)!.validationTokenAccuracy, 1);
+  assert.equal(stepsOf(run).at(-1)!.validationTokenAccuracy, 1);
   const warnings = run.messages.filter((m) => m.type === 'event' && m.level === 'warn');
   assert.deepEqual(warnings, []);
 
@@ -96,7 +77,7 @@ test('a run on texts with labels makes a classifier, which its card and eval mea
   t.after(() => artifact.tensors.close());
   const { classifier } = await parseAdapter(files, artifact.config);
   assert.deepEqual(classifier!.labels, NAMES);
-  const { card: ofEval } = await evaluateFiles(files, job.validation);
+  const { card: ofEval } = await evaluateFiles(files, { data: job.validation });
   for (const figure of ['accuracy', 'macro_f1', 'validation_loss', 'base_validation_loss']) {
     assert.equal(ofEval[figure], card[figure], figure);
   }
@@ -117,7 +98,7 @@ test('macro F1 is the mean over the classes that occur in rows or answers', asyn
     held.map(({ label }) => label),
     ['animal', 'animal', 'animal'],
   );
-  const { card } = await evaluateFiles(files, writeRows(t, held));
+  const { card } = await evaluateFiles(files, { data: writeRows(t, held) });
   assert.equal(card['accuracy'], 2 / 3);
   assert.ok(Math.abs(Number(card['macro_f1']) - (0.8 + 0) / 2) < 1e-12);
 });

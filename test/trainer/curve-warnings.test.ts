@@ -6,23 +6,13 @@ import { examineCurves, examineData, type RunContext } from '../../trainer/run/c
 import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { linearModel } from './linear-model.ts';
-import { dataset, pairDataset, runDir, runLinear } from './runs.ts';
+import { dataset, metricsRow, pairDataset, runDir, runLinear } from './runs.ts';
 
 function curve(losses: readonly number[], validations: Record<number, number> = {}): StepMetrics[] {
-  return losses.map((loss, i) => ({
-    step: i + 1,
-    loss,
-    gradNorm: 1,
-    learningRate: 1e-3,
-    tokens: 100,
-    tokensPerSecond: 100,
-    tokenAccuracy: 0.5,
-    ...(validations[i + 1] !== undefined && { validationLoss: validations[i + 1]! }),
-  }));
+  return losses.map((loss, i) => metricsRow(i + 1, loss, validations[i + 1]));
 }
 
-function codesOf(losses: readonly number[], change: Partial<RunContext> = {}, validations = {}) {
-  const rows = curve(losses, validations);
+function codesOfRows(rows: readonly StepMetrics[], change: Partial<RunContext> = {}) {
   const context = {
     vocabSize: 49_152,
     totalSteps: rows.length,
@@ -35,6 +25,9 @@ function codesOf(losses: readonly number[], change: Partial<RunContext> = {}, va
   for (const { cause, cure } of warnings) assert.ok(cause.length > 10 && cure.length > 10);
   return warnings.map(({ code }) => code);
 }
+
+const codesOf = (losses: readonly number[], change: Partial<RunContext> = {}, validations = {}) =>
+  codesOfRows(curve(losses, validations), change);
 
 const steps = (count: number, loss: (step: number) => number) =>
   Array.from({ length: count }, (_, step) => loss(step));
@@ -168,8 +161,7 @@ test('preferred outputs that become much less likely speak; a small fall is sile
       ...row,
       'logps/chosen': -50 + ((last + 50) * i) / length,
     }));
-    const context = { vocabSize: undefined, totalSteps: rows.length, peakRate: 1e-3, rank: 16 };
-    return examineCurves(rows, { ...context, baseTextLoss: undefined }).map(({ code }) => code);
+    return codesOfRows(rows, { vocabSize: undefined });
   };
   assert.deepEqual(codes(-60), []);
   assert.deepEqual(codes(-120), ['preferred_unlikely']);
@@ -182,11 +174,7 @@ test('rewarded samples that become short, or all alike, speak; the loss is not l
       'completions/mean_length': 40 + ((length - 40) * i) / 19,
       entropy: 2 + ((entropy - 2) * i) / 19,
     }));
-    const context = { vocabSize: undefined, totalSteps: rows.length, peakRate: 1e-3, rank: 16 };
-    const objective = 'reinforcement' as const;
-    return examineCurves(rows, { ...context, objective, baseTextLoss: undefined }).map(
-      ({ code }) => code,
-    );
+    return codesOfRows(rows, { vocabSize: undefined, objective: 'reinforcement' });
   };
   assert.deepEqual(codes(20, 1), []);
   assert.deepEqual(codes(1, 1), ['length_collapse']);

@@ -14,39 +14,29 @@ import {
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
-import { questions, runToy, TOY, turns, writeRows } from './toy-runs.ts';
+import {
+  cardOf,
+  type Evaluated,
+  evaluateFiles,
+  questions,
+  refusing,
+  runToy,
+  TOY,
+  turns,
+  writeRows,
+} from './toy-runs.ts';
 
 const ANSWER = 'It is blue.';
 
 async function trained(t: TestContext) {
   const validation = writeRows(t, questions(8, ANSWER, 100));
   const run = await runToy(t, { data: writeRows(t, questions(32, ANSWER)), validation });
-  const [card] = run.messages.flatMap((message) => (message.type === 'card' ? message.card : []));
-  return { files: await readAdapterFiles(path.join(run.dir, 'adapter')), validation, card: card! };
-}
-
-interface Asked {
-  readonly data?: string;
-  readonly addedTokens?: AddedTokens;
-  readonly baseDigest?: string;
-  readonly margin?: number;
-}
-
-function evaluateFiles(files: AdapterFiles, { data, addedTokens, baseDigest, margin }: Asked = {}) {
-  const request = {
-    ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
-    ...{ responseFormatFile: undefined, toolFormat: undefined },
+  return {
+    files: await readAdapterFiles(path.join(run.dir, 'adapter')),
+    validation,
+    card: cardOf(run),
   };
-  return evaluateRequest(
-    { ...request, data, gate: { margin } },
-    {
-      findModel: async (requested) => requested!,
-      readAdapter: async () => ({ label: 'it', files, baseDigest, addedTokens }),
-      withAnswers: () => assert.fail('no row has an answer in a format'),
-    },
-  );
 }
 
 /** The adapter with other values in some of its tensors. */
@@ -61,8 +51,6 @@ function changed(files: AdapterFiles, change: (values: Float32Array, name: strin
   return { ...files, weightsBytes: serializeSafetensors(others) };
 }
 
-const refusing = ({ gates }: EvaluationCard) =>
-  gates.flatMap(({ gate, passed }) => (passed ? [] : gate));
 const verdict = ({ gates }: EvaluationCard, gate: string) =>
   gates.find((one) => one.gate === gate)!;
 
@@ -113,7 +101,7 @@ test('an adapter of zeros, of infinities and of huge weights, each by its own ga
 
 test('a margin is asked of the validation loss', async (t) => {
   const { files, validation: data } = await trained(t);
-  const { card } = await evaluateFiles(files, { data, margin: 6 });
+  const { card } = await evaluateFiles(files, { data, gate: { margin: 6 } });
   assert.deepEqual(refusing(card), ['validation']);
   assert.match(cardRows(card).join('\n'), /gate validation,REFUSED: 0\.\d+ is not < -0\.\d+/);
 });
@@ -128,8 +116,8 @@ test('rows are read with the tokens of the adapter, which must have rows in the 
   const tokenizer = (await loadTokenizer(TOY))!.extended(addedTokens);
   const ids = [...tokenizer.encode(text, { specials: false, affixes: true }), 3];
   assert.ok(ids.includes(1));
-  const lossOf = async (row: object, asked: Asked = {}) => {
-    const { card } = await evaluateFiles(files, { data: writeRows(t, [row]), ...asked });
+  const lossOf = async (row: object, facts: Evaluated = {}) => {
+    const { card } = await evaluateFiles(files, { data: writeRows(t, [row]), ...facts });
     return card['validation_loss'];
   };
   const plain = await lossOf({ text });

@@ -4,11 +4,18 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
 import { GateError, toFault } from '../../trainer/run/faults.ts';
-import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
+import {
+  cardOf,
+  questions,
+  refusing,
+  runToy,
+  stepsOf,
+  type ToyRun,
+  writeRows,
+} from './toy-runs.ts';
 
 const ANSWER = 'It is blue.';
 const good = (t: TestContext) => ({
@@ -18,15 +25,6 @@ const good = (t: TestContext) => ({
 
 const typesOf = ({ messages }: ToyRun) =>
   messages.map((message) => (message.type === 'event' ? message.code : message.type));
-
-function cardOf({ messages }: ToyRun): EvaluationCard {
-  const found = messages.flatMap((message) => (message.type === 'card' ? message.card : []));
-  assert.equal(found.length, 1);
-  return found[0]!;
-}
-
-const refusing = ({ gates }: EvaluationCard) =>
-  gates.flatMap(({ gate, passed }) => (passed ? [] : gate));
 
 test('a good adapter passes every gate and is published with its card', async (t) => {
   const run = await runToy(t, { ...good(t), name: 'blue' });
@@ -127,8 +125,7 @@ test('a margin is asked for on top of the base, and without rows that gate is sk
 test('a run killed between its last step and its publication is measured the same again', async (t) => {
   const files = good(t);
   const whole = await runToy(t, { ...files, name: 'blue' });
-  const steps = whole.messages.filter(({ type }) => type === 'step').length;
-  const killed = await runToy(t, { ...files, name: 'blue' }, { killAfter: steps });
+  const killed = await runToy(t, { ...files, name: 'blue' }, { killAfter: stepsOf(whole).length });
   assert.match(String(killed.error), /killed/);
   const resumed = await runToy(t, { ...files, name: 'blue' }, { dir: killed.dir });
   assert.deepEqual(cardOf(resumed), cardOf(whole));

@@ -11,13 +11,13 @@ import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
-import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { createObjective } from '../../trainer/run/objective.ts';
 import type { LoraSettings, MicroBatch, TrainMethod, TrainModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
+import { trainModel } from './tiny-training.ts';
 
 const golden = sharedPath('golden');
 const skip = skipUnless(golden);
@@ -110,7 +110,7 @@ test('DPO: log-probabilities, loss and gradients are those of the reference', {
   const options = { train, validation: undefined, batchSize: 4, classifies: false };
   const preference = { loss: 'sigmoid', beta: expected.beta, labelSmoothing: 0 } as const;
   const objective = createObjective({ model, ...options, preference });
-  await withoutAdapter(model.parameters, () => objective.prepare()); // B does not start at 0
+  await withoutAdapter(model.parameters, () => objective.prepare!()); // B does not start at 0
   const [reference] = objective.saved;
   for (const [pair, chosen] of expected.reference_chosen_logps.entries()) {
     const sums = [chosen, expected.reference_rejected_logps[pair]!];
@@ -170,12 +170,7 @@ async function openModel(
   await importModel(source, dir, { quantization, doubleQuantization: true });
   const artifact = readArtifact(dir);
   t.after(() => artifact.tensors.close());
-  const model = createTrainModel(artifact, {
-    ...{ method, adapter, dropout: 0, compute: 'float32', recompute: true, blocksPerSegment: 1 },
-    ...{ threads: 1, seed: 0 },
-  });
-  t.after(() => model.release());
-  return model;
+  return trainModel(t, { artifact }, { method, adapter });
 }
 
 async function readAdapter(folder: string): Promise<LoraSettings> {

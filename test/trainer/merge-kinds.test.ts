@@ -4,12 +4,12 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
-import { createTrainModel } from '../../trainer/model.ts';
 import type { MicroBatch } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
+import { trainModel } from './tiny-training.ts';
 
 const golden = sharedPath('golden');
 const skip = skipUnless(golden);
@@ -33,11 +33,7 @@ for (const [folder, base] of Object.entries(CASES)) {
     const outDir = path.join(temporaryFolder(t), 'merged');
     const adapter = path.join(golden!, folder);
     await mergeModel(artifact, adapter, { outDir, dtype: 'F32' });
-    const model = createTrainModel(await openBase(t, outDir), {
-      ...{ method: 'full', adapter: undefined, dropout: 0, compute: 'float32', recompute: true },
-      ...{ blocksPerSegment: 1, threads: 1, seed: 0 },
-    });
-    t.after(() => model.release());
+    const model = trainModel(t, { artifact: await openBase(t, outDir) });
     const cases = readTensors(path.join(adapter, 'cases.safetensors'));
     const difference = worstDifference(
       await model.logits(batchOf(cases.get('input_ids')!)),

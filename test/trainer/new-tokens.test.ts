@@ -5,11 +5,10 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
-import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { writeResizedAdapter } from '../e2e/toy-adapter.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { openToy, questions, runToy, TOY, writeRows } from './toy-runs.ts';
+import { evaluateFiles, openToy, questions, runToy, writeRows } from './toy-runs.ts';
 
 const REFUSED =
   /base_model\.model\.model\.embed_tokens\.weight: has 1026 tokens, the base has 1024: such an adapter can be served, but not trained, merged or evaluated/;
@@ -21,22 +20,7 @@ const COMMANDS: Readonly<
     const data = writeRows(t, questions(8, 'It is blue.'));
     return runToy(t, { data, initAdapter, rank: undefined });
   },
-  eval: async (_, adapter) =>
-    evaluateRequest(
-      {
-        ...{ adapter, model: TOY, tenant: 'local', store: undefined, isJson: false, gate: {} },
-        ...{ data: undefined, responseFormatFile: undefined, toolFormat: undefined },
-      },
-      {
-        findModel: async (requested) => requested!,
-        readAdapter: async () => ({
-          label: 'it',
-          files: await readAdapterFiles(adapter),
-          baseDigest: undefined,
-        }),
-        withAnswers: () => assert.fail('it was to be refused'),
-      },
-    ),
+  eval: async (_, adapter) => evaluateFiles(await readAdapterFiles(adapter)),
   merge: async (t, adapter, outDir) => mergeModel(openToy(t), adapter, { outDir, dtype: 'F32' }),
 };
 

@@ -1,15 +1,24 @@
 // Whole runs of DPO on the toy base: what a plan, its messages and its card say, and what the reference is.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
 import { describeRun, planText, toJobPlan } from '../../trainer/planner/run-plan.ts';
-import { openToy, questions, runToy, TOY, type ToyRun, turns, writeRows } from './toy-runs.ts';
+import {
+  adapterBytesOf,
+  cardOf,
+  evaluateFiles,
+  openToy,
+  questions,
+  runToy,
+  stepsOf,
+  TOY,
+  turns,
+  writeRows,
+} from './toy-runs.ts';
 
 /** Questions whose preferred output is blue. */
 const pairs = (count: number, from = 0) =>
@@ -24,11 +33,6 @@ const pairs = (count: number, from = 0) =>
   });
 
 const DPO = { objective: 'dpo', beta: 0.5, epochs: 4, learningRate: 1e-2 };
-
-const stepsOf = ({ messages }: ToyRun) =>
-  messages.flatMap((message) => (message.type === 'step' ? message : []));
-const cardOf = ({ messages }: ToyRun) =>
-  messages.flatMap((message) => (message.type === 'card' ? message.card : []))[0]!;
 
 const rowsOf = (t: TestContext) => ({
   data: writeRows(t, pairs(32)),
@@ -49,7 +53,8 @@ test('a run prefers the preferred outputs afterwards, and its card says how ofte
   const [snapshot] = run.messages.flatMap((one) => (one.type === 'snapshot' ? one.metrics : []));
   assert.ok(snapshot!['rewards/margins']! > 0);
 
-  const evaluated = await evaluateFolder(path.join(run.dir, 'adapter'), rows.validation);
+  const files = await readAdapterFiles(path.join(run.dir, 'adapter'));
+  const { card: evaluated } = await evaluateFiles(files, { data: rows.validation });
   checkCard(evaluated);
   assert.equal(evaluated['accuracy'], card['accuracy']);
 });
@@ -61,24 +66,6 @@ function checkCard(card: EvaluationCard): void {
   const verdicts = Object.fromEntries(card.gates.map(({ gate, passed }) => [gate, passed]));
   assert.equal(verdicts['validation'], true);
   assert.ok('forgetting' in verdicts && typeof card['text_loss'] === 'number');
-}
-
-async function evaluateFolder(folder: string, data: string): Promise<EvaluationCard> {
-  const request = { adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false };
-  const formats = { responseFormatFile: undefined, toolFormat: undefined };
-  const { card } = await evaluateRequest(
-    { ...request, ...formats, data, gate: {} },
-    {
-      findModel: async (requested) => requested!,
-      readAdapter: async () => ({
-        label: 'it',
-        files: await readAdapterFiles(folder),
-        baseDigest: undefined,
-      }),
-      withAnswers: () => assert.fail('pairs ask no questions'),
-    },
-  );
-  return card;
 }
 
 test('the reference of a job that continues an adapter is that adapter, even after a kill', async (t) => {
@@ -94,9 +81,7 @@ test('the reference of a job that continues an adapter is that adapter, even aft
   assert.match(String(killed.error), /killed/);
   const resumed = await runToy(t, job, { dir: killed.dir });
   assert.equal(resumed.error, undefined);
-  const bytesOf = ({ dir }: ToyRun) =>
-    readFileSync(path.join(dir, 'adapter/adapter_model.safetensors')).toString('hex');
-  assert.equal(bytesOf(resumed), bytesOf(whole));
+  assert.equal(adapterBytesOf(resumed), adapterBytesOf(whole));
 });
 
 test('a plan counts both outputs of a pair and shows them', async (t) => {

@@ -4,23 +4,18 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { createFolderPublisher, createStorePublisher } from '../../trainer/run/result-files.ts';
 import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { metricsRow } from './runs.ts';
 
 const BASE = 'b'.repeat(64);
-const step = (number: number, validationLoss?: number): StepMetrics => ({
-  ...{ step: number, loss: 3 - number / 10, gradNorm: 1, learningRate: 1e-3 },
-  ...{ tokens: 10, tokensPerSecond: 1, tokenAccuracy: 0.5 },
-  ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
-});
 const CARD: EvaluationCard = {
   gates: [{ gate: 'finite', passed: true, value: 0, relation: '<=', limit: 0 }],
   skipped: [{ gate: 'validation', reason: 'there are no validation rows' }],
   largest_weight: 0.5,
 };
-const METRICS = [step(1), step(2, 2.5), step(3, 2.75)];
+const METRICS = [metricsRow(1, 2.9), metricsRow(2, 2.8, 2.5), metricsRow(3, 2.7, 2.75)];
 
 test('in a store a run is the next version of its name, with its base and figures', async (t) => {
   const { repository, adapter } = shelf(t);

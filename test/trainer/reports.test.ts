@@ -14,19 +14,9 @@ import {
   toResultCsv,
 } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { dataset, runDir, runLinear } from './runs.ts';
+import { dataset, metricsRow, runDir, runLinear } from './runs.ts';
 
-const row = (step: number, loss: number, validationLoss?: number): StepMetrics => ({
-  step,
-  loss,
-  gradNorm: 1,
-  learningRate: 1e-3,
-  tokens: 10,
-  tokensPerSecond: 100,
-  tokenAccuracy: 0.25,
-  ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
-});
-const ROWS = [row(1, 3), row(2, 2.5, 2.75), row(3, 2)];
+const ROWS = [metricsRow(1, 3), metricsRow(2, 2.5, 2.75), metricsRow(3, 2)];
 
 test('CRC-32C is the Castagnoli polynomial', () => {
   assert.equal(crc32c(Buffer.from('123456789')), 0xe3069283);

@@ -111,6 +111,21 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
   }
 }
 
+/** The metrics of a step, with a validation if it has a loss. */
+export const metricsRow = (step: number, loss: number, validationLoss?: number): StepMetrics => ({
+  ...{ step, loss, gradNorm: 1, learningRate: 1e-3 },
+  ...{ tokens: 10, tokensPerSecond: 100, tokenAccuracy: 0.25 },
+  ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
+});
+
+/** The trained weights of a run, to be compared. */
+export const weightsOf = ({ model }: LinearRun) =>
+  model.parameters.map(({ data }) => Buffer.from(data.buffer).toString('hex')).join();
+
+/** Of the metrics, what does not depend on the clock. */
+export const curveOf = ({ metrics }: LinearRun) =>
+  metrics.map((row) => ({ ...row, tokensPerSecond: 0 }));
+
 /** A folder for one run below another one. */
 export function runDir(root: string, name: string): string {
   return path.join(root, name);

@@ -16,7 +16,7 @@ import { seededRandom, type TinyModel } from '../fixtures.ts';
 
 export function trainModel(
   t: TestContext,
-  { artifact }: TinyModel,
+  { artifact }: Pick<TinyModel, 'artifact'>,
   options: Partial<TrainModelOptions> = {},
 ) {
   const model = createTrainModel(artifact, {

@@ -1,9 +1,13 @@
 // Whole runs on the toy base, with all that they tell.
-import { writeFileSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import type { AdapterFiles } from '../../adapters/peft/files.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
+import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
 import { executeRun } from '../../trainer/run/execute-run.ts';
@@ -88,4 +92,47 @@ export async function runToy(
     await folder.close();
   }
   return { dir, messages, published, error };
+}
+
+/** The card that a run has sent. */
+export function cardOf({ messages }: ToyRun): EvaluationCard {
+  const found = messages.flatMap((message) => (message.type === 'card' ? message.card : []));
+  assert.equal(found.length, 1);
+  return found[0]!;
+}
+
+/** The gates that refuse an adapter. */
+export const refusing = ({ gates }: EvaluationCard) =>
+  gates.flatMap(({ gate, passed }) => (passed ? [] : gate));
+
+export const stepsOf = ({ messages }: ToyRun) =>
+  messages.flatMap((message) => (message.type === 'step' ? message : []));
+
+/** The adapter of a run, to be compared. */
+export const adapterBytesOf = ({ dir }: ToyRun) =>
+  readFileSync(path.join(dir, 'adapter/adapter_model.safetensors')).toString('hex');
+
+export interface Evaluated extends Partial<Omit<NamedAdapterFiles, 'files'>> {
+  /** Rows. */
+  readonly data?: string;
+  readonly gate?: GateSettings;
+  readonly withAnswers?: Parameters<typeof evaluateRequest>[1]['withAnswers'];
+}
+
+/** Evaluates an adapter's files on the toy base, as `lorikeet eval` does. */
+export function evaluateFiles(
+  files: AdapterFiles,
+  { data, gate = {}, withAnswers, ...facts }: Evaluated = {},
+) {
+  return evaluateRequest(
+    {
+      ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
+      ...{ data, gate, responseFormatFile: undefined, toolFormat: undefined },
+    },
+    {
+      findModel: async (requested) => requested!,
+      readAdapter: async () => ({ label: 'it', files, baseDigest: undefined, ...facts }),
+      withAnswers: withAnswers ?? (() => assert.fail('nothing is to be answered')),
+    },
+  );
 }

@@ -29,6 +29,8 @@ interface SequenceBatch {
    * the plan's order; those of pair p are 2p (chosen) and 2p + 1 (rejected).
    */
   readonly sequences: Int32Array;
+  /** [targets in the loss]: the number of earlier targets in the same sequence. */
+  readonly offsets: Int32Array;
 }
 
 /** Assembles a tight batch, and tells which sequence each of its targets belongs to. */
@@ -41,12 +43,13 @@ export function assembleSequences(
     .flatMap((index) => sequencesOf(examples[index]!))
     .map((sequence) => trimmed(sequence, trainedLength(sequence)));
   const rows = balanceRows(all.map(({ length }) => length));
-  const counted = rows
-    .flat()
-    .flatMap((number) => new Array<number>(countLabels(all[number]!.example)).fill(number));
+  const counts = rows.flat().map((number) => [number, countLabels(all[number]!.example)] as const);
   return {
     batch: fillRows(rows.map((row) => row.map((index) => all[index]!))),
-    sequences: Int32Array.from(counted),
+    sequences: Int32Array.from(
+      counts.flatMap(([number, count]) => new Array<number>(count).fill(number)),
+    ),
+    offsets: Int32Array.from(counts.flatMap(([, count]) => [...new Array(count).keys()])),
   };
 }
 

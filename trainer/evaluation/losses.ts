@@ -48,7 +48,7 @@ export async function measureValidation(
   batchSize: number,
 ): Promise<Validation> {
   const lengths = sequenceLengths(examples);
-  let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  let sums = NO_LOSS;
   for (const plan of planValidation(lengths, batchSize)) {
     sums = addLossSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
   }
@@ -57,6 +57,9 @@ export async function measureValidation(
     validationTokenAccuracy: sums.hits / sums.count,
   };
 }
+
+/** The sums before the first micro-batch. */
+export const NO_LOSS: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
 
 /** Returns the totals with a micro-batch's sums added. */
 export function addLossSums(sums: LossSums, more: LossSums): LossSums {

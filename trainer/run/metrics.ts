@@ -6,6 +6,7 @@ import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
   OBJECTIVE_METRICS,
   type ObjectiveMetrics,
+  OPENAI_REWARDS,
 } from '../../src/contracts/preference-settings.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
@@ -64,19 +65,13 @@ const COLUMNS = {
   valid_mean_token_accuracy: 'validationTokenAccuracy',
 } as const satisfies Record<string, keyof StepMetrics>;
 
-/** OpenAI's names in the events of reinforcement. */
-const REWARD_COLUMNS = {
-  step: 'step',
-  train_mean_reward: 'reward',
-  full_valid_mean_reward: 'eval_reward',
-  completion_tokens_mean: 'completions/mean_length',
-} as const satisfies Record<string, keyof StepMetrics>;
-
 /** Returns OpenAI's result table, with further columns for pairs. A cell is empty if its metric was not measured in the step. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
   const measured = OBJECTIVE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
   const isRewarded = rows[0]?.reward !== undefined;
-  const columns: Record<string, keyof (typeof rows)[0]> = isRewarded ? REWARD_COLUMNS : COLUMNS;
+  const columns: Record<string, keyof (typeof rows)[0]> = isRewarded
+    ? { step: 'step', ...OPENAI_REWARDS }
+    : COLUMNS;
   const keys = [...Object.values(columns), ...measured];
   const header = [...Object.keys(columns), ...measured].join();
   const lines = rows.map((row) => keys.map((key) => row[key] ?? '').join());

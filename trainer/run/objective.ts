@@ -21,7 +21,7 @@ import type { Validation } from './metrics.ts';
 import { type Reinforcement, Rewards } from './reinforcement.ts';
 
 /** The data and the model of an objective. */
-interface ObjectiveOptions {
+export interface ObjectiveOptions {
   readonly model: TrainModel;
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
@@ -41,15 +41,15 @@ export interface RunObjective {
   /** The validation of guessing, which takes the place of the base's. Absent: the base is measured. */
   readonly guessed: Validation | undefined;
   /** Measures the saved values. The model must have its initial weights. Resolves with false if the signal stopped it. */
-  prepare(signal?: AbortSignal): Promise<boolean>;
+  prepare?(signal?: AbortSignal): Promise<boolean>;
   /** Prepares a step. */
-  begin(step: number, plans: StepBatches): Promise<void>;
+  begin?(step: number, plans: StepBatches): Promise<void>;
   /** Adds the gradients of a micro-batch's loss. */
   accumulate(plan: MicroBatchPlan): Promise<LossSums>;
   /** Returns further metrics of the step, and the tokens that its rows lack. @param sums of all its micro-batches */
   metrics(sums: LossSums): ObjectiveMetrics & StepGrading & { readonly tokens?: number };
-  /** Measures the validation rows, which the run must have. */
-  validate(): Promise<Validation>;
+  /** Measures the validation rows. */
+  validate(rows: Dataset): Promise<Validation>;
 }
 
 /** Creates the objective of a run. */
@@ -69,14 +69,9 @@ function supervised({
   return {
     saved: [],
     guessed: validation && classifies ? guessClasses(validation) : undefined,
-    prepare: async () => true,
-    begin: async () => {},
     metrics: () => ({}),
     accumulate: (plan) => model.accumulate(assembleTightBatch(train.examples, plan)),
-    validate() {
-      assert(validation, 'the run has validation rows');
-      return measureValidation(model, validation, batchSize);
-    },
+    validate: (rows) => measureValidation(model, rows, batchSize),
   };
 }
 
@@ -118,8 +113,6 @@ class Preferences implements RunObjective {
     return true;
   }
 
-  async begin(): Promise<void> {}
-
   metrics(sums: LossSums): ObjectiveMetrics {
     return meanMetrics(sums);
   }
@@ -142,10 +135,9 @@ class Preferences implements RunObjective {
     return losses;
   }
 
-  validate(): Promise<Validation> {
-    const { model, validation, batchSize } = this.#options;
-    assert(validation, 'the run has validation rows');
-    const reference = this.#references.get(validation)!;
-    return measurePairs(model, validation, { reference, preference: this.#preference, batchSize });
+  validate(rows: Dataset): Promise<Validation> {
+    const { model, batchSize } = this.#options;
+    const reference = this.#references.get(rows)!;
+    return measurePairs(model, rows, { reference, preference: this.#preference, batchSize });
   }
 }

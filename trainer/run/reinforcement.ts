@@ -1,6 +1,5 @@
 // Reinforcement: before each step, completions of its prompts are sampled with the current adapter and rewarded. The loss weighs
 // their tokens by how much better they are than the others of their prompt.
-import { assert } from '../../src/common/assert.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { GradingSummary, StepGrading } from '../../src/contracts/grading-summary.ts';
 import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
@@ -11,14 +10,14 @@ import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences } from '../data/micro-batch.ts';
-import { addLossSums } from '../evaluation/losses.ts';
+import { addLossSums, NO_LOSS } from '../evaluation/losses.ts';
 import { advantagesOf, meanOf, standardDeviation, weighPolicy } from '../policy.ts';
 import { streamSeed } from '../random.ts';
 import type { LossSums, TrainModel } from '../types.ts';
 import { TrainError } from './faults.ts';
 import { summarizeGraders } from './grading-summary.ts';
 import type { Validation } from './metrics.ts';
-import type { RunObjective } from './objective.ts';
+import type { ObjectiveOptions, RunObjective } from './objective.ts';
 
 /** A completion of a prompt. */
 interface Sample {
@@ -75,15 +74,6 @@ export interface Reinforcement extends Sampling {
   record?(step: number, groups: readonly Group[]): Promise<void>;
 }
 
-/** The data and the model of the objective. */
-interface ReinforcementOptions {
-  readonly model: TrainModel;
-  readonly train: Dataset;
-  readonly validation: Dataset | undefined;
-  /** Sequences of a forward pass. */
-  readonly batchSize: number;
-}
-
 /** A rewarded completion. */
 interface Rewarded extends Sample {
   readonly prompt: Example;
@@ -98,11 +88,13 @@ export type Group = readonly Rewarded[];
 /** If no reward differs from the others of its prompt for this many steps, the run ends: it cannot learn. */
 const CONSTANT_STEPS = 10;
 
+type RewardsOptions = Pick<ObjectiveOptions, 'model' | 'train' | 'batchSize'>;
+
 /** The objective of a run that learns from rewards. Every sample is used for one update. */
 export class Rewards implements RunObjective {
   readonly saved = [];
   readonly guessed = undefined;
-  readonly #options: ReinforcementOptions;
+  readonly #options: RewardsOptions;
   readonly #how: Reinforcement;
   /** The samples of the current step, by their prompt's index. */
   #groups: ReadonlyMap<number, Group> = new Map();
@@ -111,13 +103,9 @@ export class Rewards implements RunObjective {
   #drift = 0;
   #trainingMs = 0;
 
-  constructor(options: ReinforcementOptions, how: Reinforcement) {
+  constructor(options: RewardsOptions, how: Reinforcement) {
     this.#options = options;
     this.#how = how;
-  }
-
-  async prepare(): Promise<boolean> {
-    return true;
   }
 
   /** Samples and rewards the completions of all prompts of a step. @throws TrainError if the rewards teach nothing */
@@ -139,7 +127,7 @@ export class Rewards implements RunObjective {
   async accumulate(plan: MicroBatchPlan): Promise<LossSums> {
     const { model, batchSize } = this.#options;
     const samples = plan.flat().flatMap((index) => this.#groups.get(index)!);
-    let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
+    let sums = NO_LOSS;
     for (let start = 0; start < samples.length; start += batchSize) {
       const added = await accumulateSamples(model, samples.slice(start, start + batchSize));
       this.#drift += added.drift;
@@ -159,11 +147,9 @@ export class Rewards implements RunObjective {
   }
 
   /** The loss is the negative reward, so the lowest is the best. */
-  async validate(): Promise<Validation> {
-    const { validation } = this.#options;
-    assert(validation, 'the run has validation rows');
+  async validate({ examples }: Dataset): Promise<Validation> {
     const startMs = performance.now();
-    const { groups } = await this.#sample(validation.examples, 1, 'validation');
+    const { groups } = await this.#sample(examples, 1, 'validation');
     const reward = meanOf(rewardsOf(groups.flat()));
     const seconds = (performance.now() - startMs) / 1000;
     const validGrading = { ...summarize(groups), seconds };
@@ -215,12 +201,11 @@ async function accumulateSamples(
   samples: readonly Rewarded[],
 ): Promise<LossSums & { readonly drift: number }> {
   const examples = samples.map(toExample);
-  const { batch, sequences } = assembleSequences(
+  const { batch, sequences, offsets } = assembleSequences(
     examples,
     examples.map((_, index) => [index]),
   );
-  const next = samples.map(() => 0);
-  const sampled = Array.from(sequences, (s) => samples[s]!.logProbs[next[s]!++]!);
+  const sampled = Array.from(sequences, (s, i) => samples[s]!.logProbs[offsets[i]!]!);
   const advantages = Array.from(sequences, (s) => samples[s]!.advantage);
   let [loss, drift] = [0, 0];
   const { count, hits } = await model.accumulate(batch, (logProbs) => {
@@ -232,12 +217,8 @@ async function accumulateSamples(
 }
 
 function toExample({ prompt, ids }: Rewarded): Example {
-  const labels = [...prompt.labels, ...ids];
-  return {
-    ids: Int32Array.from([...prompt.ids, ...ids]),
-    labels: Int32Array.from(labels),
-    weights: undefined,
-  };
+  const labels = Int32Array.from([...prompt.labels, ...ids]);
+  return { ids: Int32Array.from([...prompt.ids, ...ids]), labels, weights: undefined };
 }
 
 const rewardsOf = (samples: readonly Rewarded[]) => samples.map(({ reward }) => reward.value);
@@ -252,17 +233,15 @@ function deviationOf(group: Group): number {
 
 function describe(groups: readonly Group[]): RewardMetrics {
   const all = groups.flat();
-  const share = (count: number, total: number) => count / total;
+  const share = <T>(items: readonly T[], holds: (item: T) => boolean) =>
+    items.filter(holds).length / items.length;
   return {
     reward: meanOf(rewardsOf(all)),
     reward_std: meanOf(groups.map(deviationOf)),
-    frac_reward_zero_std: share(
-      groups.filter((group) => deviationOf(group) === 0).length,
-      groups.length,
-    ),
+    frac_reward_zero_std: share(groups, (group) => deviationOf(group) === 0),
     entropy: -meanOf(all.flatMap(({ logProbs }) => logProbs)),
     'completions/mean_length': meanOf(all.map(({ ids }) => ids.length)),
-    'completions/clipped_ratio': share(all.filter(({ isWhole }) => !isWhole).length, all.length),
+    'completions/clipped_ratio': share(all, ({ isWhole }) => !isWhole),
   };
 }
 

@@ -5,7 +5,7 @@ import type { Preference } from '../../src/contracts/preference-settings.ts';
 import { type MicroBatchPlan, planEpoch, type StepBatches } from '../data/epoch-plan.ts';
 import { countTokens, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import { addLossSums, measureBase } from '../evaluation/losses.ts';
+import { addLossSums, measureBase, NO_LOSS } from '../evaluation/losses.ts';
 import type { RunSettings } from '../job/prepare-run.ts';
 import {
   type AdamWOptions,
@@ -78,7 +78,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   let state = checkpoint ?? initialState(run);
   await folder.rewind(state.step);
   if (checkpoint) await hooks.onEvent('resumed', `Resumed after step ${checkpoint.step}`);
-  else if (!(await objective.prepare(hooks.signal))) return { outcome: 'paused', state };
+  else if ((await objective.prepare?.(hooks.signal)) === false) return { outcome: 'paused', state };
   await resendSnapshots(run, hooks);
   state = await compareBase({ ...run, objective }, state, hooks);
   let savedStep = state.step;
@@ -124,7 +124,7 @@ async function compareBase(
 ): Promise<RunState> {
   if (!snapshots || state.base) return state;
   const { guessed } = objective;
-  const validate = validation ? () => objective.validate() : async () => null;
+  const validate = validation ? () => objective.validate(validation) : async () => null;
   const base = await measureBase(model, { guessed, text, validate });
   refuseBroken([base.validation?.validationLoss, base.textLoss]);
   if (base.validation) {
@@ -250,9 +250,9 @@ async function trainStep(
   const { model, objective, settings, optimizer, train } = run;
   const startMs = performance.now();
   for (const { grad } of model.parameters) grad.fill(0);
-  let sums: LossSums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  let sums = NO_LOSS;
   let tokens = 0;
-  await objective.begin(step, plans);
+  await objective.begin?.(step, plans);
   for (const [index, plan] of plans.entries()) {
     model.setDropoutStep(step, index);
     sums = addLossSums(sums, await objective.accumulate(plan));
@@ -285,7 +285,7 @@ async function validateStep(
   step: number,
 ): Promise<Partial<Validation>> {
   if (!validation) return {};
-  const validated = await objective.validate();
+  const validated = await objective.validate(validation);
   refuseNonFinite(step, validated.validationLoss, 'validation loss');
   return validated;
 }

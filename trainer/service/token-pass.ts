@@ -34,40 +34,25 @@ export async function runPass(
   const logProbs = new Array<Float32Array>(data.length);
   let loss = 0;
   for (const plan of planMicroBatches(data)) {
-    const { batch, sequences } = assembleSequences(examples, plan);
+    const { batch, sequences, offsets } = assembleSequences(examples, plan);
     const indices = plan.flat();
     const weigh = (scores: readonly number[]) => {
-      const lengths = indices.map((index) => data[index]!.targets.length);
-      const bySequence = splitScores(scores, sequences, lengths);
+      const own = indices.map((index) => new Float32Array(data[index]!.targets.length));
+      for (const [i, sequence] of sequences.entries()) own[sequence]![offsets[i]!] = scores[i]!;
       const slopes = indices.map((index, i) => {
-        logProbs[index] = bySequence[i]!;
-        const tokens = { logProbs: bySequence[i]!, inputs: data[index]!.inputs };
+        logProbs[index] = own[i]!;
+        const tokens = { logProbs: own[i]!, inputs: data[index]!.inputs };
         const result = lossOf(tokens, parameters);
         loss += result.loss;
         return result.slopes;
       });
-      const cursors = new Int32Array(indices.length);
       // A token's loss is its negative log-probability.
-      return Float32Array.from(sequences, (sequence) => -slopes[sequence]![cursors[sequence]!++]!);
+      return Float32Array.from(sequences, (sequence, i) => -slopes[sequence]![offsets[i]!]!);
     };
     if (isForwardOnly) weigh(await model.score(batch));
     else await model.accumulate(batch, weigh);
   }
   return { logProbs, loss };
-}
-
-/** Returns the scores of each sequence. @param sequences the sequence of each score; within one, scores are in order */
-function splitScores(
-  scores: readonly number[],
-  sequences: Int32Array,
-  lengths: readonly number[],
-): Float32Array[] {
-  const split = lengths.map((length) => new Float32Array(length));
-  const cursors = new Int32Array(lengths.length);
-  for (const [i, sequence] of sequences.entries()) {
-    split[sequence]![cursors[sequence]!++] = scores[i]!;
-  }
-  return split;
 }
 
 /** Groups sequences of similar lengths. */

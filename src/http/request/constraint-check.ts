@@ -1,6 +1,6 @@
 // Compiles the constraint and the tools of a request for the engine, in another process that alternates between tenants. Refuses
 // a request whose constraint cannot be enforced.
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, type ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
 import type { CompiledConstraint, Constraint } from '../../contracts/generation.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
@@ -50,7 +50,7 @@ async function compileOrFault(
 /** Returns the error for a constraint in this field. */
 function toRefusal({ path, message }: GrammarError, param: string): ServeError {
   const place = path === '' ? '' : `${path} `;
-  return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
+  return fieldError(param, `${place}${message}`);
 }
 
 /** A plan whose constraint is compiled. `shownSpecials`: the control tokens that are the format's tags. */

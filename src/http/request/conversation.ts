@@ -1,6 +1,6 @@
 // The conversation that a response continues: the items that the server kept, then the request's items. Renders it as a prompt.
 // If it does not fit and the request allows it, drops the oldest turns.
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, ServeError } from '../../common/errors.ts';
 import type { ApiResponse, ConversationItem } from '../../contracts/responses.ts';
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { Conversation, Conversations } from '../../conversations/conversations.ts';
@@ -62,13 +62,9 @@ export async function openConversation(
     };
   }
   const param = `input[${orphan}].call_id`;
-  throw new ServeError(
-    'invalid_request',
-    `${param}: no earlier function call has this id. Send the function_call item before its output`,
-    {
-      param,
-    },
-  );
+  const fault =
+    'no earlier function call has this id. Send the function_call item before its output';
+  throw fieldError(param, fault);
 }
 
 function toCallMessage(item: ConversationItem | ReasoningItem): CallMessage {
@@ -83,8 +79,7 @@ async function readPrevious(
   const param = 'previous_response_id';
   const response = await responses?.find(tenant, id, { signal, param });
   if (response?.endsMs !== undefined) {
-    const message = `${param}: this response has not ended yet. Wait for it, or cancel it`;
-    throw new ServeError('invalid_request', message, { param });
+    throw fieldError(param, 'this response has not ended yet. Wait for it, or cancel it');
   }
   if (response) return [...response.input, ...response.output];
   const message = `Previous response with id ${quoted(id)} not found.`;
@@ -119,16 +114,14 @@ function createItemReader({ responses, tenant, signal }: TenantResponses) {
     const responseId = responseIdOf(id);
     if (responseId !== undefined && !itemsByResponse.has(responseId)) {
       if (itemsByResponse.size >= MAX_REFERRED_RESPONSES) {
-        throw badReference(
-          param,
-          `A request may refer to at most ${MAX_REFERRED_RESPONSES} responses.`,
-        );
+        const fault = `A request may refer to at most ${MAX_REFERRED_RESPONSES} responses.`;
+        throw fieldError(param, fault);
       }
       itemsByResponse.set(responseId, await readResponse(responseId, param));
     }
     const item = responseId === undefined ? undefined : itemsByResponse.get(responseId)!.get(id);
     if (item) return item;
-    throw badReference(param, `Item with id ${quoted(id)} not found.`);
+    throw fieldError(param, `Item with id ${quoted(id)} not found.`);
   };
 }
 
@@ -139,10 +132,6 @@ function itemsOf(responseId: string, { input, output, response }: KeptResponse) 
     ...input.map((item, i) => [inputIdOf(responseId, i), item] as const),
     ...output.map((item, i) => [outputItems[i]!.id, item] as const),
   ]);
-}
-
-function badReference(param: string, reason: string): ServeError {
-  return new ServeError('invalid_request', `${param}: ${reason}`, { param });
 }
 
 /** How many characters of an id an error repeats. */

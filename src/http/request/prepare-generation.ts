@@ -2,7 +2,7 @@
 // completions, responses and messages differ only in their `GenerationShape`.
 import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError } from '../../common/errors.ts';
 import type { CompiledConstraint, SamplingParams } from '../../contracts/generation.ts';
 import { toNumericParams } from '../../contracts/sampling-fields.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
@@ -254,8 +254,7 @@ function checkTargets(
         : targets.length !== expected &&
           `needs ${expected} lists, one for each token but the first`;
   if (!fault) return targets;
-  const param = 'prompt_logprob_token_ids';
-  throw new ServeError('invalid_request', `${param}: ${fault}`, { param });
+  throw fieldError('prompt_logprob_token_ids', fault);
 }
 
 /**
@@ -297,15 +296,14 @@ const SMALLEST_TEMPERATURE = 2 ** -126;
 function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
   const { minTokens, allowedTokenIds } = sampling;
   if (minTokens && minTokens.count > maxTokens) {
-    const message = `min_tokens: must be at most max_tokens, which is ${maxTokens}`;
-    throw new ServeError('invalid_request', message, { param: 'min_tokens' });
+    throw fieldError('min_tokens', `must be at most max_tokens, which is ${maxTokens}`);
   }
   if (!allowedTokenIds) return;
   const forbidden = new Set(minTokens?.endings);
   if (allowedTokenIds.some((id) => !forbidden.has(id))) return;
-  const message =
-    'allowed_token_ids: min_tokens forbids all of them, because each ends the completion. Allow another token, or leave min_tokens out';
-  throw new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
+  const fault =
+    'min_tokens forbids all of them, because each ends the completion. Allow another token, or leave min_tokens out';
+  throw fieldError('allowed_token_ids', fault);
 }
 
 const SEED_BYTES = 6;

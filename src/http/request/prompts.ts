@@ -1,6 +1,6 @@
 // Turns prompts and conversations into token ids and checks that they fit the context.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, ServeError } from '../../common/errors.ts';
 import type { RenderOptions } from '../../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import type { ChatRequest } from '../schema/chat.ts';
@@ -65,11 +65,7 @@ export async function preparePrompts(
     }
     const all = await encodeText(text, request, { affixes: addSpecialTokens, param });
     if (all.length === 0) {
-      throw new ServeError(
-        'invalid_request',
-        `${param}: is empty: it has no tokens. Send some text or at least one token`,
-        { param },
-      );
+      throw fieldError(param, 'is empty: it has no tokens. Send some text or at least one token');
     }
     const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
@@ -137,8 +133,7 @@ async function refusingFailures<T>(
   } catch (error) {
     if (!(error instanceof ServeError)) {
       deps.log.error({ err: error }, 'the tokenizer failed');
-      const message = `${param}: this text cannot be tokenized`;
-      throw new ServeError('invalid_request', message, { param, cause: error });
+      throw fieldError(param, 'this text cannot be tokenized', error);
     }
     if (error.param !== 'messages') throw error;
     const message = error.message.replace(/^messages\b/, param);
@@ -238,8 +233,7 @@ export function toBadWords(
   if (!tokenizer) throw needsTokenizer('bad_words');
   const trimmed = new Set(words.map((word) => word.trim()));
   if (!trimmed.has('')) return [...trimmed];
-  const message = 'bad_words: each word must contain a character other than a space';
-  throw new ServeError('invalid_request', message, { param: 'bad_words' });
+  throw fieldError('bad_words', 'each word must contain a character other than a space');
 }
 
 /** Returns the tokens of a predicted completion, up to the length that fits the context. */
@@ -254,8 +248,7 @@ export async function toPredictionIds(
 }
 
 function needsTokenizer(param: string): ServeError {
-  const message = `${param}: this model has no tokenizer. Send token ids.`;
-  return new ServeError('invalid_request', message, { param });
+  return fieldError(param, 'this model has no tokenizer. Send token ids.');
 }
 
 /** The field that holds a request's text, by the name that OpenAI's context errors use. */

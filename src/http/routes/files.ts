@@ -1,6 +1,6 @@
 // /v1/files: uploads for jobs and batches, and the files that these produced. A tenant sees only its own.
 import { z } from '@hono/zod-openapi';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError } from '../../common/errors.ts';
 import {
   isUploadPurpose,
   UPLOAD_PURPOSES,
@@ -131,7 +131,7 @@ export function addFileRoutes(
 
 async function toNewFile({ fields, file }: UploadForm) {
   const values = validateBody(uploadFields, Object.fromEntries(fields));
-  if (!file) throw new ServeError('invalid_request', 'file: is required', { param: 'file' });
+  if (!file) throw fieldError('file', 'is required');
   const seconds = values['expires_after[seconds]'];
   return {
     source: { file: file.path },

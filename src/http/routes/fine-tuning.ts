@@ -2,7 +2,7 @@
 // them. Also refuses the fine-tuning routes of OpenAI's API that this server lacks.
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, ServeError } from '../../common/errors.ts';
 import {
   fineTuningCheckpointListSchema,
   fineTuningEventListSchema,
@@ -91,8 +91,7 @@ async function dryRun(c: Context<HttpEnv>, newJob: NewJob, { service, dryRuns }:
 function readIdempotencyKey(c: Context): string | undefined {
   const key = c.req.header('idempotency-key');
   if (key === undefined || (key.length > 0 && key.length <= MAX_KEY_LENGTH)) return key;
-  const message = `Idempotency-Key: must have 1 to ${MAX_KEY_LENGTH} characters`;
-  throw new ServeError('invalid_request', message, { param: 'Idempotency-Key' });
+  throw fieldError('Idempotency-Key', `must have 1 to ${MAX_KEY_LENGTH} characters`);
 }
 
 /** Throws `ServeError` if the served base can't be trained by the requested method. */
@@ -130,8 +129,7 @@ function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank 
   const [param, rank] =
     continued > maxRank ? ['model', continued] : ['lorikeet.rank', lorikeet?.rank ?? 0];
   if (rank <= maxRank) return;
-  const message = `${param}: rank ${rank} is over the limit of ${maxRank} (--max-job-rank)`;
-  throw new ServeError('invalid_request', message, { param });
+  throw fieldError(param, `rank ${rank} is over the limit of ${maxRank} (--max-job-rank)`);
 }
 
 function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
@@ -160,8 +158,7 @@ function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'in
   const [part] = model.parts;
   const { location, owner } = part!;
   if (model.parts.length > 1 || part!.weight !== 1 || location.kind !== 'version') {
-    const message = 'model: must be the base or one published adapter';
-    throw new ServeError('invalid_request', message, { param: 'model' });
+    throw fieldError('model', 'must be the base or one published adapter');
   }
   const { version } = location.manifest;
   return { model: name, initAdapter: { tenant: owner, name: part!.name, version } };

@@ -7,7 +7,7 @@ import type { Context } from 'hono';
 import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
 import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
 import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, ServeError } from '../../common/errors.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
 import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { requireReady } from '../answer/answer.ts';
@@ -206,12 +206,10 @@ function answerInvalidInput(c: Context<HttpEnv>, message: string): Response {
 function toKeepWarmMs(untilS: number, nowMs: number): number {
   const ms = untilS * 1000 - nowMs;
   if (ms > 0 && ms <= MAX_KEEP_WARM_MS) return ms;
-  throw new ServeError('invalid_request', 'keep_warm_until: must be within a day from now', {
-    param: 'keep_warm_until',
-  });
+  throw fieldError('keep_warm_until', 'must be within a day from now');
 }
 
 function requireAdapter(model: ResolvedModel) {
   if (model.kind === 'adapter') return model;
-  throw new ServeError('invalid_request', 'name: the base is always loaded', { param: 'name' });
+  throw fieldError('name', 'the base is always loaded');
 }

@@ -2,7 +2,7 @@
 // Each input is a sequence that ends after its prompt.
 import type { Context } from 'hono';
 import { AssertionError } from '../../common/assert.ts';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
 import { answer, queued } from '../answer/answer.ts';
@@ -94,8 +94,7 @@ async function answerPooled(
   const tenant = c.get('tenant');
   const model = await openModel(c, deps, body, { input: body.input });
   if (request.classifies && model.resolved.kind === 'base') {
-    const message = 'model: the base has no classification head. Name an adapter that has one.';
-    throw new ServeError('invalid_request', message, { param: 'model' });
+    throw fieldError('model', 'the base has no classification head. Name an adapter that has one.');
   }
   const prompts = await preparePrompts(
     body.input,

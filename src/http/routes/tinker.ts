@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, ServeError } from '../../common/errors.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
 import { adapterOfRun, parseTinkerPath } from '../../contracts/tinker-path.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
@@ -322,10 +322,7 @@ async function sourceOf(
     return { model: 'base', baseModel: base_model!, modelPath: undefined };
   }
   const path = parseTinkerPath(model_path);
-  if (!path) {
-    const param = 'model_path';
-    throw new ServeError('invalid_request', `${param}: is not a path of a checkpoint`, { param });
-  }
+  if (!path) throw fieldError('model_path', 'is not a path of a checkpoint');
   const { run, checkpoint } = await runs.checkpoint(tenant.id, path);
   const model = `${adapterOfRun(path.run)}@${checkpoint.version}`;
   return { model, baseModel: run.base_model, modelPath: model_path };

@@ -2,7 +2,7 @@
 // follow from the rows, which are in `request-fields.ts` and its neighbours. The checks here are faster or stricter than the
 // schema library's: they bound their cost before they read any item, and their issues name the item at fault.
 import { z } from '@hono/zod-openapi';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError } from '../../common/errors.ts';
 import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
 
@@ -28,8 +28,7 @@ export type TokenFields = Readonly<
  */
 export function checkTokenIds(fields: TokenFields, size: number): void {
   const refuse = (param: string, what: string) => {
-    const message = `${param}: ${what} is not a token id in [0, ${size})`;
-    throw new ServeError('invalid_request', message, { param });
+    throw fieldError(param, `${what} is not a token id in [0, ${size})`);
   };
   const wrongItem = (ids: readonly number[]) => ids.findIndex((id) => id >= size);
   for (const [param, value] of Object.entries(fields)) {

@@ -1,7 +1,7 @@
 // The requests of the fine-tuning API. Fields that would change the result are never ignored: a feature that this server lacks
 // is refused by name.
 import { z } from '@hono/zod-openapi';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError } from '../../common/errors.ts';
 import { addIssue, parseInside } from '../../common/schema-issues.ts';
 import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.ts';
 import {
@@ -174,8 +174,8 @@ export function readMetadataFilter(query: Readonly<Record<string, string>>): Met
     return key === undefined ? [] : [[key, value] as const];
   });
   if (pairs.length > MAX_METADATA_PAIRS || 'metadata' in query) {
-    const message = `metadata: must be null or at most ${MAX_METADATA_PAIRS} pairs, as metadata[key]=value`;
-    throw new ServeError('invalid_request', message, { param: 'metadata' });
+    const fault = `must be null or at most ${MAX_METADATA_PAIRS} pairs, as metadata[key]=value`;
+    throw fieldError('metadata', fault);
   }
   return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
 }

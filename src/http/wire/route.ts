@@ -2,7 +2,7 @@
 // server's messages. The library's validators read bodies without a limit and use their own messages.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { deadlineError, type ErrorCode, ServeError } from '../../common/errors.ts';
+import { deadlineError, type ErrorCode, fieldError, ServeError } from '../../common/errors.ts';
 import { type Deadline, deadline } from '../../common/waiting.ts';
 import { messageErrorSchema } from '../../contracts/messages.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
@@ -237,8 +237,7 @@ export function startRequestTime(c: Context<HttpEnv>, { requestTimeoutMs }: Http
   const ms = header === undefined ? requestTimeoutMs : Number(header);
   const isValid = header === undefined || /^[1-9]\d{0,8}$/.test(header);
   if (!isValid || ms > MAX_MS) {
-    const message = `${HEADER}: must be a whole number of milliseconds from 1 to ${MAX_MS}`;
-    throw new ServeError('invalid_request', message, { param: HEADER });
+    throw fieldError(HEADER, `must be a whole number of milliseconds from 1 to ${MAX_MS}`);
   }
   c.set('time', { ms, endsAtMs: performance.now() + ms });
 }

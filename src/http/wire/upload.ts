@@ -8,7 +8,7 @@ import { open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
-import { diskFullError, isDiskFull, ServeError } from '../../common/errors.ts';
+import { diskFullError, fieldError, isDiskFull, ServeError } from '../../common/errors.ts';
 import { makeFolder } from '../../common/folders.ts';
 import { formatFileSize } from '../../common/format-bytes.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
@@ -209,7 +209,7 @@ async function checkStart(file: string): Promise<void> {
     const start = buffer.subarray(0, bytesRead);
     for (const [kind, offset, bytes] of BINARY_STARTS) {
       if (!start.subarray(offset, offset + bytes.length).equals(Buffer.from(bytes))) continue;
-      throw badFile(`is ${kind}; expected JSON lines in UTF-8, not compressed`);
+      throw fieldError('file', `is ${kind}; expected JSON lines in UTF-8, not compressed`);
     }
     checkFirstLine(start.toString('utf8'), bytesRead < START_BYTES);
   } finally {
@@ -221,10 +221,11 @@ async function checkStart(file: string): Promise<void> {
 function checkFirstLine(text: string, isWhole: boolean): void {
   const lines = text.replace(/^\ufeff/, '').split('\n');
   const index = lines.findIndex((line) => line.trim() !== '');
-  if (index < 0 && isWhole) throw badFile('is empty; expected JSON lines');
+  if (index < 0 && isWhole) throw fieldError('file', 'is empty; expected JSON lines');
   const isLineWhole = index >= 0 && (isWhole || index < lines.length - 1);
   if (!isLineWhole || isJsonObject(lines[index]!)) return;
-  throw badFile(`line ${index + 1} is not a JSON object; expected JSON lines, one object a line`);
+  const fault = `line ${index + 1} is not a JSON object; expected JSON lines, one object a line`;
+  throw fieldError('file', fault);
 }
 
 function isJsonObject(text: string): boolean {
@@ -234,10 +235,6 @@ function isJsonObject(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-function badFile(detail: string): ServeError {
-  return new ServeError('invalid_request', `file: ${detail}`, { param: 'file' });
 }
 
 function tooLarge(maxBytes: number): ServeError {

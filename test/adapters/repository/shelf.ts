@@ -12,6 +12,7 @@ import { type ObjectStore, StoreError } from '../../../adapters/store/store.ts';
 import { serializeSafetensors } from '../../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { configBytes, sampleTensors } from '../sample.ts';
+import { type Around, listKeys, wrapStore } from '../store/wrapped-store.ts';
 
 export const ZEN = { tenant: 'acme', name: 'zen' };
 
@@ -85,25 +86,14 @@ export function countedStore(
   faultOf: (n: number, call: string) => Fault | undefined = () => undefined,
 ): CountedStore {
   const calls: string[] = [];
-  const around = async <T>(call: string, work: () => Promise<T>): Promise<T> => {
+  const around: Around = async (work, call) => {
     calls.push(call);
     const fault = faultOf(calls.length, call);
     if (!fault) return work();
     if (fault.isDone) await work();
     throw fault.error;
   };
-  return {
-    calls,
-    label: store.label,
-    get: (key, call) => around(`get ${key}`, () => store.get(key, call)),
-    head: (key, call) => around(`head ${key}`, () => store.head(key, call)),
-    put: (key, source, options) => around(`put ${key}`, () => store.put(key, source, options)),
-    delete: (key, call) => around(`delete ${key}`, () => store.delete(key, call)),
-    async *list(prefix, options) {
-      await around(`list ${prefix}`, async () => {});
-      yield* store.list(prefix, options);
-    },
-  };
+  return { calls, ...wrapStore(store, around) };
 }
 
 /** Before the n-th call, somebody else does all of `work`. */
@@ -113,38 +103,13 @@ export function meetingStore(
   work: () => Promise<void>,
 ): ObjectStore {
   let calls = 0;
-  const meet = async () => {
+  return wrapStore(store, async (call) => {
     if (++calls === n) await work();
-  };
-  return {
-    label: store.label,
-    async get(key, call) {
-      await meet();
-      return store.get(key, call);
-    },
-    async head(key, call) {
-      await meet();
-      return store.head(key, call);
-    },
-    async put(key, source, options) {
-      await meet();
-      return store.put(key, source, options);
-    },
-    async delete(key, call) {
-      await meet();
-      return store.delete(key, call);
-    },
-    async *list(prefix, options) {
-      await meet();
-      yield* store.list(prefix, options);
-    },
-  };
+    return call();
+  });
 }
 
-/** Every key of the store. */
 /** All keys but the ones of announcements, which go by themselves. */
 export async function keysOf(store: ObjectStore): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of store.list('')) if (!key.startsWith('.changes/')) keys.push(key);
-  return keys;
+  return (await listKeys(store)).filter((key) => !key.startsWith('.changes/'));
 }

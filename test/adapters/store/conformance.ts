@@ -7,13 +7,13 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import {
   type Etag,
-  type ListOptions,
   type ObjectStore,
   type StoredObject,
   StoreError,
   type StoreErrorKind,
 } from '../../../adapters/store/store.ts';
 import { temporaryFolder } from '../../fixtures.ts';
+import { listKeys } from './wrapped-store.ts';
 
 export interface Driver {
   readonly name: string;
@@ -39,16 +39,6 @@ export async function readAll({ body }: StoredObject): Promise<Buffer> {
 export async function readText(store: ObjectStore, key: string): Promise<string | undefined> {
   const found = await store.get(key);
   return found && (await readAll(found)).toString();
-}
-
-export async function listKeys(
-  store: ObjectStore,
-  prefix: string,
-  options?: ListOptions,
-): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of store.list(prefix, options)) keys.push(key);
-  return keys;
 }
 
 /** For `assert.rejects`. */

@@ -7,7 +7,8 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../../adapters/store/fs.ts';
 import { temporaryFolder } from '../../fixtures.ts';
-import { bytesOf, increment, listKeys, ofKind, readText, storeConformance } from './conformance.ts';
+import { bytesOf, increment, ofKind, readText, storeConformance } from './conformance.ts';
+import { listKeys } from './wrapped-store.ts';
 
 storeConformance({
   name: 'fs',

@@ -7,7 +7,8 @@ import { openStore } from '../../../adapters/store/open-store.ts';
 import { ConfigError } from '../../../src/common/errors.ts';
 import { loadConfig } from '../../../src/settings/config.ts';
 import { temporaryFolder } from '../../fixtures.ts';
-import { bytesOf, listKeys, ofKind, readText } from './conformance.ts';
+import { bytesOf, ofKind, readText } from './conformance.ts';
+import { listKeys } from './wrapped-store.ts';
 
 function configOf(home: string, store: string) {
   return loadConfig({}, { HOME: home, LORIKEET_HOME: home, LORIKEET_STORE: store });
