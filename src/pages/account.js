@@ -153,4 +153,5 @@ async function signIn(key) {
 function showProblem(text) {
   showProblemIn(byId('account-problem'), text);
   input.setAttribute('aria-invalid', String(text !== ''));
+  if (text !== '') input.focus();
 }

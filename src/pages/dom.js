@@ -109,6 +109,18 @@ export function keepFocus(area, rebuild, fallback) {
   (same ?? fallback())?.focus();
 }
 
+/**
+ * Shows or hides the button that loads more of a list. If it has the focus and is hidden, the list gets the focus.
+ * @param {string} id
+ * @param {boolean} isShown
+ */
+export function showMoreButton(id, isShown) {
+  const button = byId(id);
+  const list = button.closest('section')?.querySelector('[tabindex]');
+  if (!isShown && document.activeElement === button) /** @type {HTMLElement} */ (list)?.focus();
+  button.hidden = !isShown;
+}
+
 /** @param {Element} element */
 function nameOf(element) {
   return element.id || (element.ariaLabel ?? element.getAttribute('href') ?? element.textContent);

@@ -1,6 +1,6 @@
 // The list of fine-tuning jobs: refreshed, searched, loaded page by page, with checkboxes to compare jobs.
 import { ApiError, errorText, requestJson } from './api.js';
-import { byId, el, setText } from './dom.js';
+import { byId, el, setText, showMoreButton } from './dom.js';
 import { dateAndTime, duration, figure, percent } from './format.js';
 import {
   accuracyOf,
@@ -114,7 +114,7 @@ export class JobList {
   #show() {
     const matches = this.#matches();
     byId('jobs').hidden = matches.length === 0;
-    byId('more-jobs').hidden = !this.#hasMore;
+    showMoreButton('more-jobs', this.#hasMore);
     const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
     setText(byId('jobs-help'), matches.length === 0 ? none : '');
     this.#showRows(matches.map((job) => this.#row(job)));
