@@ -47,6 +47,7 @@ export class GraderEditor {
   #result = byId('trial-result');
   /** The text of a template. It follows the rows until the user edits it. */
   #pristine = '';
+  #hasAskedForPython = false;
   /** The row on the page. @type {PromptRow | undefined} */
   #shown;
   /** Why the server refuses the grader. */
@@ -105,7 +106,8 @@ export class GraderEditor {
 
   /** Adds the template of a grader in Python if this server runs them. */
   async #offerPython() {
-    if (this.#templates.options.length === TEMPLATES.length) return;
+    if (this.#hasAskedForPython) return; // the server counts each refusal as an error
+    this.#hasAskedForPython = true;
     if ((await refusalOf(JSON.parse(writeTemplate(PYTHON, undefined)))) !== '') return;
     fill(this.#templates, ...TEMPLATES.map(toOption));
     this.#showType();

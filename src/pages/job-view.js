@@ -31,7 +31,7 @@ const CANCEL = {
   no: 'Keep it running',
 };
 
-/** What the user can do with a job, and the statuses that allow it. @type {readonly (readonly [label: string, statuses: readonly Job['status'][]])[]} */
+/** Actions of the user, and the statuses that allow it. @type {readonly (readonly [label: string, statuses: readonly Job['status'][]])[]} */
 const ACTIONS = [
   ['Pause', ['queued', 'running']],
   ['Resume', ['paused']],

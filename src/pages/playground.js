@@ -296,7 +296,7 @@ function showRunning(isOn) {
   const { activeElement } = document;
   if (activeElement === prompt || activeElement?.closest('#settings, header, dialog, .edit'))
     return;
-  // What sent the prompt is hidden. On a phone the focus on the prompt would open the keyboard over the answer.
+  // The button that sent the prompt is hidden. On a phone the focus on the prompt would open the keyboard over the answer.
   if (isOn) byId('stop-button').focus({ preventScroll: true });
   else if (!matchMedia('(hover: none)').matches) prompt.focus({ preventScroll: true });
 }

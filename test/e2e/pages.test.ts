@@ -110,7 +110,8 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   const table = file('quiz.csv', ['id,question,kind', ...rows]);
   await page.locator('#training-file').setInputFiles(table);
   await page.locator('#table-dialog').waitFor();
-  await press('#role-completion', 'k'); // the column `kind`
+  await press('#role-prompt', 'i'); // the column `id`
+  await page.locator('#table-first', { hasText: '"content": "0"' }).waitFor();
   await press('#table-yes', 'Enter');
   await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
   await press('#split', ...Array(5).fill('ArrowRight'));
@@ -170,7 +171,7 @@ test('a grader in Python is offered if the server runs them', { skip }, async (t
   assert.equal((await asked).status(), 400);
   assert.equal(await python.count(), 0);
   await page.route('**/graders/validate', (route) => route.fulfill({ json: {} }));
-  for (const value of ['supervised', 'reinforcement']) await method.selectOption(value);
+  await page.reload();
   await python.waitFor({ state: 'attached' });
   await page.locator('#grader-template').selectOption('python');
   assert.match(await page.locator('#grader').inputValue(), /def grade\(sample, item\)/);
