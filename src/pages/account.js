@@ -87,6 +87,9 @@ function openDialog(problem) {
     dialog.addEventListener(
       'close',
       () => {
+        const { activeElement: focused, body } = document;
+        // The page opened the dialog, so the browser has no element that gets the focus back.
+        if (focused === body || dialog.contains(focused)) button.focus();
         const key = apiKey();
         const isSignedIn = key !== undefined && key !== before;
         isDeclined = !isSignedIn;
@@ -153,4 +156,5 @@ async function signIn(key) {
 function showProblem(text) {
   showProblemIn(byId('account-problem'), text);
   input.setAttribute('aria-invalid', String(text !== ''));
+  if (text !== '') input.focus();
 }

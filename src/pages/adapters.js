@@ -3,7 +3,16 @@
 import { createAdapterCard, createFolderCard } from './adapter-card.js';
 import { isReleased } from './adapter-facts.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
-import { byId, el, fill, keepFocus, setText, showLoaded, showProblemIn } from './dom.js';
+import {
+  byId,
+  el,
+  fill,
+  keepFocus,
+  setText,
+  showLoaded,
+  showMoreButton,
+  showProblemIn,
+} from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
 import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
@@ -78,7 +87,7 @@ async function loadAdapters(after) {
       base =
         models.data.find((/** @type {Model} */ { parent }) => parent === undefined)?.id ?? base;
     }
-    byId('more-adapters').hidden = !page.has_more;
+    showMoreButton('more-adapters', page.has_more);
     showProblemIn(byId('problem'), '');
     showAdapters();
   } catch (error) {
@@ -197,7 +206,7 @@ async function loadFiles(after) {
     const page = await requestJson(`v1/files?${query}`, { isQuiet: true });
     files = [...(after === undefined ? [] : files), ...page.data];
     byId('files-section').hidden = false;
-    byId('more-files').hidden = !page.has_more;
+    showMoreButton('more-files', page.has_more);
     listFiles();
   } catch {
     byId('files-section').hidden = true;

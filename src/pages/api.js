@@ -2,6 +2,7 @@
 // they work below any base path.
 import { keyHeaders } from './key.js';
 
+const NO_KEY = 'This needs an API key. Sign in at the top right.';
 const BROKEN_STREAM = 'The connection to the server broke off before the end of the answer.';
 
 /** A request that the server refused or did not answer. */
@@ -119,6 +120,7 @@ export async function readModel(name) {
 /** @param {Response} response */
 async function toError(response) {
   const { status } = response;
+  if (status === 401) return new ApiError(NO_KEY, { status });
   try {
     const { error } = await response.json();
     const retryAfterS = Number(response.headers.get('retry-after') ?? 0);

@@ -69,6 +69,7 @@ export class ChatList {
     for (const id of ['chats-export', 'chats-delete']) {
       byId(id, HTMLButtonElement).disabled = all.length === 0;
     }
+    if (document.activeElement?.matches('#chats :disabled')) search.focus();
   }
 
   /** Rebuilds the list only if it has changed, because a click on an element that is replaced is lost. @param {readonly Summary[]} chats */

@@ -98,15 +98,29 @@ export function showLoaded(id = 'main') {
 export function keepFocus(area, rebuild, fallback) {
   const { activeElement } = document;
   const focused = area.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement) : null;
+  const scope = focused?.parentElement?.closest('[id]')?.id ?? ''; // another card may have a control with that name
   rebuild();
   if (!focused) return;
   if (focused.isConnected) return focused.focus(); // it was moved, which takes the focus away
   const name = nameOf(focused);
-  const controls = [...area.querySelectorAll('button:enabled, a, input:enabled, summary')];
+  const within = document.getElementById(scope) ?? area;
+  const controls = [...within.querySelectorAll('button:enabled, a, input:enabled, summary')];
   const same = /** @type {HTMLElement | undefined} */ (
     controls.find((one) => nameOf(one) === name)
   );
   (same ?? fallback())?.focus();
+}
+
+/**
+ * Shows or hides the button that loads more of a list. If it has the focus and is hidden, the list gets the focus.
+ * @param {string} id
+ * @param {boolean} isShown
+ */
+export function showMoreButton(id, isShown) {
+  const button = byId(id);
+  const list = button.closest('section')?.querySelector('[tabindex]');
+  if (!isShown && document.activeElement === button) /** @type {HTMLElement} */ (list)?.focus();
+  button.hidden = !isShown;
 }
 
 /** @param {Element} element */

@@ -82,7 +82,9 @@ export class FileField {
         'aria-label': `Use an uploaded file: ${label}`,
         onclick: async () => {
           const chosen = await chooseUpload();
-          if (chosen) this.chooseUploaded(chosen);
+          if (!chosen) return;
+          input.focus(); // this button is hidden now
+          this.chooseUploaded(chosen);
         },
       },
       'Use an uploaded file',

@@ -1,8 +1,16 @@
 // The editor of a job's grader: JSON that the server checks as it is typed, and a trial of it on a row of the training file.
-import { ApiError, errorText, isAbort, requestJson } from './api.js';
+import { ApiError, errorText, requestJson } from './api.js';
 import { byId, definitions, el, fill, problemText, setText } from './dom.js';
 import { figure } from './format.js';
-import { faultsOf, missingNames, readLine, readRow, TEMPLATES, writeTemplate } from './grader.js';
+import {
+  faultsOf,
+  missingNames,
+  PYTHON,
+  readLine,
+  readRow,
+  TEMPLATES,
+  writeTemplate,
+} from './grader.js';
 import { confirmAction } from './widgets.js';
 
 /** @typedef {import('./grader.js').PromptRow} PromptRow */
@@ -39,6 +47,7 @@ export class GraderEditor {
   #result = byId('trial-result');
   /** The text of a template. It follows the rows until the user edits it. */
   #pristine = '';
+  #hasAskedForPython = false;
   /** The row on the page. @type {PromptRow | undefined} */
   #shown;
   /** Why the server refuses the grader. */
@@ -51,10 +60,7 @@ export class GraderEditor {
   /** @param {GraderEditorOptions} options */
   constructor(options) {
     this.#options = options;
-    const choices = TEMPLATES.map(({ id, label }) =>
-      el('option', { value: id }, `${label} (${id})`),
-    );
-    fill(this.#templates, ...choices);
+    fill(this.#templates, ...TEMPLATES.filter(({ id }) => id !== PYTHON).map(toOption));
     this.#templates.addEventListener('change', () => void this.#replace());
     this.#field.addEventListener('input', () => this.#typed());
     this.#row.addEventListener('change', () => void this.rowsChanged());
@@ -71,8 +77,7 @@ export class GraderEditor {
   set text(text) {
     if (text === '') this.#pristine = this.#template();
     this.#field.value = text || this.#pristine;
-    const { type } = /** @type {{ type?: unknown }} */ (this.value ?? {});
-    if (TEMPLATES.some(({ id }) => id === type)) this.#templates.value = String(type);
+    this.#showType();
     void this.#check();
   }
 
@@ -91,8 +96,26 @@ export class GraderEditor {
     return this.#refusal === '' ? undefined : `The grader is not valid: ${this.#refusal}`;
   }
 
+  /** Selects the template of the grader's kind. */
+  #showType() {
+    const { type } = /** @type {{ type?: unknown }} */ (this.value ?? {});
+    if ([...this.#templates.options].some(({ value }) => value === type)) {
+      this.#templates.value = String(type);
+    }
+  }
+
+  /** Adds the template of a grader in Python if this server runs them. */
+  async #offerPython() {
+    if (this.#hasAskedForPython) return; // the server counts each refusal as an error
+    this.#hasAskedForPython = true;
+    if ((await refusalOf(JSON.parse(writeTemplate(PYTHON, undefined)))) !== '') return;
+    fill(this.#templates, ...TEMPLATES.map(toOption));
+    this.#showType();
+  }
+
   /** Reads the row of the trial again, because the file or its number has changed. */
   async rowsChanged() {
+    void this.#offerPython();
     const number = this.#row.valueAsNumber;
     const stream = await this.#options.openRows().catch(() => undefined);
     const line = stream && number >= 1 ? await readLine(stream, number) : undefined;
@@ -111,7 +134,7 @@ export class GraderEditor {
   }
 
   async #replace() {
-    if (this.text !== '' && !(await confirmAction(REPLACED))) return;
+    if (this.text !== '' && !(await confirmAction(REPLACED))) return this.#showType();
     this.text = '';
     this.#options.onChange();
   }
@@ -134,13 +157,9 @@ export class GraderEditor {
     const { signal } = this.#checking;
     const { value: grader } = this;
     this.#refusal = '';
-    if (grader === undefined) return this.#showVerdict();
-    try {
-      await requestJson(`${GRADERS}/validate`, { json: { grader }, signal, isQuiet: true });
-    } catch (error) {
-      if (isAbort(error)) return;
-      this.#refusal = errorText(error);
-    }
+    const refusal = grader === undefined ? '' : await refusalOf(grader, signal);
+    if (signal.aborted) return;
+    this.#refusal = refusal;
     this.#showVerdict();
   }
 
@@ -203,6 +222,18 @@ export class GraderEditor {
       fill(this.#result, el('p.problem', errorText(error)));
     }
   }
+}
+
+/** @param {import('./grader.js').Template} template */
+function toOption({ id, label }) {
+  return el('option', { value: id }, `${label} (${id})`);
+}
+
+/** Why the server refuses a grader; empty: it does not. @param {unknown} grader @param {AbortSignal} [signal] */
+async function refusalOf(grader, signal) {
+  /** @type {Promise<unknown>} */
+  const checking = requestJson(`${GRADERS}/validate`, { json: { grader }, signal, isQuiet: true });
+  return checking.then(() => '', errorText);
 }
 
 /** @param {unknown} json @returns {Promise<import('../contracts/openai.ts').ChatCompletion>} */

@@ -4,6 +4,8 @@
 /** Grader → its JSON. @typedef {{ id: string, label: string, write: (key: string) => object }} Template */
 /** A row as the model and the grader get it. @typedef {{ messages: unknown, tools: unknown, item: Record<string, unknown> }} PromptRow */
 
+/** The kind that only some servers allow. */
+export const PYTHON = 'python';
 const OUTPUT = '{{sample.output_text}}';
 /** @param {string} key */
 const ofItem = (key) => `{{item.${key}}}`;
@@ -54,6 +56,15 @@ export const TEMPLATES = [
       range: [0, 1],
     }),
   },
+  {
+    id: PYTHON,
+    label: 'A function in Python',
+    write: (key) => ({
+      type: PYTHON,
+      name: 'function',
+      source: `def grade(sample, item):\n    return float(sample["output_text"] == item[${JSON.stringify(key)}])\n`,
+    }),
+  },
 ];
 
 /** The key that OpenAI's examples compare with. */
@@ -75,9 +86,10 @@ export function readRow(line) {
   }
 }
 
-/** Returns the names in a grader's templates that a row lacks, such as `item.answer`. @param {string} grader @param {PromptRow} row */
+/** Returns the names in a grader's templates or its Python that a row lacks, such as `item.answer`. @param {string} grader @param {PromptRow} row */
 export function missingNames(grader, { item }) {
-  const names = [...grader.matchAll(/\{\{\s*item\.([^\s.[\]{}]+)/g)].map(([, name = '']) => name);
+  const uses = grader.matchAll(/\{\{\s*item\.([^\s.[\]{}]+)|\bitem\[\\?["']([^"'\\]+)/g);
+  const names = [...uses].map(([, filled, read = '']) => filled ?? read);
   return [...new Set(names)].filter((name) => !(name in item)).map((name) => `item.${name}`);
 }
 

@@ -165,6 +165,9 @@ const GATES = {
   forgetting: 'The adapter keeps what the base knew',
 };
 
+/** @type {Readonly<Record<string, string>>} */
+const RELATIONS = { '<=': 'at most', '<': 'below', '>': 'above' };
+
 /** Shows the gates of a job's evaluation card. @param {Job} job */
 export function showGates(job) {
   const card = /** @type {Partial<import('../contracts/evaluation-card.ts').EvaluationCard>} */ (
@@ -188,9 +191,10 @@ export function showGates(job) {
 /** @param {Job} job @param {import('../contracts/evaluation-card.ts').GateVerdict} verdict */
 function gateDetail(job, { gate, value, limit, relation }) {
   // The loss of a job that learns from rewards is the negative reward.
-  return learnsRewards(job) && gate === 'validation'
-    ? `reward ${figure(-value)} (must be > ${figure(-limit)})`
-    : `${figure(value)} (must be ${relation} ${figure(limit)})`;
+  if (learnsRewards(job) && gate === 'validation')
+    return `reward ${figure(-value)} (must be above ${figure(-limit)})`;
+  if (limit === 0 && value === 0) return ''; // counts of faults
+  return `${figure(value)} (must be ${RELATIONS[relation] ?? relation} ${figure(limit)})`;
 }
 
 /** @param {string} verdict @param {string} gate @param {{ className: string, detail: string }} options */

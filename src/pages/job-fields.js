@@ -75,9 +75,9 @@ const FIELDS = [
 
 /** @type {readonly (readonly [Method, string])[]} */
 const METHODS = [
-  ['supervised', 'Supervised: from examples'],
-  ['dpo', 'DPO: from pairs of outputs'],
-  ['reinforcement', 'Reinforcement: from rewards'],
+  ['supervised', 'Supervised: examples'],
+  ['dpo', 'DPO: pairs of outputs'],
+  ['reinforcement', 'Reinforcement: rewards'],
 ];
 /** @type {readonly (readonly [string, string])[]} */
 const COMPUTES = [

@@ -1,6 +1,6 @@
 // The list of fine-tuning jobs: refreshed, searched, loaded page by page, with checkboxes to compare jobs.
 import { ApiError, errorText, requestJson } from './api.js';
-import { byId, el, setText } from './dom.js';
+import { byId, el, setText, showMoreButton } from './dom.js';
 import { dateAndTime, duration, figure, percent } from './format.js';
 import {
   accuracyOf,
@@ -114,7 +114,7 @@ export class JobList {
   #show() {
     const matches = this.#matches();
     byId('jobs').hidden = matches.length === 0;
-    byId('more-jobs').hidden = !this.#hasMore;
+    showMoreButton('more-jobs', this.#hasMore);
     const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
     setText(byId('jobs-help'), matches.length === 0 ? none : '');
     this.#showRows(matches.map((job) => this.#row(job)));
@@ -133,16 +133,11 @@ export class JobList {
     const nowS = Date.now() / 1000;
     const card = evaluationOf(job);
     const { valid_loss: validLoss, train_loss: trainLoss } = job.lorikeet;
-    const progress = progressText(job, nowS);
     return [
       el('a', { href: `#${job.id}` }, jobName(job)),
-      el(
-        'span',
-        el('span', { className: `pill ${job.status}` }, statusWord(job)),
-        progress !== '' && el('small.help', ` ${progress}`),
-      ),
+      statusCell(job),
       learnsRewards(job)
-        ? `reward ${formatted(rewardOf(job), figure)}`
+        ? formatted(rewardOf(job), (reward) => `reward ${figure(reward)}`)
         : formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
       formatted(accuracyOf(card).adapter, percent),
       formatted(runSeconds(job, nowS), duration),
@@ -162,4 +157,14 @@ export class JobList {
       }),
     ];
   }
+}
+
+/** Shows a job's status, and how far it is. @param {Job} job */
+export function statusCell(job) {
+  const progress = progressText(job, Date.now() / 1000);
+  return el(
+    'span',
+    el('span', { className: `pill ${job.status}` }, statusWord(job)),
+    progress !== '' && el('small.help', ` ${progress}`),
+  );
 }

@@ -91,6 +91,7 @@ export class SampleBrowser {
     this.#slider.disabled = this.#newest <= 1;
     byId('sample-earlier', HTMLButtonElement).disabled = step <= 1;
     byId('sample-later', HTMLButtonElement).disabled = step >= this.#newest;
+    if (document.activeElement?.matches('.stepper :disabled')) this.#slider.focus();
     const isFollowing = this.#chosen === undefined && step > 0;
     const newest = isFollowing ? ', the newest' : ` of ${count(this.#newest)}`;
     setText(byId('sample-label'), step === 0 ? 'No samples yet' : `Step ${count(step)}${newest}`);

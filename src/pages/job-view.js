@@ -31,6 +31,13 @@ const CANCEL = {
   no: 'Keep it running',
 };
 
+/** Actions of the user, and the statuses that allow it. @type {readonly (readonly [label: string, statuses: readonly Job['status'][]])[]} */
+const ACTIONS = [
+  ['Pause', ['queued', 'running']],
+  ['Resume', ['paused']],
+  ['Cancel', ['validating_files', 'queued', 'running', 'paused']],
+];
+
 /** The page's charts, created once. @type {JobCharts | undefined} */
 let charts;
 
@@ -50,6 +57,10 @@ class JobView {
   #charts;
   #log = new EventLog();
   #samples;
+  /** They stay on the page, because a button that is replaced loses its focus, and a click. */
+  #buttons = ACTIONS.map(([label]) =>
+    el('button', { hidden: true, onclick: () => void this.#act(label.toLowerCase()) }, label),
+  );
   /** The newest step when the samples were read. @type {unknown} */
   #sampledAt;
   /** @type {Checkpoint[]} */
@@ -70,9 +81,11 @@ class JobView {
     this.#charts = charts;
     setText(byId('job-name'), id);
     byId('job').classList.add('loading');
-    const parts = ['actions', 'progress', 'problems'].map((part) => `job-${part}`);
-    for (const part of [...parts, 'outcome', 'events', 'downloads']) fill(byId(part));
-    byId('job-actions').dataset['actions'] = '-';
+    const parts = ['job-progress', 'job-problems', 'outcome', 'events', 'downloads'];
+    for (const part of parts) fill(byId(part));
+    this.#buttons.at(-1)?.classList.add('danger');
+    const repeat = el('a.button', { href: `#repeat-${id}` }, 'Repeat with changes');
+    fill(byId('job-actions'), ...this.#buttons, repeat);
     byId('events').dataset['count'] = '';
     byId('results').dataset['shown'] = '';
     byId('results').hidden = true;
@@ -153,31 +166,14 @@ class JobView {
     showLoaded('job');
   }
 
-  /** @param {Job} job */
-  #showActions(job) {
-    const { status } = job;
-    const actions = [
-      ...(status === 'queued' || status === 'running' ? ['pause'] : []),
-      ...(status === 'paused' ? ['resume'] : []),
-      ...(isFinished(job) ? [] : ['cancel']),
-    ];
-    const row = byId('job-actions');
-    if (row.dataset['actions'] === actions.join()) return; // rebuilding would lose a click
-    const hadFocus = row.contains(document.activeElement);
-    row.dataset['actions'] = actions.join();
-    fill(
-      row,
-      ...actions.map((action) => this.#button(action)),
-      el('a.button', { href: `#repeat-${this.#id}` }, 'Repeat with changes'),
-    );
-    if (hadFocus) byId('job-name').focus();
-  }
-
-  /** @param {string} action */
-  #button(action) {
-    const className = action === 'cancel' ? 'danger' : '';
-    const label = { pause: 'Pause', resume: 'Resume', cancel: 'Cancel' }[action];
-    return el('button', { className, onclick: () => void this.#act(action) }, label);
+  /** Shows what the user can do now. If the button that has the focus is hidden, the next one gets it. @param {Job} job */
+  #showActions({ status }) {
+    const focused = this.#buttons.find((button) => button === document.activeElement);
+    for (const [i, [, statuses]] of ACTIONS.entries()) {
+      this.#buttons[i]?.toggleAttribute('hidden', !statuses.includes(status));
+    }
+    if (!focused?.hidden) return;
+    (this.#buttons.find((button) => !button.hidden) ?? byId('job-name')).focus();
   }
 
   /** @param {string} action */

@@ -118,6 +118,7 @@ export class NewJobForm {
       this.#grader.text = draft.grader ?? '';
     }
     this.#isRestored = true;
+    this.#showRow();
     this.#changed();
   }
 
@@ -241,8 +242,12 @@ export class NewJobForm {
 
   /** @param {string} text @param {(() => void) | undefined} retry @returns {Node[]} */
   #problem(text, retry) {
-    const button = retry && el('div.row.end', el('button', { onclick: retry }, 'Try again'));
-    return [problemText(text), ...(button ? [button] : [])];
+    if (!retry) return [problemText(text)];
+    const onclick = () => {
+      this.#planArea.focus(); // the button is replaced
+      retry();
+    };
+    return [problemText(text), el('div.row.end', el('button', { onclick }, 'Try again'))];
   }
 
   /** @param {string} key @param {Body} body */
@@ -275,16 +280,15 @@ export class NewJobForm {
       this.#planned !== undefined &&
       this.#obstacle() === undefined &&
       this.#planned.key === JSON.stringify(this.#body());
-    this.#startButton.disabled = !isPlanned || !this.#name.isReady || this.#isStarting;
+    this.#startButton.disabled = !isPlanned || !this.#name.isReady;
   }
 
   async #start() {
     this.#allowStart();
-    if (this.#startButton.disabled || !this.#planned) return;
+    if (this.#startButton.disabled || !this.#planned || this.#isStarting) return;
     const suffix = this.#name.value;
     const json = { ...this.#planned.body, ...(suffix !== '' && { suffix }) };
-    this.#isStarting = true;
-    this.#allowStart();
+    this.#isStarting = true; // a disabled button would lose the focus
     showProblemIn(byId('start-problem'), '');
     try {
       const headers = { 'idempotency-key': this.#idempotencyKey(JSON.stringify(json)) };
@@ -298,7 +302,6 @@ export class NewJobForm {
       showProblemIn(byId('start-problem'), text);
     }
     this.#isStarting = false;
-    this.#allowStart();
   }
 
   /** The same body gets the same key. Sending it again after a lost response creates no second job. @param {string} body */

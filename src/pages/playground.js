@@ -209,7 +209,6 @@ function deleteTurn({ id }) {
   changeChat(toggleTurn(chat, id));
   offerUndo('Turn removed.', () => {
     if (current.chat.id === chat.id) changeChat(toggleTurn(current.chat, id));
-    prompt.focus();
   });
   prompt.focus();
 }
@@ -294,11 +293,12 @@ function showRunning(isOn) {
   byId('send-button').hidden = isOn;
   byId('stop-button').hidden = !isOn;
   showChatButtons();
-  // On a phone the focus would open the keyboard over the answer.
-  if (isOn || matchMedia('(hover: none)').matches) return;
   const { activeElement } = document;
-  const isElsewhere = activeElement?.closest('#settings, header, dialog, .edit');
-  if (!isElsewhere) prompt.focus({ preventScroll: true });
+  if (activeElement === prompt || activeElement?.closest('#settings, header, dialog, .edit'))
+    return;
+  // The button that sent the prompt is hidden. On a phone the focus on the prompt would open the keyboard over the answer.
+  if (isOn) byId('stop-button').focus({ preventScroll: true });
+  else if (!matchMedia('(hover: none)').matches) prompt.focus({ preventScroll: true });
 }
 
 function showChatButtons() {

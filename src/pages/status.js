@@ -15,7 +15,8 @@ import {
   size,
   timeOfDay,
 } from './format.js';
-import { jobName, progressText, statusWord } from './job-facts.js';
+import { jobName } from './job-facts.js';
+import { statusCell } from './job-list.js';
 import { keyHeaders } from './key.js';
 import { refreshRequests } from './request-list.js';
 import {
@@ -81,10 +82,7 @@ const showBusiest = createTable(byId('busiest'), {
 });
 const showHours = createTable(byId('hours'), {
   caption: 'Latencies and errors by half hour',
-  columns: [
-    'Time',
-    ...['First token: median', 'p95', 'Next token: median', 'p95', 'Errors'].map(number),
-  ],
+  columns: ['Time', ...['First token p50', 'p95', 'Next token p50', 'p95', 'Errors'].map(number)],
 });
 const showErrors = createTable(byId('errors'), {
   caption: 'Refused and failed requests since the server started',
@@ -92,7 +90,7 @@ const showErrors = createTable(byId('errors'), {
 });
 const showJobs = createTable(byId('jobs'), {
   caption: 'Your fine-tuning jobs',
-  columns: ['Job', 'Status', 'Progress', 'Created'],
+  columns: ['Job', 'Status', 'Created'],
 });
 
 /** Resolves when the jobs are shown. */
@@ -362,8 +360,7 @@ async function refreshJobs() {
     showJobs(
       data.map((job) => [
         el('a', { href: `fine-tuning#${job.id}` }, jobName(job)),
-        el('span', { className: `pill ${job.status}` }, statusWord(job)),
-        progressText(job, Date.now() / 1000),
+        statusCell(job),
         dateAndTime(job.created_at),
       ]),
     );

@@ -47,6 +47,7 @@ export async function convertTable(file) {
   showRoles();
   dialog.returnValue = '';
   dialog.showModal();
+  select.focus();
   await new Promise((resolve) => dialog.addEventListener('close', resolve, { once: true }));
   if (dialog.returnValue !== 'yes') return undefined;
   const { lines } = toLines(rows, form, mapping);

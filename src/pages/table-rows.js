@@ -79,6 +79,9 @@ export const FORMS = [
   },
 ];
 
+/** A column that nobody wants to train on. */
+const NUMBERING = /^(?:id|index|no\.?|#|)$/i;
+
 /** Guesses what the columns are: the first form whose columns all have a known name, else questions and answers. @param {readonly string[]} columns @returns {{ form: Form, mapping: Mapping }} */
 export function guessForm(columns) {
   for (const form of FORMS) {
@@ -87,7 +90,9 @@ export function guessForm(columns) {
   }
   const form = /** @type {Form} */ (FORMS.find(({ id }) => id === 'chat'));
   const { prompt = -1, completion = -1, system = -1 } = guessMapping(form, columns);
-  const left = columns.map((_, i) => i).filter((i) => ![prompt, completion, system].includes(i));
+  const left = columns.flatMap((name, i) =>
+    [prompt, completion, system].includes(i) || NUMBERING.test(name.trim()) ? [] : [i],
+  );
   const take = (/** @type {number} */ known) => (known < 0 ? (left.shift() ?? -1) : known);
   return { form, mapping: { prompt: take(prompt), completion: take(completion), system } };
 }

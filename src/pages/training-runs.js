@@ -2,7 +2,16 @@
 // its checkpoints.
 import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, definitions, el, fill, setText, showLoaded, showProblemIn } from './dom.js';
+import {
+  byId,
+  definitions,
+  el,
+  fill,
+  setText,
+  showLoaded,
+  showMoreButton,
+  showProblemIn,
+} from './dom.js';
 import { ago, count, dateAndTime, figure, size } from './format.js';
 import { formatted } from './job-facts.js';
 import { copyButton, createTable, number, tryLink } from './widgets.js';
@@ -40,7 +49,7 @@ export async function refreshRuns() {
     byId('runs-section').hidden = runs.length === 0;
     if (runs.length === 0) return;
     showRuns ??= createList();
-    byId('more-runs').hidden = runs.length >= cursor.total_count;
+    showMoreButton('more-runs', runs.length < cursor.total_count);
     showRuns(runs.map(toRow));
     setText(byId('runs-help'), '');
   } catch (error) {

@@ -129,7 +129,10 @@ function followEnd(area, button, isGrowing) {
     if (isFollowing) scrollToEnd();
     else showButton();
   }).observe(area);
-  button.addEventListener('click', scrollToEnd);
+  button.addEventListener('click', () => {
+    area.focus({ preventScroll: true }); // the button is hidden now
+    scrollToEnd();
+  });
   return scrollToEnd;
 }
 

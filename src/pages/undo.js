@@ -4,6 +4,7 @@ import { byId, setText } from './dom.js';
 let act = () => {};
 byId('undo-button').addEventListener('click', () => {
   hideUndo();
+  byId('prompt').focus();
   act();
 });
 

@@ -89,6 +89,19 @@ export interface Watched {
   readonly faults: string[];
 }
 
+/** Reports an element that takes the focus with it when it is removed, hidden or disabled: Tab then starts anywhere. */
+const WATCH_FOCUS = `(() => {
+  let last;
+  setInterval(() => {
+    const { activeElement, body } = document;
+    if (activeElement !== body) last = activeElement;
+    else if (last && (last.disabled || !last.checkVisibility({ visibilityProperty: true }))) {
+      console.error('lost the focus: ' + last.outerHTML.slice(0, 200));
+      last = undefined;
+    }
+  }, 50);
+})()`;
+
 /** Opens a page in its own context. At its end the test fails if the page had faults. */
 export async function openPage(
   t: TestContext,
@@ -97,6 +110,7 @@ export async function openPage(
   options: BrowserContextOptions = {},
 ): Promise<Watched> {
   const context = await browser.newContext({ locale: 'en-US', ...options });
+  await context.addInitScript(WATCH_FOCUS);
   const page = await context.newPage();
   const faults: string[] = [];
   const { origin } = new URL(url);
@@ -125,15 +139,6 @@ export async function openPage(
   });
   await page.goto(url);
   return { page, context, faults };
-}
-
-/** Presses Tab until the element of that id has the focus. */
-export async function tabTo(page: Page, id: string): Promise<void> {
-  for (let i = 0; i < 60; i++) {
-    if ((await page.evaluate<string>('document.activeElement.id')) === id) return;
-    await page.keyboard.press('Tab');
-  }
-  assert.fail(`#${id} is not reached by Tab`);
 }
 
 /** Delays every response from now on, and limits the bytes per second. A slow connection also has an empty cache. */
@@ -203,13 +208,29 @@ interface AxeFault {
   nodes: { html: string; failureSummary: string }[];
 }
 
-/** Returns axe's findings for the page as it is now, without minor ones. */
+/** Returns what is wrong with the headings and landmarks of the page as it is now. */
+export function outlineFaults(page: Page): Promise<string[]> {
+  return page.evaluate(`(() => {
+    const shown = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
+    const [mains, tops] = [shown('main'), shown('h1')];
+    const headings = shown('h1, h2, h3, h4, h5, h6').map((one) => [Number(one.tagName[1]), one.textContent]);
+    const skipped = headings.filter(([level], i) => level > (headings[i - 1]?.[0] ?? 0) + 1);
+    return [
+      ...(mains.length === 1 ? [] : [mains.length + ' mains']),
+      ...(tops.length === 1 ? [] : ['h1: ' + tops.map((one) => one.textContent).join(' | ')]),
+      ...skipped.map(([level, text]) => 'h' + level + ' skips a level: ' + text),
+    ];
+  })()`);
+}
+
+/** Returns axe's findings for the page as it is now, without minor ones, and those of its outline. */
 export async function accessFaults(page: Page): Promise<string[]> {
   await page.evaluate(axe);
   const { violations } = await page.evaluate<{ violations: AxeFault[] }>('axe.run(document)');
-  return violations
+  const faults = violations
     .filter(({ impact }) => impact !== 'minor')
     .flatMap(({ id, nodes }) =>
       nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`),
     );
+  return [...faults, ...(await outlineFaults(page))];
 }

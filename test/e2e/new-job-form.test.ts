@@ -14,6 +14,7 @@ import {
   skipWithoutBrowser as skip,
   TOY_MODEL,
 } from './browser.ts';
+import { pressAt } from './keyboard.ts';
 import { untilTrue } from './playground-page.ts';
 import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
@@ -146,7 +147,7 @@ test('a file of pairs asks for DPO, and its plan shows both outputs', { skip }, 
   await cancelJob(page);
 });
 
-test('a grader is corrected and tried on a row, and the samples of its job are read with keys', {
+test('with keys a grader is tried on a row, and the samples of its job are read', {
   skip,
 }, async (t) => {
   const page = await openForm(t);
@@ -155,7 +156,7 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   );
   await page.locator('#method').selectOption('reinforcement');
   await page.locator('#training-file').setInputFiles(file('prompts.jsonl', prompts));
-  await page.locator('summary', { hasText: 'Try it on a row' }).click();
+  await pressAt(page, '#grader-trial summary', 'Enter');
   await page.locator('#trial-item pre', { hasText: 'item.wanted: Blue.' }).waitFor();
   const [grader, verdict] = [page.locator('#grader'), page.locator('#grader-verdict')];
   await page.locator('#grader-template').selectOption('multi');
@@ -173,9 +174,9 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   await grader.fill(template.replace('0.7 * equal', '0.5 * equal'));
   await verdict.filter({ hasText: /^Valid$/ }).waitFor();
   await page.locator('#trial-output').fill('Blue.');
-  await page.locator('#trial-run').click();
+  await pressAt(page, '#trial-run', 'Enter');
   await page.locator('#trial-result', { hasText: 'Reward0.8equal1alike1' }).waitFor();
-  await page.locator('#trial-sample').click();
+  await pressAt(page, '#trial-sample', 'Space');
   await page.locator('#trial-result', { hasText: /Reward0\.[0-2]/ }).waitFor();
   assert.notEqual(await page.locator('#trial-output').inputValue(), 'Blue.');
   assert.deepEqual(await accessFaults(page), []);
@@ -195,9 +196,10 @@ test('a grader is corrected and tried on a row, and the samples of its job are r
   assert.equal(method.reinforcement.hyperparameters.reasoning_effort, 'low');
   assert.deepEqual([lorikeet.completions, lorikeet.completion_length], [4, 4]);
   await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor(TRAINED);
-  await page.locator('#sample-step').press('ArrowLeft');
+  await pressAt(page, '#sample-earlier', 'Enter');
   await page.locator('#sample-label', { hasText: 'Step 1 of 2' }).waitFor();
-  await page.locator('#sample-prompt-4').press('Enter');
+  await pressAt(page, '#sample-step:focus', 'ArrowRight', 'ArrowLeft');
+  await pressAt(page, '#sample-prompt-4', 'Enter');
   const samples = page.locator('#samples details', { hasText: 'Prompt 5' }).locator('li');
   const rewards = (await samples.locator('strong').allTextContents()).map(Number);
   assert.deepEqual(

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { accessFaults, PHONE, servePages, skipWithoutBrowser } from './browser.ts';
+import { accessFaults, outlineFaults, PHONE, servePages, skipWithoutBrowser } from './browser.ts';
 import { chat } from './playground-page.ts';
 import { runLorikeet } from './program.ts';
 
-const PAGES = ['/', '/fine-tuning', '/status', '/docs'];
+const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
 const skip = skipWithoutBrowser;
 const keys: Record<string, { id: string; key: string }> = {};
 const pages = servePages(async (home) => {
@@ -38,9 +38,11 @@ test('every page signs in, shows the tenant, and removes everything it stored on
     const { page } = await open(t, where);
     await waitForName(page, 'Sign in');
     await page.locator('#account-dialog').waitFor();
+    assert.deepEqual(await outlineFaults(page), []);
     await signIn(page, keys['acme']!.key);
     await page.locator('#account-dialog').waitFor({ state: 'hidden' });
     await waitForName(page, 'acme');
+    assert.deepEqual(await outlineFaults(page), []);
     if (where === '/') {
       await page.locator('#system').fill('a secret of acme');
       await chat(page, 'a secret, too');

@@ -17,8 +17,8 @@ import {
   skipWithoutBrowser,
   slowDown,
   TOY_MODEL,
-  tabTo,
 } from './browser.ts';
+import { tabTo } from './keyboard.ts';
 import { chat, readCode, scriptAnswers, sentBodies, untilTrue } from './playground-page.ts';
 import { startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
@@ -540,7 +540,7 @@ test('the code is the current chat, and runs when copied', { skip }, async (t) =
   await page.keyboard.press('ArrowLeft');
   assert.match((await page.locator('#code').textContent()) ?? '', /import OpenAI/);
   await page.keyboard.press('ArrowLeft');
-  await tabTo(page, 'code');
+  await tabTo(page, '#code');
   await page.locator('#copy-button').click();
   await page.locator('#copied', { hasText: 'Copied' }).waitFor();
   const copied = await page.evaluate<string>('navigator.clipboard.readText()');
@@ -618,7 +618,7 @@ test('a classifier shows its classes, and gets texts instead of a chat', { skip 
     ...['Turn 1', 'Turn 2'],
   ]);
   assert.match(await readCode(page, 'curl'), /\/classify .*"input": "And night"/s);
-  await tabTo(page, 'code'); // which scrolls with keys
+  await tabTo(page, '#code'); // which scrolls with keys
 });
 
 test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {
@@ -652,13 +652,13 @@ test('calls are shown and checked, and the next prompt contains them', { skip },
 test('everything works with the keyboard alone', { skip }, async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
-  await tabTo(page, 'model');
+  await tabTo(page, '#model');
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('Enter');
   assert.equal(await page.locator('#model').inputValue(), 'zebra');
   await page.evaluate('document.activeElement.blur()');
-  await tabTo(page, 'prompt');
+  await tabTo(page, '#prompt');
   await page.keyboard.type('Hello');
   await page.keyboard.press('Shift+Enter');
   await page.keyboard.type('there');

@@ -15,6 +15,7 @@ import {
   skipWithoutBrowser,
   TOY_MODEL,
 } from './browser.ts';
+import { hasFocus, pressAt, tabTo } from './keyboard.ts';
 import { chat, readCode } from './playground-page.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
@@ -99,40 +100,81 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   assert.equal(await page.locator('.answer .facts', { hasText: 'token' }).count(), 2);
 });
 
-test('a job is paused, resumed and cancelled, as the list and the status page show', {
+test('without a mouse a table becomes a job, which is paused, cancelled, compared and tried', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/fine-tuning');
-  await page.locator('#training-file').setInputFiles(file('long.jsonl', ROWS));
-  await page.locator('summary', { hasText: 'Hyperparameters' }).click();
-  await page.locator('#n_epochs').fill('50');
-  await page.locator('#batch_size').fill('1');
-  await page.locator('#batch_size').blur();
-  await page.locator('#plan dd', { hasText: '2,000, 40 per epoch' }).waitFor();
-  await page.locator('#start-button:enabled').click();
-  await page
-    .locator('#events li', { hasText: /Step \d+/ })
-    .first()
-    .waitFor({ timeout: 60_000 });
-  await page.locator('#job-progress progress').waitFor();
-  await page.locator('#job-actions button', { hasText: 'Pause' }).click();
+  const press = (selector: string, ...keys: string[]) => pressAt(page, selector, ...keys);
+  const rows = ROWS.map((_, i) => `${i},"What, ${i}?",${i % 2 ? 'odd' : 'even'}`);
+  await tabTo(page, '#training-file');
+  const table = file('quiz.csv', ['id,question,kind', ...rows]);
+  await page.locator('#training-file').setInputFiles(table);
+  await page.locator('#table-dialog').waitFor();
+  await press('#role-prompt', 'i'); // the column `id`
+  await page.locator('#table-first', { hasText: '"content": "0"' }).waitFor();
+  await press('#table-yes', 'Enter');
+  await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
+  await press('#split', ...Array(5).fill('ArrowRight'));
+  await press('#suffix', 'K', 'e', 'y', 's');
+  await press('#new-job summary:not(#grader-trial > *)', 'Enter');
+  await press('#n_epochs', '5', '0');
+  await press('#batch_size', '1');
+  await page.locator('#plan dd', { hasText: '1,900, 38 per epoch' }).waitFor();
+  await page.locator('#start-button:enabled').waitFor();
+  await press('#start-button', 'Enter');
+
+  await page.locator('#results a').first().waitFor({ timeout: 60_000 }); // a checkpoint
+  assert.ok(await page.locator('#job-progress progress').isVisible());
+  const [pause = '', resume = '', cancel = ''] = [1, 2, 3].map(
+    (i) => `#job-actions button:nth-child(${i})`,
+  );
+  await press(pause, 'Enter');
   await page.locator('#job-name .paused').waitFor();
-  await page.locator('#job-actions button', { hasText: 'Resume' }).click();
+  assert.ok(await hasFocus(page, resume));
+  await press(resume, 'Space');
   await page.locator('#job-name .running').waitFor({ timeout: 60_000 });
-  // Checkpoints appear while the job runs.
-  await page.locator('#results a').first().waitFor({ timeout: 60_000 });
-  await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
-  await page.locator('#confirm-yes', { hasText: 'Cancel job' }).click();
+  assert.ok(await hasFocus(page, pause));
+  await press(cancel, 'Enter');
+  assert.ok(await hasFocus(page, '#confirm-no'));
+  await press('#confirm-yes', 'Escape');
+  assert.ok(await hasFocus(page, cancel));
+  await press(cancel, 'Enter');
+  await press('#confirm-yes', 'Enter');
   await page.locator('#job-name .cancelled').waitFor();
-  assert.equal(await page.locator('#job-actions button').count(), 0);
-  const id = new URL(page.url()).hash.slice(1);
-  await page.locator('#job a', { hasText: 'All jobs' }).click();
-  const row = page.locator('#jobs tr', { hasText: id });
-  assert.match((await row.textContent()) ?? '', /cancelled/);
-  await page.goto(`${pages.server.url}/status`);
-  await page.locator('#jobs tr', { hasText: id }).locator('.cancelled').waitFor();
-  await page.locator('#jobs a', { hasText: id }).click();
+  assert.ok(await hasFocus(page, '#job-name'));
+  assert.equal(await page.locator('#job-actions button:visible').count(), 0);
+
+  const { hash } = new URL(page.url());
+  await press('#job a[href="#all"]', 'Enter');
+  const row = page.locator('#jobs tr', { hasText: 'Keys' });
+  await row.locator('.cancelled').waitFor();
+  for (const i of [1, 2]) await press(`#jobs tbody tr:nth-child(${i}) input`, 'Space');
+  await press('#compare-button', 'Enter');
+  await page.locator('#compared thead a').nth(1).waitFor();
+  assert.ok(await hasFocus(page, '#comparison-title'));
+  await press('nav a[href="status"]', 'Enter');
+  await row.locator('.cancelled').waitFor();
+  await press(`#jobs a[href$="${hash}"]`, 'Enter');
   await page.locator('#job-name .cancelled').waitFor();
+  await press('#results a', 'Enter');
+  await page.locator('#chosen', { hasText: 'keys' }).waitFor({ state: 'attached' });
+  await press('#prompt', 'W', 'h', 'o', 'Enter');
+  await page.locator('.answer .facts', { hasText: 'token' }).nth(1).waitFor();
+});
+
+test('a grader in Python is offered if the server runs them', { skip }, async (t) => {
+  const { page } = await open(t, '/fine-tuning');
+  const method = page.locator('#method');
+  const python = page.locator('#grader-template option[value=python]');
+  const asked = page.waitForResponse((one) => !!one.request().postData()?.includes('def grade'));
+  await method.selectOption('reinforcement');
+  assert.equal((await asked).status(), 400);
+  assert.equal(await python.count(), 0);
+  await page.route('**/graders/validate', (route) => route.fulfill({ json: {} }));
+  await page.reload();
+  await python.waitFor({ state: 'attached' });
+  await page.locator('#grader-template').selectOption('python');
+  assert.match(await page.locator('#grader').inputValue(), /def grade\(sample, item\)/);
 });
 
 test('the status page counts requests while it is open', { skip }, async (t) => {

@@ -1,20 +1,32 @@
 // Templates of graders are valid ones, and rows are found in a file that arrives in pieces.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { test } from 'node:test';
-import { grade } from '../../src/graders/grade.ts';
+import { promisify } from 'node:util';
+import { grade, PythonError } from '../../src/graders/grade.ts';
 import { graderSchema } from '../../src/graders/schema.ts';
 import { toSample } from '../../src/graders/template.ts';
 import {
   faultsOf,
   faultText,
   missingNames,
+  PYTHON,
   readLine,
   readRow,
   TEMPLATES,
   writeTemplate,
 } from '../../src/pages/grader.js';
 
+const PRINT = 'import json, sys\nprint(grade(*json.loads(sys.argv[1])))';
 const CALLS = {
+  /** The templates are trusted, so they need no sandbox. */
+  async runPython(source: string, { sample, item }: { sample: unknown; item: unknown }) {
+    const args = ['-c', source + PRINT, JSON.stringify([sample, item])];
+    const ran = await promisify(execFile)('python3', args).catch((error) => {
+      throw new PythonError('runtime', String(error.stderr));
+    });
+    return Number(ran.stdout);
+  },
   embed: () => assert.fail('no template compares embeddings'),
   ask: async () => ({ text: '{"result": 0.5}', promptTokens: 1, completionTokens: 1 }),
 };
@@ -29,7 +41,8 @@ test('every template rewards an output that is what a key of its row says', asyn
     assert.equal(graded.reward, id === 'score_model' ? 0.5 : 1);
     const { errors } = await grade(grader, { item: {}, sample: toSample('') }, CALLS);
     const metadata = { errors } as unknown as Parameters<typeof faultsOf>[0]['metadata'];
-    assert.equal(faultsOf({ metadata } as never), faultText('invalid_variable_error'));
+    const fault = id === PYTHON ? /KeyError/ : faultText('invalid_variable_error');
+    assert.match(faultsOf({ metadata } as never), new RegExp(fault));
     assert.deepEqual(missingNames(writeTemplate(id, undefined), row), ['item.answer']);
     assert.deepEqual(missingNames(writeTemplate(id, row), row), []);
   }
