@@ -1,7 +1,7 @@
 // /v1/fine_tuning/alpha/graders: checks a grader, or runs it on one output. What a grader asks of a model goes to this server's
 // own routes, as requests of the same tenant.
 import type { Context } from 'hono';
-import { ServeError } from '../../common/errors.ts';
+import { fieldError, ServeError } from '../../common/errors.ts';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
 import { type Graded, grade, type RunPython } from '../../graders/grade.ts';
@@ -76,8 +76,7 @@ export async function checkGraderModels(
       await registry.resolve(tenant, model);
     } catch (error) {
       if (!(error instanceof ServeError) || error.status >= 500) throw error;
-      const param = `${field}.${inside}`;
-      throw new ServeError('invalid_request', `${param}: ${error.message}`, { param });
+      throw fieldError(`${field}.${inside}`, error.message);
     }
   }
 }
