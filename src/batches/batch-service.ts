@@ -1,11 +1,7 @@
 // Client actions on batches: create, list and cancel. Changes the store and wakes the worker.
-import { fieldError, ServeError } from '../common/errors.ts';
 import type { Page, PageQuery } from '../common/page.ts';
 import { type BatchRecord, cancelBatch, type NewBatch, newBatch } from './batch.ts';
 import type { BatchesContext } from './create-batches.ts';
-
-/** A batch takes minutes, so retrying sooner is useless. */
-const RETRY_S = 60;
 
 type ServiceContext = Pick<
   BatchesContext,
@@ -25,32 +21,13 @@ export class BatchService {
 
   /** Creates a batch. Throws `ServeError` if its file cannot be used, or if the tenant has too many batches. */
   async create(tenant: string, request: NewBatch): Promise<BatchRecord> {
-    const { batches, base, createId, now } = this.#context;
-    await this.#checkCount(tenant);
-    await this.#checkFile(tenant, request.inputFile);
+    const { batches, files, base, createId, now, maxActive } = this.#context;
+    await batches.refuseFrom(maxActive, tenant);
+    await files.getUpload(tenant, request.inputFile, { param: 'input_file_id', purpose: 'batch' });
     const name = { tenant, id: createId('batch'), base };
     const batch = await batches.create(newBatch(name, request, now()));
     this.#wake(batch.id);
     return batch;
-  }
-
-  /** Concurrent requests may each see room for one more. */
-  async #checkCount(tenant: string): Promise<void> {
-    const { batches, maxActive } = this.#context;
-    if ((await batches.countActive(tenant)) < maxActive) return;
-    const message = `You have ${maxActive} unfinished batches, which is the limit. Wait for one to finish, or cancel one.`;
-    throw new ServeError('rate_limit_exceeded', message, { retryAfterS: RETRY_S });
-  }
-
-  async #checkFile(tenant: string, id: string): Promise<void> {
-    const param = 'input_file_id';
-    const meta = await this.#context.files.get(tenant, id).catch((error) => {
-      const isMissing = error instanceof ServeError && error.code === 'not_found';
-      throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
-    });
-    if (meta.purpose === 'batch') return;
-    const fault = `the file has the purpose ${meta.purpose}. Upload it again with the purpose batch.`;
-    throw fieldError(param, fault);
   }
 
   /** Throws `ServeError` (404) if the batch is unknown. */

@@ -20,6 +20,7 @@ const BATCHES: RecordKind<BatchRecord> = {
   statuses: BATCH_STATUSES,
   marks: '.active-batches/',
   idPattern: BATCH_ID,
+  plural: 'batches',
   unknown: { message: 'No such Batch object', param: 'batch_id' },
 };
 

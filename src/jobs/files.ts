@@ -10,7 +10,7 @@ import {
   type StoreCall,
   type StoredObject,
 } from '../../adapters/store/store.ts';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { formatFileSize } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
@@ -43,6 +43,12 @@ interface NewFile {
   readonly expiresAfterMs?: number;
   /** Creating a file twice under one id results in one file. Default: a new id. */
   readonly id?: string;
+}
+
+/** The need of a request for a file. */
+interface UploadUse {
+  readonly param: string;
+  readonly purpose: FilePurpose;
 }
 
 /** Selects a page of a tenant's files. */
@@ -106,6 +112,18 @@ export class Files {
   /** Returns a file's metadata. Throws `ServeError` (404) if the file is unknown, expired or another tenant's. */
   async get(tenant: string, id: string, call?: StoreCall): Promise<FileMeta> {
     return (await this.#find(tenant, id, call)) ?? notFound(id);
+  }
+
+  /** Returns an upload that a parameter of a request names. Throws `ServeError` if it is unknown or has another purpose. */
+  async getUpload(tenant: string, id: string, use: UploadUse): Promise<FileMeta> {
+    const { param, purpose } = use;
+    const meta = await this.get(tenant, id).catch((error) => {
+      const isMissing = error instanceof ServeError && error.code === 'not_found';
+      throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
+    });
+    if (meta.purpose === purpose) return meta;
+    const fault = `the file has the purpose ${meta.purpose}. Upload it again with the purpose ${purpose}.`;
+    throw fieldError(param, fault);
   }
 
   /** Opens a file's content. Throws like `get`. */

@@ -31,8 +31,6 @@ export type MetadataFilter = Readonly<Record<string, string>> | null | undefined
 
 /** The largest seed that OpenAI's API allows. */
 const SEED_END = 2 ** 31 - 1;
-/** A job takes minutes, so retrying sooner is useless. */
-const RETRY_S = 60;
 
 /** The jobs of all tenants, for clients. */
 export class JobService {
@@ -58,7 +56,7 @@ export class JobService {
     const earlier = await this.#findRepeated(tenant, repeated);
     if (earlier) return earlier;
     try {
-      await this.#checkCount(tenant);
+      await this.#context.jobs.refuseFrom(this.#context.limits.maxActive, tenant);
       await this.check(owner, newJob);
     } catch (error) {
       // A concurrent request with this key may have created the very job that exceeds the limit.
@@ -96,31 +94,13 @@ export class JobService {
     ] as const;
     const uploads: [DatasetParam, FileMeta][] = [];
     for (const [param, id] of named) {
-      if (id !== undefined) uploads.push([param, await this.#findUpload(tenant, id, param)]);
+      if (id === undefined) continue;
+      const meta = await this.#context.files.getUpload(tenant, id, { param, purpose: 'fine-tune' });
+      uploads.push([param, meta]);
     }
     for (const [param, meta] of uploads) {
       await this.#rowChecks.check(tenant, meta, { param, objective });
     }
-  }
-
-  /** Throws `ServeError` if the file does not exist or is not for training. */
-  async #findUpload(tenant: string, id: string, param: DatasetParam): Promise<FileMeta> {
-    const meta = await this.#context.files.get(tenant, id).catch((error) => {
-      const isMissing = error instanceof ServeError && error.code === 'not_found';
-      throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
-    });
-    if (meta.purpose === 'fine-tune') return meta;
-    const message = `${param} has the purpose ${meta.purpose}. Upload it again with the purpose fine-tune.`;
-    throw new ServeError('invalid_request', message, { param });
-  }
-
-  /** Concurrent requests may each see room for one more. */
-  async #checkCount(tenant: string): Promise<void> {
-    const { jobs, limits } = this.#context;
-    const { maxActive } = limits;
-    if ((await jobs.countActive(tenant)) < maxActive) return;
-    const message = `You have ${maxActive} unfinished jobs, which is the limit. Wait for one to finish, or cancel one.`;
-    throw new ServeError('rate_limit_exceeded', message, { retryAfterS: RETRY_S });
   }
 
   /** Throws `ServeError` (404) if the job is unknown. */

@@ -26,6 +26,7 @@ const JOBS: RecordKind<JobRecord> = {
   marks: '.active-jobs/',
   statuses: JOB_STATUSES,
   idPattern: JOB_ID,
+  plural: 'jobs',
   unknown: { message: 'Could not find fine tune', param: 'fine_tuning_job_id' },
 };
 

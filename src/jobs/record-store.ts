@@ -56,12 +56,16 @@ export interface RecordKind<R> extends Pick<DocumentKind<R>, 'schema' | 'maxByte
   readonly statuses: readonly string[];
   /** Matches ids that are safe to use in a key. */
   readonly idPattern: RegExp;
+  /** The name of the records in messages. */
+  readonly plural: string;
   /** The beginning of the message for an unknown id, and the parameter that it names. */
   readonly unknown: { readonly message: string; readonly param: string };
 }
 
 /** The longest time between writing a mark and its record. An older mark without a record is left over from a failure. */
 const MAX_CREATION_MS = 3_600_000;
+/** A job or a batch takes minutes, so retrying sooner is useless. */
+const RETRY_S = 60;
 /** Far more records than a process changes between two renewals, 100 bytes each. */
 const MAX_MARKED = 10_000;
 /** How often a lease holder renews its mark at most. It renews its lease every three seconds. */
@@ -204,6 +208,13 @@ export class RecordStore<R extends LeasedRecord> {
   /** Counts a tenant's unfinished records. */
   async countActive(tenant: string): Promise<number> {
     return (await this.marks()).filter((mark) => mark.tenant === tenant).length;
+  }
+
+  /** Throws `ServeError` if the tenant has this many unfinished records. Concurrent requests may each see room for one more. */
+  async refuseFrom(limit: number, tenant: string): Promise<void> {
+    if ((await this.countActive(tenant)) < limit) return;
+    const message = `You have ${limit} unfinished ${this.#kind.plural}, which is the limit. Wait for one to finish, or cancel one.`;
+    throw new ServeError('rate_limit_exceeded', message, { retryAfterS: RETRY_S });
   }
 
   /** Returns the ids of all unfinished records. */
