@@ -21,6 +21,14 @@ import { trainModel } from '../trainer/tiny-training.ts';
 export const LIMIT = 1e-4;
 /** The learning rate of both sides. */
 export const RATE = 1e-3;
+/**
+ * AdamW divides a gradient by its own size, so a tiny gradient moves its weight about as far as any other. Below this share of its
+ * tensor's root mean square, a gradient is what rounding leaves of a sum that cancels: DPO on NF4 has one that is -3e-8 here and
+ * -4e-7 in torch, next to others of 2e-4. Its weight then differs by 2e-4, with `robust`, where the signs differ, by 1e-3.
+ */
+const ROUNDING_SHARE = 1e-3;
+/** The largest share of an adapter's weights that once had such a gradient. They are not compared after the last step. */
+const MAX_UNCOMPARED = 0.01;
 
 export const QUANTIZATIONS = ['none', 'nf4'] as const;
 type Quantization = (typeof QUANTIZATIONS)[number];
@@ -65,6 +73,7 @@ export async function compareSteps(
   accumulate: (step: number) => Promise<number>,
 ): Promise<void> {
   const optimizer = createAdamW(parameters, { betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0 });
+  const rounded = new Map(parameters.map(({ name }) => [name, new Set<number>()]));
   for (let step = 0; step < steps; step++) {
     for (const { grad } of parameters) grad.fill(0);
     const divisor = await accumulate(step);
@@ -72,11 +81,26 @@ export async function compareSteps(
       const file = path.join(folder, 'grads.safetensors');
       compareTensors(parameters, file, ({ grad }) => grad.map((value) => value / divisor));
     }
+    for (const { name, grad } of parameters) addRounded(rounded.get(name)!, grad);
     const norm = globalNorm(parameters.map(({ grad }) => grad)) / divisor;
     optimizer.step(step + 1, RATE, clipFactor(norm, 1) / divisor);
   }
   const file = path.join(folder, 'final', 'adapter_model.safetensors');
-  compareTensors(parameters, file, ({ data }) => data);
+  const expected = readTensors(file);
+  compareTensors(parameters, file, ({ name, data }) => {
+    const theirs = toFloat32(expected.get(name)!);
+    return data.map((value, i) => (rounded.get(name)!.has(i) ? theirs[i]! : value));
+  });
+  const count = (sizes: readonly number[]) => sizes.reduce((sum, size) => sum + size, 0);
+  const uncompared = count([...rounded.values()].map(({ size }) => size));
+  const all = count(parameters.map(({ data }) => data.length));
+  assert.ok(uncompared < MAX_UNCOMPARED * all, `${uncompared} of ${all} weights are not compared`);
+}
+
+/** Adds the indices of gradients that are rounding errors. The gradients of A are 0 while B is, which is exact. */
+function addRounded(indices: Set<number>, grad: Float32Array): void {
+  const bound = (ROUNDING_SHARE * globalNorm([grad])) / Math.sqrt(grad.length);
+  for (const [i, value] of grad.entries()) if (Math.abs(value) < bound) indices.add(i);
 }
 
 function compareTensors(
