@@ -296,6 +296,7 @@ export class NewJobForm {
       const job = await requestJson('v1/fine_tuning/jobs', { json, headers });
       this.#request = undefined;
       for (const field of this.#files) field.keepUpload();
+      this.#save();
       this.#onStarted(job.id);
     } catch (error) {
       const text = `The job was not started: ${errorText(error)}`;

@@ -150,7 +150,6 @@ export function halfHours(hours, now, nowS) {
     const before = /** @type {typeof after} */ (points[i]);
     return {
       from: before.at,
-      to: after.at,
       first: latencyBetween('time_to_first_token', before, after),
       next: latencyBetween('inter_token_latency', before, after),
       errors: total(after.errors) - total(before.errors),

@@ -82,7 +82,7 @@ const showBusiest = createTable(byId('busiest'), {
 });
 const showHours = createTable(byId('hours'), {
   caption: 'Latencies and errors by half hour',
-  columns: ['Time', ...['First token p50', 'p95', 'Next token p50', 'p95', 'Errors'].map(number)],
+  columns: ['From', ...['First token p50', 'p95', 'Next token p50', 'p95', 'Errors'].map(number)],
 });
 const showErrors = createTable(byId('errors'), {
   caption: 'Refused and failed requests since the server started',
@@ -327,8 +327,8 @@ function showAdminStatus({ usage, ...status }) {
   byId('hours-section').hidden = false;
   showHours(
     halfHours(hours, { usage, ...status }, Date.now() / 1000).map(
-      ({ from, to, first, next, errors }) => [
-        `${hourAndMinute(from)} to ${hourAndMinute(to)}`,
+      ({ from, first, next, errors }) => [
+        hourAndMinute(from),
         ...[first?.median, first?.p95, next?.median, next?.p95].map((text) => text ?? '–'),
         count(errors),
       ],

@@ -320,7 +320,7 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   const table = file('quiz.csv', ['id,question,kind', ...rows, '20,No answer?,']);
   await page.locator('#training-file').setInputFiles(table);
   const count = page.locator('#table-count');
-  await count.filter({ hasText: '21 rows.' }).waitFor();
+  await count.filter({ hasText: '20 rows. 1 row without a value' }).waitFor();
   assert.equal(await page.locator('#table-rows tbody tr').count(), 5);
   assert.equal(await page.locator('#role-prompt option:checked').textContent(), 'question');
   await page.locator('#table-first pre', { hasText: '"content": "What, 0?"' }).waitFor();
