@@ -28,9 +28,11 @@ const reporters = [
   ...['--test-reporter', 'spec', '--test-reporter-destination', 'stdout'],
   ...['--test-reporter', './scripts/count-reporter.mjs', '--test-reporter-destination', counts],
 ];
+const isUnit = !separate.some((s) => folder.startsWith(s));
+const entries = isUnit && !named ? inGroups(files) : files;
 // On two cores, Node by default runs one file at a time, although tests often wait. Benchmarks are measured alone.
-const atOnce = folder.startsWith('test/bench') ? 1 : Math.max(availableParallelism() - 1, 2);
-const entries = named || separate.some((s) => folder.startsWith(s)) ? files : inGroups(files);
+const least = isUnit ? 4 : 2;
+const atOnce = folder.startsWith('test/bench') ? 1 : Math.max(availableParallelism() - 1, least);
 const tests = process.features.typescript ? entries : await bundleSources(entries);
 const options = ['--expose-gc', '--enable-source-maps', '--test', `--test-concurrency=${atOnce}`];
 const { status } = spawnSync(

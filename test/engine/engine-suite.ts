@@ -404,7 +404,8 @@ const CASES: Record<string, Case> = {
       assert.ok(Math.abs(logprob - (row[id]! - logSum)) < limit);
       for (const target of targets) {
         assert.ok(Math.abs(target.logprob - (row[target.id]! - logSum)) < limit);
-        assert.equal(target.rank, 1 + row.filter((logit) => logit > row[target.id]!).length);
+        const above = (margin: number) => row.filter((v) => v > row[target.id]! + margin).length;
+        assert.ok(target.rank > above(2 * limit) && target.rank <= above(-2 * limit));
       }
       assert.equal(top.length, 2);
       assert.ok(Math.abs(top[0]!.logprob - (Math.max(...row) - logSum)) < limit);

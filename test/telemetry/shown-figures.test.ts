@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { NO_PREFIX_CACHE } from '../../src/contracts/engine.ts';
 import type { EngineReading } from '../../src/telemetry/figures.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
+import { until } from '../until.ts';
 import { facts } from './facts.ts';
 import { parsePrometheusText } from './prometheus-parser.ts';
 
@@ -161,9 +162,12 @@ test('the delay of an idle event loop is about zero, and that of a blocked one i
     return { least: of('p50'), most: of('max') };
   };
   const turns = (count: number) => delay(count * 10);
-  await turns(30);
-  const idle = await delays();
-  assert.ok(idle.least < 0.009, `${idle.least} s`); // on a busy machine, too, most turns are in time
+  // On a busy machine most turns are in time at some moment, too.
+  const isInTime = async () => {
+    await turns(30);
+    return (await delays()).least < 0.009;
+  };
+  await until('turns in time', isInTime);
   await turns(3);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
   await turns(3);
