@@ -89,16 +89,22 @@ export interface Watched {
   readonly faults: string[];
 }
 
-/** Reports an element that takes the focus with it when it is removed, hidden or disabled: Tab then starts anywhere. */
+/**
+ * Reports an element that takes the focus with it when it is removed, hidden or disabled: Tab then starts anywhere. A dialog hides
+ * its elements before it says that it is closed, so only what lasts for two looks is reported.
+ */
 const WATCH_FOCUS = `(() => {
   let last;
+  let looks = 0;
   setInterval(() => {
     const { activeElement, body } = document;
+    const isLost = activeElement === body && last &&
+      (last.disabled || !last.checkVisibility({ visibilityProperty: true }));
+    looks = isLost ? looks + 1 : 0;
     if (activeElement !== body) last = activeElement;
-    else if (last && (last.disabled || !last.checkVisibility({ visibilityProperty: true }))) {
-      console.error('lost the focus: ' + last.outerHTML.slice(0, 200));
-      last = undefined;
-    }
+    if (looks < 2) return;
+    console.error('lost the focus: ' + last.outerHTML.slice(0, 200));
+    last = undefined;
   }, 50);
 })()`;
 
