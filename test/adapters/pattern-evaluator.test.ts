@@ -1,5 +1,4 @@
 // Expressions in configurations never hold up the thread that reads them, and plain names need no other process.
-// Runs alone: it counts the workers of its process.
 import assert from 'node:assert/strict';
 import { subscribe } from 'node:diagnostics_channel';
 import { monitorEventLoopDelay } from 'node:perf_hooks';

@@ -1,5 +1,4 @@
 // The row check when a job is created: it leaves slow work to the job and does not block the event loop.
-// Runs alone: it counts turns of the event loop.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';

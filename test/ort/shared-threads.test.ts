@@ -1,4 +1,4 @@
-// Sessions on the threads of the process. Runs alone: the first session decides how many there are.
+// Sessions on the threads of the process. In a file of its own, because the first session decides how many there are.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import test from 'node:test';

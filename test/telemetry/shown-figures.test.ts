@@ -1,5 +1,4 @@
 // Metrics have a bounded number of series whatever tenants and adapters come, and stay true if the engine is busy or away.
-// Runs alone: it measures the event loop.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
