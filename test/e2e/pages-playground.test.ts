@@ -42,6 +42,7 @@ test('it opens with an adapter and its base side by side, and three example prom
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
+  await page.locator('.example').first().waitFor();
   assert.equal(await page.locator('.example').count(), 3);
   const bodies = sentBodies(page);
   await page.locator('.example').first().click();
