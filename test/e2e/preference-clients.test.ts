@@ -14,7 +14,7 @@ import { type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 
 const run = promisify(execFile);
-const python = await pythonWith(path.resolve('test/e2e/python-clients.txt'));
+const python = await pythonWith('examples/train-then-serve/requirements.txt');
 const PREFERRED = 'Blue.';
 
 /** Half by similarity, half for any answer. */

@@ -4,7 +4,6 @@ import { pythonWith } from './python-venv.ts';
 import { prepareS3Server } from './s3-server.ts';
 
 const REQUIREMENTS = [
-  'test/e2e/python-clients.txt',
   'test/e2e/tinker.txt',
   'test/e2e/kv-events.txt',
   'examples/train-then-serve/requirements.txt',

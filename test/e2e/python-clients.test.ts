@@ -8,10 +8,13 @@ import { after, test } from 'node:test';
 import { promisify } from 'node:util';
 import { startServer } from '../../src/http/wire/server.ts';
 import { serve, utf8 } from '../http/served.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { clientEnvironment, pythonWith } from './python-venv.ts';
 
 const run = promisify(execFile);
-const python = await pythonWith(path.resolve('test/e2e/python-clients.txt'));
+const python = skipUnlessLong
+  ? { reason: skipUnlessLong }
+  : await pythonWith(path.resolve('test/e2e/python-clients.txt'));
 const skip = 'reason' in python ? python.reason : false;
 
 /** Says how often the assistant has spoken. Says JSON to whoever wants to be greeted, in a block if they want one. */

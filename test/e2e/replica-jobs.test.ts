@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
+import { skipUnlessLong } from '../shared.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { prepareS3Server, startS3Server } from './s3-server.ts';
@@ -11,7 +12,7 @@ import { prepareS3Server, startS3Server } from './s3-server.ts';
 const skip =
   process.platform !== 'linux'
     ? 'finds trainers by /proc'
-    : skipWithoutBalancer() || (await prepareS3Server());
+    : skipUnlessLong || skipWithoutBalancer() || (await prepareS3Server());
 const server = skip ? undefined : await startS3Server({ after });
 const REPLICAS = 3;
 const ARGS = ['--model', 'models/toy', '--slots', '4', '--threads', '1'];
@@ -20,10 +21,7 @@ const EPOCHS = 5;
 const BATCH = 4;
 const STEPS = (ROWS / BATCH) * EPOCHS;
 /** Who is killed may tell its successor, or leave it to find out. */
-const SIGNALS = (['SIGTERM', 'SIGKILL', 'SIGTERM', 'SIGTERM'] as const).slice(
-  0,
-  process.env['LORIKEET_E2E_LONG'] === undefined ? 2 : 4,
-);
+const SIGNALS = ['SIGTERM', 'SIGKILL', 'SIGTERM', 'SIGTERM'] as const;
 /** Between two kills, more than a checkpoint's distance apart at times and less at others. */
 const STEPS_APART = 9;
 

@@ -14,7 +14,7 @@ interface Client {
 /** The files with pinned versions. The packages of the long ones are installed with LORIKEET_E2E_LONG only. */
 export const PINS = {
   'package.json': { language: 'Node', isLong: false },
-  'test/e2e/python-clients.txt': { language: 'Python', isLong: false },
+  'test/e2e/python-clients.txt': { language: 'Python', isLong: true },
   'test/e2e/clients/npm/package.json': { language: 'Node', isLong: true },
   'test/e2e/clients/long-clients.txt': { language: 'Python', isLong: true },
   'test/e2e/clients/aider.txt': { language: 'Python', isLong: true },

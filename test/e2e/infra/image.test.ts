@@ -18,6 +18,7 @@ import OpenAI, { toFile } from 'openai';
 import { NOT_BUNDLED } from '../../../scripts/not-bundled.mjs';
 import { temporaryFolder } from '../../fixtures.ts';
 import { freePort } from '../../free-port.ts';
+import { skipUnlessLong } from '../../shared.ts';
 import { createBuilder, type Image } from './image/build.ts';
 import { outcomeOf, runInside, skipWithoutChroot, startInside } from './image/chroot.ts';
 import { parseDockerfile } from './image/dockerfile.ts';
@@ -29,7 +30,7 @@ const BASE = '/app/models/toy';
 /** On top of Node's image: ONNX Runtime is 45 of them, the API's pages 12, the program itself 6. */
 const MAX_ADDED_MB = 90;
 
-const noChroot = skipWithoutChroot();
+const noChroot = skipUnlessLong || skipWithoutChroot();
 const nodeImage = noChroot ? { reason: noChroot } : findNodeImage();
 const skip = 'reason' in nodeImage ? nodeImage.reason : false;
 const folder = temporaryFolder();
