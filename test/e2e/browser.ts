@@ -13,6 +13,7 @@ import {
   chromium,
   type Page,
 } from 'playwright-core';
+import { skipUnlessLong } from '../shared.ts';
 import { type Serving, startServing } from './program.ts';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
@@ -73,6 +74,9 @@ export function servePages(
 
 /** The flags that serve the toy base. */
 export const TOY_MODEL = ['--model', path.resolve('models/toy')];
+
+/** The themes in which axe looks at each page. The tests of the console always look at both. */
+export const THEMES = skipUnlessLong ? (['light'] as const) : (['light', 'dark'] as const);
 
 /** The options of a phone. */
 export const PHONE: BrowserContextOptions = {

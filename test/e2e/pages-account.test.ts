@@ -2,7 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { accessFaults, outlineFaults, PHONE, servePages, skipWithoutBrowser } from './browser.ts';
+import {
+  accessFaults,
+  outlineFaults,
+  PHONE,
+  servePages,
+  skipWithoutBrowser,
+  THEMES,
+} from './browser.ts';
 import { chat } from './playground-page.ts';
 import { runLorikeet } from './program.ts';
 
@@ -186,7 +193,7 @@ test('a key that is revoked while pages are open is removed, and the dialog open
   }
 });
 
-for (const colorScheme of ['light', 'dark'] as const) {
+for (const colorScheme of THEMES) {
   test(`axe finds nothing serious in the dialog, signed in and out, in ${colorScheme}`, {
     skip,
   }, async (t) => {

@@ -5,7 +5,14 @@ import { execFile } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { BrowserContextOptions, Page } from 'playwright-core';
-import { accessFaults, overhang, PHONE, servePages, skipWithoutBrowser } from './browser.ts';
+import {
+  accessFaults,
+  overhang,
+  PHONE,
+  servePages,
+  skipWithoutBrowser,
+  THEMES,
+} from './browser.ts';
 import { runLorikeet } from './program.ts';
 
 const skip = skipWithoutBrowser;
@@ -84,7 +91,7 @@ test('at 50 kB/s the docs appear within seconds, and the document is loaded once
   assert.ok(bytes < 100_000, `${bytes} bytes`);
 });
 
-for (const colorScheme of ['light', 'dark'] as const) {
+for (const colorScheme of THEMES) {
   test(`axe finds nothing, ${colorScheme}`, { skip }, async (t) => {
     const page = await open(t, { colorScheme });
     await send(page, CHAT);

@@ -16,6 +16,7 @@ import {
   servePages,
   skipWithoutBrowser,
   slowDown,
+  THEMES,
   TOY_MODEL,
 } from './browser.ts';
 import { tabTo } from './keyboard.ts';
@@ -792,7 +793,7 @@ const STATES: Record<string, (page: Page) => Promise<void>> = {
   },
 };
 for (const [name, show] of Object.entries(STATES)) {
-  for (const colorScheme of ['light', 'dark'] as const) {
+  for (const colorScheme of THEMES) {
     test(`axe finds nothing serious in ${name}, ${colorScheme}`, { skip }, async (t) => {
       const { page } = await open(t, '/', { colorScheme });
       await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });

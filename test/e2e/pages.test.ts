@@ -13,6 +13,7 @@ import {
   PHONE,
   servePages,
   skipWithoutBrowser,
+  THEMES,
   TOY_MODEL,
 } from './browser.ts';
 import { hasFocus, pressAt, tabTo } from './keyboard.ts';
@@ -244,7 +245,7 @@ const STATES: Record<string, (page: Page) => Promise<void>> = {
   },
 };
 for (const [where, show] of Object.entries(STATES)) {
-  for (const colorScheme of ['light', 'dark'] as const) {
+  for (const colorScheme of THEMES) {
     test(`axe finds nothing serious on ${where} in ${colorScheme}`, { skip }, async (t) => {
       const { page } = await open(t, where, { colorScheme });
       await show(page);

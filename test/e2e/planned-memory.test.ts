@@ -10,8 +10,7 @@ import { readLines } from './rows.ts';
 import { fetchBase } from './served.ts';
 
 const base = await fetchBase();
-const skip = 'reason' in base ? base.reason : false;
-const skipLong = skip || skipUnlessLong;
+const skip = skipUnlessLong || ('reason' in base ? base.reason : false);
 
 /** Sixteen rows of ids of one length, all learned but the first `masked`. */
 function writeIds(dir: string, length: number, masked: number): string {
@@ -30,31 +29,27 @@ interface Case {
   readonly length: number;
   readonly validationLength?: number;
   readonly flags: readonly string[];
-  /** Takes a minute. */
-  readonly isLong?: true;
 }
 
 const CASES: Readonly<Record<string, Case>> = {
-  'all tokens count': { length: 96, flags: [] },
+  'all tokens count': { length: 160, flags: [] },
   'validation rows far longer than what is trained': {
     length: 64,
     validationLength: 512,
     flags: [],
-    isLong: true,
   },
-  'five blocks in a graph': { length: 160, flags: ['--blocks-per-segment', '5'], isLong: true },
+  'five blocks in a graph': { length: 160, flags: ['--blocks-per-segment', '5'] },
   'both uses of the embedding are trained': {
     length: 160,
     flags: ['--train-embeddings', 'full', '--ensure-weight-tying'],
-    isLong: true,
   },
-  'an update of the head': { length: 160, flags: ['--train-head', 'lora'], isLong: true },
-  'nothing recomputed': { length: 160, flags: ['--recompute', 'false'], isLong: true },
+  'an update of the head': { length: 160, flags: ['--train-head', 'lora'] },
+  'nothing recomputed': { length: 160, flags: ['--recompute', 'false'] },
 };
 
-for (const [name, { length, validationLength, flags, isLong }] of Object.entries(CASES)) {
+for (const [name, { length, validationLength, flags }] of Object.entries(CASES)) {
   test(`${name}: the peak is within a fifth of the plan`, {
-    skip: isLong ? skipLong : skip,
+    skip,
   }, async (t) => {
     const dir = temporaryFolder(t);
     const data = ['--data', writeIds(dir, length, 0)];

@@ -2,7 +2,7 @@
 import { test } from 'node:test';
 import { runOnEachProcessor } from './bundled-program.ts';
 
-const SEED_COUNT = process.env['LORIKEET_E2E_LONG'] === undefined ? 200 : 200_000;
+const SEED_COUNT = process.env['LORIKEET_E2E_LONG'] === undefined ? 100 : 200_000;
 const PROGRAM = 'test/simulation/seeds-program.ts';
 
 test('the invariants hold in many seeds of the simulation', async (t) => {
