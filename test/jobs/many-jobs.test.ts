@@ -12,7 +12,7 @@ import { newJob } from './sample-jobs.ts';
 import { BASE, openServer } from './simulated.ts';
 
 const settle = async () => {
-  for (let turn = 0; turn < 400; turn++) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 600; turn++) await new Promise((resolve) => setImmediate(resolve));
 };
 
 const idOf = (i: number) => `ftjob-${String(i).padStart(24, '0')}`;
