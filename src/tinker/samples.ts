@@ -4,6 +4,7 @@ import { fieldError, ServeError } from '../common/errors.ts';
 import { asBytes } from '../common/tensor.ts';
 import type { Completion } from '../contracts/openai.ts';
 import { DType, SampleResponseSchema, StopReason } from './proto/tinker_pb.js';
+import { isCsr } from './tensors.ts';
 
 /** A request for samples, after its schema was checked. */
 export interface SampleRequest {
@@ -67,19 +68,20 @@ export function toCompletionBody(
 
 /** Lists the cells of each row that ask for a token. Throws `ServeError` if the tensor does not fit the prompt. */
 function targetRows({ data, shape, ...sparse }: TargetTensor, rows: number): number[][] {
-  const [count, columns] = shape;
+  const [count, columns = 0] = shape;
   if (shape.length !== 2 || count !== rows) {
     throw fieldError(TARGETS, `must have the shape [${rows}, K] for this prompt`);
   }
-  const { sparse_crow_indices: begins, sparse_col_indices: places } = sparse;
-  const all = begins ?? Array.from({ length: rows + 1 }, (_, row) => row * columns!);
-  const isGrowing = all.every((begin, row) => begin >= (all[row - 1] ?? 0));
-  const isWhole = all.length === rows + 1 && all[0] === 0 && all[rows] === data.length;
-  if (!isWhole || !isGrowing || (begins && places?.length !== data.length)) {
+  const { sparse_crow_indices: sparseBegins, sparse_col_indices: sparsePlaces } = sparse;
+  const begins = sparseBegins ?? Array.from({ length: rows + 1 }, (_, row) => row * columns);
+  const fits = sparseBegins
+    ? isCsr({ begins, places: sparsePlaces ?? [], count: data.length, columns })
+    : data.length === rows * columns;
+  if (!fits || begins.length !== rows + 1) {
     throw fieldError(TARGETS, 'has data that does not fit its shape');
   }
   const lists = Array.from({ length: rows }, (_, row) =>
-    [...new Set(data.slice(all[row], all[row + 1]))].filter((id) => id >= 0),
+    [...new Set(data.slice(begins[row], begins[row + 1]))].filter((id) => id >= 0),
   );
   if (lists.every(({ length }) => length <= MAX_TARGETS)) return lists;
   throw fieldError(TARGETS, `may ask for at most ${MAX_TARGETS} tokens at each position`);

@@ -36,10 +36,7 @@ function fromRows(
 ): number[] {
   const begins = decode(DType.DTYPE_INT64, crowIndices, param);
   const places = decode(DType.DTYPE_INT64, colIndices, param);
-  const isGrowing = begins.every((begin, row) => begin >= (begins[row - 1] ?? 0));
-  const isWhole = begins[0] === 0 && begins.at(-1) === values.length;
-  const isWithin = places.every((place) => place >= 0 && place < columns);
-  if (!isGrowing || !isWhole || !isWithin || places.length !== values.length) {
+  if (!isCsr({ begins, places, count: values.length, columns })) {
     throw fieldError(param, 'has indices that do not fit its values');
   }
   const dense = new Array<number>((begins.length - 1) * columns).fill(0);
@@ -49,6 +46,23 @@ function fromRows(
     }
   }
   return dense;
+}
+
+/** The layout of sparse rows: the index of the first value of each row, and the column of each value. */
+interface Csr {
+  readonly begins: readonly number[];
+  readonly places: readonly number[];
+  /** Values. */
+  readonly count: number;
+  readonly columns: number;
+}
+
+/** Whether the layout fits its values and columns. The number of rows is one less than that of begins. */
+export function isCsr({ begins, places, count, columns }: Csr): boolean {
+  const isGrowing = begins.every((begin, row) => begin >= (begins[row - 1] ?? 0));
+  const isWhole = begins[0] === 0 && begins.at(-1) === count;
+  const isWithin = places.every((place) => place >= 0 && place < columns);
+  return isGrowing && isWhole && isWithin && places.length === count;
 }
 
 function decode(dtype: DType, bytes: Uint8Array, param: string): number[] {

@@ -3,6 +3,7 @@
 import { randomInt } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import path from 'node:path';
+import { LRUCache } from 'lru-cache';
 import { guardStore, type StoreLog } from '../../adapters/store/guarded-store.ts';
 import { fieldError, ServeError } from '../common/errors.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
@@ -78,7 +79,7 @@ export class TinkerService {
   readonly #files: CheckpointFiles;
   readonly #models: ModelWork;
   /** The newest copies, by tenant and key. */
-  readonly #copies = new Map<string, Promise<string>>();
+  readonly #copies = new LRUCache<string, Promise<string>>({ max: MAX_COPIES });
   readonly #createId: ReturnType<typeof createIds>;
   readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
   readonly #stopChecks: () => void;
@@ -97,10 +98,14 @@ export class TinkerService {
       log,
       onEnd: (session) => void this.#forget(session).catch(() => {}), // what is left behind only takes space
     });
-    const files = new CheckpointFiles({ ...options, runs: this.runs });
-    this.#files = files;
+    this.#files = new CheckpointFiles({ ...options, runs: this.runs });
     this.#createId = createIds(now);
-    this.#models = new ModelWork({ ...options, files, runs: this.runs, sessions: this.sessions });
+    this.#models = new ModelWork({
+      ...options,
+      files: this.#files,
+      runs: this.runs,
+      sessions: this.sessions,
+    });
     this.#stopChecks = every(CHECK_MS, () => {
       this.sessions.endSilent();
       // Servers on other machines remove folders that have not changed for a day.
@@ -196,8 +201,6 @@ export class TinkerService {
     const copy = this.#files.copy(tenant, { path: from, to, expires });
     this.#copies.set(id, copy);
     copy.catch(() => this.#copies.delete(id)); // another try may succeed
-    const [oldest] = this.#copies.keys();
-    if (this.#copies.size > MAX_COPIES) this.#copies.delete(oldest!);
     return copy;
   }
 

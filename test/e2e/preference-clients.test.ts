@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import OpenAI from 'openai';
 import { PythonGraders } from '../../src/graders/python.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
@@ -210,12 +211,10 @@ describe('a job of the official clients', () => {
   after(() => server.stop());
 
   const skip = 'reason' in python ? python.reason : false;
-  const isShort = process.env['LORIKEET_E2E_LONG'] === undefined;
-  const skipLong = isShort ? 'LORIKEET_E2E_LONG is not set' : false;
   for (const method of ['dpo', 'reinforcement'] as const) {
     const ofServer = () => [`${server.url}/v1`, files[method], method] as const;
     test(`${method} by openai-node`, async () => KINDS[method](await withNode(...ofServer())));
-    const skipSame = skip || (method === 'dpo' ? skipLong : false);
+    const skipSame = skip || (method === 'dpo' ? skipUnlessLong : false);
     test(`${method} by openai-python`, { skip: skipSame }, async () => {
       KINDS[method](await withPython(...ofServer()));
     });
@@ -251,7 +250,7 @@ describe('a job of the official clients', () => {
     assert.deepEqual([first!.name, first!.type], ['measured', 'python']);
   });
 
-  test('a grader in Python is refused by name by default', { skip: skipLong }, async (t) => {
+  test('a grader in Python is refused by name by default', { skip: skipUnlessLong }, async (t) => {
     const other = await startServing(['--model', path.resolve('models/toy')], temporaryFolder());
     t.after(() => other.stop());
     await assert.rejects(createPython(other.url), {
@@ -262,7 +261,9 @@ describe('a job of the official clients', () => {
     });
   });
 
-  test('reinforcement ends with the same bytes after a pause', { skip: skipLong }, async () => {
+  test('reinforcement ends with the same bytes after a pause', {
+    skip: skipUnlessLong,
+  }, async () => {
     const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none' });
     const { jobs } = client.fineTuning;
     const create = () => createJob(client, files.reinforcement, 'reinforcement');

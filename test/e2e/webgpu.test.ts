@@ -18,6 +18,7 @@ import { engineSuite } from '../engine/engine-suite.ts';
 import { goldenSuite, UNQUANTIZED } from '../engine/golden-suite.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -40,9 +41,11 @@ function whyNot(): string | false {
 /** The limit for float32 logits of up to 10. As on the CPU, only the order of sums differs. */
 const LIMIT = 2e-4;
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
-const skipGolden = skip || (isLong ? false : 'LORIKEET_E2E_LONG is not set');
-goldenSuite('on WebGPU', { provider: 'webgpu', skip: skipGolden, forms: [UNQUANTIZED] });
+goldenSuite('on WebGPU', {
+  provider: 'webgpu',
+  skip: skip || skipUnlessLong,
+  forms: [UNQUANTIZED],
+});
 engineSuite('on WebGPU', { provider: 'webgpu', limit: LIMIT, skip });
 
 const layouts: LoraLayout[] = [

@@ -122,6 +122,7 @@ test('the tokens to score are listed for each token of the prompt but the first'
     { ...SPARSE, sparse_crow_indices: [0, 2, 1] },
     { ...SPARSE, sparse_crow_indices: [0, 1] },
     { ...SPARSE, sparse_col_indices: [] },
+    { ...SPARSE, sparse_col_indices: [9] },
     { data: Array.from({ length: 42 }, (_, i) => i), shape: [2, 21] },
   ]) {
     assert.throws(() => idsOf(wrong), { param: 'target_prompt_logprobs' });

@@ -106,8 +106,8 @@ export function withTop(logprobs: readonly TokenLogprob[], count: number): Token
 }
 
 /**
- * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token, its alternatives and what was asked for by id. Building objects
- * with integer keys would take five times as long.
+ * Writes vLLM's prompt_logprobs as JSON: null for the first token, then each token, its alternatives and the tokens that were
+ * asked for, by id. Building objects with integer keys would take five times as long.
  */
 export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: TokenNames): string {
   const quotedNames = new Map<number, string>();

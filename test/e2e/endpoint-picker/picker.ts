@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { skipUnlessLong } from '../../shared.ts';
 
 const SOURCES = import.meta.dirname;
 const CACHE = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
@@ -32,9 +33,7 @@ export function findPicker(): { file: string } | { reason: string } {
   const name = `endpoint-picker-${digest.digest('hex').slice(0, 12)}`;
   const file = path.join(CACHE, 'bin', name);
   if (existsSync(file)) return { file };
-  if (process.env['LORIKEET_E2E_LONG'] === undefined) {
-    return { reason: 'the endpoint picker is not built, and LORIKEET_E2E_LONG is not set' };
-  }
+  if (skipUnlessLong) return { reason: `the endpoint picker is not built: ${skipUnlessLong}` };
   try {
     mkdirSync(path.dirname(file), { recursive: true });
     const building = `${file}.tmp-${process.pid}`;
