@@ -3,7 +3,7 @@
 import { describeProcessor } from '../src/common/processor.ts';
 import { perTokenCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
-import { chooseInt8Scales, type Int8Scales } from '../src/engine/int8-form.ts';
+import { chooseInt8Scales } from '../src/engine/int8-form.ts';
 import { baseBytes } from '../src/engine/memory/memory-budget.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
@@ -31,16 +31,5 @@ export async function defaultServing(
     return { servingDir, ...(int8Scales && { int8Scales }) };
   } finally {
     artifact.tensors.close();
-  }
-}
-
-/** Whether this processor can serve int8 weights with these scales. */
-export function canServe(int8Scales: Int8Scales): boolean {
-  const served = { weights: 'int8', provider: 'cpu', byteSize: 0, int8Scales } as const;
-  try {
-    chooseInt8Scales(served, describeProcessor().features);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -5,7 +5,6 @@ import type { Artifact } from '../src/import/artifact.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
 import { lossHeadOf } from './graph/loss-head-graph.ts';
-import { checkInt8Products } from './graph/row-int8.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
@@ -26,14 +25,12 @@ export interface InspectableModel extends ProbedModel {
 /**
  * Reads the artifact's weights into memory and builds its graphs. The artifact may be closed afterwards.
  * @throws FileError if the adapter's initial weights do not fit its settings
- * @throws ConfigError if int8 products are not exact on this CPU
  */
 export function createTrainModel(artifact: Artifact, options: TrainModelOptions): InspectableModel {
   const { config } = artifact;
   const { method, adapter, dropout, recompute, blocksPerSegment, threads, seed, compute } = options;
   assert((method === 'full') === (adapter === undefined), `${method}: only LoRA has an adapter`);
   assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
-  if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
   const spec = lossHeadOf(config, compute, adapter);
   const { base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec }) } = options;

@@ -1,5 +1,4 @@
 // Decides which int8 linears use the per-token form. docs/decisions/0012-row-form.md has the measurements.
-import { ConfigError } from '../common/errors.ts';
 import type { ProcessorFeature } from '../common/processor.ts';
 import type { WeightsMode } from '../model/serving-weights.ts';
 import { PROVIDERS, type Provider } from '../settings/provider.ts';
@@ -11,14 +10,14 @@ import { PROVIDERS, type Provider } from '../settings/provider.ts';
 export type Int8Scales = 'blocks' | 'rows' | 'mixed';
 
 /**
- * The faster choice by instruction set, fastest first. Without any of these, the runtime's product of 8-bit integers may
- * saturate. With AMX, one form for every run costs a single stream nothing. With VNNI, decoding few sequences is slower in the
- * per-token form.
+ * The faster choice by instruction set, fastest first. With AMX, and with AVX2 alone, one form for every run costs a single
+ * stream nothing. With VNNI, decoding few sequences is slower in the per-token form. On other CPUs (ARM) it was never measured.
  */
 const FASTEST: readonly (readonly [ProcessorFeature, Int8Scales])[] = [
   ['amx', 'rows'],
   ['avx512-vnni', 'mixed'],
   ['avx-vnni', 'mixed'],
+  ['avx2', 'rows'],
 ];
 
 /**
@@ -42,23 +41,14 @@ interface ServedBase {
   readonly int8Scales?: Int8Scales | undefined;
 }
 
-/**
- * Returns the scales of a base's int8 linears, undefined if it has none. Throws `ConfigError` if the operator chose a form that
- * the CPU cannot compute exactly.
- */
+/** Returns the scales of a base's int8 linears, undefined if it has none. */
 export function chooseInt8Scales(
   { weights, provider, byteSize, int8Scales }: ServedBase,
   features: readonly ProcessorFeature[] | undefined,
 ): Int8Scales | undefined {
   if (weights !== 'int8' || PROVIDERS[provider].memory !== 'host') return undefined;
+  if (int8Scales !== undefined) return int8Scales;
   const fastest = FASTEST.find(([feature]) => features?.includes(feature))?.[1];
-  if (int8Scales === undefined) {
-    if (fastest === undefined) return 'blocks';
-    return byteSize >= ROWS_FROM_BYTES ? 'rows' : fastest;
-  }
-  if (fastest !== undefined || int8Scales === 'blocks') return int8Scales;
-  const needed = FASTEST.map(([feature]) => feature).join(', ');
-  throw new ConfigError([
-    `--int8-scales: ${int8Scales} needs a CPU with one of ${needed}. Use blocks, or leave it out.`,
-  ]);
+  if (fastest === undefined) return 'blocks';
+  return byteSize >= ROWS_FROM_BYTES ? 'rows' : fastest;
 }

@@ -1,6 +1,9 @@
 // Products of int8 weights in per-token form. Activations are rounded to 8 bits with one scale per token row, weights with one
-// scale per output. Sums of integers are exact, so a row's product does not depend on other rows. Used in serving and training.
+// scale per output. Both are unsigned with the zero point 128: the runtime's product of uint8 and int8 saturates on CPUs without
+// VNNI and AMX, and its product of uint8 and uint8 is exact on every CPU. Sums of integers are exact, so a row's product does not
+// depend on other rows. Used in serving and training.
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+import { ZERO_POINT } from '../quant/row-int8.ts';
 
 /** Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. */
 export interface QuantizedRows {
@@ -10,16 +13,15 @@ export interface QuantizedRows {
   readonly scales: Value;
 }
 
-/** A weight in per-token form. */
+/** A weight in per-token form: w[i][o] = (data[i][o] - 128) * scales[o]. */
 export interface RowInt8Weight {
-  /** int8 [in, out] */
+  /** uint8 [in, out] */
   readonly data: Value;
   /** float32 [out] */
   readonly scales: Value;
 }
 
 const LARGEST_LEVEL = 127;
-const ZERO_POINT = 128;
 
 /** Returns the zero points of rows, uint8 [tokens * groups]. `ofTokens` [tokens] has one value per token. */
 export function rowZeroPoints(g: GraphBuilder, ofTokens: Value, groups = 1): Value {
@@ -70,9 +72,16 @@ export function rowProduct(
   weight: RowInt8Weight,
   name?: string,
 ): Value {
-  const operands = [codes, weight.data, g.float(1), weight.scales, g.uint8(ZERO_POINT)];
+  const zeroPoint = g.uint8(ZERO_POINT);
+  const operands = [codes, weight.data, g.float(1), weight.scales, zeroPoint, zeroPoint];
   const product = g.node('MatMulIntegerToFloat', operands, {}, MICROSOFT);
   return g.nodeWithOutputs('Mul', [product, scales], {}, { outputs: [name ?? true] })[0]!;
+}
+
+/** Returns the values of a weight: float32 [in, out]. */
+export function weightValues(g: GraphBuilder, { data, scales }: RowInt8Weight): Value {
+  const levels = g.node('Sub', [g.cast(data, 'float32'), g.float(ZERO_POINT)]);
+  return g.node('Mul', [levels, scales]);
 }
 
 /** Multiplies each group of inputs by its weight, and adds the products: float32 [tokens, out]. */

@@ -27,7 +27,7 @@ const GROUP_MULTIPLE = 4;
 
 /** A fused linear [out, in] in per-token form. */
 interface RowMatrix {
-  /** int8 [in / groups, out] for each group, smoothed. Rows of float inputs are zero. */
+  /** uint8 [in / groups, out] for each group, smoothed. Rows of float inputs are zero, which is code 128. */
   readonly values: readonly ServingTensor[];
   /** float32 [out] */
   readonly scales: ServingTensor;
@@ -61,7 +61,7 @@ export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLine
   return {
     values: Array.from({ length: groups }, (_, i) => ({
       name: `${name}.${i}`,
-      type: 'int8',
+      type: 'uint8',
       dims: [inputs / groups, outputs],
     })),
     scales: { name: `${name}.scales`, type: 'float32', dims: [outputs] },

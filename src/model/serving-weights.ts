@@ -184,7 +184,7 @@ export function servingTensorBytes({ type, dims }: ServingTensor): number {
 }
 
 /** Raise this when the content of the weights file changes. Older serving folders are then rebuilt. */
-export const LAYOUT_VERSION = 3;
+export const LAYOUT_VERSION = 4;
 
 /** The per-token form of int8 weights. */
 export interface PerTokenLayout {

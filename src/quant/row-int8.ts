@@ -4,18 +4,18 @@
 import { assert } from '../common/assert.ts';
 import { largestMagnitude } from './nf4.ts';
 
-/** A matrix [out, in] in per-token form: weight[o][i] = data[i * out + o] * scales[o]. */
+/** A matrix [out, in] in per-token form: weight[o][i] = (data[i * out + o] - 128) * scales[o]. */
 export interface RowInt8 {
-  /** [in, out], from -127 to 127 */
-  readonly data: Int8Array;
+  /** [in, out], from 1 to 255 */
+  readonly data: Uint8Array;
   /** [out] */
   readonly scales: Float32Array;
 }
 
 /** Levels on each side of zero. */
 const LARGEST_LEVEL = 127;
-/** Makes every level positive, because truncation then rounds to nearest. */
-const ROUNDING_OFFSET = 128;
+/** The code of zero. */
+export const ZERO_POINT = 128;
 /** A tile is read along the inputs and written along the outputs. Both fit in the L1 cache. */
 const TILE = 64;
 
@@ -26,7 +26,7 @@ const TILE = 64;
 export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: number): RowInt8 {
   const width = matrices.reduce((sum, values) => sum + values.length / inFeatures, 0);
   assert(Number.isInteger(width), `quantizeRowInt8: rows of ${inFeatures} values`);
-  const data = new Int8Array(inFeatures * width);
+  const data = new Uint8Array(inFeatures * width);
   const scales = new Float32Array(width);
   let first = 0;
   for (const values of matrices) {
@@ -45,7 +45,7 @@ export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: n
 
 /** The columns of data [in, width] that a matrix fills, from `first` on. */
 interface Destination {
-  readonly data: Int8Array;
+  readonly data: Uint8Array;
   readonly width: number;
   readonly first: number;
   readonly inFeatures: number;
@@ -56,7 +56,7 @@ function transposeRounded(
   inverses: Float64Array,
   { data, width, first, inFeatures }: Destination,
 ): void {
-  const tile = new Int8Array(TILE * TILE);
+  const tile = new Uint8Array(TILE * TILE);
   for (let row = 0; row < inverses.length; row += TILE) {
     const rows = Math.min(TILE, inverses.length - row);
     for (let col = 0; col < inFeatures; col += TILE) {
@@ -65,8 +65,8 @@ function transposeRounded(
         const inverse = inverses[row + r]!;
         const start = (row + r) * inFeatures + col;
         for (let c = 0; c < cols; c++) {
-          const level = (values[start + c]! * inverse + (ROUNDING_OFFSET + 0.5)) | 0;
-          tile[r * TILE + c] = level - ROUNDING_OFFSET;
+          // All codes are positive, so truncation rounds to nearest.
+          tile[r * TILE + c] = (values[start + c]! * inverse + (ZERO_POINT + 0.5)) | 0;
         }
       }
       for (let c = 0; c < cols; c++) {

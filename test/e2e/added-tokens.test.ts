@@ -5,7 +5,6 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { postJson } from '../api.ts';
-import { canServe } from '../default-serving.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { NEW_TOKENS, writeResizedAdapter, writeToyAdapter } from './toy-adapter.ts';
@@ -132,7 +131,6 @@ test('a published adapter has its tokens from the manifest', async (t) => {
 
 for (const scales of ['blocks', 'rows', 'mixed'] as const)
   test(`${scales}: the base and other adapters answer as alone beside an adapter with its own tokens`, async (t) => {
-    if (!canServe(scales)) return t.skip('this processor has neither VNNI nor AMX');
     const post = await serveToy(t, '--int8-scales', scales);
     const ask = async (model: string, i: number) => {
       const body = { model, prompt: [5 + i, 6, 7], temperature: 0, max_tokens: 12, logprobs: 5 };

@@ -16,7 +16,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { describeProcessor } from '../../src/common/processor.ts';
-import { chooseInt8Scales } from '../../src/engine/int8-form.ts';
+import { chooseInt8Scales, usesPerTokenForm } from '../../src/engine/int8-form.ts';
 import { writeSafetensors } from '../../src/formats/safetensors.ts';
 import { tinyModel } from '../fixtures.ts';
 import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
@@ -110,11 +110,10 @@ const STOPS: readonly (readonly [NodeJS.Signals, moment: string])[] = [
 ];
 
 const served = { weights: 'int8', provider: 'cpu', byteSize: 0 } as const;
-const isCalibrated = chooseInt8Scales(served, describeProcessor().features) !== undefined;
+const isCalibrated = usesPerTokenForm(chooseInt8Scales(served, describeProcessor().features));
 
 for (const [signal, moment] of STOPS) {
-  const skip =
-    moment === CALIBRATION && !isCalibrated && 'this processor has no use for the row form';
+  const skip = moment === CALIBRATION && !isCalibrated && 'this CPU is served in blocks';
   const title = `F24: ${signal} at "${moment}" ends a start, and the next one is whole`;
   test(title, { skip }, async () => {
     const home = path.join(work, `${moment} ${signal}`);

@@ -5,7 +5,6 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { postJson } from '../api.ts';
-import { canServe } from '../default-serving.ts';
 import { answerOf, type Example, examplesOf, listPages } from './documents.ts';
 import { type Serving, startServing } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
@@ -54,9 +53,6 @@ test('a request with temperature 0 shows its answer, and one with an answer has 
 for (const [form, flags] of SERVERS) {
   test(`the documents' answers: ${[form, ...flags].join(' ')}`, async (t) => {
     if ('reason' in base) return t.skip(base.reason);
-    if ((form === 'rows' || form === 'mixed') && !canServe(form)) {
-      return t.skip('this CPU has neither VNNI nor AMX');
-    }
     const server = await startServing(['--model', base.dir, ...flags], home);
     t.after(() => server.stop());
     for (const example of asked) await checkAnswer(server, example);

@@ -214,31 +214,33 @@ test('a calibration finds the largest inputs of every linear', async (t) => {
   assert.notDeepEqual(asBytes(one[0]!), asBytes(all[0]!));
 });
 
-test('only processors that multiply small integers fast and exactly take the per-token form', () => {
+test('the form is chosen by instruction set', () => {
   const int8 = { weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
   assert.equal(chooseInt8Scales(int8, ['amx', 'avx512-vnni', 'avx2']), 'rows');
   assert.equal(chooseInt8Scales(int8, ['avx-vnni', 'avx2']), 'mixed');
-  assert.equal(chooseInt8Scales(int8, ['avx512', 'avx2']), 'blocks');
+  assert.equal(chooseInt8Scales(int8, ['avx512', 'avx2']), 'rows');
+  assert.equal(chooseInt8Scales(int8, ['avx2']), 'rows');
+  assert.equal(chooseInt8Scales(int8, ['i8mm', 'dotprod']), 'blocks');
   assert.equal(chooseInt8Scales(int8, undefined), 'blocks');
   assert.equal(chooseInt8Scales({ ...int8, weights: 'f32' }, ['amx']), undefined);
   assert.equal(chooseInt8Scales({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
 });
 
-test('the operator chooses the form, if the processor can compute it exactly', () => {
+test('the operator chooses the form', () => {
   const chosen = (int8Scales: Int8Scales, features: readonly ProcessorFeature[]) =>
     chooseInt8Scales({ weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales }, features);
   assert.equal(chosen('rows', ['avx-vnni']), 'rows');
   assert.equal(chosen('mixed', ['amx']), 'mixed');
   assert.equal(chosen('blocks', ['amx']), 'blocks');
   assert.equal(chosen('blocks', ['avx2']), 'blocks');
-  assert.throws(() => chosen('rows', ['avx2']), /--int8-scales: rows needs .* amx, avx512-vnni/);
+  assert.equal(chosen('rows', ['dotprod']), 'rows');
 });
 
 test('a large base is served in the per-token form alone', () => {
   const large = { weights: 'int8', provider: 'cpu', byteSize: 1.3e9 } as const;
   assert.equal(chooseInt8Scales(large, ['amx']), 'rows');
   assert.equal(chooseInt8Scales(large, ['avx512-vnni']), 'rows');
-  assert.equal(chooseInt8Scales(large, ['avx512']), 'blocks');
+  assert.equal(chooseInt8Scales(large, ['avx2']), 'rows');
 });
 
 test('what is prepared ahead is what adapters on all linears, with a head if one is expected, and on q and v need', async (t) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AssertionError } from '../../src/common/assert.ts';
-import { quantizeRowInt8, type RowInt8 } from '../../src/quant/row-int8.ts';
+import { quantizeRowInt8, type RowInt8, ZERO_POINT } from '../../src/quant/row-int8.ts';
 
 /** The plain twin: one value at a time, without tiles. */
 function plainRowInt8(matrices: readonly Float32Array[], inFeatures: number): RowInt8 {
@@ -12,10 +12,11 @@ function plainRowInt8(matrices: readonly Float32Array[], inFeatures: number): Ro
     ]),
   );
   const largest = rows.map((row) => row.reduce((max, value) => Math.max(max, Math.abs(value)), 0));
-  const data = new Int8Array(inFeatures * rows.length);
+  const data = new Uint8Array(inFeatures * rows.length);
   rows.forEach((row, o) => {
     row.forEach((value, i) => {
-      data[i * rows.length + o] = largest[o] === 0 ? 0 : Math.round(value * (127 / largest[o]!));
+      const level = largest[o] === 0 ? 0 : Math.round(value * (127 / largest[o]!));
+      data[i * rows.length + o] = ZERO_POINT + level;
     });
   });
   return { data, scales: Float32Array.from(largest, (value) => value / 127) };
@@ -51,7 +52,7 @@ test('a level is off by at most half a step, and an output of zeros stays zero',
   const { data, scales } = quantizeRowInt8([values], cols);
   values.forEach((weight, i) => {
     const [o, input] = [Math.floor(i / cols), i % cols];
-    const level = data[input * rows + o]!;
+    const level = data[input * rows + o]! - ZERO_POINT;
     assert.ok(Math.abs(level) <= 127);
     assert.ok(Math.abs(level * scales[o]! - weight) <= scales[o]! * 0.5001, `${i}`);
   });

@@ -1,7 +1,6 @@
 // The planner's figures against the published ones, and its recommendation.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describeProcessor } from '../../src/common/processor.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import {
   matrixSaving,
@@ -72,10 +71,8 @@ test('LoRA is recommended where the base has room, QLoRA where it has not, with 
   assert.match(many.reason, /need about rank 33/);
 });
 
-test('int8 is recommended for frozen linears, where the processor multiplies bytes exactly', () => {
-  const { features } = describeProcessor();
-  const isExact = features?.some((name) => /amx|vnni/.test(name));
-  if (isExact) assert.equal(recommendCompute('qlora'), 'int8');
+test('int8 is recommended for frozen linears', () => {
+  assert.equal(recommendCompute('qlora'), 'int8');
   assert.equal(recommendCompute('full'), 'float32');
 });
 

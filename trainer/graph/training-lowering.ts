@@ -10,6 +10,7 @@ import {
   quantizeRows,
   type RowInt8Weight,
   rowProduct,
+  weightValues,
 } from '../../src/model/row-product.ts';
 import { activated, normFactors, scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import {
@@ -185,8 +186,7 @@ export class TrainingLowering implements BlockLowering {
     const name = weightName(layer, target);
     const shape = this.#shapeOf(target);
     if (this.#options.compute === 'float32') return this.#weight(name, shape);
-    const { data, scales } = this.#rowInt8(name, shape);
-    const values = g.node('Mul', [g.cast(data, 'float32'), scales]); // [in, out]
+    const values = weightValues(g, this.#rowInt8(name, shape));
     const dense = g.node('Transpose', [values], { perm: [1, 0] });
     this.declared.set(dense, shape);
     return dense;

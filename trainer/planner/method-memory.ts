@@ -1,7 +1,6 @@
 // Estimates the memory of full training, LoRA and QLoRA from a model's size, as in the literature: 16-bit weights on an
 // accelerator. `run-estimate.ts` estimates a run on this machine.
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
-import { hasExactInt8Products } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
 
@@ -95,11 +94,11 @@ interface Recommendation {
 }
 
 /**
- * Returns the recommended arithmetic. Int8 takes half the time and changes an adapter less than another seed does (decision
- * 17), but needs a CPU that multiplies bytes exactly.
+ * Returns the recommended arithmetic. Int8 takes half the time and changes an adapter less than another seed does (decision 17).
+ * Full fine-tuning has no frozen weights to round.
  */
 export function recommendCompute(method: MethodMemory['method']): Compute {
-  return method !== 'full' && hasExactInt8Products() ? 'int8' : 'float32';
+  return method === 'full' ? 'float32' : 'int8';
 }
 
 /** Bits that a LoRA parameter can store, and bits of information in a trained token ("LoRA Without Regret"). */

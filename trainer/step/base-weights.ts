@@ -89,7 +89,7 @@ export class BaseWeights {
     const [rows, cols] = shape as [number, number];
     const { data, scales } = quantizeRowInt8([values], cols);
     const add = (suffix: string, tensor: OrtTensor) => this.#rowInt8.set(name + suffix, tensor);
-    add(ROW_INT8_SUFFIX.data, hostTensor('int8', [cols, rows], data as Int8Array<ArrayBuffer>));
+    add(ROW_INT8_SUFFIX.data, hostTensor('uint8', [cols, rows], data as Uint8Array<ArrayBuffer>));
     add(ROW_INT8_SUFFIX.scales, hostTensor('float32', [rows], scales as Float32Array<ArrayBuffer>));
   }
 
