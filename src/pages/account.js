@@ -24,7 +24,7 @@ button.addEventListener('click', async () => {
 byId('account-close').addEventListener('click', () => dialog.close());
 byId('account-sign-out').addEventListener('click', async () => {
   await signOut();
-  location.replace(location.pathname); // the address may contain the tenant's settings
+  leavePage();
 });
 form.addEventListener('submit', (event) => {
   event.preventDefault();
@@ -138,18 +138,23 @@ async function signIn(key) {
     const owner = await identify(key);
     if (!owner)
       return showProblem('Unknown API key. Check it, or create one with lorikeet keys create.');
-    const isOther = storeKey(key, owner);
+    const isOther = await storeKey(key, owner);
+    // The page holds the other tenant's data, and the requests that wait for a key are that tenant's.
+    if (isOther) return leavePage();
     me = owner;
     showButton(owner.id);
     dialog.close();
     dispatchEvent(new Event('signin'));
-    // The page still shows the other tenant's data.
-    if (isOther) location.reload();
   } catch (error) {
     showProblem(/** @type {Error} */ (error).message);
   } finally {
     submit.disabled = false;
   }
+}
+
+/** Loads the page again, without an address that may contain the tenant's settings. */
+function leavePage() {
+  location.replace(location.pathname);
 }
 
 /** @param {string} text */

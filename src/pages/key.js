@@ -46,15 +46,15 @@ export function keyFault(text) {
 }
 
 /**
- * Stores an accepted key. If another tenant used this tab before, removes everything that it stored.
+ * Stores an accepted key. If another tenant used this tab before, removes everything that it stored, once its chat is saved.
  * @param {string} key
  * @param {Me} me
- * @returns {boolean} whether another tenant used this tab
+ * @returns {Promise<boolean>} whether another tenant used this tab
  */
-export function storeKey(key, { id }) {
+export async function storeKey(key, { id }) {
   const owner = sessionStorage.getItem(TENANT);
   const isOther = owner !== null && owner !== id;
-  if (isOther) forgetTab();
+  if (isOther) await signOut();
   sessionStorage.setItem(KEY, key);
   sessionStorage.setItem(TENANT, id);
   return isOther;
@@ -65,17 +65,15 @@ export function dropKey() {
   sessionStorage.removeItem(KEY);
 }
 
-/** Signs out: removes everything that the pages stored in this tab, once they have saved the chat. */
+/**
+ * Signs out: removes everything that the pages stored in this tab. The event `signout` tells pages to store nothing more in it,
+ * and its detail takes promises of what is still being saved.
+ */
 export async function signOut() {
-  await Promise.all(forgetTab());
-}
-
-/** The event `signout` tells pages to store nothing more in the tab. Its detail takes promises of what is still being saved. */
-function forgetTab() {
   /** @type {Promise<void>[]} */
   const saving = [];
   dispatchEvent(new CustomEvent('signout', { detail: saving }));
   const names = Array.from({ length: sessionStorage.length }, (_, i) => sessionStorage.key(i));
   for (const name of names) if (name?.startsWith(PREFIX)) sessionStorage.removeItem(name);
-  return saving;
+  await Promise.all(saving);
 }

@@ -17,7 +17,7 @@ const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
 const skip = skipWithoutBrowser;
 const keys: Record<string, { id: string; key: string }> = {};
 const pages = servePages(async (home) => {
-  for (const tenant of ['acme', 'globex', 'gone']) {
+  for (const tenant of ['acme', 'globex', 'gone', 'left']) {
     const { out } = await runLorikeet(['keys', 'create', '--tenant', tenant, '--json'], home);
     keys[tenant] = JSON.parse(out);
   }
@@ -165,15 +165,68 @@ test("another tenant's key hides the previous tenant's chats, and removes the re
   await useKey('acme');
   await page.locator('.chat', { hasText: 'of acme' }).click();
   await page.locator('.said', { hasText: 'of acme' }).waitFor();
-  const records = await page.evaluate<string>(`new Promise((resolve) => {
-    const opening = indexedDB.open('lorikeet /', 1);
-    opening.onsuccess = () => {
-      const all = opening.result.transaction('chats').objectStore('chats').getAll();
-      all.onsuccess = () => resolve(JSON.stringify(all.result));
-    };
-  })`);
+  const records = JSON.stringify(await savedChats(page));
   assert.ok(records.includes('of acme') && !records.includes('lorikeet_'));
 });
+
+test("a prompt typed by one tenant is neither sent with another tenant's key nor stored as that tenant's", {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/');
+  await signIn(page, keys['left']!.key);
+  await waitForName(page, 'left');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  const { code } = await runLorikeet(['keys', 'revoke', keys['left']!.id], pages.home);
+  assert.equal(code, 0);
+  await waitUntilRefused(keys['left']!.key);
+  const sent: string[] = [];
+  page.on('request', (request) => {
+    if (request.method() === 'POST') sent.push(request.headers()['authorization'] ?? '');
+  });
+  await page.locator('#prompt').fill('a secret of left');
+  await page.locator('#prompt').press('Enter');
+  await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
+  await page.locator('#prompt').evaluate("(field) => { field.value = 'an unsent secret' }");
+  await Promise.all([
+    page.waitForEvent('load'), // the page is loaded again for the other tenant
+    signIn(page, keys['globex']!.key),
+  ]);
+  await waitForName(page, 'globex');
+  await page.locator('#chats-help', { hasText: 'No chats yet' }).waitFor();
+  assert.ok(!sent.includes(`Bearer ${keys['globex']!.key}`));
+  assert.equal(await page.locator('#prompt').inputValue(), '');
+  await page.locator('#prompt').fill('of globex');
+  await page.locator('.chat', { hasText: 'of globex' }).waitFor();
+  const owners = (await savedChats(page))
+    .filter(([, chat]) => JSON.stringify(chat).includes('secret'))
+    .map(([[tenant]]) => tenant);
+  assert.deepEqual(new Set(owners), new Set(['left']));
+});
+
+/** Returns the chats in the browser's storage, each with its key [tenant, id]. */
+function savedChats(page: Page): Promise<[[tenant: string, id: string], unknown][]> {
+  return page.evaluate(`new Promise((resolve) => {
+    const opening = indexedDB.open('lorikeet /', 1);
+    opening.onsuccess = () => {
+      const found = [];
+      opening.result.transaction('chats').objectStore('chats').openCursor().onsuccess = ({ target }) => {
+        const cursor = target.result;
+        if (!cursor) return resolve(found);
+        found.push([cursor.key, cursor.value]);
+        cursor.continue();
+      };
+    };
+  })`);
+}
+
+/** Waits until the server has noticed that a key was revoked. */
+async function waitUntilRefused(key: string): Promise<void> {
+  const isAccepted = async () => {
+    const headers = { authorization: `Bearer ${key}` };
+    return (await fetch(`${pages.server.url}/v1/me`, { headers })).status !== 401;
+  };
+  while (await isAccepted());
+}
 
 test('a key that is revoked while pages are open is removed, and the dialog opens', {
   skip,
