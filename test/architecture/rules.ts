@@ -159,7 +159,7 @@ export const LAYERS: readonly Layer[] = [
     files: /^src\/adapted-base\//,
     may: ['import', 'ort', 'onnx'],
   },
-  { name: 'model', files: /^src\/model\//, may: ['onnx'] },
+  { name: 'model', files: /^src\/model\//, may: ['onnx', 'quant'] },
   { name: 'ort', files: /^src\/ort\//, may: [] },
   { name: 'onnx', files: /^src\/onnx\//, may: [] },
   { name: 'quant', files: /^src\/quant\//, may: [] },
