@@ -49,6 +49,7 @@ export async function openServingTinker(
     bounds: {
       vocabSize: artifact.config.vocabSize,
       maxLength: Math.min(MAX_LENGTH, model.maxSeqLength, artifact.config.maxPositions),
+      maxContext: model.maxSeqLength,
     },
     process: new TrainingProcess({
       request: {

@@ -18,7 +18,13 @@ import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts'
 import { KEPT_ASIDE, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
 import { type RunRecord, Runs, type RunsOptions } from './runs.ts';
-import { type SampleRequest, toCompletionBody, toSampleError, writeSamples } from './samples.ts';
+import {
+  type SampleBounds,
+  type SampleRequest,
+  toCompletionBody,
+  toSampleError,
+  writeSamples,
+} from './samples.ts';
 import { Sessions, type TinkerSession, type TrainedModel } from './sessions.ts';
 import type { Trainer } from './training-process.ts';
 import type { DatumBounds } from './wire.ts';
@@ -31,7 +37,7 @@ export interface TinkerOptions extends Omit<RunsOptions, 'store'> {
     /** Its other names. */
     readonly names: readonly string[];
   };
-  readonly bounds: DatumBounds;
+  readonly bounds: DatumBounds & SampleBounds;
   readonly log: StoreLog;
   readonly process: Trainer;
   /** A folder for sessions, and for files that are on their way to the store. */
@@ -175,15 +181,20 @@ export class TinkerService {
 
   /** Draws samples. Returns the request's id. @param model the name of the model that answers */
   sample(tenant: Tenant, id: string, model: string, request: SampleRequest): string {
+    if (this.#futures.has(id)) return id;
     const { bounds, maxSampling } = this.#options;
+    toCompletionBody(model, request, bounds); // refuses what does not fit before it waits
+    // Numbers take several times as much memory as their digits.
+    const bytes = Buffer.from(JSON.stringify(request));
+    const read = () => JSON.parse(bytes.toString()) as SampleRequest;
+    this.#futures.requireRoom(tenant.id, bytes.length);
     this.#sampling ??= new TurnQueue({ maxWaiting: Infinity, maxParallel: maxSampling() });
-    const body = JSON.stringify(toCompletionBody(model, request, bounds));
-    if (!this.#futures.has(id)) this.#futures.requireRoom(tenant.id);
-    this.#futures.start(id, tenant.id, () =>
-      this.#sampling!.take({ tenant: tenant.id }, async () =>
-        writeSamples(JSON.parse(await this.#complete(tenant, body)), request),
-      ),
-    );
+    const draw = async () => {
+      const body = JSON.stringify(toCompletionBody(model, read(), bounds));
+      return writeSamples(JSON.parse(await this.#complete(tenant, body)), read());
+    };
+    const work = () => this.#sampling!.take({ tenant: tenant.id }, draw);
+    this.#futures.start(id, tenant.id, work, bytes.length);
     return id;
   }
 

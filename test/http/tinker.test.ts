@@ -91,6 +91,42 @@ test('a tenant with its share of unfinished requests waits, and others continue'
   service.sample({ ...LOCAL_TENANT, id: 'other' }, 'first', 'base', request);
 });
 
+test('a request for samples that does not fit the context does not wait', async (t) => {
+  const { post } = await start(t);
+  const prompt = { chunks: [{ tokens: new Array(64).fill(1) }] };
+  const refused = await post('/api/v1/asample', { ...SAMPLE, prompt, base_model: 'toy' });
+  assert.equal(refused.status, 400);
+  assert.equal((await readError(refused)).param, 'prompt');
+});
+
+test('waiting requests for samples take no more memory than their bodies, and a tenant a part of it', async (t) => {
+  const { service, post } = await start(t, () => new Promise(() => {}));
+  // A row of targets may be as wide as the body allows.
+  const data = new Array(300_000).fill(-1);
+  const target_prompt_logprobs = { data, dtype: 'int64', shape: [1, data.length] };
+  const body = { ...SAMPLE, base_model: 'toy', target_prompt_logprobs };
+  const request = bodies.sampleBody.parse(body);
+  const before = heapBytes();
+  let count = 0;
+  const draw = () => service.sample(LOCAL_TENANT, `${count++}`, 'base', request);
+  assert.throws(
+    () => {
+      for (let i = 0; i < 200; i++) draw();
+    },
+    { code: 'rate_limit_exceeded' },
+  );
+  const taken = heapBytes() - before;
+  assert.ok(count > 50 && taken < 80e6, `${count} requests take ${taken} bytes`);
+  assert.equal((await post('/api/v1/asample', body)).status, 429);
+  service.sample({ ...LOCAL_TENANT, id: 'other' }, 'first', 'base', request);
+});
+
+function heapBytes(): number {
+  globalThis.gc!();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
 test('metadata that is too large or too deep is refused by each request that has some', async (t) => {
   const { post } = await start(t);
   const created = { session_id: 's', model_seq_id: 0 };

@@ -80,7 +80,7 @@ export function startMachine(t: TestContext) {
         onPublished() {},
         now: Date.now,
         base: { digest: 'b'.repeat(64), names: [] },
-        bounds: { vocabSize: 96, maxLength: 32 },
+        bounds: { vocabSize: 96, maxLength: 32, maxContext: 64 },
         log: { warn: (_: object, text: string) => warnings.push(text), error() {} } as never,
         process: trainer,
         directory,
