@@ -9,6 +9,7 @@ import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
 import type { FutureValue } from './futures.ts';
 import type { JournaledRequest, JournaledRequests, LoadRequest, SaveRequest } from './journal.ts';
 import { LossCurve } from './loss-curve.ts';
+import { passInBatches } from './micro-batches.ts';
 import type { RunRecord, Runs } from './runs.ts';
 import { type Sessions, sessionEnded, type TinkerSession, type TrainedModel } from './sessions.ts';
 import { type Trainer, TrainerLost } from './training-process.ts';
@@ -65,7 +66,7 @@ export class ModelWork {
     pass: async (turn, { bytes }) => {
       const { columns, ...pass } = toPass(parsePassRequest(bytes), this.#options.bounds);
       const task = { kind: 'pass', model: turn.model.id, ...pass } as const;
-      const result = await this.#take(turn, task);
+      const result = await passInBatches(pass.data, (data) => this.#take(turn, { ...task, data }));
       if (!pass.isForwardOnly) turn.model.curve?.addPass(turn.seq, pass, result.loss);
       return writePassResult(result, columns);
     },
@@ -149,13 +150,14 @@ export class ModelWork {
     return holder !== undefined && holder === this.#options.process.holder;
   }
 
-  /** Has the trainer perform a task when it is the tenant's turn. */
+  /** Has the trainer perform a task when it is the tenant's turn. Throws `ServeError` (410) if the session has ended. */
   #take<K extends ServiceCall>(
     { session, model }: Turn,
     task: Extract<ServiceTask, { kind: K }>,
   ): Promise<ServiceCalls[K]['result']> {
     const { process } = this.#options;
     return this.#training.take({ tenant: session.tenant }, async () => {
+      if (session.hasEnded && task.kind !== 'drop') throw sessionEnded();
       const isNew = task.kind === 'create' || task.kind === 'load';
       if (!isNew && !this.#isHeld(model)) throw new TrainerLost();
       const begin = performance.now();
