@@ -39,7 +39,7 @@ export async function openServingTinker(
   { artifact, forget, client, own, log, model, answer, store, repository }: ServingTinkerOptions,
 ): Promise<TinkerService | undefined> {
   if (!servesTinker(config)) return undefined;
-  const { trainThreads, trainPriority: priority, maxJobs: maxModels, maxJobRank: maxRank } = config;
+  const { trainThreads, maxJobs: maxModels, maxJobRank: maxRank } = config;
   const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;
   return TinkerService.open({
@@ -58,7 +58,7 @@ export async function openServingTinker(
         directory: path.join(directory, 'parked'),
         threads: threadsOrDefault(trainThreads),
       },
-      child: { log, priority },
+      child: { log },
     }),
     directory,
     log,
