@@ -96,6 +96,24 @@ test('more tokens than a dense body can hold are refused, however few bytes they
   assert.throws(() => toPass(two, bounds), { param: 'data', message: /131072 tokens/ });
 });
 
+test('sparse rows beyond the sequence are refused before they take memory', () => {
+  const rows = 125_000;
+  const empty = { values: [], begins: new Array<number>(rows + 1).fill(0), places: [] };
+  const weights = { ...sparse(empty), shape: [BigInt(rows), 128n] };
+  const parsed = request({ lossFnInputs: { target_tokens: weights, weights } });
+  globalThis.gc!();
+  const before = process.memoryUsage().heapUsed;
+  let fault: unknown;
+  try {
+    toPass(parsed, BOUNDS);
+  } catch (error) {
+    fault = error;
+  }
+  const taken = process.memoryUsage().heapUsed - before;
+  assert.match(String(fault), /has 125000 values for 2 tokens/);
+  assert.ok(taken < 10e6, `${taken} bytes`);
+});
+
 test('bytes that are no message are refused', () => {
   assert.throws(() => parsePassRequest(Uint8Array.of(255, 255)), { code: 'invalid_request' });
 });
