@@ -1,9 +1,8 @@
 // Training runs in the store: one record each, which lists the run's checkpoints. A checkpoint is a version of the run's adapter,
 // and a file of moments if it continues training. Records outlive sessions and servers.
-import { z } from 'zod';
 import { LATEST, pointerOf, versionsOf } from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { type DocumentKind, Records, serializeDocument } from '../../adapters/store/documents.ts';
+import { Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import { listFolders } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
@@ -14,44 +13,16 @@ import {
   type CheckpointPath,
   toTinkerPath,
 } from '../contracts/tinker-path.ts';
-import { type LossCurveData, lossCurveSchema, NO_STEPS } from './loss-curve.ts';
-
-/** Metadata that a client gives to a run or a checkpoint. */
-const metadataSchema = z.record(z.string().max(256), z.unknown());
-
-const checkpointSchema = z.object({
-  folder: z.enum(['weights', 'sampler_weights']),
-  name: z.string(),
-  version: z.int().positive(),
-  bytes: z.int(),
-  /** Unix seconds. */
-  created: z.int(),
-  /** Unix seconds; null: never. */
-  expires: z.int().nullable(),
-  metadata: metadataSchema.nullable(),
-  /** The number of the request that saved it. */
-  request: z.int().optional(),
-});
-/** A checkpoint, as its run's record lists it. */
-export type RunCheckpoint = z.infer<typeof checkpointSchema>;
-
-const runSchema = z.object({
-  schema: z.literal(1),
-  id: z.string(),
-  tenant: z.string(),
-  /** The name of the base that the client used. */
-  base_model: z.string(),
-  base_digest: z.string(),
-  rank: z.int().positive(),
-  /** Unix seconds of the last request that is recorded. */
-  changed: z.int(),
-  /** Up to then. */
-  curve: lossCurveSchema.default(NO_STEPS),
-  metadata: metadataSchema.nullable(),
-  checkpoints: z.array(checkpointSchema),
-});
-/** A training run. */
-export type RunRecord = z.infer<typeof runSchema>;
+import { type LossCurveData, NO_STEPS } from './loss-curve.ts';
+import {
+  expiryOf,
+  isAt,
+  type NewCheckpoint,
+  RUN_KIND,
+  type RunCheckpoint,
+  type RunRecord,
+  requireSpace,
+} from './run-record.ts';
 
 /** A checkpoint and its run. */
 export interface FoundCheckpoint {
@@ -59,11 +30,6 @@ export interface FoundCheckpoint {
   readonly checkpoint: RunCheckpoint;
 }
 
-/** Enough for 1,000 checkpoints, which is also the limit of an adapter's aliases. */
-const MAX_RECORD_BYTES = 1024 * 1024;
-/** The curve, and the numbers of a checkpoint that is being saved. */
-const RESERVED_BYTES = 32 * 1024;
-const RUN_KIND: DocumentKind<RunRecord> = { schema: runSchema, maxBytes: MAX_RECORD_BYTES };
 const FOLDER = '.tinker';
 const RUN_FOLDER = /^tinker-[0-9a-f]{24}-\d{1,6}$/;
 
@@ -88,9 +54,9 @@ export class Runs {
   }
 
   /** Adds a run. */
-  async create(run: Omit<RunRecord, 'schema' | 'changed' | 'curve' | 'checkpoints'>) {
-    const changed = this.#nowS();
-    const record = { ...run, schema: 1 as const, changed, curve: NO_STEPS, checkpoints: [] };
+  async create(run: Omit<RunRecord, 'schema' | 'changedMs' | 'curve' | 'checkpoints'>) {
+    const now = { changedMs: this.#options.now(), curve: NO_STEPS, checkpoints: [] };
+    const record = { ...run, schema: 2 as const, ...now };
     await this.#records.create(this.#keyOf(run.tenant, run.id), record);
   }
 
@@ -132,12 +98,12 @@ export class Runs {
    */
   async save(
     before: RunRecord,
-    checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
+    checkpoint: NewCheckpoint,
     files: { directory: string; momentsFile: string | undefined; publicationId: string },
   ): Promise<void> {
     const { store, repository, onPublished } = this.#options;
     const { directory, momentsFile, publicationId } = files;
-    const { tenant, id, base_digest: baseDigest } = before;
+    const { tenant, id, baseDigest } = before;
     requireSpace(before, checkpoint);
     const name = adapterOfRun(id)!;
     const aliases = [aliasOfCheckpoint(checkpoint)];
@@ -154,12 +120,12 @@ export class Runs {
     let replaced: RunCheckpoint | undefined;
     await this.#change(tenant, id, (run) => {
       replaced = run.checkpoints.find((one) => isAt(one, checkpoint));
-      const created = this.#nowS();
+      const createdMs = this.#options.now();
       const rest = run.checkpoints.filter((one) => one !== replaced);
       return {
         ...run,
-        changed: created,
-        checkpoints: [...rest, { ...checkpoint, version, bytes, created }],
+        changedMs: createdMs,
+        checkpoints: [...rest, { ...checkpoint, version, bytes, createdMs }],
       };
     });
     onPublished(tenant, name);
@@ -169,13 +135,12 @@ export class Runs {
 
   /** Records how far a run is. @param changedMs the time of its last request, in Unix milliseconds */
   async note(tenant: string, id: string, curve: LossCurveData, changedMs: number): Promise<void> {
-    const changed = Math.floor(changedMs / 1000);
-    await this.#change(tenant, id, (run) => ({ ...run, changed, curve }));
+    await this.#change(tenant, id, (run) => ({ ...run, changedMs, curve }));
   }
 
   /** Publishes a PEFT folder under its number alone. Returns the model's name. */
   async saveAside(
-    { tenant, id, base_digest: baseDigest }: RunRecord,
+    { tenant, id, baseDigest }: RunRecord,
     { directory, publicationId }: { directory: string; publicationId: string },
   ): Promise<{ readonly model: string; readonly version: number }> {
     const { repository, onPublished } = this.#options;
@@ -194,10 +159,10 @@ export class Runs {
   /** Sets when a checkpoint expires. Throws `ServeError` (404). @param ttlS seconds from now; null: never */
   async expire(tenant: string, path: CheckpointPath, ttlS: number | null): Promise<void> {
     await this.checkpoint(tenant, path);
-    const expires = ttlS === null ? null : this.#nowS() + ttlS;
+    const expiresMs = expiryOf(ttlS, this.#options.now());
     await this.#change(tenant, path.run, (run) => ({
       ...run,
-      checkpoints: run.checkpoints.map((one) => (isAt(one, path) ? { ...one, expires } : one)),
+      checkpoints: run.checkpoints.map((one) => (isAt(one, path) ? { ...one, expiresMs } : one)),
     }));
   }
 
@@ -240,8 +205,10 @@ export class Runs {
   }
 
   #withoutExpired(run: RunRecord): RunRecord {
-    const now = this.#nowS();
-    const expired = run.checkpoints.filter(({ expires }) => expires !== null && expires <= now);
+    const now = this.#options.now();
+    const expired = run.checkpoints.filter(
+      ({ expiresMs }) => expiresMs !== null && expiresMs <= now,
+    );
     const left = { ...run, checkpoints: run.checkpoints.filter((one) => !expired.includes(one)) };
     for (const one of expired) {
       void this.#remove(left, one).catch(() => {}); // the next reader tries again
@@ -256,28 +223,6 @@ export class Runs {
   #momentsKey(tenant: string, id: string, version: number): string {
     return `${tenant}/${FOLDER}/${adapterOfRun(id)}/moments/${version}.safetensors`;
   }
-
-  #nowS(): number {
-    return Math.floor(this.#options.now() / 1000);
-  }
-}
-
-function requireSpace(
-  run: RunRecord,
-  checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
-) {
-  const rest = run.checkpoints.filter((one) => !isAt(one, checkpoint));
-  const next = { ...run, curve: NO_STEPS, checkpoints: [...rest, checkpoint] };
-  if (serializeDocument(next).length <= MAX_RECORD_BYTES - RESERVED_BYTES) return;
-  const param = 'user_metadata';
-  const message = `${param}: the metadata of all checkpoints of a run may take 1 MB. Send less, or remove checkpoints.`;
-  throw new ServeError('payload_too_large', message, { param });
-}
-
-type Place = Pick<CheckpointPath, 'folder' | 'name'>;
-
-function isAt(one: Place, { folder, name }: Place): boolean {
-  return one.folder === folder && one.name === name;
 }
 
 /** A version that is gone or in use is left as it is. */

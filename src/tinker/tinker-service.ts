@@ -17,7 +17,8 @@ import { type FutureOutcome, Futures } from './futures.ts';
 import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts';
 import { KEPT_ASIDE, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
-import { type RunRecord, Runs, type RunsOptions } from './runs.ts';
+import { expiryOf, type RunRecord } from './run-record.ts';
+import { Runs, type RunsOptions } from './runs.ts';
 import {
   type SampleBounds,
   type SampleRequest,
@@ -207,9 +208,9 @@ export class TinkerService {
     const id = `${tenant} ${key}`;
     const known = this.#copies.get(id);
     if (known) return known;
-    const expires = ttlS === null ? null : Math.floor(this.#options.now() / 1000) + ttlS;
+    const expiresMs = expiryOf(ttlS, this.#options.now());
     const to = `${this.#createId('tinker')}:train:0`;
-    const copy = this.#files.copy(tenant, { path: from, to, expires });
+    const copy = this.#files.copy(tenant, { path: from, to, expiresMs });
     this.#copies.set(id, copy);
     copy.catch(() => this.#copies.delete(id)); // another try may succeed
     return copy;

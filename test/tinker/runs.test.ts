@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
@@ -18,8 +19,8 @@ const NAME = 'tinker-0123456789abcdef01234567-0';
 const NEW = {
   id: ID,
   tenant: 'acme',
-  base_model: 'toy',
-  base_digest: 'a'.repeat(64),
+  baseModel: 'toy',
+  baseDigest: 'a'.repeat(64),
   rank: 4,
   metadata: null,
 };
@@ -49,14 +50,14 @@ async function start() {
   const save = (
     folder: 'weights' | 'sampler_weights',
     name: string,
-    more: { expires?: number; config?: object; note?: string } = {},
+    more: { expiresMs?: number; config?: object; note?: string } = {},
   ) =>
     runs.save(
       run,
       {
         folder,
         name,
-        expires: more.expires ?? null,
+        expiresMs: more.expiresMs ?? null,
         metadata: more.note ? { note: more.note } : null,
       },
       {
@@ -65,7 +66,7 @@ async function start() {
         publicationId: `${folder} ${name} ${JSON.stringify(more.config)}`,
       },
     );
-  return { runs, repository, save, time, published, reads };
+  return { runs, repository, save, time, published, reads, store };
 }
 
 const momentsFile = path.join(temporaryFolder(), 'moments.safetensors');
@@ -101,6 +102,50 @@ test('a run keeps how far it was, and its checkpoints', async () => {
   assert.deepEqual([run.curve, run.checkpoints.length], [curve, 1]);
 });
 
+/** A record as version 0.3.0 wrote it. */
+const OLDER = {
+  schema: 1,
+  id: ID,
+  tenant: 'acme',
+  base_model: 'toy',
+  base_digest: 'a'.repeat(64),
+  rank: 4,
+  changed: 900,
+  curve: { ...NO_STEPS, steps: 3 },
+  metadata: { name: 'mine' },
+  checkpoints: [
+    { folder: 'weights', name: 'a', version: 1, bytes: 5, created: 800, expires: null },
+    { folder: 'weights', name: 'b', version: 2, bytes: 5, created: 900, expires: 1100, request: 7 },
+  ].map((one) => ({ ...one, metadata: { name: 'kept', base_model: 'of a client' } })),
+  mark: 'x',
+};
+
+test('the record of an older server is read, and written as one of this server', async () => {
+  const { runs, store } = await start();
+  const key = `acme/.tinker/${NAME}/run.json`;
+  await store.put(key, Buffer.from(JSON.stringify(OLDER)));
+  const run = await runs.find('acme', ID);
+  assert.deepEqual(
+    [run.baseModel, run.baseDigest, run.changedMs, run.curve.steps, run.metadata],
+    ['toy', 'a'.repeat(64), 900_000, 3, OLDER.metadata],
+  );
+  assert.deepEqual(
+    run.checkpoints.map(({ createdMs, expiresMs, request }) => [createdMs, expiresMs, request]),
+    [
+      [800_000, null, undefined],
+      [900_000, 1_100_000, 7],
+    ],
+  );
+  assert.deepEqual(run.checkpoints[0]!.metadata, OLDER.checkpoints[0]!.metadata);
+  await runs.note('acme', ID, run.curve, 2_000_500);
+  const written = JSON.parse(await text((await store.get(key))!.body));
+  assert.deepEqual(
+    [written.schema, written.changedMs, written.base_model],
+    [2, 2_000_500, undefined],
+  );
+  assert.deepEqual((await runs.find('acme', ID)).checkpoints, run.checkpoints);
+});
+
 test('another tenant has neither the run nor its checkpoint', async () => {
   const { runs, save } = await start();
   await save('weights', 'a');
@@ -122,7 +167,7 @@ test('a checkpoint that is saved again replaces the one of its name, and removes
 test('what is removed or expires is gone, with its moments', async () => {
   const { runs, repository, save, time } = await start();
   await save('weights', 'a');
-  await save('sampler_weights', 'b', { expires: 2000 });
+  await save('sampler_weights', 'b', { expiresMs: 2_000_000 });
   const { run, checkpoint } = await runs.checkpoint('acme', at('weights', 'a'));
   assert.ok(await runs.openMoments(run, checkpoint));
   await runs.remove('acme', at('weights', 'a'));
@@ -149,7 +194,7 @@ test('the newest checkpoint can be removed, and the last one', async () => {
 
 test('the removal of an expired checkpoint leaves the new one of its name alone', async () => {
   const { runs, repository, save, time } = await start();
-  await save('weights', 'a', { expires: 1001 });
+  await save('weights', 'a', { expiresMs: 1_001_000 });
   time.ms += 10_000;
   // Both at the same time: reading removes what has expired.
   await Promise.all([runs.find('acme', ID), save('weights', 'a', { config: { lora_alpha: 3 } })]);
@@ -196,7 +241,7 @@ test('weights of a sampler have a number and no alias', async () => {
 test('a checkpoint expires when its owner says so later, or no longer', async () => {
   const { runs, save, time } = await start();
   await save('sampler_weights', 'brief');
-  await save('sampler_weights', 'kept', { expires: 1_010 });
+  await save('sampler_weights', 'kept', { expiresMs: 1_010_000 });
   await runs.expire('acme', at('sampler_weights', 'brief'), 5);
   await runs.expire('acme', at('sampler_weights', 'kept'), null);
   time.ms += 60_000;

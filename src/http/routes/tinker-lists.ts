@@ -10,7 +10,7 @@ import {
 } from '../../contracts/tinker-path.ts';
 import type { TinkerCheckpoint, TinkerRun } from '../../contracts/tinker-runs.ts';
 import type { RunProgress } from '../../tinker/run-progress.ts';
-import type { RunCheckpoint, RunRecord } from '../../tinker/runs.ts';
+import type { RunCheckpoint, RunRecord } from '../../tinker/run-record.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
 import type { Deps } from '../deps.ts';
 import { pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
@@ -82,7 +82,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     const found = await runs.list(c.var.tenant.id, { offset: 0, limit: Infinity });
     const all = found.runs
       .flatMap((run) => run.checkpoints.map((one) => ({ run, one })))
-      .sort((a, b) => b.one.created - a.one.created);
+      .sort((a, b) => b.one.createdMs - a.one.createdMs);
     const items = inPage(all, page).map(({ run, one }) => toCheckpoint(run, one));
     return { checkpoints: items, cursor: { ...page, total_count: all.length } };
   });
@@ -115,7 +115,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     answers: json(objectSchema),
     async handle(c, { tinker_path }) {
       const { run } = await runs.checkpoint(c.var.tenant.id, requirePath(tinker_path));
-      return c.json({ base_model: run.base_model, is_lora: true, lora_rank: run.rank });
+      return c.json({ base_model: run.baseModel, is_lora: true, lora_rank: run.rank });
     },
   });
 }
@@ -162,18 +162,18 @@ function requirePath(text: string) {
   throw new ServeError('not_found', 'Unknown checkpoint.');
 }
 
-function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TinkerRun {
+function toRun(run: RunRecord, { state, curve, changedMs }: RunProgress): TinkerRun {
   const last = (folder: RunCheckpoint['folder']) => {
     const found = run.checkpoints.findLast((one) => one.folder === folder);
     return found ? toCheckpoint(run, found) : null;
   };
   return {
     training_run_id: run.id,
-    base_model: run.base_model,
+    base_model: run.baseModel,
     model_owner: run.tenant,
     is_lora: true,
     lora_rank: run.rank,
-    last_request_time: toTime(changed),
+    last_request_time: toTime(changedMs),
     last_checkpoint: last('weights'),
     last_sampler_checkpoint: last('sampler_weights'),
     user_metadata: toTexts(run.metadata),
@@ -182,21 +182,21 @@ function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TinkerRu
 }
 
 function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint): TinkerCheckpoint {
-  const { folder, name, version, bytes, created, expires, metadata } = one;
+  const { folder, name, version, bytes, createdMs, expiresMs, metadata } = one;
   return {
     checkpoint_id: `${folder}/${name}`,
     checkpoint_type: folder === 'weights' ? 'training' : 'sampler',
-    time: toTime(created),
+    time: toTime(createdMs),
     tinker_path: toTinkerPath({ run, folder, name }),
     size_bytes: bytes,
     public: false,
     user_metadata: toTexts(metadata),
-    expires_at: expires === null ? null : toTime(expires),
+    expires_at: expiresMs === null ? null : toTime(expiresMs),
     lorikeet: { model: `${adapterOfRun(run)}:${aliasOfCheckpoint({ folder, name })}`, version },
   };
 }
 
-const toTime = (unixS: number) => new Date(unixS * 1000).toISOString();
+const toTime = (unixMs: number) => new Date(unixMs).toISOString();
 
 /** Clients accept only texts here, although they send other values. */
 function toTexts(metadata: RunRecord['metadata']) {
