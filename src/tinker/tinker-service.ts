@@ -69,6 +69,8 @@ interface NewModel {
 /** The folder of sessions, which the next server inherits. */
 export const SESSIONS_FOLDER = 'sessions';
 const CHECK_MS = 60_000;
+/** The shortest life of a checkpoint. */
+const SWEEP_MS = 3_600_000;
 /** A client asks again after at most 45 s. */
 const WAIT_MS = 20_000;
 const MAX_SEED = 2 ** 31;
@@ -89,7 +91,7 @@ export class TinkerService {
   readonly #copies = new LRUCache<string, Promise<string>>({ max: MAX_COPIES });
   readonly #createId: ReturnType<typeof createIds>;
   readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
-  readonly #stopChecks: () => void;
+  readonly #closed = new AbortController();
   #sampling: TurnQueue | undefined;
   readonly runs: Runs;
   readonly sessions: Sessions;
@@ -113,10 +115,16 @@ export class TinkerService {
       runs: this.runs,
       sessions: this.sessions,
     });
-    this.#stopChecks = every(CHECK_MS, () => {
-      this.sessions.endSilent();
-      // Servers on other machines remove folders that have not changed for a day.
-      void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
+    const stops = [
+      every(CHECK_MS, () => {
+        this.sessions.endSilent();
+        // Servers on other machines remove folders that have not changed for a day.
+        void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
+      }),
+      every(SWEEP_MS, () => this.#sweep()),
+    ];
+    this.#closed.signal.addEventListener('abort', () => {
+      for (const stop of stops) stop();
     });
   }
 
@@ -124,6 +132,7 @@ export class TinkerService {
   static async open(options: TinkerOptions): Promise<TinkerService> {
     const service = new TinkerService(options);
     for (const session of await service.sessions.reopen()) await service.#reopenModels(session);
+    service.#sweep();
     return service;
   }
 
@@ -229,8 +238,16 @@ export class TinkerService {
 
   /** Ends the trainer. The next server continues the sessions. */
   close(): void {
-    this.#stopChecks();
+    this.#closed.abort();
     this.#models.close();
+  }
+
+  /** Removes expired checkpoints in the background. */
+  #sweep(): void {
+    const { signal } = this.#closed;
+    this.runs.sweep({ signal }).catch((err) => {
+      if (!signal.aborted) this.#options.log.warn({ err }, 'cannot remove expired checkpoints');
+    });
   }
 
   #begin({ tenant, sessionId, number }: NewModel, request: JournaledRequest): Promise<string> {

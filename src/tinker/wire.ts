@@ -37,7 +37,7 @@ export interface Pass {
 }
 
 /**
- * The most tokens of a pass, where each of several targets counts. A body of 1 MB holds no more in dense tensors; sparse ones
+ * The most tokens of a pass. Each of several targets counts. A body of 1 MB holds no more in dense tensors; sparse ones
  * could ask for hours of computing.
  */
 const MAX_TOKENS = 2 ** 17;

@@ -5,6 +5,7 @@ import { z } from '@hono/zod-openapi';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import * as bodies from '../../src/http/schema/tinker.ts';
 import type { TinkerOptions } from '../../src/tinker/tinker-service.ts';
+import { sampleFolder } from '../adapters/published.ts';
 import { startMachine } from '../tinker/machine.ts';
 import { readError, readOk, serve } from './served.ts';
 
@@ -78,6 +79,40 @@ test('a page that is not a number is refused, and names the parameter', async (t
   assert.equal(response.status, 400);
   assert.equal((await readError(response)).param, 'limit');
 });
+
+test('a list of checkpoints continues after its cursor, or at an offset', async (t) => {
+  const { service, app } = await start(t);
+  const id = 'tinker-0123456789abcdef01234567:train:0';
+  const facts = { baseModel: 'toy', baseDigest: 'b'.repeat(64), rank: 4, metadata: null };
+  await service.runs.create({ id, tenant: LOCAL_TENANT.id, ...facts });
+  for (const name of ['a', 'b']) {
+    await service.runs.save(
+      await service.runs.find(LOCAL_TENANT.id, id),
+      { folder: 'sampler_weights', name, expiresMs: null, metadata: null },
+      { directory: sampleFolder(), momentsFile: undefined, publicationId: name },
+    );
+  }
+  const list = async (query: string) => {
+    const response = await app.request(`/api/v1/checkpoints?limit=1&${query}`);
+    const { checkpoints, cursor } = await readOk<CheckpointList>(response);
+    return [
+      checkpoints.map((one) => one.checkpoint_id.slice(-1)),
+      cursor.total_count,
+      cursor.after,
+    ];
+  };
+  const after = 'tinker-0123456789abcdef01234567-0@2';
+  assert.deepEqual(await list(''), [['b'], 2, after]);
+  assert.deepEqual(await list(`after=${after}`), [['a'], 1, null]);
+  assert.deepEqual(await list('offset=1'), [['a'], 2, null]);
+  const response = await app.request('/api/v1/checkpoints?after=b');
+  assert.equal((await readError(response)).param, 'after');
+});
+
+interface CheckpointList {
+  readonly checkpoints: readonly { readonly checkpoint_id: string }[];
+  readonly cursor: { readonly total_count: number; readonly after: string | null };
+}
 
 test('a tenant with its share of unfinished requests waits, and others continue', async (t) => {
   const { service, post } = await start(t, () => new Promise(() => {}));

@@ -4,14 +4,15 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { adapterOfRun } from '../../src/contracts/tinker-path.ts';
 import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { until } from '../until.ts';
 
 const ID = 'tinker-0123456789abcdef01234567:train:0';
 const ALL = { offset: 0, limit: Infinity };
@@ -25,12 +26,14 @@ const NEW = {
   metadata: null,
 };
 
-async function start() {
+async function start({ maxRuns = 1000 } = {}) {
   const store = createMemoryStore();
   const repository = createRepository(store);
   const time = { ms: 1_000_000 };
   const published: string[] = [];
   const reads: string[] = [];
+  const writes: string[] = [];
+  const logged: unknown[] = [];
   const guarded = guardStore(store);
   const counted: typeof guarded = {
     ...guarded,
@@ -38,22 +41,31 @@ async function start() {
       reads.push(key);
       return guarded.get(key, call);
     },
+    put(key, source, options) {
+      writes.push(key);
+      return guarded.put(key, source, options);
+    },
+    delete(key, call) {
+      writes.push(key);
+      return guarded.delete(key, call);
+    },
   };
   const runs = new Runs({
     store: counted,
     repository,
     onPublished: (_, name) => published.push(name),
     now: () => time.ms,
+    log: { error: (fields: unknown) => logged.push(fields), warn() {} } as never,
+    maxRuns,
   });
   await runs.create(NEW);
-  const run = await runs.find('acme', ID);
-  const save = (
+  const save = async (
     folder: 'weights' | 'sampler_weights',
     name: string,
-    more: { expiresMs?: number; config?: object; note?: string } = {},
+    more: { id?: string; expiresMs?: number; config?: object; note?: string } = {},
   ) =>
     runs.save(
-      run,
+      await runs.find('acme', more.id ?? ID),
       {
         folder,
         name,
@@ -63,10 +75,10 @@ async function start() {
       {
         directory: sampleFolder({ ...more.config }),
         momentsFile: folder === 'weights' ? momentsFile : undefined,
-        publicationId: `${folder} ${name} ${JSON.stringify(more.config)}`,
+        publicationId: `${folder} ${name} ${JSON.stringify([more.id, more.config])}`,
       },
     );
-  return { runs, repository, save, time, published, reads, store };
+  return { runs, repository, save, time, published, reads, writes, logged, store };
 }
 
 const momentsFile = path.join(temporaryFolder(), 'moments.safetensors');
@@ -90,6 +102,83 @@ test('a page of runs has the newest first, and reads no others', async () => {
   const { runs: page, count } = await runs.list('acme', { offset: 1, limit: 2 });
   assert.deepEqual([page.map(({ id }) => id.slice(-1)), count], [['2', '1'], 4]);
   assert.equal(reads.length, 2);
+});
+
+test('a page of checkpoints reads no further runs, and the next one continues after it', async () => {
+  const { runs, save, reads } = await start();
+  const ids = Array.from({ length: 60 }, (_, i) => `${ID}${100 + i}`);
+  for (const id of ids) await runs.create({ ...NEW, id });
+  for (const [i, name] of ['a', 'b', 'c'].entries()) {
+    await save('weights', name, { id: ids[i === 2 ? 59 : 58]! });
+    await save('sampler_weights', name, { id: ids[20 * i]! });
+  }
+  const namesOf = ({ items }: Awaited<ReturnType<Runs['checkpoints']>>) =>
+    items.map(({ run, checkpoint: { folder, name } }) => `${run.id.slice(-3)} ${folder} ${name}`);
+  const all = namesOf(await runs.checkpoints('acme', ALL));
+  assert.deepEqual(all, [
+    ...['159 weights c', '158 weights b', '158 weights a'],
+    ...['140 sampler_weights c', '120 sampler_weights b', '100 sampler_weights a'],
+  ]);
+  reads.length = 0;
+  const first = await runs.checkpoints('acme', { offset: 0, limit: 1 });
+  assert.ok(reads.length <= 16, `${reads.length} reads`);
+  const paged: string[] = [];
+  for (let page = first; ; ) {
+    paged.push(...namesOf(page));
+    if (!page.hasMore) break;
+    const { run, checkpoint } = page.items.at(-1)!;
+    const after = { name: adapterOfRun(run.id)!, version: checkpoint.version };
+    page = await runs.checkpoints('acme', { offset: 0, limit: 1, after });
+  }
+  assert.deepEqual(paged, all);
+  assert.deepEqual(
+    namesOf(await runs.checkpoints('acme', { offset: 2, limit: 2 })),
+    all.slice(2, 4),
+  );
+});
+
+test('a damaged record is left out of both lists, and logged', async () => {
+  const { runs, save, store, logged } = await start();
+  await save('weights', 'a');
+  await runs.create({ ...NEW, id: `${ID}1` });
+  await store.put(`acme/.tinker/${NAME}1/run.json`, Buffer.from('{'));
+  assert.deepEqual(
+    (await runs.list('acme', ALL)).runs.map(({ id }) => id),
+    [ID],
+  );
+  assert.equal((await runs.checkpoints('acme', ALL)).items.length, 1);
+  assert.equal(logged.length, 2);
+});
+
+test('beyond the limit of runs the oldest idle ones without checkpoints go, or a new one is refused', async () => {
+  const { runs, save, time } = await start({ maxRuns: 3 });
+  await save('weights', 'a');
+  for (const number of [1, 2]) await runs.create({ ...NEW, id: `${ID}${number}` });
+  const add = (number: number) => runs.create({ ...NEW, id: `${ID}${number}` });
+  await assert.rejects(add(3), { code: 'rate_limit_exceeded' }); // all may be in training
+  await add(2); // a repetition
+  time.ms += 86_400_000;
+  await add(3);
+  const ids = async () => (await runs.list('acme', ALL)).runs.map(({ id }) => id.slice(ID.length));
+  assert.deepEqual(await ids(), ['3', '2', '']);
+  await add(4);
+  assert.deepEqual(await ids(), ['4', '3', '']);
+});
+
+test('reading removes nothing, and a sweep what has expired', async () => {
+  const { runs, repository, save, time, writes } = await start();
+  await save('weights', 'a');
+  await save('weights', 'b', { expiresMs: 1_001_000 });
+  time.ms += 10_000;
+  writes.length = 0;
+  await runs.find('acme', ID);
+  await runs.list('acme', ALL);
+  const { items } = await runs.checkpoints('acme', ALL);
+  await setImmediate(); // what a read might have begun
+  assert.deepEqual([items.map(({ checkpoint }) => checkpoint.name), writes], [['a'], []]);
+  await runs.sweep();
+  assert.equal(await repository.readManifest('acme', NAME, 2), undefined);
+  assert.ok(await repository.readManifest('acme', NAME, 1));
 });
 
 test('a run keeps how far it was, and its checkpoints', async () => {
@@ -196,9 +285,8 @@ test('the removal of an expired checkpoint leaves the new one of its name alone'
   const { runs, repository, save, time } = await start();
   await save('weights', 'a', { expiresMs: 1_001_000 });
   time.ms += 10_000;
-  // Both at the same time: reading removes what has expired.
-  await Promise.all([runs.find('acme', ID), save('weights', 'a', { config: { lora_alpha: 3 } })]);
-  await until('the removal', async () => !(await repository.readManifest('acme', NAME, 1)));
+  await Promise.all([runs.sweep(), save('weights', 'a', { config: { lora_alpha: 3 } })]);
+  assert.equal(await repository.readManifest('acme', NAME, 1), undefined);
   const { run, checkpoint } = await runs.checkpoint('acme', at('weights', 'a'));
   assert.equal(checkpoint.version, 2);
   assert.ok(await runs.openMoments(run, checkpoint));

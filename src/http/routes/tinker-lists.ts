@@ -11,9 +11,10 @@ import {
 import type { TinkerCheckpoint, TinkerRun } from '../../contracts/tinker-runs.ts';
 import type { RunProgress } from '../../tinker/run-progress.ts';
 import type { RunCheckpoint, RunRecord } from '../../tinker/run-record.ts';
+import type { FoundCheckpoint } from '../../tinker/runs.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
 import type { Deps } from '../deps.ts';
-import { pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
+import { checkpointQuery, pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { ANY_QUERY, type App, addRoute, json, pathParam, validateBody } from '../wire/route.ts';
 
@@ -77,14 +78,17 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     const run = await runs.find(c.var.tenant.id, pathParam(c, 'id'));
     return { checkpoints: run.checkpoints.map((one) => toCheckpoint(run, one)), cursor: null };
   });
-  addGet(app, 'checkpoints', 'list all your checkpoints, the newest first', async (c) => {
-    const page = pageOf(c);
-    const found = await runs.list(c.var.tenant.id, { offset: 0, limit: Infinity });
-    const all = found.runs
-      .flatMap((run) => run.checkpoints.map((one) => ({ run, one })))
-      .sort((a, b) => b.one.createdMs - a.one.createdMs);
-    const items = inPage(all, page).map(({ run, one }) => toCheckpoint(run, one));
-    return { checkpoints: items, cursor: { ...page, total_count: all.length } };
+  addGet(app, 'checkpoints', 'list your checkpoints, by run, the newest first', async (c) => {
+    const { after, ...page } = validateBody(checkpointQuery, c.req.query());
+    const found = await runs.checkpoints(c.var.tenant.id, { ...page, after });
+    const items = found.items.map(({ run, checkpoint }) => toCheckpoint(run, checkpoint));
+    // If there are more, the others are not counted: clients only compare the number with the end of the page.
+    const total_count = page.offset + items.length + Number(found.hasMore);
+    const next = found.hasMore ? found.items.at(-1) : undefined;
+    return {
+      checkpoints: items,
+      cursor: { ...page, total_count, after: next ? toCursor(next) : null },
+    };
   });
   addRoute(app, {
     method: 'delete',
@@ -121,9 +125,11 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
 }
 
 function addSessionLists(app: App, { sessions }: TinkerService): void {
-  addGet(app, 'sessions', 'list your sessions, the newest first', (c) => ({
-    sessions: inPage(sessions.of(c.var.tenant.id), pageOf(c)).map(({ id }) => id),
-  }));
+  addGet(app, 'sessions', 'list your sessions, the newest first', (c) => {
+    const { offset, limit } = pageOf(c);
+    const page = sessions.of(c.var.tenant.id).slice(offset, offset + limit);
+    return { sessions: page.map(({ id }) => id) };
+  });
   addGet(app, 'sessions/{id}', 'describe a session', (c) => {
     const { models, samplers, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
     return {
@@ -138,16 +144,14 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
   });
 }
 
-type Page = z.output<typeof pageQuery>;
-
 /** Returns the page that a request asks for. */
-function pageOf(c: Context<HttpEnv>): Pick<Page, 'offset' | 'limit'> {
-  const { offset, limit } = validateBody(pageQuery, c.req.query());
-  return { offset, limit };
+function pageOf(c: Context<HttpEnv>): z.output<typeof pageQuery> {
+  return validateBody(pageQuery, c.req.query());
 }
 
-function inPage<T>(all: readonly T[], { offset, limit }: Pick<Page, 'offset' | 'limit'>): T[] {
-  return all.slice(offset, offset + limit);
+/** Writes the cursor of a checkpoint, as `checkpointQuery` reads it. */
+function toCursor({ run, checkpoint }: FoundCheckpoint): string {
+  return `${adapterOfRun(run.id)}@${checkpoint.version}`;
 }
 
 /** Returns the checkpoint in a route's path. */

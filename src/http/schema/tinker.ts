@@ -6,7 +6,7 @@ import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 
 const id = z.string().max(128);
-/** A whole number of the protocol, which sends these as int32 where it uses protobuf. */
+/** A whole number of the protocol. In its protobuf messages these are int32. */
 const int32 = (min: number) =>
   z
     .int()
@@ -217,9 +217,19 @@ export const weightsInfoBody = z.object({ tinker_path: path }).openapi('TinkerWe
 const MAX_PAGE = 1000;
 const integerParam = z.coerce.number().int().min(0);
 /** Clients send more parameters, which have no meaning on one server. */
-export const pageQuery = z.looseObject({
+export const pageQuery = z.object({
   limit: integerParam.max(MAX_PAGE).default(20),
   offset: integerParam.max(1_000_000).default(0),
+});
+export const checkpointQuery = pageQuery.extend({
+  after: z
+    .string()
+    .regex(/^tinker-[0-9a-f]{24}-\d{1,6}@\d{1,9}$/, 'is not the cursor.after of a page')
+    .transform((text) => {
+      const [name, version] = text.split('@');
+      return { name: name!, version: Number(version) };
+    })
+    .optional(),
 });
 
 /** The parameters of a step that sets none. */
