@@ -12,8 +12,11 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { adapterOfRun } from '../../src/contracts/tinker-path.ts';
 import type { JournaledRequest } from '../../src/tinker/journal.ts';
+import { sampleFolder } from '../adapters/published.ts';
 import { until } from '../until.ts';
 import { type Server, startMachine, TENANT } from './machine.ts';
 import { begin, done, pass } from './requests.ts';
@@ -166,4 +169,20 @@ test('when a session ends, its waiting requests are not performed, and the train
   await until('the removal', () => !existsSync(machine.folderOf(sessionId)));
   assert.ok(trainer.performed.filter((kind) => kind === 'pass').length <= 1);
   await assert.rejects(done(service, late[2]!), { code: 'expired' });
+});
+
+test('a server that starts removes what has expired', async (t) => {
+  const machine = startMachine(t);
+  const first = await machine.serve();
+  const { modelId } = await begin(first);
+  await first.service.runs.save(
+    await first.service.runs.find(TENANT, modelId),
+    { folder: 'weights', name: 'brief', expiresMs: 1, metadata: null },
+    { directory: sampleFolder(), momentsFile: undefined, publicationId: 'brief' },
+  );
+  const repository = createRepository(machine.store);
+  const version = () => repository.readManifest(TENANT, adapterOfRun(modelId)!, 1);
+  assert.ok(await version());
+  await machine.serve();
+  await until('the removal', async () => !(await version()));
 });
