@@ -39,7 +39,7 @@ export async function openServingTinker(
   { artifact, forget, client, own, log, model, answer, store, repository }: ServingTinkerOptions,
 ): Promise<TinkerService | undefined> {
   if (!servesTinker(config)) return undefined;
-  const { trainThreads, trainPriority: priority, maxJobs: maxModels, maxJobRank: maxRank } = config;
+  const { trainThreads, maxJobs: maxModels, maxJobRank: maxRank } = config;
   const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;
   return TinkerService.open({
@@ -49,6 +49,7 @@ export async function openServingTinker(
     bounds: {
       vocabSize: artifact.config.vocabSize,
       maxLength: Math.min(MAX_LENGTH, model.maxSeqLength, artifact.config.maxPositions),
+      maxContext: model.maxSeqLength,
     },
     process: new TrainingProcess({
       request: {
@@ -57,7 +58,7 @@ export async function openServingTinker(
         directory: path.join(directory, 'parked'),
         threads: threadsOrDefault(trainThreads),
       },
-      child: { log, priority },
+      child: { log },
     }),
     directory,
     log,

@@ -73,7 +73,7 @@ export interface ServiceCalls {
     readonly task: { readonly directory: string; readonly momentsFile: string | undefined };
     readonly result: LoadedModel;
   };
-  /** Computes a loss, and adds its gradients unless `isForwardOnly`. */
+  /** Computes the loss of a micro-batch, and adds its gradients unless `isForwardOnly`. */
   pass: {
     readonly task: {
       readonly data: readonly TokenDatum[];

@@ -26,6 +26,8 @@ export interface TrainerChildOptions {
   readonly countOomKills?: () => number | undefined;
   /** Default: nice. */
   readonly priority?: TrainPriority;
+  /** Default: halfway to the lowest priority. */
+  readonly niceness?: number;
   /** How to watch a trainer of priority idle. Tests use other figures. */
   readonly starvation?: Partial<StarvationOptions>;
   /** For a trainer that serves: messages contain typed arrays. */
@@ -75,11 +77,11 @@ export class TrainerChild {
   #hasStarved = false;
 
   constructor(request: TrainerRequest, jobId: string, options: TrainerChildOptions) {
-    const { entry, priority, serialization } = options;
+    const { entry, priority, niceness = NICENESS, serialization } = options;
     this.#countOomKills = options.countOomKills ?? countOomKills;
     this.#oomKillsBefore = this.#countOomKills();
     this.#process = forkTrainer(request, {
-      niceness: NICENESS,
+      niceness,
       stderr: 'pipe',
       ...(entry && { entry }),
       ...(priority && { priority }),

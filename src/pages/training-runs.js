@@ -21,6 +21,8 @@ import { copyButton, createTable, number, tryLink } from './widgets.js';
 
 const POLL_MS = 2_000;
 const PAGE_SIZE = 20;
+/** The longest page of the server. */
+const MAX_PAGE = 1000;
 const RUNS = 'api/v1/training_runs';
 
 /** State → its class and what it means. @type {Readonly<Record<Run['lorikeet']['state'], readonly [className: string, help: string]>>} */
@@ -49,7 +51,7 @@ export async function refreshRuns() {
     byId('runs-section').hidden = runs.length === 0;
     if (runs.length === 0) return;
     showRuns ??= createList();
-    showMoreButton('more-runs', runs.length < cursor.total_count);
+    showMoreButton('more-runs', limit < Math.min(cursor.total_count, MAX_PAGE));
     showRuns(runs.map(toRow));
     setText(byId('runs-help'), '');
   } catch (error) {

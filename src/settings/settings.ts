@@ -285,7 +285,7 @@ export const SETTINGS = defineSettings({
     schema: integer(1, 1024).optional(),
   },
   trainPriority: {
-    help: 'priority of trainers: idle, which uses only idle cores (on Linux; elsewhere like nice), or nice, a low priority (default: idle)',
+    help: 'priority of jobs: idle, which uses only idle cores (on Linux; elsewhere like nice), or nice, a low priority (default: idle)',
     schema: z.enum(TRAIN_PRIORITIES, 'must be idle or nice').default('idle'),
   },
   trainRunner: {

@@ -69,8 +69,8 @@ export class CheckpointFiles {
     const from = parseTinkerPath(text);
     if (!from) throw fieldError(param, 'is not a path of a checkpoint');
     const { run, checkpoint } = await runs.checkpoint(tenant, from);
-    if (run.base_digest !== base.digest) {
-      const message = `${param}: was trained on another base, which the run calls ${run.base_model}`;
+    if (run.baseDigest !== base.digest) {
+      const message = `${param}: was trained on another base, which the run calls ${run.baseModel}`;
       throw new ServeError('base_mismatch', message, { param });
     }
     const name = adapterOfRun(from.run)!;
@@ -95,19 +95,19 @@ export class CheckpointFiles {
   /** Copies a checkpoint into a new run, which is not in training. Resolves with the path of the copy. Throws as `fetch`. */
   async copy(
     tenant: string,
-    { path: text, to, expires }: { path: string; to: string; expires: number | null },
+    { path: text, to, expiresMs }: { path: string; to: string; expiresMs: number | null },
   ): Promise<string> {
     const { runs } = this.#options;
     const withOptimizer = parseTinkerPath(text)?.folder === 'weights';
     const from = { path: text, withOptimizer, param: 'source_path' };
     let copied = '';
     await this.fetch(tenant, from, async ({ run, checkpoint }, files) => {
-      const { base_model, base_digest, rank, metadata } = run;
-      await runs.create({ id: to, tenant, base_model, base_digest, rank, metadata });
+      const { baseModel, baseDigest, rank, metadata } = run;
+      await runs.create({ id: to, tenant, baseModel, baseDigest, rank, metadata });
       const { folder, name } = checkpoint;
       await runs.save(
         await runs.find(tenant, to),
-        { folder, name, expires, metadata: checkpoint.metadata },
+        { folder, name, expiresMs, metadata: checkpoint.metadata },
         { ...files, publicationId: to },
       );
       copied = toTinkerPath({ run: to, folder, name });

@@ -1,6 +1,7 @@
 // The results that clients of Tinker's protocol ask for later. A request has an id that its client can repeat, so work that was
 // started once is never started again.
 import { ServeError } from '../common/errors.ts';
+import { formatFileSize } from '../common/format-bytes.ts';
 import { orAfter } from '../common/waiting.ts';
 
 /** A result: JSON, or bytes of a protobuf message. */
@@ -24,6 +25,8 @@ const MAX_RESULTS = 10_000;
 const MAX_UNFINISHED = 10_000;
 /** No tenant has more than a quarter of the unfinished requests, even if it is alone: others can begin without a wait. */
 const MIN_SHARES = 4;
+/** The requests in memory that wait, as the bytes that are kept of them. A prompt of 8,192 tokens takes 50 kB. */
+const MAX_UNFINISHED_BYTES = 256 * 2 ** 20;
 /** Results of a few thousand tokens are tens of kilobytes; with the best alternatives of each token, megabytes. */
 const MAX_BYTES = 256 * 2 ** 20;
 
@@ -31,15 +34,24 @@ const MAX_BYTES = 256 * 2 ** 20;
 interface FuturesLimits {
   readonly maxResults?: number;
   readonly maxBytes?: number;
-  /** The tenants share them. */
+  /** The tenants share these two. */
   readonly maxUnfinished?: number;
+  readonly maxUnfinishedBytes?: number;
 }
+
+/** Unfinished work, and the bytes that its requests take in memory. */
+interface Load {
+  readonly count: number;
+  readonly bytes: number;
+}
+
+const NO_LOAD: Load = { count: 0, bytes: 0 };
 
 /** Keeps unfinished work and the newest results. */
 export class Futures {
   readonly #futures = new Map<string, Future>();
-  /** The number of a tenant's unfinished futures, if there are any. */
-  readonly #unfinished = new Map<string, number>();
+  /** By tenant, for those that have some. */
+  readonly #unfinished = new Map<string, Load>();
   readonly #limits: Required<FuturesLimits>;
   #results = 0;
   #bytes = 0;
@@ -48,8 +60,9 @@ export class Futures {
     maxResults = MAX_RESULTS,
     maxBytes = MAX_BYTES,
     maxUnfinished = MAX_UNFINISHED,
+    maxUnfinishedBytes = MAX_UNFINISHED_BYTES,
   }: FuturesLimits = {}) {
-    this.#limits = { maxResults, maxBytes, maxUnfinished };
+    this.#limits = { maxResults, maxBytes, maxUnfinished, maxUnfinishedBytes };
   }
 
   /** Whether this work was started. */
@@ -60,26 +73,34 @@ export class Futures {
   /**
    * Throws `ServeError` (429) if a tenant has as much unfinished work as it may. The more tenants have some, the smaller is the
    * share of each, but a new tenant always has one.
+   * @param bytes of the request, if it is kept in memory
    */
-  requireRoom(tenant: string): void {
-    const own = this.#unfinished.get(tenant) ?? 0;
-    const tenants = this.#unfinished.size + (own === 0 ? 1 : 0);
-    const share = Math.ceil(this.#limits.maxUnfinished / Math.max(MIN_SHARES, tenants));
-    if (own < share) return;
-    const message = `You have ${own} unfinished requests; your share of this server is ${share}. Wait for results.`;
+  requireRoom(tenant: string, bytes = 0): void {
+    const own = this.#unfinished.get(tenant);
+    if (!own) return;
+    const shares = Math.max(MIN_SHARES, this.#unfinished.size);
+    const { maxUnfinished, maxUnfinishedBytes } = this.#limits;
+    const share = Math.ceil(maxUnfinished / shares);
+    const shareBytes = Math.ceil(maxUnfinishedBytes / shares);
+    const isFull = own.count >= share;
+    if (!isFull && own.bytes + bytes <= shareBytes) return;
+    const [has, limit] = isFull
+      ? [`${own.count} unfinished requests`, share]
+      : [`unfinished requests of ${formatFileSize(own.bytes)}`, formatFileSize(shareBytes)];
+    const message = `You have ${has}; your share of this server is ${limit}. Wait for results.`;
     throw new ServeError('rate_limit_exceeded', message);
   }
 
-  /** Starts work, unless it was started before. */
-  start(id: string, tenant: string, work: () => Promise<FutureValue>): void {
+  /** Starts work, unless it was started before. @param bytes as in `requireRoom` */
+  start(id: string, tenant: string, work: () => Promise<FutureValue>, bytes = 0): void {
     if (this.#futures.has(id)) return;
     this.#makeRoom();
     const future = { tenant, outcome: { kind: 'pending' } as FutureOutcome };
     const result = work(); // may refuse
-    this.#count(tenant, 1);
+    this.#addLoad(tenant, { count: 1, bytes });
     const settle = (outcome: FutureOutcome) => {
       future.outcome = outcome;
-      this.#count(tenant, -1);
+      this.#addLoad(tenant, { count: -1, bytes: -bytes });
       this.#results++;
       this.#bytes += sizeOf(outcome);
     };
@@ -100,10 +121,11 @@ export class Futures {
     return future.outcome;
   }
 
-  #count(tenant: string, change: number): void {
-    const count = (this.#unfinished.get(tenant) ?? 0) + change;
-    if (count === 0) this.#unfinished.delete(tenant);
-    else this.#unfinished.set(tenant, count);
+  #addLoad(tenant: string, change: Load): void {
+    const now = this.#unfinished.get(tenant) ?? NO_LOAD;
+    const next = { count: now.count + change.count, bytes: now.bytes + change.bytes };
+    if (next.count === 0) this.#unfinished.delete(tenant);
+    else this.#unfinished.set(tenant, next);
   }
 
   /** Removes the oldest results. */

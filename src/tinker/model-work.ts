@@ -9,7 +9,9 @@ import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
 import type { FutureValue } from './futures.ts';
 import type { JournaledRequest, JournaledRequests, LoadRequest, SaveRequest } from './journal.ts';
 import { LossCurve } from './loss-curve.ts';
-import type { RunRecord, Runs } from './runs.ts';
+import { passInBatches } from './micro-batches.ts';
+import { expiryOf, type RunRecord } from './run-record.ts';
+import type { Runs } from './runs.ts';
 import { type Sessions, sessionEnded, type TinkerSession, type TrainedModel } from './sessions.ts';
 import { type Trainer, TrainerLost } from './training-process.ts';
 import { type DatumBounds, parsePassRequest, toPass, writePassResult } from './wire.ts';
@@ -58,14 +60,14 @@ export class ModelWork {
   readonly #handlers: Handlers = {
     create: async (turn, { baseModel, adapter, metadata }) => {
       const { rank } = await this.#take(turn, { kind: 'create', model: turn.model.id, adapter });
-      await this.#addRun(turn, { base_model: baseModel, rank, metadata });
+      await this.#addRun(turn, { baseModel, rank, metadata });
       return { type: 'create_model', model_id: turn.model.id };
     },
     load: (turn, request) => this.#load(turn, request),
     pass: async (turn, { bytes }) => {
       const { columns, ...pass } = toPass(parsePassRequest(bytes), this.#options.bounds);
       const task = { kind: 'pass', model: turn.model.id, ...pass } as const;
-      const result = await this.#take(turn, task);
+      const result = await passInBatches(pass.data, (data) => this.#take(turn, { ...task, data }));
       if (!pass.isForwardOnly) turn.model.curve?.addPass(turn.seq, pass, result.loss);
       return writePassResult(result, columns);
     },
@@ -149,13 +151,14 @@ export class ModelWork {
     return holder !== undefined && holder === this.#options.process.holder;
   }
 
-  /** Has the trainer perform a task when it is the tenant's turn. */
+  /** Has the trainer perform a task when it is the tenant's turn. Throws `ServeError` (410) if the session has ended. */
   #take<K extends ServiceCall>(
     { session, model }: Turn,
     task: Extract<ServiceTask, { kind: K }>,
   ): Promise<ServiceCalls[K]['result']> {
     const { process } = this.#options;
     return this.#training.take({ tenant: session.tenant }, async () => {
+      if (session.hasEnded && task.kind !== 'drop') throw sessionEnded();
       const isNew = task.kind === 'create' || task.kind === 'load';
       if (!isNew && !this.#isHeld(model)) throw new TrainerLost();
       const begin = performance.now();
@@ -224,10 +227,10 @@ export class ModelWork {
 
   async #addRun(
     { session: { tenant }, model }: Turn,
-    facts: Pick<RunRecord, 'base_model' | 'rank' | 'metadata'>,
+    facts: Pick<RunRecord, 'baseModel' | 'rank' | 'metadata'>,
   ): Promise<void> {
     const { runs, base } = this.#options;
-    await runs.create({ id: model.id, tenant, base_digest: base.digest, ...facts });
+    await runs.create({ id: model.id, tenant, baseDigest: base.digest, ...facts });
     model.isCreated = true;
   }
 
@@ -235,14 +238,10 @@ export class ModelWork {
     const { session, model, seq } = turn;
     const loaded = { type: 'load_weights', path: from.path, model_id: model.id };
     if (session.journal.hasState(model.number, seq)) return loaded; // its server was killed before it had kept the result
-    await this.#options.files.fetch(
-      session.tenant,
-      from,
-      async ({ run: { base_model } }, files) => {
-        const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
-        if (!model.isCreated) await this.#addRun(turn, { base_model, rank, metadata });
-      },
-    );
+    await this.#options.files.fetch(session.tenant, from, async ({ run: { baseModel } }, files) => {
+      const { rank } = await this.#take(turn, { kind: 'load', model: model.id, ...files });
+      if (!model.isCreated) await this.#addRun(turn, { baseModel, rank, metadata });
+    });
     // The checkpoint may be removed, so the journal needs its own copy. Without one the model stays as it was.
     await this.#keepState(turn).catch((error) => {
       model.holder = undefined;
@@ -261,11 +260,11 @@ export class ModelWork {
       const fault = `there is a checkpoint ${toTinkerPath(to)}. Choose another name, or set overwrite.`;
       throw fieldError('path', fault);
     }
-    const expires = ttlS === null ? null : Math.floor(now() / 1000) + ttlS;
+    const expiresMs = expiryOf(ttlS, now());
     await this.#write(turn, folder === 'weights', (files) =>
       runs.save(
         run,
-        { folder, name, expires, metadata, request: seq },
+        { folder, name, expiresMs, metadata, request: seq },
         { ...files, publicationId: `${model.id}:${seq}` },
       ),
     );
@@ -281,7 +280,7 @@ export class ModelWork {
     const saved = await this.#write(turn, false, ({ directory }) =>
       runs.saveAside(run, { directory, publicationId }),
     );
-    const source = { model: saved.model, baseModel: run.base_model, modelPath: undefined };
+    const source = { model: saved.model, baseModel: run.baseModel, modelPath: undefined };
     const { id } = await sessions.addSampler(session, number, source);
     if (!model.aside.includes(saved.version)) model.aside.push(saved.version);
     while (model.aside.length > KEPT_ASIDE) {

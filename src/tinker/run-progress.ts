@@ -1,10 +1,10 @@
 // How far a training run is: by its model while it is in training, else by its record.
 import type { TinkerRun } from '../contracts/tinker-runs.ts';
-import type { RunRecord } from './runs.ts';
+import type { RunRecord } from './run-record.ts';
 import type { TrainedModel } from './sessions.ts';
 
 /** How far a run is. */
-export interface RunProgress extends Pick<RunRecord, 'curve' | 'changed'> {
+export interface RunProgress extends Pick<RunRecord, 'curve' | 'changedMs'> {
   readonly state: TinkerRun['lorikeet']['state'];
 }
 
@@ -12,5 +12,5 @@ export interface RunProgress extends Pick<RunRecord, 'curve' | 'changed'> {
 export function progressOf(run: RunRecord, model: TrainedModel | undefined): RunProgress {
   if (!model) return { ...run, state: 'ended' };
   const curve = model.curve?.data ?? run.curve;
-  return { state: 'training', curve, changed: Math.floor(model.usedMs / 1000) };
+  return { state: 'training', curve, changedMs: model.usedMs };
 }

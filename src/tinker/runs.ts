@@ -1,57 +1,26 @@
 // Training runs in the store: one record each, which lists the run's checkpoints. A checkpoint is a version of the run's adapter,
 // and a file of moments if it continues training. Records outlive sessions and servers.
-import { z } from 'zod';
 import { LATEST, pointerOf, versionsOf } from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { type DocumentKind, Records, serializeDocument } from '../../adapters/store/documents.ts';
-import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
-import { listFolders } from '../../adapters/store/store.ts';
+import type { GuardedStore, StoreLog } from '../../adapters/store/guarded-store.ts';
+import type { StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
-import { mapBounded } from '../common/map-bounded.ts';
 import {
   adapterOfRun,
   aliasOfCheckpoint,
   type CheckpointPath,
   toTinkerPath,
 } from '../contracts/tinker-path.ts';
-import { type LossCurveData, lossCurveSchema, NO_STEPS } from './loss-curve.ts';
-
-/** Metadata that a client gives to a run or a checkpoint. */
-const metadataSchema = z.record(z.string().max(256), z.unknown());
-
-const checkpointSchema = z.object({
-  folder: z.enum(['weights', 'sampler_weights']),
-  name: z.string(),
-  version: z.int().positive(),
-  bytes: z.int(),
-  /** Unix seconds. */
-  created: z.int(),
-  /** Unix seconds; null: never. */
-  expires: z.int().nullable(),
-  metadata: metadataSchema.nullable(),
-  /** The number of the request that saved it. */
-  request: z.int().optional(),
-});
-/** A checkpoint, as its run's record lists it. */
-export type RunCheckpoint = z.infer<typeof checkpointSchema>;
-
-const runSchema = z.object({
-  schema: z.literal(1),
-  id: z.string(),
-  tenant: z.string(),
-  /** The name of the base that the client used. */
-  base_model: z.string(),
-  base_digest: z.string(),
-  rank: z.int().positive(),
-  /** Unix seconds of the last request that is recorded. */
-  changed: z.int(),
-  /** Up to then. */
-  curve: lossCurveSchema.default(NO_STEPS),
-  metadata: metadataSchema.nullable(),
-  checkpoints: z.array(checkpointSchema),
-});
-/** A training run. */
-export type RunRecord = z.infer<typeof runSchema>;
+import { type LossCurveData, NO_STEPS } from './loss-curve.ts';
+import {
+  expiryOf,
+  isAt,
+  type NewCheckpoint,
+  type RunCheckpoint,
+  type RunRecord,
+  requireSpace,
+} from './run-record.ts';
+import { momentsKey, RunStore } from './run-store.ts';
 
 /** A checkpoint and its run. */
 export interface FoundCheckpoint {
@@ -59,13 +28,24 @@ export interface FoundCheckpoint {
   readonly checkpoint: RunCheckpoint;
 }
 
-/** Enough for 1,000 checkpoints, which is also the limit of an adapter's aliases. */
-const MAX_RECORD_BYTES = 1024 * 1024;
-/** The curve, and the numbers of a checkpoint that is being saved. */
-const RESERVED_BYTES = 32 * 1024;
-const RUN_KIND: DocumentKind<RunRecord> = { schema: runSchema, maxBytes: MAX_RECORD_BYTES };
-const FOLDER = '.tinker';
-const RUN_FOLDER = /^tinker-[0-9a-f]{24}-\d{1,6}$/;
+/** The checkpoint after which a list continues: a version of a run's adapter. */
+export interface CheckpointCursor {
+  readonly name: string;
+  readonly version: number;
+}
+
+/** A part of a list. */
+interface Page {
+  readonly offset: number;
+  readonly limit: number;
+}
+
+/** A list of checkpoints reads all runs if none has one, which takes a second of CPU. */
+const MAX_RUNS = 1000;
+/** When there are too many, this part of them goes, so that not each new run has to look for an old one. */
+const REMOVED_PART = 0.1;
+/** A run that has not changed for this long is not in training. */
+const IDLE_MS = 86_400_000;
 
 /** The parts of a server that keep runs. */
 export interface RunsOptions {
@@ -75,33 +55,35 @@ export interface RunsOptions {
   readonly onPublished: (tenant: string, name: string) => void;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
+  readonly log?: StoreLog;
+  /** The most runs of a tenant. Tests lower it. */
+  readonly maxRuns?: number;
 }
 
 /** The runs of all tenants. Methods throw the store's errors. */
 export class Runs {
   readonly #options: RunsOptions;
-  readonly #records: Records<RunRecord>;
+  readonly #records: RunStore;
 
   constructor(options: RunsOptions) {
     this.#options = options;
-    this.#records = new Records(options.store, RUN_KIND);
+    this.#records = new RunStore(options.store, options.log);
   }
 
-  /** Adds a run. */
-  async create(run: Omit<RunRecord, 'schema' | 'changed' | 'curve' | 'checkpoints'>) {
-    const changed = this.#nowS();
-    const record = { ...run, schema: 1 as const, changed, curve: NO_STEPS, checkpoints: [] };
-    await this.#records.create(this.#keyOf(run.tenant, run.id), record);
+  /**
+   * Adds a run. If the tenant has too many, removes the oldest ones without checkpoints. Throws `ServeError` (429) if that is not
+   * enough.
+   */
+  async create(run: Omit<RunRecord, 'schema' | 'changedMs' | 'curve' | 'checkpoints'>) {
+    const now = { changedMs: this.#options.now(), curve: NO_STEPS, checkpoints: [] };
+    const record = { ...run, schema: 2 as const, ...now };
+    await this.#makeRoom(run.tenant, run.id);
+    await this.#records.create(record);
   }
 
   /** Reads a run without its expired checkpoints. Throws `ServeError` (404) if the tenant has none with this id. */
   async find(tenant: string, id: string): Promise<RunRecord> {
-    const run =
-      adapterOfRun(id) === undefined
-        ? undefined
-        : await this.#records.read(this.#keyOf(tenant, id));
-    if (!run) throw new ServeError('not_found', `Unknown training run ${id.slice(0, 64)}.`);
-    return this.#withoutExpired(run);
+    return this.#withoutExpired(await this.#records.read(tenant, id));
   }
 
   /** Finds a checkpoint. Throws `ServeError` (404). */
@@ -112,17 +94,65 @@ export class Runs {
     throw new ServeError('not_found', `Unknown checkpoint ${toTinkerPath(path)}.`);
   }
 
-  /** Lists a page of a tenant's runs, the newest first, and counts all. Reads no other records. */
+  /** Lists a page of a tenant's runs, the newest first, without damaged ones, and counts all. Reads no other records. */
   async list(
     tenant: string,
-    { offset, limit }: { readonly offset: number; readonly limit: number },
+    { offset, limit }: Page,
   ): Promise<{ readonly runs: RunRecord[]; readonly count: number }> {
-    const prefix = `${tenant}/${FOLDER}/`;
-    const names = await listFolders(this.#options.store, prefix, RUN_FOLDER);
-    const page = names.reverse().slice(offset, offset + limit);
-    const runs = await mapBounded(page, (name) => this.#records.read(`${prefix}${name}/run.json`));
-    const found = runs.flatMap((run) => (run ? [this.#withoutExpired(run)] : []));
-    return { runs: found, count: names.length };
+    const names = (await this.#records.names(tenant)).reverse();
+    const runs: RunRecord[] = [];
+    for await (const run of this.#records.readAll(tenant, names.slice(offset, offset + limit))) {
+      runs.push(this.#withoutExpired(run));
+    }
+    return { runs, count: names.length };
+  }
+
+  /** Lists a page of a tenant's checkpoints, by run, the newest first, without those of damaged runs. Reads no further runs. */
+  async checkpoints(
+    tenant: string,
+    { offset, limit, after }: Page & { readonly after?: CheckpointCursor | undefined },
+  ): Promise<{ readonly items: FoundCheckpoint[]; readonly hasMore: boolean }> {
+    const names = (await this.#records.names(tenant)).filter(
+      (name) => !after || name <= after.name,
+    );
+    const items: FoundCheckpoint[] = [];
+    let skipped = 0;
+    for await (const run of this.#records.readAll(tenant, names.reverse())) {
+      const before = adapterOfRun(run.id) === after?.name ? after!.version : Infinity;
+      const { checkpoints } = this.#withoutExpired(run);
+      for (const checkpoint of checkpoints.toSorted((a, b) => b.version - a.version)) {
+        if (checkpoint.version >= before) continue;
+        if (skipped < offset) skipped++;
+        else if (items.length < limit) items.push({ run, checkpoint });
+        else return { items, hasMore: true };
+      }
+    }
+    return { items, hasMore: false };
+  }
+
+  /** Removes the expired checkpoints of all tenants. */
+  async sweep(call?: StoreCall): Promise<void> {
+    for await (const run of this.#records.readEveryone(call)) {
+      await this.#removeExpired(run).catch((err) => {
+        this.#options.log?.warn({ err, run: run.id }, 'cannot remove expired checkpoints');
+      });
+    }
+  }
+
+  async #makeRoom(tenant: string, id: string): Promise<void> {
+    const { now, maxRuns = MAX_RUNS } = this.#options;
+    const names = await this.#records.names(tenant);
+    if (names.length < maxRuns || names.includes(adapterOfRun(id)!)) return;
+    let count = names.length;
+    for await (const run of this.#records.readAll(tenant, names)) {
+      if (count <= maxRuns * (1 - REMOVED_PART)) return;
+      if (run.checkpoints.length > 0 || run.changedMs > now() - IDLE_MS) continue;
+      await this.#records.delete(run);
+      count--;
+    }
+    if (count < maxRuns) return;
+    const message = `You have ${count} training runs, and at most ${maxRuns} are kept. Remove the checkpoints of old ones.`;
+    throw new ServeError('rate_limit_exceeded', message);
   }
 
   /**
@@ -132,13 +162,14 @@ export class Runs {
    */
   async save(
     before: RunRecord,
-    checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
+    checkpoint: NewCheckpoint,
     files: { directory: string; momentsFile: string | undefined; publicationId: string },
   ): Promise<void> {
     const { store, repository, onPublished } = this.#options;
     const { directory, momentsFile, publicationId } = files;
-    const { tenant, id, base_digest: baseDigest } = before;
+    const { tenant, id, baseDigest } = before;
     requireSpace(before, checkpoint);
+    await this.#removeExpired(await this.#records.read(tenant, id));
     const name = adapterOfRun(id)!;
     const aliases = [aliasOfCheckpoint(checkpoint)];
     const manifest = await repository.publish(
@@ -148,18 +179,18 @@ export class Runs {
     );
     const { version } = manifest;
     if (momentsFile !== undefined)
-      await store.put(this.#momentsKey(tenant, id, version), { file: momentsFile });
+      await store.put(momentsKey(tenant, id, version), { file: momentsFile });
     const sizes = Object.values(manifest.files).map(({ byteSize }) => byteSize);
     const bytes = sizes.reduce((sum, size) => sum + size, 0);
     let replaced: RunCheckpoint | undefined;
-    await this.#change(tenant, id, (run) => {
+    await this.#records.change(tenant, id, (run) => {
       replaced = run.checkpoints.find((one) => isAt(one, checkpoint));
-      const created = this.#nowS();
+      const createdMs = this.#options.now();
       const rest = run.checkpoints.filter((one) => one !== replaced);
       return {
         ...run,
-        changed: created,
-        checkpoints: [...rest, { ...checkpoint, version, bytes, created }],
+        changedMs: createdMs,
+        checkpoints: [...rest, { ...checkpoint, version, bytes, createdMs }],
       };
     });
     onPublished(tenant, name);
@@ -169,13 +200,12 @@ export class Runs {
 
   /** Records how far a run is. @param changedMs the time of its last request, in Unix milliseconds */
   async note(tenant: string, id: string, curve: LossCurveData, changedMs: number): Promise<void> {
-    const changed = Math.floor(changedMs / 1000);
-    await this.#change(tenant, id, (run) => ({ ...run, changed, curve }));
+    await this.#records.change(tenant, id, (run) => ({ ...run, changedMs, curve }));
   }
 
   /** Publishes a PEFT folder under its number alone. Returns the model's name. */
   async saveAside(
-    { tenant, id, base_digest: baseDigest }: RunRecord,
+    { tenant, id, baseDigest }: RunRecord,
     { directory, publicationId }: { directory: string; publicationId: string },
   ): Promise<{ readonly model: string; readonly version: number }> {
     const { repository, onPublished } = this.#options;
@@ -188,16 +218,16 @@ export class Runs {
 
   /** Opens a checkpoint's moments; undefined if it has none. */
   async openMoments({ tenant, id }: RunRecord, { version }: RunCheckpoint) {
-    return (await this.#options.store.get(this.#momentsKey(tenant, id, version)))?.body;
+    return (await this.#options.store.get(momentsKey(tenant, id, version)))?.body;
   }
 
   /** Sets when a checkpoint expires. Throws `ServeError` (404). @param ttlS seconds from now; null: never */
   async expire(tenant: string, path: CheckpointPath, ttlS: number | null): Promise<void> {
     await this.checkpoint(tenant, path);
-    const expires = ttlS === null ? null : this.#nowS() + ttlS;
-    await this.#change(tenant, path.run, (run) => ({
+    const expiresMs = expiryOf(ttlS, this.#options.now());
+    await this.#records.change(tenant, path.run, (run) => ({
       ...run,
-      checkpoints: run.checkpoints.map((one) => (isAt(one, path) ? { ...one, expires } : one)),
+      checkpoints: run.checkpoints.map((one) => (isAt(one, path) ? { ...one, expiresMs } : one)),
     }));
   }
 
@@ -212,7 +242,7 @@ export class Runs {
     const { store, repository, onPublished } = this.#options;
     const name = adapterOfRun(id)!;
     await repository.removeVersion({ tenant, name }, version).catch(ignoreRefusal);
-    await store.delete(this.#momentsKey(tenant, id, version));
+    await store.delete(momentsKey(tenant, id, version));
     onPublished(tenant, name);
   }
 
@@ -229,55 +259,24 @@ export class Runs {
       await repository.moveAlias(of, alias, to && { version: to.version });
     }
     await this.removeVersion(tenant, id, removed.version);
-    await this.#change(tenant, id, (now) => ({
+    await this.#records.change(tenant, id, (now) => ({
       ...now,
       checkpoints: now.checkpoints.filter(({ version }) => version !== removed.version),
     }));
   }
 
-  #change(tenant: string, id: string, change: (run: RunRecord) => RunRecord) {
-    return this.#records.change(this.#keyOf(tenant, id), change);
+  #isExpired({ expiresMs }: RunCheckpoint): boolean {
+    return expiresMs !== null && expiresMs <= this.#options.now();
   }
 
   #withoutExpired(run: RunRecord): RunRecord {
-    const now = this.#nowS();
-    const expired = run.checkpoints.filter(({ expires }) => expires !== null && expires <= now);
-    const left = { ...run, checkpoints: run.checkpoints.filter((one) => !expired.includes(one)) };
-    for (const one of expired) {
-      void this.#remove(left, one).catch(() => {}); // the next reader tries again
-    }
-    return left;
+    return { ...run, checkpoints: run.checkpoints.filter((one) => !this.#isExpired(one)) };
   }
 
-  #keyOf(tenant: string, id: string): string {
-    return `${tenant}/${FOLDER}/${adapterOfRun(id)}/run.json`;
+  async #removeExpired(run: RunRecord): Promise<void> {
+    const left = this.#withoutExpired(run);
+    for (const one of run.checkpoints) if (this.#isExpired(one)) await this.#remove(left, one);
   }
-
-  #momentsKey(tenant: string, id: string, version: number): string {
-    return `${tenant}/${FOLDER}/${adapterOfRun(id)}/moments/${version}.safetensors`;
-  }
-
-  #nowS(): number {
-    return Math.floor(this.#options.now() / 1000);
-  }
-}
-
-function requireSpace(
-  run: RunRecord,
-  checkpoint: Omit<RunCheckpoint, 'version' | 'bytes' | 'created'>,
-) {
-  const rest = run.checkpoints.filter((one) => !isAt(one, checkpoint));
-  const next = { ...run, curve: NO_STEPS, checkpoints: [...rest, checkpoint] };
-  if (serializeDocument(next).length <= MAX_RECORD_BYTES - RESERVED_BYTES) return;
-  const param = 'user_metadata';
-  const message = `${param}: the metadata of all checkpoints of a run may take 1 MB. Send less, or remove checkpoints.`;
-  throw new ServeError('payload_too_large', message, { param });
-}
-
-type Place = Pick<CheckpointPath, 'folder' | 'name'>;
-
-function isAt(one: Place, { folder, name }: Place): boolean {
-  return one.folder === folder && one.name === name;
 }
 
 /** A version that is gone or in use is left as it is. */

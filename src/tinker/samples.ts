@@ -33,21 +33,34 @@ interface TargetTensor {
   readonly sparse_col_indices?: readonly number[] | null | undefined;
 }
 
-/** Returns the body of a completion. */
+/** The bounds of a sample. */
+export interface SampleBounds {
+  /** The most tokens of prompt and sample, if the request sets no limit. */
+  readonly maxLength: number;
+  /** The most tokens of both together. */
+  readonly maxContext: number;
+}
+
+/** Returns the body of a completion. Throws `ServeError` if prompt and sample do not fit the context. */
 export function toCompletionBody(
   model: string,
   request: SampleRequest,
-  { maxLength }: { readonly maxLength: number },
+  { maxLength, maxContext }: SampleBounds,
 ): object {
   const { num_samples: n, sampling_params: params, topk_prompt_logprobs: topPrompt } = request;
   const prompt = request.prompt.chunks.flatMap(({ tokens }) => tokens);
+  const maxTokens = params.max_tokens ?? Math.max(1, maxLength - prompt.length);
+  if (prompt.length + maxTokens > maxContext) {
+    const fault = `has ${prompt.length} tokens, with ${maxTokens} to draw; the context of this server is ${maxContext}. Shorten it, or lower max_tokens.`;
+    throw new ServeError('context_length_exceeded', `prompt: ${fault}`, { param: 'prompt' });
+  }
   const targets = request.target_prompt_logprobs ?? undefined;
   const scoresPrompt = request.prompt_logprobs || topPrompt > 0 || targets;
   return {
     model,
     prompt,
     n,
-    max_tokens: params.max_tokens ?? Math.max(1, maxLength - prompt.length),
+    max_tokens: maxTokens,
     temperature: params.temperature,
     top_p: params.top_p,
     top_k: params.top_k,

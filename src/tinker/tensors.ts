@@ -20,27 +20,38 @@ export function readMatrix({ layout, dtype, shape }: Tensor, param: string, rows
   if (columns < 1 || columns > MAX_COLUMNS) {
     throw fieldError(param, `has ${columns} values per token; the limit is ${MAX_COLUMNS}`);
   }
-  const values =
-    layout.case === 'dense'
-      ? decode(dtype, layout.value, param)
-      : fromRows(layout.value, decode(dtype, layout.value.values, param), { param, columns });
-  if (values.length === rows * columns) return { values, columns };
-  const count = values.length / columns;
+  if (layout.case === 'sparseCsr') {
+    return { values: fromRows(layout.value, dtype, { param, rows, columns }), columns };
+  }
+  const values = decode(dtype, layout.value, param);
+  requireRows(values.length / columns, rows, param);
+  return { values, columns };
+}
+
+function requireRows(count: number, rows: number, param: string): void {
+  if (count === rows) return;
   throw fieldError(param, `has ${count} values for ${rows} tokens of model_input`);
 }
 
 function fromRows(
-  { crowIndices, colIndices }: SparseCsr,
-  values: readonly number[],
-  { param, columns }: { readonly param: string; readonly columns: number },
+  { values: valueBytes, crowIndices, colIndices }: SparseCsr,
+  dtype: DType,
+  {
+    param,
+    rows,
+    columns,
+  }: { readonly param: string; readonly rows: number; readonly columns: number },
 ): number[] {
+  // A row of 8 bytes here is up to 128 values below.
+  requireRows(crowIndices.length / BigInt64Array.BYTES_PER_ELEMENT - 1, rows, param);
+  const values = decode(dtype, valueBytes, param);
   const begins = decode(DType.DTYPE_INT64, crowIndices, param);
   const places = decode(DType.DTYPE_INT64, colIndices, param);
   if (!isCsr({ begins, places, count: values.length, columns })) {
     throw fieldError(param, 'has indices that do not fit its values');
   }
-  const dense = new Array<number>((begins.length - 1) * columns).fill(0);
-  for (let row = 0; row + 1 < begins.length; row++) {
+  const dense = new Array<number>(rows * columns).fill(0);
+  for (let row = 0; row < rows; row++) {
     for (let i = begins[row]!; i < begins[row + 1]!; i++) {
       dense[row * columns + places[i]!] = values[i]!;
     }

@@ -17,8 +17,15 @@ import { type FutureOutcome, Futures } from './futures.ts';
 import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts';
 import { KEPT_ASIDE, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
-import { type RunRecord, Runs, type RunsOptions } from './runs.ts';
-import { type SampleRequest, toCompletionBody, toSampleError, writeSamples } from './samples.ts';
+import { expiryOf, type RunRecord } from './run-record.ts';
+import { Runs, type RunsOptions } from './runs.ts';
+import {
+  type SampleBounds,
+  type SampleRequest,
+  toCompletionBody,
+  toSampleError,
+  writeSamples,
+} from './samples.ts';
 import { Sessions, type TinkerSession, type TrainedModel } from './sessions.ts';
 import type { Trainer } from './training-process.ts';
 import type { DatumBounds } from './wire.ts';
@@ -31,7 +38,7 @@ export interface TinkerOptions extends Omit<RunsOptions, 'store'> {
     /** Its other names. */
     readonly names: readonly string[];
   };
-  readonly bounds: DatumBounds;
+  readonly bounds: DatumBounds & SampleBounds;
   readonly log: StoreLog;
   readonly process: Trainer;
   /** A folder for sessions, and for files that are on their way to the store. */
@@ -62,6 +69,8 @@ interface NewModel {
 /** The folder of sessions, which the next server inherits. */
 export const SESSIONS_FOLDER = 'sessions';
 const CHECK_MS = 60_000;
+/** How long an expired checkpoint may take space. A sweep reads all runs of the store, 0.6 ms of CPU each. */
+const SWEEP_MS = 86_400_000;
 /** A client asks again after at most 45 s. */
 const WAIT_MS = 20_000;
 const MAX_SEED = 2 ** 31;
@@ -82,7 +91,7 @@ export class TinkerService {
   readonly #copies = new LRUCache<string, Promise<string>>({ max: MAX_COPIES });
   readonly #createId: ReturnType<typeof createIds>;
   readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
-  readonly #stopChecks: () => void;
+  readonly #closed = new AbortController();
   #sampling: TurnQueue | undefined;
   readonly runs: Runs;
   readonly sessions: Sessions;
@@ -106,10 +115,16 @@ export class TinkerService {
       runs: this.runs,
       sessions: this.sessions,
     });
-    this.#stopChecks = every(CHECK_MS, () => {
-      this.sessions.endSilent();
-      // Servers on other machines remove folders that have not changed for a day.
-      void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
+    const stops = [
+      every(CHECK_MS, () => {
+        this.sessions.endSilent();
+        // Servers on other machines remove folders that have not changed for a day.
+        void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
+      }),
+      every(SWEEP_MS, () => this.#sweep()),
+    ];
+    this.#closed.signal.addEventListener('abort', () => {
+      for (const stop of stops) stop();
     });
   }
 
@@ -117,6 +132,7 @@ export class TinkerService {
   static async open(options: TinkerOptions): Promise<TinkerService> {
     const service = new TinkerService(options);
     for (const session of await service.sessions.reopen()) await service.#reopenModels(session);
+    service.#sweep();
     return service;
   }
 
@@ -175,15 +191,20 @@ export class TinkerService {
 
   /** Draws samples. Returns the request's id. @param model the name of the model that answers */
   sample(tenant: Tenant, id: string, model: string, request: SampleRequest): string {
+    if (this.#futures.has(id)) return id;
     const { bounds, maxSampling } = this.#options;
+    toCompletionBody(model, request, bounds); // refuses what does not fit before it waits
+    // Numbers take several times as much memory as their digits.
+    const bytes = Buffer.from(JSON.stringify(request));
+    const read = () => JSON.parse(bytes.toString()) as SampleRequest;
+    this.#futures.requireRoom(tenant.id, bytes.length);
     this.#sampling ??= new TurnQueue({ maxWaiting: Infinity, maxParallel: maxSampling() });
-    const body = JSON.stringify(toCompletionBody(model, request, bounds));
-    if (!this.#futures.has(id)) this.#futures.requireRoom(tenant.id);
-    this.#futures.start(id, tenant.id, () =>
-      this.#sampling!.take({ tenant: tenant.id }, async () =>
-        writeSamples(JSON.parse(await this.#complete(tenant, body)), request),
-      ),
-    );
+    const draw = async () => {
+      const body = JSON.stringify(toCompletionBody(model, read(), bounds));
+      return writeSamples(JSON.parse(await this.#complete(tenant, body)), read());
+    };
+    const work = () => this.#sampling!.take({ tenant: tenant.id }, draw);
+    this.#futures.start(id, tenant.id, work, bytes.length);
     return id;
   }
 
@@ -196,9 +217,9 @@ export class TinkerService {
     const id = `${tenant} ${key}`;
     const known = this.#copies.get(id);
     if (known) return known;
-    const expires = ttlS === null ? null : Math.floor(this.#options.now() / 1000) + ttlS;
+    const expiresMs = expiryOf(ttlS, this.#options.now());
     const to = `${this.#createId('tinker')}:train:0`;
-    const copy = this.#files.copy(tenant, { path: from, to, expires });
+    const copy = this.#files.copy(tenant, { path: from, to, expiresMs });
     this.#copies.set(id, copy);
     copy.catch(() => this.#copies.delete(id)); // another try may succeed
     return copy;
@@ -217,8 +238,16 @@ export class TinkerService {
 
   /** Ends the trainer. The next server continues the sessions. */
   close(): void {
-    this.#stopChecks();
+    this.#closed.abort();
     this.#models.close();
+  }
+
+  /** Removes expired checkpoints in the background. */
+  #sweep(): void {
+    const { signal } = this.#closed;
+    this.runs.sweep({ signal }).catch((err) => {
+      if (!signal.aborted) this.#options.log.warn({ err }, 'cannot remove expired checkpoints');
+    });
   }
 
   #begin({ tenant, sessionId, number }: NewModel, request: JournaledRequest): Promise<string> {

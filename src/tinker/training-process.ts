@@ -1,5 +1,5 @@
 // The trainer process that serves: sends tasks, and matches replies to them. Starts with the first task; if it dies, its models
-// are gone, and the next task starts another one. If it got no CPU time in the idle class, the next one has a low priority.
+// are gone, and the next task starts another one. A client waits for its tasks, so it has the priority of the server.
 import { ServeError } from '../common/errors.ts';
 import { type Resolvers, withResolvers } from '../common/waiting.ts';
 import type { Fault, TrainerRequest } from '../contracts/training-messages.ts';
@@ -14,7 +14,7 @@ import { TrainerChild, type TrainerChildOptions } from '../jobs/trainer-child.ts
 /** Settings of a `TrainingProcess`. */
 export interface TrainingProcessOptions {
   readonly request: TrainerRequest;
-  readonly child: Omit<TrainerChildOptions, 'serialization'>;
+  readonly child: Pick<TrainerChildOptions, 'log'>;
 }
 
 /** A trainer process, and the tasks that it has not answered. */
@@ -39,7 +39,6 @@ export class TrainingProcess {
   #running: Running | undefined;
   #lastId = 0;
   #isClosed = false;
-  #hasStarved = false;
 
   constructor(options: TrainingProcessOptions) {
     this.#options = options;
@@ -68,7 +67,6 @@ export class TrainingProcess {
   end(): void {
     this.#running?.child.pause();
     this.#running = undefined;
-    this.#hasStarved = false;
   }
 
   /** Ends the process for good, in the middle of a task, which may take minutes. */
@@ -79,11 +77,8 @@ export class TrainingProcess {
 
   #start(): Running {
     const { request, child: options } = this.#options;
-    const child = new TrainerChild(request, 'tinker', {
-      ...options,
-      serialization: 'advanced',
-      ...(this.#hasStarved && { priority: 'nice' as const }),
-    });
+    const how = { ...options, niceness: 0, serialization: 'advanced' } as const;
+    const child = new TrainerChild(request, 'tinker', how);
     const running = { child, pending: new Map<number, Resolvers<ServiceResult>>() };
     void this.#receive(running);
     return running;
@@ -101,7 +96,6 @@ export class TrainingProcess {
       else reply?.reject(toError(message.fault));
     }
     if (this.#running === running) this.#running = undefined;
-    this.#hasStarved ||= child.hasStarved;
     const error = new TrainerLost((fault ?? (await child.death)).message);
     for (const { reject } of pending.values()) reject(error);
   }

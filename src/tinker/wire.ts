@@ -36,6 +36,12 @@ export interface Pass {
   readonly isForwardOnly: boolean;
 }
 
+/**
+ * The most tokens of a pass. Each of several targets counts. A body of 1 MB holds no more in dense tensors; sparse ones
+ * could ask for hours of computing.
+ */
+const MAX_TOKENS = 2 ** 17;
+
 /** Parses a request. Throws `ServeError` if it is not one. Its content is read by `toPass`. */
 export function parsePassRequest(bytes: Uint8Array): ForwardBackwardRequest {
   try {
@@ -61,16 +67,23 @@ export function toPass(request: ForwardBackwardRequest, bounds: DatumBounds): Pa
   }
   if (data.length === 0) throw fieldError('data', 'is empty');
   const { inputs, parameters } = TOKEN_LOSS_SHAPES[lossFn];
+  const names = new Set<string>([...inputs, ...Object.keys(parameters)]);
   for (const [name, value] of Object.entries(config)) {
     const param = `loss_fn_config.${name.slice(0, 64)}`;
     if (!Object.hasOwn(parameters, name))
       throw fieldError(param, `is not a parameter of ${lossFn}`);
     if (!Number.isFinite(value)) throw fieldError(param, 'is not finite');
   }
+  let tokens = 0;
   const sequences = data.map((datum, i) => {
     const missing = inputs.find((name) => !Object.hasOwn(datum.lossFnInputs, name));
     if (missing) throw fieldError(`data[${i}].${missing}`, `is required by ${lossFn}`);
-    const columns = toData(datum, `data[${i}]`, bounds);
+    const columns = toData(datum, `data[${i}]`, { ...bounds, names });
+    tokens += columns.length * columns[0]!.inputIds.length;
+    if (tokens > MAX_TOKENS) {
+      const fault = `has more than ${MAX_TOKENS} tokens, counting each target. Send fewer sequences at a time`;
+      throw fieldError('data', fault);
+    }
     if (columns.length === 1 || lossFn === 'cross_entropy') return columns;
     const fault = `may have several targets per token only for cross_entropy`;
     throw fieldError(`data[${i}].${TARGETS}`, fault);
@@ -89,8 +102,12 @@ function isLoss(name: string): name is TokenLossName {
 
 const TARGETS = 'target_tokens';
 
-/** Reads a sequence: one datum for each column of its targets. */
-function toData(datum: Datum, param: string, { vocabSize, maxLength }: DatumBounds): TokenDatum[] {
+/** Reads a sequence: one datum for each column of its targets, with the inputs of these names. */
+function toData(
+  datum: Datum,
+  param: string,
+  { vocabSize, maxLength, names }: DatumBounds & { readonly names: ReadonlySet<string> },
+): TokenDatum[] {
   const inputIds = readTokens(datum, `${param}.model_input`);
   const { length } = inputIds;
   if (length === 0) throw fieldError(`${param}.model_input`, 'has no tokens');
@@ -101,7 +118,8 @@ function toData(datum: Datum, param: string, { vocabSize, maxLength }: DatumBoun
   if (!given) throw fieldError(`${param}.${TARGETS}`, 'is required');
   const targets = readMatrix(given, `${param}.${TARGETS}`, length);
   const { columns } = targets;
-  const inputs = Object.entries(rest).map(([name, tensor]) => {
+  const used = Object.entries(rest).filter(([name]) => names.has(name));
+  const inputs = used.map(([name, tensor]) => {
     const matrix = readMatrix(tensor, `${param}.${name}`, length);
     if (!matrix.values.every(Number.isFinite))
       throw fieldError(`${param}.${name}`, 'is not finite');

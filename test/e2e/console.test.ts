@@ -61,13 +61,13 @@ async function saveRun(files: ObjectStore, directory: string): Promise<void> {
   const store = guardStore(files);
   const runs = new Runs({ store, repository, onPublished() {}, now: () => Date.now() - 90_000 });
   const { digest } = readArtifactInfo(path.resolve('models/toy'));
-  const run = { id: RUN, tenant: 'local', base_model: 'toy', base_digest: digest, rank: 4 };
+  const run = { id: RUN, tenant: 'local', baseModel: 'toy', baseDigest: digest, rank: 4 };
   await runs.create({ ...run, metadata: { recipe: 'rhymes' } });
   const points = Array.from({ length: 40 }, (_, i): [number, number] => [i + 1, 3 - i / 20]);
   await runs.note('local', RUN, { ...NO_STEPS, steps: 40, seq: 80, points }, Date.now() - 90_000);
   await runs.save(
     await runs.find('local', RUN),
-    { folder: 'sampler_weights', name: 'final', expires: null, metadata: null },
+    { folder: 'sampler_weights', name: 'final', expiresMs: null, metadata: null },
     { directory, momentsFile: undefined, publicationId: 'final' },
   );
 }

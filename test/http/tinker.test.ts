@@ -1,9 +1,11 @@
 // The routes of training loops: what repeats a request, and what is refused.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { z } from '@hono/zod-openapi';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { sampleBody } from '../../src/http/schema/tinker.ts';
+import * as bodies from '../../src/http/schema/tinker.ts';
 import type { TinkerOptions } from '../../src/tinker/tinker-service.ts';
+import { sampleFolder } from '../adapters/published.ts';
 import { startMachine } from '../tinker/machine.ts';
 import { readError, readOk, serve } from './served.ts';
 
@@ -13,6 +15,40 @@ async function start(t: TestContext, answer: TinkerOptions['answer'] = refuse) {
   const { service } = await startMachine(t).serve({ answer });
   return { service, ...serve({ tinker: service }) };
 }
+
+/** Only their remainder matters. */
+const UNBOUNDED = new Set(['seed']);
+
+/** The paths of the numbers in a JSON schema that have no maximum. */
+function unboundedNumbers(schema: unknown, at: string): string[] {
+  if (typeof schema !== 'object' || schema === null) return [];
+  const { type, maximum, exclusiveMaximum, const: only } = schema as Record<string, unknown>;
+  const most = Number(maximum ?? exclusiveMaximum ?? only ?? Number.POSITIVE_INFINITY);
+  const isUnbounded =
+    (type === 'number' && most === Number.POSITIVE_INFINITY) ||
+    (type === 'integer' && most >= Number.MAX_SAFE_INTEGER);
+  const children = Object.entries(schema).filter(([name]) => !UNBOUNDED.has(name));
+  return [
+    ...(isUnbounded ? [at] : []),
+    ...children.flatMap(([name, child]) => unboundedNumbers(child, `${at}.${name}`)),
+  ];
+}
+
+test('every number of a request has a maximum', () => {
+  const schemas = Object.entries(bodies).filter(([, one]) => one instanceof z.ZodType);
+  assert.ok(schemas.length > 10);
+  for (const [name, schema] of schemas) {
+    const json = z.toJSONSchema(schema as z.ZodType, { io: 'input', unrepresentable: 'any' });
+    assert.deepEqual(unboundedNumbers(json, name), []);
+  }
+});
+
+test('more samples than a completion has choices are refused before anything is made for them', async (t) => {
+  const { post } = await start(t);
+  const asked = { ...SAMPLE, base_model: 'toy', num_samples: 50_000_000 };
+  const { param, message } = await readError(await post('/api/v1/asample', asked));
+  assert.deepEqual([param, /128/.test(message)], ['num_samples', true]);
+});
 
 const SAMPLE = { prompt: { chunks: [{ tokens: [1, 2] }] }, sampling_params: { max_tokens: 1 } };
 
@@ -44,9 +80,43 @@ test('a page that is not a number is refused, and names the parameter', async (t
   assert.equal((await readError(response)).param, 'limit');
 });
 
+test('a list of checkpoints continues after its cursor, or at an offset', async (t) => {
+  const { service, app } = await start(t);
+  const id = 'tinker-0123456789abcdef01234567:train:0';
+  const facts = { baseModel: 'toy', baseDigest: 'b'.repeat(64), rank: 4, metadata: null };
+  await service.runs.create({ id, tenant: LOCAL_TENANT.id, ...facts });
+  for (const name of ['a', 'b']) {
+    await service.runs.save(
+      await service.runs.find(LOCAL_TENANT.id, id),
+      { folder: 'sampler_weights', name, expiresMs: null, metadata: null },
+      { directory: sampleFolder(), momentsFile: undefined, publicationId: name },
+    );
+  }
+  const list = async (query: string) => {
+    const response = await app.request(`/api/v1/checkpoints?limit=1&${query}`);
+    const { checkpoints, cursor } = await readOk<CheckpointList>(response);
+    return [
+      checkpoints.map((one) => one.checkpoint_id.slice(-1)),
+      cursor.total_count,
+      cursor.after,
+    ];
+  };
+  const after = 'tinker-0123456789abcdef01234567-0@2';
+  assert.deepEqual(await list(''), [['b'], 2, after]);
+  assert.deepEqual(await list(`after=${after}`), [['a'], 1, null]);
+  assert.deepEqual(await list('offset=1'), [['a'], 2, null]);
+  const response = await app.request('/api/v1/checkpoints?after=b');
+  assert.equal((await readError(response)).param, 'after');
+});
+
+interface CheckpointList {
+  readonly checkpoints: readonly { readonly checkpoint_id: string }[];
+  readonly cursor: { readonly total_count: number; readonly after: string | null };
+}
+
 test('a tenant with its share of unfinished requests waits, and others continue', async (t) => {
   const { service, post } = await start(t, () => new Promise(() => {}));
-  const request = sampleBody.parse(SAMPLE);
+  const request = bodies.sampleBody.parse(SAMPLE);
   for (let i = 0; i < 2500; i++) service.sample(LOCAL_TENANT, `${i}`, 'base', request);
   const refused = await post('/api/v1/asample', { ...SAMPLE, base_model: 'toy' });
   assert.equal(refused.status, 429);
@@ -55,6 +125,42 @@ test('a tenant with its share of unfinished requests waits, and others continue'
   service.sample(LOCAL_TENANT, '0', 'base', request); // a repetition
   service.sample({ ...LOCAL_TENANT, id: 'other' }, 'first', 'base', request);
 });
+
+test('a request for samples that does not fit the context does not wait', async (t) => {
+  const { post } = await start(t);
+  const prompt = { chunks: [{ tokens: new Array(64).fill(1) }] };
+  const refused = await post('/api/v1/asample', { ...SAMPLE, prompt, base_model: 'toy' });
+  assert.equal(refused.status, 400);
+  assert.equal((await readError(refused)).param, 'prompt');
+});
+
+test('waiting requests for samples take no more memory than their bodies, and a tenant a part of it', async (t) => {
+  const { service, post } = await start(t, () => new Promise(() => {}));
+  // A row of targets may be as wide as the body allows.
+  const data = new Array(300_000).fill(-1);
+  const target_prompt_logprobs = { data, dtype: 'int64', shape: [1, data.length] };
+  const body = { ...SAMPLE, base_model: 'toy', target_prompt_logprobs };
+  const request = bodies.sampleBody.parse(body);
+  const before = heapBytes();
+  let count = 0;
+  const draw = () => service.sample(LOCAL_TENANT, `${count++}`, 'base', request);
+  assert.throws(
+    () => {
+      for (let i = 0; i < 200; i++) draw();
+    },
+    { code: 'rate_limit_exceeded' },
+  );
+  const taken = heapBytes() - before;
+  assert.ok(count > 50 && taken < 80e6, `${count} requests take ${taken} bytes`);
+  assert.equal((await post('/api/v1/asample', body)).status, 429);
+  service.sample({ ...LOCAL_TENANT, id: 'other' }, 'first', 'base', request);
+});
+
+function heapBytes(): number {
+  globalThis.gc!();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
 
 test('metadata that is too large or too deep is refused by each request that has some', async (t) => {
   const { post } = await start(t);

@@ -60,6 +60,20 @@ test('a tenant has at most a quarter of the unfinished work, and less among many
   assert.throws(() => futures.requireRoom('a'), { message: /1 unfinished .* share .* is 1/ });
 });
 
+test('requests in memory are weighed: a tenant has at most a quarter of the bytes', async () => {
+  const futures = new Futures({ maxUnfinishedBytes: 4 * 2048 });
+  const result = withResolvers<object>();
+  futures.start('a1', 'a', () => result.promise, 1024);
+  futures.requireRoom('a', 1024);
+  assert.throws(() => futures.requireRoom('a', 1025), {
+    ...{ code: 'rate_limit_exceeded', message: /1024 bytes; your share of this server is 2048/ },
+  });
+  futures.requireRoom('b', 1_000_000);
+  result.resolve({});
+  await futures.wait('a1', 'a', 1000);
+  futures.requireRoom('a', 2048);
+});
+
 test('unfinished work beyond the limit of results drops no new result', async () => {
   const futures = new Futures({ maxResults: 2 });
   for (const id of ['a', 'b', 'c']) futures.start(id, 'acme', () => new Promise(() => {}));

@@ -27,6 +27,8 @@ export const ADAPTER = {
 /** A trainer without a process of its own. `end` and `kill` forget its models, as if it had been killed. */
 class LocalTrainer implements Trainer {
   readonly performed: string[] = [];
+  /** Called after each task. */
+  onPerformed: () => unknown = () => {};
   readonly #directory: string;
   #isClosed = false;
   holder: TrainService | undefined;
@@ -39,7 +41,9 @@ class LocalTrainer implements Trainer {
     if (this.#isClosed) throw new TrainerLost();
     this.holder ??= new TrainService({ artifact, threads: 1, directory: this.#directory });
     this.performed.push(task.kind);
-    return (await this.holder.perform(task)) as ServiceCalls[K]['result'];
+    const result = await this.holder.perform(task);
+    await this.onPerformed();
+    return result as ServiceCalls[K]['result'];
   }
 
   end() {
@@ -80,7 +84,7 @@ export function startMachine(t: TestContext) {
         onPublished() {},
         now: Date.now,
         base: { digest: 'b'.repeat(64), names: [] },
-        bounds: { vocabSize: 96, maxLength: 32 },
+        bounds: { vocabSize: 96, maxLength: 32, maxContext: 64 },
         log: { warn: (_: object, text: string) => warnings.push(text), error() {} } as never,
         process: trainer,
         directory,

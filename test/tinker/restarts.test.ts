@@ -12,55 +12,20 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { create, toBinary } from '@bufbuild/protobuf';
+import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { asBytes } from '../../src/common/tensor.ts';
+import { adapterOfRun } from '../../src/contracts/tinker-path.ts';
 import type { JournaledRequest } from '../../src/tinker/journal.ts';
-import { DType, ForwardBackwardRequestSchema } from '../../src/tinker/proto/tinker_pb.js';
-import type { TinkerService } from '../../src/tinker/tinker-service.ts';
+import { sampleFolder } from '../adapters/published.ts';
 import { until } from '../until.ts';
-import { ADAPTER, type Server, startMachine, TENANT } from './machine.ts';
-
-const NEW = { baseModel: 'tiny', adapter: ADAPTER, metadata: null };
-
-function pass(...tokens: number[]): JournaledRequest {
-  const ids = asBytes(BigInt64Array.from(tokens, BigInt));
-  const ones = asBytes(new Float32Array(tokens.length).fill(1));
-  const text = { tokens: asBytes(Int32Array.from(tokens)) };
-  const message = create(ForwardBackwardRequestSchema, {
-    lossFn: 'cross_entropy',
-    data: [
-      {
-        modelInput: [{ chunk: { case: 'encodedText', value: text } }],
-        lossFnInputs: {
-          target_tokens: { layout: { case: 'dense', value: ids }, dtype: DType.DTYPE_INT64 },
-          weights: { layout: { case: 'dense', value: ones }, dtype: DType.DTYPE_FLOAT32 },
-        },
-      },
-    ],
-  });
-  return { kind: 'pass', bytes: toBinary(ForwardBackwardRequestSchema, message) };
-}
+import { type Server, startMachine, TENANT } from './machine.ts';
+import { begin, done, pass } from './requests.ts';
 
 const ADAM = { betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0, maxGradNorm: 0 } as const;
 const STEP: JournaledRequest = { kind: 'step', adam: { learningRate: 0.01, ...ADAM } };
 const SAVE: JournaledRequest = {
   ...{ kind: 'save', folder: 'weights', name: 'a', ttlS: null, overwrite: false, metadata: null },
 };
-
-async function begin({ service }: Server) {
-  const { id: sessionId } = await service.sessions.begin(TENANT, null);
-  const to = { tenant: TENANT, sessionId, number: 0 };
-  await done(service, service.createModel(to, NEW));
-  return { sessionId, modelId: `${sessionId}:train:0` };
-}
-
-async function done(service: TinkerService, request: Promise<string>): Promise<unknown> {
-  const outcome = await service.wait(TENANT, await request);
-  if (outcome.kind === 'failed') throw outcome.error;
-  assert.ok(outcome.kind === 'done');
-  return outcome.value;
-}
 
 /** Sends requests, the first of which has this number, and returns the result of the last one. */
 async function send(
@@ -204,4 +169,20 @@ test('when a session ends, its waiting requests are not performed, and the train
   await until('the removal', () => !existsSync(machine.folderOf(sessionId)));
   assert.ok(trainer.performed.filter((kind) => kind === 'pass').length <= 1);
   await assert.rejects(done(service, late[2]!), { code: 'expired' });
+});
+
+test('a server that starts removes what has expired', async (t) => {
+  const machine = startMachine(t);
+  const first = await machine.serve();
+  const { modelId } = await begin(first);
+  await first.service.runs.save(
+    await first.service.runs.find(TENANT, modelId),
+    { folder: 'weights', name: 'brief', expiresMs: 1, metadata: null },
+    { directory: sampleFolder(), momentsFile: undefined, publicationId: 'brief' },
+  );
+  const repository = createRepository(machine.store);
+  const version = () => repository.readManifest(TENANT, adapterOfRun(modelId)!, 1);
+  assert.ok(await version());
+  await machine.serve();
+  await until('the removal', async () => !(await version()));
 });

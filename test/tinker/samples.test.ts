@@ -17,9 +17,10 @@ const REQUEST: SampleRequest = {
   topk_prompt_logprobs: 0,
   topk_sample_logprobs: 0,
 };
+const BOUNDS = { maxLength: 10, maxContext: 20 };
 const bodyOf = (changes: Partial<SampleRequest['sampling_params']> = {}) => {
   const sampling_params = { ...REQUEST.sampling_params, ...changes };
-  return toCompletionBody('base', { ...REQUEST, sampling_params }, { maxLength: 10 }) as Record<
+  return toCompletionBody('base', { ...REQUEST, sampling_params }, BOUNDS) as Record<
     string,
     unknown
   >;
@@ -30,6 +31,12 @@ test('the prompt is joined, and without a limit the samples fill the context', (
   assert.deepEqual({ prompt, n, limit }, { prompt: [1, 2, 3], n: 2, limit: 7 });
   assert.deepEqual([stops, ignores], [undefined, undefined], 'the end token ends them');
   assert.equal(bodyOf({ max_tokens: 4 })['max_tokens'], 4);
+});
+
+test('a prompt and a sample that do not fit the context are refused', () => {
+  assert.equal(bodyOf({ max_tokens: 17 })['max_tokens'], 17);
+  const refusal = { code: 'context_length_exceeded', param: 'prompt', message: /3 tokens.*18/ };
+  assert.throws(() => bodyOf({ max_tokens: 18 }), refusal);
 });
 
 test('samples end at texts or tokens, or with an empty list at nothing', () => {
@@ -110,7 +117,7 @@ const SPARSE = {
 test('the tokens to score are listed for each token of the prompt but the first', () => {
   const idsOf = (target_prompt_logprobs: SampleRequest['target_prompt_logprobs']) => {
     const request = { ...REQUEST, target_prompt_logprobs };
-    const body = toCompletionBody('base', request, { maxLength: 10 });
+    const body = toCompletionBody('base', request, BOUNDS);
     return body as Record<string, unknown>;
   };
   assert.deepEqual(idsOf(DENSE)['prompt_logprob_token_ids'], [[9], [3, 2]]);

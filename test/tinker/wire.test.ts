@@ -75,6 +75,45 @@ test('a sequence with several targets per token becomes one for each, and sparse
   ]);
 });
 
+test('inputs that the loss does not use are not read', () => {
+  const lossFnInputs = { target_tokens: ids(2, 3), weights: floats(1, 1), mask: floats(1) };
+  const [datum] = toPass(request({ lossFnInputs }), BOUNDS).data;
+  assert.deepEqual(Object.keys(datum!.inputs), ['weights']);
+});
+
+test('more tokens than a dense body can hold are refused, however few bytes they take', () => {
+  const length = 1024;
+  const width = { shape: [BigInt(length), 128n] };
+  const empty = { values: [], begins: new Array<number>(length + 1).fill(0), places: [] };
+  const lossFnInputs = {
+    target_tokens: { ...sparse(empty), ...width },
+    weights: { ...sparse(empty), ...width },
+  };
+  const datum = { modelInput: [text(...new Array<number>(length).fill(1))], lossFnInputs };
+  const bounds = { vocabSize: 10, maxLength: length };
+  assert.equal(toPass(request(datum), bounds).data.length, 128);
+  const two = request({}, { data: [datum, datum] });
+  assert.throws(() => toPass(two, bounds), { param: 'data', message: /131072 tokens/ });
+});
+
+test('sparse rows beyond the sequence are refused before they take memory', () => {
+  const rows = 125_000;
+  const empty = { values: [], begins: new Array<number>(rows + 1).fill(0), places: [] };
+  const weights = { ...sparse(empty), shape: [BigInt(rows), 128n] };
+  const parsed = request({ lossFnInputs: { target_tokens: weights, weights } });
+  globalThis.gc!();
+  const before = process.memoryUsage().heapUsed;
+  let fault: unknown;
+  try {
+    toPass(parsed, BOUNDS);
+  } catch (error) {
+    fault = error;
+  }
+  const taken = process.memoryUsage().heapUsed - before;
+  assert.match(String(fault), /has 125000 values for 2 tokens/);
+  assert.ok(taken < 10e6, `${taken} bytes`);
+});
+
 test('bytes that are no message are refused', () => {
   assert.throws(() => parsePassRequest(Uint8Array.of(255, 255)), { code: 'invalid_request' });
 });

@@ -10,10 +10,11 @@ import {
 } from '../../contracts/tinker-path.ts';
 import type { TinkerCheckpoint, TinkerRun } from '../../contracts/tinker-runs.ts';
 import type { RunProgress } from '../../tinker/run-progress.ts';
-import type { RunCheckpoint, RunRecord } from '../../tinker/runs.ts';
+import type { RunCheckpoint, RunRecord } from '../../tinker/run-record.ts';
+import type { FoundCheckpoint } from '../../tinker/runs.ts';
 import type { TinkerService } from '../../tinker/tinker-service.ts';
 import type { Deps } from '../deps.ts';
-import { pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
+import { checkpointQuery, pageQuery, ttlBody, weightsInfoBody } from '../schema/tinker.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { ANY_QUERY, type App, addRoute, json, pathParam, validateBody } from '../wire/route.ts';
 
@@ -77,14 +78,17 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     const run = await runs.find(c.var.tenant.id, pathParam(c, 'id'));
     return { checkpoints: run.checkpoints.map((one) => toCheckpoint(run, one)), cursor: null };
   });
-  addGet(app, 'checkpoints', 'list all your checkpoints, the newest first', async (c) => {
-    const page = pageOf(c);
-    const found = await runs.list(c.var.tenant.id, { offset: 0, limit: Infinity });
-    const all = found.runs
-      .flatMap((run) => run.checkpoints.map((one) => ({ run, one })))
-      .sort((a, b) => b.one.created - a.one.created);
-    const items = inPage(all, page).map(({ run, one }) => toCheckpoint(run, one));
-    return { checkpoints: items, cursor: { ...page, total_count: all.length } };
+  addGet(app, 'checkpoints', 'list your checkpoints, by run, the newest first', async (c) => {
+    const { after, ...page } = validateBody(checkpointQuery, c.req.query());
+    const found = await runs.checkpoints(c.var.tenant.id, { ...page, after });
+    const items = found.items.map(({ run, checkpoint }) => toCheckpoint(run, checkpoint));
+    // If there are more, the others are not counted: clients only compare the number with the end of the page.
+    const total_count = page.offset + items.length + Number(found.hasMore);
+    const next = found.hasMore ? found.items.at(-1) : undefined;
+    return {
+      checkpoints: items,
+      cursor: { ...page, total_count, after: next ? toCursor(next) : null },
+    };
   });
   addRoute(app, {
     method: 'delete',
@@ -115,15 +119,17 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     answers: json(objectSchema),
     async handle(c, { tinker_path }) {
       const { run } = await runs.checkpoint(c.var.tenant.id, requirePath(tinker_path));
-      return c.json({ base_model: run.base_model, is_lora: true, lora_rank: run.rank });
+      return c.json({ base_model: run.baseModel, is_lora: true, lora_rank: run.rank });
     },
   });
 }
 
 function addSessionLists(app: App, { sessions }: TinkerService): void {
-  addGet(app, 'sessions', 'list your sessions, the newest first', (c) => ({
-    sessions: inPage(sessions.of(c.var.tenant.id), pageOf(c)).map(({ id }) => id),
-  }));
+  addGet(app, 'sessions', 'list your sessions, the newest first', (c) => {
+    const { offset, limit } = pageOf(c);
+    const page = sessions.of(c.var.tenant.id).slice(offset, offset + limit);
+    return { sessions: page.map(({ id }) => id) };
+  });
   addGet(app, 'sessions/{id}', 'describe a session', (c) => {
     const { models, samplers, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
     return {
@@ -138,16 +144,14 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
   });
 }
 
-type Page = z.output<typeof pageQuery>;
-
 /** Returns the page that a request asks for. */
-function pageOf(c: Context<HttpEnv>): Pick<Page, 'offset' | 'limit'> {
-  const { offset, limit } = validateBody(pageQuery, c.req.query());
-  return { offset, limit };
+function pageOf(c: Context<HttpEnv>): z.output<typeof pageQuery> {
+  return validateBody(pageQuery, c.req.query());
 }
 
-function inPage<T>(all: readonly T[], { offset, limit }: Pick<Page, 'offset' | 'limit'>): T[] {
-  return all.slice(offset, offset + limit);
+/** Writes the cursor of a checkpoint, as `checkpointQuery` reads it. */
+function toCursor({ run, checkpoint }: FoundCheckpoint): string {
+  return `${adapterOfRun(run.id)}@${checkpoint.version}`;
 }
 
 /** Returns the checkpoint in a route's path. */
@@ -162,18 +166,18 @@ function requirePath(text: string) {
   throw new ServeError('not_found', 'Unknown checkpoint.');
 }
 
-function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TinkerRun {
+function toRun(run: RunRecord, { state, curve, changedMs }: RunProgress): TinkerRun {
   const last = (folder: RunCheckpoint['folder']) => {
     const found = run.checkpoints.findLast((one) => one.folder === folder);
     return found ? toCheckpoint(run, found) : null;
   };
   return {
     training_run_id: run.id,
-    base_model: run.base_model,
+    base_model: run.baseModel,
     model_owner: run.tenant,
     is_lora: true,
     lora_rank: run.rank,
-    last_request_time: toTime(changed),
+    last_request_time: toTime(changedMs),
     last_checkpoint: last('weights'),
     last_sampler_checkpoint: last('sampler_weights'),
     user_metadata: toTexts(run.metadata),
@@ -182,21 +186,21 @@ function toRun(run: RunRecord, { state, curve, changed }: RunProgress): TinkerRu
 }
 
 function toCheckpoint({ id: run }: RunRecord, one: RunCheckpoint): TinkerCheckpoint {
-  const { folder, name, version, bytes, created, expires, metadata } = one;
+  const { folder, name, version, bytes, createdMs, expiresMs, metadata } = one;
   return {
     checkpoint_id: `${folder}/${name}`,
     checkpoint_type: folder === 'weights' ? 'training' : 'sampler',
-    time: toTime(created),
+    time: toTime(createdMs),
     tinker_path: toTinkerPath({ run, folder, name }),
     size_bytes: bytes,
     public: false,
     user_metadata: toTexts(metadata),
-    expires_at: expires === null ? null : toTime(expires),
+    expires_at: expiresMs === null ? null : toTime(expiresMs),
     lorikeet: { model: `${adapterOfRun(run)}:${aliasOfCheckpoint({ folder, name })}`, version },
   };
 }
 
-const toTime = (unixS: number) => new Date(unixS * 1000).toISOString();
+const toTime = (unixMs: number) => new Date(unixMs).toISOString();
 
 /** Clients accept only texts here, although they send other values. */
 function toTexts(metadata: RunRecord['metadata']) {

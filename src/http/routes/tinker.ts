@@ -131,10 +131,10 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
       return {
         type: 'get_info',
         model_id,
-        model_data: { arch: null, model_name: run.base_model, tokenizer_id: null },
+        model_data: { arch: null, model_name: run.baseModel, tokenizer_id: null },
         is_lora: true,
         lora_rank: run.rank,
-        model_name: run.base_model,
+        model_name: run.baseModel,
       };
     },
   });
@@ -325,5 +325,5 @@ async function sourceOf(
   if (!path) throw fieldError('model_path', 'is not a path of a checkpoint');
   const { run, checkpoint } = await runs.checkpoint(tenant.id, path);
   const model = `${adapterOfRun(path.run)}@${checkpoint.version}`;
-  return { model, baseModel: run.base_model, modelPath: model_path };
+  return { model, baseModel: run.baseModel, modelPath: model_path };
 }

@@ -1,17 +1,20 @@
 // The JSON bodies of Tinker's protocol. Clients of other versions send more fields: those that would change a result are refused
 // if they are set, all others are ignored.
 import { z } from '@hono/zod-openapi';
+import { SAMPLING_FIELDS } from '../../contracts/sampling-fields.ts';
+import { MAX_RANK } from '../../contracts/training-settings.ts';
+import { DEFAULT_LIMITS } from '../wire/limits.ts';
 
 const id = z.string().max(128);
-const number = z
-  .int()
-  .min(0)
-  .max(2 ** 31 - 1);
+/** A whole number of the protocol. In its protobuf messages these are int32. */
+const int32 = (min: number) =>
+  z
+    .int()
+    .min(min)
+    .max(2 ** 31 - 1);
+const number = int32(0);
 /** Within one model, the first request has number 1. */
-const seq = z
-  .int()
-  .min(1)
-  .max(2 ** 31 - 1);
+const seq = int32(1);
 /** A run's record has room for the metadata of the run and of its checkpoints. */
 const MAX_METADATA_BYTES = 16 * 1024;
 /** A record of more than 64 levels is not read again. */
@@ -36,7 +39,7 @@ export const heartbeatBody = z.object({ session_id: id }).openapi('TinkerHeartbe
 export const anyBody = z.looseObject({});
 
 const loraSchema = z.object({
-  rank: z.int().min(1).openapi({ description: 'Adapters are scaled by 32 / rank' }),
+  rank: z.int().min(1).max(MAX_RANK).openapi({ description: 'Adapters are scaled by 32 / rank' }),
   seed: z.int().nullish(),
   train_unembed: z.boolean().default(true),
   train_mlp: z.boolean().default(true),
@@ -56,13 +59,20 @@ export const createModelBody = z
 
 export const modelBody = z.object({ model_id: id }).openapi('TinkerModelId');
 
+/** The optimizer computes in float32, in which the square of this is still finite. */
+const MAX_FACTOR = 1e18;
+const factor = z.number().min(0).max(MAX_FACTOR);
 const adamParams = z.object({
-  learning_rate: z.number().min(0).default(1e-4),
+  learning_rate: factor.default(1e-4),
   beta1: z.number().min(0).lt(1).default(0.9),
   beta2: z.number().min(0).lt(1).default(0.95),
-  eps: z.number().min(0).default(1e-12),
-  weight_decay: z.number().min(0).default(0),
-  grad_clip_norm: z.number().default(0).openapi({ description: '0: gradients are not clipped' }),
+  eps: factor.default(1e-12),
+  weight_decay: factor.default(0),
+  grad_clip_norm: z
+    .number()
+    .max(MAX_FACTOR)
+    .default(0)
+    .openapi({ description: '0: gradients are not clipped' }),
 });
 
 export const optimStepBody = z
@@ -142,20 +152,20 @@ export const samplerBody = z
 export const samplerIdBody = z.object({ sampling_session_id: id }).openapi('TinkerSamplerId');
 
 const chunk = z.object(
-  { type: z.literal('encoded_text').default('encoded_text'), tokens: z.array(z.int().min(0)) },
+  { type: z.literal('encoded_text').default('encoded_text'), tokens: z.array(number) },
   'must be encoded_text; this base reads only text',
 );
 const prompt = z.object({ chunks: z.array(chunk).min(1) });
-const stop = z.union([z.string(), z.array(z.string()), z.array(z.int().min(0))]).nullish();
+const stop = z.union([z.string(), z.array(z.string()), z.array(number)]).nullish();
 /** As many as the completions route allows. */
 const MAX_TOP = 20;
 
-const indices = z.array(z.int().min(0)).nullish();
+const indices = z.array(number).nullish();
 const targets = z
   .object({
-    data: z.array(z.int().min(-1)),
+    data: z.array(int32(-1)),
     dtype: z.literal('int64'),
-    shape: z.array(z.int().min(0)).length(2),
+    shape: z.array(number).length(2),
     sparse_crow_indices: indices,
     sparse_col_indices: indices,
   })
@@ -166,23 +176,28 @@ const targets = z
 export const sampleBody = z
   .object({
     sampling_session_id: id.nullish(),
-    seq_id: z.int().min(0).nullish(),
+    seq_id: number.nullish(),
     base_model: z.string().nullish(),
     model_path: path.nullish(),
-    num_samples: z.int().min(1).default(1),
+    num_samples: z
+      .int()
+      .min(1)
+      .max(DEFAULT_LIMITS.maxChoices)
+      .default(1)
+      .openapi({ description: `At most ${DEFAULT_LIMITS.maxChoices}, as n of a completion` }),
     prompt,
     sampling_params: z.object({
-      max_tokens: z.int().min(1).nullish(),
+      max_tokens: int32(1).nullish(),
       seed: z.int().nullish(),
       stop: stop.openapi({ description: 'Absent: the end token; an empty list: no stop at all' }),
-      temperature: z.number().min(0).default(1),
-      top_k: z.int().default(-1),
-      top_p: z.number().default(1),
+      temperature: SAMPLING_FIELDS.temperature.schema.default(1),
+      top_k: int32(-1).default(-1),
+      top_p: SAMPLING_FIELDS.top_p.schema.default(1),
     }),
     prompt_logprobs: z.boolean().nullish(),
     topk_prompt_logprobs: z.int().min(0).max(MAX_TOP).default(0),
     topk_sample_logprobs: z.int().min(0).max(MAX_TOP).default(0),
-    prompt_logprobs_last_n: z.int().min(1).nullish(),
+    prompt_logprobs_last_n: int32(1).nullish(),
     target_prompt_logprobs: targets.nullish(),
     prompt_alt_tokens_k: z.literal(0, 'is not supported').default(0),
   })
@@ -198,9 +213,24 @@ export const ttlBody = z
 export const retrieveBody = z.object({ request_id: id }).openapi('TinkerRetrieve');
 export const weightsInfoBody = z.object({ tinker_path: path }).openapi('TinkerWeightsInfo');
 
-const text = (what: number) => z.coerce.number().int().min(0).max(1_000_000).default(what);
+/** A run's record takes up to 1 MB, and a page of runs is read at once. */
+const MAX_PAGE = 1000;
+const integerParam = z.coerce.number().int().min(0);
 /** Clients send more parameters, which have no meaning on one server. */
-export const pageQuery = z.looseObject({ limit: text(20), offset: text(0) });
+export const pageQuery = z.object({
+  limit: integerParam.max(MAX_PAGE).default(20),
+  offset: integerParam.max(1_000_000).default(0),
+});
+export const checkpointQuery = pageQuery.extend({
+  after: z
+    .string()
+    .regex(/^tinker-[0-9a-f]{24}-\d{1,6}@\d{1,9}$/, 'is not the cursor.after of a page')
+    .transform((text) => {
+      const [name, version] = text.split('@');
+      return { name: name!, version: Number(version) };
+    })
+    .optional(),
+});
 
 /** The parameters of a step that sets none. */
 export const DEFAULT_ADAM = adamParams.parse({});

@@ -1,0 +1,53 @@
+// What a client of training loops sends, and waits for.
+import assert from 'node:assert/strict';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { asBytes } from '../../src/common/tensor.ts';
+import type { JournaledRequest } from '../../src/tinker/journal.ts';
+import { DType, ForwardBackwardRequestSchema } from '../../src/tinker/proto/tinker_pb.js';
+import type { TinkerService } from '../../src/tinker/tinker-service.ts';
+import { ADAPTER, type Server, TENANT } from './machine.ts';
+
+const NEW = { baseModel: 'tiny', adapter: ADAPTER, metadata: null };
+
+/** Begins a session with a model. */
+export async function begin({ service }: Pick<Server, 'service'>, tenant = TENANT) {
+  const { id: sessionId } = await service.sessions.begin(tenant, null);
+  const created = await service.createModel({ tenant, sessionId, number: 0 }, NEW);
+  await done(service, Promise.resolve(created), tenant);
+  return { sessionId, modelId: `${sessionId}:train:0` };
+}
+
+/** Waits for a request's result, and returns it or throws its error. */
+export async function done(
+  service: TinkerService,
+  request: Promise<string>,
+  tenant = TENANT,
+): Promise<unknown> {
+  const outcome = await service.wait(tenant, await request);
+  if (outcome.kind === 'failed') throw outcome.error;
+  assert.ok(outcome.kind === 'done');
+  return outcome.value;
+}
+
+/** A pass over one sequence. */
+export function pass(...tokens: number[]): JournaledRequest {
+  return passOver([tokens]);
+}
+
+/** A pass over several sequences, each of which predicts itself. */
+export function passOver(sequences: readonly (readonly number[])[]): JournaledRequest {
+  const data = sequences.map((tokens) => {
+    const ids = asBytes(BigInt64Array.from(tokens, BigInt));
+    const ones = asBytes(new Float32Array(tokens.length).fill(1));
+    const text = { tokens: asBytes(Int32Array.from(tokens)) };
+    return {
+      modelInput: [{ chunk: { case: 'encodedText' as const, value: text } }],
+      lossFnInputs: {
+        target_tokens: { layout: { case: 'dense' as const, value: ids }, dtype: DType.DTYPE_INT64 },
+        weights: { layout: { case: 'dense' as const, value: ones }, dtype: DType.DTYPE_FLOAT32 },
+      },
+    };
+  });
+  const message = create(ForwardBackwardRequestSchema, { lossFn: 'cross_entropy', data });
+  return { kind: 'pass', bytes: toBinary(ForwardBackwardRequestSchema, message) };
+}
