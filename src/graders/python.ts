@@ -32,6 +32,14 @@ const MAX_PARALLEL = 2;
 /** A result or an error takes less. */
 const MAX_OUTPUT_CHARS = 16_384;
 
+/** A source, and the values that it grades. */
+interface GivenSource extends Pick<GradedValues, 'sample'> {
+  readonly source: string;
+  readonly item?: unknown;
+  /** Whether `grade` is only defined, not called. */
+  readonly is_check: boolean;
+}
+
 /** The output of a process, and how it ended. */
 interface Ended {
   readonly lines: readonly string[];
@@ -88,8 +96,17 @@ export class PythonGraders {
 
   /** Returns what `grade(sample, item)` of the source returns. @throws PythonError, and the reason of the caller's signal */
   run(source: string, values: GradedValues, caller: Caller = { tenant: '' }): Promise<number> {
+    return this.#take({ source, ...values, is_check: false }, caller);
+  }
+
+  /** Runs the source without a sample: its definitions, among them `grade`. @throws like `run` */
+  async check(source: string, caller: Caller = { tenant: '' }): Promise<void> {
+    await this.#take({ source, sample: {}, is_check: true }, caller);
+  }
+
+  #take(given: GivenSource, caller: Caller): Promise<number> {
     return this.#turns.take(caller, async () => {
-      const input = this.#inputOf(source, values);
+      const input = this.#inputOf(given);
       const { lines, stderr, how, isLate } = await this.#inCgroup((cgroup) =>
         this.#spawn(input, cgroup, caller),
       );
@@ -102,7 +119,7 @@ export class PythonGraders {
     });
   }
 
-  #inputOf(source: string, { item, sample }: GradedValues): string {
+  #inputOf({ sample, ...given }: GivenSource): string {
     const { seconds, memoryBytes, diskBytes, processes, descriptors } = this.#limits;
     const limits = {
       RLIMIT_AS: memoryBytes,
@@ -112,14 +129,8 @@ export class PythonGraders {
       RLIMIT_NPROC: processes,
       RLIMIT_CORE: 0,
     };
-    const filter = this.#filter;
-    return JSON.stringify({
-      source,
-      item,
-      sample: { output_json: null, ...sample },
-      limits,
-      filter,
-    });
+    const own = { sample: { output_json: null, ...sample }, limits, filter: this.#filter };
+    return JSON.stringify({ ...given, ...own });
   }
 
   /** Calls `work` with the folder of a new cgroup, if there can be one, and removes the cgroup afterwards. */

@@ -33,7 +33,7 @@ import {
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan, toSamples } from './api-objects.ts';
-import { checkGraderModels } from './graders.ts';
+import { checkGrader } from './graders.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
 /** The usual maximum in other APIs. */
@@ -56,7 +56,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       const newJob = toNewJob(body, model);
       await jobs.checkSettings(withSeed(newJob));
       await checkFormat(c, body);
-      await checkGrader(c, body, deps);
+      await checkReward(c, body, deps);
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
@@ -110,17 +110,16 @@ async function checkFormat(c: Context<HttpEnv>, { method }: CreateJobBody): Prom
   await usableConstraint({ ...given, path }, caller);
 }
 
-/** Throws `ServeError` if the grader asks a model that the tenant may not use. */
-async function checkGrader(
+/** Throws `ServeError` if the job's grader cannot run. */
+async function checkReward(
   c: Context<HttpEnv>,
   { method }: CreateJobBody,
-  { registry }: Deps,
+  deps: Deps,
 ): Promise<void> {
   const given = method?.reinforcement?.grader;
   if (given === undefined) return;
   const grader = graderSchema.parse(given);
-  const field = 'method.reinforcement.grader';
-  await checkGraderModels(registry, { tenant: c.var.tenant, grader, field });
+  await checkGrader(c, deps, { grader, field: 'method.reinforcement.grader' });
 }
 
 /** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */
