@@ -105,6 +105,7 @@ const choiceSchema = z
 
 /** Edits of the context that drop thoughts, which the model does not see anyway. */
 const clearsThinking = (value: unknown) => {
+  if (typeof value !== 'object' || Array.isArray(value)) return false;
   const { edits = [], ...rest } = value as { edits?: unknown };
   const isThinking = (edit: unknown) =>
     String((edit as { type?: unknown } | null)?.type).startsWith('clear_thinking_');
