@@ -7,7 +7,7 @@ import {
   MAX_TOOLS,
   refuseTwins,
 } from '../../contracts/tools.ts';
-import { formatReader } from './constraints.ts';
+import { formatReader, isSameConstraint } from './constraints.ts';
 import {
   type FieldRow,
   fieldsOf,
@@ -190,7 +190,8 @@ function checkMessages(
   ctx: Refine,
 ): void {
   checkTools({ tools, tool_choice: tool_choice?.choice }, ctx);
-  if (structured_outputs && output_config?.format) {
+  const given = output_config?.format?.given;
+  if (structured_outputs && given && !isSameConstraint(structured_outputs, given)) {
     const path = ['structured_outputs'];
     addIssue(ctx, 'cannot be combined with output_config.format. Send only one of them', { path });
   }
