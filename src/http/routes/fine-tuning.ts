@@ -1,5 +1,5 @@
 // /v1/fine_tuning/jobs: creates a job or only plans it, lists jobs, their events and checkpoints, and cancels, pauses and resumes
-// them. Also refuses the fine-tuning routes of OpenAI's API that this server lacks.
+// them.
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
@@ -11,7 +11,6 @@ import {
   fineTuningSamplesListSchema,
 } from '../../contracts/fine-tuning-api.ts';
 import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
-import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import type { Objective } from '../../contracts/preference-settings.ts';
 import { fromWire, hyperparametersOf } from '../../contracts/training-fields.ts';
 import { graderSchema } from '../../graders/schema.ts';
@@ -77,7 +76,6 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     },
   });
   addJobRoutes(app, jobs);
-  addUnsupportedRoutes(app);
 }
 
 async function dryRun(c: Context<HttpEnv>, newJob: NewJob, { service, dryRuns }: JobsSide) {
@@ -240,29 +238,4 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
     },
   });
-}
-
-const UNSUPPORTED = [
-  ['post', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
-  ['get', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
-  ['delete', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{id}'],
-] as const;
-
-/** Refuses these routes by name, so that clients see that they did not misspell the path. */
-function addUnsupportedRoutes(app: App): void {
-  for (const [method, path] of UNSUPPORTED) {
-    addRoute(app, {
-      method,
-      path,
-      summary: 'Not supported: 400, `unsupported_parameter`',
-      answers: json(errorEnvelopeSchema),
-      errors: [400, 401],
-      handle() {
-        throw new ServeError(
-          'unsupported_parameter',
-          "This route of OpenAI's API is not supported. /docs lists the routes that are.",
-        );
-      },
-    });
-  }
 }
