@@ -68,7 +68,7 @@ except BaseException as error:
 `;
 
 /** The parts of a sandbox that differ between runs. */
-export interface Sandbox {
+interface Sandbox {
   /** The interpreter and its folders. */
   readonly python: readonly string[];
   /** The folder of the run's cgroup. */

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { memoryGroups } from '../common/memory-limit.ts';
 
 /** The limits of a cgroup. */
-export interface CgroupLimits {
+interface CgroupLimits {
   readonly memoryBytes: number;
   readonly processes: number;
 }
