@@ -56,7 +56,7 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
     () => parts?.exports?.tracing?.logFields() ?? {},
   );
   checkStoreFolder(config);
-  const python = await openPython(config);
+  const python = await openPython(config, log);
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
   const hasReservedSlots = access.kind === 'keys';
@@ -90,10 +90,17 @@ function checkStoreFolder({ store }: Config): void {
 }
 
 /** Throws `ConfigError` if graders in Python cannot run here. */
-async function openPython({ pythonGraders }: Config): Promise<ServerParts['python']> {
+async function openPython({ pythonGraders }: Config, log: Logger): Promise<ServerParts['python']> {
   if (pythonGraders === undefined) return undefined;
   const { PythonGraders } = await import('../graders/python.ts');
-  return PythonGraders.open(pythonGraders);
+  const python = await PythonGraders.open(pythonGraders);
+  if (python.cgroupParent === undefined) {
+    log.warn(
+      'graders in Python have no cgroup: memory is limited for each process of a run, not for the run. ' +
+        'docs/fine-tuning.md#graders-in-python says how to give them one.',
+    );
+  }
+  return python;
 }
 
 /** Returns the settings of a server that no client can reach. */

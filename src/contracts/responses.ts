@@ -223,6 +223,10 @@ export const responseItemSchema = z
 /** An item in the input of a kept response, or in a conversation. */
 export type ResponseItem = z.infer<typeof responseItemSchema>;
 
+export const responseTokensSchema = z
+  .object({ object: z.literal('response.input_tokens'), input_tokens: z.int() })
+  .openapi('ResponseTokens');
+
 export const inputItemListSchema = listOf(responseItemSchema).openapi('ResponseItemList');
 
 export const deletedResponseSchema = deletedOf('response').openapi('DeletedResponse');

@@ -194,6 +194,8 @@ class Grading {
     const { evaluation_metric: metric } = grader;
     const [text, reference] = [this.#fill(grader.input), this.#fill(grader.reference)];
     if (metric !== 'cosine') return textSimilarity(metric as TextMetric, text, reference);
+    // An empty text has no embedding.
+    if (text === '' || reference === '') return text === reference ? 1 : 0;
     const [a, b] = await this.#calls.embed([text, reference]);
     return cosine(a!, b!);
   }

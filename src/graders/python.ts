@@ -1,5 +1,5 @@
 // Runs graders in Python. Each run is a process of its own in a sandbox: Linux's namespaces without a network, with only the files
-// of Python, and limits of time and memory. The operator chooses the program.
+// of Python, limits of time and memory, and a filter of system calls. The operator chooses the program.
 import { execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -7,10 +7,23 @@ import { promisify } from 'node:util';
 import { ConfigError } from '../common/errors.ts';
 import { type Caller, TurnQueue } from '../common/turn-queue.ts';
 import { PythonError } from './grade.ts';
+import { PATH, sandboxArguments } from './python-sandbox.ts';
+import { createCgroup, isOutOfMemory, prepareCgroupParent, removeCgroup } from './run-cgroup.ts';
+import { systemCallFilter } from './seccomp.ts';
 import type { GradedValues } from './template.ts';
 
-/** OpenAI's limits of a run. Memory is per process of the run. The files that a run writes are in memory. */
-const LIMITS = { seconds: 120, memoryBytes: 2 * 2 ** 30, diskBytes: 2 ** 30, processes: 64 };
+/**
+ * OpenAI's limits of a run. Memory is per process of the run, unless the run has a cgroup. The files that a run writes are in
+ * memory. A file costs memory of the kernel even if it is empty, and so does a descriptor: a pipe can hold 1 MiB.
+ */
+const LIMITS = {
+  seconds: 120,
+  memoryBytes: 2 * 2 ** 30,
+  diskBytes: 2 ** 30,
+  files: 65_536,
+  processes: 64,
+  descriptors: 256,
+};
 /** The limits of a run. Tests use lower ones. */
 type PythonLimits = typeof LIMITS;
 
@@ -18,61 +31,14 @@ type PythonLimits = typeof LIMITS;
 const MAX_PARALLEL = 2;
 /** A result or an error takes less. */
 const MAX_OUTPUT_CHARS = 16_384;
-const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** New namespaces, which end with this process. The user is root inside, but only as regards the namespaces. */
-const UNSHARE = [
-  ...['--pdeathsig', 'KILL', 'unshare', '--user', '--map-root-user', '--net', '--ipc', '--uts'],
-  ...['--mount', '--pid', '--fork', '--kill-child', '--', 'sh', '-c'],
-];
-
-/**
- * Arguments: bytes of disk, the interpreter, its program, the interpreter's folders. Replaces the file system by an empty one
- * with the system's libraries and the interpreter, all of them read-only, and drops the rights to change that.
- */
-const SANDBOX = `set -e
-size=$1 python=$2 program=$3
-shift 3
-echo 0 > /proc/sys/user/max_user_namespaces
-mount -t tmpfs -o "size=$size,mode=755" none /tmp
-cd /tmp
-for path in /usr /bin /lib /lib64 /etc/ld.so.cache /dev/null /proc "$@"; do
-  [ -e "$path" ] || continue
-  if [ -d "$path" ]; then mkdir -p ".$path"; else mkdir -p ".\${path%/*}"; : > ".$path"; fi
-  mount --rbind -o ro "$path" ".$path"
-done
-mkdir -p tmp old
-pivot_root . old
-umount -l /old /proc
-rmdir /old /proc
-cd /tmp
-exec setpriv --bounding-set=-all --no-new-privs "$python" -I -B -c "$program"`;
-
-/** Reads the source and the values, says that it starts, and then the score or the error, as lines of JSON. */
-const PROGRAM = `
-import json, math, numbers, os, resource, sys, traceback
-given = json.loads(sys.stdin.buffer.read())
-def say(message):
-    os.write(3, (json.dumps(message) + "\\n").encode())
-for name, limit in given["limits"].items():
-    resource.setrlimit(getattr(resource, name), (limit, limit))
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-2:])
-os.nice(10)
-say({})
-try:
-    scope = {"__name__": "grader"}
-    exec(compile(given["source"], "source", "exec"), scope)
-    if not callable(scope.get("grade")):
-        raise NameError("the source defines no function grade(sample, item)")
-    score = scope["grade"](given["sample"], given.get("item"))
-    if not isinstance(score, numbers.Real) or not math.isfinite(score):
-        raise TypeError(f"grade must return a finite number, not {score!r:.100}")
-    say({"score": float(score)})
-except BaseException as error:
-    text = "".join(traceback.format_exception_only(type(error), error)).strip()[:1000]
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == "source"]
-    say({"error": text + (f" (line {lines[-1]})" if lines else "")})
-`;
+/** A source, and the values that it grades. */
+interface GivenSource extends Pick<GradedValues, 'sample'> {
+  readonly source: string;
+  readonly item?: unknown;
+  /** Whether `grade` is only defined, not called. */
+  readonly is_check: boolean;
+}
 
 /** The output of a process, and how it ended. */
 interface Ended {
@@ -84,42 +50,65 @@ interface Ended {
 
 /** A Python that runs graders, a few at a time. */
 export class PythonGraders {
+  /** The folder for the cgroups of runs. Undefined if no memory limit covers all processes of a run. */
+  readonly cgroupParent: string | undefined;
   readonly #limits: PythonLimits;
   /** The interpreter and its folders. */
   readonly #python: readonly string[];
+  readonly #filter = systemCallFilter(process.arch).toString('base64');
   /** Callers bound it: a server by its connections, a job by the samples of a step. */
   readonly #turns = new TurnQueue({
     maxWaiting: Number.POSITIVE_INFINITY,
     maxParallel: MAX_PARALLEL,
   });
 
-  private constructor(python: readonly string[], limits: PythonLimits) {
+  private constructor(
+    python: readonly string[],
+    limits: PythonLimits,
+    cgroupParent: string | undefined,
+  ) {
     this.#python = python;
     this.#limits = limits;
+    this.cgroupParent = cgroupParent;
   }
 
   /** Finds the interpreter, and runs a grader in the sandbox. @throws ConfigError if one of them does not work here */
   static async open(program: string, limits: Partial<PythonLimits> = {}): Promise<PythonGraders> {
     try {
       const python = await findPython(program);
-      const trial = new PythonGraders(python, LIMITS);
-      await trial.run('def grade(sample, item): return 1', { item: {}, sample: {} });
-      return new PythonGraders(python, { ...LIMITS, ...limits });
+      const tryIn = async (cgroupParent?: string) => {
+        const trial = new PythonGraders(python, LIMITS, cgroupParent);
+        await trial.run('def grade(sample, item): return 1', { item: {}, sample: {} });
+        return new PythonGraders(python, { ...LIMITS, ...limits }, cgroupParent);
+      };
+      const cgroupParent = prepareCgroupParent();
+      if (cgroupParent === undefined) return await tryIn();
+      return await tryIn(cgroupParent).catch(() => tryIn());
     } catch (error) {
       const reason = error instanceof Error ? error.message.trim() : error;
       throw new ConfigError([
         `LORIKEET_PYTHON_GRADERS: ${program} cannot run graders without a network here (${reason}). It must be a Python 3 on ` +
-          "Linux, with unshare, mount and setpriv of util-linux, and the server's user must be able to create user namespaces.",
+          "Linux, with ctypes and with unshare, mount and setpriv of util-linux, and the server's user must be able to create " +
+          'user namespaces.',
       ]);
     }
   }
 
   /** Returns what `grade(sample, item)` of the source returns. @throws PythonError, and the reason of the caller's signal */
   run(source: string, values: GradedValues, caller: Caller = { tenant: '' }): Promise<number> {
+    return this.#take({ source, ...values, is_check: false }, caller);
+  }
+
+  /** Runs the source without a sample: its definitions, among them `grade`. @throws like `run` */
+  async check(source: string, caller: Caller = { tenant: '' }): Promise<void> {
+    await this.#take({ source, sample: {}, is_check: true }, caller);
+  }
+
+  #take(given: GivenSource, caller: Caller): Promise<number> {
     return this.#turns.take(caller, async () => {
-      const { lines, stderr, how, isLate } = await this.#spawn(
-        this.#inputOf(source, values),
-        caller,
+      const input = this.#inputOf(given);
+      const { lines, stderr, how, isLate } = await this.#inCgroup((cgroup) =>
+        this.#spawn(input, cgroup, caller),
       );
       const [started, result] = lines;
       if (isLate) throw new PythonError('runtime', `took longer than ${this.#limits.seconds} s`);
@@ -130,21 +119,41 @@ export class PythonGraders {
     });
   }
 
-  #inputOf(source: string, { item, sample }: GradedValues): string {
-    const { seconds, memoryBytes, processes } = this.#limits;
+  #inputOf({ sample, ...given }: GivenSource): string {
+    const { seconds, memoryBytes, diskBytes, processes, descriptors } = this.#limits;
     const limits = {
       RLIMIT_AS: memoryBytes,
       RLIMIT_CPU: Math.ceil(2 * seconds),
+      RLIMIT_FSIZE: diskBytes,
+      RLIMIT_NOFILE: descriptors,
       RLIMIT_NPROC: processes,
       RLIMIT_CORE: 0,
     };
-    return JSON.stringify({ source, item, sample: { output_json: null, ...sample }, limits });
+    const own = { sample: { output_json: null, ...sample }, limits, filter: this.#filter };
+    return JSON.stringify({ ...given, ...own });
   }
 
-  async #spawn(input: string, { signal }: Caller): Promise<Ended> {
-    const [python = '', ...folders] = this.#python;
-    const { seconds, diskBytes } = this.#limits;
-    const args = [...UNSHARE, SANDBOX, 'sh', String(diskBytes), python, PROGRAM, ...folders];
+  /** Calls `work` with the folder of a new cgroup, if there can be one, and removes the cgroup afterwards. */
+  async #inCgroup<T>(work: (cgroup?: string) => Promise<T>): Promise<T> {
+    if (this.cgroupParent === undefined) return work();
+    const { memoryBytes, diskBytes, processes } = this.#limits;
+    const limits = { memoryBytes: memoryBytes + diskBytes, processes };
+    let cgroup: string;
+    try {
+      cgroup = createCgroup(this.cgroupParent, limits);
+    } catch (error) {
+      throw new PythonError('server', `no cgroup for the run: ${(error as Error).message}`);
+    }
+    try {
+      return await work(cgroup);
+    } finally {
+      await removeCgroup(cgroup);
+    }
+  }
+
+  async #spawn(input: string, cgroup: string | undefined, { signal }: Caller): Promise<Ended> {
+    const { seconds, diskBytes, files } = this.#limits;
+    const args = sandboxArguments({ python: this.#python, cgroup, diskBytes, files });
     const child = spawn('setpriv', args, {
       env: { PATH },
       stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
@@ -160,15 +169,18 @@ export class PythonGraders {
     const stderr = boundedText(child.stderr as Readable, kill);
     child.stdin?.on('error', () => {}); // it ended early, which its exit reports
     child.stdin?.end(input);
+    let failure: unknown;
+    child.once('error', (error) => {
+      failure = signal?.aborted ? signal.reason : new PythonError('server', error.message);
+    });
     try {
-      const how = await new Promise<string>((resolve, reject) => {
-        child.once('error', (error) =>
-          reject(signal?.aborted ? signal.reason : new PythonError('server', error.message)),
-        );
+      const how = await new Promise<string>((resolve) => {
         child.once('close', (code, by) => resolve(by ?? `exit code ${code}`));
       });
+      if (failure !== undefined) throw failure;
       const lines = (await said).split('\n').slice(0, -1);
-      return { lines, stderr: await stderr, how, isLate };
+      const isOverMemory = cgroup !== undefined && isOutOfMemory(cgroup);
+      return { lines, stderr: await stderr, how: isOverMemory ? 'out of memory' : how, isLate };
     } finally {
       clearTimeout(timer);
     }

@@ -204,6 +204,13 @@ export function pythonField(grader: Grader): string | undefined {
   return path === undefined ? undefined : `${path}type`;
 }
 
+/** Returns the sources of graders in Python, each with its field, such as `source` or `graders.a.source`. */
+export function sourcesOf(grader: Grader): readonly (readonly [field: string, source: string])[] {
+  return partsOf(grader).flatMap(([path, part]) =>
+    part.type === 'python' ? [[`${path}source`, part.source] as const] : [],
+  );
+}
+
 /** Why graders in Python are refused by default. */
 export const PYTHON_OFF =
   'python graders are off on this server. Its operator can allow them with --python-graders.';

@@ -29,7 +29,10 @@ export interface GradedValues {
 export const MAX_GRADED_TEXT = 8192;
 
 const PLACE = /\{\{([^{}]*)\}\}/g;
-const PATH = /^(item|sample)((?:\.[^\s.[\]{}]+|\[\d{1,6}\])*)$/;
+/** A step of a path: `.key`, `[0]`, `["any key"]` or `['any key']`. */
+const STEP = /\.([^\s.[\]{}]+)|\[(\d{1,6})\]|\["([^"{}]+)"\]|\['([^'{}]+)'\]/;
+const STEPS = new RegExp(STEP, 'g');
+const PATH = new RegExp(`^(?<root>item|sample)(?<steps>(?:${STEP.source})*)$`);
 
 /** The members of a value. Those of a list have numbers, and any JSON has any. A text or a number has none. */
 type Members = 'any' | readonly [Members] | { readonly [key: string]: Members };
@@ -44,6 +47,11 @@ const SAMPLE = {
 
 /** Throws `GraderError` if a template has a place that names neither the item nor a value that samples can have. */
 export function checkTemplate(template: string): void {
+  const [unclosed] = /\{\{[^{}]{0,64}/.exec(template.replaceAll(PLACE, ' ')) ?? [];
+  if (unclosed !== undefined) {
+    const message = `${unclosed}: "{{" begins the name of a value, which must end with "}}" and have no braces inside`;
+    throw new GraderError('invalid_variable_error', message);
+  }
   for (const { name, root, keys } of placesOf(template)) {
     if (root === 'item' || isMember(SAMPLE, keys)) continue;
     const known = Object.keys(SAMPLE).join(', ');
@@ -91,12 +99,12 @@ function textAt(name: string, values: GradedValues): string {
 }
 
 function readPath(name: string): { name: string; root: keyof GradedValues; keys: string[] } {
-  const [, root, rest = ''] = PATH.exec(name) ?? [];
+  const { root, steps = '' } = PATH.exec(name)?.groups ?? {};
   if (root === undefined) {
-    const message = `{{${name}}}: must be a value of item or sample, such as item.answer`;
+    const message = `{{${name}}}: must be a value of item or sample, such as item.answer or item["my key"]`;
     throw new GraderError('invalid_variable_error', message);
   }
-  const keys = [...rest.matchAll(/\.([^.[]+)|\[(\d+)\]/g)].map(([, key, index]) => key ?? index!);
+  const keys = [...steps.matchAll(STEPS)].map(([, ...found]) => found.find((key) => key)!);
   return { name, root: root as keyof GradedValues, keys };
 }
 

@@ -28,10 +28,11 @@ import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addRequestsRoute } from './routes/requests.ts';
-import { addResponsesRoute } from './routes/responses.ts';
+import { addResponsesRoutes } from './routes/responses.ts';
 import { statsWithin } from './routes/stats-history.ts';
 import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
+import { addUnsupportedRoutes } from './routes/unsupported.ts';
 import { addUsageRoute } from './routes/usage.ts';
 import { createErrorHandler, errorResponse } from './wire/errors.ts';
 import {
@@ -92,7 +93,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   addChatRoute(app, deps);
   addEmbeddingsRoute(app, deps);
   addClassifyRoute(app, deps);
-  addResponsesRoute(app, deps);
+  addResponsesRoutes(app, deps);
   addMessageRoutes(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
   if (options.conversations) addConversationRoutes(app, options.conversations, deps.limits);
@@ -109,6 +110,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   if (options.batches) addBatchRoutes(app, deps, options.batches);
   if (options.usage) addUsageRoute(app, options.usage, { hasKeys });
   if (options.tinker) addTinkerRoutes(app, deps, options.tinker);
+  addUnsupportedRoutes(app);
   addDocumentRoute(app);
   return app;
 }

@@ -98,7 +98,7 @@ export interface AppOptions
   /** Batches of requests. */
   batches?: BatchService;
   /** Runs graders in Python. Absent: they are refused. */
-  python?: Pick<PythonGraders, 'run'> | undefined;
+  python?: Pick<PythonGraders, 'check' | 'run'> | undefined;
   /** Training loops that run elsewhere. */
   tinker?: TinkerService | undefined;
   /** Responses that are kept for later requests. */

@@ -7,7 +7,7 @@ import type { Deps } from './deps.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addEmbeddingsRoute } from './routes/pooled.ts';
-import { addResponsesRoute } from './routes/responses.ts';
+import { addResponsesRoutes } from './routes/responses.ts';
 import { createErrorHandler } from './wire/errors.ts';
 import { assignRequestId, type HttpEnv, limitRate, observeHttp } from './wire/middleware.ts';
 
@@ -43,6 +43,6 @@ function createRoutes(deps: Deps): OpenAPIHono<HttpEnv> {
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
   addEmbeddingsRoute(app, deps);
-  addResponsesRoute(app, deps);
+  addResponsesRoutes(app, deps);
   return app;
 }

@@ -58,6 +58,8 @@ export class CallParser {
   #hasCallInBlock = false;
   #scanner: CallScanner | undefined;
   #calls = 0;
+  /** Whether content came after the last call. */
+  #hasTextAfter = false;
 
   constructor(format: ToolFormat, options: CallParserOptions) {
     this.#format = format;
@@ -78,10 +80,19 @@ export class CallParser {
     return this.#take();
   }
 
-  /** Returns the text that was held back. The arguments of a truncated call stay incomplete. */
+  /** Whether the arguments of a call are incomplete so far. */
+  get isInCall(): boolean {
+    return this.#scanner?.isOpen ?? false;
+  }
+
+  /**
+   * Returns the text that was held back. The arguments of a truncated call stay incomplete. After a call, the beginning of a
+   * further one is dropped, even if it is only a part of the tag.
+   */
   end(): AnswerPart[] {
-    const isWhole = this.#scanner ? this.#scanner.isOpen : this.#hasCallInBlock;
-    const rest = this.#mode === 'ended' || isWhole ? '' : this.#tried + this.#held;
+    const isFurther = this.#calls > 0 && (this.#mode === 'calls' || !this.#hasTextAfter);
+    const isDropped = this.#mode === 'ended' || this.isInCall || isFurther;
+    const rest = isDropped ? '' : this.#tried + this.#held;
     if (rest !== '' || this.#calls === 0) this.#addContent(this.#space + rest);
     this.#mode = 'ended';
     return this.#take();
@@ -150,6 +161,7 @@ export class CallParser {
     if (scanner.isOpen) {
       this.#tried = '';
       this.#hasCallInBlock = true;
+      this.#hasTextAfter = false;
       if (++this.#calls >= this.#options.maxCalls) this.#mode = 'ended';
     } else {
       this.#endBlock({ isText: true });
@@ -182,6 +194,7 @@ export class CallParser {
   }
 
   #addContent(text: string): void {
+    this.#hasTextAfter = true;
     if (text !== '') this.#parts.push({ type: 'content', text });
   }
 }

@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkTemplate, fillTemplate, toSample, unknownName } from '../../src/graders/template.ts';
 
-const item = { answer: 'blue', nested: { list: [1, { x: null }] } };
+const item = {
+  answer: 'blue',
+  nested: { list: [1, { x: null }] },
+  'my key': { 'a.b': 'dotted', "it's": 'quoted' },
+};
 const calls = [{ function: { name: 'paint', arguments: '{}' } }];
 
 test('places take values of the item and the sample', () => {
@@ -20,6 +24,10 @@ test('places take values of the item and the sample', () => {
     ['{{sample.output_tools[0].function.name}}', 'paint'],
     ['{{sample.choices[0].message.role}}', 'assistant'],
     ['{ {item.answer} }', '{ {item.answer} }'],
+    ['{{{item.answer}}}', '{blue}'],
+    ['{{item["my key"]["a.b"]}}', 'dotted'],
+    [`{{ item['my key']["it's"] }}`, 'quoted'],
+    ['{{sample["output_json"].x["y"]}}', '2'],
   ] as const) {
     assert.equal(fillTemplate(template, values), text);
   }
@@ -39,6 +47,21 @@ test('a value that does not exist, or is inherited, is an error', () => {
   }
   for (const template of ['{{answer}}', '{{item.}}', '{{item[x]}}', '{{}}', '{{items.a}}']) {
     assert.throws(() => checkTemplate(template), { kind: 'invalid_variable_error' });
+  }
+  for (const template of ['{{item.my key}}', '{{item["answer}}', '{{item[\'answer"]}}']) {
+    assert.throws(() => checkTemplate(template), /such as item\.answer or item\["my key"\]$/);
+  }
+});
+
+test('a name that is not closed is refused, and not taken literally', () => {
+  for (const [template, named] of [
+    ['{{item.a', '{{item.a'],
+    ['is {{item.answer}}? {{item.a}', '{{item.a'],
+    ['{{item.a} and {{item.answer}}', '{{item.a'],
+    ['{{item["{x}"]}}', '{{item["'],
+  ] as const) {
+    const isNamed = (error: Error) => error.message.startsWith(`${named}: `);
+    assert.throws(() => checkTemplate(template), isNamed, template);
   }
 });
 
@@ -86,7 +109,7 @@ test('a filled template has a limit, and odd braces take linear time', () => {
   assert.equal(fillTemplate('{{item.long}}'.repeat(3), values).length, 7500);
   assert.throws(() => fillTemplate('{{item.long}}'.repeat(4), values), { kind: 'other_error' });
   for (const template of ['{'.repeat(8192), `{{${' '.repeat(8000)}`]) {
-    checkTemplate(template);
+    assert.throws(() => checkTemplate(template), { kind: 'invalid_variable_error' });
     assert.equal(fillTemplate(template, values), template);
   }
 });

@@ -211,6 +211,21 @@ describe('tools', () => {
     assert.equal(stop_reason, 'tool_use');
   });
 
+  test('are dropped if their name is cut off', async () => {
+    reply = `${call('Rome')}\n${call('Oslo')}`;
+    const cut = { ...request, tools: [weather], max_tokens: reply.lastIndexOf('weather') };
+    for (const { content, stop_reason } of [
+      await client.messages.create(cut),
+      await client.messages.stream(cut).finalMessage(),
+    ]) {
+      assert.deepEqual(
+        content.map((block) => block.type === 'tool_use' && block.input),
+        [{ city: 'Rome' }],
+      );
+      assert.equal(stop_reason, 'max_tokens');
+    }
+  });
+
   test('are called as tool_choice says', async () => {
     reply = `Not at all${call('Rome')}\n${call('Oslo')}`;
     const tooled = { ...request, tools: [weather] };

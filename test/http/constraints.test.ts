@@ -210,6 +210,8 @@ for (const [field, value] of Object.entries({
   typical_p: 0.5,
   logits_processors: ['x'],
   documents: [{}],
+  web_search_options: {},
+  mm_processor_kwargs: {},
   priority: 1,
 })) {
   test(`${field} is refused by name`, async () => {

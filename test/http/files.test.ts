@@ -23,6 +23,13 @@ function form(content: string | Uint8Array, fields: Record<string, string> = {})
   return body;
 }
 
+/** Adds parts to a valid form. */
+function withParts(...parts: readonly [name: string, value: string | Blob][]): FormData {
+  const body = form(LINES);
+  for (const [name, value] of parts) body.append(name, value as string);
+  return body;
+}
+
 function serveFiles(options: FilesSideOptions = {}) {
   const jobs = filesSide(options);
   const { app } = serve({ jobs });
@@ -97,6 +104,24 @@ describe('an upload', () => {
     ['UTF-16 without a mark', form(Buffer.from(LINES, 'utf16le')), 400, 'invalid_request', 'file'],
     ['tar', form(Buffer.from(`${'a'.repeat(257)}ustar`)), 400, 'invalid_request', 'file'],
     ['too large', form('x'.repeat(LIMIT + 1)), 413, 'payload_too_large', 'file'],
+    ['a second file', withParts(['file', new Blob([LINES])]), 400, 'invalid_request', 'file'],
+    [
+      'a file of another name',
+      withParts(['rows', new Blob([LINES])]),
+      400,
+      'invalid_request',
+      'rows',
+    ],
+    ['a second purpose', withParts(['purpose', 'batch']), 400, 'invalid_request', 'purpose'],
+    ['a field that it does not know', withParts(['x', '1']), 400, 'unknown_parameter', 'x'],
+    ['a long field', withParts(['x', 'y'.repeat(1025)]), 400, 'invalid_request', 'x'],
+    [
+      'too many fields',
+      withParts(...Array.from({ length: 17 }, (_, i) => [`x${i}`, '1'] as [string, string])),
+      400,
+      'invalid_request',
+      null,
+    ],
     ['another purpose', form(LINES, { purpose: 'vision' }), 400, 'invalid_request', 'purpose'],
     [
       'an expiry of a minute',

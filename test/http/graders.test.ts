@@ -70,6 +70,15 @@ describe('a run', () => {
     assert.ok(Math.abs(same.reward - 1) < 1e-6);
     const other = await graders.run({ grader: cosine, item, model_sample: 'zzzz' });
     assert.ok(other.reward < 1);
+    for (const [output, colour, reward] of [
+      ['', 'blue', 0],
+      ['blue', '', 0],
+      ['', '', 1],
+    ] as const) {
+      const run = await graders.run({ grader: cosine, item: { colour }, model_sample: output });
+      assert.equal(run.reward, reward);
+      assert.ok(Object.values(run.metadata.errors).every((error) => !error));
+    }
   });
 
   test('of a model is its result within the range, with its tokens', async () => {
@@ -154,6 +163,17 @@ test('a grader in Python runs if the operator allows it', { skip }, async () => 
   assert.equal(failed.metadata.errors['python_grader_runtime_error'], true);
   const details = "p: KeyError: 'x' (line 2)";
   assert.equal(failed.metadata.errors['python_grader_runtime_error_details'], details);
+  for (const [source, message] of [
+    ['def grade(sample, item) return 1', /^grader\.source: .*SyntaxError/s],
+    ['import nothing_like_it', /^grader\.source: ModuleNotFoundError: .* \(line 1\)$/],
+    ['x = 1', /defines no function grade/],
+  ] as const) {
+    const refused = await allowing.post(`${path}/validate`, { grader: { ...python, source } });
+    assert.equal(refused.status, 400);
+    const error = await readError(refused);
+    assert.equal(error.param, 'grader.source');
+    assert.match(error.message, message);
+  }
 });
 
 test('a grader in Python is refused by default, and the message names the setting', async () => {

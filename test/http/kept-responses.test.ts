@@ -47,6 +47,29 @@ test('a response is continued, also a streamed one, without its instructions', a
   );
 });
 
+test('the tokens of a request are counted as its response counts them', async () => {
+  const first = await client.responses.create({ model: 'base', input: 'A' });
+  const next = { model: 'base', input: 'B', instructions: 'I', previous_response_id: first.id };
+  const counted = await client.responses.inputTokens.count(next);
+  const { usage } = await client.responses.create(next);
+  assert.deepEqual(
+    [counted.object, counted.input_tokens],
+    ['response.input_tokens', usage!.input_tokens],
+  );
+  const long = await client.responses.inputTokens.count({ model: 'base', input: 'a'.repeat(3000) });
+  assert.ok(long.input_tokens > 3000);
+  const other = await ask('other', `${URL}/input_tokens`, next);
+  assert.equal((await readError(other)).code, 'previous_response_not_found');
+});
+
+test('the compaction of OpenAI’s API is refused by name, not as a wrong method', async () => {
+  const response = await ask('acme', `${URL}/compact`, { model: 'base' });
+  assert.deepEqual(
+    [response.status, (await readError(response)).code],
+    [400, 'unsupported_parameter'],
+  );
+});
+
 test('a response can be read, listed with its input, and deleted', async () => {
   const input = ['A', 'B', 'C'].map((content) => ({ role: 'user' as const, content }));
   const made = await client.responses.create({ model: 'base', input, metadata: { a: 'b' } });

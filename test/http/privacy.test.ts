@@ -77,6 +77,7 @@ const REQUESTS: [path: string, body: unknown][] = [
   [CHAT, chat({ messages: [{ role: said('role'), content: said('message') }] })],
   [CHAT, chat({ messages: [{ role: 'user', content: [{ type: said('type') }] }] })],
   [RESPONSES, response()],
+  [`${RESPONSES}/input_tokens`, response()],
   [RESPONSES, response({ stream: true, instructions: said('instructions') })],
   [RESPONSES, response({ input: [{ role: said('role'), content: said('message') }] })],
   [RESPONSES, response({ previous_response_id: said('response') })],

@@ -43,6 +43,8 @@ test("vLLM's structured_outputs, which cannot be combined with another format", 
   assert.match((await create(choice)).output_text, /^(red|blue)$/);
   const plain = { ...choice, text: { format: { type: 'text' } } };
   assert.match((await create(plain)).output_text, /^(red|blue)$/);
+  const twice = { structured_outputs: { json: text.format.schema }, text };
+  assert.equal((await create(twice)).output_text, (await create({ text })).output_text);
   const refused: [fields: object, message: RegExp, param: string][] = [
     [{ ...choice, text }, /cannot be combined with text.format/, 'structured_outputs'],
     [{ structured_outputs: { regex: '(' } }, /./, 'structured_outputs.regex'],

@@ -105,6 +105,23 @@ describe('a response with calls', () => {
     assert.equal((await respond(next)).status, 'completed');
   });
 
+  test('that is cut off in the name of a further call has only the whole ones', async () => {
+    answer = text;
+    const cut = { ...request, max_output_tokens: text.indexOf('ock"') };
+    for (const response of [
+      await client.responses.create(cut),
+      await client.responses.stream(cut).finalResponse(),
+    ]) {
+      assert.deepEqual([response.status, response.output_text], ['incomplete', 'Sure.']);
+      assert.deepEqual(
+        response.output
+          .slice(1)
+          .map((item) => item.type === 'function_call' && [item.name, item.status]),
+        [['get_weather', 'completed']],
+      );
+    }
+  });
+
   test('calls only allowed tools', async () => {
     answer = text;
     const choice = {

@@ -175,6 +175,16 @@ const SPELLINGS: [name: string, fields: Record<string, unknown>, answer: RegExp]
   ['structured_outputs.choice', { structured_outputs: { choice: ['red', 'blue'] } }, COLOR],
   ['structured_outputs.grammar', { structured_outputs: { grammar: GRAMMAR } }, COLOR],
   [
+    'the same grammar in two spellings, as guidance sends it',
+    { structured_outputs: { grammar: GRAMMAR }, guided_grammar: GRAMMAR },
+    COLOR,
+  ],
+  [
+    'the same schema as text and as an object',
+    { guided_json: JSON.stringify(SCHEMA), json_schema: SCHEMA },
+    /^\{"intent":"/,
+  ],
+  [
     'structured_outputs.structural_tag',
     {
       structured_outputs: {
@@ -234,6 +244,12 @@ const REFUSED: [name: string, fields: Record<string, unknown>, param: string, me
     { regex: 'a', guided_json: {} },
     'guided_json',
     /cannot be combined with regex/,
+  ],
+  [
+    'a third constraint, after two that are the same',
+    { structured_outputs: { regex: 'a' }, regex: 'a', guided_regex: 'b' },
+    'guided_regex',
+    /cannot be combined with structured_outputs/,
   ],
   [
     'two parts',

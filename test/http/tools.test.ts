@@ -71,6 +71,12 @@ describe('an answer with calls', () => {
     assert.equal(message.tool_calls![0]!.function.arguments, '{"city": "Pa');
   });
 
+  test('that is cut off in the name of a further call has only the whole ones', async () => {
+    const { message, finish_reason } = await ask({ max_tokens: text.indexOf('ock"') });
+    assert.equal(finish_reason, 'length');
+    assert.deepEqual([message.content, message.tool_calls!.length], ['Sure.', 1]);
+  });
+
   test('has one call without parallel_tool_calls', async () => {
     const { message } = await ask({ parallel_tool_calls: false });
     assert.equal(message.tool_calls!.length, 1);
@@ -127,6 +133,16 @@ describe('a streamed answer with calls', () => {
     }));
     assert.deepEqual(rest, [...pieces, {}]);
     assert.equal(choices.at(-1)!.finish_reason, 'tool_calls');
+  });
+
+  test('drops the beginning of a further call that is cut off', async () => {
+    const answer = `${written('clock', '{}')}\n${written('clock', '{}')}`;
+    const choices = await stream(answer, { max_tokens: answer.lastIndexOf('ock') });
+    assert.deepEqual(
+      choices.flatMap(({ delta }) => delta.content ?? []),
+      [],
+    );
+    assert.equal(choices.at(-1)!.finish_reason, 'length');
   });
 
   test('holds back what may become a tag, and loses no log-probability', async () => {

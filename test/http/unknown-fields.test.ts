@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
+import { type EndpointName, type FieldRow, treatmentOf } from '../../src/http/schema/fields.ts';
 import { BLOCK_FIELDS } from '../../src/http/schema/message-blocks.ts';
 import { MESSAGE_TOOL_FIELDS, messageFields } from '../../src/http/schema/messages.ts';
+import { classifyFields, embeddingFields } from '../../src/http/schema/pooled.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
 import {
   CALL_ITEM_FIELDS,
@@ -147,6 +149,51 @@ test("every field of OpenAI's and Anthropic's types has a row", () => {
       [],
       name,
     );
+  }
+});
+
+/** The rows that an endpoint treats in this way, each as a function that says whether it accepts a value. */
+function rowsOf(treatment: 'refused' | 'default only') {
+  const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
+  const tables: readonly (readonly [EndpointName, Readonly<Record<string, FieldRow>>])[] = [
+    ['chat', requestFields(bounds)],
+    ['completions', requestFields(bounds)],
+    ['chat', MESSAGE_FIELDS],
+    ['responses', responseFields({ ...bounds, keepsResponses: true })],
+    ['responses', CALL_ITEM_FIELDS],
+    ['messages', messageFields(bounds)],
+    ['messages', MESSAGE_TOOL_FIELDS],
+    ['embeddings', embeddingFields({ ...bounds, hiddenSize: 1 })],
+    ['classify', classifyFields(bounds)],
+  ];
+  return tables.flatMap(([endpoint, table]) =>
+    Object.entries(table)
+      .filter(([, row]) => treatmentOf(row, endpoint) === treatment)
+      .map(([field, row]) => ({
+        name: `${field} of ${endpoint}`,
+        accepts: (value: unknown) => row[endpoint]!.safeParse(value).success,
+      })),
+  );
+}
+
+test('a refused field may ask for nothing, with null or [], and for nothing else', () => {
+  const refused = rowsOf('refused');
+  assert.ok(refused.length > 40);
+  for (const { name, accepts } of refused) {
+    for (const value of [undefined, null, []]) assert.ok(accepts(value), name);
+    for (const value of [{}, false, true, 0, '', 'x', [null], { a: 1 }]) {
+      assert.ok(!accepts(value), `${name}: ${JSON.stringify(value)}`);
+    }
+  }
+});
+
+test('a field with one accepted value accepts no value of another type', () => {
+  const limited = rowsOf('default only');
+  assert.ok(limited.length > 20);
+  for (const { name, accepts } of limited) {
+    assert.ok(accepts(null), name);
+    for (const value of [12345, 'x', [{}]]) assert.ok(!accepts(value), name);
+    assert.ok(!(accepts(true) && accepts(false)), name);
   }
 });
 

@@ -103,6 +103,21 @@ describe('Hermes’ format', () => {
     assert.deepEqual(parseAll(cut), { content: '', calls: ['get_weather {"city": "Pa'] });
   });
 
+  test('the beginning of a further call is dropped, wherever it was cut off', () => {
+    const next = `\n${tagged}`;
+    for (let end = 0; end < next.indexOf('{"city'); end++) {
+      const cut = `Sure.\n${tagged}${next.slice(0, end)}`;
+      assert.deepEqual(parseAll(cut), { content: 'Sure.', calls: [paris] }, cut);
+    }
+    for (const [answer, content] of [
+      [`${tagged} a <`, ' a <'],
+      [`${tagged} It is <tool_call>ed.`, ' It is <tool_call>ed.'],
+      [`${tagged} a <tool_call>{"name": "get`, ' a'],
+    ] as const) {
+      assert.deepEqual(parseAll(answer), { content, calls: [paris] }, answer);
+    }
+  });
+
   test('a missing end of a call does not lose it', () => {
     const text = `<tool_call>{"name": "add", "arguments": {}</tool_call>ok`;
     assert.deepEqual(parseAll(text), { content: 'ok', calls: ['add {}'] });
@@ -138,6 +153,10 @@ test('in Mistral’s format one tag begins a list', () => {
   const mistral = { format: 'mistral' } as const;
   const found = parseAll(`Sure [TOOL_CALLS] [${weather}, ${weather}]`, mistral);
   assert.deepEqual(found, { content: 'Sure', calls: [paris, paris] });
+  const list = `[TOOL_CALLS] [${weather}, ${weather}`;
+  for (let end = list.indexOf('}}') + 2; end < list.lastIndexOf('{"city'); end++) {
+    assert.deepEqual(parseAll(list.slice(0, end), mistral), { content: '', calls: [paris] });
+  }
   assert.deepEqual(parseAll('[TOOL] [1]', mistral), { content: '[TOOL] [1]', calls: [] });
 });
 

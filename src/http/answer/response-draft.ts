@@ -80,7 +80,8 @@ export class ResponseDraft {
     this.#isCutOff = reason === 'length';
     this.#addParts(this.#options.parser?.end() ?? []);
     if (this.#items.length === 0) this.#openMessage();
-    this.#close(this.#isCutOff ? 'incomplete' : 'completed');
+    const isWhole = this.#items.at(-1)?.type !== 'message' && !this.#options.parser?.isInCall;
+    this.#close(this.#isCutOff && !isWhole ? 'incomplete' : 'completed');
   }
 
   /** The response before its first token. */

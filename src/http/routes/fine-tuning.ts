@@ -1,5 +1,5 @@
 // /v1/fine_tuning/jobs: creates a job or only plans it, lists jobs, their events and checkpoints, and cancels, pauses and resumes
-// them. Also refuses the fine-tuning routes of OpenAI's API that this server lacks.
+// them.
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
@@ -11,7 +11,6 @@ import {
   fineTuningSamplesListSchema,
 } from '../../contracts/fine-tuning-api.ts';
 import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
-import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import type { Objective } from '../../contracts/preference-settings.ts';
 import { fromWire, hyperparametersOf } from '../../contracts/training-fields.ts';
 import { graderSchema } from '../../graders/schema.ts';
@@ -33,7 +32,7 @@ import {
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan, toSamples } from './api-objects.ts';
-import { checkGraderModels } from './graders.ts';
+import { checkGrader } from './graders.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
 /** The usual maximum in other APIs. */
@@ -56,7 +55,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       const newJob = toNewJob(body, model);
       await jobs.checkSettings(withSeed(newJob));
       await checkFormat(c, body);
-      await checkGrader(c, body, deps);
+      await checkReward(c, body, deps);
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
@@ -77,7 +76,6 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     },
   });
   addJobRoutes(app, jobs);
-  addUnsupportedRoutes(app);
 }
 
 async function dryRun(c: Context<HttpEnv>, newJob: NewJob, { service, dryRuns }: JobsSide) {
@@ -110,17 +108,16 @@ async function checkFormat(c: Context<HttpEnv>, { method }: CreateJobBody): Prom
   await usableConstraint({ ...given, path }, caller);
 }
 
-/** Throws `ServeError` if the grader asks a model that the tenant may not use. */
-async function checkGrader(
+/** Throws `ServeError` if the job's grader cannot run. */
+async function checkReward(
   c: Context<HttpEnv>,
   { method }: CreateJobBody,
-  { registry }: Deps,
+  deps: Deps,
 ): Promise<void> {
   const given = method?.reinforcement?.grader;
   if (given === undefined) return;
   const grader = graderSchema.parse(given);
-  const field = 'method.reinforcement.grader';
-  await checkGraderModels(registry, { tenant: c.var.tenant, grader, field });
+  await checkGrader(c, deps, { grader, field: 'method.reinforcement.grader' });
 }
 
 /** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */
@@ -241,29 +238,4 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
     },
   });
-}
-
-const UNSUPPORTED = [
-  ['post', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
-  ['get', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
-  ['delete', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{id}'],
-] as const;
-
-/** Refuses these routes by name, so that clients see that they did not misspell the path. */
-function addUnsupportedRoutes(app: App): void {
-  for (const [method, path] of UNSUPPORTED) {
-    addRoute(app, {
-      method,
-      path,
-      summary: 'Not supported: 400, `unsupported_parameter`',
-      answers: json(errorEnvelopeSchema),
-      errors: [400, 401],
-      handle() {
-        throw new ServeError(
-          'unsupported_parameter',
-          "This route of OpenAI's API is not supported. /docs lists the routes that are.",
-        );
-      },
-    });
-  }
 }

@@ -3,10 +3,15 @@
 import type { Context } from 'hono';
 import { fieldError, ServeError } from '../../common/errors.ts';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
-import type { Tenant } from '../../contracts/tenant.ts';
-import { type Graded, grade, type RunPython } from '../../graders/grade.ts';
+import { type Graded, grade, PythonError, type RunPython } from '../../graders/grade.ts';
 import { callsOf, type Post } from '../../graders/model-calls.ts';
-import { type Grader, graderSchema, modelsOf, refusePython } from '../../graders/schema.ts';
+import {
+  type Grader,
+  graderSchema,
+  modelsOf,
+  refusePython,
+  sourcesOf,
+} from '../../graders/schema.ts';
 import { toSample } from '../../graders/template.ts';
 import type { Deps } from '../deps.ts';
 import type { AnswerLine } from '../lines.ts';
@@ -31,8 +36,7 @@ export function addGraderRoutes(
     async handle(c, { grader }) {
       const parsed = graderSchema.parse(grader);
       if (!python) refusePython(parsed, 'grader');
-      const { tenant } = c.var;
-      await checkGraderModels(registry, { tenant, grader: parsed, field: 'grader' });
+      await checkGrader(c, { registry, python }, { grader: parsed, field: 'grader' });
       return c.json({ grader });
     },
   });
@@ -58,19 +62,31 @@ export function addGraderRoutes(
   });
 }
 
-/** A grader in a request of a tenant. */
+/** A grader in a request. */
 interface GivenGrader {
-  readonly tenant: Tenant;
   readonly grader: Grader;
   /** The field of the request that has it. */
   readonly field: string;
 }
 
-/** Throws `ServeError` (400) naming the first field with a model that does not exist, or that the tenant may not use. */
-export async function checkGraderModels(
-  registry: Deps['registry'],
-  { tenant, grader, field }: GivenGrader,
+/**
+ * Throws `ServeError` (400) naming the first field with a model that does not exist, or that the tenant may not use, or with a
+ * source in Python that does not run.
+ */
+export async function checkGrader(
+  c: Context<HttpEnv>,
+  { registry, python }: Pick<Deps, 'registry' | 'python'>,
+  { grader, field }: GivenGrader,
 ): Promise<void> {
+  const { tenant, signal = c.req.raw.signal } = c.var;
+  for (const [inside, source] of python ? sourcesOf(grader) : []) {
+    try {
+      await python?.check(source, { tenant: tenant.id, signal });
+    } catch (error) {
+      if (!(error instanceof PythonError) || error.kind === 'server') throw error;
+      throw fieldError(`${field}.${inside}`, error.message);
+    }
+  }
   for (const [model, inside] of modelsOf(grader)) {
     try {
       await registry.resolve(tenant, model);

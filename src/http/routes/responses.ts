@@ -1,25 +1,31 @@
-// POST /v1/responses: answers a text or a list of items, rendered with the base's chat template.
-import { responseSchema } from '../../contracts/responses.ts';
+// POST /v1/responses: answers a text or a list of items, rendered with the base's chat template. POST /v1/responses/input_tokens
+// only counts the tokens.
+import { responseSchema, responseTokensSchema } from '../../contracts/responses.ts';
 import { answer, queued } from '../answer/answer.ts';
 import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
 import { continueConversation, openConversation, renderItems } from '../request/conversation.ts';
 import { toRecord } from '../request/kept-items.ts';
-import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
+import {
+  buildPrompts,
+  type GenerationShape,
+  prepareGeneration,
+} from '../request/prepare-generation.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { LOGPROBS, type ResponseRequest, responseRequestSchema } from '../schema/responses.ts';
-import { type App, addRoute, jsonOrEvents } from '../wire/route.ts';
+import { type App, addRoute, json, jsonOrEvents } from '../wire/route.ts';
 
-/** Adds the route. */
-export function addResponsesRoute(app: App, deps: Deps): void {
+/** Adds the routes. */
+export function addResponsesRoutes(app: App, deps: Deps): void {
   const { limits, model } = deps;
   const keepsResponses = deps.keptResponses !== undefined;
+  const body = { schema: responseRequestSchema({ ...model, limits, keepsResponses }), limits };
   app.openAPIRegistry.register('ResponseInputItem', inputItemSchema);
   addRoute(app, {
     method: 'post',
     path: '/v1/responses',
     summary: 'Answer a text or items, as a response object',
-    body: { schema: responseRequestSchema({ ...model, limits, keepsResponses }), limits },
+    body,
     answers: jsonOrEvents(
       responseSchema,
       'Typed events, from `response.created` to `response.completed`',
@@ -61,6 +67,29 @@ export function addResponsesRoute(app: App, deps: Deps): void {
           : undefined,
       });
       return answer(c, deps, { ...plan, endpoint });
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/responses/input_tokens',
+    summary: 'Count the tokens of the same prompt, without an answer',
+    body,
+    answers: json(responseTokensSchema),
+    ...queued<ResponseRequest>(deps, () => 0),
+    async handle(c, requestBody) {
+      const { keptResponses: responses, conversations } = deps;
+      const kept = { responses, conversations, tenant: c.var.tenant.id, signal: c.req.raw.signal };
+      const { promptTokens } = await buildPrompts(c, deps, requestBody, {
+        ...SHAPE,
+        // A prompt is counted even if it does not fit.
+        maxTokensOf: () => undefined,
+        defaultTokensOf: () => 1,
+        async prompts(request) {
+          const { items } = await openConversation(request.body, kept);
+          return [{ ids: (await renderItems(items, request)).ids, text: '' }];
+        },
+      });
+      return c.json({ object: 'response.input_tokens' as const, input_tokens: promptTokens });
     },
   });
 }

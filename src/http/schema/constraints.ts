@@ -1,5 +1,6 @@
 // The fields of a request that constrain its completion, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint,
 // which `constraint-check.ts` compiles once the request has its queue entry.
+import { isDeepStrictEqual } from 'node:util';
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/json-scan.ts';
 import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
@@ -197,7 +198,7 @@ const object = { type: 'object', additionalProperties: true } as const;
 const schema = { anyOf: [object, text] };
 const texts = { type: 'array', items: text } as const;
 
-/** The fields that constrain a completion. A request may set at most one of them. */
+/** The fields that constrain a completion. A request may set several of them only to the same constraint. */
 const SPELLINGS = {
   response_format: constraint(
     readFormat,
@@ -283,11 +284,20 @@ function withReading(constraint: Constraint, reading: SchemaReading): Constraint
   }
 }
 
-/** Adds an issue if a request has two constraints. */
+/** Adds an issue if a request has two different constraints. Some clients send one in a newer and in an older spelling. */
 export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void {
-  const [first, second] = spellingsIn(body);
+  const [first, ...others] = spellingsIn(body);
+  const second = others.find((name) => !isSameConstraint(body[first!], body[name]));
   if (second === undefined) return;
   addIssue(ctx, `cannot be combined with ${first}. Send only one of them`, { path: [second] });
+}
+
+/** Whether two fields ask for the same constraint. */
+export function isSameConstraint(
+  one: GivenConstraint | undefined,
+  other: GivenConstraint | undefined,
+): boolean {
+  return isDeepStrictEqual(one?.constraint, other?.constraint);
 }
 
 /** The fields of a checked request that may hold a constraint. */

@@ -246,16 +246,17 @@ const UNSUPPORTED = { code: 'unsupported_parameter' };
 /** Accepts and ignores a field that could not change the completion. */
 export const INERT = z.unknown().optional();
 
-/** Refuses a field by name, because ignoring it would change the completion. null, [] and {} request nothing and pass. */
+/**
+ * Refuses a field by name, because ignoring it would change the completion. null and [] ask for nothing and pass. {} asks for the
+ * defaults: `"web_search_options": {}` turns OpenAI's search on.
+ */
 export const REFUSED = z
   .unknown()
   .optional()
-  .refine(isEmpty, { message: 'is not supported by this server', params: UNSUPPORTED });
-
-function isEmpty(value: unknown): boolean {
-  if (value === undefined || value === null) return true;
-  return typeof value === 'object' && Object.keys(value).length === 0;
-}
+  .refine((value) => value == null || (Array.isArray(value) && value.length === 0), {
+    message: 'is not supported by this server',
+    params: UNSUPPORTED,
+  });
 
 /** The schemas that `only` returned. */
 const DEFAULT_ONLY = new WeakSet<z.ZodType>();

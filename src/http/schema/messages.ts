@@ -7,7 +7,7 @@ import {
   MAX_TOOLS,
   refuseTwins,
 } from '../../contracts/tools.ts';
-import { formatReader } from './constraints.ts';
+import { formatReader, isSameConstraint } from './constraints.ts';
 import {
   type FieldRow,
   fieldsOf,
@@ -105,6 +105,7 @@ const choiceSchema = z
 
 /** Edits of the context that drop thoughts, which the model does not see anyway. */
 const clearsThinking = (value: unknown) => {
+  if (typeof value !== 'object' || Array.isArray(value)) return false;
   const { edits = [], ...rest } = value as { edits?: unknown };
   const isThinking = (edit: unknown) =>
     String((edit as { type?: unknown } | null)?.type).startsWith('clear_thinking_');
@@ -189,7 +190,8 @@ function checkMessages(
   ctx: Refine,
 ): void {
   checkTools({ tools, tool_choice: tool_choice?.choice }, ctx);
-  if (structured_outputs && output_config?.format) {
+  const given = output_config?.format?.given;
+  if (structured_outputs && given && !isSameConstraint(structured_outputs, given)) {
     const path = ['structured_outputs'];
     addIssue(ctx, 'cannot be combined with output_config.format. Send only one of them', { path });
   }

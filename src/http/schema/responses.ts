@@ -2,7 +2,12 @@
 import { z } from '@hono/zod-openapi';
 import { addIssue } from '../../common/schema-issues.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
-import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
+import {
+  FORMAT_TYPES,
+  formatReader,
+  type GivenConstraint,
+  isSameConstraint,
+} from './constraints.ts';
 import {
   type FieldRow,
   fieldsOf,
@@ -165,8 +170,10 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       if (body.stream_options != null && !body.stream) {
         addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
       }
-      const format = body.text?.format?.given?.constraint;
-      if (body.structured_outputs && format && format.kind !== 'any_text') {
+      const { structured_outputs: outputs } = body;
+      const format = body.text?.format?.given;
+      const isFormat = format && format.constraint.kind !== 'any_text';
+      if (outputs && isFormat && !isSameConstraint(outputs, format)) {
         addIssue(ctx, 'cannot be combined with text.format. Send only one of them', {
           path: ['structured_outputs'],
         });

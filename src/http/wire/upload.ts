@@ -47,6 +47,8 @@ const MAX_OVERHEAD_BYTES = 64 * 1024;
 const MAX_FIELDS = 16;
 const MAX_FIELD_BYTES = 1024;
 const MAX_HEADER_BYTES = 8192;
+/** An error repeats at most this much of a part's name. */
+const MAX_NAME_LENGTH = 64;
 /** File systems allow 255 bytes. */
 const MAX_FILENAME_LENGTH = 255;
 
@@ -86,10 +88,23 @@ async function readForm(
   const fields = new Map<string, string>();
   let upload: Promise<UploadedFile> | undefined;
   parser.on('error', (cause) => stop.abort(malformed(cause)));
-  parser.on('field', (name, value) => void fields.set(name, value));
+  const refuse = (name: string, fault: string) =>
+    stop.abort(fieldError(name.slice(0, MAX_NAME_LENGTH), fault));
+  parser.on('field', (name, value, _, isCut) => {
+    if (isCut) refuse(name, `has more than ${MAX_FIELD_BYTES} bytes`);
+    if (fields.has(name)) refuse(name, 'was sent twice. Send it once');
+    fields.set(name, value);
+  });
+  parser.on('fieldsLimit', () => {
+    stop.abort(new ServeError('invalid_request', `The form has more than ${MAX_FIELDS} fields.`));
+  });
   parser.on('file', (name, stream, filename) => {
-    if (name !== 'file') {
+    if (name !== 'file' || upload) {
       stream.resume();
+      refuse(
+        name,
+        'the form takes one file, as its part "file". Send each file in its own request',
+      );
       return;
     }
     upload = saveFile(stream, file, { ...options, filename, signal: stop.signal });
@@ -99,6 +114,7 @@ async function readForm(
   request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
   try {
     await feed(request, parser, { ...options, signal: stop.signal });
+    stop.signal.throwIfAborted();
     return { fields, file: await upload };
   } catch (error) {
     stop.abort(error);
@@ -110,7 +126,7 @@ async function readForm(
 function createParser(request: Request, { maxFileBytes }: UploadOptions): BusboyInstance {
   const limits = {
     fileSize: maxFileBytes,
-    files: 1,
+    files: 2, // the second one is refused by name
     fields: MAX_FIELDS,
     fieldSize: MAX_FIELD_BYTES,
     headerSize: MAX_HEADER_BYTES,
