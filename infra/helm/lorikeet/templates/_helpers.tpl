@@ -61,10 +61,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_KEYS, value: /etc/lorikeet/keys.json }
 - { name: LORIKEET_ALLOWED_HOSTS, value: {{ join "," .Values.allowedHosts | quote }} }
 - { name: LORIKEET_WEIGHTS, value: {{ .Values.engine.weights | quote }} }
-- { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
-- { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
-- { name: LORIKEET_ADAPTER_CACHE, value: {{ .Values.engine.adapterCache | quote }} }
 - { name: LORIKEET_PROVIDER, value: {{ .Values.engine.provider }} }
+{{- with .Values.engine.slots }}
+- { name: LORIKEET_SLOTS, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.engine.maxSeq }}
+- { name: LORIKEET_MAX_SEQ, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.engine.adapterCache }}
+- { name: LORIKEET_ADAPTER_CACHE, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.engine.threads }}
+- { name: LORIKEET_THREADS, value: {{ . | quote }} }
+{{- end }}
 {{- if eq .Values.mode "deployment" }}
 - { name: LORIKEET_DRAIN_DELAY_MS, value: {{ mul .Values.drain.delaySeconds 1000 | quote }} }
 {{- if .Values.inferencePool.enabled }}
@@ -81,9 +90,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   valueFrom: { secretKeyRef: { name: {{ .Values.limits.urlSecret.name }}, key: {{ .Values.limits.urlSecret.key }} } }
 {{- else if .Values.limits.url }}
 - { name: LORIKEET_LIMITS, value: {{ .Values.limits.url | quote }} }
-{{- end }}
-{{- if .Values.engine.threads }}
-- { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
 {{- end }}
 - { name: LORIKEET_TRAINING, value: {{ .Values.jobs.parallel | quote }} }
 {{- if eq .Values.jobs.runner "kubernetes" }}
