@@ -16,6 +16,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { NOT_BUNDLED } from '../../../scripts/not-bundled.mjs';
+import { SERVER_FOLDER_NAMES } from '../../../src/contracts/server-folders.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { freePort } from '../../free-port.ts';
 import { skipUnlessLong } from '../../shared.ts';
@@ -197,16 +198,12 @@ test('it is healthy, answers and trains from the base that is baked in, and ends
 
 /** Creates the folders that the chart mounts into a server whose image contains the base. */
 function volumes(): Map<string, string> {
-  const chart = readFileSync('infra/helm/lorikeet/templates/_helpers.tpl', 'utf8');
-  const [server] = chart.split('define "lorikeet.trainerPod"');
-  const mounts = [...server!.matchAll(/mountPath: (\/data\/cache\/\S+), subPath: (\w+)/g)];
-  assert.ok(mounts.length > 0);
   return new Map(
-    mounts.map(([, mountPath, name]) => {
-      const volume = path.join(folder, 'volumes', name!);
+    SERVER_FOLDER_NAMES.map((name) => {
+      const volume = path.join(folder, 'volumes', name);
       mkdirSync(volume, { recursive: true });
       chownSync(volume, 1000, 1000);
-      return [volume, mountPath!] as const;
+      return [volume, `/data/cache/${name}`] as const;
     }),
   );
 }

@@ -150,9 +150,9 @@ volumeMounts:
   {{- end }}
   - { name: tmp, mountPath: /tmp }
   {{- if .Values.base.baked }}
-  - { name: data, mountPath: /data/cache/adapters, subPath: adapters }
-  - { name: data, mountPath: /data/cache/jobs, subPath: jobs }
-  - { name: data, mountPath: /data/cache/uploads, subPath: uploads }
+  {{- range list "adapters" "batches" "jobs" "tinker" "uploads" }}
+  - { name: data, mountPath: /data/cache/{{ . }}, subPath: {{ . }} }
+  {{- end }}
   {{- else }}
   - { name: data, mountPath: /data }
   {{- end }}
