@@ -97,7 +97,11 @@ export async function openRunner(
     toolFormat: config.toolFormat,
     pythonGraders: config.pythonGraders,
   };
-  if (config.trainRunner === 'process') return createChildRunner(childOptions);
+  if (config.trainRunner === 'process') {
+    const { trainMemoryBytes, training } = config;
+    const planMemory = trainMemoryBytes && trainMemoryBytes / Math.max(1, training);
+    return createChildRunner({ ...childOptions, ...(planMemory && { planMemory }) });
+  }
   const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
     await Promise.all([
       import('../cluster/api-client.ts'),
