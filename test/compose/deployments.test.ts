@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { planMemory } from '../../src/engine/memory/memory-budget.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
-import { type Environment, loadConfig } from '../../src/settings/config.ts';
+import { type Environment, loadConfig, servesTinker } from '../../src/settings/config.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 
 const CHART = 'infra/helm/lorikeet';
@@ -58,11 +58,15 @@ function merge(defaults: Values, values: Values): Values {
 /** The chart sets a variable of `engine` unless the value is 0 or empty. */
 function ofValues(name: string): Deployment {
   const defaults = parse(read(`${CHART}/values.yaml`));
-  const { mode, engine, env, resources } = merge(defaults, parse(read(`${CHART}/${name}`))) as {
+  const { mode, engine, env, resources, jobs } = merge(
+    defaults,
+    parse(read(`${CHART}/${name}`)),
+  ) as {
     mode: string;
     engine: Record<string, string | number>;
     env: Record<string, string>;
     resources: Container['resources'];
+    jobs: { runner: string; memory: string };
   };
   const template = read(`${CHART}/templates/_helpers.tpl`);
   const direct = template.matchAll(/name: (\w+), value: \{\{ \.Values\.engine\.(\w+)/g);
@@ -73,8 +77,15 @@ function ofValues(name: string): Deployment {
   ];
   assert.deepEqual(variables.map(([, value]) => value).sort(), Object.keys(engine).sort());
   const given = variables.filter(([, value]) => engine[value]);
+  const isFixed = engine['slots'] || engine['maxSeq'] || engine['adapterCache'];
+  const [, unfixed] = /ternary "" "(\w+)" \(not \(empty \$isFixed/.exec(template)!;
+  const trainMemory = jobs.memory || (isFixed ? '' : unfixed!);
   const container = {
-    env: given.map(([variable, value]) => ({ name: variable, value: `${engine[value]}` })),
+    env: [
+      ...given.map(([variable, value]) => ({ name: variable, value: `${engine[value]}` })),
+      { name: 'LORIKEET_TRAIN_RUNNER', value: jobs.runner },
+      ...(jobs.runner === 'process' ? [{ name: 'LORIKEET_TRAIN_MEMORY', value: trainMemory }] : []),
+    ],
     resources,
   };
   const [, unset] = /containerConcurrency: .* default (\d+)/.exec(
@@ -111,6 +122,8 @@ function ofLambda(): Deployment {
 
 const VALUES = readdirSync(CHART).filter((file) => /^values(-.*)?\.yaml$/.test(file));
 const DEPLOYMENTS = [...VALUES.map(ofValues), ofCloudRun(), ofKserve(), ofLambda()];
+/** A job with 8 rows of 512 tokens at a time. */
+const TRAINER_BYTES = 1.6e9;
 const BASE = parseDecoderConfig(SMOLLM2);
 
 for (const { file, env, bytes, requests } of DEPLOYMENTS) {
@@ -118,10 +131,13 @@ for (const { file, env, bytes, requests } of DEPLOYMENTS) {
     assert.ok(VALUES.length >= 4, `${VALUES}`);
     const config = { ...loadConfig({}, { HOME: '/', ...env }), hasReservedSlots: true };
     for (const features of [[], ['avx512-vnni']] as const) {
-      const { slots, maxSeqLength } = planMemory(BASE, config, { bytes, source: file }, features);
+      const plan = planMemory(BASE, config, { bytes, source: file }, features);
+      const { slots, maxSeqLength, budget } = plan;
       assert.ok(maxSeqLength >= 2048, `${maxSeqLength} tokens`);
       // More requests than slots would wait in one server while another one could be started.
       assert.ok(slots >= (requests ?? 8), `${slots} slots for ${requests} requests`);
+      const left = budget.parts.trainers;
+      assert.ok(!servesTinker(config) || left >= TRAINER_BYTES, `${left} bytes for a trainer`);
     }
   });
 }

@@ -92,6 +92,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_LIMITS, value: {{ .Values.limits.url | quote }} }
 {{- end }}
 - { name: LORIKEET_TRAINING, value: {{ .Values.jobs.parallel | quote }} }
+{{- if and (eq .Values.jobs.runner "process") .Values.jobs.parallel }}
+{{- /* Sizes that the values fix are not reduced for it. */}}
+{{- $isFixed := or .Values.engine.slots .Values.engine.maxSeq .Values.engine.adapterCache }}
+{{- with .Values.jobs.memory | default (ternary "" "1536MiB" (not (empty $isFixed))) }}
+- { name: LORIKEET_TRAIN_MEMORY, value: {{ . | quote }} }
+{{- end }}
+{{- end }}
 {{- if eq .Values.jobs.runner "kubernetes" }}
 - { name: LORIKEET_TRAIN_RUNNER, value: kubernetes }
 - { name: LORIKEET_TRAIN_POD, value: /etc/lorikeet-trainer/pod.json }
@@ -99,8 +106,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_TRAIN_QUEUE, value: {{ . | quote }} }
 {{- end }}
 {{- end }}
-{{- range $name, $value := .Values.env }}
+{{- include "lorikeet.extraEnv" .Values.env }}
+{{- end }}
+
+{{/* A map of variables; a value is a scalar, or { valueFrom: … }. */}}
+{{- define "lorikeet.extraEnv" -}}
+{{- range $name, $value := . }}
+{{- if kindIs "map" $value }}
+- {{ dict "name" $name "valueFrom" $value.valueFrom | toJson }}
+{{- else }}
 - { name: {{ $name }}, value: {{ $value | quote }} }
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -233,9 +249,7 @@ spec:
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       env:
         {{- include "lorikeet.sharedEnv" . | nindent 8 }}
-        {{- range $name, $value := .Values.jobs.env }}
-        - { name: {{ $name }}, value: {{ $value | quote }} }
-        {{- end }}
+        {{- include "lorikeet.extraEnv" .Values.jobs.env | nindent 8 }}
       {{- with .Values.jobs.credentialsSecret | default .Values.store.credentialsSecret }}
       envFrom:
         - secretRef: { name: {{ . }} }
