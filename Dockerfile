@@ -38,7 +38,8 @@ ARG BASE
 ARG WEIGHTS
 ENV LORIKEET_HOME=/data LORIKEET_WEIGHTS=${WEIGHTS} NODE_COMPILE_CACHE=/data/cache/node
 # The server's user owns the mount points of volumes.
-RUN mkdir -p /data/models /data/jobs /data/cache/adapters /data/cache/jobs /data/cache/uploads \
+RUN mkdir -p /data/models /data/jobs /data/cache/adapters /data/cache/batches /data/cache/jobs /data/cache/tinker \
+    /data/cache/uploads \
   && if [ -n "${BASE}" ]; then \
     node bin/lorikeet.mjs import "${BASE}" --out /data/models/base; \
   fi \

@@ -98,6 +98,9 @@ class S3Store implements ObjectStore {
     this.#bucket = bucket;
     this.#base = prefix && `${prefix}/`;
     this.#deadlines = deadlines;
+    // On Node 20 the client announces at each start that its versions of 2027 will need Node 22. This project chooses its version,
+    // so its users cannot do anything about it.
+    process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
     this.#client = new S3Client({
       ...connection,
       forcePathStyle: isPathStyle,

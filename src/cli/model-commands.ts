@@ -138,6 +138,7 @@ function budgetTable({ plan: { budget, adapterCacheBytes } }: SizeReport): strin
     ['cache', parts.kvCache, ''],
     ['prefix cache', parts.prefixCache, 'at most, allocated as prompts come'],
     ['adapters', adapterCacheBytes + parts.adapterSlots, 'in the cache and in slots, at most'],
+    ['trainers', parts.trainers, 'left to them by --train-memory'],
     ['total', totalBytes, 'at most'],
     ['limit', limit.bytes, limit.source],
   ]);

@@ -1,8 +1,9 @@
 // Creates folders, and builds folders that readers see either complete or not at all.
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { isDiskFull } from './errors.ts';
 import { hasProcessEnded, MACHINE } from './process-id.ts';
 
 /**
@@ -22,6 +23,26 @@ export async function makeFolder(folder: string): Promise<void> {
     if (!isParentMissing || parent === folder) throw error;
     await makeFolder(parent);
     await make();
+  }
+}
+
+/** The system's codes for a folder that this process may not write. */
+const NOT_WRITABLE: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS']);
+
+/**
+ * Creates a folder unless it exists, and returns the system's code if this process may not write there, otherwise undefined.
+ * Writes to find out: permissions alone say nothing about network file systems.
+ */
+export async function whyNotWritable(folder: string): Promise<string | undefined> {
+  try {
+    await makeFolder(folder);
+    await rmdir(await mkdtemp(path.join(folder, '.writable-')));
+    return undefined;
+  } catch (error) {
+    if (isDiskFull(error)) return undefined; // it may have room later
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined || !NOT_WRITABLE.has(code)) throw error;
+    return code;
   }
 }
 

@@ -19,6 +19,8 @@ export interface MemoryParts {
   readonly engine: number;
   /** Processes that are started on first use, for long prompts and for constraints. */
   readonly helpers: number;
+  /** Left to trainers next to the server. */
+  readonly trainers: number;
   readonly activations: number;
   /** With all slots at full length. */
   readonly kvCache: number;

@@ -1,33 +1,69 @@
-// The server's own process, as leases and folders name it.
+// The server's own process, as leases and folders name it, and the folders that it can write.
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { isOwnerGone } from '../common/file-lock.ts';
+import { whyNotWritable } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { openProcessFolder } from '../common/process-folder.ts';
 import { createOwner } from '../common/process-id.ts';
+import {
+  SERVER_FOLDER_NAMES,
+  SERVER_FOLDERS,
+  type ServerFolder,
+} from '../contracts/server-folders.ts';
 import type { LeaseOwner } from '../jobs/create-jobs.ts';
 import type { Config } from '../settings/config.ts';
 
 /** The owner of this process's leases and folders. */
 export interface OwnProcess {
   readonly owner: LeaseOwner;
+  /** The folders whose features this server refuses, because it cannot write there. */
+  readonly unwritable: readonly ServerFolder[];
+  /** Returns the path of a folder that all processes with this data folder share. */
+  sharedFolder(name: ServerFolder): string;
   /**
    * Returns the path of this process's folder of this name, and removes the folders of processes that have ended.
    * @param inherits the folder within theirs whose entries move to this process's folder
    */
-  openFolder(name: string, inherits?: string): Promise<string>;
+  openFolder(name: ServerFolder | 'jobs/dry-runs', inherits?: string): Promise<string>;
 }
 
-/** Names this process. */
-export function createOwnProcess({ home }: Pick<Config, 'home'>, log: Logger): OwnProcess {
+type FolderSettings = Pick<Config, 'home' | 'batches' | 'training'>;
+
+/** Names this process, and logs the folders that it needs and cannot write. */
+export async function openOwnProcess(config: FolderSettings, log: Logger): Promise<OwnProcess> {
   const owner = createOwner(randomUUID());
-  const options = { owner, isGone: isOwnerGone, log };
+  const pathOf = (name: string) => path.join(config.home, 'cache', name);
+  const unwritable: ServerFolder[] = [];
+  for (const name of SERVER_FOLDER_NAMES) {
+    const { feature, routes, ...use } = SERVER_FOLDERS[name];
+    const isOff = 'setting' in use && config[use.setting] === 0;
+    const code = isOff || routes.length === 0 ? undefined : await whyNotWritable(pathOf(name));
+    if (code === undefined) continue;
+    unwritable.push(name);
+    log.warn(
+      { folder: pathOf(name), code },
+      `the folder cannot be written: ${feature} are refused`,
+    );
+  }
   return {
     owner: { name: owner, isGone: isOwnerGone },
+    unwritable,
+    sharedFolder: pathOf,
     openFolder: (name, inherits) =>
-      openProcessFolder(path.join(home, 'cache', name), {
-        ...options,
+      openProcessFolder(pathOf(name), {
+        ...{ owner, isGone: isOwnerGone, log },
         ...(inherits !== undefined && { inherits }),
       }),
   };
+}
+
+/** Returns the settings of a server that leaves the work that it has no folder for to others. */
+export function withoutUnwritable(
+  config: Config,
+  { unwritable }: Pick<OwnProcess, 'unwritable'>,
+): Config {
+  const off = (name: 'batches' | 'jobs') =>
+    unwritable.includes(name) && { [SERVER_FOLDERS[name].setting]: 0 };
+  return { ...config, ...off('batches'), ...off('jobs') };
 }

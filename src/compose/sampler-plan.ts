@@ -22,6 +22,7 @@ export function samplerConfig(config: Config, decoder: DecoderConfig, size: Samp
     adapterSlots: undefined,
     adapterCacheBytes: Math.ceil(adapters * adapterBytes * ADAPTER_SHARE),
     prefixCacheBytes: KvCache.byteSize(decoder, prompts),
+    trainMemoryBytes: undefined,
   };
 }
 

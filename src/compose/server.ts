@@ -16,7 +16,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
-import { createOwnProcess } from './own-process.ts';
+import { openOwnProcess, withoutUnwritable } from './own-process.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
 import { openHttp, type RunningEngine, type ServerParts } from './serving-http.ts';
 import { createTelemetry, openRouterPorts, openTelemetryExports } from './serving-telemetry.ts';
@@ -48,7 +48,7 @@ export interface ServeOptions {
 export async function serve(context: ProgramContext, options: ServeOptions): Promise<void> {
   endStartPhase('imports');
   const { signal } = context;
-  const config = options.isPrewarm ? withoutClients(context.config) : context.config;
+  let config = options.isPrewarm ? withoutClients(context.config) : context.config;
   let parts: ServerParts | undefined;
   const log = createLog(
     config.logLevel,
@@ -56,6 +56,8 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
     () => parts?.exports?.tracing?.logFields() ?? {},
   );
   checkStoreFolder(config);
+  const own = await openOwnProcess(config, log);
+  config = withoutUnwritable(config, own);
   const python = await openPython(config, log);
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
@@ -71,7 +73,6 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
   const engine = startEngine(base, { config, access, log }, (events) =>
     parts?.routerPorts?.publish(events),
   );
-  const own = createOwnProcess(config, log);
   parts = { config, access, log, own, base, engine, python, leaving: new AbortController() };
   try {
     await runServer(parts, signal, options);

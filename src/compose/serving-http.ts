@@ -107,6 +107,7 @@ export async function openHttp(
     jobs: jobs.http,
     batches: batches.service,
     tinker: parts.tinker,
+    unwritable: own.unwritable,
     ...openKeptResponses(config, {
       store: adapters.store,
       log,

@@ -56,8 +56,8 @@ export async function openServingJobs(
     repository,
     runner: await openRunner(config, { store, baseDigest: info.digest, log }),
     base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
-    root: path.join(config.home, 'cache', 'jobs'),
-    dryRunRoot: await own.openFolder('dry-runs'),
+    root: own.sharedFolder('jobs'),
+    dryRunRoot: await own.openFolder('jobs/dry-runs'),
     limits: { maxFiles, maxFilesBytes, maxActive, maxTraining },
     log,
     owner: own.owner,
@@ -97,7 +97,11 @@ export async function openRunner(
     toolFormat: config.toolFormat,
     pythonGraders: config.pythonGraders,
   };
-  if (config.trainRunner === 'process') return createChildRunner(childOptions);
+  if (config.trainRunner === 'process') {
+    const { trainMemoryBytes, training } = config;
+    const planMemory = trainMemoryBytes && trainMemoryBytes / Math.max(1, training);
+    return createChildRunner({ ...childOptions, ...(planMemory && { planMemory }) });
+  }
   const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
     await Promise.all([
       import('../cluster/api-client.ts'),

@@ -33,12 +33,12 @@ const REQUESTS_PER_SLOT = 2;
 /** Samples wait for slots, and nobody waits for a connection. */
 const SAMPLE_TIMEOUT_MS = 3_600_000;
 
-/** Opens the protocol if the server has it. The trainer starts with the first model. */
+/** Opens the protocol if the server has it and a folder for it. The trainer starts with the first model. */
 export async function openServingTinker(
   config: Config,
   { artifact, forget, client, own, log, model, answer, store, repository }: ServingTinkerOptions,
 ): Promise<TinkerService | undefined> {
-  if (!servesTinker(config)) return undefined;
+  if (!servesTinker(config) || own.unwritable.includes('tinker')) return undefined;
   const { trainThreads, maxJobs: maxModels, maxJobRank: maxRank } = config;
   const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;

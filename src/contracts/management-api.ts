@@ -78,35 +78,42 @@ const totals = {
     .openapi({ description: 'Refused and failed requests by code, most first' }),
 };
 
+/** The engine's figures for every key; CPU times are for operators. Totals count from the engine's start. */
+export const engineFiguresSchema = counts(
+  'running',
+  'waiting',
+  'slots',
+  'steps',
+  'prompt_tokens',
+  'generated_tokens',
+  'memory_bytes',
+  'prefix_query_tokens',
+  'prefix_hit_tokens',
+  'prefix_bytes',
+  'prefix_capacity_bytes',
+).extend({ kv_usage: z.number().openapi({ description: 'Share of the KV cache, 0 to 1' }) });
+/** The engine's figures. */
+export type EngineFigures = z.infer<typeof engineFiguresSchema>;
+
+export const tiersSchema = z
+  .array(
+    counts('bytes', 'hits', 'misses', 'evictions', 'failed')
+      .partial()
+      .extend({ tier: z.enum(['slot', 'ram', 'disk']), adapters: z.int() }),
+  )
+  .openapi({ description: 'The adapter cache; slots only have `adapters`' });
+/** The tiers of the adapter cache. */
+export type Tiers = z.infer<typeof tiersSchema>;
+
 export const metricsStatusSchema = z
   .object({
     object: z.literal('metrics.status'),
     is_ready: z.boolean(),
-    engine: counts(
-      'running',
-      'waiting',
-      'slots',
-      'prompt_tokens',
-      'generated_tokens',
-      'memory_bytes',
-      'prefix_query_tokens',
-      'prefix_hit_tokens',
-      'prefix_bytes',
-      'prefix_capacity_bytes',
-    )
-      .extend({
-        kv_usage: z.number().openapi({ description: 'Share of the KV cache, 0 to 1' }),
-        cpu_s: cpuSeconds,
-      })
+    engine: engineFiguresSchema
+      .extend({ cpu_s: cpuSeconds })
       .nullable()
       .openapi({ description: 'Totals since the engine started; null until it has answered' }),
-    tiers: z
-      .array(
-        counts('bytes', 'hits', 'misses', 'evictions', 'failed')
-          .partial()
-          .extend({ tier: z.enum(['slot', 'ram', 'disk']), adapters: z.int() }),
-      )
-      .openapi({ description: 'The adapter cache; slots only have `adapters`' }),
+    tiers: tiersSchema,
     server: counts('memory_bytes').extend({ started_at: z.number(), cpu_s: cpuSeconds }),
     trainer_cpu_s: cpuSeconds
       .nullable()

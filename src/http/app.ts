@@ -5,6 +5,7 @@ import { methodNotAllowed } from 'hono/method-not-allowed';
 import { secureHeaders } from 'hono/secure-headers';
 import { getPath } from 'hono/utils/url';
 import { ServeError } from '../common/errors.ts';
+import { type FolderUse, SERVER_FOLDERS } from '../contracts/server-folders.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { type AppOptions, createDeps, type Deps } from './deps.ts';
 import { createLineApp } from './lines.ts';
@@ -88,6 +89,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   addRequestsRoute(app, deps);
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
+  for (const name of options.unwritable ?? []) refuseFeature(app, SERVER_FOLDERS[name]);
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
@@ -141,6 +143,13 @@ function pathBelow(basePath: string): (request: Request) => string {
 async function readEngine({ client, limits }: Deps) {
   const figures = await statsWithin(client, limits.statsTimeoutMs);
   return { isReady: client.state === 'ready' && client.isProgressing, figures };
+}
+
+function refuseFeature(app: OpenAPIHono<HttpEnv>, { feature, routes }: FolderUse): void {
+  const message = `This server takes no ${feature}, because it cannot write the folder for them. Its operator finds the folder in the log.`;
+  app.on('POST', [...routes], (c) =>
+    errorResponse(c, new ServeError('insufficient_storage', message)),
+  );
 }
 
 function refuseMethod(c: Context, methods: string[]): Response {

@@ -10,6 +10,7 @@ import type { Logger } from '../common/log.ts';
 import type { MemoryBudget } from '../common/memory-limit.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
+import type { ServerFolder } from '../contracts/server-folders.ts';
 import type { Conversations } from '../conversations/conversations.ts';
 import type { KeptResponses } from '../conversations/kept-responses.ts';
 import type { PythonGraders } from '../graders/python.ts';
@@ -101,6 +102,8 @@ export interface AppOptions
   python?: Pick<PythonGraders, 'check' | 'run'> | undefined;
   /** Training loops that run elsewhere. */
   tinker?: TinkerService | undefined;
+  /** The folders whose routes are refused, because the server cannot write there. */
+  unwritable?: readonly ServerFolder[];
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
   /** Conversations that responses continue. */

@@ -3,6 +3,7 @@
 import { rm } from 'node:fs/promises';
 import { assert } from '../common/assert.ts';
 import { isDiskFull } from '../common/errors.ts';
+import { formatFileSize } from '../common/format-bytes.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
 import {
   DISK_FULL_FAULT,
@@ -36,7 +37,7 @@ export interface ChildRunnerOptions extends TrainerChildOptions {
   readonly toolFormat?: ToolFormatName | undefined;
   /** The Python that runs graders. Absent: the trainer's own setting. */
   readonly pythonGraders?: string | undefined;
-  /** Bytes of memory for which jobs are planned. Default: this machine's. */
+  /** Bytes of memory for which jobs are planned; others are refused. Default: this machine's, and no job is refused. */
   readonly planMemory?: number;
 }
 
@@ -51,7 +52,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
   });
   return {
     outlivesServer: false,
-    plan({ jobId, job }, { signal }) {
+    async plan({ jobId, job }, { signal }) {
       const request: TrainerRequest = {
         command: 'plan',
         job: { file: undefined, overrides: withDefaults(job), isFromApi: true },
@@ -62,7 +63,8 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
         minExamples: MIN_EXAMPLES,
       };
       // Planning takes seconds, and a client waits for it.
-      return plan(new TrainerChild(request, jobId, { ...options, priority: 'nice' }), signal);
+      const trainer = new TrainerChild(request, jobId, { ...options, priority: 'nice' });
+      return refuseLarge(await plan(trainer, signal), planMemory);
     },
     async *run(request, stop) {
       const job = withDefaults(request.job);
@@ -86,6 +88,14 @@ async function plan(trainer: TrainerChild, signal: AbortSignal): Promise<PlanOut
   if (fault) return { kind: isMachineFault(fault) ? 'lost' : 'refused', error: fault };
   if (planned) return { kind: 'planned', plan: planned };
   return { kind: 'lost', error: await trainer.death };
+}
+
+/** Refuses a job beyond its memory, in which the kernel would kill its trainer or the engine next to it. */
+function refuseLarge(outcome: PlanOutcome, bytes = Number.POSITIVE_INFINITY): PlanOutcome {
+  if (outcome.kind !== 'planned' || !(outcome.plan.memoryBytes > bytes)) return outcome;
+  const [needed, left] = [outcome.plan.memoryBytes, bytes].map(formatFileSize);
+  const message = `Training takes about ${needed}, and the server leaves ${left} to a job. Lower batch_size, or shorten the rows; operators can raise --train-memory.`;
+  return { kind: 'refused', error: { code: 'out_of_memory', message, param: null } };
 }
 
 /** Runs a trainer. If it starves in the idle class, replaces it by one that resumes the run with a low priority. */

@@ -4,40 +4,18 @@ import { counted, duration, figure } from './format.js';
 
 /** @typedef {import('../contracts/management-api.ts').MetricsStatus} MetricsStatus */
 /** @typedef {import('../contracts/management-api.ts').RequestList} RequestList */
-/** The figures that every key may see. CPU times are for operators. @typedef {{ is_ready: boolean, engine: Omit<NonNullable<MetricsStatus['engine']>, 'cpu_s'> | null, tiers: MetricsStatus['tiers'] }} PublicStatus */
+/** The figures that every key may see. @typedef {{ is_ready: boolean, engine: import('../contracts/management-api.ts').EngineFigures | null, tiers: import('../contracts/management-api.ts').Tiers }} PublicStatus */
 /** CPU seconds per second, by process; undefined if unknown. @typedef {Readonly<Record<'server' | 'engine' | 'trainer', number | undefined>>} CpuUse */
 /** The engine's load, and the use of the CPU if it is known. @typedef {{ engine: PublicStatus['engine'], cpu?: CpuUse | undefined, cores?: number | undefined }} Load */
 /** @typedef {MetricsStatus | PublicStatus} ServerStatus */
 /** @typedef {MetricsStatus['usage'][number]} Usage */
-/** @typedef {import('../contracts/engine.ts').EngineStats} EngineStats */
 /** @typedef {import('../contracts/management-api.ts').MetricsHistory['samples'][number]} Sample */
 /** Token totals; null if the engine was not running. @typedef {Pick<Sample, 'at' | 'prompt_tokens' | 'generated_tokens'>} TokenReading */
 /** Tokens per second. @typedef {{ generated: number, prompt: number }} TokenRates */
 
-/** Converts the body of /health. @param {{ status: string, engine: EngineStats | null }} health @returns {PublicStatus} */
-export function statusOfHealth({ status, engine }) {
-  const isReady = status === 'ready';
-  if (!engine) return { is_ready: isReady, engine, tiers: [] };
-  return {
-    is_ready: isReady,
-    engine: {
-      running: engine.running,
-      waiting: engine.waiting,
-      slots: engine.slotCount,
-      kv_usage: engine.kvUsage,
-      prompt_tokens: engine.promptTokens,
-      generated_tokens: engine.generatedTokens,
-      memory_bytes: engine.residentMemoryBytes,
-      prefix_query_tokens: engine.prefixQueryTokens,
-      prefix_hit_tokens: engine.prefixHitTokens,
-      prefix_bytes: engine.prefixCache.bytes,
-      prefix_capacity_bytes: engine.prefixCache.capacityBytes,
-    },
-    tiers: [
-      { tier: 'slot', adapters: engine.attachedAdapters.length },
-      { tier: 'ram', ...engine.adapterCache },
-    ],
-  };
+/** Returns the figures in the body of /health. @param {{ status: string } & Pick<PublicStatus, 'engine'> & Partial<Pick<PublicStatus, 'tiers'>>} health @returns {PublicStatus} */
+export function statusOfHealth({ status, engine, tiers = [] }) {
+  return { is_ready: status === 'ready', engine, tiers };
 }
 
 /** Returns what the server does with adapters, one sentence each. @param {Pick<MetricsStatus, 'attached' | 'awaited' | 'fetching' | 'is_store_paused'>} status */

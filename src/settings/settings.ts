@@ -272,6 +272,12 @@ export const SETTINGS = defineSettings({
     help: 'maximum number of fine-tuning jobs that this server trains at the same time; 0 leaves jobs to other servers (default: 1)',
     schema: integer(0, 64).default(1),
   },
+  trainMemoryBytes: {
+    env: 'LORIKEET_TRAIN_MEMORY',
+    flag: '--train-memory',
+    help: 'memory that serving leaves to the trainers next to it, such as 512M or 2GiB; a job that needs more than its share of it is refused (default: none is left, and no job is refused)',
+    schema: byteSize.optional(),
+  },
   maxJobRank: {
     help: 'maximum rank of a fine-tuning job that is created over the API (default: 64)',
     schema: integer(DEFAULT_RANK, MAX_RANK).default(64),

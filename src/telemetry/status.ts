@@ -6,6 +6,7 @@ import type { Metrics } from './metrics.ts';
 const ENGINE = {
   running: 'requestsRunning',
   waiting: 'requestsWaiting',
+  steps: 'steps',
   kv_usage: 'kvCacheUsage',
   prompt_tokens: 'promptTokens',
   generated_tokens: 'generationTokens',

@@ -19,17 +19,24 @@ const ANSWER_DEADLINE_MS = 1000;
 
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-full-'));
 const uploads = path.join(home, 'cache', 'uploads');
+/** No file fits on its disk. */
+const batches = path.join(home, 'cache', 'batches');
 let server: Serving;
 
 before(async () => {
   if (skip) return;
-  mkdirSync(uploads, { recursive: true });
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', uploads]);
+  for (const [folder, bound] of [
+    [uploads, `size=${DISK_BYTES}`],
+    [batches, 'nr_inodes=1'],
+  ] as const) {
+    mkdirSync(folder, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', bound, 'tmpfs', folder]);
+  }
   server = await startServer();
 });
 after(async () => {
   await server?.stop();
-  if (!skip) execFileSync('umount', [uploads]);
+  if (!skip) for (const folder of [uploads, batches]) execFileSync('umount', [folder]);
   rmSync(home, { recursive: true, force: true });
 });
 
@@ -64,6 +71,18 @@ function leftovers(): string[] {
     path.basename(name).startsWith('upload-'),
   );
 }
+
+test('a folder without room is no reason to refuse its feature: there may be room later', {
+  skip,
+}, async () => {
+  assert.throws(() => mkdirSync(path.join(batches, 'a')), { code: 'ENOSPC' });
+  const response = await fetch(`${server.url}/v1/batches`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
+  assert.equal(response.status, 400);
+});
 
 test('T35: an upload on a full disk is answered with 507 at once, and leaves nothing', {
   skip,

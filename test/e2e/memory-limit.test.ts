@@ -55,8 +55,8 @@ function writeAdapter(directory: string, seed: number): void {
 }
 
 interface Health {
-  readonly memory: { totalBytes: number; limit: { bytes: number }; parts: Record<string, number> };
-  readonly engine: { slotCount: number };
+  readonly memory: { total_bytes: number; limit: { bytes: number }; parts: Record<string, number> };
+  readonly engine: { slots: number };
 }
 
 test('T34: in 900 MB it serves fewer sequences, says so, and survives a full load with eight adapters', {
@@ -75,8 +75,8 @@ test('T34: in 900 MB it serves fewer sequences, says so, and survives a full loa
       server.output.error,
     )!;
     const health = (await (await fetch(`${server.url}/health`)).json()) as Health;
-    assert.equal(health.engine.slotCount, Number(slots));
-    assert.ok(health.memory.totalBytes <= health.memory.limit.bytes);
+    assert.equal(health.engine.slots, Number(slots));
+    assert.ok(health.memory.total_bytes <= health.memory.limit.bytes);
     assert.ok(health.memory.limit.bytes <= 900e6);
     const post = async (model: string, i: number): Promise<number> => {
       const prompt = Array.from(

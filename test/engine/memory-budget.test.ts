@@ -36,6 +36,14 @@ test('sequences have the usual length if all slots of the long one do not fit, w
   assert.equal(maxSeqLength, 1024);
 });
 
+test('serving leaves to trainers what the operator asks for', () => {
+  const [whole, shared] = [plan(6e9), plan(6e9, { trainMemoryBytes: 2e9 })];
+  assert.equal(shared.budget.parts.trainers, 2e9);
+  assert.ok(shared.budget.totalBytes <= 6e9, `${shared.budget.totalBytes}`);
+  assert.ok(shared.slots < whole.slots, `${shared.slots} of ${whole.slots}`);
+  assert.throws(() => plan(6e9, { trainMemoryBytes: 6e9 }), /trainers 5,723 MiB.*--train-memory/);
+});
+
 for (const [slots, guests] of [
   [1, 1],
   [12, 1],

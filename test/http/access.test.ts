@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import type { MemoryBudget } from '../../src/common/memory-limit.ts';
 import { describeProcessor } from '../../src/common/processor.ts';
+import { engineFiguresSchema } from '../../src/contracts/management-api.ts';
 import { makeKey } from '../tenants/keys.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
@@ -217,10 +219,13 @@ describe('/health', () => {
 
   test('shows exact figures with a key, and without one if the server has no keys', async () => {
     const { engine } = await health(`Bearer ${acme.text}`);
-    assert.ok(engine && 'generatedTokens' in engine && 'attachedAdapters' in engine);
-    type Open = { engine: object | null; weights: string; processor: { model: string } };
-    const open = await readOk<Open>(await serve().app.request('/health'));
-    assert.ok(open.engine && 'generatedTokens' in open.engine);
+    assert.deepEqual(engine, engineFiguresSchema.parse(engine));
+    type Open = { [name in 'engine' | 'memory' | 'processor']: object } & { weights: string };
+    const limit = { bytes: 100, source: 'machine' };
+    const memory = { limit, totalBytes: 90, parts: { kvCache: 90 } } as object as MemoryBudget;
+    const open = await readOk<Open>(await serve({ memory }).app.request('/health'));
+    assert.deepEqual(open.memory, { limit, total_bytes: 90, parts: { kv_cache: 90 } });
+    assert.deepEqual(open.engine, engineFiguresSchema.parse(open.engine));
     assert.equal(open.weights, 'none');
     assert.deepEqual(open.processor, { ...describeProcessor() });
   });

@@ -132,11 +132,11 @@ describe('an engine that refuses or fails', () => {
 
   test('is visible at /health and /readyz, not at /livez', async () => {
     const served = serve();
-    const health = await readOk<{ status: string; engine: { slotCount: number } }>(
+    const health = await readOk<{ status: string; engine: { slots: number } }>(
       await served.app.request('/health'),
     );
     assert.equal(health.status, 'ready');
-    assert.equal(health.engine.slotCount, 4);
+    assert.equal(health.engine.slots, 4);
     await served.client.drain(0);
     for (const path of ['/health', '/readyz']) {
       const response = await served.app.request(path);

@@ -33,6 +33,19 @@ const codeOf = (end: RunEnd) => ('error' in end ? end.error.code : undefined);
 
 testRunner('as a child process', () => runner());
 
+test('a job that needs more memory than the server leaves to it is refused with both figures', async (t) => {
+  const script: Script = [['send', { type: 'plan', plan: { memoryBytes: 2 ** 30 } }]];
+  const plan = (planMemory?: number) =>
+    runner(planMemory === undefined ? {} : { planMemory }).plan(workOf(t, script), {
+      signal: new AbortController().signal,
+    });
+  const refused = await plan(2 ** 29);
+  assert.ok(refused.kind === 'refused');
+  assert.equal(refused.error.code, 'out_of_memory');
+  assert.match(refused.error.message, /takes about 1024 MiB.* leaves 512 MiB .*--train-memory/);
+  for (const bytes of [undefined, 2 ** 30]) assert.equal((await plan(bytes)).kind, 'planned');
+});
+
 test('a trainer that ends without a report is lost, with its exit code or signal', async (t) => {
   const killed = await run(t, [
     ['steps', 2],

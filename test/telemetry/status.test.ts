@@ -37,6 +37,7 @@ test('every figure is the one of /metrics', async () => {
     running: 0,
     waiting: 0,
     slots: 4,
+    steps: sum('lorikeet_engine_steps_total'),
     kv_usage: sum('vllm:kv_cache_usage_perc'),
     prompt_tokens: 12,
     generated_tokens: 14,

@@ -37,6 +37,8 @@ export interface MemoryRequest {
   readonly adapterCacheBytes?: number | undefined;
   /** Bytes; 0 means no prefix cache. */
   readonly prefixCacheBytes?: number | undefined;
+  /** Bytes that are left to trainers. */
+  readonly trainMemoryBytes?: number | undefined;
 }
 
 /** The sizes that the server starts with. */
@@ -243,6 +245,7 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
     helpers: HELPERS_BYTES + tokenizer, // long prompts are tokenized in a separate process
+    trainers: request.trainMemoryBytes ?? 0,
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations:
       4 * prefillChunk * 8 * hiddenSize +
@@ -334,6 +337,7 @@ function cureFor(request: MemoryRequest): string {
   if (slots !== undefined || maxSeq !== undefined) given.push('--slots', '--max-seq');
   if (adapterCacheBytes !== undefined) given.push('--adapter-cache');
   if (prefixCacheBytes) given.push('--prefix-cache');
+  if (request.trainMemoryBytes) given.push('--train-memory');
   if (given.length === 0) {
     const canShrink = provider === 'cpu' && weights !== 'nf4';
     return `Use a smaller model${canShrink ? ' or --weights nf4' : ''}, or raise the memory limit.`;
@@ -356,6 +360,7 @@ const PART_NAMES: Readonly<Record<keyof MemoryParts, string>> = {
   server: 'server process',
   engine: 'engine process',
   helpers: 'helper processes',
+  trainers: 'trainers',
   activations: 'activations',
   kvCache: 'KV cache',
   adapterCache: 'adapter cache',

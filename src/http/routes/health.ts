@@ -5,6 +5,13 @@ import { z } from '@hono/zod-openapi';
 import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import type { EngineStats } from '../../contracts/engine.ts';
+import {
+  type EngineFigures,
+  engineFiguresSchema,
+  type Tiers,
+  tiersSchema,
+} from '../../contracts/management-api.ts';
+import { toWire } from '../../contracts/training-fields.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
@@ -21,11 +28,13 @@ const healthSchema = z
       .enum(['idle', 'busy', 'full'])
       .nullable()
       .openapi({ description: 'full: requests wait; null if the engine gives no figures' }),
-    engine: z.looseObject({}).nullable().openapi({
-      type: 'object',
+    engine: engineFiguresSchema.nullable().openapi({
       description:
         'Exact figures; null if the engine gives none, or if keys are needed and the request has no valid one',
     }),
+    tiers: tiersSchema
+      .optional()
+      .openapi({ description: 'The adapters in memory; only with exact figures' }),
     weights: z.string().nullable().optional().openapi({
       description:
         'The format of the weights; null until the engine is ready; only with exact figures',
@@ -49,11 +58,17 @@ const healthSchema = z
       })
       .optional()
       .openapi({ description: 'Only with exact figures' }),
-    memory: z.looseObject({}).optional().openapi({
-      type: 'object',
-      description:
-        'The memory budget in bytes: the limit, the total that may be used, and its parts; only with exact figures',
-    }),
+    memory: z
+      .object({
+        limit: z.object({ bytes: z.number(), source: z.string() }),
+        total_bytes: z.number(),
+        parts: z.record(z.string(), z.number()),
+      })
+      .optional()
+      .openapi({
+        description:
+          'The memory budget: the limit, the total that may be used, and its parts; only with exact figures',
+      }),
   })
   .openapi('Health');
 
@@ -85,14 +100,15 @@ export function addHealthRoutes(
         version: VERSION,
         model: model.id,
         load: stats ? loadOf(stats) : null,
-        engine: stats && isShown ? { ...stats } : null,
+        engine: stats && isShown ? engineFigures(stats) : null,
+        ...(stats && isShown && { tiers: tiersOf(stats) }),
         ...(isShown && {
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
           int8_scales: client.model?.int8Scales ?? null,
           processor: processorBody(),
         }),
-        ...(deps.memory && isShown && { memory: { ...deps.memory } }),
+        ...(deps.memory && isShown && { memory: toWire(deps.memory) }),
       };
       return status === 'ready' ? c.json(body) : c.json(body, 503, RETRY_SOON);
     },
@@ -127,6 +143,31 @@ function notReady(schema: z.ZodType) {
   const description =
     'The engine is starting, restarting, stalled or stopped, or the server gets no more requests';
   return { 503: { description, content: json(schema) } };
+}
+
+function engineFigures(stats: EngineStats): EngineFigures {
+  return {
+    running: stats.running,
+    waiting: stats.waiting,
+    slots: stats.slotCount,
+    steps: stats.steps,
+    kv_usage: stats.kvUsage,
+    prompt_tokens: stats.promptTokens,
+    generated_tokens: stats.generatedTokens,
+    memory_bytes: stats.residentMemoryBytes,
+    prefix_query_tokens: stats.prefixQueryTokens,
+    prefix_hit_tokens: stats.prefixHitTokens,
+    prefix_bytes: stats.prefixCache.bytes,
+    prefix_capacity_bytes: stats.prefixCache.capacityBytes,
+  };
+}
+
+function tiersOf({ attachedAdapters, adapterCache }: EngineStats): Tiers {
+  const { adapters, bytes, hits, misses, evictions, failed } = adapterCache;
+  return [
+    { tier: 'slot', adapters: attachedAdapters.length },
+    { tier: 'ram', adapters, bytes, hits, misses, evictions, failed },
+  ];
 }
 
 function processorBody() {

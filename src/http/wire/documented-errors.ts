@@ -147,8 +147,8 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
     'Lower `max_tokens`, raise `x-request-timeout-ms`, or send fewer requests at a time',
   ],
   insufficient_storage: [
-    'The disk of uploads or of the store is full',
-    'Delete files that you no longer need; operators free space',
+    'The disk of uploads or of the store is full, or the server cannot write the folder that the feature needs',
+    'Delete files that you no longer need; operators free space, or mount a volume ([containers](containers.md))',
   ],
 };
 

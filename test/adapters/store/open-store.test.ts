@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openStore } from '../../../adapters/store/open-store.ts';
 import { ConfigError } from '../../../src/common/errors.ts';
 import { loadConfig } from '../../../src/settings/config.ts';
@@ -36,8 +37,12 @@ test('memory: is a store of this process', async (t) => {
   assert.equal(await readText(store, 'a'), 'x');
 });
 
-test('a bucket is named with and without a prefix', async (t) => {
+test('a bucket is named with and without a prefix, and its client warns of nothing', async (t) => {
   const home = temporaryFolder(t);
+  const warnings: Error[] = [];
+  const collect = (warning: Error) => warnings.push(warning);
+  process.on('warning', collect);
+  t.after(() => process.off('warning', collect));
   for (const [setting, label] of [
     ['s3://my-bucket', 's3://my-bucket'],
     ['s3://my-bucket/', 's3://my-bucket'],
@@ -45,6 +50,8 @@ test('a bucket is named with and without a prefix', async (t) => {
   ] as const) {
     assert.equal((await openStore(configOf(home, setting))).label, label);
   }
+  await nextTurn(); // warnings are events
+  assert.deepEqual(warnings, []);
 });
 
 test('what is neither a folder nor a bucket is a fault', () => {

@@ -1,65 +1,22 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import os from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { parseAllDocuments } from 'yaml';
-import { parseTrainerTemplate, trainerManifest } from '../../../src/cluster/kubernetes-job.ts';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { loadConfig } from '../../../src/settings/config.ts';
-import { findTool, runTool, type Verdict } from './tools.ts';
+import {
+  CHART,
+  KUBERNETES,
+  type Manifest,
+  parse,
+  render,
+  tools,
+  trainerJob,
+  validate,
+} from './chart.ts';
+import { runTool } from './tools.ts';
 
-const require = createRequire(import.meta.url);
-const CHART = 'infra/helm/lorikeet';
-/** The oldest version that the chart says it works on is 1.27; the validator's newest schemas are stricter. */
-const KUBERNETES = '1.33';
 const VALUES = [undefined, ...readdirSync(CHART).filter((file) => /^values-.*\.yaml$/.test(file))];
-
-interface Manifest {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string };
-  readonly spec: Record<string, unknown>;
-}
-
-/** The tools that a test needs, or undefined after it was skipped. */
-function tools<N extends Parameters<typeof findTool>[0]>(t: TestContext, ...names: N[]) {
-  const found = names.map((name) => [name, findTool(name)] as const);
-  const missing = found.flatMap(([, tool]) => ('reason' in tool ? [tool.reason] : []));
-  if (missing.length === 0) {
-    return Object.fromEntries(
-      found.map(([name, tool]) => [name, (tool as { file: string }).file]),
-    ) as Record<N, string>;
-  }
-  t.skip(missing.join('; '));
-  return undefined;
-}
-
-function render(helm: string, values: string | undefined): Manifest[] {
-  const args = values === undefined ? [] : ['--values', path.join(CHART, values)];
-  const { code, output } = runTool(helm, [
-    ...['template', 'release', CHART, '--kube-version', KUBERNETES, '--namespace', 'space'],
-    ...args,
-  ]);
-  assert.equal(code, 0, output);
-  return parse(output);
-}
-
-function parse(text: string): Manifest[] {
-  return parseAllDocuments(text).flatMap((document) => document.toJS() ?? []);
-}
-
-/** Strictly, an unknown field is a fault. */
-function validate(validator: string, manifests: readonly unknown[]): Verdict {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'manifests-'));
-  const file = path.join(folder, 'all.yaml');
-  try {
-    writeFileSync(file, manifests.map((manifest) => JSON.stringify(manifest)).join('\n---\n'));
-    return runTool(validator, ['--strict', '--quiet', '--no-warn', file]);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
 
 /** The pod of a Knative service as that of a Deployment, for which there are schemas. */
 function asDeployment({ metadata, spec }: Manifest): object {
@@ -122,48 +79,6 @@ test('a misspelt field of the trainers’ pod is found', (t) => {
   assert.notEqual(validate(found['kubernetes-validate'], [wrong]).code, 0);
 });
 
-interface TrainerJob {
-  readonly spec: {
-    readonly template: {
-      readonly spec: {
-        readonly serviceAccountName: string;
-        readonly containers: readonly {
-          readonly env: readonly { readonly name: string; readonly value: string }[];
-        }[];
-      };
-    };
-  };
-}
-
-/** As the runner makes it, of what the chart gives the server. */
-function trainerJob(manifests: readonly Manifest[]): TrainerJob {
-  const config = manifests.find(
-    ({ kind, metadata }) => kind === 'ConfigMap' && metadata.name.endsWith('-trainer'),
-  ) as Manifest & { readonly data: Readonly<Record<string, string>> };
-  const template = parseTrainerTemplate(config.data['pod.json']!, 'pod.json');
-  const prefix = 'acme/.jobs/ftjob-1/run/pods/000000001/';
-  const work = { tenant: 'acme', jobId: 'ftjob-1', number: 1, prefix, memoryBytes: 2 ** 32 };
-  return trainerManifest(work, { template, queue: 'training' }) as TrainerJob;
-}
-
-test('the network lets in what answers: the server, or the proxy that Knative puts before it', (t) => {
-  const found = tools(t, 'helm');
-  if (!found) return;
-  for (const [values, port] of [
-    ['values-kind.yaml', 8080],
-    ['values-gke.yaml', 8012],
-  ] as const) {
-    const policies: Manifest[] = render(found.helm, values).filter(
-      ({ kind }) => kind === 'NetworkPolicy',
-    );
-    const ports: number[] = policies
-      .flatMap(({ spec }) => (spec['ingress'] ?? []) as { ports: { port: number }[] }[])
-      .flatMap((rule) => rule.ports.map((one) => one.port));
-    assert.ok(ports.includes(port), `${values}: ${ports}`);
-    assert.equal(ports.includes(8080), port === 8080);
-  }
-});
-
 test('a misspelt field of a pod is found', (t) => {
   const found = tools(t, 'helm', 'kubernetes-validate');
   if (!found) return;
@@ -178,6 +93,7 @@ test('a misspelt field of a pod is found', (t) => {
 const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['engine.slot=3', /slot/],
   ['image.digest=latest', /digest/],
+  ['env.A.value=1', /valueFrom is required/],
   ['httpRoute.enabled=true', /parentRefs/],
   ['autoscaling.enabled=true,autoscaling.minReplicas=0', /nothing would ever start one/],
   ['modelRouter.enabled=true,inferencePool.enabled=true', /Use one of them/],
@@ -234,34 +150,7 @@ test('every optional value reaches the pod', (t) => {
   assert.ok(['Ingress', 'CronJob'].every((kind) => manifests.some((one) => one.kind === kind)));
 });
 
-test("the router's configuration is the project's own, with the pods as its servers", (t) => {
-  const found = tools(t, 'helm', 'kubernetes-validate', 'haproxy');
-  if (!found) return;
-  const { code, output } = runTool(found.helm, [
-    ...['template', 'release', CHART, '--kube-version', KUBERNETES],
-    ...['--set', 'modelRouter.enabled=true,ingress.enabled=true'],
-  ]);
-  assert.equal(code, 0, output);
-  const manifests = parse(output);
-  const verdict = validate(found['kubernetes-validate'], manifests);
-  assert.equal(verdict.code, 0, verdict.output);
-  assert.match(JSON.stringify(manifests.find(({ kind }) => kind === 'Ingress')), /-router"/);
-  const isRouter = ({ kind, metadata }: Manifest) =>
-    kind === 'ConfigMap' && metadata.name.endsWith('-router');
-  const { data } = manifests.find(isRouter) as Manifest & { data: Record<string, string> };
-  const text = data['haproxy.cfg']!;
-  const original = readFileSync('infra/haproxy/haproxy.cfg', 'utf8');
-  assert.ok(text.startsWith(original.slice(0, original.indexOf('\n  server '))));
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'router-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const file = path.join(folder, 'haproxy.cfg');
-  // Debian's HAProxy is older than this word.
-  writeFileSync(file, text.replace(' hash-key addr', ''));
-  const check = runTool(found.haproxy, ['-c', '-f', file]);
-  assert.equal(check.code, 0, check.output);
-});
-
-test('custom resources obey the schemas of their projects', (t) => {
+test('custom resources obey the schemas of their projects', async (t) => {
   const found = tools(t, 'helm', 'kubernetes-models');
   if (!found) return;
   const manifests = VALUES.flatMap((values) => render(found.helm, values)).filter(
@@ -276,14 +165,15 @@ test('custom resources obey the schemas of their projects', (t) => {
     'ServiceMonitor',
   ]);
   for (const manifest of manifests) {
-    const Model = customResource(found['kubernetes-models'], manifest);
+    const Model = await customResource(found['kubernetes-models'], manifest);
     new Model(manifest).validate();
   }
 });
 
 type Model = new (manifest: object) => { validate(): void };
 
-function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Model {
+/** Their newer packages are modules of ECMAScript only. */
+async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Promise<Model> {
   const group = apiVersion.split('/')[0]!;
   const packages: Record<string, string> = {
     'keda.sh': 'keda',
@@ -292,10 +182,14 @@ function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Mod
   };
   const folder = path.join(path.dirname(kedaFolder), packages[group]!);
   const file = path.join(folder, apiVersion, `${kind}.js`);
-  return require(file)[kind];
+  return (await import(pathToFileURL(file).href))[kind];
 }
 
-test('plain manifests for KServe, Kueue and Cloud Run hold valid pods', (t) => {
+interface Container {
+  readonly securityContext: Readonly<Record<string, unknown>>;
+}
+
+test('plain manifests for KServe and Cloud Run hold valid pods', (t) => {
   const found = tools(t, 'kubernetes-validate');
   if (!found) return;
   const read = (file: string) => parse(readFileSync(`infra/${file}`, 'utf8'));
@@ -312,7 +206,7 @@ test('plain manifests for KServe, Kueue and Cloud Run hold valid pods', (t) => {
   assert.equal(code, 0, output);
   const predictor = service!.spec['predictor'] as { model: { runtime: string } };
   assert.equal(predictor.model.runtime, runtime!.metadata.name);
-  const queues = read('kueue/queues.yaml');
-  const [, cluster, local] = queues;
-  assert.equal(local!.spec['clusterQueue'], cluster!.metadata.name);
+  const { securityContext } = (containers as Container[])[0]!;
+  const { runAsNonRoot, readOnlyRootFilesystem } = securityContext;
+  assert.ok(runAsNonRoot && readOnlyRootFilesystem);
 });

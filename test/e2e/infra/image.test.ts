@@ -16,6 +16,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { NOT_BUNDLED } from '../../../scripts/not-bundled.mjs';
+import { SERVER_FOLDER_NAMES } from '../../../src/contracts/server-folders.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { freePort } from '../../free-port.ts';
 import { skipUnlessLong } from '../../shared.ts';
@@ -187,7 +188,9 @@ test('it is healthy, answers and trains from the base that is baked in, and ends
   for (const page of ['/', '/docs', '/openapi.json', '/metrics']) {
     assert.equal((await fetch(url + page)).status, 200, page);
   }
-  await trainAndAsk(new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none' }));
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none' });
+  await completeBatch(client);
+  await trainAndAsk(client);
 
   const [first] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ');
   process.kill(Number(first), 'SIGTERM');
@@ -197,16 +200,12 @@ test('it is healthy, answers and trains from the base that is baked in, and ends
 
 /** Creates the folders that the chart mounts into a server whose image contains the base. */
 function volumes(): Map<string, string> {
-  const chart = readFileSync('infra/helm/lorikeet/templates/_helpers.tpl', 'utf8');
-  const [server] = chart.split('define "lorikeet.trainerPod"');
-  const mounts = [...server!.matchAll(/mountPath: (\/data\/cache\/\S+), subPath: (\w+)/g)];
-  assert.ok(mounts.length > 0);
   return new Map(
-    mounts.map(([, mountPath, name]) => {
-      const volume = path.join(folder, 'volumes', name!);
+    SERVER_FOLDER_NAMES.map((name) => {
+      const volume = path.join(folder, 'volumes', name);
       mkdirSync(volume, { recursive: true });
       chownSync(volume, 1000, 1000);
-      return [volume, mountPath!] as const;
+      return [volume, `/data/cache/${name}`] as const;
     }),
   );
 }
@@ -228,4 +227,20 @@ async function trainAndAsk(client: OpenAI): Promise<void> {
   assert.equal(job.status, 'succeeded', job.error?.message);
   const request = { model: job.fine_tuned_model!, prompt: 'Number 3 is', max_tokens: 4 };
   assert.equal((await client.completions.create(request)).choices.length, 1);
+}
+
+async function completeBatch(client: OpenAI): Promise<void> {
+  const url = '/v1/completions';
+  const body = { model: 'base', prompt: 'One is', max_tokens: 4 };
+  const line = JSON.stringify({ custom_id: 'a', method: 'POST', url, body });
+  const data = await toFile(Buffer.from(line), 'lines.jsonl');
+  const { id } = await client.files.create({ file: data, purpose: 'batch' });
+  const window = { completion_window: '24h' } as const;
+  let batch = await client.batches.create({ input_file_id: id, endpoint: url, ...window });
+  const deadline = AbortSignal.timeout(60_000);
+  while (['validating', 'in_progress', 'finalizing'].includes(batch.status)) {
+    await delay(300, undefined, { signal: deadline });
+    batch = await client.batches.retrieve(batch.id);
+  }
+  assert.deepEqual([batch.status, batch.request_counts?.completed], ['completed', 1]);
 }

@@ -87,7 +87,7 @@ function createHelm(t: Test, api: KubeApi, s3: S3Server): ChartCluster['apply'] 
       pathStyle: true,
       credentialsSecret: 'lorikeet-s3',
     },
-    engine: { weights: 'f32', slots: 8, maxSeq: 128, threads: 1 },
+    engine: { weights: 'f32', threads: 1 },
     env: { LOG_LEVEL: 'error' },
   };
   const env = { PATH: process.env['PATH'], HOME: folder };

@@ -61,10 +61,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_KEYS, value: /etc/lorikeet/keys.json }
 - { name: LORIKEET_ALLOWED_HOSTS, value: {{ join "," .Values.allowedHosts | quote }} }
 - { name: LORIKEET_WEIGHTS, value: {{ .Values.engine.weights | quote }} }
-- { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
-- { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
-- { name: LORIKEET_ADAPTER_CACHE, value: {{ .Values.engine.adapterCache | quote }} }
 - { name: LORIKEET_PROVIDER, value: {{ .Values.engine.provider }} }
+{{- with .Values.engine.slots }}
+- { name: LORIKEET_SLOTS, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.engine.maxSeq }}
+- { name: LORIKEET_MAX_SEQ, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.engine.adapterCache }}
+- { name: LORIKEET_ADAPTER_CACHE, value: {{ . | quote }} }
+{{- end }}
+{{- with .Values.engine.threads }}
+- { name: LORIKEET_THREADS, value: {{ . | quote }} }
+{{- end }}
 {{- if eq .Values.mode "deployment" }}
 - { name: LORIKEET_DRAIN_DELAY_MS, value: {{ mul .Values.drain.delaySeconds 1000 | quote }} }
 {{- if .Values.inferencePool.enabled }}
@@ -82,10 +91,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else if .Values.limits.url }}
 - { name: LORIKEET_LIMITS, value: {{ .Values.limits.url | quote }} }
 {{- end }}
-{{- if .Values.engine.threads }}
-- { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
-{{- end }}
 - { name: LORIKEET_TRAINING, value: {{ .Values.jobs.parallel | quote }} }
+{{- if and (eq .Values.jobs.runner "process") .Values.jobs.parallel }}
+{{- /* Sizes that the values fix are not reduced for it. */}}
+{{- $isFixed := or .Values.engine.slots .Values.engine.maxSeq .Values.engine.adapterCache }}
+{{- with .Values.jobs.memory | default (ternary "" "1536MiB" (not (empty $isFixed))) }}
+- { name: LORIKEET_TRAIN_MEMORY, value: {{ . | quote }} }
+{{- end }}
+{{- end }}
 {{- if eq .Values.jobs.runner "kubernetes" }}
 - { name: LORIKEET_TRAIN_RUNNER, value: kubernetes }
 - { name: LORIKEET_TRAIN_POD, value: /etc/lorikeet-trainer/pod.json }
@@ -93,8 +106,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_TRAIN_QUEUE, value: {{ . | quote }} }
 {{- end }}
 {{- end }}
-{{- range $name, $value := .Values.env }}
+{{- include "lorikeet.extraEnv" .Values.env }}
+{{- end }}
+
+{{/* A map of variables; a value is a scalar, or { valueFrom: … }. */}}
+{{- define "lorikeet.extraEnv" -}}
+{{- range $name, $value := . }}
+{{- if kindIs "map" $value }}
+- {{ dict "name" $name "valueFrom" $value.valueFrom | toJson }}
+{{- else }}
 - { name: {{ $name }}, value: {{ $value | quote }} }
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -144,9 +166,9 @@ volumeMounts:
   {{- end }}
   - { name: tmp, mountPath: /tmp }
   {{- if .Values.base.baked }}
-  - { name: data, mountPath: /data/cache/adapters, subPath: adapters }
-  - { name: data, mountPath: /data/cache/jobs, subPath: jobs }
-  - { name: data, mountPath: /data/cache/uploads, subPath: uploads }
+  {{- range list "adapters" "batches" "jobs" "tinker" "uploads" }}
+  - { name: data, mountPath: /data/cache/{{ . }}, subPath: {{ . }} }
+  {{- end }}
   {{- else }}
   - { name: data, mountPath: /data }
   {{- end }}
@@ -227,9 +249,7 @@ spec:
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       env:
         {{- include "lorikeet.sharedEnv" . | nindent 8 }}
-        {{- range $name, $value := .Values.jobs.env }}
-        - { name: {{ $name }}, value: {{ $value | quote }} }
-        {{- end }}
+        {{- include "lorikeet.extraEnv" .Values.jobs.env | nindent 8 }}
       {{- with .Values.jobs.credentialsSecret | default .Values.store.credentialsSecret }}
       envFrom:
         - secretRef: { name: {{ . }} }
