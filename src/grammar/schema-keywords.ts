@@ -1,5 +1,5 @@
 // The keywords of JSON Schema: which values they may have, which types they are about, and in which drafts they exist.
-import { GrammarError } from './text-pattern.ts';
+import { GrammarError } from './grammar-error.ts';
 
 /** A schema that is an object. */
 export type Schema = Readonly<Record<string, unknown>>;

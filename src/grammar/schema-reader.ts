@@ -1,4 +1,6 @@
 // Reads schemas as facts, by the rules of their draft.
+
+import { ContradictionError, GrammarError } from './grammar-error.ts';
 import {
   type Alternatives,
   type ArrayRule,
@@ -21,7 +23,6 @@ import {
 } from './schema-keywords.ts';
 import { absentMember, negations, notSupported } from './schema-negation.ts';
 import { FIRST_WITH_SIBLINGS, SchemaTree, toPointer } from './schema-tree.ts';
-import { ContradictionError, GrammarError } from './text-pattern.ts';
 
 /** Keywords that cannot be enforced, and those without which they mean nothing. */
 const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [

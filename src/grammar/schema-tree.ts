@@ -1,6 +1,7 @@
 // A JSON Schema as the user wrote it: the targets of its references, and the path of each part.
+
+import { GrammarError } from './grammar-error.ts';
 import { type Draft, isObject, isSchema, type Schema } from './schema-keywords.ts';
-import { GrammarError } from './text-pattern.ts';
 
 /** The address of a schema without `$id`. Others are relative to it. */
 const ROOT_ADDRESS = 'schema:///';
