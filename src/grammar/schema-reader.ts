@@ -14,9 +14,11 @@ import {
   type Unsupported,
 } from './schema-facts.ts';
 import {
+  type Draft,
   draftOf,
   isSchema,
   type JsonType,
+  LATEST,
   readKeywords,
   type Schema,
   typesAbout,
@@ -33,12 +35,16 @@ const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [
   ['minContains', 'contains'],
   ['maxContains', 'contains'],
   ['contentMediaType'],
+  ['divisibleBy'],
+  ['disallow'],
+  ['extends'],
 ];
 
 /** Reads the parts of one schema. The same schema has the same facts. */
 export class SchemaReader {
   readonly #tree: SchemaTree;
-  readonly #draft: number;
+  /** Undefined: the schema names none. */
+  readonly #draft: Draft | undefined;
   readonly #facts = new Map<unknown, Facts>();
   readonly #negated = new Map<unknown, Facts>();
   /** The schemas whose opposites are these facts. */
@@ -87,7 +93,7 @@ export class SchemaReader {
       schema: this.#tree.resolve(schema, $ref, `${path}/$ref`),
       path: `${path}/$ref`,
     };
-    if (this.#draft < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
+    if ((this.#draft ?? LATEST) < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
     const facts = this.#readObject(keywords, path);
     return new Facts({ ...facts, parts: [target, ...facts.parts], hasPartsFirst: true });
   }
