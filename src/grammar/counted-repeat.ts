@@ -32,7 +32,11 @@ export function inBlocks({
 /** Blocks of 1, `base`, `base` ** 2 and so on. */
 class Blocks {
   readonly one: TextPattern;
-  readonly #sizes: { readonly size: number; readonly whole: TextPattern; fewer: TextPattern }[];
+  readonly #sizes: {
+    readonly size: number;
+    readonly whole: TextPattern;
+    readonly fewer: TextPattern;
+  }[];
 
   constructor(one: TextPattern, base: number, levels: number) {
     this.one = one;

@@ -63,6 +63,27 @@ test('an escape of the newer syntax is none in an expression of the older one', 
   }
 });
 
+test('a repeat in blocks matches every count that it should, and no other', () => {
+  const most = Number.POSITIVE_INFINITY;
+  for (const [min, max] of [
+    [0, 1000],
+    [300, 1000],
+    [257, 257],
+    [129, 128 ** 2 + 1],
+    [999, most],
+  ] as const) {
+    const pattern = `a{${min},${max === most ? '' : max}}`;
+    const automaton = constraintAutomaton({ kind: 'regex', pattern });
+    let state: typeof automaton.start | null = automaton.start;
+    for (let count = 0; count <= Math.min(max, 2000 + 128 ** 2); count++) {
+      assert.ok(state, `${pattern} ends before ${count}`);
+      assert.equal(state.canEnd, count >= min, `${pattern}: ${count}`);
+      state = automaton.step(state, 97, { visits: 0 });
+    }
+    assert.equal(state === null, max < most, `${pattern} goes on`);
+  }
+});
+
 test('counts are exact up to the largest that is, and larger ones are refused', () => {
   const largest = Number.MAX_SAFE_INTEGER;
   for (const max of [1000, 128 ** 2, 2 ** 31 - 1, largest]) {
