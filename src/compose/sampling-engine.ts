@@ -8,7 +8,7 @@ import { toNumericParams } from '../contracts/sampling-fields.ts';
 import type { RunPython } from '../graders/grade.ts';
 import { PythonGraders } from '../graders/python.ts';
 import { constraintCompiler } from '../grammar/compiler.ts';
-import { GrammarError } from '../grammar/text-pattern.ts';
+import { GrammarError } from '../grammar/grammar-error.ts';
 import type { ProgramContext } from './context.ts';
 import { type LocalEngine, toSource, withEngine } from './local-engine.ts';
 import { LocalRoutes } from './local-routes.ts';

@@ -1,9 +1,11 @@
 // The patterns of JSON arrays: items of one kind, and arrays whose items differ by position or by the items before them.
+
+import { GrammarError } from './grammar-error.ts';
 import { COMMA, commaSeparated } from './json-text.ts';
 import {
   choice,
   EMPTY,
-  GrammarError,
+  graph,
   type PatternEdge,
   repeat,
   sequence,
@@ -113,5 +115,5 @@ function arrayPattern<State>({ start, keyOf, canEnd, next }: ItemRules<State>): 
     }));
     nodes.push({ isEnd: canEnd(state), edges });
   }
-  return sequence(text('['), { kind: 'graph', nodes }, text(']'));
+  return sequence(text('['), graph(nodes), text(']'));
 }

@@ -2,6 +2,7 @@
 // return to. States and their transitions are computed on demand and remembered.
 
 import { assert } from '../common/assert.ts';
+import { GrammarError } from './grammar-error.ts';
 import {
   firstByte,
   type GroupedEdges,
@@ -10,7 +11,6 @@ import {
   ruleOf,
   targetOf,
 } from './network.ts';
-import { GrammarError } from './text-pattern.ts';
 import { LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
 /** The calls that enclose a position, innermost first. Equal stacks are the same object. */

@@ -4,7 +4,7 @@ import { serveJobs } from '../common/job-process.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { CompileResult } from './compiler.ts';
 import { compileConstraint } from './constraint.ts';
-import { GrammarError } from './text-pattern.ts';
+import { GrammarError } from './grammar-error.ts';
 
 serveJobs(compile);
 

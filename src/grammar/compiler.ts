@@ -4,7 +4,7 @@ import { JobProcess } from '../common/job-process.ts';
 import type { Caller } from '../common/turn-queue.ts';
 import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { rootPath } from './constraint.ts';
-import { GrammarError } from './text-pattern.ts';
+import { GrammarError } from './grammar-error.ts';
 
 /** A compiled constraint, or its fault. */
 export type CompileResult =

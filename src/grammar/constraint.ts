@@ -2,17 +2,16 @@
 import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
+import { withinBudget } from './budget.ts';
 import { parseEbnf } from './ebnf.ts';
+import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { convertSchema } from './json-schema.ts';
 import { type Network, packNetwork, unpackNetwork } from './network.ts';
 import { buildNetwork } from './network-builder.ts';
 import { parseRegex } from './regex.ts';
 import {
-  ContradictionError,
   choice,
   EMPTY,
-  GrammarError,
-  located,
   optional,
   repeat,
   sequence,
@@ -59,9 +58,11 @@ function probe(automaton: Automaton): void {
 /** Returns the network of a constraint, which may be too ambiguous to be matched. Throws `GrammarError` if there is none. */
 export function constraintNetwork(constraint: Constraint): Network {
   return located(rootPath(constraint), () =>
-    constraint.kind === 'json_schema'
-      ? schemaNetwork(constraint)
-      : buildNetwork(patternOf(constraint)),
+    withinBudget(() =>
+      constraint.kind === 'json_schema'
+        ? schemaNetwork(constraint)
+        : buildNetwork(patternOf(constraint)),
+    ),
   );
 }
 

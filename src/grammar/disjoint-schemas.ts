@@ -1,6 +1,7 @@
 // Proves that no value that is written for one schema satisfies another one: by types, constants, bounds, expressions, and the
 // members that one requires.
 import type { SchemaReading } from '../contracts/generation.ts';
+import { ContradictionError, GrammarError } from './grammar-error.ts';
 import { hasOthers } from './object-members.ts';
 import { memberParts } from './schema-check.ts';
 import {
@@ -16,7 +17,6 @@ import {
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { toTextRule } from './schema-strings.ts';
 import { TextLanguage } from './text-language.ts';
-import { ContradictionError, GrammarError } from './text-pattern.ts';
 
 /** Members that distinguish schemas are at most this deep inside them. */
 const MAX_DEPTH = 4;

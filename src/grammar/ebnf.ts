@@ -1,12 +1,12 @@
 // Parses grammars in the notation of llama.cpp (GBNF) and XGrammar: `root ::= "yes" | "no"`, with # comments.
 
+import { GrammarError } from './grammar-error.ts';
 import { parseCounts } from './regex.ts';
 import {
   type CharRange,
   choice,
   complement,
   EMPTY,
-  GrammarError,
   type PatternRule,
   repeat,
   sequence,

@@ -4,6 +4,7 @@
 import type { SchemaReading } from '../contracts/generation.ts';
 import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
+import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
@@ -21,16 +22,7 @@ import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
 import { numberPattern } from './schema-values.ts';
-import {
-  ContradictionError,
-  choice,
-  EMPTY,
-  GrammarError,
-  located,
-  type PatternRule,
-  type TextPattern,
-  text,
-} from './text-pattern.ts';
+import { choice, EMPTY, type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
 /** A typical schema has fewer than 100. Alternatives count once per combination. */
 const MAX_SCHEMAS = 5000;

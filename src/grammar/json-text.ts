@@ -1,6 +1,7 @@
 // The patterns of JSON values. There is no white space between tokens, because small models would otherwise emit blanks
 // forever.
 import { LRUCache } from 'lru-cache';
+import { charge } from './budget.ts';
 import {
   type CharRange,
   chars,
@@ -59,6 +60,9 @@ const CHARACTER: TextPattern = choice(
   UNICODE_ESCAPE,
 );
 
+/** The memory of a range of characters. */
+const RANGE_BYTES = 48;
+
 /** Matches a JSON string of any characters, with a length in code points. */
 export function stringOfLength(min: number, max: number): TextPattern {
   return sequence(text('"'), repeat(CHARACTER, min, max), text('"'));
@@ -76,6 +80,7 @@ const ANY_OTHER = shared(choice({ kind: 'chars', ranges: WIDE }, ANY_ESCAPE));
  */
 export function insideString(ranges: readonly CharRange[]): TextPattern {
   const plain = intersect(ranges, PLAIN);
+  charge('pattern', RANGE_BYTES * plain.length);
   const wide = intersect(plain, WIDE);
   const hasAllWide = wide.some(([first, last]) => first === 0x80 && last === MAX_CODE_POINT);
   const escaped = [...ESCAPES].filter(([point]) => {

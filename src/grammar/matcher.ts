@@ -5,7 +5,7 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type MatchingWork, UNLIMITED } from '../contracts/matching-work.ts';
 import { type Automaton, pause, type Search, type State, type Work } from './automaton.ts';
-import { GrammarError } from './text-pattern.ts';
+import { GrammarError } from './grammar-error.ts';
 import type { GrammarVocabulary, TokenSet } from './vocabulary.ts';
 
 /**

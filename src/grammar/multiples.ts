@@ -1,11 +1,11 @@
 // Patterns of the multiples of a number.
 
+import { ContradictionError, GrammarError } from './grammar-error.ts';
 import { MAX_DIGITS } from './json-text.ts';
 import { type Bounds, decimalDigits, MAX_DECIMALS } from './number-ranges.ts';
 import {
-  ContradictionError,
   choice,
-  GrammarError,
+  graph,
   optional,
   type PatternEdge,
   type PatternNode,
@@ -115,5 +115,5 @@ function digits(divisor: number, decimals: number): TextPattern {
     const isEnd = state.where !== 'start' && state.where !== 'point' && isMultiple(state);
     nodes.push({ isEnd, edges: edges(state) });
   }
-  return { kind: 'graph', nodes };
+  return graph(nodes);
 }

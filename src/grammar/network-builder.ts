@@ -1,18 +1,13 @@
 // Turns a pattern into a network. Edges that cannot reach the end of a finite text are removed, so every match that has started
 // can be completed.
 import { buildSearch, searchStep } from '../common/text-search.ts';
+import { charge } from './budget.ts';
 import { inBlocks } from './counted-repeat.ts';
+import { ContradictionError, GrammarError } from './grammar-error.ts';
 import { byteEdge, callEdge, type Network } from './network.ts';
 import { type NetworkEdges, refuseLeftRecursion, withoutDeadEnds } from './network-checks.ts';
 import { findSingleUses } from './single-uses.ts';
-import {
-  type CharRange,
-  ContradictionError,
-  GrammarError,
-  type PatternNode,
-  type PatternRule,
-  type TextPattern,
-} from './text-pattern.ts';
+import type { CharRange, PatternNode, PatternRule, TextPattern } from './text-pattern.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 type Text = Extract<TextPattern, { kind: 'text' }>;
@@ -36,6 +31,15 @@ export function buildNetwork(pattern: TextPattern): Network {
   if (isBare) throw new ContradictionError('matches no finite text');
   refuseLeftRecursion(network);
   return network;
+}
+
+/** The memory of an edge here, grouped, and while dead ends are searched. */
+const EDGE_BYTES = 48;
+
+function addEdge({ from, edges }: { from: number[]; edges: number[] }, node: number, edge: number) {
+  charge('network', EDGE_BYTES);
+  from.push(node);
+  edges.push(edge);
 }
 
 class NetworkBuilder {
@@ -78,18 +82,15 @@ class NetworkBuilder {
   }
 
   #byte(from: number, first: number, last: number, to: number): void {
-    this.#bytes.from.push(from);
-    this.#bytes.edges.push(byteEdge(first, last, to));
+    addEdge(this.#bytes, from, byteEdge(first, last, to));
   }
 
   #skip(from: number, to: number): void {
-    this.#skips.from.push(from);
-    this.#skips.edges.push(to);
+    addEdge(this.#skips, from, to);
   }
 
   #call(from: number, rule: number, to: number): void {
-    this.#calls.from.push(from);
-    this.#calls.edges.push(callEdge(rule, to));
+    addEdge(this.#calls, from, callEdge(rule, to));
   }
 
   #rule(key: PatternRule | TextPattern, pattern: TextPattern): number {

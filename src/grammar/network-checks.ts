@@ -1,6 +1,7 @@
 // Removes what no text passes from a network, and finds rules that begin with themselves.
+
+import { GrammarError } from './grammar-error.ts';
 import { groupEdges, type Network, ruleOf, targetOf } from './network.ts';
-import { GrammarError } from './text-pattern.ts';
 
 /** Edges in any order, and the node that each one leaves. */
 interface EdgeList {

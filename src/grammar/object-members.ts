@@ -1,19 +1,13 @@
 // Collects the members of an object from the schemas that apply to it: the declared ones, and the names and values of others.
 import type { SchemaReading } from '../contracts/generation.ts';
+import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_STRING, characterExcept, insideString, oneCharacter } from './json-text.ts';
 import type { ObjectShape } from './object-pattern.ts';
 import { memberParts } from './schema-check.ts';
 import type { Facts, Part } from './schema-facts.ts';
 import { boundsOf, regexParts } from './schema-strings.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
-import {
-  ContradictionError,
-  choice,
-  GrammarError,
-  located,
-  type TextPattern,
-  text,
-} from './text-pattern.ts';
+import { choice, graph, type TextPattern, text } from './text-pattern.ts';
 
 /** The part of a converter that the collection of members needs. */
 export interface MemberSource {
@@ -190,7 +184,7 @@ function textExcept(texts: readonly string[]): TextPattern {
     edges.push({ item: characterExcept([...children.keys()]), to: other });
     return { isEnd: !ends.has(i), edges };
   });
-  return { kind: 'graph', nodes };
+  return graph(nodes);
 }
 
 function except(names: readonly string[]): TextRule {

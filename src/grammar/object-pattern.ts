@@ -1,9 +1,12 @@
 // The patterns of JSON objects: declared members in a fixed order, then others in any order.
+
+import { charge } from './budget.ts';
+import { GrammarError } from './grammar-error.ts';
 import { COMMA, commaSeparated, member } from './json-text.ts';
 import {
   choice,
   EMPTY,
-  GrammarError,
+  graph,
   type PatternEdge,
   type PatternNode,
   repeat,
@@ -51,6 +54,10 @@ interface Progress {
   /** The written members that a later one requires, or that require a later one. */
   readonly written: readonly number[];
 }
+
+/** The memory of the members so far, and of each written one, as such and in a key. */
+const PROGRESS_BYTES = 256;
+const WRITTEN_BYTES = 16;
 
 /** In any order, all of this many members are told apart, or this many required ones. That takes 2 ** n nodes. */
 const MAX_TRACKED = 5;
@@ -154,7 +161,7 @@ function unorderedMembers(
     nodes.push({ isEnd, edges: index > 0 ? [{ item: COMMA, to: length + index - 1 }] : edges });
     if (index > 0) afterComma.push({ isEnd: false, edges });
   }
-  return { kind: 'graph', nodes: [...nodes, ...afterComma] };
+  return graph([...nodes, ...afterComma]);
 }
 
 class MembersGraph {
@@ -190,7 +197,7 @@ class MembersGraph {
     for (const { edges } of nodes) {
       for (const [i, edge] of edges.entries()) if (edge.to < 0) edges[i] = { ...edge, to: end };
     }
-    return { kind: 'graph', nodes: [...nodes, { isEnd: true, edges: [] }] };
+    return graph([...nodes, { isEnd: true, edges: [] }]);
   }
 
   #enter(progress: Progress): number {
@@ -199,6 +206,7 @@ class MembersGraph {
     if (known !== undefined) return known;
     if (this.#progress.length >= MAX_NODES)
       throw new GrammarError('has too many combinations of members');
+    charge('pattern', PROGRESS_BYTES + WRITTEN_BYTES * progress.written.length);
     this.#indexOf.set(key, this.#progress.length);
     return this.#progress.push(progress) - 1;
   }

@@ -1,10 +1,10 @@
 // Parses regular expressions in JavaScript's syntax, except for features that need more than a finite automaton.
+import { GrammarError } from './grammar-error.ts';
 import {
   type CharRange,
   choice,
   complement,
   EMPTY,
-  GrammarError,
   MAX_CODE_POINT,
   repeat,
   sequence,
@@ -57,33 +57,45 @@ export function parseRegex(source: string, options: RegexOptions = {}): TextPatt
   if (source.length > MAX_LENGTH) {
     throw new GrammarError(`has more than ${MAX_LENGTH} characters`);
   }
-  try {
-    new RegExp(source, 'u');
-  } catch {
-    // Some valid expressions contain escapes that only the older syntax allows.
-    try {
-      new RegExp(source);
-    } catch {
-      throw new GrammarError('is not a regular expression');
-    }
-  }
-  return new RegexParser(source, options).parse();
+  // Some valid expressions contain escapes that only the older syntax allows.
+  const isUnicode = isExpression(source, 'u');
+  if (!isUnicode && !isExpression(source, ''))
+    throw new GrammarError('is not a regular expression');
+  return new RegexParser(source, isUnicode, options).parse();
 }
 
-/** Parses the quantifier that a text begins with, such as `*` or `{2,5}`. Undefined if there is none. */
+function isExpression(source: string, flags: string): boolean {
+  try {
+    new RegExp(source, flags);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Larger counts are not exact, and no text is so long. */
+const MAX_COUNT = Number.MAX_SAFE_INTEGER;
+/** Enough for two such counts. */
+const MAX_COUNT_LENGTH = 40;
+
+/**
+ * Parses the quantifier that a text begins with, such as `*` or `{2,5}`. Undefined if there is none. Throws `GrammarError` if it
+ * counts too far.
+ */
 export function parseCounts(
   text: string,
 ): { min: number; max: number; length: number } | undefined {
-  const match = /^(?:([*+?])|\{(\d+)(,(\d*))?\})/.exec(text);
+  const match = /^(?:([*+?])|\{(\d+)(,(\d*))?(\}|$))/.exec(text);
   if (!match) return undefined;
-  const [{ length }, sign, first, comma, last] = match;
+  const [{ length }, sign, first, comma, last, end] = match;
   const most = Number.POSITIVE_INFINITY;
   if (sign) return { min: sign === '+' ? 1 : 0, max: sign === '?' ? 1 : most, length };
-  return {
-    min: Number(first),
-    max: comma === undefined ? Number(first) : Number(last || most),
-    length,
-  };
+  if (end === '' && length <= MAX_COUNT_LENGTH) return undefined;
+  const counts = [first, last].filter(Boolean).map(Number);
+  if (length > MAX_COUNT_LENGTH || counts.some((count) => count > MAX_COUNT))
+    throw new GrammarError(`has a count above ${MAX_COUNT}`);
+  const [min = 0, max = comma === undefined ? min : most] = counts;
+  return { min, max, length };
 }
 
 /** Anchors, until `anchored` replaces them. */
@@ -175,11 +187,14 @@ class RegexParser {
   readonly #source: readonly string[];
   readonly #toPattern: (ranges: readonly CharRange[]) => TextPattern;
   readonly #isSearch: boolean;
+  /** Whether `\u{1F600}` is a character. In the older syntax it is something else. */
+  readonly #isUnicode: boolean;
   #at = 0;
   #depth = 0;
   #hasAnchors = false;
 
-  constructor(source: string, { toPattern, isSearch = false }: RegexOptions) {
+  constructor(source: string, isUnicode: boolean, { toPattern, isSearch = false }: RegexOptions) {
+    this.#isUnicode = isUnicode;
     this.#source = [...source];
     this.#toPattern = toPattern ?? ((ranges) => ({ kind: 'chars', ranges }));
     this.#isSearch = isSearch;
@@ -240,7 +255,9 @@ class RegexParser {
   }
 
   #quantified(item: TextPattern): TextPattern {
-    const counts = parseCounts(this.#source.slice(this.#at, this.#at + 24).join(''));
+    const counts = parseCounts(
+      this.#source.slice(this.#at, this.#at + MAX_COUNT_LENGTH + 1).join(''),
+    );
     if (!counts) return item; // a brace may be a literal character
     this.#at += counts.length;
     this.#take('?'); // a lazy quantifier matches the same texts
@@ -279,14 +296,15 @@ class RegexParser {
     const ranges = CLASSES[next.toLowerCase()];
     if (ranges) return next === next.toLowerCase() ? ranges : complement(ranges);
     if (next === 'b' && isInClass) return [[8, 8]];
-    if (/[bBpPkc1-9]/.test(next)) throw unsupported(`the escape \\${next}`);
+    const isOctal = next === '0' && /\d/.test(this.#peek() ?? '');
+    if (isOctal || /[bBpPkc1-9]/.test(next)) throw unsupported(`the escape \\${next}`);
     const hex = { x: 2, u: 4 }[next];
     const point = hex ? this.#hex(hex) : (CONTROLS[next] ?? next.codePointAt(0)!);
     return [[point, point]];
   }
 
   #hex(digits: number): number {
-    const isBraced = this.#take('{');
+    const isBraced = this.#isUnicode && this.#take('{');
     const end = isBraced ? this.#source.indexOf('}', this.#at) : this.#at + digits;
     const hex = this.#source.slice(this.#at, end).join('');
     this.#at = isBraced ? end + 1 : end;

@@ -1,8 +1,8 @@
 // Checks a constant against a schema, by the meaning that the specification gives it.
 import { isOfFormat } from './formats.ts';
+import { GrammarError } from './grammar-error.ts';
 import type { Facts, LimitName, ObjectRule, Part } from './schema-facts.ts';
 import { isObject, type JsonType } from './schema-keywords.ts';
-import { GrammarError } from './text-pattern.ts';
 
 /** References may be nested this deep without a value in between. */
 const MAX_DEPTH = 64;

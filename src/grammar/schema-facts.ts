@@ -1,7 +1,8 @@
 // The facts that a value must satisfy, gathered from one schema or from several that all apply.
 import type { SchemaReading } from '../contracts/generation.ts';
+import { charge } from './budget.ts';
+import { ContradictionError } from './grammar-error.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
-import { ContradictionError } from './text-pattern.ts';
 
 /** A schema and its path. `schema` is an object, a boolean, or facts that were derived from schemas. */
 export interface Part {
@@ -147,12 +148,17 @@ export class Facts implements Content {
   }
 }
 
+/** The memory of facts, and of each one that two lists of them have together. */
+const FACTS_BYTES = 512;
+const LISTED_BYTES = 16;
+
 /** Facts that say nothing. */
 export const NO_FACTS = new Facts({});
 
 /** Returns the facts of values that satisfy both. Throws `ContradictionError` if the types or the constants have nothing in common. */
 export function combine(one: Facts, other: Facts, path: string): Facts {
   if (one === NO_FACTS) return other;
+  charge('schema', FACTS_BYTES);
   const types = combineTypes(one.types, other.types);
   if (types?.length === 0)
     throw new ContradictionError('allows none of the types that the schemas beside it do', path);
@@ -166,6 +172,7 @@ export function combine(one: Facts, other: Facts, path: string): Facts {
   for (const name of Object.keys(NOTHING) as (keyof Content)[]) {
     if (name in result) continue;
     const [left, right] = [one[name], other[name]] as (readonly unknown[])[];
+    if (left!.length > 0) charge('schema', LISTED_BYTES * (left!.length + right!.length));
     result[name] = left!.length === 0 ? right : [...new Set([...left!, ...right!])];
   }
   return new Facts(result as Partial<Content>);

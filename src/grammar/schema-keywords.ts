@@ -1,5 +1,5 @@
 // The keywords of JSON Schema: which values they may have, which types they are about, and in which drafts they exist.
-import { GrammarError } from './text-pattern.ts';
+import { GrammarError } from './grammar-error.ts';
 
 /** A schema that is an object. */
 export type Schema = Readonly<Record<string, unknown>>;
@@ -45,25 +45,30 @@ interface Keyword {
   /** The drafts before and after which it means nothing. */
   readonly since?: Draft;
   readonly until?: Draft;
+  /** The last draft in which it is more than a description. */
+  readonly assertedUntil?: Draft;
 }
 
-/** A draft of the specification: 4, 6, 7, 2019 or 2020. */
+/** A draft of the specification: 3, 4, 6, 7, 2019 or 2020. */
 export type Draft = number;
 
-const LATEST: Draft = 2020;
-/** Addresses of drafts, as `$schema` names them. A schema without it follows the latest draft. */
+/** The draft of schemas that name none, for all that does not depend on the keywords in them. */
+export const LATEST: Draft = 2020;
+/** Addresses of drafts, as `$schema` names them. */
 const DRAFTS: readonly (readonly [RegExp, Draft])[] = [
-  [/json-schema\.org\/draft-0?[34]\b/, 4],
+  [/json-schema\.org\/draft-0?3\b/, 3],
+  [/json-schema\.org\/draft-0?4\b/, 4],
   [/json-schema\.org\/draft-0?[56]\b/, 6],
   [/json-schema\.org\/draft-0?7\b/, 7],
   [/json-schema\.org\/draft\/2019-09\b/, 2019],
+  [/json-schema\.org\/draft\/2020-12\b/, 2020],
 ];
 
-/** Returns the draft of a whole schema. */
-export function draftOf(root: unknown): Draft {
+/** Returns the draft that a whole schema names. Undefined: it may follow any. */
+export function draftOf(root: unknown): Draft | undefined {
   const address = isObject(root) ? root['$schema'] : undefined;
-  if (typeof address !== 'string') return LATEST;
-  return DRAFTS.find(([pattern]) => pattern.test(address))?.[1] ?? LATEST;
+  if (typeof address !== 'string') return undefined;
+  return DRAFTS.find(([pattern]) => pattern.test(address))?.[1];
 }
 
 const NUMBERS = ['number', 'integer'] as const;
@@ -85,6 +90,8 @@ const schemasByName: Keyword = {
 };
 /** Their effect depends on which other keywords a value has matched. */
 const unevaluated: Keyword = { check: () => true, expected: 'a schema', since: 2019 };
+/** Keywords of draft 3 that later ones replaced. */
+const replaced: Keyword = { check: () => true, expected: 'a value', until: 3 };
 
 /** A longer list is a vocabulary, not a choice. */
 const MAX_VALUES = 10_000;
@@ -137,7 +144,8 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
     expected: 'a schema',
     types: ['array'],
   },
-  additionalItems: { ...schema, types: ['array'], until: 2019 },
+  // The list of items beside which it counts is from a draft that has both.
+  additionalItems: { ...schema, types: ['array'] },
   prefixItems: { ...schemas, types: ['array'], since: 2020 },
   minItems: count('array'),
   maxItems: count('array'),
@@ -151,8 +159,20 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
   maxLength: count('string'),
   pattern: { check: isText, expected: 'a string', types: ['string'] },
   format: { check: isText, expected: 'a string', types: ['string'] },
-  contentEncoding: { check: isText, expected: 'a string', types: ['string'], since: 7, until: 7 },
-  contentMediaType: { check: isText, expected: 'a string', types: ['string'], since: 7, until: 7 },
+  contentEncoding: {
+    check: isText,
+    expected: 'a string',
+    types: ['string'],
+    since: 7,
+    assertedUntil: 7,
+  },
+  contentMediaType: {
+    check: isText,
+    expected: 'a string',
+    types: ['string'],
+    since: 7,
+    assertedUntil: 7,
+  },
   minimum: bound,
   maximum: bound,
   exclusiveMinimum: strictBound,
@@ -162,14 +182,22 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
     expected: 'a number above 0',
     types: NUMBERS,
   },
+  divisibleBy: { ...replaced, types: NUMBERS },
+  disallow: replaced,
+  extends: replaced,
 };
 
-/** Returns the keywords of a schema that mean something in a draft. Throws `GrammarError` if one has a wrong value. */
-export function readKeywords(schema: Schema, draft: Draft, path: string): Schema {
+/**
+ * Returns the keywords of a schema that mean something in its draft. Without a draft, those of all drafts, except keywords that only
+ * describe in the latest one. Throws `GrammarError` if one has a wrong value.
+ */
+export function readKeywords(schema: Schema, draft: Draft | undefined, path: string): Schema {
+  const own = draft ?? LATEST;
   const known = Object.entries(schema).filter(([name, value]) => {
     const keyword = Object.hasOwn(KEYWORDS, name) ? KEYWORDS[name] : undefined;
-    if (!keyword || (keyword.since ?? draft) > draft || (keyword.until ?? draft) < draft)
-      return false;
+    if (!keyword) return false;
+    const { since = own, until = own, assertedUntil = own } = keyword;
+    if (since > own || assertedUntil < own || (draft !== undefined && until < draft)) return false;
     if (keyword.check(value)) return true;
     throw new GrammarError(`must be ${keyword.expected}`, `${path}/${name}`);
   });

@@ -1,4 +1,6 @@
 // Reads schemas as facts, by the rules of their draft.
+
+import { ContradictionError, GrammarError } from './grammar-error.ts';
 import {
   type Alternatives,
   type ArrayRule,
@@ -12,16 +14,17 @@ import {
   type Unsupported,
 } from './schema-facts.ts';
 import {
+  type Draft,
   draftOf,
   isSchema,
   type JsonType,
+  LATEST,
   readKeywords,
   type Schema,
   typesAbout,
 } from './schema-keywords.ts';
 import { absentMember, negations, notSupported } from './schema-negation.ts';
 import { FIRST_WITH_SIBLINGS, SchemaTree, toPointer } from './schema-tree.ts';
-import { ContradictionError, GrammarError } from './text-pattern.ts';
 
 /** Keywords that cannot be enforced, and those without which they mean nothing. */
 const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [
@@ -32,12 +35,16 @@ const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [
   ['minContains', 'contains'],
   ['maxContains', 'contains'],
   ['contentMediaType'],
+  ['divisibleBy'],
+  ['disallow'],
+  ['extends'],
 ];
 
 /** Reads the parts of one schema. The same schema has the same facts. */
 export class SchemaReader {
   readonly #tree: SchemaTree;
-  readonly #draft: number;
+  /** Undefined: the schema names none. */
+  readonly #draft: Draft | undefined;
   readonly #facts = new Map<unknown, Facts>();
   readonly #negated = new Map<unknown, Facts>();
   /** The schemas whose opposites are these facts. */
@@ -86,7 +93,7 @@ export class SchemaReader {
       schema: this.#tree.resolve(schema, $ref, `${path}/$ref`),
       path: `${path}/$ref`,
     };
-    if (this.#draft < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
+    if ((this.#draft ?? LATEST) < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
     const facts = this.#readObject(keywords, path);
     return new Facts({ ...facts, parts: [target, ...facts.parts], hasPartsFirst: true });
   }

@@ -1,14 +1,13 @@
 // The patterns of JSON strings: with bounds of the length, expressions and formats, alone or together.
 import { isKnownFormat, shortTextOfFormat, stringOfFormat, textOfFormat } from './formats.ts';
+import { ContradictionError, located } from './grammar-error.ts';
 import { ANY_STRING, insideString, stringOfLength } from './json-text.ts';
 import { parseRegex, splitLookaheads } from './regex.ts';
 import type { Facts, Located, StringRule } from './schema-facts.ts';
 import { lengthsOf, TextLanguage, type TextLength, type TextRule } from './text-language.ts';
 import {
   type CharRange,
-  ContradictionError,
   choice,
-  located,
   repeat,
   sequence,
   shared,

@@ -1,6 +1,7 @@
 // A JSON Schema as the user wrote it: the targets of its references, and the path of each part.
-import { type Draft, isObject, isSchema, type Schema } from './schema-keywords.ts';
-import { GrammarError } from './text-pattern.ts';
+
+import { GrammarError } from './grammar-error.ts';
+import { type Draft, isObject, isSchema, LATEST, type Schema } from './schema-keywords.ts';
 
 /** The address of a schema without `$id`. Others are relative to it. */
 const ROOT_ADDRESS = 'schema:///';
@@ -34,17 +35,21 @@ interface Place {
   readonly path: string;
   /** The address of the nearest schema with one. */
   readonly base: string;
+  /** The same, without its own address. */
+  readonly outer: string;
 }
 
 /** A schema and all its subschemas. */
 export class SchemaTree {
   readonly #draft: Draft;
+  readonly #isNamed: boolean;
   readonly #places = new Map<object, Place>();
   /** Schemas by their addresses, with an anchor after #. */
   readonly #addresses = new Map<string, unknown>();
 
-  constructor(root: unknown, draft: Draft) {
-    this.#draft = draft;
+  constructor(root: unknown, draft: Draft | undefined) {
+    this.#draft = draft ?? LATEST;
+    this.#isNamed = draft !== undefined;
     this.#addresses.set(ROOT_ADDRESS, root);
     this.#walk(root);
   }
@@ -56,7 +61,30 @@ export class SchemaTree {
 
   /** Returns the target of a schema's reference. `path` is the reference's own position. */
   resolve(schema: object, ref: string, path: string): boolean | Schema {
-    const address = toAddress(ref, this.#places.get(schema)?.base ?? ROOT_ADDRESS);
+    const { base, outer } = this.#places.get(schema) ?? { base: ROOT_ADDRESS, outer: ROOT_ADDRESS };
+    const target = this.#find(ref, base, path);
+    if (
+      !this.#isNamed &&
+      outer !== base &&
+      ![target, undefined].includes(this.#other(ref, outer))
+    ) {
+      const message = 'means something else in older drafts, which ignore the $id beside it';
+      throw new GrammarError(`${message}. Name the draft by $schema`, path);
+    }
+    return target;
+  }
+
+  /** Returns the target of a reference from elsewhere. Undefined if there is none. */
+  #other(ref: string, base: string): boolean | Schema | undefined {
+    try {
+      return this.#find(ref, base, '');
+    } catch {
+      return undefined;
+    }
+  }
+
+  #find(ref: string, base: string, path: string): boolean | Schema {
+    const address = toAddress(ref, base);
     const [resource = '', fragment = ''] = address?.split('#') ?? [];
     const isPointer = fragment === '' || fragment.startsWith('/');
     const found = this.#addresses.get(isPointer ? resource : `${resource}#${fragment}`);
@@ -79,17 +107,18 @@ export class SchemaTree {
   /** Records the places and addresses of all objects and arrays. */
   #walk(root: unknown): void {
     const open: [value: unknown, place: Place, kind: Kind][] = [
-      [root, { path: '#', base: ROOT_ADDRESS }, 'schema'],
+      [root, { path: '#', base: ROOT_ADDRESS, outer: ROOT_ADDRESS }, 'schema'],
     ];
     for (let next = open.pop(); next; next = open.pop()) {
-      const [value, { path, base: outer }, kind] = next;
+      const [value, { path, outer }, kind] = next;
       if (typeof value !== 'object' || value === null) continue;
       const isOne = kind === 'schema' && isObject(value);
       const base = isOne ? this.#addressOf(value, outer) : outer;
-      this.#places.set(value, { path, base });
+      this.#places.set(value, { path, base, outer });
       for (const [name, inner] of Object.entries(value)) {
         const below = isOne ? (KINDS.get(name) ?? 'data') : kind === 'data' ? 'data' : 'schema';
-        open.push([inner, { path: `${path}/${toPointer(name)}`, base }, below]);
+        const place = { path: `${path}/${toPointer(name)}`, base, outer: base };
+        open.push([inner, place, below]);
       }
     }
   }

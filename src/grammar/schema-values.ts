@@ -1,16 +1,12 @@
 // The patterns of JSON numbers: with bounds, as multiples, and without some values.
+
+import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_INTEGER, ANY_NUMBER } from './json-text.ts';
 import { multiplesOf } from './multiples.ts';
 import { type Bounds, integersBetween, numbersBetween } from './number-ranges.ts';
 import type { Facts, Located } from './schema-facts.ts';
 import { TextLanguage } from './text-language.ts';
-import {
-  ContradictionError,
-  choice,
-  GrammarError,
-  located,
-  type TextPattern,
-} from './text-pattern.ts';
+import { choice, type TextPattern } from './text-pattern.ts';
 
 /** Matches the numbers that satisfy the facts. Throws `ContradictionError` if there are none. */
 export function numberPattern(type: 'number' | 'integer', facts: Facts, path: string): TextPattern {

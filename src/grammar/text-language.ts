@@ -1,13 +1,14 @@
 // Sets of strings that several regular expressions define together: all match, none of some match, and the length is bounded. They
 // become one deterministic automaton over characters. Expressions without such company do not need it.
+
+import { charge } from './budget.ts';
+import { ContradictionError, GrammarError } from './grammar-error.ts';
 import { DEAD, type Move, machineOf, START } from './text-machine.ts';
 import {
   type CharRange,
-  ContradictionError,
-  GrammarError,
+  graph,
   MAX_CODE_POINT,
   type PatternEdge,
-  sequence,
   type TextPattern,
 } from './text-pattern.ts';
 
@@ -27,6 +28,10 @@ export interface TextLength {
 
 /** A larger automaton would leave no room for the rest of a schema. */
 const MAX_STATES = 4000;
+/** The memory of a state, of the number of an expression's state in it, and of a range of characters that leads to another one. */
+const STATE_BYTES = 256;
+const NUMBER_BYTES = 16;
+const RANGE_BYTES = 64;
 /** A label is a bit of a number. */
 export const MAX_LABELS = 30;
 const ANY_LENGTH: TextLength = { min: 0, max: Number.POSITIVE_INFINITY };
@@ -56,6 +61,7 @@ export class TextLanguage {
       if (index < this.#states.length) return index;
       if (index >= MAX_STATES)
         throw new GrammarError(`needs more than ${MAX_STATES} states. Lower the counts`);
+      charge('expression', STATE_BYTES + NUMBER_BYTES * ids.length);
       known.set(key, index);
       const failed = new Set(
         parts.flatMap(({ rule, isExcluded = false }, i) => {
@@ -88,6 +94,7 @@ export class TextLanguage {
         const isDead = (id: number, i: number) =>
           id === DEAD && !parts[i]!.isExcluded && parts[i]!.rule.use === 'match';
         if (moved.some(isDead)) continue;
+        charge('expression', RANGE_BYTES);
         const to = enter(moved, nextCount);
         const ranges = targets.get(to);
         if (!ranges) targets.set(to, [range]);
@@ -134,7 +141,7 @@ export class TextLanguage {
         ),
       };
     });
-    return sequence({ kind: 'graph', nodes });
+    return graph(nodes);
   }
 
   /** Returns the states from which a text with these labels can end. */

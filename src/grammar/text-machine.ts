@@ -1,13 +1,20 @@
 // Matches characters against one expression, as a deterministic automaton that is built state by state.
+
+import { charge } from './budget.ts';
+import { GrammarError } from './grammar-error.ts';
 import {
   type CharRange,
-  GrammarError,
   MAX_CODE_POINT,
   type PatternNode,
   type TextPattern,
 } from './text-pattern.ts';
 
 const MAX_NFA_NODES = 20_000;
+
+/** The memory of a state, of a number in it, as such and in its name, and of a move to another one. */
+const STATE_BYTES = 128;
+const NUMBER_BYTES = 16;
+const MOVE_BYTES = 40;
 
 /** The state after a text that no longer text can turn into a match. */
 export const DEAD = 0;
@@ -60,13 +67,17 @@ class TextMachine {
       const to = this.#enter(nodes.flatMap((node) => this.#nfa.step(node, first)));
       if (moves.at(-1)?.to !== to) moves.push({ first, to });
     }
+    charge('expression', MOVE_BYTES * moves.length);
     return moves;
   }
 
   #enter(nodes: readonly number[]): number {
     const closed = this.#nfa.close(nodes);
     const key = closed.join();
-    const state = this.#known.get(key) ?? this.#sets.push(closed) - 1;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    charge('expression', STATE_BYTES + NUMBER_BYTES * closed.length);
+    const state = this.#sets.push(closed) - 1;
     this.#known.set(key, state);
     return state;
   }
@@ -111,10 +122,12 @@ class Nfa {
   #node(): number {
     if (this.#nodes.length >= MAX_NFA_NODES)
       throw new GrammarError('is too large. Lower the counts');
+    charge('expression', STATE_BYTES);
     return this.#nodes.push({ skips: [], ranges: [], to: 0 }) - 1;
   }
 
   #skip(from: number, to: number): void {
+    charge('expression', NUMBER_BYTES);
     this.#nodes[from]!.skips.push(to);
   }
 

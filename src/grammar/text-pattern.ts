@@ -1,5 +1,5 @@
 // Patterns of text as data. JSON schemas, regular expressions and grammars are all converted to these.
-import { toPrintable } from '../common/errors.ts';
+import { charge } from './budget.ts';
 
 /** A range of code points, including both ends. */
 export type CharRange = readonly [first: number, last: number];
@@ -50,50 +50,32 @@ export interface PatternRule {
   body: TextPattern;
 }
 
-/**
- * A schema, grammar or regular expression that cannot be used. `path` is the position of the fault, such as `#/properties/a`.
- */
-export class GrammarError extends Error {
-  override name = 'GrammarError';
-  readonly path: string;
-
-  constructor(message: string, path = '') {
-    super(toPrintable(message));
-    this.path = path;
-  }
-}
-
-/** A schema that allows no value. */
-export class ContradictionError extends GrammarError {}
-
-/** Adds the path to errors that have none. */
-export function located<T>(path: string, run: () => T): T {
-  try {
-    return run();
-  } catch (error) {
-    if (!(error instanceof GrammarError) || error.path !== '') throw error;
-    throw error instanceof ContradictionError
-      ? new ContradictionError(error.message, path)
-      : new GrammarError(error.message, path);
-  }
-}
-
 /** Matches only the empty text. */
 export const EMPTY: TextPattern = { kind: 'sequence', items: [] };
 
+/** The memory of a pattern, of each part that it lists, and of an edge of a graph. */
+const PATTERN_BYTES = 96;
+const PART_BYTES = 8;
+const EDGE_BYTES = 40;
+
 /** Matches exactly this text. */
 export function text(value: string): TextPattern {
+  charge('pattern', PATTERN_BYTES + value.length);
   return { kind: 'text', text: value };
 }
 
 /** Matches the items one after the other. */
 export function sequence(...items: readonly TextPattern[]): TextPattern {
-  return items.length === 1 ? items[0]! : { kind: 'sequence', items };
+  if (items.length === 1) return items[0]!;
+  charge('pattern', PATTERN_BYTES + PART_BYTES * items.length);
+  return { kind: 'sequence', items };
 }
 
 /** Matches any of the options. */
 export function choice(...options: readonly TextPattern[]): TextPattern {
-  return options.length === 1 ? options[0]! : { kind: 'choice', options };
+  if (options.length === 1) return options[0]!;
+  charge('pattern', PATTERN_BYTES + PART_BYTES * options.length);
+  return { kind: 'choice', options };
 }
 
 /** Matches the item `min` to `max` times. */
@@ -102,6 +84,7 @@ export function repeat(
   min: number,
   max = Number.POSITIVE_INFINITY,
 ): TextPattern {
+  charge('pattern', PATTERN_BYTES);
   return { kind: 'repeat', item, min, max };
 }
 
@@ -112,6 +95,7 @@ export function optional(item: TextPattern): TextPattern {
 
 /** Returns a pattern for use in many places. They share its nodes. */
 export function shared(body: TextPattern): TextPattern {
+  charge('pattern', PATTERN_BYTES);
   return { kind: 'rule', rule: { body } };
 }
 
@@ -121,6 +105,13 @@ export function recursive(define: (self: TextPattern) => TextPattern): TextPatte
   const self: TextPattern = { kind: 'rule', rule };
   rule.body = define(self);
   return self;
+}
+
+/** Matches the texts along the paths from the first node to an end. */
+export function graph(nodes: readonly PatternNode[]): TextPattern {
+  const edges = nodes.reduce((sum, node) => sum + node.edges.length, 0);
+  charge('pattern', PATTERN_BYTES * nodes.length + EDGE_BYTES * edges);
+  return { kind: 'graph', nodes };
 }
 
 /** Matches one character of a set, written as pairs of first and last character, such as `09AF`. */

@@ -1,6 +1,6 @@
 // Runs a target on edited files: it must accept each or refuse it by an error that it is allowed, in bounded time and memory.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { getHeapStatistics } from 'node:v8';
 import fc from 'fast-check';
@@ -49,6 +49,8 @@ const MAX_MESSAGE_LENGTH = 1000;
 export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzReport> {
   const { seed, cases, maxMs, path: only } = options;
   const report: FuzzReport = { cases: 0, refused: 0, slowestMs: 0, mostBytes: 0 };
+  // A process that dies says nothing afterwards.
+  writeSync(2, `${target.name} with seed ${seed}\n`);
   using progress = watchProgress(`${target.name} with seed ${seed}`);
   const check = async (edits: EditList) => {
     await checkCase(target, applyEdits(target, edits), report);

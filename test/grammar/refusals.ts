@@ -1,7 +1,7 @@
 // Constraints that are refused, and the paths that their errors name.
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { compileConstraint } from '../../src/grammar/constraint.ts';
-import { GrammarError } from '../../src/grammar/text-pattern.ts';
+import { GrammarError } from '../../src/grammar/grammar-error.ts';
 
 /** The error of a constraint that is refused. */
 export function refusalOf(constraint: Constraint): GrammarError | undefined {

@@ -49,6 +49,24 @@ const ROWS: readonly Row[] = [
     [['a'], [1, 1]],
   ],
   [
+    'no draft: additionalItems beside a list of items are the others',
+    { type: 'array', items: [{ type: 'integer' }], additionalItems: { type: 'null' } },
+    [[], [1], [1, null]],
+    [['a'], [1, 1]],
+  ],
+  [
+    'no draft: neither are there others if additionalItems is false',
+    { $schema: 'https://example.com/own', type: 'array', items: [true], additionalItems: false },
+    [[], [1]],
+    [[1, 1]],
+  ],
+  [
+    'no draft: an address beside a reference that both readings resolve to the same',
+    { $id: 'https://example.com/a.json', $ref: '#/$defs/n', $defs: { n: { type: 'integer' } } },
+    [1],
+    ['a'],
+  ],
+  [
     'additionalItems without a list mean nothing',
     { type: 'array', items: { type: 'integer' }, additionalItems: false },
     [[], [1, 2]],
@@ -169,6 +187,27 @@ const REFUSED: readonly [name: string, schema: object, path: string, message: Re
     { unevaluatedProperties: false },
     '#/unevaluatedProperties',
     /not supp/,
+  ],
+  ...['$recursiveRef', 'divisibleBy', 'disallow', 'extends'].map(
+    (name): (typeof REFUSED)[number] => [
+      `${name} of an older draft that may be meant`,
+      { type: 'object', properties: { a: { [name]: '#' } } },
+      `#/properties/a/${name}`,
+      /not supported/,
+    ],
+  ),
+  [
+    'a reference that drafts read differently because of the address beside it',
+    {
+      $id: 'https://example.com/base/',
+      $defs: {
+        outer: { $id: 'n.json', type: 'integer' },
+        inner: { $id: 'https://example.com/inner/n.json', type: 'string' },
+      },
+      properties: { a: { $id: 'https://example.com/inner/', $ref: 'n.json' } },
+    },
+    '#/properties/a/$ref',
+    /Name the draft by \$schema/,
   ],
   ['another document', { $ref: 'other.json' }, '#/$ref', /within this schema/],
   ['nothing', { not: {} }, '#/not', /allows no value/],

@@ -3,7 +3,7 @@ import { ConfigError } from '../../src/common/errors.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { FunctionTool } from '../../src/contracts/tools.ts';
 import { createAnswerCheck } from '../../src/grammar/answer-check.ts';
-import { GrammarError } from '../../src/grammar/text-pattern.ts';
+import { GrammarError } from '../../src/grammar/grammar-error.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import { argumentsOf } from '../../src/tools/call-constraint.ts';
 import { type CompletionRules, completionRules } from './completion-rules.ts';

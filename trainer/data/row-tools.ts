@@ -1,6 +1,6 @@
 // Checks that the tools of a prompt can be enforced, so that a wrong schema is found when its row is read.
 import { constraintCompiler } from '../../src/grammar/compiler.ts';
-import { GrammarError } from '../../src/grammar/text-pattern.ts';
+import { GrammarError } from '../../src/grammar/grammar-error.ts';
 import { TrainingRowError } from '../../src/rows/row-schema.ts';
 import { argumentsOf } from '../../src/tools/call-constraint.ts';
 import type { Example } from './example.ts';

@@ -5,7 +5,7 @@ import type { Caller } from '../../common/turn-queue.ts';
 import type { CompiledConstraint, Constraint } from '../../contracts/generation.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
 import { constraintCompiler } from '../../grammar/compiler.ts';
-import { GrammarError } from '../../grammar/text-pattern.ts';
+import { GrammarError } from '../../grammar/grammar-error.ts';
 import { argumentsOf } from '../../tools/call-constraint.ts';
 import { callingModel, planTools, type ToolPlan, type ToolUse } from '../../tools/tool-plan.ts';
 import type { GivenConstraint } from '../schema/constraints.ts';
