@@ -28,8 +28,6 @@ const DRAIN_DEADLINE_MS = 25_000;
 const CHECKPOINT_DEADLINE_MS = 20_000;
 /** How long clients may take to read the end of a stream. */
 const CLOSE_DEADLINE_MS = 2_000;
-/** How long the process waits for a telemetry collector that does not respond before it exits. */
-const EXIT_MS = 200;
 
 const ENGINE_PROGRAM = new URL(
   `../engine-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
@@ -284,7 +282,7 @@ async function stopServer(parts: ServerParts): Promise<void> {
   await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
   await Promise.all([http, routerPorts].map((one) => one?.close(CLOSE_DEADLINE_MS)));
   await Promise.all([...closed, parts.tenants?.close()]);
-  if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
+  await exports?.close();
   access.close();
 }
 

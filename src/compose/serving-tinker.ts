@@ -42,7 +42,7 @@ export async function openServingTinker(
   const { trainThreads, maxJobs: maxModels, maxJobRank: maxRank } = config;
   const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;
-  return TinkerService.open({
+  return new TinkerService({
     store,
     repository,
     base: { digest: info.digest, names: config.baseAlias },

@@ -4,80 +4,21 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { deserialize, serialize } from 'node:v8';
-import { type PlainError, ServeError } from '../common/errors.ts';
-import type { CheckpointPath } from '../contracts/tinker-path.ts';
-import type { AdamStep, NewAdapter } from '../contracts/training-service.ts';
-import type { FutureValue } from './futures.ts';
-
-/** The facts of a session that never change. */
-export interface SessionFacts {
-  readonly id: string;
-  readonly tenant: string;
-  /** The base's digest. */
-  readonly base: string;
-  readonly metadata: Metadata;
-}
-
-/** Metadata from a client. */
-export type Metadata = Readonly<Record<string, unknown>> | null;
-
-/** A checkpoint to load. */
-export interface LoadRequest {
-  readonly path: string;
-  readonly withOptimizer: boolean;
-  /** The metadata of a new model. */
-  readonly metadata: Metadata;
-}
-
-/** A new checkpoint. */
-export interface SaveRequest {
-  readonly folder: CheckpointPath['folder'];
-  readonly name: string;
-  readonly ttlS: number | null;
-  readonly overwrite: boolean;
-  readonly metadata: Metadata;
-}
-
-/** A new model. */
-export interface CreateRequest {
-  /** The name that the client uses. */
-  readonly baseModel: string;
-  readonly adapter: NewAdapter;
-  readonly metadata: Metadata;
-}
-
-/** The requests to models, by kind. */
-export interface JournaledRequests {
-  create: CreateRequest;
-  /** Creates a model from a checkpoint, or replaces a model by one. */
-  load: LoadRequest;
-  /** The bytes are a `ForwardBackwardRequest`. */
-  pass: { readonly bytes: Uint8Array };
-  step: { readonly adam: AdamStep };
-  save: SaveRequest;
-  /** Makes a sampler of this number within the session. */
-  sampler: { readonly sampler: number };
-}
-
-/** A request to a model. */
-export type JournaledRequest = {
-  [K in keyof JournaledRequests]: { readonly kind: K } & JournaledRequests[K];
-}[keyof JournaledRequests];
-
-/** A request's result. */
-export type JournaledResult = { readonly value: FutureValue } | { readonly error: PlainError };
-
-/** A client's source of samples. */
-export interface SamplerFacts {
-  /** The name of the model that answers. */
-  readonly model: string;
-  /** The base, by the name that the client used. */
-  readonly baseModel: string;
-  /** The checkpoint's path, if it has one. */
-  readonly modelPath: string | undefined;
-  readonly clones: number;
-}
+import type { z } from 'zod';
+import { ServeError } from '../common/errors.ts';
+import { mapBounded } from '../common/map-bounded.ts';
+import {
+  decodeEntry,
+  encodeEntry,
+  factsSchema,
+  type JournaledRequest,
+  type JournaledResult,
+  requestSchema,
+  resultSchema,
+  type SamplerFacts,
+  type SessionFacts,
+  samplerSchema,
+} from './journal-entries.ts';
 
 /** The files of a model by the numbers of its requests, in order. */
 interface ModelEntries {
@@ -87,65 +28,109 @@ interface ModelEntries {
   readonly state: number[];
 }
 
+/** The numbers of a model's requests that have a file of each kind. Results are in order. */
+interface ModelFiles {
+  /** With the file's size. */
+  readonly request: Map<number, number>;
+  readonly result: Set<number>;
+  readonly state: Set<number>;
+}
+
 /** Requests of this size take minutes to compute. A client that sends more has to wait for results. */
 const MAX_REQUEST_BYTES = 2 ** 30;
+/** The results of a model that are kept, the newest. Clients ask for a result within seconds, and have few requests in flight. */
+const MAX_RESULTS = 2500;
 const FACTS = 'session';
 const NAME = /^(\d+)-(\d+)\.(request|result|state)$/;
 const SAMPLER = /^(\d+)\.sampler$/;
 
 /** The files of a session. */
 export class SessionJournal {
-  readonly #directory: string;
+  readonly directory: string;
+  readonly #models = new Map<number, ModelFiles>();
   #requestBytes = 0;
 
   private constructor(directory: string) {
-    this.#directory = directory;
+    this.directory = directory;
   }
 
   /** Begins a journal below a folder. */
   static async create(root: string, facts: SessionFacts): Promise<SessionJournal> {
     const journal = new SessionJournal(path.join(root, facts.id));
-    await mkdir(journal.#directory, { recursive: true });
-    await journal.#write(FACTS, facts);
+    await mkdir(journal.directory, { recursive: true });
+    await journal.#write(FACTS, encodeEntry(facts));
     return journal;
   }
 
-  /** Finds the journals below a folder, the oldest session first. `open` has to follow. */
+  /** Finds the journals below a folder, the oldest session first. `open` has to follow before they are used. */
   static async findAll(root: string): Promise<SessionJournal[]> {
     const names = existsSync(root) ? (await readdir(root)).sort() : [];
     return names.map((name) => new SessionJournal(path.join(root, name)));
   }
 
-  /** Removes what was cut off. Resolves with the session's facts; rejects if they are missing or damaged. */
-  async open(): Promise<SessionFacts> {
-    for (const name of await readdir(this.#directory)) {
-      const file = this.#pathOf(name);
-      if (name.endsWith('.tmp')) await rm(file, { recursive: true, force: true });
-      else if (name.endsWith('.request')) this.#requestBytes += (await stat(file)).size;
-    }
-    return this.#read(FACTS);
+  /** Reads the session's facts. Rejects if they are missing, damaged or of another version. */
+  readFacts(): Promise<SessionFacts> {
+    return this.#read(FACTS, factsSchema);
   }
 
-  /** Keeps a request. Throws `ServeError` (429) if those that are not done take too much space. */
+  /** Finds the files, and removes what was cut off. */
+  async open(): Promise<void> {
+    const found: { model: number; seq: number; kind: keyof ModelFiles; name: string }[] = [];
+    for (const name of await readdir(this.directory)) {
+      if (name.endsWith('.tmp')) await rm(this.#pathOf(name), { recursive: true, force: true });
+      const [, model, seq, kind] = NAME.exec(name) ?? [];
+      if (!kind) continue;
+      found.push({ model: Number(model), seq: Number(seq), kind: kind as keyof ModelFiles, name });
+    }
+    for (const { model, seq, kind, name } of found.sort((a, b) => a.seq - b.seq)) {
+      if (kind !== 'request') this.#filesOf(model)[kind].add(seq);
+      else this.#noteRequest(model, seq, (await stat(this.#pathOf(name))).size);
+    }
+  }
+
+  /** Keeps a request. Throws `ServeError` (429) if the session's requests take too much space. */
   async addRequest(model: number, seq: number, request: JournaledRequest): Promise<void> {
-    if (this.#requestBytes > MAX_REQUEST_BYTES) {
+    const content = encodeEntry(request);
+    if (this.#requestBytes + content.length > MAX_REQUEST_BYTES) {
       const message = 'Too many requests are unfinished. Wait for their results.';
       throw new ServeError('rate_limit_exceeded', message);
     }
-    this.#requestBytes += await this.#write(`${model}-${seq}.request`, request);
+    this.#noteRequest(model, seq, content.length); // before others are checked
+    await this.#write(`${model}-${seq}.request`, content).catch((error) => {
+      this.#forgetRequest(model, seq);
+      throw error;
+    });
   }
 
   readRequest(model: number, seq: number): Promise<JournaledRequest> {
-    return this.#read(`${model}-${seq}.request`);
+    return this.#read(`${model}-${seq}.request`, requestSchema);
   }
 
+  /** Removes a request that no new trainer would have to repeat. */
+  async removeRequest(model: number, seq: number): Promise<void> {
+    await rm(this.#pathOf(`${model}-${seq}.request`), { force: true });
+    this.#forgetRequest(model, seq);
+  }
+
+  /** Returns the size of a model's requests that are done and that no state contains yet. */
+  doneBytes(model: number): number {
+    return this.#doneRequests(model).reduce((sum, [, size]) => sum + size, 0);
+  }
+
+  /** Keeps a result, and removes the oldest ones if there are too many. */
   async addResult(model: number, seq: number, result: JournaledResult): Promise<void> {
-    await this.#write(`${model}-${seq}.result`, result);
+    await this.#write(`${model}-${seq}.result`, encodeEntry(result));
+    const { result: results } = this.#filesOf(model);
+    results.add(seq);
+    for (const oldest of results) {
+      if (results.size <= MAX_RESULTS) return;
+      await this.#removeResult(model, oldest);
+    }
   }
 
   /** Returns undefined if the result was not kept, for lack of space, or if it is damaged. */
   readResult(model: number, seq: number): Promise<JournaledResult | undefined> {
-    return this.#read<JournaledResult>(`${model}-${seq}.result`).catch(() => undefined);
+    return this.#read(`${model}-${seq}.result`, resultSchema).catch(() => undefined);
   }
 
   /** Whether a model's state after a request is kept. */
@@ -176,85 +161,104 @@ export class SessionJournal {
       await rm(temporary, { recursive: true, force: true }); // a full disk needs the space
       throw error;
     }
-    const { request, result, state } = (await this.entries()).get(model)!;
-    const earlier = state.filter((one) => one < seq);
-    const answered = new Set(result);
-    const replaced = request.filter((one) => answered.has(one));
-    await this.#remove(model, 'request', replaced, seq);
-    await this.#remove(model, 'result', result, earlier.at(-1) ?? -1);
-    await this.#remove(model, 'state', earlier, seq);
+    const { result, state } = this.#filesOf(model);
+    const last = Math.max(-1, ...state);
+    state.add(seq);
+    for (const [one] of this.#doneRequests(model)) {
+      if (one <= seq) await this.removeRequest(model, one);
+    }
+    for (const one of result) if (one <= last) await this.#removeResult(model, one);
+    for (const one of state) {
+      if (one === seq) continue;
+      await rm(this.stateFolder(model, one), { recursive: true, force: true });
+      state.delete(one);
+    }
   }
 
   /** Returns the files of all models, by the model's number. */
-  async entries(): Promise<Map<number, ModelEntries>> {
-    const models = new Map<number, ModelEntries>();
-    for (const name of await readdir(this.#directory)) {
-      const [, model, seq, kind] = NAME.exec(name) ?? [];
-      if (kind === undefined) continue;
-      const entries = models.get(Number(model)) ?? { request: [], result: [], state: [] };
-      entries[kind as keyof ModelEntries].push(Number(seq));
-      models.set(Number(model), entries);
-    }
-    for (const { request, result, state } of models.values()) {
-      for (const numbers of [request, result, state]) numbers.sort((a, b) => a - b);
-    }
-    return models;
+  entries(): Map<number, ModelEntries> {
+    const sorted = (numbers: Iterable<number>) => [...numbers].sort((a, b) => a - b);
+    const entries = [...this.#models].map(([model, { request, result, state }]) => {
+      const lists = { request: sorted(request.keys()), result: [...result], state: sorted(state) };
+      return [model, lists] as const;
+    });
+    return new Map(entries);
   }
 
   async writeSampler(number: number, sampler: SamplerFacts): Promise<void> {
-    await this.#write(`${number}.sampler`, sampler);
+    await this.#write(`${number}.sampler`, encodeEntry(sampler));
   }
 
-  /** Returns the samplers by number, in order. */
-  async samplers(): Promise<[number, SamplerFacts][]> {
-    const numbers = (await readdir(this.#directory)).flatMap(
-      (name) => SAMPLER.exec(name)?.[1] ?? [],
-    );
-    const samplers: [number, SamplerFacts][] = [];
-    for (const number of numbers.map(Number).sort((a, b) => a - b)) {
-      samplers.push([number, await this.#read(`${number}.sampler`)]);
-    }
-    return samplers;
+  async removeSampler(number: number): Promise<void> {
+    await rm(this.#pathOf(`${number}.sampler`), { force: true });
+  }
+
+  /** Returns the last samplers by number, in order, and removes all others. */
+  async samplers(max: number): Promise<(readonly [number, SamplerFacts])[]> {
+    const names = await readdir(this.directory);
+    const numbers = names.flatMap((name) => SAMPLER.exec(name)?.[1] ?? []).map(Number);
+    numbers.sort((a, b) => a - b);
+    await mapBounded(numbers.slice(0, -max), (number) => this.removeSampler(number));
+    return mapBounded(numbers.slice(-max), async (number) => {
+      return [number, await this.#read(`${number}.sampler`, samplerSchema)] as const;
+    });
   }
 
   /** Returns when the last file was added, in Unix milliseconds. */
   async changedMs(): Promise<number> {
-    return (await stat(this.#directory)).mtimeMs;
+    return (await stat(this.directory)).mtimeMs;
   }
 
   /** Removes the session. */
   async remove(): Promise<void> {
     // A request that is being written may come in between.
-    await rm(this.#directory, { recursive: true, force: true, maxRetries: 3 });
+    await rm(this.directory, { recursive: true, force: true, maxRetries: 3 });
   }
 
-  async #remove(
-    model: number,
-    kind: string,
-    numbers: readonly number[],
-    to: number,
-  ): Promise<void> {
-    for (const seq of numbers) {
-      if (seq > to) continue;
-      const file = this.#pathOf(`${model}-${seq}.${kind}`);
-      if (kind === 'request') this.#requestBytes -= (await stat(file)).size;
-      await rm(file, { recursive: true, force: true });
-    }
+  #filesOf(model: number): ModelFiles {
+    const files = this.#models.get(model) ?? {
+      request: new Map(),
+      result: new Set(),
+      state: new Set(),
+    };
+    this.#models.set(model, files);
+    return files;
   }
 
-  async #write(name: string, value: unknown): Promise<number> {
+  /** Lists the requests up to the last result, with their sizes. */
+  #doneRequests(model: number): [seq: number, size: number][] {
+    const { request, result } = this.#filesOf(model);
+    const done = [...result].at(-1) ?? -1;
+    return [...request].filter(([seq]) => seq <= done);
+  }
+
+  #noteRequest(model: number, seq: number, size: number): void {
+    this.#filesOf(model).request.set(seq, size);
+    this.#requestBytes += size;
+  }
+
+  #forgetRequest(model: number, seq: number): void {
+    const { request } = this.#filesOf(model);
+    this.#requestBytes -= request.get(seq) ?? 0;
+    request.delete(seq);
+  }
+
+  async #removeResult(model: number, seq: number): Promise<void> {
+    await rm(this.#pathOf(`${model}-${seq}.result`), { force: true });
+    this.#filesOf(model).result.delete(seq);
+  }
+
+  async #write(name: string, content: Uint8Array): Promise<void> {
     const file = this.#pathOf(name);
-    const bytes = serialize(value);
-    await writeFile(`${file}.tmp`, bytes);
+    await writeFile(`${file}.tmp`, content);
     await rename(`${file}.tmp`, file);
-    return bytes.length;
   }
 
-  async #read<T>(name: string): Promise<T> {
-    return deserialize(await readFile(this.#pathOf(name))) as T;
+  async #read<T>(name: string, schema: z.ZodType<T>): Promise<T> {
+    return decodeEntry(await readFile(this.#pathOf(name)), schema);
   }
 
   #pathOf(name: string): string {
-    return path.join(this.#directory, name);
+    return path.join(this.directory, name);
   }
 }

@@ -7,7 +7,7 @@ import { toTinkerPath } from '../contracts/tinker-path.ts';
 import type { ServiceCall, ServiceCalls, ServiceTask } from '../contracts/training-service.ts';
 import type { CheckpointFiles, ModelFiles } from './checkpoint-files.ts';
 import type { FutureValue } from './futures.ts';
-import type { JournaledRequest, JournaledRequests, LoadRequest, SaveRequest } from './journal.ts';
+import type { JournaledRequest, JournaledRequests } from './journal-entries.ts';
 import { LossCurve } from './loss-curve.ts';
 import { passInBatches } from './micro-batches.ts';
 import { expiryOf, type RunRecord } from './run-record.ts';
@@ -33,6 +33,8 @@ interface Turn {
   readonly session: TinkerSession;
   readonly model: TrainedModel;
   readonly seq: number;
+  /** Whether a new trainer has to repeat the request, even if it failed. */
+  hasChanged?: boolean;
 }
 
 type Handlers = {
@@ -48,6 +50,8 @@ export const KEPT_ASIDE = 4;
 const MAX_TRIES = 3;
 /** The most computing that is repeated after a trainer ended. Saving a state takes some tenths of a second. */
 const STATE_AFTER_MS = 30_000;
+/** The most bytes of requests that a new trainer would repeat. All models of a session share the room of its journal. */
+const STATE_AFTER_BYTES = 2 ** 26;
 
 const NEVER = new Promise<never>(() => {});
 
@@ -79,6 +83,9 @@ export class ModelWork {
     },
     save: (turn, request) => this.#save(turn, request),
     sampler: (turn, { sampler }) => this.#addSampler(turn, sampler),
+    refused: async (_, { error }) => {
+      throw ServeError.fromPlain(error);
+    },
   };
 
   constructor(options: ModelWorkOptions) {
@@ -88,10 +95,11 @@ export class ModelWork {
   /** Performs a request from the journal, and keeps its result there. */
   async perform(session: TinkerSession, model: TrainedModel, seq: number): Promise<FutureValue> {
     const { journal } = session;
-    if (model.computedMs >= STATE_AFTER_MS) {
+    const doneBytes = journal.doneBytes(model.number);
+    if (model.computedMs >= STATE_AFTER_MS || doneBytes >= STATE_AFTER_BYTES) {
       await this.#keepState({ session, model, seq: model.done }).catch(() => {}); // the requests are still there
     }
-    const turn = { session, model, seq };
+    const turn: Turn = { session, model, seq };
     const outcome = await journal
       .readRequest(model.number, seq)
       .then((request) => this.#try(turn, request))
@@ -106,6 +114,7 @@ export class ModelWork {
       throw error;
     });
     model.done = seq;
+    if (!turn.hasChanged) await journal.removeRequest(model.number, seq).catch(() => {}); // it only takes space
     if ('value' in outcome) return outcome.value;
     if (seq === 0) session.models.delete(model.id);
     throw outcome.error;
@@ -139,7 +148,7 @@ export class ModelWork {
     for (let attempt = 1; ; attempt++) {
       if (turn.session.hasEnded) throw sessionEnded();
       try {
-        if (turn.seq > 0) await this.#requireHeld(turn);
+        if (turn.seq > 0 && kind !== 'refused') await this.#requireHeld(turn);
         return await handle(turn, request);
       } catch (error) {
         if (!(error instanceof TrainerLost) || attempt === MAX_TRIES) throw error;
@@ -153,19 +162,27 @@ export class ModelWork {
 
   /** Has the trainer perform a task when it is the tenant's turn. Throws `ServeError` (410) if the session has ended. */
   #take<K extends ServiceCall>(
-    { session, model }: Turn,
+    turn: Turn,
     task: Extract<ServiceTask, { kind: K }>,
   ): Promise<ServiceCalls[K]['result']> {
+    const { session, model } = turn;
     const { process } = this.#options;
     return this.#training.take({ tenant: session.tenant }, async () => {
       if (session.hasEnded && task.kind !== 'drop') throw sessionEnded();
       const isNew = task.kind === 'create' || task.kind === 'load';
       if (!isNew && !this.#isHeld(model)) throw new TrainerLost();
       const begin = performance.now();
-      const result = await process.perform<K>(task);
-      model.computedMs += performance.now() - begin;
-      if (isNew) model.holder = process.holder;
-      return result;
+      turn.hasChanged ||= changesModel(task);
+      try {
+        const result = await process.perform<K>(task);
+        if (isNew) model.holder = process.holder;
+        return result;
+      } catch (error) {
+        if (error instanceof TrainerLost) turn.hasChanged = false;
+        throw error;
+      } finally {
+        model.computedMs += performance.now() - begin;
+      }
     });
   }
 
@@ -188,7 +205,7 @@ export class ModelWork {
       ({ curve }) => new LossCurve(curve),
       () => undefined,
     );
-    const { state, request } = (await journal.entries()).get(model.number)!;
+    const { state, request } = journal.entries().get(model.number)!;
     const from = state.at(-1);
     if (from !== undefined) {
       const files = stateFiles(journal.stateFolder(model.number, from));
@@ -208,7 +225,7 @@ export class ModelWork {
     const request = await session.journal.readRequest(model.number, seq);
     if (request.kind === 'create') {
       await this.#take(turn, { kind: 'create', model: model.id, adapter: request.adapter });
-    } else if (request.kind === 'step' || (request.kind === 'pass' && addsGradients(request))) {
+    } else if (request.kind === 'step' || request.kind === 'pass') {
       await this.#handlers[request.kind](turn, request as never).catch((error) => {
         if (error instanceof TrainerLost || (result && !hasFailed)) throw error;
       });
@@ -234,7 +251,7 @@ export class ModelWork {
     model.isCreated = true;
   }
 
-  async #load(turn: Turn, { metadata, ...from }: LoadRequest): Promise<FutureValue> {
+  async #load(turn: Turn, { metadata, ...from }: JournaledRequests['load']): Promise<FutureValue> {
     const { session, model, seq } = turn;
     const loaded = { type: 'load_weights', path: from.path, model_id: model.id };
     if (session.journal.hasState(model.number, seq)) return loaded; // its server was killed before it had kept the result
@@ -250,7 +267,7 @@ export class ModelWork {
     return loaded;
   }
 
-  async #save(turn: Turn, { folder, name, ttlS, overwrite, metadata }: SaveRequest) {
+  async #save(turn: Turn, { folder, name, ttlS, overwrite, metadata }: JournaledRequests['save']) {
     const { runs, now } = this.#options;
     const { session, model, seq } = turn;
     const to = { run: model.id, folder, name };
@@ -310,8 +327,11 @@ export class ModelWork {
   }
 }
 
-function addsGradients({ bytes }: JournaledRequests['pass']): boolean {
-  return !parsePassRequest(bytes).forwardOnly;
+/** Whether a task changes a model, even if it fails: a pass may have added some of its gradients. States contain what is loaded. */
+function changesModel(task: ServiceTask): boolean {
+  return task.kind === 'pass'
+    ? !task.isForwardOnly
+    : task.kind === 'create' || task.kind === 'step';
 }
 
 function stateFiles(folder: string): ModelFiles {

@@ -7,8 +7,8 @@ const MAX_EARLY = 256;
 
 /** Requests of one model. */
 export class OrderedWork {
-  /** Requests that came before an earlier one, by number. */
-  readonly #early = new Map<number, () => void>();
+  /** Starts the requests that came before an earlier one, by number. Undefined: the number is only reserved yet. */
+  readonly #early = new Map<number, (() => void) | undefined>();
   #next: number;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -24,26 +24,50 @@ export class OrderedWork {
     return result;
   }
 
-  /** Throws `ServeError` if a number was used, or if too many wait for an earlier one. */
-  check(number: number): void {
+  /** Reserves a number. Throws `ServeError` if it was used, or if too many wait for an earlier one. */
+  reserve(number: number): void {
     if (number < this.#next || this.#early.has(number)) {
-      throw new ServeError('expired', 'seq_id: the result of this request was dropped');
+      const message = 'seq_id: this number was used, or the requests after it did not wait for it';
+      throw new ServeError('expired', message, { param: 'seq_id' });
     }
-    if (this.#early.size >= MAX_EARLY) {
+    if (number !== this.#next && this.#early.size >= MAX_EARLY) {
       const message = `seq_id: ${MAX_EARLY} requests wait for an earlier one. Send request ${this.#next} first.`;
       throw new ServeError('rate_limit_exceeded', message, { param: 'seq_id' });
     }
+    this.#early.set(number, undefined);
   }
 
-  /** Runs the work of a number after that of all smaller ones. Throws as `check`. */
+  /** Whether other requests wait for this number. */
+  isAwaited(number: number): boolean {
+    return number === this.#next && this.#early.size > 0;
+  }
+
+  /** Gives a reserved number back. */
+  release(number: number): void {
+    this.#early.delete(number);
+  }
+
+  /** Runs the work of a number, which need not be reserved, after that of all smaller ones. */
   runInOrder<T>(number: number, work: () => Promise<T>): Promise<T> {
-    this.check(number);
     return new Promise((resolve, reject) => {
       this.#early.set(number, () => this.run(work).then(resolve, reject));
-      for (let start = this.#early.get(this.#next); start; start = this.#early.get(this.#next)) {
-        this.#early.delete(this.#next++);
-        start();
-      }
+      this.#startNext();
     });
+  }
+
+  /** Starts the requests that wait for numbers that have not arrived. Those numbers cannot be used any more. */
+  skipMissing(): void {
+    for (const number of [...this.#early.keys()].sort((a, b) => a - b)) {
+      this.#next = Math.max(this.#next, number);
+      this.#startNext();
+      if (this.#early.has(number)) return; // it is reserved, so its work follows
+    }
+  }
+
+  #startNext(): void {
+    for (let start = this.#early.get(this.#next); start; start = this.#early.get(this.#next)) {
+      this.#early.delete(this.#next++);
+      start();
+    }
   }
 }

@@ -4,7 +4,8 @@ import { fieldError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { createIds } from '../jobs/names.ts';
-import { type Metadata, type SamplerFacts, type SessionFacts, SessionJournal } from './journal.ts';
+import { SessionJournal } from './journal.ts';
+import type { Metadata, SamplerFacts, SessionFacts } from './journal-entries.ts';
 import { LossCurve } from './loss-curve.ts';
 import { OrderedWork } from './ordered-work.ts';
 
@@ -53,7 +54,16 @@ const SILENCE_MS = 10 * 60_000;
 const LEFT_MS = 86_400_000;
 /** A client has one session. */
 const MAX_SESSIONS = 100;
-const MAX_SAMPLERS = 10_000;
+/** A loop makes a sampler per step and uses the newest. The one that was not used for the longest time is forgotten. */
+const MAX_SAMPLERS = 1000;
+/** A client that still tries to send a request does so every 30 s. */
+const QUIET_MS = 2 * 60_000;
+
+/** A session that an earlier server has left. */
+interface LeftSession {
+  readonly journal: SessionJournal;
+  readonly facts: SessionFacts;
+}
 
 /** Settings of `Sessions`. */
 interface SessionsOptions {
@@ -72,6 +82,8 @@ interface SessionsOptions {
 export class Sessions {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, TinkerSession>();
+  /** Opens the sessions that an earlier server has left, by tenant. */
+  #reopening = Promise.resolve(new Map<string, Promise<void>>());
   readonly #createId: (prefix: string) => string;
 
   constructor(options: SessionsOptions) {
@@ -88,40 +100,86 @@ export class Sessions {
     }
     const { base, root } = this.#options;
     const facts = { id: this.#createId('tinker'), tenant, base, metadata };
-    return this.#add(facts, await SessionJournal.create(root, facts));
-  }
-
-  /** Continues the sessions of this base that an earlier server has left. All others stay for a day: their base may come back. */
-  async reopen(): Promise<TinkerSession[]> {
-    const { root, now, log } = this.#options;
-    const sessions: TinkerSession[] = [];
-    for (const journal of await SessionJournal.findAll(root)) {
-      const session = await this.#reopen(journal).catch((error) => {
-        log.warn({ err: error }, 'a session of a training loop is damaged and has ended');
-      });
-      if (session) sessions.push(session);
-      else if (now() - (await journal.changedMs()) > LEFT_MS) await journal.remove();
-    }
-    return sessions;
-  }
-
-  async #reopen(journal: SessionJournal): Promise<TinkerSession | undefined> {
-    const facts = await journal.open();
-    if (facts.base !== this.#options.base) return undefined;
-    const samplers = await journal.samplers();
-    const session = this.#add(facts, journal);
-    for (const [number, sampler] of samplers) {
-      this.#keepSampler(session, { ...sampler, id: samplerId(session, number) });
-    }
+    const session = this.#toSession(facts, await SessionJournal.create(root, facts));
+    this.#sessions.set(session.id, session);
     return session;
   }
 
-  #add({ id, tenant, metadata }: SessionFacts, journal: SessionJournal): TinkerSession {
+  /**
+   * Begins to continue the sessions of this base that an earlier server has left. All others stay for a day: their base may come
+   * back. @param resume continues a session's models
+   */
+  reopen(resume: (session: TinkerSession) => Promise<void>): void {
+    this.#reopening = this.#findLeft().then(
+      (left) => {
+        const opened = [...left].map(([tenant, sessions]) => {
+          const open = async () => {
+            for (const one of sessions)
+              await this.#within(one.journal, () => this.#reopen(one, resume));
+          };
+          return [tenant, open()] as const;
+        });
+        return new Map(opened);
+      },
+      (error) => {
+        this.#options.log.warn({ err: error }, 'the sessions of training loops could not be read');
+        return new Map();
+      },
+    );
+  }
+
+  /** Resolves when the sessions of a tenant that an earlier server has left are open. */
+  async whenReopened(tenant: string): Promise<void> {
+    await (await this.#reopening).get(tenant);
+  }
+
+  /** Finds the sessions of this base, by tenant. Removes those of other bases, and damaged ones, after a day. */
+  async #findLeft(): Promise<Map<string, LeftSession[]>> {
+    const left = new Map<string, LeftSession[]>();
+    for (const journal of await SessionJournal.findAll(this.#options.root)) {
+      await this.#within(journal, async () => {
+        const facts = await journal.readFacts();
+        if (facts.base !== this.#options.base) return this.#removeOld(journal);
+        left.set(facts.tenant, [...(left.get(facts.tenant) ?? []), { journal, facts }]);
+      });
+    }
+    return left;
+  }
+
+  /** Sets a session aside if it cannot be read. */
+  async #within(journal: SessionJournal, use: () => Promise<void>): Promise<void> {
+    try {
+      await use();
+    } catch (error) {
+      const message =
+        'a session of a training loop is damaged and has ended; its files stay for a day';
+      this.#options.log.warn({ err: error, folder: journal.directory }, message);
+      await this.#removeOld(journal).catch(() => {}); // the next server tries again
+    }
+  }
+
+  async #removeOld(journal: SessionJournal): Promise<void> {
+    if (this.#options.now() - (await journal.changedMs()) > LEFT_MS) await journal.remove();
+  }
+
+  async #reopen(
+    { journal, facts }: LeftSession,
+    resume: (session: TinkerSession) => Promise<void>,
+  ): Promise<void> {
+    await journal.open();
+    const session = this.#toSession(facts, journal);
+    for (const [number, sampler] of await journal.samplers(MAX_SAMPLERS)) {
+      const id = samplerId(session, number);
+      session.samplers.set(id, { ...sampler, id });
+    }
+    await resume(session);
+    this.#sessions.set(session.id, session);
+  }
+
+  #toSession({ id, tenant, metadata }: SessionFacts, journal: SessionJournal): TinkerSession {
     const [models, samplers] = [new Map(), new Map()];
     const heardMs = this.#options.now();
-    const session = { id, tenant, metadata, journal, models, samplers, heardMs, hasEnded: false };
-    this.#sessions.set(id, session);
-    return session;
+    return { id, tenant, metadata, journal, models, samplers, heardMs, hasEnded: false };
   }
 
   /** Whether no session has a model in training. */
@@ -163,8 +221,13 @@ export class Sessions {
 
   /** Finds a sampler by its id. Throws as `model`. */
   sampler(tenant: string, id: string): SamplingSession {
-    const sampler = this.find(tenant, sessionOf(id)).samplers.get(id);
-    if (sampler) return sampler;
+    const { samplers } = this.find(tenant, sessionOf(id));
+    const sampler = samplers.get(id);
+    if (sampler) {
+      samplers.delete(id); // it becomes the newest
+      samplers.set(id, sampler);
+      return sampler;
+    }
     const param = 'sampling_session_id';
     throw new ServeError('not_found', `${param}: is unknown`, { param });
   }
@@ -179,7 +242,7 @@ export class Sessions {
     const known = session.samplers.get(id);
     if (known) return known;
     await session.journal.writeSampler(number, { ...source, clones: 0 });
-    return this.#keepSampler(session, { ...source, id, clones: 0 });
+    return await this.#keepSampler(session, { ...source, id, clones: 0 });
   }
 
   /** Numbers a copy of a sampler, from 1. Throws as `model`. */
@@ -188,14 +251,20 @@ export class Sessions {
     const session = this.find(tenant, sessionOf(id));
     const joined = { ...facts, clones: facts.clones + 1 };
     session.samplers.set(id, { ...joined, id });
-    await session.journal.writeSampler(Number(id.slice(id.lastIndexOf(':') + 1)), joined);
+    await session.journal.writeSampler(numberOf(id), joined);
     return joined.clones;
   }
 
-  #keepSampler(session: TinkerSession, sampler: SamplingSession): SamplingSession {
-    const [oldest] = session.samplers.keys();
-    if (session.samplers.size >= MAX_SAMPLERS) session.samplers.delete(oldest!);
-    session.samplers.set(sampler.id, sampler);
+  async #keepSampler(
+    { samplers, journal }: TinkerSession,
+    sampler: SamplingSession,
+  ): Promise<SamplingSession> {
+    samplers.set(sampler.id, sampler);
+    const [oldest] = samplers.keys();
+    if (samplers.size > MAX_SAMPLERS) {
+      samplers.delete(oldest!);
+      await journal.removeSampler(numberOf(oldest!));
+    }
     return sampler;
   }
 
@@ -224,6 +293,14 @@ export class Sessions {
     return model;
   }
 
+  /** Lets the models of quiet clients continue without the requests that have not arrived. */
+  skipMissing(): void {
+    const since = this.#options.now() - QUIET_MS;
+    for (const { models } of this.#sessions.values()) {
+      for (const { usedMs, work } of models.values()) if (usedMs < since) work.skipMissing();
+    }
+  }
+
   /** Ends a session. */
   end(tenant: string, id: string): void {
     const session = this.#sessions.get(id);
@@ -246,6 +323,11 @@ export class Sessions {
 export function sessionEnded(): ServeError {
   const message = 'The session has ended. Continue from a saved path.';
   return new ServeError('expired', message, { param: 'session_id' });
+}
+
+/** Returns the number of a sampler within its session. */
+function numberOf(id: string): number {
+  return Number(id.slice(id.lastIndexOf(':') + 1));
 }
 
 function samplerId({ id }: TinkerSession, number: number): string {

@@ -14,7 +14,7 @@ import type { NewAdapter } from '../contracts/training-service.ts';
 import { createIds } from '../jobs/names.ts';
 import { CheckpointFiles } from './checkpoint-files.ts';
 import { type FutureOutcome, Futures } from './futures.ts';
-import type { CreateRequest, JournaledRequest, LoadRequest } from './journal.ts';
+import type { JournaledRequest, JournaledRequests } from './journal-entries.ts';
 import { KEPT_ASIDE, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
 import { expiryOf, type RunRecord } from './run-record.ts';
@@ -26,7 +26,7 @@ import {
   toSampleError,
   writeSamples,
 } from './samples.ts';
-import { Sessions, type TinkerSession, type TrainedModel } from './sessions.ts';
+import { Sessions, sessionEnded, type TinkerSession, type TrainedModel } from './sessions.ts';
 import type { Trainer } from './training-process.ts';
 import type { DatumBounds } from './wire.ts';
 
@@ -73,6 +73,8 @@ const CHECK_MS = 60_000;
 const SWEEP_MS = 86_400_000;
 /** A client asks again after at most 45 s. */
 const WAIT_MS = 20_000;
+/** The statuses below 500 after which a client sends a request again. */
+const RETRIED: ReadonlySet<number> = new Set([408, 409, 429]);
 const MAX_SEED = 2 ** 31;
 
 /** A client repeats a request within minutes. */
@@ -90,13 +92,14 @@ export class TinkerService {
   /** The newest copies, by tenant and key. */
   readonly #copies = new LRUCache<string, Promise<string>>({ max: MAX_COPIES });
   readonly #createId: ReturnType<typeof createIds>;
-  readonly #writing = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
+  readonly #accepting = new TurnQueue({ maxWaiting: Infinity, maxParallel: Infinity });
   readonly #closed = new AbortController();
   #sampling: TurnQueue | undefined;
   readonly runs: Runs;
   readonly sessions: Sessions;
 
-  private constructor(options: TinkerOptions) {
+  /** Serves the protocol, and begins to continue the sessions in the folder. */
+  constructor(options: TinkerOptions) {
     this.#options = options;
     const { base, directory, now, log } = options;
     this.runs = new Runs({ ...options, store: guardStore(options.store, log) });
@@ -118,6 +121,7 @@ export class TinkerService {
     const stops = [
       every(CHECK_MS, () => {
         this.sessions.endSilent();
+        this.sessions.skipMissing();
         // Servers on other machines remove folders that have not changed for a day.
         void utimes(directory, new Date(), new Date()).catch(() => {}); // there is none before the first session
       }),
@@ -126,14 +130,8 @@ export class TinkerService {
     this.#closed.signal.addEventListener('abort', () => {
       for (const stop of stops) stop();
     });
-  }
-
-  /** Serves the protocol, and continues the sessions in the folder. */
-  static async open(options: TinkerOptions): Promise<TinkerService> {
-    const service = new TinkerService(options);
-    for (const session of await service.sessions.reopen()) await service.#reopenModels(session);
-    service.#sweep();
-    return service;
+    this.sessions.reopen((session) => this.#reopenModels(session));
+    this.#sweep();
   }
 
   /** The base's other names. */
@@ -162,7 +160,7 @@ export class TinkerService {
     {
       adapter,
       ...request
-    }: Omit<CreateRequest, 'adapter'> & {
+    }: Omit<JournaledRequests['create'], 'adapter'> & {
       readonly adapter: Omit<NewAdapter, 'seed'> & { readonly seed: number | null };
     },
   ): Promise<string> {
@@ -175,18 +173,25 @@ export class TinkerService {
   }
 
   /** Creates a model from a checkpoint. Returns the request's id. */
-  createFrom(to: NewModel, request: LoadRequest): Promise<string> {
+  createFrom(to: NewModel, request: JournaledRequests['load']): Promise<string> {
     return this.#begin(to, { kind: 'load', ...request });
   }
 
   /** Starts a request to a model. Returns the request's id. */
-  submit({ tenant, modelId, seq }: ModelTarget, request: JournaledRequest): Promise<string> {
+  async submit({ tenant, modelId, seq }: ModelTarget, request: JournaledRequest): Promise<string> {
     if (request.kind === 'save' && !isCheckpointName(request.name)) {
       throw fieldError('path', 'must be 1 to 54 of A-Z a-z 0-9 . _ -');
     }
     const model = this.sessions.model(tenant, modelId);
     const session = this.sessions.find(tenant, modelId.slice(0, modelId.indexOf(':')));
-    return this.#accept(session, model, { seq, request });
+    return await this.#accept(session, model, { seq, request });
+  }
+
+  /** Uses up the number of a refused request if its client does not send it again: the next requests wait for it. */
+  async refuse(target: ModelTarget, error: unknown): Promise<void> {
+    if (!(error instanceof ServeError) || error.status >= 500 || RETRIED.has(error.status)) return;
+    // Without room for it, the next requests start when the client is quiet.
+    await this.submit(target, { kind: 'refused', error: error.toPlain() }).catch(() => {});
   }
 
   /** Draws samples. Returns the request's id. @param model the name of the model that answers */
@@ -250,12 +255,19 @@ export class TinkerService {
     });
   }
 
-  #begin({ tenant, sessionId, number }: NewModel, request: JournaledRequest): Promise<string> {
+  async #begin(
+    { tenant, sessionId, number }: NewModel,
+    request: JournaledRequest,
+  ): Promise<string> {
     const session = this.sessions.find(tenant, sessionId);
     const id = `${session.id}:train:${number}:0`;
-    if (this.#futures.has(id)) return Promise.resolve(id);
+    if (this.#futures.has(id)) return id;
     const model = this.sessions.addModel(session, number, this.#options.limits.maxModels);
-    return this.#accept(session, model, { seq: 0, request });
+    return await this.#accept(session, model, { seq: 0, request }).catch((error) => {
+      const isNew = model.done < 0 && !this.#futures.has(id);
+      if (isNew) session.models.delete(model.id); // it would count as a model for ever
+      throw error;
+    });
   }
 
   /** Keeps a request and starts it, unless its client repeats it. */
@@ -266,12 +278,22 @@ export class TinkerService {
   ): Promise<string> {
     const id = `${model.id}:${seq}`;
     if (this.#futures.has(id)) return id;
-    this.#futures.requireRoom(session.tenant);
-    model.work.check(seq);
-    const write = () => session.journal.addRequest(model.number, seq, request);
+    const accept = async () => {
+      // The requests that wait for it may fill the tenant's share.
+      if (!model.work.isAwaited(seq)) this.#futures.requireRoom(session.tenant);
+      model.work.reserve(seq);
+      try {
+        await session.journal.addRequest(model.number, seq, request);
+        if (session.hasEnded) throw sessionEnded();
+      } catch (error) {
+        model.work.release(seq);
+        if (session.hasEnded) model.work.skipMissing(); // as in #forget
+        throw error;
+      }
+      this.#start(session, model, seq);
+    };
     // A client that repeats a request may not have waited until it was written.
-    await this.#writing.take({ tenant: session.tenant }, write, id);
-    if (!this.#futures.has(id)) this.#start(session, model, seq);
+    await this.#accepting.take({ tenant: session.tenant }, accept, id);
     return id;
   }
 
@@ -284,8 +306,8 @@ export class TinkerService {
   /** Continues a session's models: keeps the results that are known, and starts the other requests. */
   async #reopenModels(session: TinkerSession): Promise<void> {
     const { journal, tenant } = session;
-    for (const [number, { request, result, state }] of await journal.entries()) {
-      const done = Math.max(-1, ...result);
+    for (const [number, { request, result, state }] of journal.entries()) {
+      const done = result.at(-1) ?? -1;
       const model = this.sessions.reopenModel(session, number, done);
       model.isCreated = state.length > 0;
       model.aside.push(...versionsAside(session, model));
@@ -304,6 +326,7 @@ export class TinkerService {
 
   async #forget(session: TinkerSession): Promise<void> {
     const models = [...session.models.values()];
+    for (const { work } of models) work.skipMissing(); // what waits for them would never be answered
     await Promise.all(models.map((model) => this.#models.drop(session, model)));
     if (this.sessions.isEmpty) this.#options.process.end(); // frees the base's memory
     await session.journal.remove();

@@ -233,6 +233,19 @@ for (const args of [
   });
 }
 
+test('a command that fails ends the process, even if something was left open', {
+  timeout: 60_000,
+}, async (t) => {
+  const env = { ...process.env, LORIKEET_HOME: temporaryFolder(t) };
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+  const leak = 'data:text/javascript,setInterval(() => {}, 1e6)';
+  const args = ['--import', leak, '--import', 'tsx', main, 'serve', '--model', 'missing'];
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  t.after(() => child.kill('SIGKILL'));
+  const [exitCode] = await once(child, 'close');
+  assert.equal(exitCode, 78);
+});
+
 test('the flags of serve are grouped, and --provider says what is untested', async () => {
   const { out } = await run(['serve', '--help']);
   const heading = (flag: string) =>

@@ -1,5 +1,9 @@
 // The routes of training loops: what repeats a request, and what is refused.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { z } from '@hono/zod-openapi';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
@@ -199,4 +203,56 @@ test('a copy with a token, or into a session of its own choice, is refused by th
   const withToken = await send({}, { 'x-tinker-weights-access-token': 'x' });
   assert.equal((await readError(withToken)).param, 'weights_access_token');
   assert.equal((await readError(await send({}))).param, 'source_path');
+});
+
+test('a request that is refused uses up its number, so the next ones run', async (t) => {
+  const { post } = await start(t);
+  const session = await readOk<{ session_id: string }>(await post('/api/v1/create_session', {}));
+  const created = await readOk<{ request_id: string }>(
+    await post('/api/v1/create_model', {
+      ...session,
+      ...{ model_seq_id: 0, base_model: 'toy', lora_config: { rank: 2 } },
+    }),
+  );
+  const result = async (request_id: string) =>
+    readOk<{ error?: string }>(await post('/api/v1/retrieve_future', { request_id }));
+  await result(created.request_id);
+  const model_id = `${session.session_id}:train:0`;
+  const refused: [name: string, body: object, param: string][] = [
+    ['optim_step', { adam_params: { beta1: 1.5 } }, 'adam_params.beta1'],
+    ['optim_step', { adam_params: { learning_rate: null } }, 'adam_params.learning_rate'],
+    ['save_weights', { path: 'step 10' }, 'path'],
+    ['save_weights', { path: 'a', user_metadata: { a: 'x'.repeat(20_000) } }, 'user_metadata'],
+    ['save_weights_for_sampler', { path: '..' }, 'path'],
+    ['load_weights', { path: 'a' }, ''],
+  ];
+  for (const [i, [name, body, param]] of refused.entries()) {
+    const response = await post(`/api/v1/${name}`, { model_id, seq_id: i + 1, ...body });
+    const { param: named } = await readError(response);
+    assert.deepEqual([response.status, named ?? ''], [400, param]);
+  }
+  const step = await post('/api/v1/optim_step', { model_id, seq_id: refused.length + 1 });
+  const { request_id } = await readOk<{ request_id: string }>(step);
+  assert.equal((await result(request_id)).error, undefined);
+  assert.match((await result(`${model_id}:1`)).error!, /beta1/);
+});
+
+test('a server answers while it still reads the sessions of the last one', async (t) => {
+  const machine = startMachine(t);
+  const { service: last } = await machine.serve();
+  const { id } = await last.sessions.begin(LOCAL_TENANT.id, null);
+  const facts = path.join(machine.folderOf(id), 'session');
+  const content = readFileSync(facts);
+  rmSync(facts);
+  execFileSync('mkfifo', [facts]); // reading it waits for a writer
+  const { app, post } = serve({ tinker: machine.open().service });
+  let isAnswered = false;
+  const heartbeat = post('/api/v1/session_heartbeat', { session_id: id }).then((response) => {
+    isAnswered = true;
+    return response;
+  });
+  assert.equal((await app.request('/livez')).status, 200);
+  assert.equal(isAnswered, false);
+  await writeFile(facts, content);
+  await readOk(await heartbeat);
 });

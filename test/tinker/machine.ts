@@ -70,30 +70,37 @@ export function startMachine(t: TestContext) {
   const store = createMemoryStore();
   let last: Server | undefined;
   t.after(() => last?.service.close());
+  /** Starts a server after the last one was killed. It may still read the last one's sessions. */
+  const open = ({ objects = store, answer = noAnswer } = {}): Server => {
+    last?.service.close();
+    const trainer = new LocalTrainer(t);
+    const warnings: string[] = [];
+    const service = new TinkerService({
+      store: objects,
+      repository: createRepository(objects),
+      onPublished() {},
+      now: Date.now,
+      base: { digest: 'b'.repeat(64), names: [] },
+      bounds: { vocabSize: 96, maxLength: 32, maxContext: 64 },
+      log: { warn: (_: object, text: string) => warnings.push(text), error() {} } as never,
+      process: trainer,
+      directory,
+      limits: { maxModels: 4, maxRank: 8 },
+      answer,
+      maxSampling: () => 1,
+    });
+    last = { service, trainer, warnings };
+    return last;
+  };
   return {
     store,
     folderOf: (session: string) => path.join(directory, SESSIONS_FOLDER, session),
-    /** Starts a server after the last one was killed. */
-    async serve({ objects = store, answer = noAnswer } = {}): Promise<Server> {
-      last?.service.close();
-      const trainer = new LocalTrainer(t);
-      const warnings: string[] = [];
-      const service = await TinkerService.open({
-        store: objects,
-        repository: createRepository(objects),
-        onPublished() {},
-        now: Date.now,
-        base: { digest: 'b'.repeat(64), names: [] },
-        bounds: { vocabSize: 96, maxLength: 32, maxContext: 64 },
-        log: { warn: (_: object, text: string) => warnings.push(text), error() {} } as never,
-        process: trainer,
-        directory,
-        limits: { maxModels: 4, maxRank: 8 },
-        answer,
-        maxSampling: () => 1,
-      });
-      last = { service, trainer, warnings };
-      return last;
+    open,
+    /** Starts a server as `open`, and waits until it continues the sessions. */
+    async serve(options: Parameters<typeof open>[0] = {}): Promise<Server> {
+      const server = open(options);
+      await server.service.sessions.whenReopened(TENANT);
+      return server;
     },
   };
 }

@@ -27,7 +27,7 @@ test('a request that fails does not stop the next one, and its number cannot be 
   });
   await assert.rejects(failed, /no/);
   assert.equal(await work.runInOrder(2, async () => 'yes'), 'yes');
-  assert.throws(() => work.runInOrder(1, async () => {}), { code: 'expired' });
+  assert.throws(() => work.reserve(1), { code: 'expired', param: 'seq_id' });
 });
 
 test('the first work of a model comes before its numbered requests', async () => {
@@ -41,9 +41,28 @@ test('the first work of a model comes before its numbered requests', async () =>
   assert.deepEqual(log, ['created', 'trained']);
 });
 
-test('a client that never sends a number cannot make the server keep everything after it', () => {
+test('a client that never sends a number cannot make the server keep everything after it', async () => {
   const work = new OrderedWork(1);
-  const send = (number: number) => void work.runInOrder(number, async () => {}).catch(() => {});
-  for (let number = 2; number < 258; number++) send(number);
-  assert.throws(() => send(258), { code: 'rate_limit_exceeded', param: 'seq_id' });
+  for (let number = 2; number < 258; number++) work.reserve(number); // while they are written
+  assert.throws(() => work.reserve(258), { code: 'rate_limit_exceeded', param: 'seq_id' });
+  assert.throws(() => work.reserve(2), { code: 'expired' });
+  work.release(7); // it could not be written
+  work.reserve(7);
+  work.reserve(1); // which the others wait for
+});
+
+test('requests that wait for numbers that never arrive can start without them, in order', async () => {
+  const work = new OrderedWork(1);
+  const log: number[] = [];
+  const run = (number: number) => work.runInOrder(number, async () => void log.push(number));
+  const early = [5, 3, 4].map(run);
+  work.skipMissing();
+  await Promise.all(early);
+  assert.throws(() => work.reserve(1), { code: 'expired' });
+  work.reserve(7); // while it is written, the next one waits for it
+  const last = run(8);
+  work.skipMissing();
+  await run(7);
+  await last;
+  assert.deepEqual(log, [3, 4, 5, 7, 8]);
 });

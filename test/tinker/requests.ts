@@ -2,12 +2,18 @@
 import assert from 'node:assert/strict';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { asBytes } from '../../src/common/tensor.ts';
-import type { JournaledRequest } from '../../src/tinker/journal.ts';
+import type { JournaledRequest } from '../../src/tinker/journal-entries.ts';
 import { DType, ForwardBackwardRequestSchema } from '../../src/tinker/proto/tinker_pb.js';
 import type { TinkerService } from '../../src/tinker/tinker-service.ts';
 import { ADAPTER, type Server, TENANT } from './machine.ts';
 
 const NEW = { baseModel: 'tiny', adapter: ADAPTER, metadata: null };
+
+const ADAM = { betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0, maxGradNorm: 0 } as const;
+export const STEP: JournaledRequest = { kind: 'step', adam: { learningRate: 0.01, ...ADAM } };
+export const SAVE: JournaledRequest = {
+  ...{ kind: 'save', folder: 'weights', name: 'a', ttlS: null, overwrite: false, metadata: null },
+};
 
 /** Begins a session with a model. */
 export async function begin({ service }: Pick<Server, 'service'>, tenant = TENANT) {
@@ -30,12 +36,12 @@ export async function done(
 }
 
 /** A pass over one sequence. */
-export function pass(...tokens: number[]): JournaledRequest {
+export function pass(...tokens: number[]) {
   return passOver([tokens]);
 }
 
 /** A pass over several sequences, each of which predicts itself. */
-export function passOver(sequences: readonly (readonly number[])[]): JournaledRequest {
+export function passOver(sequences: readonly (readonly number[])[]) {
   const data = sequences.map((tokens) => {
     const ids = asBytes(BigInt64Array.from(tokens, BigInt));
     const ones = asBytes(new Float32Array(tokens.length).fill(1));
@@ -49,5 +55,18 @@ export function passOver(sequences: readonly (readonly number[])[]): JournaledRe
     };
   });
   const message = create(ForwardBackwardRequestSchema, { lossFn: 'cross_entropy', data });
-  return { kind: 'pass', bytes: toBinary(ForwardBackwardRequestSchema, message) };
+  return { kind: 'pass', bytes: toBinary(ForwardBackwardRequestSchema, message) } as const;
+}
+
+/** Sends requests, the first of which has this number, and returns the result of the last one. */
+export async function send(
+  { service }: Pick<Server, 'service'>,
+  { modelId }: { readonly modelId: string },
+  { from, requests }: { readonly from: number; readonly requests: readonly JournaledRequest[] },
+): Promise<unknown> {
+  let last: unknown;
+  for (const [i, request] of requests.entries()) {
+    last = await done(service, service.submit({ tenant: TENANT, modelId, seq: from + i }, request));
+  }
+  return last;
 }

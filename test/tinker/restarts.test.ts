@@ -4,41 +4,29 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   rmdirSync,
-  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { serialize } from 'node:v8';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { adapterOfRun } from '../../src/contracts/tinker-path.ts';
-import type { JournaledRequest } from '../../src/tinker/journal.ts';
+import {
+  decodeEntry,
+  factsSchema,
+  type JournaledRequest,
+  requestSchema,
+  resultSchema,
+} from '../../src/tinker/journal-entries.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { until } from '../until.ts';
-import { type Server, startMachine, TENANT } from './machine.ts';
-import { begin, done, pass } from './requests.ts';
-
-const ADAM = { betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0, maxGradNorm: 0 } as const;
-const STEP: JournaledRequest = { kind: 'step', adam: { learningRate: 0.01, ...ADAM } };
-const SAVE: JournaledRequest = {
-  ...{ kind: 'save', folder: 'weights', name: 'a', ttlS: null, overwrite: false, metadata: null },
-};
-
-/** Sends requests, the first of which has this number, and returns the result of the last one. */
-async function send(
-  { service }: Server,
-  { modelId }: { readonly modelId: string },
-  { from, requests }: { readonly from: number; readonly requests: readonly JournaledRequest[] },
-): Promise<unknown> {
-  let last: unknown;
-  for (const [i, request] of requests.entries()) {
-    last = await done(service, service.submit({ tenant: TENANT, modelId, seq: from + i }, request));
-  }
-  return last;
-}
+import { startMachine, TENANT } from './machine.ts';
+import { begin, done, pass, SAVE, STEP, send } from './requests.ts';
 
 const FIRST = { from: 1, requests: [pass(1, 2, 3), pass(4, 5), STEP] };
 const REST = { from: 4, requests: [pass(6, 7), STEP, pass(1, 2, 3)] };
@@ -65,6 +53,55 @@ test('models continue to the same bytes in another trainer and in another server
   assert.equal(curve.steps, 2);
 });
 
+/** Rewrites a session's files as release 0.3.0 wrote them. */
+function toOldFormat(folder: string): void {
+  const schemas = { session: factsSchema, request: requestSchema, result: resultSchema };
+  for (const name of readdirSync(folder)) {
+    const schema = schemas[name.split('.').at(-1) as keyof typeof schemas];
+    const file = path.join(folder, name);
+    writeFileSync(file, serialize(decodeEntry<unknown>(readFileSync(file), schema)));
+  }
+}
+
+test('a session of release 0.3.0 continues, even with more waiting requests than a client may send', async (t) => {
+  const machine = startMachine(t);
+  const first = await machine.serve();
+  const model = await begin(first);
+  await send(first, model, FIRST);
+  first.service.close();
+  const folder = machine.folderOf(model.sessionId);
+  toOldFormat(folder);
+  for (let seq = 10; seq < 400; seq++) {
+    writeFileSync(path.join(folder, `0-${seq}.request`), serialize(STEP));
+  }
+  const second = await machine.serve();
+  assert.deepEqual(second.warnings, []);
+  assert.deepEqual(await send(second, model, REST), await undisturbed(t));
+});
+
+/** Adds a field that no reader knows. */
+function padded(
+  { bytes }: Extract<JournaledRequest, { kind: 'pass' }>,
+  length: number,
+): JournaledRequest {
+  const tag = Buffer.from([
+    0x7a,
+    ...[0, 7, 14, 21].map((bits, i) => ((length >> bits) & 127) | (i < 3 ? 128 : 0)),
+  ]);
+  return { kind: 'pass', bytes: Buffer.concat([bytes, tag, Buffer.alloc(length)]) };
+}
+
+test('a state replaces large requests before they fill the journal', async (t) => {
+  const machine = startMachine(t);
+  const server = await machine.serve();
+  const model = await begin(server);
+  const requests = [padded(pass(1, 2, 3), 2 ** 26), pass(4, 5), STEP];
+  await send(server, model, { from: 1, requests });
+  const files = readdirSync(machine.folderOf(model.sessionId));
+  assert.ok(files.includes('0-1.state') && !files.includes('0-1.request'), `${files}`);
+  assert.deepEqual(await send(server, model, REST), await undisturbed(t));
+});
+
 for (const { what, isNew } of [
   { what: 'a new model', isNew: true },
   { what: 'a model that has been trained', isNew: false },
@@ -78,17 +115,19 @@ for (const { what, isNew } of [
     const from = { path: `tinker://${modelId}/weights/a`, withOptimizer: true, metadata: null };
     const number = isNew ? 1 : 0;
     const target = { tenant: TENANT, sessionId, number };
-    const load = isNew
+    const blocked = path.join(machine.folderOf(sessionId), `${number}-${isNew ? 0 : 7}.result.tmp`);
+    mkdirSync(blocked); // the result is not written
+    const id = await (isNew
       ? first.service.createFrom(target, from)
-      : first.service.submit({ tenant: TENANT, modelId, seq: 7 }, { kind: 'load', ...from });
-    const loaded = await done(first.service, load);
-    const id = await load;
-    first.service.close();
-    rmSync(path.join(machine.folderOf(sessionId), `${number}-${isNew ? 0 : 7}.result`));
+      : first.service.submit({ tenant: TENANT, modelId, seq: 7 }, { kind: 'load', ...from }));
+    await assert.rejects(done(first.service, Promise.resolve(id)), { code: 'EISDIR' });
+    rmdirSync(blocked);
     const second = await machine.serve();
-    assert.deepEqual(await done(second.service, Promise.resolve(id)), loaded);
-    const requests = { ...REST, from: isNew ? 1 : 8 };
     const model = { modelId: `${sessionId}:train:${number}` };
+    assert.deepEqual(await done(second.service, Promise.resolve(id)), {
+      ...{ type: 'load_weights', path: from.path, model_id: model.modelId },
+    });
+    const requests = { ...REST, from: isNew ? 1 : 8 };
     assert.deepEqual(await send(second, model, requests), await undisturbed(t));
   });
 }
@@ -111,7 +150,7 @@ test('a result that a full disk has lost fails, and the model goes on', async (t
 test('a request that is repeated while it is written is performed once', async (t) => {
   const machine = startMachine(t);
   const { service, trainer } = await machine.serve();
-  const { modelId } = await begin({ service } as Server);
+  const { modelId } = await begin({ service });
   const submit = () => service.submit({ tenant: TENANT, modelId, seq: 1 }, pass(1, 2));
   const [id, again] = await Promise.all([submit(), submit()]);
   assert.equal(id, again);
@@ -133,7 +172,7 @@ test('the folder of a server is never old for servers of other machines', async 
 test('a state is kept before the next request, not after all that wait', async (t) => {
   const machine = startMachine(t);
   const { service } = await machine.serve();
-  const { modelId, sessionId } = await begin({ service } as Server);
+  const { modelId, sessionId } = await begin({ service });
   service.sessions.peekModel(TENANT, modelId)!.computedMs = 30_000;
   const to = { tenant: TENANT, modelId };
   const ids = [2, 3, 1].map((seq) => service.submit({ ...to, seq }, pass(1, 2)));
@@ -145,12 +184,13 @@ test('a state is kept before the next request, not after all that wait', async (
 test('a server starts with damaged sessions, and with a store that has lost the runs', async (t) => {
   const machine = startMachine(t);
   const first = await machine.serve();
-  const [sound, damaged] = [await begin(first), await begin(first)];
+  const [sound, damaged, newer] = [await begin(first), await begin(first), await begin(first)];
   await send(first, sound, FIRST);
   first.service.close();
   writeFileSync(path.join(machine.folderOf(damaged.sessionId), 'session'), '');
+  writeFileSync(path.join(machine.folderOf(newer.sessionId), 'session'), '{"version":3}\n');
   const second = await machine.serve({ objects: createMemoryStore() });
-  assert.equal(second.warnings.length, 1);
+  assert.equal(second.warnings.length, 2);
   assert.deepEqual(await send(second, sound, REST), await undisturbed(t));
   await assert.rejects(send(second, damaged, FIRST), { code: 'expired' });
 });
@@ -158,7 +198,7 @@ test('a server starts with damaged sessions, and with a store that has lost the 
 test('when a session ends, its waiting requests are not performed, and the trainer ends', async (t) => {
   const machine = startMachine(t);
   const { service, trainer } = await machine.serve();
-  const { modelId, sessionId } = await begin({ service } as Server);
+  const { modelId, sessionId } = await begin({ service });
   const submit = (seq: number) => service.submit({ tenant: TENANT, modelId, seq }, pass(1, 2));
   const late = [submit(2), submit(3), submit(4)];
   await Promise.all(late);

@@ -24,6 +24,10 @@ const futureSchema = z.object({ request_id: z.string() }).openapi('TinkerFuture'
 
 /** Adds the routes. */
 export function addTinkerRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+  app.use(`${TINKER_PREFIX}/*`, async (c, next) => {
+    await tinker.sessions.whenReopened(c.var.tenant.id);
+    await next();
+  });
   addSessionRoutes(app, deps, tinker);
   addTrainingRoutes(app, deps, tinker);
   addWeightRoutes(app, deps, tinker);
@@ -36,7 +40,7 @@ export function addTinkerRoutes(app: App, deps: Deps, tinker: TinkerService): vo
 /** Adds a POST route. `handle` returns the answer. */
 function addPost<Body>(
   app: App,
-  { limits }: Deps,
+  { limits, tinker }: Deps,
   name: string,
   route: {
     readonly summary: string;
@@ -53,6 +57,10 @@ function addPost<Body>(
     body: { schema, limits },
     answers: json(answers),
     handle: async (c, body) => c.json(await handle(c, body)),
+    async onRefused(c, body, error) {
+      const target = bodies.targetBody.safeParse(body);
+      if (target.success) await tinker?.refuse(targetOf(c, target.data), error);
+    },
   });
 }
 
@@ -271,7 +279,7 @@ function addSamplingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
 /** Returns the model that a request names. */
 function targetOf(
   c: Context<HttpEnv>,
-  { model_id: modelId, seq_id: seq }: { readonly model_id: string; readonly seq_id: number },
+  { model_id: modelId, seq_id: seq }: z.output<typeof bodies.targetBody>,
 ) {
   return { tenant: c.var.tenant.id, modelId, seq };
 }

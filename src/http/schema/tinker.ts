@@ -57,6 +57,8 @@ export const createModelBody = z
   })
   .openapi('TinkerModel');
 
+/** The number of a request within its model. */
+export const targetBody = z.object({ model_id: id, seq_id: seq });
 export const modelBody = z.object({ model_id: id }).openapi('TinkerModelId');
 
 /** The optimizer computes in float32, in which the square of this is still finite. */

@@ -58,7 +58,7 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
   ],
   method_not_allowed: ['The route has other methods', 'Use one that the header `allow` lists'],
   expired: [
-    "A session or a result of Tinker's protocol that has ended or was dropped",
+    "A session of Tinker's protocol has ended, a result was dropped, or a request's number was used",
     'Send the request again, or continue from a saved path ([Tinker](tinker.md))',
   ],
   request_timeout: [

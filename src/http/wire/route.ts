@@ -63,6 +63,8 @@ export interface Route<Input> {
   /** Acquires something for a valid request before it is handled. It is disposed of afterwards. */
   enter?(c: Context<HttpEnv>, input: Input): Disposable;
   handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
+  /** Called if the JSON body fails its schema or `handle` throws, before the error is sent. */
+  onRefused?(c: Context<HttpEnv>, body: unknown, error: unknown): Promise<void>;
 }
 
 /** A JSON body: its schema, and the limits within which it is read. */
@@ -107,11 +109,17 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
     using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
     c.set('signal', late?.signal);
     const checkedQuery = validateQuery(query, readQuery(c));
-    const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
-    using _entered = route.enter?.(c, input);
-    // A generation is admitted together with its tokens. Routes before the limits have no reservation.
-    if (!route.enter && c.get('reservation')) await admitRequest(c, { tokens: 0 });
-    return await route.handle(c, input);
+    const content = body && (await readBody(c.req.raw, body));
+    try {
+      const input = body ? validateBody(body.schema, content) : checkedQuery;
+      using _entered = route.enter?.(c, input);
+      // A generation is admitted together with its tokens. Routes before the limits have no reservation.
+      if (!route.enter && c.get('reservation')) await admitRequest(c, { tokens: 0 });
+      return await route.handle(c, input);
+    } catch (error) {
+      await route.onRefused?.(c, content, error);
+      throw error;
+    }
   });
 }
 
@@ -135,13 +143,12 @@ export function ownId(c: Context<HttpEnv>): readonly [tenant: string, id: string
   return [c.get('tenant').id, pathParam(c, 'id')];
 }
 
-async function readCheckedBody<Input>(
+async function readBody<Input>(
   request: Request,
-  { schema, limits, isOptional }: JsonBody<Input>,
-): Promise<Input> {
+  { limits, isOptional }: JsonBody<Input>,
+): Promise<unknown> {
   const isAbsent = isOptional && !hasBody(request.headers);
-  const body = isAbsent ? {} : await readJsonBody(request, limits);
-  return validateBody(schema, body);
+  return isAbsent ? {} : await readJsonBody(request, limits);
 }
 
 /** Looks only at the headers: a missing body looks like an empty one that has not arrived yet. */

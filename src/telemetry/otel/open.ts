@@ -40,10 +40,10 @@ export interface Exports {
   /** Starts to export the metrics, if that is configured. */
   send(metrics: Metrics): void;
   /**
-   * Sends everything still unsent. If that takes too long, resolves with `late`; the last tries continue and keep the process
-   * alive. Never rejects.
+   * Sends everything still unsent. If that takes too long, resolves anyway; the last tries continue and keep the process alive.
+   * Never rejects.
    */
-  close(): Promise<'sent' | 'late'>;
+  close(): Promise<void>;
 }
 
 /** The signals to export, and how long closing may take. */
@@ -65,12 +65,9 @@ export function openOtelExports(choice: ExportChoice, log: Logger): Exports {
       if (choice.metrics) metricExport = exportMetrics(metrics, new OTLPMetricExporter(), resource);
     },
     async close() {
-      const closing = Promise.allSettled([tracing?.shutdown(), metricExport?.shutdown()]).then(
-        () => 'sent' as const,
-      );
-      const first = await orAfter(closing, choice.closeMs ?? CLOSE_MS, 'late' as const);
-      if (first === 'late') log.warn('telemetry export: the last figures and spans were not sent');
-      return first;
+      const closing = Promise.allSettled([tracing?.shutdown(), metricExport?.shutdown()]);
+      if (await orAfter(closing, choice.closeMs ?? CLOSE_MS, undefined)) return;
+      log.warn('telemetry export: the last figures and spans were not sent');
     },
   };
 }
