@@ -13,6 +13,7 @@ import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
+import { MAX_UNIX_SECONDS } from '../schema/fields.ts';
 import { toEnvelope } from '../wire/errors.ts';
 import { type HttpEnv, requireAdmin } from '../wire/middleware.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
@@ -23,7 +24,7 @@ const MAX_PATH_LENGTH = 4096;
 
 const prefetchBody = z
   .strictObject({
-    keep_warm_until: z.int().nullish().openapi({
+    keep_warm_until: z.int().max(MAX_UNIX_SECONDS).nullish().openapi({
       description: 'Unix seconds, at most a day ahead; other adapters are evicted first until then',
     }),
   })

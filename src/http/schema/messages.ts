@@ -1,5 +1,6 @@
 // The request of `POST /v1/messages` and of its token count. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import {
   type FunctionTool,
@@ -130,7 +131,7 @@ export function messageFields(bounds: SchemaBounds) {
       'The conversation; an answer continues a last message of the assistant',
     ),
     max_tokens: messages(
-      z.int().min(1),
+      z.int().min(1).max(MAX_COUNT),
       'Required, except to count tokens; an answer also ends at the end of the context',
     ),
     system: messages(systemSchema, 'A system message before the conversation, as text or blocks'),

@@ -1,9 +1,12 @@
 // The requests for managing published adapters.
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { aboutFields, adapterAboutSchema } from '../../contracts/adapter-about.ts';
 import { pageQuery } from './fields.ts';
 
 const MAX_SEARCH = 64;
+/** Versions have up to nine digits in the names of models and folders. */
+const version = z.int().positive().max(999_999_999);
 
 const owner = z.string().max(63).optional().openapi({
   description: 'This tenant (the default) or `shared`',
@@ -25,7 +28,7 @@ export const changeAboutSchema = z
   .strictObject({
     owner,
     ...z.object(aboutFields).partial().shape,
-    revision: adapterAboutSchema.shape.revision.optional().openapi({
+    revision: adapterAboutSchema.shape.revision.max(MAX_COUNT).optional().openapi({
       description:
         'The revision that you have read; if it is not the newest, nothing changes (412)',
     }),
@@ -36,13 +39,9 @@ export const changeAboutSchema = z
 export const moveAliasSchema = z
   .object({
     owner,
-    version: z
-      .int()
-      .positive()
-      .optional()
-      .openapi({ description: 'The version that the alias points at' }),
+    version: version.optional().openapi({ description: 'The version that the alias points at' }),
     split: z
-      .array(z.object({ version: z.int().positive(), percent: z.number().positive() }))
+      .array(z.object({ version, percent: z.number().positive().max(100) }))
       .optional()
       .openapi({
         description: 'Instead of version: two to four versions whose percentages add up to 100',

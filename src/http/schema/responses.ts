@@ -1,5 +1,6 @@
 // The request of `POST /v1/responses`. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue } from '../../common/schema-issues.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import { FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
@@ -72,7 +73,7 @@ export function responseFields(bounds: ResponseBounds) {
       `A text, or up to ${maxMessages} items`,
     ),
     instructions: responses(z.string().nullish(), 'A system message before the input'),
-    max_output_tokens: responses(z.int().min(1).nullish(), 'Default: the rest of the context'),
+    max_output_tokens: responses(chat.max_tokens.chat, 'Default: the rest of the context'),
     metadata: responses(metadataSchema.nullish(), 'Repeated in the answer; never logged'),
     stream: responses(chat.stream.chat, chat.stream.help),
     stream_options: responses(
@@ -129,7 +130,7 @@ export function responseFields(bounds: ResponseBounds) {
       'The conversation that input and answer are added to; only with `--store-responses`',
     ),
     max_tool_calls: responses(
-      z.int().min(1).nullish(),
+      z.int().min(1).max(MAX_COUNT).nullish(),
       'Repeated in the answer; only limits hosted tools, which are refused',
     ),
     safety_identifier: responses(z.string().nullish(), 'Repeated in the answer; never logged'),

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { addIssue } from '../../common/schema-issues.ts';
 import { chatMessagesSchema } from './chat.ts';
-import { toTokenIds } from './fields.ts';
+import { tokenIdsForm, toTokenIds } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
 const model = z.string().nullish().openapi({ description: 'Default: the base' });
@@ -61,7 +61,7 @@ export function detokenizeRequestSchema(bounds: { vocabSize: number; maxCount: n
       tokens: z
         .array(z.unknown())
         .transform(toTokenIds(bounds))
-        .openapi({ type: 'array', items: { type: 'integer' } }),
+        .openapi(tokenIdsForm(bounds.vocabSize)),
     })
     .openapi('DetokenizeRequest');
 }

@@ -1,16 +1,14 @@
 // The query of the usage route.
 import { z } from '@hono/zod-openapi';
-import { integerText } from './fields.ts';
+import { integerText, MAX_UNIX_SECONDS } from './fields.ts';
 
 /** The fields that results can be grouped by. A project is a tenant. */
 const USAGE_GROUPS = ['project_id', 'model', 'batch'] as const;
 /** OpenAI's limits of a page of days. */
 const DEFAULT_DAYS = 7;
 const MAX_DAYS = 31;
-/** The end of the year 9999. */
-const MAX_TIME = 253_402_300_799;
 
-const time = integerText(0, MAX_TIME);
+const time = integerText(0, MAX_UNIX_SECONDS);
 const list = z
   .string()
   .max(8192)
