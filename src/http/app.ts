@@ -109,7 +109,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   if (options.batches) addBatchRoutes(app, deps, options.batches);
   if (options.usage) addUsageRoute(app, options.usage, { hasKeys });
   if (options.tinker) addTinkerRoutes(app, deps, options.tinker);
-  addDocumentRoute(app);
+  addDocumentRoute(app, { hasKeys });
   return app;
 }
 

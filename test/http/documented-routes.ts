@@ -25,25 +25,35 @@ export interface DocumentedSchema {
   readonly $ref?: string;
   readonly type?: string | readonly string[];
   readonly properties?: Readonly<Record<string, DocumentedSchema>>;
+  readonly required?: readonly string[];
   readonly [keyword: string]: unknown;
 }
 
 interface Content {
-  readonly content?: Readonly<Record<string, { readonly schema: DocumentedSchema }>>;
+  readonly description?: string;
+  readonly content?: Readonly<
+    Record<string, { readonly schema: DocumentedSchema; readonly example?: object }>
+  >;
 }
 
-/** An operation of the document. */
-export interface Operation extends Readonly<Record<string, unknown>> {
+interface Operation {
   readonly operationId: string;
   readonly summary: string;
+  readonly tags: readonly string[];
   readonly security: readonly Readonly<Record<string, readonly string[]>>[];
-  readonly parameters?: readonly { readonly name: string; readonly schema: DocumentedSchema }[];
+  readonly parameters?: readonly {
+    readonly name: string;
+    readonly in: string;
+    readonly schema: DocumentedSchema;
+  }[];
   readonly requestBody?: Content;
   readonly responses: Readonly<Record<string, Content>>;
 }
 
 /** The parts of the document that tests read. */
-export interface ApiDocument {
+interface ApiDocument {
+  readonly openapi: string;
+  readonly tags: readonly { readonly name: string }[];
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
   readonly components: {
     readonly schemas: Readonly<Record<string, DocumentedSchema>>;

@@ -75,7 +75,7 @@ export function addHealthRoutes(
     answers: json(healthSchema),
     description: 'Requests are served',
     otherAnswers: notReady(healthSchema),
-    errors: [],
+    isOpen: true,
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
       const isShown = !authenticate || hasKey(authenticate, credentialsOf(c));
@@ -105,7 +105,7 @@ export function addHealthRoutes(
     answers: json(statusSchema),
     description: 'Yes',
     otherAnswers: notReady(statusSchema),
-    errors: [],
+    isOpen: true,
     handle(c) {
       const status = serverStatus(deps);
       return status === 'ready' ? c.json({ status }) : c.json({ status }, 503, RETRY_SOON);
@@ -118,7 +118,7 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(statusSchema),
     description: 'Yes',
-    errors: [],
+    isOpen: true,
     handle: (c) => c.json({ status: 'live' }),
   });
 }

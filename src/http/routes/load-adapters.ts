@@ -8,6 +8,7 @@ import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.
 import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
 import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
+import { isOneLine } from '../../contracts/adapter-about.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
 import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { requireReady } from '../answer/answer.ts';
@@ -37,7 +38,7 @@ const loadBody = z
       .string()
       .min(1)
       .max(MAX_PATH_LENGTH)
-      .regex(/^\P{Cc}*$/u, 'contains a control character')
+      .refine(isOneLine, 'contains a control character')
       .openapi({
         description: 'A PEFT folder below the configured one, as an absolute or relative path',
       }),

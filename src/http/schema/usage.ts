@@ -12,7 +12,8 @@ const time = integerText(0, MAX_UNIX_SECONDS);
 const list = z
   .string()
   .max(8192)
-  .transform((text) => text.split(',').filter(Boolean));
+  .transform((text) => text.split(',').filter(Boolean))
+  .openapi({ type: 'array', items: { type: 'string' } });
 
 /** The query. */
 export const usageQuery = z.strictObject({
@@ -22,13 +23,18 @@ export const usageQuery = z.strictObject({
   group_by: list
     .pipe(z.array(z.enum(USAGE_GROUPS, `must be of ${USAGE_GROUPS.join(', ')}`)))
     .default([])
-    .openapi({ description: `${USAGE_GROUPS.join(', ')}; a project is a tenant` }),
+    .openapi({
+      type: 'array',
+      items: { type: 'string', enum: [...USAGE_GROUPS] },
+      description: 'A project is a tenant',
+    }),
   project_ids: list.optional().openapi({ description: 'Tenants; only an admin key sees others' }),
   models: list.optional(),
   batch: z
     .enum(['true', 'false'], 'must be true or false')
     .transform((text) => text === 'true')
-    .optional(),
+    .optional()
+    .openapi({ type: 'boolean' }),
   limit: integerText(1, MAX_DAYS).default(DEFAULT_DAYS).openapi({ description: 'Days' }),
   page: time.optional().openapi({ description: 'next_page of the previous page' }),
 });
