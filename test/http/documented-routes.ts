@@ -51,7 +51,7 @@ interface Operation {
 }
 
 /** The parts of the document that tests read. */
-interface ApiDocument {
+export interface ApiDocument {
   readonly openapi: string;
   readonly tags: readonly { readonly name: string }[];
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
@@ -127,19 +127,23 @@ export async function routeTable(): Promise<string> {
 }
 
 /** Parts that no route touches before it has checked key and body. A handler that does fails, which is not looked at. */
+export const OPTIONAL_PARTS = {
+  loaded: {} as LoadedAdapters,
+  published: {} as PublishedSide,
+  jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
+  batches: {} as NonNullable<AppOptions['batches']>,
+  usage: {} as NonNullable<AppOptions['usage']>,
+  tinker: {} as NonNullable<AppOptions['tinker']>,
+  keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
+  conversations: {} as NonNullable<AppOptions['conversations']>,
+};
+
 function options(): AppOptions {
   return {
+    ...OPTIONAL_PARTS,
     client: { state: 'ready', isProgressing: true } as AppOptions['client'],
     registry: {} as Registry,
     localAdapters: new LocalAdapters(),
-    loaded: {} as LoadedAdapters,
-    published: {} as PublishedSide,
-    jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
-    batches: {} as NonNullable<AppOptions['batches']>,
-    usage: {} as NonNullable<AppOptions['usage']>,
-    tinker: {} as NonNullable<AppOptions['tinker']>,
-    keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
-    conversations: {} as NonNullable<AppOptions['conversations']>,
     tokenizer: undefined,
     chatTemplate: undefined,
     model: {

@@ -13,7 +13,7 @@ const owner = z.string().max(63).optional().openapi({
 });
 
 /** The query that lists adapters. */
-export const adapterListQuery = z.object({
+export const adapterListQuery = z.strictObject({
   ...pageQuery(20),
   search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'Part of the name' }),
 });
@@ -21,7 +21,7 @@ export const adapterListQuery = z.object({
 export type AdapterListQuery = z.infer<typeof adapterListQuery>;
 
 /** The query that selects an adapter's owner. */
-export const ownerQuery = z.object({ owner });
+export const ownerQuery = z.strictObject({ owner });
 
 /** The body that changes the text about an adapter. */
 export const changeAboutSchema = z
@@ -37,11 +37,11 @@ export const changeAboutSchema = z
 
 /** The body that moves an alias. */
 export const moveAliasSchema = z
-  .object({
+  .strictObject({
     owner,
     version: version.optional().openapi({ description: 'The version that the alias points at' }),
     split: z
-      .array(z.object({ version, percent: z.number().positive().max(100) }))
+      .array(z.strictObject({ version, percent: z.number().positive().max(100) }))
       .optional()
       .openapi({
         description: 'Instead of version: two to four versions whose percentages add up to 100',
@@ -54,4 +54,4 @@ export const moveAliasSchema = z
   .openapi('MoveAliasRequest');
 
 /** The body that rolls an alias back. */
-export const rollbackSchema = z.object({ owner }).openapi('RollbackAliasRequest');
+export const rollbackSchema = z.strictObject({ owner }).openapi('RollbackAliasRequest');
