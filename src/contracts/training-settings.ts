@@ -16,7 +16,7 @@ const MAX_ALPHA = 65_536;
 /** A larger factor raises even a rate of 1e-6, which is lower than any default, above the highest rate. */
 const MAX_RATE_MULTIPLIER = 1_000_000;
 /** No loss of a token comes near it, so a gate with this limit is off. */
-const MAX_NATS = 1_000_000;
+const MAX_NATS = 1e9;
 /** The rank of an adapter if the job sets none. */
 export const DEFAULT_RANK = 16;
 /** The most classes of a classifier: enough for every intent data set, and a bound on the response. */

@@ -12,8 +12,8 @@ const MAX_GRADERS = 32;
 const MAX_MESSAGES = 64;
 /** OpenAI's. */
 const MAX_SOURCE_CHARS = 256_000;
-/** The trainer averages rewards in float32, which counts to 16 million exactly. */
-const MAX_SCORE = 1_000_000;
+/** Rewards are compared by their variance, and the square of this is still finite in float32. */
+const MAX_SCORE = 1e18;
 /** The largest whole number that JSON carries exactly. */
 const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
 

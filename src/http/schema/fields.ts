@@ -16,7 +16,10 @@ export function readBy<T>(check: (value: unknown, ctx: Refine) => T, form: objec
   return z.unknown().optional().transform(check).openapi(form);
 }
 
-/** An adapter may have more tokens than its base, so the schema allows more. `checkTokenIds` knows the model's number. */
+/**
+ * Returns the largest token id that a schema allows. An adapter may have more tokens than its base; `checkTokenIds` knows the
+ * model's number.
+ */
 export function maxTokenId(vocabSize: number): number {
   return vocabSize + MAX_NEW_ROWS - 1;
 }
