@@ -1,6 +1,7 @@
 // The published document is complete and consistent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { z } from '@hono/zod-openapi';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { documentedApp, operationsOf, schemasIn } from './documented-routes.ts';
 import { serve } from './served.ts';
@@ -82,7 +83,7 @@ const schemas = operations.flatMap(({ name, parameters = [], requestBody, respon
   );
   return [...parameters, ...contents].flatMap(({ schema }) => schemasIn(document, schema, name));
 });
-const ajv = new Ajv2020({ strict: false, validateFormats: false });
+const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: true });
 ajv.addSchema({ $id: 'document', components: document.components });
 /** Compiles a schema with the references of the document. */
 const compile = (schema: object) =>
@@ -178,4 +179,26 @@ test('every response has secure headers, an id, and no permission for other orig
   assert.equal(dotted.headers.get('x-request-id'), 'trace:1.2');
   const odd = await app.request('/livez', { headers: { 'x-request-id': 'a b"<' } });
   assert.match(odd.headers.get('x-request-id')!, /^req_/);
+});
+
+test('a field that may be null is documented so', () => {
+  const wrong: string[] = [];
+  for (const definition of fullApp.openAPIRegistry.definitions) {
+    if (definition.type !== 'route') continue;
+    const { method, path, request } = definition.route;
+    const json = request?.body?.content['application/json'] as { schema: z.ZodType } | undefined;
+    let schema = json?.schema;
+    while (schema instanceof z.ZodPipe) schema = schema.in as z.ZodType;
+    if (!(schema instanceof z.ZodObject)) continue;
+    const { requestBody } = document.paths[path]![method]!;
+    const documented = requestBody!.content!['application/json']!.schema;
+    const validate = compile(documented);
+    for (const [field, part] of Object.entries(schema.shape as Record<string, z.ZodType>)) {
+      if (!part.safeParse(null).success) continue;
+      validate({ [field]: null });
+      const isRefused = validate.errors?.some(({ instancePath }) => instancePath === `/${field}`);
+      if (isRefused) wrong.push(`${path} ${field}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
 });

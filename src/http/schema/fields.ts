@@ -11,9 +11,26 @@ export const MAX_UNIX_SECONDS = 253_402_300_799;
 /** The largest absolute value of a bias, as in OpenAI's API. It bans a token, or makes it certain. */
 const MAX_LOGIT_BIAS = 100;
 
-/** The schema of an optional field that a check reads. `form` documents it. */
-export function readBy<T>(check: (value: unknown, ctx: Refine) => T, form: object) {
-  return z.unknown().optional().transform(check).openapi(form);
+/** How the API's document shows a field that a check reads. */
+interface Form {
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly object[];
+}
+
+/** The schema of an optional field that a check reads. `form` documents it. Null means the same as an absent field. */
+export function readBy<T, Documented extends Form>(
+  check: (value: unknown, ctx: Refine) => T,
+  form: Documented,
+) {
+  const nullable = form.anyOf
+    ? { anyOf: [...form.anyOf, { type: 'null' }] }
+    : { type: [form.type, 'null'], ...(form.enum && { enum: [...form.enum, null] }) };
+  return z
+    .unknown()
+    .optional()
+    .transform(check)
+    .openapi({ ...form, ...nullable } as object);
 }
 
 /**

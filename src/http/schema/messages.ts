@@ -138,7 +138,7 @@ export function messageFields(bounds: SchemaBounds) {
     stop_sequences: messages(chat.stop.chat, chat.stop.help),
     stream: messages(chat.stream.chat, chat.stream.help),
     tools: messages(
-      toolsSchema.nullish(),
+      toolsSchema.nullish().openapi({ type: ['array', 'null'] }),
       `Tools that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
     ),
     tool_choice: messages(

@@ -89,7 +89,7 @@ export function responseFields(bounds: ResponseBounds) {
           }),
         )
         .nullish()
-        .openapi({ type: 'array', items: { type: 'string', enum: INCLUDED } }),
+        .openapi({ type: ['array', 'null'], items: { type: 'string', enum: INCLUDED } }),
       `\`${LOGPROBS}\`; \`${INCLUDED[1]}\` has no effect, because answers contain no reasoning`,
     ),
     top_logprobs: responses(
@@ -145,7 +145,7 @@ export function responseFields(bounds: ResponseBounds) {
       'true: the answer comes before the first token, and the response is kept when it ends; only with `--store-responses`',
     ),
     tools: responses(
-      responseToolsSchema.nullish(),
+      responseToolsSchema.nullish().openapi({ type: ['array', 'null'] }),
       `Functions that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
     ),
     tool_choice: responses(

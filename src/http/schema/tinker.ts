@@ -6,7 +6,7 @@ import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 
 const id = z.string().max(128);
-/** A whole number of the protocol, which sends these as int32 where it uses protobuf. */
+/** A whole number of the protocol. In its protobuf messages these are int32. */
 const int32 = (min: number) =>
   z
     .int()
@@ -62,7 +62,7 @@ export const createModelBody = z
 export const modelBody = z.object({ model_id: id }).openapi('TinkerModelId');
 
 /** The optimizer computes in float32, in which the square of this is still finite. */
-const MAX_FACTOR = 1e18;
+const MAX_FACTOR = 1e15;
 const factor = z.number().min(0).max(MAX_FACTOR);
 const adamParams = z.object({
   learning_rate: factor.default(1e-4),

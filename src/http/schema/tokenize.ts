@@ -14,7 +14,9 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
     .strictObject({
       model,
       prompt: z.string().nullish().openapi({ description: 'A text, as for completions' }),
-      messages: chatMessagesSchema(bounds).nullish(),
+      messages: chatMessagesSchema(bounds)
+        .nullish()
+        .openapi({ type: ['array', 'null'] }),
       add_special_tokens: z
         .boolean()
         .nullish()
