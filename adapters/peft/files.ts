@@ -246,10 +246,11 @@ function isBlobOf(folder: string, target: string): boolean {
   return isWithin(path.join(path.dirname(snapshots), 'blobs'), target);
 }
 
+const ABSENCE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']);
+
 /** Whether an I/O error means that the path does not exist. */
 export function isAbsence(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP';
+  return ABSENCE.has((error as NodeJS.ErrnoException).code ?? '');
 }
 
 function unavailable(message: string, cause?: unknown): ServeError {

@@ -9,11 +9,14 @@ const MAX_TAGS = 10;
 /** Pages show them as buttons. */
 const MAX_EXAMPLES = 5;
 const MAX_EXAMPLE = 500;
+// These expressions are checked with `refine`, because the API's document should have none that only JavaScript reads.
+
 /** A tag is a word or a few. */
+const TAG_RULE = 'up to 32 letters, digits, spaces, dots, _ or -';
 const TAG = /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,31}$/u;
 
-/** Forms have one line for each, and terminals print them. */
-const ONE_LINE = /^\P{Cc}*$/u;
+/** Whether a text has no control characters: forms have one line for each text, and terminals and logs print them. */
+export const isOneLine = (text: string) => !/\p{Cc}/u.test(text);
 
 const isUnique = (values: readonly string[]) => new Set(values).size === values.length;
 
@@ -25,15 +28,15 @@ export const aboutFields = {
   description: z
     .string()
     .max(MAX_DESCRIPTION)
-    .regex(ONE_LINE, 'must be one line')
+    .refine(isOneLine, 'must be one line')
     .describe('What the adapter does, in a sentence or two'),
   tags: z
-    .array(z.string().regex(TAG, 'must be up to 32 letters, digits, spaces, dots, _ or -'))
+    .array(z.string().refine((tag) => TAG.test(tag), `must be ${TAG_RULE}`))
     .max(MAX_TAGS)
     .refine(isUnique, 'contains a tag twice')
-    .describe('Words to find it by'),
+    .describe(`Words to find it by, each ${TAG_RULE}`),
   examples: z
-    .array(z.string().min(1).max(MAX_EXAMPLE).regex(ONE_LINE, 'must be one line'))
+    .array(z.string().min(1).max(MAX_EXAMPLE).refine(isOneLine, 'must be one line'))
     .max(MAX_EXAMPLES)
     .refine(isUnique, 'contains a prompt twice')
     .describe('Prompts that show what it does'),

@@ -1,5 +1,6 @@
 // The training settings that choose the kind of the adapter, a part of the table of training settings.
 import { z } from 'zod';
+import { MAX_COUNT } from '../common/max-count.ts';
 import type { TrainingSetting } from './training-setting.ts';
 
 /** The server reads an invocation of up to 1,024 tokens. */
@@ -39,7 +40,7 @@ export const ADAPTER_KIND_SETTINGS = {
     schema: z.union(
       [
         z.string().min(1).max(INVOCATION_LIMITS.textLength),
-        z.array(z.int().min(0)).min(1).max(INVOCATION_LIMITS.tokens),
+        z.array(z.int().min(0).max(MAX_COUNT)).min(1).max(INVOCATION_LIMITS.tokens),
       ],
       `must be a text of up to ${INVOCATION_LIMITS.textLength} characters, or a list of up to ${INVOCATION_LIMITS.tokens} token ids`,
     ),

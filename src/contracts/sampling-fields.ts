@@ -19,6 +19,9 @@ interface SamplingField {
   readonly isAdvanced?: true;
 }
 
+/** It divides the logits of repeated tokens. Those are then almost 0, and a larger penalty changes nothing. */
+const MAX_REPETITION_PENALTY = 1000;
+
 /** All rows by the name of the request field. */
 export const SAMPLING_FIELDS = {
   temperature: {
@@ -78,8 +81,8 @@ export const SAMPLING_FIELDS = {
   repetition_penalty: {
     param: 'repetitionPenalty',
     neutral: 1,
-    schema: z.number().gt(0),
-    help: 'Above 0; also counts the prompt',
+    schema: z.number().gt(0).max(MAX_REPETITION_PENALTY),
+    help: `Above 0, at most ${MAX_REPETITION_PENALTY}; also counts the prompt`,
     label: 'Repetition penalty',
     isModelDefault: true,
     isAdvanced: true,

@@ -2,6 +2,7 @@
 // how it calls them.
 import { z } from 'zod';
 import { parseShallowText } from '../common/json-scan.ts';
+import { MAX_COUNT } from '../common/max-count.ts';
 
 /** As many as OpenAI's API allows. Each is a part of the prompt. */
 export const MAX_TOOLS = 128;
@@ -146,7 +147,7 @@ export const toolCallsSchema = z
         /** OpenAI's clients add the parsed arguments to the calls that they keep. */
         function: calledFunctionSchema.extend({ parsed_arguments: z.unknown().optional() }),
         /** Their index in a stream, which clients may leave in. */
-        index: z.int().nullish(),
+        index: z.int().max(MAX_COUNT).nullish(),
       })
       .transform(
         ({ id, function: { name, arguments: given } }): ToolCall => ({

@@ -11,6 +11,12 @@ import type { TrainingSetting } from './training-setting.ts';
 export const MAX_RANK = 512;
 /** A rate above it diverges with every optimizer. */
 export const MAX_LEARNING_RATE = 1;
+/** Twice the rank is usual. At this scale one step of any rate diverges. */
+const MAX_ALPHA = 65_536;
+/** A larger factor raises even a rate of 1e-6, which is lower than any default, above the highest rate. */
+const MAX_RATE_MULTIPLIER = 1_000_000;
+/** No loss of a token comes near it, so a gate with this limit is off. */
+const MAX_NATS = 1e9;
 /** The rank of an adapter if the job sets none. */
 export const DEFAULT_RANK = 16;
 /** The most classes of a classifier: enough for every intent data set, and a bound on the response. */
@@ -28,7 +34,8 @@ const text = z.string().min(1).max(4096);
 const count = (max: number) => z.int().min(1).max(max);
 const share = z.number().min(0).lt(1);
 const pattern = <T extends z.ZodType>(value: T) => z.record(z.string().min(1).max(2048), value);
-const alpha = z.number().positive();
+const alpha = z.number().positive().max(MAX_ALPHA);
+const multiplier = z.number().positive().max(MAX_RATE_MULTIPLIER);
 const wholeNumber = (max: number) => ({
   schema: count(max),
   rule: `a whole number from 1 to ${max}`,
@@ -44,12 +51,12 @@ const targets = z.union(
 /** The gates' limits: what an adapter must reach to be published. */
 export const GATE_SETTINGS = {
   margin: {
-    schema: z.number(),
+    schema: z.number().min(-MAX_NATS).max(MAX_NATS),
     default: 0,
     help: "nats by which the validation loss must be below the base's",
   },
   maxForgetting: {
-    schema: z.number().positive(),
+    schema: z.number().positive().max(MAX_NATS),
     // Four public adapters of SmolLM2-135M move the loss by -0.15 to 0.13: ten times that is damage.
     default: 1.5,
     help: 'nats per token by which the loss on a fixed text may rise',
@@ -113,7 +120,7 @@ export const TRAINING_SETTINGS = {
     schema: count(MAX_RANK),
     help: "the adapter's rank",
     fallback: String(DEFAULT_RANK),
-    api: { group: 'lorikeet', name: 'rank', schema: z.int().min(1) }, // --max-job-rank is the limit
+    api: { group: 'lorikeet', name: 'rank' }, // --max-job-rank is the limit
     needs: 'adapter',
   },
   alpha: {
@@ -226,15 +233,14 @@ export const TRAINING_SETTINGS = {
     api: { name: 'batch_size' },
   },
   learningRateMultiplier: {
-    schema: z.number().positive(),
+    schema: multiplier,
     flag: 'none',
     default: 1,
     help: 'factor for the peak of the learning rate',
     api: {
       group: 'hyperparameters',
       name: 'learning_rate_multiplier',
-      schema: z.number().positive(),
-      rule: 'above 0',
+      rule: `a number above 0, at most ${MAX_RATE_MULTIPLIER}`,
     },
   },
   maxLength: {

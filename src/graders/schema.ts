@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { addIssue, parseInside, type Refine } from '../common/schema-issues.ts';
+import { SAMPLING_FIELDS } from '../contracts/sampling-fields.ts';
 import { parseFormula } from './formula.ts';
 import { checkTemplate, GraderError, MAX_GRADED_TEXT, unknownName } from './template.ts';
 import { TEXT_METRICS } from './text-similarity.ts';
@@ -11,6 +12,12 @@ const MAX_GRADERS = 32;
 const MAX_MESSAGES = 64;
 /** OpenAI's. */
 const MAX_SOURCE_CHARS = 256_000;
+/** Rewards are compared by their variance, and the square of this is still finite in float32. */
+const MAX_SCORE = 1e18;
+/** The largest whole number that JSON carries exactly. */
+const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
+
+const score = z.number().min(-MAX_SCORE).max(MAX_SCORE);
 
 /** Runs a check, and reports its error at the field. */
 function checked(ctx: Refine, check: () => unknown, path: PropertyKey[] = []): void {
@@ -30,7 +37,7 @@ const template = z
 const common = {
   name: z.string().min(1).max(256),
   /** From evaluations. A reward has no threshold. */
-  pass_threshold: z.number().nullish(),
+  pass_threshold: score.nullish(),
 };
 
 const stringCheckSchema = z.strictObject({
@@ -70,15 +77,15 @@ const scoreModelSchema = z.strictObject({
   model: z.string().min(1).max(512),
   input: z.array(messageSchema).min(1).max(MAX_MESSAGES),
   range: z
-    .tuple([z.number(), z.number()])
+    .tuple([score, score])
     .refine(([low, high]) => low < high, { message: 'must be a lower and a higher number' })
     .nullish(),
   sampling_params: z
     .strictObject({
-      temperature: z.number().nullish(),
-      top_p: z.number().nullish(),
-      seed: z.int().nullish(),
-      max_completions_tokens: z.int().min(1).nullish(),
+      temperature: SAMPLING_FIELDS.temperature.schema.nullish(),
+      top_p: SAMPLING_FIELDS.top_p.schema.nullish(),
+      seed: z.int().min(-MAX_INTEGER).max(MAX_INTEGER).nullish(),
+      max_completions_tokens: z.int().min(1).max(MAX_INTEGER).nullish(),
       reasoning_effort: z.string().nullish(),
     })
     .nullish(),
@@ -92,7 +99,8 @@ const pythonSchema = z.strictObject({
   image_tag: z.string().nullish(),
 });
 
-const singleSchema = z.discriminatedUnion('type', [
+/** The schema of a grader other than `multi`. */
+export const singleSchema = z.discriminatedUnion('type', [
   stringCheckSchema,
   textSimilaritySchema,
   scoreModelSchema,
@@ -143,7 +151,8 @@ const partsSchema = z
     return parseInside(schema, list, ctx) ?? z.NEVER;
   });
 
-const multiSchema = z
+/** The schema of a grader that combines others. */
+export const multiSchema = z
   .strictObject({
     ...common,
     type: z.literal('multi'),

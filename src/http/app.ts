@@ -113,7 +113,7 @@ export function createApp(options: AppOptions, deps = createDeps(options)): Open
   if (options.usage) addUsageRoute(app, options.usage, { hasKeys });
   if (options.tinker) addTinkerRoutes(app, deps, options.tinker);
   addUnsupportedRoutes(app);
-  addDocumentRoute(app);
+  addDocumentRoute(app, { hasKeys });
   return app;
 }
 

@@ -20,5 +20,5 @@ export const SAMPLING_FIELDS = [
   {"name":"min_p","label":"Min p","min":0,"max":1,"standard":"off","isAdvanced":true},
   {"name":"presence_penalty","label":"Presence penalty","min":-2,"max":2,"standard":"0","isOpenAi":true,"isAdvanced":true},
   {"name":"frequency_penalty","label":"Frequency penalty","min":-2,"max":2,"standard":"0","isOpenAi":true,"isAdvanced":true},
-  {"name":"repetition_penalty","label":"Repetition penalty","min":0,"standard":"1","isAdvanced":true},
+  {"name":"repetition_penalty","label":"Repetition penalty","min":0,"max":1000,"standard":"1","isAdvanced":true},
 ];

@@ -295,9 +295,9 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#suffix').fill('Taken');
   const replaced = page.locator('#suffix-help.warning', { hasText: 'now get taken@3. If' });
   await replaced.filter({ hasText: 'becomes version 8 ' }).waitFor();
-  await page.locator('#rank').fill('999');
+  await page.locator('#rank').fill('99');
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#plan .problem', { hasText: /rank 999 is over the limit of 64/ }).waitFor();
+  await page.locator('#plan .problem', { hasText: /rank 99 is over the limit of 64/ }).waitFor();
   await page.locator('#rank').fill('4');
   await page.locator('#start-button:enabled').waitFor(PLANNED);
   await slowUploads(page);

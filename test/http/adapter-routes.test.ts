@@ -277,6 +277,7 @@ describe('loading by path', () => {
       'none',
       'empty',
       `${root}/../x`,
+      'x'.repeat(256), // longer than a file name may be
     ];
     for (const place of places) assert.deepEqual(await load('zen', place), missing, place);
     for (const place of ['', 'a\0b', 'x'.repeat(5000)]) {

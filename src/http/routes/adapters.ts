@@ -63,7 +63,6 @@ function addReading(app: App, deps: Deps, side: PublishedSide) {
     summary: 'List your published adapters and the shared ones, with versions and aliases',
     query: adapterListQuery,
     answers: json(adapterListSchema),
-    errors: [400, 401, 503],
     async handle(c, query) {
       return c.json(toListAnswer(await listPage(c.var.tenant, query, side), answer));
     },
@@ -74,7 +73,6 @@ function addReading(app: App, deps: Deps, side: PublishedSide) {
     summary: 'Get one published adapter',
     query: ownerQuery,
     answers: json(adapterSchema),
-    errors: [400, 401, 404, 503],
     async handle(c, { owner }) {
       const entry = await readName(c.var.tenant, namedIn(c, owner), repository);
       if (!entry) throw unknownAdapter();
@@ -147,7 +145,6 @@ function addRemoval(app: App, { repository, forget }: PublishedSide): void {
       summary,
       query: ownerQuery,
       answers: json(deletedAdapterSchema),
-      errors: [400, 401, 403, 404, 503],
       async handle(c, { owner }) {
         const adapter = writableIn(c, owner);
         const id = `${adapter.tenant}/${await remove(adapter, c)}`;
@@ -182,7 +179,6 @@ function addDownload(app: App, { repository }: PublishedSide): void {
     summary: `Download a file of a version: ${FILES.join(' or ')}`,
     query: ownerQuery,
     answers: { 'application/octet-stream': { schema: z.string() } },
-    errors: [400, 401, 404, 503],
     async handle(c, { owner }) {
       const { tenant, name } = namedIn(c, owner);
       const file = FILES.find((one) => one === c.req.param('file'));

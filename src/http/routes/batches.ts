@@ -36,7 +36,6 @@ export function addBatchRoutes(
     summary: 'List batches, the newest first',
     query: batchListQuery,
     answers: json(batchListSchema),
-    errors: [400, 401, 503],
     async handle(c, query) {
       return c.json(toListAnswer(await batches.list(c.get('tenant').id, query), toBatch));
     },
@@ -46,7 +45,6 @@ export function addBatchRoutes(
     path: `${PATH}/{id}`,
     summary: 'Get one batch, with its progress',
     answers: json(batchObjectSchema),
-    errors: [401, 404, 500, 503],
     async handle(c) {
       return c.json(toBatch(await batches.get(...ownId(c))));
     },
@@ -56,7 +54,6 @@ export function addBatchRoutes(
     path: `${PATH}/{id}/cancel`,
     summary: 'Cancel a batch; the results so far stay',
     answers: json(batchObjectSchema),
-    errors: [400, 401, 404, 500, 503],
     async handle(c) {
       return c.json(toBatch(await batches.cancel(...ownId(c))));
     },

@@ -57,7 +57,6 @@ export function addConversationRoutes(
     path: ONE,
     summary: 'Get a conversation',
     answers,
-    errors: [401, 404, 500, 503],
     async handle(c) {
       const [tenant, id] = ownId(c);
       return c.json(toConversation(id, found(await conversations.find(tenant, id))));
@@ -81,7 +80,6 @@ export function addConversationRoutes(
     path: ONE,
     summary: 'Delete a conversation; responses keep their own copy of its items',
     answers: json(deletedConversationSchema),
-    errors: [401, 404, 503],
     async handle(c) {
       const [tenant, id] = ownId(c);
       if (!(await conversations.remove(tenant, id))) throw notFound();
@@ -111,7 +109,6 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     summary: 'List the items of a conversation, the newest first',
     query: itemsQuery,
     answers: json(inputItemListSchema),
-    errors: [400, 401, 404, 500, 503],
     async handle(c, { order, ...query }) {
       const kept = await conversations.find(...ownId(c));
       const { items } = found(kept);
@@ -129,7 +126,6 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     path: ITEM,
     summary: 'Get an item of a conversation',
     answers: json(responseItemSchema),
-    errors: [401, 404, 500, 503],
     async handle(c) {
       const kept = await conversations.find(...ownId(c));
       const item = found(kept).items.find(({ id }) => id === pathParam(c, 'item'));
@@ -141,7 +137,6 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     path: ITEM,
     summary: 'Delete an item of a conversation',
     answers: json(conversationSchema),
-    errors: [401, 404, 500, 503],
     async handle(c) {
       const [tenant, id] = ownId(c);
       const change = (now: Conversation) => {

@@ -56,29 +56,39 @@ const EXAMPLES: Readonly<Record<string, object>> = {
   '/detokenize': { model: 'base', tokens: [504, 5, 260] },
 };
 
+/** The ways to send a key, by name. */
+const SECURITY_SCHEMES = {
+  bearer: { type: 'http', scheme: 'bearer' },
+  apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+};
+const WITH_KEY = Object.keys(SECURITY_SCHEMES).map((name) => ({ [name]: [] }));
+
 interface Operation {
   tags?: string[];
+  security?: object[];
+  responses?: object;
   requestBody?: { content?: Record<string, { example?: unknown }> };
 }
 
-/** Adds the route. It must come after all others. */
-export function addDocumentRoute(app: App): void {
+/** Adds the route. It must come after all others. `hasKeys` says whether this server refuses requests without a key. */
+export function addDocumentRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
   // The routes are complete when the first request arrives.
   const file = lazy(async () =>
-    toStaticFile(Buffer.from(JSON.stringify(describe(app))), JSON_TYPE),
+    toStaticFile(Buffer.from(JSON.stringify(describe(app, hasKeys))), JSON_TYPE),
   );
   app.get('/openapi.json', async (c) => sendFile(c, await file.get()));
 }
 
-function describe(app: App): object {
+function describe(app: App, hasKeys: boolean): object {
   const document = app.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {
       title: 'lorikeet',
       version: VERSION,
       description: "One base model, and an adapter for each request, with OpenAI's API.",
+      license: { name: 'Apache 2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
-    servers: [{ url: './' }], // relative to the document, so it also works below a base path
+    servers: [{ url: '.' }], // relative to the document, so it also works below a base path
   });
   const groups = new Set<string>();
   for (const [path, operations] of Object.entries(document.paths ?? {})) {
@@ -86,10 +96,16 @@ function describe(app: App): object {
     groups.add(name);
     for (const operation of Object.values(operations) as Operation[]) {
       operation.tags = [name];
+      const isRequired = hasKeys && '401' in operation.responses!;
+      operation.security = isRequired ? WITH_KEY : [{}, ...WITH_KEY];
       const body = operation.requestBody?.content?.['application/json'];
       if (body && EXAMPLES[path]) body.example = EXAMPLES[path];
     }
   }
   const tags = TAGS.filter(({ name }) => groups.has(name));
-  return { ...document, tags: tags.map(({ paths, ...tag }) => tag) };
+  return {
+    ...document,
+    components: { ...document.components, securitySchemes: SECURITY_SCHEMES },
+    tags: tags.map(({ paths, ...tag }) => tag),
+  };
 }

@@ -67,10 +67,9 @@ export function addFileRoutes(
     method: 'post',
     path: PATH,
     summary: 'Upload a file of JSON lines; the job or batch that uses it checks them',
-    form: uploadForm,
+    content: { 'multipart/form-data': { schema: uploadForm } },
     answers: json(fileObjectSchema),
     description: 'The file',
-    errors: [400, 401, 408, 413, 415, 503, 507],
     async handle(c) {
       const { signal } = c.req.raw;
       const meta = await withUpload(c.req.raw, uploads, async (form) =>
@@ -85,7 +84,6 @@ export function addFileRoutes(
     summary: 'List files, the newest first',
     query: listQuery,
     answers: json(fileListSchema),
-    errors: [400, 401, 503],
     async handle(c, query) {
       const page = await files.list(c.get('tenant').id, query);
       return c.json(toListAnswer(page, toFileObject));
@@ -96,7 +94,6 @@ export function addFileRoutes(
     path: `${PATH}/{id}`,
     summary: 'Get one file’s details',
     answers: json(fileObjectSchema),
-    errors: [401, 404, 500, 503],
     async handle(c) {
       return c.json(toFileObject(await files.get(...ownId(c))));
     },
@@ -106,7 +103,6 @@ export function addFileRoutes(
     path: `${PATH}/{id}`,
     summary: 'Delete a file; jobs that already train with it continue',
     answers: json(deletedFileSchema),
-    errors: [401, 404, 503],
     async handle(c) {
       const [tenant, id] = ownId(c);
       await files.remove(tenant, id);
@@ -118,7 +114,6 @@ export function addFileRoutes(
     path: `${PATH}/{id}/content`,
     summary: 'Download a file as it is (result tables are not in base64)',
     answers: { 'application/octet-stream': { schema: z.string() } },
-    errors: [401, 404, 500, 503],
     async handle(c) {
       const { body, byteSize } = await files.open(...ownId(c));
       return c.body(ReadableStream.from(body), 200, {

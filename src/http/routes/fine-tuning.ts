@@ -68,7 +68,6 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     summary: 'List jobs, the newest first; `metadata[key]=value` selects jobs by their metadata',
     query: jobListQuery,
     answers: json(fineTuningJobListSchema),
-    errors: [400, 401, 503],
     async handle(c, query) {
       const filter = readMetadataFilter(c.req.query());
       const page = await jobs.service.list(c.var.tenant.id, query, filter);
@@ -191,7 +190,6 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     path: JOB,
     summary: 'Get one job',
     answers: json(fineTuningJobSchema),
-    errors: [401, 404, 500, 503],
     handle: async (c) => c.json(toJob(await service.get(...ownId(c)))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
@@ -200,7 +198,6 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       path: `${JOB}/${action}`,
       summary,
       answers: json(fineTuningJobSchema),
-      errors: [400, 401, 404, 500, 503],
       handle: async (c) => c.json(toJob(await service.act(...ownId(c), action))),
     });
   }
@@ -210,7 +207,6 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     summary: 'List the events of a job, the newest first',
     query: eventListQuery,
     answers: json(fineTuningEventListSchema),
-    errors: [400, 401, 404, 500, 503],
     async handle(c, query) {
       const page = await service.events(...ownId(c), query);
       return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
@@ -222,7 +218,6 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     summary: 'List recorded samples of a reinforcement job by step, the newest first',
     query: samplesListQuery,
     answers: json(fineTuningSamplesListSchema),
-    errors: [400, 401, 404, 500, 503],
     handle: async (c, query) =>
       c.json(toListAnswer(await service.samples(...ownId(c), query), toSamples)),
   });
@@ -232,7 +227,6 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     summary: 'List the checkpoints of a job that can be used as models, the newest first',
     query: checkpointListQuery,
     answers: json(fineTuningCheckpointListSchema),
-    errors: [400, 401, 404, 500, 503],
     async handle(c, query) {
       const page = await service.checkpoints(...ownId(c), query);
       return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));

@@ -90,7 +90,7 @@ export function addHealthRoutes(
     answers: json(healthSchema),
     description: 'Requests are served',
     otherAnswers: notReady(healthSchema),
-    errors: [],
+    isOpen: true,
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
       const isShown = !authenticate || hasKey(authenticate, credentialsOf(c));
@@ -121,7 +121,7 @@ export function addHealthRoutes(
     answers: json(statusSchema),
     description: 'Yes',
     otherAnswers: notReady(statusSchema),
-    errors: [],
+    isOpen: true,
     handle(c) {
       const status = serverStatus(deps);
       return status === 'ready' ? c.json({ status }) : c.json({ status }, 503, RETRY_SOON);
@@ -134,7 +134,7 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(statusSchema),
     description: 'Yes',
-    errors: [],
+    isOpen: true,
     handle: (c) => c.json({ status: 'live' }),
   });
 }

@@ -29,7 +29,6 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     summary: 'Get a kept response',
     answers: json(responseSchema),
     description: 'The response as it was answered',
-    errors: [401, 404, 500, 503],
     async handle(c) {
       const record = await responses.find(...ownId(c));
       if (!record) throw notFound();
@@ -41,7 +40,6 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     path: PATH,
     summary: 'Delete a kept response; responses that continued it keep their own copy of its items',
     answers: json(deletedResponseSchema),
-    errors: [401, 404, 503],
     async handle(c) {
       const [tenant, id] = ownId(c);
       if (!(await responses.remove(tenant, id))) throw notFound();
@@ -53,7 +51,6 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     path: `${PATH}/cancel`,
     summary: 'Cancel a response in the background; one that has ended stays as it is',
     answers: json(responseSchema),
-    errors: [400, 401, 404, 500, 503],
     async handle(c) {
       const record = await responses.cancel(...ownId(c));
       if (!record) throw notFound();
@@ -66,7 +63,6 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     summary: 'List the items that a kept response answered, the newest first',
     query: itemsQuery,
     answers: json(inputItemListSchema),
-    errors: [400, 401, 404, 500, 503],
     async handle(c, { order, ...query }) {
       const [tenant, id] = ownId(c);
       const record = await responses.find(tenant, id);

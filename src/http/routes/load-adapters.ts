@@ -8,11 +8,13 @@ import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.
 import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
 import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
+import { isOneLine } from '../../contracts/adapter-about.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
 import { MAX_RANK } from '../../contracts/training-settings.ts';
 import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
+import { MAX_UNIX_SECONDS } from '../schema/fields.ts';
 import { toEnvelope } from '../wire/errors.ts';
 import { type HttpEnv, requireAdmin } from '../wire/middleware.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
@@ -23,7 +25,7 @@ const MAX_PATH_LENGTH = 4096;
 
 const prefetchBody = z
   .strictObject({
-    keep_warm_until: z.int().nullish().openapi({
+    keep_warm_until: z.int().max(MAX_UNIX_SECONDS).nullish().openapi({
       description: 'Unix seconds, at most a day ahead; other adapters are evicted first until then',
     }),
   })
@@ -36,7 +38,7 @@ const loadBody = z
       .string()
       .min(1)
       .max(MAX_PATH_LENGTH)
-      .regex(/^\P{Cc}*$/u, 'contains a control character')
+      .refine(isOneLine, 'contains a control character')
       .openapi({
         description: 'A PEFT folder below the configured one, as an absolute or relative path',
       }),

@@ -9,7 +9,6 @@ export function addMeRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
     path: '/v1/me',
     summary: 'Get the tenant of this key',
     answers: json(meSchema),
-    errors: [401],
     handle(c) {
       const { id, isAdmin } = c.get('tenant');
       return c.json({ object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys });

@@ -27,7 +27,8 @@ export function addMetricsRoute(
   { telemetry, client, model, history, threads, jobs }: Deps,
   access: 'open' | 'admin',
 ): void {
-  const admit = access === 'admin' ? requireAdmin : () => {};
+  const needs =
+    access === 'admin' ? { admit: requireAdmin, errors: [403] as const } : { isOpen: true };
   addRoute(app, {
     method: 'get',
     path: '/metrics',
@@ -35,8 +36,7 @@ export function addMetricsRoute(
     query: ANY_QUERY,
     answers: { 'text/plain': { schema: z.string() } },
     description: 'The metrics',
-    errors: [401, 403, 500],
-    admit,
+    ...needs,
     async handle(c) {
       return c.text(await telemetry.text(), 200, TEXT_HEADERS);
     },
@@ -47,8 +47,7 @@ export function addMetricsRoute(
     summary: "The metrics' main figures as JSON",
     answers: json(metricsStatusSchema),
     description: 'The figures',
-    errors: [400, 401, 403, 500],
-    admit,
+    ...needs,
     async handle(c) {
       const trainerMs = jobs?.trainerCpuMs();
       const answer: MetricsStatus = {
@@ -64,8 +63,7 @@ export function addMetricsRoute(
     summary: 'Load of the last hour, and what the server runs on',
     answers: json(metricsHistorySchema),
     description: 'The history',
-    errors: [400, 401, 403, 500],
-    admit,
+    ...needs,
     handle(c) {
       const answer: MetricsHistory = {
         object: 'metrics.history',

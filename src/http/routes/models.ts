@@ -30,7 +30,6 @@ export function addModelRoutes(app: App, deps: Deps): void {
     query: modelListQuery,
     answers: json(modelListSchema),
     description: 'The base, then adapters by name; further ones while has_more is true',
-    errors: [400, 401, 500, 503],
     async handle(c, query) {
       return c.json(toListAnswer(await registry.list(c.get('tenant'), query), toModel));
     },
@@ -41,7 +40,7 @@ export function addModelRoutes(app: App, deps: Deps): void {
     summary: 'Get one model, in any form of its name',
     answers: json(modelSchema),
     description: 'The model',
-    errors: [401, 404, 422, 500, 503],
+    errors: [422],
     async handle(c) {
       const id = pathParam(c, 'id');
       const tenant = c.get('tenant');
@@ -66,7 +65,6 @@ export function addModelRoutes(app: App, deps: Deps): void {
     summary: 'Delete one of your adapters with all its versions, one version, or one alias',
     answers: json(deletedModelSchema),
     description: 'It is deleted; requests that use it finish as usual',
-    errors: [400, 401, 404, 500, 503],
     async handle(c) {
       const id = pathParam(c, 'id');
       await registry.remove(c.get('tenant'), id);

@@ -37,7 +37,7 @@ export function addQuarantineRoutes(
     path: PATH,
     summary: 'List what is refused because the engine crashed with it (admin)',
     answers: json(listSchema),
-    errors: [401, 403, 500],
+    errors: [403],
     admit,
     handle(c) {
       const data = quarantine.list().map(({ remainingS, ...entry }) => {
@@ -52,7 +52,6 @@ export function addQuarantineRoutes(
       path,
       summary,
       answers: json(releasedSchema),
-      errors: [401, 403, 404, 500],
       admit,
       handle(c) {
         const id = c.req.param('id');

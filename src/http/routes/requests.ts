@@ -23,7 +23,6 @@ export function addRequestsRoute(app: App, deps: Deps): void {
     summary: 'List running and recent requests',
     query: querySchema,
     answers: json(requestListSchema),
-    errors: [400, 401],
     handle(c, { id }) {
       const tenant = c.get('tenant');
       const records = telemetry.requests.list(tenant.isAdmin ? undefined : tenant.id);

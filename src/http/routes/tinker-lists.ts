@@ -43,6 +43,7 @@ function addGet(
     summary: `Tinker: ${summary}`,
     query: ANY_QUERY,
     answers: json(objectSchema),
+    errors: [410],
     handle: async (c) => c.json(await handle(c)),
   });
 }

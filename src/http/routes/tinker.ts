@@ -17,6 +17,7 @@ import { type App, addRoute, json } from '../wire/route.ts';
 import { addTinkerLists, objectSchema, TINKER_PREFIX } from './tinker-lists.ts';
 
 const PROTOBUF = 'application/x-protobuf';
+const PROTOBUF_CONTENT = { [PROTOBUF]: { schema: z.string().openapi({ format: 'binary' }) } };
 /** A client sends larger batches in parts of this size, which fit into the limit of a body. */
 const PART_BYTES = 400_000;
 /** The answer of a request whose result comes later. */
@@ -150,6 +151,7 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
     method: 'post',
     path: `${TINKER_PREFIX}/forward_backward`,
     summary: 'Tinker: compute a loss and add its gradients; the body is a protobuf message',
+    content: PROTOBUF_CONTENT,
     answers: json(futureSchema),
     async handle(c) {
       const bytes = await readBytesOfType(c.req.raw, PROTOBUF, deps.limits);
@@ -290,7 +292,7 @@ function addFutureRoutes(app: App, deps: Deps, tinker: TinkerService): void {
     path: `${TINKER_PREFIX}/retrieve_future`,
     summary: 'Tinker: wait for a result, at most 20 s',
     body: { schema: bodies.retrieveBody, limits: deps.limits },
-    answers: json(objectSchema),
+    answers: { ...json(objectSchema), ...PROTOBUF_CONTENT },
     async handle(c, { request_id }) {
       const outcome = await tinker.wait(c.var.tenant.id, request_id);
       switch (outcome.kind) {

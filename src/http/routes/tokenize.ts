@@ -67,7 +67,6 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     path: '/tokenizer_info',
     summary: 'Get the configuration of the tokenizer',
     answers: json(tokenizerInfoSchema),
-    errors: [400, 401, 404],
     handle: (c) => c.json(requireTokenizer(deps).config),
   });
 }

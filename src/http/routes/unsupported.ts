@@ -19,7 +19,6 @@ export function addUnsupportedRoutes(app: App): void {
       path,
       summary: 'Not supported: 400, `unsupported_parameter`',
       answers: json(errorEnvelopeSchema),
-      errors: [400, 401],
       handle() {
         throw new ServeError(
           'unsupported_parameter',

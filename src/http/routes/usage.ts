@@ -44,7 +44,6 @@ export function addUsageRoute(
     query: usageQuery,
     answers: json(usagePageSchema),
     description: 'One bucket per day in UTC; further ones while has_more is true',
-    errors: [400, 401, 503],
     async handle(c, query) {
       const tenant = c.get('tenant');
       const seesAll = tenant.isAdmin || (!hasKeys && tenant.id === LOCAL_TENANT.id);

@@ -34,7 +34,7 @@ export const MESSAGE_FIELDS = {
   ),
   tool_calls: chat(
     toolCallsSchema.nullish().openapi({
-      type: 'array',
+      type: ['array', 'null'],
       items: {
         type: 'object',
         properties: {
@@ -85,7 +85,7 @@ const CONTENT_FORMS = contentForms(PARTS);
 export const chatMessageSchema = z
   .strictObject({
     ...fieldsOf(MESSAGE_FIELDS, 'chat'),
-    content: readBy(toContent, { anyOf: [...CONTENT_FORMS, { type: 'null' }] }),
+    content: readBy(toContent, { anyOf: CONTENT_FORMS }),
   })
   .superRefine(({ role, content, name, ...calls }, ctx) => {
     if (role === 'tool' && calls.tool_call_id == null) {
@@ -127,7 +127,7 @@ const predictionSchema = z
   .nullish()
   .transform((prediction) => prediction?.content ?? undefined)
   .openapi({
-    type: 'object',
+    type: ['object', 'null'],
     properties: { type: { const: 'content' }, content: { anyOf: CONTENT_FORMS } },
     required: ['type', 'content'],
     description:

@@ -26,7 +26,10 @@ const itemsSchema = inputItemsSchema(MAX_ITEMS)
 
 /** The body that creates a conversation. */
 export const createConversationSchema = z
-  .strictObject({ items: itemsSchema.nullish(), metadata: metadataSchema.nullish() })
+  .strictObject({
+    items: itemsSchema.nullish().openapi({ type: ['array', 'null'] }),
+    metadata: metadataSchema.nullish(),
+  })
   .openapi('CreateConversationRequest');
 
 /** The body that replaces a conversation's metadata. */

@@ -6,16 +6,71 @@ import { fieldError } from '../../common/errors.ts';
 import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
 
-/** The schema of an optional field that a check reads. `form` documents it. */
-export function readBy<T>(check: (value: unknown, ctx: Refine) => T, form: object) {
-  return z.unknown().optional().transform(check).openapi(form);
+/** The end of the year 9999, in Unix seconds. */
+export const MAX_UNIX_SECONDS = 253_402_300_799;
+/** The largest absolute value of a bias, as in OpenAI's API. It bans a token, or makes it certain. */
+const MAX_LOGIT_BIAS = 100;
+
+/** How the API's document shows a field that a check reads. */
+interface Form {
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly object[];
 }
 
-/** An adapter may have more tokens than its base, so the schema allows more. `checkTokenIds` knows the model's number. */
+/** The schema of an optional field that a check reads. `form` documents it. Null means the same as an absent field. */
+export function readBy<T, Documented extends Form>(
+  check: (value: unknown, ctx: Refine) => T,
+  form: Documented,
+) {
+  const nullable = form.anyOf
+    ? { anyOf: [...form.anyOf, { type: 'null' }] }
+    : { type: [form.type, 'null'], ...(form.enum && { enum: [...form.enum, null] }) };
+  return z
+    .unknown()
+    .optional()
+    .transform(check)
+    .openapi({ ...form, ...nullable } as object);
+}
+
+/**
+ * Returns the largest token id that a schema allows. An adapter may have more tokens than its base; `checkTokenIds` knows the
+ * model's number.
+ */
+export function maxTokenId(vocabSize: number): number {
+  return vocabSize + MAX_NEW_ROWS - 1;
+}
+
 function isTokenId(value: unknown, vocabSize: number): value is number {
   if (!Number.isInteger(value)) return false;
-  return (value as number) >= 0 && (value as number) < vocabSize + MAX_NEW_ROWS;
+  return (value as number) >= 0 && (value as number) <= maxTokenId(vocabSize);
 }
+
+/** A list of token ids in the API's document. */
+export function tokenIdsForm(vocabSize: number) {
+  const id = { type: 'integer' as const, minimum: 0, maximum: maxTokenId(vocabSize) };
+  return { type: 'array' as const, items: id };
+}
+
+/** Prompts in the API's document. */
+export function promptsForm(vocabSize: number) {
+  const text = { type: 'string' as const };
+  const ids = tokenIdsForm(vocabSize);
+  return {
+    anyOf: [
+      text,
+      { type: 'array' as const, items: text },
+      ids,
+      { type: 'array' as const, items: ids },
+    ],
+  };
+}
+
+/** Biases by token id in the API's document. */
+export const LOGIT_BIAS_FORM = {
+  type: 'object',
+  additionalProperties: { type: 'number', minimum: -MAX_LOGIT_BIAS, maximum: MAX_LOGIT_BIAS },
+} as const;
 
 /** The fields of a request that may contain token ids. */
 export type TokenFields = Readonly<
@@ -103,8 +158,9 @@ export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
       if (!isTokenId(id, bounds.vocabSize)) {
         return addIssue(ctx, `a key is not a token id in [0, ${bounds.vocabSize})`);
       }
-      if (typeof amount !== 'number' || !(Math.abs(amount) <= 100)) {
-        return addIssue(ctx, `the bias of token ${id} is not a number in [-100, 100]`);
+      if (typeof amount !== 'number' || !(Math.abs(amount) <= MAX_LOGIT_BIAS)) {
+        const range = `[-${MAX_LOGIT_BIAS}, ${MAX_LOGIT_BIAS}]`;
+        return addIssue(ctx, `the bias of token ${id} is not a number in ${range}`);
       }
       bias.set(id, amount);
     }
@@ -184,7 +240,8 @@ export function integerText(min: number, max: number) {
     .string()
     .regex(/^\d{1,15}$/, message)
     .transform(Number)
-    .pipe(z.number().min(min, message).max(max, message));
+    .pipe(z.number().min(min, message).max(max, message))
+    .openapi({ type: 'integer', minimum: min, maximum: max });
 }
 
 /** The parameters of a query for one page of a list. The longest page is OpenAI's. */

@@ -80,7 +80,8 @@ const methodSchema = z
 
 const loraMethodSchema = readBy(
   (method, ctx): 'qlora' | 'lora' | undefined => {
-    if (method === undefined || method === 'qlora' || method === 'lora') return method;
+    if (method === undefined || method === null) return undefined;
+    if (method === 'qlora' || method === 'lora') return method;
     const isKnown = method === 'full' || method === 'dora';
     return addIssue(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});
   },

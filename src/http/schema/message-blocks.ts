@@ -119,7 +119,7 @@ export const systemSchema = z
   .optional()
   .transform(blocksReader({ text: textSchema }))
   .transform(textOf)
-  .openapi(CONTENT_FORM);
+  .openapi({ anyOf: [...CONTENT_FORM.anyOf, { type: 'null' as const }] });
 
 function messageSchema<Role extends string>(role: Role, schemas: BlockSchemas) {
   const content = z

@@ -1,5 +1,6 @@
 // The request of `POST /v1/messages` and of its token count. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
 import {
   type FunctionTool,
@@ -131,14 +132,14 @@ export function messageFields(bounds: SchemaBounds) {
       'The conversation; an answer continues a last message of the assistant',
     ),
     max_tokens: messages(
-      z.int().min(1),
+      z.int().min(1).max(MAX_COUNT),
       'Required, except to count tokens; an answer also ends at the end of the context',
     ),
     system: messages(systemSchema, 'A system message before the conversation, as text or blocks'),
     stop_sequences: messages(chat.stop.chat, chat.stop.help),
     stream: messages(chat.stream.chat, chat.stream.help),
     tools: messages(
-      toolsSchema.nullish(),
+      toolsSchema.nullish().openapi({ type: ['array', 'null'] }),
       `Tools that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
     ),
     tool_choice: messages(

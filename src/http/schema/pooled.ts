@@ -5,6 +5,7 @@ import {
   type FieldRow,
   fieldsOf,
   onlyValue,
+  promptsForm,
   REFUSED,
   rowOf,
   sharedRows,
@@ -32,7 +33,7 @@ export function embeddingFields(bounds: EmbeddingBounds) {
       z
         .unknown()
         .transform(toPrompts({ vocabSize, maxPrompts: limits.maxInputs }))
-        .openapi({ anyOf: INPUT_FORMS }),
+        .openapi(promptsForm(vocabSize)),
       `Text, token ids, or up to ${limits.maxInputs} of either`,
     ),
     pooling: embeddings(
@@ -62,15 +63,6 @@ export function embeddingFields(bounds: EmbeddingBounds) {
     messages: embeddings(REFUSED, 'Send the rendered conversation as input'),
   } as const satisfies Record<string, FieldRow>;
 }
-
-const ids = { type: 'array', items: { type: 'integer' } } as const;
-const text = { type: 'string' } as const;
-const INPUT_FORMS = [
-  text,
-  { type: 'array', items: text } as const,
-  ids,
-  { type: 'array', items: ids } as const,
-];
 
 /** The schema of an embeddings request, within the bounds. */
 export function embeddingRequestSchema(bounds: EmbeddingBounds) {

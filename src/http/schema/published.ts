@@ -1,16 +1,19 @@
 // The requests for managing published adapters.
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { aboutFields, adapterAboutSchema } from '../../contracts/adapter-about.ts';
 import { pageQuery } from './fields.ts';
 
 const MAX_SEARCH = 64;
+/** Versions have up to nine digits in the names of models and folders. */
+const version = z.int().positive().max(999_999_999);
 
 const owner = z.string().max(63).optional().openapi({
   description: 'This tenant (the default) or `shared`',
 });
 
 /** The query that lists adapters. */
-export const adapterListQuery = z.object({
+export const adapterListQuery = z.strictObject({
   ...pageQuery(20),
   search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'Part of the name' }),
 });
@@ -18,14 +21,14 @@ export const adapterListQuery = z.object({
 export type AdapterListQuery = z.infer<typeof adapterListQuery>;
 
 /** The query that selects an adapter's owner. */
-export const ownerQuery = z.object({ owner });
+export const ownerQuery = z.strictObject({ owner });
 
 /** The body that changes the text about an adapter. */
 export const changeAboutSchema = z
   .strictObject({
     owner,
     ...z.object(aboutFields).partial().shape,
-    revision: adapterAboutSchema.shape.revision.optional().openapi({
+    revision: adapterAboutSchema.shape.revision.max(MAX_COUNT).optional().openapi({
       description:
         'The revision that you have read; if it is not the newest, nothing changes (412)',
     }),
@@ -34,15 +37,11 @@ export const changeAboutSchema = z
 
 /** The body that moves an alias. */
 export const moveAliasSchema = z
-  .object({
+  .strictObject({
     owner,
-    version: z
-      .int()
-      .positive()
-      .optional()
-      .openapi({ description: 'The version that the alias points at' }),
+    version: version.optional().openapi({ description: 'The version that the alias points at' }),
     split: z
-      .array(z.object({ version: z.int().positive(), percent: z.number().positive() }))
+      .array(z.strictObject({ version, percent: z.number().positive().max(100) }))
       .optional()
       .openapi({
         description: 'Instead of version: two to four versions whose percentages add up to 100',
@@ -55,4 +54,4 @@ export const moveAliasSchema = z
   .openapi('MoveAliasRequest');
 
 /** The body that rolls an alias back. */
-export const rollbackSchema = z.object({ owner }).openapi('RollbackAliasRequest');
+export const rollbackSchema = z.strictObject({ owner }).openapi('RollbackAliasRequest');

@@ -2,6 +2,7 @@
 // table in docs/request-fields.md follow from it. A field that is missing from the table is refused by name.
 
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue, type Refine } from '../../common/schema-issues.ts';
 import {
   mapSamplingFields,
@@ -15,12 +16,16 @@ import {
   type FieldRow,
   fieldsOf,
   inert,
+  LOGIT_BIAS_FORM,
+  maxTokenId,
   only,
   onlyValue,
+  promptsForm,
   REFUSED,
   readBy,
   refused,
   rows,
+  tokenIdsForm,
   toLogitBias,
   toPrompts,
   toStopStrings,
@@ -56,7 +61,6 @@ const modalities = only('["text"]', (value) => {
 const boolean = z.boolean().nullish();
 const text = { type: 'string' } as const;
 const texts = { type: 'array', items: text } as const;
-const ids = { type: 'array', items: { type: 'integer' } } as const;
 
 /** The fields that mean the same in every request that generates text. */
 export const GENERATION_NAMES = [
@@ -83,7 +87,7 @@ export function requestFields({ vocabSize, limits }: SchemaBounds) {
     ...PREFIX_FIELDS,
     ...lengthFields({ vocabSize, limits }),
     ...samplingFields({ vocabSize, limits }),
-    ...outputFields(),
+    ...outputFields({ vocabSize, limits }),
     ...TOOL_FIELDS,
     ...ROUTING_FIELDS,
     ...INERT_FIELDS,
@@ -124,7 +128,7 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
       completions: z
         .unknown()
         .transform(toPrompts({ vocabSize, maxPrompts: limits.maxPrompts }))
-        .openapi({ anyOf: [text, texts, ids, { type: 'array', items: ids }] }),
+        .openapi(promptsForm(vocabSize)),
       help: `Text, token ids, or up to ${limits.maxPrompts} of either`,
     },
     prediction: {
@@ -162,7 +166,7 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
       z
         .int()
         .min(-1)
-        .max(1e9)
+        .max(MAX_COUNT)
         .refine((count) => count !== 0, 'must be -1 or at least 1')
         .nullish(),
       'Cuts longer prompts to this many tokens; -1 cuts to what fits the context together with max_tokens',
@@ -189,16 +193,16 @@ const PREFIX_FIELDS = {
 
 function lengthFields({ vocabSize, limits }: SchemaBounds) {
   const { maxStopTokenIds, maxStopBytes } = limits;
-  const anyInt = z.int().min(1).nullish();
+  const anyInt = z.int().min(1).max(MAX_COUNT).nullish();
   return {
     max_tokens: {
       chat: anyInt,
-      completions: z.int().min(0).nullish(),
+      completions: z.int().min(0).max(MAX_COUNT).nullish(),
       help: 'Default: the rest of the context in chat, 16 in completions; 0 only with echo',
     },
     max_completion_tokens: { chat: anyInt, help: 'The same as max_tokens' },
     min_tokens: both(
-      z.int().min(0).nullish(),
+      z.int().min(0).max(MAX_COUNT).nullish(),
       'No end-of-sequence token, stop token or stop string ends the answer before this many tokens',
     ),
     stop: both(
@@ -206,7 +210,7 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
       `One or more strings that end the answer, at most ${maxStopBytes} bytes together`,
     ),
     stop_token_ids: both(
-      readBy(toTokenIds({ vocabSize, maxCount: maxStopTokenIds }), ids),
+      readBy(toTokenIds({ vocabSize, maxCount: maxStopTokenIds }), tokenIdsForm(vocabSize)),
       `Tokens that end the answer, at most ${maxStopTokenIds}`,
     ),
     include_stop_str_in_output: both(
@@ -220,7 +224,7 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
     ),
     best_of: {
       chat: onlyValue(1),
-      completions: z.int().min(1).nullish(),
+      completions: z.int().min(1).max(limits.maxChoices).nullish(),
       help: 'Only the value of n',
     },
   } as const satisfies Record<string, FieldRow>;
@@ -233,10 +237,7 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
     ...mapSamplingFields(({ schema, help }) => both(schema.nullish(), help)),
     top_k: both(topK.schema.max(vocabSize).nullish(), topK.help),
     logit_bias: both(
-      readBy(toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }), {
-        type: 'object',
-        additionalProperties: { type: 'number' },
-      }),
+      readBy(toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }), LOGIT_BIAS_FORM),
       `Token ids with a bias of -100 to 100 each, at most ${limits.maxLogitBiases}`,
     ),
     seed: both(
@@ -253,7 +254,7 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
         if (value === undefined || value === null) return undefined;
         if (Array.isArray(value) && value.length > 0) return tokenIds(value, ctx);
         return addIssue(ctx, 'must be a non-empty array of token ids');
-      }, ids),
+      }, tokenIdsForm(vocabSize)),
       'Only these tokens are generated',
     ),
     bad_words: both(
@@ -263,7 +264,8 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
   } as const satisfies Record<string, FieldRow>;
 }
 
-function outputFields() {
+function outputFields({ vocabSize }: SchemaBounds) {
+  const tokenId = z.int().min(0).max(maxTokenId(vocabSize));
   return {
     stream: both(boolean, 'Server-sent events'),
     stream_options: both(
@@ -284,7 +286,7 @@ function outputFields() {
       `Scores the prompt with this many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
     ),
     prompt_logprob_token_ids: {
-      completions: z.array(z.array(z.int().min(0)).max(MAX_LOGPROBS)).nullish(),
+      completions: z.array(z.array(tokenId).max(MAX_LOGPROBS)).nullish(),
       help: `For each token of the prompt but the first, at most ${MAX_LOGPROBS} tokens to score in its place; needs prompt_logprobs, and one prompt`,
     },
     return_tokens_as_token_ids: both(boolean, 'Whether logprobs name tokens as token_id:N'),

@@ -13,7 +13,13 @@ const responses = rowOf('responses');
 
 /** The fields of a message other than its content. */
 export const MESSAGE_ITEM_FIELDS = {
-  type: responses(z.literal('message'), 'May be left out'),
+  type: responses(
+    z
+      .literal('message')
+      .default('message')
+      .openapi({ type: ['string', 'null'], enum: ['message', null] }),
+    'May be left out',
+  ),
   role: responses(z.enum(['developer', 'system', 'user', 'assistant']), 'developer means system'),
   id: responses(INERT, 'As an answer had it'),
   status: responses(INERT, 'As an answer had it'),
@@ -159,7 +165,7 @@ const ITEM_TYPES = [
 
 /** Returns the item with its type, which a message may leave out. Refuses types that the server lacks. */
 function withType({ keepsResponses }: Keeping) {
-  return (value: unknown, ctx: Refine): { type: string } => {
+  return (value: unknown, ctx: Refine): unknown => {
     if (typeof value !== 'object' || value === null) return addIssue(ctx, 'expected an object');
     const item = value as { type?: unknown; id?: unknown };
     // The type of a reference is also optional in OpenAI's API.

@@ -1,5 +1,6 @@
 // The request of `POST /v1/responses`. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
+import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue } from '../../common/schema-issues.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
 import {
@@ -77,7 +78,7 @@ export function responseFields(bounds: ResponseBounds) {
       `A text, or up to ${maxMessages} items`,
     ),
     instructions: responses(z.string().nullish(), 'A system message before the input'),
-    max_output_tokens: responses(z.int().min(1).nullish(), 'Default: the rest of the context'),
+    max_output_tokens: responses(chat.max_tokens.chat, 'Default: the rest of the context'),
     metadata: responses(metadataSchema.nullish(), 'Repeated in the answer; never logged'),
     stream: responses(chat.stream.chat, chat.stream.help),
     stream_options: responses(
@@ -93,7 +94,7 @@ export function responseFields(bounds: ResponseBounds) {
           }),
         )
         .nullish()
-        .openapi({ type: 'array', items: { type: 'string', enum: INCLUDED } }),
+        .openapi({ type: ['array', 'null'], items: { type: 'string', enum: INCLUDED } }),
       `\`${LOGPROBS}\`; \`${INCLUDED[1]}\` has no effect, because answers contain no reasoning`,
     ),
     top_logprobs: responses(
@@ -134,7 +135,7 @@ export function responseFields(bounds: ResponseBounds) {
       'The conversation that input and answer are added to; only with `--store-responses`',
     ),
     max_tool_calls: responses(
-      z.int().min(1).nullish(),
+      z.int().min(1).max(MAX_COUNT).nullish(),
       'Repeated in the answer; only limits hosted tools, which are refused',
     ),
     safety_identifier: responses(z.string().nullish(), 'Repeated in the answer; never logged'),
@@ -149,7 +150,7 @@ export function responseFields(bounds: ResponseBounds) {
       'true: the answer comes before the first token, and the response is kept when it ends; only with `--store-responses`',
     ),
     tools: responses(
-      responseToolsSchema.nullish(),
+      responseToolsSchema.nullish().openapi({ type: ['array', 'null'] }),
       `Functions that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
     ),
     tool_choice: responses(

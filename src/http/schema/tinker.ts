@@ -13,6 +13,8 @@ const int32 = (min: number) =>
     .min(min)
     .max(2 ** 31 - 1);
 const number = int32(0);
+/** Only its remainder matters. */
+const seed = z.int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER).nullish();
 /** Within one model, the first request has number 1. */
 const seq = int32(1);
 /** A run's record has room for the metadata of the run and of its checkpoints. */
@@ -40,7 +42,7 @@ export const anyBody = z.looseObject({});
 
 const loraSchema = z.object({
   rank: z.int().min(1).max(MAX_RANK).openapi({ description: 'Adapters are scaled by 32 / rank' }),
-  seed: z.int().nullish(),
+  seed,
   train_unembed: z.boolean().default(true),
   train_mlp: z.boolean().default(true),
   train_attn: z.boolean().default(true),
@@ -62,7 +64,7 @@ export const targetBody = z.object({ model_id: id, seq_id: seq });
 export const modelBody = z.object({ model_id: id }).openapi('TinkerModelId');
 
 /** The optimizer computes in float32, in which the square of this is still finite. */
-const MAX_FACTOR = 1e18;
+const MAX_FACTOR = 1e15;
 const factor = z.number().min(0).max(MAX_FACTOR);
 const adamParams = z.object({
   learning_rate: factor.default(1e-4),
@@ -190,7 +192,7 @@ export const sampleBody = z
     prompt,
     sampling_params: z.object({
       max_tokens: int32(1).nullish(),
-      seed: z.int().nullish(),
+      seed,
       stop: stop.openapi({ description: 'Absent: the end token; an empty list: no stop at all' }),
       temperature: SAMPLING_FIELDS.temperature.schema.default(1),
       top_k: int32(-1).default(-1),

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { addIssue } from '../../common/schema-issues.ts';
 import { chatMessagesSchema } from './chat.ts';
-import { toTokenIds } from './fields.ts';
+import { tokenIdsForm, toTokenIds } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
 const model = z.string().nullish().openapi({ description: 'Default: the base' });
@@ -14,7 +14,9 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
     .strictObject({
       model,
       prompt: z.string().nullish().openapi({ description: 'A text, as for completions' }),
-      messages: chatMessagesSchema(bounds).nullish(),
+      messages: chatMessagesSchema(bounds)
+        .nullish()
+        .openapi({ type: ['array', 'null'] }),
       add_special_tokens: z
         .boolean()
         .nullish()
@@ -61,7 +63,7 @@ export function detokenizeRequestSchema(bounds: { vocabSize: number; maxCount: n
       tokens: z
         .array(z.unknown())
         .transform(toTokenIds(bounds))
-        .openapi({ type: 'array', items: { type: 'integer' } }),
+        .openapi(tokenIdsForm(bounds.vocabSize)),
     })
     .openapi('DetokenizeRequest');
 }

@@ -99,7 +99,7 @@ function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined
 export const TOOL_FIELDS = {
   tools: chatOnly(
     toolsSchema.nullish().openapi({
-      type: 'array',
+      type: ['array', 'null'],
       maxItems: MAX_TOOLS,
       items: {
         type: 'object',
@@ -120,7 +120,9 @@ export const TOOL_FIELDS = {
     help: 'false: an answer has at most one call (default: true)',
   },
   functions: chatOnly(
-    functionsSchema.nullish().openapi({ type: 'array', maxItems: MAX_TOOLS, items: FUNCTION_FORM }),
+    functionsSchema
+      .nullish()
+      .openapi({ type: ['array', 'null'], maxItems: MAX_TOOLS, items: FUNCTION_FORM }),
     'The older form of tools; the answer has a function_call',
   ),
   function_call: chatOnly(

@@ -1,20 +1,19 @@
 // The query of the usage route.
 import { z } from '@hono/zod-openapi';
-import { integerText } from './fields.ts';
+import { integerText, MAX_UNIX_SECONDS } from './fields.ts';
 
 /** The fields that results can be grouped by. A project is a tenant. */
 const USAGE_GROUPS = ['project_id', 'model', 'batch'] as const;
 /** OpenAI's limits of a page of days. */
 const DEFAULT_DAYS = 7;
 const MAX_DAYS = 31;
-/** The end of the year 9999. */
-const MAX_TIME = 253_402_300_799;
 
-const time = integerText(0, MAX_TIME);
+const time = integerText(0, MAX_UNIX_SECONDS);
 const list = z
   .string()
   .max(8192)
-  .transform((text) => text.split(',').filter(Boolean));
+  .transform((text) => text.split(',').filter(Boolean))
+  .openapi({ type: 'array', items: { type: 'string' } });
 
 /** The query. */
 export const usageQuery = z.strictObject({
@@ -24,13 +23,18 @@ export const usageQuery = z.strictObject({
   group_by: list
     .pipe(z.array(z.enum(USAGE_GROUPS, `must be of ${USAGE_GROUPS.join(', ')}`)))
     .default([])
-    .openapi({ description: `${USAGE_GROUPS.join(', ')}; a project is a tenant` }),
+    .openapi({
+      type: 'array',
+      items: { type: 'string', enum: [...USAGE_GROUPS] },
+      description: 'A project is a tenant',
+    }),
   project_ids: list.optional().openapi({ description: 'Tenants; only an admin key sees others' }),
   models: list.optional(),
   batch: z
     .enum(['true', 'false'], 'must be true or false')
     .transform((text) => text === 'true')
-    .optional(),
+    .optional()
+    .openapi({ type: 'boolean' }),
   limit: integerText(1, MAX_DAYS).default(DEFAULT_DAYS).openapi({ description: 'Days' }),
   page: time.optional().openapi({ description: 'next_page of the previous page' }),
 });

@@ -20,10 +20,12 @@ const ERROR_STATUSES = {
   403: 'This key may not do that',
   404: 'Not found, or it belongs to another tenant',
   408: 'The body came too slowly',
+  410: 'The session has ended, or the result was dropped',
   413: 'The body is too large',
   415: 'The body has the wrong content type or an encoding',
   422: 'The adapter cannot be served',
   429: 'A limit of this tenant is reached; see `retry-after`',
+  431: 'The headers, with the query, are too large',
   500: 'The server failed',
   503: 'Overloaded, restarting, or the engine crashed with this adapter or request; see `retry-after`',
   504: 'The request was not answered within its time; see `x-request-timeout-ms`',
@@ -46,14 +48,16 @@ export interface Route<Input> {
   /** Query parameters. Absent if the route has none. */
   readonly query?: z.ZodType<Input>;
   readonly body?: JsonBody<Input>;
-  /** The schema of a multipart form, for the document. The handler reads the form. */
-  readonly form?: z.ZodType;
+  /** The content of a body that the handler reads itself, for the document. */
+  readonly content?: ContentSchemas;
   /** The response with status 200. */
   readonly answers: ContentSchemas;
   /** The meaning of status 200. */
   readonly description?: string;
-  /** The error statuses that the document lists. Default: all. */
+  /** Error statuses that do not follow from method, path and body. */
   readonly errors?: readonly ErrorStatus[];
+  /** Whether requests need no key. */
+  readonly isOpen?: boolean;
   /** Responses with statuses other than 200 that are not errors of the request. */
   readonly otherAnswers?: Readonly<
     Record<number, { description: string; content: ContentSchemas }>
@@ -95,12 +99,13 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
   const apiRoute = createRoute({
     method,
     path: route.path,
+    operationId: toOperationId(route),
     summary: route.summary,
     request: toRequest(route),
     responses: {
       200: { description: route.description ?? 'The answer', content: route.answers },
-      ...route.otherAnswers,
       ...toErrorResponses(route),
+      ...route.otherAnswers,
     },
   });
   app.openAPIRegistry.registerPath(apiRoute);
@@ -157,7 +162,16 @@ function hasBody(headers: Headers): boolean {
   return (headers.get('content-length') ?? '0') !== '0';
 }
 
-function toRequest<Input>({ path, params, query, body, form }: Route<Input>) {
+/** Returns a name that follows from method and path, so that generated clients keep it: `getV1FilesById`. */
+function toOperationId<Input>({ method, path }: Route<Input>): string {
+  const words = path
+    .replaceAll(/\{(\w+)\}/g, 'by_$1')
+    .split(/[^a-zA-Z0-9]+/)
+    .filter(Boolean);
+  return method + words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join('');
+}
+
+function toRequest<Input>({ path, params, query, body, content }: Route<Input>) {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
   const paramSchemas = names.map((name) => {
     const description = params?.[name];
@@ -167,18 +181,30 @@ function toRequest<Input>({ path, params, query, body, form }: Route<Input>) {
     ...(names.length > 0 && { params: z.object(Object.fromEntries(paramSchemas)) }),
     ...(query && { query: query as unknown as z.ZodObject }),
     ...(body && { body: { required: !body.isOptional, content: json(body.schema) } }),
-    ...(form && { body: { content: { 'multipart/form-data': { schema: form } } } }),
+    ...(content && { body: { required: true, content } }),
   };
 }
 
-function toErrorResponses<Input>({ errors: statuses, path }: Route<Input>) {
-  const content = json(isMessagesPath(path) ? messageErrorSchema : errorEnvelopeSchema);
-  const all = Object.keys(ERROR_STATUSES).map(Number) as ErrorStatus[];
+function toErrorResponses<Input>(route: Route<Input>) {
+  const content = json(isMessagesPath(route.path) ? messageErrorSchema : errorEnvelopeSchema);
   return Object.fromEntries(
-    (statuses ?? all).map((status) => {
+    errorStatusesOf(route).map((status) => {
       return [status, { description: ERROR_STATUSES[status], content }];
     }),
   );
+}
+
+/** A body can name anything, so it can cause every error. */
+function errorStatusesOf<Input>(route: Route<Input>): ErrorStatus[] {
+  const { method, path, body, content, isOpen = false, errors = [] } = route;
+  if (body || content) return Object.keys(ERROR_STATUSES).map(Number) as ErrorStatus[];
+  return [
+    ...([400, 431, 500, 503] as const),
+    ...(isOpen ? [] : ([401, 429] as const)),
+    ...(method === 'get' ? [] : ([403] as const)),
+    ...(path.includes('{') ? ([404] as const) : []),
+    ...errors,
+  ];
 }
 
 /** Returns the parsed body. Throws a `ServeError` whose `param` looks like `messages[2].content`. */

@@ -1,12 +1,10 @@
 // Runs a client against a server: in this process, in Python, or with a newer Node.
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { type Installed, npmPackages } from '../npm-packages.ts';
 import { clientEnvironment, pythonWith } from '../python-venv.ts';
-import { home } from '../served.ts';
 import { aiCompatibleWays, aiOpenaiWays } from './ai-ways.ts';
 import { anthropicWays } from './anthropic-ways.ts';
 import { type CLIENTS, pinnedVersion } from './clients.ts';
@@ -25,34 +23,12 @@ const IN_PROCESS: Readonly<Record<string, (access: Access) => Ways>> = {
 
 type Client = (typeof CLIENTS)[number];
 
-/** The folder of the installed programs, or why they can't be had. */
-type Installed = { readonly bin: string } | { readonly reason: string };
-
 /** Installs the packages of a file of pins once. */
 export async function install(pins: Client['pins']): Promise<Installed> {
   if (pins === 'package.json') return { bin: path.resolve('node_modules/.bin') };
-  if (pins.endsWith('.json')) return installNpm(pins);
+  if (pins.endsWith('.json')) return npmPackages(pins);
   const made = await pythonWith(path.resolve(pins));
   return 'reason' in made ? made : { bin: path.dirname(made.python) };
-}
-
-async function installNpm(pins: string): Promise<Installed> {
-  const hash = createHash('sha256').update(readFileSync(pins)).digest('hex');
-  const folder = path.join(home, 'npm', hash.slice(0, 16));
-  const bin = path.join(folder, 'node_modules', '.bin');
-  if (existsSync(folder)) return { bin };
-  const building = `${folder}.tmp-${process.pid}`;
-  try {
-    await mkdir(building, { recursive: true });
-    await cp(pins, path.join(building, 'package.json'));
-    const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock'];
-    await run('npm', ['install', ...options], { cwd: building });
-    await rename(building, folder);
-    return { bin };
-  } catch (error) {
-    await rm(building, { recursive: true, force: true });
-    return { reason: `no packages of ${pins}: ${error}` };
-  }
 }
 
 /** Runs all ways of a client. `bin` is the folder of its programs. */
