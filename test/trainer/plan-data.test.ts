@@ -218,6 +218,18 @@ test('a least number of examples is the request’s, in OpenAI’s words', async
   assert.equal(await faultOf({ data }), undefined);
 });
 
+test('a validation split of one row is refused, since nothing would be left to train on', async (t) => {
+  const data = rows(t, [chat('a', 'b')]);
+  const fault = await faultOf({ data, validationSplit: 0.5 });
+  assert.match(
+    fault!.message,
+    /^validationSplit: needs two rows, .* rows\.jsonl has one\. Add rows/,
+  );
+  assert.equal(await faultOf({ data }), undefined);
+  const two = rows(t, [chat('a', 'b'), chat('c', 'd')]);
+  assert.equal(await faultOf({ data: two, validationSplit: 0.5 }), undefined);
+});
+
 test("a setting's fault names the field as the API calls it", () => {
   const paramOf = (fault: string) => toFault(new ConfigError([fault])).param;
   assert.equal(paramOf('batchSize: must be at least 1'), 'hyperparameters.batch_size');
