@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { describeFailure, EXIT, type Failure } from '../src/common/failure.ts';
+import { toFault } from '../trainer/run/faults.ts';
 import { temporaryFolder } from './fixtures.ts';
 
 function failureOf(work: () => void): Failure {
@@ -43,6 +44,23 @@ test('a read-only folder is a wrong setting, and is named', (t) => {
   } finally {
     unmount(folder);
   }
+});
+
+test("a file beyond the process's size limit is a failure, with what to do, also in a run", (t) => {
+  const file = path.join(temporaryFolder(t), 'file');
+  const code = `try { require('fs').writeFileSync(${JSON.stringify(file)}, Buffer.alloc(1 << 20)) } catch (e) {
+    console.log(JSON.stringify({ ...e, message: e.message })) }`;
+  const limited = ['-c', 'ulimit -f 8 && exec "$0" -e "$1"', process.execPath, code];
+  const { stdout } = spawnSync('bash', limited, { encoding: 'utf8' });
+  const error = Object.assign(new Error(), JSON.parse(stdout));
+  const { text, exitCode } = describeFailure(error);
+  assert.equal(exitCode, EXIT.failed);
+  assert.match(
+    text,
+    /^lorikeet: Cannot write .*larger than this process may write \(EFBIG\)\. Raise/,
+  );
+  const { message } = toFault(error);
+  assert.match(message, /^The run's folder cannot be written: the file would be larger .* Raise/);
 });
 
 test('a full disk is a failure, with what to do', (t) => {

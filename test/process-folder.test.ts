@@ -15,6 +15,12 @@ function leave(root: string, owner: string): string {
   return folder;
 }
 
+/** Makes a folder and what is in it two days old. */
+function age(folder: string, ...names: string[]): void {
+  const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
+  for (const name of [...names, '.']) utimesSync(path.join(folder, name), twoDaysAgo, twoDaysAgo);
+}
+
 test('I19: the files of an ended process go, those of others stay', async (t) => {
   const root = temporaryFolder(t);
   const own = leave(root, 'host:3');
@@ -27,10 +33,18 @@ test('I19: the files of an ended process go, those of others stay', async (t) =>
 
 test('what a process of another machine left goes after a day', async (t) => {
   const root = temporaryFolder(t);
-  const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
-  utimesSync(leave(root, 'elsewhere:1'), twoDaysAgo, twoDaysAgo);
+  age(leave(root, 'elsewhere:1'), 'rows.jsonl');
   await openProcessFolder(root, { owner: 'host:3', isGone: () => false, log });
   assert.deepEqual(readdirSync(root), []);
+});
+
+test('what a process of another machine still changes stays, however old its folder is', async (t) => {
+  const root = temporaryFolder(t);
+  const folder = leave(root, 'elsewhere:1');
+  mkdirSync(path.join(folder, 'batch-1'));
+  age(folder, 'rows.jsonl');
+  await openProcessFolder(root, { owner: 'host:3', isGone: () => false, log });
+  assert.equal(readdirSync(root).length, 1);
 });
 
 test('what an ended process leaves for its successor moves to this process', async (t) => {
@@ -63,8 +77,7 @@ test('what a process of another machine left goes after a day and is not inherit
   const root = temporaryFolder(t);
   const folder = leave(root, 'elsewhere:1');
   mkdirSync(path.join(folder, 'kept', 'old'), { recursive: true });
-  const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
-  utimesSync(folder, twoDaysAgo, twoDaysAgo);
+  age(folder, 'rows.jsonl', 'kept', 'kept/old');
   const options = { owner: 'host:3', isGone: () => false, log, inherits: 'kept' };
   await openProcessFolder(root, options);
   assert.deepEqual(readdirSync(root), []);

@@ -33,7 +33,9 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
   const workspace = new Workspace();
   const spec = lossHeadOf(config, compute, adapter);
-  const { base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec }) } = options;
+  const { onRead } = options;
+  const form = { blocksPerSegment, compute };
+  const { base = new BaseWeights(artifact, { ...form, head: spec, onRead }) } = options;
   const trained = adapter
     ? adapterParameters({ artifact, base }, adapter)
     : fullParameters(config, base);
@@ -44,8 +46,9 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
   const inputs = new BatchInputs(config, workspace, adapter?.invocation);
   const shared = { settings: { threads }, workspace, trained };
-  const form = { isPacked: method === 'qlora', compute, blocksPerSegment };
-  const { savedBytes: limit = savedLimit(config, form, trainingBytes(trained)) } = options;
+  const isPacked = method === 'qlora';
+  const { savedBytes: limit = savedLimit(config, { ...form, isPacked }, trainingBytes(trained)) } =
+    options;
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
   const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };
   const trainsEmbedding = embedding.isTrained;

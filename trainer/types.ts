@@ -143,4 +143,6 @@ export interface TrainModelOptions {
   /** Threads of one operator; undefined: one per core. */
   readonly threads: number | undefined;
   readonly seed: number;
+  /** Called with the number of the base's tensors that have been read. */
+  readonly onRead?: ((done: number, total: number) => void) | undefined;
 }

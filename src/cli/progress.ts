@@ -8,6 +8,10 @@ export function createProgress(terminal: Terminal): ProgressBar {
   return terminal.isTTY ? createBar() : createLines(terminal);
 }
 
+const FORMAT = '{phase} {bar} {percentage}% | {duration_formatted}, {eta_formatted} left {detail}';
+/** The library shows a total of 0 as 100%. */
+const FORMAT_OF_UNKNOWN = '{phase} | {duration_formatted} {detail}';
+
 /** Before the second update, speed and remaining time are unknown. The library would show `NFs`. */
 const formatTime: NonNullable<Options['formatTime']> = (seconds, options, roundTo) =>
   Number.isFinite(Number(seconds)) ? cliProgress.Format.TimeFormat(seconds, options, roundTo) : '?';
@@ -22,8 +26,7 @@ function createBar(): ProgressBar {
     update(phase, done, total, detail = '') {
       if (current?.phase !== phase) {
         end();
-        const format =
-          '{phase} {bar} {percentage}% | {duration_formatted}, {eta_formatted} left {detail}';
+        const format = total > 0 ? FORMAT : FORMAT_OF_UNKNOWN;
         const bar = new cliProgress.SingleBar(
           { format, formatTime, stream: process.stderr, hideCursor: true },
           cliProgress.Presets.shades_classic,

@@ -1,5 +1,9 @@
 // Shows a trainer's messages on the terminal: progress or a loss curve, notes and results.
-import type { StepMessage, TrainerMessage } from '../contracts/training-messages.ts';
+import type {
+  ProgressMessage,
+  StepMessage,
+  TrainerMessage,
+} from '../contracts/training-messages.ts';
 import { createProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -11,12 +15,24 @@ export function createTrainerDisplay(
   const progress = createProgress(terminal);
   const plot = isWatched ? createLossPlot(terminal) : undefined;
   let validationLoss: number | undefined;
+  /** The last step and its description, while more steps follow. */
+  let last: { readonly step: StepMessage; readonly detail: string } | undefined;
   const showStep = (step: StepMessage) => {
     validationLoss = step.validationLoss ?? validationLoss;
     const detail = describeStep(step, validationLoss);
-    if (plot) plot.add(step, detail);
-    else progress.update('train', step.step, step.totalSteps, detail);
-    if (step.step === step.totalSteps) progress.end();
+    last = step.step < step.totalSteps ? { step, detail } : undefined;
+    if (plot) {
+      progress.end();
+      plot.add(step, detail);
+    } else progress.update('train', step.step, step.totalSteps, detail);
+    if (!last) progress.end();
+  };
+  const showProgress = ({ phase, done, total }: ProgressMessage) => {
+    if (!last) return progress.update(phase, done, total);
+    if (plot) return; // it shows steps only
+    const share = total > 0 ? ` ${Math.floor((100 * done) / total)}%` : '';
+    const { step, detail } = last;
+    progress.update('train', step.step, step.totalSteps, `${detail} | ${phase}${share}`);
   };
   const write = (text: string, line: (text: string) => void) => {
     progress.end();
@@ -26,7 +42,7 @@ export function createTrainerDisplay(
   return (message) => {
     if (message.type === 'step') showStep(message);
     if (message.type === 'fault') progress.end(); // the trainer prints it itself
-    if (message.type === 'progress') progress.update(message.phase, message.done, message.total);
+    if (message.type === 'progress') showProgress(message);
     if (message.type === 'note') write(message.text, terminal.error);
     if (message.type === 'result') write(message.text, terminal.out);
   };

@@ -26,6 +26,15 @@ const PLACEHOLDERS: Readonly<Record<FlagKind, string>> = {
   file: '<file>',
 };
 
+const RUN_INTERRUPTED =
+  'Interrupted: the run finishes its current step or measurement, writes a checkpoint and stops. A second interrupt ends it ' +
+  'now; it then resumes from its last checkpoint.';
+const INTERRUPTED = 'Interrupted: finishing the current work. A second interrupt ends it now.';
+
+function isRun({ command }: TrainerRequest): boolean {
+  return command === 'train' || command === 'resume';
+}
+
 /** Adds the commands. The trainer's exit code becomes the command's. */
 export function addTraining(
   program: Command,
@@ -34,7 +43,11 @@ export function addTraining(
   const run: RunTrainer = async (request, isWatched = false) => {
     const { createTrainerDisplay } = await import('./trainer-display.ts');
     const onMessage = createTrainerDisplay(terminal, isWatched);
-    exit(await programs.runTrainer(request, { signal: listenForInterrupt(), onMessage }));
+    const signal = listenForInterrupt();
+    // The trainer itself may be busy for minutes before it can say anything.
+    const text = isRun(request) ? RUN_INTERRUPTED : INTERRUPTED;
+    signal.addEventListener('abort', () => onMessage({ type: 'note', text }));
+    exit(await programs.runTrainer(request, { signal, onMessage }));
   };
   addTrain(program, run);
   addPlan(program, run);

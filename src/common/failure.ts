@@ -39,6 +39,11 @@ const MORE_ROOM = 'Free some space there, or set LORIKEET_HOME to a folder on an
 const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, exit: number]>> = {
   ENOSPC: ['the disk is full', MORE_ROOM, EXIT.failed],
   EDQUOT: ['the disk quota is used up', MORE_ROOM, EXIT.failed],
+  EFBIG: [
+    'the file would be larger than this process may write',
+    'Raise its limit (ulimit -f, LimitFSIZE of systemd), or use a file system for larger files.',
+    EXIT.failed,
+  ],
   EROFS: ['the file system is read-only', OTHER_FOLDER, EXIT.config],
   EACCES: ['this user may not write there', OTHER_FOLDER, EXIT.config],
   EPERM: ['the system does not allow it', OTHER_FOLDER, EXIT.config],
@@ -47,19 +52,31 @@ const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, e
   ENOTDIR: ['a file is in the way', OTHER_FOLDER, EXIT.config],
 };
 
-/** Returns undefined if the error is not about writing. ENOENT is about writing if it comes from mkdir. */
+/** Codes that only writing gets. */
+const WRITE_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS']);
+
 function describeUnwritable(error: unknown): Failure | undefined {
+  const { path: folder = 'to the disk' } = error as NodeJS.ErrnoException;
+  const known = reasonOfUnwritable(error);
+  if (!known) return undefined;
+  const { reason, cure, exitCode } = known;
+  return toFailure([`Cannot write ${folder}: ${reason}. ${cure}`], exitCode);
+}
+
+/**
+ * Returns why something cannot be written, without its path, and what to do. Undefined if the error is not about writing. ENOENT
+ * is about writing if it comes from mkdir.
+ */
+export function reasonOfUnwritable(
+  error: unknown,
+): { readonly reason: string; readonly cure: string; readonly exitCode: number } | undefined {
   const { code: reported = '', path: folder, syscall } = error as NodeJS.ErrnoException;
   const isMissing = reported === 'ENOENT' && syscall === 'mkdir' && folder !== undefined;
   const code = (isMissing ? whyUnwritable(folder) : reported) ?? '';
-  const isWriting = ['ENOSPC', 'EDQUOT', 'EROFS'].includes(code) || syscall === 'mkdir';
-  const row = isWriting ? UNWRITABLE[code] : undefined;
+  const row = WRITE_CODES.has(code) || syscall === 'mkdir' ? UNWRITABLE[code] : undefined;
   if (!row) return undefined;
   const [why, cure, exitCode] = row;
-  return toFailure(
-    [`Cannot write ${folder ?? 'to the disk'}: ${why} (${code}). ${cure}`],
-    exitCode,
-  );
+  return { reason: `${why} (${code})`, cure, exitCode };
 }
 
 /** A recursive mkdir always reports ENOENT. The nearest existing folder shows the real reason. */

@@ -1,7 +1,7 @@
 // Creates folders, and builds folders that readers see either complete or not at all.
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isDiskFull } from './errors.ts';
 import { hasProcessEnded, MACHINE } from './process-id.ts';
@@ -61,6 +61,23 @@ export async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** Whatever a process does in a folder, it changes something there more often. */
+const ABANDONED_AGE_MS = 86_400_000;
+
+/** Whether nothing in a folder has changed for a day. For folders whose processes may run on other machines. */
+export async function isAbandoned(folder: string): Promise<boolean> {
+  const isOld = (entry: string) =>
+    lstat(entry).then(
+      ({ mtimeMs }) => Date.now() - mtimeMs > ABANDONED_AGE_MS,
+      () => false, // another process has just removed it
+    );
+  if (!(await isOld(folder))) return false;
+  for (const name of await readdir(folder, { recursive: true })) {
+    if (!(await isOld(path.join(folder, name)))) return false;
+  }
+  return true;
 }
 
 /**

@@ -1,8 +1,8 @@
 // Keeps files that only one server process needs, such as uploads while they arrive, in a folder per process. On start, a
 // server can then remove what a killed one left, without touching the files of a server that is still running.
-import { readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { makeFolder } from './folders.ts';
+import { isAbandoned, makeFolder } from './folders.ts';
 import type { Logger } from './log.ts';
 
 /** The process that owns the folder, and how to tell that others have ended. */
@@ -16,9 +16,6 @@ interface ProcessFolderOptions {
   readonly inherits?: string;
 }
 
-/** Whether processes on other machines have ended is unknown, but a folder that is in use changes more often. */
-const FOREIGN_AGE_MS = 86_400_000;
-
 /** Returns the path of this process's folder below `root`, and removes the folders of processes that have ended. */
 export async function openProcessFolder(
   root: string,
@@ -31,7 +28,7 @@ export async function openProcessFolder(
     const entry = path.join(root, name);
     try {
       const hasEnded = isGone(decodeURIComponent(name));
-      if (!hasEnded && !(await isOld(entry))) continue;
+      if (!hasEnded && !(await isAbandoned(entry))) continue;
       if (inherits && hasEnded) {
         await moveEntries(path.join(entry, inherits), path.join(own, inherits));
       }
@@ -62,9 +59,4 @@ async function namesIn(folder: string): Promise<string[]> {
 
 function ignoreMissing(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-}
-
-async function isOld(entry: string): Promise<boolean> {
-  const { mtimeMs } = await stat(entry);
-  return Date.now() - mtimeMs > FOREIGN_AGE_MS;
 }

@@ -1,4 +1,5 @@
 // The fields that an adapter supplies to requests: its own and the ones from files, checked like requests.
+import type { NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { UsageError } from '../common/errors.ts';
 import { parseShallowJson } from '../common/json-scan.ts';
 import { loadRegular } from '../common/regular-file.ts';
@@ -41,6 +42,15 @@ export async function readAdapterDefaults({
   if (Object.keys(fields).length === 0) return undefined;
   const { checkRequestDefaults } = await import('../http/request/request-model.ts');
   return { fields, checked: await checkRequestDefaults(fields) };
+}
+
+/** Reads an adapter's response format and tools. */
+export async function readAnswerDefaults(
+  own: RequestDefaults | undefined,
+  responseFormatFile: string | undefined,
+): Promise<Pick<NamedAdapterFiles, 'format' | 'tools'>> {
+  const defaults = await readAdapterDefaults({ own, responseFormatFile });
+  return { format: defaults?.checked.constraint?.constraint, tools: defaults?.checked.tools };
 }
 
 async function readJson(file: string): Promise<unknown> {

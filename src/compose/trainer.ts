@@ -17,6 +17,7 @@ import { samplerSize } from '../../trainer/planner/sampler-size.ts';
 import { askedModels, usesPython } from '../../trainer/rewards.ts';
 import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
 import { GateError, toFault, withNames } from '../../trainer/run/faults.ts';
+import { Phases } from '../../trainer/run/phases.ts';
 import {
   createFolderPublisher,
   createStorePublisher,
@@ -35,7 +36,6 @@ import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
 import type { Constraint } from '../contracts/generation.ts';
-import type { RequestDefaults } from '../contracts/request-defaults.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import { sourceNames } from '../contracts/training-fields.ts';
 import type {
@@ -46,7 +46,7 @@ import type {
 } from '../contracts/training-messages.ts';
 import { type Artifact, readArtifact, verifyArtifact } from '../import/artifact.ts';
 import { type Config, type Flags, loadConfig } from '../settings/config.ts';
-import { readAdapterDefaults } from './adapter-defaults.ts';
+import { readAdapterDefaults, readAnswerDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext, Reporter } from './context.ts';
 import { explainStoreError, findVersion, openRepository } from './repository.ts';
@@ -102,10 +102,12 @@ const NOTED_EVENTS: ReadonlySet<string> = new Set(['resumed', 'paused', 'publish
 class TrainerProgram {
   readonly #config: Config;
   readonly #channel: TrainerChannel;
+  readonly #phases: Phases;
 
   constructor(config: Config, channel: TrainerChannel) {
     this.#config = config;
     this.#channel = channel;
+    this.#phases = new Phases(channel.send);
   }
 
   async train(request: Request<'train'>): Promise<void> {
@@ -116,6 +118,7 @@ class TrainerProgram {
     await refuseUsedFolder(dir); // comes first, because reading the rows may take a while
     const format = await formatOf(job);
     using artifact = await this.#openBase(job.model);
+    this.#phases.begin('read rows');
     const prepared = await prepareRun(job, artifact);
     const machine = { limit: memoryLimit(), samplerBytes: this.#samplerBytes };
     const plan = await planRun(prepared, artifact, machine);
@@ -134,6 +137,7 @@ class TrainerProgram {
     try {
       const format = await formatOf(job);
       using artifact = await this.#openBase(job.model);
+      this.#phases.begin('read rows');
       const prepared = await prepareRun(job, artifact);
       const publisher = await this.#openPublisher(prepared, artifact);
       const gate = gateOf(request, job);
@@ -177,6 +181,7 @@ class TrainerProgram {
       {
         findModel: (requested) => this.#findBase(requested ?? this.#config.model),
         readAdapter: () => this.#readAdapter(request),
+        phases: this.#phases,
         withAnswers: async ({ modelDir, ...served }, work) => {
           const { withAnswerModel } = await import('./answer-engine.ts');
           return withAnswerModel(served, this.#contextOf(modelDir), work);
@@ -235,7 +240,7 @@ class TrainerProgram {
   /** Verifies the base first, because a run on damaged weights would train on noise for hours. Throws `FileError`. */
   async #openBase(requested: string): Promise<Artifact> {
     const dir = await this.#findBase(requested);
-    await verifyArtifact(dir);
+    await verifyArtifact(dir, undefined, this.#phases.counter('verify base'));
     return readArtifact(dir);
   }
 
@@ -331,15 +336,6 @@ class TrainerProgram {
       throw explainStoreError(error, repository.label);
     }
   }
-}
-
-/** Reads an adapter's response format and tools. */
-async function readAnswerDefaults(
-  own: RequestDefaults | undefined,
-  responseFormatFile: string | undefined,
-): Promise<Pick<NamedAdapterFiles, 'format' | 'tools'>> {
-  const defaults = await readAdapterDefaults({ own, responseFormatFile });
-  return { format: defaults?.checked.constraint?.constraint, tools: defaults?.checked.tools };
 }
 
 /** Returns the constraint of a run's samples. Absent: any text. Throws `ServeError` if it cannot be enforced. */

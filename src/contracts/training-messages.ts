@@ -236,8 +236,8 @@ export interface JobPlan
 /** An example of the first batch, and the parts of it that the model is trained on: half-open ranges without gaps. */
 export type PlannedExample = JobPlan['firstBatch'][number];
 
-/** The progress of an import that the run needs first. */
-interface ProgressMessage {
+/** The progress of work other than steps: an import that the run needs first, reading the base, measurements. */
+export interface ProgressMessage {
   readonly type: 'progress';
   readonly phase: string;
   readonly done: number;

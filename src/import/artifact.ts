@@ -133,15 +133,22 @@ export class ArtifactDigest {
  * Reads a whole artifact and compares it with the digest in its lorikeet.json. Yields to the event loop between tensors. Throws
  * `FileError` if the digests differ or the folder is not a readable artifact, and an `AbortError` once aborted.
  */
-export async function verifyArtifact(dir: string, signal?: AbortSignal): Promise<void> {
+export async function verifyArtifact(
+  dir: string,
+  signal?: AbortSignal,
+  onRead?: (done: number, total: number) => void,
+): Promise<void> {
   const { digest, source } = readArtifactInfo(dir);
   const { tensors, files, configText } = openFolder(dir);
   const actual = new ArtifactDigest();
   using _open = tensors;
-  for (const name of tensors.infos.keys()) {
+  const { infos } = tensors;
+  for (const [i, name] of [...infos.keys()].entries()) {
+    onRead?.(i, infos.size);
     actual.addTensor(name, tensors.read(name));
     await setImmediate(undefined, { signal });
   }
+  onRead?.(infos.size, infos.size);
   actual.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
   for (const [name, bytes] of files)
     if (name !== GENERATION_CONFIG_FILE) actual.addFile(name, bytes);

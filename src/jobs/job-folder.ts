@@ -6,14 +6,16 @@ import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
+import { ifSound } from '../../adapters/store/documents.ts';
 import { ServeError } from '../common/errors.ts';
-import { makeFolder } from '../common/folders.ts';
+import { isAbandoned, makeFolder } from '../common/folders.ts';
 import { type HyperparameterField, hyperparametersOf } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
 import type { PlannedFigure } from '../contracts/training-setting.ts';
 import type { JobsContext } from './create-jobs.ts';
-import type { JobRecord, JobRequest } from './job.ts';
-import { JOB_ID } from './names.ts';
+import { hasEnded, type JobRecord, type JobRequest } from './job.ts';
+import type { JobStore } from './job-store.ts';
+import type { RecordName } from './record-store.ts';
 import type { RunArchive } from './run-archive.ts';
 import type { TrainerJob } from './runner.ts';
 
@@ -32,6 +34,8 @@ export class InputFault extends Error {
 }
 
 const RUN_PREFIX = 'run-';
+/** A job's id and tenant, by which its record is found. Release 0.3.0 used the id alone. */
+const FOLDER_NAME = /^(ftjob-[A-Za-z0-9]+)(?:\.([A-Za-z0-9].*))?$/;
 
 /** The folder of one job, for one lease. */
 export class JobFolder {
@@ -42,11 +46,11 @@ export class JobFolder {
 
   /** @param token of the lease */
   constructor(
-    { id, token }: { readonly id: string; readonly token: number },
+    { id, tenant, token }: RecordName & { readonly token: number },
     context: FolderContext,
   ) {
     this.#context = context;
-    this.#dir = path.join(context.root, id);
+    this.#dir = path.join(context.root, `${id}.${tenant}`);
     this.runDir = path.join(this.#dir, `${RUN_PREFIX}${token}`);
   }
 
@@ -126,19 +130,23 @@ export class JobFolder {
 }
 
 /**
- * Removes the folders of jobs that are over, including jobs that ended on other servers. Calls `listActive` after listing the
- * folders: by then, every unfinished job has its open-job mark in the store.
+ * Removes the folders of jobs that are over, including jobs that ended on other servers. A server with another store may share
+ * `root`, so this removes a folder only if a record of this store says that its job is over, or if nobody uses the folder.
  */
 export async function sweepJobFolders(
   root: string,
-  listActive: () => Promise<ReadonlySet<string>>,
+  jobs: Pick<JobStore, 'activeIds' | 'find'>,
 ): Promise<void> {
   const names = await readdir(root).catch(() => []);
-  const ids = names.filter((name) => JOB_ID.test(name));
-  if (ids.length === 0) return;
-  const active = await listActive();
-  for (const id of ids) {
-    if (!active.has(id)) await rm(path.join(root, id), { recursive: true, force: true });
+  const folders = names.map((name) => FOLDER_NAME.exec(name)).filter((match) => match !== null);
+  if (folders.length === 0) return;
+  const active = await jobs.activeIds(); // after listing: by then, every unfinished job has its open-job mark
+  for (const [name, id, tenant] of folders) {
+    if (active.has(id!)) continue;
+    const folder = path.join(root, name);
+    const job = tenant === undefined ? undefined : await ifSound(jobs.find({ tenant, id: id! }));
+    const isOver = job ? hasEnded(job) : await isAbandoned(folder);
+    if (isOver) await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -31,6 +31,8 @@ const settingsSchema = z.object(extensionShape());
 
 const requestSchema = z.object({
   model: z.string(),
+  /** The base's name in the request, often an alias. The fine-tuned model's name contains it. Absent: the base's own name. */
+  baseAlias: z.string().exactOptional(),
   /** The adapter that `model` named, which the run starts from. */
   initAdapter: z.object({ tenant: z.string(), name: z.string(), version: z.int() }).optional(),
   trainingFile: z.string(),

@@ -82,7 +82,7 @@ type NamedJob = Pick<JobRecord, 'id' | 'tenant' | 'name' | 'base' | 'request'>;
 /** Returns the name under which clients call the job's model. */
 export function fineTunedModel({ id, tenant, name, base, request }: NamedJob): string {
   const suffix = request.suffix === undefined ? '' : name;
-  return `ft:${base.name}:${tenant}:${suffix}:${shortId(id)}`;
+  return `ft:${request.baseAlias ?? base.name}:${tenant}:${suffix}:${shortId(id)}`;
 }
 
 /** Returns the name under which clients call a checkpoint of the job. */

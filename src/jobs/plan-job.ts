@@ -161,7 +161,10 @@ export class DryRuns {
     this.#count++;
     const id = `dryrun-${randomUUID()}`;
     const { runner, dryRunRoot: root } = this.#context;
-    const folder = new JobFolder({ id, token: 0 }, { ...this.#context, root });
+    const folder = new JobFolder(
+      { id, tenant: request.tenant, token: 0 },
+      { ...this.#context, root },
+    );
     try {
       const parts = { runner, folder };
       const outcome = await planJob({ ...request, id }, parts, signal);

@@ -59,7 +59,7 @@ export function createJobWorker(context: JobsContext): JobWorker {
 function createSweep({ root, jobs, repository, collectsGarbage, now }: JobsContext) {
   let collectedMs = Number.NEGATIVE_INFINITY;
   return async () => {
-    await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
+    await sweepJobFolders(path.resolve(root), jobs);
     if (!collectsGarbage || now() - collectedMs < GARBAGE_INTERVAL_MS) return;
     collectedMs = now();
     await repository.collectGarbage({ now: collectedMs, graceMs: GARBAGE_GRACE_MS });

@@ -14,6 +14,7 @@ import {
   showProblemIn,
 } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
+import { PageList } from './page-list.js';
 import { actionButton, createTable, dangerButton, downloadFile, number } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
@@ -35,8 +36,11 @@ let folders = [];
 let usages = [];
 /** The number of the latest search. Responses to older ones are dropped. */
 let latestSearch = 0;
-/** @type {FileObject[]} */
-let files = [];
+/** @type {PageList<FileObject>} */
+const files = new PageList((after = '') => {
+  const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(after && { after }) });
+  return requestJson(`v1/files?${query}`, { isQuiet: true });
+});
 
 const showFiles = createTable(byId('files'), {
   caption: 'Uploaded files',
@@ -54,8 +58,8 @@ byId('more-adapters').addEventListener(
   'click',
   () => void loadAdapters([...adapters.keys()].at(-1)),
 );
-byId('more-files').addEventListener('click', () => void loadFiles(files.at(-1)?.id));
-await Promise.all([loadUsages().then(() => loadAdapters()), loadFiles()]);
+byId('more-files').addEventListener('click', () => void loadFiles(files.readMore()));
+await Promise.all([loadUsages().then(() => loadAdapters()), loadFiles(files.refresh())]);
 showLoaded();
 
 /** Needs an admin key. Without one, the cards do not show who uses an adapter. */
@@ -199,14 +203,12 @@ function showProblem(error) {
   byId('problem').scrollIntoView({ block: 'nearest' });
 }
 
-/** Hides the section on a server without fine-tuning. @param {string} [after] */
-async function loadFiles(after) {
-  const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(after && { after }) });
+/** Hides the section on a server without fine-tuning. @param {Promise<void>} reading */
+async function loadFiles(reading) {
   try {
-    const page = await requestJson(`v1/files?${query}`, { isQuiet: true });
-    files = [...(after === undefined ? [] : files), ...page.data];
+    await reading;
     byId('files-section').hidden = false;
-    showMoreButton('more-files', page.has_more);
+    showMoreButton('more-files', files.hasMore);
     listFiles();
   } catch {
     byId('files-section').hidden = true;
@@ -214,11 +216,11 @@ async function loadFiles(after) {
 }
 
 function listFiles() {
-  byId('files').hidden = files.length === 0;
+  byId('files').hidden = files.items.length === 0;
   const none = 'No files. Files for fine-tuning jobs appear here.';
-  setText(byId('files-help'), files.length === 0 ? none : '');
+  setText(byId('files-help'), files.items.length === 0 ? none : '');
   showFiles(
-    files.map((file) => [
+    files.items.map((file) => [
       file.filename,
       size(file.bytes),
       dateAndTime(file.created_at),
@@ -242,9 +244,12 @@ function listFiles() {
 async function removeFile({ id, filename }) {
   try {
     await request(`v1/files/${id}`, { method: 'DELETE' });
-    files = files.filter((file) => file.id !== id);
+    files.remove(id);
     listFiles();
-    setText(byId('files-help'), `Deleted ${filename}. ${counted(files.length, 'file')} left.`);
+    setText(
+      byId('files-help'),
+      `Deleted ${filename}. ${counted(files.items.length, 'file')} left.`,
+    );
   } catch (error) {
     showProblem(error);
   }

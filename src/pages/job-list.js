@@ -13,6 +13,7 @@ import {
   runSeconds,
   statusWord,
 } from './job-facts.js';
+import { PageList } from './page-list.js';
 import { createTable, number } from './widgets.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
@@ -25,9 +26,10 @@ const MAX_COMPARED = 4;
 
 /** The table of jobs with its search field and buttons. */
 export class JobList {
-  /** Newest first. @type {Job[]} */
-  #jobs = [];
-  #hasMore = false;
+  /** @type {PageList<Job>} */
+  #jobs = new PageList((after = '') =>
+    requestJson(`v1/fine_tuning/jobs?limit=${PAGE_SIZE}${after && `&after=${after}`}`),
+  );
   /** Ids of the jobs to compare. @type {Set<string>} */
   #chosen = new Set();
   #search = byId('job-search', HTMLInputElement);
@@ -50,24 +52,18 @@ export class JobList {
     this.#search.addEventListener('input', () => void this.#searchJobs());
     byId('more-jobs').addEventListener(
       'click',
-      () => void this.#readMore().then(() => this.#show()),
+      () => void this.#jobs.readMore().then(() => this.#show(), showListError),
     );
   }
 
   /** Reads the newest page again. Returns `done` if the server does not train. @returns {Promise<'done' | number | void>} */
   async refresh() {
     try {
-      const page = await this.#page('');
-      const newest = new Map(page.data.map((job) => [job.id, job]));
-      const last = page.data.at(-1)?.id;
-      const at = this.#jobs.findIndex(({ id }) => id === last);
-      const older = at < 0 ? [] : this.#jobs.slice(at + 1);
-      if (older.length === 0) this.#hasMore = page.has_more;
-      this.#jobs = [...newest.values(), ...older];
+      await this.#jobs.refresh();
       this.#show();
     } catch (error) {
       const isMissing = error instanceof ApiError && error.status === 404;
-      if (this.#jobs.length === 0) byId('jobs').hidden = true;
+      if (this.#jobs.items.length === 0) byId('jobs').hidden = true;
       const text = isMissing ? 'Fine-tuning is not available on this server.' : errorText(error);
       setText(byId('jobs-help'), text);
       if (isMissing) return 'done';
@@ -75,35 +71,23 @@ export class JobList {
     }
   }
 
-  /** @param {string} after @returns {Promise<{ data: Job[], has_more: boolean }>} */
-  #page(after) {
-    return requestJson(`v1/fine_tuning/jobs?limit=${PAGE_SIZE}${after && `&after=${after}`}`);
-  }
-
-  async #readMore() {
-    const last = this.#jobs.at(-1);
-    if (!last || !this.#hasMore) return;
-    const page = await this.#page(last.id);
-    this.#jobs.push(...page.data);
-    this.#hasMore = page.has_more;
-  }
-
-  /** Reads older jobs until one matches, because the API cannot search. */
+  /** Reads older jobs until one matches, because the API cannot search. Each keystroke starts a search. */
   async #searchJobs() {
     this.#show();
     try {
-      while (this.#hasMore && this.#matches().length === 0 && this.#jobs.length < MAX_SEARCHED) {
-        await this.#readMore();
+      const jobs = this.#jobs;
+      while (jobs.hasMore && this.#matches().length === 0 && jobs.items.length < MAX_SEARCHED) {
+        await jobs.readMore();
       }
       this.#show();
     } catch (error) {
-      setText(byId('jobs-help'), errorText(error));
+      showListError(error);
     }
   }
 
   #matches() {
     const words = this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    return this.#jobs.filter((job) => {
+    return this.#jobs.items.filter((job) => {
       const text = [jobName(job), job.id, job.model, job.fine_tuned_model, statusWord(job)]
         .join(' ')
         .toLowerCase();
@@ -114,8 +98,8 @@ export class JobList {
   #show() {
     const matches = this.#matches();
     byId('jobs').hidden = matches.length === 0;
-    showMoreButton('more-jobs', this.#hasMore);
-    const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
+    showMoreButton('more-jobs', this.#jobs.hasMore);
+    const none = this.#jobs.items.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
     setText(byId('jobs-help'), matches.length === 0 ? none : '');
     this.#showRows(matches.map((job) => this.#row(job)));
     this.#allowCompare();
@@ -157,6 +141,11 @@ export class JobList {
       }),
     ];
   }
+}
+
+/** @param {unknown} error */
+function showListError(error) {
+  setText(byId('jobs-help'), errorText(error));
 }
 
 /** Shows a job's status, and how far it is. @param {Job} job */

@@ -101,7 +101,7 @@ class Flow {
 
   /** The run's own file is ahead of the job's events. */
   #hasAllSteps(id: string): boolean {
-    const folder = path.join(this.#home, 'cache/jobs', id);
+    const folder = path.join(this.#home, 'cache/jobs', `${id}.local`);
     const runs = existsSync(folder) ? readdirSync(folder) : [];
     const stepsOf = (run: string) => readLines(path.join(folder, run, 'metrics.jsonl')).length;
     return runs.some((run) => run.startsWith('run-') && stepsOf(run) === STEPS);

@@ -7,7 +7,7 @@ import type { FineTuningJobSamples } from '../../src/contracts/fine-tuning-api.t
 import { gates, type Told, toldPairs, toldPrompts, toldRows } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
 import { connect } from './openai-client.ts';
-import { sayingOf } from './published.ts';
+import { BASE_ALIAS, sayingOf } from './published.ts';
 import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
 
 async function listen(options: ServedJobsOptions = {}) {
@@ -382,6 +382,27 @@ test('a deleted model answers under none of its names', async () => {
   await client.models.delete(before.fine_tuned_model!);
   await assert.rejects(ask('codes'), OpenAI.NotFoundError);
   assert.equal((await api.retrieve(job.id)).fine_tuned_model, model, 'the job is still told of');
+});
+
+test('a model is named after the base as its job named it, and so is a model that continues it', async () => {
+  const { client, api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const training_file = await upload();
+  const train = async (model: string) =>
+    ended((await api.create({ model, training_file, suffix: 'colours' })).id);
+  const first = await train(BASE_ALIAS);
+  const short = first.id.slice('ftjob-'.length);
+  assert.equal(first.fine_tuned_model, `ft:${BASE_ALIAS}:local:colours:${short}`);
+  const [checkpoint] = (await api.checkpoints.list(first.id)).data;
+  assert.ok(checkpoint!.fine_tuned_model_checkpoint.startsWith(`ft:${BASE_ALIAS}:local:colours:`));
+  const messages = [{ role: 'user' as const, content: 'Hello' }];
+  const asked = { model: first.fine_tuned_model!, messages, max_tokens: 2 };
+  assert.equal((await client.chat.completions.create(asked)).model, asked.model);
+  const next = await train(asked.model);
+  assert.match(next.fine_tuned_model!, new RegExp(`^ft:${BASE_ALIAS}:local:colours:`));
+  for (const word of ['base', 'toy', 'colours']) {
+    assert.match((await train(word)).fine_tuned_model!, /^ft:toy:local:colours:/, word);
+  }
 });
 
 test('a checkpoint answers while its job trains on, and another job starts from it', async () => {

@@ -17,7 +17,9 @@ import { createPublished, type WatchedStore, watchStore } from '../adapters/publ
 import { type Served, type ServedOptions, serve, utf8 } from './served.ts';
 
 export const POLL_MS = 2000;
-const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+/** Another name of the base, as an operator sets it for clients that only know OpenAI's models. */
+export const BASE_ALIAS = 'gpt-4o-mini-2024-07-18';
+const BASE = { id: 'toy', names: [BASE_ALIAS], digest: 'b'.repeat(64) };
 
 export interface ServedPublished extends Served {
   publish: ReturnType<typeof createPublished>['publish'];

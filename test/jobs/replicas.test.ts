@@ -2,6 +2,8 @@
 // lost a job no longer changes it.
 
 import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, utimesSync } from 'node:fs';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
@@ -44,6 +46,35 @@ describe('several servers', () => {
     assert.deepEqual(starts.sort(), jobs.map(({ id }) => `${id} new`).sort());
     const versions = await createRepository(store).listVersions('acme', 'colours');
     assert.equal(versions.length, 12, 'a checkpoint and a result of each');
+  });
+
+  test('leave the jobs of other stores in the same data folder alone', async () => {
+    const { folder, open } = gates();
+    const first = startServer(createMemoryStore());
+    const job = await first.create({ steps: 3, gates: folder });
+    open(1);
+    await until('step 1', async () => (await first.get(job)).progress?.step === 1);
+    const second = startServer(createMemoryStore(), { root: first.root });
+    await second.until(await second.create(), 'succeeded');
+    await until('its folder to go', async () => readdirSync(first.root).length === 1);
+    open(2, 3);
+    await first.until(job, 'succeeded');
+    assert.equal((await first.get(job)).setbacks, 0);
+  });
+
+  test('remove the folders that nobody has used for a day, of other stores and of release 0.3.0', async () => {
+    const { root, ...server } = openServer();
+    const [, , used] = ['ftjob-1.acme', 'ftjob-2', 'ftjob-3.acme', 'other'].map((name) => {
+      const run = path.join(root, name, 'run-1');
+      mkdirSync(run, { recursive: true });
+      const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
+      for (const entry of [run, path.dirname(run)]) utimesSync(entry, twoDaysAgo, twoDaysAgo);
+      return run;
+    });
+    utimesSync(used!, new Date(), new Date());
+    server.worker.start();
+    await until('the others to go', async () => readdirSync(root).length === 2);
+    assert.deepEqual(readdirSync(root).sort(), ['ftjob-3.acme', 'other']);
   });
 
   test('obey actions that another server accepted, and publish for each other', async () => {

@@ -248,7 +248,7 @@ describe('its owner', () => {
       assert.equal((await server.get(made)).status, 'cancelled');
       assert.equal((await server.messages(made)).at(-1), 'Fine-tuning job cancelled');
       assert.deepEqual(await keysOf(store, '/run/'), []);
-      assert.equal(existsSync(`${server.root}/${made.id}`), false);
+      assert.equal(existsSync(`${server.root}/${made.id}.acme`), false);
       await assert.rejects(server.service.act('acme', made.id, 'resume'), ServeError);
     });
   }

@@ -4,11 +4,14 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { readAdapterFiles } from '../../adapters/peft/files.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
 import { GateError, toFault } from '../../trainer/run/faults.ts';
 import {
   cardOf,
+  evaluateFiles,
   questions,
   refusing,
   runToy,
@@ -101,6 +104,18 @@ for (const [what, job, gates, says] of BAD) {
     }
   });
 }
+
+test('short outputs such as labels may be repeated or empty while their rows become more probable, and longer ones may not', async (t) => {
+  const labeled = ['very', 'not'].flatMap((label) => questions(6, label));
+  const job = { data: writeRows(t, labeled), epochs: 1, batchSize: 4, learningRate: 0.05 };
+  const run = await runToy(t, job, { gate: false });
+  const degenerateOf = ({ gates }: EvaluationCard) =>
+    gates.find(({ gate }) => gate === 'generation')!.value;
+  assert.equal(degenerateOf(cardOf(run)), 0);
+  const files = await readAdapterFiles(path.join(run.dir, 'adapter'));
+  const data = writeRows(t, questions(6, 'The Professor was a little girl.'));
+  assert.equal(degenerateOf((await evaluateFiles(files, { data })).card), 3);
+});
 
 test('without gates the same is warned of, published, and said in its card', async (t) => {
   const job = { ...good(t), validation: undefined, learningRate: 1e-12, name: 'zeros' };

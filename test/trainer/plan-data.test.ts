@@ -7,10 +7,11 @@ import { ConfigError } from '../../src/common/errors.ts';
 import { nameSettings, sourceNames } from '../../src/contracts/training-fields.ts';
 import type { JobPlan, JobSource, PlannedExample } from '../../src/contracts/training-messages.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { makePlan } from '../../trainer/commands/plan.ts';
+import { makePlan, type Plan } from '../../trainer/commands/plan.ts';
 import { readLanguage } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
+import { gb, type RunChoice, recommendCompute } from '../../trainer/planner/method-memory.ts';
 import { toPlannedExample } from '../../trainer/planner/run-plan.ts';
 import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -28,20 +29,36 @@ const chat = (...contents: string[]) => ({
   messages: contents.map((content, i) => ({ role: i % 2 === 0 ? 'user' : 'assistant', content })),
 });
 
-async function planOf(
+interface Machine {
+  memory?: number;
+  samplerBytes?: number;
+}
+
+async function planOf(json: Record<string, unknown>, machine?: Machine): Promise<JobPlan> {
+  return (await wholePlanOf(json, machine)).job!;
+}
+
+async function wholePlanOf(
   json: Record<string, unknown>,
-  { memory, samplerBytes = 0 }: { memory?: number; samplerBytes?: number } = {},
-): Promise<JobPlan> {
-  const request = { job: { file: undefined, overrides: {} }, size: undefined };
+  { memory, samplerBytes = 0, ...model }: Machine & { size?: string } = {},
+): Promise<Plan> {
+  const request = { job: { file: undefined, overrides: {} }, size: undefined, ...model };
   const sources = {
     json: { model: TOY, ...json },
     findModel: async (name: string) => name,
     checkJob: async () => {},
     samplerBytes: () => samplerBytes,
   };
-  const plan = await makePlan({ ...request, configFile: undefined, memory }, sources);
-  return plan.job!;
+  return makePlan({ ...request, configFile: undefined, memory }, sources);
 }
+
+const recommendationOf = ({ json }: Plan) =>
+  json['recommendation'] as RunChoice & { bytes: number };
+
+const EXACT = {
+  ...{ type: 'string_check', name: 'short', operation: 'eq' },
+  ...{ input: '{{sample.output_text}}', reference: 'Hi' },
+};
 
 const learned = ({ text, spans }: PlannedExample) =>
   spans.filter(({ isLearned }) => isLearned).map(({ start, end }) => text.slice(start, end));
@@ -122,6 +139,35 @@ test('the text of an example is that of its tokens, wherever a character is cut'
   });
 });
 
+test('the recommended run takes as much as the plan says of the same run, and the engine that samples counts', async (t) => {
+  const answered = rows(t, Array(12).fill(chat('What is the sky?', 'It is blue.')));
+  const asked = rows(t, Array(12).fill(chat('What is the sky?')));
+  const sampled = { objective: 'reinforcement', grader: EXACT, completionLength: 16 };
+  const compute = recommendCompute('qlora');
+  for (const [json, samplerBytes] of [
+    [{ data: answered, compute }, 0],
+    [{ data: asked, compute, ...sampled }, 1e8],
+  ] as const) {
+    const plan = await wholePlanOf(json, { memory: 6e8, samplerBytes });
+    const { method, rank, bytes } = recommendationOf(plan);
+    assert.deepEqual([method, rank, bytes], ['qlora', 16, plan.job!.memoryBytes]);
+    assert.ok(plan.text.includes(`Memory   about ${gb(bytes)} (`), plan.text);
+    assert.ok(plan.text.includes(`it takes about ${gb(bytes)} of ${gb(6e8)}, which `), plan.text);
+  }
+});
+
+test('a plan without rows estimates the largest batches of its settings on this machine', async () => {
+  const bytesOf = async (settings: object, size = '7.4B') => {
+    const plan = await wholePlanOf({ ...settings }, { memory: 25e9, size });
+    return recommendationOf(plan).bytes;
+  };
+  const one = await bytesOf({ batchSize: 1, maxLength: 512 });
+  assert.ok(one > 8e9 && one < 25e9, String(one));
+  assert.ok((await bytesOf({ batchSize: 8, maxLength: 512 })) > one + 1e9);
+  assert.ok((await bytesOf({ batchSize: 1, maxLength: 2048 })) > one + 1e9);
+  assert.ok((await bytesOf({ batchSize: 1, maxLength: 512 }, '9B')) > one + 1e9);
+});
+
 async function faultOf(job: Record<string, unknown>, options?: PrepareOptions) {
   const artifact = readArtifact(TOY);
   try {
@@ -170,6 +216,18 @@ test('a least number of examples is the request’s, in OpenAI’s words', async
   });
   assert.equal(await faultOf({ data }, { minExamples: 3 }), undefined);
   assert.equal(await faultOf({ data }), undefined);
+});
+
+test('a validation split of one row is refused, since nothing would be left to train on', async (t) => {
+  const data = rows(t, [chat('a', 'b')]);
+  const fault = await faultOf({ data, validationSplit: 0.5 });
+  assert.match(
+    fault!.message,
+    /^validationSplit: needs two rows, .* rows\.jsonl has one\. Add rows/,
+  );
+  assert.equal(await faultOf({ data }), undefined);
+  const two = rows(t, [chat('a', 'b'), chat('c', 'd')]);
+  assert.equal(await faultOf({ data: two, validationSplit: 0.5 }), undefined);
 });
 
 test("a setting's fault names the field as the API calls it", () => {
@@ -234,11 +292,7 @@ test('a run that learns from rewards counts the engine that samples, and is refu
     t,
     Array.from({ length: 12 }, () => ({ messages: [{ role: 'user', content: 'Hi' }] })),
   );
-  const grader = {
-    ...{ type: 'string_check', name: 'short', operation: 'eq' },
-    ...{ input: '{{sample.output_text}}', reference: 'Hi' },
-  };
-  const job = { data, objective: 'reinforcement', grader, completionLength: 16 };
+  const job = { data, objective: 'reinforcement', grader: EXACT, completionLength: 16 };
   const [alone, together] = [await planOf(job), await planOf(job, { samplerBytes: 1e9 })];
   assert.equal(together.memoryBytes, alone.memoryBytes + 1e9);
   const memory = alone.memoryBytes + 5e8;

@@ -5,10 +5,11 @@ import { parseDecoderConfig } from '../../src/model/config.ts';
 import {
   matrixSaving,
   memoryByMethod,
+  type RunChoice,
   recommend,
   recommendCompute,
 } from '../../trainer/planner/method-memory.ts';
-import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
+import { shapeOfText, sizeOfConfig } from '../../trainer/planner/model-size.ts';
 import {
   flopsOfEvaluation,
   flopsOfTraining,
@@ -17,6 +18,7 @@ import {
 import { SMOLLM2 } from '../fixtures.ts';
 
 const CONFIG = parseDecoderConfig(SMOLLM2);
+const sizeOfText = (text: string) => shapeOfText(text).size;
 
 function totals(size: string, rank = 16) {
   const byMethod = memoryByMethod(sizeOfText(size), rank);
@@ -63,10 +65,17 @@ test('sizes in words are read, others refused', () => {
 });
 
 test('LoRA is recommended where the base has room, QLoRA where it has not, with a rank for the rows', () => {
-  const small = recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens: 25_000 });
+  const recommendSmall = (trainedTokens: number) =>
+    recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens, bytesOf: () => 1e9 });
+  const small = recommendSmall(25_000);
   assert.deepEqual([small.method, small.rank], ['lora', 16]);
-  assert.equal(recommend(sizeOfText('7B'), { memory: 24e9, trainedTokens: 0 }).method, 'qlora');
-  const many = recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens: 20_000_000 });
+  const bytesOf = ({ method }: RunChoice) => (method === 'qlora' ? 18e9 : 40e9);
+  const large = recommend(sizeOfText('7B'), { memory: 24e9, trainedTokens: 0, bytesOf });
+  assert.deepEqual([large.method, large.bytes], ['qlora', 18e9]);
+  assert.match(large.reason, /^takes about 18 GB of 24 GB, which fits; LoRA .* 40 GB/);
+  const tight = recommend(sizeOfText('7B'), { memory: 20e9, trainedTokens: 0, bytesOf });
+  assert.match(tight.reason, /18 GB of 20 GB, which comes closest, but does not fit: use smaller/);
+  const many = recommendSmall(20_000_000);
   assert.equal(many.rank, 64);
   assert.match(many.reason, /need about rank 33/);
 });

@@ -11,6 +11,7 @@ import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
 import { executeRun } from '../../trainer/run/execute-run.ts';
+import { Phases } from '../../trainer/run/phases.ts';
 import type { FinishedAdapter } from '../../trainer/run/result-files.ts';
 import { createRunFolder, openRunFolder } from '../../trainer/run/run-folder.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -132,6 +133,7 @@ export function evaluateFiles(
     {
       findModel: async (requested) => requested!,
       readAdapter: async () => ({ label: 'it', files, baseDigest: undefined, ...facts }),
+      phases: new Phases(() => {}),
       withAnswers: withAnswers ?? (() => assert.fail('nothing is to be answered')),
     },
   );

@@ -27,6 +27,7 @@ import { preferenceOf } from '../evaluation/pairs.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
 import { MAX_DEFAULT_LENGTH } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
+import type { Phases } from '../run/phases.ts';
 import type { LoraSettings } from '../types.ts';
 
 /** An adapter's files, and the facts from its manifest that an evaluation needs. */
@@ -49,6 +50,7 @@ interface EvalSources {
   /** Resolves with a model's folder. */
   findModel(requested: string | undefined): Promise<string>;
   readAdapter(): Promise<NamedAdapterFiles>;
+  readonly phases: Phases;
   /** Starts a server's engine with the adapter, and releases it after the work. */
   withAnswers<T>(served: ServedAdapter, work: (model: AnswerModel) => Promise<T>): Promise<T>;
 }
@@ -81,7 +83,8 @@ export async function evaluateRequest(
     const own = await readLanguage(artifact.dir, request.toolFormat);
     const language = own && adaptLanguage(own, adapter.addedTokens, artifact.config.vocabSize);
     const lora = await openAdapter(adapter.files, artifact);
-    const base = { artifact, language };
+    const { phases } = sources;
+    const base = { artifact, language, phases };
     const validation = await loadValidationRows(request.data, lora, base);
     const rows = validation?.rows ?? [];
     const questions = language
@@ -93,10 +96,11 @@ export async function evaluateRequest(
       ({ gate, passed }) => passed || !SAFETY_GATES.has(gate),
     );
     const served = { ...adapter, modelDir: artifact.dir, addedTokens: language?.addedTokens };
-    const answers =
-      questions.length > 0 && isServable
-        ? await sources.withAnswers(served, (model) => measureAnswers(questions, model))
-        : {};
+    const isAsked = questions.length > 0 && isServable;
+    if (isAsked) phases.begin('answer');
+    const answers = isAsked
+      ? await sources.withAnswers(served, (model) => measureAnswers(questions, model))
+      : {};
     const card = { ...measured, ...answers };
     const names = [['adapter', adapter.label] as const, ['base', artifact.info.name] as const];
     return { card, text: formatRows([...names, ...cardRows(card)]) };
@@ -115,12 +119,13 @@ function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Art
 interface EvaluatedBase {
   readonly artifact: Artifact;
   readonly language: Language | undefined;
+  readonly phases: Phases;
 }
 
 async function loadValidationRows(
   file: string | undefined,
   lora: LoraSettings,
-  { artifact: { config }, language }: EvaluatedBase,
+  { artifact: { config }, language }: Omit<EvaluatedBase, 'phases'>,
 ): Promise<{ dataset: Dataset; rows: readonly TrainingRow[] } | undefined> {
   if (file === undefined) return undefined;
   const classes = lora.classes && namedClasses(lora.classes);
@@ -139,7 +144,7 @@ async function loadValidationRows(
 async function measure(
   adapter: LoraSettings,
   validation: Dataset | undefined,
-  { artifact, language, gate }: EvaluatedBase & Pick<EvalRequest, 'gate'>,
+  { artifact, language, phases, gate }: EvaluatedBase & Pick<EvalRequest, 'gate'>,
 ): Promise<EvaluationCard> {
   const compute = 'float32';
   const model = createTrainModel(artifact, {
@@ -151,7 +156,9 @@ async function measure(
     blocksPerSegment: 1,
     threads: undefined,
     seed: 0,
+    onRead: phases.counter('load base'),
   });
+  phases.begin('evaluate');
   try {
     const { maxPositions } = artifact.config;
     const { invocation, classes } = adapter;

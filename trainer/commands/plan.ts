@@ -8,16 +8,22 @@ import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
+import {
+  type PreparedRun,
+  type PrepareOptions,
+  prepareRun,
+  resolveMaxLength,
+} from '../job/prepare-run.ts';
 import { measureFlops } from '../planner/machine-speed.ts';
 import {
   gb,
   matrixSaving,
   memoryByMethod,
+  type RunChoice,
   recommend,
-  recommendCompute,
 } from '../planner/method-memory.ts';
-import { type ModelSize, sizeOfConfig, sizeOfText } from '../planner/model-size.ts';
+import { type ModelShape, shapeOfConfig, shapeOfText } from '../planner/model-size.ts';
+import { type EstimatedRun, memoryOfRun } from '../planner/run-estimate.ts';
 import { describeRun, planText, type RunPlan, toJobPlan } from '../planner/run-plan.ts';
 import { type SamplerSize, samplerSize } from '../planner/sampler-size.ts';
 
@@ -56,16 +62,17 @@ export async function makePlan(request: PlanRequest, sources: PlanSources): Prom
       ? memoryLimit()
       : { bytes: request.memory, source: 'the plan’s memory' };
   const memory = limit.bytes;
-  if (request.size !== undefined) return planSize(sizeOfText(request.size), { memory, ...sources });
+  const { json } = sources;
+  const planAlone = (shape: ModelShape) => planShape(shape, memory, assumeJob(shape, json));
+  if (request.size !== undefined) return planAlone(shapeOfText(request.size));
   if (request.configFile !== undefined) {
     const config = parseDecoderConfig(readConfig(request.configFile));
-    return planSize(sizeOfConfig(config), { memory, ...sources });
+    return planAlone(shapeOfConfig(config));
   }
-  const artifact = readArtifact(await sources.findModel(String(sources.json['model'] ?? '')));
+  const artifact = readArtifact(await sources.findModel(String(json['model'] ?? '')));
   try {
-    const size = sizeOfConfig(artifact.config);
-    if (sources.json['data'] === undefined) return planSize(size, { memory, ...sources });
-    const job = parseJob(sources.json);
+    if (json['data'] === undefined) return planAlone(shapeOfConfig(artifact.config));
+    const job = parseJob(json);
     await sources.checkJob(job);
     const { minExamples } = request;
     return await planJobRun(job, artifact, { ...sources, limit, minExamples });
@@ -82,16 +89,48 @@ function readConfig(file: string): unknown {
   }
 }
 
-function planSize(
-  size: ModelSize,
-  options: { memory: number; json: Readonly<Record<string, unknown>>; trainedTokens?: number },
-): Plan {
-  const { memory, trainedTokens } = options;
-  const rank = typeof options.json['rank'] === 'number' ? options.json['rank'] : DEFAULT_RANK;
+/** A planned job, or the one that a plan without rows assumes. */
+interface PlannedJob {
+  readonly rank: number | undefined;
+  readonly estimated: EstimatedRun;
+  /** Bytes of the engine that samples for it. */
+  readonly sampler: number;
+  readonly trainedTokens?: number | undefined;
+}
+
+/** Returns a job whose batches are as large as its settings allow. */
+function assumeJob(
+  { size, config }: ModelShape,
+  json: Readonly<Record<string, unknown>>,
+): PlannedJob {
+  const given = ASSUMED_KEYS.filter((key) => json[key] !== undefined);
+  const settings = Object.fromEntries(given.map((key) => [key, json[key]]));
+  const job = parseJob({ ...settings, model: 'any', data: 'any' });
+  const length = resolveMaxLength(job, config);
+  const batchTokens = job.batchSize * length;
+  const { rank, recompute, blocksPerSegment, compute } = job;
+  const estimated: EstimatedRun = {
+    ...{ method: 'qlora', compute, recompute, blocksPerSegment, batchTokens, length },
+    ...{ targets: batchTokens, trained: (rank ?? DEFAULT_RANK) * size.loraPerRank },
+    ...{ head: { size: config.vocabSize, isTrained: false }, evaluation: undefined },
+  };
+  return { rank, estimated, sampler: 0 };
+}
+
+const ASSUMED_KEYS = ['rank', 'batchSize', 'maxLength', 'recompute', 'blocksPerSegment'] as const;
+
+function planShape({ size, config, scale }: ModelShape, memory: number, job: PlannedJob): Plan {
+  const { rank = DEFAULT_RANK, estimated, sampler, trainedTokens } = job;
   const methods = memoryByMethod(size, rank);
   const saving = matrixSaving(size.hidden, rank);
-  const best = recommend(size, { memory, trainedTokens });
-  const recommendation = { ...best, compute: recommendCompute(best.method) };
+  const perRank = estimated.method === 'full' ? size.loraPerRank : estimated.trained / rank;
+  const bytesOf = (choice: RunChoice) => {
+    const trained = perRank * choice.rank;
+    const { total, runtime } = memoryOfRun(config, { ...estimated, ...choice, trained });
+    return runtime + scale * (total - runtime) + sampler;
+  };
+  const recommendation = recommend(size, { memory, trainedTokens, bytesOf });
+  const { method, compute, reason } = recommendation;
   const blocks = methods.map(({ method, lines, total, note }) =>
     [
       `${method.padEnd(6)} ${gb(total)}`,
@@ -99,11 +138,12 @@ function planSize(
       `  (${note})`,
     ].join('\n'),
   );
+  const { batchTokens, length } = estimated;
   const text = [
-    `${(size.parameters / 1e9).toPrecision(3)} billion parameters, memory by method:`,
+    `${(size.parameters / 1e9).toPrecision(3)} billion parameters. Published figures by method, for 16-bit weights on an accelerator:`,
     ...blocks,
     `A ${size.hidden} x ${size.hidden} matrix has ${(saving.weights / 1e6).toFixed(1)} M weights; rank ${rank} trains ${(saving.trained / 1e3).toFixed(1)} K: ${Math.round(saving.factor)} times fewer.`,
-    `Recommended: ${recommendation.method}, rank ${recommendation.rank}, compute ${recommendation.compute} (${recommendation.reason}).`,
+    `Recommended: ${method}, rank ${recommendation.rank}, compute ${compute}. On this machine, with batches of ${Math.round(batchTokens / length)} x ${length} tokens, it ${reason}.`,
   ].join('\n\n');
   return { text, json: { size, memory, methods, matrix: saving, recommendation } };
 }
@@ -114,17 +154,15 @@ async function planJobRun(
   { minExamples, ...machine }: PrepareOptions & PlanMachine,
 ): Promise<Plan> {
   const prepared = await prepareRun(job, artifact, { minExamples });
-  const { run, text } = await planRun(prepared, artifact, machine);
-  const { trainedTokens } = run;
-  const bySize = planSize(sizeOfConfig(artifact.config), {
-    memory: machine.limit.bytes,
-    json: { ...job },
-    trainedTokens,
-  });
+  const { run, estimated, text } = await planRun(prepared, artifact, machine);
+  const { trainedTokens, memory } = run;
+  const { rank } = job;
+  const planned = { rank, estimated, sampler: memory.sampler, trainedTokens };
+  const byShape = planShape(shapeOfConfig(artifact.config), machine.limit.bytes, planned);
   const jobPlan = toJobPlan(prepared, run);
   return {
-    text: `${text}\n\n${bySize.text}`,
-    json: { run: { ...run, firstBatch: jobPlan.firstBatch }, ...bySize.json },
+    text: `${text}\n\n${byShape.text}`,
+    json: { run: { ...run, firstBatch: jobPlan.firstBatch }, ...byShape.json },
     job: jobPlan,
   };
 }
@@ -134,15 +172,15 @@ export async function planRun(
   prepared: PreparedRun,
   artifact: Artifact,
   { limit, samplerBytes }: PlanMachine,
-): Promise<{ run: RunPlan; text: string }> {
+): Promise<{ run: RunPlan; estimated: EstimatedRun; text: string }> {
   const speed = await measureFlops(prepared.job.threads);
   const size = samplerSize(prepared, artifact.config);
   const sampler = size ? samplerBytes(artifact.config, { size, limit }) : 0;
-  const run = describeRun(prepared, artifact, { speed, samplerBytes: sampler });
+  const { run, estimated } = describeRun(prepared, artifact, { speed, samplerBytes: sampler });
   if (size && run.memory.total > limit.bytes) {
     throw new ConfigError([
       `completions: training takes about ${gb(run.memory.total)} with the engine that samples ${size.slots} completions of up to ${size.maxSeqLength} tokens together, and there are ${gb(limit.bytes)} (${limit.source}). Lower completions, completionLength or batchSize, or raise the memory limit.`,
     ]);
   }
-  return { run, text: planText(run, prepared, artifact) };
+  return { run, estimated, text: planText(run, prepared, artifact) };
 }

@@ -175,7 +175,7 @@ async function refuseForeign(file: string): Promise<void> {
       throw new DatasetError(
         name,
         error.code === 'ENOENT'
-          ? 'does not exist. Check its path'
+          ? 'does not exist. Check its path: a relative one starts at the current folder, even in a job file'
           : `cannot be read (${error.code ?? error.message})`,
       );
     },

@@ -1,5 +1,6 @@
 // Loads a run's training and validation rows.
 import path from 'node:path';
+import { ConfigError } from '../../src/common/errors.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { tooFewDetail } from '../../src/rows/file-fault.ts';
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
@@ -37,13 +38,18 @@ interface LoadRowsOptions extends LoadOptions {
   readonly minExamples: number;
 }
 
-/** Loads the rows of a run. @throws DatasetError */
+/** Loads the rows of a run. @throws DatasetError, or ConfigError if one row cannot be split */
 export async function loadRows(
   { data, validation, validationSplit, seed, evalSamples }: TrainingRowFiles,
   { minExamples, ...options }: LoadRowsOptions,
 ): Promise<TrainingRows> {
   const all = await loadDataset(data, options);
   refuseFew(data, all, minExamples);
+  if (validationSplit > 0 && all.examples.length < 2) {
+    throw new ConfigError([
+      `validationSplit: needs two rows, one of which is held out, but ${path.basename(data)} has one. Add rows, or leave it out.`,
+    ]);
+  }
   const held = validation === undefined ? undefined : await loadValidation(validation, options);
   const split = splitDataset(all, validationSplit, seed) ?? { train: all, validation: held };
   const rows = { ...split, validation: drawRows(split.validation, evalSamples, seed) };
@@ -87,7 +93,7 @@ export function splitDataset(
   seed: number,
 ): { train: Dataset; validation: Dataset } | undefined {
   const { examples, counts } = dataset;
-  if (share === 0 || examples.length < 2) return undefined;
+  if (share === 0) return undefined;
   const wanted = Math.round(share * examples.length);
   const count = Math.min(Math.max(1, wanted), examples.length - 1);
   const taken = draw(dataset, count, streamSeed(seed, 'validation split'));

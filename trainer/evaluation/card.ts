@@ -74,7 +74,7 @@ export async function evaluateAdapter(
     },
     degenerate: classifies
       ? undefined
-      : await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : []),
+      : await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : [], onRows),
     text: onText,
   };
   const { model, validation, batchSize } = subject;
@@ -176,13 +176,20 @@ async function scoreAll(
 async function countDegenerate(
   { model, language, maxPositions }: Subject,
   examples: readonly Example[],
+  losses: Comparison<number> | undefined,
 ): Promise<number | undefined> {
   if (examples.length === 0) return undefined;
   const options = { stopIds: language?.tokenizer.eosTokenIds ?? [], maxPositions };
-  const prompts = examples.map(promptOf).sort((a, b) => a.length - b.length);
-  const answered = prompts.slice(0, PROMPTS);
-  const answers = await generateGreedily(model, answered, options);
-  const spoiled = answered.filter((_, i) => isDegenerate(answers[i]!, language));
+  const asked = examples
+    .map((example) => ({ prompt: promptOf(example), isShort: isShort(example, options.stopIds) }))
+    .sort((a, b) => a.prompt.length - b.prompt.length)
+    .slice(0, PROMPTS);
+  const prompts = asked.map(({ prompt }) => prompt);
+  const answers = await generateGreedily(model, prompts, options);
+  const isBetter = losses !== undefined && losses.adapter < losses.base;
+  const spoiled = prompts.filter(
+    (_, i) => isDegenerate(answers[i]!, language) && !(isBetter && asked[i]!.isShort),
+  );
   if (spoiled.length === 0) return 0;
   const ofBase = await withoutAdapter(model.parameters, () =>
     generateGreedily(model, spoiled, options),
@@ -203,6 +210,18 @@ export function promptOf({ ids, labels }: Example): readonly number[] {
   const first = labels.findIndex((label, t) => t > 0 && label >= 0);
   const length = first > 1 ? first : Math.min(OPENING_TOKENS, ids.length);
   return [...ids.subarray(0, length)];
+}
+
+/**
+ * The most tokens of a short output, such as a label of one word. Much of what an adapter learns from short outputs is when to stop,
+ * and it learns this first: after a few steps it stops before the label, or repeats it. This is no damage if its rows have become
+ * more probable.
+ */
+const SHORT_TOKENS = 4;
+
+function isShort({ labels }: Example, stopIds: readonly number[]): boolean {
+  const output = labels.filter((label, t) => t > 0 && label >= 0 && !stopIds.includes(label));
+  return output.length <= SHORT_TOKENS;
 }
 
 /** The conditions that end an answer. */

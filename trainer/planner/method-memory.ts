@@ -1,5 +1,5 @@
 // Estimates the memory of full training, LoRA and QLoRA from a model's size, as in the literature: 16-bit weights on an
-// accelerator. `run-estimate.ts` estimates a run on this machine.
+// accelerator. Recommends settings by the memory of a run on this machine, which `run-estimate.ts` estimates.
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
@@ -86,10 +86,16 @@ export function matrixSaving(hidden: number, rank: number) {
   return { weights, trained, factor: weights / trained };
 }
 
-/** A method and a rank. */
-interface Recommendation {
-  readonly method: MethodMemory['method'];
+/** The settings of a run that a plan chooses. */
+export interface RunChoice {
+  readonly method: 'lora' | 'qlora';
   readonly rank: number;
+  readonly compute: Compute;
+}
+
+/** The recommended settings, and the bytes of a run with them on this machine. */
+interface Recommendation extends RunChoice {
+  readonly bytes: number;
   readonly reason: string;
 }
 
@@ -111,9 +117,14 @@ const USABLE_SHARE = 0.8;
 /** Recommends a method that fits, and a rank that can store the information in the rows. */
 export function recommend(
   size: ModelSize,
-  options: { memory: number; trainedTokens: number | undefined },
+  options: {
+    memory: number;
+    trainedTokens: number | undefined;
+    /** Estimates the bytes of a run on this machine. */
+    bytesOf: (choice: RunChoice) => number;
+  },
 ): Recommendation {
-  const { memory, trainedTokens } = options;
+  const { memory, trainedTokens, bytesOf } = options;
   const wanted = (BITS_PER_TOKEN * (trainedTokens ?? 0)) / (BITS_PER_PARAMETER * size.loraPerRank);
   const rank = Math.min(
     LARGEST_RANK,
@@ -124,20 +135,25 @@ export function recommend(
     wanted > DEFAULT_RANK
       ? `${trainedTokens} trained tokens need about rank ${Math.ceil(wanted)}`
       : `rank ${DEFAULT_RANK} on all linears can store more than ${rows}`;
-  const [, lora, qlora] = memoryByMethod(size, rank);
+  const estimate = (method: RunChoice['method']) => {
+    const choice = { method, rank, compute: recommendCompute(method) };
+    return { ...choice, bytes: bytesOf(choice) };
+  };
+  const [lora, qlora] = [estimate('lora'), estimate('qlora')];
   const usable = USABLE_SHARE * memory;
-  if (lora!.total <= usable / 4) {
+  if (lora.bytes <= usable / 4) {
     return {
-      method: 'lora',
-      rank,
-      reason: `${gb(lora!.total)} of ${gb(memory)}: the 16-bit base fits easily, so nothing is lost to quantization; ${byRank}`,
+      ...lora,
+      reason: `takes about ${gb(lora.bytes)} of ${gb(memory)}: the base fits easily without quantization, so nothing is lost to it; ${byRank}`,
     };
   }
-  const fits = qlora!.total <= usable ? 'fits' : 'comes closest, but does not fit';
+  const fits =
+    qlora.bytes <= usable
+      ? 'fits'
+      : 'comes closest, but does not fit: use smaller batches, shorter rows or a smaller base';
   return {
-    method: 'qlora',
-    rank,
-    reason: `${gb(qlora!.total)} of ${gb(memory)} ${fits}; LoRA on a 16-bit base takes ${gb(lora!.total)}; ${byRank}`,
+    ...qlora,
+    reason: `takes about ${gb(qlora.bytes)} of ${gb(memory)}, which ${fits}; LoRA on an unquantized base takes ${gb(lora.bytes)}; ${byRank}`,
   };
 }
 

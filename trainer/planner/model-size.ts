@@ -1,7 +1,7 @@
-// Computes a model's size from its configuration, or estimates it from a number of parameters.
+// Computes a model's size from its configuration, or estimates size and shape from a number of parameters.
 import { UsageError } from '../../src/common/errors.ts';
 import { elementCount } from '../../src/common/tensor.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { loraPerRank, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 
@@ -31,48 +31,68 @@ export function sizeOfConfig(config: DecoderConfig): ModelSize {
   };
 }
 
-/** Shapes of known models: layers, hidden, feed-forward, key and value width, vocabulary (embedding and output head). */
-const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])[] = [
-  [30, 576, 1536, 192, 49_152 / 2], // SmolLM2-135M. Models below 3B are tied: they have one table
-  [32, 960, 2560, 320, 49_152 / 2],
-  [24, 896, 4864, 128, 151_936 / 2],
-  [16, 2048, 8192, 512, 128_256 / 2],
-  [28, 3072, 8192, 1024, 128_256 / 2],
-  [32, 4096, 11_008, 4096, 32_000], // Llama 2 7B
-  [32, 4096, 14_336, 1024, 128_256],
-  [40, 5120, 13_824, 5120, 32_000],
-  [64, 5120, 27_648, 1024, 152_064],
-  [80, 8192, 28_672, 1024, 32_000], // Llama 2 70B
-];
-
-/** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError if the text is not a size */
-export function sizeOfText(text: string): ModelSize {
-  const match = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
-  if (!match) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
-  const scale = { M: 1e6, B: 1e9, T: 1e12 }[match[2]!.toUpperCase() as 'M' | 'B' | 'T'];
-  const parameters = Number(match[1]) * scale;
-  const distance = (size: ModelSize) => Math.abs(Math.log(size.parameters / parameters));
-  const nearest = KNOWN_SHAPES.map(sizeOfShape).reduce((a, b) =>
-    distance(b) < distance(a) ? b : a,
-  );
-  const ratio = parameters / nearest.parameters;
-  return {
-    ...nearest,
-    parameters,
-    linearWeights: nearest.linearWeights * ratio,
-    loraPerRank: nearest.loraPerRank * Math.sqrt(ratio),
-  };
+/** A model as far as a plan needs it. */
+export interface ModelShape {
+  readonly size: ModelSize;
+  readonly config: DecoderConfig;
+  /** The model's parameters, as a multiple of the configuration's. */
+  readonly scale: number;
 }
 
-function sizeOfShape([layers, hidden, ffn, kv, vocabulary]: (typeof KNOWN_SHAPES)[number]) {
-  const linearWeights = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ffn);
-  return {
-    parameters: linearWeights + 2 * vocabulary * hidden,
-    linearWeights,
-    layers,
-    hidden,
-    loraPerRank: layers * (4 * hidden + 2 * (hidden + kv) + 3 * (hidden + ffn)),
-  };
+/** Returns the shape of a configured model. */
+export function shapeOfConfig(config: DecoderConfig): ModelShape {
+  return { size: sizeOfConfig(config), config, scale: 1 };
+}
+
+/** Known models: layers, hidden size, feed-forward size, heads, key and value heads, vocabulary, tied embeddings. */
+const KNOWN_SHAPES = [
+  [30, 576, 1536, 9, 3, 49_152, true], // SmolLM2-135M
+  [32, 960, 2560, 15, 5, 49_152, true],
+  [24, 896, 4864, 14, 2, 151_936, true],
+  [16, 2048, 8192, 32, 8, 128_256, true],
+  [28, 3072, 8192, 24, 8, 128_256, true],
+  [32, 4096, 11_008, 32, 32, 32_000, false], // Llama 2 7B
+  [32, 4096, 14_336, 32, 8, 128_256, false],
+  [40, 5120, 13_824, 40, 40, 32_000, false],
+  [64, 5120, 27_648, 40, 8, 152_064, false],
+  [80, 8192, 28_672, 64, 8, 32_000, false], // Llama 2 70B
+] as const;
+
+/** A size says nothing about positions, so rows of any length are planned. */
+const MAX_POSITIONS = 1_048_576;
+
+/** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError if the text is not a size */
+export function shapeOfText(text: string): ModelShape {
+  const match = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
+  if (!match) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
+  const unit = { M: 1e6, B: 1e9, T: 1e12 }[match[2]!.toUpperCase() as 'M' | 'B' | 'T'];
+  const parameters = Number(match[1]) * unit;
+  const distance = ({ size }: ModelShape) => Math.abs(Math.log(size.parameters / parameters));
+  const { size, config } = KNOWN_SHAPES.map(knownShape).reduce((a, b) =>
+    distance(b) < distance(a) ? b : a,
+  );
+  const scale = parameters / size.parameters;
+  const linearWeights = size.linearWeights * scale;
+  const loraPerRank = size.loraPerRank * Math.sqrt(scale);
+  return { size: { ...size, parameters, linearWeights, loraPerRank }, config, scale };
+}
+
+function knownShape([
+  num_hidden_layers,
+  hidden_size,
+  intermediate_size,
+  num_attention_heads,
+  num_key_value_heads,
+  vocab_size,
+  tie_word_embeddings,
+]: (typeof KNOWN_SHAPES)[number]): ModelShape {
+  return shapeOfConfig(
+    parseDecoderConfig({
+      ...{ model_type: 'llama', hidden_act: 'silu', rms_norm_eps: 1e-5 },
+      ...{ num_hidden_layers, hidden_size, intermediate_size, vocab_size, tie_word_embeddings },
+      ...{ num_attention_heads, num_key_value_heads, max_position_embeddings: MAX_POSITIONS },
+    }),
+  );
 }
 
 function sum(values: readonly number[]): number {

@@ -74,7 +74,7 @@ export function describeRun(
   prepared: PreparedRun,
   { config }: Artifact,
   { speed, samplerBytes }: RunMachine,
-): RunPlan {
+): { readonly run: RunPlan; readonly estimated: EstimatedRun } {
   const { train, validation, settings, adapter, job, preference } = prepared;
   const { counts } = train;
   const tensors = adapter
@@ -112,12 +112,10 @@ export function describeRun(
     START_SECONDS[0] + products / (EFFICIENCY.alone * speed.best),
     START_SECONDS[1] + (products + weights.unpacking) / (EFFICIENCY.beside * speed.typical),
   ];
-  const memory = memoryOfRun(config, {
-    ...shape,
-    ...epoch.largest,
-    evaluation: validation && evaluation.largest,
-  });
-  return {
+  const largest = { ...epoch.largest, evaluation: validation && evaluation.largest };
+  const estimated = { ...shape, ...largest };
+  const memory = memoryOfRun(config, estimated);
+  const run = {
     examples: train.examples.length,
     validationExamples: validation?.examples.length ?? 0,
     tokens: counts.tokens,
@@ -131,6 +129,7 @@ export function describeRun(
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
     secondsRange,
   };
+  return { run, estimated };
 }
 
 /** Counts what pairs need in addition: the reference's pass over them, and the logits of each step before its weights. */

@@ -19,10 +19,11 @@ import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
 import { createGrading } from '../rewards.ts';
-import type { Parameter, ProbedModel } from '../types.ts';
+import type { Parameter, ProbedModel, TrainModelOptions } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { GateError, toFault } from './faults.ts';
 import type { Validation } from './metrics.ts';
+import { Phases } from './phases.ts';
 import type { CompletionSampler, Reinforcement } from './reinforcement.ts';
 import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
@@ -49,9 +50,10 @@ export interface ExecuteOptions {
 export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
   const { artifact, folder, signal } = options;
   const reportEvent = createEventReporter(options);
+  const phases = new Phases(options.send);
   let model: ProbedModel | undefined;
   try {
-    model = createModel(prepared, artifact);
+    model = phases.watch(createModel(prepared, artifact, phases.counter('load base')));
     await reportEvent('started', 'Fine-tuning job started');
     if (folder.isNew) {
       for (const { code, cause, cure } of prepared.warnings) {
@@ -59,13 +61,16 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
       }
     }
     const run = toRun(prepared, model, options);
-    const hooks = { signal, onEvent: reportEvent, ...reportsOf(run, options) };
+    const onPhase: TrainHooks['onPhase'] = (phase, total) => phases.begin(phase, total);
+    const hooks = { signal, onEvent: reportEvent, onPhase, ...reportsOf(run, options) };
     const { outcome, state } = await withRewards(prepared, { model, ...options }, (reinforcement) =>
       train({ ...run, reinforcement }, hooks),
     );
     await folder.writeReports(prepared.job.name ?? artifact.info.name);
-    if (outcome === 'succeeded') await finish(prepared, { model, state, reportEvent, ...options });
-    else await reportEvent('paused', `Paused. Resume it: lorikeet train --resume ${folder.dir}`);
+    if (outcome === 'succeeded') {
+      phases.begin('evaluate');
+      await finish(prepared, { model, state, reportEvent, ...options });
+    } else await reportEvent('paused', `Paused. Resume it: lorikeet train --resume ${folder.dir}`);
     return outcome;
   } catch (error) {
     const { code, message } = toFault(error);
@@ -87,7 +92,11 @@ function createEventReporter({ folder, send }: ExecuteOptions): TrainHooks['onEv
   };
 }
 
-function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact): ProbedModel {
+function createModel(
+  { job, settings, adapter }: PreparedRun,
+  artifact: Artifact,
+  onRead: TrainModelOptions['onRead'],
+): ProbedModel {
   return createTrainModel(artifact, {
     method: settings.method,
     adapter: adapter?.lora,
@@ -97,6 +106,7 @@ function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact
     blocksPerSegment: job.blocksPerSegment,
     threads: job.threads,
     seed: job.seed,
+    onRead,
   });
 }
 

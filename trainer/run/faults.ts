@@ -7,6 +7,7 @@ import {
   ServeError,
   UsageError,
 } from '../../src/common/errors.ts';
+import { reasonOfUnwritable } from '../../src/common/failure.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { apiPathOf, nameSettings, type SettingNames } from '../../src/contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault } from '../../src/contracts/training-messages.ts';
@@ -43,7 +44,12 @@ export function toFault(error: unknown): Fault {
   if (error instanceof FileError) {
     return { code: 'invalid_request', message: error.message, param: null };
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const unwritable = reasonOfUnwritable(error);
+  const message = unwritable
+    ? `The run's folder cannot be written: ${unwritable.reason}. ${unwritable.cure}`
+    : error instanceof Error
+      ? error.message
+      : String(error);
   return { code: 'training_failed', message, param: null };
 }
 

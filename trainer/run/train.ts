@@ -2,7 +2,12 @@
 // rows are arguments.
 
 import type { Preference } from '../../src/contracts/preference-settings.ts';
-import { type MicroBatchPlan, planEpoch, type StepBatches } from '../data/epoch-plan.ts';
+import {
+  type MicroBatchPlan,
+  planEpoch,
+  planValidation,
+  type StepBatches,
+} from '../data/epoch-plan.ts';
 import { countTokens, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { addLossSums, measureBase, NO_LOSS } from '../evaluation/losses.ts';
@@ -25,7 +30,7 @@ import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 
 /** The inputs of the training loop. */
-export interface TrainRun extends Omit<StepRun, 'objective'> {
+export interface TrainRun extends Omit<StepRun, 'objective' | 'onValidation'> {
   /** Present if the rows are pairs. */
   readonly preference: Preference | undefined;
   /** Present if the rows are prompts. */
@@ -53,6 +58,8 @@ export interface TrainHooks {
   /** Called after a snapshot's step. On resume, also called for existing snapshots. */
   onSnapshot(metrics: StepMetrics): void;
   onEvent(type: EventType, message: string, data?: Record<string, unknown>): Promise<void>;
+  /** Called before work that may take minutes. @param total batches that the model measures in it; absent: unknown */
+  onPhase?(phase: string, total?: number): void;
 }
 
 /** How training ended. */
@@ -78,9 +85,17 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   let state = checkpoint ?? initialState(run);
   await folder.rewind(state.step);
   if (checkpoint) await hooks.onEvent('resumed', `Resumed after step ${checkpoint.step}`);
-  else if ((await objective.prepare?.(hooks.signal)) === false) return { outcome: 'paused', state };
+  else {
+    if (objective.prepare) {
+      hooks.onPhase?.('measure reference', measuredBatches(run, run.train, run.validation));
+    }
+    if ((await objective.prepare?.(hooks.signal)) === false) return { outcome: 'paused', state };
+  }
   await resendSnapshots(run, hooks);
+  // No step has changed anything yet.
+  if (!checkpoint && hooks.signal.aborted) return { outcome: 'paused', state };
   state = await compareBase({ ...run, objective }, state, hooks);
+  if (!isDone(run, state)) hooks.onPhase?.(`step ${state.step + 1}`);
   let savedStep = state.step;
   const save = async () => {
     await saveCheckpoint(folder.checkpointsDir, state, trained);
@@ -94,7 +109,9 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
       return { outcome: 'paused', state };
     }
     const plans = planOf(state.step);
-    const metrics = await trainStep({ ...run, objective }, state.step, plans, optimizer.step);
+    const onValidation = () => hooks.onPhase?.('validate', measuredBatches(run, run.validation));
+    const parts = { ...run, objective, onValidation };
+    const metrics = await trainStep(parts, state.step, plans, optimizer.step);
     state = advanceState(run, state, metrics);
     if (state.best?.step === state.step) await run.saveResult();
     await folder.addMetrics(metrics);
@@ -118,13 +135,16 @@ async function resendSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHook
 
 /** Measures the base once per run, for comparison with the adapter. */
 async function compareBase(
-  { model, validation, text, objective, snapshots }: TrainRun & StepRun,
+  run: TrainRun & StepRun,
   state: RunState,
   hooks: TrainHooks,
 ): Promise<RunState> {
+  const { model, validation, text, objective, snapshots } = run;
   if (!snapshots || state.base) return state;
   const { guessed } = objective;
   const validate = validation ? () => objective.validate(validation) : async () => null;
+  const probes = text && { examples: [text] };
+  hooks.onPhase?.('measure base', measuredBatches(run, probes, guessed ? undefined : validation));
   const base = await measureBase(model, { guessed, text, validate });
   refuseBroken([base.validation?.validationLoss, base.textLoss]);
   if (base.validation) {
@@ -135,6 +155,16 @@ async function compareBase(
     await hooks.onEvent('evaluated', message, { ...base.validation });
   }
   return { ...state, base: { ...base, validation: base.validation && toSaved(base.validation) } };
+}
+
+/** Returns the number of batches in which the rows are measured; 0 (unknown) if their completions are sampled first. */
+function measuredBatches(
+  { settings: { order }, reinforcement }: Pick<TrainRun, 'settings' | 'reinforcement'>,
+  ...sets: readonly (Pick<Dataset, 'examples'> | undefined)[]
+): number {
+  if (reinforcement) return 0;
+  const lengths = sets.map((rows) => sequenceLengths(rows?.examples ?? []));
+  return lengths.flatMap((ofRows) => planValidation(ofRows, order.batchSize)).length;
 }
 
 function toSaved({ validGrading: _, ...validation }: Validation): Validation {
@@ -238,6 +268,8 @@ interface StepRun {
   readonly optimizer: AdamWOptions & { readonly maxGradNorm: number };
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
+  /** Called before a validation. */
+  onValidation?(): void;
 }
 
 /** Runs one optimizer step, and the validation after it if one is due. @throws TrainError if a loss is not finite */
@@ -281,10 +313,11 @@ async function trainStep(
 }
 
 async function validateStep(
-  { validation, objective }: StepRun,
+  { validation, objective, onValidation }: StepRun,
   step: number,
 ): Promise<Partial<Validation>> {
   if (!validation) return {};
+  onValidation?.();
   const validated = await objective.validate(validation);
   refuseNonFinite(step, validated.validationLoss, 'validation loss');
   return validated;

@@ -40,6 +40,8 @@ interface BaseWeightsOptions {
   /** The arithmetic of the linears. */
   readonly compute: Compute;
   readonly head: LossHeadSpec;
+  /** Called with the number of tensors that have been read. */
+  readonly onRead?: ((done: number, total: number) => void) | undefined;
 }
 
 /** The frozen weights of the base, unpacked when a graph needs them. */
@@ -56,14 +58,16 @@ export class BaseWeights {
     { firstLayer: -1, tensors: new Map() },
   ];
 
-  constructor(artifact: Artifact, { blocksPerSegment, compute, head }: BaseWeightsOptions) {
+  constructor(artifact: Artifact, { blocksPerSegment, compute, head, onRead }: BaseWeightsOptions) {
     const { config, tensors } = artifact;
     this.#blocksPerSegment = blocksPerSegment;
     this.#targets = targetNames(config);
     const linears = new Map(
       linearsOf(config).map(([layer, of]) => [weightName(layer, of), moduleName(layer, of)]),
     );
-    for (const [name, shape] of expectedTensors(config)) {
+    const expected = [...expectedTensors(config)];
+    for (const [i, [name, shape]] of expected.entries()) {
+      onRead?.(i, expected.length);
       if (name === headName && head.matrix !== headName) continue; // a classifier uses its own head instead
       const module = linears.get(name);
       const linear = module ? readLinear(artifact, module) : undefined;
@@ -80,6 +84,7 @@ export class BaseWeights {
     if (config.tiedEmbeddings && head.matrix === headName) {
       this.#dense.set(headName, this.#dense.get(embeddingName)!);
     }
+    onRead?.(expected.length, expected.length);
     if (head.compute !== 'int8') return;
     const { shape, data } = this.#dense.get(head.matrix)!;
     this.#addRowInt8(head.matrix, shape, data);

@@ -1,6 +1,7 @@
 // /v1/fine_tuning/jobs: creates a job or only plans it, lists jobs, their events and checkpoints, and cancels, pauses and resumes
 // them.
 import type { Context } from 'hono';
+import { parseModelName } from '../../../adapters/registry/model-name.ts';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
 import {
@@ -148,16 +149,29 @@ function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
   };
 }
 
+/** Words for the base that are no names of it. */
+const isBaseWord = (name: string) => name === 'base' || name === 'default';
+
 /** Resolves the version that a job starts from. Published versions never change, and every server can read them. */
-function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'initAdapter'> {
-  if (model.kind === 'base') return { model: model.id };
+function toModel(
+  name: string,
+  model: ResolvedModel,
+): Pick<NewJob, 'model' | 'initAdapter' | 'baseAlias'> {
+  if (model.kind === 'base')
+    return { model: model.id, ...(!isBaseWord(name) && { baseAlias: name }) };
   const [part] = model.parts;
   const { location, owner } = part!;
   if (model.parts.length > 1 || part!.weight !== 1 || location.kind !== 'version') {
     throw fieldError('model', 'must be the base or one published adapter');
   }
   const { version } = location.manifest;
-  return { model: name, initAdapter: { tenant: owner, name: part!.name, version } };
+  const named = parseModelName(name);
+  const origin = named?.kind === 'adapters' ? named.terms[0]!.adapter.origin : undefined;
+  return {
+    model: name,
+    ...(origin && !isBaseWord(origin.base) && { baseAlias: origin.base }),
+    initAdapter: { tenant: owner, name: part!.name, version },
+  };
 }
 
 function toHyperparameters(
