@@ -84,7 +84,7 @@ export class JobList {
     const last = this.#jobs.at(-1);
     if (!last || !this.#hasMore) return;
     const page = await this.#page(last.id);
-    this.#jobs.push(...page.data);
+    this.#jobs = [...this.#jobs, ...page.data];
     this.#hasMore = page.has_more;
   }
 

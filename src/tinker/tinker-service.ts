@@ -6,6 +6,7 @@ import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { guardStore, type StoreLog } from '../../adapters/store/guarded-store.ts';
 import { fieldError, ServeError } from '../common/errors.ts';
+import { append, largest } from '../common/long-arrays.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { type Backoff, backoffMs, every, sleep } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
@@ -256,10 +257,10 @@ export class TinkerService {
   async #reopenModels(session: TinkerSession): Promise<void> {
     const { journal, tenant } = session;
     for (const [number, { request, result, state }] of await journal.entries()) {
-      const done = Math.max(-1, ...result);
+      const done = largest([-1, ...result]);
       const model = this.sessions.reopenModel(session, number, done);
       model.isCreated = state.length > 0;
-      model.aside.push(...versionsAside(session, model));
+      append(model.aside, versionsAside(session, model));
       for (const seq of result) {
         const kept = await journal.readResult(number, seq);
         model.isCreated ||= seq === 0 && kept !== undefined && 'value' in kept;

@@ -1,5 +1,6 @@
 // PiSSA's initial factors: scaling * B A is the best approximation of a weight by a matrix of the adapter's rank. A randomized
 // singular value decomposition in a block Krylov space computes it, with the large products on the runtime.
+import { append } from '../../src/common/long-arrays.ts';
 import type { Matrix } from '../../src/common/tensor.ts';
 import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
 import { createSessionSync, type Session } from '../../src/ort/session.ts';
@@ -45,7 +46,7 @@ export function principalFactors(
   while (basis.length < size) {
     const done = basis.length;
     block = products.toNarrow(products.toWide(block)).slice(0, size - done);
-    basis.push(...block);
+    append(basis, block);
     orthonormalize(basis, done);
   }
   const images = products.toWide(basis);

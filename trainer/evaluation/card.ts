@@ -1,5 +1,6 @@
 // Makes an adapter's evaluation card: how much it changes, how much it gains on validation rows and forgets, whether it can
 // still answer, and the gates' verdicts. The model and the examples are arguments.
+import { append } from '../../src/common/long-arrays.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
@@ -167,7 +168,7 @@ async function scoreAll(
   const lengths = sequenceLengths(examples);
   const scores: number[] = [];
   for (const plan of planValidation(lengths, batchSize)) {
-    scores.push(...(await model.score(assembleTightBatch(examples, plan))));
+    append(scores, await model.score(assembleTightBatch(examples, plan)));
   }
   return scores;
 }

@@ -1,4 +1,5 @@
 // Finds problems in a run's data and curves. Each warning gives a cause and a remedy. Pure; the run itself is not affected.
+import { smallest } from '../../src/common/long-arrays.ts';
 import type { Objective } from '../../src/contracts/preference-settings.ts';
 import { countLabels, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -152,7 +153,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
 const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
   if (rows.length < 2 * SPAN) return undefined;
   const means = movingMeans(rows);
-  const lowest = Math.min(...means.slice(0, -1));
+  const lowest = smallest(means.slice(0, -1));
   const now = means.at(-1)!;
   // Steps vary: the lowest of many means is below the curve, and the last one may be above it.
   const chance = (3 * noise(rows)) / Math.sqrt(SPAN);

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
+import { smallest } from '../../src/common/long-arrays.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
@@ -63,8 +64,11 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
     const { outcome, state } = await withRewards(prepared, { model, ...options }, (reinforcement) =>
       train({ ...run, reinforcement }, hooks),
     );
-    await folder.writeReports(prepared.job.name ?? artifact.info.name);
-    if (outcome === 'succeeded') await finish(prepared, { model, state, reportEvent, ...options });
+    const hasTable = await report('result.csv', folder.writeTable(), reportEvent);
+    const title = prepared.job.name ?? artifact.info.name;
+    await report('plot.svg', folder.writePlot(title), reportEvent);
+    const finished = { model, state, hasTable, reportEvent };
+    if (outcome === 'succeeded') await finish(prepared, { ...finished, ...options });
     else await reportEvent('paused', `Paused. Resume it: lorikeet train --resume ${folder.dir}`);
     return outcome;
   } catch (error) {
@@ -74,6 +78,24 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   } finally {
     await model?.release();
   }
+}
+
+/** Resolves with whether the report was written. A failure is a warning, because the trained weights can still be published. */
+function report(
+  name: string,
+  written: Promise<void>,
+  reportEvent: TrainHooks['onEvent'],
+): Promise<boolean> {
+  return written.then(
+    () => true,
+    async (error) => {
+      const cause = `${name} was not written (${error instanceof Error ? error.message : error})`;
+      const cure = 'the figures of all steps are in metrics.jsonl';
+      const code = 'report_failed';
+      await reportEvent('warn', `${cause}; ${cure}`, { code, cause, cure });
+      return false;
+    },
+  );
 }
 
 /** Creates a function that writes an event to the run folder, then sends it. */
@@ -196,7 +218,7 @@ export function toTrainRun(
       objective,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
-      rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
+      rank: ranks.length > 0 ? smallest(ranks) : undefined,
     },
     configHash,
     compute: job.compute,
@@ -241,11 +263,13 @@ interface FinishOptions extends ExecuteOptions {
   /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
   readonly model: ProbedModel;
   readonly state: RunState;
+  /** Whether the result table was written. */
+  readonly hasTable: boolean;
   readonly reportEvent: TrainHooks['onEvent'];
 }
 
 async function finish(prepared: PreparedRun, options: FinishOptions): Promise<void> {
-  const { folder, reportEvent, send } = options;
+  const { folder, hasTable, reportEvent, send } = options;
   const card = prepared.adapter && (await passGates(prepared, options));
   await publish(prepared, card, options);
   const peakBytes = process.resourceUsage().maxRSS * 1024;
@@ -253,7 +277,7 @@ async function finish(prepared: PreparedRun, options: FinishOptions): Promise<vo
   send({
     type: 'trained',
     directory: prepared.adapter ? folder.adapterDir : folder.modelDir,
-    resultFile: folder.resultFile,
+    ...(hasTable && { resultFile: folder.resultFile }),
     totalSteps: folder.metrics.length,
     trainedTokens: folder.metrics.reduce((sum, { tokens }) => sum + tokens, 0),
   });

@@ -1,4 +1,5 @@
 // One pass of a model over sequences with a loss of tokens: forward, and backward unless only the values are wanted.
+import { largest } from '../../src/common/long-arrays.ts';
 import {
   type PassResult,
   TOKEN_LOSS_SHAPES,
@@ -58,7 +59,7 @@ export async function runPass(
 /** Groups sequences of similar lengths. */
 function planMicroBatches(data: readonly TokenDatum[]) {
   const lengths = data.map(({ inputIds }) => inputIds.length);
-  const fitting = Math.floor(BATCH_TOKENS / Math.max(...lengths));
+  const fitting = Math.floor(BATCH_TOKENS / largest(lengths));
   return planValidation(lengths, Math.min(BATCH_SEQUENCES, Math.max(1, fitting)));
 }
 
