@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
 import { GateError, toFault } from '../../trainer/run/faults.ts';
@@ -157,6 +158,20 @@ const LIMITS: readonly (readonly [change: Partial<Figures>, gate: string, passes
   [{ text: { base: 3, adapter: 4.51 } }, 'forgetting', false],
   [{ text: { base: 3, adapter: Number.POSITIVE_INFINITY } }, 'forgetting', false],
 ];
+
+test('an adapter with the highest reward need not gain anything over its base', () => {
+  const same = { ...FINE, change: 0, validation: { base: -1, adapter: -1 } };
+  const failed = (figures: Figures) => refusing(judgeGates(figures, {}) as EvaluationCard);
+  assert.deepEqual(failed(same), ['applied', 'validation']);
+  assert.deepEqual(failed({ ...same, isSolved: true }), []);
+  const { skipped } = judgeGates({ ...same, isSolved: true }, {});
+  assert.deepEqual(
+    skipped.map(({ gate }) => gate),
+    ['applied', 'validation'],
+  );
+  assert.deepEqual(failed({ ...same, isSolved: true, change: Number.NaN }), ['applied']);
+  assert.deepEqual(failed({ ...same, isSolved: true, degenerate: 1 }), ['generation']);
+});
 
 test('verdicts at the limits, all of them numbers that JSON knows', () => {
   assert.ok(judgeGates(FINE, {}).gates.every(({ passed }) => passed));

@@ -39,6 +39,8 @@ interface Subject {
   readonly preference: Preference | undefined;
   /** Validation results that are already known. */
   readonly known?: Comparison<Validation> | undefined;
+  /** Whether its completions get the highest reward, in training and in the validation. */
+  readonly isSolved?: boolean;
 }
 
 /** The number of examples whose tokens are probed. A few hundred tokens are enough. */
@@ -51,8 +53,8 @@ export async function evaluateAdapter(
   subject: Subject,
   settings: GateSettings,
 ): Promise<EvaluationCard> {
-  const { classifies } = subject;
-  const weights = { ...measureWeights(subject), classifies };
+  const { classifies, isSolved } = subject;
+  const weights = { ...measureWeights(subject), classifies, isSolved };
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
     const figures = { ...weights, ...unmeasured, text: undefined };

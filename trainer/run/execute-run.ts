@@ -19,9 +19,10 @@ import { sayFailures } from '../evaluation/gates.ts';
 import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
-import { createGrading } from '../rewards.ts';
+import { createGrading, highestRewardOf } from '../rewards.ts';
 import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
+import { isHighest, isSolved, type RewardGoal, rewardGoal } from './curve-warnings.ts';
 import { GateError, toFault } from './faults.ts';
 import type { Validation } from './metrics.ts';
 import type { CompletionSampler, Reinforcement } from './reinforcement.ts';
@@ -152,7 +153,6 @@ function withRewards<T>(
         base: artifact.info.name,
         seed: job.seed,
       }),
-      finishedSteps: () => folder.metrics,
       async record(step, groups) {
         if (!isRecorded(step, settings.totalSteps)) return;
         const samples = toStepSamples(step, groups, language.tokenizer);
@@ -219,10 +219,17 @@ export function toTrainRun(
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
       rank: ranks.length > 0 ? smallest(ranks) : undefined,
+      goal: goalOf({ job, settings }),
     },
     configHash,
     compute: job.compute,
   };
+}
+
+function goalOf({ job, settings }: Pick<PreparedRun, 'job' | 'settings'>): RewardGoal | undefined {
+  const highest = highestRewardOf(job);
+  const { stepsPerEpoch, order } = settings;
+  return highest === undefined ? undefined : rewardGoal(highest, { stepsPerEpoch, ...order });
 }
 
 /** Writes the result of a `full` run. */
@@ -320,6 +327,9 @@ async function evaluateRun(
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
   const isRewarded = sampling !== undefined; // its rows have no outputs to measure
+  const known = knownValidation(state, folder);
+  const goal = goalOf({ job, settings });
+  const { eval_reward: reward } = known?.adapter ?? {};
   const card = await evaluateAdapter(
     {
       model,
@@ -331,7 +341,8 @@ async function evaluateRun(
       invocation: adapter!.lora.invocation,
       classifies: adapter!.lora.classes !== undefined,
       preference,
-      known: knownValidation(state, folder),
+      known,
+      isSolved: isSolved(folder.metrics, goal) && isHighest(reward ?? goal!.highest, goal!.highest),
     },
     gate || {},
   );

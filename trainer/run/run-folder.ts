@@ -35,6 +35,7 @@ export type EventType =
   | 'resumed'
   | 'warn'
   | 'checkpoint'
+  | 'solved'
   | 'evaluated'
   | 'paused'
   | 'published'
