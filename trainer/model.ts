@@ -1,6 +1,7 @@
 // A model in training: embeds a micro-batch, and runs it forward and backward through the segments and the loss head. Graphs,
 // memory and weights are in `graph/` and `step/`.
 import { assert } from '../src/common/assert.ts';
+import { largest } from '../src/common/long-arrays.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
@@ -58,8 +59,8 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
     spec,
     weight: (name) => trained.get(name)?.value ?? base.unpacked(name),
   });
-  const widest = Math.max(
-    ...targetNames(config).map((name) => TARGET_MODULES[name].inFeatures(config)),
+  const widest = largest(
+    targetNames(config).map((name) => TARGET_MODULES[name].inFeatures(config)),
   );
   let dropoutStep = { step: 0, microBatch: 0 };
 

@@ -3,7 +3,7 @@
 
 /** The smallest standard deviation counts as this much more, so equal rewards give no advantage. */
 const EPSILON = 1e-4;
-/** The largest importance weight of a token, as in TRL. */
+/** The largest importance weight of a token, as in TRL's mode `token_truncate`. */
 const MAX_IMPORTANCE = 3;
 
 /** Returns the advantages of completions of one prompt: their rewards, standardized. */

@@ -2,7 +2,7 @@
 import type { Constraint } from '../src/contracts/generation.ts';
 import { type Graded, grade, type RunPython } from '../src/graders/grade.ts';
 import { callsOf, type Post } from '../src/graders/model-calls.ts';
-import { graderSchema, modelsOf, pythonField } from '../src/graders/schema.ts';
+import { graderSchema, highestReward, modelsOf, pythonField } from '../src/graders/schema.ts';
 import { toSample } from '../src/graders/template.ts';
 import { type CompletionRules, completionRules } from './data/completion-rules.ts';
 import type { Language } from './data/encode-row.ts';
@@ -32,6 +32,11 @@ export function askedModels({ grader }: Pick<TrainJob, 'grader'>): readonly stri
 /** Whether a job's grader is in Python. The job is checked. */
 export function usesPython({ grader }: Pick<TrainJob, 'grader'>): boolean {
   return grader !== undefined && pythonField(graderSchema.parse(grader)) !== undefined;
+}
+
+/** Returns the highest reward of a job's grader. Undefined if it has none. The job is checked. */
+export function highestRewardOf({ grader }: Pick<TrainJob, 'grader'>): number | undefined {
+  return grader === undefined ? undefined : highestReward(graderSchema.parse(grader));
 }
 
 /** Creates the functions that constrain and reward completions. @param grader as the job states it, and checked */

@@ -345,7 +345,7 @@ class LoadQueue<T extends QueuedLoad> {
 
   /** Lets all parked loads try again, ahead of their tenants' other loads. */
   unpark(): void {
-    this.#waiting.unshift(...this.#parked);
+    this.#waiting = [...this.#parked, ...this.#waiting];
     this.#parked = [];
     this.#blocked.clear();
   }

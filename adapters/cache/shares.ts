@@ -1,6 +1,7 @@
 // Divides the memory of loaded adapters between tenants: who is charged for an adapter, how large a tenant's share is, and
 // whose adapters an eviction may take. A tenant may use what others leave free, but only its share is safe from them. Pure:
 // adapters, sizes and the time are arguments.
+import { largest } from '../../src/common/long-arrays.ts';
 import type { TenantShare } from '../../src/contracts/tenant.ts';
 
 /** An adapter in memory, or one that is being loaded. */
@@ -138,7 +139,7 @@ export class Division {
   }
 
   #protection(users: Iterable<string>): number {
-    return Math.max(PROTECTION.none, ...Array.from(users, (user) => this.#protectionOf(user)));
+    return largest([PROTECTION.none, ...Array.from(users, (user) => this.#protectionOf(user))]);
   }
 
   #protectionOf(user: string): number {

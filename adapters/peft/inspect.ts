@@ -2,6 +2,7 @@
 // memory; `parse-adapter.ts` checks whether the shapes fit a model.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { largest } from '../../src/common/long-arrays.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdapterFiles } from './files.ts';
@@ -73,7 +74,7 @@ export async function inspectAdapter(
   }
   const targets = new Set(targetOfModule.values());
   return {
-    rank: Math.max(1, ...ranks),
+    rank: largest([1, ...ranks]),
     targets: TARGET_NAMES.filter((target) => targets.has(target)),
     vocabSize,
     moduleCount: targetOfModule.size,

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import type { ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/json-scan.ts';
+import { largest } from '../../src/common/long-arrays.ts';
 import { MAX_LABEL_LENGTH, MAX_LABELS, MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { REFUSED_FIELDS } from './kinds.ts';
@@ -378,6 +379,6 @@ export function labelsOfConfig({
 }: Pick<AdapterConfig, 'classifies' | 'labels'>): readonly string[] | undefined {
   if (!classifies) return undefined;
   const numbers = Object.keys(labels).map(Number);
-  const count = Math.max(0, ...numbers.filter((n) => n < MAX_LABELS).map((n) => n + 1));
+  const count = largest([0, ...numbers.filter((n) => n < MAX_LABELS).map((n) => n + 1)]);
   return classNames(count, labels);
 }

@@ -1,5 +1,6 @@
 // An adapter's weights in the engine's layout, and how they are built.
 import type { ServeError } from '../../src/common/errors.ts';
+import { largest } from '../../src/common/long-arrays.ts';
 import {
   type ChangedPart,
   partOf,
@@ -215,7 +216,7 @@ export function toWeights(
   if (isOwn || vocabulary.head.length > 0) parts.push('head');
   return {
     digest,
-    rank: Math.max(1, ...pairs.map((pair) => pair.rank)),
+    rank: largest([1, ...pairs.map((pair) => pair.rank)]),
     targets: TARGET_NAMES.filter((target) => layers.some((layer) => layer[target])),
     parts: unionOfParts(parts),
     layers,

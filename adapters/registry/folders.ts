@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import { largest } from '../../src/common/long-arrays.ts';
 import { type AdapterAbout, NO_ABOUT, readAbout } from '../../src/contracts/adapter-about.ts';
 import {
   type GenerationConfig,
@@ -77,7 +78,7 @@ export async function findFolderAt(
     return {
       directory,
       signature: files.map((f) => [f.ino, f.size, f.mtimeNs, f.ctimeNs].join(':')).join('|'),
-      changedMs: Math.max(...files.map((f) => Number(f.ctimeMs))),
+      changedMs: largest(files.map((f) => Number(f.ctimeMs))),
       createdMs: Number(config.mtimeMs),
     };
   } catch (error) {

@@ -1,6 +1,7 @@
 // Resolves model names for a tenant, to the base or to adapters that it may use. Folders and stores are behind the finders.
 // Whether an adapter's tensors fit the base is checked when it is loaded.
 import { fieldError, ServeError } from '../../src/common/errors.ts';
+import { largest } from '../../src/common/long-arrays.ts';
 import { type Page, type PageQuery, unknownAfter } from '../../src/common/page.ts';
 import type { AdapterAbout } from '../../src/contracts/adapter-about.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
@@ -170,7 +171,7 @@ export class Registry {
     if (terms.length === 0) return this.#baseEntry();
     const adapters = await this.#findAll(tenant, terms, {});
     const { parts } = toResolved(id, terms, adapters);
-    const created = Math.max(...adapters.map((one) => one.created));
+    const created = largest(adapters.map((one) => one.created));
     const [{ owner, name, location }] = parts as [AdapterPart];
     const about =
       parts.length > 1

@@ -3,6 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import { largest } from '../../src/common/long-arrays.ts';
 import {
   type DocumentKind,
   type DocumentStore,
@@ -224,10 +225,10 @@ export function withPublished(now: Aliases, aliases: readonly string[], version:
   let next = now;
   for (const alias of aliases) {
     const known = [pointerOf(now.aliases, alias), pointerOf(now.previous, alias)];
-    const furthest = Math.max(
+    const furthest = largest([
       0,
       ...known.flatMap((pointer) => (pointer ? versionsOf(pointer) : [])),
-    );
+    ]);
     if (furthest < version) next = withPointer(next, alias, { version });
   }
   return next;

@@ -125,7 +125,7 @@ export class LocalAdapters {
   ): Promise<{ directory: string; tier: LocalVersion['tier'] }> {
     if (location.kind === 'folder') return { directory: location.directory, tier: 'disk' };
     const item: DiskItem = { owner, digest, files: location.manifest.files };
-    releases.push(...this.#disks.map((disk) => disk.hold(item)));
+    for (const disk of this.#disks) releases.push(disk.hold(item));
     const { disk, tier } = await this.#find(item, location.manifest);
     return { directory: disk.directory(item), tier };
   }

@@ -1,6 +1,7 @@
 // Published adapters as text: manifests, lists and aliases for people, and alias targets as they are typed.
 import { UsageError } from '../common/errors.ts';
 import { formatBytes } from '../common/format-bytes.ts';
+import { append } from '../common/long-arrays.ts';
 import type {
   AdapterAbout,
   AdapterListing,
@@ -95,8 +96,8 @@ export function describeManifest(manifest: VersionManifest): string {
     ...files,
   ];
   if (job !== undefined) rows.push(['job', job]);
-  if (training) rows.push(...originRows(training));
-  for (const [key, value] of Object.entries(metrics ?? {})) rows.push(...metricRows(key, value));
+  if (training) append(rows, originRows(training));
+  for (const [key, value] of Object.entries(metrics ?? {})) append(rows, metricRows(key, value));
   return formatRows(rows);
 }
 

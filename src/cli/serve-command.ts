@@ -1,5 +1,6 @@
 // lorikeet serve: one flag per setting, and the greeting of a ready server.
 import { type Command, Option } from 'commander';
+import { largest } from '../common/long-arrays.ts';
 import type { ReadyServer } from '../compose/context.ts';
 import { type Flags, listSettings, loadConfig, redactConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';
@@ -98,7 +99,7 @@ function sampleRequest({ url, canChat, access }: ReadyServer): string {
 
 function environmentHelp(): string {
   const only = listSettings().filter(({ flag }) => flag === undefined);
-  const width = Math.max(...only.map(({ env }) => env.length)) + 2;
+  const width = largest(only.map(({ env }) => env.length)) + 2;
   const rows = only.map(({ env, help }) => `  ${env.padEnd(width)}${help}`);
   return `\nEnvironment only:\n${rows.join('\n')}\n`;
 }

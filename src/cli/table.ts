@@ -1,9 +1,10 @@
 // Formats rows of text as aligned columns, and times for humans.
+import { largest } from '../common/long-arrays.ts';
 
 /** Aligns the columns of a table. The first row is the header. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const columns = rows[0]!.map((_, i) => i);
-  const widths = columns.map((i) => Math.max(...rows.map((row) => row[i]!.length)));
+  const widths = columns.map((i) => largest(rows.map((row) => row[i]!.length)));
   return rows
     .map((row) =>
       row

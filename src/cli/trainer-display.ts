@@ -1,4 +1,5 @@
 // Shows a trainer's messages on the terminal: progress or a loss curve, notes and results.
+import { largest, smallest } from '../common/long-arrays.ts';
 import type {
   ProgressMessage,
   StepMessage,
@@ -102,7 +103,7 @@ export function createLossPlot(terminal: Terminal): LossPlot {
 export function drawLoss(steps: readonly StepMessage[], detail: string): string {
   const last = steps.at(-1)!;
   const losses = steps.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);
-  const [low, high] = [Math.min(...losses), Math.max(...losses)];
+  const [low, high] = [smallest(losses), largest(losses)];
   const grid = Array.from({ length: HEIGHT }, () => Array.from({ length: WIDTH }, () => ' '));
   const put = (step: number, loss: number, mark: string) => {
     const column = Math.min(WIDTH - 1, Math.floor(((step - 1) / last.totalSteps) * WIDTH));

@@ -319,7 +319,7 @@ async function putInputs(
     });
     // The name of a file of rows is its owner's.
     const nameOf = (name: string) => (key === 'initAdapter' ? name : key + path.extname(name));
-    inputs.push(...files.map((file) => ({ ...file, key, name: nameOf(file.name) })));
+    for (const file of files) inputs.push({ ...file, key, name: nameOf(file.name) });
   }
   return inputs;
 }

@@ -1,6 +1,7 @@
 // Runs tasks one at a time, or a few at a time. Tenants alternate, so that a tenant with many tasks does not delay another's
 // single task.
 import { ServeError } from './errors.ts';
+import { smallest } from './long-arrays.ts';
 import { type Resolvers, unlessAborted, withResolvers } from './waiting.ts';
 
 /** The tenant that wants a task done, and the signal that ends its wait. */
@@ -90,7 +91,7 @@ export class TurnQueue {
     // Picks the next of the tenants with the fewest running tasks.
     const runningOf = (of: string) => this.#running.filter((tenant) => tenant === of).length;
     const tenants = [...this.#waiting.keys()];
-    const fewest = Math.min(...tenants.map(runningOf));
+    const fewest = smallest(tenants.map(runningOf));
     const tenant = tenants.find((one) => runningOf(one) === fewest);
     if (tenant === undefined) return;
     const [task] = this.#waiting.get(tenant)!;

@@ -96,7 +96,7 @@ function dispatch(request: TrainerRequest, channel: TrainerChannel): Promise<voi
 }
 
 /** The events that are printed for the user. Metrics and results have separate messages. */
-const NOTED_EVENTS: ReadonlySet<string> = new Set(['resumed', 'paused', 'published']);
+const NOTED_EVENTS: ReadonlySet<string> = new Set(['resumed', 'paused', 'solved', 'published']);
 
 /** The handler of each request. */
 class TrainerProgram {

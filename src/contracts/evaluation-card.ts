@@ -1,5 +1,6 @@
 // The evaluation card of an adapter: its type, a parser for cards from manifests, and its rows as text.
 import { z } from 'zod';
+import { largest } from '../common/long-arrays.ts';
 import { TRAINING_SETTINGS } from './training-settings.ts';
 
 const verdictSchema = z.object({
@@ -61,6 +62,6 @@ export function showFigure(value: number): string {
 
 /** Formats rows as lines with aligned columns. */
 export function formatRows(rows: readonly CardRow[]): string {
-  const width = Math.max(...rows.map(([name]) => name.length));
+  const width = largest(rows.map(([name]) => name.length));
   return rows.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n');
 }

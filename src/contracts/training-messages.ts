@@ -214,8 +214,8 @@ export interface TrainedMessage {
   readonly type: 'trained';
   /** The adapter's PEFT folder. */
   readonly directory: string;
-  /** A CSV file with the metrics of all steps. */
-  readonly resultFile: string;
+  /** A CSV file with the metrics of all steps. Absent: it could not be written. */
+  readonly resultFile?: string;
   readonly totalSteps: number;
   /** Tokens of all steps, including the steps before a resume. */
   readonly trainedTokens: number;

@@ -1,6 +1,7 @@
 // Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the logits or
 // the hidden states. Bindings are kept between runs, so a decode step that resembles the last one binds nothing.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { largest } from '../common/long-arrays.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { KV_HALVES, KV_INPUTS, type KvForm, keyFactor } from '../model/kv-attention.ts';
 import { type AdapterForm, COLUMNS_AT_ONCE, hasVectors, LORA_INPUTS } from '../model/lora-graph.ts';
@@ -261,7 +262,7 @@ export class ModelRunner {
     graph.bindInput(SERVING.inputIds, inputIds.fill(tokenIds));
     graph.bindInput(SERVING.batchShape, batchShape.fill([pastLengths.length, newTokens, -1]));
     graph.bindInput(SERVING.seqLengths, seqLengths.fill(lengths));
-    totalLength.data[0] = Math.max(...lengths) + 1;
+    totalLength.data[0] = largest(lengths) + 1;
     graph.bindInput(SERVING.totalLength, totalLength);
     graph.bindInput(SERVING.logitRows, this.#inputs.logitRows.fill(logitRows));
   }

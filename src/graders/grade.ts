@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { assert } from '../common/assert.ts';
 import { GRADING_ERRORS } from '../contracts/grading-summary.ts';
 import { parseFormula } from './formula.ts';
-import type { Grader, SingleGrader } from './schema.ts';
+import { DEFAULT_RANGE, type Grader, type SingleGrader } from './schema.ts';
 import { fillTemplate, type GradedValues, GraderError } from './template.ts';
 import { type TextMetric, textSimilarity } from './text-similarity.ts';
 
@@ -213,9 +213,6 @@ class Grading {
     return Math.min(high, Math.max(low, result));
   }
 }
-
-/** OpenAI's. */
-const DEFAULT_RANGE = [0, 1] as const;
 
 const OPERATIONS: Readonly<
   Record<Kind<'string_check'>['operation'], (text: string, reference: string) => boolean>

@@ -167,6 +167,18 @@ export const multiSchema = z
 /** A checked grader. */
 export type Grader = SingleGrader | z.infer<typeof multiSchema>;
 
+/** OpenAI's range of the scores of a model. */
+export const DEFAULT_RANGE = [0, 1] as const;
+
+/** Returns the highest reward of a grader. For Python, whose scores are not declared, it is 1, as for the other graders. */
+export function highestReward(grader: Grader): number {
+  if (grader.type === 'score_model') return (grader.range ?? DEFAULT_RANGE)[1];
+  if (grader.type !== 'multi') return 1;
+  const highest = Object.entries(grader.graders).map(([name, part]) => [name, highestReward(part)]);
+  const formula = parseFormula(grader.calculate_output, new Set(Object.keys(grader.graders)));
+  return formula(Object.fromEntries(highest));
+}
+
 /** Returns the graders of a grader, and where their fields are: in itself, or below a path such as `graders.a.`. */
 function partsOf(grader: Grader): readonly (readonly [path: string, part: SingleGrader])[] {
   if (grader.type !== 'multi') return [['', grader]];

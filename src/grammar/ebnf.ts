@@ -43,8 +43,8 @@ function tokenize(source: string): Token[] {
     const { space, name, literal, set } = match.groups!;
     const add = (pattern: TextPattern) => tokens.push({ kind: 'pattern', pattern, text, line });
     if (literal !== undefined) {
-      const points = codePoints(literal, line).map(({ point }) => point);
-      add({ kind: 'text', text: String.fromCodePoint(...points) });
+      const characters = codePoints(literal, line).map(({ point }) => String.fromCodePoint(point));
+      add({ kind: 'text', text: characters.join('') });
     } else if (set !== undefined) add({ kind: 'chars', ranges: characterRanges(set, line) });
     else if (space === undefined) tokens.push({ kind: name ? 'name' : 'sign', text, line });
     else line += space.split('\n').length - 1;

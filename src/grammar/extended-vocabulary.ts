@@ -1,4 +1,5 @@
 // A model's vocabulary extended by an adapter's tokens, which are few and checked one by one.
+import { largest } from '../common/long-arrays.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Automaton, Search, State, Work } from './automaton.ts';
 import { controlTokenBytes, isControlToken } from './utf8-ranges.ts';
@@ -28,7 +29,7 @@ export class ExtendedVocabulary implements GrammarVocabulary {
         special ? Uint8Array.from(controlTokenBytes(id)) : tokenizer.tokenBytes(id),
       ]),
     );
-    this.#words = (Math.max(0, ...this.#added.keys()) >> 5) + 1;
+    this.#words = (largest([0, ...this.#added.keys()]) >> 5) + 1;
   }
 
   bytesOf(id: number): Uint8Array {

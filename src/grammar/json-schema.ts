@@ -1,6 +1,7 @@
 // Converts a JSON Schema to a pattern of compact JSON. Members come in the order of `properties`, then others. Every text that
 // matches the pattern is valid. A keyword that cannot be enforced is refused by name.
 
+import { largest } from '../common/long-arrays.ts';
 import type { SchemaReading } from '../contracts/generation.ts';
 import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
@@ -266,7 +267,7 @@ class SchemaConverter implements MemberSource {
     const bounds = boundsOf(facts, 'Items');
     const { arrays, unique, contains } = facts;
     const itemAt = (i: number) => arrays.flatMap(({ first, others }) => first[i] ?? others ?? []);
-    const length = Math.max(0, ...arrays.map(({ first }) => first.length));
+    const length = largest([0, ...arrays.map(({ first }) => first.length)]);
     const rest = arrays.flatMap(({ others }) => others ?? []);
     if (unique && bounds.max > 1) return this.#set(rest, facts, bounds);
     if (contains.length > 0) {

@@ -1,4 +1,5 @@
 // Parses regular expressions in JavaScript's syntax, except for features that need more than a finite automaton.
+import { append } from '../common/long-arrays.ts';
 import { GrammarError } from './grammar-error.ts';
 import {
   type CharRange,
@@ -277,9 +278,9 @@ class RegexParser {
           ranges.push([first[0]![0], last[0]![1]]);
           continue;
         }
-        ranges.push([0x2d, 0x2d], ...last);
+        append(ranges, [[0x2d, 0x2d], ...last]);
       }
-      ranges.push(...first);
+      append(ranges, first);
     }
     return isNegated ? complement(ranges) : ranges;
   }

@@ -1,5 +1,5 @@
 // Reads schemas as facts, by the rules of their draft.
-
+import { append } from '../common/long-arrays.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
 import {
   type Alternatives,
@@ -159,7 +159,7 @@ export class SchemaReader {
     if (schema['anyOf']) alternatives.push({ options: options('anyOf'), path: `${path}/anyOf` });
     if (schema['oneOf'])
       alternatives.push({ options: options('oneOf'), isExclusive: true, path: `${path}/oneOf` });
-    if (schema['if'] !== undefined) alternatives.push(...this.#conditional(schema, path));
+    if (schema['if'] !== undefined) append(alternatives, this.#conditional(schema, path));
     const schemas = {
       ...(schema['dependentSchemas'] as Schema),
       ...(schema['dependencies'] as Schema),

@@ -1,6 +1,6 @@
 // Sets of strings that several regular expressions define together: all match, none of some match, and the length is bounded. They
 // become one deterministic automaton over characters. Expressions without such company do not need it.
-
+import { largest, smallest } from '../common/long-arrays.ts';
 import { charge } from './budget.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
 import { DEAD, type Move, machineOf, START } from './text-machine.ts';
@@ -175,8 +175,8 @@ export function lengthsOf(pattern: TextPattern): TextLength {
     case 'choice': {
       const parts = pattern.options.map(lengthsOf);
       return {
-        min: Math.min(...parts.map(({ min }) => min)),
-        max: Math.max(...parts.map(({ max }) => max)),
+        min: smallest(parts.map(({ min }) => min)),
+        max: largest(parts.map(({ max }) => max)),
       };
     }
     case 'repeat': {
@@ -194,7 +194,7 @@ function* commonMoves(lists: readonly (readonly Move[])[]): Generator<[CharRange
   for (let first = 0; first <= MAX_CODE_POINT; ) {
     const states = lists.map((moves, i) => moves[at[i]!]!.to);
     const ends = lists.map((moves, i) => moves[at[i]! + 1]?.first ?? MAX_CODE_POINT + 1);
-    const next = Math.min(MAX_CODE_POINT + 1, ...ends);
+    const next = smallest([MAX_CODE_POINT + 1, ...ends]);
     yield [[first, next - 1], states];
     for (const [i, end] of ends.entries()) if (end === next) at[i]!++;
     first = next;

@@ -14,6 +14,7 @@ import {
 } from '@huggingface/hub';
 import { FetchError, FileError } from '../common/errors.ts';
 import { makeFolder } from '../common/folders.ts';
+import { append } from '../common/long-arrays.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { COMPANION_FILES } from './checkpoint.ts';
 import { CONFIG_FILE, INDEX_FILE, readJson, shardNames, WEIGHTS_FILE } from './folder.ts';
@@ -126,7 +127,7 @@ async function fetchFiles(download: Download): Promise<string> {
     names.push(WEIGHTS_FILE);
   } else if (entries.has(INDEX_FILE)) {
     await fetchFile(download, entries.get(INDEX_FILE)!, () => {});
-    names.push(...shardNames(readJson(snapshot, INDEX_FILE)));
+    append(names, shardNames(readJson(snapshot, INDEX_FILE)));
   } else {
     throw new FileError(
       id,

@@ -242,7 +242,7 @@ export async function readPage<T>(
   const items: T[] = [];
   for (let start = 0; start < ids.length && items.length <= limit; start += PAGE_READS) {
     const some = await mapBounded(ids.slice(start, start + PAGE_READS), (id) => ifSound(read(id)));
-    items.push(...some.filter((item) => item !== undefined));
+    for (const item of some) if (item !== undefined) items.push(item);
   }
   return { items: items.slice(0, limit), hasMore: items.length > limit };
 }

@@ -2,6 +2,7 @@
 
 import { ifSound, Records } from '../../adapters/store/documents.ts';
 import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
+import { append } from '../common/long-arrays.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import type { Clock } from '../common/waiting.ts';
 import { JOB_STATUSES } from '../contracts/job-status.ts';
@@ -57,7 +58,7 @@ export class JobStore extends RecordStore<JobRecord> {
       if (start >= beforeSeq) continue;
       const batch = await this.#batches.read(keyBelow(prefix, start));
       const older = (batch?.events ?? []).filter(({ seq }) => seq < beforeSeq && seq < firstRecent);
-      events.push(...older.reverse());
+      append(events, older.reverse());
     }
     return events.slice(0, limit);
   }

@@ -120,7 +120,7 @@ function lossText({ step, totalSteps, loss, validationLoss }: StepMessage): stri
 }
 
 /** Events of level `info` that clients see. */
-const SHOWN_INFO_CODES: ReadonlySet<string> = new Set(['resumed', 'waiting']);
+const SHOWN_INFO_CODES: ReadonlySet<string> = new Set(['resumed', 'waiting', 'solved']);
 
 /** Returns the job event for a trainer's event, or undefined if clients should not see it or the job reports it itself. */
 export function runEvent({ level, code, message, data }: EventMessage): NewEvent | undefined {

@@ -88,7 +88,7 @@ export class RunResults {
     const { record: job } = this.#lease;
     const metrics = { steps: totalSteps, ...(card && { evaluation: card }) };
     const { version, digest } = await this.#publication.result(job, { directory, metrics });
-    const resultFiles = [await this.#saveTable(job, resultFile)];
+    const resultFiles = resultFile === undefined ? [] : [await this.#saveTable(job, resultFile)];
     const model = fineTunedModel(job);
     return {
       result: { version, digest, trainedTokens, resultFiles },

@@ -1,5 +1,6 @@
 // The weight tensors of the per-token form: names, types and shapes. A serving graph of prompts, or
 // every one, multiplies its fused linears with them. In the weights file they follow the per-block form.
+import { append } from '../common/long-arrays.ts';
 import type { DecoderConfig } from './config.ts';
 import type { ServingTensor } from './serving-weights.ts';
 import {
@@ -81,7 +82,7 @@ export function rowTensors(config: DecoderConfig): ServingTensor[] {
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
       const { values, scales, factors, floatInputs } = rowMatrix(config, layer, fused);
-      tensors.push(...values, scales, factors);
+      append(tensors, [...values, scales, factors]);
       if (floatInputs) tensors.push(floatInputs.indices, floatInputs.values);
     }
   }

@@ -20,7 +20,15 @@ import {
 export type Value = string & { readonly __value: true };
 
 /** The element types of graph values. */
-export type ElementType = 'float32' | 'float16' | 'int32' | 'int64' | 'uint8' | 'int8' | 'bool';
+export type ElementType =
+  | 'float32'
+  | 'float64'
+  | 'float16'
+  | 'int32'
+  | 'int64'
+  | 'uint8'
+  | 'int8'
+  | 'bool';
 
 /** A shape. A symbolic dimension is a name; equal names stand for equal sizes. */
 export type Dims = readonly (number | string)[];
@@ -66,6 +74,7 @@ export const MICROSOFT = 'com.microsoft';
 const DATA_TYPE = {
   float32: TensorProto_DataType.FLOAT,
   float16: TensorProto_DataType.FLOAT16,
+  float64: TensorProto_DataType.DOUBLE,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
   uint8: TensorProto_DataType.UINT8,

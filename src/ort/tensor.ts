@@ -7,6 +7,7 @@ import { ortFree, ortGet } from './runtime.ts';
 
 interface TensorData {
   float32: Float32Array<ArrayBuffer>;
+  float64: Float64Array<ArrayBuffer>;
   /** The bits of IEEE half precision. */
   float16: Uint16Array<ArrayBuffer>;
   int32: Int32Array<ArrayBuffer>;
@@ -29,6 +30,7 @@ const TYPES = {
   int64: { code: 7, array: BigInt64Array },
   bool: { code: 9, array: Uint8Array },
   float16: { code: 10, array: Uint16Array },
+  float64: { code: 11, array: Float64Array },
 } as const satisfies Record<OrtType, { code: number; array: unknown }>;
 
 /** Returns a type's number in `ONNXTensorElementDataType`. */

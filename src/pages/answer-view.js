@@ -165,7 +165,7 @@ export class AnswerView {
         answer.calls = addCallDeltas(answer.calls, calls ?? []);
         this.#showContentSoon();
       }
-      answer.logprobs.push(...(choices[0]?.logprobs?.content ?? []));
+      for (const token of choices[0]?.logprobs?.content ?? []) answer.logprobs.push(token);
       reason = choices[0]?.finish_reason ?? reason;
       tokens = usage?.completion_tokens ?? tokens;
     }

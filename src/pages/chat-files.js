@@ -220,7 +220,7 @@ function exchangesOf(messages) {
   const open = [...(children.get(null) ?? [])];
   for (const message of open) {
     const next = children.get(message['id']) ?? [];
-    open.push(...next); // a message has one parent, so it comes only once
+    for (const child of next) open.push(child); // a message has one parent, so it comes only once
     if (message['role'] !== 'user') continue;
     const answers = next.filter(({ role }) => role === 'assistant');
     for (const answer of answers.length > 0 ? answers : [undefined]) {

@@ -61,7 +61,7 @@ export class EventLog {
 
   /** The metrics of the newest step. @returns {Metrics | undefined} */
   last() {
-    return this.#steps.get(Math.max(...this.#steps.keys()));
+    return this.at([...this.#steps.keys()].reduce((a, b) => Math.max(a, b), 0));
   }
 
   /** The metrics of one step. @param {number} step @returns {Metrics | undefined} */

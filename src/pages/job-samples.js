@@ -120,7 +120,8 @@ export class SampleBrowser {
 function toPrompt({ text, completions }, index, open) {
   const rewards = completions.map(({ reward }) => reward);
   const mean = rewards.reduce((sum, reward) => sum + reward, 0) / rewards.length;
-  const range = `${figure(Math.min(...rewards))} to ${figure(Math.max(...rewards))}`;
+  const sorted = rewards.toSorted((a, b) => a - b);
+  const range = `${figure(sorted[0] ?? 0)} to ${figure(sorted.at(-1) ?? 0)}`;
   return el(
     'details.more',
     { open },

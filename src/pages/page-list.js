@@ -40,7 +40,7 @@ export class PageList {
     if (last === undefined || !this.hasMore) return;
     const page = await this.#readPage(last);
     if (this.items.at(-1)?.id !== last) return; // a refresh or a removal came first
-    this.items.push(...page.data);
+    this.items = [...this.items, ...page.data];
     this.hasMore = page.has_more;
   }
 

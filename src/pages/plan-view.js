@@ -175,7 +175,7 @@ export function parseLineFaults(message) {
  * @returns {Promise<InvalidLine[]>}
  */
 export async function readInvalidLines(file, faults) {
-  const last = Math.max(0, ...faults.keys());
+  const last = [...faults.keys()].reduce((a, b) => Math.max(a, b), 0);
   /** @type {InvalidLine[]} */
   const lines = [];
   let number = 1;

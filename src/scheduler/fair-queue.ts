@@ -3,6 +3,7 @@
 // work of matching constraints is divided too: it runs on the engine's loop, so all rows wait for it. That work is counted in
 // positions of the automaton (see `grammar/automaton.ts`).
 import { assert } from '../common/assert.ts';
+import { smallest } from '../common/long-arrays.ts';
 import type { MatchingWork } from '../contracts/matching-work.ts';
 import type { Sequence } from './sequence.ts';
 
@@ -76,7 +77,7 @@ export class FairQueue {
    */
   #activeMinimum(): number {
     if (this.#waiting.size > 0) {
-      return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#serviceOf(tenant)));
+      return smallest([...this.#waiting.keys()].map((tenant) => this.#serviceOf(tenant)));
     }
     return this.#lastTenant === undefined ? 0 : this.#serviceOf(this.#lastTenant);
   }

@@ -1,6 +1,7 @@
 // Idle sequences, such as the lines of a batch: nobody waits for them, so they only use slots and time that others leave. While
 // others run, they pause and keep their slots, except for a small share of the steps. If others need the slots or the memory of
 // the adapters, paused sequences are evicted, and their client submits them again. Pure policy; time is an argument.
+import { append } from '../common/long-arrays.ts';
 import type { AdapterKey, SlotId } from '../engine/batch.ts';
 import { FairQueue, type WaitingQueue } from './fair-queue.ts';
 import type { SchedulerOptions } from './options.ts';
@@ -127,7 +128,7 @@ export class IdleSequences {
     const isActive = (key: AdapterKey) => active.some(({ adapter }) => adapter === key);
     while (kept.length > 0 && !this.#fitTogether([...active, ...kept])) {
       const i = kept.findLastIndex(({ adapter }) => adapter !== undefined && !isActive(adapter));
-      evicted.push(...kept.splice(i, 1));
+      append(evicted, kept.splice(i, 1));
     }
     const owned = new Set([...taken, ...kept.map(({ slot }) => slot)]);
     const moves: SlotMove[] = [];

@@ -2,6 +2,7 @@
 // a watchdog over both, and timeouts that do not elapse while this process is paused. Reports only; the supervisor kills the
 // process.
 import { Worker } from 'node:worker_threads';
+import { smallest } from '../common/long-arrays.ts';
 import { type Clock, every, systemClock } from '../common/waiting.ts';
 import type { RunSize } from './protocol.ts';
 
@@ -70,7 +71,7 @@ export class RunTimes {
       const { tokens, keys } = recent.size;
       return longest(recent) * Math.max(1, size.tokens / tokens, size.keys / keys);
     });
-    return bounds.length > 0 ? Math.min(...bounds, maxDerivedMs) : undefined;
+    return bounds.length > 0 ? smallest([...bounds, maxDerivedMs]) : undefined;
   }
 }
 

@@ -1,8 +1,8 @@
 // Continuous batching as pure policy: decides which sequences the next step runs, and applies its results. No I/O, no await,
 // and the clock is an argument. Works on token ids, slots and digests, never on tensors or text.
-
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
+import { append } from '../common/long-arrays.ts';
 import { noTotals } from '../contracts/engine.ts';
 import type {
   AdapterKey,
@@ -164,10 +164,10 @@ export class Scheduler {
     }
     const { tokenIds, forcedIds = [] } = prefill.batch;
     const { rows, promptLogprobs } = outcome.result;
-    sequence.pastLength += tokenIds.length + forcedIds.length;
-    sequence.promptLogprobs.push(...promptLogprobs);
-    this.#totals.promptTokens += tokenIds.length;
     const [results] = rows;
+    sequence.pastLength += tokenIds.length + forcedIds.length;
+    append(sequence.promptLogprobs, promptLogprobs);
+    this.#totals.promptTokens += tokenIds.length;
     if (results?.some(isZeroed)) this.#prefixes.forget(sequence);
     else this.#prefixes.keep(sequence);
     if (sequence.ending) return this.#conclude(sequence, []);
@@ -186,7 +186,7 @@ export class Scheduler {
     if (plan.decode || plan.prefills.length > 0) this.#totals.steps++;
     const events = plan.decode ? this.#applyDecode(step.decoded, plan.decode, decode) : [];
     const owners = [...step.prefilled, ...this.#running, ...this.#idle.paused];
-    events.push(...owners.flatMap((sequence) => this.#endLate(sequence)));
+    for (const sequence of owners) append(events, this.#endLate(sequence));
     this.#matching.end(this.#options.now(), this.#options.queue);
     this.#idle.end([...step.prefilled, ...step.decoded], this.#options.now());
     return events;
@@ -319,7 +319,7 @@ export class Scheduler {
       // While the next token is still being matched, the last prompt token runs again.
       sequence.lastTokenId = request.promptIds.at(-1);
       sequence.pastLength = request.promptIds.length + results.length - 1;
-      events.push(...this.#applyRows(sequence, results));
+      append(events, this.#applyRows(sequence, results));
     } else if (sequence.pooler) {
       events.push(pooledEvent(id, sequence.pooler), { type: 'finished', id, reason: 'stop' });
     } else events.push({ type: 'finished', id, reason: 'length' });

@@ -3,6 +3,7 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import { fieldError, ServeError } from '../common/errors.ts';
+import { append } from '../common/long-arrays.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type {
   CompiledConstraint,
@@ -238,13 +239,13 @@ export function applyRows(sequence: Sequence, rows: readonly RowResult[]): Appli
   // The sampler has already drawn all rows, so only the last row can have completed the text.
   for (const [i, row] of rows.entries()) {
     if (isOver()) break;
-    events.push(...applyRow(sequence, row, i === rows.length - 1 && sampler.isComplete));
+    append(events, applyRow(sequence, row, i === rows.length - 1 && sampler.isComplete));
     if (row.ok) generatedTokens++;
   }
   while (!isOver()) {
     const id = sampler.takeEnding();
     if (id === undefined) break;
-    events.push(...applyRow(sequence, { ok: true, id }, sampler.isComplete));
+    append(events, applyRow(sequence, { ok: true, id }, sampler.isComplete));
     endingTokens++;
   }
   return { events, generatedTokens: generatedTokens + endingTokens, endingTokens };

@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import path from 'node:path';
 import type { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
+import { largest } from '../common/long-arrays.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import {
   decodeEntry,
@@ -162,7 +163,7 @@ export class SessionJournal {
       throw error;
     }
     const { result, state } = this.#filesOf(model);
-    const last = Math.max(-1, ...state);
+    const last = largest([-1, ...state]);
     state.add(seq);
     for (const [one] of this.#doneRequests(model)) {
       if (one <= seq) await this.removeRequest(model, one);

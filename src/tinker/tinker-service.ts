@@ -6,6 +6,7 @@ import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { guardStore, type StoreLog } from '../../adapters/store/guarded-store.ts';
 import { fieldError, ServeError } from '../common/errors.ts';
+import { append } from '../common/long-arrays.ts';
 import { TurnQueue } from '../common/turn-queue.ts';
 import { type Backoff, backoffMs, every, sleep } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
@@ -310,7 +311,7 @@ export class TinkerService {
       const done = result.at(-1) ?? -1;
       const model = this.sessions.reopenModel(session, number, done);
       model.isCreated = state.length > 0;
-      model.aside.push(...versionsAside(session, model));
+      append(model.aside, versionsAside(session, model));
       for (const seq of result) {
         const kept = await journal.readResult(number, seq);
         model.isCreated ||= seq === 0 && kept !== undefined && 'value' in kept;

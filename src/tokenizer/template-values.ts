@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { fieldError } from '../common/errors.ts';
+import { largest } from '../common/long-arrays.ts';
 import type { FunctionTool, ToolCall } from '../contracts/tools.ts';
 import type { MessageRange } from './chat-template.ts';
 import { alternatives } from './encoder.ts';
@@ -123,7 +124,7 @@ export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
   const quote = (text: string) => {
     const whole = control ? text.replace(control, placeholder) : text;
     // The template's next text must not complete a control token that the message starts.
-    const open = Math.max(0, ...controls.map((token) => openLength(whole, token)));
+    const open = largest([0, ...controls.map((token) => openLength(whole, token))]);
     return open === 0 ? whole : whole.slice(0, -open) + placeholder(whole.slice(-open));
   };
   const pattern = new RegExp(`\uE000${nonce}:(\\d+)\uE001`, 'gu');

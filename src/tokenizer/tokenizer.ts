@@ -3,6 +3,7 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { append } from '../common/long-arrays.ts';
 import { loadIfPresent } from '../common/regular-file.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
 import { type AddedTokens, MAX_ADDED_TOKENS } from '../contracts/added-tokens.ts';
@@ -74,7 +75,7 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer | unde
   for (const file of ['generation_config.json', 'config.json']) {
     const ids = eosIdsSchema.safeParse((await loadJson(directory, file)) ?? {});
     if (!ids.success) throw new FileError(`${file}: eos_token_id`, 'is not a token id');
-    eosTokenIds.push(...ids.data);
+    append(eosTokenIds, ids.data);
   }
   const extra = chatTemplate === undefined ? { eosTokenIds } : { eosTokenIds, chatTemplate };
   return createTokenizer(tokenizerJson, config, extra);

@@ -190,6 +190,12 @@ test('functions stay under 100 lines', () => {
   assert.match(lint(functionOf(101)), /noExcessiveLinesPerFunction/);
 });
 
+test('functions that take any number of arguments are not called with a spread', () => {
+  const calls = ['Math.max(0, ...all)', 'a.b.push(...all)', 'String.fromCodePoint(...all.map(f))'];
+  for (const call of calls) assert.match(lint(`${call};\n`), /overflows the stack/, call);
+  assert.doesNotMatch(lint('f(...all);\nall.push([...all], f(...all));\n'), /overflows/);
+});
+
 test("ARCHITECTURE.md's code map lists every folder", () => {
   const paths = [
     ...sources.map((file) => file.path),
@@ -239,8 +245,9 @@ function testFolders(): string[] {
 function lint(text: string): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-lint-'));
   try {
-    const { linter } = JSON.parse(readFileSync('biome.json', 'utf8'));
-    writeFileSync(path.join(folder, 'biome.json'), JSON.stringify({ linter }));
+    const { linter, plugins } = JSON.parse(readFileSync('biome.json', 'utf8'));
+    const files = plugins.map(({ path: file }: { path: string }) => path.resolve(file));
+    writeFileSync(path.join(folder, 'biome.json'), JSON.stringify({ linter, plugins: files }));
     writeFileSync(path.join(folder, 'example.ts'), text);
     const biome = path.resolve('node_modules/@biomejs/biome/bin/biome');
     const { stdout, stderr } = spawnSync(process.execPath, [biome, 'lint', '--colors=off'], {

@@ -92,7 +92,6 @@ function given(rows: readonly DrawnRow[]): Reinforcement {
       },
     },
     writeAdapter: async () => '',
-    finishedSteps: () => [],
     constraintOf: () => undefined,
     async reward(ids, { ids: prompt }) {
       return { value: rowOf(prompt).samples.find((sample) => sample.ids === ids)!.reward };

@@ -117,7 +117,7 @@ function testEnds(runnerTest: RunnerTest): void {
       const trained = messages.at(-1) as TrainerMessage & { type: 'trained' };
       const adapter = path.join(trained.directory, 'adapter_model.safetensors');
       assert.equal(readFileSync(adapter, 'utf8'), 'adapter');
-      assert.equal(readFileSync(trained.resultFile, 'utf8'), 'step,loss');
+      assert.equal(readFileSync(trained.resultFile!, 'utf8'), 'step,loss');
     },
   );
 

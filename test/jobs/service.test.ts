@@ -74,6 +74,12 @@ describe('a job', () => {
     assert.ok(server.published.every((name) => name === 'acme/colours'));
   });
 
+  test('succeeds without a table of its steps', async () => {
+    const server = startServer(createMemoryStore());
+    const job = await server.until(await server.create({ tableless: true }), 'succeeded');
+    assert.deepEqual(job.result?.resultFiles, []);
+  });
+
   test('leaves nothing but its record, its files and its versions', async () => {
     const store = createMemoryStore();
     const server = startServer(store);

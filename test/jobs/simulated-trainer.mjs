@@ -191,7 +191,7 @@ async function finish() {
   await send({
     type: 'trained',
     directory,
-    resultFile,
+    ...(!told.tableless && { resultFile }),
     totalSteps: steps,
     trainedTokens: 40 * steps,
   });

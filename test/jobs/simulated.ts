@@ -43,6 +43,8 @@ export interface Told {
   diesBefore?: number;
   wordless?: true;
   needsRoom?: string;
+  /** The run ends without `result.csv`. */
+  tableless?: true;
 }
 
 export interface Server extends Jobs {

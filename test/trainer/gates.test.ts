@@ -173,6 +173,20 @@ const LIMITS: readonly (readonly [change: Partial<Figures>, gate: string, passes
   [{ text: { base: 3, adapter: Number.POSITIVE_INFINITY } }, 'forgetting', false],
 ];
 
+test('an adapter with the highest reward need not gain anything over its base', () => {
+  const same = { ...FINE, change: 0, validation: { base: -1, adapter: -1 } };
+  const failed = (figures: Figures) => refusing(judgeGates(figures, {}) as EvaluationCard);
+  assert.deepEqual(failed(same), ['applied', 'validation']);
+  assert.deepEqual(failed({ ...same, isSolved: true }), []);
+  const { skipped } = judgeGates({ ...same, isSolved: true }, {});
+  assert.deepEqual(
+    skipped.map(({ gate }) => gate),
+    ['applied', 'validation'],
+  );
+  assert.deepEqual(failed({ ...same, isSolved: true, change: Number.NaN }), ['applied']);
+  assert.deepEqual(failed({ ...same, isSolved: true, degenerate: 1 }), ['generation']);
+});
+
 test('verdicts at the limits, all of them numbers that JSON knows', () => {
   assert.ok(judgeGates(FINE, {}).gates.every(({ passed }) => passed));
   for (const [change, gate, passes] of LIMITS) {

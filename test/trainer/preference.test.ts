@@ -128,7 +128,7 @@ test('a run starts at the reference, and ends with all pairs in order', async (t
   assert.equal(last['rewards/accuracies'], 1);
   assert.equal(last.tokenAccuracy, 1);
   assert.ok(last['eval_rewards/accuracies']! >= 0);
-  await folder.writeReports('run');
+  await folder.writeTable();
   const [header, , line] = readFileSync(folder.resultFile, 'utf8').split('\n');
   const columns = header!.split(',');
   assert.equal(columns[5], 'rewards/chosen');

@@ -86,7 +86,6 @@ function run(
     seed: 3,
     sampler: plainSampler(model),
     writeAdapter: async () => dir,
-    finishedSteps: () => folder.metrics,
     constraintOf: () => undefined,
     reward,
     record: (step, groups) => folder.addSamples(toStepSamples(step, groups, PLAIN_TEXT)),
@@ -172,42 +171,81 @@ test('the rewards of a step are asked for together', async (t) => {
   assert.ok(metrics[0]!.entropy! > 0);
 });
 
-test('a run ends if its grader fails, or if rewards never differ', async (t) => {
-  const failing = (fault: string) => async () => ({ value: 0, fault });
-  await assert.rejects(run(t, { reward: failing('other_error') }), {
+test('a run ends if its grader fails', async (t) => {
+  await assert.rejects(run(t, { reward: async () => ({ value: 0, fault: 'other_error' }) }), {
     code: 'grader_fails',
     message: /other_error/,
   });
-  // The model may learn to write JSON or to call a tool, and the next row may have the value.
-  for (const fault of ['sample_parse_error', 'invalid_variable_error']) {
-    await assert.rejects(run(t, { reward: failing(fault) }), {
-      code: 'reward_constant',
-      message: new RegExp(`for 10 steps \\(now 0, ${fault}\\)`),
-    });
-  }
-  await assert.rejects(run(t, { reward: async () => ({ value: 0.5 }) }), {
-    code: 'reward_constant',
-    message: /for 10 steps \(now 0.5\)/,
-  });
 });
 
-test('a resumed run ends at the same step as others if rewards never differ', async (t) => {
+test('a run whose rewards never differ warns once, names the grader, and goes on', async (t) => {
+  const part = { name: 'judge', type: 'score_model', errors: {} };
+  const errors = { sample_parse_error: true };
+  const graded = { scores: {}, errors, parts: [part] } as unknown as Graded;
+  // The model may learn to write JSON or to call a tool, and the next row may have the value.
+  const faulty = async () => ({ value: 0, fault: 'sample_parse_error', graded });
+  const { outcome, metrics, events, warnings } = await run(t, { reward: faulty });
+  assert.deepEqual([outcome, metrics.length, warnings], ['succeeded', 48, ['reward_constant']]);
+  assert.match(
+    events.join('\n'),
+    /the grader judge .* for 10 steps \(mean now 0.00, 8 sample_parse/,
+  );
+  const half = await run(t, { reward: async () => ({ value: 0.5 }) });
+  assert.deepEqual([half.metrics.length, half.warnings], [48, ['reward_constant']]);
+  const byPrompt = async (_: readonly number[], { item }: Example) => ({
+    value: Number(item!['number']) % 2,
+  });
+  assert.deepEqual((await run(t, { reward: byPrompt })).warnings, ['reward_constant']);
+});
+
+test('a run whose completions all get the highest reward ends early, also if it is resumed', async (t) => {
   const folder = (name: string) => path.join(temporaryFolder(t), name);
   const [whole, killed, paused] = ['whole', 'killed', 'paused'].map(folder) as [
     string,
     string,
     string,
   ];
-  const reward = async () => ({ value: 0.5 });
+  const saved: string[] = [];
   const train = (dir: string, end: LinearRunOptions = {}) =>
-    run(t, { dir, reward, job: { checkpointEvery: 2 }, ...end });
-  const ended = { code: 'reward_constant', message: /for 10 steps/ };
-  await assert.rejects(train(whole), ended);
-  assert.equal(samplesOf(whole).trim().split('\n').length, 10);
+    run(t, {
+      ...{ dir, reward: async () => ({ value: 1 }), job: { checkpointEvery: 2 }, ...end },
+      saveResult: async (_, { dir: of }) => void saved.push(of),
+    });
+  const { outcome, metrics, events, warnings } = await train(whole);
+  assert.deepEqual([outcome, metrics.length, warnings], ['succeeded', 10, []]);
+  assert.match(events.at(-1)!, /^solved: .* ended after step 10 of 48$/);
   await assert.rejects(train(killed, { killAfter: 7 }), /killed/);
   assert.equal((await train(paused, { stopAfter: 7 })).outcome, 'paused');
-  for (const dir of [killed, paused]) {
-    await assert.rejects(train(dir), ended);
+  for (const dir of [killed, paused, whole]) {
+    const resumed = await train(dir);
+    assert.deepEqual([resumed.outcome, resumed.metrics.length], ['succeeded', 10]);
     assert.equal(samplesOf(dir), samplesOf(whole));
+  }
+  assert.deepEqual(saved, [whole, killed, paused, whole]);
+});
+
+test('a run with small batches ends early only after a hundred prompts', async (t) => {
+  const reward = async () => ({ value: 1 });
+  const { metrics, warnings } = await run(t, { reward, rows: prompts(150), job: { batchSize: 1 } });
+  assert.deepEqual([metrics.length, warnings], [100, []]);
+});
+
+test('the highest reward is that of the grader', async (t) => {
+  const judge = { type: 'score_model', name: 'judge', model: 'base', input: [], range: [0, 10] };
+  const message = { role: 'user', content: '{{sample.output_text}}' };
+  const ranged = { ...judge, input: [message] };
+  const calculate_output = '0.5 * any + judge';
+  const multi = { type: 'multi', name: 'both', graders: [GRADER, ranged], calculate_output };
+  for (const [grader, highest] of [
+    [ranged, 10],
+    [multi, 10.5],
+  ] as const) {
+    const lengths = await Promise.all(
+      [1, highest].map(async (value) => {
+        const { metrics } = await run(t, { reward: async () => ({ value }), job: { grader } });
+        return metrics.length;
+      }),
+    );
+    assert.deepEqual(lengths, [48, 10]);
   }
 });

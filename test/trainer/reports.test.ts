@@ -1,9 +1,10 @@
 // What a run leaves to read: TensorBoard's events, the result table, the picture, the terminal's curve.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createLossPlot, drawLoss } from '../../src/cli/trainer-display.ts';
+import { examineCurves } from '../../trainer/run/curve-warnings.ts';
 import {
   crc32c,
   EVENT_FILE,
@@ -15,6 +16,7 @@ import {
 } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, metricsRow, runDir, runLinear } from './runs.ts';
+import { questions, runToy, writeRows } from './toy-runs.ts';
 
 const ROWS = [metricsRow(1, 3), metricsRow(2, 2.5, 2.75), metricsRow(3, 2)];
 
@@ -54,7 +56,8 @@ test("a run's event file holds its version and one event per step", async (t) =>
     assert.equal(event.readFloatLE(at + 1), Math.fround(loss));
     assert.deepEqual([event[9], event[10]], [0x10, i + 1]); // field 2: the step
   }
-  await folder.writeReports('a <b>');
+  await folder.writeTable();
+  await folder.writePlot('a <b>');
   assert.match(readFileSync(path.join(dir, 'plot.svg'), 'utf8'), /a &lt;b&gt;/);
   assert.equal(readFileSync(path.join(dir, 'result.csv'), 'utf8').split('\n').length, 8);
 });
@@ -79,6 +82,39 @@ test('the picture has a curve per loss, and stands for one step too', () => {
   assert.equal(svg.match(/<polyline/g)?.length, 3);
   assert.equal(svg.match(/<circle/g)?.length, 1);
   assert.doesNotMatch(plotSvg(ROWS.slice(0, 1), 'zen'), /NaN|Infinity/);
+});
+
+/** Beyond the arguments that fit on the stack. */
+const LONG = 200_000;
+
+test('reports and checks of a long run', () => {
+  const rows = Array.from({ length: LONG }, (_, i) => metricsRow(i + 1, 3 - (2 * i) / LONG, 2));
+  const svg = plotSvg(rows, 'long');
+  assert.ok(svg.length < 100_000, `${svg.length}`);
+  assert.match(svg, />200000</);
+  assert.equal(toResultCsv(rows).split('\n').length, LONG + 2);
+  const context = { objective: 'supervised', totalSteps: LONG, peakRate: 1e-3, rank: 16 } as const;
+  const unknown = { vocabSize: undefined, baseTextLoss: undefined };
+  assert.deepEqual(examineCurves(rows, { ...context, ...unknown }), []);
+  const steps = rows.map((row) => ({ type: 'step' as const, totalSteps: LONG, ...row }));
+  assert.match(drawLoss(steps, ''), /3\.000/);
+});
+
+test('a report that cannot be written is a warning, and the adapter is published', async (t) => {
+  const data = writeRows(t, questions(16, 'Yes'));
+  const settings = { data, name: 'yes', epochs: 1, checkpointEvery: 1 };
+  const { dir } = await runToy(t, settings, { gate: false, killAfter: 1 });
+  for (const name of ['result.csv', 'plot.svg'])
+    mkdirSync(path.join(dir, name, 'full'), { recursive: true });
+  const { published, messages, error } = await runToy(t, settings, { gate: false, dir });
+  assert.equal(error, undefined);
+  assert.equal(published.length, 1);
+  const warned = messages.flatMap((message) =>
+    message.type === 'event' && message.code === 'report_failed' ? message.message : [],
+  );
+  assert.match(warned.join(), /^result\.csv was not written .*,plot\.svg was not written /);
+  const trained = messages.find(({ type }) => type === 'trained');
+  assert.ok(trained && !('resultFile' in trained));
 });
 
 test('the curve in the terminal falls from its first line to its last', () => {

@@ -1,10 +1,18 @@
 // A run that was stopped, killed or torn goes on to the same bytes as one that never was.
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { hashFile } from '../../src/common/regular-file.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
+import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRows } from '../../trainer/job/prepare-run.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
@@ -105,6 +113,23 @@ for (const [name, settings] of Object.entries(RUNS)) {
     );
   });
 }
+
+test('a checkpoint from PiSSA without its start, as older versions wrote it, is refused', async (t) => {
+  const job = { data: writeRows(t, questions(24, 'Blue.')), checkpointEvery: 2, init: 'pissa' };
+  const { dir } = await runToy(t, job, { killAfter: 3 });
+  const folder = path.join(dir, 'checkpoints/step-2');
+  const file = path.join(folder, 'state.safetensors');
+  const source = openSafetensors(file);
+  const infos = new Map([...source.infos].filter(([name]) => !name.startsWith('start.')));
+  assert.ok(infos.size < source.infos.size);
+  const older = { infos, read: (name: string) => source.read(name) };
+  await writeSafetensors(`${file}.older`, older, { metadata: source.metadata });
+  source.close();
+  renameSync(`${file}.older`, file);
+  writeFileSync(path.join(folder, 'state.sha256'), (await hashFile(file)).sha256);
+  const { error } = await runToy(t, job, { dir });
+  assert.match(String(error), /ConfigError: .*step-2: was written by an older version/);
+});
 
 test('the three newest checkpoints stay, and nothing half written', async (t) => {
   const dir = runDir(temporaryFolder(t), 'run');

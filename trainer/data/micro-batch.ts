@@ -1,5 +1,6 @@
 // Assembles examples into a padded micro-batch. Packed examples follow each other in a row; each is a separate segment with
 // positions from 0. Targets are shifted only here.
+import { largest } from '../../src/common/long-arrays.ts';
 import type { MicroBatch } from '../types.ts';
 import type { MicroBatchPlan } from './epoch-plan.ts';
 import { countLabels, type Example, sequencesOf } from './example.ts';
@@ -72,7 +73,7 @@ function trimmed(example: Example, length = example.ids.length): TrimmedExample 
 
 function fillRows(rows: readonly (readonly TrimmedExample[])[]): MicroBatch {
   const lengths = rows.map((row) => row.reduce((sum, { length }) => sum + length, 0));
-  const length = Math.max(...lengths);
+  const length = largest(lengths);
   const count = rows.length * length;
   const batch = {
     rows: rows.length,

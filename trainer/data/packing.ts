@@ -1,5 +1,6 @@
 // Packing: decides which examples share a sequence, and a micro-batch's rows, to save padding. Pure: it works on lengths alone.
 // The attention mask keeps packed examples apart.
+import { largest } from '../../src/common/long-arrays.ts';
 
 /**
  * Returns groups of indices whose lengths sum to at most `capacity`: longest first, each into the fullest group with room (best
@@ -57,7 +58,7 @@ const ATTENTION_LENGTH = 1500;
  * Returns the cheapest rows for a micro-batch's examples. Many short rows waste padding; few long ones spend more on attention.
  */
 export function balanceRows(lengths: readonly number[]): number[][] {
-  const longest = Math.max(...lengths);
+  const longest = largest(lengths);
   let best: { cost: number; rows: number[][] } | undefined;
   for (let count = 1; count <= lengths.length; count++) {
     const { rows, length } = spreadOver(lengths, count);
@@ -79,6 +80,6 @@ function spreadOver(lengths: readonly number[], count: number) {
   }
   return {
     rows: rows.map(({ indexes }) => indexes),
-    length: Math.max(...rows.map(({ length }) => length)),
+    length: largest(rows.map(({ length }) => length)),
   };
 }

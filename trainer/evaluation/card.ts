@@ -1,5 +1,6 @@
 // Makes an adapter's evaluation card: how much it changes, how much it gains on validation rows and forgets, whether it can
 // still answer, and the gates' verdicts. The model and the examples are arguments.
+import { append } from '../../src/common/long-arrays.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
@@ -38,6 +39,8 @@ interface Subject {
   readonly preference: Preference | undefined;
   /** Validation results that are already known. */
   readonly known?: Comparison<Validation> | undefined;
+  /** Whether its completions get the highest reward, in training and in the validation. */
+  readonly isSolved?: boolean;
 }
 
 /** The number of examples whose tokens are probed. A few hundred tokens are enough. */
@@ -50,8 +53,8 @@ export async function evaluateAdapter(
   subject: Subject,
   settings: GateSettings,
 ): Promise<EvaluationCard> {
-  const { classifies } = subject;
-  const weights = { ...measureWeights(subject), classifies };
+  const { classifies, isSolved } = subject;
+  const weights = { ...measureWeights(subject), classifies, isSolved };
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
     const figures = { ...weights, ...unmeasured, text: undefined };
@@ -167,7 +170,7 @@ async function scoreAll(
   const lengths = sequenceLengths(examples);
   const scores: number[] = [];
   for (const plan of planValidation(lengths, batchSize)) {
-    scores.push(...(await model.score(assembleTightBatch(examples, plan))));
+    append(scores, await model.score(assembleTightBatch(examples, plan)));
   }
   return scores;
 }

@@ -9,6 +9,8 @@ import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 export interface Figures {
   /** Whether the adapter is a classifier, which does not generate text. */
   readonly classifies: boolean;
+  /** Whether the adapter gets the highest reward. Absent: no. */
+  readonly isSolved?: boolean | undefined;
   /** The number of weights and losses that are not finite. */
   readonly nonFinite: number;
   /** The largest finite weight, including the scaling, as in the engine. */
@@ -45,6 +47,8 @@ interface Gate {
   readonly needs?: string;
   /** Whether the gate applies only to generated text. */
   readonly isOfText?: true;
+  /** Whether the gate asks for a gain over the base, which may get the highest reward itself. */
+  readonly isOfGain?: true;
 }
 
 const RELATIONS: Readonly<
@@ -78,6 +82,7 @@ const GATES: readonly Gate[] = [
     say: (value, limit) =>
       `it changes log-probabilities by ${value} on average, not by more than ${limit}`,
     needs: 'there are no rows or text to probe it with',
+    isOfGain: true,
   },
   {
     name: 'validation',
@@ -87,6 +92,7 @@ const GATES: readonly Gate[] = [
     say: (value, limit) =>
       `its validation loss is ${value}, but must be below ${limit} (the loss without the adapter, minus the margin)`,
     needs: 'there are no validation rows',
+    isOfGain: true,
   },
   {
     name: 'generation',
@@ -115,6 +121,9 @@ export const SAFETY_GATES: ReadonlySet<string> = new Set(['finite', 'weights']);
 /** Nothing else is measured if weights are out of bounds. */
 const OUT_OF_BOUNDS = 'its weights are out of bounds';
 
+/** The base may have had it before the first step. */
+const SOLVED = 'it gets the highest reward, so there was nothing to gain';
+
 /** Returns the verdict of every gate that could be measured, and the skipped gates with the reasons. */
 export function judgeGates(
   figures: Figures,
@@ -132,7 +141,9 @@ export function judgeGates(
     const value = Number.isFinite(measured) ? measured : Number.MAX_VALUE;
     const limit = limitOf(settings, figures);
     const passed = Number.isFinite(measured) && RELATIONS[relation](value, limit);
-    gates.push({ gate: name, passed, value, relation, limit });
+    const isExcused = gate.isOfGain && figures.isSolved && Number.isFinite(measured);
+    if (!passed && isExcused) skipped.push({ gate: name, reason: SOLVED });
+    else gates.push({ gate: name, passed, value, relation, limit });
   }
   return { gates, skipped };
 }

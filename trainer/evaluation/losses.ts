@@ -1,6 +1,7 @@
 // Measures losses on validation rows and on a fixed text, with and without the adapter.
 
 import { assert } from '../../src/common/assert.ts';
+import { largest } from '../../src/common/long-arrays.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { classOf, type Example, sequenceLengths } from '../data/example.ts';
@@ -163,7 +164,7 @@ export function guessClasses({ examples }: Dataset): Validation {
   const shares = Array.from(counts.values(), (count) => count / examples.length);
   return {
     validationLoss: -shares.reduce((sum, share) => sum + share * Math.log(share), 0),
-    validationTokenAccuracy: Math.max(...shares),
+    validationTokenAccuracy: largest(shares),
   };
 }
 

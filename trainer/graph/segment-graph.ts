@@ -1,7 +1,9 @@
 // Builds the graphs of a segment: a few consecutive decoder blocks. The forward graph maps hidden states to hidden states. The
 // backward graph computes gradients, and recomputes the tensors that were not saved. Segments with the same adapted linears
 // share graphs.
+
 import { assert } from '../../src/common/assert.ts';
+import { append } from '../../src/common/long-arrays.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
@@ -156,8 +158,13 @@ function valuesToSave(joint: {
 /** Removes the nodes and inputs that the outputs do not need, given some values. */
 function prune(g: GraphBuilder, outputs: readonly string[], given: ReadonlySet<string>): void {
   const nodes = pruneNodes(g.nodes, outputs, given);
-  g.nodes.splice(0, g.nodes.length, ...nodes);
+  refill(g.nodes, nodes);
   const read = new Set(nodes.flatMap(({ inputs }) => inputs));
   const inputs = g.inputs.filter(({ name }) => read.has(name));
-  g.inputs.splice(0, g.inputs.length, ...inputs);
+  refill(g.inputs, inputs);
+}
+
+function refill<T>(array: T[], items: readonly T[]): void {
+  array.length = 0;
+  append(array, items);
 }

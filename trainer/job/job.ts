@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
+import { append } from '../../src/common/long-arrays.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { describeIssue } from '../../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
@@ -36,7 +37,7 @@ export function parseJob(json: unknown): TrainJob {
       ? issue.keys.map((key) => `${key}: is not a key of a job`)
       : [`${issue.path.join('.') || 'job'}: ${issue.message}`],
   );
-  if (result.data) faults.push(...contradictions(result.data));
+  if (result.data) append(faults, contradictions(result.data));
   if (!result.success || faults.length > 0) throw new ConfigError(faults);
   return result.data;
 }
@@ -54,12 +55,12 @@ function contradictions(job: TrainJob): string[] {
   if (job.adapters !== undefined && job.name === undefined) {
     faults.push('adapters: needs name, because only named adapters are published');
   }
-  faults.push(
+  append(faults, [
     ...contradictoryKinds(job),
     ...wholeModuleFaults(job),
     ...preferenceFaults(job),
     ...rewardFaults(job),
-  );
+  ]);
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);

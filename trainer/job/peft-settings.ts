@@ -214,7 +214,7 @@ export function wholeModuleFaults(job: TrainJob): string[] {
     return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
   }
   if (job.alora !== undefined)
-    faults.push(...set.map((key) => `${key}: cannot be combined with alora`));
+    for (const key of set) faults.push(`${key}: cannot be combined with alora`);
   for (const key of TABLE_KEYS) {
     if (job[key] !== 'lora') continue;
     const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };

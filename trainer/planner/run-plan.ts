@@ -179,7 +179,7 @@ function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan
     const own = plan.flat().flatMap((index) => sequencesOf(examples[index]!));
     const lengths = own.map(trainedLength);
     const rows = balanceRows(lengths).map((row) => row.reduce((sum, i) => sum + lengths[i]!, 0));
-    const length = Math.max(...rows);
+    const length = rows.reduce((a, b) => Math.max(a, b), 0);
     const batchTokens = rows.length * length;
     const counted = own.reduce((sum, sequence) => sum + countLabels(sequence), 0);
     return {

@@ -118,7 +118,13 @@ export async function loadCheckpoint(
           `${folder}: the job, its data or its base has changed since this checkpoint. Start a new run.`,
         ]);
       }
-      for (const { name, data } of arraysOf(trained)) {
+      const arrays = arraysOf(trained);
+      if (!arrays.every(({ name }) => source.infos.has(name))) {
+        throw new ConfigError([
+          `${folder}: was written by an older version, which started PiSSA from less exact factors. Start a new run.`,
+        ]);
+      }
+      for (const { name, data } of arrays) {
         const values = toFloat32(source.read(name));
         assert(values.length === data.length, `checkpoint: ${name} has another size`);
         data.set(values);
@@ -133,8 +139,10 @@ export async function loadCheckpoint(
 
 /** Lists the arrays of a model in training, in a fixed order. */
 export function arraysOf({ parameters, moments, saved }: TrainedState): SavedArray[] {
-  const trained = parameters.flatMap(({ name, shape, data }, i) => [
+  const trained = parameters.flatMap(({ name, shape, data, neutral, startedAs }, i) => [
     { name, shape, data },
+    // Another version, or another CPU, may compute the start differently, and the result subtracts it.
+    ...(neutral && startedAs ? [{ name: `start.${name}`, shape, data: neutral }] : []),
     { name: `adam.first.${name}`, shape, data: moments[i]!.first },
     { name: `adam.second.${name}`, shape, data: moments[i]!.second },
   ]);

@@ -1,4 +1,5 @@
 // Finds problems in a run's data and curves. Each warning gives a cause and a remedy. Pure; the run itself is not affected.
+import { smallest } from '../../src/common/long-arrays.ts';
 import type { Objective } from '../../src/contracts/preference-settings.ts';
 import { countLabels, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -18,7 +19,8 @@ type WarningCode =
   | 'unequal_lengths'
   | 'preferred_unlikely'
   | 'length_collapse'
-  | 'entropy_collapse';
+  | 'entropy_collapse'
+  | 'reward_constant';
 
 /** A problem and its remedy. */
 export interface Warning {
@@ -37,6 +39,8 @@ export interface RunContext {
   readonly peakRate: number;
   /** The adapter's smallest rank; undefined for `full`. */
   readonly rank: number | undefined;
+  /** Present if the run learns from rewards. */
+  readonly goal?: RewardGoal | undefined;
   /** The base's loss on plain English, in nats; undefined if it was not measured. */
   readonly baseTextLoss: number | undefined;
 }
@@ -65,6 +69,11 @@ const UNEQUAL_LENGTHS = 2;
 const UNLIKELY = 0.5;
 /** If the length or the entropy of samples has fallen below this share of its start, all of them are about to be alike. */
 const COLLAPSED = 0.25;
+
+/** If the rewards of each prompt are equal for this many steps, the run learns nothing any more. */
+const CONSTANT_STEPS = 10;
+/** Rewards are equal up to rounding errors. */
+const EQUAL_REWARDS = 1e-9;
 
 /** Finds problems in the rows before training starts. */
 export function examineData(train: Dataset, validation: Dataset | undefined): Warning[] {
@@ -118,7 +127,9 @@ export function examineCurves(rows: readonly StepMetrics[], context: RunContext)
   const ofLosses = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
   // The loss of rewarded samples says nothing.
   const isRewarded = context.objective === 'reinforcement';
-  const checks = isRewarded ? [lengthCollapse, entropyCollapse] : [...ofLosses, preferredUnlikely];
+  const checks = isRewarded
+    ? [lengthCollapse, entropyCollapse, rewardConstant]
+    : [...ofLosses, preferredUnlikely];
   return checks.flatMap((check) => check(rows, context) ?? []);
 }
 
@@ -152,7 +163,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
 const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
   if (rows.length < 2 * SPAN) return undefined;
   const means = movingMeans(rows);
-  const lowest = Math.min(...means.slice(0, -1));
+  const lowest = smallest(means.slice(0, -1));
   const now = means.at(-1)!;
   // Steps vary: the lowest of many means is below the curve, and the last one may be above it.
   const chance = (3 * noise(rows)) / Math.sqrt(SPAN);
@@ -228,6 +239,64 @@ const entropyCollapse = collapse('entropy', {
   what: 'the entropy of the sampled tokens',
   cure: 'lower learningRate or use fewer epochs: completions that are all alike teach nothing more',
 });
+
+/** Equal rewards give no gradient. */
+const rewardConstant: CurveCheck = (rows, { goal }) => {
+  const last = rows.slice(-CONSTANT_STEPS);
+  if (last.length < CONSTANT_STEPS || !areConstant(last)) return undefined;
+  if (goal && areHighest(last, goal)) return undefined;
+  const { reward = 0, trainGrading } = rows.at(-1)!;
+  const { graders, errors } = trainGrading ?? { graders: [], errors: {} };
+  const names = graders.map(({ name }) => name).join(', ');
+  const faults = Object.entries(errors).map(([name, count]) => `, ${count} ${name}`);
+  return {
+    code: 'reward_constant',
+    cause: `the grader ${names} gave equal rewards to all completions of each prompt for ${CONSTANT_STEPS} steps (mean now ${rounded(reward)}${faults.join('')}), so there is nothing to learn from`,
+    cure: 'use a grader that tells good from bad, or easier prompts',
+  };
+};
+
+/** The rewards that end a run early. */
+export interface RewardGoal {
+  /** The highest reward of the run's grader. */
+  readonly highest: number;
+  /** The number of steps in a row after which the task counts as solved. */
+  readonly steps: number;
+}
+
+/** Enough prompts that fewer than 3% of all have other rewards, with a confidence of 95%. */
+const SOLVED_PROMPTS = 100;
+
+/** Returns the goal of a run with this grader. */
+export function rewardGoal(
+  highest: number,
+  { stepsPerEpoch, batchSize }: { readonly stepsPerEpoch: number; readonly batchSize: number },
+): RewardGoal {
+  const steps = Math.min(stepsPerEpoch, Math.ceil(SOLVED_PROMPTS / batchSize));
+  return { highest, steps: Math.max(CONSTANT_STEPS, steps) };
+}
+
+/** Whether every completion of the last steps got the highest reward, so that nothing is left to learn. */
+export function isSolved(rows: readonly StepMetrics[], goal: RewardGoal | undefined): boolean {
+  return (
+    goal !== undefined && rows.length >= goal.steps && areHighest(rows.slice(-goal.steps), goal)
+  );
+}
+
+/** Whether all completions of these steps got the highest reward. */
+function areHighest(rows: readonly StepMetrics[], { highest }: RewardGoal): boolean {
+  return areConstant(rows) && rows.every(({ reward = 0 }) => isHighest(reward, highest));
+}
+
+/** Whether a mean reward is the highest. */
+export function isHighest(reward: number, highest: number): boolean {
+  return Math.abs(reward - highest) < EQUAL_REWARDS;
+}
+
+/** Whether the completions of each prompt had equal rewards. */
+function areConstant(rows: readonly StepMetrics[]): boolean {
+  return rows.every((row) => row.frac_reward_zero_std === 1);
+}
 
 /** Returns a check that a metric has not fallen to a small part of its start. */
 function collapse(

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
+import { smallest } from '../../src/common/long-arrays.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
@@ -18,9 +19,10 @@ import { sayFailures } from '../evaluation/gates.ts';
 import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { createTrainModel } from '../model.ts';
-import { createGrading } from '../rewards.ts';
+import { createGrading, highestRewardOf } from '../rewards.ts';
 import type { Parameter, ProbedModel, TrainModelOptions } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
+import { isHighest, isSolved, type RewardGoal, rewardGoal } from './curve-warnings.ts';
 import { GateError, toFault } from './faults.ts';
 import type { Validation } from './metrics.ts';
 import { Phases } from './phases.ts';
@@ -66,10 +68,12 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
     const { outcome, state } = await withRewards(prepared, { model, ...options }, (reinforcement) =>
       train({ ...run, reinforcement }, hooks),
     );
-    await folder.writeReports(prepared.job.name ?? artifact.info.name);
+    const hasTable = await report('result.csv', folder.writeTable(), reportEvent);
+    const title = prepared.job.name ?? artifact.info.name;
+    await report('plot.svg', folder.writePlot(title), reportEvent);
     if (outcome === 'succeeded') {
       phases.begin('evaluate');
-      await finish(prepared, { model, state, reportEvent, ...options });
+      await finish(prepared, { model, state, hasTable, reportEvent, ...options });
     } else await reportEvent('paused', `Paused. Resume it: lorikeet train --resume ${folder.dir}`);
     return outcome;
   } catch (error) {
@@ -79,6 +83,24 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   } finally {
     await model?.release();
   }
+}
+
+/** Resolves with whether the report was written. A failure is a warning, because the trained weights can still be published. */
+function report(
+  name: string,
+  written: Promise<void>,
+  reportEvent: TrainHooks['onEvent'],
+): Promise<boolean> {
+  return written.then(
+    () => true,
+    async (error) => {
+      const cause = `${name} was not written (${error instanceof Error ? error.message : error})`;
+      const cure = 'the figures of all steps are in metrics.jsonl';
+      const code = 'report_failed';
+      await reportEvent('warn', `${cause}; ${cure}`, { code, cause, cure });
+      return false;
+    },
+  );
 }
 
 /** Creates a function that writes an event to the run folder, then sends it. */
@@ -140,7 +162,6 @@ function withRewards<T>(
         base: artifact.info.name,
         seed: job.seed,
       }),
-      finishedSteps: () => folder.metrics,
       async record(step, groups) {
         if (!isRecorded(step, settings.totalSteps)) return;
         const samples = toStepSamples(step, groups, language.tokenizer);
@@ -206,11 +227,18 @@ export function toTrainRun(
       objective,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
-      rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
+      rank: ranks.length > 0 ? smallest(ranks) : undefined,
+      goal: goalOf({ job, settings }),
     },
     configHash,
     compute: job.compute,
   };
+}
+
+function goalOf({ job, settings }: Pick<PreparedRun, 'job' | 'settings'>): RewardGoal | undefined {
+  const highest = highestRewardOf(job);
+  const { stepsPerEpoch, order } = settings;
+  return highest === undefined ? undefined : rewardGoal(highest, { stepsPerEpoch, ...order });
 }
 
 /** Writes the result of a `full` run. */
@@ -251,11 +279,13 @@ interface FinishOptions extends ExecuteOptions {
   /** The model after the last step. The evaluation loads the adapter from the run folder into it. */
   readonly model: ProbedModel;
   readonly state: RunState;
+  /** Whether the result table was written. */
+  readonly hasTable: boolean;
   readonly reportEvent: TrainHooks['onEvent'];
 }
 
 async function finish(prepared: PreparedRun, options: FinishOptions): Promise<void> {
-  const { folder, reportEvent, send } = options;
+  const { folder, hasTable, reportEvent, send } = options;
   const card = prepared.adapter && (await passGates(prepared, options));
   await publish(prepared, card, options);
   const peakBytes = process.resourceUsage().maxRSS * 1024;
@@ -263,7 +293,7 @@ async function finish(prepared: PreparedRun, options: FinishOptions): Promise<vo
   send({
     type: 'trained',
     directory: prepared.adapter ? folder.adapterDir : folder.modelDir,
-    resultFile: folder.resultFile,
+    ...(hasTable && { resultFile: folder.resultFile }),
     totalSteps: folder.metrics.length,
     trainedTokens: folder.metrics.reduce((sum, { tokens }) => sum + tokens, 0),
   });
@@ -306,6 +336,9 @@ async function evaluateRun(
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
   const isRewarded = sampling !== undefined; // its rows have no outputs to measure
+  const known = knownValidation(state, folder);
+  const goal = goalOf({ job, settings });
+  const { eval_reward: reward } = known?.adapter ?? {};
   const card = await evaluateAdapter(
     {
       model,
@@ -317,7 +350,8 @@ async function evaluateRun(
       invocation: adapter!.lora.invocation,
       classifies: adapter!.lora.classes !== undefined,
       preference,
-      known: knownValidation(state, folder),
+      known,
+      isSolved: isSolved(folder.metrics, goal) && isHighest(reward ?? goal!.highest, goal!.highest),
     },
     gate || {},
   );

@@ -62,7 +62,7 @@ function paramOf({ message }: Error): string | null {
 /** A run cannot continue. Its checkpoints keep the training so far. */
 export class TrainError extends Error {
   override name = 'TrainError';
-  readonly code: 'non_finite_loss' | 'nothing_to_learn' | 'grader_fails' | 'reward_constant';
+  readonly code: 'non_finite_loss' | 'nothing_to_learn' | 'grader_fails';
 
   constructor(code: TrainError['code'], message: string) {
     super(message);

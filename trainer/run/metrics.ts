@@ -2,6 +2,7 @@
 // events.
 
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { largest, smallest } from '../../src/common/long-arrays.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
   OBJECTIVE_METRICS,
@@ -84,6 +85,8 @@ const WIDTH = 860;
 const HEIGHT = 420;
 const MARGIN = { left: 64, right: 24, top: 40, bottom: 48 };
 const TICKS = 5;
+/** More points than the plot has pixels across are not visible. */
+const MAX_POINTS = WIDTH;
 
 interface Point {
   readonly x: number;
@@ -93,15 +96,18 @@ interface Point {
 type Project = (step: number, value: number) => Point;
 
 /** Returns the plot. @param title such as the adapter's name */
-export function plotSvg(rows: readonly StepMetrics[], title: string): string {
+export function plotSvg(all: readonly StepMetrics[], title: string): string {
+  const rows = thinned(all);
+  const validated = thinned(all.filter(({ validationLoss }) => validationLoss !== undefined));
   const steps = rows.map(({ step }) => step);
-  const losses = rows.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);
-  const [low, high] = [Math.min(...losses), Math.max(...losses)];
+  const losses = [
+    ...rows.map(({ loss }) => loss),
+    ...validated.map(({ validationLoss }) => validationLoss!),
+  ];
+  const [low, high] = [smallest(losses), largest(losses)];
   const lossAt = projection(steps, low, high);
-  const rateAt = projection(steps, 0, Math.max(...rows.map(({ learningRate }) => learningRate)));
-  const validations = rows.flatMap(({ step, validationLoss }) =>
-    validationLoss === undefined ? [] : [lossAt(step, validationLoss)],
-  );
+  const rateAt = projection(steps, 0, largest(rows.map(({ learningRate }) => learningRate)));
+  const validations = validated.map(({ step, validationLoss }) => lossAt(step, validationLoss!));
   const train = rows.map(({ step, loss }) => lossAt(step, loss));
   const rates = rows.map(({ step, learningRate }) => rateAt(step, learningRate));
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img" aria-label="Loss by step">
@@ -115,6 +121,12 @@ ${validations.map(({ x, y }) => `<circle cx="${x}" cy="${y}" r="3" fill="#d2691e
 ${legend(validations.length > 0)}
 </svg>
 `;
+}
+
+/** Returns evenly spaced rows, with the last one. */
+function thinned(rows: readonly StepMetrics[]): readonly StepMetrics[] {
+  const every = Math.ceil(rows.length / MAX_POINTS);
+  return rows.filter((_, i) => i % every === 0 || i === rows.length - 1);
 }
 
 function projection(steps: readonly number[], low: number, high: number): Project {

@@ -66,8 +66,6 @@ export interface Reinforcement extends Sampling {
   readonly sampler: CompletionSampler;
   /** Writes the current adapter, and returns its PEFT folder. */
   writeAdapter(): Promise<string>;
-  /** Returns the metrics of the finished steps, also of those before the run was resumed. */
-  finishedSteps(): readonly RewardMetrics[];
   constraintOf(prompt: Example): Constraint | undefined;
   reward(ids: readonly number[], prompt: Example): Promise<Reward>;
   /** Keeps samples for the user. Absent: none are kept. @param step counted from 1 */
@@ -84,9 +82,6 @@ interface Rewarded extends Sample {
 
 /** Completions of one prompt. */
 export type Group = readonly Rewarded[];
-
-/** If no reward differs from the others of its prompt for this many steps, the run ends: it cannot learn. */
-const CONSTANT_STEPS = 10;
 
 type RewardsOptions = Pick<ObjectiveOptions, 'model' | 'train' | 'batchSize'>;
 
@@ -108,18 +103,16 @@ export class Rewards implements RunObjective {
     this.#how = how;
   }
 
-  /** Samples and rewards the completions of all prompts of a step. @throws TrainError if the rewards teach nothing */
+  /** Samples and rewards the completions of all prompts of a step. @throws TrainError if the grader fails for all of them */
   async begin(step: number, plans: StepBatches): Promise<void> {
     const { completions } = this.#how;
     const indices = plans.flat(2);
     const prompts = indices.map((index) => this.#options.train.examples[index]!);
     const { groups, ...seconds } = await this.#sample(prompts, completions, `step ${step}`);
-    const described = describe(groups);
     await this.#how.record?.(step + 1, groups);
     refuseFailure(groups);
-    refuseConstant([...this.#how.finishedSteps(), described], groups);
     this.#groups = new Map(indices.map((index, p) => [index, groups[p]!]));
-    this.#metrics = { ...described, ...seconds, trainGrading: summarize(groups) };
+    this.#metrics = { ...describe(groups), ...seconds, trainGrading: summarize(groups) };
     this.#drift = 0;
     this.#trainingMs = performance.now();
   }
@@ -231,6 +224,9 @@ function deviationOf(group: Group): number {
   return standardDeviation(rewardsOf(group));
 }
 
+/** Equal rewards deviate from their mean by rounding errors. TRL's tolerance. */
+const ZERO_DEVIATION = 1e-8;
+
 function describe(groups: readonly Group[]): RewardMetrics {
   const all = groups.flat();
   const share = <T>(items: readonly T[], holds: (item: T) => boolean) =>
@@ -238,7 +234,7 @@ function describe(groups: readonly Group[]): RewardMetrics {
   return {
     reward: meanOf(rewardsOf(all)),
     reward_std: meanOf(groups.map(deviationOf)),
-    frac_reward_zero_std: share(groups, (group) => deviationOf(group) === 0),
+    frac_reward_zero_std: share(groups, (group) => deviationOf(group) < ZERO_DEVIATION),
     entropy: -meanOf(all.flatMap(({ logProbs }) => logProbs)),
     'completions/mean_length': meanOf(all.map(({ ids }) => ids.length)),
     'completions/clipped_ratio': share(all, ({ isWhole }) => !isWhole),
@@ -254,17 +250,5 @@ function refuseFailure(groups: readonly Group[]): void {
   throw new TrainError(
     'grader_fails',
     `the grader failed for all completions of a step (${faults[0]}). Try it on a row: POST /v1/fine_tuning/alpha/graders/run`,
-  );
-}
-
-/** @param rows the metrics of all steps until now */
-function refuseConstant(rows: readonly RewardMetrics[], groups: readonly Group[]): void {
-  const steps = rows.length - 1 - rows.findLastIndex((row) => row.frac_reward_zero_std !== 1);
-  if (steps < CONSTANT_STEPS) return;
-  const { value, fault } = groups[0]![0]!.reward;
-  const now = fault === undefined ? value : `${value}, ${fault}`;
-  throw new TrainError(
-    'reward_constant',
-    `the completions of each prompt have had equal rewards for ${steps} steps (now ${now}), so there is nothing to learn from. Use a grader that tells good from bad, or easier prompts.`,
   );
 }

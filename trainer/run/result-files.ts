@@ -7,6 +7,7 @@ import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/pe
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { smallest } from '../../src/common/long-arrays.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { KEPT_CHECKPOINTS, keptSteps } from '../../src/contracts/kept-checkpoints.ts';
@@ -219,6 +220,6 @@ function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
   const losses = metrics.flatMap(({ validationLoss }) => validationLoss ?? []);
   return {
     ...(last && { steps: last.step, train_loss: last.loss }),
-    ...(losses.length > 0 && { validation_loss: Math.min(...losses) }),
+    ...(losses.length > 0 && { validation_loss: smallest(losses) }),
   };
 }

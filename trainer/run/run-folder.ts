@@ -35,6 +35,7 @@ export type EventType =
   | 'resumed'
   | 'warn'
   | 'checkpoint'
+  | 'solved'
   | 'evaluated'
   | 'paused'
   | 'published'
@@ -71,8 +72,10 @@ export interface RunFolder {
   addMetrics(row: StepMetrics): Promise<void>;
   addSamples(samples: StepSamples): Promise<void>;
   addEvent(event: RunEvent): Promise<void>;
-  /** Writes `resultFile` and `plot.svg`. */
-  writeReports(title: string): Promise<void>;
+  /** Writes `resultFile`. */
+  writeTable(): Promise<void>;
+  /** Writes `plot.svg`. */
+  writePlot(title: string): Promise<void>;
   /** Releases the lock. */
   close(): Promise<void>;
 }
@@ -140,8 +143,10 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
       const line = { time: new Date().toISOString(), ...event };
       await appendFile(file('events.jsonl'), `${JSON.stringify(line)}\n`);
     },
-    async writeReports(title) {
+    async writeTable() {
       await writeFileDurably(file('result.csv'), toResultCsv(metrics));
+    },
+    async writePlot(title) {
       if (metrics.length > 0) await writeFileDurably(file('plot.svg'), plotSvg(metrics, title));
     },
     async close() {

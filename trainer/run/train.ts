@@ -21,7 +21,7 @@ import {
 } from '../optimizer.ts';
 import type { Compute, LossSums, TrainModel } from '../types.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
-import { examineCurves, type RunContext } from './curve-warnings.ts';
+import { examineCurves, isSolved, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
 import { createObjective, type RunObjective } from './objective.ts';
@@ -74,7 +74,7 @@ export interface TrainResult {
 /** The curves are examined at most about this many times in a run. A shorter run examines every step. */
 const EXAMINATIONS = 100;
 
-/** Trains until the last step, an abort, or early stopping. @throws TrainError if a loss is not finite */
+/** Trains until the last step, an abort, early stopping, or the highest reward. @throws TrainError if a loss is not finite */
 export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResult> {
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
@@ -122,6 +122,10 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
       hooks.onSnapshot(metrics);
     }
     if (state.step % settings.checkpointEvery === 0 || isDone(run, state)) await save();
+  }
+  if (state.step < settings.totalSteps && isSolved(folder.metrics, run.context.goal)) {
+    const message = `All completions of the last steps got the highest reward, so training ended after step ${state.step} of ${settings.totalSteps}`;
+    await hooks.onEvent('solved', message);
   }
   if (state.best === null) await run.saveResult();
   return { outcome: 'succeeded', state };
@@ -193,9 +197,10 @@ function initialState({ settings, configHash, compute }: TrainRun): RunState {
   };
 }
 
-function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
+function isDone({ settings, patience, folder, context }: TrainRun, state: RunState): boolean {
   return (
     state.step >= settings.totalSteps ||
+    isSolved(folder.metrics, context.goal) ||
     (patience !== undefined && state.staleValidations >= patience)
   );
 }

@@ -1,5 +1,6 @@
 // Groups the rows of a batch by adapter slot. Pure index arithmetic. There are G groups, padded to the same number of
 // positions; a position holds a row of its group or, as padding, repeats one.
+import { largest } from '../../common/long-arrays.ts';
 
 /** The groups of one batch, as indices for gathering rows into groups and back. */
 export interface GroupPlan {
@@ -35,7 +36,7 @@ export function planGroups(
   rowSlots.forEach((slot, row) => {
     members[slot - first]!.push(row);
   });
-  const rowsPerGroup = Math.max(...members.map((rows) => rows.length));
+  const rowsPerGroup = largest(members.map((rows) => rows.length));
   const groupRows: number[] = [];
   const paddedPositions = new Array<number>(rowSlots.length);
   for (const rows of members) {

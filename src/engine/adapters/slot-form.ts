@@ -1,6 +1,7 @@
 // The form of the adapter slots: one rank and one set of linears for all of them, and the operands that follow. Shapes only:
 // allocates nothing and holds no values.
 import type { AdapterShape } from '../../../adapters/peft/weights.ts';
+import { largest } from '../../common/long-arrays.ts';
 import { elementCount } from '../../common/tensor.ts';
 import {
   normVector,
@@ -62,7 +63,7 @@ function coveringTargets(targets: readonly TargetName[]): readonly TargetName[] 
 /** The smallest form for these adapters. */
 export function formOf(adapters: readonly AdapterShape[]): SlotForm {
   return {
-    rank: rankBucket(Math.max(...adapters.map(({ rank }) => rank))),
+    rank: rankBucket(largest(adapters.map(({ rank }) => rank))),
     targets: coveringTargets(adapters.flatMap(({ targets }) => targets)),
     parts: unionOfParts(...adapters.map(({ parts }) => parts)),
   };

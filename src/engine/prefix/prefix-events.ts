@@ -1,4 +1,5 @@
 // Records the changes of the prefix cache until they are taken.
+import { append } from '../../common/long-arrays.ts';
 import type { PrefixEvent } from '../../contracts/engine.ts';
 import type { Block } from './block-pool.ts';
 
@@ -14,7 +15,7 @@ export class PrefixEvents {
     const last = this.#events.at(-1);
     if (last?.type === 'stored' && last.keys.at(-1) === parent && last.adapter === adapter) {
       last.keys.push(key);
-      last.tokenIds.push(...tokenIds);
+      append(last.tokenIds, tokenIds);
     } else {
       this.#events.push({ type: 'stored', keys: [key], parent, tokenIds: [...tokenIds], adapter });
     }

@@ -1,4 +1,5 @@
 // Collects embeddings, or the classes of inputs as vLLM writes them, into one JSON response.
+import { largest } from '../../common/long-arrays.ts';
 import type { ClassificationList, EmbeddingList } from '../../contracts/openai.ts';
 import type { AnswerHead, DocumentWriter } from './answer-plan.ts';
 
@@ -61,7 +62,7 @@ export function createClassificationDocument(
       if (event.type !== 'scores') return;
       const { index, scores, labels } = event;
       const probs = [...(isActivated ? toProbabilities(scores) : scores)];
-      const label = labels[scores.indexOf(Math.max(...scores))] ?? null;
+      const label = labels[scores.indexOf(largest(scores))] ?? null;
       data[index] = { index, label, probs, num_classes: labels.length };
     },
     end({ promptTokens }) {
@@ -79,7 +80,7 @@ export function createClassificationDocument(
 /** The softmax of several scores, or the sigmoid of a single one. */
 function toProbabilities(scores: Float32Array): Float32Array {
   if (scores.length === 1) return scores.map((score) => 1 / (1 + Math.exp(-score)));
-  const max = Math.max(...scores);
+  const max = largest(scores);
   const exps = Float32Array.from(scores, (score) => Math.exp(score - max));
   const sum = exps.reduce((total, value) => total + value, 0);
   return exps.map((value) => value / sum);

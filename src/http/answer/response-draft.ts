@@ -1,6 +1,7 @@
 // A response object while it is written: its items (messages and calls), the object in each of its states, and the
 // events of its changes, in the order of the API. An item's id contains the response's, so it is found without an index.
 import type { ServeError } from '../../common/errors.ts';
+import { append } from '../../common/long-arrays.ts';
 import {
   type ChatLogprobs,
   type ChatTokenLogprob,
@@ -70,7 +71,7 @@ export class ResponseDraft {
   add(text: string, logprobs: WireLogprobs | null): void {
     const { parser } = this.#options;
     const scores = (logprobs as ChatLogprobs | null)?.content ?? [];
-    this.#logprobs.push(...scores);
+    append(this.#logprobs, scores);
     if (parser) this.#addParts(parser.push(text));
     else if (text !== '' || scores.length > 0) this.#addParts([{ type: 'content', text }]);
   }
@@ -141,7 +142,7 @@ export class ResponseDraft {
     const logprobs = this.#logprobs;
     this.#logprobs = [];
     item.content[0].text += text;
-    item.content[0].logprobs.push(...logprobs);
+    append(item.content[0].logprobs, logprobs);
     this.#report('output_text.delta', { ...this.#place(item), ...IN_TEXT, delta: text, logprobs });
   }
 

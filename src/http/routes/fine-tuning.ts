@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import { parseModelName } from '../../../adapters/registry/model-name.ts';
 import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
+import { largest } from '../../common/long-arrays.ts';
 import {
   fineTuningCheckpointListSchema,
   fineTuningEventListSchema,
@@ -122,7 +123,7 @@ async function checkReward(
 
 /** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */
 function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank }: JobsSide): void {
-  const continued = model.kind === 'adapter' ? Math.max(...model.parts.map(rankOfPart)) : 0;
+  const continued = model.kind === 'adapter' ? largest(model.parts.map(rankOfPart)) : 0;
   const [param, rank] =
     continued > maxRank ? ['model', continued] : ['lorikeet.rank', lorikeet?.rank ?? 0];
   if (rank <= maxRank) return;
