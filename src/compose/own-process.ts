@@ -43,7 +43,7 @@ export async function openOwnProcess(config: FolderSettings, log: Logger): Promi
     unwritable.push(name);
     log.warn(
       { folder: pathOf(name), code },
-      `the folder cannot be written: ${feature} are refused`,
+      `the folder cannot be written, so ${feature} are refused. Make it writable for this user, and restart.`,
     );
   }
   return {

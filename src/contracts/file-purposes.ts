@@ -1,4 +1,4 @@
-// The purposes of files, as in OpenAI's API: the ones of uploads, and the ones of files that jobs and batches produce.
+// The purposes of files, as in OpenAI's API: for uploads, and for files that jobs and batches produce.
 
 export const UPLOAD_PURPOSES = ['fine-tune', 'batch'] as const;
 /** The purpose of an uploaded file. */

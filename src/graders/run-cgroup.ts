@@ -1,6 +1,6 @@
 // Cgroups for the runs of Python graders: one limit of memory and processes for all processes of a run. Needs cgroup v2, and a
 // server in a subgroup of a group that it may write to, as systemd's Delegate= and DelegateSubgroup= make it.
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { memoryGroups } from '../common/memory-limit.ts';
@@ -11,7 +11,7 @@ interface CgroupLimits {
   readonly processes: number;
 }
 
-/** systemd's names for groups of its own, whose siblings belong to systemd. */
+/** The names of systemd's units. The siblings of such a group belong to systemd. */
 const UNIT = /\.(service|scope|slice)$/;
 
 /**
@@ -31,12 +31,9 @@ export function prepareCgroupParent(root = '/'): string | undefined {
   }
 }
 
-let created = 0;
-
 /** Creates a cgroup, which the processes of one run enter. Returns its folder. */
 export function createCgroup(parent: string, { memoryBytes, processes }: CgroupLimits): string {
-  const folder = path.join(parent, `lorikeet-grader-${process.pid}-${created++}`);
-  mkdirSync(folder);
+  const folder = mkdtempSync(path.join(parent, 'lorikeet-grader-'));
   const write = (file: string, limit: number) =>
     writeFileSync(path.join(folder, file), String(limit));
   write('memory.max', memoryBytes);

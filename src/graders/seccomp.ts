@@ -62,7 +62,7 @@ const SOCKET_CALLS: readonly Numbers[] = [
   [53, 199], // socketpair
 ];
 const AF_UNIX = 1;
-/** From here on no call exists for a run: those that Linux 6.6 or later added, and those of the x32 ABI of x86_64. */
+/** From here on no call exists for a run: Linux 6.6 and later added the first ones, and the x32 ABI of x86_64 uses the highest. */
 const FIRST_UNKNOWN = 452;
 
 /** Linux's name for each architecture, by Node's. Each has its column in `Numbers`. */

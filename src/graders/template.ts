@@ -34,7 +34,7 @@ const STEP = /\.([^\s.[\]{}]+)|\[(\d{1,6})\]|\["([^"{}]+)"\]|\['([^'{}]+)'\]/;
 const STEPS = new RegExp(STEP, 'g');
 const PATH = new RegExp(`^(?<root>item|sample)(?<steps>(?:${STEP.source})*)$`);
 
-/** The members of a value. Those of a list have numbers, and any JSON has any. A text or a number has none. */
+/** The members of a value. A list's members have numbers, and any JSON has any. A text or a number has none. */
 type Members = 'any' | readonly [Members] | { readonly [key: string]: Members };
 const NONE: Members = {};
 const CALLS: Members = [{ id: NONE, type: NONE, function: { name: NONE, arguments: NONE } }];

@@ -144,7 +144,7 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
     expected: 'a schema',
     types: ['array'],
   },
-  // The list of items beside which it counts is from a draft that has both.
+  // It counts only next to a list of `items`, which is from a draft that has both.
   additionalItems: { ...schema, types: ['array'] },
   prefixItems: { ...schemas, types: ['array'], since: 2020 },
   minItems: count('array'),
@@ -188,8 +188,8 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
 };
 
 /**
- * Returns the keywords of a schema that mean something in its draft. Without a draft, those of all drafts, except keywords that only
- * describe in the latest one. Throws `GrammarError` if one has a wrong value.
+ * Returns the keywords of a schema that mean something in its draft. Without a draft, keywords of all drafts count, except those that
+ * only describe in the latest one. Throws `GrammarError` if one has a wrong value.
  */
 export function readKeywords(schema: Schema, draft: Draft | undefined, path: string): Schema {
   const own = draft ?? LATEST;

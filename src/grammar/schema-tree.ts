@@ -63,15 +63,11 @@ export class SchemaTree {
   resolve(schema: object, ref: string, path: string): boolean | Schema {
     const { base, outer } = this.#places.get(schema) ?? { base: ROOT_ADDRESS, outer: ROOT_ADDRESS };
     const target = this.#find(ref, base, path);
-    if (
-      !this.#isNamed &&
-      outer !== base &&
-      ![target, undefined].includes(this.#other(ref, outer))
-    ) {
-      const message = 'means something else in older drafts, which ignore the $id beside it';
-      throw new GrammarError(`${message}. Name the draft by $schema`, path);
-    }
-    return target;
+    if (this.#isNamed || outer === base) return target;
+    const older = this.#other(ref, outer);
+    if (older === undefined || older === target) return target;
+    const message = 'means something else in older drafts, which ignore the $id next to it';
+    throw new GrammarError(`${message}. Name the draft with $schema`, path);
   }
 
   /** Returns the target of a reference from elsewhere. Undefined if there is none. */

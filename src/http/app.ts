@@ -146,7 +146,7 @@ async function readEngine({ client, limits }: Deps) {
 }
 
 function refuseFeature(app: OpenAPIHono<HttpEnv>, { feature, routes }: FolderUse): void {
-  const message = `This server takes no ${feature}, because it cannot write the folder for them. Its operator finds the folder in the log.`;
+  const message = `This server takes no ${feature}, because it cannot write the folder for them. Ask its operator: the log names the folder.`;
   app.on('POST', [...routes], (c) =>
     errorResponse(c, new ServeError('insufficient_storage', message)),
   );

@@ -207,7 +207,7 @@ const REFUSED: readonly [name: string, schema: object, path: string, message: Re
       properties: { a: { $id: 'https://example.com/inner/', $ref: 'n.json' } },
     },
     '#/properties/a/$ref',
-    /Name the draft by \$schema/,
+    /Name the draft with \$schema/,
   ],
   ['another document', { $ref: 'other.json' }, '#/$ref', /within this schema/],
   ['nothing', { not: {} }, '#/not', /allows no value/],

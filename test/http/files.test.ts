@@ -199,6 +199,21 @@ describe('an upload', () => {
   });
 });
 
+test('an upload is refused if a part has no name', async () => {
+  const { upload, directory } = serveFiles();
+  const headers = { 'content-type': 'multipart/form-data; boundary=x' };
+  const start = '--x\r\nContent-Disposition: form-data';
+  for (const part of [
+    `${start}\r\n\r\n1\r\n`,
+    `${start}; name=""\r\n\r\n${'1'.repeat(2000)}\r\n`,
+    `${start}; filename="a"\r\n\r\n${LINES}\r\n`,
+  ]) {
+    const error = await readError(await upload(`${part}${part}--x--\r\n`, { headers }));
+    assert.deepEqual([error.code, error.param], ['invalid_request', null]);
+    assert.deepEqual(readdirSync(directory), []);
+  }
+});
+
 describe('an uploaded file', () => {
   test('that is not JSON lines is refused with the line', async () => {
     const { upload } = serveFiles();

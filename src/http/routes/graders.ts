@@ -79,7 +79,7 @@ export async function checkGrader(
   { grader, field }: GivenGrader,
 ): Promise<void> {
   const { tenant, signal = c.req.raw.signal } = c.var;
-  for (const [inside, source] of python ? sourcesOf(grader) : []) {
+  for (const [inside, source] of sourcesOf(grader)) {
     try {
       await python?.check(source, { tenant: tenant.id, signal });
     } catch (error) {

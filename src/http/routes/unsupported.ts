@@ -1,5 +1,5 @@
-// Routes of OpenAI's API that this server lacks, but whose paths look like those of others. They are refused by name, so that
-// clients see that they did not misspell the path.
+// Routes of OpenAI's API that this server lacks, but whose paths resemble supported ones. They are refused by name, so that clients
+// see that they did not misspell the path.
 import { ServeError } from '../../common/errors.ts';
 import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { type App, addRoute, json } from '../wire/route.ts';

@@ -217,7 +217,7 @@ export const ttlBody = z
 export const retrieveBody = z.object({ request_id: id }).openapi('TinkerRetrieve');
 export const weightsInfoBody = z.object({ tinker_path: path }).openapi('TinkerWeightsInfo');
 
-/** A run's record takes up to 1 MB, and a page of runs is read at once. */
+/** A run's record takes up to 1 MB, and all records of a page are read before the answer. */
 const MAX_PAGE = 1000;
 const integerParam = z.coerce.number().int().min(0);
 /** Clients send more parameters, which have no meaning on one server. */

@@ -88,9 +88,11 @@ async function readForm(
   const fields = new Map<string, string>();
   let upload: Promise<UploadedFile> | undefined;
   parser.on('error', (cause) => stop.abort(malformed(cause)));
-  const refuse = (name: string, fault: string) =>
-    stop.abort(fieldError(name.slice(0, MAX_NAME_LENGTH), fault));
-  parser.on('field', (name, value, _, isCut) => {
+  // The parser's types hide that a part may have no name.
+  const refuse = (name: string | undefined, fault: string) =>
+    stop.abort(name ? fieldError(name.slice(0, MAX_NAME_LENGTH), fault) : malformed(fault));
+  parser.on('field', (name: string | undefined, value, _, isCut) => {
+    if (!name) return refuse(name, 'a field has no name');
     if (isCut) refuse(name, `has more than ${MAX_FIELD_BYTES} bytes`);
     if (fields.has(name)) refuse(name, 'was sent twice. Send it once');
     fields.set(name, value);
@@ -98,7 +100,7 @@ async function readForm(
   parser.on('fieldsLimit', () => {
     stop.abort(new ServeError('invalid_request', `The form has more than ${MAX_FIELDS} fields.`));
   });
-  parser.on('file', (name, stream, filename) => {
+  parser.on('file', (name: string | undefined, stream, filename) => {
     if (name !== 'file' || upload) {
       stream.resume();
       refuse(
