@@ -24,6 +24,7 @@ const DENIED: Readonly<Record<string, Numbers>> = {
   pidfd_getfd: [438, 438],
   kcmp: [312, 272],
   // Calls past this filter, and large parts of the kernel.
+  io_setup: [206, 0],
   io_uring_setup: [425, 425],
   io_uring_enter: [426, 426],
   io_uring_register: [427, 427],

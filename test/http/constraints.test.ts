@@ -144,11 +144,15 @@ describe('the prompt', () => {
       { prompt: 'abc', ...ids },
       { prompt: 'abcd', prompt_logprobs: 0, ...ids },
       { prompt: ['abc', 'abc'], prompt_logprobs: 0, ...ids },
-      { prompt: 'abc', prompt_logprobs: 0, prompt_logprob_token_ids: [[1e6], []] },
     ]) {
       const wanted = ['invalid_request', 'prompt_logprob_token_ids'];
       assert.deepEqual(await fault('/v1/completions', body), wanted);
     }
+    const unknown = { prompt: 'abc', prompt_logprobs: 0, prompt_logprob_token_ids: [[1e6], []] };
+    assert.deepEqual(await fault('/v1/completions', unknown), [
+      'invalid_request',
+      'prompt_logprob_token_ids[0][0]',
+    ]);
     const answer = await chat({ prompt_logprobs: 0, n: 2 });
     assert.equal(answer.prompt_logprobs!.length, answer.usage.prompt_tokens);
     assert.deepEqual(await fault(CHAT, { prompt_logprobs: 1, stream: true }), [

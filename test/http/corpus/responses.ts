@@ -76,7 +76,7 @@ const FAULTS: Record<string, readonly Fault[]> = {
   context_length_exceeded: [
     [{ input: 'x'.repeat(256) }, 'input'],
     [{ input: 'x'.repeat(1e5) }, 'input'],
-    [{ max_output_tokens: 2 ** 31 }, 'input'],
+    [{ max_output_tokens: 2 ** 31 - 1 }, 'input'],
   ],
 };
 
