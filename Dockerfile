@@ -29,6 +29,7 @@ WORKDIR /app
 COPY --from=pruned /app/node_modules node_modules
 COPY --from=build /app/package.json /app/LICENSE /app/NOTICE ./
 COPY --from=build /app/models models
+COPY --from=build /app/native native
 COPY --from=build /app/bin bin
 COPY --from=build /app/dist dist
 

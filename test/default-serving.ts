@@ -1,9 +1,8 @@
 // Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
 // LORIKEET_INT8_SCALES chooses the form of int8 weights for them, too.
-import { describeProcessor } from '../src/common/processor.ts';
 import { perTokenCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
-import { chooseInt8Scales } from '../src/engine/int8-form.ts';
+import { chooseInt8Form, int8Hardware } from '../src/engine/int8-form.ts';
 import { baseBytes } from '../src/engine/memory/memory-budget.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
@@ -17,18 +16,20 @@ export async function defaultServing(
 ): Promise<Pick<EngineOptions, 'servingDir' | 'int8Scales'>> {
   const artifact = readArtifact(artifactDir);
   try {
-    const calibration = perTokenCalibration({ artifactDir, runtime: {} });
-    const servingDir = await ensureServingFiles(artifact, { ...cache, calibration });
     const byteSize = baseBytes(artifact.config, cache.weights);
     const chosen = SETTINGS.int8Scales.schema.parse(process.env[SETTINGS.int8Scales.env]);
     const served = {
+      config: artifact.config,
       weights: cache.weights,
       provider: 'cpu',
       byteSize,
       int8Scales: chosen,
     } as const;
-    const int8Scales = chooseInt8Scales(served, describeProcessor().features);
-    return { servingDir, ...(int8Scales && { int8Scales }) };
+    const form = chooseInt8Form(served, int8Hardware());
+    const calibration = perTokenCalibration({ artifactDir, runtime: {} });
+    const files = { ...cache, packing: form?.packing, calibration };
+    const servingDir = await ensureServingFiles(artifact, files);
+    return { servingDir, ...(form && { int8Scales: form.scales }) };
   } finally {
     artifact.tensors.close();
   }

@@ -159,8 +159,11 @@ async function verifyServingFiles(
   signal: AbortSignal,
 ): Promise<FolderCheck[]> {
   const checks: FolderCheck[] = [];
-  for (const weights of WEIGHTS_MODES) {
-    const folder = servingFolder(digest, { weights, cacheDir: path.join(home, 'cache') });
+  const cacheDir = path.join(home, 'cache');
+  const caches = WEIGHTS_MODES.map((weights) => ({ weights, cacheDir }));
+  for (const cache of [...caches, { ...caches[0]!, packing: 'packed' } as const]) {
+    const { weights } = cache;
+    const folder = servingFolder(digest, cache);
     if (!isBuilt(folder)) continue;
     const fault = await findFault(folder, { signal });
     if (fault) await discardChecksums(folder);

@@ -44,6 +44,7 @@ export async function prepareBase(
     artifactDir,
     digest: artifact.info.digest,
     weights: config.weights,
+    packing: requestedPlan.packing,
     cacheDir: path.join(config.home, 'cache'),
     reporter,
     signal,

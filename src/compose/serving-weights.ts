@@ -71,7 +71,8 @@ export class ServingWeights {
   }
 
   async #build(): Promise<void> {
-    const { artifactDir, weights, cacheDir, reporter, signal, openCalibration } = this.#options;
+    const { artifactDir, weights, packing, cacheDir, reporter, signal, openCalibration } =
+      this.#options;
     const { buildServingFiles } = await import('../import/serving-files.ts');
     await verifyArtifact(artifactDir, signal);
     using artifact = readArtifact(artifactDir);
@@ -82,7 +83,7 @@ export class ServingWeights {
       const onImprecise = (linears: readonly string[]) =>
         reporter.notify(describeImprecise(linears));
       const options = {
-        ...{ weights, cacheDir, onImprecise, onProgress, signal },
+        ...{ weights, packing, cacheDir, onImprecise, onProgress, signal },
         ...(calibration && { calibration }),
       };
       await buildServingFiles(artifact, options);

@@ -12,6 +12,7 @@ import type { DecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { targetNames } from '../model/target-modules.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
+import { ownInstructions } from '../ort/own-operators.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { formOf, widerForm } from './adapters/slot-form.ts';
@@ -127,6 +128,8 @@ export class Engine {
       weights: model.weights,
       kv,
       int8Scales: model.weights === 'int8' && isHost ? int8Scales : null,
+      int8Operator:
+        int8Scales === 'rows' && model.packing === 'packed' ? (ownInstructions() ?? null) : null,
       fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);

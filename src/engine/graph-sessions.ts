@@ -94,7 +94,8 @@ export class GraphSessions {
       const { float, weightsAs } = this.memory;
       const form = { ...layout, maxSeqLength, float, weightsAs, observes: this.#observes };
       const graph = servingGraph({ ...this.#model, ...form });
-      const options = { ...this.#runtime, sharesThreads: true, ...this.#heldWeights() };
+      const shared = { sharesThreads: true, usesOwnOperators: this.#model.packing === 'packed' };
+      const options = { ...this.#runtime, ...shared, ...this.#heldWeights() };
       session = createSession(graph, options);
       this.#sessions.set(id, session);
       // Runs read the prepacked copies. Other weights are read from the file again when a step needs them.

@@ -4,6 +4,7 @@ import { FileError } from '../common/errors.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import { KV_SCALES_FILE, kvScaleCount } from '../model/kv-scales.ts';
+import type { RowPacking } from '../model/row-weights.ts';
 import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
@@ -22,6 +23,8 @@ export interface ServingModel {
   readonly weights: WeightsMode;
   /** Whether the fused linears also exist in the per-token form. */
   readonly hasPerTokenForm: boolean;
+  /** The order of the weights in per-token form. */
+  readonly packing: RowPacking;
   /** The fused linears that use their blocks in every run. */
   readonly perBlockLinears: ReadonlySet<string>;
   /** Bases with equal identities compute the same. */
@@ -54,6 +57,7 @@ export function openServingFolder(dir: string): ServingModel {
     config,
     weights,
     hasPerTokenForm: rowForm !== null,
+    packing: rowForm?.packing ?? 'plain',
     perBlockLinears: new Set(rowForm?.perBlockLinears),
     identity,
     folder: dir,

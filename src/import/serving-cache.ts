@@ -12,6 +12,7 @@ import {
   readRegular,
   SMALL_FILE_BYTES,
 } from '../common/regular-file.ts';
+import type { RowPacking } from '../model/row-weights.ts';
 import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
@@ -44,6 +45,8 @@ type Checksums = z.infer<typeof checksumsSchema>;
 export interface ServingCache {
   readonly weights: WeightsMode;
   readonly cacheDir: string;
+  /** The order of the weights in per-token form, if the files contain it. Default: `plain`. */
+  readonly packing?: RowPacking | undefined;
 }
 
 /** A damaged file in a serving folder, and how it was detected. */
@@ -53,8 +56,12 @@ export interface ServingFault {
 }
 
 /** Returns the serving folder of a base, by its digest. The folder need not exist. */
-export function servingFolder(digest: string, { weights, cacheDir }: ServingCache): string {
-  return path.join(cacheDir, `${digest.slice(0, 16)}-${weights}-v${LAYOUT_VERSION}`);
+export function servingFolder(
+  digest: string,
+  { weights, cacheDir, packing }: ServingCache,
+): string {
+  const form = packing === 'packed' ? `${weights}-packed` : weights;
+  return path.join(cacheDir, `${digest.slice(0, 16)}-${form}-v${LAYOUT_VERSION}`);
 }
 
 /** Whether the folder exists and is complete. */

@@ -8,7 +8,7 @@ import { buildFolder } from '../common/folders.ts';
 import { asBytes, elementCount, toFloat32 } from '../common/tensor.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
-import { linearName, rowMatrix, rowTensors } from '../model/row-weights.ts';
+import { linearName, type RowPacking, rowMatrix, rowTensors } from '../model/row-weights.ts';
 import {
   embeddingMatrix,
   fusedBias,
@@ -29,7 +29,7 @@ import { FUSED_LINEAR_NAMES, fusedTargets, moduleName } from '../model/target-mo
 import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
 import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
-import { quantizeRowInt8 } from '../quant/row-int8.ts';
+import { packRowInt8, quantizeRowInt8 } from '../quant/row-int8.ts';
 import { smoothLinear } from '../quant/smoothing.ts';
 import { type Artifact, denseValues, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './serving-cache.ts';
@@ -100,7 +100,8 @@ async function writeServingFiles(
   const { config } = artifact;
   const expected = servingTensors(config, weights);
   const measurements = weights === 'int8' ? calibration : undefined;
-  const rowCount = measurements ? rowTensors(config).length : 0;
+  const { packing = 'plain' } = options;
+  const rowCount = measurements ? rowTensors(config, packing).length : 0;
   await using handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
   const writer = new TensorWriter(handle, expected.length + rowCount, options);
   for await (const [tensor, bytes] of generateTensors(artifact, weights))
@@ -120,9 +121,9 @@ async function writeServingFiles(
   await writeLayout(null);
   const maxima = await measurements?.measureInputs(folder);
   if (measurements && maxima) {
-    for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
+    for (const [tensor, bytes] of generateRowTensors(artifact, maxima, packing))
       await writer.write(tensor, bytes);
-    const rowForm = { calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
+    const rowForm = { packing, calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
     await writeLayout({ ...rowForm, perBlockLinears: [] });
     const errors = await measurements.measureErrors(folder);
     const perBlockLinears = namesOfLinears(config).filter((_, i) => !(errors[i]! <= MAX_ROW_ERROR));
@@ -216,20 +217,23 @@ function tableWeights({ tensors, config }: Artifact, name: string): LinearWeight
 function* generateRowTensors(
   artifact: Artifact,
   maxima: readonly Float32Array[],
+  packing: RowPacking,
 ): Generator<NamedBytes> {
   const { config } = artifact;
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const [i, fused] of FUSED_LINEAR_NAMES.entries()) {
-      const { values, scales, factors, floatInputs } = rowMatrix(config, layer, fused);
+      const { values, scales, factors, floatInputs } = rowMatrix(config, { layer, fused }, packing);
       const matrices = fusedTargets(config, fused).map((target) =>
         denseValues(readLinear(artifact, moduleName(layer, target))),
       );
       const inputMaxima = maxima[layer * FUSED_LINEAR_NAMES.length + i]!;
       const smoothed = smoothLinear(matrices, inputMaxima, floatInputs?.indices.dims[0] ?? 0);
       const rounded = quantizeRowInt8(smoothed.matrices, inputMaxima.length);
+      const data =
+        packing === 'packed' ? packRowInt8(rounded.data, inputMaxima.length) : rounded.data;
       for (const [i, part] of values.entries()) {
         const length = elementCount(part.dims);
-        yield [part, asBytes(rounded.data.subarray(i * length, (i + 1) * length))];
+        yield [part, data.subarray(i * length, (i + 1) * length)];
       }
       yield [scales, asBytes(rounded.scales)];
       yield [factors, asBytes(smoothed.factors)];

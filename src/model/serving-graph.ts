@@ -7,8 +7,8 @@ import { type DecoderLowering, decoder, type Projection, type Residual } from '.
 import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
-import { groupProduct, quantizeGroups, rowZeroPoints } from './row-product.ts';
-import { linearName, rowMatrix } from './row-weights.ts';
+import { RowLinears } from './row-linears.ts';
+import { linearName, type RowPacking } from './row-weights.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
@@ -38,6 +38,8 @@ interface ServingGraphOptions {
   readonly linears?: LinearForm;
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
+  /** The order of the weights in per-token form. `packed` needs our own operator. Default: `plain`. */
+  readonly packing?: RowPacking;
   /** The linears that keep their per-block form in a `rows` graph, by `linearName`. */
   readonly perBlockLinears?: ReadonlySet<string>;
   /** The measurements of each fused linear. Default: none. */
@@ -124,10 +126,7 @@ class ServingLowering implements DecoderLowering {
   readonly #kv: KvAttention;
   readonly #lora: LoraGraph;
   readonly #weightInputs = new Map<string, Value>();
-  /** By groups per token: uint8 [T * groups] */
-  readonly #zeroPoints = new Map<number, Value>();
-  /** [T, 1] each, not finite if an input of the row's product is not. */
-  readonly #rowSums: Value[] = [];
+  readonly #rows: RowLinears;
 
   constructor(options: ServingGraphOptions) {
     const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
@@ -148,6 +147,9 @@ class ServingLowering implements DecoderLowering {
     const shape = { config, maxSeqLength, float, form };
     this.#kv = new KvAttention(g, { ...shape, seqLengths, totalLength, tables });
     this.#lora = new LoraGraph(g, config, options.lora, float);
+    const { packing = 'plain' } = options;
+    const weight = (tensor: ServingTensor) => this.#weight(tensor);
+    this.#rows = new RowLinears(g, { config, packing, weight, tokens: this.#inputIds });
   }
 
   embed(): Value {
@@ -217,10 +219,7 @@ class ServingLowering implements DecoderLowering {
 
   /** Makes rows of hidden [T, D] NaN if rounding has hidden their non-finite numbers. */
   spreadNonFinite(hidden: Value): Value {
-    const spread = this.#kv.spreadNonFinite(hidden, this.#batchShape);
-    if (this.#rowSums.length === 0) return spread;
-    const sum = this.g.node('Sum', this.#rowSums);
-    return this.g.node('Add', [spread, this.g.node('Mul', [sum, this.g.float(0)])]);
+    return this.#rows.spreadNonFinite(this.#kv.spreadNonFinite(hidden, this.#batchShape));
   }
 
   get changesHead(): boolean {
@@ -281,37 +280,9 @@ class ServingLowering implements DecoderLowering {
   #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
     const { weights, linears, perBlockLinears } = this.#options;
     if (linears === 'rows' && !perBlockLinears?.has(linearName(layer, fused)))
-      return this.#rowProduct(x, layer, fused);
+      return this.#rows.product(x, layer, fused);
     const bias = fusedBias(this.#config, layer, fused);
     return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);
-  }
-
-  #rowProduct(x: Value, layer: number, fused: FusedLinear): Value {
-    const { values, scales, factors, floatInputs } = rowMatrix(this.#config, layer, fused);
-    // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
-    // so does the residual stream.
-    if (fused === 'attention_out' || fused === 'mlp_out')
-      this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
-    const smooth = this.g.node('Mul', [x, this.#weight(factors)]);
-    const groups = { groups: values.length, width: values[0]!.dims[0]! };
-    const zeroPoints = this.#zeroPointsOf(values.length);
-    const ofOutputs = this.#weight(scales);
-    const weights = values.map((v) => ({ data: this.#weight(v), scales: ofOutputs }));
-    let product = groupProduct(this.g, quantizeGroups(this.g, smooth, groups, zeroPoints), weights);
-    if (floatInputs) {
-      const taken = this.g.node('Gather', [x, this.#weight(floatInputs.indices)], { axis: 1 });
-      product = this.g.node('Gemm', [taken, this.#weight(floatInputs.values), product]);
-    }
-    const bias = fusedBias(this.#config, layer, fused);
-    return bias ? this.g.node('Add', [product, this.#weight(bias)]) : product;
-  }
-
-  /** Returns the zero points of rows in groups, which all linears with as many groups share. */
-  #zeroPointsOf(groups: number): Value {
-    const zeroPoints =
-      this.#zeroPoints.get(groups) ?? rowZeroPoints(this.g, this.#inputIds, groups);
-    this.#zeroPoints.set(groups, zeroPoints);
-    return zeroPoints;
   }
 
   #observeInputs(x: Value, layer: number, fused: FusedLinear): void {
@@ -322,7 +293,7 @@ class ServingLowering implements DecoderLowering {
 
   #observeRows(x: Value, blocks: Value, layer: number, fused: FusedLinear): void {
     const g = this.g;
-    const difference = g.node('Sub', [this.#rowProduct(x, layer, fused), blocks]);
+    const difference = g.node('Sub', [this.#rows.product(x, layer, fused), blocks]);
     const length = (v: Value) => g.node('ReduceL2', [v, g.int64([1])], { keepdims: 0 });
     const shares = g.node('Div', [length(difference), length(blocks)]); // [T]
     const mean = g.node('Unsqueeze', [shares, g.int64([1])]);

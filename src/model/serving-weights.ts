@@ -5,6 +5,7 @@ import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
+import type { RowPacking } from './row-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
@@ -188,6 +189,7 @@ export const LAYOUT_VERSION = 4;
 
 /** The per-token form of int8 weights. */
 export interface PerTokenLayout {
+  readonly packing: RowPacking;
   /** The SHA-256 of the maxima that it was computed from. */
   readonly calibration: string;
   /** The linears that keep their per-block form in every run, such as `layers.3.mlp_out`. */

@@ -70,6 +70,8 @@ const IR_VERSION = 9n;
 const OPSET_VERSION = 21n;
 /** The domain of ONNX Runtime's own operators. */
 export const MICROSOFT = 'com.microsoft';
+/** The domain of our own operators (`native/`). Sessions need the option `usesOwnOperators` for them. */
+export const LORIKEET = 'lorikeet';
 
 const DATA_TYPE = {
   float32: TensorProto_DataType.FLOAT,
@@ -200,6 +202,7 @@ export class GraphBuilder {
       opsetImport: [
         { domain: '', version: OPSET_VERSION },
         { domain: MICROSOFT, version: 1n },
+        { domain: LORIKEET, version: 1n },
       ],
       graph,
     });

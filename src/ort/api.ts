@@ -98,6 +98,7 @@ export const ORT_API = {
     216,
     ...(['pointer', 'string', 'pointer', 'pointer', 'size'] as const),
   ),
+  RegisterCustomOpsLibrary_V2: status(228, 'pointer', 'path'),
 } as const satisfies Record<string, ApiFunction>;
 
 /** The name of a function of `OrtApi`. */

@@ -3,6 +3,7 @@ import type { Provider } from '../settings/provider.ts';
 import { Binding, readValueInfos, type ValueInfo } from './binding.ts';
 import type { CValue } from './ffi.ts';
 import { Handle, NativeOwner } from './handle.ts';
+import { OPERATORS_FILE } from './own-operators.ts';
 import { hasDeviceMemory, NATIVE_PROVIDERS } from './providers.ts';
 import { ortCall, ortCallAsync, ortEnvironment, ortFree, ortGet } from './runtime.ts';
 import { cpuMemoryInfo, type OrtTensor } from './tensor.ts';
@@ -45,6 +46,8 @@ export interface SessionOptions {
    * grows to the need of the largest, not of all together. Default: a separate arena per session.
    */
   sharesArena?: boolean;
+  /** Whether the graph has operators of `LORIKEET`. Only where `ownInstructions` names an instruction set. */
+  usesOwnOperators?: boolean;
   /** Prints no errors, for a caller that expects some. */
   isQuiet?: boolean;
   /** Entries of onnxruntime_session_options_config_keys.h. */
@@ -154,6 +157,7 @@ function creator(model: Uint8Array | string, prepacked: PrepackedWeights | undef
 function applyOptions(pointer: bigint, options: SessionOptions): void {
   const { provider = 'cpu', intraOpThreads, allowSpinning } = options;
   if (options.sharesArena) shareArena(pointer);
+  if (options.usesOwnOperators) ortCall('RegisterCustomOpsLibrary_V2', pointer, OPERATORS_FILE);
   ortCall('SetSessionGraphOptimizationLevel', pointer, ENABLE_ALL);
   const threads = intraOpThreads ?? 0; // 0: one per core, which is also the default
   if (options.sharesThreads && ortEnvironment(threads).threads === threads) {

@@ -12,6 +12,9 @@ export interface RowInt8 {
   readonly scales: Float32Array;
 }
 
+/** Outputs in a block of packed weights, and inputs of one output that lie next to each other (`native/kernels.h`). */
+export const PACKED_BLOCK = { outputs: 16, inputs: 4 } as const;
+
 /** Levels on each side of zero. */
 const LARGEST_LEVEL = 127;
 /** The code of zero. */
@@ -41,6 +44,27 @@ export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: n
     first += rows;
   }
   return { data, scales };
+}
+
+/**
+ * Packs codes [in, out] for our own operator: [ceil(out / 16), in / 4, 16, 4]. Missing outputs are zeros. `inFeatures` is a
+ * multiple of 4.
+ */
+export function packRowInt8(data: Uint8Array, inFeatures: number): Uint8Array {
+  const { outputs, inputs } = PACKED_BLOCK;
+  const width = data.length / inFeatures;
+  const blockBytes = inFeatures * outputs;
+  const packed = new Uint8Array(Math.ceil(width / outputs) * blockBytes).fill(ZERO_POINT);
+  for (let first = 0; first < width; first += outputs) {
+    const count = Math.min(outputs, width - first);
+    const block = packed.subarray((first / outputs) * blockBytes);
+    for (let i = 0; i < inFeatures; i++) {
+      const to = (i - (i % inputs)) * outputs + (i % inputs);
+      const from = i * width + first;
+      for (let o = 0; o < count; o++) block[to + o * inputs] = data[from + o]!;
+    }
+  }
+  return packed;
 }
 
 /** The columns of data [in, width] that a matrix fills, from `first` on. */

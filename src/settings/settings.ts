@@ -173,7 +173,7 @@ export const SETTINGS = defineSettings({
     schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
   int8Scales: {
-    help: 'how activations are rounded for products with int8 weights: blocks (a scale per 64 values), rows (a scale per token) or mixed (rows for prompts, blocks for steps) (default: rows; mixed with VNNI but no AMX and less than 1 GB of weights; blocks without AVX2)',
+    help: 'how activations are rounded for products with int8 weights: blocks (a scale per 64 values), rows (a scale per token) or mixed (rows for prompts, blocks for steps) (default: rows on Linux x64 with AVX2; on other systems mixed with VNNI and less than 1 GB of weights, and blocks without AVX2)',
     schema: z.enum(['blocks', 'rows', 'mixed'], 'must be blocks, rows or mixed').optional(),
   },
   kv: {

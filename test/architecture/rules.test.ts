@@ -199,7 +199,7 @@ test('functions that take any number of arguments are not called with a spread',
 test("ARCHITECTURE.md's code map lists every folder", () => {
   const paths = [
     ...sources.map((file) => file.path),
-    ...['bin', 'scripts', 'src/onnx/proto', 'src/tinker/proto'].flatMap((folder) =>
+    ...['bin', 'native', 'scripts', 'src/onnx/proto', 'src/tinker/proto'].flatMap((folder) =>
       readdirSync(folder).map((name) => `${folder}/${name}`),
     ),
     ...testFolders().map((folder) => `${folder}/x`),

@@ -130,8 +130,13 @@ for (const { file, env, bytes, requests } of DEPLOYMENTS) {
   test(`the settings of ${file} fit into its memory limit, and into each other`, () => {
     assert.ok(VALUES.length >= 4, `${VALUES}`);
     const config = { ...loadConfig({}, { HOME: '/', ...env }), hasReservedSlots: true };
-    for (const features of [[], ['avx512-vnni']] as const) {
-      const plan = planMemory(BASE, config, { bytes, source: file }, features);
+    for (const [features, ownInstructions] of [
+      [[], undefined],
+      [['avx512-vnni'], undefined],
+      [['avx512-vnni'], 'avx512-vnni'],
+    ] as const) {
+      const limit = { bytes, source: file };
+      const plan = planMemory(BASE, config, limit, { features, ownInstructions });
       const { slots, maxSeqLength, budget } = plan;
       assert.ok(maxSeqLength >= 2048, `${maxSeqLength} tokens`);
       // More requests than slots would wait in one server while another one could be started.

@@ -10,6 +10,7 @@ const EMULATOR = ['qemu-x86_64', '-cpu', 'Haswell'] as const;
 /** Test files, with a pattern for the names of the tests that concern int8. */
 const FILES: readonly (readonly [file: string, tests: string])[] = [
   ['test/quant/row-int8.test.ts', '.'],
+  ['test/ort/row-linear.test.ts', '.'],
   ['test/trainer/row-int8.test.ts', '.'],
   ['test/engine/int8-form.test.ts', '.'],
   ['test/trainer/trained-kinds.test.ts', 'int8'],

@@ -15,8 +15,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { describeProcessor } from '../../src/common/processor.ts';
-import { chooseInt8Scales, usesPerTokenForm } from '../../src/engine/int8-form.ts';
+import { chooseInt8Form, int8Hardware, usesPerTokenForm } from '../../src/engine/int8-form.ts';
 import { writeSafetensors } from '../../src/formats/safetensors.ts';
 import { tinyModel } from '../fixtures.ts';
 import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
@@ -109,8 +108,9 @@ const STOPS: readonly (readonly [NodeJS.Signals, moment: string])[] = [
     : []),
 ];
 
-const served = { weights: 'int8', provider: 'cpu', byteSize: 0 } as const;
-const isCalibrated = usesPerTokenForm(chooseInt8Scales(served, describeProcessor().features));
+const { config } = tinyModel();
+const served = { config, weights: 'int8', provider: 'cpu', byteSize: 0 } as const;
+const isCalibrated = usesPerTokenForm(chooseInt8Form(served, int8Hardware())?.scales);
 
 for (const [signal, moment] of STOPS) {
   const skip = moment === CALIBRATION && !isCalibrated && 'this CPU is served in blocks';

@@ -7,12 +7,14 @@ import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
-import { chooseInt8Scales, type Int8Scales } from '../../src/engine/int8-form.ts';
+import { chooseInt8Form, type Int8Hardware, type Int8Scales } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
+import type { RowPacking } from '../../src/model/row-weights.ts';
 import { TARGETS_OF, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import type { TableChange } from '../../src/model/vocabulary-changes.ts';
+import { ownInstructions } from '../../src/ort/own-operators.ts';
 import {
   type TinyModel,
   temporaryFolder,
@@ -30,20 +32,25 @@ const CALIBRATION: Calibration = {
   measureErrors: (dir) => measureRowErrors(dir, TOKENS),
 };
 
+/** The orders of the weights that this machine can compute. */
+const PACKINGS: readonly RowPacking[] = ownInstructions() ? ['plain', 'packed'] : ['plain'];
+
 interface Served {
   readonly model: TinyModel;
   readonly hasPerTokenForm?: boolean;
+  readonly packing?: RowPacking;
 }
 
 async function openEngine(
   t: TestContext,
-  { model, hasPerTokenForm = true }: Served,
+  { model, hasPerTokenForm = true, packing = 'plain' }: Served,
   int8Scales: Int8Scales,
   more: Partial<EngineOptions> = {},
 ): Promise<Engine> {
   const servingDir = await ensureServingFiles(model.artifact, {
     weights: 'int8',
     cacheDir: temporaryFolder(t),
+    packing,
     ...(hasPerTokenForm && { calibration: CALIBRATION }),
   });
   const engine = await Engine.create({
@@ -99,36 +106,47 @@ function likeness(a: Float32Array, b: Float32Array): number {
 for (const [family, changes] of TINY_FAMILIES) {
   test(`${family}: logits are close to those of a plain decoder`, async (t) => {
     const model = tinyModel(changes);
-    const engine = await openEngine(t, { model }, 'rows');
     const targets = targetNames(model.config);
     const plain = tinyAdapter(model.config, { seed: 5, rank: 4, targets });
     const wide = wideAdapter(model, 6);
-    for (const adapter of [plain, wide]) {
-      await engine.prepareFor(adapter);
-      engine.attachAdapter(adapter);
-    }
     const uses = [undefined, plain, undefined, wide];
-    const logits = await decode(engine, uses);
-    for (const [row, used] of uses.entries()) {
-      const want = plainLogits(model.config, model.weights, [TOKENS[row]!], used);
-      const found = logits[row];
-      assert.ok(
-        typeof found === 'object' && likeness(found, Float32Array.from(want[0]!)) > 0.995,
-        `row ${row}`,
-      );
+    const found: Awaited<ReturnType<typeof decode>>[] = [];
+    for (const packing of PACKINGS) {
+      const engine = await openEngine(t, { model, packing }, 'rows');
+      for (const adapter of [plain, wide]) {
+        await engine.prepareFor(adapter);
+        engine.attachAdapter(adapter);
+      }
+      const logits = await decode(engine, uses);
+      found.push(logits);
+      for (const [row, used] of uses.entries()) {
+        const want = plainLogits(model.config, model.weights, [TOKENS[row]!], used);
+        const got = logits[row];
+        assert.ok(
+          typeof got === 'object' && likeness(got, Float32Array.from(want[0]!)) > 0.995,
+          `${packing}, row ${row}`,
+        );
+      }
     }
+    // Both orders round to the same codes, apart from ties.
+    const [ofRuntime, ofOperator = ofRuntime] = found as Float32Array[][];
+    ofRuntime!.forEach((row, i) => {
+      assert.ok(likeness(row, ofOperator![i]!) > 0.9999, `row ${i}`);
+    });
   });
 }
 
-test("a row's logits do not depend on how many rows run beside it", async (t) => {
-  const engine = await openEngine(t, { model: tinyModel() }, 'rows');
-  const [alone] = await decode(engine, [undefined]);
-  const together = await decode(
-    engine,
-    Array.from({ length: 6 }, () => undefined),
-  );
-  assert.deepEqual(together[0], alone);
-});
+for (const packing of PACKINGS) {
+  test(`a row's logits do not depend on how many rows run beside it: ${packing}`, async (t) => {
+    const engine = await openEngine(t, { model: tinyModel(), packing }, 'rows');
+    const [alone] = await decode(engine, [undefined]);
+    const together = await decode(
+      engine,
+      Array.from({ length: 6 }, () => undefined),
+    );
+    assert.deepEqual(together[0], alone);
+  });
+}
 
 test('with mixed scales, prompts take the per-token form and steps do not, however many rows run', async (t) => {
   const model = tinyModel();
@@ -154,10 +172,13 @@ test('a base that was not calibrated keeps its blocks', async (t) => {
   assert.equal(typeof (await decode(engine, [undefined]))[0], 'object');
 });
 
-for (const target of TARGETS_OF.separate) {
-  test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other`, async (t) => {
+const poisoned = PACKINGS.flatMap((packing) =>
+  TARGETS_OF.separate.map((target) => [packing, target] as const),
+);
+for (const [packing, target] of poisoned) {
+  test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other: ${packing}`, async (t) => {
     const model = tinyModel();
-    const engine = await openEngine(t, { model }, 'rows');
+    const engine = await openEngine(t, { model, packing }, 'rows');
     const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: [target] });
     const [healthy] = await decode(engine, [undefined, undefined]);
     adapter.layers[0]![target]!.b[1] = Number.NaN;
@@ -214,33 +235,59 @@ test('a calibration finds the largest inputs of every linear', async (t) => {
   assert.notDeepEqual(asBytes(one[0]!), asBytes(all[0]!));
 });
 
-test('the form is chosen by instruction set', () => {
-  const int8 = { weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
-  assert.equal(chooseInt8Scales(int8, ['amx', 'avx512-vnni', 'avx2']), 'rows');
-  assert.equal(chooseInt8Scales(int8, ['avx-vnni', 'avx2']), 'mixed');
-  assert.equal(chooseInt8Scales(int8, ['avx512', 'avx2']), 'rows');
-  assert.equal(chooseInt8Scales(int8, ['avx2']), 'rows');
-  assert.equal(chooseInt8Scales(int8, ['i8mm', 'dotprod']), 'blocks');
-  assert.equal(chooseInt8Scales(int8, undefined), 'blocks');
-  assert.equal(chooseInt8Scales({ ...int8, weights: 'f32' }, ['amx']), undefined);
-  assert.equal(chooseInt8Scales({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
+const TINY = {
+  config: tinyModel().config,
+  weights: 'int8',
+  provider: 'cpu',
+  byteSize: 1e8,
+} as const;
+
+function hardware(...features: readonly ProcessorFeature[]): Int8Hardware {
+  return { features, ownInstructions: undefined };
+}
+
+test('without our own operator, the form is chosen by instruction set', () => {
+  for (const [scales, ...features] of [
+    ['rows', 'amx', 'avx512-vnni', 'avx2'],
+    ['mixed', 'avx-vnni', 'avx2'],
+    ['rows', 'avx512', 'avx2'],
+    ['rows', 'avx2'],
+    ['blocks', 'i8mm', 'dotprod'],
+    ['blocks'],
+  ] as const) {
+    assert.deepEqual(chooseInt8Form(TINY, hardware(...features)), { scales, packing: 'plain' });
+  }
+  assert.equal(chooseInt8Form({ ...TINY, weights: 'f32' }, hardware('amx')), undefined);
+  assert.equal(chooseInt8Form({ ...TINY, provider: 'webgpu' }, hardware('amx')), undefined);
+});
+
+test('our own operator computes every run, except with AMX', () => {
+  const own = (...features: readonly ProcessorFeature[]) =>
+    ({ features, ownInstructions: 'avx2' }) as const;
+  const packed = { scales: 'rows', packing: 'packed' };
+  assert.deepEqual(chooseInt8Form(TINY, own('avx512-vnni')), packed);
+  assert.deepEqual(chooseInt8Form(TINY, own('avx2')), packed);
+  assert.deepEqual(chooseInt8Form({ ...TINY, int8Scales: 'rows' }, own('avx2')), packed);
+  assert.equal(chooseInt8Form(TINY, own('amx'))?.packing, 'plain');
+  const { config } = TINY;
+  const odd = { ...config, hiddenSize: config.hiddenSize + 2 };
+  assert.equal(chooseInt8Form({ ...TINY, config: odd }, own('avx2'))?.packing, 'plain');
 });
 
 test('the operator chooses the form', () => {
-  const chosen = (int8Scales: Int8Scales, features: readonly ProcessorFeature[]) =>
-    chooseInt8Scales({ weights: 'int8', provider: 'cpu', byteSize: 1e8, int8Scales }, features);
-  assert.equal(chosen('rows', ['avx-vnni']), 'rows');
-  assert.equal(chosen('mixed', ['amx']), 'mixed');
-  assert.equal(chosen('blocks', ['amx']), 'blocks');
-  assert.equal(chosen('blocks', ['avx2']), 'blocks');
-  assert.equal(chosen('rows', ['dotprod']), 'rows');
+  for (const int8Scales of ['rows', 'mixed', 'blocks'] as const) {
+    const chosen = chooseInt8Form({ ...TINY, int8Scales }, hardware('dotprod'));
+    assert.deepEqual(chosen, { scales: int8Scales, packing: 'plain' });
+  }
+  const hasOwn = { features: ['avx2'], ownInstructions: 'avx2' } as const;
+  assert.equal(chooseInt8Form({ ...TINY, int8Scales: 'mixed' }, hasOwn)?.packing, 'plain');
 });
 
 test('a large base is served in the per-token form alone', () => {
-  const large = { weights: 'int8', provider: 'cpu', byteSize: 1.3e9 } as const;
-  assert.equal(chooseInt8Scales(large, ['amx']), 'rows');
-  assert.equal(chooseInt8Scales(large, ['avx512-vnni']), 'rows');
-  assert.equal(chooseInt8Scales(large, ['avx2']), 'rows');
+  const large = { ...TINY, byteSize: 1.3e9 };
+  assert.equal(chooseInt8Form(large, hardware('amx'))?.scales, 'rows');
+  assert.equal(chooseInt8Form(large, hardware('avx512-vnni'))?.scales, 'rows');
+  assert.equal(chooseInt8Form(large, hardware('avx2'))?.scales, 'rows');
 });
 
 test('what is prepared ahead is what adapters on all linears, with a head if one is expected, and on q and v need', async (t) => {

@@ -45,6 +45,7 @@ export class ScriptedEngine implements StepEngine {
       weights: 'none',
       kv: 'none',
       int8Scales: null,
+      int8Operator: null,
       fingerprint: 'ffffffff',
       ...info,
     };

@@ -29,6 +29,7 @@ class RepetitiveModel {
     weights: 'none',
     kv: 'none',
     int8Scales: null,
+    int8Operator: null,
     fingerprint: 'ffffffff',
   };
   readonly #slots: number[][] = [[], []];

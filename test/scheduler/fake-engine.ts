@@ -96,6 +96,7 @@ export class FakeEngine implements StepEngine {
       weights: 'none',
       kv: 'none',
       int8Scales: null,
+      int8Operator: null,
       fingerprint: 'ffffffff',
       ...info,
     };

@@ -98,6 +98,7 @@ export class VirtualEngine implements StepEngine {
     weights: 'none',
     kv: 'none',
     int8Scales: null,
+    int8Operator: null,
     fingerprint: 'ffffffff',
   };
   readonly faults: EngineFaults = { nanRows: 0, throws: 0, slowRuns: 0, hang: 'no' };

@@ -3,11 +3,10 @@
 import { ConfigError } from '../../common/errors.ts';
 import { HELPERS } from '../../common/job-process.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
-import { describeProcessor } from '../../common/processor.ts';
 import { DEFAULT_RANK } from '../../contracts/training-settings.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
-import { rowTensors } from '../../model/row-weights.ts';
+import { type RowPacking, rowTensors } from '../../model/row-weights.ts';
 import {
   type ServingTensor,
   servingTensorBytes,
@@ -18,7 +17,13 @@ import { targetNames } from '../../model/target-modules.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { formOf, slotBytes } from '../adapters/slot-form.ts';
 import { scoresBytes } from '../attention-scores.ts';
-import { chooseInt8Scales, type Int8Scales, usesPerTokenForm } from '../int8-form.ts';
+import {
+  chooseInt8Form,
+  type Int8Form,
+  type Int8Scales,
+  int8Hardware,
+  usesPerTokenForm,
+} from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
 
 /** The operator's settings. An absent one gets its default, or less if the default does not fit. */
@@ -48,6 +53,8 @@ export interface MemoryPlan {
   readonly maxSeqLength: number;
   /** Undefined if the weights are not int8. `blocks` if there is no memory for a better choice. */
   readonly int8Scales: Int8Scales | undefined;
+  /** The order of the weights in per-token form. */
+  readonly packing: RowPacking;
   readonly adapterCacheBytes: number;
   readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
@@ -108,19 +115,19 @@ function tensorBytes(tensors: readonly ServingTensor[]): number {
 
 /**
  * Plans within a memory limit. Keeps requested sizes; the others get their defaults, or less if those do not fit. Throws a
- * `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit. `features` are the CPU's.
+ * `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit.
  */
 export function planMemory(
   config: DecoderConfig,
   request: MemoryRequest,
   limit: MemoryLimit,
-  features = describeProcessor().features,
+  hardware = int8Hardware(),
 ): MemoryPlan {
   const byteSize = baseBytes(config, request.weights);
-  const int8Scales = chooseInt8Scales({ ...request, byteSize }, features);
-  if (usesPerTokenForm(int8Scales)) {
-    const { plan, shortfall } = planWith(config, request, { limit, int8Scales });
-    const bothForms = byteSize + tensorBytes(rowTensors(config));
+  const form = chooseInt8Form({ ...request, config, byteSize }, hardware);
+  if (usesPerTokenForm(form?.scales)) {
+    const { plan, shortfall } = planWith(config, request, { limit, form });
+    const bothForms = byteSize + tensorBytes(rowTensors(config, 'plain'));
     const calibration = CALIBRATION_FACTOR * bothForms;
     const canCalibrate = limit.bytes >= calibration;
     if (request.int8Scales !== undefined) {
@@ -132,7 +139,7 @@ export function planMemory(
   }
   const { plan, shortfall } = planWith(config, request, {
     limit,
-    int8Scales: int8Scales && 'blocks',
+    form: form && { scales: 'blocks', packing: 'plain' },
   });
   if (shortfall) throw shortfall;
   return plan;
@@ -141,14 +148,11 @@ export function planMemory(
 function planWith(
   config: DecoderConfig,
   request: MemoryRequest,
-  {
-    limit,
-    int8Scales,
-  }: { readonly limit: MemoryLimit; readonly int8Scales: Int8Scales | undefined },
+  { limit, form }: { readonly limit: MemoryLimit; readonly form: Int8Form | undefined },
 ): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
   const oneForm = fixedParts(config, request);
   // Alone, the per-token form replaces the blocks and takes a little less memory.
-  const otherForm = int8Scales === 'mixed' ? tensorBytes(rowTensors(config)) : 0;
+  const otherForm = form?.scales === 'mixed' ? tensorBytes(rowTensors(config, 'plain')) : 0;
   const fixed = { ...oneForm, base: oneForm.base + otherForm };
   const isHost = PROVIDERS[request.provider].memory === 'host';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
@@ -197,7 +201,8 @@ function planWith(
     plan: {
       ...plan,
       reservedSlots: reservedSlots(request, plan.slots),
-      int8Scales,
+      int8Scales: form?.scales,
+      packing: form?.packing ?? 'plain',
       adapterCacheBytes: parts.adapterCache,
       prefixCacheBytes: parts.prefixCache,
       adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),

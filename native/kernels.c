@@ -1,0 +1,176 @@
+// Rounds activations to 8 bits and multiplies them by packed 8-bit weights. Sums of integers are exact, and the few sums of
+// floats have one order, so a row's outputs depend neither on the other rows nor on the instruction set.
+// Compile with -ffp-contract=off: a compiler that fuses some sums and not others would round them differently.
+#include "kernels.h"
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define ZERO_POINT 128
+#define LARGEST_LEVEL 127.0f
+#define INFINITY_BITS 0x7f800000
+#define MAX_TILE_ROWS 8
+
+#ifdef __AVX512VNNI__
+typedef int8_t Code;
+#define KERNELS kernels_avx512vnni
+#else
+typedef int16_t Code;
+#define KERNELS kernels_avx2
+#endif
+
+static int32_t bits_of(float value) {
+  int32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+static void round_group(const float *x, const float *factors, int64_t width, Code *codes, int32_t *sum, float *scale) {
+  // As integers, the magnitudes of floats have the same order, and NaN is the largest.
+  int32_t largest_bits = 0;
+  for (int64_t i = 0; i < width; i++) {
+    int32_t bits = bits_of(x[i] * factors[i]) & 0x7fffffff;
+    largest_bits = bits > largest_bits ? bits : largest_bits;
+  }
+  float largest;
+  memcpy(&largest, &largest_bits, sizeof largest);
+  if (largest_bits >= INFINITY_BITS) {
+    memset(codes, 0, width * sizeof *codes);
+    *sum = 0;
+    *scale = NAN;
+    return;
+  }
+  float inverse = largest > 0 ? LARGEST_LEVEL / largest : 0;
+  // The inverse of a subnormal number is infinite, and zero times infinity is not a number.
+  if (inverse > 3e38f) inverse = 0;
+  int32_t total = 0;
+  for (int64_t i = 0; i < width; i++) {
+    int32_t code = (int32_t)rintf(x[i] * factors[i] * inverse);
+    codes[i] = (Code)code;
+    total += code;
+  }
+  *sum = ZERO_POINT * total;
+  *scale = largest / LARGEST_LEVEL;
+}
+
+static void round_rows(const Linear *l, int64_t first, int64_t last) {
+  int64_t width = l->inputs / l->groups;
+  for (int64_t t = first; t < last; t++) {
+    for (int64_t g = 0; g < l->groups; g++) {
+      int64_t at = t * l->inputs + g * width, group = t * l->groups + g;
+      round_group(l->x + at, l->factors + g * width, width, (Code *)l->codes + at, l->sums + group, l->row_scales + group);
+    }
+    for (int64_t f = 0; f < l->floats; f++) l->taken[t * l->floats + f] = l->x[t * l->inputs + l->float_inputs[f]];
+  }
+}
+
+/** Sums of one row and the outputs of a task. */
+typedef float RowSums[TASK_OUTPUTS];
+
+#ifdef __AVX512VNNI__
+static inline __attribute__((always_inline)) void add_products(
+    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
+  const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
+  const uint8_t *weights = l->weights + block * quads * BLOCK * QUAD;
+  const int32_t *codes = (const int32_t *)l->codes + row * quads;
+  __m512i acc[MAX_TILE_ROWS][2];
+  for (int r = 0; r < rows; r++)
+    for (int b = 0; b < blocks; b++) acc[r][b] = _mm512_set1_epi32(-l->sums[(row + r) * l->groups + group]);
+  for (int64_t q = group * width; q < (group + 1) * width; q++) {
+    __m512i w[2];
+    for (int b = 0; b < blocks; b++) w[b] = _mm512_loadu_si512(weights + (b * quads + q) * BLOCK * QUAD);
+    for (int r = 0; r < rows; r++) {
+      __m512i x = _mm512_set1_epi32(codes[r * quads + q]);
+      for (int b = 0; b < blocks; b++) acc[r][b] = _mm512_dpbusd_epi32(acc[r][b], w[b], x);
+    }
+  }
+  for (int r = 0; r < rows; r++) {
+    __m512 scale = _mm512_set1_ps(l->row_scales[(row + r) * l->groups + group]);
+    for (int b = 0; b < blocks; b++) {
+      float *to = sums[r] + b * BLOCK;
+      __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][b]), scale);
+      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), product));
+    }
+  }
+}
+#define TILE_ROWS 8
+#else
+/** Four outputs and four inputs fill a register of 16-bit numbers, whose pairs of products are added exactly. */
+static inline __attribute__((always_inline)) void add_products(
+    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
+  const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
+  for (int b = 0; b < blocks; b++) {
+    const uint8_t *weights = l->weights + (block + b) * quads * BLOCK * QUAD;
+    __m256i acc[MAX_TILE_ROWS][4];
+    for (int r = 0; r < rows; r++)
+      for (int i = 0; i < 4; i++) acc[r][i] = _mm256_setzero_si256();
+    for (int64_t q = group * width; q < (group + 1) * width; q++) {
+      __m256i x[MAX_TILE_ROWS];
+      for (int r = 0; r < rows; r++) {
+        int64_t quad;
+        memcpy(&quad, (const Code *)l->codes + (row + r) * l->inputs + q * QUAD, sizeof quad);
+        x[r] = _mm256_set1_epi64x(quad);
+      }
+      for (int i = 0; i < 4; i++) {
+        __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(weights + q * BLOCK * QUAD) + i));
+        for (int r = 0; r < rows; r++) acc[r][i] = _mm256_add_epi32(acc[r][i], _mm256_madd_epi16(w, x[r]));
+      }
+    }
+    for (int r = 0; r < rows; r++) {
+      __m256i zero = _mm256_set1_epi32(l->sums[(row + r) * l->groups + group]);
+      __m256 scale = _mm256_set1_ps(l->row_scales[(row + r) * l->groups + group]);
+      for (int half = 0; half < 2; half++) {
+        // hadd adds pairs within each half of a register, so outputs 0, 1, 4, 5, 2, 3, 6, 7 follow each other.
+        __m256i pairs = _mm256_hadd_epi32(acc[r][2 * half], acc[r][2 * half + 1]);
+        __m256i whole = _mm256_sub_epi32(_mm256_permute4x64_epi64(pairs, 0xd8), zero);
+        float *to = sums[r] + b * BLOCK + half * 8;
+        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), scale);
+        _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), product));
+      }
+    }
+  }
+}
+#define TILE_ROWS 2
+#endif
+
+/** Scales the sums of a row and adds its float inputs and the bias. Compilers keep the sums in registers if `width` is a constant. */
+static inline __attribute__((always_inline)) void finish_row(
+    const Linear *l, int64_t row, int64_t first, int width, const float *sums) {
+  const float *taken = l->taken + row * l->floats;
+  float y[TASK_OUTPUTS];
+  for (int i = 0; i < width; i++) y[i] = sums[i] * l->scales[first + i];
+  for (int64_t f = 0; f < l->floats; f++) {
+    const float *values = l->float_values + f * l->outputs + first;
+    for (int i = 0; i < width; i++) y[i] += taken[f] * values[i];
+  }
+  if (l->bias)
+    for (int i = 0; i < width; i++) y[i] += l->bias[first + i];
+  memcpy(l->y + row * l->outputs + first, y, width * sizeof *y);
+}
+
+/** Multiplies `rows` rows, a constant, with the outputs of a task, of which the last one may have fewer. */
+static inline __attribute__((always_inline)) void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows) {
+  int64_t left = l->outputs - first, block = first / BLOCK;
+  RowSums sums[MAX_TILE_ROWS];
+  memset(sums, 0, rows * sizeof *sums);
+  for (int64_t g = 0; g < l->groups; g++) {
+    if (left > BLOCK) add_products(l, row, block, g, rows, 2, sums);
+    else add_products(l, row, block, g, rows, 1, sums);
+  }
+  for (int r = 0; r < rows; r++) {
+    if (left >= TASK_OUTPUTS) finish_row(l, row + r, first, TASK_OUTPUTS, sums[r]);
+    else finish_row(l, row + r, first, (int)left, sums[r]);
+  }
+}
+
+static void multiply(const Linear *l, int64_t task) {
+  int64_t first = task * TASK_OUTPUTS, row = 0;
+  for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) multiply_tile(l, row, first, TILE_ROWS);
+#if TILE_ROWS > 4
+  for (; row + 4 <= l->rows; row += 4) multiply_tile(l, row, first, 4);
+  for (; row + 2 <= l->rows; row += 2) multiply_tile(l, row, first, 2);
+#endif
+  for (; row < l->rows; row++) multiply_tile(l, row, first, 1);
+}
+
+const Kernels KERNELS = {sizeof(Code), round_rows, multiply};
