@@ -261,7 +261,7 @@ export class SessionJournal {
   }
 
   async #read<T>(name: string, schema: z.ZodType<T>): Promise<T> {
-    return decodeEntry(await readFile(this.#pathOf(name)), schema);
+    return decodeEntry(await readFile(this.#pathOf(name)), schema, name);
   }
 
   #pathOf(name: string): string {

@@ -61,7 +61,7 @@ function toOldFormat(folder: string): void {
   for (const name of readdirSync(folder)) {
     const schema = schemas[name.split('.').at(-1) as keyof typeof schemas];
     const file = path.join(folder, name);
-    writeFileSync(file, serialize(decodeEntry<unknown>(readFileSync(file), schema)));
+    writeFileSync(file, serialize(decodeEntry<unknown>(readFileSync(file), schema, name)));
   }
 }
 
