@@ -47,13 +47,22 @@ interface Load {
 
 const NO_LOAD: Load = { count: 0, bytes: 0 };
 
+/** A tenant's results. */
+interface Results {
+  /** By id, the oldest first. */
+  readonly sizes: Map<string, number>;
+  bytes: number;
+}
+
 /** Keeps unfinished work and the newest results. */
 export class Futures {
   readonly #futures = new Map<string, Future>();
   /** By tenant, for those that have some. */
   readonly #unfinished = new Map<string, Load>();
+  /** By tenant. */
+  readonly #results = new Map<string, Results>();
   readonly #limits: Required<FuturesLimits>;
-  #results = 0;
+  #count = 0;
   #bytes = 0;
 
   constructor({
@@ -94,15 +103,13 @@ export class Futures {
   /** Starts work, unless it was started before. @param bytes as in `requireRoom` */
   start(id: string, tenant: string, work: () => Promise<FutureValue>, bytes = 0): void {
     if (this.#futures.has(id)) return;
-    this.#makeRoom();
     const future = { tenant, outcome: { kind: 'pending' } as FutureOutcome };
     const result = work(); // may refuse
     this.#addLoad(tenant, { count: 1, bytes });
     const settle = (outcome: FutureOutcome) => {
       future.outcome = outcome;
       this.#addLoad(tenant, { count: -1, bytes: -bytes });
-      this.#results++;
-      this.#bytes += sizeOf(outcome);
+      this.#keep(id, tenant, sizeOf(outcome));
     };
     const settled = result.then(
       (value) => settle({ kind: 'done', value }),
@@ -128,16 +135,33 @@ export class Futures {
     else this.#unfinished.set(tenant, next);
   }
 
-  /** Removes the oldest results. */
-  #makeRoom(): void {
+  /** Keeps a result. Beyond the limits, the tenant with the most results, or with the most bytes, loses its oldest ones. */
+  #keep(id: string, tenant: string, bytes: number): void {
+    const own = this.#results.get(tenant) ?? { sizes: new Map(), bytes: 0 };
+    this.#results.set(tenant, own);
+    own.sizes.set(id, bytes);
+    this.#addSize(own, 1, bytes);
     const { maxResults, maxBytes } = this.#limits;
-    for (const [id, { outcome }] of this.#futures) {
-      if (this.#results < maxResults && this.#bytes <= maxBytes) return;
-      if (outcome.kind === 'pending') continue;
-      this.#futures.delete(id);
-      this.#results--;
-      this.#bytes -= sizeOf(outcome);
-    }
+    while (this.#count > maxResults) this.#dropOldest(({ sizes }) => sizes.size);
+    while (this.#bytes > maxBytes) this.#dropOldest((one) => one.bytes);
+  }
+
+  /** Drops a result of the tenant with the largest weight. */
+  #dropOldest(weightOf: (results: Results) => number): void {
+    const [tenant, largest] = [...this.#results].reduce((most, one) =>
+      weightOf(one[1]) > weightOf(most[1]) ? one : most,
+    );
+    const [id, bytes] = largest.sizes.entries().next().value!;
+    this.#futures.delete(id);
+    largest.sizes.delete(id);
+    this.#addSize(largest, -1, -bytes);
+    if (largest.sizes.size === 0) this.#results.delete(tenant);
+  }
+
+  #addSize(results: Results, count: number, bytes: number): void {
+    this.#count += count;
+    this.#bytes += bytes;
+    results.bytes += bytes;
   }
 }
 

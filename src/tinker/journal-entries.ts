@@ -2,7 +2,8 @@
 // if it has some. Release 0.3.0 wrote values of node:v8, which are still read.
 import { deserialize } from 'node:v8';
 import { z } from 'zod';
-import type { PlainError } from '../common/errors.ts';
+import { FileError, type PlainError } from '../common/errors.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
 import type { AdamStep, NewAdapter } from '../contracts/training-service.ts';
 import type { FutureValue } from './futures.ts';
 
@@ -128,12 +129,19 @@ export function encodeEntry(all: object): Buffer {
   return Buffer.concat([Buffer.from(`${JSON.stringify(line)}\n`), bytes ?? Buffer.alloc(0)]);
 }
 
-/** Reads the content of a file. Throws if it is damaged or of another version. */
-export function decodeEntry<T>(file: Buffer, schema: z.ZodType<T>): T {
-  if (file[0] === V8) return schema.parse(deserialize(file));
+/** Reads the content of a file. Throws a `FileError` if it is damaged or of another version. */
+export function decodeEntry<T>(file: Buffer, schema: z.ZodType<T>, name: string): T {
   const end = file.indexOf('\n');
-  const { bytes, entry } = lineSchema.parse(JSON.parse(file.toString('utf8', 0, end)));
+  let content: unknown;
+  try {
+    content = file[0] === V8 ? deserialize(file) : JSON.parse(file.toString('utf8', 0, end));
+  } catch (cause) {
+    throw new FileError(name, 'is damaged', { cause });
+  }
+  if (file[0] === V8) return parseFileValue(schema, content, name);
+  const { bytes, entry } = parseFileValue(lineSchema, content, name);
   const rest = file.subarray(end + 1);
-  if (rest.length !== (bytes?.length ?? 0)) throw new Error('The file is not complete.');
-  return schema.parse(bytes ? { ...entry, [bytes.name]: new Uint8Array(rest) } : entry);
+  if (rest.length !== (bytes?.length ?? 0)) throw new FileError(name, 'is not complete');
+  const all = bytes ? { ...entry, [bytes.name]: new Uint8Array(rest) } : entry;
+  return parseFileValue(schema, all, name);
 }

@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { largest } from '../common/long-arrays.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { TurnQueue } from '../common/turn-queue.ts';
 import {
   decodeEntry,
   encodeEntry,
@@ -49,6 +50,8 @@ const SAMPLER = /^(\d+)\.sampler$/;
 export class SessionJournal {
   readonly directory: string;
   readonly #models = new Map<number, ModelFiles>();
+  /** Clients may make and join samplers in parallel, and two writes of one file would disturb each other. */
+  readonly #samplerWork = new TurnQueue({ maxWaiting: Infinity });
   #requestBytes = 0;
 
   private constructor(directory: string) {
@@ -186,12 +189,15 @@ export class SessionJournal {
     return new Map(entries);
   }
 
+  /** Keeps a sampler. Of several calls for one sampler, the last one counts. */
   async writeSampler(number: number, sampler: SamplerFacts): Promise<void> {
-    await this.#write(`${number}.sampler`, encodeEntry(sampler));
+    const write = () => this.#write(`${number}.sampler`, encodeEntry(sampler));
+    await this.#samplerWork.take({ tenant: '' }, write);
   }
 
   async removeSampler(number: number): Promise<void> {
-    await rm(this.#pathOf(`${number}.sampler`), { force: true });
+    const remove = () => rm(this.#pathOf(`${number}.sampler`), { force: true });
+    await this.#samplerWork.take({ tenant: '' }, remove);
   }
 
   /** Returns the last samplers by number, in order, and removes all others. */
@@ -256,7 +262,7 @@ export class SessionJournal {
   }
 
   async #read<T>(name: string, schema: z.ZodType<T>): Promise<T> {
-    return decodeEntry(await readFile(this.#pathOf(name)), schema);
+    return decodeEntry(await readFile(this.#pathOf(name)), schema, name);
   }
 
   #pathOf(name: string): string {

@@ -46,7 +46,7 @@ type Handlers = {
 
 /** The versions that only samplers use and that are kept of each model: samples of the last steps may still run. */
 export const KEPT_ASIDE = 4;
-/** A request that ends the trainer again and again is refused. */
+/** A request that ends the trainer again and again is refused. What ends it between a request's tasks does not count. */
 const MAX_TRIES = 3;
 /** The most computing that is repeated after a trainer ended. Saving a state takes some tenths of a second. */
 const STATE_AFTER_MS = 30_000;
@@ -54,6 +54,9 @@ const STATE_AFTER_MS = 30_000;
 const STATE_AFTER_BYTES = 2 ** 26;
 
 const NEVER = new Promise<never>(() => {});
+
+/** The trainer that had the model has ended, during a task of another one. */
+class ModelLost extends TrainerLost {}
 
 /** Performs requests. */
 export class ModelWork {
@@ -145,13 +148,14 @@ export class ModelWork {
 
   async #try(turn: Turn, { kind, ...request }: JournaledRequest): Promise<FutureValue> {
     const handle = this.#handlers[kind] as (turn: Turn, request: object) => Promise<FutureValue>;
-    for (let attempt = 1; ; attempt++) {
+    for (let tries = 0; ; ) {
       if (turn.session.hasEnded) throw sessionEnded();
       try {
         if (turn.seq > 0 && kind !== 'refused') await this.#requireHeld(turn);
         return await handle(turn, request);
       } catch (error) {
-        if (!(error instanceof TrainerLost) || attempt === MAX_TRIES) throw error;
+        if (error instanceof ModelLost) continue;
+        if (!(error instanceof TrainerLost) || ++tries === MAX_TRIES) throw error;
       }
     }
   }
@@ -170,12 +174,14 @@ export class ModelWork {
     return this.#training.take({ tenant: session.tenant }, async () => {
       if (session.hasEnded && task.kind !== 'drop') throw sessionEnded();
       const isNew = task.kind === 'create' || task.kind === 'load';
-      if (!isNew && !this.#isHeld(model)) throw new TrainerLost();
+      if (!isNew && !this.#isHeld(model)) throw new ModelLost();
       const begin = performance.now();
       turn.hasChanged ||= changesModel(task);
       try {
-        const result = await process.perform<K>(task);
-        if (isNew) model.holder = process.holder;
+        const performed = process.perform<K>(task);
+        const { holder } = process; // it may end before its result is here
+        const result = await performed;
+        if (isNew) model.holder = holder;
         return result;
       } catch (error) {
         if (error instanceof TrainerLost) turn.hasChanged = false;
@@ -200,6 +206,7 @@ export class ModelWork {
   async #rebuild(turn: Turn): Promise<void> {
     const { session, model } = turn;
     const { journal } = session;
+    model.holder = undefined;
     // Without it, the record stays as it is.
     model.curve ??= await this.#options.runs.find(session.tenant, model.id).then(
       ({ curve }) => new LossCurve(curve),
@@ -213,6 +220,10 @@ export class ModelWork {
     }
     for (const seq of request) {
       if (seq > (from ?? -1) && seq < turn.seq) await this.#repeat({ session, model, seq });
+    }
+    if (model.holder === undefined) {
+      const message = "The model's files on the server are lost. Continue from a saved path.";
+      throw new ServeError('internal_error', message);
     }
   }
 

@@ -8,7 +8,8 @@ import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { RUN_KIND, type RunRecord } from './run-record.ts';
 
 const FOLDER = '.tinker';
-const RUN_FOLDER = /^tinker-[0-9a-f]{24}-\d{1,6}$/;
+const MAX_DIGITS = 6;
+const RUN_FOLDER = new RegExp(`^tinker-[0-9a-f]{24}-\\d{1,${MAX_DIGITS}}$`);
 /** Records that are read at a time: 1 ms of CPU and up to 1 MB each. */
 const READS = 16;
 
@@ -46,8 +47,9 @@ export class RunStore {
   }
 
   /** Lists the names of a tenant's runs, the oldest first. */
-  names(tenant: string, call?: StoreCall): Promise<string[]> {
-    return listFolders(this.#store, `${tenant}/${FOLDER}/`, RUN_FOLDER, call);
+  async names(tenant: string, call?: StoreCall): Promise<string[]> {
+    const names = await listFolders(this.#store, `${tenant}/${FOLDER}/`, RUN_FOLDER, call);
+    return names.sort(compareRuns);
   }
 
   /** Reads runs in this order, some at a time. Leaves out damaged ones, which are logged. */
@@ -72,6 +74,14 @@ export class RunStore {
       if (kind === 'folder') yield* this.readAll(tenant, await this.names(tenant, call), call);
     }
   }
+}
+
+/** Compares the names of runs by age: by session, then by number, which a store sorts as text. */
+export function compareRuns(a: string, b: string): number {
+  const [first, second] = [a, b].map((name) =>
+    name.replace(/\d+$/, (number) => number.padStart(MAX_DIGITS, '0')),
+  );
+  return first! < second! ? -1 : Number(first! > second!);
 }
 
 /** Returns the key of a run's moments, which continue training from a version of its adapter. */

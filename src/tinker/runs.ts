@@ -20,7 +20,7 @@ import {
   type RunRecord,
   requireSpace,
 } from './run-record.ts';
-import { momentsKey, RunStore } from './run-store.ts';
+import { compareRuns, momentsKey, RunStore } from './run-store.ts';
 
 /** A checkpoint and its run. */
 export interface FoundCheckpoint {
@@ -113,7 +113,7 @@ export class Runs {
     { offset, limit, after }: Page & { readonly after?: CheckpointCursor | undefined },
   ): Promise<{ readonly items: FoundCheckpoint[]; readonly hasMore: boolean }> {
     const names = (await this.#records.names(tenant)).filter(
-      (name) => !after || name <= after.name,
+      (name) => !after || compareRuns(name, after.name) <= 0,
     );
     const items: FoundCheckpoint[] = [];
     let skipped = 0;

@@ -242,7 +242,8 @@ export class Sessions {
     const known = session.samplers.get(id);
     if (known) return known;
     await session.journal.writeSampler(number, { ...source, clones: 0 });
-    return await this.#keepSampler(session, { ...source, id, clones: 0 });
+    // A repeated request may have been faster, and the sampler may have copies.
+    return session.samplers.get(id) ?? this.#keepSampler(session, { ...source, id, clones: 0 });
   }
 
   /** Numbers a copy of a sampler, from 1. Throws as `model`. */

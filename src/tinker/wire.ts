@@ -10,6 +10,7 @@ import {
   type TokenLossChoice,
   type TokenLossName,
 } from '../contracts/training-service.ts';
+import { boundParts } from './message-parts.ts';
 import {
   type Datum,
   DType,
@@ -41,12 +42,17 @@ export interface Pass {
  * could ask for hours of computing.
  */
 const MAX_TOKENS = 2 ** 17;
+/** The client sends at most 1,024 sequences at a time, of about 30 parts each. */
+const MAX_PARTS = 2 ** 17;
+const requireFewParts = boundParts(ForwardBackwardRequestSchema, MAX_PARTS);
 
 /** Parses a request. Throws `ServeError` if it is not one. Its content is read by `toPass`. */
 export function parsePassRequest(bytes: Uint8Array): ForwardBackwardRequest {
   try {
+    requireFewParts(bytes);
     return fromBinary(ForwardBackwardRequestSchema, bytes);
   } catch (cause) {
+    if (cause instanceof ServeError) throw cause;
     const message = "The body is not a ForwardBackwardRequest of Tinker's protocol.";
     throw new ServeError('invalid_request', message, { cause });
   }

@@ -1,5 +1,6 @@
 // The formats under test: valid files, and the words that their parsers know. The bytes are made here, not kept.
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { encodeEntry } from '../../src/tinker/journal-entries.ts';
 import { CONFIG, configBytes, json, sampleTensors } from '../adapters/sample.ts';
 import { randomBlocks, writeGguf } from '../import/gguf-writer.ts';
 import { keysFileOf, makeKey } from '../tenants/keys.ts';
@@ -240,4 +241,44 @@ export const TRAINING_ORIGINS: Format = {
   seeds: [json(ORIGIN), json({ program: ORIGIN.program, data: ORIGIN.data })],
   words: ['program', 'data', 'validation', 'init_adapter', 'sha256', 'byteSize', 'null'],
   json: JSON_FILE,
+};
+
+const lineEnd = (file: Uint8Array) => Buffer.from(file).indexOf('\n') + 1;
+const ERROR = { code: 'expired', message: 'm', param: null, retryAfterS: 1 };
+
+/** A line of JSON, and bytes. Files of release 0.3.0 are left out: Node's own parser of them believes lengths. */
+export const JOURNAL_ENTRIES: Format = {
+  seeds: [
+    encodeEntry({ id: 'tinker-1', tenant: 'acme', base: DIGEST, metadata: null }),
+    encodeEntry({ model: 'zen@1', baseModel: 'toy', modelPath: 'tinker://a/weights/b', clones: 2 }),
+    encodeEntry({
+      kind: 'create',
+      baseModel: 'toy',
+      adapter: { rank: 4, seed: 1, trainsMlp: true, trainsAttention: true, trainsHead: false },
+      metadata: { note: 'n' },
+    }),
+    encodeEntry({ kind: 'pass', bytes: Uint8Array.of(0x1a, 0, 0x22, 1, 0x61) }),
+    encodeEntry({
+      kind: 'step',
+      adam: {
+        learningRate: 1e-4,
+        betas: [0.9, 0.95],
+        epsilon: 1e-8,
+        weightDecay: 0,
+        maxGradNorm: 0,
+      },
+    }),
+    encodeEntry({ kind: 'refused', error: ERROR }),
+    encodeEntry({ error: ERROR }),
+    encodeEntry({ value: { type: 'save_weights', path: 'tinker://a/weights/b' } }),
+    encodeEntry({ value: Uint8Array.of(1, 2, 3) }),
+  ],
+  words: [
+    ...['version', 'bytes', 'value', 'name', 'length', 'entry', 'kind', 'pass', 'step', 'save'],
+    ...['refused', 'sampler', 'adam', 'betas', 'folder', 'ttlS', 'error', 'code', 'clones', '\n'],
+  ],
+  json: {
+    read: (file) => Buffer.from(file.subarray(0, lineEnd(file))).toString(),
+    write: (file, text) => Buffer.concat([Buffer.from(`${text}\n`), file.subarray(lineEnd(file))]),
+  },
 };

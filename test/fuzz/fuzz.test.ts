@@ -69,6 +69,9 @@ test('edited sampling defaults and training origins are read or refused by name'
   await fuzzFor('training-origin');
 });
 
+test("edited files of a training loop's journal are read or refused by name", () =>
+  fuzzFor('journal-entry'));
+
 test('B68: edited manifests and aliases are read, or count as damaged', async () => {
   await fuzzFor('manifest');
   await fuzzFor('aliases');

@@ -37,6 +37,14 @@ import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { splitLines } from '../../src/rows/lines.ts';
 import { parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import { parseKeysFile } from '../../src/tenants/keys-file.ts';
+import {
+  decodeEntry,
+  encodeEntry,
+  factsSchema,
+  requestSchema,
+  resultSchema,
+  samplerSchema,
+} from '../../src/tinker/journal-entries.ts';
 import { adapterBytes, configBytes, MODEL } from '../adapters/sample.ts';
 import { CONSTRAINT_TARGETS } from './constraint-targets.ts';
 import {
@@ -45,6 +53,7 @@ import {
   CONFIGS,
   GENERATION_CONFIGS,
   GGUF,
+  JOURNAL_ENTRIES,
   KEYS_FILES,
   MANIFESTS,
   ROWS,
@@ -81,6 +90,9 @@ function ofFolder(name: string, read: (folder: string) => Promise<unknown>, sche
     },
   };
 }
+
+/** Of the files of a session's journal. */
+const ENTRY_SCHEMAS = [factsSchema, samplerSchema, requestSchema, resultSchema];
 
 /** All targets except those of the HTTP API. */
 export const PARSERS: readonly Target[] = [
@@ -189,6 +201,25 @@ export const PARSERS: readonly Target[] = [
     name: 'training-origin',
     ...TRAINING_ORIGINS,
     ...ofFolder(TRAINING_ORIGIN_FILE, readTrainingOrigin, trainingOriginSchema),
+  },
+  {
+    name: 'journal-entry',
+    ...JOURNAL_ENTRIES,
+    isRefusal: isFileError,
+    run(file) {
+      const faults = ENTRY_SCHEMAS.flatMap((schema: ZodType<object>) => {
+        const decode = (bytes: Uint8Array) => decodeEntry(Buffer.from(bytes), schema, 'entry');
+        try {
+          const written = encodeEntry(decode(file));
+          assert.deepEqual(encodeEntry(decode(written)), written, 'it is read back as it was');
+          return [];
+        } catch (error) {
+          if (!isFileError(error)) throw error;
+          return [error];
+        }
+      });
+      if (faults.length === ENTRY_SCHEMAS.length) throw faults[0];
+    },
   },
   ...CONSTRAINT_TARGETS,
 ];

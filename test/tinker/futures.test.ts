@@ -33,7 +33,8 @@ test('beyond the limit the oldest result goes, and unfinished work stays', async
   futures.start('slow', 'acme', () => new Promise(() => {}));
   futures.start('old', 'acme', async () => ({}));
   await futures.wait('old', 'acme', 1000);
-  futures.start('new', 'acme', () => new Promise(() => {}));
+  futures.start('new', 'acme', async () => ({}));
+  await futures.wait('new', 'acme', 1000);
   await assert.rejects(futures.wait('old', 'acme', 0), { code: 'expired' });
   assert.deepEqual(await futures.wait('slow', 'acme', 0), { kind: 'pending' });
 });
@@ -85,11 +86,34 @@ test('unfinished work beyond the limit of results drops no new result', async ()
 
 test('beyond the limit of bytes the oldest results go', async () => {
   const futures = new Futures({ maxBytes: 100 });
-  for (const id of ['a', 'b', 'c']) {
-    futures.start(id, 'acme', async () => new Uint8Array(60));
+  const finish = async (id: string, bytes: number) => {
+    futures.start(id, 'acme', async () => new Uint8Array(bytes));
     await futures.wait(id, 'acme', 1000);
-  }
+  };
+  for (const id of ['a', 'b', 'c']) await finish(id, 40);
   assert.ok(!futures.has('a') && futures.has('b') && futures.has('c'));
-  futures.start('d', 'acme', async () => ({}));
-  assert.ok(!futures.has('b') && futures.has('c'), 'until the others fit');
+  await finish('d', 60);
+  assert.ok(!futures.has('b') && futures.has('c') && futures.has('d'), 'until the others fit');
 });
+
+for (const [what, limits, size] of [
+  ['results', { maxResults: 10 }, 0],
+  ['bytes', { maxBytes: 100 }, 10],
+] as const) {
+  test(`a tenant with many results loses its own, not those of others, beyond the limit of ${what}`, async () => {
+    const futures = new Futures(limits);
+    const finish = async (tenant: string, number: number) => {
+      const id = `${tenant}${number}`;
+      futures.start(id, tenant, async () => new Uint8Array(size));
+      await futures.wait(id, tenant, 1000);
+    };
+    for (const number of [0, 1]) await finish('other', number);
+    for (let number = 0; number < 50; number++) await finish('acme', number);
+    assert.ok(futures.has('other0') && futures.has('other1'));
+    assert.ok(!futures.has('acme41') && futures.has('acme42'), 'the others fill what is left');
+    for (let number = 2; number < 6; number++) await finish('other', number);
+    const kept = (tenant: string) =>
+      Array.from({ length: 50 }, (_, i) => `${tenant}${i}`).filter((id) => futures.has(id)).length;
+    assert.deepEqual([kept('other'), kept('acme')], [5, 5]);
+  });
+}

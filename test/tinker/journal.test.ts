@@ -137,6 +137,26 @@ test('the sampler that was not used for the longest time is forgotten with its f
   assert.equal(readdirSync(path.join(root, session.id)).length, 3);
 });
 
+test('a sampler is made and joined in parallel, and the next server counts on', async (t) => {
+  const root = temporaryFolder(t);
+  const log = { warn: () => {} };
+  const sessions = new Sessions({ now: Date.now, base: FACTS.base, root, log, onEnd: () => {} });
+  const session = await sessions.begin('acme', null);
+  const id = `${session.id}:sample:0`;
+  const join = () => sessions.joinSampler('acme', id);
+  const make = async () => {
+    await sessions.addSampler(session, 0, { model: 'base', baseModel: 'base' });
+    return join();
+  };
+  const made = await Promise.all([make(), make(), make()]);
+  const joined = await Promise.all(Array.from({ length: 20 }, join));
+  assert.deepEqual(
+    [...made, ...joined],
+    Array.from({ length: 23 }, (_, i) => i + 1),
+  );
+  assert.equal((await session.journal.samplers(1))[0]![1].clones, 23);
+});
+
 test('requests that are not done have a limit, which a state frees', async (t) => {
   const { root, journal } = await begin(t);
   const file = path.join(root, 'one', '0-1.request');

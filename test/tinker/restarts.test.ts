@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmdirSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -23,6 +24,7 @@ import {
   requestSchema,
   resultSchema,
 } from '../../src/tinker/journal-entries.ts';
+import { TrainerLost } from '../../src/tinker/training-process.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { until } from '../until.ts';
 import { startMachine, TENANT } from './machine.ts';
@@ -59,7 +61,7 @@ function toOldFormat(folder: string): void {
   for (const name of readdirSync(folder)) {
     const schema = schemas[name.split('.').at(-1) as keyof typeof schemas];
     const file = path.join(folder, name);
-    writeFileSync(file, serialize(decodeEntry<unknown>(readFileSync(file), schema)));
+    writeFileSync(file, serialize(decodeEntry<unknown>(readFileSync(file), schema, name)));
   }
 }
 
@@ -145,6 +147,48 @@ test('a result that a full disk has lost fails, and the model goes on', async (t
   const second = await machine.serve();
   const rest = { from: 5, requests: REST.requests.slice(1) };
   assert.deepEqual(await send(second, model, rest), await undisturbed(t));
+});
+
+test('a request is performed however often others end the trainer before it', async (t) => {
+  const server = await startMachine(t).serve();
+  const { trainer } = server;
+  const model = await begin(server);
+  trainer.end();
+  let ends = 0;
+  trainer.onPerformed = () => {
+    if (trainer.performed.at(-1) === 'create' && ends++ < 5) trainer.end(); // another tenant's task is next
+  };
+  await send(server, model, { from: 1, requests: [pass(1, 2)] });
+  assert.equal(trainer.performed.filter((kind) => kind === 'create').length, 1 + 6);
+});
+
+test('a request that ends the trainer three times is refused, and the model goes on', async (t) => {
+  const server = await startMachine(t).serve();
+  const { trainer } = server;
+  const model = await begin(server);
+  trainer.onPerformed = () => {
+    if (trainer.performed.at(-1) !== 'pass') return;
+    trainer.end();
+    throw new TrainerLost();
+  };
+  const requests = [pass(1, 2)];
+  await assert.rejects(send(server, model, { from: 1, requests }), { code: 'internal_error' });
+  assert.equal(trainer.performed.filter((kind) => kind === 'pass').length, 3);
+  trainer.onPerformed = () => {};
+  await send(server, model, { from: 2, requests: FIRST.requests });
+  assert.deepEqual(await send(server, model, { ...REST, from: 5 }), await undisturbed(t));
+});
+
+test('a model whose files are lost says so', async (t) => {
+  const machine = startMachine(t);
+  const first = await machine.serve();
+  const model = await begin(first);
+  await send(first, model, { from: 1, requests: [padded(pass(1, 2, 3), 2 ** 26), STEP] });
+  rmSync(path.join(machine.folderOf(model.sessionId), '0-1.state'), { recursive: true });
+  rmSync(path.join(machine.folderOf(model.sessionId), '0-2.request'));
+  const second = await machine.serve();
+  const lost = send(second, model, { from: 3, requests: [STEP] });
+  await assert.rejects(lost, { code: 'internal_error', message: /files on the server are lost/ });
 });
 
 test('a request that is repeated while it is written is performed once', async (t) => {

@@ -10,7 +10,7 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { adapterOfRun } from '../../src/contracts/tinker-path.ts';
 import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
-import { Runs } from '../../src/tinker/runs.ts';
+import { type CheckpointCursor, Runs } from '../../src/tinker/runs.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
@@ -135,6 +135,26 @@ test('a page of checkpoints reads no further runs, and the next one continues af
     namesOf(await runs.checkpoints('acme', { offset: 2, limit: 2 })),
     all.slice(2, 4),
   );
+});
+
+test('the models of a session are in the order of their numbers, in lists and on pages', async () => {
+  const { runs, save } = await start();
+  for (const number of [10, 2, 100]) {
+    const id = ID.replace(/0$/, `${number}`);
+    await runs.create({ ...NEW, id });
+    for (const name of ['a', 'b']) await save('weights', name, { id });
+  }
+  const numberOf = ({ id }: { readonly id: string }) => Number(id.split(':').at(-1));
+  assert.deepEqual((await runs.list('acme', ALL)).runs.map(numberOf), [100, 10, 2, 0]);
+  const paged: number[] = [];
+  for (let after: CheckpointCursor | undefined, hasMore = true; hasMore; ) {
+    const page = await runs.checkpoints('acme', { offset: 0, limit: 1, after });
+    const { run, checkpoint } = page.items[0]!;
+    paged.push(numberOf(run));
+    after = { name: adapterOfRun(run.id)!, version: checkpoint.version };
+    hasMore = page.hasMore;
+  }
+  assert.deepEqual(paged, [100, 100, 10, 10, 2, 2]);
 });
 
 test('a damaged record is left out of both lists, and logged', async () => {

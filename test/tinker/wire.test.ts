@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { asBytes } from '../../src/common/tensor.ts';
+import { boundParts } from '../../src/tinker/message-parts.ts';
 import {
   DType,
   ForwardBackwardOutputSchema,
@@ -116,6 +118,66 @@ test('sparse rows beyond the sequence are refused before they take memory', () =
 
 test('bytes that are no message are refused', () => {
   assert.throws(() => parsePassRequest(Uint8Array.of(255, 255)), { code: 'invalid_request' });
+});
+
+/** A field with these bytes. */
+function field(number: number, content: Uint8Array): Uint8Array {
+  return new BinaryWriter().tag(number, WireType.LengthDelimited).bytes(content).finish();
+}
+const empty = (number: number, count: number) =>
+  Buffer.alloc(2 * count, field(number, new Uint8Array(0)));
+const MANY = 500_000;
+const input = (tensor: Uint8Array) => field(3, field(2, field(2, tensor)));
+const PARTS: Readonly<Record<string, readonly [name: string, body: Uint8Array]>> = {
+  'empty sequences': ['data', empty(3, MANY)],
+  'empty chunks': ['data', field(3, empty(1, MANY))],
+  'empty inputs': ['data', field(3, empty(2, MANY))],
+  'layouts of a tensor': ['data', input(empty(2, MANY))],
+  dimensions: ['data', input(field(4, new Uint8Array(2 * MANY)))],
+  'parameters without a name': ['loss_fn_config', empty(5, MANY)],
+  'unknown fields': ['field 15', empty(15, MANY)],
+};
+
+for (const [what, [param, body]] of Object.entries(PARTS)) {
+  test(`1 MB of ${what} is refused before it takes memory`, () => {
+    globalThis.gc!();
+    const before = process.memoryUsage().heapUsed;
+    let fault: unknown;
+    try {
+      parsePassRequest(body);
+    } catch (error) {
+      fault = error;
+    }
+    const taken = process.memoryUsage().heapUsed - before;
+    assert.match(String(fault), new RegExp(`${param}: has more than 131072 parts`));
+    assert.ok(taken < 40e6, `${taken} bytes`);
+  });
+}
+
+test('parts are counted at all depths', () => {
+  const [chunk, dense] = [text(1, 2), ids(2, 3)];
+  const message = create(ForwardBackwardRequestSchema, {
+    lossFn: 'dro', // 1
+    lossFnConfig: { beta: 1 }, // an entry, its name and its value: 3
+    data: [
+      {
+        modelInput: [chunk, chunk], // 2, each with a text and its tokens: 4
+        // An entry, its name and its value, which has bytes and a type: 5. The packed shape has 2 bytes.
+        lossFnInputs: { target_tokens: two(dense) },
+      },
+    ], // 1
+  });
+  const bytes = toBinary(ForwardBackwardRequestSchema, message);
+  const parts = 1 + 3 + 2 + 4 + 5 + 2 + 1;
+  boundParts(ForwardBackwardRequestSchema, parts)(bytes);
+  const tooFew = boundParts(ForwardBackwardRequestSchema, parts - 1);
+  assert.throws(() => tooFew(bytes), { message: /: has more than 17 parts/ });
+});
+
+test('as many parts as the limit are accepted', () => {
+  const { length } = parsePassRequest(empty(3, 2 ** 17)).data;
+  assert.equal(length, 2 ** 17);
+  assert.throws(() => parsePassRequest(empty(3, 2 ** 17 + 1)), { param: 'data', status: 400 });
 });
 
 const TARGETS = { target_tokens: ids(2, 3) };
