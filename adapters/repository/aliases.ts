@@ -136,22 +136,32 @@ function emptyAliases({ tenant, name }: AdapterName): Aliases {
   return { schema: 1, tenant, name, revision: 0, aliases: {}, previous: {}, removing: [] };
 }
 
-/** Points an alias to versions that exist; `undefined` removes it. Throws `ServeError` (400, 404). */
+/**
+ * Points an alias to versions that exist; `undefined` removes it. With `from` it stays unless it still leads to that version.
+ * Throws `ServeError` (400, 404).
+ */
 export async function moveAlias(
   parts: RepositoryParts,
   name: AdapterName,
   alias: string,
   pointer: AliasPointer | undefined,
-  call: StoreCall = {},
+  { from, ...call }: StoreCall & { readonly from?: number } = {},
 ): Promise<Aliases> {
   const of = checkAlias(name, alias);
-  if (!pointer) return parts.aliases.change(of, (now) => withoutPointer(now, of.alias), call);
+  const change = (next: AliasChange) => {
+    const isThere = ({ aliases }: Aliases) => {
+      const now = pointerOf(aliases, of.alias);
+      return from === undefined || (now !== undefined && versionsOf(now).includes(from));
+    };
+    return parts.aliases.change(of, (now) => (isThere(now) ? next(now) : now), call);
+  };
+  if (!pointer) return change((now) => withoutPointer(now, of.alias));
   const checked = pointerSchema.safeParse(pointer);
   if (!checked.success) {
     const message = `The alias cannot point there: ${checked.error.issues[0]!.message}.`;
     throw new ServeError('invalid_request', message, { param: 'split' });
   }
-  return parts.aliases.change(of, (now) => withTarget(parts, of, now, checked.data, call), call);
+  return change((now) => withTarget(parts, of, now, checked.data, call));
 }
 
 /**

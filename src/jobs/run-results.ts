@@ -172,16 +172,11 @@ export class Publication {
   /** Removes the versions that the job's record has dropped. Can be repeated after an interruption. */
   async trim(job: JobRecord): Promise<void> {
     for (const { step, version } of job.dropped) {
-      await this.#removeAlias(job, checkpointAlias(job.id, step), version);
+      // The alias may point to a newer version of the step.
+      const from = { from: version };
+      await this.#context.repository.moveAlias(job, checkpointAlias(job.id, step), undefined, from);
       await this.#removeUnreached(job, version);
     }
-  }
-
-  /** Leaves the alias alone if it points to a newer version of the step. */
-  async #removeAlias(job: JobRecord, alias: string, version: number): Promise<void> {
-    const pointer = (await this.#readAliases(job))[alias];
-    if (!pointer || !versionsOf(pointer).includes(version)) return;
-    await this.#context.repository.moveAlias(job, alias, undefined);
   }
 
   /** Keeps a version that has an alias, because a user may have set it. */

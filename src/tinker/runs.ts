@@ -1,6 +1,6 @@
 // Training runs in the store: one record each, which lists the run's checkpoints. A checkpoint is a version of the run's adapter,
 // and a file of moments if it continues training. Records outlive sessions and servers.
-import { LATEST, pointerOf, versionsOf } from '../../adapters/repository/manifest.ts';
+import { LATEST } from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { GuardedStore, StoreLog } from '../../adapters/store/guarded-store.ts';
 import type { StoreCall } from '../../adapters/store/store.ts';
@@ -250,13 +250,11 @@ export class Runs {
     const { repository } = this.#options;
     const of = { tenant, name: adapterOfRun(id)! };
     const left = checkpoints.findLast((one) => one.version !== removed.version);
-    const aliases = (await repository.readAliases(tenant, of.name))?.aliases.aliases ?? {};
     const next = { [aliasOfCheckpoint(removed)]: undefined, [LATEST]: left };
     for (const [alias, to] of Object.entries(next)) {
-      const pointer = pointerOf(aliases, alias);
       // A new checkpoint of this name may have the alias already.
-      if (!pointer || !versionsOf(pointer).includes(removed.version)) continue;
-      await repository.moveAlias(of, alias, to && { version: to.version });
+      const { version: from } = removed;
+      await repository.moveAlias(of, alias, to && { version: to.version }, { from });
     }
     await this.removeVersion(tenant, id, removed.version);
     await this.#records.change(tenant, id, (now) => ({

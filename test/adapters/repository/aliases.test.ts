@@ -26,6 +26,17 @@ test('an alias leads to a version or to shares of several, and is removed', asyn
   assert.deepEqual(Object.keys(removed.previous), ['latest']);
 });
 
+test('an alias that leads elsewhere by now is not moved', async (t) => {
+  const { repository } = await withVersions(t, 2);
+  await repository.moveAlias(ZEN, 'stable', { version: 2 });
+  for (const next of [undefined, { version: 1 }]) {
+    const { aliases } = await repository.moveAlias(ZEN, 'stable', next, { from: 1 });
+    assert.deepEqual(aliases['stable'], { version: 2 });
+  }
+  const { aliases } = await repository.moveAlias(ZEN, 'stable', { version: 1 }, { from: 2 });
+  assert.deepEqual(aliases['stable'], { version: 1 });
+});
+
 test('a rollback leads back, a second one forth again', async (t) => {
   const { repository } = await withVersions(t, 2);
   const back = await repository.rollback(ZEN, 'latest');
