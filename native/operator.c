@@ -145,6 +145,11 @@ static OrtStatus *read_input(OrtKernelContext *context, size_t index, Tensor *te
   return api[GET_TENSOR_DATA](value, &tensor->data);
 }
 
+/** Whether a tensor has this rank and these first dimensions. `second` counts from rank 2 on. */
+static int has_shape(const Tensor *tensor, size_t rank, int64_t first, int64_t second) {
+  return tensor->data && tensor->rank == rank && tensor->dims[0] == first && (rank < 2 || tensor->dims[1] == second);
+}
+
 static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   Tensor in[INPUT_COUNT];
   for (size_t i = 0; i < INPUT_COUNT; i++) {
@@ -166,9 +171,11 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
       .bias = in[BIAS].data,
   };
   int64_t blocks = (l.outputs + BLOCK - 1) / BLOCK;
-  if (in[X].rank != 2 || l.inputs % (l.groups * QUAD) || in[FACTORS].dims[0] != l.inputs || in[WEIGHTS].rank != 4 ||
-      in[WEIGHTS].dims[0] != blocks || in[WEIGHTS].dims[1] != l.inputs / QUAD)
-    return failure("RowLinear: the shapes of its inputs do not fit");
+  int fits = in[X].rank == 2 && l.inputs % (l.groups * QUAD) == 0 && has_shape(&in[SCALES], 1, l.outputs, 0) &&
+             has_shape(&in[FACTORS], 1, l.inputs, 0) && has_shape(&in[WEIGHTS], 4, blocks, l.inputs / QUAD) &&
+             (!l.floats || has_shape(&in[FLOAT_VALUES], 2, l.floats, l.outputs)) &&
+             (!l.bias || has_shape(&in[BIAS], 1, l.outputs, 0));
+  if (!fits) return failure("RowLinear: the shapes of its inputs do not fit");
   OrtValue *output;
   int64_t dims[2] = {l.rows, l.outputs};
   TRY(CONTEXT_GET_OUTPUT, context, (size_t)0, dims, (size_t)2, &output);
