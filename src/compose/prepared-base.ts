@@ -2,16 +2,18 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, FileError } from '../common/errors.ts';
-import { makeFolder } from '../common/folders.ts';
+import { makeFolder, whyNotWritable } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
-import { usesPerTokenForm } from '../engine/int8-form.ts';
+import { type Int8Hardware, int8Hardware, usesPerTokenForm } from '../engine/int8-form.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { hasPerTokenForm } from '../engine/serving-folder.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
+import { isBuilt, type ServingCache, servingFolder } from '../import/serving-cache.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
+import type { RowPacking } from '../model/row-weights.ts';
 import type { Config } from '../settings/config.ts';
 import { findBase } from './base.ts';
 import type { CalibrationRequest } from './calibration.ts';
@@ -39,13 +41,18 @@ export async function prepareBase(
   const artifactDir = await findBase(config.model, context);
   const artifact = describeBase(artifactDir);
   const limit = memoryLimit();
-  const requestedPlan = planMemory(artifact.config, config, limit);
+  const { digest } = artifact.info;
+  const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
+  const planFor = (hardware: Int8Hardware, kv = config.kv) =>
+    planMemory(artifact.config, { ...config, kv }, limit, hardware);
+  const packingFor = (hardware: Int8Hardware) => planFor(hardware).packing;
+  const hardware = await hardwareOfFiles(int8Hardware(), { digest, cache, packingFor });
+  const requestedPlan = planFor(hardware);
   const weights = new ServingWeights({
+    ...cache,
     artifactDir,
-    digest: artifact.info.digest,
-    weights: config.weights,
+    digest,
     packing: requestedPlan.packing,
-    cacheDir: path.join(config.home, 'cache'),
     reporter,
     signal,
     openCalibration: async () => {
@@ -75,8 +82,7 @@ export async function prepareBase(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
     );
   // A cache of floats takes more memory, so the memory has to be planned again.
-  const plan =
-    kv === config.kv ? requestedPlan : planMemory(artifact.config, { ...config, kv }, limit);
+  const plan = kv === config.kv ? requestedPlan : planFor(hardware, kv);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }
@@ -89,6 +95,36 @@ function describeBase(artifactDir: string): ArtifactDescription {
     if (!(error instanceof FileError)) throw error;
     throw new ConfigError([`--model: ${artifactDir}: ${error.message}`]);
   }
+}
+
+/** The serving files of a base that may exist, and the packing that fits hardware. */
+interface ExistingFiles {
+  readonly digest: string;
+  readonly cache: Pick<ServingCache, 'weights' | 'cacheDir'>;
+  readonly packingFor: (hardware: Int8Hardware) => RowPacking;
+}
+
+/**
+ * Returns the hardware to plan for. An image may have been built on another kind of CPU, so its serving files may have a form
+ * that this one would not choose. Packed weights are used with AMX then. Others, which are slower without AMX, are used only if
+ * nothing can be built.
+ */
+export async function hardwareOfFiles(
+  hardware: Int8Hardware,
+  { digest, cache, packingFor }: ExistingFiles,
+): Promise<Int8Hardware> {
+  const isThere = (packing: RowPacking) => isBuilt(servingFolder(digest, { ...cache, packing }));
+  const preferred = packingFor(hardware);
+  if (isThere(preferred)) return hardware;
+  const { features, ownInstructions } = hardware;
+  const other =
+    preferred === 'packed'
+      ? { features, ownInstructions: undefined }
+      : { features: features?.filter((feature) => feature !== 'amx'), ownInstructions };
+  const packing = packingFor(other);
+  if (packing === preferred || !isThere(packing)) return hardware;
+  const isNeeded = packing === 'packed' || (await whyNotWritable(cache.cacheDir)) !== undefined;
+  return isNeeded ? other : hardware;
 }
 
 /** Measures the scales of an int8 cache if the serving folder lacks them. Resolves with whether the folder has them now. */
