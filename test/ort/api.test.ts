@@ -1,5 +1,6 @@
 // Each function of the C API has its index in the header's table.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { ORT_API } from '../../src/ort/api.ts';
 
@@ -66,6 +67,24 @@ SynchronizeBoundOutputs SessionOptionsAppendExecutionProvider_CUDA_V2 CreateCUDA
 UpdateCUDAProviderOptions GetCUDAProviderOptionsAsString ReleaseCUDAProviderOptions
 SessionOptionsAppendExecutionProvider_MIGraphX AddExternalInitializers CreateOpAttr
 ReleaseOpAttr CreateOp InvokeOp ReleaseOp SessionOptionsAppendExecutionProvider
+CopyKernelInfo ReleaseKernelInfo GetTrainingApi SessionOptionsAppendExecutionProvider_CANN
+CreateCANNProviderOptions UpdateCANNProviderOptions GetCANNProviderOptionsAsString
+ReleaseCANNProviderOptions MemoryInfoGetDeviceType UpdateEnvWithCustomLogLevel
+SetGlobalIntraOpThreadAffinity RegisterCustomOpsLibrary_V2 RegisterCustomOpsUsingFunction
+KernelInfo_GetInputCount KernelInfo_GetOutputCount KernelInfo_GetInputName KernelInfo_GetOutputName
+KernelInfo_GetInputTypeInfo KernelInfo_GetOutputTypeInfo KernelInfoGetAttribute_tensor
+HasSessionConfigEntry GetSessionConfigEntry SessionOptionsAppendExecutionProvider_Dnnl
+CreateDnnlProviderOptions UpdateDnnlProviderOptions GetDnnlProviderOptionsAsString
+ReleaseDnnlProviderOptions KernelInfo_GetNodeName KernelInfo_GetLogger KernelContext_GetLogger
+Logger_LogMessage Logger_GetLoggingSeverityLevel KernelInfoGetConstantInput_tensor
+CastTypeInfoToOptionalTypeInfo GetOptionalContainedTypeInfo GetResizedStringTensorElementBuffer
+KernelContext_GetAllocator GetBuildInfoString CreateROCMProviderOptions UpdateROCMProviderOptions
+GetROCMProviderOptionsAsString ReleaseROCMProviderOptions CreateAndRegisterAllocatorV2 RunAsync
+UpdateTensorRTProviderOptionsWithValue GetTensorRTProviderOptionsByName
+UpdateCUDAProviderOptionsWithValue GetCUDAProviderOptionsByName KernelContext_GetResource
+SetUserLoggingFunction ShapeInferContext_GetInputCount ShapeInferContext_GetInputTypeShape
+ShapeInferContext_GetAttribute ShapeInferContext_SetOutputTypeShape SetSymbolicDimensions ReadOpAttr
+SetDeterministicCompute KernelContext_ParallelFor
 `
   .split(/\s+/)
   .filter(Boolean);
@@ -74,6 +93,30 @@ test('every function has the index that the header gives it', () => {
   for (const [name, { index }] of Object.entries(ORT_API)) {
     assert.equal(index, HEADER.indexOf(name), name);
   }
+});
+
+test('our own operator calls functions by their index', () => {
+  const { groups = {} } = /enum \{(?<rows>\s+CREATE_STATUS[^}]+)\}/.exec(
+    readFileSync('native/operator.c', 'utf8'),
+  )!;
+  const indices = [...groups['rows']!.matchAll(/\w+ = (\d+),/g)].map(
+    ([, index]) => HEADER[Number(index)],
+  );
+  assert.deepEqual(indices, [
+    'CreateStatus',
+    'CreateCustomOpDomain',
+    'CustomOpDomain_Add',
+    'AddCustomOpDomain',
+    'GetTensorMutableData',
+    'GetDimensionsCount',
+    'GetDimensions',
+    'GetTensorTypeAndShape',
+    'KernelInfoGetAttribute_int64',
+    'KernelContext_GetInput',
+    'KernelContext_GetOutput',
+    'ReleaseTensorTypeAndShapeInfo',
+    'KernelContext_ParallelFor',
+  ]);
 });
 
 test('a release returns nothing, everything else a status or a value', () => {
