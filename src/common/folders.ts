@@ -30,13 +30,15 @@ export async function makeFolder(folder: string): Promise<void> {
 const NOT_WRITABLE: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS']);
 
 /**
- * Creates a folder unless it exists, and returns the system's code if this process may not write there, otherwise undefined.
- * Writes to find out: permissions alone say nothing about network file systems.
+ * Returns the system's code if this process may not write to a folder, or create it, otherwise undefined. Writes to the nearest
+ * existing one to find out: permissions alone say nothing about network file systems.
  */
 export async function whyNotWritable(folder: string): Promise<string | undefined> {
+  let existing = folder;
+  while (!(await isFolder(existing)) && existing !== path.dirname(existing))
+    existing = path.dirname(existing);
   try {
-    await makeFolder(folder);
-    await rmdir(await mkdtemp(path.join(folder, '.writable-')));
+    await rmdir(await mkdtemp(path.join(existing, '.writable-')));
     return undefined;
   } catch (error) {
     if (isDiskFull(error)) return undefined; // it may have room later

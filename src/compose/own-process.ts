@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { isOwnerGone } from '../common/file-lock.ts';
-import { whyNotWritable } from '../common/folders.ts';
+import { makeFolder, whyNotWritable } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { openProcessFolder } from '../common/process-folder.ts';
 import { createOwner } from '../common/process-id.ts';
@@ -35,6 +35,7 @@ export async function openOwnProcess(config: FolderSettings, log: Logger): Promi
   const owner = createOwner(randomUUID());
   const pathOf = (name: string) => path.join(config.home, 'cache', name);
   const unwritable: ServerFolder[] = [];
+  await makeFolder(config.home);
   for (const name of SERVER_FOLDER_NAMES) {
     const { feature, routes, ...use } = SERVER_FOLDERS[name];
     const isOff = 'setting' in use && config[use.setting] === 0;
