@@ -58,7 +58,7 @@ test('T41: a run ends with its card, which its version keeps with its origin; th
   const margin = await run('eval', 'letters', '--model', TOY, '--data', rows, '--margin', '20');
   assert.equal(margin.code, 1);
   assert.match(margin.out, /gate validation +REFUSED/);
-  assert.match(margin.error, /^lorikeet: gate validation: its validation loss is/);
+  assert.match(margin.error, /^lorikeet: gate validation: its validation loss is/m);
 });
 
 test('what cannot be measured is refused: no such adapter, other base, bad rows, bad flag', async (t) => {
