@@ -172,7 +172,7 @@ test('custom resources obey the schemas of their projects', async (t) => {
 
 type Model = new (manifest: object) => { validate(): void };
 
-/** Their newer packages are modules of ECMAScript only. */
+/** Their newer packages are modules of ECMAScript only, the others CommonJS, whose exports Node may only find in `default`. */
 async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Promise<Model> {
   const group = apiVersion.split('/')[0]!;
   const packages: Record<string, string> = {
@@ -182,7 +182,8 @@ async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest
   };
   const folder = path.join(path.dirname(kedaFolder), packages[group]!);
   const file = path.join(folder, apiVersion, `${kind}.js`);
-  return (await import(pathToFileURL(file).href))[kind];
+  const found = await import(pathToFileURL(file).href);
+  return found[kind] ?? found.default[kind];
 }
 
 interface Container {
