@@ -29,7 +29,7 @@ function takeDescriptors(): number[] {
 }
 
 /** Turns of the event loop without a free descriptor, after which none is expected to become free. */
-const QUIET_TURNS = 100;
+const QUIET_TURNS = 1000;
 
 /** Opens files until none can be opened for a while: the module loader still closes some of its own. */
 async function takeAll(): Promise<number[]> {
