@@ -65,7 +65,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Whatever a process does in a folder, it changes something there more often. */
+/** A process that uses a folder changes something there far more often. */
 const ABANDONED_AGE_MS = 86_400_000;
 
 /** Whether nothing in a folder has changed for a day. For folders whose processes may run on other machines. */

@@ -160,10 +160,11 @@ async function verifyServingFiles(
 ): Promise<FolderCheck[]> {
   const checks: FolderCheck[] = [];
   const cacheDir = path.join(home, 'cache');
-  const caches = WEIGHTS_MODES.map((weights) => ({ weights, cacheDir }));
-  for (const cache of [...caches, { ...caches[0]!, packing: 'packed' } as const]) {
-    const { weights } = cache;
-    const folder = servingFolder(digest, cache);
+  const packed = { weights: 'int8', packing: 'packed' } as const;
+  const forms = [...WEIGHTS_MODES.map((weights) => ({ weights })), packed];
+  for (const form of forms) {
+    const { weights } = form;
+    const folder = servingFolder(digest, { ...form, cacheDir });
     if (!isBuilt(folder)) continue;
     const fault = await findFault(folder, { signal });
     if (fault) await discardChecksums(folder);

@@ -58,12 +58,12 @@ export class RowLinears {
     return this.#g.node('Add', [hidden, this.#g.node('Mul', [sum, this.#g.float(0)])]);
   }
 
-  #plainProduct(x: Value, { values, scales, factors, floatInputs }: RowMatrix): Value {
+  #plainProduct(x: Value, { values, groups, scales, factors, floatInputs }: RowMatrix): Value {
     const g = this.#g;
     const { weight } = this.#options;
     const smooth = g.node('Mul', [x, weight(factors)]);
-    const groups = { groups: values.length, width: values[0]!.dims[0]! };
-    const rows = quantizeGroups(g, smooth, groups, this.#zeroPointsOf(values.length));
+    const shape = { groups, width: values[0]!.dims[0]! };
+    const rows = quantizeGroups(g, smooth, shape, this.#zeroPointsOf(groups));
     const ofOutputs = weight(scales);
     const weights = values.map((v) => ({ data: weight(v), scales: ofOutputs }));
     const product = groupProduct(g, rows, weights);
