@@ -17,6 +17,8 @@ let me;
 let openedDialog;
 /** Whether the user has closed the dialog. Then only their own actions open it again. */
 let isDeclined = false;
+/** Whether the server is being asked about a key. */
+let isSigningIn = false;
 
 button.addEventListener('click', async () => {
   if (await openDialog('')) location.reload();
@@ -133,7 +135,9 @@ function identityText() {
 async function signIn(key) {
   const fault = keyFault(key);
   if (fault !== undefined) return showProblem(fault);
-  submit.disabled = true;
+  // A disabled button would lose the focus while a slow server answers.
+  if (isSigningIn) return;
+  isSigningIn = true;
   try {
     const owner = await identify(key);
     if (!owner)
@@ -148,7 +152,7 @@ async function signIn(key) {
   } catch (error) {
     showProblem(/** @type {Error} */ (error).message);
   } finally {
-    submit.disabled = false;
+    isSigningIn = false;
   }
 }
 

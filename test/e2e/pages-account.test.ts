@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { withResolvers } from '../../src/common/waiting.ts';
 import {
   accessFaults,
   outlineFaults,
@@ -62,6 +63,26 @@ test('every page signs in, shows the tenant, and removes everything it stored on
     const rest = JSON.stringify(await stored(page)) + page.url();
     assert.ok(!rest.includes('secret') && !rest.includes('lorikeet_'), rest);
   }
+});
+
+test('the focus stays on Sign in while a slow server checks a key, and a second click asks nothing', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/adapters');
+  await page.locator('#account-dialog').waitFor();
+  let asked = 0;
+  const { promise: answered, resolve: answer } = withResolvers<void>();
+  await page.route('**/v1/me', async (route) => {
+    asked++;
+    await answered;
+    await route.continue();
+  });
+  await signIn(page, keys['acme']!.key);
+  await page.locator('#account-submit').click();
+  assert.equal(await page.evaluate('document.activeElement.id'), 'account-submit');
+  answer();
+  await waitForName(page, 'acme');
+  assert.equal(asked, 1);
 });
 
 test("a closed dialog stays closed for the page's own requests", {
