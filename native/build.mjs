@@ -15,14 +15,18 @@ const FLAGS = [
   ...['-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-Wno-deprecated-non-prototype'],
 ];
 const AVX2 = ['-mavx2', '-mfma'];
-const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512vnni'];
-
-/** The objects, each with its source and its instruction set. */
-const OBJECTS = [
-  ['avx2.o', 'kernels.c', AVX2],
-  ['avx512vnni.o', 'kernels.c', [...AVX2, ...AVX512, '-mprefer-vector-width=512']],
-  ['operator.o', 'operator.c', []],
+const AVX512 = [
+  ...AVX2,
+  ...['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512vnni', '-mprefer-vector-width=512'],
 ];
+
+/** Each source with its instruction sets. */
+const SOURCES = {
+  'linear.c': [AVX2, AVX512],
+  'attention.c': [AVX2, AVX512],
+  'logits.c': [AVX2, AVX512],
+  'operators.c': [[]],
+};
 
 /** Compiles and links the library. Throws if the compiler fails. */
 export function buildLibrary(zig, file) {
@@ -31,11 +35,13 @@ export function buildLibrary(zig, file) {
   // Relative names, because the compiler may write them into its output.
   const run = (...args) => execFileSync(zig, ['cc', ...args], { cwd: folder, stdio: 'inherit' });
   try {
-    const objects = OBJECTS.map(([name, source, instructions]) => {
-      const object = path.join(work, name);
-      run(...FLAGS, ...instructions, '-c', source, '-o', object);
-      return object;
-    });
+    const objects = Object.entries(SOURCES).flatMap(([source, sets]) =>
+      sets.map((instructions, i) => {
+        const object = path.join(work, `${source}.${i}.o`);
+        run(...FLAGS, ...instructions, '-c', source, '-o', object);
+        return object;
+      }),
+    );
     run(...TARGET, '-shared', '-s', '-o', path.resolve(file), ...objects, '-lm');
   } finally {
     rmSync(work, { recursive: true });

@@ -1,4 +1,4 @@
-// The linear in per-token form, as one CPU's instructions compute it. kernels.c is compiled once for each instruction set.
+// The computations of our operators. linear.c, attention.c and logits.c are compiled once for each instruction set.
 #ifndef LORIKEET_KERNELS_H
 #define LORIKEET_KERNELS_H
 #include <stddef.h>
@@ -10,14 +10,40 @@
 #define QUAD 4
 /** Outputs that a task computes: two blocks. */
 #define TASK_OUTPUTS (2 * BLOCK)
-/** Token rows that a task of rounding takes. */
-#define TASK_ROWS 8
 
-/** y = (x * factors) W + x[float_inputs] V + bias. T = token rows, K = inputs, N = outputs, G = groups, F = float inputs. */
+/** Channels of an attention head. */
+#define MAX_HEAD_SIZE 512
+
+enum Activation { NONE, SILU, GELU_TANH };
+
+/** The adapters of a linear: S slots, J rank rows, which are `ranks` for each part of the outputs. Slot 0 is no adapter. */
+typedef struct {
+  int64_t ranks, rank_rows;
+  /** [T] */
+  const int64_t *row_slots;
+  /** [S, J, K] */
+  const int8_t *a;
+  /** [S, J]: the scales of A times those of B. Rows with the scale 0 are skipped. */
+  const float *scales;
+  /** [S, N / 16, ranks, 16] */
+  const int8_t *b;
+  /** [parts]: the ends of the parts */
+  const int64_t *part_ends;
+  /** [S, N] each, or null: y += y * out_scale + out_bias, before the update */
+  const float *out_scale, *out_bias;
+  /** [T, J]: x A, written by `prepare_rows` */
+  float *narrow;
+} Adapters;
+
+/**
+ * y = (x * factors) W + x[float_inputs] V + bias + the update of the row's adapter.
+ * T = token rows, K = inputs, N = outputs, G = groups, F = float inputs.
+ */
 typedef struct {
   int64_t rows, inputs, outputs, groups, floats;
-  /** [T, K] */
+  /** [T, K], or with an activation [T, 2 K]: the input is activation(gate) * up */
   const float *x;
+  enum Activation activation;
   /** [K]: the smoothing. Those of float inputs are zero. */
   const float *factors;
   /** [N / 16, K / 4, 16, 4], from 1 to 255 with the zero point 128, padded with 128 to whole blocks */
@@ -30,24 +56,88 @@ typedef struct {
   const float *float_values;
   /** [N], or null */
   const float *bias;
+  /** `row_slots` is null if no adapter is attached. */
+  Adapters adapters;
   /** [T, N] */
   float *y;
-  /** Written by `round_rows`: int8 or int16 [T, K]; int32 [T, G], the sums of codes times the zero point; float [T, G]; [T, F]. */
+  /** Written by `prepare_rows`: int8 or int16 [T, K]; int32 [T, G], the sums of codes times the zero point; float [T, G]; [T, F]. */
   void *codes;
   int32_t *sums;
   float *row_scales;
   float *taken;
+  /** [T, K], with an activation: its results */
+  float *activated;
 } Linear;
 
-/** The functions of one instruction set. */
+/**
+ * Causal attention of new tokens over a cache to which they are appended. B sequences of S tokens, H heads, G heads of keys and
+ * values, D = head size, a multiple of 16, M = positions of a slot.
+ */
+typedef struct {
+  int64_t sequences, tokens, heads, kv_heads, head_size, positions;
+  /** The channels that are rotated. */
+  int64_t rotated;
+  /** 0, or the number of positions before a token that it attends to. */
+  int64_t window;
+  /** `softcap` 0: no cap. */
+  float scale, softcap;
+  /** One row for each token, `row_stride` floats apart. */
+  const float *query, *key, *value;
+  int64_t query_stride, key_stride, value_stride;
+  /** [B, G, M, D] of float, or of int8 if there are scales */
+  void *keys, *values;
+  /** [G, D] each, or null */
+  const float *key_scales, *value_scales;
+  /** [B]: tokens in the cache after the run, minus one */
+  const int32_t *lengths;
+  /** [M, rotated / 2] each */
+  const float *cos, *sin;
+  /** [B * S, H * D] */
+  float *y;
+} Attention;
+
+/** The largest logits of rows. V = vocabulary. */
+typedef struct {
+  int64_t rows, vocabulary, count;
+  /** [L, V] */
+  const float *logits;
+  /** [L, count], descending; equal values by ascending id */
+  float *values;
+  int64_t *ids;
+  /** [L] */
+  float *log_sum_exp;
+} TopLogits;
+
+/** The functions of one instruction set. Tasks may run at the same time. What they write depends on no other task. */
 typedef struct {
   /** Bytes of a rounded input. */
   size_t code_bytes;
-  /** Rounds rows first..last-1 of x, one scale for each group of inputs. A row with a number that is not finite gets the scale NaN. */
-  void (*round_rows)(const Linear *, int64_t first, int64_t last);
+  /**
+   * Prepares rows first..last-1 of x: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
+   * with a number that is not finite gets the scale NaN.
+   */
+  void (*prepare_rows)(const Linear *, int64_t first, int64_t last);
   /** Multiplies all rows with the outputs of a task. Every output is summed in the same order, however many rows there are. */
   void (*multiply)(const Linear *, int64_t task);
+  /** Appends the new tokens' keys and values of one sequence and one of its heads. Returns 0 if codes hide a NaN or an infinity. */
+  int (*append)(const Attention *, int64_t sequence, int64_t kv_head);
+  /** Attends from tokens first..last-1 of a sequence with all query heads that share a head of keys. Returns 0 without memory. */
+  int (*attend)(const Attention *, int64_t sequence, int64_t kv_head, int64_t first, int64_t last);
+  void (*top_logits)(const TopLogits *, int64_t row);
 } Kernels;
 
 extern const Kernels kernels_avx2, kernels_avx512vnni;
+
+/** Memory of the calling thread, which grows to the largest use and is reused. Null if there is none. */
+void *scratch(size_t bytes);
+
+/** The parts of a `Kernels`, each with the suffix of its instruction set. */
+#ifdef __AVX512VNNI__
+#define KERNEL(name) name##_avx512vnni
+#else
+#define KERNEL(name) name##_avx2
+#endif
+int KERNEL(append)(const Attention *, int64_t sequence, int64_t kv_head);
+int KERNEL(attend)(const Attention *, int64_t sequence, int64_t kv_head, int64_t first, int64_t last);
+void KERNEL(top_logits)(const TopLogits *, int64_t row);
 #endif

@@ -41,7 +41,7 @@ export class RowLinears {
       const { values, scales, factors, floatInputs, groups } = matrix;
       const weights = [...values, scales, factors, floatInputs?.indices, floatInputs?.values];
       const inputs = [x, ...weights.map((tensor) => tensor && weight(tensor)), bias];
-      return this.#g.node('RowLinear', inputs, { groups }, LORIKEET);
+      return this.#g.node('RowLinear', inputs, { groups, activation: 0 }, LORIKEET);
     }
     // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
     // so does the residual stream.

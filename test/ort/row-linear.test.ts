@@ -102,7 +102,7 @@ async function ownLinear(linear: Linear, rows = linear.x, threads = 2): Promise<
       return tensor && g.input(name, tensor.type, tensor.shape);
     },
   );
-  const y = g.node('RowLinear', operands, { groups }, LORIKEET);
+  const y = g.node('RowLinear', operands, { groups, activation: 0 }, LORIKEET);
   g.output(y, 'float32', [tokens, outputs]);
   const options = { intraOpThreads: threads, usesOwnOperators: true };
   using session = await createSession(g.toBytes(), options);
@@ -211,7 +211,7 @@ test('shapes that do not fit are an error of the run, not a crash', { skip }, ()
       return [g.input(name, type, shape), hostTensor(type, shape)] as const;
     });
     const operands = tensors.map(([value]) => value);
-    const y = g.node('RowLinear', operands, { groups: 1 }, LORIKEET);
+    const y = g.node('RowLinear', operands, { groups: 1, activation: 0 }, LORIKEET);
     g.output(y, 'float32', [1, 16]);
     using session = createSessionSync(g.toBytes(), { usesOwnOperators: true, isQuiet: true });
     using binding = session.createBinding();

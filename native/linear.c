@@ -1,10 +1,11 @@
-// Rounds activations to 8 bits and multiplies them by packed 8-bit weights. Sums of integers are exact, and the few sums of
-// floats have one order, so a row's outputs depend neither on the other rows nor on the instruction set.
+// A linear in per-token form: rounds activations to 8 bits, multiplies them by packed 8-bit weights, and adds the update of each
+// row's adapter. Sums of integers are exact, and sums of floats have one order, so a row's outputs depend neither on the other
+// rows nor on the instruction set.
 // Compile with -ffp-contract=off: a compiler that fuses some sums and not others would round them differently.
 #include "kernels.h"
+#include "vectors.h"
 #include <immintrin.h>
 #include <math.h>
-#include <string.h>
 
 #define ZERO_POINT 128
 #define LARGEST_LEVEL 127.0f
@@ -13,10 +14,8 @@
 
 #ifdef __AVX512VNNI__
 typedef int8_t Code;
-#define KERNELS kernels_avx512vnni
 #else
 typedef int16_t Code;
-#define KERNELS kernels_avx2
 #endif
 
 static int32_t bits_of(float value) {
@@ -53,14 +52,57 @@ static void round_group(const float *x, const float *factors, int64_t width, Cod
   *scale = largest / LARGEST_LEVEL;
 }
 
-static void round_rows(const Linear *l, int64_t first, int64_t last) {
+/** Returns row t of the linear's input, after its activation. */
+static const float *activated_row(const Linear *l, int64_t t) {
+  if (l->activation == NONE) return l->x + t * l->inputs;
+  const float *gate = l->x + t * 2 * l->inputs, *up = gate + l->inputs;
+  float *to = l->activated + t * l->inputs;
+  for (int64_t i = 0; i < l->inputs; i += LANES) {
+    Floats x = load(gate + i), z = x;
+    // tanh form: x * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)
+    if (l->activation == GELU_TANH) z = x * all(1.5957691216f) * fused(x * x, all(0.044715f), all(1));
+    store(to + i, x * sigmoid(z) * load(up + i));
+  }
+  return to;
+}
+
+/** Multiplies a row by `count` rank rows of A, a constant. */
+INLINE void narrow_rows(const float *x, const int8_t *a, int64_t width, int count, const float *scales, float *to) {
+  Floats sums[4];
+  for (int j = 0; j < count; j++) sums[j] = all(0);
+  for (int64_t i = 0; i < width; i += LANES) {
+    Floats inputs = load(x + i);
+    for (int j = 0; j < count; j++) sums[j] = fused(load_bytes(a + j * width + i), inputs, sums[j]);
+  }
+  for (int j = 0; j < count; j++) to[j] = sum_lanes(sums[j]) * scales[j];
+}
+
+/** Multiplies a row by its adapter's A. */
+static void narrow(const Linear *l, int64_t t, const float *x) {
+  const Adapters *ad = &l->adapters;
+  const int64_t slot = ad->row_slots[t], count = ad->rank_rows;
+  if (slot == 0) return;
+  const float *scales = ad->scales + slot * count;
+  const int8_t *a = ad->a + slot * count * l->inputs;
+  float *to = ad->narrow + t * count;
+  for (int64_t j = 0; j < count;) {
+    if (scales[j] == 0) j++;
+    else if (j + 4 <= count) narrow_rows(x, a + j * l->inputs, l->inputs, 4, scales + j, to + j), j += 4;
+    else narrow_rows(x, a + j * l->inputs, l->inputs, 1, scales + j, to + j), j++;
+  }
+}
+
+static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
   int64_t width = l->inputs / l->groups;
   for (int64_t t = first; t < last; t++) {
+    const float *x = activated_row(l, t);
     for (int64_t g = 0; g < l->groups; g++) {
-      int64_t at = t * l->inputs + g * width, group = t * l->groups + g;
-      round_group(l->x + at, l->factors + g * width, width, (Code *)l->codes + at, l->sums + group, l->row_scales + group);
+      int64_t at = g * width, group = t * l->groups + g;
+      Code *codes = (Code *)l->codes + t * l->inputs + at;
+      round_group(x + at, l->factors + at, width, codes, l->sums + group, l->row_scales + group);
     }
-    for (int64_t f = 0; f < l->floats; f++) l->taken[t * l->floats + f] = l->x[t * l->inputs + l->float_inputs[f]];
+    for (int64_t f = 0; f < l->floats; f++) l->taken[t * l->floats + f] = x[l->float_inputs[f]];
+    if (l->adapters.row_slots) narrow(l, t, x);
   }
 }
 
@@ -68,7 +110,7 @@ static void round_rows(const Linear *l, int64_t first, int64_t last) {
 typedef float RowSums[TASK_OUTPUTS];
 
 #ifdef __AVX512VNNI__
-static inline __attribute__((always_inline)) void add_products(
+INLINE void add_products(
     const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
   const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
   const uint8_t *weights = l->weights + block * quads * BLOCK * QUAD;
@@ -96,7 +138,7 @@ static inline __attribute__((always_inline)) void add_products(
 #define TILE_ROWS 8
 #else
 /** Four outputs and four inputs fill a register of 16-bit numbers, whose pairs of products are added exactly. */
-static inline __attribute__((always_inline)) void add_products(
+INLINE void add_products(
     const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
   const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
   for (int b = 0; b < blocks; b++) {
@@ -134,8 +176,7 @@ static inline __attribute__((always_inline)) void add_products(
 #endif
 
 /** Scales the sums of a row and adds its float inputs and the bias. Compilers keep the sums in registers if `width` is a constant. */
-static inline __attribute__((always_inline)) void finish_row(
-    const Linear *l, int64_t row, int64_t first, int width, const float *sums) {
+INLINE void finish_row(const Linear *l, int64_t row, int64_t first, int width, const float *sums) {
   const float *taken = l->taken + row * l->floats;
   float y[TASK_OUTPUTS];
   for (int i = 0; i < width; i++) y[i] = sums[i] * l->scales[first + i];
@@ -148,8 +189,27 @@ static inline __attribute__((always_inline)) void finish_row(
   memcpy(l->y + row * l->outputs + first, y, width * sizeof *y);
 }
 
+/** Changes a block of a row's outputs as its adapter does. */
+static void adapt_block(const Linear *l, int64_t row, int64_t first, int64_t part) {
+  const Adapters *ad = &l->adapters;
+  const int64_t slot = ad->row_slots[row], n = l->outputs;
+  float *to = l->y + row * n + first;
+  Floats y = load(to);
+  if (ad->out_scale) {
+    int64_t at = slot * n + first;
+    y = y + y * load(ad->out_scale + at) + load(ad->out_bias + at);
+  }
+  const float *scales = ad->scales + slot * ad->rank_rows + part * ad->ranks;
+  const float *narrow = ad->narrow + row * ad->rank_rows + part * ad->ranks;
+  const int8_t *b = ad->b + (slot * n + first) * ad->ranks;
+  Floats update = all(0);
+  for (int64_t r = 0; r < ad->ranks; r++)
+    if (scales[r] != 0) update = fused(load_bytes(b + r * BLOCK), all(narrow[r]), update);
+  store(to, y + update);
+}
+
 /** Multiplies `rows` rows, a constant, with the outputs of a task, of which the last one may have fewer. */
-static inline __attribute__((always_inline)) void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows) {
+INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows) {
   int64_t left = l->outputs - first, block = first / BLOCK;
   RowSums sums[MAX_TILE_ROWS];
   memset(sums, 0, rows * sizeof *sums);
@@ -163,6 +223,7 @@ static inline __attribute__((always_inline)) void multiply_tile(const Linear *l,
   }
 }
 
+/** Multiplies all rows with the outputs of a task. */
 static void multiply(const Linear *l, int64_t task) {
   int64_t first = task * TASK_OUTPUTS, row = 0;
   for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) multiply_tile(l, row, first, TILE_ROWS);
@@ -171,6 +232,13 @@ static void multiply(const Linear *l, int64_t task) {
   for (; row + 2 <= l->rows; row += 2) multiply_tile(l, row, first, 2);
 #endif
   for (; row < l->rows; row++) multiply_tile(l, row, first, 1);
+  if (!l->adapters.row_slots) return;
+  int64_t end = first + TASK_OUTPUTS < l->outputs ? first + TASK_OUTPUTS : l->outputs, part = 0;
+  for (int64_t block = first; block < end; block += BLOCK) {
+    while (l->adapters.part_ends[part] <= block) part++;
+    for (row = 0; row < l->rows; row++)
+      if (l->adapters.row_slots[row] != 0) adapt_block(l, row, block, part);
+  }
 }
 
-const Kernels KERNELS = {sizeof(Code), round_rows, multiply};
+const Kernels KERNEL(kernels) = {sizeof(Code), prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};
