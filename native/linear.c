@@ -235,7 +235,7 @@ static void multiply(const Linear *l, int64_t task) {
   if (!l->adapters.row_slots) return;
   int64_t end = first + TASK_OUTPUTS < l->outputs ? first + TASK_OUTPUTS : l->outputs, part = 0;
   for (int64_t block = first; block < end; block += BLOCK) {
-    while (l->adapters.part_ends[part] <= block) part++;
+    while (l->adapters.rank_rows && l->adapters.part_ends[part] <= block) part++;
     for (row = 0; row < l->rows; row++)
       if (l->adapters.row_slots[row] != 0) adapt_block(l, row, block, part);
   }

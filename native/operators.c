@@ -124,20 +124,21 @@ static void multiply_task(void *run, size_t task) {
   chosen->multiply(&((LinearRun *)run)->linear, (int64_t)task);
 }
 
-/** Whether the inputs of the adapters fit each other and the linear. Without them they do. */
+/** Whether the inputs of the adapters fit each other and the linear: all of the updates or none, and the same of the vectors. */
 static int adapters_fit(const Tensor *in, const Linear *l) {
   const Adapters *ad = &l->adapters;
-  if (!ad->row_slots) return 1;
-  const int64_t slots = in[A].dims[0], parts = in[PART_ENDS].dims[0], n = l->outputs;
-  int fit = n % BLOCK == 0 && has_shape(&in[ROW_SLOTS], 1, l->rows, 0, 0, 0) && parts > 0 && ad->rank_rows == parts * ad->ranks &&
-            has_shape(&in[A], 3, slots, ad->rank_rows, l->inputs, 0) &&
-            has_shape(&in[LORA_SCALES], 2, slots, ad->rank_rows, 0, 0) &&
-            has_shape(&in[B], 4, slots, n / BLOCK, ad->ranks, BLOCK) && has_shape(&in[PART_ENDS], 1, parts, 0, 0, 0) &&
-            fits(&in[OUT_SCALE], 2, slots, n, 0, 0) && fits(&in[OUT_BIAS], 2, slots, n, 0, 0) &&
-            !in[OUT_SCALE].data == !in[OUT_BIAS].data && ad->part_ends[parts - 1] == n;
+  if (!ad->row_slots) return !in[A].data && !in[OUT_SCALE].data;
+  const int64_t slots = in[in[A].data ? A : OUT_SCALE].dims[0], n = l->outputs;
+  int fit = n % BLOCK == 0 && has_shape(&in[ROW_SLOTS], 1, l->rows, 0, 0, 0) && fits(&in[OUT_SCALE], 2, slots, n, 0, 0) &&
+            fits(&in[OUT_BIAS], 2, slots, n, 0, 0) && !in[OUT_SCALE].data == !in[OUT_BIAS].data;
+  for (int64_t t = 0; fit && t < l->rows; t++) fit = ad->row_slots[t] >= 0 && ad->row_slots[t] < slots;
+  if (!fit || !in[A].data) return fit;
+  const int64_t parts = in[PART_ENDS].rank == 1 ? in[PART_ENDS].dims[0] : 0;
+  fit = parts > 0 && ad->rank_rows == parts * ad->ranks && has_shape(&in[A], 3, slots, ad->rank_rows, l->inputs, 0) &&
+        has_shape(&in[LORA_SCALES], 2, slots, ad->rank_rows, 0, 0) && has_shape(&in[B], 4, slots, n / BLOCK, ad->ranks, BLOCK) &&
+        ad->part_ends[parts - 1] == n;
   for (int64_t p = 0; fit && p < parts; p++)
     fit = ad->part_ends[p] % BLOCK == 0 && ad->part_ends[p] > (p ? ad->part_ends[p - 1] : 0);
-  for (int64_t t = 0; fit && t < l->rows; t++) fit = ad->row_slots[t] >= 0 && ad->row_slots[t] < slots;
   return fit;
 }
 

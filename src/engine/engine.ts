@@ -111,7 +111,8 @@ export class Engine {
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
-    const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes };
+    const packing = int8Scales === 'rows' ? model.packing : 'plain';
+    const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');

@@ -79,6 +79,11 @@ export class GraphSessions {
     this.weightInputs = new Map(weights.map(([name, tensor]) => [name, memory.upload(tensor)]));
   }
 
+  /** Whether our own operators compute every run. */
+  get usesOwnOperators(): boolean {
+    return this.#model.packing === 'packed' && this.#int8Scales === 'rows';
+  }
+
   /** Returns the form of the linears in this phase. */
   linearForm(phase: Phase): LinearForm {
     if (this.#int8Scales === 'mixed') return phase === 'prompt' ? 'rows' : 'blocks';

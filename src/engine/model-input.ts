@@ -49,6 +49,15 @@ export type LoraInput =
   | { readonly kind: 'single'; readonly slot: number }
   | { readonly kind: 'grouped'; readonly plan: GroupPlan };
 
+/** Returns the adapter slot of each token row. Undefined if none has an adapter. */
+export function slotsOf({ tokenIds, pastLengths, lora }: ModelInput): number[] | undefined {
+  if (lora.kind === 'none') return undefined;
+  if (lora.kind === 'single') return tokenIds.map(() => lora.slot);
+  const tokensEach = tokenIds.length / pastLengths.length;
+  const { first, rowGroups } = lora.plan;
+  return tokenIds.map((_, row) => first + rowGroups[Math.floor(row / tokensEach)]!);
+}
+
 /** A run over part of the tokens of another run. */
 interface PartialRun {
   readonly input: ModelInput;

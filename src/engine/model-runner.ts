@@ -21,6 +21,7 @@ import {
   type LoraInput,
   type ModelInput,
   shapeOf,
+  slotsOf,
   splitRun,
 } from './model-input.ts';
 import { HiddenOutputs, LogitsOutputs, type RowOutputs } from './row-outputs.ts';
@@ -127,7 +128,11 @@ export class ModelRunner {
   #layoutOf(shape: GraphShape, form: AdapterForm | undefined, head: HeadForm): GraphLayout {
     return {
       lora: form
-        ? { kind: shape.kind, targets: form.targets, parts: form.parts }
+        ? {
+            kind: this.#sessions.usesOwnOperators ? 'slots' : shape.kind,
+            targets: form.targets,
+            parts: form.parts,
+          }
         : { kind: 'none' },
       kv: this.#kvForm(shape),
       linears: this.#sessions.linearForm(shape.phase),
@@ -177,7 +182,8 @@ export class ModelRunner {
     if (graph.layout.kv === 'int8 several tokens') this.#bindPositions(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
-    if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
+    if (graph.layout.lora.kind === 'slots') this.#bindSlots(graph, input);
+    else if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
     const { length } = input.logitRows;
     const bound = outputs.at(length);
     for (const [name, tensor] of bound) graph.bindOutput(name, tensor);
@@ -198,22 +204,13 @@ export class ModelRunner {
   }
 
   /** Returns the adapter of each token row. Undefined if none has one. */
-  #usersOf({
-    tokenIds,
-    pastLengths,
-    lora,
-  }: ModelInput): (AdapterWeights | undefined)[] | undefined {
-    if (lora.kind === 'none') return undefined;
-    const tokensEach = tokenIds.length / pastLengths.length;
-    const slotOf = (row: number) =>
-      lora.kind === 'single'
-        ? lora.slot
-        : lora.plan.first + lora.plan.rowGroups[Math.floor(row / tokensEach)]!;
-    return tokenIds.map((_, row) => this.#slots.weightsIn(slotOf(row)));
+  #usersOf(input: ModelInput): (AdapterWeights | undefined)[] | undefined {
+    return slotsOf(input)?.map((slot) => this.#slots.weightsIn(slot));
   }
 
   #kvForm({ hasSeveralTokens }: GraphShape): KvForm {
     if (!this.#cache.scales) return 'float';
+    if (this.#sessions.usesOwnOperators) return 'int8';
     return hasSeveralTokens ? 'int8 several tokens' : 'int8 one token';
   }
 
@@ -289,6 +286,11 @@ export class ModelRunner {
         graph.bindOutput(KV_INPUTS.present(layer, half), tensors[half]);
       }
     });
+  }
+
+  #bindSlots(graph: BoundGraph, input: ModelInput): void {
+    for (const operand of this.#slots.all()) graph.bindInput(operand.input, operand.tensor);
+    graph.bindInput(LORA_INPUTS.rowGroups, this.#inputs.rowGroups.fill(slotsOf(input)!));
   }
 
   #bindAdapters(graph: BoundGraph, lora: Exclude<LoraInput, { kind: 'none' }>): void {

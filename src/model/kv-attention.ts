@@ -1,7 +1,8 @@
 // Attention over the KV cache, as graph nodes. With a float cache it is one operator. An int8 cache has a scale per KV head and
 // channel. The runtime's operator for it is fast for one new token per sequence but slow for several. A run of several tokens
-// therefore quantizes, appends and dequantizes with separate operators, which compute the same.
-import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+// therefore quantizes, appends and dequantizes with separate operators, which compute the same. Our own operator computes all of
+// these forms.
+import { type GraphBuilder, LORIKEET, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import type { Rope } from './rope.ts';
@@ -11,8 +12,11 @@ const KV_TYPES = ['int8', 'f32'] as const;
 /** The name of a cache's format. */
 export type KvType = (typeof KV_TYPES)[number];
 
-/** The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. */
-export type KvForm = 'float' | 'int8 one token' | 'int8 several tokens';
+/**
+ * The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. `int8`: for our own
+ * operator, which takes any number of tokens.
+ */
+export type KvForm = 'float' | 'int8' | 'int8 one token' | 'int8 several tokens';
 
 /** The names of inputs and outputs. T = B sequences x S new tokens. */
 export const KV_INPUTS = {
@@ -31,7 +35,7 @@ export const KV_HALVES = ['key', 'value'] as const;
 /** Keys or values. */
 type KvHalf = (typeof KV_HALVES)[number];
 
-/** Query, keys and values, each [B, S, width]; or all three packed in the query's operand. */
+/** Query, keys and values, each [T, width]; or all three packed in the query's operand. */
 interface QueryKeyValue {
   readonly query: Value;
   readonly key?: Value | undefined;
@@ -43,7 +47,10 @@ interface KvAttentionOptions {
   readonly maxSeqLength: number;
   readonly float: FloatType;
   readonly form: KvForm;
+  /** Whether our own operator computes it. */
+  readonly isOwn: boolean;
   /** See `SERVING`. */
+  readonly batchShape: Value;
   readonly seqLengths: Value;
   readonly totalLength: Value;
   /** One per rotary embedding of the config. */
@@ -92,20 +99,38 @@ export class KvAttention {
     }
   }
 
-  /** Appends to the cache of a layer and attends to it. Returns [B, S, heads * headDim]. */
+  /** Appends to the cache of a layer and attends to it. Returns [T, heads * headDim]. */
   attend(operands: QueryKeyValue, layer: number): Value {
-    const { form, float } = this.#options;
+    if (this.#options.isOwn) return this.#attend(operands, layer);
+    const toBatch = (v: Value) => this.#g.node('Reshape', [v, this.#options.batchShape]); // [T, w] → [B, S, w]
+    const { query, key, value } = operands;
+    const batch = {
+      query: toBatch(query),
+      key: key && toBatch(key),
+      value: value && toBatch(value),
+    };
+    const { headCount, headDim } = this.#options.config;
+    const rows = this.#g.int64([-1, headCount * headDim]);
+    return this.#g.node('Reshape', [this.#attend(batch, layer), rows]);
+  }
+
+  #attend(operands: QueryKeyValue, layer: number): Value {
+    const { form, float, isOwn } = this.#options;
     const type = form === 'float' ? float : 'int8';
     const past = KV_HALVES.map((half) => {
       this.#g.output(KV_INPUTS.present(layer, half) as Value, type, this.#cacheDims);
       return this.#g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
     });
-    if (form === 'float') return this.#operator(operands, past, layer);
-    this.#noteFinite(operands);
     const { kvHeadCount, headDim } = this.#options.config;
-    const scales = KV_HALVES.map((half) =>
-      this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
-    );
+    const scales =
+      form === 'float'
+        ? undefined
+        : KV_HALVES.map((half) =>
+            this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
+          );
+    if (isOwn) return this.#ownOperator(operands, past, layer, scales);
+    if (!scales) return this.#operator(operands, past, layer);
+    this.#noteFinite(operands);
     return form === 'int8 one token'
       ? this.#operator(operands, past, layer, scales)
       : this.#several(operands, { past, scales, layer });
@@ -128,6 +153,24 @@ export class KvAttention {
     for (const operand of [query, key, value]) {
       if (operand) this.#sums.push(this.#g.node('ReduceSum', [operand, this.#g.int64([1, 2])]));
     }
+  }
+
+  #ownOperator(
+    { query, key, value }: QueryKeyValue,
+    past: readonly Value[],
+    layer: number,
+    scales: readonly Value[] = [],
+  ): Value {
+    const tables = this.#tablesOf(layer);
+    const inputs = [query, key, value, ...past, this.#options.seqLengths, tables?.cos, tables?.sin];
+    const present = KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
+    const { softcap, local_window_size: window = 0, ...attributes } = this.#attributes(layer);
+    return this.#g.nodeWithOutputs(
+      scales.length > 0 ? 'CachedAttentionInt8' : 'CachedAttention',
+      [...inputs, ...scales],
+      { ...attributes, window, softcap: softcap ?? { float: 0 } },
+      { domain: LORIKEET, outputs: [true, ...present] },
+    )[0]!;
   }
 
   /** Rotates, appends and attends in one operator. */

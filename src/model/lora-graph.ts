@@ -3,6 +3,7 @@
 // gathers a factor and a bias per output. G = groups, R = rank of the operands, T = tokens of the run. Each group has n rows,
 // padded to the size of the largest group.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import { PACKED_BLOCK } from '../quant/row-int8.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { ChangedPart } from './adapter-vectors.ts';
 import type { DecoderConfig } from './config.ts';
@@ -16,7 +17,8 @@ import {
 } from './target-modules.ts';
 
 /**
- * How a graph applies adapters. `none`: not at all. `token`: to one token row. `sequence`: one adapter to several tokens of one
+ * How a graph applies adapters. `none`: not at all. `slots`: our own operator reads the slot of each row. The runtime's operators
+ * need a layout for each shape of a run. `token`: to one token row. `sequence`: one adapter to several tokens of one
  * sequence. `rows`: one adapter to the next tokens of several sequences. `grouped`: several adapters; rows are gathered by
  * adapter and back.
  *
@@ -27,13 +29,16 @@ import {
 export type LoraLayout =
   | { readonly kind: 'none' }
   | {
-      readonly kind: 'token' | 'sequence' | 'rows' | 'grouped';
+      readonly kind: 'slots' | 'token' | 'sequence' | 'rows' | 'grouped';
       readonly targets: readonly TargetName[];
       readonly parts: readonly ChangedPart[];
     };
 
 /** The adapters that a graph can apply. */
 export type AdapterForm = Omit<Exclude<LoraLayout, { kind: 'none' }>, 'kind'>;
+
+/** An input of our own operator that it may lack. */
+export type AdapterInput = Value | undefined;
 
 /** The most columns of A in one product of a sequence. */
 export const COLUMNS_AT_ONCE = 16;
@@ -48,8 +53,12 @@ export const LORA_INPUTS = {
   groupShape: 'lora_group_shape',
   /** int64 [5] = [0, 0, 0, -1, min(R, 16)]: the columns of A [1, 1, in, R * k] in groups of equal width. For `sequence`. */
   columnShape: 'lora_column_shape',
-  /** int64 [T]: the group of each token row. Only if adapters change vectors. */
+  /** int64 [T]: the group of each token row, for `grouped` if adapters change vectors; the slot of each row for `slots`. */
   rowGroups: 'lora_row_groups',
+  /** int8 [S, R * k, in], float [S, R * k] and int8 [S, out / 16, R, 16], for `slots`: see `native/kernels.h` */
+  codesA: (layer: number, fused: FusedLinear) => `lora_codes_a.${layer}.${fused}`,
+  scales: (layer: number, fused: FusedLinear) => `lora_scales.${layer}.${fused}`,
+  codesB: (layer: number, fused: FusedLinear) => `lora_codes_b.${layer}.${fused}`,
   /** float [G, 1, in, R * k] for the k adapted targets of the fused linear */
   a: (layer: number, fused: FusedLinear) => `lora_a.${layer}.${fused}`,
   /** float [G, 1, R, out], including the scaling */
@@ -99,6 +108,8 @@ export class LoraGraph {
     this.#float = float;
     if (layout.kind === 'sequence')
       this.#columnShape = g.input(LORA_INPUTS.columnShape, 'int64', [5]);
+    if (layout.kind === 'slots')
+      this.#rowGroups = g.input(LORA_INPUTS.rowGroups, 'int64', ['tokens']);
     if (layout.kind !== 'grouped') return;
     this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['padded']);
     this.#paddedPositions = g.input(LORA_INPUTS.paddedPositions, 'int64', ['tokens']);
@@ -114,6 +125,37 @@ export class LoraGraph {
     const scaled = this.#g.node('Mul', [y, this.#ofRows(LORA_INPUTS.scale(layer, fused), width)]);
     const sum = this.#g.node('Add', [y, scaled]);
     return this.#g.node('Add', [sum, this.#ofRows(LORA_INPUTS.bias(layer, fused), width)]);
+  }
+
+  /** Returns the inputs of our own operator for the adapters of a fused linear. */
+  operands(layer: number, fused: FusedLinear): readonly AdapterInput[] {
+    if (this.#layout.kind !== 'slots') return [];
+    const g = this.#g;
+    const config = this.#config;
+    const width = fusedWidth(config, fused);
+    const updates: AdapterInput[] = new Array(4).fill(undefined);
+    if (adaptedTargets(this.#layout.targets, fused).length > 0) {
+      const targets = fusedTargets(config, fused);
+      const rankRows = targets.length === 1 ? 'rank' : `rank_x${targets.length}`;
+      const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(config);
+      let end = 0;
+      const ends = targets.map((target) => (end += TARGET_MODULES[target].outFeatures(config)));
+      updates[0] = g.input(LORA_INPUTS.codesA(layer, fused), 'int8', [
+        'slots',
+        rankRows,
+        inFeatures,
+      ]);
+      updates[1] = g.input(LORA_INPUTS.scales(layer, fused), 'float32', ['slots', rankRows]);
+      const blocks = ['slots', width / PACKED_BLOCK.outputs, 'rank', PACKED_BLOCK.outputs];
+      updates[2] = g.input(LORA_INPUTS.codesB(layer, fused), 'int8', blocks);
+      updates[3] = g.int64(ends);
+    } else if (!this.#has('outputs')) return [];
+    const vectors = this.#has('outputs')
+      ? [LORA_INPUTS.scale(layer, fused), LORA_INPUTS.bias(layer, fused)].map((name) =>
+          g.input(name, 'float32', ['slots', width]),
+        )
+      : [];
+    return [this.#rowGroups, ...updates, ...vectors];
   }
 
   /** Whether the hidden states of the requested rows are an output, for adapters that change the output head. */

@@ -2,6 +2,7 @@
 // which compute the same.
 import { type GraphBuilder, LORIKEET, type Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
+import type { AdapterInput } from './lora-graph.ts';
 import { groupProduct, quantizeGroups, rowZeroPoints } from './row-product.ts';
 import { type RowMatrix, type RowPacking, rowMatrix } from './row-weights.ts';
 import { fusedBias, type ServingTensor } from './serving-weights.ts';
@@ -13,9 +14,14 @@ interface RowLinearsOptions {
   readonly packing: RowPacking;
   /** Returns the value of a weight. */
   readonly weight: (tensor: ServingTensor) => Value;
+  /** Whether the last linear activates its input, which our operator does. */
+  readonly activates: boolean;
   /** Any value [T], for the number of token rows. */
   readonly tokens: Value;
 }
+
+/** The activations that our operator applies to its input (`native/kernels.h`). */
+const OPERATOR_ACTIVATIONS = { silu: 1, gelu_pytorch_tanh: 2 } as const;
 
 /** Builds the per-token linears of one graph. */
 export class RowLinears {
@@ -31,17 +37,22 @@ export class RowLinears {
     this.#options = options;
   }
 
-  /** Multiplies x [T, in] by a fused linear and adds its bias: [T, out]. */
-  product(x: Value, layer: number, fused: FusedLinear): Value {
-    const { config, packing, weight } = this.#options;
+  /**
+   * Multiplies x [T, in] by a fused linear and adds its bias: [T, out]. Our operator also applies the adapters of the rows, and
+   * the activation before the last linear, whose x is then [T, 2 in].
+   */
+  product(x: Value, layer: number, fused: FusedLinear, adapters: readonly AdapterInput[]): Value {
+    const { config, packing, weight, activates } = this.#options;
     const matrix = rowMatrix(config, { layer, fused }, packing);
     const biasTensor = fusedBias(config, layer, fused);
     const bias = biasTensor && weight(biasTensor);
     if (packing === 'packed') {
       const { values, scales, factors, floatInputs, groups } = matrix;
       const weights = [...values, scales, factors, floatInputs?.indices, floatInputs?.values];
-      const inputs = [x, ...weights.map((tensor) => tensor && weight(tensor)), bias];
-      return this.#g.node('RowLinear', inputs, { groups, activation: 0 }, LORIKEET);
+      const inputs = [x, ...weights.map((tensor) => tensor && weight(tensor)), bias, ...adapters];
+      const activation =
+        activates && fused === 'mlp_out' ? OPERATOR_ACTIVATIONS[config.activation] : 0;
+      return this.#g.node('RowLinear', inputs, { groups, activation }, LORIKEET);
     }
     // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
     // so does the residual stream.

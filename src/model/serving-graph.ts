@@ -111,13 +111,15 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const head = headMatrix(config, weights);
   const logits = ops.logits(rows, head);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
-  addTopLogits(ops.g, logits, config.vocabSize);
+  addTopLogits(ops.g, logits, config.vocabSize, ops.isOwn);
   return ops.g.toBytes(options.locations);
 }
 
 class ServingLowering implements DecoderLowering {
   readonly g = new GraphBuilder();
   readonly logitRows: Value;
+  /** Whether our own operators compute the linears, attention and the largest logits. */
+  readonly isOwn: boolean;
   readonly #options: ServingGraphOptions;
   readonly #config: DecoderConfig;
   readonly #float: FloatType;
@@ -144,12 +146,18 @@ class ServingLowering implements DecoderLowering {
       cos: g.input(SERVING.cos(i), float, table),
       sin: g.input(SERVING.sin(i), float, table),
     }));
-    const shape = { config, maxSeqLength, float, form };
-    this.#kv = new KvAttention(g, { ...shape, seqLengths, totalLength, tables });
+    const { packing = 'plain', linears } = options;
+    this.isOwn = packing === 'packed' && linears === 'rows';
+    const inputs = { batchShape: this.#batchShape, seqLengths, totalLength, tables };
+    const shape = { config, maxSeqLength, float, form, isOwn: this.isOwn };
+    this.#kv = new KvAttention(g, { ...shape, ...inputs });
     this.#lora = new LoraGraph(g, config, options.lora, float);
-    const { packing = 'plain' } = options;
     const weight = (tensor: ServingTensor) => this.#weight(tensor);
-    this.#rows = new RowLinears(g, { config, packing, weight, tokens: this.#inputIds });
+    this.#rows = new RowLinears(g, {
+      ...{ config, packing, weight },
+      activates: this.isOwn,
+      tokens: this.#inputIds,
+    });
   }
 
   embed(): Value {
@@ -194,6 +202,8 @@ class ServingLowering implements DecoderLowering {
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
+    if (this.isOwn && !this.#options.perBlockLinears?.has(linearName(layer, fused)))
+      return { packed: this.#rows.product(x, layer, fused, this.#lora.operands(layer, fused)) };
     const product = this.#baseProduct(x, layer, fused);
     if (this.#options.observes === 'inputs') this.#observeInputs(x, layer, fused);
     if (this.#options.observes === 'rowErrors') this.#observeRows(x, product, layer, fused);
@@ -211,10 +221,8 @@ class ServingLowering implements DecoderLowering {
   }
 
   attention(qkv: Projection, layer: number): Value {
-    const { headCount, headDim } = this.#config;
     const [query, key, value] = this.#queryKeyValue(qkv, layer);
-    const attended = this.#kv.attend({ query: query!, key, value }, layer);
-    return this.g.node('Reshape', [attended, this.g.int64([-1, headCount * headDim])]);
+    return this.#kv.attend({ query: query!, key, value }, layer);
   }
 
   /** Makes rows of hidden [T, D] NaN if rounding has hidden their non-finite numbers. */
@@ -227,6 +235,7 @@ class ServingLowering implements DecoderLowering {
   }
 
   gated(gateUp: Projection): Value {
+    if (this.isOwn && gateUp.packed) return gateUp.packed; // the next linear activates it
     const [gate, up] = this.#parts(gateUp, 'mlp_in');
     return this.g.node('Mul', [activated(this.g, gate!, this.#config.activation), up]);
   }
@@ -280,7 +289,7 @@ class ServingLowering implements DecoderLowering {
   #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
     const { weights, linears, perBlockLinears } = this.#options;
     if (linears === 'rows' && !perBlockLinears?.has(linearName(layer, fused)))
-      return this.#rows.product(x, layer, fused);
+      return this.#rows.product(x, layer, fused, []);
     const bias = fusedBias(this.#config, layer, fused);
     return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);
   }
@@ -293,7 +302,7 @@ class ServingLowering implements DecoderLowering {
 
   #observeRows(x: Value, blocks: Value, layer: number, fused: FusedLinear): void {
     const g = this.g;
-    const difference = g.node('Sub', [this.#rows.product(x, layer, fused), blocks]);
+    const difference = g.node('Sub', [this.#rows.product(x, layer, fused, []), blocks]);
     const length = (v: Value) => g.node('ReduceL2', [v, g.int64([1])], { keepdims: 0 });
     const shares = g.node('Div', [length(difference), length(blocks)]); // [T]
     const mean = g.node('Unsqueeze', [shares, g.int64([1])]);
@@ -319,15 +328,15 @@ class ServingLowering implements DecoderLowering {
 
   /** Returns the operands of attention. q, k and v stay packed in one operand unless q or k has a norm. */
   #queryKeyValue(qkv: Projection, layer: number): (Value | undefined)[] {
-    const toBatch = (v: Value) => this.g.node('Reshape', [v, this.#batchShape]); // [T, w] → [B, S, w]
     const norms = qkNorms(this.#config);
-    if (norms.length === 0 && qkv.packed) return [toBatch(qkv.packed), undefined, undefined];
-    const parts = this.#parts(qkv, 'attention_in').map((part, i) => {
+    if (norms.length === 0 && qkv.packed) return [qkv.packed, undefined, undefined];
+    const widths = partWidths(this.#config, 'attention_in');
+    return this.#parts(qkv, 'attention_in').map((part, i) => {
       if (!norms[i]) return part;
       const [name, width] = norms[i];
-      return this.#partNorm(part, layerTensor(layer, name), width);
+      const normalized = this.#partNorm(part, layerTensor(layer, name), width);
+      return this.g.node('Reshape', [normalized, this.g.int64([-1, widths[i]!])]);
     });
-    return parts.map(toBatch);
   }
 
   /** Normalizes every `width` values of x [T, parts * width]. Returns [T * parts, width], or [T, parts, width]. */

@@ -128,10 +128,11 @@ for (const [family, changes] of TINY_FAMILIES) {
         );
       }
     }
-    // Both orders round to the same codes, apart from ties.
+    // Both orders round to the same codes, apart from ties. Our operator also rounds adapters to 8 bits.
     const [ofRuntime, ofOperator = ofRuntime] = found as Float32Array[][];
     ofRuntime!.forEach((row, i) => {
-      assert.ok(likeness(row, ofOperator![i]!) > 0.9999, `row ${i}`);
+      const least = uses[i] ? 0.999 : 0.9999;
+      assert.ok(likeness(row, ofOperator![i]!) > least, `row ${i}`);
     });
   });
 }

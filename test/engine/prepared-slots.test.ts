@@ -34,6 +34,7 @@ function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
         ...(weights.vectors.get(name) ?? new Float32Array(length)),
       ]);
     }
+    assert.ok(!('codes' in source), 'slots of floats');
     const [, rows, cols] = shape as [number, number, number];
     const pairs = weights.layers[source.layer]!;
     const at = (row: number, col: number): number => {

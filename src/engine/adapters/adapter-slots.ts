@@ -5,6 +5,7 @@ import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weight
 import { assert } from '../../common/assert.ts';
 import { exceedsSlotsError, MORE_SLOT_MEMORY, ServeError } from '../../common/errors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
+import type { RowPacking } from '../../model/row-weights.ts';
 import type { AdapterKey } from '../batch.ts';
 import { HOST_MEMORY } from '../memory/host-memory.ts';
 import type { ModelMemory, SlotTensors } from '../memory/model-memory.ts';
@@ -18,6 +19,8 @@ interface AdapterSlotsOptions {
   readonly capacity: number;
   /** Memory for the slots in use, in bytes. Every slot is as wide as the widest adapter needs. */
   readonly capacityBytes: number;
+  /** The order of the base's linears, which the operands follow. Default: `plain`. */
+  readonly packing?: RowPacking;
 }
 
 /**
@@ -164,12 +167,18 @@ export class AdapterSlots {
     return this.#current.range(first, count);
   }
 
+  /** The operands over all slots. They change with the version only. */
+  all(): readonly AdapterOperand[] {
+    return this.#current.range(ZERO_SLOT, this.#options.capacity + 1);
+  }
+
   #adapters(): AdapterWeights[] {
     return this.#attached.slice(1) as AdapterWeights[];
   }
 
   #fits(form: SlotForm, slotCount: number): boolean {
-    return slotCount * slotBytes(this.#config, form) <= this.#options.capacityBytes;
+    const bytes = slotBytes(this.#config, form, this.#packing);
+    return slotCount * bytes <= this.#options.capacityBytes;
   }
 
   #doesNotFit(weights: AdapterWeights): ServeError {
@@ -209,7 +218,8 @@ export class AdapterSlots {
     if (isSameForm(form, this.#current.form)) return this.#current;
     const begun = this.#replacementOf(form);
     const block =
-      begun ?? (await SlotBlock.createInBackground(this.#config, form, this.#createSlots()));
+      begun ??
+      (await SlotBlock.createInBackground(this.#config, form, this.#packing, this.#createSlots()));
     if (this.#replacement?.block !== block) this.#dropReplacement();
     this.#replacement = { block, unusedRuns: 0 };
     for (let slot = 1; slot < this.#attached.length; slot++) {
@@ -250,7 +260,8 @@ export class AdapterSlots {
   /** Replaces the current block. Copies the adapters that the replacement does not hold yet. */
   #changeForm(form: SlotForm): void {
     const prepared = this.#replacementOf(form);
-    const block = prepared ?? SlotBlock.create(this.#config, form, this.#createSlots());
+    const block =
+      prepared ?? SlotBlock.create(this.#config, form, this.#packing, this.#createSlots());
     if (prepared) this.#replacement = undefined;
     else this.#dropReplacement();
     this.#retired.push(this.#current);
@@ -281,6 +292,10 @@ export class AdapterSlots {
     this.#background.cancel(this.#replacement.block);
     this.#replacement.block.release();
     this.#replacement = undefined;
+  }
+
+  get #packing(): RowPacking {
+    return this.#options.packing ?? 'plain';
   }
 
   #createSlots(): SlotTensors {

@@ -6,9 +6,11 @@ import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts
 import { elementCount } from '../../common/tensor.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { adaptedTargets } from '../../model/lora-graph.ts';
+import type { RowPacking } from '../../model/row-weights.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
-import type { SlotTensors } from '../memory/model-memory.ts';
-import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
+import { writeCodesA, writeCodesB, writeScales } from '../../quant/lora-int8.ts';
+import type { SlotTensors, SlotValues } from '../memory/model-memory.ts';
+import { type LoraCodes, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
 /** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
 export interface AdapterOperand {
@@ -39,9 +41,14 @@ export class SlotBlock {
   }
 
   /** Allocates the operands of a form in `tensors`. */
-  static create(config: DecoderConfig, form: SlotForm, tensors: SlotTensors): SlotBlock {
-    const operands = [...slotOperands(config, form)];
-    for (const { shape } of operands) tensors.add(shape);
+  static create(
+    config: DecoderConfig,
+    form: SlotForm,
+    packing: RowPacking,
+    tensors: SlotTensors,
+  ): SlotBlock {
+    const operands = [...slotOperands(config, form, packing)];
+    for (const { shape, type } of operands) tensors.add(shape, 1, type);
     return new SlotBlock(form, operands, tensors);
   }
 
@@ -49,11 +56,12 @@ export class SlotBlock {
   static async createInBackground(
     config: DecoderConfig,
     form: SlotForm,
+    packing: RowPacking,
     tensors: SlotTensors,
   ): Promise<SlotBlock> {
-    const operands = [...slotOperands(config, form)];
-    for (const { shape } of operands) {
-      tensors.add(shape);
+    const operands = [...slotOperands(config, form, packing)];
+    for (const { shape, type } of operands) {
+      tensors.add(shape, 1, type);
       await nextTurn();
     }
     return new SlotBlock(form, operands, tensors);
@@ -97,13 +105,13 @@ export class SlotBlock {
     this.#contents[slot] = undefined;
     for (const [index, operand] of this.#operands.entries()) {
       this.#tensors.write(index, slot, (into) => this.#fill(operand, weights, into));
-      yield Float32Array.BYTES_PER_ELEMENT * elementCount(operand.shape);
+      yield Float32Array.BYTES_PER_ELEMENT * elementCount(operand.shape); // read from the adapter
     }
     this.#contents[slot] = weights;
   }
 
   /** Sets all elements of one operand. */
-  #fill({ source, shape }: SlotOperand, weights: AdapterWeights, into: Float32Array): void {
+  #fill({ source, shape }: SlotOperand, weights: AdapterWeights, into: SlotValues): void {
     if ('vectors' in source) {
       into.fill(0);
       let start = 0;
@@ -115,13 +123,21 @@ export class SlotBlock {
     }
     const pairs = weights.layers[source.layer]!;
     if ('b' in source) copyB(into, pairs[source.b]);
-    else {
+    else if ('a' in source) {
       const adapted = adaptedTargets(this.form.targets, source.a);
       copyA(
         into,
         shape.at(-1)!,
         adapted.map((target) => pairs[target]),
       );
+    } else {
+      into.fill(0);
+      let start = 0;
+      source.parts.forEach(({ target, width }, i) => {
+        const pair = pairs[target];
+        if (pair) writeCodes(into, pair, { ...source, shape, ranks: this.form.rank, i, start });
+        start += width;
+      });
     }
   }
 
@@ -175,14 +191,31 @@ export class BackgroundWriter {
   }
 }
 
+/** Writes one part of an operand with 8 bits: the i-th, whose outputs begin at `start`. */
+function writeCodes(
+  into: SlotValues,
+  pair: LoraPair,
+  at: { codes: LoraCodes; shape: readonly number[]; ranks: number; i: number; start: number },
+): void {
+  const { ranks, i } = at;
+  switch (at.codes) {
+    case 'codesA':
+      return writeCodesA(into.subarray(i * ranks * at.shape[1]!), pair);
+    case 'scales':
+      return writeScales(into.subarray(i * ranks), pair);
+    case 'codesB':
+      return writeCodesB(into.subarray(at.start * ranks), pair, ranks);
+  }
+}
+
 /** Copies B [rank, out] to [R, out], padded with rows of zeros. */
-function copyB(into: Float32Array, pair: LoraPair | undefined): void {
+function copyB(into: SlotValues, pair: LoraPair | undefined): void {
   if (pair) into.set(pair.b);
   into.fill(0, pair?.b.length ?? 0);
 }
 
 /** Copies the A [in, rank] of k targets to [in, R * k] side by side, each padded with columns of zeros. */
-function copyA(into: Float32Array, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
+function copyA(into: SlotValues, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
   const width = cols / pairs.length;
   if (pairs.some((pair) => pair?.rank !== width)) into.fill(0);
   pairs.forEach((pair, k) => {

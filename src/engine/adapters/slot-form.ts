@@ -11,22 +11,36 @@ import {
 } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { adaptedTargets, LORA_INPUTS } from '../../model/lora-graph.ts';
+import type { RowPacking } from '../../model/row-weights.ts';
 import { normVectors } from '../../model/serving-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
   fusedTargets,
   fusedWidth,
-  loraPerRank,
   TARGET_MODULES,
   TARGETS_OF,
   type TargetName,
 } from '../../model/target-modules.ts';
+import { PACKED_BLOCK } from '../../quant/row-int8.ts';
 
-/** The values of an operand: the shared A of a fused linear, the B of a target, or vectors one after the other. */
+/** The operands of a fused linear's updates with 8 bits, for our own operator. */
+export type LoraCodes = 'codesA' | 'scales' | 'codesB';
+
+/** A target of a fused linear and its outputs. */
+interface Part {
+  readonly target: TargetName;
+  readonly width: number;
+}
+
+/**
+ * The values of an operand: the shared A of a fused linear, the B of a target, the updates of a fused linear with 8 bits, or
+ * vectors one after the other.
+ */
 type OperandSource =
   | { readonly layer: number; readonly a: FusedLinear }
   | { readonly layer: number; readonly b: TargetName }
+  | { readonly layer: number; readonly codes: LoraCodes; readonly parts: readonly Part[] }
   | { readonly vectors: readonly { readonly name: VectorName; readonly length: number }[] };
 
 /**
@@ -38,6 +52,8 @@ export interface SlotOperand {
   readonly input: string;
   readonly source: OperandSource;
   readonly shape: readonly number[];
+  /** Default: the memory's float type. */
+  readonly type?: 'int8';
 }
 
 /** The rank R of every slot, the linears that it covers, and its other parts. */
@@ -84,16 +100,24 @@ export function isSameForm(a: SlotForm, b: SlotForm): boolean {
   return hasSameParts && a.rank === b.rank && a.targets.length === b.targets.length;
 }
 
-/** The operands of one slot: its vectors, the A of each adapted fused linear, and the B of each of its k targets. */
+/**
+ * The operands of one slot: its vectors, the A of each adapted fused linear, and the B of each of its k targets. Our own operator
+ * takes both with 8 bits, for all targets of the linear.
+ */
 export function* slotOperands(
   config: DecoderConfig,
   { rank, targets, parts }: SlotForm,
+  packing: RowPacking = 'plain',
 ): Generator<SlotOperand> {
   yield* vectorOperands(config, parts);
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
       const adapted = adaptedTargets(targets, fused);
       if (adapted.length === 0) continue;
+      if (packing === 'packed') {
+        yield* codeOperands(config, { layer, fused, rank });
+        continue;
+      }
       const inFeatures = TARGET_MODULES[adapted[0]!].inFeatures(config);
       const shape = [1, inFeatures, rank * adapted.length];
       yield { input: LORA_INPUTS.a(layer, fused), source: { layer, a: fused }, shape };
@@ -103,6 +127,30 @@ export function* slotOperands(
         yield { input: LORA_INPUTS.b(layer, target), source: { layer, b: target }, shape };
       }
     }
+  }
+}
+
+function* codeOperands(
+  config: DecoderConfig,
+  { layer, fused, rank }: { layer: number; fused: FusedLinear; rank: number },
+): Generator<SlotOperand> {
+  const targets = fusedTargets(config, fused);
+  const rankRows = rank * targets.length;
+  const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(config);
+  const { outputs } = PACKED_BLOCK;
+  const parts = targets.map((target) => ({
+    target,
+    width: TARGET_MODULES[target].outFeatures(config),
+  }));
+  const shapes = {
+    codesA: [rankRows, inFeatures],
+    scales: [rankRows],
+    codesB: [fusedWidth(config, fused) / outputs, rank, outputs],
+  };
+  for (const codes of ['codesA', 'scales', 'codesB'] as const) {
+    const operand = { input: LORA_INPUTS[codes](layer, fused), shape: shapes[codes] };
+    const source = { layer, codes, parts };
+    yield codes === 'scales' ? { ...operand, source } : { ...operand, source, type: 'int8' };
   }
 }
 
@@ -132,11 +180,20 @@ function* outputOperands(config: DecoderConfig): Generator<SlotOperand> {
   }
 }
 
-/** The float32 bytes of one slot. */
-export function slotBytes(config: DecoderConfig, { rank, targets, parts }: SlotForm): number {
-  let elements = rank * loraPerRank(config, targets);
-  for (const { shape } of vectorOperands(config, parts)) elements += elementCount(shape);
-  return Float32Array.BYTES_PER_ELEMENT * elements;
+/** The bytes of one slot. Default packing: that of floats, which take more. */
+export function slotBytes(
+  config: DecoderConfig,
+  form: SlotForm,
+  packing: RowPacking = 'plain',
+): number {
+  let bytes = 0;
+  for (const operand of slotOperands(config, form, packing)) bytes += operandBytes(operand);
+  return bytes;
+}
+
+/** The bytes of one slot of an operand, with floats of 32 bits. */
+export function operandBytes({ shape, type }: SlotOperand): number {
+  return elementCount(shape) * (type === 'int8' ? 1 : Float32Array.BYTES_PER_ELEMENT);
 }
 
 /** Rounds up to a power of two, so that adapters of similar rank share operands and a new rank rarely requires new ones. */

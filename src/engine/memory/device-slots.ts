@@ -12,7 +12,7 @@ import {
   writeGraph,
   zerosGraph,
 } from './copy-graphs.ts';
-import type { SlotTensors } from './model-memory.ts';
+import type { SlotTensors, SlotValues } from './model-memory.ts';
 
 /** WebGPU counts elements in 32 bits, and a scatter's index counts slots in 32 bits. */
 const MAX_ELEMENTS = 2 ** 31;
@@ -77,7 +77,7 @@ export class DeviceSlots implements SlotTensors {
     else if ((this.#staging?.slot ?? count) < count) this.#staging!.slot = undefined;
   }
 
-  write(index: number, slot: number, fill: (into: Float32Array) => void): void {
+  write(index: number, slot: number, fill: (into: SlotValues) => void): void {
     const { flat, size } = this.#tensors[index]!;
     const values = hostTensor('float32', [1, size]);
     fill(values.data);

@@ -1,9 +1,8 @@
 // The host's memory for a model. Tensors are not copied, and a range of slots is a view.
 
-import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
 import { bytesOf, hostTensor, type OrtTensor, type OrtType } from '../../ort/tensor.ts';
-import type { ModelMemory, SlotPart, SlotParts, SlotTensors } from './model-memory.ts';
+import type { ModelMemory, SlotPart, SlotParts, SlotTensors, SlotValues } from './model-memory.ts';
 
 /** The memory of the CPU provider. */
 export const HOST_MEMORY: ModelMemory = {
@@ -47,13 +46,13 @@ class HostSlots implements SlotTensors {
    * Allocates many tensors in one block, because each large allocation triggers the garbage collector: a tenth of a second for
    * the sixty tensors of a small model. Pages are touched only when slots are written.
    */
-  add(shape: readonly number[], count = 1): void {
+  add(shape: readonly number[], count = 1, type = this.#type): void {
     const size = elementCount(shape);
     const whole = [this.#slotCount, ...shape];
-    const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / bytesOf(this.#type, whole)));
+    const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / bytesOf(type, whole)));
     for (let left = count; left > 0; left -= perBlock) {
       const inBlock = Math.min(perBlock, left);
-      const block = hostTensor(this.#type, [inBlock, ...whole]);
+      const block = hostTensor(type, [inBlock, ...whole]);
       for (let i = 0; i < inBlock; i++) {
         const tensor = block.view(whole, i * elementCount(whole));
         const { buffer, byteOffset, byteLength } = tensor.data;
@@ -77,11 +76,9 @@ class HostSlots implements SlotTensors {
   /** Does nothing, because runs write to the slots themselves. */
   writeBack(): void {}
 
-  write(index: number, slot: number, fill: (into: Float32Array) => void): void {
+  write(index: number, slot: number, fill: (into: SlotValues) => void): void {
     const { tensor, size } = this.#tensors[index]!;
-    const { data } = tensor;
-    assert(data instanceof Float32Array, 'a slot of floats is written');
-    fill(data.subarray(slot * size, (slot + 1) * size));
+    fill(tensor.data.subarray(slot * size, (slot + 1) * size));
   }
 
   move(from: number, to: number, part?: { stride: number; used: number }): void {

@@ -20,18 +20,21 @@ export interface ModelMemory {
   createSlots(slotCount: number, type?: 'int8'): SlotTensors;
 }
 
-/** Tensors [slots, …] of one type, which are read and written slot by slot. They start as zeros. */
+/** The elements of one slot of a tensor. */
+export type SlotValues = Float32Array | Int8Array;
+
+/** Tensors [slots, …], which are read and written slot by slot. They start as zeros. */
 export interface SlotTensors {
-  /** Adds `count` tensors [slots, ...shape]. */
-  add(shape: readonly number[], count?: number): void;
+  /** Adds `count` tensors [slots, ...shape]. Default type: that of the slots. */
+  add(shape: readonly number[], count?: number, type?: 'int8'): void;
   /**
    * All tensors over slots first … first + count - 1, [count, ...shape] each. Valid until the next call of any method.
    */
   range(first: number, count: number): readonly OrtTensor[];
   /** Keeps what a run has written to a range. Must be called after such a run. */
   writeBack(first: number, count: number): void;
-  /** Writes one slot of one float tensor. `fill` receives its elements and must set all of them. */
-  write(tensor: number, slot: number, fill: (into: Float32Array) => void): void;
+  /** Writes one slot of one tensor. `fill` receives its elements, floats on a device, and must set all of them. */
+  write(tensor: number, slot: number, fill: (into: SlotValues) => void): void;
   /** Copies a slot, or at least the given part of it: the first `used` of each `stride` elements. */
   move(from: number, to: number, part?: { stride: number; used: number }): void;
   zero(slot: number): void;

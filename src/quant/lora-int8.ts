@@ -1,0 +1,82 @@
+// LoRA matrices with 8 bits and one scale per rank row, in the order in which our own operator reads them (`native/kernels.h`).
+// Pure: arrays in, arrays out.
+import { largestMagnitude } from './nf4.ts';
+import { PACKED_BLOCK } from './row-int8.ts';
+
+/** The matrices of an update: x A B, A [in, rank] and B [rank, out], both row-major. */
+interface LoraMatrices {
+  readonly rank: number;
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+}
+
+/** The elements of an operand, int8 or float32. */
+type Values = Int8Array | Float32Array;
+
+const LARGEST_LEVEL = 127;
+
+/** Writes the scales of the rank rows of A times those of B. A rank row that changes nothing has the scale 0. */
+export function writeScales(into: Values, update: LoraMatrices): void {
+  const { a, b } = scalesOf(update);
+  for (let r = 0; r < update.rank; r++) into[r] = a[r]! * b[r]!;
+}
+
+/** Writes the codes of A as [rank, in]. */
+export function writeCodesA(into: Values, update: LoraMatrices): void {
+  const { rank, a } = update;
+  const inverses = scalesOf(update).a.map(inverse);
+  const inFeatures = a.length / rank;
+  for (let i = 0; i < inFeatures; i++) {
+    for (let r = 0; r < rank; r++)
+      into[r * inFeatures + i] = Math.round(a[i * rank + r]! * inverses[r]!);
+  }
+}
+
+/** Writes the codes of B as [out / 16, ranks, 16], for an operand with `ranks` rank rows. */
+export function writeCodesB(into: Values, update: LoraMatrices, ranks: number): void {
+  const { rank, b } = update;
+  const { outputs: block } = PACKED_BLOCK;
+  const inverses = scalesOf(update).b.map(inverse);
+  const outFeatures = b.length / rank;
+  for (let first = 0; first < outFeatures; first += block) {
+    for (let r = 0; r < rank; r++) {
+      const to = first * ranks + r * block;
+      const from = r * outFeatures + first;
+      for (let o = 0; o < block; o++) into[to + o] = Math.round(b[from + o]! * inverses[r]!);
+    }
+  }
+}
+
+interface RankScales {
+  /** [rank] each */
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+}
+
+const known = new WeakMap<LoraMatrices, RankScales>();
+
+function scalesOf(update: LoraMatrices): RankScales {
+  const scales = known.get(update) ?? measure(update);
+  known.set(update, scales);
+  return scales;
+}
+
+function measure({ rank, a, b }: LoraMatrices): RankScales {
+  const largestA = new Float32Array(rank);
+  for (let i = 0; i < a.length; i += rank) {
+    for (let r = 0; r < rank; r++) largestA[r] = Math.max(largestA[r]!, Math.abs(a[i + r]!));
+  }
+  const out = b.length / rank;
+  const largestB = Float32Array.from({ length: rank }, (_, r) =>
+    largestMagnitude(b, r * out, (r + 1) * out),
+  );
+  return { a: largestA.map(toScale), b: largestB.map(toScale) };
+}
+
+function toScale(largest: number): number {
+  return largest / LARGEST_LEVEL;
+}
+
+function inverse(scale: number): number {
+  return scale > 0 ? 1 / scale : 0;
+}
