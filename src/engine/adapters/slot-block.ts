@@ -132,11 +132,11 @@ export class SlotBlock {
       );
     } else {
       into.fill(0);
-      let start = 0;
+      const at = { ranks: this.form.rank, inFeatures: shape.at(-1)!, start: 0 };
       source.parts.forEach(({ target, width }, i) => {
         const pair = pairs[target];
-        if (pair) writeCodes(into, pair, { ...source, shape, ranks: this.form.rank, i, start });
-        start += width;
+        if (pair) WRITE_CODES[source.codes](into, pair, { ...at, i });
+        at.start += width;
       });
     }
   }
@@ -192,21 +192,19 @@ export class BackgroundWriter {
 }
 
 /** Writes one part of an operand with 8 bits: the i-th, whose outputs begin at `start`. */
-function writeCodes(
-  into: SlotValues,
-  pair: LoraPair,
-  at: { codes: LoraCodes; shape: readonly number[]; ranks: number; i: number; start: number },
-): void {
-  const { ranks, i } = at;
-  switch (at.codes) {
-    case 'codesA':
-      return writeCodesA(into.subarray(i * ranks * at.shape[1]!), pair);
-    case 'scales':
-      return writeScales(into.subarray(i * ranks), pair);
-    case 'codesB':
-      return writeCodesB(into.subarray(at.start * ranks), pair, ranks);
-  }
-}
+const WRITE_CODES: Record<
+  LoraCodes,
+  (
+    into: SlotValues,
+    pair: LoraPair,
+    at: { ranks: number; inFeatures: number; i: number; start: number },
+  ) => void
+> = {
+  codesA: (into, pair, { ranks, inFeatures, i }) =>
+    writeCodesA(into.subarray(i * ranks * inFeatures), pair),
+  scales: (into, pair, { ranks, i }) => writeScales(into.subarray(i * ranks), pair),
+  codesB: (into, pair, { ranks, start }) => writeCodesB(into.subarray(start * ranks), pair, ranks),
+};
 
 /** Copies B [rank, out] to [R, out], padded with rows of zeros. */
 function copyB(into: SlotValues, pair: LoraPair | undefined): void {
