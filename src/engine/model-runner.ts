@@ -130,7 +130,6 @@ export class ModelRunner {
         ? { kind: shape.kind, targets: form.targets, parts: form.parts }
         : { kind: 'none' },
       kv: this.#kvForm(shape),
-      linears: this.#sessions.linearForm(shape.phase),
       head,
     };
   }
