@@ -1,5 +1,5 @@
 // A completion depends on its request alone: not on the other sequences of a step, on their adapters, or on what is cached.
-// Without drafts this holds in every form of the weights, because no sum of the graph depends on the number of rows.
+// Without drafts this holds, because no sum of the graph depends on the number of rows.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
@@ -29,15 +29,9 @@ const requests = Array.from({ length: COUNT }, (_, i): Request => {
 const base = await fetchBase();
 const home = 'dir' in base ? await preparedHome(base.dir) : '';
 
-/** The forms of int8 weights. */
-const FORMS = isLong ? (['rows', 'mixed', 'blocks'] as const) : (["this CPU's form"] as const);
-
-for (const form of FORMS) {
-  test(`completions are the same alone, again, cached and in any company: ${form}`, async (t) => {
+  test('completions are the same alone, again, cached and in any company', async (t) => {
     if ('reason' in base) return t.skip(base.reason);
-    const isDefault = form === "this CPU's form";
-    const scales = isDefault ? [] : ['--int8-scales', form];
-    const options = ['--model', base.dir, '--drafts', 'off', ...scales];
+    const options = ['--model', base.dir, '--drafts', 'off'];
     const server = await startServing(options, home);
     t.after(() => server.stop());
     const completeAll = (together: number, options: object, order = requests) =>
@@ -61,7 +55,6 @@ for (const form of FORMS) {
       );
     }
   });
-}
 
 /** Runs the requests in order, `together` at a time. */
 async function inTurns<T>(
