@@ -33,6 +33,10 @@ test('int8 serving files have the per-token form, unless the base has no tokeniz
     const options = { weights: 'int8', cacheDir: temporaryFolder(t), calibration } as const;
     const served = openServingFolder(await ensureServingFiles(artifact, options));
     assert.equal(served.rowForm !== undefined, hasRowForm);
-    assert.equal(served.tensors.has('layers.0.mlp_in.q8'), !hasRowForm, 'each linear is there once');
+    assert.equal(
+      served.tensors.has('layers.0.mlp_in.q8'),
+      !hasRowForm,
+      'each linear is there once',
+    );
   }
 });

@@ -29,32 +29,32 @@ const requests = Array.from({ length: COUNT }, (_, i): Request => {
 const base = await fetchBase();
 const home = 'dir' in base ? await preparedHome(base.dir) : '';
 
-  test('completions are the same alone, again, cached and in any company', async (t) => {
-    if ('reason' in base) return t.skip(base.reason);
-    const options = ['--model', base.dir, '--drafts', 'off'];
-    const server = await startServing(options, home);
-    t.after(() => server.stop());
-    const completeAll = (together: number, options: object, order = requests) =>
-      inTurns(together, order, (request) => complete(server.url, { ...request, ...options }));
-    const uncached = { cache_prompt: false };
-    const alone = await completeAll(1, uncached);
-    assert.ok(new Set(alone.values()).size > COUNT / 2, 'the completions differ from each other');
-    const sorted = requests.toSorted((a, b) => a.model.localeCompare(b.model));
-    const others: Record<string, ReadonlyMap<Request, string>> = {
-      'among others': await completeAll(TOGETHER, uncached),
-      'among others, most with the same adapter': await completeAll(TOGETHER, uncached, sorted),
-      'into the cache': await completeAll(1, {}),
-      'from the cache, among others': await completeAll(TOGETHER, {}, requests.toReversed()),
-    };
-    for (const [how, completions] of Object.entries(others)) {
-      const changed = requests.filter((one) => completions.get(one) !== alone.get(one));
-      assert.deepEqual(
-        changed.map((one) => [one.model, one.prompt.length]),
-        [],
-        `${changed.length} of ${COUNT} completions changed ${how}`,
-      );
-    }
-  });
+test('completions are the same alone, again, cached and in any company', async (t) => {
+  if ('reason' in base) return t.skip(base.reason);
+  const options = ['--model', base.dir, '--drafts', 'off'];
+  const server = await startServing(options, home);
+  t.after(() => server.stop());
+  const completeAll = (together: number, options: object, order = requests) =>
+    inTurns(together, order, (request) => complete(server.url, { ...request, ...options }));
+  const uncached = { cache_prompt: false };
+  const alone = await completeAll(1, uncached);
+  assert.ok(new Set(alone.values()).size > COUNT / 2, 'the completions differ from each other');
+  const sorted = requests.toSorted((a, b) => a.model.localeCompare(b.model));
+  const others: Record<string, ReadonlyMap<Request, string>> = {
+    'among others': await completeAll(TOGETHER, uncached),
+    'among others, most with the same adapter': await completeAll(TOGETHER, uncached, sorted),
+    'into the cache': await completeAll(1, {}),
+    'from the cache, among others': await completeAll(TOGETHER, {}, requests.toReversed()),
+  };
+  for (const [how, completions] of Object.entries(others)) {
+    const changed = requests.filter((one) => completions.get(one) !== alone.get(one));
+    assert.deepEqual(
+      changed.map((one) => [one.model, one.prompt.length]),
+      [],
+      `${changed.length} of ${COUNT} completions changed ${how}`,
+    );
+  }
+});
 
 /** Runs the requests in order, `together` at a time. */
 async function inTurns<T>(

@@ -71,19 +71,6 @@ async function decode(engine: Engine, adapters: readonly (AdapterWeights | undef
   return rows.map(([result], row) => (result!.ok ? seen[row]![0]! : result!.reason));
 }
 
-/** Runs a prompt of these tokens, and returns the logits of the last one. */
-async function readPrompt(engine: Engine, tokenIds: readonly number[]): Promise<Float32Array> {
-  let last: Float32Array | undefined;
-  const sample = ({ logits }: LogitsRow) => {
-    last = logits.slice();
-    return { id: 0 };
-  };
-  const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: undefined } as const;
-  const sampler = { sample };
-  await engine.run({ ...batch, tokenIds, pastLength: 0, sampler, scoring: undefined });
-  return last!;
-}
-
 /** The cosine of two vectors. */
 function likeness(a: Float32Array, b: Float32Array): number {
   const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, v, i) => sum + v * y[i]!, 0);

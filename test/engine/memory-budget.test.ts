@@ -92,7 +92,7 @@ test('F31, B67: 200 MB are refused, with the figures', () => {
     () => plan(200e6),
     (error) =>
       error instanceof ConfigError &&
-      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 137 MiB, tokenizer 48 MiB.*Use a smaller model or --weights nf4, or raise the memory limit/.test(
+      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 168 MiB, tokenizer 48 MiB.*Use a smaller model or --weights nf4, or raise the memory limit/.test(
         error.message,
       ),
   );
