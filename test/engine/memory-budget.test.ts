@@ -81,10 +81,10 @@ test('the parts add up to the total, which is within the limit for every plan', 
   }
 });
 
-test('with 900 MB there are fewer and shorter sequences, and a message says why', () => {
-  const { slots, maxSeqLength, reduced } = plan(900e6);
+test('with 920 MB there are fewer and shorter sequences, and a message says why', () => {
+  const { slots, maxSeqLength, reduced } = plan(920e6);
   assert.ok(slots >= 4 && slots < 32 && maxSeqLength < 2048, `${slots} x ${maxSeqLength}`);
-  assert.match(reduced!, /--slots \d+ --max-seq \d+ instead of 32 and 2048: .* 859 MiB \(test\)/);
+  assert.match(reduced!, /--slots \d+ --max-seq \d+ instead of 32 and 2048: .* 878 MiB \(test\)/);
 });
 
 test('F31, B67: 200 MB are refused, with the figures', () => {
@@ -92,7 +92,7 @@ test('F31, B67: 200 MB are refused, with the figures', () => {
     () => plan(200e6),
     (error) =>
       error instanceof ConfigError &&
-      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 168 MiB, tokenizer 48 MiB.*Use a smaller model or --weights nf4, or raise the memory limit/.test(
+      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 141 MiB, tokenizer 48 MiB.*Use a smaller model or --weights nf4, or raise the memory limit/.test(
         error.message,
       ),
   );

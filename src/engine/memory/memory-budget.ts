@@ -7,6 +7,7 @@ import { DEFAULT_RANK } from '../../contracts/training-settings.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
 import {
+  embeddingMatrix,
   servingTensorBytes,
   servingTensors,
   type WeightsMode,
@@ -90,6 +91,13 @@ export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
   const form = weights === 'int8' ? ({ packing: 'plain' } as const) : undefined;
   const tensors = servingTensors(config, weights, form);
   return tensors.reduce((sum, tensor) => sum + servingTensorBytes(tensor), 0);
+}
+
+/** Returns the bytes that runs read of the weights. Of embeddings that are not the head's matrix, too, they read single rows. */
+function readBytes(config: DecoderConfig, weights: WeightsMode): number {
+  const isHead = config.tiedEmbeddings && weights !== 'int8';
+  const { values } = embeddingMatrix(config, weights);
+  return baseBytes(config, weights) - (isHead ? 0 : servingTensorBytes(values));
 }
 
 /**
@@ -189,7 +197,7 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
     }) / config.layerCount;
   const isHost = PROVIDERS[provider].memory === 'host';
   return {
-    base: isHost ? baseBytes(config, weights) : 0,
+    base: isHost ? readBytes(config, weights) : 0,
     tokenizer,
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
