@@ -3,15 +3,11 @@
 import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CALIBRATION_TEXT, CALIBRATION_TOKENS } from '../calibration/text.ts';
-import { lazy } from '../common/lazy.ts';
-import { measureInputMaxima, measureKvMaxima, measureRowErrors } from '../engine/calibration.ts';
+import { measureInputs, measureKvMaxima } from '../engine/calibration.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
 import type { Calibration } from '../import/serving-files.ts';
 import { calibratedScales, KV_SCALES_FILE } from '../model/kv-scales.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
-
-/** Errors are similar everywhere in the text, so a part of it is enough. */
-const ERROR_TOKENS = 512;
 
 /** The base's folder, for its tokenizer, the options of the runtime, and the signal that ends the program. */
 export interface CalibrationRequest {
@@ -20,19 +16,13 @@ export interface CalibrationRequest {
   readonly signal?: AbortSignal;
 }
 
-/** Returns the measurements that the per-token form needs. A base without a tokenizer cannot be measured. */
-export function perTokenCalibration({ artifactDir, ...options }: CalibrationRequest): Calibration {
-  const tokens = lazy(() => calibrationTokens(artifactDir));
-  return {
-    async measureInputs(servingDir) {
-      const tokenIds = await tokens.get();
-      return tokenIds && measureInputMaxima(servingDir, tokenIds, options);
-    },
-    async measureErrors(servingDir) {
-      const tokenIds = (await tokens.get())?.slice(0, ERROR_TOKENS) ?? [];
-      return measureRowErrors(servingDir, tokenIds, options);
-    },
-  };
+/** Returns the measurement that the per-token form needs. Undefined if the base has no tokenizer. */
+export async function perTokenCalibration({
+  artifactDir,
+  ...options
+}: CalibrationRequest): Promise<Calibration | undefined> {
+  const tokenIds = await calibrationTokens(artifactDir);
+  return tokenIds && ((servingDir) => measureInputs(servingDir, tokenIds, options));
 }
 
 /** Writes the scales of an int8 cache to a serving folder. Resolves with false if the base has no tokenizer. */

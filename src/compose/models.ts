@@ -160,8 +160,11 @@ async function verifyServingFiles(
 ): Promise<FolderCheck[]> {
   const checks: FolderCheck[] = [];
   const cacheDir = path.join(home, 'cache');
-  const packed = { weights: 'int8', packing: 'packed' } as const;
-  const forms = [...WEIGHTS_MODES.map((weights) => ({ weights })), packed];
+  const packings = ['plain', 'packed'] as const;
+  const forms = [
+    ...WEIGHTS_MODES.map((weights) => ({ weights })),
+    ...packings.map((packing) => ({ weights: 'int8', packing }) as const),
+  ];
   for (const form of forms) {
     const { weights } = form;
     const folder = servingFolder(digest, { ...form, cacheDir });

@@ -6,9 +6,8 @@ import { makeFolder, whyNotWritable } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
-import { type Int8Hardware, int8Hardware, usesPerTokenForm } from '../engine/int8-form.ts';
+import { choosePacking, type Int8Hardware, int8Hardware } from '../engine/int8-form.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
-import { hasPerTokenForm } from '../engine/serving-folder.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import { isBuilt, type ServingCache, servingFolder } from '../import/serving-cache.ts';
 import type { KvType } from '../model/kv-attention.ts';
@@ -43,20 +42,22 @@ export async function prepareBase(
   const limit = memoryLimit();
   const { digest } = artifact.info;
   const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
-  const planFor = (hardware: Int8Hardware, kv = config.kv) =>
-    planMemory(artifact.config, { ...config, kv }, limit, hardware);
-  const packingFor = (hardware: Int8Hardware) => planFor(hardware).packing;
-  const hardware = await hardwareOfFiles(int8Hardware(), { digest, cache, packingFor });
-  const requestedPlan = planFor(hardware);
+  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, kv }, limit);
+  const requestedPlan = planFor(config.kv);
+  const packing = await packingOfFiles(int8Hardware(), {
+    digest,
+    cache,
+    packingFor: (hardware) => choosePacking({ ...config, config: artifact.config }, hardware),
+  });
   const weights = new ServingWeights({
     ...cache,
     artifactDir,
     digest,
-    packing: requestedPlan.packing,
+    packing,
     reporter,
     signal,
     openCalibration: async () => {
-      if (!usesPerTokenForm(requestedPlan.int8Scales)) return undefined;
+      if (!packing) return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
@@ -69,20 +70,12 @@ export async function prepareBase(
     );
   };
   const kv = (await prepareFiles()) ? 'int8' : 'f32';
-  // A chosen form is kept or refused. The default falls back to blocks.
-  const isChosen = config.int8Scales !== undefined && usesPerTokenForm(requestedPlan.int8Scales);
-  if (isChosen && !hasPerTokenForm(weights.dir)) {
-    throw new ConfigError([
-      `--int8-scales: ${weights.dir} has scales per block only. A base without a tokenizer cannot have others; for ` +
-        'another base delete this folder, and the next start builds it again.',
-    ]);
-  }
   if (kv !== config.kv)
     reporter.notify(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
     );
   // A cache of floats takes more memory, so the memory has to be planned again.
-  const plan = kv === config.kv ? requestedPlan : planFor(hardware, kv);
+  const plan = kv === config.kv ? requestedPlan : planFor(kv);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }
@@ -101,30 +94,30 @@ function describeBase(artifactDir: string): ArtifactDescription {
 interface ExistingFiles {
   readonly digest: string;
   readonly cache: Pick<ServingCache, 'weights' | 'cacheDir'>;
-  readonly packingFor: (hardware: Int8Hardware) => RowPacking;
+  readonly packingFor: (hardware: Int8Hardware) => RowPacking | undefined;
 }
 
 /**
- * Returns the hardware to plan for. An image may have been built on another kind of CPU, so its serving files may have a form
+ * Returns the packing to serve. An image may have been built on another kind of CPU, so its serving files may have a form
  * that this one would not choose. Packed weights are used with AMX then. Others, which are slower without AMX, are used only if
  * nothing can be built.
  */
-export async function hardwareOfFiles(
+export async function packingOfFiles(
   hardware: Int8Hardware,
   { digest, cache, packingFor }: ExistingFiles,
-): Promise<Int8Hardware> {
+): Promise<RowPacking | undefined> {
   const isThere = (packing: RowPacking) => isBuilt(servingFolder(digest, { ...cache, packing }));
   const preferred = packingFor(hardware);
-  if (isThere(preferred)) return hardware;
+  if (!preferred || isThere(preferred)) return preferred;
   const { features, ownInstructions } = hardware;
-  const other =
+  const other = packingFor(
     preferred === 'packed'
       ? { features, ownInstructions: undefined }
-      : { features: features?.filter((feature) => feature !== 'amx'), ownInstructions };
-  const packing = packingFor(other);
-  if (packing === preferred || !isThere(packing)) return hardware;
-  const isNeeded = packing === 'packed' || (await whyNotWritable(cache.cacheDir)) !== undefined;
-  return isNeeded ? other : hardware;
+      : { features: features?.filter((feature) => feature !== 'amx'), ownInstructions },
+  );
+  if (!other || other === preferred || !isThere(other)) return preferred;
+  const isNeeded = other === 'packed' || (await whyNotWritable(cache.cacheDir)) !== undefined;
+  return isNeeded ? other : preferred;
 }
 
 /** Measures the scales of an int8 cache if the serving folder lacks them. Resolves with whether the folder has them now. */
@@ -148,7 +141,6 @@ export function engineOptions(
     prefixCacheBytes: plan.prefixCacheBytes,
     recordsPrefixes: config.kvEvents !== undefined,
     ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
-    ...(plan.int8Scales && { int8Scales: plan.int8Scales }),
     runtime: { provider: config.provider, ...runtimeOptions(config) },
   };
 }

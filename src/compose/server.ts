@@ -166,8 +166,8 @@ async function runServer(
     endStartPhase('engine');
     const phases = { server: startPhases(), engine: engineInfo.start };
     telemetry.started(phases, engineInfo);
-    const { weights, kv, int8Scales, int8Operator } = engineInfo;
-    log.info({ ...phases, computes: { weights, kv, int8Scales, int8Operator } }, 'ready');
+    const { weights, kv, int8Operator } = engineInfo;
+    log.info({ ...phases, computes: { weights, kv, int8Operator } }, 'ready');
     if (isPrewarm) await requestOnce(server.url);
     onReady(server);
     if (isPrewarm) return;

@@ -28,7 +28,7 @@ interface ServingWeightsOptions extends ServingCache {
   readonly reporter: Reporter;
   /** Aborted to end the program, and any build with it. */
   readonly signal: AbortSignal;
-  /** Loads the measurement of the base for building its files. Absent: they have no per-token form. */
+  /** Loads the measurement of the base for building its files. Without one they have no per-token form. */
   readonly openCalibration: () => Promise<Calibration | undefined>;
 }
 
@@ -80,12 +80,9 @@ export class ServingWeights {
     try {
       const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
       const calibration = await openCalibration();
-      const onImprecise = (linears: readonly string[]) =>
-        reporter.notify(describeImprecise(linears));
-      const options = {
-        ...{ weights, packing, cacheDir, onImprecise, onProgress, signal },
-        ...(calibration && { calibration }),
-      };
+      const onImprecise = (floats: Readonly<Record<string, number>>) =>
+        reporter.notify(describeImprecise(floats));
+      const options = { weights, packing, cacheDir, calibration, onImprecise, onProgress, signal };
       await buildServingFiles(artifact, options);
     } finally {
       progress.end();
@@ -97,6 +94,7 @@ function describeDamage(dir: string, { file, reason }: ServingFault): string {
   return `${path.join(dir, file)} is damaged: ${reason}.`;
 }
 
-function describeImprecise(linears: readonly string[]): string {
-  return `Large activations do not fit into 8 bits per token row: ${linears.join(', ')} keep one scale per block, which is slower.`;
+function describeImprecise(floats: Readonly<Record<string, number>>): string {
+  const linears = Object.entries(floats).map(([name, count]) => `${count} inputs of ${name}`);
+  return `Large activations do not fit into 8 bits per token row: ${linears.join(', ')} stay floats, which is slower.`;
 }

@@ -12,8 +12,6 @@ export interface EngineInfo {
   readonly weights: string;
   /** The type of the KV cache's elements. */
   readonly kv: string;
-  /** How activations are rounded for int8 weights: `blocks`, `rows` or `mixed`. null if nothing is rounded to 8 bits. */
-  readonly int8Scales: string | null;
   /** The instruction set of our own operator, such as `avx512-vnni`. null if the runtime computes all linears. */
   readonly int8Operator: string | null;
   /** Eight hex digits. Apart from adapters, engines with equal fingerprints compute the same on CPUs of one kind. */

@@ -163,10 +163,6 @@ export const metricsHistorySchema = z
       provider: z.string().nullable().openapi({ description: 'Null until the engine is ready' }),
       weights: z.string().nullable(),
       kv: z.string().nullable().openapi({ description: 'The format of the KV cache' }),
-      int8_scales: z.string().nullable().openapi({
-        description:
-          'The scales of activations for int8 weights: blocks, rows, or mixed, which is rows for prompts only; null for other weights',
-      }),
       threads: z.int().nullable().openapi({ description: 'Null if the runtime chooses' }),
       processor: z.string(),
       cores: z.int(),

@@ -1,18 +1,13 @@
 // Runs a served model over token ids and measures its values: the largest keys and values, for the scales of an int8 cache, and
-// the largest inputs of the fused linears, for their per-token form.
-import { assert } from '../common/assert.ts';
+// the inputs of the linears, for their per-token form.
 import type { DecoderConfig } from '../model/config.ts';
 import { keyFactor } from '../model/kv-attention.ts';
 import type { KvMaxima } from '../model/kv-scales.ts';
-import { type Observed, observation } from '../model/serving-graph.ts';
-import {
-  FUSED_LINEAR_NAMES,
-  type FusedLinear,
-  fusedTargets,
-  TARGET_MODULES,
-} from '../model/target-modules.ts';
+import { rowLinears } from '../model/row-weights.ts';
+import { observation } from '../model/serving-graph.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
+import type { LinearInputs } from '../quant/smoothing.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { KvCache, type KvLayer } from './kv-cache.ts';
@@ -58,75 +53,40 @@ export async function measureKvMaxima(
 }
 
 /**
- * Returns the largest magnitudes [in] of the inputs of each fused linear, layer by layer in the order of
- * `FUSED_LINEAR_NAMES`. Throws `FileError` if the folder is invalid.
+ * Observes the inputs of each linear, in the order of `rowLinears`. The samples are the last rows of chunks. Throws `FileError` if
+ * the folder is invalid.
  */
-export async function measureInputMaxima(
+export async function measureInputs(
   servingDir: string,
   tokenIds: readonly number[],
   options: ReadingOptions = {},
-): Promise<Float32Array[]> {
+): Promise<LinearInputs[]> {
   const served = openServingFolder(servingDir);
-  const { config } = served;
-  const inFeatures = (fused: FusedLinear) =>
-    TARGET_MODULES[fusedTargets(config, fused)[0]!].inFeatures(config);
-  const outputs = observationTensors(config, inFeatures);
-  const tensors = [...outputs.values()];
-  const maxima = tensors.map(({ data }) => new Float32Array(data.length));
+  const linears = rowLinears(served.config);
+  const tensors = linears.map(({ inputs }) => hostTensor('float32', [2, inputs]));
+  const observed = new Map(linears.map((linear, i) => [observation(linear), tensors[i]!]));
+  const seen = linears.map(({ inputs }) => ({
+    maxima: new Float32Array(inputs),
+    samples: [] as Float32Array[],
+  }));
   const reading = { tokenIds, ...options };
   await readWindows(served, reading, {
-    observed: { kind: 'inputs', outputs },
+    observed,
     afterChunk: () => {
-      for (const [i, { data }] of tensors.entries()) raiseEach(maxima[i]!, data);
+      for (const [i, { maxima, samples }] of seen.entries()) {
+        const { data } = tensors[i]!;
+        raiseEach(maxima, data);
+        samples.push(data.slice(maxima.length));
+      }
     },
   });
-  return maxima;
-}
-
-/**
- * Returns the error of each fused linear's per-token form, relative to the product in blocks: the largest mean of any chunk of
- * the text, in the same order. Throws `FileError` if the folder is invalid. Asserts that the folder has a per-token form.
- */
-export async function measureRowErrors(
-  servingDir: string,
-  tokenIds: readonly number[],
-  options: ReadingOptions = {},
-): Promise<number[]> {
-  const served = openServingFolder(servingDir);
-  assert(served.hasPerTokenForm, `${servingDir} has a per-token form`);
-  const outputs = observationTensors(served.config, () => 1);
-  const tensors = [...outputs.values()];
-  const errors = tensors.map(() => 0);
-  const reading = { tokenIds, ...options };
-  await readWindows(served, reading, {
-    observed: { kind: 'rowErrors', outputs },
-    afterChunk: () => {
-      for (const [i, { data }] of tensors.entries()) errors[i] = Math.max(errors[i]!, data[0]!);
-    },
-  });
-  return errors;
-}
-
-/** A tensor for the observation of each fused linear, by name, layer by layer. */
-function observationTensors(
-  { layerCount }: DecoderConfig,
-  length: (fused: FusedLinear) => number,
-): ReadonlyMap<string, OrtTensor<'float32'>> {
-  const tensors = new Map<string, OrtTensor<'float32'>>();
-  for (let layer = 0; layer < layerCount; layer++) {
-    for (const fused of FUSED_LINEAR_NAMES)
-      tensors.set(observation(layer, fused), hostTensor('float32', [length(fused)]));
-  }
-  return tensors;
+  return seen;
 }
 
 /** Observes a model while it reads a text. */
 interface Observer {
-  readonly observed?: {
-    readonly kind: Observed;
-    /** Written by each run. */
-    readonly outputs: ReadonlyMap<string, OrtTensor>;
-  };
+  /** The outputs that observe linears, written by each run. */
+  readonly observed?: ReadonlyMap<string, OrtTensor>;
   afterChunk?(): void;
   /** Called when the cache holds a whole window. */
   afterWindow?(cache: KvCache): void;
@@ -142,11 +102,11 @@ async function readWindows(
   const maxSeqLength = Math.min(WINDOW_TOKENS, config.maxPositions, tokenIds.length);
   const cache = new KvCache(config, { slotCount: 1, maxSeqLength });
   const slots = new AdapterSlots(config, { capacity: 1, capacityBytes: 0 });
-  const observes = observed?.kind;
+  const observes = observed !== undefined;
   const sessions = new GraphSessions(served, maxSeqLength, { runtime, observes });
-  const runner = new ModelRunner({ config, sessions, cache, slots, observed: observed?.outputs });
+  const runner = new ModelRunner({ config, sessions, cache, slots, observed });
   const readChunk = (chunk: readonly number[], past: number) =>
-    runner.run({
+    runner.runHidden({
       tokenIds: chunk,
       firstSlot: 0,
       pastLengths: [past],

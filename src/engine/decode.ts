@@ -76,7 +76,6 @@ export class Decode {
       firstSlot: slot,
       pastLengths: [pastLength],
       logitRows: tokenIds.map((_, i) => i),
-      phase: 'decode',
       lora: toLoraInput(this.#parts.slots, [adapter]),
     });
   }

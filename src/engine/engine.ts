@@ -19,7 +19,6 @@ import { formOf, widerForm } from './adapters/slot-form.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
 import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
-import type { Int8Scales } from './int8-form.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken, tokenRank } from './logits.ts';
 import { openDeviceMemory } from './memory/device-memory.ts';
@@ -60,8 +59,6 @@ export interface EngineOptions {
   readonly recordsPrefixes?: boolean;
   /** How steps are taken, as far as it may change tokens. The fingerprint covers it. */
   readonly decoding?: string;
-  /** The scales of int8 linears, if the folder has the per-token form. Default: `blocks`. */
-  readonly int8Scales?: Int8Scales;
   /** Whether adapters that change the output head are likely, as training loops make them. Default: false. */
   readonly expectsHeads?: boolean;
   readonly runtime?: RuntimeOptions;
@@ -106,18 +103,17 @@ export class Engine {
     }
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
-    const { int8Scales = 'blocks' } = model.hasPerTokenForm && isHost ? options : {};
-    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory, int8Scales });
+    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
-    const packing = int8Scales === 'rows' ? model.packing : 'plain';
+    const packing = model.rowForm?.packing ?? 'plain';
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
     const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
-    const forms = `${model.identity} ${int8Scales} ${kv} ${provider}`;
+    const forms = `${model.identity} ${kv} ${provider}`;
     await tryBase({ runner, cache, servingDir, forms });
     await runner.prepareFirst();
     endStartPhase('session');
@@ -128,9 +124,7 @@ export class Engine {
       provider,
       weights: model.weights,
       kv,
-      int8Scales: model.weights === 'int8' && isHost ? int8Scales : null,
-      int8Operator:
-        int8Scales === 'rows' && model.packing === 'packed' ? (ownInstructions() ?? null) : null,
+      int8Operator: model.rowForm?.packing === 'packed' ? (ownInstructions() ?? null) : null,
       fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);

@@ -1,17 +1,10 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. int8 linears may have graphs
-// for prompts and for decoding, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without a
-// head. Sessions share their weights, so each costs only its nodes (5 MB for a 135M model). Sessions are created on first use,
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. An int8 cache has graphs for one
+// and for several tokens, and embeddings have graphs without a head. Sessions share their weights, so each costs only its nodes (5 MB for a 135M model). Sessions are created on first use,
 // off the event loop.
 import { changedHeadGraph, type VocabularyLength } from '../model/changed-head.ts';
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
-import {
-  type HeadForm,
-  type LinearForm,
-  type Observed,
-  servingGraph,
-} from '../model/serving-graph.ts';
-import { servingTensors } from '../model/serving-weights.ts';
+import { type HeadForm, servingGraph } from '../model/serving-graph.ts';
 import type { TableChange } from '../model/vocabulary-changes.ts';
 import {
   createSession,
@@ -21,10 +14,8 @@ import {
 } from '../ort/session.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 import { chooseAttention } from './attention-scores.ts';
-import type { Int8Scales } from './int8-form.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { ModelMemory } from './memory/model-memory.ts';
-import type { Phase } from './model-input.ts';
 import type { ServingModel } from './serving-folder.ts';
 
 /** Options of ONNX Runtime for all sessions. */
@@ -34,7 +25,6 @@ export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads'>
 export interface GraphLayout {
   readonly lora: LoraLayout;
   readonly kv: KvForm;
-  readonly linears: LinearForm;
   readonly head: HeadForm;
 }
 
@@ -42,10 +32,8 @@ export interface GraphLayout {
 interface SessionsOptions {
   readonly runtime?: RuntimeOptions;
   readonly memory?: ModelMemory;
-  /** Default: `blocks`. */
-  readonly int8Scales?: Int8Scales | undefined;
-  /** The measurements that graphs make of their linears. Default: none. */
-  readonly observes?: Observed | undefined;
+  /** Whether graphs observe their linears. Default: no. */
+  readonly observes?: boolean | undefined;
 }
 
 /** The sessions of one model. */
@@ -58,36 +46,26 @@ export class GraphSessions {
   readonly #runtime: RuntimeOptions;
   readonly #prepacked = new PrepackedWeights();
   readonly #sessions = new Map<string, Promise<Session>>();
-  readonly #int8Scales: Int8Scales;
-  readonly #observes: Observed | undefined;
+  readonly #observes: boolean | undefined;
 
   constructor(
     model: ServingModel,
     maxSeqLength: number,
-    { runtime = {}, memory = HOST_MEMORY, int8Scales = 'blocks', observes }: SessionsOptions = {},
+    { runtime = {}, memory = HOST_MEMORY, observes }: SessionsOptions = {},
   ) {
     this.#model = model;
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
     this.memory = memory;
-    this.#int8Scales = int8Scales;
     this.#observes = observes;
     chooseAttention(model.config, maxSeqLength);
-    const read = new Set(servingTensors(model.config, model.weights).map(({ name }) => name));
-    const weights =
-      memory.weightsAs === 'inputs' ? [...model.tensors].filter(([name]) => read.has(name)) : [];
+    const weights = memory.weightsAs === 'inputs' ? [...model.tensors] : [];
     this.weightInputs = new Map(weights.map(([name, tensor]) => [name, memory.upload(tensor)]));
   }
 
   /** Whether our own operators compute every run. */
   get usesOwnOperators(): boolean {
-    return this.#model.packing === 'packed' && this.#int8Scales === 'rows';
-  }
-
-  /** Returns the form of the linears in this phase. */
-  linearForm(phase: Phase): LinearForm {
-    if (this.#int8Scales === 'mixed') return phase === 'prompt' ? 'rows' : 'blocks';
-    return this.#int8Scales;
+    return this.#model.rowForm?.packing === 'packed';
   }
 
   /** Rejects with `OrtError`, for example if memory is short. */
@@ -99,7 +77,10 @@ export class GraphSessions {
       const { float, weightsAs } = this.memory;
       const form = { ...layout, maxSeqLength, float, weightsAs, observes: this.#observes };
       const graph = servingGraph({ ...this.#model, ...form });
-      const shared = { sharesThreads: true, usesOwnOperators: this.#model.packing === 'packed' };
+      const shared = {
+        sharesThreads: true,
+        usesOwnOperators: this.usesOwnOperators,
+      };
       const options = { ...this.#runtime, ...shared, ...this.#heldWeights() };
       session = createSession(graph, options);
       this.#sessions.set(id, session);
@@ -141,7 +122,7 @@ export class GraphSessions {
 }
 
 /** Identifies a layout. Equal ids have the same graph. */
-export function layoutId({ lora, kv, linears, head }: GraphLayout): string {
+export function layoutId({ lora, kv, head }: GraphLayout): string {
   const adapters = lora.kind === 'none' ? '' : [...lora.targets, ...lora.parts].join(',');
-  return `${lora.kind}:${adapters} ${kv} ${linears} ${head}`;
+  return `${lora.kind}:${adapters} ${kv} ${head}`;
 }

@@ -12,35 +12,28 @@ export interface ModelInput {
   /** The token rows whose logits or hidden states are requested. */
   readonly logitRows: readonly number[];
   readonly lora: LoraInput;
-  /** Several tokens are a prompt unless they are drafts or forced. One token each is always a step of decoding. */
-  readonly phase?: Phase | undefined;
 }
-
-/** Whether a run reads a prompt, or takes the next tokens of sequences, with drafts and forced tokens. */
-export type Phase = 'prompt' | 'decode';
 
 /** The properties of a run that decide its graph. */
 export interface GraphShape {
   readonly kind: Exclude<LoraLayout['kind'], 'none'>;
   readonly hasSeveralTokens: boolean;
-  readonly phase: Phase;
 }
 
 /** The shapes of all runs, in the order in which a server needs them. */
 export const GRAPH_SHAPES: readonly GraphShape[] = [
-  { kind: 'sequence', hasSeveralTokens: true, phase: 'prompt' },
-  { kind: 'token', hasSeveralTokens: false, phase: 'decode' },
-  { kind: 'rows', hasSeveralTokens: false, phase: 'decode' },
-  { kind: 'grouped', hasSeveralTokens: false, phase: 'decode' },
-  { kind: 'sequence', hasSeveralTokens: true, phase: 'decode' },
+  { kind: 'sequence', hasSeveralTokens: true },
+  { kind: 'token', hasSeveralTokens: false },
+  { kind: 'rows', hasSeveralTokens: false },
+  { kind: 'grouped', hasSeveralTokens: false },
 ];
 
 /** Returns the shape of a run. */
-export function shapeOf({ tokenIds, pastLengths, lora, phase = 'prompt' }: ModelInput): GraphShape {
+export function shapeOf({ tokenIds, pastLengths, lora }: ModelInput): GraphShape {
   const hasSeveralTokens = tokenIds.length > pastLengths.length;
-  if (hasSeveralTokens) return { kind: 'sequence', hasSeveralTokens, phase };
+  if (hasSeveralTokens) return { kind: 'sequence', hasSeveralTokens };
   const kind = pastLengths.length === 1 ? 'token' : lora.kind === 'grouped' ? 'grouped' : 'rows';
-  return { kind, hasSeveralTokens, phase: 'decode' };
+  return { kind, hasSeveralTokens };
 }
 
 /** The adapters of a run: none, one for all rows, or groups of rows. */

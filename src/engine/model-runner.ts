@@ -135,7 +135,6 @@ export class ModelRunner {
           }
         : { kind: 'none' },
       kv: this.#kvForm(shape),
-      linears: this.#sessions.linearForm(shape.phase),
       head,
     };
   }

@@ -4,7 +4,7 @@ import { FileError } from '../common/errors.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import { KV_SCALES_FILE, kvScaleCount } from '../model/kv-scales.ts';
-import type { RowPacking } from '../model/row-weights.ts';
+import type { RowForm } from '../model/row-weights.ts';
 import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
@@ -21,12 +21,8 @@ import type { OrtTensor } from '../ort/tensor.ts';
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
-  /** Whether the fused linears also exist in the per-token form. */
-  readonly hasPerTokenForm: boolean;
-  /** The order of the weights in per-token form. */
-  readonly packing: RowPacking;
-  /** The fused linears that use their blocks in every run. */
-  readonly perBlockLinears: ReadonlySet<string>;
+  /** The per-token form of the linears and the head. Undefined if they have the form of `weights`. */
+  readonly rowForm: RowForm | undefined;
   /** Bases with equal identities compute the same. */
   readonly identity: string;
   readonly folder: string;
@@ -56,22 +52,13 @@ export function openServingFolder(dir: string): ServingModel {
   return {
     config,
     weights,
-    hasPerTokenForm: rowForm !== null,
-    packing: rowForm?.packing ?? 'plain',
-    perBlockLinears: new Set(rowForm?.perBlockLinears),
+    rowForm: rowForm ?? undefined,
     identity,
     folder: dir,
     tensors,
     locations,
     file,
   };
-}
-
-/**
- * Whether a serving folder also contains the fused linears in the per-token form. Throws `FileError` if its version differs.
- */
-export function hasPerTokenForm(dir: string): boolean {
-  return readLayout(dir).rowForm !== null;
 }
 
 /** Covers everything that decides what a served base computes, apart from adapters. */

@@ -48,11 +48,10 @@ export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSig
   }
 }
 
-/** Runs one token and several, as a prompt, as a draft, and as decoding sequences. */
+/** Runs one token and several, as a prompt and as decoding sequences. */
 async function runAllForms({ runner, cache }: Pick<Trial, 'runner' | 'cache'>): Promise<void> {
   await runner.run(inputOf(1, 1));
   if (cache.maxSeqLength > 1) await runner.run(inputOf(1, 2));
-  if (cache.maxSeqLength > 1) await runner.run({ ...inputOf(1, 2), phase: 'decode' });
   if (cache.slotCount > 1) await runner.run(inputOf(2, 1));
 }
 

@@ -45,7 +45,7 @@ type Checksums = z.infer<typeof checksumsSchema>;
 export interface ServingCache {
   readonly weights: WeightsMode;
   readonly cacheDir: string;
-  /** The order of the weights in per-token form, if the files contain it. Default: `plain`. */
+  /** The order of the weights in per-token form. Undefined if they do not have it. */
   readonly packing?: RowPacking | undefined;
 }
 
@@ -60,7 +60,7 @@ export function servingFolder(
   digest: string,
   { weights, cacheDir, packing }: ServingCache,
 ): string {
-  const form = packing === 'packed' ? `${weights}-packed` : weights;
+  const form = packing ? `${weights}-${packing}` : weights;
   return path.join(cacheDir, `${digest.slice(0, 16)}-${form}-v${LAYOUT_VERSION}`);
 }
 

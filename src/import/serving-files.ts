@@ -1,15 +1,22 @@
 // Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They are
 // built once per base digest, weights mode and layout version.
 import { createHash, hash } from 'node:crypto';
-import { type FileHandle, open, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
 import { asBytes, elementCount, toFloat32 } from '../common/tensor.ts';
-import type { DecoderConfig } from '../model/config.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
-import { linearName, type RowPacking, rowMatrix, rowTensors } from '../model/row-weights.ts';
 import {
+  fusedLinear,
+  headLinear,
+  type RowLinear,
+  type RowPacking,
+  rowLinears,
+  rowMatrix,
+} from '../model/row-weights.ts';
+import {
+  type CalibratedForm,
   embeddingMatrix,
   fusedBias,
   fusedMatrix,
@@ -17,7 +24,6 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   normVectors,
-  type PerTokenLayout,
   type ServingLayout,
   type ServingMatrix,
   type ServingTensor,
@@ -29,35 +35,26 @@ import { FUSED_LINEAR_NAMES, fusedTargets, moduleName } from '../model/target-mo
 import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
 import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
-import { packRowInt8, quantizeRowInt8 } from '../quant/row-int8.ts';
-import { smoothLinear } from '../quant/smoothing.ts';
+import { packRowInt8 } from '../quant/row-int8.ts';
+import { quantizeRowLinear } from '../quant/row-linear.ts';
+import type { LinearInputs } from '../quant/smoothing.ts';
 import { type Artifact, denseValues, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './serving-cache.ts';
 
 /** The runtime expects weights aligned to cache lines. The mapping itself starts on a page. */
 const ALIGNMENT = 64;
-/**
- * A linear whose per-token form has a larger error than this keeps its per-block form. SmolLM2-135M's linears have 0.006 to
- * 0.027.
- */
-const MAX_ROW_ERROR = 0.1;
 /** A single write call accepts at most 2^31-1 bytes. */
 const MAX_WRITE_BYTES = 1 << 30;
 
-/** Runs a serving folder's model over a text to measure its linears, layer by layer in the order of `FUSED_LINEAR_NAMES`. */
-export interface Calibration {
-  /** Returns the largest magnitudes [in] of each linear's inputs; undefined if the model cannot read the text. */
-  measureInputs(servingDir: string): Promise<readonly Float32Array[] | undefined>;
-  /** Returns the error of each linear's per-token form, relative to its product. */
-  measureErrors(servingDir: string): Promise<readonly number[]>;
-}
+/** Runs a serving folder's model over a text. Returns the inputs of each linear, in the order of `rowLinears`. */
+export type Calibration = (servingDir: string) => Promise<readonly LinearInputs[]>;
 
 /** Options of the functions that build serving files. */
 interface ServingFilesOptions extends ServingCache {
-  /** For `int8`. Without it the files contain no per-token form. */
-  calibration?: Calibration;
-  /** Called with the linears that keep their per-block form because the per-token form is not precise enough. */
-  onImprecise?: (linears: readonly string[]) => void;
+  /** For `int8` on the CPU: makes the per-token form. Without it the weights have one scale per block. */
+  calibration?: Calibration | undefined;
+  /** Called with the linears that need more float inputs than usual, by name, if there are any. */
+  onImprecise?: (floats: Readonly<Record<string, number>>) => void;
   /** Called after each tensor with the number of written tensors and the total. */
   onProgress?: (done: number, total: number) => void;
   /** Makes the build reject with an `AbortError` before the next tensor. */
@@ -96,49 +93,66 @@ async function writeServingFiles(
   folder: string,
   options: ServingFilesOptions,
 ): Promise<string> {
-  const { weights, calibration, onImprecise } = options;
+  const { weights, calibration, packing = 'plain', onImprecise, onProgress } = options;
+  if (weights !== 'int8' || !calibration) return writeFolder(artifact, folder, options);
   const { config } = artifact;
-  const expected = servingTensors(config, weights);
-  const measurements = weights === 'int8' ? calibration : undefined;
-  const { packing = 'plain' } = options;
-  const rowCount = measurements ? rowTensors(config, packing).length : 0;
+  const first = servingTensors(config, weights).length;
+  const total = first + servingTensors(config, weights, { packing }).length;
+  const stage = (before: number) => ({
+    ...options,
+    onProgress: (done: number) => onProgress?.(before + done, total),
+  });
+  const inBlocks = path.join(folder, 'blocks');
+  await mkdir(inBlocks);
+  await writeFolder(artifact, inBlocks, stage(0));
+  const observed = await calibration(inBlocks);
+  await rm(inBlocks, { recursive: true });
+  const inputs = new Map(rowLinears(config).map(({ name }, i) => [name, observed[i]!]));
+  const floats: Record<string, number> = {};
+  const sha256 = await writeFolder(artifact, folder, stage(first), { packing, inputs, floats });
+  if (Object.keys(floats).length > 0) onImprecise?.(floats);
+  return sha256;
+}
+
+/** Writes a folder in one form. Returns the SHA-256 of the weights. */
+async function writeFolder(
+  artifact: Artifact,
+  folder: string,
+  options: ServingFilesOptions,
+  rows?: RowSource,
+): Promise<string> {
+  const { weights } = options;
+  const total = servingTensors(artifact.config, weights, rows).length;
   await using handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
-  const writer = new TensorWriter(handle, expected.length + rowCount, options);
-  for await (const [tensor, bytes] of generateTensors(artifact, weights))
+  const writer = new TensorWriter(handle, total, options);
+  for await (const [tensor, bytes] of generateTensors(artifact, weights, rows))
     await writer.write(tensor, bytes);
-  assert(writer.written.length === expected.length, 'a serving tensor was left out');
-  const writeLayout = (rowForm: PerTokenLayout | null) => {
-    const layout: ServingLayout = {
-      version: LAYOUT_VERSION,
-      baseDigest: artifact.info.digest,
-      weights,
-      config: artifact.configJson,
-      rowForm,
-      tensors: writer.written,
-    };
-    return writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
+  assert(writer.written.length === total, 'a serving tensor was left out');
+  const layout: ServingLayout = {
+    version: LAYOUT_VERSION,
+    baseDigest: artifact.info.digest,
+    weights,
+    config: artifact.configJson,
+    rowForm: rows ? calibratedForm(rows) : null,
+    tensors: writer.written,
   };
-  await writeLayout(null);
-  const maxima = await measurements?.measureInputs(folder);
-  if (measurements && maxima) {
-    for (const [tensor, bytes] of generateRowTensors(artifact, maxima, packing))
-      await writer.write(tensor, bytes);
-    const rowForm = { packing, calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
-    await writeLayout({ ...rowForm, perBlockLinears: [] });
-    const errors = await measurements.measureErrors(folder);
-    const perBlockLinears = namesOfLinears(config).filter((_, i) => !(errors[i]! <= MAX_ROW_ERROR));
-    await writeLayout({ ...rowForm, perBlockLinears });
-    if (perBlockLinears.length > 0) onImprecise?.(perBlockLinears);
-  }
+  await writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
   await handle.sync();
   return writer.digest();
 }
 
-/** Lists all fused linears, layer by layer. */
-function namesOfLinears({ layerCount }: DecoderConfig): string[] {
-  return Array.from({ length: layerCount }, (_, layer) =>
-    FUSED_LINEAR_NAMES.map((fused) => linearName(layer, fused)),
-  ).flat();
+/** The source of a per-token form. */
+interface RowSource {
+  readonly packing: RowPacking;
+  /** By the linears' names. */
+  readonly inputs: ReadonlyMap<string, LinearInputs>;
+  /** The linears that needed more float inputs than usual. Filled while the tensors are generated. */
+  readonly floats: Record<string, number>;
+}
+
+function calibratedForm({ packing, inputs, floats }: RowSource): CalibratedForm {
+  const maxima = Array.from(inputs.values(), (one) => asBytes(one.maxima));
+  return { packing, floats, calibration: hash('sha256', concat(maxima), 'hex') };
 }
 
 /** Appends aligned tensors to the weights file, and hashes the file. */
@@ -183,16 +197,20 @@ class TensorWriter {
 type NamedBytes = [ServingTensor, Uint8Array];
 
 /** Yields all tensors of the weights file in order, with one matrix in memory at a time. */
-async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGenerator<NamedBytes> {
+async function* generateTensors(
+  artifact: Artifact,
+  mode: WeightsMode,
+  rows: RowSource | undefined,
+): AsyncGenerator<NamedBytes> {
   const { config, tensors } = artifact;
   const dense = (name: string) => toFloat32(tensors.read(name));
   yield* matrixBytes(embeddingMatrix(config, mode), [tableWeights(artifact, embeddingName)]);
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
-      const linears = fusedTargets(config, fused).map((t) =>
-        readLinear(artifact, moduleName(layer, t)),
-      );
-      yield* matrixBytes(fusedMatrix(config, mode, layer, fused), linears);
+      const read = () =>
+        fusedTargets(config, fused).map((t) => readLinear(artifact, moduleName(layer, t)));
+      if (rows) yield* rowBytes(fusedLinear(config, layer, fused), read, rows);
+      else yield* matrixBytes(fusedMatrix(config, mode, layer, fused), read());
       const bias = fusedBias(config, layer, fused);
       if (bias)
         yield [
@@ -202,9 +220,9 @@ async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGen
     }
   }
   for (const norm of normVectors(config)) yield [norm, asBytes(dense(norm.name))];
-  if (!config.tiedEmbeddings) {
-    yield* matrixBytes(headMatrix(config, mode), [tableWeights(artifact, headName)]);
-  }
+  const readHead = () => [tableWeights(artifact, config.tiedEmbeddings ? embeddingName : headName)];
+  if (rows) yield* rowBytes(headLinear(config), readHead, rows);
+  else if (!config.tiedEmbeddings) yield* matrixBytes(headMatrix(config, mode), readHead());
 }
 
 /** Reads the embedding or the output head as a dense matrix. */
@@ -213,35 +231,30 @@ function tableWeights({ tensors, config }: Artifact, name: string): LinearWeight
   return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
 }
 
-/** Yields the tensors of the per-token form in order. `maxima`: see `Calibration`. */
-function* generateRowTensors(
-  artifact: Artifact,
-  maxima: readonly Float32Array[],
-  packing: RowPacking,
+/** Yields the tensors of a linear in per-token form. */
+function* rowBytes(
+  linear: RowLinear,
+  read: () => LinearWeights[],
+  { packing, inputs, floats }: RowSource,
 ): Generator<NamedBytes> {
-  const { config } = artifact;
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const [i, fused] of FUSED_LINEAR_NAMES.entries()) {
-      const { values, scales, factors, floatInputs } = rowMatrix(config, { layer, fused }, packing);
-      const matrices = fusedTargets(config, fused).map((target) =>
-        denseValues(readLinear(artifact, moduleName(layer, target))),
-      );
-      const inputMaxima = maxima[layer * FUSED_LINEAR_NAMES.length + i]!;
-      const smoothed = smoothLinear(matrices, inputMaxima, floatInputs?.indices.dims[0] ?? 0);
-      const rounded = quantizeRowInt8(smoothed.matrices, inputMaxima.length);
-      const data =
-        packing === 'packed' ? packRowInt8(rounded.data, inputMaxima.length) : rounded.data;
-      for (const [i, part] of values.entries()) {
-        const length = elementCount(part.dims);
-        yield [part, data.subarray(i * length, (i + 1) * length)];
-      }
-      yield [scales, asBytes(rounded.scales)];
-      yield [factors, asBytes(smoothed.factors)];
-      if (!floatInputs) continue;
-      yield [floatInputs.indices, asBytes(smoothed.floatInputs)];
-      yield [floatInputs.values, asBytes(smoothed.floatValues)];
-    }
+  const { groups, floatInputs } = rowMatrix(linear, { packing });
+  const usual = floatInputs.dims[0]!;
+  const observed = inputs.get(linear.name)!;
+  const rounded = quantizeRowLinear(() => read().map(denseValues), observed, {
+    floats: usual,
+    groups,
+  });
+  if (rounded.floatInputs.length > usual) floats[linear.name] = rounded.floatInputs.length;
+  const matrix = rowMatrix(linear, { packing, floats });
+  const data = packing === 'packed' ? packRowInt8(rounded.data, linear.inputs) : rounded.data;
+  for (const [i, part] of matrix.values.entries()) {
+    const length = elementCount(part.dims);
+    yield [part, data.subarray(i * length, (i + 1) * length)];
   }
+  yield [matrix.scales, asBytes(rounded.scales)];
+  yield [matrix.factors, asBytes(rounded.factors)];
+  yield [matrix.floatInputs, asBytes(rounded.floatInputs)];
+  yield [matrix.floatValues, asBytes(rounded.floatValues)];
 }
 
 /** Yields the stacked linears, converted to the matrix's form. */

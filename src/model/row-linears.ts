@@ -1,21 +1,18 @@
-// The fused linears of a serving graph in per-token form: one node of our own operator for each, or several of the runtime's,
-// which compute the same.
+// The linears of a serving graph in per-token form: one node of our own operator for each, or several of the runtime's, which
+// compute the same.
 import { type GraphBuilder, LORIKEET, type Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import type { AdapterInput } from './lora-graph.ts';
 import { groupProduct, quantizeGroups, rowZeroPoints } from './row-product.ts';
-import { type RowMatrix, type RowPacking, rowMatrix } from './row-weights.ts';
+import { fusedLinear, headLinear, type RowForm, type RowMatrix, rowMatrix } from './row-weights.ts';
 import { fusedBias, type ServingTensor } from './serving-weights.ts';
 import type { FusedLinear } from './target-modules.ts';
 
 interface RowLinearsOptions {
   readonly config: DecoderConfig;
-  /** `packed` is for our own operator. */
-  readonly packing: RowPacking;
+  readonly form: RowForm;
   /** Returns the value of a weight. */
   readonly weight: (tensor: ServingTensor) => Value;
-  /** Whether the last linear activates its input, which our operator does. */
-  readonly activates: boolean;
   /** Any value [T], for the number of token rows. */
   readonly tokens: Value;
 }
@@ -42,24 +39,30 @@ export class RowLinears {
    * the activation before the last linear, whose x is then [T, 2 in].
    */
   product(x: Value, layer: number, fused: FusedLinear, adapters: readonly AdapterInput[]): Value {
-    const { config, packing, weight, activates } = this.#options;
-    const matrix = rowMatrix(config, { layer, fused }, packing);
+    const { config, form, weight } = this.#options;
+    const matrix = rowMatrix(fusedLinear(config, layer, fused), form);
     const biasTensor = fusedBias(config, layer, fused);
     const bias = biasTensor && weight(biasTensor);
-    if (packing === 'packed') {
-      const { values, scales, factors, floatInputs, groups } = matrix;
-      const weights = [...values, scales, factors, floatInputs?.indices, floatInputs?.values];
-      const inputs = [x, ...weights.map((tensor) => tensor && weight(tensor)), bias, ...adapters];
-      const activation =
-        activates && fused === 'mlp_out' ? OPERATOR_ACTIVATIONS[config.activation] : 0;
-      return this.#g.node('RowLinear', inputs, { groups, activation }, LORIKEET);
+    if (form.packing === 'packed') {
+      const activation = fused === 'mlp_out' ? OPERATOR_ACTIVATIONS[config.activation] : 0;
+      return this.#packedProduct(x, matrix, { more: [bias, ...adapters], activation });
     }
     // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
     // so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.#g.node('ReduceSum', [x, this.#g.int64([1])], { keepdims: 1 }));
-    const product = this.#plainProduct(x, matrix);
+    const product = this.#plainProduct(x, matrix, {
+      zeroPoints: this.#zeroPointsOf(matrix.groups),
+    });
     return bias ? this.#g.node('Add', [product, bias]) : product;
+  }
+
+  /** Multiplies rows [L, D] by the output head: [L, V]. `name` is the result's name. */
+  head(x: Value, name: string | undefined): Value {
+    const { config, form } = this.#options;
+    const matrix = rowMatrix(headLinear(config), form);
+    if (form.packing === 'packed') return this.#packedProduct(x, matrix, { name });
+    return this.#plainProduct(x, matrix, { name });
   }
 
   /** Makes rows of hidden [T, D] NaN if the runtime's rounding has hidden their non-finite numbers. Our operator hides none. */
@@ -69,18 +72,41 @@ export class RowLinears {
     return this.#g.node('Add', [hidden, this.#g.node('Mul', [sum, this.#g.float(0)])]);
   }
 
-  #plainProduct(x: Value, { values, groups, scales, factors, floatInputs }: RowMatrix): Value {
+  #packedProduct(
+    x: Value,
+    { values, scales, factors, floatInputs, floatValues, groups }: RowMatrix,
+    {
+      more = [],
+      activation = 0,
+      name,
+    }: {
+      readonly more?: readonly AdapterInput[];
+      readonly activation?: number;
+      readonly name?: string | undefined;
+    },
+  ): Value {
+    const weights = [...values, scales, factors, floatInputs, floatValues];
+    const inputs = [x, ...weights.map((tensor) => this.#options.weight(tensor)), ...more];
+    const options = { domain: LORIKEET, outputs: [name ?? true] };
+    return this.#g.nodeWithOutputs('RowLinear', inputs, { groups, activation }, options)[0]!;
+  }
+
+  #plainProduct(
+    x: Value,
+    { values, groups, scales, factors, floatInputs, floatValues }: RowMatrix,
+    { zeroPoints, name }: { readonly zeroPoints?: Value; readonly name?: string | undefined },
+  ): Value {
     const g = this.#g;
     const { weight } = this.#options;
     const smooth = g.node('Mul', [x, weight(factors)]);
     const shape = { groups, width: values[0]!.dims[0]! };
-    const rows = quantizeGroups(g, smooth, shape, this.#zeroPointsOf(groups));
+    const rows = quantizeGroups(g, smooth, shape, zeroPoints);
     const ofOutputs = weight(scales);
     const weights = values.map((v) => ({ data: weight(v), scales: ofOutputs }));
     const product = groupProduct(g, rows, weights);
-    if (!floatInputs) return product;
-    const taken = g.node('Gather', [x, weight(floatInputs.indices)], { axis: 1 });
-    return g.node('Gemm', [taken, weight(floatInputs.values), product]);
+    const taken = g.node('Gather', [x, weight(floatInputs)], { axis: 1 });
+    const terms = [taken, weight(floatValues), product];
+    return g.nodeWithOutputs('Gemm', terms, {}, { outputs: [name ?? true] })[0]!;
   }
 
   /** Returns the zero points of rows in groups, which all linears with as many groups share. */

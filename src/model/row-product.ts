@@ -46,7 +46,7 @@ export function quantizeGroups(
   g: GraphBuilder,
   x: Value,
   { groups, width }: { readonly groups: number; readonly width: number },
-  zeroPoints: Value,
+  zeroPoints?: Value,
 ): QuantizedRows[] {
   if (groups === 1) return [quantizeRows(g, x, zeroPoints)];
   const rows = (v: Value, columns: number) => g.node('Reshape', [v, g.int64([-1, columns])]);

@@ -1,6 +1,5 @@
-// The weight tensors of the per-token form: names, types and shapes. A serving graph of prompts, or
-// every one, multiplies its fused linears with them. In the weights file they follow the per-block form.
-import { append } from '../common/long-arrays.ts';
+// The weight tensors of the per-token form of int8 weights: names, types and shapes. Serving graphs on the CPU multiply their
+// fused linears and the output head with them.
 import { PACKED_BLOCK } from '../quant/row-int8.ts';
 import type { DecoderConfig } from './config.ts';
 import type { ServingTensor } from './serving-weights.ts';
@@ -8,22 +7,36 @@ import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
   fusedTargets,
+  fusedWidth,
+  partWidths,
   TARGET_MODULES,
 } from './target-modules.ts';
 
+/** A fused linear or the output head, [outputs, inputs]. */
+export interface RowLinear {
+  /** Such as `layers.3.mlp_out` or `head`. */
+  readonly name: string;
+  readonly kind: FusedLinear | 'head';
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
 /**
- * The treatment of a linear's inputs. `floats` inputs stay floats: those whose activations stand out most. All others are
+ * The usual treatment of a linear's inputs. `floats` inputs stay floats: those whose activations stand out most. All others are
  * rounded to 8 bits, with one scale per token row or, for activations with long tails, in `groups` of inputs.
  */
 const ROW_INPUTS: Readonly<
-  Record<FusedLinear, { readonly floats: number; readonly groups: number }>
+  Record<RowLinear['kind'], { readonly floats: number; readonly groups: number }>
 > = {
   attention_in: { floats: 8, groups: 1 },
   attention_out: { floats: 8, groups: 1 },
   mlp_in: { floats: 8, groups: 1 },
   mlp_out: { floats: 48, groups: 4 },
+  head: { floats: 8, groups: 1 },
 };
 
+/** The widest attention head of our own operator (`native/kernels.h`). */
+const MAX_HEAD_DIM = 512;
 /** The runtime's product takes four inputs at a time. */
 const GROUP_MULTIPLE = 4;
 
@@ -33,7 +46,14 @@ const GROUP_MULTIPLE = 4;
  */
 export type RowPacking = 'plain' | 'packed';
 
-/** A fused linear [out, in] in per-token form. */
+/** The per-token form of a base. */
+export interface RowForm {
+  readonly packing: RowPacking;
+  /** By name, the numbers of float inputs of linears that need more than usual. */
+  readonly floats?: Readonly<Record<string, number>>;
+}
+
+/** A linear [out, in] in per-token form. */
 export interface RowMatrix {
   /**
    * The smoothed weights, uint8. Rows of float inputs are zero, which is code 128. Plain: [in / groups, out] for each group.
@@ -46,43 +66,50 @@ export interface RowMatrix {
   readonly scales: ServingTensor;
   /** float32 [in]: factors for the activations that undo the smoothing. The factors of float inputs are zero. */
   readonly factors: ServingTensor;
-  readonly floatInputs: FloatInputs | undefined;
-}
-
-/** The inputs of a linear that stay floats. */
-interface FloatInputs {
-  /** int64 [count] */
-  readonly indices: ServingTensor;
+  /** int64 [count]: the inputs that stay floats. */
+  readonly floatInputs: ServingTensor;
   /** float32 [count, out] */
-  readonly values: ServingTensor;
+  readonly floatValues: ServingTensor;
 }
 
-/** Names a fused linear of a layer, such as `layers.3.mlp_out`. */
-export function linearName(layer: number, fused: FusedLinear): string {
-  return `layers.${layer}.${fused}`;
+/** Returns a fused linear of a layer. */
+export function fusedLinear(config: DecoderConfig, layer: number, fused: FusedLinear): RowLinear {
+  const inputs = TARGET_MODULES[fusedTargets(config, fused)[0]!].inFeatures(config);
+  const outputs = fusedWidth(config, fused);
+  return { name: `layers.${layer}.${fused}`, kind: fused, inputs, outputs };
 }
 
-/** Whether our own operator can compute all linears of a base: their groups of inputs must be multiples of 4. */
+/** Returns the output head as a linear. */
+export function headLinear({ hiddenSize, vocabSize }: DecoderConfig): RowLinear {
+  return { name: 'head', kind: 'head', inputs: hiddenSize, outputs: vocabSize };
+}
+
+/** Lists the fused linears layer by layer, and then the head. */
+export function rowLinears(config: DecoderConfig): RowLinear[] {
+  const layers = Array.from({ length: config.layerCount }, (_, layer) =>
+    FUSED_LINEAR_NAMES.map((fused) => fusedLinear(config, layer, fused)),
+  );
+  return [...layers.flat(), headLinear(config)];
+}
+
+/** Whether our own operators can compute a base: they take sixteen channels at a time. */
 export function canPack(config: DecoderConfig): boolean {
-  return FUSED_LINEAR_NAMES.every((fused) => {
-    const [target] = fusedTargets(config, fused);
-    return TARGET_MODULES[target!].inFeatures(config) % PACKED_BLOCK.inputs === 0;
-  });
+  const isWhole = (size: number) => size % PACKED_BLOCK.outputs === 0;
+  const { headDim } = config;
+  const widths = FUSED_LINEAR_NAMES.flatMap((fused) => partWidths(config, fused));
+  const inputs = rowLinears(config).map((linear) => linear.inputs);
+  return [...widths, ...inputs, headDim].every(isWhole) && headDim <= MAX_HEAD_DIM;
 }
 
-/** Returns the per-token tensors of a fused linear. */
+/** Returns the per-token tensors of a linear. */
 export function rowMatrix(
-  config: DecoderConfig,
-  { layer, fused }: { readonly layer: number; readonly fused: FusedLinear },
-  packing: RowPacking,
+  { name: linear, kind, inputs, outputs }: RowLinear,
+  { packing, floats = {} }: RowForm,
 ): RowMatrix {
-  const targets = fusedTargets(config, fused);
-  const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
-  const outputs = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
-  const name = `${linearName(layer, fused)}.rows`;
-  const { floats, groups: wanted } = ROW_INPUTS[fused];
-  const groups = inputs % (wanted * GROUP_MULTIPLE) === 0 ? wanted : 1;
-  const count = Math.min(floats, inputs);
+  const name = `${linear}.rows`;
+  const usual = ROW_INPUTS[kind];
+  const groups = inputs % (usual.groups * GROUP_MULTIPLE) === 0 ? usual.groups : 1;
+  const count = floats[linear] ?? Math.min(usual.floats, inputs);
   return {
     values:
       packing === 'packed'
@@ -95,12 +122,8 @@ export function rowMatrix(
     groups,
     scales: { name: `${name}.scales`, type: 'float32', dims: [outputs] },
     factors: { name: `${name}.factors`, type: 'float32', dims: [inputs] },
-    floatInputs: count
-      ? {
-          indices: { name: `${name}.float_inputs`, type: 'int64', dims: [count] },
-          values: { name: `${name}.float_values`, type: 'float32', dims: [count, outputs] },
-        }
-      : undefined,
+    floatInputs: { name: `${name}.float_inputs`, type: 'int64', dims: [count] },
+    floatValues: { name: `${name}.float_values`, type: 'float32', dims: [count, outputs] },
   };
 }
 
@@ -109,15 +132,8 @@ function packedDims(inputs: number, outputs: number): number[] {
   return [Math.ceil(outputs / block.outputs), inputs / block.inputs, block.outputs, block.inputs];
 }
 
-/** Lists all tensors of the per-token form, in file order. */
-export function rowTensors(config: DecoderConfig, packing: RowPacking): ServingTensor[] {
-  const tensors: ServingTensor[] = [];
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const fused of FUSED_LINEAR_NAMES) {
-      const { values, scales, factors, floatInputs } = rowMatrix(config, { layer, fused }, packing);
-      append(tensors, [...values, scales, factors]);
-      if (floatInputs) tensors.push(floatInputs.indices, floatInputs.values);
-    }
-  }
-  return tensors;
+/** Lists the tensors of a linear in file order. */
+export function rowTensors(linear: RowLinear, form: RowForm): ServingTensor[] {
+  const { values, scales, factors, floatInputs, floatValues } = rowMatrix(linear, form);
+  return [...values, scales, factors, floatInputs, floatValues];
 }

@@ -8,7 +8,7 @@ import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
 import { RowLinears } from './row-linears.ts';
-import { linearName, type RowPacking } from './row-weights.ts';
+import { fusedLinear, headLinear, type RowForm, type RowLinear } from './row-weights.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
@@ -22,7 +22,7 @@ import {
   type WeightsMode,
 } from './serving-weights.ts';
 import { activated, normFactors, scaled, softcapped } from './shared-nodes.ts';
-import { type FusedLinear, fusedTargets, partWidths, TARGET_MODULES } from './target-modules.ts';
+import { type FusedLinear, fusedTargets, partWidths } from './target-modules.ts';
 import { addTopLogits } from './top-logits.ts';
 
 /** The model, its limits, and the layout of its adapters. */
@@ -34,16 +34,12 @@ interface ServingGraphOptions {
   readonly lora: LoraLayout;
   /** Default: `float`. */
   readonly kv?: KvForm;
-  /** The form of the fused linears. `rows` needs `int8` weights with a per-token form. Default: `blocks`. */
-  readonly linears?: LinearForm;
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
-  /** The order of the weights in per-token form. `packed` needs our own operator. Default: `plain`. */
-  readonly packing?: RowPacking;
-  /** The linears that keep their per-block form in a `rows` graph, by `linearName`. */
-  readonly perBlockLinears?: ReadonlySet<string>;
-  /** The measurements of each fused linear. Default: none. */
-  readonly observes?: Observed | undefined;
+  /** The per-token form of int8 weights. Default: scales per block. `packed` needs our own operator. */
+  readonly rowForm?: RowForm | undefined;
+  /** Whether the inputs of the fused linears and of the head are outputs, see `observation`. Default: no. */
+  readonly observes?: boolean | undefined;
   /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
   readonly float?: FloatType;
   /** Whether the session holds the weights (the default), or each run passes them as inputs. */
@@ -56,21 +52,11 @@ interface ServingGraphOptions {
 export type HeadForm = 'logits' | 'hidden';
 
 /**
- * `blocks`: per-block form, with one scale per block of weights and of activations; fast for a few token rows. `rows`:
- * per-token form, with one scale per token row and per output; fast for many.
+ * Returns the name of the output that observes a linear: float32 [1 + L, in], the largest magnitudes of its inputs and its
+ * inputs at the requested rows.
  */
-export type LinearForm = 'blocks' | 'rows';
-
-/**
- * Measurements of every fused linear in a run, as outputs named by `observation`. `inputs`: the largest magnitude of each
- * input, float32 [in]. `rowErrors`: the difference between the two forms' products relative to the per-block product, averaged
- * over the token rows, float32 [1].
- */
-export type Observed = 'inputs' | 'rowErrors';
-
-/** Returns the name of the output with the measurements of a fused linear. */
-export function observation(layer: number, fused: FusedLinear): string {
-  return `observed.${linearName(layer, fused)}`;
+export function observation({ name }: RowLinear): string {
+  return `observed.${name}`;
 }
 
 /**
@@ -99,17 +85,17 @@ export const SERVING = {
 
 /** Returns the serialized graph. `servingTensors` lists the weights that it needs. */
 export function servingGraph(options: ServingGraphOptions): Uint8Array {
-  const { config, weights, head: form = 'logits' } = options;
+  const { config, head: form = 'logits' } = options;
   const ops = new ServingLowering(options);
   const hidden = ops.spreadNonFinite(decoder(ops, config));
+  ops.observe(hidden, headLinear(config));
   const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
   if (form === 'hidden' || ops.changesHead) {
     const output = ops.g.cast(rows, 'float32', SERVING.hidden);
     ops.g.output(output, 'float32', ['logit_rows', config.hiddenSize]);
   }
   if (form === 'hidden') return ops.g.toBytes(options.locations);
-  const head = headMatrix(config, weights);
-  const logits = ops.logits(rows, head);
+  const logits = ops.logits(rows);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
   addTopLogits(ops.g, logits, config.vocabSize, ops.isOwn);
   return ops.g.toBytes(options.locations);
@@ -128,7 +114,7 @@ class ServingLowering implements DecoderLowering {
   readonly #kv: KvAttention;
   readonly #lora: LoraGraph;
   readonly #weightInputs = new Map<string, Value>();
-  readonly #rows: RowLinears;
+  readonly #rows: RowLinears | undefined;
 
   constructor(options: ServingGraphOptions) {
     const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
@@ -146,18 +132,15 @@ class ServingLowering implements DecoderLowering {
       cos: g.input(SERVING.cos(i), float, table),
       sin: g.input(SERVING.sin(i), float, table),
     }));
-    const { packing = 'plain', linears } = options;
-    this.isOwn = packing === 'packed' && linears === 'rows';
+    this.isOwn = options.rowForm?.packing === 'packed';
     const inputs = { batchShape: this.#batchShape, seqLengths, totalLength, tables };
     const shape = { config, maxSeqLength, float, form, isOwn: this.isOwn };
     this.#kv = new KvAttention(g, { ...shape, ...inputs });
     this.#lora = new LoraGraph(g, config, options.lora, float);
     const weight = (tensor: ServingTensor) => this.#weight(tensor);
-    this.#rows = new RowLinears(g, {
-      ...{ config, packing, weight },
-      activates: this.isOwn,
-      tokens: this.#inputIds,
-    });
+    this.#rows =
+      options.rowForm &&
+      new RowLinears(g, { config, form: options.rowForm, weight, tokens: this.#inputIds });
   }
 
   embed(): Value {
@@ -202,11 +185,10 @@ class ServingLowering implements DecoderLowering {
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
-    if (this.isOwn && !this.#options.perBlockLinears?.has(linearName(layer, fused)))
+    if (this.#rows && this.isOwn)
       return { packed: this.#rows.product(x, layer, fused, this.#lora.operands(layer, fused)) };
     const product = this.#baseProduct(x, layer, fused);
-    if (this.#options.observes === 'inputs') this.#observeInputs(x, layer, fused);
-    if (this.#options.observes === 'rowErrors') this.#observeRows(x, product, layer, fused);
+    this.observe(x, fusedLinear(this.#config, layer, fused));
     const base = this.#lora.changeOutputs(product, layer, fused);
     const update = this.#lora.update(x, layer, fused);
     if (!update) return { packed: base };
@@ -227,7 +209,8 @@ class ServingLowering implements DecoderLowering {
 
   /** Makes rows of hidden [T, D] NaN if rounding has hidden their non-finite numbers. */
   spreadNonFinite(hidden: Value): Value {
-    return this.#rows.spreadNonFinite(this.#kv.spreadNonFinite(hidden, this.#batchShape));
+    const spread = this.#kv.spreadNonFinite(hidden, this.#batchShape);
+    return this.#rows?.spreadNonFinite(spread) ?? spread;
   }
 
   get changesHead(): boolean {
@@ -241,12 +224,12 @@ class ServingLowering implements DecoderLowering {
   }
 
   /** Returns the logits [L, V], always in float32: sampling needs full precision. */
-  logits(rows: Value, head: ServingMatrix): Value {
+  logits(rows: Value): Value {
     const { logitsScale, logitsSoftcap } = this.#config;
     const x = this.scale(rows, logitsScale);
     const isWide = this.#float === 'float32';
     const name = logitsSoftcap ? undefined : SERVING.logits;
-    const product = this.matmul(x, head, undefined, isWide ? name : undefined);
+    const product = this.#headProduct(x, isWide ? name : undefined);
     const logits = isWide ? product : this.g.cast(product, 'float32', name);
     return logitsSoftcap ? softcapped(this.g, logits, logitsSoftcap, SERVING.logits) : logits;
   }
@@ -286,33 +269,26 @@ class ServingLowering implements DecoderLowering {
     }
   }
 
-  #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
-    const { weights, linears, perBlockLinears } = this.#options;
-    if (linears === 'rows' && !perBlockLinears?.has(linearName(layer, fused)))
-      return this.#rows.product(x, layer, fused, []);
-    const bias = fusedBias(this.#config, layer, fused);
-    return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);
-  }
-
-  #observeInputs(x: Value, layer: number, fused: FusedLinear): void {
-    const inputs = [this.g.node('Abs', [x]), this.g.int64([0])];
-    const { inFeatures } = TARGET_MODULES[fusedTargets(this.#config, fused)[0]!];
-    this.#output('ReduceMax', inputs, observation(layer, fused), inFeatures(this.#config));
-  }
-
-  #observeRows(x: Value, blocks: Value, layer: number, fused: FusedLinear): void {
+  /** Adds the inputs x [T, in] of a linear to the outputs if the graph observes them. */
+  observe(x: Value, linear: RowLinear): void {
+    if (!this.#options.observes) return;
     const g = this.g;
-    const difference = g.node('Sub', [this.#rows.product(x, layer, fused, []), blocks]);
-    const length = (v: Value) => g.node('ReduceL2', [v, g.int64([1])], { keepdims: 0 });
-    const shares = g.node('Div', [length(difference), length(blocks)]); // [T]
-    const mean = g.node('Unsqueeze', [shares, g.int64([1])]);
-    this.#output('ReduceMean', [mean, g.int64([0])], observation(layer, fused), 1);
+    const largest = g.node('ReduceMax', [g.node('Abs', [x]), g.int64([0])], { keepdims: 1 });
+    const sample = g.node('Gather', [x, this.logitRows], { axis: 0 });
+    const outputs = [observation(linear)];
+    const [value] = g.nodeWithOutputs('Concat', [largest, sample], { axis: 0 }, { outputs });
+    g.output(value!, 'float32', ['observed_rows', linear.inputs]);
   }
 
-  /** Adds a reduction [length] as an output. */
-  #output(opType: string, inputs: readonly Value[], name: string, length: number): void {
-    const [value] = this.g.nodeWithOutputs(opType, inputs, { keepdims: 0 }, { outputs: [name] });
-    this.g.output(value!, 'float32', [length]);
+  #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
+    if (this.#rows) return this.#rows.product(x, layer, fused, []);
+    const bias = fusedBias(this.#config, layer, fused);
+    return this.matmul(x, fusedMatrix(this.#config, this.#options.weights, layer, fused), bias);
+  }
+
+  #headProduct(x: Value, name: string | undefined): Value {
+    if (this.#rows) return this.#rows.head(x, name);
+    return this.matmul(x, headMatrix(this.#config, this.#options.weights), undefined, name);
   }
 
   #matmulNBits(

@@ -5,7 +5,7 @@ import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
-import type { RowPacking } from './row-weights.ts';
+import { fusedLinear, headLinear, type RowForm, rowTensors } from './row-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
@@ -55,11 +55,9 @@ export function fusedMatrix(
   layer: number,
   fused: FusedLinear,
 ): ServingMatrix {
-  const targets = fusedTargets(config, fused);
-  const cols = TARGET_MODULES[targets[0]!].inFeatures(config);
-  const widths = targets.map((target) => TARGET_MODULES[target].outFeatures(config));
-  const rows = widths.reduce((sum, width) => sum + width, 0);
-  return matrix(`layers.${layer}.${fused}`, fusedForm(mode, cols, widths), rows, cols);
+  const { name, inputs, outputs } = fusedLinear(config, layer, fused);
+  const widths = fusedTargets(config, fused).map((t) => TARGET_MODULES[t].outFeatures(config));
+  return matrix(name, fusedForm(mode, inputs, widths), outputs, inputs);
 }
 
 /** Returns the bias of a fused linear, if the family has one. */
@@ -153,20 +151,26 @@ function matrix(name: string, form: MatrixForm, rows: number, cols: number): Ser
   }
 }
 
-/** Lists all weight tensors of a serving graph, in file order. */
-export function servingTensors(config: DecoderConfig, mode: WeightsMode): ServingTensor[] {
+/** Lists all weight tensors of a serving graph, in file order. `rowForm` is for `int8` on the CPU. */
+export function servingTensors(
+  config: DecoderConfig,
+  mode: WeightsMode,
+  rowForm?: RowForm,
+): ServingTensor[] {
   const tensors = new Map<string, ServingTensor>();
   const add = (tensor: ServingTensor | undefined) => tensor && tensors.set(tensor.name, tensor);
   const addMatrix = (m: ServingMatrix) => [m.values, m.scales, m.zeroPoints].forEach(add);
   addMatrix(embeddingMatrix(config, mode));
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
-      addMatrix(fusedMatrix(config, mode, layer, fused));
+      if (rowForm) rowTensors(fusedLinear(config, layer, fused), rowForm).forEach(add);
+      else addMatrix(fusedMatrix(config, mode, layer, fused));
       add(fusedBias(config, layer, fused));
     }
   }
   normVectors(config).forEach(add);
-  addMatrix(headMatrix(config, mode));
+  if (rowForm) rowTensors(headLinear(config), rowForm).forEach(add);
+  else addMatrix(headMatrix(config, mode));
   return [...tensors.values()];
 }
 
@@ -185,15 +189,11 @@ export function servingTensorBytes({ type, dims }: ServingTensor): number {
 }
 
 /** Raise this when the content of the weights file changes. Older serving folders are then rebuilt. */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 5;
 
-/** The per-token form of int8 weights. */
-export interface PerTokenLayout {
-  readonly packing: RowPacking;
-  /** The SHA-256 of the maxima that it was computed from. */
+/** A per-token form, and the SHA-256 of the observations that it was computed from. */
+export interface CalibratedForm extends RowForm {
   readonly calibration: string;
-  /** The linears that keep their per-block form in every run, such as `layers.3.mlp_out`. */
-  readonly perBlockLinears: readonly string[];
 }
 
 /** The table of contents of the weights file, with everything needed to serve it without the artifact. */
@@ -203,8 +203,8 @@ export interface ServingLayout {
   readonly weights: WeightsMode;
   /** The artifact's `config.json`. */
   readonly config: unknown;
-  /** Null if the file has no per-token form. Otherwise its tensors follow the tensors of the mode. */
-  readonly rowForm: PerTokenLayout | null;
+  /** The per-token form of the linears and the head. Null if they have the form of the mode. */
+  readonly rowForm: CalibratedForm | null;
   readonly tensors: readonly (ServingTensor & { readonly offset: number })[];
 }
 

@@ -297,19 +297,13 @@ function showRate() {
   );
 }
 
-/** @param {Pick<import('../contracts/management-api.ts').MetricsHistory['server'], 'weights' | 'int8_scales'>} server */
-function weightsText({ weights, int8_scales: scales }) {
-  if (weights === null) return 'starting';
-  return scales === null ? weights : `${weights}, scales: ${scales}`;
-}
-
 /** @param {import('../contracts/management-api.ts').MetricsHistory['server']} server */
 function showServer({ threads, cores, ...server }) {
   /** @type {(readonly [string, string])[]} */
   const facts = [
     ['Base model', server.model],
     ['Provider', server.provider ?? 'starting'],
-    ['Weights', weightsText(server)],
+    ['Weights', server.weights ?? 'starting'],
     ['KV cache', server.kv ?? 'starting'],
     ['Threads', threads === null ? 'automatic' : count(threads)],
     ['CPU', `${server.processor}, ${counted(cores, 'core')}`],

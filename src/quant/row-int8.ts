@@ -16,7 +16,7 @@ export interface RowInt8 {
 export const PACKED_BLOCK = { outputs: 16, inputs: 4 } as const;
 
 /** Levels on each side of zero. */
-const LARGEST_LEVEL = 127;
+export const LARGEST_LEVEL = 127;
 /** The code of zero. */
 export const ZERO_POINT = 128;
 /** A tile is read along the inputs and written along the outputs. Both fit in the L1 cache. */

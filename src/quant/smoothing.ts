@@ -8,8 +8,16 @@ const ALPHA = 0.6;
 /** For inputs and weights that were zero throughout the calibration. */
 const SMALLEST = 1e-5;
 
+/** The inputs of a linear over a calibration text. */
+export interface LinearInputs {
+  /** [in]: the largest magnitudes. */
+  readonly maxima: Float32Array;
+  /** [in] each: the inputs of some tokens. */
+  readonly samples: readonly Float32Array[];
+}
+
 /** A linear [out, in], prepared. x W = (x * factors) (smoothed) + x[floatInputs] floatValues. */
-interface SmoothedLinear {
+export interface SmoothedLinear {
   /** The matrices [out, in], smoothed in place. Columns of float inputs are zero. */
   readonly matrices: readonly Float32Array[];
   /** [in] */
@@ -79,10 +87,12 @@ function takeColumns(
   width: number,
   indices: readonly number[],
 ): Float32Array {
-  const rows = matrices.flatMap((values) =>
-    Array.from({ length: values.length / width }, (_, row) =>
-      values.subarray(row * width, (row + 1) * width),
-    ),
-  );
-  return Float32Array.from(indices.flatMap((i) => rows.map((row) => row[i]!)));
+  const outputs = matrices.reduce((sum, values) => sum + values.length, 0) / width;
+  const taken = new Float32Array(indices.length * outputs);
+  let at = 0;
+  for (const i of indices) {
+    for (const values of matrices)
+      for (let from = i; from < values.length; from += width) taken[at++] = values[from]!;
+  }
+  return taken;
 }

@@ -172,10 +172,6 @@ export const SETTINGS = defineSettings({
     help: "format of the base model's weights: int8, int4 (CPU only; half the bytes, for one stream of a base of 1B parameters or more), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
     schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
-  int8Scales: {
-    help: 'how activations are rounded for products with int8 weights: blocks (a scale per 64 values), rows (a scale per token) or mixed (rows for prompts, blocks for steps) (default: rows on Linux x64 with AVX2; on other systems mixed with VNNI and less than 1 GB of weights, and blocks without AVX2)',
-    schema: z.enum(['blocks', 'rows', 'mixed'], 'must be blocks, rows or mixed').optional(),
-  },
   kv: {
     help: 'format of cached keys and values: int8 (a quarter of the memory) or f32 (exact) (default: f32)',
     schema: z.enum(['int8', 'f32'], 'must be int8 or f32').optional(),

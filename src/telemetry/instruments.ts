@@ -250,9 +250,9 @@ export const INSTRUMENTS = {
   ...gauges('1', ['version', 'node', 'model_name', 'base_digest'], {
     build: 'lorikeet_build_info Version of the server and its base; the value is always 1.',
   }),
-  ...gauges('1', ['provider', 'weights', 'kv', 'int8_scales', 'int8_operator'], {
+  ...gauges('1', ['provider', 'weights', 'kv', 'int8_operator'], {
     engine:
-      'lorikeet_engine_info How the engine computes: provider, formats of weights and KV cache, the scales of int8 weights, and the instruction set of its own operator for them; the value is always 1.',
+      'lorikeet_engine_info How the engine computes: provider, formats of weights and KV cache, and the instruction set of its own operator for int8 weights; the value is always 1.',
   }),
   ...gauges('1', ['model', 'cores', 'features'], {
     processor:

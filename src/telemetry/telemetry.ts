@@ -221,9 +221,9 @@ export class Telemetry {
     phases: { server: StartPhases; engine: StartPhases | undefined },
     engine: EngineInfo,
   ): void {
-    const { provider, weights, kv, int8Scales, int8Operator } = engine;
-    const int8 = { int8_scales: int8Scales ?? 'none', int8_operator: int8Operator ?? 'none' };
-    this.metrics.set('engine', { provider, weights, kv, ...int8 }, 1);
+    const { provider, weights, kv, int8Operator } = engine;
+    const labels = { provider, weights, kv, int8_operator: int8Operator ?? 'none' };
+    this.metrics.set('engine', labels, 1);
     for (const [process, ofProcess] of Object.entries(phases)) {
       for (const [phase, ms] of Object.entries(ofProcess ?? {})) {
         this.metrics.set('startPhase', { process, phase }, ms / 1000);

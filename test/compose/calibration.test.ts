@@ -22,16 +22,21 @@ test('they are kept beside the serving files, unless the base has no tokenizer',
   assert.ok(scales.every((scale) => scale > 0 && scale < 1));
 });
 
-test('int8 serving files get a row form, unless the base has no tokenizer', async (t) => {
+test('int8 serving files have the per-token form, unless the base has no tokenizer', async (t) => {
   const artifact = readArtifact('models/toy');
   t.after(() => artifact.tensors.close());
-  for (const [artifactDir, hasPerTokenForm] of [
+  for (const [artifactDir, hasRowForm] of [
     ['models/toy', true],
     [temporaryFolder(t), false],
   ] as const) {
-    const calibration = perTokenCalibration({ artifactDir, runtime: {} });
+    const calibration = await perTokenCalibration({ artifactDir, runtime: {} });
     const options = { weights: 'int8', cacheDir: temporaryFolder(t), calibration } as const;
     const served = openServingFolder(await ensureServingFiles(artifact, options));
-    assert.equal(served.hasPerTokenForm, hasPerTokenForm);
+    assert.equal(served.rowForm !== undefined, hasRowForm);
+    assert.equal(
+      served.tensors.has('layers.0.mlp_in.q8'),
+      !hasRowForm,
+      'each linear is there once',
+    );
   }
 });

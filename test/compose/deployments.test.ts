@@ -130,19 +130,13 @@ for (const { file, env, bytes, requests } of DEPLOYMENTS) {
   test(`the settings of ${file} fit into its memory limit, and into each other`, () => {
     assert.ok(VALUES.length >= 4, `${VALUES}`);
     const config = { ...loadConfig({}, { HOME: '/', ...env }), hasReservedSlots: true };
-    for (const [features, ownInstructions] of [
-      [[], undefined],
-      [['avx512-vnni'], undefined],
-      [['avx512-vnni'], 'avx512-vnni'],
-    ] as const) {
-      const limit = { bytes, source: file };
-      const plan = planMemory(BASE, config, limit, { features, ownInstructions });
-      const { slots, maxSeqLength, budget } = plan;
-      assert.ok(maxSeqLength >= 2048, `${maxSeqLength} tokens`);
-      // More requests than slots would wait in one server while another one could be started.
-      assert.ok(slots >= (requests ?? 8), `${slots} slots for ${requests} requests`);
-      const left = budget.parts.trainers;
-      assert.ok(!servesTinker(config) || left >= TRAINER_BYTES, `${left} bytes for a trainer`);
-    }
+    const limit = { bytes, source: file };
+    const plan = planMemory(BASE, config, limit);
+    const { slots, maxSeqLength, budget } = plan;
+    assert.ok(maxSeqLength >= 2048, `${maxSeqLength} tokens`);
+    // More requests than slots would wait in one server while another one could be started.
+    assert.ok(slots >= (requests ?? 8), `${slots} slots for ${requests} requests`);
+    const left = budget.parts.trainers;
+    assert.ok(!servesTinker(config) || left >= TRAINER_BYTES, `${left} bytes for a trainer`);
   });
 }

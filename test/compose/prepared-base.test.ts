@@ -1,8 +1,8 @@
 // Which form of int8 weights a start uses if the serving files were built on another kind of CPU.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { hardwareOfFiles } from '../../src/compose/prepared-base.ts';
-import { chooseInt8Form, type Int8Hardware } from '../../src/engine/int8-form.ts';
+import { packingOfFiles } from '../../src/compose/prepared-base.ts';
+import { choosePacking, type Int8Hardware } from '../../src/engine/int8-form.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import type { RowPacking } from '../../src/model/row-weights.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
@@ -17,10 +17,9 @@ async function packingUsed(t: TestContext, built: readonly RowPacking[], hardwar
   const { config } = artifact;
   const cache = { weights: 'int8', cacheDir: temporaryFolder(t) } as const;
   for (const packing of built) await ensureServingFiles(artifact, { ...cache, packing });
-  const base = { config, weights: 'int8', provider: 'cpu', byteSize: 1e8 } as const;
-  const packingFor = (on: Int8Hardware) => chooseInt8Form(base, on)!.packing;
-  const { digest } = artifact.info;
-  return packingFor(await hardwareOfFiles(hardware, { digest, cache, packingFor }));
+  const base = { config, weights: 'int8', provider: 'cpu' } as const;
+  const packingFor = (on: Int8Hardware) => choosePacking(base, on);
+  return packingOfFiles(hardware, { digest: artifact.info.digest, cache, packingFor });
 }
 
 test('files that were built for another kind of CPU are used if this one computes them well', async (t) => {

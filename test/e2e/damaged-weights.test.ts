@@ -45,7 +45,7 @@ before(async () => {
 
 function weightsFile(): string {
   const cache = path.join(home, 'cache');
-  const folder = readdirSync(cache).find((name) => /-int8(-packed)?-v\d+$/.test(name));
+  const folder = readdirSync(cache).find((name) => /-int8(-plain|-packed)?-v\d+$/.test(name));
   return path.join(cache, folder!, 'weights.bin');
 }
 

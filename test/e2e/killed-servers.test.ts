@@ -245,7 +245,7 @@ function litter(home: string, flows: readonly Flow[]): string[] {
     if (place === 'cache') {
       const isAdapter =
         tenant === 'adapters' && /^adapter_(config\.json|model\.safetensors)$/.test(name);
-      return !(isAdapter || /^\w+-int8(-packed)?-v\d+$/.test(tenant!));
+      return !(isAdapter || /^\w+-int8(-plain|-packed)?-v\d+$/.test(tenant!));
     }
     if (tenant === '.usage') return false; // of each server that was started
     if (kind === '.idempotency') return !isKey.has(id); // for a day

@@ -1,5 +1,5 @@
 // A completion depends on its request alone: not on the other sequences of a step, on their adapters, or on what is cached.
-// Without drafts this holds in every form of the weights, because no sum of the graph depends on the number of rows.
+// Without drafts this holds, because no sum of the graph depends on the number of rows.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
@@ -29,39 +29,32 @@ const requests = Array.from({ length: COUNT }, (_, i): Request => {
 const base = await fetchBase();
 const home = 'dir' in base ? await preparedHome(base.dir) : '';
 
-/** The forms of int8 weights. */
-const FORMS = isLong ? (['rows', 'mixed', 'blocks'] as const) : (["this CPU's form"] as const);
-
-for (const form of FORMS) {
-  test(`completions are the same alone, again, cached and in any company: ${form}`, async (t) => {
-    if ('reason' in base) return t.skip(base.reason);
-    const isDefault = form === "this CPU's form";
-    const scales = isDefault ? [] : ['--int8-scales', form];
-    const options = ['--model', base.dir, '--drafts', 'off', ...scales];
-    const server = await startServing(options, home);
-    t.after(() => server.stop());
-    const completeAll = (together: number, options: object, order = requests) =>
-      inTurns(together, order, (request) => complete(server.url, { ...request, ...options }));
-    const uncached = { cache_prompt: false };
-    const alone = await completeAll(1, uncached);
-    assert.ok(new Set(alone.values()).size > COUNT / 2, 'the completions differ from each other');
-    const sorted = requests.toSorted((a, b) => a.model.localeCompare(b.model));
-    const others: Record<string, ReadonlyMap<Request, string>> = {
-      'among others': await completeAll(TOGETHER, uncached),
-      'among others, most with the same adapter': await completeAll(TOGETHER, uncached, sorted),
-      'into the cache': await completeAll(1, {}),
-      'from the cache, among others': await completeAll(TOGETHER, {}, requests.toReversed()),
-    };
-    for (const [how, completions] of Object.entries(others)) {
-      const changed = requests.filter((one) => completions.get(one) !== alone.get(one));
-      assert.deepEqual(
-        changed.map((one) => [one.model, one.prompt.length]),
-        [],
-        `${changed.length} of ${COUNT} completions changed ${how}`,
-      );
-    }
-  });
-}
+test('completions are the same alone, again, cached and in any company', async (t) => {
+  if ('reason' in base) return t.skip(base.reason);
+  const options = ['--model', base.dir, '--drafts', 'off'];
+  const server = await startServing(options, home);
+  t.after(() => server.stop());
+  const completeAll = (together: number, options: object, order = requests) =>
+    inTurns(together, order, (request) => complete(server.url, { ...request, ...options }));
+  const uncached = { cache_prompt: false };
+  const alone = await completeAll(1, uncached);
+  assert.ok(new Set(alone.values()).size > COUNT / 2, 'the completions differ from each other');
+  const sorted = requests.toSorted((a, b) => a.model.localeCompare(b.model));
+  const others: Record<string, ReadonlyMap<Request, string>> = {
+    'among others': await completeAll(TOGETHER, uncached),
+    'among others, most with the same adapter': await completeAll(TOGETHER, uncached, sorted),
+    'into the cache': await completeAll(1, {}),
+    'from the cache, among others': await completeAll(TOGETHER, {}, requests.toReversed()),
+  };
+  for (const [how, completions] of Object.entries(others)) {
+    const changed = requests.filter((one) => completions.get(one) !== alone.get(one));
+    assert.deepEqual(
+      changed.map((one) => [one.model, one.prompt.length]),
+      [],
+      `${changed.length} of ${COUNT} completions changed ${how}`,
+    );
+  }
+});
 
 /** Runs the requests in order, `together` at a time. */
 async function inTurns<T>(

@@ -22,9 +22,7 @@ const asked = examples.filter(
 
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const FORMS = [
-  ['rows', ['--int8-scales', 'rows']],
-  ['mixed', ['--int8-scales', 'mixed']],
-  ['blocks', ['--int8-scales', 'blocks']],
+  ['int8', []],
   ['f32', ['--weights', 'f32']],
 ] as const;
 const SERVERS: readonly (readonly [form: string, flags: readonly string[]])[] = isLong

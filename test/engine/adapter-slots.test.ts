@@ -107,9 +107,7 @@ test('creating a session is tried again after a failure', async (t) => {
   t.after(() => sessions.release());
   const [name, location] = [...locations][0]!;
   locations.delete(name); // names a file that is not there
-  await assert.rejects(
-    sessions.get({ lora: { kind: 'none' }, kv: 'float', linears: 'blocks', head: 'logits' }),
-  );
+  await assert.rejects(sessions.get({ lora: { kind: 'none' }, kv: 'float', head: 'logits' }));
   locations.set(name, location);
-  await sessions.get({ lora: { kind: 'none' }, kv: 'float', linears: 'blocks', head: 'logits' });
+  await sessions.get({ lora: { kind: 'none' }, kv: 'float', head: 'logits' });
 });

@@ -2,16 +2,15 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import type { ProcessorFeature } from '../../src/common/processor.ts';
 import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
-import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
+import { measureInputs } from '../../src/engine/calibration.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
-import { chooseInt8Form, type Int8Hardware, type Int8Scales } from '../../src/engine/int8-form.ts';
+import { choosePacking } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
-import type { RowPacking } from '../../src/model/row-weights.ts';
+import { type RowPacking, rowLinears } from '../../src/model/row-weights.ts';
 import { TARGETS_OF, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import type { TableChange } from '../../src/model/vocabulary-changes.ts';
 import { ownInstructions } from '../../src/ort/own-operators.ts';
@@ -27,39 +26,27 @@ import { TINY_FAMILIES } from '../model/tiny-families.ts';
 
 const TOKENS = Array.from({ length: 24 }, (_, i) => (7 * i + 3) % 96);
 
-const CALIBRATION: Calibration = {
-  measureInputs: (dir) => measureInputMaxima(dir, TOKENS),
-  measureErrors: (dir) => measureRowErrors(dir, TOKENS),
-};
+const CALIBRATION: Calibration = (dir) => measureInputs(dir, TOKENS);
 
 /** The orders of the weights that this machine can compute. */
 const PACKINGS: readonly RowPacking[] = ownInstructions() ? ['plain', 'packed'] : ['plain'];
 
 interface Served {
   readonly model: TinyModel;
-  readonly hasPerTokenForm?: boolean;
+  readonly calibration?: Calibration | undefined;
   readonly packing?: RowPacking;
 }
 
 async function openEngine(
   t: TestContext,
-  { model, hasPerTokenForm = true, packing = 'plain' }: Served,
-  int8Scales: Int8Scales,
+  { packing = 'plain', ...served }: Served,
   more: Partial<EngineOptions> = {},
 ): Promise<Engine> {
+  const { model, calibration } = { calibration: CALIBRATION, ...served };
   const servingDir = await ensureServingFiles(model.artifact, {
-    weights: 'int8',
-    cacheDir: temporaryFolder(t),
-    packing,
-    ...(hasPerTokenForm && { calibration: CALIBRATION }),
+    ...{ weights: 'int8', cacheDir: temporaryFolder(t), packing, calibration },
   });
-  const engine = await Engine.create({
-    servingDir,
-    slotCount: 6,
-    maxSeqLength: 32,
-    int8Scales,
-    ...more,
-  });
+  const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, ...more });
   t.after(() => engine.release());
   return engine;
 }
@@ -84,19 +71,6 @@ async function decode(engine: Engine, adapters: readonly (AdapterWeights | undef
   return rows.map(([result], row) => (result!.ok ? seen[row]![0]! : result!.reason));
 }
 
-/** Runs a prompt of these tokens, and returns the logits of the last one. */
-async function readPrompt(engine: Engine, tokenIds: readonly number[]): Promise<Float32Array> {
-  let last: Float32Array | undefined;
-  const sample = ({ logits }: LogitsRow) => {
-    last = logits.slice();
-    return { id: 0 };
-  };
-  const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: undefined } as const;
-  const sampler = { sample };
-  await engine.run({ ...batch, tokenIds, pastLength: 0, sampler, scoring: undefined });
-  return last!;
-}
-
 /** The cosine of two vectors. */
 function likeness(a: Float32Array, b: Float32Array): number {
   const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, v, i) => sum + v * y[i]!, 0);
@@ -112,7 +86,7 @@ for (const [family, changes] of TINY_FAMILIES) {
     const uses = [undefined, plain, undefined, wide];
     const found: Awaited<ReturnType<typeof decode>>[] = [];
     for (const packing of PACKINGS) {
-      const engine = await openEngine(t, { model, packing }, 'rows');
+      const engine = await openEngine(t, { model, packing });
       for (const adapter of [plain, wide]) {
         await engine.prepareFor(adapter);
         engine.attachAdapter(adapter);
@@ -139,7 +113,7 @@ for (const [family, changes] of TINY_FAMILIES) {
 
 for (const packing of PACKINGS) {
   test(`a row's logits do not depend on how many rows run beside it: ${packing}`, async (t) => {
-    const engine = await openEngine(t, { model: tinyModel(), packing }, 'rows');
+    const engine = await openEngine(t, { model: tinyModel(), packing });
     const [alone] = await decode(engine, [undefined]);
     const together = await decode(
       engine,
@@ -149,28 +123,12 @@ for (const packing of PACKINGS) {
   });
 }
 
-test('with mixed scales, prompts take the per-token form and steps do not, however many rows run', async (t) => {
-  const model = tinyModel();
-  const [blocks, rows, mixed] = await Promise.all(
-    (['blocks', 'rows', 'mixed'] as const).map((form) => openEngine(t, { model }, form)),
-  );
-  for (const count of [1, 2, 6]) {
-    const step = Array.from({ length: count }, () => undefined);
-    assert.deepEqual(await decode(mixed!, step), await decode(blocks!, step));
-    assert.notDeepEqual(await decode(mixed!, step), await decode(rows!, step));
-  }
-  for (const count of [2, 24]) {
-    const prompt = TOKENS.slice(0, count);
-    assert.deepEqual(await readPrompt(mixed!, prompt), await readPrompt(rows!, prompt));
-    assert.notDeepEqual(await readPrompt(mixed!, prompt), await readPrompt(blocks!, prompt));
-  }
-  assert.notEqual(rows!.info.fingerprint, mixed!.info.fingerprint);
-});
-
 test('a base that was not calibrated keeps its blocks', async (t) => {
-  const engine = await openEngine(t, { model: tinyModel(), hasPerTokenForm: false }, 'rows');
-  assert.equal(engine.info.int8Scales, 'blocks');
-  assert.equal(typeof (await decode(engine, [undefined]))[0], 'object');
+  const engine = await openEngine(t, { model: tinyModel(), calibration: undefined });
+  const [blocks] = await decode(engine, [undefined]);
+  const [rows] = await decode(await openEngine(t, { model: tinyModel() }), [undefined]);
+  assert.ok(likeness(blocks as Float32Array, rows as Float32Array) > 0.99);
+  assert.notDeepEqual(blocks, rows);
 });
 
 const poisoned = PACKINGS.flatMap((packing) =>
@@ -179,7 +137,7 @@ const poisoned = PACKINGS.flatMap((packing) =>
 for (const [packing, target] of poisoned) {
   test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other: ${packing}`, async (t) => {
     const model = tinyModel();
-    const engine = await openEngine(t, { model, packing }, 'rows');
+    const engine = await openEngine(t, { model, packing });
     const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: [target] });
     const [healthy] = await decode(engine, [undefined, undefined]);
     adapter.layers[0]![target]!.b[1] = Number.NaN;
@@ -194,101 +152,63 @@ for (const [packing, target] of poisoned) {
   });
 }
 
-test('a linear whose row form is not precise keeps its blocks, and is named', async (t) => {
-  const { artifact } = tinyModel();
-  const options = { weights: 'int8', cacheDir: temporaryFolder(t) } as const;
-  const named: string[] = [];
-  const servingDir = await ensureServingFiles(artifact, {
-    ...options,
-    calibration: {
-      ...CALIBRATION,
-      // Half of the inputs of layer 1's down projection are far smaller than this says.
-      async measureInputs(dir) {
-        const maxima = await measureInputMaxima(dir, TOKENS);
-        const misjudged = maxima.at(-1)!;
-        for (let i = 0; i < misjudged.length; i += 2) misjudged[i]! *= 1e9;
-        return maxima;
+for (const packing of PACKINGS) {
+  test(`a linear that is not precise gets more float inputs, and is named: ${packing}`, async (t) => {
+    const { artifact } = tinyModel();
+    const misjudged = 'layers.1.mlp_out';
+    const named: Readonly<Record<string, number>>[] = [];
+    const servingDir = await ensureServingFiles(artifact, {
+      ...{ weights: 'int8', cacheDir: temporaryFolder(t), packing },
+      async calibration(dir) {
+        const inputs = await measureInputs(dir, TOKENS);
+        const at = rowLinears(artifact.config).findIndex(({ name }) => name === misjudged);
+        // Half of the inputs are far smaller than this says.
+        const { maxima } = inputs[at]!;
+        for (let i = 0; i < maxima.length; i += 2) maxima[i]! *= 1e9;
+        return inputs;
       },
-    },
-    onImprecise: (linears) => named.push(...linears),
+      onImprecise: (floats) => named.push(floats),
+    });
+    assert.deepEqual(named.map(Object.keys), [[misjudged]]);
+    const { tensors, rowForm } = openServingFolder(servingDir);
+    assert.deepEqual(rowForm?.floats, named[0]);
+    const { shape } = tensors.get(`${misjudged}.rows.float_inputs`)!;
+    assert.deepEqual(shape, [named[0]![misjudged]]);
+    const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32 });
+    t.after(() => engine.release());
+    const whole = await openEngine(t, { model: tinyModel(), packing });
+    const [found, want] = [await decode(engine, [undefined]), await decode(whole, [undefined])];
+    assert.ok(likeness(found[0] as Float32Array, want[0] as Float32Array) > 0.999);
   });
-  assert.deepEqual(named, ['layers.1.mlp_out']);
-  const served = openServingFolder(servingDir);
-  assert.deepEqual([...served.perBlockLinears], named);
-  const size = { slotCount: 6, maxSeqLength: 32, int8Scales: 'rows' } as const;
-  const engine = await Engine.create({ servingDir, ...size });
-  t.after(() => engine.release());
-  const whole = await openEngine(t, { model: tinyModel() }, 'rows');
-  const [found, want] = [await decode(engine, [undefined]), await decode(whole, [undefined])];
-  assert.ok(likeness(found[0] as Float32Array, want[0] as Float32Array) > 0.999);
-});
+}
 
-test('a calibration finds the largest inputs of every linear', async (t) => {
+test('a calibration finds the largest inputs of every linear and of the head', async (t) => {
   const model = tinyModel();
   const cacheDir = temporaryFolder(t);
   const servingDir = await ensureServingFiles(model.artifact, { weights: 'f32', cacheDir });
-  const all = await measureInputMaxima(servingDir, TOKENS);
-  assert.equal(all.length, 4 * model.config.layerCount);
-  const one = await measureInputMaxima(servingDir, TOKENS.slice(0, 4));
-  one.forEach((maxima, i) => {
-    assert.ok(maxima.every((max, k) => max > 0 && max <= all[i]![k]! * 1.00001));
+  const all = await measureInputs(servingDir, TOKENS);
+  assert.equal(all.length, 4 * model.config.layerCount + 1);
+  const one = await measureInputs(servingDir, TOKENS.slice(0, 4));
+  one.forEach(({ maxima, samples }, i) => {
+    assert.ok(maxima.every((max, k) => max > 0 && max <= all[i]!.maxima[k]! * 1.00001));
+    assert.equal(samples.length, 1);
+    assert.ok(samples[0]!.every((value, k) => Math.abs(value) <= maxima[k]!));
   });
-  assert.notDeepEqual(asBytes(one[0]!), asBytes(all[0]!));
+  assert.notDeepEqual(asBytes(one[0]!.maxima), asBytes(all[0]!.maxima));
 });
 
-const TINY = {
-  config: tinyModel().config,
-  weights: 'int8',
-  provider: 'cpu',
-  byteSize: 1e8,
-} as const;
-
-function hardware(...features: readonly ProcessorFeature[]): Int8Hardware {
-  return { features, ownInstructions: undefined };
-}
-
-test('without our own operator, the form is chosen by instruction set', () => {
-  for (const [scales, ...features] of [
-    ['rows', 'amx', 'avx512-vnni', 'avx2'],
-    ['mixed', 'avx-vnni', 'avx2'],
-    ['rows', 'avx512', 'avx2'],
-    ['rows', 'avx2'],
-    ['blocks', 'i8mm', 'dotprod'],
-    ['blocks'],
-  ] as const) {
-    assert.deepEqual(chooseInt8Form(TINY, hardware(...features)), { scales, packing: 'plain' });
-  }
-  assert.equal(chooseInt8Form({ ...TINY, weights: 'f32' }, hardware('amx')), undefined);
-  assert.equal(chooseInt8Form({ ...TINY, provider: 'webgpu' }, hardware('amx')), undefined);
-});
-
-test('our own operator computes every run, except with AMX', () => {
-  const own = (...features: readonly ProcessorFeature[]) =>
-    ({ features, ownInstructions: 'avx2' }) as const;
-  const packed = { scales: 'rows', packing: 'packed' };
-  assert.deepEqual(chooseInt8Form(TINY, own('avx512-vnni')), packed);
-  assert.deepEqual(chooseInt8Form(TINY, own('avx2')), packed);
-  assert.deepEqual(chooseInt8Form({ ...TINY, int8Scales: 'rows' }, own('avx2')), packed);
-  assert.equal(chooseInt8Form(TINY, own('amx'))?.packing, 'plain');
-  const { config } = TINY;
+test('our own operator computes int8 on the CPU if it runs here and fits, except with AMX', () => {
+  const { config } = tinyModel();
+  const base = { config, weights: 'int8', provider: 'cpu' } as const;
+  const own = { features: ['avx2'], ownInstructions: 'avx2' } as const;
+  assert.equal(choosePacking(base, own), 'packed');
   const odd = { ...config, hiddenSize: config.hiddenSize + 2 };
-  assert.equal(chooseInt8Form({ ...TINY, config: odd }, own('avx2'))?.packing, 'plain');
-});
-
-test('the operator chooses the form', () => {
-  for (const int8Scales of ['rows', 'mixed', 'blocks'] as const) {
-    const chosen = chooseInt8Form({ ...TINY, int8Scales }, hardware('dotprod'));
-    assert.deepEqual(chosen, { scales: int8Scales, packing: 'plain' });
-  }
-  const hasOwn = { features: ['avx2'], ownInstructions: 'avx2' } as const;
-  assert.equal(chooseInt8Form({ ...TINY, int8Scales: 'mixed' }, hasOwn)?.packing, 'plain');
-});
-
-test('a large base is served in the per-token form alone', () => {
-  const large = { ...TINY, byteSize: 1.3e9 };
-  assert.equal(chooseInt8Form(large, hardware('amx'))?.scales, 'rows');
-  assert.equal(chooseInt8Form(large, hardware('avx512-vnni'))?.scales, 'rows');
-  assert.equal(chooseInt8Form(large, hardware('avx2'))?.scales, 'rows');
+  assert.equal(choosePacking({ ...base, config: odd }, own), 'plain');
+  assert.equal(choosePacking(base, { ...own, features: ['amx', 'avx2'] }), 'plain');
+  for (const features of [undefined, ['dotprod'], ['avx-vnni', 'avx2']] as const)
+    assert.equal(choosePacking(base, { features, ownInstructions: undefined }), 'plain');
+  assert.equal(choosePacking({ ...base, weights: 'f32' }, own), undefined);
+  assert.equal(choosePacking({ ...base, provider: 'webgpu' }, own), undefined);
 });
 
 test('what is prepared ahead is what adapters on all linears, with a head if one is expected, and on q and v need', async (t) => {
@@ -305,7 +225,7 @@ test('what is prepared ahead is what adapters on all linears, with a head if one
   const plain = [onTargets(all), onTargets(['q_proj', 'v_proj'])];
   for (const expectsHeads of [false, true]) {
     const adapters = expectsHeads ? [...plain, withHead] : plain;
-    const open = () => openEngine(t, { model }, 'mixed', { expectsHeads });
+    const open = () => openEngine(t, { model }, { expectsHeads });
     const [engine, other] = await Promise.all([open(), open()]);
     let pieces = 1;
     while (await engine.prepareAhead()) pieces++;

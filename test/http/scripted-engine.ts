@@ -44,7 +44,6 @@ export class ScriptedEngine implements StepEngine {
       provider: 'none',
       weights: 'none',
       kv: 'none',
-      int8Scales: null,
       int8Operator: null,
       fingerprint: 'ffffffff',
       ...info,

@@ -28,7 +28,6 @@ class RepetitiveModel {
     provider: 'none',
     weights: 'none',
     kv: 'none',
-    int8Scales: null,
     int8Operator: null,
     fingerprint: 'ffffffff',
   };

@@ -95,7 +95,6 @@ export class FakeEngine implements StepEngine {
       provider: 'fake',
       weights: 'none',
       kv: 'none',
-      int8Scales: null,
       int8Operator: null,
       fingerprint: 'ffffffff',
       ...info,

@@ -97,7 +97,6 @@ export class VirtualEngine implements StepEngine {
     provider: 'virtual',
     weights: 'none',
     kv: 'none',
-    int8Scales: null,
     int8Operator: null,
     fingerprint: 'ffffffff',
   };

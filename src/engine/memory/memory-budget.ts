@@ -6,9 +6,8 @@ import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory
 import { DEFAULT_RANK } from '../../contracts/training-settings.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
-import { type RowPacking, rowTensors } from '../../model/row-weights.ts';
 import {
-  type ServingTensor,
+  embeddingMatrix,
   servingTensorBytes,
   servingTensors,
   type WeightsMode,
@@ -17,13 +16,6 @@ import { targetNames } from '../../model/target-modules.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { formOf, slotBytes } from '../adapters/slot-form.ts';
 import { scoresBytes } from '../attention-scores.ts';
-import {
-  chooseInt8Form,
-  type Int8Form,
-  type Int8Scales,
-  int8Hardware,
-  usesPerTokenForm,
-} from '../int8-form.ts';
 import { KvCache } from '../kv-cache.ts';
 
 /** The operator's settings. An absent one gets its default, or less if the default does not fit. */
@@ -32,8 +24,6 @@ export interface MemoryRequest {
   readonly weights: WeightsMode;
   /** The elements of the KV cache. */
   readonly kv: KvType;
-  /** If set, the form is kept even if more or longer sequences would fit without it. */
-  readonly int8Scales?: Int8Scales | undefined;
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
   /** Whether there are more slots, reserved for tenants below their share. Default: no. */
@@ -51,10 +41,6 @@ export interface MemoryPlan {
   readonly slots: number;
   readonly reservedSlots: number;
   readonly maxSeqLength: number;
-  /** Undefined if the weights are not int8. `blocks` if there is no memory for a better choice. */
-  readonly int8Scales: Int8Scales | undefined;
-  /** The order of the weights in per-token form. */
-  readonly packing: RowPacking;
   readonly adapterCacheBytes: number;
   readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
@@ -95,22 +81,23 @@ const ADAPTER_SHARE = 0.4;
 const MAX_ADAPTER_SHARE = 0.65;
 /** The adapter cache's share of the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
-/**
- * The memory of a calibration as a multiple of the base's in both forms. SmolLM2-135M takes 0.6 GB in addition to the process.
- */
-const CALIBRATION_FACTOR = 4;
 /** While slots are widened, the old and the new ones exist at the same time. */
 const SLOTS_AT_ONCE = 2;
 /** The adapter slots' largest share of the memory, even if more is free. */
 const MAX_ADAPTER_SLOTS_SHARE = 0.5;
 
-/** Returns the bytes of a base's weights as served, in one form. */
+/** Returns the bytes of a base's weights as served on the CPU. */
 export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
-  return tensorBytes(servingTensors(config, weights));
+  const form = weights === 'int8' ? ({ packing: 'plain' } as const) : undefined;
+  const tensors = servingTensors(config, weights, form);
+  return tensors.reduce((sum, tensor) => sum + servingTensorBytes(tensor), 0);
 }
 
-function tensorBytes(tensors: readonly ServingTensor[]): number {
-  return tensors.reduce((sum, tensor) => sum + servingTensorBytes(tensor), 0);
+/** Returns the bytes that runs read of the weights. Of embeddings that are not the head's matrix, too, they read single rows. */
+function readBytes(config: DecoderConfig, weights: WeightsMode): number {
+  const isHead = config.tiedEmbeddings && weights !== 'int8';
+  const { values } = embeddingMatrix(config, weights);
+  return baseBytes(config, weights) - (isHead ? 0 : servingTensorBytes(values));
 }
 
 /**
@@ -121,39 +108,8 @@ export function planMemory(
   config: DecoderConfig,
   request: MemoryRequest,
   limit: MemoryLimit,
-  hardware = int8Hardware(),
 ): MemoryPlan {
-  const byteSize = baseBytes(config, request.weights);
-  const form = chooseInt8Form({ ...request, config, byteSize }, hardware);
-  if (usesPerTokenForm(form?.scales)) {
-    const { plan, shortfall } = planWith(config, request, { limit, form });
-    const bothForms = byteSize + tensorBytes(rowTensors(config, 'plain'));
-    const calibration = CALIBRATION_FACTOR * bothForms;
-    const canCalibrate = limit.bytes >= calibration;
-    if (request.int8Scales !== undefined) {
-      if (canCalibrate && !shortfall) return plan;
-      throw shortfall ?? new ConfigError([cannotCalibrate(request.int8Scales, calibration, limit)]);
-    }
-    // More sequences are worth more than speed.
-    if (!shortfall && !plan.reduced && canCalibrate) return plan;
-  }
-  const { plan, shortfall } = planWith(config, request, {
-    limit,
-    form: form && { scales: 'blocks', packing: 'plain' },
-  });
-  if (shortfall) throw shortfall;
-  return plan;
-}
-
-function planWith(
-  config: DecoderConfig,
-  request: MemoryRequest,
-  { limit, form }: { readonly limit: MemoryLimit; readonly form: Int8Form | undefined },
-): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
-  const oneForm = fixedParts(config, request);
-  // Alone, the per-token form replaces the blocks and takes a little less memory.
-  const otherForm = form?.scales === 'mixed' ? tensorBytes(rowTensors(config, 'plain')) : 0;
-  const fixed = { ...oneForm, base: oneForm.base + otherForm };
+  const fixed = fixedParts(config, request);
   const isHost = PROVIDERS[request.provider].memory === 'host';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
@@ -196,20 +152,16 @@ function planWith(
     adapterSlots: isHost ? Math.floor(slotsPart) : 0,
   };
   const budget: MemoryBudget = { limit, totalBytes: totalOf(parts), parts };
-  const isShort = adapters - (requestedCache ?? 0) < 0;
+  if (adapters - (requestedCache ?? 0) < 0)
+    throw new ConfigError([doesNotFit(request, plan, budget)]);
   return {
-    plan: {
-      ...plan,
-      reservedSlots: reservedSlots(request, plan.slots),
-      int8Scales: form?.scales,
-      packing: form?.packing ?? 'plain',
-      adapterCacheBytes: parts.adapterCache,
-      prefixCacheBytes: parts.prefixCache,
-      adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
-      budget,
-      reduced: reducedDefaults(config, request, { plan, limit }),
-    },
-    shortfall: isShort ? new ConfigError([doesNotFit(request, plan, budget)]) : undefined,
+    ...plan,
+    reservedSlots: reservedSlots(request, plan.slots),
+    adapterCacheBytes: parts.adapterCache,
+    prefixCacheBytes: parts.prefixCache,
+    adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
+    budget,
+    reduced: reducedDefaults(config, request, { plan, limit }),
   };
 }
 
@@ -245,7 +197,7 @@ function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
     }) / config.layerCount;
   const isHost = PROVIDERS[provider].memory === 'host';
   return {
-    base: isHost ? baseBytes(config, weights) : 0,
+    base: isHost ? readBytes(config, weights) : 0,
     tokenizer,
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
@@ -350,13 +302,6 @@ function cureFor(request: MemoryRequest): string {
   const list = new Intl.ListFormat('en', { type: 'disjunction' }).format(given);
   const canNarrow = kv === 'f32' && PROVIDERS[provider].memory === 'host';
   return `Lower ${list},${canNarrow ? ' use --kv int8,' : ''} or raise the memory limit.`;
-}
-
-function cannotCalibrate(scales: Int8Scales, bytes: number, limit: MemoryLimit): string {
-  return (
-    `--int8-scales: ${scales} takes ${mib(bytes)} while the base is prepared, and the memory limit is ` +
-    `${mib(limit.bytes)} (${limit.source}). Use blocks, or raise the memory limit.`
-  );
 }
 
 const PART_NAMES: Readonly<Record<keyof MemoryParts, string>> = {

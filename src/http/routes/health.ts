@@ -43,10 +43,6 @@ const healthSchema = z
       description:
         'The format of the KV cache; null until the engine is ready; only with exact figures',
     }),
-    int8_scales: z.string().nullable().optional().openapi({
-      description:
-        'The scales of activations for int8 weights: blocks, rows, or mixed, which is rows for prompts only; null for other weights; only with exact figures',
-    }),
     processor: z
       .object({
         model: z.string(),
@@ -105,7 +101,6 @@ export function addHealthRoutes(
         ...(isShown && {
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
-          int8_scales: client.model?.int8Scales ?? null,
           processor: processorBody(),
         }),
         ...(deps.memory && isShown && { memory: toWire(deps.memory) }),

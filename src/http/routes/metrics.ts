@@ -76,7 +76,6 @@ export function addMetricsRoute(
           provider: client.model?.provider ?? null,
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
-          int8_scales: client.model?.int8Scales ?? null,
           threads: threads ?? null,
           ...describeHost(),
         },
