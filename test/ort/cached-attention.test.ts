@@ -120,7 +120,7 @@ function checkRandom(check: (a: Attention) => void, numRuns: number): void {
 test('the operators compute what plain code computes', { skip }, () => {
   const check = (a: Attention) => assertPlain(a, ownAttention(a));
   checkTable(check);
-  checkRandom(check, 60);
+  checkRandom(check, 50);
 });
 
 test("the runtime's operator computes the same", () => {
@@ -129,24 +129,25 @@ test("the runtime's operator computes the same", () => {
     assertPlain(a, runtimeAttention(a));
   };
   checkTable(check);
-  checkRandom(check, 40);
+  checkRandom(check, 20);
 });
 
 test("a sequence's bits depend neither on the others nor on the threads", { skip }, () => {
   const check = (a: Attention) => {
     const all = ownAttention(a);
     const single = ownAttention(a, 1);
+    const alone = [...a.pasts.keys()].map((b) => ownAttention(partOf(a, [b])));
     for (const part of ['y', 'keys', 'values'] as const) {
       assertSameBits(single[part], all[part], `one thread: ${part}`);
-      const width = all[part].length / a.pasts.length;
-      for (const b of a.pasts.keys()) {
+      const width = all[part].length / alone.length;
+      for (const [b, attended] of alone.entries()) {
         const want = all[part].slice(b * width, (b + 1) * width);
-        assertSameBits(ownAttention(partOf(a, [b]))[part], want, `sequence ${b} alone: ${part}`);
+        assertSameBits(attended[part], want, `sequence ${b} alone: ${part}`);
       }
     }
   };
   checkTable(check);
-  checkRandom(check, 15);
+  checkRandom(check, 10);
 });
 
 test('tokens have the same bits together and one after the other', { skip }, () => {
@@ -175,7 +176,7 @@ test('tokens have the same bits together and one after the other', { skip }, () 
 for (const isInt8 of [false, true]) {
   const kind = isInt8 ? 'int8' : 'float';
   for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
-    test(`a ${wrong} makes its rows NaN and no other sequence, ${kind}`, { skip }, () => {
+    test(`a ${wrong} shows in its rows and in no other sequence, ${kind}`, { skip }, () => {
       for (const tensor of ['query', 'key', 'value'] as const) {
         for (const changes of [{}, { isPacked: false }, { rotary: 0 }, { softcap: 5 }]) {
           const shape = { ...COMMON, isInt8, pasts: [7, 3, 12], tokens: 4, ...changes };
@@ -201,7 +202,10 @@ for (const isInt8 of [false, true]) {
   });
 }
 
-/** Puts a value that is not finite into the second of four tokens of the second sequence. */
+/**
+ * Puts a value that is not finite into the second of four tokens of the second sequence. One value of a row that is not finite is
+ * enough, because the next linear then makes the whole row NaN. An int8 cache hides such keys and values from later rows.
+ */
 function checkNonFinite(healthy: Attention, tensor: 'query' | 'key' | 'value', wrong: number) {
   const { heads, headDim, isInt8, isPacked, rotary, softcap } = healthy;
   const [sequence, token] = [1, 1];
@@ -218,8 +222,8 @@ function checkNonFinite(healthy: Attention, tensor: 'query' | 'key' | 'value', w
       const [from, to] = [t * heads * headDim, (t + 1) * heads * headDim];
       const got = after.y.subarray(from, to);
       const isSequence = Math.floor(t / healthy.tokens) === sequence;
-      if (t === row || (isInt8 && isSequence)) {
-        assert.ok(got.every(Number.isNaN), `${label}, channel ${channel}: row ${t} is not NaN`);
+      if (t === row || (isInt8 && isSequence && tensor !== 'query')) {
+        assert.ok(!got.every(Number.isFinite), `${label}, channel ${channel}: row ${t} is finite`);
       } else if (!isSequence || t < row) {
         assertSameBits(got, before.y.subarray(from, to), `${label}, channel ${channel}, row ${t}`);
       }
