@@ -1,6 +1,6 @@
-// Runs a single operator as a graph of one node.
-import type { Attribute } from '../../src/onnx/graph-builder.ts';
-import { GraphBuilder, LORIKEET } from '../../src/onnx/graph-builder.ts';
+// Runs a single operator as a graph of one node, and compares its results bit by bit.
+import assert from 'node:assert/strict';
+import { type Attribute, GraphBuilder, LORIKEET } from '../../src/onnx/graph-builder.ts';
 import { createSessionSync } from '../../src/ort/session.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 
@@ -28,6 +28,7 @@ export function runNode({ opType, domain = LORIKEET, attributes, threads = 2, ..
   }
   using session = createSessionSync(g.toBytes(), {
     intraOpThreads: threads,
+    allowSpinning: false,
     usesOwnOperators: domain === LORIKEET,
     isQuiet: true,
   });
@@ -37,4 +38,18 @@ export function runNode({ opType, domain = LORIKEET, attributes, threads = 2, ..
   }
   for (const [name, tensor] of Object.entries(node.outputs)) binding.bindOutput(name, tensor);
   binding.runSync();
+}
+
+/** Compares bits, so that NaNs are equal and zeros of different signs are not. */
+export function assertSameBits(
+  got: Float32Array | Int8Array,
+  want: Float32Array | Int8Array,
+  label: string,
+): void {
+  const [a, b] = [got, want].map((data) =>
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+  );
+  if (a!.equals(b!)) return;
+  const at = want.findIndex((value, i) => !Object.is(value, got[i]));
+  assert.fail(`${label}: ${got[at]} instead of ${want[at]} at ${at} of ${want.length}`);
 }

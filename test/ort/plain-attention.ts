@@ -2,6 +2,7 @@
 // because a rotated key may lie within rounding of the edge between two codes.
 import assert from 'node:assert/strict';
 import type { Attended, Attention } from './attention.ts';
+import { assertSameBits } from './one-node.ts';
 
 /** Asserts that a run computed what plain code computes, and changed nothing in the cache but the new positions. */
 export function assertPlain(a: Attention, got: Attended): void {
@@ -48,20 +49,6 @@ export function assertPlain(a: Attention, got: Attended): void {
   });
   assertSameBits(kept[0], a.keys, 'other positions of the keys');
   assertSameBits(kept[1], a.values, 'other positions of the values');
-}
-
-/** Compares bits, so that NaNs are equal and zeros of different signs are not. */
-export function assertSameBits(
-  got: Float32Array | Int8Array,
-  want: Float32Array | Int8Array,
-  label: string,
-): void {
-  const [a, b] = [got, want].map((data) =>
-    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
-  );
-  if (a!.equals(b!)) return;
-  const at = want.findIndex((value, i) => !Object.is(value, got[i]));
-  assert.fail(`${label}: ${got[at]} instead of ${want[at]} at ${at} of ${want.length}`);
 }
 
 interface Stored {

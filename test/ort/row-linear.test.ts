@@ -17,8 +17,7 @@ import {
   randomLinear,
   rowsOf,
 } from './linears.ts';
-import { runNode } from './one-node.ts';
-import { assertSameBits } from './plain-attention.ts';
+import { assertSameBits, runNode } from './one-node.ts';
 
 const skip = ownInstructions() === undefined && 'our own operators do not run on this machine';
 
