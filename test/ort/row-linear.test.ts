@@ -145,6 +145,22 @@ test('adapters add what plain code adds, to the rows that have one', { skip }, (
 const SHAPE = { tokens: 23, inputs: 96, outputs: 80, groups: 2, floats: 3, hasBias: true };
 const ADAPTERS = { slots: 4, ranks: 8, partEnds: [48, 64, 80], hasVectors: true };
 
+test('vectors change outputs without updates', { skip }, () => {
+  const shape = { ...SHAPE, tokens: 9 };
+  const linear = randomLinear(shape, 12);
+  const adapters = randomAdapters(shape, ADAPTERS, 13);
+  const updates = { a: undefined, lora_scales: undefined, b: undefined, part_ends: undefined };
+  const y = hostTensor('float32', [9, 80]);
+  runNode({
+    opType: 'RowLinear',
+    attributes: { groups: SHAPE.groups, activation: 0 },
+    inputs: { ...linearInputs({ ...linear, adapters }), ...updates },
+    outputs: { y },
+  });
+  const none = { ...adapters, scales: adapters.scales.map(() => 0) };
+  assertClose(y.data, plainAdapted({ ...linear, adapters: none }, ownLinear(linear)), 1e-6);
+});
+
 /** A linear of every kind: without and with an activation, without and with adapters. */
 function everyKind(seed: number): readonly (readonly [name: string, linear: Linear])[] {
   return [0, 1, 2].flatMap((activation) => {
