@@ -1,5 +1,5 @@
-// The tests of int8 weights in per-token form on an emulated CPU with AVX2 alone, where the runtime's product of uint8 and int8
-// saturates. Debian's package qemu-user has the emulator.
+// The tests of our own operators and of int8 weights in per-token form on an emulated CPU with AVX2 alone, where the runtime's product
+// of uint8 and int8 saturates. Debian's package qemu-user has the emulator.
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { test } from 'node:test';
@@ -7,10 +7,12 @@ import { skipUnlessLong } from '../shared.ts';
 
 const EMULATOR = ['qemu-x86_64', '-cpu', 'Haswell'] as const;
 
-/** Test files, with a pattern for the names of the tests that concern int8. */
+/** Test files, with a pattern for the names of the tests that concern int8 or our own operators. */
 const FILES: readonly (readonly [file: string, tests: string])[] = [
   ['test/quant/row-int8.test.ts', '.'],
   ['test/ort/row-linear.test.ts', '.'],
+  ['test/ort/cached-attention.test.ts', '^(?!the runtime)'],
+  ['test/ort/top-logits.test.ts', '.'],
   ['test/trainer/row-int8.test.ts', '.'],
   ['test/engine/int8-form.test.ts', '.'],
   ['test/trainer/trained-kinds.test.ts', 'int8'],
