@@ -14,7 +14,6 @@
 #endif
 /** Vectors of a value that are summed at the same time. */
 #define VALUE_VECTORS 4
-#define FLOAT_MAX 3.402823466e38f
 
 static int64_t position_of(const Attention *a, int64_t sequence, int64_t token) {
   return a->lengths[sequence] + 1 - a->tokens + token;
@@ -37,33 +36,38 @@ static void rotate(const Attention *a, int64_t position, const float *from, floa
   memcpy(to + a->rotated, from + a->rotated, (a->head_size - a->rotated) * sizeof *to);
 }
 
-/** Stores a row of keys or values with 8 bits. Returns 0 if a number is not finite. */
-static int store_codes(const float *row, const float *scales, int64_t size, int8_t *to) {
-  int finite = 1;
+/** Stores a row of keys or values in a slot, with 8 bits if there are scales. */
+static void store_row(const float *row, const float *scales, int64_t size, int64_t position, void *slot) {
+  if (!scales) {
+    memcpy((float *)slot + position * size, row, size * sizeof *row);
+    return;
+  }
+  int8_t *to = (int8_t *)slot + position * size;
   for (int64_t i = 0; i < size; i++) {
     float level = rintf(row[i] / scales[i]);
-    finite &= level >= -FLOAT_MAX && level <= FLOAT_MAX;
     to[i] = (int8_t)(level >= 127 ? 127 : level >= -128 ? level : -128);
   }
-  return finite;
+}
+
+/** Whether all numbers of a row are finite. */
+static int is_finite(const float *row, int64_t size) {
+  Floats zeros = all(0);
+  for (int64_t i = 0; i < size; i += LANES) zeros += load(row + i) * all(0);
+  return sum_lanes(zeros) == 0;
 }
 
 int KERNEL(append)(const Attention *a, int64_t sequence, int64_t kv_head) {
-  const int64_t size = a->head_size;
-  char *keys = slot_of(a, a->keys, sequence, kv_head), *values = slot_of(a, a->values, sequence, kv_head);
+  const int64_t size = a->head_size, channel = kv_head * size;
+  void *keys = slot_of(a, a->keys, sequence, kv_head), *values = slot_of(a, a->values, sequence, kv_head);
   int finite = 1;
   for (int64_t s = 0; s < a->tokens; s++) {
     int64_t row = sequence * a->tokens + s, position = position_of(a, sequence, s);
     float key[MAX_HEAD_SIZE];
-    const float *value = a->value + row * a->value_stride + kv_head * size;
-    rotate(a, position, a->key + row * a->key_stride + kv_head * size, key);
-    if (a->key_scales) {
-      finite &= store_codes(key, a->key_scales + kv_head * size, size, (int8_t *)keys + position * size);
-      finite &= store_codes(value, a->value_scales + kv_head * size, size, (int8_t *)values + position * size);
-    } else {
-      memcpy((float *)keys + position * size, key, size * sizeof *key);
-      memcpy((float *)values + position * size, value, size * sizeof *value);
-    }
+    const float *value = a->value + row * a->value_stride + channel;
+    rotate(a, position, a->key + row * a->key_stride + channel, key);
+    finite &= is_finite(key, size) & is_finite(value, size);
+    store_row(key, a->key_scales ? a->key_scales + channel : NULL, size, position, keys);
+    store_row(value, a->value_scales ? a->value_scales + channel : NULL, size, position, values);
   }
   return finite;
 }
@@ -152,7 +156,7 @@ INLINE void add_tile(Row *rows, int count, int64_t base, int64_t position, const
 
 int KERNEL(attend)(const Attention *a, int64_t sequence, int64_t kv_head, int64_t first, int64_t last) {
   const int64_t size = a->head_size, group = a->heads / a->kv_heads, count = (last - first) * group;
-  const int64_t end = position_of(a, sequence, last), earliest = position_of(a, sequence, first) - a->window;
+  const int64_t end = position_of(a, sequence, last), earliest = position_of(a, sequence, first) + 1 - a->window;
   const int64_t base = a->window && earliest > 0 ? earliest / LANES * LANES : 0;
   const int64_t width = (end - base + LANES - 1) / LANES * LANES;
   float *tile = scratch((LANES * size + count * (2 * size + width)) * sizeof(float) + count * sizeof(Row));
@@ -161,7 +165,7 @@ int KERNEL(attend)(const Attention *a, int64_t sequence, int64_t kv_head, int64_
   for (int64_t r = 0; r < count; r++) {
     int64_t token = first + r / group, head = kv_head * group + r % group, position = position_of(a, sequence, token);
     float *memory = tile + LANES * size + r * (2 * size + width);
-    rows[r] = (Row){a->window && position > a->window ? position - a->window : 0, position + 1, memory, memory + 2 * size, memory + size, 0};
+    rows[r] = (Row){a->window && position >= a->window ? position + 1 - a->window : 0, position + 1, memory, memory + 2 * size, memory + size, 0};
     rotate(a, position, a->query + (sequence * a->tokens + token) * a->query_stride + head * size, rows[r].query);
     if (a->key_scales)
       for (int64_t i = 0; i < size; i++) rows[r].query[i] *= a->key_scales[kv_head * size + i];
@@ -191,7 +195,7 @@ int KERNEL(attend)(const Attention *a, int64_t sequence, int64_t kv_head, int64_
   for (int64_t r = 0; r < count; r++) {
     int64_t token = first + r / group, head = kv_head * group + r % group;
     float *y = a->y + ((sequence * a->tokens + token) * a->heads + head) * size;
-    Floats share = all(1 / rows[r].total);
+    Floats share = all(is_finite(rows[r].query, size) ? 1 / rows[r].total : NAN);
     for (int64_t i = 0; i < size; i += LANES) {
       Floats sum = load(rows[r].sum + i) * share;
       store(y + i, a->key_scales ? sum * load(a->value_scales + kv_head * size + i) : sum);

@@ -77,7 +77,7 @@ typedef struct {
   int64_t sequences, tokens, heads, kv_heads, head_size, positions;
   /** The channels that are rotated. */
   int64_t rotated;
-  /** 0, or the number of positions before a token that it attends to. */
+  /** 0, or the number of positions that a token attends to, its own included. */
   int64_t window;
   /** `softcap` 0: no cap. */
   float scale, softcap;
@@ -119,7 +119,7 @@ typedef struct {
   void (*prepare_rows)(const Linear *, int64_t first, int64_t last);
   /** Multiplies all rows with the outputs of a task. Every output is summed in the same order, however many rows there are. */
   void (*multiply)(const Linear *, int64_t task);
-  /** Appends the new tokens' keys and values of one sequence and one of its heads. Returns 0 if codes hide a NaN or an infinity. */
+  /** Appends the new tokens' keys and values of one sequence and one of its heads. Returns 0 if one is not finite. */
   int (*append)(const Attention *, int64_t sequence, int64_t kv_head);
   /** Attends from tokens first..last-1 of a sequence with all query heads that share a head of keys. Returns 0 without memory. */
   int (*attend)(const Attention *, int64_t sequence, int64_t kv_head, int64_t first, int64_t last);

@@ -127,12 +127,13 @@ static void multiply_task(void *run, size_t task) {
 /** Whether the inputs of the adapters fit each other and the linear: all of the updates or none, and the same of the vectors. */
 static int adapters_fit(const Tensor *in, const Linear *l) {
   const Adapters *ad = &l->adapters;
-  if (!ad->row_slots) return !in[A].data && !in[OUT_SCALE].data;
+  if (!ad->row_slots) return !in[A].data && !in[OUT_SCALE].data && !in[OUT_BIAS].data;
   const int64_t slots = in[in[A].data ? A : OUT_SCALE].dims[0], n = l->outputs;
   int fit = n % BLOCK == 0 && has_shape(&in[ROW_SLOTS], 1, l->rows, 0, 0, 0) && fits(&in[OUT_SCALE], 2, slots, n, 0, 0) &&
             fits(&in[OUT_BIAS], 2, slots, n, 0, 0) && !in[OUT_SCALE].data == !in[OUT_BIAS].data;
   for (int64_t t = 0; fit && t < l->rows; t++) fit = ad->row_slots[t] >= 0 && ad->row_slots[t] < slots;
-  if (!fit || !in[A].data) return fit;
+  if (!in[A].data) return fit && !in[LORA_SCALES].data && !in[B].data && !in[PART_ENDS].data;
+  if (!fit) return 0;
   const int64_t parts = in[PART_ENDS].rank == 1 ? in[PART_ENDS].dims[0] : 0;
   fit = parts > 0 && ad->rank_rows == parts * ad->ranks && has_shape(&in[A], 3, slots, ad->rank_rows, l->inputs, 0) &&
         has_shape(&in[LORA_SCALES], 2, slots, ad->rank_rows, 0, 0) && has_shape(&in[B], 4, slots, n / BLOCK, ad->ranks, BLOCK) &&
@@ -214,15 +215,15 @@ typedef struct {
   Attention attention;
   /** New tokens that a task attends from. */
   int64_t task_tokens, tasks_each;
-  /** [B, G]: whether codes hide a number that is not finite */
-  uint8_t *hidden;
+  /** [B, G]: whether the new keys and values are finite. 8 bits, a softmax and a cap would hide that they are not. */
+  uint8_t *finite;
   _Atomic int is_short;
 } AttentionRun;
 
 static void append_task(void *run, size_t task) {
   AttentionRun *r = run;
   const Attention *a = &r->attention;
-  r->hidden[task] = !chosen->append(a, (int64_t)task / a->kv_heads, (int64_t)task % a->kv_heads);
+  r->finite[task] = (uint8_t)chosen->append(a, (int64_t)task / a->kv_heads, (int64_t)task % a->kv_heads);
 }
 
 static void attend_task(void *run, size_t task) {
@@ -235,7 +236,7 @@ static void attend_task(void *run, size_t task) {
   // A task that attends from all new tokens of a sequence also appends them.
   if (r->tasks_each == 1) append_task(run, pair);
   if (!chosen->attend(a, sequence, kv_head, first, last)) r->is_short = 1;
-  if (!r->hidden[pair]) return;
+  if (r->finite[pair]) return;
   const int64_t group = a->heads / a->kv_heads;
   for (int64_t t = first; t < last; t++) {
     float *y = a->y + ((sequence * a->tokens + t) * a->heads + kv_head * group) * a->head_size;
@@ -303,11 +304,11 @@ static OrtStatus *compute_attention(void *kernel, OrtKernelContext *context) {
   const int64_t pairs = sequences * kv_heads, group = heads / kv_heads;
   run.task_tokens = group >= TASK_ROWS ? 1 : TASK_ROWS / group;
   run.tasks_each = (a->tokens + run.task_tokens - 1) / run.task_tokens;
-  run.hidden = malloc((size_t)pairs);
-  if (!run.hidden) return failure("CachedAttention: out of memory");
+  run.finite = malloc((size_t)pairs);
+  if (!run.finite) return failure("CachedAttention: out of memory");
   if (run.tasks_each > 1) status = api[CONTEXT_PARALLEL_FOR](context, append_task, (size_t)pairs, (size_t)0, &run);
   if (!status) status = api[CONTEXT_PARALLEL_FOR](context, attend_task, (size_t)(pairs * run.tasks_each), (size_t)0, &run);
-  free(run.hidden);
+  free(run.finite);
   return status ? status : run.is_short ? failure("CachedAttention: out of memory") : NULL;
 }
 
