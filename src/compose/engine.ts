@@ -5,6 +5,7 @@ import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { adaptedBaseIn } from '../adapted-base/adapted-base.ts';
 import { assert } from '../common/assert.ts';
 import { lazy } from '../common/lazy.ts';
+import { endStartPhase } from '../common/start-phases.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
@@ -60,6 +61,8 @@ export async function createEngineHost(
 ): Promise<StepLoopOptions> {
   const decoding = `${drafts} ${isInvariant}`;
   const engine = await Engine.create({ ...engineOptions, decoding });
+  await engine.prepareAdapters();
+  endStartPhase('adapters');
   const adapters = new AdapterCache({
     capacityBytes: adapterCacheBytes,
     openAdapter: createAdapterLoader(engine.config, {

@@ -10,6 +10,7 @@ import type { EngineInfo } from '../contracts/engine.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
+import type { AdapterForm } from '../model/lora-graph.ts';
 import { targetNames } from '../model/target-modules.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
 import { ownInstructions } from '../ort/own-operators.ts';
@@ -153,17 +154,25 @@ export class Engine {
     await this.#parts.slots.prepare(weights);
   }
 
-  /**
-   * Creates a session that likely adapters need, before there is one: on all linears, with peft's default targets, and with the
-   * head if heads are expected. Resolves with whether there are more to create.
-   */
+  /** Creates the sessions of adapters on all linears. Their first request, and the first mixed batch, then create none. */
+  async prepareAdapters(): Promise<void> {
+    const [form] = this.#likelyForms;
+    if (form) await this.#parts.runner.prepare(form);
+  }
+
+  /** Creates one session that likely adapters need, before there is one. Resolves with whether there are more to create. */
   async prepareAhead(): Promise<boolean> {
-    const { runner, sessions, slots, expectsHeads } = this.#parts;
-    if (sessions.memory.weightsAs === 'inputs') return false;
+    return this.#parts.runner.prepareOne(this.#likelyForms);
+  }
+
+  /** On all linears, then with peft's default targets, and with the head if heads are expected. None on a device. */
+  get #likelyForms(): AdapterForm[] {
+    const { sessions, slots, expectsHeads } = this.#parts;
+    if (sessions.memory.weightsAs === 'inputs') return [];
     const all = targetNames(this.config);
     const likely: AdapterShape[] = [all, all.slice(0, 1)].map((targets) => ({ ...LORA, targets }));
     if (expectsHeads) likely.push({ ...LORA, targets: all, parts: ['head'] });
-    return runner.prepareOne(likely.map((shape) => widerForm(slots.form, formOf([shape]))));
+    return likely.map((shape) => widerForm(slots.form, formOf([shape])));
   }
 
   /** Creates the sessions that embeddings of the base or of an adapter need. */

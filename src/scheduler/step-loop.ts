@@ -38,7 +38,7 @@ import {
 import type { StepPlan } from './step-plan.ts';
 import { StepRunner } from './step-runner.ts';
 
-/** Without a request for this long, the engine prepares for adapters. Doing so slows a request that comes in the meantime. */
+/** Without a request for this long, the engine prepares for further adapters. Doing so slows a request that comes meanwhile. */
 const QUIET_MS = 500;
 
 const noop = () => {};

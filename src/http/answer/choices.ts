@@ -175,9 +175,11 @@ function createChunkWriter(
     const promptTokens = choices[index]!.request.promptIds.length;
     return { usage: toUsage({ promptTokens, completionTokens: tokens, cachedTokens }) };
   };
+  // Most of a chunk is the same in all of them, so it is written once.
+  const opening = JSON.stringify({ id, object: shape.chunkObject, ...head }).slice(0, -1);
   const write = (written: Chunk['choices'], rest: Pick<Chunk, 'usage'> & object) => {
-    const chunk = { id, object: shape.chunkObject, ...head, choices: written, ...rest } as Chunk;
-    return toFrame(JSON.stringify(chunk));
+    const members = JSON.stringify({ choices: written, ...rest }).slice(1);
+    return toFrame(`${opening},${members}`);
   };
   type Choice = Chunk['choices'][number];
   /** The choices whose prompt's ids have been written; all choices of a chat have one prompt. */
@@ -209,7 +211,7 @@ function createChunkWriter(
     return write([choice] as Chunk['choices'], { ...usageOf(index, counts), ...ofAnswer });
   };
   const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
-  const opening = tools ? shape.calls?.opening : shape.opening;
+  const firstContent = tools ? shape.calls?.opening : shape.opening;
   const toContent = (part: AnswerPart) =>
     part.type === 'content' ? shape.delta(part.text) : shape.calls!.delta(part);
   const readParts = (index: number, text: string | undefined): AnswerPart[] => {
@@ -220,7 +222,7 @@ function createChunkWriter(
     return parts;
   };
   return {
-    opening: (index) => (opening ? writeChoice(index, opening, NO_TOKENS) : ''),
+    opening: (index) => (firstContent ? writeChoice(index, firstContent, NO_TOKENS) : ''),
     /** Writes a chunk for each part. The first chunk carries the scores and the ids of all. */
     delta(index, { text, logprobs, tokenIds, ...counts }) {
       const contents = readParts(index, text).map(toContent);
