@@ -6,7 +6,7 @@ import { makeFolder, whyNotWritable } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
-import { choosePacking, type Int8Hardware, int8Hardware } from '../engine/int8-form.ts';
+import { usablePackings } from '../engine/int8-form.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import { isBuilt, type ServingCache, servingFolder } from '../import/serving-cache.ts';
@@ -44,11 +44,8 @@ export async function prepareBase(
   const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
   const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, kv }, limit);
   const requestedPlan = planFor(config.kv);
-  const packing = await packingOfFiles(int8Hardware(), {
-    digest,
-    cache,
-    packingFor: (hardware) => choosePacking({ ...config, config: artifact.config }, hardware),
-  });
+  const packings = usablePackings({ ...config, config: artifact.config });
+  const packing = await packingOfFiles(packings, digest, cache);
   const weights = new ServingWeights({
     ...cache,
     artifactDir,
@@ -90,32 +87,18 @@ function describeBase(artifactDir: string): ArtifactDescription {
   }
 }
 
-/** The serving files of a base that may exist, and the packing that fits hardware. */
-interface ExistingFiles {
-  readonly digest: string;
-  readonly cache: Pick<ServingCache, 'weights' | 'cacheDir'>;
-  readonly packingFor: (hardware: Int8Hardware) => RowPacking | undefined;
-}
-
 /**
- * Returns the packing to serve. An image may have been built on another kind of CPU, so its serving files may have a form
- * that this one would not choose. Packed weights are used with AMX then. Others, which are slower without AMX, are used only if
- * nothing can be built.
+ * Returns the packing to serve. An image may have been built on another kind of CPU, so its serving files may have another packing
+ * than the preferred one, which is the first. Packed weights are used then. Plain ones are slower if they are not preferred, and
+ * are used only if nothing can be built.
  */
 export async function packingOfFiles(
-  hardware: Int8Hardware,
-  { digest, cache, packingFor }: ExistingFiles,
+  [preferred, other]: readonly RowPacking[],
+  digest: string,
+  cache: ServingCache,
 ): Promise<RowPacking | undefined> {
   const isThere = (packing: RowPacking) => isBuilt(servingFolder(digest, { ...cache, packing }));
-  const preferred = packingFor(hardware);
-  if (!preferred || isThere(preferred)) return preferred;
-  const { features, ownInstructions } = hardware;
-  const other = packingFor(
-    preferred === 'packed'
-      ? { features, ownInstructions: undefined }
-      : { features: features?.filter((feature) => feature !== 'amx'), ownInstructions },
-  );
-  if (!other || other === preferred || !isThere(other)) return preferred;
+  if (!preferred || isThere(preferred) || !other || !isThere(other)) return preferred;
   const isNeeded = other === 'packed' || (await whyNotWritable(cache.cacheDir)) !== undefined;
   return isNeeded ? other : preferred;
 }

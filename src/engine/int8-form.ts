@@ -1,4 +1,4 @@
-// Decides which form int8 weights have on the hardware of a machine.
+// Decides how int8 weights in per-token form are packed for the hardware of a machine.
 import { describeProcessor, type ProcessorFeature } from '../common/processor.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { canPack, type RowPacking } from '../model/row-weights.ts';
@@ -14,8 +14,7 @@ export interface Int8Hardware {
   readonly ownInstructions: string | undefined;
 }
 
-/** Returns the hardware of this machine. */
-export function int8Hardware(): Int8Hardware {
+function int8Hardware(): Int8Hardware {
   return { features: describeProcessor().features, ownInstructions: ownInstructions() };
 }
 
@@ -27,14 +26,14 @@ interface ServedBase {
 }
 
 /**
- * Returns the packing of a base in per-token form, undefined if it is not served in it. Our own operator does not use AMX, which
- * the runtime's product does.
+ * Returns the packings in which a machine can compute a base, the faster one first; none if the base has no per-token form. Our own
+ * operator does not use AMX, which the runtime's product does.
  */
-export function choosePacking(
+export function usablePackings(
   { config, weights, provider }: ServedBase,
-  { features, ownInstructions }: Int8Hardware,
-): RowPacking | undefined {
-  if (weights !== 'int8' || PROVIDERS[provider].memory !== 'host') return undefined;
-  const hasOperator = ownInstructions !== undefined && !features?.includes('amx');
-  return hasOperator && canPack(config) ? 'packed' : 'plain';
+  { features, ownInstructions }: Int8Hardware = int8Hardware(),
+): readonly RowPacking[] {
+  if (weights !== 'int8' || PROVIDERS[provider].memory !== 'host') return [];
+  if (ownInstructions === undefined || !canPack(config)) return ['plain'];
+  return features?.includes('amx') ? ['plain', 'packed'] : ['packed', 'plain'];
 }

@@ -11,9 +11,10 @@ import { type Binding, RunOptions } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import { ChangedVocabulary } from './adapters/changed-vocabulary.ts';
+import type { AdapterOperand } from './adapters/slot-block.ts';
 import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions.ts';
 import { GrowingTensor } from './growing-tensor.ts';
-import type { KvCache } from './kv-cache.ts';
+import type { KvCache, KvLayer } from './kv-cache.ts';
 import type { LogitsRow } from './logits.ts';
 import {
   GRAPH_SHAPES,
@@ -279,7 +280,10 @@ export class ModelRunner {
   }
 
   #bindCache(graph: BoundGraph, first: number, count: number): void {
-    this.#cache.range(first, count).forEach((tensors, layer) => {
+    const layers = this.#cache.range(first, count);
+    if (graph.boundCache === layers && graph.readsInPlace(layers[0]!.key)) return;
+    graph.boundCache = layers;
+    layers.forEach((tensors, layer) => {
       for (const half of KV_HALVES) {
         graph.bindInput(KV_INPUTS.past(layer, half), tensors[half]);
         graph.bindOutput(KV_INPUTS.present(layer, half), tensors[half]);
@@ -288,7 +292,11 @@ export class ModelRunner {
   }
 
   #bindSlots(graph: BoundGraph, input: ModelInput): void {
-    for (const operand of this.#slots.all()) graph.bindInput(operand.input, operand.tensor);
+    const operands = this.#slots.all();
+    if (graph.boundSlots !== operands) {
+      for (const operand of operands) graph.bindInput(operand.input, operand.tensor);
+      graph.boundSlots = operands;
+    }
     graph.bindInput(LORA_INPUTS.rowGroups, this.#inputs.rowGroups.fill(slotsOf(input)!));
   }
 
@@ -319,6 +327,9 @@ export class ModelRunner {
 class BoundGraph {
   readonly binding: Binding;
   readonly layout: GraphLayout;
+  /** The part of the cache, and the adapter slots, that are bound. Hundreds of names need not be looked up for each run. */
+  boundCache: readonly KvLayer[] | undefined;
+  boundSlots: readonly AdapterOperand[] | undefined;
   readonly #tensors = new Map<string, OrtTensor>();
 
   constructor(binding: Binding, layout: GraphLayout) {
@@ -326,8 +337,12 @@ class BoundGraph {
     this.layout = layout;
   }
 
+  readsInPlace(tensor: OrtTensor): boolean {
+    return this.binding.readsInPlace(tensor);
+  }
+
   bindInput(name: string, tensor: OrtTensor): void {
-    if (this.#tensors.get(name) === tensor && this.binding.readsInPlace(tensor)) return;
+    if (this.#tensors.get(name) === tensor && this.readsInPlace(tensor)) return;
     this.binding.bindInput(name, tensor);
     this.#tensors.set(name, tensor);
   }

@@ -5,7 +5,7 @@ import { type FileHandle, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
-import { asBytes, elementCount, toFloat32 } from '../common/tensor.ts';
+import { asBytes, toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
 import {
   fusedLinear,
@@ -14,6 +14,7 @@ import {
   type RowPacking,
   rowLinears,
   rowMatrix,
+  rowTensors,
 } from '../model/row-weights.ts';
 import {
   type CalibratedForm,
@@ -237,24 +238,21 @@ function* rowBytes(
   read: () => LinearWeights[],
   { packing, inputs, floats }: RowSource,
 ): Generator<NamedBytes> {
-  const { groups, floatInputs } = rowMatrix(linear, { packing });
-  const usual = floatInputs.dims[0]!;
-  const observed = inputs.get(linear.name)!;
-  const rounded = quantizeRowLinear(() => read().map(denseValues), observed, {
-    floats: usual,
-    groups,
-  });
-  if (rounded.floatInputs.length > usual) floats[linear.name] = rounded.floatInputs.length;
-  const matrix = rowMatrix(linear, { packing, floats });
+  const { values, groups, floatInputs } = rowMatrix(linear, { packing });
+  const floatCount = floatInputs.dims[0]!;
+  const usual = { floats: floatCount, groups };
+  const read32 = () => read().map(denseValues);
+  const rounded = quantizeRowLinear(read32, inputs.get(linear.name)!, usual);
+  const { length } = rounded.floatInputs;
+  if (length > floatCount) floats[linear.name] = length;
+  const tensors = rowTensors(linear, { packing, floats });
   const data = packing === 'packed' ? packRowInt8(rounded.data, linear.inputs) : rounded.data;
-  for (const [i, part] of matrix.values.entries()) {
-    const length = elementCount(part.dims);
-    yield [part, data.subarray(i * length, (i + 1) * length)];
-  }
-  yield [matrix.scales, asBytes(rounded.scales)];
-  yield [matrix.factors, asBytes(rounded.factors)];
-  yield [matrix.floatInputs, asBytes(rounded.floatInputs)];
-  yield [matrix.floatValues, asBytes(rounded.floatValues)];
+  const size = data.length / values.length;
+  const bytes = [
+    ...values.map((_, i) => data.subarray(i * size, (i + 1) * size)),
+    ...[rounded.scales, rounded.factors, rounded.floatInputs, rounded.floatValues].map(asBytes),
+  ];
+  for (const [i, tensor] of tensors.entries()) yield [tensor, bytes[i]!];
 }
 
 /** Yields the stacked linears, converted to the matrix's form. */

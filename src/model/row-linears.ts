@@ -4,7 +4,14 @@ import { type GraphBuilder, LORIKEET, type Value } from '../onnx/graph-builder.t
 import type { DecoderConfig } from './config.ts';
 import type { AdapterInput } from './lora-graph.ts';
 import { groupProduct, quantizeGroups, rowZeroPoints } from './row-product.ts';
-import { fusedLinear, headLinear, type RowForm, type RowMatrix, rowMatrix } from './row-weights.ts';
+import {
+  fusedLinear,
+  headLinear,
+  type RowForm,
+  type RowLinear,
+  rowMatrix,
+  rowTensors,
+} from './row-weights.ts';
 import { fusedBias, type ServingTensor } from './serving-weights.ts';
 import type { FusedLinear } from './target-modules.ts';
 
@@ -40,29 +47,27 @@ export class RowLinears {
    */
   product(x: Value, layer: number, fused: FusedLinear, adapters: readonly AdapterInput[]): Value {
     const { config, form, weight } = this.#options;
-    const matrix = rowMatrix(fusedLinear(config, layer, fused), form);
+    const linear = fusedLinear(config, layer, fused);
     const biasTensor = fusedBias(config, layer, fused);
     const bias = biasTensor && weight(biasTensor);
     if (form.packing === 'packed') {
       const activation = fused === 'mlp_out' ? OPERATOR_ACTIVATIONS[config.activation] : 0;
-      return this.#packedProduct(x, matrix, { more: [bias, ...adapters], activation });
+      return this.#packedProduct(x, linear, { more: [bias, ...adapters], activation });
     }
     // A NaN has no code, and the maximum may skip it. Only these inputs can be partly NaN: a norm makes its whole row NaN, and
     // so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.#g.node('ReduceSum', [x, this.#g.int64([1])], { keepdims: 1 }));
-    const product = this.#plainProduct(x, matrix, {
-      zeroPoints: this.#zeroPointsOf(matrix.groups),
-    });
+    const product = this.#plainProduct(x, linear, {});
     return bias ? this.#g.node('Add', [product, bias]) : product;
   }
 
   /** Multiplies rows [L, D] by the output head: [L, V]. `name` is the result's name. */
   head(x: Value, name: string | undefined): Value {
     const { config, form } = this.#options;
-    const matrix = rowMatrix(headLinear(config), form);
-    if (form.packing === 'packed') return this.#packedProduct(x, matrix, { name });
-    return this.#plainProduct(x, matrix, { name });
+    const linear = headLinear(config);
+    if (form.packing === 'packed') return this.#packedProduct(x, linear, { name });
+    return this.#plainProduct(x, linear, { name });
   }
 
   /** Makes rows of hidden [T, D] NaN if the runtime's rounding has hidden their non-finite numbers. Our operator hides none. */
@@ -74,7 +79,7 @@ export class RowLinears {
 
   #packedProduct(
     x: Value,
-    { values, scales, factors, floatInputs, floatValues, groups }: RowMatrix,
+    linear: RowLinear,
     {
       more = [],
       activation = 0,
@@ -85,19 +90,19 @@ export class RowLinears {
       readonly name?: string | undefined;
     },
   ): Value {
-    const weights = [...values, scales, factors, floatInputs, floatValues];
-    const inputs = [x, ...weights.map((tensor) => this.#options.weight(tensor)), ...more];
+    const { form, weight } = this.#options;
+    const { groups } = rowMatrix(linear, form);
+    const inputs = [x, ...rowTensors(linear, form).map(weight), ...more];
     const options = { domain: LORIKEET, outputs: [name ?? true] };
     return this.#g.nodeWithOutputs('RowLinear', inputs, { groups, activation }, options)[0]!;
   }
 
-  #plainProduct(
-    x: Value,
-    { values, groups, scales, factors, floatInputs, floatValues }: RowMatrix,
-    { zeroPoints, name }: { readonly zeroPoints?: Value; readonly name?: string | undefined },
-  ): Value {
+  #plainProduct(x: Value, linear: RowLinear, { name }: { readonly name?: string | undefined }) {
     const g = this.#g;
-    const { weight } = this.#options;
+    const { form, weight } = this.#options;
+    const matrix = rowMatrix(linear, form);
+    const { values, groups, scales, factors, floatInputs, floatValues } = matrix;
+    const zeroPoints = linear.kind === 'head' ? undefined : this.#zeroPointsOf(groups);
     const smooth = g.node('Mul', [x, weight(factors)]);
     const shape = { groups, width: values[0]!.dims[0]! };
     const rows = quantizeGroups(g, smooth, shape, zeroPoints);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { packingOfFiles } from '../../src/compose/prepared-base.ts';
-import { choosePacking, type Int8Hardware } from '../../src/engine/int8-form.ts';
+import { type Int8Hardware, usablePackings } from '../../src/engine/int8-form.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import type { RowPacking } from '../../src/model/row-weights.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
@@ -18,8 +18,7 @@ async function packingUsed(t: TestContext, built: readonly RowPacking[], hardwar
   const cache = { weights: 'int8', cacheDir: temporaryFolder(t) } as const;
   for (const packing of built) await ensureServingFiles(artifact, { ...cache, packing });
   const base = { config, weights: 'int8', provider: 'cpu' } as const;
-  const packingFor = (on: Int8Hardware) => choosePacking(base, on);
-  return packingOfFiles(hardware, { digest: artifact.info.digest, cache, packingFor });
+  return packingOfFiles(usablePackings(base, hardware), artifact.info.digest, cache);
 }
 
 test('files that were built for another kind of CPU are used if this one computes them well', async (t) => {

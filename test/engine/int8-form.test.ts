@@ -6,7 +6,7 @@ import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputs } from '../../src/engine/calibration.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
-import { choosePacking } from '../../src/engine/int8-form.ts';
+import { usablePackings } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
@@ -201,14 +201,15 @@ test('our own operator computes int8 on the CPU if it runs here and fits, except
   const { config } = tinyModel();
   const base = { config, weights: 'int8', provider: 'cpu' } as const;
   const own = { features: ['avx2'], ownInstructions: 'avx2' } as const;
-  assert.equal(choosePacking(base, own), 'packed');
+  assert.deepEqual(usablePackings(base, own), ['packed', 'plain']);
   const odd = { ...config, hiddenSize: config.hiddenSize + 2 };
-  assert.equal(choosePacking({ ...base, config: odd }, own), 'plain');
-  assert.equal(choosePacking(base, { ...own, features: ['amx', 'avx2'] }), 'plain');
+  assert.deepEqual(usablePackings({ ...base, config: odd }, own), ['plain']);
+  const amx = { ...own, features: ['amx', 'avx2'] } as const;
+  assert.deepEqual(usablePackings(base, amx), ['plain', 'packed']);
   for (const features of [undefined, ['dotprod'], ['avx-vnni', 'avx2']] as const)
-    assert.equal(choosePacking(base, { features, ownInstructions: undefined }), 'plain');
-  assert.equal(choosePacking({ ...base, weights: 'f32' }, own), undefined);
-  assert.equal(choosePacking({ ...base, provider: 'webgpu' }, own), undefined);
+    assert.deepEqual(usablePackings(base, { features, ownInstructions: undefined }), ['plain']);
+  assert.deepEqual(usablePackings({ ...base, weights: 'f32' }, own), []);
+  assert.deepEqual(usablePackings({ ...base, provider: 'webgpu' }, own), []);
 });
 
 test('what is prepared ahead is what adapters on all linears, with a head if one is expected, and on q and v need', async (t) => {
