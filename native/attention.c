@@ -13,7 +13,6 @@
 #define WEIGHT_ROWS 1
 #endif
 #define LARGEST_HALF 65504.0f
-#define CACHE_LINE 64
 #define FETCHED_BYTES 512
 /** Vectors of a value that are summed at the same time. */
 #define VALUE_VECTORS 4

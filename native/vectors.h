@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define LANES 16
+/** Bytes. */
+#define CACHE_LINE 64
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float Floats __attribute__((vector_size(64)));
