@@ -6,6 +6,7 @@ import { memoryLimit } from '../common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { formOf, slotBytes } from '../engine/adapters/slot-form.ts';
+import { cacheType, usablePackings } from '../engine/int8-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { readArtifactInfo, verifyArtifact } from '../import/artifact.ts';
@@ -84,10 +85,11 @@ export interface SizeReport {
 /** Computes what serving takes, without running anything. Throws a `UsageError` or `ConfigError` that names the flag. */
 export function measureSize(settings: Config, request: SizeRequest): SizeReport {
   const config = readDecoderConfig(request.configFile ?? configFileOf(settings));
-  const plan = planMemory(config, settings, memoryLimit());
+  const kv = cacheType(settings.kv, usablePackings({ ...settings, config })[0]);
+  const plan = planMemory(config, { ...settings, kv }, memoryLimit());
   const shape: ServedShape = {
     weights: settings.weights,
-    kv: settings.kv,
+    kv,
     slots: plan.slots,
     maxSeq: plan.maxSeqLength,
     rank: parseRank(request.rank),

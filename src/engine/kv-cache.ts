@@ -57,7 +57,7 @@ export class KvCache {
     this.scales = scales && scaleTensors(config, scales);
   }
 
-  /** The bytes of all slots at full length. Devices and our own operators may use floats of half that size. */
+  /** The bytes of all slots at full length. A device may hold floats of half that size. */
   static byteSize(config: DecoderConfig, { slotCount, maxSeqLength, type }: KvShape): number {
     const elements = 2 * config.layerCount * config.kvHeadCount * config.headDim;
     return elements * ELEMENT_BYTES[type] * slotCount * maxSeqLength;
@@ -134,7 +134,7 @@ export class KvPositions {
   }
 }
 
-const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f32: 4 };
+const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f16: 2, f32: 4 };
 
 /** Pairs each layer's key with its value, from tensors in which they alternate. */
 function toLayers(tensors: readonly OrtTensor[]): KvLayer[] {

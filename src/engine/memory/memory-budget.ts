@@ -300,7 +300,7 @@ function cureFor(request: MemoryRequest): string {
     return `Use a smaller model${canShrink ? ' or --weights nf4' : ''}, or raise the memory limit.`;
   }
   const list = new Intl.ListFormat('en', { type: 'disjunction' }).format(given);
-  const canNarrow = kv === 'f32' && PROVIDERS[provider].memory === 'host';
+  const canNarrow = kv !== 'int8' && PROVIDERS[provider].memory === 'host';
   return `Lower ${list},${canNarrow ? ' use --kv int8,' : ''} or raise the memory limit.`;
 }
 
