@@ -42,10 +42,10 @@ export async function prepareBase(
   const limit = memoryLimit();
   const { digest } = artifact.info;
   const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
-  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, kv }, limit);
-  const requestedPlan = planFor(config.kv);
   const packings = usablePackings({ ...config, config: artifact.config });
   const packing = await packingOfFiles(packings, digest, cache);
+  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, packing, kv }, limit);
+  const requestedPlan = planFor(config.kv);
   const weights = new ServingWeights({
     ...cache,
     artifactDir,

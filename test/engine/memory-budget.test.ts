@@ -164,3 +164,19 @@ test('in little memory, an adapter of rank 8 on all linears still fits', () => {
   const bytes = slotBytes(config, formOf([{ rank: 8, targets, parts: [] }]));
   assert.ok(plan(900e6).adapterSlotBytes >= 2 * bytes, 'slot 0 has the same size');
 });
+
+test('our own operators need a quarter of the slot, and neither scores nor copies of an int8 cache', () => {
+  const form = formOf([{ rank: 8, targets: targetNames(config), parts: [] }]);
+  const [floats, codes] = [slotBytes(config, form), slotBytes(config, form, 'packed')];
+  assert.ok(codes > floats / 4 && codes < 0.3 * floats, `${codes} of ${floats}`);
+  // As much memory for adapters as one of the default rank needs.
+  assert.ok(plan(900e6, { packing: 'packed' }).adapterSlotBytes >= 2 * codes);
+  for (const kv of ['f32', 'int8'] as const) {
+    const [runtime, own] = ([undefined, 'packed'] as const).map(
+      (packing) => plan(32e9, { kv, packing, prefillChunk: 1024 }).budget.parts.activations,
+    );
+    const scores = 4 * 9 * 4096 * 1024 - 4 * 1024 * 4 * 1536;
+    const copies = kv === 'int8' ? 2 * 2 * 3 * 64 * 4096 * 4 : 0;
+    assert.equal(runtime! - own!, scores + copies);
+  }
+});
