@@ -131,7 +131,7 @@ typedef struct {
 
 extern const Kernels kernels_avx2, kernels_avx512vnni;
 
-/** Memory of the calling thread for a task, which grows to the largest use and is reused. Null if there is none. */
+/** Memory of the calling thread for a task, which grows to the largest use and is freed with the thread. Null if there is none. */
 void *scratch(size_t bytes);
 
 /** The parts of a `Kernels`, each with the suffix of its instruction set. */

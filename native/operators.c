@@ -8,8 +8,9 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <threads.h>
 
-static const Kernels *chosen;
+static const Kernels *_Atomic chosen;
 
 /** Returns the fastest functions that CPU and operating system support; null if there are none. */
 static const Kernels *best_kernels(void) {
@@ -25,13 +26,23 @@ static const Kernels *best_kernels(void) {
   return &kernels_avx2;
 }
 
+static tss_t thread_memory;
+
+static void create_thread_memory(void) { tss_create(&thread_memory, free); }
+
 void *scratch(size_t bytes) {
-  static _Thread_local void *memory;
+  static once_flag is_created = ONCE_FLAG_INIT;
   static _Thread_local size_t size;
+  call_once(&is_created, create_thread_memory);
+  void *memory = tss_get(thread_memory);
   if (bytes > size) {
     free(memory);
     size = (bytes + 63) / 64 * 64;
     memory = aligned_alloc(64, size);
+    if (tss_set(thread_memory, memory) != thrd_success) {
+      free(memory);
+      memory = NULL;
+    }
     if (!memory) size = 0;
   }
   return memory;

@@ -6,7 +6,7 @@ import { GraphBuilder, LORIKEET } from '../../src/onnx/graph-builder.ts';
 import { ownInstructions } from '../../src/ort/own-operators.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
-import { ownAttention, randomAttention } from './attention.ts';
+import { ownAttention, ownAttributes, ownInputs, randomAttention } from './attention.ts';
 import { linearInputs, ownLinear, randomAdapters, randomLinear } from './linears.ts';
 import { runNode } from './one-node.ts';
 
@@ -81,4 +81,26 @@ test('runs on several threads leave the memory of one', { skip }, async () => {
   await Promise.all(bindings.map((binding) => binding.run()));
   const oneRun = 2048 * 4096 * (4 + 2); // activated values, and codes of up to 16 bits
   assert.ok(residentBytes() - before < 1.5 * oneRun, `${residentBytes() - before} of ${oneRun}`);
+});
+
+test('threads that end leave no memory', { skip }, () => {
+  const capacity = 2 ** 18;
+  const shape = {
+    ...ATTENTION,
+    heads: 48,
+    kvHeads: 2,
+    rotary: 0,
+    pasts: [capacity - 1],
+    tokens: 1,
+  };
+  const attention = randomAttention({ ...shape, capacity }, 3);
+  const { opType, inputs } = ownInputs(attention);
+  const y = hostTensor('float32', [1, 48 * 16]);
+  const outputs = { y, present_key: inputs.past_key, present_value: inputs.past_value };
+  const run = () => runNode({ opType, attributes: ownAttributes(attention), inputs, outputs });
+  run(); // this thread keeps its memory
+  const before = residentBytes();
+  for (let i = 0; i < 6; i++) run();
+  const ofThread = 24 * capacity * 4; // a row of scores for each head
+  assert.ok(residentBytes() - before < 2 * ofThread, `${residentBytes() - before} of ${ofThread}`);
 });
