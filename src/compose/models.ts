@@ -23,7 +23,7 @@ import type { ProgramContext } from './context.ts';
 /** The weights mode, the shape and type of the KV cache, and one kind of adapter. */
 interface ServedShape {
   readonly weights: WeightsMode;
-  /** Of int8 weights. Adapters follow it. */
+  /** The order of int8 weights, which adapters follow. */
   readonly packing?: RowPacking | undefined;
   readonly kv: KvType;
   readonly slots: number;

@@ -23,7 +23,7 @@ import { KvCache } from '../kv-cache.ts';
 export interface MemoryRequest {
   readonly provider: Provider;
   readonly weights: WeightsMode;
-  /** Of int8 weights. With `packed` ones, our own operators compute everything. */
+  /** The order of int8 weights. If it is `packed`, our own operators compute everything. */
   readonly packing?: RowPacking | undefined;
   /** The elements of the KV cache. */
   readonly kv: KvType;
