@@ -18,6 +18,8 @@
 #define MAX_HEAD_SIZE 512
 
 enum Activation { NONE, SILU, GELU_TANH };
+/** The elements of a cache, and their bytes. */
+enum Elements { CODES = 1, HALVES = 2, FLOATS = 4 };
 
 /** The adapters of a linear: S slots, J rank rows, which are `ranks` for each part of the outputs. Slot 0 is no adapter. */
 typedef struct {
@@ -87,9 +89,10 @@ typedef struct {
   /** One row for each token, `row_stride` floats apart. */
   const float *query, *key, *value;
   int64_t query_stride, key_stride, value_stride;
-  /** [B, G, M, D] of float, or of int8 if there are scales */
+  enum Elements elements;
+  /** [B, G, M, D] */
   void *keys, *values;
-  /** [G, D] each, or null */
+  /** [G, D] each, for codes; otherwise null */
   const float *key_scales, *value_scales;
   /** [B]: tokens in the cache after the run, minus one */
   const int32_t *lengths;

@@ -189,6 +189,20 @@ INLINE void finish_row(const Linear *l, int64_t row, int64_t first, int width, c
   memcpy(l->y + row * l->outputs + first, y, width * sizeof *y);
 }
 
+/**
+ * Fetches what `adapt_block` reads while the products are computed. Every row may have another adapter, and the processor does not
+ * look ahead from one to the next.
+ */
+static void fetch_adapters(const Linear *l, int64_t first) {
+  const Adapters *ad = &l->adapters;
+  for (int64_t t = 0; t < l->rows; t++) {
+    const int64_t slot = ad->row_slots[t];
+    if (slot == 0 || (t > 0 && slot == ad->row_slots[t - 1])) continue;
+    const int8_t *b = ad->b + (slot * l->outputs + first) * ad->ranks;
+    for (int64_t i = 0; i < TASK_OUTPUTS * ad->ranks; i += CACHE_LINE) __builtin_prefetch(b + i, 0, 2);
+  }
+}
+
 /** Changes a block of a row's outputs as its adapter does. */
 static void adapt_block(const Linear *l, int64_t row, int64_t first, int64_t part) {
   const Adapters *ad = &l->adapters;
@@ -226,6 +240,7 @@ INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows)
 /** Multiplies all rows with the outputs of a task. */
 static void multiply(const Linear *l, int64_t task) {
   int64_t first = task * TASK_OUTPUTS, row = 0;
+  if (l->adapters.rank_rows) fetch_adapters(l, first);
   for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) multiply_tile(l, row, first, TILE_ROWS);
 #if TILE_ROWS > 4
   for (; row + 4 <= l->rows; row += 4) multiply_tile(l, row, first, 4);

@@ -1,6 +1,7 @@
 // The operators of the domain `lorikeet`: ONNX Runtime loads this library into its sessions and runs them on its own threads.
 // - RowLinear: a linear in per-token form with the adapters of its rows. src/model/row-product.ts and lora-graph.ts are its twins.
-// - CachedAttention, CachedAttentionInt8: attention over the cache in place. The twin is src/model/kv-attention.ts.
+// - CachedAttention, CachedAttentionHalf, CachedAttentionInt8: attention over the cache in place. The twin is
+//   src/model/kv-attention.ts.
 // - TopLogits: the twin is src/model/top-logits.ts.
 #include "kernels.h"
 #include "runtime.h"
@@ -15,10 +16,10 @@ static const Kernels *_Atomic chosen;
 /** Returns the fastest functions that CPU and operating system support; null if there are none. */
 static const Kernels *best_kernels(void) {
   const unsigned AVX = 0x6, AVX512 = 0xe6; // registers that the operating system saves, in XCR0
-  const unsigned FMA_AND_XSAVE = 1u << 12 | 1u << 27, AVX2 = 1u << 5, AVX512_F_BW_VL = 1u << 16 | 1u << 30 | 1u << 31, VNNI = 1u << 11;
+  const unsigned FMA_XSAVE_F16C = 1u << 12 | 1u << 27 | 1u << 29, AVX2 = 1u << 5, AVX512_F_BW_VL = 1u << 16 | 1u << 30 | 1u << 31, VNNI = 1u << 11;
   unsigned a, features, b, extended, c, d, saved;
   __cpuid(1, a, b, features, d);
-  if ((features & FMA_AND_XSAVE) != FMA_AND_XSAVE) return NULL;
+  if ((features & FMA_XSAVE_F16C) != FMA_XSAVE_F16C) return NULL;
   if (!__get_cpuid_count(7, 0, &a, &extended, &c, &d)) return NULL;
   __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
   if ((saved & AVX) != AVX || !(extended & AVX2)) return NULL;
@@ -145,6 +146,7 @@ enum {
 typedef struct {
   int64_t groups, activation, heads, kv_heads, window, count;
   float scale, softcap;
+  enum Elements elements;
 } Attributes;
 
 typedef struct {
@@ -313,6 +315,7 @@ static OrtStatus *compute_attention(void *kernel, OrtKernelContext *context) {
       .query_stride = packed ? whole : heads * size,
       .key_stride = packed ? whole : kv_heads * size,
       .value_stride = packed ? whole : kv_heads * size,
+      .elements = attributes->elements,
       .keys = in[PAST_KEY].data,
       .values = in[PAST_VALUE].data,
       .key_scales = in[KEY_SCALE].data,
@@ -330,7 +333,7 @@ static OrtStatus *compute_attention(void *kernel, OrtKernelContext *context) {
             fits(&in[COS], 2, -1, a->rotated / 2, 0, 0) && fits(&in[SIN], 2, in[COS].dims[0], a->rotated / 2, 0, 0) &&
             !in[COS].data == !in[SIN].data && a->rotated <= size && (!in[COS].data || in[COS].dims[0] >= m) &&
             fits(&in[KEY_SCALE], 4, 1, kv_heads, 1, size) && fits(&in[VALUE_SCALE], 4, 1, kv_heads, 1, size) &&
-            !in[KEY_SCALE].data == !in[VALUE_SCALE].data;
+            !in[KEY_SCALE].data == (a->elements != CODES) && !in[VALUE_SCALE].data == (a->elements != CODES);
   for (int64_t b = 0; fit && b < sequences; b++) fit = a->lengths[b] < m && a->lengths[b] >= a->tokens - 1;
   if (!fit) return failure("CachedAttention: the shapes of its inputs do not fit");
   const int64_t dims[2] = {rows, heads * size};
@@ -377,6 +380,7 @@ static OrtStatus *compute_top(void *kernel, OrtKernelContext *context) {
 
 static OrtStatus *create_kernel(const OrtCustomOp *op, const void *unused, const void *info, void **kernel) {
   const char *name = ((const Operator *)op)->name;
+  const int cache = ((const Operator *)op)->input_types[PAST_KEY];
   Attributes *a = calloc(1, sizeof *a);
   if (!a) return failure("lorikeet: out of memory");
   OrtStatus *status = NULL;
@@ -391,6 +395,7 @@ static OrtStatus *create_kernel(const OrtCustomOp *op, const void *unused, const
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "window", &a->window);
     if (!status) status = api[KERNEL_INFO_GET_FLOAT](info, "scale", &a->scale);
     if (!status) status = api[KERNEL_INFO_GET_FLOAT](info, "softcap", &a->softcap);
+    a->elements = cache == INT8 ? CODES : cache == HALF ? HALVES : FLOATS;
     if (!status && (a->heads < 1 || a->heads > MAX_COUNT || a->kv_heads < 1 || a->kv_heads > MAX_COUNT || a->window < 0))
       status = failure("CachedAttention: heads must be from 1 to 65536, window at least 0");
   } else {
@@ -430,6 +435,7 @@ static const Operator OPERATORS[] = {
     {BASE(compute_linear), "RowLinear", LINEAR_INPUTS, 1, FLOAT_INPUTS,
      {FLOAT, UINT8, FLOAT, FLOAT, INT64, FLOAT, FLOAT, INT64, INT8, FLOAT, INT8, INT64, FLOAT, FLOAT}, {FLOAT}},
     {BASE(compute_attention), "CachedAttention", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(FLOAT)},
+    {BASE(compute_attention), "CachedAttentionHalf", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(HALF)},
     {BASE(compute_attention), "CachedAttentionInt8", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(INT8)},
     {BASE(compute_top), "TopLogits", 1, 3, 1, {FLOAT}, {FLOAT, INT64, FLOAT}},
 };

@@ -106,14 +106,15 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
+    const isHalf = sessions.usesOwnOperators && !scales;
+    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
     const packing = model.rowForm?.packing ?? 'plain';
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
-    const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
+    const kv = type === 'int8' ? type : FLOAT_NAMES[isHalf ? 'float16' : memory.float];
     const forms = `${model.identity} ${kv} ${provider}`;
     await tryBase({ runner, cache, servingDir, forms });
     await runner.prepareFirst();

@@ -29,6 +29,8 @@ interface KvCacheOptions {
   readonly memory?: ModelMemory;
   /** The scales of an int8 cache, see `kvScaleCount`. Absent: the cache holds floats. */
   readonly scales?: Float32Array<ArrayBuffer> | undefined;
+  /** Whether floats have 16 bits, which only our own operators read. Default: those of the memory. */
+  readonly isHalf?: boolean;
 }
 
 /** The keys and values of all slots. */
@@ -37,6 +39,7 @@ export class KvCache {
   readonly maxSeqLength: number;
   /** The scales [1, kvHeads, 1, headDim] of each layer. Undefined if the cache holds floats. */
   readonly scales: readonly KvLayer[] | undefined;
+  readonly isHalf: boolean;
   readonly #headDim: number;
   /** Key and value alternate, layer by layer. */
   readonly #tensors: SlotTensors;
@@ -44,16 +47,17 @@ export class KvCache {
 
   constructor(config: DecoderConfig, options: KvCacheOptions) {
     const { kvHeadCount, headDim, layerCount } = config;
-    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales } = options;
+    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales, isHalf = false } = options;
     this.slotCount = slotCount;
     this.maxSeqLength = maxSeqLength;
     this.#headDim = headDim;
-    this.#tensors = memory.createSlots(slotCount, scales && 'int8');
+    this.isHalf = isHalf;
+    this.#tensors = memory.createSlots(slotCount, scales ? 'int8' : isHalf ? 'float16' : undefined);
     this.#tensors.add([kvHeadCount, maxSeqLength, headDim], 2 * layerCount);
     this.scales = scales && scaleTensors(config, scales);
   }
 
-  /** The bytes of all slots at full length. A device may hold floats of half that size. */
+  /** The bytes of all slots at full length. Devices and our own operators may use floats of half that size. */
   static byteSize(config: DecoderConfig, { slotCount, maxSeqLength, type }: KvShape): number {
     const elements = 2 * config.layerCount * config.kvHeadCount * config.headDim;
     return elements * ELEMENT_BYTES[type] * slotCount * maxSeqLength;

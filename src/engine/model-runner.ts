@@ -209,7 +209,7 @@ export class ModelRunner {
   }
 
   #kvForm({ hasSeveralTokens }: GraphShape): KvForm {
-    if (!this.#cache.scales) return 'float';
+    if (!this.#cache.scales) return this.#cache.isHalf ? 'half' : 'float';
     if (this.#sessions.usesOwnOperators) return 'int8';
     return hasSeveralTokens ? 'int8 several tokens' : 'int8 one token';
   }

@@ -102,10 +102,10 @@ for (const [family, changes] of TINY_FAMILIES) {
         );
       }
     }
-    // Both orders round to the same codes, apart from ties. Our operator also rounds adapters to 8 bits.
+    // Our operator also rounds adapters to 8 bits, and keys and values to 16, which moves single activations to the next code.
     const [ofRuntime, ofOperator = ofRuntime] = found as Float32Array[][];
     ofRuntime!.forEach((row, i) => {
-      const least = uses[i] ? 0.999 : 0.9999;
+      const least = uses[i] ? 0.999 : 0.9997;
       assert.ok(likeness(row, ofOperator![i]!) > least, `row ${i}`);
     });
   });
