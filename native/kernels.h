@@ -36,6 +36,8 @@ typedef struct {
   const int64_t *part_ends;
   /** [S, N] each, or null: y += y * out_scale + out_bias, before the update */
   const float *out_scale, *out_bias;
+  /** [T]: the rows in the order of their slots */
+  int32_t *order;
   /** [T, J]: x A, written by `prepare_rows` */
   float *narrow;
 } Adapters;
@@ -119,7 +121,7 @@ typedef struct {
   /** Bytes of a rounded input. */
   size_t code_bytes;
   /**
-   * Prepares rows first..last-1 of x: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
+   * Prepares rows first..last-1 of x, in the order of their slots: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
    * with a number that is not finite gets the scale NaN.
    */
   void (*prepare_rows)(const Linear *, int64_t first, int64_t last);

@@ -184,6 +184,15 @@ static int adapters_fit(const Tensor *in, const Linear *l) {
   return fit;
 }
 
+/** Sorts the rows by their slots. Rows of one slot keep their order. */
+static void sort_rows(const Adapters *ad, int64_t rows) {
+  for (int64_t t = 0; t < rows; t++) {
+    int64_t at = t;
+    for (; at > 0 && ad->row_slots[ad->order[at - 1]] > ad->row_slots[t]; at--) ad->order[at] = ad->order[at - 1];
+    ad->order[at] = (int32_t)t;
+  }
+}
+
 static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
   const Attributes *attributes = kernel;
   Tensor in[LINEAR_INPUTS];
@@ -231,16 +240,18 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
 
   const int64_t ranks = l->adapters.row_slots ? l->adapters.rank_rows : 0, activated = l->activation == NONE ? 0 : k;
   size_t codes = (size_t)(t * k) * chosen->code_bytes;
-  RunMemory *memory = take_memory((size_t)(t * (2 * l->groups + l->floats + ranks + activated)) * sizeof(float) + codes);
+  RunMemory *memory = take_memory((size_t)(t * (2 * l->groups + l->floats + ranks + activated + 1)) * sizeof(float) + codes);
   if (!memory) return failure("RowLinear: out of memory");
   l->activated = (float *)memory->data;
   l->adapters.narrow = l->activated + t * activated;
   l->row_scales = l->adapters.narrow + t * ranks;
   l->taken = l->row_scales + t * l->groups;
   l->sums = (int32_t *)(l->taken + t * l->floats);
-  l->codes = l->sums + t * l->groups;
+  l->adapters.order = l->sums + t * l->groups;
+  l->codes = l->adapters.order + t;
+  if (l->adapters.row_slots) sort_rows(&l->adapters, t);
   // Rounding a few rows takes less time than to share them.
-  if (ranks || activated) run.task_rows = t <= 16 ? 1 : 2;
+  if (ranks || activated) run.task_rows = t <= 16 ? 1 : t <= 64 ? 4 : 8;
   int64_t tasks = (t + run.task_rows - 1) / run.task_rows;
   if (tasks == 1) prepare_task(&run, 0);
   else status = api[CONTEXT_PARALLEL_FOR](context, prepare_task, (size_t)tasks, (size_t)0, &run);

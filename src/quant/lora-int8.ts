@@ -28,7 +28,7 @@ export function writeCodesA(into: Values, update: LoraMatrices): void {
   const inFeatures = a.length / rank;
   for (let i = 0; i < inFeatures; i++) {
     for (let r = 0; r < rank; r++)
-      into[r * inFeatures + i] = Math.round(a[i * rank + r]! * inverses[r]!);
+      into[r * inFeatures + i] = toCode(a[i * rank + r]! * inverses[r]!);
   }
 }
 
@@ -42,7 +42,7 @@ export function writeCodesB(into: Values, update: LoraMatrices, ranks: number): 
     for (let r = 0; r < rank; r++) {
       const to = first * ranks + r * block;
       const from = r * outFeatures + first;
-      for (let o = 0; o < block; o++) into[to + o] = Math.round(b[from + o]! * inverses[r]!);
+      for (let o = 0; o < block; o++) into[to + o] = toCode(b[from + o]! * inverses[r]!);
     }
   }
 }
@@ -64,13 +64,23 @@ function scalesOf(update: LoraMatrices): RankScales {
 function measure({ rank, a, b }: LoraMatrices): RankScales {
   const largestA = new Float32Array(rank);
   for (let i = 0; i < a.length; i += rank) {
-    for (let r = 0; r < rank; r++) largestA[r] = Math.max(largestA[r]!, Math.abs(a[i + r]!));
+    for (let r = 0; r < rank; r++) {
+      const magnitude = Math.abs(a[i + r]!);
+      // The comparison is negated because a NaN compares false with everything.
+      if (!(magnitude <= largestA[r]!))
+        largestA[r] = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
+    }
   }
   const out = b.length / rank;
   const largestB = Float32Array.from({ length: rank }, (_, r) =>
     largestMagnitude(b, r * out, (r + 1) * out),
   );
   return { a: largestA.map(toScale), b: largestB.map(toScale) };
+}
+
+/** Rounds a level to the nearest code. Truncation of a positive number is faster than `Math.round`. */
+function toCode(level: number): number {
+  return ((level + (LARGEST_LEVEL + 1.5)) | 0) - (LARGEST_LEVEL + 1);
 }
 
 function toScale(largest: number): number {
