@@ -56,7 +56,7 @@ export function servingSize(
   { weights, packing, kv: type, slots, maxSeq, rank, targets }: ServedShape,
 ): ServingSize {
   const cacheBytes = (slotCount: number, maxSeqLength: number) =>
-    KvCache.byteSize(config, { slotCount, maxSeqLength, type });
+    KvCache.byteSize(config, { slotCount, maxSeqLength, type, isHalf: packing === 'packed' });
   return {
     base: baseBytes(config, weights),
     cacheToken: cacheBytes(1, 1),

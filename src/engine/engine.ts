@@ -95,7 +95,9 @@ export class Engine {
     endStartPhase('map');
     const { config } = model;
     const { kv: type = 'f32' } = options;
-    checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
+    const packing = model.rowForm?.packing ?? 'plain';
+    const isHalf = packing === 'packed' && type !== 'int8';
+    checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type, isHalf }), options);
     const { provider = 'cpu' } = runtime;
     if (config.attentionSoftcap && !PROVIDERS[provider].capsAttention) {
       throw new ConfigError([
@@ -106,10 +108,8 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const isHalf = sessions.usesOwnOperators && !scales;
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
-    const packing = model.rowForm?.packing ?? 'plain';
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
@@ -126,7 +126,7 @@ export class Engine {
       provider,
       weights: model.weights,
       kv,
-      int8Operator: model.rowForm?.packing === 'packed' ? (ownInstructions() ?? null) : null,
+      int8Operator: packing === 'packed' ? (ownInstructions() ?? null) : null,
       fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);

@@ -20,6 +20,8 @@ interface KvShape {
   readonly slotCount: number;
   readonly maxSeqLength: number;
   readonly type: KvType;
+  /** See `KvCacheOptions`. */
+  readonly isHalf?: boolean;
 }
 
 interface KvCacheOptions {
@@ -57,10 +59,13 @@ export class KvCache {
     this.scales = scales && scaleTensors(config, scales);
   }
 
-  /** The bytes of all slots at full length. Devices and our own operators may use floats of half that size. */
-  static byteSize(config: DecoderConfig, { slotCount, maxSeqLength, type }: KvShape): number {
-    const elements = 2 * config.layerCount * config.kvHeadCount * config.headDim;
-    return elements * ELEMENT_BYTES[type] * slotCount * maxSeqLength;
+  /** The bytes of all slots at full length. A device may hold floats of half that size. */
+  static byteSize(
+    { layerCount, kvHeadCount, headDim }: DecoderConfig,
+    { slotCount, maxSeqLength, type, isHalf }: KvShape,
+  ): number {
+    const bytes = ELEMENT_BYTES[type] / (isHalf && type === 'f32' ? 2 : 1);
+    return 2 * layerCount * kvHeadCount * headDim * bytes * slotCount * maxSeqLength;
   }
 
   /** Returns the operands for one slot, or for several from slot 0 on. Valid until the next call. */

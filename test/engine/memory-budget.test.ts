@@ -165,7 +165,7 @@ test('in little memory, an adapter of rank 8 on all linears still fits', () => {
   assert.ok(plan(900e6).adapterSlotBytes >= 2 * bytes, 'slot 0 has the same size');
 });
 
-test('our own operators need a quarter of the slot, and neither scores nor copies of an int8 cache', () => {
+test('our own operators need a quarter of the slot, and half of the cache, and neither scores nor copies', () => {
   const form = formOf([{ rank: 8, targets: targetNames(config), parts: [] }]);
   const [floats, codes] = [slotBytes(config, form), slotBytes(config, form, 'packed')];
   assert.ok(codes > floats / 4 && codes < 0.3 * floats, `${codes} of ${floats}`);
@@ -173,10 +173,11 @@ test('our own operators need a quarter of the slot, and neither scores nor copie
   assert.ok(plan(900e6, { packing: 'packed' }).adapterSlotBytes >= 2 * codes);
   for (const kv of ['f32', 'int8'] as const) {
     const [runtime, own] = ([undefined, 'packed'] as const).map(
-      (packing) => plan(32e9, { kv, packing, prefillChunk: 1024 }).budget.parts.activations,
+      (packing) => plan(32e9, { kv, packing, prefillChunk: 1024 }).budget.parts,
     );
     const scores = 4 * 9 * 4096 * 1024 - 4 * 1024 * 4 * 1536;
     const copies = kv === 'int8' ? 2 * 2 * 3 * 64 * 4096 * 4 : 0;
-    assert.equal(runtime! - own!, scores + copies);
+    assert.equal(runtime!.activations - own!.activations, scores + copies);
+    assert.equal(own!.kvCache, runtime!.kvCache / (kv === 'f32' ? 2 : 1));
   }
 });

@@ -114,6 +114,7 @@ export function planMemory(
 ): MemoryPlan {
   const fixed = fixedParts(config, request);
   const isHost = PROVIDERS[request.provider].memory === 'host';
+  const isOwn = request.packing === 'packed';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
@@ -126,12 +127,12 @@ export function planMemory(
     );
   const cacheBytes = (slots: number, maxSeqLength: number) => {
     const slotCount = slots + reservedSlots(request, slots);
-    return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
+    const shape = { slotCount, maxSeqLength, type: request.kv, isHalf: isOwn };
+    return isHost ? KvCache.byteSize(config, shape) : 0;
   };
   // The runtime's scores take the memory that the feed-forward values leave, and more if the context is long.
-  const hasScores = isHost && request.packing !== 'packed';
   const scores = (maxSeqLength: number) => {
-    const bytes = hasScores ? scoresBytes(config, maxSeqLength, request.prefillChunk) : 0;
+    const bytes = isHost && !isOwn ? scoresBytes(config, maxSeqLength, request.prefillChunk) : 0;
     return Math.max(0, bytes - feedForwardBytes(config, request));
   };
   const plan = chooseSlots(config, request, {
