@@ -18,7 +18,7 @@
 #define VALUE_VECTORS 4
 
 static int64_t position_of(const Attention *a, int64_t sequence, int64_t token) {
-  return a->lengths[sequence] + 1 - a->tokens + token;
+  return 1 - a->tokens + token + a->lengths[sequence];
 }
 
 static void *slot_of(const Attention *a, void *cache, int64_t sequence, int64_t kv_head) {

@@ -42,7 +42,7 @@ export function buildLibrary(zig, file) {
         return object;
       }),
     );
-    run(...TARGET, '-shared', '-s', '-o', path.resolve(file), ...objects, '-lm');
+    run(...TARGET, '-shared', '-s', '-o', path.resolve(file), ...objects, '-lm', '-lpthread');
   } finally {
     rmSync(work, { recursive: true });
   }

@@ -11,6 +11,9 @@
 /** Outputs that a task computes: two blocks. */
 #define TASK_OUTPUTS (2 * BLOCK)
 
+/** Inputs of a group: the sum of as many codes times the zero point, 128 * 127 each, is less than 2^31. */
+#define MAX_GROUP 131072
+
 /** Channels of an attention head. */
 #define MAX_HEAD_SIZE 512
 
@@ -133,7 +136,7 @@ typedef struct {
 
 extern const Kernels kernels_avx2, kernels_avx512vnni;
 
-/** Memory of the calling thread, which grows to the largest use and is reused. Null if there is none. */
+/** Memory of the calling thread for a task, which grows to the largest use and is freed with the thread. Null if there is none. */
 void *scratch(size_t bytes);
 
 /** The parts of a `Kernels`, each with the suffix of its instruction set. */

@@ -7,39 +7,74 @@
 #include "runtime.h"
 #include <cpuid.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <threads.h>
 
-static const Kernels *chosen;
+static const Kernels *_Atomic chosen;
 
 /** Returns the fastest functions that CPU and operating system support; null if there are none. */
 static const Kernels *best_kernels(void) {
-  enum { AVX = 0x6, AVX512 = 0xe6 }; // registers that the operating system saves, in XCR0
-  enum { FMA_AND_XSAVE = 1 << 12 | 1 << 27, F16C = 1 << 29, AVX2 = 1 << 5, AVX512_F_BW_VL = (int)(1u << 16 | 1u << 30 | 1u << 31), VNNI = 1 << 11 };
-  int a, features, b, extended, c, d, saved;
+  const unsigned AVX = 0x6, AVX512 = 0xe6; // registers that the operating system saves, in XCR0
+  const unsigned FMA_XSAVE_F16C = 1u << 12 | 1u << 27 | 1u << 29, AVX2 = 1u << 5, AVX512_F_BW_VL = 1u << 16 | 1u << 30 | 1u << 31, VNNI = 1u << 11;
+  unsigned a, features, b, extended, c, d, saved;
   __cpuid(1, a, b, features, d);
-  if ((features & FMA_AND_XSAVE) != FMA_AND_XSAVE || !(features & F16C)) return NULL;
-  __cpuid_count(7, 0, a, extended, c, d);
+  if ((features & FMA_XSAVE_F16C) != FMA_XSAVE_F16C) return NULL;
+  if (!__get_cpuid_count(7, 0, &a, &extended, &c, &d)) return NULL;
   __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
   if ((saved & AVX) != AVX || !(extended & AVX2)) return NULL;
   if ((saved & AVX512) == AVX512 && (extended & AVX512_F_BW_VL) == AVX512_F_BW_VL && c & VNNI) return &kernels_avx512vnni;
   return &kernels_avx2;
 }
 
+static tss_t thread_memory;
+
+static void create_thread_memory(void) { tss_create(&thread_memory, free); }
+
 void *scratch(size_t bytes) {
-  static _Thread_local void *memory;
+  static once_flag is_created = ONCE_FLAG_INIT;
   static _Thread_local size_t size;
+  call_once(&is_created, create_thread_memory);
+  void *memory = tss_get(thread_memory);
   if (bytes > size) {
     free(memory);
     size = (bytes + 63) / 64 * 64;
     memory = aligned_alloc(64, size);
+    if (tss_set(thread_memory, memory) != thrd_success) {
+      free(memory);
+      memory = NULL;
+    }
     if (!memory) size = 0;
   }
   return memory;
 }
 
+/** Memory of one run, whose tasks share it. */
+typedef struct {
+  size_t size;
+  _Alignas(64) char data[];
+} RunMemory;
+
+/** The memory of the last run. The runtime runs graphs on any thread, so one block for each thread would be several too many. */
+static RunMemory *_Atomic spare;
+
+static RunMemory *take_memory(size_t bytes) {
+  RunMemory *memory = atomic_exchange(&spare, NULL);
+  if (memory && memory->size >= bytes) return memory;
+  free(memory);
+  size_t size = (bytes + 63) / 64 * 64;
+  memory = aligned_alloc(64, sizeof *memory + size);
+  if (memory) memory->size = size;
+  return memory;
+}
+
+static void give_back(RunMemory *memory) { free(atomic_exchange(&spare, memory)); }
+
 // --- Inputs and outputs.
 
 enum { MAX_INPUTS = 16, MAX_OUTPUTS = 3, MAX_RANK = 4 };
+/** The largest number of groups and heads. */
+#define MAX_COUNT 65536
 
 /** An operator: its name, its types, and what it computes. */
 typedef struct {
@@ -57,6 +92,9 @@ typedef struct {
   size_t rank;
 } Tensor;
 
+/** The data of tensors without elements, for which the runtime may have no address. */
+static int64_t nothing;
+
 /** Reads the inputs. The data of an optional one that the graph leaves out is null. */
 static OrtStatus *read_inputs(OrtKernelContext *context, size_t count, Tensor *tensors) {
   for (size_t i = 0; i < count; i++) {
@@ -73,6 +111,7 @@ static OrtStatus *read_inputs(OrtKernelContext *context, size_t count, Tensor *t
     api[RELEASE_TENSOR_INFO](info);
     if (status) return status;
     TRY(GET_TENSOR_DATA, value, &tensor->data);
+    if (!tensor->data) tensor->data = &nothing;
   }
   return NULL;
 }
@@ -189,7 +228,7 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
           },
   };
   const int64_t t = l->rows, k = l->inputs, n = l->outputs, width = l->activation == NONE ? k : 2 * k;
-  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
+  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && k / l->groups <= MAX_GROUP && has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
             has_shape(&in[FACTORS], 1, k, 0, 0, 0) && has_shape(&in[WEIGHTS], 4, (n + BLOCK - 1) / BLOCK, k / QUAD, BLOCK, QUAD) &&
             (!l->floats || has_shape(&in[FLOAT_VALUES], 2, l->floats, n, 0, 0)) && fits(&in[BIAS], 1, n, 0, 0, 0) &&
             (k % BLOCK == 0 || (l->activation == NONE && !l->adapters.row_slots));
@@ -201,9 +240,9 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
 
   const int64_t ranks = l->adapters.row_slots ? l->adapters.rank_rows : 0, activated = l->activation == NONE ? 0 : k;
   size_t codes = (size_t)(t * k) * chosen->code_bytes;
-  float *floats = scratch((size_t)(t * (2 * l->groups + l->floats + ranks + activated + 1)) * sizeof(float) + codes);
-  if (!floats) return failure("RowLinear: out of memory");
-  l->activated = floats;
+  RunMemory *memory = take_memory((size_t)(t * (2 * l->groups + l->floats + ranks + activated + 1)) * sizeof(float) + codes);
+  if (!memory) return failure("RowLinear: out of memory");
+  l->activated = (float *)memory->data;
   l->adapters.narrow = l->activated + t * activated;
   l->row_scales = l->adapters.narrow + t * ranks;
   l->taken = l->row_scales + t * l->groups;
@@ -215,9 +254,11 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
   if (ranks || activated) run.task_rows = t <= 16 ? 1 : t <= 64 ? 4 : 8;
   int64_t tasks = (t + run.task_rows - 1) / run.task_rows;
   if (tasks == 1) prepare_task(&run, 0);
-  else TRY(CONTEXT_PARALLEL_FOR, context, prepare_task, (size_t)tasks, (size_t)0, &run);
-  TRY(CONTEXT_PARALLEL_FOR, context, multiply_task, (size_t)((n + TASK_OUTPUTS - 1) / TASK_OUTPUTS), (size_t)0, &run);
-  return NULL;
+  else status = api[CONTEXT_PARALLEL_FOR](context, prepare_task, (size_t)tasks, (size_t)0, &run);
+  tasks = (n + TASK_OUTPUTS - 1) / TASK_OUTPUTS;
+  if (!status) status = api[CONTEXT_PARALLEL_FOR](context, multiply_task, (size_t)tasks, (size_t)0, &run);
+  give_back(memory);
+  return status;
 }
 
 // --- CachedAttention.
@@ -304,7 +345,7 @@ static OrtStatus *compute_attention(void *kernel, OrtKernelContext *context) {
             !in[COS].data == !in[SIN].data && a->rotated <= size && (!in[COS].data || in[COS].dims[0] >= m) &&
             fits(&in[KEY_SCALE], 4, 1, kv_heads, 1, size) && fits(&in[VALUE_SCALE], 4, 1, kv_heads, 1, size) &&
             !in[KEY_SCALE].data == (a->elements != CODES) && !in[VALUE_SCALE].data == (a->elements != CODES);
-  for (int64_t b = 0; fit && b < sequences; b++) fit = a->lengths[b] < m && a->lengths[b] + 1 >= a->tokens;
+  for (int64_t b = 0; fit && b < sequences; b++) fit = a->lengths[b] < m && a->lengths[b] >= a->tokens - 1;
   if (!fit) return failure("CachedAttention: the shapes of its inputs do not fit");
   const int64_t dims[2] = {rows, heads * size};
   void *present[2];
@@ -357,8 +398,8 @@ static OrtStatus *create_kernel(const OrtCustomOp *op, const void *unused, const
   if (name[0] == 'R') {
     status = api[KERNEL_INFO_GET_INT64](info, "groups", &a->groups);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "activation", &a->activation);
-    if (!status && (a->groups < 1 || a->activation < NONE || a->activation > GELU_TANH))
-      status = failure("RowLinear: groups must be at least 1, activation at most 2");
+    if (!status && (a->groups < 1 || a->groups > MAX_COUNT || a->activation < NONE || a->activation > GELU_TANH))
+      status = failure("RowLinear: groups must be from 1 to 65536, activation from 0 to 2");
   } else if (name[0] == 'C') {
     status = api[KERNEL_INFO_GET_INT64](info, "num_heads", &a->heads);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "kv_num_heads", &a->kv_heads);
@@ -366,8 +407,8 @@ static OrtStatus *create_kernel(const OrtCustomOp *op, const void *unused, const
     if (!status) status = api[KERNEL_INFO_GET_FLOAT](info, "scale", &a->scale);
     if (!status) status = api[KERNEL_INFO_GET_FLOAT](info, "softcap", &a->softcap);
     a->elements = cache == INT8 ? CODES : cache == HALF ? HALVES : FLOATS;
-    if (!status && (a->heads < 1 || a->kv_heads < 1 || a->window < 0))
-      status = failure("CachedAttention: heads must be at least 1, window at least 0");
+    if (!status && (a->heads < 1 || a->heads > MAX_COUNT || a->kv_heads < 1 || a->kv_heads > MAX_COUNT || a->window < 0))
+      status = failure("CachedAttention: heads must be from 1 to 65536, window at least 0");
   } else {
     status = api[KERNEL_INFO_GET_INT64](info, "k", &a->count);
     if (!status && a->count < 1) status = failure("TopLogits: k must be at least 1");

@@ -60,7 +60,8 @@ typedef struct OrtCustomOp {
 } OrtCustomOp;
 
 typedef OrtStatus *(*ApiFunction)();
-static const ApiFunction *api;
+/** Every registration sets it to the same value, while other threads may run. */
+static const ApiFunction *_Atomic api;
 
 /** Returns from a function whose call into the runtime failed. */
 #define TRY(index, ...)                                      \

@@ -69,7 +69,8 @@ INLINE Floats larger(Floats a, Floats b) {
 /** e^x within two units in the last place. 0 below -87, infinity above 88; NaN stays NaN. */
 INLINE Floats exponential(Floats x) {
   const Floats shift = all(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
-  Floats bounded = choose(x > all(89), all(89), x);
+  // No integer is larger than 128 or smaller than -127 then. Comparisons are false for NaN, which stays.
+  Floats bounded = choose(x > all(89), all(89), choose(x < all(-88), all(-88), x));
   Floats n = fused(bounded, all(1.44269504f), shift) - shift;
   Floats r = fused(n, all(-0.693359375f), bounded);
   r = fused(n, all(2.12194440e-4f), r);

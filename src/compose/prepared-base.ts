@@ -42,9 +42,9 @@ export async function prepareBase(
   const limit = memoryLimit();
   const { digest } = artifact.info;
   const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
-  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, kv }, limit);
   const packings = usablePackings({ ...config, config: artifact.config });
   const packing = await packingOfFiles(packings, digest, cache);
+  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, packing, kv }, limit);
   const requested = cacheType(config.kv, packing);
   const requestedPlan = planFor(requested);
   const weights = new ServingWeights({

@@ -20,6 +20,7 @@ import { formOf, widerForm } from './adapters/slot-form.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
 import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
+import { cacheType } from './int8-form.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken, tokenRank } from './logits.ts';
 import { openDeviceMemory } from './memory/device-memory.ts';
@@ -94,7 +95,8 @@ export class Engine {
     const model = openServingFolder(servingDir);
     endStartPhase('map');
     const { config } = model;
-    const { kv: type = 'f32' } = options;
+    const packing = model.rowForm?.packing ?? 'plain'; // that of the folder, unless it could not be calibrated
+    const type = cacheType(options.kv ?? 'f32', packing);
     checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
     const { provider = 'cpu' } = runtime;
     if (config.attentionSoftcap && !PROVIDERS[provider].capsAttention) {
@@ -106,15 +108,14 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const isHalf = type === 'f16' && sessions.usesOwnOperators; // a base that is not calibrated has other linears
+    const isHalf = type === 'f16';
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
-    const packing = model.rowForm?.packing ?? 'plain';
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
-    const kv = type === 'int8' ? type : FLOAT_NAMES[isHalf ? 'float16' : memory.float];
+    const kv = type === 'f32' ? FLOAT_NAMES[memory.float] : type;
     const forms = `${model.identity} ${kv} ${provider}`;
     await tryBase({ runner, cache, servingDir, forms });
     await runner.prepareFirst();
@@ -126,7 +127,7 @@ export class Engine {
       provider,
       weights: model.weights,
       kv,
-      int8Operator: model.rowForm?.packing === 'packed' ? (ownInstructions() ?? null) : null,
+      int8Operator: packing === 'packed' ? (ownInstructions() ?? null) : null,
       fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);

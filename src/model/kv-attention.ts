@@ -17,14 +17,14 @@ export type KvType = (typeof KV_TYPES)[number];
  * The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. `half` and `int8`:
  * for our own operator, which takes any number of tokens.
  */
-export type KvForm =
-  | 'float'
-  | keyof typeof OWN_OPERATORS
-  | 'int8 one token'
-  | 'int8 several tokens';
+export type KvForm = keyof typeof OWN_OPERATORS | 'int8 one token' | 'int8 several tokens';
 
-/** Our own operator, by the elements of the cache. */
-const OWN_OPERATORS = { half: 'CachedAttentionHalf', int8: 'CachedAttentionInt8' } as const;
+/** Our own operator, by the elements of the cache. Calibrations read floats. */
+const OWN_OPERATORS = {
+  float: 'CachedAttention',
+  half: 'CachedAttentionHalf',
+  int8: 'CachedAttentionInt8',
+} as const;
 
 /** The names of inputs and outputs. T = B sequences x S new tokens. */
 export const KV_INPUTS = {

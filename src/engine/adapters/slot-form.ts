@@ -169,20 +169,16 @@ function* outputOperands(config: DecoderConfig): Generator<SlotOperand> {
   }
 }
 
-/** The bytes of one slot. Default packing: that of floats, which take more. */
+/** The bytes of one slot, with floats of 32 bits. */
 export function slotBytes(
   config: DecoderConfig,
   form: SlotForm,
   packing: RowPacking = 'plain',
 ): number {
   let bytes = 0;
-  for (const operand of slotOperands(config, form, packing)) bytes += operandBytes(operand);
+  for (const { shape, type } of slotOperands(config, form, packing))
+    bytes += elementCount(shape) * (type === 'int8' ? 1 : Float32Array.BYTES_PER_ELEMENT);
   return bytes;
-}
-
-/** The bytes of one slot of an operand, with floats of 32 bits. */
-function operandBytes({ shape, type }: SlotOperand): number {
-  return elementCount(shape) * (type === 'int8' ? 1 : Float32Array.BYTES_PER_ELEMENT);
 }
 
 /** Rounds up to a power of two, so that adapters of similar rank share operands and a new rank rarely requires new ones. */
