@@ -6,7 +6,7 @@ import { memoryLimit } from '../common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { formOf, slotBytes } from '../engine/adapters/slot-form.ts';
-import { usablePackings } from '../engine/int8-form.ts';
+import { cacheType, usablePackings } from '../engine/int8-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { readArtifactInfo, verifyArtifact } from '../import/artifact.ts';
@@ -56,7 +56,7 @@ export function servingSize(
   { weights, packing, kv: type, slots, maxSeq, rank, targets }: ServedShape,
 ): ServingSize {
   const cacheBytes = (slotCount: number, maxSeqLength: number) =>
-    KvCache.byteSize(config, { slotCount, maxSeqLength, type, isHalf: packing === 'packed' });
+    KvCache.byteSize(config, { slotCount, maxSeqLength, type });
   return {
     base: baseBytes(config, weights),
     cacheToken: cacheBytes(1, 1),
@@ -89,11 +89,12 @@ export interface SizeReport {
 export function measureSize(settings: Config, request: SizeRequest): SizeReport {
   const config = readDecoderConfig(request.configFile ?? configFileOf(settings));
   const [packing] = usablePackings({ ...settings, config });
-  const plan = planMemory(config, { ...settings, packing }, memoryLimit());
+  const kv = cacheType(settings.kv, packing);
+  const plan = planMemory(config, { ...settings, packing, kv }, memoryLimit());
   const shape: ServedShape = {
     weights: settings.weights,
     packing,
-    kv: settings.kv,
+    kv,
     slots: plan.slots,
     maxSeq: plan.maxSeqLength,
     rank: parseRank(request.rank),

@@ -33,7 +33,7 @@ import { tryBase } from './trial-run.ts';
 const ADAPTER_SLOTS_SHARE = 0.5;
 
 /** The fingerprint covers it. Raise it if a change of the graphs can change tokens. */
-const ARITHMETIC = 2;
+const ARITHMETIC = 3;
 
 /** Sessions do not depend on ranks. */
 const LORA = { rank: 1, parts: [] } as const;
@@ -48,7 +48,7 @@ export interface EngineOptions {
   readonly slotCount: number;
   /** Positions of a slot. At most the model's. */
   readonly maxSeqLength: number;
-  /** The elements of the KV cache; `int8` needs a folder with scales. Default: `f32`. */
+  /** The elements of the KV cache; `int8` needs a folder with scales, `f16` packed weights. Default: `f32`. */
   readonly kv?: KvType;
   /** The most adapters that can be attached at the same time. Default: `slotCount`. */
   readonly adapterSlotCount?: number;
@@ -95,9 +95,7 @@ export class Engine {
     endStartPhase('map');
     const { config } = model;
     const { kv: type = 'f32' } = options;
-    const packing = model.rowForm?.packing ?? 'plain';
-    const isHalf = packing === 'packed' && type !== 'int8';
-    checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type, isHalf }), options);
+    checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
     const { provider = 'cpu' } = runtime;
     if (config.attentionSoftcap && !PROVIDERS[provider].capsAttention) {
       throw new ConfigError([
@@ -108,8 +106,10 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
+    const isHalf = type === 'f16' && sessions.usesOwnOperators; // a base that is not calibrated has other linears
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
+    const packing = model.rowForm?.packing ?? 'plain';
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });

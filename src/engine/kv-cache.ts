@@ -20,8 +20,6 @@ interface KvShape {
   readonly slotCount: number;
   readonly maxSeqLength: number;
   readonly type: KvType;
-  /** See `KvCacheOptions`. */
-  readonly isHalf?: boolean;
 }
 
 interface KvCacheOptions {
@@ -60,12 +58,9 @@ export class KvCache {
   }
 
   /** The bytes of all slots at full length. A device may hold floats of half that size. */
-  static byteSize(
-    { layerCount, kvHeadCount, headDim }: DecoderConfig,
-    { slotCount, maxSeqLength, type, isHalf }: KvShape,
-  ): number {
-    const bytes = ELEMENT_BYTES[type] / (isHalf && type === 'f32' ? 2 : 1);
-    return 2 * layerCount * kvHeadCount * headDim * bytes * slotCount * maxSeqLength;
+  static byteSize(config: DecoderConfig, { slotCount, maxSeqLength, type }: KvShape): number {
+    const elements = 2 * config.layerCount * config.kvHeadCount * config.headDim;
+    return elements * ELEMENT_BYTES[type] * slotCount * maxSeqLength;
   }
 
   /** Returns the operands for one slot, or for several from slot 0 on. Valid until the next call. */
@@ -139,7 +134,7 @@ export class KvPositions {
   }
 }
 
-const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f32: 4 };
+const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f16: 2, f32: 4 };
 
 /** Pairs each layer's key with its value, from tensors in which they alternate. */
 function toLayers(tensors: readonly OrtTensor[]): KvLayer[] {

@@ -8,8 +8,8 @@ import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import type { Rope } from './rope.ts';
 
-/** The formats of the KV cache: the graph's float type, or 8 bits with fixed scales. */
-const KV_TYPES = ['int8', 'f32'] as const;
+/** The formats of the KV cache: 8 bits with fixed scales, 16 bits for our own operators, or the graph's float type. */
+const KV_TYPES = ['int8', 'f16', 'f32'] as const;
 /** The name of a cache's format. */
 export type KvType = (typeof KV_TYPES)[number];
 

@@ -141,7 +141,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'engine',
     files: /^src\/engine\//,
-    may: ['model', 'ort', 'onnx', 'quant'],
+    may: ['model', 'ort', 'onnx'],
   },
   { name: 'cache', files: /^adapters\/cache\//, may: ['peft', 'model'] },
   { name: 'tiers', files: /^adapters\/tiers\//, may: ['registry', 'repository', 'peft', 'store'] },

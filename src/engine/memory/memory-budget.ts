@@ -127,8 +127,7 @@ export function planMemory(
     );
   const cacheBytes = (slots: number, maxSeqLength: number) => {
     const slotCount = slots + reservedSlots(request, slots);
-    const shape = { slotCount, maxSeqLength, type: request.kv, isHalf: isOwn };
-    return isHost ? KvCache.byteSize(config, shape) : 0;
+    return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
   };
   // The runtime's scores take the memory that the feed-forward values leave, and more if the context is long.
   const scores = (maxSeqLength: number) => {
@@ -309,7 +308,7 @@ function cureFor(request: MemoryRequest): string {
     return `Use a smaller model${canShrink ? ' or --weights nf4' : ''}, or raise the memory limit.`;
   }
   const list = new Intl.ListFormat('en', { type: 'disjunction' }).format(given);
-  const canNarrow = kv === 'f32' && PROVIDERS[provider].memory === 'host';
+  const canNarrow = kv !== 'int8' && PROVIDERS[provider].memory === 'host';
   return `Lower ${list},${canNarrow ? ' use --kv int8,' : ''} or raise the memory limit.`;
 }
 

@@ -1,7 +1,28 @@
 // LoRA matrices with 8 bits and one scale per rank row, in the order in which our own operator reads them (`native/kernels.h`).
 // Pure: arrays in, arrays out.
-import { largestMagnitude } from './nf4.ts';
-import { PACKED_BLOCK } from './row-int8.ts';
+import { largestMagnitude } from '../quant/nf4.ts';
+import { PACKED_BLOCK } from '../quant/row-int8.ts';
+import type { DecoderConfig } from './config.ts';
+import { type FusedLinear, fusedTargets, fusedWidth, TARGET_MODULES } from './target-modules.ts';
+
+/** The operands of a fused linear's updates. */
+export type LoraCodes = 'codesA' | 'scales' | 'codesB';
+
+/** Returns the shapes of one slot's operands, for all targets of a fused linear. */
+export function codeShapes(
+  config: DecoderConfig,
+  fused: FusedLinear,
+  rank: number,
+): Readonly<Record<LoraCodes, readonly number[]>> {
+  const targets = fusedTargets(config, fused);
+  const rankRows = rank * targets.length;
+  const { outputs } = PACKED_BLOCK;
+  return {
+    codesA: [rankRows, TARGET_MODULES[targets[0]!].inFeatures(config)],
+    scales: [rankRows],
+    codesB: [fusedWidth(config, fused) / outputs, rank, outputs],
+  };
+}
 
 /** The matrices of an update: x A B, A [in, rank] and B [rank, out], both row-major. */
 interface LoraMatrices {
