@@ -153,9 +153,17 @@ export class PrefixCache {
     if (!block) return undefined;
     const bytes = this.#memory.at(block.place);
     this.#positions.read(slot, index * BLOCK_TOKENS, bytes);
-    if (this.#positions.type !== 'float32' || hasOnlyFinite(bytes)) return block;
+    if (this.#positions.type !== 'float32' || hasOnlyFinite(this.#lastLayer(bytes))) return block;
     this.#pool.discard(block);
     return undefined;
+  }
+
+  /**
+   * A value that is not finite spreads to all later layers of its position, so the last layer shows it. Checking all layers
+   * would take as long as copying them.
+   */
+  #lastLayer(block: Uint8Array): Uint8Array {
+    return block.subarray(-BLOCK_TOKENS * this.#positions.layerByteSize);
   }
 }
 

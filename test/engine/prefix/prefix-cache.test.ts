@@ -65,8 +65,9 @@ class Bench {
     return length;
   }
 
+  /** Sets one value of the last layer, which every fault reaches. */
   poison(position: number, channel: number, fault: number): void {
-    const [{ value }] = this.kv.range(SLOT, 1) as [ReturnType<KvCache['range']>[0]];
+    const { value } = this.kv.range(SLOT, 1).at(-1)!;
     (value.data as Float32Array)[position * config.headDim + channel] = fault;
   }
 
