@@ -95,7 +95,7 @@ export class KvCache {
   }
 }
 
-/** The parts of a cache's shape that say where a position is. */
+/** The part of a cache's shape that finds a position. */
 type PositionShape = Pick<KvCache, 'maxSeqLength' | 'headDim' | 'layerCount'>;
 
 /** Copies single positions of slots, with the keys and values of all layers. */
