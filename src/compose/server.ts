@@ -174,7 +174,7 @@ async function runServer(
     parts.jobs?.worker.start();
     parts.batches?.worker.start();
     void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
-    await startPreloading(parts);
+    await startPreloading(parts, server.demos);
   }
   await Promise.race([aborted(signal), engine.fatal]);
   leaving.abort();
@@ -259,10 +259,16 @@ async function checkWeights(
   else log.debug({ folder: weights.dir }, 'the serving files are intact');
 }
 
-async function startPreloading({ config, adapters, engine, log }: ServerParts): Promise<void> {
-  if (!adapters || config.preload.length === 0) return;
+/** The demo adapters are loaded too, because they are the first that a new user asks for. */
+async function startPreloading(
+  { config, adapters, engine, log }: ServerParts,
+  demos: readonly string[],
+): Promise<void> {
+  if (!adapters || config.preload.length + demos.length === 0) return;
   const { preloadAdapters } = await import('./serving-adapters.ts');
-  void preloadAdapters(config.preload, { ...adapters.http, client: engine.client, log });
+  const deps = { ...adapters.http, client: engine.client, log };
+  void preloadAdapters(config.preload, Number.POSITIVE_INFINITY, deps);
+  void preloadAdapters(demos, 0, deps);
 }
 
 /** Refuses new work, lets running streams end, and closes everything that was opened. */

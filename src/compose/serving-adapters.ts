@@ -136,11 +136,17 @@ export function demoNames(dir: string): string[] {
 /** The parts of a server that load adapters ahead of requests. */
 type PreloadDeps = Pick<AppOptions, 'registry' | 'localAdapters' | 'client' | 'log'>;
 
-/** Loads adapters, named `NAME` or `TENANT/NAME`, and keeps them longest. Never rejects: failures are logged. */
-export async function preloadAdapters(names: readonly string[], deps: PreloadDeps): Promise<void> {
+/**
+ * Loads adapters, named `NAME` or `TENANT/NAME`. For `keepWarmMs`, others are evicted first. Never rejects: failures are logged.
+ */
+export async function preloadAdapters(
+  names: readonly string[],
+  keepWarmMs: number,
+  deps: PreloadDeps,
+): Promise<void> {
   await Promise.all(
     names.map((name) =>
-      preload(name, deps).catch((error) => {
+      preload(name, keepWarmMs, deps).catch((error) => {
         const reason = error instanceof Error ? error.message : String(error);
         deps.log.warn({ adapter: name, reason }, 'adapter not preloaded');
       }),
@@ -148,13 +154,11 @@ export async function preloadAdapters(names: readonly string[], deps: PreloadDep
   );
 }
 
-async function preload(name: string, deps: PreloadDeps): Promise<void> {
+async function preload(name: string, keepWarmMs: number, deps: PreloadDeps): Promise<void> {
   const slash = name.indexOf('/');
   const id = slash < 0 ? LOCAL_TENANT.id : name.slice(0, slash);
   const model = await deps.registry.resolve({ ...LOCAL_TENANT, id }, name.slice(slash + 1));
   if (model.kind === 'base') return;
-  const adapterUse = await prefetchAdapter(deps, model, {
-    keepWarmMs: Number.POSITIVE_INFINITY,
-  });
+  const adapterUse = await prefetchAdapter(deps, model, { keepWarmMs });
   deps.log.info({ adapter: name, ...adapterUse }, 'adapter preloaded');
 }

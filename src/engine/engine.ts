@@ -17,6 +17,7 @@ import { ownInstructions } from '../ort/own-operators.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { formOf, widerForm } from './adapters/slot-form.ts';
+import { adapterOfZeros } from './adapters/warm-up.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
 import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
@@ -156,10 +157,22 @@ export class Engine {
     await this.#parts.slots.prepare(weights);
   }
 
-  /** Creates the sessions of adapters on all linears. Their first request, and the first mixed batch, then create none. */
+  /**
+   * Creates the sessions of adapters on all linears and runs one, so that the first request waits neither for sessions nor for
+   * code, memory and threads that a first run needs.
+   */
   async prepareAdapters(): Promise<void> {
     const [form] = this.#likelyForms;
-    if (form) await this.#parts.runner.prepare(form);
+    if (!form) return;
+    await this.#parts.runner.prepare(form);
+    const weights = adapterOfZeros(this.config);
+    if (!this.canAttach([weights])) return;
+    this.attachAdapter(weights);
+    const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: weights.digest } as const;
+    const tokenIds = [0, 0].slice(0, this.info.maxSeqLength);
+    await this.run({ ...batch, tokenIds, pastLength: 0, sampler: undefined, scoring: undefined });
+    this.zeroSlot(batch.slot);
+    this.detachAdapter(weights.digest);
   }
 
   /** Creates one session that likely adapters need, before there is one. Resolves with whether there are more to create. */

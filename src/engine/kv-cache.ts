@@ -40,7 +40,8 @@ export class KvCache {
   /** The scales [1, kvHeads, 1, headDim] of each layer. Undefined if the cache holds floats. */
   readonly scales: readonly KvLayer[] | undefined;
   readonly isHalf: boolean;
-  readonly #headDim: number;
+  readonly headDim: number;
+  readonly layerCount: number;
   /** Key and value alternate, layer by layer. */
   readonly #tensors: SlotTensors;
   readonly #layers = new WeakMap<readonly OrtTensor[], readonly KvLayer[]>();
@@ -50,7 +51,8 @@ export class KvCache {
     const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales, isHalf = false } = options;
     this.slotCount = slotCount;
     this.maxSeqLength = maxSeqLength;
-    this.#headDim = headDim;
+    this.headDim = headDim;
+    this.layerCount = layerCount;
     this.isHalf = isHalf;
     this.#tensors = memory.createSlots(slotCount, scales ? 'int8' : isHalf ? 'float16' : undefined);
     this.#tensors.add([kvHeadCount, maxSeqLength, headDim], 2 * layerCount);
@@ -81,14 +83,14 @@ export class KvCache {
   /** Copies the first `length` positions of a slot to another one. */
   move(from: SlotId, to: SlotId, length: number): void {
     assert(length <= this.maxSeqLength, 'a slot holds fewer tokens than are moved');
-    const stride = this.maxSeqLength * this.#headDim;
-    this.#tensors.move(from, to, { stride, used: length * this.#headDim });
+    const stride = this.maxSeqLength * this.headDim;
+    this.#tensors.move(from, to, { stride, used: length * this.headDim });
   }
 
   /** Copies positions to the host and back. Undefined on a device. */
   get positions(): KvPositions | undefined {
     const { parts } = this.#tensors;
-    return parts && new KvPositions(parts, this.maxSeqLength, this.#headDim);
+    return parts && new KvPositions(parts, this);
   }
 
   /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. The byte 0 also means 0. */
@@ -97,21 +99,27 @@ export class KvCache {
   }
 }
 
+/** The part of a cache's shape that finds a position. */
+type PositionShape = Pick<KvCache, 'maxSeqLength' | 'headDim' | 'layerCount'>;
+
 /** Copies single positions of slots, with the keys and values of all layers. */
 export class KvPositions {
   readonly type: OrtType;
   /** The bytes of one position. */
   readonly byteSize: number;
+  /** The bytes of one position in one layer. Layers follow each other. */
+  readonly layerByteSize: number;
   readonly #parts: SlotParts;
   readonly #maxSeqLength: number;
   readonly #headDim: number;
 
-  constructor(parts: SlotParts, maxSeqLength: number, headDim: number) {
+  constructor(parts: SlotParts, { maxSeqLength, headDim, layerCount }: PositionShape) {
     this.#parts = parts;
     this.#maxSeqLength = maxSeqLength;
     this.#headDim = headDim;
     this.type = parts.type;
     this.byteSize = parts.byteSize(this.#part(0, 1));
+    this.layerByteSize = this.byteSize / layerCount;
   }
 
   /** Copies positions from `start` on into `into`, as many as fit. */

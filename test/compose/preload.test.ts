@@ -46,7 +46,7 @@ test('adapters are loaded and kept; one that fails is told in the log and holds 
     client,
     log,
   };
-  await preloadAdapters(['missing', 'zen', 'acme/legal', 'base'], deps);
+  await preloadAdapters(['missing', 'zen', 'acme/legal', 'base'], Number.POSITIVE_INFINITY, deps);
   assert.deepEqual(leases.kept, [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
   assert.equal(leases.held, 0, 'kept without a lease: a sequence may need the room');
   const told = lines

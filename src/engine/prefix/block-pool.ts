@@ -1,5 +1,6 @@
 // Which blocks the prefix cache holds, at which memory index, and which one is evicted next. Pure bookkeeping: copies nothing.
 import { assert } from '../../common/assert.ts';
+import { populatePages } from '../../ort/libc.ts';
 
 /** A cached block. */
 export interface Block {
@@ -109,6 +110,8 @@ export class BlockPool {
 
 /** Each allocation triggers the garbage collector, and the unused part of a slab costs no memory. */
 const SLAB_BYTES = 256 * 2 ** 20;
+/** Pages are prepared in groups of so many bytes. A step waits three times as long for a copy to new pages as to used ones. */
+const GROUP_BYTES = 8 * 2 ** 20;
 
 /** Memory for blocks of equal size. */
 export class BlockMemory {
@@ -116,12 +119,16 @@ export class BlockMemory {
   /** The most blocks that there can be. */
   readonly capacity: number;
   readonly #slabBlocks: number;
-  readonly #slabs: Uint8Array[] = [];
+  readonly #slabs: Uint8Array<ArrayBuffer>[] = [];
+  readonly #groupBlocks: number;
+  /** Places from here on have no pages yet, except those of the group that is being prepared. */
+  #usedPlaces = 0;
 
   constructor(blockBytes: number, capacityBytes: number) {
     this.blockBytes = blockBytes;
     this.capacity = Math.floor(capacityBytes / blockBytes);
     this.#slabBlocks = Math.max(1, Math.min(Math.floor(SLAB_BYTES / blockBytes), this.capacity));
+    this.#groupBlocks = Math.max(1, Math.floor(GROUP_BYTES / blockBytes));
   }
 
   /** The bytes of a block. */
@@ -129,7 +136,20 @@ export class BlockMemory {
     const index = Math.floor(place / this.#slabBlocks);
     const slab = this.#slabs[index] ?? new Uint8Array(this.#slabBlocks * this.blockBytes);
     this.#slabs[index] = slab;
-    const start = (place % this.#slabBlocks) * this.blockBytes;
+    const inSlab = place % this.#slabBlocks;
+    if (place >= this.#usedPlaces) {
+      this.#usedPlaces = place + 1;
+      if (inSlab % this.#groupBlocks === 0) this.#prepare(slab, inSlab + this.#groupBlocks);
+    }
+    const start = inSlab * this.blockBytes;
     return slab.subarray(start, start + this.blockBytes);
+  }
+
+  /** Prepares the pages of a group before its first block is used. */
+  #prepare({ buffer }: Uint8Array<ArrayBuffer>, first: number): void {
+    const end = Math.min(first + this.#groupBlocks, this.#slabBlocks);
+    if (first < end) {
+      void populatePages(buffer, first * this.blockBytes, (end - first) * this.blockBytes);
+    }
   }
 }

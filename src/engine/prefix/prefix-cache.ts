@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { assert } from '../../common/assert.ts';
 import { BLOCK_TOKENS, type PrefixCacheStats, type PrefixEvent } from '../../contracts/engine.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../contracts/generation.ts';
+import type { OrtType } from '../../ort/tensor.ts';
 import type { SlotId } from '../batch.ts';
 import type { KvPositions } from '../kv-cache.ts';
 import { type Block, type BlockContent, BlockMemory, BlockPool } from './block-pool.ts';
@@ -153,9 +154,17 @@ export class PrefixCache {
     if (!block) return undefined;
     const bytes = this.#memory.at(block.place);
     this.#positions.read(slot, index * BLOCK_TOKENS, bytes);
-    if (this.#positions.type !== 'float32' || hasOnlyFinite(bytes)) return block;
+    if (hasOnlyFinite(this.#positions.type, this.#lastLayer(bytes))) return block;
     this.#pool.discard(block);
     return undefined;
+  }
+
+  /**
+   * A value that is not finite spreads to all later layers of its position, so the last layer shows it. Checking all layers
+   * would take as long as copying them.
+   */
+  #lastLayer(block: Uint8Array): Uint8Array {
+    return block.subarray(-BLOCK_TOKENS * this.#positions.layerByteSize);
   }
 }
 
@@ -181,29 +190,18 @@ function blocksOf(
   return blocks;
 }
 
-/** Several short loops compile to faster code than one long loop. */
-const VALUES_PER_CHECK = 1024;
+/** The bits of a float's exponent, which are all set if the value is not finite. */
+const EXPONENTS: Partial<Record<OrtType, number>> = { float32: 0x7f800000, float16: 0x7c00 };
 
-/** Whether float32 values are all finite. Their number must be a multiple of four. */
-function hasOnlyFinite({ buffer, byteOffset, byteLength }: Uint8Array): boolean {
-  const values = new Float32Array(buffer, byteOffset, byteLength / 4);
-  for (let start = 0; start < values.length; start += VALUES_PER_CHECK) {
-    const end = Math.min(start + VALUES_PER_CHECK, values.length);
-    if (sumOfProductsWithZero(values, start, end) !== 0) return false;
-  }
-  return true;
-}
-
-/** 0 if the values are finite, else NaN. Four sums, because each addition waits for the previous one. */
-function sumOfProductsWithZero(values: Float32Array, start: number, end: number): number {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  for (let i = start; i < end; i += 4) {
-    a += values[i]! * 0;
-    b += values[i + 1]! * 0;
-    c += values[i + 2]! * 0;
-    d += values[i + 3]! * 0;
-  }
-  return a + b + c + d;
+/** Whether values are all finite, as codes always are. */
+function hasOnlyFinite(type: OrtType, { buffer, byteOffset, byteLength }: Uint8Array): boolean {
+  const exponent = EXPONENTS[type];
+  if (!exponent) return true;
+  const bits =
+    type === 'float32'
+      ? new Uint32Array(buffer, byteOffset, byteLength / 4)
+      : new Uint16Array(buffer, byteOffset, byteLength / 2);
+  return bits.every((value) => (value & exponent) !== exponent);
 }
 
 // The keys of cached blocks: a chain of digests. A key covers everything that keys and values depend on: the served base, the

@@ -27,10 +27,11 @@ const rootOf = ({ adapter, scope }: User) => ({
 });
 
 class Bench {
-  readonly kv = new KvCache(config, { slotCount: 3, maxSeqLength: POSITIONS });
+  readonly kv: KvCache;
   readonly cache: PrefixCache;
 
-  constructor(blocks: number) {
+  constructor(blocks: number, { isHalf = false } = {}) {
+    this.kv = new KvCache(config, { slotCount: 3, maxSeqLength: POSITIONS, isHalf });
     const positions = this.kv.positions!;
     const capacityBytes = blocks * BLOCK_TOKENS * positions.byteSize;
     this.cache = new PrefixCache({ positions, served: 'base', capacityBytes, recordsEvents: true });
@@ -65,8 +66,9 @@ class Bench {
     return length;
   }
 
+  /** Sets one value of the last layer, which every fault reaches. */
   poison(position: number, channel: number, fault: number): void {
-    const [{ value }] = this.kv.range(SLOT, 1) as [ReturnType<KvCache['range']>[0]];
+    const { value } = this.kv.range(SLOT, 1).at(-1)!;
     (value.data as Float32Array)[position * config.headDim + channel] = fault;
   }
 
@@ -153,6 +155,23 @@ test('a block with a value that is not finite is not kept, nor is anything after
       bench.cache.save(bench.cache.chainOf(BASE, prompt), prompt, SLOT);
       assert.equal(bench.restore(BASE, promptOf(5 * BLOCK_TOKENS)), 2 * BLOCK_TOKENS);
     }
+  }
+});
+
+test('a block of floats of 16 bits is kept if its values are finite', () => {
+  for (const [bits, kept] of [
+    [0x7bff, 4], // the largest
+    [0x7c00, 2],
+    [0xfc00, 2],
+    [0x7e00, 2],
+  ] as const) {
+    const bench = new Bench(20, { isHalf: true });
+    const prompt = promptOf(4 * BLOCK_TOKENS);
+    const { value } = bench.kv.range(SLOT, 1).at(-1)!;
+    (value.data as Uint16Array)[(2 * BLOCK_TOKENS + 3) * config.headDim] = bits;
+    bench.cache.save(bench.cache.chainOf(BASE, prompt), prompt, SLOT);
+    const longer = promptOf(5 * BLOCK_TOKENS);
+    assert.equal(bench.cachedTokens(BASE, longer), kept * BLOCK_TOKENS, bits.toString(16));
   }
 });
 
