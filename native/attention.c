@@ -8,20 +8,21 @@
 
 #ifdef __AVX512F__
 /** Rows of weights that share each value that is loaded; as many as there are registers for. */
-#define WEIGHT_ROWS 2
+#define WEIGHT_ROWS 4
 #else
 #define WEIGHT_ROWS 1
 #endif
+#define LARGEST_HALF 65504.0f
+#define FETCHED_BYTES 512
 /** Vectors of a value that are summed at the same time. */
 #define VALUE_VECTORS 4
 
 static int64_t position_of(const Attention *a, int64_t sequence, int64_t token) {
-  return a->lengths[sequence] + 1 - a->tokens + token;
+  return 1 - a->tokens + token + a->lengths[sequence];
 }
 
 static void *slot_of(const Attention *a, void *cache, int64_t sequence, int64_t kv_head) {
-  size_t bytes = a->key_scales ? 1 : sizeof(float);
-  return (char *)cache + (sequence * a->kv_heads + kv_head) * a->positions * a->head_size * bytes;
+  return (char *)cache + (sequence * a->kv_heads + kv_head) * a->positions * a->head_size * a->elements;
 }
 
 /** Rotates the first channels of a head by its position, in pairs of channels half their number apart. */
@@ -36,17 +37,21 @@ static void rotate(const Attention *a, int64_t position, const float *from, floa
   memcpy(to + a->rotated, from + a->rotated, (a->head_size - a->rotated) * sizeof *to);
 }
 
-/** Stores a row of keys or values in a slot, with 8 bits if there are scales. */
-static void store_row(const float *row, const float *scales, int64_t size, int64_t position, void *slot) {
-  if (!scales) {
-    memcpy((float *)slot + position * size, row, size * sizeof *row);
-    return;
-  }
-  int8_t *to = (int8_t *)slot + position * size;
-  for (int64_t i = 0; i < size; i++) {
-    float level = rintf(row[i] / scales[i]);
-    to[i] = (int8_t)(level >= 127 ? 127 : level >= -128 ? level : -128);
-  }
+/** Stores a row of keys or values in a slot. Codes and halves are clipped to their range. */
+static void store_row(const Attention *a, const float *row, const float *scales, int64_t position, void *slot) {
+  const int64_t size = a->head_size;
+  if (a->elements == FLOATS) memcpy((float *)slot + position * size, row, size * sizeof *row);
+  if (a->elements == HALVES)
+    for (int64_t i = 0; i < size; i += LANES) {
+      float clipped[LANES];
+      store(clipped, larger(all(-LARGEST_HALF), -larger(all(-LARGEST_HALF), -load(row + i))));
+      for (int half = 0; half < LANES; half += 8) store_eight_halves((uint16_t *)slot + position * size + i + half, clipped + half);
+    }
+  if (a->elements == CODES)
+    for (int64_t i = 0; i < size; i++) {
+      float level = rintf(row[i] / scales[i]);
+      ((int8_t *)slot)[position * size + i] = (int8_t)(level >= 127 ? 127 : level >= -128 ? level : -128);
+    }
 }
 
 /** Whether all numbers of a row are finite. */
@@ -66,21 +71,32 @@ int KERNEL(append)(const Attention *a, int64_t sequence, int64_t kv_head) {
     const float *value = a->value + row * a->value_stride + channel;
     rotate(a, position, a->key + row * a->key_stride + channel, key);
     finite &= is_finite(key, size) & is_finite(value, size);
-    store_row(key, a->key_scales ? a->key_scales + channel : NULL, size, position, keys);
-    store_row(value, a->value_scales ? a->value_scales + channel : NULL, size, position, values);
+    store_row(a, key, a->key_scales ? a->key_scales + channel : NULL, position, keys);
+    store_row(a, value, a->value_scales ? a->value_scales + channel : NULL, position, values);
   }
   return finite;
 }
 
-/** Returns up to sixteen rows of the cache as floats, converted to `tile` if they are codes or the slot ends before. */
+/** Returns up to sixteen rows of the cache as floats, copied to `tile` unless they can be read in place. */
 INLINE const float *rows_of(const Attention *a, const void *slot, int64_t position, int64_t end, float *tile) {
   const int64_t size = a->head_size, count = end - position < LANES ? end - position : LANES;
-  if (!a->key_scales && position + LANES <= a->positions) return (const float *)slot + position * size;
-  if (a->key_scales) {
-    const int8_t *codes = (const int8_t *)slot + position * size;
-    for (int64_t i = 0; i < count * size; i += LANES) store(tile + i, load_bytes(codes + i));
-  } else memcpy(tile, (const float *)slot + position * size, count * size * sizeof *tile);
+  const void *from = (const char *)slot + position * size * a->elements;
+  if (a->elements == FLOATS && position + LANES <= a->positions) return from;
+  if (a->elements == FLOATS) memcpy(tile, from, count * size * sizeof *tile);
+  if (a->elements == HALVES)
+    for (int64_t i = 0; i < count * size; i += LANES) store(tile + i, load_halves((const uint16_t *)from + i));
+  if (a->elements == CODES)
+    for (int64_t i = 0; i < count * size; i += LANES) store(tile + i, load_bytes((const int8_t *)from + i));
   return tile;
+}
+
+/**
+ * Fetches the beginning of sixteen rows of the next head's slot. It is on other pages, where the processor does not look ahead by
+ * itself.
+ */
+INLINE void fetch_next(const Attention *a, const void *slot, int64_t position) {
+  const char *from = (const char *)slot + (a->positions + position) * a->head_size * a->elements;
+  for (int i = 0; i < FETCHED_BYTES; i += CACHE_LINE) __builtin_prefetch(from + i, 0, 2);
 }
 
 /** Multiplies a query by sixteen keys. */
@@ -174,6 +190,7 @@ int KERNEL(attend)(const Attention *a, int64_t sequence, int64_t kv_head, int64_
   const void *keys = slot_of(a, a->keys, sequence, kv_head), *values = slot_of(a, a->values, sequence, kv_head);
   for (int64_t p = base; p < end; p += LANES) {
     const float *from = rows_of(a, keys, p, end, tile);
+    fetch_next(a, keys, p);
     for (int64_t r = 0; r < count; r++)
       if (p < rows[r].end && p + LANES > rows[r].start) score(a, &rows[r], p, from, rows[r].weights + p - base);
   }
@@ -183,13 +200,16 @@ int KERNEL(attend)(const Attention *a, int64_t sequence, int64_t kv_head, int64_
   }
   for (int64_t p = base; p < end; p += LANES) {
     const float *from = rows_of(a, values, p, end, tile);
-    for (int64_t r = 0; r < count;) {
-      int taken = r % group + WEIGHT_ROWS <= group ? WEIGHT_ROWS : 1;
-      if (p < rows[r].end && p + LANES > rows[r].start) {
-        if (taken == WEIGHT_ROWS) add_tile(rows + r, WEIGHT_ROWS, base, p, from, size);
-        else add_tile(rows + r, 1, base, p, from, size);
-      }
-      r += taken;
+    fetch_next(a, values, p);
+    for (int64_t r = 0; r < count; r += group) {
+      if (p >= rows[r].end || p + LANES <= rows[r].start) continue;
+      int64_t done = 0;
+      for (; done + WEIGHT_ROWS <= group; done += WEIGHT_ROWS) add_tile(rows + r + done, WEIGHT_ROWS, base, p, from, size);
+#if WEIGHT_ROWS > 1
+      if (group - done == 3) add_tile(rows + r + done, 3, base, p, from, size);
+      if (group - done == 2) add_tile(rows + r + done, 2, base, p, from, size);
+      if (group - done == 1) add_tile(rows + r + done, 1, base, p, from, size);
+#endif
     }
   }
   for (int64_t r = 0; r < count; r++) {

@@ -14,7 +14,7 @@ const FLAGS = [
   ...['-O3', '-ffp-contract=off', '-fno-math-errno', '-fPIC', '-fvisibility=hidden', '-g0'],
   ...['-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-Wno-deprecated-non-prototype'],
 ];
-const AVX2 = ['-mavx2', '-mfma'];
+const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
 const AVX512 = [
   ...AVX2,
   ...['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512vnni', '-mprefer-vector-width=512'],
@@ -42,7 +42,7 @@ export function buildLibrary(zig, file) {
         return object;
       }),
     );
-    run(...TARGET, '-shared', '-s', '-o', path.resolve(file), ...objects, '-lm');
+    run(...TARGET, '-shared', '-s', '-o', path.resolve(file), ...objects, '-lm', '-lpthread');
   } finally {
     rmSync(work, { recursive: true });
   }

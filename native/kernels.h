@@ -11,10 +11,15 @@
 /** Outputs that a task computes: two blocks. */
 #define TASK_OUTPUTS (2 * BLOCK)
 
+/** Inputs of a group: the sum of as many codes times the zero point, 128 * 127 each, is less than 2^31. */
+#define MAX_GROUP 131072
+
 /** Channels of an attention head. */
 #define MAX_HEAD_SIZE 512
 
 enum Activation { NONE, SILU, GELU_TANH };
+/** The elements of a cache, and their bytes. */
+enum Elements { CODES = 1, HALVES = 2, FLOATS = 4 };
 
 /** The adapters of a linear: S slots, J rank rows, which are `ranks` for each part of the outputs. Slot 0 is no adapter. */
 typedef struct {
@@ -31,6 +36,8 @@ typedef struct {
   const int64_t *part_ends;
   /** [S, N] each, or null: y += y * out_scale + out_bias, before the update */
   const float *out_scale, *out_bias;
+  /** [T]: the rows in the order of their slots */
+  int32_t *order;
   /** [T, J]: x A, written by `prepare_rows` */
   float *narrow;
 } Adapters;
@@ -84,9 +91,10 @@ typedef struct {
   /** One row for each token, `row_stride` floats apart. */
   const float *query, *key, *value;
   int64_t query_stride, key_stride, value_stride;
-  /** [B, G, M, D] of float, or of int8 if there are scales */
+  enum Elements elements;
+  /** [B, G, M, D] */
   void *keys, *values;
-  /** [G, D] each, or null */
+  /** [G, D] each, for codes; otherwise null */
   const float *key_scales, *value_scales;
   /** [B]: tokens in the cache after the run, minus one */
   const int32_t *lengths;
@@ -113,7 +121,7 @@ typedef struct {
   /** Bytes of a rounded input. */
   size_t code_bytes;
   /**
-   * Prepares rows first..last-1 of x: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
+   * Prepares rows first..last-1 of x, in the order of their slots: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
    * with a number that is not finite gets the scale NaN.
    */
   void (*prepare_rows)(const Linear *, int64_t first, int64_t last);
@@ -128,7 +136,7 @@ typedef struct {
 
 extern const Kernels kernels_avx2, kernels_avx512vnni;
 
-/** Memory of the calling thread, which grows to the largest use and is reused. Null if there is none. */
+/** Memory of the calling thread for a task, which grows to the largest use and is freed with the thread. Null if there is none. */
 void *scratch(size_t bytes);
 
 /** The parts of a `Kernels`, each with the suffix of its instruction set. */

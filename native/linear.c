@@ -11,6 +11,8 @@
 #define LARGEST_LEVEL 127.0f
 #define INFINITY_BITS 0x7f800000
 #define MAX_TILE_ROWS 8
+/** Rows with one adapter that share what is loaded of it. */
+#define SHARING_ROWS 4
 
 #ifdef __AVX512VNNI__
 typedef int8_t Code;
@@ -66,35 +68,56 @@ static const float *activated_row(const Linear *l, int64_t t) {
   return to;
 }
 
-/** Multiplies a row by `count` rank rows of A, a constant. */
-INLINE void narrow_rows(const float *x, const int8_t *a, int64_t width, int count, const float *scales, float *to) {
-  Floats sums[4];
-  for (int j = 0; j < count; j++) sums[j] = all(0);
-  for (int64_t i = 0; i < width; i += LANES) {
-    Floats inputs = load(x + i);
-    for (int j = 0; j < count; j++) sums[j] = fused(load_bytes(a + j * width + i), inputs, sums[j]);
-  }
-  for (int j = 0; j < count; j++) to[j] = sum_lanes(sums[j]) * scales[j];
+/** Returns the row at a place in the order of the slots. */
+static int64_t row_at(const Linear *l, int64_t place) {
+  return l->adapters.row_slots ? l->adapters.order[place] : place;
 }
 
-/** Multiplies a row by its adapter's A. */
-static void narrow(const Linear *l, int64_t t, const float *x) {
+/** Returns how many rows from a place on use one adapter, at most `last` - place and `most`. */
+static int same_slot(const Linear *l, int64_t place, int64_t last, int most) {
+  const int64_t *slots = l->adapters.row_slots;
+  int count = 1;
+  while (count < most && place + count < last && slots[row_at(l, place + count)] == slots[row_at(l, place)]) count++;
+  return count;
+}
+
+/** Multiplies `rows` rows of one adapter by `count` rank rows of A, both constants. */
+INLINE void narrow_tile(const Linear *l, int64_t place, int rows, int64_t rank_row, int count, const int8_t *a, const float *scales) {
+  const float *x[SHARING_ROWS];
+  Floats sums[SHARING_ROWS][4];
+  for (int r = 0; r < rows; r++) {
+    x[r] = (l->activation == NONE ? l->x : l->activated) + row_at(l, place + r) * l->inputs;
+    for (int j = 0; j < count; j++) sums[r][j] = all(0);
+  }
+  for (int64_t i = 0; i < l->inputs; i += LANES)
+    for (int j = 0; j < count; j++) {
+      Floats factors = load_bytes(a + j * l->inputs + i);
+      for (int r = 0; r < rows; r++) sums[r][j] = fused(factors, load(x[r] + i), sums[r][j]);
+    }
+  for (int r = 0; r < rows; r++) {
+    float *to = l->adapters.narrow + row_at(l, place + r) * l->adapters.rank_rows + rank_row;
+    for (int j = 0; j < count; j++) to[j] = sum_lanes(sums[r][j]) * scales[j];
+  }
+}
+
+/** Multiplies `rows` rows of one adapter, a constant, by its A. */
+INLINE void narrow(const Linear *l, int64_t place, int rows) {
   const Adapters *ad = &l->adapters;
-  const int64_t slot = ad->row_slots[t], count = ad->rank_rows;
-  if (slot == 0) return;
+  const int64_t slot = ad->row_slots[row_at(l, place)], count = ad->rank_rows;
   const float *scales = ad->scales + slot * count;
   const int8_t *a = ad->a + slot * count * l->inputs;
-  float *to = ad->narrow + t * count;
   for (int64_t j = 0; j < count;) {
+    const int8_t *from = a + j * l->inputs;
     if (scales[j] == 0) j++;
-    else if (j + 4 <= count) narrow_rows(x, a + j * l->inputs, l->inputs, 4, scales + j, to + j), j += 4;
-    else narrow_rows(x, a + j * l->inputs, l->inputs, 1, scales + j, to + j), j++;
+    else if (j + 4 <= count) narrow_tile(l, place, rows, j, 4, from, scales + j), j += 4;
+    else narrow_tile(l, place, rows, j, 1, from, scales + j), j++;
   }
 }
 
 static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
   int64_t width = l->inputs / l->groups;
-  for (int64_t t = first; t < last; t++) {
+  for (int64_t place = first; place < last; place++) {
+    const int64_t t = row_at(l, place);
     const float *x = activated_row(l, t);
     for (int64_t g = 0; g < l->groups; g++) {
       int64_t at = g * width, group = t * l->groups + g;
@@ -102,7 +125,16 @@ static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
       round_group(x + at, l->factors + at, width, codes, l->sums + group, l->row_scales + group);
     }
     for (int64_t f = 0; f < l->floats; f++) l->taken[t * l->floats + f] = x[l->float_inputs[f]];
-    if (l->adapters.row_slots) narrow(l, t, x);
+  }
+  if (!l->adapters.rank_rows) return;
+  for (int64_t place = first; place < last;) {
+    int rows = same_slot(l, place, last, SHARING_ROWS);
+    if (rows != SHARING_ROWS) rows = 1;
+    if (l->adapters.row_slots[row_at(l, place)] != 0) {
+      if (rows == 1) narrow(l, place, 1);
+      else narrow(l, place, SHARING_ROWS);
+    }
+    place += rows;
   }
 }
 
@@ -189,23 +221,56 @@ INLINE void finish_row(const Linear *l, int64_t row, int64_t first, int width, c
   memcpy(l->y + row * l->outputs + first, y, width * sizeof *y);
 }
 
-/** Changes a block of a row's outputs as its adapter does. */
-static void adapt_block(const Linear *l, int64_t row, int64_t first, int64_t part) {
+/**
+ * Fetches what `adapt_block` reads while the products are computed. Every row may have another adapter, and the processor does not
+ * look ahead from one to the next.
+ */
+static void fetch_adapters(const Linear *l, int64_t first) {
   const Adapters *ad = &l->adapters;
-  const int64_t slot = ad->row_slots[row], n = l->outputs;
-  float *to = l->y + row * n + first;
-  Floats y = load(to);
-  if (ad->out_scale) {
-    int64_t at = slot * n + first;
-    y = y + y * load(ad->out_scale + at) + load(ad->out_bias + at);
+  for (int64_t place = 0; place < l->rows; place += same_slot(l, place, l->rows, INT16_MAX)) {
+    const int64_t slot = ad->row_slots[row_at(l, place)];
+    if (slot == 0) continue;
+    const int8_t *b = ad->b + (slot * l->outputs + first) * ad->ranks;
+    for (int64_t i = 0; i < TASK_OUTPUTS * ad->ranks; i += CACHE_LINE) __builtin_prefetch(b + i, 0, 2);
   }
+}
+
+/** Changes a block of the outputs of `rows` rows, a constant, as their adapter does. */
+INLINE void adapt_block(const Linear *l, int64_t place, int rows, int64_t first, int64_t part) {
+  const Adapters *ad = &l->adapters;
+  const int64_t slot = ad->row_slots[row_at(l, place)], n = l->outputs;
   const float *scales = ad->scales + slot * ad->rank_rows + part * ad->ranks;
-  const float *narrow = ad->narrow + row * ad->rank_rows + part * ad->ranks;
   const int8_t *b = ad->b + (slot * n + first) * ad->ranks;
-  Floats update = all(0);
-  for (int64_t r = 0; r < ad->ranks; r++)
-    if (scales[r] != 0) update = fused(load_bytes(b + r * BLOCK), all(narrow[r]), update);
-  store(to, y + update);
+  Floats updates[SHARING_ROWS];
+  for (int i = 0; i < rows; i++) updates[i] = all(0);
+  for (int64_t r = 0; r < ad->ranks; r++) {
+    if (scales[r] == 0) continue;
+    Floats factors = load_bytes(b + r * BLOCK);
+    for (int i = 0; i < rows; i++) {
+      const float *narrow = ad->narrow + row_at(l, place + i) * ad->rank_rows + part * ad->ranks;
+      updates[i] = fused(factors, all(narrow[r]), updates[i]);
+    }
+  }
+  for (int i = 0; i < rows; i++) {
+    float *to = l->y + row_at(l, place + i) * n + first;
+    Floats y = load(to);
+    int64_t at = slot * n + first;
+    if (ad->out_scale) y = y + y * load(ad->out_scale + at) + load(ad->out_bias + at);
+    store(to, y + updates[i]);
+  }
+}
+
+/** Changes a block of all rows' outputs. */
+static void adapt_rows(const Linear *l, int64_t first, int64_t part) {
+  for (int64_t place = 0; place < l->rows;) {
+    int rows = same_slot(l, place, l->rows, SHARING_ROWS);
+    if (rows != SHARING_ROWS) rows = 1;
+    if (l->adapters.row_slots[row_at(l, place)] != 0) {
+      if (rows == 1) adapt_block(l, place, 1, first, part);
+      else adapt_block(l, place, SHARING_ROWS, first, part);
+    }
+    place += rows;
+  }
 }
 
 /** Multiplies `rows` rows, a constant, with the outputs of a task, of which the last one may have fewer. */
@@ -226,6 +291,7 @@ INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows)
 /** Multiplies all rows with the outputs of a task. */
 static void multiply(const Linear *l, int64_t task) {
   int64_t first = task * TASK_OUTPUTS, row = 0;
+  if (l->adapters.rank_rows) fetch_adapters(l, first);
   for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) multiply_tile(l, row, first, TILE_ROWS);
 #if TILE_ROWS > 4
   for (; row + 4 <= l->rows; row += 4) multiply_tile(l, row, first, 4);
@@ -236,8 +302,7 @@ static void multiply(const Linear *l, int64_t task) {
   int64_t end = first + TASK_OUTPUTS < l->outputs ? first + TASK_OUTPUTS : l->outputs, part = 0;
   for (int64_t block = first; block < end; block += BLOCK) {
     while (l->adapters.rank_rows && l->adapters.part_ends[part] <= block) part++;
-    for (row = 0; row < l->rows; row++)
-      if (l->adapters.row_slots[row] != 0) adapt_block(l, row, block, part);
+    adapt_rows(l, block, part);
   }
 }
 

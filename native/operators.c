@@ -1,44 +1,80 @@
 // The operators of the domain `lorikeet`: ONNX Runtime loads this library into its sessions and runs them on its own threads.
 // - RowLinear: a linear in per-token form with the adapters of its rows. src/model/row-product.ts and lora-graph.ts are its twins.
-// - CachedAttention, CachedAttentionInt8: attention over the cache in place. The twin is src/model/kv-attention.ts.
+// - CachedAttention, CachedAttentionHalf, CachedAttentionInt8: attention over the cache in place. The twin is
+//   src/model/kv-attention.ts.
 // - TopLogits: the twin is src/model/top-logits.ts.
 #include "kernels.h"
 #include "runtime.h"
 #include <cpuid.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <threads.h>
 
-static const Kernels *chosen;
+static const Kernels *_Atomic chosen;
 
 /** Returns the fastest functions that CPU and operating system support; null if there are none. */
 static const Kernels *best_kernels(void) {
-  enum { AVX = 0x6, AVX512 = 0xe6 }; // registers that the operating system saves, in XCR0
-  enum { FMA_AND_XSAVE = 1 << 12 | 1 << 27, AVX2 = 1 << 5, AVX512_F_BW_VL = (int)(1u << 16 | 1u << 30 | 1u << 31), VNNI = 1 << 11 };
-  int a, features, b, extended, c, d, saved;
+  const unsigned AVX = 0x6, AVX512 = 0xe6; // registers that the operating system saves, in XCR0
+  const unsigned FMA_XSAVE_F16C = 1u << 12 | 1u << 27 | 1u << 29, AVX2 = 1u << 5, AVX512_F_BW_VL = 1u << 16 | 1u << 30 | 1u << 31, VNNI = 1u << 11;
+  unsigned a, features, b, extended, c, d, saved;
   __cpuid(1, a, b, features, d);
-  if ((features & FMA_AND_XSAVE) != FMA_AND_XSAVE) return NULL;
-  __cpuid_count(7, 0, a, extended, c, d);
+  if ((features & FMA_XSAVE_F16C) != FMA_XSAVE_F16C) return NULL;
+  if (!__get_cpuid_count(7, 0, &a, &extended, &c, &d)) return NULL;
   __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
   if ((saved & AVX) != AVX || !(extended & AVX2)) return NULL;
   if ((saved & AVX512) == AVX512 && (extended & AVX512_F_BW_VL) == AVX512_F_BW_VL && c & VNNI) return &kernels_avx512vnni;
   return &kernels_avx2;
 }
 
+static tss_t thread_memory;
+
+static void create_thread_memory(void) { tss_create(&thread_memory, free); }
+
 void *scratch(size_t bytes) {
-  static _Thread_local void *memory;
+  static once_flag is_created = ONCE_FLAG_INIT;
   static _Thread_local size_t size;
+  call_once(&is_created, create_thread_memory);
+  void *memory = tss_get(thread_memory);
   if (bytes > size) {
     free(memory);
     size = (bytes + 63) / 64 * 64;
     memory = aligned_alloc(64, size);
+    if (tss_set(thread_memory, memory) != thrd_success) {
+      free(memory);
+      memory = NULL;
+    }
     if (!memory) size = 0;
   }
   return memory;
 }
 
+/** Memory of one run, whose tasks share it. */
+typedef struct {
+  size_t size;
+  _Alignas(64) char data[];
+} RunMemory;
+
+/** The memory of the last run. The runtime runs graphs on any thread, so one block for each thread would be several too many. */
+static RunMemory *_Atomic spare;
+
+static RunMemory *take_memory(size_t bytes) {
+  RunMemory *memory = atomic_exchange(&spare, NULL);
+  if (memory && memory->size >= bytes) return memory;
+  free(memory);
+  size_t size = (bytes + 63) / 64 * 64;
+  memory = aligned_alloc(64, sizeof *memory + size);
+  if (memory) memory->size = size;
+  return memory;
+}
+
+static void give_back(RunMemory *memory) { free(atomic_exchange(&spare, memory)); }
+
 // --- Inputs and outputs.
 
 enum { MAX_INPUTS = 16, MAX_OUTPUTS = 3, MAX_RANK = 4 };
+/** The largest number of groups and heads. */
+#define MAX_COUNT 65536
 
 /** An operator: its name, its types, and what it computes. */
 typedef struct {
@@ -56,6 +92,9 @@ typedef struct {
   size_t rank;
 } Tensor;
 
+/** The data of tensors without elements, for which the runtime may have no address. */
+static int64_t nothing;
+
 /** Reads the inputs. The data of an optional one that the graph leaves out is null. */
 static OrtStatus *read_inputs(OrtKernelContext *context, size_t count, Tensor *tensors) {
   for (size_t i = 0; i < count; i++) {
@@ -72,6 +111,7 @@ static OrtStatus *read_inputs(OrtKernelContext *context, size_t count, Tensor *t
     api[RELEASE_TENSOR_INFO](info);
     if (status) return status;
     TRY(GET_TENSOR_DATA, value, &tensor->data);
+    if (!tensor->data) tensor->data = &nothing;
   }
   return NULL;
 }
@@ -106,6 +146,7 @@ enum {
 typedef struct {
   int64_t groups, activation, heads, kv_heads, window, count;
   float scale, softcap;
+  enum Elements elements;
 } Attributes;
 
 typedef struct {
@@ -143,6 +184,15 @@ static int adapters_fit(const Tensor *in, const Linear *l) {
   return fit;
 }
 
+/** Sorts the rows by their slots. Rows of one slot keep their order. */
+static void sort_rows(const Adapters *ad, int64_t rows) {
+  for (int64_t t = 0; t < rows; t++) {
+    int64_t at = t;
+    for (; at > 0 && ad->row_slots[ad->order[at - 1]] > ad->row_slots[t]; at--) ad->order[at] = ad->order[at - 1];
+    ad->order[at] = (int32_t)t;
+  }
+}
+
 static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
   const Attributes *attributes = kernel;
   Tensor in[LINEAR_INPUTS];
@@ -178,7 +228,7 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
           },
   };
   const int64_t t = l->rows, k = l->inputs, n = l->outputs, width = l->activation == NONE ? k : 2 * k;
-  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
+  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && k / l->groups <= MAX_GROUP && has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
             has_shape(&in[FACTORS], 1, k, 0, 0, 0) && has_shape(&in[WEIGHTS], 4, (n + BLOCK - 1) / BLOCK, k / QUAD, BLOCK, QUAD) &&
             (!l->floats || has_shape(&in[FLOAT_VALUES], 2, l->floats, n, 0, 0)) && fits(&in[BIAS], 1, n, 0, 0, 0) &&
             (k % BLOCK == 0 || (l->activation == NONE && !l->adapters.row_slots));
@@ -190,21 +240,25 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
 
   const int64_t ranks = l->adapters.row_slots ? l->adapters.rank_rows : 0, activated = l->activation == NONE ? 0 : k;
   size_t codes = (size_t)(t * k) * chosen->code_bytes;
-  float *floats = scratch((size_t)(t * (2 * l->groups + l->floats + ranks + activated)) * sizeof(float) + codes);
-  if (!floats) return failure("RowLinear: out of memory");
-  l->activated = floats;
+  RunMemory *memory = take_memory((size_t)(t * (2 * l->groups + l->floats + ranks + activated + 1)) * sizeof(float) + codes);
+  if (!memory) return failure("RowLinear: out of memory");
+  l->activated = (float *)memory->data;
   l->adapters.narrow = l->activated + t * activated;
   l->row_scales = l->adapters.narrow + t * ranks;
   l->taken = l->row_scales + t * l->groups;
   l->sums = (int32_t *)(l->taken + t * l->floats);
-  l->codes = l->sums + t * l->groups;
+  l->adapters.order = l->sums + t * l->groups;
+  l->codes = l->adapters.order + t;
+  if (l->adapters.row_slots) sort_rows(&l->adapters, t);
   // Rounding a few rows takes less time than to share them.
-  if (ranks || activated) run.task_rows = t <= 16 ? 1 : 2;
+  if (ranks || activated) run.task_rows = t <= 16 ? 1 : t <= 64 ? 4 : 8;
   int64_t tasks = (t + run.task_rows - 1) / run.task_rows;
   if (tasks == 1) prepare_task(&run, 0);
-  else TRY(CONTEXT_PARALLEL_FOR, context, prepare_task, (size_t)tasks, (size_t)0, &run);
-  TRY(CONTEXT_PARALLEL_FOR, context, multiply_task, (size_t)((n + TASK_OUTPUTS - 1) / TASK_OUTPUTS), (size_t)0, &run);
-  return NULL;
+  else status = api[CONTEXT_PARALLEL_FOR](context, prepare_task, (size_t)tasks, (size_t)0, &run);
+  tasks = (n + TASK_OUTPUTS - 1) / TASK_OUTPUTS;
+  if (!status) status = api[CONTEXT_PARALLEL_FOR](context, multiply_task, (size_t)tasks, (size_t)0, &run);
+  give_back(memory);
+  return status;
 }
 
 // --- CachedAttention.
@@ -272,6 +326,7 @@ static OrtStatus *compute_attention(void *kernel, OrtKernelContext *context) {
       .query_stride = packed ? whole : heads * size,
       .key_stride = packed ? whole : kv_heads * size,
       .value_stride = packed ? whole : kv_heads * size,
+      .elements = attributes->elements,
       .keys = in[PAST_KEY].data,
       .values = in[PAST_VALUE].data,
       .key_scales = in[KEY_SCALE].data,
@@ -289,8 +344,8 @@ static OrtStatus *compute_attention(void *kernel, OrtKernelContext *context) {
             fits(&in[COS], 2, -1, a->rotated / 2, 0, 0) && fits(&in[SIN], 2, in[COS].dims[0], a->rotated / 2, 0, 0) &&
             !in[COS].data == !in[SIN].data && a->rotated <= size && (!in[COS].data || in[COS].dims[0] >= m) &&
             fits(&in[KEY_SCALE], 4, 1, kv_heads, 1, size) && fits(&in[VALUE_SCALE], 4, 1, kv_heads, 1, size) &&
-            !in[KEY_SCALE].data == !in[VALUE_SCALE].data;
-  for (int64_t b = 0; fit && b < sequences; b++) fit = a->lengths[b] < m && a->lengths[b] + 1 >= a->tokens;
+            !in[KEY_SCALE].data == (a->elements != CODES) && !in[VALUE_SCALE].data == (a->elements != CODES);
+  for (int64_t b = 0; fit && b < sequences; b++) fit = a->lengths[b] < m && a->lengths[b] >= a->tokens - 1;
   if (!fit) return failure("CachedAttention: the shapes of its inputs do not fit");
   const int64_t dims[2] = {rows, heads * size};
   void *present[2];
@@ -336,22 +391,24 @@ static OrtStatus *compute_top(void *kernel, OrtKernelContext *context) {
 
 static OrtStatus *create_kernel(const OrtCustomOp *op, const void *unused, const void *info, void **kernel) {
   const char *name = ((const Operator *)op)->name;
+  const int cache = ((const Operator *)op)->input_types[PAST_KEY];
   Attributes *a = calloc(1, sizeof *a);
   if (!a) return failure("lorikeet: out of memory");
   OrtStatus *status = NULL;
   if (name[0] == 'R') {
     status = api[KERNEL_INFO_GET_INT64](info, "groups", &a->groups);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "activation", &a->activation);
-    if (!status && (a->groups < 1 || a->activation < NONE || a->activation > GELU_TANH))
-      status = failure("RowLinear: groups must be at least 1, activation at most 2");
+    if (!status && (a->groups < 1 || a->groups > MAX_COUNT || a->activation < NONE || a->activation > GELU_TANH))
+      status = failure("RowLinear: groups must be from 1 to 65536, activation from 0 to 2");
   } else if (name[0] == 'C') {
     status = api[KERNEL_INFO_GET_INT64](info, "num_heads", &a->heads);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "kv_num_heads", &a->kv_heads);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "window", &a->window);
     if (!status) status = api[KERNEL_INFO_GET_FLOAT](info, "scale", &a->scale);
     if (!status) status = api[KERNEL_INFO_GET_FLOAT](info, "softcap", &a->softcap);
-    if (!status && (a->heads < 1 || a->kv_heads < 1 || a->window < 0))
-      status = failure("CachedAttention: heads must be at least 1, window at least 0");
+    a->elements = cache == INT8 ? CODES : cache == HALF ? HALVES : FLOATS;
+    if (!status && (a->heads < 1 || a->heads > MAX_COUNT || a->kv_heads < 1 || a->kv_heads > MAX_COUNT || a->window < 0))
+      status = failure("CachedAttention: heads must be from 1 to 65536, window at least 0");
   } else {
     status = api[KERNEL_INFO_GET_INT64](info, "k", &a->count);
     if (!status && a->count < 1) status = failure("TopLogits: k must be at least 1");
@@ -389,6 +446,7 @@ static const Operator OPERATORS[] = {
     {BASE(compute_linear), "RowLinear", LINEAR_INPUTS, 1, FLOAT_INPUTS,
      {FLOAT, UINT8, FLOAT, FLOAT, INT64, FLOAT, FLOAT, INT64, INT8, FLOAT, INT8, INT64, FLOAT, FLOAT}, {FLOAT}},
     {BASE(compute_attention), "CachedAttention", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(FLOAT)},
+    {BASE(compute_attention), "CachedAttentionHalf", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(HALF)},
     {BASE(compute_attention), "CachedAttentionInt8", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(INT8)},
     {BASE(compute_top), "TopLogits", 1, 3, 1, {FLOAT}, {FLOAT, INT64, FLOAT}},
 };

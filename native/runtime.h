@@ -10,7 +10,7 @@ typedef struct OrtKernelContext OrtKernelContext;
 typedef struct OrtTensorInfo OrtTensorInfo;
 
 #define API_VERSION 30
-enum { OPTIONAL = 1, FLOAT = 1, UINT8 = 2, INT8 = 3, INT32 = 6, INT64 = 7, RUNTIME_EXCEPTION = 6 };
+enum { OPTIONAL = 1, FLOAT = 1, UINT8 = 2, INT8 = 3, INT32 = 6, INT64 = 7, HALF = 10, RUNTIME_EXCEPTION = 6 };
 enum {
   CREATE_STATUS = 0,
   CREATE_CUSTOM_OP_DOMAIN = 26,
@@ -60,7 +60,8 @@ typedef struct OrtCustomOp {
 } OrtCustomOp;
 
 typedef OrtStatus *(*ApiFunction)();
-static const ApiFunction *api;
+/** Every registration sets it to the same value, while other threads may run. */
+static const ApiFunction *_Atomic api;
 
 /** Returns from a function whose call into the runtime failed. */
 #define TRY(index, ...)                                      \

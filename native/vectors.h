@@ -2,10 +2,13 @@
 // compute the same bits: every sum has one order, and FMA is used where it is written and nowhere else.
 #ifndef LORIKEET_VECTORS_H
 #define LORIKEET_VECTORS_H
+#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
 #define LANES 16
+/** Bytes. */
+#define CACHE_LINE 64
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float Floats __attribute__((vector_size(64)));
@@ -32,6 +35,23 @@ INLINE Floats load_bytes(const int8_t *from) {
   return __builtin_convertvector(x, Floats);
 }
 
+INLINE Floats load_halves(const uint16_t *from) {
+#ifdef __AVX512F__
+  return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#else
+  union {
+    __m256 half[2];
+    Floats whole;
+  } x = {{_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from + 1))}};
+  return x.whole;
+#endif
+}
+
+/** Stores eight floats as the nearest halves. */
+INLINE void store_eight_halves(uint16_t *to, const float *from) {
+  _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(_mm256_loadu_ps(from), _MM_FROUND_TO_NEAREST_INT));
+}
+
 /** a * b + c, rounded once. */
 INLINE Floats fused(Floats a, Floats b, Floats c) {
   return __builtin_elementwise_fma(a, b, c);
@@ -49,7 +69,8 @@ INLINE Floats larger(Floats a, Floats b) {
 /** e^x within two units in the last place. 0 below -87, infinity above 88; NaN stays NaN. */
 INLINE Floats exponential(Floats x) {
   const Floats shift = all(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
-  Floats bounded = choose(x > all(89), all(89), x);
+  // No integer is larger than 128 or smaller than -127 then. Comparisons are false for NaN, which stays.
+  Floats bounded = choose(x > all(89), all(89), choose(x < all(-88), all(-88), x));
   Floats n = fused(bounded, all(1.44269504f), shift) - shift;
   Floats r = fused(n, all(-0.693359375f), bounded);
   r = fused(n, all(2.12194440e-4f), r);

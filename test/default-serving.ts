@@ -1,7 +1,7 @@
 // Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
 import { perTokenCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
-import { usablePackings } from '../src/engine/int8-form.ts';
+import { cacheType, usablePackings } from '../src/engine/int8-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
@@ -10,14 +10,15 @@ import { ensureServingFiles } from '../src/import/serving-files.ts';
 export async function defaultServing(
   artifactDir: string,
   cache: ServingCache,
-): Promise<Pick<EngineOptions, 'servingDir'>> {
+): Promise<Pick<EngineOptions, 'servingDir' | 'kv'>> {
   const artifact = readArtifact(artifactDir);
   try {
     const { config } = artifact;
     const served = { config, weights: cache.weights, provider: 'cpu' } as const;
     const [packing] = usablePackings(served);
     const calibration = packing && (await perTokenCalibration({ artifactDir, runtime: {} }));
-    return { servingDir: await ensureServingFiles(artifact, { ...cache, packing, calibration }) };
+    const servingDir = await ensureServingFiles(artifact, { ...cache, packing, calibration });
+    return { servingDir, kv: cacheType('f16', packing) };
   } finally {
     artifact.tensors.close();
   }

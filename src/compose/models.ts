@@ -6,12 +6,14 @@ import { memoryLimit } from '../common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { formOf, slotBytes } from '../engine/adapters/slot-form.ts';
+import { cacheType, usablePackings } from '../engine/int8-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { readArtifactInfo, verifyArtifact } from '../import/artifact.ts';
 import { discardChecksums, findFault, isBuilt, servingFolder } from '../import/serving-cache.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
+import type { RowPacking } from '../model/row-weights.ts';
 import { WEIGHTS_MODES, type WeightsMode } from '../model/serving-weights.ts';
 import { loraPerRank, type TargetName, targetNames } from '../model/target-modules.ts';
 import type { Config } from '../settings/config.ts';
@@ -21,6 +23,8 @@ import type { ProgramContext } from './context.ts';
 /** The weights mode, the shape and type of the KV cache, and one kind of adapter. */
 interface ServedShape {
   readonly weights: WeightsMode;
+  /** The order of int8 weights, which adapters follow. */
+  readonly packing?: RowPacking | undefined;
   readonly kv: KvType;
   readonly slots: number;
   readonly maxSeq: number;
@@ -49,7 +53,7 @@ const FLOAT32_BYTES = 4;
 /** Computes sizes from the tables that the engine allocates by. */
 export function servingSize(
   config: DecoderConfig,
-  { weights, kv: type, slots, maxSeq, rank, targets }: ServedShape,
+  { weights, packing, kv: type, slots, maxSeq, rank, targets }: ServedShape,
 ): ServingSize {
   const cacheBytes = (slotCount: number, maxSeqLength: number) =>
     KvCache.byteSize(config, { slotCount, maxSeqLength, type });
@@ -59,7 +63,7 @@ export function servingSize(
     cacheSlot: cacheBytes(1, maxSeq),
     cache: cacheBytes(slots, maxSeq),
     adapter: FLOAT32_BYTES * rank * loraPerRank(config, targets),
-    attached: slotBytes(config, formOf([{ rank, targets, parts: [] }])),
+    attached: slotBytes(config, formOf([{ rank, targets, parts: [] }]), packing),
   };
 }
 
@@ -84,10 +88,13 @@ export interface SizeReport {
 /** Computes what serving takes, without running anything. Throws a `UsageError` or `ConfigError` that names the flag. */
 export function measureSize(settings: Config, request: SizeRequest): SizeReport {
   const config = readDecoderConfig(request.configFile ?? configFileOf(settings));
-  const plan = planMemory(config, settings, memoryLimit());
+  const [packing] = usablePackings({ ...settings, config });
+  const kv = cacheType(settings.kv, packing);
+  const plan = planMemory(config, { ...settings, packing, kv }, memoryLimit());
   const shape: ServedShape = {
     weights: settings.weights,
-    kv: settings.kv,
+    packing,
+    kv,
     slots: plan.slots,
     maxSeq: plan.maxSeqLength,
     rank: parseRank(request.rank),

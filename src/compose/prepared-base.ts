@@ -6,7 +6,7 @@ import { makeFolder, whyNotWritable } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
-import { usablePackings } from '../engine/int8-form.ts';
+import { cacheType, usablePackings } from '../engine/int8-form.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import { isBuilt, type ServingCache, servingFolder } from '../import/serving-cache.ts';
@@ -42,10 +42,11 @@ export async function prepareBase(
   const limit = memoryLimit();
   const { digest } = artifact.info;
   const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
-  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, kv }, limit);
-  const requestedPlan = planFor(config.kv);
   const packings = usablePackings({ ...config, config: artifact.config });
   const packing = await packingOfFiles(packings, digest, cache);
+  const planFor = (kv: KvType) => planMemory(artifact.config, { ...config, packing, kv }, limit);
+  const requested = cacheType(config.kv, packing);
+  const requestedPlan = planFor(requested);
   const weights = new ServingWeights({
     ...cache,
     artifactDir,
@@ -66,13 +67,14 @@ export async function prepareBase(
       (await hasScales(weights.dir, { artifactDir, runtime: runtimeOptions(config), signal }))
     );
   };
-  const kv = (await prepareFiles()) ? 'int8' : 'f32';
-  if (kv !== config.kv)
+  const isCalibrated = await prepareFiles();
+  const kv = isCalibrated || requested !== 'int8' ? requested : cacheType('f16', packing);
+  if (kv !== requested)
     reporter.notify(
       '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
     );
   // A cache of floats takes more memory, so the memory has to be planned again.
-  const plan = kv === config.kv ? requestedPlan : planFor(kv);
+  const plan = kv === requested ? requestedPlan : planFor(kv);
   if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }

@@ -1,6 +1,7 @@
 // The settings and the memory of an engine that samples next to a trainer.
 import type { SamplerSize } from '../../trainer/planner/sampler-size.ts';
 import type { MemoryLimit } from '../common/memory-limit.ts';
+import { cacheType, usablePackings } from '../engine/int8-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { planMemory } from '../engine/memory/memory-budget.ts';
 import type { DecoderConfig } from '../model/config.ts';
@@ -14,9 +15,11 @@ const slotCopies = (adapters: number) => 2 * (adapters + 1);
 /** Returns the settings of an engine that holds one step. The operator's sizes are a server's, and do not apply. */
 export function samplerConfig(config: Config, decoder: DecoderConfig, size: SamplerSize): Config {
   const { slots, maxSeqLength, promptTokens, adapterBytes, adapters } = size;
-  const prompts = { slotCount: 1, maxSeqLength: promptTokens, type: config.kv };
+  const kv = cacheType(config.kv, usablePackings({ ...config, config: decoder })[0]);
+  const prompts = { slotCount: 1, maxSeqLength: promptTokens, type: kv };
   return {
     ...config,
+    kv,
     slots,
     maxSeq: maxSeqLength,
     adapterSlots: undefined,

@@ -21,6 +21,7 @@ import { adapterOfZeros } from './adapters/warm-up.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
 import { Decode, sampledAll, toLoraInput } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
+import { cacheType } from './int8-form.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken, tokenRank } from './logits.ts';
 import { openDeviceMemory } from './memory/device-memory.ts';
@@ -34,7 +35,7 @@ import { tryBase } from './trial-run.ts';
 const ADAPTER_SLOTS_SHARE = 0.5;
 
 /** The fingerprint covers it. Raise it if a change of the graphs can change tokens. */
-const ARITHMETIC = 2;
+const ARITHMETIC = 3;
 
 /** Sessions do not depend on ranks. */
 const LORA = { rank: 1, parts: [] } as const;
@@ -49,7 +50,7 @@ export interface EngineOptions {
   readonly slotCount: number;
   /** Positions of a slot. At most the model's. */
   readonly maxSeqLength: number;
-  /** The elements of the KV cache; `int8` needs a folder with scales. Default: `f32`. */
+  /** The elements of the KV cache; `int8` needs a folder with scales, `f16` packed weights. Default: `f32`. */
   readonly kv?: KvType;
   /** The most adapters that can be attached at the same time. Default: `slotCount`. */
   readonly adapterSlotCount?: number;
@@ -95,7 +96,8 @@ export class Engine {
     const model = openServingFolder(servingDir);
     endStartPhase('map');
     const { config } = model;
-    const { kv: type = 'f32' } = options;
+    const packing = model.rowForm?.packing ?? 'plain'; // that of the folder, unless it could not be calibrated
+    const type = cacheType(options.kv ?? 'f32', packing);
     checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
     const { provider = 'cpu' } = runtime;
     if (config.attentionSoftcap && !PROVIDERS[provider].capsAttention) {
@@ -107,14 +109,14 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
+    const isHalf = type === 'f16';
+    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
-    const packing = model.rowForm?.packing ?? 'plain';
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
-    const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
+    const kv = type === 'f32' ? FLOAT_NAMES[memory.float] : type;
     const forms = `${model.identity} ${kv} ${provider}`;
     await tryBase({ runner, cache, servingDir, forms });
     await runner.prepareFirst();
@@ -126,7 +128,7 @@ export class Engine {
       provider,
       weights: model.weights,
       kv,
-      int8Operator: model.rowForm?.packing === 'packed' ? (ownInstructions() ?? null) : null,
+      int8Operator: packing === 'packed' ? (ownInstructions() ?? null) : null,
       fingerprint: hash('sha256', `${ARITHMETIC} ${forms} ${options.decoding}`).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options);

@@ -1,6 +1,7 @@
 // Decides how int8 weights in per-token form are packed for the hardware of a machine.
 import { describeProcessor, type ProcessorFeature } from '../common/processor.ts';
 import type { DecoderConfig } from '../model/config.ts';
+import type { KvType } from '../model/kv-attention.ts';
 import { canPack, type RowPacking } from '../model/row-weights.ts';
 import type { WeightsMode } from '../model/serving-weights.ts';
 import { ownInstructions } from '../ort/own-operators.ts';
@@ -16,6 +17,11 @@ export interface Int8Hardware {
 
 function int8Hardware(): Int8Hardware {
   return { features: describeProcessor().features, ownInstructions: ownInstructions() };
+}
+
+/** Returns the elements of the cache. Only our own operators read floats of 16 bits. */
+export function cacheType(wanted: KvType, packing: RowPacking | undefined): KvType {
+  return wanted === 'f16' && packing !== 'packed' ? 'f32' : wanted;
 }
 
 /** A base as it is served. */

@@ -29,6 +29,8 @@ interface KvCacheOptions {
   readonly memory?: ModelMemory;
   /** The scales of an int8 cache, see `kvScaleCount`. Absent: the cache holds floats. */
   readonly scales?: Float32Array<ArrayBuffer> | undefined;
+  /** Whether floats have 16 bits, which only our own operators read. Default: those of the memory. */
+  readonly isHalf?: boolean;
 }
 
 /** The keys and values of all slots. */
@@ -37,6 +39,7 @@ export class KvCache {
   readonly maxSeqLength: number;
   /** The scales [1, kvHeads, 1, headDim] of each layer. Undefined if the cache holds floats. */
   readonly scales: readonly KvLayer[] | undefined;
+  readonly isHalf: boolean;
   readonly headDim: number;
   readonly layerCount: number;
   /** Key and value alternate, layer by layer. */
@@ -45,12 +48,13 @@ export class KvCache {
 
   constructor(config: DecoderConfig, options: KvCacheOptions) {
     const { kvHeadCount, headDim, layerCount } = config;
-    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales } = options;
+    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales, isHalf = false } = options;
     this.slotCount = slotCount;
     this.maxSeqLength = maxSeqLength;
     this.headDim = headDim;
     this.layerCount = layerCount;
-    this.#tensors = memory.createSlots(slotCount, scales && 'int8');
+    this.isHalf = isHalf;
+    this.#tensors = memory.createSlots(slotCount, scales ? 'int8' : isHalf ? 'float16' : undefined);
     this.#tensors.add([kvHeadCount, maxSeqLength, headDim], 2 * layerCount);
     this.scales = scales && scaleTensors(config, scales);
   }
@@ -138,7 +142,7 @@ export class KvPositions {
   }
 }
 
-const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f32: 4 };
+const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f16: 2, f32: 4 };
 
 /** Pairs each layer's key with its value, from tensors in which they alternate. */
 function toLayers(tensors: readonly OrtTensor[]): KvLayer[] {

@@ -209,7 +209,7 @@ export class ModelRunner {
   }
 
   #kvForm({ hasSeveralTokens }: GraphShape): KvForm {
-    if (!this.#cache.scales) return 'float';
+    if (!this.#cache.scales) return this.#cache.isHalf ? 'half' : 'float';
     if (this.#sessions.usesOwnOperators) return 'int8';
     return hasSeveralTokens ? 'int8 several tokens' : 'int8 one token';
   }
@@ -282,13 +282,14 @@ export class ModelRunner {
   #bindCache(graph: BoundGraph, first: number, count: number): void {
     const layers = this.#cache.range(first, count);
     if (graph.boundCache === layers && graph.readsInPlace(layers[0]!.key)) return;
-    graph.boundCache = layers;
+    graph.boundCache = undefined; // if an error ends the binding
     layers.forEach((tensors, layer) => {
       for (const half of KV_HALVES) {
         graph.bindInput(KV_INPUTS.past(layer, half), tensors[half]);
         graph.bindOutput(KV_INPUTS.present(layer, half), tensors[half]);
       }
     });
+    graph.boundCache = layers;
   }
 
   #bindSlots(graph: BoundGraph, input: ModelInput): void {

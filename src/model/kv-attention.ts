@@ -2,21 +2,29 @@
 // channel. The runtime's operator for it is fast for one new token per sequence but slow for several. A run of several tokens
 // therefore quantizes, appends and dequantizes with separate operators, which compute the same. Our own operator computes all of
 // these forms.
+import { assert } from '../common/assert.ts';
 import { type GraphBuilder, LORIKEET, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import type { Rope } from './rope.ts';
 
-/** The formats of the KV cache: the graph's float type, or 8 bits with fixed scales. */
-const KV_TYPES = ['int8', 'f32'] as const;
+/** The formats of the KV cache: 8 bits with fixed scales, 16 bits for our own operators, or the graph's float type. */
+const KV_TYPES = ['int8', 'f16', 'f32'] as const;
 /** The name of a cache's format. */
 export type KvType = (typeof KV_TYPES)[number];
 
 /**
- * The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. `int8`: for our own
- * operator, which takes any number of tokens.
+ * The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. `half` and `int8`:
+ * for our own operator, which takes any number of tokens.
  */
-export type KvForm = 'float' | 'int8' | 'int8 one token' | 'int8 several tokens';
+export type KvForm = keyof typeof OWN_OPERATORS | 'int8 one token' | 'int8 several tokens';
+
+/** Our own operator, by the elements of the cache. Calibrations read floats. */
+const OWN_OPERATORS = {
+  float: 'CachedAttention',
+  half: 'CachedAttentionHalf',
+  int8: 'CachedAttentionInt8',
+} as const;
 
 /** The names of inputs and outputs. T = B sequences x S new tokens. */
 export const KV_INPUTS = {
@@ -40,6 +48,13 @@ interface QueryKeyValue {
   readonly query: Value;
   readonly key?: Value | undefined;
   readonly value?: Value | undefined;
+}
+
+/** The cache of a layer. */
+interface CacheOperands {
+  readonly past: readonly Value[];
+  readonly scales?: readonly Value[] | undefined;
+  readonly layer: number;
 }
 
 interface KvAttentionOptions {
@@ -116,19 +131,26 @@ export class KvAttention {
 
   #attend(operands: QueryKeyValue, layer: number): Value {
     const { form, float, isOwn } = this.#options;
-    const type = form === 'float' ? float : 'int8';
+    const type = form === 'float' ? float : form === 'half' ? 'float16' : 'int8';
     const past = KV_HALVES.map((half) => {
       this.#g.output(KV_INPUTS.present(layer, half) as Value, type, this.#cacheDims);
       return this.#g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
     });
     const { kvHeadCount, headDim } = this.#options.config;
     const scales =
-      form === 'float'
+      form === 'float' || form === 'half'
         ? undefined
         : KV_HALVES.map((half) =>
             this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
           );
-    if (isOwn) return this.#ownOperator(operands, past, layer, scales);
+    if (isOwn) {
+      assert(form in OWN_OPERATORS, `our own operators have no form ${form}`);
+      return this.#ownOperator(form as keyof typeof OWN_OPERATORS, operands, {
+        past,
+        scales,
+        layer,
+      });
+    }
     if (!scales) return this.#operator(operands, past, layer);
     this.#noteFinite(operands);
     return form === 'int8 one token'
@@ -156,17 +178,16 @@ export class KvAttention {
   }
 
   #ownOperator(
+    form: keyof typeof OWN_OPERATORS,
     { query, key, value }: QueryKeyValue,
-    past: readonly Value[],
-    layer: number,
-    scales: readonly Value[] = [],
+    { past, scales = [], layer }: CacheOperands,
   ): Value {
     const tables = this.#tablesOf(layer);
     const inputs = [query, key, value, ...past, this.#options.seqLengths, tables?.cos, tables?.sin];
     const present = KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
     const { softcap, local_window_size: window = 0, ...attributes } = this.#attributes(layer);
     return this.#g.nodeWithOutputs(
-      scales.length > 0 ? 'CachedAttentionInt8' : 'CachedAttention',
+      OWN_OPERATORS[form],
       [...inputs, ...scales],
       { ...attributes, window, softcap: softcap ?? { float: 0 } },
       { domain: LORIKEET, outputs: [true, ...present] },
@@ -202,7 +223,7 @@ export class KvAttention {
   /** Computes the same as `#operator` over an int8 cache, for several tokens of one sequence. */
   #several(
     operands: QueryKeyValue,
-    cache: { past: readonly Value[]; scales: readonly Value[]; layer: number },
+    cache: CacheOperands & { readonly scales: readonly Value[] },
   ): Value {
     const g = this.#g;
     const { seqLengths, totalLength } = this.#options;
@@ -265,7 +286,7 @@ export class KvAttention {
     const { config, form } = this.#options;
     const { headCount, kvHeadCount, attentionScale, attentionSoftcap } = config;
     const { slidingWindow, rope } = config.layers[layer]!;
-    const isScaled = form === 'float' && keyFactor(config, rope) !== 1;
+    const isScaled = (form === 'float' || form === 'half') && keyFactor(config, rope) !== 1;
     return {
       num_heads: headCount,
       kv_num_heads: kvHeadCount,

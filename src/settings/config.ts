@@ -19,7 +19,7 @@ const schema = z.object(
 );
 
 type Settings = z.infer<typeof schema>;
-/** The effective settings. `weights` defaults to the provider's first format, `kv` to the exact one. */
+/** The effective settings. `weights` defaults to the provider's first format, `kv` to 16 bits. */
 export type Config = Readonly<
   Settings & { [N in 'weights' | 'kv' | 'drafts']: NonNullable<Settings[N]> }
 >;
@@ -59,7 +59,7 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   if (result.data?.port === 0 && flags.port === undefined) {
     faults.push(`${SETTINGS.port.env}: must be a whole number from 1 to 65535`);
   }
-  const { provider = 'cpu', weights: requested, kv = 'f32' } = result.data ?? {};
+  const { provider = 'cpu', weights: requested, kv = 'f16' } = result.data ?? {};
   const formats: readonly Config['weights'][] = PROVIDERS[provider].weights;
   const weights = requested ?? formats[0]!;
   if (!formats.includes(weights)) {
@@ -67,7 +67,7 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   }
   if (kv === 'int8' && PROVIDERS[provider].memory === 'device') {
     faults.push(
-      `${sources.get('kv')}: ${provider} keeps its cache in its own float type. Use f32, or leave it out`,
+      `${sources.get('kv')}: ${provider} keeps its cache in its own float type. Leave it out`,
     );
   }
   const { batchInvariant } = result.data ?? {};

@@ -1,7 +1,7 @@
 // `npm run bench`: this checkout against an earlier one and against peers on this machine, interleaved, medians over the
 // rounds. What is not given is not compared. A peer is installed in a folder outside the repository (LORIKEET_E2E_HOME) once,
 // and skipped with a reason if that fails.
-// Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --peers NAME,… (openvino, vllm, llama-server)
+// Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --peers NAME,… (openvino, vllm, mistralrs, llama-server)
 //   --shape llama-1b (only that: random weights, no adapters; with llama-server it is measured after the base anyway)
 //   --only TEXT,… (cases whose id begins with one of these)  --rounds N  --tokens N  --json FILE
 //   --write FILE (writes the table of the peers between the file's marks)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describeProcessor } from '../../src/common/processor.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath } from '../shared.ts';
-import type { Goal } from './comparison.ts';
+import { type Goal, inTurn } from './comparison.ts';
 import { measureEngineRate } from './engine-rate.ts';
 import { type Checkout, cacheTokenBytes } from './fleet.ts';
 import type { LoadResult } from './load.ts';
@@ -194,11 +194,28 @@ function int4Stream(goals: readonly Goal[]): Case {
   };
 }
 
+/** One adapter in each of 32 rows, and the base in all of them right before or after: what adapters cost. */
 function adapters(label: string, names: readonly string[]): Case {
+  const metric = `32 streams, 32 distinct adapters, ${label}`;
+  const base: Work = { streams: 32 };
+  const work: Work = { ...base, adapters: names.slice(0, 32) };
   return {
     id: `32 adapters, ${label}`,
-    figures: [rate(`32 streams, 32 distinct adapters, ${label}`, AHEAD_OF_VLLM)],
-    ...both({ streams: 32, adapters: names.slice(0, 32) }),
+    figures: [
+      rate(metric, AHEAD_OF_VLLM),
+      { metric: `${metric}: share of the base's rate`, unit: 'x', key: 'shareOfBase' },
+    ],
+    work,
+    async ours({ server }, turn) {
+      // Another case may have left the usual prompts of the base in the prefix cache.
+      const fresh = { ...turn, salt: `${turn.salt}, one each` };
+      const measured = new Map<Work, Values>();
+      for (const one of inTurn([base, work], turn.round)) {
+        measured.set(one, await askHttp(server.url, one, fresh));
+      }
+      const [ofBase, values] = [measured.get(base)!, measured.get(work)!];
+      return { ...values, shareOfBase: values['tokensPerS']! / ofBase['tokensPerS']! };
+    },
   };
 }
 

@@ -58,6 +58,13 @@ export function installOpenVino(): Promise<string> {
   });
 }
 
+/** Returns a Python with mistral.rs. */
+export function installMistralRs(): Promise<string> {
+  return pythonWith('mistralrs-0.9.5', async (pip) => {
+    await pip('mistralrs==0.9.5');
+  });
+}
+
 /** The wheel's requirements, with the torch of the registry instead of a build that it does not have. */
 const VLLM_REQUIREMENTS = `
 from importlib.metadata import requires

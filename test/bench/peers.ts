@@ -10,11 +10,18 @@ import { importModel } from '../../src/import/import-model.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { ALL_R16, writeLlamaAdapters } from './adapters.ts';
 import { readTokens, writeBaseGguf } from './base-gguf.ts';
-import { installLlama, installOpenVino, installVllm, once, run } from './installs.ts';
+import {
+  installLlama,
+  installMistralRs,
+  installOpenVino,
+  installVllm,
+  once,
+  run,
+} from './installs.ts';
 import { promptOf } from './load.ts';
 import { promptIds } from './measure.ts';
 import { type Server, startLlama, startVllm } from './servers.ts';
-import { askHttp, type Turn, type Values, type Work } from './work.ts';
+import { askHttp, type Burst, type Turn, type Values, type Work } from './work.ts';
 
 /** What all sides are started with. */
 export interface Stage {
@@ -77,6 +84,13 @@ export const PEERS: readonly Peer[] = [
     start: startVllmServer,
   },
   {
+    name: 'mistralrs',
+    title: 'mistral.rs',
+    about: 'mistralrs 0.9.5, layers in Q8_0, head in float32, in process',
+    install: installMistralRs,
+    start: startMistralRs,
+  },
+  {
     name: 'llama-server',
     title: 'llama-server',
     about: 'llama.cpp of llama-cpp-python 0.3.36, Q4_1 (1B shape: Q4_0)',
@@ -104,33 +118,84 @@ async function startOpenVino(python: string, stage: Stage): Promise<Running> {
     const options = ['--model', checkpoint, '--task', 'text-generation-with-past'];
     await run(python, [...command, ...options, '--weight-format', 'int8', folder]);
   });
-  const driver = path.join(import.meta.dirname, 'generate_openvino.py');
-  const child = spawn(python, [driver, model, String(stage.slots)], {
+  const driver = await startDriver(python, 'generate_openvino.py', [model, String(stage.slots)]);
+  return {
+    async ask(work, turn) {
+      if ('length' in work) {
+        const prompts = [promptIds(work.length, turn.round)];
+        const { seconds } = await driver.generate({ prompts, tokens: 1 });
+        return { tokensPerS: work.length / seconds };
+      }
+      return work.adapters ? {} : driver.burst(work, turn);
+    },
+    stop: driver.stop,
+  };
+}
+
+/** Adapters that are loaded do not slow down requests of the base. */
+async function startMistralRs(python: string, stage: Stage): Promise<Running> {
+  const { slots, adapters } = stage;
+  const args = [await prepareCheckpoint(stage), String(slots), ...(adapters ? [adapters] : [])];
+  const driver = await startDriver(python, 'generate_mistralrs.py', args);
+  return {
+    async ask(work, turn) {
+      if (!('length' in work)) return driver.burst(work, turn);
+      // It takes no ids. A word is about a token, and the answer says how many they are.
+      const prompts = [promptOf(turn.round, turn.salt, work.length)];
+      const { seconds, promptTokens } = await driver.generate({ prompts, tokens: 1 });
+      return { tokensPerS: promptTokens! / seconds };
+    },
+    stop: driver.stop,
+  };
+}
+
+/** What a program that generates in process is asked for. */
+interface Job {
+  readonly prompts: readonly (string | readonly number[])[];
+  readonly tokens: number;
+  readonly adapters?: readonly string[] | undefined;
+}
+
+interface Done {
+  readonly seconds: number;
+  readonly promptTokens?: number;
+  readonly decodedPerS?: number;
+}
+
+interface Driver {
+  generate(job: Job): Promise<Done>;
+  burst(work: Burst, turn: Turn): Promise<Values>;
+  stop(): Promise<void>;
+}
+
+/** Starts a script of this folder, which takes jobs as lines. */
+async function startDriver(
+  python: string,
+  script: string,
+  args: readonly string[],
+): Promise<Driver> {
+  const child = spawn(python, [path.join(import.meta.dirname, script), ...args], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const exited = onceEmitted(child, 'exit');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const nextLine = async () => {
     const { value, done } = await lines.next();
-    if (done) throw new Error('OpenVINO ended');
+    if (done) throw new Error(`${script} ended`);
     return value;
   };
-  const generate = async (prompts: readonly (string | readonly number[])[], tokens: number) => {
-    child.stdin.write(`${JSON.stringify({ prompts, tokens })}\n`);
-    return JSON.parse(await nextLine()) as { seconds: number; decodedPerS?: number };
+  const generate = async (job: Job): Promise<Done> => {
+    child.stdin.write(`${JSON.stringify(job)}\n`);
+    return JSON.parse(await nextLine());
   };
   await nextLine();
   return {
-    async ask(work, { round, salt, tokens: usual }) {
-      if ('length' in work) {
-        const { seconds } = await generate([promptIds(work.length, round)], 1);
-        return { tokensPerS: work.length / seconds };
-      }
-      const { streams, words, adapters, tokens = usual } = work;
-      if (adapters) return {};
+    generate,
+    async burst({ streams, words, adapters, tokens: own }, { salt, tokens: usual }) {
+      const tokens = own ?? usual;
       const prompts = Array.from({ length: streams }, (_, i) => promptOf(i, salt, words));
-      const { seconds, ...rates } = await generate(prompts, tokens);
-      return { tokensPerS: (streams * tokens) / seconds, ...rates };
+      const { seconds, decodedPerS } = await generate({ prompts, tokens, adapters });
+      return { tokensPerS: (streams * tokens) / seconds, ...(decodedPerS && { decodedPerS }) };
     },
     async stop() {
       child.stdin.end();

@@ -51,6 +51,8 @@ test('an adapter is the bytes of its float32 values, whatever its rank and targe
     const size = servingSize(config, { ...ASKED, rank, targets });
     assert.equal(size.adapter, bytes);
     assert.ok(size.attached >= bytes);
+    const packed = servingSize(config, { ...ASKED, packing: 'packed', rank, targets });
+    assert.ok(packed.attached < size.attached, `${packed.attached} of ${size.attached}`);
   }
 });
 

@@ -164,3 +164,23 @@ test('in little memory, an adapter of rank 8 on all linears still fits', () => {
   const bytes = slotBytes(config, formOf([{ rank: 8, targets, parts: [] }]));
   assert.ok(plan(900e6).adapterSlotBytes >= 2 * bytes, 'slot 0 has the same size');
 });
+
+test('our own operators need a quarter of the slot, and half of the cache, and neither scores nor copies', () => {
+  const form = formOf([{ rank: 8, targets: targetNames(config), parts: [] }]);
+  const [floats, codes] = [slotBytes(config, form), slotBytes(config, form, 'packed')];
+  assert.ok(codes > floats / 4 && codes < 0.3 * floats, `${codes} of ${floats}`);
+  // As much memory for adapters as one of the default rank needs.
+  assert.ok(plan(900e6, { packing: 'packed' }).adapterSlotBytes >= 2 * codes);
+  for (const [ofRuntime, ofOperators] of [
+    ['f32', 'f16'],
+    ['int8', 'int8'],
+  ] as const) {
+    const chunks = { prefillChunk: 1024 };
+    const runtime = plan(32e9, { ...chunks, kv: ofRuntime }).budget.parts;
+    const own = plan(32e9, { ...chunks, kv: ofOperators, packing: 'packed' }).budget.parts;
+    const scores = 4 * 9 * 4096 * 1024 - 4 * 1024 * 4 * 1536;
+    const copies = ofRuntime === 'int8' ? 2 * 2 * 3 * 64 * 4096 * 4 : 0;
+    assert.equal(runtime.activations - own.activations, scores + copies);
+    assert.equal(own.kvCache, runtime.kvCache / (ofRuntime === 'f32' ? 2 : 1));
+  }
+});

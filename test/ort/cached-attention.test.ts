@@ -314,6 +314,7 @@ for (const isInt8 of [false, true]) {
         ? [
             { k_scale: undefined },
             { v_scale: undefined },
+            { k_scale: undefined, v_scale: undefined },
             { k_scale: [1, 3, 1, 32] },
             { k_scale: [1, 2, 1, 64] },
             { v_scale: [1, 4, 1, 64] },

@@ -181,13 +181,13 @@ export function rowsOf(linear: Linear, from: number, to: number): Linear {
 
 /** The operator's inputs, in its order. */
 export function linearInputs(linear: Linear): Record<string, OrtTensor | undefined> {
-  const { tokens, inputs, outputs, floats, x, adapters } = linear;
+  const { tokens, inputs, outputs, floats, x, activation, adapters } = linear;
   const { data, scales } = quantizeRowInt8([linear.weights], inputs);
   const blocks = Math.ceil(outputs / 16);
   const float = (shape: readonly number[], values: Floats) => hostTensor('float32', shape, values);
   const packed = Uint8Array.from(packRowInt8(data, inputs));
   return {
-    x: float([tokens, x.length / tokens], x),
+    x: float([tokens, inputs * (activation ? 2 : 1)], x),
     weights: hostTensor('uint8', [blocks, inputs / 4, 16, 4], packed),
     scales: float([outputs], Float32Array.from(scales)),
     factors: float([inputs], linear.factors),

@@ -5,12 +5,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
 import { elementCount } from '../../common/tensor.ts';
 import type { DecoderConfig } from '../../model/config.ts';
+import { type LoraCodes, writeCodesA, writeCodesB, writeScales } from '../../model/lora-codes.ts';
 import { adaptedTargets } from '../../model/lora-graph.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
-import { writeCodesA, writeCodesB, writeScales } from '../../quant/lora-int8.ts';
 import type { SlotTensors, SlotValues } from '../memory/model-memory.ts';
-import { type LoraCodes, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
+import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
 /** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
 export interface AdapterOperand {

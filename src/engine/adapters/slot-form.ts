@@ -10,6 +10,7 @@ import {
   type VectorName,
 } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
+import { codeShapes, type LoraCodes } from '../../model/lora-codes.ts';
 import { adaptedTargets, LORA_INPUTS } from '../../model/lora-graph.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
 import { normVectors } from '../../model/serving-weights.ts';
@@ -22,10 +23,6 @@ import {
   TARGETS_OF,
   type TargetName,
 } from '../../model/target-modules.ts';
-import { PACKED_BLOCK } from '../../quant/row-int8.ts';
-
-/** The operands of a fused linear's updates with 8 bits, for our own operator. */
-export type LoraCodes = 'codesA' | 'scales' | 'codesB';
 
 /** A target of a fused linear and its outputs. */
 interface Part {
@@ -134,19 +131,11 @@ function* codeOperands(
   config: DecoderConfig,
   { layer, fused, rank }: { layer: number; fused: FusedLinear; rank: number },
 ): Generator<SlotOperand> {
-  const targets = fusedTargets(config, fused);
-  const rankRows = rank * targets.length;
-  const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(config);
-  const { outputs } = PACKED_BLOCK;
-  const parts = targets.map((target) => ({
+  const parts = fusedTargets(config, fused).map((target) => ({
     target,
     width: TARGET_MODULES[target].outFeatures(config),
   }));
-  const shapes = {
-    codesA: [rankRows, inFeatures],
-    scales: [rankRows],
-    codesB: [fusedWidth(config, fused) / outputs, rank, outputs],
-  };
+  const shapes = codeShapes(config, fused, rank);
   for (const codes of ['codesA', 'scales', 'codesB'] as const) {
     const operand = { input: LORA_INPUTS[codes](layer, fused), shape: shapes[codes] };
     const source = { layer, codes, parts };
@@ -180,20 +169,16 @@ function* outputOperands(config: DecoderConfig): Generator<SlotOperand> {
   }
 }
 
-/** The bytes of one slot. Default packing: that of floats, which take more. */
+/** The bytes of one slot, with floats of 32 bits. */
 export function slotBytes(
   config: DecoderConfig,
   form: SlotForm,
   packing: RowPacking = 'plain',
 ): number {
   let bytes = 0;
-  for (const operand of slotOperands(config, form, packing)) bytes += operandBytes(operand);
+  for (const { shape, type } of slotOperands(config, form, packing))
+    bytes += elementCount(shape) * (type === 'int8' ? 1 : Float32Array.BYTES_PER_ELEMENT);
   return bytes;
-}
-
-/** The bytes of one slot of an operand, with floats of 32 bits. */
-export function operandBytes({ shape, type }: SlotOperand): number {
-  return elementCount(shape) * (type === 'int8' ? 1 : Float32Array.BYTES_PER_ELEMENT);
 }
 
 /** Rounds up to a power of two, so that adapters of similar rank share operands and a new rank rarely requires new ones. */

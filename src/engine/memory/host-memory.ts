@@ -1,5 +1,6 @@
 // The host's memory for a model. Tensors are not copied, and a range of slots is a view.
 
+import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
 import { bytesOf, hostTensor, type OrtTensor, type OrtType } from '../../ort/tensor.ts';
 import type { ModelMemory, SlotPart, SlotParts, SlotTensors, SlotValues } from './model-memory.ts';
@@ -17,7 +18,7 @@ export const HOST_MEMORY: ModelMemory = {
 /** The longest array that every supported Node allows. A single tensor may be larger. */
 const MAX_BLOCK_BYTES = 2 ** 30;
 
-type HostSlotType = 'float32' | 'int8';
+type HostSlotType = 'float32' | 'float16' | 'int8';
 
 interface HostSlotTensor {
   /** [slots, ...shape] */
@@ -46,7 +47,7 @@ class HostSlots implements SlotTensors {
    * Allocates many tensors in one block, because each large allocation triggers the garbage collector: a tenth of a second for
    * the sixty tensors of a small model. Pages are touched only when slots are written.
    */
-  add(shape: readonly number[], count = 1, type = this.#type): void {
+  add(shape: readonly number[], count = 1, type: HostSlotType = this.#type): void {
     const size = elementCount(shape);
     const whole = [this.#slotCount, ...shape];
     const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / bytesOf(type, whole)));
@@ -78,7 +79,9 @@ class HostSlots implements SlotTensors {
 
   write(index: number, slot: number, fill: (into: SlotValues) => void): void {
     const { tensor, size } = this.#tensors[index]!;
-    fill(tensor.data.subarray(slot * size, (slot + 1) * size));
+    const { data } = tensor;
+    assert(!(data instanceof Uint16Array), 'halves are written by runs');
+    fill(data.subarray(slot * size, (slot + 1) * size));
   }
 
   move(from: number, to: number, part?: { stride: number; used: number }): void {

@@ -6,6 +6,7 @@ import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory
 import { DEFAULT_RANK } from '../../contracts/training-settings.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
+import type { RowPacking } from '../../model/row-weights.ts';
 import {
   embeddingMatrix,
   servingTensorBytes,
@@ -22,6 +23,8 @@ import { KvCache } from '../kv-cache.ts';
 export interface MemoryRequest {
   readonly provider: Provider;
   readonly weights: WeightsMode;
+  /** The order of int8 weights. If it is `packed`, our own operators compute everything. */
+  readonly packing?: RowPacking | undefined;
   /** The elements of the KV cache. */
   readonly kv: KvType;
   readonly prefillChunk: number;
@@ -111,19 +114,24 @@ export function planMemory(
 ): MemoryPlan {
   const fixed = fixedParts(config, request);
   const isHost = PROVIDERS[request.provider].memory === 'host';
+  const isOwn = request.packing === 'packed';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
   const forAdapters =
     requestedCache ??
-    Math.max(0, left * ADAPTER_SHARE, Math.min(left * MAX_ADAPTER_SHARE, oneAdapterBytes(config)));
+    Math.max(
+      0,
+      left * ADAPTER_SHARE,
+      Math.min(left * MAX_ADAPTER_SHARE, oneAdapterBytes(config, request)),
+    );
   const cacheBytes = (slots: number, maxSeqLength: number) => {
     const slotCount = slots + reservedSlots(request, slots);
     return isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
   };
-  // Scores take the memory that the feed-forward values leave, and more if the context is long.
+  // The runtime's scores take the memory that the feed-forward values leave, and more if the context is long.
   const scores = (maxSeqLength: number) => {
-    const bytes = isHost ? scoresBytes(config, maxSeqLength, request.prefillChunk) : 0;
+    const bytes = isHost && !isOwn ? scoresBytes(config, maxSeqLength, request.prefillChunk) : 0;
     return Math.max(0, bytes - feedForwardBytes(config, request));
   };
   const plan = chooseSlots(config, request, {
@@ -166,9 +174,9 @@ export function planMemory(
 }
 
 /** The memory for adapters, cache included, in which one adapter of the default rank can run: slot 0 has the same size. */
-function oneAdapterBytes(config: DecoderConfig): number {
+function oneAdapterBytes(config: DecoderConfig, { packing }: MemoryRequest): number {
   const form = formOf([{ rank: DEFAULT_RANK, targets: targetNames(config), parts: [] }]);
-  return (SLOTS_AT_ONCE * 2 * slotBytes(config, form)) / (1 - ADAPTER_CACHE_SHARE);
+  return (SLOTS_AT_ONCE * 2 * slotBytes(config, form, packing)) / (1 - ADAPTER_CACHE_SHARE);
 }
 
 function reservedSlots({ hasReservedSlots = false }: MemoryRequest, slots: number): number {
@@ -184,11 +192,11 @@ type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'prefixCache' |
 
 /** Parts that do not depend on the plan. If a device holds the weights, its memory is not counted. */
 function fixedParts(config: DecoderConfig, request: MemoryRequest): FixedParts {
-  const { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq } = request;
+  const { provider, weights, packing, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq } = request;
   const { hiddenSize, vocabSize } = config;
   const tokenizer = vocabSize * TOKENIZER_BYTES_PER_TOKEN;
-  // A prompt over an int8 cache attends to a float copy of one layer of its slot, which the operator copies again.
-  const copies = kv === 'int8' ? 2 : 0;
+  // The runtime attends to a float copy of one layer of an int8 slot, which its operator copies again.
+  const copies = kv === 'int8' && packing !== 'packed' ? 2 : 0;
   const layerBytes =
     KvCache.byteSize(config, {
       slotCount: 1,
@@ -300,7 +308,7 @@ function cureFor(request: MemoryRequest): string {
     return `Use a smaller model${canShrink ? ' or --weights nf4' : ''}, or raise the memory limit.`;
   }
   const list = new Intl.ListFormat('en', { type: 'disjunction' }).format(given);
-  const canNarrow = kv === 'f32' && PROVIDERS[provider].memory === 'host';
+  const canNarrow = kv !== 'int8' && PROVIDERS[provider].memory === 'host';
   return `Lower ${list},${canNarrow ? ' use --kv int8,' : ''} or raise the memory limit.`;
 }
 

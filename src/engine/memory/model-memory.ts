@@ -16,8 +16,8 @@ export interface ModelMemory {
   readonly maxTokensPerRun: number;
   /** Copies a tensor to this memory, float32 as `float`. Returns the tensor itself if it is already there. */
   upload(tensor: OrtTensor): OrtTensor;
-  /** Creates slots without any tensors yet. Default type: `float`. Devices do not support int8 slots. */
-  createSlots(slotCount: number, type?: 'int8'): SlotTensors;
+  /** Creates slots without any tensors yet. Default type: `float`. Devices support no other. */
+  createSlots(slotCount: number, type?: 'int8' | 'float16'): SlotTensors;
 }
 
 /** The elements of one slot of a tensor. */
