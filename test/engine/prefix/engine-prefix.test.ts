@@ -66,6 +66,15 @@ test('a restored prefix gives the same logits to the bit, and those of one chunk
   }
 });
 
+test('preparing adapters leaves no adapter attached and nothing in a slot', async (t) => {
+  const { engine } = await engineOf(t);
+  t.after(() => engine.release());
+  const fresh = await prefill(engine, A, {});
+  await engine.prepareAdapters();
+  assert.deepEqual(engine.attachedAdapters(), []);
+  assert.deepEqual(await prefill(engine, A, {}), fresh);
+});
+
 test('a chunk in the middle of a prompt fails if its values are not finite', async (t) => {
   const { engine, model } = await engineOf(t);
   t.after(() => engine.release());
