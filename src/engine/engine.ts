@@ -173,6 +173,7 @@ export class Engine {
     await this.run({ ...batch, tokenIds, pastLength: 0, sampler: undefined, scoring: undefined });
     this.zeroSlot(batch.slot);
     this.detachAdapter(weights.digest);
+    this.#parts.slots.reset();
   }
 
   /** Creates one session that likely adapters need, before there is one. Resolves with whether there are more to create. */

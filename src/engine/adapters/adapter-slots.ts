@@ -148,6 +148,15 @@ export class AdapterSlots {
     this.#current.move(this.#attached.length, slot);
   }
 
+  /** Takes the form of no adapter again. Nothing is attached. */
+  reset(): void {
+    assert(this.#attached.length === 1, 'no adapter is attached');
+    this.#dropReplacement();
+    this.#retired.push(this.#current);
+    this.#current = SlotBlock.empty(this.#memory.createSlots(1));
+    this.#version++;
+  }
+
   /** Must be called once per run. Narrows slots that have been too wide for a while, once a narrower block is filled. */
   noteRun(): void {
     if (this.#replacement && ++this.#replacement.unusedRuns > PATIENCE_RUNS)
