@@ -120,7 +120,11 @@ const NAMED_FAULTS: [string, Environment, RegExp][] = [
   ['slots 0', { LORIKEET_SLOTS: '0' }, /^LORIKEET_SLOTS: must be a whole number from 1/],
   ['an unknown variable of ours', { LORIKEET_PROT: '1' }, /^LORIKEET_PROT: unknown setting/],
   ['a carriage return', { HOST: '127.0.0.1\r' }, /^HOST: contains a control character/],
-  ['an unknown format of the cache', { LORIKEET_KV: 'int4' }, /^LORIKEET_KV: must be int8, f16 or f32/],
+  [
+    'an unknown format of the cache',
+    { LORIKEET_KV: 'int4' },
+    /^LORIKEET_KV: must be int8, f16 or f32/,
+  ],
   [
     'an int8 cache on a device',
     { LORIKEET_PROVIDER: 'webgpu', LORIKEET_KV: 'int8' },

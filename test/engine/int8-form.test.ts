@@ -111,6 +111,26 @@ for (const [family, changes] of TINY_FAMILIES) {
   });
 }
 
+test('our own operators read a sequence at once and token by token to the same bits', {
+  skip: !PACKINGS.includes('packed') && 'needs our own operators',
+}, async (t) => {
+  for (const [family, changes] of TINY_FAMILIES) {
+    const served = { model: tinyModel(changes), packing: 'packed' } as const;
+    const engine = await openEngine(t, served, { kv: 'f16' });
+    const seen: Float32Array[] = [];
+    const sample = ({ logits }: LogitsRow) => {
+      seen.push(logits.slice());
+      return { id: 0 };
+    };
+    const base = { adapter: undefined, sampler: { sample } };
+    const prompt = { ...base, tokenIds: TOKENS, pastLength: 0, scoring: undefined };
+    await engine.run({ kind: 'prefill', slot: 0 as SlotId, ...prompt });
+    for (const [pastLength, tokenId] of TOKENS.entries())
+      await engine.run({ kind: 'decode', rows: [{ ...base, tokenId, pastLength }] });
+    assert.deepEqual(seen.at(-1), seen[0], family);
+  }
+});
+
 for (const packing of PACKINGS) {
   test(`a row's logits do not depend on how many rows run beside it: ${packing}`, async (t) => {
     const engine = await openEngine(t, { model: tinyModel(), packing });
