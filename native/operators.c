@@ -228,7 +228,8 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
           },
   };
   const int64_t t = l->rows, k = l->inputs, n = l->outputs, width = l->activation == NONE ? k : 2 * k;
-  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && k / l->groups <= MAX_GROUP && has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
+  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && k / l->groups <= MAX_GROUP &&
+            has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
             has_shape(&in[FACTORS], 1, k, 0, 0, 0) && has_shape(&in[WEIGHTS], 4, (n + BLOCK - 1) / BLOCK, k / QUAD, BLOCK, QUAD) &&
             (!l->floats || has_shape(&in[FLOAT_VALUES], 2, l->floats, n, 0, 0)) && fits(&in[BIAS], 1, n, 0, 0, 0) &&
             (k % BLOCK == 0 || (l->activation == NONE && !l->adapters.row_slots));

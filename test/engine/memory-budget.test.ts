@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { formOf, slotBytes } from '../../src/engine/adapters/slot-form.ts';
+import { elementCount } from '../../src/common/tensor.ts';
+import { formOf, slotBytes, slotOperands } from '../../src/engine/adapters/slot-form.ts';
 import { type MemoryRequest, planMemory } from '../../src/engine/memory/memory-budget.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { targetNames } from '../../src/model/target-modules.ts';
@@ -182,5 +183,21 @@ test('our own operators need a quarter of the slot, and half of the cache, and n
     const copies = ofRuntime === 'int8' ? 2 * 2 * 3 * 64 * 4096 * 4 : 0;
     assert.equal(runtime.activations - own.activations, scores + copies);
     assert.equal(own.kvCache, runtime.kvCache / (ofRuntime === 'f32' ? 2 : 1));
+  }
+});
+
+test('the bytes of a slot are those of all its operands', () => {
+  const targets = targetNames(config);
+  for (const some of [targets, targets.slice(0, 1), []]) {
+    for (const parts of [[], ['outputs'], ['outputs', 'norms']] as const) {
+      const form = formOf([{ rank: 8, targets: some, parts }]);
+      for (const packing of ['plain', 'packed'] as const) {
+        const sizes = [...slotOperands(config, form, packing)].map(
+          ({ shape, type }) => elementCount(shape) * (type === 'int8' ? 1 : 4),
+        );
+        const sum = sizes.reduce((total, size) => total + size, 0);
+        assert.equal(slotBytes(config, form, packing), sum);
+      }
+    }
   }
 });

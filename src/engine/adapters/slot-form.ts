@@ -146,7 +146,10 @@ function* codeOperands(
 /** The vectors of one slot. */
 function* vectorOperands(config: DecoderConfig, parts: SlotForm['parts']): Generator<SlotOperand> {
   if (parts.includes('outputs')) yield* outputOperands(config);
-  if (!parts.includes('norms')) return;
+  if (parts.includes('norms')) yield* normOperands(config);
+}
+
+function* normOperands(config: DecoderConfig): Generator<SlotOperand> {
   for (const { name, dims } of normVectors(config)) {
     const [length] = dims as [number];
     const vectors = [{ name: normVector(name), length }];
@@ -169,14 +172,21 @@ function* outputOperands(config: DecoderConfig): Generator<SlotOperand> {
   }
 }
 
-/** The bytes of one slot, with floats of 32 bits. */
+/** The bytes of one slot, with floats of 32 bits. The scheduler asks in each step, so a layer stands for all: they are alike. */
 export function slotBytes(
   config: DecoderConfig,
-  form: SlotForm,
+  { parts, ...form }: SlotForm,
   packing: RowPacking = 'plain',
 ): number {
+  const inLayers = { ...form, parts: parts.filter((part) => part !== 'norms') };
+  const layer = slotOperands({ ...config, layerCount: 1 }, inLayers, packing);
+  const norms = parts.includes('norms') ? normOperands(config) : [];
+  return config.layerCount * bytesOf(layer) + bytesOf(norms);
+}
+
+function bytesOf(operands: Iterable<SlotOperand>): number {
   let bytes = 0;
-  for (const { shape, type } of slotOperands(config, form, packing))
+  for (const { shape, type } of operands)
     bytes += elementCount(shape) * (type === 'int8' ? 1 : Float32Array.BYTES_PER_ELEMENT);
   return bytes;
 }
