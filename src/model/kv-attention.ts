@@ -137,12 +137,11 @@ export class KvAttention {
       return this.#g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
     });
     const { kvHeadCount, headDim } = this.#options.config;
-    const scales =
-      form === 'float' || form === 'half'
-        ? undefined
-        : KV_HALVES.map((half) =>
-            this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
-          );
+    const scales = this.#hasFloats
+      ? undefined
+      : KV_HALVES.map((half) =>
+          this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
+        );
     if (isOwn) {
       assert(form in OWN_OPERATORS, `our own operators have no form ${form}`);
       return this.#ownOperator(form as keyof typeof OWN_OPERATORS, operands, {
@@ -270,6 +269,12 @@ export class KvAttention {
     return this.#g.node('Transpose', [heads], { perm: [0, 2, 1, 3] });
   }
 
+  /** Whether the cache holds floats, of any size. */
+  get #hasFloats(): boolean {
+    const { form } = this.#options;
+    return form === 'float' || form === 'half';
+  }
+
   /** All positions share one scale. */
   get #blocks() {
     return { axis: 2, block_size: this.#options.maxSeqLength };
@@ -283,10 +288,10 @@ export class KvAttention {
   }
 
   #attributes(layer: number) {
-    const { config, form } = this.#options;
+    const { config } = this.#options;
     const { headCount, kvHeadCount, attentionScale, attentionSoftcap } = config;
     const { slidingWindow, rope } = config.layers[layer]!;
-    const isScaled = (form === 'float' || form === 'half') && keyFactor(config, rope) !== 1;
+    const isScaled = this.#hasFloats && keyFactor(config, rope) !== 1;
     return {
       num_heads: headCount,
       kv_num_heads: kvHeadCount,

@@ -1,7 +1,7 @@
 // LoRA matrices with 8 bits and one scale per rank row, in the order in which our own operator reads them (`native/kernels.h`).
 // Pure: arrays in, arrays out.
 import { largestMagnitude } from '../quant/nf4.ts';
-import { PACKED_BLOCK } from '../quant/row-int8.ts';
+import { LARGEST_LEVEL, PACKED_BLOCK } from '../quant/row-int8.ts';
 import type { DecoderConfig } from './config.ts';
 import { type FusedLinear, fusedTargets, fusedWidth, TARGET_MODULES } from './target-modules.ts';
 
@@ -33,8 +33,6 @@ interface LoraMatrices {
 
 /** The elements of an operand, int8 or float32. */
 type Values = Int8Array | Float32Array;
-
-const LARGEST_LEVEL = 127;
 
 /** Writes the scales of the rank rows of A times those of B. A rank row that changes nothing has the scale 0. */
 export function writeScales(into: Values, update: LoraMatrices): void {

@@ -3,7 +3,7 @@
 // VNNI and AMX, and its product of uint8 and uint8 is exact on every CPU. Sums of integers are exact, so a row's product does not
 // depend on other rows. Used in serving and training.
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
-import { ZERO_POINT } from '../quant/row-int8.ts';
+import { LARGEST_LEVEL, ZERO_POINT } from '../quant/row-int8.ts';
 
 /** Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. */
 export interface QuantizedRows {
@@ -20,8 +20,6 @@ export interface RowInt8Weight {
   /** float32 [out] */
   readonly scales: Value;
 }
-
-const LARGEST_LEVEL = 127;
 
 /** Returns the zero points of rows, uint8 [tokens * groups]. `ofTokens` [tokens] has one value per token. */
 export function rowZeroPoints(g: GraphBuilder, ofTokens: Value, groups = 1): Value {
