@@ -14,6 +14,7 @@ import {
   headerFaults,
   keptRejectionFaults,
   LAYERS,
+  lateAwaitFaults,
   layerFaults,
   reExportFaults,
   repeatedNameFaults,
@@ -162,6 +163,12 @@ for (const { holds, faults, broken } of RULES) {
     for (const files of broken) assert.equal(faults(files).length, 1, files[0]!.text.slice(0, 80));
   });
 }
+
+test('a test file awaits before its first test or in a test', () => {
+  assert.deepEqual(lateAwaitFaults(readSources(['test'])), []);
+  const late = "test('a', f);\nconst b = await g();\ntest('b', f);\n";
+  assert.equal(lateAwaitFaults([source('test/a.test.ts', late)]).length, 1);
+});
 
 test('a comment or a string is no import', () => {
   const text =

@@ -282,6 +282,16 @@ export function headerFaults(files: readonly SourceFile[]): string[] {
     .map((file) => `${file.path}: does not open with what it does`);
 }
 
+/**
+ * Test files that await between their tests. Once the tests so far have ended, Node runs the hooks that end the file, and
+ * the later tests find their folders removed.
+ */
+export function lateAwaitFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .filter((file) => /^(?:test|describe)\([\s\S]*^(?!async )\S.*\bawait\b/m.test(code(file)))
+    .map((file) => `${file.path}: awaits after its first test`);
+}
+
 /** Import cycles, each told once. */
 export function cycleFaults(files: readonly SourceFile[]): string[] {
   const graph = new Map(files.map((file) => [file.path, importsOf(file)]));

@@ -11,6 +11,8 @@ const GRADED = '{"steps":[],"result":0.7}';
 const served = serve({ adapters: ['alpha'], maxSeqLength: 512, reply: () => utf8(GRADED) });
 const client = await connect(served);
 const { graders } = client.fineTuning.alpha;
+const opened = await PythonGraders.open('python3').catch((error: Error) => error);
+const skip = opened instanceof Error && opened.message;
 
 const check = {
   type: 'string_check',
@@ -142,8 +144,6 @@ const python = {
   source: 'def grade(sample, item):\n    return sample["output_text"].count(item["colour"]) / 4',
   image_tag: '2025-05-08',
 } as const;
-const opened = await PythonGraders.open('python3').catch((error: Error) => error);
-const skip = opened instanceof Error && opened.message;
 
 test('a grader in Python runs if the operator allows it', { skip }, async () => {
   const allowing = serve({ python: opened as PythonGraders });
