@@ -39,18 +39,18 @@ export class Decode {
     const [{ forcedIds, ...only }, ...others] = batch.rows as [DecodeRow, ...DecodeRow[]];
     if (others.length === 0)
       return this.#decodeRows({ ...batch, rows: [{ ...only, draftIds: forcedIds ?? [] }] });
-    const heads: RowResult[][] = [];
+    const forced: RowResult[][] = [];
     const rows: DecodeRow[] = [];
     for (const [slot, row] of batch.rows.entries()) {
-      heads.push(await orPartial(heads, () => this.#runForced(row, slot as SlotId)));
+      forced.push(await orPartial(forced, () => this.#runForced(row, slot as SlotId)));
       rows.push(afterForced(row));
     }
     try {
       const decoded = await this.#decodeRows({ ...batch, rows });
-      return { ...decoded, rows: withHeads(heads, decoded.rows) };
+      return { ...decoded, rows: withForced(forced, decoded.rows) };
     } catch (error) {
-      if (!(error instanceof PartialDecode)) throw new PartialDecode(withHeads(heads, []), error);
-      throw new PartialDecode(withHeads(heads, error.rows), error.cause);
+      if (!(error instanceof PartialDecode)) throw new PartialDecode(withForced(forced, []), error);
+      throw new PartialDecode(withForced(forced, error.rows), error.cause);
     }
   }
 
@@ -154,12 +154,12 @@ function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
 /**
  * Joins each row's results: forced tokens first, then the tokens after them. A row whose forced tokens failed has no others.
  */
-function withHeads(
-  heads: readonly RowResult[][],
+function withForced(
+  forced: readonly RowResult[][],
   decoded: readonly (readonly RowResult[])[],
 ): RowResult[][] {
   const isLost = (head: readonly RowResult[]) => head.some(({ ok }) => !ok);
-  return heads.map((head, i) => (isLost(head) ? head : [...head, ...(decoded[i] ?? [])]));
+  return forced.map((head, i) => (isLost(head) ? head : [...head, ...(decoded[i] ?? [])]));
 }
 
 /** Runs another row. If it fails, rejects with a `PartialDecode` that carries the results of the rows before it. */

@@ -159,8 +159,8 @@ export function withReport(
             ...losses(job, fresh),
           },
         };
-  const setbacks = last ? 0 : job.setbacks;
-  return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
+  const retries = last ? 0 : job.retries;
+  return withEvents({ ...job, ...progress, retries }, all, nowMs);
 }
 
 /** Returns the latest training loss, and the step whose adapter the trainer keeps. */
