@@ -4,7 +4,8 @@ import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import { keptSteps } from '../contracts/kept-checkpoints.ts';
-import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.ts';
+import { checkpointMetricsSchema } from '../contracts/metrics.ts';
+import { OBJECTIVES } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
@@ -72,23 +73,12 @@ export type NewEvent = Pick<JobEvent, 'level' | 'message' | 'type' | 'data'>;
 /** Older events, moved out of the record. */
 export const eventBatchSchema = z.object({ events: z.array(eventSchema) });
 
-const measured = z.number().exactOptional();
-const preferenceMetrics = Object.fromEntries(
-  OBJECTIVE_METRICS.map((name) => [name, measured]),
-) as Record<(typeof OBJECTIVE_METRICS)[number], typeof measured>;
-
 const checkpointSchema = z.object({
   step: z.int(),
   version: z.int(),
   digest: z.string(),
   createdMs: unixMs,
-  metrics: z.object({
-    trainLoss: z.number(),
-    trainTokenAccuracy: z.number(),
-    validationLoss: measured,
-    validationTokenAccuracy: measured,
-    ...preferenceMetrics,
-  }),
+  metrics: checkpointMetricsSchema,
 });
 
 /** A published checkpoint of a job. */

@@ -1,7 +1,8 @@
 // A trainer's messages as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-journal.ts';
+import { apiMetrics } from '../../src/contracts/metrics.ts';
+import { stepEvent, withReport } from '../../src/jobs/run-journal.ts';
 import { messagesOf, newJob, step } from './sample-jobs.ts';
 
 const report = { steps: [], events: [], estimatedFinishMs: undefined };
@@ -40,20 +41,12 @@ test('an estimate alone is written down, and changes nothing else', () => {
 });
 
 test('a checkpoint has the measured figures', () => {
-  const train = { trainLoss: 1, trainTokenAccuracy: 0.5 };
-  assert.deepEqual(checkpointMetrics(8, train), {
-    step: 8,
-    train_loss: 1,
-    train_mean_token_accuracy: 0.5,
-  });
+  const train = { loss: 1, tokenAccuracy: 0.5 };
+  const shown = { train_loss: 1, train_mean_token_accuracy: 0.5 };
+  assert.deepEqual(apiMetrics(train), shown);
   const both = { ...train, validationLoss: 2, validationTokenAccuracy: 0.25 };
-  assert.deepEqual(checkpointMetrics(8, both), {
-    step: 8,
-    train_loss: 1,
-    train_mean_token_accuracy: 0.5,
-    full_valid_loss: 2,
-    full_valid_mean_token_accuracy: 0.25,
-  });
+  const validated = { full_valid_loss: 2, full_valid_mean_token_accuracy: 0.25 };
+  assert.deepEqual(apiMetrics(both), { ...shown, ...validated });
 });
 
 test('progress has the newest training loss, and the first step of the lowest validation loss', () => {

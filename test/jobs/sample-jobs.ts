@@ -43,8 +43,7 @@ export function step(number: number, changes: Partial<StepMessage> = {}): StepMe
     step: number,
     totalSteps: 4,
     loss: 1.234,
-    learningRate: 0.001,
-    tokensPerSecond: 100,
+    ...{ gradNorm: 1, learningRate: 0.001, tokens: 10, tokensPerSecond: 100 },
     tokenAccuracy: 0.5,
     ...changes,
   };

@@ -8,7 +8,6 @@ import { smallest } from '../../src/common/long-arrays.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
-import { objectiveMetricsOf } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -262,14 +261,8 @@ function reportsOf(
 ): Pick<TrainHooks, 'onStep' | 'onSnapshot'> {
   return {
     onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
-    onSnapshot({ step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy, ...row }) {
-      const metrics = {
-        trainLoss: loss,
-        trainTokenAccuracy: tokenAccuracy,
-        ...(validationLoss !== undefined && { validationLoss }),
-        ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
-        ...objectiveMetricsOf(row),
-      };
+    onSnapshot: (metrics) => {
+      const { step } = metrics;
       send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
     },
   };

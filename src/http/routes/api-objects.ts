@@ -16,6 +16,7 @@ import type {
   JobHyperparameters,
 } from '../../contracts/fine-tuning-api.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
+import { apiMetrics } from '../../contracts/metrics.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { StepSamples } from '../../contracts/step-samples.ts';
 import { toWire } from '../../contracts/training-fields.ts';
@@ -25,7 +26,6 @@ import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/
 import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
 import { shownData } from '../../jobs/reward-events.ts';
-import { checkpointMetrics } from '../../jobs/run-journal.ts';
 
 /** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
 export function toListAnswer<T, Wire extends { id: string }>(
@@ -136,7 +136,7 @@ export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTun
     fine_tuned_model_checkpoint: isResult ? fineTunedModel(job) : checkpointModel(job, step),
     fine_tuning_job_id: job.id,
     step_number: step,
-    metrics: checkpointMetrics(step, metrics),
+    metrics: { step, ...apiMetrics(metrics) },
   };
 }
 
