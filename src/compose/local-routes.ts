@@ -82,6 +82,6 @@ export class LocalRoutes {
 
   async close(): Promise<void> {
     this.#parts.access.close();
-    await this.#parts.adapters.http.localAdapters.close();
+    await this.#parts.adapters.drain();
   }
 }
