@@ -66,11 +66,11 @@ async function openServer(
   const { client } = engine;
 
   const [
-    { createTelemetry, openRouterPorts, openTelemetryExports },
+    { createTelemetry, openKvEvents, openMetricsPort, openTelemetryExports },
     { describeServedModel, loadBaseText },
     { demoNames, openServingAdapters, servedDemos },
     { openServingJobs },
-    { openServingTenants },
+    { openLimits, openUsage },
     { createRoutes, openHttp },
     { openServingBatches },
     { openServingTinker },
@@ -102,10 +102,12 @@ async function openServer(
     await openServingJobs(config, { ...shared, ...published, artifact, telemetry }),
   );
   endStartPhase('adapters');
-  const tenants = opened.add(await openServingTenants(config, { store, telemetry, log }));
+  const { rateLimits } = opened.add(await openLimits(config, { telemetry, log }));
+  const usage = opened.add(openUsage({ store, log }));
   const leaving = opened.leaving.signal;
-  const parts = { access, base, python, text, model, telemetry, adapters, jobs, tenants, leaving };
-  const routes = createRoutes(config, { ...shared, ...parts });
+  const tenants = { access, rateLimits, usage };
+  const parts = { base, python, text, model, telemetry, adapters, jobs, leaving };
+  const routes = createRoutes(config, { ...shared, ...tenants, ...parts });
   const { answer } = routes;
   const { files } = jobs.http;
   const { tenantOf } = access;
@@ -118,7 +120,8 @@ async function openServer(
   const users = { batches: batches.service, tinker: tinker.service };
   const http = opened.add(await openHttp(config, routes, users));
   const { url } = http;
-  opened.add(await openRouterPorts(config, { url, base, engine, telemetry, log }));
+  opened.add(await openKvEvents(config, { url, base, engine, telemetry }));
+  opened.add(await openMetricsPort(config, { telemetry, log }));
   endStartPhase('listen');
   const ready: ReadyServer = {
     url,

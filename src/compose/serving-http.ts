@@ -7,6 +7,7 @@ import {
   type Deps,
   type LineUsers,
   type ServedModel,
+  type UsageSide,
 } from '../http/deps.ts';
 import { type AnswerLine, createLineApp } from '../http/lines.ts';
 import { StatsHistory } from '../http/routes/stats-history.ts';
@@ -15,6 +16,7 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Access } from '../tenants/access.ts';
+import type { RateLimits } from '../tenants/rate-limits.ts';
 import { openKeptResponses } from './kept-responses.ts';
 import { CLOSE_DEADLINE_MS } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
@@ -22,7 +24,6 @@ import type { PreparedBase } from './prepared-base.ts';
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
-import type { ServingTenants } from './serving-tenants.ts';
 
 /** The parts of a server that its routes use. */
 interface RouteParts {
@@ -37,7 +38,8 @@ interface RouteParts {
   readonly telemetry: Telemetry;
   readonly adapters: ServingAdapters;
   readonly jobs: ServingJobs;
-  readonly tenants: ServingTenants;
+  readonly rateLimits: RateLimits;
+  readonly usage: UsageSide;
   /** Aborted when the server should get no more requests. */
   readonly leaving: AbortSignal;
 }
@@ -53,7 +55,7 @@ export interface ServingRoutes {
 /** Creates what a server's routes share, and the application for requests of this process. */
 export function createRoutes(
   config: Config,
-  { own, access, base, text, adapters, jobs, tenants, ...parts }: RouteParts,
+  { own, access, base, text, adapters, jobs, ...parts }: RouteParts,
 ): ServingRoutes {
   const { client, telemetry, log, leaving } = parts;
   const history = new StatsHistory(client, telemetry.metrics);
@@ -71,7 +73,6 @@ export function createRoutes(
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
     gateway: access.gateway,
-    ...tenants.http,
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,

@@ -3,7 +3,7 @@ import { ConfigError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { createMetricsApp } from '../http/app.ts';
 import type { ServedModel } from '../http/deps.ts';
-import { type RunningServer, startServer } from '../http/wire/server.ts';
+import { startServer } from '../http/wire/server.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseExports } from '../telemetry/export-choice.ts';
 import type { KvEvents } from '../telemetry/kv-events/kv-events.ts';
@@ -41,24 +41,10 @@ interface RoutedServer {
   readonly base: PreparedBase;
 }
 
-/** Opens the ports for routers that the settings choose. Throws `ConfigError` if a router would follow a cache that is off. */
-export async function openRouterPorts(config: Config, server: RoutedServer) {
-  const events = await openKvEvents(config, server);
-  const metrics = await openMetricsPort(config, server).catch(async (error) => {
-    await events?.close(); // an open port would keep the process alive
-    throw error;
-  });
-  server.engine.followPrefixes((changes) => events?.publish(changes));
-  return {
-    async close() {
-      await Promise.all([events?.close(), metrics?.close(CLOSE_DEADLINE_MS)]);
-    },
-  };
-}
-
-async function openKvEvents(
+/** Publishes the changes of the prefix cache if the settings say so. Throws `ConfigError` if the cache is off. */
+export async function openKvEvents(
   { kvEvents: address, kvEventsPod }: Config,
-  { telemetry, base, url }: RoutedServer,
+  { engine, telemetry, base, url }: Omit<RoutedServer, 'log'>,
 ): Promise<KvEvents | undefined> {
   if (!address) return undefined;
   if (base.plan.prefixCacheBytes === 0) {
@@ -67,14 +53,18 @@ async function openKvEvents(
   }
   const { KvEvents } = await import('../telemetry/kv-events/kv-events.ts');
   const topic = { pod: kvEventsPod ?? new URL(url).host, model: base.artifact.info.name };
-  return KvEvents.listen(address, topic, { nameOf: (key) => telemetry.nameOf(key) });
+  const events = await KvEvents.listen(address, topic, { nameOf: (key) => telemetry.nameOf(key) });
+  engine.followPrefixes((changes) => events.publish(changes));
+  return events;
 }
 
-async function openMetricsPort(
+/** Opens the port for scrapers without a key if the settings say so. */
+export async function openMetricsPort(
   { host, metricsPort: port, allowedHosts }: Config,
-  { telemetry, log }: RoutedServer,
-): Promise<RunningServer | undefined> {
+  { telemetry, log }: Pick<RoutedServer, 'telemetry' | 'log'>,
+) {
   if (port === undefined) return undefined;
   const app = createMetricsApp({ telemetry, log, allowedHosts: [host, ...allowedHosts] });
-  return startServer(app, { host, port, log });
+  const { close } = await startServer(app, { host, port, log });
+  return { close: () => close(CLOSE_DEADLINE_MS) };
 }
