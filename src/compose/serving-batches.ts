@@ -1,6 +1,7 @@
 // Wires a server's batches: their records and files in its store, and its routes, which answer the lines.
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { type BatchesOptions, createBatches } from '../batches/create-batches.ts';
+import type { BatchesOptions } from '../batches/context.ts';
+import { createBatches } from '../batches/create-batches.ts';
 import type { Logger } from '../common/log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';

@@ -1,4 +1,6 @@
 // The HTTP side of a server: what its routes share, and the port.
+
+import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
 import { createApp } from '../http/app.ts';
 import {
@@ -9,7 +11,7 @@ import {
   type ServedModel,
   type UsageSide,
 } from '../http/deps.ts';
-import { type AnswerLine, createLineApp } from '../http/lines.ts';
+import { createLineApp } from '../http/lines.ts';
 import { StatsHistory } from '../http/routes/stats-history.ts';
 import { type RunningServer, startServer } from '../http/wire/server.ts';
 import type { EngineClient } from '../scheduler/client.ts';

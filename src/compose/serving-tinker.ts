@@ -2,9 +2,9 @@
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
 import type { ServedModel } from '../http/deps.ts';
-import type { AnswerLine } from '../http/lines.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
 import type { EngineClient } from '../scheduler/client.ts';

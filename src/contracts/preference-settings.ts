@@ -1,7 +1,6 @@
 // The objectives of a run, the training settings of one that learns from preferences, and the names of their metrics, which are
 // TRL's.
 import { z } from 'zod';
-import type { TrainingSetting } from './training-setting.ts';
 
 /** The objectives of a run, by OpenAI's names of the methods. */
 export const OBJECTIVES = ['supervised', 'dpo', 'reinforcement'] as const;
@@ -59,7 +58,7 @@ export const PREFERENCE_SETTINGS = {
     api: { group: 'lorikeet', name: 'label_smoothing' },
     needs: 'preferences',
   },
-} as const satisfies Record<string, TrainingSetting>;
+} as const;
 
 /** TRL's names of the metrics: means over the pairs of a step. */
 const PAIR_METRICS = [

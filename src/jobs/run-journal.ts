@@ -3,7 +3,7 @@
 
 import { objectiveMetricsOf } from '../contracts/preference-settings.ts';
 import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import { rewardMeans, rewardText } from './reward-events.ts';

@@ -9,7 +9,7 @@ import {
 import { ServeError } from '../common/errors.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import type { SnapshotMessage, TrainedMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import {
   isWanted,
   type JobRecord,
