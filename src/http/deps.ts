@@ -96,12 +96,8 @@ export interface AppOptions
   jobs?: JobsSide;
   /** Usage by day. */
   usage?: UsageSide;
-  /** Batches of requests. */
-  batches?: BatchService;
   /** Runs graders in Python. Absent: they are refused. */
   python?: Pick<PythonGraders, 'check' | 'run'> | undefined;
-  /** Training loops that run elsewhere. */
-  tinker?: TinkerService | undefined;
   /** The folders whose routes are refused, because the server cannot write there. */
   unwritable?: readonly ServerFolder[];
   /** Responses that are kept for later requests. */
@@ -140,6 +136,14 @@ export interface AppOptions
   leaving?: AbortSignal;
   /** Returns Unix milliseconds. */
   now?: () => number;
+}
+
+/** The parts that answer with the routes of single requests. */
+export interface LineUsers {
+  /** Batches of requests. */
+  batches?: BatchService;
+  /** Training loops that run elsewhere. */
+  tinker?: TinkerService | undefined;
 }
 
 /** The options that routes get, with all defaults filled in. */

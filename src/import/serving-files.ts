@@ -1,5 +1,6 @@
 // Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They are
 // built once per base digest, weights mode and layout version.
+
 import { createHash, hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,6 +8,7 @@ import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
 import { asBytes, toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
+import type { ServingTensor } from '../model/row-weights.ts';
 import {
   fusedLinear,
   headLinear,
@@ -27,7 +29,6 @@ import {
   normVectors,
   type ServingLayout,
   type ServingMatrix,
-  type ServingTensor,
   servingTensors,
   WEIGHTS_FILE,
   type WeightsMode,

@@ -9,7 +9,7 @@ import type { StepSamples } from '../contracts/step-samples.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import { RowChecks } from './check-rows.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import type { FileMeta } from './files.ts';
 import {
   applyClientAction,

@@ -7,7 +7,7 @@ import { every } from '../common/waiting.ts';
 import type { Fault, JobPlan } from '../contracts/training-messages.ts';
 import { fileFault } from '../rows/file-fault.ts';
 import { excessDetail } from './check-rows.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import {
   advance,
   type JobRecord,

@@ -3,7 +3,7 @@
 
 import { apiMetrics } from '../contracts/metrics.ts';
 import type { EventMessage, StepMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import { rewardText } from './reward-events.ts';

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { isDiskFull } from '../common/errors.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { hasEnded, isWaitingForDisk, type JobRecord, withInterruption } from './job.ts';
 import { JobFolder, sweepJobFolders } from './job-folder.ts';
 import { interruptionText, LeaseWorker, retryMs, type WorkKind } from './lease-worker.ts';

@@ -1,5 +1,6 @@
 // Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and the logits
 // of the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested rows.
+
 import { type FileLocation, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
@@ -8,6 +9,7 @@ import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
 import { RowLinears } from './row-linears.ts';
+import type { ServingTensor } from './row-weights.ts';
 import { fusedLinear, headLinear, type RowForm, type RowLinear } from './row-weights.ts';
 import {
   BLOCK_SIZE,
@@ -17,7 +19,6 @@ import {
   headMatrix,
   Q4_BLOCK_SIZE,
   type ServingMatrix,
-  type ServingTensor,
   vectorTensor,
   type WeightsMode,
 } from './serving-weights.ts';

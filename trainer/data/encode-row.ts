@@ -20,9 +20,7 @@ import {
 import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-template.ts';
 import type { Example } from './example.ts';
 import type { Classes } from './labels.ts';
-
-/** Encodes a row. Throws `TrainingRowError` if the model cannot be trained on it. */
-export type RowEncoder = (row: TrainingRow) => Example;
+import type { RowEncoder } from './load-dataset.ts';
 
 /** The model to encode rows for. */
 interface RowEncoderOptions {

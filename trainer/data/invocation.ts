@@ -1,7 +1,8 @@
 // The invocation of an activated LoRA: token ids after whose last occurrence in a row the adapter applies and is trained.
 import { ConfigError } from '../../src/common/errors.ts';
-import type { ModelText, RowEncoder } from './encode-row.ts';
+import type { ModelText } from './encode-row.ts';
 import type { Example } from './example.ts';
+import type { RowEncoder } from './load-dataset.ts';
 
 /** The model whose tokens form the invocation. */
 interface InvocationModel {

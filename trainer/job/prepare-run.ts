@@ -17,17 +17,12 @@ import { graderSchema, refuseUnknownItem } from '../../src/graders/schema.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TrainingRowError } from '../../src/rows/row-schema.ts';
-import {
-  createRowEncoder,
-  type ModelText,
-  type RowEncoder,
-  readModelText,
-} from '../data/encode-row.ts';
+import { createRowEncoder, type ModelText, readModelText } from '../data/encode-row.ts';
 import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
 import { sequenceLengths } from '../data/example.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
-import type { Dataset } from '../data/load-dataset.ts';
+import type { Dataset, RowEncoder } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type TrainingRows } from '../data/load-rows.ts';
 import type { Schedule } from '../optimizer.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';

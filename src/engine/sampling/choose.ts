@@ -14,8 +14,8 @@ import {
   type RankedPrefix,
   weightOf,
 } from './filters.ts';
+import type { Penalties } from './penalties.ts';
 import { fillBuckets, type Ranking, rankBuckets, sortRange } from './ranking.ts';
-import type { Penalties } from './sampler.ts';
 
 /** Returns the next number, uniform in [0, 1) with 53 random bits. */
 export type Random = () => number;
