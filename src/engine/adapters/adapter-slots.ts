@@ -11,7 +11,7 @@ import { HOST_MEMORY } from '../memory/host-memory.ts';
 import type { ModelMemory, SlotTensors } from '../memory/model-memory.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.ts';
-import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-form.ts';
+import { formOf, isSameForm, type SlotForm, slotBytes } from './slot-form.ts';
 
 /** The limits of the adapter slots. */
 interface AdapterSlotsOptions {
@@ -71,7 +71,7 @@ export class AdapterSlots {
     this.#current = SlotBlock.empty(memory.createSlots(1));
   }
 
-  /** The form of the operands. The layout of a graph must have the same targets and parts. */
+  /** The form of the operands. The graph must have the same linears and parts. */
   get form(): SlotForm {
     return this.#current.form;
   }
@@ -205,9 +205,8 @@ export class AdapterSlots {
    * takes too much memory. Undefined if neither fits.
    */
   #formWith(weights: AdapterWeights): SlotForm | undefined {
-    const { form } = this.#current;
-    const narrowest = formOf([...this.#adapters(), weights]);
-    return [widerForm(form, narrowest), narrowest].find((one) =>
+    const adapters = [...this.#adapters(), weights];
+    return [formOf(adapters, this.#current.form), formOf(adapters)].find((one) =>
       this.#fits(one, this.#attached.length + 1),
     );
   }
