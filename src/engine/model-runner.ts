@@ -271,7 +271,10 @@ export class ModelRunner {
     graph.bindInput(LORA_INPUTS.groupRows, groupRows.fill(plan.groupRows));
     graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
     const [rows, tokens] = shape as [number, number];
-    graph.bindInput(LORA_INPUTS.groupShape, groupShape.fill([plan.groupCount, rows, 1, tokens, -1]));
+    graph.bindInput(
+      LORA_INPUTS.groupShape,
+      groupShape.fill([plan.groupCount, rows, 1, tokens, -1]),
+    );
     if (hasVectors(form.parts))
       graph.bindInput(LORA_INPUTS.rowGroups, rowGroups.fill(plan.rowGroups));
   }

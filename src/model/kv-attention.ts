@@ -145,10 +145,7 @@ export class KvAttention {
     return g.node('Reshape', [g.node('Add', [sequences, zeros]), g.int64([-1, hiddenSize])]);
   }
 
-  #ownOperator(
-    [query, key, value]: QueryKeyValue,
-    { layer, past, scales }: CacheOperands,
-  ): Value {
+  #ownOperator([query, key, value]: QueryKeyValue, { layer, past, scales }: CacheOperands): Value {
     const { form, seqLengths } = this.#options;
     assert(form !== 'int8 several tokens', 'our own operators take any number of tokens');
     const { softcap, local_window_size: window = 0, ...attributes } = this.#attributes(layer);

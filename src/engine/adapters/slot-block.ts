@@ -9,7 +9,7 @@ import { type LoraCodes, writeCodesA, writeCodesB, writeScales } from '../../mod
 import type { RowPacking } from '../../model/row-weights.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors, SlotValues } from '../memory/model-memory.ts';
-import { NO_FORM, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
+import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
 /** An operand over a range of slots. */
 export interface AdapterOperand {
@@ -28,42 +28,19 @@ export class SlotBlock {
   /** Index = slot. Undefined if the slot is empty or half written. */
   readonly #contents: (AdapterWeights | undefined)[] = [];
 
-  private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
+  /** `packing` is the order of the base's linears, which the operands follow. */
+  constructor(config: DecoderConfig, form: SlotForm, packing: RowPacking, tensors: SlotTensors) {
     this.form = form;
-    this.#operands = operands;
+    this.#operands = [...slotOperands(config, form, packing)];
     this.#tensors = tensors;
   }
 
-  /** A block without operands, for the time before the first adapter. */
-  static empty(tensors: SlotTensors): SlotBlock {
-    return new SlotBlock(NO_FORM, [], tensors);
-  }
-
-  /** Allocates the operands of a form in `tensors`. */
-  static create(
-    config: DecoderConfig,
-    form: SlotForm,
-    packing: RowPacking,
-    tensors: SlotTensors,
-  ): SlotBlock {
-    const operands = [...slotOperands(config, form, packing)];
-    for (const { shape, type } of operands) tensors.add(shape, 1, type);
-    return new SlotBlock(form, operands, tensors);
-  }
-
-  /** Like `create`, with one operand per turn of the event loop. */
-  static async createInBackground(
-    config: DecoderConfig,
-    form: SlotForm,
-    packing: RowPacking,
-    tensors: SlotTensors,
-  ): Promise<SlotBlock> {
-    const operands = [...slotOperands(config, form, packing)];
-    for (const { shape, type } of operands) {
-      tensors.add(shape, 1, type);
-      await nextTurn();
+  /** Allocates the operands one at a time, and yields after each. Nothing can be written before. */
+  *allocate(): Generator<void> {
+    for (const { shape, type } of this.#operands) {
+      this.#tensors.add(shape, 1, type);
+      yield;
     }
-    return new SlotBlock(form, operands, tensors);
   }
 
   /** The operands over slots first … first + count - 1. Valid until the next call of any method. */

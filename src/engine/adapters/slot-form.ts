@@ -70,7 +70,10 @@ export function formOf(adapters: readonly AdapterShape[], least: SlotForm = NO_F
   const needed = Math.max(least.linears.length, largest(places));
   return {
     rank: Math.max(least.rank, rankBucket(largest(adapters.map(({ rank }) => rank)))),
-    linears: FUSED_LINEAR_NAMES.slice(0, COVERED_LINEARS.find((count) => count >= needed)),
+    linears: FUSED_LINEAR_NAMES.slice(
+      0,
+      COVERED_LINEARS.find((count) => count >= needed),
+    ),
     parts: unionOfParts(least.parts, ...adapters.map(({ parts }) => parts)),
   };
 }
