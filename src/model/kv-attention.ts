@@ -128,8 +128,8 @@ export class KvAttention {
     if (isOwn) return this.#ownOperator(operands, cache);
     const batch = operands.map((v) => g.node('Reshape', [v, batchShape])); // [T, w] → [B, S, w]
     // An int8 cache would store a NaN as a number and hide the error.
-    if (!this.#hasFloats)
-      this.#sums.push(...batch.map((v) => g.node('ReduceSum', [v, g.int64([1, 2])])));
+    for (const v of this.#hasFloats ? [] : batch)
+      this.#sums.push(g.node('ReduceSum', [v, g.int64([1, 2])]));
     const attended =
       form === 'int8 several tokens' ? this.#several(batch, cache) : this.#operator(batch, cache);
     return g.node('Reshape', [attended, g.int64([-1, headCount * headDim])]);
