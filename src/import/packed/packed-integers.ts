@@ -129,7 +129,7 @@ export const COMPRESSED_FORM: PackedForm = {
 
 /** Returns a code of a word that holds the codes of consecutive indices. */
 function codeIn(word: number, index: number, bits: number): number {
-  return (word >>> ((index * bits) % WORD_BITS)) & (2 ** bits - 1);
+  return (word >>> ((index * bits) & (WORD_BITS - 1))) & ((1 << bits) - 1);
 }
 
 /** Computes the weights [out, in]. `groups` [in] has the group of each input. */
