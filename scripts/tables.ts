@@ -7,12 +7,12 @@ import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { FIELD_PAGES, fieldTables } from '../src/http/schema/documented-fields.ts';
 import { errorTable } from '../src/http/wire/documented-errors.ts';
-import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
 import { layerTable } from '../test/architecture/rules.ts';
 import { clientTable } from '../test/e2e/clients/results.ts';
 import { routeTable } from '../test/http/documented-routes.ts';
+import { baseTables } from '../test/model/documented-families.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
 
 const PAGE_FIELDS_HEADER = `// The sampling parameters of the playground. Written by \`npm run fix\` from src/contracts/sampling-fields.ts.

@@ -1,9 +1,7 @@
 // Decodes: runs the next token of each running row, all rows together, or row after row with drafts and forced tokens.
 import { ServeError } from '../common/errors.ts';
-import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import {
-  type AdapterKey,
   type BatchResult,
   type DecodeBatch,
   type DecodeRow,
@@ -13,7 +11,6 @@ import {
   type TokenSource,
 } from './batch.ts';
 import { isFiniteRow, type LogitsRow } from './logits.ts';
-import type { LoraInput } from './model-input.ts';
 import type { ModelRunner } from './model-runner.ts';
 
 /** The parts of an engine that decoding uses. */
@@ -76,7 +73,7 @@ export class Decode {
       firstSlot: slot,
       pastLengths: [pastLength],
       logitRows: tokenIds.map((_, i) => i),
-      lora: toLoraInput(this.#parts.slots, [adapter]),
+      slots: [this.#parts.slots.slotOf(adapter)],
     });
   }
 
@@ -95,10 +92,7 @@ export class Decode {
       firstSlot: 0,
       pastLengths: rows.map((row) => row.pastLength),
       logitRows: rows.map((_, row) => row),
-      lora: toLoraInput(
-        this.#parts.slots,
-        rows.map((row) => row.adapter),
-      ),
+      slots: rows.map((row) => this.#parts.slots.slotOf(row.adapter)),
     });
     const results = logits.map((row, i) => this.#drawn(rows[i]!, row, i as SlotId));
     return { rows: results, promptLogprobs: [] };
@@ -130,20 +124,6 @@ export class Decode {
     this.#parts.zeroSlot(slot);
     return [{ ok: false, reason: 'non_finite' }];
   }
-}
-
-/** How each row uses its adapter. Undefined: all rows use the base. */
-export function toLoraInput(
-  slots: AdapterSlots,
-  adapters: readonly (AdapterKey | undefined)[],
-): LoraInput {
-  const rowSlots = adapters.map((key) => slots.slotOf(key));
-  const [first] = rowSlots;
-  if (rowSlots.every((slot) => slot === first)) {
-    return first === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: first! };
-  }
-  const { usedSlots, lastRangeStart } = slots;
-  return { kind: 'grouped', plan: planGroups(rowSlots, usedSlots, lastRangeStart) };
 }
 
 function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {

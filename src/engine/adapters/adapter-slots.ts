@@ -1,6 +1,7 @@
 // Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots have no
 // gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters are attached
 // and detached between runs. Most copying happens before that, in the background, to slots that no run reads.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
 import { exceedsSlotsError, MORE_SLOT_MEMORY, ServeError } from '../../common/errors.ts';
@@ -8,10 +9,10 @@ import type { DecoderConfig } from '../../model/config.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
 import type { AdapterKey } from '../batch.ts';
 import { HOST_MEMORY } from '../memory/host-memory.ts';
-import type { ModelMemory, SlotTensors } from '../memory/model-memory.ts';
+import type { ModelMemory } from '../memory/model-memory.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.ts';
-import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-form.ts';
+import { formOf, isSameForm, NO_FORM, type SlotForm, slotBytes } from './slot-form.ts';
 
 /** The limits of the adapter slots. */
 interface AdapterSlotsOptions {
@@ -32,15 +33,6 @@ interface Replacement {
   unusedRuns: number;
 }
 
-/** How the current form compares with the narrowest form that holds the attached adapters. */
-type Width =
-  | { readonly state: 'narrowest' }
-  /** Detached adapters needed a wider form. `runs` counts the runs since then. */
-  | { readonly state: 'too wide'; runs: number }
-  /** The background is filling a narrower replacement. */
-  | { readonly state: 'narrowing' };
-
-const NARROWEST: Width = { state: 'narrowest' };
 /** How many runs pass before slots that are too wide are narrowed, and before an unused replacement is dropped. */
 const PATIENCE_RUNS = 64;
 
@@ -55,7 +47,8 @@ export class AdapterSlots {
   /** The block that runs read. It holds all attached adapters. */
   #current: SlotBlock;
   #replacement: Replacement | undefined;
-  #width: Width = NARROWEST;
+  /** How many runs in a row the form has been wider than the attached adapters need. */
+  #wideRuns = 0;
   #version = 0;
   /** Previous blocks that may still be bound. */
   #retired: SlotBlock[] = [];
@@ -68,10 +61,10 @@ export class AdapterSlots {
     this.#config = config;
     this.#options = options;
     this.#memory = memory;
-    this.#current = SlotBlock.empty(memory.createSlots(1));
+    this.#current = this.#newBlock(NO_FORM);
   }
 
-  /** The form of the operands. The layout of a graph must have the same targets and parts. */
+  /** The form of the operands. The graph must have the same linears and parts. */
   get form(): SlotForm {
     return this.#current.form;
   }
@@ -153,7 +146,7 @@ export class AdapterSlots {
     assert(this.#attached.length === 1, 'no adapter is attached');
     this.#dropReplacement();
     this.#retired.push(this.#current);
-    this.#current = SlotBlock.empty(this.#memory.createSlots(1));
+    this.#current = this.#newBlock(NO_FORM);
     this.#version++;
   }
 
@@ -163,12 +156,13 @@ export class AdapterSlots {
       this.#dropReplacement();
     if (this.#attached.length === 1) return;
     const narrowest = formOf(this.#adapters());
-    if (isSameForm(narrowest, this.#current.form)) this.#width = NARROWEST;
-    else if (this.#width.state === 'narrowest') this.#width = { state: 'too wide', runs: 1 };
-    else if (this.#width.state === 'too wide' && ++this.#width.runs >= PATIENCE_RUNS) {
-      if (this.#isReady(narrowest)) this.#changeForm(narrowest);
-      else void this.#narrow(narrowest);
-    }
+    this.#wideRuns = isSameForm(narrowest, this.#current.form) ? 0 : this.#wideRuns + 1;
+    if (this.#wideRuns < PATIENCE_RUNS) return;
+    const block = this.#replacementOf(narrowest);
+    if (block && this.#attached.every((weights, slot) => !weights || block.holds(slot, weights)))
+      this.#changeForm(narrowest);
+    else if (this.#wideRuns % PATIENCE_RUNS === 0)
+      void this.#background.run(() => this.#filledBlock(narrowest));
   }
 
   /** The operands over `count` slots from `first` on. A range of several slots starts at `lastRangeStart` or before. */
@@ -205,9 +199,8 @@ export class AdapterSlots {
    * takes too much memory. Undefined if neither fits.
    */
   #formWith(weights: AdapterWeights): SlotForm | undefined {
-    const { form } = this.#current;
-    const narrowest = formOf([...this.#adapters(), weights]);
-    return [widerForm(form, narrowest), narrowest].find((one) =>
+    const adapters = [...this.#adapters(), weights];
+    return [formOf(adapters, this.#current.form), formOf(adapters)].find((one) =>
       this.#fits(one, this.#attached.length + 1),
     );
   }
@@ -226,9 +219,8 @@ export class AdapterSlots {
   async #filledBlock(form: SlotForm): Promise<SlotBlock> {
     if (isSameForm(form, this.#current.form)) return this.#current;
     const begun = this.#replacementOf(form);
-    const block =
-      begun ??
-      (await SlotBlock.createInBackground(this.#config, form, this.#packing, this.#createSlots()));
+    const block = begun ?? this.#newBlock(form);
+    if (!begun) for (const _ of block.allocate()) await nextTurn();
     if (this.#replacement?.block !== block) this.#dropReplacement();
     this.#replacement = { block, unusedRuns: 0 };
     for (let slot = 1; slot < this.#attached.length; slot++) {
@@ -236,13 +228,6 @@ export class AdapterSlots {
       if (!block.holds(slot, weights)) await this.#background.write(block, slot, weights);
     }
     return block;
-  }
-
-  async #narrow(form: SlotForm): Promise<void> {
-    const width: Width = { state: 'narrowing' };
-    this.#width = width;
-    await this.#background.run(() => this.#filledBlock(form));
-    if (this.#width === width) this.#width = { state: 'too wide', runs: PATIENCE_RUNS };
   }
 
   /** Returns a slot after the used ones: an empty one if there is one, else the last that memory allows. */
@@ -269,13 +254,15 @@ export class AdapterSlots {
   /** Replaces the current block. Copies the adapters that the replacement does not hold yet. */
   #changeForm(form: SlotForm): void {
     const prepared = this.#replacementOf(form);
-    const block =
-      prepared ?? SlotBlock.create(this.#config, form, this.#packing, this.#createSlots());
+    const block = prepared ?? this.#newBlock(form);
     if (prepared) this.#replacement = undefined;
-    else this.#dropReplacement();
+    else {
+      this.#dropReplacement();
+      for (const _ of block.allocate());
+    }
     this.#retired.push(this.#current);
     this.#current = block;
-    this.#width = NARROWEST;
+    this.#wideRuns = 0;
     this.#version++;
     for (let slot = 1; slot < this.#attached.length; slot++) {
       this.#fill(slot, this.#attached[slot]!);
@@ -285,14 +272,6 @@ export class AdapterSlots {
   #replacementOf(form: SlotForm): SlotBlock | undefined {
     const block = this.#replacement?.block;
     return block && isSameForm(block.form, form) ? block : undefined;
-  }
-
-  /** Whether a replacement of this form holds all attached adapters. */
-  #isReady(form: SlotForm): boolean {
-    const block = this.#replacementOf(form);
-    return (
-      !!block && this.#attached.every((weights, slot) => !weights || block.holds(slot, weights))
-    );
   }
 
   /** Frees the replacement, which is never bound, and stops the writing to it. */
@@ -307,7 +286,8 @@ export class AdapterSlots {
     return this.#options.packing ?? 'plain';
   }
 
-  #createSlots(): SlotTensors {
-    return this.#memory.createSlots(this.#options.capacity + 1);
+  #newBlock(form: SlotForm): SlotBlock {
+    const tensors = this.#memory.createSlots(this.#options.capacity + 1);
+    return new SlotBlock(this.#config, form, this.#packing, tensors);
   }
 }
