@@ -46,7 +46,7 @@ interface RouteParts {
   readonly leaving: AbortSignal;
 }
 
-/** What a server's routes share. */
+/** Shared by a server's routes. */
 export interface ServingRoutes {
   readonly options: AppOptions;
   readonly deps: Deps;
