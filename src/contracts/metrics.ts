@@ -89,84 +89,79 @@ const REWARDS = {
   'profiling/training': {},
 } as const satisfies Record<string, Metric>;
 
-type PairName = keyof typeof PAIRS;
-type ObjectiveName = PairName | keyof typeof REWARDS | `eval_${PairName}`;
-type LossName = keyof typeof LOSSES;
-type MetricName = LossName | ObjectiveName;
+/** The means of the validation after the step. */
+const EVAL_PAIRS = {
+  'eval_rewards/chosen': {},
+  'eval_rewards/rejected': {},
+  'eval_rewards/margins': {},
+  'eval_rewards/accuracies': {},
+  'eval_logps/chosen': {},
+  'eval_logps/rejected': {},
+} as const satisfies Record<`eval_${keyof typeof PAIRS}`, Metric>;
+
+const OBJECTIVE = { ...PAIRS, ...REWARDS, ...EVAL_PAIRS };
+type ObjectiveName = keyof typeof OBJECTIVE;
+type MetricName = keyof typeof LOSSES | ObjectiveName;
 type StepName = 'gradNorm' | 'learningRate' | 'tokens' | 'tokensPerSecond';
 
 /** Means over pairs. */
-export type PairMetrics = Readonly<Record<PairName, number>>;
+export type PairMetrics = Readonly<Record<keyof typeof PAIRS, number>>;
 /** Means over completions. */
 export type RewardMetrics = { readonly [Name in keyof typeof REWARDS]?: number };
-/** The measured ones of both, and those of pairs in the validation after the step. */
+/** The measured ones of both. */
 export type ObjectiveMetrics = { readonly [Name in ObjectiveName]?: number };
 /** The measured metrics of a step or a checkpoint. */
-export type Metrics = { readonly [Name in MetricName]?: number };
+export type RunMetrics = { readonly [Name in MetricName]?: number };
 /** The metrics of a checkpoint. */
-export type CheckpointMetrics = Metrics & Readonly<Record<'loss' | 'tokenAccuracy', number>>;
+export type CheckpointMetrics = RunMetrics & Readonly<Record<'loss' | 'tokenAccuracy', number>>;
 /** A step, counted from 1: one line of `metrics.jsonl`. */
 export type StepMetrics = CheckpointMetrics &
   Readonly<Record<'step' | StepName, number>> &
   StepGrading;
 
-const evalName = <Name extends string>(name: Name) => `eval_${name}` as const;
+const rowsOf = (table: Partial<Record<MetricName, Metric>>) =>
+  Object.entries(table) as [name: MetricName, row: Metric][];
+const ROWS = rowsOf({ ...LOSSES, ...OBJECTIVE });
 
 /** The names that TRL gives to metrics of pairs and rewards. */
-export const OBJECTIVE_METRICS = [
-  ...Object.keys({ ...PAIRS, ...REWARDS }),
-  ...Object.keys(PAIRS).map(evalName),
-] as readonly ObjectiveName[];
-
-const unnamed = Object.fromEntries(OBJECTIVE_METRICS.map((name) => [name, {}]));
-const ROWS = Object.entries({ ...LOSSES, ...unnamed, ...PAIRS, ...REWARDS }) as readonly (readonly [
-  name: MetricName,
-  row: Metric,
-])[];
-const isObjective = (name: MetricName): name is ObjectiveName => name in unnamed;
+export const OBJECTIVE_METRICS = Object.keys(OBJECTIVE) as ObjectiveName[];
 
 /** Returns the metrics of a validation under their names. */
 export function evalMetrics(metrics: Partial<PairMetrics>): ObjectiveMetrics {
-  return Object.fromEntries(Object.entries(metrics).map(([name, mean]) => [evalName(name), mean]));
+  return Object.fromEntries(Object.entries(metrics).map(([name, mean]) => [`eval_${name}`, mean]));
 }
 
 /** TensorBoard's names with their metrics: `train/rewards/chosen` of `rewards/chosen`, `validation/…` of `eval_…`. */
-export const SCALARS = ROWS.flatMap(([name, { scalar }]) => {
-  const ofObjective = name.startsWith('eval_')
-    ? name.replace('eval_', 'validation/')
-    : `train/${name}`;
-  const shown = isObjective(name) ? ofObjective : scalar;
-  return shown === undefined ? [] : [[shown, name] as const];
-});
+export const SCALARS = [
+  ...rowsOf(LOSSES).flatMap(([name, { scalar }]) => (scalar ? [[scalar, name] as const] : [])),
+  ...OBJECTIVE_METRICS.map(
+    (name) => [`train/${name}`.replace('train/eval_', 'validation/'), name] as const,
+  ),
+];
 
 /** Returns the columns of OpenAI's result table with their metrics. */
 export function resultColumns(isRewarded: boolean): (readonly [string, MetricName])[] {
-  const names = Object.keys(isRewarded ? REWARDS : LOSSES);
-  return ROWS.flatMap(([name, { api, column = api, isOfStep }]) =>
-    names.includes(name) && column && !isOfStep ? [[column, name] as const] : [],
+  return rowsOf(isRewarded ? REWARDS : LOSSES).flatMap(([name, { api, column = api, isOfStep }]) =>
+    column && !isOfStep ? [[column, name] as const] : [],
   );
 }
 
 type Rows = typeof LOSSES & typeof REWARDS;
-/** A name of a metric in events and checkpoints of the API. */
+/** A name of a metric in events and checkpoints of the API: OpenAI's, or TRL's. */
 export type ApiMetricName =
   | { [Name in keyof Rows]: Rows[Name] extends { api: infer Api } ? Api : never }[keyof Rows]
   | ObjectiveName;
-/** Metrics by these names. */
-export type ApiMetrics = { readonly [Name in ApiMetricName]?: number };
 
-/** OpenAI's name, and TRL's. */
-const API_NAMES = ROWS.flatMap(([name, { api }]) =>
-  [api, isObjective(name) ? name : undefined]
-    .filter((shown) => shown !== undefined)
-    .map((shown) => [shown as ApiMetricName, name] as const),
-);
+const API_NAMES = [
+  ...ROWS.flatMap(([name, { api }]) => (api ? [[api as ApiMetricName, name] as const] : [])),
+  ...OBJECTIVE_METRICS.map((name) => [name, name] as const),
+];
 
 /** Returns the measured metrics by the API's names. */
-export function apiMetrics(metrics: Metrics): ApiMetrics {
+export function apiMetrics(metrics: RunMetrics): { readonly [Name in ApiMetricName]?: number } {
   // The validation loss of rewards is only their negative.
   const { validationLoss, ...others } = metrics;
-  const shown: Metrics = metrics.reward === undefined ? metrics : others;
+  const shown: RunMetrics = metrics.reward === undefined ? metrics : others;
   const named = API_NAMES.map(([name, key]) => [name, shown[key]] as const);
   return Object.fromEntries(named.filter(([, value]) => value !== undefined));
 }
@@ -176,38 +171,42 @@ export const apiMetricsShape = Object.fromEntries(
   API_NAMES.map(([name]) => [name, z.number().optional()]),
 ) as Record<ApiMetricName, z.ZodOptional<z.ZodNumber>>;
 
-/** The metrics that pages show, by the API's names. */
-export const PAGE_METRICS = ROWS.flatMap(([name, { api = name, label, unit, curve }]) =>
-  curve ? [{ name: api as ApiMetricName, label, unit, curve }] : [],
-);
+/** A metric that pages show, by the API's name. */
+export interface PageMetric
+  extends Required<Pick<Metric, 'label' | 'curve'>>,
+    Pick<Metric, 'unit'> {
+  readonly name: ApiMetricName;
+}
+
+/** Returns these metrics. */
+export function pageMetrics(): PageMetric[] {
+  return ROWS.flatMap(([name, { api = name, label, curve, unit }]) =>
+    label && curve ? [{ name: api as ApiMetricName, label, curve, ...(unit && { unit }) }] : [],
+  );
+}
 
 const measured = z.number().exactOptional();
+const checkpointShape = Object.fromEntries(
+  ROWS.filter(([, { isOfStep }]) => !isOfStep).map(([name]) => [name, measured]),
+) as Record<Exclude<MetricName, StepName>, typeof measured>;
 
 /**
  * The metrics of a checkpoint in a job's record. Servers of release 0.3.0 read and write the same records, with other names of
  * two metrics.
  */
 export const checkpointMetricsSchema = z.preprocess(
-  (stored) => {
-    const { loss, tokenAccuracy, trainLoss, trainTokenAccuracy } = stored as Metrics & OlderNames;
-    return {
-      ...{ loss: trainLoss, tokenAccuracy: trainTokenAccuracy },
-      ...{ trainLoss: loss, trainTokenAccuracy: tokenAccuracy },
-      ...(stored as object),
-    };
+  (metrics) => {
+    const { loss, tokenAccuracy, trainLoss, trainTokenAccuracy } = metrics as Record<
+      string,
+      unknown
+    >;
+    const newer = { loss: trainLoss, tokenAccuracy: trainTokenAccuracy };
+    const older = { trainLoss: loss, trainTokenAccuracy: tokenAccuracy };
+    return { ...newer, ...older, ...(metrics as object) };
   },
   z.object({
-    ...(Object.fromEntries(
-      ROWS.filter(([, { isOfStep }]) => !isOfStep).map(([name]) => [name, measured]),
-    ) as Record<Exclude<MetricName, StepName>, typeof measured>),
-    loss: z.number(),
-    tokenAccuracy: z.number(),
-    trainLoss: measured,
-    trainTokenAccuracy: measured,
+    ...checkpointShape,
+    ...{ loss: z.number(), tokenAccuracy: z.number() },
+    ...{ trainLoss: measured, trainTokenAccuracy: measured },
   }),
 );
-
-interface OlderNames {
-  readonly trainLoss?: number;
-  readonly trainTokenAccuracy?: number;
-}

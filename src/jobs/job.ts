@@ -9,20 +9,18 @@ import { OBJECTIVES } from '../contracts/preference-settings.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
-  type Hyperparameter,
   type HyperparameterField,
+  orAbsent,
 } from '../contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault, faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
-const orDefault = ({ absent, schema }: Hyperparameter) => z.union([z.literal(absent), schema]);
-
 /** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
   Object.fromEntries(
-    HYPERPARAMETERS.map((row) => [row.field, orDefault(row).exactOptional()]),
-  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orDefault>>>,
+    HYPERPARAMETERS.map((row) => [row.field, orAbsent(row).exactOptional()]),
+  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orAbsent>>>,
 );
 
 const jsonObject = z.record(z.string(), z.unknown());

@@ -1,4 +1,5 @@
 // The metrics events of reinforcement, in the wording and with the fields of OpenAI's API. Pure.
+import type { FineTuningJobEvent } from '../contracts/fine-tuning-api.ts';
 import {
   type ErrorCounts,
   GRADING_ERRORS,
@@ -24,7 +25,7 @@ export function rewardText({ step, totalSteps, reward, ...message }: StepMessage
 type StoredData = StepGrading & RewardMetrics & Readonly<Record<string, unknown>>;
 
 /** Returns an event's data as clients see it. */
-export function shownData(data: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function shownData(data: Readonly<Record<string, unknown>>): FineTuningJobEvent['data'] {
   const { trainGrading: train, validGrading: valid, ...rest } = data as StoredData;
   return train ? { ...rest, ...gradingFields(rest, { train, ...(valid && { valid }) }) } : rest;
 }
