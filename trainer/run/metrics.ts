@@ -5,20 +5,16 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { largest, smallest } from '../../src/common/long-arrays.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
+  type Metrics,
   OBJECTIVE_METRICS,
-  type ObjectiveMetrics,
   resultColumns,
   SCALARS,
   type StepMetrics,
 } from '../../src/contracts/metrics.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export interface Validation extends ObjectiveMetrics, Pick<StepGrading, 'validGrading'> {
-  /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
-  readonly validationLoss: number;
-  /** Absent for rewards. */
-  readonly validationTokenAccuracy?: number;
-}
+export type Validation = Metrics &
+  Pick<StepGrading, 'validGrading'> & { readonly validationLoss: number };
 
 /** A line about a step. */
 export type Step = Pick<StepMetrics, 'step'>;
