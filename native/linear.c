@@ -54,6 +54,37 @@ static void round_group(const float *x, const float *factors, int64_t width, Cod
   *scale = largest / LARGEST_LEVEL;
 }
 
+/** Rounds a rank row, to blocks of codes `stride` bytes apart if there is room for them. Returns the scale. */
+static float round_rank_row(const float *from, int64_t count, int8_t *to, int64_t stride) {
+  int32_t largest_bits = 0;
+  for (int64_t i = 0; i < count; i++) {
+    int32_t bits = bits_of(from[i]) & 0x7fffffff;
+    largest_bits = bits > largest_bits ? bits : largest_bits;
+  }
+  float largest;
+  memcpy(&largest, &largest_bits, sizeof largest);
+  const float scale = largest / LARGEST_LEVEL, inverse = scale > 1e-38f ? 1 / scale : 0;
+  for (int64_t at = 0; to && at < count; at += BLOCK, to += stride)
+    for (int i = 0; i < BLOCK; i++) to[i] = (int8_t)(int32_t)rintf(from[at + i] * inverse);
+  return scale;
+}
+
+static int round_update(const Update *u) {
+  float *column = scratch((size_t)u->inputs * sizeof *column);
+  if (!column) return 0;
+  for (int64_t r = 0; r < u->rank; r++) {
+    float a = 0, b = 0;
+    if (u->codes_a || u->scales) {
+      for (int64_t i = 0; i < u->inputs; i++) column[i] = u->a[i * u->rank + r];
+      a = round_rank_row(column, u->inputs, u->codes_a ? u->codes_a + r * u->inputs : NULL, BLOCK);
+    }
+    if (u->codes_b || u->scales)
+      b = round_rank_row(u->b + r * u->outputs, u->outputs, u->codes_b ? u->codes_b + r * BLOCK : NULL, u->ranks * BLOCK);
+    if (u->scales) u->scales[r] = a * b;
+  }
+  return 1;
+}
+
 /** Returns row t of the linear's input, after its activation. */
 static const float *activated_row(const Linear *l, int64_t t) {
   if (l->activation == NONE) return l->x + t * l->inputs;
@@ -306,4 +337,4 @@ static void multiply(const Linear *l, int64_t task) {
   }
 }
 
-const Kernels KERNEL(kernels) = {sizeof(Code), prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};
+const Kernels KERNEL(kernels) = {sizeof(Code), round_update, prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};

@@ -50,8 +50,8 @@ export class AdapterSlots {
   readonly #options: AdapterSlotsOptions;
   readonly #memory: ModelMemory;
   readonly #background = new BackgroundWriter();
-  /** Index = slot. Slot 0 has no adapter. */
-  readonly #attached: (AdapterWeights | undefined)[] = [undefined];
+  /** Index = slot. Slot 0 has no adapter. The last one is attached. */
+  #attached: (AdapterWeights | undefined)[] = [undefined];
   /** The block that runs read. It holds all attached adapters. */
   #current: SlotBlock;
   #replacement: Replacement | undefined;
@@ -76,7 +76,7 @@ export class AdapterSlots {
     return this.#current.form;
   }
 
-  /** The number of slots in use, including slot 0. */
+  /** One more than the last slot in use. */
   get usedSlots(): number {
     return this.#attached.length;
   }
@@ -123,12 +123,15 @@ export class AdapterSlots {
    */
   attach(weights: AdapterWeights): void {
     assert(!this.keys().includes(weights.digest), 'an adapter is attached once');
-    assert(this.#attached.length <= this.#options.capacity, 'an adapter slot is free');
+    assert(this.#adapters().length < this.#options.capacity, 'an adapter slot is free');
     const form = this.#formWith(weights);
     if (!form) throw this.#doesNotFit(weights);
     if (!isSameForm(form, this.#current.form)) this.#changeForm(form);
-    this.#fill(this.#attached.length, weights);
-    this.#attached.push(weights);
+    const slot = this.#isRanged
+      ? this.#attached.length
+      : (this.#current.find(weights) ?? this.#freeSlot(this.#current)!);
+    this.#fill(slot, weights);
+    this.#attached[slot] = weights;
   }
 
   /**
@@ -139,13 +142,18 @@ export class AdapterSlots {
     return this.#background.run(() => this.#prepare(weights));
   }
 
-  /** Detaches an adapter. The last slot moves into its slot. */
+  /** Detaches an adapter. Its slot keeps it until another adapter needs the slot, or takes the last slot's. */
   detach(key: AdapterKey): void {
     const slot = this.slotOf(key);
-    const last = this.#attached.pop()!;
-    if (slot === this.#attached.length) return;
-    this.#attached[slot] = last;
-    this.#current.move(this.#attached.length, slot);
+    const last = this.#attached.length - 1;
+    if (this.#isRanged && slot < last) {
+      this.#current.move(last, slot);
+      this.#attached[slot] = this.#attached.pop();
+    } else {
+      this.#current.renew(slot);
+      this.#attached[slot] = undefined;
+      while (this.usedSlots > 1 && !this.#attached.at(-1)) this.#attached.pop();
+    }
   }
 
   /** Takes the form of no adapter again. Nothing is attached. */
@@ -182,7 +190,12 @@ export class AdapterSlots {
   }
 
   #adapters(): AdapterWeights[] {
-    return this.#attached.slice(1) as AdapterWeights[];
+    return this.#attached.filter((weights) => weights !== undefined);
+  }
+
+  /** Whether runs read a range of slots, and not the slot of each row. The slots in use are then kept together. */
+  get #isRanged(): boolean {
+    return this.#packing === 'plain';
   }
 
   #fits(form: SlotForm, slotCount: number): boolean {
@@ -208,7 +221,7 @@ export class AdapterSlots {
     const { form } = this.#current;
     const narrowest = formOf([...this.#adapters(), weights]);
     return [widerForm(form, narrowest), narrowest].find((one) =>
-      this.#fits(one, this.#attached.length + 1),
+      this.#fits(one, this.#adapters().length + 2),
     );
   }
 
@@ -217,14 +230,18 @@ export class AdapterSlots {
     const form = this.#formWith(weights);
     if (!form) return;
     const block = await this.#filledBlock(form);
-    if (block.find(weights, this.#attached.length) !== undefined) return;
+    if (!block || block.find(weights) !== undefined) return;
     const slot = this.#freeSlot(block);
     if (slot !== undefined) await this.#background.write(block, slot, weights);
   }
 
-  /** Returns the current block if it has this form, else a replacement filled with the currently attached adapters. */
-  async #filledBlock(form: SlotForm): Promise<SlotBlock> {
+  /**
+   * Returns the current block if it has this form, else a replacement filled with the currently attached adapters. Undefined if
+   * they would have to be in other slots.
+   */
+  async #filledBlock(form: SlotForm): Promise<SlotBlock | undefined> {
     if (isSameForm(form, this.#current.form)) return this.#current;
+    if (!this.#fits(form, this.#attached.length)) return undefined;
     const begun = this.#replacementOf(form);
     const block =
       begun ??
@@ -232,8 +249,8 @@ export class AdapterSlots {
     if (this.#replacement?.block !== block) this.#dropReplacement();
     this.#replacement = { block, unusedRuns: 0 };
     for (let slot = 1; slot < this.#attached.length; slot++) {
-      const weights = this.#attached[slot]!;
-      if (!block.holds(slot, weights)) await this.#background.write(block, slot, weights);
+      const weights = this.#attached[slot];
+      if (weights && !block.holds(slot, weights)) await this.#background.write(block, slot, weights);
     }
     return block;
   }
@@ -245,15 +262,15 @@ export class AdapterSlots {
     if (this.#width === width) this.#width = { state: 'too wide', runs: PATIENCE_RUNS };
   }
 
-  /** Returns a slot after the used ones: an empty one if there is one, else the last that memory allows. */
+  /** Returns a slot that is not in use and fits into memory. */
   #freeSlot(block: SlotBlock): number | undefined {
-    let last: number | undefined;
-    for (let slot = this.#attached.length; slot <= this.#options.capacity; slot++) {
-      if (!this.#fits(block.form, slot + 1)) break;
-      if (block.isEmpty(slot)) return slot;
-      last = slot;
+    const free: number[] = [];
+    const bytes = slotBytes(this.#config, block.form, this.#packing);
+    const { capacity, capacityBytes } = this.#options;
+    for (let slot = 1; slot <= capacity && (slot + 1) * bytes <= capacityBytes; slot++) {
+      if (!this.#attached[slot]) free.push(slot);
     }
-    return last;
+    return block.oldest(free);
   }
 
   /** Puts an adapter into a slot of the current block: moves it from a prepared slot, or copies it. */
@@ -261,7 +278,7 @@ export class AdapterSlots {
     const block = this.#current;
     if (block.holds(slot, weights)) return;
     this.#background.cancel(block, slot);
-    const prepared = block.find(weights, slot + 1);
+    const prepared = block.find(weights);
     if (prepared === undefined) block.write(slot, weights);
     else block.move(prepared, slot);
   }
@@ -277,9 +294,10 @@ export class AdapterSlots {
     this.#current = block;
     this.#width = NARROWEST;
     this.#version++;
-    for (let slot = 1; slot < this.#attached.length; slot++) {
-      this.#fill(slot, this.#attached[slot]!);
-    }
+    if (!this.#fits(form, this.#attached.length)) this.#attached = [undefined, ...this.#adapters()];
+    this.#attached.forEach((weights, slot) => {
+      if (weights) this.#fill(slot, weights);
+    });
   }
 
   #replacementOf(form: SlotForm): SlotBlock | undefined {
