@@ -1,6 +1,7 @@
 // The losses of DPO with TRL's definitions and metrics. Pure: maps the log-probabilities of pairs to their loss, and to the
 // weight that each token has in it.
-import type { PairMetrics, Preference } from '../src/contracts/preference-settings.ts';
+import type { PairMetrics } from '../src/contracts/metrics.ts';
+import type { Preference } from '../src/contracts/preference-settings.ts';
 import type { LossSums } from './types.ts';
 
 /** The sequences of P pairs, chosen and rejected alternating. */

@@ -1,10 +1,18 @@
 // Files and fine-tuning jobs as OpenAI's API shows them.
 import { z } from '@hono/zod-openapi';
+import { evaluationCardSchema } from './evaluation-card.ts';
 import { FILE_PURPOSES } from './file-purposes.ts';
 import { JOB_STATUSES } from './job-status.ts';
+import { apiMetricsShape } from './metrics.ts';
 import { deletedOf, listOf, unixSeconds } from './openai.ts';
 import { OBJECTIVES } from './preference-settings.ts';
 import { stepSamplesSchema } from './step-samples.ts';
+import {
+  extensionFields,
+  HYPERPARAMETERS,
+  type Hyperparameter,
+  orAbsent,
+} from './training-fields.ts';
 
 export const fileObjectSchema = z
   .object({
@@ -27,24 +35,46 @@ export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
 
 export const deletedFileSchema = deletedOf('file').openapi('DeletedFile');
 
-const hyperparameter = z.union([z.literal('auto'), z.number()]);
-const ofRewards = hyperparameter.optional().openapi({ description: 'Only for reinforcement' });
 const jsonObject = z.record(z.string(), z.unknown());
 
-export const hyperparametersSchema = z.object({
-  n_epochs: hyperparameter,
-  batch_size: hyperparameter,
-  learning_rate_multiplier: hyperparameter,
-  beta: hyperparameter.optional().openapi({ description: 'Only for dpo' }),
-  compute_multiplier: ofRewards,
-  eval_interval: ofRewards,
-  eval_samples: ofRewards,
-  reasoning_effort: z.string().optional().openapi({ description: 'Only for reinforcement' }),
-});
+const hyperparameter = (row: Hyperparameter) =>
+  orAbsent(row)
+    .optional()
+    .openapi({ description: `For ${row.objectives.join(', ')}: ${row.help}` });
+
+export const hyperparametersSchema = z.object(
+  Object.fromEntries(HYPERPARAMETERS.map((row) => [row.name, hyperparameter(row)])) as Record<
+    Hyperparameter['name'],
+    ReturnType<typeof hyperparameter>
+  >,
+);
 /** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
 
 const ofMethod = z.object({ hyperparameters: hyperparametersSchema });
+
+const jobExtensionSchema = z
+  .object({
+    ...extensionFields(),
+    adapter: z.string(),
+    version: z.int().optional(),
+    digest: z.string().optional(),
+    started_at: unixSeconds.optional(),
+    step: z.int().optional(),
+    total_steps: z.int().optional(),
+    train_loss: z.number().optional().openapi({ description: "The latest step's" }),
+    valid_loss: z.number().optional().openapi({ description: 'The lowest so far' }),
+    valid_reward: z.number().optional().openapi({ description: 'The highest so far' }),
+    kept_step: z.int().optional().openapi({ description: 'The step that became the result' }),
+    planned_seconds: z.number().optional(),
+    planned_seconds_range: z.array(z.number()).optional(),
+    planned_memory_bytes: z.number().optional(),
+    num_classes: z.int().optional(),
+    evaluation: evaluationCardSchema.optional(),
+  })
+  .openapi('FineTuningJobExtension', {
+    description: 'Settings of this server, plan, progress and evaluation',
+  });
 
 export const fineTuningJobSchema = z
   .object({
@@ -80,15 +110,37 @@ export const fineTuningJobSchema = z
     integrations: z.array(z.unknown()),
     metadata: z.record(z.string(), z.string()).nullable(),
     user_provided_suffix: z.string().nullable(),
-    lorikeet: z
-      .record(z.string(), z.unknown())
-      .openapi({ description: 'Settings of this server, plan, progress and evaluation' }),
+    lorikeet: jobExtensionSchema,
   })
   .openapi('FineTuningJob');
 /** A fine-tuning job. */
 export type FineTuningJob = z.infer<typeof fineTuningJobSchema>;
 
 export const fineTuningJobListSchema = listOf(fineTuningJobSchema).openapi('FineTuningJobList');
+
+const graderFigures = z.record(z.string(), z.unknown()).optional();
+
+/** The data of any event. All fields are optional: an event of a step has metrics, another one says what happened. */
+const eventDataSchema = z.object({
+  step: z.int().optional(),
+  total_steps: z.int().optional(),
+  ...apiMetricsShape,
+  mean_unresponsive_rewards: z.number().optional(),
+  full_valid_mean_parse_error: z.number().optional(),
+  reasoning_tokens_mean: z.number().optional(),
+  valid_reasoning_tokens_mean: z.number().optional(),
+  model_graders_token_usage: graderFigures,
+  scores: graderFigures,
+  usage: graderFigures,
+  errors: graderFigures,
+  timing: graderFigures,
+  code: z.string().optional().openapi({ description: 'The kind of a warning or a fault' }),
+  cause: z.string().optional(),
+  cure: z.string().optional(),
+  lines: z.array(z.int()).optional().openapi({ description: 'Faulty lines of the file' }),
+  model: z.string().optional().openapi({ description: 'The name of the result' }),
+  version: z.int().optional(),
+});
 
 const fineTuningEventSchema = z
   .object({
@@ -98,7 +150,7 @@ const fineTuningEventSchema = z
     level: z.enum(['info', 'warn', 'error']),
     message: z.string(),
     type: z.enum(['message', 'metrics']),
-    data: z.record(z.string(), z.unknown()),
+    data: eventDataSchema,
   })
   .openapi('FineTuningJobEvent');
 /** An event of a fine-tuning job. */
@@ -115,7 +167,7 @@ const fineTuningCheckpointSchema = z
     fine_tuned_model_checkpoint: z.string(),
     fine_tuning_job_id: z.string(),
     step_number: z.int(),
-    metrics: z.record(z.string(), z.number()),
+    metrics: z.object({ step: z.int(), ...apiMetricsShape }),
   })
   .openapi('FineTuningJobCheckpoint');
 /** A checkpoint of a fine-tuning job. */

@@ -112,7 +112,7 @@ function lessMemory(job) {
       changes: { batch_size: String(next) },
     };
   }
-  const rank = numberOf(job.lorikeet['rank'], 16);
+  const rank = numberOf(job.lorikeet.rank, 16);
   const next = Math.max(1, Math.floor(rank / 2));
   return {
     text: `The trainer ran out of memory: lower the LoRA rank from ${rank} to ${next}, or shorten the rows.`,

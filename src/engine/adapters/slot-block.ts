@@ -6,14 +6,13 @@ import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts
 import { elementCount } from '../../common/tensor.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import type { LoraCodes } from '../../model/lora-codes.ts';
-import { adaptedTargets } from '../../model/lora-graph.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
 import { type RoundedUpdate, roundUpdates } from '../../ort/own-operators.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors, SlotValues } from '../memory/model-memory.ts';
 import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
-/** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
+/** An operand over a range of slots. */
 export interface AdapterOperand {
   /** The graph input that it is bound to. */
   readonly input: string;
@@ -30,42 +29,19 @@ export class SlotBlock {
   /** Slot → the digest of what it holds, the one renewed last at the end. A slot that is half written holds nothing. */
   readonly #contents = new Map<number, string>();
 
-  private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
+  /** `packing` is the order of the base's linears, which the operands follow. */
+  constructor(config: DecoderConfig, form: SlotForm, packing: RowPacking, tensors: SlotTensors) {
     this.form = form;
-    this.#operands = operands;
+    this.#operands = [...slotOperands(config, form, packing)];
     this.#tensors = tensors;
   }
 
-  /** A block without operands, for the time before the first adapter. */
-  static empty(tensors: SlotTensors): SlotBlock {
-    return new SlotBlock({ rank: 0, targets: [], parts: [] }, [], tensors);
-  }
-
-  /** Allocates the operands of a form in `tensors`. */
-  static create(
-    config: DecoderConfig,
-    form: SlotForm,
-    packing: RowPacking,
-    tensors: SlotTensors,
-  ): SlotBlock {
-    const operands = [...slotOperands(config, form, packing)];
-    for (const { shape, type } of operands) tensors.add(shape, 1, type);
-    return new SlotBlock(form, operands, tensors);
-  }
-
-  /** Like `create`, with one operand per turn of the event loop. */
-  static async createInBackground(
-    config: DecoderConfig,
-    form: SlotForm,
-    packing: RowPacking,
-    tensors: SlotTensors,
-  ): Promise<SlotBlock> {
-    const operands = [...slotOperands(config, form, packing)];
-    for (const { shape, type } of operands) {
-      tensors.add(shape, 1, type);
-      await nextTurn();
+  /** Allocates the operands one at a time, and yields after each. Nothing can be written before. */
+  *allocate(): Generator<void> {
+    for (const { shape, type } of this.#operands) {
+      this.#tensors.add(shape, 1, type);
+      yield;
     }
-    return new SlotBlock(form, operands, tensors);
   }
 
   /** The operands over slots first … first + count - 1. Valid until the next call of any method. */
@@ -145,12 +121,9 @@ export class SlotBlock {
     const pairs = weights.layers[source.layer]!;
     if ('b' in source) copyB(into, pairs[source.b]);
     else if ('a' in source) {
-      const adapted = adaptedTargets(this.form.targets, source.a);
-      copyA(
-        into,
-        shape.at(-1)!,
-        adapted.map((target) => pairs[target]),
-      );
+      const [, , inFeatures, columns] = shape as [number, number, number, number];
+      const adapted = source.a.map((target) => pairs[target]);
+      copyA(into, { inFeatures, columns, ranks: this.form.rank }, adapted);
     } else {
       into.fill(0);
       const { codes, parts } = source;
@@ -227,15 +200,23 @@ function copyB(into: SlotValues, pair: LoraPair | undefined): void {
   into.fill(0, pair?.b.length ?? 0);
 }
 
-/** Copies the A [in, rank] of k targets to [in, R * k] side by side, each padded with columns of zeros. */
-function copyA(into: SlotValues, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
-  const width = cols / pairs.length;
-  if (pairs.some((pair) => pair?.rank !== width)) into.fill(0);
+/** Copies the A [in, rank] of k targets to [R * k / c, in, c], each padded with columns of zeros to R. */
+function copyA(
+  into: SlotValues,
+  { inFeatures, columns, ranks }: { inFeatures: number; columns: number; ranks: number },
+  pairs: readonly (LoraPair | undefined)[],
+): void {
+  if (pairs.some((pair) => pair?.rank !== ranks)) into.fill(0);
   pairs.forEach((pair, k) => {
     if (!pair) return;
     const { a, rank } = pair;
-    for (let from = 0, to = k * width; from < a.length; to += cols - rank) {
-      for (let i = 0; i < rank; i++) into[to++] = a[from++]!;
+    for (let first = 0; first < rank; first += columns) {
+      const start = (k * ranks + first) * inFeatures;
+      const count = Math.min(columns, rank - first);
+      for (let i = 0; i < inFeatures; i++) {
+        const [to, from] = [start + i * columns, i * rank + first];
+        for (let c = 0; c < count; c++) into[to + c] = a[from + c]!;
+      }
     }
   });
 }
