@@ -8,7 +8,7 @@ import type { DecoderConfig } from '../../model/config.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
 import type { AdapterKey } from '../batch.ts';
 import { HOST_MEMORY } from '../memory/host-memory.ts';
-import type { ModelMemory, SlotTensors } from '../memory/model-memory.ts';
+import type { ModelMemory } from '../memory/model-memory.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.ts';
 import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-form.ts';
@@ -226,9 +226,7 @@ export class AdapterSlots {
   async #filledBlock(form: SlotForm): Promise<SlotBlock> {
     if (isSameForm(form, this.#current.form)) return this.#current;
     const begun = this.#replacementOf(form);
-    const block =
-      begun ??
-      (await SlotBlock.createInBackground(this.#config, form, this.#packing, this.#createSlots()));
+    const block = begun ?? this.#createBlock(form);
     if (this.#replacement?.block !== block) this.#dropReplacement();
     this.#replacement = { block, unusedRuns: 0 };
     for (let slot = 1; slot < this.#attached.length; slot++) {
@@ -269,8 +267,7 @@ export class AdapterSlots {
   /** Replaces the current block. Copies the adapters that the replacement does not hold yet. */
   #changeForm(form: SlotForm): void {
     const prepared = this.#replacementOf(form);
-    const block =
-      prepared ?? SlotBlock.create(this.#config, form, this.#packing, this.#createSlots());
+    const block = prepared ?? this.#createBlock(form);
     if (prepared) this.#replacement = undefined;
     else this.#dropReplacement();
     this.#retired.push(this.#current);
@@ -307,7 +304,8 @@ export class AdapterSlots {
     return this.#options.packing ?? 'plain';
   }
 
-  #createSlots(): SlotTensors {
-    return this.#memory.createSlots(this.#options.capacity + 1);
+  #createBlock(form: SlotForm): SlotBlock {
+    const tensors = this.#memory.createSlots(this.#options.capacity + 1);
+    return SlotBlock.create(this.#config, form, this.#packing, tensors);
   }
 }

@@ -48,22 +48,7 @@ export class SlotBlock {
     tensors: SlotTensors,
   ): SlotBlock {
     const operands = [...slotOperands(config, form, packing)];
-    for (const { shape, type } of operands) tensors.add(shape, 1, type);
-    return new SlotBlock(form, operands, tensors);
-  }
-
-  /** Like `create`, with one operand per turn of the event loop. */
-  static async createInBackground(
-    config: DecoderConfig,
-    form: SlotForm,
-    packing: RowPacking,
-    tensors: SlotTensors,
-  ): Promise<SlotBlock> {
-    const operands = [...slotOperands(config, form, packing)];
-    for (const { shape, type } of operands) {
-      tensors.add(shape, 1, type);
-      await nextTurn();
-    }
+    tensors.add(operands);
     return new SlotBlock(form, operands, tensors);
   }
 
