@@ -15,6 +15,7 @@ import { type Config, servesTinker } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
+import { demoNames, servedDemos } from './demo-adapters.ts';
 import type { EngineHostOptions } from './engine.ts';
 import { openOwnProcess, withoutUnwritable } from './own-process.ts';
 import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
@@ -128,10 +129,13 @@ function startEngine(
   const { artifact, plan, prepareFiles } = base;
   // One tenant must not fill the queue, unless it is the only one.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
+  const demoDir = servedDemos(config, access.kind, artifact.info.source); // a new user asks for them first
   const hostOptions: EngineHostOptions = {
     engine: { ...engineOptions(base, config), expectsHeads: servesTinker(config) },
     artifactDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
+    preload:
+      demoDir === undefined ? [] : demoNames(demoDir).map((name) => path.join(demoDir, name)),
     maxAdapterRank: config.maxAdapterRank,
     limits: {
       prefillChunk,
@@ -160,6 +164,7 @@ async function runServer(
 ): Promise<void> {
   const { config, log, base, engine, leaving } = parts;
   const { server, telemetry } = await openServer(parts);
+  void preload(parts, server.demos, 0); // the engine has them, and requests need their digests
   const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
   if (isPrewarm) signal.throwIfAborted();
   if (engineInfo) {
@@ -174,7 +179,7 @@ async function runServer(
     parts.jobs?.worker.start();
     parts.batches?.worker.start();
     void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
-    await startPreloading(parts, server.demos);
+    void preload(parts, config.preload, Number.POSITIVE_INFINITY);
   }
   await Promise.race([aborted(signal), engine.fatal]);
   leaving.abort();
@@ -192,7 +197,7 @@ async function openServer(
   const { describeServedModel, loadBaseText } = await import('./served-model.ts');
   const text = await loadBaseText(artifact.dir, config.toolFormat);
   endStartPhase('tokenizer');
-  const { openServingAdapters, servedDemos, demoNames } = await import('./serving-adapters.ts');
+  const { openServingAdapters } = await import('./serving-adapters.ts');
   const demoDir = servedDemos(config, access.kind, artifact.info.source);
   const { name, digest } = artifact.info;
   const adapters = await openServingAdapters(config, {
@@ -259,16 +264,14 @@ async function checkWeights(
   else log.debug({ folder: weights.dir }, 'the serving files are intact');
 }
 
-/** The demo adapters are loaded too, because they are the first that a new user asks for. */
-async function startPreloading(
-  { config, adapters, engine, log }: ServerParts,
-  demos: readonly string[],
+async function preload(
+  { adapters, engine, log }: ServerParts,
+  names: readonly string[],
+  keepWarmMs: number,
 ): Promise<void> {
-  if (!adapters || config.preload.length + demos.length === 0) return;
   const { preloadAdapters } = await import('./serving-adapters.ts');
-  const deps = { ...adapters.http, client: engine.client, log };
-  void preloadAdapters(config.preload, Number.POSITIVE_INFINITY, deps);
-  void preloadAdapters(demos, 0, deps);
+  if (adapters)
+    await preloadAdapters(names, keepWarmMs, { ...adapters.http, client: engine.client, log });
 }
 
 /** Refuses new work, lets running streams end, and closes everything that was opened. */
