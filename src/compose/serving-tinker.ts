@@ -4,7 +4,7 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
-import type { ServedModel } from '../http/deps.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
 import type { EngineClient } from '../scheduler/client.ts';

@@ -6,7 +6,12 @@ import { deadlineError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, type Resolvers, systemClock, withResolvers } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
-import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
+import type {
+  AdapterSource,
+  GenerationRequest,
+  Prefetched,
+  RequestTime,
+} from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import {
   Admission,
@@ -22,7 +27,6 @@ import type {
   EngineEvent,
   EngineState,
   FromEngine,
-  Prefetched,
   PrefetchId,
   SequenceId,
 } from './protocol.ts';
