@@ -2,6 +2,7 @@
 
 import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import { createApp } from '../http/app.ts';
 import {
   type AppOptions,
@@ -13,7 +14,6 @@ import {
 import { createLineApp } from '../http/lines.ts';
 import type { ServedModel } from '../http/request/request-model.ts';
 import { type RunningServer, startServer } from '../http/wire/server.ts';
-import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { StatsHistory } from '../telemetry/stats-history.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';

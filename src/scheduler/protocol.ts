@@ -13,6 +13,9 @@ import type {
 } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 
+/** The file descriptor of the heartbeat pipe in the engine process. */
+export const HEARTBEAT_FD = 4;
+
 /** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
 

@@ -71,7 +71,7 @@ const RULES: readonly Rule[] = [
       [source('src/engine/engine.ts', "import koffi from 'koffi';")],
       [source('src/main.ts', "import.meta.resolve('onnxruntime-node');")],
       [source('adapters/registry/registry.ts', "import { S3 } from '@aws-sdk/client-s3';")],
-      [source('src/scheduler/client.ts', "import { Hono } from 'hono';")],
+      [source('src/engine-client/client.ts', "import { Hono } from 'hono';")],
     ],
   },
   {

@@ -37,7 +37,7 @@ export const LAYERS: readonly Layer[] = [
       'tinker',
       'conversations',
       'usage',
-      'scheduler client',
+      'engine client',
       'scheduler',
       'trainer',
       'engine',
@@ -83,7 +83,7 @@ export const LAYERS: readonly Layer[] = [
       'repository',
       'telemetry',
     ],
-    types: ['http deps', 'batches', 'conversations', 'usage', 'scheduler client', 'tenants'],
+    types: ['http deps', 'batches', 'conversations', 'usage', 'engine client', 'tenants'],
   },
   {
     // What routes share.
@@ -114,7 +114,7 @@ export const LAYERS: readonly Layer[] = [
     name: 'http answer',
     files: /^src\/http\/answer\//,
     may: ['http wire', 'registry', 'tokenizer', 'tools'],
-    types: ['http schema', 'tiers', 'scheduler client', 'scheduler', 'usage', 'telemetry'],
+    types: ['http schema', 'tiers', 'engine client', 'scheduler', 'usage', 'telemetry'],
   },
   {
     name: 'http schema',
@@ -136,8 +136,8 @@ export const LAYERS: readonly Layer[] = [
   { name: 'usage', files: /^src\/usage\//, may: ['store'] },
   {
     // All that the server process sees of the engine.
-    name: 'scheduler client',
-    files: /^src\/scheduler\/client\.ts$/,
+    name: 'engine client',
+    files: /^src\/engine-client\//,
     may: ['scheduler'],
     types: ['cache'],
   },

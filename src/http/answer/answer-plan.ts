@@ -6,7 +6,7 @@ import type { ServeError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { GenerationEvent } from '../../contracts/generation.ts';
 import type { ChatLogprobs, CompletionLogprobs } from '../../contracts/openai.ts';
-import type { EngineClient } from '../../scheduler/client.ts';
+import type { EngineClient } from '../../engine-client/client.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';

@@ -11,7 +11,7 @@ import type {
   RequestTime,
 } from '../../contracts/generation.ts';
 import type { TenantShare } from '../../contracts/tenant.ts';
-import type { EngineClient, SequenceHandle } from '../../scheduler/client.ts';
+import type { EngineClient, SequenceHandle } from '../../engine-client/client.ts';
 import type { EngineEvent } from '../../scheduler/protocol.ts';
 import type { StreamDecoder, StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 

@@ -12,7 +12,7 @@ import {
   tiersSchema,
 } from '../../contracts/management-api.ts';
 import { toWire } from '../../contracts/training-fields.ts';
-import type { EngineClient } from '../../scheduler/client.ts';
+import type { EngineClient } from '../../engine-client/client.ts';
 import { statsWithin } from '../../telemetry/stats-history.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';

@@ -13,14 +13,6 @@ import type {
   RequestTime,
 } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
-import {
-  Admission,
-  type AdmissionLimits,
-  DEFAULT_ADMISSION,
-  IDLE_ADMISSION,
-  type Waiting,
-} from './admission.ts';
-import { Pause } from './pause.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
@@ -29,10 +21,18 @@ import type {
   FromEngine,
   PrefetchId,
   SequenceId,
-} from './protocol.ts';
+} from '../scheduler/protocol.ts';
+import { needsLoading } from '../scheduler/sequence.ts';
+import {
+  Admission,
+  type AdmissionLimits,
+  DEFAULT_ADMISSION,
+  IDLE_ADMISSION,
+  type Waiting,
+} from './admission.ts';
+import { Pause } from './pause.ts';
 import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { Served } from './recent-service.ts';
-import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 import { hasSlot, type SequencePhase, type WaitReason, waitReason } from './wait-reason.ts';
 
