@@ -2,8 +2,8 @@
 import type { Logger } from '../common/log.ts';
 import { withResolvers } from '../common/waiting.ts';
 import type { PrefixEvent } from '../contracts/engine.ts';
-import type { AdmissionLimits } from '../scheduler/admission.ts';
-import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
+import type { AdmissionLimits } from '../engine-client/admission.ts';
+import { createProcessClient, type EngineClient } from '../engine-client/client.ts';
 import { type Config, servesTinker } from '../settings/config.ts';
 import type { Access } from '../tenants/access.ts';
 import type { EngineHostOptions } from './engine.ts';
@@ -26,7 +26,7 @@ export interface ServingEngine {
   drain(): Promise<void>;
 }
 
-/** What an engine process starts with. */
+/** The parts that an engine process starts with. */
 interface EngineParts {
   readonly base: PreparedBase;
   readonly access: Access;

@@ -99,7 +99,7 @@ export function formatOf(metric) {
   return metric?.unit === 'share' ? percent : figure;
 }
 
-/** Writes one of a step's metrics. @param {Partial<Record<Metric['name'], number>>} metrics @param {Metric} metric */
+/** Writes one of a step's metrics. @param {Partial<Record<Metric['name'], number | undefined>>} metrics @param {Metric} metric */
 export function formattedMetric(metrics, metric) {
   return formatted(metrics[metric.name], formatOf(metric));
 }

@@ -6,8 +6,23 @@ import { deadlineError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, type Resolvers, systemClock, withResolvers } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
-import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
+import type {
+  AdapterSource,
+  GenerationRequest,
+  Prefetched,
+  RequestTime,
+} from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
+import type {
+  ChannelHandlers,
+  EngineChannel,
+  EngineEvent,
+  EngineState,
+  FromEngine,
+  PrefetchId,
+  SequenceId,
+} from '../scheduler/protocol.ts';
+import { needsLoading } from '../scheduler/sequence.ts';
 import {
   Admission,
   type AdmissionLimits,
@@ -16,19 +31,8 @@ import {
   type Waiting,
 } from './admission.ts';
 import { Pause } from './pause.ts';
-import type {
-  ChannelHandlers,
-  EngineChannel,
-  EngineEvent,
-  EngineState,
-  FromEngine,
-  Prefetched,
-  PrefetchId,
-  SequenceId,
-} from './protocol.ts';
 import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { Served } from './recent-service.ts';
-import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 import { hasSlot, type SequencePhase, type WaitReason, waitReason } from './wait-reason.ts';
 
