@@ -118,18 +118,18 @@ export class KvPositions {
     this.#maxSeqLength = maxSeqLength;
     this.#headDim = headDim;
     this.type = parts.type;
-    this.byteSize = parts.byteSize(this.#part(0, 1));
+    this.byteSize = parts.partBytes(this.#part(0, 1));
     this.layerByteSize = this.byteSize / layerCount;
   }
 
   /** Copies positions from `start` on into `into`, as many as fit. */
   read(slot: SlotId, start: number, into: Uint8Array): void {
-    this.#parts.read(slot, this.#part(start, into.byteLength / this.byteSize), into);
+    this.#parts.readPart(slot, this.#part(start, into.byteLength / this.byteSize), into);
   }
 
   /** Copies back what `read` has copied. */
   write(slot: SlotId, start: number, from: Uint8Array): void {
-    this.#parts.write(slot, this.#part(start, from.byteLength / this.byteSize), from);
+    this.#parts.writePart(slot, this.#part(start, from.byteLength / this.byteSize), from);
   }
 
   #part(start: number, count: number): SlotPart {

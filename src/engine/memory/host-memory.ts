@@ -2,7 +2,7 @@
 
 import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
-import { bytesOf, hostTensor, type OrtTensor, type OrtType } from '../../ort/tensor.ts';
+import { bytesOf, hostTensor, type OrtTensor } from '../../ort/tensor.ts';
 import type { ModelMemory, SlotPart, SlotParts, SlotTensors, SlotValues } from './model-memory.ts';
 
 /** The memory of the CPU provider. */
@@ -30,24 +30,23 @@ interface HostSlotTensor {
   readonly size: number;
 }
 
-class HostSlots implements SlotTensors {
+class HostSlots implements SlotTensors, SlotParts {
+  readonly type: HostSlotType;
+  readonly parts = this;
   readonly #slotCount: number;
-  readonly #type: HostSlotType;
   readonly #tensors: HostSlotTensor[] = [];
   readonly #ranges = new Map<string, readonly OrtTensor[]>();
-  readonly parts: SlotParts;
 
   constructor(slotCount: number, type: HostSlotType) {
     this.#slotCount = slotCount;
-    this.#type = type;
-    this.parts = new HostSlotParts(type, this.#tensors);
+    this.type = type;
   }
 
   /**
    * Allocates many tensors in one block, because each large allocation triggers the garbage collector: a tenth of a second for
    * the sixty tensors of a small model. Pages are touched only when slots are written.
    */
-  add(shape: readonly number[], count = 1, type: HostSlotType = this.#type): void {
+  add(shape: readonly number[], count = 1, type: HostSlotType = this.type): void {
     const size = elementCount(shape);
     const whole = [this.#slotCount, ...shape];
     const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / bytesOf(type, whole)));
@@ -103,51 +102,34 @@ class HostSlots implements SlotTensors {
 
   /** Does nothing, because the garbage collector frees host memory. */
   release(): void {}
-}
 
-class HostSlotParts implements SlotParts {
-  readonly type: OrtType;
-  readonly #elementBytes: number;
-  readonly #tensors: readonly HostSlotTensor[];
-
-  /** `tensors` may grow later. */
-  constructor(type: OrtType, tensors: readonly HostSlotTensor[]) {
-    this.type = type;
-    this.#elementBytes = bytesOf(type, [1]);
-    this.#tensors = tensors;
-  }
-
-  byteSize({ stride, count }: SlotPart): number {
+  partBytes({ stride, count }: SlotPart): number {
     const elements = this.#tensors.reduce((sum, { size }) => sum + (size / stride) * count, 0);
-    return elements * this.#elementBytes;
+    return bytesOf(this.type, [elements]);
   }
 
-  read(slot: number, part: SlotPart, into: Uint8Array): void {
+  readPart(slot: number, part: SlotPart, into: Uint8Array): void {
     let at = 0;
-    this.#eachRun(slot, part, (bytes, start, end) => {
-      into.set(bytes.subarray(start, end), at);
-      at += end - start;
-    });
+    for (const run of this.#runsOf(slot, part)) {
+      into.set(run, at);
+      at += run.length;
+    }
   }
 
-  write(slot: number, part: SlotPart, from: Uint8Array): void {
+  writePart(slot: number, part: SlotPart, from: Uint8Array): void {
     let at = 0;
-    this.#eachRun(slot, part, (bytes, start, end) => {
-      bytes.set(from.subarray(at, at + end - start), start);
-      at += end - start;
-    });
+    for (const run of this.#runsOf(slot, part)) {
+      run.set(from.subarray(at, at + run.length));
+      at += run.length;
+    }
   }
 
-  /** Calls `copy` with the bounds of every contiguous run of bytes. */
-  #eachRun(
-    slot: number,
-    { stride, start, count }: SlotPart,
-    copy: (bytes: Uint8Array, start: number, end: number) => void,
-  ): void {
+  /** Yields every contiguous run of bytes of a part. */
+  *#runsOf(slot: number, { stride, start, count }: SlotPart): Generator<Uint8Array> {
+    const elementBytes = bytesOf(this.type, [1]);
     for (const { bytes, size } of this.#tensors) {
-      for (let at = slot * size + start; at < (slot + 1) * size; at += stride) {
-        copy(bytes, at * this.#elementBytes, (at + count) * this.#elementBytes);
-      }
+      for (let at = slot * size + start; at < (slot + 1) * size; at += stride)
+        yield bytes.subarray(at * elementBytes, (at + count) * elementBytes);
     }
   }
 }
