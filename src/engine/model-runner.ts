@@ -173,8 +173,9 @@ export class ModelRunner {
   }
 
   #kvForm(hasSeveral: boolean): KvForm {
-    if (!this.#cache.scales) return this.#cache.isHalf ? 'half' : 'float';
-    return hasSeveral && !this.#sessions.usesOwnOperators ? 'int8 several tokens' : 'int8';
+    const { type } = this.#cache;
+    const isApart = type === 'int8' && hasSeveral && !this.#sessions.usesOwnOperators;
+    return isApart ? 'int8 several tokens' : type;
   }
 
   async #boundGraph(layout: GraphLayout): Promise<BoundGraph> {

@@ -33,7 +33,7 @@ interface ServingGraphOptions {
   readonly maxSeqLength: number;
   /** Absent: the graph applies no adapters. */
   readonly adapters?: AdapterForm | undefined;
-  /** Default: `float`. */
+  /** Default: `f32`. */
   readonly kv?: KvForm;
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
@@ -118,7 +118,7 @@ class ServingLowering implements DecoderLowering {
   readonly #rows: RowLinears | undefined;
 
   constructor(options: ServingGraphOptions) {
-    const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
+    const { config, maxSeqLength, float = 'float32', kv: form = 'f32' } = options;
     const g = this.g;
     this.#options = options;
     this.#config = config;
