@@ -245,7 +245,7 @@ export class ModelRunner {
 
   #bindCache(graph: BoundGraph, first: number, count: number): void {
     const layers = this.#cache.range(first, count);
-    if (graph.boundCache === layers && graph.readsInPlace(layers[0]!.key)) return;
+    if (graph.boundCache === layers && graph.binding.readsInPlace(layers[0]!.key)) return;
     graph.boundCache = undefined; // if an error ends the binding
     layers.forEach((tensors, layer) => {
       for (const half of KV_HALVES) {
@@ -281,7 +281,7 @@ export class ModelRunner {
   }
 
   #bindOperands(graph: BoundGraph, operands: readonly AdapterOperand[]): void {
-    if (graph.boundSlots === operands && graph.readsInPlace(operands[0]!.tensor)) return;
+    if (graph.boundSlots === operands && graph.binding.readsInPlace(operands[0]!.tensor)) return;
     graph.boundSlots = undefined; // if an error ends the binding
     for (const { input, tensor } of operands) graph.bindInput(input, tensor);
     graph.boundSlots = operands;
@@ -302,12 +302,8 @@ class BoundGraph {
     this.layout = layout;
   }
 
-  readsInPlace(tensor: OrtTensor): boolean {
-    return this.binding.readsInPlace(tensor);
-  }
-
   bindInput(name: string, tensor: OrtTensor): void {
-    if (this.#tensors.get(name) === tensor && this.readsInPlace(tensor)) return;
+    if (this.#tensors.get(name) === tensor && this.binding.readsInPlace(tensor)) return;
     this.binding.bindInput(name, tensor);
     this.#tensors.set(name, tensor);
   }

@@ -4,13 +4,7 @@ import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
 import type { Binding } from '../../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../../ort/tensor.ts';
-import {
-  COPY_GRAPH,
-  type CopyGraphs,
-  readGraph,
-  writeGraph,
-  zerosGraph,
-} from './copy-graphs.ts';
+import { COPY_GRAPH, type CopyGraphs, readGraph, writeGraph, zerosGraph } from './copy-graphs.ts';
 import type { SlotTensors, SlotValues } from './model-memory.ts';
 
 /** WebGPU counts elements in 32 bits, and a scatter's index counts slots in 32 bits. */
